@@ -1,0 +1,78 @@
+//! Identifiers. Each is its own type, so that a table is never taken for an account.
+
+use std::fmt;
+
+use bytemuck::{Pod, Zeroable};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($int:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Pod, Zeroable)]
+        #[repr(transparent)]
+        pub struct $name(pub $int);
+
+        impl $name {
+            /// The row in this id's columns.
+            #[inline]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A craps table: its row in the table column.
+    TableId(u32)
+);
+id!(
+    /// An account: its row in the account columns.
+    AccountId(u32)
+);
+id!(
+    /// A bet of the catalogue, 0-144 (RULES.md R11).
+    BetId(u8)
+);
+id!(
+    /// A place on a seat's felt that holds at most one bet: a bet, and its box number where R0 asks for one.
+    Spot(u8)
+);
+id!(
+    /// One decided block; the first is 1.
+    Height(u64)
+);
+id!(
+    /// One turn of the node's loop, numbered by elapsed quanta.
+    Tick(u64)
+);
+
+impl AccountId {
+    /// No account.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+impl Height {
+    /// The state of genesis, before any block.
+    pub const GENESIS: Self = Self(0);
+
+    /// The height after this one.
+    ///
+    /// # Panics
+    /// At the end of u64, which no chain reaches.
+    #[inline]
+    pub const fn next(self) -> Self {
+        Self(self.0.checked_add(1).expect("a chain does not reach u64::MAX heights"))
+    }
+
+    /// The height this many before, or genesis.
+    #[inline]
+    pub const fn back(self, heights: u64) -> Self {
+        Self(self.0.saturating_sub(heights))
+    }
+}

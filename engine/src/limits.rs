@@ -1,0 +1,63 @@
+//! Every bound of the system in one place, with the relations between them asserted at compile time.
+
+/// Ids of the catalogue's bets run from 0 to 144 (RULES.md R11).
+pub const BETS: usize = 145;
+/// Spots a seat can hold a bet on: the 145 bets, plus the box numbers of come, don't come and their odds.
+pub const SPOTS: usize = 172;
+/// 64-bit words of a mask over all spots.
+pub const SPOT_WORDS: usize = 3;
+/// Bets one seat may hold at the same time (R0).
+pub const SEAT_BETS_MAX: usize = 32;
+/// Bets of a seat that lie in its hot cache line.
+pub const SEAT_BETS_HOT: usize = 8;
+/// Bets of a seat that lie in its three cold cache lines.
+pub const SEAT_BETS_COLD: usize = SEAT_BETS_MAX - SEAT_BETS_HOT;
+
+/// Seats a table may have.
+pub const SEATS_MAX: u32 = 16;
+/// Tables one world may have.
+pub const TABLES_MAX: u32 = 1 << 20;
+/// Accounts one world may have.
+pub const ACCOUNTS_MAX: u32 = 1 << 24;
+/// Validators that vote.
+pub const VALIDATORS_MAX: u32 = 128;
+/// Different sets of table rules in one genesis.
+pub const RULES_MAX: usize = 16;
+/// Issuers of vouchers in one genesis.
+pub const ISSUERS_MAX: usize = 16;
+
+/// Tables one worker takes at a time: their rows fill whole image groups in every column of the table.
+pub const CHUNK_TABLES: usize = 256;
+/// Bytes of one image group: the unit of hashing, snapshots and state transfer.
+pub const GROUP_BYTES: usize = 16 * 1024;
+
+/// Numbers that an account's window of used intent numbers spans.
+pub const NUMBER_WINDOW: u64 = 64;
+/// Seconds that an intent's expiry may lie ahead of block time.
+pub const EXPIRY_AHEAD_S_MAX: u64 = 60;
+/// Bytes of an encoded block.
+pub const BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Intents of one block.
+pub const BLOCK_INTENTS_MAX: usize = 7_900;
+/// Intents of one account in one block.
+pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
+/// Verified intents that wait for a block.
+pub const PENDING_MAX: usize = 1 << 16;
+/// Blocks that may be decided and not yet settled.
+pub const UNSETTLED_MAX: usize = 2;
+/// Milliseconds between two proposals, at least.
+pub const PROPOSAL_INTERVAL_MS_MIN: u64 = 10;
+/// Milliseconds that a block's time may differ from a validator's clock.
+pub const CLOCK_SKEW_MS_MAX: u64 = 500;
+/// A recount walks one part in this many of the rows at each height.
+pub const RECOUNT_PARTS: u64 = 64;
+
+/// The largest chip supply: sums of any columns stay far below u64.
+pub const SUPPLY_MAX: u64 = 1 << 62;
+
+const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64);
+const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
+const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
+const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
+const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
+const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);

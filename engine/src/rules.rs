@@ -1,0 +1,124 @@
+//! The rules a table can be given: the keys and values of RULES.md R9.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dice::BOX_NUMBERS;
+
+/// When the commission of buy and lay bets is charged (R1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Commission {
+    /// Folded into the payout: charged only on a win.
+    #[default]
+    OnWin,
+    /// Charged at placement, rounded up, held with the bet.
+    Upfront,
+}
+
+/// What the field pays on 2 and on 12.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum FieldPaytable {
+    /// 2:1 on 2, 3:1 on 12.
+    #[default]
+    #[serde(rename = "2x3x")]
+    TwoThree,
+    /// 2:1 on both.
+    #[serde(rename = "2x2x")]
+    TwoTwo,
+    /// 3:1 on 2, 2:1 on 12.
+    #[serde(rename = "3x2x")]
+    ThreeTwo,
+}
+
+/// What bonus small, tall and all pay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum BonusPaytable {
+    /// 30:1 and 150:1.
+    #[default]
+    #[serde(rename = "30_150")]
+    Thirty,
+    /// 34:1 and 175:1.
+    #[serde(rename = "34_175")]
+    ThirtyFour,
+}
+
+/// What the fire bet pays on 4, 5 and 6 points.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum FirePaytable {
+    /// 24, 249, 999.
+    #[default]
+    A,
+    /// 10, 200, 2000.
+    B,
+}
+
+/// The rules of a table that may differ from CANON-1. `Default` is CANON-1.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableRules {
+    /// When commission is charged.
+    pub commission: Commission,
+    /// Field payouts.
+    pub field_paytable: FieldPaytable,
+    /// Bonus payouts.
+    pub bonus_paytable: BonusPaytable,
+    /// Fire payouts.
+    pub fire_paytable: FirePaytable,
+    /// Ride-the-line paytable, 1 to 7.
+    pub ride_line_paytable: u8,
+    /// The total on which don't pass and don't come push: 12, 2 or 3.
+    pub bar: u8,
+    /// Largest multiple of the flat bet that odds may be taken with, by box number 4 5 6 8 9 10.
+    pub take_odds_max: [u32; 6],
+    /// Largest multiple of the flat bet that odds may be laid with, by box number.
+    pub lay_odds_max: [u32; 6],
+    /// Smallest wager, in chips; at least 1.
+    pub min_bet: u32,
+    /// Largest wager of one bet, in chips.
+    pub max_bet: u32,
+}
+
+impl Default for TableRules {
+    fn default() -> Self {
+        Self {
+            commission: Commission::OnWin,
+            field_paytable: FieldPaytable::TwoThree,
+            bonus_paytable: BonusPaytable::Thirty,
+            fire_paytable: FirePaytable::A,
+            ride_line_paytable: 3,
+            bar: 12,
+            take_odds_max: [3, 4, 5, 5, 4, 3],
+            lay_odds_max: [6; 6],
+            min_bet: 1,
+            max_bet: 10_000_000,
+        }
+    }
+}
+
+impl TableRules {
+    /// The first value that no table can have, in words.
+    ///
+    /// # Errors
+    /// A sentence naming the key, its value and what it may be.
+    pub fn check(&self) -> Result<(), String> {
+        if ![12, 2, 3].contains(&self.bar) {
+            return Err(format!("bar is {}; it may be 12, 2 or 3", self.bar));
+        }
+        if !(1..=7).contains(&self.ride_line_paytable) {
+            return Err(format!("ride_line_paytable is {}; it may be 1 to 7", self.ride_line_paytable));
+        }
+        if self.min_bet == 0 {
+            return Err("min_bet is 0; a bet is at least 1 chip".into());
+        }
+        if self.max_bet < self.min_bet {
+            return Err(format!("max_bet {} is below min_bet {}", self.max_bet, self.min_bet));
+        }
+        let limits = self.take_odds_max.iter().chain(&self.lay_odds_max);
+        for (limit, number) in limits.zip(BOX_NUMBERS.iter().cycle()) {
+            if *limit > 100_000 {
+                return Err(format!("odds of {limit}x on {number}; at most 100000x can be offered"));
+            }
+        }
+        Ok(())
+    }
+}
