@@ -1,0 +1,227 @@
+//! A signed request of a player: 128 bytes, two cache lines, the second of them the signature.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{DecodeError, Hash};
+use crate::ids::{AccountId, BetId, TableId};
+
+/// What every intent's signature covers first, so that it is valid for nothing else.
+pub const INTENT_DOMAIN: [u8; 32] = *b"bitcraps intent 1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// The unsigned part of an [`Intent`]. Layout: 64 bytes, no padding.
+///
+/// `target` is a table, or the recipient's account in a transfer, or the issuer in an open with a voucher. Fields that
+/// a kind does not use are zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct IntentBody {
+    /// The account's Ed25519 public key.
+    pub key: [u8; 32],
+    /// The intent's number: any unused one in the account's window of 64.
+    pub number: u64,
+    /// Chips: buy-in, wager, new total, or transfer.
+    pub amount: u64,
+    /// Block time, in whole seconds since the Unix epoch, up to which the intent may be applied.
+    pub expiry_s: u32,
+    /// The roll that the intent is for, or 0 for any; rolls of a table are numbered from 1.
+    pub roll: u32,
+    /// Table, recipient or issuer.
+    pub target: u32,
+    /// An [`IntentKind`].
+    pub kind: u8,
+    /// A bet of the catalogue.
+    pub bet: u8,
+    /// The bet's box number, 0 for none.
+    pub box_number: u8,
+    /// A [`Working`].
+    pub working: u8,
+}
+
+/// A signed request. Layout: 128 bytes; the body, then the signature over [`IntentBody::signed_bytes`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Intent {
+    /// What is asked.
+    pub body: IntentBody,
+    /// Ed25519, of the account's key; of the issuer's where the kind is `OpenVoucher`.
+    pub signature: [u8; 64],
+}
+
+const _: () = assert!(size_of::<IntentBody>() == 64);
+const _: () = assert!(size_of::<Intent>() == 128 && align_of::<Intent>() == 64);
+
+/// What an intent asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum IntentKind {
+    /// Open an account; grants chips.
+    Open = 1,
+    /// Open an account by voucher: signed by the issuer named in `target`.
+    OpenVoucher = 2,
+    /// Take a seat at table `target` with a buy-in of `amount`.
+    Sit = 3,
+    /// Leave table `target`.
+    Leave = 4,
+    /// Bet `amount` more.
+    Bet = 5,
+    /// Take a bet down.
+    TakeDown = 6,
+    /// Set a bet's total to `amount`.
+    SetAmount = 7,
+    /// Set a bet working, off, or back to its default.
+    SetWorking = 8,
+    /// Roll the dice; only the shooter.
+    Roll = 9,
+    /// Pass the dice; only the shooter, with the puck OFF.
+    PassDice = 10,
+    /// Send `amount` from the cage to account `target`.
+    Transfer = 11,
+}
+
+impl IntentKind {
+    /// All kinds, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Open,
+        Self::OpenVoucher,
+        Self::Sit,
+        Self::Leave,
+        Self::Bet,
+        Self::TakeDown,
+        Self::SetAmount,
+        Self::SetWorking,
+        Self::Roll,
+        Self::PassDice,
+        Self::Transfer,
+    ];
+}
+
+impl TryFrom<u8> for IntentKind {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+            .ok_or(DecodeError::Value { field: "intent kind", found: byte.into() })
+    }
+}
+
+/// Whether a bet acts on rolls (RULES.md R3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Working {
+    /// In a bet: nothing said. In `SetWorking`: back to the default.
+    #[default]
+    Default = 0,
+    /// Working in both phases.
+    On = 1,
+    /// Off in both phases.
+    Off = 2,
+}
+
+impl TryFrom<u8> for Working {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        match byte {
+            0 => Ok(Self::Default),
+            1 => Ok(Self::On),
+            2 => Ok(Self::Off),
+            _ => Err(DecodeError::Value { field: "working", found: byte.into() }),
+        }
+    }
+}
+
+impl IntentBody {
+    /// An intent of `kind` from `key`, all else zero.
+    pub fn new(kind: IntentKind, key: [u8; 32], number: u64, expiry_s: u32) -> Self {
+        Self { key, number, expiry_s, kind: kind as u8, ..Self::zeroed() }
+    }
+
+    /// The same for table `table`.
+    pub fn at(self, table: TableId) -> Self {
+        Self { target: table.0, ..self }
+    }
+
+    /// The same for a bet.
+    pub fn on(self, bet: BetId, box_number: u8) -> Self {
+        Self { bet: bet.0, box_number, ..self }
+    }
+
+    /// The same with an amount of chips.
+    pub fn amount(self, amount: u64) -> Self {
+        Self { amount, ..self }
+    }
+
+    /// The same with a working setting.
+    pub fn working(self, working: Working) -> Self {
+        Self { working: working as u8, ..self }
+    }
+
+    /// The same for roll number `roll` only.
+    pub fn roll(self, roll: u32) -> Self {
+        Self { roll, ..self }
+    }
+
+    /// The same with a recipient.
+    pub fn to(self, account: AccountId) -> Self {
+        Self { target: account.0, ..self }
+    }
+
+    /// The bytes that the signature covers: domain, chain id, body.
+    pub fn signed_bytes(&self, chain: &Hash) -> [u8; 128] {
+        let mut bytes = [0; 128];
+        bytes[..32].copy_from_slice(&INTENT_DOMAIN);
+        bytes[32..64].copy_from_slice(chain);
+        bytes[64..].copy_from_slice(bytemuck::bytes_of(self));
+        bytes
+    }
+
+    /// Checks everything about the form of an intent that needs no state: known kind and working, unused fields zero.
+    ///
+    /// # Errors
+    /// Names the first field that cannot be so.
+    pub fn check_form(&self) -> Result<IntentKind, DecodeError> {
+        use IntentKind as K;
+        let kind = K::try_from(self.kind)?;
+        Working::try_from(self.working)?;
+        let table = !matches!(kind, K::Open | K::OpenVoucher | K::Transfer);
+        let bet = matches!(kind, K::Bet | K::TakeDown | K::SetAmount | K::SetWorking);
+        let amount = matches!(kind, K::Sit | K::Bet | K::SetAmount | K::Transfer);
+        let working = matches!(kind, K::Bet | K::SetWorking);
+        let target = table || matches!(kind, K::OpenVoucher | K::Transfer);
+        let unused = [
+            ("target", target, u64::from(self.target)),
+            ("roll", table, u64::from(self.roll)),
+            ("bet", bet, u64::from(self.bet)),
+            ("box_number", bet, u64::from(self.box_number)),
+            ("amount", amount, self.amount),
+            ("working", working, u64::from(self.working)),
+        ];
+        match unused.into_iter().find(|(_, used, value)| !used && *value != 0) {
+            Some((field, _, found)) => Err(DecodeError::Value { field, found }),
+            None => Ok(kind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_round_trips_and_others_are_refused() {
+        let known: Vec<u8> = (0..=255).filter(|byte| IntentKind::try_from(*byte).is_ok()).collect();
+        assert_eq!(known, (1..=11).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn unused_fields_must_be_zero() {
+        let open = IntentBody::new(IntentKind::Open, [7; 32], 0, 9);
+        assert_eq!(open.check_form(), Ok(IntentKind::Open));
+        assert_eq!(open.amount(1).check_form(), Err(DecodeError::Value { field: "amount", found: 1 }));
+        let roll = IntentBody::new(IntentKind::Roll, [7; 32], 0, 9).at(TableId(3)).roll(4);
+        assert_eq!(roll.check_form(), Ok(IntentKind::Roll));
+        assert!(roll.working(Working::On).check_form().is_err());
+    }
+}
