@@ -1,12 +1,22 @@
 //! What exists: ids, chips, dice, components, messages, the world, its image and root.
+//!
+//! ```text
+//!  genesis -> world (static slots) -> columns (slices) -> systems write rows, mark groups -> image -> root
+//! ```
+//! This crate has no IO, no clock, no randomness, and no rule of the game: it holds the data that rules act on.
 
 pub mod chips;
+pub mod columns;
+pub mod component;
 pub mod dice;
 pub mod genesis;
 pub mod ids;
+pub mod image;
 pub mod limits;
 pub mod message;
+pub mod pool;
 pub mod rules;
+pub mod world;
 
 pub use chips::{Chips, Ratio};
 pub use dice::{Dice, Puck, RollEvent};

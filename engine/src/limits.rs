@@ -26,6 +26,9 @@ pub const RULES_MAX: usize = 16;
 /// Issuers of vouchers in one genesis.
 pub const ISSUERS_MAX: usize = 16;
 
+/// Workers of the tick pool.
+pub const WORKERS_MAX: usize = 64;
+
 /// Tables one worker takes at a time: their rows fill whole image groups in every column of the table.
 pub const CHUNK_TABLES: usize = 256;
 /// Bytes of one image group: the unit of hashing, snapshots and state transfer.

@@ -1,0 +1,130 @@
+use bevy_ecs::component::Component;
+use bytemuck::{Pod, Zeroable};
+
+use crate::chips::Chips;
+use crate::limits::NUMBER_WINDOW;
+use crate::message::refusal::Refusal;
+
+/// A player's account. Layout: 64 bytes, one cache line, no padding. Units: chips; milliseconds of block time.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Account {
+    /// Chips that are at no table.
+    pub cage: Chips,
+    /// The highest intent number used.
+    pub number_highest: u64,
+    /// Used numbers: bit `i` for `number_highest - i`.
+    pub numbers_used: u64,
+    /// Chips granted at opening; as many must be wagered before they can be transferred.
+    pub granted: Chips,
+    /// Wagers won or lost so far, at tables that were left.
+    pub wagered: Chips,
+    /// When an intent of the account was last accepted.
+    pub last_intent_ms: u64,
+    /// How often this slot was opened.
+    pub generation: u32,
+    /// Seats the account holds.
+    pub seats: u32,
+    /// An [`AccountStatus`].
+    pub status: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+}
+
+/// An account's key. Layout: 64 bytes, one cache line, no padding.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct AccountKey {
+    /// Ed25519 public key; zero in a free slot.
+    pub key: [u8; 32],
+    /// Zero.
+    pub reserved: [u8; 32],
+}
+
+const _: () = assert!(size_of::<Account>() == 64 && align_of::<Account>() == 64);
+const _: () = assert!(size_of::<AccountKey>() == 64 && align_of::<AccountKey>() == 64);
+
+/// Whether an account slot is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum AccountStatus {
+    /// A free slot.
+    Free = 0,
+    /// An open account.
+    Open = 1,
+}
+
+impl Account {
+    /// Whether the slot is in use.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.status == AccountStatus::Open as u8
+    }
+
+    /// Whether an intent with this number may still be applied. The window spans the 64 numbers up to the highest
+    /// used and the 64 above it, so that an intent that was shed blocks none that follow.
+    #[inline]
+    pub fn check_number(&self, number: u64) -> Result<(), Refusal> {
+        if number > self.number_highest {
+            if number - self.number_highest > NUMBER_WINDOW { Err(Refusal::NumberAhead) } else { Ok(()) }
+        } else {
+            match self.number_highest - number {
+                behind if behind >= NUMBER_WINDOW => Err(Refusal::NumberBehind),
+                behind if self.numbers_used >> behind & 1 == 1 => Err(Refusal::NumberUsed),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    /// Uses a number up.
+    ///
+    /// # Panics
+    /// If it may not be used.
+    #[inline]
+    pub fn use_number(&mut self, number: u64) {
+        assert!(self.check_number(number).is_ok(), "only a checked number is used");
+        if number > self.number_highest {
+            let ahead = number - self.number_highest;
+            self.numbers_used = if ahead >= NUMBER_WINDOW { 0 } else { self.numbers_used << ahead };
+            self.number_highest = number;
+        }
+        self.numbers_used |= 1 << (self.number_highest - number);
+    }
+
+    /// Chips in the cage that may be sent to another account.
+    pub fn transferable(&self) -> Chips {
+        self.cage.saturating_sub(self.granted.saturating_sub(self.wagered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_agree_with_a_set_of_all_used_ones() {
+        let mut account = Account::zeroed();
+        let mut used = std::collections::BTreeSet::new();
+        let mut state = 1u64;
+        for _ in 0..5_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = (account.number_highest + (state >> 33) % 140).saturating_sub(70);
+            let highest = used.last().copied().unwrap_or(0);
+            let expected = if number > highest + 64 {
+                Err(Refusal::NumberAhead)
+            } else if number + 64 <= highest {
+                Err(Refusal::NumberBehind)
+            } else if used.contains(&number) {
+                Err(Refusal::NumberUsed)
+            } else {
+                Ok(())
+            };
+            assert_eq!(account.check_number(number), expected, "number {number}, highest {highest}");
+            if expected.is_ok() {
+                account.use_number(number);
+                used.insert(number);
+            }
+        }
+        assert!(used.len() > 1_000);
+    }
+}

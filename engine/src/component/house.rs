@@ -1,0 +1,77 @@
+use bevy_ecs::component::Component;
+use bytemuck::{Pod, Zeroable};
+
+use crate::chips::Chips;
+use crate::ids::Height;
+use crate::message::Hash;
+
+/// The house's own row: the treasury, the control accounts of the ledger, and where the chain stands.
+/// Layout: 128 bytes, two cache lines, no padding. Units: chips; milliseconds of block time.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct House {
+    /// All chips there are.
+    pub supply: Chips,
+    /// The house's reserve.
+    pub treasury: Chips,
+    /// The sum of all accounts' cages.
+    pub cages: Chips,
+    /// The sum of all seats' rails.
+    pub rails: Chips,
+    /// The sum of all tables' felts.
+    pub felts: Chips,
+    /// The sum of all tables' banks.
+    pub banks: Chips,
+    /// The last settled height.
+    pub height: Height,
+    /// Its block's time.
+    pub time_ms: u64,
+    /// Accounts in use.
+    pub accounts_open: u32,
+    /// Zero.
+    pub reserved: [u8; 60],
+}
+
+/// A validator: slot = row. Layout: 64 bytes. A slot without a validator is zero.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Validator {
+    /// Ed25519 key of its votes and proposals.
+    pub vote_key: [u8; 32],
+    /// 1 for a validator, 0 for a free slot.
+    pub voting_power: u32,
+    /// Zero.
+    pub reserved: [u8; 28],
+}
+
+/// The group's beacon key. Layout: 128 bytes.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct GroupKey {
+    /// BLS12-381 public key in G2, compressed.
+    pub key: [u8; 96],
+    /// How often the shares were dealt anew.
+    pub epoch: u64,
+    /// Zero.
+    pub reserved: [u8; 24],
+}
+
+/// The hash of one set of table rules with its whole catalogue. Layout: 64 bytes.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct RulesHash {
+    /// The hash; zero where there is no such set.
+    pub hash: Hash,
+    /// Zero.
+    pub reserved: [u8; 32],
+}
+
+const _: () = assert!(size_of::<House>() == 128 && align_of::<House>() == 64);
+const _: () = assert!(size_of::<Validator>() == 64 && size_of::<GroupKey>() == 128 && size_of::<RulesHash>() == 64);
+
+impl House {
+    /// Whether the control accounts add up to the supply.
+    pub fn is_conserved(&self) -> bool {
+        self.treasury + self.cages + self.rails + self.felts + self.banks == self.supply
+    }
+}

@@ -1,0 +1,68 @@
+use bevy_ecs::component::Component;
+use bytemuck::{Pod, Zeroable};
+
+use crate::chips::Chips;
+use crate::dice::{Dice, Puck};
+
+/// A craps table. Layout: 64 bytes, one cache line, no padding. Units: chips; milliseconds of block time.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Table {
+    /// The table's house chips; never below `exposure`.
+    pub bank: Chips,
+    /// What the bank would pay if every bet on the table won its most (R11).
+    pub exposure: Chips,
+    /// Chips in bets, with commission held in advance.
+    pub felt: Chips,
+    /// When the table rolls by itself, or now if the shooter called the roll; [`Table::NEVER`] while it is empty.
+    pub next_roll_ms: u64,
+    /// When the betting window opened: the last roll, or the first player's arrival.
+    pub opened_ms: u64,
+    /// Rolls so far: the last roll's number, rolls being numbered from 1.
+    pub roll_number: u32,
+    /// Hands so far, the present one included.
+    pub hand_number: u32,
+    /// A bit for each seat that is taken.
+    pub occupied: u16,
+    /// The last roll's faces, zero before the first.
+    pub dice: [u8; 2],
+    /// The puck: 0 for OFF, or the point.
+    pub point: u8,
+    /// The shooter's seat, or [`Table::NO_SHOOTER`].
+    pub shooter: u8,
+    /// The table's rules: row in the rules column.
+    pub rules: u8,
+    /// 1 once the shooter called the coming roll.
+    pub roll_called: u8,
+    /// Zero.
+    pub reserved: [u8; 8],
+}
+
+const _: () = assert!(size_of::<Table>() == 64 && align_of::<Table>() == 64);
+
+impl Table {
+    /// No roll is due: the table is empty.
+    pub const NEVER: u64 = u64::MAX;
+    /// Nobody holds the dice.
+    pub const NO_SHOOTER: u8 = u8::MAX;
+
+    /// The puck.
+    ///
+    /// # Panics
+    /// If the row's own byte is no puck, which only a broken world has.
+    #[inline]
+    pub fn puck(&self) -> Puck {
+        Puck::from_byte(self.point).expect("a table's point is 0 or a box number")
+    }
+
+    /// The last roll, or `None` before the first.
+    pub fn last_dice(&self) -> Option<Dice> {
+        Dice::new(self.dice[0], self.dice[1])
+    }
+
+    /// Whether a roll of the table is due at `time_ms`.
+    #[inline]
+    pub fn is_due(&self, time_ms: u64) -> bool {
+        self.next_roll_ms <= time_ms
+    }
+}

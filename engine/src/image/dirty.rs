@@ -1,0 +1,108 @@
+use bevy_ecs::resource::Resource;
+
+use super::ImageLayout;
+use crate::columns::Column;
+use crate::limits::{CHUNK_TABLES, GROUP_BYTES};
+
+/// Which groups of the image were touched since the last root: a byte each, so that chunks of tables, whose rows fill
+/// whole groups, mark theirs without sharing a word.
+#[derive(Resource, Clone, Debug)]
+pub struct DirtyMap {
+    layout: ImageLayout,
+    touched: Vec<u8>,
+}
+
+/// The part of the map that one chunk of tables owns.
+pub struct TableChunkDirty<'a> {
+    tables: &'a mut [u8],
+    seats: &'a mut [u8],
+    bets: &'a mut [u8],
+    more: &'a mut [u8],
+}
+
+#[inline]
+fn mark(groups: &mut [u8], row_bytes: usize, row: usize) {
+    let start = row * row_bytes;
+    groups[start / GROUP_BYTES] = 1;
+    groups[(start + row_bytes - 1) / GROUP_BYTES] = 1;
+}
+
+impl DirtyMap {
+    /// A map with every group touched: the first root hashes all.
+    pub fn new(layout: ImageLayout) -> Self {
+        let touched = vec![1; layout.groups()];
+        Self { layout, touched }
+    }
+
+    /// Marks the groups of a row.
+    #[inline]
+    pub fn mark(&mut self, column: Column, row: usize) {
+        let groups = self.layout.column_groups(column);
+        mark(&mut self.touched[groups], column.row_bytes(), row);
+    }
+
+    /// Marks everything.
+    pub fn mark_all(&mut self) {
+        self.touched.fill(1);
+    }
+
+    /// The touched groups in order; the map is clean afterwards.
+    pub fn take(&mut self, into: &mut Vec<u32>) {
+        into.clear();
+        for (index, eight) in self.touched.chunks_mut(8).enumerate() {
+            // Most of the map is clean, and eight bytes compare as one word.
+            if eight.iter().fold(0, |any, byte| any | byte) != 0 {
+                for (bit, byte) in eight.iter_mut().enumerate() {
+                    if *byte != 0 {
+                        into.push((index * 8 + bit) as u32);
+                        *byte = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The parts of the map that chunks of tables own, in chunk order.
+    pub fn table_chunks(&mut self) -> impl Iterator<Item = TableChunkDirty<'_>> {
+        let seats = self.layout.capacity.seats;
+        let start = self.layout.column_groups(Column::Tables).start;
+        let end = self.layout.column_groups(Column::MoreBets).end;
+        let lens = [Column::Tables, Column::Seats, Column::Bets].map(|c| self.layout.column_groups(c).len());
+        let (tables, rest) = self.touched[start..end].split_at_mut(lens[0]);
+        let (seat, rest) = rest.split_at_mut(lens[1]);
+        let (bets, more) = rest.split_at_mut(lens[2]);
+        let per_chunk = |row_bytes: usize| CHUNK_TABLES * row_bytes / GROUP_BYTES;
+        tables
+            .chunks_mut(per_chunk(64))
+            .zip(seat.chunks_mut(per_chunk(64 * seats)))
+            .zip(bets.chunks_mut(per_chunk(64 * seats)))
+            .zip(more.chunks_mut(per_chunk(192 * seats)))
+            .map(|(((tables, seats), bets), more)| TableChunkDirty { tables, seats, bets, more })
+    }
+}
+
+impl TableChunkDirty<'_> {
+    /// Marks a table, numbered within its chunk.
+    #[inline]
+    pub fn table(&mut self, table: usize) {
+        mark(self.tables, 64, table);
+    }
+
+    /// Marks a seat, numbered within its chunk.
+    #[inline]
+    pub fn seat(&mut self, seat: usize) {
+        mark(self.seats, 64, seat);
+    }
+
+    /// Marks a seat's first bets.
+    #[inline]
+    pub fn bets(&mut self, seat: usize) {
+        mark(self.bets, 64, seat);
+    }
+
+    /// Marks a seat's further bets.
+    #[inline]
+    pub fn more(&mut self, seat: usize) {
+        mark(self.more, 192, seat);
+    }
+}

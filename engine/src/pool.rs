@@ -1,0 +1,140 @@
+//! The tick's workers: a rayon pool whose worker 0 is the tick thread itself, and an arena for each of them.
+
+use std::sync::Mutex;
+
+use bevy_ecs::resource::Resource;
+use bumpalo::Bump;
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::limits::WORKERS_MAX;
+
+/// The pool could not be built.
+#[derive(Error, Debug)]
+#[error("cannot start {threads} workers: {source}")]
+pub struct PoolError {
+    threads: usize,
+    source: rayon::ThreadPoolBuildError,
+}
+
+/// The pool of the thread that calls; it becomes worker 0, so that small stages run where they are.
+///
+/// # Errors
+/// If the system refuses the threads, or the calling thread is a worker of another pool already.
+pub fn build(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .use_current_thread()
+        .thread_name(|worker| format!("worker-{worker}"))
+        .build()
+        .map_err(|source| PoolError { threads, source })
+}
+
+/// An arena for each worker, for what lives no longer than a tick. Reset keeps the memory, so that a steady tick asks
+/// the global allocator for none.
+#[derive(Resource)]
+pub struct Arenas {
+    workers: Vec<Arena>,
+    joined: Arena,
+}
+
+/// A bump arena that the world may hold: it is only reached through `&mut`, so the lock is never taken.
+struct Arena(Mutex<Bump>);
+
+impl Arena {
+    fn new() -> Self {
+        Self(Mutex::new(Bump::with_capacity(64 * 1024)))
+    }
+
+    fn get(&mut self) -> &mut Bump {
+        self.0.get_mut().expect("a worker's panic stops the node")
+    }
+}
+
+/// What one worker did: the results with their items' numbers.
+type Done<'a, R> = &'a [(usize, R)];
+
+impl Arenas {
+    /// Arenas for this many workers.
+    pub fn new(workers: usize) -> Self {
+        let workers = (0..workers.clamp(1, WORKERS_MAX)).map(|_| Arena::new()).collect();
+        Self { workers, joined: Arena::new() }
+    }
+
+    /// Frees everything at once.
+    pub fn reset(&mut self) {
+        self.workers.iter_mut().chain([&mut self.joined]).for_each(|arena| arena.get().reset());
+    }
+
+    /// Bytes that all arenas hold, used or not.
+    pub fn allocated_bytes(&mut self) -> usize {
+        self.workers.iter_mut().chain([&mut self.joined]).map(|arena| arena.get().allocated_bytes()).sum()
+    }
+
+    /// Runs `work` on every item, in parallel, each worker with its own arena, and returns the results in the items'
+    /// order, whichever worker did which. Items are handed out one by one, so that their size, not the number of
+    /// workers, decides how the work is split. Few items run on the calling thread.
+    pub fn map<'a, T: Send, R: Copy + Send + Sync + 'a>(
+        &'a mut self,
+        items: impl ExactSizeIterator<Item = T> + Send,
+        work: impl Fn(&'a Bump, T) -> R + Sync,
+    ) -> &'a [R] {
+        let Self { workers, joined } = self;
+        let joined: &'a Bump = joined.get();
+        let count = items.len();
+        if count <= 1 || workers.len() == 1 {
+            let arena: &'a Bump = workers[0].get();
+            return joined.alloc_slice_fill_iter(items.map(|item| work(arena, item)));
+        }
+        let queue = Mutex::new(items.enumerate());
+        let mut done: [Done<'a, R>; WORKERS_MAX] = [&[]; WORKERS_MAX];
+        workers.par_iter_mut().zip(&mut done).with_max_len(1).for_each(|(arena, done)| {
+            let arena: &'a Bump = arena.get();
+            let mut results = bumpalo::collections::Vec::new_in(arena);
+            loop {
+                let item = queue.lock().expect("the queue outlives no panic").next();
+                let Some((index, item)) = item else { break };
+                results.push((index, work(arena, item)));
+            }
+            *done = results.into_bump_slice();
+        });
+        let mut all = bumpalo::collections::Vec::with_capacity_in(count, joined);
+        done.iter().for_each(|results| all.extend_from_slice(results));
+        all.sort_unstable_by_key(|(index, _)| *index);
+        joined.alloc_slice_fill_iter(all.into_iter().map(|(_, result)| result))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_items_order_for_any_number_of_workers() {
+        for threads in [1, 2, 3, 8] {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let pool = build(threads).expect("a pool");
+                    let mut arenas = Arenas::new(threads);
+                    let found = pool.install(|| {
+                        arenas.map((0..500).collect::<Vec<u32>>().into_iter(), |arena, n| *arena.alloc(n * n)).to_vec()
+                    });
+                    assert_eq!(found, (0..500).map(|n| n * n).collect::<Vec<u32>>());
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn reset_keeps_the_memory() {
+        let mut arenas = Arenas::new(1);
+        let held = |arenas: &mut Arenas| {
+            arenas.map((0..1_000u64).collect::<Vec<_>>().into_iter(), |arena, n| *arena.alloc([n; 64]));
+            arenas.reset();
+            arenas.allocated_bytes()
+        };
+        held(&mut arenas);
+        let steady = held(&mut arenas);
+        assert_eq!(held(&mut arenas), steady);
+    }
+}
