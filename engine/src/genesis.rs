@@ -66,7 +66,7 @@ pub struct Genesis {
     pub rules: Vec<TableRules>,
     /// Chips a table's bank is filled or skimmed to between hands.
     pub bank_target: u64,
-    /// Milliseconds after a roll before which the dice may not roll again.
+    /// Milliseconds after a roll before which the dice may not roll again; at most half of `window_max_ms`.
     pub window_min_ms: u64,
     /// Milliseconds after a roll at which the table rolls by itself.
     pub window_max_ms: u64,
@@ -131,7 +131,7 @@ impl Genesis {
             rules.check().or_else(|problem| fail("rules", problem))?;
         }
         within("window_max_ms", self.window_max_ms, 1, 24 * 3_600_000)?;
-        within("window_min_ms", self.window_min_ms, 0, self.window_max_ms)?;
+        within("window_min_ms", self.window_min_ms, 0, self.window_max_ms / 2)?;
         within("clock_phases", self.clock_phases.into(), 1, self.window_max_ms.min(self.tables.into()))?;
         within("idle_ms", self.idle_ms, self.window_max_ms, u64::MAX / 4)?;
         within("account_idle_ms", self.account_idle_ms, self.idle_ms, u64::MAX / 4)?;

@@ -12,6 +12,7 @@ pub mod dice;
 pub mod genesis;
 pub mod ids;
 pub mod image;
+pub mod io;
 pub mod limits;
 pub mod message;
 pub mod pool;

@@ -73,18 +73,19 @@ impl Arenas {
 
     /// Runs `work` on every item, in parallel, each worker with its own arena, and returns the results in the items'
     /// order, whichever worker did which. Items are handed out one by one, so that their size, not the number of
-    /// workers, decides how the work is split. Few items run on the calling thread.
+    /// workers, decides how the work is split. Where there can be only one, it runs on the calling thread.
     pub fn map<'a, T: Send, R: Copy + Send + Sync + 'a>(
         &'a mut self,
-        items: impl ExactSizeIterator<Item = T> + Send,
+        items: impl Iterator<Item = T> + Send,
         work: impl Fn(&'a Bump, T) -> R + Sync,
     ) -> &'a [R] {
         let Self { workers, joined } = self;
         let joined: &'a Bump = joined.get();
-        let count = items.len();
-        if count <= 1 || workers.len() == 1 {
+        if workers.len() == 1 || items.size_hint().1.is_some_and(|most| most <= 1) {
             let arena: &'a Bump = workers[0].get();
-            return joined.alloc_slice_fill_iter(items.map(|item| work(arena, item)));
+            let mut results = bumpalo::collections::Vec::new_in(joined);
+            results.extend(items.map(|item| work(arena, item)));
+            return results.into_bump_slice();
         }
         let queue = Mutex::new(items.enumerate());
         let mut done: [Done<'a, R>; WORKERS_MAX] = [&[]; WORKERS_MAX];
@@ -98,6 +99,7 @@ impl Arenas {
             }
             *done = results.into_bump_slice();
         });
+        let count = done.iter().map(|results| results.len()).sum();
         let mut all = bumpalo::collections::Vec::with_capacity_in(count, joined);
         done.iter().for_each(|results| all.extend_from_slice(results));
         all.sort_unstable_by_key(|(index, _)| *index);

@@ -1,0 +1,97 @@
+//! Finding accounts by key, and free slots by number. Node-local: derived from the account columns.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use bevy_ecs::resource::Resource;
+use engine::AccountId;
+use engine::component::{Account, AccountKey};
+use hashbrown::HashTable;
+
+/// Where each key's account lies, and which slots are free.
+///
+/// Looking up is a pure function of the columns, so it may be a hash table; nothing ever walks it.
+#[derive(Resource, Default)]
+pub struct AccountIndex {
+    by_key: HashTable<u32>,
+    free: Vec<u64>,
+    first_free_word: usize,
+}
+
+/// Public keys are already uniform: eight of their bytes, mixed once, place them.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let mut eight = [0; 8];
+            eight[..word.len()].copy_from_slice(word);
+            self.0 = (self.0.rotate_left(23) ^ u64::from_le_bytes(eight)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        self.0 ^= self.0 >> 29;
+    }
+}
+
+type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
+
+fn place(key: &[u8; 32]) -> u64 {
+    use std::hash::BuildHasher;
+    let mut hasher = BuildKeyHasher::default().build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+impl AccountIndex {
+    /// Derives the index from the columns.
+    pub fn of(accounts: &[Account], keys: &[AccountKey]) -> Self {
+        let mut index = Self {
+            by_key: HashTable::with_capacity(accounts.len()),
+            free: vec![0; accounts.len().div_ceil(64)],
+            first_free_word: 0,
+        };
+        for (id, account) in accounts.iter().enumerate() {
+            if account.is_open() {
+                index.insert(AccountId(id as u32), keys);
+            } else {
+                index.free[id / 64] |= 1 << (id % 64);
+            }
+        }
+        index
+    }
+
+    /// The account with this key.
+    #[inline]
+    pub fn find(&self, key: &[u8; 32], keys: &[AccountKey]) -> Option<AccountId> {
+        self.by_key.find(place(key), |id| keys[*id as usize].key == *key).map(|id| AccountId(*id))
+    }
+
+    /// The lowest free slot.
+    pub fn lowest_free(&mut self) -> Option<AccountId> {
+        while *self.free.get(self.first_free_word)? == 0 {
+            self.first_free_word += 1;
+        }
+        let bit = self.free[self.first_free_word].trailing_zeros() as usize;
+        Some(AccountId((self.first_free_word * 64 + bit) as u32))
+    }
+
+    /// A slot was opened; its key is in the column already.
+    pub fn insert(&mut self, id: AccountId, keys: &[AccountKey]) {
+        self.free[id.index() / 64] &= !(1 << (id.index() % 64));
+        self.by_key.insert_unique(place(&keys[id.index()].key), id.0, |id| place(&keys[*id as usize].key));
+    }
+
+    /// A slot becomes free; its key is in the column still.
+    ///
+    /// # Panics
+    /// If it was not in the index.
+    pub fn remove(&mut self, id: AccountId, keys: &[AccountKey]) {
+        let entry = self.by_key.find_entry(place(&keys[id.index()].key), |found| *found == id.0);
+        entry.expect("an open account is in the index").remove();
+        self.free[id.index() / 64] |= 1 << (id.index() % 64);
+        self.first_free_word = self.first_free_word.min(id.index() / 64);
+    }
+}

@@ -1,0 +1,77 @@
+//! The height that is being settled.
+
+use bevy_ecs::resource::Resource;
+use engine::io::{Receipt, Resolution, RollReport};
+use engine::message::certificate::Beacon;
+use engine::message::intent::Intent;
+use engine::{Dice, Hash, Height};
+
+/// Where the dice of a height come from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Draw {
+    /// The height's beacon: the only source a chain has.
+    Beacon(Beacon),
+    /// One given roll for every table: scripts only, which have no chain.
+    Given(Dice),
+}
+
+/// The decided block that the settle schedule works on.
+#[derive(Resource)]
+pub struct Current {
+    /// Its height.
+    pub height: Height,
+    /// Its time.
+    pub time_ms: u64,
+    /// Its intents.
+    pub intents: Vec<Intent>,
+    /// Its dice.
+    pub draw: Draw,
+}
+
+/// What a settled height gives to those who look: receipts always, rolls and resolutions where somebody watches.
+#[derive(Resource, Default)]
+pub struct Report {
+    /// Whether rolls and resolutions are wanted.
+    pub watch: bool,
+    /// What became of each intent, in block order.
+    pub receipts: Vec<Receipt>,
+    /// The rolls, in table order.
+    pub rolls: Vec<RollReport>,
+    /// What they did to bets, by table, seat and spot.
+    pub resolutions: Vec<Resolution>,
+    /// Numbers of this height.
+    pub counts: Counts,
+    /// The image's root after the height.
+    pub root: Hash,
+}
+
+/// What one height did, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Tables that rolled.
+    pub rolls: u64,
+    /// Bets placed or raised.
+    pub bets_placed: u64,
+    /// Bets decided, pushed or returned by rolls.
+    pub bets_resolved: u64,
+    /// Intents applied.
+    pub applied: u64,
+    /// Intents refused.
+    pub refused: u64,
+    /// Chips won beyond the wagers.
+    pub paid: u64,
+    /// Wagers lost.
+    pub lost: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.rolls += other.rolls;
+        self.bets_placed += other.bets_placed;
+        self.bets_resolved += other.bets_resolved;
+        self.applied += other.applied;
+        self.refused += other.refused;
+        self.paid += other.paid;
+        self.lost += other.lost;
+    }
+}

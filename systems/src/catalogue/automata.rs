@@ -1,0 +1,125 @@
+//! The automata of all spots, compiled into one table: built once, the same for every set of rules.
+
+use std::sync::LazyLock;
+
+use engine::component::SpotMask;
+use engine::dice::{PUCKS, ROLLS};
+use engine::limits::SPOTS;
+use engine::{Dice, Puck, Spot};
+
+use super::bets::BETS;
+use super::family::{Family, Step};
+use super::spots::{bet_of, number_of, travelled_spot};
+
+/// What one roll means to every spot: a row of outcomes.
+pub struct OutcomeRow {
+    /// Spots on which the roll can change something.
+    pub affected: SpotMask,
+    /// Spots of odds that are returned if they are off, because their flat bet is decided.
+    pub off_returns: SpotMask,
+    /// Where each spot's transitions of this roll begin; the state of progress is added.
+    pub base: [u32; SPOTS],
+}
+
+/// The compiled automata.
+pub struct Automata {
+    /// A row of outcomes for each puck and roll: `puck * 21 + roll`.
+    pub rows: Vec<OutcomeRow>,
+    /// The transitions, packed.
+    pub transitions: Vec<Packed>,
+}
+
+/// A transition in 32 bits: three of kind, the rest payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packed(u32);
+
+const PAYLOAD_BITS: u32 = 29;
+
+impl Packed {
+    /// Nothing.
+    pub const STAY: u32 = 0;
+    /// New progress.
+    pub const ADVANCE: u32 = 1;
+    /// New spot.
+    pub const TRAVEL: u32 = 2;
+    /// Tier of the family.
+    pub const END: u32 = 3;
+
+    const fn new(kind: u32, payload: u32) -> Self {
+        Self(kind << PAYLOAD_BITS | payload)
+    }
+
+    /// Which of the kinds.
+    #[inline]
+    pub const fn kind(self) -> u32 {
+        self.0 >> PAYLOAD_BITS
+    }
+
+    /// What it carries.
+    #[inline]
+    pub const fn payload(self) -> u32 {
+        self.0 & ((1 << PAYLOAD_BITS) - 1)
+    }
+}
+
+/// The automata of the catalogue.
+pub static AUTOMATA: LazyLock<Automata> = LazyLock::new(compile);
+
+/// The row of a puck and a roll.
+#[inline]
+pub const fn row_index(puck: Puck, dice: Dice) -> usize {
+    puck.index() * ROLLS + dice.roll_index()
+}
+
+fn row_of(index: usize) -> (Puck, Dice) {
+    (Puck::from_index(index / ROLLS), Dice::from_roll_index(index % ROLLS))
+}
+
+fn compile() -> Automata {
+    let empty = |_| OutcomeRow { affected: SpotMask::EMPTY, off_returns: SpotMask::EMPTY, base: [0; SPOTS] };
+    let mut automata = Automata { rows: (0..PUCKS * ROLLS).map(empty).collect(), transitions: Vec::new() };
+    for spot in (0..SPOTS).map(|spot| Spot(spot as u8)) {
+        compile_spot(&mut automata, spot);
+    }
+    automata
+}
+
+fn compile_spot(automata: &mut Automata, spot: Spot) {
+    let bet = bet_of(spot);
+    let (family, number) = (BETS[bet.index()].family, number_of(spot));
+    // Rolls that mean the same to the automaton share their transitions.
+    let mut columns: [Option<(u32, bool)>; 256] = [None; 256];
+    for index in 0..PUCKS * ROLLS {
+        let (puck, dice) = row_of(index);
+        let symbol = usize::from(family.symbol(number, puck, dice));
+        let (base, changes) = *columns[symbol].get_or_insert_with(|| {
+            let base = automata.transitions.len() as u32;
+            let steps = (0..family.states()).map(|progress| family.step(number, progress, puck, dice));
+            let packed = steps.map(|step| pack(bet, step)).collect::<Vec<_>>();
+            let changes = packed.iter().any(|packed| packed.kind() != Packed::STAY);
+            automata.transitions.extend(packed);
+            (base, changes)
+        });
+        let row = &mut automata.rows[index];
+        row.base[spot.index()] = base;
+        // A hand bet takes note of every roll, since it is locked once it has seen one.
+        if changes || family.is_hand() {
+            row.affected.insert(spot);
+        }
+        if changes && matches!(family, Family::Odds(_)) {
+            row.off_returns.insert(spot);
+        }
+    }
+}
+
+fn pack(bet: engine::BetId, step: Step) -> Packed {
+    match step {
+        Step::Stay => Packed::new(Packed::STAY, 0),
+        Step::Advance(progress) => Packed::new(Packed::ADVANCE, progress.into()),
+        Step::Travel(number) => {
+            let to = travelled_spot(bet, number).expect("a bet travels to a box number");
+            Packed::new(Packed::TRAVEL, to.0.into())
+        }
+        Step::End(tier) => Packed::new(Packed::END, tier.into()),
+    }
+}

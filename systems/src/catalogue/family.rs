@@ -1,0 +1,467 @@
+//! What each family of bets does: where it may be placed, when it works, and its automaton (R3 to R8).
+//!
+//! An automaton reads a symbol for each roll, which depends on the puck before the roll, and steps from one state of
+//! progress to the next, or ends at one of the family's tiers. What a tier pays is not its business: [`super::pays`].
+
+use engine::dice::{BOX_NUMBERS, box_index};
+use engine::{Dice, Puck, RollEvent};
+
+use super::Pay;
+use super::rolls::{Rolls, SEVEN, hard, roll, totals};
+
+/// A kind of bet with its parameters.
+#[derive(Clone, Copy, Debug)]
+pub enum Family {
+    /// R4.
+    Pass,
+    /// R4.
+    DontPass,
+    /// R4.
+    Come,
+    /// R4.
+    DontCome,
+    /// R5: odds on a flat bet.
+    Odds(Flat),
+    /// R7, with the payouts of the table's rules.
+    Field,
+    /// R6: the number before a 7, at 98% of true odds.
+    Yes(u8),
+    /// R6: a 7 before the number, at 98% of true odds.
+    No(u8),
+    /// R6: the number as a pair, before a 7 or the number any other way.
+    Hard(u8),
+    /// R6.
+    Place(u8),
+    /// R6.
+    PlaceLose(u8),
+    /// R6.
+    Buy(u8),
+    /// R6.
+    Lay(u8),
+    /// R6.
+    Put(u8),
+    /// R6: big 6 and big 8.
+    Big(u8),
+    /// R7: the total on the next roll, at 98% of true odds.
+    Next(u8),
+    /// R7: one roll in either order.
+    Hop(u8, u8),
+    /// R7: what each set of rolls pays; any other roll loses.
+    OneRoll(&'static [(Rolls, Pay)]),
+    /// R8.
+    Fire,
+    /// R8.
+    RideLine,
+    /// R8.
+    Replay,
+    /// R8.
+    HotShooter,
+    /// R8: totals or rolls collected before a 7.
+    Collect(Collect),
+    /// R8.
+    HotRoller,
+    /// R8: the number so many times before a 7.
+    Repeater(u8),
+    /// R8.
+    TwiceHard,
+    /// R8.
+    Muggsy,
+    /// R8.
+    PointSeven,
+    /// R8.
+    SevenPoint,
+    /// R8.
+    SevenPointSeven,
+}
+
+/// The flat bet that odds stand on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flat {
+    /// Odds are taken.
+    Pass,
+    /// Odds are laid.
+    DontPass,
+    /// Odds are taken.
+    Come,
+    /// Odds are laid.
+    DontCome,
+    /// Odds are taken.
+    Put,
+}
+
+impl Flat {
+    /// Whether odds on it are laid, not taken.
+    pub const fn lays(self) -> bool {
+        matches!(self, Self::DontPass | Self::DontCome)
+    }
+}
+
+/// What a collecting bet collects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Collect {
+    /// Totals 2 to 6.
+    Small,
+    /// Totals 8 to 12.
+    Tall,
+    /// Both.
+    All,
+    /// Totals 2, 3, 11, 12.
+    FlamingFour,
+    /// The box numbers.
+    SizzlingSix,
+    /// All ten totals, with a consolation.
+    HotHand,
+    /// The six pairs.
+    Doubles,
+}
+
+/// When a bet may be placed or raised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// Any time.
+    Any,
+    /// Only on a come-out.
+    PuckOff,
+    /// Only with a point on.
+    PuckOn,
+}
+
+/// One step of an automaton.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing changes.
+    Stay,
+    /// The bet has counted something.
+    Advance(u16),
+    /// A pending come or don't come moves to this box number.
+    Travel(u8),
+    /// The bet ends at a tier of its family.
+    End(u16),
+}
+
+use Step::{Advance, End, Stay, Travel};
+
+/// The tier of a loss in every family that can lose outright.
+pub const LOSE: u16 = 0;
+/// The tier of the plain win in families with one.
+pub const WIN: u16 = 1;
+
+/// Counts that hot shooter and ride the line tell apart, at most.
+const SHOOTER_ROLLS: u16 = 51;
+const LINE_WINS: u16 = 11;
+
+/// The rolls that complete each box number for the hot roller: all its unordered ways.
+const WAYS: [(u8, &[Rolls]); 6] = [
+    (4, &[roll(1, 3), roll(2, 2)]),
+    (5, &[roll(1, 4), roll(2, 3)]),
+    (6, &[roll(1, 5), roll(2, 4), roll(3, 3)]),
+    (8, &[roll(2, 6), roll(3, 5), roll(4, 4)]),
+    (9, &[roll(3, 6), roll(4, 5)]),
+    (10, &[roll(4, 6), roll(5, 5)]),
+];
+
+/// The tiers of replay, worst first: which count of which pair of numbers they stand for.
+const REPLAY_TIERS: [(usize, u16); 6] = [(2, 3), (1, 3), (2, 4), (0, 3), (1, 4), (0, 4)];
+
+impl Collect {
+    /// What it collects, in the order of its progress bits.
+    pub const fn items(self) -> &'static [Rolls] {
+        const fn all<const N: usize>(numbers: [u8; N]) -> [Rolls; N] {
+            let (mut items, mut index) = ([Rolls(0); N], 0);
+            while index < N {
+                items[index] = totals(&[numbers[index]]);
+                index += 1;
+            }
+            items
+        }
+        const SMALL: [Rolls; 5] = all([2, 3, 4, 5, 6]);
+        const TALL: [Rolls; 5] = all([8, 9, 10, 11, 12]);
+        const ALL: [Rolls; 10] = all([2, 3, 4, 5, 6, 8, 9, 10, 11, 12]);
+        const FOUR: [Rolls; 4] = all([2, 3, 11, 12]);
+        const SIX: [Rolls; 6] = all([4, 5, 6, 8, 9, 10]);
+        const DOUBLES: [Rolls; 6] = [hard(2), hard(4), hard(6), hard(8), hard(10), hard(12)];
+        match self {
+            Self::Small => &SMALL,
+            Self::Tall => &TALL,
+            Self::All | Self::HotHand => &ALL,
+            Self::FlamingFour => &FOUR,
+            Self::SizzlingSix => &SIX,
+            Self::Doubles => &DOUBLES,
+        }
+    }
+}
+
+/// Times a repeater's number must roll.
+pub const fn repeats(number: u8) -> u16 {
+    match number {
+        2 | 12 => 2,
+        3 | 11 => 3,
+        4 | 10 => 4,
+        5 | 9 => 5,
+        _ => 6,
+    }
+}
+
+impl Family {
+    /// When the bet may be placed or raised (R3, R11).
+    pub const fn placement(self) -> Placement {
+        match self {
+            Self::Pass | Self::DontPass => Placement::PuckOff,
+            Self::Come | Self::DontCome | Self::Put(_) | Self::Odds(Flat::Pass | Flat::DontPass) => Placement::PuckOn,
+            _ if self.is_hand() => Placement::PuckOff,
+            _ => Placement::Any,
+        }
+    }
+
+    /// A bet of R8: locked once it has seen a roll.
+    pub const fn is_hand(self) -> bool {
+        matches!(
+            self,
+            Self::Fire
+                | Self::RideLine
+                | Self::Replay
+                | Self::HotShooter
+                | Self::Collect(_)
+                | Self::HotRoller
+                | Self::Repeater(_)
+                | Self::TwiceHard
+                | Self::Muggsy
+                | Self::PointSeven
+                | Self::SevenPoint
+                | Self::SevenPointSeven
+        )
+    }
+
+    /// Decided by the next roll.
+    pub const fn is_one_roll(self) -> bool {
+        matches!(self, Self::Field | Self::Next(_) | Self::Hop(..) | Self::OneRoll(_))
+    }
+
+    /// Whether the player may call it on and off.
+    pub const fn toggles(self) -> bool {
+        let flat = matches!(self, Self::Pass | Self::DontPass | Self::Come | Self::DontCome | Self::Put(_));
+        !flat && !self.is_one_roll() && !self.is_hand()
+    }
+
+    /// Whether it works on a come-out roll unless the player says otherwise.
+    pub const fn works_on_come_out(self) -> bool {
+        !matches!(self, Self::Place(_) | Self::Buy(_) | Self::Odds(Flat::Come | Flat::Put))
+    }
+
+    /// States of progress; 0 is the start.
+    pub const fn states(self) -> u16 {
+        match self {
+            Self::Fire => 1 << 6,
+            Self::RideLine => LINE_WINS + 1,
+            Self::Replay => 5 * 5 * 5 * 5 * 5 * 5,
+            Self::HotShooter => SHOOTER_ROLLS + 1,
+            Self::Collect(what) => 1 << what.items().len(),
+            Self::HotRoller => 1 << 14,
+            Self::Repeater(number) => repeats(number),
+            Self::TwiceHard => 1 << 4,
+            Self::Muggsy | Self::PointSeven | Self::SevenPoint => 2,
+            Self::SevenPointSeven => 3,
+            _ => 1,
+        }
+    }
+
+    /// What the automaton reads: rolls that mean the same to it are one symbol. `number` is the bet's box number, where
+    /// it has one: that of odds, or that to which come or don't come travelled.
+    pub fn symbol(self, number: Option<u8>, puck: Puck, dice: Dice) -> u8 {
+        let total = dice.total();
+        let point_made = |point: u8| 1 + box_index(point).expect("the puck stands on a box number") as u8;
+        match self {
+            // Which point was made, or that the hand ended, or a natural.
+            Self::Fire | Self::RideLine | Self::Replay | Self::HotShooter => match (puck, puck.roll(dice).0) {
+                (Puck::On(point), RollEvent::PointMade) => point_made(point),
+                (_, RollEvent::SevenOut) => 7,
+                (_, RollEvent::Natural) => 8,
+                _ => 0,
+            },
+            // Odds on the line follow the puck.
+            Self::Odds(Flat::Pass | Flat::DontPass) => match (puck, puck.roll(dice).0) {
+                (Puck::On(point), RollEvent::PointMade) => point_made(point),
+                (Puck::On(point), RollEvent::SevenOut) => 6 + point_made(point),
+                _ => 0,
+            },
+            Self::Pass | Self::DontPass => match puck {
+                Puck::Off => total,
+                Puck::On(_) => match puck.roll(dice).0 {
+                    RollEvent::PointMade => 13,
+                    RollEvent::SevenOut => 14,
+                    _ => 0,
+                },
+            },
+            Self::Come | Self::DontCome => match number {
+                None => total,
+                Some(number) if total == number => 13,
+                Some(_) if total == 7 => 14,
+                Some(_) => 0,
+            },
+            Self::Odds(_) => match number {
+                Some(number) if total == number => point_made(number),
+                Some(number) if total == 7 => 6 + point_made(number),
+                _ => 0,
+            },
+            _ => dice.roll_index() as u8,
+        }
+    }
+
+    /// The step of the automaton from `progress` on a roll. `puck` is the puck before it.
+    pub fn step(self, number: Option<u8>, progress: u16, puck: Puck, dice: Dice) -> Step {
+        let symbol = self.symbol(number, puck, dice);
+        let total = dice.total();
+        let first_of = |wins: Rolls, loses: Rolls| match () {
+            () if wins.contains(dice) => End(WIN),
+            () if loses.contains(dice) => End(LOSE),
+            () => Stay,
+        };
+        match self {
+            Self::Pass => match symbol {
+                7 | 11 | 13 => End(WIN),
+                2 | 3 | 12 | 14 => End(LOSE),
+                _ => Stay,
+            },
+            Self::Come => match symbol {
+                7 | 11 | 13 => End(WIN),
+                2 | 3 | 12 | 14 => End(LOSE),
+                4 | 5 | 6 | 8 | 9 | 10 => Travel(symbol),
+                _ => Stay,
+            },
+            Self::DontPass | Self::DontCome => match symbol {
+                7 | 11 | 13 => End(LOSE),
+                14 => End(WIN),
+                // On 2, 3 and 12 the table's bar decides between win and push.
+                2 | 3 => End(symbol.into()),
+                12 => End(4),
+                4 | 5 | 6 | 8 | 9 | 10 if matches!(self, Self::DontCome) => Travel(symbol),
+                _ => Stay,
+            },
+            Self::Odds(flat) => match symbol {
+                0 => Stay,
+                made @ 1..=6 => End(if flat.lays() { LOSE } else { made.into() }),
+                seven => End(if flat.lays() { u16::from(seven) - 6 } else { LOSE }),
+            },
+            Self::Yes(n) | Self::Place(n) | Self::Buy(n) | Self::Put(n) | Self::Big(n) => first_of(totals(&[n]), SEVEN),
+            Self::No(n) | Self::Lay(n) | Self::PlaceLose(n) => first_of(SEVEN, totals(&[n])),
+            Self::Hard(n) => first_of(hard(n), totals(&[n, 7])),
+            Self::Next(n) => End(if total == n { WIN } else { LOSE }),
+            Self::Hop(a, b) => End(if roll(a, b).contains(dice) { WIN } else { LOSE }),
+            Self::Field => End(match total {
+                2 => 2,
+                12 => 3,
+                3 | 4 | 9 | 10 | 11 => WIN,
+                _ => LOSE,
+            }),
+            Self::OneRoll(pays) => {
+                let tier = pays.iter().position(|(rolls, _)| rolls.contains(dice));
+                End(tier.map_or(LOSE, |tier| tier as u16 + 1))
+            }
+            Self::Fire | Self::RideLine | Self::Replay | Self::HotShooter => self.step_hand(progress, symbol),
+            Self::Collect(what) => {
+                let items = what.items();
+                let collected = match items.iter().position(|item| item.contains(dice)) {
+                    Some(item) => progress | 1 << item,
+                    None if total == 7 => return End(progress.count_ones() as u16),
+                    None => return Stay,
+                };
+                let all = collected.count_ones() as usize == items.len();
+                if all { End(items.len() as u16) } else { advance(progress, collected) }
+            }
+            Self::HotRoller => {
+                let mut ways = WAYS.iter().flat_map(|(_, ways)| ways.iter());
+                let rolled = match ways.position(|way| way.contains(dice)) {
+                    Some(way) => progress | 1 << way,
+                    None if total == 7 => return End(complete(progress)),
+                    None => return Stay,
+                };
+                if complete(rolled) == 6 { End(6) } else { advance(progress, rolled) }
+            }
+            Self::Repeater(n) if total == n => {
+                if progress + 1 == repeats(n) {
+                    End(WIN)
+                } else {
+                    Advance(progress + 1)
+                }
+            }
+            Self::TwiceHard if hard(total & !1).contains(dice) && box_index(total).is_some() => {
+                let bit = 1 << (total / 2 - 2) % 4;
+                if progress & bit != 0 { End(WIN) } else { Advance(progress | bit) }
+            }
+            Self::TwiceHard if matches!(total, 4 | 6 | 8 | 10) => {
+                advance(progress, progress & !(1 << (total / 2 - 2) % 4))
+            }
+            Self::Repeater(_) | Self::TwiceHard if total == 7 => End(LOSE),
+            Self::Repeater(_) | Self::TwiceHard => Stay,
+            Self::Muggsy => match (progress, total) {
+                (0, 7) => End(WIN),
+                (0, _) if box_index(total).is_some() => Advance(1),
+                (1, 7) => End(2),
+                _ => End(LOSE),
+            },
+            Self::PointSeven => match (progress, total) {
+                (0, _) if box_index(total).is_some() => Advance(1),
+                (1, 7) => End(WIN),
+                _ => End(LOSE),
+            },
+            Self::SevenPoint => match (progress, total) {
+                (0, 7) => Advance(1),
+                (1, _) if box_index(total).is_some() => End(WIN),
+                _ => End(LOSE),
+            },
+            Self::SevenPointSeven => match (progress, total) {
+                (0, 7) => Advance(1),
+                (1, _) if box_index(total).is_some() => Advance(2),
+                (2, 7) => End(WIN),
+                _ => End(LOSE),
+            },
+        }
+    }
+
+    /// Bets on a whole hand: `symbol` is 1 to 6 for a point made, 7 for the seven-out, 8 for a natural.
+    fn step_hand(self, progress: u16, symbol: u8) -> Step {
+        let made = (1..=6).contains(&symbol).then(|| usize::from(symbol) - 1);
+        match (self, symbol, made) {
+            (Self::Fire, 7, _) => End(progress.count_ones() as u16),
+            (Self::Fire, _, Some(point)) => {
+                let points = progress | 1 << point;
+                if points.count_ones() == 6 { End(6) } else { advance(progress, points) }
+            }
+            (Self::RideLine, 7, _) => End(progress),
+            (Self::RideLine, 8, _) | (Self::RideLine, _, Some(_)) => advance(progress, (progress + 1).min(LINE_WINS)),
+            (Self::HotShooter, 7, _) => End((progress + 1).min(SHOOTER_ROLLS)),
+            (Self::HotShooter, ..) => advance(progress, (progress + 1).min(SHOOTER_ROLLS)),
+            (Self::Replay, 7, _) => End(replay_tier(progress)),
+            (Self::Replay, _, Some(point)) => {
+                let unit = 5u16.pow(point as u32);
+                let count = progress / unit % 5;
+                if count == 4 { Stay } else { Advance(progress + unit) }
+            }
+            _ => Stay,
+        }
+    }
+}
+
+const fn advance(from: u16, to: u16) -> Step {
+    if from == to { Stay } else { Advance(to) }
+}
+
+/// Box numbers of the hot roller whose every way has rolled.
+fn complete(rolled: u16) -> u16 {
+    let mut first = 0;
+    let mut count = 0;
+    for (_, ways) in WAYS {
+        let mask = ((1 << ways.len()) - 1) << first;
+        count += u16::from(rolled & mask == mask);
+        first += ways.len();
+    }
+    count
+}
+
+/// The best tier that replay's counts have reached, 0 for none.
+fn replay_tier(progress: u16) -> u16 {
+    let count = |point: usize| progress / 5u16.pow(point as u32) % 5;
+    let reached = |pair: usize, times: u16| count(pair) >= times || count(BOX_NUMBERS.len() - 1 - pair) >= times;
+    let best = REPLAY_TIERS.iter().rposition(|(pair, times)| reached(*pair, *times));
+    best.map_or(0, |tier| tier as u16 + 1)
+}

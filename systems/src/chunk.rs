@@ -1,0 +1,52 @@
+//! Chunks of tables: what one worker takes at a time, with everything that lies at those tables.
+
+use engine::columns::Rows;
+use engine::component::{Bets, MoreBets, Seat, Table};
+use engine::image::{DirtyMap, TableChunkDirty};
+use engine::limits::CHUNK_TABLES;
+
+use crate::ledger::{Ledger, TableTotals};
+
+/// Some neighbouring tables with their seats and bets. No other worker sees any of it.
+pub struct TableChunk<'a> {
+    /// The chunk's number.
+    pub index: usize,
+    /// The tables.
+    pub tables: &'a mut [Table],
+    /// Their seats.
+    pub seats: &'a mut [Seat],
+    /// The seats' first bets.
+    pub bets: &'a mut [Bets],
+    /// The seats' further bets.
+    pub more: &'a mut [MoreBets],
+    /// What the tables hold together.
+    pub totals: &'a mut TableTotals,
+    /// The chunk's groups of the image.
+    pub dirty: TableChunkDirty<'a>,
+}
+
+/// All chunks in order.
+pub fn table_chunks<'a>(
+    rows: &'a mut Rows<'_>,
+    ledger: &'a mut Ledger,
+    dirty: &'a mut DirtyMap,
+) -> impl Iterator<Item = TableChunk<'a>> + Send {
+    let seats = rows.seats_per_table() * CHUNK_TABLES;
+    rows.tables
+        .chunks_mut(CHUNK_TABLES)
+        .zip(rows.seats.chunks_mut(seats))
+        .zip(rows.bets.chunks_mut(seats))
+        .zip(rows.more.chunks_mut(seats))
+        .zip(&mut ledger.tables)
+        .zip(dirty.table_chunks())
+        .enumerate()
+        .map(|(index, (((((tables, seats), bets), more), totals), dirty))| TableChunk {
+            index,
+            tables,
+            seats,
+            bets,
+            more,
+            totals,
+            dirty,
+        })
+}

@@ -1,0 +1,86 @@
+use bytemuck::Zeroable;
+use engine::columns::Column;
+use engine::component::{Account, AccountKey, AccountStatus};
+use engine::genesis::Opening;
+use engine::io::Verdict;
+use engine::message::intent::{IntentBody, IntentKind};
+use engine::message::refusal::Refusal;
+use engine::{AccountId, Chips};
+
+use super::{Applied, Intake};
+
+impl Intake<'_, '_> {
+    /// Opens an account in the lowest free slot and grants its chips from the treasury.
+    pub(super) fn open(&mut self, kind: IntentKind, body: &IntentBody) -> Applied {
+        if let Some(id) = self.index.find(&body.key, self.rows.keys) {
+            if kind == IntentKind::Open {
+                let account = &mut self.rows.accounts[id.index()];
+                account.check_number(body.number)?;
+                account.use_number(body.number);
+                self.dirty.mark(Column::Accounts, id.index());
+            }
+            return Err(Refusal::AccountExists);
+        }
+        Account::zeroed().check_number(body.number)?;
+        match &self.setup.genesis.opening {
+            Opening::Free { .. } if kind == IntentKind::OpenVoucher => return Err(Refusal::VoucherNeeded),
+            Opening::Free { per_height } if self.accounts_opened >= *per_height => return Err(Refusal::OpenLimit),
+            Opening::Free { .. } => {}
+            Opening::Voucher { issuers } => {
+                let listed = (body.target as usize) < issuers.len();
+                if kind == IntentKind::Open || !listed {
+                    return Err(Refusal::VoucherNeeded);
+                }
+            }
+        }
+        let id = self.index.lowest_free().ok_or(Refusal::HouseFull)?.index();
+        let grant = Chips(self.setup.genesis.grant);
+        if self.rows.house.treasury < grant {
+            return Err(Refusal::TreasuryEmpty);
+        }
+        let slot = &mut self.rows.accounts[id];
+        assert!(!slot.is_open() && slot.cage == Chips::ZERO, "a free slot holds nothing");
+        *slot = Account {
+            cage: Chips::ZERO,
+            number_highest: 0,
+            numbers_used: 0,
+            granted: grant,
+            wagered: Chips::ZERO,
+            last_intent_ms: self.time_ms,
+            generation: slot.generation + 1,
+            seats: 0,
+            status: AccountStatus::Open as u8,
+            reserved: [0; 7],
+        };
+        slot.use_number(body.number);
+        self.rows.keys[id] = AccountKey { key: body.key, reserved: [0; 32] };
+        self.dirty.mark(Column::AccountKeys, id);
+        self.index.insert(AccountId(id as u32), self.rows.keys);
+        self.rows.house.accounts_open += 1;
+        self.accounts_opened += 1;
+        self.post(|to| to.treasury_to_cage(id, grant));
+        Ok(Verdict::Applied)
+    }
+
+    /// Sends chips from the sender's cage to another account's.
+    pub(super) fn transfer(&mut self, id: AccountId, body: &IntentBody) -> Applied {
+        let to = AccountId(body.target);
+        let open = self.rows.accounts.get(to.index()).is_some_and(Account::is_open);
+        if !open || to == id {
+            return Err(Refusal::UnknownRecipient);
+        }
+        let chips = Chips(body.amount);
+        if chips == Chips::ZERO {
+            return Err(Refusal::NothingToTransfer);
+        }
+        let account = &self.rows.accounts[id.index()];
+        if chips <= account.cage && chips > account.transferable() {
+            return Err(Refusal::GrantLocked);
+        }
+        if chips > account.cage {
+            return Err(Refusal::InsufficientFunds);
+        }
+        self.post(|book| book.cage_to_cage(id.index(), to.index(), chips));
+        Ok(Verdict::Applied)
+    }
+}

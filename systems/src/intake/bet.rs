@@ -1,0 +1,218 @@
+use engine::columns::Column;
+use engine::component::BetRow;
+use engine::io::Verdict;
+use engine::limits::{BETS, SEAT_BETS_HOT, SEAT_BETS_MAX};
+use engine::message::intent::{IntentBody, Working};
+use engine::message::refusal::Refusal;
+use engine::{BetId, Chips, Spot};
+
+use super::{Applied, Intake};
+use crate::catalogue::{self, Placement};
+use crate::ledger::held;
+
+/// A bet that is to grow: on an empty spot from nothing, on an occupied one from what lies there.
+struct Raise {
+    bet: BetId,
+    /// `None` where odds name no box number.
+    spot: Option<Spot>,
+    present: Option<BetRow>,
+    total: u64,
+    working: Working,
+}
+
+impl Raise {
+    fn added(&self) -> u64 {
+        self.total - u64::from(self.present.map_or(0, |bet| bet.amount))
+    }
+}
+
+impl Intake<'_, '_> {
+    /// Bets, or adds to a bet. The checks stand in the order of R3.
+    pub(super) fn bet(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
+        let bet = known_bet(body).ok_or(Refusal::UnknownBet)?;
+        let seat = seat.ok_or(Refusal::UnknownPlayer)?;
+        let spot = catalogue::spot_of(bet, body.box_number);
+        let present = spot.and_then(|spot| self.rows.seat_bets(seat).get(spot));
+        let total = body.amount.saturating_add(present.map_or(0, |bet| bet.amount.into()));
+        let rules = self.catalogue(table).rules();
+        if body.amount == 0 || total < rules.min_bet.into() {
+            return Err(Refusal::BetTooSmall);
+        }
+        if total > rules.max_bet.into() {
+            return Err(Refusal::BetTooLarge);
+        }
+        let working = Working::try_from(body.working).expect("a block's intents have known settings");
+        self.raise(table, seat, &Raise { bet, spot, present, total, working })
+    }
+
+    /// Sets a bet's total: a raise goes on as a bet, a lowering gives chips back.
+    pub(super) fn set_amount(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
+        let (bet, seat, present) = self.standing(seat, body)?;
+        let rules = self.catalogue(table).rules();
+        if body.amount < rules.min_bet.into() {
+            return Err(Refusal::BetTooSmall);
+        }
+        if body.amount > rules.max_bet.into() {
+            return Err(Refusal::BetTooLarge);
+        }
+        let total = body.amount;
+        match total.cmp(&u64::from(present.amount)) {
+            std::cmp::Ordering::Equal => Ok(Verdict::Applied),
+            std::cmp::Ordering::Greater => {
+                let working = Working::Default;
+                self.raise(
+                    table,
+                    seat,
+                    &Raise { bet, spot: Some(present.spot), present: Some(present), total, working },
+                )
+            }
+            std::cmp::Ordering::Less => self.lower(table, seat, present, total as u32),
+        }
+    }
+
+    /// The checks from `WRONG_PHASE` on, then the chips move.
+    fn raise(&mut self, table: usize, seat: usize, raise: &Raise) -> Applied {
+        let puck = self.rows.tables[table].puck();
+        let point_on = self.rows.tables[table].point != 0;
+        let spec = &catalogue::BETS[raise.bet.index()];
+        let allowed = match spec.family.placement() {
+            Placement::Any => true,
+            Placement::PuckOff => !point_on,
+            Placement::PuckOn => point_on,
+        };
+        if !allowed {
+            return Err(Refusal::WrongPhase);
+        }
+        if raise.spot.is_some_and(catalogue::has_travelled) {
+            return Err(Refusal::ContractBet);
+        }
+        if spec.family.is_hand() && raise.present.is_some_and(|bet| bet.flags.seen()) {
+            return Err(Refusal::LockedBet);
+        }
+        let spot = raise.spot.ok_or(Refusal::BadTarget)?;
+        if let Some(flat) = catalogue::flat_of(spot) {
+            let flat = self.rows.seat_bets(seat).get(flat).ok_or(Refusal::NoParentBet)?;
+            let cap = u64::from(self.catalogue(table).odds_cap(spot, puck)) * u64::from(flat.amount);
+            if raise.total > cap {
+                return Err(Refusal::OddsLimitExceeded);
+            }
+        }
+        if raise.present.is_none() && self.rows.seats[seat].spots.count() as usize >= SEAT_BETS_MAX {
+            return Err(Refusal::TooManyBets);
+        }
+        let total = u32::try_from(raise.total).expect("max_bet is a u32");
+        let was = raise.present.map_or(0, |bet| bet.amount);
+        let catalogue = self.catalogue(table);
+        let (commission, most) = (catalogue.commission(spot), catalogue.max_win(spot));
+        let cost = held(total, commission) - held(was, commission);
+        let exposure = Chips(most.floor_of(total) - most.floor_of(was));
+        debug_assert!(cost.0 >= raise.added());
+        if cost > self.rail(seat) {
+            return Err(Refusal::InsufficientFunds);
+        }
+        let row = &self.rows.tables[table];
+        if row.exposure + exposure > row.bank {
+            return Err(Refusal::BankLimit);
+        }
+        if raise.working != Working::Default && !spec.family.toggles() {
+            return Err(Refusal::NotToggleable);
+        }
+
+        match self.rows.seat_bets_mut(seat).get_mut(spot) {
+            Some(bet) => {
+                bet.amount = total;
+                if raise.working != Working::Default {
+                    bet.flags = bet.flags.with_working(raise.working);
+                }
+            }
+            None => {
+                let flags = engine::component::BetFlags::default().with_working(raise.working);
+                self.rows.seat_bets_mut(seat).insert(BetRow { amount: total, progress: 0, spot, flags });
+            }
+        }
+        self.mark_bets(seat);
+        self.table(table).exposure += exposure;
+        self.post(|book| book.rail_to_felt(seat, cost));
+        self.counts.bets_placed += 1;
+        Ok(Verdict::Applied)
+    }
+
+    fn lower(&mut self, table: usize, seat: usize, present: BetRow, total: u32) -> Applied {
+        let puck = self.rows.tables[table].puck();
+        let catalogue = self.catalogue(table);
+        catalogue.may_take_down(present, puck)?;
+        if let Some(odds) = catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds)) {
+            if u64::from(odds.amount) > u64::from(catalogue.odds_cap(odds.spot, puck)) * u64::from(total) {
+                return Err(Refusal::OddsLimitExceeded);
+            }
+        }
+        let (commission, most) = (catalogue.commission(present.spot), catalogue.max_win(present.spot));
+        let back = held(present.amount, commission) - held(total, commission);
+        let exposure = Chips(most.floor_of(present.amount) - most.floor_of(total));
+        let bet = BetRow { amount: total, ..present };
+        *self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands") = bet;
+        self.mark_bets(seat);
+        self.table(table).exposure -= exposure;
+        self.post(|book| book.felt_to_rail(seat, back));
+        Ok(Verdict::Applied)
+    }
+
+    /// Takes a bet down, and its odds with it.
+    pub(super) fn take_down(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
+        let (_, seat, present) = self.standing(seat, body)?;
+        let puck = self.rows.tables[table].puck();
+        self.catalogue(table).may_take_down(present, puck)?;
+        self.return_bet(table, seat, present);
+        match catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds)) {
+            Some(odds) => {
+                self.return_bet(table, seat, odds);
+                Ok(Verdict::OddsReturned)
+            }
+            None => Ok(Verdict::Applied),
+        }
+    }
+
+    fn return_bet(&mut self, table: usize, seat: usize, bet: BetRow) {
+        let catalogue = self.catalogue(table);
+        let back = held(bet.amount, catalogue.commission(bet.spot));
+        let exposure = Chips(catalogue.max_win(bet.spot).floor_of(bet.amount));
+        self.rows.seat_bets_mut(seat).remove(bet.spot);
+        self.mark_bets(seat);
+        self.table(table).exposure -= exposure;
+        self.post(|book| book.felt_to_rail(seat, back));
+    }
+
+    /// Sets a bet working, off, or back to its default.
+    pub(super) fn set_working(&mut self, _table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
+        let (bet, seat, present) = self.standing(seat, body)?;
+        if !catalogue::BETS[bet.index()].family.toggles() {
+            return Err(Refusal::NotToggleable);
+        }
+        let working = Working::try_from(body.working).expect("a block's intents have known settings");
+        let flags = present.flags.with_working(working);
+        self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands").flags = flags;
+        self.mark_bets(seat);
+        Ok(Verdict::Applied)
+    }
+
+    /// A bet that stands on the player's seat. Unknown bets, unseated players and bad box numbers are no such bet too.
+    fn standing(&self, seat: Option<usize>, body: &IntentBody) -> Result<(BetId, usize, BetRow), Refusal> {
+        let bet = known_bet(body).ok_or(Refusal::NoSuchBet)?;
+        let seat = seat.ok_or(Refusal::NoSuchBet)?;
+        let spot = catalogue::standing_spot(bet, body.box_number).ok_or(Refusal::NoSuchBet)?;
+        let present = self.rows.seat_bets(seat).get(spot).ok_or(Refusal::NoSuchBet)?;
+        Ok((bet, seat, present))
+    }
+
+    fn mark_bets(&mut self, seat: usize) {
+        self.dirty.mark(Column::Seats, seat);
+        self.dirty.mark(Column::Bets, seat);
+        if self.rows.seats[seat].spots.count() as usize >= SEAT_BETS_HOT {
+            self.dirty.mark(Column::MoreBets, seat);
+        }
+    }
+}
+
+fn known_bet(body: &IntentBody) -> Option<BetId> {
+    (usize::from(body.bet) < BETS).then_some(BetId(body.bet))
+}

@@ -1,0 +1,175 @@
+//! Intake: the intents of a block, applied one by one in block order.
+//!
+//! ```text
+//!  account and number -> kind -> (table, seat, roll) -> the operation's own rules -> postings
+//! ```
+//! The reasons for a refusal are looked for in one order, [`Refusal`]'s own. Once the number passes it is used up,
+//! whatever follows; apart from that a refused intent changes nothing.
+
+mod account;
+mod bet;
+mod seat;
+
+use bevy_ecs::system::{Res, ResMut};
+use engine::columns::{Column, Columns, Rows};
+use engine::component::Table;
+use engine::image::DirtyMap;
+use engine::io::{Receipt, Verdict};
+use engine::limits::EXPIRY_AHEAD_S_MAX;
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::refusal::Refusal;
+use engine::{AccountId, Chips};
+
+use crate::accounts::AccountIndex;
+use crate::block::{Counts, Current, Report};
+use crate::catalogue::Catalogue;
+use crate::due::DueTimes;
+use crate::ledger::{Ledger, Postings};
+use crate::setup::Setup;
+
+/// What became of one intent.
+type Applied = Result<Verdict, Refusal>;
+
+/// Everything that intents act on, for the time of one block.
+pub struct Intake<'a, 'r> {
+    setup: &'a Setup,
+    rows: &'a mut Rows<'r>,
+    index: &'a mut AccountIndex,
+    ledger: &'a mut Ledger,
+    due: &'a mut DueTimes,
+    dirty: &'a mut DirtyMap,
+    counts: &'a mut Counts,
+    time_ms: u64,
+    accounts_opened: u32,
+}
+
+/// System: applies the block's intents and writes a receipt for each.
+pub fn apply_intents(
+    setup: Res<'_, Setup>,
+    current: Res<'_, Current>,
+    mut columns: Columns<'_, '_>,
+    mut index: ResMut<'_, AccountIndex>,
+    mut ledger: ResMut<'_, Ledger>,
+    mut due: ResMut<'_, DueTimes>,
+    mut dirty: ResMut<'_, DirtyMap>,
+    mut report: ResMut<'_, Report>,
+) {
+    let mut rows = columns.rows();
+    let Report { receipts, counts, .. } = &mut *report;
+    let mut intake = Intake {
+        setup: &setup,
+        rows: &mut rows,
+        index: &mut index,
+        ledger: &mut ledger,
+        due: &mut due,
+        dirty: &mut dirty,
+        counts,
+        time_ms: current.time_ms,
+        accounts_opened: 0,
+    };
+    for (place, intent) in current.intents.iter().enumerate() {
+        let verdict = intake.apply(intent);
+        let (key, number) = (intent.body.key, intent.body.number);
+        receipts.push(Receipt { key, number, height: current.height, index: place as u32, verdict });
+    }
+}
+
+impl Intake<'_, '_> {
+    /// Applies one intent.
+    fn apply(&mut self, intent: &Intent) -> Verdict {
+        let verdict = self.admit(&intent.body).unwrap_or_else(Verdict::Refused);
+        match verdict {
+            Verdict::Refused(_) => self.counts.refused += 1,
+            Verdict::Applied | Verdict::OddsReturned => self.counts.applied += 1,
+        }
+        verdict
+    }
+
+    /// Account, expiry and number; then the operation.
+    fn admit(&mut self, body: &IntentBody) -> Applied {
+        let kind = IntentKind::try_from(body.kind).expect("a block's intents have known kinds");
+        if matches!(kind, IntentKind::Open | IntentKind::OpenVoucher) {
+            self.check_expiry(body)?;
+            return self.open(kind, body);
+        }
+        let id = self.index.find(&body.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
+        self.check_expiry(body)?;
+        self.rows.accounts[id.index()].check_number(body.number)?;
+        self.rows.accounts[id.index()].use_number(body.number);
+        self.dirty.mark(Column::Accounts, id.index());
+
+        let verdict = match kind {
+            IntentKind::Transfer => self.transfer(id, body),
+            _ => self.at_table(kind, id, body),
+        }?;
+        self.rows.accounts[id.index()].last_intent_ms = self.time_ms;
+        Ok(verdict)
+    }
+
+    fn check_expiry(&self, body: &IntentBody) -> Result<(), Refusal> {
+        let (now_ms, expiry_ms) = (self.time_ms, u64::from(body.expiry_s) * 1_000);
+        if now_ms > expiry_ms {
+            return Err(Refusal::Expired);
+        }
+        if expiry_ms > now_ms + EXPIRY_AHEAD_S_MAX * 1_000 {
+            return Err(Refusal::ExpiresTooLate);
+        }
+        Ok(())
+    }
+
+    /// The table, the roll that the intent is for, then the operation there.
+    fn at_table(&mut self, kind: IntentKind, id: AccountId, body: &IntentBody) -> Applied {
+        let table = body.target as usize;
+        let row = self.rows.tables.get(table).ok_or(Refusal::UnknownTable)?;
+        if body.roll != 0 && body.roll != row.roll_number + 1 {
+            return Err(Refusal::StaleRoll);
+        }
+        let seat = self.seat_of(table, id);
+        match kind {
+            IntentKind::Sit => self.sit(table, id, body),
+            IntentKind::Leave => self.leave(seat.ok_or(Refusal::UnknownPlayer)?),
+            IntentKind::Roll => self.call_roll(table, seat),
+            IntentKind::PassDice => self.pass_dice(table, seat),
+            IntentKind::Bet => self.bet(table, seat, body),
+            IntentKind::TakeDown => self.take_down(table, seat, body),
+            IntentKind::SetAmount => self.set_amount(table, seat, body),
+            IntentKind::SetWorking => self.set_working(table, seat, body),
+            IntentKind::Open | IntentKind::OpenVoucher | IntentKind::Transfer => {
+                unreachable!("intents without a table were applied before")
+            }
+        }
+        .inspect(|_| {
+            if let Some(seat) = seat {
+                self.rows.seats[seat].last_intent_ms = self.time_ms;
+                self.dirty.mark(Column::Seats, seat);
+            }
+        })
+    }
+
+    /// The seat at which an account may act.
+    fn seat_of(&self, table: usize, id: AccountId) -> Option<usize> {
+        self.seats(table).find(|seat| self.rows.seats[*seat].account == id && self.rows.seats[*seat].is_seated())
+    }
+
+    fn seats(&self, table: usize) -> std::ops::Range<usize> {
+        let seats = self.rows.seats_per_table();
+        table * seats..(table + 1) * seats
+    }
+
+    fn catalogue(&self, table: usize) -> &Catalogue {
+        &self.setup.catalogues[self.rows.tables[table].rules as usize]
+    }
+
+    fn table(&mut self, table: usize) -> &mut Table {
+        self.dirty.mark(Column::Tables, table);
+        &mut self.rows.tables[table]
+    }
+
+    fn post(&mut self, posting: impl FnOnce(&mut Postings<'_, '_>)) {
+        posting(&mut Postings { rows: self.rows, ledger: self.ledger, dirty: self.dirty });
+    }
+
+    fn rail(&self, seat: usize) -> Chips {
+        self.rows.seats[seat].rail
+    }
+}

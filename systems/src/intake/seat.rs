@@ -1,0 +1,145 @@
+use engine::AccountId;
+use engine::Chips;
+use engine::columns::Column;
+use engine::component::{Seat, SeatStatus, Table};
+use engine::io::Verdict;
+use engine::message::intent::IntentBody;
+use engine::message::refusal::Refusal;
+
+use super::{Applied, Intake};
+use crate::seats;
+
+impl Intake<'_, '_> {
+    /// Takes the lowest free seat with a buy-in. A player who is leaving, with bets that must stay, comes back to the
+    /// same seat.
+    pub(super) fn sit(&mut self, table: usize, id: AccountId, body: &IntentBody) -> Applied {
+        let own = self.seats(table).find(|seat| self.rows.seats[*seat].account == id);
+        if own.is_some_and(|seat| self.rows.seats[seat].is_seated()) {
+            return Err(Refusal::AlreadySeated);
+        }
+        let free = |seat: &usize| self.rows.seats[*seat].account == AccountId::NONE;
+        let seat = own.or_else(|| self.seats(table).find(free)).ok_or(Refusal::TableFull)?;
+        let chips = Chips(body.amount);
+        if chips < Chips(self.catalogue(table).rules().min_bet.into()) {
+            return Err(Refusal::BuyInTooSmall);
+        }
+        if chips > self.rows.accounts[id.index()].cage {
+            return Err(Refusal::InsufficientFunds);
+        }
+        if own.is_none() {
+            self.rows.seats[seat] = Seat { account: id, ..Seat::EMPTY };
+            self.rows.accounts[id.index()].seats += 1;
+        }
+        self.rows.seats[seat].status = SeatStatus::Seated as u8;
+        self.rows.seats[seat].last_intent_ms = self.time_ms;
+        self.dirty.mark(Column::Seats, seat);
+        self.post(|book| book.cage_to_rail(id.index(), seat, chips));
+        self.arrive(table, seat);
+        Ok(Verdict::Applied)
+    }
+
+    /// The table takes note of a player: the first one gets the dice, and the clock starts.
+    fn arrive(&mut self, table: usize, seat: usize) {
+        let place = (seat - self.seats(table).start) as u8;
+        let time_ms = self.time_ms;
+        let was_empty = self.rows.tables[table].occupied == 0;
+        let next_roll_ms = self.setup.next_roll_ms(table, time_ms);
+        let row = self.table(table);
+        row.occupied |= 1 << place;
+        if row.shooter == Table::NO_SHOOTER {
+            row.shooter = place;
+        }
+        if was_empty {
+            row.hand_number += 1;
+            row.opened_ms = time_ms;
+            row.next_roll_ms = next_roll_ms;
+            self.due.lower(table, next_roll_ms);
+        }
+    }
+
+    /// Leaves: what can be taken down returns; if nothing stays, the seat is free and the rail goes to the cage.
+    pub(super) fn leave(&mut self, seat: usize) -> Applied {
+        let table = seat / self.rows.seats_per_table();
+        let place = seat - self.seats(table).start;
+        let puck = self.rows.tables[table].puck();
+        let catalogue = &self.setup.catalogues[self.rows.tables[table].rules as usize];
+
+        let returned = seats::returnable(self.rows.seat_bets(seat), catalogue, puck);
+        let freed = seats::worth(self.rows.seat_bets(seat), &returned, catalogue);
+        self.rows.seat_bets_mut(seat).remove_all(&returned);
+        self.dirty.mark(Column::Bets, seat);
+        self.dirty.mark(Column::MoreBets, seat);
+        self.table(table).exposure -= freed.exposure;
+        self.post(|book| book.felt_to_rail(seat, freed.chips));
+
+        self.rows.seats[seat].status = SeatStatus::Leaving as u8;
+        self.dirty.mark(Column::Seats, seat);
+        let stays = !self.rows.seats[seat].spots.is_empty();
+        if !stays {
+            self.free(table, seat);
+        }
+        let seats = self.seats(table);
+        seats::hand_over(self.table_and_seats(table, seats), place as u8);
+        self.due.refresh(self.rows.tables, table);
+        Ok(Verdict::Applied)
+    }
+
+    /// Empties a seat that holds no bet.
+    fn free(&mut self, table: usize, seat: usize) {
+        let place = seat - self.seats(table).start;
+        let account = self.rows.seats[seat].account.index();
+        self.post(|book| book.rail_to_cage(seat, account));
+        let wagered = self.rows.seats[seat].wagered;
+        let row = &mut self.rows.accounts[account];
+        row.wagered += wagered;
+        row.seats -= 1;
+        self.rows.seats[seat] = Seat::EMPTY;
+        self.table(table).occupied &= !(1 << place);
+    }
+
+    fn table_and_seats(&mut self, table: usize, seats: std::ops::Range<usize>) -> (&mut Table, &[Seat]) {
+        self.dirty.mark(Column::Tables, table);
+        (&mut self.rows.tables[table], &self.rows.seats[seats])
+    }
+
+    /// The shooter calls the roll: the table rolls at this height, once the window's minimum has passed.
+    pub(super) fn call_roll(&mut self, table: usize, seat: Option<usize>) -> Applied {
+        self.check_shooter(table, seat)?;
+        let row = &self.rows.tables[table];
+        if row.roll_called != 0 {
+            return Err(Refusal::RollCalled);
+        }
+        if self.time_ms < row.opened_ms + self.setup.genesis.window_min_ms {
+            return Err(Refusal::WindowOpen);
+        }
+        let time_ms = self.time_ms;
+        let row = self.table(table);
+        row.roll_called = 1;
+        row.next_roll_ms = time_ms;
+        self.due.lower(table, time_ms);
+        Ok(Verdict::Applied)
+    }
+
+    /// The shooter passes the dice to the next player, between hands.
+    pub(super) fn pass_dice(&mut self, table: usize, seat: Option<usize>) -> Applied {
+        self.check_shooter(table, seat)?;
+        if self.rows.tables[table].point != 0 {
+            return Err(Refusal::WrongPhase);
+        }
+        let seats = self.seats(table);
+        let shooter = self.rows.tables[table].shooter;
+        match seats::next_shooter(&self.rows.seats[seats], shooter) {
+            Some(next) if next != shooter => self.table(table).shooter = next,
+            _ => return Err(Refusal::NoOtherPlayer),
+        }
+        self.table(table).hand_number += 1;
+        Ok(Verdict::Applied)
+    }
+
+    fn check_shooter(&self, table: usize, seat: Option<usize>) -> Result<(), Refusal> {
+        let seat = seat.ok_or(Refusal::UnknownPlayer)?;
+        let place = seat - self.seats(table).start;
+        let shooter = self.rows.tables[table].shooter;
+        if usize::from(shooter) == place { Ok(()) } else { Err(Refusal::NotShooter) }
+    }
+}

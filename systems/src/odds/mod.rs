@@ -1,0 +1,125 @@
+//! Exact odds of every bet, from the automata that the game runs.
+//!
+//! A bet is an absorbing Markov chain over (puck, spot, progress); [`chain`] solves it for the probability of each tier
+//! and the expected number of rolls. What a tier pays is the table's rules', so that one chain serves all variants.
+
+mod chain;
+
+use engine::dice::BOX_NUMBERS;
+use engine::{BetId, Puck, Ratio, Spot};
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One, Signed, Zero};
+
+use crate::catalogue::{self, BETS, Catalogue, Family, Flat, Pay, Placement};
+use chain::Absorbed;
+
+/// The exact odds of one bet, per bet made, always working.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Odds {
+    /// The bet.
+    pub bet: BetId,
+    /// Probability of any profit.
+    pub p_win: BigRational,
+    /// Probability of getting exactly the wager back.
+    pub p_push: BigRational,
+    /// Expected profit per chip put down; commission that is charged in advance is put down too.
+    pub ev: BigRational,
+    /// Variance of the profit per chip wagered.
+    pub variance: BigRational,
+    /// Expected rolls until the bet is decided, counting those on which it works.
+    pub rolls: BigRational,
+    /// The most it can win per chip.
+    pub max_win: Ratio,
+}
+
+fn rational(num: u64, den: u64) -> BigRational {
+    BigRational::new(BigInt::from(num), BigInt::from(den))
+}
+
+fn of_ratio(ratio: Ratio) -> BigRational {
+    rational(ratio.num.into(), ratio.den.into())
+}
+
+/// Ways of a total among the 36 ordered rolls.
+fn ways(total: u8) -> u64 {
+    u64::from(if total <= 7 { total - 1 } else { 13 - total })
+}
+
+/// Where a bet starts: without progress, on the puck that its placement asks for. Odds start on each number, weighted
+/// as the line bet reaches it.
+fn starts(bet: BetId) -> Vec<(Puck, Spot, BigRational)> {
+    let spec = &BETS[bet.index()];
+    let each = |place: &dyn Fn(u8) -> (Puck, Spot)| {
+        let weight = |number: u8| rational(ways(number), BOX_NUMBERS.iter().map(|n| ways(*n)).sum());
+        BOX_NUMBERS.iter().map(|number| (place(*number).0, place(*number).1, weight(*number))).collect()
+    };
+    match (spec.family, spec.family.placement()) {
+        (Family::Odds(Flat::Pass | Flat::DontPass), _) => each(&|number| (Puck::On(number), Spot(bet.0))),
+        (Family::Odds(_), _) => {
+            each(&|number| (Puck::Off, catalogue::spot_of(bet, number).expect("odds stand on box numbers")))
+        }
+        (_, Placement::PuckOn) => vec![(Puck::On(BOX_NUMBERS[0]), Spot(bet.0), BigRational::one())],
+        _ => vec![(Puck::Off, Spot(bet.0), BigRational::one())],
+    }
+}
+
+/// The probability of each tier of a bet's family, and its expected rolls. Depends on no rules.
+fn absorbed(bet: BetId) -> Absorbed {
+    let mut total = Absorbed::default();
+    for (puck, spot, weight) in starts(bet) {
+        total.add(&chain::solve(puck, spot), &weight);
+    }
+    total
+}
+
+/// The odds of one bet under a table's rules.
+pub fn odds_of(catalogue: &Catalogue, bet: BetId) -> Odds {
+    weigh(catalogue, bet, &absorbed(bet))
+}
+
+/// The odds of every bet, in catalogue order.
+pub fn all_odds(catalogue: &Catalogue) -> Vec<Odds> {
+    use rayon::prelude::*;
+    BETS.par_iter().map(|bet| odds_of(catalogue, bet.id)).collect()
+}
+
+fn weigh(catalogue: &Catalogue, bet: BetId, absorbed: &Absorbed) -> Odds {
+    let commission = of_ratio(catalogue.commission(Spot(bet.0)));
+    let zero = BigRational::zero;
+    let (mut p_win, mut p_push, mut mean, mut square) = (zero(), zero(), zero(), zero());
+    for (pay, p) in catalogue.pays(bet).iter().zip(&absorbed.tiers) {
+        let profit = match pay {
+            Pay::Win(ratio) => {
+                p_win += p;
+                of_ratio(*ratio) - &commission
+            }
+            Pay::Push => {
+                p_push += p;
+                zero()
+            }
+            Pay::Lose => -BigRational::one() - &commission,
+        };
+        mean += p * &profit;
+        square += p * &profit * &profit;
+    }
+    let variance = square - &mean * &mean;
+    let ev = mean / (BigRational::one() + commission);
+    let (rolls, max_win) = (absorbed.rolls.clone(), catalogue.max_win(Spot(bet.0)));
+    Odds { bet, p_win, p_push, ev, variance, rolls, max_win }
+}
+
+/// The first bet under which the player has a positive expectation, with it: rules that genesis must refuse.
+///
+/// Only bets that pay otherwise than under CANON-1 are solved; that no bet of CANON-1 favours the player is a fact of
+/// the catalogue, which a test holds.
+pub fn favours_player(catalogue: &Catalogue) -> Option<(BetId, BigRational)> {
+    let canon = Catalogue::new(&engine::TableRules::default()).expect("CANON-1 is a table's rules");
+    let differs = |bet: &BetId| {
+        catalogue.pays(*bet) != canon.pays(*bet) || catalogue.commission(Spot(bet.0)) != canon.commission(Spot(bet.0))
+    };
+    BETS.iter().map(|bet| bet.id).filter(differs).find_map(|bet| {
+        let ev = odds_of(catalogue, bet).ev;
+        ev.is_positive().then_some((bet, ev))
+    })
+}

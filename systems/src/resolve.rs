@@ -1,0 +1,404 @@
+//! Resolve: what a roll does to every bet at its table, by table lookup.
+//!
+//! ```text
+//!  (puck, roll) -> row: affected spots, a transition for each
+//!  seat: occupied & affected -> for each: transition -> credit, loss, travel, progress
+//!  table: felt and exposure go down, the bank keeps what is not credited
+//! ```
+//! A chunk of tables is one worker's; what leaves the chunk (players who left, banks to fill) is handed on in order.
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Res, ResMut};
+use bumpalo::Bump;
+use bumpalo::collections::Vec as BumpVec;
+use engine::columns::Columns;
+use engine::component::{BetRow, Seat, SeatBetsMut, SeatStatus, SpotMask};
+use engine::image::DirtyMap;
+use engine::io::{BetResult, Resolution, RollReport};
+use engine::limits::{CHUNK_TABLES, SEAT_BETS_HOT};
+use engine::pool::Arenas;
+use engine::{AccountId, Chips, RollEvent, TableId};
+
+use crate::block::{Counts, Current, Report};
+use crate::catalogue::{Catalogue, OutcomeRow, Pay, Transition};
+use crate::chunk::{TableChunk, table_chunks};
+use crate::due::{self, DueTimes};
+use crate::ledger::{Ledger, TableTotals, held};
+use crate::roll::{Rolled, tables_of};
+use crate::seats;
+use crate::setup::Setup;
+
+/// A seat that became free: its chips go to the account's cage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Departure {
+    /// Whose seat it was.
+    pub account: AccountId,
+    /// The rail.
+    pub chips: Chips,
+    /// Wagers decided since the player sat down.
+    pub wagered: Chips,
+}
+
+/// What crosses rows at this height, in table order: the settle system's work.
+#[derive(Resource, Default)]
+pub struct Crossing {
+    /// Seats that became free.
+    pub departures: Vec<Departure>,
+    /// Tables whose hand ended with too little in the bank.
+    pub to_fill: Vec<TableId>,
+    /// Chips that banks gave back to the treasury between hands.
+    pub skimmed: Chips,
+}
+
+/// What one chunk hands on.
+#[derive(Clone, Copy)]
+struct ChunkDone<'a> {
+    index: usize,
+    next_roll_ms: u64,
+    before: TableTotals,
+    after: TableTotals,
+    departed: Chips,
+    skimmed: Chips,
+    counts: Counts,
+    departures: &'a [Departure],
+    to_fill: &'a [TableId],
+    rolls: &'a [RollReport],
+    resolutions: &'a [Resolution],
+}
+
+/// System: resolves every bet at the tables that rolled, in chunks of tables.
+pub fn resolve_bets(
+    setup: Res<'_, Setup>,
+    current: Res<'_, Current>,
+    mut columns: Columns<'_, '_>,
+    mut rolled: ResMut<'_, Rolled>,
+    mut ledger: ResMut<'_, Ledger>,
+    mut due: ResMut<'_, DueTimes>,
+    mut dirty: ResMut<'_, DirtyMap>,
+    mut crossing: ResMut<'_, Crossing>,
+    mut arenas: ResMut<'_, Arenas>,
+    mut report: ResMut<'_, Report>,
+) {
+    let mut rows = columns.rows();
+    let watch = report.watch;
+    let chunks = table_chunks(&mut rows, &mut ledger, &mut dirty).zip(&mut rolled.chunks);
+    let busy = chunks.filter(|(_, mask)| **mask != [0; 4]);
+    let done = arenas.map(busy, |arena, (chunk, mask)| {
+        Resolver { setup: &setup, time_ms: current.time_ms, watch, arena }.chunk(chunk, std::mem::take(mask))
+    });
+
+    let house = &mut *rows.house;
+    for chunk in done {
+        due.set(chunk.index, chunk.next_roll_ms);
+        house.rails = house.rails + chunk.after.rails + chunk.departed - chunk.before.rails;
+        house.felts = house.felts + chunk.after.felts - chunk.before.felts;
+        house.banks = house.banks + chunk.after.banks + chunk.skimmed - chunk.before.banks;
+        crossing.departures.extend_from_slice(chunk.departures);
+        crossing.to_fill.extend_from_slice(chunk.to_fill);
+        crossing.skimmed += chunk.skimmed;
+        report.counts += chunk.counts;
+        report.rolls.extend_from_slice(chunk.rolls);
+        report.resolutions.extend_from_slice(chunk.resolutions);
+    }
+}
+
+/// What one worker needs to resolve a chunk.
+struct Resolver<'a, 's> {
+    setup: &'s Setup,
+    time_ms: u64,
+    watch: bool,
+    arena: &'a Bump,
+}
+
+/// What a roll does to one seat.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SeatOutcome {
+    /// Chips that leave the felt.
+    pub off_felt: Chips,
+    /// Chips of them, and of the bank, that go to the rail.
+    pub credit: Chips,
+    /// What the bank no longer has to cover.
+    pub exposure: Chips,
+    /// Wagers won or lost.
+    pub wagered: Chips,
+    /// Wagers lost.
+    pub lost: Chips,
+    /// Wins beyond the wagers.
+    pub profit: Chips,
+    /// Bets that were decided, pushed or returned.
+    pub resolved: u64,
+    /// Whether a row of the bets changed.
+    pub changed: bool,
+}
+
+/// Applies one roll to one seat's bets. Pure: it knows the seat, the row of outcomes, and nothing else.
+///
+/// `resolved` hears of each bet that was decided, returned or moved, in the order of spots.
+#[inline]
+pub fn resolve_seat(
+    bets: &mut SeatBetsMut<'_>,
+    catalogue: &Catalogue,
+    row: &OutcomeRow,
+    default_working: &SpotMask,
+    mut resolved: impl FnMut(BetRow, Chips, BetResult),
+) -> SeatOutcome {
+    let mut outcome = SeatOutcome::default();
+    let hit = bets.seat.spots.and(&row.affected);
+    if hit.is_empty() {
+        return outcome;
+    }
+    let mut gone = SpotMask::EMPTY;
+    let mut travelled: [Option<BetRow>; 2] = [None; 2];
+    for spot in hit.iter() {
+        let index = bets.seat.spots.rank(spot);
+        let bet = bets.view().row(index);
+        let works = bet.flags.works(default_working.contains(spot));
+        let end = match catalogue.transition(row, spot, bet.progress, works) {
+            Transition::Stay => {
+                if catalogue.is_hand(spot) && !bet.flags.seen() {
+                    bets.row_mut(index).flags = bet.flags.with_seen();
+                    outcome.changed = true;
+                }
+                continue;
+            }
+            Transition::Advance(progress) => {
+                *bets.row_mut(index) = BetRow { progress, flags: bet.flags.with_seen(), ..bet };
+                outcome.changed = true;
+                continue;
+            }
+            Transition::Travel(to) => {
+                let free = travelled.iter_mut().find(|slot| slot.is_none());
+                *free.expect("only come and don't come travel") = Some(BetRow { spot: to, ..bet });
+                gone.insert(spot);
+                resolved(bet, Chips::ZERO, BetResult::Travel(to));
+                continue;
+            }
+            Transition::Return => None,
+            Transition::End(pay) => Some(pay),
+        };
+        let wager = Chips(bet.amount.into());
+        let held = held(bet.amount, catalogue.commission(spot));
+        let (credit, result) = match end {
+            Some(Pay::Win(ratio)) => {
+                let profit = Chips(ratio.floor_of(bet.amount));
+                outcome.wagered += wager;
+                outcome.profit += profit;
+                (wager + profit, BetResult::Win)
+            }
+            Some(Pay::Lose) => {
+                outcome.wagered += wager;
+                outcome.lost += wager;
+                (Chips::ZERO, BetResult::Lose)
+            }
+            Some(Pay::Push) => (held, BetResult::Push),
+            None => (held, BetResult::Return),
+        };
+        outcome.off_felt += held;
+        outcome.credit += credit;
+        outcome.exposure += Chips(catalogue.max_win(spot).floor_of(bet.amount));
+        outcome.resolved += 1;
+        gone.insert(spot);
+        resolved(bet, credit, result);
+    }
+    if !gone.is_empty() {
+        bets.remove_all(&gone);
+        travelled.into_iter().flatten().for_each(|bet| bets.insert(bet));
+        outcome.changed = true;
+    }
+    outcome
+}
+
+impl<'a> Resolver<'a, '_> {
+    fn chunk(&self, mut chunk: TableChunk<'_>, rolled: [u64; 4]) -> ChunkDone<'a> {
+        let before = *chunk.totals;
+        let mut lists = Lists::new(self.arena);
+        for place in tables_of(rolled) {
+            self.table(&mut chunk, place, &mut lists);
+        }
+        ChunkDone {
+            index: chunk.index,
+            next_roll_ms: due::earliest(chunk.tables),
+            before,
+            after: *chunk.totals,
+            departed: lists.departures.iter().map(|departure| departure.chips).sum(),
+            skimmed: lists.skimmed,
+            counts: lists.counts,
+            departures: lists.departures.into_bump_slice(),
+            to_fill: lists.to_fill.into_bump_slice(),
+            rolls: lists.rolls.into_bump_slice(),
+            resolutions: lists.resolutions.into_bump_slice(),
+        }
+    }
+
+    /// One table that rolled: its bets, its puck, its players, its bank, its next roll.
+    fn table(&self, chunk: &mut TableChunk<'_>, place: usize, lists: &mut Lists<'a>) {
+        let id = TableId((chunk.index * CHUNK_TABLES + place) as u32);
+        let table = &chunk.tables[place];
+        let dice = table.last_dice().expect("a table that rolled has dice");
+        let puck = table.puck();
+        let (event, after) = puck.roll(dice);
+        let catalogue = &self.setup.catalogues[table.rules as usize];
+
+        self.seats(chunk, place, catalogue, id, lists);
+
+        let table = &mut chunk.tables[place];
+        table.point = after.to_byte();
+        table.roll_called = 0;
+        table.next_roll_ms = self.setup.next_roll_ms(id.index(), self.time_ms);
+        let per_table = self.setup.genesis.seats as usize;
+        let first = place * per_table;
+        if event == RollEvent::SevenOut {
+            let table = &mut chunk.tables[place];
+            table.hand_number += 1;
+            let next = seats::next_shooter(&chunk.seats[first..first + per_table], table.shooter);
+            table.shooter = next.unwrap_or(engine::component::Table::NO_SHOOTER);
+        }
+        for seat in first..first + per_table {
+            self.see_off(chunk, place, seat, catalogue, lists);
+        }
+        if event == RollEvent::SevenOut {
+            self.balance_bank(chunk, place, id, lists);
+        }
+        chunk.dirty.table(place);
+        lists.counts.rolls += 1;
+        if self.watch {
+            let table = &chunk.tables[place];
+            let (roll_number, shooter) = (table.roll_number, table.shooter);
+            lists.rolls.push(RollReport { table: id, roll_number, dice, event, puck: after, shooter });
+        }
+    }
+
+    fn seats(
+        &self,
+        chunk: &mut TableChunk<'_>,
+        place: usize,
+        catalogue: &Catalogue,
+        id: TableId,
+        lists: &mut Lists<'a>,
+    ) {
+        let table = &mut chunk.tables[place];
+        let puck = table.puck();
+        let row = catalogue.row(puck, table.last_dice().expect("a table that rolled has dice"));
+        let default_working = catalogue.default_working(puck);
+        let per_table = self.setup.genesis.seats as usize;
+        let mut occupied = table.occupied;
+        while occupied != 0 {
+            let number = occupied.trailing_zeros() as usize;
+            occupied &= occupied - 1;
+            let seat = place * per_table + number;
+            let account = chunk.seats[seat].account;
+            let mut bets =
+                SeatBetsMut { seat: &mut chunk.seats[seat], hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };
+            let rows_before = bets.seat.spots.count() as usize;
+            let outcome = resolve_seat(&mut bets, catalogue, row, default_working, |bet, credit, result| {
+                if self.watch {
+                    let (seat, spot, wager) = (number as u8, bet.spot, bet.amount);
+                    lists.resolutions.push(Resolution { table: id, seat, account, spot, wager, credit, result });
+                }
+            });
+            if !outcome.changed {
+                continue;
+            }
+            bets.seat.rail += outcome.credit;
+            bets.seat.wagered += outcome.wagered;
+            chunk.totals.rails += outcome.credit;
+            chunk.totals.felts -= outcome.off_felt;
+            chunk.totals.banks = chunk.totals.banks + outcome.off_felt - outcome.credit;
+            table.felt -= outcome.off_felt;
+            table.exposure -= outcome.exposure;
+            table.bank = table.bank + outcome.off_felt - outcome.credit;
+            lists.counts.bets_resolved += outcome.resolved;
+            lists.counts.paid += outcome.profit.0;
+            lists.counts.lost += outcome.lost.0;
+            chunk.dirty.seat(seat);
+            chunk.dirty.bets(seat);
+            if rows_before > SEAT_BETS_HOT {
+                chunk.dirty.more(seat);
+            }
+        }
+        assert!(table.exposure <= table.bank, "table {id}: the bank can pay every win that is left");
+    }
+
+    /// A player who is absent leaves; a seat that is leaving and holds no bet becomes free.
+    fn see_off(
+        &self,
+        chunk: &mut TableChunk<'_>,
+        place: usize,
+        seat: usize,
+        catalogue: &Catalogue,
+        lists: &mut Lists<'a>,
+    ) {
+        let table = &mut chunk.tables[place];
+        let row = &mut chunk.seats[seat];
+        let absent = row.is_seated() && row.last_intent_ms + self.setup.genesis.idle_ms <= self.time_ms;
+        if absent {
+            let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };
+            let returned = seats::returnable(bets.view(), catalogue, table.puck());
+            let freed = seats::worth(bets.view(), &returned, catalogue);
+            chunk.dirty.bets(seat);
+            if bets.seat.spots.count() as usize > SEAT_BETS_HOT {
+                chunk.dirty.more(seat);
+            }
+            bets.remove_all(&returned);
+            row.rail += freed.chips;
+            row.status = SeatStatus::Leaving as u8;
+            table.felt -= freed.chips;
+            table.exposure -= freed.exposure;
+            chunk.totals.felts -= freed.chips;
+            chunk.totals.rails += freed.chips;
+            chunk.dirty.seat(seat);
+        }
+        if !row.is_leaving() || (!absent && !row.spots.is_empty()) {
+            return;
+        }
+        let per_table = self.setup.genesis.seats as usize;
+        let number = (seat - place * per_table) as u8;
+        if row.spots.is_empty() {
+            lists.departures.push(Departure { account: row.account, chips: row.rail, wagered: row.wagered });
+            chunk.totals.rails -= row.rail;
+            *row = Seat::EMPTY;
+            table.occupied &= !(1 << number);
+            chunk.dirty.seat(seat);
+        }
+        let seats = &chunk.seats[place * per_table..(place + 1) * per_table];
+        seats::hand_over((table, seats), number);
+    }
+
+    /// Between hands: what a bank has above its target goes to the treasury, as far as it covers no bet; what it lacks
+    /// is asked for.
+    fn balance_bank(&self, chunk: &mut TableChunk<'_>, place: usize, id: TableId, lists: &mut Lists<'a>) {
+        let table = &mut chunk.tables[place];
+        let target = Chips(self.setup.genesis.bank_target);
+        if table.bank < target {
+            lists.to_fill.push(id);
+            return;
+        }
+        let surplus = table.bank - target.max(table.exposure);
+        table.bank -= surplus;
+        chunk.totals.banks -= surplus;
+        lists.skimmed += surplus;
+    }
+}
+
+/// What a chunk collects in its worker's arena.
+struct Lists<'a> {
+    departures: BumpVec<'a, Departure>,
+    to_fill: BumpVec<'a, TableId>,
+    rolls: BumpVec<'a, RollReport>,
+    resolutions: BumpVec<'a, Resolution>,
+    skimmed: Chips,
+    counts: Counts,
+}
+
+impl<'a> Lists<'a> {
+    fn new(arena: &'a Bump) -> Self {
+        Self {
+            departures: BumpVec::new_in(arena),
+            to_fill: BumpVec::new_in(arena),
+            rolls: BumpVec::new_in(arena),
+            resolutions: BumpVec::new_in(arena),
+            skimmed: Chips::ZERO,
+            counts: Counts::default(),
+        }
+    }
+}

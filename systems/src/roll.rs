@@ -1,0 +1,100 @@
+//! Roll: the dice of every table that is due, from the height's beacon.
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Res, ResMut};
+use engine::columns::Columns;
+use engine::component::Table;
+use engine::limits::{CHUNK_TABLES, RULES_MAX};
+use engine::{Dice, TableId};
+use rayon::prelude::*;
+
+use crate::block::{Current, Draw};
+use crate::dice::DiceDraw;
+use crate::due::DueTimes;
+use crate::setup::Setup;
+
+/// Words of a chunk's mask of tables.
+const WORDS: usize = CHUNK_TABLES / 64;
+
+/// Which tables rolled at this height: a bit each, by chunk.
+#[derive(Resource, Default)]
+pub struct Rolled {
+    /// The masks.
+    pub chunks: Vec<[u64; WORDS]>,
+}
+
+impl Rolled {
+    /// None of this many tables.
+    pub fn none(tables: usize) -> Self {
+        Self { chunks: vec![[0; WORDS]; tables.div_ceil(CHUNK_TABLES)] }
+    }
+}
+
+/// The tables of a mask, in order.
+pub fn tables_of(mask: [u64; WORDS]) -> impl Iterator<Item = usize> {
+    mask.into_iter().enumerate().flat_map(|(word, mut bits)| {
+        std::iter::from_fn(move || {
+            let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+            bits &= bits - 1;
+            Some(word * 64 + bit)
+        })
+    })
+}
+
+/// The dice of a height, by set of rules; or the given ones of a script.
+enum Source {
+    Beacon([Option<DiceDraw>; RULES_MAX]),
+    Given(Dice),
+}
+
+impl Source {
+    fn new(setup: &Setup, draw: &Draw) -> Self {
+        match draw {
+            Draw::Given(dice) => Self::Given(*dice),
+            Draw::Beacon(beacon) => Self::Beacon(std::array::from_fn(|set| {
+                setup.catalogues.get(set).map(|catalogue| DiceDraw::new(beacon, &catalogue.hash()))
+            })),
+        }
+    }
+
+    fn dice(&self, table: TableId, row: &Table) -> Dice {
+        match self {
+            Self::Given(dice) => *dice,
+            Self::Beacon(draws) => {
+                let draw = draws[usize::from(row.rules)].as_ref().expect("a table's rules are among those of genesis");
+                draw.dice(table, row.roll_number)
+            }
+        }
+    }
+}
+
+/// System: draws the dice of every due table and moves its roll number. Tables in chunks without a due one are not
+/// looked at.
+pub fn roll_dice(
+    setup: Res<'_, Setup>,
+    current: Res<'_, Current>,
+    due: Res<'_, DueTimes>,
+    mut columns: Columns<'_, '_>,
+    mut rolled: ResMut<'_, Rolled>,
+) {
+    let rows = columns.rows();
+    let (due, time_ms) = (&*due, current.time_ms);
+    if due.earliest().is_none_or(|earliest| earliest > time_ms) {
+        return;
+    }
+    let source = Source::new(&setup, &current.draw);
+    rows.tables.par_chunks_mut(CHUNK_TABLES).zip(&mut rolled.chunks).enumerate().for_each(
+        |(chunk, (tables, rolled))| {
+            if !due.is_due(chunk, time_ms) {
+                return;
+            }
+            for (place, table) in tables.iter_mut().enumerate().filter(|(_, table)| table.is_due(time_ms)) {
+                table.roll_number += 1;
+                table.opened_ms = time_ms;
+                let id = TableId((chunk * CHUNK_TABLES + place) as u32);
+                table.dice = source.dice(id, table).faces();
+                rolled[place / 64] |= 1 << (place % 64);
+            }
+        },
+    );
+}

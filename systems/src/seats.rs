@@ -1,0 +1,52 @@
+//! What seats need in intake and after a roll alike: who shoots next, and what a player who leaves gets back.
+
+use engine::component::{Seat, SeatBets, SpotMask, Table};
+use engine::{Chips, Puck};
+
+use crate::catalogue::Catalogue;
+use crate::ledger::held;
+
+/// The next seat clockwise whose player may act, the present one last.
+pub fn next_shooter(seats: &[Seat], shooter: u8) -> Option<u8> {
+    let count = seats.len();
+    let from = if shooter == Table::NO_SHOOTER { count - 1 } else { usize::from(shooter) };
+    (1..=count).map(|step| (from + step) % count).find(|seat| seats[*seat].is_seated()).map(|seat| seat as u8)
+}
+
+/// A player stopped acting: if they held the dice, the next player takes them with the same point (R2). A table whose
+/// last seat became free is at rest, with the puck OFF.
+pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) {
+    if table.shooter == seat {
+        table.shooter = next_shooter(seats, seat).unwrap_or(Table::NO_SHOOTER);
+    }
+    if table.occupied == 0 {
+        table.point = 0;
+        table.roll_called = 0;
+        table.next_roll_ms = Table::NEVER;
+    }
+}
+
+/// The bets that go back to a player who leaves: those that could be taken down. Contract bets and locked hand bets
+/// stay until they are decided (R3).
+pub fn returnable(bets: SeatBets<'_>, catalogue: &Catalogue, puck: Puck) -> SpotMask {
+    bets.iter().filter(|bet| catalogue.may_take_down(*bet, puck).is_ok()).map(|bet| bet.spot).collect()
+}
+
+/// What some bets hold together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Worth {
+    /// Wagers, with commission held in advance.
+    pub chips: Chips,
+    /// What the bank would pay if each won its most.
+    pub exposure: Chips,
+}
+
+/// What the bets on `spots` hold together.
+pub fn worth(bets: SeatBets<'_>, spots: &SpotMask, catalogue: &Catalogue) -> Worth {
+    let mut worth = Worth::default();
+    for bet in bets.iter().filter(|bet| spots.contains(bet.spot)) {
+        worth.chips += held(bet.amount, catalogue.commission(bet.spot));
+        worth.exposure += Chips(catalogue.max_win(bet.spot).floor_of(bet.amount));
+    }
+    worth
+}

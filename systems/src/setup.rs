@@ -1,0 +1,62 @@
+//! What a chain fixes: genesis, its catalogues, and the values derived from them once.
+
+use std::sync::Arc;
+
+use bevy_ecs::resource::Resource;
+use engine::genesis::GenesisError;
+use engine::{Genesis, Hash};
+
+use crate::catalogue::Catalogue;
+use crate::odds;
+
+/// The constants of a chain. Nothing in it changes after the start.
+#[derive(Resource, Clone)]
+pub struct Setup {
+    /// The chain id.
+    pub chain: Hash,
+    /// Genesis.
+    pub genesis: Arc<Genesis>,
+    /// A compiled catalogue for each set of rules.
+    pub catalogues: Arc<[Catalogue]>,
+}
+
+impl Setup {
+    /// Checks genesis and compiles its catalogues.
+    ///
+    /// # Errors
+    /// If a value cannot be so, or a bet of some rules has a positive expectation for the player.
+    pub fn new(genesis: Genesis, chain: Hash) -> Result<Self, GenesisError> {
+        genesis.check()?;
+        let wrong = |problem| GenesisError { field: "rules", problem };
+        let mut catalogues = Vec::with_capacity(genesis.rules.len());
+        for rules in &genesis.rules {
+            let catalogue = Catalogue::new(rules).map_err(|error| wrong(error.to_string()))?;
+            if let Some((bet, ev)) = odds::favours_player(&catalogue) {
+                let name = crate::catalogue::BETS[bet.index()].name;
+                return Err(wrong(format!("{name} would favour the player: expected value {ev} per chip")));
+            }
+            catalogues.push(catalogue);
+        }
+        Ok(Self { chain, genesis: Arc::new(genesis), catalogues: catalogues.into() })
+    }
+
+    /// The rules hashes, as the world's rules column holds them.
+    pub fn rules_hashes(&self) -> Vec<Hash> {
+        self.catalogues.iter().map(Catalogue::hash).collect()
+    }
+
+    /// The moment a table of this number rolls by itself, when its window opened at `opened_ms`.
+    ///
+    /// Tables of one clock phase roll together: each at its phase's point of a grid as wide as the longest window. A
+    /// table that fell off the grid, because its shooter rolled early, comes back to it in two shorter windows; both
+    /// last at least half the longest, which genesis holds at no less than the shortest.
+    pub fn next_roll_ms(&self, table: usize, opened_ms: u64) -> u64 {
+        let genesis = &self.genesis;
+        let (width, phases) = (genesis.window_max_ms, u64::from(genesis.clock_phases));
+        let phase = table as u64 / u64::from(genesis.tables_per_phase());
+        let offset = phase * width / phases;
+        let next = opened_ms + width - (opened_ms + width - offset) % width;
+        let ahead = next - opened_ms;
+        if ahead >= genesis.window_min_ms { next } else { opened_ms + (ahead + width) / 2 }
+    }
+}
