@@ -74,7 +74,7 @@ mod tests {
             .into();
         assert_eq!(found, VECTORS);
     }
-    const VECTORS: [[u8; 2]; 5] = [[0, 0]; 5];
+    const VECTORS: [[u8; 2]; 5] = [[5, 3], [6, 4], [5, 1], [1, 3], [4, 5]];
 
     #[test]
     fn bytes_from_252_on_are_passed_over() {

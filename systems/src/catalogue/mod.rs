@@ -162,8 +162,12 @@ impl Catalogue {
             hasher.update(&[bet.family.toggles().into(), bet.family.works_on_come_out().into()]);
         }
         for row in &AUTOMATA.rows {
-            row.affected.0.iter().chain(&row.off_returns.0).for_each(|word| drop(hasher.update(&word.to_le_bytes())));
-            row.base.iter().for_each(|base| drop(hasher.update(&base.to_le_bytes())));
+            for word in row.affected.0.iter().chain(&row.off_returns.0) {
+                hasher.update(&word.to_le_bytes());
+            }
+            for base in row.base {
+                hasher.update(&base.to_le_bytes());
+            }
         }
         for packed in &AUTOMATA.transitions {
             hasher.update(&(packed.kind() << 29 | packed.payload()).to_le_bytes());
@@ -174,14 +178,15 @@ impl Catalogue {
                 Pay::Push => (1, Ratio::ZERO),
                 Pay::Lose => (2, Ratio::ZERO),
             };
-            [kind, ratio.num, ratio.den].iter().for_each(|word| drop(hasher.update(&word.to_le_bytes())));
+            for word in [kind, ratio.num, ratio.den] {
+                hasher.update(&word.to_le_bytes());
+            }
         }
         let ratios = self.max_win.iter().chain(&self.commission).flat_map(|ratio| [ratio.num, ratio.den]);
         let limits = [self.rules.min_bet, self.rules.max_bet];
-        ratios
-            .chain(self.odds_cap.into_iter().flatten())
-            .chain(limits)
-            .for_each(|word| drop(hasher.update(&word.to_le_bytes())));
+        for word in ratios.chain(self.odds_cap.into_iter().flatten()).chain(limits) {
+            hasher.update(&word.to_le_bytes());
+        }
         *hasher.finalize().as_bytes()
     }
 
