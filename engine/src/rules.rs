@@ -121,4 +121,74 @@ impl TableRules {
         }
         Ok(())
     }
+
+    /// The keys that [`TableRules::set`] knows.
+    pub const KEYS: [&'static str; 10] = [
+        "commission",
+        "field_paytable",
+        "bonus_paytable",
+        "fire_paytable",
+        "ride_line_paytable",
+        "bar",
+        "take_odds_max",
+        "lay_odds_max",
+        "min_bet",
+        "max_bet",
+    ];
+
+    /// Sets one rule from text, as the command line and scenario files give it. Odds maxima are one multiple for all
+    /// numbers (`6`), three for 4/10, 5/9 and 6/8 (`3-4-5`), or one for each box number from 4 to 10 (`3-4-5-5-4-3`).
+    ///
+    /// # Errors
+    /// A sentence that names the key, the value and what may stand there.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse().map_err(|_| format!("{key} is `{value}`; it is a whole number"));
+        let small = || value.parse().map_err(|_| format!("{key} is `{value}`; it is a small whole number"));
+        match key {
+            "commission" => {
+                self.commission =
+                    choose(key, value, &[("on_win", Commission::OnWin), ("upfront", Commission::Upfront)])?
+            }
+            "field_paytable" => {
+                let tables = [
+                    ("2x3x", FieldPaytable::TwoThree),
+                    ("2x2x", FieldPaytable::TwoTwo),
+                    ("3x2x", FieldPaytable::ThreeTwo),
+                ];
+                self.field_paytable = choose(key, value, &tables)?;
+            }
+            "bonus_paytable" => {
+                self.bonus_paytable =
+                    choose(key, value, &[("30_150", BonusPaytable::Thirty), ("34_175", BonusPaytable::ThirtyFour)])?;
+            }
+            "fire_paytable" => {
+                self.fire_paytable = choose(key, value, &[("A", FirePaytable::A), ("B", FirePaytable::B)])?
+            }
+            "ride_line_paytable" => self.ride_line_paytable = small()?,
+            "bar" => self.bar = small()?,
+            "take_odds_max" => self.take_odds_max = odds_max(key, value)?,
+            "lay_odds_max" => self.lay_odds_max = odds_max(key, value)?,
+            "min_bet" => self.min_bet = number()?,
+            "max_bet" => self.max_bet = number()?,
+            _ => return Err(format!("there is no rule `{key}`; the rules are {}", Self::KEYS.join(", "))),
+        }
+        self.check()
+    }
+}
+
+fn choose<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        format!("{key} is `{value}`; it may be {}", names.join(" or "))
+    })
+}
+
+fn odds_max(key: &str, value: &str) -> Result<[u32; 6], String> {
+    let multiples: Vec<u32> = value.split('-').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    match multiples[..] {
+        [all] => Ok([all; 6]),
+        [four, five, six] => Ok([four, five, six, six, five, four]),
+        [a, b, c, d, e, f] => Ok([a, b, c, d, e, f]),
+        _ => Err(format!("{key} is `{value}`; it is one multiple (6), three (3-4-5) or six, joined by -")),
+    }
 }

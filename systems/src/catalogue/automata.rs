@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use engine::component::SpotMask;
 use engine::dice::{PUCKS, ROLLS};
 use engine::limits::SPOTS;
-use engine::{Dice, Puck, Spot};
+use engine::{Dice, Hash, Puck, Spot};
 
 use super::bets::BETS;
 use super::family::{Family, Step};
@@ -64,6 +64,16 @@ impl Packed {
 
 /// The automata of the catalogue.
 pub static AUTOMATA: LazyLock<Automata> = LazyLock::new(compile);
+
+/// The hash of the automata: a part of every rules hash.
+pub static AUTOMATA_HASH: LazyLock<Hash> = LazyLock::new(|| {
+    let words = AUTOMATA.rows.iter().flat_map(|row| row.affected.0.into_iter().chain(row.off_returns.0));
+    let bases = AUTOMATA.rows.iter().flat_map(|row| row.base);
+    let packed = AUTOMATA.transitions.iter().map(|packed| packed.0);
+    let bytes: Vec<u8> =
+        words.flat_map(u64::to_le_bytes).chain(bases.chain(packed).flat_map(u32::to_le_bytes)).collect();
+    *blake3::hash(&bytes).as_bytes()
+});
 
 /// The row of a puck and a roll.
 #[inline]

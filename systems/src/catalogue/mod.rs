@@ -23,7 +23,7 @@ use engine::{BetId, Dice, Hash, Puck, Ratio, Spot, TableRules};
 use thiserror::Error;
 
 pub use automata::OutcomeRow;
-use automata::{AUTOMATA, Packed, row_index};
+use automata::{AUTOMATA, AUTOMATA_HASH, Packed, row_index};
 pub use bets::{BETS, BetSpec, bet_named};
 pub use family::{Family, Flat, Placement};
 pub use pays::{Pay, win};
@@ -161,17 +161,7 @@ impl Catalogue {
             hasher.update(bet.name.as_bytes()).update(&[0, bet.family.placement() as u8]);
             hasher.update(&[bet.family.toggles().into(), bet.family.works_on_come_out().into()]);
         }
-        for row in &AUTOMATA.rows {
-            for word in row.affected.0.iter().chain(&row.off_returns.0) {
-                hasher.update(&word.to_le_bytes());
-            }
-            for base in row.base {
-                hasher.update(&base.to_le_bytes());
-            }
-        }
-        for packed in &AUTOMATA.transitions {
-            hasher.update(&(packed.kind() << 29 | packed.payload()).to_le_bytes());
-        }
+        hasher.update(&*AUTOMATA_HASH);
         for pay in &self.pays {
             let (kind, ratio) = match pay {
                 Pay::Win(ratio) => (0u32, *ratio),

@@ -1,0 +1,242 @@
+//! The scenario file: read strictly, each fault named with its scenario and field.
+
+use engine::{Dice, TableRules};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+/// The format that this code reads.
+const FORMAT: u64 = 2;
+
+/// A scenario file that cannot be read.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum FormatError {
+    /// Not JSON, or not a list of scenarios.
+    #[error("{0}")]
+    File(String),
+    /// A field of a scenario.
+    #[error("scenario {index} ({name}): {field}: {problem}")]
+    Field {
+        /// Its place in the file, from 0.
+        index: usize,
+        /// Its name, as far as it has one.
+        name: String,
+        /// The path of the field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// One table, from empty felt.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: String,
+    /// What it belongs to.
+    pub category: String,
+    /// Names and starting chips, in seat order; the first is the first shooter.
+    pub players: Vec<(String, u64)>,
+    /// The table's rules.
+    pub rules: TableRules,
+    /// The dice.
+    pub rolls: Vec<Dice>,
+    /// What the players do.
+    pub actions: Vec<Action>,
+    /// What must come out, if the file says so.
+    pub expected: Option<Value>,
+}
+
+/// What a player does before a roll.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// Before which roll, from 0; after the last is their number.
+    pub at_roll: usize,
+    /// Who.
+    pub player: String,
+    /// What.
+    pub op: Op,
+    /// On which bet.
+    pub bet: String,
+    /// And box number.
+    pub number: Option<u8>,
+}
+
+/// The kinds of action.
+#[derive(Clone, Copy, Debug)]
+pub enum Op {
+    /// Bets, or adds to a bet.
+    Bet {
+        /// Chips added.
+        amount: u64,
+        /// Working setting, if one is given.
+        working: Option<bool>,
+    },
+    /// Takes a bet down.
+    TakeDown,
+    /// Sets a bet's total.
+    SetAmount {
+        /// The total.
+        amount: u64,
+    },
+    /// Calls a bet on, off, or to its default.
+    Working {
+        /// On, off, or default.
+        value: Option<bool>,
+    },
+}
+
+/// A problem at a field's path.
+type Wrong = (String, String);
+
+fn wrong<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, Wrong> {
+    Err((field.into(), problem.into()))
+}
+
+/// Reads a scenario file.
+///
+/// # Errors
+/// The first fault, with the scenario and the field.
+pub fn read_scenarios(text: &str) -> Result<Vec<Scenario>, FormatError> {
+    let file: Value = serde_json::from_str(text).map_err(|error| FormatError::File(format!("not JSON: {error}")))?;
+    if file["format"].as_u64() != Some(FORMAT) {
+        return Err(FormatError::File(format!("format is {}, this version reads {FORMAT}", file["format"])));
+    }
+    let list = file["scenarios"].as_array().ok_or_else(|| FormatError::File("scenarios is not a list".into()))?;
+    list.iter()
+        .enumerate()
+        .map(|(index, value)| {
+            read(value).map_err(|(field, problem)| {
+                let name = value["name"].as_str().unwrap_or("no name").to_owned();
+                FormatError::Field { index, name, field, problem }
+            })
+        })
+        .collect()
+}
+
+fn read(value: &Value) -> Result<Scenario, Wrong> {
+    let object = as_object("scenario", value)?;
+    known(object, "", &["name", "category", "players", "rules", "rolls", "actions", "expected"])?;
+    let players = as_object("players", field(object, "", "players")?)?;
+    let chips = |(name, chips): (&String, &Value)| match chips.as_u64() {
+        Some(chips) => Ok((name.clone(), chips)),
+        None => wrong(format!("players.{name}"), format!("{chips} is not a number of chips")),
+    };
+    let players: Vec<(String, u64)> = players.iter().map(chips).collect::<Result<_, _>>()?;
+    if players.is_empty() || players.len() > engine::limits::SEATS_MAX as usize {
+        return wrong("players", format!("{} players; a table has 1 to {}", players.len(), engine::limits::SEATS_MAX));
+    }
+    let rolls = as_array("rolls", field(object, "", "rolls")?)?;
+    let rolls: Vec<Dice> = rolls.iter().enumerate().map(|(i, roll)| dice(i, roll)).collect::<Result<_, _>>()?;
+    let actions = as_array("actions", field(object, "", "actions")?)?;
+    let actions = actions.iter().enumerate().map(|(i, action)| read_action(i, action, rolls.len()));
+    Ok(Scenario {
+        name: text(object, "", "name")?,
+        category: object.get("category").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        rules: rules(object.get("rules"))?,
+        actions: actions.collect::<Result<_, _>>()?,
+        expected: object.get("expected").cloned(),
+        players,
+        rolls,
+    })
+}
+
+fn dice(index: usize, value: &Value) -> Result<Dice, Wrong> {
+    let faces: Vec<u8> =
+        value.as_array().into_iter().flatten().filter_map(Value::as_u64).filter_map(|f| f.try_into().ok()).collect();
+    match (&faces[..], value.as_array().map(Vec::len)) {
+        ([first, second], Some(2)) => Dice::new(*first, *second),
+        _ => None,
+    }
+    .map_or_else(|| wrong(format!("rolls.{index}"), format!("{value} is not two faces from 1 to 6")), Ok)
+}
+
+fn read_action(index: usize, value: &Value, rolls: usize) -> Result<Action, Wrong> {
+    let path = format!("actions.{index}");
+    let object = as_object(&path, value)?;
+    known(object, &path, &["at_roll", "player", "op", "bet", "number", "amount", "working", "value"])?;
+    let amount = || match field(object, &path, "amount")?.as_u64() {
+        Some(amount) => Ok(amount),
+        None => wrong(format!("{path}.amount"), "is not a number of chips"),
+    };
+    let flag = |key: &str| match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(on)) => Ok(Some(*on)),
+        Some(other) => wrong(format!("{path}.{key}"), format!("{other} is not true, false or null")),
+    };
+    let op = match text(object, &path, "op")?.as_str() {
+        "bet" => Op::Bet { amount: amount()?, working: flag("working")? },
+        "take_down" => Op::TakeDown,
+        "set_amount" => Op::SetAmount { amount: amount()? },
+        "working" => Op::Working { value: flag("value")? },
+        other => return wrong(format!("{path}.op"), format!("`{other}` is not bet, take_down, set_amount or working")),
+    };
+    let at_roll = match field(object, &path, "at_roll")?.as_u64() {
+        Some(at) if at <= rolls as u64 => at as usize,
+        _ => return wrong(format!("{path}.at_roll"), format!("is not a roll from 0 to {rolls}")),
+    };
+    let number = match object.get("number") {
+        None | Some(Value::Null) => None,
+        Some(number) => match number.as_u64().and_then(|number| u8::try_from(number).ok()) {
+            Some(number) => Some(number),
+            None => return wrong(format!("{path}.number"), format!("{number} is not a box number")),
+        },
+    };
+    Ok(Action { at_roll, player: text(object, &path, "player")?, op, bet: text(object, &path, "bet")?, number })
+}
+
+fn rules(value: Option<&Value>) -> Result<TableRules, Wrong> {
+    let mut rules = TableRules::default();
+    let Some(value) = value else { return Ok(rules) };
+    for (key, value) in as_object("rules", value)? {
+        let path = format!("rules.{key}");
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Object(map) => by_number(&path, map, &rules, key)?,
+            _ => return wrong(path, format!("{value} is no rule's value")),
+        };
+        rules.set(key, &text).or_else(|problem| wrong(path, problem))?;
+    }
+    Ok(rules)
+}
+
+/// Odds maxima by box number; numbers that are not named keep theirs.
+fn by_number(path: &str, map: &Map<String, Value>, rules: &TableRules, key: &str) -> Result<String, Wrong> {
+    let mut multiples = if key == "lay_odds_max" { rules.lay_odds_max } else { rules.take_odds_max };
+    for (number, multiple) in map {
+        let index = number.parse().ok().and_then(engine::dice::box_index);
+        match (index, multiple.as_u64().and_then(|multiple| u32::try_from(multiple).ok())) {
+            (Some(index), Some(multiple)) => multiples[index] = multiple,
+            (None, _) => return wrong(format!("{path}.{number}"), "is not a box number"),
+            (_, None) => return wrong(format!("{path}.{number}"), format!("{multiple} is not a multiple")),
+        }
+    }
+    Ok(multiples.map(|multiple| multiple.to_string()).join("-"))
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.into() } else { format!("{path}.{key}") }
+}
+
+fn field<'a>(object: &'a Map<String, Value>, path: &str, key: &str) -> Result<&'a Value, Wrong> {
+    object.get(key).map_or_else(|| wrong(join(path, key), "is missing"), Ok)
+}
+
+fn text(object: &Map<String, Value>, path: &str, key: &str) -> Result<String, Wrong> {
+    field(object, path, key)?.as_str().map_or_else(|| wrong(join(path, key), "is not a text"), |text| Ok(text.into()))
+}
+
+fn as_object<'a>(path: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Wrong> {
+    value.as_object().map_or_else(|| wrong(path, "is not an object"), Ok)
+}
+
+fn as_array<'a>(path: &str, value: &'a Value) -> Result<&'a Vec<Value>, Wrong> {
+    value.as_array().map_or_else(|| wrong(path, "is not a list"), Ok)
+}
+
+fn known(object: &Map<String, Value>, path: &str, keys: &[&str]) -> Result<(), Wrong> {
+    match object.keys().find(|key| !keys.contains(&key.as_str())) {
+        Some(key) => wrong(join(path, key), format!("is unknown; the fields are {}", keys.join(", "))),
+        None => Ok(()),
+    }
+}
