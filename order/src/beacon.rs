@@ -1,0 +1,278 @@
+//! The beacon: a threshold BLS signature over a decided block, from which the dice of its height follow.
+//!
+//! BLS12-381, signatures in G1 and keys in G2. One validator is the same scheme with a group of one.
+
+use std::num::NonZeroU32;
+
+use commonware_codec::{DecodeExt, Encode};
+use commonware_cryptography::bls12381::dkg::feldman_desmedt::deal_anonymous;
+use commonware_cryptography::bls12381::primitives::group::{G1, G2, Share};
+use commonware_cryptography::bls12381::primitives::ops::{batch, threshold, verify_message};
+use commonware_cryptography::bls12381::primitives::sharing::{Mode, Sharing};
+use commonware_cryptography::bls12381::primitives::variant::{MinSig, PartialSignature};
+use commonware_parallel::Sequential;
+use commonware_utils::iter::NonEmpty;
+use commonware_utils::{N3f1, Participant};
+use engine::message::certificate::Beacon;
+use engine::{Hash, Height};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+use thiserror::Error;
+
+/// The namespace of beacon messages: no other BLS signature of this project is valid as a beacon.
+pub const BEACON_NAMESPACE: &[u8] = b"bitcraps beacon 1";
+/// Beacons that share one pairing check. Fixed, so that the work does not depend on the number of threads.
+const BATCH_BEACONS: usize = 128;
+
+/// What a beacon is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BeaconMessage {
+    /// The chain id.
+    pub chain: Hash,
+    /// How often the group's shares were dealt anew.
+    pub epoch: u64,
+    /// The decided height.
+    pub height: Height,
+    /// The decided block.
+    pub block: Hash,
+}
+
+impl BeaconMessage {
+    /// Chain id, epoch u64, height u64, block: 80 bytes.
+    pub fn bytes(&self) -> [u8; 80] {
+        let mut bytes = [0; 80];
+        bytes[..32].copy_from_slice(&self.chain);
+        bytes[32..40].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.height.0.to_le_bytes());
+        bytes[48..].copy_from_slice(&self.block);
+        bytes
+    }
+}
+
+/// One validator's part of a beacon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BeaconShare {
+    /// The validator's slot.
+    pub slot: u32,
+    /// A BLS signature under the slot's share of the group key.
+    pub signature: Beacon,
+}
+
+/// A key, share or beacon that cannot be used.
+#[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BeaconError {
+    /// No point of G2.
+    #[error("the group key is no point of G2")]
+    GroupKey,
+    /// No point of G1.
+    #[error("the share of slot {slot} is no point of G1")]
+    Point {
+        /// Whose.
+        slot: u32,
+    },
+    /// Nobody has the slot.
+    #[error("slot {slot} has no share of the group key; {count} have")]
+    UnknownSlot {
+        /// The slot.
+        slot: u32,
+        /// How many have one.
+        count: u32,
+    },
+    /// Shares that do not verify; they were dropped.
+    #[error("the share of slot {slot} does not verify")]
+    Share {
+        /// The first of those whose share does not.
+        slot: u32,
+    },
+}
+
+/// The public side of a group: its key, and the keys of its shares.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BeaconGroup(Sharing<MinSig>);
+
+/// One validator's secret share of the group key.
+pub struct BeaconSigner {
+    share: Share,
+}
+
+impl std::fmt::Debug for BeaconSigner {
+    /// Shows the slot only.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BeaconSigner({})", self.share.index)
+    }
+}
+
+/// Deals a group key to `count` validators, threshold `n - floor((n-1)/3)`. Whoever knows `seed` knows every share:
+/// for one validator's own group, or under the development flag of genesis.
+pub fn deal(count: NonZeroU32, seed: [u8; 32]) -> (BeaconGroup, Vec<BeaconSigner>) {
+    let rng = ChaCha20Rng::from_seed(seed);
+    let (sharing, shares) = deal_anonymous::<MinSig, N3f1>(rng, Mode::NonZeroCounter, count);
+    (BeaconGroup(sharing), shares.into_iter().map(|share| BeaconSigner { share }).collect())
+}
+
+impl BeaconGroup {
+    /// The group's public key, in G2, compressed: what genesis holds.
+    pub fn key(&self) -> [u8; 96] {
+        let bytes = self.0.public().encode();
+        bytes.as_ref().try_into().expect("a compressed point of G2 has 96 bytes")
+    }
+
+    /// How many shares make a beacon.
+    pub fn threshold(&self) -> u32 {
+        self.0.required()
+    }
+}
+
+impl BeaconSigner {
+    /// The validator's slot.
+    pub fn slot(&self) -> u32 {
+        self.share.index.get()
+    }
+
+    /// This validator's part of a beacon. It may leave the node only when the decided frame is on disk.
+    pub fn share(&self, message: &BeaconMessage) -> BeaconShare {
+        let partial = threshold::sign_message::<MinSig>(&self.share, BEACON_NAMESPACE, &message.bytes());
+        BeaconShare { slot: self.slot(), signature: to_beacon(&partial.value) }
+    }
+}
+
+/// Collects the shares of one height until they make a beacon.
+#[derive(Clone, Debug)]
+pub struct BeaconCollector {
+    group: BeaconGroup,
+    message: BeaconMessage,
+    shares: Vec<PartialSignature<MinSig>>,
+    /// A share of another was added, so the sum must be verified.
+    foreign: bool,
+}
+
+impl BeaconCollector {
+    /// A collector without shares.
+    pub fn new(group: BeaconGroup, message: BeaconMessage) -> Self {
+        Self { group, message, shares: Vec::new(), foreign: false }
+    }
+
+    /// Adds this node's own share, which needs no check. The beacon, if there are enough shares now.
+    ///
+    /// # Errors
+    /// As [`BeaconCollector::add`].
+    pub fn add_own(&mut self, signer: &BeaconSigner) -> Result<Option<Beacon>, BeaconError> {
+        let share = signer.share(&self.message);
+        self.insert(&share)?;
+        self.combine()
+    }
+
+    /// Adds a share of another; a second one of the same slot is ignored. The beacon, if there are enough shares now.
+    ///
+    /// # Errors
+    /// The share is no point, or of no slot, or shares do not verify: those are dropped, and the collector waits for
+    /// more.
+    pub fn add(&mut self, share: &BeaconShare) -> Result<Option<Beacon>, BeaconError> {
+        self.foreign = true;
+        self.insert(share)?;
+        self.combine()
+    }
+
+    fn insert(&mut self, share: &BeaconShare) -> Result<(), BeaconError> {
+        let (slot, count) = (share.slot, self.group.0.total().get());
+        if slot >= count {
+            return Err(BeaconError::UnknownSlot { slot, count });
+        }
+        let value = G1::decode(share.signature.to_vec()).map_err(|_| BeaconError::Point { slot })?;
+        let index = Participant::new(slot);
+        if self.shares.iter().all(|other| other.index != index) {
+            self.shares.push(PartialSignature { index, value });
+        }
+        Ok(())
+    }
+
+    /// Sums the shares and verifies the sum; only if it does not verify, each share alone.
+    fn combine(&mut self) -> Result<Option<Beacon>, BeaconError> {
+        if self.shares.len() < self.group.threshold() as usize {
+            return Ok(None);
+        }
+        let bytes = self.message.bytes();
+        let sum = threshold::recover::<MinSig, _>(&self.group.0, &self.shares, &Sequential)
+            .expect("as many shares of different slots as the threshold asks for");
+        if !self.foreign || verify_message::<MinSig>(self.group.0.public(), BEACON_NAMESPACE, &bytes, &sum).is_ok() {
+            return Ok(Some(to_beacon(&sum)));
+        }
+        let holds = |share: &PartialSignature<MinSig>| {
+            threshold::verify_message::<MinSig>(&self.group.0, BEACON_NAMESPACE, &bytes, share).is_ok()
+        };
+        let (good, bad): (Vec<_>, Vec<_>) = self.shares.drain(..).partition(holds);
+        self.shares = good;
+        let slot = bad.first().expect("the sum of good shares verifies").index.get();
+        Err(BeaconError::Share { slot })
+    }
+}
+
+/// Verifies beacons under one group key; all that an auditor needs.
+#[derive(Clone, Copy, Debug)]
+pub struct BeaconVerifier {
+    key: G2,
+}
+
+impl BeaconVerifier {
+    /// For a group's key, as genesis holds it.
+    ///
+    /// # Errors
+    /// If it is no point of G2.
+    pub fn new(key: &[u8; 96]) -> Result<Self, BeaconError> {
+        Ok(Self { key: G2::decode(key.to_vec()).map_err(|_| BeaconError::GroupKey)? })
+    }
+
+    /// Whether `beacon` is the group's over `message`.
+    pub fn verify(&self, message: &BeaconMessage, beacon: &Beacon) -> bool {
+        G1::decode(beacon.to_vec()).is_ok_and(|signature| {
+            verify_message::<MinSig>(&self.key, BEACON_NAMESPACE, &message.bytes(), &signature).is_ok()
+        })
+    }
+
+    /// The places of those that do not verify, ascending. One pairing check for each chunk of many, chunks in
+    /// parallel; a chunk that fails is bisected. `seed` must be unknown to whoever made the beacons; it changes no
+    /// verdict.
+    pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], seed: [u8; 32]) -> Vec<usize> {
+        let bad_of_chunk = |(chunk, items): (usize, &[(BeaconMessage, Beacon)])| {
+            let mut rng = ChaCha20Rng::from_seed(seed);
+            rng.set_stream(chunk as u64);
+            let mut bad = Vec::new();
+            let mut points: Vec<(usize, [u8; 80], G1)> = Vec::with_capacity(items.len());
+            for (place, (message, beacon)) in items.iter().enumerate() {
+                let place = chunk * BATCH_BEACONS + place;
+                match G1::decode(beacon.to_vec()) {
+                    Ok(point) => points.push((place, message.bytes(), point)),
+                    Err(_) => bad.push(place),
+                }
+            }
+            self.bisect(&points, &mut rng, &mut bad);
+            bad.sort_unstable();
+            bad
+        };
+        items.par_chunks(BATCH_BEACONS).enumerate().flat_map_iter(bad_of_chunk).collect()
+    }
+
+    fn bisect(&self, points: &[(usize, [u8; 80], G1)], rng: &mut ChaCha20Rng, bad: &mut Vec<usize>) {
+        let entries = points.iter().map(|(_, bytes, point)| (BEACON_NAMESPACE, &bytes[..], *point));
+        let Some(entries) = NonEmpty::try_new(entries) else { return };
+        if batch::verify_same_signer::<_, MinSig, _>(rng, &self.key, entries, &Sequential).is_ok() {
+            return;
+        }
+        match points {
+            [(place, ..)] => bad.push(*place),
+            _ => {
+                let (low, high) = points.split_at(points.len() / 2);
+                self.bisect(low, rng, bad);
+                self.bisect(high, rng, bad);
+            }
+        }
+    }
+}
+
+fn to_beacon(signature: &G1) -> Beacon {
+    signature.encode().as_ref().try_into().expect("a compressed point of G1 has 48 bytes")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,403 @@
+//! Blocks: building them, and whether one is valid. Validity is stateless: it needs the chain's headers, not accounts.
+
+use std::collections::BTreeMap;
+
+use engine::limits::{
+    BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX,
+};
+use engine::message::DecodeError;
+use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root};
+use engine::message::certificate::Certificate;
+use engine::message::intent::{Intent, IntentKind};
+use engine::{Hash, Height};
+use thiserror::Error;
+
+use crate::certificate::{CertificateError, certificate_items, check_certificate_form};
+use crate::signature::{PublicKey, SignedItem, key_is_acceptable, verify_batch};
+use crate::validators::Validators;
+
+/// What a block is checked against: all of it follows from the chain before it.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockContext<'a> {
+    /// The chain id.
+    pub chain: &'a Hash,
+    /// The block's height.
+    pub height: Height,
+    /// Hash of the block before; zero at height 1.
+    pub parent: Hash,
+    /// `time_ms` of the block before; the start of genesis at height 1.
+    pub parent_time_ms: u64,
+    /// `root_chain(height - 2)`; zero at heights 1 and 2.
+    pub root_chain: Hash,
+    /// The validators of this height.
+    pub validators: &'a Validators,
+    /// The validators of the height before, whose certificate the block carries.
+    pub parent_validators: &'a Validators,
+    /// The keys that may issue vouchers; empty where accounts open freely.
+    pub issuers: &'a [PublicKey],
+}
+
+/// Why a block is not valid.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum BlockError {
+    /// A field of the header is not what the chain before it demands.
+    #[error("the header's {field} is not what the chain demands")]
+    Header {
+        /// The field.
+        field: &'static str,
+    },
+    /// Its time is not above its parent's.
+    #[error("the block's time {found} ms is not above its parent's {parent} ms")]
+    Time {
+        /// The parent's.
+        parent: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// Its time is too far from this validator's clock.
+    #[error("the block's time {found} ms is more than 500 ms from the clock's {clock} ms")]
+    Clock {
+        /// The validator's clock.
+        clock: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// It is too large.
+    #[error("the block has {found} bytes, {most} are allowed")]
+    Size {
+        /// The bound.
+        most: usize,
+        /// Its size.
+        found: usize,
+    },
+    /// It carries no certificate although it must, or one although it must not.
+    #[error("height 1 carries no certificate, every other height carries one")]
+    CertificateMissing,
+    /// The carried certificate proves nothing.
+    #[error("the carried certificate: {0}")]
+    Certificate(#[from] CertificateError),
+    /// An intent is not well formed.
+    #[error("intent {index}: {problem}")]
+    Form {
+        /// Its place in the block.
+        index: usize,
+        /// What is wrong.
+        problem: DecodeError,
+    },
+    /// An intent is past its expiry.
+    #[error("intent {index} is past its expiry")]
+    Expired {
+        /// Its place in the block.
+        index: usize,
+    },
+    /// An intent's expiry lies too far ahead.
+    #[error("intent {index} expires more than 60 s after the block")]
+    ExpiresTooLate {
+        /// Its place in the block.
+        index: usize,
+    },
+    /// An intent's key is not canonical or of small order.
+    #[error("the key of intent {index} is not acceptable")]
+    Key {
+        /// Its place in the block.
+        index: usize,
+    },
+    /// A voucher of an issuer that genesis does not list.
+    #[error("intent {index} names issuer {issuer}, there are {count}")]
+    Issuer {
+        /// Its place in the block.
+        index: usize,
+        /// The issuer named.
+        issuer: u32,
+        /// How many are listed.
+        count: usize,
+    },
+    /// A key has too many intents.
+    #[error("the key of intent {index} has more than 64 intents in the block")]
+    AccountIntents {
+        /// The place of one of them.
+        index: usize,
+    },
+    /// A key has two intents with one number.
+    #[error("intent {index} has the key and number of another")]
+    Duplicate {
+        /// The place of one of them.
+        index: usize,
+    },
+    /// A signature does not verify.
+    #[error("the signature of intent {index} does not verify")]
+    Signature {
+        /// Its place in the block.
+        index: usize,
+    },
+}
+
+/// Checks a block in full: [`check_block_form`], then every signature in batches.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: [u8; 32]) -> Result<(), BlockError> {
+    check_block_form(block, context)?;
+    let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
+    let carried = carried_items(block, context, &mut items);
+    intent_items(block, context, &mut items)?;
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, seed, &mut verdicts);
+    match verdicts.iter().position(|holds| !holds) {
+        None => Ok(()),
+        Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
+        Some(place) => Err(BlockError::Signature { index: place - carried }),
+    }
+}
+
+/// Checks all of a block but signatures.
+///
+/// # Errors
+/// The first thing that is wrong: header, size, certificate, then the intents in order.
+pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
+    let found = block.encoded_len();
+    if found > BLOCK_BYTES_MAX {
+        return Err(BlockError::Size { most: BLOCK_BYTES_MAX, found });
+    }
+    check_header(block, context)?;
+    check_carried(block, context)?;
+    check_intents(&block.intents, block.header.time_ms, context.issuers.len())
+}
+
+/// Checks a proposed block's time against this validator's clock. Only for a vote: replay has no clock.
+///
+/// # Errors
+/// More than 500 ms apart.
+pub fn check_clock(header: &Header, clock_ms: u64) -> Result<(), BlockError> {
+    let found = header.time_ms;
+    if found.abs_diff(clock_ms) > CLOCK_SKEW_MS_MAX {
+        return Err(BlockError::Clock { clock: clock_ms, found });
+    }
+    Ok(())
+}
+
+fn check_header(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
+    let header = &block.header;
+    let fields = [
+        ("version", header.version == BLOCK_VERSION),
+        ("reserved bytes", header.reserved == [0; 32]),
+        ("chain", header.chain == *context.chain),
+        ("height", header.height == context.height),
+        ("parent", header.parent == context.parent),
+        ("validators", header.validators == context.validators.hash()),
+        ("root chain", header.root_chain == context.root_chain),
+        ("proposer", header.proposer == context.validators.proposer(header.height, header.round)),
+        ("intent count", header.intent_count as usize == block.intents.len()),
+        ("intents root", header.intents == intents_root(&block.intents)),
+        ("certificate", header.certificate == block.certificate.as_ref().map_or([0; 32], Certificate::hash)),
+    ];
+    if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
+        return Err(BlockError::Header { field });
+    }
+    let (parent, found) = (context.parent_time_ms, header.time_ms);
+    if found <= parent { Err(BlockError::Time { parent, found }) } else { Ok(()) }
+}
+
+fn check_carried(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
+    match &block.certificate {
+        None if context.height == Height(1) => Ok(()),
+        Some(certificate) if context.height > Height(1) => {
+            let (set, height) = (context.parent_validators, context.height.back(1));
+            Ok(check_certificate_form(certificate, set, height, &context.parent)?)
+        }
+        _ => Err(BlockError::CertificateMissing),
+    }
+}
+
+fn check_intents(intents: &[Intent], time_ms: u64, issuers: usize) -> Result<(), BlockError> {
+    for (index, intent) in intents.iter().enumerate() {
+        check_intent(intent, time_ms, issuers).map_err(|problem| problem.at(index))?;
+    }
+    let mut rows: Vec<(&PublicKey, u64, usize)> =
+        intents.iter().enumerate().map(|(index, intent)| (&intent.body.key, intent.body.number, index)).collect();
+    rows.sort_unstable();
+    if let Some(pair) = rows.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
+        return Err(BlockError::Duplicate { index: pair[1].2 });
+    }
+    for run in rows.chunk_by(|row, next| row.0 == next.0) {
+        // A key is checked once for all of its intents.
+        if !key_is_acceptable(run[0].0) {
+            return Err(BlockError::Key { index: run[0].2 });
+        }
+        if let Some(row) = run.get(BLOCK_ACCOUNT_INTENTS_MAX) {
+            return Err(BlockError::AccountIntents { index: row.2 });
+        }
+    }
+    Ok(())
+}
+
+/// Why one intent may not be in a block of a given time; [`BlockError`] adds its place.
+enum IntentProblem {
+    Form(DecodeError),
+    Expired,
+    ExpiresTooLate,
+    Issuer(u32, usize),
+}
+
+impl IntentProblem {
+    fn at(self, index: usize) -> BlockError {
+        match self {
+            Self::Form(problem) => BlockError::Form { index, problem },
+            Self::Expired => BlockError::Expired { index },
+            Self::ExpiresTooLate => BlockError::ExpiresTooLate { index },
+            Self::Issuer(issuer, count) => BlockError::Issuer { index, issuer, count },
+        }
+    }
+}
+
+fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), IntentProblem> {
+    let (kind, body) = (intent.body.check_form().map_err(IntentProblem::Form)?, &intent.body);
+    let (now_s, expiry_s) = (time_ms / 1000, u64::from(body.expiry_s));
+    match () {
+        () if expiry_s < now_s => Err(IntentProblem::Expired),
+        () if expiry_s > now_s + EXPIRY_AHEAD_S_MAX => Err(IntentProblem::ExpiresTooLate),
+        () if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {
+            Err(IntentProblem::Issuer(body.target, issuers))
+        }
+        () => Ok(()),
+    }
+}
+
+/// Appends the precommits of the carried certificate, to be verified in one batch with others; returns how many.
+pub fn carried_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &mut Vec<SignedItem<'a>>) -> usize {
+    let before = items.len();
+    if let Some(certificate) = &block.certificate {
+        items.extend(certificate_items(certificate, context.parent_validators, context.chain));
+    }
+    items.len() - before
+}
+
+/// Appends the intents' signatures in order, each under the key that must have signed it.
+///
+/// # Errors
+/// A voucher of an unknown issuer, which [`check_block_form`] refuses too.
+pub fn intent_items<'a>(
+    block: &'a Block,
+    context: &BlockContext<'a>,
+    items: &mut Vec<SignedItem<'a>>,
+) -> Result<(), BlockError> {
+    for (index, intent) in block.intents.iter().enumerate() {
+        let key = signer(intent, context.issuers).map_err(|problem| problem.at(index))?;
+        items.push(SignedItem::intent(intent, key, context.chain));
+    }
+    Ok(())
+}
+
+/// Who must have signed an intent: the account, or the issuer of a voucher.
+fn signer<'a>(intent: &'a Intent, issuers: &'a [PublicKey]) -> Result<&'a PublicKey, IntentProblem> {
+    if intent.body.kind != IntentKind::OpenVoucher as u8 {
+        return Ok(&intent.body.key);
+    }
+    let issuer = intent.body.target;
+    issuers.get(issuer as usize).ok_or(IntentProblem::Issuer(issuer, issuers.len()))
+}
+
+/// The key that must have signed an intent, or none for a voucher of an unknown issuer.
+pub fn intent_signer<'a>(intent: &'a Intent, issuers: &'a [PublicKey]) -> Option<&'a PublicKey> {
+    signer(intent, issuers).ok()
+}
+
+/// Builds a block from verified intents, in the order they are pushed.
+#[derive(Debug)]
+pub struct BlockBuilder<'a> {
+    context: BlockContext<'a>,
+    header: Header,
+    certificate: Option<Certificate>,
+    intents: Vec<Intent>,
+    bytes: usize,
+    numbers: BTreeMap<PublicKey, Vec<u64>>,
+}
+
+/// Why an intent was not taken into a block that is being built.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum PushError {
+    /// The block is full; the intent fits into a later one.
+    #[error("the block is full")]
+    Full,
+    /// The key has as many intents as one may have; this one fits into a later block.
+    #[error("the key has 64 intents in the block")]
+    AccountFull,
+    /// The intent fits into no block of this time or later.
+    #[error("{0}")]
+    Never(BlockError),
+    /// The intent fits only into a later block: it expires too far ahead of this one.
+    #[error("the intent expires more than 60 s after the block")]
+    Later,
+}
+
+impl<'a> BlockBuilder<'a> {
+    /// An empty block that `round` of the context's height proposes, carrying the certificate of the height before.
+    pub fn new(context: BlockContext<'a>, round: u32, time_ms: u64, certificate: Option<Certificate>) -> Self {
+        let header = Header {
+            chain: *context.chain,
+            parent: context.parent,
+            validators: context.validators.hash(),
+            intents: [0; 32],
+            certificate: certificate.as_ref().map_or([0; 32], Certificate::hash),
+            root_chain: context.root_chain,
+            height: context.height,
+            time_ms: time_ms.max(context.parent_time_ms.saturating_add(1)),
+            round,
+            proposer: context.validators.proposer(context.height, round),
+            intent_count: 0,
+            version: BLOCK_VERSION,
+            reserved: [0; 32],
+        };
+        let bytes = size_of::<Header>() + certificate.as_ref().map_or(0, Certificate::encoded_len);
+        Self { context, header, certificate, intents: Vec::new(), bytes, numbers: BTreeMap::new() }
+    }
+
+    /// How many intents it holds.
+    pub fn len(&self) -> usize {
+        self.intents.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.intents.is_empty()
+    }
+
+    /// Takes an intent whose signature and key were verified.
+    ///
+    /// # Errors
+    /// Whether it may be tried again in a later block.
+    pub fn push(&mut self, intent: &Intent) -> Result<(), PushError> {
+        let index = self.intents.len();
+        match check_intent(intent, self.header.time_ms, self.context.issuers.len()) {
+            Ok(()) => {}
+            Err(IntentProblem::ExpiresTooLate) => return Err(PushError::Later),
+            Err(problem) => return Err(PushError::Never(problem.at(index))),
+        }
+        let bytes = self.bytes + size_of::<Intent>();
+        if index >= BLOCK_INTENTS_MAX || bytes > BLOCK_BYTES_MAX {
+            return Err(PushError::Full);
+        }
+        let numbers = self.numbers.entry(intent.body.key).or_default();
+        if numbers.contains(&intent.body.number) {
+            return Err(PushError::Never(BlockError::Duplicate { index }));
+        }
+        if numbers.len() >= BLOCK_ACCOUNT_INTENTS_MAX {
+            return Err(PushError::AccountFull);
+        }
+        numbers.push(intent.body.number);
+        self.bytes = bytes;
+        self.intents.push(*intent);
+        Ok(())
+    }
+
+    /// The block.
+    pub fn finish(self) -> Block {
+        let Self { mut header, certificate, intents, .. } = self;
+        header.intents = intents_root(&intents);
+        header.intent_count = u32::try_from(intents.len()).expect("bounded by the limit on a block's intents");
+        Block { header, certificate, intents }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! Tendermint as a synchronous state machine: inputs in, effects out. Malachite's core does the work behind it.
+//!
+//! ```text
+//!  Input --check--> core --effects--> sign, verify (here) | Log, Publish, GetValue, timers, Decide (out)
+//! ```
+//! It holds no socket, file, clock or block body. One validator is the same machine with a set of one.
+
+mod context;
+mod entry;
+mod message;
+mod recover;
+mod shell;
+mod timer;
+
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod crash_tests;
+
+use arc_malachitebft_core_consensus as malachite;
+use arc_malachitebft_core_types as core;
+use core::{Validity, ValueOrigin, VoteExtensionPolicy};
+use engine::message::DecodeError;
+use engine::{Hash, Height};
+use malachite::{LocallyProposedValue, Params, State, process};
+use thiserror::Error;
+
+use self::context::{BlockHash, CoreHeight, CoreValidators, Ctx, Slot};
+use self::context::{from_polka, from_proposal, from_round, from_vote, to_round};
+use self::shell::Shell;
+use crate::certificate::{CertificateError, check_polka};
+use crate::signature::{SignedItem, VoteKey};
+use crate::validators::Validators;
+
+pub use self::entry::{LogEntry, ProposedValue};
+pub use self::message::{Effect, Evidence, Input, Message, RoundCertificate, Timeout, TimeoutConfig, TimeoutKind};
+pub use self::timer::Timers;
+
+/// Heights ahead of the current one whose messages are kept.
+const AHEAD_HEIGHTS: usize = 4;
+/// Messages kept for each of them: two votes, a proposal and a block of every validator, in a few rounds.
+const AHEAD_MESSAGES: usize = 4_096;
+
+type CoreInput = malachite::Input<Ctx>;
+
+/// What a node brings to the state machine.
+#[derive(Clone, Debug)]
+pub struct ConsensusConfig {
+    /// The chain id.
+    pub chain: Hash,
+    /// The validators, by slot.
+    pub validators: Validators,
+    /// This node's slot and vote key; none for a node that only follows.
+    pub own: Option<(u32, VoteKey)>,
+    /// How long to wait for what.
+    pub timeouts: TimeoutConfig,
+    /// For the coefficients of batch verification. Unknown to others; changes no verdict.
+    pub seed: [u8; 32],
+}
+
+/// Why an input was refused or the machine must stop. See [`ConsensusError::is_fatal`].
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum ConsensusError {
+    /// The replayed log leads to another message than the one that was signed: this node must stop.
+    #[error("at height {height}, round {round} the log holds another {kind} of ours than it leads to")]
+    Divergence {
+        /// Prevote, precommit or proposal.
+        kind: &'static str,
+        /// The height.
+        height: Height,
+        /// The round.
+        round: u32,
+    },
+    /// The core failed: this node must stop.
+    #[error("consensus failed at height {height}: {problem}")]
+    Core {
+        /// The height.
+        height: Height,
+        /// What it said.
+        problem: String,
+    },
+    /// The own key is not the one that the validator set has for the own slot.
+    #[error("the vote key of slot {slot} is not ours")]
+    OwnKey {
+        /// The slot.
+        slot: u32,
+    },
+    /// A height that cannot follow, or an entry of another height than the one replayed.
+    #[error("height {found} where {expected} was due")]
+    Height {
+        /// The height that was due.
+        expected: Height,
+        /// The height that came.
+        found: Height,
+    },
+    /// A built block of another chain or proposer.
+    #[error("the built block of height {height} is not ours")]
+    ForeignBlock {
+        /// The block's height.
+        height: Height,
+    },
+    /// A field that cannot be so.
+    #[error(transparent)]
+    Form(#[from] DecodeError),
+    /// A certificate that proves nothing.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A message of someone who is no validator, or whose signature does not verify.
+    #[error("a message of slot {slot} is not signed by it")]
+    Signature {
+        /// Who is said to have signed.
+        slot: u32,
+    },
+}
+
+impl ConsensusError {
+    /// Whether this node must stop. Otherwise only the input was wrong, and nothing changed.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Divergence { .. } | Self::Core { .. })
+    }
+}
+
+/// The state machine of one node.
+pub struct Consensus {
+    state: State<Ctx>,
+    shell: Shell,
+}
+
+impl Consensus {
+    /// A machine that has heard nothing yet; its first input starts `height` or a later one.
+    ///
+    /// # Errors
+    /// If the own key is not the one of the own slot.
+    pub fn new(config: ConsensusConfig, height: Height) -> Result<Self, ConsensusError> {
+        if let Some((slot, key)) = &config.own
+            && config.validators.key(*slot) != Some(&key.public())
+        {
+            return Err(ConsensusError::OwnKey { slot: *slot });
+        }
+        let validators = CoreValidators::new(config.validators.clone());
+        let address = Slot(config.own.as_ref().map_or(u32::MAX, |(slot, _)| *slot));
+        let params = Params {
+            address,
+            threshold_params: malachite::ThresholdParams::default(),
+            // ProposalOnly would mark every proposal valid by itself.
+            value_payload: core::ValuePayload::ProposalAndParts,
+            enabled: config.own.is_some(),
+        };
+        let state = State::new(Ctx, CoreHeight(height.0), validators.clone(), params, AHEAD_HEIGHTS, AHEAD_MESSAGES);
+        Ok(Self { state, shell: Shell::new(config, validators) })
+    }
+
+    /// The height that is being decided, or was decided last.
+    pub fn height(&self) -> Height {
+        Height(self.state.height().0)
+    }
+
+    /// The round, or none before the height was started.
+    pub fn round(&self) -> Option<u32> {
+        self.state.round().as_u32()
+    }
+
+    /// Whether the height is decided.
+    pub fn is_decided(&self) -> bool {
+        self.state.driver.step_is_commit()
+    }
+
+    /// Hears one input and appends what follows from it.
+    ///
+    /// # Errors
+    /// The input was wrong and changed nothing, or the node must stop: [`ConsensusError::is_fatal`].
+    pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
+        self.shell.trusted.clear();
+        let input = match input {
+            Input::StartHeight(height) => return self.start_height(height, out),
+            Input::Value { round, header } => {
+                let own = self.shell.own_slot();
+                if header.chain != self.shell.chain || Some(header.proposer) != own {
+                    return Err(ConsensusError::ForeignBlock { height: header.height });
+                }
+                propose(header.height, round, header.hash())
+            }
+            Input::Vote { vote, verified } => {
+                vote.body.check_form()?;
+                self.admit(vote.body.slot, verified, |key, chain| vote.item(key, chain).verify())?;
+                self.shell.trust(bytemuck::cast(vote.body), vote.signature);
+                CoreInput::Vote(from_vote(&vote))
+            }
+            Input::Proposal { proposal, verified } => {
+                proposal.body.check_form()?;
+                self.admit(proposal.body.slot, verified, |key, chain| proposal.item(key, chain).verify())?;
+                self.shell.trust(bytemuck::cast(proposal.body), proposal.signature);
+                CoreInput::Proposal(from_proposal(&proposal))
+            }
+            Input::ProposedValue(value) => {
+                value.check_form()?;
+                proposed(&value)
+            }
+            Input::Polka(polka) => {
+                check_polka(&polka, self.shell.validators.set(), &self.shell.chain, self.shell.seed)?;
+                CoreInput::PolkaCertificate(from_polka(&polka))
+            }
+            Input::Round(certificate) => {
+                self.check_round_certificate(&certificate)?;
+                CoreInput::RoundCertificate(shell::from_round_certificate(&certificate))
+            }
+            Input::Timeout(timeout) => CoreInput::TimeoutElapsed(shell::from_timeout(timeout)),
+        };
+        self.run(input, out)
+    }
+
+    fn start_height(&mut self, height: Height, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
+        let started = self.round().is_some();
+        let expected = if started { self.height().next() } else { self.height() };
+        if height < expected || (started && !self.is_decided()) {
+            return Err(ConsensusError::Height { expected, found: height });
+        }
+        let validators = self.shell.validators.clone();
+        // Not a restart in the core's sense: that would say the log was discarded. No target time: no clock.
+        let input =
+            CoreInput::StartHeight(CoreHeight(height.0), validators, false, None, VoteExtensionPolicy::Disabled);
+        self.run(input, out)
+    }
+
+    fn admit(
+        &self,
+        slot: u32,
+        verified: bool,
+        verify: impl FnOnce(&[u8; 32], &Hash) -> bool,
+    ) -> Result<(), ConsensusError> {
+        match self.shell.validators.set().key(slot) {
+            Some(key) if verified || verify(key, &self.shell.chain) => Ok(()),
+            _ => Err(ConsensusError::Signature { slot }),
+        }
+    }
+
+    /// Votes of one height and round, of different validators, enough of them, signed.
+    fn check_round_certificate(&self, certificate: &RoundCertificate) -> Result<(), ConsensusError> {
+        let (set, chain) = (self.shell.validators.set(), &self.shell.chain);
+        let mut items: Vec<SignedItem<'_>> = Vec::with_capacity(certificate.votes.len());
+        for (place, vote) in certificate.votes.iter().enumerate() {
+            let (kind, slot) = (vote.body.check_form()?, vote.body.slot);
+            if place > 0 && certificate.votes[place - 1].body.slot >= slot {
+                return Err(CertificateError::Order { slot }.into());
+            }
+            let expected = certificate.height;
+            if vote.body.height != expected {
+                return Err(CertificateError::Height { expected, found: vote.body.height }.into());
+            }
+            let fits = vote.body.round == certificate.round;
+            if !fits || (certificate.precommits && kind != crate::vote::VoteKind::Precommit) {
+                return Err(DecodeError::Value { field: "round certificate's vote", found: slot.into() }.into());
+            }
+            let key = set.key(slot).ok_or(CertificateError::UnknownSlot { slot, count: set.count() })?;
+            items.push(vote.item(key, chain));
+        }
+        let quorum = if certificate.precommits { set.quorum() } else { set.count() / 3 + 1 };
+        let found = items.len();
+        if found < quorum {
+            return Err(CertificateError::Quorum { quorum, found }.into());
+        }
+        if !crate::signature::verify_all(&items, self.shell.seed) {
+            return Err(CertificateError::Signature { height: certificate.height }.into());
+        }
+        Ok(())
+    }
+
+    /// Lets the core hear one input, answering its effects on the way.
+    fn run(&mut self, input: CoreInput, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
+        let (state, shell) = (&mut self.state, &mut self.shell);
+        let result: Result<(), malachite::Error<Ctx>> = process!(
+            input: input,
+            state: state,
+            metrics: &(),
+            with: effect => Ok::<_, std::convert::Infallible>(shell.answer(effect, out))
+        );
+        let height = self.height();
+        match result {
+            Ok(()) => Ok(()),
+            Err(malachite::Error::ReplayDivergence(kind, height, round)) => Err(ConsensusError::Divergence {
+                kind: match kind {
+                    malachite::RecordKind::Prevote => "prevote",
+                    malachite::RecordKind::Precommit => "precommit",
+                    malachite::RecordKind::Proposal => "proposal",
+                },
+                height: Height(height.0),
+                round: to_round(round),
+            }),
+            Err(error) => Err(ConsensusError::Core { height, problem: error.to_string() }),
+        }
+    }
+}
+
+fn propose(height: Height, round: u32, block: Hash) -> CoreInput {
+    CoreInput::Propose(LocallyProposedValue::new(CoreHeight(height.0), from_round(round), BlockHash(block)))
+}
+
+fn proposed(value: &ProposedValue) -> CoreInput {
+    let origin = if value.caught_up == 1 { ValueOrigin::Sync } else { ValueOrigin::Consensus };
+    let proposed = malachite::ProposedValue {
+        height: CoreHeight(value.height.0),
+        round: from_round(value.round),
+        valid_round: from_round(value.polka_round),
+        proposer: Slot(value.slot),
+        value: BlockHash(value.block),
+        validity: Validity::from_bool(value.valid == 1),
+    };
+    CoreInput::ProposedValue(proposed, origin)
+}

@@ -1,0 +1,256 @@
+//! Answers the core's effects: signs, verifies, and passes on the rest in our words.
+
+use arc_malachitebft_core_consensus as malachite;
+use arc_malachitebft_core_types as core;
+use core::{RoundCertificateType, ValueOrigin};
+use engine::{Hash, Height};
+use malachite::{ConsensusMsg, LivenessMsg, Resumable, Resume, SignedConsensusMsg};
+
+use super::context::{
+    BlockHash, CoreHeight, CoreProposal, CoreValidators, CoreVote, Ctx, Slot, from_round, from_vote, to_certificate,
+    to_polka, to_proposal, to_round, to_vote,
+};
+use super::entry::{LogEntry, ProposedValue};
+use super::message::{Effect, Evidence, Message, RoundCertificate, Timeout, TimeoutConfig, TimeoutKind};
+use super::{ConsensusConfig, CoreInput};
+use crate::certificate::check_slots;
+use crate::signature::{Signature, VoteKey};
+use crate::vote::{Proposal, Vote};
+
+/// What the core does not hold: keys, and what is known within one step or one replay.
+pub(super) struct Shell {
+    pub(super) chain: Hash,
+    pub(super) validators: CoreValidators,
+    pub(super) seed: [u8; 32],
+    own: Option<(u32, VoteKey)>,
+    timeouts: TimeoutConfig,
+    /// Bodies and signatures that were verified, or made here, in this step.
+    pub(super) trusted: Vec<([u8; 64], Signature)>,
+    /// Set while the log is replayed.
+    pub(super) replay: Option<Replay>,
+}
+
+/// What is held back while the log is replayed.
+#[derive(Default)]
+pub(super) struct Replay {
+    /// The log: what is in it is not logged again.
+    pub(super) logged: Vec<LogEntry>,
+    /// Messages that the replay led to, to be sent when it is over.
+    pub(super) messages: Vec<Message>,
+    /// The last value asked for, to be answered when it is over.
+    pub(super) asked: Option<(Height, u32)>,
+}
+
+impl Shell {
+    pub(super) fn new(config: ConsensusConfig, validators: CoreValidators) -> Self {
+        let ConsensusConfig { chain, own, timeouts, seed, .. } = config;
+        Self { chain, validators, seed, own, timeouts, trusted: Vec::new(), replay: None }
+    }
+
+    pub(super) fn own_slot(&self) -> Option<u32> {
+        self.own.as_ref().map(|(slot, _)| *slot)
+    }
+
+    pub(super) fn trust(&mut self, body: [u8; 64], signature: Signature) {
+        self.trusted.push((body, signature));
+    }
+
+    /// The answer to one effect; what it asks of the caller is appended.
+    pub(super) fn answer(&mut self, effect: malachite::Effect<Ctx>, out: &mut Vec<Effect>) -> Resume<Ctx> {
+        use malachite::Effect as E;
+        match effect {
+            E::SignVote(vote, r) => r.resume_with(self.sign_vote(vote)),
+            E::SignProposal(proposal, r) => r.resume_with(self.sign_proposal(proposal)),
+            E::VerifySignature(message, key, r) => {
+                r.resume_with(self.verify(&message.message, &message.signature, &key))
+            }
+            // Built by the core from votes that were verified one by one as they came; decide() panics on an error.
+            E::VerifyCommitCertificate(certificate, _, _, r) => {
+                r.resume_with(match check_slots(&to_certificate(&certificate), self.validators.set()) {
+                    Ok(()) => Ok(()),
+                    Err(_) => Err(core::CertificateError::VerificationError(None)),
+                })
+            }
+            // Checked in `step`, before they were handed in.
+            E::VerifyPolkaCertificate(_, _, _, r) | E::VerifyRoundCertificate(_, _, _, r) => r.resume_with(Ok(())),
+            // Catching up and vote extensions are off: nothing asks for these.
+            E::VerifyExtendedCommitCertificate(_, _, _, _, r) => {
+                r.resume_with(Err(core::CertificateError::VerificationError(None)))
+            }
+            E::ExtendVote(_, _, _, _, r) => r.resume_with(None),
+            E::VerifyVoteExtension(_, _, _, _, _, _, r) => {
+                r.resume_with(Err(malachite::VoteExtensionError::InvalidVoteExtension))
+            }
+            other => {
+                self.pass_on(other, out);
+                Resume::Continue
+            }
+        }
+    }
+
+    /// Effects that the core does not wait for.
+    fn pass_on(&mut self, effect: malachite::Effect<Ctx>, out: &mut Vec<Effect>) {
+        use malachite::Effect as E;
+        match effect {
+            E::WalAppend(height, input, _) => self.log(height, &input, out),
+            E::PublishConsensusMsg(SignedConsensusMsg::Vote(vote), _) | E::RepublishVote(vote, _) => {
+                self.publish(Message::Vote(to_vote(&vote)), out);
+            }
+            E::PublishConsensusMsg(SignedConsensusMsg::Proposal(proposal), _) => {
+                self.publish(Message::Proposal(to_proposal(&proposal)), out);
+            }
+            E::PublishLivenessMsg(LivenessMsg::Vote(vote), _) => self.publish(Message::Vote(to_vote(&vote)), out),
+            E::PublishLivenessMsg(LivenessMsg::PolkaCertificate(polka), _) => {
+                self.publish(Message::Polka(to_polka(&polka)), out);
+            }
+            E::PublishLivenessMsg(LivenessMsg::SkipRoundCertificate(certificate), _)
+            | E::RepublishRoundCertificate(certificate, _) => {
+                self.publish(Message::Round(to_round_certificate(&certificate)), out);
+            }
+            E::GetValue(height, round, _, _) => {
+                let (height, round) = (Height(height.0), to_round(round));
+                match &mut self.replay {
+                    Some(replay) => replay.asked = Some((height, round)),
+                    None => out.push(Effect::GetValue { height, round }),
+                }
+            }
+            E::RestreamProposal(height, _, _, _, BlockHash(block), _) => {
+                out.push(Effect::SendBlock { height: Height(height.0), block });
+            }
+            E::ScheduleTimeout(timeout, _) => out.extend(to_timeout(timeout).map(|timeout| {
+                let after_ms = self.timeouts.after_ms(timeout);
+                Effect::Schedule { timeout, after_ms }
+            })),
+            E::CancelTimeout(timeout, _) => out.extend(to_timeout(timeout).map(Effect::Cancel)),
+            E::CancelAllTimeouts(_) => out.push(Effect::CancelAll),
+            E::StartRound(height, round, Slot(proposer), _, _) => {
+                out.push(Effect::StartedRound { height: Height(height.0), round: to_round(round), proposer });
+            }
+            E::Decide(certificate, _, _) => out.push(Effect::Decide(to_certificate(&certificate))),
+            E::Finalize(certificate, _, evidence, _) => {
+                let (height, evidence) = (Height(certificate.height.0), self.evidence(&evidence));
+                out.push(Effect::Finalized { height, evidence });
+            }
+            // Answered in `answer`, or part of catching up, which is off.
+            _ => {}
+        }
+    }
+
+    fn sign_vote(&mut self, vote: CoreVote) -> core::SignedVote<Ctx> {
+        let (_, key) = self.own.as_ref().expect("the core signs only where an own key was given");
+        let signed = vote.body().sign(key, &self.chain);
+        self.trust(bytemuck::cast(signed.body), signed.signature);
+        core::SignedVote::new(vote, signed.signature)
+    }
+
+    fn sign_proposal(&mut self, proposal: CoreProposal) -> core::SignedProposal<Ctx> {
+        let (_, key) = self.own.as_ref().expect("the core signs only where an own key was given");
+        let signed = proposal.body().sign(key, &self.chain);
+        self.trust(bytemuck::cast(signed.body), signed.signature);
+        core::SignedProposal::new(proposal, signed.signature)
+    }
+
+    fn verify(&self, message: &ConsensusMsg<Ctx>, signature: &Signature, key: &[u8; 32]) -> bool {
+        let known = |body: [u8; 64]| self.trusted.contains(&(body, *signature));
+        match message {
+            ConsensusMsg::Vote(vote) => {
+                let vote = Vote { body: vote.body(), signature: *signature };
+                known(bytemuck::cast(vote.body)) || vote.item(key, &self.chain).verify()
+            }
+            ConsensusMsg::Proposal(proposal) => {
+                let proposal = Proposal { body: proposal.body(), signature: *signature };
+                known(bytemuck::cast(proposal.body)) || proposal.item(key, &self.chain).verify()
+            }
+        }
+    }
+
+    fn log(&self, height: CoreHeight, input: &CoreInput, out: &mut Vec<Effect>) {
+        let entry = to_entry(height, input).expect("the core logs votes, proposals, values, polkas and timeouts");
+        if self.replay.as_ref().is_none_or(|replay| !replay.logged.contains(&entry)) {
+            out.push(Effect::Log(entry));
+        }
+    }
+
+    fn publish(&mut self, message: Message, out: &mut Vec<Effect>) {
+        match &mut self.replay {
+            Some(replay) => replay.messages.push(message),
+            None => out.push(Effect::Publish(message)),
+        }
+    }
+
+    fn evidence(&self, found: &malachite::MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
+        let slots = (0..self.validators.set().count() as u32).map(Slot);
+        let votes = slots.clone().filter_map(|slot| found.votes.get(&slot)).flatten();
+        let proposals = slots.filter_map(|slot| found.proposals.get(&slot)).flatten();
+        votes
+            .map(|(one, other)| Evidence::Votes(to_vote(one), to_vote(other)))
+            .chain(proposals.map(|(one, other)| Evidence::Proposals(to_proposal(one), to_proposal(other))))
+            .collect()
+    }
+}
+
+/// The log entry of an input that the core wants logged.
+fn to_entry(height: CoreHeight, input: &CoreInput) -> Option<LogEntry> {
+    match input {
+        CoreInput::Vote(vote) => Some(LogEntry::Vote(to_vote(vote))),
+        CoreInput::Proposal(proposal) => Some(LogEntry::Proposal(to_proposal(proposal))),
+        CoreInput::ProposedValue(value, origin) => Some(LogEntry::Value(ProposedValue {
+            block: value.value.0,
+            height: Height(value.height.0),
+            round: to_round(value.round),
+            polka_round: to_round(value.valid_round),
+            slot: value.proposer.0,
+            valid: u8::from(value.validity.is_valid()),
+            caught_up: u8::from(*origin == ValueOrigin::Sync),
+            reserved: [0; 10],
+        })),
+        CoreInput::PolkaCertificate(polka) => Some(LogEntry::Polka(to_polka(polka))),
+        CoreInput::TimeoutElapsed(timeout) => {
+            Some(LogEntry::Timeout { height: Height(height.0), timeout: to_timeout(*timeout)? })
+        }
+        _ => None,
+    }
+}
+
+/// Ours, or none for the wait after a decision, which a target time would ask for and we never set.
+fn to_timeout(timeout: core::Timeout) -> Option<Timeout> {
+    let kind = match timeout.kind {
+        core::TimeoutKind::Propose => TimeoutKind::Propose,
+        core::TimeoutKind::Prevote => TimeoutKind::Prevote,
+        core::TimeoutKind::Precommit => TimeoutKind::Precommit,
+        core::TimeoutKind::Rebroadcast => TimeoutKind::Rebroadcast,
+        core::TimeoutKind::FinalizeHeight(_) => return None,
+    };
+    Some(Timeout { kind, round: to_round(timeout.round) })
+}
+
+pub(super) fn from_timeout(timeout: Timeout) -> core::Timeout {
+    let kind = match timeout.kind {
+        TimeoutKind::Propose => core::TimeoutKind::Propose,
+        TimeoutKind::Prevote => core::TimeoutKind::Prevote,
+        TimeoutKind::Precommit => core::TimeoutKind::Precommit,
+        TimeoutKind::Rebroadcast => core::TimeoutKind::Rebroadcast,
+    };
+    core::Timeout::new(from_round(timeout.round), kind)
+}
+
+fn to_round_certificate(certificate: &core::RoundCertificate<Ctx>) -> RoundCertificate {
+    let mut votes: Vec<Vote> = certificate.votes(&Ctx).map(|vote| to_vote(&vote)).collect();
+    votes.sort_by_key(|vote| vote.body.slot);
+    RoundCertificate {
+        height: Height(certificate.height.0),
+        round: to_round(certificate.round),
+        precommits: certificate.cert_type == RoundCertificateType::Precommit,
+        votes,
+    }
+}
+
+pub(super) fn from_round_certificate(certificate: &RoundCertificate) -> core::RoundCertificate<Ctx> {
+    let cert_type = if certificate.precommits { RoundCertificateType::Precommit } else { RoundCertificateType::Skip };
+    core::RoundCertificate::new_from_votes(
+        CoreHeight(certificate.height.0),
+        from_round(certificate.round),
+        cert_type,
+        certificate.votes.iter().map(from_vote).collect(),
+    )
+}

@@ -1,0 +1,61 @@
+//! The scheduled timeouts of one node, in milliseconds of its own time.
+
+use super::message::{Effect, Timeout};
+
+/// What [`Effect::Schedule`] asked for and did not elapse yet. A handful at a time.
+#[derive(Clone, Default, Debug)]
+pub struct Timers {
+    rows: Vec<(u64, Timeout)>,
+}
+
+impl Timers {
+    /// Takes the effects that schedule and cancel; ignores the others.
+    pub fn apply(&mut self, effect: &Effect, now_ms: u64) {
+        match effect {
+            Effect::Schedule { timeout, after_ms } => {
+                self.rows.retain(|(_, other)| other != timeout);
+                self.rows.push((now_ms.saturating_add(*after_ms), *timeout));
+            }
+            Effect::Cancel(timeout) => self.rows.retain(|(_, other)| other != timeout),
+            Effect::CancelAll => self.rows.clear(),
+            _ => {}
+        }
+    }
+
+    /// Takes the timeout that elapsed first, if one has. Ask again until there is none.
+    pub fn elapsed(&mut self, now_ms: u64) -> Option<Timeout> {
+        let first = self.rows.iter().copied().filter(|(due, _)| *due <= now_ms).min()?;
+        self.rows.retain(|row| *row != first);
+        Some(first.1)
+    }
+
+    /// When the next one elapses.
+    pub fn next_ms(&self) -> Option<u64> {
+        self.rows.iter().map(|(due, _)| *due).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::TimeoutKind;
+    use super::*;
+
+    #[test]
+    fn timeouts_elapse_in_order_and_once() {
+        let (propose, prevote) = (TimeoutKind::Propose, TimeoutKind::Prevote);
+        let timeout = |kind, round| Timeout { kind, round };
+        let schedule = |kind, after_ms| Effect::Schedule { timeout: timeout(kind, 0), after_ms };
+        let mut timers = Timers::default();
+        timers.apply(&schedule(prevote, 30), 0);
+        timers.apply(&schedule(propose, 10), 5);
+        timers.apply(&schedule(prevote, 30), 10);
+        assert_eq!(timers.next_ms(), Some(15));
+        assert_eq!(timers.elapsed(14), None);
+        assert_eq!(timers.elapsed(40), Some(timeout(propose, 0)));
+        assert_eq!(timers.elapsed(40), Some(timeout(prevote, 0)));
+        assert_eq!(timers.elapsed(40), None);
+        timers.apply(&schedule(propose, 10), 50);
+        timers.apply(&Effect::Cancel(timeout(propose, 0)), 50);
+        assert_eq!(timers.next_ms(), None);
+    }
+}

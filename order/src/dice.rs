@@ -1,0 +1,59 @@
+//! Dice from a beacon: one stream of bytes for each table and roll, no modulo bias.
+
+use engine::message::certificate::Beacon;
+use engine::{Dice, Hash, TableId};
+
+/// The BLAKE3 key derivation context of dice: `b3sum --derive-key` of the 88 bytes gives the same stream.
+pub const DICE_CONTEXT: &str = "bitcraps dice 1";
+/// Bytes from here on are passed over: 252 is the largest multiple of 6 that a byte can reach.
+const BYTE_LIMIT: u8 = 252;
+
+/// The dice of one roll: BLAKE3 (derive key, [`DICE_CONTEXT`]) of beacon 48, table u32, roll u32, rules hash 32, read
+/// as a stream; bytes under 252, modulo 6, plus 1.
+pub fn dice(beacon: &Beacon, table: TableId, roll: u32, rules: &Hash) -> Dice {
+    DiceRoller::new(beacon, rules).dice(table, roll)
+}
+
+/// The dice of many tables of one height that play by the same rules.
+#[derive(Clone, Debug)]
+pub struct DiceRoller {
+    keyed: blake3::Hasher,
+    input: [u8; 88],
+}
+
+impl DiceRoller {
+    /// For one height's beacon and one set of rules.
+    pub fn new(beacon: &Beacon, rules: &Hash) -> Self {
+        let mut input = [0; 88];
+        input[..48].copy_from_slice(beacon);
+        input[56..].copy_from_slice(rules);
+        Self { keyed: blake3::Hasher::new_derive_key(DICE_CONTEXT), input }
+    }
+
+    /// The dice of one roll of one table.
+    pub fn dice(&self, table: TableId, roll: u32) -> Dice {
+        let mut input = self.input;
+        input[48..52].copy_from_slice(&table.0.to_le_bytes());
+        input[52..56].copy_from_slice(&roll.to_le_bytes());
+        let mut stream = self.keyed.clone().update(&input).finalize_xof();
+        two_faces(|block| stream.fill(block))
+    }
+}
+
+/// The first two bytes of a stream that are under [`BYTE_LIMIT`], as faces.
+fn two_faces(mut fill: impl FnMut(&mut [u8; 64])) -> Dice {
+    let mut first = None;
+    loop {
+        let mut block = [0; 64];
+        fill(&mut block);
+        for face in block.into_iter().filter(|byte| *byte < BYTE_LIMIT).map(|byte| byte % 6 + 1) {
+            match first {
+                None => first = Some(face),
+                Some(first) => return Dice::new(first, face).expect("a remainder of 6, plus 1, is a face"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! Ed25519: what is signed, who holds keys, and the one verdict on every signature.
+//!
+//! Verification is ZIP-215 (`ed25519-zebra`): batched or not, every node gives the same verdict. Signing is
+//! `ed25519-dalek`. Every signed message is 128 bytes: a domain, the chain id, and a body of 64 bytes.
+
+use ed25519_dalek::Signer;
+use ed25519_zebra::batch;
+use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
+use engine::Hash;
+use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+
+/// An Ed25519 public key as it travels.
+pub type PublicKey = [u8; 32];
+/// An Ed25519 signature as it travels.
+pub type Signature = [u8; 64];
+
+/// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
+const BATCH_SIGNATURES: usize = 256;
+
+/// One signature over `domain, chain, body`, to be verified. Borrows what lies in a block and copies the body.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedItem<'a> {
+    /// The key that must have signed.
+    pub key: &'a PublicKey,
+    /// What kind of message it is.
+    pub domain: &'a [u8; 32],
+    /// The chain it is for.
+    pub chain: &'a Hash,
+    /// The message.
+    pub body: [u8; 64],
+    /// The signature.
+    pub signature: &'a Signature,
+}
+
+impl<'a> SignedItem<'a> {
+    /// An intent under the key that must have signed it: the account's, or the issuer's for a voucher.
+    pub fn intent(intent: &'a Intent, key: &'a PublicKey, chain: &'a Hash) -> Self {
+        let body = bytemuck::cast(intent.body);
+        Self { key, domain: &INTENT_DOMAIN, chain, body, signature: &intent.signature }
+    }
+
+    /// Domain, chain id, body.
+    pub fn signed_bytes(&self) -> [u8; 128] {
+        signed_bytes(self.domain, self.chain, &self.body)
+    }
+
+    /// Verifies this one alone.
+    pub fn verify(&self) -> bool {
+        verify(self.key, &self.signed_bytes(), self.signature)
+    }
+
+    fn batch_item(&self) -> batch::Item {
+        let (key, signature) = (VerificationKeyBytes::from(*self.key), ZebraSignature::from_bytes(self.signature));
+        batch::Item::from((key, signature, &self.signed_bytes()))
+    }
+}
+
+/// The bytes that every signature covers: domain, chain id, body.
+pub fn signed_bytes(domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> [u8; 128] {
+    let mut bytes = [0; 128];
+    bytes[..32].copy_from_slice(domain);
+    bytes[32..64].copy_from_slice(chain);
+    bytes[64..].copy_from_slice(body);
+    bytes
+}
+
+/// Whether `signature` over `message` verifies under `key`, by the rules of ZIP-215.
+pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+    VerificationKey::try_from(*key).is_ok_and(|key| key.verify(&ZebraSignature::from_bytes(signature), message).is_ok())
+}
+
+/// Verifies many signatures; `verdicts[i]` becomes what [`SignedItem::verify`] says of `items[i]`.
+///
+/// Chunks of fixed size run in parallel; a chunk that fails is bisected. `seed` must be unknown to whoever made the
+/// signatures; it changes no verdict.
+///
+/// # Panics
+/// If `verdicts` is not as long as `items`.
+pub fn verify_batch(items: &[SignedItem<'_>], seed: [u8; 32], verdicts: &mut [bool]) {
+    assert_eq!(items.len(), verdicts.len(), "one verdict for each signature");
+    items.par_chunks(BATCH_SIGNATURES).zip(verdicts.par_chunks_mut(BATCH_SIGNATURES)).enumerate().for_each(
+        |(chunk, (items, verdicts))| {
+            let mut rng = ChaCha20Rng::from_seed(seed);
+            rng.set_stream(chunk as u64);
+            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+            bisect(&items, verdicts, &mut rng);
+        },
+    );
+}
+
+/// Whether all of many signatures verify; stops at the first chunk that does not.
+pub fn verify_all(items: &[SignedItem<'_>], seed: [u8; 32]) -> bool {
+    items.par_chunks(BATCH_SIGNATURES).enumerate().all(|(chunk, items)| {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        rng.set_stream(chunk as u64);
+        let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+        batch_holds(&items, &mut rng)
+    })
+}
+
+fn batch_holds(items: &[batch::Item], rng: &mut ChaCha20Rng) -> bool {
+    let mut verifier = batch::Verifier::new();
+    items.iter().for_each(|item| verifier.queue(item.clone()));
+    verifier.verify(rng).is_ok()
+}
+
+fn bisect(items: &[batch::Item], verdicts: &mut [bool], rng: &mut ChaCha20Rng) {
+    match items {
+        [] => {}
+        [item] => verdicts[0] = item.clone().verify_single().is_ok(),
+        _ if batch_holds(items, rng) => verdicts.fill(true),
+        _ => {
+            let half = items.len() / 2;
+            let (low, high) = verdicts.split_at_mut(half);
+            bisect(&items[..half], low, rng);
+            bisect(&items[half..], high, rng);
+        }
+    }
+}
+
+/// Whether a key may enter (genesis, accounts, TLS): a point in its one canonical encoding, not of small order.
+pub fn key_is_acceptable(key: &PublicKey) -> bool {
+    y_is_canonical(key) && ed25519_dalek::VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak())
+}
+
+/// Whether the y coordinate is below 2^255 - 19. The other non-canonical encodings, a sign bit at x = 0, are points
+/// of small order.
+fn y_is_canonical(key: &PublicKey) -> bool {
+    let all_ones = key[31] & 0x7f == 0x7f && key[1..31].iter().all(|byte| *byte == 0xff);
+    !(all_ones && key[0] >= 0xed)
+}
+
+macro_rules! signing_key {
+    ($(#[$doc:meta])* $name:ident, $context:literal) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(ed25519_dalek::SigningKey);
+
+        impl $name {
+            /// The key of this role that follows from a secret seed; other roles' keys say nothing about it.
+            pub fn from_seed(seed: &[u8; 32]) -> Self {
+                Self(ed25519_dalek::SigningKey::from_bytes(&blake3::derive_key($context, seed)))
+            }
+
+            /// The public key.
+            pub fn public(&self) -> PublicKey {
+                self.0.verifying_key().to_bytes()
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            /// Shows the public key only.
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({})", stringify!($name), engine::hex(&self.public()))
+            }
+        }
+    };
+}
+
+signing_key!(
+    /// A validator's key for votes and proposals.
+    VoteKey,
+    "bitcraps vote key 1"
+);
+signing_key!(
+    /// A player's key for intents.
+    PlayerKey,
+    "bitcraps player key 1"
+);
+signing_key!(
+    /// A key that issues vouchers for accounts.
+    IssuerKey,
+    "bitcraps issuer key 1"
+);
+
+impl VoteKey {
+    pub(crate) fn sign(&self, domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> Signature {
+        self.0.sign(&signed_bytes(domain, chain, body)).to_bytes()
+    }
+}
+
+impl PlayerKey {
+    /// The intent, signed for `chain`.
+    pub fn sign(&self, body: IntentBody, chain: &Hash) -> Intent {
+        Intent { body, signature: self.0.sign(&body.signed_bytes(chain)).to_bytes() }
+    }
+}
+
+impl IssuerKey {
+    /// The voucher intent, signed for `chain`.
+    pub fn sign(&self, body: IntentBody, chain: &Hash) -> Intent {
+        Intent { body, signature: self.0.sign(&body.signed_bytes(chain)).to_bytes() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! Votes and proposals: 128 bytes each, the second half a signature.
+
+use bytemuck::{Pod, Zeroable};
+use engine::message::DecodeError;
+use engine::{Hash, Height};
+
+use crate::signature::{PublicKey, Signature, SignedItem, VoteKey};
+
+/// What every vote's signature covers first. Prevotes and precommits differ in it.
+pub const PREVOTE_DOMAIN: [u8; 32] = *b"bitcraps prevote 1\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// See [`PREVOTE_DOMAIN`].
+pub const PRECOMMIT_DOMAIN: [u8; 32] = *b"bitcraps precommit 1\0\0\0\0\0\0\0\0\0\0\0\0";
+/// What every proposal's signature covers first.
+pub const PROPOSAL_DOMAIN: [u8; 32] = *b"bitcraps proposal 1\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// The round that stands for none.
+pub const NO_ROUND: u32 = u32::MAX;
+
+/// The kinds of votes, for a block or for nil.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum VoteKind {
+    /// The first vote of a round.
+    Prevote = 1,
+    /// The second vote of a round; q of them for one block decide it.
+    Precommit = 2,
+}
+
+impl TryFrom<u8> for VoteKind {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        match byte {
+            1 => Ok(Self::Prevote),
+            2 => Ok(Self::Precommit),
+            _ => Err(DecodeError::Value { field: "vote kind", found: byte.into() }),
+        }
+    }
+}
+
+/// What a validator votes. Layout: 64 bytes, no padding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct VoteBody {
+    /// The block's hash; zero where the vote is for nil.
+    pub block: Hash,
+    /// The height.
+    pub height: Height,
+    /// The round.
+    pub round: u32,
+    /// The voter's slot.
+    pub slot: u32,
+    /// A [`VoteKind`].
+    pub kind: u8,
+    /// 1 where the vote is for nil.
+    pub nil: u8,
+    /// Zero.
+    pub reserved: [u8; 14],
+}
+
+/// A signed vote. Layout: 128 bytes, two cache lines; the body, then the signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Vote {
+    /// What is voted.
+    pub body: VoteBody,
+    /// Ed25519 of the voter's vote key.
+    pub signature: Signature,
+}
+
+/// What a validator proposes. Layout: 64 bytes, no padding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct ProposalBody {
+    /// The block's hash.
+    pub block: Hash,
+    /// The height.
+    pub height: Height,
+    /// The round.
+    pub round: u32,
+    /// The proposer's slot.
+    pub slot: u32,
+    /// The earlier round in which the block had a quorum of prevotes, or [`NO_ROUND`].
+    pub polka_round: u32,
+    /// Zero.
+    pub reserved: [u8; 12],
+}
+
+/// A signed proposal. Layout: 128 bytes, two cache lines; the body, then the signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Proposal {
+    /// What is proposed.
+    pub body: ProposalBody,
+    /// Ed25519 of the proposer's vote key.
+    pub signature: Signature,
+}
+
+const _: () = assert!(size_of::<VoteBody>() == 64 && size_of::<ProposalBody>() == 64);
+const _: () = assert!(size_of::<Vote>() == 128 && size_of::<Proposal>() == 128);
+
+impl VoteBody {
+    /// A vote for a block, or for nil.
+    pub fn new(kind: VoteKind, height: Height, round: u32, block: Option<Hash>, slot: u32) -> Self {
+        let (nil, block) = (u8::from(block.is_none()), block.unwrap_or_default());
+        Self { block, height, round, slot, kind: kind as u8, nil, reserved: [0; 14] }
+    }
+
+    /// The block voted for, or none for nil.
+    pub fn value(&self) -> Option<Hash> {
+        if self.nil == 1 { None } else { Some(self.block) }
+    }
+
+    /// What its signature covers first.
+    pub fn domain(&self) -> &'static [u8; 32] {
+        if self.kind == VoteKind::Precommit as u8 { &PRECOMMIT_DOMAIN } else { &PREVOTE_DOMAIN }
+    }
+
+    /// Checks that every field holds what it may.
+    ///
+    /// # Errors
+    /// Names the first field that does not.
+    pub fn check_form(&self) -> Result<VoteKind, DecodeError> {
+        let fail = |field, found| Err(DecodeError::Value { field, found });
+        let kind = VoteKind::try_from(self.kind)?;
+        match self {
+            _ if self.nil > 1 => fail("vote nil", self.nil.into()),
+            _ if self.nil == 1 && self.block != [0; 32] => fail("vote for nil with a block", 1),
+            _ if self.round == NO_ROUND => fail("vote round", self.round.into()),
+            _ if self.reserved != [0; 14] => fail("vote reserved", 1),
+            _ => Ok(kind),
+        }
+    }
+
+    /// The vote, signed for `chain`.
+    pub fn sign(self, key: &VoteKey, chain: &Hash) -> Vote {
+        Vote { body: self, signature: key.sign(self.domain(), chain, &bytemuck::cast(self)) }
+    }
+}
+
+impl ProposalBody {
+    /// Checks that every field holds what it may.
+    ///
+    /// # Errors
+    /// Names the first field that does not.
+    pub fn check_form(&self) -> Result<(), DecodeError> {
+        let fail = |field, found| Err(DecodeError::Value { field, found });
+        match self {
+            _ if self.round == NO_ROUND => fail("proposal round", self.round.into()),
+            _ if self.reserved != [0; 12] => fail("proposal reserved", 1),
+            _ => Ok(()),
+        }
+    }
+
+    /// The proposal, signed for `chain`.
+    pub fn sign(self, key: &VoteKey, chain: &Hash) -> Proposal {
+        Proposal { body: self, signature: key.sign(&PROPOSAL_DOMAIN, chain, &bytemuck::cast(self)) }
+    }
+}
+
+impl Vote {
+    /// What is to be verified, under the voter's key.
+    pub fn item<'a>(&'a self, key: &'a PublicKey, chain: &'a Hash) -> SignedItem<'a> {
+        let domain = self.body.domain();
+        SignedItem { key, domain, chain, body: bytemuck::cast(self.body), signature: &self.signature }
+    }
+
+    /// Reads exactly one vote.
+    ///
+    /// # Errors
+    /// Another length, or a field that cannot be so.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let vote: Self = decode_pod("vote", bytes)?;
+        vote.body.check_form().map(|_| vote)
+    }
+}
+
+impl Proposal {
+    /// What is to be verified, under the proposer's key.
+    pub fn item<'a>(&'a self, key: &'a PublicKey, chain: &'a Hash) -> SignedItem<'a> {
+        let body = bytemuck::cast(self.body);
+        SignedItem { key, domain: &PROPOSAL_DOMAIN, chain, body, signature: &self.signature }
+    }
+
+    /// Reads exactly one proposal.
+    ///
+    /// # Errors
+    /// Another length, or a field that cannot be so.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let proposal: Self = decode_pod("proposal", bytes)?;
+        proposal.body.check_form().map(|()| proposal)
+    }
+}
+
+pub(crate) fn decode_pod<T: Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+    let (expected, found) = (size_of::<T>(), bytes.len());
+    if found != expected {
+        return Err(DecodeError::Length { what, expected, found });
+    }
+    Ok(bytemuck::pod_read_unaligned(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_cannot_be_are_refused() {
+        let key = VoteKey::from_seed(&[1; 32]);
+        let vote = VoteBody::new(VoteKind::Prevote, Height(4), 2, Some([7; 32]), 0).sign(&key, &[9; 32]);
+        let bytes = bytemuck::bytes_of(&vote);
+        assert_eq!(Vote::decode(bytes), Ok(vote));
+        assert!(Vote::decode(&bytes[1..]).is_err());
+        for (place, value) in [(48, 3), (48, 0), (49, 1), (49, 2), (50, 1), (63, 1)] {
+            let mut changed = bytes.to_vec();
+            changed[place] = value;
+            assert!(Vote::decode(&changed).is_err(), "byte {place} = {value}");
+        }
+    }
+
+    #[test]
+    fn a_prevote_is_no_precommit_and_a_vote_no_proposal() {
+        let (key, chain) = (VoteKey::from_seed(&[1; 32]), [9; 32]);
+        let public = key.public();
+        let vote = VoteBody::new(VoteKind::Prevote, Height(4), 2, Some([7; 32]), 0).sign(&key, &chain);
+        assert!(vote.item(&public, &chain).verify());
+        assert!(!vote.item(&public, &[8; 32]).verify(), "another chain");
+        for domain in [&PRECOMMIT_DOMAIN, &PROPOSAL_DOMAIN, &engine::message::intent::INTENT_DOMAIN] {
+            assert!(!SignedItem { domain, ..vote.item(&public, &chain) }.verify());
+        }
+    }
+}
