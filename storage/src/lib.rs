@@ -1,1 +1,41 @@
+//! Frames to and from the disk: the journal, the consensus log, and the thread that syncs them.
+//!
+//! ```text
+//!  tick -> Group (frames, log entries) -> storage thread: append, one sync for all that waits -> Synced
+//!  session directory -> JournalReader -> frames in order, or the place where they are damaged
+//! ```
+//! This crate knows no rule of craps or of order: bodies and entries are bytes. Formats: docs/formats/journal.md.
 
+mod file;
+mod frame;
+mod log;
+mod reader;
+mod session;
+mod thread;
+mod writer;
+
+pub use frame::{Frame, FrameKind};
+pub use log::{LogFound, LogGroup};
+pub use reader::{End, JournalReader, Tail};
+pub use session::{OpenError, Session, genesis_bytes};
+pub use thread::{Group, Opened, Storage, Synced};
+
+/// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
+pub const BLOCK: u64 = 4096;
+
+/// The smallest multiple of the block that is not below `offset`.
+pub(crate) const fn align_up(offset: u64) -> u64 {
+    offset.div_ceil(BLOCK) * BLOCK
+}
+
+/// What is wrong with stored bytes, and where.
+#[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
+#[error("{file} is damaged at byte {offset}: {problem}")]
+pub struct Damage {
+    /// The file, relative to the session.
+    pub file: String,
+    /// The offset in it.
+    pub offset: u64,
+    /// What is wrong there.
+    pub problem: String,
+}

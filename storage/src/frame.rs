@@ -1,0 +1,135 @@
+//! A frame: a 128-byte header and a body.
+
+use engine::{Hash, Height};
+
+/// First bytes of every frame.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
+/// The version that this code writes and reads.
+pub const VERSION: u16 = 1;
+/// Bytes of a frame's header.
+pub const HEADER: usize = 128;
+/// Bytes of a body before compression, at most: a block, twice over, and its certificates.
+pub const BODY_MAX: usize = 4 << 20;
+/// Frames start at multiples of this, so that padding is told from a frame by its first bytes.
+pub const ALIGN: usize = 8;
+
+/// What a frame holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// A block with the certificate by which this node saw it decided.
+    Decided = 1,
+    /// A beacon, and the root it led to.
+    Settled = 2,
+}
+
+/// A frame's content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// What it holds.
+    pub kind: FrameKind,
+    /// Of which height.
+    pub height: Height,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+/// Layout: magic u32, version u16, kind u8, codec u8, height u64, length u32, stored length u32, reserved 8,
+/// hash of the previous frame's header 32, hash of the body 32, hash of the 96 bytes before 32.
+pub struct FrameHeader {
+    pub kind: FrameKind,
+    pub lz4: bool,
+    pub height: Height,
+    pub length: usize,
+    pub stored: usize,
+    pub previous: Hash,
+    pub body: Hash,
+    /// The header's own hash, which the next frame repeats.
+    pub hash: Hash,
+}
+
+/// Appends a frame and returns its header's hash.
+pub fn encode(frame: &Frame, previous: &Hash, out: &mut Vec<u8>) -> Hash {
+    assert!(frame.body.len() <= BODY_MAX, "bodies are bounded where they are built");
+    out.resize(out.len().next_multiple_of(ALIGN), 0);
+    let packed = lz4_flex::block::compress(&frame.body);
+    let lz4 = packed.len() < frame.body.len();
+    let stored: &[u8] = if lz4 { &packed } else { &frame.body };
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("bodies are below 4 MiB").to_le_bytes();
+    let start = out.len();
+    out.extend_from_slice(&MAGIC.to_le_bytes());
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&[frame.kind as u8, lz4.into()]);
+    out.extend_from_slice(&frame.height.0.to_le_bytes());
+    out.extend_from_slice(&length(&frame.body));
+    out.extend_from_slice(&length(stored));
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(previous);
+    out.extend_from_slice(blake3::hash(&frame.body).as_bytes());
+    let hash = *blake3::hash(&out[start..]).as_bytes();
+    out.extend_from_slice(&hash);
+    out.extend_from_slice(stored);
+    hash
+}
+
+fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("the header is longer")
+}
+
+/// Reads a header.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
+    if word(bytes, 0) != MAGIC.to_le_bytes() {
+        return Err("this is no frame".into());
+    }
+    let hash: Hash = word(bytes, 96);
+    if *blake3::hash(&bytes[..96]).as_bytes() != hash {
+        return Err("the frame header's hash is wrong".into());
+    }
+    let version = u16::from_le_bytes(word(bytes, 4));
+    if version != VERSION {
+        return Err(format!("the frame has version {version}, this program reads version {VERSION}"));
+    }
+    let kind = match bytes[6] {
+        1 => FrameKind::Decided,
+        2 => FrameKind::Settled,
+        other => return Err(format!("the frame has kind {other}")),
+    };
+    if bytes[7] > 1 || bytes[24..32] != [0; 8] {
+        return Err("the frame header holds unknown values".into());
+    }
+    let length = u32::from_le_bytes(word(bytes, 16)) as usize;
+    let stored = u32::from_le_bytes(word(bytes, 20)) as usize;
+    if length > BODY_MAX || stored > length {
+        return Err(format!("the frame says {length} bytes, {stored} stored"));
+    }
+    let height = Height(u64::from_le_bytes(word(bytes, 8)));
+    Ok(FrameHeader {
+        kind,
+        lz4: bytes[7] == 1,
+        height,
+        length,
+        stored,
+        previous: word(bytes, 32),
+        body: word(bytes, 64),
+        hash,
+    })
+}
+
+/// Reads a body, given its header.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_body(header: &FrameHeader, stored: &[u8]) -> Result<Vec<u8>, String> {
+    let body = if header.lz4 {
+        lz4_flex::block::decompress(stored, header.length).map_err(|error| format!("the frame's body: {error}"))?
+    } else {
+        stored.to_vec()
+    };
+    if body.len() != header.length || *blake3::hash(&body).as_bytes() != header.body {
+        return Err("the frame body's hash is wrong".into());
+    }
+    Ok(body)
+}

@@ -1,0 +1,241 @@
+//! The consensus log: what the order of blocks must hear again after a restart.
+//!
+//! Groups are all or nothing under one checksum, padded to whole blocks. A file holds the entries of some heights; a new
+//! one begins when it is large, and the old one goes once every height in it was decided and synced in an earlier group.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use engine::Height;
+
+use crate::file::{GroupFile, sync_dir};
+use crate::session::{OpenError, Session, name, numbered};
+use crate::{BLOCK, Damage, align_up};
+
+/// First bytes of every group; the last two digits are the version.
+const MAGIC: [u8; 8] = *b"BCCLOG01";
+/// Bytes of a group's header.
+const HEADER: usize = 64;
+/// Bytes after which a new file begins.
+const FILE_BYTES: u64 = 8 << 20;
+/// Bytes of a group, at most.
+const GROUP_MAX: usize = 64 << 20;
+
+/// One group's entries.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LogGroup {
+    /// The last height whose decided frame was synced before this group.
+    pub synced: Height,
+    /// Entries with their heights, in logged order.
+    pub entries: Vec<(Height, Vec<u8>)>,
+}
+
+/// What an existing log turned out to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogFound {
+    /// There is none.
+    Missing,
+    /// It cannot be read.
+    Damaged(Damage),
+    /// All its entries, in logged order.
+    Entries {
+        /// The entries.
+        entries: Vec<(Height, Vec<u8>)>,
+        /// The highest height that it says was synced in the journal.
+        synced: Height,
+    },
+}
+
+/// The end of the log, where groups are appended.
+pub struct LogWriter {
+    folder: PathBuf,
+    number: u32,
+    file: Option<GroupFile>,
+    /// Older files, with the highest height in each.
+    old: Vec<(PathBuf, Height)>,
+    highest: Height,
+    buffer: Vec<u8>,
+    written: bool,
+}
+
+/// Layout: magic 8, synced height u64, entries u32, payload bytes u32, zero 8, BLAKE3 32 of the 32 bytes before and the
+/// payload; then for each entry height u64, length u32, zero u32, bytes.
+fn encode(group: &LogGroup, out: &mut Vec<u8>) {
+    let start = out.len();
+    let length = |count: usize| u32::try_from(count).expect("groups are bounded").to_le_bytes();
+    let payload: usize = group.entries.iter().map(|(_, bytes)| 16 + bytes.len()).sum();
+    assert!(payload <= GROUP_MAX, "a tick's entries are bounded");
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&group.synced.0.to_le_bytes());
+    out.extend_from_slice(&length(group.entries.len()));
+    out.extend_from_slice(&length(payload));
+    out.extend_from_slice(&[0; 40]);
+    for (height, bytes) in &group.entries {
+        out.extend_from_slice(&height.0.to_le_bytes());
+        out.extend_from_slice(&length(bytes.len()));
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(bytes);
+    }
+    let hash = checksum(&out[start..]);
+    out[start + 32..start + HEADER].copy_from_slice(&hash);
+}
+
+fn checksum(group: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new().update(&group[..32]).update(&group[HEADER..]).finalize().as_bytes()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes")) as usize
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+/// The group at the start of `bytes`, and its length.
+fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), String> {
+    let header = bytes.get(..HEADER).ok_or("the group header is cut short")?;
+    if header[..6] == MAGIC[..6] && header[..8] != MAGIC {
+        return Err("the group has another version than this program reads".into());
+    }
+    if header[..8] != MAGIC {
+        return Err("this is no group".into());
+    }
+    let payload = u32_at(header, 20);
+    let group = bytes.get(..HEADER + payload).filter(|_| payload <= GROUP_MAX).ok_or("the group is cut short")?;
+    if checksum(group) != header[32..64] {
+        return Err("the group's checksum is wrong".into());
+    }
+    let mut entries = Vec::new();
+    let mut rest = &group[HEADER..];
+    while !rest.is_empty() {
+        let bytes =
+            rest.get(..16).and_then(|head| rest.get(16..16 + u32_at(head, 8))).ok_or("an entry is cut short")?;
+        entries.push((Height(u64_at(rest, 0)), bytes.to_vec()));
+        rest = &rest[16 + bytes.len()..];
+    }
+    if entries.len() != u32_at(header, 16) {
+        return Err("the group has another number of entries than it says".into());
+    }
+    Ok((LogGroup { synced: Height(u64_at(header, 8)), entries }, HEADER + payload))
+}
+
+/// Reads a file's groups; where they end, and what is wrong there if anything is.
+fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<String>) {
+    let (mut groups, mut at) = (Vec::new(), 0);
+    loop {
+        let rest = &bytes[at..];
+        if rest.iter().take(BLOCK as usize).all(|byte| *byte == 0) {
+            let dirt = rest.iter().any(|byte| *byte != 0);
+            return (groups, at as u64, dirt.then(|| "zeros ahead are not zero".into()));
+        }
+        match decode(rest) {
+            Err(problem) => return (groups, at as u64, Some(problem)),
+            Ok((group, length)) => {
+                let end = (align_up(length as u64) as usize).min(rest.len());
+                if rest[length..end].iter().any(|byte| *byte != 0) {
+                    return (groups, at as u64, Some("padding is not zero".into()));
+                }
+                groups.push(group);
+                at += end;
+            }
+        }
+    }
+}
+
+fn valid_group_after(bytes: &[u8], at: u64) -> bool {
+    let next = align_up(at + 1) as usize;
+    (next..bytes.len()).step_by(BLOCK as usize).any(|at| decode(&bytes[at..]).is_ok())
+}
+
+impl LogWriter {
+    /// Opens the log of a session: what it holds, and the place to go on. A torn last group is cut.
+    ///
+    /// # Errors
+    /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
+    pub fn open(session: &Session) -> Result<(LogFound, Self), OpenError> {
+        let folder = session.dir().join("consensus");
+        let files = numbered(&folder, "log")?;
+        let mut writer = Self {
+            folder,
+            number: 0,
+            file: None,
+            old: Vec::new(),
+            highest: Height::GENESIS,
+            buffer: Vec::new(),
+            written: false,
+        };
+        let (mut all, mut synced, mut damage) = (Vec::new(), Height::GENESIS, None);
+        for (index, (number, path)) in files.iter().enumerate() {
+            let bytes = fs::read(path).map_err(OpenError::io(path))?;
+            let (groups, end, problem) = read(&bytes);
+            let last = index + 1 == files.len();
+            if let Some(problem) = problem.filter(|_| !last || valid_group_after(&bytes, end)) {
+                let file = format!("consensus/{}", name(*number, "log"));
+                damage.get_or_insert(Damage { file, offset: end, problem });
+            }
+            synced = groups.iter().map(|group| group.synced).fold(synced, Height::max);
+            all.extend(groups.into_iter().flat_map(|group| group.entries));
+            let highest = all.iter().map(|(height, _)| *height).max().unwrap_or_default();
+            writer.number = *number;
+            writer.highest = highest;
+            if last && damage.is_none() {
+                writer.file = Some(GroupFile::reopen(path, end).map_err(OpenError::io(path))?);
+            } else {
+                writer.old.push((path.clone(), highest));
+            }
+        }
+        let found = match damage {
+            Some(damage) => LogFound::Damaged(damage),
+            None if files.is_empty() => LogFound::Missing,
+            None => LogFound::Entries { entries: all, synced },
+        };
+        Ok((found, writer))
+    }
+
+    /// Appends a group. It is on disk after [`LogWriter::sync`].
+    ///
+    /// # Errors
+    /// What the system says; nothing may be appended afterwards.
+    pub fn append(&mut self, group: &LogGroup) -> io::Result<()> {
+        if self.file.as_ref().is_none_or(|file| file.end() >= FILE_BYTES) {
+            if let Some(mut full) = self.file.take() {
+                full.seal()?;
+                self.old.push((self.folder.join(name(self.number, "log")), self.highest));
+            }
+            self.number += 1;
+            self.file = Some(GroupFile::create(&self.folder.join(name(self.number, "log")))?);
+            sync_dir(&self.folder)?;
+        }
+        // What an earlier group made superfluous goes.
+        while let Some((path, _)) = self.old.first().filter(|(_, highest)| *highest <= group.synced).cloned() {
+            fs::remove_file(path)?;
+            self.old.remove(0);
+        }
+        self.highest = group.entries.iter().map(|(height, _)| *height).fold(self.highest, Height::max);
+        self.buffer.clear();
+        encode(group, &mut self.buffer);
+        self.written = true;
+        self.file.as_mut().expect("a file was begun").append(&mut self.buffer)
+    }
+
+    /// Waits until all groups are on disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sync(&mut self) -> io::Result<()> {
+        match &self.file {
+            Some(file) if std::mem::take(&mut self.written) => file.sync(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Cuts the zeros ahead of the data.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn seal(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), GroupFile::seal)
+    }
+}

@@ -1,0 +1,157 @@
+//! A session directory: genesis, journal, consensus log, and the lock that keeps a second writer out.
+//!
+//! ```text
+//!  DIR/genesis.json           what the chain fixes; its BLAKE3 is the chain id
+//!  DIR/journal/00000001.seg   frames, in segments
+//!  DIR/consensus/00000001.log the consensus log
+//!  DIR/LOCK                   held by the process that writes
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use engine::{Genesis, Hash};
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use crate::Damage;
+use crate::file::sync_dir;
+
+/// A directory that is no session, or cannot be used as one.
+#[derive(Error, Debug)]
+pub enum OpenError {
+    /// Something is there already.
+    #[error("{0} is not empty; give a new directory, nothing is overwritten")]
+    NotEmpty(PathBuf),
+    /// It does not exist, or is empty, or holds something else.
+    #[error("{path} is not a recorded session: {missing}")]
+    NotASession {
+        /// The directory.
+        path: PathBuf,
+        /// What a session has and this one has not.
+        missing: String,
+    },
+    /// Another process writes it.
+    #[error("{0} is in use by another process")]
+    Locked(PathBuf),
+    /// It was damaged.
+    #[error("{0}")]
+    Damaged(#[from] Damage),
+    /// The system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::Io { path, source }
+    }
+}
+
+/// A session that this process may write.
+pub struct Session {
+    dir: PathBuf,
+    chain: Hash,
+    /// Held while the session is open.
+    _lock: File,
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("LOCK");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(OpenError::io(&path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(dir.to_owned())),
+        Err(error) => Err(OpenError::io(&path)(error.into())),
+    }
+}
+
+/// The genesis file of a session.
+///
+/// # Errors
+/// If there is no session.
+pub fn genesis_bytes(dir: &Path) -> Result<Vec<u8>, OpenError> {
+    let missing = |missing: &str| OpenError::NotASession { path: dir.to_owned(), missing: missing.into() };
+    if !dir.is_dir() {
+        return Err(missing("there is no such directory"));
+    }
+    let path = dir.join("genesis.json");
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no genesis.json")),
+        Err(error) => Err(OpenError::io(&path)(error)),
+        Ok(_) if !dir.join("journal").is_dir() => Err(missing("it has no journal")),
+        Ok(bytes) => Ok(bytes),
+    }
+}
+
+impl Session {
+    /// Makes a session of a new or empty directory.
+    ///
+    /// # Errors
+    /// If the directory holds anything, or the system refuses.
+    pub fn create(dir: &Path, genesis: &[u8]) -> Result<Self, OpenError> {
+        fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+        if fs::read_dir(dir).map_err(OpenError::io(dir))?.next().is_some() {
+            return Err(OpenError::NotEmpty(dir.to_owned()));
+        }
+        let lock = lock(dir)?;
+        for part in ["journal", "consensus"] {
+            fs::create_dir(dir.join(part)).map_err(OpenError::io(dir))?;
+        }
+        let path = dir.join("genesis.json");
+        fs::write(&path, genesis).map_err(OpenError::io(&path))?;
+        File::open(&path).and_then(|file| file.sync_all()).map_err(OpenError::io(&path))?;
+        sync_dir(dir).map_err(OpenError::io(dir))?;
+        Ok(Self { dir: dir.to_owned(), chain: Genesis::chain_id(genesis), _lock: lock })
+    }
+
+    /// Takes an existing session to go on writing it.
+    ///
+    /// # Errors
+    /// If it is none, or another process has it.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let genesis = genesis_bytes(dir)?;
+        let lock = lock(dir)?;
+        Ok(Self { dir: dir.to_owned(), chain: Genesis::chain_id(&genesis), _lock: lock })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The chain id.
+    pub fn chain(&self) -> Hash {
+        self.chain
+    }
+}
+
+/// The numbered files of a folder, in order.
+pub(crate) fn numbered(folder: &Path, ending: &str) -> Result<Vec<(u32, PathBuf)>, OpenError> {
+    let mut files = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+        entries => entries.map_err(OpenError::io(folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(OpenError::io(folder))?.path();
+        let number = path.extension().filter(|found| *found == ending).and(path.file_stem());
+        if let Some(number) = number.and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()) {
+            files.push((number, path));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// The name of a numbered file.
+pub(crate) fn name(number: u32, ending: &str) -> String {
+    format!("{number:08}.{ending}")
+}
