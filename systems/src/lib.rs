@@ -1,6 +1,7 @@
 //! What happens, as plain functions in the order in which data meets them.
 //!
 //! ```text
+//!  ingress -> verify -> order -> beacon                             (the exchange schedule: every tick of a validator)
 //!  intake -> roll -> resolve -> settle -> invariants -> root      (the settle schedule: one decided height)
 //! ```
 //! No IO, no clock, no threads of its own: blocks, beacons and time come in, receipts and roots go out.
@@ -11,6 +12,7 @@ pub mod catalogue;
 mod chunk;
 pub mod dice;
 pub mod due;
+pub mod exchange;
 pub mod intake;
 pub mod invariants;
 pub mod ledger;

@@ -5,32 +5,79 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree};
+use engine::io::{Input, Output};
+use engine::message::certificate::Settled;
 use engine::message::intent::Intent;
 use engine::pool::Arenas;
 use engine::{Hash, Height};
+use order::beacon::{BeaconGroup, BeaconSigner};
+use order::consensus::{Consensus, ConsensusConfig, ConsensusError, TimeoutConfig};
+use order::signature::VoteKey;
+use order::validators::{Validators, ValidatorsError};
+use thiserror::Error;
 
 use crate::accounts::AccountIndex;
 use crate::block::{Current, Draw, Report};
 use crate::due::DueTimes;
+use crate::exchange::beacon::BeaconPart;
+use crate::exchange::order::Orderer;
+use crate::exchange::verify::VerifySeed;
+use crate::exchange::{Chain, Clock, Inbox, Outbox, Pending, exchange_schedule};
 use crate::ledger::Ledger;
 use crate::resolve::Crossing;
 use crate::roll::Rolled;
 use crate::setup::Setup;
 use crate::{intake, invariants, resolve, roll, settle};
 
-/// One world and the schedule that settles heights in it.
+/// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {
     world: World,
+    exchange: Schedule,
     settle: Schedule,
     columns: SystemState<Columns<'static, 'static>>,
     lookup: SystemState<(Columns<'static, 'static>, Res<'static, AccountIndex>)>,
     layout: ImageLayout,
 }
 
-/// The schedule of a settled height. The list, read from top to bottom, is what happens.
-fn settle_schedule() -> Schedule {
+/// Keys that do not fit genesis.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum JoinError {
+    /// The validators of genesis cannot be.
+    #[error(transparent)]
+    Validators(#[from] ValidatorsError),
+    /// The vote key is none of genesis.
+    #[error("the vote key is not that of a validator of this genesis")]
+    NoValidator,
+    /// The beacon's group is another.
+    #[error("the beacon key is not the group key of this genesis")]
+    GroupKey,
+    /// The order of blocks refuses.
+    #[error(transparent)]
+    Order(#[from] ConsensusError),
+}
+
+/// What makes a machine a validator: its keys, and where the chain stands.
+pub struct Membership {
+    /// The key of its votes and proposals.
+    pub vote: VoteKey,
+    /// The beacon's group.
+    pub group: BeaconGroup,
+    /// Its share of the group's key.
+    pub signer: BeaconSigner,
+    /// Randomness for batch verification.
+    pub seed: [u8; 32],
+}
+
+/// A schedule whose systems run one after another; two that could be swapped are an error.
+pub(crate) fn chained() -> Schedule {
     let mut schedule = Schedule::default();
     schedule.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..Default::default() });
+    schedule
+}
+
+/// The schedule of a settled height. The list, read from top to bottom, is what happens.
+fn settle_schedule() -> Schedule {
+    let mut schedule = chained();
     schedule.add_systems(
         (
             intake::apply_intents,
@@ -60,9 +107,44 @@ fn update_root(
 }
 
 impl Machine {
-    /// A world at genesis. `workers` changes nothing but speed.
+    /// A world at genesis that settles what others decided. `workers` changes nothing but speed.
     pub fn new(setup: Setup, workers: usize) -> Self {
+        Self::build(World::new(), setup, workers)
+    }
+
+    /// A world at genesis that takes part in deciding.
+    ///
+    /// # Errors
+    /// If a key is not the one that genesis has.
+    pub fn validator(setup: Setup, workers: usize, member: Membership) -> Result<Self, JoinError> {
+        let validators = Validators::of_genesis(&setup.genesis)?;
+        let slot = validators.slot_of(&member.vote.public()).ok_or(JoinError::NoValidator)?;
+        if member.group.key() != setup.genesis.group_key.0 {
+            return Err(JoinError::GroupKey);
+        }
+        let config = ConsensusConfig {
+            chain: setup.chain,
+            validators: validators.clone(),
+            own: Some((slot, member.vote)),
+            timeouts: TimeoutConfig::default(),
+            seed: member.seed,
+        };
+        let consensus = Consensus::new(config, Height(1))?;
         let mut world = World::new();
+        let timers = Default::default();
+        let (asked, proposed, fault) = (None, None, None);
+        world.insert_resource(Orderer { consensus, timers, validators, idle: true, asked, proposed, fault });
+        world.insert_resource(BeaconPart { group: member.group, signer: member.signer });
+        world.insert_resource(VerifySeed(member.seed));
+        Ok(Self::build(world, setup, workers))
+    }
+
+    fn build(mut world: World, setup: Setup, workers: usize) -> Self {
+        world.insert_resource(Clock::default());
+        world.insert_resource(Inbox::default());
+        world.insert_resource(Pending::default());
+        world.insert_resource(Outbox::default());
+        world.insert_resource(Chain::genesis(&setup.genesis));
         let current = Current { height: Height::GENESIS, time_ms: 0, intents: Vec::new(), draw: Draw::Beacon([0; 48]) };
         world.insert_resource(current);
         world.insert_resource(Report::default());
@@ -76,7 +158,8 @@ impl Machine {
         let columns = SystemState::new(&mut world);
         let lookup = SystemState::new(&mut world);
         let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
-        let mut machine = Self { world, settle: settle_schedule(), columns, lookup, layout };
+        let mut machine =
+            Self { world, exchange: exchange_schedule(), settle: settle_schedule(), columns, lookup, layout };
         machine.derive();
         machine
     }
@@ -111,6 +194,57 @@ impl Machine {
         self.settle.run(&mut self.world);
         self.world.resource_mut::<Arenas>().reset();
         self.world.resource::<Report>()
+    }
+
+    /// One tick of a validator: takes the inputs, orders blocks, and settles at most one height. What must be recorded
+    /// and sent is appended to `outputs`; the inputs are taken. Returns whether a height was settled.
+    ///
+    /// # Errors
+    /// If the order of blocks contradicts itself: the node must stop.
+    ///
+    /// # Panics
+    /// If an invariant is broken, or this machine is no validator.
+    pub fn tick(
+        &mut self,
+        clock: Clock,
+        inputs: &mut Vec<Input>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<bool, ConsensusError> {
+        *self.world.resource_mut::<Clock>() = clock;
+        self.world.resource_mut::<Inbox>().inputs.append(inputs);
+        self.exchange.run(&mut self.world);
+        if let Some(fault) = self.world.resource_mut::<Orderer>().fault.take() {
+            return Err(fault);
+        }
+        outputs.append(&mut self.world.resource_mut::<Outbox>().outputs);
+        let ready = self.world.resource::<Chain>().unsettled.front().is_some_and(|block| block.beacon.is_some());
+        if ready {
+            let settled = self.settle_next();
+            outputs.push(Output::Settled(settled));
+            outputs.extend(self.report().receipts.iter().map(|receipt| Output::Receipt(*receipt)));
+        }
+        Ok(ready)
+    }
+
+    /// Settles the first decided block, whose beacon is known.
+    fn settle_next(&mut self) -> Settled {
+        let mut next = self.world.resource_mut::<Chain>().unsettled.pop_front().expect("a block is ready");
+        let beacon = next.beacon.expect("its beacon is known");
+        let intents = std::mem::take(&mut next.block.intents);
+        let header = next.block.header;
+        let root = self.settle(header.height, header.time_ms, intents, Draw::Beacon(beacon)).root;
+        let root_chain = self.world.resource_mut::<Chain>().settle(&next, &beacon, &root);
+        Settled { height: header.height, beacon, root, root_chain }
+    }
+
+    /// Where the chain stands.
+    pub fn chain(&self) -> &Chain {
+        self.world.resource()
+    }
+
+    /// Intents that wait for a block, and how many were shed or malformed.
+    pub fn pending(&self) -> &Pending {
+        self.world.resource()
     }
 
     /// Wants rolls and resolutions in the reports, or not.

@@ -1,0 +1,163 @@
+//! Exchange: what a validator does every tick, before anything is settled.
+//!
+//! ```text
+//!  inputs -> ingress -> verify -> pending -> order ==decided==> (synced) -> beacon -> ready to settle
+//! ```
+//! Nothing here is replicated. What must reach the disk or the players goes to the outbox.
+
+pub mod beacon;
+pub mod ingress;
+pub mod order;
+pub mod verify;
+
+use std::collections::VecDeque;
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
+use engine::io::{Input, Output, Receipt, Verdict};
+use engine::message::block::{Block, Decided};
+use engine::message::certificate::{Beacon, Certificate};
+use engine::message::intent::Intent;
+use engine::message::refusal::Refusal;
+use engine::{Genesis, Hash, Height, Tick};
+
+/// The time of this tick: the only clock there is.
+#[derive(Resource, Clone, Copy, Default, Debug)]
+pub struct Clock {
+    /// The tick.
+    pub tick: Tick,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// What came in for this tick.
+#[derive(Resource, Default)]
+pub struct Inbox {
+    /// As it arrived.
+    pub inputs: Vec<Input>,
+    /// Intents of well-formed bodies, to be verified.
+    pub intents: Vec<Intent>,
+    /// The last group that is on disk.
+    pub synced: u64,
+}
+
+/// Verified intents that wait for a block. Bounded: what does not fit is shed and counted.
+#[derive(Resource, Default)]
+pub struct Pending {
+    /// In order of arrival.
+    pub queue: VecDeque<Intent>,
+    /// Intents shed since the start because the queue was full.
+    pub shed: u64,
+    /// Intents since the start that were malformed.
+    pub malformed: u64,
+}
+
+/// What goes out of this tick.
+#[derive(Resource, Default)]
+pub struct Outbox {
+    /// In the order in which it came about.
+    pub outputs: Vec<Output>,
+}
+
+impl Outbox {
+    fn refuse(&mut self, intent: &Intent, refusal: Refusal) {
+        let (key, number) = (intent.body.key, intent.body.number);
+        let verdict = Verdict::Refused(refusal);
+        self.outputs.push(Output::Receipt(Receipt { key, number, height: Height::GENESIS, index: 0, verdict }));
+    }
+}
+
+/// A decided block that is not settled yet.
+pub struct Unsettled {
+    /// The block.
+    pub block: Block,
+    /// Its hash.
+    pub hash: Hash,
+    /// The group that its frame is in.
+    pub group: u64,
+    /// Its beacon, once it is known.
+    pub beacon: Option<Beacon>,
+}
+
+/// Where the chain stands.
+#[derive(Resource)]
+pub struct Chain {
+    /// The last decided height.
+    pub decided: Height,
+    /// Its block's hash; zero before the first.
+    pub parent: Hash,
+    /// Its block's time; the start of genesis before the first.
+    pub parent_time_ms: u64,
+    /// Its certificate.
+    pub certificate: Option<Certificate>,
+    /// The last settled height.
+    pub settled: Height,
+    /// `root_chain` of the last settled height and of the one before it; zero at genesis.
+    pub root_chains: [Hash; 2],
+    /// Decided blocks in order, at most two.
+    pub unsettled: VecDeque<Unsettled>,
+}
+
+impl Chain {
+    /// Before the first block.
+    pub fn genesis(genesis: &Genesis) -> Self {
+        Self {
+            decided: Height::GENESIS,
+            parent: [0; 32],
+            parent_time_ms: genesis.start_ms,
+            certificate: None,
+            settled: Height::GENESIS,
+            root_chains: [[0; 32]; 2],
+            unsettled: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of a decided block whose frame is in `group`.
+    ///
+    /// # Panics
+    /// If it is not the next one.
+    pub fn decide(&mut self, decided: &Decided, group: u64) {
+        let header = &decided.block.header;
+        assert_eq!(header.height, self.decided.next(), "blocks are decided one after another");
+        assert_eq!(header.parent, self.parent, "a block follows the one before it");
+        self.decided = header.height;
+        self.parent = header.hash();
+        self.parent_time_ms = header.time_ms;
+        self.certificate = Some(decided.certificate.clone());
+        let (block, hash) = (decided.block.clone(), self.parent);
+        self.unsettled.push_back(Unsettled { block, hash, group, beacon: None });
+    }
+
+    /// `root_chain(height - 2)` for the header of `height`; zero at heights 1 and 2.
+    ///
+    /// # Panics
+    /// If that height is not settled: ordering leads execution by at most two heights.
+    pub fn root_chain_for(&self, height: Height) -> Hash {
+        if height <= Height(2) {
+            return [0; 32];
+        }
+        match self.settled.0 - height.back(2).0 {
+            behind @ (0 | 1) => self.root_chains[behind as usize],
+            _ => unreachable!("ordering leads execution by at most two heights"),
+        }
+    }
+
+    /// Takes note of a settled height and returns its `root_chain`.
+    pub fn settle(&mut self, settled: &Unsettled, beacon: &Beacon, root: &Hash) -> Hash {
+        let height = settled.block.header.height;
+        assert_eq!(height, self.settled.next(), "heights are settled one after another");
+        let chained =
+            engine::message::certificate::chain_root(&self.root_chains[0], height, &settled.hash, beacon, root);
+        self.settled = height;
+        self.root_chains = [chained, self.root_chains[0]];
+        chained
+    }
+}
+
+/// The schedule of a tick. The list, read from top to bottom, is what happens.
+pub fn exchange_schedule() -> Schedule {
+    let mut schedule = crate::machine::chained();
+    schedule
+        .add_systems((ingress::take_inputs, verify::verify_intents, order::order_blocks, beacon::make_beacons).chain());
+    schedule
+}
