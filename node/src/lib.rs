@@ -1,3 +1,9 @@
 //! The node: the one loop, and every command that a person types.
 
+pub mod cli;
+pub mod dev;
+pub mod players;
+pub mod record;
+pub mod replay;
+pub mod run;
 pub mod script;

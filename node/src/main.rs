@@ -1,1 +1,10 @@
-fn main() {}
+//! The `bitcraps` program.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    node::cli::main()
+}

@@ -6,7 +6,8 @@ use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree};
 use engine::io::{Input, Output};
-use engine::message::certificate::Settled;
+use engine::message::block::Decided;
+use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
 use engine::pool::Arenas;
 use engine::{Hash, Height};
@@ -20,7 +21,7 @@ use crate::accounts::AccountIndex;
 use crate::block::{Current, Draw, Report};
 use crate::due::DueTimes;
 use crate::exchange::beacon::BeaconPart;
-use crate::exchange::order::Orderer;
+use crate::exchange::order::{LoggedHeight, Orderer};
 use crate::exchange::verify::VerifySeed;
 use crate::exchange::{Chain, Clock, Inbox, Outbox, Pending, exchange_schedule};
 use crate::ledger::Ledger;
@@ -66,6 +67,8 @@ pub struct Membership {
     pub signer: BeaconSigner,
     /// Randomness for batch verification.
     pub seed: [u8; 32],
+    /// The height that is to be decided next: 1, or the one above the last decided of a session that goes on.
+    pub next: Height,
 }
 
 /// A schedule whose systems run one after another; two that could be swapped are an error.
@@ -129,7 +132,7 @@ impl Machine {
             timeouts: TimeoutConfig::default(),
             seed: member.seed,
         };
-        let consensus = Consensus::new(config, Height(1))?;
+        let consensus = Consensus::new(config, member.next)?;
         let mut world = World::new();
         let timers = Default::default();
         let (asked, proposed, fault) = (None, None, None);
@@ -224,6 +227,25 @@ impl Machine {
             outputs.extend(self.report().receipts.iter().map(|receipt| Output::Receipt(*receipt)));
         }
         Ok(ready)
+    }
+
+    /// Takes a decided block from the record of a session that goes on; with its beacon it is settled too, and what
+    /// it led to is returned.
+    pub fn restore(&mut self, decided: &Decided, beacon: Option<Beacon>) -> Option<Settled> {
+        let mut chain = self.world.resource_mut::<Chain>();
+        chain.decide(decided, 0);
+        chain.unsettled.back_mut().expect("decided above").beacon = beacon;
+        beacon.map(|_| self.settle_next())
+    }
+
+    /// Hears the consensus log again, before the first tick of a session that goes on. Returns what must be recorded.
+    ///
+    /// # Errors
+    /// If the log leads elsewhere than where this validator signed: the node must stop.
+    pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ConsensusError> {
+        let mut state = SystemState::<(ResMut<'_, Orderer>, ResMut<'_, Chain>)>::new(&mut self.world);
+        let (mut orderer, mut chain) = state.get_mut(&mut self.world).expect("a validator has its resources");
+        orderer.recover(logged, &mut chain)
     }
 
     /// Settles the first decided block, whose beacon is known.

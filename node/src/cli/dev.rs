@@ -1,0 +1,244 @@
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use engine::io::BetResult;
+use engine::{Chips, hex};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use systems::Machine;
+use systems::catalogue::{BETS, bet_of};
+
+use super::{Failure, Format, program, thousands};
+use crate::dev::{DevConfig, Opened, next_session, open, workers};
+use crate::run::{Pace, Totals};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps dev                                   watch it, end it with Ctrl-C\n  bitcraps dev --tables 100 --players 600 --heights 2000 --pace max\n  bitcraps dev --seed 7 --heights 500 --pace max --output json\n  bitcraps dev --data my-session                 again: goes on where it ended"
+)]
+pub struct DevArgs {
+    /// Craps tables.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    tables: u32,
+    /// Simulated players.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..=800_000))]
+    players: u32,
+    /// Stop after this height; without it, run until Ctrl-C.
+    #[arg(long)]
+    heights: Option<u64>,
+    /// Decides keys, players and dice: the same seed gives the same session.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The session's directory; one that exists goes on. Without it, the next free number below `sessions`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Workers of the tick pool; they change nothing but speed.
+    #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range)]
+    threads: usize,
+    /// Virtual time as on the wall, or as fast as this machine can.
+    #[arg(long, value_enum, default_value_t = Pace::Real)]
+    pace: Pace,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+pub(super) fn workers_in_range(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers) if (1..=engine::limits::WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => Err(format!("a number from 1 to {}", engine::limits::WORKERS_MAX)),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &DevArgs) -> anyhow::Result<()> {
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("dev prints table, json or ndjson".into()).into());
+    }
+    let config = DevConfig {
+        tables: args.tables,
+        players: args.players,
+        seed: args.seed,
+        threads: args.threads,
+        pace: args.pace,
+        ..DevConfig::default()
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second signal ends the process at once: the session is whole at any moment.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    let dir = args.data.clone().unwrap_or_else(next_session);
+    let _pool = engine::pool::build(args.threads)?;
+    let Opened { mut node, genesis, chain, found, cut } = open(&dir, &config)?;
+    let people = args.output == Format::Table;
+    if people {
+        let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
+        println!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
+        println!("  session   {}", dir.display());
+        println!("  chain     {}", hex(&chain));
+        match found {
+            Some(height) => println!("  goes on   from height {height}"),
+            None => println!("  begins    at height 1"),
+        }
+        if let Some(cut) = cut {
+            println!("  repaired  {cut}");
+        }
+        println!(
+            "\nPlay chips only. The keys follow from the seed, so anyone can foresee these dice; and with one\nvalidator, whoever runs it could choose them. Nobody is asked to trust: every roll can be checked.\n"
+        );
+        if args.heights.is_none() {
+            println!("Ctrl-C ends it cleanly.\n");
+        }
+    }
+    let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |height| height.0));
+    let result = node.run(args.heights, &stop, |totals, machine, now_ms| status.show(totals, machine, now_ms));
+    status.bar.finish_and_clear();
+    let totals = node.close();
+    result?;
+    if people {
+        summary(&totals, &dir.display().to_string(), status.played_s);
+    } else {
+        println!(
+            "{}",
+            json!({
+                "height": totals.height.0,
+                "root": hex(&totals.root),
+                "root_chain": hex(&totals.root_chain),
+                "session": dir.display().to_string(),
+                "tables": genesis.tables,
+                "players": args.players,
+                "rolls": totals.counts.rolls,
+                "bets_placed": totals.counts.bets_placed,
+                "bets_resolved": totals.counts.bets_resolved,
+                "refused": totals.counts.refused + totals.turned_away,
+                "refusals": totals.refusals,
+                "insecure_keys": genesis.insecure_keys,
+            })
+        );
+    }
+    Ok(())
+}
+
+/// The line that lives while the session runs.
+struct Status {
+    bar: ProgressBar,
+    shown: Instant,
+    start_ms: u64,
+    first_height: u64,
+    played_s: u64,
+    last: String,
+    best: Chips,
+    watching: bool,
+}
+
+impl Status {
+    fn new(people: bool, heights: Option<u64>, start_ms: u64, first_height: u64) -> Self {
+        let bar = if people && std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(heights.unwrap_or(0));
+            let style = match heights {
+                Some(_) => "{spinner} {msg}\n  [{bar:40}] {percent}%, {eta} left",
+                None => "{spinner} {msg}",
+            };
+            bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        let shown = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now);
+        let (last, best) = (String::new(), Chips::ZERO);
+        Self { bar, shown, start_ms, first_height, played_s: 0, last, best, watching: false }
+    }
+
+    fn show(&mut self, totals: &Totals, machine: &mut Machine, now_ms: u64) {
+        self.played_s = (now_ms - self.start_ms) / 1_000;
+        if self.bar.is_hidden() {
+            return;
+        }
+        if !self.watching {
+            // Rolls and wins are told where somebody watches.
+            self.watching = true;
+            machine.watch(true);
+        }
+        self.notice(machine);
+        if self.shown.elapsed() < Duration::from_millis(100) {
+            return;
+        }
+        self.shown = Instant::now();
+        let counts = &totals.counts;
+        let gain = |lost: u64, paid: u64| match lost.checked_sub(paid) {
+            Some(won) => format!("house +{}", thousands(won)),
+            None => format!("house -{}", thousands(paid - lost)),
+        };
+        self.bar.set_position(totals.height.0.max(self.first_height));
+        self.bar.set_message(format!(
+            "height {}  {} s of play  {} rolls  {} bets  {} resolved  {} refused  {}\n  {}",
+            thousands(totals.height.0),
+            thousands(self.played_s),
+            thousands(counts.rolls),
+            thousands(counts.bets_placed),
+            thousands(counts.bets_resolved),
+            thousands(counts.refused + totals.turned_away),
+            gain(counts.lost, counts.paid),
+            self.last,
+        ));
+        self.bar.tick();
+        let _ = std::io::stderr().flush();
+    }
+
+    /// The last roll, and the best win so far.
+    fn notice(&mut self, machine: &Machine) {
+        let report = machine.report();
+        if let Some(roll) = report.rolls.last() {
+            let [a, b] = roll.dice.faces();
+            let win = report.resolutions.iter().filter(|r| r.result == BetResult::Win).max_by_key(|r| r.credit);
+            if let Some(win) = win.filter(|win| win.credit > self.best) {
+                self.best = win.credit;
+            }
+            let won = win.map_or(String::new(), |win| {
+                let (bet, credit) = (BETS[bet_of(win.spot).index()].name, thousands(win.credit.0));
+                format!(", player {} gets {credit} for {} on {bet}", win.account, win.wager)
+            });
+            self.last = format!("table {} roll {}: {a}-{b} {}{won}", roll.table, roll.roll_number, roll.event.name());
+        }
+    }
+}
+
+fn summary(totals: &Totals, dir: &str, played_s: u64) {
+    let counts = &totals.counts;
+    println!("Stopped at height {} after {} s of play.", thousands(totals.height.0), thousands(played_s));
+    println!("  rolls         {}", thousands(counts.rolls));
+    println!(
+        "  bets          {} placed or raised, {} decided",
+        thousands(counts.bets_placed),
+        thousands(counts.bets_resolved)
+    );
+    println!("  chips         {} lost by players, {} paid to them", thousands(counts.lost), thousands(counts.paid));
+    println!(
+        "  intents       {} sent, {} applied, {} refused",
+        thousands(totals.sent),
+        thousands(counts.applied),
+        thousands(counts.refused + totals.turned_away)
+    );
+    let mut refusals: Vec<(&str, u64)> = totals.refusals.iter().map(|(code, count)| (*code, *count)).collect();
+    refusals.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let most: Vec<String> =
+        refusals.iter().take(4).map(|(code, count)| format!("{code} {}", thousands(*count))).collect();
+    if !most.is_empty() {
+        println!("                most of them {}", most.join(", "));
+    }
+    println!("  root          {}", hex(&totals.root));
+    println!("  root chain    {}", hex(&totals.root_chain));
+    println!("\nTry next:");
+    let program = program();
+    println!("  {program} replay {dir}                  re-run it: every roll, payout and signature");
+    println!("  {program} export {dir} --image state.img  the state; `b3sum state.img` prints the root");
+    println!("  {program} dev --data {dir}              go on where it ended");
+    println!("  {program} odds                               what every bet is worth, exactly");
+}

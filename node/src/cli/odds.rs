@@ -1,0 +1,179 @@
+use std::io::Write;
+
+use clap::Args;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use engine::{BetId, TableRules};
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{Signed, Zero};
+use serde_json::{Map, Value, json};
+use systems::Catalogue;
+use systems::catalogue::{BETS, bet_named};
+use systems::odds::{Odds, all_odds, odds_of};
+
+use super::{Failure, Format, nearest};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps odds                               every bet\n  bitcraps odds --bet fire --bet hard_8\n  bitcraps odds --bet field --rules field_paytable=2x2x\n  bitcraps odds --output csv > odds.csv\n\nRules: commission, field_paytable, bonus_paytable, fire_paytable, ride_line_paytable, bar,\ntake_odds_max, lay_odds_max, min_bet, max_bet."
+)]
+pub struct OddsArgs {
+    /// Only this bet, by name or number; may be given again.
+    #[arg(long = "bet", value_name = "BET")]
+    bets: Vec<String>,
+    /// A rule that differs from CANON-1; may be given again.
+    #[arg(long = "rules", value_name = "KEY=VALUE")]
+    rules: Vec<String>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// The columns that programs get.
+const COLUMNS: [&str; 14] = [
+    "id",
+    "bet",
+    "pays",
+    "p_win",
+    "p_push",
+    "ev",
+    "variance",
+    "rolls",
+    "house_edge_percent",
+    "p_win_decimal",
+    "p_push_decimal",
+    "ev_decimal",
+    "variance_decimal",
+    "rolls_decimal",
+];
+/// Characters up to which a fraction is printed beside its decimals.
+const FRACTION_CHARS: usize = 60;
+
+/// Runs the command.
+pub fn run(args: &OddsArgs) -> anyhow::Result<()> {
+    let mut rules = TableRules::default();
+    for rule in &args.rules {
+        set_rule(&mut rules, rule)?;
+    }
+    let bets: Vec<BetId> = args.bets.iter().map(|name| find_bet(name)).collect::<Result<_, _>>()?;
+    let catalogue = Catalogue::new(&rules).map_err(|error| Failure::Usage(error.to_string()))?;
+    let odds =
+        if bets.is_empty() { all_odds(&catalogue) } else { bets.iter().map(|bet| odds_of(&catalogue, *bet)).collect() };
+    let mut out = std::io::stdout().lock();
+    match args.output {
+        Format::Table => writeln!(out, "{}", table(&catalogue, &odds))?,
+        Format::Csv => {
+            let mut csv = csv::WriterBuilder::new().from_writer(out);
+            csv.write_record(COLUMNS)?;
+            for odds in &odds {
+                csv.write_record(record(&catalogue, odds))?;
+            }
+            csv.flush()?;
+        }
+        Format::Json => {
+            let rows: Vec<Value> = odds.iter().map(|odds| object(&catalogue, odds)).collect();
+            writeln!(out, "{}", json!({ "rows": rows }))?;
+        }
+        Format::Ndjson => {
+            for odds in &odds {
+                writeln!(out, "{}", object(&catalogue, odds))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_rule(rules: &mut TableRules, rule: &str) -> Result<(), Failure> {
+    let (key, value) = rule
+        .split_once('=')
+        .ok_or_else(|| Failure::Usage(format!("--rules {rule}: write KEY=VALUE, for example bar=2")))?;
+    if !TableRules::KEYS.contains(&key) {
+        let hint = nearest(key, TableRules::KEYS.into_iter())
+            .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        return Err(Failure::Usage(format!("there is no rule `{key}`{hint}")));
+    }
+    rules.set(key, value).map_err(Failure::Usage)
+}
+
+fn find_bet(name: &str) -> Result<BetId, Failure> {
+    let by_number = || name.parse().ok().filter(|id: &u8| usize::from(*id) < BETS.len()).map(BetId);
+    bet_named(name).or_else(by_number).ok_or_else(|| {
+        let hint = nearest(name, BETS.iter().map(|bet| bet.name))
+            .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        Failure::Usage(format!("there is no bet `{name}`{hint}"))
+    })
+}
+
+/// Decimal digits, the last place rounded half away from zero.
+fn decimal(value: &BigRational, places: u32) -> String {
+    let scale = BigInt::from(10).pow(places);
+    let half = BigRational::new(BigInt::from(1), BigInt::from(2));
+    let scaled = (value.abs() * BigRational::from_integer(scale.clone()) + half).floor().to_integer();
+    let sign = if value.is_negative() && !scaled.is_zero() { "-" } else { "" };
+    let (whole, rest) = (&scaled / &scale, &scaled % &scale);
+    format!("{sign}{whole}.{rest:0>width$}", width = places as usize)
+}
+
+fn percent(value: &BigRational) -> BigRational {
+    value * BigRational::from_integer(BigInt::from(100))
+}
+
+/// A fraction where it is short enough to read.
+fn fraction(value: &BigRational) -> String {
+    let text = value.to_string();
+    if text.len() <= FRACTION_CHARS { text } else { String::new() }
+}
+
+fn record(catalogue: &Catalogue, odds: &Odds) -> [String; 14] {
+    let values = [&odds.p_win, &odds.p_push, &odds.ev, &odds.variance, &odds.rolls];
+    let [p_win, p_push, ev, variance, rolls] = values.map(fraction);
+    let [p_win_d, p_push_d, ev_d, variance_d, rolls_d] = values.map(|value| decimal(value, 12));
+    let edge = decimal(&-percent(&odds.ev), 8);
+    let (id, name, pays) =
+        (odds.bet.to_string(), BETS[odds.bet.index()].name.to_owned(), catalogue.pays_text(odds.bet));
+    [id, name, pays, p_win, p_push, ev, variance, rolls, edge, p_win_d, p_push_d, ev_d, variance_d, rolls_d]
+}
+
+fn object(catalogue: &Catalogue, odds: &Odds) -> Value {
+    let record = COLUMNS.into_iter().zip(record(catalogue, odds));
+    let value = |column: &str, text: String| if column == "id" { json!(odds.bet.0) } else { json!(text) };
+    Value::Object(record.map(|(column, text)| (column.to_owned(), value(column, text))).collect::<Map<_, _>>())
+}
+
+fn table(catalogue: &Catalogue, odds: &[Odds]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.set_header(["id", "bet", "pays (to 1)", "P(win)", "P(push)", "house edge", "SD", "rolls", "most"]);
+    for odds in odds {
+        let most = if odds.max_win.den == 1 {
+            odds.max_win.num.to_string()
+        } else {
+            format!("{}:{}", odds.max_win.num, odds.max_win.den)
+        };
+        table.add_row([
+            odds.bet.to_string(),
+            BETS[odds.bet.index()].name.into(),
+            catalogue.pays_text(odds.bet),
+            decimal(&percent(&odds.p_win), 4) + "%",
+            decimal(&percent(&odds.p_push), 4) + "%",
+            decimal(&-percent(&odds.ev), 4) + "%",
+            root(&odds.variance, 4),
+            decimal(&odds.rolls, 4),
+            most,
+        ]);
+    }
+    for column in [0, 3, 4, 5, 6, 7, 8] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The square root in decimal digits, cut after the last place, without a float.
+fn root(value: &BigRational, places: u32) -> String {
+    let scale = BigInt::from(10).pow(2 * places);
+    let root = (value * BigRational::from_integer(scale)).floor().to_integer().sqrt();
+    decimal(&BigRational::new(root, BigInt::from(10).pow(places)), places)
+}

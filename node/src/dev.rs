@@ -1,0 +1,256 @@
+//! `dev`: everything on this machine with no configuration: a genesis, a validator of one, simulated players, a session.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::message::block::Decided;
+use engine::message::certificate::Settled;
+use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
+use engine::{Height, TableRules, Tick};
+use order::keys::{DevKeys, dev_keys};
+use storage::{Frame, FrameKind, LogFound, Session, Storage, Tail};
+use systems::exchange::order::logged_heights;
+use systems::machine::Membership;
+use systems::{Machine, Setup};
+
+use crate::players::{Players, Temper};
+use crate::run::{Node, Pace, QUANTUM_MS};
+
+/// When every development chain begins: 2026-01-01, midnight UTC. Its time is virtual.
+const START_MS: u64 = 1_767_225_600_000;
+/// Chips a new account is granted.
+const GRANT: u64 = 10_000;
+/// Chips a bank is filled to.
+const BANK: u64 = 200_000;
+
+/// What shapes a development session.
+#[derive(Clone, Debug)]
+pub struct DevConfig {
+    /// Craps tables.
+    pub tables: u32,
+    /// Simulated players.
+    pub players: u32,
+    /// Decides keys, players and their choices.
+    pub seed: u64,
+    /// Workers of the tick pool.
+    pub threads: usize,
+    /// How fast virtual time runs.
+    pub pace: Pace,
+    /// How the players think.
+    pub temper: Temper,
+    /// Milliseconds between two blocks, at least.
+    pub block_interval_ms: u64,
+}
+
+impl Default for DevConfig {
+    fn default() -> Self {
+        Self {
+            tables: 8,
+            players: 40,
+            seed: 1,
+            threads: workers(),
+            pace: Pace::Real,
+            temper: Temper::default(),
+            block_interval_ms: 50,
+        }
+    }
+}
+
+/// Workers that leave a core for sockets and disk.
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
+fn keys(seed: u64) -> DevKeys {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    dev_keys(&bytes, NonZeroU32::MIN)
+}
+
+/// Three kinds of tables: CANON-1, commission in advance with a worse field, and the longer shots.
+fn rules() -> Vec<TableRules> {
+    let max_bet = 5_000;
+    vec![
+        TableRules { max_bet, ..TableRules::default() },
+        TableRules {
+            commission: Commission::Upfront,
+            field_paytable: FieldPaytable::TwoTwo,
+            bar: 2,
+            min_bet: 2,
+            max_bet,
+            ..TableRules::default()
+        },
+        TableRules {
+            bonus_paytable: BonusPaytable::ThirtyFour,
+            fire_paytable: FirePaytable::B,
+            ride_line_paytable: 7,
+            take_odds_max: [10; 6],
+            max_bet,
+            ..TableRules::default()
+        },
+    ]
+}
+
+/// The genesis of a development session. Its treasury can grant a few accounts more than there are players.
+pub fn genesis(config: &DevConfig) -> Genesis {
+    let (tables, players) = (u64::from(config.tables), u64::from(config.players));
+    let mut genesis = Genesis {
+        version: GENESIS_VERSION,
+        name: format!("dev, seed {}", config.seed),
+        insecure_keys: true,
+        start_ms: START_MS,
+        supply: tables * BANK + (players + 3) * GRANT,
+        tables: config.tables,
+        seats: 8,
+        accounts: config.players + 6,
+        grant: GRANT,
+        opening: Opening::Free { per_height: (config.players / 4).max(4) },
+        rules: rules(),
+        bank_target: BANK,
+        window_min_ms: 200,
+        window_max_ms: 1_000,
+        clock_phases: config.tables.min(10),
+        idle_ms: 20_000,
+        account_idle_ms: 60_000,
+        block_interval_ms: config.block_interval_ms,
+        validators: Vec::new(),
+        group_key: HexBytes([0; 96]),
+    };
+    keys(config.seed).install(&mut genesis);
+    genesis
+}
+
+/// A session that was begun or found.
+pub struct Opened {
+    /// The node, ready for its next tick.
+    pub node: Node,
+    /// The genesis.
+    pub genesis: Genesis,
+    /// The chain id.
+    pub chain: engine::Hash,
+    /// The last settled height that was found, if the session goes on.
+    pub found: Option<Height>,
+    /// What was cut off a torn journal, in words.
+    pub cut: Option<String>,
+}
+
+/// The next free directory for a session below `sessions`.
+pub fn next_session() -> PathBuf {
+    (1..)
+        .map(|number| Path::new("sessions").join(format!("{number:04}")))
+        .find(|path| !path.exists())
+        .expect("numbers do not end")
+}
+
+/// Begins a session in an empty directory, or goes on with the one that is there.
+///
+/// # Errors
+/// If the directory holds something else, was made with another seed, or is damaged.
+pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
+    let exists = dir.join("genesis.json").exists();
+    let session = if exists {
+        Session::open(dir)?
+    } else {
+        let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
+        bytes.push(b'\n');
+        Session::create(dir, &bytes)?
+    };
+    let (genesis, chain) = read_genesis(dir)?;
+    let keys = keys(config.seed);
+    if genesis.group_key.0 != keys.group.key() {
+        bail!(storage::OpenError::NotASession {
+            path: dir.to_owned(),
+            missing: format!("it was begun with another seed than {} (its genesis is `{}`)", config.seed, genesis.name),
+        });
+    }
+    let setup = Setup::new(genesis.clone(), chain)?;
+    let storage::Opened { storage, frames, end, log } = Storage::open(session)?;
+    let (machine, found) = restore(setup, config, &keys, &frames, &log, &storage)?;
+    let cut = match &end.tail {
+        Tail::Torn { at, bytes } => Some(format!("{bytes} bytes of an unfinished group were cut off: {at}")),
+        Tail::Clean => None,
+    };
+    let tick = Tick((machine.chain().parent_time_ms - genesis.start_ms).div_ceil(QUANTUM_MS));
+    let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
+    Ok(Opened { node: Node::new(machine, storage, players, config.pace, tick), genesis, chain, found, cut })
+}
+
+/// Reads a session's genesis.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn read_genesis(dir: &Path) -> anyhow::Result<(Genesis, engine::Hash)> {
+    let bytes = storage::genesis_bytes(dir)?;
+    let genesis: Genesis = serde_json::from_slice(&bytes)
+        .map_err(|error| crate::cli::Failure::Data(format!("{}: {error}", dir.join("genesis.json").display())))?;
+    Ok((genesis, Genesis::chain_id(&bytes)))
+}
+
+/// A machine where the record left it: frames first, then the consensus log.
+fn restore(
+    setup: Setup,
+    config: &DevConfig,
+    keys: &DevKeys,
+    frames: &[Frame],
+    log: &LogFound,
+    storage: &Storage,
+) -> anyhow::Result<(Machine, Option<Height>)> {
+    let decided = frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height).max();
+    let decided = decided.unwrap_or_default();
+    let signer = dev_signer(config.seed);
+    let member = Membership {
+        vote: keys.votes[0].clone(),
+        group: keys.group.clone(),
+        signer,
+        seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
+        next: decided.next(),
+    };
+    let mut machine = Machine::validator(setup, config.threads, member)?;
+    let mut settled_frames = frames.iter().filter(|frame| frame.kind == FrameKind::Settled).peekable();
+    for frame in frames.iter().filter(|frame| frame.kind == FrameKind::Decided) {
+        let block = Decided::decode(&frame.body).context("a decided frame of the journal")?;
+        let settled = match settled_frames.peek() {
+            Some(next) if next.height == frame.height => {
+                let settled = Settled::decode(&next.body).context("a settled frame of the journal")?;
+                settled_frames.next();
+                Some(settled)
+            }
+            _ => None,
+        };
+        let led_to = machine.restore(&block, settled.map(|settled| settled.beacon));
+        if led_to != settled {
+            bail!(crate::cli::Failure::Mismatch(format!(
+                "height {}: the record leads to another state than it says; `replay` shows where",
+                frame.height
+            )));
+        }
+    }
+    match log {
+        LogFound::Entries { entries, .. } => {
+            let logged = logged_heights(entries, decided).map_err(crate::cli::Failure::Data)?;
+            let mut outputs = machine.recover(logged)?;
+            let mut held = crate::record::Held::default();
+            if let Some(group) = held.record(0, &mut outputs) {
+                storage.submit(group);
+                storage.synced().recv().context("the storage thread has stopped")?;
+            }
+        }
+        LogFound::Missing if decided == Height::GENESIS => {}
+        LogFound::Missing => bail!(crate::cli::Failure::Data(
+            "the consensus log is missing: this validator cannot know what it signed, so it may not go on; \
+             `replay` still checks the session"
+                .into()
+        )),
+        LogFound::Damaged(damage) => bail!(crate::cli::Failure::Data(format!(
+            "{damage}; this validator cannot know what it signed, so it may not go on; `replay` still checks the session"
+        ))),
+    }
+    let settled = machine.chain().settled;
+    Ok((machine, (decided > Height::GENESIS).then_some(settled)))
+}
+
+fn dev_signer(seed: u64) -> order::beacon::BeaconSigner {
+    keys(seed).beacons.into_iter().next().expect("a group of one has one share")
+}
