@@ -117,9 +117,10 @@ impl Shell {
             E::RestreamProposal(height, _, _, _, BlockHash(block), _) => {
                 out.push(Effect::SendBlock { height: Height(height.0), block });
             }
-            E::ScheduleTimeout(timeout, _) => out.extend(to_timeout(timeout).map(|timeout| {
-                let after_ms = self.timeouts.after_ms(timeout);
-                Effect::Schedule { timeout, after_ms }
+            E::ScheduleTimeout(timeout, _) => out.extend(to_timeout(timeout).and_then(|timeout| {
+                // Nobody is there who could have missed a lone validator's votes.
+                let needed = timeout.kind != TimeoutKind::Rebroadcast || self.validators.set().count() > 1;
+                needed.then(|| Effect::Schedule { timeout, after_ms: self.timeouts.after_ms(timeout) })
             })),
             E::CancelTimeout(timeout, _) => out.extend(to_timeout(timeout).map(Effect::Cancel)),
             E::CancelAllTimeouts(_) => out.push(Effect::CancelAll),
