@@ -36,6 +36,9 @@ struct Cluster {
     rounds: u64,
     /// Planted bug: a crash takes the consensus log with it.
     forgets: bool,
+    /// Blocks of this validator are invalid, as all others find.
+    invalid: Option<u32>,
+    proposers: BTreeMap<Hash, u32>,
     contradictions: usize,
     evidence: usize,
 }
@@ -60,6 +63,8 @@ impl Cluster {
             forgets,
             contradictions,
             evidence: 0,
+            invalid: None,
+            proposers: BTreeMap::new(),
         };
         for slot in 0..4 {
             let node = (!dead.contains(&slot)).then(|| cluster.node(slot));
@@ -135,7 +140,8 @@ impl Cluster {
                 Message::Proposal(proposal) => {
                     self.wire.push((to, Input::Proposal { proposal: *proposal, verified: false }));
                     let ProposalRow { block, height, round, slot } = ProposalRow::of(proposal);
-                    let (polka_round, valid, caught_up, reserved) = (NO_ROUND, 1, 0, [0; 10]);
+                    let valid = u8::from(self.proposers.get(&block) != self.invalid.as_ref());
+                    let (polka_round, caught_up, reserved) = (NO_ROUND, 0, [0; 10]);
                     let value = ProposedValue { block, height, round, polka_round, slot, valid, caught_up, reserved };
                     self.wire.push((to, Input::ProposedValue(value)));
                 }
@@ -217,6 +223,7 @@ impl Cluster {
             (header.chain, header.height, header.round) = (CHAIN, height, round);
             (header.proposer, header.version) = (slot as u32, BLOCK_VERSION);
             header.time_ms = self.rng.next_u64();
+            self.proposers.insert(header.hash(), slot as u32);
             return self.hear(slot, Input::Value { round, header: Box::new(header) });
         }
         if self.pick(100) == 0 {
@@ -287,6 +294,18 @@ fn four_validators_of_which_one_is_dead_decide_the_same_blocks() {
     }
     assert!(crashes > 100 && rounds > 100, "{crashes} crashes, {rounds} failed rounds");
     println!("{crashes} crashes, {rounds} later rounds");
+}
+
+#[test]
+fn blocks_that_the_others_find_invalid_are_not_decided() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::new(seed, &[]);
+        cluster.invalid = Some(2);
+        assert!(cluster.run(200_000), "seed {seed}: no progress");
+        let decided: Vec<Hash> =
+            cluster.nodes.iter().flatten().flat_map(|node| node.decided.values()).copied().collect();
+        assert!(decided.iter().all(|block| cluster.proposers[block] != 2), "seed {seed}");
+    }
 }
 
 #[test]

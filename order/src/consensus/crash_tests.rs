@@ -324,3 +324,55 @@ fn messages_that_are_not_signed_are_refused_and_change_nothing() {
     assert_eq!(out, []);
     assert_eq!(consensus.round(), Some(0));
 }
+
+/// What a restart asks for, logs and sends, at every cut of a log that holds a failed round and a decision.
+#[test]
+fn a_restart_sends_again_what_is_logged_and_asks_only_for_what_is_not() {
+    let mut run = Run::new(1, Logging::Everything);
+    let (mut consensus, mut out) = (run.start(Height(1)), Vec::new());
+    consensus.step(Input::StartHeight(Height(1)), &mut out).expect("the first");
+    let propose = Timeout { kind: TimeoutKind::Propose, round: 0 };
+    consensus.step(Input::Timeout(propose), &mut out).expect("nothing was built in time");
+    let precommit = Timeout { kind: TimeoutKind::Precommit, round: 0 };
+    consensus.step(Input::Timeout(precommit), &mut out).expect("the round failed");
+    let header = run.seen.build(Height(1), 1);
+    consensus.step(Input::Value { round: 1, header }, &mut out).expect("built in the second round");
+    assert!(consensus.is_decided());
+    let log: Vec<LogEntry> = out
+        .drain(..)
+        .filter_map(|effect| match effect {
+            Effect::Log(entry) => Some(entry),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(log.len(), 8, "two timeouts, two votes for nil, the block, its proposal, two votes");
+    for cut in 0..=log.len() {
+        let mut effects = Vec::new();
+        run.start(Height(1)).recover(Height(1), &log[..cut], &mut effects).expect("a log of ours");
+        let logged: Vec<&LogEntry> =
+            effects.iter().filter_map(|e| if let Effect::Log(entry) = e { Some(entry) } else { None }).collect();
+        assert!(logged.iter().all(|entry| !log[..cut].contains(entry)), "cut {cut}: logged twice");
+        let sent: Vec<&Message> = effects
+            .iter()
+            .filter_map(|e| if let Effect::Publish(message) = e { Some(message) } else { None })
+            .collect();
+        let own = log[..cut].iter().filter_map(|entry| match entry {
+            LogEntry::Vote(vote) => Some(Message::Vote(*vote)),
+            LogEntry::Proposal(proposal) => Some(Message::Proposal(*proposal)),
+            _ => None,
+        });
+        let own: Vec<Message> = own.collect();
+        assert!(sent.iter().copied().take(own.len()).eq(&own), "cut {cut}: not sent again as logged");
+        let asked: Vec<u32> = effects
+            .iter()
+            .filter_map(|e| if let Effect::GetValue { round, .. } = e { Some(*round) } else { None })
+            .collect();
+        let expected: &[u32] = match cut {
+            0 => &[0],
+            4 => &[1],
+            _ => &[],
+        };
+        assert_eq!(asked, expected, "cut {cut}");
+        assert_eq!(effects.iter().any(|e| matches!(e, Effect::Decide(_))), cut > 4, "cut {cut}");
+    }
+}
