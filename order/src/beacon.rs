@@ -158,8 +158,7 @@ impl BeaconCollector {
     /// # Errors
     /// As [`BeaconCollector::add`].
     pub fn add_own(&mut self, signer: &BeaconSigner) -> Result<Option<Beacon>, BeaconError> {
-        let share = signer.share(&self.message);
-        self.insert(&share)?;
+        self.insert(threshold::sign_message::<MinSig>(&signer.share, BEACON_NAMESPACE, &self.message.bytes()))?;
         self.combine()
     }
 
@@ -169,20 +168,20 @@ impl BeaconCollector {
     /// The share is no point, or of no slot, or shares do not verify: those are dropped, and the collector waits for
     /// more.
     pub fn add(&mut self, share: &BeaconShare) -> Result<Option<Beacon>, BeaconError> {
+        let slot = share.slot;
+        let value = G1::decode(share.signature.to_vec()).map_err(|_| BeaconError::Point { slot })?;
         self.foreign = true;
-        self.insert(share)?;
+        self.insert(PartialSignature { index: Participant::new(slot), value })?;
         self.combine()
     }
 
-    fn insert(&mut self, share: &BeaconShare) -> Result<(), BeaconError> {
-        let (slot, count) = (share.slot, self.group.0.total().get());
+    fn insert(&mut self, share: PartialSignature<MinSig>) -> Result<(), BeaconError> {
+        let (slot, count) = (share.index.get(), self.group.0.total().get());
         if slot >= count {
             return Err(BeaconError::UnknownSlot { slot, count });
         }
-        let value = G1::decode(share.signature.to_vec()).map_err(|_| BeaconError::Point { slot })?;
-        let index = Participant::new(slot);
-        if self.shares.iter().all(|other| other.index != index) {
-            self.shares.push(PartialSignature { index, value });
+        if self.shares.iter().all(|other| other.index != share.index) {
+            self.shares.push(share);
         }
         Ok(())
     }

@@ -1,10 +1,8 @@
 //! Blocks: building them, and whether one is valid. Validity is stateless: it needs the chain's headers, not accounts.
 
-use std::collections::BTreeMap;
+mod builder;
 
-use engine::limits::{
-    BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX,
-};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root};
 use engine::message::certificate::Certificate;
@@ -13,8 +11,10 @@ use engine::{Hash, Height};
 use thiserror::Error;
 
 use crate::certificate::{CertificateError, certificate_items, check_certificate_form};
-use crate::signature::{PublicKey, SignedItem, key_is_acceptable, verify_batch};
+use crate::signature::{PublicKey, SignedItem, encoding_is_acceptable, verify_batch};
 use crate::validators::Validators;
+
+pub use self::builder::{BlockBuilder, PushError};
 
 /// What a block is checked against: all of it follows from the chain before it.
 #[derive(Clone, Copy, Debug)]
@@ -220,8 +220,8 @@ fn check_intents(intents: &[Intent], time_ms: u64, issuers: usize) -> Result<(),
         return Err(BlockError::Duplicate { index: pair[1].2 });
     }
     for run in rows.chunk_by(|row, next| row.0 == next.0) {
-        // A key is checked once for all of its intents.
-        if !key_is_acceptable(run[0].0) {
+        // Once for all intents of a key; that it is a point at all, its signatures say.
+        if !encoding_is_acceptable(run[0].0) {
             return Err(BlockError::Key { index: run[0].2 });
         }
         if let Some(row) = run.get(BLOCK_ACCOUNT_INTENTS_MAX) {
@@ -300,103 +300,6 @@ fn signer<'a>(intent: &'a Intent, issuers: &'a [PublicKey]) -> Result<&'a Public
 /// The key that must have signed an intent, or none for a voucher of an unknown issuer.
 pub fn intent_signer<'a>(intent: &'a Intent, issuers: &'a [PublicKey]) -> Option<&'a PublicKey> {
     signer(intent, issuers).ok()
-}
-
-/// Builds a block from verified intents, in the order they are pushed.
-#[derive(Debug)]
-pub struct BlockBuilder<'a> {
-    context: BlockContext<'a>,
-    header: Header,
-    certificate: Option<Certificate>,
-    intents: Vec<Intent>,
-    bytes: usize,
-    numbers: BTreeMap<PublicKey, Vec<u64>>,
-}
-
-/// Why an intent was not taken into a block that is being built.
-#[derive(Error, Clone, PartialEq, Eq, Debug)]
-pub enum PushError {
-    /// The block is full; the intent fits into a later one.
-    #[error("the block is full")]
-    Full,
-    /// The key has as many intents as one may have; this one fits into a later block.
-    #[error("the key has 64 intents in the block")]
-    AccountFull,
-    /// The intent fits into no block of this time or later.
-    #[error("{0}")]
-    Never(BlockError),
-    /// The intent fits only into a later block: it expires too far ahead of this one.
-    #[error("the intent expires more than 60 s after the block")]
-    Later,
-}
-
-impl<'a> BlockBuilder<'a> {
-    /// An empty block that `round` of the context's height proposes, carrying the certificate of the height before.
-    pub fn new(context: BlockContext<'a>, round: u32, time_ms: u64, certificate: Option<Certificate>) -> Self {
-        let header = Header {
-            chain: *context.chain,
-            parent: context.parent,
-            validators: context.validators.hash(),
-            intents: [0; 32],
-            certificate: certificate.as_ref().map_or([0; 32], Certificate::hash),
-            root_chain: context.root_chain,
-            height: context.height,
-            time_ms: time_ms.max(context.parent_time_ms.saturating_add(1)),
-            round,
-            proposer: context.validators.proposer(context.height, round),
-            intent_count: 0,
-            version: BLOCK_VERSION,
-            reserved: [0; 32],
-        };
-        let bytes = size_of::<Header>() + certificate.as_ref().map_or(0, Certificate::encoded_len);
-        Self { context, header, certificate, intents: Vec::new(), bytes, numbers: BTreeMap::new() }
-    }
-
-    /// How many intents it holds.
-    pub fn len(&self) -> usize {
-        self.intents.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.intents.is_empty()
-    }
-
-    /// Takes an intent whose signature and key were verified.
-    ///
-    /// # Errors
-    /// Whether it may be tried again in a later block.
-    pub fn push(&mut self, intent: &Intent) -> Result<(), PushError> {
-        let index = self.intents.len();
-        match check_intent(intent, self.header.time_ms, self.context.issuers.len()) {
-            Ok(()) => {}
-            Err(IntentProblem::ExpiresTooLate) => return Err(PushError::Later),
-            Err(problem) => return Err(PushError::Never(problem.at(index))),
-        }
-        let bytes = self.bytes + size_of::<Intent>();
-        if index >= BLOCK_INTENTS_MAX || bytes > BLOCK_BYTES_MAX {
-            return Err(PushError::Full);
-        }
-        let numbers = self.numbers.entry(intent.body.key).or_default();
-        if numbers.contains(&intent.body.number) {
-            return Err(PushError::Never(BlockError::Duplicate { index }));
-        }
-        if numbers.len() >= BLOCK_ACCOUNT_INTENTS_MAX {
-            return Err(PushError::AccountFull);
-        }
-        numbers.push(intent.body.number);
-        self.bytes = bytes;
-        self.intents.push(*intent);
-        Ok(())
-    }
-
-    /// The block.
-    pub fn finish(self) -> Block {
-        let Self { mut header, certificate, intents, .. } = self;
-        header.intents = intents_root(&intents);
-        header.intent_count = u32::try_from(intents.len()).expect("bounded by the limit on a block's intents");
-        Block { header, certificate, intents }
-    }
 }
 
 #[cfg(test)]

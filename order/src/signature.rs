@@ -123,7 +123,13 @@ fn bisect(items: &[batch::Item], verdicts: &mut [bool], rng: &mut ChaCha20Rng) {
 
 /// Whether a key may enter (genesis, accounts, TLS): a point in its one canonical encoding, not of small order.
 pub fn key_is_acceptable(key: &PublicKey) -> bool {
-    y_is_canonical(key) && ed25519_dalek::VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak())
+    encoding_is_acceptable(key) && VerificationKey::try_from(*key).is_ok()
+}
+
+/// The part of [`key_is_acceptable`] that needs no arithmetic: canonical, and none of the points of small order. That
+/// the bytes are a point at all, the verification of any signature under the key says too.
+pub fn encoding_is_acceptable(key: &PublicKey) -> bool {
+    y_is_canonical(key) && !is_small_order(key)
 }
 
 /// Whether the y coordinate is below 2^255 - 19. The other non-canonical encodings, a sign bit at x = 0, are points
@@ -131,6 +137,28 @@ pub fn key_is_acceptable(key: &PublicKey) -> bool {
 fn y_is_canonical(key: &PublicKey) -> bool {
     let all_ones = key[31] & 0x7f == 0x7f && key[1..31].iter().all(|byte| *byte == 0xff);
     !(all_ones && key[0] >= 0xed)
+}
+
+/// The y coordinates of the points of order 8; 1, -1 and 0 are those of orders 1, 2 and 4.
+const ORDER_8: [PublicKey; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
+/// Whether a canonical y is that of a point of small order, whatever the sign of x.
+fn is_small_order(key: &PublicKey) -> bool {
+    let mut y = *key;
+    y[31] &= 0x7f;
+    let middle = &y[1..31];
+    let zero_or_one = y[0] <= 1 && y[31] == 0 && middle.iter().all(|byte| *byte == 0);
+    let minus_one = y[0] == 0xec && y[31] == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    zero_or_one || minus_one || ORDER_8.contains(&y)
 }
 
 macro_rules! signing_key {

@@ -32,12 +32,15 @@ impl Consensus {
             return Err(ConsensusError::Height { expected: height, found: entry.height() });
         }
         self.shell.trusted.clear();
-        self.shell.replay = Some(Replay { logged: entries.to_vec(), ..Replay::default() });
+        self.shell.logged = entries.to_vec();
+        self.shell.replay = Some(Replay::default());
         let replayed = self.replay(height, entries, out);
         let replay = self.shell.replay.take().expect("set above, taken only here");
         replayed?;
         self.send_again(entries, replay.messages, out);
-        self.answer_asked(entries, replay.asked, out)
+        let answered = self.answer_asked(entries, replay.asked, out);
+        self.shell.logged.clear();
+        answered
     }
 
     fn replay(&mut self, height: Height, entries: &[LogEntry], out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
@@ -90,7 +93,6 @@ impl Consensus {
             _ => None,
         });
         match built {
-            // Logged already: the core would log the block once more, and a second time is as good as once.
             Some(block) => self.run(propose(height, round, block), out),
             None => {
                 out.push(Effect::GetValue { height, round });

@@ -26,6 +26,8 @@ pub(super) struct Shell {
     timeouts: TimeoutConfig,
     /// Bodies and signatures that were verified, or made here, in this step.
     pub(super) trusted: Vec<([u8; 64], Signature)>,
+    /// The log while a restart goes on: what is in it is not logged again.
+    pub(super) logged: Vec<LogEntry>,
     /// Set while the log is replayed.
     pub(super) replay: Option<Replay>,
 }
@@ -33,8 +35,6 @@ pub(super) struct Shell {
 /// What is held back while the log is replayed.
 #[derive(Default)]
 pub(super) struct Replay {
-    /// The log: what is in it is not logged again.
-    pub(super) logged: Vec<LogEntry>,
     /// Messages that the replay led to, to be sent when it is over.
     pub(super) messages: Vec<Message>,
     /// The last value asked for, to be answered when it is over.
@@ -44,7 +44,7 @@ pub(super) struct Replay {
 impl Shell {
     pub(super) fn new(config: ConsensusConfig, validators: CoreValidators) -> Self {
         let ConsensusConfig { chain, own, timeouts, seed, .. } = config;
-        Self { chain, validators, seed, own, timeouts, trusted: Vec::new(), replay: None }
+        Self { chain, validators, seed, own, timeouts, trusted: Vec::new(), logged: Vec::new(), replay: None }
     }
 
     pub(super) fn own_slot(&self) -> Option<u32> {
@@ -117,9 +117,10 @@ impl Shell {
             E::RestreamProposal(height, _, _, _, BlockHash(block), _) => {
                 out.push(Effect::SendBlock { height: Height(height.0), block });
             }
-            E::ScheduleTimeout(timeout, _) => out.extend(to_timeout(timeout).map(|timeout| {
-                let after_ms = self.timeouts.after_ms(timeout);
-                Effect::Schedule { timeout, after_ms }
+            E::ScheduleTimeout(timeout, _) => out.extend(to_timeout(timeout).and_then(|timeout| {
+                // Nobody is there who could have missed a lone validator's votes.
+                let needed = timeout.kind != TimeoutKind::Rebroadcast || self.validators.set().count() > 1;
+                needed.then(|| Effect::Schedule { timeout, after_ms: self.timeouts.after_ms(timeout) })
             })),
             E::CancelTimeout(timeout, _) => out.extend(to_timeout(timeout).map(Effect::Cancel)),
             E::CancelAllTimeouts(_) => out.push(Effect::CancelAll),
@@ -166,7 +167,7 @@ impl Shell {
 
     fn log(&self, height: CoreHeight, input: &CoreInput, out: &mut Vec<Effect>) {
         let entry = to_entry(height, input).expect("the core logs votes, proposals, values, polkas and timeouts");
-        if self.replay.as_ref().is_none_or(|replay| !replay.logged.contains(&entry)) {
+        if !self.logged.contains(&entry) {
             out.push(Effect::Log(entry));
         }
     }

@@ -1,1 +1,80 @@
+use super::*;
 
+/// Published in docs/formats/order.md: beacon byte, table, roll, rules byte, faces.
+const VECTORS: [(u8, u32, u32, u8, [u8; 2]); 7] = [
+    (0, 0, 1, 0, [6, 4]),
+    (0, 1, 1, 0, [6, 5]),
+    (0, 0, 2, 0, [5, 6]),
+    (1, 0, 1, 0, [4, 4]),
+    (0, 0, 1, 1, [1, 5]),
+    (0xff, u32::MAX, u32::MAX, 0xff, [6, 1]),
+    (0, 0, 46, 0, [4, 6]),
+];
+
+fn roll(vector: (u8, u32, u32, u8)) -> [u8; 2] {
+    let (beacon, table, roll, rules) = vector;
+    dice(&[beacon; 48], TableId(table), roll, &[rules; 32]).faces()
+}
+
+/// The stream as a reader of the specification would write it.
+fn stream(beacon: u8, table: u32, roll: u32, rules: u8) -> [u8; 64] {
+    let mut input = vec![beacon; 48];
+    input.extend(table.to_le_bytes());
+    input.extend(roll.to_le_bytes());
+    input.extend([rules; 32]);
+    let mut bytes = [0; 64];
+    blake3::Hasher::new_derive_key("bitcraps dice 1").update(&input).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn the_known_answers_hold() {
+    for (beacon, table, number, rules, faces) in VECTORS {
+        assert_eq!(roll((beacon, table, number, rules)), faces, "{beacon} {table} {number} {rules}");
+    }
+}
+
+/// Rolls of table 0 under beacon 0 whose stream begins with a byte that must be passed over.
+#[test]
+fn bytes_from_252_on_are_passed_over() {
+    let mut tried = 0;
+    for number in 1..2_000 {
+        let bytes = stream(0, 0, number, 0);
+        let kept: Vec<u8> = bytes.into_iter().filter(|byte| *byte < 252).collect();
+        assert_eq!(roll((0, 0, number, 0)), [kept[0] % 6 + 1, kept[1] % 6 + 1]);
+        tried += u32::from(bytes[0] >= 252 || bytes[1] >= 252);
+    }
+    assert!(tried > 30);
+    let first = (1..).find(|number| stream(0, 0, *number, 0)[0] >= 252).expect("one in 64");
+    assert_eq!((first, stream(0, 0, first, 0)[0], roll((0, 0, first, 0))), (46, 253, [4, 6]));
+}
+
+/// A stream that gives one face a block: the rejected bytes of both blocks are passed over, the face is kept.
+#[test]
+fn a_stream_of_rejected_bytes_goes_on_in_the_next_block() {
+    let mut blocks = 0;
+    let dice = two_faces(|block| {
+        *block = [252 + blocks; 64];
+        if blocks > 0 {
+            block[63] = 6 * blocks + blocks;
+        }
+        blocks += 1;
+    });
+    assert_eq!((blocks, dice.faces()), (3, [2, 3]));
+}
+
+/// Pearson's statistic over the 36 ordered rolls of a million stays under the bound that chance passes once in 10^6.
+#[test]
+fn faces_are_uniform() {
+    let roller = DiceRoller::new(&[5; 48], &[6; 32]);
+    let mut counts = [0u64; 36];
+    for table in 0..1_000 {
+        for number in 0..1_000 {
+            let [one, other] = roller.dice(TableId(table), number).faces();
+            counts[usize::from(one - 1) * 6 + usize::from(other - 1)] += 1;
+        }
+    }
+    // Sum of (36 n - N)^2 / (36 N), in whole numbers; 35 degrees of freedom.
+    let squares: u64 = counts.iter().map(|count| (36 * count).abs_diff(1_000_000).pow(2)).sum();
+    assert!(squares / 36_000_000 < 94, "{counts:?}");
+}

@@ -1,1 +1,176 @@
+use super::*;
 
+const CHAIN: Hash = [3; 32];
+const DOMAIN: [u8; 32] = *b"bitcraps test vectors 1\0\0\0\0\0\0\0\0\0";
+
+/// Every encoding that ZIP-215 takes for a point of small order: eight points, six of them in a second encoding.
+const SMALL_ORDER: [&str; 14] = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+];
+
+/// The order of the group, little-endian.
+const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+/// No point has this y.
+const OFF_CURVE: &str = "0200000000000000000000000000000000000000000000000000000000000000";
+
+struct Vector {
+    name: &'static str,
+    key: PublicKey,
+    body: [u8; 64],
+    signature: Signature,
+    holds: bool,
+}
+
+fn point(text: &str) -> [u8; 32] {
+    engine::unhex(text).expect("32 bytes of hex")
+}
+
+fn join(r: [u8; 32], s: [u8; 32]) -> Signature {
+    [r, s].concat().try_into().expect("twice 32 bytes")
+}
+
+fn honest(number: u8) -> Vector {
+    let (key, body) = (VoteKey::from_seed(&[number; 32]), [number; 64]);
+    let signature = key.sign(&DOMAIN, &CHAIN, &body);
+    Vector { name: "honest", key: key.public(), body, signature, holds: true }
+}
+
+/// The sum of two little-endian numbers below 2^256.
+fn sum(one: &[u8], other: &[u8; 32]) -> [u8; 32] {
+    let mut carry = 0;
+    std::array::from_fn(|place| {
+        let digit = u16::from(one[place]) + u16::from(other[place]) + carry;
+        carry = digit >> 8;
+        digit as u8
+    })
+}
+
+/// Edge cases, each with the verdict of ZIP-215.
+fn vectors() -> Vec<Vector> {
+    let mut all: Vec<Vector> = (0..20).map(honest).collect();
+    let wrong = |name, change: fn(&mut Vector)| {
+        let mut vector = Vector { name, holds: false, ..honest(40) };
+        change(&mut vector);
+        vector
+    };
+    all.push(wrong("another body", |v| v.body[63] ^= 1));
+    all.push(wrong("another key", |v| v.key = VoteKey::from_seed(&[41; 32]).public()));
+    all.push(wrong("s plus the order", |v| {
+        let s = sum(&v.signature[32..], &point(ORDER));
+        v.signature[32..].copy_from_slice(&s);
+    }));
+    all.push(wrong("R off the curve", |v| v.signature[..32].copy_from_slice(&point(OFF_CURVE))));
+    all.push(wrong("key off the curve", |v| v.key = point(OFF_CURVE)));
+    all.push(wrong("zeroed", |v| v.signature = [0; 64]));
+    all.push(wrong("top bits of s", |v| v.signature[63] |= 0xe0));
+    let identity = point(SMALL_ORDER[0]);
+    let name = "s equal to the order";
+    all.push(Vector { name, key: identity, body: [1; 64], signature: join(identity, point(ORDER)), holds: false });
+    // Cofactored and taking any encoding: all of these hold, whatever the body.
+    for (number, key) in SMALL_ORDER.iter().enumerate() {
+        for r in SMALL_ORDER {
+            let signature = join(point(r), [0; 32]);
+            all.push(Vector { name: "small order", key: point(key), body: [number as u8; 64], signature, holds: true });
+        }
+    }
+    all
+}
+
+fn items(vectors: &[Vector]) -> Vec<SignedItem<'_>> {
+    vectors
+        .iter()
+        .map(|v| SignedItem { key: &v.key, domain: &DOMAIN, chain: &CHAIN, body: v.body, signature: &v.signature })
+        .collect()
+}
+
+#[test]
+fn each_vector_has_its_verdict_alone_and_in_a_batch() {
+    let vectors = vectors();
+    let items = items(&vectors);
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, [7; 32], &mut verdicts);
+    for (vector, (item, batched)) in vectors.iter().zip(items.iter().zip(&verdicts)) {
+        assert_eq!(item.verify(), vector.holds, "alone: {}", vector.name);
+        assert_eq!(*batched, vector.holds, "in a batch: {}", vector.name);
+    }
+    assert!(!verify_all(&items, [7; 32]));
+    let good: Vec<SignedItem<'_>> =
+        items.iter().zip(&vectors).filter(|(_, v)| v.holds).map(|(item, _)| *item).collect();
+    assert!(verify_all(&good, [7; 32]));
+}
+
+/// The vectors tell verifiers apart: the one that only signs here would answer differently.
+#[test]
+fn the_vectors_tell_dalek_from_zip_215() {
+    let differ = vectors().into_iter().filter(|v| v.holds).filter(|v| {
+        let signature = ed25519_dalek::Signature::from_bytes(&v.signature);
+        let message = signed_bytes(&DOMAIN, &CHAIN, &v.body);
+        ed25519_dalek::VerifyingKey::from_bytes(&v.key)
+            .is_ok_and(|key| ed25519_dalek::Verifier::verify(&key, &message, &signature).is_err())
+    });
+    assert!(differ.count() > 50);
+}
+
+/// Wherever wrong signatures lie, in whatever number, over several chunks and at any thread count.
+#[test]
+fn batches_find_every_wrong_signature() {
+    let mut vectors: Vec<Vector> = (0..700u32).map(|number| honest(number as u8)).collect();
+    for place in [0, 1, 255, 256, 257, 300, 301, 302, 511, 512, 699] {
+        vectors[place].signature[40] ^= 4;
+        vectors[place].holds = false;
+    }
+    let items = items(&vectors);
+    for (threads, count) in [(1, 700), (2, 700), (3, 1), (8, 0), (3, 256), (2, 257)] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let mut verdicts = vec![true; count];
+        pool.install(|| verify_batch(&items[..count], [threads as u8; 32], &mut verdicts));
+        let expected: Vec<bool> = vectors[..count].iter().map(|vector| vector.holds).collect();
+        assert_eq!(verdicts, expected, "{threads} threads, {count} signatures");
+    }
+}
+
+#[test]
+fn keys_of_small_order_or_in_a_second_encoding_are_refused() {
+    assert!((0..50).all(|number| key_is_acceptable(&honest(number).key)));
+    for key in SMALL_ORDER.iter().map(|key| point(key)) {
+        assert!(!key_is_acceptable(&key) && !encoding_is_acceptable(&key));
+        assert!(ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok_and(|key| key.is_weak()), "the list is wrong");
+    }
+    assert!(!key_is_acceptable(&point(OFF_CURVE)));
+    // Every y from p to 2^255 - 1, with both signs. The verifier takes some of them that are not of small order.
+    let mut taken_by_the_verifier = 0;
+    for (low, sign) in (0xed..=0xff).flat_map(|low| [(low, 0x7f), (low, 0xff)]) {
+        let mut key = [0xff; 32];
+        (key[0], key[31]) = (low, sign);
+        assert!(!key_is_acceptable(&key));
+        let weak = SMALL_ORDER.iter().any(|small| point(small) == key);
+        taken_by_the_verifier += u32::from(!weak && VerificationKey::try_from(key).is_ok());
+    }
+    assert!(taken_by_the_verifier > 0, "the check would be of no use");
+}
+
+#[test]
+fn an_intent_is_verified_under_its_key_and_chain() {
+    use engine::message::intent::IntentKind;
+    let key = PlayerKey::from_seed(&[8; 32]);
+    let body = IntentBody::new(IntentKind::Open, key.public(), 1, 60);
+    let intent = key.sign(body, &CHAIN);
+    assert!(SignedItem::intent(&intent, &intent.body.key, &CHAIN).verify());
+    assert_eq!(SignedItem::intent(&intent, &intent.body.key, &CHAIN).signed_bytes(), body.signed_bytes(&CHAIN));
+    assert!(!SignedItem::intent(&intent, &intent.body.key, &[4; 32]).verify());
+    let changed = Intent { body: body.amount(1), ..intent };
+    assert!(!SignedItem::intent(&changed, &changed.body.key, &CHAIN).verify());
+}
