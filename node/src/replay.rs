@@ -298,7 +298,7 @@ impl Verifier<'_> {
             };
             carried_items(block, &context, &mut items);
             note(&items, &mut places, "Certificate");
-            if intent_items(&block.intents, self.issuers, self.chain, &mut items).is_err() {
+            if intent_items(block, &context, &mut items).is_err() {
                 return (0, 0, Some(forged(height, "Intent", 0)));
             }
             note(&items, &mut places, "Intent");

@@ -8,34 +8,33 @@ pub const DICE_CONTEXT: &str = "bitcraps dice 1";
 /// Bytes from here on are passed over: 252 is the largest multiple of 6 that a byte can reach.
 const BYTE_LIMIT: u8 = 252;
 
-/// The dice of one roll: BLAKE3 (derive key, [`DICE_CONTEXT`]) of beacon 48, table u32, roll u32, rules hash 32, read
+/// The dice of one roll: BLAKE3 (derive key, [`DICE_CONTEXT`]) of beacon 48, rules hash 32, table u32, roll u32, read
 /// as a stream; bytes under 252, modulo 6, plus 1.
 pub fn dice(beacon: &Beacon, table: TableId, roll: u32, rules: &Hash) -> Dice {
     DiceRoller::new(beacon, rules).dice(table, roll)
 }
 
-/// The dice of many tables of one height that play by the same rules.
+/// The dice of many tables of one height that play by the same rules. What they share, beacon and rules, comes first,
+/// so that its block is compressed once.
 #[derive(Clone, Debug)]
 pub struct DiceRoller {
-    keyed: blake3::Hasher,
-    input: [u8; 88],
+    shared: blake3::Hasher,
 }
 
 impl DiceRoller {
     /// For one height's beacon and one set of rules.
     pub fn new(beacon: &Beacon, rules: &Hash) -> Self {
-        let mut input = [0; 88];
-        input[..48].copy_from_slice(beacon);
-        input[56..].copy_from_slice(rules);
-        Self { keyed: blake3::Hasher::new_derive_key(DICE_CONTEXT), input }
+        let mut shared = blake3::Hasher::new_derive_key(DICE_CONTEXT);
+        shared.update(beacon).update(rules);
+        Self { shared }
     }
 
     /// The dice of one roll of one table.
     pub fn dice(&self, table: TableId, roll: u32) -> Dice {
-        let mut input = self.input;
-        input[48..52].copy_from_slice(&table.0.to_le_bytes());
-        input[52..56].copy_from_slice(&roll.to_le_bytes());
-        let mut stream = self.keyed.clone().update(&input).finalize_xof();
+        let mut own = [0; 8];
+        own[..4].copy_from_slice(&table.0.to_le_bytes());
+        own[4..].copy_from_slice(&roll.to_le_bytes());
+        let mut stream = self.shared.clone().update(&own).finalize_xof();
         two_faces(|block| stream.fill(block))
     }
 }

@@ -10,7 +10,6 @@ pub mod accounts;
 pub mod block;
 pub mod catalogue;
 mod chunk;
-pub mod dice;
 pub mod due;
 pub mod exchange;
 pub mod intake;

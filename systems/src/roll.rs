@@ -6,10 +6,11 @@ use engine::columns::Columns;
 use engine::component::Table;
 use engine::limits::{CHUNK_TABLES, RULES_MAX};
 use engine::{Dice, TableId};
+use order::dice::DiceRoller;
 use rayon::prelude::*;
 
 use crate::block::{Current, Draw};
-use crate::dice::DiceDraw;
+
 use crate::due::DueTimes;
 use crate::setup::Setup;
 
@@ -43,7 +44,7 @@ pub fn tables_of(mask: [u64; WORDS]) -> impl Iterator<Item = usize> {
 
 /// The dice of a height, by set of rules; or the given ones of a script.
 enum Source {
-    Beacon([Option<DiceDraw>; RULES_MAX]),
+    Beacon([Option<DiceRoller>; RULES_MAX]),
     Given(Dice),
 }
 
@@ -52,7 +53,7 @@ impl Source {
         match draw {
             Draw::Given(dice) => Self::Given(*dice),
             Draw::Beacon(beacon) => Self::Beacon(std::array::from_fn(|set| {
-                setup.catalogues.get(set).map(|catalogue| DiceDraw::new(beacon, &catalogue.hash()))
+                setup.catalogues.get(set).map(|catalogue| DiceRoller::new(beacon, &catalogue.hash()))
             })),
         }
     }

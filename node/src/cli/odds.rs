@@ -143,7 +143,7 @@ fn object(catalogue: &Catalogue, odds: &Odds) -> Value {
 
 fn table(catalogue: &Catalogue, odds: &[Odds]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["id", "bet", "pays (to 1)", "P(win)", "P(push)", "house edge", "SD", "rolls", "most"]);
     for odds in odds {
         let most = if odds.max_win.den == 1 {
