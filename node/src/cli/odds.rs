@@ -48,7 +48,7 @@ const COLUMNS: [&str; 14] = [
     "rolls_decimal",
 ];
 /// Characters up to which a fraction is printed beside its decimals.
-const FRACTION_CHARS: usize = 60;
+const FRACTION_CHARS: usize = 90;
 
 /// Runs the command.
 pub fn run(args: &OddsArgs) -> anyhow::Result<()> {

@@ -1,0 +1,25 @@
+# What CI runs, and what is handy beside it.
+
+# Everything that must hold before a change lands.
+check:
+    bash .ci/run
+
+# The tests.
+test:
+    cargo test --workspace
+
+# The benches, for real: quiet machine, some minutes.
+bench:
+    cargo bench --workspace
+
+# Licences, sources, second versions. Needs cargo-deny.
+deny:
+    cargo deny check
+
+# The golden scenarios through the release build.
+golden:
+    cargo run --release -- script node/tests/data/scenarios.json --check
+
+# The book. Needs mdbook.
+docs:
+    mdbook build docs
