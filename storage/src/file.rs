@@ -78,4 +78,4 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-const _: () = assert!(AHEAD % BLOCK == 0);
+const _: () = assert!(AHEAD.is_multiple_of(BLOCK));

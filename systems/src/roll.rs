@@ -42,30 +42,27 @@ pub fn tables_of(mask: [u64; WORDS]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The dice of a height, by set of rules; or the given ones of a script.
-enum Source {
-    Beacon([Option<DiceRoller>; RULES_MAX]),
-    Given(Dice),
+/// The dice of a height by set of rules, or the given ones of a script.
+struct Source {
+    given: Option<Dice>,
+    draws: [Option<DiceRoller>; RULES_MAX],
 }
 
 impl Source {
     fn new(setup: &Setup, draw: &Draw) -> Self {
-        match draw {
-            Draw::Given(dice) => Self::Given(*dice),
-            Draw::Beacon(beacon) => Self::Beacon(std::array::from_fn(|set| {
-                setup.catalogues.get(set).map(|catalogue| DiceRoller::new(beacon, &catalogue.hash()))
-            })),
-        }
+        let (given, beacon) = match draw {
+            Draw::Given(dice) => (Some(*dice), None),
+            Draw::Beacon(beacon) => (None, Some(beacon)),
+        };
+        let roller = |set: usize| Some(DiceRoller::new(beacon?, &setup.catalogues.get(set)?.hash()));
+        Self { given, draws: std::array::from_fn(roller) }
     }
 
     fn dice(&self, table: TableId, row: &Table) -> Dice {
-        match self {
-            Self::Given(dice) => *dice,
-            Self::Beacon(draws) => {
-                let draw = draws[usize::from(row.rules)].as_ref().expect("a table's rules are among those of genesis");
-                draw.dice(table, row.roll_number)
-            }
-        }
+        self.given.unwrap_or_else(|| {
+            let draw = self.draws[usize::from(row.rules)].as_ref();
+            draw.expect("a table's rules are among those of genesis").dice(table, row.roll_number)
+        })
     }
 }
 

@@ -233,7 +233,9 @@ mod tests {
         spots.retain(|spot| !gone.contains(Spot(*spot)));
         assert_eq!(bets.view().iter().collect::<Vec<_>>(), spots.iter().map(|s| row(*s)).collect::<Vec<_>>());
 
-        spots.iter().for_each(|spot| drop(bets.remove(Spot(*spot))));
+        for spot in spots {
+            assert_eq!(bets.remove(Spot(spot)), row(spot));
+        }
         assert_eq!((*bets.seat, *bets.hot, *bets.cold), self::seat());
     }
 

@@ -271,7 +271,7 @@ mod tests {
         let mut first = world(&genesis);
         let mut state = SystemState::<Columns<'_, '_>>::new(&mut first);
         let mut columns = state.get_mut(&mut first).expect("columns");
-        let mut rows = columns.rows();
+        let rows = columns.rows();
         rows.tables[299].roll_number = 77;
         rows.accounts[49].number_highest = 5;
         let mut image = bytes(&layout, &rows);

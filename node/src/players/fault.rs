@@ -34,7 +34,8 @@ pub(super) fn inject(
         }
         7 => {
             let table = TableId(player.home.0.wrapping_add(1));
-            player.body(IntentKind::Roll, now_ms).at(table)
+            let kind = *player.rng.pick(&[IntentKind::Roll, IntentKind::Sit]);
+            player.body(kind, now_ms).at(table)
         }
         8 => player.body(IntentKind::Open, now_ms),
         9 => {

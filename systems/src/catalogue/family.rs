@@ -385,11 +385,11 @@ impl Family {
                 }
             }
             Self::TwiceHard if hard(total & !1).contains(dice) && box_index(total).is_some() => {
-                let bit = 1 << (total / 2 - 2) % 4;
+                let bit = 1 << ((total / 2 - 2) % 4);
                 if progress & bit != 0 { End(WIN) } else { Advance(progress | bit) }
             }
             Self::TwiceHard if matches!(total, 4 | 6 | 8 | 10) => {
-                advance(progress, progress & !(1 << (total / 2 - 2) % 4))
+                advance(progress, progress & !(1 << ((total / 2 - 2) % 4)))
             }
             Self::Repeater(_) | Self::TwiceHard if total == 7 => End(LOSE),
             Self::Repeater(_) | Self::TwiceHard => Stay,

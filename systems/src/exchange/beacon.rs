@@ -1,3 +1,5 @@
+//! Beacon: this validator's share of every decided block that is on disk.
+
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use order::beacon::{BeaconCollector, BeaconGroup, BeaconMessage, BeaconSigner};

@@ -1,3 +1,5 @@
+//! Ingress: what came in, sorted.
+
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::Input;
 use engine::limits::{EXPIRY_AHEAD_S_MAX, PENDING_MAX};

@@ -1,3 +1,5 @@
+//! Order: this validator's part in the order of blocks.
+
 use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;

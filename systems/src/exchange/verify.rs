@@ -1,3 +1,5 @@
+//! Verify: the signatures of what came in, in batches.
+
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::genesis::Opening;

@@ -141,10 +141,10 @@ impl Intake<'_, '_> {
         let puck = self.rows.tables[table].puck();
         let catalogue = self.catalogue(table);
         catalogue.may_take_down(present, puck)?;
-        if let Some(odds) = catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds)) {
-            if u64::from(odds.amount) > u64::from(catalogue.odds_cap(odds.spot, puck)) * u64::from(total) {
-                return Err(Refusal::OddsLimitExceeded);
-            }
+        if let Some(odds) = catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds))
+            && u64::from(odds.amount) > u64::from(catalogue.odds_cap(odds.spot, puck)) * u64::from(total)
+        {
+            return Err(Refusal::OddsLimitExceeded);
         }
         let (commission, most) = (catalogue.commission(present.spot), catalogue.max_win(present.spot));
         let back = held(present.amount, commission) - held(total, commission);

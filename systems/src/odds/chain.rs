@@ -133,18 +133,18 @@ fn parts(graph: &[Vec<(To, Ways)>]) -> Vec<Vec<usize>> {
             (order[state], low[state], on_stack[state]) = (next, next, true);
             stack.push(state);
             next += 1;
-        } else if let To::State(child) = graph[state][edge - 1].0 {
-            if on_stack[child] {
-                low[state] = low[state].min(low[child]);
-            }
+        } else if let To::State(child) = graph[state][edge - 1].0
+            && on_stack[child]
+        {
+            low[state] = low[state].min(low[child]);
         }
         let rest =
             graph[state][edge..].iter().position(|(to, _)| matches!(to, To::State(child) if order[*child] == UNSEEN));
         for (to, _) in &graph[state][edge..edge + rest.unwrap_or(graph[state].len() - edge)] {
-            if let To::State(child) = *to {
-                if on_stack[child] {
-                    low[state] = low[state].min(order[child]);
-                }
+            if let To::State(child) = *to
+                && on_stack[child]
+            {
+                low[state] = low[state].min(order[child]);
             }
         }
         if let Some(skip) = rest {
@@ -255,9 +255,9 @@ impl Solver<'_> {
                     continue;
                 }
                 let factor = -matrix[row][pivot].clone();
-                for column in 0..size {
-                    let delta = &matrix[pivot][column] * &factor;
-                    matrix[row][column] += delta;
+                let pivot_row = matrix[pivot].clone();
+                for (cell, above) in matrix[row].iter_mut().zip(&pivot_row) {
+                    *cell += above * &factor;
                 }
                 let source = right[pivot].clone();
                 right[row].add(&source, &factor);

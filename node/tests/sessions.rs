@@ -1,0 +1,153 @@
+//! Whole sessions: players, blocks, beacons, the record, and its replay.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use engine::message::refusal::Refusal;
+use engine::{Hash, Height};
+use node::dev::{DevConfig, open};
+use node::replay::{Outcome, ReplayConfig, replay};
+use node::run::{Pace, Totals};
+
+const STOP: AtomicBool = AtomicBool::new(false);
+
+/// Runs `dev` on a directory until `heights`, on a thread of its own, since a thread has one pool.
+fn dev(dir: &Path, config: &DevConfig, heights: u64) -> Totals {
+    std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(config.threads).expect("a pool");
+            let mut opened = open(dir, config).expect("a session");
+            opened.node.run(Some(heights), &STOP, |_, _, _| ()).expect("the session runs");
+            opened.node.close()
+        };
+        scope.spawn(run).join().expect("the node does not panic")
+    })
+}
+
+fn check(dir: &Path, threads: usize) -> anyhow::Result<Outcome> {
+    std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(threads).expect("a pool");
+            let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads, verify: true };
+            replay(dir, &config, |_| ())
+        };
+        scope.spawn(run).join().expect("the replay does not panic")
+    })
+}
+
+fn config() -> DevConfig {
+    DevConfig { pace: Pace::Max, threads: 1, ..DevConfig::default() }
+}
+
+fn temp() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+#[test]
+fn a_session_replays_to_the_same_root_at_any_thread_count() {
+    let dir = temp();
+    let totals = dev(&dir.path().join("s"), &config(), 200);
+    assert_eq!(totals.height, Height(200));
+    assert!(totals.counts.rolls > 50 && totals.counts.bets_resolved > 100);
+    for threads in [1, 2, 3, 8] {
+        let outcome = check(&dir.path().join("s"), threads).expect("a whole session");
+        assert_eq!(outcome.difference, None);
+        assert_eq!((outcome.root, outcome.root_chain), (totals.root, totals.root_chain));
+        assert_eq!(outcome.counts, totals.counts);
+        assert_eq!(outcome.beacons, 200);
+    }
+}
+
+#[test]
+fn one_seed_gives_one_root_chain_at_any_pace_and_thread_count() {
+    let root_chain = |config: &DevConfig| -> Hash {
+        let dir = temp();
+        dev(&dir.path().join("s"), config, 40).root_chain
+    };
+    let expected = root_chain(&config());
+    assert_eq!(root_chain(&DevConfig { pace: Pace::Real, ..config() }), expected);
+    assert_eq!(root_chain(&DevConfig { threads: 3, ..config() }), expected);
+    assert_ne!(root_chain(&DevConfig { seed: 2, ..config() }), expected);
+}
+
+#[test]
+fn a_session_goes_on_where_it_ended() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, &config(), 60);
+    let totals = dev(&session, &config(), 120);
+    assert_eq!(totals.height, Height(120));
+    let outcome = check(&session, 2).expect("a whole session");
+    assert_eq!((outcome.difference, outcome.height, outcome.root), (None, Height(120), totals.root));
+}
+
+/// Every prefix of the record is a session: it replays to a height that the whole one had, and goes on from there.
+#[test]
+fn a_session_cut_anywhere_replays_and_goes_on() {
+    let dir = temp();
+    let whole = dir.path().join("whole");
+    dev(&whole, &config(), 30);
+    let segment = std::fs::read(whole.join("journal/00000001.seg")).expect("a segment");
+    let mut reached = Vec::new();
+    for (number, cut) in (4_096..segment.len()).step_by(3_001).enumerate() {
+        let part = dir.path().join(format!("part-{number}"));
+        for folder in ["journal", "consensus"] {
+            std::fs::create_dir_all(part.join(folder)).expect("a folder");
+        }
+        std::fs::copy(whole.join("genesis.json"), part.join("genesis.json")).expect("genesis");
+        std::fs::write(part.join("journal/00000001.seg"), &segment[..cut]).expect("a segment");
+        match check(&part, 1) {
+            Ok(outcome) => {
+                assert_eq!(outcome.difference, None);
+                reached.push(outcome.height);
+            }
+            Err(error) => assert!(error.to_string().contains("holds no settled height"), "{error}"),
+        }
+    }
+    assert!(reached.windows(2).all(|pair| pair[0] <= pair[1]));
+    assert!(reached.len() > 20);
+}
+
+/// The players of one long session place every bet of the catalogue and meet every refusal that a node with free
+/// accounts can give.
+#[test]
+fn players_exercise_every_bet_and_every_refusal_slow() {
+    let dir = temp();
+    let mut placed = std::collections::BTreeSet::new();
+    let config = DevConfig { tables: 12, players: 60, ..config() };
+    let totals = std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(1).expect("a pool");
+            let mut opened = open(&dir.path().join("s"), &config).expect("a session");
+            let look = |_: &Totals, machine: &mut systems::Machine, _: u64| {
+                machine.read(|rows| {
+                    for seat in 0..rows.seats.len() {
+                        placed.extend(rows.seats[seat].spots.iter());
+                    }
+                });
+            };
+            opened.node.run(Some(12_000), &STOP, look).expect("the session runs");
+            opened.node.close()
+        };
+        scope.spawn(run).join().expect("the node does not panic")
+    });
+    let bets: std::collections::BTreeSet<_> = placed.iter().map(|spot| systems::catalogue::bet_of(*spot)).collect();
+    let missing: Vec<_> =
+        systems::catalogue::BETS.iter().filter(|bet| !bets.contains(&bet.id)).map(|bet| bet.name).collect();
+    assert!(missing.is_empty(), "never placed: {missing:?}");
+    let met = |refusal: &Refusal| totals.refusals.contains_key(refusal.name());
+    let unmet: Vec<_> = Refusal::ALL.iter().map(|entry| entry.0).filter(|refusal| !met(refusal)).collect();
+    assert!(unmet.is_empty(), "never met: {unmet:?}");
+}
+
+#[test]
+fn an_altered_session_is_named_not_accepted() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, &config(), 20);
+    let genesis = session.join("genesis.json");
+    let text = std::fs::read_to_string(&genesis).expect("genesis");
+    std::fs::write(&genesis, text.replace("\"grant\": 10000", "\"grant\": 10001")).expect("genesis");
+    let error = check(&session, 1).expect_err("another genesis is another chain").to_string();
+    assert!(error.contains("journal/00000001.seg") && error.contains("another genesis"), "{error}");
+}
