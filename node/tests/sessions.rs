@@ -9,7 +9,7 @@ use node::dev::{DevConfig, open};
 use node::replay::{Outcome, ReplayConfig, replay};
 use node::run::{Pace, Totals};
 
-const STOP: AtomicBool = AtomicBool::new(false);
+static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Runs `dev` on a directory until `heights`, on a thread of its own, since a thread has one pool.
 fn dev(dir: &Path, config: &DevConfig, heights: u64) -> Totals {

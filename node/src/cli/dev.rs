@@ -80,21 +80,21 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let people = args.output == Format::Table;
     if people {
         let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
-        println!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
-        println!("  session   {}", dir.display());
-        println!("  chain     {}", hex(&chain));
+        say!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
+        say!("  session   {}", dir.display());
+        say!("  chain     {}", hex(&chain));
         match found {
-            Some(height) => println!("  goes on   from height {height}"),
-            None => println!("  begins    at height 1"),
+            Some(height) => say!("  goes on   from height {height}"),
+            None => say!("  begins    at height 1"),
         }
         if let Some(cut) = cut {
-            println!("  repaired  {cut}");
+            say!("  repaired  {cut}");
         }
-        println!(
+        say!(
             "\nPlay chips only. The keys follow from the seed, so anyone can foresee these dice; and with one\nvalidator, whoever runs it could choose them. Nobody is asked to trust: every roll can be checked.\n"
         );
         if args.heights.is_none() {
-            println!("Ctrl-C ends it cleanly.\n");
+            say!("Ctrl-C ends it cleanly.\n");
         }
     }
     let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |height| height.0));
@@ -103,9 +103,9 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let totals = node.close();
     result?;
     if people {
-        summary(&totals, &dir.display().to_string(), status.played_s);
+        summary(&totals, &dir.display().to_string(), status.played_s)?;
     } else {
-        println!(
+        say!(
             "{}",
             json!({
                 "height": totals.height.0,
@@ -210,17 +210,17 @@ impl Status {
     }
 }
 
-fn summary(totals: &Totals, dir: &str, played_s: u64) {
+fn summary(totals: &Totals, dir: &str, played_s: u64) -> std::io::Result<()> {
     let counts = &totals.counts;
-    println!("Stopped at height {} after {} s of play.", thousands(totals.height.0), thousands(played_s));
-    println!("  rolls         {}", thousands(counts.rolls));
-    println!(
+    say!("Stopped at height {} after {} s of play.", thousands(totals.height.0), thousands(played_s));
+    say!("  rolls         {}", thousands(counts.rolls));
+    say!(
         "  bets          {} placed or raised, {} decided",
         thousands(counts.bets_placed),
         thousands(counts.bets_resolved)
     );
-    println!("  chips         {} lost by players, {} paid to them", thousands(counts.lost), thousands(counts.paid));
-    println!(
+    say!("  chips         {} lost by players, {} paid to them", thousands(counts.lost), thousands(counts.paid));
+    say!(
         "  intents       {} sent, {} applied, {} refused",
         thousands(totals.sent),
         thousands(counts.applied),
@@ -231,14 +231,15 @@ fn summary(totals: &Totals, dir: &str, played_s: u64) {
     let most: Vec<String> =
         refusals.iter().take(4).map(|(code, count)| format!("{code} {}", thousands(*count))).collect();
     if !most.is_empty() {
-        println!("                most of them {}", most.join(", "));
+        say!("                most of them {}", most.join(", "));
     }
-    println!("  root          {}", hex(&totals.root));
-    println!("  root chain    {}", hex(&totals.root_chain));
-    println!("\nTry next:");
+    say!("  root          {}", hex(&totals.root));
+    say!("  root chain    {}", hex(&totals.root_chain));
+    say!("\nTry next:");
     let program = program();
-    println!("  {program} replay {dir}                  re-run it: every roll, payout and signature");
-    println!("  {program} export {dir} --image state.img  the state; `b3sum state.img` prints the root");
-    println!("  {program} dev --data {dir}              go on where it ended");
-    println!("  {program} odds                               what every bet is worth, exactly");
+    say!("  {program} replay {dir}                  re-run it: every roll, payout and signature");
+    say!("  {program} export {dir} --image state.img  the state; `b3sum state.img` prints the root");
+    say!("  {program} dev --data {dir}              go on where it ended");
+    say!("  {program} odds                               what every bet is worth, exactly");
+    Ok(())
 }

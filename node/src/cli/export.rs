@@ -54,11 +54,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let height = machine.chain().settled;
     match args.output {
         Format::Table => {
-            println!("{path}: the state after height {}, {} bytes", thousands(height.0), thousands(bytes));
-            println!("  root  {}", hex(&root));
-            println!("`b3sum {path}` prints the same.");
+            say!("{path}: the state after height {}, {} bytes", thousands(height.0), thousands(bytes));
+            say!("  root  {}", hex(&root));
+            say!("`b3sum {path}` prints the same.");
         }
-        _ => println!("{}", json!({"height": height.0, "root": hex(&root), "bytes": bytes})),
+        _ => say!("{}", json!({"height": height.0, "root": hex(&root), "bytes": bytes})),
     }
     Ok(())
 }

@@ -1,5 +1,12 @@
 //! The command line: what a person types, and the codes that programs see.
 
+/// Prints a line; whoever reads it may have gone, which ends the command and is no fault.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        $crate::cli::write_line(format_args!($($arg)*))?
+    };
+}
+
 mod dev;
 mod export;
 mod odds;
@@ -109,6 +116,11 @@ pub fn main() -> ExitCode {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn write_line(line: fmt::Arguments<'_>) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{line}")
 }
 
 /// How this program was called, for the commands it suggests.

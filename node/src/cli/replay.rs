@@ -58,9 +58,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let outcome = outcome?;
     if people {
-        print(args, &outcome)
+        print(args, &outcome)?
     } else {
-        println!("{}", as_json(&outcome))
+        say!("{}", as_json(&outcome))
     }
     match outcome.difference {
         None => Ok(()),
@@ -97,36 +97,33 @@ fn as_json(outcome: &Outcome) -> serde_json::Value {
     value
 }
 
-fn print(args: &ReplayArgs, outcome: &Outcome) {
+fn print(args: &ReplayArgs, outcome: &Outcome) -> std::io::Result<()> {
     let counts = &outcome.counts;
     let times = (outcome.played_ms as f64 / 1_000.0) / outcome.seconds.max(1e-9);
-    println!("{}", args.session.display());
-    println!("  heights       {} in {:.2} s, {times:.0} times real time", thousands(outcome.heights), outcome.seconds);
+    say!("{}", args.session.display());
+    say!("  heights       {} in {:.2} s, {times:.0} times real time", thousands(outcome.heights), outcome.seconds);
     if args.execute_only {
-        println!("  verified      nothing: --execute-only");
+        say!("  verified      nothing: --execute-only");
     } else {
-        println!(
-            "  verified      {} signatures, {} beacons",
-            thousands(outcome.signatures),
-            thousands(outcome.beacons)
-        );
+        say!("  verified      {} signatures, {} beacons", thousands(outcome.signatures), thousands(outcome.beacons));
     }
-    println!(
+    say!(
         "  executed      {} rolls, {} bets decided, {} intents",
         thousands(counts.rolls),
         thousands(counts.bets_resolved),
         thousands(counts.applied + counts.refused)
     );
     if outcome.unsettled > 0 {
-        println!("  at the end    {} decided, not yet settled", thousands(outcome.unsettled));
+        say!("  at the end    {} decided, not yet settled", thousands(outcome.unsettled));
     }
     if let Some(torn) = &outcome.torn {
-        println!("  torn tail     {torn}");
+        say!("  torn tail     {torn}");
     }
-    println!("  root          {}", hex(&outcome.root));
-    println!("  root chain    {}", hex(&outcome.root_chain));
+    say!("  root          {}", hex(&outcome.root));
+    say!("  root chain    {}", hex(&outcome.root_chain));
     if outcome.difference.is_none() {
-        println!("same root at height {}", thousands(outcome.height.0));
-        println!("\nTry next:\n  {} export {} --image state.img", program(), args.session.display());
+        say!("same root at height {}", thousands(outcome.height.0));
+        say!("\nTry next:\n  {} export {} --image state.img", program(), args.session.display());
     }
+    Ok(())
 }

@@ -10,13 +10,14 @@ use super::Player;
 pub(super) fn inject(
     player: &mut Player,
     stranger: &PlayerKey,
+    tables: u32,
     chain: &Hash,
     now_ms: u64,
     intents: &mut Vec<Intent>,
 ) -> Option<u32> {
     let late = u32::try_from(now_ms / 1_000 + 300).expect("seconds since 1970 fit until 2106");
     let early = u32::try_from(now_ms / 1_000 - 1).expect("seconds since 1970 fit until 2106");
-    let kind = player.rng.below(12);
+    let kind = player.rng.below(13);
     let highest = player.next_number;
     let body = match kind {
         0 => IntentBody { number: highest.saturating_sub(2), ..player.body(IntentKind::Leave, now_ms).at(player.home) },
@@ -28,7 +29,7 @@ pub(super) fn inject(
         4 => IntentBody { expiry_s: late, ..player.body(IntentKind::Leave, now_ms).at(player.home) },
         5 => player.body(IntentKind::Leave, now_ms).at(TableId(u32::MAX)),
         6 => {
-            let to = AccountId(player.rng.below(40) as u32);
+            let to = AccountId(player.rng.below(100) as u32);
             let amount = *player.rng.pick(&[0, 1, 100, 1_000_000_000]);
             player.body(IntentKind::Transfer, now_ms).to(to).amount(amount)
         }
@@ -42,6 +43,16 @@ pub(super) fn inject(
             let body = player.body(IntentKind::OpenVoucher, now_ms);
             intents.push(player.key.sign(body, chain));
             return None;
+        }
+        11 => {
+            // Looks in at some table, and would have somebody else shoot.
+            let table = TableId(player.rng.below(tables.into()) as u32);
+            for kind in [IntentKind::Sit, IntentKind::PassDice] {
+                let amount = if kind == IntentKind::Sit { 100 } else { 0 };
+                let body = player.body(kind, now_ms).at(table).amount(amount);
+                intents.push(player.key.sign(body, chain));
+            }
+            player.body(IntentKind::Leave, now_ms).at(table)
         }
         10 => {
             // A stranger opens an account, and is never seen again.

@@ -88,6 +88,7 @@ pub struct Players {
     strangers: u32,
     keys: DevKeys,
     seats: usize,
+    tables: u32,
 }
 
 impl Players {
@@ -104,7 +105,7 @@ impl Players {
         };
         let players: Vec<Player> = (0..count).map(player).collect();
         let by_key = players.iter().enumerate().map(|(index, player)| (player.public, index)).collect();
-        Self { chain, temper, players, by_key, strangers: count, keys, seats: seats as usize }
+        Self { chain, temper, players, by_key, strangers: count, keys, seats: seats as usize, tables }
     }
 
     /// What players hear: a receipt of one of theirs.
@@ -123,7 +124,7 @@ impl Players {
         if self.players.iter().all(|player| player.act_at_ms > since_start) {
             return intents;
         }
-        let Self { chain, temper, players, strangers, keys, seats, .. } = self;
+        let Self { chain, temper, players, strangers, keys, seats, tables, .. } = self;
         for player in players.iter_mut().filter(|player| player.act_at_ms <= since_start) {
             let span = temper.think_max_ms - temper.think_min_ms + 1;
             player.act_at_ms = since_start + temper.think_min_ms + player.rng.below(span);
@@ -137,7 +138,7 @@ impl Players {
             }
             if player.strategy == Strategy::Reckless && player.rng.once_in(3) {
                 let stranger = keys.player(*strangers);
-                if let Some(used) = fault::inject(player, &stranger, chain, now_ms, &mut intents) {
+                if let Some(used) = fault::inject(player, &stranger, *tables, chain, now_ms, &mut intents) {
                     *strangers += used;
                 }
             }
@@ -192,7 +193,9 @@ impl Player {
             return;
         };
         let broke = seat.rail.0 < 25 && seat.bets.is_empty();
-        let leaves = broke || self.rng.once_in(400);
+        // The reckless see many tables, empty ones too.
+        let stays = if self.strategy == Strategy::Reckless { 60 } else { 400 };
+        let leaves = broke || self.rng.once_in(stays);
         let mut wishes = if leaves {
             vec![strategy::Wish::new(IntentKind::Leave)]
         } else {

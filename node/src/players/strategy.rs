@@ -163,7 +163,11 @@ impl Strategy {
             Self::ComeTraveller => come(view, seat, rng, unit),
             Self::Numbers => numbers(view, seat, rng, unit),
             Self::Props => vec![Wish::bet(*rng.pick(&bets_of(Family::is_one_roll)), unit)],
-            Self::Hands if view.table.point == 0 => vec![Wish::bet(*rng.pick(&bets_of(Family::is_hand)), unit / 5)],
+            Self::Hands if view.table.point == 0 => {
+                // Now and then the long shot, for more than the bank can pay.
+                let amount = if rng.once_in(10) { 60 * unit } else { unit / 5 };
+                vec![Wish::bet(*rng.pick(&bets_of(Family::is_hand)), amount)]
+            }
             Self::Hands => vec![Wish::bet(*rng.pick(&[4, 64, 66, 67].map(BetId)), unit)],
             Self::Reckless => reckless(view, seat, rng),
         }
