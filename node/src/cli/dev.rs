@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -126,14 +127,17 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The line that lives while the session runs.
+/// Wins that stay on the screen.
+const NOTICES: usize = 5;
+
+/// The lines that live while the session runs.
 struct Status {
     bar: ProgressBar,
     shown: Instant,
     start_ms: u64,
     first_height: u64,
     played_s: u64,
-    last: String,
+    last: VecDeque<String>,
     best: Chips,
     watching: bool,
 }
@@ -143,8 +147,8 @@ impl Status {
         let bar = if people && std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(heights.unwrap_or(0));
             let style = match heights {
-                Some(_) => "{spinner} {msg}\n  [{bar:40}] {percent}%, {eta} left",
-                None => "{spinner} {msg}",
+                Some(_) => "{spinner} {prefix}\n{msg}\n  [{bar:40}] {percent}%, {eta} left",
+                None => "{spinner} {prefix}\n{msg}",
             };
             bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
             bar
@@ -152,7 +156,7 @@ impl Status {
             ProgressBar::hidden()
         };
         let shown = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now);
-        let (last, best) = (String::new(), Chips::ZERO);
+        let (last, best) = (VecDeque::from(vec![String::new(); NOTICES]), Chips::ZERO);
         Self { bar, shown, start_ms, first_height, played_s: 0, last, best, watching: false }
     }
 
@@ -177,8 +181,8 @@ impl Status {
             None => format!("house -{}", thousands(paid - lost)),
         };
         self.bar.set_position(totals.height.0.max(self.first_height));
-        self.bar.set_message(format!(
-            "height {}  {} s of play  {} rolls  {} bets  {} resolved  {} refused  {}\n  {}",
+        self.bar.set_prefix(format!(
+            "height {}  {} s of play  {} rolls  {} bets  {} decided  {} refused  {}",
             thousands(totals.height.0),
             thousands(self.played_s),
             thousands(counts.rolls),
@@ -186,26 +190,33 @@ impl Status {
             thousands(counts.bets_resolved),
             thousands(counts.refused + totals.turned_away),
             gain(counts.lost, counts.paid),
-            self.last,
         ));
+        self.bar.set_message(self.last.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
         self.bar.tick();
         let _ = std::io::stderr().flush();
     }
 
-    /// The last roll, and the best win so far.
+    /// A roll of this height that somebody won at, and the best win so far.
     fn notice(&mut self, machine: &Machine) {
         let report = machine.report();
-        if let Some(roll) = report.rolls.last() {
-            let [a, b] = roll.dice.faces();
-            let win = report.resolutions.iter().filter(|r| r.result == BetResult::Win).max_by_key(|r| r.credit);
-            if let Some(win) = win.filter(|win| win.credit > self.best) {
-                self.best = win.credit;
-            }
-            let won = win.map_or(String::new(), |win| {
-                let (bet, credit) = (BETS[bet_of(win.spot).index()].name, thousands(win.credit.0));
-                format!(", player {} gets {credit} for {} on {bet}", win.account, win.wager)
-            });
-            self.last = format!("table {} roll {}: {a}-{b} {}{won}", roll.table, roll.roll_number, roll.event.name());
+        let wins = report.resolutions.iter().filter(|resolution| resolution.result == BetResult::Win);
+        let Some(win) = wins.max_by_key(|win| win.credit) else { return };
+        let Some(roll) = report.rolls.iter().find(|roll| roll.table == win.table) else { return };
+        let best = win.credit > self.best;
+        self.best = self.best.max(win.credit);
+        let [a, b] = roll.dice.faces();
+        let (event, bet) = (roll.event.name().replace('_', " "), BETS[bet_of(win.spot).index()].name);
+        let notice = format!(
+            "  {:>8}  {a}-{b}  {event:<18} player {} gets {} for {} on {bet}{}",
+            format!("{}:{}", roll.table, roll.roll_number),
+            win.account,
+            thousands(win.credit.0),
+            thousands(win.wager.into()),
+            if best { ", the best so far" } else { "" },
+        );
+        if self.last.back() != Some(&notice) {
+            self.last.pop_front();
+            self.last.push_back(notice);
         }
     }
 }
@@ -237,9 +248,15 @@ fn summary(totals: &Totals, dir: &str, played_s: u64) -> std::io::Result<()> {
     say!("  root chain    {}", hex(&totals.root_chain));
     say!("\nTry next:");
     let program = program();
-    say!("  {program} replay {dir}                  re-run it: every roll, payout and signature");
-    say!("  {program} export {dir} --image state.img  the state; `b3sum state.img` prints the root");
-    say!("  {program} dev --data {dir}              go on where it ended");
-    say!("  {program} odds                               what every bet is worth, exactly");
+    let next = [
+        (format!("replay {dir}"), "re-run it: every roll, payout and signature"),
+        (format!("export {dir} --image state.img"), "the state; `b3sum state.img` prints the root"),
+        (format!("dev --data {dir}"), "go on where it ended"),
+        ("odds".into(), "what every bet is worth, exactly"),
+    ];
+    let width = next.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, what) in next {
+        say!("  {program} {command:<width$}   {what}");
+    }
     Ok(())
 }

@@ -94,12 +94,13 @@ pub struct Players {
 impl Players {
     /// `count` players at `tables` tables; each strategy has its share.
     pub fn new(keys: DevKeys, chain: Hash, count: u32, tables: u32, seats: u32, seed: u64, temper: Temper) -> Self {
+        let company = (count / tables).clamp(1, seats.min(6));
         let player = |number: u32| {
             let key = keys.player(number);
             let mut rng = Dice::new(seed, number.into());
             let strategy = Strategy::ALL[number as usize % Strategy::ALL.len()];
-            // Neighbours fill a table before the next one opens, so that small sessions have company too.
-            let home = TableId((number / seats.min(6)) % tables);
+            // Neighbours sit together, so that small sessions have company too.
+            let home = TableId((number / company) % tables);
             let act_at_ms = rng.below(200);
             Player { public: key.public(), key, strategy, rng, home, next_number: 1, account: None, act_at_ms }
         };
