@@ -1,0 +1,71 @@
+//! The same inputs give the same roots: for any number of threads, from any image, in any process.
+
+mod common;
+
+use common::{Stage, genesis, image, play, session};
+use engine::{Hash, Height, hex};
+use systems::{Machine, Setup};
+
+/// Changes only on purpose: with the rules, the dice, the layout of a component, or what an intent does.
+const GOLDEN: &str = "0a3b490043ab827144a733cc955fbfcfa9a75486de1470860bb22455fd195a83";
+
+fn roots(workers: usize) -> Vec<Hash> {
+    let genesis = genesis(600, 5, 2_000);
+    let made = session(&genesis, 1_500, 30, 5);
+    std::thread::scope(|scope| {
+        let run = || {
+            let pool = engine::pool::build(workers).expect("a pool");
+            pool.install(|| play(&mut Stage::with_workers(genesis.clone(), workers), &made))
+        };
+        scope.spawn(run).join().expect("no invariant is broken")
+    })
+}
+
+#[test]
+fn roots_are_the_same_for_any_number_of_threads() {
+    let expected = roots(1);
+    for workers in [2, 3, 8] {
+        assert_eq!(roots(workers), expected, "{workers} workers");
+    }
+    assert_eq!(hex(expected.last().expect("a height")), GOLDEN);
+}
+
+#[test]
+fn the_root_is_the_hash_of_the_image_at_every_height() {
+    let genesis = genesis(300, 8, 600);
+    let made = session(&genesis, 500, 25, 6);
+    let mut stage = Stage::new(genesis);
+    let mut rolls = 0;
+    for made in &made {
+        let root = play(&mut stage, std::slice::from_ref(made))[0];
+        rolls += stage.machine.report().counts.rolls;
+        assert_eq!(root, *blake3::hash(&stage.image()).as_bytes(), "height {}", stage.height);
+    }
+    assert!(rolls > 500, "{rolls} rolls");
+}
+
+#[test]
+fn a_machine_restored_at_any_height_goes_on_as_one_that_never_stopped() {
+    let genesis = genesis(40, 8, 200);
+    let made = session(&genesis, 160, 60, 7);
+    let mut stage = Stage::new(genesis.clone());
+    let mut images = vec![stage.image()];
+    let mut expected = Vec::new();
+    for made in &made {
+        expected.extend(play(&mut stage, std::slice::from_ref(made)));
+        images.push(stage.image());
+    }
+    for (height, image) in images.iter().enumerate() {
+        let mut restored = Stage::new(genesis.clone());
+        restored.machine.import(image).expect("an image of this genesis");
+        restored.height = Height(height as u64);
+        assert_eq!(play(&mut restored, &made[height..]), expected[height..], "restored at height {height}");
+    }
+}
+
+#[test]
+fn a_fresh_machine_has_the_root_of_its_image() {
+    let setup = Setup::new(genesis(3, 8, 9), [9; 32]).expect("a genesis");
+    let mut machine = Machine::new(setup, 1);
+    assert_eq!(machine.root(), *blake3::hash(&image(&mut machine)).as_bytes());
+}
