@@ -100,7 +100,11 @@ impl JournalReader {
             if self.at >= self.bytes.len() && !self.open_segment()? {
                 return Ok(None);
             }
-            self.at = self.at.next_multiple_of(ALIGN);
+            let aligned = self.at.next_multiple_of(ALIGN).min(self.bytes.len());
+            if let Some(dirt) = self.bytes[self.at..aligned].iter().position(|byte| *byte != 0) {
+                return self.bad(self.at + dirt, "padding is not zero".into());
+            }
+            self.at = aligned;
             // Padding to the end of a block, or the zeros ahead.
             let magic = self.bytes.get(self.at..self.at + 4);
             if magic.is_none_or(|magic| magic == [0; 4]) {

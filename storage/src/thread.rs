@@ -171,3 +171,39 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_segment_is_sealed_and_the_next_goes_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let mut opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), 16 * 1024).expect("empty");
+        let mut model = Vec::new();
+        for id in 1..=40 {
+            let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![id as u8; 3_000] };
+            model.push(frame.clone());
+            opened.storage.submit(Group { id, frames: vec![frame], entries: Vec::new() });
+            assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
+            if id == 20 {
+                let session = opened.storage.close();
+                opened = Storage::open_with(session, 16 * 1024).expect("a whole session");
+                assert_eq!(opened.frames, model);
+            }
+        }
+        let session = opened.storage.close();
+        let segments = std::fs::read_dir(path.join("journal")).expect("a folder").count();
+        assert!(segments > 5, "{segments} segments");
+        assert_eq!(Storage::open_with(session, 16 * 1024).expect("a whole session").frames, model);
+
+        // A sealed segment may not be cut: what follows it is valid.
+        let second = path.join("journal/00000002.seg");
+        let bytes = std::fs::read(&second).expect("a segment");
+        std::fs::write(&second, &bytes[..bytes.len() - 4_096]).expect("cut");
+        let session = Session::open(&path).expect("a session");
+        let error = Storage::open_with(session, 16 * 1024).err().expect("damage").to_string();
+        assert!(error.contains("journal/00000003.seg"), "{error}");
+    }
+}

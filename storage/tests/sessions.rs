@@ -1,0 +1,246 @@
+//! What the disk may do to a session: cut it anywhere, alter any byte, lose or age a file.
+
+use std::fs;
+use std::path::Path;
+
+use engine::Height;
+use proptest::prelude::*;
+use storage::{Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Opened, Session, Storage, Synced, Tail};
+
+fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
+    // Half of the body repeats, so that some bodies are stored packed and some as they are.
+    let byte = |index: usize| if index.is_multiple_of(2) { 7 } else { (index as u64 * (height + 31) % 251) as u8 };
+    Frame { kind, height: Height(height), body: (0..length).map(byte).collect() }
+}
+
+fn group(id: u64) -> Group {
+    let frames = vec![frame(FrameKind::Decided, id, 40 + 97 * id as usize % 400), frame(FrameKind::Settled, id, 120)];
+    let entries = vec![(Height(id), vec![id as u8; 30]), (Height(id), vec![1; 5])];
+    Group { id, frames, entries }
+}
+
+fn write(opened: &Opened, group: Group) {
+    let id = group.id;
+    opened.storage.submit(group);
+    assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
+}
+
+/// A session of `groups` groups; returns the frames.
+fn session(dir: &Path, groups: u64) -> Vec<Frame> {
+    let opened = Storage::open(Session::create(dir, b"{}").expect("a new session")).expect("an empty session");
+    assert_eq!(opened.log, LogFound::Missing);
+    (1..=groups).for_each(|id| write(&opened, group(id)));
+    opened.storage.close();
+    (1..=groups).flat_map(|id| group(id).frames).collect()
+}
+
+fn read(dir: &Path) -> Result<(Vec<Frame>, Tail), OpenError> {
+    let mut reader = JournalReader::open(dir)?;
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame()? {
+        frames.push(frame);
+    }
+    Ok((frames, reader.end().expect("read to the end").tail.clone()))
+}
+
+fn segment(dir: &Path) -> std::path::PathBuf {
+    dir.join("journal/00000001.seg")
+}
+
+fn log(dir: &Path) -> std::path::PathBuf {
+    dir.join("consensus/00000001.log")
+}
+
+#[test]
+fn frames_come_back_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let frames = session(&dir.path().join("s"), 9);
+    assert_eq!(read(&dir.path().join("s")).expect("a whole session"), (frames, Tail::Clean));
+}
+
+/// Wherever the last groups are cut, the whole frames before stay, the rest is a torn tail, and a writer goes on.
+#[test]
+fn a_journal_cut_at_any_byte_of_its_last_groups_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let whole = dir.path().join("whole");
+    let frames = session(&whole, 4);
+    let bytes = fs::read(segment(&whole)).expect("a segment");
+    let (mut torn, mut clean) = (0, 0);
+    for cut in 3 * 4_096..bytes.len() {
+        let part = dir.path().join("part");
+        drop(Session::create(&part, b"{}").expect("a new session"));
+        fs::write(segment(&part), &bytes[..cut]).expect("a cut segment");
+        let (found, tail) = read(&part).expect("a torn tail is no damage");
+        assert_eq!(found, frames[..found.len()], "cut at {cut}");
+        assert!(found.len() >= 4, "cut at {cut}: the first two groups are whole");
+        match tail {
+            Tail::Torn { .. } => torn += 1,
+            Tail::Clean => clean += 1,
+        }
+        if cut % 97 == 0 || cut + 200 > bytes.len() {
+            let opened = Storage::open(Session::open(&part).expect("a session")).expect("a torn tail is cut");
+            assert_eq!(opened.frames, found);
+            write(&opened, group(40));
+            opened.storage.close();
+            let (after, tail) = read(&part).expect("a whole session");
+            assert_eq!(
+                (&after[..found.len()], &after[found.len()..]),
+                (&found[..], &group(40).frames[..]),
+                "cut at {cut}"
+            );
+            assert_eq!(tail, Tail::Clean);
+        }
+        fs::remove_dir_all(&part).expect("removed");
+    }
+    assert!(torn > 500 && clean > 500, "{torn} torn, {clean} clean");
+}
+
+/// Every byte counts: one that is altered is damage with file and offset, or belongs to the last group.
+#[test]
+fn an_altered_byte_is_never_accepted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    let frames = session(&session_dir, 3);
+    let bytes = fs::read(segment(&session_dir)).expect("a segment");
+    let last_group = bytes.len() - 4_096;
+    for at in 0..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[at] ^= 1 << (at % 8);
+        fs::write(segment(&session_dir), &altered).expect("an altered segment");
+        match read(&session_dir) {
+            Err(OpenError::Damaged(damage)) => {
+                assert_eq!(damage.file, "journal/00000001.seg");
+                assert!(damage.offset <= at as u64 && at as u64 - damage.offset < 4_096, "{damage} for byte {at}");
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+            Ok((found, tail)) => {
+                assert!(at >= last_group, "byte {at} was accepted");
+                assert!(matches!(tail, Tail::Torn { .. }), "byte {at} was accepted");
+                assert_eq!(found, frames[..found.len()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_ends_below_what_was_synced_is_damaged_not_torn() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    session(&session_dir, 5);
+    let bytes = fs::read(segment(&session_dir)).expect("a segment");
+    fs::write(segment(&session_dir), &bytes[..3 * 4_096]).expect("a cut segment");
+    let error = Storage::open(Session::open(&session_dir).expect("a session")).err().expect("damage").to_string();
+    assert!(error.contains("height 2") && error.contains("height 4 had been synced"), "{error}");
+}
+
+#[test]
+fn the_log_is_missing_torn_damaged_or_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    session(&session_dir, 4);
+    let bytes = fs::read(log(&session_dir)).expect("a log");
+    let open = || Storage::open(Session::open(&session_dir).expect("a session")).expect("a session").log;
+    let heights = |found: LogFound| match found {
+        LogFound::Entries { entries, .. } => entries.iter().map(|(height, _)| height.0).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(heights(open()), [1, 1, 2, 2, 3, 3, 4, 4]);
+    for cut in [bytes.len() - 1, bytes.len() - 4_000, bytes.len() - 4_090] {
+        fs::write(log(&session_dir), &bytes[..cut]).expect("a cut log");
+        let found = heights(open());
+        assert!(found == [1, 1, 2, 2, 3, 3] || found == [1, 1, 2, 2, 3, 3, 4, 4], "{found:?}");
+    }
+    let mut altered = bytes.clone();
+    altered[4_096 + 70] ^= 4;
+    fs::write(log(&session_dir), &altered).expect("an altered log");
+    assert!(
+        matches!(open(), LogFound::Damaged(damage) if damage.offset == 4_096 && damage.file.starts_with("consensus/"))
+    );
+    fs::remove_dir_all(session_dir.join("consensus")).expect("removed");
+    fs::create_dir(session_dir.join("consensus")).expect("a folder");
+    assert_eq!(open(), LogFound::Missing);
+}
+
+#[test]
+fn directories_that_are_no_session_are_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let missing = dir.path().join("missing");
+    assert!(matches!(JournalReader::open(&missing), Err(OpenError::NotASession { .. })));
+    assert!(matches!(JournalReader::open(dir.path()), Err(OpenError::NotASession { .. })));
+    fs::write(dir.path().join("genesis.json"), b"{}").expect("a file");
+    assert!(matches!(JournalReader::open(dir.path()), Err(OpenError::NotASession { .. })));
+    assert!(matches!(Session::create(dir.path(), b"{}"), Err(OpenError::NotEmpty(_))));
+    let held = dir.path().join("held");
+    let first = Session::create(&held, b"{}").expect("a new session");
+    assert!(matches!(Session::open(&held), Err(OpenError::Locked(_))));
+    drop(first);
+    assert!(Session::open(&held).is_ok());
+}
+
+#[test]
+fn another_genesis_and_a_newer_version_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    session(&session_dir, 2);
+    fs::write(session_dir.join("genesis.json"), b"{ }").expect("another genesis");
+    assert!(read(&session_dir).expect_err("another chain").to_string().contains("another genesis"));
+    fs::write(session_dir.join("genesis.json"), b"{}").expect("the genesis");
+
+    let bytes = fs::read(segment(&session_dir)).expect("a segment");
+    let mut newer = bytes.clone();
+    newer[8] = 2;
+    let hash = *blake3::hash(&newer[..80]).as_bytes();
+    newer[80..112].copy_from_slice(&hash);
+    fs::write(segment(&session_dir), &newer).expect("a newer segment");
+    assert!(read(&session_dir).expect_err("newer").to_string().contains("version 2, this program reads version 1"));
+
+    let mut newer = bytes;
+    newer[4_096 + 4] = 9;
+    let hash = *blake3::hash(&newer[4_096..4_096 + 96]).as_bytes();
+    newer[4_096 + 96..4_096 + 128].copy_from_slice(&hash);
+    fs::write(segment(&session_dir), &newer).expect("a newer frame");
+    assert!(read(&session_dir).expect_err("newer").to_string().contains("version 9, this program reads version 1"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn any_groups_come_back_across_reopenings(
+        groups in prop::collection::vec((prop::collection::vec(0usize..9_000, 0..4), any::<bool>()), 1..12)
+    ) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let session_dir = dir.path().join("s");
+        let mut opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
+        let mut model = Vec::new();
+        for (id, (lengths, reopen)) in groups.into_iter().enumerate() {
+            let frames: Vec<Frame> =
+                lengths.into_iter().map(|length| frame(FrameKind::Settled, id as u64, length)).collect();
+            model.extend(frames.clone());
+            write(&opened, Group { id: id as u64 + 1, frames, entries: vec![(Height(id as u64), vec![3; 10])] });
+            if reopen {
+                let session = opened.storage.close();
+                opened = Storage::open(session).expect("a whole session");
+                prop_assert_eq!(&opened.frames, &model);
+            }
+        }
+        opened.storage.close();
+        prop_assert_eq!(read(&session_dir).expect("a whole session"), (model, Tail::Clean));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let session_dir = dir.path().join("s");
+        let opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
+        write(&opened, group(1));
+        opened.storage.close();
+        let mut segment_bytes = fs::read(segment(&session_dir)).expect("a segment");
+        segment_bytes.truncate(4_096);
+        segment_bytes.extend(&bytes);
+        fs::write(segment(&session_dir), &segment_bytes).expect("a segment");
+        fs::write(log(&session_dir), &bytes).expect("a log");
+        let _ = read(&session_dir);
+        let _ = Storage::open(Session::open(&session_dir).expect("a session"));
+    }
+}
