@@ -72,7 +72,7 @@ pub struct Membership {
 }
 
 /// A schedule whose systems run one after another; two that could be swapped are an error.
-pub(crate) fn chained() -> Schedule {
+pub fn chained() -> Schedule {
     let mut schedule = Schedule::default();
     schedule.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..Default::default() });
     schedule
@@ -97,7 +97,7 @@ fn settle_schedule() -> Schedule {
 }
 
 /// System: hashes the touched groups again.
-fn update_root(
+pub fn update_root(
     mut columns: Columns<'_, '_>,
     mut tree: ResMut<'_, RootTree>,
     mut dirty: ResMut<'_, DirtyMap>,
@@ -185,18 +185,33 @@ impl Machine {
     /// # Panics
     /// If an invariant is broken, or the height is not the next one: the state must not be recorded.
     pub fn settle(&mut self, height: Height, time_ms: u64, intents: Vec<Intent>, draw: Draw) -> &Report {
+        self.begin(height, time_ms, intents, draw);
+        self.settle.run(&mut self.world);
+        self.world.resource_mut::<Arenas>().reset();
+        self.world.resource::<Report>()
+    }
+
+    /// Takes up a height: [`Machine::settle`] without its systems. With [`Machine::run`], for those who time the systems
+    /// one by one.
+    ///
+    /// # Panics
+    /// If the height is not the next one, or time does not move forward.
+    pub fn begin(&mut self, height: Height, time_ms: u64, intents: Vec<Intent>, draw: Draw) {
         let last = self.read(|rows| (rows.house.height, rows.house.time_ms));
         assert_eq!(height, last.0.next(), "heights are settled one after another");
         assert!(time_ms > last.1, "block time moves forward");
-        *self.world.resource_mut::<Current>() = Current { height, time_ms, intents, draw };
+        let mut current = self.world.resource_mut::<Current>();
+        *current = Current { height, time_ms, intents, draw };
         let mut report = self.world.resource_mut::<Report>();
         report.receipts.clear();
         report.rolls.clear();
         report.resolutions.clear();
         report.counts = Default::default();
-        self.settle.run(&mut self.world);
-        self.world.resource_mut::<Arenas>().reset();
-        self.world.resource::<Report>()
+    }
+
+    /// Runs some systems of a height that was taken up.
+    pub fn run(&mut self, systems: &mut Schedule) {
+        systems.run(&mut self.world);
     }
 
     /// One tick of a validator: takes the inputs, orders blocks, and settles at most one height. What must be recorded
@@ -293,6 +308,11 @@ impl Machine {
     /// Where the columns lie in the image.
     pub fn layout(&self) -> &ImageLayout {
         &self.layout
+    }
+
+    /// How many groups of the image the last root hashed again.
+    pub fn touched_groups(&self) -> usize {
+        self.world.resource::<RootTree>().touched_groups()
     }
 
     /// When the next table is due, or `None` while every table is empty.

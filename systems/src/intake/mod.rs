@@ -67,17 +67,56 @@ pub fn apply_intents(
         time_ms: current.time_ms,
         accounts_opened: 0,
     };
-    for (place, intent) in current.intents.iter().enumerate() {
-        let verdict = intake.apply(intent);
-        let (key, number) = (intent.body.key, intent.body.number);
-        receipts.push(Receipt { key, number, height: current.height, index: place as u32, verdict });
+    let mut index = 0;
+    for window in current.intents.chunks(WINDOW) {
+        let hints = intake.look_up(window);
+        for (intent, hint) in window.iter().zip(hints) {
+            let verdict = intake.apply(intent, hint);
+            let (key, number) = (intent.body.key, intent.body.number);
+            receipts.push(Receipt { key, number, height: current.height, index, verdict });
+            index += 1;
+        }
     }
 }
 
+/// Intents that are looked up together, ahead of being applied one by one. In a large world nearly every row is far
+/// away in memory; together, the loads of many intents overlap.
+const WINDOW: usize = 32;
+
+/// Where an intent's account and seat lay when its window was looked up. An intent in between may have changed that, so
+/// both are checked when they are used.
+#[derive(Clone, Copy, Default)]
+struct Hint {
+    account: Option<AccountId>,
+    seat: Option<usize>,
+}
+
 impl Intake<'_, '_> {
+    /// Looks a window of intents up, step by step for all of them.
+    fn look_up(&self, window: &[Intent]) -> [Hint; WINDOW] {
+        let mut hints = [Hint::default(); WINDOW];
+        for (hint, intent) in hints.iter_mut().zip(window) {
+            hint.account = self.index.find(&intent.body.key, self.rows.keys);
+        }
+        for (hint, intent) in hints.iter_mut().zip(window) {
+            if let Some(id) = hint.account {
+                std::hint::black_box(self.rows.accounts[id.index()].number_highest);
+                let table = intent.body.target as usize;
+                if let Some(row) = self.rows.tables.get(table) {
+                    std::hint::black_box(row.roll_number);
+                    hint.seat = self.seat_of(table, id);
+                }
+            }
+        }
+        for seat in hints.iter().filter_map(|hint| hint.seat) {
+            std::hint::black_box(self.rows.bets[seat].rows[0].amount);
+        }
+        hints
+    }
+
     /// Applies one intent.
-    fn apply(&mut self, intent: &Intent) -> Verdict {
-        let verdict = self.admit(&intent.body).unwrap_or_else(Verdict::Refused);
+    fn apply(&mut self, intent: &Intent, hint: Hint) -> Verdict {
+        let verdict = self.admit(&intent.body, hint).unwrap_or_else(Verdict::Refused);
         match verdict {
             Verdict::Refused(_) => self.counts.refused += 1,
             Verdict::Applied | Verdict::OddsReturned => self.counts.applied += 1,
@@ -86,13 +125,14 @@ impl Intake<'_, '_> {
     }
 
     /// Account, expiry and number; then the operation.
-    fn admit(&mut self, body: &IntentBody) -> Applied {
+    fn admit(&mut self, body: &IntentBody, hint: Hint) -> Applied {
         let kind = IntentKind::try_from(body.kind).expect("a block's intents have known kinds");
         if matches!(kind, IntentKind::Open | IntentKind::OpenVoucher) {
             self.check_expiry(body)?;
             return self.open(kind, body);
         }
-        let id = self.index.find(&body.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
+        let known = hint.account.filter(|id| self.rows.keys[id.index()].key == body.key);
+        let id = known.or_else(|| self.index.find(&body.key, self.rows.keys)).ok_or(Refusal::UnknownAccount)?;
         self.check_expiry(body)?;
         self.rows.accounts[id.index()].check_number(body.number)?;
         self.rows.accounts[id.index()].use_number(body.number);
@@ -100,7 +140,7 @@ impl Intake<'_, '_> {
 
         let verdict = match kind {
             IntentKind::Transfer => self.transfer(id, body),
-            _ => self.at_table(kind, id, body),
+            _ => self.at_table(kind, id, body, hint.seat),
         }?;
         self.rows.accounts[id.index()].last_intent_ms = self.time_ms;
         Ok(verdict)
@@ -118,13 +158,14 @@ impl Intake<'_, '_> {
     }
 
     /// The table, the roll that the intent is for, then the operation there.
-    fn at_table(&mut self, kind: IntentKind, id: AccountId, body: &IntentBody) -> Applied {
+    fn at_table(&mut self, kind: IntentKind, id: AccountId, body: &IntentBody, hint: Option<usize>) -> Applied {
         let table = body.target as usize;
         let row = self.rows.tables.get(table).ok_or(Refusal::UnknownTable)?;
         if body.roll != 0 && body.roll != row.roll_number + 1 {
             return Err(Refusal::StaleRoll);
         }
-        let seat = self.seat_of(table, id);
+        let known = hint.filter(|seat| self.sits(*seat, id));
+        let seat = known.or_else(|| self.seat_of(table, id));
         match kind {
             IntentKind::Sit => self.sit(table, id, body),
             IntentKind::Leave => self.leave(seat.ok_or(Refusal::UnknownPlayer)?),
@@ -148,7 +189,11 @@ impl Intake<'_, '_> {
 
     /// The seat at which an account may act.
     fn seat_of(&self, table: usize, id: AccountId) -> Option<usize> {
-        self.seats(table).find(|seat| self.rows.seats[*seat].account == id && self.rows.seats[*seat].is_seated())
+        self.seats(table).find(|seat| self.sits(*seat, id))
+    }
+
+    fn sits(&self, seat: usize, id: AccountId) -> bool {
+        self.rows.seats[seat].account == id && self.rows.seats[seat].is_seated()
     }
 
     fn seats(&self, table: usize) -> std::ops::Range<usize> {
