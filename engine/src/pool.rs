@@ -112,6 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "each pool needs a calling thread that is no other pool's worker")]
     fn results_keep_the_items_order_for_any_number_of_workers() {
         for threads in [1, 2, 3, 8] {
             std::thread::scope(|scope| {

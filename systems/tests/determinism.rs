@@ -9,6 +9,7 @@ use systems::{Machine, Setup};
 /// Changes only on purpose: with the rules, the dice, the layout of a component, or what an intent does.
 const GOLDEN: &str = "0a3b490043ab827144a733cc955fbfcfa9a75486de1470860bb22455fd195a83";
 
+#[expect(clippy::disallowed_methods, reason = "each pool needs a calling thread that is no other pool's worker")]
 fn roots(workers: usize) -> Vec<Hash> {
     let genesis = genesis(600, 5, 2_000);
     let made = session(&genesis, 1_500, 30, 5);

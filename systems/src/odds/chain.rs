@@ -3,11 +3,11 @@
 //! A part is one state for nearly every bet (progress only grows), or a few where the puck comes and goes without
 //! progress. States whose weighted successors are the same are solved once.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use engine::dice::ROLLS;
 use engine::{Dice, Puck, Spot};
+use hashbrown::HashMap;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Zero};

@@ -1,6 +1,6 @@
 //! Exact odds of every bet, from the automata that the game runs.
 //!
-//! A bet is an absorbing Markov chain over (puck, spot, progress); [`chain`] solves it for the probability of each tier
+//! A bet is an absorbing Markov chain over (puck, spot, progress); `chain` solves it for the probability of each tier
 //! and the expected number of rolls. What a tier pays is the table's rules', so that one chain serves all variants.
 
 mod chain;
