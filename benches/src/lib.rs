@@ -53,7 +53,7 @@ fn genesis(tables: u32, seats: u32, phases: u32) -> Genesis {
         rules: vec![TableRules::default()],
         bank_target: 1 << 40,
         window_min_ms: 200,
-        window_max_ms: 4_000,
+        window_max_ms: 3_600_000,
         clock_phases: phases,
         idle_ms: 1 << 40,
         account_idle_ms: 1 << 40,
