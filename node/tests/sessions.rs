@@ -151,3 +151,70 @@ fn an_altered_session_is_named_not_accepted() {
     let error = check(&session, 1).expect_err("another genesis is another chain").to_string();
     assert!(error.contains("journal/00000001.seg") && error.contains("another genesis"), "{error}");
 }
+
+/// A forger who can write a well-formed journal is still found out, at the height and the field that was forged.
+#[test]
+fn a_forged_session_is_named_by_height_component_row_and_field() {
+    use engine::message::block::Decided;
+    use engine::message::certificate::Settled;
+    use storage::{Frame, FrameKind, Group, JournalReader, Session, Storage};
+
+    let dir = temp();
+    let honest = dir.path().join("honest");
+    dev(&honest, &config(), 30);
+    let mut reader = JournalReader::open(&honest).expect("a session");
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next_frame().expect("a whole journal") {
+        frames.push(frame);
+    }
+    let genesis = std::fs::read(honest.join("genesis.json")).expect("genesis");
+    let mut number = 0;
+    let mut forged = |forge: &dyn Fn(&mut Decided, &mut Settled)| {
+        number += 1;
+        let path = dir.path().join(format!("forged-{number}"));
+        let opened = Storage::open(Session::create(&path, &genesis).expect("new")).expect("empty");
+        let mut altered = frames.clone();
+        for frame in altered.iter_mut().filter(|frame| frame.height == Height(20)) {
+            let mut decided = None;
+            let mut settled = None;
+            match frame.kind {
+                FrameKind::Decided => decided = Some(Decided::decode(&frame.body).expect("a block")),
+                FrameKind::Settled => settled = Some(Settled::decode(&frame.body).expect("a settled height")),
+            }
+            let blank = || Decided::decode(&frames[0].body).expect("a block");
+            let zero = || Settled { height: Height(20), beacon: [0; 48], root: [0; 32], root_chain: [0; 32] };
+            let (mut d, mut s) = (decided.clone().unwrap_or_else(blank), settled.unwrap_or_else(zero));
+            forge(&mut d, &mut s);
+            frame.body = if decided.is_some() { d.encode() } else { s.encode().to_vec() };
+        }
+        let frames: Vec<Frame> = altered;
+        opened.storage.submit(Group { id: 1, frames, entries: Vec::new() });
+        opened.storage.close();
+        let difference = check(&path, 2).expect("a well-formed session").difference.expect("it was forged");
+        (difference.height, difference.component, difference.field)
+    };
+    let with_intents = |decided: &mut Decided| decided.block.header.height == Height(20);
+    assert_eq!(forged(&|_, settled| settled.root[3] ^= 1), (20, "Settled", "root".into()));
+    assert_eq!(forged(&|_, settled| settled.root_chain[3] ^= 1), (20, "Settled", "root_chain".into()));
+    assert_eq!(forged(&|_, settled| settled.beacon[9] ^= 1), (20, "Settled", "beacon".into()));
+    let certificate = forged(&|decided, _| {
+        if with_intents(decided) {
+            decided.certificate.signatures[0].signature[7] ^= 1;
+        }
+    });
+    assert_eq!(certificate, (20, "Certificate", "signature".into()));
+    let header = forged(&|decided, _| {
+        if with_intents(decided) {
+            decided.block.header.time_ms += 1;
+        }
+    });
+    assert_eq!(header.0, 20);
+    let intent = forged(&|decided, _| {
+        if with_intents(decided) && !decided.block.intents.is_empty() {
+            decided.block.intents[0].body.amount += 1;
+        } else if with_intents(decided) {
+            decided.block.header.round += 1;
+        }
+    });
+    assert_eq!(intent.0, 20);
+}
