@@ -228,3 +228,15 @@ fn documents_that_the_code_cites_exist() {
     }
     assert!(cited > 2, "only {cited} pages are cited");
 }
+
+/// The page that players read has every code, number and sentence that the engine has, in the order of precedence.
+#[test]
+fn the_page_of_refusals_is_the_engines_list() {
+    let page = read(&root().join("docs/intents.md"));
+    let rows: Vec<&str> = page.lines().skip_while(|line| !line.starts_with("| code |")).skip(2).collect();
+    let expected: Vec<String> = engine::message::refusal::Refusal::ALL
+        .iter()
+        .map(|(refusal, name, sentence)| format!("| {} | `{name}` | {sentence} |", *refusal as u8))
+        .collect();
+    assert_eq!(rows, expected);
+}
