@@ -1,0 +1,152 @@
+//! The program as a person or a script meets it: two processes, exit codes, bad input, Ctrl-C.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+fn bitcraps(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bitcraps")).args(args).output().expect("the program runs")
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// The exit code and the message of a command that must fail.
+fn failure(args: &[&str]) -> (i32, String) {
+    let output = bitcraps(args);
+    (output.status.code().expect("no signal"), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is text")
+}
+
+#[test]
+fn two_processes_record_one_chain_and_a_third_confirms_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |name: &str, threads: &str| {
+        let session = dir.path().join(name);
+        let args = ["dev", "--heights", "60", "--pace", "max", "--threads", threads, "--output", "json", "--data"];
+        json(&bitcraps(&[&args[..], &[text(&session)]].concat()))
+    };
+    let (first, second) = (run("first", "1"), run("second", "2"));
+    for field in
+        ["height", "root", "root_chain", "rolls", "bets_placed", "bets_resolved", "refused", "tables", "players"]
+    {
+        assert!(!first[field].is_null(), "{field} is part of the contract");
+        assert_eq!(first[field], second[field], "{field}");
+    }
+    let session = dir.path().join("first");
+    let replayed = json(&bitcraps(&["replay", text(&session), "--output", "json"]));
+    assert_eq!(
+        (&replayed["ok"], &replayed["root"], &replayed["root_chain"]),
+        (&true.into(), &first["root"], &first["root_chain"])
+    );
+
+    let image = dir.path().join("state.img");
+    let exported = json(&bitcraps(&["export", text(&session), "--image", text(&image), "--output", "json"]));
+    let bytes = std::fs::read(&image).expect("the image");
+    assert_eq!(exported["bytes"], bytes.len());
+    assert_eq!(exported["root"].as_str(), Some(blake3::hash(&bytes).to_hex().as_str()));
+    assert_eq!(exported["root"], first["root"]);
+    let (code, message) = failure(&["export", text(&session), "--image", text(&image)]);
+    assert!(code == 4 && message.contains("nothing is overwritten"), "{code} {message}");
+    let (code, message) = failure(&["export", text(&session), "--image", "x.img", "--height", "61"]);
+    assert!(code == 4 && message.contains("ends at height 60"), "{code} {message}");
+}
+
+#[test]
+fn an_interrupt_leaves_a_session_that_replays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (number, wait_ms) in [150, 600, 1_100].into_iter().enumerate() {
+        let session = dir.path().join(number.to_string());
+        let child = Command::new(env!("CARGO_BIN_EXE_bitcraps"))
+            .args(["dev", "--output", "json", "--data", text(&session)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+        assert!(signal.success());
+        let ended = json(&child.wait_with_output().expect("it ends"));
+        if ended["height"] == 0 {
+            continue;
+        }
+        let replayed = json(&bitcraps(&["replay", text(&session), "--output", "json"]));
+        assert_eq!((&replayed["ok"], &replayed["root"]), (&true.into(), &ended["root"]));
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_a_session_that_replays_and_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    for _ in 0..3 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bitcraps"))
+            .args(["dev", "--pace", "max", "--output", "json", "--data", text(&session)])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        std::thread::sleep(Duration::from_millis(700));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+        let replayed = json(&bitcraps(&["replay", text(&session), "--output", "json"]));
+        assert_eq!(replayed["ok"], true);
+    }
+}
+
+#[test]
+fn what_is_typed_wrong_is_usage_with_the_nearest_right_word() {
+    for (args, near) in [
+        (&["dev", "--table", "3"][..], "--tables"),
+        (&["repaly", "x"][..], "replay"),
+        (&["odds", "--bet", "hard8"][..], "hard_8"),
+        (&["odds", "--rules", "barr=2"][..], "bar"),
+        (&["odds", "--rules", "bar=4"][..], "12, 2 or 3"),
+        (&["replay", "x", "--from", "9", "--to", "3"][..], "--to is not below --from"),
+        (&["dev", "--tables", "0"][..], "1..=100000"),
+    ] {
+        let (code, message) = failure(args);
+        assert!(code == 2 && message.contains(near), "{args:?}: {code} {message}");
+    }
+}
+
+#[test]
+fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (code, message) = failure(&["replay", text(dir.path())]);
+    assert!(code == 4 && message.contains("no genesis.json"), "{code} {message}");
+    let (code, message) = failure(&["dev", "--heights", "1", "--data", env!("CARGO_MANIFEST_DIR")]);
+    assert!(code == 4 && message.contains("not empty"), "{code} {message}");
+
+    let file = dir.path().join("scenario.json");
+    let check = |content: &str| {
+        std::fs::write(&file, content).expect("a file");
+        failure(&["script", text(&file), "--check"])
+    };
+    let scenario =
+        |rest: &str| format!(r#"{{"format": 2, "scenarios": [{{"name": "mine", "players": {{"A": 100}}, {rest}}}]}}"#);
+    for (content, what) in [
+        ("{".to_owned(), "not JSON"),
+        (r#"{"format": 3}"#.to_owned(), "format is 3"),
+        (scenario(r#""rolls": [[1, 7]], "actions": []"#), "(mine): rolls.0"),
+        (
+            scenario(r#""rolls": [], "actions": [{"at_roll": 0, "player": "A", "op": "hop", "bet": "pass"}]"#),
+            "actions.0.op",
+        ),
+        (scenario(r#""rolls": [], "actions": [], "extra": 1"#), "(mine): extra"),
+        (scenario(r#""rolls": [], "actions": [], "rules": {"bar": 5}"#), "rules.bar"),
+    ] {
+        let (code, message) = check(&content);
+        assert!(code == 4 && message.contains(what), "{code} {message}");
+    }
+    let wrong = scenario(r#""rolls": [], "actions": [], "expected": {"final_balances": {"A": 99}}"#);
+    std::fs::write(&file, wrong).expect("a file");
+    let output = bitcraps(&["script", text(&file), "--check"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("mine: final_balances.A: expected 99, found 100"));
+}
