@@ -228,6 +228,14 @@ fn restore(
         }
     }
     match log {
+        LogFound::Entries { entries, .. }
+            if entries.iter().all(|(height, _)| *height < decided) && decided > Height::GENESIS =>
+        {
+            bail!(crate::cli::Failure::Data(format!(
+                "the consensus log is older than the journal, which reaches height {decided}: this validator cannot know \
+                 what it signed, so it may not go on; `replay` still checks the session"
+            )))
+        }
         LogFound::Entries { entries, .. } => {
             let logged = logged_heights(entries, decided).map_err(crate::cli::Failure::Data)?;
             let mut outputs = machine.recover(logged)?;

@@ -70,7 +70,6 @@ impl Node {
     /// A node that goes on at tick `tick` of its chain.
     pub fn new(machine: Machine, storage: Storage, players: Players, pace: Pace, tick: Tick) -> Self {
         let start_ms = machine.setup().genesis.start_ms;
-        let submitted = tick.0;
         let chain = machine.chain();
         let totals = Totals { height: chain.settled, root_chain: chain.root_chains[0], ..Totals::default() };
         Self {
@@ -80,7 +79,7 @@ impl Node {
             held: Held::default(),
             start_ms,
             tick,
-            submitted,
+            submitted: 0,
             pace,
             began: (Instant::now(), tick.0),
             inputs: Vec::new(),

@@ -218,3 +218,27 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
     });
     assert_eq!(intent.0, 20);
 }
+
+/// A validator that cannot know what it signed does not go on; its session is still there to be checked.
+#[test]
+fn a_session_without_its_consensus_log_is_only_replayed() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, &config(), 10);
+    let log = session.join("consensus/00000001.log");
+    let early = std::fs::read(&log).expect("a log");
+    dev(&session, &config(), 30);
+    let refused = || {
+        let error = open(&session, &config()).err().expect("it may not go on").to_string();
+        assert!(check(&session, 1).expect("a whole session").difference.is_none());
+        error
+    };
+    std::fs::write(&log, &early).expect("an older log");
+    assert!(refused().contains("older than the journal"));
+    let mut altered = early.clone();
+    altered[100] ^= 1;
+    std::fs::write(&log, &altered).expect("an altered log");
+    assert!(refused().contains("damaged"));
+    std::fs::remove_file(&log).expect("removed");
+    assert!(refused().contains("missing"));
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bevy_ecs::resource::Resource;
-use engine::genesis::GenesisError;
+use engine::genesis::{GenesisError, Opening};
 use engine::{Genesis, Hash};
 
 use crate::catalogue::Catalogue;
@@ -36,6 +36,12 @@ impl Setup {
                 return Err(wrong(format!("{name} would favour the player: expected value {ev} per chip")));
             }
             catalogues.push(catalogue);
+        }
+        if let Opening::Voucher { issuers } = &genesis.opening
+            && let Some(issuer) = issuers.iter().position(|key| !order::signature::key_is_acceptable(&key.0))
+        {
+            let problem = format!("issuer {issuer} is no canonical Ed25519 key of full order");
+            return Err(GenesisError { field: "opening.issuers", problem });
         }
         Ok(Self { chain, genesis: Arc::new(genesis), catalogues: catalogues.into() })
     }

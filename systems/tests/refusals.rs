@@ -83,8 +83,9 @@ fn accounts_open_as_genesis_says() {
     assert_eq!(stage.refused(3, IntentKind::Open, |body| body), Refusal::TreasuryEmpty);
     assert_eq!(stage.refused(3, IntentKind::OpenVoucher, |body| body), Refusal::VoucherNeeded);
 
+    let issuer = engine::genesis::HexBytes(order::signature::IssuerKey::from_seed(&[5; 32]).public());
     let voucher = |listed: u32| Genesis {
-        opening: Opening::Voucher { issuers: vec![engine::genesis::HexBytes([5; 32]); listed as usize] },
+        opening: Opening::Voucher { issuers: vec![issuer; listed as usize] },
         ..common::genesis(1, 4, 1)
     };
     let mut stage = Stage::new(voucher(2));
@@ -95,6 +96,16 @@ fn accounts_open_as_genesis_says() {
     );
     assert_eq!(stage.one(2, IntentKind::OpenVoucher, |body| IntentBody { target: 1, ..body }), applied);
     assert_eq!(stage.refused(3, IntentKind::OpenVoucher, |body| body), Refusal::HouseFull);
+}
+
+#[test]
+fn a_genesis_with_a_weak_issuer_is_refused() {
+    // The neutral point: canonical, but of order one, so that anybody can sign for it.
+    let mut weak = [0; 32];
+    weak[0] = 1;
+    let opening = Opening::Voucher { issuers: vec![engine::genesis::HexBytes(weak)] };
+    let error = systems::Setup::new(Genesis { opening, ..genesis(1, 4, 6) }, [0; 32]).err().expect("refused");
+    assert_eq!(error.field, "opening.issuers");
 }
 
 #[test]
