@@ -136,7 +136,7 @@ impl TableRules {
         "max_bet",
     ];
 
-    /// Sets one rule from text, as the command line and scenario files give it. Odds maxima are one multiple for all
+    /// Sets one rule from text; [`TableRules::check`] comes when all are set. As the command line and scenario files give it. Odds maxima are one multiple for all
     /// numbers (`6`), three for 4/10, 5/9 and 6/8 (`3-4-5`), or one for each box number from 4 to 10 (`3-4-5-5-4-3`).
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl TableRules {
             "max_bet" => self.max_bet = number()?,
             _ => return Err(format!("there is no rule `{key}`; the rules are {}", Self::KEYS.join(", "))),
         }
-        self.check()
+        Ok(())
     }
 }
 
@@ -184,7 +184,11 @@ fn choose<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, S
 }
 
 fn odds_max(key: &str, value: &str) -> Result<[u32; 6], String> {
-    let multiples: Vec<u32> = value.split('-').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    let multiples: Vec<u32> = value
+        .split('-')
+        .map(|multiple| multiple.trim_end_matches('x').parse())
+        .collect::<Result<_, _>>()
+        .unwrap_or_default();
     match multiples[..] {
         [all] => Ok([all; 6]),
         [four, five, six] => Ok([four, five, six, six, five, four]),

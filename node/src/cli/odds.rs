@@ -171,9 +171,25 @@ fn table(catalogue: &Catalogue, odds: &[Odds]) -> Table {
     table
 }
 
-/// The square root in decimal digits, cut after the last place, without a float.
+/// The square root in decimal digits, the last place rounded half up, without a float.
 fn root(value: &BigRational, places: u32) -> String {
-    let scale = BigInt::from(10).pow(2 * places);
-    let root = (value * BigRational::from_integer(scale)).floor().to_integer().sqrt();
-    decimal(&BigRational::new(root, BigInt::from(10).pow(places)), places)
+    // Twice the root in units of the last place; half of it, rounded up, is the root rounded half up.
+    let scale = BigInt::from(4) * BigInt::from(10).pow(2 * places);
+    let twice = (value * BigRational::from_integer(scale)).floor().to_integer().sqrt();
+    decimal(&BigRational::new((twice + 1) / 2, BigInt::from(10).pow(places)), places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_are_rounded_as_the_rules_print_them() {
+        let catalogue = Catalogue::new(&TableRules::default()).expect("CANON-1");
+        let sd = |name| root(&odds_of(&catalogue, bet_named(name).expect("a bet")).variance, 4);
+        assert_eq!(
+            ["hard_4", "pass", "dont_pass", "field", "odds_pass"].map(sd),
+            ["2.5142", "0.9999", "0.9859", "1.1423", "1.2247"]
+        );
+    }
 }

@@ -197,6 +197,9 @@ fn rules(value: Option<&Value>) -> Result<TableRules, Wrong> {
         };
         rules.set(key, &text).or_else(|problem| wrong(path, problem))?;
     }
+    // A problem of values together begins with the key that it is about.
+    let key = |problem: &str| problem.split(' ').next().unwrap_or_default().to_owned();
+    rules.check().or_else(|problem| wrong(format!("rules.{}", key(&problem)), problem))?;
     Ok(rules)
 }
 

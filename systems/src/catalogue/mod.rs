@@ -279,3 +279,20 @@ impl Catalogue {
         texts.join(" / ") + if commission { ", 5% in advance" } else { "" }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No value of the rules favours the player, so a pay is planted: 12 pays 4:1 and 2 pays 3:1 on the field.
+    #[test]
+    fn a_planted_payout_that_favours_the_player_is_found() {
+        let mut catalogue = Catalogue::new(&TableRules::default()).expect("CANON-1");
+        let first = usize::from(catalogue.first_pay[4]);
+        assert_eq!(crate::odds::favours_player(&catalogue), None);
+        catalogue.pays[first + 2] = win(3, 1);
+        catalogue.pays[first + 3] = win(4, 1);
+        let (bet, ev) = crate::odds::favours_player(&catalogue).expect("the field pays too much");
+        assert_eq!((bet, ev.to_string()), (BetId(4), "1/36".to_owned()));
+    }
+}
