@@ -1,7 +1,8 @@
 //! The replicated columns: how systems reach them, and how they lie in the image.
 
 use bevy_ecs::component::{Component, Mutable};
-use bevy_ecs::system::{Query, SystemParam};
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Query, Res, SystemParam};
 use bytemuck::Pod;
 
 use crate::component::{
@@ -81,7 +82,7 @@ impl Column {
 }
 
 /// How many rows each growing column has; fixed by genesis for the life of a chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
     /// Tables.
     pub tables: usize,
@@ -114,6 +115,7 @@ impl Capacity {
 /// map, group by group.
 #[derive(SystemParam)]
 pub struct Columns<'w, 's> {
+    capacity: Res<'w, Capacity>,
     house: Query<'w, 's, &'static mut House>,
     group_key: Query<'w, 's, &'static mut GroupKey>,
     validators: Query<'w, 's, &'static mut Validator>,
@@ -164,9 +166,10 @@ impl Columns<'_, '_> {
     /// All columns as slices.
     ///
     /// # Panics
-    /// If a column lies in more than one archetype: the rule of static slots was broken.
+    /// If a column lies in more than one archetype, or has lost or won a row: the rule of static slots was broken.
     pub fn rows(&mut self) -> Rows<'_> {
-        Rows {
+        let capacity = *self.capacity;
+        let rows = Rows {
             house: &mut whole(&mut self.house)[0],
             group_key: &mut whole(&mut self.group_key)[0],
             validators: whole(&mut self.validators),
@@ -177,7 +180,16 @@ impl Columns<'_, '_> {
             more: whole(&mut self.more),
             accounts: whole(&mut self.accounts),
             keys: whole(&mut self.keys),
+        };
+        for (column, bytes) in Column::ALL.into_iter().zip(rows.column_bytes()) {
+            assert_eq!(
+                bytes.len(),
+                capacity.rows(column) * column.row_bytes(),
+                "static slots: rows of {}",
+                column.name()
+            );
         }
+        rows
     }
 }
 

@@ -23,6 +23,7 @@ pub fn spawn(world: &mut World, genesis: &Genesis, rules_hashes: &[Hash], worker
     assert!(rules_hashes.len() == genesis.rules.len(), "each set of rules has a hash");
     let capacity = Capacity::of(genesis);
     let layout = ImageLayout::new(capacity);
+    world.insert_resource(capacity);
     world.insert_resource(DirtyMap::new(layout.clone()));
     world.insert_resource(RootTree::new(layout));
     world.insert_resource(Arenas::new(workers));

@@ -49,3 +49,19 @@ fn a_column_in_two_archetypes_stops_the_node() {
     let message = broken.expect_err("the columns refuse to be used");
     assert!(message.downcast_ref::<&str>().is_some_and(|text| text.contains("static slots")));
 }
+
+#[test]
+fn a_despawned_row_stops_the_node() {
+    let genesis = common::genesis(4, 8, 10);
+    let mut world = World::new();
+    engine::world::spawn(&mut world, &genesis, &[[1; 32]], 1);
+    let mut seats = world.query_filtered::<bevy_ecs::entity::Entity, bevy_ecs::query::With<engine::component::Seat>>();
+    let seat = seats.iter(&world).next().expect("a seat");
+    world.despawn(seat);
+    let mut state = SystemState::<Columns<'_, '_>>::new(&mut world);
+    let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        state.get_mut(&mut world).expect("columns").rows().seats.len()
+    }));
+    let message = broken.expect_err("the columns refuse to be used");
+    assert!(message.downcast_ref::<String>().is_some_and(|text| text.contains("rows of Seat")));
+}
