@@ -6,7 +6,8 @@ use bevy_ecs::system::{Query, Res, SystemParam};
 use bytemuck::Pod;
 
 use crate::component::{
-    Account, AccountKey, Bets, GroupKey, House, MoreBets, RulesHash, Seat, SeatBets, SeatBetsMut, Table, Validator,
+    Account, AccountKey, Bets, GroupKey, House, MoreBets, Peer, PeerKey, RulesHash, Seat, SeatBets, SeatBetsMut, Table,
+    Validator,
 };
 use crate::genesis::Genesis;
 use crate::limits::{RULES_MAX, VALIDATORS_MAX};
@@ -245,5 +246,22 @@ impl Rows<'_> {
     #[inline]
     pub fn seat_bets_mut(&mut self, seat: usize) -> SeatBetsMut<'_> {
         SeatBetsMut { seat: &mut self.seats[seat], hot: &mut self.bets[seat], cold: &mut self.more[seat] }
+    }
+}
+
+/// The columns of connected peers, node-local and in no image.
+#[derive(SystemParam)]
+pub struct PeerColumns<'w, 's> {
+    peers: Query<'w, 's, &'static mut Peer>,
+    keys: Query<'w, 's, &'static mut PeerKey>,
+}
+
+impl PeerColumns<'_, '_> {
+    /// Both columns as slices, row = slot; empty where this node takes no connections.
+    pub fn rows(&mut self) -> (&mut [Peer], &mut [PeerKey]) {
+        if self.peers.is_empty() {
+            return (&mut [], &mut []);
+        }
+        (whole(&mut self.peers), whole(&mut self.keys))
     }
 }

@@ -52,6 +52,22 @@ id!(
     Tick(u64)
 );
 
+/// A connection: its row in the peer columns, and how often that row was taken before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId {
+    /// The row.
+    pub slot: u32,
+    /// Connections that had the row before.
+    pub generation: u32,
+}
+
+impl PeerId {
+    /// Whoever acts inside this process; it has no row.
+    pub const LOCAL: Self = Self { slot: u32::MAX, generation: 0 };
+    /// Nobody waits for the answer.
+    pub const NONE: Self = Self { slot: u32::MAX, generation: 1 };
+}
+
 impl AccountId {
     /// No account.
     pub const NONE: Self = Self(u32::MAX);

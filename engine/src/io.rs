@@ -2,8 +2,10 @@
 //! [`Input`]; whoever listens, and the disk, are only sinks of [`Output`].
 
 use crate::chips::Chips;
+use crate::component::{Account, BetRow, Seat, Table};
 use crate::dice::{Dice, Puck, RollEvent};
-use crate::ids::{AccountId, Height, Spot, TableId};
+use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
+use crate::message::Hash;
 use crate::message::block::Decided;
 use crate::message::certificate::Settled;
 use crate::message::intent::Intent;
@@ -12,8 +14,58 @@ use crate::message::refusal::Refusal;
 /// What a tick takes in.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input {
-    /// Intents as they arrived: nothing about them was checked.
-    Intents(Vec<Intent>),
+    /// Intents as they arrived: nothing about them was checked but their length.
+    Intents {
+        /// Who sent them, and hears what becomes of them.
+        from: PeerId,
+        /// In the order in which they were sent.
+        intents: Vec<Intent>,
+    },
+    /// A connection opened: its row is taken.
+    Joined {
+        /// The connection.
+        peer: PeerId,
+        /// The Ed25519 key that it proved.
+        key: [u8; 32],
+        /// Its IP address, IPv4 as IPv4-mapped IPv6.
+        address: [u8; 16],
+        /// Another node, or a player.
+        node: bool,
+    },
+    /// A connection ended: its row is free.
+    Left(PeerId),
+    /// A connection did what it may not do.
+    Offended {
+        /// The connection.
+        peer: PeerId,
+        /// What it did.
+        offence: Offence,
+    },
+    /// Another node told where its chain stands.
+    Told {
+        /// The connection.
+        peer: PeerId,
+        /// Its last decided height.
+        decided: Height,
+        /// Its last settled height.
+        settled: Height,
+    },
+    /// The round trip to a peer was measured.
+    RoundTrip {
+        /// The connection.
+        peer: PeerId,
+        /// Microseconds.
+        micros: u32,
+    },
+    /// A peer wants to see what happens at a table or to an account, or no longer; asked again, it sees the whole again.
+    Watch {
+        /// The connection.
+        peer: PeerId,
+        /// What it wants to see.
+        what: Watched,
+        /// Whether it wants to.
+        on: bool,
+    },
     /// Everything recorded up to this group is on disk.
     Synced {
         /// The group: the tick that recorded it.
@@ -35,8 +87,195 @@ pub enum Output {
         /// The entry, as the order of blocks wrote it.
         entry: Vec<u8>,
     },
-    /// To the players: what became of an intent. Released when its height is on disk.
-    Receipt(Receipt),
+    /// To whoever sent the intent: what became of it. Released when its height is on disk.
+    Receipt {
+        /// Who waits for it.
+        to: PeerId,
+        /// What became of it.
+        receipt: Receipt,
+    },
+    /// To whoever sent the intent: its signature verifies and it waits for a block. It may still die with this node.
+    Acknowledged {
+        /// Who sent it.
+        to: PeerId,
+        /// The key that the intent named.
+        key: [u8; 32],
+        /// Its number.
+        number: u64,
+    },
+    /// To whoever sent the intent: this node did not take it. Nothing is known about it; it may be sent again.
+    Shed {
+        /// Who sent it.
+        to: PeerId,
+        /// The key that the intent named.
+        key: [u8; 32],
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: ShedReason,
+    },
+    /// To those who watch: what changed at a table. Released when its height is on disk.
+    Table(Box<TableUpdate>),
+    /// To one who watches: an account. Released when its height is on disk.
+    Account {
+        /// Who watches.
+        to: PeerId,
+        /// The account's key.
+        key: [u8; 32],
+        /// The last settled height.
+        height: Height,
+        /// The account, if one is open.
+        account: Option<(AccountId, Account)>,
+    },
+    /// To the edge: a peer is put out, and its key stays out.
+    Ban {
+        /// The connection.
+        peer: PeerId,
+        /// Its key.
+        key: [u8; 32],
+        /// Its address.
+        address: [u8; 16],
+        /// The offence that was one too many.
+        offence: Offence,
+    },
+}
+
+/// What can be watched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Watched {
+    /// A table with its seats, bets and rolls.
+    Table(TableId),
+    /// The account with this key.
+    Account([u8; 32]),
+}
+
+/// Why a node did not take an intent. The discriminants are part of the protocol and never change meaning.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum ShedReason {
+    /// More intents wait than this node holds.
+    Busy = 1,
+    /// The connection sent more intents than its rate allows.
+    RateLimit = 2,
+    /// The connection has as many intents without an answer as its credit allows.
+    NoCredit = 3,
+    /// A field of the intent cannot be so.
+    Malformed = 4,
+    /// This node takes no intents now: it ends, or its disk does not write.
+    Closed = 5,
+    /// Another intent with the same number waits for a block.
+    NumberWaits = 6,
+    /// The same intent came over another connection later; its receipt goes there.
+    Moved = 7,
+}
+
+impl ShedReason {
+    /// All reasons, with the name and the sentence that a person reads.
+    pub const ALL: [(Self, &'static str, &'static str); 7] = [
+        (Self::Busy, "BUSY", "more intents wait than the node holds; send it again a little later"),
+        (Self::RateLimit, "RATE_LIMIT", "more intents in a second than one connection may send; send it again later"),
+        (Self::NoCredit, "NO_CREDIT", "too many intents without an answer; wait for receipts first"),
+        (Self::Malformed, "MALFORMED", "a field of the intent cannot be so"),
+        (Self::Closed, "CLOSED", "the node takes no intents now; send it to another node, or later"),
+        (Self::NumberWaits, "NUMBER_WAITS", "another intent with this number waits; take a new number"),
+        (Self::Moved, "MOVED", "the same intent came over another connection; its receipt goes there"),
+    ];
+
+    /// The name that output uses.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize - 1].1
+    }
+
+    /// The sentence that a person reads.
+    pub fn sentence(self) -> &'static str {
+        Self::ALL[self as usize - 1].2
+    }
+}
+
+impl TryFrom<u8> for ShedReason {
+    type Error = crate::message::DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, Self::Error> {
+        let known = Self::ALL.into_iter().find(|(reason, ..)| *reason as u8 == byte);
+        known.map(|(reason, ..)| reason).ok_or(crate::message::DecodeError::Value {
+            field: "reason of shedding",
+            found: byte.into(),
+        })
+    }
+}
+
+/// What a peer may not do. Each is an event that its authenticated connection proves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Offence {
+    /// It sent an intent whose signature does not verify.
+    BadSignature = 1,
+    /// It sent bytes that are no message, or a message out of place.
+    Malformed = 2,
+    /// It went on sending a whole burst above its rate or credit.
+    Flood = 3,
+    /// It told of a peer under a signature that does not verify.
+    FalsePeer = 4,
+}
+
+impl Offence {
+    /// All offences.
+    pub const ALL: [Self; 4] = [Self::BadSignature, Self::Malformed, Self::Flood, Self::FalsePeer];
+
+    /// The name that output uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadSignature => "bad_signature",
+            Self::Malformed => "malformed",
+            Self::Flood => "flood",
+            Self::FalsePeer => "false_peer",
+        }
+    }
+}
+
+/// What changed at a watched table since the last update, or all of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TableUpdate {
+    /// One peer that asked for the whole, or everyone who watches.
+    pub to: Option<PeerId>,
+    /// The table.
+    pub id: TableId,
+    /// The last settled height.
+    pub height: Height,
+    /// Its time.
+    pub time_ms: u64,
+    /// The table's row.
+    pub table: Table,
+    /// The seats that changed, or all of them.
+    pub seats: Vec<SeatUpdate>,
+    /// A roll of this height.
+    pub roll: Option<RollReport>,
+    /// What the roll did to bets.
+    pub resolutions: Vec<Resolution>,
+}
+
+/// A seat and its bets.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SeatUpdate {
+    /// The seat's number at its table.
+    pub seat: u8,
+    /// Its row.
+    pub row: Seat,
+    /// Its bets, in the order of their spots.
+    pub bets: Vec<BetRow>,
+}
+
+/// Where a node's chain stands.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Standing {
+    /// The node's time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// The last decided height.
+    pub decided: Height,
+    /// The last settled height that is on disk.
+    pub settled: Height,
+    /// Its root chain.
+    pub root_chain: Hash,
 }
 
 /// What became of an intent: durable once its height is on disk.

@@ -22,6 +22,6 @@ pub mod world;
 pub use chips::{Chips, Ratio};
 pub use dice::{Dice, Puck, RollEvent};
 pub use genesis::{Genesis, hex, unhex};
-pub use ids::{AccountId, BetId, Height, Spot, TableId, Tick};
+pub use ids::{AccountId, BetId, Height, PeerId, Spot, TableId, Tick};
 pub use message::Hash;
 pub use rules::TableRules;

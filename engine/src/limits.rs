@@ -55,6 +55,21 @@ pub const CLOCK_SKEW_MS_MAX: u64 = 500;
 /// A recount walks one part in this many of the rows at each height.
 pub const RECOUNT_PARTS: u64 = 64;
 
+/// Connections that one node may have.
+pub const PEERS_MAX: u32 = 20_000;
+/// Intents of one connection that may be without an answer: as many numbers as an account's window holds.
+pub const PEER_CREDIT: u32 = NUMBER_WINDOW as u32;
+/// Tables and accounts that one connection may watch.
+pub const PEER_WATCHES_MAX: usize = 16;
+/// Tables and accounts that all connections together may watch.
+pub const WATCHES_MAX: usize = 1 << 17;
+/// Milliseconds between two updates of a watched table that did not roll, and of a watched account.
+pub const WATCH_INTERVAL_MS: u64 = 100;
+/// Receipts that are kept to answer an intent that is sent again.
+pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
+/// Penalty points at which a peer is banned. A point goes every second.
+pub const SCORE_BAN: u32 = 100;
+
 /// The largest chip supply: sums of any columns stay far below u64.
 pub const SUPPLY_MAX: u64 = 1 << 62;
 
@@ -64,3 +79,4 @@ const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BET
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
+const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);

@@ -5,7 +5,7 @@ use bytemuck::Zeroable;
 
 use crate::chips::Chips;
 use crate::columns::Capacity;
-use crate::component::{Account, AccountKey, Bets, GroupKey, House, MoreBets, RulesHash, Seat, Table, Validator};
+use crate::component::{Account, AccountKey, Bets, GroupKey, House, MoreBets, Peer, PeerKey, RulesHash, Seat, Table, Validator};
 use crate::genesis::Genesis;
 use crate::ids::Height;
 use crate::image::{DirtyMap, ImageLayout, RootTree};
@@ -14,11 +14,11 @@ use crate::message::Hash;
 use crate::pool::Arenas;
 
 /// Puts genesis into an empty world: the image's resources, then all rows. The caller has inserted its own resources
-/// before, since resources take entity ids too, and inserts none afterwards.
+/// before, since resources take entity ids too, and inserts none afterwards. `peers` is how many rows connections have.
 ///
 /// # Panics
 /// If genesis was not checked, or there is no hash for each of its rules.
-pub fn spawn(world: &mut World, genesis: &Genesis, rules_hashes: &[Hash], workers: usize) {
+pub fn spawn(world: &mut World, genesis: &Genesis, rules_hashes: &[Hash], peers: u32, workers: usize) {
     assert!(genesis.check().is_ok(), "genesis is checked where it is read");
     assert!(rules_hashes.len() == genesis.rules.len(), "each set of rules has a hash");
     let capacity = Capacity::of(genesis);
@@ -36,6 +36,7 @@ pub fn spawn(world: &mut World, genesis: &Genesis, rules_hashes: &[Hash], worker
     let seats = capacity.tables * capacity.seats;
     world.spawn_batch((0..seats).map(|_| (Seat::EMPTY, Bets::zeroed(), MoreBets::zeroed())));
     world.spawn_batch((0..capacity.accounts).map(|_| (Account::zeroed(), AccountKey::zeroed())));
+    world.spawn_batch((0..peers).map(|_| (Peer::zeroed(), PeerKey::zeroed())));
     world.flush();
 }
 

@@ -205,6 +205,7 @@ fn restore(
         group: keys.group.clone(),
         signer,
         seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
+        peers: 0,
         next: decided.next(),
     };
     let mut machine = Machine::validator(setup, config.threads, member)?;

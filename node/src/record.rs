@@ -28,7 +28,8 @@ impl Held {
                     group.frames.push(Frame { kind: FrameKind::Settled, height: settled.height, body });
                 }
                 Output::Log { height, entry } => group.entries.push((height, entry)),
-                Output::Receipt(receipt) => receipts.push(receipt),
+                Output::Receipt { receipt, .. } => receipts.push(receipt),
+                _ => {}
             }
         }
         let nothing = group.frames.is_empty() && group.entries.is_empty();

@@ -120,7 +120,7 @@ impl Node {
         let intents = self.players.act(&mut self.machine, now_ms, self.start_ms);
         if !intents.is_empty() {
             self.totals.sent += intents.len() as u64;
-            self.inputs.push(Input::Intents(intents));
+            self.inputs.push(Input::Intents { from: engine::PeerId::LOCAL, intents });
         }
         Ok(Clock { tick: self.tick, now_ms })
     }

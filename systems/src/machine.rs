@@ -5,12 +5,12 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree};
-use engine::io::{Input, Output};
+use engine::io::{Input, Output, Standing};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
 use engine::pool::Arenas;
-use engine::{Hash, Height};
+use engine::{Hash, Height, PeerId};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::consensus::{Consensus, ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
@@ -20,9 +20,12 @@ use thiserror::Error;
 use crate::accounts::AccountIndex;
 use crate::block::{Current, Draw, Report};
 use crate::due::DueTimes;
+use crate::exchange::answers::Answers;
 use crate::exchange::beacon::BeaconPart;
 use crate::exchange::order::{LoggedHeight, Orderer};
+use crate::exchange::peers::Grudges;
 use crate::exchange::verify::VerifySeed;
+use crate::exchange::watch::Watches;
 use crate::exchange::{Chain, Clock, Inbox, Outbox, Pending, exchange_schedule};
 use crate::ledger::Ledger;
 use crate::resolve::Crossing;
@@ -67,6 +70,8 @@ pub struct Membership {
     pub signer: BeaconSigner,
     /// Randomness for batch verification.
     pub seed: [u8; 32],
+    /// Connections that this node may have at once: rows of the peer columns.
+    pub peers: u32,
     /// The height that is to be decided next: 1, or the one above the last decided of a session that goes on.
     pub next: Height,
 }
@@ -112,7 +117,7 @@ pub fn update_root(
 impl Machine {
     /// A world at genesis that settles what others decided. `workers` changes nothing but speed.
     pub fn new(setup: Setup, workers: usize) -> Self {
-        Self::build(World::new(), setup, workers)
+        Self::build(World::new(), setup, 0, workers)
     }
 
     /// A world at genesis that takes part in deciding.
@@ -139,14 +144,17 @@ impl Machine {
         world.insert_resource(Orderer { consensus, timers, validators, idle: true, asked, proposed, fault });
         world.insert_resource(BeaconPart { group: member.group, signer: member.signer });
         world.insert_resource(VerifySeed(member.seed));
-        Ok(Self::build(world, setup, workers))
+        Ok(Self::build(world, setup, member.peers, workers))
     }
 
-    fn build(mut world: World, setup: Setup, workers: usize) -> Self {
+    fn build(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
         world.insert_resource(Clock::default());
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
         world.insert_resource(Outbox::default());
+        world.insert_resource(Answers::default());
+        world.insert_resource(Watches::default());
+        world.insert_resource(Grudges::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
         let current = Current { height: Height::GENESIS, time_ms: 0, intents: Vec::new(), draw: Draw::Beacon([0; 48]) };
         world.insert_resource(current);
@@ -157,7 +165,7 @@ impl Machine {
         world.insert_resource(AccountIndex::default());
         world.insert_resource(Ledger::default());
         world.insert_resource(setup.clone());
-        engine::world::spawn(&mut world, &setup.genesis, &setup.rules_hashes(), workers);
+        engine::world::spawn(&mut world, &setup.genesis, &setup.rules_hashes(), peers, workers);
         let columns = SystemState::new(&mut world);
         let lookup = SystemState::new(&mut world);
         let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
@@ -239,7 +247,7 @@ impl Machine {
         if ready {
             let settled = self.settle_next();
             outputs.push(Output::Settled(settled));
-            outputs.extend(self.report().receipts.iter().map(|receipt| Output::Receipt(*receipt)));
+            outputs.append(&mut self.answer_receipts());
         }
         Ok(ready)
     }
@@ -250,7 +258,13 @@ impl Machine {
         let mut chain = self.world.resource_mut::<Chain>();
         chain.decide(decided, 0);
         chain.unsettled.back_mut().expect("decided above").beacon = beacon;
-        beacon.map(|_| self.settle_next())
+        let mut answers = self.world.resource_mut::<Answers>();
+        decided.block.intents.iter().for_each(|intent| _ = answers.wait(intent, PeerId::NONE));
+        beacon.map(|_| {
+            let settled = self.settle_next();
+            self.answer_receipts();
+            settled
+        })
     }
 
     /// Hears the consensus log again, before the first tick of a session that goes on. Returns what must be recorded.
@@ -258,9 +272,9 @@ impl Machine {
     /// # Errors
     /// If the log leads elsewhere than where this validator signed: the node must stop.
     pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ConsensusError> {
-        let mut state = SystemState::<(ResMut<'_, Orderer>, ResMut<'_, Chain>)>::new(&mut self.world);
-        let (mut orderer, mut chain) = state.get_mut(&mut self.world).expect("a validator has its resources");
-        orderer.recover(logged, &mut chain)
+        let mut state = SystemState::<(ResMut<'_, Orderer>, ResMut<'_, Chain>, ResMut<'_, Answers>)>::new(&mut self.world);
+        let (mut orderer, mut chain, mut answers) = state.get_mut(&mut self.world).expect("a validator has its resources");
+        orderer.recover(logged, &mut chain, &mut answers)
     }
 
     /// Settles the first decided block, whose beacon is known.
@@ -274,12 +288,45 @@ impl Machine {
         Settled { height: header.height, beacon, root, root_chain }
     }
 
+    /// The receipts of the last settled height, each for whoever waits for it.
+    fn answer_receipts(&mut self) -> Vec<Output> {
+        let receipts = std::mem::take(&mut self.world.resource_mut::<Report>().receipts);
+        let mut answers = self.world.resource_mut::<Answers>();
+        let answered = receipts.iter().map(|receipt| Output::Receipt { to: answers.answer(receipt), receipt: *receipt });
+        let outputs = answered.collect();
+        self.world.resource_mut::<Report>().receipts = receipts;
+        outputs
+    }
+
     /// Where the chain stands.
     pub fn chain(&self) -> &Chain {
         self.world.resource()
     }
 
-    /// Intents that wait for a block, and how many were shed or malformed.
+    /// Where this node's chain stands at `now_ms`.
+    pub fn standing(&self, now_ms: u64) -> Standing {
+        let chain = self.chain();
+        Standing { now_ms, decided: chain.decided, settled: chain.settled, root_chain: chain.root_chains[0] }
+    }
+
+    /// Intents without a receipt: those that wait for a block, and those in blocks that are not settled.
+    pub fn unanswered(&self) -> usize {
+        self.world.resource::<Answers>().waiting()
+    }
+
+    /// Takes no intents any more: the node ends, and those it took get their receipts.
+    pub fn close_intake(&mut self) {
+        self.world.resource_mut::<Inbox>().closed = true;
+    }
+
+    /// The rows of connections.
+    pub fn read_peers<R>(&mut self, look: impl FnOnce(&[engine::component::Peer]) -> R) -> R {
+        let mut state = SystemState::<engine::columns::PeerColumns<'_, '_>>::new(&mut self.world);
+        let mut columns = state.get_mut(&mut self.world).expect("the world has its columns");
+        look(columns.rows().0)
+    }
+
+    /// Intents that wait for a block, and how many were shed.
     pub fn pending(&self) -> &Pending {
         self.world.resource()
     }

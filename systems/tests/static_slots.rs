@@ -34,7 +34,7 @@ fn query_order_follows_the_history_of_the_world_not_the_rows() {
 fn a_column_in_two_archetypes_stops_the_node() {
     let genesis = common::genesis(4, 8, 10);
     let mut world = World::new();
-    engine::world::spawn(&mut world, &genesis, &[[1; 32]], 1);
+    engine::world::spawn(&mut world, &genesis, &[[1; 32]], 0, 1);
     let mut state = SystemState::<Columns<'_, '_>>::new(&mut world);
     assert_eq!(state.get_mut(&mut world).expect("columns").rows().tables.len(), 4);
 
@@ -54,7 +54,7 @@ fn a_column_in_two_archetypes_stops_the_node() {
 fn a_despawned_row_stops_the_node() {
     let genesis = common::genesis(4, 8, 10);
     let mut world = World::new();
-    engine::world::spawn(&mut world, &genesis, &[[1; 32]], 1);
+    engine::world::spawn(&mut world, &genesis, &[[1; 32]], 0, 1);
     let mut seats = world.query_filtered::<bevy_ecs::entity::Entity, bevy_ecs::query::With<engine::component::Seat>>();
     let seat = seats.iter(&world).next().expect("a seat");
     world.despawn(seat);

@@ -195,7 +195,7 @@ mod tests {
 
     fn world(genesis: &Genesis) -> World {
         let mut world = World::new();
-        crate::world::spawn(&mut world, genesis, &[[7; 32]], 1);
+        crate::world::spawn(&mut world, genesis, &[[7; 32]], 0, 1);
         world
     }
 

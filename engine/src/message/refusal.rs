@@ -148,6 +148,12 @@ impl Refusal {
         self.entry().2
     }
 
+    /// Whether the intent's number is used up, so that the same intent is never applied. Not before the number was
+    /// found good, and not where there is no account yet whose number it could be.
+    pub fn uses_number(self) -> bool {
+        self > Self::NumberAhead && !(self >= Self::AccountExists && self <= Self::TreasuryEmpty)
+    }
+
     fn entry(self) -> &'static (Self, &'static str, &'static str) {
         Self::ALL.iter().find(|entry| entry.0 == self).expect("ALL lists every refusal")
     }

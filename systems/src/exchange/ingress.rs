@@ -1,46 +1,68 @@
 //! Ingress: what came in, sorted.
 
 use bevy_ecs::system::{Res, ResMut};
-use engine::io::Input;
+use engine::PeerId;
+use engine::io::{Input, Output, ShedReason};
 use engine::limits::{EXPIRY_AHEAD_S_MAX, PENDING_MAX};
+use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 
+use super::answers::{Answers, Known};
 use super::{Clock, Inbox, Outbox, Pending};
 
-/// System: sorts what came in. Malformed intents are dropped and counted, untimely ones refused, and what would
-/// overfill the queue is shed and counted.
+/// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are refused,
+/// and what would overfill the queue is shed. The rest goes on to be verified.
 pub fn take_inputs(
     clock: Res<'_, Clock>,
     mut inbox: ResMut<'_, Inbox>,
+    mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let Inbox { inputs, intents, synced } = &mut *inbox;
+    let Inbox { inputs, intents, senders, synced, watches, closed, .. } = &mut *inbox;
     intents.clear();
-    let mut room = PENDING_MAX.saturating_sub(pending.queue.len());
+    senders.clear();
+    let room = PENDING_MAX.saturating_sub(pending.queue.len());
+    let mut take = |from: PeerId, intent: Intent| {
+        let mut shed = |reason| {
+            pending.shed += 1;
+            outbox.shed(from, &intent, reason);
+        };
+        if intent.body.check_form().is_err() {
+            return shed(ShedReason::Malformed);
+        }
+        match answers.look_up(&intent) {
+            Known::Answered(receipt) => return outbox.outputs.push(Output::Receipt { to: from, receipt }),
+            Known::NumberWaits => return shed(ShedReason::NumberWaits),
+            Known::Waits => {
+                if let Some(before) = answers.redirect(&intent, from) {
+                    outbox.shed(before, &intent, ShedReason::Moved);
+                }
+                return outbox.acknowledge(from, &intent);
+            }
+            Known::New => {}
+        }
+        let expiry_ms = u64::from(intent.body.expiry_s) * 1_000;
+        match () {
+            () if expiry_ms < clock.now_ms => outbox.refuse(from, &intent, Refusal::Expired),
+            () if expiry_ms > clock.now_ms + EXPIRY_AHEAD_S_MAX * 1_000 => {
+                outbox.refuse(from, &intent, Refusal::ExpiresTooLate);
+            }
+            () if *closed => shed(ShedReason::Closed),
+            () if intents.len() == room => shed(ShedReason::Busy),
+            () => {
+                intents.push(intent);
+                senders.push(from);
+            }
+        }
+    };
     for input in inputs.drain(..) {
         match input {
             Input::Synced { group } => *synced = group.max(*synced),
-            Input::Intents(arrived) => {
-                for intent in arrived {
-                    if intent.body.check_form().is_err() {
-                        pending.malformed += 1;
-                        continue;
-                    }
-                    let expiry_ms = u64::from(intent.body.expiry_s) * 1_000;
-                    match () {
-                        () if expiry_ms < clock.now_ms => outbox.refuse(&intent, Refusal::Expired),
-                        () if expiry_ms > clock.now_ms + EXPIRY_AHEAD_S_MAX * 1_000 => {
-                            outbox.refuse(&intent, Refusal::ExpiresTooLate);
-                        }
-                        () if room == 0 => pending.shed += 1,
-                        () => {
-                            room -= 1;
-                            intents.push(intent);
-                        }
-                    }
-                }
-            }
+            Input::Watch { .. } | Input::Left(_) => watches.push(input),
+            Input::Intents { from, intents: arrived } => arrived.into_iter().for_each(|intent| take(from, intent)),
+            // What else there is was taken by `update_peers`.
+            Input::Joined { .. } | Input::Offended { .. } | Input::Told { .. } | Input::RoundTrip { .. } => {}
         }
     }
 }

@@ -1,25 +1,29 @@
 //! Exchange: what a validator does every tick, before anything is settled.
 //!
 //! ```text
-//!  inputs -> ingress -> verify -> pending -> order ==decided==> (synced) -> beacon -> ready to settle
+//!  inputs -> peers, ingress -> verify -> pending -> order ==decided==> (synced) -> beacon -> ready to settle
+//!             |  answers: who waits for which receipt                          watch: what changed, for those who look on
 //! ```
 //! Nothing here is replicated. What must reach the disk or the players goes to the outbox.
 
+pub mod answers;
 pub mod beacon;
 pub mod ingress;
 pub mod order;
+pub mod peers;
 pub mod verify;
+pub mod watch;
 
 use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
-use engine::io::{Input, Output, Receipt, Verdict};
+use engine::io::{Input, Offence, Output, Receipt, ShedReason, Verdict};
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::{Beacon, Certificate};
 use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
-use engine::{Genesis, Hash, Height, Tick};
+use engine::{Genesis, Hash, Height, PeerId, Tick};
 
 /// The time of this tick: the only clock there is.
 #[derive(Resource, Clone, Copy, Default, Debug)]
@@ -37,6 +41,14 @@ pub struct Inbox {
     pub inputs: Vec<Input>,
     /// Intents of well-formed bodies, to be verified.
     pub intents: Vec<Intent>,
+    /// Who sent each of them.
+    pub senders: Vec<PeerId>,
+    /// What peers did that they may not do.
+    pub offences: Vec<(PeerId, Offence)>,
+    /// Who wants to watch what, and who left.
+    pub watches: Vec<Input>,
+    /// No intents are taken any more: the node ends.
+    pub closed: bool,
     /// The last group that is on disk.
     pub synced: u64,
 }
@@ -46,10 +58,8 @@ pub struct Inbox {
 pub struct Pending {
     /// In order of arrival.
     pub queue: VecDeque<Intent>,
-    /// Intents shed since the start because the queue was full.
+    /// Intents since the start that this node did not take.
     pub shed: u64,
-    /// Intents since the start that were malformed.
-    pub malformed: u64,
 }
 
 /// What goes out of this tick.
@@ -60,10 +70,19 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    fn refuse(&mut self, intent: &Intent, refusal: Refusal) {
+    fn refuse(&mut self, to: PeerId, intent: &Intent, refusal: Refusal) {
         let (key, number) = (intent.body.key, intent.body.number);
         let verdict = Verdict::Refused(refusal);
-        self.outputs.push(Output::Receipt(Receipt { key, number, height: Height::GENESIS, index: 0, verdict }));
+        let receipt = Receipt { key, number, height: Height::GENESIS, index: 0, verdict };
+        self.outputs.push(Output::Receipt { to, receipt });
+    }
+
+    fn acknowledge(&mut self, to: PeerId, intent: &Intent) {
+        self.outputs.push(Output::Acknowledged { to, key: intent.body.key, number: intent.body.number });
+    }
+
+    fn shed(&mut self, to: PeerId, intent: &Intent, reason: ShedReason) {
+        self.outputs.push(Output::Shed { to, key: intent.body.key, number: intent.body.number, reason });
     }
 }
 
@@ -157,7 +176,17 @@ impl Chain {
 /// The schedule of a tick. The list, read from top to bottom, is what happens.
 pub fn exchange_schedule() -> Schedule {
     let mut schedule = crate::machine::chained();
-    schedule
-        .add_systems((ingress::take_inputs, verify::verify_intents, order::order_blocks, beacon::make_beacons).chain());
+    schedule.add_systems(
+        (
+            peers::update_peers,
+            ingress::take_inputs,
+            verify::verify_intents,
+            peers::judge_peers,
+            order::order_blocks,
+            beacon::make_beacons,
+            watch::tell_watchers,
+        )
+            .chain(),
+    );
     schedule
 }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::Height;
-use engine::io::Output;
+use engine::PeerId;
+use engine::io::{Output, Receipt, Verdict};
 use engine::limits::UNSETTLED_MAX;
 use engine::message::block::{Block, Decided};
 use engine::message::refusal::Refusal;
@@ -13,6 +14,7 @@ use order::block::{BlockBuilder, BlockContext, PushError};
 use order::consensus::{Consensus, ConsensusError, Effect, Input, LogEntry, Timers};
 use order::validators::Validators;
 
+use super::answers::Answers;
 use super::verify::issuers;
 use super::{Chain, Clock, Outbox, Pending};
 use crate::due::DueTimes;
@@ -50,9 +52,11 @@ pub fn order_blocks(
     mut pending: ResMut<'_, Pending>,
     mut chain: ResMut<'_, Chain>,
     mut orderer: ResMut<'_, Orderer>,
+    mut answers: ResMut<'_, Answers>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let mut step = Step { clock: *clock, chain: &mut chain, orderer: &mut orderer, outbox: &mut outbox };
+    let (chain, orderer) = (&mut *chain, &mut *orderer);
+    let mut step = Step { clock: *clock, chain, orderer, answers: &mut answers, outbox: &mut outbox };
     while let Some(timeout) = step.orderer.timers.elapsed(clock.now_ms) {
         step.input(Input::Timeout(timeout));
     }
@@ -74,6 +78,7 @@ struct Step<'a> {
     clock: Clock,
     chain: &'a mut Chain,
     orderer: &'a mut Orderer,
+    answers: &'a mut Answers,
     outbox: &'a mut Outbox,
 }
 
@@ -104,7 +109,13 @@ impl Step<'_> {
                 Err(PushError::AccountFull | PushError::Later) => kept.push_back(intent),
                 // The same number twice: the second waits, and is told that the number is used.
                 Err(PushError::Never(order::block::BlockError::Duplicate { .. })) => kept.push_back(intent),
-                Err(PushError::Never(_)) => self.outbox.refuse(&intent, Refusal::Expired),
+                Err(PushError::Never(_)) => {
+                    let (key, number) = (intent.body.key, intent.body.number);
+                    let verdict = Verdict::Refused(Refusal::Expired);
+                    let receipt = Receipt { key, number, height: Height::GENESIS, index: 0, verdict };
+                    let to = self.answers.answer(&receipt);
+                    self.outbox.outputs.push(Output::Receipt { to, receipt });
+                }
             }
         }
         while let Some(intent) = kept.pop_back() {
@@ -143,6 +154,8 @@ impl Step<'_> {
             Effect::Decide(certificate) => {
                 let block = self.orderer.proposed.take().expect("a lone validator decides its own proposal");
                 assert_eq!(block.header.hash(), certificate.block, "the certificate is of the proposed block");
+                // What others proposed, or this node before it ended, has its receipts too.
+                block.intents.iter().for_each(|intent| _ = self.answers.wait(intent, PeerId::NONE));
                 let decided = Decided { block, certificate };
                 self.chain.decide(&decided, self.clock.tick.0);
                 self.outbox.outputs.push(Output::Decided(Box::new(decided)));
@@ -194,14 +207,19 @@ impl Orderer {
     ///
     /// # Errors
     /// If the log leads elsewhere than where this validator signed: the node must stop.
-    pub fn recover(&mut self, logged: Vec<LoggedHeight>, chain: &mut Chain) -> Result<Vec<Output>, ConsensusError> {
+    pub fn recover(
+        &mut self,
+        logged: Vec<LoggedHeight>,
+        chain: &mut Chain,
+        answers: &mut Answers,
+    ) -> Result<Vec<Output>, ConsensusError> {
         let mut outbox = Outbox::default();
         for height in logged {
             self.proposed = height.blocks.into_iter().next_back();
             let mut effects = Vec::new();
             self.consensus.recover(height.height, &height.entries, &mut effects)?;
             let clock = Clock { now_ms: chain.parent_time_ms, ..Clock::default() };
-            let mut step = Step { clock, chain, orderer: self, outbox: &mut outbox };
+            let mut step = Step { clock, chain, orderer: self, answers, outbox: &mut outbox };
             effects.into_iter().for_each(|effect| step.take(effect));
         }
         Ok(outbox.outputs)

@@ -3,10 +3,14 @@
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::genesis::Opening;
+use engine::columns::PeerColumns;
+use engine::io::{Offence, ShedReason};
 use engine::message::refusal::Refusal;
 use order::block::intent_signer;
 use order::signature::{PublicKey, SignedItem, key_is_acceptable, verify_batch};
 
+use super::answers::{Answers, Known};
+use super::peers::row;
 use super::{Clock, Inbox, Outbox, Pending};
 use crate::setup::Setup;
 
@@ -22,14 +26,16 @@ pub fn issuers(setup: &Setup) -> Vec<PublicKey> {
     }
 }
 
-/// System: verifies the arrived intents' signatures in batches. Those that verify wait for a block.
+/// System: verifies the arrived intents' signatures in batches. Those that verify are acknowledged and wait for a block.
 pub fn verify_intents(
     setup: Res<'_, Setup>,
     seed: Res<'_, VerifySeed>,
     clock: Res<'_, Clock>,
-    inbox: Res<'_, Inbox>,
+    mut inbox: ResMut<'_, Inbox>,
+    mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
     mut outbox: ResMut<'_, Outbox>,
+    mut columns: PeerColumns<'_, '_>,
 ) {
     if inbox.intents.is_empty() {
         return;
@@ -47,12 +53,37 @@ pub fn verify_intents(
     let tick_seed = *blake3::keyed_hash(&seed.0, &clock.tick.0.to_le_bytes()).as_bytes();
     verify_batch(&items, tick_seed, &mut verdicts);
     let mut verdicts = verdicts.into_iter();
-    for (intent, signer) in inbox.intents.iter().zip(&signers) {
+    let (peers, _) = columns.rows();
+    let mut offences = Vec::new();
+    for ((intent, signer), from) in inbox.intents.iter().zip(&signers).zip(&inbox.senders) {
         let verified = signer.is_some() && verdicts.next().expect("each signed item has a verdict");
+        let mut peer = row(peers, *from);
         if verified && key_is_acceptable(&intent.body.key) {
-            pending.queue.push_back(*intent);
+            match answers.wait(intent, *from) {
+                Known::New => pending.queue.push_back(*intent),
+                Known::Waits => {
+                    if let Some(before) = answers.redirect(intent, *from) {
+                        outbox.shed(before, intent, ShedReason::Moved);
+                    }
+                }
+                Known::NumberWaits => {
+                    pending.shed += 1;
+                    outbox.shed(*from, intent, ShedReason::NumberWaits);
+                    continue;
+                }
+                Known::Answered(_) => unreachable!("no receipt came about since ingress"),
+            }
+            outbox.acknowledge(*from, intent);
+            peer.iter_mut().for_each(|peer| peer.acknowledged = peer.acknowledged.wrapping_add(1));
+            continue;
+        }
+        peer.iter_mut().for_each(|peer| peer.turned_away = peer.turned_away.wrapping_add(1));
+        if signer.is_none() {
+            outbox.refuse(*from, intent, Refusal::VoucherNeeded);
         } else {
-            outbox.refuse(intent, if signer.is_none() { Refusal::VoucherNeeded } else { Refusal::BadSignature });
+            outbox.refuse(*from, intent, Refusal::BadSignature);
+            offences.push((*from, Offence::BadSignature));
         }
     }
+    inbox.offences.append(&mut offences);
 }

@@ -1,0 +1,496 @@
+//! A client's end of a connection: sends intents until each has its receipt, through as many connections as it takes.
+//!
+//! ```text
+//!  commands -> [ intents without a receipt ] -> connection -> answers, updates -> events
+//!                        ^ sent again, the same bytes, after every reconnect
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Hash;
+use engine::io::{TableUpdate, Watched};
+use engine::limits::PEER_CREDIT;
+use engine::message::intent::Intent;
+use quinn::{ConnectionError, Endpoint, RecvStream, VarInt};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::session::CloseCode;
+use crate::tls::{Identity, IdentityError, Key, peer_key};
+use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
+use crate::wire::{ALPN, AccountRow, Answer, Cutter, Hello, Role, ToClient, ToNode, WireError, Welcome};
+
+/// The first pause before another try, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a node may take to answer a handshake, and to say welcome.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Silence after which a connection is lost.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Where to connect, and as whom.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `host:port`.
+    pub address: String,
+    /// The node's key, if it is known: another one is refused.
+    pub node: Option<Key>,
+    /// The chain, if it is known: another one is refused.
+    pub chain: Option<Hash>,
+    /// Name and version of this program.
+    pub program: String,
+    /// Whether to try again after a connection was lost or not had.
+    pub reconnect: bool,
+}
+
+/// What a client can be told.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Send intents, and send them again until each has its receipt.
+    Send(Vec<Intent>),
+    /// Watch something from now on, or no longer.
+    Watch(Watched, bool),
+    /// Ask for the genesis.
+    AskGenesis,
+    /// End.
+    Close,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Trying to connect, for the how manieth time since the last connection.
+    Connecting {
+        /// From 1.
+        attempt: u32,
+    },
+    /// Connected.
+    Up {
+        /// What the node said.
+        welcome: Welcome,
+        /// The key that it proved.
+        node: Key,
+        /// Round trip.
+        rtt: Duration,
+    },
+    /// Not connected, and tried again after a pause.
+    Down {
+        /// Why.
+        reason: Lost,
+        /// The pause.
+        pause: Duration,
+    },
+    /// What became of an intent.
+    Answer(Answer),
+    /// The genesis.
+    Genesis(Vec<u8>),
+    /// A watched account.
+    Account(AccountRow),
+    /// A watched table.
+    Table {
+        /// What changed.
+        update: Box<TableUpdate>,
+        /// Whether it is the whole table.
+        whole: bool,
+    },
+}
+
+/// Why there is no connection.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum Lost {
+    /// The name has no address.
+    #[error("{address}: {problem}")]
+    Address {
+        /// What was looked up.
+        address: String,
+        /// What the system says.
+        problem: String,
+    },
+    /// Nothing answers there.
+    #[error("no node answers at {0}")]
+    Silent(String),
+    /// The node refused the connection before it looked at it.
+    #[error("the node refuses the connection: it is full, or this address has too many connections or is banned")]
+    Refused,
+    /// No version of the protocol is common to both.
+    #[error("the node speaks another version of the protocol; this program speaks version {}", crate::wire::VERSION)]
+    Version,
+    /// The node has another key than was expected.
+    #[error("the node has key {}, but {} was expected", engine::hex(.found), engine::hex(.expected))]
+    Key {
+        /// What was expected.
+        expected: Key,
+        /// What the node proved.
+        found: Key,
+    },
+    /// The node closed the connection and said why.
+    #[error("{}{}", .code.sentence(), if .text.is_empty() { String::new() } else { format!(" ({text})") })]
+    Closed {
+        /// The code.
+        code: CloseCode,
+        /// Details.
+        text: String,
+    },
+    /// The node said something that is no message.
+    #[error("the node sent what is no message: {0}")]
+    Wire(#[from] WireError),
+    /// Anything else that befell the connection.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Lost {
+    /// Whether trying again cannot help.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Version | Self::Key { .. } => true,
+            Self::Closed { code, .. } => {
+                matches!(code, CloseCode::Version | CloseCode::Chain | CloseCode::Banned | CloseCode::Malformed)
+            }
+            _ => false,
+        }
+    }
+
+    fn of(error: &ConnectionError, address: &str) -> Self {
+        match error {
+            ConnectionError::ApplicationClosed(close) => {
+                let text = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
+                match CloseCode::of(close.error_code.into_inner()) {
+                    Some(code) => Self::Closed { code, text },
+                    None => Self::Other(text),
+                }
+            }
+            ConnectionError::ConnectionClosed(close)
+                if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
+            {
+                Self::Refused
+            }
+            ConnectionError::ConnectionClosed(close) if close.error_code == no_common_version() => Self::Version,
+            ConnectionError::TransportError(error) if error.code == no_common_version() => Self::Version,
+            ConnectionError::VersionMismatch => Self::Version,
+            ConnectionError::TimedOut => Self::Silent(address.to_owned()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// The TLS alert `no_application_protocol`.
+fn no_common_version() -> quinn::TransportErrorCode {
+    quinn::TransportErrorCode::crypto(120)
+}
+
+/// A socket that clients share.
+///
+/// # Errors
+/// If it cannot be had. Must be called inside a runtime.
+pub fn socket(local: SocketAddr, buffer_bytes: usize) -> io::Result<Endpoint> {
+    endpoint(Carrier::Udp(bind(local, buffer_bytes)?.socket), None)
+}
+
+/// The same over what carries packets.
+///
+/// # Errors
+/// If the endpoint cannot be made.
+pub fn endpoint_on(carrier: Carrier) -> io::Result<Endpoint> {
+    endpoint(carrier, None)
+}
+
+/// A client: one identity, one node.
+pub struct Client {
+    config: ClientConfig,
+    endpoint: Endpoint,
+    quic: quinn::ClientConfig,
+    /// Intents without their last answer, by key and number.
+    unanswered: BTreeMap<(Key, u64), Intent>,
+    watching: BTreeSet<Watched>,
+    genesis_wanted: bool,
+}
+
+enum Ended {
+    Asked,
+    Lost(Lost),
+}
+
+impl Client {
+    /// A client that is not connected yet.
+    ///
+    /// # Errors
+    /// If the key cannot be used.
+    pub fn new(config: ClientConfig, endpoint: Endpoint, identity: &Identity) -> Result<Self, IdentityError> {
+        Self::speaking(ALPN, config, endpoint, identity)
+    }
+
+    /// The same for another version of the protocol: for tests of its refusal.
+    ///
+    /// # Errors
+    /// If the key cannot be used.
+    pub fn speaking(
+        alpn: &[u8],
+        config: ClientConfig,
+        endpoint: Endpoint,
+        identity: &Identity,
+    ) -> Result<Self, IdentityError> {
+        let mut quic = quinn::ClientConfig::new(Arc::new(identity.client_config(alpn)?));
+        quic.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
+        let (unanswered, watching) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { config, endpoint, quic, unanswered, watching, genesis_wanted: false })
+    }
+
+    /// Runs until it is told to close, or nothing more can be had. `hear` is called for every event, in order.
+    ///
+    /// # Errors
+    /// Why there is no connection, where trying again cannot help or was not wanted.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut hear: impl FnMut(Event) + Send,
+    ) -> Result<(), Lost> {
+        let mut attempt = 0;
+        let mut pause = PAUSES.0;
+        loop {
+            attempt += 1;
+            hear(Event::Connecting { attempt });
+            let mut up = false;
+            let mut hear_up = |event: Event| {
+                up |= matches!(event, Event::Up { .. });
+                hear(event);
+            };
+            let lost = match self.connected(&mut commands, &mut hear_up).await {
+                Ended::Asked => return Ok(()),
+                Ended::Lost(lost) => lost,
+            };
+            if up {
+                (attempt, pause) = (0, PAUSES.0);
+            }
+            if lost.is_final() || !self.config.reconnect {
+                return Err(lost);
+            }
+            // A thousand clients that lost one node must not come back in the same moment.
+            let spread = u64::from(self.unanswered.len() as u32) * 7 + u64::from(std::process::id()) * 31;
+            let jitter = (spread ^ std::ptr::from_ref(&self) as usize as u64) % (pause.as_millis() as u64 / 2 + 1);
+            let wait = pause + Duration::from_millis(jitter);
+            hear(Event::Down { reason: lost, pause: wait });
+            pause = (pause * 2).min(PAUSES.1);
+            if self.wait(wait, &mut commands).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes commands while there is no connection. Says whether to end.
+    async fn wait(&mut self, pause: Duration, commands: &mut mpsc::Receiver<Command>) -> bool {
+        let until = tokio::time::Instant::now() + pause;
+        loop {
+            match tokio::time::timeout_at(until, commands.recv()).await {
+                Err(_) => return false,
+                Ok(None | Some(Command::Close)) => return true,
+                Ok(Some(command)) => {
+                    let mut later = Vec::new();
+                    self.take(command, &mut later);
+                }
+            }
+        }
+    }
+
+    /// Takes a command; what must be sent for it is appended.
+    fn take(&mut self, command: Command, out: &mut Vec<u8>) {
+        match command {
+            Command::Send(intents) => {
+                for intent in &intents {
+                    self.unanswered.insert((intent.body.key, intent.body.number), *intent);
+                }
+                ToNode::Intents(intents).encode(out);
+            }
+            Command::Watch(what, on) => {
+                if on {
+                    self.watching.insert(what);
+                } else {
+                    self.watching.remove(&what);
+                }
+                ToNode::Watch(vec![(what, on)]).encode(out);
+            }
+            Command::AskGenesis => {
+                self.genesis_wanted = true;
+                ToNode::AskGenesis.encode(out);
+            }
+            Command::Close => {}
+        }
+    }
+
+    async fn connected(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        hear: &mut (impl FnMut(Event) + Send),
+    ) -> Ended {
+        match self.connect().await {
+            Ok((quic, node)) => {
+                let ended = self.talk(&quic, node, commands, hear).await;
+                quic.close(VarInt::from_u32(CloseCode::Done as u32), b"");
+                ended
+            }
+            Err(lost) => Ended::Lost(lost),
+        }
+    }
+
+    async fn connect(&self) -> Result<(quinn::Connection, Key), Lost> {
+        let address = &self.config.address;
+        let unknown = |problem: String| Lost::Address { address: address.clone(), problem };
+        let mut addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
+        let at = addresses.next().ok_or_else(|| unknown("the name has no address".into()))?;
+        let connecting = self
+            .endpoint
+            .connect_with(self.quic.clone(), at, "bitcraps")
+            .map_err(|error| Lost::Other(error.to_string()))?;
+        let silent = || Lost::Silent(address.clone());
+        let quic = timeout(PATIENCE, connecting).await.map_err(|_| silent())?;
+        let quic = quic.map_err(|error| Lost::of(&error, address))?;
+        let found = peer_key(&quic).ok_or_else(|| Lost::Other("the node proved no key".into()))?;
+        if let Some(expected) = self.config.node
+            && expected != found
+        {
+            quic.close(VarInt::from_u32(CloseCode::Done as u32), b"another key was expected");
+            return Err(Lost::Key { expected, found });
+        }
+        Ok((quic, found))
+    }
+
+    async fn talk(
+        &mut self,
+        quic: &quinn::Connection,
+        node: Key,
+        commands: &mut mpsc::Receiver<Command>,
+        hear: &mut (impl FnMut(Event) + Send),
+    ) -> Ended {
+        let address = self.config.address.clone();
+        let lost = || {
+            let reason = quic.close_reason();
+            Ended::Lost(reason.map_or(Lost::Other("the connection ended".into()), |error| Lost::of(&error, &address)))
+        };
+        let Ok((mut send, mut recv)) = quic.open_bi().await else { return lost() };
+        let mut out = Vec::new();
+        let program = self.config.program.clone();
+        ToNode::Hello(Hello { chain: self.config.chain, program, role: Role::Client }).encode(&mut out);
+        let mut welcomed = false;
+        let mut updates: Option<RecvStream> = None;
+        let (mut answers_cut, mut updates_cut) = (Cutter::default(), Cutter::default());
+        let deadline = tokio::time::sleep(PATIENCE);
+        tokio::pin!(deadline);
+        loop {
+            if !out.is_empty() {
+                // A node that does not read is found silent by QUIC's own timer.
+                if send.write_all(&out).await.is_err() {
+                    return lost();
+                }
+                out.clear();
+            }
+            let (cutter, chunk) = tokio::select! {
+                chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_cut, chunk),
+                chunk = read_updates(quic, &mut updates) => (&mut updates_cut, chunk),
+                command = commands.recv(), if welcomed => {
+                    match command {
+                        None | Some(Command::Close) => {
+                            // What was sent before is on its way; the node has it, or the next connection sends it.
+                            let _ = send.finish();
+                            return Ended::Asked;
+                        }
+                        Some(command) => self.take(command, &mut out),
+                    }
+                    // What else waits goes with it.
+                    while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
+                        if matches!(command, Command::Close) {
+                            let _ = send.write_all(&out).await;
+                            let _ = send.finish();
+                            return Ended::Asked;
+                        }
+                        self.take(command, &mut out);
+                    }
+                    continue;
+                }
+                () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(self.config.address.clone())),
+            };
+            let Ok(Some(chunk)) = chunk else { return lost() };
+            cutter.push(&chunk.bytes);
+            loop {
+                let message = match cutter.next() {
+                    Ok(None) => break,
+                    Ok(Some((kind, body))) => ToClient::decode(kind, body),
+                    Err(error) => Err(error),
+                };
+                match message {
+                    Ok(ToClient::Welcome(welcome)) if !welcomed => {
+                        if let Some(chain) = self.config.chain
+                            && chain != welcome.chain
+                        {
+                            let text = format!("it keeps {}", engine::hex(&welcome.chain));
+                            return Ended::Lost(Lost::Closed { code: CloseCode::Chain, text });
+                        }
+                        // A later connection must be to the same chain.
+                        self.config.chain = Some(welcome.chain);
+                        welcomed = true;
+                        hear(Event::Up { welcome, node, rtt: quic.rtt() });
+                        self.resume(&mut out);
+                    }
+                    Ok(message) => self.hear(message, hear),
+                    Err(error) => {
+                        quic.close(VarInt::from_u32(CloseCode::Malformed as u32), error.to_string().as_bytes());
+                        return Ended::Lost(Lost::Wire(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// After a connect: everything without its last answer is sent again, the same bytes, and everything watched is
+    /// watched again.
+    fn resume(&mut self, out: &mut Vec<u8>) {
+        if self.genesis_wanted {
+            ToNode::AskGenesis.encode(out);
+        }
+        let watching: Vec<(Watched, bool)> = self.watching.iter().map(|what| (*what, true)).collect();
+        if !watching.is_empty() {
+            ToNode::Watch(watching).encode(out);
+        }
+        let mut intents: Vec<Intent> = self.unanswered.values().copied().collect();
+        // More than the node gives credit for were never sent.
+        intents.truncate(PEER_CREDIT as usize);
+        if !intents.is_empty() {
+            ToNode::Intents(intents).encode(out);
+        }
+    }
+
+    fn hear(&mut self, message: ToClient, hear: &mut (impl FnMut(Event) + Send)) {
+        match message {
+            ToClient::Answers(answers) => {
+                for answer in answers {
+                    if answer.is_final() {
+                        self.unanswered.remove(&(answer.key, answer.number));
+                    }
+                    hear(Event::Answer(answer));
+                }
+            }
+            ToClient::Genesis(bytes) => {
+                self.genesis_wanted = false;
+                hear(Event::Genesis(bytes));
+            }
+            ToClient::Account(account) => hear(Event::Account(account)),
+            ToClient::Table { update, whole } => hear(Event::Table { update, whole }),
+            // Said to nodes, or twice.
+            ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Standing(_) => {}
+        }
+    }
+}
+
+/// The next bytes of the node's own stream, which it opens once something is watched.
+async fn read_updates(
+    quic: &quinn::Connection,
+    updates: &mut Option<RecvStream>,
+) -> Result<Option<quinn::Chunk>, quinn::ReadError> {
+    if updates.is_none() {
+        *updates = Some(quic.accept_uni().await?);
+    }
+    updates.as_mut().expect("accepted above").read_chunk(RECEIVE_WINDOW as usize, true).await
+}

@@ -1,0 +1,108 @@
+//! The local network: a node announces itself by multicast DNS (RFC 6763), and whoever looks for one finds it. What is
+//! found here is a hint; who it is, the handshake proves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use engine::{Hash, hex, unhex};
+use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent, ServiceInfo};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::tls::Key;
+
+const SERVICE: &str = "_bitcraps._udp.local.";
+/// Nodes found and not yet looked at.
+const FOUND: usize = 64;
+
+/// A node that says that it is on the local network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// The key that it says it has.
+    pub key: Key,
+    /// The chain that it says it keeps.
+    pub chain: Hash,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+/// The multicast daemon; its thread ends when this is dropped.
+pub struct Lan(ServiceDaemon);
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown();
+    }
+}
+
+impl Lan {
+    /// Starts the daemon. A system without multicast is told, and is no error: the rest works without.
+    pub fn start() -> Option<Self> {
+        let started = ServiceDaemon::new().and_then(|daemon| {
+            daemon.enable_interface(IfKind::LoopbackV4)?;
+            Ok(daemon)
+        });
+        started.map(Self).inspect_err(|error| warn!(%error, "no multicast DNS here")).ok()
+    }
+
+    /// Announces a node.
+    pub fn announce(&self, key: Key, chain: Hash, name: &str, address: SocketAddr) {
+        let short = hex(&key[..4]);
+        let host = format!("bitcraps-{short}.local.");
+        let instance = if name.is_empty() { short } else { format!("{name} {short}") };
+        let properties = [("key", hex(&key)), ("chain", hex(&chain)), ("name", name.to_owned())];
+        let info = if address.ip().is_unspecified() {
+            ServiceInfo::new(SERVICE, &instance, &host, "", address.port(), &properties[..])
+                .map(ServiceInfo::enable_addr_auto)
+        } else {
+            ServiceInfo::new(SERVICE, &instance, &host, address.ip(), address.port(), &properties[..])
+        };
+        if let Err(error) = info.and_then(|info| self.0.register(info)) {
+            warn!(%error, "this node is not announced on the local network");
+        }
+    }
+
+    /// Nodes as they are found, inside the caller's runtime.
+    pub fn browse(&self) -> mpsc::Receiver<Found> {
+        let (found, nodes) = mpsc::channel(FOUND);
+        match self.0.browse(SERVICE) {
+            Ok(events) => {
+                tokio::spawn(async move {
+                    while let Ok(event) = events.recv_async().await {
+                        let ServiceEvent::ServiceResolved(service) = event else { continue };
+                        let text = |name| service.get_property_val_str(name);
+                        let key = text("key").and_then(unhex);
+                        let chain = text("chain").and_then(unhex);
+                        let ip = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr).min();
+                        if let (Some(key), Some(chain), Some(ip)) = (key, chain, ip) {
+                            let plain = |c: &char| !c.is_control();
+                            let name = text("name").unwrap_or("").chars().filter(plain).take(32).collect();
+                            let address = SocketAddr::new(ip, service.port);
+                            if found.send(Found { key, chain, name, address }).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+            Err(error) => warn!(%error, "cannot look for nodes on the local network"),
+        }
+        nodes
+    }
+}
+
+/// The nodes that are found within `patience`.
+pub async fn find(patience: Duration) -> Vec<Found> {
+    let Some(lan) = Lan::start() else { return Vec::new() };
+    let mut nodes = lan.browse();
+    let mut found: Vec<Found> = Vec::new();
+    let until = tokio::time::Instant::now() + patience;
+    while let Ok(Some(node)) = tokio::time::timeout_at(until, nodes.recv()).await {
+        if !found.contains(&node) {
+            found.push(node);
+        }
+    }
+    found
+}

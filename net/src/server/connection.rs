@@ -1,0 +1,401 @@
+//! One connection: its reader, and a writer for each of its two streams.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use engine::PeerId;
+use engine::io::{Input, Offence, ShedReason, Watched};
+use quinn::{Endpoint, Incoming, SendStream, VarInt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::{Counters, Shared, lock};
+use crate::session::{Close, CloseCode, Event, Session};
+use crate::tls::{Key, peer_key};
+use crate::transport::{NODE_WINDOW, QUEUE_BYTES, RECEIVE_WINDOW, SEND_WINDOW, address_bytes};
+use crate::wire::{Answer, AnswerVerdict, Role, ToClient};
+
+/// Half-open connections above which a new one must prove its address first.
+const RETRY_ABOVE: u32 = 256;
+/// Bytes that are read at once.
+const READ_BYTES: usize = RECEIVE_WINDOW as usize;
+/// Answers that may wait to be written.
+const ANSWERS_QUEUED_MAX: usize = QUEUE_BYTES / 64;
+/// How long a peer may be behind with what it watches.
+const BEHIND: Duration = Duration::from_secs(10);
+
+/// A connection as others in this process reach it.
+pub(super) struct Connection {
+    pub(super) id: PeerId,
+    pub(super) quic: quinn::Connection,
+    state: Mutex<State>,
+    answers_wait: Notify,
+    updates_wait: Notify,
+    /// Another node at the other end.
+    pub(super) is_node: AtomicBool,
+    counters: Arc<Counters>,
+}
+
+struct State {
+    session: Session,
+    /// Whole messages, which go before answers.
+    control: Vec<u8>,
+    genesis_wanted: bool,
+    answers: Vec<Answer>,
+    updates: Vec<u8>,
+    /// Since when updates were left out.
+    behind: Option<Instant>,
+}
+
+/// Lets connections in, as long as the endpoint is open.
+pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
+    let half_open = Arc::new(AtomicU32::new(0));
+    while let Some(incoming) = endpoint.accept().await {
+        let ip = incoming.remote_address().ip();
+        if !incoming.remote_address_validated() && half_open.load(Ordering::Relaxed) >= RETRY_ABOVE {
+            Counters::add(&shared.counters.retried, 1);
+            // It may come back with the token, which proves that it is where it says.
+            let _ = incoming.retry();
+            continue;
+        }
+        if let Err(code) = lock(&shared.doors).enter(ip, Instant::now()) {
+            let counter = match code {
+                CloseCode::Banned => &shared.counters.refused_banned,
+                CloseCode::AddressLimit => &shared.counters.refused_address,
+                _ => &shared.counters.refused_full,
+            };
+            Counters::add(counter, 1);
+            incoming.refuse();
+            continue;
+        }
+        half_open.fetch_add(1, Ordering::Relaxed);
+        let (shared, half_open) = (Arc::clone(&shared), Arc::clone(&half_open));
+        tokio::spawn(async move {
+            let entered = Entered { shared: Arc::clone(&shared), ip, playing: AtomicBool::new(false) };
+            let shaken = timeout(shared.config.handshake_timeout, handshake(incoming)).await;
+            half_open.fetch_sub(1, Ordering::Relaxed);
+            match shaken {
+                Ok(Some((quic, key))) => serve(quic, key, &entered).await,
+                _ => Counters::add(&shared.counters.handshakes_failed, 1),
+            }
+        });
+    }
+}
+
+async fn handshake(incoming: Incoming) -> Option<(quinn::Connection, Key)> {
+    let quic = incoming.accept().ok()?.await.ok()?;
+    let key = peer_key(&quic)?;
+    Some((quic, key))
+}
+
+/// A connection that was let in; it leaves when this is dropped.
+struct Entered {
+    shared: Arc<Shared>,
+    ip: IpAddr,
+    playing: AtomicBool,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        lock(&self.shared.doors).leave(self.ip, self.playing.load(Ordering::Relaxed));
+    }
+}
+
+fn close(quic: &quinn::Connection, close: &Close) {
+    quic.close(VarInt::from_u32(close.code as u32), close.text.as_bytes());
+}
+
+/// One connection, from its handshake to its end.
+async fn serve(quic: quinn::Connection, key: Key, entered: &Entered) {
+    let shared = &entered.shared;
+    if lock(&shared.doors).is_banned(&key, Instant::now()) {
+        Counters::add(&shared.counters.refused_banned, 1);
+        return close(&quic, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
+    }
+    let Some(id) = shared.take_row() else {
+        Counters::add(&shared.counters.refused_full, 1);
+        return close(&quic, &Close::new(CloseCode::Full, CloseCode::Full.sentence()));
+    };
+    Counters::add(&shared.counters.accepted, 1);
+    let connection = Arc::new(Connection {
+        id,
+        quic: quic.clone(),
+        state: Mutex::new(State {
+            session: Session::new(id, shared.config.intents_per_connection_per_s),
+            control: Vec::new(),
+            genesis_wanted: false,
+            answers: Vec::new(),
+            updates: Vec::new(),
+            behind: None,
+        }),
+        answers_wait: Notify::new(),
+        updates_wait: Notify::new(),
+        is_node: AtomicBool::new(false),
+        counters: Arc::clone(&shared.counters),
+    });
+    shared.seat(id, Arc::clone(&connection));
+    let mut reader = Reader { shared, entered, connection: &connection, key, joined: false, watches: false };
+    if let Err(reason) = reader.run().await {
+        Counters::add(&shared.counters.closed, 1);
+        if reason.code == CloseCode::Malformed && reader.joined {
+            shared.tell(Input::Offended { peer: id, offence: Offence::Malformed }).await;
+        }
+        close(&quic, &reason);
+    } else {
+        close(&quic, &Close::new(CloseCode::Done, ""));
+    }
+    let joined = reader.joined;
+    for what in connection.watching() {
+        reader.unwatch(what);
+    }
+    connection.answers_wait.notify_one();
+    connection.updates_wait.notify_one();
+    shared.nodes.left(&key);
+    if joined {
+        shared.tell(Input::Left(id)).await;
+    }
+    shared.leave_row(id);
+}
+
+struct Reader<'a> {
+    shared: &'a Arc<Shared>,
+    entered: &'a Entered,
+    connection: &'a Arc<Connection>,
+    key: Key,
+    /// Whether the tick knows of the connection.
+    joined: bool,
+    /// Whether the second stream is open.
+    watches: bool,
+}
+
+impl Reader<'_> {
+    /// Reads until the peer ends, which is no error, or must be closed.
+    async fn run(&mut self) -> Result<(), Close> {
+        let patience = self.shared.config.handshake_timeout;
+        let late = |what: &str| Close::new(CloseCode::Timeout, format!("no {what} within {} ms", patience.as_millis()));
+        let accepted = timeout(patience, self.connection.quic.accept_bi()).await;
+        let Ok((send, mut recv)) = accepted.map_err(|_| late("stream"))? else { return Ok(()) };
+        let _ = send.set_priority(1);
+        tokio::spawn(write_answers(Arc::clone(self.connection), send, Arc::clone(self.shared)));
+        let mut events = Vec::new();
+        loop {
+            let hurry = {
+                let state = lock(&self.connection.state);
+                !state.session.is_open() || state.session.unfinished() > 0
+            };
+            let read = recv.read_chunk(READ_BYTES, true);
+            let chunk = if hurry {
+                timeout(patience, read).await.map_err(|_| late("whole message"))?
+            } else {
+                read.await
+            };
+            let Ok(Some(chunk)) = chunk else { return Ok(()) };
+            let taken = lock(&self.connection.state).session.take(&chunk.bytes, &mut events);
+            for event in events.drain(..) {
+                self.take(event).await?;
+            }
+            taken?;
+        }
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), Close> {
+        match event {
+            Event::Hello(hello) => {
+                if hello.chain.is_some_and(|chain| chain != self.shared.chain.id) {
+                    let ours = engine::hex(&self.shared.chain.id);
+                    return Err(Close::new(CloseCode::Chain, format!("this node keeps chain {ours}")));
+                }
+                let node = hello.role == Role::Node;
+                let (peer, address) = (self.connection.id, address_bytes(self.entered.ip));
+                self.joined = true;
+                self.shared.tell(Input::Joined { peer, key: self.key, address, node }).await;
+                if node {
+                    self.connection.is_node.store(true, Ordering::Relaxed);
+                    self.connection.quic.set_receive_window(VarInt::from_u32(NODE_WINDOW));
+                    self.connection.quic.set_send_window(NODE_WINDOW.into());
+                    self.shared.nodes.joined(self.key);
+                }
+                self.connection.control(&ToClient::Welcome(self.shared.welcome()));
+            }
+            Event::Input(Input::Intents { from, intents }) => {
+                self.play();
+                Counters::add(&self.shared.counters.intents, intents.len() as u64);
+                if let Err(full) = self.shared.inputs.try_send(Input::Intents { from, intents })
+                    && let Input::Intents { intents, .. } = full.into_inner()
+                {
+                    for intent in intents {
+                        let (key, number) = (intent.body.key, intent.body.number);
+                        self.shed(Answer { key, number, verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+                    }
+                }
+            }
+            Event::Input(Input::Watch { peer, what, on }) => {
+                self.play();
+                if on {
+                    self.watch(what);
+                } else {
+                    self.unwatch(what);
+                }
+                self.shared.tell(Input::Watch { peer, what, on }).await;
+            }
+            Event::Input(input) => self.shared.tell(input).await,
+            Event::Answer(answer) => self.shed(answer),
+            Event::AskGenesis => {
+                lock(&self.connection.state).genesis_wanted = true;
+                self.connection.answers_wait.notify_one();
+            }
+            Event::Peers(records) => {
+                if !self.shared.nodes.hear(&records, self.shared) {
+                    let (peer, offence) = (self.connection.id, Offence::FalsePeer);
+                    self.shared.tell(Input::Offended { peer, offence }).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shed(&self, answer: Answer) {
+        Counters::add(&self.shared.counters.shed, 1);
+        self.connection.answer(answer);
+    }
+
+    /// The peer does more than look in: it may hold more.
+    fn play(&self) {
+        if !self.entered.playing.load(Ordering::Relaxed) && lock(&self.shared.doors).play() {
+            self.entered.playing.store(true, Ordering::Relaxed);
+            self.connection.quic.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW));
+            self.connection.quic.set_send_window(SEND_WINDOW.into());
+        }
+    }
+
+    fn watch(&mut self, what: Watched) {
+        if !self.watches {
+            self.watches = true;
+            tokio::spawn(write_updates(Arc::clone(self.connection), Arc::clone(self.shared)));
+        }
+        if let Watched::Table(table) = what {
+            let mut watchers = lock(&self.shared.watchers);
+            let watchers = watchers.entry(table).or_default();
+            if !watchers.contains(&self.connection.id) {
+                watchers.push(self.connection.id);
+            }
+        }
+    }
+
+    fn unwatch(&self, what: Watched) {
+        let Watched::Table(table) = what else { return };
+        let mut watchers = lock(&self.shared.watchers);
+        if let Some(peers) = watchers.get_mut(&table) {
+            peers.retain(|peer| *peer != self.connection.id);
+            if peers.is_empty() {
+                watchers.remove(&table);
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn watching(&self) -> Vec<Watched> {
+        lock(&self.state).session.watching().to_vec()
+    }
+
+    /// A message that goes before all answers.
+    pub(super) fn control(&self, message: &ToClient) {
+        message.encode(&mut lock(&self.state).control);
+        self.answers_wait.notify_one();
+    }
+
+    /// An answer to an intent. A peer that does not read its answers is put out.
+    pub(super) fn answer(&self, answer: Answer) {
+        let mut state = lock(&self.state);
+        state.session.answered(&answer);
+        state.answers.push(answer);
+        let full = state.answers.len() > ANSWERS_QUEUED_MAX;
+        drop(state);
+        if full {
+            self.put_out_slow("answers");
+        } else {
+            self.answers_wait.notify_one();
+        }
+    }
+
+    /// What changed at something the peer watches. One that is behind gets the whole once it has caught up.
+    pub(super) fn update(&self, bytes: &[u8]) {
+        let mut state = lock(&self.state);
+        let first = state.updates.is_empty();
+        if !first && state.updates.len() + bytes.len() > QUEUE_BYTES {
+            let behind = state.behind.get_or_insert_with(Instant::now).elapsed();
+            drop(state);
+            Counters::add(&self.counters.updates_skipped, 1);
+            if behind > BEHIND {
+                self.put_out_slow("what it watches");
+            }
+            return;
+        }
+        state.updates.extend_from_slice(bytes);
+        drop(state);
+        if first {
+            self.updates_wait.notify_one();
+        }
+    }
+
+    fn put_out_slow(&self, what: &str) {
+        if self.quic.close_reason().is_none() {
+            Counters::add(&self.counters.slow_readers, 1);
+            close(&self.quic, &Close::new(CloseCode::SlowReader, format!("{what} was not read")));
+        }
+    }
+}
+
+/// Writes control messages and answers, many at once, until the connection ends.
+async fn write_answers(connection: Arc<Connection>, mut send: SendStream, shared: Arc<Shared>) {
+    let mut bytes = Vec::new();
+    let mut answers = Vec::new();
+    loop {
+        connection.answers_wait.notified().await;
+        let genesis_wanted = {
+            let mut state = lock(&connection.state);
+            std::mem::swap(&mut bytes, &mut state.control);
+            std::mem::swap(&mut answers, &mut state.answers);
+            std::mem::take(&mut state.genesis_wanted)
+        };
+        if genesis_wanted {
+            // Written from where it lies: it may be larger than all that a connection may hold.
+            let header = ToClient::genesis_header(shared.chain.genesis.len());
+            bytes.extend_from_slice(&header);
+            let written = send.write_all(&bytes).await.is_ok() && send.write_all(&shared.chain.genesis).await.is_ok();
+            if !written {
+                return;
+            }
+            bytes.clear();
+        }
+        ToClient::encode_answers(&answers, &mut bytes);
+        answers.clear();
+        if !bytes.is_empty() && send.write_all(&bytes).await.is_err() || connection.quic.close_reason().is_some() {
+            return;
+        }
+        bytes.clear();
+    }
+}
+
+/// Writes what changed at what the peer watches, until the connection ends.
+async fn write_updates(connection: Arc<Connection>, shared: Arc<Shared>) {
+    let Ok(mut send) = connection.quic.open_uni().await else { return };
+    let mut bytes = Vec::new();
+    loop {
+        connection.updates_wait.notified().await;
+        std::mem::swap(&mut bytes, &mut lock(&connection.state).updates);
+        if !bytes.is_empty() && send.write_all(&bytes).await.is_err() || connection.quic.close_reason().is_some() {
+            return;
+        }
+        bytes.clear();
+        let caught_up = lock(&connection.state).behind.take().is_some();
+        if caught_up {
+            for what in connection.watching() {
+                shared.tell(Input::Watch { peer: connection.id, what, on: true }).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! A node's end of the network.
+//!
+//! ```text
+//!  sockets -> accept -> connection: session -> inputs (bounded) -> the tick
+//!  sockets <- connection: writers <- queues (bounded) <- router <- batches of outputs <- the tick
+//! ```
+//! It moves bytes and keeps bounds; it knows no rule of the game.
+
+mod connection;
+mod doors;
+mod router;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use engine::io::{Input, Output, Standing};
+use engine::{Hash, PeerId, TableId};
+use quinn::VarInt;
+use quinn::crypto::rustls::QuicServerConfig;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::nodes::Nodes;
+use crate::session::CloseCode;
+use crate::tls::{Identity, IdentityError};
+use crate::transport::{BoundSocket, Carrier, bind, endpoint, node_transport};
+use crate::wire::Welcome;
+use connection::Connection;
+use doors::Doors;
+
+/// Batches of inputs that may wait for the tick.
+const INPUTS: usize = 16 * 1024;
+/// Batches of outputs that may wait for the router.
+const OUTPUTS: usize = 256;
+
+/// The bounds of a node's network.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The node's name, for people.
+    pub name: String,
+    /// Connections at once.
+    pub connections_max: u32,
+    /// Connections of one address at once.
+    pub connections_per_address_max: u32,
+    /// Connections that one address may begin in a second.
+    pub connects_per_address_per_s: NonZeroU32,
+    /// Intents a second of one connection.
+    pub intents_per_connection_per_s: NonZeroU32,
+    /// Bytes that all connections may hold together.
+    pub buffer_bytes_max: u64,
+    /// Silence after which a connection ends.
+    pub idle_timeout: Duration,
+    /// Time for a handshake, for the first message, and for the rest of one that was begun.
+    pub handshake_timeout: Duration,
+    /// How long a banned key or address stays out.
+    pub ban: Duration,
+    /// What the system is asked for.
+    pub socket_buffer_bytes: usize,
+    /// Threads of the sockets' runtime.
+    pub threads: usize,
+    /// Other nodes to stay connected to.
+    pub peers: Vec<String>,
+    /// Announce this node on the local network, and look for others there.
+    pub mdns: bool,
+}
+
+/// What a node tells those who connect.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The chain id.
+    pub id: Hash,
+    /// The bytes of the genesis.
+    pub genesis: Vec<u8>,
+    /// Craps tables.
+    pub tables: u32,
+    /// Seats of each.
+    pub seats: u8,
+    /// All keys follow from a seed that anyone may know.
+    pub insecure_keys: bool,
+}
+
+/// Why a network does not start.
+#[derive(Error, Debug)]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {error}; is another node running there?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system refuses threads.
+    #[error("cannot start the network's threads: {0}")]
+    Threads(io::Error),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// Numbers of the network since the start.
+#[derive(Default, Debug)]
+pub struct Counters {
+    /// Connections that were let in.
+    pub accepted: AtomicU64,
+    /// Connections that were turned away because there were enough.
+    pub refused_full: AtomicU64,
+    /// Connections that were turned away for their address: too many, too fast.
+    pub refused_address: AtomicU64,
+    /// Connections that were turned away because their key or address is banned.
+    pub refused_banned: AtomicU64,
+    /// Connections that had to prove their address first.
+    pub retried: AtomicU64,
+    /// Handshakes that failed or took too long.
+    pub handshakes_failed: AtomicU64,
+    /// Connections that this node closed for what they did or did not do.
+    pub closed: AtomicU64,
+    /// Of them, those that did not read.
+    pub slow_readers: AtomicU64,
+    /// Keys that were banned.
+    pub banned: AtomicU64,
+    /// Intents that arrived.
+    pub intents: AtomicU64,
+    /// Intents that were shed before the tick.
+    pub shed: AtomicU64,
+    /// Updates of watched tables that were left out for those that were behind; they got the whole later.
+    pub updates_skipped: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// All numbers with their names.
+    pub fn list(&self) -> [(&'static str, u64); 12] {
+        [
+            ("accepted", &self.accepted),
+            ("refused_full", &self.refused_full),
+            ("refused_address", &self.refused_address),
+            ("refused_banned", &self.refused_banned),
+            ("retried", &self.retried),
+            ("handshakes_failed", &self.handshakes_failed),
+            ("closed", &self.closed),
+            ("slow_readers", &self.slow_readers),
+            ("banned", &self.banned),
+            ("intents", &self.intents),
+            ("shed", &self.shed),
+            ("updates_skipped", &self.updates_skipped),
+        ]
+        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+    }
+}
+
+/// Everything that connections share.
+pub(crate) struct Shared {
+    config: ServerConfig,
+    pub(crate) identity: Identity,
+    pub(crate) chain: Chain,
+    inputs: Sender<Input>,
+    standing: watch::Receiver<(Standing, Instant)>,
+    doors: Mutex<Doors>,
+    slots: RwLock<Slots>,
+    watchers: Mutex<BTreeMap<TableId, Vec<PeerId>>>,
+    pub(crate) nodes: Nodes,
+    counters: Arc<Counters>,
+}
+
+/// Connections by row. A row that was left is taken again last.
+struct Slots {
+    rows: Vec<(u32, Option<Arc<Connection>>)>,
+    free: VecDeque<u32>,
+}
+
+/// A lock that a panicking holder left is still good: every change under one is a single step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn connection(&self, peer: PeerId) -> Option<Arc<Connection>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let (generation, connection) = slots.rows.get(peer.slot as usize)?;
+        if *generation == peer.generation { connection.clone() } else { None }
+    }
+
+    /// The row for a new connection. There are as many as connections are let in.
+    pub(crate) fn take_row(&self) -> Option<PeerId> {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.free.pop_front()?;
+        let generation = &mut slots.rows[slot as usize].0;
+        *generation += 1;
+        Some(PeerId { slot, generation: *generation })
+    }
+
+    fn seat(&self, peer: PeerId, connection: Arc<Connection>) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.rows[peer.slot as usize].1 = Some(connection);
+    }
+
+    pub(crate) fn leave_row(&self, peer: PeerId) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.rows[peer.slot as usize].1 = None;
+        slots.free.push_back(peer.slot);
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let (standing, at) = *self.standing.borrow();
+        Standing { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
+    }
+
+    fn welcome(&self) -> Welcome {
+        Welcome {
+            chain: self.chain.id,
+            standing: self.standing(),
+            name: self.config.name.clone(),
+            tables: self.chain.tables,
+            seats: self.chain.seats,
+            credit: engine::limits::PEER_CREDIT,
+            intents_per_s: self.config.intents_per_connection_per_s.get(),
+            insecure_keys: self.chain.insecure_keys,
+        }
+    }
+
+    /// Gives the tick an input that must not be lost: waits while the tick is behind.
+    pub(crate) async fn tell(&self, mut input: Input) {
+        while let Err(error) = self.inputs.try_send(input) {
+            if error.is_disconnected() {
+                return;
+            }
+            input = error.into_inner();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A node's end of the network, while it runs.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Bytes of the socket's receive and send buffers, as the system gave them.
+    pub socket_bytes: (usize, usize),
+    shared: Arc<Shared>,
+    inputs: Receiver<Input>,
+    outputs: mpsc::Sender<Vec<Output>>,
+    /// What the router had no room for; it goes first.
+    kept: Vec<Output>,
+    standing: watch::Sender<(Standing, Instant)>,
+    endpoint: quinn::Endpoint,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Server {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the address, the threads or the key cannot be had.
+    pub fn start(config: ServerConfig, chain: Chain, identity: Identity) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_name("net")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let _inside = runtime.enter();
+        let listen = config.listen;
+        let failed = |error| StartError::Bind { address: listen, error };
+        let BoundSocket { socket, address, receive_bytes, send_bytes } =
+            bind(listen, config.socket_buffer_bytes).map_err(failed)?;
+        let mut server = Self::on(Carrier::Udp(socket), address, config, chain, identity)?;
+        server.socket_bytes = (receive_bytes, send_bytes);
+        drop(_inside);
+        server.runtime = Some(runtime);
+        Ok(server)
+    }
+
+    /// Listens on what carries packets, inside the caller's runtime.
+    ///
+    /// # Errors
+    /// If the key cannot be used.
+    pub fn on(
+        carrier: Carrier,
+        address: SocketAddr,
+        config: ServerConfig,
+        chain: Chain,
+        identity: Identity,
+    ) -> Result<Self, StartError> {
+        let (inputs_in, inputs) = crossbeam_channel::bounded(INPUTS);
+        let (outputs, outputs_out) = mpsc::channel(OUTPUTS);
+        let (standing, standing_out) = watch::channel((Standing::default(), Instant::now()));
+        let crypto: QuicServerConfig = identity.server_config()?;
+        let mut quic = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        quic.transport_config(node_transport(config.idle_timeout))
+            .max_incoming(config.connections_max as usize)
+            .incoming_buffer_size(16 * 1024)
+            .incoming_buffer_size_total(4 * 1024 * 1024);
+        let failed = |error| StartError::Bind { address, error };
+        let endpoint = endpoint(carrier, Some(quic)).map_err(failed)?;
+        let rows = config.connections_max;
+        let slots = Slots { rows: vec![(0, None); rows as usize], free: (0..rows).collect() };
+        let shared = Arc::new(Shared {
+            doors: Mutex::new(Doors::new(&config)),
+            slots: RwLock::new(slots),
+            nodes: Nodes::new(address, config.name.clone()),
+            config,
+            identity,
+            chain,
+            inputs: inputs_in,
+            standing: standing_out,
+            watchers: Mutex::default(),
+            counters: Arc::default(),
+        });
+        tokio::spawn(connection::accept(endpoint.clone(), Arc::clone(&shared)));
+        tokio::spawn(router::route(outputs_out, Arc::clone(&shared)));
+        crate::nodes::start(&endpoint, &shared, &shared.config.peers, shared.config.mdns);
+        let (kept, socket_bytes) = (Vec::new(), (0, 0));
+        Ok(Self { address, socket_bytes, shared, inputs, outputs, kept, standing, endpoint, runtime: None })
+    }
+
+    /// What arrived since the last time, in order.
+    pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
+        // As much as the channel holds, so that a tick has an end.
+        inputs.extend(self.inputs.try_iter().take(INPUTS));
+    }
+
+    /// Gives outputs to those whom they concern, in order. Never waits: what the router has no room for goes first the
+    /// next time. Says whether everything is on its way.
+    pub fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        self.kept.append(outputs);
+        if self.kept.is_empty() {
+            return true;
+        }
+        match self.outputs.try_reserve() {
+            Ok(permit) => permit.send(std::mem::take(&mut self.kept)),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Says where the chain stands, to those who connect from now on.
+    pub fn publish(&self, standing: Standing) {
+        self.standing.send_replace((standing, Instant::now()));
+    }
+
+    /// Numbers since the start.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self) -> u32 {
+        lock(&self.shared.doors).connections()
+    }
+
+    /// Other nodes that this node knows of.
+    pub fn nodes_known(&self) -> usize {
+        self.shared.nodes.known()
+    }
+
+    /// Bytes that the connections may hold together, of those that they may at most.
+    pub fn reserved_bytes(&self) -> u64 {
+        lock(&self.shared.doors).reserved()
+    }
+
+    /// Our network key.
+    pub fn key(&self) -> [u8; 32] {
+        self.shared.identity.key
+    }
+
+    /// Closes every connection with a reason, and waits a moment until the peers have heard it.
+    pub fn close(mut self) {
+        self.endpoint.close(VarInt::from_u32(CloseCode::Shutdown as u32), b"the node ends");
+        let Some(runtime) = self.runtime.take() else { return };
+        let endpoint = self.endpoint.clone();
+        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(500), endpoint.wait_idle()).await });
+        runtime.shutdown_timeout(Duration::from_millis(500));
+    }
+}

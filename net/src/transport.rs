@@ -1,0 +1,117 @@
+//! QUIC: budgets, sockets, endpoints. One place for every number that bounds a connection.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Bytes that a peer may have sent and we not read, once it plays; quinn's own default is more than a megabyte.
+pub const RECEIVE_WINDOW: u32 = 16 * 1024;
+/// Bytes that we may have sent and a peer not acknowledged, once it plays.
+pub const SEND_WINDOW: u32 = 16 * 1024;
+/// Both, before a peer plays.
+pub const IDLE_WINDOW: u32 = 4 * 1024;
+/// The windows of a connection between nodes.
+pub const NODE_WINDOW: u32 = 256 * 1024;
+/// Bytes that wait in this process for one of a connection's two streams.
+pub const QUEUE_BYTES: usize = 16 * 1024;
+
+/// What an idle connection may hold: its windows, and an answer or two.
+pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + 1024;
+/// What a playing connection may hold: its windows, both queues, and one unfinished message.
+pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + 3 * QUEUE_BYTES as u64;
+
+/// How often a client shows that it lives, well below the idle time of any node.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+
+fn shared(receive: u32, idle: Duration) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .stream_receive_window(VarInt::from_u32(receive))
+        .max_idle_timeout(Some(IdleTimeout::try_from(idle).expect("an idle time of minutes fits")))
+        .datagram_receive_buffer_size(None)
+        // Messages are smaller than a packet: larger ones are not worth a probe on each of a thousand connections.
+        .mtu_discovery_config(None);
+    config
+}
+
+/// For a node: one stream that the client opens.
+pub(crate) fn node_transport(idle: Duration) -> Arc<TransportConfig> {
+    let mut config = shared(RECEIVE_WINDOW, idle);
+    config
+        .receive_window(VarInt::from_u32(IDLE_WINDOW))
+        .send_window(IDLE_WINDOW.into())
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
+    Arc::new(config)
+}
+
+/// For a client: one stream that the node opens, for what is watched.
+pub(crate) fn client_transport(window: u32, idle: Duration) -> Arc<TransportConfig> {
+    let mut config = shared(window, idle);
+    config
+        .receive_window(VarInt::from_u32(2 * window))
+        .send_window(window.into())
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .keep_alive_interval(Some(KEEP_ALIVE.min(idle / 3)));
+    Arc::new(config)
+}
+
+/// A bound UDP socket, and the buffers that the system gave it.
+pub struct BoundSocket {
+    /// The socket.
+    pub socket: std::net::UdpSocket,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// Bytes of its receive buffer.
+    pub receive_bytes: usize,
+    /// Bytes of its send buffer.
+    pub send_bytes: usize,
+}
+
+/// Binds a UDP socket and asks for large buffers: with the usual ones, a thousand clients that connect at once lose most
+/// of their packets.
+///
+/// # Errors
+/// If the address cannot be bound. That the system gives smaller buffers is no error; the caller tells.
+pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<BoundSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // Refused where the system's bound is lower; what counts is read back below.
+    let _ = socket.set_recv_buffer_size(buffer_bytes);
+    let _ = socket.set_send_buffer_size(buffer_bytes);
+    socket.bind(&address.into())?;
+    let (receive_bytes, send_bytes) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
+    let socket: std::net::UdpSocket = socket.into();
+    let address = socket.local_addr()?;
+    Ok(BoundSocket { socket, address, receive_bytes, send_bytes })
+}
+
+pub(crate) fn endpoint(socket: Carrier, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
+    let runtime = Arc::new(TokioRuntime);
+    match socket {
+        Carrier::Udp(socket) => quinn::Endpoint::new(EndpointConfig::default(), server, socket, runtime),
+        Carrier::Other(socket) => {
+            quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), server, socket, runtime)
+        }
+    }
+}
+
+/// What carries packets.
+pub enum Carrier {
+    /// The system.
+    Udp(std::net::UdpSocket),
+    /// A network in memory.
+    Other(Arc<dyn quinn::AsyncUdpSocket>),
+}
+
+/// An address as 16 bytes, IPv4 mapped.
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}

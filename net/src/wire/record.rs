@@ -1,0 +1,392 @@
+//! Bodies of fixed size, and what they mean.
+
+use bytemuck::{Pod, Zeroable};
+use engine::component::Account;
+use engine::io::{Receipt, ShedReason, Standing, Verdict, Watched};
+use engine::message::refusal::Refusal;
+use engine::{AccountId, Hash, Height, TableId};
+
+use super::WireError;
+
+/// Text in a fixed field: UTF-8, zeros after it.
+pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
+    let mut end = text.len().min(N);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut field = [0; N];
+    field[..end].copy_from_slice(&text.as_bytes()[..end]);
+    field
+}
+
+fn read_text(field: &[u8], name: &'static str) -> Result<String, WireError> {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    if field[end..].iter().any(|byte| *byte != 0) {
+        return Err(WireError::NotZero(name));
+    }
+    let wrong = WireError::Value { field: name, found: 0 };
+    let text = std::str::from_utf8(&field[..end]).map_err(|_| wrong.clone())?;
+    // Whoever prints it may trust that it moves no cursor.
+    if text.chars().any(char::is_control) { Err(wrong) } else { Ok(text.to_owned()) }
+}
+
+fn zero(bytes: &[u8], name: &'static str) -> Result<(), WireError> {
+    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(WireError::NotZero(name)) }
+}
+
+/// Layout: 64 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct HelloBody {
+    chain: [u8; 32],
+    program: [u8; 24],
+    role: u8,
+    reserved: [u8; 7],
+}
+
+/// Layout: 40 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct WatchBody {
+    key: [u8; 32],
+    table: u32,
+    what: u8,
+    on: u8,
+    reserved: [u8; 2],
+}
+
+/// Layout: 56 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct StandingBody {
+    now_ms: u64,
+    decided: u64,
+    settled: u64,
+    root_chain: [u8; 32],
+}
+
+/// Layout: 136 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct WelcomeBody {
+    chain: [u8; 32],
+    standing: StandingBody,
+    name: [u8; 32],
+    tables: u32,
+    credit: u32,
+    intents_per_s: u32,
+    seats: u8,
+    insecure_keys: u8,
+    reserved: [u8; 2],
+}
+
+/// Layout: 64 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct AnswerBody {
+    key: [u8; 32],
+    number: u64,
+    height: u64,
+    index: u32,
+    credit: u32,
+    verdict: u8,
+    code: u8,
+    reserved: [u8; 6],
+}
+
+/// Layout: 112 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct AccountBody {
+    key: [u8; 32],
+    height: u64,
+    id: u32,
+    reserved: u32,
+    account: [u64; 8],
+}
+
+/// Where a node can be found, signed by its network key. Layout: 128 bytes, no padding; the signature covers the first 64
+/// under [`PeerRecord::DOMAIN`] and the chain id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct PeerRecord {
+    /// The node's network key.
+    pub key: [u8; 32],
+    /// Its IP address, IPv4 as IPv4-mapped IPv6.
+    pub address: [u8; 16],
+    /// When it signed, in seconds since the Unix epoch.
+    pub time_s: u64,
+    /// Its UDP port.
+    pub port: u16,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Ed25519.
+    pub signature: [u8; 64],
+}
+
+const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
+const _: () = assert!(size_of::<StandingBody>() == 56 && size_of::<WelcomeBody>() == 136);
+const _: () = assert!(size_of::<AnswerBody>() == 64 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
+
+impl PeerRecord {
+    /// What a record's signature covers first.
+    pub const DOMAIN: [u8; 32] = *b"bitcraps peer 1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+    /// What the signature covers: domain, chain id, the first 64 bytes.
+    pub fn signed_bytes(&self, chain: &Hash) -> [u8; 128] {
+        let mut bytes = [0; 128];
+        bytes[..32].copy_from_slice(&Self::DOMAIN);
+        bytes[32..64].copy_from_slice(chain);
+        bytes[64..].copy_from_slice(&bytemuck::bytes_of(self)[..64]);
+        bytes
+    }
+}
+
+/// Who opens a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Role {
+    /// A player's program.
+    Client = 1,
+    /// Another node.
+    Node = 2,
+}
+
+/// The first message to a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// The chain it is about, or `None` for whichever the node keeps.
+    pub chain: Option<Hash>,
+    /// Name and version of the program, at most 24 bytes of UTF-8.
+    pub program: String,
+    /// Who opens the connection.
+    pub role: Role,
+}
+
+impl Hello {
+    pub(super) fn encode(&self) -> HelloBody {
+        let chain = self.chain.unwrap_or_default();
+        HelloBody { chain, program: text(&self.program), role: self.role as u8, reserved: [0; 7] }
+    }
+
+    pub(super) fn decode(body: &HelloBody) -> Result<Self, WireError> {
+        zero(&body.reserved, "hello")?;
+        let role = match body.role {
+            1 => Role::Client,
+            2 => Role::Node,
+            found => return Err(WireError::Value { field: "role", found: found.into() }),
+        };
+        let chain = (body.chain != [0; 32]).then_some(body.chain);
+        Ok(Self { chain, program: read_text(&body.program, "program")?, role })
+    }
+}
+
+/// The first message from a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Welcome {
+    /// The chain that the node keeps.
+    pub chain: Hash,
+    /// Where it stands.
+    pub standing: Standing,
+    /// The node's name, at most 32 bytes of UTF-8.
+    pub name: String,
+    /// Craps tables.
+    pub tables: u32,
+    /// Seats of each.
+    pub seats: u8,
+    /// Intents that may be without an answer.
+    pub credit: u32,
+    /// Intents a second that the connection may send.
+    pub intents_per_s: u32,
+    /// All keys follow from a seed that anyone may know.
+    pub insecure_keys: bool,
+}
+
+impl Welcome {
+    pub(super) fn encode(&self) -> WelcomeBody {
+        WelcomeBody {
+            chain: self.chain,
+            standing: standing_body(&self.standing),
+            name: text(&self.name),
+            tables: self.tables,
+            credit: self.credit,
+            intents_per_s: self.intents_per_s,
+            seats: self.seats,
+            insecure_keys: self.insecure_keys.into(),
+            reserved: [0; 2],
+        }
+    }
+
+    pub(super) fn decode(body: &WelcomeBody) -> Result<Self, WireError> {
+        zero(&body.reserved, "welcome")?;
+        if body.seats == 0 || u32::from(body.seats) > engine::limits::SEATS_MAX {
+            return Err(WireError::Value { field: "seats", found: body.seats.into() });
+        }
+        Ok(Self {
+            chain: body.chain,
+            standing: standing(&body.standing),
+            name: read_text(&body.name, "name")?,
+            tables: body.tables,
+            seats: body.seats,
+            credit: body.credit,
+            intents_per_s: body.intents_per_s,
+            insecure_keys: switch(body.insecure_keys, "insecure_keys")?,
+        })
+    }
+}
+
+fn switch(byte: u8, field: &'static str) -> Result<bool, WireError> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        found => Err(WireError::Value { field, found: found.into() }),
+    }
+}
+
+pub(super) fn standing_body(standing: &Standing) -> StandingBody {
+    let Standing { now_ms, decided, settled, root_chain } = *standing;
+    StandingBody { now_ms, decided: decided.0, settled: settled.0, root_chain }
+}
+
+pub(super) fn standing(body: &StandingBody) -> Standing {
+    let StandingBody { now_ms, decided, settled, root_chain } = *body;
+    Standing { now_ms, decided: Height(decided), settled: Height(settled), root_chain }
+}
+
+pub(super) fn watch_body(what: Watched, on: bool) -> WatchBody {
+    let body = WatchBody { on: on.into(), ..WatchBody::zeroed() };
+    match what {
+        Watched::Table(table) => WatchBody { what: 1, table: table.0, ..body },
+        Watched::Account(key) => WatchBody { what: 2, key, ..body },
+    }
+}
+
+pub(super) fn watch(body: &WatchBody) -> Result<(Watched, bool), WireError> {
+    zero(&body.reserved, "watch")?;
+    let what = match body.what {
+        1 => {
+            zero(&body.key, "watch of a table")?;
+            Watched::Table(TableId(body.table))
+        }
+        2 => {
+            zero(&body.table.to_le_bytes(), "watch of an account")?;
+            Watched::Account(body.key)
+        }
+        found => return Err(WireError::Value { field: "what to watch", found: found.into() }),
+    };
+    Ok((what, switch(body.on, "watch")?))
+}
+
+/// What became of an intent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The key that the intent named.
+    pub key: [u8; 32],
+    /// Its number.
+    pub number: u64,
+    /// What became of it.
+    pub verdict: AnswerVerdict,
+}
+
+/// What a node can answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnswerVerdict {
+    /// It waits for a block; it may still die with this node.
+    Acknowledged,
+    /// Its receipt: durable.
+    Receipt {
+        /// The height that applied or refused it; genesis where it was refused before any block.
+        height: Height,
+        /// Its place in the block.
+        index: u32,
+        /// What became of it.
+        verdict: Verdict,
+    },
+    /// This node did not take it.
+    Shed(ShedReason),
+}
+
+impl Answer {
+    /// A receipt.
+    pub fn receipt(receipt: &Receipt) -> Self {
+        let Receipt { key, number, height, index, verdict } = *receipt;
+        Self { key, number, verdict: AnswerVerdict::Receipt { height, index, verdict } }
+    }
+
+    /// Whether it is the last word: a receipt, or nothing was taken.
+    pub fn is_final(&self) -> bool {
+        self.verdict != AnswerVerdict::Acknowledged
+    }
+
+    pub(super) fn encode(&self) -> AnswerBody {
+        let body = AnswerBody { key: self.key, number: self.number, ..AnswerBody::zeroed() };
+        match self.verdict {
+            AnswerVerdict::Acknowledged => AnswerBody { verdict: 1, ..body },
+            AnswerVerdict::Receipt { height, index, verdict } => {
+                let (verdict, code) = match verdict {
+                    Verdict::Applied => (2, 0),
+                    Verdict::OddsReturned => (3, 0),
+                    Verdict::Refused(refusal) => (4, refusal as u8),
+                };
+                AnswerBody { height: height.0, index, verdict, code, ..body }
+            }
+            AnswerVerdict::Shed(reason) => AnswerBody { verdict: 5, code: reason as u8, ..body },
+        }
+    }
+
+    pub(super) fn decode(body: &AnswerBody) -> Result<Self, WireError> {
+        zero(&body.reserved, "answer")?;
+        zero(&body.credit.to_le_bytes(), "answer")?;
+        if body.verdict == 1 || body.verdict == 5 {
+            zero(&body.height.to_le_bytes(), "answer without a receipt")?;
+            zero(&body.index.to_le_bytes(), "answer without a receipt")?;
+        }
+        if body.verdict < 4 {
+            zero(&[body.code], "answer without a code")?;
+        }
+        let receipt = |verdict| AnswerVerdict::Receipt { height: Height(body.height), index: body.index, verdict };
+        let code = |field| WireError::Value { field, found: body.code.into() };
+        let verdict = match body.verdict {
+            1 => AnswerVerdict::Acknowledged,
+            2 => receipt(Verdict::Applied),
+            3 => receipt(Verdict::OddsReturned),
+            4 => {
+                let known = Refusal::ALL.into_iter().find(|(refusal, ..)| *refusal as u8 == body.code);
+                receipt(Verdict::Refused(known.ok_or_else(|| code("refusal"))?.0))
+            }
+            5 => AnswerVerdict::Shed(ShedReason::try_from(body.code).map_err(|_| code("reason of shedding"))?),
+            found => return Err(WireError::Value { field: "verdict", found: found.into() }),
+        };
+        Ok(Self { key: body.key, number: body.number, verdict })
+    }
+}
+
+/// A watched account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccountRow {
+    /// Its key.
+    pub key: [u8; 32],
+    /// The last settled height.
+    pub height: Height,
+    /// The account, if one is open.
+    pub account: Option<(AccountId, Account)>,
+}
+
+impl AccountRow {
+    pub(super) fn encode(&self) -> AccountBody {
+        let (id, account) = self.account.unwrap_or((AccountId::NONE, Account::zeroed()));
+        let account = bytemuck::cast(account);
+        AccountBody { key: self.key, height: self.height.0, id: id.0, reserved: 0, account }
+    }
+
+    pub(super) fn decode(body: &AccountBody) -> Result<Self, WireError> {
+        zero(&body.reserved.to_le_bytes(), "account")?;
+        let account: Account = bytemuck::cast(body.account);
+        let open = AccountId(body.id) != AccountId::NONE;
+        if open != account.is_open() {
+            return Err(WireError::Value { field: "account status", found: account.status.into() });
+        }
+        let account = open.then_some((AccountId(body.id), account));
+        Ok(Self { key: body.key, height: Height(body.height), account })
+    }
+}

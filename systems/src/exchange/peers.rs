@@ -1,0 +1,158 @@
+//! Peers: who is connected, what they did, and who is put out.
+
+use std::collections::BTreeMap;
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Res, ResMut};
+use bytemuck::Zeroable;
+use engine::PeerId;
+use engine::columns::PeerColumns;
+use engine::component::{Peer, PeerKey, PeerStatus};
+use engine::io::{Input, Offence, Output};
+use engine::limits::SCORE_BAN;
+
+use super::{Clock, Inbox, Outbox};
+
+/// Penalty points of an offence. A peer that reaches [`SCORE_BAN`] is put out.
+pub const fn points(offence: Offence) -> u32 {
+    match offence {
+        Offence::BadSignature => 10,
+        Offence::Flood => 25,
+        Offence::Malformed | Offence::FalsePeer => 50,
+    }
+}
+
+/// Scores of keys that left with some: coming back does not clear them. Bounded: the lowest is forgotten first.
+#[derive(Resource, Default)]
+pub struct Grudges(BTreeMap<[u8; 32], (u32, u64)>);
+
+/// Keys whose scores are kept after they left.
+const GRUDGES_MAX: usize = 4_096;
+
+impl Grudges {
+    fn keep(&mut self, key: [u8; 32], score: u32, scored_ms: u64) {
+        if score == 0 {
+            return;
+        }
+        self.0.insert(key, (score, scored_ms));
+        if self.0.len() > GRUDGES_MAX {
+            let lowest = self.0.iter().min_by_key(|(_, (score, scored_ms))| (*score, *scored_ms));
+            let lowest = lowest.map(|(key, _)| *key).expect("there are many");
+            self.0.remove(&lowest);
+        }
+    }
+}
+
+/// System: rows of peers that came, went, told something, or did at the edge what they may not do; in the order in
+/// which it happened, since a row that one peer leaves another may take at once.
+pub fn update_peers(
+    clock: Res<'_, Clock>,
+    mut inbox: ResMut<'_, Inbox>,
+    mut grudges: ResMut<'_, Grudges>,
+    mut outbox: ResMut<'_, Outbox>,
+    mut columns: PeerColumns<'_, '_>,
+) {
+    let (peers, keys) = columns.rows();
+    let Inbox { inputs, offences, .. } = &mut *inbox;
+    offences.clear();
+    for input in &*inputs {
+        match input {
+            Input::Joined { peer, key, address, node } => {
+                let status = if *node { PeerStatus::Node } else { PeerStatus::Client };
+                let row = &mut peers[peer.slot as usize];
+                assert!(row.status == PeerStatus::Free as u8, "a peer leaves its row before another takes it");
+                let (score, scored_ms) = grudges.0.remove(key).unwrap_or((0, clock.now_ms));
+                *row = Peer {
+                    joined_ms: clock.now_ms,
+                    scored_ms,
+                    score,
+                    generation: peer.generation,
+                    validator: Peer::NO_VALIDATOR,
+                    status: status as u8,
+                    ..Peer::zeroed()
+                };
+                keys[peer.slot as usize] = PeerKey { key: *key, address: *address, reserved: [0; 16] };
+            }
+            Input::Left(peer) => {
+                if let Some(row) = row(peers, *peer) {
+                    let key = &mut keys[peer.slot as usize];
+                    if row.is_connected() {
+                        grudges.keep(key.key, row.score, row.scored_ms);
+                    }
+                    *row = Peer { generation: peer.generation, ..Peer::zeroed() };
+                    *key = PeerKey::zeroed();
+                }
+            }
+            Input::Offended { peer, offence } => judge(peers, keys, *peer, *offence, clock.now_ms, &mut outbox),
+            Input::Told { peer, decided, settled } => {
+                if let Some(row) = row(peers, *peer) {
+                    (row.decided, row.settled) = (decided.0, settled.0);
+                }
+            }
+            Input::RoundTrip { peer, micros } => {
+                if let Some(row) = row(peers, *peer) {
+                    row.rtt_us = *micros;
+                }
+            }
+            Input::Intents { .. } | Input::Watch { .. } | Input::Synced { .. } => {}
+        }
+    }
+}
+
+/// System: what verification found in this tick is held against whoever sent it.
+pub fn judge_peers(
+    clock: Res<'_, Clock>,
+    inbox: Res<'_, Inbox>,
+    mut outbox: ResMut<'_, Outbox>,
+    mut columns: PeerColumns<'_, '_>,
+) {
+    let (peers, keys) = columns.rows();
+    for (peer, offence) in &inbox.offences {
+        judge(peers, keys, *peer, *offence, clock.now_ms, &mut outbox);
+    }
+}
+
+/// Holds an offence against a peer, and puts it out if it is one too many.
+fn judge(
+    peers: &mut [Peer],
+    keys: &[PeerKey],
+    peer: PeerId,
+    offence: Offence,
+    now_ms: u64,
+    outbox: &mut Outbox,
+) {
+    let Some(row) = row(peers, peer) else { return };
+    if row.is_connected() && hold_against(row, offence, now_ms) {
+        row.status = PeerStatus::Banned as u8;
+        let PeerKey { key, address, .. } = keys[peer.slot as usize];
+        outbox.outputs.push(Output::Ban { peer, key, address, offence });
+    }
+}
+
+/// Adds an offence's points to a score that a point leaves every second. Says whether it is one too many.
+fn hold_against(row: &mut Peer, offence: Offence, now_ms: u64) -> bool {
+    let seconds = now_ms.saturating_sub(row.scored_ms) / 1_000;
+    row.scored_ms += seconds * 1_000;
+    row.score = row.score.saturating_sub(u32::try_from(seconds).unwrap_or(u32::MAX)) + points(offence);
+    row.score >= SCORE_BAN
+}
+
+/// The row of a connection, unless it has left.
+pub fn row(peers: &mut [Peer], peer: PeerId) -> Option<&mut Peer> {
+    let row = peers.get_mut(peer.slot as usize)?;
+    (row.generation == peer.generation && row.status != PeerStatus::Free as u8).then_some(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offences_add_up_faster_than_time_forgives() {
+        let mut row = Peer { status: PeerStatus::Client as u8, ..Peer::zeroed() };
+        let banned = (0..20u64).position(|second| hold_against(&mut row, Offence::BadSignature, second * 1_000));
+        assert_eq!(banned, Some(10));
+        let mut row = Peer { status: PeerStatus::Client as u8, ..Peer::zeroed() };
+        assert!((0..1_000u64).all(|times| !hold_against(&mut row, Offence::BadSignature, times * 10_000)));
+    }
+}

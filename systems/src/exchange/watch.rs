@@ -1,0 +1,221 @@
+//! Watch: what changed, for those who look on. Tables are told when they roll and otherwise a few times a second, and
+//! only what changed since the last time.
+
+use std::collections::BTreeMap;
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Res, ResMut};
+use bytemuck::Zeroable;
+use engine::columns::{Columns, Rows};
+use engine::component::{Account, BetRow, Seat, Table};
+use engine::io::{Input, Output, SeatUpdate, TableUpdate, Watched};
+use engine::limits::{WATCH_INTERVAL_MS, WATCHES_MAX};
+use engine::{AccountId, Height, PeerId, TableId};
+
+use super::{Clock, Inbox, Outbox};
+use crate::accounts::AccountIndex;
+use crate::block::{Current, Report};
+
+/// Who watches what, and what they were told last.
+#[derive(Resource, Default)]
+pub struct Watches {
+    tables: BTreeMap<TableId, Told>,
+    accounts: BTreeMap<([u8; 32], PeerId), Option<(AccountId, Account)>>,
+    by_peer: BTreeMap<PeerId, Vec<Watched>>,
+    count: usize,
+    /// Those who have not seen the whole of what they watch.
+    newcomers: Vec<(PeerId, Watched)>,
+    /// The last height whose rolls were told.
+    height: Height,
+    next_ms: u64,
+}
+
+/// A watched table as it was told last.
+struct Told {
+    watchers: u32,
+    table: Table,
+    seats: Vec<(Seat, Vec<BetRow>)>,
+}
+
+impl Watches {
+    fn watch(&mut self, peer: PeerId, what: Watched, on: bool) {
+        let own = self.by_peer.entry(peer).or_default();
+        match (own.iter().position(|watched| *watched == what), on) {
+            (Some(_), true) => self.newcomers.push((peer, what)),
+            (None, true) if self.count < WATCHES_MAX => {
+                own.push(what);
+                self.count += 1;
+                self.newcomers.push((peer, what));
+                if let Watched::Table(table) = what {
+                    let unseen = || Told { watchers: 0, table: Table::zeroed(), seats: Vec::new() };
+                    self.tables.entry(table).or_insert_with(unseen).watchers += 1;
+                }
+            }
+            (Some(place), false) => {
+                own.swap_remove(place);
+                self.forget(peer, what);
+            }
+            _ => {}
+        }
+        if self.by_peer.get(&peer).is_some_and(Vec::is_empty) {
+            self.by_peer.remove(&peer);
+        }
+    }
+
+    fn forget(&mut self, peer: PeerId, what: Watched) {
+        self.count -= 1;
+        match what {
+            Watched::Table(table) => {
+                let told = self.tables.get_mut(&table).expect("a watched table has its row");
+                told.watchers -= 1;
+                if told.watchers == 0 {
+                    self.tables.remove(&table);
+                }
+            }
+            Watched::Account(key) => {
+                self.accounts.remove(&(key, peer));
+            }
+        }
+    }
+
+    fn leave(&mut self, peer: PeerId) {
+        for what in self.by_peer.remove(&peer).unwrap_or_default() {
+            self.forget(peer, what);
+        }
+    }
+}
+
+/// System: takes note of who watches what, and tells those who do what they have not seen.
+pub fn tell_watchers(
+    clock: Res<'_, Clock>,
+    current: Res<'_, Current>,
+    index: Res<'_, AccountIndex>,
+    mut inbox: ResMut<'_, Inbox>,
+    mut watches: ResMut<'_, Watches>,
+    mut report: ResMut<'_, Report>,
+    mut outbox: ResMut<'_, Outbox>,
+    mut columns: Columns<'_, '_>,
+) {
+    for input in inbox.watches.drain(..) {
+        match input {
+            Input::Watch { peer, what, on } => watches.watch(peer, what, on),
+            Input::Left(peer) => watches.leave(peer),
+            _ => unreachable!("ingress sorts them"),
+        }
+    }
+    if watches.count == 0 {
+        return;
+    }
+    let rows = columns.rows();
+    let Watches { tables, accounts, newcomers, by_peer, next_ms, height, .. } = &mut *watches;
+    // A height without rolls in its report was settled before anybody watched.
+    let rolled = report.watch && *height < current.height;
+    report.watch = true;
+    let outputs = &mut outbox.outputs;
+    if rolled {
+        for roll in &report.rolls {
+            let Some(told) = tables.get_mut(&roll.table) else { continue };
+            let mut update = told.update(&rows, roll.table, None).unwrap_or_else(|| whole(&rows, roll.table, None));
+            let first = report.resolutions.partition_point(|resolution| resolution.table < roll.table);
+            let of_table = report.resolutions[first..].iter().take_while(|resolution| resolution.table == roll.table);
+            update.roll = Some(*roll);
+            update.resolutions = of_table.copied().collect();
+            outputs.push(Output::Table(Box::new(update)));
+        }
+    }
+    if *next_ms <= clock.now_ms {
+        *next_ms = clock.now_ms + WATCH_INTERVAL_MS;
+        for (id, told) in tables.iter_mut() {
+            outputs.extend(told.update(&rows, *id, None).map(|update| Output::Table(Box::new(update))));
+        }
+        for ((key, to), told) in accounts.iter_mut() {
+            let account = account(&rows, &index, key);
+            if account != *told {
+                *told = account;
+                outputs.push(Output::Account { to: *to, key: *key, height: rows.house.height, account });
+            }
+        }
+    }
+    // The whole comes last: whoever asked for it drops what was told before.
+    for (peer, what) in newcomers.drain(..) {
+        if !by_peer.get(&peer).is_some_and(|own| own.contains(&what)) {
+            continue;
+        }
+        match what {
+            Watched::Table(id) if id.index() < rows.tables.len() => {
+                let told = tables.get_mut(&id).expect("a watched table has its row");
+                // Those who watched before must not miss what changed since they were told.
+                if !told.seats.is_empty() {
+                    outputs.extend(told.update(&rows, id, None).map(|update| Output::Table(Box::new(update))));
+                }
+                told.remember(&rows, id);
+                outputs.push(Output::Table(Box::new(whole(&rows, id, Some(peer)))));
+            }
+            Watched::Table(_) => {}
+            Watched::Account(key) => {
+                let account = account(&rows, &index, &key);
+                accounts.insert((key, peer), account);
+                outputs.push(Output::Account { to: peer, key, height: rows.house.height, account });
+            }
+        }
+    }
+    *height = current.height;
+}
+
+fn account(rows: &Rows<'_>, index: &AccountIndex, key: &[u8; 32]) -> Option<(AccountId, Account)> {
+    index.find(key, rows.keys).map(|id| (id, rows.accounts[id.index()]))
+}
+
+fn seats<'a>(rows: &'a Rows<'_>, id: TableId) -> impl Iterator<Item = (Seat, Vec<BetRow>)> + use<'a> {
+    let count = rows.seats_per_table();
+    (id.index() * count..(id.index() + 1) * count)
+        .map(|seat| (rows.seats[seat], rows.seat_bets(seat).iter().collect::<Vec<_>>()))
+}
+
+fn whole(rows: &Rows<'_>, id: TableId, to: Option<PeerId>) -> TableUpdate {
+    let seats = seats(rows, id).enumerate().map(|(seat, (row, bets))| SeatUpdate { seat: seat as u8, row, bets });
+    TableUpdate {
+        to,
+        id,
+        height: rows.house.height,
+        time_ms: rows.house.time_ms,
+        table: rows.tables[id.index()],
+        seats: seats.collect(),
+        roll: None,
+        resolutions: Vec::new(),
+    }
+}
+
+impl Told {
+    fn remember(&mut self, rows: &Rows<'_>, id: TableId) {
+        self.table = rows.tables[id.index()];
+        self.seats = seats(rows, id).collect();
+    }
+
+    /// What changed since the table was told last, if anything; it counts as told then. `None` too for a table that
+    /// nobody was told of yet.
+    fn update(&mut self, rows: &Rows<'_>, id: TableId, to: Option<PeerId>) -> Option<TableUpdate> {
+        let table = rows.tables.get(id.index())?;
+        let mut changed = Vec::new();
+        let first = id.index() * rows.seats_per_table();
+        for (number, (row, bets)) in self.seats.iter_mut().enumerate() {
+            let now = &rows.seats[first + number];
+            let bets_now = rows.seat_bets(first + number);
+            // An empty seat that stays empty has no bets to look at.
+            if now == row && (now.spots.is_empty() || bets_now.iter().eq(bets.iter().copied())) {
+                continue;
+            }
+            *row = *now;
+            bets.clear();
+            bets.extend(bets_now.iter());
+            changed.push(SeatUpdate { seat: number as u8, row: *row, bets: bets.clone() });
+        }
+        if self.seats.is_empty() || (changed.is_empty() && *table == self.table) {
+            return None;
+        }
+        self.table = *table;
+        let (height, time_ms) = (rows.house.height, rows.house.time_ms);
+        let (table, seats, resolutions) = (*table, changed, Vec::new());
+        Some(TableUpdate { to, id, height, time_ms, table, seats, roll: None, resolutions })
+    }
+}
