@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod lan;
+pub mod memory;
 mod nodes;
 pub mod server;
 pub mod session;

@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
-use engine::message::block::Decided;
-use engine::message::certificate::Settled;
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
-use engine::{Height, TableRules, Tick};
+use engine::{Height, TableRules};
 use order::keys::{DevKeys, dev_keys};
-use storage::{Frame, FrameKind, LogFound, Session, Storage, Tail};
-use systems::exchange::order::logged_heights;
-use systems::machine::Membership;
-use systems::{Machine, Setup};
+use storage::Session;
+use systems::Setup;
 
+use crate::open::{self, Keys, Options, read_genesis};
 use crate::players::{Players, Temper};
-use crate::run::{Node, Pace, QUANTUM_MS};
+use crate::run::{Node, Pace, Time};
 
 /// When every development chain begins: 2026-01-01, midnight UTC. Its time is virtual.
 const START_MS: u64 = 1_767_225_600_000;
@@ -24,6 +21,8 @@ const START_MS: u64 = 1_767_225_600_000;
 const GRANT: u64 = 10_000;
 /// Chips a bank is filled to.
 const BANK: u64 = 200_000;
+/// Accounts that people may open beside the simulated players.
+const GUESTS: u32 = 64;
 
 /// What shapes a development session.
 #[derive(Clone, Debug)]
@@ -42,6 +41,10 @@ pub struct DevConfig {
     pub temper: Temper,
     /// Milliseconds between two blocks, at least.
     pub block_interval_ms: u64,
+    /// Milliseconds after which a table rolls by itself.
+    pub window_ms: u64,
+    /// Connections that it may have; none if it does not listen.
+    pub peers: u32,
 }
 
 impl Default for DevConfig {
@@ -54,6 +57,8 @@ impl Default for DevConfig {
             pace: Pace::Real,
             temper: Temper::default(),
             block_interval_ms: 50,
+            window_ms: 1_000,
+            peers: 0,
         }
     }
 }
@@ -101,19 +106,19 @@ pub fn genesis(config: &DevConfig) -> Genesis {
         name: format!("dev, seed {}", config.seed),
         insecure_keys: true,
         start_ms: START_MS,
-        supply: tables * BANK + (players + 3) * GRANT,
+        supply: tables * BANK + (players + u64::from(GUESTS) + 3) * GRANT,
         tables: config.tables,
         seats: 8,
-        accounts: config.players + 6,
+        accounts: config.players + GUESTS + 6,
         grant: GRANT,
         opening: Opening::Free { per_height: (config.players / 4).max(4) },
         rules: rules(),
         bank_target: BANK,
-        window_min_ms: 200,
-        window_max_ms: 1_000,
+        window_min_ms: config.window_ms / 5,
+        window_max_ms: config.window_ms,
         clock_phases: config.tables.min(10),
-        idle_ms: 20_000,
-        account_idle_ms: 60_000,
+        idle_ms: 20 * config.window_ms,
+        account_idle_ms: (60 * config.window_ms).max(60_000),
         block_interval_ms: config.block_interval_ms,
         validators: Vec::new(),
         group_key: HexBytes([0; 96]),
@@ -158,7 +163,7 @@ pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
         Session::create(dir, &bytes)?
     };
     let (genesis, chain) = read_genesis(dir)?;
-    let keys = keys(config.seed);
+    let mut keys = keys(config.seed);
     if genesis.group_key.0 != keys.group.key() {
         bail!(storage::OpenError::NotASession {
             path: dir.to_owned(),
@@ -166,100 +171,14 @@ pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
         });
     }
     let setup = Setup::new(genesis.clone(), chain)?;
-    let storage::Opened { storage, frames, end, log } = Storage::open(session)?;
-    let (machine, found) = restore(setup, config, &keys, &frames, &log, &storage)?;
-    let cut = match &end.tail {
-        Tail::Torn { at, bytes } => Some(format!("{bytes} bytes of an unfinished group were cut off: {at}")),
-        Tail::Clean => None,
-    };
-    let tick = Tick((machine.chain().parent_time_ms - genesis.start_ms).div_ceil(QUANTUM_MS));
-    let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
-    Ok(Opened { node: Node::new(machine, storage, players, config.pace, tick), genesis, chain, found, cut })
-}
-
-/// Reads a session's genesis.
-///
-/// # Errors
-/// If there is none, or it cannot be read.
-pub fn read_genesis(dir: &Path) -> anyhow::Result<(Genesis, engine::Hash)> {
-    let bytes = storage::genesis_bytes(dir)?;
-    let genesis: Genesis = serde_json::from_slice(&bytes)
-        .map_err(|error| crate::cli::Failure::Data(format!("{}: {error}", dir.join("genesis.json").display())))?;
-    Ok((genesis, Genesis::chain_id(&bytes)))
-}
-
-/// A machine where the record left it: frames first, then the consensus log.
-fn restore(
-    setup: Setup,
-    config: &DevConfig,
-    keys: &DevKeys,
-    frames: &[Frame],
-    log: &LogFound,
-    storage: &Storage,
-) -> anyhow::Result<(Machine, Option<Height>)> {
-    let decided = frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height).max();
-    let decided = decided.unwrap_or_default();
-    let signer = dev_signer(config.seed);
-    let member = Membership {
-        vote: keys.votes[0].clone(),
-        group: keys.group.clone(),
-        signer,
+    let beacon = keys.beacons.pop().expect("a group of one has one share");
+    let options = Options {
+        keys: Keys { vote: keys.votes[0].clone(), group: keys.group.clone(), beacon },
         seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
-        peers: 0,
-        next: decided.next(),
+        threads: config.threads,
+        peers: config.peers,
     };
-    let mut machine = Machine::validator(setup, config.threads, member)?;
-    let mut settled_frames = frames.iter().filter(|frame| frame.kind == FrameKind::Settled).peekable();
-    for frame in frames.iter().filter(|frame| frame.kind == FrameKind::Decided) {
-        let block = Decided::decode(&frame.body).context("a decided frame of the journal")?;
-        let settled = match settled_frames.peek() {
-            Some(next) if next.height == frame.height => {
-                let settled = Settled::decode(&next.body).context("a settled frame of the journal")?;
-                settled_frames.next();
-                Some(settled)
-            }
-            _ => None,
-        };
-        let led_to = machine.restore(&block, settled.map(|settled| settled.beacon));
-        if led_to != settled {
-            bail!(crate::cli::Failure::Mismatch(format!(
-                "height {}: the record leads to another state than it says; `replay` shows where",
-                frame.height
-            )));
-        }
-    }
-    match log {
-        LogFound::Entries { entries, .. }
-            if entries.iter().all(|(height, _)| *height < decided) && decided > Height::GENESIS =>
-        {
-            bail!(crate::cli::Failure::Data(format!(
-                "the consensus log is older than the journal, which reaches height {decided}: this validator cannot know \
-                 what it signed, so it may not go on; `replay` still checks the session"
-            )))
-        }
-        LogFound::Entries { entries, .. } => {
-            let logged = logged_heights(entries, decided).map_err(crate::cli::Failure::Data)?;
-            let mut outputs = machine.recover(logged)?;
-            let mut held = crate::record::Held::default();
-            if let Some(group) = held.record(0, &mut outputs) {
-                storage.submit(group);
-                storage.synced().recv().context("the storage thread has stopped")?;
-            }
-        }
-        LogFound::Missing if decided == Height::GENESIS => {}
-        LogFound::Missing => bail!(crate::cli::Failure::Data(
-            "the consensus log is missing: this validator cannot know what it signed, so it may not go on; \
-             `replay` still checks the session"
-                .into()
-        )),
-        LogFound::Damaged(damage) => bail!(crate::cli::Failure::Data(format!(
-            "{damage}; this validator cannot know what it signed, so it may not go on; `replay` still checks the session"
-        ))),
-    }
-    let settled = machine.chain().settled;
-    Ok((machine, (decided > Height::GENESIS).then_some(settled)))
-}
-
-fn dev_signer(seed: u64) -> order::beacon::BeaconSigner {
-    keys(seed).beacons.into_iter().next().expect("a group of one has one share")
+    let open::Opened { machine, storage, found, cut } = open::open(session, setup, options)?;
+    let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
+    Ok(Opened { node: Node::new(machine, storage, Some(players), Time::Virtual(config.pace)), genesis, chain, found, cut })
 }

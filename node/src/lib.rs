@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod dev;
+pub mod network;
+pub mod open;
 pub mod players;
 pub mod record;
 pub mod replay;

@@ -1,22 +1,38 @@
-//! Record: what a tick gives out, sorted into what the disk gets and what waits for it.
+//! Record: what a tick gives out, sorted into what the disk gets, what waits for it, and what goes out at once.
 
 use std::collections::VecDeque;
 
-use engine::io::{Output, Receipt};
+use engine::io::{Output, Standing};
 use storage::{Frame, FrameKind, Group};
 
-/// Receipts that wait until the group that holds their height is on disk.
+/// Outputs that wait until the group of their tick is on disk.
 #[derive(Default)]
 pub struct Held {
-    groups: VecDeque<(u64, Vec<Receipt>)>,
+    ticks: VecDeque<Tick>,
+}
+
+struct Tick {
+    id: u64,
+    outputs: Vec<Output>,
+    /// Where the chain stands after a height that this tick settled.
+    standing: Option<Standing>,
+}
+
+/// A tick's outputs, sorted.
+#[derive(Default)]
+pub struct Sorted {
+    /// For the disk; `None` if there is nothing for it, and nothing that waits for it.
+    pub group: Option<Group>,
+    /// What promises nothing about the disk, and goes out at once.
+    pub at_once: Vec<Output>,
 }
 
 impl Held {
-    /// Sorts a tick's outputs: frames and log entries make a group, receipts wait for it. `None` if there is nothing
-    /// for the disk, and nothing that waits.
-    pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Option<Group> {
+    /// Sorts a tick's outputs: frames and log entries make a group; receipts and updates wait for it.
+    pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Sorted {
         let mut group = Group { id, ..Group::default() };
-        let mut receipts = Vec::new();
+        let mut at_once = Vec::new();
+        let mut held = Tick { id, outputs: Vec::new(), standing: None };
         for output in outputs.drain(..) {
             match output {
                 Output::Decided(decided) => {
@@ -26,27 +42,35 @@ impl Held {
                 Output::Settled(settled) => {
                     let body = settled.encode().to_vec();
                     group.frames.push(Frame { kind: FrameKind::Settled, height: settled.height, body });
+                    let (settled, root_chain) = (settled.height, settled.root_chain);
+                    held.standing = Some(Standing { now_ms: 0, decided: settled, settled, root_chain });
                 }
                 Output::Log { height, entry } => group.entries.push((height, entry)),
-                Output::Receipt { receipt, .. } => receipts.push(receipt),
-                _ => {}
+                // Refusals before any block need no disk, but they keep their place in the order.
+                Output::Receipt { .. } | Output::Table(_) | Output::Account { .. } => held.outputs.push(output),
+                Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. } => at_once.push(output),
             }
         }
-        let nothing = group.frames.is_empty() && group.entries.is_empty();
-        if nothing && receipts.is_empty() {
-            return None;
+        let nothing = group.frames.is_empty() && group.entries.is_empty() && held.outputs.is_empty();
+        if nothing {
+            return Sorted { group: None, at_once };
         }
-        // Refusals before any block need no disk, but they keep their place in the order.
-        self.groups.push_back((id, receipts));
-        Some(group)
+        self.ticks.push_back(held);
+        Sorted { group: Some(group), at_once }
     }
 
-    /// The receipts of every group up to `synced`, in order.
-    pub fn release(&mut self, synced: u64) -> Vec<Receipt> {
-        let mut released = Vec::new();
-        while self.groups.front().is_some_and(|(group, _)| *group <= synced) {
-            released.extend(self.groups.pop_front().into_iter().flat_map(|(_, receipts)| receipts));
+    /// What waited for every group up to `synced`, in order, and where the chain stands on disk if that changed.
+    pub fn release(&mut self, synced: u64, released: &mut Vec<Output>) -> Option<Standing> {
+        let mut standing = None;
+        while let Some(tick) = self.ticks.pop_front_if(|tick| tick.id <= synced) {
+            released.extend(tick.outputs);
+            standing = tick.standing.or(standing);
         }
-        released
+        standing
+    }
+
+    /// Ticks that wait for the disk.
+    pub fn ticks(&self) -> usize {
+        self.ticks.len()
     }
 }

@@ -26,7 +26,7 @@ use systems::exchange::verify::issuers;
 use systems::{Counts, Machine, Setup};
 
 use crate::cli::Failure;
-use crate::dev::read_genesis;
+use crate::open::read_genesis;
 
 /// Signatures that are verified together.
 const BATCH_SIGNATURES: usize = 8_192;

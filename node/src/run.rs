@@ -1,20 +1,26 @@
 //! The one loop: `poll -> exchange -> settle -> record -> flush`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, bail};
-use engine::io::{Input, Output, Receipt};
-use engine::{Hash, Height, Tick};
+use anyhow::bail;
+use crossbeam_channel::RecvTimeoutError;
+use engine::io::{Input, Output, Receipt, Standing, Verdict};
+use engine::{Hash, Height, PeerId, Tick};
+use net::server::Server;
 use storage::{Storage, Synced};
 use systems::exchange::Clock;
 use systems::{Counts, Machine};
 
 use crate::players::Players;
-use crate::record::Held;
+use crate::record::{Held, Sorted};
 
 /// Milliseconds of a tick.
 pub const QUANTUM_MS: u64 = 5;
+/// Ticks that may wait for the disk; a node on the wall's time that has more of them skips ticks until it has fewer.
+const UNSYNCED_MAX: usize = 48;
+/// How long a node that ends waits for the receipts of what it acknowledged.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// How fast virtual time runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -23,6 +29,16 @@ pub enum Pace {
     Real,
     /// As fast as the machine can.
     Max,
+}
+
+/// Where time comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Time {
+    /// From the number of ticks; a tick begins when the group of the one before is on disk. That is what makes a
+    /// session the same at any pace.
+    Virtual(Pace),
+    /// From the clock on the wall. Ticks that are missed are skipped and counted, and no tick waits for the disk.
+    Wall,
 }
 
 /// What a run has done so far.
@@ -36,59 +52,82 @@ pub struct Totals {
     pub root_chain: Hash,
     /// Sums over all heights.
     pub counts: Counts,
-    /// Intents that players sent.
+    /// Intents that simulated players sent.
     pub sent: u64,
     /// Receipts that went out, settled and refused.
     pub receipts: u64,
     /// Refusals before any block.
     pub turned_away: u64,
+    /// Intents that this node did not take.
+    pub shed: u64,
     /// Refusals by code.
     pub refusals: std::collections::BTreeMap<&'static str, u64>,
+    /// Ticks that the clock passed by.
+    pub ticks_missed: u64,
+    /// Ticks that were skipped because the disk was behind.
+    pub ticks_stalled: u64,
 }
 
-/// One node with its players: a validator of one, in virtual time.
-///
-/// Virtual time waits for the disk: a tick begins when the group of the one before is synced. That is what makes a
-/// session the same at any pace; a node with a clock on the wall does not wait.
+/// One node: a validator of one, with its disk, its network, and its simulated players.
 pub struct Node {
     machine: Machine,
     storage: Storage,
-    players: Players,
+    players: Option<Players>,
+    network: Option<Server>,
     held: Held,
+    time: Time,
     start_ms: u64,
     tick: Tick,
-    submitted: u64,
-    pace: Pace,
+    /// The moment of this process at which tick `.1` began, and its time.
     began: (Instant, u64),
+    now_ms: u64,
+    submitted: u64,
+    standing: Standing,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    released: Vec<Output>,
     /// What has happened.
     pub totals: Totals,
 }
 
 impl Node {
-    /// A node that goes on at tick `tick` of its chain.
-    pub fn new(machine: Machine, storage: Storage, players: Players, pace: Pace, tick: Tick) -> Self {
+    /// A node that goes on where its machine stands.
+    pub fn new(machine: Machine, storage: Storage, players: Option<Players>, time: Time) -> Self {
         let start_ms = machine.setup().genesis.start_ms;
         let chain = machine.chain();
         let totals = Totals { height: chain.settled, root_chain: chain.root_chains[0], ..Totals::default() };
+        // No tick comes before the last block.
+        let tick = Tick((chain.parent_time_ms - start_ms).div_ceil(QUANTUM_MS));
+        let now_ms = start_ms + tick.0 * QUANTUM_MS;
+        let standing = machine.standing(now_ms);
         Self {
             machine,
             storage,
             players,
+            network: None,
             held: Held::default(),
+            time,
             start_ms,
             tick,
-            submitted: 0,
-            pace,
             began: (Instant::now(), tick.0),
+            now_ms,
+            submitted: 0,
+            standing,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            released: Vec::new(),
             totals,
         }
     }
 
-    /// Runs until `heights` are settled, or `stop` is set; `look` is called after every tick.
+    /// Takes inputs from a network too, and gives it what concerns its peers.
+    pub fn listen(&mut self, network: Server) {
+        network.publish(Standing { now_ms: self.now_ms, ..self.standing });
+        self.network = Some(network);
+    }
+
+    /// Runs until `heights` are settled, or `stop` is set; `look` is called after every tick. A node with a network that
+    /// is stopped takes no intents any more and goes on until those it took have their receipts.
     ///
     /// # Errors
     /// If the disk fails, or the order of blocks contradicts itself.
@@ -99,33 +138,82 @@ impl Node {
         mut look: impl FnMut(&Totals, &mut Machine, u64),
     ) -> anyhow::Result<()> {
         let last = heights.map_or(Height(u64::MAX), Height);
-        while self.totals.height < last && !stop.load(Ordering::Relaxed) {
-            let clock = self.poll()?;
-            let settled = self.machine.tick(clock, &mut self.inputs, &mut self.outputs)?;
-            self.record(settled);
-            self.flush()?;
-            look(&self.totals, &mut self.machine, clock.now_ms);
+        let mut ends: Option<Instant> = None;
+        self.began = (Instant::now(), self.tick.0);
+        while self.totals.height < last && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end) {
+            if let Some(clock) = self.poll()? {
+                let settled = self.machine.tick(clock, &mut self.inputs, &mut self.outputs)?;
+                self.record(settled);
+                self.flush()?;
+                look(&self.totals, &mut self.machine, clock.now_ms);
+            }
+            if ends.is_none() && stop.load(Ordering::Relaxed) {
+                self.machine.close_intake();
+                ends = Some(Instant::now() + if self.network.is_some() { DRAIN } else { Duration::ZERO });
+            }
         }
         Ok(())
     }
 
-    /// Time moves on, and the players act.
-    fn poll(&mut self) -> anyhow::Result<Clock> {
-        self.tick = Tick(self.tick.0 + 1);
-        if self.pace == Pace::Real {
-            let due = self.began.0 + Duration::from_millis((self.tick.0 - self.began.1) * QUANTUM_MS);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
-        let now_ms = self.start_ms + self.tick.0 * QUANTUM_MS;
-        let intents = self.players.act(&mut self.machine, now_ms, self.start_ms);
-        if !intents.is_empty() {
-            self.totals.sent += intents.len() as u64;
-            self.inputs.push(Input::Intents { from: engine::PeerId::LOCAL, intents });
-        }
-        Ok(Clock { tick: self.tick, now_ms })
+    fn is_drained(&self) -> bool {
+        self.machine.unanswered() == 0 && self.held.ticks() == 0
     }
 
-    /// What the tick produced goes to the storage thread; its receipts wait.
+    /// Time moves on, players act, and the network hands over what arrived. `None` if this tick is left out.
+    fn poll(&mut self) -> anyhow::Result<Option<Clock>> {
+        match self.time {
+            Time::Virtual(pace) => {
+                self.tick = Tick(self.tick.0 + 1);
+                if pace == Pace::Real {
+                    let due = self.began.0 + Duration::from_millis((self.tick.0 - self.began.1) * QUANTUM_MS);
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+                self.now_ms = self.start_ms + self.tick.0 * QUANTUM_MS;
+            }
+            Time::Wall => {
+                let elapsed = self.began.0.elapsed().as_millis() as u64 / QUANTUM_MS;
+                let next = Tick((self.began.1 + elapsed + 1).max(self.tick.0 + 1));
+                self.totals.ticks_missed += next.0 - self.tick.0 - 1;
+                self.tick = next;
+                self.await_tick()?;
+                let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                // A clock that is set back stands still until it has caught up.
+                self.now_ms = self.now_ms.max(wall.as_millis() as u64);
+                if self.held.ticks() >= UNSYNCED_MAX {
+                    self.totals.ticks_stalled += 1;
+                    return Ok(None);
+                }
+            }
+        }
+        if let Some(players) = &mut self.players {
+            let intents = players.act(&mut self.machine, self.now_ms, self.start_ms);
+            if !intents.is_empty() {
+                self.totals.sent += intents.len() as u64;
+                self.inputs.push(Input::Intents { from: PeerId::LOCAL, intents });
+            }
+        }
+        if let Some(network) = &mut self.network {
+            // While the network does not take what there is for it, nothing more is taken from it.
+            if network.send(&mut Vec::new()) {
+                network.take_inputs(&mut self.inputs);
+            }
+        }
+        Ok(Some(Clock { tick: self.tick, now_ms: self.now_ms }))
+    }
+
+    /// Waits until the tick begins. What reaches the disk meanwhile lets its receipts out at once.
+    fn await_tick(&mut self) -> anyhow::Result<()> {
+        let due = self.began.0 + Duration::from_millis((self.tick.0 - self.began.1) * QUANTUM_MS);
+        loop {
+            match self.storage.synced().recv_deadline(due) {
+                Ok(synced) => self.synced(synced)?,
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => bail!("the storage thread has stopped"),
+            }
+        }
+    }
+
+    /// What the tick produced: the disk's goes to the storage thread, receipts wait for it, the rest goes out.
     fn record(&mut self, settled: bool) {
         if settled {
             let report = self.machine.report();
@@ -134,42 +222,79 @@ impl Node {
             self.totals.height = self.machine.chain().settled;
             self.totals.root_chain = self.machine.chain().root_chains[0];
         }
-        if let Some(group) = self.held.record(self.tick.0, &mut self.outputs) {
+        let Sorted { group, mut at_once } = self.held.record(self.tick.0, &mut self.outputs);
+        if let Some(group) = group {
             self.submitted = group.id;
             self.storage.submit(group);
         }
+        self.totals.shed += at_once.iter().filter(|output| matches!(output, Output::Shed { .. })).count() as u64;
+        if let Some(network) = &mut self.network {
+            network.send(&mut at_once);
+        }
     }
 
-    /// Waits until the group is on disk, then lets its receipts out.
+    /// What is on disk lets its receipts out. In virtual time, everything is awaited.
     fn flush(&mut self) -> anyhow::Result<()> {
-        let mut synced = 0;
-        while synced < self.submitted {
-            match self.storage.synced().recv().context("the storage thread has stopped")? {
-                Synced::UpTo(group) => synced = group,
-                Synced::Failed(problem) => bail!("the session cannot be written any more: {problem}"),
+        if self.time != Time::Wall {
+            while self.held.ticks() > 0 {
+                let Ok(synced) = self.storage.synced().recv() else { bail!("the storage thread has stopped") };
+                self.synced(synced)?;
             }
         }
-        if synced > 0 {
-            self.submitted = 0;
-            self.inputs.push(Input::Synced { group: synced });
-            self.held.release(synced).iter().for_each(|receipt| self.deliver(receipt));
+        while let Ok(synced) = self.storage.synced().try_recv() {
+            self.synced(synced)?;
+        }
+        if let Some(network) = &self.network {
+            network.publish(Standing { now_ms: self.now_ms, ..self.standing });
         }
         Ok(())
     }
 
-    fn deliver(&mut self, receipt: &Receipt) {
+    fn synced(&mut self, synced: Synced) -> anyhow::Result<()> {
+        let group = match synced {
+            Synced::UpTo(group) => group,
+            Synced::Failed(problem) => bail!("the session cannot be written any more: {problem}"),
+        };
+        self.inputs.push(Input::Synced { group });
+        let mut released = std::mem::take(&mut self.released);
+        if let Some(standing) = self.held.release(group, &mut released) {
+            self.standing = standing;
+        }
+        released.iter().for_each(|output| self.count(output));
+        if let Some(network) = &mut self.network {
+            released.retain(|output| !matches!(output, Output::Receipt { to: PeerId::LOCAL | PeerId::NONE, .. }));
+            network.send(&mut released);
+        }
+        released.clear();
+        self.released = released;
+        Ok(())
+    }
+
+    fn count(&mut self, output: &Output) {
+        let Output::Receipt { to, receipt } = output else { return };
         self.totals.receipts += 1;
-        if let engine::io::Verdict::Refused(refusal) = receipt.verdict {
+        if let Verdict::Refused(refusal) = receipt.verdict {
             *self.totals.refusals.entry(refusal.name()).or_default() += 1;
             if receipt.height == Height::GENESIS {
                 self.totals.turned_away += 1;
             }
         }
-        self.players.hear(receipt);
+        if *to == PeerId::LOCAL {
+            self.hear(receipt);
+        }
     }
 
-    /// Ends cleanly: what was recorded is on disk, and the files are sealed.
-    pub fn close(self) -> Totals {
+    fn hear(&mut self, receipt: &Receipt) {
+        if let Some(players) = &mut self.players {
+            players.hear(receipt);
+        }
+    }
+
+    /// Ends cleanly: peers are told, what was recorded is on disk, and the files are sealed.
+    pub fn close(mut self) -> Totals {
+        if let Some(network) = self.network.take() {
+            network.close();
+        }
         self.storage.close();
         self.totals
     }

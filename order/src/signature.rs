@@ -204,6 +204,24 @@ signing_key!(
     "bitcraps issuer key 1"
 );
 
+signing_key!(
+    /// Who a node or a player's program is on the network: proven in every handshake.
+    NetKey,
+    "bitcraps network key 1"
+);
+
+impl NetKey {
+    /// The secret seed that a TLS library makes the same key from.
+    pub fn handshake_seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// A signature over domain, chain and body.
+    pub fn sign(&self, bytes: &[u8; 128]) -> Signature {
+        self.0.sign(bytes).to_bytes()
+    }
+}
+
 impl VoteKey {
     pub(crate) fn sign(&self, domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> Signature {
         self.0.sign(&signed_bytes(domain, chain, body)).to_bytes()

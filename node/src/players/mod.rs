@@ -21,6 +21,8 @@ use strategy::View;
 
 /// Seconds of block time until an intent expires.
 const EXPIRY_S: u64 = 20;
+/// Strangers whose accounts the reckless open beside their own.
+const STRANGERS_MAX: u32 = 8;
 
 /// How players think.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +127,7 @@ impl Players {
         if self.players.iter().all(|player| player.act_at_ms > since_start) {
             return intents;
         }
+        let players_count = self.players.len() as u32;
         let Self { chain, temper, players, strangers, keys, seats, tables, .. } = self;
         for player in players.iter_mut().filter(|player| player.act_at_ms <= since_start) {
             let span = temper.think_max_ms - temper.think_min_ms + 1;
@@ -140,7 +143,8 @@ impl Players {
             if player.strategy == Strategy::Reckless && player.rng.once_in(3) {
                 let stranger = keys.player(*strangers);
                 if let Some(used) = fault::inject(player, &stranger, *tables, chain, now_ms, &mut intents) {
-                    *strangers += used;
+                    // Most slots are for people: after a few, it is the same stranger who tries again.
+                    *strangers = (*strangers + used).min(players_count + STRANGERS_MAX);
                 }
             }
             debug_assert!(intents.len() >= before);

@@ -1,0 +1,35 @@
+//! The network of a node: who it is there, and what it tells those who connect.
+
+use net::server::{Chain, Server, ServerConfig, StartError};
+use net::tls::{Identity, IdentityError, KeyRules};
+use order::signature::{NetKey, key_is_acceptable, verify};
+use systems::Machine;
+
+/// The one verdict on keys and signatures, for the network.
+const RULES: KeyRules =
+    KeyRules { accept: key_is_acceptable, verify: |key, bytes, signature| verify(key, bytes, signature) };
+
+/// Who the holder of a key is on the network.
+///
+/// # Errors
+/// If the TLS library refuses the key.
+pub fn identity(key: &NetKey) -> Result<Identity, IdentityError> {
+    let signer = key.clone();
+    Identity::new(&key.handshake_seed(), key.public(), move |bytes| signer.sign(bytes), RULES)
+}
+
+/// Listens for a machine's players and peers.
+///
+/// # Errors
+/// If the address, the threads or the key cannot be had.
+pub fn listen(machine: &Machine, genesis: Vec<u8>, key: &NetKey, config: ServerConfig) -> Result<Server, StartError> {
+    let setup = machine.setup();
+    let chain = Chain {
+        id: setup.chain,
+        genesis,
+        tables: setup.genesis.tables,
+        seats: u8::try_from(setup.genesis.seats).expect("genesis bounds the seats"),
+        insecure_keys: setup.genesis.insecure_keys,
+    };
+    Server::start(config, chain, identity(key)?)
+}
