@@ -15,7 +15,8 @@ use engine::Hash;
 use engine::io::{TableUpdate, Watched};
 use engine::limits::PEER_CREDIT;
 use engine::message::intent::Intent;
-use quinn::{ConnectionError, Endpoint, RecvStream, VarInt};
+pub use quinn::Endpoint;
+use quinn::{ConnectionError, RecvStream, VarInt};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -56,6 +57,8 @@ pub enum Command {
     Watch(Watched, bool),
     /// Ask for the genesis.
     AskGenesis,
+    /// Drop the connection and make another: this machine has a new address, or wants to know that it can.
+    Reconnect,
     /// End.
     Close,
 }
@@ -212,6 +215,7 @@ pub struct Client {
 
 enum Ended {
     Asked,
+    Again,
     Lost(Lost),
 }
 
@@ -261,6 +265,10 @@ impl Client {
             };
             let lost = match self.connected(&mut commands, &mut hear_up).await {
                 Ended::Asked => return Ok(()),
+                Ended::Again => {
+                    attempt = 0;
+                    continue;
+                }
                 Ended::Lost(lost) => lost,
             };
             if up {
@@ -317,7 +325,7 @@ impl Client {
                 self.genesis_wanted = true;
                 ToNode::AskGenesis.encode(out);
             }
-            Command::Close => {}
+            Command::Reconnect | Command::Close => {}
         }
     }
 
@@ -397,14 +405,15 @@ impl Client {
                             let _ = send.finish();
                             return Ended::Asked;
                         }
+                        Some(Command::Reconnect) => return Ended::Again,
                         Some(command) => self.take(command, &mut out),
                     }
                     // What else waits goes with it.
                     while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
-                        if matches!(command, Command::Close) {
+                        if matches!(command, Command::Close | Command::Reconnect) {
                             let _ = send.write_all(&out).await;
                             let _ = send.finish();
-                            return Ended::Asked;
+                            return if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again };
                         }
                         self.take(command, &mut out);
                     }
@@ -493,4 +502,85 @@ async fn read_updates(
         *updates = Some(quic.accept_uni().await?);
     }
     updates.as_mut().expect("accepted above").read_chunk(RECEIVE_WINDOW as usize, true).await
+}
+
+/// A connection without a session, for tests and load runs of what a client must not do: sends any bytes, reads or does
+/// not read.
+pub struct RawConnection {
+    quic: quinn::Connection,
+    send: quinn::SendStream,
+    recv: RecvStream,
+    cutter: Cutter,
+    address: String,
+}
+
+impl RawConnection {
+    /// Connects and opens the stream, and says nothing.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connect(endpoint: &Endpoint, identity: &Identity, at: SocketAddr) -> Result<Self, Lost> {
+        let other = |error: &dyn std::fmt::Display| Lost::Other(error.to_string());
+        let crypto = identity.client_config(ALPN).map_err(|error| other(&error))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
+        let connecting = endpoint.connect_with(config, at, "bitcraps").map_err(|error| other(&error))?;
+        let address = at.to_string();
+        let quic = timeout(PATIENCE, connecting).await.map_err(|_| Lost::Silent(address.clone()))?;
+        let quic = quic.map_err(|error| Lost::of(&error, &address))?;
+        let (send, recv) = quic.open_bi().await.map_err(|error| Lost::of(&error, &address))?;
+        Ok(Self { quic, send, recv, cutter: Cutter::default(), address })
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        match self.send.write_all(bytes).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.lost()),
+        }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub async fn say(&mut self, message: &ToNode) -> Result<(), Lost> {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.send(&bytes).await
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub async fn hear(&mut self) -> Result<ToClient, Lost> {
+        loop {
+            if let Some((kind, body)) = self.cutter.next()? {
+                return Ok(ToClient::decode(kind, body)?);
+            }
+            match self.recv.read_chunk(RECEIVE_WINDOW as usize, true).await {
+                Ok(Some(chunk)) => self.cutter.push(&chunk.bytes),
+                _ => return Err(self.lost()),
+            }
+        }
+    }
+
+    /// Waits until the node ends the connection.
+    pub async fn closed(&self) -> Lost {
+        Lost::of(&self.quic.closed().await, &self.address)
+    }
+
+    /// Ends the connection, as a client does.
+    pub fn close(&self) {
+        self.quic.close(VarInt::from_u32(CloseCode::Done as u32), b"");
+    }
+
+    fn lost(&self) -> Lost {
+        let reason = self.quic.close_reason();
+        reason.map_or(Lost::Other("the stream ended".into()), |error| Lost::of(&error, &self.address))
+    }
 }

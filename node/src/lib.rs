@@ -1,7 +1,10 @@
 //! The node: the one loop, and every command that a person types.
 
 pub mod cli;
+pub mod config;
 pub mod dev;
+pub mod keyfile;
+pub mod load;
 pub mod network;
 pub mod open;
 pub mod players;

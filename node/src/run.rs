@@ -120,6 +120,16 @@ impl Node {
         }
     }
 
+    /// Its machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Its network, if it has one.
+    pub fn network(&self) -> Option<&Server> {
+        self.network.as_ref()
+    }
+
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, network: Server) {
         network.publish(Standing { now_ms: self.now_ms, ..self.standing });

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -10,13 +11,15 @@ use clap::Args;
 use engine::io::BetResult;
 use engine::{Chips, hex};
 use indicatif::{ProgressBar, ProgressStyle};
+use net::server::ServerConfig;
+use order::signature::NetKey;
 use serde_json::json;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
 use super::{Failure, Format, program, thousands};
 use crate::dev::{DevConfig, Opened, next_session, open, workers};
-use crate::run::{Pace, Totals};
+use crate::run::{Node, Pace, Totals};
 
 #[derive(Args, Debug)]
 #[command(
@@ -41,6 +44,12 @@ pub struct DevArgs {
     /// Workers of the tick pool; they change nothing but speed.
     #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range)]
     threads: usize,
+    /// Where people connect with `play`; `none` to stay alone. At real pace, the first free port from 7400 on.
+    #[arg(long, value_name = "ADDR|none")]
+    listen: Option<String>,
+    /// Milliseconds after which a table rolls by itself: 1,000 keeps simulated players busy, 15,000 is for people.
+    #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    window: u64,
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
@@ -67,6 +76,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         seed: args.seed,
         threads: args.threads,
         pace: args.pace,
+        window_ms: args.window,
+        peers: GUESTS_MAX,
         ..DevConfig::default()
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -78,6 +89,16 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let dir = args.data.clone().unwrap_or_else(next_session);
     let _pool = engine::pool::build(args.threads)?;
     let Opened { mut node, genesis, chain, found, cut } = open(&dir, &config)?;
+    let listens = match args.listen.as_deref() {
+        None if args.pace == Pace::Max => None,
+        None => first_free(),
+        Some("none") => None,
+        Some(text) => {
+            let wrong = |_| Failure::Usage(format!("--listen {text}: expected an address such as 127.0.0.1:7400, or none"));
+            Some(text.parse().map_err(wrong)?)
+        }
+    };
+    let listens = listens.map(|address| listen(&mut node, &dir, address, args.seed)).transpose()?;
     let people = args.output == Format::Table;
     if people {
         let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
@@ -87,6 +108,9 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         match found {
             Some(height) => say!("  goes on   from height {height}"),
             None => say!("  begins    at height 1"),
+        }
+        if let Some(address) = listens {
+            say!("  listens   {address}: in another terminal, `{} play {address}`", program());
         }
         if let Some(cut) = cut {
             say!("  repaired  {cut}");
@@ -121,10 +145,37 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
                 "refused": totals.counts.refused + totals.turned_away,
                 "refusals": totals.refusals,
                 "insecure_keys": genesis.insecure_keys,
+                "listen": listens.map(|address| address.to_string()),
             })
         );
     }
     Ok(())
+}
+
+/// Connections that a development node takes.
+const GUESTS_MAX: u32 = 256;
+/// Ports that are tried for one that is free.
+const PORTS: std::ops::Range<u16> = 7_400..7_420;
+
+/// The first address on this machine that nobody listens at.
+fn first_free() -> Option<SocketAddr> {
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    PORTS.map(at).find(|address| std::net::UdpSocket::bind(address).is_ok())
+}
+
+fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow::Result<SocketAddr> {
+    let config = ServerConfig {
+        name: format!("dev, seed {seed}"),
+        connections_max: GUESTS_MAX,
+        connections_per_address_max: GUESTS_MAX,
+        ..crate::network::defaults(address)
+    };
+    let mut bytes = *b"bitcraps development network key";
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let network = crate::network::listen(node.machine(), storage::genesis_bytes(dir)?, &NetKey::from_seed(&bytes), config)?;
+    let address = network.address;
+    node.listen(network);
+    Ok(address)
 }
 
 /// Wins that stay on the screen.

@@ -1,0 +1,14 @@
+//! Load: many players against one node, and what came of it.
+//!
+//! ```text
+//!  users -> signed ahead -> schedule (open loop) -> clients over QUIC -> node, a process of its own
+//!                                                                         |
+//!  report <- recorder <- answers, timed from when the intent was due <----+ -> session -> replay
+//! ```
+
+pub mod drive;
+pub mod hostile;
+pub mod recorder;
+pub mod scenario;
+pub mod target;
+pub mod users;

@@ -1,0 +1,120 @@
+//! What is asked of a node: how many players, how many intents a second, for how long, and who disturbs them.
+
+use std::time::Duration;
+
+/// A named load. The figures are those that the production plan asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Scenario {
+    /// 100 users, 1,000 intents a second, 5 minutes.
+    Baseline,
+    /// 1,000 users, 10,000 intents a second, 10 minutes.
+    Peak,
+    /// 2,000 users, 20,000 intents a second, 15 minutes.
+    Stress,
+    /// 500 users, 5,000 intents a second, 4 hours.
+    Endurance,
+}
+
+impl Scenario {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Peak => "peak",
+            Self::Stress => "stress",
+            Self::Endurance => "endurance",
+        }
+    }
+
+    /// Users, intents a second, seconds.
+    pub const fn figures(self) -> (u32, u32, u64) {
+        match self {
+            Self::Baseline => (100, 1_000, 300),
+            Self::Peak => (1_000, 10_000, 600),
+            Self::Stress => (2_000, 20_000, 900),
+            Self::Endurance => (500, 5_000, 4 * 3_600),
+        }
+    }
+}
+
+/// One load run, with every choice made.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Load {
+    /// Users who play: each has a key, an account, a seat, and a connection.
+    pub users: u32,
+    /// Intents a second, of all users together.
+    pub rate: f64,
+    /// How long intents are sent.
+    pub duration: Duration,
+    /// How long the rate rises from nothing to its full height, at the start.
+    pub ramp: Duration,
+    /// Users who watch their table.
+    pub watchers: u32,
+    /// Connections that are dropped and made again, a second.
+    pub churn: f64,
+    /// Further connections that watch tables and never read.
+    pub slow_readers: u32,
+    /// Further connections that do what is forbidden, again and again.
+    pub hostile: u32,
+    /// Further connections that say hello and nothing else.
+    pub idle: u32,
+    /// Decides the users' keys and bets.
+    pub seed: u64,
+}
+
+/// Users at one table.
+pub const USERS_PER_TABLE: u32 = 8;
+
+impl Load {
+    /// Tables that its users sit at.
+    pub fn tables(&self) -> u32 {
+        self.users.div_ceil(USERS_PER_TABLE)
+    }
+
+    /// When intent `number`, from 0, is due after the start: an open loop, which nothing that a node does can shift.
+    pub fn due(&self, number: u64) -> Duration {
+        let (ramp, number) = (self.ramp.as_secs_f64(), number as f64);
+        // While the rate rises evenly, half as many go out as at full rate.
+        let in_ramp = self.rate * ramp / 2.0;
+        let due = if number < in_ramp { (2.0 * number * ramp / self.rate).sqrt() } else { ramp + (number - in_ramp) / self.rate };
+        Duration::from_secs_f64(due)
+    }
+
+    /// How many intents are due within the run.
+    pub fn intents(&self) -> u64 {
+        let full = self.duration.as_secs_f64() - self.ramp.as_secs_f64();
+        (self.rate * (full.max(0.0) + self.ramp.as_secs_f64() / 2.0)).round() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(rate: f64, ramp: u64) -> Load {
+        Load {
+            users: 10,
+            rate,
+            duration: Duration::from_secs(10),
+            ramp: Duration::from_secs(ramp),
+            watchers: 0,
+            churn: 0.0,
+            slow_readers: 0,
+            hostile: 0,
+            idle: 0,
+            seed: 1,
+        }
+    }
+
+    #[test]
+    fn intents_are_due_evenly_and_rise_evenly_in_a_ramp() {
+        let even = load(100.0, 0);
+        assert_eq!((even.intents(), even.due(0), even.due(250)), (1_000, Duration::ZERO, Duration::from_millis(2_500)));
+        let ramp = load(100.0, 4);
+        assert_eq!(ramp.intents(), 800);
+        assert_eq!(ramp.due(50), Duration::from_secs(2), "a quarter of the ramp's intents in its first half");
+        assert_eq!(ramp.due(200), Duration::from_secs(4));
+        assert_eq!(ramp.due(800), Duration::from_secs(10));
+        assert!((1..800).all(|number| ramp.due(number - 1) < ramp.due(number)));
+    }
+}

@@ -1,0 +1,132 @@
+//! The users of a load run: their keys, their seats, and the intents they send.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::{BetId, Hash, TableId};
+use order::signature::{NetKey, PlayerKey};
+use systems::catalogue::BETS;
+
+use super::scenario::USERS_PER_TABLE;
+
+/// Chips that a user sits down with.
+const BUY_IN: u64 = 500_000;
+/// Seconds until an intent expires.
+const EXPIRY_S: u64 = 30;
+/// Bets that are open in any phase and decided by the next roll: a user can place them for ever.
+const BET_NAMES: [&str; 4] = ["field", "any_seven", "any_craps", "horn"];
+/// The first number that a user bets with: 1 opens the account, 2 takes the seat.
+pub const FIRST_BET: u64 = 3;
+
+/// One user.
+pub struct User {
+    key: PlayerKey,
+    /// The public half.
+    pub public: [u8; 32],
+    /// Who the user's program is on the network.
+    pub net: NetKey,
+    /// Where the user sits.
+    pub table: TableId,
+}
+
+/// All users of a run.
+pub struct Users {
+    users: Vec<User>,
+    bets: Vec<BetId>,
+    chain: Hash,
+    /// The node's time when this process' clock showed zero, in milliseconds since the Unix epoch.
+    offset_ms: i64,
+}
+
+fn seed_of(seed: u64, role: &str, user: u32) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("bitcraps load users 1");
+    hasher.update(&seed.to_le_bytes()).update(role.as_bytes()).update(&user.to_le_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+/// A key for a connection that belongs to no user.
+pub fn stray_key(seed: u64, role: &str, number: u32) -> NetKey {
+    NetKey::from_seed(&seed_of(seed, role, number))
+}
+
+fn wall_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_millis() as i64
+}
+
+impl Users {
+    /// `count` users of a chain whose node says that it is `now_ms`.
+    ///
+    /// # Panics
+    /// If the catalogue lacks a bet that they place.
+    pub fn new(count: u32, seed: u64, chain: Hash, now_ms: u64) -> Self {
+        let user = |number: u32| {
+            let key = PlayerKey::from_seed(&seed_of(seed, "player", number));
+            let net = NetKey::from_seed(&seed_of(seed, "net", number));
+            User { public: key.public(), key, net, table: TableId(number / USERS_PER_TABLE) }
+        };
+        let bet = |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
+        let bets = BET_NAMES.iter().map(bet).collect();
+        Self { users: (0..count).map(user).collect(), bets, chain, offset_ms: now_ms as i64 - wall_ms() }
+    }
+
+    /// The users, by number.
+    pub fn list(&self) -> &[User] {
+        &self.users
+    }
+
+    fn body(&self, user: usize, kind: IntentKind, number: u64) -> IntentBody {
+        let now_s = ((wall_ms() + self.offset_ms) / 1_000) as u64;
+        let expiry_s = u32::try_from(now_s + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+        IntentBody::new(kind, self.users[user].public, number, expiry_s)
+    }
+
+    /// Opens the account.
+    pub fn open(&self, user: usize) -> Intent {
+        self.users[user].key.sign(self.body(user, IntentKind::Open, 1), &self.chain)
+    }
+
+    /// Takes the seat.
+    pub fn sit(&self, user: usize) -> Intent {
+        let body = self.body(user, IntentKind::Sit, 2).at(self.users[user].table).amount(BUY_IN);
+        self.users[user].key.sign(body, &self.chain)
+    }
+
+    /// A bet; the number says which, and how much.
+    pub fn bet(&self, user: usize, number: u64) -> Intent {
+        let choice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let bet = self.bets[choice as usize % self.bets.len()];
+        // A horn is four bets in one, and so are its chips.
+        let amount = 4 * (1 + (choice >> 8) % 3);
+        let body = self.body(user, IntentKind::Bet, number).at(self.users[user].table).on(bet, 0).amount(amount);
+        self.users[user].key.sign(body, &self.chain)
+    }
+}
+
+/// When each user's last intents were due: what latency is counted from.
+pub struct Due {
+    slots: usize,
+    micros: Vec<AtomicU64>,
+}
+
+impl Due {
+    /// Room for the last `slots` intents of each user.
+    pub fn new(users: usize, slots: usize) -> Self {
+        let micros = (0..users * slots).map(|_| AtomicU64::new(0)).collect();
+        Self { slots, micros }
+    }
+
+    fn slot(&self, user: usize, number: u64) -> &AtomicU64 {
+        &self.micros[user * self.slots + number as usize % self.slots]
+    }
+
+    /// An intent goes out that was due so many microseconds after the start.
+    pub fn set(&self, user: usize, number: u64, micros: u64) {
+        self.slot(user, number).store(micros, Ordering::Relaxed);
+    }
+
+    /// When it was due.
+    pub fn get(&self, user: usize, number: u64) -> u64 {
+        self.slot(user, number).load(Ordering::Relaxed)
+    }
+}
