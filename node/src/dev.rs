@@ -75,7 +75,7 @@ fn keys(seed: u64) -> DevKeys {
 }
 
 /// Three kinds of tables: CANON-1, commission in advance with a worse field, and the longer shots.
-fn rules() -> Vec<TableRules> {
+pub fn rules() -> Vec<TableRules> {
     let max_bet = 5_000;
     vec![
         TableRules { max_bet, ..TableRules::default() },

@@ -2,11 +2,8 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Args;
 use engine::io::BetResult;
 use engine::{Chips, hex};
@@ -17,7 +14,7 @@ use serde_json::json;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
-use super::{Failure, Format, program, thousands};
+use super::{Failure, Format, program, stop_signals, thousands};
 use crate::dev::{DevConfig, Opened, next_session, open, workers};
 use crate::run::{Node, Pace, Totals};
 
@@ -80,12 +77,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         peers: GUESTS_MAX,
         ..DevConfig::default()
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second signal ends the process at once: the session is whole at any moment.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("signals")?;
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
-    }
+    let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
     let _pool = engine::pool::build(args.threads)?;
     let Opened { mut node, genesis, chain, found, cut } = open(&dir, &config)?;

@@ -9,13 +9,19 @@ macro_rules! say {
 
 mod dev;
 mod export;
+mod init;
+mod load;
+mod node;
 mod odds;
 mod replay;
 mod script;
 
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// BitCraps: provably fair craps with play chips.
@@ -36,8 +42,17 @@ struct Cli {
 enum Command {
     /// Run tables and simulated players on this machine, and record the session.
     Dev(dev::DevArgs),
+    /// Make a node: keys, genesis, configuration.
+    Init(init::InitArgs),
+    /// Run a node that people and programs connect to.
+    Node(node::NodeArgs),
+    /// Check or show a node's configuration.
+    #[command(subcommand)]
+    Config(node::ConfigCommand),
     /// Re-run a recorded session and check everything in it.
     Replay(replay::ReplayArgs),
+    /// Send many players against a node, and judge what came of it.
+    Load(load::LoadArgs),
     /// Play craps scenarios through the real engine.
     Script(script::ScriptArgs),
     /// Print the exact odds of every bet.
@@ -65,15 +80,26 @@ pub enum Format {
 pub enum Failure {
     /// The command was typed wrong: 2.
     Usage(String),
+    /// A configuration or a key cannot be used: 3.
+    Config(String),
     /// A file or directory is not what it should be: 4.
     Data(String),
     /// Something that must be equal differs: 5.
     Mismatch(String),
+    /// A target was missed: 6.
+    Target(String),
+    /// A node cannot be reached, or does not let us in: 7.
+    Unreachable(String),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Usage(text) | Self::Data(text) | Self::Mismatch(text)) = self;
+        let (Self::Usage(text)
+        | Self::Config(text)
+        | Self::Data(text)
+        | Self::Mismatch(text)
+        | Self::Target(text)
+        | Self::Unreachable(text)) = self;
         f.write_str(text)
     }
 }
@@ -84,9 +110,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return match failure {
             Failure::Usage(_) => 2,
+            Failure::Config(_) => 3,
             Failure::Data(_) => 4,
             Failure::Mismatch(_) => 5,
+            Failure::Target(_) => 6,
+            Failure::Unreachable(_) => 7,
         };
+    }
+    let config = error.is::<crate::config::ConfigError>()
+        || error.is::<crate::keyfile::KeyFileError>()
+        || error.is::<net::server::StartError>();
+    if config {
+        return 3;
     }
     let data =
         error.is::<storage::OpenError>() || error.is::<engine::genesis::GenesisError>() || error.is::<std::io::Error>();
@@ -98,7 +133,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Dev(args) => dev::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Node(args) => node::run(&args),
+        Command::Config(command) => node::config(&command),
         Command::Replay(args) => replay::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Script(args) => script::run(&args),
         Command::Odds(args) => odds::run(&args),
         Command::Export(args) => export::run(&args),
@@ -121,6 +160,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn write_line(line: fmt::Arguments<'_>) -> std::io::Result<()> {
     use std::io::Write;
     writeln!(std::io::stdout().lock(), "{line}")
+}
+
+/// Set by Ctrl-C or SIGTERM. A second signal ends the process at once: a session is whole at any moment.
+fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    Ok(stop)
 }
 
 /// How this program was called, for the commands it suggests.

@@ -8,7 +8,10 @@
 
 pub mod drive;
 pub mod hostile;
+pub mod in_process;
 pub mod recorder;
+pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod target;
 pub mod users;

@@ -1,0 +1,155 @@
+//! `init`: a node of its own: keys, a genesis with one validator, a configuration.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use engine::Hash;
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use order::keys::{NodeKeys, node_keys};
+use order::signature::NetKey;
+use storage::Session;
+use systems::Setup;
+
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::dev::rules;
+use crate::keyfile::{self, KeyFileError, Passphrase, Seed};
+use crate::open::read_genesis;
+
+/// What a new chain fixes.
+#[derive(Clone, Debug)]
+pub struct NewChain {
+    /// A name for people.
+    pub name: String,
+    /// Craps tables.
+    pub tables: u32,
+    /// Seats of each.
+    pub seats: u32,
+    /// Account slots.
+    pub accounts: u32,
+    /// Chips granted to an account that opens.
+    pub grant: u64,
+    /// Accounts that may open in one height.
+    pub per_height: u32,
+    /// Milliseconds after which a table rolls by itself.
+    pub window_ms: u64,
+}
+
+/// Chips a bank is filled to.
+const BANK: u64 = 1_000_000;
+/// A day.
+const DAY_MS: u64 = 24 * 3_600_000;
+
+/// What was made.
+pub struct Created {
+    /// The configuration's file.
+    pub config: PathBuf,
+    /// The chain id.
+    pub chain: Hash,
+    /// The network key.
+    pub net_key: [u8; 32],
+}
+
+fn genesis(new: &NewChain, keys: &NodeKeys, start_ms: u64) -> anyhow::Result<Genesis> {
+    let too_much = || Failure::Usage("so many tables, accounts and chips are more than 64 bits can count".into());
+    let banks = u64::from(new.tables).checked_mul(BANK).ok_or_else(too_much)?;
+    let grants = u64::from(new.accounts).checked_mul(new.grant).ok_or_else(too_much)?;
+    Ok(Genesis {
+        version: GENESIS_VERSION,
+        name: new.name.clone(),
+        insecure_keys: false,
+        start_ms,
+        supply: banks.checked_add(grants).ok_or_else(too_much)?,
+        tables: new.tables,
+        seats: new.seats,
+        accounts: new.accounts,
+        grant: new.grant,
+        opening: Opening::Free { per_height: new.per_height },
+        rules: rules(),
+        bank_target: BANK,
+        window_min_ms: new.window_ms / 4,
+        window_max_ms: new.window_ms,
+        clock_phases: new.tables.min(10),
+        idle_ms: (8 * new.window_ms).max(120_000),
+        account_idle_ms: 30 * DAY_MS,
+        block_interval_ms: 10,
+        validators: vec![keys.genesis_row(&new.name)],
+        group_key: HexBytes(keys.group.key()),
+    })
+}
+
+/// Makes a node in a folder that is empty or not there. Nothing is overwritten.
+///
+/// # Errors
+/// If something is there, or the chain cannot be so.
+pub fn create(
+    dir: &Path,
+    new: &NewChain,
+    mut config: Config,
+    passphrase: Option<Passphrase>,
+) -> anyhow::Result<Created> {
+    let there = || Failure::Data(format!("{} is not empty; nothing was made and nothing overwritten", dir.display()));
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(there().into());
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| dir.display().to_string()),
+    }
+    // Everything that can be wrong is found before anything is written.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
+    let probe = genesis(new, &node_keys(&[1; 32]), now.as_millis() as u64)?;
+    probe.check().map_err(|error| Failure::Usage(error.to_string()))?;
+
+    let keys = dir.join("keys");
+    std::fs::create_dir_all(&keys).with_context(|| keys.display().to_string())?;
+    let secret = passphrase.as_ref().map(|passphrase| passphrase.as_str());
+    let validator = keyfile::create(&dir.join(&config.keys.validator), secret)?;
+    let net = keyfile::create(&dir.join(&config.keys.net), secret)?;
+    let genesis = genesis(new, &node_keys(&validator), probe.start_ms)?;
+    let mut bytes = serde_json::to_vec_pretty(&genesis).context("genesis is plain data")?;
+    bytes.push(b'\n');
+    drop(Session::create(&dir.join(&config.node.data), &bytes)?);
+    config.net.name.clone_from(&new.name);
+    let path = dir.join("bitcraps.toml");
+    std::fs::write(&path, config.text()).with_context(|| path.display().to_string())?;
+    Ok(Created { config: path, chain: Genesis::chain_id(&bytes), net_key: NetKey::from_seed(&net).public() })
+}
+
+/// The keys of a node.
+pub struct OpenedKeys {
+    /// Its validator's keys.
+    pub validator: NodeKeys,
+    /// Its network key.
+    pub net: NetKey,
+}
+
+/// Reads a node's keys, and checks that they are those of its session's genesis. A passphrase is asked for once.
+///
+/// # Errors
+/// If a key cannot be read, or is another.
+pub fn open_keys(config: &Config) -> anyhow::Result<(OpenedKeys, Setup)> {
+    let (genesis, chain) = read_genesis(&config.node.data)?;
+    let mut asked: Option<Passphrase> = None;
+    let mut read = |path: &Path| -> Result<Seed, KeyFileError> {
+        keyfile::read(path, || match &asked {
+            Some(passphrase) => Ok(passphrase.clone()),
+            None => Ok(asked.insert(keyfile::passphrase("the node's keys", false)?).clone()),
+        })
+    };
+    let validator = node_keys(&*read(&config.keys.validator)?);
+    let net = NetKey::from_seed(&*read(&config.keys.net)?);
+    let is_ours = genesis.group_key.0 == validator.group.key()
+        && genesis.validators.iter().any(|row| row.vote_key.0 == validator.vote.public());
+    if !is_ours {
+        return Err(Failure::Config(format!(
+            "{} is not the key of the validator in {}/genesis.json: `keys.validator` and `node.data` belong to two nodes",
+            config.keys.validator.display(),
+            config.node.data.display()
+        ))
+        .into());
+    }
+    Ok((OpenedKeys { validator, net }, Setup::new(genesis, chain)?))
+}

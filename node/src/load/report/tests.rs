@@ -1,0 +1,372 @@
+use std::fs;
+
+use super::*;
+
+/// A run as a small machine gives it: slow to start, one stall, a tail.
+fn sample(rate: f64, slow: f64) -> Report {
+    let mut wobble = 12_345_u64;
+    let mut next = move || {
+        wobble = wobble.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (wobble >> 33) as f64 / (1_u64 << 31) as f64
+    };
+    let places = |value: f64| (value * 1e6).round() / 1e6;
+    let second = |at: u64| {
+        let (stall, warm) = (if at == 71 { 9.0_f64 } else { 1.0 }, if at < 4 { 2.0 } else { 1.0 });
+        let offered = rate + 40.0 * (next() - 0.5);
+        let settled = offered
+            * if at == 71 {
+                0.4
+            } else if at == 72 {
+                1.55
+            } else {
+                0.985
+            };
+        let p50_ms = places((11.0 + 2.0 * next()) * slow * warm);
+        Second {
+            at_s: at as f64,
+            offered: offered as u64,
+            acknowledged: offered as u64,
+            settled: settled as u64,
+            refused: (offered * 0.015) as u64,
+            p50_ms,
+            p95_ms: places(p50_ms * (1.5 + 0.3 * next()) * stall.sqrt()),
+            max_ms: places(p50_ms * (2.0 + 2.0 * next()) * stall),
+            node_cpu_percent: places(61.0 + 9.0 * next()),
+            own_cpu_percent: places(24.0 + 6.0 * next()),
+            rss_mb: places(96.0 + (at as f64).sqrt()),
+        }
+    };
+    let cdf = |base: f64, spread: f64| {
+        let ms = move |q: f64| base + spread * (-(1.0 - q).max(6e-5).log10()).powf(1.9);
+        let inner = (0..200).map(|step| 1.0 - 10_f64.powf(-f64::from(step) * 0.021));
+        inner.chain([1.0]).map(|q| (places(q), places(ms(q)))).collect()
+    };
+    let words = |name: &str, wanted: &str, found: &str, met| Target {
+        name: name.into(),
+        wanted: wanted.into(),
+        found: found.into(),
+        met,
+    };
+    Report {
+        scenario: "steady".into(),
+        command: "bitcraps load steady --users 1000 --rate 2000 --seconds 120 --seed 7 --out reports/steady".into(),
+        started: "2026-11-23T21:14:05Z".into(),
+        version: "0.1.0 (f82d04a)".into(),
+        machine: Machine { cores: 2, memory_mb: 7_941, cpu: "AMD EPYC 7B13".into(), os: "Debian 12, Linux 6.1".into() },
+        load: Offered {
+            users: 1_000,
+            rate,
+            duration_s: 120.0,
+            tables: 100,
+            transport: "quic".into(),
+            options: vec![("connections".into(), "64".into())],
+        },
+        summary: Summary {
+            offered: 240_031,
+            acknowledged: 240_029,
+            settled: 236_426,
+            refused: 3_603,
+            lost: 2,
+            rate: rate * 0.985,
+            p50_ms: 12.4 * slow,
+            p95_ms: 19.8 * slow,
+            p99_ms: 31.7 * slow,
+            max_ms: 212.6 * slow,
+            rss_mb: 107.3,
+            cpu_percent: 65.2,
+            replay_ok: true,
+            ok: true,
+        },
+        acknowledgement: Latencies { p50_ms: 0.412, p95_ms: 1.93, p99_ms: 5.27, max_ms: 38.6 },
+        refusals: [("number_seen", 402), ("felt_full", 3_001), ("too_late", 200)]
+            .map(|(code, count)| (code.to_owned(), count))
+            .into(),
+        receipt_cdf: cdf(6.0 * slow, 14.0 * slow),
+        acknowledgement_cdf: cdf(0.2, 2.6),
+        seconds: (0..120).map(second).collect(),
+        targets: vec![
+            words("receipts, p95", "at most 50 ms", "19.8 ms", true),
+            words("settled", "at least 1,900 /s", "1,970 /s", true),
+            words("memory", "at most 512 MB", "107 MB", true),
+            words("lost intents", "none", "2", false),
+        ],
+        notes: vec!["Generator and node shared the machine's two cores.".into()],
+    }
+}
+
+fn nothing() -> Report {
+    let sample = sample(2_000.0, 1.0);
+    Report {
+        load: Offered { users: 0, rate: 0.0, duration_s: 0.0, tables: 0, options: Vec::new(), ..sample.load },
+        summary: Summary {
+            offered: 0,
+            acknowledged: 0,
+            settled: 0,
+            refused: 0,
+            lost: 0,
+            rate: 0.0,
+            p50_ms: 0.0,
+            p95_ms: 0.0,
+            p99_ms: 0.0,
+            max_ms: 0.0,
+            rss_mb: 0.0,
+            cpu_percent: 0.0,
+            replay_ok: false,
+            ok: false,
+        },
+        acknowledgement: Latencies::default(),
+        refusals: BTreeMap::new(),
+        receipt_cdf: Vec::new(),
+        acknowledgement_cdf: Vec::new(),
+        seconds: Vec::new(),
+        targets: Vec::new(),
+        notes: Vec::new(),
+        ..sample
+    }
+}
+
+/// What no page may hold: anything from outside, or a figure that is none.
+fn assert_sound(page: &str) {
+    for banned in ["http://", "https://", "src=", "url(", "@import", "<script", "<link", "NaN", ">inf", "-inf"] {
+        assert!(!page.contains(banned), "the page holds {banned}");
+    }
+    for tag in ["table", "tr", "td", "div", "svg", "figure", "p", "section", "pre", "ul", "text"] {
+        let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "<{tag}>");
+    }
+}
+
+#[test]
+fn json_is_read_as_it_was_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = sample(2_000.0, 1.0);
+    let run = dir.path().join("new/run");
+    report.write(&run).expect("written");
+    assert_eq!(Report::read(&run).expect("by directory"), report);
+    assert_eq!(Report::read(&run.join("report.json")).expect("by file"), report);
+    assert_eq!(fs::read_to_string(run.join("report.html")).expect("the page"), html(&report));
+}
+
+#[test]
+fn the_json_has_the_summary_at_its_top() {
+    let json: Value = serde_json::from_str(&sample(2_000.0, 1.0).json().expect("json")).expect("json");
+    for (name, value) in [("offered", 240_031), ("acknowledged", 240_029), ("settled", 236_426), ("refused", 3_603)] {
+        assert_eq!(json[name], value, "{name}");
+    }
+    for name in ["rate", "p50_ms", "p95_ms", "p99_ms", "max_ms", "rss_mb", "cpu_percent"] {
+        assert!(json[name].is_f64(), "{name}");
+    }
+    assert!(json["replay_ok"].is_boolean() && json["ok"].is_boolean() && json["lost"] == 2);
+}
+
+#[test]
+fn what_is_no_number_is_zero_in_json() {
+    let mut report = sample(2_000.0, 1.0);
+    report.summary.p99_ms = f64::NAN;
+    report.receipt_cdf.push((1.0, f64::INFINITY));
+    report.seconds[0].p50_ms = f64::NAN;
+    assert_sound(&html(&report));
+    let read: Report = serde_json::from_str(&report.json().expect("json")).expect("a report");
+    assert_eq!((read.summary.p99_ms, read.seconds[0].p50_ms), (0.0, 0.0));
+    assert_eq!(read.receipt_cdf.last(), Some(&(1.0, 0.0)));
+}
+
+#[test]
+fn errors_name_the_file_and_what_is_wrong() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let missing = Report::read(&dir.path().join("none.json")).expect_err("it is not there").to_string();
+    assert!(missing.contains("none.json: "), "{missing}");
+    let empty = Report::read(dir.path()).expect_err("the directory is empty").to_string();
+    assert!(empty.contains("report.json: "), "{empty}");
+    let path = dir.path().join("report.json");
+    for (text, wrong) in [("{\"scenario\": \n 7}", "line 2"), ("{\"scenario\": \"a\"}", "missing field `command`")] {
+        fs::write(&path, text).expect("written");
+        let error = Report::read(&path).expect_err(text).to_string();
+        assert!(error.contains("report.json: not a load report: ") && error.contains(wrong), "{error}");
+    }
+    let below_a_file = sample(2_000.0, 1.0).write(&path).expect_err("a file is no directory").to_string();
+    assert!(below_a_file.contains("report.json: "), "{below_a_file}");
+}
+
+#[test]
+fn the_page_has_every_figure() {
+    let page = html(&sample(2_000.0, 1.0));
+    assert_sound(&page);
+    for figure in [
+        "240,031",
+        "240,029",
+        "236,426",
+        "3,603",
+        "&gt; 99.99 %",
+        "&lt; 0.01 %",
+        "98.50 %",
+        "1,970 /s",
+        "12.4 ms",
+        "19.8 ms",
+        "31.7 ms",
+        "213 ms",
+        "0.412 ms",
+        "1.93 ms",
+        "5.27 ms",
+        "38.6 ms",
+        "107 MB",
+        "65.2 %",
+        "felt_full",
+        "3,001",
+        "AMD EPYC 7B13",
+        "7,941 MB",
+        "Debian 12",
+        "0.1.0 (f82d04a)",
+        "2026-11-23T21:14:05Z",
+        "--users 1000 --rate 2000",
+        "shared the machine",
+        "open loop",
+        "durable",
+        "at least 1,900 /s",
+        "✗ missed",
+        "Missed: lost intents. 3 of 4",
+        "connections",
+        "target 50 ms",
+        "target 512 MB",
+    ] {
+        assert!(page.contains(figure), "the page lacks {figure}");
+    }
+    // Each plot is there for screens and for telephones.
+    assert_eq!(page.matches("<svg class=\"plot").count(), 10);
+}
+
+#[test]
+fn foreign_text_is_escaped() {
+    let mut report = sample(2_000.0, 1.0);
+    let evil = "<b onload='x'>&\"";
+    let Report { scenario, command, started, version, machine, load, notes, targets, refusals, .. } = &mut report;
+    for text in [scenario, command, started, version, &mut machine.cpu, &mut machine.os, &mut load.transport] {
+        *text = evil.into();
+    }
+    notes.push(evil.into());
+    load.options.push((evil.into(), evil.into()));
+    targets.push(Target { name: evil.into(), wanted: evil.into(), found: evil.into(), met: false });
+    refusals.insert(evil.into(), 1);
+    for page in [html(&report), comparison_html(&report, &sample(2_000.0, 1.0))] {
+        assert_sound(&page);
+        assert!(!page.contains("<b onload") && !page.contains("'x'"));
+        assert!(page.contains("&lt;b onload=&#39;x&#39;&gt;&amp;&quot;"));
+    }
+}
+
+#[test]
+fn runs_of_nothing_and_of_one_second_have_pages() {
+    let mut zeros = nothing();
+    zeros.seconds = vec![Second::default(); 3];
+    zeros.receipt_cdf = vec![(0.0, 0.0), (1.0, 0.0)];
+    let mut one = sample(2_000.0, 1.0);
+    one.seconds.truncate(1);
+    one.receipt_cdf = vec![(1.0, 3.0)];
+    let mut odd = sample(2_000.0, 1.0);
+    odd.seconds[5] = Second { at_s: f64::NAN, settled: u64::MAX, p50_ms: f64::MAX, rss_mb: -1.0, ..odd.seconds[5] };
+    for report in [&nothing(), &zeros, &one, &odd] {
+        assert_sound(&html(report));
+        assert_sound(&comparison_html(report, &sample(2_000.0, 1.0)));
+        assert_sound(&comparison_html(report, report));
+        assert!(!Comparison::of(report, &zeros).to_string().contains("NaN"));
+    }
+    assert!(html(&nothing()).contains("Nothing was measured."));
+    assert!(html(&one).contains("<circle"));
+}
+
+#[test]
+fn long_runs_are_drawn_in_parts() {
+    let second = |at: u64| Second {
+        at_s: at as f64,
+        offered: 10,
+        settled: at % 2,
+        p50_ms: 4.0,
+        max_ms: at as f64,
+        ..Second::default()
+    };
+    let seconds: Vec<Second> = (0..1_500).map(second).collect();
+    let parts = in_parts(&seconds, SAMPLES_MAX);
+    assert_eq!(parts.len(), 500);
+    let expected = Second { at_s: 3.0, offered: 10, settled: 1, p50_ms: 4.0, max_ms: 5.0, ..Second::default() };
+    assert_eq!(parts[1], expected);
+    assert_eq!(in_parts(&seconds[..600], SAMPLES_MAX), seconds[..600]);
+    assert!(in_parts(&[], SAMPLES_MAX).is_empty());
+    let page = html(&Report { seconds, ..sample(2_000.0, 1.0) });
+    assert!(page.contains("Up to 3 seconds are drawn as one") && page.contains("minutes since the start"));
+}
+
+#[test]
+fn less_latency_and_more_rate_are_better() {
+    let judged = |a: &Report, b: &Report, figure: &str| {
+        Comparison::of(a, b).row(figure).unwrap_or_else(|| panic!("no row {figure}")).judgement
+    };
+    let (a, b) = (sample(2_000.0, 1.0), sample(2_200.0, 1.2));
+    for (figure, there, back) in [
+        ("settled", Judgement::Better, Judgement::Worse),
+        ("receipt p50", Judgement::Worse, Judgement::Better),
+        ("receipt max", Judgement::Worse, Judgement::Better),
+        ("acknowledged p99", Judgement::Same, Judgement::Same),
+        ("memory", Judgement::Same, Judgement::Same),
+        ("offered", Judgement::Unjudged, Judgement::Unjudged),
+    ] {
+        assert_eq!((judged(&a, &b, figure), judged(&b, &a, figure)), (there, back), "{figure}");
+    }
+    assert_eq!(Comparison::of(&a, &b).differences, ["intents/s asked for: A 2,000, B 2,200"]);
+}
+
+#[test]
+fn five_percent_is_the_same_and_more_is_not() {
+    let row = |a: f64, b: f64| {
+        let of = |ms| {
+            let mut report = sample(2_000.0, 1.0);
+            report.summary.p50_ms = ms;
+            report
+        };
+        let comparison = Comparison::of(&of(a), &of(b));
+        let row = comparison.row("receipt p50").expect("a row");
+        (row.change_percent, row.judgement)
+    };
+    assert_eq!(row(100.0, 105.0), (Some(5.0), Judgement::Same));
+    assert_eq!(row(100.0, 95.0), (Some(-5.0), Judgement::Same));
+    assert_eq!(row(100.0, 106.0), (Some(6.0), Judgement::Worse));
+    assert_eq!(row(100.0, 94.0), (Some(-6.0), Judgement::Better));
+    assert_eq!(row(0.0, 0.0), (None, Judgement::Same));
+    assert_eq!(row(0.0, 1.0), (None, Judgement::Worse));
+}
+
+#[test]
+fn a_run_without_receipts_is_not_the_fastest() {
+    let comparison = Comparison::of(&sample(2_000.0, 1.0), &nothing());
+    for figure in ["receipt p50", "acknowledged max", "lost of offered"] {
+        let row = comparison.row(figure).expect("a row");
+        assert_eq!((row.b, row.judgement), (None, Judgement::Unjudged), "{figure}");
+    }
+    assert_eq!(comparison.row("replay is the same").expect("a row").judgement, Judgement::Worse);
+    let text = comparison.to_string();
+    assert!(text.contains("receipt p50") && text.contains("worse") && text.contains("Within 5 %"), "{text}");
+}
+
+#[test]
+fn the_headline_hides_nothing() {
+    let of = |change: fn(&mut Report)| {
+        let mut report = sample(2_000.0, 1.0);
+        report.targets.truncate(3);
+        change(&mut report);
+        html::headline(&report)
+    };
+    assert_eq!(of(|_| ()), (true, "Met: all 3 targets.".into()));
+    assert_eq!(of(|report| report.targets[1].met = false).1, "Missed: settled. 2 of 3 targets were met.");
+    assert!(!of(|report| report.summary.ok = false).0);
+    let (passed, text) = of(|report| report.summary.replay_ok = false);
+    assert!(!passed && text.contains("replay"), "{text}");
+    assert_eq!(of(|report| report.targets.clear()).1, "Passed. No target was set.");
+}
+
+#[test]
+fn counts_that_do_not_add_up_are_shown() {
+    let mut report = sample(2_000.0, 1.0);
+    report.summary.settled -= 10;
+    assert!(html(&report).contains("not accounted for"));
+    report.summary.settled += 30;
+    assert!(html(&report).contains("counted twice"));
+}
