@@ -8,6 +8,7 @@ pub mod keyfile;
 pub mod load;
 pub mod network;
 pub mod open;
+pub mod play;
 pub mod players;
 pub mod record;
 pub mod replay;

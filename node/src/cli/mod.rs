@@ -13,6 +13,7 @@ mod init;
 mod load;
 mod node;
 mod odds;
+mod play;
 mod replay;
 mod script;
 
@@ -49,6 +50,8 @@ enum Command {
     /// Check or show a node's configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
+    /// Play, in this terminal or by a script.
+    Play(play::PlayArgs),
     /// Re-run a recorded session and check everything in it.
     Replay(replay::ReplayArgs),
     /// Send many players against a node, and judge what came of it.
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Config(command) => node::config(&command),
+        Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Script(args) => script::run(&args),

@@ -1,0 +1,518 @@
+//! What a person wants, and the words it is typed in.
+
+use engine::message::intent::{IntentBody, IntentKind, Working};
+use engine::{BetId, TableId};
+use systems::catalogue::{BETS, Family, Flat};
+use thiserror::Error;
+
+use super::names::{NameError, bet_words, find, with_number};
+use crate::cli::thousands;
+
+/// Something that a person wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// An intent, to be signed and sent for the watched table.
+    Wish(Wish),
+    /// Watch another table.
+    Watch(TableId),
+    /// Show the help.
+    Help,
+    /// Leave the program.
+    Quit,
+}
+
+/// An intent before it has a key, a number and a table. Fields that its kind does not use are zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wish {
+    /// What is asked.
+    pub kind: IntentKind,
+    /// The bet, and its box number or 0.
+    pub bet: Option<(BetId, u8)>,
+    /// Chips: buy-in, wager, or new total.
+    pub amount: u64,
+    /// The working setting of a bet.
+    pub working: Working,
+}
+
+impl Wish {
+    /// A wish of `kind`, all else unsaid.
+    pub fn new(kind: IntentKind) -> Self {
+        Self { kind, bet: None, amount: 0, working: Working::Default }
+    }
+
+    /// The same for a bet and its box number, 0 for none.
+    pub fn on(self, bet: BetId, number: u8) -> Self {
+        Self { bet: Some((bet, number)), ..self }
+    }
+
+    /// The same with chips.
+    pub fn amount(self, amount: u64) -> Self {
+        Self { amount, ..self }
+    }
+
+    /// The same with a working setting.
+    pub fn working(self, working: Working) -> Self {
+        Self { working, ..self }
+    }
+
+    /// The unsigned intent. An account is opened at no table.
+    pub fn body(&self, key: [u8; 32], number: u64, expiry_s: u32, table: TableId) -> IntentBody {
+        let (bet, box_number) = self.bet.unwrap_or_default();
+        let body = IntentBody::new(self.kind, key, number, expiry_s).amount(self.amount).working(self.working);
+        let body = if self.kind == IntentKind::Open { body } else { body.at(table) };
+        body.on(bet, box_number)
+    }
+
+    /// What is asked, in words: `5 on field`.
+    pub fn words(&self) -> String {
+        let chips = thousands(self.amount);
+        let bet = self.bet.map_or("no bet".into(), |(bet, number)| with_number(bet, number));
+        match self.kind {
+            IntentKind::Open | IntentKind::OpenVoucher => "open an account".into(),
+            IntentKind::Sit => format!("sit down with {chips}"),
+            IntentKind::Leave => "leave the table".into(),
+            IntentKind::Bet => format!("{chips} on {bet}"),
+            IntentKind::TakeDown => format!("take down {bet}"),
+            IntentKind::SetAmount => format!("set {bet} to {chips}"),
+            IntentKind::SetWorking => format!("{bet} {}", setting(self.working)),
+            IntentKind::Roll => "roll".into(),
+            IntentKind::PassDice => "pass the dice".into(),
+            IntentKind::Transfer => format!("send {chips}"),
+        }
+    }
+
+    /// What it has become once it is applied.
+    pub fn done(&self) -> &'static str {
+        match self.kind {
+            IntentKind::Bet => "placed",
+            IntentKind::Roll => "called",
+            _ => "done",
+        }
+    }
+}
+
+/// A working setting as it is typed.
+pub fn setting(working: Working) -> &'static str {
+    match working {
+        Working::Default => "default",
+        Working::On => "on",
+        Working::Off => "off",
+    }
+}
+
+/// Why a typed command means nothing: one line that says what would be right.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum CommandError {
+    /// Nothing was typed.
+    #[error("type a command, for example `field 5`, or `help`")]
+    Empty,
+    /// The words name no bet, or several.
+    #[error(transparent)]
+    Bet(#[from] NameError),
+    /// Neither a command nor a bet.
+    #[error("there is no command or bet `{word}`{}", .near.map_or(String::new(), |near| format!("; did you mean `{near}`?")))]
+    Unknown {
+        /// What was typed.
+        word: String,
+        /// The nearest command, if any is near.
+        near: Option<&'static str>,
+    },
+    /// A command without its chips.
+    #[error("how many chips? For example `{example}`")]
+    NeedsAmount {
+        /// What would be right.
+        example: String,
+    },
+    /// Odds on a come or put bet without its number.
+    #[error("{bet} stand on a number, 4, 5, 6, 8, 9 or 10: for example `{example}`")]
+    NeedsNumber {
+        /// The bet.
+        bet: String,
+        /// What would be right.
+        example: String,
+    },
+    /// A bet that takes no box number was given one.
+    #[error("{bet} takes no number: for example `{example}`")]
+    NoNumber {
+        /// The bet.
+        bet: String,
+        /// What would be right.
+        example: String,
+    },
+    /// Zero chips.
+    #[error("at least 1 chip")]
+    Nothing,
+    /// A bet that always works.
+    #[error("{bet} always works; it cannot be turned on or off")]
+    AlwaysWorks {
+        /// The bet.
+        bet: String,
+    },
+    /// `pass` alone means two things.
+    #[error("`pass 5` bets 5 on the pass line, `pass dice` hands the dice on")]
+    Pass,
+    /// No table, or no number of one.
+    #[error("which table? For example `table 3`")]
+    NeedsTable,
+    /// Words after a command that takes none.
+    #[error("`{command}` stands alone; `{rest}` means nothing here")]
+    Rest {
+        /// The command.
+        command: String,
+        /// What follows it.
+        rest: String,
+    },
+}
+
+/// The commands as they are suggested.
+const COMMANDS: [&str; 14] = [
+    "bet",
+    "take",
+    "set",
+    "on",
+    "off",
+    "default",
+    "roll",
+    "pass dice",
+    "sit",
+    "leave",
+    "table",
+    "open",
+    "help",
+    "quit",
+];
+
+/// Words that say nothing between a verb and its object.
+const FILLERS: [&str; 8] = ["the", "a", "my", "to", "for", "with", "chips", "chip"];
+
+/// Understands a typed command.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn parse(text: &str) -> Result<Action, CommandError> {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().filter(|word| !FILLERS.contains(word)).collect();
+    let Some((verb, rest)) = words.split_first() else { return Err(CommandError::Empty) };
+    let alone = |action| match rest {
+        [] => Ok(action),
+        _ => Err(CommandError::Rest { command: (*verb).into(), rest: rest.join(" ") }),
+    };
+    let wish = |kind| Action::Wish(Wish::new(kind));
+    match *verb {
+        "help" | "h" | "?" => Ok(Action::Help),
+        "quit" | "q" | "exit" => alone(Action::Quit),
+        "roll" | "r" if matches!(rest, [] | ["dice"]) => Ok(wish(IntentKind::Roll)),
+        "pass" if rest.is_empty() => Err(CommandError::Pass),
+        "pass" if rest == ["dice"] => Ok(wish(IntentKind::PassDice)),
+        "leave" | "stand" => alone(wish(IntentKind::Leave)),
+        "open" if matches!(rest, [] | ["account"] | ["an", "account"]) => Ok(wish(IntentKind::Open)),
+        "sit" => sit(rest),
+        "table" | "watch" => table(rest),
+        "take" | "down" | "remove" => take(rest),
+        "set" => set(rest),
+        "on" => working(rest, Working::On),
+        "off" => working(rest, Working::Off),
+        "default" => working(rest, Working::Default),
+        "bet" | "b" | "wager" => bet(rest),
+        _ => bare(&words),
+    }
+}
+
+/// A command that begins with a bet: `field 5`, `5 on field`, `place 6 off`.
+fn bare(words: &[&str]) -> Result<Action, CommandError> {
+    let result = bet(words);
+    if let (Err(_), Some((value, of))) = (&result, words.split_last())
+        && let Some(action) = working_of(value).and_then(|value| working(of, value).ok())
+    {
+        return Ok(action);
+    }
+    match result {
+        Err(CommandError::Bet(NameError::Unknown { word, near: None })) => {
+            let first = words.first().copied().unwrap_or_default();
+            let far = |known: &&str| strsim::damerau_levenshtein(first, known);
+            let near = COMMANDS.into_iter().min_by_key(far).filter(|known| far(known) <= 2.min(first.len() / 2));
+            Err(CommandError::Unknown { word, near })
+        }
+        other => other,
+    }
+}
+
+fn working_of(word: &str) -> Option<Working> {
+    [Working::On, Working::Off, Working::Default].into_iter().find(|value| setting(*value) == word)
+}
+
+/// Chips as people write them: `1,000`, `1_000`, `$25`, `2k`.
+fn chips(word: &str) -> Option<u64> {
+    let word = word.strip_prefix('$').unwrap_or(word);
+    let (digits, unit) = match word.strip_suffix(['k', 'm']) {
+        Some(digits) => (digits, if word.ends_with('k') { 1_000 } else { 1_000_000 }),
+        None => (word, 1),
+    };
+    let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.ends_with(|c: char| c.is_ascii_digit());
+    let digits: String = digits.chars().filter(|c| !matches!(c, ',' | '_')).collect();
+    digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)
+}
+
+/// The chips at either end of some words, and the other words.
+fn number_of_chips<'w, 'a>(words: &'w [&'a str]) -> Option<(u64, &'w [&'a str])> {
+    let first = words.split_first().and_then(|(word, rest)| Some((chips(word)?, rest)));
+    first.or_else(|| words.split_last().and_then(|(word, rest)| Some((chips(word)?, rest))))
+}
+
+fn at_least_one(amount: u64) -> Result<u64, CommandError> {
+    if amount == 0 { Err(CommandError::Nothing) } else { Ok(amount) }
+}
+
+/// Whether a bet's odds stand on a box number.
+fn needs_number(bet: BetId) -> bool {
+    matches!(BETS[bet.index()].family, Family::Odds(Flat::Come | Flat::DontCome | Flat::Put))
+}
+
+/// The bet that words name, with its box number where the bet has one, or may have one once it stands.
+fn target(words: &[&str], standing: bool, example: &str) -> Result<(BetId, u8), CommandError> {
+    let words: Vec<&str> = words.iter().copied().filter(|word| *word != "on").collect();
+    // `lay odds` are the don't side's: on the line without a number, on a don't come with one.
+    let words = match &words[..] {
+        ["lay", "odds", number] if box_number(number).is_some() => vec!["odds_dont_come", number],
+        ["lay", "odds"] => vec!["odds_dont_pass"],
+        _ => words,
+    };
+    let split = || {
+        let joined = words.join("_");
+        let (name, number) = joined.rsplit_once(['_', ' '])?;
+        let bet = find(&[name]).ok()?;
+        Some((bet, box_number(number)?))
+    };
+    match (find(&words), split()) {
+        (Ok(bet), _) if !needs_number(bet) => Ok((bet, 0)),
+        (Ok(bet), _) => Err(CommandError::NeedsNumber {
+            bet: bet_words(bet),
+            example: example.replace("{}", &format!("{} 6", BETS[bet.index()].name)),
+        }),
+        (Err(_), Some((bet, number))) if needs_number(bet) => Ok((bet, number)),
+        (Err(_), Some((bet, number))) if standing && travels(bet) => Ok((bet, number)),
+        (Err(_), Some((bet, _))) => {
+            Err(CommandError::NoNumber { bet: bet_words(bet), example: example.replace("{}", BETS[bet.index()].name) })
+        }
+        (Err(NameError::Several { word, names }), None) if word == "odds" => {
+            let names = names.into_iter().filter(|name| name.starts_with("odds")).collect();
+            Err(NameError::Several { word, names }.into())
+        }
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+fn travels(bet: BetId) -> bool {
+    matches!(BETS[bet.index()].family, Family::Come | Family::DontCome)
+}
+
+fn box_number(word: &str) -> Option<u8> {
+    word.parse().ok().filter(|number| engine::dice::box_index(*number).is_some())
+}
+
+fn bet(words: &[&str]) -> Result<Action, CommandError> {
+    let (words, value) = match words.split_last() {
+        Some((value, rest)) if rest.len() > 1 && working_of(value).is_some() => (rest, working_of(value)),
+        _ => (words, None),
+    };
+    let Some((amount, of)) = number_of_chips(words) else {
+        let (bet, number) = target(words, false, "{} 5")?;
+        let name = BETS[bet.index()].name;
+        let example = if number == 0 { format!("{name} 5") } else { format!("{name} {number} 5") };
+        return Err(CommandError::NeedsAmount { example });
+    };
+    // `place 6` and `yo 11`: the number belongs to the name.
+    if find(words).is_ok() && !BETS.iter().any(|bet| [bet.name] == *of) {
+        return Err(CommandError::NeedsAmount { example: format!("{} 12", words.join(" ")) });
+    }
+    let (bet, number) = target(of, false, "{} 5").map_err(|error| match error {
+        CommandError::NeedsNumber { bet, .. } if box_number(&amount.to_string()).is_some() => {
+            CommandError::NeedsNumber { bet, example: format!("{} 20", words.join(" ")) }
+        }
+        other => other,
+    })?;
+    if value.is_some() && !BETS[bet.index()].family.toggles() {
+        return Err(CommandError::AlwaysWorks { bet: bet_words(bet) });
+    }
+    let wish = Wish::new(IntentKind::Bet).on(bet, number).amount(at_least_one(amount)?);
+    Ok(Action::Wish(wish.working(value.unwrap_or_default())))
+}
+
+fn take(words: &[&str]) -> Result<Action, CommandError> {
+    let words = if words.first() == Some(&"down") { &words[1..] } else { words };
+    let (bet, number) = target(words, true, "take {}")?;
+    Ok(Action::Wish(Wish::new(IntentKind::TakeDown).on(bet, number)))
+}
+
+fn set(words: &[&str]) -> Result<Action, CommandError> {
+    let split = words.split_last().and_then(|(last, rest)| Some((chips(last)?, rest)));
+    let Some((amount, of)) = split.filter(|(_, of)| !of.is_empty()) else {
+        return Err(CommandError::NeedsAmount { example: "set place_6 30".into() });
+    };
+    let (bet, number) = target(of, true, "set {} 30")?;
+    Ok(Action::Wish(Wish::new(IntentKind::SetAmount).on(bet, number).amount(at_least_one(amount)?)))
+}
+
+fn working(words: &[&str], value: Working) -> Result<Action, CommandError> {
+    let (bet, number) = target(words, true, &format!("{} {{}}", setting(value)))?;
+    if !BETS[bet.index()].family.toggles() {
+        return Err(CommandError::AlwaysWorks { bet: bet_words(bet) });
+    }
+    Ok(Action::Wish(Wish::new(IntentKind::SetWorking).on(bet, number).working(value)))
+}
+
+fn sit(words: &[&str]) -> Result<Action, CommandError> {
+    let words = if words.first() == Some(&"down") { &words[1..] } else { words };
+    match words {
+        [amount] => {
+            let amount = chips(amount).ok_or_else(|| CommandError::NeedsAmount { example: "sit 1000".into() })?;
+            Ok(Action::Wish(Wish::new(IntentKind::Sit).amount(at_least_one(amount)?)))
+        }
+        _ => Err(CommandError::NeedsAmount { example: "sit 1000".into() }),
+    }
+}
+
+fn table(words: &[&str]) -> Result<Action, CommandError> {
+    match words {
+        [number] => number.parse().map(|table| Action::Watch(TableId(table))).map_err(|_| CommandError::NeedsTable),
+        _ => Err(CommandError::NeedsTable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(text: &str) -> Wish {
+        match parse(text) {
+            Ok(Action::Wish(wish)) => wish,
+            other => panic!("`{text}` is {other:?}"),
+        }
+    }
+
+    fn said(text: &str) -> String {
+        wish(text).words()
+    }
+
+    fn wrong(text: &str) -> String {
+        parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn every_bet_is_placed_taken_and_set_by_its_name() {
+        for spec in &BETS {
+            let number = if needs_number(spec.id) { " 6" } else { "" };
+            let target = Some((spec.id, if needs_number(spec.id) { 6 } else { 0 }));
+            for name in [spec.name.to_owned(), spec.name.replace('_', " ")] {
+                for text in [format!("bet {name}{number} 1,200"), format!("{name}{number} 1200")] {
+                    let wish = wish(&text);
+                    assert_eq!((wish.kind, wish.bet, wish.amount), (IntentKind::Bet, target, 1_200), "{text}");
+                }
+                let take = wish(&format!("take {name}{number}"));
+                assert_eq!((take.kind, take.bet, take.amount), (IntentKind::TakeDown, target, 0), "{name}");
+                let set = wish(&format!("set {name}{number} 30"));
+                assert_eq!((set.kind, set.bet, set.amount), (IntentKind::SetAmount, target, 30), "{name}");
+                let off = parse(&format!("off {name}{number}"));
+                let always = CommandError::AlwaysWorks { bet: bet_words(spec.id) };
+                match spec.family.toggles() {
+                    true => assert!(matches!(off, Ok(Action::Wish(wish)) if wish.working == Working::Off), "{name}"),
+                    false => assert_eq!(off, Err(always), "{name}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_understood_and_its_form_is_an_intents() {
+        for (text, words) in [
+            ("bet field 5", "5 on field"),
+            ("field 5", "5 on field"),
+            ("5 on the field", "5 on field"),
+            ("bet $25 on place 6", "25 on place 6"),
+            ("place 6 12", "12 on place 6"),
+            ("place 6 12 on", "12 on place 6"),
+            ("PASS 2k", "2,000 on pass"),
+            ("odds pass 20", "20 on pass odds"),
+            ("odds on come 6 25", "25 on come odds on 6"),
+            ("odds_dont_come_9 30", "30 on don't come odds on 9"),
+            ("lay odds 4 40", "40 on don't come odds on 4"),
+            ("lay odds 40", "40 on don't pass odds"),
+            ("lay 4 40", "40 on lay 4"),
+            ("hop 5 2 1", "1 on hop 2-5"),
+            ("take field", "take down field"),
+            ("take down dont come 6", "take down don't come on 6"),
+            ("set place_6 30", "set place 6 to 30"),
+            ("set place 6 to 30", "set place 6 to 30"),
+            ("off place_6", "place 6 off"),
+            ("place 6 off", "place 6 off"),
+            ("odds come 6 on", "come odds on 6 on"),
+            ("default hard 8", "hard 8 default"),
+            ("roll the dice", "roll"),
+            ("r", "roll"),
+            ("pass the dice", "pass the dice"),
+            ("sit 1000", "sit down with 1,000"),
+            ("sit down with 1,000 chips", "sit down with 1,000"),
+            ("leave", "leave the table"),
+            ("open", "open an account"),
+        ] {
+            let wish = wish(text);
+            assert_eq!(wish.words(), words, "{text}");
+            assert_eq!(wish.body([7; 32], 1, 9, TableId(3)).check_form(), Ok(wish.kind), "{text}");
+        }
+        assert_eq!(wish("place 6 12 on").working, Working::On);
+        assert_eq!(parse("table 3"), Ok(Action::Watch(TableId(3))));
+        assert_eq!(parse("?"), Ok(Action::Help));
+        assert_eq!(parse("quit"), Ok(Action::Quit));
+        assert_eq!(said("horn 12"), "12 on horn");
+        assert_eq!(said("horn 12 5"), "5 on horn high 12");
+        assert_eq!(said("come 6"), "6 on come");
+    }
+
+    #[test]
+    fn what_is_wrong_is_answered_with_what_would_be_right() {
+        for (text, answer) in [
+            ("", "type a command, for example `field 5`, or `help`"),
+            ("feild 5", "there is no bet `feild`; did you mean `field`?"),
+            ("rol", "there is no command or bet `rol`; did you mean `roll`?"),
+            ("xyzzy", "there is no command or bet `xyzzy`"),
+            ("field", "how many chips? For example `field 5`"),
+            ("place 6", "how many chips? For example `place 6 12`"),
+            ("yo 11", "how many chips? For example `yo 11 12`"),
+            ("place 12", "`place` could be place_4, place_5, place_6, place_8, place_9, place_10 or 6 more"),
+            ("field 0", "at least 1 chip"),
+            ("odds come 20", "come odds stand on a number, 4, 5, 6, 8, 9 or 10: for example `odds_come 6 5`"),
+            ("odds come 6", "come odds stand on a number, 4, 5, 6, 8, 9 or 10: for example `odds come 6 20`"),
+            ("come 6 10", "come takes no number: for example `come 5`"),
+            ("off field", "field always works; it cannot be turned on or off"),
+            ("pass", "`pass 5` bets 5 on the pass line, `pass dice` hands the dice on"),
+            ("table", "which table? For example `table 3`"),
+            ("sit", "how many chips? For example `sit 1000`"),
+            ("set place_6", "how many chips? For example `set place_6 30`"),
+            ("leave now", "`leave` stands alone; `now` means nothing here"),
+        ] {
+            assert_eq!(wrong(text), answer, "{text}");
+        }
+    }
+
+    /// Words of commands, bets, numbers and noise in every order that a small generator finds.
+    #[test]
+    fn no_text_makes_it_panic() {
+        let noise =
+            ["", "on", "off", "0", "18446744073709551616", "9999999999999m", "_", "é", "6", "-5", "$", "k", "🎲", "'"];
+        let words: Vec<&str> = COMMANDS.into_iter().chain(BETS.iter().map(|bet| bet.name)).chain(noise).collect();
+        let mut state = 1u64;
+        for case in 0..3_000 {
+            let mut text = String::new();
+            for _ in 0..case % 6 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let word = words[(state >> 33) as usize % words.len()];
+                let cut = word.char_indices().map(|(at, _)| at).nth((state >> 20) as usize % 9).unwrap_or(word.len());
+                text += if state >> 60 & 1 == 0 { word } else { &word[..cut] };
+                text += [" ", "", "_", "  "][(state >> 50) as usize % 4];
+            }
+            if let Err(error) = parse(&text) {
+                assert!(!error.to_string().contains('\n'), "one line: {text:?}");
+            }
+        }
+    }
+}
