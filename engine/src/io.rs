@@ -197,10 +197,9 @@ impl TryFrom<u8> for ShedReason {
 
     fn try_from(byte: u8) -> Result<Self, Self::Error> {
         let known = Self::ALL.into_iter().find(|(reason, ..)| *reason as u8 == byte);
-        known.map(|(reason, ..)| reason).ok_or(crate::message::DecodeError::Value {
-            field: "reason of shedding",
-            found: byte.into(),
-        })
+        known
+            .map(|(reason, ..)| reason)
+            .ok_or(crate::message::DecodeError::Value { field: "reason of shedding", found: byte.into() })
     }
 }
 

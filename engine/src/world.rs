@@ -5,7 +5,9 @@ use bytemuck::Zeroable;
 
 use crate::chips::Chips;
 use crate::columns::Capacity;
-use crate::component::{Account, AccountKey, Bets, GroupKey, House, MoreBets, Peer, PeerKey, RulesHash, Seat, Table, Validator};
+use crate::component::{
+    Account, AccountKey, Bets, GroupKey, House, MoreBets, Peer, PeerKey, RulesHash, Seat, Table, Validator,
+};
 use crate::genesis::Genesis;
 use crate::ids::Height;
 use crate::image::{DirtyMap, ImageLayout, RootTree};

@@ -184,7 +184,8 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>)
         Bytes::Text(text) => text.parse::<ByteSize>().map_err(D::Error::custom)?.as_u64(),
     };
     let (low, high) = (ByteSize(*range.start()), ByteSize(*range.end()));
-    within(bytes, range).map_err(|_: D::Error| D::Error::custom(format!("{} is not from {low} to {high}", ByteSize(bytes))))
+    within(bytes, range)
+        .map_err(|_: D::Error| D::Error::custom(format!("{} is not from {low} to {high}", ByteSize(bytes))))
 }
 
 fn buffer_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -180,5 +180,11 @@ pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
     };
     let open::Opened { machine, storage, found, cut } = open::open(session, setup, options)?;
     let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
-    Ok(Opened { node: Node::new(machine, storage, Some(players), Time::Virtual(config.pace)), genesis, chain, found, cut })
+    Ok(Opened {
+        node: Node::new(machine, storage, Some(players), Time::Virtual(config.pace)),
+        genesis,
+        chain,
+        found,
+        cut,
+    })
 }

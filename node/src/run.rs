@@ -68,12 +68,45 @@ pub struct Totals {
     pub ticks_stalled: u64,
 }
 
+/// Where a node's inputs come from, and its outputs go to.
+pub trait Edge {
+    /// What arrived since the last time, in order; a bounded number.
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>);
+
+    /// Gives outputs to those whom they concern, without waiting. Says whether everything is on its way.
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool;
+
+    /// Says where the chain stands.
+    fn publish(&mut self, standing: Standing);
+
+    /// Tells everyone that the node ends.
+    fn close(self: Box<Self>);
+}
+
+impl Edge for Server {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+        Server::take_inputs(self, inputs);
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        Server::send(self, outputs)
+    }
+
+    fn publish(&mut self, standing: Standing) {
+        Server::publish(self, standing);
+    }
+
+    fn close(self: Box<Self>) {
+        Server::close(*self);
+    }
+}
+
 /// One node: a validator of one, with its disk, its network, and its simulated players.
 pub struct Node {
     machine: Machine,
     storage: Storage,
     players: Option<Players>,
-    network: Option<Server>,
+    network: Option<Box<dyn Edge>>,
     held: Held,
     time: Time,
     start_ms: u64,
@@ -125,15 +158,10 @@ impl Node {
         &self.machine
     }
 
-    /// Its network, if it has one.
-    pub fn network(&self) -> Option<&Server> {
-        self.network.as_ref()
-    }
-
     /// Takes inputs from a network too, and gives it what concerns its peers.
-    pub fn listen(&mut self, network: Server) {
+    pub fn listen(&mut self, mut network: impl Edge + 'static) {
         network.publish(Standing { now_ms: self.now_ms, ..self.standing });
-        self.network = Some(network);
+        self.network = Some(Box::new(network));
     }
 
     /// Runs until `heights` are settled, or `stop` is set; `look` is called after every tick. A node with a network that
@@ -254,7 +282,7 @@ impl Node {
         while let Ok(synced) = self.storage.synced().try_recv() {
             self.synced(synced)?;
         }
-        if let Some(network) = &self.network {
+        if let Some(network) = &mut self.network {
             network.publish(Standing { now_ms: self.now_ms, ..self.standing });
         }
         Ok(())

@@ -272,8 +272,10 @@ impl Machine {
     /// # Errors
     /// If the log leads elsewhere than where this validator signed: the node must stop.
     pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ConsensusError> {
-        let mut state = SystemState::<(ResMut<'_, Orderer>, ResMut<'_, Chain>, ResMut<'_, Answers>)>::new(&mut self.world);
-        let (mut orderer, mut chain, mut answers) = state.get_mut(&mut self.world).expect("a validator has its resources");
+        let mut state =
+            SystemState::<(ResMut<'_, Orderer>, ResMut<'_, Chain>, ResMut<'_, Answers>)>::new(&mut self.world);
+        let (mut orderer, mut chain, mut answers) =
+            state.get_mut(&mut self.world).expect("a validator has its resources");
         orderer.recover(logged, &mut chain, &mut answers)
     }
 
@@ -292,7 +294,8 @@ impl Machine {
     fn answer_receipts(&mut self) -> Vec<Output> {
         let receipts = std::mem::take(&mut self.world.resource_mut::<Report>().receipts);
         let mut answers = self.world.resource_mut::<Answers>();
-        let answered = receipts.iter().map(|receipt| Output::Receipt { to: answers.answer(receipt), receipt: *receipt });
+        let answered =
+            receipts.iter().map(|receipt| Output::Receipt { to: answers.answer(receipt), receipt: *receipt });
         let outputs = answered.collect();
         self.world.resource_mut::<Report>().receipts = receipts;
         outputs

@@ -186,11 +186,8 @@ impl Reader<'_> {
                 !state.session.is_open() || state.session.unfinished() > 0
             };
             let read = recv.read_chunk(READ_BYTES, true);
-            let chunk = if hurry {
-                timeout(patience, read).await.map_err(|_| late("whole message"))?
-            } else {
-                read.await
-            };
+            let chunk =
+                if hurry { timeout(patience, read).await.map_err(|_| late("whole message"))? } else { read.await };
             let Ok(Some(chunk)) = chunk else { return Ok(()) };
             let taken = lock(&self.connection.state).session.take(&chunk.bytes, &mut events);
             for event in events.drain(..) {

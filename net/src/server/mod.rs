@@ -380,7 +380,8 @@ impl Server {
         self.endpoint.close(VarInt::from_u32(CloseCode::Shutdown as u32), b"the node ends");
         let Some(runtime) = self.runtime.take() else { return };
         let endpoint = self.endpoint.clone();
-        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(500), endpoint.wait_idle()).await });
+        let _ =
+            runtime.block_on(async { tokio::time::timeout(Duration::from_millis(500), endpoint.wait_idle()).await });
         runtime.shutdown_timeout(Duration::from_millis(500));
     }
 }

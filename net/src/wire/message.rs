@@ -93,9 +93,7 @@ impl ToNode {
         Ok(match kind {
             Kind::Hello => Self::Hello(Hello::decode(&pod_read_unaligned(body))?),
             Kind::Intents => Self::Intents(list(body).collect()),
-            Kind::Watch => {
-                Self::Watch(list(body).map(|watch| record::watch(&watch)).collect::<Result<_, _>>()?)
-            }
+            Kind::Watch => Self::Watch(list(body).map(|watch| record::watch(&watch)).collect::<Result<_, _>>()?),
             Kind::AskGenesis => Self::AskGenesis,
             Kind::PeersToNode => Self::Peers(peers(body)?),
             Kind::StandingToNode => Self::Standing(record::standing(&pod_read_unaligned(body))),
@@ -148,9 +146,7 @@ impl ToClient {
         super::check_length(kind, body.len())?;
         Ok(match kind {
             Kind::Welcome => Self::Welcome(Welcome::decode(&pod_read_unaligned(body))?),
-            Kind::Answers => {
-                Self::Answers(list(body).map(|answer| Answer::decode(&answer)).collect::<Result<_, _>>()?)
-            }
+            Kind::Answers => Self::Answers(list(body).map(|answer| Answer::decode(&answer)).collect::<Result<_, _>>()?),
             Kind::Genesis => Self::Genesis(body.to_vec()),
             Kind::Account => Self::Account(AccountRow::decode(&pod_read_unaligned(body))?),
             Kind::Table => {

@@ -126,7 +126,8 @@ pub struct PeerRecord {
 
 const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
 const _: () = assert!(size_of::<StandingBody>() == 56 && size_of::<WelcomeBody>() == 136);
-const _: () = assert!(size_of::<AnswerBody>() == 64 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
+const _: () =
+    assert!(size_of::<AnswerBody>() == 64 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
 
 impl PeerRecord {
     /// What a record's signature covers first.

@@ -119,8 +119,10 @@ struct Parts<'a>(&'a [u8]);
 
 impl Parts<'_> {
     fn take<T: Pod>(&mut self) -> Result<T, WireError> {
-        let (head, rest) =
-            self.0.split_at_checked(size_of::<T>()).ok_or_else(|| value("bytes of a table update", self.0.len() as u64))?;
+        let (head, rest) = self
+            .0
+            .split_at_checked(size_of::<T>())
+            .ok_or_else(|| value("bytes of a table update", self.0.len() as u64))?;
         self.0 = rest;
         Ok(bytemuck::pod_read_unaligned(head))
     }

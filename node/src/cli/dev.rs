@@ -86,7 +86,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         None => first_free(),
         Some("none") => None,
         Some(text) => {
-            let wrong = |_| Failure::Usage(format!("--listen {text}: expected an address such as 127.0.0.1:7400, or none"));
+            let wrong =
+                |_| Failure::Usage(format!("--listen {text}: expected an address such as 127.0.0.1:7400, or none"));
             Some(text.parse().map_err(wrong)?)
         }
     };
@@ -164,7 +165,8 @@ fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow
     };
     let mut bytes = *b"bitcraps development network key";
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let network = crate::network::listen(node.machine(), storage::genesis_bytes(dir)?, &NetKey::from_seed(&bytes), config)?;
+    let network =
+        crate::network::listen(node.machine(), storage::genesis_bytes(dir)?, &NetKey::from_seed(&bytes), config)?;
     let address = network.address;
     node.listen(network);
     Ok(address)

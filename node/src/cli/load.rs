@@ -118,7 +118,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     };
     if load.rate > 30.0 * f64::from(load.users) && !args.in_process {
         let most = 30.0 * f64::from(load.users);
-        return Err(Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into());
+        return Err(
+            Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into()
+        );
     }
     let stop = stop_signals()?;
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));

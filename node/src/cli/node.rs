@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use engine::hex;
 use indicatif::{ProgressBar, ProgressStyle};
+use net::server::Counters;
 use serde_json::json;
 use storage::Session;
 
@@ -86,6 +87,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let recovered = began.elapsed();
     let network = listen(&machine, genesis, &keys.net, config.server())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
+    let counters = network.counters();
     let chain = machine.setup().chain;
     let tables = machine.setup().genesis.tables;
     let mut node = Node::new(machine, storage, None, Time::Wall);
@@ -120,14 +122,17 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         });
         say!("{ready}");
     }
-    let result = watch(&mut node, &stop, people);
-    let counters = node.network().map(|network| network.counters());
+    let result = watch(&mut node, &stop, people, &counters);
     let totals = node.close();
     result?;
-    let counted = counters.map(|counters| counters.list()).unwrap_or_default();
+    let counted = counters.list();
     if people {
         say!("Stopped at height {}.", thousands(totals.height.0));
-        say!("  receipts  {}, {} of them refused", thousands(totals.receipts), thousands(totals.refusals.values().sum()));
+        say!(
+            "  receipts  {}, {} of them refused",
+            thousands(totals.receipts),
+            thousands(totals.refusals.values().sum())
+        );
         say!("  rolls     {}", thousands(totals.counts.rolls));
         say!("  root      {}", hex(&totals.root));
         return Ok(());
@@ -172,14 +177,13 @@ fn buffer_advice((receive, send): (usize, usize), asked: u64) -> Option<String> 
 }
 
 /// Runs with a line of what happens, for people.
-fn watch(node: &mut Node, stop: &AtomicBool, people: bool) -> anyhow::Result<()> {
+fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) -> anyhow::Result<()> {
     let bar = if people && std::io::stderr().is_terminal() {
         let style = ProgressStyle::with_template("{spinner} {msg}").expect("a fixed template");
         ProgressBar::new_spinner().with_style(style)
     } else {
         ProgressBar::hidden()
     };
-    let counters = node.network().map(|network| network.counters());
     let mut shown = Instant::now();
     let look = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
         if bar.is_hidden() || shown.elapsed() < Duration::from_millis(200) {
@@ -187,7 +191,7 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool) -> anyhow::Result<()>
         }
         shown = Instant::now();
         let players = machine.read_peers(|peers| peers.iter().filter(|peer| peer.is_connected()).count());
-        let banned = counters.as_ref().map_or(0, |counters| counters.banned.load(std::sync::atomic::Ordering::Relaxed));
+        let banned = counters.banned.load(std::sync::atomic::Ordering::Relaxed);
         bar.set_message(format!(
             "height {}  {} connections  {} rolls  {} receipts  {} refused  {} shed  {} banned",
             thousands(totals.height.0),

@@ -98,7 +98,11 @@ fn find_node(asked: Option<&str>) -> anyhow::Result<(String, Option<[u8; 32]>)> 
             several => {
                 let list: Vec<String> =
                     several.iter().map(|node| format!("{}@{} ({})", hex(&node.key), node.address, node.name)).collect();
-                Err(Failure::Usage(format!("several nodes are on the local network, say which:\n  {}", list.join("\n  "))).into())
+                Err(Failure::Usage(format!(
+                    "several nodes are on the local network, say which:\n  {}",
+                    list.join("\n  ")
+                ))
+                .into())
             }
         };
     };

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use engine::io::Watched;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Hash, TableId};
-use engine::io::Watched;
 use net::client::{Endpoint, RawConnection, socket};
 use net::tls::Identity;
 use net::wire::{Hello, Role, ToNode};
@@ -63,7 +63,8 @@ pub fn disturb(runtime: &Runtime, load: &Load, address: SocketAddr, chain: Hash)
         return Ok(disturbed);
     }
     let _inside = runtime.enter();
-    let local = |from: [u8; 4]| if address.ip().is_loopback() { SocketAddr::from((from, 0)) } else { ([0; 4], 0).into() };
+    let local =
+        |from: [u8; 4]| if address.ip().is_loopback() { SocketAddr::from((from, 0)) } else { ([0; 4], 0).into() };
     let elsewhere = socket(local(ELSEWHERE), 4 << 20).context("a UDP socket")?;
     let here = socket(local([127, 0, 0, 1]), 4 << 20).context("a UDP socket")?;
     for number in 0..load.hostile {

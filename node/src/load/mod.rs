@@ -13,5 +13,6 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod scenario;
+mod schedule;
 pub mod target;
 pub mod users;

@@ -3,20 +3,21 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use engine::Height;
 use net::client::{RawConnection, socket};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
-use super::drive::{Driver, Heard};
+use super::drive::Driver;
 use super::hostile::disturb;
 use super::recorder::{Counts, Recorder, cdf, quantile_ms};
 use super::report::{
     LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Machine, Offered, Report, Second, Summary, Target as Goal,
 };
 use super::scenario::Load;
+use super::schedule::Heard;
 use super::target::{Meter, Sample, Target};
 use super::users::{Users, stray_key};
 use crate::config::Config;
@@ -53,6 +54,13 @@ pub struct Progress {
     pub node: Sample,
 }
 
+impl Progress {
+    pub(super) fn of(elapsed: Duration, heard: &Heard, node: Sample) -> Self {
+        let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
+        Self { elapsed, counts, p95_ms, node }
+    }
+}
+
 /// Makes a node for a load and starts it.
 fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
     let mut config = Config::default();
@@ -64,7 +72,13 @@ fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
     config.net.connections_per_address_max = connections;
     config.net.connects_per_address_per_s = 1_000_000;
     config.net.intents_per_connection_per_s = 100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32);
-    let new = NewChain {
+    let created = create(&place.dir, &new_chain(load), config, None)?;
+    Target::start(&created.config, place.dir.join("session"))
+}
+
+/// The chain of a load.
+pub(super) fn new_chain(load: &Load) -> NewChain {
+    NewChain {
         name: "load".into(),
         tables: load.tables(),
         seats: super::scenario::USERS_PER_TABLE,
@@ -72,9 +86,7 @@ fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
         grant: GRANT,
         per_height: load.users,
         window_ms: WINDOW_MS,
-    };
-    let created = create(&place.dir, &new, config, None)?;
-    Target::start(&created.config, place.dir.join("session"))
+    }
 }
 
 /// What a node says to whoever connects.
@@ -83,7 +95,8 @@ fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
     runtime.block_on(async {
         let local: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
         let endpoint = socket(local, 1 << 20)?;
-        let mut connection = RawConnection::connect(&endpoint, &identity(&stray_key(seed, "first", 0))?, address).await?;
+        let mut connection =
+            RawConnection::connect(&endpoint, &identity(&stray_key(seed, "first", 0))?, address).await?;
         connection.say(&ToNode::Hello(Hello { chain: None, program: "load".into(), role: Role::Client })).await?;
         let ToClient::Welcome(welcome) = connection.hear().await? else { anyhow::bail!("the node said no welcome") };
         connection.close();
@@ -95,12 +108,7 @@ fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
 ///
 /// # Errors
 /// If the node does not start or not end, or not all users can connect.
-pub fn run(
-    load: &Load,
-    place: &Place,
-    stop: &AtomicBool,
-    mut look: impl FnMut(&Progress),
-) -> anyhow::Result<Report> {
+pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&Progress)) -> anyhow::Result<Report> {
     let target = if place.target.is_none() { Some(start(load, place)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(place.target).context("a node")?;
     let welcome = welcome(address, load.seed)?;
@@ -112,15 +120,13 @@ pub fn run(
     let mut node = target.as_ref().map(|target| Meter::new(target.pid())).transpose()?;
     let mut own = Meter::new(std::process::id())?;
     let mut samples: Vec<(Sample, Sample)> = Vec::new();
-    let started = std::time::SystemTime::now();
+    let started = SystemTime::now();
     driver.run(load, stop, |elapsed, heard| {
         if elapsed.as_secs() as usize > samples.len() {
             let sample = (node.as_mut().map(Meter::sample).unwrap_or_default(), own.sample());
             samples.push(sample);
         }
-        let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
-        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
-        look(&Progress { elapsed, counts, p95_ms, node });
+        look(&Progress::of(elapsed, heard, samples.last().map(|sample| sample.0).unwrap_or_default()));
     })?;
     let mut notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
@@ -148,28 +154,54 @@ pub fn run(
             count(&disturbed.refused)
         ));
     }
-    let mut summary = summary(driver.heard(), &samples, load);
-    let seconds = seconds(driver.heard(), &samples);
-    let (receipt_cdf, acknowledgement_cdf, acknowledgement, refusals) = driver.heard().read(|recorder| {
-        let refusals = recorder.refusals.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect();
-        let acks = latencies(&recorder.acknowledgements);
-        (cdf(&recorder.receipts), cdf(&recorder.acknowledgements), acks, refusals)
-    });
-    driver.close();
+    let heard = driver.close();
+    let said = match target {
+        Some(target) => {
+            let session = target.session.clone();
+            let said = target.stop()?;
+            notes.push(format!("The node says: {said}"));
+            Some((session, said))
+        }
+        None => {
+            notes.push("The node was not started by this run: its memory and session are its own.".into());
+            None
+        }
+    };
+    let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
+    judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
+}
+
+/// What was measured, to be judged.
+pub(super) struct Judged<'a> {
+    pub(super) heard: &'a Heard,
+    /// The node's, and this process'; one a second.
+    pub(super) samples: &'a [(Sample, Sample)],
+    pub(super) started: SystemTime,
+    pub(super) tables: u32,
+    pub(super) transport: &'static str,
+    pub(super) notes: Vec<String>,
+}
+
+/// Makes the report: figures, targets, and whether the recorded session agrees with what the node said at its end.
+pub(super) fn judge(
+    load: &Load,
+    judged: Judged<'_>,
+    recorded: Option<(&Path, &serde_json::Value)>,
+) -> anyhow::Result<Report> {
+    let Judged { heard, samples, started, tables, transport, notes } = judged;
+    let mut summary = summary(heard, samples, load);
+    let acknowledgement = heard.read(|recorder| latencies(&recorder.acknowledgements));
     let mut goals = goals(&summary, &acknowledgement, load);
-    if let Some(target) = target {
-        let session = target.session.clone();
-        let said = target.stop()?;
-        notes.push(format!("The node says: {said}"));
-        let (goal, agrees) = replayed(&session, &said)?;
-        summary.replay_ok = agrees;
-        goals.push(goal);
-    } else {
-        notes.push("The node was not started by this run: its memory, processor time and session are its own.".into());
-        goals.retain(|goal| goal.name != "memory");
-        summary.replay_ok = false;
+    match recorded {
+        Some((session, said)) => {
+            let (goal, agrees) = replayed(session, said)?;
+            summary.replay_ok = agrees;
+            goals.push(goal);
+        }
+        None => goals.retain(|goal| goal.name != "memory"),
     }
     summary.ok = goals.iter().all(|goal| goal.met);
+    let code = |(code, count): (&&str, &u64)| ((*code).to_owned(), *count);
     Ok(Report {
         scenario: String::new(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -180,16 +212,16 @@ pub fn run(
             users: load.users,
             rate: load.rate,
             duration_s: load.duration.as_secs_f64(),
-            tables: welcome.tables,
-            transport: "quic".into(),
+            tables,
+            transport: transport.into(),
             options: options(load),
         },
         summary,
         acknowledgement,
-        refusals,
-        receipt_cdf,
-        acknowledgement_cdf,
-        seconds,
+        refusals: heard.read(|recorder| recorder.refusals.iter().map(code).collect()),
+        receipt_cdf: heard.read(|recorder| cdf(&recorder.receipts)),
+        acknowledgement_cdf: heard.read(|recorder| cdf(&recorder.acknowledgements)),
+        seconds: seconds(heard, samples),
         targets: goals,
         notes,
     })
@@ -335,8 +367,7 @@ fn machine() -> anyhow::Result<Machine> {
 }
 
 /// A moment as RFC 3339, in UTC.
-fn rfc3339(at: std::time::SystemTime) -> String {
+fn rfc3339(at: SystemTime) -> String {
     let timestamp = jiff::Timestamp::try_from(at).unwrap_or_default();
     timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
-

@@ -76,7 +76,11 @@ impl Load {
         let (ramp, number) = (self.ramp.as_secs_f64(), number as f64);
         // While the rate rises evenly, half as many go out as at full rate.
         let in_ramp = self.rate * ramp / 2.0;
-        let due = if number < in_ramp { (2.0 * number * ramp / self.rate).sqrt() } else { ramp + (number - in_ramp) / self.rate };
+        let due = if number < in_ramp {
+            (2.0 * number * ramp / self.rate).sqrt()
+        } else {
+            ramp + (number - in_ramp) / self.rate
+        };
         Duration::from_secs_f64(due)
     }
 

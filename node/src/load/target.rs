@@ -124,4 +124,3 @@ fn own_memory(pid: u32) -> Option<u64> {
     };
     Some((kib("RssAnon:")? + kib("RssShmem:")?) * 1_024)
 }
-

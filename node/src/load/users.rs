@@ -65,7 +65,8 @@ impl Users {
             let net = NetKey::from_seed(&seed_of(seed, "net", number));
             User { public: key.public(), key, net, table: TableId(number / USERS_PER_TABLE) }
         };
-        let bet = |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
+        let bet =
+            |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
         let bets = BET_NAMES.iter().map(bet).collect();
         Self { users: (0..count).map(user).collect(), bets, chain, offset_ms: now_ms as i64 - wall_ms() }
     }

@@ -8,7 +8,8 @@ use systems::catalogue::{BETS, bet_of, number_of};
 use thiserror::Error;
 
 use super::action::{Action, CommandError, Wish, parse, setting};
-use super::model::{InFlight, Link, SeatView, receipt_words};
+use super::model::{InFlight, Link, SeatView};
+use super::words::receipt_words;
 
 /// The longest that a script may sleep.
 pub const SLEEP_MS_MAX: u64 = 24 * 3_600_000;

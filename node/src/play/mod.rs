@@ -12,6 +12,7 @@ pub mod action;
 pub mod felt;
 #[cfg(test)]
 mod fixture;
+pub mod input;
 pub mod lines;
 pub mod model;
 pub mod names;
@@ -21,3 +22,4 @@ pub mod screen;
 pub mod terminal;
 pub mod theme;
 pub mod ui;
+pub mod words;

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use engine::component::{Account, BetFlags, BetRow, Seat, Table};
-use engine::io::{BetResult, Resolution, RollReport, Verdict};
+use engine::io::{Resolution, RollReport, Verdict};
+use engine::limits::{SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::message::intent::Working;
-use engine::{AccountId, Chips, Height, Puck, RollEvent, Spot, TableId};
-use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled, number_of};
+use engine::{AccountId, Chips, Height, Puck, Spot, TableId};
+use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled};
 use systems::ledger::held;
 use systems::{Catalogue, Setup};
 
 use super::action::Wish;
-use super::names::spot_words;
 use super::odds::OddsBook;
-use crate::cli::thousands;
+use super::words::{profit, receipt_words, resolution_words, roll_words};
 
 /// Rolls that are remembered.
 pub const ROLLS_KEPT: usize = 100;
@@ -211,8 +211,13 @@ impl Game {
         }
     }
 
-    /// A table's rows. Those of a table that is not watched are dropped.
-    pub fn set_table(&mut self, table: TableId, row: Table, seats: Vec<SeatView>) {
+    /// A table's rows. Those of a table that is not watched are dropped, as are bets on spots that no table has.
+    pub fn set_table(&mut self, table: TableId, row: Table, mut seats: Vec<SeatView>) {
+        seats.truncate(SEATS_MAX as usize);
+        for view in &mut seats {
+            view.bets.retain(|bet| bet.spot.index() < SPOTS);
+            view.bets.truncate(SEAT_BETS_MAX);
+        }
         if table == self.watched {
             self.table = Some(TableView { row, seats });
         }
@@ -264,7 +269,11 @@ impl Game {
     }
 
     /// A roll of any table and what it decided there. A roll that is told again is dropped.
-    pub fn rolled(&mut self, roll: RollReport, resolutions: Vec<Resolution>) {
+    pub fn rolled(&mut self, roll: RollReport, mut resolutions: Vec<Resolution>) {
+        if roll.table.0 >= self.setup.genesis.tables {
+            return;
+        }
+        resolutions.retain(|one| one.spot.index() < SPOTS);
         let last = self.rolled.entry(roll.table).or_default();
         if roll.roll_number <= *last {
             return;
@@ -281,8 +290,8 @@ impl Game {
             let commission = self.setup.catalogues[catalogue].commission(one.spot);
             let (severity, text) = resolution_words(&one, profit(&one, commission));
             match profit(&one, commission) {
-                gain @ 0.. => self.won += gain.unsigned_abs(),
-                loss => self.lost += loss.unsigned_abs(),
+                gain @ 0.. => self.won = self.won.saturating_add(gain.unsigned_abs()),
+                loss => self.lost = self.lost.saturating_add(loss.unsigned_abs()),
             }
             self.say(severity, text);
         }
@@ -391,186 +400,5 @@ impl Game {
     }
 }
 
-/// Chips that a decided bet brought or cost, against what was held for it.
-fn profit(one: &Resolution, commission: engine::Ratio) -> i64 {
-    match one.result {
-        BetResult::Travel(_) => 0,
-        _ => one.credit.0 as i64 - held(one.wager, commission).0 as i64,
-    }
-}
-
-/// What a roll did, in words.
-pub fn event_words(event: RollEvent, puck: Puck) -> String {
-    match (event, puck) {
-        (RollEvent::PointEstablished, Puck::On(point)) => format!("the point is {point}"),
-        (RollEvent::Natural, _) => "natural".into(),
-        (RollEvent::Craps, _) => "craps".into(),
-        (RollEvent::PointMade, _) => "point made".into(),
-        (RollEvent::SevenOut, _) => "seven out".into(),
-        _ => "no decision".into(),
-    }
-}
-
-/// A roll in words: `roll 421: 5-3 is 8, no decision`.
-pub fn roll_words(roll: &RollReport) -> String {
-    let [a, b] = roll.dice.faces();
-    format!("roll {}: {a}-{b} is {}, {}", roll.roll_number, roll.dice.total(), event_words(roll.event, roll.puck))
-}
-
-/// What a roll did to a bet, in words: `field wins: 5 pays 10`.
-pub fn resolution_words(one: &Resolution, profit: i64) -> (Severity, String) {
-    let (name, wager) = (spot_words(one.spot), thousands(one.wager.into()));
-    match one.result {
-        BetResult::Win => (Severity::Good, format!("{name} wins: {wager} pays {}", signed(profit.into()))),
-        BetResult::Lose => (Severity::Bad, format!("{name} loses {}", thousands(profit.unsigned_abs()))),
-        BetResult::Push => (Severity::Info, format!("{name} pushes: {wager} come back")),
-        BetResult::Return => (Severity::Info, format!("{name} was off: {wager} come back")),
-        BetResult::Travel(to) => {
-            (Severity::Info, format!("{name} travels: {wager} now on {}", number_of(to).unwrap_or(0)))
-        }
-    }
-}
-
-/// What became of an intent, in words: `5 on field: placed`.
-pub fn receipt_words(sent: Option<&InFlight>, number: u64, verdict: Verdict) -> (Severity, String) {
-    let words = sent.map_or(format!("intent {number}"), |sent| sent.wish.words());
-    match verdict {
-        Verdict::Applied => (Severity::Info, format!("{words}: {}", sent.map_or("done", |sent| sent.wish.done()))),
-        Verdict::OddsReturned => (Severity::Info, format!("{words}: done, its odds came back too")),
-        Verdict::Refused(refusal) => {
-            (Severity::Warning, format!("{words} refused: {} ({})", refusal.sentence(), refusal.name()))
-        }
-    }
-}
-
-/// A gain without its sign, a loss with it.
-fn signed(chips: i128) -> String {
-    let text = thousands(chips.unsigned_abs() as u64);
-    if chips < 0 { format!("-{text}") } else { text }
-}
-
-/// A result with its sign, zero without.
-pub fn result_words(chips: i128) -> String {
-    if chips > 0 { format!("+{}", signed(chips)) } else { signed(chips) }
-}
-
 #[cfg(test)]
-mod tests {
-    use engine::message::intent::IntentKind;
-    use engine::message::refusal::Refusal;
-
-    use super::*;
-    use crate::play::fixture::{game, playing, resolution, roll, spot, standing};
-
-    fn last(game: &Game) -> &str {
-        game.log.back().map_or("", |line| &line.text)
-    }
-
-    fn field() -> Wish {
-        Wish::new(IntentKind::Bet).on(bet_of(spot("field", 0)), 0).amount(5)
-    }
-
-    #[test]
-    fn receipts_become_sentences() {
-        let mut game = playing();
-        game.sent(7, field());
-        game.sent(8, field());
-        game.sent(9, field());
-        game.acknowledged(7);
-        assert!(game.in_flight[0].acknowledged && !game.in_flight[1].acknowledged);
-        game.receipt(7, Verdict::Applied, Height(20_000));
-        assert_eq!((last(&game), game.height), ("5 on field: placed", Height(20_000)));
-        game.receipt(8, Verdict::Refused(Refusal::InsufficientFunds), Height::GENESIS);
-        assert_eq!(last(&game), "5 on field refused: there are not enough chips (INSUFFICIENT_FUNDS)");
-        assert_eq!(game.height, Height(20_000), "heights do not fall");
-        game.shed(9, "the node is busy");
-        assert_eq!(last(&game), "5 on field: not taken, the node is busy; try again");
-        assert!(game.in_flight.is_empty());
-        game.receipt(3, Verdict::OddsReturned, Height(1));
-        assert_eq!(last(&game), "intent 3: done, its odds came back too");
-    }
-
-    #[test]
-    fn wins_and_losses_become_sentences_and_a_result() {
-        let mut game = standing();
-        let one = |name, number, wager, credit, result| vec![resolution(name, number, wager, credit, result)];
-        game.rolled(roll(1, [1, 1], Puck::Off), one("field", 0, 5, 15, BetResult::Win));
-        assert_eq!((last(&game), game.session()), ("field wins: 5 pays 10", 10));
-        game.rolled(roll(2, [3, 4], Puck::Off), one("place_6", 0, 12, 0, BetResult::Lose));
-        assert_eq!((last(&game), game.session()), ("place 6 loses 12", -2));
-        game.rolled(roll(3, [6, 6], Puck::Off), one("dont_pass", 0, 30, 30, BetResult::Push));
-        assert_eq!((last(&game), game.session()), ("don't pass pushes: 30 come back", -2));
-        let report = roll(4, [3, 3], Puck::On(4));
-        game.rolled(report, one("come", 0, 10, 0, BetResult::Travel(spot("come", 6))));
-        assert_eq!((last(&game), game.session()), ("come travels: 10 now on 6", -2));
-        let lines = game.log.len();
-        game.rolled(report, one("field", 0, 5, 15, BetResult::Win));
-        assert_eq!((game.log.len(), game.session()), (lines, -2), "a roll told again is no second win");
-    }
-
-    #[test]
-    fn commission_held_in_advance_counts_as_put_down() {
-        let mut game = standing();
-        game.watch(TableId(1));
-        assert_eq!(game.rules(), 1);
-        let lost = Resolution { table: TableId(1), ..resolution("buy_4", 0, 20, 0, BetResult::Lose) };
-        game.rolled(RollReport { table: TableId(1), ..roll(1, [3, 4], Puck::Off) }, vec![lost]);
-        assert_eq!((last(&game), game.session()), ("buy 4 loses 21", -21));
-    }
-
-    #[test]
-    fn a_roll_moves_dice_and_puck_before_the_rows_come() {
-        let mut game = playing();
-        game.rolled(roll(422, [1, 6], Puck::On(6)), Vec::new());
-        assert_eq!(game.puck(), Puck::Off);
-        let elsewhere = RollReport { table: TableId(2), ..roll(9, [2, 2], Puck::Off) };
-        let own = Resolution { table: TableId(2), ..resolution("field", 0, 5, 10, BetResult::Win) };
-        game.rolled(elsewhere, vec![own]);
-        assert_eq!((game.puck(), game.rolls.len()), (Puck::Off, 10), "another table's roll moves nothing here");
-        assert_eq!(last(&game), "field wins: 5 pays 5");
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_and_goes_with_the_table() {
-        let mut game = standing();
-        for number in 422..900 {
-            game.rolled(roll(number, [3, 4], Puck::Off), Vec::new());
-            game.sent(u64::from(number), field());
-        }
-        assert_eq!((game.rolls.len(), game.log.len(), game.in_flight.len()), (ROLLS_KEPT, LINES_KEPT, IN_FLIGHT_MAX));
-        game.watch(TableId(2));
-        assert!(game.rolls.is_empty() && game.table.is_none());
-        let view = playing().table.expect("a table");
-        game.set_table(TableId(0), view.row, view.seats);
-        assert!(game.table.is_none(), "rows of a table that is no longer watched are late");
-    }
-
-    #[test]
-    fn the_rows_say_what_can_be_bet_and_what_works() {
-        let game = playing();
-        assert_eq!(game.in_bets(game.own_seat().expect("a seat").1), Chips(125));
-        assert_eq!(game.others_on(spot("place_6", 0)), 1_200);
-        assert_eq!(game.closed(spot("dont_pass", 0)), Some("opens with the puck OFF"));
-        assert_eq!(game.closed(spot("odds_come", 4)), Some("needs your flat bet under it"));
-        assert_eq!(game.closed(spot("odds_come", 9)), None);
-        assert_eq!(game.odds_limit(spot("odds_pass", 0)), Some(50));
-        assert_eq!(game.odds_limit(spot("odds_come", 9)), Some(40));
-        let place = |name| game.own_bet(spot(name, 0)).expect("a bet");
-        assert_eq!([place("place_6"), place("place_8")].map(|bet| game.toggled(bet)), [Working::Off, Working::On]);
-        assert_eq!(game.until_roll_ms(), Some(4_200));
-        assert!(game.is_shooter());
-    }
-
-    #[test]
-    fn a_link_is_news_when_it_comes_and_goes() {
-        let mut game = game();
-        let down = |retry_s| Link::Down { why: "timed out".into(), retry_s };
-        [Link::Up { rtt_ms: 9 }, Link::Up { rtt_ms: 8 }, down(2), down(1), Link::Connecting { attempt: 2 }]
-            .into_iter()
-            .for_each(|link| game.set_link(link));
-        let lines: Vec<&str> = game.log.iter().map(|line| &*line.text).collect();
-        assert_eq!(lines, ["connected to dev-alpha", "connection lost: timed out"]);
-        assert_eq!(result_words(1_250), "+1,250");
-        assert_eq!(result_words(-3), "-3");
-    }
-}
+mod tests;

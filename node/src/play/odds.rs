@@ -113,6 +113,8 @@ pub fn ways(catalogue: &Catalogue, spot: Spot, progress: u16, puck: Puck) -> Way
         (Placement::PuckOn, Puck::Off) if matches!(family, Family::Odds(_)) => Puck::On(6),
         _ => puck,
     };
+    // A row that the node told with a progress that no such bet has is read as one at its start.
+    let progress = if progress < family.states() { progress } else { 0 };
     let mut ways = Ways::default();
     for dice in (0..engine::dice::ROLLS).map(Dice::from_roll_index) {
         match catalogue.transition(catalogue.row(puck, dice), spot, progress, true) {

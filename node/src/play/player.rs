@@ -50,8 +50,11 @@ impl PlayerKeys {
             if let Some(folder) = folder {
                 std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
             }
-            let passphrase =
-                if encrypt { Some(keyfile::passphrase(&format!("the new key {}", path.display()), true)?) } else { None };
+            let passphrase = if encrypt {
+                Some(keyfile::passphrase(&format!("the new key {}", path.display()), true)?)
+            } else {
+                None
+            };
             keyfile::create(path, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?
         };
         Ok((Self { account: PlayerKey::from_seed(&seed), net: NetKey::from_seed(&seed) }, !exists))
@@ -184,7 +187,8 @@ impl Player {
         let until = Instant::now() + PATIENCE;
         let mut up = None;
         let mut why = "no node answers there".to_owned();
-        let unreachable = |why: &str| Failure::Unreachable(format!("{why}; is the node running, and is this its address?"));
+        let unreachable =
+            |why: &str| Failure::Unreachable(format!("{why}; is the node running, and is this its address?"));
         loop {
             match self.events.recv_deadline(until) {
                 Ok(Heard::Event(event)) => match *event {

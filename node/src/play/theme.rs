@@ -137,3 +137,23 @@ impl Theme {
         if self.unicode { "…" } else { "~" }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_decides() {
+        let theme = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let theme = Theme::from_env(value);
+            (theme.colour, theme.unicode)
+        };
+        assert_eq!(theme(&[("LANG", "de_DE.UTF-8"), ("TERM", "xterm")]), (true, true));
+        assert_eq!(theme(&[("LANG", "C.utf8"), ("NO_COLOR", "1")]), (false, true));
+        assert_eq!(theme(&[("LANG", "C.utf8"), ("NO_COLOR", "")]), (true, true));
+        assert_eq!(theme(&[("LC_ALL", "C"), ("LANG", "en_GB.UTF-8")]), (true, false));
+        assert_eq!(theme(&[("LANG", "en_GB.UTF-8"), ("TERM", "linux")]), (true, false));
+        assert_eq!(theme(&[]), (true, false));
+    }
+}

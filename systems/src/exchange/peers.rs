@@ -113,14 +113,7 @@ pub fn judge_peers(
 }
 
 /// Holds an offence against a peer, and puts it out if it is one too many.
-fn judge(
-    peers: &mut [Peer],
-    keys: &[PeerKey],
-    peer: PeerId,
-    offence: Offence,
-    now_ms: u64,
-    outbox: &mut Outbox,
-) {
+fn judge(peers: &mut [Peer], keys: &[PeerKey], peer: PeerId, offence: Offence, now_ms: u64, outbox: &mut Outbox) {
     let Some(row) = row(peers, peer) else { return };
     if row.is_connected() && hold_against(row, offence, now_ms) {
         row.status = PeerStatus::Banned as u8;

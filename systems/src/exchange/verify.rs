@@ -2,8 +2,8 @@
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
-use engine::genesis::Opening;
 use engine::columns::PeerColumns;
+use engine::genesis::Opening;
 use engine::io::{Offence, ShedReason};
 use engine::message::refusal::Refusal;
 use order::block::intent_signer;

@@ -1,5 +1,6 @@
 //! The groups of bets with the chips that lie on them.
 
+use engine::component::BetRow;
 use engine::{Puck, Spot};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -91,21 +92,22 @@ pub fn draw(frame: &mut Frame<'_>, game: &Game, ui: &Ui, area: Rect) {
 fn own_bets(frame: &mut Frame<'_>, game: &Game, ui: &Ui, area: Rect) {
     let Some((_, view)) = game.own_seat().filter(|(_, view)| !view.bets.is_empty() && area.height > 0) else { return };
     let (columns, rows) = (usize::from(area.width), usize::from(area.height));
-    let words = |bet: &engine::component::BetRow| {
+    // A bet is not broken between two lines.
+    let words = |bet: &BetRow| {
         let amount = thousands(bet.amount.into());
         let amount = if game.works(bet.spot, bet.flags) { amount } else { format!("({amount})") };
-        format!("{} {amount}", spot_words(bet.spot))
+        format!("{amount} {}", spot_words(bet.spot)).replace(' ', "\u{a0}")
     };
     let names: Vec<String> = view.bets.iter().map(words).collect();
-    let lines = (0..=names.len()).rev().map(|count| {
+    let mut lines = (0..=names.len()).rev().map(|count| {
         let more = names.len() - count;
         let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
-        wrap(&format!(" Yours: {}{rest}", names[..count].join(", ")), columns, 1)
+        wrap(&format!("Yours: {}{rest}", names[..count].join(", ")), columns - 1, 0)
     });
     // As many as fit; the gap above them goes first.
-    let Some(lines) = lines.into_iter().find(|lines| lines.len() <= rows) else { return };
+    let Some(lines) = lines.find(|lines| lines.len() <= rows) else { return };
     let gap = u16::from(lines.len() < rows);
-    let lines = lines.into_iter().map(|line| Line::styled(line, ui.theme.own()));
+    let lines = lines.into_iter().map(|line| Line::styled(format!(" {}", line.replace('\u{a0}', " ")), ui.theme.own()));
     frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), row(area, gap, area.height - gap));
 }
 

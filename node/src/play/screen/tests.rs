@@ -115,13 +115,12 @@ fn with_bets_and_a_point_all_that_matters_is_on_the_screen() {
             "(12)",
             "place 6, yours 12, others 1,200",
             "pays 7:6",
-            "5 ways win, 6 lose",
+            "of 36 ways: 5 win, 6 lose",
             "5/11 = 45.4545%",
             "-1/66 = -0.015152",
             "house edge 1.5152%",
             "bets 1 to 10,000,000",
             "you shoot",
-            "#60",
             "7!",
             "(6)",
             "come travels: 10 now on 9",
@@ -143,12 +142,32 @@ fn every_group_is_shown_whole_and_every_bet_has_its_numbers() {
         for spot in cells {
             ui.go_to(spot);
             let text = picture(&game, &ui, 80, 24);
-            for fact in ["pays ", " wins ", "house edge ", "EV ", "next roll: ", "bets 1 to 10,000,000"] {
+            for fact in ["pays ", " wins ", "house edge ", "EV ", "next roll, of 36 ways: ", "bets 1 to 10,000,000"] {
                 assert!(text.contains(fact), "`{fact}` is not in\n{text}");
             }
         }
         println!("{}", picture(&game, &ui, 80, 24));
     }
+}
+
+#[test]
+fn the_longest_paytables_are_shown_whole() {
+    let mut ui = ui();
+    for (name, facts) in [
+        ("hot_shooter", ["8+ push 16+ 2:1", "51+ 99:1", "house edge 9.9029%"]),
+        ("ride_line", ["3->1 4->2", "11+->100", "17.0534%"]),
+        ("replay", ["4/10 3x->120", "6/8 3x->70 4x->100", "house edge 24.8064%"]),
+    ] {
+        ui.go_to(spot(name, 0));
+        shows(&picture(&many(), &ui, 80, 24), &facts);
+    }
+}
+
+#[test]
+fn bets_of_groups_that_are_not_open_are_listed_where_there_is_room() {
+    let facts = ["Yours: 10 pass, 5 field, 1 hard 8", "(12) place 8, 10 come on 9, 20 come odds on 9"];
+    shows(&picture(&playing(), &ui(), 80, 24), &facts);
+    shows(&picture(&many(), &ui(), 80, 24), &["Yours: 5 pass, 999 field, 10,000,000 place 4", " more"]);
 }
 
 #[test]
@@ -163,7 +182,7 @@ fn help_lists_the_keys_and_the_marks() {
 #[test]
 fn a_long_log_ends_with_its_newest_line() {
     shows(&picture(&talkative(), &ui(), 80, 24), &["  the last line", "on its way: roll"]);
-    shows(&picture(&talkative(), &ui(), 120, 40), &["  the last line", "! 5 on field refused: there is no flat bet"]);
+    shows(&picture(&talkative(), &ui(), 120, 40), &["  the last line", "! 5 on field refused: there is no flat"]);
 }
 
 #[test]

@@ -11,9 +11,10 @@ use ratatui::widgets::Paragraph;
 use super::column;
 use super::text::{Parts, rule, short};
 use crate::cli::thousands;
-use crate::play::model::{Game, Link, event_words, result_words};
+use crate::play::model::{Game, Link};
 use crate::play::theme::Theme;
 use crate::play::ui::Ui;
+use crate::play::words::{event_words, result_words};
 
 /// Columns of two dice and the space after them.
 const DICE_COLUMNS: u16 = 22;
@@ -107,12 +108,12 @@ fn clock(game: &Game, theme: Theme, columns: usize) -> Line<'static> {
     let words = format!(" {}.{} s", left / 1_000, left % 1_000 / 100);
     let label = "rolls in ";
     let cells = columns.saturating_sub(label.len() + words.len() + 1).min(30);
-    let full = (cells as u64 * left).div_ceil(window) as usize;
+    let full = ((cells as u64).saturating_mul(left).div_ceil(window) as usize).min(cells);
     let (on, off) = theme.gauge();
     Line::from(vec![
         Span::raw(label),
         Span::styled(on.repeat(full), theme.good()),
-        Span::styled(off.repeat(cells - full.min(cells)), theme.faint()),
+        Span::styled(off.repeat(cells - full), theme.faint()),
         Span::raw(words),
     ])
 }

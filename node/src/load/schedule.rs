@@ -1,0 +1,187 @@
+//! The schedule: intents go out when they are due, whatever comes back, and what comes back is timed from then.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use engine::io::Verdict;
+use engine::message::intent::Intent;
+use net::client::Event;
+use net::wire::{Answer, AnswerVerdict};
+
+use super::recorder::Recorder;
+use super::scenario::Load;
+use super::users::{Due, FIRST_BET, Users};
+
+/// Intents that are signed before they are due, at most; and how long before, at most.
+const SIGNED_AHEAD: (usize, f64) = (40_000, 2.0);
+/// How long nothing may move in the preparation.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long what is under way at the end may take: longer than any intent may be applied.
+const LAST: Duration = Duration::from_secs(35);
+
+/// What clients write and the driver reads.
+pub struct Heard {
+    /// Where time begins.
+    pub(super) start: Mutex<Instant>,
+    recorder: Mutex<Recorder>,
+    due: Due,
+    pub(super) up: AtomicU64,
+    reconnects: AtomicU64,
+    pub(super) prepared: AtomicU64,
+    updates: AtomicU64,
+    pub(super) problem: Mutex<Option<String>>,
+}
+
+/// A guard of a lock whose holder may have panicked: what it guards is counts.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Heard {
+    pub(super) fn new(users: usize, slots: usize) -> Self {
+        Self {
+            start: Mutex::new(Instant::now()),
+            recorder: Mutex::default(),
+            due: Due::new(users, slots),
+            up: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            prepared: AtomicU64::new(0),
+            updates: AtomicU64::new(0),
+            problem: Mutex::default(),
+        }
+    }
+
+    pub(super) fn fail(&self, problem: String) {
+        lock(&self.problem).get_or_insert(problem);
+    }
+
+    pub(super) fn hear(&self, user: usize, start: Instant, event: Event) {
+        match event {
+            Event::Up { .. } => _ = self.up.fetch_add(1, Ordering::Relaxed),
+            Event::Down { .. } => _ = self.reconnects.fetch_add(1, Ordering::Relaxed),
+            Event::Table { .. } => _ = self.updates.fetch_add(1, Ordering::Relaxed),
+            Event::Answer(answer) => self.answered(user, start, &answer),
+            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) => {}
+        }
+    }
+
+    /// What became of an intent. Those before the first bet are the preparation.
+    pub(super) fn answered(&self, user: usize, start: Instant, answer: &Answer) {
+        if answer.number < FIRST_BET {
+            match answer.verdict {
+                AnswerVerdict::Acknowledged => {}
+                AnswerVerdict::Receipt { verdict: Verdict::Applied, .. } => {
+                    self.prepared.fetch_add(1, Ordering::Relaxed);
+                }
+                AnswerVerdict::Receipt { verdict, .. } => {
+                    self.fail(format!("user {user} cannot take part: {verdict:?}"));
+                }
+                AnswerVerdict::Shed(reason) => self.fail(format!("user {user} cannot take part: {}", reason.name())),
+            }
+            return;
+        }
+        let due = Duration::from_micros(self.due.get(user, answer.number));
+        lock(&self.recorder).answered(answer.verdict, due, start.elapsed());
+    }
+
+    /// Waits for a part of the preparation.
+    ///
+    /// # Errors
+    /// If it is not done in time, or somebody cannot take part.
+    pub(super) fn wait(&self, what: &str, count: u64, done: impl Fn(&Self) -> u64) -> anyhow::Result<()> {
+        let (mut last, mut moved) = (0, Instant::now());
+        while done(self) < count {
+            if let Some(problem) = lock(&self.problem).take() {
+                bail!("{problem}");
+            }
+            if done(self) != last {
+                (last, moved) = (done(self), Instant::now());
+            }
+            if moved.elapsed() > PATIENCE {
+                bail!("only {last} of {count} users could {what}; nothing came for {} s", PATIENCE.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Looks at what was recorded so far.
+    pub fn read<R>(&self, look: impl FnOnce(&Recorder) -> R) -> R {
+        look(&lock(&self.recorder))
+    }
+
+    /// Connections that were lost and made again.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Updates of watched tables that arrived.
+    pub fn updates(&self) -> u64 {
+        self.updates.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `look` is called
+/// about ten times a second with the time since the start. Returns early if `stop` is set.
+///
+/// # Errors
+/// If the signing thread stopped.
+pub(super) fn run(
+    load: &Load,
+    users: &Arc<Users>,
+    heard: &Heard,
+    stop: &AtomicBool,
+    mut send: impl FnMut(Duration, Option<(usize, Intent)>),
+    mut look: impl FnMut(Duration, &Heard),
+) -> anyhow::Result<()> {
+    let count = load.intents();
+    let user_count = users.list().len() as u64;
+    let ahead = SIGNED_AHEAD.0.min((SIGNED_AHEAD.1 * load.rate) as usize + 64);
+    let (signed_in, signed) = mpsc::sync_channel::<(usize, Intent)>(ahead);
+    let signer = Arc::clone(users);
+    // Ends with its receiver.
+    let signing = std::thread::spawn(move || {
+        for number in 0..count {
+            let user = (number % user_count) as usize;
+            if signed_in.send((user, signer.bet(user, FIRST_BET + number / user_count))).is_err() {
+                return;
+            }
+        }
+    });
+    // A moment to sign ahead.
+    std::thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    *lock(&heard.start) = start;
+    let mut number = 0;
+    let mut looked = Duration::ZERO;
+    while number < count && !stop.load(Ordering::Relaxed) {
+        let now = start.elapsed();
+        let first = number;
+        while number < count && load.due(number) <= now {
+            let (user, intent) = signed.recv().context("the signing thread has stopped")?;
+            heard.due.set(user, intent.body.number, load.due(number).as_micros() as u64);
+            send(now, Some((user, intent)));
+            number += 1;
+        }
+        if number > first {
+            let mut recorder = lock(&heard.recorder);
+            (first..number).for_each(|number| recorder.offered(load.due(number)));
+        }
+        send(now, None);
+        if now >= looked {
+            looked = now + Duration::from_millis(100);
+            look(now, heard);
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    drop(signed);
+    signing.join().map_err(|_| anyhow::anyhow!("the signing thread panicked"))?;
+    let asked = Instant::now();
+    while heard.read(Recorder::unanswered) > 0 && asked.elapsed() < LAST {
+        look(start.elapsed(), heard);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
