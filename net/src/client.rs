@@ -16,7 +16,7 @@ use engine::io::{TableUpdate, Watched};
 use engine::limits::PEER_CREDIT;
 use engine::message::intent::Intent;
 pub use quinn::Endpoint;
-use quinn::{ConnectionError, RecvStream, VarInt};
+use quinn::{ConnectionError, EndpointConfig, RecvStream, VarInt};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -191,7 +191,7 @@ fn no_common_version() -> quinn::TransportErrorCode {
 /// # Errors
 /// If it cannot be had. Must be called inside a runtime.
 pub fn socket(local: SocketAddr, buffer_bytes: usize) -> io::Result<Endpoint> {
-    endpoint(Carrier::Udp(bind(local, buffer_bytes)?.socket), None)
+    endpoint(Carrier::Udp(bind(local, buffer_bytes)?.socket), EndpointConfig::default(), None)
 }
 
 /// The same over what carries packets.
@@ -199,7 +199,7 @@ pub fn socket(local: SocketAddr, buffer_bytes: usize) -> io::Result<Endpoint> {
 /// # Errors
 /// If the endpoint cannot be made.
 pub fn endpoint_on(carrier: Carrier) -> io::Result<Endpoint> {
-    endpoint(carrier, None)
+    endpoint(carrier, EndpointConfig::default(), None)
 }
 
 /// A client: one identity, one node.

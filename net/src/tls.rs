@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ::aws_lc_rs::hmac;
+use quinn::EndpointConfig;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature_with_raw_key};
@@ -44,6 +47,7 @@ pub struct Identity {
     pub key: Key,
     sign: Arc<dyn Fn(&[u8; 128]) -> [u8; 64] + Send + Sync>,
     certified: Arc<CertifiedKey>,
+    reset: hmac::Key,
     rules: KeyRules,
 }
 
@@ -90,7 +94,9 @@ impl Identity {
             return Err(IdentityError::Public);
         }
         let certified = Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer));
-        Ok(Self { key, sign: Arc::new(sign), certified, rules })
+        let reset = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), b"bitcraps stateless reset");
+        let reset = hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref());
+        Ok(Self { key, sign: Arc::new(sign), certified, reset, rules })
     }
 
     /// Signs.
@@ -101,6 +107,16 @@ impl Identity {
     /// What is asked of keys and signatures.
     pub fn rules(&self) -> KeyRules {
         self.rules
+    }
+
+    /// For a node's endpoint: who was connected before a restart is told at its next packet that the connection is gone
+    /// (RFC 9000, 10.3), instead of waiting until it finds out.
+    pub(crate) fn endpoint_config(&self) -> EndpointConfig {
+        let ids = hmac::sign(&self.reset, b"connection ids");
+        let ids = u64::from_le_bytes(*ids.as_ref().first_chunk().expect("a tag has 32 bytes"));
+        let mut config = EndpointConfig::new(Arc::new(self.reset.clone()));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+        config
     }
 
     /// For a node: asks every client for its key.

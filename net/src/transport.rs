@@ -90,13 +90,15 @@ pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<BoundSocket>
     Ok(BoundSocket { socket, address, receive_bytes, send_bytes })
 }
 
-pub(crate) fn endpoint(socket: Carrier, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
+pub(crate) fn endpoint(
+    socket: Carrier,
+    config: EndpointConfig,
+    server: Option<quinn::ServerConfig>,
+) -> io::Result<quinn::Endpoint> {
     let runtime = Arc::new(TokioRuntime);
     match socket {
-        Carrier::Udp(socket) => quinn::Endpoint::new(EndpointConfig::default(), server, socket, runtime),
-        Carrier::Other(socket) => {
-            quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), server, socket, runtime)
-        }
+        Carrier::Udp(socket) => quinn::Endpoint::new(config, server, socket, runtime),
+        Carrier::Other(socket) => quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime),
     }
 }
 

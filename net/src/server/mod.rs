@@ -303,7 +303,7 @@ impl Server {
             .incoming_buffer_size(16 * 1024)
             .incoming_buffer_size_total(4 * 1024 * 1024);
         let failed = |error| StartError::Bind { address, error };
-        let endpoint = endpoint(carrier, Some(quic)).map_err(failed)?;
+        let endpoint = endpoint(carrier, identity.endpoint_config(), Some(quic)).map_err(failed)?;
         let rows = config.connections_max;
         let slots = Slots { rows: vec![(0, None); rows as usize], free: (0..rows).collect() };
         let shared = Arc::new(Shared {
