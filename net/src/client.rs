@@ -424,7 +424,7 @@ impl Client {
             let Ok(Some(chunk)) = chunk else { return lost() };
             cutter.push(&chunk.bytes);
             loop {
-                let message = match cutter.next() {
+                let message = match cutter.cut() {
                     Ok(None) => break,
                     Ok(Some((kind, body))) => ToClient::decode(kind, body),
                     Err(error) => Err(error),
@@ -559,7 +559,7 @@ impl RawConnection {
     /// Why the connection ended.
     pub async fn hear(&mut self) -> Result<ToClient, Lost> {
         loop {
-            if let Some((kind, body)) = self.cutter.next()? {
+            if let Some((kind, body)) = self.cutter.cut()? {
                 return Ok(ToClient::decode(kind, body)?);
             }
             match self.recv.read_chunk(RECEIVE_WINDOW as usize, true).await {

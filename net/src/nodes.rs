@@ -246,7 +246,7 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: engine::Peer
                 let Some(chunk) = chunk.map_err(|error| error.to_string())? else { return Ok(()) };
                 cutter.push(&chunk.bytes);
                 loop {
-                    let message = match cutter.next() {
+                    let message = match cutter.cut() {
                         Ok(None) => break,
                         Ok(Some((kind, body))) => ToClient::decode(kind, body),
                         Err(error) => Err(error),
@@ -280,10 +280,8 @@ async fn hear(message: ToClient, shared: &Arc<Shared>, peer: engine::PeerId) -> 
             let (decided, settled) = (standing.decided, standing.settled);
             shared.tell(Input::Told { peer, decided, settled }).await;
         }
-        ToClient::Peers(records) => {
-            if !shared.nodes.hear(&records, shared) {
-                shared.tell(Input::Offended { peer, offence: Offence::FalsePeer }).await;
-            }
+        ToClient::Peers(records) if !shared.nodes.hear(&records, shared) => {
+            shared.tell(Input::Offended { peer, offence: Offence::FalsePeer }).await;
         }
         // Nothing else was asked for.
         _ => {}

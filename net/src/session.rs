@@ -160,7 +160,7 @@ impl Session {
     /// If the connection must be closed. The events before it stand.
     pub fn take(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Close> {
         self.cutter.push(bytes);
-        while let Some((kind, body)) = self.cutter.next()? {
+        while let Some((kind, body)) = self.cutter.cut()? {
             let message = ToNode::decode(kind, body)?;
             self.message(message, events)?;
         }

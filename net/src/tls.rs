@@ -40,12 +40,14 @@ pub struct KeyRules {
     pub verify: fn(&Key, &[u8; 128], &[u8; 64]) -> bool,
 }
 
+type Sign = dyn Fn(&[u8; 128]) -> [u8; 64] + Send + Sync;
+
 /// Who we are on the network.
 #[derive(Clone)]
 pub struct Identity {
     /// Our public key.
     pub key: Key,
-    sign: Arc<dyn Fn(&[u8; 128]) -> [u8; 64] + Send + Sync>,
+    sign: Arc<Sign>,
     certified: Arc<CertifiedKey>,
     reset: hmac::Key,
     rules: KeyRules,

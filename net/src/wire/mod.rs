@@ -178,7 +178,7 @@ fn header(kind: Kind, length: usize) -> [u8; HEADER_BYTES] {
 
 fn check_length(kind: Kind, found: usize) -> Result<(), WireError> {
     let Bounds { least, most, unit } = kind.bounds();
-    if found < least || found > most || (found - least) % unit != 0 {
+    if found < least || found > most || !(found - least).is_multiple_of(unit) {
         return Err(WireError::Length { kind, found, least, most });
     }
     Ok(())
@@ -213,7 +213,7 @@ impl Cutter {
     ///
     /// # Errors
     /// If what comes next is no message: nothing after it can be understood.
-    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, WireError> {
+    pub fn cut(&mut self) -> Result<Option<(Kind, &[u8])>, WireError> {
         let rest = &self.held[self.done..];
         let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
             // An idle connection holds no buffer.

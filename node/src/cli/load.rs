@@ -182,6 +182,16 @@ fn bar(people: bool, load: &Load) -> ProgressBar {
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {
+    let progress = match progress {
+        Progress::Signing(part) => {
+            bar.set_message(format!("signing ahead: {:.0}%", 100.0 * part));
+            return;
+        }
+        Progress::Running(running) => running,
+    };
+    if bar.position() == 0 {
+        bar.reset_eta();
+    }
     let counts = &progress.counts;
     bar.set_position(progress.elapsed.as_millis() as u64);
     bar.set_message(format!(

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
+use super::signing::SignedAhead;
 use super::users::{FIRST_BET, Users};
 use crate::network::identity;
 
@@ -123,6 +124,11 @@ impl Driver {
         (&self.runtime, &self.endpoints, self.address)
     }
 
+    /// The users.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
     /// What was heard.
     pub fn heard(&self) -> &Heard {
         &self.heard
@@ -132,7 +138,13 @@ impl Driver {
     ///
     /// # Errors
     /// If the signing thread stopped.
-    pub fn run(&self, load: &Load, stop: &AtomicBool, look: impl FnMut(Duration, &Heard)) -> anyhow::Result<()> {
+    pub fn run(
+        &self,
+        load: &Load,
+        signed: SignedAhead,
+        stop: &AtomicBool,
+        look: impl FnMut(Duration, &Heard),
+    ) -> anyhow::Result<()> {
         let users = self.clients.len() as u64;
         let mut churned = 0;
         let send = |now: Duration, due: Option<(usize, Intent)>| {
@@ -145,7 +157,7 @@ impl Driver {
                 churned += 1;
             }
         };
-        schedule::run(load, &self.users, &self.heard, stop, send, look)
+        schedule::run(load, &self.users, signed, &self.heard, stop, send, look)
     }
 
     /// Closes every connection, and gives what was heard.

@@ -15,9 +15,10 @@ use serde_json::json;
 use storage::Session;
 
 use super::report::Report;
-use super::run::{Judged, Place, Progress, judge, new_chain};
+use super::run::{Judged, Place, Progress, Running, judge, new_chain};
 use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
+use super::signing::SignedAhead;
 use super::target::Meter;
 use super::users::{FIRST_BET, Users};
 use crate::config::Config;
@@ -139,22 +140,26 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let mut samples = Vec::new();
     let started = std::time::SystemTime::now();
     let began = Instant::now();
-    let mut ran = prepare(load, &users, &heard, &inputs_in);
+    let prepared = prepare(load, &users, &heard, &inputs_in);
     let prepared_in = began.elapsed();
-    if ran.is_ok() {
+    let mut signed_count = 0;
+    let ran = prepared.and_then(|()| {
+        let signed = SignedAhead::sign(load, &users, &place.dir, stop, |part| look(&Progress::Signing(part)))?;
+        signed_count = signed.count;
         let send = |_, due: Option<(usize, Intent)>| {
             if let Some((user, intent)) = due {
                 // What does not fit was offered all the same, and is lost.
                 let _ = send(&inputs_in, user, intent);
             }
         };
-        ran = schedule::run(load, &users, &heard, stop, send, |elapsed, heard| {
+        schedule::run(load, &users, signed, &heard, stop, send, |elapsed, heard| {
             if elapsed.as_secs() as usize > samples.len() {
                 samples.push((meter.sample(), Default::default()));
             }
-            look(&Progress::of(elapsed, heard, samples.last().map(|sample| sample.0).unwrap_or_default()));
-        });
-    }
+            let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+            look(&Progress::Running(Running::of(elapsed, heard, node)));
+        })
+    });
     end.store(true, Ordering::Relaxed);
     let totals = node.join().map_err(|_| anyhow::anyhow!("the node panicked"))?;
     ran?;
@@ -164,7 +169,10 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
          given after its height is on disk."
             .to_owned(),
         format!("{} users opened accounts and sat down in {:.1} s.", load.users, prepared_in.as_secs_f64()),
-        "Node and generator are one process: memory and processor time are those of both.".to_owned(),
+        format!(
+            "Node and generator are one process: memory and processor time are those of both. {signed_count} intents were \
+             signed before the first was due."
+        ),
     ];
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
     judge(

@@ -14,5 +14,6 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 mod schedule;
+mod signing;
 pub mod target;
 pub mod users;

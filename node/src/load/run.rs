@@ -18,6 +18,7 @@ use super::report::{
 };
 use super::scenario::Load;
 use super::schedule::Heard;
+use super::signing::SignedAhead;
 use super::target::{Meter, Sample, Target};
 use super::users::{Users, stray_key};
 use crate::config::Config;
@@ -43,7 +44,15 @@ pub struct Place {
 }
 
 /// What a run says while it goes on.
-pub struct Progress {
+pub enum Progress {
+    /// Which part of its intents is signed, before it starts.
+    Signing(f64),
+    /// How it goes.
+    Running(Running),
+}
+
+/// How a run goes.
+pub struct Running {
     /// Time since the start.
     pub elapsed: Duration,
     /// Sums so far.
@@ -54,7 +63,7 @@ pub struct Progress {
     pub node: Sample,
 }
 
-impl Progress {
+impl Running {
     pub(super) fn of(elapsed: Duration, heard: &Heard, node: Sample) -> Self {
         let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
         Self { elapsed, counts, p95_ms, node }
@@ -114,6 +123,8 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let welcome = welcome(address, load.seed)?;
     let users = Users::new(load.users, load.seed, welcome.chain, welcome.standing.now_ms);
     let driver = Driver::connect(load, address, users)?;
+    let signed = SignedAhead::sign(load, driver.users(), &place.dir, stop, |part| look(&Progress::Signing(part)))?;
+    let signed_count = signed.count;
     let disturbed = disturb(driver.others().0, load, address, welcome.chain)?;
     // The disturbers are there before the first intent is due.
     std::thread::sleep(Duration::from_micros(600) * load.idle);
@@ -121,12 +132,13 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let mut own = Meter::new(std::process::id())?;
     let mut samples: Vec<(Sample, Sample)> = Vec::new();
     let started = SystemTime::now();
-    driver.run(load, stop, |elapsed, heard| {
+    driver.run(load, signed, stop, |elapsed, heard| {
         if elapsed.as_secs() as usize > samples.len() {
             let sample = (node.as_mut().map(Meter::sample).unwrap_or_default(), own.sample());
             samples.push(sample);
         }
-        look(&Progress::of(elapsed, heard, samples.last().map(|sample| sample.0).unwrap_or_default()));
+        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+        look(&Progress::Running(Running::of(elapsed, heard, node)));
     })?;
     let mut notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
@@ -137,7 +149,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
             load.users,
             driver.connected_in.as_secs_f64()
         ),
-        "Generator and node share the machine; intents are signed up to two seconds ahead.".to_owned(),
+        format!("Generator and node share the machine; {signed_count} intents were signed before the first was due."),
     ];
     if load.watchers > 0 {
         notes.push(format!("{} updates of watched tables arrived.", driver.heard().updates()));

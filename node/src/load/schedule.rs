@@ -12,10 +12,11 @@ use net::wire::{Answer, AnswerVerdict};
 
 use super::recorder::Recorder;
 use super::scenario::Load;
+use super::signing::{HANDED_AT_ONCE, SignedAhead};
 use super::users::{Due, FIRST_BET, Users};
 
-/// Intents that are signed before they are due, at most; and how long before, at most.
-const SIGNED_AHEAD: (usize, f64) = (40_000, 2.0);
+/// Seconds for which intents wait to be due; they were signed before, or are signed then.
+const WAITING_S: f64 = 2.0;
 /// How long nothing may move in the preparation.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is under way at the end may take: longer than any intent may be applied.
@@ -131,27 +132,21 @@ impl Heard {
 pub(super) fn run(
     load: &Load,
     users: &Arc<Users>,
+    signed: SignedAhead,
     heard: &Heard,
     stop: &AtomicBool,
     mut send: impl FnMut(Duration, Option<(usize, Intent)>),
     mut look: impl FnMut(Duration, &Heard),
 ) -> anyhow::Result<()> {
     let count = load.intents();
-    let user_count = users.list().len() as u64;
-    let ahead = SIGNED_AHEAD.0.min((SIGNED_AHEAD.1 * load.rate) as usize + 64);
-    let (signed_in, signed) = mpsc::sync_channel::<(usize, Intent)>(ahead);
-    let signer = Arc::clone(users);
+    let waiting = (WAITING_S * load.rate) as usize / HANDED_AT_ONCE as usize + 1;
+    let (handed_in, handed) = mpsc::sync_channel(waiting);
+    let (load_of, users_of) = (load.clone(), Arc::clone(users));
     // Ends with its receiver.
-    let signing = std::thread::spawn(move || {
-        for number in 0..count {
-            let user = (number % user_count) as usize;
-            if signed_in.send((user, signer.bet(user, FIRST_BET + number / user_count))).is_err() {
-                return;
-            }
-        }
-    });
-    // A moment to sign ahead.
-    std::thread::sleep(Duration::from_millis(500));
+    let handing = std::thread::spawn(move || signed.hand_over(&load_of, &users_of, &handed_in));
+    let mut next = Vec::new().into_iter();
+    // A moment, until some wait.
+    std::thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
     *lock(&heard.start) = start;
     let mut number = 0;
@@ -160,7 +155,13 @@ pub(super) fn run(
         let now = start.elapsed();
         let first = number;
         while number < count && load.due(number) <= now {
-            let (user, intent) = signed.recv().context("the signing thread has stopped")?;
+            let (user, intent): (usize, Intent) = match next.next() {
+                Some(intent) => intent,
+                None => {
+                    next = handed.recv().context("no more intents are handed over")?.into_iter();
+                    next.next().context("an empty part of the schedule")?
+                }
+            };
             heard.due.set(user, intent.body.number, load.due(number).as_micros() as u64);
             send(now, Some((user, intent)));
             number += 1;
@@ -176,8 +177,8 @@ pub(super) fn run(
         }
         std::thread::sleep(Duration::from_micros(500));
     }
-    drop(signed);
-    signing.join().map_err(|_| anyhow::anyhow!("the signing thread panicked"))?;
+    drop(handed);
+    handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
     let asked = Instant::now();
     while heard.read(Recorder::unanswered) > 0 && asked.elapsed() < LAST {
         look(start.elapsed(), heard);

@@ -11,8 +11,8 @@ use super::scenario::USERS_PER_TABLE;
 
 /// Chips that a user sits down with.
 const BUY_IN: u64 = 500_000;
-/// Seconds until an intent expires.
-const EXPIRY_S: u64 = 30;
+/// Seconds until an intent expires, from when it is due.
+pub const EXPIRY_S: u64 = 30;
 /// Bets that are open in any phase and decided by the next roll: a user can place them for ever.
 const BET_NAMES: [&str; 4] = ["field", "any_seven", "any_craps", "horn"];
 /// The first number that a user bets with: 1 opens the account, 2 takes the seat.
@@ -76,31 +76,43 @@ impl Users {
         &self.users
     }
 
-    fn body(&self, user: usize, kind: IntentKind, number: u64) -> IntentBody {
-        let now_s = ((wall_ms() + self.offset_ms) / 1_000) as u64;
-        let expiry_s = u32::try_from(now_s + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+    /// The node's time, in seconds since the Unix epoch.
+    pub fn now_s(&self) -> u64 {
+        ((wall_ms() + self.offset_ms) / 1_000) as u64
+    }
+
+    fn body(&self, user: usize, kind: IntentKind, number: u64, expiry_s: u64) -> IntentBody {
+        let expiry_s = u32::try_from(expiry_s).expect("seconds since 1970 fit until 2106");
         IntentBody::new(kind, self.users[user].public, number, expiry_s)
+    }
+
+    /// The user's signature under a body.
+    pub fn sign(&self, user: usize, body: IntentBody) -> Intent {
+        self.users[user].key.sign(body, &self.chain)
     }
 
     /// Opens the account.
     pub fn open(&self, user: usize) -> Intent {
-        self.users[user].key.sign(self.body(user, IntentKind::Open, 1), &self.chain)
+        self.sign(user, self.body(user, IntentKind::Open, 1, self.now_s() + EXPIRY_S))
     }
 
     /// Takes the seat.
     pub fn sit(&self, user: usize) -> Intent {
-        let body = self.body(user, IntentKind::Sit, 2).at(self.users[user].table).amount(BUY_IN);
-        self.users[user].key.sign(body, &self.chain)
+        let body = self.body(user, IntentKind::Sit, 2, self.now_s() + EXPIRY_S);
+        self.sign(user, body.at(self.users[user].table).amount(BUY_IN))
     }
 
-    /// A bet; the number says which, and how much.
-    pub fn bet(&self, user: usize, number: u64) -> Intent {
+    /// Intent `number` of the schedule, from 0, and whose it is: a bet. The users take turns; the number says which bet, and
+    /// how much.
+    pub fn scheduled(&self, number: u64, expiry_s: u64) -> (usize, IntentBody) {
+        let users = self.users.len() as u64;
+        let (user, number) = ((number % users) as usize, FIRST_BET + number / users);
         let choice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let bet = self.bets[choice as usize % self.bets.len()];
         // A horn is four bets in one, and so are its chips.
         let amount = 4 * (1 + (choice >> 8) % 3);
-        let body = self.body(user, IntentKind::Bet, number).at(self.users[user].table).on(bet, 0).amount(amount);
-        self.users[user].key.sign(body, &self.chain)
+        let body = self.body(user, IntentKind::Bet, number, expiry_s);
+        (user, body.at(self.users[user].table).on(bet, 0).amount(amount))
     }
 }
 

@@ -7,7 +7,7 @@ use engine::genesis::Opening;
 use engine::io::{Offence, ShedReason};
 use engine::message::refusal::Refusal;
 use order::block::intent_signer;
-use order::signature::{PublicKey, SignedItem, key_is_acceptable, verify_batch};
+use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acceptable, verify_batch};
 
 use super::answers::{Answers, Known};
 use super::peers::row;
@@ -24,6 +24,12 @@ pub fn issuers(setup: &Setup) -> Vec<PublicKey> {
         Opening::Free { .. } => Vec::new(),
         Opening::Voucher { issuers } => issuers.iter().map(|key| key.0).collect(),
     }
+}
+
+/// Whether the key of a verified intent may enter. That it is a point at all was proven if it signed; an issuer signs for a
+/// key that proved nothing yet.
+fn enters(key: &PublicKey, signer: Option<&PublicKey>) -> bool {
+    if signer == Some(key) { encoding_is_acceptable(key) } else { key_is_acceptable(key) }
 }
 
 /// System: verifies the arrived intents' signatures in batches. Those that verify are acknowledged and wait for a block.
@@ -58,7 +64,7 @@ pub fn verify_intents(
     for ((intent, signer), from) in inbox.intents.iter().zip(&signers).zip(&inbox.senders) {
         let verified = signer.is_some() && verdicts.next().expect("each signed item has a verdict");
         let mut peer = row(peers, *from);
-        if verified && key_is_acceptable(&intent.body.key) {
+        if verified && enters(&intent.body.key, *signer) {
             match answers.wait(intent, *from) {
                 Known::New => pending.queue.push_back(*intent),
                 Known::Waits => {

@@ -20,7 +20,7 @@ use crate::block::{Current, Report};
 #[derive(Resource, Default)]
 pub struct Watches {
     tables: BTreeMap<TableId, Told>,
-    accounts: BTreeMap<([u8; 32], PeerId), Option<(AccountId, Account)>>,
+    accounts: BTreeMap<([u8; 32], PeerId), Option<ToldAccount>>,
     by_peer: BTreeMap<PeerId, Vec<Watched>>,
     count: usize,
     /// Those who have not seen the whole of what they watch.
@@ -29,6 +29,9 @@ pub struct Watches {
     height: Height,
     next_ms: u64,
 }
+
+/// A watched account as it was told last.
+type ToldAccount = (AccountId, Account);
 
 /// A watched table as it was told last.
 struct Told {

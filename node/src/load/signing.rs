@@ -1,0 +1,180 @@
+//! Intents are signed before they are due: a generator that signs while it sends takes from the node what it measures.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Seek, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use engine::message::intent::Intent;
+
+use super::scenario::Load;
+use super::users::{EXPIRY_S, Users};
+
+/// Signatures that are made ahead, at most: 1.3 GB on disk. Those of later intents are made during the run.
+const AHEAD_MAX: u64 = 20_000_000;
+/// How much later than planned a run may start: its intents are already on their way to expire.
+const LATE: Duration = Duration::from_secs(20);
+/// Intents that are signed, or handed over, in one go.
+const SIGNED_AT_ONCE: u64 = 16_384;
+pub const HANDED_AT_ONCE: u64 = 256;
+
+/// The signatures of a schedule, in its order.
+pub struct SignedAhead {
+    /// When the run was planned to start, in the chain's seconds.
+    start_s: u64,
+    /// How many there are; later intents are signed when they are handed over.
+    pub count: u64,
+    file: File,
+}
+
+impl SignedAhead {
+    /// Signs a schedule with every core. `look` is told the part that is done.
+    ///
+    /// # Errors
+    /// If the file for the signatures cannot be had.
+    pub fn sign(
+        load: &Load,
+        users: &Users,
+        dir: &Path,
+        stop: &AtomicBool,
+        mut look: impl FnMut(f64),
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        let path = dir.join("signatures");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let mut file = file.with_context(|| path.display().to_string())?;
+        // It has no name from here on: it goes when it is closed, however this process ends.
+        std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        let wanted = load.intents().min(AHEAD_MAX);
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let began = Instant::now();
+        let mut planned = Duration::ZERO;
+        let mut signed = Self { start_s: users.now_s(), count: 0, file: file.try_clone().context("the signatures")? };
+        let mut bytes = Vec::new();
+        // The first ones are signed for no start yet: they tell how long the others take.
+        let probe = SIGNED_AT_ONCE.min(wanted);
+        signed.sign_some(load, users, 0..probe, threads, &mut bytes);
+        if probe > 0 {
+            planned = began.elapsed().mul_f64(wanted as f64 / probe as f64 * 1.05);
+            signed.start_s = users.now_s() + planned.as_secs();
+        }
+        while signed.count < wanted && began.elapsed() < planned + LATE && !stop.load(Ordering::Relaxed) {
+            let next = (signed.count + SIGNED_AT_ONCE).min(wanted);
+            signed.sign_some(load, users, signed.count..next, threads, &mut bytes);
+            file.write_all(&bytes).context("writing the signatures")?;
+            signed.count = next;
+            look(next as f64 / wanted as f64);
+        }
+        // The disk must not still be busy with them when the node writes.
+        file.sync_data().context("writing the signatures")?;
+        file.rewind().context("reading the signatures")?;
+        Ok(signed)
+    }
+
+    fn sign_some(
+        &self,
+        load: &Load,
+        users: &Users,
+        numbers: std::ops::Range<u64>,
+        threads: usize,
+        bytes: &mut Vec<u8>,
+    ) {
+        let count = (numbers.end - numbers.start) as usize;
+        bytes.resize(64 * count, 0);
+        let each = count.div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            for (part, bytes) in bytes.chunks_mut(64 * each).enumerate() {
+                let first = numbers.start + (part * each) as u64;
+                scope.spawn(move || {
+                    for (number, signature) in (first..).zip(bytes.as_chunks_mut().0) {
+                        let (user, body) = users.scheduled(number, self.expiry_s(load, number));
+                        *signature = users.sign(user, body).signature;
+                    }
+                });
+            }
+        });
+    }
+
+    fn expiry_s(&self, load: &Load, number: u64) -> u64 {
+        self.start_s + load.due(number).as_secs() + EXPIRY_S
+    }
+
+    /// Hands over every intent of the schedule with its user, in order; signs what was not signed ahead. Ends early if the
+    /// receiver does.
+    ///
+    /// # Errors
+    /// If the signatures cannot be read.
+    pub fn hand_over(self, load: &Load, users: &Users, to: &SyncSender<Vec<(usize, Intent)>>) -> anyhow::Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 20, &self.file);
+        let count = load.intents();
+        let mut first = 0;
+        while first < count {
+            let next = (first + HANDED_AT_ONCE).min(count);
+            let mut intents = Vec::with_capacity((next - first) as usize);
+            for number in first..next {
+                let (user, body) = users.scheduled(number, self.expiry_s(load, number));
+                let intent = if number < self.count {
+                    let mut signature = [0; 64];
+                    reader.read_exact(&mut signature).context("reading the signatures")?;
+                    Intent { body, signature }
+                } else {
+                    users.sign(user, body)
+                };
+                intents.push((user, intent));
+            }
+            if to.send(intents).is_err() {
+                return Ok(());
+            }
+            first = next;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use order::signature::SignedItem;
+
+    #[test]
+    fn every_intent_is_handed_over_in_order_and_verifies() {
+        let load = Load {
+            users: 7,
+            rate: 1_000.0,
+            duration: Duration::from_secs(40),
+            ramp: Duration::ZERO,
+            watchers: 0,
+            churn: 0.0,
+            slow_readers: 0,
+            hostile: 0,
+            idle: 0,
+            seed: 3,
+        };
+        let chain = [5; 32];
+        let users = Users::new(7, 3, chain, 1_800_000_000_000);
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut signed = SignedAhead::sign(&load, &users, dir.path(), &AtomicBool::new(false), |_| ()).expect("signed");
+        assert_eq!(signed.count, 40_000);
+        // As if the last ones had not been reached.
+        signed.count = 39_000;
+        let (to, from) = sync_channel(1_000);
+        signed.hand_over(&load, &users, &to).expect("handed over");
+        drop(to);
+        let intents: Vec<(usize, Intent)> = from.iter().flatten().collect();
+        assert_eq!(intents.len(), 40_000);
+        for (number, (user, intent)) in intents.iter().enumerate() {
+            assert_eq!((*user, intent.body.number), (number % 7, 3 + number as u64 / 7));
+            if number % 500 < 3 || number.abs_diff(39_000) < 10 {
+                assert!(SignedItem::intent(intent, &intent.body.key, &chain).verify(), "intent {number}");
+            }
+        }
+        let expiries = |number: usize| u64::from(intents[number].1.body.expiry_s);
+        assert_eq!(expiries(39_999) - expiries(0), 39);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0, "nothing stays behind");
+    }
+}
