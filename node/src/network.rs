@@ -43,18 +43,25 @@ pub fn defaults(listen: SocketAddr) -> ServerConfig {
     }
 }
 
-/// Listens for a machine's players and peers.
+/// What a machine's node tells those who connect.
 ///
-/// # Errors
-/// If the address, the threads or the key cannot be had.
-pub fn listen(machine: &Machine, genesis: Vec<u8>, key: &NetKey, config: ServerConfig) -> Result<Server, StartError> {
+/// # Panics
+/// If the genesis has more seats than any may have.
+pub fn chain(machine: &Machine, genesis: Vec<u8>) -> Chain {
     let setup = machine.setup();
-    let chain = Chain {
+    Chain {
         id: setup.chain,
         genesis,
         tables: setup.genesis.tables,
         seats: u8::try_from(setup.genesis.seats).expect("genesis bounds the seats"),
         insecure_keys: setup.genesis.insecure_keys,
-    };
-    Server::start(config, chain, identity(key)?)
+    }
+}
+
+/// Listens for a machine's players and peers.
+///
+/// # Errors
+/// If the address, the threads or the key cannot be had.
+pub fn listen(machine: &Machine, genesis: Vec<u8>, key: &NetKey, config: ServerConfig) -> Result<Server, StartError> {
+    Server::start(config, chain(machine, genesis), identity(key)?)
 }

@@ -179,11 +179,8 @@ impl Node {
         let mut ends: Option<Instant> = None;
         self.began = (Instant::now(), self.tick.0);
         while self.totals.height < last && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end) {
-            if let Some(clock) = self.poll()? {
-                let settled = self.machine.tick(clock, &mut self.inputs, &mut self.outputs)?;
-                self.record(settled);
-                self.flush()?;
-                look(&self.totals, &mut self.machine, clock.now_ms);
+            if let Some(now_ms) = self.step()? {
+                look(&self.totals, &mut self.machine, now_ms);
             }
             if ends.is_none() && stop.load(Ordering::Relaxed) {
                 self.machine.close_intake();
@@ -191,6 +188,18 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// One tick. Gives its time, or nothing if it was left out.
+    ///
+    /// # Errors
+    /// If the disk fails, or the order of blocks contradicts itself.
+    pub fn step(&mut self) -> anyhow::Result<Option<u64>> {
+        let Some(clock) = self.poll()? else { return Ok(None) };
+        let settled = self.machine.tick(clock, &mut self.inputs, &mut self.outputs)?;
+        self.record(settled);
+        self.flush()?;
+        Ok(Some(clock.now_ms))
     }
 
     fn is_drained(&self) -> bool {
