@@ -88,10 +88,9 @@ pub(super) struct AnswerBody {
     number: u64,
     height: u64,
     index: u32,
-    credit: u32,
     verdict: u8,
     code: u8,
-    reserved: [u8; 6],
+    reserved: [u8; 10],
 }
 
 /// Layout: 112 bytes, no padding.
@@ -337,7 +336,6 @@ impl Answer {
 
     pub(super) fn decode(body: &AnswerBody) -> Result<Self, WireError> {
         zero(&body.reserved, "answer")?;
-        zero(&body.credit.to_le_bytes(), "answer")?;
         if body.verdict == 1 || body.verdict == 5 {
             zero(&body.height.to_le_bytes(), "answer without a receipt")?;
             zero(&body.index.to_le_bytes(), "answer without a receipt")?;
