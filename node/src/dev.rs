@@ -21,7 +21,7 @@ const START_MS: u64 = 1_767_225_600_000;
 const GRANT: u64 = 10_000;
 /// Chips a bank is filled to.
 const BANK: u64 = 200_000;
-/// Accounts that people may open beside the simulated players.
+/// Accounts for people, where nothing else is said.
 const GUESTS: u32 = 64;
 
 /// What shapes a development session.
@@ -45,6 +45,8 @@ pub struct DevConfig {
     pub window_ms: u64,
     /// Connections that it may have; none if it does not listen.
     pub peers: u32,
+    /// Accounts that people may open beside the simulated players.
+    pub guests: u32,
 }
 
 impl Default for DevConfig {
@@ -59,6 +61,7 @@ impl Default for DevConfig {
             block_interval_ms: 50,
             window_ms: 1_000,
             peers: 0,
+            guests: GUESTS,
         }
     }
 }
@@ -106,10 +109,10 @@ pub fn genesis(config: &DevConfig) -> Genesis {
         name: format!("dev, seed {}", config.seed),
         insecure_keys: true,
         start_ms: START_MS,
-        supply: tables * BANK + (players + u64::from(GUESTS) + 3) * GRANT,
+        supply: tables * BANK + (players + u64::from(config.guests) + 3) * GRANT,
         tables: config.tables,
         seats: 8,
-        accounts: config.players + GUESTS + 6,
+        accounts: config.players + config.guests + 6,
         grant: GRANT,
         opening: Opening::Free { per_height: (config.players / 4).max(4) },
         rules: rules(),

@@ -21,8 +21,8 @@ use strategy::View;
 
 /// Seconds of block time until an intent expires.
 const EXPIRY_S: u64 = 20;
-/// Strangers whose accounts the reckless open beside their own.
-const STRANGERS_MAX: u32 = 8;
+/// Strangers whose accounts the reckless try to open beside their own.
+const STRANGERS: u32 = 8;
 
 /// How players think.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +86,7 @@ pub struct Players {
     temper: Temper,
     players: Vec<Player>,
     by_key: std::collections::BTreeMap<[u8; 32], usize>,
-    /// Keys of accounts that the reckless open beside their own.
+    /// How often the reckless tried to open the account of a stranger.
     strangers: u32,
     keys: DevKeys,
     seats: usize,
@@ -108,7 +108,7 @@ impl Players {
         };
         let players: Vec<Player> = (0..count).map(player).collect();
         let by_key = players.iter().enumerate().map(|(index, player)| (player.public, index)).collect();
-        Self { chain, temper, players, by_key, strangers: count, keys, seats: seats as usize, tables }
+        Self { chain, temper, players, by_key, strangers: 0, keys, seats: seats as usize, tables }
     }
 
     /// What players hear: a receipt of one of theirs.
@@ -141,10 +141,10 @@ impl Players {
                 Some(account) => player.play(machine, account, chain, now_ms, temper, *seats, &mut intents),
             }
             if player.strategy == Strategy::Reckless && player.rng.once_in(3) {
-                let stranger = keys.player(*strangers);
+                // Most slots are for people: a few strangers take turns.
+                let stranger = keys.player(players_count + *strangers % STRANGERS);
                 if let Some(used) = fault::inject(player, &stranger, *tables, chain, now_ms, &mut intents) {
-                    // Most slots are for people: after a few, it is the same stranger who tries again.
-                    *strangers = (*strangers + used).min(players_count + STRANGERS_MAX);
+                    *strangers = strangers.wrapping_add(used);
                 }
             }
             debug_assert!(intents.len() >= before);
