@@ -395,9 +395,12 @@ impl Client {
                 }
                 out.clear();
             }
+            // Whoever watches nothing has no second stream to look at.
+            let watches = !self.watching.is_empty();
             let (cutter, chunk) = tokio::select! {
+                biased;
                 chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_cut, chunk),
-                chunk = read_updates(quic, &mut updates) => (&mut updates_cut, chunk),
+                chunk = read_updates(quic, &mut updates), if watches => (&mut updates_cut, chunk),
                 command = commands.recv(), if welcomed => {
                     match command {
                         None | Some(Command::Close) => {
