@@ -148,9 +148,11 @@ impl Driver {
         let users = self.clients.len() as u64;
         let mut churned = 0;
         let send = |now: Duration, due: Option<(usize, Intent)>| {
-            if let Some((user, intent)) = due {
-                // A client that is so far behind that its queue is full loses the intent: it is offered all the same.
-                let _ = self.clients[user].try_send(Command::Send(vec![intent]));
+            if let Some((user, intent)) = due
+                && self.clients[user].try_send(Command::Send(vec![intent])).is_err()
+            {
+                // A client so far behind that its queue is full: the intent was offered all the same, and is lost.
+                self.heard.unsent.fetch_add(1, Ordering::Relaxed);
             }
             while churned < (load.churn * now.as_secs_f64()) as u64 {
                 let _ = self.clients[(u64::wrapping_mul(churned, 7_919) % users) as usize].try_send(Command::Reconnect);

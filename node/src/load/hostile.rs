@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use bytemuck::Zeroable;
 use engine::io::Watched;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Hash, TableId};
-use net::client::{Endpoint, RawConnection, socket};
+use net::client::{Endpoint, Lost, RawConnection, socket};
 use net::tls::Identity;
-use net::wire::{Hello, Role, ToNode};
+use net::wire::{Hello, INTENTS_MAX, Role, ToNode};
 use tokio::runtime::Runtime;
 
 use super::scenario::Load;
@@ -49,9 +50,19 @@ enum Way {
     Flood,
     /// Another version of the protocol.
     Version,
+    /// Everything that may wait in either direction, and then nothing: every window and queue is full.
+    FullWindows,
 }
 
-const WAYS: [Way; 6] = [Way::BadSignatures, Way::Garbage, Way::Oversized, Way::SlowLoris, Way::Flood, Way::Version];
+const WAYS: [Way; 7] = [
+    Way::BadSignatures,
+    Way::Garbage,
+    Way::Oversized,
+    Way::SlowLoris,
+    Way::Flood,
+    Way::Version,
+    Way::FullWindows,
+];
 
 /// Sends disturbers against a node, as long as the runtime runs.
 ///
@@ -104,8 +115,10 @@ async fn connect(endpoint: &Endpoint, key: &Identity, at: SocketAddr, count: &Di
 async fn be_hostile(way: Way, endpoint: Endpoint, key: Identity, at: SocketAddr, chain: Hash, count: Arc<Disturbed>) {
     loop {
         if let Some(mut connection) = connect(&endpoint, &key, at, &count).await {
-            while offend(way, &mut connection, &key, &chain).await {
-                tokio::time::sleep(PAUSE / 10).await;
+            if begin(way, &mut connection, &key, &chain).await {
+                while way == Way::Flood && connection.say(&forged(&key, &chain, 1..=640)).await.is_ok() {
+                    tokio::time::sleep(PAUSE / 10).await;
+                }
             }
             connection.closed().await;
             count.ended.fetch_add(1, Ordering::Relaxed);
@@ -114,30 +127,46 @@ async fn be_hostile(way: Way, endpoint: Endpoint, key: Identity, at: SocketAddr,
     }
 }
 
-/// Does it once. Says whether the connection still stands.
-async fn offend(way: Way, connection: &mut RawConnection, key: &Identity, chain: &Hash) -> bool {
+/// Intents that do not verify.
+fn forged(key: &Identity, chain: &Hash, numbers: std::ops::RangeInclusive<u64>) -> ToNode {
     let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let intent = |number: u64| {
-        let expiry_s = u32::try_from(now_s + 20).expect("seconds since 1970 fit until 2106");
+    let expiry_s = u32::try_from(now_s + 20).expect("seconds since 1970 fit until 2106");
+    let forge = |number| {
         let body = IntentBody::new(IntentKind::Roll, key.key, number, expiry_s).at(TableId(0));
         Intent { body, signature: key.sign(&body.signed_bytes(chain)).map(|byte| byte ^ 0x55) }
     };
-    let sent = match way {
-        Way::BadSignatures => {
-            let said = connection.say(&hello()).await.is_ok();
-            said && connection.say(&ToNode::Intents((1..=16).map(intent).collect())).await.is_ok()
-        }
-        Way::Garbage => connection.send(&[0xa5; 512]).await.is_ok(),
-        Way::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0]).await.is_ok(),
-        Way::SlowLoris => connection.send(&[64]).await.is_ok(),
-        Way::Flood => {
-            let said = connection.say(&hello()).await.is_ok();
-            said && connection.say(&ToNode::Intents((1..=640).map(intent).collect())).await.is_ok()
-        }
-        Way::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await.is_ok(),
+    ToNode::Intents(numbers.map(forge).collect())
+}
+
+/// Does it. Says whether the connection still stood.
+async fn begin(way: Way, connection: &mut RawConnection, key: &Identity, chain: &Hash) -> bool {
+    let polite = matches!(way, Way::BadSignatures | Way::Flood | Way::FullWindows);
+    if polite && connection.say(&hello()).await.is_err() {
+        return false;
+    }
+    let done = match way {
+        Way::BadSignatures => connection.say(&forged(key, chain, 1..=16)).await,
+        Way::Garbage => connection.send(&[0xa5; 512]).await,
+        Way::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0]).await,
+        Way::SlowLoris => connection.send(&[64]).await,
+        Way::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await,
+        Way::Flood => Ok(()),
+        Way::FullWindows => fill(connection).await,
     };
-    // Those wait for the node to lose its patience.
-    sent && way == Way::Flood
+    done.is_ok()
+}
+
+/// Asks for more than it will ever read, and leaves the largest message without its last byte.
+async fn fill(connection: &mut RawConnection) -> Result<(), Lost> {
+    let watches = (0..engine::limits::PEER_WATCHES_MAX as u32).map(|table| (Watched::Table(TableId(table)), true));
+    connection.say(&ToNode::Watch(watches.collect())).await?;
+    for _ in 0..8 {
+        connection.say(&ToNode::AskGenesis).await?;
+    }
+    let mut bytes = Vec::new();
+    ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+    bytes.pop();
+    connection.send(&bytes).await
 }
 
 async fn read_nothing(

@@ -147,9 +147,11 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
         let signed = SignedAhead::sign(load, &users, &place.dir, stop, |part| look(&Progress::Signing(part)))?;
         signed_count = signed.count;
         let send = |_, due: Option<(usize, Intent)>| {
-            if let Some((user, intent)) = due {
+            if let Some((user, intent)) = due
+                && !send(&inputs_in, user, intent)
+            {
                 // What does not fit was offered all the same, and is lost.
-                let _ = send(&inputs_in, user, intent);
+                heard.unsent.fetch_add(1, Ordering::Relaxed);
             }
         };
         schedule::run(load, &users, signed, &heard, stop, send, |elapsed, heard| {

@@ -110,6 +110,7 @@ impl Recorder {
 
     /// Offered and not answered for good: lost, unless it is still on its way.
     pub fn unanswered(&self) -> u64 {
+        // What was sent a moment ago may be answered before it is counted.
         self.total.offered.saturating_sub(self.total.settled + self.total.refused)
     }
 }

@@ -200,7 +200,11 @@ pub(super) fn judge(
     judged: Judged<'_>,
     recorded: Option<(&Path, &serde_json::Value)>,
 ) -> anyhow::Result<Report> {
-    let Judged { heard, samples, started, tables, transport, notes } = judged;
+    let Judged { heard, samples, started, tables, transport, mut notes } = judged;
+    let unsent = heard.unsent.load(Ordering::Relaxed);
+    if unsent > 0 {
+        notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
+    }
     let mut summary = summary(heard, samples, load);
     let acknowledgement = heard.read(|recorder| latencies(&recorder.acknowledgements));
     let mut goals = goals(&summary, &acknowledgement, load);

@@ -32,6 +32,8 @@ pub struct Heard {
     reconnects: AtomicU64,
     pub(super) prepared: AtomicU64,
     updates: AtomicU64,
+    /// Intents that never left this process.
+    pub(super) unsent: AtomicU64,
     pub(super) problem: Mutex<Option<String>>,
 }
 
@@ -50,6 +52,7 @@ impl Heard {
             reconnects: AtomicU64::new(0),
             prepared: AtomicU64::new(0),
             updates: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
             problem: Mutex::default(),
         }
     }
@@ -83,8 +86,13 @@ impl Heard {
             }
             return;
         }
-        let due = Duration::from_micros(self.due.get(user, answer.number));
-        lock(&self.recorder).answered(answer.verdict, due, start.elapsed());
+        let due = if answer.is_final() {
+            self.due.finish(user, answer.number)
+        } else {
+            self.due.acknowledge(user, answer.number)
+        };
+        let Some(due) = due else { return };
+        lock(&self.recorder).answered(answer.verdict, Duration::from_micros(due), start.elapsed());
     }
 
     /// Waits for a part of the preparation.

@@ -116,30 +116,75 @@ impl Users {
     }
 }
 
-/// When each user's last intents were due: what latency is counted from.
+/// When each user's intents under way were due: what latency is counted from, once for each answer. A client that lost its
+/// connection may hear an answer twice.
 pub struct Due {
     slots: usize,
-    micros: Vec<AtomicU64>,
+    /// What is under way, packed: 20 bits of the intent's number, whether it was acknowledged, and 43 bits of microseconds.
+    under_way: Vec<AtomicU64>,
+}
+
+const MICROS_BITS: u32 = 43;
+const ACKNOWLEDGED: u64 = 1 << MICROS_BITS;
+const MICROS: u64 = ACKNOWLEDGED - 1;
+/// Nothing is under way: no intent was due after 100 days.
+const NOTHING: u64 = u64::MAX;
+
+fn tag(number: u64) -> u64 {
+    number << (MICROS_BITS + 1)
 }
 
 impl Due {
     /// Room for the last `slots` intents of each user.
     pub fn new(users: usize, slots: usize) -> Self {
-        let micros = (0..users * slots).map(|_| AtomicU64::new(0)).collect();
-        Self { slots, micros }
+        Self { slots, under_way: (0..users * slots).map(|_| AtomicU64::new(NOTHING)).collect() }
     }
 
     fn slot(&self, user: usize, number: u64) -> &AtomicU64 {
-        &self.micros[user * self.slots + number as usize % self.slots]
+        &self.under_way[user * self.slots + number as usize % self.slots]
     }
 
     /// An intent goes out that was due so many microseconds after the start.
+    ///
+    /// # Panics
+    /// If that is more than 100 days.
     pub fn set(&self, user: usize, number: u64, micros: u64) {
-        self.slot(user, number).store(micros, Ordering::Relaxed);
+        assert!(micros < MICROS, "a run lasts days, not months");
+        self.slot(user, number).store(tag(number) | micros, Ordering::Relaxed);
     }
 
-    /// When it was due.
-    pub fn get(&self, user: usize, number: u64) -> u64 {
-        self.slot(user, number).load(Ordering::Relaxed)
+    /// When it was due, unless it was acknowledged or answered before.
+    pub fn acknowledge(&self, user: usize, number: u64) -> Option<u64> {
+        let slot = self.slot(user, number);
+        let found = slot.load(Ordering::Relaxed);
+        let is_new = found != NOTHING && found & !MICROS == tag(number);
+        // A user's answers come one after another: nobody else writes this slot now.
+        is_new.then(|| slot.store(found | ACKNOWLEDGED, Ordering::Relaxed)).map(|()| found & MICROS)
+    }
+
+    /// When it was due, unless it had its last answer before.
+    pub fn finish(&self, user: usize, number: u64) -> Option<u64> {
+        let slot = self.slot(user, number);
+        let found = slot.load(Ordering::Relaxed);
+        let is_new = found != NOTHING && found & !(MICROS | ACKNOWLEDGED) == tag(number);
+        is_new.then(|| slot.store(NOTHING, Ordering::Relaxed)).map(|()| found & MICROS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_counts_once() {
+        let due = Due::new(2, 4);
+        assert_eq!((due.acknowledge(1, 7), due.finish(1, 7)), (None, None), "nothing is under way");
+        due.set(1, 7, 1_500);
+        assert_eq!((due.acknowledge(0, 7), due.finish(1, 3)), (None, None), "another's, and another in the same slot");
+        assert_eq!((due.acknowledge(1, 7), due.acknowledge(1, 7)), (Some(1_500), None));
+        assert_eq!((due.finish(1, 7), due.finish(1, 7)), (Some(1_500), None));
+        assert_eq!(due.acknowledge(1, 7), None, "after its last answer");
+        due.set(1, 11, 0);
+        assert_eq!(due.finish(1, 11), Some(0), "answered without an acknowledgement");
     }
 }
