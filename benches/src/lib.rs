@@ -115,16 +115,27 @@ impl World {
 
 /// Runs `setup`, then times `work`, `runs` times; the median in seconds.
 pub fn median<T>(runs: usize, mut setup: impl FnMut(usize) -> T, mut work: impl FnMut(&mut T)) -> f64 {
-    let mut seconds: Vec<f64> = (0..runs)
-        .map(|run| {
-            let mut input = setup(run);
-            let began = Instant::now();
-            work(&mut input);
-            began.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    let timed = (0..runs).map(|run| {
+        let mut input = setup(run);
+        time(|| work(&mut input))
+    });
+    middle(timed.collect())
+}
+
+/// Seconds that some work takes.
+pub fn time(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
+/// The median of some figures.
+///
+/// # Panics
+/// If there is none.
+pub fn middle(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// RssAnon and RssShmem of this process, in MiB.

@@ -117,7 +117,9 @@ pub enum Lost {
     #[error("no node answers at {0}")]
     Silent(String),
     /// The node refused the connection before it looked at it.
-    #[error("the node refuses the connection: it is full, or this address has too many connections or is banned")]
+    #[error(
+        "the node refuses the connection: it ends, or is full, or this address has too many connections or is banned"
+    )]
     Refused,
     /// No version of the protocol is common to both.
     #[error("the node speaks another version of the protocol; this program speaks version {}", crate::wire::VERSION)]
@@ -194,7 +196,16 @@ pub fn socket(local: SocketAddr, buffer_bytes: usize) -> io::Result<Endpoint> {
     endpoint(Carrier::Udp(bind(local, buffer_bytes)?.socket), EndpointConfig::default(), None)
 }
 
-/// The same over what carries packets.
+/// A socket for nodes at any address: of both IPv6 and IPv4, or of IPv4 alone where there is no IPv6.
+///
+/// # Errors
+/// If it cannot be had. Must be called inside a runtime.
+pub fn any_socket(buffer_bytes: usize) -> io::Result<Endpoint> {
+    let both = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+    socket(both, buffer_bytes).or_else(|_| socket(SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0)), buffer_bytes))
+}
+
+/// The same as [`socket`] over what carries packets.
 ///
 /// # Errors
 /// If the endpoint cannot be made.
@@ -348,7 +359,9 @@ impl Client {
         let address = &self.config.address;
         let unknown = |problem: String| Lost::Address { address: address.clone(), problem };
         let mut addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
-        let at = addresses.next().ok_or_else(|| unknown("the name has no address".into()))?;
+        let only_v4 = self.endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
+        let at = addresses.find(|at| at.is_ipv4() || !only_v4);
+        let at = at.ok_or_else(|| unknown("the name has no address that this machine can reach".into()))?;
         let connecting = self
             .endpoint
             .connect_with(self.quic.clone(), at, "bitcraps")

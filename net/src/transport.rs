@@ -80,6 +80,10 @@ pub struct BoundSocket {
 /// If the address cannot be bound. That the system gives smaller buffers is no error; the caller tells.
 pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<BoundSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // All addresses of this machine, those of IPv4 too.
+        socket.set_only_v6(false)?;
+    }
     // Refused where the system's bound is lower; what counts is read back below.
     let _ = socket.set_recv_buffer_size(buffer_bytes);
     let _ = socket.set_send_buffer_size(buffer_bytes);

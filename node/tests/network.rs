@@ -257,7 +257,8 @@ fn players_bet_are_paid_and_agree_with_the_record_to_the_chip() {
             let mut rolled = false;
             while !rolled {
                 let event = players[0].next_event().await;
-                rolled = matches!(&event, Event::Table { update, .. } if update.roll.is_some() && update.height >= last);
+                rolled =
+                    matches!(&event, Event::Table { update, .. } if update.roll.is_some() && update.height >= last);
             }
         }
         let mut balances = Vec::new();

@@ -53,7 +53,7 @@ struct State {
 pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     let half_open = Arc::new(AtomicU32::new(0));
     while let Some(incoming) = endpoint.accept().await {
-        let ip = incoming.remote_address().ip();
+        let ip = incoming.remote_address().ip().to_canonical();
         if !incoming.remote_address_validated() && half_open.load(Ordering::Relaxed) >= RETRY_ABOVE {
             Counters::add(&shared.counters.retried, 1);
             // It may come back with the token, which proves that it is where it says.

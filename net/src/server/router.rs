@@ -63,7 +63,7 @@ fn deliver(output: Output, shared: &Shared, bytes: &mut Vec<u8>) {
         Output::Ban { peer, key, offence, .. } => {
             Counters::add(&shared.counters.banned, 1);
             if let Some(connection) = shared.connection(peer) {
-                lock(&shared.doors).ban(key, connection.quic.remote_address().ip(), Instant::now());
+                lock(&shared.doors).ban(key, connection.quic.remote_address().ip().to_canonical(), Instant::now());
                 let text = format!("too much of {}", offence.name());
                 connection.quic.close(VarInt::from_u32(CloseCode::Banned as u32), text.as_bytes());
             }

@@ -54,15 +54,8 @@ enum Way {
     FullWindows,
 }
 
-const WAYS: [Way; 7] = [
-    Way::BadSignatures,
-    Way::Garbage,
-    Way::Oversized,
-    Way::SlowLoris,
-    Way::Flood,
-    Way::Version,
-    Way::FullWindows,
-];
+const WAYS: [Way; 7] =
+    [Way::BadSignatures, Way::Garbage, Way::Oversized, Way::SlowLoris, Way::Flood, Way::Version, Way::FullWindows];
 
 /// Sends disturbers against a node, as long as the runtime runs.
 ///

@@ -1,6 +1,5 @@
 //! A player at a node: the key, the connection, and what the node tells, put into the model.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Hash, TableId, hex, unhex};
-use net::client::{Client, ClientConfig, Command, Event, Lost, socket};
+use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
 use net::wire::{AnswerVerdict, Welcome};
 use order::signature::{NetKey, PlayerKey};
 use systems::Setup;
@@ -105,8 +104,8 @@ impl KnownNodes {
 
 /// A player at a node.
 pub struct Player {
-    // Ends the client when it is dropped.
-    runtime: Option<Runtime>,
+    runtime: Runtime,
+    client: tokio::task::JoinHandle<()>,
     commands: mpsc::Sender<Command>,
     events: Receiver<Heard>,
     keys: PlayerKeys,
@@ -139,8 +138,7 @@ impl Player {
     ) -> anyhow::Result<(Self, Game, [u8; 32])> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let inside = runtime.enter();
-        let any: SocketAddr = ([0, 0, 0, 0], 0).into();
-        let endpoint = socket(any, 1 << 20).context("a UDP socket")?;
+        let endpoint = any_socket(1 << 20).context("a UDP socket")?;
         let config = ClientConfig {
             address: address.to_owned(),
             node,
@@ -151,7 +149,7 @@ impl Player {
         let client = Client::new(config, endpoint, &identity(&keys.net)?)?;
         let (commands, commands_in) = mpsc::channel(EVENTS);
         let (events_in, events) = crossbeam_channel::bounded(EVENTS);
-        runtime.spawn(async move {
+        let client = runtime.spawn(async move {
             let ended = events_in.clone();
             let hear = move |event| _ = events_in.send(Heard::Event(Box::new(event)));
             if let Err(lost) = client.run(commands_in, hear).await {
@@ -161,8 +159,7 @@ impl Player {
         drop(inside);
         let clock = (0, Instant::now());
         let (next_number, wanted) = (1, table);
-        let mut player =
-            Self { runtime: Some(runtime), commands, events, keys, chain: [0; 32], next_number, clock, wanted };
+        let mut player = Self { runtime, client, commands, events, keys, chain: [0; 32], next_number, clock, wanted };
         let (welcome, key, rtt, genesis) = player.first()?;
         let chain = Genesis::chain_id(&genesis);
         if chain != welcome.chain {
@@ -352,10 +349,11 @@ impl Player {
     }
 
     /// Ends the connection, after what waits was sent.
-    pub fn close(mut self) {
+    pub fn close(self) {
         self.tell(Command::Close);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_millis(300));
-        }
+        let Self { runtime, client, .. } = self;
+        // A node that does not answer is not waited for.
+        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(300), client).await });
+        runtime.shutdown_timeout(Duration::from_millis(300));
     }
 }
