@@ -76,7 +76,7 @@ trait Service: Send + Sync + 'static {
 }
 
 impl Figures {
-    fn of(size: &Size, service: impl Service) -> Self {
+    fn of<S: Service>(size: &Size, service: S) -> Self {
         let runtime = runtime();
         let service = Arc::new(service);
         let figures = runtime.block_on(async {
@@ -93,7 +93,7 @@ impl Figures {
             let requests = size.requests;
             let talks = all(size.connections, |number| {
                 let talk = waiting[number].take().expect("each once");
-                exchange(&service, talk, requests)
+                exchange::<S>(talk, requests)
             })
             .await;
             let took = began.elapsed().as_secs_f64();
@@ -110,22 +110,16 @@ impl Figures {
 }
 
 /// Sends so many requests, some of them under way at a time, and hears every response.
-fn exchange<S: Service>(
-    _: &Arc<S>,
-    mut talk: S::Talk,
-    requests: usize,
-) -> impl Future<Output = S::Talk> + Send + 'static {
-    async move {
-        let (mut sent, mut heard) = (0, 0);
-        while heard < requests {
-            while sent < requests && sent - heard < UNDER_WAY {
-                S::ask(&mut talk, sent as u64).await;
-                sent += 1;
-            }
-            heard += S::hear(&mut talk).await;
+async fn exchange<S: Service>(mut talk: S::Talk, requests: usize) -> S::Talk {
+    let (mut sent, mut heard) = (0, 0);
+    while heard < requests {
+        while sent < requests && sent - heard < UNDER_WAY {
+            S::ask(&mut talk, sent as u64).await;
+            sent += 1;
         }
-        talk
+        heard += S::hear(&mut talk).await;
     }
+    talk
 }
 
 /// Runs a task for each connection, all at the same time.
