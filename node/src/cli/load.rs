@@ -53,6 +53,9 @@ pub struct LoadArgs {
     /// Further connections that say hello and nothing else.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15_000))]
     idle: u32,
+    /// Craps tables, instead of as many as the users fill.
+    #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::TABLES_MAX)))]
+    tables: Option<u32>,
     /// A node that runs already. Without it, one is started, and its session replayed at the end.
     #[arg(long, value_name = "ADDR")]
     target: Option<SocketAddr>,
@@ -114,6 +117,7 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         slow_readers: args.slow_readers,
         hostile: args.hostile,
         idle: args.idle,
+        tables_min: args.tables.unwrap_or(0),
         seed: args.seed,
     };
     if load.rate > 30.0 * f64::from(load.users) && !args.in_process {

@@ -122,7 +122,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let opened = open::open(Session::open(&session)?, setup, options)?;
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let users = Arc::new(Users::new(load.users, load.seed, chain, now_ms as u64));
+    let users = Arc::new(Users::new(load.users, tables, load.seed, chain, now_ms as u64));
     let heard = Arc::new(Heard::new(load.users as usize, SLOTS));
     let (inputs_in, inputs) = bounded(INPUTS);
     let end = Arc::new(AtomicBool::new(false));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use engine::Height;
 use net::client::{RawConnection, socket};
+use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
 use super::drive::Driver;
@@ -80,6 +81,9 @@ fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
     config.net.connections_max = connections;
     config.net.connections_per_address_max = connections;
     config.net.connects_per_address_per_s = 1_000_000;
+    // Room for all of them, and not for more: what they hold is part of the memory that is judged.
+    let playing = u64::from(load.users + load.slow_readers + load.hostile + SPARE);
+    config.net.buffer_bytes_max = playing * PLAYING_BYTES + u64::from(load.idle) * IDLE_BYTES;
     config.net.intents_per_connection_per_s = 100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32);
     let created = create(&place.dir, &new_chain(load), config, None)?;
     Target::start(&created.config, place.dir.join("session"))
@@ -121,7 +125,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let target = if place.target.is_none() { Some(start(load, place)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(place.target).context("a node")?;
     let welcome = welcome(address, load.seed)?;
-    let users = Users::new(load.users, load.seed, welcome.chain, welcome.standing.now_ms);
+    let users = Users::new(load.users, welcome.tables, load.seed, welcome.chain, welcome.standing.now_ms);
     let driver = Driver::connect(load, address, users)?;
     let signed = SignedAhead::sign(load, driver.users(), &place.dir, stop, |part| look(&Progress::Signing(part)))?;
     let signed_count = signed.count;

@@ -58,6 +58,8 @@ pub struct Load {
     pub hostile: u32,
     /// Further connections that say hello and nothing else.
     pub idle: u32,
+    /// Craps tables at least; the users need one for eight of them.
+    pub tables_min: u32,
     /// Decides the users' keys and bets.
     pub seed: u64,
 }
@@ -66,9 +68,9 @@ pub struct Load {
 pub const USERS_PER_TABLE: u32 = 8;
 
 impl Load {
-    /// Tables that its users sit at.
+    /// Tables of its chain.
     pub fn tables(&self) -> u32 {
-        self.users.div_ceil(USERS_PER_TABLE)
+        self.users.div_ceil(USERS_PER_TABLE).max(self.tables_min)
     }
 
     /// When intent `number`, from 0, is due after the start: an open loop, which nothing that a node does can shift.
@@ -106,6 +108,7 @@ mod tests {
             slow_readers: 0,
             hostile: 0,
             idle: 0,
+            tables_min: 0,
             seed: 1,
         }
     }

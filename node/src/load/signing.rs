@@ -153,10 +153,11 @@ mod tests {
             slow_readers: 0,
             hostile: 0,
             idle: 0,
+            tables_min: 0,
             seed: 3,
         };
         let chain = [5; 32];
-        let users = Users::new(7, 3, chain, 1_800_000_000_000);
+        let users = Users::new(7, 2, 3, chain, 1_800_000_000_000);
         let dir = tempfile::tempdir().expect("a folder");
         let mut signed = SignedAhead::sign(&load, &users, dir.path(), &AtomicBool::new(false), |_| ()).expect("signed");
         assert_eq!(signed.count, 40_000);

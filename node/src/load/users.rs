@@ -7,8 +7,6 @@ use engine::{BetId, Hash, TableId};
 use order::signature::{NetKey, PlayerKey};
 use systems::catalogue::BETS;
 
-use super::scenario::USERS_PER_TABLE;
-
 /// Chips that a user sits down with.
 const BUY_IN: u64 = 500_000;
 /// Seconds until an intent expires, from when it is due.
@@ -55,15 +53,15 @@ fn wall_ms() -> i64 {
 }
 
 impl Users {
-    /// `count` users of a chain whose node says that it is `now_ms`.
+    /// `count` users, spread over so many tables, of a chain whose node says that it is `now_ms`.
     ///
     /// # Panics
     /// If the catalogue lacks a bet that they place.
-    pub fn new(count: u32, seed: u64, chain: Hash, now_ms: u64) -> Self {
+    pub fn new(count: u32, tables: u32, seed: u64, chain: Hash, now_ms: u64) -> Self {
         let user = |number: u32| {
             let key = PlayerKey::from_seed(&seed_of(seed, "player", number));
             let net = NetKey::from_seed(&seed_of(seed, "net", number));
-            User { public: key.public(), key, net, table: TableId(number / USERS_PER_TABLE) }
+            User { public: key.public(), key, net, table: TableId(number % tables) }
         };
         let bet =
             |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
