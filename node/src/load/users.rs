@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{BetId, Hash, TableId};
 use order::signature::{NetKey, PlayerKey};
+use rayon::prelude::*;
 use systems::catalogue::BETS;
 
 /// Chips that a user sits down with.
@@ -58,6 +59,8 @@ impl Users {
     /// # Panics
     /// If the catalogue lacks a bet that they place.
     pub fn new(count: u32, tables: u32, seed: u64, chain: Hash, now_ms: u64) -> Self {
+        // First: a million keys take half a minute.
+        let offset_ms = now_ms as i64 - wall_ms();
         let user = |number: u32| {
             let key = PlayerKey::from_seed(&seed_of(seed, "player", number));
             let net = NetKey::from_seed(&seed_of(seed, "net", number));
@@ -66,7 +69,7 @@ impl Users {
         let bet =
             |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
         let bets = BET_NAMES.iter().map(bet).collect();
-        Self { users: (0..count).map(user).collect(), bets, chain, offset_ms: now_ms as i64 - wall_ms() }
+        Self { users: (0..count).into_par_iter().map(user).collect(), bets, chain, offset_ms }
     }
 
     /// The users, by number.
