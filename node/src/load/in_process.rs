@@ -15,7 +15,7 @@ use serde_json::json;
 use storage::Session;
 
 use super::report::Report;
-use super::run::{Judged, Place, Progress, Running, judge, new_chain};
+use super::run::{IN_PROCESS, Judged, Place, Progress, Running, judge, new_chain};
 use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
@@ -179,7 +179,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
     judge(
         load,
-        Judged { heard: &heard, samples: &samples, started, tables, transport: "in-process", notes },
+        Judged { heard: &heard, samples: &samples, started, tables, transport: IN_PROCESS, notes },
         Some((&session, &said)),
     )
 }
