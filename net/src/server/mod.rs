@@ -9,6 +9,7 @@
 mod connection;
 mod doors;
 mod router;
+mod together;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
