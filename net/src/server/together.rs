@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use engine::PeerId;
 
 /// Acknowledgements in a second, above which they wait for their receipts.
-const APART_PER_S: u32 = 12_000;
+pub const APART_PER_S: u32 = 12_000;
 /// How long they are counted.
 const WINDOW: Duration = Duration::from_millis(100);
 /// How long one waits for its receipt.
