@@ -120,7 +120,7 @@ fn restore(
             let logged = logged_heights(entries, decided).map_err(Failure::Data)?;
             let mut outputs = machine.recover(logged)?;
             let mut held = Held::default();
-            if let Some(group) = held.record(0, &mut outputs).group {
+            if let Some(group) = held.record(0, &mut outputs) {
                 storage.submit(group);
                 storage.synced().recv().context("the storage thread has stopped")?;
             }

@@ -222,20 +222,20 @@ impl Machine {
         systems.run(&mut self.world);
     }
 
-    /// One tick of a validator: takes the inputs, orders blocks, and settles at most one height. What must be recorded
-    /// and sent is appended to `outputs`; the inputs are taken. Returns whether a height was settled.
+    /// One tick of a validator, but for settling: takes the inputs, verifies, orders blocks. What must be recorded and sent
+    /// is appended to `outputs`; the inputs are taken.
     ///
     /// # Errors
     /// If the order of blocks contradicts itself: the node must stop.
     ///
     /// # Panics
-    /// If an invariant is broken, or this machine is no validator.
-    pub fn tick(
+    /// If this machine is no validator.
+    pub fn exchange(
         &mut self,
         clock: Clock,
         inputs: &mut Vec<Input>,
         outputs: &mut Vec<Output>,
-    ) -> Result<bool, ConsensusError> {
+    ) -> Result<(), ConsensusError> {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
         self.exchange.run(&mut self.world);
@@ -243,13 +243,22 @@ impl Machine {
             return Err(fault);
         }
         outputs.append(&mut self.world.resource_mut::<Outbox>().outputs);
+        Ok(())
+    }
+
+    /// Settles the first decided height, if its beacon is known; what must be recorded and sent is appended to `outputs`.
+    /// Returns whether there was one.
+    ///
+    /// # Panics
+    /// If an invariant is broken: the state must not be recorded.
+    pub fn settle_ready(&mut self, outputs: &mut Vec<Output>) -> bool {
         let ready = self.world.resource::<Chain>().unsettled.front().is_some_and(|block| block.beacon.is_some());
         if ready {
             let settled = self.settle_next();
             outputs.push(Output::Settled(settled));
             outputs.append(&mut self.answer_receipts());
         }
-        Ok(ready)
+        ready
     }
 
     /// Takes a decided block from the record of a session that goes on; with its beacon it is settled too, and what
