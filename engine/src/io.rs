@@ -325,9 +325,11 @@ impl TryFrom<u8> for Verdict {
         match byte {
             0 => Ok(Self::Applied),
             1 => Ok(Self::OddsReturned),
-            _ => byte.checked_sub(Self::REFUSED).and_then(refusal).map(|(refusal, ..)| Self::Refused(refusal)).ok_or(
-                crate::message::DecodeError::Value { field: "verdict", found: byte.into() },
-            ),
+            _ => byte
+                .checked_sub(Self::REFUSED)
+                .and_then(refusal)
+                .map(|(refusal, ..)| Self::Refused(refusal))
+                .ok_or(crate::message::DecodeError::Value { field: "verdict", found: byte.into() }),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Record: what a tick gives out, sorted into what the disk gets, what waits for it, and what goes out at once.
+//! Record: what a tick gives out, sorted into what goes out at once, what the disk gets, and what waits for it.
 
 use std::collections::VecDeque;
 
@@ -18,20 +18,19 @@ struct Tick {
     standing: Option<Standing>,
 }
 
-/// A tick's outputs, sorted.
-#[derive(Default)]
-pub struct Sorted {
-    /// For the disk; `None` if there is nothing for it, and nothing that waits for it.
-    pub group: Option<Group>,
-    /// What promises nothing about the disk, and goes out at once.
-    pub at_once: Vec<Output>,
+/// Whether an output promises nothing about the disk, and does not wait for it.
+pub fn is_at_once(output: &Output) -> bool {
+    matches!(output, Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. })
 }
 
 impl Held {
-    /// Sorts a tick's outputs: frames and log entries make a group; receipts and updates wait for it.
-    pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Sorted {
+    /// Sorts a tick's outputs: frames and log entries make a group for the disk, receipts and updates wait for it. `None` if
+    /// there is nothing for the disk, and nothing that waits.
+    ///
+    /// # Panics
+    /// If an output is among them that should have gone out at once.
+    pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Option<Group> {
         let mut group = Group { id, ..Group::default() };
-        let mut at_once = Vec::new();
         let mut held = Tick { id, outputs: Vec::new(), standing: None };
         for output in outputs.drain(..) {
             match output {
@@ -48,15 +47,17 @@ impl Held {
                 Output::Log { height, entry } => group.entries.push((height, entry)),
                 // Refusals before any block need no disk, but they keep their place in the order.
                 Output::Receipt { .. } | Output::Table(_) | Output::Account { .. } => held.outputs.push(output),
-                Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. } => at_once.push(output),
+                Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. } => {
+                    unreachable!("what does not wait for the disk has gone out")
+                }
             }
         }
         let nothing = group.frames.is_empty() && group.entries.is_empty() && held.outputs.is_empty();
         if nothing {
-            return Sorted { group: None, at_once };
+            return None;
         }
         self.ticks.push_back(held);
-        Sorted { group: Some(group), at_once }
+        Some(group)
     }
 
     /// What waited for every group up to `synced`, in order, and where the chain stands on disk if that changed.

@@ -13,7 +13,7 @@ use systems::exchange::Clock;
 use systems::{Counts, Machine};
 
 use crate::players::Players;
-use crate::record::{Held, Sorted};
+use crate::record::{Held, is_at_once};
 
 /// Milliseconds of a tick.
 pub const QUANTUM_MS: u64 = 5;
@@ -196,7 +196,9 @@ impl Node {
     /// If the disk fails, or the order of blocks contradicts itself.
     pub fn step(&mut self) -> anyhow::Result<Option<u64>> {
         let Some(clock) = self.poll()? else { return Ok(None) };
-        let settled = self.machine.tick(clock, &mut self.inputs, &mut self.outputs)?;
+        self.machine.exchange(clock, &mut self.inputs, &mut self.outputs)?;
+        self.answer();
+        let settled = self.machine.settle_ready(&mut self.outputs);
         self.record(settled);
         self.flush()?;
         Ok(Some(clock.now_ms))
@@ -260,7 +262,18 @@ impl Node {
         }
     }
 
-    /// What the tick produced: the disk's goes to the storage thread, receipts wait for it, the rest goes out.
+    /// What promises nothing about the disk goes out, before a height is settled.
+    fn answer(&mut self) {
+        let at_once = &mut self.released;
+        at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
+        self.totals.shed += at_once.iter().filter(|output| matches!(output, Output::Shed { .. })).count() as u64;
+        if let Some(network) = &mut self.network {
+            network.send(at_once);
+        }
+        at_once.clear();
+    }
+
+    /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
     fn record(&mut self, settled: bool) {
         if settled {
             let report = self.machine.report();
@@ -269,14 +282,9 @@ impl Node {
             self.totals.height = self.machine.chain().settled;
             self.totals.root_chain = self.machine.chain().root_chains[0];
         }
-        let Sorted { group, mut at_once } = self.held.record(self.tick.0, &mut self.outputs);
-        if let Some(group) = group {
+        if let Some(group) = self.held.record(self.tick.0, &mut self.outputs) {
             self.submitted = group.id;
             self.storage.submit(group);
-        }
-        self.totals.shed += at_once.iter().filter(|output| matches!(output, Output::Shed { .. })).count() as u64;
-        if let Some(network) = &mut self.network {
-            network.send(&mut at_once);
         }
     }
 

@@ -1,10 +1,9 @@
-//! The only place that touches files: append at an offset, zeros ahead, sync.
+//! A file that grows by groups: append at an offset, zeros ahead, sync.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::backend::{Access, Backend, Handle};
 use crate::{BLOCK, align_up};
 
 /// Bytes that are written with zeros ahead of the data, so that a sync changes no metadata of the file.
@@ -12,7 +11,7 @@ const AHEAD: u64 = 1 << 20;
 
 /// A file that grows by groups of whole blocks, with zeros written ahead.
 pub struct GroupFile {
-    file: File,
+    file: Box<dyn Handle>,
     /// Where the next group starts; a multiple of the block.
     end: u64,
     /// Up to where zeros were written.
@@ -21,14 +20,13 @@ pub struct GroupFile {
 
 impl GroupFile {
     /// A new file; an existing one is an error.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Self { file, end: 0, zeroed: 0 })
+    pub fn create(backend: &dyn Backend, path: &Path) -> io::Result<Self> {
+        Ok(Self { file: backend.create(path)?, end: 0, zeroed: 0 })
     }
 
     /// An existing file whose data ends at `data_end`: whatever follows is cut, and the rest of that block zeroed.
-    pub fn reopen(path: &Path, data_end: u64) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).open(path)?;
+    pub fn reopen(backend: &dyn Backend, path: &Path, data_end: u64) -> io::Result<Self> {
+        let file = backend.open(path, Access::Write)?;
         let end = align_up(data_end);
         file.set_len(data_end)?;
         file.set_len(end)?;
@@ -41,7 +39,8 @@ impl GroupFile {
         self.end
     }
 
-    /// Appends a group, padded with zeros to whole blocks.
+    /// Appends a group, padded with zeros to whole blocks. After an error the same group may be appended again: what
+    /// was written of it lies behind the end.
     pub fn append(&mut self, group: &mut Vec<u8>) -> io::Result<()> {
         group.resize(align_up(group.len() as u64) as usize, 0);
         let end = self.end + group.len() as u64;
@@ -63,19 +62,15 @@ impl GroupFile {
 
     /// Waits until everything appended is on disk.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync()
     }
 
     /// Cuts the zeros ahead: the file is complete.
     pub fn seal(&mut self) -> io::Result<()> {
         self.file.set_len(self.end)?;
+        self.zeroed = self.end;
         self.file.sync_all()
     }
-}
-
-/// Waits until a directory's entries are on disk.
-pub fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 const _: () = assert!(AHEAD.is_multiple_of(BLOCK));

@@ -5,7 +5,7 @@ use engine::{Hash, Height};
 /// First bytes of every frame.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
 /// The version that this code writes and reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of a frame's header.
 pub const HEADER: usize = 128;
 /// Bytes of a body before compression, at most: a block, twice over, and its certificates.

@@ -3,9 +3,11 @@
 //! ```text
 //!  tick -> Group (frames, log entries) -> storage thread: append, one sync for all that waits -> Synced
 //!  session directory -> JournalReader -> frames in order, or the place where they are damaged
+//!  all of it on a backend: files, memory, or a disk that fails as a test says
 //! ```
 //! This crate knows no rule of craps or of order: bodies and entries are bytes. Formats: docs/formats/journal.md.
 
+pub mod backend;
 mod file;
 mod frame;
 mod log;
@@ -17,7 +19,7 @@ mod writer;
 pub use frame::{Frame, FrameKind};
 pub use log::{LogFound, LogGroup};
 pub use reader::{End, JournalReader, Tail};
-pub use session::{OpenError, Session, genesis_bytes};
+pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on};
 pub use thread::{Group, Opened, Storage, Synced};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.

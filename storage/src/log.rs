@@ -3,13 +3,14 @@
 //! Groups are all or nothing under one checksum, padded to whole blocks. A file holds the entries of some heights; a new
 //! one begins when it is large, and the old one goes once every height in it was decided and synced in an earlier group.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use engine::Height;
 
-use crate::file::{GroupFile, sync_dir};
+use crate::backend::Backend;
+use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name, numbered};
 use crate::{BLOCK, Damage, align_up};
 
@@ -49,6 +50,7 @@ pub enum LogFound {
 
 /// The end of the log, where groups are appended.
 pub struct LogWriter {
+    backend: Arc<dyn Backend>,
     folder: PathBuf,
     number: u32,
     file: Option<GroupFile>,
@@ -156,8 +158,10 @@ impl LogWriter {
     /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
     pub fn open(session: &Session) -> Result<(LogFound, Self), OpenError> {
         let folder = session.dir().join("consensus");
-        let files = numbered(&folder, "log")?;
+        let backend = session.backend().clone();
+        let files = numbered(&*backend, &folder, "log")?;
         let mut writer = Self {
+            backend: backend.clone(),
             folder,
             number: 0,
             file: None,
@@ -168,7 +172,7 @@ impl LogWriter {
         };
         let (mut all, mut synced, mut damage) = (Vec::new(), Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
-            let bytes = fs::read(path).map_err(OpenError::io(path))?;
+            let bytes = backend.read(path).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
             if let Some(problem) = problem.filter(|_| !last || valid_group_after(&bytes, end)) {
@@ -181,7 +185,7 @@ impl LogWriter {
             writer.number = *number;
             writer.highest = highest;
             if last && damage.is_none() {
-                writer.file = Some(GroupFile::reopen(path, end).map_err(OpenError::io(path))?);
+                writer.file = Some(GroupFile::reopen(&*backend, path, end).map_err(OpenError::io(path))?);
             } else {
                 writer.old.push((path.clone(), highest));
             }
@@ -205,12 +209,12 @@ impl LogWriter {
                 self.old.push((self.folder.join(name(self.number, "log")), self.highest));
             }
             self.number += 1;
-            self.file = Some(GroupFile::create(&self.folder.join(name(self.number, "log")))?);
-            sync_dir(&self.folder)?;
+            self.file = Some(GroupFile::create(&*self.backend, &self.folder.join(name(self.number, "log")))?);
+            self.backend.sync_dir(&self.folder)?;
         }
         // What an earlier group made superfluous goes.
         while let Some((path, _)) = self.old.first().filter(|(_, highest)| *highest <= group.synced).cloned() {
-            fs::remove_file(path)?;
+            self.backend.remove(&path)?;
             self.old.remove(0);
         }
         self.highest = group.entries.iter().map(|(height, _)| *height).fold(self.highest, Height::max);

@@ -1,12 +1,13 @@
 //! Reading the journal: frames in order, and what the end looks like.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::{Genesis, Hash};
 
+use crate::backend::{Access, Backend, FileBackend};
 use crate::frame::{ALIGN, BODY_MAX, Frame, HEADER, MAGIC, decode_body, decode_header};
-use crate::session::{OpenError, genesis_bytes, numbered};
+use crate::session::{OpenError, genesis_bytes_on, numbered};
 use crate::{BLOCK, Damage, align_up};
 
 /// First bytes of every segment.
@@ -58,6 +59,7 @@ pub struct End {
 
 /// The frames of a session's journal, in order. A segment is in memory at a time.
 pub struct JournalReader {
+    backend: Arc<dyn Backend>,
     dir: PathBuf,
     chain: Hash,
     segments: Vec<(u32, PathBuf)>,
@@ -74,9 +76,18 @@ impl JournalReader {
     /// # Errors
     /// If the directory is no session.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let chain = Genesis::chain_id(&genesis_bytes(dir)?);
-        let segments = numbered(&dir.join("journal"), "seg")?;
+        Self::open_on(Arc::new(FileBackend), dir)
+    }
+
+    /// The journal of a session that is elsewhere than on the file system.
+    ///
+    /// # Errors
+    /// If the directory is no session.
+    pub fn open_on(backend: Arc<dyn Backend>, dir: &Path) -> Result<Self, OpenError> {
+        let chain = Genesis::chain_id(&genesis_bytes_on(&*backend, dir)?);
+        let segments = numbered(&*backend, &dir.join("journal"), "seg")?;
         Ok(Self {
+            backend,
             dir: dir.to_owned(),
             chain,
             segments,
@@ -151,7 +162,8 @@ impl JournalReader {
 
     /// Bytes of all segments.
     pub fn total_bytes(&self) -> u64 {
-        self.segments.iter().filter_map(|(_, path)| fs::metadata(path).ok()).map(|meta| meta.len()).sum()
+        let length = |path: &Path| self.backend.open(path, Access::Read).and_then(|file| file.len());
+        self.segments.iter().filter_map(|(_, path)| length(path).ok()).sum()
     }
 
     fn segment_name(&self, index: usize) -> String {
@@ -214,7 +226,7 @@ impl JournalReader {
             }
             return Ok(false);
         };
-        self.bytes = fs::read(&path).map_err(OpenError::io(&path))?;
+        self.bytes = self.backend.read(&path).map_err(OpenError::io(&path))?;
         self.next_segment += 1;
         self.at = 0;
         let header = self.bytes.get(..BLOCK as usize).unwrap_or(&self.bytes);

@@ -7,16 +7,15 @@
 //!  DIR/LOCK                   held by the process that writes
 //! ```
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::{Genesis, Hash};
-use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::Damage;
-use crate::file::sync_dir;
+use crate::backend::{Backend, FileBackend};
 
 /// A directory that is no session, or cannot be used as one.
 #[derive(Error, Debug)]
@@ -59,18 +58,17 @@ impl OpenError {
 pub struct Session {
     dir: PathBuf,
     chain: Hash,
+    backend: Arc<dyn Backend>,
     /// Held while the session is open.
-    _lock: File,
+    _lock: Box<dyn Send + Sync>,
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
     let path = dir.join("LOCK");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(OpenError::io(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(dir.to_owned())),
-        Err(error) => Err(OpenError::io(&path)(error.into())),
-    }
+    backend.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked(dir.to_owned()),
+        _ => OpenError::io(&path)(error),
+    })
 }
 
 /// The genesis file of a session.
@@ -78,15 +76,23 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 /// # Errors
 /// If there is no session.
 pub fn genesis_bytes(dir: &Path) -> Result<Vec<u8>, OpenError> {
+    genesis_bytes_on(&FileBackend, dir)
+}
+
+/// The genesis file of a session that is elsewhere than on the file system.
+///
+/// # Errors
+/// If there is no session.
+pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, OpenError> {
     let missing = |missing: &str| OpenError::NotASession { path: dir.to_owned(), missing: missing.into() };
-    if !dir.is_dir() {
+    if backend.list(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err(missing("there is no such directory"));
     }
     let path = dir.join("genesis.json");
-    match fs::read(&path) {
+    match backend.read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no genesis.json")),
         Err(error) => Err(OpenError::io(&path)(error)),
-        Ok(_) if !dir.join("journal").is_dir() => Err(missing("it has no journal")),
+        Ok(_) if backend.list(&dir.join("journal")).is_err() => Err(missing("it has no journal")),
         Ok(bytes) => Ok(bytes),
     }
 }
@@ -97,19 +103,26 @@ impl Session {
     /// # Errors
     /// If the directory holds anything, or the system refuses.
     pub fn create(dir: &Path, genesis: &[u8]) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
-        if fs::read_dir(dir).map_err(OpenError::io(dir))?.next().is_some() {
+        Self::create_on(Arc::new(FileBackend), dir, genesis)
+    }
+
+    /// Makes a session elsewhere than on the file system.
+    ///
+    /// # Errors
+    /// If the directory holds anything, or the backend refuses.
+    pub fn create_on(backend: Arc<dyn Backend>, dir: &Path, genesis: &[u8]) -> Result<Self, OpenError> {
+        backend.create_dir(dir).map_err(OpenError::io(dir))?;
+        if !backend.list(dir).map_err(OpenError::io(dir))?.is_empty() {
             return Err(OpenError::NotEmpty(dir.to_owned()));
         }
-        let lock = lock(dir)?;
+        let lock = lock(&*backend, dir)?;
         for part in ["journal", "consensus"] {
-            fs::create_dir(dir.join(part)).map_err(OpenError::io(dir))?;
+            backend.create_dir(&dir.join(part)).map_err(OpenError::io(dir))?;
         }
         let path = dir.join("genesis.json");
-        fs::write(&path, genesis).map_err(OpenError::io(&path))?;
-        File::open(&path).and_then(|file| file.sync_all()).map_err(OpenError::io(&path))?;
-        sync_dir(dir).map_err(OpenError::io(dir))?;
-        Ok(Self { dir: dir.to_owned(), chain: Genesis::chain_id(genesis), _lock: lock })
+        backend.write_new(&path, genesis).map_err(OpenError::io(&path))?;
+        backend.sync_dir(dir).map_err(OpenError::io(dir))?;
+        Ok(Self { dir: dir.to_owned(), chain: Genesis::chain_id(genesis), backend, _lock: lock })
     }
 
     /// Takes an existing session to go on writing it.
@@ -117,9 +130,22 @@ impl Session {
     /// # Errors
     /// If it is none, or another process has it.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let genesis = genesis_bytes(dir)?;
-        let lock = lock(dir)?;
-        Ok(Self { dir: dir.to_owned(), chain: Genesis::chain_id(&genesis), _lock: lock })
+        Self::open_on(Arc::new(FileBackend), dir)
+    }
+
+    /// Takes an existing session that is elsewhere than on the file system.
+    ///
+    /// # Errors
+    /// If it is none, or another process has it.
+    pub fn open_on(backend: Arc<dyn Backend>, dir: &Path) -> Result<Self, OpenError> {
+        let genesis = genesis_bytes_on(&*backend, dir)?;
+        let lock = lock(&*backend, dir)?;
+        Ok(Self { dir: dir.to_owned(), chain: Genesis::chain_id(&genesis), backend, _lock: lock })
+    }
+
+    /// Where its files are.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
     }
 
     /// The directory.
@@ -134,14 +160,13 @@ impl Session {
 }
 
 /// The numbered files of a folder, in order.
-pub(crate) fn numbered(folder: &Path, ending: &str) -> Result<Vec<(u32, PathBuf)>, OpenError> {
+pub(crate) fn numbered(backend: &dyn Backend, folder: &Path, ending: &str) -> Result<Vec<(u32, PathBuf)>, OpenError> {
     let mut files = Vec::new();
-    let entries = match fs::read_dir(folder) {
+    let entries = match backend.list(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
         entries => entries.map_err(OpenError::io(folder))?,
     };
-    for entry in entries {
-        let path = entry.map_err(OpenError::io(folder))?.path();
+    for path in entries {
         let number = path.extension().filter(|found| *found == ending).and(path.file_stem());
         if let Some(number) = number.and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()) {
             files.push((number, path));

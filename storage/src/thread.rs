@@ -63,7 +63,7 @@ impl Storage {
     }
 
     pub(crate) fn open_with(session: Session, segment_bytes: u64) -> Result<Opened, OpenError> {
-        let mut reader = JournalReader::open(session.dir())?;
+        let mut reader = JournalReader::open_on(session.backend().clone(), session.dir())?;
         let mut frames = Vec::new();
         while let Some(frame) = reader.next_frame()? {
             frames.push(frame);

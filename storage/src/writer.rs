@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use engine::Hash;
 
-use crate::file::{GroupFile, sync_dir};
+use crate::backend::Backend;
+use crate::file::GroupFile;
 use crate::frame::{Frame, encode};
 use crate::reader::{End, Tail, segment_header};
 use crate::session::{OpenError, Session, name};
@@ -15,6 +17,7 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// The end of the journal, where groups are appended.
 pub struct JournalWriter {
+    backend: Arc<dyn Backend>,
     folder: PathBuf,
     chain: Hash,
     number: u32,
@@ -32,7 +35,9 @@ impl JournalWriter {
     /// If the system refuses.
     pub fn open(session: &Session, end: &End, segment_bytes: u64) -> Result<Self, OpenError> {
         let folder = session.dir().join("journal");
+        let backend = session.backend().clone();
         let mut writer = Self {
+            backend: backend.clone(),
             folder,
             chain: session.chain(),
             number: 0,
@@ -45,11 +50,11 @@ impl JournalWriter {
         if let Some((number, path, data_end)) = &end.segment {
             if matches!(end.tail, Tail::Torn { .. }) && *data_end == 0 {
                 // The segment's own header never reached the disk: it is made again.
-                std::fs::remove_file(path).map_err(OpenError::io(path))?;
+                backend.remove(path).map_err(OpenError::io(path))?;
                 writer.number = number - 1;
             } else {
                 writer.number = *number;
-                writer.file = Some(GroupFile::reopen(path, *data_end).map_err(OpenError::io(path))?);
+                writer.file = Some(GroupFile::reopen(&*backend, path, *data_end).map_err(OpenError::io(path))?);
             }
         }
         Ok(writer)
@@ -79,10 +84,10 @@ impl JournalWriter {
             full.seal()?;
         }
         self.number += 1;
-        let mut file = GroupFile::create(&self.folder.join(name(self.number, "seg")))?;
+        let mut file = GroupFile::create(&*self.backend, &self.folder.join(name(self.number, "seg")))?;
         file.append(&mut segment_header(self.number, &self.chain, &self.previous))?;
         file.sync()?;
-        sync_dir(&self.folder)?;
+        self.backend.sync_dir(&self.folder)?;
         self.file = Some(file);
         Ok(())
     }

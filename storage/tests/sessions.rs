@@ -199,7 +199,7 @@ fn another_genesis_and_a_newer_version_are_refused_by_name() {
     let hash = *blake3::hash(&newer[4_096..4_096 + 96]).as_bytes();
     newer[4_096 + 96..4_096 + 128].copy_from_slice(&hash);
     fs::write(segment(&session_dir), &newer).expect("a newer frame");
-    assert!(read(&session_dir).expect_err("newer").to_string().contains("version 9, this program reads version 1"));
+    assert!(read(&session_dir).expect_err("newer").to_string().contains("version 9, this program reads version 2"));
 }
 
 proptest! {

@@ -229,20 +229,20 @@ impl Machine {
         systems.run(&mut self.world);
     }
 
-    /// One tick of a validator: takes the inputs, orders blocks, and settles at most one height. What must be recorded
-    /// and sent is appended to `outputs`; the inputs are taken. Returns whether a height was settled.
+    /// One tick of a validator, but for settling: takes the inputs, verifies, orders blocks. What must be recorded and sent
+    /// is appended to `outputs`; the inputs are taken.
     ///
     /// # Errors
     /// If the order of blocks contradicts itself: the node must stop.
     ///
     /// # Panics
-    /// If an invariant is broken, or this machine is no validator.
-    pub fn tick(
+    /// If this machine is no validator.
+    pub fn exchange(
         &mut self,
         clock: Clock,
         inputs: &mut Vec<Input>,
         outputs: &mut Vec<Output>,
-    ) -> Result<bool, ConsensusError> {
+    ) -> Result<(), ConsensusError> {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
         self.exchange.run(&mut self.world);
@@ -250,11 +250,14 @@ impl Machine {
             return Err(fault);
         }
         outputs.append(&mut self.world.resource_mut::<Outbox>().outputs);
-        Ok(self.settle_ready(outputs))
+        Ok(())
     }
 
     /// Settles the first decided block if its beacon is known, and if a snapshot that is under way has room for what it
-    /// overwrites. Returns whether it did.
+    /// overwrites; what must be recorded and sent is appended to `outputs`. Returns whether it did.
+    ///
+    /// # Panics
+    /// If an invariant is broken: the state must not be recorded.
     pub fn settle_ready(&mut self, outputs: &mut Vec<Output>) -> bool {
         self.held = false;
         let mut chain = self.world.resource_mut::<Chain>();

@@ -40,7 +40,7 @@ fn intents(stage: &mut Stage, lot: &mut Lot, players: u32) -> Vec<Intent> {
                 6 => stage.intent(player, IntentKind::Transfer, |body| body.at(table).amount(5)),
                 7 => stage.intent(player, IntentKind::Sit, |body| body.at(table).amount(10)),
                 _ => {
-                    let (bet, amount) = (BetId(lot.below(145) as u8), 1 + lot.below(30));
+                    let (bet, amount) = (BetId(lot.below(145) as u8), [7, 60][lot.below(2) as usize]);
                     stage.intent(player, IntentKind::Bet, |body| body.at(own).on(bet, 6).amount(amount))
                 }
             }
@@ -70,7 +70,7 @@ fn no_height_writes_a_group_that_was_not_marked_and_snapshots_hold() {
         }
         let time_ms = stage.time_ms + 20 + lot.below(60);
         stage.time_ms = time_ms;
-        let intents = intents(&mut stage, &mut lot, 2_000);
+        let intents = intents(&mut stage, &mut lot, 1_000);
         let block = block(&stage, time_ms, intents);
         assert!(stage.machine.save_before(&block), "the pool is far from full");
         let verdicts = stage.settle_at(time_ms, block.intents, Draw::Beacon([lot.below(256) as u8; 48]));
@@ -93,7 +93,10 @@ fn no_height_writes_a_group_that_was_not_marked_and_snapshots_hold() {
     }
     assert!(snapshots > 10 && swept > 100, "{snapshots} snapshots, {swept} groups swept");
     let reused = stage.machine.read(|rows| rows.accounts.iter().filter(|account| account.generation > 1).count());
-    assert!(applied > 5_000 && reused > 5, "{applied} intents applied, {reused} accounts became free and were opened again");
+    assert!(
+        applied > 5_000 && reused > 5,
+        "{applied} intents applied, {reused} accounts became free and were opened again"
+    );
 }
 
 #[test]
@@ -121,7 +124,12 @@ fn a_machine_that_loads_a_snapshot_has_its_state_and_refuses_another() {
         Ok::<(), Infallible>(())
     };
     let mut loaded = Stage::new(genesis(300, 4, 600));
-    assert!(loaded.machine.load(&ChainNote { root: [1; 32], ..note.clone() }, read).is_err_and(|error| matches!(error, LoadError::Root)));
+    assert!(
+        loaded
+            .machine
+            .load(&ChainNote { root: [1; 32], ..note.clone() }, read)
+            .is_err_and(|error| matches!(error, LoadError::Root))
+    );
     assert_eq!(loaded.machine.load(&note, |_, _| Err("gone")).map_err(|error| error.to_string()), Err("gone".into()));
     loaded.machine.reset();
     assert_eq!(loaded.image(), Stage::new(genesis(300, 4, 600)).image(), "back at genesis");

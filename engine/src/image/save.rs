@@ -111,7 +111,10 @@ impl GroupSaver {
     /// # Panics
     /// If groups are left.
     pub fn end(&mut self) {
-        assert!(self.running && self.left == 0 && self.full.is_empty(), "a snapshot ends when all of it was handed out");
+        assert!(
+            self.running && self.left == 0 && self.full.is_empty(),
+            "a snapshot ends when all of it was handed out"
+        );
         self.running = false;
     }
 

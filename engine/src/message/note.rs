@@ -88,8 +88,15 @@ mod tests {
         let signatures = vec![CertificateSignature { slot: 0, signature: [9; 64] }];
         let certificate = Certificate { height: Height(7), round: 0, block: [5; 32], signatures };
         let (block, root, root_chains) = ([5; 32], [6; 32], [[7; 32], [8; 32]]);
-        let note =
-            ChainNote { height: Height(7), time_ms: 99, receipts_from: Height(3), block, root, root_chains, certificate };
+        let note = ChainNote {
+            height: Height(7),
+            time_ms: 99,
+            receipts_from: Height(3),
+            block,
+            root,
+            root_chains,
+            certificate,
+        };
         let bytes = note.encode();
         assert_eq!(ChainNote::decode(&bytes), Ok(note.clone()));
         for cut in 0..bytes.len() {

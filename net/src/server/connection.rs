@@ -308,12 +308,29 @@ impl Connection {
     pub(super) fn answer(&self, answer: Answer) {
         let mut state = lock(&self.state);
         state.session.answered(&answer);
+        if answer.is_final() {
+            // What an acknowledgement that waits here would say, this says too.
+            state.answers.retain(|waits| waits.is_final() || waits.number != answer.number || waits.key != answer.key);
+        }
         state.answers.push(answer);
         let full = state.answers.len() > ANSWERS_QUEUED_MAX;
         drop(state);
         if full {
             self.put_out_slow("answers");
         } else {
+            self.answers_wait.notify_one();
+        }
+    }
+
+    /// An acknowledgement that goes with the next answer, unless that is its own receipt, or by [`Connection::send_held`].
+    pub(super) fn hold(&self, acknowledged: Answer) {
+        // No more can wait than the peer has credit for.
+        lock(&self.state).answers.push(acknowledged);
+    }
+
+    /// What was held is sent.
+    pub(super) fn send_held(&self) {
+        if !lock(&self.state).answers.is_empty() {
             self.answers_wait.notify_one();
         }
     }

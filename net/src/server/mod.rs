@@ -9,6 +9,7 @@
 mod connection;
 mod doors;
 mod router;
+mod together;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -26,6 +27,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+pub use self::together::APART_PER_S;
 use crate::nodes::Nodes;
 use crate::session::CloseCode;
 use crate::tls::{Identity, IdentityError};

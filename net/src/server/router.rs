@@ -10,6 +10,7 @@ use quinn::VarInt;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
+use super::together::Together;
 use super::{Counters, Shared, lock};
 use crate::session::CloseCode;
 use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient};
@@ -22,19 +23,29 @@ pub(super) async fn route(mut outputs: mpsc::Receiver<Vec<Output>>, shared: Arc<
     let mut sample = tokio::time::interval(SAMPLE);
     sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut bytes = Vec::new();
+    let mut together = Together::new(Instant::now());
     loop {
+        let due = together.next_due();
         tokio::select! {
             biased;
             batch = outputs.recv() => match batch {
-                Some(batch) => batch.into_iter().for_each(|output| deliver(output, &shared, &mut bytes)),
+                Some(batch) => {
+                    let now = Instant::now();
+                    batch.into_iter().for_each(|output| deliver(output, &shared, &mut together, now, &mut bytes));
+                }
                 None => return,
             },
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
             _ = sample.tick() => sample_connections(&shared),
+        }
+        let now = Instant::now();
+        while let Some(peer) = together.take_due(now) {
+            shared.connection(peer).iter().for_each(|connection| connection.send_held());
         }
     }
 }
 
-fn deliver(output: Output, shared: &Shared, bytes: &mut Vec<u8>) {
+fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Instant, bytes: &mut Vec<u8>) {
     let answer = |to: PeerId, answer: Answer| {
         if let Some(connection) = shared.connection(to) {
             connection.answer(answer);
@@ -44,7 +55,12 @@ fn deliver(output: Output, shared: &Shared, bytes: &mut Vec<u8>) {
     match output {
         Output::Receipt { to, receipt } => answer(to, Answer::receipt(&receipt)),
         Output::Acknowledged { to, key, number } => {
-            answer(to, Answer { key, number, verdict: AnswerVerdict::Acknowledged });
+            let acknowledged = Answer { key, number, verdict: AnswerVerdict::Acknowledged };
+            match shared.connection(to) {
+                Some(connection) if together.waits(to, now) => connection.hold(acknowledged),
+                Some(connection) => connection.answer(acknowledged),
+                None => {}
+            }
         }
         Output::Shed { to, key, number, reason } => {
             answer(to, Answer { key, number, verdict: AnswerVerdict::Shed(reason) });

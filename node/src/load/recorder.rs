@@ -14,7 +14,8 @@ const LONGEST_US: u64 = 600_000_000;
 pub struct Recorder {
     /// From when an intent was due until its receipt, in microseconds.
     pub receipts: Histogram<u64>,
-    /// From when an intent was due until it was acknowledged, in microseconds.
+    /// From when an intent was due until the first word that the node has it: an acknowledgement, or a receipt that came
+    /// without one. In microseconds.
     pub acknowledgements: Histogram<u64>,
     /// Refused by code, shed included.
     pub refusals: BTreeMap<&'static str, u64>,
@@ -29,7 +30,7 @@ pub struct Recorder {
 pub struct Counts {
     /// Intents that were due.
     pub offered: u64,
-    /// Acknowledged.
+    /// Acknowledged, be it by their receipt.
     pub acknowledged: u64,
     /// Applied, with a receipt.
     pub settled: u64,
@@ -76,16 +77,17 @@ impl Recorder {
         self.second(at).counts.offered += 1;
     }
 
-    /// An answer arrived at `now` for an intent that was due at `due`, both since the start.
-    pub fn answered(&mut self, verdict: AnswerVerdict, due: Duration, now: Duration) {
+    /// An answer arrived at `now` for an intent that was due at `due`, both since the start. `first` if it is the first
+    /// word about it.
+    pub fn answered(&mut self, verdict: AnswerVerdict, first: bool, due: Duration, now: Duration) {
         let micros = (now.saturating_sub(due).as_micros() as u64).clamp(1, LONGEST_US);
+        if first && !matches!(verdict, AnswerVerdict::Shed(_)) {
+            self.total.acknowledged += 1;
+            self.second(now).counts.acknowledged += 1;
+            self.acknowledgements.record(micros).expect("within the bounds");
+        }
         let code = match verdict {
-            AnswerVerdict::Acknowledged => {
-                self.total.acknowledged += 1;
-                self.second(now).counts.acknowledged += 1;
-                self.acknowledgements.record(micros).expect("within the bounds");
-                return;
-            }
+            AnswerVerdict::Acknowledged => return,
             AnswerVerdict::Receipt { verdict: Verdict::Applied | Verdict::OddsReturned, .. } => None,
             AnswerVerdict::Receipt { verdict: Verdict::Refused(refusal), .. } => Some(refusal.name()),
             AnswerVerdict::Shed(reason) => Some(reason.name()),

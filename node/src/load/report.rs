@@ -56,13 +56,13 @@ pub struct Report {
     /// The figures of the whole run, at the top level of the JSON.
     #[serde(flatten)]
     pub summary: Summary,
-    /// From when an intent was due to leave until it was acknowledged: what routing costs.
+    /// From when an intent was due to leave until the first word that the node has it: what routing costs.
     pub acknowledgement: Latencies,
     /// Refused intents by code.
     pub refusals: BTreeMap<String, u64>,
     /// Quantile, 0 to 1, and milliseconds, from when an intent was due to leave until its receipt.
     pub receipt_cdf: Vec<(f64, f64)>,
-    /// The same until it was acknowledged.
+    /// The same until the first word that the node has it.
     pub acknowledgement_cdf: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,

@@ -89,10 +89,10 @@ impl Heard {
         let due = if answer.is_final() {
             self.due.finish(user, answer.number)
         } else {
-            self.due.acknowledge(user, answer.number)
+            self.due.acknowledge(user, answer.number).map(|due| (due, true))
         };
-        let Some(due) = due else { return };
-        lock(&self.recorder).answered(answer.verdict, Duration::from_micros(due), start.elapsed());
+        let Some((due, first)) = due else { return };
+        lock(&self.recorder).answered(answer.verdict, first, Duration::from_micros(due), start.elapsed());
     }
 
     /// Waits for a part of the preparation.

@@ -163,12 +163,12 @@ impl Due {
         is_new.then(|| slot.store(found | ACKNOWLEDGED, Ordering::Relaxed)).map(|()| found & MICROS)
     }
 
-    /// When it was due, unless it had its last answer before.
-    pub fn finish(&self, user: usize, number: u64) -> Option<u64> {
+    /// When it was due and whether this is the first word about it, unless it had its last answer before.
+    pub fn finish(&self, user: usize, number: u64) -> Option<(u64, bool)> {
         let slot = self.slot(user, number);
         let found = slot.load(Ordering::Relaxed);
         let is_new = found != NOTHING && found & !(MICROS | ACKNOWLEDGED) == tag(number);
-        is_new.then(|| slot.store(NOTHING, Ordering::Relaxed)).map(|()| found & MICROS)
+        is_new.then(|| slot.store(NOTHING, Ordering::Relaxed)).map(|()| (found & MICROS, found & ACKNOWLEDGED == 0))
     }
 }
 
@@ -183,9 +183,9 @@ mod tests {
         due.set(1, 7, 1_500);
         assert_eq!((due.acknowledge(0, 7), due.finish(1, 3)), (None, None), "another's, and another in the same slot");
         assert_eq!((due.acknowledge(1, 7), due.acknowledge(1, 7)), (Some(1_500), None));
-        assert_eq!((due.finish(1, 7), due.finish(1, 7)), (Some(1_500), None));
+        assert_eq!((due.finish(1, 7), due.finish(1, 7)), (Some((1_500, false)), None));
         assert_eq!(due.acknowledge(1, 7), None, "after its last answer");
         due.set(1, 11, 0);
-        assert_eq!(due.finish(1, 11), Some(0), "answered without an acknowledgement");
+        assert_eq!(due.finish(1, 11), Some((0, true)), "answered without an acknowledgement");
     }
 }

@@ -1,0 +1,62 @@
+//! `load` for some seconds: that it counts what happened, judges it, and that the session replays. Not how fast it is.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn load(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
+    command.arg("load").args(args).args(["--output", "json"]).output().expect("the program runs")
+}
+
+/// What it says, and the code it ends with: a missed target is for a quiet machine to judge.
+fn summary(output: &Output) -> Value {
+    let code = output.status.code();
+    assert!(code == Some(0) || code == Some(6), "{code:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(summary["ok"].as_bool(), Some(code == Some(0)), "the exit code is the judgement");
+    summary
+}
+
+fn count(summary: &Value, field: &str) -> u64 {
+    summary[field].as_u64().unwrap_or_else(|| panic!("{field} is part of the contract"))
+}
+
+fn assert_whole(summary: &Value) {
+    let [offered, acknowledged, settled, refused, lost] =
+        ["offered", "acknowledged", "settled", "refused", "lost"].map(|field| count(summary, field));
+    assert_eq!((offered, lost), (120, 0), "40 a second for 3 seconds: {summary}");
+    assert_eq!(settled + refused, offered, "each ends in a receipt or is shed");
+    assert!(settled > 60 && acknowledged >= settled, "{summary}");
+    assert_eq!(summary["replay_ok"], true);
+    for field in ["rate", "p50_ms", "p95_ms", "p99_ms", "max_ms", "rss_mb", "cpu_percent"] {
+        assert!(summary[field].as_f64().is_some_and(|value| value > 0.0), "{field}: {}", summary[field]);
+    }
+    let times = ["p50_ms", "p95_ms", "p99_ms", "max_ms"].map(|field| summary[field].as_f64().expect("a number"));
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is text")
+}
+
+#[test]
+fn a_run_over_sockets_loses_nothing_and_replays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report");
+    let size = ["baseline", "--users", "8", "--rate", "40", "--duration", "3", "--watchers", "2", "--churn", "1"];
+    let output = load(&[&size[..], &["--report", text(&report)]].concat());
+    assert_whole(&summary(&output));
+    let page = std::fs::read_to_string(report.join("report.html")).expect("the page");
+    assert!(page.contains("<svg") && !page.contains("src=") && !page.contains("<link"), "it works offline");
+    let beside: Value =
+        serde_json::from_slice(&std::fs::read(report.join("report.json")).expect("beside it")).expect("JSON");
+    assert_eq!(beside["settled"], summary(&output)["settled"]);
+}
+
+#[test]
+fn a_run_in_one_process_loses_nothing_and_replays() {
+    let output = load(&["peak", "--in-process", "--users", "8", "--rate", "40", "--duration", "3"]);
+    assert_whole(&summary(&output));
+}

@@ -1,0 +1,172 @@
+//! Where a session's files are: on a file system, in memory, or on a disk that fails as a seed says.
+//!
+//! Everything that the journal, the consensus log and the packs write goes through this seam, so that a test can stop the
+//! machine at any write and any sync, and look at what may be left.
+
+mod faulty;
+mod file;
+mod memory;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use faulty::{Fault, FaultyBackend, Sector};
+pub use file::FileBackend;
+pub use memory::MemoryBackend;
+
+/// What a handle is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// Where a session's files are.
+pub trait Backend: Send + Sync + 'static {
+    /// A new file; an existing one is an error.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
+
+    /// An existing file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn Handle>>;
+
+    /// The files and directories in a directory, sorted.
+    ///
+    /// # Errors
+    /// What the system says; a directory that is missing is `NotFound`.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// A directory, and those that it needs above it; an existing one is none the worse.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Waits until a directory's entries are on disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Bytes that an unprivileged writer may still use.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Keeps every other process out for as long as the guard lives; the file is made if it is missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another one is in.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// A whole file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path, Access::Read)?;
+        let length = file.len()?;
+        file.read_range(0, usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?)
+    }
+
+    /// A new file with all its bytes on disk; its directory is not synced.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.create(path)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()
+    }
+}
+
+/// An open file.
+pub trait Handle: Send + Sync {
+    /// Its length.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it holds nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|length| length == 0)
+    }
+
+    /// Reads at an offset; fewer bytes than asked for only before the end, none at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Writes at an offset, all of it.
+    ///
+    /// # Errors
+    /// What the system says; some of it may be written then.
+    fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()>;
+
+    /// Cuts the file, or extends it by zeros.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Waits until the data is on disk.
+    ///
+    /// # Errors
+    /// What the system says; what was not on disk before may be lost then.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Waits until the data and all that describes the file are on disk.
+    ///
+    /// # Errors
+    /// What the system says; what was not on disk before may be lost then.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Gives bytes back to the file system; they read as zeros.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system cannot.
+    fn punch(&self, at: u64, len: u64) -> io::Result<()>;
+
+    /// The bytes from `at` on: `len` of them, or up to the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_range(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while filled < len {
+            match self.read_at(&mut bytes[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}
+
+/// Whether an error says that there is no room: what was tried may be tried again when there is.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,104 @@
+//! The three places where files can be do the same; the faulty one loses what was not synced, and nothing else.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use storage::backend::{Access, Backend, Fault, FaultyBackend, FileBackend, MemoryBackend};
+
+/// What any backend does; gives back what it saw.
+fn use_it(backend: &dyn Backend, dir: &Path) {
+    backend.create_dir(&dir.join("a/b")).expect("made");
+    assert_eq!(backend.list(&dir.join("missing")).expect_err("missing").kind(), ErrorKind::NotFound);
+    let path = dir.join("a/b/file");
+    assert_eq!(backend.create(&dir.join("no/file")).err().expect("no folder").kind(), ErrorKind::NotFound);
+    let file = backend.create(&path).expect("new");
+    assert_eq!(backend.create(&path).err().expect("there is one").kind(), ErrorKind::AlreadyExists);
+    file.write_all_at(b"hello", 3).expect("written");
+    file.write_all_at(&[7; 8_192], 4_096).expect("written");
+    file.punch(4_096, 4_096).expect("this system punches");
+    file.set_len(8_200).expect("cut");
+    file.sync().expect("synced");
+    file.sync_all().expect("synced");
+    backend.sync_dir(&dir.join("a/b")).expect("synced");
+    let reader = backend.open(&path, Access::Read).expect("there");
+    assert!(reader.write_all_at(b"x", 0).is_err(), "it was opened for reading");
+    assert_eq!(reader.len().expect("a length"), 8_200);
+    let bytes = backend.read(&path).expect("read");
+    assert_eq!(&bytes[..10], b"\0\0\0hello\0\0");
+    assert_eq!((&bytes[4_096..8_192], &bytes[8_192..]), (&[0; 4_096][..], &[7; 8][..]));
+    assert_eq!(reader.read_range(8_198, 100).expect("the end"), [7, 7]);
+    assert_eq!(backend.list(&dir.join("a")).expect("a folder"), [dir.join("a/b")]);
+    assert_eq!(backend.list(&dir.join("a/b")).expect("a folder"), std::slice::from_ref(&path));
+    assert!(backend.free_bytes(dir).expect("a number") > 8_192);
+    let held = backend.lock(&dir.join("a/LOCK")).expect("free");
+    assert_eq!(backend.lock(&dir.join("a/LOCK")).err().expect("held").kind(), ErrorKind::WouldBlock);
+    drop(held);
+    backend.lock(&dir.join("a/LOCK")).expect("free again");
+    backend.remove(&path).expect("there");
+    assert_eq!(backend.remove(&path).expect_err("gone").kind(), ErrorKind::NotFound);
+    assert_eq!(backend.open(&path, Access::Read).err().expect("gone").kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn files_memory_and_the_faulty_disk_do_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    use_it(&FileBackend, dir.path());
+    use_it(&MemoryBackend::default(), Path::new("/m"));
+    use_it(&FaultyBackend::new(1), Path::new("/m"));
+}
+
+/// What was synced is there; of what was not, every state that a disk may leave occurs.
+#[test]
+fn power_off_loses_only_what_was_not_synced() {
+    let path = Path::new("/d/file");
+    let mut seen = BTreeSet::new();
+    for seed in 0..400 {
+        let disk = FaultyBackend::new(seed);
+        disk.create_dir(Path::new("/d")).expect("made");
+        let file = disk.create(path).expect("new");
+        file.write_all_at(&[1; 2_048], 0).expect("written");
+        file.sync().expect("synced");
+        disk.sync_dir(Path::new("/d")).expect("synced");
+        file.write_all_at(&[2; 1_024], 512).expect("written");
+        file.write_all_at(&[3; 1_024], 2_048).expect("written");
+        disk.create(Path::new("/d/other")).expect("new");
+        let after = disk.restart();
+        assert!(file.sync().is_err() && disk.is_off(), "the old disk is dead");
+        let bytes = after.read(path).expect("its name was synced");
+        assert!(bytes.len() >= 2_048, "its length was synced");
+        assert!(bytes[..512].iter().chain(&bytes[1_536..2_048]).all(|byte| *byte == 1), "it was synced");
+        let sectors = bytes.chunks(512).map(|sector| sector[0]).collect::<Vec<_>>();
+        let other = after.open(Path::new("/d/other"), Access::Read).is_ok();
+        seen.insert((sectors, other));
+    }
+    let lost = vec![1, 1, 1, 1];
+    let kept = vec![1, 2, 2, 1, 3, 3];
+    let reordered = vec![1, 1, 1, 1, 3, 3];
+    let torn = vec![1, 2, 1, 1];
+    for state in [lost, kept, reordered, torn] {
+        assert!(seen.contains(&(state.clone(), true)) && seen.contains(&(state.clone(), false)), "{state:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn faults_come_when_planned_and_room_ends() {
+    let disk = FaultyBackend::new(3);
+    let dir = Path::new("/d");
+    disk.create_dir(dir).expect("made");
+    let file = disk.create(&dir.join("file")).expect("new");
+    let next = disk.operations() + 1;
+    disk.plan(next, Fault::Fail(ErrorKind::Other));
+    assert!(file.write_all_at(&[1; 4_096], 0).is_err());
+    file.write_all_at(&[1; 4_096], 0).expect("only once");
+    disk.set_room(Some(6_000));
+    assert_eq!(disk.free_bytes(dir).expect("a number"), 6_000 - 4_096);
+    assert_eq!(file.write_all_at(&[1; 4_096], 4_096).expect_err("full").kind(), ErrorKind::StorageFull);
+    file.write_all_at(&[2; 4_096], 0).expect("no new bytes are needed");
+    disk.set_room(None);
+    file.write_all_at(&[1; 4_096], 4_096).expect("there is room");
+    let next = disk.operations() + 1;
+    disk.plan(next, Fault::PowerOff);
+    assert!(file.sync().is_err() && disk.is_off());
+    assert!(file.write_all_at(&[1], 0).is_err() && disk.create(&dir.join("other")).is_err());
+}
