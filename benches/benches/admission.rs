@@ -13,7 +13,7 @@ use engine::PeerId;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
 use engine::io::Input;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
-use engine::{Height, TableId, TableRules};
+use engine::{TableId, TableRules};
 use order::keys::{DevKeys, dev_keys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -206,7 +206,7 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
     assert_eq!(forged(&|_, settled| settled.beacon[9] ^= 1), (20, "Settled", "beacon".into()));
     let verdict = forged(&|_, settled| {
         if let Some(verdict) = settled.verdicts.first_mut() {
-            *verdict = engine::io::Verdict::Refused(engine::message::refusal::Refusal::BankLimit);
+            *verdict = engine::io::Verdict::Refused(Refusal::BankLimit);
         }
     });
     assert_eq!(verdict, (20, "Settled", "verdict".into()));
