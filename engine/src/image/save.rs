@@ -234,7 +234,6 @@ impl GroupSaver {
 #[cfg(test)]
 mod tests {
     use bevy_ecs::system::SystemState;
-    use bevy_ecs::world::World;
     use proptest::prelude::*;
 
     use super::*;
