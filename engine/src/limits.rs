@@ -54,6 +54,12 @@ pub const PROPOSAL_INTERVAL_MS_MIN: u64 = 10;
 pub const CLOCK_SKEW_MS_MAX: u64 = 500;
 /// A recount walks one part in this many of the rows at each height.
 pub const RECOUNT_PARTS: u64 = 64;
+/// Groups of the image that are handed to the disk together.
+pub const SNAPSHOT_BLOCK_GROUPS: usize = 64;
+/// Blocks of groups that a snapshot may hold in memory: 64 MiB.
+pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
+/// Milliseconds for which receipts are known again after a restart: the longest life of an intent, and its clock's error.
+pub const RECEIPTS_KEPT_MS: u64 = EXPIRY_AHEAD_S_MAX * 1_000 + 2 * CLOCK_SKEW_MS_MAX;
 
 /// Connections that one node may have.
 pub const PEERS_MAX: u32 = 20_000;
@@ -75,6 +81,7 @@ pub const SUPPLY_MAX: u64 = 1 << 62;
 
 const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64);
 const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
+const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
 const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);

@@ -10,7 +10,7 @@ use crate::component::{
 };
 use crate::genesis::Genesis;
 use crate::ids::Height;
-use crate::image::{DirtyMap, ImageLayout, RootTree};
+use crate::image::{DirtyMap, GroupSaver, ImageLayout, RootTree};
 use crate::limits::{RULES_MAX, VALIDATORS_MAX};
 use crate::message::Hash;
 use crate::pool::Arenas;
@@ -27,6 +27,7 @@ pub fn spawn(world: &mut World, genesis: &Genesis, rules_hashes: &[Hash], peers:
     let layout = ImageLayout::new(capacity);
     world.insert_resource(capacity);
     world.insert_resource(DirtyMap::new(layout.clone()));
+    world.insert_resource(GroupSaver::new(layout.clone()));
     world.insert_resource(RootTree::new(layout));
     world.insert_resource(Arenas::new(workers));
 

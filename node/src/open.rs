@@ -93,7 +93,7 @@ fn restore(
     let decided = frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height).max();
     let decided = decided.unwrap_or_default();
     let Options { keys: Keys { vote, group, beacon }, seed, threads, peers } = options;
-    let member = Membership { vote, group, signer: beacon, seed, peers, next: decided.next() };
+    let member = Membership { vote, group, signer: beacon, seed, peers };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut settled_frames = frames.iter().filter(|frame| frame.kind == FrameKind::Settled).peekable();
     for frame in frames.iter().filter(|frame| frame.kind == FrameKind::Decided) {
@@ -106,7 +106,7 @@ fn restore(
             }
             _ => None,
         };
-        let led_to = machine.restore(&block, settled.map(|settled| settled.beacon));
+        let led_to = machine.restore(&block, settled.as_ref().map(|settled| settled.beacon));
         if led_to != settled {
             bail!(Failure::Mismatch(format!(
                 "height {}: the record leads to another state than it says; `replay` shows where",
@@ -132,7 +132,7 @@ fn restore(
                 storage.synced().recv().context("the storage thread has stopped")?;
             }
         }
-        LogFound::Missing if decided == Height::GENESIS => {}
+        LogFound::Missing if decided == Height::GENESIS => _ = machine.recover(Vec::new())?,
         LogFound::Missing => bail!(Failure::Data(
             "the consensus log is missing: this validator cannot know what it signed, so it may not go on; \
              `replay` still checks the session"

@@ -39,7 +39,7 @@ impl Held {
                     group.frames.push(Frame { kind: FrameKind::Decided, height, body: decided.encode() });
                 }
                 Output::Settled(settled) => {
-                    let body = settled.encode().to_vec();
+                    let body = settled.encode();
                     group.frames.push(Frame { kind: FrameKind::Settled, height: settled.height, body });
                     let (settled, root_chain) = (settled.height, settled.root_chain);
                     held.standing = Some(Standing { now_ms: 0, decided: settled, settled, root_chain });

@@ -254,6 +254,15 @@ fn execute(
         if again.root_chain != settled.root_chain {
             return differs("Settled", 0, "root_chain", hex(&again.root_chain), hex(&settled.root_chain));
         }
+        let verdicts = again.verdicts.iter().zip(&settled.verdicts).position(|(again, recorded)| again != recorded);
+        if let Some(row) = verdicts {
+            let (again, found) = (format!("{:?}", again.verdicts[row]), format!("{:?}", settled.verdicts[row]));
+            return differs("Settled", row as u64, "verdict", again, found);
+        }
+        if again.verdicts.len() != settled.verdicts.len() {
+            let (again, found) = (again.verdicts.len().to_string(), settled.verdicts.len().to_string());
+            return differs("Settled", 0, "verdicts", again, found);
+        }
         outcome.height = again.height;
         outcome.root = again.root;
         outcome.root_chain = again.root_chain;

@@ -183,10 +183,16 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
                 FrameKind::Settled => settled = Some(Settled::decode(&frame.body).expect("a settled height")),
             }
             let blank = || Decided::decode(&frames[0].body).expect("a block");
-            let zero = || Settled { height: Height(20), beacon: [0; 48], root: [0; 32], root_chain: [0; 32] };
+            let zero = || Settled {
+                height: Height(20),
+                beacon: [0; 48],
+                root: [0; 32],
+                root_chain: [0; 32],
+                verdicts: Vec::new(),
+            };
             let (mut d, mut s) = (decided.clone().unwrap_or_else(blank), settled.unwrap_or_else(zero));
             forge(&mut d, &mut s);
-            frame.body = if decided.is_some() { d.encode() } else { s.encode().to_vec() };
+            frame.body = if decided.is_some() { d.encode() } else { s.encode() };
         }
         let frames: Vec<Frame> = altered;
         opened.storage.submit(Group { id: 1, frames, entries: Vec::new() });
@@ -198,6 +204,12 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
     assert_eq!(forged(&|_, settled| settled.root[3] ^= 1), (20, "Settled", "root".into()));
     assert_eq!(forged(&|_, settled| settled.root_chain[3] ^= 1), (20, "Settled", "root_chain".into()));
     assert_eq!(forged(&|_, settled| settled.beacon[9] ^= 1), (20, "Settled", "beacon".into()));
+    let verdict = forged(&|_, settled| {
+        if let Some(verdict) = settled.verdicts.first_mut() {
+            *verdict = engine::io::Verdict::Refused(Refusal::BankLimit);
+        }
+    });
+    assert_eq!(verdict, (20, "Settled", "verdict".into()));
     let certificate = forged(&|decided, _| {
         if with_intents(decided) {
             decided.certificate.signatures[0].signature[7] ^= 1;

@@ -78,6 +78,18 @@ impl AccountIndex {
         Some(AccountId((self.first_free_word * 64 + bit) as u32))
     }
 
+    /// All free slots, the lowest first.
+    pub fn free_slots(&self) -> impl Iterator<Item = AccountId> + '_ {
+        self.free.iter().enumerate().skip(self.first_free_word).flat_map(|(word, bits)| {
+            let mut bits = *bits;
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                Some(AccountId((word * 64 + bit) as u32))
+            })
+        })
+    }
+
     /// A slot was opened; its key is in the column already.
     pub fn insert(&mut self, id: AccountId, keys: &[AccountKey]) {
         self.free[id.index() / 64] &= !(1 << (id.index() % 64));

@@ -16,12 +16,14 @@ pub mod intake;
 pub mod invariants;
 pub mod ledger;
 pub mod machine;
+pub mod mark;
 pub mod odds;
 pub mod resolve;
 pub mod roll;
 pub mod seats;
 pub mod settle;
 pub mod setup;
+pub mod snapshot;
 
 pub use block::{Counts, Draw, Report};
 pub use catalogue::Catalogue;

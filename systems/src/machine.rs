@@ -4,7 +4,7 @@ use bevy_ecs::schedule::{IntoScheduleConfigs, LogLevel, Schedule, ScheduleBuildS
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
-use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree};
+use engine::image::{self, DirtyMap, GroupSaver, ImageError, ImageLayout, RootTree};
 use engine::io::{Input, Output, Standing};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
@@ -28,19 +28,24 @@ use crate::exchange::verify::VerifySeed;
 use crate::exchange::watch::Watches;
 use crate::exchange::{Chain, Clock, Inbox, Outbox, Pending, exchange_schedule};
 use crate::ledger::Ledger;
+use crate::mark::Marks;
 use crate::resolve::Crossing;
 use crate::roll::Rolled;
 use crate::setup::Setup;
+use crate::snapshot::Saving;
 use crate::{intake, invariants, resolve, roll, settle};
 
 /// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {
-    world: World,
+    pub(crate) world: World,
     exchange: Schedule,
     settle: Schedule,
-    columns: SystemState<Columns<'static, 'static>>,
+    pub(crate) columns: SystemState<Columns<'static, 'static>>,
     lookup: SystemState<(Columns<'static, 'static>, Res<'static, AccountIndex>)>,
-    layout: ImageLayout,
+    pub(crate) layout: ImageLayout,
+    pub(crate) saving: Saving,
+    /// A height is ready and waits for the snapshot that is under way.
+    held: bool,
 }
 
 /// Keys that do not fit genesis.
@@ -72,8 +77,6 @@ pub struct Membership {
     pub seed: [u8; 32],
     /// Connections that this node may have at once: rows of the peer columns.
     pub peers: u32,
-    /// The height that is to be decided next: 1, or the one above the last decided of a session that goes on.
-    pub next: Height,
 }
 
 /// A schedule whose systems run one after another; two that could be swapped are an error.
@@ -108,8 +111,10 @@ pub fn update_root(
     mut dirty: ResMut<'_, DirtyMap>,
     mut report: ResMut<'_, Report>,
     current: Res<'_, Current>,
+    mut saver: ResMut<'_, GroupSaver>,
 ) {
     let rows = columns.rows();
+    saver.check_written(&dirty);
     assert_eq!(rows.house.height, current.height, "the root is that of the settled height");
     report.root = tree.update(&rows, &mut dirty);
 }
@@ -137,11 +142,11 @@ impl Machine {
             timeouts: TimeoutConfig::default(),
             seed: member.seed,
         };
-        let consensus = Consensus::new(config, member.next)?;
+        let consensus = Consensus::new(config.clone(), Height(1))?;
         let mut world = World::new();
         let timers = Default::default();
         let (asked, proposed, fault) = (None, None, None);
-        world.insert_resource(Orderer { consensus, timers, validators, idle: true, asked, proposed, fault });
+        world.insert_resource(Orderer { consensus, config, timers, validators, idle: true, asked, proposed, fault });
         world.insert_resource(BeaconPart { group: member.group, signer: member.signer });
         world.insert_resource(VerifySeed(member.seed));
         Ok(Self::build(world, setup, member.peers, workers))
@@ -164,19 +169,21 @@ impl Machine {
         world.insert_resource(DueTimes::default());
         world.insert_resource(AccountIndex::default());
         world.insert_resource(Ledger::default());
+        let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
+        world.insert_resource(Marks(DirtyMap::clean(layout.clone())));
         world.insert_resource(setup.clone());
         engine::world::spawn(&mut world, &setup.genesis, &setup.rules_hashes(), peers, workers);
         let columns = SystemState::new(&mut world);
         let lookup = SystemState::new(&mut world);
-        let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
-        let mut machine =
-            Self { world, exchange: exchange_schedule(), settle: settle_schedule(), columns, lookup, layout };
+        let saving = SystemState::new(&mut world);
+        let (exchange, settle) = (exchange_schedule(), settle_schedule());
+        let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: false };
         machine.derive();
         machine
     }
 
     /// Derives everything node-local from the columns.
-    fn derive(&mut self) {
+    pub(crate) fn derive(&mut self) {
         let setup = self.world.resource::<Setup>().clone();
         let (ledger, due, index) = self.read(|rows| {
             let due = DueTimes::of(rows.tables);
@@ -246,19 +253,29 @@ impl Machine {
         Ok(())
     }
 
-    /// Settles the first decided height, if its beacon is known; what must be recorded and sent is appended to `outputs`.
-    /// Returns whether there was one.
+    /// Settles the first decided block if its beacon is known, and if a snapshot that is under way has room for what it
+    /// overwrites; what must be recorded and sent is appended to `outputs`. Returns whether it did.
     ///
     /// # Panics
     /// If an invariant is broken: the state must not be recorded.
     pub fn settle_ready(&mut self, outputs: &mut Vec<Output>) -> bool {
-        let ready = self.world.resource::<Chain>().unsettled.front().is_some_and(|block| block.beacon.is_some());
-        if ready {
-            let settled = self.settle_next();
-            outputs.push(Output::Settled(settled));
-            outputs.append(&mut self.answer_receipts());
+        self.held = false;
+        let mut chain = self.world.resource_mut::<Chain>();
+        let Some(next) = chain.unsettled.pop_front_if(|block| block.beacon.is_some()) else { return false };
+        self.held = !self.save_before(&next.block);
+        self.world.resource_mut::<Chain>().unsettled.push_front(next);
+        if self.held {
+            return false;
         }
-        ready
+        let settled = self.settle_next();
+        outputs.push(Output::Settled(settled));
+        outputs.append(&mut self.answer_receipts());
+        true
+    }
+
+    /// Whether a height is ready and waits for room in the snapshot's pool: for blocks that come back.
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// Takes a decided block from the record of a session that goes on; with its beacon it is settled too, and what
@@ -295,8 +312,9 @@ impl Machine {
         let intents = std::mem::take(&mut next.block.intents);
         let header = next.block.header;
         let root = self.settle(header.height, header.time_ms, intents, Draw::Beacon(beacon)).root;
-        let root_chain = self.world.resource_mut::<Chain>().settle(&next, &beacon, &root);
-        Settled { height: header.height, beacon, root, root_chain }
+        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root);
+        let verdicts = self.world.resource::<Report>().receipts.iter().map(|receipt| receipt.verdict).collect();
+        Settled { height: header.height, beacon, root, root_chain, verdicts }
     }
 
     /// The receipts of the last settled height, each for whoever waits for it.

@@ -4,12 +4,13 @@ use super::ImageLayout;
 use crate::columns::Column;
 use crate::limits::{CHUNK_TABLES, GROUP_BYTES};
 
-/// Which groups of the image were touched since the last root: a byte each, so that chunks of tables, whose rows fill
-/// whole groups, mark theirs without sharing a word.
+/// Which groups of the image were touched since the last root, and which since the last snapshot began: a byte each, so
+/// that chunks of tables, whose rows fill whole groups, mark theirs without sharing a word.
 #[derive(Resource, Clone, Debug)]
 pub struct DirtyMap {
     layout: ImageLayout,
     touched: Vec<u8>,
+    changed: Vec<u8>,
 }
 
 /// The part of the map that one chunk of tables owns.
@@ -28,10 +29,17 @@ fn mark(groups: &mut [u8], row_bytes: usize, row: usize) {
 }
 
 impl DirtyMap {
-    /// A map with every group touched: the first root hashes all.
+    /// A map with every group touched: the first root hashes all, and the first snapshot saves all.
     pub fn new(layout: ImageLayout) -> Self {
         let touched = vec![1; layout.groups()];
-        Self { layout, touched }
+        let changed = touched.clone();
+        Self { layout, touched, changed }
+    }
+
+    /// A map with no group touched: for those who mark what is going to be.
+    pub fn clean(layout: ImageLayout) -> Self {
+        let touched = vec![0; layout.groups()];
+        Self { layout, touched, changed: Vec::new() }
     }
 
     /// Marks the groups of a row.
@@ -41,24 +49,63 @@ impl DirtyMap {
         mark(&mut self.touched[groups], column.row_bytes(), row);
     }
 
+    /// Marks the groups of some neighbouring rows.
+    pub fn mark_rows(&mut self, column: Column, rows: std::ops::Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        let bytes = column.row_bytes();
+        let first = self.layout.column_groups(column).start;
+        let (start, end) = (rows.start * bytes / GROUP_BYTES, (rows.end * bytes - 1) / GROUP_BYTES);
+        self.touched[first + start..=first + end].fill(1);
+    }
+
     /// Marks everything.
     pub fn mark_all(&mut self) {
         self.touched.fill(1);
+        self.changed.fill(1);
+    }
+
+    /// The groups that are marked now, in order.
+    pub fn marked(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.touched.len()).step_by(8).flat_map(|start| {
+            let eight = &self.touched[start..self.touched.len().min(start + 8)];
+            // Most of the map is clean, and eight bytes compare as one word.
+            let any = eight.iter().fold(0, |any, byte| any | byte) != 0;
+            let marked = eight.iter().enumerate().filter(move |(_, byte)| any && **byte != 0);
+            marked.map(move |(bit, _)| start + bit)
+        })
+    }
+
+    /// Takes every mark away.
+    pub fn clear(&mut self) {
+        self.touched.fill(0);
+    }
+
+    /// The groups that changed since the last snapshot began, a byte each. The map begins anew for the next one.
+    pub(crate) fn take_changed(&mut self, into: &mut Vec<u8>) {
+        into.clear();
+        into.extend_from_slice(&self.changed);
+        self.changed.fill(0);
+    }
+
+    /// A snapshot came to nothing: what it was to save is still to be saved.
+    pub(crate) fn put_back_changed(&mut self, groups: &[u8]) {
+        self.changed.iter_mut().zip(groups).for_each(|(changed, group)| *changed |= group);
+    }
+
+    /// Every group is as the last snapshot has it.
+    pub fn forget_changed(&mut self) {
+        self.changed.fill(0);
     }
 
     /// The touched groups in order; the map is clean afterwards.
     pub fn take(&mut self, into: &mut Vec<u32>) {
         into.clear();
-        for (index, eight) in self.touched.chunks_mut(8).enumerate() {
-            // Most of the map is clean, and eight bytes compare as one word.
-            if eight.iter().fold(0, |any, byte| any | byte) != 0 {
-                for (bit, byte) in eight.iter_mut().enumerate() {
-                    if *byte != 0 {
-                        into.push((index * 8 + bit) as u32);
-                        *byte = 0;
-                    }
-                }
-            }
+        into.extend(self.marked().map(|group| group as u32));
+        for group in into.iter() {
+            self.touched[*group as usize] = 0;
+            self.changed[*group as usize] = 1;
         }
     }
 

@@ -8,11 +8,14 @@
 
 mod dirty;
 mod root;
+mod save;
 
+use rayon::prelude::*;
 use thiserror::Error;
 
 pub use dirty::{DirtyMap, TableChunkDirty};
 pub use root::RootTree;
+pub use save::{GroupBlock, GroupSaver};
 
 use crate::columns::{COLUMNS, Capacity, Column, Rows};
 use crate::limits::GROUP_BYTES;
@@ -158,8 +161,37 @@ pub fn import(layout: &ImageLayout, rows: &mut Rows<'_>, image: &[u8]) -> Result
     Ok(())
 }
 
+/// Fills every group of the columns in parallel: `read` puts a group's bytes where it is told to.
+///
+/// # Errors
+/// The first error of `read`, or bytes in a column's padding that are not zero. The columns then hold neither what they
+/// held nor the image: they must be filled again.
+pub fn fill<E: Send + From<ImageError>>(
+    layout: &ImageLayout,
+    rows: &mut Rows<'_>,
+    read: impl Fn(usize, &mut [u8; GROUP_BYTES]) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let columns = Column::ALL.into_iter().zip(rows.column_bytes_mut());
+    let groups: Vec<(usize, &mut [u8])> =
+        columns.flat_map(|(column, bytes)| layout.column_groups(column).zip(bytes.chunks_mut(GROUP_BYTES))).collect();
+    groups.into_par_iter().try_for_each(|(index, bytes)| {
+        if let Ok(whole) = <&mut [u8; GROUP_BYTES]>::try_from(&mut *bytes) {
+            return read(index, whole);
+        }
+        let mut group = [0; GROUP_BYTES];
+        read(index, &mut group)?;
+        let (data, padding) = group.split_at(bytes.len());
+        if let Some(at) = padding.iter().position(|byte| *byte != 0) {
+            let at = (index * GROUP_BYTES + data.len() + at) as u64;
+            return Err(ImageError::Padding { at }.into());
+        }
+        bytes.copy_from_slice(data);
+        Ok(())
+    })
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bevy_ecs::system::SystemState;
     use bevy_ecs::world::World;
     use proptest::prelude::*;
@@ -168,7 +200,7 @@ mod tests {
     use crate::columns::Columns;
     use crate::genesis::{Genesis, HexBytes, Opening};
 
-    fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
+    pub(crate) fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
         Genesis {
             version: 1,
             name: "test".into(),
@@ -193,13 +225,13 @@ mod tests {
         }
     }
 
-    fn world(genesis: &Genesis) -> World {
+    pub(crate) fn world(genesis: &Genesis) -> World {
         let mut world = World::new();
         crate::world::spawn(&mut world, genesis, &[[7; 32]], 0, 1);
         world
     }
 
-    fn bytes(layout: &ImageLayout, rows: &Rows<'_>) -> Vec<u8> {
+    pub(crate) fn bytes(layout: &ImageLayout, rows: &Rows<'_>) -> Vec<u8> {
         let mut image = Vec::new();
         let all: Result<(), ()> = export(layout, rows, |part| {
             image.extend_from_slice(part);

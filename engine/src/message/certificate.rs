@@ -2,7 +2,8 @@
 
 use super::{DecodeError, Hash, Reader};
 use crate::ids::Height;
-use crate::limits::VALIDATORS_MAX;
+use crate::io::Verdict;
+use crate::limits::{BLOCK_INTENTS_MAX, VALIDATORS_MAX};
 
 /// One validator's precommit in a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,8 +92,9 @@ impl Certificate {
     }
 }
 
-/// What a settled frame holds: the beacon over a decided block, and the state it led to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a settled frame holds: the beacon over a decided block, the state it led to, and what became of its intents, so
+/// that receipts are known without executing.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settled {
     /// The settled height.
     pub height: Height,
@@ -102,39 +104,45 @@ pub struct Settled {
     pub root: Hash,
     /// `BLAKE3(root_chain(h-1), h, block hash, beacon, root)`.
     pub root_chain: Hash,
+    /// What became of each intent, in block order.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// A BLS12-381 signature in G1, compressed: the randomness of one height.
 pub type Beacon = [u8; 48];
 
 impl Settled {
-    /// Bytes of the encoding.
-    pub const LEN: usize = 120;
+    /// Bytes before the verdicts.
+    pub const HEAD: usize = 124;
 
-    /// Height u64, beacon 48, root 32, root chain 32.
-    pub fn encode(&self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes[..8].copy_from_slice(&self.height.0.to_le_bytes());
-        bytes[8..56].copy_from_slice(&self.beacon);
-        bytes[56..88].copy_from_slice(&self.root);
-        bytes[88..].copy_from_slice(&self.root_chain);
+    /// Height u64, beacon 48, root 32, root chain 32, intents u32, then a byte for each.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::HEAD + self.verdicts.len());
+        bytes.extend_from_slice(&self.height.0.to_le_bytes());
+        bytes.extend_from_slice(&self.beacon);
+        bytes.extend_from_slice(&self.root);
+        bytes.extend_from_slice(&self.root_chain);
+        let count = u32::try_from(self.verdicts.len()).expect("a block bounds its intents");
+        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes.extend(self.verdicts.iter().map(|verdict| verdict.to_byte()));
         bytes
     }
 
     /// Reads exactly one settled body.
     ///
     /// # Errors
-    /// Any other length than [`Self::LEN`].
+    /// Too short, too long, more verdicts than a block has intents, or a verdict that is none.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { what: "settled body", bytes };
-        let settled = Self {
-            height: Height(reader.u64()?),
-            beacon: reader.array()?,
-            root: reader.array()?,
-            root_chain: reader.array()?,
-        };
+        let (height, beacon) = (Height(reader.u64()?), reader.array()?);
+        let (root, root_chain) = (reader.array()?, reader.array()?);
+        let count = reader.u32()? as usize;
+        if count > BLOCK_INTENTS_MAX {
+            return Err(DecodeError::TooMany { what: "verdicts", most: BLOCK_INTENTS_MAX, found: count });
+        }
+        let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;
         reader.end()?;
-        Ok(settled)
+        Ok(Self { height, beacon, root, root_chain, verdicts })
     }
 }
 

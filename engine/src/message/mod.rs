@@ -1,8 +1,10 @@
-//! What is signed, ordered and stored: intents, blocks, certificates, beacons, and the codes that answer intents.
+//! What is signed, ordered and stored: intents, blocks, certificates, beacons, the codes that answer intents, and
+//! where the chain stood.
 
 pub mod block;
 pub mod certificate;
 pub mod intent;
+pub mod note;
 pub mod refusal;
 
 use thiserror::Error;

@@ -11,7 +11,7 @@ use engine::limits::UNSETTLED_MAX;
 use engine::message::block::{Block, Decided};
 use engine::message::refusal::Refusal;
 use order::block::{BlockBuilder, BlockContext, PushError};
-use order::consensus::{Consensus, ConsensusError, Effect, Input, LogEntry, Timers};
+use order::consensus::{Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Timers};
 use order::validators::Validators;
 
 use super::answers::Answers;
@@ -29,6 +29,8 @@ const ENTRY: u8 = 1;
 pub struct Orderer {
     /// The state machine.
     pub consensus: Consensus,
+    /// What it was made of, for one that begins at another height.
+    pub config: ConsensusConfig,
     /// Its timeouts.
     pub timers: Timers,
     /// The validators.
@@ -213,6 +215,7 @@ impl Orderer {
         chain: &mut Chain,
         answers: &mut Answers,
     ) -> Result<Vec<Output>, ConsensusError> {
+        self.consensus = Consensus::new(self.config.clone(), chain.decided.next())?;
         let mut outbox = Outbox::default();
         for height in logged {
             self.proposed = height.blocks.into_iter().next_back();

@@ -1,0 +1,240 @@
+//! Snapshots of a machine: taken while it goes on, and loaded before it does.
+
+use bevy_ecs::system::{Res, ResMut, SystemState};
+use engine::Hash;
+use engine::columns::Columns;
+use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError};
+use engine::io::Receipt;
+use engine::limits::GROUP_BYTES;
+use engine::message::block::{Block, Decided};
+use engine::message::certificate::Settled;
+use engine::message::note::ChainNote;
+use engine::{Height, PeerId};
+use thiserror::Error;
+
+use crate::accounts::AccountIndex;
+use crate::due::DueTimes;
+use crate::exchange::Chain;
+use crate::exchange::answers::Answers;
+use crate::machine::Machine;
+use crate::mark::{Marks, mark_block};
+use crate::setup::Setup;
+
+/// What saving groups before a height looks at.
+pub(crate) type Saving = SystemState<(
+    Columns<'static, 'static>,
+    Res<'static, Setup>,
+    Res<'static, AccountIndex>,
+    Res<'static, DueTimes>,
+    ResMut<'static, Marks>,
+    ResMut<'static, GroupSaver>,
+    ResMut<'static, DirtyMap>,
+)>;
+
+/// Why a snapshot cannot be loaded. The machine then holds neither what it held nor the snapshot.
+#[derive(Error, Debug)]
+pub enum LoadError<E> {
+    /// A group could not be read.
+    #[error(transparent)]
+    Read(E),
+    /// A group that does not fit the columns.
+    #[error(transparent)]
+    Image(ImageError),
+    /// The image is not the one that the chain had.
+    #[error("the image has another root than the height it is said to be of")]
+    Root,
+}
+
+impl<E> From<ImageError> for LoadError<E> {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
+/// A recorded height that the snapshot contradicts, or that contradicts itself.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum RecallError {
+    /// Not as many verdicts as intents.
+    #[error("the settled frame has {found} verdicts for {expected} intents")]
+    Verdicts {
+        /// Intents of the block.
+        expected: usize,
+        /// Verdicts found.
+        found: usize,
+    },
+    /// The journal has another block, root or root chain at the snapshot's height.
+    #[error("the journal's {field} is not that of the snapshot")]
+    Differs {
+        /// What differs.
+        field: &'static str,
+    },
+}
+
+impl Machine {
+    fn saving<R>(&mut self, work: impl FnOnce(SavingParts<'_>) -> R) -> R {
+        let (mut columns, setup, index, due, mut marks, mut saver, mut dirty) =
+            self.saving.get_mut(&mut self.world).expect("the world has its columns");
+        work(SavingParts {
+            rows: &columns.rows(),
+            setup: &setup,
+            index: &index,
+            due: &due,
+            marks: &mut marks.0,
+            saver: &mut saver,
+            dirty: &mut dirty,
+        })
+    }
+
+    /// Begins a snapshot of the state after the last settled height: of every group that changed since the last one
+    /// began. Returns where the chain stands, and how many groups there are; nothing before the first height.
+    ///
+    /// # Panics
+    /// If one is under way.
+    pub fn begin_snapshot(&mut self) -> Option<(ChainNote, usize)> {
+        let note = self.chain().note()?;
+        let groups = self.begin_saving();
+        Some((note, groups))
+    }
+
+    /// [`Machine::begin_snapshot`] for machines that settle without a chain.
+    ///
+    /// # Panics
+    /// If one is under way.
+    pub fn begin_saving(&mut self) -> usize {
+        self.saving(|parts| parts.saver.begin(parts.dirty))
+    }
+
+    /// The snapshot that is under way, if one is.
+    pub fn saver(&self) -> &GroupSaver {
+        self.world.resource()
+    }
+
+    /// Copies up to `most` groups that no height asked for yet.
+    pub fn sweep_snapshot(&mut self, most: usize) -> usize {
+        self.saving(|parts| parts.saver.sweep(parts.rows, most))
+    }
+
+    /// Blocks of groups that are ready for the disk.
+    pub fn take_blocks(&mut self, into: &mut Vec<GroupBlock>) {
+        self.world.resource_mut::<GroupSaver>().take_full(into);
+    }
+
+    /// A block that is on disk can be filled again.
+    pub fn give_back_block(&mut self, block: GroupBlock) {
+        self.world.resource_mut::<GroupSaver>().give_back(block);
+    }
+
+    /// Every group was handed out.
+    ///
+    /// # Panics
+    /// If one was not.
+    pub fn end_snapshot(&mut self) {
+        self.world.resource_mut::<GroupSaver>().end();
+    }
+
+    /// Gives the snapshot up that is under way, or that was handed out and did not reach the disk.
+    pub fn give_up_snapshot(&mut self) {
+        self.saving(|parts| parts.saver.give_up(parts.dirty));
+    }
+
+    /// Saves what a block is going to write, if a snapshot is under way. False if there is no room: the block must wait.
+    pub fn save_before(&mut self, block: &Block) -> bool {
+        if self.saver().left() == 0 {
+            return true;
+        }
+        self.saving(|parts| {
+            mark_block(parts.setup, parts.rows, parts.index, parts.due, block, parts.marks);
+            parts.saver.save(parts.rows, parts.marks)
+        })
+    }
+
+    /// Loads a snapshot: `read` puts a group's bytes where it is told to. The root is computed and compared.
+    ///
+    /// # Errors
+    /// If a group cannot be read or the root is another; the machine must then be loaded again or thrown away.
+    pub fn load<E: Send>(
+        &mut self,
+        note: &ChainNote,
+        read: impl Fn(usize, &mut [u8; GROUP_BYTES]) -> Result<(), E> + Sync,
+    ) -> Result<(), LoadError<E>> {
+        let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
+        let read = |index: usize, group: &mut [u8; GROUP_BYTES]| read(index, group).map_err(LoadError::Read);
+        image::fill(&self.layout, &mut columns.rows(), read)?;
+        self.world.resource_mut::<DirtyMap>().mark_all();
+        let height = self.read(|rows| rows.house.height);
+        if self.root() != note.root || height != note.height {
+            return Err(LoadError::Root);
+        }
+        self.derive();
+        self.world.resource_mut::<Chain>().stand(note);
+        let mut dirty = self.world.resource_mut::<DirtyMap>();
+        dirty.clear();
+        dirty.forget_changed();
+        Ok(())
+    }
+
+    /// Takes a recorded height at or below the one that was loaded: its receipts are known again. The snapshot's own
+    /// height is compared with it.
+    ///
+    /// # Errors
+    /// If the frames contradict each other or the snapshot.
+    pub fn recall(&mut self, decided: &Decided, settled: &Settled) -> Result<(), RecallError> {
+        let (intents, height) = (&decided.block.intents, settled.height);
+        if intents.len() != settled.verdicts.len() {
+            return Err(RecallError::Verdicts { expected: intents.len(), found: settled.verdicts.len() });
+        }
+        let mut chain = self.world.resource_mut::<Chain>();
+        if height == chain.settled {
+            let differs = |field| Err(RecallError::Differs { field });
+            if decided.block.header.hash() != chain.parent {
+                return differs("block");
+            }
+            if settled.root != chain.root {
+                return differs("root");
+            }
+            if settled.root_chain != chain.root_chains[0] {
+                return differs("root chain");
+            }
+        }
+        chain.remember(height, decided.block.header.time_ms);
+        let mut answers = self.world.resource_mut::<Answers>();
+        for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
+            answers.wait(intent, PeerId::NONE);
+            let (key, number) = (intent.body.key, intent.body.number);
+            answers.answer(&Receipt { key, number, height, index: index as u32, verdict: *verdict });
+        }
+        Ok(())
+    }
+
+    /// Goes back to genesis: where no snapshot can be loaded, after one was tried.
+    ///
+    /// # Panics
+    /// If heights were settled since.
+    pub fn reset(&mut self) {
+        let mut fresh = Self::new(self.setup().clone(), 1);
+        let mut image = Vec::with_capacity(self.layout.bytes() as usize);
+        let all: Result<(), std::convert::Infallible> = fresh.export(|part| {
+            image.extend_from_slice(part);
+            Ok(())
+        });
+        all.expect("writing to a vector cannot fail");
+        let settled = self.chain().settled;
+        assert_eq!(settled, Height::GENESIS, "a machine that settled heights does not go back");
+        self.import(&image).expect("the image of the same genesis");
+    }
+
+    /// The root after the last settled height; zero before the first.
+    pub fn settled_root(&self) -> Hash {
+        self.chain().root
+    }
+}
+
+struct SavingParts<'a> {
+    rows: &'a engine::columns::Rows<'a>,
+    setup: &'a Setup,
+    index: &'a AccountIndex,
+    due: &'a DueTimes,
+    marks: &'a mut DirtyMap,
+    saver: &'a mut GroupSaver,
+    dirty: &'a mut DirtyMap,
+}
