@@ -13,6 +13,7 @@ mod frame;
 mod log;
 mod reader;
 mod session;
+pub mod snapshot;
 mod thread;
 mod writer;
 

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::Damage;
 use crate::backend::{Backend, FileBackend};
+use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
 #[derive(Error, Debug)]
@@ -37,6 +38,9 @@ pub enum OpenError {
     /// It was damaged.
     #[error("{0}")]
     Damaged(#[from] Damage),
+    /// The index of its snapshots cannot be used.
+    #[error("{0}")]
+    Index(IndexError),
     /// The system refused.
     #[error("{path}: {source}")]
     Io {
