@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod history;
 pub mod init;
 pub mod keyfile;
 pub mod load;
