@@ -20,7 +20,7 @@ mod writer;
 pub use frame::{Frame, FrameKind};
 pub use log::{LogFound, LogGroup};
 pub use reader::{End, JournalReader, Tail};
-pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on};
+pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written};
 pub use thread::{Group, Opened, Storage, Synced};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
