@@ -377,6 +377,23 @@ pub struct Resolution {
     pub result: BetResult,
 }
 
+/// A player whom a roll saw off: absent for too long, or left before and now without a bet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaving {
+    /// The table.
+    pub table: TableId,
+    /// The seat there.
+    pub seat: u8,
+    /// Whose seat it was.
+    pub account: AccountId,
+    /// Whether the player was absent: no intent for as long as genesis allows.
+    pub absent: bool,
+    /// Chips of bets that were returned to the rail, because the player was absent.
+    pub returned: Chips,
+    /// The rail that went to the cage, if the seat is free now; else the last bets are awaited.
+    pub left_with: Option<Chips>,
+}
+
 /// What a roll can do to a bet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BetResult {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::dev::workers;
+use crate::history::CacheConfig;
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
@@ -25,6 +26,20 @@ pub struct Config {
     pub keys: KeysConfig,
     /// The network.
     pub net: NetConfig,
+    /// The cache of history.
+    pub cache: CacheSection,
+}
+
+/// The cache of history: pages that `history` made, so that they need not be made again.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSection {
+    /// Bytes in memory.
+    #[serde(deserialize_with = "cache_memory")]
+    pub memory_bytes_max: u64,
+    /// Bytes on disk, in the session's folder `cache`; 0 for none.
+    #[serde(deserialize_with = "cache_disk")]
+    pub disk_bytes_max: u64,
 }
 
 /// The process and its session.
@@ -97,6 +112,13 @@ pub struct NetConfig {
 impl Default for NodeConfig {
     fn default() -> Self {
         Self { data: "session".into(), threads: workers() }
+    }
+}
+
+impl Default for CacheSection {
+    fn default() -> Self {
+        let CacheConfig { memory_bytes, disk_bytes } = CacheConfig::default();
+        Self { memory_bytes_max: memory_bytes, disk_bytes_max: disk_bytes }
     }
 }
 
@@ -196,6 +218,14 @@ fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     bytes(deserializer, 64 << 10..=1 << 30)
 }
 
+fn cache_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    bytes(deserializer, 1 << 20..=64 << 30)
+}
+
+fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    bytes(deserializer, 0..=16 << 40)
+}
+
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     if name.len() > 32 || name.chars().any(char::is_control) {
@@ -239,6 +269,12 @@ impl Config {
         toml::from_str(text).map_err(|error| error.to_string())
     }
 
+    /// The budgets of the cache of history.
+    pub fn cache(&self) -> CacheConfig {
+        let CacheSection { memory_bytes_max, disk_bytes_max } = self.cache;
+        CacheConfig { memory_bytes: memory_bytes_max, disk_bytes: disk_bytes_max }
+    }
+
     /// The network's bounds.
     pub fn server(&self) -> ServerConfig {
         let net = &self.net;
@@ -263,7 +299,7 @@ impl Config {
 
     /// The file as `init` writes it: every key, with what it means.
     pub fn text(&self) -> String {
-        let Self { node, keys, net } = self;
+        let Self { node, keys, net, cache } = self;
         let size = |bytes: u64| ByteSize(bytes).display().iec().to_string();
         format!(
             r#"# A BitCraps node. Every key is here with its meaning; a key that is left out has its default.
@@ -310,6 +346,12 @@ threads = {net_threads}
 mdns = {mdns}
 # Other nodes to stay connected to: "host:port", or "KEY@host:port" to insist on a network key.
 peers = {peers:?}
+
+[cache]
+# What `bitcraps history` and the pages of players may hold: bytes in memory, 1 MiB or more, and on disk, in the
+# session's folder `cache`, which may be deleted at any time; 0 for no disk.
+memory_bytes_max = "{cache_memory}"
+disk_bytes_max = "{cache_disk}"
 "#,
             data = node.data,
             threads = node.threads,
@@ -329,6 +371,8 @@ peers = {peers:?}
             net_threads = net.threads,
             mdns = net.mdns,
             peers = net.peers,
+            cache_memory = size(cache.memory_bytes_max),
+            cache_disk = size(cache.disk_bytes_max),
         )
     }
 }
@@ -346,6 +390,7 @@ mod tests {
         other.net.buffer_bytes_max = 3 << 30;
         other.net.peers = vec!["example.org:7400".into(), format!("{}@127.0.0.1:1", "ab".repeat(32))];
         other.net.name = "a \"name\"".into();
+        other.cache.disk_bytes_max = 0;
         assert_eq!(Config::parse(&other.text()), Ok(other));
     }
 
@@ -359,6 +404,7 @@ mod tests {
             ("[net]\nlisten = \"nowhere\"\n", 2, 10, "invalid socket address"),
             ("[net]\npeers = [\"a:1\", \"b\"]\n", 2, 9, "neither HOST:PORT"),
             ("[net]\nidle_timeout_ms = -1\n", 2, 19, "invalid value"),
+            ("[cache]\nmemory_bytes_max = 4096\n", 2, 20, "is not from 1.0 MiB"),
             ("[nett]\n", 1, 2, "unknown field `nett`"),
         ] {
             let problem = Config::parse(text).expect_err(text);

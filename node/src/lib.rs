@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod history;
 pub mod init;
 pub mod keyfile;
 pub mod load;
@@ -14,3 +15,4 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod script;
+pub mod walker;

@@ -12,11 +12,12 @@ mod file;
 mod journal;
 mod log;
 mod session;
+pub mod snapshot;
 mod thread;
 
 pub use journal::{End, Frame, FrameKind, JournalReader, Tail};
 pub use log::{LogFound, LogGroup};
-pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on};
+pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written};
 pub use thread::{Group, Opened, Storage, Synced, Writing};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.

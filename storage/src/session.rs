@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Genesis, Hash};
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::Damage;
 use crate::backend::{Backend, FileBackend};
+use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
 #[derive(Error, Debug)]
@@ -37,6 +39,9 @@ pub enum OpenError {
     /// It was damaged.
     #[error("{0}")]
     Damaged(#[from] Damage),
+    /// The index of its snapshots cannot be used.
+    #[error("{0}")]
+    Index(IndexError),
     /// The system refused.
     #[error("{path}: {source}")]
     Io {
@@ -63,12 +68,30 @@ pub struct Session {
     _lock: Box<dyn Send + Sync>,
 }
 
+/// How often a lock that is taken is asked for, 10 ms apart.
+const LOCK_ATTEMPTS: u32 = 3;
+
 fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
     let path = dir.join("LOCK");
-    backend.lock(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked(dir.to_owned()),
-        _ => OpenError::io(&path)(error),
-    })
+    let mut attempt = 1;
+    loop {
+        match backend.lock(&path) {
+            Ok(lock) => return Ok(lock),
+            // A reader may be asking, for a moment, whether somebody writes.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && attempt < LOCK_ATTEMPTS => {
+                attempt += 1;
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::Locked(dir.to_owned())),
+            Err(error) => return Err(OpenError::io(&path)(error)),
+        }
+    }
+}
+
+/// Whether some process writes the session now. Whoever starts to write it in this very moment waits a little.
+pub fn is_written(dir: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(dir.join("LOCK")) else { return false };
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
 }
 
 /// The genesis file of a session.

@@ -1,7 +1,7 @@
 //! The height that is being settled.
 
 use bevy_ecs::resource::Resource;
-use engine::io::{Receipt, Resolution, RollReport};
+use engine::io::{Leaving, Receipt, Resolution, RollReport};
 use engine::message::certificate::Beacon;
 use engine::message::intent::Intent;
 use engine::{Dice, Hash, Height};
@@ -28,10 +28,10 @@ pub struct Current {
     pub draw: Draw,
 }
 
-/// What a settled height gives to those who look: receipts always, rolls and resolutions where somebody watches.
+/// What a settled height gives to those who look: receipts always, the rest where somebody watches.
 #[derive(Resource, Default)]
 pub struct Report {
-    /// Whether rolls and resolutions are wanted.
+    /// Whether rolls, resolutions and leavings are wanted.
     pub watch: bool,
     /// What became of each intent, in block order.
     pub receipts: Vec<Receipt>,
@@ -39,6 +39,8 @@ pub struct Report {
     pub rolls: Vec<RollReport>,
     /// What they did to bets, by table, seat and spot.
     pub resolutions: Vec<Resolution>,
+    /// Players whom rolls saw off, in table order.
+    pub leavings: Vec<Leaving>,
     /// Numbers of this height.
     pub counts: Counts,
     /// The image's root after the height.

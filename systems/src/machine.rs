@@ -221,6 +221,7 @@ impl Machine {
         report.receipts.clear();
         report.rolls.clear();
         report.resolutions.clear();
+        report.leavings.clear();
         report.counts = Default::default();
     }
 
@@ -361,7 +362,7 @@ impl Machine {
         self.world.resource()
     }
 
-    /// Wants rolls and resolutions in the reports, or not.
+    /// Wants rolls, resolutions and leavings in the reports, or not.
     pub fn watch(&mut self, watch: bool) {
         self.world.resource_mut::<Report>().watch = watch;
     }

@@ -93,11 +93,8 @@ fn mark_chunk(
     let mut left = Vec::new();
     for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(time_ms)) {
         marks.table(place);
-        for seat in place * per_table..(place + 1) * per_table {
-            let row = &seats[seat];
-            if row.account == AccountId::NONE {
-                continue;
-            }
+        let own = seats.iter().enumerate().skip(place * per_table).take(per_table);
+        for (seat, row) in own.filter(|(_, row)| row.account != AccountId::NONE) {
             marks.seat(seat);
             marks.bets(seat);
             if row.spots.count() as usize > SEAT_BETS_HOT {

@@ -14,7 +14,7 @@ use bumpalo::collections::Vec as BumpVec;
 use engine::columns::Columns;
 use engine::component::{BetRow, Seat, SeatBetsMut, SeatStatus, SpotMask};
 use engine::image::DirtyMap;
-use engine::io::{BetResult, Resolution, RollReport};
+use engine::io::{BetResult, Leaving, Resolution, RollReport};
 use engine::limits::{CHUNK_TABLES, SEAT_BETS_HOT};
 use engine::pool::Arenas;
 use engine::{AccountId, Chips, RollEvent, TableId};
@@ -64,6 +64,7 @@ struct ChunkDone<'a> {
     to_fill: &'a [TableId],
     rolls: &'a [RollReport],
     resolutions: &'a [Resolution],
+    leavings: &'a [Leaving],
 }
 
 /// System: resolves every bet at the tables that rolled, in chunks of tables.
@@ -99,6 +100,7 @@ pub fn resolve_bets(
         report.counts += chunk.counts;
         report.rolls.extend_from_slice(chunk.rolls);
         report.resolutions.extend_from_slice(chunk.resolutions);
+        report.leavings.extend_from_slice(chunk.leavings);
     }
 }
 
@@ -227,6 +229,7 @@ impl<'a> Resolver<'a, '_> {
             to_fill: lists.to_fill.into_bump_slice(),
             rolls: lists.rolls.into_bump_slice(),
             resolutions: lists.resolutions.into_bump_slice(),
+            leavings: lists.leavings.into_bump_slice(),
         }
     }
 
@@ -331,6 +334,7 @@ impl<'a> Resolver<'a, '_> {
         let table = &mut chunk.tables[place];
         let row = &mut chunk.seats[seat];
         let absent = row.is_seated() && row.last_intent_ms + self.setup.genesis.idle_ms <= self.time_ms;
+        let mut returned_chips = Chips::ZERO;
         if absent {
             let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };
             let returned = seats::returnable(bets.view(), catalogue, table.puck());
@@ -340,6 +344,7 @@ impl<'a> Resolver<'a, '_> {
                 chunk.dirty.more(seat);
             }
             bets.remove_all(&returned);
+            returned_chips = freed.chips;
             row.rail += freed.chips;
             row.status = SeatStatus::Leaving as u8;
             table.felt -= freed.chips;
@@ -353,6 +358,12 @@ impl<'a> Resolver<'a, '_> {
         }
         let per_table = self.setup.genesis.seats as usize;
         let number = (seat - place * per_table) as u8;
+        if self.watch {
+            let table = TableId((chunk.index * CHUNK_TABLES + place) as u32);
+            let left_with = row.spots.is_empty().then_some(row.rail);
+            let (account, returned) = (row.account, returned_chips);
+            lists.leavings.push(Leaving { table, seat: number, account, absent, returned, left_with });
+        }
         if row.spots.is_empty() {
             lists.departures.push(Departure { account: row.account, chips: row.rail, wagered: row.wagered });
             chunk.totals.rails -= row.rail;
@@ -386,6 +397,7 @@ struct Lists<'a> {
     to_fill: BumpVec<'a, TableId>,
     rolls: BumpVec<'a, RollReport>,
     resolutions: BumpVec<'a, Resolution>,
+    leavings: BumpVec<'a, Leaving>,
     skimmed: Chips,
     counts: Counts,
 }
@@ -397,6 +409,7 @@ impl<'a> Lists<'a> {
             to_fill: BumpVec::new_in(arena),
             rolls: BumpVec::new_in(arena),
             resolutions: BumpVec::new_in(arena),
+            leavings: BumpVec::new_in(arena),
             skimmed: Chips::ZERO,
             counts: Counts::default(),
         }

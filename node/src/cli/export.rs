@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::dev::workers_in_range;
 use super::{Failure, Format, thousands};
-use crate::replay::state_at;
+use crate::walker::state_at;
 
 #[derive(Args, Debug)]
 #[command(

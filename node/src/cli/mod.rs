@@ -9,6 +9,7 @@ macro_rules! say {
 
 mod dev;
 mod export;
+mod history;
 mod init;
 mod load;
 mod node;
@@ -60,6 +61,8 @@ enum Command {
     Script(script::ScriptArgs),
     /// Print the exact odds of every bet.
     Odds(odds::OddsArgs),
+    /// Show what happened to a player, at a table, or at a roll.
+    History(history::HistoryArgs),
     /// Write a session's state for other people's tools.
     Export(export::ExportArgs),
 }
@@ -145,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Script(args) => script::run(&args),
         Command::Odds(args) => odds::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Export(args) => export::run(&args),
     };
     match result {

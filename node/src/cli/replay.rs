@@ -64,16 +64,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     }
     match outcome.difference {
         None => Ok(()),
-        Some(difference) => Err(Failure::Mismatch(format!(
-            "height {}: {} row {}, {}: expected {}, found {}",
-            difference.height,
-            difference.component,
-            difference.row,
-            difference.field,
-            difference.expected,
-            difference.found
-        ))
-        .into()),
+        Some(difference) => Err(Failure::Mismatch(difference.to_string()).into()),
     }
 }
 

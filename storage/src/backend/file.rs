@@ -22,6 +22,23 @@ impl Backend for FileBackend {
         Ok(Box::new(OpenOptions::new().read(true).write(access == Access::Write).open(path)?))
     }
 
+    #[cfg(target_os = "linux")]
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn Handle>>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::DIRECT.bits();
+        let flags = i32::try_from(flags).map_err(|_| io::ErrorKind::Unsupported)?;
+        match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+            Ok(file) => Ok(Some(Box::new(file))),
+            // A file system that does not have it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_file_system(&self) -> bool {
+        true
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let mut paths = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
         paths.sort_unstable();

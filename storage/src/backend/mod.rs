@@ -37,6 +37,20 @@ pub trait Backend: Send + Sync + 'static {
     /// What the system says.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn Handle>>;
 
+    /// An existing file for writing past the page cache: whole blocks, from memory that is aligned to blocks. `None` where
+    /// that cannot be.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open_direct(&self, _path: &Path) -> io::Result<Option<Box<dyn Handle>>> {
+        Ok(None)
+    }
+
+    /// Whether paths are those of the file system, so that other processes find the same files there.
+    fn is_file_system(&self) -> bool {
+        false
+    }
+
     /// The files and directories in a directory, sorted.
     ///
     /// # Errors

@@ -1,0 +1,289 @@
+//! The rows of a page: fixed layouts, little-endian, no padding. Docs: docs/formats/history.md.
+
+use bytemuck::{Pod, Zeroable};
+use engine::Chips;
+use engine::io::{BetResult, Leaving, Receipt, Resolution, RollReport, Verdict};
+use engine::message::intent::Intent;
+use engine::message::refusal::Refusal;
+use engine::{AccountId, Hash, Spot};
+
+/// No table: what concerns only an account.
+pub const NO_TABLE: u32 = u32::MAX;
+/// No spot: the bet did not travel.
+pub const NO_SPOT: u8 = u8::MAX;
+/// A verdict's byte is this and the code of the refusal; below it stand the verdicts that are none.
+const REFUSED: u8 = 0x10;
+
+/// How a page begins. Layout: 128 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct PageHeader {
+    /// The chain.
+    pub chain: Hash,
+    /// Its root chain after the page's last height.
+    pub root_chain: Hash,
+    /// The page's number.
+    pub page: u64,
+    /// Which part of the tables it holds.
+    pub part: u32,
+    /// How many parts the page has.
+    pub parts: u32,
+    /// Rows of each kind: heights, intents, rolls, resolutions, leavings, balances.
+    pub counts: [u32; KINDS],
+    /// Zero.
+    pub reserved: [u8; 24],
+}
+
+/// Kinds of rows.
+pub const KINDS: usize = 6;
+/// Bytes of a row of each kind, in the order in which they lie in a page.
+pub const ROW_BYTES: [usize; KINDS] = [
+    size_of::<HeightRow>(),
+    size_of::<IntentRow>(),
+    size_of::<RollRow>(),
+    size_of::<ResolutionRow>(),
+    size_of::<LeavingRow>(),
+    size_of::<BalanceRow>(),
+];
+
+/// A height: its time, and where its rows end among those of each other kind. Layout: 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct HeightRow {
+    /// Block time in milliseconds.
+    pub time_ms: u64,
+    /// Ends of the rows: intents, rolls, resolutions, leavings, balances.
+    pub ends: [u32; KINDS - 1],
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// An intent of a known account. Layout: 40 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct IntentRow {
+    /// Its number.
+    pub number: u64,
+    /// Its amount.
+    pub amount: u64,
+    /// The account.
+    pub account: u32,
+    /// Table, recipient or issuer.
+    pub target: u32,
+    /// Its place in the block.
+    pub index: u32,
+    /// The roll that it was for, 0 for any.
+    pub roll: u32,
+    /// An [`engine::message::intent::IntentKind`].
+    pub kind: u8,
+    /// The bet.
+    pub bet: u8,
+    /// Its box number.
+    pub box_number: u8,
+    /// The working setting.
+    pub working: u8,
+    /// 0 applied, 1 applied with the odds returned, else 0x10 and the refusal's code.
+    pub verdict: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// A roll. Layout: 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct RollRow {
+    /// The table.
+    pub table: u32,
+    /// The roll's number there.
+    pub number: u32,
+    /// The faces.
+    pub dice: [u8; 2],
+    /// An [`engine::RollEvent`].
+    pub event: u8,
+    /// The puck after the roll: 0 for OFF, or the point.
+    pub puck: u8,
+    /// The shooter's seat after the roll, 255 for nobody.
+    pub shooter: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// What a roll did to a bet. Layout: 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct ResolutionRow {
+    /// Chips credited to the rail.
+    pub credit: u64,
+    /// The table.
+    pub table: u32,
+    /// The number of the roll.
+    pub roll: u32,
+    /// Whose bet it was.
+    pub account: u32,
+    /// The wager.
+    pub wager: u32,
+    /// Where the bet lay.
+    pub spot: u8,
+    /// 0 win, 1 lose, 2 push, 3 return, 4 travel.
+    pub result: u8,
+    /// Where it travelled to, else 255.
+    pub to: u8,
+    /// The seat.
+    pub seat: u8,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// A player whom a roll saw off. Layout: 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct LeavingRow {
+    /// Chips of bets that were returned to the rail.
+    pub returned: u64,
+    /// The rail that went to the cage, if the seat became free.
+    pub left_with: u64,
+    /// The table.
+    pub table: u32,
+    /// The account.
+    pub account: u32,
+    /// The seat.
+    pub seat: u8,
+    /// 1 if the player was absent.
+    pub absent: u8,
+    /// 1 if the seat became free.
+    pub freed: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+
+/// An account, and its seat at a table, after a height that touched them. Layout: 40 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct BalanceRow {
+    /// Chips in the cage.
+    pub cage: u64,
+    /// Chips on the rail; 0 without a seat.
+    pub rail: u64,
+    /// Chips in bets, with the commission that is held for them.
+    pub felt: u64,
+    /// The account.
+    pub account: u32,
+    /// The table, or [`NO_TABLE`].
+    pub table: u32,
+    /// The seat, 255 without one.
+    pub seat: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
+}
+
+const _: () = assert!(size_of::<PageHeader>() == 128);
+const _: () = assert!(ROW_BYTES[0] == 32 && ROW_BYTES[1] == 40 && ROW_BYTES[2] == 16);
+const _: () = assert!(ROW_BYTES[3] == 32 && ROW_BYTES[4] == 32 && ROW_BYTES[5] == 40);
+
+impl IntentRow {
+    /// The row of an intent and its answer.
+    pub fn new(intent: &Intent, account: AccountId, receipt: &Receipt) -> Self {
+        let body = &intent.body;
+        Self {
+            number: body.number,
+            amount: body.amount,
+            account: account.0,
+            target: body.target,
+            index: receipt.index,
+            roll: body.roll,
+            kind: body.kind,
+            bet: body.bet,
+            box_number: body.box_number,
+            working: body.working,
+            verdict: match receipt.verdict {
+                Verdict::Applied => 0,
+                Verdict::OddsReturned => 1,
+                Verdict::Refused(refusal) => REFUSED + refusal as u8,
+            },
+            reserved: [0; 3],
+        }
+    }
+
+    /// What became of it; `None` where the byte has no meaning.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self.verdict {
+            0 => Some(Verdict::Applied),
+            1 => Some(Verdict::OddsReturned),
+            byte => {
+                let code = byte.checked_sub(REFUSED)?;
+                let known = Refusal::ALL.into_iter().find(|(refusal, ..)| *refusal as u8 == code);
+                known.map(|(refusal, ..)| Verdict::Refused(refusal))
+            }
+        }
+    }
+
+    /// Whether it was applied.
+    pub fn is_applied(&self) -> bool {
+        self.verdict < REFUSED
+    }
+}
+
+impl From<&RollReport> for RollRow {
+    fn from(roll: &RollReport) -> Self {
+        Self {
+            table: roll.table.0,
+            number: roll.roll_number,
+            dice: roll.dice.faces(),
+            event: roll.event as u8,
+            puck: roll.puck.to_byte(),
+            shooter: roll.shooter,
+            reserved: [0; 3],
+        }
+    }
+}
+
+impl ResolutionRow {
+    /// The row of what roll number `roll` did to a bet.
+    pub fn new(one: &Resolution, roll: u32) -> Self {
+        let (result, to) = match one.result {
+            BetResult::Win => (0, NO_SPOT),
+            BetResult::Lose => (1, NO_SPOT),
+            BetResult::Push => (2, NO_SPOT),
+            BetResult::Return => (3, NO_SPOT),
+            BetResult::Travel(to) => (4, to.0),
+        };
+        Self {
+            credit: one.credit.0,
+            table: one.table.0,
+            roll,
+            account: one.account.0,
+            wager: one.wager,
+            spot: one.spot.0,
+            result,
+            to,
+            seat: one.seat,
+            reserved: [0; 4],
+        }
+    }
+
+    /// What happened to the bet.
+    pub fn result(&self) -> BetResult {
+        match self.result {
+            0 => BetResult::Win,
+            1 => BetResult::Lose,
+            2 => BetResult::Push,
+            3 => BetResult::Return,
+            _ => BetResult::Travel(Spot(self.to)),
+        }
+    }
+}
+
+impl From<&Leaving> for LeavingRow {
+    fn from(leaving: &Leaving) -> Self {
+        Self {
+            returned: leaving.returned.0,
+            left_with: leaving.left_with.unwrap_or(Chips::ZERO).0,
+            table: leaving.table.0,
+            account: leaving.account.0,
+            seat: leaving.seat,
+            absent: leaving.absent.into(),
+            freed: leaving.left_with.is_some().into(),
+            reserved: [0; 5],
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The index: where groups and snapshots lie in the packs, in redb. Everything in it can be had from the packs again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{Hash, Height};
+use redb::{
+    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable,
+    StorageBackend, TableDefinition, TableError,
+};
+use thiserror::Error;
+
+use super::catalog::Catalog;
+use super::pack::Place;
+use crate::backend::{Access, Backend, Handle};
+
+/// The version of the index that this code writes and reads.
+pub const INDEX_VERSION: u64 = 1;
+
+/// Numbers about the whole: `version`, and `pack` and `end`, where the packs end.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The chain id, under `chain`.
+const CHAIN: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("chain");
+/// Where each group lies: pack, bytes, offset.
+const GROUPS: TableDefinition<'_, &[u8; 32], (u32, u32, u64)> = TableDefinition::new("groups");
+/// Where each snapshot's record lies: pack, bytes, offset; and its block's time.
+const SNAPSHOTS: TableDefinition<'_, u64, (u32, u32, u64, u64)> = TableDefinition::new("snapshots");
+
+/// Why an index cannot be used.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum IndexError {
+    /// A later program wrote it.
+    #[error(
+        "snapshots/index.redb has version {found}, this program reads version {INDEX_VERSION}: use the program that wrote it, or a later one"
+    )]
+    Newer {
+        /// Its version.
+        found: u64,
+    },
+    /// It is of another chain, or its bytes are wrong. It can be made again from the packs.
+    #[error("snapshots/index.redb is damaged: {0}")]
+    Damaged(String),
+    /// Another process writes it, or the system refused.
+    #[error("snapshots/index.redb: {0}")]
+    Refused(String),
+}
+
+/// What one transaction changes.
+#[derive(Default)]
+pub struct Change {
+    /// Groups that are new or lie elsewhere now.
+    pub groups: Vec<(Hash, Place)>,
+    /// Groups that no snapshot has any more.
+    pub groups_gone: Vec<Hash>,
+    /// Snapshots that are new or lie elsewhere now, with their blocks' time.
+    pub snapshots: Vec<(Height, Place, u64)>,
+    /// Snapshots that are dropped.
+    pub snapshots_gone: Vec<Height>,
+    /// Where the packs end.
+    pub end: Option<(u32, u64)>,
+}
+
+/// The index, open for writing.
+pub struct Index {
+    db: Database,
+}
+
+/// A file of a backend that is no file system, as redb wants it.
+struct OnHandle(Box<dyn Handle>);
+
+impl std::fmt::Debug for OnHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("index.redb")
+    }
+}
+
+impl StorageBackend for OnHandle {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        let bytes = self.0.read_range(offset, out.len())?;
+        if bytes.len() < out.len() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        out.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.0.sync_all()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        self.0.write_all_at(data, offset)
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> IndexError {
+    IndexError::Refused(error.to_string())
+}
+
+fn damaged(error: impl std::fmt::Display) -> IndexError {
+    IndexError::Damaged(error.to_string())
+}
+
+fn open_error(error: DatabaseError) -> IndexError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => refused("another process has it open"),
+        DatabaseError::UpgradeRequired(found) => damaged(format!("redb's file format {found}")),
+        DatabaseError::Storage(redb::StorageError::Io(error))
+            if !matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof) =>
+        {
+            refused(error)
+        }
+        other => damaged(other),
+    }
+}
+
+/// redb checks what it reads, but a page that was altered behind its back may still end in a panic of its own. That is
+/// foreign bytes being wrong, not this program.
+fn guarded<R>(work: impl FnOnce() -> Result<R, IndexError>) -> Result<R, IndexError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(damaged("its pages contradict each other")))
+}
+
+impl Index {
+    /// Opens the index, or makes an empty one. Every page is verified. `repairing` hears how far a repair is, from 0 to 1.
+    ///
+    /// # Errors
+    /// [`IndexError`]; a damaged one may be removed and made again.
+    pub fn open(
+        backend: &Arc<dyn Backend>,
+        path: &Path,
+        chain: &Hash,
+        cache_bytes: usize,
+        repairing: impl Fn(f64) + 'static,
+    ) -> Result<Self, IndexError> {
+        guarded(|| {
+            let mut builder = Builder::new();
+            builder.set_cache_size(cache_bytes);
+            builder.set_repair_callback(move |session| repairing(session.progress()));
+            builder.set_check_integrity_on_open(true);
+            let db = if backend.is_file_system() {
+                builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+                builder.create(path).map_err(open_error)?
+            } else {
+                let handle = backend.open(path, Access::Write).or_else(|_| backend.create(path)).map_err(refused)?;
+                builder.create_with_backend(OnHandle(handle)).map_err(open_error)?
+            };
+            let index = Self { db };
+            match read_version(&index.db)? {
+                None => index.begin(chain)?,
+                Some(version) => check_version(&index.db, version, chain)?,
+            }
+            Ok(index)
+        })
+    }
+
+    fn begin(&self, chain: &Hash) -> Result<(), IndexError> {
+        let write = || -> Result<(), redb::Error> {
+            let mut txn = self.db.begin_write()?;
+            txn.set_quick_repair(true);
+            txn.open_table(META)?.insert("version", INDEX_VERSION)?;
+            txn.open_table(CHAIN)?.insert("chain", chain)?;
+            txn.open_table(GROUPS)?;
+            txn.open_table(SNAPSHOTS)?;
+            txn.commit()?;
+            Ok(())
+        };
+        write().map_err(refused)
+    }
+
+    /// Writes a change, all or nothing; it is on disk afterwards.
+    ///
+    /// # Errors
+    /// What redb says; nothing changed then.
+    pub fn commit(&self, change: &Change) -> Result<(), IndexError> {
+        let write = || -> Result<(), redb::Error> {
+            let mut txn = self.db.begin_write()?;
+            // Repair after a crash then reads the allocator's state instead of every page.
+            txn.set_quick_repair(true);
+            {
+                let mut groups = txn.open_table(GROUPS)?;
+                for (name, place) in &change.groups {
+                    groups.insert(name, (place.pack, place.bytes, place.offset))?;
+                }
+                for name in &change.groups_gone {
+                    groups.remove(name)?;
+                }
+                let mut snapshots = txn.open_table(SNAPSHOTS)?;
+                for (height, place, time_ms) in &change.snapshots {
+                    snapshots.insert(height.0, (place.pack, place.bytes, place.offset, *time_ms))?;
+                }
+                for height in &change.snapshots_gone {
+                    snapshots.remove(height.0)?;
+                }
+                if let Some((pack, end)) = change.end {
+                    let mut meta = txn.open_table(META)?;
+                    meta.insert("pack", u64::from(pack))?;
+                    meta.insert("end", end)?;
+                }
+            }
+            txn.commit()?;
+            Ok(())
+        };
+        guarded(|| write().map_err(refused))
+    }
+
+    /// Everything in it.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn catalog(&self) -> Result<Catalog, IndexError> {
+        guarded(|| read_catalog(&self.db))
+    }
+}
+
+/// Reads the index of a session that another process may be writing.
+///
+/// # Errors
+/// [`IndexError`]: also where a process died while it wrote, and none repaired it yet.
+pub fn read_index(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
+    guarded(|| {
+        let mut builder = Builder::new();
+        builder.set_cache_size(8 << 20);
+        builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+        let db: ReadOnlyDatabase = builder.open_read_only(path).map_err(open_error)?;
+        let version = read_version(&db)?.ok_or_else(|| damaged("it has no version"))?;
+        check_version(&db, version, chain)?;
+        read_catalog(&db)
+    })
+}
+
+fn read_version(db: &impl ReadableDatabase) -> Result<Option<u64>, IndexError> {
+    let txn = db.begin_read().map_err(refused)?;
+    let meta = match txn.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        meta => meta.map_err(damaged)?,
+    };
+    let version = meta.get("version").map_err(damaged)?.map(|version| version.value());
+    version.map(Some).ok_or_else(|| damaged("it has no version"))
+}
+
+fn check_version(db: &impl ReadableDatabase, version: u64, chain: &Hash) -> Result<(), IndexError> {
+    match version {
+        INDEX_VERSION => {}
+        found if found > INDEX_VERSION => return Err(IndexError::Newer { found }),
+        found => return Err(damaged(format!("version {found}"))),
+    }
+    let txn = db.begin_read().map_err(refused)?;
+    let table = txn.open_table(CHAIN).map_err(damaged)?;
+    let found = table.get("chain").map_err(damaged)?.map(|found| *found.value());
+    if found != Some(*chain) { Err(damaged("it belongs to another genesis")) } else { Ok(()) }
+}
+
+fn read_catalog(db: &impl ReadableDatabase) -> Result<Catalog, IndexError> {
+    let txn = db.begin_read().map_err(refused)?;
+    let mut catalog = Catalog::default();
+    let meta = txn.open_table(META).map_err(damaged)?;
+    let number = |name: &str| meta.get(name).map(|found| found.map(|found| found.value())).map_err(damaged);
+    if let (Some(pack), Some(end)) = (number("pack")?, number("end")?) {
+        catalog.end = Some((u32::try_from(pack).map_err(damaged)?, end));
+    }
+    for row in txn.open_table(GROUPS).map_err(damaged)?.iter().map_err(damaged)? {
+        let (name, place) = row.map_err(damaged)?;
+        let (pack, bytes, offset) = place.value();
+        catalog.groups.insert(*name.value(), Place { pack, bytes, offset });
+    }
+    for row in txn.open_table(SNAPSHOTS).map_err(damaged)?.iter().map_err(damaged)? {
+        let (height, place) = row.map_err(damaged)?;
+        let (pack, bytes, offset, time_ms) = place.value();
+        catalog.snapshots.insert(Height(height.value()), (Place { pack, bytes, offset }, time_ms));
+    }
+    Ok(catalog)
+}

@@ -1,0 +1,361 @@
+//! Keeping snapshots: new groups into packs, an index over all, old snapshots dropped, packs that are mostly dead rewritten.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::image::GroupBlock;
+use engine::limits::GROUP_BYTES;
+use engine::{Hash, Height};
+
+use super::catalog::{Catalog, open_pack, read_record};
+use super::index::{Change, Index};
+use super::pack::{PackWriter, Place, pack_path};
+use super::record::{ALIGN, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
+use super::stored::read_map;
+use crate::backend::Backend;
+use crate::session::numbered;
+
+/// Newest snapshots that are kept whatever their age.
+const NEWEST: usize = 3;
+/// Older ones are kept as far apart as a part of their age: one in this many.
+const AGE_PART: u64 = 4;
+/// Bytes that the journal is to have for itself: no snapshot begins below.
+const ROOM: u64 = 64 << 20;
+
+/// A snapshot that is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Its height.
+    pub height: Height,
+    /// Groups that changed since the one before.
+    pub groups: u64,
+    /// Those of them that were new to the packs.
+    pub groups_written: u64,
+    /// Bytes that went into packs.
+    pub bytes: u64,
+    /// Snapshots that there are now.
+    pub snapshots: u64,
+    /// Whether packs are written past the page cache.
+    pub direct: bool,
+}
+
+struct Held {
+    place: Place,
+    /// How often the maps of all snapshots name it.
+    references: u32,
+}
+
+struct Taking {
+    moment: Moment,
+    note: Vec<u8>,
+    map: Vec<Option<Hash>>,
+    fresh: BTreeMap<Hash, Place>,
+    groups: u64,
+    written_before: u64,
+}
+
+/// Everything that the snapshot thread holds.
+pub struct Keeper {
+    backend: Arc<dyn Backend>,
+    folder: PathBuf,
+    index: Index,
+    packs: PackWriter,
+    /// Where the packs end as the index has it.
+    committed: (u32, Option<u64>),
+    groups: BTreeMap<Hash, Held>,
+    snapshots: BTreeMap<Height, (Place, u64)>,
+    /// The map that the next snapshot changes.
+    latest: Vec<Hash>,
+    taking: Option<Taking>,
+    record: Vec<u8>,
+}
+
+/// Which of some snapshots to drop: heights with times, ascending. The newest few stay, and older ones as far apart as a
+/// quarter of their age, so that their number grows with the logarithm of time.
+pub fn thin(snapshots: &[(Height, u64)]) -> Vec<Height> {
+    let Some((_, newest)) = snapshots.last() else { return Vec::new() };
+    let mut gone = Vec::new();
+    let mut kept = u64::MAX;
+    for (place, (height, time_ms)) in snapshots.iter().enumerate().rev() {
+        let age = newest.saturating_sub(*time_ms);
+        if snapshots.len() - place <= NEWEST || kept.saturating_sub(*time_ms) >= age / AGE_PART {
+            kept = *time_ms;
+        } else {
+            gone.push(*height);
+        }
+    }
+    gone
+}
+
+impl Keeper {
+    /// Takes up what is there. Snapshots above `loaded`, which could not be loaded, are dropped with the next one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        folder: PathBuf,
+        chain: Hash,
+        index: Index,
+        catalog: Catalog,
+        loaded: Option<Height>,
+        pack_bytes: u64,
+    ) -> io::Result<Self> {
+        let highest = numbered(&*backend, &folder, "pack").map_err(|error| io::Error::other(error.to_string()))?;
+        let highest = highest.last().map_or(0, |(number, _)| *number);
+        let whole = |(number, end): &(u32, u64)| {
+            open_pack(&backend, &folder, *number).and_then(|pack| pack.len()).is_ok_and(|length| length >= *end)
+        };
+        let committed = match catalog.end.filter(whole) {
+            Some((number, end)) => {
+                for later in number + 1..=highest {
+                    backend.remove(&pack_path(&folder, later))?;
+                }
+                (number, Some(end))
+            }
+            None => (highest, None),
+        };
+        let packs = PackWriter::open(backend.clone(), folder.clone(), chain, committed, pack_bytes)?;
+        let groups = catalog.groups.into_iter().map(|(name, place)| (name, Held { place, references: 0 })).collect();
+        let snapshots = catalog.snapshots;
+        let (latest, taking, record) = (Vec::new(), None, Vec::new());
+        let mut keeper = Self { backend, folder, index, packs, committed, groups, snapshots, latest, taking, record };
+        keeper.count_references(loaded);
+        Ok(keeper)
+    }
+
+    /// Counts how often each group is named. A snapshot whose map cannot be read is none.
+    fn count_references(&mut self, loaded: Option<Height>) {
+        let (mut change, mut maps) = (Change::default(), BTreeMap::new());
+        for (height, (place, _)) in &self.snapshots {
+            let usable = loaded.is_some_and(|loaded| *height <= loaded);
+            let map = if usable { self.map_at(*height, *place).ok() } else { None };
+            match map.filter(|map| map.groups.iter().all(|name| self.groups.contains_key(name))) {
+                Some(map) => _ = maps.insert(*height, map.groups),
+                None => change.snapshots_gone.push(*height),
+            }
+            if let Some((_, map)) = maps.last_key_value() {
+                for name in map.iter().filter(|_| maps.contains_key(height)) {
+                    self.groups.get_mut(name).expect("looked at above").references += 1;
+                }
+            }
+            // Only the newest is needed again.
+            while maps.len() > 1 {
+                maps.pop_first();
+            }
+        }
+        self.latest = maps.pop_last().map(|(_, map)| map).unwrap_or_default();
+        change.snapshots_gone.iter().for_each(|height| _ = self.snapshots.remove(height));
+        let unused = self.groups.iter().filter(|(_, held)| held.references == 0);
+        change.groups_gone = unused.map(|(name, _)| *name).collect();
+        let nothing = change.snapshots_gone.is_empty() && change.groups_gone.is_empty();
+        // What cannot be written now is found again at the next start.
+        if nothing || self.index.commit(&change).is_ok() {
+            change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));
+        }
+    }
+
+    fn map_at(&self, height: Height, place: Place) -> Result<SnapshotMap, String> {
+        let pack = open_pack(&self.backend, &self.folder, place.pack).map_err(|error| error.to_string())?;
+        read_map(&*pack, place, height)
+    }
+
+    /// Begins a snapshot of an image with `groups` groups, of which some changed since the last one.
+    ///
+    /// # Errors
+    /// If there is no room, in words.
+    pub fn begin(&mut self, moment: Moment, note: Vec<u8>, groups: usize, changed: usize) -> Result<(), String> {
+        let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
+        let needed = ROOM + (changed * GROUP_BYTES) as u64;
+        if free < needed {
+            return Err(format!("{free} bytes are free where {needed} are needed"));
+        }
+        let map = if self.latest.len() == groups {
+            self.latest.iter().copied().map(Some).collect()
+        } else {
+            vec![None; groups]
+        };
+        let written_before = self.packs.written;
+        self.taking = Some(Taking { moment, note, map, fresh: BTreeMap::new(), groups: 0, written_before });
+        Ok(())
+    }
+
+    /// Takes a block of groups: those that are new are written.
+    ///
+    /// # Errors
+    /// If a pack cannot be written; the snapshot must be given up.
+    pub fn take(&mut self, block: &GroupBlock) -> io::Result<()> {
+        let Some(taking) = &mut self.taking else { return Ok(()) };
+        for (index, bytes) in block.groups() {
+            let name = *blake3::hash(bytes).as_bytes();
+            taking.groups += 1;
+            taking.map[index as usize] = Some(name);
+            if self.groups.contains_key(&name) || taking.fresh.contains_key(&name) {
+                continue;
+            }
+            let place = append(&mut self.packs, &mut self.record, RecordKind::Group, Moment::default(), bytes, &name)?;
+            taking.fresh.insert(name, place);
+        }
+        Ok(())
+    }
+
+    /// Finishes the snapshot: its map is written, everything is synced, the index changes in one transaction.
+    ///
+    /// # Errors
+    /// What failed, in words; the snapshot must be given up.
+    pub fn finish(&mut self) -> Result<Taken, String> {
+        let taking = self.taking.as_ref().ok_or("no snapshot was begun")?;
+        let (moment, written_before, groups) = (taking.moment, taking.written_before, taking.groups);
+        let names: Option<Vec<Hash>> = taking.map.iter().copied().collect();
+        let map = SnapshotMap { note: taking.note.clone(), groups: names.ok_or("groups are missing")? };
+        let fresh: Vec<(Hash, Place)> = taking.fresh.iter().map(|(name, place)| (*name, *place)).collect();
+        let bytes = map.encode();
+        let name = *blake3::hash(&bytes).as_bytes();
+        let place = append(&mut self.packs, &mut self.record, RecordKind::Snapshot, moment, &bytes, &name);
+        let place = place.map_err(|error| error.to_string())?;
+        self.packs.sync().map_err(|error| error.to_string())?;
+
+        let mut times: Vec<_> = self.snapshots.iter().map(|(height, (_, time_ms))| (*height, *time_ms)).collect();
+        times.push((moment.height, moment.time_ms));
+        let gone = thin(&times);
+        let mut change = Change {
+            groups: fresh.clone(),
+            groups_gone: Vec::new(),
+            snapshots: vec![(moment.height, place, moment.time_ms)],
+            snapshots_gone: gone.clone(),
+            end: self.packs.end(),
+        };
+        let mut counts: BTreeMap<Hash, i64> = BTreeMap::new();
+        map.groups.iter().for_each(|name| *counts.entry(*name).or_default() += 1);
+        for height in &gone {
+            let old = self.map_at(*height, self.snapshots[height].0)?;
+            old.groups.iter().for_each(|name| *counts.entry(*name).or_default() -= 1);
+        }
+        let after =
+            |name: &Hash, count: i64| i64::from(self.groups.get(name).map_or(0, |held| held.references)) + count;
+        change.groups_gone =
+            counts.iter().filter(|(name, count)| after(name, **count) == 0).map(|(name, _)| *name).collect();
+        self.index.commit(&change).map_err(|error| error.to_string())?;
+
+        self.taking = None;
+        self.committed = self.packs.end().map_or(self.committed, |(number, end)| (number, Some(end)));
+        let count = fresh.len() as u64;
+        fresh.into_iter().for_each(|(name, place)| _ = self.groups.insert(name, Held { place, references: 0 }));
+        for (name, count) in counts {
+            let held = self.groups.get_mut(&name).expect("every name of a map has a place");
+            held.references =
+                u32::try_from(i64::from(held.references) + count).expect("references are counted both ways");
+        }
+        change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));
+        gone.iter().for_each(|height| _ = self.snapshots.remove(height));
+        self.snapshots.insert(moment.height, (place, moment.time_ms));
+        self.latest = map.groups;
+        let direct = self.packs.is_direct().unwrap_or(false);
+        let bytes = self.packs.written - written_before;
+        let snapshots = self.snapshots.len() as u64;
+        Ok(Taken { height: moment.height, groups, groups_written: count, bytes, snapshots, direct })
+    }
+
+    /// Gives the snapshot up that is under way: what it wrote is cut off again.
+    ///
+    /// # Errors
+    /// What the system says: the packs cannot be written any more.
+    pub fn give_up(&mut self) -> io::Result<()> {
+        self.taking = None;
+        self.packs.cut(self.committed)
+    }
+
+    /// Removes the packs that nothing lives in, and rewrites one that is mostly dead: what lives in it goes to the end.
+    ///
+    /// # Errors
+    /// What failed, in words. Nothing is lost then.
+    pub fn compact(&mut self) -> Result<(), String> {
+        let mut live: BTreeMap<u32, u64> = BTreeMap::new();
+        let places =
+            self.groups.values().map(|held| held.place).chain(self.snapshots.values().map(|(place, _)| *place));
+        places.for_each(|place| *live.entry(place.pack).or_default() += u64::from(place.bytes));
+        let packs = numbered(&*self.backend, &self.folder, "pack").map_err(|error| error.to_string())?;
+        let current = self.committed.0;
+        let mut rewritten = false;
+        for (number, path) in packs.into_iter().filter(|(number, _)| *number < current) {
+            let living = live.get(&number).copied().unwrap_or(0);
+            if living > 0 {
+                let length = open_pack(&self.backend, &self.folder, number).and_then(|pack| pack.len());
+                let dead = length.map_err(|error| error.to_string())?.saturating_sub(living);
+                if rewritten || dead < living {
+                    continue;
+                }
+                self.rewrite(number)?;
+                rewritten = true;
+            }
+            self.backend.remove(&path).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, number: u32) -> Result<(), String> {
+        let pack = open_pack(&self.backend, &self.folder, number).map_err(|error| error.to_string())?;
+        let groups: Vec<(Hash, Place)> = self
+            .groups
+            .iter()
+            .filter(|(_, held)| held.place.pack == number)
+            .map(|(name, held)| (*name, held.place))
+            .collect();
+        let snapshots: Vec<(Height, Place, u64)> = self
+            .snapshots
+            .iter()
+            .filter(|(_, (place, _))| place.pack == number)
+            .map(|(height, (place, time_ms))| (*height, *place, *time_ms))
+            .collect();
+        let packs = &mut self.packs;
+        let mut moved = |place: Place| -> Result<Place, String> {
+            let mut record = read_record(&*pack, place)?;
+            decode_record(&record)?;
+            record.resize(record.len().next_multiple_of(ALIGN), 0);
+            packs.append(&record, place.bytes as usize).map_err(|error| error.to_string())
+        };
+        let mut change = Change::default();
+        let result = (|| -> Result<(), String> {
+            for (name, place) in groups {
+                change.groups.push((name, moved(place)?));
+            }
+            for (height, place, time_ms) in snapshots {
+                change.snapshots.push((height, moved(place)?, time_ms));
+            }
+            Ok(())
+        })();
+        let result = result.and_then(|()| {
+            self.packs.sync().map_err(|error| error.to_string())?;
+            change.end = self.packs.end();
+            self.index.commit(&change).map_err(|error| error.to_string())
+        });
+        if let Err(problem) = result {
+            self.give_up().map_err(|error| error.to_string())?;
+            return Err(problem);
+        }
+        self.committed = self.packs.end().map_or(self.committed, |(number, end)| (number, Some(end)));
+        for (name, place) in change.groups {
+            self.groups.get_mut(&name).expect("it lives").place = place;
+        }
+        for (height, place, time_ms) in change.snapshots {
+            self.snapshots.insert(height, (place, time_ms));
+        }
+        Ok(())
+    }
+}
+
+fn append(
+    packs: &mut PackWriter,
+    record: &mut Vec<u8>,
+    kind: RecordKind,
+    moment: Moment,
+    bytes: &[u8],
+    name: &Hash,
+) -> io::Result<Place> {
+    record.clear();
+    encode_record(kind, moment, bytes, name, record);
+    let stored = super::record::decode_record_header(record).expect("a record that was just made").stored;
+    packs.append(record, super::record::HEADER + stored)
+}

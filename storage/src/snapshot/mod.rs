@@ -1,0 +1,21 @@
+//! Snapshots: the groups of the image in packs, each distinct group once, and an index over them.
+//!
+//! ```text
+//!  tick: groups in blocks -> snapshot thread: name, LZ4, append to a pack -> sync -> index (one transaction) -> blocks back
+//!  start: index -> newest snapshot -> its map -> groups, verified by their names -> columns
+//! ```
+//! The index can be made again from the packs. Formats: docs/formats/snapshots.md.
+
+mod catalog;
+mod index;
+mod keeper;
+mod pack;
+mod record;
+mod stored;
+mod thread;
+
+pub use catalog::{Catalog, check_packs};
+pub use index::IndexError;
+pub use keeper::{Taken, thin};
+pub use stored::StoredSnapshot;
+pub use thread::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, read_catalog};

@@ -1,0 +1,311 @@
+//! What a pack holds: records of groups and of snapshots, each under a checksum of its own.
+
+use engine::limits::GROUP_BYTES;
+use engine::{Hash, Height};
+
+use crate::BLOCK;
+
+/// First bytes of every pack.
+pub const PACK_MAGIC: [u8; 8] = *b"BCPACK01";
+/// The version of packs that this code writes and reads.
+pub const PACK_VERSION: u32 = 1;
+/// First bytes of every record.
+pub const MAGIC: [u8; 4] = *b"BCPR";
+/// Bytes of a record's header.
+pub const HEADER: usize = 96;
+/// Records start at multiples of this.
+pub const ALIGN: usize = 8;
+/// Bytes of a record's content, at most: a snapshot's map of the largest image there can be.
+pub const CONTENT_MAX: usize = 64 << 20;
+/// Bytes of a snapshot record before its note.
+const MAP_HEAD: usize = 8;
+
+/// How a pack begins: one block.
+///
+/// Layout: magic 8, version u32, number u32, chain id 32, hash of the 48 bytes before 32, zeros to 4096.
+pub fn pack_header(number: u32, chain: &Hash) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(BLOCK as usize);
+    bytes.extend_from_slice(&PACK_MAGIC);
+    bytes.extend_from_slice(&PACK_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend_from_slice(chain);
+    let hash = *blake3::hash(&bytes).as_bytes();
+    bytes.extend_from_slice(&hash);
+    bytes.resize(BLOCK as usize, 0);
+    bytes
+}
+
+/// Looks at the first block of a pack.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), String> {
+    if bytes.len() < BLOCK as usize {
+        return Err("the pack's header is cut short".into());
+    }
+    if bytes[..8] != PACK_MAGIC {
+        return Err("this is no pack".into());
+    }
+    if *blake3::hash(&bytes[..48]).as_bytes() != bytes[48..80] {
+        return Err("the pack header's hash is wrong".into());
+    }
+    let version = u32::from_le_bytes(word(bytes, 8));
+    if version != PACK_VERSION {
+        return Err(format!("the pack has version {version}, this program reads version {PACK_VERSION}"));
+    }
+    if bytes[16..48] != *chain {
+        return Err("the pack belongs to another genesis".into());
+    }
+    if bytes[..BLOCK as usize] != pack_header(number, chain) {
+        return Err("the pack has another number, or its header's padding is not zero".into());
+    }
+    Ok(())
+}
+
+/// What a record holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A group of the image. Its name is the BLAKE3 of its bytes.
+    Group = 1,
+    /// A snapshot: where the chain stood, and the names of its groups.
+    Snapshot = 2,
+}
+
+/// Which moment a snapshot is of.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Moment {
+    /// The settled height.
+    pub height: Height,
+    /// Its block's time.
+    pub time_ms: u64,
+}
+
+/// A record's header.
+///
+/// Layout: magic 4, kind u8, codec u8, zero 2, bytes u32, bytes stored u32, height u64, time u64, BLAKE3 of the bytes
+/// 32, BLAKE3 of the 64 bytes before and of the stored bytes 32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordHeader {
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Whether it is an LZ4 block.
+    pub lz4: bool,
+    /// Bytes.
+    pub length: usize,
+    /// Bytes stored.
+    pub stored: usize,
+    /// A snapshot's height and its block's time; zero for groups.
+    pub moment: Moment,
+    /// BLAKE3 of the bytes.
+    pub name: Hash,
+}
+
+fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("callers look at whole headers")
+}
+
+/// Appends a record; `out` ends at a multiple of [`ALIGN`] before and after.
+pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash, out: &mut Vec<u8>) {
+    assert!(bytes.len() <= CONTENT_MAX, "contents are bounded by the image");
+    let start = out.len();
+    out.resize(start + HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
+    let packed = lz4_flex::block::compress_into(bytes, &mut out[start + HEADER..]).expect("the output is large enough");
+    let lz4 = packed < bytes.len();
+    let stored = if lz4 { packed } else { bytes.len() };
+    if !lz4 {
+        out[start + HEADER..start + HEADER + stored].copy_from_slice(bytes);
+    }
+    out.truncate(start + HEADER + stored);
+    let length = |count: usize| u32::try_from(count).expect("contents are below 64 MiB").to_le_bytes();
+    let header = &mut out[start..];
+    header[..4].copy_from_slice(&MAGIC);
+    header[4..8].copy_from_slice(&[kind as u8, lz4.into(), 0, 0]);
+    header[8..12].copy_from_slice(&length(bytes.len()));
+    header[12..16].copy_from_slice(&length(stored));
+    header[16..24].copy_from_slice(&moment.height.0.to_le_bytes());
+    header[24..32].copy_from_slice(&moment.time_ms.to_le_bytes());
+    header[32..64].copy_from_slice(name);
+    let sum = checksum(header);
+    header[64..HEADER].copy_from_slice(&sum);
+    out.resize(out.len().next_multiple_of(ALIGN), 0);
+}
+
+fn checksum(record: &[u8]) -> Hash {
+    *blake3::Hasher::new().update(&record[..64]).update(&record[HEADER..]).finalize().as_bytes()
+}
+
+/// Reads a header. It says nothing about the bytes behind it, and its own checksum covers those.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_record_header(bytes: &[u8]) -> Result<RecordHeader, String> {
+    let bytes = bytes.get(..HEADER).ok_or("the record's header is cut short")?;
+    if bytes[..4] != MAGIC {
+        return Err("this is no record".into());
+    }
+    let kind = match bytes[4] {
+        1 => RecordKind::Group,
+        2 => RecordKind::Snapshot,
+        other => return Err(format!("the record has kind {other}")),
+    };
+    if bytes[5] > 1 || bytes[6..8] != [0; 2] {
+        return Err("the record's header holds unknown values".into());
+    }
+    let length = u32::from_le_bytes(word(bytes, 8)) as usize;
+    let stored = u32::from_le_bytes(word(bytes, 12)) as usize;
+    let fits = if kind == RecordKind::Group { length == GROUP_BYTES } else { length <= CONTENT_MAX };
+    if !fits || stored > length || (bytes[5] == 0 && stored != length) {
+        return Err(format!("the record says {length} bytes, {stored} stored"));
+    }
+    let moment =
+        Moment { height: Height(u64::from_le_bytes(word(bytes, 16))), time_ms: u64::from_le_bytes(word(bytes, 24)) };
+    if kind == RecordKind::Group && moment != Moment::default() {
+        return Err("the record's header holds unknown values".into());
+    }
+    Ok(RecordHeader { kind, lz4: bytes[5] == 1, length, stored, moment, name: word(bytes, 32) })
+}
+
+/// Reads a whole record into `out`, which must have as many bytes as the header says.
+fn decode_into(header: &RecordHeader, record: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let record = record.get(..HEADER + header.stored).ok_or("the record is cut short")?;
+    if checksum(record) != record[64..HEADER] {
+        return Err("the record's checksum is wrong".into());
+    }
+    let stored = &record[HEADER..];
+    if header.lz4 {
+        let count = lz4_flex::block::decompress_into(stored, out).map_err(|error| format!("the record: {error}"))?;
+        if count != out.len() {
+            return Err(format!("the record unpacks to {count} bytes"));
+        }
+    } else {
+        out.copy_from_slice(stored);
+    }
+    if *blake3::hash(out).as_bytes() != header.name {
+        return Err("the record's bytes have another hash than it says".into());
+    }
+    Ok(())
+}
+
+/// Reads the record of a group.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_group(record: &[u8], name: &Hash, out: &mut [u8; GROUP_BYTES]) -> Result<(), String> {
+    let header = decode_record_header(record)?;
+    if header.kind != RecordKind::Group || header.name != *name {
+        return Err("this is another record than the index says".into());
+    }
+    decode_into(&header, record, out)
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_record(record: &[u8]) -> Result<(RecordHeader, Vec<u8>), String> {
+    let header = decode_record_header(record)?;
+    if record.len() < HEADER + header.stored {
+        return Err("the record is cut short".into());
+    }
+    let mut out = vec![0; header.length];
+    decode_into(&header, record, &mut out)?;
+    Ok((header, out))
+}
+
+/// What a snapshot record holds: where the chain stood, as the node wrote it, and the groups in image order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotMap {
+    /// The node's own bytes.
+    pub note: Vec<u8>,
+    /// The names of all groups.
+    pub groups: Vec<Hash>,
+}
+
+impl SnapshotMap {
+    /// Length of the note u32, groups u32, the note, zeros to a multiple of 8, then 32 bytes a group.
+    pub fn encode(&self) -> Vec<u8> {
+        let length = |count: usize| u32::try_from(count).expect("bounded by the image").to_le_bytes();
+        let mut out = Vec::with_capacity(MAP_HEAD + self.note.len() + 8 + self.groups.len() * 32);
+        out.extend_from_slice(&length(self.note.len()));
+        out.extend_from_slice(&length(self.groups.len()));
+        out.extend_from_slice(&self.note);
+        out.resize(out.len().next_multiple_of(8), 0);
+        self.groups.iter().for_each(|name| out.extend_from_slice(name));
+        out
+    }
+
+    /// Reads exactly one map.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let head = bytes.get(..MAP_HEAD).ok_or("the snapshot's map is cut short")?;
+        let note = u32::from_le_bytes(word(head, 0)) as usize;
+        let count = u32::from_le_bytes(word(head, 4)) as usize;
+        let names = (MAP_HEAD + note).next_multiple_of(8);
+        if bytes.len() != names + count * 32 {
+            return Err("the snapshot's map has another length than it says".into());
+        }
+        if bytes[MAP_HEAD + note..names].iter().any(|byte| *byte != 0) {
+            return Err("the padding of the snapshot's map is not zero".into());
+        }
+        let groups = bytes[names..].chunks_exact(32).map(|name| word(name, 0)).collect();
+        Ok(Self { note: bytes[MAP_HEAD..MAP_HEAD + note].to_vec(), groups })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(seed: u8) -> ([u8; GROUP_BYTES], Hash) {
+        let mut bytes = [0; GROUP_BYTES];
+        bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at / 64) as u8 ^ seed);
+        (bytes, *blake3::hash(&bytes).as_bytes())
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_every_flipped_byte_is_found() {
+        let (bytes, name) = group(7);
+        let mut record = Vec::new();
+        encode_record(RecordKind::Group, Moment::default(), &bytes, &name, &mut record);
+        let mut out = [0; GROUP_BYTES];
+        assert_eq!(decode_group(&record, &name, &mut out), Ok(()));
+        assert_eq!(out, bytes);
+        let stored = HEADER + decode_record_header(&record).expect("a record").stored;
+        for at in 0..stored {
+            let mut flipped = record.clone();
+            flipped[at] ^= 1 << (at % 8);
+            assert!(decode_group(&flipped, &name, &mut out).is_err(), "byte {at}");
+        }
+        for cut in 0..stored {
+            assert!(decode_group(&record[..cut], &name, &mut out).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_shrink_are_stored_as_they_are() {
+        let map = SnapshotMap { note: b"note".to_vec(), groups: (0..40).map(|seed| group(seed).1).collect() };
+        let bytes = map.encode();
+        let name = *blake3::hash(&bytes).as_bytes();
+        let mut record = Vec::new();
+        let moment = Moment { height: Height(9), time_ms: 99 };
+        encode_record(RecordKind::Snapshot, moment, &bytes, &name, &mut record);
+        let (header, content) = decode_record(&record).expect("a record");
+        assert!(!header.lz4);
+        assert_eq!((header.kind, header.moment), (RecordKind::Snapshot, moment));
+        assert_eq!(SnapshotMap::decode(&content), Ok(map));
+    }
+
+    #[test]
+    fn any_bytes_are_a_record_or_an_error() {
+        bolero::check!().with_iterations(4_000).for_each(|bytes: &[u8]| {
+            let _ = decode_record(bytes);
+            let _ = SnapshotMap::decode(bytes);
+            let mut out = [0; GROUP_BYTES];
+            let _ = decode_group(bytes, &[0; 32], &mut out);
+            let _ = check_pack_header(bytes, 1, &[0; 32]);
+        });
+    }
+}

@@ -1,0 +1,302 @@
+//! The snapshot thread, and what a start finds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::image::GroupBlock;
+use engine::limits::SNAPSHOT_BLOCKS_MAX;
+use engine::{Hash, Height};
+
+use super::catalog::Catalog;
+use super::index::{Change, Index, IndexError, read_index};
+use super::keeper::{Keeper, Taken};
+use super::pack::PACK_BYTES;
+use super::record::Moment;
+use super::stored::StoredSnapshot;
+use crate::Damage;
+use crate::backend::Backend;
+use crate::session::{OpenError, Session, numbered};
+
+/// Bytes of memory that the index may use for its cache.
+const INDEX_CACHE_BYTES: usize = 8 << 20;
+
+/// A snapshot that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotInfo {
+    /// Its height.
+    pub height: Height,
+    /// Its block's time.
+    pub time_ms: u64,
+}
+
+/// The snapshots of a session that this process may write.
+pub struct SnapshotsFound {
+    backend: Arc<dyn Backend>,
+    dir: PathBuf,
+    chain: Hash,
+    index: Index,
+    catalog: Catalog,
+    /// What was wrong and was put right, in words.
+    pub repaired: Option<String>,
+}
+
+enum Task {
+    Begin { moment: Moment, note: Vec<u8>, groups: usize, changed: usize },
+    Block(GroupBlock),
+    Finish,
+    GiveUp,
+}
+
+/// What the snapshot thread says.
+pub enum Kept {
+    /// The groups of a block are copied: it can be filled again.
+    Block(GroupBlock),
+    /// The snapshot is on disk.
+    Taken(Taken),
+    /// It came to nothing, and nothing of it is left. The next one may succeed.
+    Failed(String),
+}
+
+/// The snapshot thread's handle.
+pub struct Snapshots {
+    tasks: Option<Sender<Task>>,
+    kept: Receiver<Kept>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the packs of a session hold, for a process that only reads: from the index, or where that cannot be read from the
+/// packs themselves.
+///
+/// # Errors
+/// If a later program wrote it, or the packs cannot be read.
+pub fn read_catalog(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<Catalog, OpenError> {
+    let path = dir.join("snapshots/index.redb");
+    if backend.is_file_system() && path.exists() {
+        match read_index(&path, chain) {
+            Ok(catalog) => return Ok(catalog),
+            Err(IndexError::Newer { found }) => return Err(OpenError::Index(IndexError::Newer { found })),
+            Err(_) => {}
+        }
+    }
+    Ok(Catalog::from_packs(backend, dir, chain)?.0)
+}
+
+impl SnapshotsFound {
+    /// Opens the snapshots of a session. An index that is missing or damaged is made again from the packs; `repairing`
+    /// hears how far redb's own repair is, from 0 to 1.
+    ///
+    /// # Errors
+    /// If a later program wrote the index, or the system refuses.
+    pub fn open(session: &Session, repairing: impl Fn(f64) + Clone + 'static) -> Result<Self, OpenError> {
+        let (backend, dir, chain) = (session.backend().clone(), session.dir().to_owned(), session.chain());
+        let folder = dir.join("snapshots");
+        if backend.list(&folder).is_err() {
+            backend.create_dir(&folder).map_err(OpenError::io(&folder))?;
+            backend.sync_dir(&dir).map_err(OpenError::io(&dir))?;
+        }
+        let path = folder.join("index.redb");
+        let open = |repairing| Index::open(&backend, &path, &chain, INDEX_CACHE_BYTES, repairing);
+        let first = open(repairing.clone()).and_then(|index| index.catalog().map(|catalog| (index, catalog)));
+        let mut repaired = None;
+        let (index, mut catalog) = match first {
+            Ok(opened) => opened,
+            Err(error @ (IndexError::Newer { .. } | IndexError::Refused(_))) => return Err(OpenError::Index(error)),
+            Err(IndexError::Damaged(problem)) => {
+                repaired =
+                    Some(format!("snapshots/index.redb is damaged ({problem}) and was made again from the packs"));
+                backend.remove(&path).map_err(OpenError::io(&path))?;
+                (open(repairing).map_err(OpenError::Index)?, Catalog::default())
+            }
+        };
+        let packs = !numbered(&*backend, &folder, "pack")?.is_empty();
+        if catalog.is_empty() && packs {
+            let (found, damages) = Catalog::from_packs(&backend, &dir, &chain)?;
+            let change = Change {
+                groups: found.groups.iter().map(|(name, place)| (*name, *place)).collect(),
+                snapshots: found.snapshots.iter().map(|(height, (place, time))| (*height, *place, *time)).collect(),
+                end: found.end,
+                ..Change::default()
+            };
+            index.commit(&change).map_err(OpenError::Index)?;
+            if !found.is_empty() && repaired.is_none() {
+                repaired = Some("snapshots/index.redb was missing and was made again from the packs".into());
+            }
+            if let (Some(damage), Some(repaired)) = (damages.first(), &mut repaired) {
+                repaired.push_str(&format!("; {damage}"));
+            }
+            catalog = found;
+        }
+        Ok(Self { backend, dir, chain, index, catalog, repaired })
+    }
+
+    /// The snapshots, the newest first.
+    pub fn newest_first(&self) -> Vec<SnapshotInfo> {
+        newest_first(&self.catalog)
+    }
+
+    /// Opens one of them.
+    ///
+    /// # Errors
+    /// Where it is damaged.
+    pub fn snapshot(&self, height: Height) -> Result<StoredSnapshot, Damage> {
+        StoredSnapshot::open(&self.backend, &self.dir, &self.catalog, height)
+    }
+
+    /// Starts the thread that keeps them. The next snapshot changes the one that was loaded; those above it could not be
+    /// loaded and go.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn start(self, loaded: Option<Height>) -> Result<Snapshots, OpenError> {
+        self.start_with(loaded, PACK_BYTES)
+    }
+
+    /// [`SnapshotsFound::start`] with packs of another size.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn start_with(self, loaded: Option<Height>, pack_bytes: u64) -> Result<Snapshots, OpenError> {
+        let Self { backend, dir, chain, index, catalog, .. } = self;
+        let folder = dir.join("snapshots");
+        // As many as there are blocks, and what stands between two snapshots: the tick never waits here.
+        let (to_thread, tasks) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
+        let (from_thread, kept) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
+        let thread = std::thread::Builder::new()
+            .name("snapshots".into())
+            .spawn(move || {
+                lower_priority();
+                match Keeper::new(backend, folder, chain, index, catalog, loaded, pack_bytes) {
+                    Ok(keeper) => run(keeper, &tasks, &from_thread),
+                    Err(error) => refuse(&error.to_string(), &tasks, &from_thread),
+                }
+            })
+            .map_err(OpenError::io(Path::new("snapshot thread")))?;
+        Ok(Snapshots { tasks: Some(to_thread), kept, thread: Some(thread) })
+    }
+}
+
+/// The snapshots of a catalog, the newest first.
+pub fn newest_first(catalog: &Catalog) -> Vec<SnapshotInfo> {
+    let info = |(height, (_, time_ms)): (&Height, &(super::pack::Place, u64))| SnapshotInfo {
+        height: *height,
+        time_ms: *time_ms,
+    };
+    catalog.snapshots.iter().rev().map(info).collect()
+}
+
+/// The tick comes first: this thread takes what processor time is left.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    // Where the system does not allow it, it is as it was.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
+
+fn run(mut keeper: Keeper, tasks: &Receiver<Task>, kept: &Sender<Kept>) {
+    let mut failed = true;
+    // Whoever listens may have gone; the snapshot is kept all the same.
+    let say = |what: Kept| _ = kept.send(what);
+    for task in tasks {
+        let result = match task {
+            Task::Begin { moment, note, groups, changed } => {
+                failed = false;
+                keeper.begin(moment, note, groups, changed)
+            }
+            Task::Block(block) => {
+                let result = if failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
+                say(Kept::Block(block));
+                result
+            }
+            Task::Finish if failed => Ok(()),
+            Task::Finish => keeper.finish().map(|taken| {
+                failed = true;
+                say(Kept::Taken(taken));
+                if let Err(problem) = keeper.compact() {
+                    tracing::warn!("packs of snapshots stay as they are: {problem}");
+                }
+            }),
+            Task::GiveUp => {
+                failed = true;
+                keeper.give_up().map_err(|error| error.to_string())
+            }
+        };
+        if let Err(problem) = result {
+            failed = true;
+            if let Err(error) = keeper.give_up() {
+                return refuse(&error.to_string(), tasks, kept);
+            }
+            say(Kept::Failed(problem));
+        }
+    }
+}
+
+/// Nothing can be kept any more: blocks go back, and every snapshot fails.
+fn refuse(problem: &str, tasks: &Receiver<Task>, kept: &Sender<Kept>) {
+    let _ = kept.send(Kept::Failed(problem.to_owned()));
+    for task in tasks {
+        let answer = match task {
+            Task::Block(block) => Kept::Block(block),
+            Task::Begin { .. } => Kept::Failed(problem.to_owned()),
+            Task::Finish | Task::GiveUp => continue,
+        };
+        let _ = kept.send(answer);
+    }
+}
+
+impl Snapshots {
+    fn send(&self, task: Task) {
+        // A thread that is gone says so by its closed channel.
+        let _ = self.tasks.as_ref().expect("the handle was not closed").send(task);
+    }
+
+    /// Begins a snapshot of an image with `groups` groups, of which `changed` are going to come.
+    pub fn begin(&self, info: SnapshotInfo, note: Vec<u8>, groups: usize, changed: usize) {
+        let moment = Moment { height: info.height, time_ms: info.time_ms };
+        self.send(Task::Begin { moment, note, groups, changed });
+    }
+
+    /// Hands over a block; it comes back.
+    pub fn put(&self, block: GroupBlock) {
+        self.send(Task::Block(block));
+    }
+
+    /// All blocks were handed over, and the journal has the snapshot's height on disk.
+    pub fn finish(&self) {
+        self.send(Task::Finish);
+    }
+
+    /// Gives up the snapshot that is under way.
+    pub fn give_up(&self) {
+        self.send(Task::GiveUp);
+    }
+
+    /// What the thread says.
+    pub fn kept(&self) -> &Receiver<Kept> {
+        &self.kept
+    }
+
+    /// Waits until everything handed over is done.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.tasks = None;
+        // The thread may be waiting for somebody to hear it.
+        let (_, nobody) = bounded(0);
+        self.kept = nobody;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,330 @@
+//! Snapshots on a disk: what was taken comes back, whatever is dropped, rewritten, damaged or cut.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::Height;
+use engine::columns::{Capacity, Columns};
+use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, Opening};
+use engine::image::{DirtyMap, GroupSaver, ImageLayout};
+use engine::limits::GROUP_BYTES;
+use storage::Session;
+use storage::backend::FileBackend;
+use storage::snapshot::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog};
+
+fn genesis() -> Genesis {
+    Genesis {
+        version: GENESIS_VERSION,
+        name: "test".into(),
+        insecure_keys: true,
+        start_ms: 1,
+        supply: 1 << 40,
+        tables: 2_000,
+        seats: 8,
+        accounts: 400,
+        grant: 10,
+        opening: Opening::Free { per_height: 1 },
+        rules: vec![Default::default()],
+        bank_target: 1,
+        window_min_ms: 100,
+        window_max_ms: 1_000,
+        clock_phases: 1,
+        idle_ms: 10_000,
+        account_idle_ms: 10_000,
+        block_interval_ms: 10,
+        validators: vec![GenesisValidator { name: "a".into(), vote_key: HexBytes([3; 32]) }],
+        group_key: HexBytes([4; 96]),
+    }
+}
+
+/// A world whose rows are written at will, and the snapshots of it.
+struct Stage {
+    world: bevy_ecs::world::World,
+    layout: ImageLayout,
+    saver: GroupSaver,
+    dirty: DirtyMap,
+    lot: u64,
+    height: u64,
+    /// What each snapshot must be.
+    images: BTreeMap<Height, Vec<u8>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let genesis = genesis();
+        let layout = ImageLayout::new(Capacity::of(&genesis));
+        let mut world = bevy_ecs::world::World::new();
+        engine::world::spawn(&mut world, &genesis, &[[7; 32]], 0, 1);
+        let (saver, dirty) = (GroupSaver::new(layout.clone()), DirtyMap::new(layout.clone()));
+        Self { world, layout, saver, dirty, lot: 5, height: 0, images: BTreeMap::new() }
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.lot = self.lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.lot >> 33) % bound
+    }
+
+    /// Writes some rows, then takes a snapshot.
+    fn take(&mut self, snapshots: &Snapshots, time_ms: u64) -> Result<Taken, String> {
+        self.height += 1;
+        let rows: Vec<usize> = (0..20).map(|_| self.below(16_000) as usize).collect();
+        let mut state = bevy_ecs::system::SystemState::<Columns<'_, '_>>::new(&mut self.world);
+        let mut columns = state.get_mut(&mut self.world).expect("columns");
+        let view = columns.rows();
+        for row in rows {
+            view.seats[row].rail.0 = self.height * 1_000 + row as u64;
+            self.dirty.mark(engine::columns::Column::Seats, row);
+        }
+        self.dirty.take(&mut Vec::new());
+        let mut image = Vec::new();
+        let all: Result<(), ()> = engine::image::export(&self.layout, &view, |part| {
+            image.extend_from_slice(part);
+            Ok(())
+        });
+        all.expect("writing to a vector cannot fail");
+        let info = SnapshotInfo { height: Height(self.height), time_ms };
+        let changed = self.saver.begin(&mut self.dirty);
+        snapshots.begin(info, format!("note {}", self.height).into_bytes(), self.layout.groups(), changed);
+        let mut blocks = Vec::new();
+        while self.saver.left() > 0 {
+            self.saver.sweep(&view, 64);
+            self.saver.take_full(&mut blocks);
+            blocks.drain(..).for_each(|block| snapshots.put(block));
+        }
+        self.saver.end();
+        snapshots.finish();
+        loop {
+            match snapshots.kept().recv().expect("the thread lives") {
+                Kept::Block(block) => self.saver.give_back(block),
+                Kept::Taken(taken) => {
+                    self.images.insert(info.height, image);
+                    return Ok(taken);
+                }
+                Kept::Failed(problem) => {
+                    self.saver.give_up(&mut self.dirty);
+                    return Err(problem);
+                }
+            }
+        }
+    }
+}
+
+fn read(snapshot: &StoredSnapshot) -> Result<Vec<u8>, storage::Damage> {
+    let mut image = Vec::with_capacity(snapshot.groups() * GROUP_BYTES);
+    let mut group = [0; GROUP_BYTES];
+    for index in 0..snapshot.groups() {
+        snapshot.read_group(index, &mut group)?;
+        image.extend_from_slice(&group);
+    }
+    Ok(image)
+}
+
+fn session(dir: &Path) -> Session {
+    Session::create(dir, b"{}").expect("a new session")
+}
+
+fn found(session: &Session) -> SnapshotsFound {
+    SnapshotsFound::open(session, |_| {}).expect("the snapshots of a session")
+}
+
+/// All snapshots that are there are whole, and are what they must be.
+fn check(found: &SnapshotsFound, stage: &Stage) -> usize {
+    let all = found.newest_first();
+    for info in &all {
+        let snapshot = found.snapshot(info.height).expect("a whole snapshot");
+        assert_eq!(snapshot.note, format!("note {}", info.height.0).into_bytes());
+        assert!(read(&snapshot).expect("whole groups") == stage.images[&info.height], "snapshot {}", info.height);
+    }
+    all.len()
+}
+
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("snapshots")).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn snapshots_come_back_and_write_what_changed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let mut session = session(&path);
+    let mut stage = Stage::new();
+    let mut bytes = Vec::new();
+    for round in 0..4 {
+        let snapshots =
+            found(&session).start(stage.images.last_key_value().map(|(height, _)| *height)).expect("a thread");
+        for number in 0..6 {
+            let taken = stage.take(&snapshots, (round * 6 + number) * 30_000).expect("there is room");
+            bytes.push(taken.bytes);
+            assert!(taken.groups_written <= taken.groups);
+        }
+        snapshots.close();
+        drop(session);
+        session = Session::open(&path).expect("the session");
+        let found = found(&session);
+        assert_eq!(found.repaired, None);
+        let count = check(&found, &stage);
+        assert!((3..12).contains(&count), "{count} snapshots of {}", stage.images.len());
+    }
+    // Most of the image is alike, and what did not change is not written again.
+    assert!(bytes[0] < 400_000, "{} bytes", bytes[0]);
+    assert!(bytes[1..].iter().all(|later| *later < 400_000), "{bytes:?}");
+    let catalog =
+        read_catalog(&(Arc::new(FileBackend) as _), &path, &session.chain()).expect("the index, read by another");
+    assert_eq!(catalog.snapshots.len(), found(&session).newest_first().len());
+}
+
+#[test]
+fn an_index_that_is_missing_or_damaged_is_made_again_from_the_packs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start(None).expect("a thread");
+    (0..5).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("there is room"));
+    snapshots.close();
+    let before = found(&session).newest_first();
+    let index = path.join("snapshots/index.redb");
+    let bytes = fs::read(&index).expect("the index");
+    fs::remove_file(&index).expect("removed");
+    let again = found(&session);
+    assert!(again.repaired.as_ref().is_some_and(|repaired| repaired.contains("was missing")), "{:?}", again.repaired);
+    let heights = |all: &[SnapshotInfo]| all.iter().map(|info| (info.height, info.time_ms)).collect::<Vec<_>>();
+    // What had been dropped may be back: its groups are there still.
+    assert!(heights(&before).iter().all(|info| heights(&again.newest_first()).contains(info)));
+    check(&again, &stage);
+    drop(again);
+
+    // A flipped bit anywhere: opened as it was, or named and made again; never a panic, never another state.
+    let mut named = 0;
+    for at in (0..bytes.len()).step_by(bytes.len() / 150) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&index, &flipped).expect("written");
+        let again = found(&session);
+        named += usize::from(again.repaired.is_some());
+        for info in again.newest_first() {
+            let snapshot = again.snapshot(info.height);
+            let Ok(image) = snapshot.and_then(|snapshot| read(&snapshot)) else { continue };
+            assert!(image == stage.images[&info.height], "byte {at}, snapshot {}", info.height);
+        }
+        assert!(!again.newest_first().is_empty(), "byte {at}");
+    }
+    println!("{named} of 150 flips were named");
+    assert!(named > 0);
+}
+
+#[test]
+fn a_flipped_bit_in_a_pack_is_named_and_never_taken_for_another_state() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start(None).expect("a thread");
+    (0..3).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("there is room"));
+    snapshots.close();
+    let pack = files(&path, "pack").remove(0);
+    let bytes = fs::read(&pack).expect("a pack");
+    let mut damaged = 0;
+    for at in (0..bytes.len()).step_by(bytes.len() / 150) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&pack, &flipped).expect("written");
+        let found = found(&session);
+        let mut any = false;
+        for info in found.newest_first() {
+            match found.snapshot(info.height).and_then(|snapshot| read(&snapshot)) {
+                Ok(image) => assert!(image == stage.images[&info.height], "byte {at}"),
+                Err(damage) => {
+                    assert!(damage.file.starts_with("snapshots/"), "{damage}");
+                    any = true;
+                }
+            }
+        }
+        damaged += usize::from(any);
+        // The walk that checks every byte names each flip.
+        let (_, damages) =
+            storage::snapshot::check_packs(&(Arc::new(FileBackend) as _), &path, &session.chain()).expect("readable");
+        assert!(!damages.is_empty(), "byte {at} of {} is not named", bytes.len());
+    }
+    assert!(damaged > 40, "{damaged} flips hit a snapshot");
+}
+
+#[test]
+fn a_pack_that_is_torn_behind_the_last_snapshot_is_cut_and_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start(None).expect("a thread");
+    stage.take(&snapshots, 1).expect("there is room");
+    snapshots.close();
+    let pack = files(&path, "pack").remove(0);
+    let mut bytes = fs::read(&pack).expect("a pack");
+    let whole = bytes.len();
+    bytes.extend_from_slice(&[7; 10_000]);
+    fs::write(&pack, &bytes).expect("written");
+    fs::write(path.join("snapshots/00000002.pack"), [1; 5_000]).expect("written");
+    let snapshots = found(&session).start(Some(Height(1))).expect("a thread");
+    stage.take(&snapshots, 30_001).expect("there is room");
+    snapshots.close();
+    assert_eq!(check(&found(&session), &stage), 2);
+    assert_eq!(files(&path, "pack").len(), 1);
+    assert!(fs::read(&pack).expect("a pack").len() > whole);
+
+    // Without the index the torn end is no damage either.
+    fs::remove_file(path.join("snapshots/index.redb")).expect("removed");
+    bytes = fs::read(&pack).expect("a pack");
+    bytes.extend_from_slice(&[9; 5_000]);
+    fs::write(&pack, &bytes).expect("written");
+    let again = found(&session);
+    assert_eq!(check(&again, &stage), 2);
+    assert!(!again.repaired.as_ref().expect("made again").contains("byte"), "{:?}", again.repaired);
+}
+
+#[test]
+fn packs_that_are_mostly_dead_are_rewritten_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let mut session = session(&path);
+    let mut stage = Stage::new();
+    for round in 0..12 {
+        let loaded = stage.images.last_key_value().map(|(height, _)| *height);
+        // Small packs, so that many are begun.
+        let snapshots = found(&session).start_with(loaded, 200_000).expect("a thread");
+        for number in 0..10 {
+            stage.take(&snapshots, (round * 10 + number) * 30_000).expect("there is room");
+        }
+        snapshots.close();
+        drop(session);
+        session = Session::open(&path).expect("the session");
+        check(&found(&session), &stage);
+    }
+    let packs = files(&path, "pack");
+    let last: u32 = packs.last().and_then(|path| path.file_stem()?.to_str()?.parse().ok()).expect("a number");
+    assert!(packs.len() < last as usize / 2, "{} packs of {last} are left", packs.len());
+    let count = found(&session).newest_first().len();
+    assert!(count < 20, "{count} snapshots of 120");
+}
+
+#[test]
+fn a_newer_index_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    drop(found(&session));
+    {
+        let db = redb::Database::open(path.join("snapshots/index.redb")).expect("the index");
+        let txn = db.begin_write().expect("a transaction");
+        let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+        txn.open_table(meta).expect("a table").insert("version", 2).expect("written");
+        txn.commit().expect("committed");
+    }
+    let error = SnapshotsFound::open(&session, |_| {}).err().expect("a newer index").to_string();
+    assert!(error.contains("version 2, this program reads version 1"), "{error}");
+}
