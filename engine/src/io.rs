@@ -161,17 +161,19 @@ pub enum ShedReason {
     NoCredit = 3,
     /// A field of the intent cannot be so.
     Malformed = 4,
-    /// This node takes no intents now: it ends, or its disk does not write.
+    /// This node takes no intents now: it ends.
     Closed = 5,
     /// Another intent with the same number waits for a block.
     NumberWaits = 6,
     /// The same intent came over another connection later; its receipt goes there.
     Moved = 7,
+    /// This node's disk is full.
+    DiskFull = 8,
 }
 
 impl ShedReason {
     /// All reasons, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::Busy, "BUSY", "more intents wait than the node holds; send it again a little later"),
         (Self::RateLimit, "RATE_LIMIT", "more intents in a second than one connection may send; send it again later"),
         (Self::NoCredit, "NO_CREDIT", "too many intents without an answer; wait for receipts first"),
@@ -179,6 +181,11 @@ impl ShedReason {
         (Self::Closed, "CLOSED", "the node takes no intents now; send it to another node, or later"),
         (Self::NumberWaits, "NUMBER_WAITS", "another intent with this number waits; take a new number"),
         (Self::Moved, "MOVED", "the same intent came over another connection; its receipt goes there"),
+        (
+            Self::DiskFull,
+            "DISK_FULL",
+            "the node's disk is full, so it takes no intents; send it again when there is room",
+        ),
     ];
 
     /// The name that output uses.

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
@@ -9,9 +10,10 @@ use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
 use engine::{Height, TableRules};
 use order::keys::{DevKeys, dev_keys};
 use storage::Session;
+use storage::backend::{Access, Backend, FileBackend};
 use systems::Setup;
 
-use crate::open::{self, Keys, Options, read_genesis};
+use crate::open::{self, Keys, Options, genesis_of};
 use crate::players::{Players, Temper};
 use crate::run::{Node, Pace, Time};
 
@@ -157,15 +159,23 @@ pub fn next_session() -> PathBuf {
 /// # Errors
 /// If the directory holds something else, was made with another seed, or is damaged.
 pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
-    let exists = dir.join("genesis.json").exists();
-    let session = if exists {
-        Session::open(dir)?
+    open_on(Arc::new(FileBackend), dir, config)
+}
+
+/// As [`open`], on a disk that may be another than the file system.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
+    let path = dir.join("genesis.json");
+    let session = if backend.open(&path, Access::Read).is_ok() {
+        Session::open_on(backend.clone(), dir)?
     } else {
         let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
         bytes.push(b'\n');
-        Session::create(dir, &bytes)?
+        Session::create_on(backend.clone(), dir, &bytes)?
     };
-    let (genesis, chain) = read_genesis(dir)?;
+    let (genesis, chain) = genesis_of(dir, &storage::genesis_bytes_on(&*backend, dir)?)?;
     let mut keys = keys(config.seed);
     if genesis.group_key.0 != keys.group.key() {
         bail!(storage::OpenError::NotASession {

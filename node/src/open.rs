@@ -55,10 +55,17 @@ pub struct Opened {
 /// # Errors
 /// If there is none, or it cannot be read.
 pub fn read_genesis(dir: &Path) -> anyhow::Result<(Genesis, Hash)> {
-    let bytes = storage::genesis_bytes(dir)?;
-    let genesis: Genesis = serde_json::from_slice(&bytes)
+    genesis_of(dir, &storage::genesis_bytes(dir)?)
+}
+
+/// What the bytes of a session's genesis say.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn genesis_of(dir: &Path, bytes: &[u8]) -> anyhow::Result<(Genesis, Hash)> {
+    let genesis: Genesis = serde_json::from_slice(bytes)
         .map_err(|error| Failure::Data(format!("{}: {error}", dir.join("genesis.json").display())))?;
-    Ok((genesis, Genesis::chain_id(&bytes)))
+    Ok((genesis, Genesis::chain_id(bytes)))
 }
 
 /// Goes on with a session, or begins it if nothing was recorded yet.

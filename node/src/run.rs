@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::bail;
 use crossbeam_channel::RecvTimeoutError;
-use engine::io::{Input, Output, Receipt, Standing, Verdict};
+use engine::io::{Input, Output, Receipt, ShedReason, Standing, Verdict};
 use engine::{Hash, Height, PeerId, Tick};
 use net::server::Server;
 use storage::{Storage, Synced};
@@ -19,6 +19,8 @@ use crate::record::{Held, is_at_once};
 pub const QUANTUM_MS: u64 = 5;
 /// Ticks that may wait for the disk; a node on the wall's time that has more of them skips ticks until it has fewer.
 const UNSYNCED_MAX: usize = 48;
+/// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
+const INPUTS_KEPT: usize = 1 << 16;
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -66,6 +68,8 @@ pub struct Totals {
     pub ticks_missed: u64,
     /// Ticks that were skipped because the disk was behind.
     pub ticks_stalled: u64,
+    /// What the disk says if it has no room now: the chain stands still until it has.
+    pub disk_full: Option<String>,
 }
 
 /// Where a node's inputs come from, and its outputs go to.
@@ -181,6 +185,8 @@ impl Node {
         while self.totals.height < last && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end) {
             if let Some(now_ms) = self.step()? {
                 look(&self.totals, &mut self.machine, now_ms);
+            } else if self.totals.disk_full.is_some() {
+                look(&self.totals, &mut self.machine, self.now_ms);
             }
             if ends.is_none() && stop.load(Ordering::Relaxed) {
                 self.machine.close_intake();
@@ -195,6 +201,10 @@ impl Node {
     /// # Errors
     /// If the disk fails, or the order of blocks contradicts itself.
     pub fn step(&mut self) -> anyhow::Result<Option<u64>> {
+        if self.totals.disk_full.is_some() {
+            self.wait_for_room()?;
+            return Ok(None);
+        }
         let Some(clock) = self.poll()? else { return Ok(None) };
         self.machine.exchange(clock, &mut self.inputs, &mut self.outputs)?;
         self.answer();
@@ -262,6 +272,35 @@ impl Node {
         }
     }
 
+    /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
+    /// turned away; what else the network says is kept.
+    fn wait_for_room(&mut self) -> anyhow::Result<()> {
+        match self.storage.synced().recv_timeout(Duration::from_millis(QUANTUM_MS)) {
+            Ok(synced) => self.synced(synced)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the storage thread has stopped"),
+        }
+        let Some(network) = &mut self.network else { return Ok(()) };
+        let kept = self.inputs.len();
+        if kept < INPUTS_KEPT && network.send(&mut Vec::new()) {
+            network.take_inputs(&mut self.inputs);
+        }
+        let mut shed = Vec::new();
+        for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
+            let Input::Intents { from, intents } = input else { continue };
+            shed.extend(intents.iter().map(|intent| Output::Shed {
+                to: from,
+                key: intent.body.key,
+                number: intent.body.number,
+                reason: ShedReason::DiskFull,
+            }));
+        }
+        self.totals.shed += shed.len() as u64;
+        network.send(&mut shed);
+        network.publish(Standing { now_ms: self.now_ms, ..self.standing });
+        Ok(())
+    }
+
     /// What promises nothing about the disk goes out, before a height is settled.
     fn answer(&mut self) {
         let at_once = &mut self.released;
@@ -291,7 +330,7 @@ impl Node {
     /// What is on disk lets its receipts out. In virtual time, everything is awaited.
     fn flush(&mut self) -> anyhow::Result<()> {
         if self.time != Time::Wall {
-            while self.held.ticks() > 0 {
+            while self.held.ticks() > 0 && self.totals.disk_full.is_none() {
                 let Ok(synced) = self.storage.synced().recv() else { bail!("the storage thread has stopped") };
                 self.synced(synced)?;
             }
@@ -308,8 +347,23 @@ impl Node {
     fn synced(&mut self, synced: Synced) -> anyhow::Result<()> {
         let group = match synced {
             Synced::UpTo(group) => group,
+            Synced::Full(problem) => {
+                tracing::error!(
+                    "the disk is full ({problem}): no intents are taken and nothing is settled until there is room; what \
+                     was recorded is kept, and tried again each second"
+                );
+                self.totals.disk_full = Some(problem);
+                return Ok(());
+            }
             Synced::Failed(problem) => bail!("the session cannot be written any more: {problem}"),
         };
+        if self.totals.disk_full.take().is_some() {
+            tracing::info!("the disk has room again: the node goes on");
+            // Virtual time stood still meanwhile.
+            if self.time != Time::Wall {
+                self.began = (Instant::now(), self.tick.0);
+            }
+        }
         self.inputs.push(Input::Synced { group });
         let mut released = std::mem::take(&mut self.released);
         if let Some(standing) = self.held.release(group, &mut released) {

@@ -60,6 +60,13 @@ impl GroupFile {
         Ok(())
     }
 
+    /// Goes back to where a group began that did not reach the disk: it is written anew, and so are the zeros, since
+    /// the system may have dropped any of it.
+    pub fn rewind(&mut self, end: u64) {
+        self.end = end;
+        self.zeroed = end;
+    }
+
     /// Waits until everything appended is on disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync()

@@ -9,19 +9,16 @@
 
 pub mod backend;
 mod file;
-mod frame;
+mod journal;
 mod log;
-mod reader;
 mod session;
 pub mod snapshot;
 mod thread;
-mod writer;
 
-pub use frame::{Frame, FrameKind};
+pub use journal::{End, Frame, FrameKind, JournalReader, Tail};
 pub use log::{LogFound, LogGroup};
-pub use reader::{End, JournalReader, Tail};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written};
-pub use thread::{Group, Opened, Storage, Synced};
+pub use thread::{Group, Opened, Storage, Synced, Writing};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
 pub const BLOCK: u64 = 4096;

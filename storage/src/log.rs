@@ -58,7 +58,8 @@ pub struct LogWriter {
     old: Vec<(PathBuf, Height)>,
     highest: Height,
     buffer: Vec<u8>,
-    written: bool,
+    /// Where the file ended before the group that is not on disk yet, and the height that it says was synced.
+    synced: Option<(u64, Height)>,
 }
 
 /// Layout: magic 8, synced height u64, entries u32, payload bytes u32, zero 8, BLAKE3 32 of the 32 bytes before and the
@@ -168,7 +169,7 @@ impl LogWriter {
             old: Vec::new(),
             highest: Height::GENESIS,
             buffer: Vec::new(),
-            written: false,
+            synced: None,
         };
         let (mut all, mut synced, mut damage) = (Vec::new(), Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
@@ -201,38 +202,59 @@ impl LogWriter {
     /// Appends a group. It is on disk after [`LogWriter::sync`].
     ///
     /// # Errors
-    /// What the system says; nothing may be appended afterwards.
+    /// What the system says. If there was no room, the group may be appended again after [`LogWriter::rewind`]; after
+    /// any other error nothing may be appended.
     pub fn append(&mut self, group: &LogGroup) -> io::Result<()> {
+        assert!(self.synced.is_none(), "a group is synced before the next is appended");
         if self.file.as_ref().is_none_or(|file| file.end() >= FILE_BYTES) {
-            if let Some(mut full) = self.file.take() {
+            if let Some(full) = &mut self.file {
                 full.seal()?;
+                self.file = None;
                 self.old.push((self.folder.join(name(self.number, "log")), self.highest));
             }
-            self.number += 1;
-            self.file = Some(GroupFile::create(&*self.backend, &self.folder.join(name(self.number, "log")))?);
-            self.backend.sync_dir(&self.folder)?;
-        }
-        // What an earlier group made superfluous goes.
-        while let Some((path, _)) = self.old.first().filter(|(_, highest)| *highest <= group.synced).cloned() {
-            self.backend.remove(&path)?;
-            self.old.remove(0);
+            self.next_file()?;
         }
         self.highest = group.entries.iter().map(|(height, _)| *height).fold(self.highest, Height::max);
         self.buffer.clear();
         encode(group, &mut self.buffer);
-        self.written = true;
-        self.file.as_mut().expect("a file was begun").append(&mut self.buffer)
+        let file = self.file.as_mut().expect("a file was begun");
+        self.synced = Some((file.end(), group.synced));
+        file.append(&mut self.buffer)
+    }
+
+    fn next_file(&mut self) -> io::Result<()> {
+        let path = self.folder.join(name(self.number + 1, "log"));
+        let file = GroupFile::create(&*self.backend, &path)?;
+        if let Err(error) = self.backend.sync_dir(&self.folder) {
+            self.backend.remove(&path)?;
+            return Err(error);
+        }
+        self.file = Some(file);
+        self.number += 1;
+        Ok(())
+    }
+
+    /// Forgets the group that did not reach the disk for want of room.
+    pub fn rewind(&mut self) {
+        if let (Some(file), Some((end, _))) = (&mut self.file, self.synced.take()) {
+            file.rewind(end);
+        }
     }
 
     /// Waits until all groups are on disk.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; as for [`LogWriter::append`].
     pub fn sync(&mut self) -> io::Result<()> {
-        match &self.file {
-            Some(file) if std::mem::take(&mut self.written) => file.sync(),
-            _ => Ok(()),
+        let (Some(file), Some((_, decided))) = (&self.file, self.synced) else { return Ok(()) };
+        file.sync()?;
+        self.synced = None;
+        // What this group shows to be superfluous goes, and not before it is on disk.
+        while let Some((path, _)) = self.old.first().filter(|(_, highest)| *highest <= decided).cloned() {
+            self.backend.remove(&path)?;
+            self.old.remove(0);
         }
+        Ok(())
     }
 
     /// Cuts the zeros ahead of the data.

@@ -1,18 +1,21 @@
 //! The storage thread: appends what ticks produced, syncs it in groups, and says when it is on disk.
 
+use std::io;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 
-use crate::frame::{Frame, FrameKind};
+use crate::backend::is_full;
+use crate::journal::{End, Frame, FrameKind, JournalReader, JournalWriter, SEGMENT_BYTES};
 use crate::log::{LogFound, LogGroup, LogWriter};
-use crate::reader::{End, JournalReader};
 use crate::session::{OpenError, Session};
-use crate::writer::{JournalWriter, SEGMENT_BYTES};
 
 /// Ticks that may wait for the disk.
 const QUEUE: usize = 64;
+/// How long a disk that is full is left alone before it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What one tick wants on disk.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -30,6 +33,8 @@ pub struct Group {
 pub enum Synced {
     /// Every group up to this one is on disk.
     UpTo(u64),
+    /// There is no room. What waits is kept and tried again each second; the next `UpTo` says that there is room again.
+    Full(String),
     /// A write or sync failed; nothing after it was or will be written.
     Failed(String),
 }
@@ -45,7 +50,7 @@ pub struct Storage {
 pub struct Opened {
     /// The thread.
     pub storage: Storage,
-    /// Every frame that was there, if there were any.
+    /// Every frame that was there, if [`Storage::open`] read them.
     pub frames: Vec<Frame>,
     /// How the journal ended; a torn tail has been cut.
     pub end: End,
@@ -53,24 +58,51 @@ pub struct Opened {
     pub log: LogFound,
 }
 
+/// How a session is written.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// Bytes after which a new segment begins.
+    pub segment_bytes: u64,
+}
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES }
+    }
+}
+
 impl Storage {
-    /// Reads a session to its end and starts the thread behind it.
+    /// Reads a session to its end, keeps all its frames in memory, and starts the thread behind it. For short sessions;
+    /// [`Storage::start`] is for others.
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
     pub fn open(session: Session) -> Result<Opened, OpenError> {
-        Self::open_with(session, SEGMENT_BYTES)
+        Self::open_with(session, Writing::default())
     }
 
-    pub(crate) fn open_with(session: Session, segment_bytes: u64) -> Result<Opened, OpenError> {
-        let mut reader = JournalReader::open_on(session.backend().clone(), session.dir())?;
+    /// As [`Storage::open`], written in another way.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_with(session: Session, writing: Writing) -> Result<Opened, OpenError> {
+        let mut reader = JournalReader::of(&session, Height::GENESIS)?;
         let mut frames = Vec::new();
         while let Some(frame) = reader.next_frame()? {
             frames.push(frame);
         }
+        let opened = Self::start(session, reader, writing)?;
+        Ok(Opened { frames, ..opened })
+    }
+
+    /// Starts the thread behind a session whose journal was read; what was not read yet is read, and dropped.
+    ///
+    /// # Errors
+    /// If the journal is damaged, or the system refuses.
+    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<Opened, OpenError> {
+        while reader.next_frame()?.is_some() {}
         let end = reader.end().expect("the journal was read to its end").clone();
-        let decided = frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height).max();
-        let decided = decided.unwrap_or_default();
+        let decided = reader.decided();
         let (log, log_writer) = LogWriter::open(&session)?;
         if let LogFound::Entries { synced, .. } = &log
             && *synced > decided
@@ -80,7 +112,7 @@ impl Storage {
             let problem = format!("it ends at height {decided}, but height {synced} had been synced");
             return Err(crate::Damage { file, offset, problem }.into());
         }
-        let journal = JournalWriter::open(&session, &end, segment_bytes)?;
+        let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
         let (to_thread, groups) = bounded(QUEUE);
         let (from_thread, synced) = bounded(2 * QUEUE);
         let writer = Writer { journal, log: log_writer, synced: decided, decided };
@@ -91,7 +123,8 @@ impl Storage {
                 session
             })
             .map_err(OpenError::io(std::path::Path::new("storage thread")))?;
-        Ok(Opened { storage: Self { groups: Some(to_thread), synced, thread: Some(thread) }, frames, end, log })
+        let storage = Self { groups: Some(to_thread), synced, thread: Some(thread) };
+        Ok(Opened { storage, frames: Vec::new(), end, log })
     }
 
     /// Hands over what a tick produced. Waits only while 64 groups are waiting already.
@@ -121,6 +154,22 @@ impl Drop for Storage {
     }
 }
 
+/// What is to be on disk next, less what is.
+#[derive(Default)]
+struct Batch {
+    last: u64,
+    entries: LogGroup,
+    frames: Vec<Frame>,
+}
+
+impl Batch {
+    fn add(&mut self, group: Group) {
+        self.last = group.id;
+        self.entries.entries.extend(group.entries);
+        self.frames.extend(group.frames);
+    }
+}
+
 struct Writer {
     journal: JournalWriter,
     log: LogWriter,
@@ -133,13 +182,11 @@ struct Writer {
 impl Writer {
     fn run(mut self, groups: &Receiver<Group>, synced: &Sender<Synced>) {
         while let Ok(first) = groups.recv() {
-            let waiting: Vec<Group> = std::iter::once(first).chain(groups.try_iter()).collect();
-            let last = waiting.last().map_or(0, |group| group.id);
-            match self.write(waiting) {
-                Ok(()) => {
-                    // Whoever listens may have gone; what was asked for is on disk all the same.
-                    let _ = synced.send(Synced::UpTo(last));
-                }
+            let mut batch = Batch::default();
+            std::iter::once(first).chain(groups.try_iter()).for_each(|group| batch.add(group));
+            match self.write_when_there_is_room(&mut batch, groups, synced) {
+                // Whoever listens may have gone; what was asked for is on disk all the same.
+                Ok(()) => _ = synced.send(Synced::UpTo(batch.last)),
                 Err(error) => {
                     let _ = synced.send(Synced::Failed(error.to_string()));
                     return;
@@ -151,23 +198,48 @@ impl Writer {
         }
     }
 
+    /// A disk that is full keeps the batch waiting, until there is room or nobody waits any more.
+    fn write_when_there_is_room(
+        &mut self,
+        batch: &mut Batch,
+        groups: &Receiver<Group>,
+        synced: &Sender<Synced>,
+    ) -> io::Result<()> {
+        let mut told = false;
+        loop {
+            match self.write(batch) {
+                Err(error) if is_full(&error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        let _ = synced.try_send(Synced::Full(error.to_string()));
+                    }
+                    self.journal.rewind();
+                    self.log.rewind();
+                    match groups.recv_timeout(AGAIN) {
+                        // The batch only grows by what the node made before it heard.
+                        Ok(group) => batch.add(group),
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => return Err(error),
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// One group on disk for all that waits: the log before the journal, so that it never lags behind it.
-    fn write(&mut self, waiting: Vec<Group>) -> std::io::Result<()> {
-        let mut entries = LogGroup { synced: self.synced, entries: Vec::new() };
-        let mut frames = Vec::new();
-        for group in waiting {
-            entries.entries.extend(group.entries);
-            frames.extend(group.frames);
-        }
-        let decided = frames.iter().filter(|frame: &&Frame| frame.kind == FrameKind::Decided).map(|frame| frame.height);
-        self.decided = decided.fold(self.decided, Height::max);
-        if !entries.entries.is_empty() {
-            self.log.append(&entries)?;
+    fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
+        if !batch.entries.entries.is_empty() {
+            batch.entries.synced = self.synced;
+            self.log.append(&batch.entries)?;
             self.log.sync()?;
+            batch.entries.entries.clear();
         }
-        self.journal.append(&frames)?;
+        self.journal.append(&batch.frames)?;
         self.journal.sync()?;
+        let decided = batch.frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height);
+        self.decided = decided.fold(self.decided, Height::max);
         self.synced = self.decided;
+        batch.frames.clear();
         Ok(())
     }
 }
@@ -178,32 +250,57 @@ mod tests {
 
     #[test]
     fn a_full_segment_is_sealed_and_the_next_goes_on() {
+        // A segment with one mark, and one with several.
+        sealed_segments(16 << 10, 3_000);
+        sealed_segments(300 << 10, 20_000);
+    }
+
+    fn sealed_segments(segment_bytes: u64, body_bytes: u64) {
+        let small = || Writing { segment_bytes };
+        let body =
+            |id: u64| (0..body_bytes).map(|at| ((at ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
-        let mut opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), 16 * 1024).expect("empty");
+        let mut opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), small()).expect("empty");
         let mut model = Vec::new();
-        for id in 1..=40 {
-            let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![id as u8; 3_000] };
+        for id in 1..=60 {
+            let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: body(id) };
             model.push(frame.clone());
             opened.storage.submit(Group { id, frames: vec![frame], entries: Vec::new() });
             assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
             if id == 20 {
                 let session = opened.storage.close();
-                opened = Storage::open_with(session, 16 * 1024).expect("a whole session");
+                opened = Storage::open_with(session, small()).expect("a whole session");
                 assert_eq!(opened.frames, model);
             }
         }
         let session = opened.storage.close();
         let segments = std::fs::read_dir(path.join("journal")).expect("a folder").count();
-        assert!(segments > 5, "{segments} segments");
-        assert_eq!(Storage::open_with(session, 16 * 1024).expect("a whole session").frames, model);
+        assert!(segments >= 3, "{segments} segments");
+        assert_eq!(Storage::open_with(session, small()).expect("a whole session").frames, model);
+
+        // A reader that wants a height begins near it, and says the same.
+        for from in 0..=61 {
+            let mut reader = JournalReader::open_at(&path, Height(from)).expect("a session");
+            let frames: Vec<_> = std::iter::from_fn(|| reader.next_frame().expect("whole")).collect();
+            assert_eq!(frames, model[from.saturating_sub(1) as usize..], "from {from}");
+            assert_eq!(reader.decided(), Height(60));
+        }
+        // It does not even look at what lies before.
+        let first = path.join("journal/00000001.seg");
+        let kept = std::fs::read(&first).expect("a segment");
+        std::fs::write(&first, b"rubbish").expect("written");
+        let mut reader = JournalReader::open_at(&path, Height(59)).expect("a session");
+        assert_eq!(reader.next_frame().expect("whole").map(|frame| frame.height), Some(Height(59)));
+        assert!(JournalReader::open(&path).expect("a session").next_frame().is_err());
+        std::fs::write(&first, kept).expect("written");
 
         // A sealed segment may not be cut: what follows it is valid.
         let second = path.join("journal/00000002.seg");
         let bytes = std::fs::read(&second).expect("a segment");
         std::fs::write(&second, &bytes[..bytes.len() - 4_096]).expect("cut");
         let session = Session::open(&path).expect("a session");
-        let error = Storage::open_with(session, 16 * 1024).err().expect("damage").to_string();
-        assert!(error.contains("journal/00000003.seg"), "{error}");
+        let error = Storage::open_with(session, small()).err().expect("damage").to_string();
+        assert!(error.contains("journal/00000002.seg"), "{error}");
     }
 }

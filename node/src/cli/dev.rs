@@ -14,7 +14,7 @@ use serde_json::json;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
-use super::{Failure, Format, program, stop_signals, thousands};
+use super::{Failure, Format, disk_full, program, stop_signals, thousands};
 use crate::dev::{DevConfig, Opened, next_session, open, workers};
 use crate::run::{Node, Pace, Totals};
 
@@ -236,6 +236,11 @@ impl Status {
             thousands(counts.refused + totals.turned_away),
             gain(counts.lost, counts.paid),
         ));
+        if let Some(problem) = &totals.disk_full {
+            self.bar.set_message(disk_full(problem));
+            self.bar.tick();
+            return;
+        }
         self.bar.set_message(self.last.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
         self.bar.tick();
         let _ = std::io::stderr().flush();

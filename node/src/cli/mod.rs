@@ -137,6 +137,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    logs(&cli.command);
     let result = match cli.command {
         Command::Dev(args) => dev::run(&args),
         Command::Init(args) => init::run(&args),
@@ -178,6 +179,21 @@ fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
     Ok(stop)
+}
+
+/// What a person reads while the disk has no room.
+fn disk_full(problem: &str) -> String {
+    format!("the disk is full ({problem}): nothing is lost, no intents are taken; it goes on when there is room")
+}
+
+/// Logs go to stderr; `BITCRAPS_LOG` says which, as in `info` or `net=debug`. `play` has the screen for itself.
+fn logs(command: &Command) {
+    if matches!(command, Command::Play(_)) {
+        return;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BITCRAPS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,node=info,storage=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }
 
 /// How this program was called, for the commands it suggests.

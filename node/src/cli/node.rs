@@ -13,7 +13,7 @@ use net::server::Counters;
 use serde_json::json;
 use storage::Session;
 
-use super::{Failure, Format, stop_signals, thousands};
+use super::{Failure, Format, disk_full, stop_signals, thousands};
 use crate::config::Config;
 use crate::init::open_keys;
 use crate::network::listen;
@@ -190,6 +190,11 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
             return;
         }
         shown = Instant::now();
+        if let Some(problem) = &totals.disk_full {
+            bar.set_message(disk_full(problem));
+            bar.tick();
+            return;
+        }
         let players = machine.read_peers(|peers| peers.iter().filter(|peer| peer.is_connected()).count());
         let banned = counters.banned.load(std::sync::atomic::Ordering::Relaxed);
         bar.set_message(format!(

@@ -34,7 +34,7 @@ pub struct Frame {
     pub body: Vec<u8>,
 }
 
-/// Layout: magic u32, version u16, kind u8, codec u8, height u64, length u32, stored length u32, reserved 8,
+/// Layout: magic u32, version u16, kind u8, codec u8, height u64, length u32, stored length u32, group u64,
 /// hash of the previous frame's header 32, hash of the body 32, hash of the 96 bytes before 32.
 pub struct FrameHeader {
     pub kind: FrameKind,
@@ -42,14 +42,17 @@ pub struct FrameHeader {
     pub height: Height,
     pub length: usize,
     pub stored: usize,
+    /// Where the group that it was synced with begins in the file. A frame whose group begins behind a bad place shows
+    /// that the bad place had been synced; one of the same group does not, since disks write in any order.
+    pub group: u64,
     pub previous: Hash,
     pub body: Hash,
     /// The header's own hash, which the next frame repeats.
     pub hash: Hash,
 }
 
-/// Appends a frame and returns its header's hash.
-pub fn encode(frame: &Frame, previous: &Hash, out: &mut Vec<u8>) -> Hash {
+/// Appends a frame of the group that begins at `group`, and returns its header's hash.
+pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> Hash {
     assert!(frame.body.len() <= BODY_MAX, "bodies are bounded where they are built");
     out.resize(out.len().next_multiple_of(ALIGN), 0);
     let packed = lz4_flex::block::compress(&frame.body);
@@ -63,7 +66,7 @@ pub fn encode(frame: &Frame, previous: &Hash, out: &mut Vec<u8>) -> Hash {
     out.extend_from_slice(&frame.height.0.to_le_bytes());
     out.extend_from_slice(&length(&frame.body));
     out.extend_from_slice(&length(stored));
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&group.to_le_bytes());
     out.extend_from_slice(previous);
     out.extend_from_slice(blake3::hash(&frame.body).as_bytes());
     let hash = *blake3::hash(&out[start..]).as_bytes();
@@ -97,7 +100,7 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
         2 => FrameKind::Settled,
         other => return Err(format!("the frame has kind {other}")),
     };
-    if bytes[7] > 1 || bytes[24..32] != [0; 8] {
+    if bytes[7] > 1 {
         return Err("the frame header holds unknown values".into());
     }
     let length = u32::from_le_bytes(word(bytes, 16)) as usize;
@@ -112,6 +115,7 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
         height,
         length,
         stored,
+        group: u64::from_le_bytes(word(bytes, 24)),
         previous: word(bytes, 32),
         body: word(bytes, 64),
         hash,

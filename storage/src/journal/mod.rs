@@ -1,0 +1,17 @@
+//! The journal: frames in segments, in the order in which they were synced.
+//!
+//! ```text
+//!  00000001.seg  header, groups of frames ..., index     sealed: an index that says where which height is
+//!  00000002.seg  header, groups of frames ..., zeros     the last one: grows, with zeros written ahead
+//! ```
+
+mod frame;
+mod index;
+mod reader;
+mod scan;
+mod segment;
+mod writer;
+
+pub use frame::{Frame, FrameKind};
+pub use reader::{End, JournalReader, Tail};
+pub use writer::{JournalWriter, SEGMENT_BYTES};

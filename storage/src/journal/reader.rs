@@ -1,0 +1,298 @@
+//! Reading the journal: frames in order, and what the end looks like.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::{Genesis, Hash, Height};
+
+use super::frame::{Frame, FrameKind};
+use super::index::{Index, Mark};
+use super::scan::{Scan, Step};
+use super::segment;
+use crate::backend::{Access, Backend, FileBackend};
+use crate::session::{OpenError, Session, genesis_bytes_on, numbered};
+use crate::{BLOCK, Damage};
+
+/// What follows the last frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tail {
+    /// Nothing: zeros, or the end of the file.
+    Clean,
+    /// Bytes of a group that was never completed. They were never synced, and nothing valid follows them.
+    Torn {
+        /// Where they begin, and why they are no frame.
+        at: Damage,
+        /// How many there are up to the last that is not zero.
+        bytes: u64,
+    },
+}
+
+/// Where the journal ends.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The last segment, and where its data ends; none in an empty journal.
+    pub segment: Option<(u32, PathBuf, u64)>,
+    /// Hash of the last frame's header; zero before the first.
+    pub previous: Hash,
+    /// The highest height of all frames.
+    pub highest: Height,
+    /// What follows.
+    pub tail: Tail,
+    /// Whether the last segment has its index: the next frame begins another.
+    pub(crate) sealed: bool,
+    /// The marks of the last segment.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// The frames of a session's journal, in order. A segment is in memory at a time.
+pub struct JournalReader {
+    backend: Arc<dyn Backend>,
+    dir: PathBuf,
+    chain: Hash,
+    segments: Vec<(u32, PathBuf)>,
+    /// The segment after the one that is read.
+    next: usize,
+    scan: Scan,
+    /// Frames of lower heights are passed over.
+    from: Height,
+    sealed: bool,
+    decided: Height,
+    end: Option<End>,
+}
+
+impl JournalReader {
+    /// The journal of a session.
+    ///
+    /// # Errors
+    /// If the directory is no session.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(FileBackend), dir, Height::GENESIS)
+    }
+
+    /// The journal of a session, from a height on: it begins where an index says, and reads nothing before.
+    ///
+    /// # Errors
+    /// If the directory is no session, or the index that it needs is damaged.
+    pub fn open_at(dir: &Path, from: Height) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(FileBackend), dir, from)
+    }
+
+    /// The journal of a session that this process writes, from a height on.
+    ///
+    /// # Errors
+    /// If the system refuses, or the index that it needs is damaged.
+    pub fn of(session: &Session, from: Height) -> Result<Self, OpenError> {
+        Self::open_on(session.backend().clone(), session.dir(), from)
+    }
+
+    /// The journal of a session on a backend, from a height on.
+    ///
+    /// # Errors
+    /// If the directory is no session, or the index that it needs is damaged.
+    pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, from: Height) -> Result<Self, OpenError> {
+        let chain = Genesis::chain_id(&genesis_bytes_on(&*backend, dir)?);
+        let segments = numbered(&*backend, &dir.join("journal"), "seg")?;
+        let mut reader = Self {
+            backend,
+            dir: dir.to_owned(),
+            chain,
+            segments,
+            next: 0,
+            scan: Scan::default(),
+            from,
+            sealed: false,
+            decided: Height::GENESIS,
+            end: None,
+        };
+        if from > Height::GENESIS {
+            reader.jump()?;
+        }
+        Ok(reader)
+    }
+
+    /// The next frame, or `None` after the last; [`JournalReader::end`] then tells how the journal ends.
+    ///
+    /// # Errors
+    /// Damage: bytes that are wrong before the end of what was written.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, OpenError> {
+        while self.end.is_none() {
+            if self.scan.at >= self.scan.bytes.len() && !self.next_segment()? {
+                break;
+            }
+            match self.scan.step() {
+                Step::Frame(frame) => {
+                    if frame.kind == FrameKind::Decided {
+                        self.decided = self.decided.max(frame.height);
+                    }
+                    if frame.height >= self.from {
+                        return Ok(Some(frame));
+                    }
+                }
+                Step::Sealed => self.sealed = true,
+                Step::End if self.next < self.segments.len() => {
+                    return Err(self.damage(self.scan.at, "a sealed segment has no index".into()).into());
+                }
+                Step::End => self.finish(self.scan.at, Tail::Clean),
+                Step::Bad { at, problem } => self.bad(at, problem)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// How the journal ends; known after the last frame.
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The highest decided height so far, counting what lies before the place where the reader began.
+    pub fn decided(&self) -> Height {
+        self.decided
+    }
+
+    /// Bytes of all segments.
+    pub fn total_bytes(&self) -> u64 {
+        let length = |path: &Path| self.backend.open(path, Access::Read).and_then(|file| file.len());
+        self.segments.iter().filter_map(|(_, path)| length(path).ok()).sum()
+    }
+
+    fn damage_in(&self, index: usize, offset: u64, problem: String) -> Damage {
+        let path = &self.segments[index].1;
+        let file = path.strip_prefix(&self.dir).unwrap_or(path).display().to_string();
+        Damage { file, offset, problem }
+    }
+
+    fn damage(&self, at: usize, problem: String) -> Damage {
+        self.damage_in(self.next - 1, self.scan.offset(at), problem)
+    }
+
+    fn finish(&mut self, at: usize, tail: Tail) {
+        let (number, path) = &self.segments[self.next - 1];
+        self.end = Some(End {
+            segment: Some((*number, path.clone(), self.scan.offset(at))),
+            previous: self.scan.previous,
+            highest: self.scan.highest,
+            tail,
+            sealed: self.sealed,
+            marks: std::mem::take(&mut self.scan.marks.marks),
+        });
+    }
+
+    /// Bytes that are wrong: the torn end of the journal if nothing that was synced later follows, else damage.
+    fn bad(&mut self, at: usize, problem: String) -> Result<(), OpenError> {
+        let damage = self.damage(at, problem);
+        let newer = damage.problem.contains("this program reads");
+        if newer || self.next < self.segments.len() || self.scan.was_synced(at) {
+            return Err(damage.into());
+        }
+        let bytes = self.scan.dirty_bytes(at);
+        // The frames of the last block stay; what is torn begins behind them.
+        self.finish(self.scan.at, Tail::Torn { at: damage, bytes });
+        Ok(())
+    }
+
+    /// Loads the next segment; false after the last.
+    fn next_segment(&mut self) -> Result<bool, OpenError> {
+        let Some((number, path)) = self.segments.get(self.next).cloned() else {
+            if self.next == 0 {
+                let (previous, highest) = ([0; 32], Height::GENESIS);
+                let (tail, sealed, marks) = (Tail::Clean, false, Vec::new());
+                self.end = Some(End { segment: None, previous, highest, tail, sealed, marks });
+            } else {
+                self.finish(self.scan.bytes.len(), Tail::Clean);
+            }
+            return Ok(false);
+        };
+        if self.next > 0 && !self.sealed {
+            let end = self.scan.bytes.len();
+            return Err(self.damage(end, "a sealed segment has no index".into()).into());
+        }
+        let bytes = self.backend.read(&path).map_err(OpenError::io(&path))?;
+        self.next += 1;
+        self.sealed = false;
+        let header = self.header(number, &bytes);
+        self.scan.load(bytes, 0, 0);
+        match header {
+            Ok(()) => self.scan.at = BLOCK as usize,
+            Err(segment::BadHeader { problem, unfinished }) => {
+                let written =
+                    self.scan.bytes.get(BLOCK as usize..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
+                let damage = self.damage(0, problem);
+                // A segment that was being made when the machine stopped holds nothing yet.
+                if !unfinished || written || self.next < self.segments.len() {
+                    return Err(damage.into());
+                }
+                let bytes = self.scan.bytes.len() as u64;
+                self.finish(0, Tail::Torn { at: damage, bytes });
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Checks a segment's first block.
+    fn header(&self, number: u32, bytes: &[u8]) -> Result<(), segment::BadHeader> {
+        let wrong = |problem: String| Err(segment::BadHeader { problem, unfinished: false });
+        if number as usize != self.next {
+            return wrong(format!("segment {number} stands where segment {} belongs", self.next));
+        }
+        if segment::check(bytes, number, &self.chain)? != self.scan.previous {
+            return wrong("the segment does not follow the one before it".into());
+        }
+        Ok(())
+    }
+
+    /// Begins at the last mark that has only lower heights before it.
+    fn jump(&mut self) -> Result<(), OpenError> {
+        // From the newest back: a segment may be begun with if all before it is lower, as the index before it says.
+        for at in (1..self.segments.len()).rev() {
+            let Some(index) = self.index_of(at - 1)? else { continue };
+            if index.last < self.from {
+                self.decided = index.last;
+                self.scan.highest = index.last;
+                self.scan.previous = index.previous;
+                self.next = at;
+                self.sealed = true;
+                return self.jump_within(at);
+            }
+        }
+        if self.segments.is_empty() { Ok(()) } else { self.jump_within(0) }
+    }
+
+    fn jump_within(&mut self, at: usize) -> Result<(), OpenError> {
+        let Some(index) = self.index_of(at)? else { return Ok(()) };
+        let Some(mark) = index.mark(self.from).copied() else { return Ok(()) };
+        let (number, path) = self.segments[at].clone();
+        let file = self.backend.open(&path, Access::Read).map_err(OpenError::io(&path))?;
+        let base = mark.offset / BLOCK * BLOCK;
+        let read = |from: u64, length: u64| file.read_range(from, length as usize).map_err(OpenError::io(&path));
+        let header = read(0, BLOCK)?;
+        let length = file.len().map_err(OpenError::io(&path))?;
+        let bytes = read(base, length - base)?;
+        self.next = at + 1;
+        self.sealed = false;
+        self.header(number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;
+        self.scan.load(bytes, base, mark.offset);
+        self.scan.previous = mark.previous;
+        self.scan.highest = mark.before;
+        self.decided = mark.before;
+        Ok(())
+    }
+
+    /// A segment's index, if it has one.
+    fn index_of(&self, at: usize) -> Result<Option<Index>, OpenError> {
+        let path = &self.segments[at].1;
+        let file = self.backend.open(path, Access::Read).map_err(OpenError::io(path))?;
+        let length = file.len().map_err(OpenError::io(path))?;
+        let tail = file.read_range(length.saturating_sub(16), 16).map_err(OpenError::io(path))?;
+        let Some(offset) = Index::find(&tail, length) else {
+            let sealed = at + 1 < self.segments.len();
+            let missing = || self.damage_in(at, length, "a sealed segment has no index".into());
+            return if sealed { Err(missing().into()) } else { Ok(None) };
+        };
+        let bytes = file.read_range(offset, (length - offset) as usize).map_err(OpenError::io(path))?;
+        match Index::decode(&bytes, offset) {
+            Ok(index) => Ok(Some(index)),
+            Err(problem) => Err(self.damage_in(at, offset, problem).into()),
+        }
+    }
+}

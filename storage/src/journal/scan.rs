@@ -1,0 +1,161 @@
+//! What the bytes of a segment are, place by place.
+
+use engine::{Hash, Height};
+
+use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
+use super::index::{Index, Marks};
+use crate::{BLOCK, align_up};
+
+/// What a place holds.
+pub enum Step {
+    /// A frame.
+    Frame(Frame),
+    /// The index, and with it the end of the segment.
+    Sealed,
+    /// Nothing was written from here on.
+    End,
+    /// What must not be there.
+    Bad {
+        /// Where.
+        at: usize,
+        /// Why it is wrong.
+        problem: String,
+    },
+}
+
+/// A segment's bytes, and a place in them.
+#[derive(Default)]
+pub struct Scan {
+    /// The bytes from `base` on.
+    pub bytes: Vec<u8>,
+    /// Where in the segment they begin; a multiple of the block.
+    pub base: u64,
+    /// The place in them.
+    pub at: usize,
+    /// Hash of the last frame's header.
+    pub previous: Hash,
+    /// The highest height so far.
+    pub highest: Height,
+    /// The marks of the frames that passed by.
+    pub marks: Marks,
+    /// Where the group of the last frame begins in the segment; unknown where the place was jumped to.
+    group: Option<u64>,
+}
+
+impl Scan {
+    /// Takes up another segment at an offset that a frame begins at.
+    pub fn load(&mut self, bytes: Vec<u8>, base: u64, offset: u64) {
+        self.bytes = bytes;
+        self.base = base;
+        self.at = (offset - base) as usize;
+        self.group = (offset == 0).then_some(0);
+        self.marks = Marks::default();
+    }
+
+    /// The offset in the segment of a place.
+    pub fn offset(&self, at: usize) -> u64 {
+        self.base + at as u64
+    }
+
+    /// What comes next.
+    pub fn step(&mut self) -> Step {
+        loop {
+            let aligned = self.at.next_multiple_of(ALIGN).min(self.bytes.len());
+            if let Some(bad) = self.zeros(self.at, aligned, "padding is not zero") {
+                return bad;
+            }
+            self.at = aligned;
+            let rest = &self.bytes[self.at..];
+            if rest.len() >= 4 && rest[..4] != [0; 4] {
+                return if Index::begins(rest) { self.index() } else { self.frame() };
+            }
+            // Padding to the end of a block, or the zeros ahead.
+            let block_end = (align_up(self.at as u64) as usize).min(self.bytes.len());
+            if let Some(bad) = self.zeros(self.at, block_end, "padding is not zero") {
+                return bad;
+            }
+            if self.at == block_end {
+                return self.zeros(self.at, self.bytes.len(), "zeros ahead are not zero").unwrap_or(Step::End);
+            }
+            self.at = block_end;
+        }
+    }
+
+    fn zeros(&self, from: usize, to: usize, problem: &str) -> Option<Step> {
+        let dirt = self.bytes[from..to].iter().position(|byte| *byte != 0)?;
+        Some(Step::Bad { at: from + dirt, problem: problem.into() })
+    }
+
+    fn frame(&mut self) -> Step {
+        let at = self.at;
+        match self.frame_at(at) {
+            Ok((_, header)) if header.previous != self.previous => {
+                Step::Bad { at, problem: "the frame does not follow the one before it".into() }
+            }
+            Ok((_, FrameHeader { group, .. }))
+                if self.group.is_some_and(|last| group != last && group != self.offset(at)) =>
+            {
+                Step::Bad { at, problem: "the frame says that it was synced with others".into() }
+            }
+            Ok((frame, header)) => {
+                self.marks.pass(self.base + at as u64, self.highest, &self.previous);
+                self.previous = header.hash;
+                self.highest = self.highest.max(frame.height);
+                self.group = Some(header.group);
+                self.at = at + HEADER + header.stored;
+                Step::Frame(frame)
+            }
+            Err(problem) => Step::Bad { at, problem },
+        }
+    }
+
+    fn index(&mut self) -> Step {
+        let at = self.at;
+        let wrong = |problem: &str| Step::Bad { at, problem: problem.into() };
+        if !at.is_multiple_of(BLOCK as usize) {
+            return wrong("an index does not begin a block");
+        }
+        match Index::decode(&self.bytes[at..], self.offset(at)) {
+            Err(problem) => Step::Bad { at, problem },
+            Ok(index) if index.previous != self.previous || index.last != self.highest => {
+                wrong("the index is not that of the frames before it")
+            }
+            // Whoever came in by a mark has not seen them all.
+            Ok(index) if !index.marks.ends_with(&self.marks.marks) => {
+                wrong("the index marks other frames than there are")
+            }
+            Ok(_) => {
+                self.at = self.bytes.len();
+                Step::Sealed
+            }
+        }
+    }
+
+    /// The frame at a place.
+    fn frame_at(&self, at: usize) -> Result<(Frame, FrameHeader), String> {
+        let header = self.bytes.get(at..at + HEADER).ok_or("the frame header is cut short")?;
+        let header = decode_header(header.try_into().expect("a header's bytes"))?;
+        let stored = self.bytes.get(at + HEADER..at + HEADER + header.stored).ok_or("the frame body is cut short")?;
+        let body = decode_body(&header, stored)?;
+        Ok((Frame { kind: header.kind, height: header.height, body }, header))
+    }
+
+    /// Whether a frame or an index behind a bad place shows that the bad place had been synced: one that belongs to a
+    /// later group does. Disks write in any order, so that one of the same group shows nothing.
+    pub fn was_synced(&self, at: usize) -> bool {
+        let from = (at + 1).next_multiple_of(ALIGN);
+        let later = |place: usize| self.frame_at(place).is_ok_and(|(_, header)| header.group > self.offset(at));
+        let sealed = |place: usize| Index::decode(&self.bytes[place..], self.offset(place)).is_ok();
+        (from..self.bytes.len().saturating_sub(HEADER)).step_by(ALIGN).any(|place| {
+            let start = &self.bytes[place..];
+            start[..4] == MAGIC.to_le_bytes() && later(place)
+                || place.is_multiple_of(BLOCK as usize) && Index::begins(start) && sealed(place)
+        })
+    }
+
+    /// Bytes from a place up to the last that is not zero.
+    pub fn dirty_bytes(&self, at: usize) -> u64 {
+        let last = self.bytes.iter().rposition(|byte| *byte != 0).unwrap_or(at);
+        (last + 1).saturating_sub(at) as u64
+    }
+}

@@ -1,0 +1,169 @@
+//! Writing the journal: groups of frames, in segments.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::{Hash, Height};
+
+use super::frame::{Frame, encode};
+use super::index::{Index, Marks};
+use super::reader::{End, Tail};
+use super::segment;
+use crate::backend::Backend;
+use crate::file::GroupFile;
+use crate::session::{OpenError, Session, name};
+
+/// Bytes after which a new segment begins.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The end of the journal, where groups are appended.
+pub struct JournalWriter {
+    backend: Arc<dyn Backend>,
+    folder: PathBuf,
+    chain: Hash,
+    number: u32,
+    file: Option<GroupFile>,
+    segment_bytes: u64,
+    place: Place,
+    /// Where it stood before the group that is not on disk yet.
+    synced: Option<(u64, Place)>,
+    buffer: Vec<u8>,
+}
+
+/// What the next frame follows.
+#[derive(Clone)]
+struct Place {
+    previous: Hash,
+    highest: Height,
+    marks: Marks,
+}
+
+impl JournalWriter {
+    /// Goes on where a journal ends; a torn tail is cut.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn open(session: &Session, end: &End, segment_bytes: u64) -> Result<Self, OpenError> {
+        let backend = session.backend().clone();
+        let marks = Marks { marks: end.marks.clone() };
+        let mut writer = Self {
+            backend: backend.clone(),
+            folder: session.dir().join("journal"),
+            chain: session.chain(),
+            number: 0,
+            file: None,
+            segment_bytes,
+            place: Place { previous: end.previous, highest: end.highest, marks },
+            synced: None,
+            buffer: Vec::new(),
+        };
+        if let Some((number, path, data_end)) = &end.segment {
+            if matches!(end.tail, Tail::Torn { .. }) && *data_end == 0 {
+                // The segment's own header never reached the disk: it is made again.
+                backend.remove(path).map_err(OpenError::io(path))?;
+                writer.number = number - 1;
+            } else if end.sealed {
+                writer.number = *number;
+            } else {
+                writer.number = *number;
+                writer.file = Some(GroupFile::reopen(&*backend, path, *data_end).map_err(OpenError::io(path))?);
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Appends frames as one group. They are on disk after [`JournalWriter::sync`].
+    ///
+    /// # Errors
+    /// What the system says. If there was no room, the group may be appended again after [`JournalWriter::rewind`];
+    /// after any other error nothing may be appended.
+    pub fn append(&mut self, frames: &[Frame]) -> io::Result<()> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        assert!(self.synced.is_none(), "a group is synced before the next is appended");
+        if self.file.as_ref().is_some_and(|file| file.end() >= self.segment_bytes) {
+            self.seal_segment()?;
+        }
+        if self.file.is_none() {
+            self.next_segment()?;
+        }
+        let file = self.file.as_mut().expect("a segment was begun");
+        let group = file.end();
+        self.synced = Some((group, self.place.clone()));
+        self.buffer.clear();
+        let Place { previous, highest, marks } = &mut self.place;
+        for frame in frames {
+            self.buffer.resize(self.buffer.len().next_multiple_of(super::frame::ALIGN), 0);
+            marks.pass(group + self.buffer.len() as u64, *highest, previous);
+            *previous = encode(frame, group, previous, &mut self.buffer);
+            *highest = frame.height.max(*highest);
+        }
+        file.append(&mut self.buffer)
+    }
+
+    /// Ends a full segment with its index.
+    fn seal_segment(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let offset = file.end();
+        let Place { previous, highest: last, marks } = &self.place;
+        let index = Index { marks: marks.marks.clone(), last: *last, previous: *previous, offset };
+        self.buffer.clear();
+        index.encode(&mut self.buffer);
+        if let Err(error) = file.append(&mut self.buffer).and_then(|()| file.seal()) {
+            file.rewind(offset);
+            return Err(error);
+        }
+        self.file = None;
+        Ok(())
+    }
+
+    fn next_segment(&mut self) -> io::Result<()> {
+        let number = self.number + 1;
+        let path = self.folder.join(name(number, "seg"));
+        let begin = |file: &mut GroupFile| {
+            file.append(&mut segment::header(number, &self.chain, &self.place.previous))?;
+            file.sync()?;
+            self.backend.sync_dir(&self.folder)
+        };
+        let mut file = GroupFile::create(&*self.backend, &path)?;
+        if let Err(error) = begin(&mut file) {
+            // Without room for its first block it is made again when there is some.
+            self.backend.remove(&path)?;
+            return Err(error);
+        }
+        self.file = Some(file);
+        self.number = number;
+        self.place.marks = Marks::default();
+        Ok(())
+    }
+
+    /// Waits until all groups are on disk.
+    ///
+    /// # Errors
+    /// What the system says; as for [`JournalWriter::append`].
+    pub fn sync(&mut self) -> io::Result<()> {
+        if let (Some(file), Some(_)) = (&self.file, &self.synced) {
+            file.sync()?;
+        }
+        self.synced = None;
+        Ok(())
+    }
+
+    /// Forgets the group that did not reach the disk for want of room.
+    pub fn rewind(&mut self) {
+        if let (Some(file), Some((end, place))) = (&mut self.file, self.synced.take()) {
+            file.rewind(end);
+            self.place = place;
+        }
+    }
+
+    /// Cuts the zeros ahead of the data: the session ends here for now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn seal(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), GroupFile::seal)
+    }
+}
