@@ -17,5 +17,6 @@ mod thread;
 pub use catalog::{Catalog, check_packs};
 pub use index::IndexError;
 pub use keeper::{Taken, thin};
+pub use pack::Place;
 pub use stored::StoredSnapshot;
 pub use thread::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, read_catalog};
