@@ -15,6 +15,7 @@ use node::open::{Found, read_genesis};
 use node::replay::{ReplayConfig, replay};
 use node::run::{Pace, Totals};
 use node::snapshots::{SnapshotPace, load};
+use node::walker::Walker;
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot, read_catalog};
 use storage::{FrameKind, JournalReader};
@@ -235,6 +236,34 @@ fn damaged_snapshots_are_named_and_the_one_before_or_genesis_serves() {
     let (totals, found) = dev(&path, &often(), 170);
     assert_eq!(found.expect("it goes on").executed, 150);
     assert_eq!(totals.root_chain, expected.root_chain);
+}
+
+#[test]
+fn a_walk_to_any_height_begins_at_the_snapshot_below_it_on_a_live_node_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    dev(&path, &often(), 200);
+    let recorded = frames(&path);
+    let lowest = *catalog(&path).snapshots.first_key_value().expect("a snapshot").0;
+    let walks = || {
+        for height in (1..=200).step_by(7).map(Height) {
+            let mut walker = Walker::near(&path, 1, height).expect("a session");
+            let from = walker.height();
+            assert!(from <= height && (height < lowest || from >= lowest), "from {from} to {height}");
+            walker.walk_to(height).expect("the height is recorded");
+            assert_eq!(walker.machine().root(), recorded[height.0 as usize - 1].1.root, "height {height}");
+        }
+    };
+    apart(walks);
+    // While the node has the session open.
+    apart(|| {
+        let opened = open(&path, &never()).expect("a session");
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| apart(walks));
+            reader.join().expect("no panic");
+        });
+        drop(opened);
+    });
 }
 
 #[test]
