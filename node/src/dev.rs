@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
-use engine::{Height, TableRules};
 use order::keys::{DevKeys, dev_keys};
 use storage::Session;
 use storage::backend::{Access, Backend, FileBackend};
 use systems::Setup;
 
-use crate::open::{self, Keys, Options, genesis_of};
+use crate::open::{self, Found, Keys, Options, genesis_of};
 use crate::players::{Players, Temper};
 use crate::run::{Node, Pace, Time};
+use crate::snapshots::SnapshotPace;
 
 /// When every development chain begins: 2026-01-01, midnight UTC. Its time is virtual.
 const START_MS: u64 = 1_767_225_600_000;
@@ -49,6 +50,8 @@ pub struct DevConfig {
     pub peers: u32,
     /// Accounts that people may open beside the simulated players.
     pub guests: u32,
+    /// When snapshots are taken.
+    pub snapshots: SnapshotPace,
 }
 
 impl Default for DevConfig {
@@ -64,6 +67,7 @@ impl Default for DevConfig {
             window_ms: 1_000,
             peers: 0,
             guests: GUESTS,
+            snapshots: SnapshotPace::default(),
         }
     }
 }
@@ -140,10 +144,8 @@ pub struct Opened {
     pub genesis: Genesis,
     /// The chain id.
     pub chain: engine::Hash,
-    /// The last settled height that was found, if the session goes on.
-    pub found: Option<Height>,
-    /// What was cut off a torn journal, in words.
-    pub cut: Option<String>,
+    /// What was found, if the session goes on.
+    pub found: Option<Found>,
 }
 
 /// The next free directory for a session below `sessions`.
@@ -190,14 +192,11 @@ pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> any
         seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
         threads: config.threads,
         peers: config.peers,
+        pace: config.snapshots,
     };
-    let open::Opened { machine, storage, found, cut } = open::open(session, setup, options)?;
+    let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options)?;
     let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
-    Ok(Opened {
-        node: Node::new(machine, storage, Some(players), Time::Virtual(config.pace)),
-        genesis,
-        chain,
-        found,
-        cut,
-    })
+    let mut node = Node::new(machine, storage, Some(players), Time::Virtual(config.pace));
+    node.keep(snapshots);
+    Ok(Opened { node, genesis, chain, found })
 }

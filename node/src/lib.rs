@@ -15,4 +15,5 @@ pub mod record;
 pub mod replay;
 pub mod run;
 pub mod script;
+pub mod snapshots;
 pub mod walker;

@@ -1,20 +1,30 @@
-//! Opening a session: a validator where its record left it, frames first, then the consensus log.
+//! Opening a session: a validator where its record left it.
+//!
+//! ```text
+//!  newest good snapshot -> frames above it, executed -> consensus log, heard again -> ready to sign
+//! ```
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
+use engine::message::note::ChainNote;
 use engine::{Genesis, Hash, Height};
+use indicatif::ProgressBar;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
-use storage::{Frame, FrameKind, LogFound, Session, Storage, Tail};
+use storage::snapshot::SnapshotsFound;
+use storage::{Frame, FrameKind, JournalReader, LogFound, Session, Storage, Tail, Writing};
 use systems::exchange::order::logged_heights;
 use systems::machine::Membership;
 use systems::{Machine, Setup};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, thousands};
 use crate::record::Held;
+use crate::snapshots::{self, Keeping, SnapshotPace};
 
 /// The keys of a validator.
 pub struct Keys {
@@ -36,6 +46,8 @@ pub struct Options {
     pub threads: usize,
     /// Connections that it may have.
     pub peers: u32,
+    /// When snapshots are taken.
+    pub pace: SnapshotPace,
 }
 
 /// A session that was begun or found.
@@ -44,10 +56,34 @@ pub struct Opened {
     pub machine: Machine,
     /// Its disk.
     pub storage: Storage,
-    /// The last settled height that was found, if the session goes on.
-    pub found: Option<Height>,
-    /// What was cut off a torn journal, in words.
-    pub cut: Option<String>,
+    /// Its snapshots.
+    pub snapshots: Keeping,
+    /// What was found of a session that goes on; nothing if it begins.
+    pub found: Option<Found>,
+}
+
+/// What a session was when it was opened.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Found {
+    /// The last settled height.
+    pub height: Height,
+    /// The snapshot that the start began with; genesis if there is none.
+    pub snapshot: Option<Height>,
+    /// Heights that were executed again, above it.
+    pub executed: u64,
+    /// What was cut, damaged or put right, in words.
+    pub repaired: Vec<String>,
+}
+
+impl Found {
+    /// How the start went, in a line.
+    pub fn path(&self) -> String {
+        let from = match self.snapshot {
+            Some(height) => format!("from the snapshot at height {}", thousands(height.0)),
+            None => "from genesis".into(),
+        };
+        format!("{from}, {} heights executed again", thousands(self.executed))
+    }
 }
 
 /// Reads a session's genesis.
@@ -68,52 +104,132 @@ pub fn genesis_of(dir: &Path, bytes: &[u8]) -> anyhow::Result<(Genesis, Hash)> {
     Ok((genesis, Genesis::chain_id(bytes)))
 }
 
-/// Goes on with a session, or begins it if nothing was recorded yet.
+/// Goes on with a session, or begins it if nothing was recorded yet: from its newest good snapshot, or genesis, and the
+/// frames above it.
 ///
 /// # Errors
 /// If the keys are not those of its genesis, or it is damaged.
 pub fn open(session: Session, setup: Setup, options: Options) -> anyhow::Result<Opened> {
-    let storage::Opened { storage, frames, end, log } = Storage::open(session)?;
-    let (machine, found) = restore(setup, options, &frames, &log, &storage)?;
-    let cut = match &end.tail {
-        Tail::Torn { at, bytes } => Some(format!("{bytes} bytes of an unfinished group were cut off: {at}")),
-        Tail::Clean => None,
-    };
-    Ok(Opened { machine, storage, found, cut })
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let result = open_with(session, setup, options, &bar);
+    bar.finish_and_clear();
+    result
 }
 
-/// A machine where the record left it: frames first, then the consensus log.
-fn restore(
-    setup: Setup,
-    options: Options,
-    frames: &[Frame],
-    log: &LogFound,
-    storage: &Storage,
-) -> anyhow::Result<(Machine, Option<Height>)> {
-    let decided = frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height).max();
-    let decided = decided.unwrap_or_default();
-    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers } = options;
+fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar) -> anyhow::Result<Opened> {
+    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, pace } = options;
     let member = Membership { vote, group, signer: beacon, seed, peers };
     let mut machine = Machine::validator(setup, threads, member)?;
-    let mut settled_frames = frames.iter().filter(|frame| frame.kind == FrameKind::Settled).peekable();
-    for frame in frames.iter().filter(|frame| frame.kind == FrameKind::Decided) {
-        let block = Decided::decode(&frame.body).context("a decided frame of the journal")?;
-        let settled = match settled_frames.peek() {
-            Some(next) if next.height == frame.height => {
-                let settled = Settled::decode(&next.body).context("a settled frame of the journal")?;
-                settled_frames.next();
-                Some(settled)
+    let mut found = Found::default();
+
+    bar.set_message("opening the index of snapshots");
+    let repairing = bar.clone();
+    let snapshots = SnapshotsFound::open(&session, move |part| {
+        repairing.set_message(format!("repairing the index of snapshots: {:.0}%", part * 100.0));
+    })?;
+    found.repaired.extend(snapshots.repaired.clone());
+    let note = load_newest(&mut machine, &snapshots, &mut found, bar)?;
+
+    let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
+    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, bar)?;
+    let storage::Opened { storage, end, log, .. } = Storage::start(session, reader, Writing::default())?;
+    if let Tail::Torn { at, bytes } = &end.tail {
+        found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
+    }
+    recover(&mut machine, &storage, &log, decided)?;
+    found.height = machine.chain().settled;
+    let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, found.snapshot);
+    Ok(Opened { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
+}
+
+/// Loads the newest snapshot that is good; the others are named.
+fn load_newest(
+    machine: &mut Machine,
+    snapshots: &SnapshotsFound,
+    found: &mut Found,
+    bar: &ProgressBar,
+) -> anyhow::Result<Option<ChainNote>> {
+    let mut failed = false;
+    for info in snapshots.newest_first() {
+        bar.set_message(format!("loading the snapshot at height {}", thousands(info.height.0)));
+        let stored = snapshots.snapshot(info.height).map_err(anyhow::Error::from);
+        match stored.and_then(|stored| snapshots::load(machine, &stored)) {
+            Ok(note) => {
+                found.snapshot = Some(note.height);
+                return Ok(Some(note));
             }
-            _ => None,
-        };
-        let led_to = machine.restore(&block, settled.as_ref().map(|settled| settled.beacon));
-        if led_to != settled {
-            bail!(Failure::Mismatch(format!(
-                "height {}: the record leads to another state than it says; `replay` shows where",
-                frame.height
-            )));
+            Err(problem) => {
+                tracing::warn!("snapshot {}: {problem:#}", info.height);
+                found.repaired.push(format!("the snapshot at height {} cannot be loaded: {problem:#}", info.height));
+                failed = true;
+            }
         }
     }
+    if failed {
+        machine.reset();
+    }
+    Ok(None)
+}
+
+/// Takes the journal's frames: those of the last minute before the snapshot for their receipts, those above it to be
+/// executed. Returns the last decided height.
+fn execute(
+    machine: &mut Machine,
+    reader: &mut JournalReader,
+    note: Option<&ChainNote>,
+    found: &mut Found,
+    bar: &ProgressBar,
+) -> anyhow::Result<Height> {
+    let from = note.map_or(Height::GENESIS, |note| note.height);
+    let mut recalled = note.is_none();
+    let mut waiting: VecDeque<Decided> = VecDeque::new();
+    while let Some(Frame { kind, height, body }) = reader.next_frame()? {
+        let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
+        if kind == FrameKind::Decided {
+            waiting.push_back(Decided::decode(&body).map_err(wrong)?);
+            continue;
+        }
+        let settled = Settled::decode(&body).map_err(wrong)?;
+        // The reader may begin between a block and what it led to.
+        if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
+            continue;
+        }
+        let decided = waiting.pop_front().filter(|decided| decided.block.header.height == height);
+        let Some(decided) = decided else {
+            bail!(Failure::Data(format!("the journal says what height {height} led to, but not what it is")));
+        };
+        if height <= from {
+            let recall = machine.recall(&decided, &settled);
+            recall.map_err(|error| Failure::Data(format!("height {height}: {error}; `db check` looks further")))?;
+            recalled |= height == from;
+            continue;
+        }
+        let led_to = machine.restore(&decided, Some(settled.beacon));
+        if led_to.as_ref() != Some(&settled) {
+            bail!(Failure::Mismatch(format!(
+                "height {height}: the record leads to another state than it says; `replay` shows where"
+            )));
+        }
+        found.executed += 1;
+        if found.executed.is_multiple_of(64) {
+            bar.set_message(format!("executing height {}", thousands(height.0)));
+        }
+    }
+    if !recalled {
+        bail!(Failure::Data(format!(
+            "the journal ends before height {from}, whose snapshot was taken when the journal had it on disk: journal/ is \
+             damaged, or from a backup that is older than snapshots/"
+        )));
+    }
+    for decided in &waiting {
+        machine.restore(decided, None);
+    }
+    Ok(machine.chain().decided)
+}
+
+/// Hears the consensus log again. A validator that cannot know what it signed may not sign.
+fn recover(machine: &mut Machine, storage: &Storage, log: &LogFound, decided: Height) -> anyhow::Result<()> {
     match log {
         LogFound::Entries { entries, .. }
             if entries.iter().all(|(height, _)| *height < decided) && decided > Height::GENESIS =>
@@ -131,8 +247,12 @@ fn restore(
                 storage.submit(group);
                 storage.synced().recv().context("the storage thread has stopped")?;
             }
+            Ok(())
         }
-        LogFound::Missing if decided == Height::GENESIS => _ = machine.recover(Vec::new())?,
+        LogFound::Missing if decided == Height::GENESIS => {
+            machine.recover(Vec::new())?;
+            Ok(())
+        }
         LogFound::Missing => bail!(Failure::Data(
             "the consensus log is missing: this validator cannot know what it signed, so it may not go on; \
              `replay` still checks the session"
@@ -142,6 +262,4 @@ fn restore(
             "{damage}; this validator cannot know what it signed, so it may not go on; `replay` still checks the session"
         ))),
     }
-    let settled = machine.chain().settled;
-    Ok((machine, (decided > Height::GENESIS).then_some(settled)))
 }

@@ -14,6 +14,7 @@ use systems::{Counts, Machine};
 
 use crate::players::Players;
 use crate::record::{Held, is_at_once};
+use crate::snapshots::{Keeping, SnapshotCounts};
 
 /// Milliseconds of a tick.
 pub const QUANTUM_MS: u64 = 5;
@@ -68,6 +69,8 @@ pub struct Totals {
     pub ticks_missed: u64,
     /// Ticks that were skipped because the disk was behind.
     pub ticks_stalled: u64,
+    /// What has become of snapshots; known when the node has ended.
+    pub snapshots: SnapshotCounts,
     /// What the disk says if it has no room now: the chain stands still until it has.
     pub disk_full: Option<String>,
 }
@@ -111,6 +114,7 @@ pub struct Node {
     storage: Storage,
     players: Option<Players>,
     network: Option<Box<dyn Edge>>,
+    snapshots: Option<Keeping>,
     held: Held,
     time: Time,
     start_ms: u64,
@@ -142,6 +146,7 @@ impl Node {
             storage,
             players,
             network: None,
+            snapshots: None,
             held: Held::default(),
             time,
             start_ms,
@@ -160,6 +165,16 @@ impl Node {
     /// Its machine.
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// Its machine alone: what it holds is not recorded any more.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
+    /// Keeps snapshots from now on.
+    pub fn keep(&mut self, snapshots: Keeping) {
+        self.snapshots = Some(snapshots);
     }
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
@@ -208,10 +223,29 @@ impl Node {
         let Some(clock) = self.poll()? else { return Ok(None) };
         self.machine.exchange(clock, &mut self.inputs, &mut self.outputs)?;
         self.answer();
-        let settled = self.machine.settle_ready(&mut self.outputs);
+        let settled = self.settle()?;
         self.record(settled);
         self.flush()?;
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.turn(&mut self.machine, self.standing.settled);
+        }
         Ok(Some(clock.now_ms))
+    }
+
+    /// Settles a height that is ready. One that must wait for a snapshot's room is settled in a later tick; virtual time
+    /// stands still instead, so that a session is the same with snapshots and without.
+    fn settle(&mut self) -> anyhow::Result<bool> {
+        let began = Instant::now();
+        let mut settled = self.machine.settle_ready(&mut self.outputs);
+        let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
+        while self.machine.is_held() && self.time != Time::Wall {
+            snapshots.await_room(&mut self.machine)?;
+            settled = self.machine.settle_ready(&mut self.outputs);
+        }
+        if settled {
+            snapshots.settled(began.elapsed());
+        }
+        Ok(settled)
     }
 
     fn is_drained(&self) -> bool {
@@ -403,6 +437,9 @@ impl Node {
     pub fn close(mut self) -> Totals {
         if let Some(network) = self.network.take() {
             network.close();
+        }
+        if let Some(snapshots) = self.snapshots.take() {
+            self.totals.snapshots = snapshots.close();
         }
         self.storage.close();
         self.totals

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use engine::message::block::Decided;
@@ -19,12 +20,15 @@ use order::certificate::check_certificate_form;
 use order::signature::PublicKey;
 use order::validators::Validators;
 use serde::Serialize;
+use storage::backend::{Backend, FileBackend};
+use storage::snapshot::{StoredSnapshot, read_catalog};
 use storage::{Frame, FrameKind, JournalReader, Tail};
 use systems::exchange::verify::issuers;
 use systems::{Machine, Setup};
 
 use crate::cli::Failure;
 use crate::open::read_genesis;
+use crate::snapshots;
 
 /// The first thing in which a session differs from its replay, or from another session.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -63,6 +67,8 @@ pub struct Step {
 pub struct Recording {
     journal: JournalReader,
     waiting: VecDeque<Decided>,
+    /// A height that was read and is to be read again.
+    ahead: Option<Step>,
 }
 
 impl Recording {
@@ -71,7 +77,15 @@ impl Recording {
     /// # Errors
     /// If the directory is no session.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self { journal: JournalReader::open(dir)?, waiting: VecDeque::new() })
+        Self::open_at(dir, Height::GENESIS)
+    }
+
+    /// The record of a session from a height on: nothing before is read.
+    ///
+    /// # Errors
+    /// If the directory is no session.
+    pub fn open_at(dir: &Path, from: Height) -> anyhow::Result<Self> {
+        Ok(Self { journal: JournalReader::open_at(dir, from)?, waiting: VecDeque::new(), ahead: None })
     }
 
     /// The next settled height, or `None` after the last.
@@ -79,6 +93,9 @@ impl Recording {
     /// # Errors
     /// If the journal is damaged, or its frames cannot be.
     pub fn read(&mut self) -> anyhow::Result<Option<Step>> {
+        if let Some(step) = self.ahead.take() {
+            return Ok(Some(step));
+        }
         while let Some(Frame { kind, height, body }) = self.journal.next_frame()? {
             let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
             match kind {
@@ -93,6 +110,20 @@ impl Recording {
             }
         }
         Ok(None)
+    }
+
+    /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
+    /// still has it whole.
+    fn after_snapshot(dir: &Path, machine: &mut Machine) -> anyhow::Result<Self> {
+        let at = machine.chain().settled;
+        let mut recording = Self::open_at(dir, at)?;
+        match recording.read()? {
+            Some(step) if step.settled.height == at => machine.recall(&step.decided, &step.settled)?,
+            Some(step) if step.settled.height == at.next() => recording.ahead = Some(step),
+            Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
+            None => anyhow::bail!("the journal ends before it"),
+        }
+        Ok(recording)
     }
 
     /// Decided heights that no settled frame has followed so far.
@@ -128,6 +159,34 @@ impl Walker {
         let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
         let (recording, issuers) = (Recording::open(dir)?, issuers(&setup));
         Ok(Self { recording, machine: Machine::new(setup, threads), validators, issuers })
+    }
+
+    /// A walk from the newest good snapshot at or below `height`, or from genesis if there is none. As a restart does, it
+    /// trusts the snapshot whose root it has computed, and that the journal has the same root there.
+    ///
+    /// # Errors
+    /// If there is no session, or its genesis or snapshots cannot be read.
+    pub fn near(dir: &Path, threads: usize, height: Height) -> anyhow::Result<Self> {
+        let (genesis, chain) = read_genesis(dir)?;
+        let setup = Setup::new(genesis, chain)?;
+        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+        let catalog = read_catalog(&backend, dir, &chain)?;
+        for at in catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
+            let mut machine = Machine::new(setup.clone(), threads);
+            let recording = StoredSnapshot::open(&backend, dir, &catalog, at)
+                .map_err(anyhow::Error::from)
+                .and_then(|stored| snapshots::load(&mut machine, &stored))
+                .and_then(|_| Recording::after_snapshot(dir, &mut machine));
+            match recording {
+                Ok(recording) => {
+                    let validators = Validators::of_genesis(&setup.genesis);
+                    let validators = validators.map_err(|error| Failure::Data(error.to_string()))?;
+                    return Ok(Self { recording, machine, validators, issuers: issuers(&setup) });
+                }
+                Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
+            }
+        }
+        Self::open(dir, threads)
     }
 
     /// The next height, read and executed; `None` after the last settled one.
@@ -247,12 +306,13 @@ impl Walker {
 }
 
 /// A machine with the state of a session after `height`, or after its last settled height, and the root of that state.
-/// Every height is executed and its root compared; signatures are not verified.
+/// The nearest snapshot is taken where there is one; every height above it is executed and its root compared; signatures
+/// are not verified.
 ///
 /// # Errors
 /// If the session does not reach the height, is damaged, or differs from its replay.
 pub fn state_at(dir: &Path, height: Option<Height>, threads: usize) -> anyhow::Result<(Machine, Hash)> {
-    let mut walker = Walker::open(dir, threads)?;
+    let mut walker = Walker::near(dir, threads, height.unwrap_or(Height(u64::MAX)))?;
     match height {
         Some(height) => walker.walk_to(height)?,
         None => while walker.step()?.is_some() {},

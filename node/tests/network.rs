@@ -24,6 +24,7 @@ use node::network::{defaults, identity, listen};
 use node::open::{Keys, Options, open};
 use node::replay::{ReplayConfig, replay};
 use node::run::{Node, Time, Totals};
+use node::snapshots::SnapshotPace;
 use node::walker::state_at;
 use order::signature::{NetKey, PlayerKey};
 use storage::Session;
@@ -77,11 +78,18 @@ impl TestNode {
             let _pool = engine::pool::build(1).expect("a pool");
             let validator = keys.validator;
             let keys_of = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-            let options = Options { keys: keys_of, seed: [7; 32], threads: 1, peers: server.connections_max };
+            let options = Options {
+                keys: keys_of,
+                seed: [7; 32],
+                threads: 1,
+                peers: server.connections_max,
+                pace: SnapshotPace::default(),
+            };
             let opened = open(Session::open(&data).expect("a session"), setup, options).expect("a new session");
             let network = listen(&opened.machine, genesis, &keys.net, server).expect("a socket");
             told.send((network.address, network.counters())).expect("the test waits");
             let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
+            node.keep(opened.snapshots);
             node.listen(network);
             node.run(None, &ends, |_, _, _| ()).expect("the node runs");
             node.close()

@@ -21,6 +21,7 @@ use node::network::{chain, defaults, identity};
 use node::open::{Keys, Options, open};
 use node::replay::{ReplayConfig, replay};
 use node::run::{Node, Pace, QUANTUM_MS, Time, Totals};
+use node::snapshots::SnapshotPace;
 use order::signature::{NetKey, PlayerKey};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -138,7 +139,7 @@ fn run(seed: u64) -> (Traffic, u32) {
     let (keys, setup) = open_keys(&config).expect("its keys");
     let validator = keys.validator;
     let validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-    let options = Options { keys: validator, seed: [3; 32], threads: 1, peers: 64 };
+    let options = Options { keys: validator, seed: [3; 32], threads: 1, peers: 64, pace: SnapshotPace::default() };
     let opened = open(Session::open(&config.node.data).expect("a session"), setup, options).expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("one");
     let network = Network::new(seed, Conditions::NONE);
@@ -155,6 +156,7 @@ fn run(seed: u64) -> (Traffic, u32) {
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);
         let server = Server::on(carrier, here, bounds, chain, identity(&keys.net).expect("a key")).expect("a server");
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Virtual(Pace::Max));
+        node.keep(opened.snapshots);
         node.listen(server);
         // The node's time is that of its ticks, and runs as the paused clock does.
         let stop = Rc::new(AtomicBool::new(false));

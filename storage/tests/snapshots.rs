@@ -12,7 +12,9 @@ use engine::image::{DirtyMap, GroupSaver, ImageLayout};
 use engine::limits::GROUP_BYTES;
 use storage::Session;
 use storage::backend::FileBackend;
-use storage::snapshot::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog};
+use storage::snapshot::{
+    Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog, read_index,
+};
 
 fn genesis() -> Genesis {
     Genesis {
@@ -174,6 +176,11 @@ fn snapshots_come_back_and_write_what_changed() {
     // Most of the image is alike, and what did not change is not written again.
     assert!(bytes[0] < 400_000, "{} bytes", bytes[0]);
     assert!(bytes[1..].iter().all(|later| *later < 400_000), "{bytes:?}");
+    let open = found(&session);
+    let index = path.join("snapshots/index.redb");
+    let read = read_index(&index, &session.chain()).expect("readable while a writer has it open");
+    assert_eq!(read.snapshots.len(), open.newest_first().len());
+    drop(open);
     let catalog =
         read_catalog(&(Arc::new(FileBackend) as _), &path, &session.chain()).expect("the index, read by another");
     assert_eq!(catalog.snapshots.len(), found(&session).newest_first().len());

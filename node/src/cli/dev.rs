@@ -80,7 +80,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
     let _pool = engine::pool::build(args.threads)?;
-    let Opened { mut node, genesis, chain, found, cut } = open(&dir, &config)?;
+    let Opened { mut node, genesis, chain, found } = open(&dir, &config)?;
     let listens = match args.listen.as_deref() {
         None if args.pace == Pace::Max => None,
         None => first_free(),
@@ -98,15 +98,15 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         say!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
         say!("  session   {}", dir.display());
         say!("  chain     {}", hex(&chain));
-        match found {
-            Some(height) => say!("  goes on   from height {height}"),
+        match &found {
+            Some(found) => say!("  goes on   from height {} ({})", thousands(found.height.0), found.path()),
             None => say!("  begins    at height 1"),
         }
         if let Some(address) = listens {
             say!("  listens   {address}: in another terminal, `{} play {address}`", program());
         }
-        if let Some(cut) = cut {
-            say!("  repaired  {cut}");
+        for repaired in found.iter().flat_map(|found| &found.repaired) {
+            say!("  repaired  {repaired}");
         }
         say!(
             "\nPlay chips only. The keys follow from the seed, so anyone can foresee these dice; and with one\nvalidator, whoever runs it could choose them. Nobody is asked to trust: every roll can be checked.\n"
@@ -115,7 +115,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             say!("Ctrl-C ends it cleanly.\n");
         }
     }
-    let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |height| height.0));
+    let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |found| found.height.0));
     let result = node.run(args.heights, &stop, |totals, machine, now_ms| status.show(totals, machine, now_ms));
     status.bar.finish_and_clear();
     let totals = node.close();

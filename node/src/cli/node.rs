@@ -19,6 +19,7 @@ use crate::init::open_keys;
 use crate::network::listen;
 use crate::open::{self, Keys, Options};
 use crate::run::{Node, Time, Totals};
+use crate::snapshots::SnapshotPace;
 
 #[derive(Args, Debug)]
 #[command(
@@ -82,8 +83,8 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let validator = keys.validator;
     let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let (threads, peers) = (config.node.threads, config.net.connections_max);
-    let options = Options { keys: keys_of_validator, seed, threads, peers };
-    let open::Opened { machine, storage, found, cut } = open::open(session, setup, options)?;
+    let options = Options { keys: keys_of_validator, seed, threads, peers, pace: SnapshotPace::default() };
+    let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options)?;
     let recovered = began.elapsed();
     let network = listen(&machine, genesis, &keys.net, config.server())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
@@ -91,15 +92,20 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let chain = machine.setup().chain;
     let tables = machine.setup().genesis.tables;
     let mut node = Node::new(machine, storage, None, Time::Wall);
+    node.keep(snapshots);
     node.listen(network);
-    let height = found.map_or(0, |height| height.0);
+    let height = found.as_ref().map_or(0, |found| found.height.0);
+    let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();
     if people {
         say!("BitCraps node `{}`: {} craps tables, one validator.\n", config.net.name, thousands(tables.into()));
         say!("  session   {}", config.node.data.display());
         say!("  chain     {}", hex(&chain));
         say!("  height    {} ({} ms to get there)", thousands(height), recovered.as_millis());
-        if let Some(cut) = cut {
-            say!("  repaired  {cut}");
+        if let Some(found) = &found {
+            say!("  found     {}", found.path());
+        }
+        for repaired in &repaired {
+            say!("  repaired  {repaired}");
         }
         say!("  listens   {address}");
         say!("  key       {}", hex(&key));
@@ -116,7 +122,9 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
             "chain": hex(&chain),
             "height": height,
             "recovered_ms": recovered.as_millis() as u64,
-            "repaired": cut,
+            "snapshot": found.as_ref().and_then(|found| found.snapshot).map(|height| height.0),
+            "executed": found.as_ref().map(|found| found.executed),
+            "repaired": repaired,
             "socket_receive_bytes": socket.0,
             "socket_send_bytes": socket.1,
         });

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::init::{create, open_keys};
 use crate::open::{self, Keys, Options};
 use crate::run::{Edge, Node, Time};
+use crate::snapshots::SnapshotPace;
 
 /// Batches of inputs that may wait for the tick.
 const INPUTS: usize = 1 << 16;
@@ -118,7 +119,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("the system gives no randomness")?;
-    let options = Options { keys, seed, threads: place.threads, peers: 0 };
+    let options = Options { keys, seed, threads: place.threads, peers: 0, pace: SnapshotPace::default() };
     let opened = open::open(Session::open(&session)?, setup, options)?;
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -131,6 +132,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let node = std::thread::spawn(move || -> anyhow::Result<crate::run::Totals> {
         let _pool = engine::pool::build(threads)?;
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
+        node.keep(opened.snapshots);
         node.listen(link);
         let result = node.run(None, &ends, |_, _, _| {});
         let totals = node.close();

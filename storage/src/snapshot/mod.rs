@@ -15,7 +15,8 @@ mod stored;
 mod thread;
 
 pub use catalog::{Catalog, check_packs};
-pub use index::IndexError;
+pub use index::{IndexError, read_index};
 pub use keeper::{Taken, thin};
+pub use pack::Place;
 pub use stored::StoredSnapshot;
 pub use thread::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, read_catalog};

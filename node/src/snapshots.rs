@@ -1,0 +1,215 @@
+//! Snapshots of a running node: when one begins, what each tick gives to it, when it counts.
+//!
+//! ```text
+//!  idle -> (30 s, or a second of settling) begin -> each tick: sweep, hand blocks over -> all copied
+//!       -> (the journal has the height on disk) finish -> in the index -> idle
+//! ```
+//! The columns are only ever looked at by the tick; the snapshot thread sees copies. Nothing here changes the state.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use engine::Height;
+use engine::image::GroupBlock;
+use engine::limits::SNAPSHOT_BLOCK_GROUPS;
+use engine::message::note::ChainNote;
+use storage::snapshot::{Kept, SnapshotInfo, Snapshots, StoredSnapshot, Taken};
+use systems::Machine;
+
+/// When snapshots begin, and how fast they are copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotPace {
+    /// The longest time between two.
+    pub every: Duration,
+    /// Time spent on settling between two: what a restart has to do again, at most.
+    pub settling: Duration,
+    /// Groups that a tick copies beside those that its height overwrites.
+    pub groups_per_tick: usize,
+}
+
+impl Default for SnapshotPace {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(30),
+            settling: Duration::from_secs(1),
+            groups_per_tick: SNAPSHOT_BLOCK_GROUPS,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Nothing is under way.
+    Idle,
+    /// Groups of the state after this height are being copied.
+    Copying(Height),
+    /// All were copied; the journal does not have the height on disk yet.
+    Copied(Height),
+    /// The snapshot thread finishes it.
+    Finishing,
+}
+
+/// A node's snapshots.
+pub struct Keeping {
+    snapshots: Snapshots,
+    pace: SnapshotPace,
+    state: State,
+    /// The height of the last one that began.
+    last: Height,
+    began: Instant,
+    settling: Duration,
+    blocks: Vec<GroupBlock>,
+    /// What has become of them.
+    pub counts: SnapshotCounts,
+}
+
+/// What has become of a node's snapshots since it started.
+#[derive(Clone, Default, Debug)]
+pub struct SnapshotCounts {
+    /// Snapshots on disk.
+    pub taken: u64,
+    /// Those that came to nothing.
+    pub failed: u64,
+    /// The last one.
+    pub last: Option<Taken>,
+    /// The longest that a tick was held by copying: groups that its height overwrites, and the sweep.
+    pub longest_hold: Duration,
+    /// Ticks whose height waited because the pool was full.
+    pub waits: u64,
+}
+
+impl Keeping {
+    /// The snapshots of a node that starts from the one at `loaded`.
+    pub fn new(snapshots: Snapshots, pace: SnapshotPace, loaded: Option<Height>) -> Self {
+        Self {
+            snapshots,
+            pace,
+            state: State::Idle,
+            last: loaded.unwrap_or_default(),
+            began: Instant::now(),
+            settling: Duration::ZERO,
+            blocks: Vec::new(),
+            counts: SnapshotCounts::default(),
+        }
+    }
+
+    /// A height took this long to settle.
+    pub fn settled(&mut self, took: Duration) {
+        self.settling += took;
+    }
+
+    /// A tick's part: hears the snapshot thread, copies some groups, hands over what is copied. `on_disk` is the last
+    /// settled height that the journal has on disk.
+    pub fn turn(&mut self, machine: &mut Machine, on_disk: Height) {
+        while let Ok(kept) = self.snapshots.kept().try_recv() {
+            self.hear(kept, machine);
+        }
+        let due = self.began.elapsed() >= self.pace.every || self.settling >= self.pace.settling;
+        if self.state == State::Idle && due && machine.chain().settled > self.last {
+            self.begin(machine);
+        }
+        if let State::Copying(height) = self.state {
+            let began = Instant::now();
+            machine.sweep_snapshot(self.pace.groups_per_tick);
+            self.hold(began.elapsed());
+            self.hand_over(machine);
+            if let Some(group) = machine.saver().spoiled() {
+                tracing::error!("snapshot {height} is given up: group {group} was written before it was saved");
+                self.snapshots.give_up();
+                self.fail(machine);
+            } else if machine.saver().left() == 0 {
+                machine.end_snapshot();
+                self.state = State::Copied(height);
+            }
+        }
+        if let State::Copied(height) = self.state
+            && on_disk >= height
+        {
+            self.snapshots.finish();
+            self.state = State::Finishing;
+        }
+    }
+
+    /// Waits until a block comes back: a height needs room, and time stands still meanwhile.
+    ///
+    /// # Errors
+    /// If the snapshot thread is gone.
+    pub fn await_room(&mut self, machine: &mut Machine) -> anyhow::Result<()> {
+        self.counts.waits += 1;
+        self.hand_over(machine);
+        let kept = self.snapshots.kept().recv().context("the snapshot thread has stopped")?;
+        self.hear(kept, machine);
+        Ok(())
+    }
+
+    /// A tick was held this long by copying.
+    pub fn hold(&mut self, took: Duration) {
+        self.counts.longest_hold = self.counts.longest_hold.max(took);
+    }
+
+    /// Ends: what was finished is on disk, what was not is left out.
+    pub fn close(self) -> SnapshotCounts {
+        self.snapshots.close();
+        self.counts
+    }
+
+    fn begin(&mut self, machine: &mut Machine) {
+        let groups = machine.layout().groups();
+        let Some((note, changed)) = machine.begin_snapshot() else { return };
+        self.began = Instant::now();
+        self.settling = Duration::ZERO;
+        self.last = note.height;
+        let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
+        self.snapshots.begin(info, note.encode(), groups, changed);
+        self.state = State::Copying(note.height);
+    }
+
+    fn hand_over(&mut self, machine: &mut Machine) {
+        machine.take_blocks(&mut self.blocks);
+        self.blocks.drain(..).for_each(|block| self.snapshots.put(block));
+    }
+
+    fn hear(&mut self, kept: Kept, machine: &mut Machine) {
+        match kept {
+            Kept::Block(block) => machine.give_back_block(block),
+            Kept::Taken(taken) => {
+                tracing::info!(
+                    "snapshot {}: {} groups changed, {} written, {} bytes, {}",
+                    taken.height,
+                    taken.groups,
+                    taken.groups_written,
+                    taken.bytes,
+                    if taken.direct { "past the page cache" } else { "through the page cache" },
+                );
+                self.counts.taken += 1;
+                self.counts.last = Some(taken);
+                self.state = State::Idle;
+            }
+            Kept::Failed(problem) => {
+                tracing::warn!("a snapshot came to nothing ({problem}); the next one is tried in a while");
+                self.fail(machine);
+            }
+        }
+    }
+
+    fn fail(&mut self, machine: &mut Machine) {
+        machine.give_up_snapshot();
+        self.counts.failed += 1;
+        self.state = State::Idle;
+        self.began = Instant::now();
+        self.settling = Duration::ZERO;
+    }
+}
+
+/// Loads a snapshot into a machine at genesis. Returns where the chain stands then.
+///
+/// # Errors
+/// If it is damaged, or of another chain; the machine must then be loaded again, or reset.
+pub fn load(machine: &mut Machine, stored: &StoredSnapshot) -> anyhow::Result<ChainNote> {
+    let note = ChainNote::decode(&stored.note)?;
+    anyhow::ensure!(note.height == stored.height, "its note is of height {}", note.height);
+    let groups = machine.layout().groups();
+    anyhow::ensure!(stored.groups() == groups, "it has {} groups where the image has {groups}", stored.groups());
+    machine.load(&note, |index, group| stored.read_group(index, group))?;
+    Ok(note)
+}
