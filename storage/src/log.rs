@@ -4,7 +4,7 @@
 //! one begins when it is large, and the old one goes once every height in it was decided and synced in an earlier group.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Height;
@@ -148,6 +148,64 @@ fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<String>) {
             }
         }
     }
+}
+
+/// What a consensus log came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LogCheck {
+    /// Files.
+    pub files: u64,
+    /// Entries that can be read.
+    pub entries: u64,
+    /// The highest height of an entry.
+    pub highest: Height,
+    /// The highest height that it says was synced in the journal.
+    pub synced: Height,
+    /// Everything that is damaged.
+    pub damages: Vec<Damage>,
+    /// What follows the last group, if it is one that was never completed.
+    pub torn: Option<Damage>,
+}
+
+/// Reads every byte of a session's consensus log.
+///
+/// # Errors
+/// If the system refuses. Damage is no error, it is what is looked for.
+pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, OpenError> {
+    let files = numbered(&**backend, &dir.join("consensus"), "log")?;
+    let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
+    for (place, (number, path)) in files.iter().enumerate() {
+        let bytes = backend.read(path).map_err(OpenError::io(path))?;
+        let mut from = 0;
+        loop {
+            let (groups, end, problem) = read(&bytes[from..]);
+            for group in &groups {
+                check.synced = check.synced.max(group.synced);
+                check.entries += group.entries.len() as u64;
+                check.highest = group.entries.iter().map(|(height, _)| *height).fold(check.highest, Height::max);
+            }
+            let Some(problem) = problem else { break };
+            let at = from + end as usize;
+            let damage = Damage { file: format!("consensus/{}", name(*number, "log")), offset: at as u64, problem };
+            let next = (at + 1).next_multiple_of(BLOCK as usize);
+            let whole = (next..bytes.len()).step_by(BLOCK as usize).find(|place| decode(&bytes[*place..]).is_ok());
+            match whole {
+                Some(place) => {
+                    check.damages.push(damage);
+                    from = place;
+                }
+                None if place + 1 == files.len() => {
+                    check.torn = Some(damage);
+                    break;
+                }
+                None => {
+                    check.damages.push(damage);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(check)
 }
 
 fn valid_group_after(bytes: &[u8], at: u64) -> bool {
