@@ -2,7 +2,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod db;
 pub mod dev;
+pub mod export;
 pub mod history;
 pub mod init;
 pub mod keyfile;

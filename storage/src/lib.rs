@@ -15,8 +15,8 @@ mod session;
 pub mod snapshot;
 mod thread;
 
-pub use journal::{End, Frame, FrameKind, JournalReader, Tail};
-pub use log::{LogFound, LogGroup};
+pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Tail, check_journal};
+pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written};
 pub use thread::{Group, Opened, Storage, Synced, Writing};
 

@@ -4,12 +4,12 @@
 //! one begins when it is large, and the old one goes once every height in it was decided and synced in an earlier group.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Height;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name, numbered};
 use crate::{BLOCK, Damage, align_up};
@@ -19,7 +19,7 @@ const MAGIC: [u8; 8] = *b"BCCLOG01";
 /// Bytes of a group's header.
 const HEADER: usize = 64;
 /// Bytes after which a new file begins.
-const FILE_BYTES: u64 = 8 << 20;
+pub const FILE_BYTES: u64 = 8 << 20;
 /// Bytes of a group, at most.
 const GROUP_MAX: usize = 64 << 20;
 
@@ -57,6 +57,9 @@ pub struct LogWriter {
     /// Older files, with the highest height in each.
     old: Vec<(PathBuf, Height)>,
     highest: Height,
+    file_bytes: u64,
+    /// Whether there may be a file behind the last one which was not begun as a whole.
+    begun: bool,
     buffer: Vec<u8>,
     /// Where the file ended before the group that is not on disk yet, and the height that it says was synced.
     synced: Option<(u64, Height)>,
@@ -147,6 +150,64 @@ fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<String>) {
     }
 }
 
+/// What a consensus log came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LogCheck {
+    /// Files.
+    pub files: u64,
+    /// Entries that can be read.
+    pub entries: u64,
+    /// The highest height of an entry.
+    pub highest: Height,
+    /// The highest height that it says was synced in the journal.
+    pub synced: Height,
+    /// Everything that is damaged.
+    pub damages: Vec<Damage>,
+    /// What follows the last group, if it is one that was never completed.
+    pub torn: Option<Damage>,
+}
+
+/// Reads every byte of a session's consensus log.
+///
+/// # Errors
+/// If the system refuses. Damage is no error, it is what is looked for.
+pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, OpenError> {
+    let files = numbered(&**backend, &dir.join("consensus"), "log")?;
+    let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
+    for (place, (number, path)) in files.iter().enumerate() {
+        let bytes = backend.read(path).map_err(OpenError::io(path))?;
+        let mut from = 0;
+        loop {
+            let (groups, end, problem) = read(&bytes[from..]);
+            for group in &groups {
+                check.synced = check.synced.max(group.synced);
+                check.entries += group.entries.len() as u64;
+                check.highest = group.entries.iter().map(|(height, _)| *height).fold(check.highest, Height::max);
+            }
+            let Some(problem) = problem else { break };
+            let at = from + end as usize;
+            let damage = Damage { file: format!("consensus/{}", name(*number, "log")), offset: at as u64, problem };
+            let next = (at + 1).next_multiple_of(BLOCK as usize);
+            let whole = (next..bytes.len()).step_by(BLOCK as usize).find(|place| decode(&bytes[*place..]).is_ok());
+            match whole {
+                Some(place) => {
+                    check.damages.push(damage);
+                    from = place;
+                }
+                None if place + 1 == files.len() => {
+                    check.torn = Some(damage);
+                    break;
+                }
+                None => {
+                    check.damages.push(damage);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(check)
+}
+
 fn valid_group_after(bytes: &[u8], at: u64) -> bool {
     let next = align_up(at + 1) as usize;
     (next..bytes.len()).step_by(BLOCK as usize).any(|at| decode(&bytes[at..]).is_ok())
@@ -157,7 +218,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
-    pub fn open(session: &Session) -> Result<(LogFound, Self), OpenError> {
+    pub fn open(session: &Session, file_bytes: u64) -> Result<(LogFound, Self), OpenError> {
         let folder = session.dir().join("consensus");
         let backend = session.backend().clone();
         let files = numbered(&*backend, &folder, "log")?;
@@ -168,6 +229,8 @@ impl LogWriter {
             file: None,
             old: Vec::new(),
             highest: Height::GENESIS,
+            file_bytes,
+            begun: false,
             buffer: Vec::new(),
             synced: None,
         };
@@ -186,7 +249,7 @@ impl LogWriter {
             writer.number = *number;
             writer.highest = highest;
             if last && damage.is_none() {
-                writer.file = Some(GroupFile::reopen(&*backend, path, end).map_err(OpenError::io(path))?);
+                writer.file = Some(GroupFile::reopen(&*backend, path, end, file_bytes).map_err(OpenError::io(path))?);
             } else {
                 writer.old.push((path.clone(), highest));
             }
@@ -206,7 +269,7 @@ impl LogWriter {
     /// any other error nothing may be appended.
     pub fn append(&mut self, group: &LogGroup) -> io::Result<()> {
         assert!(self.synced.is_none(), "a group is synced before the next is appended");
-        if self.file.as_ref().is_none_or(|file| file.end() >= FILE_BYTES) {
+        if self.file.as_ref().is_none_or(|file| file.end() >= self.file_bytes) {
             if let Some(full) = &mut self.file {
                 full.seal()?;
                 self.file = None;
@@ -224,11 +287,17 @@ impl LogWriter {
 
     fn next_file(&mut self) -> io::Result<()> {
         let path = self.folder.join(name(self.number + 1, "log"));
-        let file = GroupFile::create(&*self.backend, &path)?;
-        if let Err(error) = self.backend.sync_dir(&self.folder) {
-            self.backend.remove(&path)?;
-            return Err(error);
+        if self.begun {
+            // The last attempt found no room; what it left is made again.
+            self.backend.remove(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
         }
+        self.begun = true;
+        let file = GroupFile::create(&*self.backend, &path, self.file_bytes)?;
+        self.backend.sync_dir(&self.folder)?;
+        self.begun = false;
         self.file = Some(file);
         self.number += 1;
         Ok(())
@@ -251,7 +320,11 @@ impl LogWriter {
         self.synced = None;
         // What this group shows to be superfluous goes, and not before it is on disk.
         while let Some((path, _)) = self.old.first().filter(|(_, highest)| *highest <= decided).cloned() {
-            self.backend.remove(&path)?;
+            match self.backend.remove(&path) {
+                // Some file systems need room even for that: it goes another time, for the group is on disk.
+                Err(error) if is_full(&error) => break,
+                removed => removed?,
+            }
             self.old.remove(0);
         }
         Ok(())

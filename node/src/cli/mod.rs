@@ -7,6 +7,7 @@ macro_rules! say {
     };
 }
 
+mod db;
 mod dev;
 mod export;
 mod history;
@@ -63,8 +64,11 @@ enum Command {
     Odds(odds::OddsArgs),
     /// Show what happened to a player, at a table, or at a roll.
     History(history::HistoryArgs),
-    /// Write a session's state for other people's tools.
+    /// Write a session's rolls, bets, payouts and state for other people's tools.
     Export(export::ExportArgs),
+    /// Take stock of a session's files, check, compact or copy them.
+    #[command(subcommand)]
+    Db(db::DbCommand),
 }
 
 /// How data is printed.
@@ -150,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::Odds(args) => odds::run(&args),
         Command::History(args) => history::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Db(command) => db::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

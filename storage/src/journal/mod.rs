@@ -5,6 +5,7 @@
 //!  00000002.seg  header, groups of frames ..., zeros     the last one: grows, with zeros written ahead
 //! ```
 
+mod check;
 mod frame;
 mod index;
 mod reader;
@@ -12,6 +13,7 @@ mod scan;
 mod segment;
 mod writer;
 
+pub use check::{JournalCheck, check_journal};
 pub use frame::{Frame, FrameKind};
 pub use reader::{End, JournalReader, Tail};
 pub use writer::{JournalWriter, SEGMENT_BYTES};

@@ -153,6 +153,24 @@ impl Scan {
         })
     }
 
+    /// Goes to the next whole frame or index behind a bad place, whatever should come before it; false if there is none.
+    pub fn resume(&mut self, at: usize) -> bool {
+        let from = (at + 1).next_multiple_of(ALIGN);
+        for place in (from..self.bytes.len()).step_by(ALIGN) {
+            let rest = &self.bytes[place..];
+            let index = place.is_multiple_of(BLOCK as usize) && Index::begins(rest);
+            let frame = if rest.starts_with(&MAGIC.to_le_bytes()) { self.frame_at(place).ok() } else { None };
+            if let Some((_, header)) = &frame {
+                self.previous = header.previous;
+            }
+            if index || frame.is_some() {
+                (self.at, self.group, self.marks) = (place, None, Marks::default());
+                return true;
+            }
+        }
+        false
+    }
+
     /// Bytes from a place up to the last that is not zero.
     pub fn dirty_bytes(&self, at: usize) -> u64 {
         let last = self.bytes.iter().rposition(|byte| *byte != 0).unwrap_or(at);

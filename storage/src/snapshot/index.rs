@@ -212,6 +212,17 @@ impl Index {
         guarded(|| write().map_err(refused))
     }
 
+    /// Gives free pages back to the file system.
+    ///
+    /// # Errors
+    /// What redb says; nothing is lost then.
+    pub fn compact(mut self) -> Result<(), IndexError> {
+        guarded(|| {
+            while self.db.compact().map_err(refused)? {}
+            Ok(())
+        })
+    }
+
     /// Everything in it.
     ///
     /// # Errors

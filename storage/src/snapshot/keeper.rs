@@ -14,6 +14,7 @@ use super::index::{Change, Index};
 use super::pack::{PackWriter, Place, pack_path};
 use super::record::{ALIGN, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
+use crate::BLOCK;
 use crate::backend::Backend;
 use crate::session::numbered;
 
@@ -40,6 +41,9 @@ pub struct Taken {
     /// Whether packs are written past the page cache.
     pub direct: bool,
 }
+
+/// A pack is rewritten offline if more than this part of what lives in it is dead beside it.
+const DEAD_PART: u64 = 20;
 
 struct Held {
     place: Place,
@@ -293,6 +297,42 @@ impl Keeper {
             self.backend.remove(&path).map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    /// Rewrites every pack in which more than a little is dead, and has the index give back its free pages. For a session
+    /// that no node is writing.
+    ///
+    /// # Errors
+    /// What failed, in words. Nothing is lost then.
+    pub fn compact_all(mut self) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        let packs = numbered(&*self.backend, &self.folder, "pack").map_err(|error| error.to_string())?;
+        let mut mostly_dead = Vec::new();
+        for (number, path) in packs {
+            let length = open_pack(&self.backend, &self.folder, number).and_then(|pack| pack.len()).map_err(text)?;
+            let places =
+                self.groups.values().map(|held| held.place).chain(self.snapshots.values().map(|(place, _)| *place));
+            let record = |place: Place| u64::from(place.bytes).next_multiple_of(ALIGN as u64);
+            let living: u64 = places.filter(|place| place.pack == number).map(record).sum();
+            // The header is no loss that rewriting would undo.
+            if length.saturating_sub(BLOCK + living) > living / DEAD_PART {
+                mostly_dead.push((number, path, living));
+            }
+        }
+        if !mostly_dead.is_empty() {
+            // What lives goes into a pack of its own: the last one can then go like the others.
+            self.packs.cut((self.committed.0, None)).map_err(text)?;
+        }
+        for (number, path, living) in mostly_dead {
+            if living > 0 {
+                self.rewrite(number)?;
+            }
+            if number < self.committed.0 {
+                self.backend.remove(&path).map_err(text)?;
+            }
+        }
+        self.backend.sync_dir(&self.folder).map_err(text)?;
+        self.index.compact().map_err(|error| error.to_string())
     }
 
     fn rewrite(&mut self, number: u32) -> Result<(), String> {

@@ -7,6 +7,7 @@
 //! The index can be made again from the packs. Formats: docs/formats/snapshots.md.
 
 mod catalog;
+mod check;
 mod index;
 mod keeper;
 mod pack;
@@ -15,8 +16,9 @@ mod stored;
 mod thread;
 
 pub use catalog::{Catalog, check_packs};
+pub use check::{IndexCheck, check_index};
 pub use index::{IndexError, read_index};
 pub use keeper::{Taken, thin};
 pub use pack::Place;
 pub use stored::StoredSnapshot;
-pub use thread::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, read_catalog};
+pub use thread::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, newest_first, read_catalog};

@@ -153,6 +153,17 @@ impl SnapshotsFound {
         self.start_with(loaded, PACK_BYTES)
     }
 
+    /// Rewrites packs without what is dead in them, and gives the index's free pages back. Every snapshot stays.
+    ///
+    /// # Errors
+    /// What failed, in words. Nothing is lost then.
+    pub fn compact(self) -> Result<(), String> {
+        let Self { backend, dir, chain, index, catalog, .. } = self;
+        let newest = catalog.snapshots.keys().next_back().copied();
+        let keeper = Keeper::new(backend, dir.join("snapshots"), chain, index, catalog, newest, PACK_BYTES);
+        keeper.map_err(|error| error.to_string())?.compact_all()
+    }
+
     /// [`SnapshotsFound::start`] with packs of another size.
     ///
     /// # Errors

@@ -1,0 +1,44 @@
+//! Sheets as CSV: a line of names, then a line a row; nothing where a row has nothing.
+
+use std::fs::File;
+use std::io::BufWriter;
+
+use super::Sink;
+use super::schema::{SHEETS, Value};
+
+/// A CSV file for each sheet.
+pub struct CsvSink {
+    files: Vec<csv::Writer<BufWriter<File>>>,
+}
+
+impl CsvSink {
+    /// Begins the files.
+    pub fn new(files: Vec<File>) -> anyhow::Result<Self> {
+        let mut files: Vec<_> = files.into_iter().map(|file| csv::Writer::from_writer(BufWriter::new(file))).collect();
+        for (file, sheet) in files.iter_mut().zip(&SHEETS) {
+            file.write_record(sheet.columns.iter().map(|column| column.name))?;
+        }
+        Ok(Self { files })
+    }
+}
+
+impl Sink for CsvSink {
+    fn row(&mut self, sheet: usize, values: &[Value<'_>]) -> anyhow::Result<()> {
+        let file = &mut self.files[sheet];
+        for value in values {
+            match value {
+                Value::Number(number) => file.write_field(number.to_string())?,
+                Value::Text(text) => file.write_field(text.as_bytes())?,
+                Value::Nothing => file.write_field("")?,
+            }
+        }
+        Ok(file.write_record(None::<&[u8]>)?)
+    }
+
+    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+        for mut file in self.files {
+            file.flush()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Checking a journal to its last byte, past what is damaged.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{Hash, Height};
+
+use super::frame::Frame;
+use super::index::Index;
+use super::scan::{Scan, Step};
+use super::segment;
+use crate::backend::Backend;
+use crate::session::{OpenError, name, numbered};
+use crate::{BLOCK, Damage};
+
+/// What a journal came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct JournalCheck {
+    /// Segments.
+    pub segments: u64,
+    /// Frames that can be read.
+    pub frames: u64,
+    /// The highest height of a frame.
+    pub highest: Height,
+    /// Everything that is damaged.
+    pub damages: Vec<Damage>,
+    /// What follows the last frame, if it is a group that was never completed: it is cut when the session goes on.
+    pub torn: Option<(Damage, u64)>,
+}
+
+/// Reads every byte of every segment; `found` hears of each frame that can be read, in order.
+///
+/// # Errors
+/// If the system refuses. Damage is no error, it is what is looked for.
+pub fn check_journal(
+    backend: &Arc<dyn Backend>,
+    dir: &Path,
+    chain: &Hash,
+    mut found: impl FnMut(Frame),
+) -> Result<JournalCheck, OpenError> {
+    let segments = numbered(&**backend, &dir.join("journal"), "seg")?;
+    let mut check = JournalCheck { segments: segments.len() as u64, ..JournalCheck::default() };
+    let mut scan = Scan::default();
+    // The hash of the last frame before a segment; unknown behind damage.
+    let (mut before, mut next) = (Some([0; 32]), 1);
+    for (place, (number, path)) in segments.iter().enumerate() {
+        let file = format!("journal/{}", name(*number, "seg"));
+        let last = place + 1 == segments.len();
+        let bytes = backend.read(path).map_err(OpenError::io(path))?;
+        let damage = |offset: u64, problem: String| Damage { file: file.clone(), offset, problem };
+        if *number != next {
+            check.damages.push(damage(0, format!("segment {number} stands where segment {next} belongs")));
+            before = None;
+        }
+        next = number + 1;
+        let rest_is_zero = bytes.get(BLOCK as usize..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0));
+        let written = bytes.len() as u64;
+        match segment::check(&bytes, *number, chain) {
+            Ok(previous) => {
+                if before.is_some_and(|before| before != previous) {
+                    check.damages.push(damage(0, "the segment does not follow the one before it".into()));
+                }
+                scan.load(bytes, 0, 0);
+                scan.previous = previous;
+            }
+            Err(bad) if last && bad.unfinished && rest_is_zero => {
+                check.torn = Some((damage(0, bad.problem), written));
+                continue;
+            }
+            Err(bad) => {
+                check.damages.push(damage(0, bad.problem));
+                scan.load(bytes, 0, 0);
+                if !scan.resume(0) {
+                    before = None;
+                    continue;
+                }
+            }
+        }
+        scan.at = scan.at.max(BLOCK as usize);
+        before = segment_frames(&mut scan, last, &damage, &mut check, &mut found).then_some(scan.previous);
+    }
+    Ok(check)
+}
+
+/// Goes through a segment; false if it is not known what its last frame is.
+fn segment_frames(
+    scan: &mut Scan,
+    last: bool,
+    damage: &impl Fn(u64, String) -> Damage,
+    check: &mut JournalCheck,
+    found: &mut impl FnMut(Frame),
+) -> bool {
+    let mut lost = false;
+    loop {
+        match scan.step() {
+            Step::Frame(frame) => {
+                check.frames += 1;
+                check.highest = check.highest.max(frame.height);
+                found(frame);
+            }
+            Step::Sealed => return true,
+            Step::End => {
+                if !last {
+                    check.damages.push(damage(scan.offset(scan.at), "a sealed segment has no index".into()));
+                }
+                return !lost;
+            }
+            Step::Bad { at, problem } => {
+                // Behind frames that are lost, the index says more than was seen; it is whole all the same.
+                let rest = &scan.bytes[at..];
+                if lost && Index::begins(rest) && Index::decode(rest, scan.offset(at)).is_ok() {
+                    return false;
+                }
+                if last && !problem.contains("this program reads") && !scan.was_synced(at) {
+                    check.torn = Some((damage(scan.offset(at), problem), scan.dirty_bytes(at)));
+                    return false;
+                }
+                check.damages.push(damage(scan.offset(at), problem));
+                lost = true;
+                if !scan.resume(at) {
+                    return false;
+                }
+            }
+        }
+    }
+}

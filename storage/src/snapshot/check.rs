@@ -1,0 +1,68 @@
+//! Checking the index against the packs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::Hash;
+
+use super::catalog::Catalog;
+use super::index::{Index, IndexError, read_index};
+use super::stored::StoredSnapshot;
+use crate::Damage;
+use crate::backend::{Backend, MemoryBackend};
+use crate::session::OpenError;
+
+/// Bytes of cache for reading an index that was copied into memory.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// What an index came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct IndexCheck {
+    /// Whether there is one.
+    pub exists: bool,
+    /// What it knows; what the packs hold, where it cannot be read.
+    pub catalog: Catalog,
+    /// Everything that is damaged.
+    pub damages: Vec<Damage>,
+}
+
+/// Reads the index of a session, and looks up everything that it names. `quiet` says that nobody writes it: then every
+/// page is verified, and a copy in memory is repaired as a start would repair the file.
+///
+/// # Errors
+/// If the system refuses.
+pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: bool) -> Result<IndexCheck, OpenError> {
+    let path = dir.join("snapshots/index.redb");
+    let mut check = IndexCheck { exists: path.exists(), ..IndexCheck::default() };
+    let damage = |problem: String| Damage { file: "snapshots/index.redb".into(), offset: 0, problem };
+    let read = match check.exists {
+        true if quiet => read_copy(&path, chain),
+        true => read_index(&path, chain),
+        false => return Ok(check),
+    };
+    match read {
+        Ok(catalog) => check.catalog = catalog,
+        Err(IndexError::Damaged(problem)) => check.damages.push(damage(problem)),
+        Err(error) => return Err(OpenError::Index(error)),
+    }
+    if !check.damages.is_empty() {
+        check.catalog = Catalog::from_packs(backend, dir, chain)?.0;
+        return Ok(check);
+    }
+    for height in check.catalog.snapshots.keys() {
+        if let Err(found) = StoredSnapshot::open(backend, dir, &check.catalog, *height) {
+            check.damages.push(found);
+        }
+    }
+    Ok(check)
+}
+
+/// Opens a copy in memory, which verifies every page.
+fn read_copy(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
+    let refused = |error: std::io::Error| IndexError::Refused(format!("{}: {error}", path.display()));
+    let memory: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+    memory.create_dir(Path::new("/copy")).map_err(refused)?;
+    let copy = Path::new("/copy/index.redb");
+    memory.write_new(copy, &std::fs::read(path).map_err(refused)?).map_err(refused)?;
+    Index::open(&memory, copy, chain, CACHE_BYTES, |_| ())?.catalog()
+}
