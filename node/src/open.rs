@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
-use storage::{Frame, FrameKind, JournalReader, LogFound, Session, Storage, Tail, Writing};
+use storage::{Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
 use systems::exchange::order::logged_heights;
 use systems::machine::Membership;
 use systems::{Machine, Setup};
@@ -245,7 +245,11 @@ fn recover(machine: &mut Machine, storage: &Storage, log: &LogFound, decided: He
             let mut held = Held::default();
             if let Some(group) = held.record(0, &mut outputs) {
                 storage.submit(group);
-                storage.synced().recv().context("the storage thread has stopped")?;
+                match storage.synced().recv().context("the storage thread has stopped")? {
+                    Synced::UpTo(_) => {}
+                    Synced::Full(problem) => bail!("the disk is full: {problem}; make room and start again"),
+                    Synced::Failed(problem) => bail!("the session cannot be written: {problem}"),
+                }
             }
             Ok(())
         }

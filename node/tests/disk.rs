@@ -1,15 +1,18 @@
 //! A node on a disk that fails: it keeps its promises, says what is wrong, and goes on when it can.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use engine::PeerId;
 use engine::io::{Input, Output, ShedReason, Standing};
+use engine::message::block::Decided;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use node::dev::{DevConfig, open_on};
 use node::run::{Edge, Node, Pace};
 use order::signature::PlayerKey;
 use storage::backend::{Fault, FaultyBackend};
+use storage::{FrameKind, JournalReader};
 
 const DIR: &str = "/disk/session";
 
@@ -125,4 +128,70 @@ fn a_disk_that_does_not_write_stops_the_node() {
         assert!(again.totals.height.0 + 2 >= height.0, "{} receipts", receipts);
         run_to(&mut again, height.0 + 3);
     }
+}
+
+/// A player at a node that is cut from its power again and again, at any write or sync.
+fn cut(seed: u64) -> (u64, usize) {
+    let mut disk = FaultyBackend::new(seed);
+    let key = PlayerKey::from_seed(&[77; 32]);
+    let mut promised: BTreeMap<u64, (u64, u32)> = BTreeMap::new();
+    let (mut number, mut cuts) = (0, 0);
+    drop(node_on(&disk).expect("a new session"));
+    while cuts < 15 {
+        let operations = disk.operations();
+        disk.plan(operations + 5 + (seed * 131 + number * 57 + cuts * 97) % 150, Fault::PowerOff);
+        let Ok(mut node) = node_on(&disk) else {
+            assert!(disk.is_off(), "seed {seed}: {}", node_on(&disk).err().expect("it did not open"));
+            (disk, cuts) = (disk.restart(), cuts + 1);
+            continue;
+        };
+        let last = promised.values().map(|place| place.0).max().unwrap_or_default();
+        assert!(
+            node.totals.height.0 >= last,
+            "seed {seed}: height {last} was promised, {} is there",
+            node.totals.height
+        );
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let chain = node.machine().setup().chain;
+        node.listen(Guest { key: key.clone(), chain, now_s: 0, number, heard: heard.clone() });
+        let error = loop {
+            if let Err(error) = node.step() {
+                break error.to_string();
+            }
+            number += 1;
+        };
+        assert!(disk.is_off() && error.contains("cannot be written"), "seed {seed}: {error}");
+        drop(node);
+        for output in heard.lock().expect("one thread").drain(..) {
+            let Output::Receipt { receipt, .. } = output else { continue };
+            if receipt.height.0 > 0 {
+                promised.insert(receipt.number, (receipt.height.0, receipt.index));
+            }
+        }
+        (disk, cuts) = (disk.restart(), cuts + 1);
+    }
+    // Every receipt that was ever given names a place in the chain, and the chain that is left has the intent there.
+    let disk = disk.copy();
+    node_on(&disk).expect("every root is computed again");
+    let mut reader = JournalReader::open_on(Arc::new(disk), Path::new(DIR), engine::Height(0)).expect("a session");
+    let mut blocks = BTreeMap::new();
+    while let Some(frame) = reader.next_frame().expect("a whole journal") {
+        if frame.kind == FrameKind::Decided {
+            blocks.insert(frame.height.0, Decided::decode(&frame.body).expect("a block").block);
+        }
+    }
+    for (number, (height, index)) in &promised {
+        let intent = blocks.get(height).and_then(|block| block.intents.get(*index as usize));
+        let found = intent.map(|intent| (intent.body.number, intent.body.key));
+        assert_eq!(found, Some((*number, key.public())), "seed {seed}: the receipt of {number} named height {height}");
+    }
+    (cuts, promised.len())
+}
+
+#[test]
+fn no_receipt_is_lost_when_the_power_goes() {
+    let seeds = std::env::var("BITCRAPS_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let sums = (0..seeds).map(cut).fold((0, 0), |sum, run| (sum.0 + run.0, sum.1 + run.1));
+    println!("{} power cuts from {seeds} seeds; {} receipts, all kept", sums.0, sums.1);
+    assert!(sums.1 > 100, "{sums:?}");
 }

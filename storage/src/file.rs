@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::backend::{Access, Backend, Handle};
 use crate::{BLOCK, align_up};
 
-/// Bytes that are written with zeros ahead of the data, so that a sync changes no metadata of the file.
+/// Bytes that are written with zeros ahead of the data, so that a sync changes no metadata of the file; fewer in a file
+/// that will not have as many.
 const AHEAD: u64 = 1 << 20;
 
 /// A file that grows by groups of whole blocks, with zeros written ahead.
@@ -16,22 +17,28 @@ pub struct GroupFile {
     end: u64,
     /// Up to where zeros were written.
     zeroed: u64,
+    /// Zeros that are written at a time.
+    ahead: u64,
+}
+
+const fn ahead(file_bytes: u64) -> u64 {
+    if file_bytes < AHEAD { align_up(file_bytes) } else { AHEAD }
 }
 
 impl GroupFile {
-    /// A new file; an existing one is an error.
-    pub fn create(backend: &dyn Backend, path: &Path) -> io::Result<Self> {
-        Ok(Self { file: backend.create(path)?, end: 0, zeroed: 0 })
+    /// A new file that will have about `file_bytes`; an existing one is an error.
+    pub fn create(backend: &dyn Backend, path: &Path, file_bytes: u64) -> io::Result<Self> {
+        Ok(Self { file: backend.create(path)?, end: 0, zeroed: 0, ahead: ahead(file_bytes) })
     }
 
     /// An existing file whose data ends at `data_end`: whatever follows is cut, and the rest of that block zeroed.
-    pub fn reopen(backend: &dyn Backend, path: &Path, data_end: u64) -> io::Result<Self> {
+    pub fn reopen(backend: &dyn Backend, path: &Path, data_end: u64, file_bytes: u64) -> io::Result<Self> {
         let file = backend.open(path, Access::Write)?;
         let end = align_up(data_end);
         file.set_len(data_end)?;
         file.set_len(end)?;
         file.sync_all()?;
-        Ok(Self { file, end, zeroed: end })
+        Ok(Self { file, end, zeroed: end, ahead: ahead(file_bytes) })
     }
 
     /// Where the next group starts.
@@ -45,7 +52,7 @@ impl GroupFile {
         group.resize(align_up(group.len() as u64) as usize, 0);
         let end = self.end + group.len() as u64;
         if end > self.zeroed {
-            let ahead = end - self.zeroed + AHEAD;
+            let ahead = end - self.zeroed + self.ahead;
             let zeros = vec![0; 1 << 16];
             let mut at = self.zeroed;
             while at < self.zeroed + ahead {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use engine::Height;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name, numbered};
 use crate::{BLOCK, Damage, align_up};
@@ -19,7 +19,7 @@ const MAGIC: [u8; 8] = *b"BCCLOG01";
 /// Bytes of a group's header.
 const HEADER: usize = 64;
 /// Bytes after which a new file begins.
-const FILE_BYTES: u64 = 8 << 20;
+pub const FILE_BYTES: u64 = 8 << 20;
 /// Bytes of a group, at most.
 const GROUP_MAX: usize = 64 << 20;
 
@@ -57,6 +57,9 @@ pub struct LogWriter {
     /// Older files, with the highest height in each.
     old: Vec<(PathBuf, Height)>,
     highest: Height,
+    file_bytes: u64,
+    /// Whether there may be a file behind the last one which was not begun as a whole.
+    begun: bool,
     buffer: Vec<u8>,
     /// Where the file ended before the group that is not on disk yet, and the height that it says was synced.
     synced: Option<(u64, Height)>,
@@ -215,7 +218,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
-    pub fn open(session: &Session) -> Result<(LogFound, Self), OpenError> {
+    pub fn open(session: &Session, file_bytes: u64) -> Result<(LogFound, Self), OpenError> {
         let folder = session.dir().join("consensus");
         let backend = session.backend().clone();
         let files = numbered(&*backend, &folder, "log")?;
@@ -226,6 +229,8 @@ impl LogWriter {
             file: None,
             old: Vec::new(),
             highest: Height::GENESIS,
+            file_bytes,
+            begun: false,
             buffer: Vec::new(),
             synced: None,
         };
@@ -244,7 +249,7 @@ impl LogWriter {
             writer.number = *number;
             writer.highest = highest;
             if last && damage.is_none() {
-                writer.file = Some(GroupFile::reopen(&*backend, path, end).map_err(OpenError::io(path))?);
+                writer.file = Some(GroupFile::reopen(&*backend, path, end, file_bytes).map_err(OpenError::io(path))?);
             } else {
                 writer.old.push((path.clone(), highest));
             }
@@ -264,7 +269,7 @@ impl LogWriter {
     /// any other error nothing may be appended.
     pub fn append(&mut self, group: &LogGroup) -> io::Result<()> {
         assert!(self.synced.is_none(), "a group is synced before the next is appended");
-        if self.file.as_ref().is_none_or(|file| file.end() >= FILE_BYTES) {
+        if self.file.as_ref().is_none_or(|file| file.end() >= self.file_bytes) {
             if let Some(full) = &mut self.file {
                 full.seal()?;
                 self.file = None;
@@ -282,11 +287,17 @@ impl LogWriter {
 
     fn next_file(&mut self) -> io::Result<()> {
         let path = self.folder.join(name(self.number + 1, "log"));
-        let file = GroupFile::create(&*self.backend, &path)?;
-        if let Err(error) = self.backend.sync_dir(&self.folder) {
-            self.backend.remove(&path)?;
-            return Err(error);
+        if self.begun {
+            // The last attempt found no room; what it left is made again.
+            self.backend.remove(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
         }
+        self.begun = true;
+        let file = GroupFile::create(&*self.backend, &path, self.file_bytes)?;
+        self.backend.sync_dir(&self.folder)?;
+        self.begun = false;
         self.file = Some(file);
         self.number += 1;
         Ok(())
@@ -309,7 +320,11 @@ impl LogWriter {
         self.synced = None;
         // What this group shows to be superfluous goes, and not before it is on disk.
         while let Some((path, _)) = self.old.first().filter(|(_, highest)| *highest <= decided).cloned() {
-            self.backend.remove(&path)?;
+            match self.backend.remove(&path) {
+                // Some file systems need room even for that: it goes another time, for the group is on disk.
+                Err(error) if is_full(&error) => break,
+                removed => removed?,
+            }
             self.old.remove(0);
         }
         Ok(())

@@ -9,13 +9,11 @@ use engine::Height;
 
 use crate::backend::is_full;
 use crate::journal::{End, Frame, FrameKind, JournalReader, JournalWriter, SEGMENT_BYTES};
-use crate::log::{LogFound, LogGroup, LogWriter};
+use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
 
 /// Ticks that may wait for the disk.
 const QUEUE: usize = 64;
-/// How long a disk that is full is left alone before it is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What one tick wants on disk.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -61,13 +59,17 @@ pub struct Opened {
 /// How a session is written.
 #[derive(Clone, Debug)]
 pub struct Writing {
-    /// Bytes after which a new segment begins.
+    /// Bytes after which a new segment of the journal begins.
     pub segment_bytes: u64,
+    /// Bytes after which a new file of the consensus log begins.
+    pub log_bytes: u64,
+    /// How long a disk that is full is left alone before it is tried again.
+    pub again: Duration,
 }
 
 impl Default for Writing {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES }
+        Self { segment_bytes: SEGMENT_BYTES, log_bytes: FILE_BYTES, again: Duration::from_secs(1) }
     }
 }
 
@@ -103,7 +105,7 @@ impl Storage {
         while reader.next_frame()?.is_some() {}
         let end = reader.end().expect("the journal was read to its end").clone();
         let decided = reader.decided();
-        let (log, log_writer) = LogWriter::open(&session)?;
+        let (log, log_writer) = LogWriter::open(&session, writing.log_bytes)?;
         if let LogFound::Entries { synced, .. } = &log
             && *synced > decided
         {
@@ -115,7 +117,7 @@ impl Storage {
         let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
         let (to_thread, groups) = bounded(QUEUE);
         let (from_thread, synced) = bounded(2 * QUEUE);
-        let writer = Writer { journal, log: log_writer, synced: decided, decided };
+        let writer = Writer { journal, log: log_writer, synced: decided, decided, again: writing.again };
         let thread = std::thread::Builder::new()
             .name("storage".into())
             .spawn(move || {
@@ -177,6 +179,7 @@ struct Writer {
     synced: Height,
     /// The last decided height that was appended.
     decided: Height,
+    again: Duration,
 }
 
 impl Writer {
@@ -214,7 +217,7 @@ impl Writer {
                     }
                     self.journal.rewind();
                     self.log.rewind();
-                    match groups.recv_timeout(AGAIN) {
+                    match groups.recv_timeout(self.again) {
                         // The batch only grows by what the node made before it heard.
                         Ok(group) => batch.add(group),
                         Err(RecvTimeoutError::Timeout) => {}
@@ -256,7 +259,7 @@ mod tests {
     }
 
     fn sealed_segments(segment_bytes: u64, body_bytes: u64) {
-        let small = || Writing { segment_bytes };
+        let small = || Writing { segment_bytes, ..Writing::default() };
         let body =
             |id: u64| (0..body_bytes).map(|at| ((at ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
         let dir = tempfile::tempdir().expect("a directory");

@@ -66,7 +66,7 @@ fn a_journal_cut_at_any_byte_of_its_last_groups_goes_on() {
     let frames = session(&whole, 4);
     let bytes = fs::read(segment(&whole)).expect("a segment");
     let (mut torn, mut clean) = (0, 0);
-    for cut in 3 * 4_096..bytes.len() {
+    for cut in (3 * 4_096..bytes.len()).step_by(7) {
         let part = dir.path().join("part");
         drop(Session::create(&part, b"{}").expect("a new session"));
         fs::write(segment(&part), &bytes[..cut]).expect("a cut segment");
@@ -77,7 +77,7 @@ fn a_journal_cut_at_any_byte_of_its_last_groups_goes_on() {
             Tail::Torn { .. } => torn += 1,
             Tail::Clean => clean += 1,
         }
-        if cut % 397 == 0 || cut + 20 > bytes.len() {
+        if cut % 97 == 0 || cut + 20 > bytes.len() {
             let opened = Storage::open(Session::open(&part).expect("a session")).expect("a torn tail is cut");
             assert_eq!(opened.frames, found);
             write(&opened, group(40));
@@ -92,7 +92,7 @@ fn a_journal_cut_at_any_byte_of_its_last_groups_goes_on() {
         }
         fs::remove_dir_all(&part).expect("removed");
     }
-    assert!(torn > 500 && clean > 500, "{torn} torn, {clean} clean");
+    assert!(torn > 70 && clean > 70, "{torn} torn, {clean} clean");
 }
 
 /// Every byte counts: one that is altered is damage with file and offset, or belongs to the last group.

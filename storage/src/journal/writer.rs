@@ -24,6 +24,8 @@ pub struct JournalWriter {
     chain: Hash,
     number: u32,
     file: Option<GroupFile>,
+    /// Whether there may be a segment behind that one which was not begun as a whole.
+    begun: bool,
     segment_bytes: u64,
     place: Place,
     /// Where it stood before the group that is not on disk yet.
@@ -53,6 +55,7 @@ impl JournalWriter {
             chain: session.chain(),
             number: 0,
             file: None,
+            begun: false,
             segment_bytes,
             place: Place { previous: end.previous, highest: end.highest, marks },
             synced: None,
@@ -67,7 +70,8 @@ impl JournalWriter {
                 writer.number = *number;
             } else {
                 writer.number = *number;
-                writer.file = Some(GroupFile::reopen(&*backend, path, *data_end).map_err(OpenError::io(path))?);
+                writer.file =
+                    Some(GroupFile::reopen(&*backend, path, *data_end, segment_bytes).map_err(OpenError::io(path))?);
             }
         }
         Ok(writer)
@@ -127,12 +131,17 @@ impl JournalWriter {
             file.sync()?;
             self.backend.sync_dir(&self.folder)
         };
-        let mut file = GroupFile::create(&*self.backend, &path)?;
-        if let Err(error) = begin(&mut file) {
-            // Without room for its first block it is made again when there is some.
-            self.backend.remove(&path)?;
-            return Err(error);
+        if self.begun {
+            // The last attempt found no room; what it left is made again.
+            self.backend.remove(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
         }
+        self.begun = true;
+        let mut file = GroupFile::create(&*self.backend, &path, self.segment_bytes)?;
+        begin(&mut file)?;
+        self.begun = false;
         self.file = Some(file);
         self.number = number;
         self.place.marks = Marks::default();
