@@ -146,7 +146,7 @@ fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar
         Some(maps) => snapshots.with_ranges(ActivityRows(Arc::clone(maps))),
         None => snapshots,
     };
-    let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, found.snapshot);
+    let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, note.as_ref());
     Ok(Opened { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
 }
 
