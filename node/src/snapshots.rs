@@ -59,6 +59,9 @@ pub struct Keeping {
     began: Instant,
     settling: Duration,
     blocks: Vec<GroupBlock>,
+    /// From where on the journal is needed by the newest snapshots, the newest last; the one under way apart.
+    needed: [Option<Height>; 2],
+    under_way: Height,
     /// What has become of them.
     pub counts: SnapshotCounts,
 }
@@ -72,6 +75,8 @@ pub struct SnapshotCounts {
     pub failed: u64,
     /// The last one.
     pub last: Option<Taken>,
+    /// From which height on a restart needs whole blocks, as [`Keeping::needed_from`] has it.
+    pub needed_from: Option<Height>,
     /// The longest that a tick was held by copying: groups that its height overwrites, and the sweep.
     pub longest_hold: Duration,
     /// Ticks whose height waited because the pool was full.
@@ -80,15 +85,17 @@ pub struct SnapshotCounts {
 
 impl Keeping {
     /// The snapshots of a node that starts from the one at `loaded`.
-    pub fn new(snapshots: Snapshots, pace: SnapshotPace, loaded: Option<Height>) -> Self {
+    pub fn new(snapshots: Snapshots, pace: SnapshotPace, loaded: Option<&ChainNote>) -> Self {
         Self {
             snapshots,
             pace,
             state: State::Idle,
-            last: loaded.unwrap_or_default(),
+            last: loaded.map(|note| note.height).unwrap_or_default(),
             began: Instant::now(),
             settling: Duration::ZERO,
             blocks: Vec::new(),
+            needed: [None, loaded.map(|note| note.receipts_from)],
+            under_way: Height::GENESIS,
             counts: SnapshotCounts::default(),
         }
     }
@@ -142,6 +149,12 @@ impl Keeping {
         Ok(())
     }
 
+    /// From which height on a restart needs whole blocks in the journal, whichever of the newest two snapshots it begins
+    /// with. Nothing before there are two: then it needs all of them.
+    pub fn needed_from(&self) -> Option<Height> {
+        self.needed[0]
+    }
+
     /// A tick was held this long by copying.
     pub fn hold(&mut self, took: Duration) {
         self.counts.longest_hold = self.counts.longest_hold.max(took);
@@ -159,6 +172,7 @@ impl Keeping {
         self.began = Instant::now();
         self.settling = Duration::ZERO;
         self.last = note.height;
+        self.under_way = note.receipts_from;
         let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
         self.snapshots.begin(info, note.encode(), groups, changed);
         self.state = State::Copying(note.height);
@@ -182,6 +196,8 @@ impl Keeping {
                     if taken.direct { "past the page cache" } else { "through the page cache" },
                 );
                 self.counts.taken += 1;
+                self.needed = [self.needed[1], Some(self.under_way)];
+                self.counts.needed_from = self.needed_from();
                 self.counts.last = Some(taken);
                 self.state = State::Idle;
             }
