@@ -6,6 +6,7 @@
 //! ```
 //! The columns are only ever looked at by the tick; the snapshot thread sees copies. Nothing here changes the state.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -59,6 +60,8 @@ pub struct Keeping {
     began: Instant,
     settling: Duration,
     blocks: Vec<GroupBlock>,
+    /// From which height a start needs the journal, for the snapshot that is under way and the newest two on disk.
+    needs: (Height, VecDeque<Height>),
     /// What has become of them.
     pub counts: SnapshotCounts,
 }
@@ -89,8 +92,15 @@ impl Keeping {
             began: Instant::now(),
             settling: Duration::ZERO,
             blocks: Vec::new(),
+            needs: (Height::GENESIS, VecDeque::new()),
             counts: SnapshotCounts::default(),
         }
+    }
+
+    /// From which height a start needs the journal, whichever of the newest two snapshots it begins with. Unknown until
+    /// two were taken since this start.
+    pub fn needs_from(&self) -> Option<Height> {
+        (self.needs.1.len() == 2).then(|| self.needs.1[0])
     }
 
     /// A height took this long to settle.
@@ -159,6 +169,7 @@ impl Keeping {
         self.began = Instant::now();
         self.settling = Duration::ZERO;
         self.last = note.height;
+        self.needs.0 = note.receipts_from;
         let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
         self.snapshots.begin(info, note.encode(), groups, changed);
         self.state = State::Copying(note.height);
@@ -182,6 +193,10 @@ impl Keeping {
                     if taken.direct { "past the page cache" } else { "through the page cache" },
                 );
                 self.counts.taken += 1;
+                self.needs.1.push_back(self.needs.0);
+                if self.needs.1.len() > 2 {
+                    self.needs.1.pop_front();
+                }
                 self.counts.last = Some(taken);
                 self.state = State::Idle;
             }
