@@ -1,5 +1,6 @@
 //! The node: the one loop, and every command that a person types.
 
+pub mod bisect;
 pub mod cli;
 pub mod config;
 pub mod db;

@@ -141,7 +141,7 @@ fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar
     }
     recover(&mut machine, &storage, &log, decided)?;
     found.height = machine.chain().settled;
-    let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, found.snapshot);
+    let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, note.as_ref());
     Ok(Opened { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
 }
 

@@ -229,7 +229,7 @@ impl Node {
         if let Some(snapshots) = &mut self.snapshots {
             let taken = snapshots.counts.taken;
             snapshots.turn(&mut self.machine, self.standing.settled);
-            if let Some(height) = snapshots.needs_from().filter(|_| snapshots.counts.taken > taken) {
+            if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
                 self.storage.keep_from(height);
             }
         }

@@ -6,7 +6,6 @@
 //! ```
 //! The columns are only ever looked at by the tick; the snapshot thread sees copies. Nothing here changes the state.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -60,8 +59,9 @@ pub struct Keeping {
     began: Instant,
     settling: Duration,
     blocks: Vec<GroupBlock>,
-    /// From which height a start needs the journal, for the snapshot that is under way and the newest two on disk.
-    needs: (Height, VecDeque<Height>),
+    /// From where on the journal is needed by the newest snapshots, the newest last; the one under way apart.
+    needed: [Option<Height>; 2],
+    under_way: Height,
     /// What has become of them.
     pub counts: SnapshotCounts,
 }
@@ -75,6 +75,8 @@ pub struct SnapshotCounts {
     pub failed: u64,
     /// The last one.
     pub last: Option<Taken>,
+    /// From which height on a restart needs whole blocks, as [`Keeping::needed_from`] has it.
+    pub needed_from: Option<Height>,
     /// The longest that a tick was held by copying: groups that its height overwrites, and the sweep.
     pub longest_hold: Duration,
     /// Ticks whose height waited because the pool was full.
@@ -83,24 +85,19 @@ pub struct SnapshotCounts {
 
 impl Keeping {
     /// The snapshots of a node that starts from the one at `loaded`.
-    pub fn new(snapshots: Snapshots, pace: SnapshotPace, loaded: Option<Height>) -> Self {
+    pub fn new(snapshots: Snapshots, pace: SnapshotPace, loaded: Option<&ChainNote>) -> Self {
         Self {
             snapshots,
             pace,
             state: State::Idle,
-            last: loaded.unwrap_or_default(),
+            last: loaded.map(|note| note.height).unwrap_or_default(),
             began: Instant::now(),
             settling: Duration::ZERO,
             blocks: Vec::new(),
-            needs: (Height::GENESIS, VecDeque::new()),
+            needed: [None, loaded.map(|note| note.receipts_from)],
+            under_way: Height::GENESIS,
             counts: SnapshotCounts::default(),
         }
-    }
-
-    /// From which height a start needs the journal, whichever of the newest two snapshots it begins with. Unknown until
-    /// two were taken since this start.
-    pub fn needs_from(&self) -> Option<Height> {
-        (self.needs.1.len() == 2).then(|| self.needs.1[0])
     }
 
     /// A height took this long to settle.
@@ -152,6 +149,12 @@ impl Keeping {
         Ok(())
     }
 
+    /// From which height on a restart needs whole blocks in the journal, whichever of the newest two snapshots it begins
+    /// with. Nothing before there are two: then it needs all of them.
+    pub fn needed_from(&self) -> Option<Height> {
+        self.needed[0]
+    }
+
     /// A tick was held this long by copying.
     pub fn hold(&mut self, took: Duration) {
         self.counts.longest_hold = self.counts.longest_hold.max(took);
@@ -169,7 +172,7 @@ impl Keeping {
         self.began = Instant::now();
         self.settling = Duration::ZERO;
         self.last = note.height;
-        self.needs.0 = note.receipts_from;
+        self.under_way = note.receipts_from;
         let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
         self.snapshots.begin(info, note.encode(), groups, changed);
         self.state = State::Copying(note.height);
@@ -193,10 +196,8 @@ impl Keeping {
                     if taken.direct { "past the page cache" } else { "through the page cache" },
                 );
                 self.counts.taken += 1;
-                self.needs.1.push_back(self.needs.0);
-                if self.needs.1.len() > 2 {
-                    self.needs.1.pop_front();
-                }
+                self.needed = [self.needed[1], Some(self.under_way)];
+                self.counts.needed_from = self.needed_from();
                 self.counts.last = Some(taken);
                 self.state = State::Idle;
             }

@@ -235,6 +235,24 @@ impl Walker {
         self.recording.read()
     }
 
+    /// Executes a height that was read, and compares nothing of what comes out: for those who look for what differs. False
+    /// if its block is none that can follow; the walk ends there.
+    pub fn execute_only(&mut self, step: &Step) -> bool {
+        let Self { machine, validators, issuers, .. } = self;
+        let context = BlockContext {
+            chain: &machine.setup().chain,
+            height: machine.chain().decided.next(),
+            parent: machine.chain().parent,
+            parent_time_ms: machine.chain().parent_time_ms,
+            root_chain: step.decided.block.header.root_chain,
+            validators,
+            parent_validators: validators,
+            issuers,
+        };
+        let follows = check_block_form(&step.decided.block, &context).is_ok();
+        follows && machine.restore(&step.decided, Some(step.settled.beacon)).is_some()
+    }
+
     /// Executes a height that was read, and compares what comes out.
     ///
     /// # Errors

@@ -106,6 +106,11 @@ fn snapshots_change_nothing_and_a_restarted_node_goes_on_from_the_newest() {
         assert_eq!((totals.counts, totals.receipts), (expected.counts, expected.receipts));
         assert!(totals.snapshots.taken > 3, "{} snapshots", totals.snapshots.taken);
         assert_eq!((totals.snapshots.failed, expected.snapshots.taken), (0, 0));
+        let last = totals.snapshots.last.expect("a snapshot");
+        assert!(
+            totals.snapshots.needed_from.is_some_and(|needed| needed < last.height),
+            "the one before is needed too"
+        );
         if let (Some(found), Some(none)) = (found, none) {
             let snapshot = found.snapshot.expect("the start began with a snapshot");
             assert!(snapshot > from && found.height.0 - snapshot.0 == found.executed, "{found:?}");

@@ -11,9 +11,9 @@ use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, Open
 use engine::image::{DirtyMap, GroupSaver, ImageLayout};
 use engine::limits::GROUP_BYTES;
 use storage::Session;
-use storage::backend::FileBackend;
+use storage::backend::{Backend, FileBackend, MemoryBackend};
 use storage::snapshot::{
-    Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog, read_index,
+    Catalog, Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog, read_index,
 };
 
 fn genesis() -> Genesis {
@@ -334,4 +334,60 @@ fn a_newer_index_is_refused_by_name() {
     }
     let error = SnapshotsFound::open(&session, |_| {}).err().expect("a newer index").to_string();
     assert!(error.contains("version 2, this program reads version 1"), "{error}");
+}
+
+/// The readers of packs and index under whatever bytes there are: an answer or an error, never a panic.
+#[test]
+fn any_bytes_are_packs_and_an_index_or_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start(None).expect("a thread");
+    (0..2).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("there is room"));
+    snapshots.close();
+    let (chain, dir) = (session.chain(), Path::new("/s"));
+    let file = |name: &str| fs::read(path.join("snapshots").join(name)).expect("a file");
+    let (pack, index) = (file("00000001.pack"), file("index.redb"));
+    let write = |pack: &[u8], index: &[u8]| -> Arc<dyn Backend> {
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+        backend.create_dir(&dir.join("snapshots")).expect("a directory");
+        backend.create_dir(&dir.join("journal")).expect("a directory");
+        backend.write_new(&dir.join("genesis.json"), b"{}").expect("written");
+        backend.write_new(&dir.join("snapshots/00000001.pack"), pack).expect("written");
+        backend.write_new(&dir.join("snapshots/index.redb"), index).expect("written");
+        backend
+    };
+    let read_all = |backend: &Arc<dyn Backend>| {
+        let mut whole = 0;
+        let session = Session::open_on(backend.clone(), dir).expect("a session");
+        let Ok(found) = SnapshotsFound::open(&session, |_| {}) else { return whole };
+        for info in found.newest_first() {
+            if let Ok(image) = found.snapshot(info.height).and_then(|snapshot| read(&snapshot)) {
+                assert!(image == stage.images[&info.height], "never another state");
+                whole += 1;
+            }
+        }
+        let _ = Catalog::from_packs(backend, dir, &chain);
+        whole
+    };
+    assert_eq!(read_all(&write(&pack, &index)), 2);
+    assert_eq!(read_all(&write(&pack, b"")), 2, "made again from the pack");
+
+    // Bytes put over a whole pack or index at some place, or cut there.
+    bolero::check!().with_iterations(60).with_type::<(bool, u32, bool, Vec<u8>)>().for_each(
+        |(which, at, cut, bytes)| {
+            let (mut pack, mut index) = (pack.clone(), index.clone());
+            let file = if *which { &mut pack } else { &mut index };
+            let at = *at as usize % file.len();
+            let end = file.len().min(at + bytes.len());
+            file[at..end].copy_from_slice(&bytes[..end - at]);
+            if *cut {
+                file.truncate(at);
+            }
+            read_all(&write(&pack, &index));
+        },
+    );
+    bolero::check!().with_iterations(100).for_each(|bytes: &[u8]| _ = read_all(&write(bytes, b"")));
+    bolero::check!().with_iterations(30).for_each(|bytes: &[u8]| _ = read_all(&write(&pack, bytes)));
 }

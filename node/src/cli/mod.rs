@@ -7,6 +7,7 @@ macro_rules! say {
     };
 }
 
+mod bisect;
 mod db;
 mod dev;
 mod export;
@@ -56,6 +57,8 @@ enum Command {
     Play(play::PlayArgs),
     /// Re-run a recorded session and check everything in it.
     Replay(replay::ReplayArgs),
+    /// Find the first thing in which two sessions differ, or a session and its own replay.
+    Bisect(bisect::BisectArgs),
     /// Send many players against a node, and judge what came of it.
     Load(load::LoadArgs),
     /// Play craps scenarios through the real engine.
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => node::config(&command),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Bisect(args) => bisect::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Script(args) => script::run(&args),
         Command::Odds(args) => odds::run(&args),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::dev::workers_in_range;
 use super::{Failure, Format, program, thousands};
+use crate::bisect::{BisectConfig, Bisected, locate};
 use crate::replay::{Outcome, ReplayConfig, replay};
 
 #[derive(Args, Debug)]
@@ -29,6 +30,9 @@ pub struct ReplayArgs {
     /// Execute only: do not verify signatures, certificates and beacons.
     #[arg(long)]
     execute_only: bool,
+    /// Where a root differs, write the images of both states into this new directory, if a snapshot has the other one.
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -56,11 +60,14 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
     let outcome = replay(&args.session, &config, |height| bar.set_position(height.0));
     bar.finish_and_clear();
-    let outcome = outcome?;
+    let mut outcome = outcome?;
+    let located = locate_row(args, &mut outcome)?;
     if people {
-        print(args, &outcome)?
+        print(args, &outcome)?;
+        located.notes.iter().try_for_each(|note| super::write_line(format_args!("  {note}")))?;
+        located.images.iter().try_for_each(|path| super::write_line(format_args!("  image  {}", path.display())))?;
     } else {
-        say!("{}", as_json(&outcome))
+        say!("{}", as_json(&outcome, &located))
     }
     match outcome.difference {
         None => Ok(()),
@@ -68,7 +75,20 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     }
 }
 
-fn as_json(outcome: &Outcome) -> serde_json::Value {
+/// Where a root differs, the row behind it, if it can be known, takes its place.
+fn locate_row(args: &ReplayArgs, outcome: &mut Outcome) -> anyhow::Result<Bisected> {
+    let mut located = Bisected::default();
+    if let Some(difference) = &mut outcome.difference {
+        let config = BisectConfig { threads: args.threads, images: args.images.clone() };
+        locate(&args.session, difference, &config, &mut located)?;
+        if let Some(first) = &located.first_difference {
+            *difference = first.clone();
+        }
+    }
+    Ok(located)
+}
+
+fn as_json(outcome: &Outcome, located: &Bisected) -> serde_json::Value {
     let mut value = json!({
         "ok": outcome.difference.is_none(),
         "heights": outcome.heights,
@@ -84,6 +104,9 @@ fn as_json(outcome: &Outcome) -> serde_json::Value {
     });
     if let Some(difference) = &outcome.difference {
         value["first_difference"] = json!(difference);
+        value["cause"] = json!(located.cause);
+        value["notes"] = json!(located.notes);
+        value["images"] = json!(located.images);
     }
     value
 }

@@ -1,0 +1,193 @@
+//! Snapshots of 100,000 tables while they roll: the longest that copying holds a tick, what a snapshot writes, the memory
+//! meanwhile; then a start from it, against reading and hashing the same bytes.
+//!
+//! `BITCRAPS_BENCH=tiny` shrinks everything for CI, where the figures mean nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use benches::{World, middle, resident_mib, time, tiny};
+use bytemuck::Zeroable;
+use engine::Height;
+use engine::image::GroupBlock;
+use engine::limits::{GROUP_BYTES, SNAPSHOT_BLOCK_GROUPS};
+use engine::message::block::{Block, Header};
+use engine::message::certificate::Certificate;
+use engine::message::note::ChainNote;
+use storage::Session;
+use storage::backend::{Backend, FileBackend};
+use storage::snapshot::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog};
+use systems::{Draw, Machine};
+
+const SEATS: u32 = 8;
+/// A tick.
+const TICK: Duration = Duration::from_millis(5);
+
+fn main() {
+    let (tables, snapshots) = if tiny() { (600, 2) } else { (100_000, 4) };
+    for (phases, rolls) in [(20, "5%"), (1, "100%")] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let pool = engine::pool::build(1).expect("a pool");
+                pool.install(|| while_tables_roll(tables, phases, rolls, snapshots));
+            });
+        });
+    }
+}
+
+/// What one snapshot cost the ticks.
+#[derive(Default)]
+struct Cost {
+    /// What copying took of each tick.
+    holds: Vec<f64>,
+    /// What settling took, copying apart.
+    settles: Vec<f64>,
+    /// Ticks whose height waited for room.
+    waits: u64,
+    ticks: u64,
+    resident_mib: u64,
+}
+
+fn while_tables_roll(tables: u32, phases: u32, rolls: &str, count: u64) {
+    let mut world = World::new(tables, SEATS, phases, 1);
+    world.machine.root();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = Session::create(&path, b"{}").expect("a session");
+    let snapshots = SnapshotsFound::open(&session, |_| ()).expect("none").start(None).expect("a thread");
+    let before = resident_mib();
+    let limit = copy_limit();
+    let mut last = None;
+    for number in 0..count {
+        let groups = world.machine.layout().groups();
+        let changed = world.machine.begin_saving();
+        let note = note(&mut world);
+        let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
+        let began = Instant::now();
+        snapshots.begin(info, note.encode(), groups, changed);
+        let (cost, taken) = take(&mut world, &snapshots);
+        let seconds = began.elapsed().as_secs_f64();
+        let name = format!("snapshot::take/tables={tables}/rolls={rolls}/number={number}");
+        let longest = cost.holds.iter().copied().fold(0.0, f64::max);
+        println!(
+            "{name}: copying held a tick {:.2} ms at most, {:.2} ms in the middle; settling took {:.2} ms in the middle, {:.2} \
+             at most; {} of {} ticks waited for room",
+            longest * 1e3,
+            middle(cost.holds.clone()) * 1e3,
+            middle(cost.settles.clone()) * 1e3,
+            cost.settles.iter().copied().fold(0.0, f64::max) * 1e3,
+            cost.waits,
+            cost.ticks,
+        );
+        println!(
+            "{name}: {} of {groups} groups changed, {} written, {:.1} MiB of {:.1}; {seconds:.2} s; {}; {} MiB resident, {before} \
+             before",
+            taken.groups,
+            taken.groups_written,
+            taken.bytes as f64 / (1 << 20) as f64,
+            (taken.groups * GROUP_BYTES as u64) as f64 / (1 << 20) as f64,
+            if taken.direct { "past the page cache" } else { "through the page cache" },
+            cost.resident_mib,
+        );
+        println!("{name}: a bare copy of 64 groups takes {:.3} ms", limit * 1e3);
+        assert!(rolls == "100%" || tiny() || longest < 5e-3, "a tick was held {:.2} ms", longest * 1e3);
+        last = Some(note);
+    }
+    snapshots.close();
+    start(&world, &session, &path, &last.expect("a snapshot"), tables);
+}
+
+/// Runs ticks until the snapshot is on disk: each settles a height, copies what it overwrites before, and some more after.
+fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, Taken) {
+    let mut cost = Cost::default();
+    let (mut blocks, mut handed): (Vec<GroupBlock>, bool) = (Vec::new(), false);
+    loop {
+        let began = Instant::now();
+        let time_ms = world.machine.next_due_ms().expect("players sit");
+        let header = Header { height: world.next, time_ms, ..Header::zeroed() };
+        let block = Block { header, certificate: None, intents: Vec::new() };
+        let mut ready = true;
+        let mut hold = time(|| ready = world.machine.save_before(&block));
+        if ready {
+            let beacon = Draw::Beacon([world.next.0 as u8; 48]);
+            cost.settles.push(time(|| _ = world.machine.settle(world.next, time_ms, Vec::new(), beacon)));
+            world.next = world.next.next();
+        } else {
+            cost.waits += 1;
+        }
+        assert_eq!(world.machine.saver().spoiled(), None, "every group was saved before it was written");
+        if world.machine.saver().is_running() {
+            hold += time(|| {
+                world.machine.sweep_snapshot(SNAPSHOT_BLOCK_GROUPS);
+                world.machine.take_blocks(&mut blocks);
+                blocks.drain(..).for_each(|block| snapshots.put(block));
+            });
+            cost.holds.push(hold);
+            cost.ticks += 1;
+        }
+        if world.machine.saver().left() == 0 && !handed {
+            world.machine.end_snapshot();
+            snapshots.finish();
+            handed = true;
+        }
+        cost.resident_mib = cost.resident_mib.max(resident_mib());
+        std::thread::sleep(TICK.saturating_sub(began.elapsed()));
+        while let Ok(kept) = snapshots.kept().try_recv() {
+            match kept {
+                Kept::Block(block) => world.machine.give_back_block(block),
+                Kept::Taken(taken) => return (cost, taken),
+                Kept::Failed(problem) => panic!("{problem}"),
+            }
+        }
+    }
+}
+
+fn note(world: &mut World) -> ChainNote {
+    let (height, time_ms) = world.machine.read(|rows| (rows.house.height, rows.house.time_ms));
+    let certificate = Certificate { height, round: 0, block: [1; 32], signatures: Vec::new() };
+    let root = world.machine.report().root;
+    ChainNote { height, time_ms, receipts_from: height, block: [1; 32], root, root_chains: [[2; 32]; 2], certificate }
+}
+
+/// Seconds for a bare copy of as many groups as a tick sweeps, from memory that is not at hand.
+fn copy_limit() -> f64 {
+    let bytes = SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES;
+    let (from, mut to) = (vec![7_u8; 64 * bytes], vec![0_u8; bytes]);
+    let copies = (0..63).map(|place| time(|| to.copy_from_slice(&from[place * bytes..][..bytes])));
+    middle(copies.collect())
+}
+
+/// A start: the index, the snapshot's map, every group, the root, and what is derived from the columns.
+fn start(world: &World, session: &Session, path: &Path, note: &ChainNote, tables: u32) {
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    let setup = world.machine.setup().clone();
+    let mut machine = Machine::new(setup, 1);
+    let mut loaded = None;
+    let index = time(|| _ = SnapshotsFound::open(session, |_| ()).expect("the index").newest_first());
+    let whole = time(|| {
+        let catalog = read_catalog(&backend, path, &session.chain()).expect("the index");
+        let (height, _) = catalog.snapshots.last_key_value().expect("a snapshot");
+        let stored = StoredSnapshot::open(&backend, path, &catalog, *height).expect("whole");
+        machine.load(note, |index, group| stored.read_group(index, group)).expect("the root is right");
+        loaded = Some((stored, *height));
+    });
+    let (stored, height) = loaded.expect("loaded");
+    let mut group = [0; GROUP_BYTES];
+    let limit = time(|| {
+        for index in 0..stored.groups() {
+            stored.read_group(index, &mut group).expect("whole");
+        }
+    });
+    assert!(height > Height::GENESIS);
+    println!(
+        "snapshot::start/tables={tables}: {:.0} ms to open the index, {:.0} ms to load and verify {} groups and derive the rest; \
+         reading and checking them alone takes {:.0} ms; ratio {:.2}",
+        index * 1e3,
+        whole * 1e3,
+        stored.groups(),
+        limit * 1e3,
+        limit / whole,
+    );
+    assert!(tiny() || index + whole < 5.0, "a start takes {:.1} s", index + whole);
+}
