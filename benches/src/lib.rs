@@ -1,6 +1,7 @@
 //! Workloads that the benches share.
 
 pub mod raw;
+pub mod trace;
 
 use std::time::Instant;
 

@@ -61,6 +61,11 @@ pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
 /// Milliseconds for which receipts are known again after a restart: the longest life of an intent, and its clock's error.
 pub const RECEIPTS_KEPT_MS: u64 = EXPIRY_AHEAD_S_MAX * 1_000 + 2 * CLOCK_SKEW_MS_MAX;
 
+/// Heights of a page of history.
+pub const PAGE_HEIGHTS: u64 = 64;
+/// Pages of a span: one word of the index of history.
+pub const SPAN_PAGES: u64 = 64;
+
 /// Connections that one node may have.
 pub const PEERS_MAX: u32 = 20_000;
 /// Intents of one connection that may be without an answer: as many numbers as an account's window holds.
@@ -84,6 +89,7 @@ const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
 const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
 const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
+const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,6 +24,7 @@ use systems::machine::Membership;
 use systems::{Machine, Setup};
 
 use crate::cli::{Failure, thousands};
+use crate::history::ActivityRows;
 use crate::record::Held;
 use crate::snapshots::{self, Keeping, SnapshotPace};
 
@@ -132,6 +134,7 @@ fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar
     })?;
     found.repaired.extend(snapshots.repaired.clone());
     let note = load_newest(&mut machine, &snapshots, &mut found, bar)?;
+    machine.activity().loaded(found.snapshot.unwrap_or_default());
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
     let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, bar)?;
@@ -141,6 +144,10 @@ fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar
     }
     recover(&mut machine, &storage, &log, decided)?;
     found.height = machine.chain().settled;
+    let snapshots = match machine.activity().maps() {
+        Some(maps) => snapshots.with_ranges(ActivityRows(Arc::clone(maps))),
+        None => snapshots,
+    };
     let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, note.as_ref());
     Ok(Opened { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
 }

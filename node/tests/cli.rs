@@ -150,3 +150,42 @@ fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stdout).contains("mine: final_balances.A: expected 99, found 100"));
 }
+
+#[test]
+fn a_session_is_looked_after_from_the_command_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = |name: &str| dir.path().join(name);
+    let (session, copy, rows) = (place("s"), place("copy"), place("rows"));
+    let ended =
+        json(&bitcraps(&["dev", "--heights", "60", "--pace", "max", "--output", "json", "--data", text(&session)]));
+    let stats = json(&bitcraps(&["db", "stats", text(&session), "--bytes-max", "1GB", "--output", "json"]));
+    assert_eq!((&stats["settled"], &stats["live"], &stats["first"]), (&60.into(), &false.into(), &1.into()));
+    assert!(stats["days_to_bytes_max"].as_f64().is_some_and(|days| days > 0.0), "{stats}");
+    let checked = json(&bitcraps(&["db", "check", text(&session), "--output", "json"]));
+    assert_eq!((&checked["ok"], &checked["settled"]), (&true.into(), &60.into()));
+
+    let copied = json(&bitcraps(&["db", "backup", text(&session), text(&copy), "--output", "json"]));
+    assert_eq!((&copied["root"], &copied["root_chain"]), (&ended["root"], &ended["root_chain"]));
+    assert_eq!(json(&bitcraps(&["replay", text(&copy), "--output", "json"]))["root"], ended["root"]);
+    let compared = json(&bitcraps(&["bisect", text(&session), text(&copy), "--output", "json"]));
+    assert_eq!((&compared["ok"], &compared["agree"]), (&true.into(), &60.into()));
+    let compacted = json(&bitcraps(&["db", "compact", text(&session), "--output", "json"]));
+    assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
+    let exported =
+        json(&bitcraps(&["export", text(&session), "--csv", text(&rows), "--height", "50", "--output", "json"]));
+    assert_eq!((&exported["height"], exported["files"].as_array().map(Vec::len)), (&50.into(), Some(6)));
+    assert!(rows.join("payouts.csv").is_file());
+
+    let segment = copy.join("journal/00000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    bytes[5_000] ^= 1;
+    std::fs::write(&segment, &bytes).expect("written");
+    let (code, message) = failure(&["db", "check", text(&copy)]);
+    assert!(code == 4 && message.contains("journal/00000001.seg at byte"), "{code} {message}");
+    let (code, message) = failure(&["export", text(&session)]);
+    assert!(code == 2 && message.contains("--csv"), "{code} {message}");
+    let (code, message) = failure(&["db", "backup", text(&session), text(&rows)]);
+    assert!(code == 4 && message.contains("nothing is overwritten"), "{code} {message}");
+    let (code, message) = failure(&["db", "stats", text(&session), "--bytes-max", "many"]);
+    assert!(code == 2 && message.contains("20GB"), "{code} {message}");
+}

@@ -128,3 +128,21 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     assert!(std::fs::read_dir(place("b/csv")).expect("the directory").next().is_none(), "half a file is left");
     assert!(!place("b/state.img").exists());
 }
+
+/// The page about sheets has a section for each, which names every column.
+#[test]
+fn docs_name_every_column_of_every_sheet() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats/sheets.md");
+    let text = std::fs::read_to_string(page).expect("the page");
+    for sheet in SHEETS {
+        let section = text.split("\n## ").find(|section| section.starts_with(&format!("{}\n", sheet.name)));
+        let section = section.unwrap_or_else(|| panic!("no section about {}", sheet.name));
+        let named: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
+            .flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`')))
+            .collect();
+        let columns: Vec<&str> = sheet.columns.iter().map(|column| column.name).collect();
+        assert_eq!(named, columns, "{}", sheet.name);
+    }
+}

@@ -7,6 +7,7 @@
 //! No IO, no clock, no threads of its own: blocks, beacons and time come in, receipts and roots go out.
 
 pub mod accounts;
+pub mod activity;
 pub mod block;
 pub mod catalogue;
 mod chunk;

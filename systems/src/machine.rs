@@ -18,6 +18,7 @@ use order::validators::{Validators, ValidatorsError};
 use thiserror::Error;
 
 use crate::accounts::AccountIndex;
+use crate::activity::Activity;
 use crate::block::{Current, Draw, Report};
 use crate::due::DueTimes;
 use crate::exchange::answers::Answers;
@@ -147,12 +148,14 @@ impl Machine {
         let timers = Default::default();
         let (asked, proposed, fault) = (None, None, None);
         world.insert_resource(Orderer { consensus, config, timers, validators, idle: true, asked, proposed, fault });
+        world.insert_resource(Activity::of(&setup.genesis));
         world.insert_resource(BeaconPart { group: member.group, signer: member.signer });
         world.insert_resource(VerifySeed(member.seed));
         Ok(Self::build(world, setup, member.peers, workers))
     }
 
     fn build(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
+        world.init_resource::<Activity>();
         world.insert_resource(Clock::default());
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
@@ -359,6 +362,11 @@ impl Machine {
 
     /// Intents that wait for a block, and how many were shed.
     pub fn pending(&self) -> &Pending {
+        self.world.resource()
+    }
+
+    /// Which tables and accounts did something on which page of history; a validator keeps it.
+    pub fn activity(&self) -> &Activity {
         self.world.resource()
     }
 

@@ -19,6 +19,7 @@ use engine::limits::{CHUNK_TABLES, SEAT_BETS_HOT};
 use engine::pool::Arenas;
 use engine::{AccountId, Chips, RollEvent, TableId};
 
+use crate::activity::Activity;
 use crate::block::{Counts, Current, Report};
 use crate::catalogue::{Catalogue, OutcomeRow, Pay, Transition};
 use crate::chunk::{TableChunk, table_chunks};
@@ -79,13 +80,15 @@ pub fn resolve_bets(
     mut crossing: ResMut<'_, Crossing>,
     mut arenas: ResMut<'_, Arenas>,
     mut report: ResMut<'_, Report>,
+    activity: Res<'_, Activity>,
 ) {
     let mut rows = columns.rows();
     let watch = report.watch;
     let chunks = table_chunks(&mut rows, &mut ledger, &mut dirty).zip(&mut rolled.chunks);
     let busy = chunks.filter(|(_, mask)| **mask != [0; 4]);
     let done = arenas.map(busy, |arena, (chunk, mask)| {
-        Resolver { setup: &setup, time_ms: current.time_ms, watch, arena }.chunk(chunk, std::mem::take(mask))
+        Resolver { setup: &setup, time_ms: current.time_ms, watch, activity: &activity, arena }
+            .chunk(chunk, std::mem::take(mask))
     });
 
     let house = &mut *rows.house;
@@ -109,6 +112,7 @@ struct Resolver<'a, 's> {
     setup: &'s Setup,
     time_ms: u64,
     watch: bool,
+    activity: &'s Activity,
     arena: &'a Bump,
 }
 
@@ -263,6 +267,7 @@ impl<'a> Resolver<'a, '_> {
             self.balance_bank(chunk, place, id, lists);
         }
         chunk.dirty.table(place);
+        self.activity.table(id);
         lists.counts.rolls += 1;
         if self.watch {
             let table = &chunk.tables[place];
@@ -302,6 +307,7 @@ impl<'a> Resolver<'a, '_> {
             if !outcome.changed {
                 continue;
             }
+            self.activity.account(account);
             bets.seat.rail += outcome.credit;
             bets.seat.wagered += outcome.wagered;
             chunk.totals.rails += outcome.credit;
@@ -358,6 +364,7 @@ impl<'a> Resolver<'a, '_> {
         }
         let per_table = self.setup.genesis.seats as usize;
         let number = (seat - place * per_table) as u8;
+        self.activity.account(row.account);
         if self.watch {
             let table = TableId((chunk.index * CHUNK_TABLES + place) as u32);
             let left_with = row.spots.is_empty().then_some(row.rail);

@@ -13,7 +13,7 @@ use crate::db::{CheckReport, Mark, Stats, backup, check, compact, stats};
 
 #[derive(Subcommand, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps db stats sessions/0001 --bytes-max 20GB\n  bitcraps db check sessions/0001\n  bitcraps db backup sessions/0001 /mnt/copy\n  bitcraps db compact sessions/0001\n\nAll but compact work while a node writes the session."
+    after_help = "Examples:\n  bitcraps db stats sessions/0001 --bytes-max 20GB\n  bitcraps db check sessions/0001\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps db compact sessions/0001\n\nAll but compact work while a node writes the session."
 )]
 pub enum DbCommand {
     /// What a session holds: heights, files, bytes, and how long the disk lasts.
@@ -65,7 +65,7 @@ pub struct CompactArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps db backup sessions/0001 /mnt/copy\n  bitcraps replay /mnt/copy                       the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported, but no validator may sign with it."
+    after_help = "Examples:\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps replay copies/monday              the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported, but no validator may sign with it."
 )]
 pub struct BackupArgs {
     /// The session's directory.

@@ -1,4 +1,4 @@
-//! What the sheets are: their columns, with types that do not depend on the format.
+//! What the sheets are: their columns, with types that do not depend on the format. Docs: docs/formats/sheets.md.
 
 use std::borrow::Cow;
 

@@ -9,6 +9,7 @@
 mod build;
 mod cache;
 mod entry;
+mod index;
 mod page;
 mod read;
 mod rows;
@@ -17,6 +18,7 @@ mod words;
 pub use build::PageBuilder;
 pub use cache::{CacheConfig, HeldPage, PageCache, Tier, TierCounts, TierReport};
 pub use entry::{Entry, Event, Subject};
+pub use index::ActivityRows;
 pub use page::{
     HeightRows, PAGE_BYTES_MAX, PAGE_HEIGHTS, Page, PageError, PageKey, Rows, heights_of, page_of, parts_of,
 };

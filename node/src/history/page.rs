@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
+pub use engine::limits::PAGE_HEIGHTS;
 use engine::message::intent::IntentKind;
 use engine::{Height, TableId};
 use thiserror::Error;
@@ -14,8 +15,6 @@ use super::rows::{
     BalanceRow, HeightRow, IntentRow, KINDS, LeavingRow, NO_TABLE, PageHeader, ROW_BYTES, ResolutionRow, RollRow,
 };
 
-/// Heights of a page.
-pub const PAGE_HEIGHTS: u64 = 64;
 /// Tables of one part of a page: it bounds what a page with many tables needs at a time.
 pub const PART_TABLES: u32 = 4_096;
 /// Bytes of a part, at most. One that is larger is not kept by the cache.

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 
 use engine::message::intent::IntentKind;
 use engine::{AccountId, Height, TableId};
+use storage::snapshot::Ranges;
+use systems::activity::ActiveKind;
 use systems::{Machine, Setup};
 
 use super::build::PageBuilder;
@@ -54,6 +56,8 @@ pub struct History {
     threads: usize,
     setup: Setup,
     cache: PageCache,
+    /// Which pages need not be looked at; without it, all are.
+    ranges: Option<Ranges>,
     /// Whether another process writes the session.
     live: bool,
     look: Box<dyn Fn(Height)>,
@@ -91,8 +95,8 @@ impl History {
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
         let cache = PageCache::open(dir, chain, config)?;
-        let live = storage::is_written(dir);
-        Ok(Self { dir: dir.to_owned(), threads, setup, cache, live, look: Box::new(|_| ()) })
+        let (ranges, live) = (Ranges::open(dir, &chain), storage::is_written(dir));
+        Ok(Self { dir: dir.to_owned(), threads, setup, cache, ranges, live, look: Box::new(|_| ()) })
     }
 
     /// The same, with somebody who hears of the heights that are executed.
@@ -116,9 +120,19 @@ impl History {
         (0..parts).map(|part| self.cache.get(PageKey { page, part }).map(|(held, _)| held)).collect()
     }
 
+    /// The highest page, not above `page`, on which something of the subject may be.
+    fn active(&self, subject: &Subject, page: u64) -> Option<u64> {
+        let Some(ranges) = &self.ranges else { return Some(page) };
+        let (kind, id) = match subject {
+            Subject::Table(table) => (ActiveKind::Table, table.0),
+            Subject::Account(account) => (ActiveKind::Account, account.0),
+        };
+        ranges.active_at_or_below(kind as u8, id, page)
+    }
+
     /// A walk that stands at or before `height`.
-    fn walker(&self, _height: Height) -> anyhow::Result<Walker> {
-        let mut walker = Walker::open(&self.dir, self.threads)?;
+    fn walker(&self, height: Height) -> anyhow::Result<Walker> {
+        let mut walker = Walker::near(&self.dir, self.threads, height)?;
         walker.machine().watch(true);
         Ok(walker)
     }
@@ -208,8 +222,12 @@ impl History {
         while !complete && found.len() < limit {
             let mut run = Newest::new(limit - found.len());
             let mut reached = None;
+            next = next.and_then(|page| self.active(&subject, page));
             match next {
-                None if started => break,
+                None if started => {
+                    complete = true;
+                    break;
+                }
                 Some(page) if page < first => {
                     complete = true;
                     break;
@@ -325,7 +343,9 @@ impl History {
 
     /// Looks from a page downwards until one has rolls of the table, and narrows the search by what it has.
     fn probe(&self, search: &mut Search, middle: u64) -> anyhow::Result<()> {
-        for page in (search.low..=middle).rev() {
+        let subject = Subject::Table(search.table);
+        let mut next = self.active(&subject, middle);
+        while let Some(page) = next.filter(|page| *page >= search.low) {
             let seen = match self.cached(page) {
                 Some(parts) => search.look(page, &parts),
                 None => {
@@ -345,6 +365,7 @@ impl History {
                 }
                 return Ok(());
             }
+            next = page.checked_sub(1).and_then(|below| self.active(&subject, below));
         }
         search.low = middle + 1;
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
-use super::{Access, Backend, Handle};
+use super::{Access, Backend, FileBytes, Handle};
 
 /// Files of the file system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -51,6 +51,15 @@ impl Backend for FileBackend {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn view(&self, path: &Path, from: u64) -> io::Result<FileBytes> {
+        // A file system that cannot map reads.
+        super::bytes::map(path, from).or_else(|_| {
+            let file = File::open(path)?;
+            let length = usize::try_from(file.metadata()?.len().saturating_sub(from));
+            file.read_range(from, length.map_err(|_| io::ErrorKind::FileTooLarge)?).map(FileBytes::Read)
+        })
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

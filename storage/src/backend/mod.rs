@@ -3,6 +3,7 @@
 //! Everything that the journal, the consensus log and the packs write goes through this seam, so that a test can stop the
 //! machine at any write and any sync, and look at what may be left.
 
+mod bytes;
 mod faulty;
 mod file;
 mod memory;
@@ -10,6 +11,7 @@ mod memory;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use bytes::FileBytes;
 pub use faulty::{Fault, FaultyBackend, Sector};
 pub use file::FileBackend;
 pub use memory::MemoryBackend;
@@ -95,6 +97,16 @@ pub trait Backend: Send + Sync + 'static {
         let file = self.open(path, Access::Read)?;
         let length = file.len()?;
         file.read_range(0, usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?)
+    }
+
+    /// A file that is complete and is never written or cut again, from an offset on: mapped where the system can, else read.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn view(&self, path: &Path, from: u64) -> io::Result<FileBytes> {
+        let file = self.open(path, Access::Read)?;
+        let length = usize::try_from(file.len()?.saturating_sub(from)).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        file.read_range(from, length).map(FileBytes::Read)
     }
 
     /// A new file with all its bytes on disk; its directory is not synced.

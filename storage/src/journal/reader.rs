@@ -10,7 +10,7 @@ use super::index::{Index, Mark};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, Step};
 use super::segment;
-use crate::backend::{Access, Backend, FileBackend};
+use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle};
 use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage};
 
@@ -45,7 +45,7 @@ pub struct End {
     pub(crate) marks: Vec<Mark>,
 }
 
-/// The frames of a session's journal, in order. A segment is in memory at a time.
+/// The frames of a session's journal, in order. A segment is looked at at a time: mapped, or the last one in memory.
 pub struct JournalReader {
     backend: Arc<dyn Backend>,
     dir: PathBuf,
@@ -193,7 +193,7 @@ impl JournalReader {
 
     /// Loads the next segment; false after the last.
     fn next_segment(&mut self) -> Result<bool, OpenError> {
-        let Some((number, path)) = self.segments.get(self.next).cloned() else {
+        let Some(number) = self.segments.get(self.next).map(|(number, _)| *number) else {
             if self.next == 0 {
                 let (previous, highest) = ([0; 32], Height::GENESIS);
                 let (tail, sealed, marks) = (Tail::Clean, false, Vec::new());
@@ -207,9 +207,9 @@ impl JournalReader {
             let end = self.scan.bytes.len();
             return Err(self.damage(end, "a sealed segment has no index".into()).into());
         }
-        let path = path_now(&*self.backend, &path);
+        let path = path_now(&*self.backend, &self.segments[self.next].1);
         self.segments[self.next].1.clone_from(&path);
-        let bytes = self.backend.read(&path).map_err(OpenError::io(&path))?;
+        let bytes = self.load(self.next, 0)?;
         self.next += 1;
         self.sealed = false;
         let form = segment::Form::of(&path);
@@ -232,6 +232,21 @@ impl JournalReader {
             }
         }
         Ok(true)
+    }
+
+    /// A segment's bytes. All but the last are sealed for ever and are mapped where they lie; the last may still be written
+    /// or cut, so it is copied.
+    fn load(&self, at: usize, from: u64) -> Result<FileBytes, OpenError> {
+        let path = &self.segments[at].1;
+        let bytes = if at + 1 < self.segments.len() {
+            self.backend.view(path, from)
+        } else if from == 0 {
+            self.backend.read(path).map(FileBytes::Read)
+        } else {
+            let read = |file: Box<dyn Handle>| file.read_range(from, (file.len()?.saturating_sub(from)) as usize);
+            self.backend.open(path, Access::Read).and_then(read).map(FileBytes::Read)
+        };
+        bytes.map_err(OpenError::io(path))
     }
 
     /// Checks a segment's first block.
@@ -272,8 +287,7 @@ impl JournalReader {
         let base = mark.offset / BLOCK * BLOCK;
         let read = |from: u64, length: u64| file.read_range(from, length as usize).map_err(OpenError::io(&path));
         let header = read(0, BLOCK)?;
-        let length = file.len().map_err(OpenError::io(&path))?;
-        let bytes = read(base, length - base)?;
+        let bytes = self.load(at, base)?;
         self.next = at + 1;
         self.sealed = false;
         self.header(form, number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;

@@ -4,6 +4,7 @@ use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
 use super::index::{Index, Marks};
+use crate::backend::FileBytes;
 use crate::{BLOCK, align_up};
 
 /// What a place holds.
@@ -27,7 +28,7 @@ pub enum Step {
 #[derive(Default)]
 pub struct Scan {
     /// The bytes from `base` on.
-    pub bytes: Vec<u8>,
+    pub bytes: FileBytes,
     /// Where in the segment they begin; a multiple of the block.
     pub base: u64,
     /// The place in them.
@@ -46,8 +47,8 @@ pub struct Scan {
 
 impl Scan {
     /// Takes up another segment at an offset that a frame begins at.
-    pub fn load(&mut self, bytes: Vec<u8>, base: u64, offset: u64) {
-        self.bytes = bytes;
+    pub fn load(&mut self, bytes: impl Into<FileBytes>, base: u64, offset: u64) {
+        self.bytes = bytes.into();
         self.base = base;
         self.at = (offset - base) as usize;
         self.group = (offset == 0).then_some(0);

@@ -12,13 +12,14 @@ use thiserror::Error;
 
 use super::catalog::Catalog;
 use super::pack::Place;
+use super::ranges::{self, Coverage, RangeRow};
 use crate::backend::{Access, Backend, Handle};
 
 /// The version of the index that this code writes and reads.
 pub const INDEX_VERSION: u64 = 1;
 
 /// Numbers about the whole: `version`, and `pack` and `end`, where the packs end.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The chain id, under `chain`.
 const CHAIN: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("chain");
 /// Where each group lies: pack, bytes, offset.
@@ -58,6 +59,8 @@ pub struct Change {
     pub snapshots_gone: Vec<Height>,
     /// Where the packs end.
     pub end: Option<(u32, u64)>,
+    /// Rows of the index of history, and what rows tell of with them.
+    pub ranges: Option<(Vec<RangeRow>, Coverage)>,
 }
 
 /// The index, open for writing.
@@ -101,15 +104,15 @@ impl StorageBackend for OnHandle {
     }
 }
 
-fn refused(error: impl std::fmt::Display) -> IndexError {
+pub(super) fn refused(error: impl std::fmt::Display) -> IndexError {
     IndexError::Refused(error.to_string())
 }
 
-fn damaged(error: impl std::fmt::Display) -> IndexError {
+pub(super) fn damaged(error: impl std::fmt::Display) -> IndexError {
     IndexError::Damaged(error.to_string())
 }
 
-fn open_error(error: DatabaseError) -> IndexError {
+pub(super) fn open_error(error: DatabaseError) -> IndexError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => refused("another process has it open"),
         DatabaseError::UpgradeRequired(found) => damaged(format!("redb's file format {found}")),
@@ -124,7 +127,7 @@ fn open_error(error: DatabaseError) -> IndexError {
 
 /// redb checks what it reads, but a page that was altered behind its back may still end in a panic of its own. That is
 /// foreign bytes being wrong, not this program.
-fn guarded<R>(work: impl FnOnce() -> Result<R, IndexError>) -> Result<R, IndexError> {
+pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, IndexError>) -> Result<R, IndexError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(damaged("its pages contradict each other")))
 }
@@ -200,6 +203,9 @@ impl Index {
                 for height in &change.snapshots_gone {
                     snapshots.remove(height.0)?;
                 }
+                if let Some((rows, coverage)) = &change.ranges {
+                    ranges::insert(&txn, rows, *coverage)?;
+                }
                 if let Some((pack, end)) = change.end {
                     let mut meta = txn.open_table(META)?;
                     meta.insert("pack", u64::from(pack))?;
@@ -210,6 +216,11 @@ impl Index {
             Ok(())
         };
         guarded(|| write().map_err(refused))
+    }
+
+    /// The heights that the index of history tells of.
+    pub fn coverage(&self) -> Option<Coverage> {
+        guarded(|| ranges::coverage(&self.db)).ok().flatten()
     }
 
     /// Gives free pages back to the file system.
@@ -223,7 +234,7 @@ impl Index {
         })
     }
 
-    /// Everything in it.
+    /// Everything in it but the ranges.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -248,7 +259,7 @@ pub fn read_index(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
     })
 }
 
-fn read_version(db: &impl ReadableDatabase) -> Result<Option<u64>, IndexError> {
+pub(super) fn read_version(db: &impl ReadableDatabase) -> Result<Option<u64>, IndexError> {
     let txn = db.begin_read().map_err(refused)?;
     let meta = match txn.open_table(META) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -258,7 +269,7 @@ fn read_version(db: &impl ReadableDatabase) -> Result<Option<u64>, IndexError> {
     version.map(Some).ok_or_else(|| damaged("it has no version"))
 }
 
-fn check_version(db: &impl ReadableDatabase, version: u64, chain: &Hash) -> Result<(), IndexError> {
+pub(super) fn check_version(db: &impl ReadableDatabase, version: u64, chain: &Hash) -> Result<(), IndexError> {
     match version {
         INDEX_VERSION => {}
         found if found > INDEX_VERSION => return Err(IndexError::Newer { found }),

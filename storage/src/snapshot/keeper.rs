@@ -12,6 +12,7 @@ use engine::{Hash, Height};
 use super::catalog::{Catalog, open_pack, read_record};
 use super::index::{Change, Index};
 use super::pack::{PackWriter, Place, pack_path};
+use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
@@ -74,6 +75,9 @@ pub struct Keeper {
     latest: Vec<Hash>,
     taking: Option<Taking>,
     record: Vec<u8>,
+    /// Where the index of history comes from, and what it tells of so far.
+    ranges: Option<Box<dyn RangeSource>>,
+    coverage: Option<Coverage>,
 }
 
 /// Which of some snapshots to drop: heights with times, ascending. The newest few stay, and older ones as far apart as a
@@ -106,6 +110,7 @@ impl Keeper {
         catalog: Catalog,
         loaded: Option<Height>,
         pack_bytes: u64,
+        ranges: Option<Box<dyn RangeSource>>,
     ) -> io::Result<Self> {
         let highest = numbered(&*backend, &folder, "pack").map_err(|error| io::Error::other(error.to_string()))?;
         let highest = highest.last().map_or(0, |(number, _)| *number);
@@ -125,7 +130,21 @@ impl Keeper {
         let groups = catalog.groups.into_iter().map(|(name, place)| (name, Held { place, references: 0 })).collect();
         let snapshots = catalog.snapshots;
         let (latest, taking, record) = (Vec::new(), None, Vec::new());
-        let mut keeper = Self { backend, folder, index, packs, committed, groups, snapshots, latest, taking, record };
+        let coverage = index.coverage();
+        let mut keeper = Self {
+            backend,
+            folder,
+            index,
+            packs,
+            committed,
+            groups,
+            snapshots,
+            latest,
+            taking,
+            record,
+            ranges,
+            coverage,
+        };
         keeper.count_references(loaded);
         Ok(keeper)
     }
@@ -230,6 +249,7 @@ impl Keeper {
             snapshots: vec![(moment.height, place, moment.time_ms)],
             snapshots_gone: gone.clone(),
             end: self.packs.end(),
+            ranges: self.read_ranges(moment.height),
         };
         let mut counts: BTreeMap<Hash, i64> = BTreeMap::new();
         map.groups.iter().for_each(|name| *counts.entry(*name).or_default() += 1);
@@ -242,6 +262,10 @@ impl Keeper {
         change.groups_gone =
             counts.iter().filter(|(name, count)| after(name, **count) == 0).map(|(name, _)| *name).collect();
         self.index.commit(&change).map_err(|error| error.to_string())?;
+        if let (Some((_, coverage)), Some(source)) = (&change.ranges, &self.ranges) {
+            source.saved(coverage.1);
+            self.coverage = Some(*coverage);
+        }
 
         self.taking = None;
         self.committed = self.packs.end().map_or(self.committed, |(number, end)| (number, Some(end)));
@@ -260,6 +284,22 @@ impl Keeper {
         let bytes = self.packs.written - written_before;
         let snapshots = self.snapshots.len() as u64;
         Ok(Taken { height: moment.height, groups, groups_written: count, bytes, snapshots, direct })
+    }
+
+    /// The rows of the index of history up to a height, behind those that are there; or what is left of them, where some
+    /// are gone.
+    fn read_ranges(&self, to: Height) -> Option<(Vec<RangeRow>, Coverage)> {
+        let source = self.ranges.as_ref()?;
+        // What is lost between two looks makes the second one begin later.
+        (0..2).find_map(|_| {
+            let known = source.from();
+            let coverage = match self.coverage {
+                Some((from, until)) if known <= until.next() => (from, until.next()),
+                _ => (known.max(Height(1)), known.max(Height(1))),
+            };
+            let rows = if coverage.1 > to { return None } else { source.rows(coverage.1, to)? };
+            Some((rows, (coverage.0, to)))
+        })
     }
 
     /// Gives the snapshot up that is under way: what it wrote is cut off again.

@@ -13,6 +13,7 @@ use super::catalog::Catalog;
 use super::index::{Change, Index, IndexError, read_index};
 use super::keeper::{Keeper, Taken};
 use super::pack::PACK_BYTES;
+use super::ranges::RangeSource;
 use super::record::Moment;
 use super::stored::StoredSnapshot;
 use crate::Damage;
@@ -38,6 +39,7 @@ pub struct SnapshotsFound {
     chain: Hash,
     index: Index,
     catalog: Catalog,
+    ranges: Option<Box<dyn RangeSource>>,
     /// What was wrong and was put right, in words.
     pub repaired: Option<String>,
 }
@@ -128,7 +130,12 @@ impl SnapshotsFound {
             }
             catalog = found;
         }
-        Ok(Self { backend, dir, chain, index, catalog, repaired })
+        Ok(Self { backend, dir, chain, index, catalog, ranges: None, repaired })
+    }
+
+    /// Keeps the index of history too, with every snapshot.
+    pub fn with_ranges(self, source: impl RangeSource + 'static) -> Self {
+        Self { ranges: Some(Box::new(source)), ..self }
     }
 
     /// The snapshots, the newest first.
@@ -160,7 +167,7 @@ impl SnapshotsFound {
     pub fn compact(self) -> Result<(), String> {
         let Self { backend, dir, chain, index, catalog, .. } = self;
         let newest = catalog.snapshots.keys().next_back().copied();
-        let keeper = Keeper::new(backend, dir.join("snapshots"), chain, index, catalog, newest, PACK_BYTES);
+        let keeper = Keeper::new(backend, dir.join("snapshots"), chain, index, catalog, newest, PACK_BYTES, None);
         keeper.map_err(|error| error.to_string())?.compact_all()
     }
 
@@ -169,7 +176,7 @@ impl SnapshotsFound {
     /// # Errors
     /// If the system refuses.
     pub fn start_with(self, loaded: Option<Height>, pack_bytes: u64) -> Result<Snapshots, OpenError> {
-        let Self { backend, dir, chain, index, catalog, .. } = self;
+        let Self { backend, dir, chain, index, catalog, ranges, .. } = self;
         let folder = dir.join("snapshots");
         // As many as there are blocks, and what stands between two snapshots: the tick never waits here.
         let (to_thread, tasks) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
@@ -178,7 +185,7 @@ impl SnapshotsFound {
             .name("snapshots".into())
             .spawn(move || {
                 lower_priority();
-                match Keeper::new(backend, folder, chain, index, catalog, loaded, pack_bytes) {
+                match Keeper::new(backend, folder, chain, index, catalog, loaded, pack_bytes, ranges) {
                     Ok(keeper) => run(keeper, &tasks, &from_thread),
                     Err(error) => refuse(&error.to_string(), &tasks, &from_thread),
                 }

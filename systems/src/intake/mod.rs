@@ -21,6 +21,7 @@ use engine::message::refusal::Refusal;
 use engine::{AccountId, Chips};
 
 use crate::accounts::AccountIndex;
+use crate::activity::Activity;
 use crate::block::{Counts, Current, Report};
 use crate::catalogue::Catalogue;
 use crate::due::DueTimes;
@@ -53,7 +54,9 @@ pub fn apply_intents(
     mut due: ResMut<'_, DueTimes>,
     mut dirty: ResMut<'_, DirtyMap>,
     mut report: ResMut<'_, Report>,
+    activity: Res<'_, Activity>,
 ) {
+    activity.begin(current.height);
     let mut rows = columns.rows();
     let Report { receipts, counts, .. } = &mut *report;
     let mut intake = Intake {
@@ -72,6 +75,10 @@ pub fn apply_intents(
         let hints = intake.look_up(window);
         for (intent, hint) in window.iter().zip(hints) {
             let verdict = intake.apply(intent, hint);
+            if activity.maps().is_some() {
+                let account = hint.account.or_else(|| intake.index.find(&intent.body.key, intake.rows.keys));
+                activity.intent(&intent.body, account);
+            }
             let (key, number) = (intent.body.key, intent.body.number);
             receipts.push(Receipt { key, number, height: current.height, index, verdict });
             index += 1;

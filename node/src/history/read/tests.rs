@@ -1,4 +1,5 @@
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use engine::io::{Leaving, Receipt, Resolution, RollReport};
 use engine::message::intent::Intent;
@@ -8,11 +9,15 @@ use crate::dev::{DevConfig, open};
 use crate::history::{BalanceRow, NO_TABLE, TierReport};
 use crate::players::Temper;
 use crate::run::Pace;
+use crate::snapshots::SnapshotPace;
 
 /// A development session of so many heights, whose players come and go.
 fn session(dir: &Path, heights: u64) {
     let temper = Temper { think_min_ms: 200, think_max_ms: 900, ..Temper::default() };
-    let config = DevConfig { tables: 3, players: 14, threads: 1, pace: Pace::Max, temper, ..DevConfig::default() };
+    // Snapshots as fast as they come, so that walks begin at many places.
+    let snapshots = SnapshotPace { every: Duration::from_millis(60), ..SnapshotPace::default() };
+    let pace = Pace::Max;
+    let config = DevConfig { tables: 3, players: 14, threads: 1, pace, temper, snapshots, ..DevConfig::default() };
     on_thread(|| {
         let mut opened = open(dir, &config).expect("a session");
         opened.node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
@@ -170,7 +175,7 @@ fn the_history_is_what_the_engine_told_from_every_tier() {
         };
         check(&history);
         let first = history.cache().counts().report();
-        assert_eq!(first.cold, first.asked(), "a walk from genesis shows every page");
+        assert!(first.cold >= 8 && first.damaged == 0, "{first:?}");
         drop(history);
 
         // Whole pages come from disk now, and only the last one is made again.
@@ -209,6 +214,42 @@ fn answers_of_any_length_are_parts_of_one_history() {
         let opened = Question { opened: true, ..all(Subject::Account(AccountId(5))) };
         let entries = history.answer(&opened).expect("an answer").entries;
         assert!(matches!(&entries[0].event, Event::Intent(row) if row.kind() == IntentKind::Open), "{:?}", entries[0]);
+    });
+}
+
+#[test]
+fn the_index_names_every_page_on_which_something_happened() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    // Twice, so that the second process goes on with the rows of the first.
+    session(&path, 150);
+    let first = Ranges::open(&path, &read_genesis(&path).expect("a genesis").1).expect("an index").coverage();
+    session(&path, 420);
+    on_thread(|| {
+        let chain = read_genesis(&path).expect("a genesis").1;
+        let ranges = Ranges::open(&path, &chain).expect("an index");
+        let (from, to) = ranges.coverage();
+        assert_eq!((first.0, from), (Height(1), Height(1)));
+        assert!(to > first.1 && to.0 > 200, "{first:?}, up to {to}");
+        let mut history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        history.ranges = None;
+        let (mut active, mut idle) = (0, 0);
+        for subject in
+            (0..40).map(|id| Subject::Account(AccountId(id))).chain((0..3).map(|id| Subject::Table(TableId(id))))
+        {
+            let entries = history.answer(&all(subject)).expect("an answer").entries;
+            history.ranges = Ranges::open(&path, &chain);
+            assert_eq!(history.answer(&all(subject)).expect("an answer").entries, entries, "{subject:?}");
+            for page in 0..to.0 / PAGE_HEIGHTS {
+                let named = history.active(&subject, page) == Some(page);
+                let something = entries.iter().any(|entry| page_of(entry.height) == page);
+                assert!(named || !something, "{subject:?}, page {page}");
+                active += u32::from(named);
+                idle += u32::from(!named);
+            }
+            history.ranges = None;
+        }
+        assert!(active > 20 && idle > 20, "{active} pages with something, {idle} without");
     });
 }
 

@@ -1,0 +1,40 @@
+//! The index of history: from the maps of who was active to the rows that are kept with the snapshots.
+
+use std::sync::Arc;
+
+use engine::Height;
+use storage::snapshot::{RANGE_IDS, RangeRow, RangeSource};
+use systems::activity::{ActiveKind, ActivityMaps};
+
+/// The maps of a node's machine, as the snapshot thread reads them.
+pub struct ActivityRows(pub Arc<ActivityMaps>);
+
+impl RangeSource for ActivityRows {
+    fn from(&self) -> Height {
+        Height(self.0.from())
+    }
+
+    fn rows(&self, from: Height, to: Height) -> Option<Vec<RangeRow>> {
+        let mut rows = Vec::new();
+        for span in self.0.read(from, to)? {
+            rows_of(ActiveKind::Table, span.span, &span.tables, &mut rows);
+            rows_of(ActiveKind::Account, span.span, &span.accounts, &mut rows);
+        }
+        Some(rows)
+    }
+
+    fn saved(&self, to: Height) {
+        self.0.saved(to);
+    }
+}
+
+/// The blocks of ids of which any was active.
+fn rows_of(kind: ActiveKind, span: u64, words: &[u64], rows: &mut Vec<RangeRow>) {
+    for (block, part) in (0u32..).zip(words.chunks(RANGE_IDS)) {
+        if part.iter().any(|word| *word != 0) {
+            let mut words = Box::new([0; RANGE_IDS]);
+            words[..part.len()].copy_from_slice(part);
+            rows.push(RangeRow { kind: kind as u8, span, block, words });
+        }
+    }
+}
