@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -26,8 +27,19 @@ pub struct Config {
     pub keys: KeysConfig,
     /// The network.
     pub net: NetConfig,
+    /// What stays on disk.
+    pub storage: StorageConfig,
     /// The cache of history.
     pub cache: CacheSection,
+}
+
+/// What stays on disk.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Bytes of the journal's whole segments; 0 for no bound.
+    #[serde(deserialize_with = "journal_bytes")]
+    pub bytes_max: u64,
 }
 
 /// The cache of history: pages that `history` made, so that they need not be made again.
@@ -226,6 +238,15 @@ fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
     bytes(deserializer, 0..=16 << 40)
 }
 
+fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    // Two segments: one that is written, and one that a start may need.
+    let bytes = bytes(deserializer, 0..=u64::MAX)?;
+    if bytes > 0 && bytes < 128 << 20 {
+        return Err(D::Error::custom(format!("{bytes} bytes are fewer than 128 MiB, two segments; 0 is no bound")));
+    }
+    Ok(bytes)
+}
+
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     if name.len() > 32 || name.chars().any(char::is_control) {
@@ -247,6 +268,15 @@ fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
         }
     }
     Ok(peers)
+}
+
+/// What stays of a decided block when its body is given up.
+///
+/// # Errors
+/// If it is no decided block.
+pub fn retire(body: &[u8]) -> Result<Vec<u8>, String> {
+    let decided = Decided::decode(body).map_err(|error| error.to_string())?;
+    Ok(Retired::of(decided).encode())
 }
 
 impl Config {
@@ -275,6 +305,13 @@ impl Config {
         CacheConfig { memory_bytes: memory_bytes_max, disk_bytes: disk_bytes_max }
     }
 
+    /// How the session is written.
+    pub fn writing(&self) -> storage::Writing {
+        let bytes_max = self.storage.bytes_max;
+        let retention = (bytes_max > 0).then_some(storage::Retention { bytes_max, retire });
+        storage::Writing { retention, ..storage::Writing::default() }
+    }
+
     /// The network's bounds.
     pub fn server(&self) -> ServerConfig {
         let net = &self.net;
@@ -299,7 +336,7 @@ impl Config {
 
     /// The file as `init` writes it: every key, with what it means.
     pub fn text(&self) -> String {
-        let Self { node, keys, net, cache } = self;
+        let Self { node, keys, net, storage, cache } = self;
         let size = |bytes: u64| ByteSize(bytes).display().iec().to_string();
         format!(
             r#"# A BitCraps node. Every key is here with its meaning; a key that is left out has its default.
@@ -347,6 +384,12 @@ mdns = {mdns}
 # Other nodes to stay connected to: "host:port", or "KEY@host:port" to insist on a network key.
 peers = {peers:?}
 
+[storage]
+# Bytes that the whole segments of the journal may have, 128 MiB or more; 0 for no bound. Beyond it the oldest
+# segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever. What a start
+# needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.
+bytes_max = "{bytes_max}"
+
 [cache]
 # What `bitcraps history` and the pages of players may hold: bytes in memory, 1 MiB or more, and on disk, in the
 # session's folder `cache`, which may be deleted at any time; 0 for no disk.
@@ -371,6 +414,7 @@ disk_bytes_max = "{cache_disk}"
             net_threads = net.threads,
             mdns = net.mdns,
             peers = net.peers,
+            bytes_max = size(storage.bytes_max),
             cache_memory = size(cache.memory_bytes_max),
             cache_disk = size(cache.disk_bytes_max),
         )
@@ -391,6 +435,7 @@ mod tests {
         other.net.peers = vec!["example.org:7400".into(), format!("{}@127.0.0.1:1", "ab".repeat(32))];
         other.net.name = "a \"name\"".into();
         other.cache.disk_bytes_max = 0;
+        other.storage.bytes_max = 10 << 30;
         assert_eq!(Config::parse(&other.text()), Ok(other));
     }
 
@@ -405,6 +450,7 @@ mod tests {
             ("[net]\npeers = [\"a:1\", \"b\"]\n", 2, 9, "neither HOST:PORT"),
             ("[net]\nidle_timeout_ms = -1\n", 2, 19, "invalid value"),
             ("[cache]\nmemory_bytes_max = 4096\n", 2, 20, "is not from 1.0 MiB"),
+            ("[storage]\nbytes_max = \"1 MiB\"\n", 2, 13, "fewer than 128 MiB"),
             ("[nett]\n", 1, 2, "unknown field `nett`"),
         ] {
             let problem = Config::parse(text).expect_err(text);

@@ -9,8 +9,8 @@ use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
 use order::keys::{DevKeys, dev_keys};
-use storage::Session;
 use storage::backend::{Access, Backend, FileBackend};
+use storage::{Session, Writing};
 use systems::Setup;
 
 use crate::open::{self, Found, Keys, Options, genesis_of};
@@ -50,6 +50,8 @@ pub struct DevConfig {
     pub peers: u32,
     /// Accounts that people may open beside the simulated players.
     pub guests: u32,
+    /// How the session is written.
+    pub writing: Writing,
     /// When snapshots are taken.
     pub snapshots: SnapshotPace,
 }
@@ -67,6 +69,7 @@ impl Default for DevConfig {
             window_ms: 1_000,
             peers: 0,
             guests: GUESTS,
+            writing: Writing::default(),
             snapshots: SnapshotPace::default(),
         }
     }
@@ -164,10 +167,10 @@ pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
     open_on(Arc::new(FileBackend), dir, config)
 }
 
-/// As [`open`], on a disk that may be another than the file system.
+/// As [`open()`], on a disk that may be another than the file system.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open()`].
 pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
     let path = dir.join("genesis.json");
     let session = if backend.open(&path, Access::Read).is_ok() {
@@ -192,6 +195,7 @@ pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> any
         seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
         threads: config.threads,
         peers: config.peers,
+        writing: config.writing.clone(),
         pace: config.snapshots,
     };
     let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options)?;

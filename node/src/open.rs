@@ -48,6 +48,8 @@ pub struct Options {
     pub threads: usize,
     /// Connections that it may have.
     pub peers: u32,
+    /// How the session is written.
+    pub writing: Writing,
     /// When snapshots are taken.
     pub pace: SnapshotPace,
 }
@@ -120,7 +122,7 @@ pub fn open(session: Session, setup: Setup, options: Options) -> anyhow::Result<
 }
 
 fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar) -> anyhow::Result<Opened> {
-    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, pace } = options;
+    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, writing, pace } = options;
     let member = Membership { vote, group, signer: beacon, seed, peers };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut found = Found::default();
@@ -136,7 +138,7 @@ fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
     let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, bar)?;
-    let storage::Opened { storage, end, log, .. } = Storage::start(session, reader, Writing::default())?;
+    let storage::Opened { storage, end, log, .. } = Storage::start(session, reader, writing)?;
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
     }
@@ -193,6 +195,13 @@ fn execute(
     let mut waiting: VecDeque<Decided> = VecDeque::new();
     while let Some(Frame { kind, height, body }) = reader.next_frame()? {
         let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
+        if kind == FrameKind::Retired {
+            // Below whatever a start needs; it is met only where no snapshot could be loaded.
+            bail!(Failure::Data(format!(
+                "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be \
+                 loaded: restore the session from a backup"
+            )));
+        }
         if kind == FrameKind::Decided {
             waiting.push_back(Decided::decode(&body).map_err(wrong)?);
             continue;

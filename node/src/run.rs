@@ -227,7 +227,11 @@ impl Node {
         self.record(settled);
         self.flush()?;
         if let Some(snapshots) = &mut self.snapshots {
+            let taken = snapshots.counts.taken;
             snapshots.turn(&mut self.machine, self.standing.settled);
+            if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
+                self.storage.keep_from(height);
+            }
         }
         Ok(Some(clock.now_ms))
     }

@@ -99,6 +99,13 @@ impl Recording {
         while let Some(Frame { kind, height, body }) = self.journal.next_frame()? {
             let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
             match kind {
+                FrameKind::Retired => {
+                    return Err(Failure::Data(format!(
+                        "the journal gave up what height {height} decided (storage.bytes_max): only its header, certificate \
+                         and root are left, so it cannot be executed again"
+                    ))
+                    .into());
+                }
                 FrameKind::Decided => self.waiting.push_back(Decided::decode(&body).map_err(wrong)?),
                 FrameKind::Settled => {
                     let settled = Settled::decode(&body).map_err(wrong)?;

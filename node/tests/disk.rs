@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use engine::PeerId;
 use engine::io::{Input, Output, ShedReason, Standing};
-use engine::message::block::Decided;
+use engine::message::block::{Decided, Retired};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
+use node::config::retire;
 use node::dev::{DevConfig, open_on};
 use node::run::{Edge, Node, Pace};
+use node::snapshots::SnapshotPace;
 use order::signature::PlayerKey;
 use storage::backend::{Fault, FaultyBackend};
-use storage::{FrameKind, JournalReader};
+use storage::{FrameKind, JournalReader, Retention, Writing};
 
 const DIR: &str = "/disk/session";
 
@@ -194,4 +196,48 @@ fn no_receipt_is_lost_when_the_power_goes() {
     let sums = (0..seeds).map(cut).fold((0, 0), |sum, run| (sum.0 + run.0, sum.1 + run.1));
     println!("{} power cuts from {seeds} seeds; {} receipts, all kept", sums.0, sums.1);
     assert!(sums.1 > 100, "{sums:?}");
+}
+
+/// Old segments give up their bodies while the node runs; it starts again from a snapshot, and what is left proves the
+/// chain.
+#[test]
+fn bodies_are_given_up_and_the_node_goes_on() {
+    let retention = Some(Retention { bytes_max: 100 << 10, retire });
+    let config = DevConfig {
+        writing: Writing { segment_bytes: 32 << 10, retention, ..Writing::default() },
+        snapshots: SnapshotPace { settling: std::time::Duration::from_millis(20), ..SnapshotPace::default() },
+        ..config()
+    };
+    let disk = FaultyBackend::new(5);
+    let node_on = |disk: &FaultyBackend| open_on(Arc::new(disk.clone()), Path::new(DIR), &config).expect("it opens");
+    let mut height = 0;
+    for _ in 0..3 {
+        let mut opened = node_on(&disk);
+        assert_eq!(opened.node.totals.height.0, height);
+        height += 1_600;
+        run_to(&mut opened.node, height);
+        height = opened.node.close().height.0;
+    }
+    let whole = |ending: &str| {
+        let paths = storage::backend::Backend::list(&disk, Path::new("/disk/session/journal")).expect("a journal");
+        paths.into_iter().filter(|path| path.extension().is_some_and(|found| found == ending)).count()
+    };
+    assert!(whole("head") > 3, "{} heads, {} segments", whole("head"), whole("seg"));
+    let mut reader =
+        JournalReader::open_on(Arc::new(disk.clone()), Path::new(DIR), engine::Height(0)).expect("a session");
+    let (mut parent, mut retired) = (None, 0);
+    while let Some(frame) = reader.next_frame().expect("a whole journal") {
+        if frame.kind == FrameKind::Settled {
+            continue;
+        }
+        let Retired { header, certificate, .. } = match frame.kind {
+            FrameKind::Retired => Retired::decode(&frame.body).expect("a header and a certificate"),
+            _ => Retired::of(Decided::decode(&frame.body).expect("a block")),
+        };
+        assert!(parent.is_none_or(|parent| parent == header.parent), "the chain is whole");
+        assert_eq!(certificate.block, header.hash());
+        parent = Some(header.hash());
+        retired += u32::from(frame.kind == FrameKind::Retired);
+    }
+    assert!(retired > 100, "{retired} heights gave up their bodies");
 }

@@ -83,6 +83,7 @@ impl TestNode {
                 seed: [7; 32],
                 threads: 1,
                 peers: server.connections_max,
+                writing: storage::Writing::default(),
                 pace: SnapshotPace::default(),
             };
             let opened = open(Session::open(&data).expect("a session"), setup, options).expect("a new session");

@@ -181,6 +181,7 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
             match frame.kind {
                 FrameKind::Decided => decided = Some(Decided::decode(&frame.body).expect("a block")),
                 FrameKind::Settled => settled = Some(Settled::decode(&frame.body).expect("a settled height")),
+                FrameKind::Retired => unreachable!("nothing was given up"),
             }
             let blank = || Decided::decode(&frames[0].body).expect("a block");
             let zero = || Settled {

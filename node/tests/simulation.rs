@@ -139,7 +139,14 @@ fn run(seed: u64) -> (Traffic, u32) {
     let (keys, setup) = open_keys(&config).expect("its keys");
     let validator = keys.validator;
     let validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-    let options = Options { keys: validator, seed: [3; 32], threads: 1, peers: 64, pace: SnapshotPace::default() };
+    let options = Options {
+        keys: validator,
+        seed: [3; 32],
+        threads: 1,
+        peers: 64,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+    };
     let opened = open(Session::open(&config.node.data).expect("a session"), setup, options).expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("one");
     let network = Network::new(seed, Conditions::NONE);

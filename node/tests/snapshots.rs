@@ -74,6 +74,7 @@ fn frames(dir: &Path) -> Vec<(Decided, Settled)> {
         match frame.kind {
             FrameKind::Decided => decided.push(Decided::decode(&frame.body).expect("a block")),
             FrameKind::Settled => settled.push(Settled::decode(&frame.body).expect("a settled height")),
+            FrameKind::Retired => unreachable!("nothing was given up"),
         }
     }
     decided.into_iter().zip(settled).collect()

@@ -15,7 +15,7 @@ mod session;
 pub mod snapshot;
 mod thread;
 
-pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Tail, check_journal};
+pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Retention, Tail, check_journal};
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written};
 pub use thread::{Group, Opened, Storage, Synced, Writing};

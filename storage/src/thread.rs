@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 
 use crate::backend::is_full;
-use crate::journal::{End, Frame, FrameKind, JournalReader, JournalWriter, SEGMENT_BYTES};
+use crate::journal::{End, Frame, FrameKind, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
 use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
 
@@ -42,6 +42,9 @@ pub struct Storage {
     groups: Option<Sender<Group>>,
     synced: Receiver<Synced>,
     thread: Option<JoinHandle<Session>>,
+    /// To the thread that gives up bodies: the lowest height that a start may need.
+    keep: Option<Sender<Height>>,
+    retiring: Option<JoinHandle<()>>,
 }
 
 /// A session's journal and log, opened for writing.
@@ -65,11 +68,13 @@ pub struct Writing {
     pub log_bytes: u64,
     /// How long a disk that is full is left alone before it is tried again.
     pub again: Duration,
+    /// How much of the journal's bodies stays; nothing goes where this is not set.
+    pub retention: Option<Retention>,
 }
 
 impl Default for Writing {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, log_bytes: FILE_BYTES, again: Duration::from_secs(1) }
+        Self { segment_bytes: SEGMENT_BYTES, log_bytes: FILE_BYTES, again: Duration::from_secs(1), retention: None }
     }
 }
 
@@ -115,6 +120,9 @@ impl Storage {
             return Err(crate::Damage { file, offset, problem }.into());
         }
         let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
+        let retirer = writing
+            .retention
+            .map(|retention| Retirer::new(session.backend().clone(), session.dir(), session.chain(), retention));
         let (to_thread, groups) = bounded(QUEUE);
         let (from_thread, synced) = bounded(2 * QUEUE);
         let writer = Writer { journal, log: log_writer, synced: decided, decided, again: writing.again };
@@ -125,7 +133,8 @@ impl Storage {
                 session
             })
             .map_err(OpenError::io(std::path::Path::new("storage thread")))?;
-        let storage = Self { groups: Some(to_thread), synced, thread: Some(thread) };
+        let (keep, retiring) = retirer.map(retiring).transpose()?.unzip();
+        let storage = Self { groups: Some(to_thread), synced, thread: Some(thread), keep, retiring };
         Ok(Opened { storage, frames: Vec::new(), end, log })
     }
 
@@ -133,6 +142,15 @@ impl Storage {
     pub fn submit(&self, group: Group) {
         // A thread that stopped has said why; there is nobody left to write for.
         let _ = self.groups.as_ref().expect("the handle was not closed").send(group);
+    }
+
+    /// Says that a start will need nothing below a height: the newest two snapshots are at or above it. Bodies below it
+    /// may be given up, if there are more than the session may have.
+    pub fn keep_from(&self, height: Height) {
+        if let Some(keep) = &self.keep {
+            // One that is still at it hears of a later height the next time.
+            let _ = keep.try_send(height);
+        }
     }
 
     /// What the thread says; a closed channel means that it is gone.
@@ -143,13 +161,39 @@ impl Storage {
     /// Writes what waits, seals the files, and gives the session back.
     pub fn close(mut self) -> Session {
         self.groups = None;
+        self.end_retiring();
         self.thread.take().expect("closed once").join().expect("the storage thread reports errors, it does not panic")
+    }
+}
+
+/// The thread that gives up bodies.
+fn retiring(retirer: Retirer) -> Result<(Sender<Height>, JoinHandle<()>), OpenError> {
+    let (keep, heights) = bounded(1);
+    let run = move || {
+        while let Ok(height) = heights.recv() {
+            match retirer.retire(height) {
+                Ok(retired) => retired.iter().for_each(|number| tracing::info!("segment {number} gave up its bodies")),
+                Err(error) => tracing::warn!("no bodies are given up: {error}"),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("retention".into()).spawn(run);
+    Ok((keep, thread.map_err(OpenError::io(std::path::Path::new("retention thread")))?))
+}
+
+impl Storage {
+    fn end_retiring(&mut self) {
+        self.keep = None;
+        if let Some(thread) = self.retiring.take() {
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
         self.groups = None;
+        self.end_retiring();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

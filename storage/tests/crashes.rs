@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use engine::Height;
 use storage::backend::{Fault, FaultyBackend};
-use storage::{Frame, FrameKind, Group, LogFound, OpenError, Opened, Session, Storage, Synced, Writing};
+use storage::{
+    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Opened, Retention, Session, Storage, Synced, Writing,
+};
 
 const DIR: &str = "/disk/session";
 /// Groups of a run: enough for several segments and several files of the log.
@@ -17,7 +19,7 @@ const GROUPS: u64 = 24;
 const LIVES: u32 = 4;
 
 fn writing() -> Writing {
-    Writing { segment_bytes: 40 << 10, log_bytes: 16 << 10, again: Duration::from_millis(1) }
+    Writing { segment_bytes: 40 << 10, log_bytes: 16 << 10, again: Duration::from_millis(1), retention: None }
 }
 
 /// Bytes that do not compress, some longer than a block.
@@ -75,6 +77,11 @@ fn write(opened: &Opened, from: u64) -> (u64, Option<Synced>) {
     (synced, None)
 }
 
+/// What stays of a body.
+fn retire(body: &[u8]) -> Result<Vec<u8>, String> {
+    Ok(body.iter().copied().take(8).collect())
+}
+
 /// A disk with a new session on it; what goes wrong goes wrong at an operation counted from there.
 fn disk(seed: u64, faults: &[(u64, Fault)]) -> FaultyBackend {
     let disk = FaultyBackend::new(seed);
@@ -91,10 +98,14 @@ fn open(disk: &FaultyBackend) -> Result<Opened, OpenError> {
 
 /// What an opened session holds, checked against what was promised; the last decided height.
 fn check(opened: &Opened, promised: u64, context: &str) -> u64 {
-    let decided = opened.frames.iter().filter(|frame| frame.kind == FrameKind::Decided).count() as u64;
+    let decided = opened.frames.iter().filter(|frame| frame.kind != FrameKind::Settled).count() as u64;
     assert!(decided >= promised, "{context}: height {promised} was promised, the journal ends at {decided}");
     let whole = frames_to(decided);
-    assert!(opened.frames == whole[..opened.frames.len()], "{context}: other frames than were written");
+    let same = |(found, written): (&Frame, &Frame)| match found.kind {
+        FrameKind::Retired => retire(&written.body).as_ref() == Ok(&found.body) && written.height == found.height,
+        _ => found == written,
+    };
+    assert!(opened.frames.iter().zip(&whole).all(same), "{context}: other frames than were written");
     let (entries, synced) = match &opened.log {
         LogFound::Entries { entries, synced } => (entries.clone(), *synced),
         LogFound::Missing => (Vec::new(), Height::GENESIS),
@@ -209,4 +220,43 @@ fn a_full_disk_at_any_operation_only_delays() {
         assert_eq!(check(&opened, GROUPS, &context), GROUPS);
     }
     println!("{} times without room: at each of {operations} operations, from {seeds} seeds", operations * seeds);
+}
+
+/// Bodies are given up while the power goes: what proves the chain stays, and whatever a start needs stays whole.
+#[test]
+fn a_power_cut_while_bodies_are_given_up_keeps_what_is_needed() {
+    const KEPT: u64 = 16;
+    let writing = Writing { retention: Some(Retention { bytes_max: 50 << 10, retire }), ..writing() };
+    let open = |disk: &FaultyBackend| {
+        Storage::open_with(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?, writing.clone())
+    };
+    let mut retired_at_all = 0;
+    let seeds = seeds(8);
+    for (at, seed) in (1..=60).flat_map(|at| (0..seeds).map(move |seed| (at, seed))) {
+        let context = format!("seed {seed}, operation {at} while bodies go");
+        let disk = disk(seed ^ at << 8, &[]);
+        let opened = open(&disk).expect("nothing fails yet");
+        assert_eq!(write(&opened, 0), (GROUPS, None));
+        disk.plan(disk.operations() + at, Fault::PowerOff);
+        opened.storage.keep_from(Height(KEPT));
+        drop(opened.storage);
+        let disk = if disk.is_off() { disk.restart() } else { disk.copy() };
+        let opened = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert_eq!(check(&opened, GROUPS, &context), GROUPS);
+        let retired = opened.frames.iter().filter(|frame| frame.kind == FrameKind::Retired);
+        assert!(retired.clone().all(|frame| frame.height.0 < KEPT), "{context}: a start needs more");
+        // The next turn finishes what was begun.
+        opened.storage.keep_from(Height(KEPT));
+        drop(opened.storage);
+        let opened = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+        check(&opened, GROUPS, &context);
+        let retired = opened.frames.iter().filter(|frame| frame.kind == FrameKind::Retired).count();
+        assert!(retired > 5, "{context}: {retired} bodies were given up");
+        retired_at_all += retired;
+        // A reader that wants what is whole begins there; one below is told what is gone.
+        let mut reader = JournalReader::open_on(Arc::new(disk), Path::new(DIR), Height(KEPT)).expect("a session");
+        let frame = reader.next_frame().expect("whole").expect("a frame");
+        assert!(frame.kind != FrameKind::Retired && frame.height == Height(KEPT), "{context}: {frame:?}");
+    }
+    println!("{} power cuts while bodies went; {retired_at_all} went", 60 * seeds);
 }

@@ -96,14 +96,7 @@ impl Block {
             let (most, found) = (BLOCK_BYTES_MAX, reader.bytes.len());
             return Err(DecodeError::TooMany { what: "block bytes", most, found });
         }
-        let header: Header = bytemuck::pod_read_unaligned(reader.take(size_of::<Header>())?);
-        if header.version != BLOCK_VERSION {
-            return Err(DecodeError::Value { field: "block version", found: header.version.into() });
-        }
-        if header.reserved != [0; 32] {
-            return Err(DecodeError::Value { field: "header reserved", found: 1 });
-        }
-        let certificate = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };
+        let (header, certificate) = read_header(reader)?;
         let count = header.intent_count as usize;
         if count > BLOCK_INTENTS_MAX {
             return Err(DecodeError::TooMany { what: "intents", most: BLOCK_INTENTS_MAX, found: count });
@@ -162,4 +155,57 @@ impl Decided {
         reader.end()?;
         Ok(Self { block, certificate })
     }
+}
+
+/// What a retired frame holds: all of a decided block but its intents, whose hash is in the header.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Retired {
+    /// The block's header.
+    pub header: Header,
+    /// Certificate of the height before; `None` only at height 1.
+    pub carried: Option<Certificate>,
+    /// The precommits by which this node saw it decided.
+    pub certificate: Certificate,
+}
+
+impl Retired {
+    /// What stays of a decided block.
+    pub fn of(decided: Decided) -> Self {
+        let Decided { block, certificate } = decided;
+        Self { header: block.header, carried: block.certificate, certificate }
+    }
+
+    /// The header, the carried certificate (from height 2 on), then the block's own.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = bytemuck::bytes_of(&self.header).to_vec();
+        if let Some(carried) = &self.carried {
+            carried.encode(&mut bytes);
+        }
+        self.certificate.encode(&mut bytes);
+        bytes
+    }
+
+    /// Reads exactly one retired body.
+    ///
+    /// # Errors
+    /// As [`Block::decode`] and [`Certificate::decode`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader { what: "retired body", bytes };
+        let (header, carried) = read_header(&mut reader)?;
+        let certificate = Certificate::read(&mut reader)?;
+        reader.end()?;
+        Ok(Self { header, carried, certificate })
+    }
+}
+
+fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>), DecodeError> {
+    let header: Header = bytemuck::pod_read_unaligned(reader.take(size_of::<Header>())?);
+    if header.version != BLOCK_VERSION {
+        return Err(DecodeError::Value { field: "block version", found: header.version.into() });
+    }
+    if header.reserved != [0; 32] {
+        return Err(DecodeError::Value { field: "header reserved", found: 1 });
+    }
+    let carried = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };
+    Ok((header, carried))
 }

@@ -83,7 +83,14 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let validator = keys.validator;
     let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let (threads, peers) = (config.node.threads, config.net.connections_max);
-    let options = Options { keys: keys_of_validator, seed, threads, peers, pace: SnapshotPace::default() };
+    let options = Options {
+        keys: keys_of_validator,
+        seed,
+        threads,
+        peers,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+    };
     let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options)?;
     let recovered = began.elapsed();
     let network = listen(&machine, genesis, &keys.net, config.server())?;
@@ -164,6 +171,8 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
             "refusals": totals.refusals,
             "receipts": totals.receipts,
             "shed": totals.shed,
+            "snapshots": totals.snapshots.taken,
+            "snapshots_failed": totals.snapshots.failed,
             "ticks_missed": totals.ticks_missed,
             "ticks_stalled": totals.ticks_stalled,
             "network": network,

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::limits::GROUP_BYTES;
-use engine::message::block::Decided;
+use engine::message::DecodeError;
+use engine::message::block::{Decided, Retired};
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
@@ -112,6 +113,11 @@ pub fn check(dir: &Path, mut look: impl FnMut(&str)) -> anyhow::Result<CheckRepo
     Ok(report)
 }
 
+/// What is the same in a block and in what stays of it.
+fn header_and_certificate(kind: FrameKind, body: &[u8]) -> Result<Retired, DecodeError> {
+    if kind == FrameKind::Retired { Retired::decode(body) } else { Decided::decode(body).map(Retired::of) }
+}
+
 /// What the journal says of its heights.
 #[derive(Default)]
 struct Heights {
@@ -129,15 +135,15 @@ impl Heights {
     fn take(&mut self, frame: &Frame) {
         let Frame { kind, height, body } = frame;
         let problem = match kind {
-            FrameKind::Decided => match Decided::decode(body) {
+            FrameKind::Decided | FrameKind::Retired => match header_and_certificate(*kind, body) {
                 Err(error) => Some(error.to_string()),
-                Ok(Decided { block, certificate }) => {
-                    let follows = block.header.parent == self.parent && *height == self.decided.next();
+                Ok(Retired { header, certificate, .. }) => {
+                    let follows = header.parent == self.parent && *height == self.decided.next();
                     let follows = follows || self.gap || self.decided == Height::GENESIS && *height > Height(1);
-                    let own = block.header.height == *height && certificate.block == block.header.hash();
-                    self.parent = block.header.hash();
+                    let own = header.height == *height && certificate.block == header.hash();
+                    self.parent = header.hash();
                     self.decided = *height;
-                    self.waiting.insert(*height, block.intents.len());
+                    self.waiting.insert(*height, header.intent_count as usize);
                     (!follows || !own).then(|| "it does not follow the height before it".to_owned())
                 }
             },

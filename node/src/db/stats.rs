@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine::Height;
-use engine::message::block::Decided;
+use engine::message::block::{Decided, Retired};
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{newest_first, read_catalog};
@@ -117,10 +117,13 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
 
 /// The first and the last heights: the journal is read at its two ends only.
 fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
-    let time = |body: &[u8]| Decided::decode(body).map_or(0, |decided| decided.block.header.time_ms);
+    let time = |body: &[u8]| {
+        let whole = Decided::decode(body).map(|decided| decided.block.header);
+        whole.or_else(|_| Retired::decode(body).map(|retired| retired.header)).map_or(0, |header| header.time_ms)
+    };
     let mut reader = JournalReader::open(dir)?;
     while let Some(frame) = reader.next_frame()? {
-        if frame.kind == FrameKind::Decided {
+        if frame.kind != FrameKind::Settled {
             (stats.first, stats.first_time_ms) = (frame.height.0, time(&frame.body));
             break;
         }
@@ -132,7 +135,7 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
     let mut reader = JournalReader::open_at(dir, Height(stats.decided.saturating_sub(8).max(1)))?;
     while let Some(frame) = reader.next_frame()? {
         match frame.kind {
-            FrameKind::Decided => {
+            FrameKind::Decided | FrameKind::Retired => {
                 stats.decided = frame.height.0;
                 stats.last_time_ms = time(&frame.body);
             }

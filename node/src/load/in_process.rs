@@ -119,7 +119,14 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("the system gives no randomness")?;
-    let options = Options { keys, seed, threads: place.threads, peers: 0, pace: SnapshotPace::default() };
+    let options = Options {
+        keys,
+        seed,
+        threads: place.threads,
+        peers: 0,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+    };
     let opened = open::open(Session::open(&session)?, setup, options)?;
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();

@@ -7,10 +7,11 @@ use engine::{Hash, Height};
 
 use super::frame::Frame;
 use super::index::Index;
+use super::retired::{journal_files, path_now};
 use super::scan::{Scan, Step};
 use super::segment;
 use crate::backend::Backend;
-use crate::session::{OpenError, name, numbered};
+use crate::session::OpenError;
 use crate::{BLOCK, Damage};
 
 /// What a journal came to.
@@ -38,13 +39,15 @@ pub fn check_journal(
     chain: &Hash,
     mut found: impl FnMut(Frame),
 ) -> Result<JournalCheck, OpenError> {
-    let segments = numbered(&**backend, &dir.join("journal"), "seg")?;
+    let segments = journal_files(&**backend, &dir.join("journal"))?;
     let mut check = JournalCheck { segments: segments.len() as u64, ..JournalCheck::default() };
     let mut scan = Scan::default();
     // The hash of the last frame before a segment; unknown behind damage.
     let (mut before, mut next) = (Some([0; 32]), 1);
     for (place, (number, path)) in segments.iter().enumerate() {
-        let file = format!("journal/{}", name(*number, "seg"));
+        let path = &path_now(&**backend, path);
+        let file = format!("journal/{}", path.file_name().unwrap_or_default().display());
+        let form = segment::Form::of(path);
         let last = place + 1 == segments.len();
         let bytes = backend.read(path).map_err(OpenError::io(path))?;
         let damage = |offset: u64, problem: String| Damage { file: file.clone(), offset, problem };
@@ -55,7 +58,7 @@ pub fn check_journal(
         next = number + 1;
         let rest_is_zero = bytes.get(BLOCK as usize..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0));
         let written = bytes.len() as u64;
-        match segment::check(&bytes, *number, chain) {
+        match segment::check(&bytes, form, *number, chain) {
             Ok(previous) => {
                 if before.is_some_and(|before| before != previous) {
                     check.damages.push(damage(0, "the segment does not follow the one before it".into()));
@@ -77,6 +80,7 @@ pub fn check_journal(
             }
         }
         scan.at = scan.at.max(BLOCK as usize);
+        scan.head = form == segment::Form::Head;
         before = segment_frames(&mut scan, last, &damage, &mut check, &mut found).then_some(scan.previous);
     }
     Ok(check)

@@ -21,6 +21,8 @@ pub enum FrameKind {
     Decided = 1,
     /// A beacon, and the root it led to.
     Settled = 2,
+    /// What stays of a decided frame when its segment has given up its bodies: header and certificate.
+    Retired = 3,
 }
 
 /// A frame's content.
@@ -98,6 +100,7 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
     let kind = match bytes[6] {
         1 => FrameKind::Decided,
         2 => FrameKind::Settled,
+        3 => FrameKind::Retired,
         other => return Err(format!("the frame has kind {other}")),
     };
     if bytes[7] > 1 {

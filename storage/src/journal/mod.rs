@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  00000001.seg  header, groups of frames ..., index     sealed: an index that says where which height is
+//!  00000001.head what stays of a segment that has given up its bodies
 //!  00000002.seg  header, groups of frames ..., zeros     the last one: grows, with zeros written ahead
 //! ```
 
@@ -9,6 +10,7 @@ mod check;
 mod frame;
 mod index;
 mod reader;
+mod retired;
 mod scan;
 mod segment;
 mod writer;
@@ -16,4 +18,5 @@ mod writer;
 pub use check::{JournalCheck, check_journal};
 pub use frame::{Frame, FrameKind};
 pub use reader::{End, JournalReader, Tail};
+pub use retired::{Retention, Retirer};
 pub use writer::{JournalWriter, SEGMENT_BYTES};

@@ -7,10 +7,11 @@ use engine::{Genesis, Hash, Height};
 
 use super::frame::{Frame, FrameKind};
 use super::index::{Index, Mark};
+use super::retired::{journal_files, path_now};
 use super::scan::{Scan, Step};
 use super::segment;
 use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle};
-use crate::session::{OpenError, Session, genesis_bytes_on, numbered};
+use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage};
 
 /// What follows the last frame.
@@ -91,7 +92,7 @@ impl JournalReader {
     /// If the directory is no session, or the index that it needs is damaged.
     pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, from: Height) -> Result<Self, OpenError> {
         let chain = Genesis::chain_id(&genesis_bytes_on(&*backend, dir)?);
-        let segments = numbered(&*backend, &dir.join("journal"), "seg")?;
+        let segments = journal_files(&*backend, &dir.join("journal"))?;
         let mut reader = Self {
             backend,
             dir: dir.to_owned(),
@@ -121,7 +122,7 @@ impl JournalReader {
             }
             match self.scan.step() {
                 Step::Frame(frame) => {
-                    if frame.kind == FrameKind::Decided {
+                    if frame.kind != FrameKind::Settled {
                         self.decided = self.decided.max(frame.height);
                     }
                     if frame.height >= self.from {
@@ -206,11 +207,15 @@ impl JournalReader {
             let end = self.scan.bytes.len();
             return Err(self.damage(end, "a sealed segment has no index".into()).into());
         }
+        let path = path_now(&*self.backend, &self.segments[self.next].1);
+        self.segments[self.next].1.clone_from(&path);
         let bytes = self.load(self.next, 0)?;
         self.next += 1;
         self.sealed = false;
-        let header = self.header(number, &bytes);
+        let form = segment::Form::of(&path);
+        let header = self.header(form, number, &bytes);
         self.scan.load(bytes, 0, 0);
+        self.scan.head = form == segment::Form::Head;
         match header {
             Ok(()) => self.scan.at = BLOCK as usize,
             Err(segment::BadHeader { problem, unfinished }) => {
@@ -245,12 +250,12 @@ impl JournalReader {
     }
 
     /// Checks a segment's first block.
-    fn header(&self, number: u32, bytes: &[u8]) -> Result<(), segment::BadHeader> {
+    fn header(&self, form: segment::Form, number: u32, bytes: &[u8]) -> Result<(), segment::BadHeader> {
         let wrong = |problem: String| Err(segment::BadHeader { problem, unfinished: false });
         if number as usize != self.next {
             return wrong(format!("segment {number} stands where segment {} belongs", self.next));
         }
-        if segment::check(bytes, number, &self.chain)? != self.scan.previous {
+        if segment::check(bytes, form, number, &self.chain)? != self.scan.previous {
             return wrong("the segment does not follow the one before it".into());
         }
         Ok(())
@@ -277,6 +282,7 @@ impl JournalReader {
         let Some(index) = self.index_of(at)? else { return Ok(()) };
         let Some(mark) = index.mark(self.from).copied() else { return Ok(()) };
         let (number, path) = self.segments[at].clone();
+        let form = segment::Form::of(&path);
         let file = self.backend.open(&path, Access::Read).map_err(OpenError::io(&path))?;
         let base = mark.offset / BLOCK * BLOCK;
         let read = |from: u64, length: u64| file.read_range(from, length as usize).map_err(OpenError::io(&path));
@@ -284,8 +290,9 @@ impl JournalReader {
         let bytes = self.load(at, base)?;
         self.next = at + 1;
         self.sealed = false;
-        self.header(number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;
+        self.header(form, number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;
         self.scan.load(bytes, base, mark.offset);
+        self.scan.head = form == segment::Form::Head;
         self.scan.previous = mark.previous;
         self.scan.highest = mark.before;
         self.decided = mark.before;
@@ -293,8 +300,10 @@ impl JournalReader {
     }
 
     /// A segment's index, if it has one.
-    fn index_of(&self, at: usize) -> Result<Option<Index>, OpenError> {
-        let path = &self.segments[at].1;
+    fn index_of(&mut self, at: usize) -> Result<Option<Index>, OpenError> {
+        let path = path_now(&*self.backend, &self.segments[at].1);
+        self.segments[at].1.clone_from(&path);
+        let path = &path;
         let file = self.backend.open(path, Access::Read).map_err(OpenError::io(path))?;
         let length = file.len().map_err(OpenError::io(path))?;
         let tail = file.read_range(length.saturating_sub(16), 16).map_err(OpenError::io(path))?;

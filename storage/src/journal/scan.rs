@@ -39,6 +39,8 @@ pub struct Scan {
     pub highest: Height,
     /// The marks of the frames that passed by.
     pub marks: Marks,
+    /// Whether these are what stays of a segment: its frames are a chain of their own.
+    pub head: bool,
     /// Where the group of the last frame begins in the segment; unknown where the place was jumped to.
     group: Option<u64>,
 }
@@ -118,14 +120,16 @@ impl Scan {
         }
         match Index::decode(&self.bytes[at..], self.offset(at)) {
             Err(problem) => Step::Bad { at, problem },
-            Ok(index) if index.previous != self.previous || index.last != self.highest => {
+            Ok(index) if !self.head && index.previous != self.previous || index.last != self.highest => {
                 wrong("the index is not that of the frames before it")
             }
             // Whoever came in by a mark has not seen them all.
             Ok(index) if !index.marks.ends_with(&self.marks.marks) => {
                 wrong("the index marks other frames than there are")
             }
-            Ok(_) => {
+            Ok(index) => {
+                // What follows goes on from the segment's own last frame, also where only its head stayed.
+                self.previous = index.previous;
                 self.at = self.bytes.len();
                 Step::Sealed
             }

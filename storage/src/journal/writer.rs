@@ -127,7 +127,7 @@ impl JournalWriter {
         let number = self.number + 1;
         let path = self.folder.join(name(number, "seg"));
         let begin = |file: &mut GroupFile| {
-            file.append(&mut segment::header(number, &self.chain, &self.place.previous))?;
+            file.append(&mut segment::header(segment::Form::Whole, number, &self.chain, &self.place.previous))?;
             file.sync()?;
             self.backend.sync_dir(&self.folder)
         };

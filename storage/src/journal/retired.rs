@@ -1,0 +1,153 @@
+//! Retention: the oldest segments give up their bodies; what proves the chain stays.
+//!
+//! ```text
+//!  00000001.seg -> 00000001.head   header and certificate of each block, and what it led to; synced before the segment goes
+//! ```
+//! The segment is removed, not emptied: whoever has it mapped goes on reading it whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::{Hash, Height};
+
+use super::frame::{ALIGN, Frame, FrameKind, encode};
+use super::index::{Index, Marks};
+use super::scan::{Scan, Step};
+use super::segment::{self, Form};
+use crate::backend::{Access, Backend};
+use crate::session::{OpenError, name, numbered};
+use crate::{BLOCK, Damage};
+
+/// How much of the journal's bodies stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Bytes of whole segments; the oldest go where there are more.
+    pub bytes_max: u64,
+    /// What stays of a decided frame's body.
+    pub retire: fn(&[u8]) -> Result<Vec<u8>, String>,
+}
+
+/// The files of a journal in order: the segment with a number, or what stayed of it. What was begun to stay of a segment
+/// that is still there does not count.
+pub fn journal_files(backend: &dyn Backend, folder: &Path) -> Result<Vec<(u32, PathBuf)>, OpenError> {
+    // The heads come second: a segment that goes meanwhile is found in one list or the other.
+    let whole = numbered(backend, folder, "seg")?;
+    let mut files = numbered(backend, folder, "head")?;
+    files.retain(|(number, _)| whole.binary_search_by_key(number, |(number, _)| *number).is_err());
+    files.extend(whole);
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Where a segment is now: it may have given up its bodies since the files were listed.
+pub fn path_now(backend: &dyn Backend, path: &Path) -> PathBuf {
+    let gone = backend.open(path, Access::Read).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if gone { path.with_extension("head") } else { path.to_owned() }
+}
+
+/// Gives up bodies for a session.
+pub struct Retirer {
+    backend: Arc<dyn Backend>,
+    folder: PathBuf,
+    chain: Hash,
+    retention: Retention,
+}
+
+impl Retirer {
+    /// For a session's journal.
+    pub fn new(backend: Arc<dyn Backend>, dir: &Path, chain: Hash, retention: Retention) -> Self {
+        Self { backend, folder: dir.join("journal"), chain, retention }
+    }
+
+    /// Retires the oldest sealed segments until the whole ones have at most as many bytes as they may, or a segment has
+    /// frames of `keep` or above. Returns the numbers of those that went.
+    ///
+    /// # Errors
+    /// If the system refuses, or a segment is damaged: then it stays, and so do those after it.
+    pub fn retire(&self, keep: Height) -> Result<Vec<u32>, OpenError> {
+        let mut segments = Vec::new();
+        for (number, path) in numbered(&*self.backend, &self.folder, "seg")? {
+            let length = self.backend.open(&path, Access::Read).and_then(|file| file.len());
+            segments.push((number, path.clone(), length.map_err(OpenError::io(&path))?));
+        }
+        let mut bytes: u64 = segments.iter().map(|(.., length)| length).sum();
+        let mut retired = Vec::new();
+        // The last segment is being written.
+        segments.pop();
+        for (number, path, length) in segments {
+            if bytes <= self.retention.bytes_max || !self.retire_segment(number, &path, keep)? {
+                break;
+            }
+            bytes -= length;
+            retired.push(number);
+        }
+        Ok(retired)
+    }
+
+    fn retire_segment(&self, number: u32, path: &Path, keep: Height) -> Result<bool, OpenError> {
+        let io = |error| OpenError::io(path)(error);
+        let file = self.backend.open(path, Access::Read).map_err(io)?;
+        let length = file.len().map_err(io)?;
+        let tail = file.read_range(length.saturating_sub(16), 16).map_err(io)?;
+        let damaged =
+            |offset, problem: String| Damage { file: format!("journal/{}", name(number, "seg")), offset, problem };
+        let Some(offset) = Index::find(&tail, length) else {
+            return Err(damaged(length, "a sealed segment has no index".into()).into());
+        };
+        let index = Index::decode(&file.read_range(offset, (length - offset) as usize).map_err(io)?, offset);
+        let index = index.map_err(|problem| damaged(offset, problem))?;
+        if index.last >= keep {
+            return Ok(false);
+        }
+        let bytes = file.read_range(0, length as usize).map_err(io)?;
+        let head = self.head(number, bytes, &index).map_err(|(offset, problem)| damaged(offset, problem))?;
+        let to = path.with_extension("head");
+        match self.backend.remove(&to) {
+            // One that was begun when the machine stopped.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&to)(error)),
+            _ => {}
+        }
+        self.backend.write_new(&to, &head).map_err(OpenError::io(&to))?;
+        self.backend.sync_dir(&self.folder).map_err(io)?;
+        self.backend.remove(path).map_err(io)?;
+        self.backend.sync_dir(&self.folder).map_err(io)?;
+        Ok(true)
+    }
+
+    /// What stays of a segment, or where it is wrong.
+    fn head(&self, number: u32, bytes: Vec<u8>, sealed: &Index) -> Result<Vec<u8>, (u64, String)> {
+        let first = segment::check(&bytes, Form::Whole, number, &self.chain).map_err(|bad| (0, bad.problem))?;
+        let mut scan = Scan::default();
+        scan.load(bytes, 0, 0);
+        scan.at = BLOCK as usize;
+        scan.previous = first;
+        scan.highest = sealed.marks.first().map_or(Height::GENESIS, |mark| mark.before);
+        let mut head = segment::header(Form::Head, number, &self.chain, &first);
+        let (mut previous, mut highest, mut marks) = (first, scan.highest, Marks::default());
+        loop {
+            let at = scan.at as u64;
+            let frame = match scan.step() {
+                Step::Frame(frame) => frame,
+                Step::Sealed => break,
+                Step::End => return Err((at, "a sealed segment has no index".into())),
+                Step::Bad { at, problem } => return Err((at as u64, problem)),
+            };
+            let frame = match frame.kind {
+                FrameKind::Decided => {
+                    let body = (self.retention.retire)(&frame.body).map_err(|problem| (at, problem))?;
+                    Frame { kind: FrameKind::Retired, body, ..frame }
+                }
+                FrameKind::Settled | FrameKind::Retired => frame,
+            };
+            head.resize(head.len().next_multiple_of(ALIGN), 0);
+            marks.pass(head.len() as u64, highest, &previous);
+            previous = encode(&frame, BLOCK, &previous, &mut head);
+            highest = highest.max(frame.height);
+        }
+        let offset = crate::align_up(head.len() as u64);
+        head.resize(offset as usize, 0);
+        Index { marks: marks.marks, last: highest, previous: sealed.previous, offset }.encode(&mut head);
+        Ok(head)
+    }
+}
