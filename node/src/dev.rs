@@ -167,10 +167,10 @@ pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
     open_on(Arc::new(FileBackend), dir, config)
 }
 
-/// As [`open`], on a disk that may be another than the file system.
+/// As [`open()`], on a disk that may be another than the file system.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open()`].
 pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
     let path = dir.join("genesis.json");
     let session = if backend.open(&path, Access::Read).is_ok() {

@@ -77,7 +77,7 @@ pub struct SnapshotCounts {
     pub last: Option<Taken>,
     /// From which height on a restart needs whole blocks, as [`Keeping::needed_from`] has it.
     pub needed_from: Option<Height>,
-    /// The longest that a tick was held by copying: groups that its height overwrites, and the sweep.
+    /// The longest that a tick was held by its sweep.
     pub longest_hold: Duration,
     /// Ticks whose height waited because the pool was full.
     pub waits: u64,
@@ -118,7 +118,7 @@ impl Keeping {
         if let State::Copying(height) = self.state {
             let began = Instant::now();
             machine.sweep_snapshot(self.pace.groups_per_tick);
-            self.hold(began.elapsed());
+            self.counts.longest_hold = self.counts.longest_hold.max(began.elapsed());
             self.hand_over(machine);
             if let Some(group) = machine.saver().spoiled() {
                 tracing::error!("snapshot {height} is given up: group {group} was written before it was saved");
@@ -153,11 +153,6 @@ impl Keeping {
     /// with. Nothing before there are two: then it needs all of them.
     pub fn needed_from(&self) -> Option<Height> {
         self.needed[0]
-    }
-
-    /// A tick was held this long by copying.
-    pub fn hold(&mut self, took: Duration) {
-        self.counts.longest_hold = self.counts.longest_hold.max(took);
     }
 
     /// Ends: what was finished is on disk, what was not is left out.

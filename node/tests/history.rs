@@ -108,6 +108,8 @@ fn a_roll_is_shown_with_its_bets_and_payouts_and_the_cache_may_go() {
     assert_eq!(rolls.len(), 1);
     assert_eq!((&rolls[0]["table"], &rolls[0]["roll"]), (&1.into(), &3.into()));
     assert!(rows.iter().all(|row| row["table"] == 1 && (row["roll"].is_null() || row["roll"] == 3)));
+    let made = printed(&bitcraps(&["history", &session, "--reindex"]));
+    assert!(made.starts_with("the index tells of heights 1 to "), "{made}");
     std::fs::remove_dir_all(Path::new(&session).join("cache")).expect("the cache's folder");
     assert_eq!(roll("1:3")["rows"], shown["rows"]);
     let from_disk = json(&["history", &session, "--table", "1", "--to", "300", "--output", "json"]);

@@ -16,12 +16,12 @@ use super::{Failure, Format, thousands};
 use crate::config::Config;
 use crate::history::{
     Answer, CacheConfig, Entry, Event, History, NO_TABLE, Question, Subject, TierReport, chips_of, event_name,
-    event_words,
+    event_words, reindex,
 };
 
 #[derive(Args, Debug)]
 #[command(
-    group = ArgGroup::new("subject").required(true).args(["player", "table", "roll"]),
+    group = ArgGroup::new("subject").required(true).args(["player", "table", "roll", "reindex"]),
     group = ArgGroup::new("place").required(true).args(["session", "data", "config"]),
     after_help = "Examples:\n  bitcraps history sessions/0001 --player 17         the last 50 things that happened to account 17\n  bitcraps history sessions/0001 --table 3 --to 1200\n  bitcraps history sessions/0001 --roll 3:421        the bets, the dice and the payouts of one roll\n  bitcraps history --config node/bitcraps.toml --player KEY --output ndjson\n\nNewest last. `--to` with the height that the last line names shows what is older. A node may be running."
 )]
@@ -43,6 +43,9 @@ pub struct HistoryArgs {
     /// What happened at a table from the roll before to this one.
     #[arg(long, value_name = "TABLE:NUMBER", value_parser = roll)]
     roll: Option<(u32, u32)>,
+    /// Make the index of a stopped session again, by executing it once: it says on which pages to look for whom.
+    #[arg(long)]
+    reindex: bool,
     /// The first height.
     #[arg(long, default_value_t = 1, value_name = "HEIGHT")]
     from: u64,
@@ -62,6 +65,9 @@ pub struct HistoryArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
+
+/// How often a session that another process writes is read again before it counts as damaged.
+const LIVE_ATTEMPTS: u32 = 3;
 
 fn roll(text: &str) -> Result<(u32, u32), String> {
     let parts = text.split_once(':').and_then(|(table, number)| Some((table.parse().ok()?, number.parse().ok()?)));
@@ -88,7 +94,25 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     bar.set_style(style.expect("a fixed template"));
     let shown = bar.clone();
     let history = History::open(&dir, args.threads, cache)?.watched(move |height| shown.set_position(height.0));
-    let answer = ask(&history, args);
+    if args.reindex {
+        let coverage = reindex(&dir, &history);
+        bar.finish_and_clear();
+        let (from, to) = coverage?;
+        say!("the index tells of heights {} to {}", thousands(from.0), thousands(to.0));
+        return Ok(());
+    }
+    let mut answer = ask(&history, args);
+    for _ in 0..LIVE_ATTEMPTS {
+        // Bytes that were being written while they were read are not damaged the next time.
+        let damaged = |error: &anyhow::Error| {
+            matches!(error.downcast_ref::<storage::OpenError>(), Some(storage::OpenError::Damaged(_)))
+        };
+        if !answer.as_ref().is_err_and(damaged) || !storage::is_written(&dir) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        answer = ask(&history, args);
+    }
     bar.finish_and_clear();
     let (reader, answer) = answer?;
     print(args, &history, reader, &answer)?;

@@ -171,6 +171,8 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
             "refusals": totals.refusals,
             "receipts": totals.receipts,
             "shed": totals.shed,
+            "snapshots": totals.snapshots.taken,
+            "snapshots_failed": totals.snapshots.failed,
             "ticks_missed": totals.ticks_missed,
             "ticks_stalled": totals.ticks_stalled,
             "network": network,

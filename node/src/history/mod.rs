@@ -12,6 +12,7 @@ mod entry;
 mod index;
 mod page;
 mod read;
+mod reindex;
 mod rows;
 mod words;
 
@@ -23,5 +24,6 @@ pub use page::{
     HeightRows, PAGE_BYTES_MAX, PAGE_HEIGHTS, Page, PageError, PageKey, Rows, heights_of, page_of, parts_of,
 };
 pub use read::{Answer, History, Question};
+pub use reindex::reindex;
 pub use rows::{BalanceRow, IntentRow, LeavingRow, NO_TABLE, ResolutionRow, RollRow};
 pub use words::{chips_of, event_name, event_words};

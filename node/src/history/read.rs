@@ -21,7 +21,7 @@ use crate::walker::Walker;
 /// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
 /// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
 /// would be wrong for ever.
-const KEPT_BEHIND: u64 = 128;
+pub(super) const KEPT_BEHIND: u64 = 128;
 
 /// Entries at a table that are looked through at first for the roll before another.
 const ROLL_ENTRIES: usize = 512;
@@ -142,9 +142,9 @@ impl History {
     fn walk(
         &self,
         page: Option<u64>,
-        mut visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
+        visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
     ) -> anyhow::Result<Walker> {
-        let mut walker = match page {
+        let walker = match page {
             Some(page) => self.walker(Height(page * PAGE_HEIGHTS))?,
             None => {
                 let newest = self.walker(Height(u64::MAX))?;
@@ -152,6 +152,23 @@ impl History {
                 if newest.height().0 == begins { newest } else { self.walker(Height(begins))? }
             }
         };
+        self.walk_on(walker, page, visit)
+    }
+
+    /// Walks the whole session from genesis and shows every page.
+    ///
+    /// # Errors
+    /// If the session is damaged, or differs from its replay.
+    pub fn walk_all(&self, visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>) -> anyhow::Result<Height> {
+        Ok(self.walk_on(self.walker(Height::GENESIS)?, None, visit)?.height())
+    }
+
+    fn walk_on(
+        &self,
+        mut walker: Walker,
+        page: Option<u64>,
+        mut visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Walker> {
         let last = page.map_or(u64::MAX, |page| heights_of(page).end - 1);
         let enough = last.saturating_add(if self.live { KEPT_BEHIND } else { 0 });
         let mut builder: Option<PageBuilder> = None;

@@ -13,7 +13,7 @@ use super::catalog::Catalog;
 use super::index::{Change, Index, IndexError, read_index};
 use super::keeper::{Keeper, Taken};
 use super::pack::PACK_BYTES;
-use super::ranges::RangeSource;
+use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::Moment;
 use super::stored::StoredSnapshot;
 use crate::Damage;
@@ -136,6 +136,15 @@ impl SnapshotsFound {
     /// Keeps the index of history too, with every snapshot.
     pub fn with_ranges(self, source: impl RangeSource + 'static) -> Self {
         Self { ranges: Some(Box::new(source)), ..self }
+    }
+
+    /// Writes rows of the index of history that were made again, and what they tell of.
+    ///
+    /// # Errors
+    /// If the index cannot be written.
+    pub fn set_ranges(&self, rows: Vec<RangeRow>, coverage: Coverage) -> Result<(), OpenError> {
+        let change = Change { ranges: Some((rows, coverage)), ..Change::default() };
+        self.index.commit(&change).map_err(OpenError::Index)
     }
 
     /// The snapshots, the newest first.

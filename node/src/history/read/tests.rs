@@ -254,6 +254,42 @@ fn the_index_names_every_page_on_which_something_happened() {
 }
 
 #[test]
+fn an_index_that_is_lost_is_made_again_by_one_walk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    session(&path, 400);
+    on_thread(|| {
+        let chain = read_genesis(&path).expect("a genesis").1;
+        let kept = Ranges::open(&path, &chain).expect("an index").coverage();
+        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let pages = |ranges: &Ranges, kind: u8, id: u32, to: u64| -> Vec<bool> {
+            (0..to / PAGE_HEIGHTS).map(|page| ranges.active_at_or_below(kind, id, page) == Some(page)).collect()
+        };
+        let ids = || (0..3).map(|id| (0, id)).chain((0..40).map(|id| (1, id)));
+        let read = |to| {
+            let ranges = Ranges::open(&path, &chain).expect("an index");
+            ids().map(|(kind, id)| pages(&ranges, kind, id, to)).collect::<Vec<_>>()
+        };
+        let before = read(kept.1.0);
+        std::fs::remove_file(path.join("snapshots/index.redb")).expect("the index");
+        let made = crate::history::reindex(&path, &history).expect("an index");
+        assert_eq!(Ranges::open(&path, &chain).expect("an index").coverage(), made);
+        assert!(made.0 == Height(1) && made.1 >= kept.1, "{made:?}, before {kept:?}");
+        // The node may have named a page more where somebody came to nothing; the walk names what the pages hold.
+        for (before, after) in before.into_iter().flatten().zip(read(kept.1.0).into_iter().flatten()) {
+            assert!(before || !after);
+        }
+    });
+    // The node goes on with it.
+    let made = {
+        let chain = read_genesis(&path).expect("a genesis").1;
+        session(&path, 600);
+        Ranges::open(&path, &chain).expect("an index").coverage()
+    };
+    assert!(made.0 == Height(1) && made.1 > Height(400), "{made:?}");
+}
+
+#[test]
 fn every_roll_is_found_by_its_number() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
