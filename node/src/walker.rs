@@ -54,6 +54,14 @@ impl std::fmt::Display for Difference {
     }
 }
 
+/// The journal keeps no more than header, certificate and root of a height.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error(
+    "the journal gave up what height {0} decided (storage.bytes_max): only its header, certificate and root are left, so it \
+     cannot be executed again"
+)]
+pub struct GivenUp(pub Height);
+
 /// One recorded height: what was decided, and what it led to.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -100,11 +108,7 @@ impl Recording {
             let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
             match kind {
                 FrameKind::Retired => {
-                    return Err(Failure::Data(format!(
-                        "the journal gave up what height {height} decided (storage.bytes_max): only its header, certificate \
-                         and root are left, so it cannot be executed again"
-                    ))
-                    .into());
+                    return Err(GivenUp(height).into());
                 }
                 FrameKind::Decided => self.waiting.push_back(Decided::decode(&body).map_err(wrong)?),
                 FrameKind::Settled => {

@@ -248,7 +248,11 @@ fn print(args: &HistoryArgs, history: &History, reader: Option<u32>, answer: &An
             let tiers = history.cache().counts().report();
             let rows: Vec<Value> = records.map(Value::Object).collect();
             let older = answer.older.map(|height| height.0);
-            say!("{}", json!({ "account": reader, "rows": rows, "older": older, "tiers": tiers }));
+            let given_up = answer.given_up;
+            say!(
+                "{}",
+                json!({ "account": reader, "rows": rows, "older": older, "given_up": given_up, "tiers": tiers })
+            );
         }
         Format::Ndjson => {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -281,7 +285,8 @@ fn cell(value: &Value) -> String {
 
 fn people(history: &History, reader: Option<u32>, answer: &Answer) -> std::io::Result<()> {
     if answer.entries.is_empty() {
-        say!("nothing happened there in these heights");
+        let given_up = if answer.given_up { "; what is older was given up (storage.bytes_max)" } else { "" };
+        say!("nothing happened there in these heights{given_up}");
         return Ok(());
     }
     let setup = history.setup();
@@ -307,6 +312,9 @@ fn people(history: &History, reader: Option<u32>, answer: &Answer) -> std::io::R
         }
     }
     say!("{table}");
+    if answer.given_up {
+        say!("What is older was given up by the journal (storage.bytes_max).");
+    }
     if let Some(older) = answer.older {
         say!("What is older: the same with --to {}", older.0);
     }

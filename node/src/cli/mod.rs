@@ -136,8 +136,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if config {
         return 3;
     }
-    let data =
-        error.is::<storage::OpenError>() || error.is::<engine::genesis::GenesisError>() || error.is::<std::io::Error>();
+    let data = error.is::<storage::OpenError>()
+        || error.is::<engine::genesis::GenesisError>()
+        || error.is::<std::io::Error>()
+        || error.is::<crate::walker::GivenUp>();
     if data { 4 } else { 1 }
 }
 

@@ -16,7 +16,7 @@ use super::entry::{Entry, Event, Subject};
 use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
 use crate::cli::Failure;
 use crate::open::read_genesis;
-use crate::walker::Walker;
+use crate::walker::{GivenUp, Recording, Walker};
 
 /// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
 /// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
@@ -48,6 +48,8 @@ pub struct Answer {
     pub entries: Vec<Entry>,
     /// The last height of what is older and was not asked for any more.
     pub older: Option<Height>,
+    /// Whether what is older was given up by the journal, and is in no tier.
+    pub given_up: bool,
 }
 
 /// The history of one session.
@@ -137,6 +139,15 @@ impl History {
         Ok(walker)
     }
 
+    /// A walk that stands at or before `height`; `newest` where the journal has given up what would lead there.
+    fn walker_below(&self, height: Height, newest: Walker) -> anyhow::Result<Walker> {
+        let lower = self.walker(height)?;
+        let given_up =
+            || Recording::open(&self.dir).and_then(|mut record| record.read()).is_err_and(|e| e.is::<GivenUp>());
+        let whole = lower.height() > Height::GENESIS || height == Height::GENESIS || !given_up();
+        Ok(if whole { lower } else { newest })
+    }
+
     /// Walks from the nearest state before `page` and shows every page on the way, up to it; or to the end of the
     /// session, where the last page may have fewer heights than 64. Pages that can no longer change are kept.
     fn walk(
@@ -149,7 +160,7 @@ impl History {
             None => {
                 let newest = self.walker(Height(u64::MAX))?;
                 let begins = newest.height().0 / PAGE_HEIGHTS * PAGE_HEIGHTS;
-                if newest.height().0 == begins { newest } else { self.walker(Height(begins))? }
+                if newest.height().0 == begins { newest } else { self.walker_below(Height(begins), newest)? }
             }
         };
         self.walk_on(walker, page, visit)
@@ -235,7 +246,7 @@ impl History {
         let mut next = to.map(|to| page_of(to.max(Height(1))));
         let mut started = next.is_some();
         let first = page_of(from.max(Height(1)));
-        let mut complete = false;
+        let (mut complete, mut given_up) = (false, false);
         while !complete && found.len() < limit {
             let mut run = Newest::new(limit - found.len());
             let mut reached = None;
@@ -251,9 +262,22 @@ impl History {
                 }
                 Some(page) => match self.cached(page) {
                     Some(parts) => run.push(page, subject.entries(&parts)),
-                    None => reached = Some(self.collect(Some(page), &subject, &mut run)?),
+                    None => match self.collect(Some(page), &subject, &mut run) {
+                        Err(error) if error.is::<GivenUp>() => {
+                            (complete, given_up) = (true, true);
+                            break;
+                        }
+                        collected => reached = Some(collected?),
+                    },
                 },
-                None => reached = Some(self.collect(None, &subject, &mut run)?),
+                None => match self.collect(None, &subject, &mut run) {
+                    // The page of the newest snapshot begins below what is left.
+                    Err(error) if error.is::<GivenUp>() => {
+                        (complete, given_up) = (true, true);
+                        break;
+                    }
+                    collected => reached = Some(collected?),
+                },
             }
             started = true;
             next = match (run.pages.front(), next) {
@@ -277,7 +301,7 @@ impl History {
                 }
             }
         }
-        Ok(cut(found, limit, complete, from))
+        Ok(Answer { given_up, ..cut(found, limit, complete, from) })
     }
 
     /// Walks and collects what the pages say; returns the height that was reached.
@@ -308,7 +332,7 @@ impl History {
         loop {
             let question =
                 Question { subject: Subject::Table(table), from: Height(1), to: Some(to), limit, opened: false };
-            let Answer { mut entries, older } = self.answer(&question)?;
+            let Answer { mut entries, older, .. } = self.answer(&question)?;
             let before =
                 entries.iter().rposition(|entry| matches!(&entry.event, Event::Roll(roll) if roll.number < number));
             if let Some(before) = before {
@@ -318,7 +342,7 @@ impl History {
                 limit *= 4;
                 continue;
             }
-            return Ok(Answer { entries, older: None });
+            return Ok(Answer { entries, older: None, given_up: false });
         }
     }
 
@@ -367,10 +391,18 @@ impl History {
                 Some(parts) => search.look(page, &parts),
                 None => {
                     let mut seen = None;
-                    self.walk(Some(page), |passed, parts| {
+                    let walked = self.walk(Some(page), |passed, parts| {
                         seen = search.look(passed, parts);
                         Ok(())
-                    })?;
+                    });
+                    match walked {
+                        // What is left of the journal begins above.
+                        Err(error) if error.is::<GivenUp>() => {
+                            search.low = page + 1;
+                            return Ok(());
+                        }
+                        walked => walked?,
+                    };
                     seen
                 }
             };
@@ -424,7 +456,8 @@ fn cut(mut found: VecDeque<Entry>, limit: usize, complete: bool, from: Height) -
         cut = true;
     }
     let older = found.front().map(|entry| entry.height.back(1)).filter(|height| *height >= from);
-    Answer { entries: found.into(), older: older.filter(|height| (cut || !complete) && *height > Height::GENESIS) }
+    let older = older.filter(|height| (cut || !complete) && *height > Height::GENESIS);
+    Answer { entries: found.into(), older, given_up: false }
 }
 
 #[cfg(test)]

@@ -208,7 +208,11 @@ fn answers_of_any_length_are_parts_of_one_history() {
                 let part = history.answer(&question).expect("an answer");
                 let within = |entry: &&Entry| (from..=to).contains(&entry.height.0);
                 let expected: Vec<Entry> = whole.entries.iter().filter(within).copied().collect();
-                assert_eq!(part, Answer { entries: expected, older: None }, "{subject:?}, {from} to {to}");
+                assert_eq!(
+                    part,
+                    Answer { entries: expected, older: None, given_up: false },
+                    "{subject:?}, {from} to {to}"
+                );
             }
         }
         let opened = Question { opened: true, ..all(Subject::Account(AccountId(5))) };
