@@ -56,6 +56,9 @@ pub const CLOCK_SKEW_MS_MAX: u64 = 500;
 pub const RECOUNT_PARTS: u64 = 64;
 /// Groups of the image that are handed to the disk together.
 pub const SNAPSHOT_BLOCK_GROUPS: usize = 64;
+/// Groups that a tick copies before its height overwrites them, at most: 2 MiB. A height that overwrites more is settled some
+/// ticks later, and no tick is held for long.
+pub const SNAPSHOT_TICK_GROUPS: usize = 128;
 /// Blocks of groups that a snapshot may hold in memory: 64 MiB.
 pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
 /// Milliseconds for which receipts are known again after a restart: the longest life of an intent, and its clock's error.

@@ -243,7 +243,9 @@ impl Node {
         let mut settled = self.machine.settle_ready(&mut self.outputs);
         let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
         while self.machine.is_held() && self.time != Time::Wall {
-            snapshots.await_room(&mut self.machine)?;
+            if self.machine.waits_for_room() {
+                snapshots.await_room(&mut self.machine)?;
+            }
             settled = self.machine.settle_ready(&mut self.outputs);
         }
         if settled {

@@ -4,7 +4,7 @@ use bevy_ecs::schedule::{IntoScheduleConfigs, LogLevel, Schedule, ScheduleBuildS
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
-use engine::image::{self, DirtyMap, GroupSaver, ImageError, ImageLayout, RootTree};
+use engine::image::{self, DirtyMap, GroupSaver, ImageError, ImageLayout, RootTree, Saved};
 use engine::io::{Input, Output, Standing};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
@@ -46,7 +46,7 @@ pub struct Machine {
     pub(crate) layout: ImageLayout,
     pub(crate) saving: Saving,
     /// A height is ready and waits for the snapshot that is under way.
-    held: bool,
+    held: Saved,
 }
 
 /// Keys that do not fit genesis.
@@ -180,7 +180,7 @@ impl Machine {
         let lookup = SystemState::new(&mut world);
         let saving = SystemState::new(&mut world);
         let (exchange, settle) = (exchange_schedule(), settle_schedule());
-        let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: false };
+        let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All };
         machine.derive();
         machine
     }
@@ -263,12 +263,12 @@ impl Machine {
     /// # Panics
     /// If an invariant is broken: the state must not be recorded.
     pub fn settle_ready(&mut self, outputs: &mut Vec<Output>) -> bool {
-        self.held = false;
+        self.held = Saved::All;
         let mut chain = self.world.resource_mut::<Chain>();
         let Some(next) = chain.unsettled.pop_front_if(|block| block.beacon.is_some()) else { return false };
-        self.held = !self.save_before(&next.block);
+        self.held = self.save_before(&next.block);
         self.world.resource_mut::<Chain>().unsettled.push_front(next);
-        if self.held {
+        if self.is_held() {
             return false;
         }
         let settled = self.settle_next();
@@ -277,9 +277,14 @@ impl Machine {
         true
     }
 
-    /// Whether a height is ready and waits for room in the snapshot's pool: for blocks that come back.
+    /// Whether a height is ready and waits until a snapshot has saved what it overwrites.
     pub fn is_held(&self) -> bool {
-        self.held
+        self.held != Saved::All
+    }
+
+    /// Whether it waits for room in the snapshot's pool: for blocks that come back.
+    pub fn waits_for_room(&self) -> bool {
+        self.held == Saved::NoRoom
     }
 
     /// Takes a decided block from the record of a session that goes on; with its beacon it is settled too, and what

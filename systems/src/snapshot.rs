@@ -3,7 +3,7 @@
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use engine::Hash;
 use engine::columns::Columns;
-use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError};
+use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError, Saved};
 use engine::io::Receipt;
 use engine::limits::GROUP_BYTES;
 use engine::message::block::{Block, Decided};
@@ -137,10 +137,11 @@ impl Machine {
         self.saving(|parts| parts.saver.give_up(parts.dirty));
     }
 
-    /// Saves what a block is going to write, if a snapshot is under way. False if there is no room: the block must wait.
-    pub fn save_before(&mut self, block: &Block) -> bool {
+    /// Saves what a block is going to write, if a snapshot is under way: a part of it at a time. The block must wait until
+    /// all is saved.
+    pub fn save_before(&mut self, block: &Block) -> Saved {
         if self.saver().left() == 0 {
-            return true;
+            return Saved::All;
         }
         self.saving(|parts| {
             mark_block(parts.setup, parts.rows, parts.index, parts.due, block, parts.marks);

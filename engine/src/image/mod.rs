@@ -15,7 +15,7 @@ use thiserror::Error;
 
 pub use dirty::{DirtyMap, TableChunkDirty};
 pub use root::RootTree;
-pub use save::{GroupBlock, GroupSaver};
+pub use save::{GroupBlock, GroupSaver, Saved};
 
 use crate::columns::{COLUMNS, Capacity, Column, Rows};
 use crate::limits::GROUP_BYTES;

@@ -3,7 +3,7 @@ use rayon::prelude::*;
 
 use super::{DirtyMap, ImageLayout, group};
 use crate::columns::Rows;
-use crate::limits::{GROUP_BYTES, SNAPSHOT_BLOCK_GROUPS, SNAPSHOT_BLOCKS_MAX};
+use crate::limits::{GROUP_BYTES, SNAPSHOT_BLOCK_GROUPS, SNAPSHOT_BLOCKS_MAX, SNAPSHOT_TICK_GROUPS};
 
 /// Groups that are copied on the calling thread: waking another takes as long.
 const COPIES_INLINE: usize = 32;
@@ -37,6 +37,17 @@ impl GroupBlock {
         let bytes = self.bytes.chunks_exact_mut(GROUP_BYTES).skip(from);
         self.groups[from..].iter().copied().zip(bytes)
     }
+}
+
+/// What became of groups that a height is about to write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Saved {
+    /// All are saved: they may be written.
+    All,
+    /// Some are: the height must wait for the rest, which the next ticks save.
+    Some,
+    /// There is no room for the rest: the height must wait until blocks come back.
+    NoRoom,
 }
 
 /// Saves the image as it is at one moment while heights go on writing it.
@@ -143,23 +154,29 @@ impl GroupSaver {
         into.append(&mut self.full);
     }
 
-    /// Copies those of the marked groups that were not saved yet, before they are written. False if there is no room for
-    /// all of them: the height must wait until blocks come back.
-    pub fn save(&mut self, rows: &Rows<'_>, marked: &DirtyMap) -> bool {
+    /// Copies those of the marked groups that were not saved yet, before they are written: at most
+    /// [`SNAPSHOT_TICK_GROUPS`] of them.
+    pub fn save(&mut self, rows: &Rows<'_>, marked: &DirtyMap) -> Saved {
         if self.left == 0 {
-            return true;
+            return Saved::All;
         }
-        let mut fits = true;
+        let (mut saved, mut count) = (Saved::All, 0);
         for group in marked.marked() {
-            if self.unsaved[group] != 0 {
-                fits = self.plan(group);
-                if !fits {
-                    break;
-                }
+            if self.unsaved[group] == 0 {
+                continue;
             }
+            if count == SNAPSHOT_TICK_GROUPS {
+                saved = Saved::Some;
+                break;
+            }
+            if !self.plan(group) {
+                saved = Saved::NoRoom;
+                break;
+            }
+            count += 1;
         }
         self.copy(rows);
-        fits
+        saved
     }
 
     /// Copies some groups that no height asked for yet. Returns how many; fewer than `most` if there are no more, or no
@@ -288,7 +305,7 @@ mod tests {
                 for (column, row, _) in &writes {
                     marks.mark(Column::ALL[*column], *row);
                 }
-                prop_assert!(saver.save(&rows, &marks));
+                prop_assert_eq!(saver.save(&rows, &marks), Saved::All);
                 write(&mut rows, &mut dirty, &mut marks, &writes);
                 tree.update(&rows, &mut dirty);
                 if saver.is_running() {
@@ -326,16 +343,22 @@ mod tests {
         assert_eq!(saver.sweep(&rows, usize::MAX), 0);
         let mut marks = DirtyMap::clean(layout.clone());
         marks.mark(Column::Tables, 0);
-        assert!(saver.save(&rows, &marks), "saved by the sweep");
+        assert_eq!(saver.save(&rows, &marks), Saved::All, "saved by the sweep");
         marks.mark(Column::AccountKeys, 0);
-        assert!(!saver.save(&rows, &marks), "no room");
+        assert_eq!(saver.save(&rows, &marks), Saved::NoRoom);
         saver.check_written(&marks);
         assert_eq!(saver.spoiled(), Some(layout.column_groups(Column::AccountKeys).start));
         let (mut blocks, mut image) = (Vec::new(), vec![0; layout.bytes() as usize]);
         saver.take_full(&mut blocks);
         assert_eq!(blocks.len(), SNAPSHOT_BLOCKS_MAX);
         put(&mut blocks, &mut image, &mut saver);
-        assert!(saver.save(&rows, &marks), "blocks came back");
+        assert_eq!(saver.save(&rows, &marks), Saved::All, "blocks came back");
+        marks.mark_rows(Column::MoreBets, 0..layout.capacity.rows(Column::MoreBets));
+        let mut swept = saver.left();
+        while saver.save(&rows, &marks) == Saved::Some {
+            assert_eq!(swept - saver.left(), SNAPSHOT_TICK_GROUPS, "so many a tick");
+            swept = saver.left();
+        }
 
         saver.give_up(&mut dirty);
         assert_eq!(saver.begin(&mut dirty), all, "what was given up is saved by the next");
