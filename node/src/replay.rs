@@ -47,6 +47,8 @@ pub struct ReplayConfig {
 /// What a replay came to.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Where it began: genesis, or the snapshot behind bodies that the journal gave up.
+    pub base: Height,
     /// The last height that agreed.
     pub height: Height,
     /// Its root.
@@ -78,7 +80,7 @@ pub struct Outcome {
 /// # Errors
 /// If there is no session, it is damaged, or its genesis cannot be.
 pub fn replay(dir: &Path, config: &ReplayConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Outcome> {
-    let mut auditor = Auditor::new(Walker::open(dir, config.threads)?, config)?;
+    let mut auditor = Auditor::new(Walker::earliest(dir, config.threads)?, config)?;
     let began = Instant::now();
     loop {
         let batch = auditor.batch()?;
@@ -121,6 +123,7 @@ impl Auditor {
             BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|error| Failure::Data(error.to_string()))?;
         let (issuers, chain, config) = (issuers(setup), setup.chain, *config);
         let outcome = Outcome {
+            base: walker.height(),
             height: Height::GENESIS,
             root: [0; 32],
             root_chain: [0; 32],

@@ -21,7 +21,7 @@ use order::signature::PublicKey;
 use order::validators::Validators;
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
-use storage::snapshot::{StoredSnapshot, read_catalog};
+use storage::snapshot::{Catalog, StoredSnapshot, read_catalog};
 use storage::{Frame, FrameKind, JournalReader, Tail};
 use systems::exchange::verify::issuers;
 use systems::{Machine, Setup};
@@ -77,6 +77,8 @@ pub struct Recording {
     waiting: VecDeque<Decided>,
     /// A height that was read and is to be read again.
     ahead: Option<Step>,
+    /// Up to this height nothing is needed: that the journal gave bodies up there is no fault.
+    known: Height,
 }
 
 impl Recording {
@@ -93,7 +95,20 @@ impl Recording {
     /// # Errors
     /// If the directory is no session.
     pub fn open_at(dir: &Path, from: Height) -> anyhow::Result<Self> {
-        Ok(Self { journal: JournalReader::open_at(dir, from)?, waiting: VecDeque::new(), ahead: None })
+        Ok(Self {
+            journal: JournalReader::open_at(dir, from)?,
+            waiting: VecDeque::new(),
+            ahead: None,
+            known: Height::GENESIS,
+        })
+    }
+
+    /// The record of a session from the first height on that the journal still has whole.
+    ///
+    /// # Errors
+    /// If the directory is no session, or its journal is damaged.
+    pub fn whole(dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self { known: last_retired(dir)?, ..Self::open(dir)? })
     }
 
     /// The next settled height, or `None` after the last.
@@ -107,10 +122,13 @@ impl Recording {
         while let Some(Frame { kind, height, body }) = self.journal.next_frame()? {
             let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
             match kind {
+                FrameKind::Retired if height <= self.known => {}
                 FrameKind::Retired => {
                     return Err(GivenUp(height).into());
                 }
                 FrameKind::Decided => self.waiting.push_back(Decided::decode(&body).map_err(wrong)?),
+                // What a block led to, whose body was given up or lies before the place where reading began.
+                FrameKind::Settled if height <= self.known && !self.waits(height) => {}
                 FrameKind::Settled => {
                     let settled = Settled::decode(&body).map_err(wrong)?;
                     let decided = self.waiting.pop_front();
@@ -123,11 +141,16 @@ impl Recording {
         Ok(None)
     }
 
+    /// Whether the block of a height was read and is not settled yet.
+    fn waits(&self, height: Height) -> bool {
+        self.waiting.front().is_some_and(|decided| decided.block.header.height == height)
+    }
+
     /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
     /// still has it whole.
     fn after_snapshot(dir: &Path, machine: &mut Machine) -> anyhow::Result<Self> {
         let at = machine.chain().settled;
-        let mut recording = Self::open_at(dir, at)?;
+        let mut recording = Self { known: at, ..Self::open_at(dir, at)? };
         match recording.read()? {
             Some(step) if step.settled.height == at => machine.recall(&step.decided, &step.settled)?,
             Some(step) if step.settled.height == at.next() => recording.ahead = Some(step),
@@ -149,6 +172,20 @@ impl Recording {
             Tail::Clean => None,
         }
     }
+}
+
+/// The last height whose body the journal gave up; genesis if it gave up none.
+fn last_retired(dir: &Path) -> anyhow::Result<Height> {
+    let mut journal = JournalReader::open(dir)?;
+    let mut last = Height::GENESIS;
+    while let Some(frame) = journal.next_frame()? {
+        match frame.kind {
+            FrameKind::Retired => last = frame.height,
+            FrameKind::Decided => break,
+            FrameKind::Settled => {}
+        }
+    }
+    Ok(last)
 }
 
 /// A machine that executes a session's heights again.
@@ -183,21 +220,54 @@ impl Walker {
         let backend: Arc<dyn Backend> = Arc::new(FileBackend);
         let catalog = read_catalog(&backend, dir, &chain)?;
         for at in catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
-            let mut machine = Machine::new(setup.clone(), threads);
-            let recording = StoredSnapshot::open(&backend, dir, &catalog, at)
-                .map_err(anyhow::Error::from)
-                .and_then(|stored| snapshots::load(&mut machine, &stored))
-                .and_then(|_| Recording::after_snapshot(dir, &mut machine));
-            match recording {
-                Ok(recording) => {
-                    let validators = Validators::of_genesis(&setup.genesis);
-                    let validators = validators.map_err(|error| Failure::Data(error.to_string()))?;
-                    return Ok(Self { recording, machine, validators, issuers: issuers(&setup) });
-                }
+            match Self::from_snapshot(dir, &setup, &backend, &catalog, at, threads) {
+                Ok(walker) => return Ok(walker),
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
         }
         Self::open(dir, threads)
+    }
+
+    /// A walk over everything that can still be executed: from genesis, or, where the journal gave up its oldest bodies,
+    /// from the first good snapshot behind them.
+    ///
+    /// # Errors
+    /// If there is no session, its genesis cannot be, or no snapshot serves.
+    pub fn earliest(dir: &Path, threads: usize) -> anyhow::Result<Self> {
+        let retired = last_retired(dir)?;
+        if retired == Height::GENESIS {
+            return Self::open(dir, threads);
+        }
+        let (genesis, chain) = read_genesis(dir)?;
+        let setup = Setup::new(genesis, chain)?;
+        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+        let catalog = read_catalog(&backend, dir, &chain)?;
+        for at in catalog.snapshots.range(retired..).map(|(at, _)| *at) {
+            match Self::from_snapshot(dir, &setup, &backend, &catalog, at, threads) {
+                Ok(walker) => return Ok(walker),
+                Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
+            }
+        }
+        let problem = format!(
+            "the journal gave up what its heights up to {retired} decided (storage.bytes_max), and no snapshot at or above \
+             can be loaded: nothing can be executed again"
+        );
+        Err(Failure::Data(problem).into())
+    }
+
+    fn from_snapshot(
+        dir: &Path,
+        setup: &Setup,
+        backend: &Arc<dyn Backend>,
+        catalog: &Catalog,
+        at: Height,
+        threads: usize,
+    ) -> anyhow::Result<Self> {
+        let mut machine = Machine::new(setup.clone(), threads);
+        snapshots::load(&mut machine, &StoredSnapshot::open(backend, dir, catalog, at)?)?;
+        let recording = Recording::after_snapshot(dir, &mut machine)?;
+        let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
+        Ok(Self { recording, machine, validators, issuers: issuers(setup) })
     }
 
     /// The next height, read and executed; `None` after the last settled one.

@@ -112,8 +112,9 @@ fn every_flipped_bit_is_found_and_its_file_named() {
         // redb's file has pages that nothing points to: a flip there says nothing, and may say nothing.
         let index = file.ends_with("index.redb");
         let genesis = file.ends_with("genesis.json");
-        let step = (bytes.len() / 45).max(1) | 1;
-        for at in (0..bytes.len()).step_by(step) {
+        let places: Vec<usize> = (0..bytes.len()).filter(|at| !index || bytes[*at] != 0).collect();
+        let step = (places.len() / 45).max(1) | 1;
+        for at in places.into_iter().step_by(step) {
             let mut altered = bytes.clone();
             altered[at] ^= 1 << (at % 8);
             fs::write(&path, &altered).expect("written");
@@ -140,7 +141,7 @@ fn every_flipped_bit_is_found_and_its_file_named() {
         fs::write(&path, &bytes).expect("written");
     }
     assert!(checked(&session).ok, "everything was put back");
-    assert!(flips > 200 && in_index > 3, "{flips} flips, {in_index} found in the index");
+    assert!(flips > 200 && in_index > 0, "{flips} flips, {in_index} found in the index");
 }
 
 #[test]
@@ -201,6 +202,49 @@ fn a_copy_of_a_live_session_replays_to_the_same_root_and_does_not_sign() {
     }
     let error = backup(&session, &copies[0].1, |_| ()).expect_err("it is there").to_string();
     assert!(error.contains("nothing is overwritten"), "{error}");
+}
+
+/// Where the journal gave up its oldest bodies, everything that reads a session begins behind them.
+#[test]
+fn tools_begin_behind_bodies_that_were_given_up() {
+    let dir = temp();
+    let (session, copy) = (dir.path().join("s"), dir.path().join("copy"));
+    let retention = Some(storage::Retention { bytes_max: 100 << 10, retire: node::config::retire });
+    let config = DevConfig {
+        writing: storage::Writing { segment_bytes: 32 << 10, retention, ..storage::Writing::default() },
+        ..config()
+    };
+    let totals = apart(|| {
+        let mut totals = None;
+        for heights in [1_200, 2_400, 3_000] {
+            let mut opened = open(&session, &config).expect("a session");
+            opened.node.run(Some(heights), &STOP, |_, _, _| ()).expect("the session runs");
+            totals = Some(opened.node.close());
+        }
+        totals.expect("it ran")
+    });
+    let numbers = stats(&session, None).expect("stats");
+    assert!(numbers.heads > 0 && numbers.settled == 3_000, "{numbers:?}");
+    let report = checked(&session);
+    assert!(report.ok, "{:?}", report.findings);
+
+    let outcome = audit(&session);
+    assert_eq!((outcome.difference, outcome.root), (None, totals.root));
+    assert!(outcome.base > Height::GENESIS && outcome.heights == 3_000 - outcome.base.0, "from {}", outcome.base);
+    let rows = node::export::ExportConfig { csv: Some(dir.path().join("rows")), threads: 1, ..Default::default() };
+    let exported = apart(|| node::export::export(&session, &rows, |_| ())).expect("an export");
+    assert_eq!((exported.height, exported.root), (Height(3_000), totals.root));
+
+    let copied = backup(&session, &copy, |_| ()).expect("a copy");
+    assert_eq!((copied.root, audit(&copy).root), (totals.root, totals.root));
+    let config = node::bisect::BisectConfig { threads: 1, images: None };
+    let result = apart(|| node::bisect::bisect(&session, &copy, &config, |_| ())).expect("two sessions");
+    assert!(result.ok && result.agree == 3_000, "{result:?}");
+    let result = apart(|| node::bisect::bisect_replay(&session, &config, |_| ())).expect("a session");
+    assert!(result.ok && result.agree == 3_000, "{result:?}");
+    fs::remove_dir_all(copy.join("snapshots")).expect("removed");
+    let error = apart(|| Walker::earliest(&copy, 1)).err().expect("nothing to begin with").to_string();
+    assert!(error.contains("no snapshot at or above"), "{error}");
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl Machine {
         world.insert_resource(AccountIndex::default());
         world.insert_resource(Ledger::default());
         let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
-        world.insert_resource(Marks(DirtyMap::clean(layout.clone())));
+        world.insert_resource(Marks { map: DirtyMap::clean(layout.clone()), of: None });
         world.insert_resource(setup.clone());
         engine::world::spawn(&mut world, &setup.genesis, &setup.rules_hashes(), peers, workers);
         let columns = SystemState::new(&mut world);
@@ -196,6 +196,7 @@ impl Machine {
         *self.world.resource_mut::<DueTimes>() = due;
         *self.world.resource_mut::<AccountIndex>() = index;
         self.world.resource_mut::<DirtyMap>().mark_all();
+        self.world.resource_mut::<Marks>().of = None;
     }
 
     /// Settles one height.

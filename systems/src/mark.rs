@@ -10,7 +10,7 @@ use engine::image::{DirtyMap, TableChunkDirty};
 use engine::limits::{CHUNK_TABLES, RECOUNT_PARTS, SEAT_BETS_HOT};
 use engine::message::block::Block;
 use engine::message::intent::IntentKind;
-use engine::{AccountId, Chips};
+use engine::{AccountId, Chips, Height};
 use rayon::prelude::*;
 
 use crate::accounts::AccountIndex;
@@ -20,7 +20,12 @@ use crate::setup::Setup;
 
 /// The groups that the coming height may write.
 #[derive(Resource)]
-pub struct Marks(pub DirtyMap);
+pub struct Marks {
+    /// The groups.
+    pub map: DirtyMap,
+    /// The height that they were marked for: while it waits, nothing that marking looks at changes.
+    pub of: Option<Height>,
+}
 
 /// Marks every group that settling `block` may write.
 pub fn mark_block(

@@ -79,7 +79,7 @@ impl Machine {
             setup: &setup,
             index: &index,
             due: &due,
-            marks: &mut marks.0,
+            marks: &mut marks,
             saver: &mut saver,
             dirty: &mut dirty,
         })
@@ -144,8 +144,12 @@ impl Machine {
             return Saved::All;
         }
         self.saving(|parts| {
-            mark_block(parts.setup, parts.rows, parts.index, parts.due, block, parts.marks);
-            parts.saver.save(parts.rows, parts.marks)
+            let height = Some(block.header.height);
+            if parts.marks.of != height {
+                mark_block(parts.setup, parts.rows, parts.index, parts.due, block, &mut parts.marks.map);
+                parts.marks.of = height;
+            }
+            parts.saver.save(parts.rows, &parts.marks.map)
         })
     }
 
@@ -235,7 +239,7 @@ struct SavingParts<'a> {
     setup: &'a Setup,
     index: &'a AccountIndex,
     due: &'a DueTimes,
-    marks: &'a mut DirtyMap,
+    marks: &'a mut Marks,
     saver: &'a mut GroupSaver,
     dirty: &'a mut DirtyMap,
 }

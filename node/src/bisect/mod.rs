@@ -110,7 +110,7 @@ pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(He
         result.first_difference = Some(found);
         return Ok(result);
     }
-    let (mut first, mut second) = (Recording::open(a)?, Recording::open(b)?);
+    let (mut first, mut second) = (Recording::whole(a)?, Recording::whole(b)?);
     let (mut one, mut other) = (first.read()?, second.read()?);
     // One of them may begin later.
     while let (Some(left), Some(right)) = (&one, &other) {
@@ -170,7 +170,7 @@ pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(He
 /// # Errors
 /// If it is no session, or damaged.
 pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Bisected> {
-    let mut walker = Walker::open(dir, config.threads)?;
+    let mut walker = Walker::earliest(dir, config.threads)?;
     let mut result = Bisected::default();
     let cause = loop {
         let Some(step) = walker.read()? else { break None };

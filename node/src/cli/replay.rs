@@ -93,6 +93,7 @@ fn as_json(outcome: &Outcome, located: &Bisected) -> serde_json::Value {
         "ok": outcome.difference.is_none(),
         "heights": outcome.heights,
         "height": outcome.height.0,
+        "base": outcome.base.0,
         "root": hex(&outcome.root),
         "root_chain": hex(&outcome.root_chain),
         "seconds": outcome.seconds,
@@ -116,6 +117,10 @@ fn print(args: &ReplayArgs, outcome: &Outcome) -> std::io::Result<()> {
     let times = (outcome.played_ms as f64 / 1_000.0) / outcome.seconds.max(1e-9);
     say!("{}", args.session.display());
     say!("  heights       {} in {:.2} s, {times:.0} times real time", thousands(outcome.heights), outcome.seconds);
+    if outcome.base > Height::GENESIS {
+        let base = thousands(outcome.base.0);
+        say!("  begins at     the snapshot of height {base}: what came before was given up (storage.bytes_max)");
+    }
     if args.execute_only {
         say!("  verified      nothing: --execute-only");
     } else {

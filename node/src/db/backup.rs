@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use engine::message::certificate::Settled;
 use engine::{Hash, Height};
 use storage::backend::{Backend, FileBackend};
-use storage::snapshot::check_packs;
+use storage::snapshot::{check_packs, read_catalog};
 use storage::{FrameKind, JournalReader, Tail};
 
 use super::{FileKind, session_files};
@@ -67,7 +67,12 @@ pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Resu
     // The genesis comes last: without it a directory is no session, and a copy that was broken off is none.
     look("genesis.json");
     copy(dir, to, "genesis.json")?;
-    let (frames, settled) = verify_journal(to)?;
+    let (frames, settled, retired) = verify_journal(to)?;
+    let newest = read_catalog(&backend, to, &chain)?.snapshots.last_key_value().map(|(height, _)| *height);
+    if retired > Height::GENESIS && newest.is_none_or(|newest| newest < retired) {
+        let problem = "the node gave up bodies that the copied snapshots need, while it was copied; try again";
+        bail!(Failure::Data(problem.into()));
+    }
     for folder in ["journal", "snapshots", ""] {
         backend.sync_dir(&to.join(folder)).with_context(|| text.to_string())?;
     }
@@ -124,12 +129,16 @@ fn copy(dir: &Path, to: &Path, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the copied journal to its end, and cuts a group that was being written.
-fn verify_journal(to: &Path) -> anyhow::Result<(u64, Settled)> {
+/// Reads the copied journal to its end, and cuts a group that was being written. Returns how many frames there are, the
+/// last settled height, and the last one whose body was given up.
+fn verify_journal(to: &Path) -> anyhow::Result<(u64, Settled, Height)> {
     let mut reader = JournalReader::open(to)?;
-    let (mut frames, mut last) = (0, None);
+    let (mut frames, mut last, mut retired) = (0, None, Height::GENESIS);
     while let Some(frame) = reader.next_frame()? {
         frames += 1;
+        if frame.kind == FrameKind::Retired {
+            retired = frame.height;
+        }
         if frame.kind == FrameKind::Settled {
             let wrong = |error| Failure::Data(format!("the settled frame of height {}: {error}", frame.height));
             last = Some(Settled::decode(&frame.body).map_err(wrong)?);
@@ -145,5 +154,5 @@ fn verify_journal(to: &Path) -> anyhow::Result<(u64, Settled)> {
     }
     let last =
         last.ok_or_else(|| Failure::Data("the session holds no settled height: there is nothing to copy".into()))?;
-    Ok((frames, last))
+    Ok((frames, last, retired))
 }

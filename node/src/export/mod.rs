@@ -142,7 +142,7 @@ type Walked = (Machine, Hash, Vec<(&'static str, u64)>);
 
 /// Walks the session and gives its rows to the sinks.
 fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnMut(Height)) -> anyhow::Result<Walked> {
-    let mut walker = Walker::open(dir, config.threads)?;
+    let mut walker = Walker::earliest(dir, config.threads)?;
     walker.machine().watch(true);
     let to = config.height.unwrap_or(Height(u64::MAX));
     while walker.height() < to {

@@ -13,11 +13,16 @@ use crate::snapshots::SnapshotPace;
 
 /// A development session of so many heights, whose players come and go.
 fn session(dir: &Path, heights: u64) {
+    session_with(dir, heights, storage::Writing::default());
+}
+
+fn session_with(dir: &Path, heights: u64, writing: storage::Writing) {
     let temper = Temper { think_min_ms: 200, think_max_ms: 900, ..Temper::default() };
     // Snapshots as fast as they come, so that walks begin at many places.
     let snapshots = SnapshotPace { every: Duration::from_millis(60), ..SnapshotPace::default() };
     let pace = Pace::Max;
-    let config = DevConfig { tables: 3, players: 14, threads: 1, pace, temper, snapshots, ..DevConfig::default() };
+    let config =
+        DevConfig { tables: 3, players: 14, threads: 1, pace, temper, snapshots, writing, ..DevConfig::default() };
     on_thread(|| {
         let mut opened = open(dir, &config).expect("a session");
         opened.node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
@@ -291,6 +296,32 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
         Ranges::open(&path, &chain).expect("an index").coverage()
     };
     assert!(made.0 == Height(1) && made.1 > Height(400), "{made:?}");
+}
+
+#[test]
+fn a_history_ends_where_the_journal_gave_up_what_is_older() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let mut config_file = crate::config::Config::default();
+    config_file.storage.bytes_max = 100 << 10;
+    let writing = storage::Writing { segment_bytes: 32 << 10, ..config_file.writing() };
+    session_with(&path, 1_600, writing.clone());
+    session_with(&path, 2_400, writing);
+    on_thread(|| {
+        let history = History::open(&path, 1, config(0)).expect("a history");
+        let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("what is left");
+        assert!(whole.given_up && whole.older.is_none(), "the oldest blocks are gone");
+        let (first, last) = (whole.entries[0].height, whole.entries[whole.entries.len() - 1].height);
+        assert!(first > Height(64) && last > Height(2_300), "{first} to {last}");
+        let Some(Event::Roll(roll)) =
+            whole.entries.iter().rev().map(|entry| entry.event).find(|event| matches!(event, Event::Roll(_)))
+        else {
+            panic!("a table rolls");
+        };
+        assert!(history.height_of_roll(TableId(0), roll.number).is_ok());
+        let gone = history.height_of_roll(TableId(0), 1).expect_err("it is gone").to_string();
+        assert!(gone.contains("not in what is left"), "{gone}");
+    });
 }
 
 #[test]
