@@ -37,7 +37,7 @@ pub struct Frame {
 }
 
 /// Layout: magic u32, version u16, kind u8, codec u8, height u64, length u32, stored length u32, group u64,
-/// hash of the previous frame's header 32, hash of the body 32, hash of the 96 bytes before 32.
+/// hash of the previous frame's header 32, hash of the stored body 32, hash of the 96 bytes before 32.
 pub struct FrameHeader {
     pub kind: FrameKind,
     pub lz4: bool,
@@ -70,7 +70,7 @@ pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> 
     out.extend_from_slice(&length(stored));
     out.extend_from_slice(&group.to_le_bytes());
     out.extend_from_slice(previous);
-    out.extend_from_slice(blake3::hash(&frame.body).as_bytes());
+    out.extend_from_slice(blake3::hash(stored).as_bytes());
     let hash = *blake3::hash(&out[start..]).as_bytes();
     out.extend_from_slice(&hash);
     out.extend_from_slice(stored);
@@ -130,13 +130,17 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_body(header: &FrameHeader, stored: &[u8]) -> Result<Vec<u8>, String> {
+    // Of what is stored: other bytes may unpack to the same body.
+    if *blake3::hash(stored).as_bytes() != header.body {
+        return Err("the frame body's hash is wrong".into());
+    }
     let body = if header.lz4 {
         lz4_flex::block::decompress(stored, header.length).map_err(|error| format!("the frame's body: {error}"))?
     } else {
         stored.to_vec()
     };
-    if body.len() != header.length || *blake3::hash(&body).as_bytes() != header.body {
-        return Err("the frame body's hash is wrong".into());
+    if body.len() != header.length {
+        return Err("the frame's body has another length than it says".into());
     }
     Ok(body)
 }
