@@ -52,15 +52,15 @@ impl GroupFile {
         group.resize(align_up(group.len() as u64) as usize, 0);
         let end = self.end + group.len() as u64;
         if end > self.zeroed {
-            let ahead = end - self.zeroed + self.ahead;
+            // Where the group goes it needs no zeros before: it changes the file's metadata this once.
+            let (mut at, zeroed) = (end, end + self.ahead);
             let zeros = vec![0; 1 << 16];
-            let mut at = self.zeroed;
-            while at < self.zeroed + ahead {
-                let count = zeros.len().min((self.zeroed + ahead - at) as usize);
+            while at < zeroed {
+                let count = zeros.len().min((zeroed - at) as usize);
                 self.file.write_all_at(&zeros[..count], at)?;
                 at += count as u64;
             }
-            self.zeroed = at;
+            self.zeroed = zeroed;
         }
         self.file.write_all_at(group, self.end)?;
         self.end = end;
