@@ -21,6 +21,7 @@ mod replay;
 mod script;
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -202,9 +203,12 @@ fn logs(command: &Command) {
     if matches!(command, Command::Play(_)) {
         return;
     }
+    // An operator reads back what a node did; elsewhere somebody looks on, and has a status line.
+    let usual = if matches!(command, Command::Node(_)) { "error,node=info,storage=info" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BITCRAPS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error,node=info,storage=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
 }
 
 /// How this program was called, for the commands it suggests.
