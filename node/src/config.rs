@@ -17,6 +17,9 @@ use thiserror::Error;
 use crate::dev::workers;
 use crate::history::CacheConfig;
 
+/// The least that `storage.bytes_max` may be, but for no bound: two segments.
+pub const BYTES_MAX_LEAST: u64 = 128 << 20;
+
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -241,7 +244,7 @@ fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     // Two segments: one that is written, and one that a start may need.
     let bytes = bytes(deserializer, 0..=u64::MAX)?;
-    if bytes > 0 && bytes < 128 << 20 {
+    if bytes > 0 && bytes < BYTES_MAX_LEAST {
         return Err(D::Error::custom(format!("{bytes} bytes are fewer than 128 MiB, two segments; 0 is no bound")));
     }
     Ok(bytes)

@@ -189,3 +189,27 @@ fn a_session_is_looked_after_from_the_command_line() {
     let (code, message) = failure(&["db", "stats", text(&session), "--bytes-max", "many"]);
     assert!(code == 2 && message.contains("20GB"), "{code} {message}");
 }
+
+/// A journal that nobody bounded would fill the disk in days: `init` decides on a bound, or is told one.
+#[test]
+fn init_bounds_the_journal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let init = |name: &str, more: &[&str]| {
+        let node = dir.path().join(name);
+        let args = [&["init", text(&node), "--plain-keys", "--output", "json"], more].concat();
+        (bitcraps(&args), node.join("bitcraps.toml"))
+    };
+    let (made, config) = init("told", &["--bytes-max", "20GiB"]);
+    assert_eq!(json(&made)["bytes_max"], 20_u64 << 30);
+    assert!(std::fs::read_to_string(&config).expect("a configuration").contains("bytes_max = \"20.0 GiB\""));
+    let (made, config) = init("free", &["--bytes-max", "0"]);
+    assert_eq!(json(&made)["bytes_max"], 0);
+    assert!(bitcraps(&["config", "check", text(&config)]).status.success());
+    let (made, config) = init("half", &[]);
+    assert!(json(&made)["bytes_max"].as_u64() >= Some(128 << 20), "half of what is free");
+    assert!(bitcraps(&["config", "check", text(&config)]).status.success());
+    let (made, config) = init("small", &["--bytes-max", "1MiB"]);
+    let message = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.code() == Some(2) && message.contains("0 is no bound"), "{message}");
+    assert!(!config.exists(), "nothing was made");
+}

@@ -1,14 +1,17 @@
 //! `init`: makes a node: keys, genesis, configuration.
 
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use bytesize::ByteSize;
 use clap::Args;
 use engine::hex;
 use serde_json::json;
 
 use super::{Failure, Format, program};
-use crate::config::Config;
+use crate::config::{BYTES_MAX_LEAST, Config};
 use crate::init::{NewChain, create};
 use crate::keyfile;
 
@@ -43,12 +46,50 @@ pub struct InitArgs {
     /// Where the node will listen, UDP.
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Bytes that the journal may have, such as 20GiB, or 0 for no bound. Asked for in a terminal; otherwise half of what is
+    /// free.
+    #[arg(long, value_name = "SIZE")]
+    bytes_max: Option<ByteSize>,
     /// Write the secret keys without a passphrase: whoever reads the files is this node.
     #[arg(long)]
     plain_keys: bool,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
+}
+
+/// Half of what is free where a directory is or will be, in whole gibibytes, or the least that a bound may be.
+fn half_of_free(dir: &Path) -> anyhow::Result<u64> {
+    let dir = std::path::absolute(dir).context("this program's own directory")?;
+    let there = dir.ancestors().find(|path| path.exists()).context("a root of the file system")?;
+    let free = rustix::fs::statvfs(there).with_context(|| there.display().to_string())?;
+    let half = free.f_bavail.saturating_mul(free.f_frsize) / 2;
+    Ok((half & !((1 << 30) - 1)).max(BYTES_MAX_LEAST))
+}
+
+/// Bytes that the journal may have: as typed, as answered, or half of what is free.
+fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
+    let suggested = half_of_free(&args.dir)?;
+    let bytes = match args.bytes_max {
+        Some(bytes) => bytes.as_u64(),
+        None if args.output == Format::Table && std::io::stdin().is_terminal() => {
+            let mut terminal = std::io::stderr();
+            write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested))?;
+            terminal.flush()?;
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer)?;
+            match answer.trim() {
+                "" => suggested,
+                answer => answer.parse::<ByteSize>().map_err(Failure::Usage)?.as_u64(),
+            }
+        }
+        None => suggested,
+    };
+    if bytes > 0 && bytes < BYTES_MAX_LEAST {
+        let text = format!("--bytes-max {}: fewer than {}; 0 is no bound", ByteSize(bytes), ByteSize(BYTES_MAX_LEAST));
+        return Err(Failure::Usage(text).into());
+    }
+    Ok(bytes)
 }
 
 /// Runs the command.
@@ -61,6 +102,8 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     }
     let mut config = Config::default();
     config.net.listen = args.listen;
+    config.storage.bytes_max = bytes_max(args)?;
+    let journal = config.storage.bytes_max;
     let new = NewChain {
         name: args.name.clone(),
         tables: args.tables,
@@ -80,6 +123,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
                 "config": path.to_string(),
                 "chain": hex(&created.chain),
                 "net_key": hex(&created.net_key),
+                "bytes_max": journal,
                 "genesis": args.dir.join("session/genesis.json").display().to_string(),
             })
         );
@@ -89,6 +133,10 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     say!("  configuration  {path}");
     say!("  chain          {}", hex(&created.chain));
     say!("  network key    {}", hex(&created.net_key));
+    match journal {
+        0 => say!("  journal        no bound: `storage.bytes_max` sets one"),
+        _ => say!("  journal        at most {}; then the intents of the oldest blocks are given up", ByteSize(journal)),
+    }
     if args.plain_keys {
         say!("\nThe secret keys are NOT encrypted: whoever reads {}/keys is this node.", args.dir.display());
     }
