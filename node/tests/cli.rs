@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use storage::{FrameKind, JournalReader};
 
 fn bitcraps(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bitcraps")).args(args).output().expect("the program runs")
@@ -23,6 +24,25 @@ fn failure(args: &[&str]) -> (i32, String) {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
+}
+
+/// Waits for something that must come, however busy the machine is.
+fn wait_until(it_is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !it_is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it did not come in a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Settled heights in a session, which a node may be writing.
+fn settled(session: &Path) -> usize {
+    let Ok(mut journal) = JournalReader::open(session) else { return 0 };
+    let mut count = 0;
+    while let Ok(Some(frame)) = journal.next_frame() {
+        count += usize::from(frame.kind == FrameKind::Settled);
+    }
+    count
 }
 
 #[test]
@@ -70,6 +90,8 @@ fn an_interrupt_leaves_a_session_that_replays() {
             .spawn()
             .expect("the program runs");
         std::thread::sleep(Duration::from_millis(wait_ms));
+        // It listens for signals before it makes its session.
+        wait_until(|| session.join("journal").exists());
         let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
         assert!(signal.success());
         let ended = json(&child.wait_with_output().expect("it ends"));
@@ -86,12 +108,15 @@ fn a_killed_process_leaves_a_session_that_replays_and_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     for _ in 0..3 {
+        let before = settled(&session);
         let mut child = Command::new(env!("CARGO_BIN_EXE_bitcraps"))
             .args(["dev", "--pace", "max", "--output", "json", "--data", text(&session)])
             .stdout(Stdio::null())
             .spawn()
             .expect("the program runs");
         std::thread::sleep(Duration::from_millis(700));
+        // On a busy machine it may not have come that far yet.
+        wait_until(|| settled(&session) > before);
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
         let replayed = json(&bitcraps(&["replay", text(&session), "--output", "json"]));
