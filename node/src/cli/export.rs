@@ -12,19 +12,20 @@ use crate::export::{ExportConfig, Exported, export};
 
 #[derive(Args, Debug)]
 #[command(
+    group = clap::ArgGroup::new("what").required(true).multiple(true),
     after_help = "Examples:\n  bitcraps export sessions/0001 --csv rows                rolls, bets, actions, payouts, departures, balances\n  bitcraps export sessions/0001 --parquet rows --height 5000\n  bitcraps export sessions/0001 --image state.img         `b3sum state.img` prints the root\n\nAmounts are in chips, times in milliseconds since the Unix epoch. A session that a node is writing can be exported."
 )]
 pub struct ExportArgs {
     /// The session's directory.
     session: PathBuf,
     /// Write rows as CSV files into this new directory.
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["parquet", "image"])]
+    #[arg(long, value_name = "DIR", group = "what")]
     csv: Option<PathBuf>,
     /// Write rows as Parquet files into this new directory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "what")]
     parquet: Option<PathBuf>,
     /// Write the image of all replicated columns to this new file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "what")]
     image: Option<PathBuf>,
     /// Up to and after this height; without it, the last.
     #[arg(long)]

@@ -168,7 +168,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has gone: nothing is wrong with us.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bitcraps: {error:#}");
+            eprintln!("bitcraps: {}", causes(&error));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -196,6 +196,17 @@ fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
 /// What a person reads while the disk has no room.
 fn disk_full(problem: &str) -> String {
     format!("the disk is full ({problem}): nothing is lost, no intents are taken; it goes on when there is room")
+}
+
+/// An error and its causes, each said once: some errors have their cause's words in their own.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Logs go to stderr; `BITCRAPS_LOG` says which, as in `info` or `net=debug`. `play` has the screen for itself.
@@ -236,4 +247,18 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .min()
         .filter(|(far, _)| *far <= 3)
         .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = || anyhow::Error::msg("no such file");
+        assert_eq!(super::causes(&inner()), "no such file");
+        assert_eq!(super::causes(&inner().context("journal")), "journal: no such file");
+        let twice = Err::<(), _>(inner()).context("journal: no such file").context("opening");
+        assert_eq!(super::causes(&twice.expect_err("an error")), "opening: journal: no such file");
+    }
 }
