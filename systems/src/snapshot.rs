@@ -1,7 +1,6 @@
 //! Snapshots of a machine: taken while it goes on, and loaded before it does.
 
 use bevy_ecs::system::{Res, ResMut, SystemState};
-use engine::Hash;
 use engine::columns::Columns;
 use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError, Saved};
 use engine::io::Receipt;
@@ -226,11 +225,6 @@ impl Machine {
         let settled = self.chain().settled;
         assert_eq!(settled, Height::GENESIS, "a machine that settled heights does not go back");
         self.import(&image).expect("the image of the same genesis");
-    }
-
-    /// The root after the last settled height; zero before the first.
-    pub fn settled_root(&self) -> Hash {
-        self.chain().root
     }
 }
 

@@ -40,7 +40,7 @@ impl Deref for FileBytes {
     }
 }
 
-/// Maps a file that is complete: a sealed segment, which is removed or punched at its end, but never written or cut.
+/// Maps a file that is complete: a sealed segment, which is removed at its end, but never written or cut.
 pub(super) fn map(path: &Path, from: u64) -> io::Result<FileBytes> {
     let file = File::open(path)?;
     let length = file.metadata()?.len().saturating_sub(from);
@@ -49,8 +49,7 @@ pub(super) fn map(path: &Path, from: u64) -> io::Result<FileBytes> {
         return Ok(FileBytes::default());
     }
     // SAFETY: the mapping is read-only and shared. Its bytes change only if somebody writes the file, which this program
-    // does not do to a sealed segment; a hole punched into it reads as zeros, and a removed file stays until the mapping
-    // goes. Every byte that is used is covered by a hash that was computed from the mapping itself, after it was copied or
+    // does not do to a sealed segment; a removed file stays until the mapping goes. Every byte that is used is covered by a hash that was computed from the mapping itself, after it was copied or
     // decompressed. Another program that cuts the file meanwhile ends this process by a signal, as it would any reader.
     let map = unsafe { MmapOptions::new().offset(from).len(length).map(&file)? };
     #[cfg(unix)]

@@ -63,8 +63,6 @@ struct File {
     now: Vec<u8>,
     safe: Vec<u8>,
     pending: Vec<Change>,
-    /// Bytes given back.
-    punched: u64,
 }
 
 #[derive(Clone)]
@@ -124,7 +122,7 @@ impl Disk {
 
     fn used(&self) -> u64 {
         let files = self.names.values().map(|index| &self.files[*index]);
-        files.map(|file| (file.now.len() as u64).saturating_sub(file.punched)).sum()
+        files.map(|file| file.now.len() as u64).sum()
     }
 
     fn change(&mut self, index: usize, change: Change) {
@@ -419,17 +417,5 @@ impl Handle for Open {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync()
-    }
-
-    fn punch(&self, at: u64, len: u64) -> io::Result<()> {
-        let index = self.index;
-        let mut disk = self.writable()?;
-        let length = disk.files[index].now.len() as u64;
-        let len = len.min(length.saturating_sub(at));
-        let zeros = vec![0; usize::try_from(len).expect("test files are small")];
-        disk.all_or_nothing(|disk| {
-            disk.change(index, Change::Write(at, zeros));
-            disk.files[index].punched += len;
-        })
     }
 }

@@ -102,18 +102,4 @@ impl Handle for File {
     fn sync_all(&self) -> io::Result<()> {
         File::sync_all(self)
     }
-
-    #[cfg(target_os = "linux")]
-    fn punch(&self, at: u64, len: u64) -> io::Result<()> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        if len > 0 {
-            fallocate(self, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)?;
-        }
-        Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn punch(&self, _at: u64, _len: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
 }

@@ -147,12 +147,4 @@ impl Handle for Open {
     fn sync_all(&self) -> io::Result<()> {
         Ok(())
     }
-
-    fn punch(&self, at: u64, len: u64) -> io::Result<()> {
-        self.change(|content| {
-            let clamp = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(content.len());
-            let (from, to) = (clamp(at), clamp(at.saturating_add(len)));
-            content[from..to].fill(0);
-        })
-    }
 }

@@ -166,12 +166,6 @@ pub trait Handle: Send + Sync {
     /// What the system says; what was not on disk before may be lost then.
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Gives bytes back to the file system; they read as zeros.
-    ///
-    /// # Errors
-    /// `Unsupported` where the file system cannot.
-    fn punch(&self, at: u64, len: u64) -> io::Result<()>;
-
     /// The bytes from `at` on: `len` of them, or up to the end.
     ///
     /// # Errors

@@ -150,12 +150,6 @@ impl JournalReader {
         self.decided
     }
 
-    /// Bytes of all segments.
-    pub fn total_bytes(&self) -> u64 {
-        let length = |path: &Path| self.backend.open(path, Access::Read).and_then(|file| file.len());
-        self.segments.iter().filter_map(|(_, path)| length(path).ok()).sum()
-    }
-
     fn damage_in(&self, index: usize, offset: u64, problem: String) -> Damage {
         let path = &self.segments[index].1;
         let file = path.strip_prefix(&self.dir).unwrap_or(path).display().to_string();
