@@ -97,13 +97,13 @@ fn mark_chunk(
     let per_table = setup.genesis.seats as usize;
     let mut left = Vec::new();
     for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(time_ms)) {
-        marks.table(place);
+        marks.mark(Column::Tables, place);
         let own = seats.iter().enumerate().skip(place * per_table).take(per_table);
         for (seat, row) in own.filter(|(_, row)| row.account != AccountId::NONE) {
-            marks.seat(seat);
-            marks.bets(seat);
+            marks.mark(Column::Seats, seat);
+            marks.mark(Column::Bets, seat);
             if row.spots.count() as usize > SEAT_BETS_HOT {
-                marks.more(seat);
+                marks.mark(Column::MoreBets, seat);
             }
             if may_leave(setup, row, time_ms) {
                 left.push(row.account);

@@ -28,7 +28,7 @@ use crate::open::read_genesis;
 use crate::snapshots::load;
 use crate::walker::{Difference, Recording, Step, Walker};
 
-pub use fields::{RowDifference, compare, field_at};
+pub use fields::{RowDifference, compare};
 
 /// What a comparison came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
