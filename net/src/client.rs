@@ -24,9 +24,7 @@ use tokio::time::timeout;
 use crate::session::CloseCode;
 use crate::tls::{Identity, IdentityError, Key, peer_key};
 use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
-use crate::wire::{
-    ALPN, AccountRow, Answer, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
-};
+use crate::wire::{ALPN, AccountRow, Answer, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError};
 
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

@@ -46,8 +46,7 @@ const _: () = assert!(size_of::<Account>() == 64 && align_of::<Account>() == 64)
 const _: () = assert!(size_of::<AccountKey>() == 64 && align_of::<AccountKey>() == 64);
 
 impl Row for Account {
-    const FIELDS: Fields =
-        fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats status reserved);
+    const FIELDS: Fields = fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats status reserved);
 }
 
 impl Row for AccountKey {

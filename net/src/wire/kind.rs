@@ -71,7 +71,7 @@ macro_rules! messages {
                         direction: Direction::$message,
                         order: Order::$order,
                         roles: &[$(Role::$role),+],
-                        bounds: <($($payload)?) as Payload>::BOUNDS,
+                        bounds: <messages!(@payload $($payload)?) as Payload>::BOUNDS,
                     },)+)+
                 }
             }
@@ -118,13 +118,15 @@ macro_rules! messages {
                 let mut samples = Vec::new();
                 $($({
                     let mut bytes = Vec::new();
-                    <($($payload)?) as Payload>::sample().encode(Kind::$kind, &mut bytes);
+                    <messages!(@payload $($payload)?) as Payload>::sample().encode(Kind::$kind, &mut bytes);
                     samples.push((Kind::$kind, bytes, $pinned));
                 })+)+
                 samples
             }
         }
     };
+    (@payload) => { () };
+    (@payload $payload:ty) => { $payload };
     (@value) => { &() };
     (@value $value:ident) => { $value };
 }
@@ -141,7 +143,7 @@ messages! {
         /// Asks for the genesis.
         4 AskGenesis: AskGenesis = Then, Client, "428b283a84585ff5";
         /// Nodes that the sender, a node, knows.
-        5 PeersToNode: Peers(peers: Vec<PeerRecord>) = Then, Node, "";
+        5 PeersToNode: Peers(peers: Vec<PeerRecord>) = Then, Node, "637cbb95ec0fd17f";
         /// Where the sender, a node, stands.
         6 StandingToNode: Standing(standing: Standing) = Then, Node, "f437ffe953c745da";
     }
@@ -201,7 +203,13 @@ impl Spec {
     }
 
     /// Whether a message may come now, before a byte of its body is kept.
-    pub(super) fn check(self, kind: Kind, direction: Direction, is_first: bool, role: Option<Role>) -> Result<(), WireError> {
+    pub(super) fn check(
+        self,
+        kind: Kind,
+        direction: Direction,
+        is_first: bool,
+        role: Option<Role>,
+    ) -> Result<(), WireError> {
         if self.direction != direction {
             return Err(WireError::Direction(kind));
         }

@@ -520,13 +520,8 @@ impl Body for AccountRow {
 
     #[cfg(test)]
     fn samples() -> Vec<Self> {
-        let account = Account {
-            cage: engine::Chips(9_500),
-            number_highest: 7,
-            seats: 1,
-            status: 1,
-            ..Account::zeroed()
-        };
+        let account =
+            Account { cage: engine::Chips(9_500), number_highest: 7, seats: 1, status: 1, ..Account::zeroed() };
         vec![Self { key: [2; 32], height: Height(11), account: Some((AccountId(9), account)) }]
     }
 }

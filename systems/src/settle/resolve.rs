@@ -19,15 +19,15 @@ use engine::limits::{CHUNK_TABLES, SEAT_BETS_HOT};
 use engine::pool::Arenas;
 use engine::{AccountId, Chips, RollEvent, TableId};
 
-use crate::activity::Activity;
-use crate::block::{Counts, Current, Report};
+use super::block::{Counts, Current, Report};
+use super::ledger::{Ledger, TableTotals, held};
+use super::roll::{Rolled, tables_of};
 use crate::catalogue::{Catalogue, OutcomeRow, Pay, Transition};
-use crate::chunk::{TableChunk, table_chunks};
-use crate::due::{self, DueTimes};
-use crate::ledger::{Ledger, TableTotals, held};
-use crate::roll::{Rolled, tables_of};
-use crate::seats;
-use crate::setup::Setup;
+use crate::state::activity::Activity;
+use crate::state::chunk::{TableChunk, table_chunks};
+use crate::state::due::{self, DueTimes};
+use crate::state::seats;
+use crate::state::setup::Setup;
 
 /// A seat that became free: its chips go to the account's cage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,6 @@
 //! Mark: which groups of the image a height is going to write, before it does. A snapshot saves them first.
 //!
-//! More may be marked than is written, never less: [`update_root`](crate::machine::update_root) compares, and a snapshot
+//! More may be marked than is written, never less: [`update_root`](super::root::update_root) compares, and a snapshot
 //! that missed a group is given up.
 
 use bevy_ecs::resource::Resource;
@@ -13,10 +13,10 @@ use engine::message::intent::IntentKind;
 use engine::{AccountId, Chips, Height};
 use rayon::prelude::*;
 
-use crate::accounts::AccountIndex;
-use crate::due::DueTimes;
-use crate::ledger::CHUNK_ACCOUNTS;
-use crate::setup::Setup;
+use super::ledger::CHUNK_ACCOUNTS;
+use crate::state::accounts::AccountIndex;
+use crate::state::due::DueTimes;
+use crate::state::setup::Setup;
 
 /// The groups that the coming height may write.
 #[derive(Resource)]
