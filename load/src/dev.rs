@@ -14,7 +14,7 @@ use systems::Setup;
 use crate::players::{Players, Temper};
 use node::config::workers;
 use node::init::rules;
-use node::open::{self, Found, Keys, Options, genesis_of};
+use node::open::{self, Found, Keys, Options};
 use node::run::{Node, Pace, Time};
 use node::snapshots::SnapshotPace;
 

@@ -136,7 +136,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
     let (ends, threads) = (Arc::clone(&end), place.threads);
-    let node = std::thread::spawn(move || -> anyhow::Result<crate::run::Totals> {
+    let node = std::thread::spawn(move || -> anyhow::Result<node::run::Totals> {
         let _pool = engine::pool::build(threads)?;
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
         node.keep(opened.snapshots);

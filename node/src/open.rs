@@ -5,14 +5,13 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use engine::Height;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
-use engine::{Genesis, Hash, Height};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;

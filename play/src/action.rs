@@ -4,10 +4,8 @@ use engine::message::intent::{IntentKind, Working};
 use engine::{BetId, TableId};
 use systems::catalogue::{BETS, Family, Flat};
 use thiserror::Error;
-
-use words::names::{NameError, bet_words, find, with_number};
-use words::thousands;
-use words::wish::Wish;
+use words::names::{NameError, bet_words, find};
+use words::wish::{Wish, setting};
 
 /// Something that a person wants.
 #[derive(Clone, PartialEq, Eq, Debug)]

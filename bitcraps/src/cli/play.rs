@@ -14,13 +14,15 @@ use engine::{TableId, hex, unhex};
 use net::lan;
 
 use super::{Failure, stop_signals};
-use play::action::{Action, Wish};
+use play::action::Action;
 use play::lines::{Event, ScriptStep, event_line, parse_line};
 use play::model::Game;
 use play::player::{KnownNodes, Player, PlayerKeys, default_key_path};
 use play::terminal::{Terminal, Typed, typed};
 use play::theme::Theme;
 use play::ui::{self, Ui};
+use words::sentences::Severity;
+use words::wish::Wish;
 
 #[derive(Args, Debug)]
 #[command(

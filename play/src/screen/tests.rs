@@ -13,6 +13,7 @@ use crate::fixture::{OWN, game, playing, seat, spot, standing};
 use crate::model::{Game, Link};
 use crate::theme::Theme;
 use crate::ui::{Mode, Ui};
+use words::sentences::Severity;
 use words::wish::Wish;
 
 const PLAIN: Theme = Theme { colour: false, unicode: false };
