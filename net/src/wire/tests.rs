@@ -1,5 +1,5 @@
 use bytemuck::Zeroable;
-use engine::component::{Account, BetRow, Seat, Table};
+use engine::component::{BetRow, Seat, Table};
 use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
 use proptest::prelude::*;
