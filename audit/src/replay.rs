@@ -10,9 +10,11 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::Context;
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::{Hash, Height};
+use order::batch::BatchSeed;
 use order::beacon::{BeaconMessage, BeaconVerifier};
 use order::block::{BlockContext, carried_items, intent_items};
 use order::certificate::certificate_items;
@@ -111,6 +113,7 @@ struct Auditor {
     verifier: BeaconVerifier,
     issuers: Vec<PublicKey>,
     chain: Hash,
+    seed: BatchSeed,
     config: ReplayConfig,
     outcome: Outcome,
 }
@@ -137,7 +140,8 @@ impl Auditor {
             difference: None,
             torn: None,
         };
-        Ok(Self { walker, validators, verifier, issuers, chain, config, outcome })
+        let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
+        Ok(Self { walker, validators, verifier, issuers, chain, seed, config, outcome })
     }
 
     /// The next heights to take together.
@@ -153,10 +157,10 @@ impl Auditor {
 
     /// Checks a batch: signatures of all kinds in batches, while the heights are executed.
     fn check(&mut self, batch: &[Step]) -> Option<Difference> {
-        let Self { walker, validators, verifier, issuers, chain, config, outcome } = self;
+        let Self { walker, validators, verifier, issuers, chain, seed, config, outcome } = self;
         let checked: Vec<&Step> =
             batch.iter().filter(|step| config.verify && step.settled.height >= config.from).collect();
-        let verifier = Verifier { validators, verifier, issuers, chain };
+        let verifier = Verifier { validators, verifier, issuers, chain, seed };
         let (signed, executed) = rayon::join(|| verifier.verify(&checked), || execute(walker, batch, outcome));
         let (signatures, beacons, forged) = signed;
         outcome.signatures += signatures;
@@ -188,6 +192,7 @@ struct Verifier<'a> {
     verifier: &'a BeaconVerifier,
     issuers: &'a [PublicKey],
     chain: &'a Hash,
+    seed: &'a BatchSeed,
 }
 
 impl Verifier<'_> {
@@ -221,11 +226,10 @@ impl Verifier<'_> {
             }
             note(&items, &mut places, "Intent");
         }
-        let seed = *blake3::hash(bytemuck::bytes_of(&std::process::id())).as_bytes();
         let mut verdicts = vec![false; items.len()];
-        verify_batch(&items, seed, &mut verdicts);
+        verify_batch(&items, self.seed, &mut verdicts);
         let beacons: Vec<(BeaconMessage, Beacon)> = batch.iter().map(|step| self.beacon(step)).collect();
-        let bad = self.verifier.verify_batch(&beacons, seed);
+        let bad = self.verifier.verify_batch(&beacons, self.seed);
         let signature = verdicts.iter().position(|verdict| !verdict).map(|place| {
             let (height, component, row) = places[place];
             forged(height, component, row)

@@ -12,6 +12,7 @@ use engine::Height;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
+use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
@@ -39,8 +40,6 @@ pub struct Keys {
 pub struct Options {
     /// Its keys.
     pub keys: Keys,
-    /// Randomness for batch verification.
-    pub seed: [u8; 32],
     /// Workers of the tick pool.
     pub threads: usize,
     /// Connections that it may have.
@@ -98,7 +97,8 @@ pub fn open(
     options: Options,
     look: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<Opened> {
-    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, writing, pace } = options;
+    let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace } = options;
+    let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
     let member = Membership { vote, group, signer: beacon, seed, peers };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut found = Found::default();

@@ -10,6 +10,7 @@ use engine::message::intent::{Intent, IntentKind};
 use engine::{Hash, Height};
 use thiserror::Error;
 
+use crate::batch::BatchSeed;
 use crate::certificate::{CertificateError, certificate_items, check_certificate_form};
 use crate::signature::{PublicKey, SignedItem, encoding_is_acceptable, verify_batch};
 use crate::validators::Validators;
@@ -136,7 +137,7 @@ pub enum BlockError {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: [u8; 32]) -> Result<(), BlockError> {
+pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
     check_block_form(block, context)?;
     let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
     let carried = carried_items(block, context, &mut items);

@@ -11,6 +11,7 @@ use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
 use engine::pool::Arenas;
 use engine::{Hash, Height, PeerId};
+use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::consensus::{Consensus, ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
@@ -76,8 +77,8 @@ pub struct Membership {
     pub group: BeaconGroup,
     /// Its share of the group's key.
     pub signer: BeaconSigner,
-    /// Randomness for batch verification.
-    pub seed: [u8; 32],
+    /// For the coefficients of batch verification.
+    pub seed: BatchSeed,
     /// Connections that this node may have at once: rows of the peer columns.
     pub peers: u32,
 }
@@ -103,7 +104,7 @@ impl Machine {
             validators: validators.clone(),
             own: Some((slot, member.vote)),
             timeouts: TimeoutConfig::default(),
-            seed: member.seed,
+            seed: member.seed.clone(),
         };
         let consensus = Consensus::new(config.clone(), Height(1))?;
         let mut world = World::new();

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use engine::hex;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -78,19 +77,11 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         let most = net::wire::GENESIS_BYTES_MAX;
         return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
     }
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("the system gives no randomness")?;
     let validator = keys.validator;
     let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let (threads, peers) = (config.node.threads, config.net.connections_max);
-    let options = Options {
-        keys: keys_of_validator,
-        seed,
-        threads,
-        peers,
-        writing: config.writing(),
-        pace: SnapshotPace::default(),
-    };
+    let options =
+        Options { keys: keys_of_validator, threads, peers, writing: config.writing(), pace: SnapshotPace::default() };
     let open::Opened { machine, storage, snapshots, found } =
         open::open(session, setup, options, Opening::new().look())?;
     let recovered = began.elapsed();

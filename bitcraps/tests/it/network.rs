@@ -81,7 +81,6 @@ impl TestNode {
             let keys_of = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
             let options = Options {
                 keys: keys_of,
-                seed: [7; 32],
                 threads: 1,
                 peers: server.connections_max,
                 writing: storage::Writing::default(),

@@ -142,7 +142,6 @@ fn run(seed: u64) -> (Traffic, u32) {
     let validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let options = Options {
         keys: validator,
-        seed: [3; 32],
         threads: 1,
         peers: 64,
         writing: config.writing(),

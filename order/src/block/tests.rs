@@ -71,7 +71,7 @@ impl World {
     }
 
     fn check(&self, block: &Block) -> Result<(), BlockError> {
-        check_block(block, &self.context(8), [9; 32])
+        check_block(block, &self.context(8), &BatchSeed::known([9; 32]))
     }
 }
 
@@ -101,7 +101,7 @@ fn a_built_block_is_valid() {
     let error = BlockError::Clock { clock: TIME_MS + 501, found: TIME_MS };
     assert_eq!(check_clock(&block.header, TIME_MS + 501), Err(error));
     let first = BlockBuilder::new(world.context(1), 0, 0, None).finish();
-    assert_eq!(check_block(&first, &world.context(1), [9; 32]), Ok(()));
+    assert_eq!(check_block(&first, &world.context(1), &BatchSeed::known([9; 32])), Ok(()));
     assert_eq!(first.header.time_ms, TIME_MS, "above its parent's, whatever the clock says");
 }
 
@@ -152,7 +152,7 @@ fn the_carried_certificate_is_checked() {
     short.signatures.pop();
     assert_eq!(carrying(Some(short)), Err(CertificateError::Quorum { quorum: 3, found: 2 }.into()));
     let first = BlockBuilder::new(world.context(1), 0, TIME_MS, Some(world.certificate(0))).finish();
-    assert_eq!(check_block(&first, &world.context(1), [9; 32]), Err(BlockError::CertificateMissing));
+    assert_eq!(check_block(&first, &world.context(1), &BatchSeed::known([9; 32])), Err(BlockError::CertificateMissing));
 }
 
 #[test]

@@ -28,6 +28,7 @@ use thiserror::Error;
 use self::context::{BlockHash, CoreHeight, CoreValidators, Ctx, Slot};
 use self::context::{from_polka, from_proposal, from_round, from_vote, to_round};
 use self::shell::Shell;
+use crate::batch::BatchSeed;
 use crate::certificate::{CertificateError, check_polka};
 use crate::signature::{SignedItem, VoteKey};
 use crate::validators::Validators;
@@ -54,8 +55,8 @@ pub struct ConsensusConfig {
     pub own: Option<(u32, VoteKey)>,
     /// How long to wait for what.
     pub timeouts: TimeoutConfig,
-    /// For the coefficients of batch verification. Unknown to others; changes no verdict.
-    pub seed: [u8; 32],
+    /// For the coefficients of batch verification.
+    pub seed: BatchSeed,
 }
 
 /// Why an input was refused or the machine must stop. See [`ConsensusError::is_fatal`].
@@ -197,7 +198,7 @@ impl Consensus {
                 proposed(&value)
             }
             Input::Polka(polka) => {
-                check_polka(&polka, self.shell.validators.set(), &self.shell.chain, self.shell.seed)?;
+                check_polka(&polka, self.shell.validators.set(), &self.shell.chain, &self.shell.seed)?;
                 CoreInput::PolkaCertificate(from_polka(&polka))
             }
             Input::Round(certificate) => {
@@ -259,7 +260,7 @@ impl Consensus {
         if found < quorum {
             return Err(CertificateError::Quorum { quorum, found }.into());
         }
-        if !crate::signature::verify_all(&items, self.shell.seed) {
+        if !crate::signature::verify_all(&items, &self.shell.seed) {
             return Err(CertificateError::Signature { height: certificate.height }.into());
         }
         Ok(())

@@ -13,6 +13,7 @@ use super::context::{
 use super::entry::{LogEntry, ProposedValue};
 use super::message::{Effect, Evidence, Message, RoundCertificate, Timeout, TimeoutConfig, TimeoutKind};
 use super::{ConsensusConfig, CoreInput};
+use crate::batch::BatchSeed;
 use crate::certificate::check_slots;
 use crate::signature::{Signature, VoteKey};
 use crate::vote::{Proposal, Vote};
@@ -21,7 +22,7 @@ use crate::vote::{Proposal, Vote};
 pub(super) struct Shell {
     pub(super) chain: Hash,
     pub(super) validators: CoreValidators,
-    pub(super) seed: [u8; 32],
+    pub(super) seed: BatchSeed,
     own: Option<(u32, VoteKey)>,
     timeouts: TimeoutConfig,
     /// Bodies and signatures that were verified, or made here, in this step.
