@@ -88,6 +88,16 @@ pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;
 
+/// The latest block time and start of genesis: 2106-02-07 06:28:15 UTC, in milliseconds since the Unix epoch. Expiry is 32 bits
+/// of seconds and ends there too. Sums of a time and any span of genesis stay far below u64.
+pub const TIME_MS_MAX: u64 = u32::MAX as u64 * 1_000;
+/// The highest height: at a block every 10 ms it is reached after 89,000 years.
+pub const HEIGHT_MAX: u64 = 1 << 48;
+/// What a 32-bit counter of a row may hold when a state is loaded: no chain lasts long enough to count the rest.
+pub const COUNTER_MAX: u64 = 1 << 31;
+/// Bytes of a genesis file.
+pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
+
 /// The largest chip supply: sums of any columns stay far below u64.
 pub const SUPPLY_MAX: u64 = 1 << 62;
 
@@ -95,6 +105,7 @@ const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64)
 const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
 const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
 const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
+const _: () = assert!(TIME_MS_MAX < u64::MAX / 8 && HEIGHT_MAX < u64::MAX / 8);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);

@@ -2,7 +2,7 @@
 
 mod builder;
 
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX, TIME_MS_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root};
 use engine::message::certificate::Certificate;
@@ -52,6 +52,12 @@ pub enum BlockError {
     Time {
         /// The parent's.
         parent: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// Its time is later than any block's can be.
+    #[error("the block's time {found} ms is after the year 2106")]
+    TooLate {
         /// The block's.
         found: u64,
     },
@@ -160,8 +166,13 @@ pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(),
     if found > BLOCK_BYTES_MAX {
         return Err(BlockError::Size { most: BLOCK_BYTES_MAX, found });
     }
-    check_header(block, context)?;
-    check_carried(block, context)?;
+    check_head(&block.header, block.certificate.as_ref(), context)?;
+    if block.header.intent_count as usize != block.intents.len() {
+        return Err(BlockError::Header { field: "intent count" });
+    }
+    if block.header.intents != intents_root(&block.intents) {
+        return Err(BlockError::Header { field: "intents root" });
+    }
     check_intents(&block.intents, block.header.time_ms, context.issuers.len())
 }
 
@@ -177,8 +188,21 @@ pub fn check_clock(header: &Header, clock_ms: u64) -> Result<(), BlockError> {
     Ok(())
 }
 
-fn check_header(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
-    let header = &block.header;
+/// Checks all of a block but its intents: its header, and the form of the certificate that it carries. What is left of a block
+/// whose body was given up can be checked so far.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_head(
+    header: &Header,
+    carried: Option<&Certificate>,
+    context: &BlockContext<'_>,
+) -> Result<(), BlockError> {
+    check_header(header, carried, context)?;
+    check_carried(carried, context)
+}
+
+fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
     let fields = [
         ("version", header.version == BLOCK_VERSION),
         ("reserved bytes", header.reserved == [0; 32]),
@@ -188,19 +212,21 @@ fn check_header(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockEr
         ("validators", header.validators == context.validators.hash()),
         ("root chain", header.root_chain == context.root_chain),
         ("proposer", header.proposer == context.validators.proposer(header.height, header.round)),
-        ("intent count", header.intent_count as usize == block.intents.len()),
-        ("intents root", header.intents == intents_root(&block.intents)),
-        ("certificate", header.certificate == block.certificate.as_ref().map_or([0; 32], Certificate::hash)),
+        ("certificate", header.certificate == carried.map_or([0; 32], Certificate::hash)),
     ];
     if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
         return Err(BlockError::Header { field });
     }
     let (parent, found) = (context.parent_time_ms, header.time_ms);
-    if found <= parent { Err(BlockError::Time { parent, found }) } else { Ok(()) }
+    match () {
+        () if found <= parent => Err(BlockError::Time { parent, found }),
+        () if found > TIME_MS_MAX => Err(BlockError::TooLate { found }),
+        () => Ok(()),
+    }
 }
 
-fn check_carried(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
-    match &block.certificate {
+fn check_carried(carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
+    match carried {
         None if context.height == Height(1) => Ok(()),
         Some(certificate) if context.height > Height(1) => {
             let (set, height) = (context.parent_validators, context.height.back(1));

@@ -1,10 +1,12 @@
 //! The replicated state machine: decided blocks and beacons in, receipts and roots out.
 
+use std::convert::Infallible;
+
 use bevy_ecs::schedule::Schedule;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
-use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree, Saved};
+use engine::image::{self, DirtyMap, ImageLayout, RootTree, Saved};
 use engine::io::{Input, Output, Standing};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
@@ -35,9 +37,11 @@ use crate::settle::roll::Rolled;
 use crate::settle::{invariants, settle_schedule};
 use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
+use crate::state::check_rows::{RowError, check_keys, check_rows};
 use crate::state::due::DueTimes;
 use crate::state::saving::Saving;
 use crate::state::setup::Setup;
+use crate::state::snapshot::LoadError;
 
 /// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {
@@ -146,6 +150,15 @@ impl Machine {
         let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All };
         machine.derive();
         machine
+    }
+
+    /// Checks the rows of a state that came from elsewhere, and derives what is node-local from them.
+    pub(crate) fn take_up(&mut self) -> Result<(), RowError> {
+        let setup = self.world.resource::<Setup>().clone();
+        self.read(|rows| check_rows(&setup, rows))?;
+        self.derive();
+        let (mut columns, index) = self.lookup.get_mut(&mut self.world).expect("the world has its columns");
+        check_keys(&columns.rows(), &index)
     }
 
     /// Derives everything node-local from the columns.
@@ -401,11 +414,10 @@ impl Machine {
     /// Loads an image of the same genesis.
     ///
     /// # Errors
-    /// If it does not fit the capacities; nothing changed then.
-    pub fn import(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+    /// If it does not fit the capacities, or a row is none of a state; the machine must then be loaded again or thrown away.
+    pub fn import(&mut self, bytes: &[u8]) -> Result<(), LoadError<Infallible>> {
         let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
         image::import(&self.layout, &mut columns.rows(), bytes)?;
-        self.derive();
-        Ok(())
+        Ok(self.take_up()?)
     }
 }

@@ -4,9 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::certificate::Certificate;
 use super::intent::{Intent, IntentBody};
-use super::{DecodeError, Hash, Reader};
+use super::{DecodeError, Hash, Reader, check_height};
 use crate::ids::Height;
-use crate::limits::{BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX};
+use crate::limits::{BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, TIME_MS_MAX};
 
 /// The version of header and block that this code writes.
 pub const BLOCK_VERSION: u32 = 1;
@@ -205,6 +205,10 @@ fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>),
     }
     if header.reserved != [0; 32] {
         return Err(DecodeError::Value { field: "header reserved", found: 1 });
+    }
+    check_height(header.height)?;
+    if header.time_ms > TIME_MS_MAX {
+        return Err(DecodeError::Value { field: "block time", found: header.time_ms });
     }
     let carried = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };
     Ok((header, carried))

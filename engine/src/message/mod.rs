@@ -9,6 +9,9 @@ pub mod refusal;
 
 use thiserror::Error;
 
+use crate::ids::Height;
+use crate::limits::HEIGHT_MAX;
+
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
 
@@ -35,6 +38,14 @@ pub enum DecodeError {
         /// How many there were.
         found: usize,
     },
+    /// Something of another height than the place where it is.
+    #[error("what it holds is of height {found}, not {expected}")]
+    Height {
+        /// The height of the place.
+        expected: Height,
+        /// Its own.
+        found: Height,
+    },
     /// A value that its field cannot have.
     #[error("{field} is {found}")]
     Value {
@@ -43,6 +54,19 @@ pub enum DecodeError {
         /// What it held.
         found: u64,
     },
+}
+
+/// A height that a chain can have: sums with it do not overflow.
+pub(crate) fn check_height(height: Height) -> Result<Height, DecodeError> {
+    if height.0 > HEIGHT_MAX { Err(DecodeError::Value { field: "height", found: height.0 }) } else { Ok(height) }
+}
+
+/// What something says of its height, where it is known which one it must be.
+///
+/// # Errors
+/// If it is another.
+pub fn expect_height(found: Height, expected: Height) -> Result<(), DecodeError> {
+    if found != expected { Err(DecodeError::Height { expected, found }) } else { Ok(()) }
 }
 
 /// Takes values off the front of foreign bytes.

@@ -130,6 +130,11 @@ fn every_field_of_the_header_is_checked() {
     let mut late = block.clone();
     late.header.time_ms = TIME_MS - 1;
     assert_eq!(world.check(&late), Err(BlockError::Time { parent: TIME_MS - 1, found: TIME_MS - 1 }));
+    for found in [TIME_MS_MAX + 1, u64::MAX] {
+        let mut after = block.clone();
+        after.header.time_ms = found;
+        assert_eq!(world.check(&after), Err(BlockError::TooLate { found }), "no sum with a time overflows");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use engine::message::note::ChainNote;
 use engine::{Height, PeerId};
 use thiserror::Error;
 
+use super::check_rows::RowError;
 use super::saving::SavingParts;
 use crate::exchange::answers::Answers;
 use crate::exchange::chain::Chain;
@@ -42,6 +43,9 @@ pub enum LoadError<E> {
     /// The image is not the one that the chain had.
     #[error("the image has another root than the height it is said to be of")]
     Root,
+    /// A row that no settled height can have.
+    #[error(transparent)]
+    Row(#[from] RowError),
 }
 
 impl<E> From<ImageError> for LoadError<E> {
@@ -152,10 +156,12 @@ impl Machine {
         })
     }
 
-    /// Loads a snapshot: `read` puts a group's bytes where it is told to. The root is computed and compared.
+    /// Loads a snapshot: `read` puts a group's bytes where it is told to. The root is computed and compared, and every row
+    /// checked.
     ///
     /// # Errors
-    /// If a group cannot be read or the root is another; the machine must then be loaded again or thrown away.
+    /// If a group cannot be read, the root is another, or a row is none of a state; the machine must then be loaded again or
+    /// thrown away.
     pub fn load<E: Send>(
         &mut self,
         note: &ChainNote,
@@ -165,11 +171,11 @@ impl Machine {
         let read = |index: usize, group: &mut [u8; GROUP_BYTES]| read(index, group).map_err(LoadError::Read);
         image::fill(&self.layout, &mut columns.rows(), read)?;
         self.world.resource_mut::<DirtyMap>().mark_all();
-        let height = self.read(|rows| rows.house.height);
-        if self.root() != note.root || height != note.height {
+        let of = self.read(|rows| (rows.house.height, rows.house.time_ms));
+        if self.root() != note.root || of != (note.height, note.time_ms) {
             return Err(LoadError::Root);
         }
-        self.derive();
+        self.take_up()?;
         self.world.resource_mut::<Chain>().stand(note);
         let mut dirty = self.world.resource_mut::<DirtyMap>();
         dirty.clear();
