@@ -117,7 +117,7 @@ impl Storage {
             let file = end.segment.as_ref().map_or("journal".into(), |(number, ..)| format!("journal/{number:08}.seg"));
             let offset = end.segment.as_ref().map_or(0, |(_, _, offset)| *offset);
             let problem = format!("it ends at height {decided}, but height {synced} had been synced");
-            return Err(crate::Damage { file, offset, problem }.into());
+            return Err(crate::Damage::new(file, offset, problem).into());
         }
         let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
         let retirer = writing

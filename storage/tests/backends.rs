@@ -23,7 +23,7 @@ fn use_it(backend: &dyn Backend, dir: &Path) {
     let reader = backend.open(&path, Access::Read).expect("there");
     assert!(reader.write_all_at(b"x", 0).is_err(), "it was opened for reading");
     assert_eq!(reader.len().expect("a length"), 8_200);
-    let bytes = backend.read(&path).expect("read");
+    let bytes = backend.read(&path, 1 << 20).expect("read");
     assert_eq!(&bytes[..10], b"\0\0\0hello\0\0");
     assert_eq!((&bytes[8..4_096], &bytes[4_096..]), (&[0; 4_088][..], &[7; 4_104][..]));
     assert_eq!(reader.read_range(8_198, 100).expect("the end"), [7, 7]);
@@ -64,7 +64,7 @@ fn power_off_loses_only_what_was_not_synced() {
         disk.create(Path::new("/d/other")).expect("new");
         let after = disk.restart();
         assert!(file.sync().is_err() && disk.is_off(), "the old disk is dead");
-        let bytes = after.read(path).expect("its name was synced");
+        let bytes = after.read(path, 1 << 20).expect("its name was synced");
         assert!(bytes.len() >= 2_048, "its length was synced");
         assert!(bytes[..512].iter().chain(&bytes[1_536..2_048]).all(|byte| *byte == 1), "it was synced");
         let sectors = bytes.chunks(512).map(|sector| sector[0]).collect::<Vec<_>>();

@@ -13,10 +13,14 @@ use thiserror::Error;
 use super::catalog::Catalog;
 use super::pack::Place;
 use super::ranges::{self, Coverage, RangeRow};
-use crate::backend::{Access, Backend, Handle};
+use crate::backend::{Access, Backend, Handle, bounded_len, open_regular};
 
 /// The version of the index that this code writes and reads.
 pub const INDEX_VERSION: u64 = 1;
+
+/// Bytes of an index's file that is read for somebody who does not write it, at most: it holds 60 bytes or so for each group
+/// of the image that a snapshot holds, and all of them are read into memory.
+pub const INDEX_BYTES_MAX: u64 = 256 << 20;
 
 /// Numbers about the whole: `version`, and `pack` and `end`, where the packs end.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -104,6 +108,16 @@ impl StorageBackend for OnHandle {
     }
 }
 
+/// Looks at the file before redb opens it, which would wait at a pipe and believe any length.
+pub(super) fn check_file(path: &Path, most: u64) -> Result<(), IndexError> {
+    let file = open_regular(path, std::fs::File::options().read(true));
+    let checked = file.and_then(|file| bounded_len(&file, most));
+    checked.map(|_| ()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::FileTooLarge => damaged(error),
+        _ => refused(error),
+    })
+}
+
 pub(super) fn refused(error: impl std::fmt::Display) -> IndexError {
     IndexError::Refused(error.to_string())
 }
@@ -151,6 +165,9 @@ impl Index {
             builder.set_check_integrity_on_open(true);
             let db = if backend.is_file_system() {
                 builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+                if path.exists() {
+                    check_file(path, u64::MAX)?;
+                }
                 builder.create(path).map_err(open_error)?
             } else {
                 let handle = backend.open(path, Access::Write).or_else(|_| backend.create(path)).map_err(refused)?;
@@ -252,6 +269,7 @@ pub fn read_index(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
         let mut builder = Builder::new();
         builder.set_cache_size(8 << 20);
         builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+        check_file(path, INDEX_BYTES_MAX)?;
         let db: ReadOnlyDatabase = builder.open_read_only(path).map_err(open_error)?;
         let version = read_version(&db)?.ok_or_else(|| damaged("it has no version"))?;
         check_version(&db, version, chain)?;
