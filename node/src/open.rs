@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::Height;
+use engine::limits::UNSETTLED_MAX;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
+use engine::message::{DecodeError, expect_height};
 use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
@@ -161,6 +163,12 @@ fn load_newest(
     Ok(None)
 }
 
+/// Whether a block is the next one of the chain.
+fn follows(machine: &Machine, decided: &Decided) -> bool {
+    let (header, chain) = (&decided.block.header, machine.chain());
+    header.height == chain.decided.next() && header.parent == chain.parent && header.time_ms > chain.parent_time_ms
+}
+
 /// Takes the journal's frames: those of the last minute before the snapshot for their receipts, those above it to be
 /// executed. Returns the last decided height.
 fn execute(
@@ -174,7 +182,7 @@ fn execute(
     let mut recalled = note.is_none();
     let mut waiting: VecDeque<Decided> = VecDeque::new();
     while let Some(Frame { kind, height, body }) = reader.next_frame()? {
-        let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
+        let wrong = |error: DecodeError| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
         if kind == FrameKind::Retired {
             // Below whatever a start needs; it is met only where no snapshot could be loaded.
             bail!(Failure::Data(format!(
@@ -183,10 +191,18 @@ fn execute(
             )));
         }
         if kind == FrameKind::Decided {
-            waiting.push_back(Decided::decode(&body).map_err(wrong)?);
+            let decided = Decided::decode(&body).map_err(wrong)?;
+            expect_height(decided.block.header.height, height).map_err(wrong)?;
+            waiting.push_back(decided);
+            if waiting.len() > UNSETTLED_MAX {
+                bail!(Failure::Data(format!(
+                    "the journal has more than {UNSETTLED_MAX} decided heights that are not settled"
+                )));
+            }
             continue;
         }
         let settled = Settled::decode(&body).map_err(wrong)?;
+        expect_height(settled.height, height).map_err(wrong)?;
         // The reader may begin between a block and what it led to.
         if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
             continue;
@@ -200,6 +216,9 @@ fn execute(
             recall.map_err(|error| Failure::Data(format!("height {height}: {error}; `db check` looks further")))?;
             recalled |= height == from;
             continue;
+        }
+        if !follows(machine, &decided) {
+            bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
         }
         let led_to = machine.restore(&decided, Some(settled.beacon));
         if led_to.as_ref() != Some(&settled) {
@@ -219,6 +238,10 @@ fn execute(
         )));
     }
     for decided in &waiting {
+        let height = decided.block.header.height;
+        if !follows(machine, decided) {
+            bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
+        }
         machine.restore(decided, None);
     }
     Ok(machine.chain().decided)
