@@ -5,7 +5,11 @@
 pub mod bisect;
 pub mod db;
 pub mod export;
+pub mod heads;
 pub mod history;
+pub mod reading;
+pub mod recorded;
 pub mod replay;
 pub mod script;
+pub mod verify;
 pub mod walker;

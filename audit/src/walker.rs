@@ -4,16 +4,18 @@
 //!  journal -> Recording: decided and settled frames paired -> Walker: form, chain, dice, bets, payouts, root -> Step
 //! ```
 //! The engine is the node's own. Of what the record says only the beacon is used, for the dice; everything else is
-//! compared. Signatures are not verified here: `replay` does that beside the walk. Whoever walks has built the pool of
-//! its thread (`engine::pool::build`).
+//! compared. Signatures are verified in batches ahead of the walk, unless the session is the reader's own; `replay` does it
+//! beside the walk. Whoever walks has built the pool of its thread (`engine::pool::build`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use engine::limits::UNSETTLED_MAX;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
+use engine::message::note::ChainNote;
 use engine::{Hash, Height, hex};
 use order::block::{BlockContext, check_block_form};
 use order::certificate::check_certificate_form;
@@ -22,12 +24,17 @@ use order::validators::Validators;
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot, read_catalog};
-use storage::{Frame, FrameKind, JournalReader, Tail};
+use storage::{FrameKind, JournalReader, Tail};
 use systems::exchange::verify::issuers;
 use systems::{Machine, Setup};
 
 use storage::read_genesis;
 use words::Failure;
+
+use crate::heads::{check_heads, check_snapshot};
+use crate::reading::{Origin, Reading};
+use crate::recorded::Recorded;
+use crate::verify::Verifier;
 
 /// The first thing in which a session differs from its replay, or from another session.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -74,10 +81,20 @@ pub struct Step {
 pub struct Recording {
     journal: JournalReader,
     waiting: VecDeque<Decided>,
-    /// A height that was read and is to be read again.
-    ahead: Option<Step>,
+    /// Heights that were read and are to be read again.
+    ahead: VecDeque<Step>,
     /// Up to this height nothing is needed: that the journal gave bodies up there is no fault.
     known: Height,
+}
+
+/// Refuses a record that decides without end: ordering leads execution by two heights, so no node wrote it.
+pub(crate) fn check_waiting(waiting: usize) -> Result<(), Failure> {
+    if waiting <= UNSETTLED_MAX {
+        return Ok(());
+    }
+    Err(Failure::Data(format!(
+        "{waiting} heights in a row are decided and not settled; there are never more than {UNSETTLED_MAX}"
+    )))
 }
 
 impl Recording {
@@ -97,7 +114,7 @@ impl Recording {
         Ok(Self {
             journal: JournalReader::open_at(dir, from)?,
             waiting: VecDeque::new(),
-            ahead: None,
+            ahead: VecDeque::new(),
             known: Height::GENESIS,
         })
     }
@@ -115,29 +132,49 @@ impl Recording {
     /// # Errors
     /// If the journal is damaged, or its frames cannot be.
     pub fn read(&mut self) -> anyhow::Result<Option<Step>> {
-        if let Some(step) = self.ahead.take() {
-            return Ok(Some(step));
+        match self.ahead.pop_front() {
+            Some(step) => Ok(Some(step)),
+            None => self.read_journal(),
         }
-        while let Some(Frame { kind, height, body }) = self.journal.next_frame()? {
-            let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
-            match kind {
-                FrameKind::Retired if height <= self.known => {}
-                FrameKind::Retired => {
-                    return Err(GivenUp(height).into());
-                }
-                FrameKind::Decided => self.waiting.push_back(Decided::decode(&body).map_err(wrong)?),
+    }
+
+    fn read_journal(&mut self) -> anyhow::Result<Option<Step>> {
+        while let Some(frame) = self.journal.next_frame()? {
+            let height = frame.height;
+            match frame.kind {
+                FrameKind::Retired if height <= self.known => continue,
+                FrameKind::Retired => return Err(GivenUp(height).into()),
                 // What a block led to, whose body was given up or lies before the place where reading began.
-                FrameKind::Settled if height <= self.known && !self.waits(height) => {}
-                FrameKind::Settled => {
-                    let settled = Settled::decode(&body).map_err(wrong)?;
-                    let decided = self.waiting.pop_front();
-                    let decided = decided.with_context(|| format!("height {height} is settled but not decided"));
-                    let decided = decided.map_err(|error| Failure::Data(error.to_string()))?;
+                FrameKind::Settled if height <= self.known && !self.waits(height) => continue,
+                FrameKind::Decided | FrameKind::Settled => {}
+            }
+            match Recorded::of(&frame)? {
+                Recorded::Decided(decided) => {
+                    self.waiting.push_back(decided);
+                    check_waiting(self.waiting.len())?;
+                }
+                Recorded::Settled(settled) => {
+                    let decided = self.waiting.pop_front().filter(|decided| decided.block.header.height == height);
+                    let decided =
+                        decided.ok_or_else(|| Failure::Data(format!("height {height} is settled but not decided")))?;
                     return Ok(Some(Step { decided, settled }));
                 }
+                Recorded::Retired(_) => unreachable!("those were passed over or refused above"),
             }
         }
         Ok(None)
+    }
+
+    /// Looks at the next settled height, which is read again.
+    ///
+    /// # Errors
+    /// As [`Recording::read`].
+    pub fn peek(&mut self) -> anyhow::Result<Option<&Step>> {
+        if self.ahead.is_empty() {
+            let next = self.read_journal()?;
+            self.ahead.extend(next);
+        }
+        Ok(self.ahead.front())
     }
 
     /// Whether the block of a height was read and is not settled yet.
@@ -146,15 +183,32 @@ impl Recording {
     }
 
     /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
-    /// still has it whole.
+    /// still has it whole. The headers of the two heights that follow repeat the root chain that leads to it.
     fn after_snapshot(dir: &Path, machine: &mut Machine) -> anyhow::Result<Self> {
         let at = machine.chain().settled;
         let mut recording = Self { known: at, ..Self::open_at(dir, at)? };
         match recording.read()? {
             Some(step) if step.settled.height == at => machine.recall(&step.decided, &step.settled)?,
-            Some(step) if step.settled.height == at.next() => recording.ahead = Some(step),
+            Some(step) if step.settled.height == at.next() => recording.ahead.push_back(step),
             Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
             None => anyhow::bail!("the journal ends before it"),
+        }
+        while recording.ahead.len() < 2 {
+            let Some(step) = recording.read_journal()? else { break };
+            recording.ahead.push_back(step);
+        }
+        let settled = recording.ahead.iter().map(|step| &step.decided);
+        let headers = settled.chain(&recording.waiting).map(|decided| &decided.block.header);
+        let chain = machine.chain();
+        for header in headers.take_while(|header| header.height <= at.next().next()) {
+            let expected = chain.root_chain_for(header.height);
+            anyhow::ensure!(
+                header.root_chain == expected,
+                "height {} was decided after another state than it has: root chain {}, not {}",
+                header.height,
+                hex(&header.root_chain),
+                hex(&expected)
+            );
         }
         Ok(recording)
     }
@@ -187,25 +241,110 @@ fn last_retired(dir: &Path) -> anyhow::Result<Height> {
     Ok(last)
 }
 
+/// The last settled height of a session and its root chain, or `None` if it has none. Only the end of the journal is read.
+///
+/// # Errors
+/// If the directory is no session, or its journal is damaged.
+pub fn last_settled(dir: &Path) -> anyhow::Result<Option<(Height, Hash)>> {
+    // Far above everything: the end is found, and no frame is handed out.
+    let mut end = JournalReader::open_at(dir, Height(u64::MAX))?;
+    while end.next_frame()?.is_some() {}
+    let from = end.decided().back(UNSETTLED_MAX as u64);
+    let mut journal = JournalReader::open_at(dir, from)?;
+    let mut last = None;
+    while let Some(frame) = journal.next_frame()? {
+        if let Recorded::Settled(settled) = Recorded::of(&frame)? {
+            last = Some((settled.height, settled.root_chain));
+        }
+    }
+    Ok(last)
+}
+
+/// The recorded root chain after each of some heights, as far as the session reaches.
+///
+/// # Errors
+/// If the directory is no session, or its journal is damaged.
+pub fn root_chains(dir: &Path, heights: Range<u64>) -> anyhow::Result<BTreeMap<u64, Hash>> {
+    let mut journal = JournalReader::open_at(dir, Height(heights.start))?;
+    let mut chains = BTreeMap::new();
+    while let Some(frame) = journal.next_frame()? {
+        if frame.height.0 >= heights.end.saturating_add(UNSETTLED_MAX as u64) {
+            break;
+        }
+        if frame.kind == FrameKind::Settled
+            && heights.contains(&frame.height.0)
+            && let Recorded::Settled(settled) = Recorded::of(&frame)?
+        {
+            chains.insert(settled.height.0, settled.root_chain);
+        }
+    }
+    Ok(chains)
+}
+
+/// What a session says it is. The chain id is computed from its genesis, and the rest is in that.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Identity {
+    /// The chain id, in hex.
+    pub chain: String,
+    /// The name that its genesis gives it, with what does not print escaped.
+    pub name: String,
+    /// Whether its keys follow from a seed that anyone may know.
+    pub insecure_keys: bool,
+}
+
+/// Reads what a session says it is.
+///
+/// # Errors
+/// If there is no session, or its genesis cannot be read.
+pub fn identity(dir: &Path) -> anyhow::Result<Identity> {
+    let (genesis, chain) = read_genesis(dir)?;
+    // Whoever made the session chose the name: a terminal must not act on it.
+    let name = genesis.name.chars().take(NAME_CHARS).flat_map(char::escape_debug).collect();
+    Ok(Identity { chain: hex(&chain), name, insecure_keys: genesis.insecure_keys })
+}
+
+/// Characters of a chain's name that are shown.
+const NAME_CHARS: usize = 80;
+/// Signatures after which a batch is verified ahead of a walk, and heights, at most.
+const BATCH_SIGNATURES: usize = 2_048;
+const BATCH_HEIGHTS: usize = 128;
+
 /// A machine that executes a session's heights again.
 pub struct Walker {
     recording: Recording,
     machine: Machine,
     validators: Validators,
     issuers: Vec<PublicKey>,
+    /// Where it began.
+    base: Option<ChainNote>,
+    /// Verifies signatures ahead of the walk; none where the session is the reader's own.
+    verifier: Option<Verifier>,
+    /// Heights whose signatures were verified.
+    verified: VecDeque<Step>,
+    /// The first forged signature among them, or behind them.
+    forged: Option<Difference>,
+    /// The last height that is wanted: none behind it is verified ahead.
+    last: Height,
+    /// Why no height behind the verified ones can be read.
+    failed: Option<anyhow::Error>,
 }
 
 impl Walker {
-    /// A walk from genesis. `threads` changes nothing but speed.
+    /// A walk from genesis.
     ///
     /// # Errors
-    /// If there is no session, or its genesis cannot be.
-    pub fn open(dir: &Path, threads: usize) -> anyhow::Result<Self> {
+    /// If there is no session, its genesis cannot be, or nothing was settled.
+    pub fn open(dir: &Path, reading: impl Into<Reading>) -> anyhow::Result<Self> {
+        let reading = reading.into();
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
-        let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
-        let (recording, issuers) = (Recording::open(dir)?, issuers(&setup));
-        Ok(Self { recording, machine: Machine::new(setup, threads), validators, issuers })
+        let mut recording = Recording::open(dir)?;
+        // Before a machine is made: a genesis alone costs nobody memory.
+        if recording.peek()?.is_none() {
+            return Err(Failure::Data(format!("{}: the session holds no settled height", dir.display())).into());
+        }
+        let machine = reading.machine(setup)?;
+        Self::begin(recording, machine, None, reading)
     }
 
     /// A walk from the newest good snapshot at or below `height`, or from genesis if there is none. As a restart does, it
@@ -213,37 +352,45 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, or its genesis or snapshots cannot be read.
-    pub fn near(dir: &Path, threads: usize, height: Height) -> anyhow::Result<Self> {
-        let (genesis, chain) = read_genesis(dir)?;
-        let setup = Setup::new(genesis, chain)?;
-        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-        let catalog = read_catalog(&backend, dir, &chain)?;
-        for at in catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
-            match Self::from_snapshot(dir, &setup, &backend, &catalog, at, threads) {
+    pub fn near(dir: &Path, reading: impl Into<Reading>, height: Height) -> anyhow::Result<Self> {
+        let reading = reading.into();
+        let base = Base::open(dir, reading)?;
+        for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
+            match base.walker(at) {
                 Ok(walker) => return Ok(walker),
+                Err(problem) if problem.is::<Failure>() => return Err(problem),
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
         }
-        Self::open(dir, threads)
+        Self::open(dir, reading)
     }
 
     /// A walk over everything that can still be executed: from genesis, or, where the journal gave up its oldest bodies,
-    /// from the first good snapshot behind them.
+    /// from the first good snapshot behind them, whose chain of heads is checked.
     ///
     /// # Errors
-    /// If there is no session, its genesis cannot be, or no snapshot serves.
-    pub fn earliest(dir: &Path, threads: usize) -> anyhow::Result<Self> {
+    /// If there is no session, its genesis cannot be, no snapshot serves, or the heads contradict each other.
+    pub fn earliest(dir: &Path, reading: impl Into<Reading>) -> anyhow::Result<Self> {
+        let walker = Self::earliest_unchecked(dir, reading.into())?;
+        if let (Some(note), Some(verifier)) = (&walker.base, &walker.verifier)
+            && let Some(difference) = check_heads(dir, walker.setup(), verifier, note)?.difference
+        {
+            return Err(Failure::Mismatch(difference.to_string()).into());
+        }
+        Ok(walker)
+    }
+
+    /// [`Walker::earliest`] for those who check the heads themselves.
+    pub(crate) fn earliest_unchecked(dir: &Path, reading: Reading) -> anyhow::Result<Self> {
         let retired = last_retired(dir)?;
         if retired == Height::GENESIS {
-            return Self::open(dir, threads);
+            return Self::open(dir, reading);
         }
-        let (genesis, chain) = read_genesis(dir)?;
-        let setup = Setup::new(genesis, chain)?;
-        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-        let catalog = read_catalog(&backend, dir, &chain)?;
-        for at in catalog.snapshots.range(retired..).map(|(at, _)| *at) {
-            match Self::from_snapshot(dir, &setup, &backend, &catalog, at, threads) {
+        let base = Base::open(dir, reading)?;
+        for at in base.catalog.snapshots.range(retired..).map(|(at, _)| *at) {
+            match base.walker(at) {
                 Ok(walker) => return Ok(walker),
+                Err(problem) if problem.is::<Failure>() => return Err(problem),
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
         }
@@ -254,22 +401,89 @@ impl Walker {
         Err(Failure::Data(problem).into())
     }
 
-    fn from_snapshot(
-        dir: &Path,
-        setup: &Setup,
-        backend: &Arc<dyn Backend>,
-        catalog: &Catalog,
-        at: Height,
-        threads: usize,
+    fn begin(
+        recording: Recording,
+        machine: Machine,
+        base: Option<ChainNote>,
+        reading: Reading,
     ) -> anyhow::Result<Self> {
-        let mut machine = Machine::new(setup.clone(), threads);
-        let stored = StoredSnapshot::open(backend, dir, catalog, at)?;
-        machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
-            stored.read_group(index, group)
-        })?;
-        let recording = Recording::after_snapshot(dir, &mut machine)?;
+        let setup = machine.setup();
         let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
-        Ok(Self { recording, machine, validators, issuers: issuers(setup) })
+        let issuers = issuers(setup);
+        let verifier = if reading.origin == Origin::Stranger { Some(Verifier::new(setup)?) } else { None };
+        Ok(Self {
+            recording,
+            machine,
+            validators,
+            issuers,
+            base,
+            verifier,
+            verified: VecDeque::new(),
+            forged: None,
+            last: Height(u64::MAX),
+            failed: None,
+        })
+    }
+
+    /// The snapshot that the walk began with.
+    pub fn base(&self) -> Option<&ChainNote> {
+        self.base.as_ref()
+    }
+
+    /// Takes over the verification of signatures, for those who do it beside the walk. None where there is none to do.
+    pub fn take_verifier(&mut self) -> Option<Verifier> {
+        assert!(self.verified.is_empty(), "a walk that has begun verifies by itself");
+        self.verifier.take()
+    }
+
+    /// Says that nothing behind a height is wanted: it is not verified ahead.
+    pub fn until(&mut self, last: Height) {
+        self.last = last;
+    }
+
+    /// Reads some heights ahead and verifies their signatures together.
+    fn read_ahead(&mut self) -> anyhow::Result<()> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        let mut signatures = 0;
+        while signatures < BATCH_SIGNATURES && self.verified.len() < BATCH_HEIGHTS {
+            let step = match self.recording.peek() {
+                Ok(Some(step)) => step,
+                Ok(None) => break,
+                // What lies before is walked first.
+                Err(error) if !self.verified.is_empty() => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            if step.settled.height > self.last && !self.verified.is_empty() {
+                break;
+            }
+            signatures += step.decided.block.intents.len() + 1;
+            self.verified.extend(self.recording.read()?);
+        }
+        let steps: Vec<&Step> = self.verified.iter().collect();
+        self.forged = verifier.steps(&steps).forged;
+        Ok(())
+    }
+
+    /// The next height, read and verified, or the first thing in it that is forged.
+    ///
+    /// # Errors
+    /// As [`Recording::read`].
+    pub fn read_verified(&mut self) -> anyhow::Result<Option<Result<Step, Difference>>> {
+        if self.verified.is_empty() {
+            self.read_ahead()?;
+        }
+        let next = if self.verifier.is_some() { self.verified.pop_front() } else { self.recording.read()? };
+        let Some(step) = next else { return Ok(None) };
+        match &self.forged {
+            Some(forged) if forged.height == step.settled.height.0 => Ok(Some(Err(forged.clone()))),
+            _ => Ok(Some(Ok(step))),
+        }
     }
 
     /// The next height, read and executed; `None` after the last settled one.
@@ -277,9 +491,9 @@ impl Walker {
     /// # Errors
     /// If the journal is damaged, or the height differs from what the record says of it.
     pub fn step(&mut self) -> anyhow::Result<Option<Step>> {
-        let Some(step) = self.read()? else { return Ok(None) };
-        self.execute(&step).map_err(|difference| Failure::Mismatch(difference.to_string()))?;
-        Ok(Some(step))
+        let Some(next) = self.read_verified()? else { return Ok(None) };
+        let walked = next.and_then(|step| self.execute(&step).map(|()| step));
+        Ok(Some(walked.map_err(|difference| Failure::Mismatch(difference.to_string()))?))
     }
 
     /// Walks up to `height` and stands after it.
@@ -287,11 +501,13 @@ impl Walker {
     /// # Errors
     /// As [`Walker::step`], and if the session ends before, or the walk is past it.
     pub fn walk_to(&mut self, height: Height) -> anyhow::Result<()> {
+        self.last = height;
         while self.height() < height {
             if self.step()?.is_none() {
                 break;
             }
         }
+        self.last = Height(u64::MAX);
         let reached = self.height();
         match reached.cmp(&height) {
             std::cmp::Ordering::Less => Err(Failure::Data(format!("the session ends at height {reached}")).into()),
@@ -302,13 +518,16 @@ impl Walker {
         }
     }
 
-    /// Reads the next height without executing it: for those who check it first, or in batches. Every height that was
-    /// read must be executed, in order.
+    /// Reads the next height without executing or verifying it: for those who check it first, or in batches. Every height that
+    /// was read must be executed, in order.
     ///
     /// # Errors
     /// As [`Recording::read`].
     pub fn read(&mut self) -> anyhow::Result<Option<Step>> {
-        self.recording.read()
+        match self.verified.pop_front() {
+            Some(step) => Ok(Some(step)),
+            None => self.recording.read(),
+        }
     }
 
     /// Executes a height that was read, and compares nothing of what comes out: for those who look for what differs. False
@@ -406,14 +625,60 @@ impl Walker {
     }
 }
 
+/// What a walk can begin with.
+struct Base<'a> {
+    dir: &'a Path,
+    setup: Setup,
+    backend: Arc<dyn Backend>,
+    catalog: Catalog,
+    reading: Reading,
+}
+
+impl<'a> Base<'a> {
+    fn open(dir: &'a Path, reading: Reading) -> anyhow::Result<Self> {
+        let (genesis, chain) = read_genesis(dir)?;
+        let setup = Setup::new(genesis, chain)?;
+        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+        let catalog = snapshots_of(&backend, dir, &chain, reading.origin)?;
+        Ok(Self { dir, setup, backend, catalog, reading })
+    }
+
+    /// A walk from the snapshot of a height.
+    ///
+    /// # Errors
+    /// A [`Failure`] if no snapshot can be begun with; anything else if this one cannot.
+    fn walker(&self, at: Height) -> anyhow::Result<Walker> {
+        let stored = StoredSnapshot::open(&self.backend, self.dir, &self.catalog, at)?;
+        let mut machine = self.reading.machine(self.setup.clone())?;
+        let note = machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
+            stored.read_group(index, group)
+        })?;
+        let recording = Recording::after_snapshot(self.dir, &mut machine)?;
+        let walker = Walker::begin(recording, machine, Some(note), self.reading)?;
+        check_snapshot(self.dir, walker.base.as_ref().expect("given above"), walker.verifier.as_ref())?;
+        Ok(walker)
+    }
+}
+
+/// The snapshots of a session. A stranger's index is not opened: the packs themselves say what they hold, each record under
+/// its own hash.
+///
+/// # Errors
+/// If the packs, or the index of a session of one's own, cannot be read.
+pub fn snapshots_of(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, origin: Origin) -> anyhow::Result<Catalog> {
+    Ok(match origin {
+        Origin::Own => read_catalog(backend, dir, chain)?,
+        Origin::Stranger => Catalog::from_packs(backend, dir, chain)?.0,
+    })
+}
+
 /// A machine with the state of a session after `height`, or after its last settled height, and the root of that state.
-/// The nearest snapshot is taken where there is one; every height above it is executed and its root compared; signatures
-/// are not verified.
+/// The nearest snapshot is taken where there is one; every height above it is verified and executed, and its root compared.
 ///
 /// # Errors
 /// If the session does not reach the height, is damaged, or differs from its replay.
-pub fn state_at(dir: &Path, height: Option<Height>, threads: usize) -> anyhow::Result<(Machine, Hash)> {
-    let mut walker = Walker::near(dir, threads, height.unwrap_or(Height(u64::MAX)))?;
+pub fn state_at(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<(Machine, Hash)> {
+    let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
     match height {
         Some(height) => walker.walk_to(height)?,
         None => while walker.step()?.is_some() {},

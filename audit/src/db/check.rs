@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::GROUP_BYTES;
+use engine::limits::{GROUP_BYTES, UNSETTLED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Retired};
-use engine::message::certificate::Settled;
+use engine::message::certificate::{Settled, chain_root};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
@@ -78,7 +78,7 @@ impl CheckReport {
 
     fn damage(&mut self, damage: Damage) {
         let Damage { file, offset, problem } = damage;
-        self.note(Mark::Damaged, &file, Some(offset), problem);
+        self.note(Mark::Damaged, &file, Some(offset), problem.text);
     }
 }
 
@@ -124,8 +124,10 @@ struct Heights {
     decided: Height,
     settled: Height,
     parent: Hash,
-    /// Intents of decided heights that are not settled yet.
-    waiting: BTreeMap<Height, usize>,
+    /// Intents and hash of decided heights that are not settled yet.
+    waiting: BTreeMap<Height, (usize, Hash)>,
+    /// Of the last settled height and of the one before it.
+    root_chains: [Hash; 2],
     roots: BTreeMap<Height, Hash>,
     problems: Vec<String>,
     gap: bool,
@@ -141,20 +143,42 @@ impl Heights {
                     let follows = header.parent == self.parent && *height == self.decided.next();
                     let follows = follows || self.gap || self.decided == Height::GENESIS && *height > Height(1);
                     let own = header.height == *height && certificate.block == header.hash();
+                    let root_chain = match height.0 {
+                        1 | 2 => [0; 32],
+                        _ => self.root_chains[usize::from(self.settled == height.back(1))],
+                    };
                     self.parent = header.hash();
                     self.decided = *height;
-                    self.waiting.insert(*height, header.intent_count as usize);
-                    (!follows || !own).then(|| "it does not follow the height before it".to_owned())
+                    self.waiting.insert(*height, (header.intent_count as usize, self.parent));
+                    match () {
+                        () if !follows || !own => Some("it does not follow the height before it".to_owned()),
+                        () if self.waiting.len() > UNSETTLED_MAX => {
+                            self.waiting.clear();
+                            Some("too many heights before it are not settled".to_owned())
+                        }
+                        () if header.root_chain != root_chain && !self.gap => {
+                            Some("it was decided after another state than the record has".to_owned())
+                        }
+                        () => None,
+                    }
                 }
             },
             FrameKind::Settled => match Settled::decode(body) {
                 Err(error) => Some(error.to_string()),
                 Ok(settled) => {
-                    let intents = self.waiting.remove(height);
+                    let (intents, block) = self.waiting.remove(height).unzip();
                     let fits = settled.height == *height && intents == Some(settled.verdicts.len());
+                    let Settled { beacon, root, root_chain, .. } = settled;
+                    let chained = chain_root(&self.root_chains[0], *height, &block.unwrap_or_default(), &beacon, &root);
                     self.settled = *height;
-                    self.roots.insert(*height, settled.root);
-                    (!fits && !self.gap).then(|| "it does not settle a block that was decided".to_owned())
+                    self.root_chains = [root_chain, self.root_chains[0]];
+                    self.roots.insert(*height, root);
+                    match () {
+                        () if self.gap => None,
+                        () if !fits => Some("it does not settle a block that was decided".to_owned()),
+                        () if root_chain != chained => Some("its root chain is not that of what it holds".to_owned()),
+                        () => None,
+                    }
                 }
             },
         };
@@ -308,7 +332,7 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
     }
     let cache: u64 = files.iter().filter(|file| file.kind == FileKind::Cache).map(|file| file.bytes).sum();
     if cache > 0 {
-        let problem = format!("{cache} bytes of pages that can be made again; each is verified when it is read");
+        let problem = format!("{cache} bytes that an earlier program left: nothing reads them, they may be deleted");
         report.note(Mark::Note, "cache", None, problem);
     }
 }

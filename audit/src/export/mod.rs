@@ -19,6 +19,7 @@ use anyhow::Context;
 use engine::{Hash, Height};
 use systems::Machine;
 
+use crate::reading::Reading;
 use crate::walker::{Walker, state_at};
 pub use schema::{BALANCES, Column, Kind, SHEETS, Sheet, Value};
 use words::Failure;
@@ -34,8 +35,8 @@ pub struct ExportConfig {
     pub image: Option<PathBuf>,
     /// The last height; without it, the last settled one.
     pub height: Option<Height>,
-    /// Workers.
-    pub threads: usize,
+    /// How the session is read.
+    pub reading: Reading,
 }
 
 /// What was written.
@@ -117,7 +118,7 @@ pub fn export(dir: &Path, config: &ExportConfig, mut look: impl FnMut(Height)) -
             }
             walk(dir, config, sinks, &mut look)?
         } else {
-            let (machine, root) = state_at(dir, config.height, config.threads)?;
+            let (machine, root) = state_at(dir, config.height, config.reading)?;
             (machine, root, Vec::new())
         };
         let image_bytes = match (&image, &config.image) {
@@ -142,7 +143,7 @@ type Walked = (Machine, Hash, Vec<(&'static str, u64)>);
 
 /// Walks the session and gives its rows to the sinks.
 fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnMut(Height)) -> anyhow::Result<Walked> {
-    let mut walker = Walker::earliest(dir, config.threads)?;
+    let mut walker = Walker::earliest(dir, config.reading)?;
     walker.machine().watch(true);
     let to = config.height.unwrap_or(Height(u64::MAX));
     while walker.height() < to {

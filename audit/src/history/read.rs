@@ -1,11 +1,12 @@
 //! Reading: pages from the tiers, and where none has them from a walk, newest first.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use engine::message::intent::IntentKind;
-use engine::{AccountId, Height, TableId};
+use engine::{AccountId, Hash, Height, TableId};
 use storage::snapshot::Ranges;
 use systems::activity::ActiveKind;
 use systems::{Machine, Setup};
@@ -14,7 +15,8 @@ use super::build::PageBuilder;
 use super::cache::{CacheConfig, HeldPage, PageCache, TierCounts};
 use super::entry::{Entry, Event, Subject};
 use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
-use crate::walker::{GivenUp, Recording, Walker};
+use crate::reading::{Origin, Reading};
+use crate::walker::{GivenUp, Recording, Walker, root_chains};
 use storage::read_genesis;
 use words::Failure;
 
@@ -22,6 +24,9 @@ use words::Failure;
 /// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
 /// would be wrong for ever.
 pub(super) const KEPT_BEHIND: u64 = 128;
+
+/// Pages whose recorded root chains are read together: a question goes from the newest to older ones.
+const ROOT_CHAIN_PAGES: u64 = 8;
 
 /// Entries at a table that are looked through at first for the roll before another.
 const ROLL_ENTRIES: usize = 512;
@@ -55,11 +60,13 @@ pub struct Answer {
 /// The history of one session.
 pub struct History {
     dir: PathBuf,
-    threads: usize,
+    reading: Reading,
     setup: Setup,
     cache: PageCache,
-    /// Which pages need not be looked at; without it, all are.
+    /// Which pages need not be looked at; without it, all are. Only a session of the reader's own has it.
     ranges: Option<Ranges>,
+    /// The recorded root chain after the last height of each page that was asked for.
+    root_chains: RefCell<BTreeMap<u64, Hash>>,
     /// Whether another process writes the session.
     live: bool,
     look: Box<dyn Fn(Height)>,
@@ -89,16 +96,19 @@ impl Newest {
 }
 
 impl History {
-    /// The history of the session at `dir`. `threads` are the walk's workers; they change nothing but speed.
+    /// The history of the session at `dir`.
     ///
     /// # Errors
     /// If there is no session, or the cache's folder cannot be used.
-    pub fn open(dir: &Path, threads: usize, config: CacheConfig) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, reading: impl Into<Reading>, config: CacheConfig) -> anyhow::Result<Self> {
+        let reading = reading.into();
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
-        let cache = PageCache::open(dir, chain, config)?;
-        let (ranges, live) = (Ranges::open(dir, &chain), storage::is_written(dir));
-        Ok(Self { dir: dir.to_owned(), threads, setup, cache, ranges, live, look: Box::new(|_| ()) })
+        let cache = PageCache::open(chain, reading.origin, config)?;
+        // What an index leaves out is never looked at: a stranger could hide a page with it.
+        let ranges = if reading.origin == Origin::Own { Ranges::open(dir, &chain) } else { None };
+        let (live, root_chains) = (storage::is_written(dir), RefCell::default());
+        Ok(Self { dir: dir.to_owned(), reading, setup, cache, ranges, root_chains, live, look: Box::new(|_| ()) })
     }
 
     /// The same, with somebody who hears of the heights that are executed.
@@ -116,10 +126,25 @@ impl History {
         &self.cache
     }
 
-    /// All parts of a page, if the tiers have them all.
-    fn cached(&self, page: u64) -> Option<Vec<HeldPage>> {
+    /// All parts of a page, if the tiers have them all as the session records them.
+    pub fn cached(&self, page: u64) -> Option<Vec<HeldPage>> {
+        let root_chain = self.root_chain(page)?;
         let parts = parts_of(self.setup.genesis.tables);
-        (0..parts).map(|part| self.cache.get(PageKey { page, part }).map(|(held, _)| held)).collect()
+        (0..parts).map(|part| self.cache.get(PageKey { page, part }, &root_chain).map(|(held, _)| held)).collect()
+    }
+
+    /// The root chain that the session records after a page's last height; none where it does not reach that, or cannot be
+    /// read there: the walk says why.
+    fn root_chain(&self, page: u64) -> Option<Hash> {
+        let mut known = self.root_chains.borrow_mut();
+        if !known.contains_key(&page) {
+            let first = page.saturating_sub(ROOT_CHAIN_PAGES - 1);
+            let heights = heights_of(first).end - 1..heights_of(page).end;
+            let found = root_chains(&self.dir, heights).ok()?;
+            let of_page = |page: u64| Some((page, *found.get(&(heights_of(page).end - 1))?));
+            known.extend((first..=page).filter_map(of_page));
+        }
+        known.get(&page).copied()
     }
 
     /// The highest page, not above `page`, on which something of the subject may be.
@@ -134,7 +159,7 @@ impl History {
 
     /// A walk that stands at or before `height`.
     fn walker(&self, height: Height) -> anyhow::Result<Walker> {
-        let mut walker = Walker::near(&self.dir, self.threads, height)?;
+        let mut walker = Walker::near(&self.dir, self.reading, height)?;
         walker.machine().watch(true);
         Ok(walker)
     }
@@ -182,6 +207,7 @@ impl History {
     ) -> anyhow::Result<Walker> {
         let last = page.map_or(u64::MAX, |page| heights_of(page).end - 1);
         let enough = last.saturating_add(if self.live { KEPT_BEHIND } else { 0 });
+        walker.until(Height(enough));
         let mut builder: Option<PageBuilder> = None;
         let mut whole: VecDeque<Vec<super::Page>> = VecDeque::new();
         while walker.height().0 < enough {

@@ -70,7 +70,7 @@ fn a_session_of_this_format_is_read_and_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     copy(&data(), &session);
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+    let config = ReplayConfig::all(1);
     let replayed = replay(&session, &config, |_| ()).expect("a session");
     assert_eq!(replayed.difference, None);
     assert_eq!(

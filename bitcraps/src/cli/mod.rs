@@ -19,6 +19,7 @@ mod odds;
 mod play;
 mod replay;
 mod script;
+mod session;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -91,7 +92,8 @@ pub enum Format {
     Csv,
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// The code that a command ends with for an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return match failure {
             Failure::Usage(_) => 2,
@@ -111,6 +113,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let data = error.is::<storage::OpenError>()
         || error.is::<engine::genesis::GenesisError>()
         || error.is::<std::io::Error>()
+        || error.is::<storage::Damage>()
         || error.is::<audit::walker::GivenUp>();
     if data { 4 } else { 1 }
 }

@@ -86,7 +86,7 @@ fn write(dir: &Path, genesis_of: &Path, steps: &[Step]) -> Session {
 }
 
 fn config() -> BisectConfig {
-    BisectConfig { threads: 1, images: None }
+    BisectConfig { reading: 1.into(), images: None }
 }
 
 fn compared(a: &Path, b: &Path) -> Bisected {
@@ -213,7 +213,7 @@ fn a_wrong_state_is_found_down_to_the_field_if_a_snapshot_has_it() {
         before
     });
     let images = dir.path().join("images");
-    let config = BisectConfig { threads: 1, images: Some(images.clone()) };
+    let config = BisectConfig { reading: 1.into(), images: Some(images.clone()) };
     let result = apart(|| bisect_replay(&wrong, &config, |_| ())).expect("a session");
     let first = result.first_difference.clone().expect("a difference");
     assert_eq!((first.height, first.component, first.row, first.field.as_str()), (40, "Account", 3, "wagered"));

@@ -43,7 +43,7 @@ fn dev(dir: &Path, heights: u64, stop: &AtomicBool) -> Totals {
 
 fn audit(dir: &Path) -> audit::replay::Outcome {
     apart(|| {
-        let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+        let config = ReplayConfig::all(1);
         replay(dir, &config, |_| ()).expect("a whole session")
     })
 }
@@ -232,13 +232,14 @@ fn tools_begin_behind_bodies_that_were_given_up() {
     let outcome = audit(&session);
     assert_eq!((outcome.difference, outcome.root), (None, totals.root));
     assert!(outcome.base > Height::GENESIS && outcome.heights == 3_000 - outcome.base.0, "from {}", outcome.base);
-    let rows = audit::export::ExportConfig { csv: Some(dir.path().join("rows")), threads: 1, ..Default::default() };
+    let rows =
+        audit::export::ExportConfig { csv: Some(dir.path().join("rows")), reading: 1.into(), ..Default::default() };
     let exported = apart(|| audit::export::export(&session, &rows, |_| ())).expect("an export");
     assert_eq!((exported.height, exported.root), (Height(3_000), totals.root));
 
     let copied = backup(&session, &copy, |_| ()).expect("a copy");
     assert_eq!((copied.root, audit(&copy).root), (totals.root, totals.root));
-    let config = audit::bisect::BisectConfig { threads: 1, images: None };
+    let config = audit::bisect::BisectConfig { reading: 1.into(), images: None };
     let result = apart(|| audit::bisect::bisect(&session, &copy, &config, |_| ())).expect("two sessions");
     assert!(result.ok && result.agree == 3_000, "{result:?}");
     let result = apart(|| audit::bisect::bisect_replay(&session, &config, |_| ())).expect("a session");

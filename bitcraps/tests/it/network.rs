@@ -122,7 +122,7 @@ fn audit(session: &Path) -> audit::replay::Outcome {
     std::thread::scope(|scope| {
         let run = || {
             let _pool = engine::pool::build(2).expect("a pool");
-            let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 2, verify: true };
+            let config = ReplayConfig::all(2);
             let outcome = replay(session, &config, |_| ()).expect("a whole session");
             assert_eq!(outcome.difference, None);
             outcome
