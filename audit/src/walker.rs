@@ -200,14 +200,13 @@ impl Recording {
         let settled = recording.ahead.iter().map(|step| &step.decided);
         let headers = settled.chain(&recording.waiting).map(|decided| &decided.block.header);
         let chain = machine.chain();
-        for header in headers.take_while(|header| header.height <= at.next().next()) {
-            let expected = chain.root_chain_for(header.height);
+        for (height, header) in [at.next(), at.next().next()].into_iter().zip(headers) {
+            let found = header.height;
+            anyhow::ensure!(found == height, "the journal has height {found} where {height} belongs");
+            let (found, expected) = (hex(&header.root_chain), hex(&chain.root_chain_for(height)));
             anyhow::ensure!(
-                header.root_chain == expected,
-                "height {} was decided after another state than it has: root chain {}, not {}",
-                header.height,
-                hex(&header.root_chain),
-                hex(&expected)
+                found == expected,
+                "height {height} was decided after another state than it has: root chain {found}, not {expected}"
             );
         }
         Ok(recording)
@@ -354,7 +353,16 @@ impl Walker {
     /// If there is no session, or its genesis or snapshots cannot be read.
     pub fn near(dir: &Path, reading: impl Into<Reading>, height: Height) -> anyhow::Result<Self> {
         let reading = reading.into();
-        let base = Base::open(dir, reading)?;
+        let catalog = snapshots_of(dir, reading.origin)?;
+        Self::near_among(dir, reading, height, &catalog)
+    }
+
+    /// [`Walker::near`] for those who know the session's snapshots: they are all read for it, where it is a stranger's.
+    ///
+    /// # Errors
+    /// As [`Walker::near`].
+    pub fn near_among(dir: &Path, reading: Reading, height: Height, catalog: &Catalog) -> anyhow::Result<Self> {
+        let base = Base::open(dir, reading, catalog)?;
         for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
@@ -386,7 +394,8 @@ impl Walker {
         if retired == Height::GENESIS {
             return Self::open(dir, reading);
         }
-        let base = Base::open(dir, reading)?;
+        let catalog = snapshots_of(dir, reading.origin)?;
+        let base = Base::open(dir, reading, &catalog)?;
         for at in base.catalog.snapshots.range(retired..).map(|(at, _)| *at) {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
@@ -630,17 +639,15 @@ struct Base<'a> {
     dir: &'a Path,
     setup: Setup,
     backend: Arc<dyn Backend>,
-    catalog: Catalog,
+    catalog: &'a Catalog,
     reading: Reading,
 }
 
 impl<'a> Base<'a> {
-    fn open(dir: &'a Path, reading: Reading) -> anyhow::Result<Self> {
+    fn open(dir: &'a Path, reading: Reading, catalog: &'a Catalog) -> anyhow::Result<Self> {
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
-        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-        let catalog = snapshots_of(&backend, dir, &chain, reading.origin)?;
-        Ok(Self { dir, setup, backend, catalog, reading })
+        Ok(Self { dir, setup, backend: Arc::new(FileBackend), catalog, reading })
     }
 
     /// A walk from the snapshot of a height.
@@ -648,7 +655,7 @@ impl<'a> Base<'a> {
     /// # Errors
     /// A [`Failure`] if no snapshot can be begun with; anything else if this one cannot.
     fn walker(&self, at: Height) -> anyhow::Result<Walker> {
-        let stored = StoredSnapshot::open(&self.backend, self.dir, &self.catalog, at)?;
+        let stored = StoredSnapshot::open(&self.backend, self.dir, self.catalog, at)?;
         let mut machine = self.reading.machine(self.setup.clone())?;
         let note = machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
             stored.read_group(index, group)
@@ -665,10 +672,12 @@ impl<'a> Base<'a> {
 ///
 /// # Errors
 /// If the packs, or the index of a session of one's own, cannot be read.
-pub fn snapshots_of(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, origin: Origin) -> anyhow::Result<Catalog> {
+pub fn snapshots_of(dir: &Path, origin: Origin) -> anyhow::Result<Catalog> {
+    let chain = read_genesis(dir)?.1;
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     Ok(match origin {
-        Origin::Own => read_catalog(backend, dir, chain)?,
-        Origin::Stranger => Catalog::from_packs(backend, dir, chain)?.0,
+        Origin::Own => read_catalog(&backend, dir, &chain)?,
+        Origin::Stranger => Catalog::from_packs(&backend, dir, &chain)?.0,
     })
 }
 

@@ -101,3 +101,28 @@ fn faults_come_when_planned_and_room_ends() {
     assert!(file.sync().is_err() && disk.is_off());
     assert!(file.write_all_at(&[1], 0).is_err() && disk.create(&dir.join("other")).is_err());
 }
+
+/// What a stranger can put where a file is expected. None of it is waited for, and none is read.
+#[test]
+fn a_pipe_a_device_a_folder_and_an_endless_file_are_refused_before_they_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().expect("mkfifo runs").success());
+    std::os::unix::fs::symlink("/dev/zero", path("device")).expect("a link");
+    std::fs::create_dir(path("folder")).expect("a folder");
+    for name in ["pipe", "device", "folder"] {
+        let error = FileBackend.open(&path(name), Access::Read).err().expect("no file");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}: {error}");
+        assert!(FileBackend.read(&path(name), 1 << 20).is_err() && FileBackend.view(&path(name), 0, 1 << 20).is_err());
+        assert!(FileBackend.lock(&path(name)).is_err(), "{name}");
+    }
+    let endless = std::fs::File::create(path("endless")).expect("a file");
+    endless.set_len(1 << 42).expect("sparse");
+    for error in [
+        FileBackend.read(&path("endless"), 1 << 28).expect_err("too long"),
+        FileBackend.view(&path("endless"), 1 << 41, 1 << 28).expect_err("too long"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+        assert!(error.to_string().contains("4398046511104 bytes"), "{error}");
+    }
+}

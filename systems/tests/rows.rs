@@ -285,3 +285,28 @@ fn an_altered_state_is_refused_or_plays_on_without_a_panic() {
     }
     assert!(refused > 1_500 && taken > 100, "{refused} refused, {taken} taken");
 }
+
+/// Times are bounded where they enter, so that no sum with them overflows: here, and in every header.
+#[test]
+fn a_genesis_that_begins_after_the_year_2106_is_refused() {
+    use engine::limits::TIME_MS_MAX;
+    let at = |start_ms: u64| Setup::new(Genesis { start_ms, ..world() }, [9; 32]).map(|_| ());
+    assert_eq!(at(TIME_MS_MAX), Ok(()));
+    for start_ms in [TIME_MS_MAX + 1, u64::MAX] {
+        assert_eq!(at(start_ms).expect_err("too late").field, "start_ms");
+    }
+    // The last moment there is still leaves room for every window.
+    let mut stage = Stage::new(Genesis { start_ms: TIME_MS_MAX - 1_000, ..world() });
+    stage.time_ms = TIME_MS_MAX - 1_000;
+    play(
+        &mut stage,
+        &session(&world(), PLAYERS, 3, 5)
+            .into_iter()
+            .zip(1..)
+            .map(|(mut made, number)| {
+                made.time_ms = TIME_MS_MAX - 1_000 + 300 * number;
+                made
+            })
+            .collect::<Vec<_>>(),
+    );
+}

@@ -287,7 +287,7 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
     let (genesis, chain) = read_genesis(dir)?;
     let setup = Setup::new(genesis, chain)?;
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-    let catalog = snapshots_of(&backend, dir, &chain, config.reading.origin)?;
+    let catalog = snapshots_of(dir, config.reading.origin)?;
     for at in catalog.snapshots.range(height..).map(|(at, _)| *at) {
         let mut found = config.half().machine(setup.clone())?;
         let loaded =

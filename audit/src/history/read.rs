@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use engine::message::intent::IntentKind;
 use engine::{AccountId, Hash, Height, TableId};
-use storage::snapshot::Ranges;
+use storage::snapshot::{Catalog, Ranges};
 use systems::activity::ActiveKind;
 use systems::{Machine, Setup};
 
@@ -16,7 +16,7 @@ use super::cache::{CacheConfig, HeldPage, PageCache, TierCounts};
 use super::entry::{Entry, Event, Subject};
 use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
 use crate::reading::{Origin, Reading};
-use crate::walker::{GivenUp, Recording, Walker, root_chains};
+use crate::walker::{GivenUp, Recording, Walker, root_chains, snapshots_of};
 use storage::read_genesis;
 use words::Failure;
 
@@ -67,6 +67,8 @@ pub struct History {
     ranges: Option<Ranges>,
     /// The recorded root chain after the last height of each page that was asked for.
     root_chains: RefCell<BTreeMap<u64, Hash>>,
+    /// The snapshots of a session that nobody writes, once they were looked at.
+    catalog: RefCell<Option<Catalog>>,
     /// Whether another process writes the session.
     live: bool,
     look: Box<dyn Fn(Height)>,
@@ -107,8 +109,9 @@ impl History {
         let cache = PageCache::open(chain, reading.origin, config)?;
         // What an index leaves out is never looked at: a stranger could hide a page with it.
         let ranges = if reading.origin == Origin::Own { Ranges::open(dir, &chain) } else { None };
-        let (live, root_chains) = (storage::is_written(dir), RefCell::default());
-        Ok(Self { dir: dir.to_owned(), reading, setup, cache, ranges, root_chains, live, look: Box::new(|_| ()) })
+        let (root_chains, catalog) = (RefCell::default(), RefCell::default());
+        let (dir, live) = (dir.to_owned(), storage::is_written(dir));
+        Ok(Self { dir, reading, setup, cache, ranges, root_chains, catalog, live, look: Box::new(|_| ()) })
     }
 
     /// The same, with somebody who hears of the heights that are executed.
@@ -159,7 +162,18 @@ impl History {
 
     /// A walk that stands at or before `height`.
     fn walker(&self, height: Height) -> anyhow::Result<Walker> {
-        let mut walker = Walker::near(&self.dir, self.reading, height)?;
+        let mut walker = match self.live {
+            true => Walker::near(&self.dir, self.reading, height)?,
+            // Nobody adds to them: they are read once.
+            false => {
+                let mut catalog = self.catalog.borrow_mut();
+                if catalog.is_none() {
+                    *catalog = Some(snapshots_of(&self.dir, self.reading.origin)?);
+                }
+                let catalog = catalog.as_ref().expect("read above");
+                Walker::near_among(&self.dir, self.reading, height, catalog)?
+            }
+        };
         walker.machine().watch(true);
         Ok(walker)
     }

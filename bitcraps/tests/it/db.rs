@@ -159,7 +159,7 @@ fn what_is_no_part_of_a_session_is_named() {
     }
     fs::create_dir(session.join("cache")).expect("a folder");
     fs::write(session.join("cache/page"), b"x").expect("written");
-    assert!(checked(&session).ok, "a cache is a part of a session");
+    assert!(checked(&session).ok, "a folder that an earlier program left");
     fs::remove_file(session.join("snapshots/index.redb")).expect("removed");
     let report = checked(&session);
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("made again")), "{report:?}");

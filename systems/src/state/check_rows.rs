@@ -211,7 +211,7 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
         at.holds(open, "account", || format!("{:?} is no open account", seat.account))?;
     }
     at.most("rail", seat.rail.0, setup.genesis.supply)?;
-    at.most("wagered", seat.wagered.0, setup.genesis.supply)?;
+    at.most("wagered", seat.wagered.0, WAGERED_MAX)?;
     at.most("last_intent_ms", seat.last_intent_ms, rows.house.time_ms)?;
     sums.rails += u128::from(seat.rail.0);
     check_bets(rows, index, catalogue, sums)

@@ -1,8 +1,5 @@
-//! Sessions that a stranger forged with right hashes: every one is refused with exit code 4 or 5, or it is equal to the honest
-//! one as far as it goes. Never a panic, never more memory than a bound.
-//!
-//! A process of its own, since the bound is on the memory of the process. `HOSTILE=5000 cargo test --test hostile` forges
-//! more; each forgery follows from its number, which a failure prints.
+//! Ways to forge a session with right hashes.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,20 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use audit::bisect::{BisectConfig, bisect_replay};
-use audit::db::{check, stats};
-use audit::export::{ExportConfig, export};
-use audit::history::{CacheConfig, Entry, History, Question, Subject};
-use audit::reading::Reading;
-use audit::recorded::Recorded;
-use audit::replay::{ReplayConfig, replay};
-use audit::walker::last_settled;
-use bitcraps::cli::exit_code;
 use engine::limits::{GROUP_BYTES, TIME_MS_MAX};
-use engine::message::block::{Decided, Header};
+use engine::message::block::{Block, Decided, intents_root};
 use engine::message::certificate::{Settled, chain_root};
 use engine::message::note::ChainNote;
-use engine::{Genesis, Hash, Height, TableId};
+use engine::{Genesis, Hash, Height};
 use load::dev::{DevConfig, open};
 use node::run::Pace;
 use node::snapshots::SnapshotPace;
@@ -36,29 +24,22 @@ use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot};
 use storage::{Frame, FrameKind, Group, JournalReader, Session, Storage, Writing};
 
-/// Forgeries of each kind where nothing else is said.
-const FORGERIES: u64 = 24;
-/// What the process may take, dev sessions and all.
-const MEMORY_MAX: u64 = 512 << 20;
-/// What a reader may take: the state of these sessions needs a few MiB beside what every reader needs.
-const READER_MEMORY_MAX: u64 = 400 << 20;
-
 /// Numbers that are the same in every run.
-struct Lot(u64);
+pub struct Lot(pub u64);
 
 impl Lot {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
 }
 
 /// On a thread of its own, since a thread has one pool. A panic in it fails the test.
-fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let run = || {
             let _pool = engine::pool::build(1).expect("a pool");
@@ -68,25 +49,21 @@ fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-fn keys() -> DevKeys {
+pub fn keys() -> DevKeys {
     let mut seed = [0; 32];
     seed[0] = 1;
     dev_keys(&seed, NonZeroU32::MIN)
 }
 
-/// An honest session, and everything that can be said of it.
-struct Honest {
-    dir: PathBuf,
-    genesis: Vec<u8>,
-    chain: Hash,
-    frames: Vec<Frame>,
-    /// By height, from 1.
-    root_chains: Vec<Hash>,
-    roots: Vec<Hash>,
-    history: Vec<Entry>,
+/// An honest session, to forge from.
+pub struct Honest {
+    pub dir: PathBuf,
+    pub genesis: Vec<u8>,
+    pub chain: Hash,
+    pub frames: Vec<Frame>,
 }
 
-fn record(dir: &Path, heights: u64, writing: Writing) {
+pub fn record(dir: &Path, heights: u64, writing: Writing) {
     apart(|| {
         let snapshots = SnapshotPace { every: Duration::from_millis(20), ..SnapshotPace::default() };
         let (pace, threads) = (Pace::Max, 1);
@@ -98,51 +75,34 @@ fn record(dir: &Path, heights: u64, writing: Writing) {
     });
 }
 
-fn frames_of(dir: &Path) -> Vec<Frame> {
+pub fn frames_of(dir: &Path) -> Vec<Frame> {
     let mut reader = JournalReader::open(dir).expect("a session");
     std::iter::from_fn(|| reader.next_frame().expect("a whole journal")).collect()
 }
 
-fn reading() -> Reading {
-    Reading { memory_max: READER_MEMORY_MAX, ..Reading::from(1) }
-}
-
-/// Everything that happened at a table.
-fn history(dir: &Path) -> anyhow::Result<Vec<Entry>> {
-    let config = CacheConfig { memory_bytes: 1 << 20, disk_bytes: 0, folder: None };
-    let history = History::open(dir, reading(), config)?;
-    let (subject, from) = (Subject::Table(TableId(0)), Height(1));
-    Ok(history.answer(&Question { subject, from, to: None, limit: usize::MAX, opened: false })?.entries)
-}
-
 impl Honest {
-    fn of(dir: &Path) -> Self {
+    pub fn of(dir: &Path) -> Self {
         let genesis = fs::read(dir.join("genesis.json")).expect("a genesis");
-        let frames = frames_of(dir);
-        let settled = frames.iter().filter_map(|frame| match Recorded::of(frame).expect("a frame") {
-            Recorded::Settled(settled) => Some((settled.root_chain, settled.root)),
-            Recorded::Decided(_) | Recorded::Retired(_) => None,
-        });
-        let (root_chains, roots) = settled.unzip();
-        let history = apart(|| history(dir)).expect("a history");
-        let chain = Genesis::chain_id(&genesis);
-        Self { dir: dir.to_owned(), genesis, chain, frames, root_chains, roots, history }
+        let (frames, chain) = (frames_of(dir), Genesis::chain_id(&genesis));
+        Self { dir: dir.to_owned(), genesis, chain, frames }
     }
 
-    fn copy_to(&self, dir: &Path) {
-        for folder in ["journal", "consensus", "snapshots"] {
-            fs::create_dir_all(dir.join(folder)).expect("a folder");
-            for file in fs::read_dir(self.dir.join(folder)).into_iter().flatten() {
-                let path = file.expect("a file").path();
-                fs::copy(&path, dir.join(folder).join(path.file_name().expect("a name"))).expect("copied");
-            }
+    pub fn copy_folder(&self, folder: &str, dir: &Path) {
+        fs::create_dir_all(dir.join(folder)).expect("a folder");
+        for file in fs::read_dir(self.dir.join(folder)).into_iter().flatten() {
+            let path = file.expect("a file").path();
+            fs::copy(&path, dir.join(folder).join(path.file_name().expect("a name"))).expect("copied");
         }
+    }
+
+    pub fn copy_to(&self, dir: &Path) {
+        ["journal", "consensus", "snapshots"].iter().for_each(|folder| self.copy_folder(folder, dir));
         fs::write(dir.join("genesis.json"), &self.genesis).expect("written");
     }
 }
 
 /// A session of some frames, each under its right hash.
-fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
+pub fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
     let storage = Storage::open(Session::create(dir, genesis).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(frames.chunks(16)) {
         storage.submit(Group { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])] });
@@ -150,77 +110,18 @@ fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
     storage.close();
 }
 
-/// What every command that reads a stranger's session says of it: refused with 4 or 5, or equal to the honest one.
-/// Returns how many refused it.
-fn judge(honest: &Honest, dir: &Path, place: &str) -> u64 {
-    let refused = |what: &str, error: anyhow::Error| {
-        let code = exit_code(&error);
-        assert!(code == 4 || code == 5, "{place}: {what} ends with {code}: {error:#}");
-        1
-    };
-    let mut refusals = match apart(|| replay(dir, &ReplayConfig::all(reading()), |_| ())) {
-        Err(error) => refused("replay", error),
-        Ok(outcome) if outcome.difference.is_some() => 1,
-        Ok(outcome) => {
-            let height = outcome.height.0 as usize;
-            assert_eq!(honest.root_chains.get(height - 1), Some(&outcome.root_chain), "{place}: replay says ok");
-            0
-        }
-    };
-    refusals += match apart(|| history(dir)) {
-        Err(error) => refused("history", error),
-        Ok(entries) => {
-            let last = last_settled(dir).expect("it was read").map_or(Height::GENESIS, |(height, _)| height);
-            let told: Vec<&Entry> = honest.history.iter().filter(|entry| entry.height <= last).collect();
-            assert!(entries.iter().eq(told), "{place}: history up to {last} is another");
-            0
-        }
-    };
-    let image = dir.with_extension("img");
-    let config = ExportConfig { image: Some(image.clone()), reading: reading(), ..ExportConfig::default() };
-    refusals += match apart(|| export(dir, &config, |_| ())) {
-        Err(error) => refused("export", error),
-        Ok(exported) => {
-            let root = honest.roots.get(exported.height.0 as usize - 1);
-            assert_eq!(root, Some(&exported.root), "{place}: export is of another state");
-            0
-        }
-    };
-    let _ = fs::remove_file(&image);
-    let config = BisectConfig { reading: Reading { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
-    refusals += match apart(|| bisect_replay(dir, &config, |_| ())) {
-        Err(error) => refused("bisect", error),
-        Ok(result) => u64::from(!result.ok),
-    };
-    for (what, result) in [("check", check(dir, |_| ()).map(|_| ())), ("stats", stats(dir, None).map(|_| ()))] {
-        refusals += result.err().map_or(0, |error| refused(what, error));
-    }
-    refusals
-}
-
-/// A way to forge: makes a session in the new directory it is given.
-type Forge = fn(&Honest, &mut Lot, &Path);
-
-/// Forges sessions of a kind and judges each. Returns how many judgements were refusals.
-fn forge_all(name: &str, honest: &Honest, forge: Forge) -> u64 {
-    let count = std::env::var("HOSTILE").map_or(FORGERIES, |count| count.parse().expect("HOSTILE is a number"));
-    let mut refusals = 0;
-    for number in 0..count {
-        let place = tempfile::tempdir().expect("a directory");
-        let dir = place.path().join("s");
-        forge(honest, &mut Lot(number * 0x9e37_79b9 + 7), &dir);
-        refusals += judge(honest, &dir, &format!("{name} {number}"));
-    }
-    println!("{name}: {count} forged, {refusals} of {} judgements refused", 6 * count);
-    refusals
-}
-
 /// A block with another header, decided and given a beacon by whoever holds the keys, with all hashes that follow.
-fn resign(chain: &Hash, decided: &Decided, settled: &Settled, alter: impl FnOnce(&mut Header)) -> (Decided, Settled) {
+pub fn resign(
+    chain: &Hash,
+    decided: &Decided,
+    settled: &Settled,
+    alter: impl FnOnce(&mut Block),
+) -> (Decided, Settled) {
     let mut keys = keys();
     let mut decided = decided.clone();
     let before = decided.block.header.hash();
-    alter(&mut decided.block.header);
+    alter(&mut decided.block);
+    decided.block.header.intents = intents_root(&decided.block.intents);
     let (height, block) = (decided.block.header.height, decided.block.header.hash());
     assert_ne!(before, block, "something was altered");
     let body = VoteBody::new(VoteKind::Precommit, height, decided.certificate.round, Some(block), 0);
@@ -233,12 +134,12 @@ fn resign(chain: &Hash, decided: &Decided, settled: &Settled, alter: impl FnOnce
     (decided, Settled { height, beacon, root_chain, ..settled.clone() })
 }
 
-fn frame(kind: FrameKind, height: Height, body: Vec<u8>) -> Frame {
+pub fn frame(kind: FrameKind, height: Height, body: Vec<u8>) -> Frame {
     Frame { kind, height, body }
 }
 
 /// Block times, heights and rounds that sums overflow with, decided and signed.
-fn times(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn times(honest: &Honest, lot: &mut Lot, dir: &Path) {
     let decided: Vec<usize> =
         (0..honest.frames.len()).filter(|at| honest.frames[*at].kind == FrameKind::Decided).collect();
     let at = lot.pick(&decided);
@@ -249,10 +150,10 @@ fn times(honest: &Honest, lot: &mut Lot, dir: &Path) {
     let time = lot.pick(&[0, 1, TIME_MS_MAX + 1, 1 << 63, u64::MAX - 1_000, u64::MAX]);
     let far = Height(lot.pick(&[0, height.0 + 2, (1 << 48) + 1, u64::MAX]));
     let kind = lot.below(3);
-    let (decided, settled) = resign(&honest.chain, &found, &settled, |header| match kind {
-        0 => header.height = far,
-        1 => (header.time_ms, header.round) = (time, u32::MAX),
-        _ => header.time_ms = time,
+    let (decided, settled) = resign(&honest.chain, &found, &settled, |block| match kind {
+        0 => block.header.height = far,
+        1 => (block.header.time_ms, block.header.round) = (time, u32::MAX),
+        _ => block.header.time_ms = time,
     });
     let mut frames: Vec<Frame> = honest.frames[..at].to_vec();
     frames.push(frame(FrameKind::Decided, height, decided.encode()));
@@ -261,7 +162,7 @@ fn times(honest: &Honest, lot: &mut Lot, dir: &Path) {
 }
 
 /// Frames whose bodies, heights, kinds and order are not what a node writes.
-fn frames(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn frames(honest: &Honest, lot: &mut Lot, dir: &Path) {
     let mut frames = honest.frames.clone();
     for _ in 0..1 + lot.below(3) {
         let at = lot.below(frames.len() as u64) as usize;
@@ -285,10 +186,11 @@ fn frames(honest: &Honest, lot: &mut Lot, dir: &Path) {
         }
     }
     write(dir, &honest.genesis, frames);
+    honest.copy_folder("snapshots", dir);
 }
 
 /// Decided heights without end, none of them settled.
-fn unsettled(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn unsettled(honest: &Honest, lot: &mut Lot, dir: &Path) {
     let large = honest.frames.iter().max_by_key(|frame| frame.body.len()).expect("frames").clone();
     let count = 1_000 + lot.below(3_000);
     let many = (1..=count).map(|height| {
@@ -303,7 +205,7 @@ fn unsettled(honest: &Honest, lot: &mut Lot, dir: &Path) {
 }
 
 /// A genesis with another number, or none at all; with the honest journal or with one of its own.
-fn genesis(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn genesis(honest: &Honest, lot: &mut Lot, dir: &Path) {
     let mut value: serde_json::Value = serde_json::from_slice(&honest.genesis).expect("JSON");
     let fields: Vec<String> =
         value.as_object().expect("fields").iter().filter(|(_, v)| v.is_u64()).map(|(name, _)| name.clone()).collect();
@@ -326,7 +228,7 @@ fn genesis(honest: &Honest, lot: &mut Lot, dir: &Path) {
 }
 
 /// A record of a pack, stored as it is, under its right hashes.
-fn pack_record(kind: u8, moment: (u64, u64), bytes: &[u8], out: &mut Vec<u8>) -> Hash {
+pub fn pack_record(kind: u8, moment: (u64, u64), bytes: &[u8], out: &mut Vec<u8>) -> Hash {
     let (start, name) = (out.len(), *blake3::hash(bytes).as_bytes());
     let length = u32::try_from(bytes.len()).expect("small").to_le_bytes();
     out.extend_from_slice(b"BCPR");
@@ -344,7 +246,7 @@ fn pack_record(kind: u8, moment: (u64, u64), bytes: &[u8], out: &mut Vec<u8>) ->
 }
 
 /// A pack that holds one snapshot.
-fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
+pub fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
     let mut out = b"BCPACK01".to_vec();
     out.extend_from_slice(&1u32.to_le_bytes());
     out.extend_from_slice(&1u32.to_le_bytes());
@@ -364,7 +266,7 @@ fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
 }
 
 /// The snapshots of a session: note and image of each.
-fn snapshots_of(honest: &Honest) -> BTreeMap<Height, (ChainNote, Vec<u8>)> {
+pub fn snapshots_of(honest: &Honest) -> BTreeMap<Height, (ChainNote, Vec<u8>)> {
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     let catalog = Catalog::from_packs(&backend, &honest.dir, &honest.chain).expect("packs").0;
     let read = |height: &Height| {
@@ -380,7 +282,7 @@ fn snapshots_of(honest: &Honest) -> BTreeMap<Height, (ChainNote, Vec<u8>)> {
 }
 
 /// A snapshot with another word in its image, whose root and note are right; some of them with a note that is altered too.
-fn rows(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn rows(honest: &Honest, lot: &mut Lot, dir: &Path) {
     honest.copy_to(dir);
     let all = snapshots_of(honest);
     let heights: Vec<Height> = all.keys().copied().collect();
@@ -407,7 +309,7 @@ fn rows(honest: &Honest, lot: &mut Lot, dir: &Path) {
 }
 
 /// Folders of pages and indexes that say whatever the forger likes.
-fn caches_and_indexes(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn caches_and_indexes(honest: &Honest, lot: &mut Lot, dir: &Path) {
     honest.copy_to(dir);
     let mut noise = |count: u64| -> Vec<u8> { (0..count).map(|_| lot.below(256) as u8).collect() };
     fs::create_dir_all(dir.join("cache")).expect("a folder");
@@ -427,7 +329,7 @@ fn caches_and_indexes(honest: &Honest, lot: &mut Lot, dir: &Path) {
 }
 
 /// Groups of the consensus log with right checksums that hold anything.
-fn logs(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn logs(honest: &Honest, lot: &mut Lot, dir: &Path) {
     honest.copy_to(dir);
     let mut log = Vec::new();
     for _ in 0..1 + lot.below(5) {
@@ -447,7 +349,7 @@ fn logs(honest: &Honest, lot: &mut Lot, dir: &Path) {
 }
 
 /// Files of a terabyte that take no room, pipes, devices, folders, links and numbers where files are expected.
-fn sizes(honest: &Honest, lot: &mut Lot, dir: &Path) {
+pub fn sizes(honest: &Honest, lot: &mut Lot, dir: &Path) {
     honest.copy_to(dir);
     let last = fs::read_dir(dir.join("journal")).expect("a folder").count();
     let segment = format!("journal/{last:08}.seg");
@@ -493,50 +395,5 @@ fn sizes(honest: &Honest, lot: &mut Lot, dir: &Path) {
             away();
             File::create(&path).expect("an empty file");
         }
-    }
-}
-
-/// The most memory that this process has had.
-fn peak_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak");
-    let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
-    kib << 10
-}
-
-/// Every kind of forgery, one after another, so that the peak is that of one reader at a time.
-#[test]
-fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
-    let place = tempfile::tempdir().expect("a directory");
-    let (whole, given_up) = (place.path().join("whole"), place.path().join("given-up"));
-    record(&whole, 70, Writing { segment_bytes: 24 << 10, ..Writing::default() });
-    let mut config = node::config::Config::default();
-    config.storage.bytes_max = 48 << 10;
-    record(&given_up, 900, Writing { segment_bytes: 16 << 10, ..config.writing() });
-    let (whole, given_up) = (Honest::of(&whole), Honest::of(&given_up));
-    assert!(given_up.frames.iter().any(|frame| frame.kind == FrameKind::Retired), "bodies were given up");
-    assert!(!snapshots_of(&whole).is_empty() && !snapshots_of(&given_up).is_empty());
-    for (name, honest) in [("whole", &whole), ("given up", &given_up)] {
-        assert_eq!(judge(honest, &honest.dir, name), 0, "the honest session is accepted by all");
-    }
-    let after_recording = peak_bytes();
-
-    let kinds: [(&str, &Honest, Forge, bool); 10] = [
-        ("times", &whole, times, true),
-        ("frames", &whole, frames, true),
-        ("frames behind given-up ones", &given_up, frames, true),
-        ("unsettled", &whole, unsettled, true),
-        ("genesis", &whole, genesis, true),
-        ("rows", &whole, rows, false),
-        ("rows behind given-up bodies", &given_up, rows, true),
-        ("caches and indexes", &whole, caches_and_indexes, false),
-        ("logs", &whole, logs, false),
-        ("sizes", &whole, sizes, true),
-    ];
-    for (name, honest, forge, some_refuse) in kinds {
-        let refusals = forge_all(name, honest, forge);
-        assert!(refusals > 0 || !some_refuse, "{name}: nothing was refused, so nothing was forged");
-        let peak = peak_bytes();
-        assert!(peak <= MEMORY_MAX, "{name}: {} MiB, after recording {}", peak >> 20, after_recording >> 20);
     }
 }
