@@ -17,7 +17,7 @@ use benches::{time, tiny};
 use engine::{AccountId, Height};
 use load::dev::{DevConfig, open};
 use load::players::Temper;
-use node::run::Pace;
+use node::clock::Pace;
 
 /// What the trace is made of; `docs/history.md` repeats it.
 struct Size {

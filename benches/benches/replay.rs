@@ -9,7 +9,7 @@ use audit::replay::{Outcome, ReplayConfig, replay};
 use engine::Height;
 use load::dev::{DevConfig, open};
 use load::players::Temper;
-use node::run::Pace;
+use node::clock::Pace;
 
 const RUNS: usize = 5;
 

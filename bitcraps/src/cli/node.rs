@@ -14,12 +14,14 @@ use serde_json::json;
 use storage::Session;
 
 use super::{Failure, Format, Opening, disk_full, stop_signals, thousands};
+use node::clock::Time;
 use node::config::Config;
 use node::init::open_keys;
 use node::network::listen;
 use node::open::{self, Keys, Options};
-use node::run::{Node, Time, Totals};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(

@@ -21,12 +21,14 @@ use net::client::{Client, ClientConfig, Command, Event, Lost, RawConnection, soc
 use net::server::{Counters, ServerConfig};
 use net::session::CloseCode;
 use net::wire::{Answer, AnswerVerdict, Hello, Role, ToClient, ToNode};
+use node::clock::Time;
 use node::config::Config;
 use node::init::{NewChain, create, open_keys};
 use node::network::{defaults, listen};
 use node::open::{Keys, Options, open};
-use node::run::{Node, Time, Totals};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 use order::signature::{NetKey, PlayerKey};
 use storage::Session;
 use systems::catalogue::bet_named;
