@@ -19,7 +19,7 @@ use crate::server::{Shared, lock};
 use crate::session::CloseCode;
 use crate::tls::{Key, peer_key};
 use crate::transport::{NODE_WINDOW, address_bytes, client_transport};
-use crate::wire::{ALPN, Cutter, Hello, PEERS_MAX, PeerRecord, Role, ToClient, ToNode};
+use crate::wire::{ALPN, Decoder, Hello, PEERS_MAX, PeerRecord, Role, ToClient, ToNode};
 
 /// Nodes that are remembered.
 const BOOK_MAX: usize = 1_024;
@@ -234,7 +234,7 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: engine::Peer
     let hello = ToNode::Hello(Hello { chain: Some(shared.chain.id), program, role: Role::Node });
     let mut bytes = Vec::new();
     hello.encode(&mut bytes);
-    let mut cutter = Cutter::default();
+    let mut decoder = Decoder::for_opener(Role::Node);
     let mut tell = tokio::time::interval(TELL_EVERY);
     loop {
         if !bytes.is_empty() {
@@ -244,13 +244,8 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: engine::Peer
         tokio::select! {
             chunk = recv.read_chunk(16 * 1024, true) => {
                 let Some(chunk) = chunk.map_err(|error| error.to_string())? else { return Ok(()) };
-                cutter.push(&chunk.bytes);
-                loop {
-                    let message = match cutter.cut() {
-                        Ok(None) => break,
-                        Ok(Some((kind, body))) => ToClient::decode(kind, body),
-                        Err(error) => Err(error),
-                    };
+                decoder.push(&chunk.bytes);
+                while let Some(message) = decoder.next_message().transpose() {
                     match message {
                         Ok(message) => hear(message, shared, peer).await?,
                         Err(error) => {
@@ -283,7 +278,7 @@ async fn hear(message: ToClient, shared: &Arc<Shared>, peer: engine::PeerId) -> 
         ToClient::Peers(records) if !shared.nodes.hear(&records, shared) => {
             shared.tell(Input::Offended { peer, offence: Offence::FalsePeer }).await;
         }
-        // Nothing else was asked for.
+        // The decoder lets nothing through that is said to players.
         _ => {}
     }
     Ok(())

@@ -10,7 +10,7 @@ use governor::DefaultDirectRateLimiter;
 use governor::{Quota, RateLimiter};
 use thiserror::Error;
 
-use crate::wire::{Answer, AnswerVerdict, Cutter, Hello, PeerRecord, Role, ToNode, WireError};
+use crate::wire::{Answer, AnswerVerdict, Decoder, Hello, PeerRecord, ToNode, WireError};
 
 /// Intents above rate or credit after which the peer counts as flooding.
 const FLOOD_INTENTS: u32 = 256;
@@ -114,8 +114,7 @@ pub enum Event {
 /// A node's side of one connection.
 pub struct Session {
     peer: PeerId,
-    cutter: Cutter,
-    role: Option<Role>,
+    decoder: Decoder<ToNode>,
     limiter: DefaultDirectRateLimiter,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
     unanswered: Vec<([u8; 32], u64)>,
@@ -130,8 +129,7 @@ impl Session {
         let quota = Quota::per_second(intents_per_s).allow_burst(intents_per_s.saturating_mul(TWO));
         Self {
             peer,
-            cutter: Cutter::default(),
-            role: None,
+            decoder: Decoder::for_node(),
             limiter: RateLimiter::direct(quota),
             unanswered: Vec::new(),
             watching: Vec::new(),
@@ -146,12 +144,12 @@ impl Session {
 
     /// Whether the first message came.
     pub fn is_open(&self) -> bool {
-        self.role.is_some()
+        self.decoder.role().is_some()
     }
 
     /// Bytes of a message that has not come to its end.
     pub fn unfinished(&self) -> usize {
-        self.cutter.unfinished()
+        self.decoder.unfinished()
     }
 
     /// Takes bytes as they arrived.
@@ -159,40 +157,32 @@ impl Session {
     /// # Errors
     /// If the connection must be closed. The events before it stand.
     pub fn take(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Close> {
-        self.cutter.push(bytes);
-        while let Some((kind, body)) = self.cutter.cut()? {
-            let message = ToNode::decode(kind, body)?;
+        self.decoder.push(bytes);
+        while let Some(message) = self.decoder.next_message()? {
             self.message(message, events)?;
         }
         Ok(())
     }
 
     fn message(&mut self, message: ToNode, events: &mut Vec<Event>) -> Result<(), Close> {
-        let out_of_place = |what| Err(Close::new(CloseCode::Malformed, what));
-        match (message, self.role) {
-            (ToNode::Hello(hello), None) => {
-                self.role = Some(hello.role);
-                events.push(Event::Hello(hello));
-            }
-            (ToNode::Hello(_), Some(_)) => return out_of_place("a second hello"),
-            (_, None) => return out_of_place("the first message is a hello"),
-            (ToNode::Intents(intents), _) => self.intents(intents, events),
-            (ToNode::Watch(watches), _) => {
+        match message {
+            ToNode::Hello(hello) => events.push(Event::Hello(hello)),
+            ToNode::Intents(intents) => self.intents(intents, events),
+            ToNode::Watch(watches) => {
                 for (what, on) in watches {
                     self.watch(what, on, events)?;
                 }
             }
-            (ToNode::AskGenesis, _) => {
+            ToNode::AskGenesis => {
                 if self.limiter.check().is_ok() {
                     events.push(Event::AskGenesis);
                 }
             }
-            (ToNode::Peers(peers), Some(Role::Node)) => events.push(Event::Peers(peers)),
-            (ToNode::Standing(standing), Some(Role::Node)) => {
+            ToNode::Peers(peers) => events.push(Event::Peers(peers)),
+            ToNode::Standing(standing) => {
                 let (decided, settled) = (standing.decided, standing.settled);
                 events.push(Event::Input(Input::Told { peer: self.peer, decided, settled }));
             }
-            (ToNode::Peers(_) | ToNode::Standing(_), Some(Role::Client)) => return out_of_place("only nodes say that"),
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
+
 /// Bytes that a peer may have sent and we not read, once it plays; quinn's own default is more than a megabyte.
 pub const RECEIVE_WINDOW: u32 = 16 * 1024;
 /// Bytes that we may have sent and a peer not acknowledged, once it plays.
@@ -23,6 +25,11 @@ pub const QUEUE_BYTES: usize = 16 * 1024;
 pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + 1024;
 /// What a playing connection may hold: its windows, both queues, and one unfinished message.
 pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + 3 * QUEUE_BYTES as u64;
+
+// What one connection may hold of an unfinished message is inside its share, before hello and after.
+const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= 1024);
+const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client) <= QUEUE_BYTES);
+const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Node) <= QUEUE_BYTES);
 
 /// How often a client shows that it lives, well below the idle time of any node.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);

@@ -15,7 +15,7 @@ use super::{Counters, Shared, lock};
 use crate::session::{Close, CloseCode, Event, Session};
 use crate::tls::{Key, peer_key};
 use crate::transport::{NODE_WINDOW, QUEUE_BYTES, RECEIVE_WINDOW, SEND_WINDOW, address_bytes};
-use crate::wire::{Answer, AnswerVerdict, Role, ToClient};
+use crate::wire::{Answer, AnswerVerdict, Role, ToClient, encode_answers, genesis_header};
 
 /// Half-open connections above which a new one must prove its address first.
 const RETRY_ABOVE: u32 = 256;
@@ -208,13 +208,14 @@ impl Reader<'_> {
                 let (peer, address) = (self.connection.id, address_bytes(self.entered.ip));
                 self.joined = true;
                 self.shared.tell(Input::Joined { peer, key: self.key, address, node }).await;
+                // The welcome comes first: the router tells nodes where this one stands as soon as they are marked.
+                self.connection.control(&ToClient::Welcome(self.shared.welcome()));
                 if node {
                     self.connection.is_node.store(true, Ordering::Relaxed);
                     self.connection.quic.set_receive_window(VarInt::from_u32(NODE_WINDOW));
                     self.connection.quic.set_send_window(NODE_WINDOW.into());
                     self.shared.nodes.joined(self.key);
                 }
-                self.connection.control(&ToClient::Welcome(self.shared.welcome()));
             }
             Event::Input(Input::Intents { from, intents }) => {
                 self.play();
@@ -377,7 +378,7 @@ async fn write_answers(connection: Arc<Connection>, mut send: SendStream, shared
         };
         if genesis_wanted {
             // Written from where it lies: it may be larger than all that a connection may hold.
-            let header = ToClient::genesis_header(shared.chain.genesis.len());
+            let header = genesis_header(shared.chain.genesis.len());
             bytes.extend_from_slice(&header);
             let written = send.write_all(&bytes).await.is_ok() && send.write_all(&shared.chain.genesis).await.is_ok();
             if !written {
@@ -385,7 +386,7 @@ async fn write_answers(connection: Arc<Connection>, mut send: SendStream, shared
             }
             bytes.clear();
         }
-        ToClient::encode_answers(&answers, &mut bytes);
+        encode_answers(&answers, &mut bytes);
         answers.clear();
         if !bytes.is_empty() && send.write_all(&bytes).await.is_err() || connection.quic.close_reason().is_some() {
             return;

@@ -12,9 +12,9 @@ use engine::io::{Input, Output, SeatUpdate, TableUpdate, Watched};
 use engine::limits::{WATCH_INTERVAL_MS, WATCHES_MAX};
 use engine::{AccountId, Height, PeerId, TableId};
 
-use super::{Clock, Inbox, Outbox};
-use crate::accounts::AccountIndex;
-use crate::block::{Current, Report};
+use super::tick::{Clock, Inbox, Outbox};
+use crate::settle::block::{Current, Report};
+use crate::state::accounts::AccountIndex;
 
 /// Who watches what, and what they were told last.
 #[derive(Resource, Default)]

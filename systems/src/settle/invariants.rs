@@ -1,17 +1,15 @@
 //! Invariants: checked at every height, in release builds. A node that finds one broken stops before it records.
 
-use bevy_ecs::system::{Res, ResMut};
-use engine::columns::{Column, Columns, Rows};
-use engine::component::{AccountStatus, BetRow, House};
-use engine::image::DirtyMap;
+use bevy_ecs::system::Res;
+use engine::Chips;
+use engine::columns::{Columns, Rows};
+use engine::component::{BetRow, House};
 use engine::limits::{CHUNK_TABLES, RECOUNT_PARTS};
-use engine::{AccountId, Chips};
 
-use crate::accounts::AccountIndex;
-use crate::block::Current;
+use super::block::Current;
+use super::ledger::{CHUNK_ACCOUNTS, Ledger, TableTotals, count_cages, held};
 use crate::catalogue::Catalogue;
-use crate::ledger::{CHUNK_ACCOUNTS, Ledger, TableTotals, count_cages, held};
-use crate::setup::Setup;
+use crate::state::setup::Setup;
 
 /// System: every chip is in exactly one place. The control accounts add up to the supply, and one part in 64 of the
 /// rows is counted against the totals that postings kept.
@@ -64,33 +62,4 @@ pub fn recount(setup: &Setup, rows: &Rows<'_>) -> Ledger {
     assert_eq!(ledger.tables.iter().map(|totals| totals.banks).sum::<Chips>(), banks, "the sum of all banks");
     assert!(rows.house.is_conserved(), "all chips together are the supply");
     ledger
-}
-
-/// System: one part in 64 of the accounts is looked over; empty ones without a seat that were long idle become free.
-pub fn free_idle_accounts(
-    setup: Res<'_, Setup>,
-    current: Res<'_, Current>,
-    mut columns: Columns<'_, '_>,
-    mut index: ResMut<'_, AccountIndex>,
-    mut dirty: ResMut<'_, DirtyMap>,
-) {
-    let rows = columns.rows();
-    let chunks = rows.accounts.len().div_ceil(CHUNK_ACCOUNTS);
-    let part = (current.height.0 % RECOUNT_PARTS) as usize;
-    for chunk in (part..chunks).step_by(RECOUNT_PARTS as usize) {
-        let last = rows.accounts.len().min((chunk + 1) * CHUNK_ACCOUNTS);
-        for id in chunk * CHUNK_ACCOUNTS..last {
-            let account = &mut rows.accounts[id];
-            let idle = account.last_intent_ms.saturating_add(setup.genesis.account_idle_ms) <= current.time_ms;
-            if account.is_open() && idle && account.seats == 0 && account.cage == Chips::ZERO {
-                account.status = AccountStatus::Free as u8;
-                index.remove(AccountId(id as u32), rows.keys);
-                rows.keys[id].key = [0; 32];
-                rows.house.accounts_open -= 1;
-                dirty.mark(Column::Accounts, id);
-                dirty.mark(Column::AccountKeys, id);
-                dirty.mark(Column::House, 0);
-            }
-        }
-    }
 }

@@ -4,7 +4,7 @@ use engine::component::{Seat, SeatBets, SpotMask, Table};
 use engine::{Chips, Puck};
 
 use crate::catalogue::Catalogue;
-use crate::ledger::held;
+use crate::settle::ledger::held;
 
 /// The next seat clockwise whose player may act, the present one last.
 pub fn next_shooter(seats: &[Seat], shooter: u8) -> Option<u8> {
