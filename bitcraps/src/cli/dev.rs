@@ -178,7 +178,8 @@ fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow
         name: format!("dev, seed {seed}"),
         connections_max: GUESTS_MAX,
         connections_per_address_max: GUESTS_MAX,
-        ..node::network::defaults(address)
+        listen: address,
+        ..ServerConfig::default()
     };
     let mut bytes = *b"bitcraps development network key";
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -96,7 +96,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let open::Opened { machine, storage, snapshots, found } =
         open::open(session, setup, options, Opening::new().look())?;
     let recovered = began.elapsed();
-    let network = listen(&machine, genesis, &keys.net, config.server())?;
+    let network = listen(&machine, genesis, &keys.net, config.net.clone())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
     let counters = network.counters();
     let chain = machine.setup().chain;
