@@ -19,9 +19,10 @@ use storage::JournalReader;
 use systems::Setup;
 use words::Failure;
 
+use crate::difference::Difference;
 use crate::recorded::Recorded;
+use crate::recording::check_waiting;
 use crate::verify::Verifier;
-use crate::walker::Difference;
 
 /// Heads that are verified together.
 const BATCH_HEADS: usize = 1_024;
@@ -143,7 +144,7 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
             }
             Recorded::Settled(settled) => Some(settled),
         };
-        crate::walker::check_waiting(waiting.len())?;
+        check_waiting(waiting.len())?;
         let Some(settled) = settled else { continue };
         let head = waiting.pop_front().filter(|head: &Retired| head.header.height == settled.height);
         let head =

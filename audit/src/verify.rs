@@ -15,7 +15,8 @@ use systems::exchange::beacon::EPOCH;
 use systems::exchange::verify::issuers;
 use words::Failure;
 
-use crate::walker::{Difference, Step};
+use crate::difference::Difference;
+use crate::recording::Step;
 
 /// What signatures of a chain are verified with.
 pub struct Verifier {

@@ -187,7 +187,8 @@ fn execute(
             // Below whatever a start needs; it is met only where no snapshot could be loaded.
             bail!(Failure::Data(format!(
                 "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be \
-                 loaded: restore the session from a backup"
+                 loaded: restore the session from a backup; {}",
+                found.repaired.join("; ")
             )));
         }
         if kind == FrameKind::Decided {

@@ -37,11 +37,10 @@ use crate::settle::roll::Rolled;
 use crate::settle::{invariants, settle_schedule};
 use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
-use crate::state::check_rows::{RowError, check_keys, check_rows};
+use crate::state::check_rows::{LoadError, RowError, check_keys, check_rows};
 use crate::state::due::DueTimes;
 use crate::state::saving::Saving;
 use crate::state::setup::Setup;
-use crate::state::snapshot::LoadError;
 
 /// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {

@@ -15,7 +15,7 @@ use engine::message::certificate::{Settled, chain_root};
 use engine::message::note::ChainNote;
 use engine::{Genesis, Hash, Height};
 use load::dev::{DevConfig, open};
-use node::run::Pace;
+use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 use order::beacon::BeaconMessage;
 use order::keys::{DevKeys, dev_keys};

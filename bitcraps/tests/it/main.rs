@@ -10,4 +10,5 @@ mod load;
 mod manifests;
 mod network;
 mod readme;
+mod sources;
 mod strangers;

@@ -10,7 +10,7 @@ use super::index::Index;
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, Step};
 use super::segment;
-use super::writer::SEGMENT_FILE_BYTES_MAX;
+use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::Backend;
 use crate::session::OpenError;
 use crate::{BLOCK, Damage, DamageKind, Problem};

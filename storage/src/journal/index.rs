@@ -2,7 +2,7 @@
 
 use engine::{Hash, Height};
 
-use super::writer::SEGMENT_FILE_BYTES_MAX;
+use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::{BLOCK, Problem, align_up};
 
 /// First bytes of an index; the last two digits are the version.

@@ -10,7 +10,7 @@ use super::index::{Index, Mark};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, Step};
 use super::segment;
-use super::writer::SEGMENT_FILE_BYTES_MAX;
+use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle, bounded_len};
 use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage, DamageKind, Problem};

@@ -9,7 +9,7 @@ use engine::{Hash, Height};
 use super::frame::{Frame, encode};
 use super::index::{Index, Marks};
 use super::reader::{End, Tail};
-use super::segment;
+use super::segment::{self, SEGMENT_FILE_BYTES_MAX};
 use crate::align_up;
 use crate::backend::Backend;
 use crate::file::GroupFile;
@@ -17,10 +17,6 @@ use crate::session::{OpenError, Session, name};
 
 /// Bytes after which a new segment begins.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-/// Bytes of a segment's file, at most: one that was nearly full, and a group of all that waited for the disk behind it. A
-/// longer file is none of ours, whoever reads it.
-pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
-
 /// Bytes of zeros ahead and of the index, at most.
 const AHEAD_AND_INDEX: u64 = 2 << 20;
 

@@ -9,7 +9,7 @@ use engine::limits::{PAGE_HEIGHTS, SPAN_PAGES};
 use engine::{Hash, Height};
 use redb::{Builder, ConcurrencyMode, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
-use super::index::{
+use super::database::{
     INDEX_BYTES_MAX, IndexError, META, check_file, check_version, damaged, guarded, open_error, read_version, refused,
 };
 

@@ -8,9 +8,9 @@ use engine::limits::RECOUNT_PARTS;
 use engine::{AccountId, Chips};
 
 use super::block::Current;
-use super::ledger::CHUNK_ACCOUNTS;
 use crate::state::accounts::AccountIndex;
 use crate::state::setup::Setup;
+use engine::limits::CHUNK_ACCOUNTS;
 
 /// System: one part in 64 of the accounts is looked over; empty ones without a seat that were long idle become free.
 pub fn free_idle_accounts(
@@ -29,6 +29,7 @@ pub fn free_idle_accounts(
             let account = &mut rows.accounts[id];
             let idle = account.last_intent_ms.saturating_add(setup.genesis.account_idle_ms) <= current.time_ms;
             if account.is_open() && idle && account.seats == 0 && account.cage == Chips::ZERO {
+                assert!(rows.house.accounts_open > 0, "an account that is open is counted");
                 account.status = AccountStatus::Free as u8;
                 index.remove(AccountId(id as u32), rows.keys);
                 rows.keys[id].key = [0; 32];

@@ -13,10 +13,10 @@ use engine::message::intent::IntentKind;
 use engine::{AccountId, Chips, Height};
 use rayon::prelude::*;
 
-use super::ledger::CHUNK_ACCOUNTS;
 use crate::state::accounts::AccountIndex;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
+use engine::limits::CHUNK_ACCOUNTS;
 
 /// The groups that the coming height may write.
 #[derive(Resource)]

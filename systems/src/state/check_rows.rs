@@ -8,9 +8,11 @@ use engine::columns::{Column, Rows};
 use engine::component::{
     Account, AccountStatus, BetFlags, ChainStart, GroupKey, House, Row, RulesHash, Seat, SeatStatus, Table, Validator,
 };
+use engine::image::ImageError;
 use engine::limits::{COUNTER_MAX, HEIGHT_MAX, SEAT_BETS_MAX, SPOTS, TIME_MS_MAX};
+use engine::message::DecodeError;
 use engine::message::intent::Working;
-use engine::{AccountId, Dice, Puck, Spot};
+use engine::{AccountId, Dice, Height, Puck, Spot};
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -31,6 +33,43 @@ pub struct RowError {
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: String,
+}
+
+/// Why a snapshot cannot be loaded. The machine then holds neither what it held nor the snapshot.
+#[derive(Error, Debug)]
+pub enum LoadError<E> {
+    /// A group could not be read.
+    #[error(transparent)]
+    Read(E),
+    /// A group that does not fit the columns.
+    #[error(transparent)]
+    Image(ImageError),
+    /// The note cannot be read.
+    #[error(transparent)]
+    Note(DecodeError),
+    /// The note is of another height.
+    #[error("its note is of height {0}")]
+    Height(Height),
+    /// The image of this chain has another size.
+    #[error("it has {found} groups where the image has {expected}")]
+    Groups {
+        /// Groups of the snapshot.
+        found: usize,
+        /// Groups of the image.
+        expected: usize,
+    },
+    /// The image is not the one that the chain had.
+    #[error("the image has another root than the height it is said to be of")]
+    Root,
+    /// A row that no settled height can have.
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+impl<E> From<ImageError> for LoadError<E> {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
 }
 
 type Checked = Result<(), RowError>;

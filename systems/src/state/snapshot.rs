@@ -1,58 +1,21 @@
 //! Snapshots of a machine: taken while it goes on, and loaded before it does.
 
-use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError, Saved};
+use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, Saved};
 use engine::io::Receipt;
 use engine::limits::GROUP_BYTES;
-use engine::message::DecodeError;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
 use engine::{Height, PeerId};
 use thiserror::Error;
 
-use super::check_rows::RowError;
 use super::saving::SavingParts;
 use crate::exchange::answers::Answers;
 use crate::exchange::chain::Chain;
 use crate::machine::Machine;
 use crate::settle::mark::mark_block;
 
-/// Why a snapshot cannot be loaded. The machine then holds neither what it held nor the snapshot.
-#[derive(Error, Debug)]
-pub enum LoadError<E> {
-    /// A group could not be read.
-    #[error(transparent)]
-    Read(E),
-    /// A group that does not fit the columns.
-    #[error(transparent)]
-    Image(ImageError),
-    /// The note cannot be read.
-    #[error(transparent)]
-    Note(DecodeError),
-    /// The note is of another height.
-    #[error("its note is of height {0}")]
-    Height(Height),
-    /// The image of this chain has another size.
-    #[error("it has {found} groups where the image has {expected}")]
-    Groups {
-        /// Groups of the snapshot.
-        found: usize,
-        /// Groups of the image.
-        expected: usize,
-    },
-    /// The image is not the one that the chain had.
-    #[error("the image has another root than the height it is said to be of")]
-    Root,
-    /// A row that no settled height can have.
-    #[error(transparent)]
-    Row(#[from] RowError),
-}
-
-impl<E> From<ImageError> for LoadError<E> {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
+pub use super::check_rows::LoadError;
 
 /// A recorded height that the snapshot contradicts, or that contradicts itself.
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
