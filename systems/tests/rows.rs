@@ -63,7 +63,9 @@ struct Used {
 fn used(stage: &mut Stage) -> Used {
     let per_table = 6;
     stage.machine.read(|rows| {
-        let holds = |seat: &usize| rows.seats[*seat].is_seated() && !rows.seats[*seat].spots.is_empty();
+        let shoots = |seat: usize| usize::from(rows.tables[seat / per_table].shooter) == seat % per_table;
+        let holds =
+            |seat: &usize| rows.seats[*seat].is_seated() && !rows.seats[*seat].spots.is_empty() && !shoots(*seat);
         let seat = (0..rows.seats.len()).find(holds).expect("somebody has bets");
         let account = rows.seats[seat].account.index();
         let free_account = rows.accounts.iter().position(|account| !account.is_open()).expect("a free slot");
@@ -178,7 +180,7 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
             refused(alter::<Account>(&image, &layout, Column::Accounts, $row, $change), Column::Accounts, $row, $field)
         };
     }
-    account!(account, "status", |row| row.status = 2);
+    account!(free_account, "status", |row| row.status = 2);
     account!(account, "cage", |row| row.cage.0 = u64::MAX);
     account!(account, "granted", |row| row.granted.0 = u64::MAX);
     account!(account, "wagered", |row| row.wagered.0 = u64::MAX);

@@ -244,7 +244,9 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
     at.holds(!beyond, "spots", || format!("{:x?} holds spots that there are not", seat.spots.0))?;
     at.most("spots", seat.spots.count().into(), SEAT_BETS_MAX as u64)?;
     if seat.status == SeatStatus::Empty as u8 {
-        at.is("account", *seat, Seat::EMPTY)?;
+        // The intent that emptied it was accepted after it was empty.
+        let last_intent_ms = seat.last_intent_ms;
+        at.is("account", *seat, Seat { last_intent_ms, ..Seat::EMPTY })?;
     } else {
         let open = rows.accounts.get(seat.account.index()).is_some_and(Account::is_open);
         at.holds(open, "account", || format!("{:?} is no open account", seat.account))?;
