@@ -1,7 +1,7 @@
 //! Votes and proposals: 128 bytes each, the second half a signature.
 
 use bytemuck::{Pod, Zeroable};
-use engine::message::DecodeError;
+use engine::bytes::{DecodeError, decode_pod};
 use engine::{Hash, Height};
 
 use crate::signature::{PublicKey, Signature, SignedItem, VoteKey};
@@ -189,14 +189,6 @@ impl Proposal {
         let proposal: Self = decode_pod("proposal", bytes)?;
         proposal.body.check_form().map(|()| proposal)
     }
-}
-
-pub(crate) fn decode_pod<T: Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
-    let (expected, found) = (size_of::<T>(), bytes.len());
-    if found != expected {
-        return Err(DecodeError::Length { what, expected, found });
-    }
-    Ok(bytemuck::pod_read_unaligned(bytes))
 }
 
 #[cfg(test)]
