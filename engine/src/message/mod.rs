@@ -1,4 +1,4 @@
-//! What is signed, ordered and stored: intents, blocks, certificates, beacons, the codes that answer intents, and
+//! What is signed, ordered and stored: intents, votes, blocks, certificates, beacons, the codes that answer intents, and
 //! where the chain stood.
 
 pub mod block;
@@ -6,7 +6,9 @@ pub mod certificate;
 pub mod intent;
 pub mod note;
 pub mod refusal;
+pub mod vote;
 
+use bytemuck::Pod;
 use thiserror::Error;
 
 /// A BLAKE3 hash.
@@ -43,6 +45,18 @@ pub enum DecodeError {
         /// What it held.
         found: u64,
     },
+}
+
+/// Reads exactly one row of fixed layout; says nothing about its fields.
+///
+/// # Errors
+/// Another length.
+pub fn decode_pod<T: Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+    let (expected, found) = (size_of::<T>(), bytes.len());
+    if found != expected {
+        return Err(DecodeError::Length { what, expected, found });
+    }
+    Ok(bytemuck::pod_read_unaligned(bytes))
 }
 
 /// Takes values off the front of foreign bytes.

@@ -3,11 +3,11 @@ use std::num::NonZeroU32;
 use bytemuck::Zeroable;
 use engine::message::certificate::CertificateSignature;
 use engine::message::intent::IntentBody;
+use engine::message::vote::{VoteBody, VoteKind};
 
 use super::*;
 use crate::keys::{DevKeys, dev_keys};
 use crate::signature::IssuerKey;
-use crate::vote::{VoteBody, VoteKind};
 
 const CHAIN: Hash = [3; 32];
 const PARENT: Hash = [5; 32];
@@ -44,7 +44,7 @@ impl World {
     fn certificate(&self, height: u64) -> Certificate {
         let sign = |slot: u32| {
             let body = VoteBody::new(VoteKind::Precommit, Height(height), 0, Some(PARENT), slot);
-            CertificateSignature { slot, signature: body.sign(&self.keys.votes[slot as usize], &CHAIN).signature }
+            CertificateSignature { slot, signature: self.keys.votes[slot as usize].sign_vote(body, &CHAIN).signature }
         };
         Certificate { height: Height(height), round: 0, block: PARENT, signatures: (1..4).map(sign).collect() }
     }
