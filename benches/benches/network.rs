@@ -184,8 +184,7 @@ impl Ours {
 }
 
 fn answer(to: engine::PeerId, intent: &Intent) -> Output {
-    let (key, number) = (intent.body.key, intent.body.number);
-    let receipt = Receipt { key, number, height: Height(1), index: 0, verdict: Verdict::Applied };
+    let receipt = Receipt { id: intent.id(), height: Height(1), index: 0, verdict: Verdict::Applied };
     Output::Receipt { to, receipt }
 }
 

@@ -168,9 +168,8 @@ fn a_restarted_node_answers_what_is_sent_again_as_before() {
             let clock = Clock { tick: Tick(0), now_ms: 0 };
             machine.exchange(clock, &mut inputs, &mut outputs).expect("no fault");
             for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
-                let (key, number) = (intent.body.key, intent.body.number);
                 let (height, index) = (settled.height, index as u32);
-                let receipt = Receipt { key, number, height, index, verdict: *verdict };
+                let receipt = Receipt { id: intent.id(), height, index, verdict: *verdict };
                 let uses = match verdict {
                     engine::io::Verdict::Refused(refusal) => refusal.uses_number(),
                     _ => true,

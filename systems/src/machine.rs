@@ -10,7 +10,7 @@ use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
 use engine::pool::Arenas;
-use engine::{Hash, Height, PeerId};
+use engine::{Hash, Height};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::consensus::{Consensus, ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
@@ -295,7 +295,8 @@ impl Machine {
         chain.decide(decided, 0);
         chain.unsettled.back_mut().expect("decided above").beacon = beacon;
         let mut answers = self.world.resource_mut::<Answers>();
-        decided.block.intents.iter().for_each(|intent| _ = answers.wait(intent, PeerId::NONE));
+        // Nobody is connected before the first tick, so nobody waits under another mark.
+        decided.block.intents.iter().for_each(|intent| _ = answers.decide(intent));
         beacon.map(|_| {
             let settled = self.settle_next();
             self.answer_receipts();

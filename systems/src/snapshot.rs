@@ -204,8 +204,7 @@ impl Machine {
         let mut answers = self.world.resource_mut::<Answers>();
         for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
             answers.wait(intent, PeerId::NONE);
-            let (key, number) = (intent.body.key, intent.body.number);
-            answers.answer(&Receipt { key, number, height, index: index as u32, verdict: *verdict });
+            answers.answer(&Receipt { id: intent.id(), height, index: index as u32, verdict: *verdict });
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use engine::component::Account;
 use engine::io::{Receipt, ShedReason, Standing, Verdict, Watched};
+use engine::message::intent::IntentId;
 use engine::message::refusal::Refusal;
 use engine::{AccountId, Hash, Height, TableId};
 
@@ -80,17 +81,18 @@ pub(super) struct WelcomeBody {
     reserved: [u8; 2],
 }
 
-/// Layout: 64 bytes, no padding.
+/// Layout: 72 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct AnswerBody {
     key: [u8; 32],
     number: u64,
+    mark: [u8; 16],
     height: u64,
     index: u32,
     verdict: u8,
     code: u8,
-    reserved: [u8; 10],
+    reserved: [u8; 2],
 }
 
 /// Layout: 112 bytes, no padding.
@@ -126,7 +128,7 @@ pub struct PeerRecord {
 const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
 const _: () = assert!(size_of::<StandingBody>() == 56 && size_of::<WelcomeBody>() == 136);
 const _: () =
-    assert!(size_of::<AnswerBody>() == 64 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
+    assert!(size_of::<AnswerBody>() == 72 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
 
 impl PeerRecord {
     /// What a record's signature covers first.
@@ -280,10 +282,8 @@ pub(super) fn watch(body: &WatchBody) -> Result<(Watched, bool), WireError> {
 /// What became of an intent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// The key that the intent named.
-    pub key: [u8; 32],
-    /// Its number.
-    pub number: u64,
+    /// Which intent it answers.
+    pub id: IntentId,
     /// What became of it.
     pub verdict: AnswerVerdict,
 }
@@ -309,8 +309,8 @@ pub enum AnswerVerdict {
 impl Answer {
     /// A receipt.
     pub fn receipt(receipt: &Receipt) -> Self {
-        let Receipt { key, number, height, index, verdict } = *receipt;
-        Self { key, number, verdict: AnswerVerdict::Receipt { height, index, verdict } }
+        let Receipt { id, height, index, verdict } = *receipt;
+        Self { id, verdict: AnswerVerdict::Receipt { height, index, verdict } }
     }
 
     /// Whether it is the last word: a receipt, or nothing was taken.
@@ -319,7 +319,8 @@ impl Answer {
     }
 
     pub(super) fn encode(&self) -> AnswerBody {
-        let body = AnswerBody { key: self.key, number: self.number, ..AnswerBody::zeroed() };
+        let IntentId { key, number, mark } = self.id;
+        let body = AnswerBody { key, number, mark, ..AnswerBody::zeroed() };
         match self.verdict {
             AnswerVerdict::Acknowledged => AnswerBody { verdict: 1, ..body },
             AnswerVerdict::Receipt { height, index, verdict } => {
@@ -356,7 +357,7 @@ impl Answer {
             5 => AnswerVerdict::Shed(ShedReason::try_from(body.code).map_err(|_| code("reason of shedding"))?),
             found => return Err(WireError::Value { field: "verdict", found: found.into() }),
         };
-        Ok(Self { key: body.key, number: body.number, verdict })
+        Ok(Self { id: IntentId { key: body.key, number: body.number, mark: body.mark }, verdict })
     }
 }
 

@@ -1,7 +1,7 @@
 use bytemuck::Zeroable;
 use engine::component::{Account, BetRow, Seat, Table};
 use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, ShedReason, Standing, TableUpdate, Verdict, Watched};
-use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
 use engine::message::refusal::Refusal;
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
 use proptest::prelude::*;
@@ -77,7 +77,11 @@ fn answers() -> Vec<Answer> {
         receipt(Verdict::Refused(Refusal::NumberUsed)),
         AnswerVerdict::Shed(ShedReason::NoCredit),
     ];
-    verdicts.into_iter().zip(1..).map(|(verdict, number)| Answer { key: [2; 32], number, verdict }).collect()
+    verdicts
+        .into_iter()
+        .zip(1..)
+        .map(|(verdict, number)| Answer { id: IntentId { key: [2; 32], number, mark: [3; 16] }, verdict })
+        .collect()
 }
 
 /// A message of each kind that goes to a node.
