@@ -1,7 +1,7 @@
 //! Admission: how many intents a second enter a node, from its inbox to the queue for a block, against bare batch
 //! verification of the same signatures in the same run.
 //!
-//! `BITCRAPS_BENCH=tiny` shrinks everything for CI, where the figures mean nothing.
+//! `cargo test` shrinks everything: then the figures mean nothing.
 
 use std::num::NonZeroU32;
 
@@ -10,7 +10,7 @@ use bevy_ecs::schedule::IntoScheduleConfigs;
 use bevy_ecs::system::ResMut;
 use ed25519_zebra::batch;
 use engine::PeerId;
-use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use engine::io::Input;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{TableId, TableRules};
@@ -52,7 +52,7 @@ fn chain_and_intents(keys: &DevKeys, count: usize) -> (Setup, Vec<Intent>) {
     let mut genesis = Genesis {
         version: GENESIS_VERSION,
         name: "bench".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: 1,
         supply: 1 << 40,
         tables: 1,

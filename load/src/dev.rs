@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Access, Backend, FileBackend};
 use storage::{Session, Writing};
 use systems::Setup;
 
 use crate::players::{Players, Temper};
+use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
 use node::open::{self, Found, Keys, Options};
-use node::run::{Node, Pace, Time};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
 
 /// When every development chain begins: 2026-01-01, midnight UTC. Its time is virtual.
@@ -87,7 +88,7 @@ pub fn genesis(config: &DevConfig) -> Genesis {
     let mut genesis = Genesis {
         version: GENESIS_VERSION,
         name: format!("dev, seed {}", config.seed),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: START_MS,
         supply: tables * BANK + (players + u64::from(config.guests) + 3) * GRANT,
         tables: config.tables,

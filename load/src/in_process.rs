@@ -21,10 +21,12 @@ use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
 use super::target::Meter;
 use super::users::{FIRST_BET, Users};
+use node::clock::Time;
 use node::config::Config;
+use node::edge::Edge;
 use node::init::{create, open_keys};
 use node::open::{self, Keys, Options};
-use node::run::{Edge, Node, Time};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
 
 /// Batches of inputs that may wait for the tick.
@@ -45,7 +47,7 @@ struct Link {
 impl Link {
     fn hear(&mut self, to: PeerId, answer: &Answer) {
         // The clock starts anew once, after the preparation.
-        let start = if answer.number < FIRST_BET {
+        let start = if answer.id.number < FIRST_BET {
             self.began
         } else {
             *self.start.get_or_insert_with(|| *lock(&self.heard.start))
@@ -62,12 +64,12 @@ impl Edge for Link {
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
         for output in outputs.drain(..) {
             match output {
-                Output::Acknowledged { to, key, number } => {
-                    self.hear(to, &Answer { key, number, verdict: AnswerVerdict::Acknowledged });
+                Output::Acknowledged { to, id } => {
+                    self.hear(to, &Answer { id, verdict: AnswerVerdict::Acknowledged });
                 }
                 Output::Receipt { to, receipt } => self.hear(to, &Answer::receipt(&receipt)),
-                Output::Shed { to, key, number, reason } => {
-                    self.hear(to, &Answer { key, number, verdict: AnswerVerdict::Shed(reason) });
+                Output::Shed { to, id, reason } => {
+                    self.hear(to, &Answer { id, verdict: AnswerVerdict::Shed(reason) });
                 }
                 _ => {}
             }
@@ -136,7 +138,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
     let (ends, threads) = (Arc::clone(&end), place.threads);
-    let node = std::thread::spawn(move || -> anyhow::Result<node::run::Totals> {
+    let node = std::thread::spawn(move || -> anyhow::Result<node::totals::Totals> {
         let _pool = engine::pool::build(threads)?;
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
         node.keep(opened.snapshots);

@@ -14,6 +14,7 @@ pub mod memory;
 mod nodes;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod tls;
 pub mod transport;
 pub mod wire;

@@ -9,8 +9,10 @@ use engine::io::{Input, Output, ShedReason, Standing};
 use engine::message::block::{Decided, Retired};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use load::dev::{DevConfig, open_on};
+use node::clock::Pace;
 use node::config::retire;
-use node::run::{Edge, Node, Pace};
+use node::edge::Edge;
+use node::run::Node;
 use node::snapshots::SnapshotPace;
 use order::signature::PlayerKey;
 use storage::backend::{Fault, FaultyBackend};
@@ -167,7 +169,7 @@ fn cut(seed: u64) -> (u64, usize) {
         for output in heard.lock().expect("one thread").drain(..) {
             let Output::Receipt { receipt, .. } = output else { continue };
             if receipt.height.0 > 0 {
-                promised.insert(receipt.number, (receipt.height.0, receipt.index));
+                promised.insert(receipt.id.number, (receipt.height.0, receipt.index));
             }
         }
         (disk, cuts) = (disk.restart(), cuts + 1);
