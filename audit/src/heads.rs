@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use engine::message::block::Retired;
-use engine::message::certificate::{Settled, chain_root};
+use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height, hex};
 use order::block::{BlockContext, check_head};
@@ -40,6 +40,13 @@ pub struct HeadsChecked {
     pub difference: Option<Difference>,
 }
 
+/// The root chain after a settled height, as it follows from what the record says of it.
+fn chained(block: &Hash, settled: &Settled, before: &Hash) -> Hash {
+    let Settled { height, beacon, root, verdicts, .. } = settled;
+    let verdicts = verdicts_hash(verdicts.iter().copied());
+    ChainLink { height: *height, block, beacon, root, verdicts: &verdicts }.after(before)
+}
+
 /// Where the chain of heads stands.
 struct Chain<'a> {
     setup: &'a Setup,
@@ -53,6 +60,12 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
+    /// Stands where a journal begins that was begun at another node's snapshot: what came before is nowhere in it.
+    fn begin(&mut self, note: &ChainNote) {
+        (self.height, self.parent, self.parent_time_ms) = (note.height, note.block, note.time_ms);
+        (self.root_chains, self.root) = (note.root_chains, note.root);
+    }
+
     /// Takes the next height.
     fn take(&mut self, head: &Retired, settled: &Settled) -> Result<(), Difference> {
         let Retired { header, carried, certificate } = head;
@@ -74,6 +87,7 @@ impl Chain<'_> {
             // The state two heights before: the first place where a validator certified a root.
             root_chain: self.root_chains[1],
             validators,
+            next_validators: validators,
             parent_validators: validators,
             issuers: &[],
         };
@@ -82,7 +96,7 @@ impl Chain<'_> {
             .map_err(|error| differs("Block", "header", error.to_string(), format!("block {}", hex(&block))))?;
         check_certificate_form(certificate, validators, height, &block)
             .map_err(|error| differs("Certificate", "signatures", error.to_string(), hex(&certificate.hash())))?;
-        let chained = chain_root(&self.root_chains[0], height, &block, &settled.beacon, &settled.root);
+        let chained = chained(&block, settled, &self.root_chains[0]);
         if chained != settled.root_chain {
             return Err(differs("Settled", "root_chain", hex(&chained), hex(&settled.root_chain)));
         }
@@ -143,6 +157,16 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
                 None
             }
             Recorded::Settled(settled) => Some(settled),
+            Recorded::Base(note) if chain.height == Height::GENESIS => {
+                chain.begin(&note);
+                None
+            }
+            Recorded::Base(note) => {
+                let text =
+                    format!("a journal begins at a snapshot with its first frame; this one says so at {}", note.height);
+                return Err(Failure::Data(text).into());
+            }
+            Recorded::Evidence => None,
         };
         check_waiting(waiting.len())?;
         let Some(settled) = settled else { continue };
@@ -180,7 +204,7 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
 pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>) -> anyhow::Result<()> {
     let head = head_at(dir, note.height)?;
     let (Retired { header, .. }, settled) = &head;
-    let chained = chain_root(&note.root_chains[1], note.height, &note.block, &settled.beacon, &note.root);
+    let chained = chained(&note.block, settled, &note.root_chains[1]);
     let fields = [
         ("block", note.block == header.hash()),
         ("time", note.time_ms == header.time_ms),
@@ -209,6 +233,7 @@ fn head_at(dir: &Path, height: Height) -> anyhow::Result<(Retired, Settled)> {
             (Recorded::Settled(_), None) => break,
             (Recorded::Decided(decided), _) => found = Some(Retired::of(decided)),
             (Recorded::Retired(head), _) => found = Some(head),
+            (Recorded::Base(_) | Recorded::Evidence, before) => found = before,
         }
     }
     anyhow::bail!("the journal has no height {height}")

@@ -15,8 +15,10 @@ pub struct Identity {
     pub chain: String,
     /// The name that its genesis gives it, with what does not print escaped.
     pub name: String,
-    /// Whether its keys follow from a seed that anyone may know.
-    pub insecure_keys: bool,
+    /// Where its keys come from.
+    pub keys: &'static str,
+    /// What that means for the dice, where somebody can foresee them.
+    pub warning: Option<&'static str>,
 }
 
 /// Reads what a session says it is.
@@ -27,5 +29,5 @@ pub fn identity(dir: &Path) -> anyhow::Result<Identity> {
     let (genesis, chain) = read_genesis(dir)?;
     // Whoever made the session chose the name: a terminal must not act on it.
     let name = genesis.name.chars().take(NAME_CHARS).flat_map(char::escape_debug).collect();
-    Ok(Identity { chain: hex(&chain), name, insecure_keys: genesis.insecure_keys })
+    Ok(Identity { chain: hex(&chain), name, keys: genesis.keys.name(), warning: genesis.keys.warning() })
 }

@@ -4,6 +4,7 @@ use engine::message::DecodeError;
 use engine::message::block::{Decided, Retired};
 use engine::message::certificate::Settled;
 use engine::message::expect_height;
+use engine::message::note::ChainNote;
 use storage::{Frame, FrameKind};
 use words::Failure;
 
@@ -16,6 +17,10 @@ pub enum Recorded {
     Retired(Retired),
     /// What a block led to.
     Settled(Settled),
+    /// Where the chain stood at the snapshot that the journal begins at.
+    Base(ChainNote),
+    /// What a validator did beside the chain.
+    Evidence,
 }
 
 impl Recorded {
@@ -47,6 +52,12 @@ impl Recorded {
                 let height = settled.height;
                 (Self::Settled(settled), height)
             }
+            FrameKind::Base => {
+                let note = ChainNote::decode(&frame.body)?;
+                let height = note.height;
+                (Self::Base(note), height)
+            }
+            FrameKind::Evidence => (Self::Evidence, frame.height),
         };
         expect_height(height, frame.height)?;
         Ok(recorded)

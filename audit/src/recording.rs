@@ -100,6 +100,8 @@ impl Recording {
                 FrameKind::Retired => return Err(GivenUp(height).into()),
                 // What a block led to, whose body was given up or lies before the place where reading began.
                 FrameKind::Settled if height <= self.known && !self.waits(height) => continue,
+                // What validators did beside the chain, and where a journal began, change nothing that is executed.
+                FrameKind::Evidence | FrameKind::Base => continue,
                 FrameKind::Decided | FrameKind::Settled => {}
             }
             match Recorded::of(&frame)? {
@@ -113,7 +115,9 @@ impl Recording {
                         decided.ok_or_else(|| Failure::Data(format!("height {height} is settled but not decided")))?;
                     return Ok(Some(Step { decided, settled }));
                 }
-                Recorded::Retired(_) => unreachable!("those were passed over or refused above"),
+                Recorded::Retired(_) | Recorded::Base(_) | Recorded::Evidence => {
+                    unreachable!("those were passed over or refused above")
+                }
             }
         }
         Ok(None)
@@ -186,9 +190,9 @@ pub(crate) fn last_retired(dir: &Path) -> anyhow::Result<Height> {
     let mut last = Height::GENESIS;
     while let Some(frame) = journal.next_frame()? {
         match frame.kind {
-            FrameKind::Retired => last = frame.height,
+            FrameKind::Retired | FrameKind::Base => last = frame.height,
             FrameKind::Decided => break,
-            FrameKind::Settled => {}
+            FrameKind::Settled | FrameKind::Evidence => {}
         }
     }
     Ok(last)

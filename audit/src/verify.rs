@@ -95,6 +95,7 @@ impl Verifier {
                 parent_time_ms: 0,
                 root_chain: block.header.root_chain,
                 validators: &self.validators,
+                next_validators: &self.validators,
                 parent_validators: &self.validators,
                 issuers: &self.issuers,
             };

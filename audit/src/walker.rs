@@ -280,6 +280,7 @@ impl Walker {
             parent_time_ms: machine.chain().parent_time_ms,
             root_chain: step.decided.block.header.root_chain,
             validators,
+            next_validators: validators,
             parent_validators: validators,
             issuers,
         };
@@ -306,6 +307,7 @@ impl Walker {
             parent_time_ms: machine.chain().parent_time_ms,
             root_chain: machine.chain().root_chain_for(height),
             validators,
+            next_validators: validators,
             parent_validators: validators,
             issuers,
         };
@@ -387,7 +389,7 @@ impl<'a> Base<'a> {
     fn walker(&self, at: Height) -> anyhow::Result<Walker> {
         let stored = StoredSnapshot::open(&self.backend, self.dir, self.catalog, at)?;
         let mut machine = self.reading.machine(self.setup.clone())?;
-        let note = machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
+        let note = machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
             stored.read_group(index, group)
         })?;
         let recording = Recording::after_snapshot(self.dir, &mut machine)?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use engine::Hash;
 use engine::io::{TableUpdate, Watched};
 use engine::limits::PEER_CREDIT;
-use engine::message::intent::Intent;
+use engine::message::intent::{Intent, IntentId};
 pub use quinn::Endpoint;
 use quinn::{ConnectionError, EndpointConfig, RecvStream, VarInt};
 use thiserror::Error;
@@ -218,8 +218,8 @@ pub struct Client {
     config: ClientConfig,
     endpoint: Endpoint,
     quic: quinn::ClientConfig,
-    /// Intents without their last answer, by key and number.
-    unanswered: BTreeMap<(Key, u64), Intent>,
+    /// Intents without their last answer.
+    unanswered: BTreeMap<IntentId, Intent>,
     watching: BTreeSet<Watched>,
     genesis_wanted: bool,
 }
@@ -320,7 +320,7 @@ impl Client {
         match command {
             Command::Send(intents) => {
                 for intent in &intents {
-                    self.unanswered.insert((intent.body.key, intent.body.number), *intent);
+                    self.unanswered.insert(intent.id(), *intent);
                 }
                 ToNode::Intents(intents).encode(out);
             }
@@ -488,7 +488,7 @@ impl Client {
             ToClient::Answers(answers) => {
                 for answer in answers {
                     if answer.is_final() {
-                        self.unanswered.remove(&(answer.key, answer.number));
+                        self.unanswered.remove(&answer.id);
                     }
                     hear(Event::Answer(answer));
                 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
 use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
-use engine::message::intent::Intent;
+use engine::message::intent::{Intent, IntentId};
 use governor::DefaultDirectRateLimiter;
 use governor::{Quota, RateLimiter};
 use thiserror::Error;
@@ -117,7 +117,7 @@ pub struct Session {
     decoder: Decoder<ToNode>,
     limiter: DefaultDirectRateLimiter,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
-    unanswered: Vec<([u8; 32], u64)>,
+    unanswered: Vec<IntentId>,
     watching: Vec<Watched>,
     /// Intents above rate or credit since the peer was last told on.
     flooded: u32,
@@ -190,19 +190,19 @@ impl Session {
     /// Those within rate and credit go on; the others are shed at once.
     fn intents(&mut self, mut intents: Vec<Intent>, events: &mut Vec<Event>) {
         intents.retain(|intent| {
-            let (key, number) = (intent.body.key, intent.body.number);
-            let again = self.unanswered.contains(&(key, number));
+            let id = intent.id();
+            let again = self.unanswered.contains(&id);
             let reason = if self.limiter.check().is_err() {
                 ShedReason::RateLimit
             } else if !again && self.unanswered.len() >= PEER_CREDIT as usize {
                 ShedReason::NoCredit
             } else {
                 if !again {
-                    self.unanswered.push((key, number));
+                    self.unanswered.push(id);
                 }
                 return true;
             };
-            events.push(Event::Answer(Answer { key, number, verdict: AnswerVerdict::Shed(reason) }));
+            events.push(Event::Answer(Answer { id, verdict: AnswerVerdict::Shed(reason) }));
             self.flooded += 1;
             false
         });
@@ -235,7 +235,7 @@ impl Session {
         if !answer.is_final() {
             return;
         }
-        if let Some(place) = self.unanswered.iter().position(|waiting| *waiting == (answer.key, answer.number)) {
+        if let Some(place) = self.unanswered.iter().position(|waiting| *waiting == answer.id) {
             self.unanswered.swap_remove(place);
         }
     }

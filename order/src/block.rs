@@ -2,11 +2,11 @@
 
 mod builder;
 
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX, TIME_MS_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, TIME_MS_MAX};
 use engine::message::DecodeError;
-use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root};
+use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
-use engine::message::intent::{Intent, IntentKind};
+use engine::message::intent::{Expiry, Intent, IntentKind};
 use engine::{Hash, Height};
 use thiserror::Error;
 
@@ -32,6 +32,8 @@ pub struct BlockContext<'a> {
     pub root_chain: Hash,
     /// The validators of this height.
     pub validators: &'a Validators,
+    /// The validators of the height after.
+    pub next_validators: &'a Validators,
     /// The validators of the height before, whose certificate the block carries.
     pub parent_validators: &'a Validators,
     /// The keys that may issue vouchers; empty where accounts open freely.
@@ -80,6 +82,18 @@ pub enum BlockError {
     /// It carries no certificate although it must, or one although it must not.
     #[error("height 1 carries no certificate, every other height carries one")]
     CertificateMissing,
+    /// It holds what changes validators or keys, and nothing does yet.
+    #[error("the block has {found} system messages, and this chain has none")]
+    System {
+        /// How many it holds.
+        found: usize,
+    },
+    /// It holds a player's half of a table's dice, and no table has such dice.
+    #[error("the block has {found} pledges, and no table of this chain takes them")]
+    Pledges {
+        /// How many it holds.
+        found: usize,
+    },
     /// The carried certificate proves nothing.
     #[error("the carried certificate: {0}")]
     Certificate(#[from] CertificateError),
@@ -160,18 +174,27 @@ pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) 
 /// Checks all of a block but signatures.
 ///
 /// # Errors
-/// The first thing that is wrong: header, size, certificate, then the intents in order.
+/// The first thing that is wrong: size, header, certificate, sections, then the intents in order.
 pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
     let found = block.encoded_len();
     if found > BLOCK_BYTES_MAX {
         return Err(BlockError::Size { most: BLOCK_BYTES_MAX, found });
     }
     check_head(&block.header, block.certificate.as_ref(), context)?;
-    if block.header.intent_count as usize != block.intents.len() {
-        return Err(BlockError::Header { field: "intent count" });
+    let header = &block.header;
+    let fields = [
+        ("system section", header.system == system_hash(&block.system)),
+        ("pledges", header.pledges == pledges_root(&block.pledges)),
+        ("intent count", header.intent_count as usize == block.intents.len()),
+        ("intents root", header.intents == intents_root(&block.intents)),
+    ];
+    if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
+        return Err(BlockError::Header { field });
     }
-    if block.header.intents != intents_root(&block.intents) {
-        return Err(BlockError::Header { field: "intents root" });
+    match (block.system.len(), block.pledges.len()) {
+        (0, 0) => {}
+        (0, found) => return Err(BlockError::Pledges { found }),
+        (found, _) => return Err(BlockError::System { found }),
     }
     check_intents(&block.intents, block.header.time_ms, context.issuers.len())
 }
@@ -205,11 +228,12 @@ pub fn check_head(
 fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
     let fields = [
         ("version", header.version == BLOCK_VERSION),
-        ("reserved bytes", header.reserved == [0; 32]),
+        ("reserved bytes", header.reserved == [0; 64]),
         ("chain", header.chain == *context.chain),
         ("height", header.height == context.height),
         ("parent", header.parent == context.parent),
         ("validators", header.validators == context.validators.hash()),
+        ("next validators", header.next_validators == context.next_validators.hash()),
         ("root chain", header.root_chain == context.root_chain),
         ("proposer", header.proposer == context.validators.proposer(header.height, header.round)),
         ("certificate", header.certificate == carried.map_or([0; 32], Certificate::hash)),
@@ -279,14 +303,13 @@ impl IntentProblem {
 
 fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), IntentProblem> {
     let (kind, body) = (intent.body.check_form().map_err(IntentProblem::Form)?, &intent.body);
-    let (now_s, expiry_s) = (time_ms / 1000, u64::from(body.expiry_s));
-    match () {
-        () if expiry_s < now_s => Err(IntentProblem::Expired),
-        () if expiry_s > now_s + EXPIRY_AHEAD_S_MAX => Err(IntentProblem::ExpiresTooLate),
-        () if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {
+    match body.expiry(time_ms / 1_000 * 1_000) {
+        Expiry::Passed => Err(IntentProblem::Expired),
+        Expiry::TooFar => Err(IntentProblem::ExpiresTooLate),
+        Expiry::Within if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {
             Err(IntentProblem::Issuer(body.target, issuers))
         }
-        () => Ok(()),
+        Expiry::Within => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::limits::{GROUP_BYTES, UNSETTLED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Retired};
-use engine::message::certificate::{Settled, chain_root};
+use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
@@ -168,8 +168,11 @@ impl Heights {
                 Ok(settled) => {
                     let (intents, block) = self.waiting.remove(height).unzip();
                     let fits = settled.height == *height && intents == Some(settled.verdicts.len());
-                    let Settled { beacon, root, root_chain, .. } = settled;
-                    let chained = chain_root(&self.root_chains[0], *height, &block.unwrap_or_default(), &beacon, &root);
+                    let Settled { beacon, root, root_chain, verdicts, .. } = settled;
+                    let (block, verdicts) = (block.unwrap_or_default(), verdicts_hash(verdicts.into_iter()));
+                    let link =
+                        ChainLink { height: *height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
+                    let chained = link.after(&self.root_chains[0]);
                     self.settled = *height;
                     self.root_chains = [root_chain, self.root_chains[0]];
                     self.roots.insert(*height, root);
@@ -181,6 +184,18 @@ impl Heights {
                     }
                 }
             },
+            FrameKind::Base => match ChainNote::decode(body) {
+                Err(error) => Some(error.to_string()),
+                Ok(note) => {
+                    let first = self.decided == Height::GENESIS && note.height == *height;
+                    (self.decided, self.settled, self.parent) = (note.height, note.height, note.block);
+                    self.root_chains = note.root_chains;
+                    self.roots.insert(note.height, note.root);
+                    (!first).then(|| "a journal begins at a snapshot with its first frame, or not at all".to_owned())
+                }
+            },
+            // What validators did beside the chain says nothing about its heights.
+            FrameKind::Evidence => None,
         };
         if let Some(problem) = problem {
             self.problems.push(format!("the {kind:?} frame of height {height}: {problem}"));

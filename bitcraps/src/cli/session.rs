@@ -92,12 +92,8 @@ impl SessionArgs {
 
 /// What a session is, for people.
 fn lines(dir: &Path, identity: &Identity) -> String {
-    let Identity { chain, name, insecure_keys } = identity;
-    let keys = if *insecure_keys {
-        "\n  INSECURE KEYS they follow from a seed that anyone may know: anyone could have made this session"
-    } else {
-        ""
-    };
+    let Identity { chain, name, warning, .. } = identity;
+    let keys = warning.map_or(String::new(), |warning| format!("\n  INSECURE KEYS {warning}"));
     format!("{}\n  chain         {chain}\n  name          {name}{keys}", dir.display())
 }
 
@@ -105,6 +101,7 @@ fn lines(dir: &Path, identity: &Identity) -> String {
 pub fn identified(mut value: Value, identity: &Identity) -> Value {
     value["chain"] = identity.chain.clone().into();
     value["name"] = identity.name.clone().into();
-    value["insecure_keys"] = identity.insecure_keys.into();
+    value["keys"] = identity.keys.into();
+    value["insecure_keys"] = identity.warning.is_some().into();
     value
 }

@@ -9,20 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use engine::image::group_value;
 use engine::limits::{GROUP_BYTES, TIME_MS_MAX};
 use engine::message::block::{Block, Decided, intents_root};
-use engine::message::certificate::{Settled, chain_root};
+use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
+use engine::message::vote::{VoteBody, VoteKind};
 use engine::{Genesis, Hash, Height};
 use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 use order::beacon::BeaconMessage;
 use order::keys::{DevKeys, dev_keys};
-use order::vote::{VoteBody, VoteKind};
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot};
 use storage::{Frame, FrameKind, Group, JournalReader, Session, Storage, Writing};
+use systems::exchange::beacon::EPOCH;
 
 /// Numbers that are the same in every run.
 pub struct Lot(pub u64);
@@ -127,10 +129,12 @@ pub fn resign(
     let body = VoteBody::new(VoteKind::Precommit, height, decided.certificate.round, Some(block), 0);
     decided.certificate.block = block;
     decided.certificate.height = height;
-    decided.certificate.signatures[0].signature = body.sign(&keys.votes[0], chain).signature;
+    decided.certificate.signatures[0].signature = keys.votes[0].sign_vote(body, chain).signature;
     let signer = keys.beacons.pop().expect("one share");
-    let beacon = signer.share(&BeaconMessage { chain: *chain, epoch: 1, height, block }).signature;
-    let root_chain = chain_root(&[0; 32], height, &block, &beacon, &settled.root);
+    let beacon = signer.share(&BeaconMessage { chain: *chain, epoch: EPOCH, height, block }).signature;
+    let (root, verdicts) = (settled.root, verdicts_hash(settled.verdicts.iter().copied()));
+    let link = ChainLink { height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
+    let root_chain = link.after(&[0; 32]);
     (decided, Settled { height, beacon, root_chain, ..settled.clone() })
 }
 
@@ -196,8 +200,8 @@ pub fn unsettled(honest: &Honest, lot: &mut Lot, dir: &Path) {
     let many = (1..=count).map(|height| {
         frame(FrameKind::Decided, Height(height), {
             let mut body = large.body.clone();
-            // The header's height: behind six hashes.
-            body[192..200].copy_from_slice(&height.to_le_bytes());
+            // The header's height: behind nine hashes.
+            body[288..296].copy_from_slice(&height.to_le_bytes());
             body
         })
     });
@@ -248,7 +252,8 @@ pub fn pack_record(kind: u8, moment: (u64, u64), bytes: &[u8], out: &mut Vec<u8>
 /// A pack that holds one snapshot.
 pub fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
     let mut out = b"BCPACK01".to_vec();
-    out.extend_from_slice(&1u32.to_le_bytes());
+    // The version, and its number.
+    out.extend_from_slice(&2u32.to_le_bytes());
     out.extend_from_slice(&1u32.to_le_bytes());
     out.extend_from_slice(chain);
     let hash = *blake3::hash(&out).as_bytes();
@@ -260,7 +265,10 @@ pub fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
     map.extend_from_slice(&u32::try_from(names.len()).expect("small").to_le_bytes());
     map.extend_from_slice(&note_bytes);
     map.resize(map.len().next_multiple_of(8), 0);
-    names.iter().for_each(|name| map.extend_from_slice(name));
+    for (index, (name, group)) in names.iter().zip(image.chunks(GROUP_BYTES)).enumerate() {
+        map.extend_from_slice(name);
+        map.extend_from_slice(&group_value(index, group));
+    }
     pack_record(2, (note.height.0, note.time_ms), &map, &mut out);
     out
 }
@@ -335,7 +343,7 @@ pub fn logs(honest: &Honest, lot: &mut Lot, dir: &Path) {
     for _ in 0..1 + lot.below(5) {
         let start = log.len();
         let payload: Vec<u8> = (0..16 * (1 + lot.below(40))).map(|_| lot.below(3) as u8).collect();
-        log.extend_from_slice(b"BCCLOG01");
+        log.extend_from_slice(b"BCCLOG02");
         log.extend_from_slice(&lot.pick(&[0, 7, u64::MAX]).to_le_bytes());
         log.extend_from_slice(&lot.pick(&[0u32, 1, u32::MAX]).to_le_bytes());
         log.extend_from_slice(&(payload.len() as u32).to_le_bytes());

@@ -62,18 +62,14 @@ impl Certificate {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let height = check_height(Height(reader.u64()?))?;
         let round = reader.u32()?;
-        let count = reader.u32()?;
-        if count > VALIDATORS_MAX {
-            let (most, found) = (VALIDATORS_MAX as usize, count as usize);
-            return Err(DecodeError::TooMany { what: "certificate signatures", most, found });
-        }
+        let count = reader.count("certificate signatures", VALIDATORS_MAX as usize)?;
         let block = reader.array()?;
-        let mut signatures: Vec<CertificateSignature> = Vec::with_capacity(count as usize);
+        let mut signatures: Vec<CertificateSignature> = Vec::with_capacity(count);
         for _ in 0..count {
             let slot = reader.u32()?;
             let ascends = signatures.last().is_none_or(|last| last.slot < slot);
             if !ascends || slot >= VALIDATORS_MAX {
-                return Err(DecodeError::Value { field: "certificate slot", found: slot.into() });
+                return Err(reader.value("certificate slot", slot));
             }
             signatures.push(CertificateSignature { slot, signature: reader.array()? });
         }
@@ -85,7 +81,7 @@ impl Certificate {
     /// # Errors
     /// Too short, too long, too many signatures, slots out of range or order.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "certificate", bytes };
+        let mut reader = Reader::new("certificate", bytes);
         let certificate = Self::read(&mut reader)?;
         reader.end()?;
         Ok(certificate)
@@ -102,7 +98,7 @@ pub struct Settled {
     pub beacon: Beacon,
     /// BLAKE3 of the image after this height.
     pub root: Hash,
-    /// `BLAKE3(root_chain(h-1), h, block hash, beacon, root)`.
+    /// `BLAKE3(root_chain(h-1), h, block hash, beacon, root, hash of the verdicts)`.
     pub root_chain: Hash,
     /// What became of each intent, in block order.
     pub verdicts: Vec<Verdict>,
@@ -133,22 +129,43 @@ impl Settled {
     /// # Errors
     /// Too short, too long, more verdicts than a block has intents, or a verdict that is none.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "settled body", bytes };
+        let mut reader = Reader::new("settled body", bytes);
         let (height, beacon) = (check_height(Height(reader.u64()?))?, reader.array()?);
         let (root, root_chain) = (reader.array()?, reader.array()?);
-        let count = reader.u32()? as usize;
-        if count > BLOCK_INTENTS_MAX {
-            return Err(DecodeError::TooMany { what: "verdicts", most: BLOCK_INTENTS_MAX, found: count });
-        }
+        let count = reader.count("verdicts", BLOCK_INTENTS_MAX)?;
         let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self { height, beacon, root, root_chain, verdicts })
     }
 }
 
-/// The chain of roots: `BLAKE3(root_chain(h-1), h, block hash, beacon, root)`.
-pub fn chain_root(previous: &Hash, height: Height, block: &Hash, beacon: &Beacon, root: &Hash) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("bitcraps root chain 1");
-    hasher.update(previous).update(&height.0.to_le_bytes()).update(block).update(beacon).update(root);
-    *hasher.finalize().as_bytes()
+/// The hash of what became of a block's intents: BLAKE3 of a byte for each, in block order.
+pub fn verdicts_hash(verdicts: impl Iterator<Item = Verdict>) -> Hash {
+    let bytes: Vec<u8> = verdicts.map(Verdict::to_byte).collect();
+    *blake3::hash(&bytes).as_bytes()
+}
+
+/// What one settled height adds to the chain of roots.
+#[derive(Clone, Copy, Debug)]
+pub struct ChainLink<'a> {
+    /// The height.
+    pub height: Height,
+    /// Its block's hash.
+    pub block: &'a Hash,
+    /// Its beacon.
+    pub beacon: &'a Beacon,
+    /// BLAKE3 of the image after it.
+    pub root: &'a Hash,
+    /// [`verdicts_hash`] of its intents: what makes a receipt provable.
+    pub verdicts: &'a Hash,
+}
+
+impl ChainLink<'_> {
+    /// The chain of roots: `BLAKE3(root_chain(h-1), h, block hash, beacon, root, hash of the verdicts)`.
+    pub fn after(&self, previous: &Hash) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("bitcraps root chain 2");
+        hasher.update(previous).update(&self.height.0.to_le_bytes()).update(self.block).update(self.beacon);
+        hasher.update(self.root).update(self.verdicts);
+        *hasher.finalize().as_bytes()
+    }
 }

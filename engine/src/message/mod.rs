@@ -1,60 +1,23 @@
-//! What is signed, ordered and stored: intents, blocks, certificates, beacons, the codes that answer intents, and
+//! What is signed, ordered and stored: intents, votes, blocks, certificates, beacons, the codes that answer intents, and
 //! where the chain stood.
 
 pub mod block;
 pub mod certificate;
 pub mod intent;
 pub mod note;
+pub mod pledge;
 pub mod refusal;
+pub mod signed;
+pub mod vote;
 
-use thiserror::Error;
+use crate::bytes::Reader;
+pub use crate::bytes::{DecodeError, decode_pod};
 
 use crate::ids::Height;
 use crate::limits::HEIGHT_MAX;
 
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
-
-/// Foreign bytes that are not what they should be.
-#[derive(Error, Clone, PartialEq, Eq, Debug)]
-pub enum DecodeError {
-    /// Fewer or more bytes than the message has.
-    #[error("{what} of {found} bytes, expected {expected}")]
-    Length {
-        /// The message or part.
-        what: &'static str,
-        /// Bytes expected.
-        expected: usize,
-        /// Bytes found.
-        found: usize,
-    },
-    /// More elements than a bound allows.
-    #[error("{found} {what}, at most {most} are allowed")]
-    TooMany {
-        /// The elements.
-        what: &'static str,
-        /// The bound.
-        most: usize,
-        /// How many there were.
-        found: usize,
-    },
-    /// Something of another height than the place where it is.
-    #[error("what it holds is of height {found}, not {expected}")]
-    Height {
-        /// The height of the place.
-        expected: Height,
-        /// Its own.
-        found: Height,
-    },
-    /// A value that its field cannot have.
-    #[error("{field} is {found}")]
-    Value {
-        /// The field.
-        field: &'static str,
-        /// What it held.
-        found: u64,
-    },
-}
 
 /// A height that a chain can have: sums with it do not overflow.
 pub(crate) fn check_height(height: Height) -> Result<Height, DecodeError> {
@@ -66,42 +29,5 @@ pub(crate) fn check_height(height: Height) -> Result<Height, DecodeError> {
 /// # Errors
 /// If it is another.
 pub fn expect_height(found: Height, expected: Height) -> Result<(), DecodeError> {
-    if found != expected { Err(DecodeError::Height { expected, found }) } else { Ok(()) }
-}
-
-/// Takes values off the front of foreign bytes.
-pub(crate) struct Reader<'a> {
-    pub(crate) what: &'static str,
-    pub(crate) bytes: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self.bytes.split_at_checked(count).ok_or(DecodeError::Length {
-            what: self.what,
-            expected: count,
-            found: self.bytes.len(),
-        })?;
-        self.bytes = rest;
-        Ok(head)
-    }
-
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        Ok(self.take(N)?.try_into().expect("take returns as many bytes as asked for"))
-    }
-
-    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    pub(crate) fn end(&self) -> Result<(), DecodeError> {
-        match self.bytes.len() {
-            0 => Ok(()),
-            found => Err(DecodeError::Length { what: self.what, expected: 0, found }),
-        }
-    }
+    if found != expected { Err(DecodeError::Height { expected: expected.0, found: found.0 }) } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::message::block::{BLOCK_VERSION, Header};
+use engine::message::vote::{NO_ROUND, VoteBody};
 use engine::{Hash, Height};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -10,7 +11,6 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::*;
 use crate::batch::BatchSeed;
 use crate::certificate::check_certificate;
-use crate::vote::{NO_ROUND, VoteBody};
 
 const CHAIN: Hash = [3; 32];
 const HEIGHTS: u64 = 6;
@@ -282,7 +282,7 @@ struct ProposalRow {
 }
 
 impl ProposalRow {
-    fn of(proposal: &crate::vote::Proposal) -> Self {
+    fn of(proposal: &engine::message::vote::Proposal) -> Self {
         let body = proposal.body;
         Self { block: body.block, height: body.height, round: body.round, slot: body.slot }
     }

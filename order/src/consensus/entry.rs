@@ -1,12 +1,12 @@
 //! Entries of the consensus log: everything the core must hear again after a restart, in fixed layouts.
 
 use bytemuck::{Pod, Zeroable};
-use engine::message::DecodeError;
+use engine::bytes::{DecodeError, Reader, decode_pod};
 use engine::message::certificate::Certificate;
+use engine::message::vote::{NO_ROUND, Proposal, Vote};
 use engine::{Hash, Height};
 
 use super::message::{Timeout, TimeoutKind};
-use crate::vote::{NO_ROUND, Proposal, Vote, decode_pod};
 
 /// One entry of the consensus log, as docs/formats/order.md draws it. Blocks are named by hash; their bodies are
 /// logged once, beside.
@@ -129,15 +129,11 @@ impl LogEntry {
     /// # Errors
     /// Too short, too long, an unknown kind, a field that cannot be so.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (head, body) = bytes.split_at_checked(HEAD).ok_or(DecodeError::Length {
-            what: "log entry",
-            expected: HEAD,
-            found: bytes.len(),
-        })?;
-        if head[1..] != [0; 7] {
-            return Err(DecodeError::Value { field: "log entry reserved", found: 1 });
-        }
-        match head[0] {
+        let mut reader = Reader::new("log entry", bytes);
+        let kind = reader.u8()?;
+        reader.zeros("log entry reserved", HEAD - 1)?;
+        let body = reader.take(reader.left())?;
+        match kind {
             1 => Vote::decode(body).map(Self::Vote),
             2 => Proposal::decode(body).map(Self::Proposal),
             3 => {
@@ -152,7 +148,7 @@ impl LogEntry {
                 }
             }
             5 => Self::decode_timeout(body),
-            kind => Err(DecodeError::Value { field: "log entry kind", found: kind.into() }),
+            unknown => Err(DecodeError::Value { field: "log entry kind", found: unknown.into() }),
         }
     }
 
@@ -172,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::signature::VoteKey;
-    use crate::vote::{ProposalBody, VoteBody, VoteKind};
+    use engine::message::vote::{ProposalBody, VoteBody, VoteKind};
 
     fn entries() -> Vec<LogEntry> {
         let (key, chain, block, height) = (VoteKey::from_seed(&[1; 32]), [9; 32], [7; 32], Height(5));
@@ -189,9 +185,9 @@ mod tests {
         };
         let signatures = (0..3).map(|slot| CertificateSignature { slot, signature: [slot as u8; 64] }).collect();
         vec![
-            LogEntry::Vote(VoteBody::new(VoteKind::Prevote, height, 3, Some(block), 2).sign(&key, &chain)),
-            LogEntry::Vote(VoteBody::new(VoteKind::Precommit, height, 3, None, 2).sign(&key, &chain)),
-            LogEntry::Proposal(proposal.sign(&key, &chain)),
+            LogEntry::Vote(key.sign_vote(VoteBody::new(VoteKind::Prevote, height, 3, Some(block), 2), &chain)),
+            LogEntry::Vote(key.sign_vote(VoteBody::new(VoteKind::Precommit, height, 3, None, 2), &chain)),
+            LogEntry::Proposal(key.sign_proposal(proposal, &chain)),
             LogEntry::Value(value),
             LogEntry::Polka(Certificate { height, round: 3, block, signatures }),
             LogEntry::Timeout { height, timeout: Timeout { kind: TimeoutKind::Precommit, round: 3 } },

@@ -12,7 +12,7 @@ const HEAD_MAGIC: [u8; 8] = *b"BCHEAD01";
 /// longer file is none of ours, whoever reads it.
 pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// The version of segments that this code writes and reads.
-const SEGMENT_VERSION: u32 = 2;
+const SEGMENT_VERSION: u32 = 3;
 
 /// Which of the two files with a segment's number one is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -58,6 +58,9 @@ pub enum LoadError<E> {
         /// Groups of the image.
         expected: usize,
     },
+    /// Chaining values of other groups.
+    #[error("the chaining values of its groups lead to another root than its note has")]
+    Values,
     /// The image is not the one that the chain had.
     #[error("the image has another root than the height it is said to be of")]
     Root,
