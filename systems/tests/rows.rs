@@ -102,7 +102,7 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     house!("height", |house| house.height = Height(u64::MAX));
     house!("time_ms", |house| house.time_ms = u64::MAX - 1);
     house!("time_ms", |house| house.time_ms = 0);
-    house!("reserved", |house| house.reserved[59] = 1);
+    house!("reserved", |house| house.reserved[51] = 1);
     house!("accounts_open", |house| house.accounts_open += 1);
     house!("rails", |house| {
         house.rails.0 += 1;
@@ -125,6 +125,8 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     constant!(Column::GroupKey, 0, "key");
     constant!(Column::Validators, 0, "vote_key");
     constant!(Column::Validators, 127, "vote_key");
+    constant!(Column::NextValidators, 3, "vote_key");
+    constant!(Column::Pledges, 1, "value");
     constant!(Column::Rules, 0, "hash");
     constant!(Column::Rules, 15, "hash");
     macro_rules! table {

@@ -94,7 +94,6 @@ fn locate_row(args: &ReplayArgs, outcome: &mut Outcome) -> anyhow::Result<Bisect
 fn as_json(outcome: &Outcome, located: &Bisected) -> serde_json::Value {
     let mut value = json!({
         "ok": outcome.difference.is_none(),
-        "keys": outcome.keys.name(),
         "heights": outcome.heights,
         "height": outcome.height.0,
         "base": outcome.base.0,

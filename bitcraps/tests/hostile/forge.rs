@@ -107,7 +107,12 @@ impl Honest {
 pub fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
     let storage = Storage::open(Session::create(dir, genesis).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(frames.chunks(16)) {
-        storage.submit(Group { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])] });
+        storage.submit(Group {
+            id,
+            frames: frames.to_vec(),
+            entries: vec![(Height(id), vec![1; 8])],
+            fence: Height::GENESIS,
+        });
     }
     storage.close();
 }

@@ -57,7 +57,7 @@ impl Told {
         let honest = Honest::of(dir);
         let settled = honest.frames.iter().filter_map(|frame| match Recorded::of(frame).expect("a frame") {
             Recorded::Settled(settled) => Some((settled.root_chain, settled.root)),
-            Recorded::Decided(_) | Recorded::Retired(_) => None,
+            _ => None,
         });
         let (root_chains, roots) = settled.unzip();
         let history = apart(|| history(dir)).expect("a history");

@@ -6,7 +6,8 @@
 
 use engine::columns::{Column, Rows};
 use engine::component::{
-    Account, AccountStatus, BetFlags, ChainStart, GroupKey, House, Row, RulesHash, Seat, SeatStatus, Table, Validator,
+    Account, AccountStatus, BetFlags, ChainStart, GroupKey, House, NextValidator, Pledge, Row, RulesHash, Seat,
+    SeatStatus, Table, Validator,
 };
 use engine::image::ImageError;
 use engine::limits::{COUNTER_MAX, HEIGHT_MAX, SEAT_BETS_MAX, SPOTS, TIME_MS_MAX};
@@ -174,7 +175,9 @@ fn check_house(setup: &Setup, house: &House) -> Checked {
     at.most("height", house.height.0, HEIGHT_MAX)?;
     at.most("time_ms", house.time_ms, TIME_MS_MAX)?;
     at.holds(house.time_ms >= setup.genesis.start_ms, "time_ms", || "before genesis".into())?;
-    at.is("reserved", house.reserved, [0; 60])
+    // No block can change the validators yet.
+    at.is("validators_from", house.validators_from, Height::GENESIS)?;
+    at.is("reserved", house.reserved, [0; 52])
 }
 
 /// The columns that genesis fixes.
@@ -187,6 +190,14 @@ fn check_constants(setup: &Setup, rows: &Rows<'_>) -> Checked {
     for (row, found) in rows.validators.iter().enumerate() {
         let holds = *found == Validator::first(&start, row);
         At { column: Column::Validators, row }.holds(holds, "vote_key", other)?;
+    }
+    for (row, found) in rows.next_validators.iter().enumerate() {
+        let holds = *found == NextValidator::first(&start, row);
+        At { column: Column::NextValidators, row }.holds(holds, "vote_key", other)?;
+    }
+    for (row, found) in rows.pledges.iter().enumerate() {
+        let holds = *found == Pledge::first(&start, row);
+        At { column: Column::Pledges, row }.holds(holds, "value", other)?;
     }
     for (row, found) in rows.rules.iter().enumerate() {
         let holds = *found == RulesHash::first(&start, row);
