@@ -107,12 +107,7 @@ impl Honest {
 pub fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
     let storage = Storage::open(Session::create(dir, genesis).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(frames.chunks(16)) {
-        storage.submit(Group {
-            id,
-            frames: frames.to_vec(),
-            entries: vec![(Height(id), vec![1; 8])],
-            fence: Height::GENESIS,
-        });
+        storage.submit(Group { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }
     storage.close();
 }
