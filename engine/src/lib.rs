@@ -5,6 +5,7 @@
 //! ```
 //! This crate has no IO, no clock, no randomness, and no rule of the game: it holds the data that rules act on.
 
+pub mod address;
 pub mod chips;
 pub mod columns;
 pub mod component;
@@ -16,6 +17,7 @@ pub mod io;
 pub mod limits;
 pub mod message;
 pub mod pool;
+pub mod rate;
 pub mod rules;
 pub mod world;
 

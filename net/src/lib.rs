@@ -8,10 +8,10 @@
 //! the two ends over QUIC, `memory` carries packets in one process for simulation. This crate knows no rule of the game
 //! and of consensus: it checks lengths, rates and room, never what an intent means.
 
+pub mod budget;
 pub mod client;
 pub mod lan;
 pub mod memory;
-mod nodes;
 pub mod server;
 pub mod session;
 pub mod tls;

@@ -1,19 +1,16 @@
 //! A node's side of one connection, without the connection: bytes in, events out. Holds what the peer may still do.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
 use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
 use engine::message::intent::Intent;
-use governor::DefaultDirectRateLimiter;
-use governor::{Quota, RateLimiter};
 use thiserror::Error;
 
-use crate::wire::{Answer, AnswerVerdict, Cutter, Hello, PeerRecord, Role, ToNode, WireError};
-
-/// Intents above rate or credit after which the peer counts as flooding.
-const FLOOD_INTENTS: u32 = 256;
+use crate::budget::{Budget, INTENT_COST, cost};
+use crate::wire::{Answer, AnswerVerdict, Cutter, Hello, Kind, PeerRecord, Role, ToNode, WireError};
 
 /// Why a connection is closed. The numbers are part of the protocol and never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -111,63 +108,170 @@ pub enum Event {
     Peers(Vec<PeerRecord>),
 }
 
+/// What arrives over one connection: bytes are cut into messages, each of which must be whole in time and is paid for.
+///
+/// Time is an argument, counted from any moment that stays the same.
+pub(crate) struct Inflow {
+    cutter: Cutter,
+    budget: Budget,
+    patience: Duration,
+    /// When the message that is awaited or has begun must be whole.
+    deadline: Option<Duration>,
+    handled: u32,
+    dropped: u32,
+}
+
+/// Messages of one connection since they were last counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Handled {
+    /// Those that were handled; of intents, each one.
+    pub handled: u32,
+    /// Those that the budget could not pay.
+    pub dropped: u32,
+}
+
+impl Inflow {
+    /// A connection that began now and has to say something within `patience`.
+    pub(crate) fn new(intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
+        Self {
+            cutter: Cutter::default(),
+            budget: Budget::new(intents_per_s),
+            patience,
+            deadline: Some(now + patience),
+            handled: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Takes bytes as they arrived, and hands on each whole message that the budget pays for. Intents are handed on
+    /// unpaid: each of them has an answer of its own.
+    ///
+    /// # Errors
+    /// What cannot be a message, or what `handle` refuses.
+    pub(crate) fn take<M>(
+        &mut self,
+        bytes: &[u8],
+        now: Duration,
+        decode: impl Fn(Kind, &[u8]) -> Result<M, WireError>,
+        mut handle: impl FnMut(&mut Self, M) -> Result<(), Close>,
+    ) -> Result<(), Close> {
+        self.cutter.push(bytes);
+        let mut one_ended = false;
+        while let Some((kind, body)) = self.cutter.cut()? {
+            one_ended = true;
+            let is_paid = kind == Kind::Intents || self.budget.spend(cost(kind, body.len()), now);
+            let message = decode(kind, body)?;
+            if !is_paid {
+                self.dropped += 1;
+                continue;
+            }
+            self.handled += u32::from(kind != Kind::Intents);
+            handle(self, message)?;
+        }
+        // One deadline for a message, however many pieces it comes in.
+        self.deadline = match (self.cutter.unfinished() > 0, self.deadline) {
+            (true, Some(deadline)) if !one_ended => Some(deadline),
+            (true, _) => Some(now + self.patience),
+            (false, _) => None,
+        };
+        Ok(())
+    }
+
+    /// Pays for one intent.
+    fn pay_intent(&mut self, now: Duration) -> bool {
+        let paid = self.budget.spend(INTENT_COST, now);
+        self.handled += u32::from(paid);
+        self.dropped += u32::from(!paid);
+        paid
+    }
+
+    /// When the message that is awaited or has begun must be whole.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Whether what was asked for in vain has become an offence, which is said once.
+    pub(crate) fn take_offence(&mut self) -> bool {
+        self.budget.take_offence()
+    }
+
+    /// Messages since the last time.
+    pub(crate) fn take_handled(&mut self) -> Handled {
+        let Self { handled, dropped, .. } = self;
+        Handled { handled: std::mem::take(handled), dropped: std::mem::take(dropped) }
+    }
+}
+
 /// A node's side of one connection.
 pub struct Session {
+    inflow: Inflow,
+    talk: Talk,
+}
+
+/// What was said so far.
+struct Talk {
     peer: PeerId,
-    cutter: Cutter,
     role: Option<Role>,
-    limiter: DefaultDirectRateLimiter,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
     unanswered: Vec<([u8; 32], u64)>,
     watching: Vec<Watched>,
-    /// Intents above rate or credit since the peer was last told on.
-    flooded: u32,
 }
 
 impl Session {
-    /// A new connection that may send so many intents a second, and twice as many in a burst.
-    pub fn new(peer: PeerId, intents_per_s: NonZeroU32) -> Self {
-        let quota = Quota::per_second(intents_per_s).allow_burst(intents_per_s.saturating_mul(TWO));
-        Self {
-            peer,
-            cutter: Cutter::default(),
-            role: None,
-            limiter: RateLimiter::direct(quota),
-            unanswered: Vec::new(),
-            watching: Vec::new(),
-            flooded: 0,
-        }
+    /// A connection that began now, may send so many intents a second, twice as many in a burst, and has `patience` for
+    /// its hello and for each message that it begins.
+    pub fn new(peer: PeerId, intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
+        let talk = Talk { peer, role: None, unanswered: Vec::new(), watching: Vec::new() };
+        Self { inflow: Inflow::new(intents_per_s, patience, now), talk }
     }
 
     /// What the peer watches.
     pub fn watching(&self) -> &[Watched] {
-        &self.watching
-    }
-
-    /// Whether the first message came.
-    pub fn is_open(&self) -> bool {
-        self.role.is_some()
+        &self.talk.watching
     }
 
     /// Bytes of a message that has not come to its end.
     pub fn unfinished(&self) -> usize {
-        self.cutter.unfinished()
+        self.inflow.cutter.unfinished()
+    }
+
+    /// When the hello, or the message that has begun, must be whole.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.inflow.deadline()
+    }
+
+    /// Messages since the last time.
+    pub fn take_handled(&mut self) -> Handled {
+        self.inflow.take_handled()
     }
 
     /// Takes bytes as they arrived.
     ///
     /// # Errors
     /// If the connection must be closed. The events before it stand.
-    pub fn take(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Close> {
-        self.cutter.push(bytes);
-        while let Some((kind, body)) = self.cutter.cut()? {
-            let message = ToNode::decode(kind, body)?;
-            self.message(message, events)?;
+    pub fn take(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Result<(), Close> {
+        let Self { inflow, talk } = self;
+        let taken = inflow.take(bytes, now, ToNode::decode, |inflow, message| talk.hear(message, inflow, now, events));
+        if inflow.take_offence() {
+            events.push(Event::Input(Input::Offended { peer: talk.peer, offence: Offence::Flood }));
         }
-        Ok(())
+        taken
     }
 
-    fn message(&mut self, message: ToNode, events: &mut Vec<Event>) -> Result<(), Close> {
+    /// An answer goes out; a last one gives its credit back.
+    pub fn answered(&mut self, answer: &Answer) {
+        self.talk.answered(answer);
+    }
+}
+
+impl Talk {
+    fn hear(
+        &mut self,
+        message: ToNode,
+        inflow: &mut Inflow,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Close> {
         let out_of_place = |what| Err(Close::new(CloseCode::Malformed, what));
         match (message, self.role) {
             (ToNode::Hello(hello), None) => {
@@ -176,17 +280,13 @@ impl Session {
             }
             (ToNode::Hello(_), Some(_)) => return out_of_place("a second hello"),
             (_, None) => return out_of_place("the first message is a hello"),
-            (ToNode::Intents(intents), _) => self.intents(intents, events),
+            (ToNode::Intents(intents), _) => self.intents(intents, inflow, now, events),
             (ToNode::Watch(watches), _) => {
                 for (what, on) in watches {
                     self.watch(what, on, events)?;
                 }
             }
-            (ToNode::AskGenesis, _) => {
-                if self.limiter.check().is_ok() {
-                    events.push(Event::AskGenesis);
-                }
-            }
+            (ToNode::AskGenesis, _) => events.push(Event::AskGenesis),
             (ToNode::Peers(peers), Some(Role::Node)) => events.push(Event::Peers(peers)),
             (ToNode::Standing(standing), Some(Role::Node)) => {
                 let (decided, settled) = (standing.decided, standing.settled);
@@ -197,14 +297,15 @@ impl Session {
         Ok(())
     }
 
-    /// Those within rate and credit go on; the others are shed at once.
-    fn intents(&mut self, mut intents: Vec<Intent>, events: &mut Vec<Event>) {
+    /// Those within budget and credit go on; the others are shed at once.
+    fn intents(&mut self, mut intents: Vec<Intent>, inflow: &mut Inflow, now: Duration, events: &mut Vec<Event>) {
         intents.retain(|intent| {
             let (key, number) = (intent.body.key, intent.body.number);
             let again = self.unanswered.contains(&(key, number));
-            let reason = if self.limiter.check().is_err() {
+            let reason = if !inflow.pay_intent(now) {
                 ShedReason::RateLimit
             } else if !again && self.unanswered.len() >= PEER_CREDIT as usize {
+                inflow.budget.exceed(INTENT_COST);
                 ShedReason::NoCredit
             } else {
                 if !again {
@@ -213,13 +314,8 @@ impl Session {
                 return true;
             };
             events.push(Event::Answer(Answer { key, number, verdict: AnswerVerdict::Shed(reason) }));
-            self.flooded += 1;
             false
         });
-        if self.flooded >= FLOOD_INTENTS {
-            self.flooded = 0;
-            events.push(Event::Input(Input::Offended { peer: self.peer, offence: Offence::Flood }));
-        }
         if !intents.is_empty() {
             events.push(Event::Input(Input::Intents { from: self.peer, intents }));
         }
@@ -240,8 +336,7 @@ impl Session {
         Ok(())
     }
 
-    /// An answer goes out; a last one gives its credit back.
-    pub fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, answer: &Answer) {
         if !answer.is_final() {
             return;
         }
@@ -251,4 +346,5 @@ impl Session {
     }
 }
 
-const TWO: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ pub const BODY_BYTES_MAX: usize = GENESIS_BYTES_MAX;
 pub const GENESIS_BYTES_MAX: usize = 256 * 1024;
 /// Intents of one message.
 pub const INTENTS_MAX: usize = 64;
+/// Bytes of one thing to watch.
+pub(crate) const WATCH_BYTES: usize = size_of::<record::WatchBody>();
 /// Answers of one message.
 pub const ANSWERS_MAX: usize = 128;
 /// Peer records of one message.

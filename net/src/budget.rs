@@ -1,0 +1,150 @@
+//! Budget: what one connection may cost this node, in units that every message is priced in.
+//!
+//! A unit is about a microsecond of a core. Whatever arrives is paid from one account, so that nobody gets more by mixing
+//! kinds; what the account cannot pay is not handled. Time is an argument.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
+use engine::message::intent::Intent;
+use engine::rate::{Meter, Rate};
+
+use crate::wire::{Kind, PeerRecord, WATCH_BYTES};
+
+/// An intent: its signature in a batch, and its way to the tick and back.
+pub const INTENT_COST: u32 = 20;
+/// Something to watch: the whole of it is put together, encrypted and sent.
+pub const WATCH_COST: u32 = 60;
+/// A peer's record: a signature that is verified alone.
+pub const RECORD_COST: u32 = 60;
+/// The genesis: up to 256 KiB are encrypted and sent.
+pub const GENESIS_COST: u32 = 400;
+/// Any other message: it is read, and a line is written somewhere.
+pub const SMALL_COST: u32 = 10;
+
+/// What a connection may spend at once beyond two seconds of its rate: all that a client sends after it reconnects.
+pub const ENTRY_COST: u32 =
+    SMALL_COST + GENESIS_COST + WATCH_COST * PEER_WATCHES_MAX as u32 + INTENT_COST * PEER_CREDIT;
+/// What is asked for above the budget until it counts as an offence: as much as 256 intents.
+pub const EXCESS_OFFENCE: u32 = 256 * INTENT_COST;
+
+/// What a message costs this node if it is handled, with a body of so many bytes.
+pub fn cost(kind: Kind, body: usize) -> u32 {
+    let each = |bytes: usize, cost: u32| (body / bytes) as u32 * cost;
+    match kind {
+        Kind::Intents => each(size_of::<Intent>(), INTENT_COST),
+        Kind::Watch => each(WATCH_BYTES, WATCH_COST),
+        Kind::PeersToNode | Kind::Peers => each(size_of::<PeerRecord>(), RECORD_COST),
+        Kind::AskGenesis => GENESIS_COST,
+        Kind::Hello | Kind::StandingToNode | Kind::Welcome | Kind::Standing => SMALL_COST,
+        // What a node says to clients is out of place where a node listens, and ends the connection.
+        Kind::Answers | Kind::Genesis | Kind::Account | Kind::Table => SMALL_COST,
+    }
+}
+
+/// What one connection has left.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    rate: Rate,
+    meter: Meter,
+    /// Units that were asked for in vain since the last offence.
+    excess: u32,
+}
+
+impl Budget {
+    /// The budget of a connection that may send so many intents a second: twice as many in a burst, and what it needs
+    /// to come in.
+    pub fn new(intents_per_s: NonZeroU32) -> Self {
+        let per_s = intents_per_s.get().saturating_mul(INTENT_COST);
+        let burst = per_s.saturating_mul(2).saturating_add(ENTRY_COST);
+        Self { rate: Rate::new(per_s, Duration::from_secs(1), burst), meter: Meter::default(), excess: 0 }
+    }
+
+    /// Pays for a message. If the budget has not enough, nothing is paid, and what was asked for counts as excess.
+    pub fn spend(&mut self, units: u32, now: Duration) -> bool {
+        let paid = self.meter.spend(units, &self.rate, now);
+        if !paid {
+            self.exceed(units);
+        }
+        paid
+    }
+
+    /// Counts as excess what another bound refused.
+    pub fn exceed(&mut self, units: u32) {
+        self.excess = self.excess.saturating_add(units);
+    }
+
+    /// Whether the excess has become an offence, which is said once.
+    pub fn take_offence(&mut self) -> bool {
+        let offends = self.excess >= EXCESS_OFFENCE;
+        if offends {
+            self.excess = 0;
+        }
+        offends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PER_S: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+
+    /// What is handled of a flood of one kind of message within a time, and the offences that it led to.
+    fn flood(kind: Kind, body: usize, every: Duration, lasts: Duration) -> (u64, u32) {
+        let (mut budget, mut now, mut spent, mut offences) = (Budget::new(PER_S), Duration::ZERO, 0, 0);
+        while now < lasts {
+            let units = cost(kind, body);
+            if budget.spend(units, now) {
+                spent += u64::from(units);
+            }
+            offences += u32::from(budget.take_offence());
+            now += every;
+        }
+        (spent, offences)
+    }
+
+    #[test]
+    fn no_flood_of_any_kind_costs_more_than_the_budget_and_each_is_an_offence() {
+        let lasts = Duration::from_secs(20);
+        let most = u64::from(ENTRY_COST) + (2 + 20) * 100 * u64::from(INTENT_COST);
+        let kinds = [
+            (Kind::Intents, 64 * 128),
+            (Kind::Watch, WATCH_BYTES),
+            (Kind::AskGenesis, 0),
+            (Kind::PeersToNode, 32 * 128),
+        ];
+        for (kind, body) in kinds {
+            let (spent, offences) = flood(kind, body, Duration::from_micros(500), lasts);
+            assert!(spent <= most, "{kind:?}: {spent} units of {most}");
+            assert!(spent * 10 >= most * 9, "{kind:?}: what the budget has can be spent: {spent} of {most}");
+            assert!(offences >= 4, "{kind:?}: {offences} offences");
+        }
+        let (_, offences) = flood(Kind::StandingToNode, 56, Duration::from_micros(500), lasts);
+        assert!(offences >= 4, "the cheapest message: {offences} offences");
+    }
+
+    #[test]
+    fn whoever_keeps_to_the_rate_or_reconnects_pays_for_all_of_it() {
+        let mut budget = Budget::new(PER_S);
+        let mut now = Duration::ZERO;
+        for _ in 0..5 {
+            // A client that comes back says hello, asks for the genesis, watches all it may and sends its credit again.
+            assert!(budget.spend(ENTRY_COST, now));
+            for _ in 0..1_000 {
+                now += Duration::from_millis(10);
+                assert!(budget.spend(INTENT_COST, now));
+            }
+            now += Duration::from_secs(10);
+        }
+        assert!(!budget.take_offence());
+    }
+
+    #[test]
+    fn every_message_has_a_price() {
+        for kind in Kind::ALL {
+            assert!(cost(kind, 64 * 128) > 0, "{kind:?}");
+        }
+    }
+}
