@@ -54,8 +54,9 @@ fn house(genesis: &Genesis) -> House {
         banks,
         height: Height::GENESIS,
         time_ms: genesis.start_ms,
+        active_ms: 0,
         accounts_open: 0,
-        reserved: [0; 60],
+        reserved: [0; 52],
     }
 }
 

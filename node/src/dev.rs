@@ -65,6 +65,7 @@ impl Default for DevConfig {
             threads: workers(),
             pace: Pace::Real,
             temper: Temper::default(),
+            idleness: Default::default(),
             block_interval_ms: 50,
             window_ms: 1_000,
             peers: 0,

@@ -35,6 +35,7 @@ fn genesis() -> Genesis {
         clock_phases: 1,
         idle_ms: 10_000,
         account_idle_ms: 10_000,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: vec![GenesisValidator { name: "a".into(), vote_key: HexBytes([3; 32]) }],
         group_key: HexBytes([4; 96]),

@@ -7,10 +7,10 @@ use engine::image::DirtyMap;
 use engine::limits::{CHUNK_TABLES, RECOUNT_PARTS};
 use engine::{AccountId, Chips};
 
-use crate::accounts::AccountIndex;
+use crate::accounts::{AccountIndex, Fate, accounts_looked_over, fate_of};
 use crate::block::Current;
 use crate::catalogue::Catalogue;
-use crate::ledger::{CHUNK_ACCOUNTS, Ledger, TableTotals, count_cages, held};
+use crate::ledger::{CHUNK_ACCOUNTS, Ledger, Postings, TableTotals, count_cages, held};
 use crate::setup::Setup;
 
 /// System: every chip is in exactly one place. The control accounts add up to the supply, and one part in 64 of the
@@ -66,31 +66,36 @@ pub fn recount(setup: &Setup, rows: &Rows<'_>) -> Ledger {
     ledger
 }
 
-/// System: one part in 64 of the accounts is looked over; empty ones without a seat that were long idle become free.
+/// System: one part in 64 of the accounts is looked over. The grants of those that never bet go back to the treasury, and
+/// empty ones without a seat become free.
 pub fn free_idle_accounts(
     setup: Res<'_, Setup>,
     current: Res<'_, Current>,
     mut columns: Columns<'_, '_>,
     mut index: ResMut<'_, AccountIndex>,
+    mut ledger: ResMut<'_, Ledger>,
     mut dirty: ResMut<'_, DirtyMap>,
 ) {
-    let rows = columns.rows();
-    let chunks = rows.accounts.len().div_ceil(CHUNK_ACCOUNTS);
-    let part = (current.height.0 % RECOUNT_PARTS) as usize;
-    for chunk in (part..chunks).step_by(RECOUNT_PARTS as usize) {
-        let last = rows.accounts.len().min((chunk + 1) * CHUNK_ACCOUNTS);
-        for id in chunk * CHUNK_ACCOUNTS..last {
-            let account = &mut rows.accounts[id];
-            let idle = account.last_intent_ms.saturating_add(setup.genesis.account_idle_ms) <= current.time_ms;
-            if account.is_open() && idle && account.seats == 0 && account.cage == Chips::ZERO {
-                account.status = AccountStatus::Free as u8;
-                index.remove(AccountId(id as u32), rows.keys);
-                rows.keys[id].key = [0; 32];
-                rows.house.accounts_open -= 1;
-                dirty.mark(Column::Accounts, id);
-                dirty.mark(Column::AccountKeys, id);
-                dirty.mark(Column::House, 0);
-            }
+    let mut rows = columns.rows();
+    for id in accounts_looked_over(current.height, rows.accounts.len()) {
+        let fate = fate_of(&rows.accounts[id], &setup.genesis, current.active_ms);
+        if fate == Fate::Stays {
+            continue;
         }
+        if fate.returns_grant() {
+            let chips = rows.accounts[id].granted.min(rows.accounts[id].cage);
+            Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty }.cage_to_treasury(id, chips);
+            rows.accounts[id].granted = Chips::ZERO;
+        }
+        if fate.frees() {
+            assert_eq!(rows.accounts[id].cage, Chips::ZERO, "a slot that becomes free holds nothing");
+            rows.accounts[id].status = AccountStatus::Free as u8;
+            index.remove(AccountId(id as u32), rows.keys);
+            rows.keys[id].key = [0; 32];
+            rows.house.accounts_open -= 1;
+            dirty.mark(Column::AccountKeys, id);
+        }
+        dirty.mark(Column::Accounts, id);
+        dirty.mark(Column::House, 0);
     }
 }

@@ -104,6 +104,17 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::Accounts, account);
     }
 
+    /// A cage gives back to the treasury.
+    pub fn cage_to_treasury(&mut self, account: usize, chips: Chips) {
+        let house = &mut self.rows.house;
+        house.cages -= chips;
+        house.treasury += chips;
+        self.rows.accounts[account].cage -= chips;
+        self.ledger.cages[account / CHUNK_ACCOUNTS] -= chips;
+        self.dirty.mark(Column::House, 0);
+        self.dirty.mark(Column::Accounts, account);
+    }
+
     /// One cage pays into another.
     pub fn cage_to_cage(&mut self, from: usize, to: usize, chips: Chips) {
         self.rows.accounts[from].cage -= chips;

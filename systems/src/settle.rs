@@ -51,5 +51,6 @@ pub fn settle_accounts(
     assert!(current.height > Height::GENESIS, "heights are settled from 1 on");
     house.height = current.height;
     house.time_ms = current.time_ms;
+    house.active_ms = current.active_ms;
     dirty.mark(Column::House, 0);
 }

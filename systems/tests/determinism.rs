@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Stage, genesis, image, play, session};
+use common::{Made, Stage, genesis, image, play, session};
+use engine::genesis::{Genesis, Idleness};
 use engine::{Hash, Height, hex};
 use systems::{Machine, Setup};
 
@@ -10,13 +11,11 @@ use systems::{Machine, Setup};
 const GOLDEN: &str = "0a3b490043ab827144a733cc955fbfcfa9a75486de1470860bb22455fd195a83";
 
 #[expect(clippy::disallowed_methods, reason = "each pool needs a calling thread that is no other pool's worker")]
-fn roots(workers: usize) -> Vec<Hash> {
-    let genesis = genesis(600, 5, 2_000);
-    let made = session(&genesis, 1_500, 30, 5);
+fn roots(genesis: &Genesis, made: &[Made], workers: usize) -> Vec<Hash> {
     std::thread::scope(|scope| {
         let run = || {
             let pool = engine::pool::build(workers).expect("a pool");
-            pool.install(|| play(&mut Stage::with_workers(genesis.clone(), workers), &made))
+            pool.install(|| play(&mut Stage::with_workers(genesis.clone(), workers), made))
         };
         scope.spawn(run).join().expect("no invariant is broken")
     })
@@ -24,11 +23,35 @@ fn roots(workers: usize) -> Vec<Hash> {
 
 #[test]
 fn roots_are_the_same_for_any_number_of_threads() {
-    let expected = roots(1);
+    let genesis = genesis(600, 5, 2_000);
+    let made = session(&genesis, 1_500, 30, 5);
+    let expected = roots(&genesis, &made, 1);
     for workers in [2, 3, 8] {
-        assert_eq!(roots(workers), expected, "{workers} workers");
+        assert_eq!(roots(&genesis, &made, workers), expected, "{workers} workers");
     }
     assert_eq!(hex(expected.last().expect("a height")), GOLDEN);
+}
+
+/// A world in which grants go back, seats are given up and gaps are cut all the time.
+fn restless(tables: u32, seats: u32, accounts: u32) -> Genesis {
+    let idleness = Idleness { gap_max_ms: 90, grant_ms: 2_000, seat_ms: 400 };
+    Genesis { idleness, idle_ms: 1_500, account_idle_ms: 2_000, ..genesis(tables, seats, accounts) }
+}
+
+#[test]
+fn idleness_is_the_same_for_any_number_of_threads() {
+    let genesis = restless(300, 2, 1_000);
+    let made = session(&genesis, 900, 120, 4);
+    let mut stage = Stage::new(genesis.clone());
+    let expected = play(&mut stage, &made);
+    let (closed, wanted) = stage.machine.read(|rows| {
+        let closed = rows.accounts.iter().filter(|row| row.generation > 0 && !row.is_open()).count();
+        (closed, rows.tables.iter().filter(|row| row.wanted_ms > 0).count())
+    });
+    assert!(closed > 20 && wanted > 20, "{closed} accounts closed, {wanted} tables wanted");
+    for workers in [2, 3] {
+        assert_eq!(roots(&genesis, &made, workers), expected, "{workers} workers");
+    }
 }
 
 #[test]
@@ -49,7 +72,7 @@ fn the_root_is_the_hash_of_the_image_at_every_height() {
 
 #[test]
 fn a_machine_restored_at_any_height_goes_on_as_one_that_never_stopped() {
-    let genesis = genesis(40, 8, 200);
+    let genesis = restless(40, 3, 200);
     let made = session(&genesis, 160, 60, 7);
     let mut stage = Stage::new(genesis.clone());
     let mut images = vec![stage.image()];

@@ -26,10 +26,13 @@ pub struct House {
     pub height: Height,
     /// Its block's time.
     pub time_ms: u64,
+    /// The clock of activity: milliseconds of block time since the start, each gap between two blocks counted as at most
+    /// [`Idleness::gap_max_ms`](crate::genesis::Idleness::gap_max_ms). Seats and accounts are idle by this clock.
+    pub active_ms: u64,
     /// Accounts in use.
     pub accounts_open: u32,
     /// Zero.
-    pub reserved: [u8; 60],
+    pub reserved: [u8; 52],
 }
 
 /// A validator: slot = row. Layout: 64 bytes. A slot without a validator is zero.
@@ -70,6 +73,12 @@ const _: () = assert!(size_of::<House>() == 128 && align_of::<House>() == 64);
 const _: () = assert!(size_of::<Validator>() == 64 && size_of::<GroupKey>() == 128 && size_of::<RulesHash>() == 64);
 
 impl House {
+    /// The clock of activity at a block that follows.
+    pub fn active_at(&self, time_ms: u64, gap_max_ms: u64) -> u64 {
+        assert!(time_ms > self.time_ms, "block time moves forward");
+        self.active_ms + (time_ms - self.time_ms).min(gap_max_ms)
+    }
+
     /// Whether the control accounts add up to the supply.
     pub fn is_conserved(&self) -> bool {
         self.treasury + self.cages + self.rails + self.felts + self.banks == self.supply

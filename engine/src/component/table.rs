@@ -34,8 +34,8 @@ pub struct Table {
     pub rules: u8,
     /// 1 once the shooter called the coming roll.
     pub roll_called: u8,
-    /// Zero.
-    pub reserved: [u8; 8],
+    /// When a player was last refused a seat because all were taken, by the clock of activity; 0 for never.
+    pub wanted_ms: u64,
 }
 
 const _: () = assert!(size_of::<Table>() == 64 && align_of::<Table>() == 64);

@@ -16,15 +16,16 @@ macro_rules! fields {
     };
 }
 
-const HOUSE: &[Start] = fields!(House: supply treasury cages rails felts banks height time_ms accounts_open reserved);
+const HOUSE: &[Start] = fields!(House: supply treasury cages rails felts banks height time_ms active_ms accounts_open
+    reserved);
 const GROUP_KEY: &[Start] = fields!(GroupKey: key epoch reserved);
 const VALIDATOR: &[Start] = fields!(Validator: vote_key voting_power reserved);
 const RULES: &[Start] = fields!(RulesHash: hash reserved);
 const TABLE: &[Start] = fields!(Table: bank exposure felt next_roll_ms opened_ms roll_number hand_number occupied dice point
-    shooter rules roll_called reserved);
-const SEAT: &[Start] = fields!(Seat: rail wagered last_intent_ms spots account status reserved);
+    shooter rules roll_called wanted_ms);
+const SEAT: &[Start] = fields!(Seat: rail wagered last_intent_ms spots account status reserved last_bet_ms);
 const ACCOUNT: &[Start] = fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats
-    status reserved);
+    status reserved opened_s);
 const ACCOUNT_KEY: &[Start] = fields!(AccountKey: key reserved);
 const BET: &[Start] = fields!(BetRow: amount progress spot flags);
 
