@@ -18,7 +18,7 @@ deny:
 
 # The golden scenarios through the release build.
 golden:
-    cargo run --release -- script node/tests/data/scenarios.json --check
+    cargo run --release -- script audit/tests/data/scenarios.json --check
 
 # The book. Needs mdbook.
 docs:

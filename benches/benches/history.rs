@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use audit::history::{
+    CacheConfig, HeldPage, History, PAGE_HEIGHTS, Page, PageCache, PageKey, Question, Subject, TierCounts,
+};
 use benches::trace::Trace;
 use benches::{time, tiny};
 use engine::{AccountId, Height};
-use node::dev::{DevConfig, open};
-use node::history::{
-    CacheConfig, HeldPage, History, PAGE_HEIGHTS, Page, PageCache, PageKey, Question, Subject, TierCounts,
-};
-use node::players::Temper;
+use load::dev::{DevConfig, open};
+use load::players::Temper;
 use node::run::Pace;
 
 /// What the trace is made of; `docs/history.md` repeats it.

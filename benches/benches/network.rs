@@ -14,10 +14,11 @@ use bytemuck::Zeroable;
 use engine::Height;
 use engine::io::{Input, Output, Receipt, Standing, Verdict};
 use engine::message::intent::Intent;
+use keys::identity;
 use net::client::{Endpoint, RawConnection, socket};
 use net::server::{Chain, Server, ServerConfig};
 use net::wire::{AnswerVerdict, Hello, Role, ToClient, ToNode};
-use node::network::{defaults, identity};
+use node::network::defaults;
 use order::signature::NetKey;
 use tokio::runtime::Runtime;
 

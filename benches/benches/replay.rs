@@ -5,10 +5,10 @@
 
 use std::sync::atomic::AtomicBool;
 
+use audit::replay::{Outcome, ReplayConfig, replay};
 use engine::Height;
-use node::dev::{DevConfig, open};
-use node::players::Temper;
-use node::replay::{Outcome, ReplayConfig, replay};
+use load::dev::{DevConfig, open};
+use load::players::Temper;
 use node::run::Pace;
 
 const RUNS: usize = 5;

@@ -66,6 +66,10 @@ pub const RECEIPTS_KEPT_MS: u64 = EXPIRY_AHEAD_S_MAX * 1_000 + 2 * CLOCK_SKEW_MS
 
 /// Heights of a page of history.
 pub const PAGE_HEIGHTS: u64 = 64;
+/// Bytes of history in memory, where nothing else was said.
+pub const HISTORY_MEMORY_BYTES: u64 = 64 << 20;
+/// Bytes of history in the cache on disk, where nothing else was said.
+pub const HISTORY_DISK_BYTES: u64 = 512 << 20;
 /// Pages of a span: one word of the index of history.
 pub const SPAN_PAGES: u64 = 64;
 

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES};
 use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
-
-use crate::dev::workers;
-use crate::history::CacheConfig;
 
 /// The least that `storage.bytes_max` may be, but for no bound: two segments.
 pub const BYTES_MAX_LEAST: u64 = 128 << 20;
@@ -124,6 +122,11 @@ pub struct NetConfig {
     pub peers: Vec<String>,
 }
 
+/// Workers that leave a core for sockets and disk.
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
 impl Default for NodeConfig {
     fn default() -> Self {
         Self { data: "session".into(), threads: workers() }
@@ -132,8 +135,7 @@ impl Default for NodeConfig {
 
 impl Default for CacheSection {
     fn default() -> Self {
-        let CacheConfig { memory_bytes, disk_bytes } = CacheConfig::default();
-        Self { memory_bytes_max: memory_bytes, disk_bytes_max: disk_bytes }
+        Self { memory_bytes_max: HISTORY_MEMORY_BYTES, disk_bytes_max: HISTORY_DISK_BYTES }
     }
 }
 
@@ -300,12 +302,6 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.to_string())
-    }
-
-    /// The budgets of the cache of history.
-    pub fn cache(&self) -> CacheConfig {
-        let CacheSection { memory_bytes_max, disk_bytes_max } = self.cache;
-        CacheConfig { memory_bytes: memory_bytes_max, disk_bytes: disk_bytes_max }
     }
 
     /// How the session is written.

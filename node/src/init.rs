@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use engine::Hash;
+use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
 use order::keys::{NodeKeys, node_keys};
 use order::signature::NetKey;
 use storage::Session;
 use systems::Setup;
 
-use crate::cli::Failure;
 use crate::config::Config;
-use crate::dev::rules;
-use crate::keyfile::{self, KeyFileError, Passphrase, Seed};
-use crate::open::read_genesis;
+use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
+use storage::read_genesis;
+use words::Failure;
 
 /// What a new chain fixes.
 #[derive(Clone, Debug)]
@@ -39,6 +40,30 @@ pub struct NewChain {
 const BANK: u64 = 1_000_000;
 /// A day.
 const DAY_MS: u64 = 24 * 3_600_000;
+
+/// Three kinds of tables: CANON-1, commission in advance with a worse field, and the longer shots.
+pub fn rules() -> Vec<TableRules> {
+    let max_bet = 5_000;
+    vec![
+        TableRules { max_bet, ..TableRules::default() },
+        TableRules {
+            commission: Commission::Upfront,
+            field_paytable: FieldPaytable::TwoTwo,
+            bar: 2,
+            min_bet: 2,
+            max_bet,
+            ..TableRules::default()
+        },
+        TableRules {
+            bonus_paytable: BonusPaytable::ThirtyFour,
+            fire_paytable: FirePaytable::B,
+            ride_line_paytable: 7,
+            take_odds_max: [10; 6],
+            max_bet,
+            ..TableRules::default()
+        },
+    ]
+}
 
 /// What was made.
 pub struct Created {

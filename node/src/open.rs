@@ -5,16 +5,13 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
+use engine::Height;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
-use engine::{Genesis, Hash, Height};
-use indicatif::ProgressBar;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
@@ -23,10 +20,10 @@ use systems::exchange::order::logged_heights;
 use systems::machine::Membership;
 use systems::{Machine, Setup};
 
-use crate::cli::{Failure, thousands};
-use crate::history::ActivityRows;
+use crate::activity::ActivityRows;
 use crate::record::Held;
-use crate::snapshots::{self, Keeping, SnapshotPace};
+use crate::snapshots::{Keeping, SnapshotPace};
+use words::{Failure, thousands};
 
 /// The keys of a validator.
 pub struct Keys {
@@ -90,54 +87,33 @@ impl Found {
     }
 }
 
-/// Reads a session's genesis.
-///
-/// # Errors
-/// If there is none, or it cannot be read.
-pub fn read_genesis(dir: &Path) -> anyhow::Result<(Genesis, Hash)> {
-    genesis_of(dir, &storage::genesis_bytes(dir)?)
-}
-
-/// What the bytes of a session's genesis say.
-///
-/// # Errors
-/// If they cannot be read.
-pub fn genesis_of(dir: &Path, bytes: &[u8]) -> anyhow::Result<(Genesis, Hash)> {
-    let genesis: Genesis = serde_json::from_slice(bytes)
-        .map_err(|error| Failure::Data(format!("{}: {error}", dir.join("genesis.json").display())))?;
-    Ok((genesis, Genesis::chain_id(bytes)))
-}
-
 /// Goes on with a session, or begins it if nothing was recorded yet: from its newest good snapshot, or genesis, and the
-/// frames above it.
+/// frames above it. `look` hears what it is at, for people.
 ///
 /// # Errors
 /// If the keys are not those of its genesis, or it is damaged.
-pub fn open(session: Session, setup: Setup, options: Options) -> anyhow::Result<Opened> {
-    let bar = ProgressBar::new_spinner();
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let result = open_with(session, setup, options, &bar);
-    bar.finish_and_clear();
-    result
-}
-
-fn open_with(session: Session, setup: Setup, options: Options, bar: &ProgressBar) -> anyhow::Result<Opened> {
+pub fn open(
+    session: Session,
+    setup: Setup,
+    options: Options,
+    look: impl Fn(&str) + Send + Clone + 'static,
+) -> anyhow::Result<Opened> {
     let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, writing, pace } = options;
     let member = Membership { vote, group, signer: beacon, seed, peers };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut found = Found::default();
 
-    bar.set_message("opening the index of snapshots");
-    let repairing = bar.clone();
+    look("opening the index of snapshots");
+    let repairing = look.clone();
     let snapshots = SnapshotsFound::open(&session, move |part| {
-        repairing.set_message(format!("repairing the index of snapshots: {:.0}%", part * 100.0));
+        repairing(&format!("repairing the index of snapshots: {:.0}%", part * 100.0));
     })?;
     found.repaired.extend(snapshots.repaired.clone());
-    let note = load_newest(&mut machine, &snapshots, &mut found, bar)?;
+    let note = load_newest(&mut machine, &snapshots, &mut found, &look)?;
     machine.activity().loaded(found.snapshot.unwrap_or_default());
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
-    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, bar)?;
+    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &look)?;
     let storage::Opened { storage, end, log, .. } = Storage::start(session, reader, writing)?;
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
@@ -157,13 +133,17 @@ fn load_newest(
     machine: &mut Machine,
     snapshots: &SnapshotsFound,
     found: &mut Found,
-    bar: &ProgressBar,
+    look: &impl Fn(&str),
 ) -> anyhow::Result<Option<ChainNote>> {
     let mut failed = false;
     for info in snapshots.newest_first() {
-        bar.set_message(format!("loading the snapshot at height {}", thousands(info.height.0)));
+        look(&format!("loading the snapshot at height {}", thousands(info.height.0)));
         let stored = snapshots.snapshot(info.height).map_err(anyhow::Error::from);
-        match stored.and_then(|stored| snapshots::load(machine, &stored)) {
+        match stored.and_then(|stored| {
+            Ok(machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
+                stored.read_group(index, group)
+            })?)
+        }) {
             Ok(note) => {
                 found.snapshot = Some(note.height);
                 return Ok(Some(note));
@@ -188,7 +168,7 @@ fn execute(
     reader: &mut JournalReader,
     note: Option<&ChainNote>,
     found: &mut Found,
-    bar: &ProgressBar,
+    look: &impl Fn(&str),
 ) -> anyhow::Result<Height> {
     let from = note.map_or(Height::GENESIS, |note| note.height);
     let mut recalled = note.is_none();
@@ -229,7 +209,7 @@ fn execute(
         }
         found.executed += 1;
         if found.executed.is_multiple_of(64) {
-            bar.set_message(format!("executing height {}", thousands(height.0)));
+            look(&format!("executing height {}", thousands(height.0)));
         }
     }
     if !recalled {

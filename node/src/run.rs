@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::bail;
 use crossbeam_channel::RecvTimeoutError;
 use engine::io::{Input, Output, Receipt, ShedReason, Standing, Verdict};
+use engine::message::intent::Intent;
 use engine::{Hash, Height, PeerId, Tick};
 use net::server::Server;
 use storage::{Storage, Synced};
 use systems::exchange::Clock;
 use systems::{Counts, Machine};
 
-use crate::players::Players;
 use crate::record::{Held, is_at_once};
 use crate::snapshots::{Keeping, SnapshotCounts};
 
@@ -26,7 +26,7 @@ const INPUTS_KEPT: usize = 1 << 16;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How fast virtual time runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
     /// As the clock on the wall.
     Real,
@@ -90,6 +90,15 @@ pub trait Edge {
     fn close(self: Box<Self>);
 }
 
+/// Players that live in the node's own process: they hold keys and sign intents, and use no other door than a client would.
+pub trait LocalPlayers {
+    /// The intents that they send at `now_ms`, in milliseconds since the Unix epoch, after they looked at the tables.
+    fn act(&mut self, machine: &mut Machine, now_ms: u64, start_ms: u64) -> Vec<Intent>;
+
+    /// Tells them of a receipt for one of them.
+    fn hear(&mut self, receipt: &Receipt);
+}
+
 impl Edge for Server {
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
         Server::take_inputs(self, inputs);
@@ -112,7 +121,7 @@ impl Edge for Server {
 pub struct Node {
     machine: Machine,
     storage: Storage,
-    players: Option<Players>,
+    players: Option<Box<dyn LocalPlayers>>,
     network: Option<Box<dyn Edge>>,
     snapshots: Option<Keeping>,
     held: Held,
@@ -133,7 +142,7 @@ pub struct Node {
 
 impl Node {
     /// A node that goes on where its machine stands.
-    pub fn new(machine: Machine, storage: Storage, players: Option<Players>, time: Time) -> Self {
+    pub fn new(machine: Machine, storage: Storage, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Self {
         let start_ms = machine.setup().genesis.start_ms;
         let chain = machine.chain();
         let totals = Totals { height: chain.settled, root_chain: chain.root_chains[0], ..Totals::default() };

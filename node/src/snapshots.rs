@@ -13,7 +13,7 @@ use engine::Height;
 use engine::image::GroupBlock;
 use engine::limits::SNAPSHOT_BLOCK_GROUPS;
 use engine::message::note::ChainNote;
-use storage::snapshot::{Kept, SnapshotInfo, Snapshots, StoredSnapshot, Taken};
+use storage::snapshot::{Kept, SnapshotInfo, Snapshots, Taken};
 use systems::Machine;
 
 /// When snapshots begin, and how fast they are copied.
@@ -210,17 +210,4 @@ impl Keeping {
         self.began = Instant::now();
         self.settling = Duration::ZERO;
     }
-}
-
-/// Loads a snapshot into a machine at genesis. Returns where the chain stands then.
-///
-/// # Errors
-/// If it is damaged, or of another chain; the machine must then be loaded again, or reset.
-pub fn load(machine: &mut Machine, stored: &StoredSnapshot) -> anyhow::Result<ChainNote> {
-    let note = ChainNote::decode(&stored.note)?;
-    anyhow::ensure!(note.height == stored.height, "its note is of height {}", note.height);
-    let groups = machine.layout().groups();
-    anyhow::ensure!(stored.groups() == groups, "it has {} groups where the image has {groups}", stored.groups());
-    machine.load(&note, |index, group| stored.read_group(index, group))?;
-    Ok(note)
 }

@@ -17,7 +17,7 @@ mod thread;
 
 pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Retention, Tail, check_journal};
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
-pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written};
+pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
 pub use thread::{Group, Opened, Storage, Synced, Writing};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.

@@ -39,6 +39,14 @@ pub enum OpenError {
     /// It was damaged.
     #[error("{0}")]
     Damaged(#[from] Damage),
+    /// Its genesis is not one.
+    #[error("{path}: {problem}")]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        problem: String,
+    },
     /// The index of its snapshots cannot be used.
     #[error("{0}")]
     Index(IndexError),
@@ -118,6 +126,25 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
         Ok(_) if backend.list(&dir.join("journal")).is_err() => Err(missing("it has no journal")),
         Ok(bytes) => Ok(bytes),
     }
+}
+
+/// A session's genesis and its chain id.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn read_genesis(dir: &Path) -> Result<(Genesis, Hash), OpenError> {
+    read_genesis_on(&FileBackend, dir)
+}
+
+/// As [`read_genesis`], of a session that is elsewhere than on the file system.
+///
+/// # Errors
+/// As [`read_genesis`].
+pub fn read_genesis_on(backend: &dyn Backend, dir: &Path) -> Result<(Genesis, Hash), OpenError> {
+    let bytes = genesis_bytes_on(backend, dir)?;
+    let genesis = serde_json::from_slice(&bytes)
+        .map_err(|error| OpenError::Genesis { path: dir.join("genesis.json"), problem: error.to_string() })?;
+    Ok((genesis, Genesis::chain_id(&bytes)))
 }
 
 impl Session {

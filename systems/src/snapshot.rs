@@ -5,6 +5,7 @@ use engine::columns::Columns;
 use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError, Saved};
 use engine::io::Receipt;
 use engine::limits::GROUP_BYTES;
+use engine::message::DecodeError;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
@@ -39,6 +40,20 @@ pub enum LoadError<E> {
     /// A group that does not fit the columns.
     #[error(transparent)]
     Image(ImageError),
+    /// The note cannot be read.
+    #[error(transparent)]
+    Note(DecodeError),
+    /// The note is of another height.
+    #[error("its note is of height {0}")]
+    Height(Height),
+    /// The image of this chain has another size.
+    #[error("it has {found} groups where the image has {expected}")]
+    Groups {
+        /// Groups of the snapshot.
+        found: usize,
+        /// Groups of the image.
+        expected: usize,
+    },
     /// The image is not the one that the chain had.
     #[error("the image has another root than the height it is said to be of")]
     Root,
@@ -175,6 +190,30 @@ impl Machine {
         dirty.clear();
         dirty.forget_changed();
         Ok(())
+    }
+
+    /// Loads a stored snapshot of `height`, which has `groups` groups and the bytes of a note. Returns where the chain
+    /// stands then.
+    ///
+    /// # Errors
+    /// As [`Machine::load`], and if the note is of another height or the image has another size.
+    pub fn load_stored<E: Send>(
+        &mut self,
+        height: Height,
+        note: &[u8],
+        groups: usize,
+        read: impl Fn(usize, &mut [u8; GROUP_BYTES]) -> Result<(), E> + Sync,
+    ) -> Result<ChainNote, LoadError<E>> {
+        let note = ChainNote::decode(note).map_err(LoadError::Note)?;
+        if note.height != height {
+            return Err(LoadError::Height(note.height));
+        }
+        let expected = self.layout.groups();
+        if groups != expected {
+            return Err(LoadError::Groups { found: groups, expected });
+        }
+        self.load(&note, read)?;
+        Ok(note)
     }
 
     /// Takes a recorded height at or below the one that was loaded: its receipts are known again. The snapshot's own

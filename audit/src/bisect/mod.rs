@@ -1,0 +1,379 @@
+//! Bisect: the first thing in which two sessions differ, or a session and its own replay, down to the field of a row.
+//!
+//! ```text
+//!  two sessions: records side by side -> first height that differs -> both executed up to it -> rows compared
+//!  one session:  executed again -> first root that differs -> a snapshot of the recorded state -> rows compared
+//! ```
+//! A root says that states differ, not where. Where the other state can be had (executed from the other record, or kept
+//! in a snapshot), its rows are compared; else the root is the last word.
+
+mod fields;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use engine::message::block::Header;
+use engine::message::intent::IntentBody;
+use engine::{Height, hex};
+use serde::Serialize;
+use storage::backend::{Backend, FileBackend};
+use storage::snapshot::{StoredSnapshot, read_catalog};
+use systems::{Machine, Setup};
+
+use crate::export::write_image;
+use crate::walker::{Difference, Recording, Step, Walker};
+use storage::read_genesis;
+use words::Failure;
+
+pub use fields::{RowDifference, compare, field_at};
+
+/// What a comparison came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct Bisected {
+    /// Whether nothing differs.
+    pub ok: bool,
+    /// The last height up to which both agree.
+    pub agree: u64,
+    /// The last settled heights of both.
+    pub heights: [u64; 2],
+    /// What in the record led there: a block, a beacon, a root.
+    pub cause: Option<Difference>,
+    /// The first difference of the states, or of the record where the states cannot be told apart.
+    pub first_difference: Option<Difference>,
+    /// The first difference of each further component.
+    pub others: Vec<Difference>,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+    /// Both images, if they were written.
+    pub images: Vec<PathBuf>,
+}
+
+/// How a comparison is done.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct BisectConfig {
+    /// Workers.
+    pub threads: usize,
+    /// Where both images are written, if there are two: a new or empty directory.
+    pub images: Option<PathBuf>,
+}
+
+fn difference(height: Height, row: &RowDifference) -> Difference {
+    Difference {
+        height: height.0,
+        component: row.column.name(),
+        row: row.row as u64,
+        field: row.field.clone(),
+        expected: row.first.clone(),
+        found: row.second.clone(),
+    }
+}
+
+impl Bisected {
+    /// Takes the differences of two states after a height.
+    fn rows(&mut self, height: Height, rows: &[RowDifference]) {
+        let mut all = rows.iter().map(|row| difference(height, row));
+        self.first_difference = all.next();
+        self.others = all.collect();
+        let counts: Vec<String> = rows.iter().map(|row| format!("{} {}", row.rows, row.column.name())).collect();
+        self.notes.push(format!("rows that differ: {}", counts.join(", ")));
+    }
+
+    fn write_images(&mut self, config: &BisectConfig, height: Height, states: [&mut Machine; 2]) -> anyhow::Result<()> {
+        let Some(dir) = &config.images else { return Ok(()) };
+        fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        for (name, machine) in ["expected", "found"].into_iter().zip(states) {
+            let path = dir.join(format!("{name}-{height}.img"));
+            let file = File::create_new(&path)
+                .map_err(|error| Failure::Data(format!("{}: {error}; nothing is overwritten", path.display())))?;
+            write_image(machine, &file, &path)?;
+            self.images.push(path);
+        }
+        Ok(())
+    }
+}
+
+/// Compares the states of two machines.
+fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDifference> {
+    first.read(|first| second.read(|second| compare(first, second)))
+}
+
+/// Finds the first thing in which two sessions differ; `look` hears of the heights.
+///
+/// # Errors
+/// If one is no session, is damaged, or differs from its own replay before.
+pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Bisected> {
+    let mut result = Bisected::default();
+    if let Some(found) = genesis_difference(a, b)? {
+        result.first_difference = Some(found);
+        return Ok(result);
+    }
+    let (mut first, mut second) = (Recording::whole(a)?, Recording::whole(b)?);
+    let (mut one, mut other) = (first.read()?, second.read()?);
+    // One of them may begin later.
+    while let (Some(left), Some(right)) = (&one, &other) {
+        match left.settled.height.cmp(&right.settled.height) {
+            std::cmp::Ordering::Less => one = first.read()?,
+            std::cmp::Ordering::Greater => other = second.read()?,
+            std::cmp::Ordering::Equal => break,
+        }
+    }
+    let mut differing = None;
+    while let (Some(left), Some(right)) = (&one, &other) {
+        let height = left.settled.height;
+        result.heights = [height.0; 2];
+        if let Some(cause) = record_difference(left, right) {
+            differing = Some((cause, left.clone(), right.clone()));
+            break;
+        }
+        result.agree = height.0;
+        look(height);
+        (one, other) = (first.read()?, second.read()?);
+    }
+    for (place, (recording, mut next)) in [(&mut first, one), (&mut second, other)].into_iter().enumerate() {
+        while let Some(step) = next {
+            result.heights[place] = step.settled.height.0;
+            next = recording.read()?;
+        }
+    }
+    let Some((cause, left, right)) = differing else {
+        result.ok = true;
+        return Ok(result);
+    };
+    let height = left.settled.height;
+    let mut left_state = state_with(a, &left, config.threads)?;
+    let mut right_state = state_with(b, &right, config.threads)?;
+    let rows = compare_machines(&mut left_state, &mut right_state);
+    result.cause = Some(cause.clone());
+    if rows.is_empty() {
+        result.first_difference = Some(cause);
+        let wrong = [(a, &left), (b, &right)].into_iter().find(|(_, step)| step.settled.root != left_state.root());
+        if let Some((dir, step)) = wrong {
+            result
+                .notes
+                .push(format!("both lead to the same state; {} says another root than it leads to", dir.display()));
+            evidence(dir, step.settled.height, config, &mut result)?;
+        } else {
+            result.notes.push("both lead to the same state".into());
+        }
+    } else {
+        result.rows(height, &rows);
+        result.write_images(config, height, [&mut left_state, &mut right_state])?;
+    }
+    Ok(result)
+}
+
+/// Finds the first thing in which a session differs from its own replay.
+///
+/// # Errors
+/// If it is no session, or damaged.
+pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Bisected> {
+    let mut walker = Walker::earliest(dir, config.threads)?;
+    let mut result = Bisected::default();
+    let cause = loop {
+        let Some(step) = walker.read()? else { break None };
+        if let Err(found) = walker.execute(&step) {
+            break Some((found, step.settled.height));
+        }
+        result.agree = step.settled.height.0;
+        look(step.settled.height);
+    };
+    result.heights = [result.agree; 2];
+    let Some((cause, height)) = cause else {
+        result.ok = true;
+        return Ok(result);
+    };
+    result.heights = [height.0, result.agree];
+    drop(walker);
+    locate(dir, &cause, config, &mut result)?;
+    Ok(result)
+}
+
+/// Looks for the row behind a root that a replay found to differ.
+///
+/// # Errors
+/// If the session is damaged, or an image cannot be written.
+pub fn locate(dir: &Path, cause: &Difference, config: &BisectConfig, result: &mut Bisected) -> anyhow::Result<()> {
+    result.cause = Some(cause.clone());
+    result.first_difference = Some(cause.clone());
+    if cause.component == "Settled" && cause.field == "root" {
+        evidence(dir, Height(cause.height), config, result)?;
+    }
+    Ok(())
+}
+
+/// Compares the state that a session's heights lead to with a snapshot of the one that its node had: the first snapshot at
+/// or above a height whose root differs.
+fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bisected) -> anyhow::Result<()> {
+    let (genesis, chain) = read_genesis(dir)?;
+    let setup = Setup::new(genesis, chain)?;
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    let catalog = read_catalog(&backend, dir, &chain)?;
+    for at in catalog.snapshots.range(height..).map(|(at, _)| *at) {
+        let mut found = Machine::new(setup.clone(), config.threads);
+        let loaded =
+            StoredSnapshot::open(&backend, dir, &catalog, at).map_err(anyhow::Error::from).and_then(|stored| {
+                Ok(found
+                    .load_stored(at, &stored.note, stored.groups(), |index, group| stored.read_group(index, group))?)
+            });
+        if let Err(problem) = loaded {
+            result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));
+            continue;
+        }
+        let Some(mut expected) = lenient(dir, height, at, config.threads)? else {
+            result.notes.push(format!("the blocks up to the snapshot of height {at} cannot be executed"));
+            return Ok(());
+        };
+        let rows = compare_machines(&mut expected, &mut found);
+        if rows.is_empty() {
+            result.notes.push(format!(
+                "the snapshot of height {at} has the state that replay leads to: the record's root is wrong, not the state"
+            ));
+        } else {
+            result.rows(at, &rows);
+            result.notes.push(format!("the recorded state is that of the snapshot of height {at}"));
+            result.write_images(config, at, [&mut expected, &mut found])?;
+        }
+        return Ok(());
+    }
+    result
+        .notes
+        .push(format!("no snapshot at or above height {height} holds the recorded state: its rows cannot be compared"));
+    Ok(())
+}
+
+/// The state at a height above one at which the record is wrong: from there on its roots are not compared.
+fn lenient(dir: &Path, wrong: Height, at: Height, threads: usize) -> anyhow::Result<Option<Machine>> {
+    let mut walker = Walker::near(dir, threads, wrong.back(1))?;
+    walker.walk_to(wrong.back(1))?;
+    while walker.height() < at {
+        let Some(step) = walker.read()? else { return Ok(None) };
+        if !walker.execute_only(&step) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(walker.into_machine()))
+}
+
+/// The state that a height of a session leads to, whatever root its record says.
+fn state_with(dir: &Path, step: &Step, threads: usize) -> anyhow::Result<Machine> {
+    let height = step.settled.height;
+    let mut walker = Walker::near(dir, threads, height.back(1))?;
+    walker.walk_to(height.back(1)).with_context(|| {
+        format!("{}: it differs from its own replay before; `bisect {}` shows where", dir.display(), dir.display())
+    })?;
+    let step = walker.read()?.context("the height was read before")?;
+    if !walker.execute_only(&step) {
+        let problem = format!("{}: the block of height {height} is none that a chain can have", dir.display());
+        return Err(Failure::Data(problem).into());
+    }
+    Ok(walker.into_machine())
+}
+
+/// The first field of two genesis files that differs.
+fn genesis_difference(a: &Path, b: &Path) -> anyhow::Result<Option<Difference>> {
+    let (left, right) = (storage::genesis_bytes(a)?, storage::genesis_bytes(b)?);
+    if left == right {
+        return Ok(None);
+    }
+    let read = |bytes: &[u8], dir: &Path| -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+        let wrong = |error| Failure::Data(format!("{}: {error}", dir.join("genesis.json").display()));
+        Ok(serde_json::from_slice(bytes).map_err(wrong)?)
+    };
+    let (first, second) = (read(&left, a)?, read(&right, b)?);
+    let keys = first.keys().chain(second.keys());
+    let field = keys.into_iter().find(|key| first.get(*key) != second.get(*key));
+    let text = |map: &serde_json::Map<String, serde_json::Value>, field: &String| {
+        map.get(field).map_or("nothing".to_owned(), ToString::to_string)
+    };
+    let (field, expected, found) = match field {
+        Some(field) => (field.clone(), text(&first, field), text(&second, field)),
+        None => ("layout".into(), format!("{} bytes", left.len()), format!("{} bytes", right.len())),
+    };
+    Ok(Some(Difference { height: 0, component: "Genesis", row: 0, field, expected, found }))
+}
+
+/// The first thing in which two records of a height differ. Certificates may: each node has its own.
+fn record_difference(a: &Step, b: &Step) -> Option<Difference> {
+    let height = a.settled.height.0;
+    let differs = |component, row: usize, field: &str, expected: String, found: String| {
+        Some(Difference { height, component, row: row as u64, field: field.into(), expected, found })
+    };
+    let (left, right) = (&a.decided.block, &b.decided.block);
+    if let Some((field, first, second)) = header_field(&left.header, &right.header) {
+        // What the intents are says more than that their hash differs.
+        let first_intent = left.intents.iter().zip(&right.intents).position(|(one, other)| one != other);
+        if field == "intents"
+            && let Some(row) = first_intent
+        {
+            let (one, other) = (&left.intents[row], &right.intents[row]);
+            let (field, one, other) = intent_field(&one.body, &other.body)
+                .unwrap_or_else(|| ("signature", hex(&one.signature), hex(&other.signature)));
+            return differs("Intent", row, field, one, other);
+        }
+        if field == "intents" {
+            let (one, other) = (left.intents.len(), right.intents.len());
+            return differs("Block", 0, "intent_count", one.to_string(), other.to_string());
+        }
+        return differs("Block", 0, field, first, second);
+    }
+    let (left, right) = (&a.settled, &b.settled);
+    if left.beacon != right.beacon {
+        return differs("Settled", 0, "beacon", hex(&left.beacon), hex(&right.beacon));
+    }
+    if left.root != right.root {
+        return differs("Settled", 0, "root", hex(&left.root), hex(&right.root));
+    }
+    if left.root_chain != right.root_chain {
+        return differs("Settled", 0, "root_chain", hex(&left.root_chain), hex(&right.root_chain));
+    }
+    let verdict = left.verdicts.iter().zip(&right.verdicts).position(|(one, other)| one != other);
+    if let Some(row) = verdict {
+        let text = |settled: &engine::message::certificate::Settled| format!("{:?}", settled.verdicts[row]);
+        return differs("Settled", row, "verdict", text(left), text(right));
+    }
+    None
+}
+
+/// The first field in which two headers differ that says most about why.
+fn header_field(a: &Header, b: &Header) -> Option<(&'static str, String, String)> {
+    let hashes = [
+        ("parent", a.parent, b.parent),
+        ("root_chain", a.root_chain, b.root_chain),
+        ("validators", a.validators, b.validators),
+        ("intents", a.intents, b.intents),
+        ("certificate", a.certificate, b.certificate),
+    ];
+    let numbers = [
+        ("height", a.height.0, b.height.0),
+        ("time_ms", a.time_ms, b.time_ms),
+        ("round", a.round.into(), b.round.into()),
+        ("proposer", a.proposer.into(), b.proposer.into()),
+        ("version", a.version.into(), b.version.into()),
+    ];
+    let hash = hashes.into_iter().find(|(_, one, other)| one != other);
+    let hash = hash.map(|(name, one, other)| (name, hex(&one), hex(&other)));
+    let number = numbers.into_iter().find(|(_, one, other)| one != other);
+    hash.or_else(|| number.map(|(name, one, other)| (name, one.to_string(), other.to_string())))
+}
+
+/// The first field in which two intents differ.
+fn intent_field(a: &IntentBody, b: &IntentBody) -> Option<(&'static str, String, String)> {
+    if a.key != b.key {
+        return Some(("key", hex(&a.key), hex(&b.key)));
+    }
+    let numbers = [
+        ("number", a.number, b.number),
+        ("kind", a.kind.into(), b.kind.into()),
+        ("target", a.target.into(), b.target.into()),
+        ("bet", a.bet.into(), b.bet.into()),
+        ("box_number", a.box_number.into(), b.box_number.into()),
+        ("amount", a.amount, b.amount),
+        ("working", a.working.into(), b.working.into()),
+        ("roll", a.roll.into(), b.roll.into()),
+        ("expiry_s", a.expiry_s.into(), b.expiry_s.into()),
+    ];
+    let number = numbers.into_iter().find(|(_, one, other)| one != other);
+    number.map(|(name, one, other)| (name, one.to_string(), other.to_string()))
+}

@@ -1,0 +1,314 @@
+//! Checking a session: every byte of every file, and what the files say of one another.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::limits::GROUP_BYTES;
+use engine::message::DecodeError;
+use engine::message::block::{Decided, Retired};
+use engine::message::certificate::Settled;
+use engine::message::note::ChainNote;
+use engine::{Hash, Height};
+use serde::Serialize;
+use storage::backend::{Backend, FileBackend};
+use storage::snapshot::{Catalog, StoredSnapshot, check_index, check_packs};
+use storage::{Damage, Frame, FrameKind, check_journal, check_log, is_written};
+use systems::Setup;
+
+use super::{FileKind, SessionFile, session_files};
+use storage::read_genesis;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Worth knowing, and as it should be.
+    Note,
+    /// Not a part of a session.
+    Unknown,
+    /// Not what was written.
+    Damaged,
+}
+
+/// Something that a check found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub mark: Mark,
+    /// The file, relative to the session.
+    pub file: String,
+    /// The offset in it, where there is one.
+    pub offset: Option<u64>,
+    /// What is wrong, or as it is.
+    pub problem: String,
+}
+
+/// What a check came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct CheckReport {
+    /// Whether nothing is damaged or unknown.
+    pub ok: bool,
+    /// Whether a node was writing the session.
+    pub live: bool,
+    /// Files.
+    pub files: u64,
+    /// Bytes of them all.
+    pub bytes: u64,
+    /// Frames of the journal that can be read.
+    pub frames: u64,
+    /// The last decided height.
+    pub decided: u64,
+    /// The last settled height.
+    pub settled: u64,
+    /// Entries of the consensus log that can be read.
+    pub log_entries: u64,
+    /// Records of the packs that can be read.
+    pub pack_records: u64,
+    /// Snapshots whose root is the chain's.
+    pub snapshots: u64,
+    /// What was found, file by file.
+    pub findings: Vec<Finding>,
+}
+
+impl CheckReport {
+    fn note(&mut self, mark: Mark, file: &str, offset: Option<u64>, problem: impl Into<String>) {
+        self.findings.push(Finding { mark, file: file.into(), offset, problem: problem.into() });
+    }
+
+    fn damage(&mut self, damage: Damage) {
+        let Damage { file, offset, problem } = damage;
+        self.note(Mark::Damaged, &file, Some(offset), problem);
+    }
+}
+
+/// How often a file that is being written is read again before it counts as damaged.
+const ATTEMPTS: usize = 4;
+
+/// Checks a session; `look` hears which files are read.
+///
+/// # Errors
+/// If there is no session, or the system refuses. What is damaged is in the report.
+pub fn check(dir: &Path, mut look: impl FnMut(&str)) -> anyhow::Result<CheckReport> {
+    let (genesis, chain) = read_genesis(dir)?;
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    let live = is_written(dir);
+    let files = session_files(dir)?;
+    let mut report = CheckReport { live, ..CheckReport::default() };
+    report.files = files.len() as u64;
+    report.bytes = files.iter().map(|file| file.bytes).sum();
+    look("genesis.json");
+    if let Err(error) = Setup::new(genesis, chain) {
+        report.note(Mark::Damaged, "genesis.json", None, error.to_string());
+    }
+    look("journal");
+    let chain_of_blocks = journal(&backend, dir, &chain, live, &mut report)?;
+    look("consensus");
+    log(&backend, dir, live, &mut report)?;
+    look("snapshots");
+    snapshots(&backend, dir, &chain, &chain_of_blocks, &mut report)?;
+    strangers(dir, &files, &mut report);
+    report.findings.sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
+    report.ok = report.findings.iter().all(|finding| finding.mark == Mark::Note);
+    Ok(report)
+}
+
+/// What is the same in a block and in what stays of it.
+fn header_and_certificate(kind: FrameKind, body: &[u8]) -> Result<Retired, DecodeError> {
+    if kind == FrameKind::Retired { Retired::decode(body) } else { Decided::decode(body).map(Retired::of) }
+}
+
+/// What the journal says of its heights.
+#[derive(Default)]
+struct Heights {
+    decided: Height,
+    settled: Height,
+    parent: Hash,
+    /// Intents of decided heights that are not settled yet.
+    waiting: BTreeMap<Height, usize>,
+    roots: BTreeMap<Height, Hash>,
+    problems: Vec<String>,
+    gap: bool,
+}
+
+impl Heights {
+    fn take(&mut self, frame: &Frame) {
+        let Frame { kind, height, body } = frame;
+        let problem = match kind {
+            FrameKind::Decided | FrameKind::Retired => match header_and_certificate(*kind, body) {
+                Err(error) => Some(error.to_string()),
+                Ok(Retired { header, certificate, .. }) => {
+                    let follows = header.parent == self.parent && *height == self.decided.next();
+                    let follows = follows || self.gap || self.decided == Height::GENESIS && *height > Height(1);
+                    let own = header.height == *height && certificate.block == header.hash();
+                    self.parent = header.hash();
+                    self.decided = *height;
+                    self.waiting.insert(*height, header.intent_count as usize);
+                    (!follows || !own).then(|| "it does not follow the height before it".to_owned())
+                }
+            },
+            FrameKind::Settled => match Settled::decode(body) {
+                Err(error) => Some(error.to_string()),
+                Ok(settled) => {
+                    let intents = self.waiting.remove(height);
+                    let fits = settled.height == *height && intents == Some(settled.verdicts.len());
+                    self.settled = *height;
+                    self.roots.insert(*height, settled.root);
+                    (!fits && !self.gap).then(|| "it does not settle a block that was decided".to_owned())
+                }
+            },
+        };
+        if let Some(problem) = problem {
+            self.problems.push(format!("the {kind:?} frame of height {height}: {problem}"));
+        }
+    }
+}
+
+fn journal(
+    backend: &Arc<dyn Backend>,
+    dir: &Path,
+    chain: &Hash,
+    live: bool,
+    report: &mut CheckReport,
+) -> anyhow::Result<BTreeMap<Height, Hash>> {
+    let (mut checked, mut heights) = (storage::JournalCheck::default(), Heights::default());
+    // A group that is being written may look like damage for a moment.
+    for attempt in 1..=if live { ATTEMPTS } else { 1 } {
+        heights = Heights::default();
+        checked = check_journal(backend, dir, chain, |frame| heights.take(&frame))?;
+        if checked.damages.is_empty() {
+            break;
+        }
+        if attempt < ATTEMPTS && live {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+    report.frames = checked.frames;
+    report.decided = heights.decided.0;
+    report.settled = heights.settled.0;
+    let whole = checked.damages.is_empty();
+    checked.damages.into_iter().for_each(|damage| report.damage(damage));
+    // Behind damage, frames are missing: that they do not follow one another says nothing more.
+    if whole {
+        for problem in heights.problems {
+            report.note(Mark::Damaged, "journal", None, problem);
+        }
+    }
+    if let Some((torn, bytes)) = checked.torn {
+        let when = if live { "a group that is being written" } else { "a group that was never completed" };
+        let problem = format!("{when}: {bytes} bytes, {}; it is cut when the node starts", torn.problem);
+        report.note(Mark::Note, &torn.file, Some(torn.offset), problem);
+    }
+    Ok(heights.roots)
+}
+
+fn log(backend: &Arc<dyn Backend>, dir: &Path, live: bool, report: &mut CheckReport) -> anyhow::Result<()> {
+    let mut checked = check_log(backend, dir)?;
+    for _ in 1..if live { ATTEMPTS } else { 1 } {
+        if checked.damages.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        checked = check_log(backend, dir)?;
+    }
+    report.log_entries = checked.entries;
+    checked.damages.into_iter().for_each(|damage| report.damage(damage));
+    if let Some(torn) = checked.torn {
+        report.note(Mark::Note, &torn.file, Some(torn.offset), format!("an unfinished group: {}", torn.problem));
+    }
+    if checked.files == 0 && report.decided > 0 {
+        let problem =
+            "there is no consensus log: replay and backup work, but a validator may not sign with this session";
+        report.note(Mark::Note, "consensus", None, problem);
+    }
+    if checked.synced.0 > report.decided && !live {
+        let problem = format!(
+            "the journal ends at height {}, but the consensus log knows that height {} had been synced",
+            report.decided, checked.synced
+        );
+        report.note(Mark::Damaged, "journal", None, problem);
+    }
+    Ok(())
+}
+
+fn snapshots(
+    backend: &Arc<dyn Backend>,
+    dir: &Path,
+    chain: &Hash,
+    roots: &BTreeMap<Height, Hash>,
+    report: &mut CheckReport,
+) -> anyhow::Result<()> {
+    if !dir.join("snapshots").is_dir() {
+        return Ok(());
+    }
+    let (records, damages) = check_packs(backend, dir, chain)?;
+    report.pack_records = records;
+    damages.into_iter().for_each(|damage| report.damage(damage));
+    let live = report.live;
+    let index = check_index(backend, dir, chain, !live)?;
+    if !index.exists && records > 0 {
+        let problem = "the index is missing; it is made again from the packs when the node starts";
+        report.note(Mark::Note, "snapshots/index.redb", None, problem);
+    }
+    let mut known: Vec<Damage> = Vec::new();
+    for damage in index.damages {
+        let seen = report.findings.iter().any(|finding| {
+            finding.mark == Mark::Damaged && finding.file == damage.file && finding.offset == Some(damage.offset)
+        });
+        if !seen && !known.contains(&damage) {
+            known.push(damage.clone());
+            report.damage(damage);
+        }
+    }
+    for height in index.catalog.snapshots.keys() {
+        match snapshot_root(backend, dir, &index.catalog, *height) {
+            Err(problem) if live && !index.catalog.snapshots.contains_key(height) => {
+                report.note(Mark::Note, "snapshots", None, problem);
+            }
+            Err(problem) => {
+                report.note(Mark::Damaged, "snapshots", None, format!("the snapshot of height {height}: {problem}"));
+            }
+            Ok(root) if roots.get(height).is_some_and(|recorded| *recorded != root) => {
+                let problem = format!("the snapshot of height {height} has another root than the journal says");
+                report.note(Mark::Damaged, "snapshots", None, problem);
+            }
+            Ok(_) => report.snapshots += 1,
+        }
+    }
+    Ok(())
+}
+
+/// The root of a snapshot's image, which is the one that it notes.
+fn snapshot_root(backend: &Arc<dyn Backend>, dir: &Path, catalog: &Catalog, height: Height) -> Result<Hash, String> {
+    let snapshot = StoredSnapshot::open(backend, dir, catalog, height).map_err(|damage| damage.to_string())?;
+    let note = ChainNote::decode(&snapshot.note).map_err(|error| error.to_string())?;
+    let mut hasher = blake3::Hasher::new();
+    let mut group = Box::new([0; GROUP_BYTES]);
+    for index in 0..snapshot.groups() {
+        snapshot.read_group(index, &mut group).map_err(|damage| damage.to_string())?;
+        hasher.update(&group[..]);
+    }
+    if *hasher.finalize().as_bytes() == note.root && note.height == height {
+        Ok(note.root)
+    } else {
+        Err("its image has another root than it says".into())
+    }
+}
+
+/// Files that no part of a session is in.
+fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
+    for file in files.iter().filter(|file| file.kind == FileKind::Unknown) {
+        // A node may have removed what it only needed for a moment.
+        if !report.live || dir.join(&file.name).exists() {
+            report.note(Mark::Unknown, &file.name, None, format!("not a part of a session ({} bytes)", file.bytes));
+        }
+    }
+    for file in files.iter().filter(|file| file.kind == FileKind::Lock && file.bytes > 0) {
+        report.note(Mark::Unknown, &file.name, None, "the lock holds nothing, but this file does");
+    }
+    let cache: u64 = files.iter().filter(|file| file.kind == FileKind::Cache).map(|file| file.bytes).sum();
+    if cache > 0 {
+        let problem = format!("{cache} bytes of pages that can be made again; each is verified when it is read");
+        report.note(Mark::Note, "cache", None, problem);
+    }
+}

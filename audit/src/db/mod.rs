@@ -1,0 +1,141 @@
+//! A session's files: what there is, and whether it is whole.
+//!
+//! ```text
+//!  stats    lengths of files, first and last frames        reads little
+//!  check    every byte of every file                       names what is damaged or unknown
+//! ```
+//! Both work beside a node that is writing.
+
+mod check;
+mod stats;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+pub use check::{CheckReport, Finding, Mark, check};
+pub use stats::{Stats, stats};
+
+/// What a file of a session is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum FileKind {
+    /// `genesis.json`.
+    Genesis,
+    /// `LOCK`.
+    Lock,
+    /// A segment of the journal.
+    Segment,
+    /// What is left of a segment whose bodies were given up.
+    Head,
+    /// The consensus log.
+    Log,
+    /// A pack of snapshot groups.
+    Pack,
+    /// The index of snapshots.
+    Index,
+    /// A file of the cache of history.
+    Cache,
+    /// Not a part of a session.
+    Unknown,
+}
+
+/// A file of a session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionFile {
+    /// Its path, relative to the session.
+    pub name: String,
+    /// What it is.
+    pub kind: FileKind,
+    /// Its length.
+    pub bytes: u64,
+    /// What it takes on the disk: less than its length where parts were given back.
+    pub on_disk: u64,
+}
+
+fn kind_of(name: &str) -> FileKind {
+    let numbered = |rest: &str, ending: &str| {
+        let stem = rest.strip_suffix(ending);
+        stem.is_some_and(|stem| stem.len() >= 8 && stem.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    match name.split_once('/') {
+        None if name == "genesis.json" => FileKind::Genesis,
+        None if name == "LOCK" => FileKind::Lock,
+        Some(("journal", rest)) if numbered(rest, ".seg") => FileKind::Segment,
+        Some(("journal", rest)) if numbered(rest, ".head") => FileKind::Head,
+        Some(("consensus", rest)) if numbered(rest, ".log") => FileKind::Log,
+        Some(("snapshots", "index.redb")) => FileKind::Index,
+        Some(("snapshots", rest)) if numbered(rest, ".pack") => FileKind::Pack,
+        Some(("cache", _)) => FileKind::Cache,
+        _ => FileKind::Unknown,
+    }
+}
+
+#[cfg(unix)]
+fn on_disk(meta: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(meta) * 512
+}
+
+#[cfg(not(unix))]
+fn on_disk(meta: &fs::Metadata) -> u64 {
+    meta.len()
+}
+
+/// All files of a session, by name. Files that a running node removes meanwhile are left out.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = dir.join(&folder);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.with_context(|| path.display().to_string())?,
+        };
+        for entry in entries {
+            let entry = entry.with_context(|| path.display().to_string())?;
+            let relative = folder.join(entry.file_name());
+            let meta = match entry.metadata() {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                meta => meta.with_context(|| entry.path().display().to_string())?,
+            };
+            if meta.is_dir() {
+                folders.push(relative);
+                continue;
+            }
+            let name = relative.display().to_string().replace('\\', "/");
+            let kind = kind_of(&name);
+            files.push(SessionFile { name, kind, bytes: meta.len(), on_disk: on_disk(&meta) });
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_a_session_is_known_and_no_other() {
+        for (name, kind) in [
+            ("genesis.json", FileKind::Genesis),
+            ("LOCK", FileKind::Lock),
+            ("journal/00000001.seg", FileKind::Segment),
+            ("journal/00000012.head", FileKind::Head),
+            ("consensus/00000001.log", FileKind::Log),
+            ("snapshots/00000003.pack", FileKind::Pack),
+            ("snapshots/index.redb", FileKind::Index),
+            ("cache/foyer/0001", FileKind::Cache),
+            ("journal/1.seg", FileKind::Unknown),
+            ("journal/0000000x.seg", FileKind::Unknown),
+            ("journal/00000001.log", FileKind::Unknown),
+            ("snapshots/index.redb.tmp", FileKind::Unknown),
+            ("00000001.seg", FileKind::Unknown),
+        ] {
+            assert_eq!(kind_of(name), kind, "{name}");
+        }
+    }
+}

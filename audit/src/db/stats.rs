@@ -1,0 +1,150 @@
+//! What a session holds, without reading it all.
+
+use std::path::Path;
+
+use engine::Height;
+use engine::message::block::{Decided, Retired};
+use serde::Serialize;
+use storage::backend::{Backend, FileBackend};
+use storage::snapshot::{newest_first, read_catalog};
+use storage::{FrameKind, JournalReader, is_written};
+
+use super::{FileKind, session_files};
+use storage::read_genesis;
+
+/// Milliseconds of a day.
+const DAY_MS: f64 = 86_400_000.0;
+
+/// What a session holds.
+#[derive(Clone, PartialEq, Default, Debug, Serialize)]
+pub struct Stats {
+    /// Whether a node is writing it.
+    pub live: bool,
+    /// The first height whose block is there; 0 in an empty session.
+    pub first: u64,
+    /// The last decided height.
+    pub decided: u64,
+    /// The last settled height.
+    pub settled: u64,
+    /// Block time of the first and the last height, in milliseconds since the Unix epoch.
+    pub first_time_ms: u64,
+    /// The last height's block time.
+    pub last_time_ms: u64,
+    /// Segments of the journal.
+    pub segments: u64,
+    /// Segments of which only headers, certificates and beacons stay.
+    pub heads: u64,
+    /// Frames of whole segments.
+    pub frames: u64,
+    /// Bytes of the journal on the disk.
+    pub journal_bytes: u64,
+    /// Bytes of the consensus log on the disk.
+    pub log_bytes: u64,
+    /// Packs of snapshots.
+    pub packs: u64,
+    /// Bytes of packs and their index on the disk.
+    pub snapshot_bytes: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Distinct groups in the packs.
+    pub groups: u64,
+    /// The newest snapshot's height.
+    pub newest_snapshot: Option<u64>,
+    /// Block time that passed since the newest snapshot, in milliseconds.
+    pub newest_snapshot_age_ms: Option<u64>,
+    /// Bytes of the cache on the disk.
+    pub cache_bytes: u64,
+    /// Bytes of everything on the disk.
+    pub bytes: u64,
+    /// Bytes that the disk has left.
+    pub free_bytes: u64,
+    /// Bytes of journal a day of block time so far.
+    pub journal_bytes_per_day: Option<f64>,
+    /// Up to how many bytes the record may grow, if that was said.
+    pub bytes_max: Option<u64>,
+    /// Days until the oldest bodies go, at this rate.
+    pub days_to_bytes_max: Option<f64>,
+    /// Days until the disk is full, at this rate and without a limit.
+    pub days_to_full: Option<f64>,
+}
+
+/// Takes stock of a session.
+///
+/// # Errors
+/// If there is no session, or it is damaged at one of its ends.
+pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
+    let (_, chain) = read_genesis(dir)?;
+    let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(FileBackend);
+    let mut stats = Stats { live: is_written(dir), bytes_max, ..Stats::default() };
+    for file in session_files(dir)? {
+        let sum = match file.kind {
+            FileKind::Segment | FileKind::Head => &mut stats.journal_bytes,
+            FileKind::Log => &mut stats.log_bytes,
+            FileKind::Pack | FileKind::Index => &mut stats.snapshot_bytes,
+            _ => &mut stats.cache_bytes,
+        };
+        if !matches!(file.kind, FileKind::Genesis | FileKind::Lock | FileKind::Unknown) {
+            *sum += file.on_disk;
+        }
+        match file.kind {
+            FileKind::Segment => stats.segments += 1,
+            FileKind::Head => stats.heads += 1,
+            FileKind::Pack => stats.packs += 1,
+            _ => {}
+        }
+        stats.bytes += file.on_disk;
+    }
+    stats.free_bytes = backend.free_bytes(dir)?;
+    ends(dir, &mut stats)?;
+    if dir.join("snapshots").is_dir() {
+        let catalog = read_catalog(&backend, dir, &chain)?;
+        stats.groups = catalog.groups.len() as u64;
+        let snapshots = newest_first(&catalog);
+        stats.snapshots = snapshots.len() as u64;
+        stats.newest_snapshot = snapshots.first().map(|newest| newest.height.0);
+        let age = |time_ms| stats.last_time_ms.saturating_sub(time_ms);
+        stats.newest_snapshot_age_ms = snapshots.first().map(|newest| age(newest.time_ms));
+    }
+    let days = stats.last_time_ms.saturating_sub(stats.first_time_ms) as f64 / DAY_MS;
+    if days > 0.0 && stats.journal_bytes > 0 {
+        let rate = stats.journal_bytes as f64 / days;
+        stats.journal_bytes_per_day = Some(rate);
+        stats.days_to_full = Some(stats.free_bytes as f64 / rate);
+        stats.days_to_bytes_max = bytes_max.map(|most| most.saturating_sub(stats.journal_bytes) as f64 / rate);
+    }
+    Ok(stats)
+}
+
+/// The first and the last heights: the journal is read at its two ends only.
+fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
+    let time = |body: &[u8]| {
+        let whole = Decided::decode(body).map(|decided| decided.block.header);
+        whole.or_else(|_| Retired::decode(body).map(|retired| retired.header)).map_or(0, |header| header.time_ms)
+    };
+    let mut reader = JournalReader::open(dir)?;
+    while let Some(frame) = reader.next_frame()? {
+        if frame.kind != FrameKind::Settled {
+            (stats.first, stats.first_time_ms) = (frame.height.0, time(&frame.body));
+            break;
+        }
+    }
+    // Far above everything: only the last segment's end is read, and no frame is handed out.
+    let mut reader = JournalReader::open_at(dir, Height(u64::MAX))?;
+    while reader.next_frame()?.is_some() {}
+    stats.decided = reader.decided().0;
+    let mut reader = JournalReader::open_at(dir, Height(stats.decided.saturating_sub(8).max(1)))?;
+    while let Some(frame) = reader.next_frame()? {
+        match frame.kind {
+            FrameKind::Decided | FrameKind::Retired => {
+                stats.decided = frame.height.0;
+                stats.last_time_ms = time(&frame.body);
+            }
+            FrameKind::Settled => stats.settled = frame.height.0,
+        }
+    }
+    if stats.first > 0 {
+        let heights = |last: u64| (last + 1).saturating_sub(stats.first);
+        stats.frames = heights(stats.decided) + heights(stats.settled);
+    }
+    Ok(())
+}

@@ -1,0 +1,464 @@
+//! Reading: pages from the tiers, and where none has them from a walk, newest first.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use engine::message::intent::IntentKind;
+use engine::{AccountId, Height, TableId};
+use storage::snapshot::Ranges;
+use systems::activity::ActiveKind;
+use systems::{Machine, Setup};
+
+use super::build::PageBuilder;
+use super::cache::{CacheConfig, HeldPage, PageCache, TierCounts};
+use super::entry::{Entry, Event, Subject};
+use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
+use crate::walker::{GivenUp, Recording, Walker};
+use storage::read_genesis;
+use words::Failure;
+
+/// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
+/// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
+/// would be wrong for ever.
+pub(super) const KEPT_BEHIND: u64 = 128;
+
+/// Entries at a table that are looked through at first for the roll before another.
+const ROLL_ENTRIES: usize = 512;
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// Whose history.
+    pub subject: Subject,
+    /// The first height.
+    pub from: Height,
+    /// The last height; without it, the last settled one.
+    pub to: Option<Height>,
+    /// Entries, about: a height is never cut in two.
+    pub limit: usize,
+    /// Whether an account's history ends where the account was opened, whoever had its row before.
+    pub opened: bool,
+}
+
+/// What happened, oldest first.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Answer {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The last height of what is older and was not asked for any more.
+    pub older: Option<Height>,
+    /// Whether what is older was given up by the journal, and is in no tier.
+    pub given_up: bool,
+}
+
+/// The history of one session.
+pub struct History {
+    dir: PathBuf,
+    threads: usize,
+    setup: Setup,
+    cache: PageCache,
+    /// Which pages need not be looked at; without it, all are.
+    ranges: Option<Ranges>,
+    /// Whether another process writes the session.
+    live: bool,
+    look: Box<dyn Fn(Height)>,
+}
+
+/// Entries of some pages, found oldest page first, of which only the newest are wanted.
+struct Newest {
+    wanted: usize,
+    pages: VecDeque<(u64, Vec<Entry>)>,
+    count: usize,
+}
+
+impl Newest {
+    fn new(wanted: usize) -> Self {
+        Self { wanted, pages: VecDeque::new(), count: 0 }
+    }
+
+    fn push(&mut self, page: u64, entries: Vec<Entry>) {
+        self.count += entries.len();
+        self.pages.push_back((page, entries));
+        while self.pages.front().is_some_and(|(_, oldest)| self.count - oldest.len() >= self.wanted)
+            && self.pages.len() > 1
+        {
+            self.count -= self.pages.pop_front().map_or(0, |(_, oldest)| oldest.len());
+        }
+    }
+}
+
+impl History {
+    /// The history of the session at `dir`. `threads` are the walk's workers; they change nothing but speed.
+    ///
+    /// # Errors
+    /// If there is no session, or the cache's folder cannot be used.
+    pub fn open(dir: &Path, threads: usize, config: CacheConfig) -> anyhow::Result<Self> {
+        let (genesis, chain) = read_genesis(dir)?;
+        let setup = Setup::new(genesis, chain)?;
+        let cache = PageCache::open(dir, chain, config)?;
+        let (ranges, live) = (Ranges::open(dir, &chain), storage::is_written(dir));
+        Ok(Self { dir: dir.to_owned(), threads, setup, cache, ranges, live, look: Box::new(|_| ()) })
+    }
+
+    /// The same, with somebody who hears of the heights that are executed.
+    pub fn watched(self, look: impl Fn(Height) + 'static) -> Self {
+        Self { look: Box::new(look), ..self }
+    }
+
+    /// The chain's constants.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// The tiers.
+    pub fn cache(&self) -> &PageCache {
+        &self.cache
+    }
+
+    /// All parts of a page, if the tiers have them all.
+    fn cached(&self, page: u64) -> Option<Vec<HeldPage>> {
+        let parts = parts_of(self.setup.genesis.tables);
+        (0..parts).map(|part| self.cache.get(PageKey { page, part }).map(|(held, _)| held)).collect()
+    }
+
+    /// The highest page, not above `page`, on which something of the subject may be.
+    fn active(&self, subject: &Subject, page: u64) -> Option<u64> {
+        let Some(ranges) = &self.ranges else { return Some(page) };
+        let (kind, id) = match subject {
+            Subject::Table(table) => (ActiveKind::Table, table.0),
+            Subject::Account(account) => (ActiveKind::Account, account.0),
+        };
+        ranges.active_at_or_below(kind as u8, id, page)
+    }
+
+    /// A walk that stands at or before `height`.
+    fn walker(&self, height: Height) -> anyhow::Result<Walker> {
+        let mut walker = Walker::near(&self.dir, self.threads, height)?;
+        walker.machine().watch(true);
+        Ok(walker)
+    }
+
+    /// A walk that stands at or before `height`; `newest` where the journal has given up what would lead there.
+    fn walker_below(&self, height: Height, newest: Walker) -> anyhow::Result<Walker> {
+        let lower = self.walker(height)?;
+        let given_up =
+            || Recording::open(&self.dir).and_then(|mut record| record.read()).is_err_and(|e| e.is::<GivenUp>());
+        let whole = lower.height() > Height::GENESIS || height == Height::GENESIS || !given_up();
+        Ok(if whole { lower } else { newest })
+    }
+
+    /// Walks from the nearest state before `page` and shows every page on the way, up to it; or to the end of the
+    /// session, where the last page may have fewer heights than 64. Pages that can no longer change are kept.
+    fn walk(
+        &self,
+        page: Option<u64>,
+        visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Walker> {
+        let walker = match page {
+            Some(page) => self.walker(Height(page * PAGE_HEIGHTS))?,
+            None => {
+                let newest = self.walker(Height(u64::MAX))?;
+                let begins = newest.height().0 / PAGE_HEIGHTS * PAGE_HEIGHTS;
+                if newest.height().0 == begins { newest } else { self.walker_below(Height(begins), newest)? }
+            }
+        };
+        self.walk_on(walker, page, visit)
+    }
+
+    /// Walks the whole session from genesis and shows every page.
+    ///
+    /// # Errors
+    /// If the session is damaged, or differs from its replay.
+    pub fn walk_all(&self, visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>) -> anyhow::Result<Height> {
+        Ok(self.walk_on(self.walker(Height::GENESIS)?, None, visit)?.height())
+    }
+
+    fn walk_on(
+        &self,
+        mut walker: Walker,
+        page: Option<u64>,
+        mut visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Walker> {
+        let last = page.map_or(u64::MAX, |page| heights_of(page).end - 1);
+        let enough = last.saturating_add(if self.live { KEPT_BEHIND } else { 0 });
+        let mut builder: Option<PageBuilder> = None;
+        let mut whole: VecDeque<Vec<super::Page>> = VecDeque::new();
+        while walker.height().0 < enough {
+            let begins = walker.height().0.is_multiple_of(PAGE_HEIGHTS);
+            let Some(step) = walker.step()? else { break };
+            let height = step.settled.height;
+            self.cache.counts().heights.fetch_add(1, Ordering::Relaxed);
+            if begins {
+                builder = Some(PageBuilder::new(&self.setup, page_of(height)));
+            }
+            let Some(building) = &mut builder else { continue };
+            building.take(&step, walker.machine());
+            if building.heights() == PAGE_HEIGHTS {
+                whole.extend(builder.take().map(PageBuilder::finish));
+                (self.look)(height);
+            }
+            while whole.front().is_some_and(|parts| !self.live || parts[0].heights().end + KEPT_BEHIND <= height.0 + 1)
+            {
+                let parts = whole.pop_front().expect("looked at above");
+                let number = parts[0].header().page;
+                let held: Vec<HeldPage> = parts.into_iter().map(|part| self.cache.keep(part)).collect();
+                self.show(number, &held, last, &mut visit)?;
+            }
+        }
+        // What may still change is shown, and not kept.
+        for parts in whole.into_iter().chain(builder.filter(|built| built.heights() > 0).map(PageBuilder::finish)) {
+            let number = parts[0].header().page;
+            let held: Vec<HeldPage> = parts.into_iter().map(|part| HeldPage::Made(part.into())).collect();
+            self.show(number, &held, last, &mut visit)?;
+        }
+        Ok(walker)
+    }
+
+    fn show(
+        &self,
+        page: u64,
+        held: &[HeldPage],
+        last: u64,
+        visit: &mut impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        if heights_of(page).start > last {
+            return Ok(());
+        }
+        held.iter().for_each(|_| TierCounts::count(&self.cache.counts().cold));
+        visit(page, held)
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// If the session is damaged, or differs from its replay.
+    pub fn answer(&self, question: &Question) -> anyhow::Result<Answer> {
+        let Question { subject, from, to, limit, opened } = *question;
+        let mut found: VecDeque<Entry> = VecDeque::new();
+        let keep = |entry: &Entry| entry.height >= from && to.is_none_or(|to| entry.height <= to);
+        let begins = |entry: &Entry| {
+            let Event::Intent(row) = &entry.event else { return false };
+            let opens = matches!(row.kind(), IntentKind::Open | IntentKind::OpenVoucher) && row.is_applied();
+            opened && opens && subject == Subject::Account(AccountId(row.account))
+        };
+        // Pages from this one down are still to be read; none are after the first.
+        let mut next = to.map(|to| page_of(to.max(Height(1))));
+        let mut started = next.is_some();
+        let first = page_of(from.max(Height(1)));
+        let (mut complete, mut given_up) = (false, false);
+        while !complete && found.len() < limit {
+            let mut run = Newest::new(limit - found.len());
+            let mut reached = None;
+            next = next.and_then(|page| self.active(&subject, page));
+            match next {
+                None if started => {
+                    complete = true;
+                    break;
+                }
+                Some(page) if page < first => {
+                    complete = true;
+                    break;
+                }
+                Some(page) => match self.cached(page) {
+                    Some(parts) => run.push(page, subject.entries(&parts)),
+                    None => match self.collect(Some(page), &subject, &mut run) {
+                        Err(error) if error.is::<GivenUp>() => {
+                            (complete, given_up) = (true, true);
+                            break;
+                        }
+                        collected => reached = Some(collected?),
+                    },
+                },
+                None => match self.collect(None, &subject, &mut run) {
+                    // The page of the newest snapshot begins below what is left.
+                    Err(error) if error.is::<GivenUp>() => {
+                        (complete, given_up) = (true, true);
+                        break;
+                    }
+                    collected => reached = Some(collected?),
+                },
+            }
+            started = true;
+            next = match (run.pages.front(), next) {
+                (Some((lowest, _)), _) => lowest.checked_sub(1),
+                // The session ends before this page: its last heights are on an earlier one.
+                (None, Some(page)) => {
+                    let end = reached.filter(|end| *end > Height::GENESIS).map(page_of);
+                    page.checked_sub(1).and_then(|below| Some(below.min(end?)))
+                }
+                (None, None) => None,
+            };
+            complete = next.is_none();
+            for entry in run.pages.into_iter().rev().flat_map(|(_, entries)| entries.into_iter().rev()) {
+                if keep(&entry) {
+                    let ends = begins(&entry);
+                    found.push_front(entry);
+                    if ends {
+                        complete = true;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(Answer { given_up, ..cut(found, limit, complete, from) })
+    }
+
+    /// Walks and collects what the pages say; returns the height that was reached.
+    fn collect(&self, page: Option<u64>, subject: &Subject, run: &mut Newest) -> anyhow::Result<Height> {
+        let walker = self.walk(page, |page, parts| {
+            run.push(page, subject.entries(parts));
+            Ok(())
+        })?;
+        Ok(walker.height())
+    }
+
+    /// Looks at the state at the end of the session.
+    ///
+    /// # Errors
+    /// If the session is damaged, or differs from its replay.
+    pub fn at_end<R>(&self, look: impl FnOnce(&mut Machine) -> R) -> anyhow::Result<R> {
+        let mut walker = self.walk(None, |_, _| Ok(()))?;
+        Ok(look(walker.machine()))
+    }
+
+    /// What happened at a table after the roll before `number` and up to that roll: bets, dice, payouts.
+    ///
+    /// # Errors
+    /// As [`History::height_of_roll`].
+    pub fn roll(&self, table: TableId, number: u32) -> anyhow::Result<Answer> {
+        let to = self.height_of_roll(table, number)?;
+        let mut limit = ROLL_ENTRIES;
+        loop {
+            let question =
+                Question { subject: Subject::Table(table), from: Height(1), to: Some(to), limit, opened: false };
+            let Answer { mut entries, older, .. } = self.answer(&question)?;
+            let before =
+                entries.iter().rposition(|entry| matches!(&entry.event, Event::Roll(roll) if roll.number < number));
+            if let Some(before) = before {
+                let height = entries[before].height;
+                entries.retain(|entry| entry.height > height);
+            } else if older.is_some() {
+                limit *= 4;
+                continue;
+            }
+            return Ok(Answer { entries, older: None, given_up: false });
+        }
+    }
+
+    /// The height of a table's roll.
+    ///
+    /// # Errors
+    /// If there was no such roll yet, or the session is damaged.
+    pub fn height_of_roll(&self, table: TableId, number: u32) -> anyhow::Result<Height> {
+        let mut search = Search { table, number, low: 0, high: 0, found: None };
+        let mut first = None;
+        let mut walker = self.walk(None, |page, parts| {
+            first = first.or(Some(page));
+            search.look(page, parts);
+            Ok(())
+        })?;
+        let rolled = walker.machine().read(|rows| rows.tables.get(table.index()).map(|row| row.roll_number));
+        match rolled {
+            None => {
+                let last = self.setup.genesis.tables - 1;
+                return Err(Failure::Data(format!("there is no table {table}; tables are numbered 0 to {last}")).into());
+            }
+            Some(rolled) if number == 0 || number > rolled => {
+                let text = format!("table {table} has rolled {rolled} times; its rolls are numbered from 1");
+                return Err(Failure::Data(text).into());
+            }
+            Some(_) => {}
+        }
+        // Pages below `high` may hold it.
+        search.high = first.unwrap_or(0);
+        while search.found.is_none() && search.low < search.high {
+            let middle = search.low + (search.high - search.low) / 2;
+            self.probe(&mut search, middle)?;
+        }
+        search.found.ok_or_else(|| {
+            let text = format!("roll {table}:{number} is not in what is left of the session");
+            Failure::Data(text).into()
+        })
+    }
+
+    /// Looks from a page downwards until one has rolls of the table, and narrows the search by what it has.
+    fn probe(&self, search: &mut Search, middle: u64) -> anyhow::Result<()> {
+        let subject = Subject::Table(search.table);
+        let mut next = self.active(&subject, middle);
+        while let Some(page) = next.filter(|page| *page >= search.low) {
+            let seen = match self.cached(page) {
+                Some(parts) => search.look(page, &parts),
+                None => {
+                    let mut seen = None;
+                    let walked = self.walk(Some(page), |passed, parts| {
+                        seen = search.look(passed, parts);
+                        Ok(())
+                    });
+                    match walked {
+                        // What is left of the journal begins above.
+                        Err(error) if error.is::<GivenUp>() => {
+                            search.low = page + 1;
+                            return Ok(());
+                        }
+                        walked => walked?,
+                    };
+                    seen
+                }
+            };
+            if let Some((lowest, highest)) = seen {
+                if search.number < lowest {
+                    search.high = page;
+                } else if search.number > highest {
+                    search.low = middle + 1;
+                }
+                return Ok(());
+            }
+            next = page.checked_sub(1).and_then(|below| self.active(&subject, below));
+        }
+        search.low = middle + 1;
+        Ok(())
+    }
+}
+
+/// The search for a roll among pages.
+struct Search {
+    table: TableId,
+    number: u32,
+    low: u64,
+    high: u64,
+    found: Option<Height>,
+}
+
+impl Search {
+    /// The table's rolls on a page; the height, if the roll is among them.
+    fn look(&mut self, _page: u64, parts: &[HeldPage]) -> Option<(u32, u32)> {
+        let part = parts.iter().find_map(|part| part.rolls_of(self.table).map(|rolls| (part, rolls)));
+        let (part, rolls) = part?;
+        if rolls.0 <= self.number && self.number <= rolls.1 {
+            let own = |roll: &super::RollRow| roll.table == self.table.0 && roll.number == self.number;
+            self.found = part.iter().find(|rows| rows.rolls.iter().any(own)).map(|rows| rows.height);
+        }
+        Some(rolls)
+    }
+}
+
+/// The newest entries, whole heights; and where what is older ends.
+fn cut(mut found: VecDeque<Entry>, limit: usize, complete: bool, from: Height) -> Answer {
+    let mut cut = false;
+    while found.len() > limit {
+        let Some(oldest) = found.front().map(|entry| entry.height) else { break };
+        let of_height = found.iter().take_while(|entry| entry.height == oldest).count();
+        if found.len() - of_height < limit {
+            break;
+        }
+        found.drain(..of_height);
+        cut = true;
+    }
+    let older = found.front().map(|entry| entry.height.back(1)).filter(|height| *height >= from);
+    let older = older.filter(|height| (cut || !complete) && *height > Height::GENESIS);
+    Answer { entries: found.into(), older, given_up: false }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Exported rows: the same in every format, and together the whole session.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use audit::export::{ExportConfig, Exported, SHEETS, export};
+use engine::Height;
+use load::dev::{DevConfig, open};
+use node::run::{Pace, Totals};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn pooled<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(1).expect("a pool");
+            work()
+        };
+        scope.spawn(run).join().expect("the work does not panic")
+    })
+}
+
+fn dev(dir: &Path, heights: u64) -> Totals {
+    pooled(|| {
+        let config = DevConfig { pace: Pace::Max, threads: 1, ..DevConfig::default() };
+        let mut opened = open(dir, &config).expect("a session");
+        opened.node.run(Some(heights), &STOP, |_, _, _| ()).expect("the session runs");
+        opened.node.close()
+    })
+}
+
+fn all(dir: &Path, height: Option<u64>) -> ExportConfig {
+    let (csv, parquet) = (Some(dir.join("csv")), Some(dir.join("parquet")));
+    let image = Some(dir.join("state.img"));
+    ExportConfig { csv, parquet, image, height: height.map(Height), threads: 1 }
+}
+
+/// A sheet's rows by column name.
+fn rows(dir: &Path, sheet: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(dir.join(format!("csv/{sheet}.csv"))).expect("a CSV file");
+    reader.deserialize().map(|row| row.expect("a row")).collect()
+}
+
+fn parquet_cells(path: &Path) -> Vec<Vec<String>> {
+    let reader = SerializedFileReader::new(std::fs::File::open(path).expect("a file")).expect("a Parquet file");
+    let text = |field: &Field| match field {
+        Field::Null => String::new(),
+        Field::ULong(number) => number.to_string(),
+        Field::UInt(number) => number.to_string(),
+        Field::Str(text) => text.clone(),
+        other => panic!("{other} has a type of its own"),
+    };
+    let row = |row: parquet::record::Row| row.get_column_iter().map(|(_, field)| text(field)).collect();
+    reader.get_row_iter(None).expect("rows").map(|found| row(found.expect("a row"))).collect()
+}
+
+fn csv_cells(path: &Path) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(path).expect("a CSV file");
+    reader.records().map(|row| row.expect("a row").iter().map(str::to_owned).collect()).collect()
+}
+
+fn sum(rows: &[BTreeMap<String, String>], column: &str) -> u64 {
+    rows.iter().map(|row| row[column].parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn rows_are_the_session_in_every_format() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    let totals = dev(&session, 300);
+    let exported: Exported = pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    assert_eq!((exported.height, exported.root), (Height(300), totals.root));
+    let image = std::fs::read(dir.path().join("state.img")).expect("the image");
+    assert_eq!(blake3::hash(&image).as_bytes(), &totals.root);
+
+    for (sheet, (name, count)) in SHEETS.iter().zip(&exported.rows) {
+        let csv = csv_cells(&dir.path().join(format!("csv/{name}.csv")));
+        assert_eq!((csv.len() as u64, csv.iter().all(|row| row.len() == sheet.columns.len())), (*count, true));
+        assert_eq!(csv, parquet_cells(&dir.path().join(format!("parquet/{name}.parquet"))), "{name}");
+    }
+    let counts: BTreeMap<&str, u64> = exported.rows.iter().copied().collect();
+    assert_eq!(counts["rolls"], totals.counts.rolls);
+    assert_eq!(counts["bets"] + counts["actions"], totals.counts.applied + totals.counts.refused);
+    let [rolls, bets, payouts, balances] = ["rolls", "bets", "payouts", "balances"].map(|name| rows(dir.path(), name));
+    let resolved = payouts.iter().filter(|row| row["result"] != "travel").count() as u64;
+    assert_eq!(resolved, totals.counts.bets_resolved);
+    assert!(bets.iter().any(|row| row["kind"] == "bet" && row["verdict"] == "applied"));
+    for row in &rolls {
+        let dice: u8 = ["die_1", "die_2"].iter().map(|die| row[*die].parse::<u8>().expect("a face")).sum();
+        assert!((2..=12).contains(&dice));
+    }
+    // What rolls paid beyond wagers, and what they took, is what the node counted.
+    let paid: u64 = payouts
+        .iter()
+        .filter(|row| row["result"] == "win")
+        .map(|row| row["credit"].parse::<u64>().expect("chips") - row["wager"].parse::<u64>().expect("chips"))
+        .sum();
+    assert_eq!(paid, totals.counts.paid);
+    let lost: Vec<_> = payouts.into_iter().filter(|row| row["result"] == "lose").collect();
+    assert_eq!(sum(&lost, "wager"), totals.counts.lost);
+    let supply =
+        pooled(|| audit::walker::state_at(&session, None, 1)).expect("a state").0.read(|rows| rows.house.supply);
+    assert_eq!(sum(&balances, "chips"), supply.0);
+}
+
+#[test]
+fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    dev(&session, 60);
+    let place = |name: &str| -> PathBuf { dir.path().join(name) };
+    std::fs::create_dir(place("a")).expect("a directory");
+    let exported = pooled(|| export(&session, &all(&place("a"), Some(40)), |_| ())).expect("an export");
+    let (mut machine, root) = pooled(|| audit::walker::state_at(&session, Some(Height(40)), 1)).expect("a state");
+    assert_eq!((exported.height, exported.root), (Height(40), root));
+    assert!(rows(&place("a"), "actions").iter().all(|row| row["height"].parse::<u64>().expect("a height") <= 40));
+    let cages = machine.read(|rows| rows.house.cages);
+    assert_eq!(sum(&rows(&place("a"), "balances"), "cage"), cages.0);
+
+    let error = pooled(|| export(&session, &all(&place("a"), None), |_| ())).expect_err("files are there").to_string();
+    assert!(error.contains("nothing is overwritten"), "{error}");
+    std::fs::create_dir(place("b")).expect("a directory");
+    let error = pooled(|| export(&session, &all(&place("b"), Some(61)), |_| ())).expect_err("too far").to_string();
+    assert!(error.contains("ends at height 60"), "{error}");
+    assert!(std::fs::read_dir(place("b/csv")).expect("the directory").next().is_none(), "half a file is left");
+    assert!(!place("b/state.img").exists());
+}
+
+/// The page about sheets has a section for each, which names every column.
+#[test]
+fn docs_name_every_column_of_every_sheet() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats/sheets.md");
+    let text = std::fs::read_to_string(page).expect("the page");
+    for sheet in SHEETS {
+        let section = text.split("\n## ").find(|section| section.starts_with(&format!("{}\n", sheet.name)));
+        let section = section.unwrap_or_else(|| panic!("no section about {}", sheet.name));
+        let named: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
+            .flat_map(|cell| cell.split(", ").map(|name| name.trim_matches('`')))
+            .collect();
+        let columns: Vec<&str> = sheet.columns.iter().map(|column| column.name).collect();
+        assert_eq!(named, columns, "{}", sheet.name);
+    }
+}

@@ -1,0 +1,6 @@
+//! Sessions that were recorded, read again.
+
+mod export;
+mod fixture;
+mod scenarios;
+mod sessions;

@@ -1,0 +1,89 @@
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::dev::workers_in_range;
+use super::{Failure, Format, thousands};
+use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps bisect sessions/0001 sessions/0002     two sessions of one genesis\n  bitcraps bisect sessions/0001                   a session and its own replay\n  bitcraps bisect a b --images images --output json\n\nNames the first height, component, row and field, with both values. Signatures are what `replay` checks.\nExit codes: 0 nothing differs, 4 a session is damaged or none, 5 something differs."
+)]
+pub struct BisectArgs {
+    /// A session's directory.
+    a: PathBuf,
+    /// Another one; without it, the first is compared with its own replay.
+    b: Option<PathBuf>,
+    /// Write the images of both states into this new directory.
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Workers; they change nothing but speed.
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, std::num::NonZero::get), value_name = "N", value_parser = workers_in_range)]
+    threads: usize,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Runs the command.
+pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("bisect prints table, json or ndjson".into()).into());
+    }
+    let _pool = engine::pool::build(args.threads)?;
+    let people = args.output == Format::Table;
+    let bar =
+        if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
+    let config = BisectConfig { threads: args.threads, images: args.images.clone() };
+    let look = |height: engine::Height| bar.set_position(height.0);
+    let result = match &args.b {
+        Some(b) => bisect(&args.a, b, &config, look),
+        None => bisect_replay(&args.a, &config, look),
+    };
+    bar.finish_and_clear();
+    let result = result?;
+    if people {
+        print(args, &result)?;
+    } else {
+        say!("{}", serde_json::to_string(&result).context("a result is plain data")?);
+    }
+    match &result.first_difference {
+        None => Ok(()),
+        Some(difference) => Err(Failure::Mismatch(difference.to_string()).into()),
+    }
+}
+
+fn print(args: &BisectArgs, result: &Bisected) -> std::io::Result<()> {
+    let (a, agree) = (args.a.display(), thousands(result.agree));
+    match &args.b {
+        None => say!("{a} and its replay: the same up to height {agree}"),
+        Some(b) => say!("{a} and {}: the same up to height {agree}", b.display()),
+    }
+    if result.ok {
+        if let [one, other] = result.heights
+            && one != other
+        {
+            say!("one ends at height {}, the other at {}", thousands(one), thousands(other));
+        }
+        say!("nothing differs");
+        return Ok(());
+    }
+    if let Some(cause) = result.cause.as_ref().filter(|cause| Some(*cause) != result.first_difference.as_ref()) {
+        say!("  in the record  {cause}");
+    }
+    for difference in result.first_difference.iter().chain(&result.others) {
+        say!("  in the state   {difference}");
+    }
+    for note in &result.notes {
+        say!("  {note}");
+    }
+    for image in &result.images {
+        say!("  image          {}", image.display());
+    }
+    Ok(())
+}

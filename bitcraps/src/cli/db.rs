@@ -1,0 +1,293 @@
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use engine::hex;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Failure, Format, thousands};
+use crate::db::{backup, compact};
+use audit::db::{CheckReport, Mark, Stats, check, stats};
+
+#[derive(Subcommand, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps db stats sessions/0001 --bytes-max 20GB\n  bitcraps db check sessions/0001\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps db compact sessions/0001\n\nAll but compact work while a node writes the session."
+)]
+pub enum DbCommand {
+    /// What a session holds: heights, files, bytes, and how long the disk lasts.
+    Stats(StatsArgs),
+    /// Read every byte of every file and name what is damaged or unknown.
+    Check(CheckArgs),
+    /// Give back what is free or dead; the node must be stopped.
+    Compact(CompactArgs),
+    /// Copy a session, also while a node writes it, and verify the copy.
+    Backup(BackupArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps db stats sessions/0001\n  bitcraps db stats node/data --bytes-max 20GB --output json"
+)]
+pub struct StatsArgs {
+    /// The session's directory.
+    session: PathBuf,
+    /// Project the days until the record reaches this size.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    bytes_max: Option<ByteSize>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps db check sessions/0001\n  bitcraps db check node/data --output ndjson\n\nExit codes: 0 whole, 4 damaged or with files that are no part of a session.\nDice, payouts and signatures are what `replay` checks."
+)]
+pub struct CheckArgs {
+    /// The session's directory.
+    session: PathBuf,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  bitcraps db compact sessions/0001")]
+pub struct CompactArgs {
+    /// The session's directory.
+    session: PathBuf,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps replay copies/monday              the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported, but no validator may sign with it."
+)]
+pub struct BackupArgs {
+    /// The session's directory.
+    session: PathBuf,
+    /// The new directory for the copy.
+    to: PathBuf,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|error| format!("{error}; write a number of bytes, or for example 20GB"))
+}
+
+/// Runs the command.
+pub fn run(command: &DbCommand) -> anyhow::Result<()> {
+    match command {
+        DbCommand::Stats(args) => run_stats(args),
+        DbCommand::Check(args) => run_check(args),
+        DbCommand::Compact(args) => run_compact(args),
+        DbCommand::Backup(args) => run_backup(args),
+    }
+}
+
+fn spinner(output: Format) -> ProgressBar {
+    let shown = output == Format::Table && std::io::stderr().is_terminal();
+    let bar = if shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg}, {elapsed}").expect("a fixed template"));
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    bar
+}
+
+fn no_csv(command: &str, output: Format) -> Result<(), Failure> {
+    match output {
+        Format::Csv => Err(Failure::Usage(format!("{command} prints table, json or ndjson"))),
+        _ => Ok(()),
+    }
+}
+
+fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
+    let stats = stats(&args.session, args.bytes_max.map(|size| size.as_u64()))?;
+    match args.output {
+        Format::Table => print_stats(args, &stats)?,
+        Format::Csv => {
+            let value = serde_json::to_value(&stats).context("stats are plain data")?;
+            let fields = value.as_object().context("stats are fields")?;
+            let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
+            csv.write_record(fields.keys())?;
+            csv.write_record(
+                fields.values().map(|value| if value.is_null() { String::new() } else { value.to_string() }),
+            )?;
+            csv.flush()?;
+        }
+        _ => say!("{}", serde_json::to_string(&stats).context("stats are plain data")?),
+    }
+    Ok(())
+}
+
+fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
+    let size = |bytes: u64| ByteSize(bytes).to_string();
+    let days = |days: f64| if days < 1.0 { format!("{:.1} hours", days * 24.0) } else { format!("{days:.1} days") };
+    say!("{}{}", args.session.display(), if stats.live { " (a node is writing it)" } else { "" });
+    say!(
+        "  heights       {} to {}, settled up to {}",
+        thousands(stats.first),
+        thousands(stats.decided),
+        thousands(stats.settled)
+    );
+    let heads = if stats.heads > 0 { format!(", {} heads", stats.heads) } else { String::new() };
+    say!(
+        "  journal       {} in {} segments{heads}, {} frames",
+        size(stats.journal_bytes),
+        stats.segments,
+        thousands(stats.frames)
+    );
+    say!("  log           {}", size(stats.log_bytes));
+    match (stats.newest_snapshot, stats.newest_snapshot_age_ms) {
+        (Some(height), Some(age)) => say!(
+            "  snapshots     {} in {} packs: {}, {} groups; the newest at height {}, {:.1} s of play old",
+            size(stats.snapshot_bytes),
+            stats.packs,
+            stats.snapshots,
+            thousands(stats.groups),
+            thousands(height),
+            age as f64 / 1_000.0
+        ),
+        _ => say!("  snapshots     none"),
+    }
+    say!("  cache         {}", size(stats.cache_bytes));
+    say!("  all           {} on the disk, {} free", size(stats.bytes), size(stats.free_bytes));
+    if let Some(rate) = stats.journal_bytes_per_day {
+        say!("  growth        {} of journal a day of play", size(rate as u64));
+    }
+    if let (Some(most), Some(left)) = (stats.bytes_max, stats.days_to_bytes_max) {
+        say!("  limit         {}: {} until the oldest bodies go", size(most), days(left));
+    }
+    if let Some(left) = stats.days_to_full {
+        say!("  disk full     in {} without a limit", days(left));
+    }
+    Ok(())
+}
+
+fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
+    let bar = spinner(args.output);
+    let report = check(&args.session, |what| bar.set_message(format!("reading {what}")));
+    bar.finish_and_clear();
+    let report = report?;
+    match args.output {
+        Format::Table => print_check(args, &report)?,
+        Format::Json => say!("{}", serde_json::to_string(&report).context("a report is plain data")?),
+        Format::Ndjson => {
+            for finding in &report.findings {
+                say!("{}", serde_json::to_string(finding).context("a finding is plain data")?);
+            }
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
+            csv.write_record(["mark", "file", "offset", "problem"])?;
+            for finding in &report.findings {
+                let offset = finding.offset.map_or(String::new(), |offset| offset.to_string());
+                csv.write_record([mark(finding.mark), &finding.file, &offset, &finding.problem])?;
+            }
+            csv.flush()?;
+        }
+    }
+    let bad = report.findings.iter().filter(|finding| finding.mark != Mark::Note);
+    match bad.clone().next() {
+        None => Ok(()),
+        Some(first) => {
+            let at = first.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
+            let text = format!("{} damaged or unknown; the first: {}{at}: {}", bad.count(), first.file, first.problem);
+            Err(Failure::Data(text).into())
+        }
+    }
+}
+
+fn mark(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Note => "note",
+        Mark::Unknown => "unknown",
+        Mark::Damaged => "damaged",
+    }
+}
+
+fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
+    say!("{}{}", args.session.display(), if report.live { " (a node is writing it)" } else { "" });
+    say!("  read          {} files, {}", report.files, ByteSize(report.bytes));
+    say!(
+        "  journal       {} frames, decided up to height {}, settled up to {}",
+        thousands(report.frames),
+        thousands(report.decided),
+        thousands(report.settled)
+    );
+    say!("  log           {} entries", thousands(report.log_entries));
+    say!("  snapshots     {}, {} records", report.snapshots, thousands(report.pack_records));
+    for finding in &report.findings {
+        let at = finding.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
+        say!("  {:<13} {}{at}: {}", mark(finding.mark), finding.file, finding.problem);
+    }
+    if report.ok {
+        say!("whole: every byte is what was written");
+    }
+    Ok(())
+}
+
+fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
+    no_csv("db compact", args.output)?;
+    let bar = spinner(args.output);
+    bar.set_message("compacting");
+    let compacted = compact(&args.session);
+    bar.finish_and_clear();
+    let compacted = compacted?;
+    match args.output {
+        Format::Table => say!(
+            "{}: {} before, {} after; {} snapshots are kept",
+            args.session.display(),
+            ByteSize(compacted.before),
+            ByteSize(compacted.after),
+            compacted.snapshots
+        ),
+        _ => {
+            say!("{}", json!({"before": compacted.before, "after": compacted.after, "snapshots": compacted.snapshots}))
+        }
+    }
+    Ok(())
+}
+
+fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
+    no_csv("db backup", args.output)?;
+    let bar = spinner(args.output);
+    let copied = backup(&args.session, &args.to, |name| bar.set_message(format!("copying {name}")));
+    bar.finish_and_clear();
+    let copied = copied?;
+    match args.output {
+        Format::Table => {
+            let to = args.to.display();
+            say!(
+                "{to}: up to height {}, {} files, {}",
+                thousands(copied.height.0),
+                copied.files,
+                ByteSize(copied.bytes)
+            );
+            say!("  verified      {} frames, {} records of packs", copied.frames, copied.pack_records);
+            say!("  root          {}", hex(&copied.root));
+            say!("  root chain    {}", hex(&copied.root_chain));
+            say!("The copy has no consensus log: replay it, check it, export it; no validator may sign with it.");
+            say!("\nTry next:\n  {} replay {to}", super::program());
+        }
+        _ => say!(
+            "{}",
+            json!({
+                "height": copied.height.0,
+                "root": hex(&copied.root),
+                "root_chain": hex(&copied.root_chain),
+                "files": copied.files,
+                "bytes": copied.bytes,
+                "frames": copied.frames,
+                "pack_records": copied.pack_records,
+            })
+        ),
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use engine::io::BetResult;
+use engine::{Chips, hex};
+use indicatif::{ProgressBar, ProgressStyle};
+use net::server::ServerConfig;
+use node::config::workers;
+use order::signature::NetKey;
+use serde_json::json;
+use storage::backend::FileBackend;
+use systems::Machine;
+use systems::catalogue::{BETS, bet_of};
+
+use super::{Failure, Format, Opening, disk_full, program, stop_signals, thousands};
+use load::dev::{DevConfig, Opened, next_session, open_seen};
+use node::run::{Node, Totals};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps dev                                   watch it, end it with Ctrl-C\n  bitcraps dev --tables 100 --players 600 --heights 2000 --pace max\n  bitcraps dev --seed 7 --heights 500 --pace max --output json\n  bitcraps dev --data my-session                 again: goes on where it ended"
+)]
+pub struct DevArgs {
+    /// Craps tables.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    tables: u32,
+    /// Simulated players.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..=800_000))]
+    players: u32,
+    /// Stop after this height; without it, run until Ctrl-C.
+    #[arg(long)]
+    heights: Option<u64>,
+    /// Decides keys, players and dice: the same seed gives the same session.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The session's directory; one that exists goes on. Without it, the next free number below `sessions`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Workers of the tick pool; they change nothing but speed.
+    #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range)]
+    threads: usize,
+    /// Where people connect with `play`; `none` to stay alone. At real pace, the first free port from 7400 on.
+    #[arg(long, value_name = "ADDR|none")]
+    listen: Option<String>,
+    /// Milliseconds after which a table rolls by itself: 1,000 keeps simulated players busy, 15,000 is for people.
+    #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    window: u64,
+    /// Virtual time as on the wall, or as fast as this machine can.
+    #[arg(long, value_enum, default_value_t = Pace::Real)]
+    pace: Pace,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// How fast virtual time runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Pace {
+    /// As the clock on the wall.
+    Real,
+    /// As fast as the machine can.
+    Max,
+}
+
+pub(super) fn workers_in_range(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers) if (1..=engine::limits::WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => Err(format!("a number from 1 to {}", engine::limits::WORKERS_MAX)),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &DevArgs) -> anyhow::Result<()> {
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("dev prints table, json or ndjson".into()).into());
+    }
+    let config = DevConfig {
+        tables: args.tables,
+        players: args.players,
+        seed: args.seed,
+        threads: args.threads,
+        pace: match args.pace {
+            Pace::Real => node::run::Pace::Real,
+            Pace::Max => node::run::Pace::Max,
+        },
+        window_ms: args.window,
+        peers: GUESTS_MAX,
+        ..DevConfig::default()
+    };
+    let stop = stop_signals()?;
+    let dir = args.data.clone().unwrap_or_else(next_session);
+    let _pool = engine::pool::build(args.threads)?;
+    let Opened { mut node, genesis, chain, found } =
+        open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().look())?;
+    let listens = match args.listen.as_deref() {
+        None if args.pace == Pace::Max => None,
+        None => first_free(),
+        Some("none") => None,
+        Some(text) => {
+            let wrong =
+                |_| Failure::Usage(format!("--listen {text}: expected an address such as 127.0.0.1:7400, or none"));
+            Some(text.parse().map_err(wrong)?)
+        }
+    };
+    let listens = listens.map(|address| listen(&mut node, &dir, address, args.seed)).transpose()?;
+    let people = args.output == Format::Table;
+    if people {
+        let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
+        say!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
+        say!("  session   {}", dir.display());
+        say!("  chain     {}", hex(&chain));
+        match &found {
+            Some(found) => say!("  goes on   from height {} ({})", thousands(found.height.0), found.path()),
+            None => say!("  begins    at height 1"),
+        }
+        if let Some(address) = listens {
+            say!("  listens   {address}: in another terminal, `{} play {address}`", program());
+        }
+        for repaired in found.iter().flat_map(|found| &found.repaired) {
+            say!("  repaired  {repaired}");
+        }
+        say!(
+            "\nPlay chips only. The keys follow from the seed, so anyone can foresee these dice; and with one\nvalidator, whoever runs it could choose them. Nobody is asked to trust: every roll can be checked.\n"
+        );
+        if args.heights.is_none() {
+            say!("Ctrl-C ends it cleanly.\n");
+        }
+    }
+    let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |found| found.height.0));
+    let result = node.run(args.heights, &stop, |totals, machine, now_ms| status.show(totals, machine, now_ms));
+    status.bar.finish_and_clear();
+    let totals = node.close();
+    result?;
+    if people {
+        summary(&totals, &dir.display().to_string(), status.played_s)?;
+    } else {
+        say!(
+            "{}",
+            json!({
+                "height": totals.height.0,
+                "root": hex(&totals.root),
+                "root_chain": hex(&totals.root_chain),
+                "session": dir.display().to_string(),
+                "tables": genesis.tables,
+                "players": args.players,
+                "rolls": totals.counts.rolls,
+                "bets_placed": totals.counts.bets_placed,
+                "bets_resolved": totals.counts.bets_resolved,
+                "refused": totals.counts.refused + totals.turned_away,
+                "refusals": totals.refusals,
+                "insecure_keys": genesis.insecure_keys,
+                "listen": listens.map(|address| address.to_string()),
+            })
+        );
+    }
+    Ok(())
+}
+
+/// Connections that a development node takes.
+const GUESTS_MAX: u32 = 256;
+/// Ports that are tried for one that is free.
+const PORTS: std::ops::Range<u16> = 7_400..7_420;
+
+/// The first address on this machine that nobody listens at.
+fn first_free() -> Option<SocketAddr> {
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    PORTS.map(at).find(|address| std::net::UdpSocket::bind(address).is_ok())
+}
+
+fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow::Result<SocketAddr> {
+    let config = ServerConfig {
+        name: format!("dev, seed {seed}"),
+        connections_max: GUESTS_MAX,
+        connections_per_address_max: GUESTS_MAX,
+        ..node::network::defaults(address)
+    };
+    let mut bytes = *b"bitcraps development network key";
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let network =
+        node::network::listen(node.machine(), storage::genesis_bytes(dir)?, &NetKey::from_seed(&bytes), config)?;
+    let address = network.address;
+    node.listen(network);
+    Ok(address)
+}
+
+/// Wins that stay on the screen.
+const NOTICES: usize = 5;
+
+/// The lines that live while the session runs.
+struct Status {
+    bar: ProgressBar,
+    shown: Instant,
+    start_ms: u64,
+    first_height: u64,
+    played_s: u64,
+    last: VecDeque<String>,
+    best: Chips,
+    watching: bool,
+}
+
+impl Status {
+    fn new(people: bool, heights: Option<u64>, start_ms: u64, first_height: u64) -> Self {
+        let bar = if people && std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(heights.unwrap_or(0));
+            let style = match heights {
+                Some(_) => "{spinner} {prefix}\n{msg}\n  [{bar:40}] {percent}%, {eta} left",
+                None => "{spinner} {prefix}\n{msg}",
+            };
+            bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        let shown = Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now);
+        let (last, best) = (VecDeque::from(vec![String::new(); NOTICES]), Chips::ZERO);
+        Self { bar, shown, start_ms, first_height, played_s: 0, last, best, watching: false }
+    }
+
+    fn show(&mut self, totals: &Totals, machine: &mut Machine, now_ms: u64) {
+        self.played_s = (now_ms - self.start_ms) / 1_000;
+        if self.bar.is_hidden() {
+            return;
+        }
+        if !self.watching {
+            // Rolls and wins are told where somebody watches.
+            self.watching = true;
+            machine.watch(true);
+        }
+        self.notice(machine);
+        if self.shown.elapsed() < Duration::from_millis(100) {
+            return;
+        }
+        self.shown = Instant::now();
+        let counts = &totals.counts;
+        let gain = |lost: u64, paid: u64| match lost.checked_sub(paid) {
+            Some(won) => format!("house +{}", thousands(won)),
+            None => format!("house -{}", thousands(paid - lost)),
+        };
+        self.bar.set_position(totals.height.0.max(self.first_height));
+        self.bar.set_prefix(format!(
+            "height {}  {} s of play  {} rolls  {} bets  {} decided  {} refused  {}",
+            thousands(totals.height.0),
+            thousands(self.played_s),
+            thousands(counts.rolls),
+            thousands(counts.bets_placed),
+            thousands(counts.bets_resolved),
+            thousands(counts.refused + totals.turned_away),
+            gain(counts.lost, counts.paid),
+        ));
+        if let Some(problem) = &totals.disk_full {
+            self.bar.set_message(disk_full(problem));
+            self.bar.tick();
+            return;
+        }
+        self.bar.set_message(self.last.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
+        self.bar.tick();
+        let _ = std::io::stderr().flush();
+    }
+
+    /// A roll of this height that somebody won at, and the best win so far.
+    fn notice(&mut self, machine: &Machine) {
+        let report = machine.report();
+        let wins = report.resolutions.iter().filter(|resolution| resolution.result == BetResult::Win);
+        let Some(win) = wins.max_by_key(|win| win.credit) else { return };
+        let Some(roll) = report.rolls.iter().find(|roll| roll.table == win.table) else { return };
+        let best = win.credit > self.best;
+        self.best = self.best.max(win.credit);
+        let [a, b] = roll.dice.faces();
+        let (event, bet) = (roll.event.name().replace('_', " "), BETS[bet_of(win.spot).index()].name);
+        let notice = format!(
+            "  {:>8}  {a}-{b}  {event:<18} player {} gets {} for {} on {bet}{}",
+            format!("{}:{}", roll.table, roll.roll_number),
+            win.account,
+            thousands(win.credit.0),
+            thousands(win.wager.into()),
+            if best { ", the best so far" } else { "" },
+        );
+        if self.last.back() != Some(&notice) {
+            self.last.pop_front();
+            self.last.push_back(notice);
+        }
+    }
+}
+
+fn summary(totals: &Totals, dir: &str, played_s: u64) -> std::io::Result<()> {
+    let counts = &totals.counts;
+    say!("Stopped at height {} after {} s of play.", thousands(totals.height.0), thousands(played_s));
+    say!("  rolls         {}", thousands(counts.rolls));
+    say!(
+        "  bets          {} placed or raised, {} decided",
+        thousands(counts.bets_placed),
+        thousands(counts.bets_resolved)
+    );
+    say!("  chips         {} lost by players, {} paid to them", thousands(counts.lost), thousands(counts.paid));
+    say!(
+        "  intents       {} sent, {} applied, {} refused",
+        thousands(totals.sent),
+        thousands(counts.applied),
+        thousands(counts.refused + totals.turned_away)
+    );
+    let mut refusals: Vec<(&str, u64)> = totals.refusals.iter().map(|(code, count)| (*code, *count)).collect();
+    refusals.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let most: Vec<String> =
+        refusals.iter().take(4).map(|(code, count)| format!("{code} {}", thousands(*count))).collect();
+    if !most.is_empty() {
+        say!("                most of them {}", most.join(", "));
+    }
+    say!("  root          {}", hex(&totals.root));
+    say!("  root chain    {}", hex(&totals.root_chain));
+    say!("\nTry next:");
+    let program = program();
+    let next = [
+        (format!("replay {dir}"), "re-run it: every roll, payout and signature"),
+        (format!("export {dir} --image state.img"), "the state; `b3sum state.img` prints the root"),
+        (format!("dev --data {dir}"), "go on where it ended"),
+        ("odds".into(), "what every bet is worth, exactly"),
+    ];
+    let width = next.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, what) in next {
+        say!("  {program} {command:<width$}   {what}");
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::{Height, hex};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::dev::workers_in_range;
+use super::{Failure, Format, thousands};
+use audit::export::{ExportConfig, Exported, export};
+
+#[derive(Args, Debug)]
+#[command(
+    group = clap::ArgGroup::new("what").required(true).multiple(true),
+    after_help = "Examples:\n  bitcraps export sessions/0001 --csv rows                rolls, bets, actions, payouts, departures, balances\n  bitcraps export sessions/0001 --parquet rows --height 5000\n  bitcraps export sessions/0001 --image state.img         `b3sum state.img` prints the root\n\nAmounts are in chips, times in milliseconds since the Unix epoch. A session that a node is writing can be exported."
+)]
+pub struct ExportArgs {
+    /// The session's directory.
+    session: PathBuf,
+    /// Write rows as CSV files into this new directory.
+    #[arg(long, value_name = "DIR", group = "what")]
+    csv: Option<PathBuf>,
+    /// Write rows as Parquet files into this new directory.
+    #[arg(long, value_name = "DIR", group = "what")]
+    parquet: Option<PathBuf>,
+    /// Write the image of all replicated columns to this new file.
+    #[arg(long, value_name = "FILE", group = "what")]
+    image: Option<PathBuf>,
+    /// Up to and after this height; without it, the last.
+    #[arg(long)]
+    height: Option<u64>,
+    /// Workers; they change nothing but speed.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_in_range)]
+    threads: usize,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("export prints table, json or ndjson; --csv DIR writes rows".into()).into());
+    }
+    let _pool = engine::pool::build(args.threads)?;
+    let config = ExportConfig {
+        csv: args.csv.clone(),
+        parquet: args.parquet.clone(),
+        image: args.image.clone(),
+        height: args.height.map(Height),
+        threads: args.threads,
+    };
+    let people = args.output == Format::Table;
+    let bar =
+        if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
+    let exported = export(&args.session, &config, |height| bar.set_position(height.0));
+    bar.finish_and_clear();
+    let exported = exported?;
+    if people {
+        print(args, &exported)?
+    } else {
+        say!("{}", as_json(&exported))
+    }
+    Ok(())
+}
+
+fn as_json(exported: &Exported) -> serde_json::Value {
+    let mut value = json!({"height": exported.height.0, "root": hex(&exported.root)});
+    if let Some(bytes) = exported.image_bytes {
+        value["bytes"] = bytes.into();
+    }
+    if !exported.rows.is_empty() {
+        value["rows"] = exported.rows.iter().map(|(name, count)| (name.to_string(), json!(count))).collect();
+    }
+    value["files"] = exported.files.iter().map(|path| path.display().to_string()).collect();
+    value
+}
+
+fn print(args: &ExportArgs, exported: &Exported) -> std::io::Result<()> {
+    let height = thousands(exported.height.0);
+    if !exported.rows.is_empty() {
+        let places = [&args.csv, &args.parquet].into_iter().flatten();
+        let places: Vec<String> = places.map(|path| path.display().to_string()).collect();
+        say!("{}: up to height {height}", places.join(", "));
+        for (name, count) in &exported.rows {
+            say!("  {name:<12}  {} rows", thousands(*count));
+        }
+    }
+    if let (Some(bytes), Some(path)) = (exported.image_bytes, &args.image) {
+        let path = path.display();
+        say!("{path}: the state after height {height}, {} bytes", thousands(bytes));
+        say!("`b3sum {path}` prints the root:");
+    }
+    say!("  root  {}", hex(&exported.root));
+    Ok(())
+}

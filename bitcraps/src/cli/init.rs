@@ -1,0 +1,150 @@
+//! `init`: makes a node: keys, genesis, configuration.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use clap::Args;
+use engine::hex;
+use serde_json::json;
+
+use super::{Failure, Format, program};
+use keys::keyfile;
+use node::config::{BYTES_MAX_LEAST, Config};
+use node::init::{NewChain, create};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps init my-node                          asks for a passphrase\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps init my-node --tables 100\n  bitcraps init test-node --plain-keys --window 5000\n  bitcraps node --config my-node/bitcraps.toml"
+)]
+pub struct InitArgs {
+    /// The node's folder: empty, or not there yet.
+    dir: PathBuf,
+    /// A name for people.
+    #[arg(long, default_value = "craps")]
+    name: String,
+    /// Craps tables.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::TABLES_MAX)))]
+    tables: u32,
+    /// Seats of each table.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::SEATS_MAX)))]
+    seats: u32,
+    /// Account slots.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::ACCOUNTS_MAX)))]
+    accounts: u32,
+    /// Chips granted to an account that opens.
+    #[arg(long, default_value_t = 10_000)]
+    grant: u64,
+    /// Accounts that may open in one block.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    per_height: u32,
+    /// Milliseconds after which a table rolls by itself, if its shooter has not.
+    #[arg(long, default_value_t = 20_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    window: u64,
+    /// Where the node will listen, UDP.
+    #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Bytes that the journal may have, such as 20GiB, or 0 for no bound. Asked for in a terminal; otherwise half of what is
+    /// free.
+    #[arg(long, value_name = "SIZE")]
+    bytes_max: Option<ByteSize>,
+    /// Write the secret keys without a passphrase: whoever reads the files is this node.
+    #[arg(long)]
+    plain_keys: bool,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Half of what is free where a directory is or will be, in whole gibibytes, or the least that a bound may be.
+fn half_of_free(dir: &Path) -> anyhow::Result<u64> {
+    let dir = std::path::absolute(dir).context("this program's own directory")?;
+    let there = dir.ancestors().find(|path| path.exists()).context("a root of the file system")?;
+    let free = rustix::fs::statvfs(there).with_context(|| there.display().to_string())?;
+    let half = free.f_bavail.saturating_mul(free.f_frsize) / 2;
+    Ok((half & !((1 << 30) - 1)).max(BYTES_MAX_LEAST))
+}
+
+/// Bytes that the journal may have: as typed, as answered, or half of what is free.
+fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
+    let suggested = half_of_free(&args.dir)?;
+    let bytes = match args.bytes_max {
+        Some(bytes) => bytes.as_u64(),
+        None if args.output == Format::Table && std::io::stdin().is_terminal() => {
+            let mut terminal = std::io::stderr();
+            write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested))?;
+            terminal.flush()?;
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer)?;
+            match answer.trim() {
+                "" => suggested,
+                answer => answer.parse::<ByteSize>().map_err(Failure::Usage)?.as_u64(),
+            }
+        }
+        None => suggested,
+    };
+    if bytes > 0 && bytes < BYTES_MAX_LEAST {
+        let text = format!("--bytes-max {}: fewer than {}; 0 is no bound", ByteSize(bytes), ByteSize(BYTES_MAX_LEAST));
+        return Err(Failure::Usage(text).into());
+    }
+    Ok(bytes)
+}
+
+/// Runs the command.
+pub fn run(args: &InitArgs) -> anyhow::Result<()> {
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("init prints table, json or ndjson".into()).into());
+    }
+    if args.name.len() > 32 || args.name.chars().any(char::is_control) {
+        return Err(Failure::Usage("--name: at most 32 bytes, and no control characters".into()).into());
+    }
+    let mut config = Config::default();
+    config.net.listen = args.listen;
+    config.storage.bytes_max = bytes_max(args)?;
+    let journal = config.storage.bytes_max;
+    let new = NewChain {
+        name: args.name.clone(),
+        tables: args.tables,
+        seats: args.seats,
+        accounts: args.accounts,
+        grant: args.grant,
+        per_height: args.per_height,
+        window_ms: args.window,
+    };
+    let passphrase = if args.plain_keys { None } else { Some(keyfile::passphrase("the node's new keys", true)?) };
+    let created = create(&args.dir, &new, config, passphrase)?;
+    let path = created.config.display();
+    if args.output != Format::Table {
+        say!(
+            "{}",
+            json!({
+                "config": path.to_string(),
+                "chain": hex(&created.chain),
+                "net_key": hex(&created.net_key),
+                "bytes_max": journal,
+                "genesis": args.dir.join("session/genesis.json").display().to_string(),
+            })
+        );
+        return Ok(());
+    }
+    say!("A new chain with {} tables and one validator: this node.\n", args.tables);
+    say!("  configuration  {path}");
+    say!("  chain          {}", hex(&created.chain));
+    say!("  network key    {}", hex(&created.net_key));
+    match journal {
+        0 => say!("  journal        no bound: `storage.bytes_max` sets one"),
+        _ => say!("  journal        at most {}; then the intents of the oldest blocks are given up", ByteSize(journal)),
+    }
+    if args.plain_keys {
+        say!("\nThe secret keys are NOT encrypted: whoever reads {}/keys is this node.", args.dir.display());
+    }
+    say!(
+        "\nPlay chips only. With one validator, whoever runs it could foresee and choose the dice; every roll can be checked.\n"
+    );
+    say!("Try next:");
+    say!("  {} node --config {path}", program());
+    say!("  {} play {}", program(), args.listen);
+    Ok(())
+}

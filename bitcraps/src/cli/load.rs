@@ -1,0 +1,259 @@
+//! `load`: many players against one node, judged.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::dev::workers_in_range;
+use super::{Failure, Format, stop_signals, thousands};
+use load::report::{Comparison, Report, comparison_html};
+use load::run::{Place, Progress, run as run_load};
+use load::scenario::{Load, Scenario};
+use node::config::workers;
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load peak --rate 15000 --duration 60 --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
+)]
+pub struct LoadArgs {
+    /// How much, and for how long.
+    #[arg(value_enum, required_unless_present = "compare")]
+    scenario: Option<Scenario>,
+    /// Users, instead of the scenario's.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    users: Option<u32>,
+    /// Intents a second of all users together, instead of the scenario's.
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// Seconds, instead of the scenario's.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    duration: Option<u64>,
+    /// A part of the scenario's duration, such as 0.1.
+    #[arg(long, default_value_t = 1.0, value_name = "PART", value_parser = part, conflicts_with = "duration")]
+    time_scale: f64,
+    /// Seconds in which the rate rises from nothing.
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    ramp: u64,
+    /// Users who watch their table.
+    #[arg(long, default_value_t = 0)]
+    watchers: u32,
+    /// Connections that are dropped and made again, a second.
+    #[arg(long, default_value_t = 0.0)]
+    churn: f64,
+    /// Further connections that watch tables and never read.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    slow_readers: u32,
+    /// Further connections that do what is forbidden, from an address of their own.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    hostile: u32,
+    /// Further connections that say hello and nothing else.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15_000))]
+    idle: u32,
+    /// Craps tables, instead of as many as the users fill.
+    #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::TABLES_MAX)))]
+    tables: Option<u32>,
+    /// A node that runs already. Without it, one is started, and its session replayed at the end.
+    #[arg(long, value_name = "ADDR")]
+    target: Option<SocketAddr>,
+    /// No sockets: the node is part of this process. For up to a million users.
+    #[arg(long, conflicts_with_all = ["target", "watchers", "churn", "slow_readers", "hostile", "idle"])]
+    in_process: bool,
+    /// Where the report goes: `report.html` and `report.json`.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Compare two reports instead.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "scenario")]
+    compare: Option<Vec<PathBuf>>,
+    /// Keep the started node and its session here.
+    #[arg(long, value_name = "DIR", conflicts_with = "target")]
+    data: Option<PathBuf>,
+    /// Workers of the started node's tick pool.
+    #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range)]
+    threads: usize,
+    /// Decides the users' keys and bets.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    let wrong = || "a number above 0, at most 10".to_owned();
+    text.parse().ok().filter(|part| *part > 0.0 && *part <= 10.0).ok_or_else(wrong)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let wrong = || "a number from 1 to 1000000".to_owned();
+    text.parse().ok().filter(|rate| (1.0..=1e6).contains(rate)).ok_or_else(wrong)
+}
+
+/// Runs the command.
+pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
+    if let Some([a, b]) = args.compare.as_deref() {
+        return compare(args, a, b);
+    }
+    let scenario = args.scenario.expect("required without --compare");
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("load prints table, json or ndjson".into()).into());
+    }
+    let (users, rate, seconds) = scenario.figures();
+    let duration = args.duration.map_or(Duration::from_secs(seconds).mul_f64(args.time_scale), Duration::from_secs);
+    let ramp = Duration::from_secs(args.ramp);
+    if ramp > duration {
+        return Err(Failure::Usage("the ramp is longer than the run".into()).into());
+    }
+    let load = Load {
+        users: args.users.unwrap_or(users),
+        rate: args.rate.unwrap_or(rate.into()),
+        duration,
+        ramp,
+        watchers: args.watchers,
+        churn: args.churn,
+        slow_readers: args.slow_readers,
+        hostile: args.hostile,
+        idle: args.idle,
+        tables_min: args.tables.unwrap_or(0),
+        seed: args.seed,
+    };
+    if load.rate > 30.0 * f64::from(load.users) && !args.in_process {
+        let most = 30.0 * f64::from(load.users);
+        return Err(
+            Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into()
+        );
+    }
+    let stop = stop_signals()?;
+    let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
+    let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
+    let place = Place { target: args.target, dir, threads: args.threads };
+    let people = args.output == Format::Table;
+    if people {
+        say!(
+            "Load `{}`: {} users, {} intents a second, {} s.\n",
+            scenario.name(),
+            thousands(load.users.into()),
+            thousands(load.rate as u64),
+            load.duration.as_secs_f64()
+        );
+    }
+    let bar = bar(people, &load);
+    let show = |progress: &Progress| show(&bar, progress);
+    let result = if args.in_process {
+        load::in_process::run(&load, &place, &stop, show)
+    } else {
+        run_load(&load, &place, &stop, show)
+    };
+    bar.finish_and_clear();
+    // What was kept only for the replay goes, whatever came of the run.
+    if args.data.is_none() && temporary.exists() {
+        std::fs::remove_dir_all(&temporary)?;
+    }
+    let mut report = result?;
+    report.scenario = scenario.name().into();
+    if let Some(dir) = &args.report {
+        report.write(dir)?;
+    }
+    if people {
+        say!("{}", summary(&report));
+        if let Some(dir) = &args.report {
+            say!("\nReport: {}", dir.join("report.html").display());
+        }
+    } else {
+        say!("{}", serde_json::to_string(&report)?);
+    }
+    if report.summary.ok {
+        return Ok(());
+    }
+    let missed: Vec<String> = report
+        .targets
+        .iter()
+        .filter(|target| !target.met)
+        .map(|target| format!("{}: wanted {}, found {}", target.name, target.wanted, target.found))
+        .collect();
+    Err(Failure::Target(format!("missed: {}", missed.join("; "))).into())
+}
+
+fn bar(people: bool, load: &Load) -> ProgressBar {
+    if !people || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg}\n  [{bar:40}] {percent}%, {eta} left").expect("a fixed template");
+    ProgressBar::new(load.duration.as_millis() as u64).with_style(style)
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    let progress = match progress {
+        Progress::Signing(part) => {
+            bar.set_message(format!("signing ahead: {:.0}%", 100.0 * part));
+            return;
+        }
+        Progress::Running(running) => running,
+    };
+    if bar.position() == 0 {
+        bar.reset_eta();
+    }
+    let counts = &progress.counts;
+    bar.set_position(progress.elapsed.as_millis() as u64);
+    bar.set_message(format!(
+        "{} offered  {} acknowledged  {} settled  {} refused  P95 {:.1} ms  node {:.0}% CPU, {:.0} MB",
+        thousands(counts.offered),
+        thousands(counts.acknowledged),
+        thousands(counts.settled),
+        thousands(counts.refused),
+        progress.p95_ms,
+        progress.node.cpu_percent,
+        progress.node.memory_mb,
+    ));
+}
+
+fn summary(report: &Report) -> String {
+    let found = &report.summary;
+    let mut text = format!(
+        "  offered       {}\n  acknowledged  {}\n  settled       {}, {:.0} a second\n  refused       {}\n  lost          {}\n  \
+         bet to receipt   P50 {:.1}  P95 {:.1}  P99 {:.1}  max {:.1} ms\n  \
+         bet to acknowledgement  P50 {:.1}  P95 {:.1}  P99 {:.1}  max {:.1} ms\n  node          {:.0}% of one core, {:.0} MB\n",
+        thousands(found.offered),
+        thousands(found.acknowledged),
+        thousands(found.settled),
+        found.rate,
+        thousands(found.refused),
+        thousands(found.lost),
+        found.p50_ms,
+        found.p95_ms,
+        found.p99_ms,
+        found.max_ms,
+        report.acknowledgement.p50_ms,
+        report.acknowledgement.p95_ms,
+        report.acknowledgement.p99_ms,
+        report.acknowledgement.max_ms,
+        found.cpu_percent,
+        found.rss_mb,
+    );
+    for (code, count) in &report.refusals {
+        text += &format!("                {code} {}\n", thousands(*count));
+    }
+    for target in &report.targets {
+        let mark = if target.met { "met   " } else { "MISSED" };
+        text += &format!("\n  {mark}  {}: {} (wanted: {})", target.name, target.found, target.wanted);
+    }
+    text
+}
+
+fn compare(args: &LoadArgs, a: &std::path::Path, b: &std::path::Path) -> anyhow::Result<()> {
+    let read = |path| Report::read(path).map_err(|error| Failure::Data(error.to_string()));
+    let (a, b) = (read(a)?, read(b)?);
+    let comparison = Comparison::of(&a, &b);
+    match args.output {
+        Format::Table => say!("{comparison}"),
+        _ => say!("{}", serde_json::to_string(&comparison)?),
+    }
+    if let Some(dir) = &args.report {
+        std::fs::create_dir_all(dir)?;
+        std::fs::write(dir.join("comparison.html"), comparison_html(&a, &b))?;
+    }
+    Ok(())
+}

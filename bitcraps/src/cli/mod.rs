@@ -1,0 +1,244 @@
+//! The command line: what a person types, and the codes that programs see.
+
+/// Prints a line; whoever reads it may have gone, which ends the command and is no fault.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        $crate::cli::write_line(format_args!($($arg)*))?
+    };
+}
+
+mod bisect;
+mod db;
+mod dev;
+mod export;
+mod history;
+mod init;
+mod load;
+mod node;
+mod odds;
+mod play;
+mod replay;
+mod script;
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::ProgressBar;
+use words::{Failure, thousands};
+
+/// BitCraps: provably fair craps with play chips.
+#[derive(Parser, Debug)]
+#[command(
+    name = "bitcraps",
+    version,
+    about = "Provably fair craps with play chips: a node, its replay, and the exact odds.",
+    arg_required_else_help = true,
+    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch, 6 target missed, 7 unreachable."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run tables and simulated players on this machine, and record the session.
+    Dev(dev::DevArgs),
+    /// Make a node: keys, genesis, configuration.
+    Init(init::InitArgs),
+    /// Run a node that people and programs connect to.
+    Node(node::NodeArgs),
+    /// Check or show a node's configuration.
+    #[command(subcommand)]
+    Config(node::ConfigCommand),
+    /// Play, in this terminal or by a script.
+    Play(play::PlayArgs),
+    /// Re-run a recorded session and check everything in it.
+    Replay(replay::ReplayArgs),
+    /// Find the first thing in which two sessions differ, or a session and its own replay.
+    Bisect(bisect::BisectArgs),
+    /// Send many players against a node, and judge what came of it.
+    Load(load::LoadArgs),
+    /// Play craps scenarios through the real engine.
+    Script(script::ScriptArgs),
+    /// Print the exact odds of every bet.
+    Odds(odds::OddsArgs),
+    /// Show what happened to a player, at a table, or at a roll.
+    History(history::HistoryArgs),
+    /// Write a session's rolls, bets, payouts and state for other people's tools.
+    Export(export::ExportArgs),
+    /// Take stock of a session's files, check, compact or copy them.
+    #[command(subcommand)]
+    Db(db::DbCommand),
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma separated values.
+    Csv,
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return match failure {
+            Failure::Usage(_) => 2,
+            Failure::Config(_) => 3,
+            Failure::Data(_) => 4,
+            Failure::Mismatch(_) => 5,
+            Failure::Target(_) => 6,
+            Failure::Unreachable(_) => 7,
+        };
+    }
+    let config = error.is::<::node::config::ConfigError>()
+        || error.is::<keys::keyfile::KeyFileError>()
+        || error.is::<net::server::StartError>();
+    if config {
+        return 3;
+    }
+    let data = error.is::<storage::OpenError>()
+        || error.is::<engine::genesis::GenesisError>()
+        || error.is::<std::io::Error>()
+        || error.is::<audit::walker::GivenUp>();
+    if data { 4 } else { 1 }
+}
+
+/// Reads the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logs(&cli.command);
+    let result = match cli.command {
+        Command::Dev(args) => dev::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Node(args) => node::run(&args),
+        Command::Config(command) => node::config(&command),
+        Command::Play(args) => play::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Bisect(args) => bisect::run(&args),
+        Command::Load(args) => load::run(&args),
+        Command::Script(args) => script::run(&args),
+        Command::Odds(args) => odds::run(&args),
+        Command::History(args) => history::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Db(command) => db::run(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has gone: nothing is wrong with us.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bitcraps: {}", causes(&error));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn write_line(line: fmt::Arguments<'_>) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{line}")
+}
+
+/// Set by Ctrl-C or SIGTERM. A second signal ends the process at once: a session is whole at any moment.
+fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    Ok(stop)
+}
+
+/// A spinner while a session is opened, which says what that is at.
+struct Opening(ProgressBar);
+
+impl Opening {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        Self(bar)
+    }
+
+    fn look(&self) -> impl Fn(&str) + Send + Clone + 'static {
+        let bar = self.0.clone();
+        move |what| bar.set_message(what.to_owned())
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// What a person reads while the disk has no room.
+fn disk_full(problem: &str) -> String {
+    format!("the disk is full ({problem}): nothing is lost, no intents are taken; it goes on when there is room")
+}
+
+/// An error and its causes, each said once: some errors have their cause's words in their own.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Logs go to stderr; `BITCRAPS_LOG` says which, as in `info` or `net=debug`. `play` has the screen for itself.
+fn logs(command: &Command) {
+    if matches!(command, Command::Play(_)) {
+        return;
+    }
+    // An operator reads back what a node did; elsewhere somebody looks on, and has a status line.
+    let usual = if matches!(command, Command::Node(_)) { "error,node=info,storage=info" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BITCRAPS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+}
+
+/// How this program was called, for the commands it suggests.
+fn program() -> &'static str {
+    if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "bitcraps" }
+}
+
+/// The known word nearest to a mistyped one, if any is near.
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(word, known), known))
+        .min()
+        .filter(|(far, _)| *far <= 3)
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = || anyhow::Error::msg("no such file");
+        assert_eq!(super::causes(&inner()), "no such file");
+        assert_eq!(super::causes(&inner().context("journal")), "journal: no such file");
+        let twice = Err::<(), _>(inner()).context("journal: no such file").context("opening");
+        assert_eq!(super::causes(&twice.expect_err("an error")), "opening: journal: no such file");
+    }
+}

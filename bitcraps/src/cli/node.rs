@@ -1,0 +1,233 @@
+//! `node`: an operator's node, from its configuration.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use engine::hex;
+use indicatif::{ProgressBar, ProgressStyle};
+use net::server::Counters;
+use serde_json::json;
+use storage::Session;
+
+use super::{Failure, Format, Opening, disk_full, stop_signals, thousands};
+use node::config::Config;
+use node::init::open_keys;
+use node::network::listen;
+use node::open::{self, Keys, Options};
+use node::run::{Node, Time, Totals};
+use node::snapshots::SnapshotPace;
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
+)]
+pub struct NodeArgs {
+    /// The configuration; `bitcraps init` makes one.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How to print: one object once it listens and one at the end, for programs.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Looks at a configuration.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Say whether a configuration can be used.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print a configuration in full, defaults included.
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Runs `config`.
+pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Check { file } => {
+            Config::load(file)?;
+            say!("{}: good", file.display());
+        }
+        ConfigCommand::Show { file } => say!("{}", Config::load(file)?.text().trim_end()),
+    }
+    Ok(())
+}
+
+/// Runs the command.
+pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
+    if args.output == Format::Csv {
+        return Err(Failure::Usage("node prints table, json or ndjson".into()).into());
+    }
+    let people = args.output == Format::Table;
+    let config = Config::load(&args.config)?;
+    let (keys, setup) = open_keys(&config)?;
+    let stop = stop_signals()?;
+    let _pool = engine::pool::build(config.node.threads)?;
+    let began = Instant::now();
+    let session = Session::open(&config.node.data)?;
+    let genesis = storage::genesis_bytes(&config.node.data)?;
+    if genesis.len() > net::wire::GENESIS_BYTES_MAX {
+        let most = net::wire::GENESIS_BYTES_MAX;
+        return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("the system gives no randomness")?;
+    let validator = keys.validator;
+    let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
+    let (threads, peers) = (config.node.threads, config.net.connections_max);
+    let options = Options {
+        keys: keys_of_validator,
+        seed,
+        threads,
+        peers,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+    };
+    let open::Opened { machine, storage, snapshots, found } =
+        open::open(session, setup, options, Opening::new().look())?;
+    let recovered = began.elapsed();
+    let network = listen(&machine, genesis, &keys.net, config.server())?;
+    let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
+    let counters = network.counters();
+    let chain = machine.setup().chain;
+    let tables = machine.setup().genesis.tables;
+    let mut node = Node::new(machine, storage, None, Time::Wall);
+    node.keep(snapshots);
+    node.listen(network);
+    let height = found.as_ref().map_or(0, |found| found.height.0);
+    let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();
+    if people {
+        say!("BitCraps node `{}`: {} craps tables, one validator.\n", config.net.name, thousands(tables.into()));
+        say!("  session   {}", config.node.data.display());
+        say!("  chain     {}", hex(&chain));
+        say!("  height    {} ({} ms to get there)", thousands(height), recovered.as_millis());
+        if let Some(found) = &found {
+            say!("  found     {}", found.path());
+        }
+        for repaired in &repaired {
+            say!("  repaired  {repaired}");
+        }
+        say!("  listens   {address}");
+        say!("  key       {}", hex(&key));
+        if let Some(advice) = buffer_advice(socket, config.net.socket_buffer_bytes) {
+            say!("  sockets   {advice}");
+        }
+        say!("\nPlay chips only. With one validator, whoever runs it could foresee and choose the dice.");
+        say!("Ctrl-C ends it cleanly.\n");
+    } else {
+        let ready = json!({
+            "event": "ready",
+            "listen": address.to_string(),
+            "key": hex(&key),
+            "chain": hex(&chain),
+            "height": height,
+            "recovered_ms": recovered.as_millis() as u64,
+            "snapshot": found.as_ref().and_then(|found| found.snapshot).map(|height| height.0),
+            "executed": found.as_ref().map(|found| found.executed),
+            "repaired": repaired,
+            "socket_receive_bytes": socket.0,
+            "socket_send_bytes": socket.1,
+        });
+        say!("{ready}");
+    }
+    let result = watch(&mut node, &stop, people, &counters);
+    let totals = node.close();
+    result?;
+    let counted = counters.list();
+    if people {
+        say!("Stopped at height {}.", thousands(totals.height.0));
+        say!(
+            "  receipts  {}, {} of them refused",
+            thousands(totals.receipts),
+            thousands(totals.refusals.values().sum())
+        );
+        say!("  rolls     {}", thousands(totals.counts.rolls));
+        say!("  root      {}", hex(&totals.root));
+        return Ok(());
+    }
+    let network: serde_json::Map<String, serde_json::Value> =
+        counted.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+    say!(
+        "{}",
+        json!({
+            "height": totals.height.0,
+            "root": hex(&totals.root),
+            "root_chain": hex(&totals.root_chain),
+            "session": config.node.data.display().to_string(),
+            "tables": tables,
+            "players": 0,
+            "rolls": totals.counts.rolls,
+            "bets_placed": totals.counts.bets_placed,
+            "bets_resolved": totals.counts.bets_resolved,
+            "refused": totals.counts.refused + totals.turned_away,
+            "applied": totals.counts.applied,
+            "refusals": totals.refusals,
+            "receipts": totals.receipts,
+            "shed": totals.shed,
+            "snapshots": totals.snapshots.taken,
+            "snapshots_failed": totals.snapshots.failed,
+            "ticks_missed": totals.ticks_missed,
+            "ticks_stalled": totals.ticks_stalled,
+            "network": network,
+        })
+    );
+    Ok(())
+}
+
+/// What to do about socket buffers that are smaller than asked for.
+fn buffer_advice((receive, send): (usize, usize), asked: u64) -> Option<String> {
+    let least = receive.min(send) as u64;
+    (least < asked).then(|| {
+        format!(
+            "the system gives buffers of {} KiB instead of {}; `sysctl -w net.core.rmem_max={asked} net.core.wmem_max={asked}` raises them",
+            least / 1024,
+            asked / 1024
+        )
+    })
+}
+
+/// Runs with a line of what happens, for people.
+fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) -> anyhow::Result<()> {
+    let bar = if people && std::io::stderr().is_terminal() {
+        let style = ProgressStyle::with_template("{spinner} {msg}").expect("a fixed template");
+        ProgressBar::new_spinner().with_style(style)
+    } else {
+        ProgressBar::hidden()
+    };
+    let mut shown = Instant::now();
+    let look = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
+        if bar.is_hidden() || shown.elapsed() < Duration::from_millis(200) {
+            return;
+        }
+        shown = Instant::now();
+        if let Some(problem) = &totals.disk_full {
+            bar.set_message(disk_full(problem));
+            bar.tick();
+            return;
+        }
+        let players = machine.read_peers(|peers| peers.iter().filter(|peer| peer.is_connected()).count());
+        let banned = counters.banned.load(std::sync::atomic::Ordering::Relaxed);
+        bar.set_message(format!(
+            "height {}  {} connections  {} rolls  {} receipts  {} refused  {} shed  {} banned",
+            thousands(totals.height.0),
+            thousands(players as u64),
+            thousands(totals.counts.rolls),
+            thousands(totals.receipts),
+            thousands(totals.refusals.values().sum()),
+            thousands(totals.shed),
+            thousands(banned),
+        ));
+        bar.tick();
+    };
+    let result = node.run(None, stop, look);
+    bar.finish_and_clear();
+    result
+}

@@ -1,0 +1,258 @@
+//! `play`: a terminal client for a person, and lines for a program.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use crossbeam_channel::{Receiver, TryRecvError};
+use engine::genesis::Opening;
+use engine::message::intent::IntentKind;
+use engine::{TableId, hex, unhex};
+use net::lan;
+
+use super::{Failure, stop_signals};
+use play::action::Action;
+use play::lines::{Event, ScriptStep, event_line, parse_line};
+use play::model::Game;
+use play::player::{KnownNodes, Player, PlayerKeys, default_key_path};
+use play::terminal::{Terminal, Typed, typed};
+use play::theme::Theme;
+use play::ui::{self, Ui};
+use words::sentences::Severity;
+use words::wish::Wish;
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps play                                  the node on this machine, or on the local network\n  bitcraps play craps.example.org:7400 --table 3\n  bitcraps play KEY@craps.example.org:7400       only the node with this network key\n  printf 'sit 1000\\nbet pass_line 5\\nwait receipt\\n' | bitcraps play 127.0.0.1:7400 --script\n\nThe key is made on first use; whoever has it has the account. Keys and commands: `?` in the client, or docs/play.md."
+)]
+pub struct PlayArgs {
+    /// The node: HOST:PORT, or KEY@HOST:PORT. Without it, the local network is asked, then this machine.
+    #[arg(value_name = "NODE")]
+    node: Option<String>,
+    /// The table to watch first.
+    #[arg(long, default_value_t = 0)]
+    table: u32,
+    /// The player's secret key.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Ask for a passphrase when the key is made.
+    #[arg(long)]
+    encrypt: bool,
+    /// Read commands from standard input, a line each, and write what happens, a JSON object a line.
+    #[arg(long)]
+    script: bool,
+}
+
+/// How long the local network is asked.
+const LAN_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Where a node listens when nothing was said.
+const HERE: &str = "127.0.0.1:7400";
+/// How often the screen is drawn at least.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Runs the command.
+pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
+    if !args.script && !std::io::stdout().is_terminal() {
+        let problem = "standard output is no terminal; `play --script` is for programs";
+        return Err(Failure::Usage(problem.into()).into());
+    }
+    let (address, pinned) = find_node(args.node.as_deref())?;
+    let path = args.key.clone().unwrap_or_else(default_key_path);
+    let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
+    let known = KnownNodes::beside(&path);
+    let expected = pinned.or_else(|| known.key_of(&address));
+    let connected = Player::connect(&address, expected, keys, TableId(args.table));
+    let (mut player, mut game, key) = connected.map_err(|error| explain(error, &address, pinned.is_some()))?;
+    known.remember(&address, &key)?;
+    if made {
+        game.say(Severity::Good, format!("a new key was made: {}; keep it, it is your account", path.display()));
+    }
+    if expected.is_none() {
+        game.say(Severity::Info, format!("this node's key is {}; another one will be refused here", hex(&key)));
+    }
+    if args.script { script(&mut player, &mut game) } else { screen(&mut player, &mut game) }?;
+    player.close();
+    Ok(())
+}
+
+fn explain(error: anyhow::Error, address: &str, pinned: bool) -> anyhow::Error {
+    match error.downcast_ref::<Failure>() {
+        Some(Failure::Unreachable(text)) if text.contains("was expected") && !pinned => Failure::Unreachable(format!(
+            "{text}. Either another node runs at {address} now, or somebody pretends to be it. If you know that the key \
+             changed, remove its line from `known_nodes` beside your key"
+        ))
+        .into(),
+        _ => error,
+    }
+}
+
+fn find_node(asked: Option<&str>) -> anyhow::Result<(String, Option<[u8; 32]>)> {
+    let Some(text) = asked else {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let mut found = runtime.block_on(lan::find(LAN_PATIENCE));
+        found.sort_by_key(|node| node.address);
+        return match &found[..] {
+            [] => Ok((HERE.to_owned(), None)),
+            [node] => Ok((node.address.to_string(), Some(node.key))),
+            several => {
+                let list: Vec<String> =
+                    several.iter().map(|node| format!("{}@{} ({})", hex(&node.key), node.address, node.name)).collect();
+                Err(Failure::Usage(format!(
+                    "several nodes are on the local network, say which:\n  {}",
+                    list.join("\n  ")
+                ))
+                .into())
+            }
+        };
+    };
+    let (key, address) = match text.split_once('@') {
+        None => (None, text),
+        Some((key, address)) => match unhex(key) {
+            Some(key) => (Some(key), address),
+            None => return Err(Failure::Usage(format!("`{key}` is no network key: it has 64 hex digits")).into()),
+        },
+    };
+    if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}")).into());
+    }
+    Ok((address.to_owned(), key))
+}
+
+/// Opens an account for whoever has none, where that is free.
+fn open_account(player: &mut Player, game: &mut Game) {
+    let free = matches!(game.setup().genesis.opening, Opening::Free { .. });
+    if game.account.is_none() && free {
+        player.send(Wish::new(IntentKind::Open), game);
+    }
+}
+
+/// Hears the node until it told of the table, so that what follows knows whether there is an account.
+fn first_look(player: &mut Player, game: &mut Game, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs(2);
+    while game.table.is_none() && Instant::now() < until {
+        player.hear(Duration::from_millis(20), game, tell)?;
+    }
+    player.hear(Duration::from_millis(20), game, tell)?;
+    open_account(player, game);
+    Ok(())
+}
+
+fn screen(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
+    first_look(player, game, &mut |_| {})?;
+    // What every bet is worth takes a second to compute, which the screen does not wait for.
+    let (odds, rules) = (Arc::clone(&game.odds), game.rules());
+    std::thread::spawn(move || odds.fill(rules));
+    let mut ui = Ui::new(Theme::from_env(|name| std::env::var(name).ok()));
+    let mut terminal = Terminal::open()?;
+    let stop = stop_signals()?;
+    let mut drawn: Option<Instant> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let mut news = player.hear(Duration::from_millis(5), game, &mut |_| {})?;
+        while let Some(typed) = typed(Duration::from_millis(10))? {
+            news = true;
+            let action = match typed {
+                Typed::Key(key) => ui::key(key, game, &mut ui),
+                Typed::Paste(text) => {
+                    ui.paste(&text);
+                    None
+                }
+                Typed::Redraw => None,
+            };
+            match action {
+                Some(Action::Quit) => return Ok(()),
+                Some(Action::Watch(table)) => player.watch(table, game),
+                Some(Action::Wish(wish)) => _ = player.send(wish, game),
+                Some(Action::Help) | None => {}
+            }
+        }
+        if news || drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME) {
+            terminal.draw(game, &ui)?;
+            drawn = Some(Instant::now());
+        }
+    }
+    Ok(())
+}
+
+/// What a script waits for.
+enum Waiting {
+    Roll(u32),
+    Receipt,
+    Until(Instant),
+}
+
+fn script(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
+    let mut written = Ok(());
+    let mut tell = |line: String| {
+        if written.is_ok() {
+            written = super::write_line(format_args!("{line}"));
+        }
+    };
+    first_look(player, game, &mut tell)?;
+    let stop = stop_signals()?;
+    let lines = lines();
+    let mut waiting: Option<Waiting> = None;
+    let mut number = 0;
+    let mut wrong = 0;
+    while !stop.load(Ordering::Relaxed) {
+        player.hear(Duration::from_millis(5), game, &mut tell)?;
+        let rolled = game.rolls.back().map_or(0, |roll| roll.roll_number);
+        let over = match &waiting {
+            None => true,
+            Some(Waiting::Roll(before)) => rolled > *before,
+            Some(Waiting::Receipt) => game.in_flight.is_empty(),
+            Some(Waiting::Until(until)) => Instant::now() >= *until,
+        };
+        if !over {
+            continue;
+        }
+        waiting = None;
+        match lines.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            // The end of the script: what was sent gets its receipts first.
+            Err(TryRecvError::Disconnected) if game.in_flight.is_empty() => break,
+            Err(TryRecvError::Disconnected) => waiting = Some(Waiting::Receipt),
+            Ok(line) => {
+                number += 1;
+                match parse_line(&line?) {
+                    Ok(None | Some(ScriptStep::Act(Action::Help))) => {}
+                    Ok(Some(ScriptStep::Act(Action::Quit))) => break,
+                    Ok(Some(ScriptStep::Act(Action::Watch(table)))) => player.watch(table, game),
+                    Ok(Some(ScriptStep::Act(Action::Wish(wish)))) => {
+                        let sent = player.send(wish, game);
+                        tell(event_line(Event::Sent(sent, &wish)));
+                    }
+                    Ok(Some(ScriptStep::WaitRoll)) => waiting = Some(Waiting::Roll(rolled)),
+                    Ok(Some(ScriptStep::WaitReceipt)) => waiting = Some(Waiting::Receipt),
+                    Ok(Some(ScriptStep::Sleep { ms })) => {
+                        waiting = Some(Waiting::Until(Instant::now() + Duration::from_millis(ms)));
+                    }
+                    Err(error) => {
+                        wrong += 1;
+                        tell(event_line(Event::Error(number, &error.to_string())));
+                    }
+                }
+            }
+        }
+    }
+    written?;
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(Failure::Usage(format!("{wrong} of {number} lines were no commands")).into()),
+    }
+}
+
+/// The lines of standard input, from a thread that waits for them.
+fn lines() -> Receiver<std::io::Result<String>> {
+    let (lines_in, lines) = crossbeam_channel::bounded(64);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if lines_in.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}

@@ -1,0 +1,59 @@
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, thousands};
+use audit::script::{first_difference, play, read_scenarios};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps script scenarios.json             one JSON object a scenario\n  bitcraps script scenarios.json --check     compare with what the file expects\n  bitcraps script - < scenarios.json         from standard input"
+)]
+pub struct ScriptArgs {
+    /// The scenario file, or - for standard input.
+    file: PathBuf,
+    /// Compare with `expected`; print the first difference of each scenario that differs.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
+    let mut text = String::new();
+    if args.file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read_to_string(&args.file)
+            .map_err(|error| Failure::Data(format!("{}: {error}", args.file.display())))?;
+    }
+    let wrong = |error: String| Failure::Data(format!("{}: {error}", args.file.display()));
+    let scenarios = read_scenarios(&text).map_err(|error| wrong(error.to_string()))?;
+    let mut out = std::io::stdout().lock();
+    let mut differ = 0;
+    for (index, scenario) in scenarios.iter().enumerate() {
+        let found = play(scenario).map_err(|error| wrong(format!("scenario {index} ({}): {error}", scenario.name)))?;
+        if !args.check {
+            writeln!(out, "{}", json!({"name": scenario.name, "result": found}))?;
+            continue;
+        }
+        let expected = scenario.expected.as_ref();
+        let expected =
+            expected.ok_or_else(|| wrong(format!("scenario {index} ({}): expected: is missing", scenario.name)))?;
+        if let Some((path, expected, found)) = first_difference(expected, &found) {
+            differ += 1;
+            writeln!(out, "{}: {path}: expected {expected}, found {found}", scenario.name)?;
+        }
+    }
+    if !args.check {
+        return Ok(());
+    }
+    let count = thousands(scenarios.len() as u64);
+    if differ > 0 {
+        return Err(Failure::Mismatch(format!("{differ} of {count} scenarios differ")).into());
+    }
+    writeln!(out, "{count} scenarios, all as expected")?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The `bitcraps` program.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    bitcraps::cli::main()
+}

@@ -1,0 +1,275 @@
+//! A session's files under `db`: checked to the last byte, copied while they are written, compacted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use audit::db::{CheckReport, Mark, check, stats};
+use audit::replay::{ReplayConfig, replay};
+use audit::walker::{Walker, state_at};
+use bitcraps::db::{backup, compact};
+use engine::Height;
+use load::dev::{DevConfig, open};
+use node::run::{Pace, Totals};
+use node::snapshots::SnapshotPace;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// On a thread of its own, since a thread has one pool.
+fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(1).expect("a pool");
+            work()
+        };
+        scope.spawn(run).join().expect("no panic")
+    })
+}
+
+/// Snapshots one after another, in a small image.
+fn config() -> DevConfig {
+    let snapshots = SnapshotPace { every: Duration::ZERO, settling: Duration::ZERO, groups_per_tick: 4 };
+    DevConfig { pace: Pace::Max, threads: 1, snapshots, ..DevConfig::default() }
+}
+
+fn dev(dir: &Path, heights: u64, stop: &AtomicBool) -> Totals {
+    apart(|| {
+        let mut opened = open(dir, &config()).expect("a session");
+        opened.node.run(Some(heights), stop, |_, _, _| ()).expect("the session runs");
+        opened.node.close()
+    })
+}
+
+fn audit(dir: &Path) -> audit::replay::Outcome {
+    apart(|| {
+        let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+        replay(dir, &config, |_| ()).expect("a whole session")
+    })
+}
+
+fn checked(dir: &Path) -> CheckReport {
+    check(dir, |_| ()).expect("a session")
+}
+
+fn temp() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// The files of a session that hold its content, relative to it.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from("genesis.json")];
+    for folder in ["journal", "consensus", "snapshots"] {
+        for entry in fs::read_dir(dir.join(folder)).expect("a folder") {
+            found.push(Path::new(folder).join(entry.expect("an entry").file_name()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_whole_session_is_found_whole_and_its_numbers_are_right() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    let totals = dev(&session, 150, &STOP);
+    let report = checked(&session);
+    assert!(report.ok, "{:?}", report.findings);
+    assert_eq!((report.settled, report.live), (150, false));
+    assert!(report.snapshots > 0 && report.pack_records > report.snapshots && report.log_entries > 0);
+
+    let stats = stats(&session, Some(1 << 30)).expect("stats");
+    assert_eq!((stats.first, stats.settled, stats.snapshots), (1, 150, report.snapshots));
+    assert_eq!((stats.decided, stats.frames), (report.decided, report.frames));
+    assert!(stats.days_to_bytes_max.is_some_and(|days| days > 0.0) && stats.journal_bytes > 0);
+    assert!(stats.last_time_ms > stats.first_time_ms && stats.newest_snapshot.is_some());
+
+    // A walk from the nearest snapshot stands where a walk from genesis stands, at every height.
+    apart(|| {
+        let mut walker = Walker::open(&session, 1).expect("a session");
+        while let Some(step) = walker.step().expect("a whole session") {
+            let height = step.settled.height;
+            if height.0 % 7 == 0 || height == totals.height {
+                let (mut machine, root) = state_at(&session, Some(height), 1).expect("a state");
+                assert_eq!(root, step.settled.root, "height {height}");
+                assert_eq!(machine.chain().root_chains[0], step.settled.root_chain);
+                assert_eq!(machine.read(|rows| *rows.house), walker.machine().read(|rows| *rows.house));
+            }
+        }
+        let near = Walker::near(&session, 1, Height(u64::MAX)).expect("a session");
+        assert!(near.height() > Height(100), "it began at height {}", near.height());
+    });
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_its_file_named() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, 60, &STOP);
+    assert!(checked(&session).ok);
+    let (mut flips, mut in_index) = (0, 0);
+    for file in files(&session) {
+        let path = session.join(&file);
+        let bytes = fs::read(&path).expect("a file");
+        // redb's file has pages that nothing points to: a flip there says nothing, and may say nothing.
+        let index = file.ends_with("index.redb");
+        let genesis = file.ends_with("genesis.json");
+        let places: Vec<usize> = (0..bytes.len()).filter(|at| !index || bytes[*at] != 0).collect();
+        let step = (places.len() / 45).max(1) | 1;
+        for at in places.into_iter().step_by(step) {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1 << (at % 8);
+            fs::write(&path, &altered).expect("written");
+            let report = check(&session, |_| ());
+            flips += 1;
+            match report {
+                // A genesis that cannot be read is no session; one that can is that of another chain.
+                Err(error) if genesis => assert!(error.to_string().contains("genesis.json"), "{error}"),
+                Err(error) => {
+                    assert!(index && error.to_string().contains("index"), "{}: {error}", file.display());
+                    in_index += 1;
+                }
+                Ok(report) => {
+                    let torn = |finding: &audit::db::Finding| finding.problem.contains("never completed");
+                    let named = report.findings.iter().any(|finding| {
+                        (finding.mark == Mark::Damaged || torn(finding) || finding.problem.contains("unfinished"))
+                            && (genesis || finding.file == file.display().to_string().replace('\\', "/"))
+                    });
+                    in_index += usize::from(index && named);
+                    assert!(named || index, "{} at {at}: {:?}", file.display(), report.findings);
+                }
+            }
+        }
+        fs::write(&path, &bytes).expect("written");
+    }
+    assert!(checked(&session).ok, "everything was put back");
+    assert!(flips > 200 && in_index > 0, "{flips} flips, {in_index} found in the index");
+}
+
+#[test]
+fn what_is_no_part_of_a_session_is_named() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, 20, &STOP);
+    for name in ["notes.txt", "journal/00000009.tmp", "snapshots/other.redb"] {
+        fs::write(session.join(name), b"x").expect("written");
+        let report = checked(&session);
+        let unknown: Vec<_> = report.findings.iter().filter(|finding| finding.mark == Mark::Unknown).collect();
+        assert!(!report.ok && unknown.len() == 1 && unknown[0].file == name, "{unknown:?}");
+        fs::remove_file(session.join(name)).expect("removed");
+    }
+    fs::create_dir(session.join("cache")).expect("a folder");
+    fs::write(session.join("cache/page"), b"x").expect("written");
+    assert!(checked(&session).ok, "a cache is a part of a session");
+    fs::remove_file(session.join("snapshots/index.redb")).expect("removed");
+    let report = checked(&session);
+    assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("made again")), "{report:?}");
+    let log = session.join("consensus/00000001.log");
+    fs::remove_file(&log).expect("removed");
+    let report = checked(&session);
+    assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("may not sign")), "{report:?}");
+}
+
+/// While a node plays, its session is copied again and again: every copy replays to a root that the session had.
+#[test]
+fn a_copy_of_a_live_session_replays_to_the_same_root_and_does_not_sign() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, 30, &STOP);
+    let stop = AtomicBool::new(false);
+    let copies = std::thread::scope(|scope| {
+        let node = scope.spawn(|| dev(&session, 1_000_000, &stop));
+        let mut copies = Vec::new();
+        for number in 0..4 {
+            std::thread::sleep(Duration::from_millis(300));
+            let to = dir.path().join(format!("copy-{number}"));
+            copies.push((backup(&session, &to, |_| ()).expect("a copy"), to));
+            let live = checked(&session);
+            assert!(live.ok && live.live, "{:?}", live.findings);
+        }
+        stop.store(true, Ordering::Relaxed);
+        node.join().expect("no panic");
+        copies
+    });
+    let heights: Vec<_> = copies.iter().map(|(copied, _)| copied.height).collect();
+    assert!(heights.windows(2).all(|pair| pair[0] < pair[1]), "{heights:?}");
+    for (copied, to) in &copies {
+        let outcome = audit(to);
+        assert_eq!((outcome.difference, outcome.height), (None, copied.height));
+        assert_eq!((outcome.root, outcome.root_chain), (copied.root, copied.root_chain));
+        assert_eq!(apart(|| state_at(&session, Some(copied.height), 1)).expect("a state").1, copied.root);
+        assert!(checked(to).ok);
+        let error = open(to, &config()).err().expect("it may not sign").to_string();
+        assert!(error.contains("consensus log"), "{error}");
+    }
+    let error = backup(&session, &copies[0].1, |_| ()).expect_err("it is there").to_string();
+    assert!(error.contains("nothing is overwritten"), "{error}");
+}
+
+/// Where the journal gave up its oldest bodies, everything that reads a session begins behind them.
+#[test]
+fn tools_begin_behind_bodies_that_were_given_up() {
+    let dir = temp();
+    let (session, copy) = (dir.path().join("s"), dir.path().join("copy"));
+    let retention = Some(storage::Retention { bytes_max: 100 << 10, retire: node::config::retire });
+    let config = DevConfig {
+        writing: storage::Writing { segment_bytes: 32 << 10, retention, ..storage::Writing::default() },
+        ..config()
+    };
+    let totals = apart(|| {
+        let mut totals = None;
+        for heights in [1_200, 2_400, 3_000] {
+            let mut opened = open(&session, &config).expect("a session");
+            opened.node.run(Some(heights), &STOP, |_, _, _| ()).expect("the session runs");
+            totals = Some(opened.node.close());
+        }
+        totals.expect("it ran")
+    });
+    let numbers = stats(&session, None).expect("stats");
+    assert!(numbers.heads > 0 && numbers.settled == 3_000, "{numbers:?}");
+    let report = checked(&session);
+    assert!(report.ok, "{:?}", report.findings);
+
+    let outcome = audit(&session);
+    assert_eq!((outcome.difference, outcome.root), (None, totals.root));
+    assert!(outcome.base > Height::GENESIS && outcome.heights == 3_000 - outcome.base.0, "from {}", outcome.base);
+    let rows = audit::export::ExportConfig { csv: Some(dir.path().join("rows")), threads: 1, ..Default::default() };
+    let exported = apart(|| audit::export::export(&session, &rows, |_| ())).expect("an export");
+    assert_eq!((exported.height, exported.root), (Height(3_000), totals.root));
+
+    let copied = backup(&session, &copy, |_| ()).expect("a copy");
+    assert_eq!((copied.root, audit(&copy).root), (totals.root, totals.root));
+    let config = audit::bisect::BisectConfig { threads: 1, images: None };
+    let result = apart(|| audit::bisect::bisect(&session, &copy, &config, |_| ())).expect("two sessions");
+    assert!(result.ok && result.agree == 3_000, "{result:?}");
+    let result = apart(|| audit::bisect::bisect_replay(&session, &config, |_| ())).expect("a session");
+    assert!(result.ok && result.agree == 3_000, "{result:?}");
+    fs::remove_dir_all(copy.join("snapshots")).expect("removed");
+    let error = apart(|| Walker::earliest(&copy, 1)).err().expect("nothing to begin with").to_string();
+    assert!(error.contains("no snapshot at or above"), "{error}");
+}
+
+#[test]
+fn compaction_loses_nothing_and_the_session_goes_on() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    for heights in [100, 200, 300] {
+        dev(&session, heights, &STOP);
+    }
+    let before = checked(&session);
+    let compacted = compact(&session).expect("compacted");
+    let after = checked(&session);
+    assert!(after.ok, "{:?}", after.findings);
+    assert!(compacted.after <= compacted.before, "{compacted:?}");
+    assert!(after.pack_records < before.pack_records, "dead records are gone: {before:?} {after:?}");
+    assert_eq!((after.snapshots, after.settled, after.frames), (before.snapshots, before.settled, before.frames));
+    let again = compact(&session).expect("compacted");
+    assert_eq!(again.before, again.after, "there is nothing left to give back");
+
+    let totals = dev(&session, 360, &STOP);
+    let outcome = audit(&session);
+    assert_eq!((outcome.difference, outcome.root), (None, totals.root));
+    let held = storage::Session::open(&session).expect("nobody has it");
+    let error = compact(&session).expect_err("it is in use").to_string();
+    assert!(error.contains("stop the node first"), "{error}");
+    drop(held);
+}

@@ -1,0 +1,12 @@
+//! The program, and what holds for the tree as a whole. One binary: each would link the whole world.
+
+mod bisect;
+mod cli;
+mod db;
+mod fuzz;
+mod history;
+mod kill;
+mod load;
+mod manifests;
+mod network;
+mod readme;

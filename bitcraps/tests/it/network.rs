@@ -1,0 +1,782 @@
+//! Players and abusers over real sockets: who plays is paid, through kills and reconnects; who abuses the node is refused
+//! with a code and counted, and the others do not notice.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use audit::replay::{ReplayConfig, replay};
+use audit::walker::state_at;
+use engine::io::{ShedReason, Verdict, Watched};
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::refusal::Refusal;
+use engine::{Height, TableId, hex};
+use keys::identity;
+use net::client::{Client, ClientConfig, Command, Event, Lost, RawConnection, socket};
+use net::server::{Counters, ServerConfig};
+use net::session::CloseCode;
+use net::wire::{Answer, AnswerVerdict, Hello, Role, ToClient, ToNode};
+use node::config::Config;
+use node::init::{NewChain, create, open_keys};
+use node::network::{defaults, listen};
+use node::open::{Keys, Options, open};
+use node::run::{Node, Time, Totals};
+use node::snapshots::SnapshotPace;
+use order::signature::{NetKey, PlayerKey};
+use storage::Session;
+use systems::catalogue::bet_named;
+use tokio::sync::mpsc;
+
+/// How long anything may take that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn chain(tables: u32, window_ms: u64) -> NewChain {
+    let (seats, accounts, grant, per_height) = (8, 200, 10_000, 100);
+    NewChain { name: "test".into(), tables, seats, accounts, grant, per_height, window_ms }
+}
+
+/// A node on a thread of its own.
+struct TestNode {
+    address: SocketAddr,
+    counters: Arc<Counters>,
+    chain: engine::Hash,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Totals>>,
+    session: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as u64
+}
+
+impl TestNode {
+    fn start(new: &NewChain, bounds: impl FnOnce(ServerConfig) -> ServerConfig) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = dir.path().join("node");
+        let created = create(&place, new, Config::default(), None).expect("a new node");
+        let config = Config::load(&created.config).expect("its configuration");
+        let (keys, setup) = open_keys(&config).expect("its keys");
+        let genesis = storage::genesis_bytes(&config.node.data).expect("its genesis");
+        let server = bounds(ServerConfig {
+            connections_per_address_max: 1_000,
+            connects_per_address_per_s: NonZeroU32::new(10_000).expect("not zero"),
+            handshake_timeout: Duration::from_millis(700),
+            ..defaults(([127, 0, 0, 1], 0).into())
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let session = config.node.data.clone();
+        let (told, tells) = std::sync::mpsc::channel();
+        let ends = Arc::clone(&stop);
+        let data = session.clone();
+        let chain = setup.chain;
+        let thread = std::thread::spawn(move || {
+            let _pool = engine::pool::build(1).expect("a pool");
+            let validator = keys.validator;
+            let keys_of = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
+            let options = Options {
+                keys: keys_of,
+                seed: [7; 32],
+                threads: 1,
+                peers: server.connections_max,
+                writing: storage::Writing::default(),
+                pace: SnapshotPace::default(),
+            };
+            let opened = open(Session::open(&data).expect("a session"), setup, options, |_| ()).expect("a new session");
+            let network = listen(&opened.machine, genesis, &keys.net, server).expect("a socket");
+            told.send((network.address, network.counters())).expect("the test waits");
+            let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
+            node.keep(opened.snapshots);
+            node.listen(network);
+            node.run(None, &ends, |_, _, _| ()).expect("the node runs");
+            node.close()
+        });
+        let (address, counters) = tells.recv().expect("the node starts");
+        Self { address, counters, chain, stop, thread: Some(thread), session, _dir: dir }
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.counters.list().into_iter().find(|(known, _)| *known == name).expect("a counter").1
+    }
+
+    fn stop(&mut self) -> Totals {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("ended once").join().expect("the node does not panic")
+    }
+
+    /// Ends the node, and replays what it recorded.
+    fn end(mut self) -> (Totals, PathBuf, tempfile::TempDir) {
+        let totals = self.stop();
+        let outcome = audit(&self.session);
+        assert_eq!(outcome.root_chain, totals.root_chain, "the session leads to where the node was");
+        (totals, self.session, self._dir)
+    }
+}
+
+/// Everything in a session is checked, on a thread of its own, since a thread has one pool.
+fn audit(session: &Path) -> audit::replay::Outcome {
+    std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(2).expect("a pool");
+            let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 2, verify: true };
+            let outcome = replay(session, &config, |_| ()).expect("a whole session");
+            assert_eq!(outcome.difference, None);
+            outcome
+        };
+        scope.spawn(run).join().expect("the replay does not panic")
+    })
+}
+
+fn seed(name: &str) -> [u8; 32] {
+    *blake3::hash(name.as_bytes()).as_bytes()
+}
+
+/// A player's keys, numbers, and what was heard.
+struct TestPlayer {
+    key: PlayerKey,
+    chain: engine::Hash,
+    next: u64,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::UnboundedReceiver<Event>,
+    answers: Vec<Answer>,
+}
+
+fn expiry_s() -> u32 {
+    u32::try_from(now_ms() / 1_000 + 40).expect("until 2106")
+}
+
+impl TestPlayer {
+    fn connect(name: &str, address: SocketAddr, chain: engine::Hash) -> Self {
+        let endpoint = socket(([127, 0, 0, 1], 0).into(), 1 << 20).expect("a socket");
+        let config = ClientConfig {
+            address: address.to_string(),
+            node: None,
+            chain: Some(chain),
+            program: "test".into(),
+            reconnect: true,
+        };
+        let identity = identity(&NetKey::from_seed(&seed(name))).expect("a key");
+        let client = Client::new(config, endpoint, &identity).expect("a client");
+        let (commands, commands_in) = mpsc::channel(256);
+        let (events_in, events) = mpsc::unbounded_channel();
+        tokio::spawn(client.run(commands_in, move |event| _ = events_in.send(event)));
+        let key = PlayerKey::from_seed(&seed(name));
+        Self { key, chain, next: 1, commands, events, answers: Vec::new() }
+    }
+
+    fn sign(&mut self, fill: impl FnOnce(IntentBody) -> IntentBody, kind: IntentKind) -> Intent {
+        let number = self.next;
+        self.next += 1;
+        self.key.sign(fill(IntentBody::new(kind, self.key.public(), number, expiry_s())), &self.chain)
+    }
+
+    async fn send(&self, intents: Vec<Intent>) {
+        self.commands.send(Command::Send(intents)).await.expect("the client runs");
+    }
+
+    /// Sends and waits for the receipt.
+    async fn ask(&mut self, kind: IntentKind, fill: impl FnOnce(IntentBody) -> IntentBody) -> Verdict {
+        let intent = self.sign(fill, kind);
+        self.send(vec![intent]).await;
+        self.receipt(intent.body.number).await.1
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("something comes in time");
+        let event = event.expect("the client runs");
+        if let Event::Answer(answer) = &event {
+            self.answers.push(*answer);
+        }
+        event
+    }
+
+    /// The receipt of an intent: its height and verdict.
+    async fn receipt(&mut self, number: u64) -> (Height, Verdict) {
+        loop {
+            let found = self.answers.iter().find_map(|answer| match answer.verdict {
+                AnswerVerdict::Receipt { height, verdict, .. } if answer.number == number => Some((height, verdict)),
+                AnswerVerdict::Shed(reason) if answer.number == number => {
+                    panic!("intent {number} was shed: {reason:?}")
+                }
+                _ => None,
+            });
+            if let Some(found) = found {
+                return found;
+            }
+            self.next_event().await;
+        }
+    }
+
+    async fn sit(&mut self, table: u32) {
+        assert_eq!(self.ask(IntentKind::Open, |body| body).await, Verdict::Applied);
+        assert_eq!(self.ask(IntentKind::Sit, |body| body.at(TableId(table)).amount(5_000)).await, Verdict::Applied);
+    }
+
+    fn bet(&mut self, table: u32, amount: u64) -> Intent {
+        let field = bet_named("field").expect("a bet of the catalogue");
+        self.sign(|body| body.at(TableId(table)).on(field, 0).amount(amount), IntentKind::Bet)
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+/// Cage, rails and wagers of an account in a state.
+fn chips_of(machine: &mut systems::Machine, key: &[u8; 32]) -> u64 {
+    let account = machine.account_of(key).expect("an account");
+    machine.read(|rows| {
+        let seats = rows.seats.iter().enumerate().filter(|(_, seat)| seat.account == account);
+        let at_tables: u64 = seats
+            .map(|(number, seat)| {
+                seat.rail.0 + rows.seat_bets(number).iter().map(|bet| u64::from(bet.amount)).sum::<u64>()
+            })
+            .sum();
+        rows.accounts[account.index()].cage.0 + at_tables
+    })
+}
+
+#[test]
+fn players_bet_are_paid_and_agree_with_the_record_to_the_chip() {
+    let node = TestNode::start(&chain(2, 400), |bounds| bounds);
+    let runtime = runtime();
+    let (address, id) = (node.address, node.chain);
+    let balances = runtime.block_on(async {
+        let mut players: Vec<TestPlayer> =
+            (0..5).map(|number| TestPlayer::connect(&format!("player {number}"), address, id)).collect();
+        for player in &mut players {
+            player.sit(1).await;
+            let public = player.key.public();
+            player.commands.send(Command::Watch(Watched::Table(TableId(1)), true)).await.expect("runs");
+            player.commands.send(Command::Watch(Watched::Account(public), true)).await.expect("runs");
+        }
+        for round in 0..6u64 {
+            let mut last = Height::GENESIS;
+            for player in &mut players {
+                let bet = player.bet(1, 5 + round);
+                player.send(vec![bet]).await;
+                let (height, verdict) = player.receipt(bet.body.number).await;
+                assert_eq!(verdict, Verdict::Applied);
+                last = last.max(height);
+            }
+            // The next roll decides every field bet; one of the last bet's own height came after it.
+            let mut rolled = false;
+            while !rolled {
+                let event = players[0].next_event().await;
+                rolled =
+                    matches!(&event, Event::Table { update, .. } if update.roll.is_some() && update.height >= last);
+            }
+        }
+        let mut balances = Vec::new();
+        for player in &mut players {
+            assert_eq!(player.ask(IntentKind::Leave, |body| body.at(TableId(1))).await, Verdict::Applied);
+            // The account follows, once nothing is at the table any more.
+            let until = Instant::now() + PATIENCE;
+            let cage = loop {
+                assert!(Instant::now() < until, "the account never shows that the player left");
+                if let Event::Account(row) = player.next_event().await
+                    && let Some((_, account)) = row.account
+                    && account.seats == 0
+                    && account.number_highest == player.next - 1
+                {
+                    break account.cage.0;
+                }
+            };
+            balances.push((player.key.public(), cage));
+        }
+        balances
+    });
+    drop(runtime);
+    let (totals, session, _dir) = node.end();
+    assert!(totals.counts.rolls >= 6 && totals.counts.bets_resolved >= 30, "{totals:?}");
+    let (mut machine, _) = std::thread::spawn(move || {
+        let _pool = engine::pool::build(1).expect("a pool");
+        state_at(&session, None, 1).expect("a state")
+    })
+    .join()
+    .expect("no panic");
+    for (key, cage) in &balances {
+        assert_eq!(chips_of(&mut machine, key), *cage);
+    }
+    assert!(balances.iter().any(|(_, cage)| *cage != 10_000), "bets were won and lost: {balances:?}");
+}
+
+#[test]
+fn the_same_intent_sent_again_has_one_receipt_and_one_effect() {
+    let node = TestNode::start(&chain(1, 60_000), |bounds| bounds);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut player = TestPlayer::connect("again", node.address, node.chain);
+        player.sit(0).await;
+        let bet = player.bet(0, 7);
+        player.send(vec![bet]).await;
+        let first = player.receipt(bet.body.number).await;
+        // Over another connection, under another network key, after the receipt: the same receipt.
+        let mut other = TestPlayer::connect("another connection", node.address, node.chain);
+        other.send(vec![bet, bet]).await;
+        let receipts = |answers: &[Answer]| answers.iter().filter(|answer| answer.is_final()).count();
+        while receipts(&other.answers) < 2 {
+            other.next_event().await;
+        }
+        assert_eq!(other.receipt(bet.body.number).await, first);
+        // Another intent with the used number is refused.
+        player.next = bet.body.number;
+        let another = player.bet(0, 9);
+        other.answers.clear();
+        other.send(vec![another]).await;
+        assert_eq!(other.receipt(another.body.number).await.1, Verdict::Refused(Refusal::NumberUsed));
+        // Through reconnects while they wait.
+        for _ in 0..5 {
+            let bet = player.bet(0, 1);
+            player.commands.send(Command::Send(vec![bet])).await.expect("runs");
+            player.commands.send(Command::Reconnect).await.expect("runs");
+            assert_eq!(player.receipt(bet.body.number).await.1, Verdict::Applied);
+        }
+    });
+    drop(runtime);
+    let (totals, session, _dir) = node.end();
+    assert_eq!(totals.counts.bets_placed, 6, "one for the bet that was sent three times, and five");
+    assert_eq!(audit(&session).counts.bets_placed, 6);
+}
+
+/// A node in a process of its own, which can be killed.
+struct Killable {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Killable {
+    fn start(config: &Path) -> Self {
+        let mut child = Process::new(env!("CARGO_BIN_EXE_bitcraps"))
+            .args(["node", "--output", "ndjson", "--config"])
+            .arg(config)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("an object");
+        let address = ready["listen"].as_str().expect("an address").parse().expect("an address");
+        Self { child, address }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+#[test]
+fn clients_play_on_through_kills_and_nothing_is_lost_or_doubled() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let created = create(&dir.path().join("n"), &chain(1, 300), Config::default(), None).expect("a node");
+    let mut config = Config::load(&created.config).expect("its configuration");
+    // A port that stays the same from start to start.
+    config.net.listen =
+        std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    std::fs::write(&created.config, config.text()).expect("written");
+    let runtime = runtime();
+    let mut node = Killable::start(&created.config);
+    let address = node.address;
+    let mut players: Vec<TestPlayer> = {
+        let _inside = runtime.enter();
+        (0..3).map(|number| TestPlayer::connect(&format!("survivor {number}"), address, created.chain)).collect()
+    };
+    runtime.block_on(async {
+        for player in &mut players {
+            player.sit(0).await;
+        }
+    });
+    let mut placed = 0;
+    for round in 0..4 {
+        let mut sent: Vec<Vec<u64>> = Vec::new();
+        runtime.block_on(async {
+            for player in &mut players {
+                let bets: Vec<Intent> = (0..10).map(|_| player.bet(0, 1)).collect();
+                sent.push(bets.iter().map(|bet| bet.body.number).collect());
+                player.send(bets).await;
+            }
+            tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        });
+        node.kill();
+        node = Killable::start(&created.config);
+        runtime.block_on(async {
+            for (player, numbers) in players.iter_mut().zip(&sent) {
+                for number in numbers {
+                    let (_, verdict) = player.receipt(*number).await;
+                    // What was used before the kill and is forgotten since says so: it was applied once.
+                    assert!(matches!(verdict, Verdict::Applied), "round {round}, intent {number}: {verdict:?}");
+                    placed += 1;
+                }
+            }
+        });
+    }
+    drop(runtime);
+    node.kill();
+    let outcome = audit(&config.node.data);
+    let session = dir.path().join("n/session");
+    assert_eq!(session.canonicalize().ok(), config.node.data.canonicalize().ok());
+    assert_eq!((placed, outcome.counts.bets_placed), (120, 120));
+}
+
+fn hello() -> ToNode {
+    ToNode::Hello(Hello { chain: None, program: "test".into(), role: Role::Client })
+}
+
+async fn raw(name: &str, from: [u8; 4], address: SocketAddr) -> Result<RawConnection, Lost> {
+    let endpoint = socket((from, 0).into(), 1 << 20).expect("a socket");
+    RawConnection::connect(&endpoint, &identity(&NetKey::from_seed(&seed(name))).expect("a key"), address).await
+}
+
+async fn closed_with(connection: &RawConnection) -> CloseCode {
+    match tokio::time::timeout(PATIENCE, connection.closed()).await.expect("the node closes") {
+        Lost::Closed { code, .. } => code,
+        other => panic!("closed without a code: {other}"),
+    }
+}
+
+#[test]
+fn what_is_no_message_ends_the_connection_with_a_code() {
+    let mut node = TestNode::start(&chain(1, 1_000), |bounds| bounds);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut welcome = Vec::new();
+        hello().encode(&mut welcome);
+        let mut late = welcome.clone();
+        late.extend([64, 0]);
+        let cases: [(&str, Vec<u8>, CloseCode); 8] = [
+            ("garbage", vec![0xa5; 100], CloseCode::Version),
+            ("another version", vec![64, 0, 0, 0, 1, 9, 0, 0], CloseCode::Version),
+            ("unknown kind", vec![0, 0, 0, 0, 99, 1, 0, 0], CloseCode::Malformed),
+            ("oversized", vec![0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0], CloseCode::Malformed),
+            ("no hello first", vec![0, 0, 0, 0, 4, 1, 0, 0], CloseCode::Malformed),
+            ("said twice", [&welcome[..], &welcome[..]].concat(), CloseCode::Malformed),
+            ("silent", Vec::new(), CloseCode::Timeout),
+            ("never finished", late, CloseCode::Timeout),
+        ];
+        for (what, bytes, code) in cases {
+            let mut connection = raw(what, [127, 0, 0, 1], node.address).await.expect("let in");
+            // Without a byte the stream does not exist for the node.
+            if !bytes.is_empty() {
+                connection.send(&bytes).await.expect("sent");
+            }
+            assert_eq!(closed_with(&connection).await, code, "{what}");
+        }
+        let mut connection = raw("chain", [127, 0, 0, 1], node.address).await.expect("let in");
+        let other = Hello { chain: Some([9; 32]), program: "test".into(), role: Role::Client };
+        connection.say(&ToNode::Hello(other)).await.expect("sent");
+        assert_eq!(closed_with(&connection).await, CloseCode::Chain);
+
+        let config = ClientConfig {
+            address: node.address.to_string(),
+            node: None,
+            chain: None,
+            program: "test".into(),
+            reconnect: false,
+        };
+        let endpoint = socket(([127, 0, 0, 1], 0).into(), 1 << 20).expect("a socket");
+        let key = identity(&NetKey::from_seed(&seed("alpn"))).expect("a key");
+        let client = Client::speaking(b"bitcraps/2", config, endpoint, &key).expect("a client");
+        let (_commands, commands) = mpsc::channel(1);
+        assert_eq!(client.run(commands, |_| ()).await, Err(Lost::Version));
+    });
+    drop(runtime);
+    assert_eq!(node.count("closed"), 9);
+    assert_eq!(node.stop().counts.bets_placed, 0);
+}
+
+/// Intents of a key that has no account: they verify, and are refused in a block.
+fn strangers_intents(key: &PlayerKey, chain: &engine::Hash, numbers: std::ops::Range<u64>) -> Vec<Intent> {
+    let body = |number| IntentBody::new(IntentKind::Leave, key.public(), number, expiry_s()).at(TableId(0));
+    numbers.map(|number| key.sign(body(number), chain)).collect()
+}
+
+async fn answers(connection: &mut RawConnection) -> Vec<Answer> {
+    match tokio::time::timeout(PATIENCE, connection.hear()).await.expect("an answer") {
+        Ok(ToClient::Answers(answers)) => answers,
+        Ok(ToClient::Welcome(_)) => Vec::new(),
+        other => panic!("no answers: {other:?}"),
+    }
+}
+
+async fn wait_for(connection: &mut RawConnection, verdict: impl Fn(&AnswerVerdict) -> bool) -> Answer {
+    loop {
+        if let Some(found) = answers(connection).await.into_iter().find(|answer| verdict(&answer.verdict)) {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn false_signatures_and_floods_are_refused_then_banned_while_others_play() {
+    let node = TestNode::start(&chain(1, 1_000), |bounds| bounds);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut player = TestPlayer::connect("honest", node.address, node.chain);
+        player.sit(0).await;
+        let refused = |refusal| {
+            move |verdict: &AnswerVerdict| {
+                matches!(verdict, AnswerVerdict::Receipt { verdict: Verdict::Refused(found), .. } if *found == refusal)
+            }
+        };
+        // Another's signature, a key that is not canonical, a key of small order.
+        let key = PlayerKey::from_seed(&seed("liar"));
+        let mut forged = strangers_intents(&key, &node.chain, 1..2)[0];
+        forged.signature[3] ^= 1;
+        let mut odd = forged;
+        odd.body.key = [0xff; 32];
+        odd.body.number = 2;
+        let mut small = forged;
+        small.body.key = [0; 32];
+        small.body.key[0] = 1;
+        small.body.number = 3;
+        // R of small order and s = 0: verifies under a key of small order, which must not enter all the same.
+        small.signature = [0; 64];
+        small.signature[0] = 1;
+        let mut liar = raw("liar", [127, 0, 0, 1], node.address).await.expect("let in");
+        liar.say(&hello()).await.expect("sent");
+        for intent in [forged, odd, small] {
+            liar.say(&ToNode::Intents(vec![intent])).await.expect("sent");
+            let answer = wait_for(&mut liar, refused(Refusal::BadSignature)).await;
+            assert_eq!((answer.key, answer.number), (intent.body.key, intent.body.number));
+        }
+        // Ten are too many.
+        let more = (10..20u64).map(|number| {
+            let mut intent = strangers_intents(&key, &node.chain, number..number + 1)[0];
+            intent.signature[9] ^= 4;
+            intent
+        });
+        liar.say(&ToNode::Intents(more.collect())).await.expect("sent");
+        assert_eq!(closed_with(&liar).await, CloseCode::Banned);
+        // The handshake succeeds, since only it proves the key; what follows may or may not come before the close.
+        let lost = match raw("liar", [127, 0, 0, 1], node.address).await {
+            Ok(again) => again.closed().await,
+            Err(lost) => lost,
+        };
+        assert!(matches!(lost, Lost::Closed { code: CloseCode::Banned, .. }), "{lost}");
+
+        // Stale and untimely ones.
+        let mut stale = raw("stale", [127, 0, 0, 1], node.address).await.expect("let in");
+        stale.say(&hello()).await.expect("sent");
+        let signed = |expiry_s: u64, number: u64| {
+            let expiry_s = u32::try_from(expiry_s).expect("until 2106");
+            key.sign(IntentBody::new(IntentKind::Leave, key.public(), number, expiry_s).at(TableId(0)), &node.chain)
+        };
+        let now_s = now_ms() / 1_000;
+        for (expiry_s, number, refusal) in
+            [(now_s - 5, 1, Refusal::Expired), (now_s + 300, 2, Refusal::ExpiresTooLate)]
+        {
+            stale.say(&ToNode::Intents(vec![signed(expiry_s, number)])).await.expect("sent");
+            wait_for(&mut stale, refused(refusal)).await;
+        }
+        // A field that cannot be, and a number that two intents want.
+        let mut malformed = signed(now_s + 20, 3);
+        malformed.body.kind = 77;
+        stale.say(&ToNode::Intents(vec![malformed])).await.expect("sent");
+        wait_for(&mut stale, |verdict| *verdict == AnswerVerdict::Shed(ShedReason::Malformed)).await;
+
+        // More than rate and credit allow.
+        let mut flood = raw("flood", [127, 0, 0, 1], node.address).await.expect("let in");
+        flood.say(&hello()).await.expect("sent");
+        let mut shed = 0;
+        'flood: for burst in 0..100u64 {
+            let intents = strangers_intents(&key, &node.chain, 1_000 + burst * 64..1_064 + burst * 64);
+            if flood.say(&ToNode::Intents(intents)).await.is_err() {
+                break;
+            }
+            let mut left = 64;
+            while left > 0 {
+                match tokio::time::timeout(PATIENCE, flood.hear()).await.expect("something") {
+                    Ok(ToClient::Answers(answers)) => {
+                        left -= answers.iter().filter(|answer| answer.is_final()).count().min(left);
+                        shed += answers.iter().filter(|answer| matches!(answer.verdict, AnswerVerdict::Shed(_))).count();
+                    }
+                    Ok(_) => {}
+                    Err(_) => break 'flood,
+                }
+            }
+        }
+        assert_eq!(closed_with(&flood).await, CloseCode::Banned);
+        assert!(shed >= 512, "{shed} were shed before the ban");
+
+        // The honest one noticed nothing.
+        for _ in 0..5 {
+            let bet = player.bet(0, 1);
+            player.send(vec![bet]).await;
+            assert_eq!(player.receipt(bet.body.number).await.1, Verdict::Applied);
+        }
+    });
+    drop(runtime);
+    assert_eq!(node.count("banned"), 2);
+    assert!(node.count("refused_banned") >= 1 && node.count("shed") >= 512);
+    node.end();
+}
+
+#[test]
+fn connections_are_bounded_by_number_address_and_half_open_ones_end() {
+    let bounds = |bounds: ServerConfig| ServerConfig {
+        connections_max: 12,
+        connections_per_address_max: 4,
+        handshake_timeout: Duration::from_millis(400),
+        ..bounds
+    };
+    let node = TestNode::start(&chain(1, 1_000), bounds);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut player = TestPlayer::connect("inside", node.address, node.chain);
+        player.sit(0).await;
+        let mut held = Vec::new();
+        for number in 0..4 {
+            let mut connection = raw(&format!("a{number}"), [127, 0, 0, 7], node.address).await.expect("let in");
+            connection.say(&hello()).await.expect("sent");
+            held.push(connection);
+        }
+        assert_eq!(raw("a5", [127, 0, 0, 7], node.address).await.err(), Some(Lost::Refused), "four of one address");
+        for number in 0..4 {
+            let mut connection = raw(&format!("b{number}"), [127, 0, 0, 8], node.address).await.expect("let in");
+            connection.say(&hello()).await.expect("sent");
+            held.push(connection);
+        }
+        // Handshakes that are begun and left: they end, and their places are free again.
+        let endpoint = socket(([127, 0, 0, 9], 0).into(), 1 << 20).expect("a socket");
+        let key = identity(&NetKey::from_seed(&seed("half"))).expect("a key");
+        for _ in 0..20 {
+            let begun = RawConnection::connect(&endpoint, &key, node.address);
+            let _ = tokio::time::timeout(Duration::from_micros(300), begun).await;
+        }
+        let bet = player.bet(0, 1);
+        player.send(vec![bet]).await;
+        assert_eq!(player.receipt(bet.body.number).await.1, Verdict::Applied);
+        let until = Instant::now() + PATIENCE;
+        let mut late = loop {
+            assert!(Instant::now() < until, "half-open connections never end");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if let Ok(connection) = raw("late", [127, 0, 0, 10], node.address).await {
+                break connection;
+            }
+        };
+        late.say(&hello()).await.expect("sent");
+        assert!(matches!(late.hear().await, Ok(ToClient::Welcome(_))));
+    });
+    drop(runtime);
+    assert!(node.count("refused_address") >= 1);
+    node.end();
+}
+
+#[test]
+fn who_does_not_read_is_dropped_before_it_costs_memory() {
+    let fast = |bounds: ServerConfig| ServerConfig {
+        intents_per_connection_per_s: NonZeroU32::new(1_000_000).expect("not zero"),
+        ..bounds
+    };
+    let node = TestNode::start(&chain(1, 1_000), fast);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let key = PlayerKey::from_seed(&seed("deaf"));
+        let mut deaf = raw("deaf", [127, 0, 0, 1], node.address).await.expect("let in");
+        deaf.say(&hello()).await.expect("sent");
+        // Every receipt gives credit back, so there is always something more to answer.
+        let mut number = 1;
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let intents = strangers_intents(&key, &node.chain, number..number + 32);
+            number += 32;
+            if deaf.say(&ToNode::Intents(intents)).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        assert_eq!(closed_with(&deaf).await, CloseCode::SlowReader);
+        let mut player = TestPlayer::connect("reader", node.address, node.chain);
+        player.sit(0).await;
+    });
+    drop(runtime);
+    assert_eq!(node.count("slow_readers"), 1);
+    node.end();
+}
+
+#[test]
+fn a_storm_of_reconnects_leaves_everyone_with_their_receipts() {
+    let node = TestNode::start(&chain(8, 1_000), |bounds| bounds);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut players: Vec<TestPlayer> =
+            (0..40).map(|number| TestPlayer::connect(&format!("storm {number}"), node.address, node.chain)).collect();
+        for (number, player) in players.iter_mut().enumerate() {
+            player.sit(number as u32 / 8).await;
+        }
+        for _ in 0..3 {
+            let mut sent = Vec::new();
+            for (number, player) in players.iter_mut().enumerate() {
+                let bet = player.bet(number as u32 / 8, 100);
+                sent.push(bet.body.number);
+                player.send(vec![bet]).await;
+                player.commands.send(Command::Reconnect).await.expect("runs");
+            }
+            for (player, number) in players.iter_mut().zip(sent) {
+                assert_eq!(player.receipt(number).await.1, Verdict::Applied);
+            }
+        }
+    });
+    drop(runtime);
+    let (totals, ..) = node.end();
+    assert_eq!(totals.counts.bets_placed, 120);
+}
+
+#[test]
+fn a_node_that_ends_answers_what_it_acknowledged_and_says_goodbye() {
+    let node = TestNode::start(&chain(1, 60_000), |bounds| bounds);
+    let runtime = runtime();
+    let stop = Arc::clone(&node.stop);
+    runtime.block_on(async {
+        let mut player = TestPlayer::connect("last", node.address, node.chain);
+        player.sit(0).await;
+        let bets: Vec<Intent> = (0..60).map(|_| player.bet(0, 1)).collect();
+        let numbers: Vec<u64> = bets.iter().map(|bet| bet.body.number).collect();
+        player.send(bets).await;
+        while player.answers.iter().filter(|answer| numbers.contains(&answer.number)).count() < 60 {
+            player.next_event().await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        for number in numbers {
+            assert_eq!(player.receipt(number).await.1, Verdict::Applied);
+        }
+        loop {
+            if let Event::Down { reason, .. } = player.next_event().await {
+                assert!(matches!(reason, Lost::Closed { code: CloseCode::Shutdown, .. }), "{reason}");
+                break;
+            }
+        }
+    });
+    drop(runtime);
+    node.end();
+}
+
+#[test]
+fn another_key_at_the_same_address_is_refused_by_the_client() {
+    let mut node = TestNode::start(&chain(1, 1_000), |bounds| bounds);
+    let runtime = runtime();
+    let lost = runtime.block_on(async {
+        let config = ClientConfig {
+            address: node.address.to_string(),
+            node: Some([3; 32]),
+            chain: None,
+            program: "test".into(),
+            reconnect: true,
+        };
+        let endpoint = socket(([127, 0, 0, 1], 0).into(), 1 << 20).expect("a socket");
+        let client = Client::new(config, endpoint, &identity(&NetKey::from_seed(&seed("pins"))).expect("a key"))
+            .expect("a client");
+        let (_commands, commands) = mpsc::channel(1);
+        client.run(commands, |_| ()).await.expect_err("another key")
+    });
+    assert!(matches!(lost, Lost::Key { expected, .. } if expected == [3; 32]), "{lost}");
+    assert!(lost.to_string().contains(&hex(&[3; 32])));
+    drop(runtime);
+    assert_eq!(node.stop().counts.bets_placed, 0);
+}

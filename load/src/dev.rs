@@ -1,0 +1,191 @@
+//! `dev`: everything on this machine with no configuration: a genesis, a validator of one, simulated players, a session.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use order::keys::{DevKeys, dev_keys};
+use storage::backend::{Access, Backend, FileBackend};
+use storage::{Session, Writing};
+use systems::Setup;
+
+use crate::players::{Players, Temper};
+use node::config::workers;
+use node::init::rules;
+use node::open::{self, Found, Keys, Options};
+use node::run::{Node, Pace, Time};
+use node::snapshots::SnapshotPace;
+
+/// When every development chain begins: 2026-01-01, midnight UTC. Its time is virtual.
+const START_MS: u64 = 1_767_225_600_000;
+/// Chips a new account is granted.
+const GRANT: u64 = 10_000;
+/// Chips a bank is filled to.
+const BANK: u64 = 200_000;
+/// Accounts for people, where nothing else is said.
+const GUESTS: u32 = 64;
+
+/// What shapes a development session.
+#[derive(Clone, Debug)]
+pub struct DevConfig {
+    /// Craps tables.
+    pub tables: u32,
+    /// Simulated players.
+    pub players: u32,
+    /// Decides keys, players and their choices.
+    pub seed: u64,
+    /// Workers of the tick pool.
+    pub threads: usize,
+    /// How fast virtual time runs.
+    pub pace: Pace,
+    /// How the players think.
+    pub temper: Temper,
+    /// Milliseconds between two blocks, at least.
+    pub block_interval_ms: u64,
+    /// Milliseconds after which a table rolls by itself.
+    pub window_ms: u64,
+    /// Connections that it may have; none if it does not listen.
+    pub peers: u32,
+    /// Accounts that people may open beside the simulated players.
+    pub guests: u32,
+    /// How the session is written.
+    pub writing: Writing,
+    /// When snapshots are taken.
+    pub snapshots: SnapshotPace,
+}
+
+impl Default for DevConfig {
+    fn default() -> Self {
+        Self {
+            tables: 8,
+            players: 40,
+            seed: 1,
+            threads: workers(),
+            pace: Pace::Real,
+            temper: Temper::default(),
+            idleness: Default::default(),
+            block_interval_ms: 50,
+            window_ms: 1_000,
+            peers: 0,
+            guests: GUESTS,
+            writing: Writing::default(),
+            snapshots: SnapshotPace::default(),
+        }
+    }
+}
+
+fn keys(seed: u64) -> DevKeys {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    dev_keys(&bytes, NonZeroU32::MIN)
+}
+
+/// The genesis of a development session. Its treasury can grant a few accounts more than there are players.
+pub fn genesis(config: &DevConfig) -> Genesis {
+    let (tables, players) = (u64::from(config.tables), u64::from(config.players));
+    let mut genesis = Genesis {
+        version: GENESIS_VERSION,
+        name: format!("dev, seed {}", config.seed),
+        insecure_keys: true,
+        start_ms: START_MS,
+        supply: tables * BANK + (players + u64::from(config.guests) + 3) * GRANT,
+        tables: config.tables,
+        seats: 8,
+        accounts: config.players + config.guests + 6,
+        grant: GRANT,
+        opening: Opening::Free { per_height: (config.players / 4).max(4) },
+        rules: rules(),
+        bank_target: BANK,
+        window_min_ms: config.window_ms / 5,
+        window_max_ms: config.window_ms,
+        clock_phases: config.tables.min(10),
+        idle_ms: 20 * config.window_ms,
+        account_idle_ms: (60 * config.window_ms).max(60_000),
+        block_interval_ms: config.block_interval_ms,
+        validators: Vec::new(),
+        group_key: HexBytes([0; 96]),
+    };
+    keys(config.seed).install(&mut genesis);
+    genesis
+}
+
+/// A session that was begun or found.
+pub struct Opened {
+    /// The node, ready for its next tick.
+    pub node: Node,
+    /// The genesis.
+    pub genesis: Genesis,
+    /// The chain id.
+    pub chain: engine::Hash,
+    /// What was found, if the session goes on.
+    pub found: Option<Found>,
+}
+
+/// The next free directory for a session below `sessions`.
+pub fn next_session() -> PathBuf {
+    (1..)
+        .map(|number| Path::new("sessions").join(format!("{number:04}")))
+        .find(|path| !path.exists())
+        .expect("numbers do not end")
+}
+
+/// Begins a session in an empty directory, or goes on with the one that is there.
+///
+/// # Errors
+/// If the directory holds something else, was made with another seed, or is damaged.
+pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
+    open_on(Arc::new(FileBackend), dir, config)
+}
+
+/// As [`open()`], on a disk that may be another than the file system.
+///
+/// # Errors
+/// As [`open()`].
+pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
+    open_seen(backend, dir, config, |_| ())
+}
+
+/// As [`open_on`]; `look` hears what it is at, for people.
+///
+/// # Errors
+/// As [`open()`].
+pub fn open_seen(
+    backend: Arc<dyn Backend>,
+    dir: &Path,
+    config: &DevConfig,
+    look: impl Fn(&str) + Send + Clone + 'static,
+) -> anyhow::Result<Opened> {
+    let path = dir.join("genesis.json");
+    let session = if backend.open(&path, Access::Read).is_ok() {
+        Session::open_on(backend.clone(), dir)?
+    } else {
+        let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
+        bytes.push(b'\n');
+        Session::create_on(backend.clone(), dir, &bytes)?
+    };
+    let (genesis, chain) = storage::read_genesis_on(&*backend, dir)?;
+    let mut keys = keys(config.seed);
+    if genesis.group_key.0 != keys.group.key() {
+        bail!(storage::OpenError::NotASession {
+            path: dir.to_owned(),
+            missing: format!("it was begun with another seed than {} (its genesis is `{}`)", config.seed, genesis.name),
+        });
+    }
+    let setup = Setup::new(genesis.clone(), chain)?;
+    let beacon = keys.beacons.pop().expect("a group of one has one share");
+    let options = Options {
+        keys: Keys { vote: keys.votes[0].clone(), group: keys.group.clone(), beacon },
+        seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
+        threads: config.threads,
+        peers: config.peers,
+        writing: config.writing.clone(),
+        pace: config.snapshots,
+    };
+    let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options, look)?;
+    let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
+    let mut node = Node::new(machine, storage, Some(Box::new(players)), Time::Virtual(config.pace));
+    node.keep(snapshots);
+    Ok(Opened { node, genesis, chain, found })
+}

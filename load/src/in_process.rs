@@ -1,0 +1,194 @@
+//! A load without sockets: the node runs in this process, and intents and answers go through memory. For as many players
+//! as there is memory for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::PeerId;
+use engine::io::{Input, Output, Standing};
+use engine::message::intent::Intent;
+use net::wire::{Answer, AnswerVerdict};
+use serde_json::json;
+use storage::Session;
+
+use super::report::Report;
+use super::run::{IN_PROCESS, Judged, Place, Progress, Running, judge, new_chain};
+use super::scenario::Load;
+use super::schedule::{self, Heard, lock};
+use super::signing::SignedAhead;
+use super::target::Meter;
+use super::users::{FIRST_BET, Users};
+use node::config::Config;
+use node::init::{create, open_keys};
+use node::open::{self, Keys, Options};
+use node::run::{Edge, Node, Time};
+use node::snapshots::SnapshotPace;
+
+/// Batches of inputs that may wait for the tick.
+const INPUTS: usize = 1 << 16;
+/// Intents of one user that can be told apart while they are under way: a million users send one now and then.
+const SLOTS: usize = 16;
+/// Intents of the preparation that may be without their receipt: as many as a node holds, with room to spare.
+const UNDER_WAY: u64 = 30_000;
+
+/// What the node sees of the users: who sends is a user's number, and what comes back is recorded at once.
+struct Link {
+    inputs: Receiver<Input>,
+    heard: Arc<Heard>,
+    began: Instant,
+    start: Option<Instant>,
+}
+
+impl Link {
+    fn hear(&mut self, to: PeerId, answer: &Answer) {
+        // The clock starts anew once, after the preparation.
+        let start = if answer.number < FIRST_BET {
+            self.began
+        } else {
+            *self.start.get_or_insert_with(|| *lock(&self.heard.start))
+        };
+        self.heard.answered(to.slot as usize, start, answer);
+    }
+}
+
+impl Edge for Link {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+        inputs.extend(self.inputs.try_iter().take(INPUTS));
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Acknowledged { to, key, number } => {
+                    self.hear(to, &Answer { key, number, verdict: AnswerVerdict::Acknowledged });
+                }
+                Output::Receipt { to, receipt } => self.hear(to, &Answer::receipt(&receipt)),
+                Output::Shed { to, key, number, reason } => {
+                    self.hear(to, &Answer { key, number, verdict: AnswerVerdict::Shed(reason) });
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn publish(&mut self, _standing: Standing) {}
+
+    fn close(self: Box<Self>) {}
+}
+
+fn send(inputs: &Sender<Input>, user: usize, intent: Intent) -> bool {
+    let from = PeerId { slot: user as u32, generation: 0 };
+    inputs.try_send(Input::Intents { from, intents: vec![intent] }).is_ok()
+}
+
+/// Opens every account and takes every seat, as fast as the node settles them.
+fn prepare(load: &Load, users: &Users, heard: &Heard, inputs: &Sender<Input>) -> anyhow::Result<()> {
+    let count = u64::from(load.users);
+    let each = |what: &str, before: u64, intent: &dyn Fn(usize) -> Intent| -> anyhow::Result<()> {
+        for user in 0..load.users as usize {
+            let needed = (before + user as u64).saturating_sub(UNDER_WAY);
+            heard.wait(what, needed, |heard| heard.prepared.load(Ordering::Relaxed))?;
+            let from = PeerId { slot: user as u32, generation: 0 };
+            inputs.send(Input::Intents { from, intents: vec![intent(user)] }).context("the node has stopped")?;
+        }
+        heard.wait(what, before + count, |heard| heard.prepared.load(Ordering::Relaxed))
+    };
+    each("open an account", 0, &|user| users.open(user))?;
+    each("sit down", count, &|user| users.sit(user))
+}
+
+/// Runs a load in this process and judges it.
+///
+/// # Errors
+/// If the node cannot be made, or stops.
+pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&Progress)) -> anyhow::Result<Report> {
+    let mut config = Config::default();
+    config.node.threads = place.threads;
+    create(&place.dir, &new_chain(load), config.clone(), None)?;
+    let session = place.dir.join("session");
+    config.node.data.clone_from(&session);
+    config.keys.validator = place.dir.join(&config.keys.validator);
+    config.keys.net = place.dir.join(&config.keys.net);
+    let (keys, setup) = open_keys(&config)?;
+    let (chain, tables) = (setup.chain, setup.genesis.tables);
+    let validator = keys.validator;
+    let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("the system gives no randomness")?;
+    let options = Options {
+        keys,
+        seed,
+        threads: place.threads,
+        peers: 0,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+    };
+    let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
+
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let users = Arc::new(Users::new(load.users, tables, load.seed, chain, now_ms as u64));
+    let heard = Arc::new(Heard::new(load.users as usize, SLOTS));
+    let (inputs_in, inputs) = bounded(INPUTS);
+    let end = Arc::new(AtomicBool::new(false));
+    let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
+    let (ends, threads) = (Arc::clone(&end), place.threads);
+    let node = std::thread::spawn(move || -> anyhow::Result<node::run::Totals> {
+        let _pool = engine::pool::build(threads)?;
+        let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
+        node.keep(opened.snapshots);
+        node.listen(link);
+        let result = node.run(None, &ends, |_, _, _| {});
+        let totals = node.close();
+        result.map(|()| totals)
+    });
+    let mut meter = Meter::new(std::process::id())?;
+    let mut samples = Vec::new();
+    let started = std::time::SystemTime::now();
+    let began = Instant::now();
+    let prepared = prepare(load, &users, &heard, &inputs_in);
+    let prepared_in = began.elapsed();
+    let mut signed_count = 0;
+    let ran = prepared.and_then(|()| {
+        let signed = SignedAhead::sign(load, &users, &place.dir, stop, |part| look(&Progress::Signing(part)))?;
+        signed_count = signed.count;
+        let send = |_, due: Option<(usize, Intent)>| {
+            if let Some((user, intent)) = due
+                && !send(&inputs_in, user, intent)
+            {
+                // What does not fit was offered all the same, and is lost.
+                heard.unsent.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        schedule::run(load, &users, signed, &heard, stop, send, |elapsed, heard| {
+            if elapsed.as_secs() as usize > samples.len() {
+                samples.push((meter.sample(), Default::default()));
+            }
+            let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+            look(&Progress::Running(Running::of(elapsed, heard, node)));
+        })
+    });
+    end.store(true, Ordering::Relaxed);
+    let totals = node.join().map_err(|_| anyhow::anyhow!("the node panicked"))?;
+    ran?;
+    let totals = totals?;
+    let notes = vec![
+        "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
+         given after its height is on disk."
+            .to_owned(),
+        format!("{} users opened accounts and sat down in {:.1} s.", load.users, prepared_in.as_secs_f64()),
+        format!(
+            "Node and generator are one process: memory and processor time are those of both. {signed_count} intents were \
+             signed before the first was due."
+        ),
+    ];
+    let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
+    judge(
+        load,
+        Judged { heard: &heard, samples: &samples, started, tables, transport: IN_PROCESS, notes },
+        Some((&session, &said)),
+    )
+}

@@ -1,0 +1,21 @@
+//! Load: many players against one node, and what came of it.
+//!
+//! ```text
+//!  users -> signed ahead -> schedule (open loop) -> clients over QUIC -> node, a process of its own
+//!                                                                         |
+//!  report <- recorder <- answers, timed from when the intent was due <----+ -> session -> replay
+//! ```
+
+pub mod dev;
+pub mod drive;
+pub mod hostile;
+pub mod in_process;
+pub mod players;
+pub mod recorder;
+pub mod report;
+pub mod run;
+pub mod scenario;
+mod schedule;
+mod signing;
+pub mod target;
+pub mod users;

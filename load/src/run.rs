@@ -1,0 +1,405 @@
+//! One load run from its beginning to its report.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use engine::Height;
+use net::client::{RawConnection, socket};
+use net::server::APART_PER_S;
+use net::transport::{IDLE_BYTES, PLAYING_BYTES};
+use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
+
+use super::drive::Driver;
+use super::hostile::disturb;
+use super::recorder::{Counts, Recorder, cdf, quantile_ms};
+use super::report::{
+    LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Machine, Offered, Report, Second, Summary, Target as Goal,
+};
+use super::scenario::Load;
+use super::schedule::Heard;
+use super::signing::SignedAhead;
+use super::target::{Meter, Sample, Target};
+use super::users::{Users, stray_key};
+use audit::replay::{ReplayConfig, replay};
+use keys::identity;
+use node::config::Config;
+use node::init::{NewChain, create};
+
+/// How many connections beyond the users' a node under load takes.
+const SPARE: u32 = 64;
+/// Milliseconds after which a table rolls by itself.
+const WINDOW_MS: u64 = 2_000;
+/// Chips of an account: four hours of bets do not use them up.
+const GRANT: u64 = 1_000_000;
+
+/// Where a run takes place.
+pub struct Place {
+    /// A node that runs already, or none: then one is started.
+    pub target: Option<SocketAddr>,
+    /// Where the started node and its session live.
+    pub dir: PathBuf,
+    /// Workers of its tick pool.
+    pub threads: usize,
+}
+
+/// What a run says while it goes on.
+pub enum Progress {
+    /// Which part of its intents is signed, before it starts.
+    Signing(f64),
+    /// How it goes.
+    Running(Running),
+}
+
+/// How a run goes.
+pub struct Running {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// Sums so far.
+    pub counts: Counts,
+    /// P95 so far, in milliseconds.
+    pub p95_ms: f64,
+    /// The node's memory and processor time.
+    pub node: Sample,
+}
+
+impl Running {
+    pub(super) fn of(elapsed: Duration, heard: &Heard, node: Sample) -> Self {
+        let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
+        Self { elapsed, counts, p95_ms, node }
+    }
+}
+
+/// Makes a node for a load and starts it.
+fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
+    let mut config = Config::default();
+    config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.node.threads = place.threads;
+    let connections = load.users + load.slow_readers + load.hostile + load.idle + SPARE;
+    // All users have one address here, which no real crowd has.
+    config.net.connections_max = connections;
+    config.net.connections_per_address_max = connections;
+    config.net.connects_per_address_per_s = 1_000_000;
+    // Room for all of them, and not for more: what they hold is part of the memory that is judged.
+    let playing = u64::from(load.users + load.slow_readers + load.hostile + SPARE);
+    config.net.buffer_bytes_max = playing * PLAYING_BYTES + u64::from(load.idle) * IDLE_BYTES;
+    config.net.intents_per_connection_per_s = 100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32);
+    let created = create(&place.dir, &new_chain(load), config, None)?;
+    Target::start(&created.config, place.dir.join("session"))
+}
+
+/// The chain of a load.
+pub(super) fn new_chain(load: &Load) -> NewChain {
+    NewChain {
+        name: "load".into(),
+        tables: load.tables(),
+        seats: super::scenario::USERS_PER_TABLE,
+        accounts: load.users + SPARE,
+        grant: GRANT,
+        per_height: load.users,
+        window_ms: WINDOW_MS,
+    }
+}
+
+/// What a node says to whoever connects.
+fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let local: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+        let endpoint = socket(local, 1 << 20)?;
+        let mut connection =
+            RawConnection::connect(&endpoint, &identity(&stray_key(seed, "first", 0))?, address).await?;
+        connection.say(&ToNode::Hello(Hello { chain: None, program: "load".into(), role: Role::Client })).await?;
+        let ToClient::Welcome(welcome) = connection.hear().await? else { anyhow::bail!("the node said no welcome") };
+        connection.close();
+        Ok(welcome)
+    })
+}
+
+/// Runs a load and judges it. `look` is called while it goes on.
+///
+/// # Errors
+/// If the node does not start or not end, or not all users can connect.
+pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&Progress)) -> anyhow::Result<Report> {
+    let target = if place.target.is_none() { Some(start(load, place)?) } else { None };
+    let address = target.as_ref().map(|target| target.address).or(place.target).context("a node")?;
+    let welcome = welcome(address, load.seed)?;
+    let users = Users::new(load.users, welcome.tables, load.seed, welcome.chain, welcome.standing.now_ms);
+    let driver = Driver::connect(load, address, users)?;
+    let signed = SignedAhead::sign(load, driver.users(), &place.dir, stop, |part| look(&Progress::Signing(part)))?;
+    let signed_count = signed.count;
+    let disturbed = disturb(driver.others().0, load, address, welcome.chain)?;
+    // The disturbers are there before the first intent is due.
+    std::thread::sleep(Duration::from_micros(600) * load.idle);
+    let mut node = target.as_ref().map(|target| Meter::new(target.pid())).transpose()?;
+    let mut own = Meter::new(std::process::id())?;
+    let mut samples: Vec<(Sample, Sample)> = Vec::new();
+    let started = SystemTime::now();
+    driver.run(load, signed, stop, |elapsed, heard| {
+        if elapsed.as_secs() as usize > samples.len() {
+            let sample = (node.as_mut().map(Meter::sample).unwrap_or_default(), own.sample());
+            samples.push(sample);
+        }
+        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+        look(&Progress::Running(Running::of(elapsed, heard, node)));
+    })?;
+    let mut notes = vec![
+        "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
+         sent after its height is on disk."
+            .to_owned(),
+        format!(
+            "{} users connected in {:.2} s, opened accounts and sat down before the first intent.",
+            load.users,
+            driver.connected_in.as_secs_f64()
+        ),
+        format!("Generator and node share the machine; {signed_count} intents were signed before the first was due."),
+    ];
+    if load.watchers > 0 {
+        notes.push(format!("{} updates of watched tables arrived.", driver.heard().updates()));
+    }
+    if load.churn > 0.0 || driver.heard().reconnects() > 0 {
+        notes.push(format!("{} connections were lost and made again.", driver.heard().reconnects()));
+    }
+    if load.hostile + load.slow_readers + load.idle > 0 {
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        notes.push(format!(
+            "Disturbers had {} connections; the node ended {} and refused {}.",
+            count(&disturbed.connections),
+            count(&disturbed.ended),
+            count(&disturbed.refused)
+        ));
+    }
+    let heard = driver.close();
+    let said = match target {
+        Some(target) => {
+            let session = target.session.clone();
+            let said = target.stop()?;
+            notes.push(format!("The node says: {said}"));
+            Some((session, said))
+        }
+        None => {
+            notes.push("The node was not started by this run: its memory and session are its own.".into());
+            None
+        }
+    };
+    let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
+    judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
+}
+
+/// How intents travel where there are no sockets.
+pub(super) const IN_PROCESS: &str = "in-process";
+
+/// What was measured, to be judged.
+pub(super) struct Judged<'a> {
+    pub(super) heard: &'a Heard,
+    /// The node's, and this process'; one a second.
+    pub(super) samples: &'a [(Sample, Sample)],
+    pub(super) started: SystemTime,
+    pub(super) tables: u32,
+    pub(super) transport: &'static str,
+    pub(super) notes: Vec<String>,
+}
+
+/// Makes the report: figures, targets, and whether the recorded session agrees with what the node said at its end.
+pub(super) fn judge(
+    load: &Load,
+    judged: Judged<'_>,
+    recorded: Option<(&Path, &serde_json::Value)>,
+) -> anyhow::Result<Report> {
+    let Judged { heard, samples, started, tables, transport, mut notes } = judged;
+    let unsent = heard.unsent.load(Ordering::Relaxed);
+    if unsent > 0 {
+        notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
+    }
+    let mut summary = summary(heard, samples, load);
+    let acknowledgement = heard.read(|recorder| latencies(&recorder.acknowledgements));
+    let mut goals = goals(&summary, &acknowledgement, load);
+    match recorded {
+        Some((session, said)) => {
+            let (goal, agrees) = replayed(session, said)?;
+            summary.replay_ok = agrees;
+            goals.push(goal);
+        }
+        None => goals.retain(|goal| goal.name != "memory"),
+    }
+    if transport == IN_PROCESS {
+        // The players' memory is in the same process.
+        goals.retain(|goal| goal.name != "memory");
+    }
+    summary.ok = goals.iter().all(|goal| goal.met);
+    let code = |(code, count): (&&str, &u64)| ((*code).to_owned(), *count);
+    Ok(Report {
+        scenario: String::new(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        started: rfc3339(started),
+        version: env!("CARGO_PKG_VERSION").into(),
+        machine: machine()?,
+        load: Offered {
+            users: load.users,
+            rate: load.rate,
+            duration_s: load.duration.as_secs_f64(),
+            tables,
+            transport: transport.into(),
+            options: options(load),
+        },
+        summary,
+        acknowledgement,
+        refusals: heard.read(|recorder| recorder.refusals.iter().map(code).collect()),
+        receipt_cdf: heard.read(|recorder| cdf(&recorder.receipts)),
+        acknowledgement_cdf: heard.read(|recorder| cdf(&recorder.acknowledgements)),
+        seconds: seconds(heard, samples),
+        targets: goals,
+        notes,
+    })
+}
+
+fn options(load: &Load) -> Vec<(String, String)> {
+    let mut options = vec![("seed".to_owned(), load.seed.to_string())];
+    let mut add = |name: &str, value: u32| {
+        if value > 0 {
+            options.push((name.to_owned(), value.to_string()));
+        }
+    };
+    add("watchers", load.watchers);
+    add("slow readers", load.slow_readers);
+    add("hostile clients", load.hostile);
+    add("idle clients", load.idle);
+    if load.churn > 0.0 {
+        options.push(("reconnects a second".into(), load.churn.to_string()));
+    }
+    if !load.ramp.is_zero() {
+        options.push(("ramp".into(), format!("{} s", load.ramp.as_secs_f64())));
+    }
+    options
+}
+
+fn latencies(histogram: &hdrhistogram::Histogram<u64>) -> Latencies {
+    Latencies {
+        p50_ms: quantile_ms(histogram, 0.5),
+        p95_ms: quantile_ms(histogram, 0.95),
+        p99_ms: quantile_ms(histogram, 0.99),
+        max_ms: quantile_ms(histogram, 1.0),
+    }
+}
+
+fn summary(heard: &Heard, samples: &[(Sample, Sample)], load: &Load) -> Summary {
+    heard.read(|recorder| {
+        let Counts { offered, acknowledged, settled, refused } = recorder.total;
+        let Latencies { p50_ms, p95_ms, p99_ms, max_ms } = latencies(&recorder.receipts);
+        // The samples of the run itself, not of what came after.
+        let run = &samples[..samples.len().min(load.duration.as_secs() as usize)];
+        let cpu: f64 = run.iter().map(|sample| sample.0.cpu_percent).sum();
+        Summary {
+            offered,
+            acknowledged,
+            settled,
+            refused,
+            lost: recorder.unanswered(),
+            rate: settled as f64 / load.duration.as_secs_f64(),
+            p50_ms,
+            p95_ms,
+            p99_ms,
+            max_ms,
+            rss_mb: samples.iter().map(|sample| sample.0.memory_mb).fold(0.0, f64::max),
+            cpu_percent: cpu / (run.len().max(1) as f64),
+            replay_ok: false,
+            ok: false,
+        }
+    })
+}
+
+fn seconds(heard: &Heard, samples: &[(Sample, Sample)]) -> Vec<Second> {
+    heard.read(|recorder: &Recorder| {
+        let second = |(at, second): (usize, &super::recorder::Second)| {
+            let (node, own) = samples.get(at).or(samples.last()).copied().unwrap_or_default();
+            Second {
+                at_s: at as f64,
+                offered: second.counts.offered,
+                acknowledged: second.counts.acknowledged,
+                settled: second.counts.settled,
+                refused: second.counts.refused,
+                p50_ms: quantile_ms(&second.receipts, 0.5),
+                p95_ms: quantile_ms(&second.receipts, 0.95),
+                max_ms: quantile_ms(&second.receipts, 1.0),
+                node_cpu_percent: node.cpu_percent,
+                own_cpu_percent: own.cpu_percent,
+                rss_mb: node.memory_mb,
+            }
+        };
+        recorder.seconds.iter().enumerate().map(second).collect()
+    })
+}
+
+/// What was wanted, and what was found.
+fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goal> {
+    let goal = |name: &str, wanted: String, found: String, met| Goal { name: name.into(), wanted, found, met };
+    let answered = (summary.settled + summary.refused) as f64 / load.duration.as_secs_f64();
+    let due = load.intents() as f64 / load.duration.as_secs_f64();
+    let mut goals = vec![goal(
+        "bet to receipt, P95",
+        format!("under {LATENCY_TARGET_MS} ms"),
+        format!("{:.1} ms", summary.p95_ms),
+        summary.p95_ms < LATENCY_TARGET_MS && summary.settled > 0,
+    )];
+    // Above that rate the node lets acknowledgements wait for their receipts, and there is no routing to be seen.
+    if load.rate <= f64::from(APART_PER_S) {
+        goals.push(goal(
+            "routing (bet to acknowledgement), P95",
+            "under 10 ms".into(),
+            format!("{:.1} ms", acknowledgement.p95_ms),
+            acknowledgement.p95_ms < 10.0,
+        ));
+    }
+    goals.extend([
+        goal("lost", "none".into(), summary.lost.to_string(), summary.lost == 0),
+        goal(
+            "settled",
+            format!("99% of {due:.0} a second"),
+            format!("{:.0} a second, {answered:.0} answered", summary.rate),
+            summary.rate >= 0.99 * due,
+        ),
+        goal(
+            "memory",
+            format!("under {MEMORY_TARGET_MB} MB"),
+            format!("{:.0} MB", summary.rss_mb),
+            summary.rss_mb < MEMORY_TARGET_MB,
+        ),
+    ]);
+    goals
+}
+
+/// Replays the recorded session, and compares what it leads to with what the node said.
+fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<(Goal, bool)> {
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let _pool = engine::pool::build(threads)?;
+    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads, verify: true };
+    let outcome = replay(session, &config, |_| {})?;
+    let agrees = outcome.difference.is_none() && said["root_chain"] == engine::hex(&outcome.root_chain);
+    let found = match &outcome.difference {
+        None if agrees => format!("agrees, {} heights in {:.0} s", outcome.height, began.elapsed().as_secs_f64()),
+        None => "another root chain than the node's".into(),
+        Some(difference) => format!("differs at height {}", difference.height),
+    };
+    Ok((Goal { name: "replay".into(), wanted: "agrees".into(), found, met: agrees }, agrees))
+}
+
+fn machine() -> anyhow::Result<Machine> {
+    let mut system = sysinfo::System::new().context("this system's figures")?;
+    system.refresh_memory();
+    system.refresh_cpu_all();
+    Ok(Machine {
+        cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+        memory_mb: system.total_memory() / 1_000_000,
+        cpu: system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default(),
+        os: sysinfo::System::long_os_version().unwrap_or_default(),
+    })
+}
+
+/// A moment as RFC 3339, in UTC.
+fn rfc3339(at: SystemTime) -> String {
+    let timestamp = jiff::Timestamp::try_from(at).unwrap_or_default();
+    timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,243 @@
+//! A node on a disk that fails: it keeps its promises, says what is wrong, and goes on when it can.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use engine::PeerId;
+use engine::io::{Input, Output, ShedReason, Standing};
+use engine::message::block::{Decided, Retired};
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use load::dev::{DevConfig, open_on};
+use node::config::retire;
+use node::run::{Edge, Node, Pace};
+use node::snapshots::SnapshotPace;
+use order::signature::PlayerKey;
+use storage::backend::{Fault, FaultyBackend};
+use storage::{FrameKind, JournalReader, Retention, Writing};
+
+const DIR: &str = "/disk/session";
+
+fn config() -> DevConfig {
+    DevConfig { tables: 2, players: 6, guests: 4, threads: 1, pace: Pace::Max, peers: 4, ..DevConfig::default() }
+}
+
+fn node_on(disk: &FaultyBackend) -> anyhow::Result<Node> {
+    Ok(open_on(Arc::new(disk.clone()), Path::new(DIR), &config())?.node)
+}
+
+fn run_to(node: &mut Node, height: u64) {
+    while node.totals.height.0 < height {
+        node.step().expect("the disk works");
+    }
+}
+
+/// A player at the edge who sends a number each tick, and keeps what comes back.
+struct Guest {
+    key: PlayerKey,
+    chain: engine::Hash,
+    now_s: u32,
+    number: u64,
+    heard: Arc<Mutex<Vec<Output>>>,
+}
+
+const GUEST: PeerId = PeerId { slot: 1, generation: 0 };
+
+impl Guest {
+    fn intent(&mut self) -> Intent {
+        self.number += 1;
+        self.key.sign(IntentBody::new(IntentKind::Open, self.key.public(), self.number, self.now_s), &self.chain)
+    }
+}
+
+impl Edge for Guest {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+        let intents = vec![self.intent()];
+        inputs.push(Input::Intents { from: GUEST, intents });
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        self.heard.lock().expect("one thread").append(outputs);
+        true
+    }
+
+    fn publish(&mut self, standing: Standing) {
+        self.now_s = u32::try_from(standing.now_ms / 1_000 + 30).expect("until 2106");
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+#[test]
+fn a_full_disk_stops_intents_and_loses_nothing() {
+    let disk = FaultyBackend::new(11);
+    let mut node = node_on(&disk).expect("a new session");
+    run_to(&mut node, 10);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let chain = node.machine().setup().chain;
+    let key = PlayerKey::from_seed(&[77; 32]);
+    node.listen(Guest { key, chain, now_s: 0, number: 0, heard: heard.clone() });
+    let count = |what: &dyn Fn(&Output) -> bool| heard.lock().expect("one thread").iter().filter(|o| what(o)).count();
+    let receipts = || count(&|output| matches!(output, Output::Receipt { .. }));
+    let shed = || count(&|output| matches!(output, Output::Shed { reason: ShedReason::DiskFull, .. }));
+    run_to(&mut node, 12);
+    assert!(receipts() > 0 && shed() == 0, "there is room");
+
+    disk.set_room(Some(disk.used()));
+    while node.totals.disk_full.is_none() {
+        node.step().expect("a full disk is no failure");
+    }
+    let (height, promised) = (node.totals.height, receipts());
+    // Long enough that the disk was tried again, in vain.
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(1_500);
+    while std::time::Instant::now() < until {
+        assert_eq!(node.step().expect("a full disk is no failure"), None);
+    }
+    assert_eq!((node.totals.height, receipts()), (height, promised), "nothing is settled or promised meanwhile");
+    assert!(shed() > 10, "{} were told", shed());
+
+    disk.set_room(None);
+    let before = shed();
+    run_to(&mut node, height.0 + 10);
+    assert!(node.totals.disk_full.is_none() && receipts() > promised);
+    assert!(shed() - before < 400, "it takes intents again");
+    let end = node.totals.height;
+    node.close();
+    // What a cut of the power leaves is all of it: a node that opens it computes every root again.
+    let mut again = node_on(&disk.restart()).expect("a whole session");
+    assert_eq!(again.totals.height, end);
+    run_to(&mut again, end.0 + 5);
+}
+
+#[test]
+fn a_disk_that_does_not_write_stops_the_node() {
+    for offset in 0..40 {
+        let disk = FaultyBackend::new(offset);
+        let mut node = node_on(&disk).expect("a new session");
+        run_to(&mut node, 5);
+        disk.plan(disk.operations() + 1 + offset, Fault::Fail(std::io::ErrorKind::Other));
+        let error = loop {
+            if let Err(error) = node.step() {
+                break error.to_string();
+            }
+        };
+        assert!(error.contains("cannot be written"), "{error}");
+        let receipts = node.totals.receipts;
+        let height = node.totals.height;
+        drop(node);
+        // What it promised is there, although the last sync may have lost the rest.
+        let mut again = node_on(&disk.restart()).expect("a session that goes on");
+        assert!(again.totals.height.0 + 2 >= height.0, "{} receipts", receipts);
+        run_to(&mut again, height.0 + 3);
+    }
+}
+
+/// A player at a node that is cut from its power again and again, at any write or sync.
+fn cut(seed: u64) -> (u64, usize) {
+    let mut disk = FaultyBackend::new(seed);
+    let key = PlayerKey::from_seed(&[77; 32]);
+    let mut promised: BTreeMap<u64, (u64, u32)> = BTreeMap::new();
+    let (mut number, mut cuts) = (0, 0);
+    drop(node_on(&disk).expect("a new session"));
+    while cuts < 15 {
+        let operations = disk.operations();
+        disk.plan(operations + 5 + (seed * 131 + number * 57 + cuts * 97) % 150, Fault::PowerOff);
+        let Ok(mut node) = node_on(&disk) else {
+            assert!(disk.is_off(), "seed {seed}: {}", node_on(&disk).err().expect("it did not open"));
+            (disk, cuts) = (disk.restart(), cuts + 1);
+            continue;
+        };
+        let last = promised.values().map(|place| place.0).max().unwrap_or_default();
+        assert!(
+            node.totals.height.0 >= last,
+            "seed {seed}: height {last} was promised, {} is there",
+            node.totals.height
+        );
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let chain = node.machine().setup().chain;
+        node.listen(Guest { key: key.clone(), chain, now_s: 0, number, heard: heard.clone() });
+        let error = loop {
+            if let Err(error) = node.step() {
+                break error.to_string();
+            }
+            number += 1;
+        };
+        assert!(disk.is_off() && error.contains("cannot be written"), "seed {seed}: {error}");
+        drop(node);
+        for output in heard.lock().expect("one thread").drain(..) {
+            let Output::Receipt { receipt, .. } = output else { continue };
+            if receipt.height.0 > 0 {
+                promised.insert(receipt.number, (receipt.height.0, receipt.index));
+            }
+        }
+        (disk, cuts) = (disk.restart(), cuts + 1);
+    }
+    // Every receipt that was ever given names a place in the chain, and the chain that is left has the intent there.
+    let disk = disk.copy();
+    node_on(&disk).expect("every root is computed again");
+    let mut reader = JournalReader::open_on(Arc::new(disk), Path::new(DIR), engine::Height(0)).expect("a session");
+    let mut blocks = BTreeMap::new();
+    while let Some(frame) = reader.next_frame().expect("a whole journal") {
+        if frame.kind == FrameKind::Decided {
+            blocks.insert(frame.height.0, Decided::decode(&frame.body).expect("a block").block);
+        }
+    }
+    for (number, (height, index)) in &promised {
+        let intent = blocks.get(height).and_then(|block| block.intents.get(*index as usize));
+        let found = intent.map(|intent| (intent.body.number, intent.body.key));
+        assert_eq!(found, Some((*number, key.public())), "seed {seed}: the receipt of {number} named height {height}");
+    }
+    (cuts, promised.len())
+}
+
+#[test]
+fn no_receipt_is_lost_when_the_power_goes() {
+    let seeds = std::env::var("BITCRAPS_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let sums = (0..seeds).map(cut).fold((0, 0), |sum, run| (sum.0 + run.0, sum.1 + run.1));
+    println!("{} power cuts from {seeds} seeds; {} receipts, all kept", sums.0, sums.1);
+    assert!(sums.1 > 100, "{sums:?}");
+}
+
+/// Old segments give up their bodies while the node runs; it starts again from a snapshot, and what is left proves the
+/// chain.
+#[test]
+fn bodies_are_given_up_and_the_node_goes_on() {
+    let retention = Some(Retention { bytes_max: 100 << 10, retire });
+    let config = DevConfig {
+        writing: Writing { segment_bytes: 32 << 10, retention, ..Writing::default() },
+        snapshots: SnapshotPace { settling: std::time::Duration::from_millis(20), ..SnapshotPace::default() },
+        ..config()
+    };
+    let disk = FaultyBackend::new(5);
+    let node_on = |disk: &FaultyBackend| open_on(Arc::new(disk.clone()), Path::new(DIR), &config).expect("it opens");
+    let mut height = 0;
+    for _ in 0..3 {
+        let mut opened = node_on(&disk);
+        assert_eq!(opened.node.totals.height.0, height);
+        height += 1_600;
+        run_to(&mut opened.node, height);
+        height = opened.node.close().height.0;
+    }
+    let whole = |ending: &str| {
+        let paths = storage::backend::Backend::list(&disk, Path::new("/disk/session/journal")).expect("a journal");
+        paths.into_iter().filter(|path| path.extension().is_some_and(|found| found == ending)).count()
+    };
+    assert!(whole("head") > 3, "{} heads, {} segments", whole("head"), whole("seg"));
+    let mut reader =
+        JournalReader::open_on(Arc::new(disk.clone()), Path::new(DIR), engine::Height(0)).expect("a session");
+    let (mut parent, mut retired) = (None, 0);
+    while let Some(frame) = reader.next_frame().expect("a whole journal") {
+        if frame.kind == FrameKind::Settled {
+            continue;
+        }
+        let Retired { header, certificate, .. } = match frame.kind {
+            FrameKind::Retired => Retired::decode(&frame.body).expect("a header and a certificate"),
+            _ => Retired::of(Decided::decode(&frame.body).expect("a block")),
+        };
+        assert!(parent.is_none_or(|parent| parent == header.parent), "the chain is whole");
+        assert_eq!(certificate.block, header.hash());
+        parent = Some(header.hash());
+        retired += u32::from(frame.kind == FrameKind::Retired);
+    }
+    assert!(retired > 100, "{retired} heights gave up their bodies");
+}

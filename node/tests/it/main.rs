@@ -1,0 +1,5 @@
+//! A node as a whole, in its own process.
+
+mod disk;
+mod simulation;
+mod snapshots;

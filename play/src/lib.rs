@@ -1,0 +1,23 @@
+//! The terminal client: what a player sees, and what the keys mean.
+//!
+//! ```text
+//!  session client --(rolls, rows, receipts)--> model::Game --> screen::draw --> terminal
+//!        ^                                                                         |
+//!        +---- action::Action <---- ui::key (keys) / action::parse (words) <-------+
+//! ```
+//! Nothing here opens a socket, signs, or decides: the model repeats what the node said, and the node refuses what the
+//! rules forbid. `docs/play.md` is the page for players and for programs.
+
+pub mod action;
+pub mod felt;
+#[cfg(test)]
+mod fixture;
+pub mod input;
+pub mod lines;
+pub mod model;
+pub mod odds;
+pub mod player;
+pub mod screen;
+pub mod terminal;
+pub mod theme;
+pub mod ui;

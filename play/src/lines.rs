@@ -1,0 +1,258 @@
+//! The text protocol of `play --script`: a command a line in, a JSON object a line out. `docs/play.md` lists them.
+
+use engine::component::{Account, Table};
+use engine::io::{BetResult, Resolution, RollReport, Verdict};
+use engine::{AccountId, Chips, Height, Puck, Spot, TableId};
+use serde_json::{Value, json};
+use systems::catalogue::{BETS, bet_of, number_of};
+use thiserror::Error;
+
+use super::action::{Action, CommandError, parse};
+use super::model::{InFlight, Link, SeatView};
+use words::sentences::receipt_words;
+use words::wish::{Wish, setting};
+
+/// The longest that a script may sleep.
+pub const SLEEP_MS_MAX: u64 = 24 * 3_600_000;
+
+/// One line of a script.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScriptStep {
+    /// Do this.
+    Act(Action),
+    /// Go on after the watched table's next roll.
+    WaitRoll,
+    /// Go on when no intent is without its receipt.
+    WaitReceipt,
+    /// Go on after so long.
+    Sleep {
+        /// Milliseconds.
+        ms: u64,
+    },
+}
+
+/// Why a line is no step.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum LineError {
+    /// No command.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A wait for something else.
+    #[error("wait for what? `wait roll` or `wait receipt`")]
+    Wait,
+    /// A sleep without a length.
+    #[error("sleep how long? `sleep 500` waits 500 ms, at most {SLEEP_MS_MAX}")]
+    Sleep,
+}
+
+/// Understands a line; `None` for one that is empty or a comment. A `#` begins a comment anywhere.
+///
+/// # Errors
+/// One line that says what would be right.
+pub fn parse_line(line: &str) -> Result<Option<ScriptStep>, LineError> {
+    let text = line.split('#').next().unwrap_or_default().trim();
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    match words[..] {
+        [] => Ok(None),
+        ["wait", "roll"] => Ok(Some(ScriptStep::WaitRoll)),
+        ["wait", "receipt"] => Ok(Some(ScriptStep::WaitReceipt)),
+        ["wait", ..] => Err(LineError::Wait),
+        ["sleep", ms] => {
+            let ms = ms.parse().ok().filter(|ms| *ms <= SLEEP_MS_MAX).ok_or(LineError::Sleep)?;
+            Ok(Some(ScriptStep::Sleep { ms }))
+        }
+        ["sleep", ..] => Err(LineError::Sleep),
+        _ => Ok(Some(ScriptStep::Act(parse(text)?))),
+    }
+}
+
+/// Something that a program is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The connection changed.
+    Link(&'a Link),
+    /// The player's account.
+    Account(AccountId, &'a Account),
+    /// A table, and the player's seat there.
+    Table(TableId, &'a Table, Option<(usize, &'a SeatView)>),
+    /// A roll.
+    Roll(&'a RollReport),
+    /// What a roll did to one of the player's bets.
+    Resolution(&'a Resolution),
+    /// An intent went out.
+    Sent(u64, &'a Wish),
+    /// What became of an intent.
+    Receipt(u64, Option<&'a InFlight>, Verdict, Height),
+    /// The node had no room for an intent.
+    Shed(u64, &'a str),
+    /// A line of the script is wrong, by its number.
+    Error(u64, &'a str),
+}
+
+/// The event as one JSON object without line breaks.
+pub fn event_line(event: Event<'_>) -> String {
+    object(event).to_string()
+}
+
+fn point(puck: Puck) -> Value {
+    match puck {
+        Puck::Off => Value::Null,
+        Puck::On(point) => point.into(),
+    }
+}
+
+fn bet_name(spot: Spot) -> &'static str {
+    BETS[bet_of(spot).index()].name
+}
+
+fn object(event: Event<'_>) -> Value {
+    match event {
+        Event::Link(link) => match link {
+            Link::Connecting { attempt } => json!({ "event": "link", "state": "connecting", "attempt": attempt }),
+            Link::Up { rtt_ms } => json!({ "event": "link", "state": "up", "rtt_ms": rtt_ms }),
+            Link::Down { why, retry_s } => {
+                json!({ "event": "link", "state": "down", "why": why, "retry_s": retry_s })
+            }
+        },
+        Event::Account(id, account) => json!({
+            "event": "account", "account": id.0, "cage": account.cage.0, "granted": account.granted.0,
+            "transferable": account.transferable().0, "seats": account.seats,
+        }),
+        Event::Table(id, row, own) => table(id, row, own),
+        Event::Roll(roll) => json!({
+            "event": "roll", "table": roll.table.0, "number": roll.roll_number, "dice": roll.dice.faces(),
+            "total": roll.dice.total(), "result": roll.event.name(), "point": point(roll.puck), "shooter": roll.shooter,
+        }),
+        Event::Resolution(one) => {
+            let to = match one.result {
+                BetResult::Travel(to) => number_of(to),
+                _ => None,
+            };
+            json!({
+                "event": "resolution", "table": one.table.0, "seat": one.seat, "bet": bet_name(one.spot),
+                "number": number_of(one.spot), "wager": one.wager, "credit": one.credit.0,
+                "result": one.result.name(), "to": to,
+            })
+        }
+        Event::Sent(number, wish) => json!({
+            "event": "sent", "number": number, "words": wish.words(),
+            "bet": wish.bet.map(|(bet, _)| BETS[bet.index()].name),
+            "box_number": wish.bet.map(|(_, number)| number).filter(|number| *number != 0),
+            "amount": wish.amount, "working": setting(wish.working),
+        }),
+        Event::Receipt(number, sent, verdict, height) => {
+            let (result, refusal) = match verdict {
+                Verdict::Applied => ("applied", None),
+                Verdict::OddsReturned => ("odds_returned", None),
+                Verdict::Refused(refusal) => ("refused", Some(refusal.name())),
+            };
+            json!({
+                "event": "receipt", "number": number, "height": height.0, "result": result, "refusal": refusal,
+                "words": receipt_words(sent.map(|sent| &sent.wish), number, verdict).1,
+            })
+        }
+        Event::Shed(number, reason) => json!({ "event": "shed", "number": number, "reason": reason }),
+        Event::Error(line, message) => json!({ "event": "error", "line": line, "message": message }),
+    }
+}
+
+fn table(id: TableId, row: &Table, own: Option<(usize, &SeatView)>) -> Value {
+    let bet = |bet: &engine::component::BetRow| {
+        json!({
+            "bet": bet_name(bet.spot), "number": number_of(bet.spot), "amount": bet.amount,
+            "working": setting(bet.flags.working()),
+        })
+    };
+    let seat = own.map(|(number, view)| {
+        let in_bets: Chips = view.bets.iter().map(|bet| Chips(bet.amount.into())).sum();
+        json!({
+            "seat": number, "rail": view.seat.rail.0, "wagers": in_bets.0,
+            "bets": view.bets.iter().map(bet).collect::<Vec<_>>(),
+        })
+    });
+    let next = if row.next_roll_ms == Table::NEVER { None } else { Some(row.next_roll_ms) };
+    let shooter = if row.shooter == Table::NO_SHOOTER { None } else { Some(row.shooter) };
+    json!({
+        "event": "table", "table": id.0, "roll_number": row.roll_number, "hand_number": row.hand_number,
+        "point": Puck::from_byte(row.point).map_or(Value::Null, point), "shooter": shooter,
+        "next_roll_ms": next, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{OWN, playing, resolution, roll, spot, standing};
+    use engine::message::intent::IntentKind;
+    use engine::message::refusal::Refusal;
+
+    #[test]
+    fn lines_are_steps_waits_and_comments() {
+        let wish = Wish::new(IntentKind::Bet).on(bet_of(spot("field", 0)), 0).amount(5);
+        for (line, step) in [
+            ("", None),
+            ("  # five on the field", None),
+            ("field 5 # five on the field", Some(ScriptStep::Act(Action::Wish(wish)))),
+            ("wait roll", Some(ScriptStep::WaitRoll)),
+            ("WAIT receipt\r\n", Some(ScriptStep::WaitReceipt)),
+            ("sleep 500", Some(ScriptStep::Sleep { ms: 500 })),
+            ("table 2", Some(ScriptStep::Act(Action::Watch(TableId(2))))),
+            ("quit", Some(ScriptStep::Act(Action::Quit))),
+        ] {
+            assert_eq!(parse_line(line), Ok(step), "{line}");
+        }
+        assert_eq!(parse_line("wait"), Err(LineError::Wait));
+        assert_eq!(parse_line("sleep long"), Err(LineError::Sleep));
+        assert_eq!(parse_line("sleep 99999999999"), Err(LineError::Sleep));
+        assert!(matches!(parse_line("feild 5"), Err(LineError::Command(_))));
+    }
+
+    #[test]
+    fn events_are_one_line_of_json_each() {
+        let mut game = playing();
+        let wish = Wish::new(IntentKind::Bet).on(bet_of(spot("odds_come", 9)), 9).amount(5);
+        game.sent(7, wish);
+        let view = game.table.as_ref().expect("a table");
+        let (id, account) = game.account.expect("an account");
+        let travel = resolution("come", 0, 10, 0, BetResult::Travel(spot("come", 9)));
+        let refused = Verdict::Refused(Refusal::NoParentBet);
+        let down = Link::Down { why: "a \"quoted\"\nreason".into(), retry_s: 3 };
+        for (event, expected) in [
+            (
+                Event::Roll(&roll(8, [3, 4], Puck::On(6))),
+                r#"{"event":"roll","table":0,"number":8,"dice":[3,4],"total":7,"result":"seven_out","point":null,"shooter":2}"#,
+            ),
+            (
+                Event::Resolution(&travel),
+                r#"{"event":"resolution","table":0,"seat":2,"bet":"come","number":null,"wager":10,"credit":0,"result":"travel","to":9}"#,
+            ),
+            (
+                Event::Receipt(7, game.in_flight.first(), refused, Height(9)),
+                r#"{"event":"receipt","number":7,"height":9,"result":"refused","refusal":"NO_PARENT_BET","words":"5 on come odds on 9 refused: there is no flat bet for these odds to stand on (NO_PARENT_BET)"}"#,
+            ),
+            (
+                Event::Sent(7, &wish),
+                r#"{"event":"sent","number":7,"words":"5 on come odds on 9","bet":"odds_come","box_number":9,"amount":5,"working":"default"}"#,
+            ),
+            (
+                Event::Account(id, &account),
+                r#"{"event":"account","account":17,"cage":10000,"granted":10000,"transferable":0,"seats":1}"#,
+            ),
+            (Event::Link(&down), r#"{"event":"link","state":"down","why":"a \"quoted\"\nreason","retry_s":3}"#),
+            (Event::Shed(7, "busy"), r#"{"event":"shed","number":7,"reason":"busy"}"#),
+            (Event::Error(2, "no"), r#"{"event":"error","line":2,"message":"no"}"#),
+        ] {
+            let line = event_line(event);
+            assert_eq!(line, expected);
+            assert!(!line.contains('\n'));
+        }
+        assert_eq!(id, OWN);
+        let table = object(Event::Table(TableId(0), &view.row, game.own_seat()));
+        assert_eq!((&table["point"], &table["shooter"], &table["own"]["wagers"]), (&json!(6), &json!(2), &json!(125)));
+        assert_eq!(table["own"]["bets"].as_array().map(Vec::len), Some(9));
+        let standing = standing();
+        let view = standing.table.as_ref().expect("a table");
+        assert_eq!(object(Event::Table(TableId(0), &view.row, None))["own"], Value::Null);
+    }
+}

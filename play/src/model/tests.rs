@@ -1,0 +1,153 @@
+use engine::io::BetResult;
+use engine::message::intent::IntentKind;
+use engine::message::refusal::Refusal;
+
+use super::*;
+use crate::fixture::{game, playing, resolution, roll, spot, standing};
+use words::sentences::result_words;
+
+fn last(game: &Game) -> &str {
+    game.log.back().map_or("", |line| &line.text)
+}
+
+fn field() -> Wish {
+    Wish::new(IntentKind::Bet).on(bet_of(spot("field", 0)), 0).amount(5)
+}
+
+#[test]
+fn receipts_become_sentences() {
+    let mut game = playing();
+    game.sent(7, field());
+    game.sent(8, field());
+    game.sent(9, field());
+    game.acknowledged(7);
+    assert!(game.in_flight[0].acknowledged && !game.in_flight[1].acknowledged);
+    game.receipt(7, Verdict::Applied, Height(20_000));
+    assert_eq!((last(&game), game.height), ("5 on field: placed", Height(20_000)));
+    game.receipt(8, Verdict::Refused(Refusal::InsufficientFunds), Height::GENESIS);
+    assert_eq!(last(&game), "5 on field refused: there are not enough chips (INSUFFICIENT_FUNDS)");
+    assert_eq!(game.height, Height(20_000), "heights do not fall");
+    game.shed(9, "the node is busy");
+    assert_eq!(last(&game), "5 on field: not taken, the node is busy; try again");
+    assert!(game.in_flight.is_empty());
+    game.receipt(3, Verdict::OddsReturned, Height(1));
+    assert_eq!(last(&game), "intent 3: done, its odds came back too");
+}
+
+#[test]
+fn wins_and_losses_become_sentences_and_a_result() {
+    let mut game = standing();
+    let one = |name, number, wager, credit, result| vec![resolution(name, number, wager, credit, result)];
+    game.rolled(roll(1, [1, 1], Puck::Off), one("field", 0, 5, 15, BetResult::Win));
+    assert_eq!((last(&game), game.session()), ("field wins: 5 pays 10", 10));
+    game.rolled(roll(2, [3, 4], Puck::Off), one("place_6", 0, 12, 0, BetResult::Lose));
+    assert_eq!((last(&game), game.session()), ("place 6 loses 12", -2));
+    game.rolled(roll(3, [6, 6], Puck::Off), one("dont_pass", 0, 30, 30, BetResult::Push));
+    assert_eq!((last(&game), game.session()), ("don't pass pushes: 30 come back", -2));
+    let report = roll(4, [3, 3], Puck::On(4));
+    game.rolled(report, one("come", 0, 10, 0, BetResult::Travel(spot("come", 6))));
+    assert_eq!((last(&game), game.session()), ("come travels: 10 now on 6", -2));
+    let lines = game.log.len();
+    game.rolled(report, one("field", 0, 5, 15, BetResult::Win));
+    assert_eq!((game.log.len(), game.session()), (lines, -2), "a roll told again is no second win");
+}
+
+#[test]
+fn commission_held_in_advance_counts_as_put_down() {
+    let mut game = standing();
+    game.watch(TableId(1));
+    assert_eq!(game.rules(), 1);
+    let lost = Resolution { table: TableId(1), ..resolution("buy_4", 0, 20, 0, BetResult::Lose) };
+    game.rolled(RollReport { table: TableId(1), ..roll(1, [3, 4], Puck::Off) }, vec![lost]);
+    assert_eq!((last(&game), game.session()), ("buy 4 loses 21", -21));
+}
+
+#[test]
+fn a_roll_moves_dice_and_puck_before_the_rows_come() {
+    let mut game = playing();
+    game.rolled(roll(422, [1, 6], Puck::On(6)), Vec::new());
+    assert_eq!(game.puck(), Puck::Off);
+    let elsewhere = RollReport { table: TableId(2), ..roll(9, [2, 2], Puck::Off) };
+    let own = Resolution { table: TableId(2), ..resolution("field", 0, 5, 10, BetResult::Win) };
+    game.rolled(elsewhere, vec![own]);
+    assert_eq!((game.puck(), game.rolls.len()), (Puck::Off, 10), "another table's roll moves nothing here");
+    assert_eq!(last(&game), "field wins: 5 pays 5");
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_goes_with_the_table() {
+    let mut game = standing();
+    for number in 422..900 {
+        game.rolled(roll(number, [3, 4], Puck::Off), Vec::new());
+        game.sent(u64::from(number), field());
+    }
+    assert_eq!((game.rolls.len(), game.log.len(), game.in_flight.len()), (ROLLS_KEPT, LINES_KEPT, IN_FLIGHT_MAX));
+    game.watch(TableId(2));
+    assert!(game.rolls.is_empty() && game.table.is_none());
+    let view = playing().table.expect("a table");
+    game.set_table(TableId(0), view.row, view.seats);
+    assert!(game.table.is_none(), "rows of a table that is no longer watched are late");
+}
+
+#[test]
+fn the_rows_say_what_can_be_bet_and_what_works() {
+    let game = playing();
+    assert_eq!(game.in_bets(game.own_seat().expect("a seat").1), Chips(125));
+    assert_eq!(game.others_on(spot("place_6", 0)), 1_200);
+    assert_eq!(game.closed(spot("dont_pass", 0)), Some("opens with the puck OFF"));
+    assert_eq!(game.closed(spot("odds_come", 4)), Some("needs your flat bet under it"));
+    assert_eq!(game.closed(spot("odds_come", 9)), None);
+    assert_eq!(game.odds_limit(spot("odds_pass", 0)), Some(50));
+    assert_eq!(game.odds_limit(spot("odds_come", 9)), Some(40));
+    let place = |name| game.own_bet(spot(name, 0)).expect("a bet");
+    assert_eq!([place("place_6"), place("place_8")].map(|bet| game.toggled(bet)), [Working::Off, Working::On]);
+    assert_eq!(game.until_roll_ms(), Some(4_200));
+    assert!(game.is_shooter());
+}
+
+#[test]
+fn rows_that_no_table_has_break_nothing() {
+    let mut game = playing();
+    let view = game.table.clone().expect("a table");
+    let wild = |seed: u32| {
+        let byte = |at: u32| (seed.wrapping_mul(2_654_435_761).rotate_left(at) & 255) as u8;
+        let flags = BetFlags(byte(11));
+        BetRow { amount: seed, progress: u16::from(byte(3)) << 8 | u16::from(byte(9)), spot: Spot(byte(5)), flags }
+    };
+    let mut row = view.row;
+    (row.next_roll_ms, row.point, row.shooter, row.dice) = (u64::MAX - 1, 7, 200, [9, 0]);
+    let mut seats: Vec<SeatView> = (0..40).map(|_| view.seats[2].clone()).collect();
+    seats.iter_mut().zip(0..).for_each(|(view, at)| view.bets = (0..90).map(|bet| wild(at * 90 + bet)).collect());
+    game.set_table(TableId(0), row, seats);
+    let travel = Resolution { spot: Spot(255), ..resolution("come", 0, 1, 0, BetResult::Travel(Spot(250))) };
+    let credit = Resolution { credit: Chips(u64::MAX), ..resolution("field", 0, 1, 0, BetResult::Win) };
+    let far = Resolution { result: BetResult::Travel(Spot(250)), ..credit };
+    game.rolled(RollReport { puck: Puck::On(7), ..roll(500, [1, 2], Puck::Off) }, vec![travel, credit, credit, far]);
+    game.rolled(RollReport { table: TableId(99), ..roll(500, [1, 2], Puck::Off) }, vec![credit]);
+    for spot in (0..SPOTS as u8).map(Spot) {
+        let progress = game.own_bet(spot).map_or(0, |bet| bet.progress);
+        crate::odds::ways(game.catalogue(), spot, progress, game.puck());
+        let _ = (game.closed(spot), game.odds_limit(spot), game.others_on(spot));
+    }
+    let mut ui = crate::ui::Ui::new(crate::theme::Theme::default());
+    let size = ratatui::backend::TestBackend::new(120, 40);
+    let mut terminal = ratatui::Terminal::new(size).expect("a test terminal");
+    for _ in 0..ui.groups.len() {
+        ui.cursor.0 = (ui.cursor.0 + 1) % ui.groups.len();
+        let drawn = terminal.draw(|frame| crate::screen::draw(frame, &game, &ui));
+        drawn.expect("a test terminal takes every picture");
+    }
+}
+
+#[test]
+fn a_link_is_news_when_it_comes_and_goes() {
+    let mut game = game();
+    let down = |retry_s| Link::Down { why: "timed out".into(), retry_s };
+    [Link::Up { rtt_ms: 9 }, Link::Up { rtt_ms: 8 }, down(2), down(1), Link::Connecting { attempt: 2 }]
+        .into_iter()
+        .for_each(|link| game.set_link(link));
+    let lines: Vec<&str> = game.log.iter().map(|line| &*line.text).collect();
+    assert_eq!(lines, ["connected to dev-alpha", "connection lost: timed out"]);
+    assert_eq!(result_words(1_250), "+1,250");
+    assert_eq!(result_words(-3), "-3");
+}

@@ -1,0 +1,359 @@
+//! A player at a node: the key, the connection, and what the node tells, put into the model.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use engine::io::Watched;
+use engine::message::intent::IntentKind;
+use engine::{Genesis, Hash, TableId, hex, unhex};
+use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
+use net::wire::{AnswerVerdict, Welcome};
+use order::signature::{NetKey, PlayerKey};
+use systems::Setup;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use super::lines::{self, event_line};
+use super::model::{Game, Link, SeatView};
+use keys::identity;
+use keys::keyfile::{self, Seed};
+use words::Failure;
+use words::wish::Wish;
+
+/// Events that may wait for the program; the connection waits while there are as many.
+const EVENTS: usize = 1_024;
+/// Seconds of the node's time until an intent expires.
+const EXPIRY_S: u64 = 30;
+/// How long the first connection may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The keys of a player: the account's, and the program's on the network.
+pub struct PlayerKeys {
+    account: PlayerKey,
+    net: NetKey,
+}
+
+impl PlayerKeys {
+    /// Reads the player's key file, or makes it: `true` if it was made.
+    ///
+    /// # Errors
+    /// If it cannot be read or made.
+    pub fn open(path: &Path, encrypt: bool) -> anyhow::Result<(Self, bool)> {
+        let exists = path.exists();
+        let seed: Seed = if exists {
+            keyfile::read(path, || keyfile::passphrase(&path.display().to_string(), false))?
+        } else {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder {
+                std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            }
+            let passphrase = if encrypt {
+                Some(keyfile::passphrase(&format!("the new key {}", path.display()), true)?)
+            } else {
+                None
+            };
+            keyfile::create(path, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?
+        };
+        Ok((Self { account: PlayerKey::from_seed(&seed), net: NetKey::from_seed(&seed) }, !exists))
+    }
+
+    /// The account's public key.
+    pub fn public(&self) -> [u8; 32] {
+        self.account.public()
+    }
+}
+
+/// Where a player's key lies when nothing was said.
+pub fn default_key_path() -> PathBuf {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    data.or_else(home).unwrap_or_default().join("bitcraps/player.pem")
+}
+
+/// The nodes that a player knows: a node that shows another key than before is not the same node.
+pub struct KnownNodes(PathBuf);
+
+impl KnownNodes {
+    /// Beside the player's key.
+    pub fn beside(key: &Path) -> Self {
+        Self(key.with_file_name("known_nodes"))
+    }
+
+    /// The key that a node at this address had the last time.
+    pub fn key_of(&self, address: &str) -> Option<[u8; 32]> {
+        let text = std::fs::read_to_string(&self.0).ok()?;
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(known, _)| *known == address).and_then(|(_, key)| unhex(key))
+    }
+
+    /// Remembers a node's key.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn remember(&self, address: &str, key: &[u8; 32]) -> std::io::Result<()> {
+        if self.key_of(address) == Some(*key) {
+            return Ok(());
+        }
+        use std::io::Write;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0)?;
+        writeln!(file, "{address} {}", hex(key))
+    }
+}
+
+/// A player at a node.
+pub struct Player {
+    runtime: Runtime,
+    client: tokio::task::JoinHandle<()>,
+    commands: mpsc::Sender<Command>,
+    events: Receiver<Heard>,
+    keys: PlayerKeys,
+    chain: Hash,
+    next_number: u64,
+    /// The node's time, and when it was told.
+    clock: (u64, Instant),
+    /// Where the connection stands, as the model shows it.
+    wanted: TableId,
+}
+
+enum Heard {
+    Event(Box<Event>),
+    Ended(Lost),
+}
+
+/// Something a program that reads lines is told.
+type Tell<'a> = &'a mut dyn FnMut(String);
+
+impl Player {
+    /// Connects to a node, learns its genesis, and watches a table and the player's account.
+    ///
+    /// # Errors
+    /// If there is no node, or it is another than `node`.
+    pub fn connect(
+        address: &str,
+        node: Option<[u8; 32]>,
+        keys: PlayerKeys,
+        table: TableId,
+    ) -> anyhow::Result<(Self, Game, [u8; 32])> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let inside = runtime.enter();
+        let endpoint = any_socket(1 << 20).context("a UDP socket")?;
+        let config = ClientConfig {
+            address: address.to_owned(),
+            node,
+            chain: None,
+            program: concat!("bitcraps play ", env!("CARGO_PKG_VERSION")).into(),
+            reconnect: true,
+        };
+        let client = Client::new(config, endpoint, &identity(&keys.net)?)?;
+        let (commands, commands_in) = mpsc::channel(EVENTS);
+        let (events_in, events) = crossbeam_channel::bounded(EVENTS);
+        let client = runtime.spawn(async move {
+            let ended = events_in.clone();
+            let hear = move |event| _ = events_in.send(Heard::Event(Box::new(event)));
+            if let Err(lost) = client.run(commands_in, hear).await {
+                let _ = ended.send(Heard::Ended(lost));
+            }
+        });
+        drop(inside);
+        let clock = (0, Instant::now());
+        let (next_number, wanted) = (1, table);
+        let mut player = Self { runtime, client, commands, events, keys, chain: [0; 32], next_number, clock, wanted };
+        let (welcome, key, rtt, genesis) = player.first()?;
+        let chain = Genesis::chain_id(&genesis);
+        if chain != welcome.chain {
+            return Err(Failure::Mismatch("the node's genesis is not that of the chain it names".into()).into());
+        }
+        let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
+        if table.0 >= genesis.tables {
+            return Err(Failure::Usage(format!("there are {} tables, numbered from 0", genesis.tables)).into());
+        }
+        player.chain = chain;
+        let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
+        let mut game = Game::new(Setup::new(genesis, chain)?, name, address.to_owned(), player.keys.public());
+        game.watch(table);
+        game.set_link(Link::Up { rtt_ms: rtt.as_millis() as u32 });
+        player.tell(Command::Watch(Watched::Account(player.keys.public()), true));
+        player.tell(Command::Watch(Watched::Table(table), true));
+        Ok((player, game, key))
+    }
+
+    /// The first connection and the genesis.
+    fn first(&mut self) -> anyhow::Result<(Welcome, [u8; 32], Duration, Vec<u8>)> {
+        let until = Instant::now() + PATIENCE;
+        let mut up = None;
+        let mut why = "no node answers there".to_owned();
+        let unreachable =
+            |why: &str| Failure::Unreachable(format!("{why}; is the node running, and is this its address?"));
+        loop {
+            match self.events.recv_deadline(until) {
+                Ok(Heard::Event(event)) => match *event {
+                    Event::Up { welcome, node, rtt } => {
+                        self.clock = (welcome.standing.now_ms, Instant::now());
+                        up = Some((welcome, node, rtt));
+                        self.tell(Command::AskGenesis);
+                    }
+                    Event::Genesis(genesis) => {
+                        if let Some((welcome, node, rtt)) = up {
+                            return Ok((welcome, node, rtt, genesis));
+                        }
+                    }
+                    Event::Down { reason, .. } => {
+                        why = reason.to_string();
+                        // Nobody listens there, or the name does not exist: waiting does not help a person who mistyped.
+                        if matches!(reason, Lost::Address { .. }) {
+                            return Err(unreachable(&why).into());
+                        }
+                    }
+                    _ => {}
+                },
+                Ok(Heard::Ended(lost)) => return Err(Failure::Unreachable(lost.to_string()).into()),
+                Err(_) => return Err(unreachable(&why).into()),
+            }
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // The client takes commands even while it is not connected.
+        let _ = self.commands.blocking_send(command);
+    }
+
+    /// The node's time, as this program reckons it.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.0 + self.clock.1.elapsed().as_millis() as u64
+    }
+
+    /// Signs what a person wants, and sends it until it has its receipt.
+    pub fn send(&mut self, wish: Wish, game: &mut Game) -> u64 {
+        let highest = game.account.map_or(0, |(_, account)| account.number_highest);
+        // An account that is opened begins with number 1.
+        let number = if wish.kind == IntentKind::Open { 1 } else { self.next_number.max(highest + 1) };
+        self.next_number = number + 1;
+        let expiry_s = u32::try_from(self.now_ms() / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+        let body = wish.body(self.keys.public(), number, expiry_s, game.watched);
+        let intent = self.keys.account.sign(body, &self.chain);
+        game.sent(number, wish);
+        self.tell(Command::Send(vec![intent]));
+        number
+    }
+
+    /// Watches another table.
+    pub fn watch(&mut self, table: TableId, game: &mut Game) {
+        if table != self.wanted {
+            self.tell(Command::Watch(Watched::Table(self.wanted), false));
+            self.wanted = table;
+        }
+        game.watch(table);
+        self.tell(Command::Watch(Watched::Table(table), true));
+    }
+
+    /// Takes what the node told within a time; `tell` hears each event as a line for programs. Says whether something came.
+    ///
+    /// # Errors
+    /// If the connection is lost for good.
+    pub fn hear(&mut self, within: Duration, game: &mut Game, tell: Tell<'_>) -> anyhow::Result<bool> {
+        let mut heard = match self.events.recv_timeout(within) {
+            Ok(heard) => heard,
+            Err(RecvTimeoutError::Timeout) => {
+                game.time(self.now_ms());
+                return Ok(false);
+            }
+            Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the client has stopped"),
+        };
+        loop {
+            match heard {
+                Heard::Event(event) => self.take(*event, game, tell),
+                Heard::Ended(lost) => return Err(Failure::Unreachable(lost.to_string()).into()),
+            }
+            match self.events.try_recv() {
+                Ok(next) => heard = next,
+                Err(_) => break,
+            }
+        }
+        game.time(self.now_ms());
+        Ok(true)
+    }
+
+    fn take(&mut self, event: Event, game: &mut Game, tell: Tell<'_>) {
+        match event {
+            Event::Connecting { attempt } => self.link(Link::Connecting { attempt }, game, tell),
+            Event::Up { welcome, rtt, .. } => {
+                self.clock = (welcome.standing.now_ms, Instant::now());
+                self.link(Link::Up { rtt_ms: rtt.as_millis() as u32 }, game, tell);
+            }
+            Event::Down { reason, pause } => {
+                self.link(Link::Down { why: reason.to_string(), retry_s: pause.as_secs().max(1) as u32 }, game, tell);
+            }
+            Event::Answer(answer) => match answer.verdict {
+                AnswerVerdict::Acknowledged => game.acknowledged(answer.number),
+                AnswerVerdict::Receipt { height, verdict, .. } => {
+                    let sent = game.in_flight.iter().find(|sent| sent.number == answer.number);
+                    tell(event_line(lines::Event::Receipt(answer.number, sent, verdict, height)));
+                    game.receipt(answer.number, verdict, height);
+                }
+                AnswerVerdict::Shed(reason) => {
+                    tell(event_line(lines::Event::Shed(answer.number, reason.name())));
+                    game.shed(answer.number, reason.sentence());
+                }
+            },
+            Event::Account(row) => {
+                game.settled(row.height);
+                game.set_account(row.account);
+                if let Some((id, account)) = &row.account {
+                    tell(event_line(lines::Event::Account(*id, account)));
+                }
+            }
+            Event::Table { update, whole } => self.table(*update, whole, game, tell),
+            Event::Genesis(_) => {}
+        }
+    }
+
+    fn link(&self, link: Link, game: &mut Game, tell: Tell<'_>) {
+        tell(event_line(lines::Event::Link(&link)));
+        game.set_link(link);
+    }
+
+    fn table(&self, update: engine::io::TableUpdate, whole: bool, game: &mut Game, tell: Tell<'_>) {
+        if update.id != game.watched {
+            return;
+        }
+        game.settled(update.height);
+        let mut seats = match (&game.table, whole) {
+            (_, true) => Vec::new(),
+            (Some(table), false) => table.seats.clone(),
+            // What changed at a table of which nothing is known yet: the whole comes.
+            (None, false) => return,
+        };
+        if whole {
+            let count = game.setup().genesis.seats as usize;
+            let empty = SeatView { seat: engine::component::Seat::EMPTY, bets: Vec::new() };
+            seats = vec![empty; count];
+        }
+        for seat in update.seats {
+            if let Some(view) = seats.get_mut(usize::from(seat.seat)) {
+                *view = SeatView { seat: seat.row, bets: seat.bets };
+            }
+        }
+        game.set_table(update.id, update.table, seats);
+        if let Some(roll) = update.roll {
+            tell(event_line(lines::Event::Roll(&roll)));
+            let account = game.account.map(|(id, _)| id);
+            for one in update.resolutions.iter().filter(|one| Some(one.account) == account) {
+                tell(event_line(lines::Event::Resolution(one)));
+            }
+            game.rolled(roll, update.resolutions);
+        }
+        let own = game.own_seat();
+        tell(event_line(lines::Event::Table(update.id, &update.table, own)));
+    }
+
+    /// Ends the connection, after what waits was sent.
+    pub fn close(self) {
+        self.tell(Command::Close);
+        let Self { runtime, client, .. } = self;
+        // A node that does not answer is not waited for.
+        let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(300), client).await });
+        runtime.shutdown_timeout(Duration::from_millis(300));
+    }
+}

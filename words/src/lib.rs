@@ -1,0 +1,12 @@
+//! What people read: numbers, names of bets, sentences about rolls and intents, and why something failed.
+//!
+//! The terminal client and the history say the same things, and neither sees the other.
+
+pub mod failure;
+pub mod names;
+pub mod number;
+pub mod sentences;
+pub mod wish;
+
+pub use failure::Failure;
+pub use number::thousands;
