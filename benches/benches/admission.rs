@@ -18,8 +18,9 @@ use order::keys::{DevKeys, dev_keys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
+use systems::chained;
 use systems::exchange::{Inbox, Pending, ingress, peers, verify};
-use systems::machine::{Membership, chained};
+use systems::machine::Membership;
 use systems::{Machine, Setup};
 
 /// Signatures of one bare batch: as many as the node takes together.

@@ -12,8 +12,8 @@ use engine::{BetId, Puck, TableId};
 use order::dice::DiceRoller;
 use rayon::prelude::*;
 use systems::catalogue::Catalogue;
-use systems::machine::{chained, update_root};
-use systems::{Draw, intake, invariants, resolve as resolving, roll, settle};
+use systems::settle::{crossing, idle, intake, invariants, resolve as resolving, roll, root::update_root};
+use systems::{Draw, chained};
 
 const SEATS: u32 = 8;
 
@@ -66,8 +66,8 @@ fn whole_heights(tables: u32, threads: usize, runs: usize) {
         bets = machine.read(|rows| rows.seats.iter().map(|seat| u64::from(seat.spots.count())).sum());
         let stages = [
             stage(roll::roll_dice),
-            stage((resolving::resolve_bets, settle::settle_accounts).chain()),
-            stage((invariants::free_idle_accounts, invariants::check_invariants).chain()),
+            stage((resolving::resolve_bets, crossing::settle_accounts).chain()),
+            stage((idle::free_idle_accounts, invariants::check_invariants).chain()),
             stage(update_root),
         ];
         for (seconds, mut stage) in seconds.iter_mut().zip(stages) {
@@ -214,7 +214,7 @@ fn intents(tables: u32, runs: usize) {
         seconds.push(began.elapsed().as_secs_f64());
         applied = world.machine.report().counts.applied;
         // The rest of the height, which is not timed.
-        world.machine.run(&mut stage((settle::settle_accounts, update_root).chain()));
+        world.machine.run(&mut stage((crossing::settle_accounts, update_root).chain()));
         next = next.next();
         time_ms += 1;
     }
@@ -247,8 +247,8 @@ fn roots(tables: u32, runs: usize) {
                 (
                     roll::roll_dice,
                     resolving::resolve_bets,
-                    settle::settle_accounts,
-                    invariants::free_idle_accounts,
+                    crossing::settle_accounts,
+                    idle::free_idle_accounts,
                     invariants::check_invariants,
                 )
                     .chain(),

@@ -1,86 +1,17 @@
-//! The replicated columns: how systems reach them, and how they lie in the image.
+//! The replicated columns: how systems reach them, and how they lie in the image. The table [`columns!`] is the only place
+//! that lists them.
 
 use bevy_ecs::component::{Component, Mutable};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Query, Res, SystemParam};
-use bytemuck::Pod;
+use bevy_ecs::world::World;
 
 use crate::component::{
-    Account, AccountKey, Bets, GroupKey, House, MoreBets, Peer, PeerKey, RulesHash, Seat, SeatBets, SeatBetsMut, Table,
-    Validator,
+    Account, AccountKey, Bets, ChainStart, Fields, GroupKey, House, MoreBets, Peer, PeerKey, Row, RulesHash, Seat,
+    SeatBets, SeatBetsMut, Table, Validator,
 };
 use crate::genesis::Genesis;
 use crate::limits::{RULES_MAX, VALIDATORS_MAX};
-
-/// A replicated column. The order is the order of the image.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(usize)]
-pub enum Column {
-    /// [`House`], one row.
-    House,
-    /// [`GroupKey`], one row.
-    GroupKey,
-    /// [`Validator`] by slot.
-    Validators,
-    /// [`RulesHash`] by set of rules.
-    Rules,
-    /// [`Table`] by table.
-    Tables,
-    /// [`Seat`], table by table.
-    Seats,
-    /// [`Bets`] by seat.
-    Bets,
-    /// [`MoreBets`] by seat.
-    MoreBets,
-    /// [`Account`] by account.
-    Accounts,
-    /// [`AccountKey`] by account.
-    AccountKeys,
-}
-
-/// How many columns there are.
-pub const COLUMNS: usize = 10;
-
-impl Column {
-    /// All columns in image order.
-    pub const ALL: [Self; COLUMNS] = [
-        Self::House,
-        Self::GroupKey,
-        Self::Validators,
-        Self::Rules,
-        Self::Tables,
-        Self::Seats,
-        Self::Bets,
-        Self::MoreBets,
-        Self::Accounts,
-        Self::AccountKeys,
-    ];
-
-    /// The component's name, as divergence reports write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::House => "House",
-            Self::GroupKey => "GroupKey",
-            Self::Validators => "Validator",
-            Self::Rules => "RulesHash",
-            Self::Tables => "Table",
-            Self::Seats => "Seat",
-            Self::Bets => "Bets",
-            Self::MoreBets => "MoreBets",
-            Self::Accounts => "Account",
-            Self::AccountKeys => "AccountKey",
-        }
-    }
-
-    /// Bytes of one row.
-    pub const fn row_bytes(self) -> usize {
-        match self {
-            Self::House | Self::GroupKey => 128,
-            Self::MoreBets => 192,
-            _ => 64,
-        }
-    }
-}
 
 /// How many rows each growing column has; fixed by genesis for the life of a chain.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,59 +29,143 @@ impl Capacity {
     pub fn of(genesis: &Genesis) -> Self {
         Self { tables: genesis.tables as usize, seats: genesis.seats as usize, accounts: genesis.accounts as usize }
     }
+}
 
-    /// Rows of a column.
-    pub const fn rows(&self, column: Column) -> usize {
-        match column {
-            Column::House | Column::GroupKey => 1,
-            Column::Validators => VALIDATORS_MAX as usize,
-            Column::Rules => RULES_MAX,
-            Column::Tables => self.tables,
-            Column::Seats | Column::Bets | Column::MoreBets => self.tables * self.seats,
-            Column::Accounts | Column::AccountKeys => self.accounts,
+/// Makes everything that follows from the list of columns: [`Column`], the rows of each, the parameter by which systems
+/// reach them, their bytes, and their first rows. Columns in one pair of braces have equally many rows: each of their
+/// rows is one slot, spawned as one entity. A column of `one` row is reached as that row, any other as a slice.
+macro_rules! columns {
+    ($(|$capacity:pat_param| $count:expr => {
+        $($(#[$doc:meta])* $column:ident $field:ident: $shape:ident $row:ident;)+
+    })+) => {
+        /// A replicated column. The order is the order of the image.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        #[repr(usize)]
+        pub enum Column { $($($(#[$doc])* $column,)+)+ }
+
+        /// How many columns there are.
+        pub const COLUMNS: usize = [$($(stringify!($column)),+),+].len();
+
+        impl Column {
+            /// All columns in image order.
+            pub const ALL: [Self; COLUMNS] = [$($(Self::$column),+),+];
+
+            /// The component's name, as divergence reports write it.
+            pub const fn name(self) -> &'static str {
+                match self { $($(Self::$column => stringify!($row),)+)+ }
+            }
+
+            /// Bytes of one row.
+            pub const fn row_bytes(self) -> usize {
+                match self { $($(Self::$column => size_of::<$row>(),)+)+ }
+            }
+
+            /// The fields of a row.
+            pub const fn fields(self) -> Fields {
+                match self { $($(Self::$column => <$row as Row>::FIELDS,)+)+ }
+            }
         }
+
+        impl Capacity {
+            /// Rows of a column.
+            pub const fn rows(&self, column: Column) -> usize {
+                match column { $($(Column::$column)|+ => { let $capacity = *self; $count })+ }
+            }
+        }
+
+        /// Spawns the first rows of all columns, slot by slot.
+        pub(crate) fn spawn_rows(world: &mut World, start: &ChainStart<'_>) {
+            let capacity = Capacity::of(start.genesis);
+            $({
+                let $capacity = capacity;
+                world.spawn_batch((0..$count).map(|slot| ($($row::first(start, slot),)+)));
+            })+
+        }
+
+        /// The replicated columns as a system reaches them. Change detection is bypassed: what changed is told to the
+        /// dirty map, group by group.
+        #[derive(SystemParam)]
+        pub struct Columns<'w, 's> {
+            capacity: Res<'w, Capacity>,
+            $($($field: Query<'w, 's, &'static mut $row>,)+)+
+        }
+
+        /// The replicated columns as plain slices, row = slot.
+        pub struct Rows<'a> { $($($(#[$doc])* pub $field: columns!(@$shape 'a $row),)+)+ }
+
+        impl Columns<'_, '_> {
+            /// All columns as slices.
+            ///
+            /// # Panics
+            /// If a column lies in more than one archetype, or has lost or won a row: the rule of static slots was
+            /// broken.
+            pub fn rows(&mut self) -> Rows<'_> {
+                let capacity = *self.capacity;
+                let rows = Rows { $($($field: columns!(@$shape whole(&mut self.$field)),)+)+ };
+                for (column, bytes) in Column::ALL.into_iter().zip(rows.column_bytes()) {
+                    let expected = capacity.rows(column) * column.row_bytes();
+                    assert_eq!(bytes.len(), expected, "static slots: rows of {}", column.name());
+                }
+                rows
+            }
+        }
+
+        impl Rows<'_> {
+            /// The columns' bytes in image order.
+            pub fn column_bytes(&self) -> [&[u8]; COLUMNS] {
+                [$($(columns!(@$shape bytes_of(self.$field)),)+)+]
+            }
+
+            /// The same, to write: for loading an image.
+            pub(crate) fn column_bytes_mut(&mut self) -> [&mut [u8]; COLUMNS] {
+                [$($(columns!(@$shape bytes_of_mut(self.$field)),)+)+]
+            }
+        }
+    };
+
+    (@one $life:lifetime $row:ident) => { &$life mut $row };
+    (@all $life:lifetime $row:ident) => { &$life mut [$row] };
+    (@one whole($query:expr)) => { &mut whole($query)[0] };
+    (@all whole($query:expr)) => { whole($query) };
+    (@one bytes_of($row:expr)) => { bytemuck::bytes_of($row) };
+    (@all bytes_of($rows:expr)) => { bytemuck::cast_slice($rows) };
+    (@one bytes_of_mut($row:expr)) => { bytemuck::bytes_of_mut($row) };
+    (@all bytes_of_mut($rows:expr)) => { bytemuck::cast_slice_mut($rows) };
+}
+
+columns! {
+    |_| 1 => {
+        /// The house.
+        House house: one House;
+        /// The group's beacon key.
+        GroupKey group_key: one GroupKey;
     }
-}
-
-/// The replicated columns as a system reaches them. Change detection is bypassed: what changed is told to the dirty
-/// map, group by group.
-#[derive(SystemParam)]
-pub struct Columns<'w, 's> {
-    capacity: Res<'w, Capacity>,
-    house: Query<'w, 's, &'static mut House>,
-    group_key: Query<'w, 's, &'static mut GroupKey>,
-    validators: Query<'w, 's, &'static mut Validator>,
-    rules: Query<'w, 's, &'static mut RulesHash>,
-    tables: Query<'w, 's, &'static mut Table>,
-    seats: Query<'w, 's, &'static mut Seat>,
-    bets: Query<'w, 's, &'static mut Bets>,
-    more: Query<'w, 's, &'static mut MoreBets>,
-    accounts: Query<'w, 's, &'static mut Account>,
-    keys: Query<'w, 's, &'static mut AccountKey>,
-}
-
-/// The replicated columns as plain slices, row = slot.
-pub struct Rows<'a> {
-    /// The house.
-    pub house: &'a mut House,
-    /// The group's beacon key.
-    pub group_key: &'a mut GroupKey,
-    /// Validators by slot.
-    pub validators: &'a mut [Validator],
-    /// Rules hashes.
-    pub rules: &'a mut [RulesHash],
-    /// Tables.
-    pub tables: &'a mut [Table],
-    /// Seats; table `t` owns `t * seats_per_table ..`.
-    pub seats: &'a mut [Seat],
-    /// First bets of each seat.
-    pub bets: &'a mut [Bets],
-    /// Further bets of each seat.
-    pub more: &'a mut [MoreBets],
-    /// Accounts.
-    pub accounts: &'a mut [Account],
-    /// Their keys.
-    pub keys: &'a mut [AccountKey],
+    |_| VALIDATORS_MAX as usize => {
+        /// Validators by slot.
+        Validators validators: all Validator;
+    }
+    |_| RULES_MAX => {
+        /// The hash of each set of rules.
+        Rules rules: all RulesHash;
+    }
+    |capacity| capacity.tables => {
+        /// Tables.
+        Tables tables: all Table;
+    }
+    |capacity| capacity.tables * capacity.seats => {
+        /// Seats; table `t` owns `t * seats_per_table ..`.
+        Seats seats: all Seat;
+        /// First bets of each seat.
+        Bets bets: all Bets;
+        /// Further bets of each seat.
+        MoreBets more: all MoreBets;
+    }
+    |capacity| capacity.accounts => {
+        /// Accounts.
+        Accounts accounts: all Account;
+        /// The accounts' keys.
+        AccountKeys keys: all AccountKey;
+    }
 }
 
 /// A whole column as one slice. A query over static slots matches one archetype, so it has one contiguous part; a second
@@ -163,77 +178,10 @@ fn whole<'a, T: Component<Mutability = Mutable>>(query: &'a mut Query<'_, '_, &'
     rows
 }
 
-impl Columns<'_, '_> {
-    /// All columns as slices.
-    ///
-    /// # Panics
-    /// If a column lies in more than one archetype, or has lost or won a row: the rule of static slots was broken.
-    pub fn rows(&mut self) -> Rows<'_> {
-        let capacity = *self.capacity;
-        let rows = Rows {
-            house: &mut whole(&mut self.house)[0],
-            group_key: &mut whole(&mut self.group_key)[0],
-            validators: whole(&mut self.validators),
-            rules: whole(&mut self.rules),
-            tables: whole(&mut self.tables),
-            seats: whole(&mut self.seats),
-            bets: whole(&mut self.bets),
-            more: whole(&mut self.more),
-            accounts: whole(&mut self.accounts),
-            keys: whole(&mut self.keys),
-        };
-        for (column, bytes) in Column::ALL.into_iter().zip(rows.column_bytes()) {
-            assert_eq!(
-                bytes.len(),
-                capacity.rows(column) * column.row_bytes(),
-                "static slots: rows of {}",
-                column.name()
-            );
-        }
-        rows
-    }
-}
-
-fn bytes<T: Pod>(rows: &[T]) -> &[u8] {
-    bytemuck::cast_slice(rows)
-}
-
 impl Rows<'_> {
     /// Seats of each table.
     pub fn seats_per_table(&self) -> usize {
         self.seats.len() / self.tables.len()
-    }
-
-    /// The columns' bytes in image order.
-    pub fn column_bytes(&self) -> [&[u8]; COLUMNS] {
-        [
-            bytemuck::bytes_of(self.house),
-            bytemuck::bytes_of(self.group_key),
-            bytes(self.validators),
-            bytes(self.rules),
-            bytes(self.tables),
-            bytes(self.seats),
-            bytes(self.bets),
-            bytes(self.more),
-            bytes(self.accounts),
-            bytes(self.keys),
-        ]
-    }
-
-    /// The same, to write: for loading an image.
-    pub(crate) fn column_bytes_mut(&mut self) -> [&mut [u8]; COLUMNS] {
-        [
-            bytemuck::bytes_of_mut(self.house),
-            bytemuck::bytes_of_mut(self.group_key),
-            bytemuck::cast_slice_mut(self.validators),
-            bytemuck::cast_slice_mut(self.rules),
-            bytemuck::cast_slice_mut(self.tables),
-            bytemuck::cast_slice_mut(self.seats),
-            bytemuck::cast_slice_mut(self.bets),
-            bytemuck::cast_slice_mut(self.more),
-            bytemuck::cast_slice_mut(self.accounts),
-            bytemuck::cast_slice_mut(self.keys),
-        ]
     }
 
     /// A seat's bets to read.

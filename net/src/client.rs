@@ -26,7 +26,9 @@ use self::sending::Sending;
 use crate::session::CloseCode;
 use crate::tls::{Identity, IdentityError, Key, peer_key};
 use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
-use crate::wire::{ALPN, AccountRow, Answer, AnswerVerdict, Cutter, Hello, Role, ToClient, ToNode, Welcome, WireError};
+use crate::wire::{
+    ALPN, AccountRow, Answer, AnswerVerdict, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
+};
 
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -418,7 +420,8 @@ impl Client {
         ToNode::Hello(Hello { chain: self.config.chain, program, role: Role::Client }).encode(&mut out);
         let mut welcomed = false;
         let mut updates: Option<RecvStream> = None;
-        let (mut answers_cut, mut updates_cut) = (Cutter::default(), Cutter::default());
+        let mut answers_decoder = Decoder::for_opener(Role::Client);
+        let mut updates_decoder = Decoder::for_updates(Role::Client);
         let deadline = tokio::time::sleep(PATIENCE);
         tokio::pin!(deadline);
         loop {
@@ -435,10 +438,10 @@ impl Client {
             let resumes = self.sending.resumes_at(self.started.elapsed()).map(|at| self.started + at);
             // Whoever watches nothing has no second stream to look at.
             let watches = !self.watching.is_empty();
-            let (cutter, chunk) = tokio::select! {
+            let (decoder, chunk) = tokio::select! {
                 biased;
-                chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_cut, chunk),
-                chunk = read_updates(quic, &mut updates), if watches => (&mut updates_cut, chunk),
+                chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_decoder, chunk),
+                chunk = read_updates(quic, &mut updates), if watches => (&mut updates_decoder, chunk),
                 command = commands.recv(), if welcomed => {
                     match command {
                         None | Some(Command::Close) => {
@@ -465,15 +468,10 @@ impl Client {
                 () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(self.config.address.clone())),
             };
             let Ok(Some(chunk)) = chunk else { return lost() };
-            cutter.push(&chunk.bytes);
-            loop {
-                let message = match cutter.cut() {
-                    Ok(None) => break,
-                    Ok(Some((kind, body))) => ToClient::decode(kind, body),
-                    Err(error) => Err(error),
-                };
+            decoder.push(&chunk.bytes);
+            while let Some(message) = decoder.next_message().transpose() {
                 match message {
-                    Ok(ToClient::Welcome(welcome)) if !welcomed => {
+                    Ok(ToClient::Welcome(welcome)) => {
                         if let Some(chain) = self.config.chain
                             && chain != welcome.chain
                         {
@@ -522,8 +520,8 @@ impl Client {
                 hear(Event::Genesis(bytes));
             }
             ToClient::Account(account) => hear(Event::Account(account)),
-            ToClient::Table { update, whole } => hear(Event::Table { update, whole }),
-            // Said to nodes, or twice.
+            ToClient::Table(TableMessage { update, whole }) => hear(Event::Table { update, whole }),
+            // The decoder lets none of these through: they are said to nodes, or first.
             ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Standing(_) => {}
         }
     }
@@ -546,7 +544,7 @@ pub struct RawConnection {
     quic: quinn::Connection,
     send: quinn::SendStream,
     recv: RecvStream,
-    cutter: Cutter,
+    decoder: Decoder<ToClient>,
     address: String,
 }
 
@@ -565,7 +563,7 @@ impl RawConnection {
         let quic = timeout(PATIENCE, connecting).await.map_err(|_| Lost::Silent(address.clone()))?;
         let quic = quic.map_err(|error| Lost::of(&error, &address))?;
         let (send, recv) = quic.open_bi().await.map_err(|error| Lost::of(&error, &address))?;
-        Ok(Self { quic, send, recv, cutter: Cutter::default(), address })
+        Ok(Self { quic, send, recv, decoder: Decoder::for_opener(Role::Client), address })
     }
 
     /// Sends bytes as they are.
@@ -584,6 +582,9 @@ impl RawConnection {
     /// # Errors
     /// Why the connection ended.
     pub async fn say(&mut self, message: &ToNode) -> Result<(), Lost> {
+        if let ToNode::Hello(hello) = message {
+            self.decoder.open_as(hello.role);
+        }
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         self.send(&bytes).await
@@ -595,11 +596,11 @@ impl RawConnection {
     /// Why the connection ended.
     pub async fn hear(&mut self) -> Result<ToClient, Lost> {
         loop {
-            if let Some((kind, body)) = self.cutter.cut()? {
-                return Ok(ToClient::decode(kind, body)?);
+            if let Some(message) = self.decoder.next_message()? {
+                return Ok(message);
             }
             match self.recv.read_chunk(RECEIVE_WINDOW as usize, true).await {
-                Ok(Some(chunk)) => self.cutter.push(&chunk.bytes),
+                Ok(Some(chunk)) => self.decoder.push(&chunk.bytes),
                 _ => return Err(self.lost()),
             }
         }

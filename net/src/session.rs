@@ -9,8 +9,8 @@ use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
 use engine::message::intent::Intent;
 use thiserror::Error;
 
-use crate::budget::{Budget, INTENT_COST, cost};
-use crate::wire::{Answer, AnswerVerdict, Cutter, Hello, Kind, PeerRecord, Role, ToNode, WireError};
+use crate::budget::{Budget, INTENT_COST, Priced};
+use crate::wire::{Answer, AnswerVerdict, Decoder, Hello, Message, PeerRecord, ToNode, WireError};
 
 /// Why a connection is closed. The numbers are part of the protocol and never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -111,8 +111,8 @@ pub enum Event {
 /// What arrives over one connection: bytes are cut into messages, each of which must be whole in time and is paid for.
 ///
 /// Time is an argument, counted from any moment that stays the same.
-pub(crate) struct Inflow {
-    cutter: Cutter,
+pub(crate) struct Inflow<M> {
+    decoder: Decoder<M>,
     budget: Budget,
     patience: Duration,
     /// When the message that is awaited or has begun must be whole.
@@ -130,11 +130,11 @@ pub struct Handled {
     pub dropped: u32,
 }
 
-impl Inflow {
+impl<M: Message + Priced> Inflow<M> {
     /// A connection that began now and has to say something within `patience`.
-    pub(crate) fn new(intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
+    pub(crate) fn new(decoder: Decoder<M>, intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
         Self {
-            cutter: Cutter::default(),
+            decoder,
             budget: Budget::new(intents_per_s),
             patience,
             deadline: Some(now + patience),
@@ -143,33 +143,33 @@ impl Inflow {
         }
     }
 
-    /// Takes bytes as they arrived, and hands on each whole message that the budget pays for. Intents are handed on
-    /// unpaid: each of them has an answer of its own.
+    /// Takes bytes as they arrived, and hands on each whole message that the budget pays for. One whose parts are paid
+    /// for on their own is handed on unpaid.
     ///
     /// # Errors
     /// What cannot be a message, or what `handle` refuses.
-    pub(crate) fn take<M>(
+    pub(crate) fn take(
         &mut self,
         bytes: &[u8],
         now: Duration,
-        decode: impl Fn(Kind, &[u8]) -> Result<M, WireError>,
         mut handle: impl FnMut(&mut Self, M) -> Result<(), Close>,
     ) -> Result<(), Close> {
-        self.cutter.push(bytes);
+        self.decoder.push(bytes);
         let mut one_ended = false;
-        while let Some((kind, body)) = self.cutter.cut()? {
+        while let Some(message) = self.decoder.next_message()? {
             one_ended = true;
-            let is_paid = kind == Kind::Intents || self.budget.spend(cost(kind, body.len()), now);
-            let message = decode(kind, body)?;
-            if !is_paid {
-                self.dropped += 1;
-                continue;
+            match message.price() {
+                Some(units) if !self.budget.spend(units, now) => {
+                    self.dropped += 1;
+                    continue;
+                }
+                Some(_) => self.handled += 1,
+                None => {}
             }
-            self.handled += u32::from(kind != Kind::Intents);
             handle(self, message)?;
         }
         // One deadline for a message, however many pieces it comes in.
-        self.deadline = match (self.cutter.unfinished() > 0, self.deadline) {
+        self.deadline = match (self.decoder.unfinished() > 0, self.deadline) {
             (true, Some(deadline)) if !one_ended => Some(deadline),
             (true, _) => Some(now + self.patience),
             (false, _) => None,
@@ -204,14 +204,13 @@ impl Inflow {
 
 /// A node's side of one connection.
 pub struct Session {
-    inflow: Inflow,
+    inflow: Inflow<ToNode>,
     talk: Talk,
 }
 
 /// What was said so far.
 struct Talk {
     peer: PeerId,
-    role: Option<Role>,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
     unanswered: Vec<([u8; 32], u64)>,
     watching: Vec<Watched>,
@@ -221,8 +220,8 @@ impl Session {
     /// A connection that began now, may send so many intents a second, twice as many in a burst, and has `patience` for
     /// its hello and for each message that it begins.
     pub fn new(peer: PeerId, intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
-        let talk = Talk { peer, role: None, unanswered: Vec::new(), watching: Vec::new() };
-        Self { inflow: Inflow::new(intents_per_s, patience, now), talk }
+        let talk = Talk { peer, unanswered: Vec::new(), watching: Vec::new() };
+        Self { inflow: Inflow::new(Decoder::for_node(), intents_per_s, patience, now), talk }
     }
 
     /// What the peer watches.
@@ -232,7 +231,7 @@ impl Session {
 
     /// Bytes of a message that has not come to its end.
     pub fn unfinished(&self) -> usize {
-        self.inflow.cutter.unfinished()
+        self.inflow.decoder.unfinished()
     }
 
     /// When the hello, or the message that has begun, must be whole.
@@ -251,7 +250,7 @@ impl Session {
     /// If the connection must be closed. The events before it stand.
     pub fn take(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Result<(), Close> {
         let Self { inflow, talk } = self;
-        let taken = inflow.take(bytes, now, ToNode::decode, |inflow, message| talk.hear(message, inflow, now, events));
+        let taken = inflow.take(bytes, now, |inflow, message| talk.hear(message, inflow, now, events));
         if inflow.take_offence() {
             events.push(Event::Input(Input::Offended { peer: talk.peer, offence: Offence::Flood }));
         }
@@ -268,37 +267,36 @@ impl Talk {
     fn hear(
         &mut self,
         message: ToNode,
-        inflow: &mut Inflow,
+        inflow: &mut Inflow<ToNode>,
         now: Duration,
         events: &mut Vec<Event>,
     ) -> Result<(), Close> {
-        let out_of_place = |what| Err(Close::new(CloseCode::Malformed, what));
-        match (message, self.role) {
-            (ToNode::Hello(hello), None) => {
-                self.role = Some(hello.role);
-                events.push(Event::Hello(hello));
-            }
-            (ToNode::Hello(_), Some(_)) => return out_of_place("a second hello"),
-            (_, None) => return out_of_place("the first message is a hello"),
-            (ToNode::Intents(intents), _) => self.intents(intents, inflow, now, events),
-            (ToNode::Watch(watches), _) => {
+        match message {
+            ToNode::Hello(hello) => events.push(Event::Hello(hello)),
+            ToNode::Intents(intents) => self.intents(intents, inflow, now, events),
+            ToNode::Watch(watches) => {
                 for (what, on) in watches {
                     self.watch(what, on, events)?;
                 }
             }
-            (ToNode::AskGenesis, _) => events.push(Event::AskGenesis),
-            (ToNode::Peers(peers), Some(Role::Node)) => events.push(Event::Peers(peers)),
-            (ToNode::Standing(standing), Some(Role::Node)) => {
+            ToNode::AskGenesis => events.push(Event::AskGenesis),
+            ToNode::Peers(peers) => events.push(Event::Peers(peers)),
+            ToNode::Standing(standing) => {
                 let (decided, settled) = (standing.decided, standing.settled);
                 events.push(Event::Input(Input::Told { peer: self.peer, decided, settled }));
             }
-            (ToNode::Peers(_) | ToNode::Standing(_), Some(Role::Client)) => return out_of_place("only nodes say that"),
         }
         Ok(())
     }
 
     /// Those within budget and credit go on; the others are shed at once.
-    fn intents(&mut self, mut intents: Vec<Intent>, inflow: &mut Inflow, now: Duration, events: &mut Vec<Event>) {
+    fn intents(
+        &mut self,
+        mut intents: Vec<Intent>,
+        inflow: &mut Inflow<ToNode>,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) {
         intents.retain(|intent| {
             let (key, number) = (intent.body.key, intent.body.number);
             let again = self.unanswered.contains(&(key, number));

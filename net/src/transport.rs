@@ -5,11 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::message::intent::Intent;
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::wire::{HEADER_BYTES, INTENTS_MAX, PEERS_MAX, PeerRecord};
+use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
 
 /// Bytes that a peer may have sent and we not read, once it plays; quinn's own default is more than a megabyte.
 pub const RECEIVE_WINDOW: u32 = 16 * 1024;
@@ -28,8 +27,8 @@ pub const ANSWERS_QUEUE_BYTES: usize = 8 * 1024;
 pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
 /// Bytes of an unfinished message up to which a connection stays idle.
 pub const IDLE_MESSAGE_BYTES: usize = 1024;
-/// Bytes of the largest unfinished message that a node takes: intents.
-const MESSAGE_BYTES: usize = HEADER_BYTES + INTENTS_MAX * size_of::<Intent>();
+/// Bytes of the largest unfinished message that a node takes from a player.
+const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
 
 /// What an idle connection may hold: its windows, the beginning of a message, a welcome and an answer or two.
 pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + IDLE_MESSAGE_BYTES as u64 + 1024;
@@ -40,7 +39,11 @@ pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEU
 /// What a connection with a known node may hold. One that this node opened has a window for each of two streams.
 pub const NODE_BYTES: u64 = 3 * NODE_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
 
-const _: () = assert!(HEADER_BYTES + PEERS_MAX * size_of::<PeerRecord>() <= MESSAGE_BYTES);
+// What one connection may hold of an unfinished message is inside its share, before hello and after, and whichever side
+// opened it.
+const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= IDLE_MESSAGE_BYTES);
+const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Node) <= MESSAGE_BYTES);
+const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToClient, Role::Node) <= MESSAGE_BYTES);
 
 /// How often a client shows that it lives, well below the idle time of any node.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);

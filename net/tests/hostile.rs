@@ -413,7 +413,7 @@ fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
                 let name = format!("full {host}");
                 let endpoint = endpoint(&network, 100 + host);
                 let mut raw = RawConnection::connect(&endpoint, &identity(&name), at(1)).await.ok()?;
-                raw.say(&ToNode::Hello(Hello { chain: None, program: "x".into(), role: Role::Node })).await.ok()?;
+                raw.say(&ToNode::Hello(Hello { chain: None, program: "x".into(), role: Role::Client })).await.ok()?;
                 for _ in 0..4 {
                     raw.say(&ToNode::AskGenesis).await.ok()?;
                 }

@@ -6,27 +6,24 @@
 //! ```
 //! No IO, no clock, no threads of its own: blocks, beacons and time come in, receipts and roots go out.
 
-pub mod accounts;
-pub mod activity;
-pub mod block;
 pub mod catalogue;
-mod chunk;
-pub mod due;
-pub mod exchange;
-pub mod intake;
-pub mod invariants;
-pub mod ledger;
-pub mod machine;
-pub mod mark;
 pub mod odds;
-pub mod resolve;
-pub mod roll;
-pub mod seats;
-pub mod settle;
-pub mod setup;
-pub mod snapshot;
 
-pub use block::{Counts, Draw, Report};
+pub mod state;
+
+pub mod exchange;
+pub mod settle;
+
+pub mod schedule;
+
+pub mod machine;
+
 pub use catalogue::Catalogue;
 pub use machine::Machine;
-pub use setup::Setup;
+pub use schedule::chained;
+pub use settle::block::{Counts, Draw, Report};
+pub use state::setup::Setup;
+
+// The modules that other crates reach into.
+pub use settle::ledger;
+pub use state::{activity, snapshot};

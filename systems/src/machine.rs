@@ -1,10 +1,10 @@
 //! The replicated state machine: decided blocks and beacons in, receipts and roots out.
 
-use bevy_ecs::schedule::{IntoScheduleConfigs, LogLevel, Schedule, ScheduleBuildSettings};
+use bevy_ecs::schedule::Schedule;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
-use engine::image::{self, DirtyMap, GroupSaver, ImageError, ImageLayout, RootTree, Saved};
+use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree, Saved};
 use engine::io::{Input, Output, Standing};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
@@ -17,24 +17,26 @@ use order::signature::VoteKey;
 use order::validators::{Validators, ValidatorsError};
 use thiserror::Error;
 
-use crate::accounts::AccountIndex;
-use crate::activity::Activity;
-use crate::block::{Current, Draw, Report};
-use crate::due::DueTimes;
 use crate::exchange::answers::Answers;
 use crate::exchange::beacon::BeaconPart;
+use crate::exchange::chain::Chain;
+use crate::exchange::exchange_schedule;
 use crate::exchange::order::{LoggedHeight, Orderer};
 use crate::exchange::peers::Grudges;
+use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
 use crate::exchange::verify::VerifySeed;
 use crate::exchange::watch::Watches;
-use crate::exchange::{Chain, Clock, Inbox, Outbox, Pending, exchange_schedule};
-use crate::ledger::Ledger;
-use crate::mark::Marks;
-use crate::resolve::Crossing;
-use crate::roll::Rolled;
-use crate::setup::Setup;
-use crate::snapshot::Saving;
-use crate::{intake, invariants, resolve, roll, settle};
+use crate::settle::block::{Current, Draw, Report};
+use crate::settle::ledger::Ledger;
+use crate::settle::mark::Marks;
+use crate::settle::resolve::Crossing;
+use crate::settle::roll::Rolled;
+use crate::settle::{invariants, settle_schedule};
+use crate::state::accounts::AccountIndex;
+use crate::state::activity::Activity;
+use crate::state::due::DueTimes;
+use crate::state::saving::Saving;
+use crate::state::setup::Setup;
 
 /// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {
@@ -78,46 +80,6 @@ pub struct Membership {
     pub seed: [u8; 32],
     /// Connections that this node may have at once: rows of the peer columns.
     pub peers: u32,
-}
-
-/// A schedule whose systems run one after another; two that could be swapped are an error.
-pub fn chained() -> Schedule {
-    let mut schedule = Schedule::default();
-    schedule.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..Default::default() });
-    schedule
-}
-
-/// The schedule of a settled height. The list, read from top to bottom, is what happens.
-fn settle_schedule() -> Schedule {
-    let mut schedule = chained();
-    schedule.add_systems(
-        (
-            intake::apply_intents,
-            roll::roll_dice,
-            resolve::resolve_bets,
-            settle::settle_accounts,
-            invariants::free_idle_accounts,
-            invariants::check_invariants,
-            update_root,
-        )
-            .chain(),
-    );
-    schedule
-}
-
-/// System: hashes the touched groups again.
-pub fn update_root(
-    mut columns: Columns<'_, '_>,
-    mut tree: ResMut<'_, RootTree>,
-    mut dirty: ResMut<'_, DirtyMap>,
-    mut report: ResMut<'_, Report>,
-    current: Res<'_, Current>,
-    mut saver: ResMut<'_, GroupSaver>,
-) {
-    let rows = columns.rows();
-    saver.check_written(&dirty);
-    assert_eq!(rows.house.height, current.height, "the root is that of the settled height");
-    report.root = tree.update(&rows, &mut dirty);
 }
 
 impl Machine {

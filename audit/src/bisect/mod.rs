@@ -27,7 +27,7 @@ use crate::walker::{Difference, Recording, Step, Walker};
 use storage::read_genesis;
 use words::Failure;
 
-pub use fields::{RowDifference, compare, field_at};
+pub use fields::{RowDifference, compare};
 
 /// What a comparison came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]

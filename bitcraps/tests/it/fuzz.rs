@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use bolero::check;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::{Certificate, Settled};
-use net::wire::{Cutter, Kind, ToClient, ToNode};
+use net::wire::{Decoder, Kind, Role, ToClient, ToNode};
 use order::consensus::LogEntry;
 use order::vote::{Proposal, Vote};
 use storage::{FrameKind, JournalReader};
@@ -133,10 +133,12 @@ fn wire_messages() {
             message.encode(&mut again);
             assert_eq!(&again[again.len() - body.len()..], &body[..]);
         }
-        let mut cutter = Cutter::default();
+        let (mut node, mut client) = (Decoder::for_node(), Decoder::for_opener(Role::Client));
         for part in body.chunks(37) {
-            cutter.push(part);
-            while let Ok(Some(_)) = cutter.cut() {}
+            node.push(part);
+            while let Ok(Some(_)) = node.next_message() {}
+            client.push(part);
+            while let Ok(Some(_)) = client.next_message() {}
         }
     });
 }

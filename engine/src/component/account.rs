@@ -1,6 +1,7 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
+use super::row::{Fields, Row, fields};
 use crate::chips::Chips;
 use crate::limits::NUMBER_WINDOW;
 use crate::message::refusal::Refusal;
@@ -45,6 +46,14 @@ pub struct AccountKey {
 
 const _: () = assert!(size_of::<Account>() == 64 && align_of::<Account>() == 64);
 const _: () = assert!(size_of::<AccountKey>() == 64 && align_of::<AccountKey>() == 64);
+
+impl Row for Account {
+    const FIELDS: Fields = fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats status reserved opened_s);
+}
+
+impl Row for AccountKey {
+    const FIELDS: Fields = fields!(AccountKey: key reserved);
+}
 
 /// Whether an account slot is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

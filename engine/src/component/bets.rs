@@ -1,6 +1,7 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
+use super::row::{Fields, Row, fields};
 use super::seat::{Seat, SpotMask};
 use crate::ids::Spot;
 use crate::limits::{SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX};
@@ -85,6 +86,14 @@ pub struct MoreBets {
 
 const _: () = assert!(size_of::<Bets>() == 64 && align_of::<Bets>() == 64);
 const _: () = assert!(size_of::<MoreBets>() == 192 && align_of::<MoreBets>() == 64);
+
+impl Row for Bets {
+    const FIELDS: Fields = fields!(rows[BetRow]: amount progress spot flags);
+}
+
+impl Row for MoreBets {
+    const FIELDS: Fields = Bets::FIELDS;
+}
 
 /// A seat's bets to read: mask, hot and cold rows as one list.
 #[derive(Clone, Copy)]

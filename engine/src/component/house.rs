@@ -1,6 +1,7 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
+use super::row::{ChainStart, Fields, Row, fields};
 use crate::chips::Chips;
 use crate::ids::Height;
 use crate::message::Hash;
@@ -76,11 +77,63 @@ impl House {
     /// The clock of activity at a block that follows.
     pub fn active_at(&self, time_ms: u64, gap_max_ms: u64) -> u64 {
         assert!(time_ms > self.time_ms, "block time moves forward");
-        self.active_ms + (time_ms - self.time_ms).min(gap_max_ms)
+        self.active_ms.saturating_add((time_ms - self.time_ms).min(gap_max_ms))
     }
 
     /// Whether the control accounts add up to the supply.
     pub fn is_conserved(&self) -> bool {
         self.treasury + self.cages + self.rails + self.felts + self.banks == self.supply
+    }
+}
+
+impl Row for House {
+    const FIELDS: Fields =
+        fields!(House: supply treasury cages rails felts banks height time_ms active_ms accounts_open reserved);
+
+    /// The treasury holds what the tables' banks do not.
+    fn first(start: &ChainStart<'_>, _row: usize) -> Self {
+        let genesis = start.genesis;
+        let banks = Chips(genesis.bank_target * u64::from(genesis.tables));
+        Self {
+            supply: Chips(genesis.supply),
+            treasury: Chips(genesis.supply) - banks,
+            cages: Chips::ZERO,
+            rails: Chips::ZERO,
+            felts: Chips::ZERO,
+            banks,
+            height: Height::GENESIS,
+            time_ms: genesis.start_ms,
+            active_ms: 0,
+            accounts_open: 0,
+            reserved: [0; 52],
+        }
+    }
+}
+
+impl Row for GroupKey {
+    const FIELDS: Fields = fields!(GroupKey: key epoch reserved);
+
+    fn first(start: &ChainStart<'_>, _row: usize) -> Self {
+        Self { key: start.genesis.group_key.0, epoch: 0, reserved: [0; 24] }
+    }
+}
+
+impl Row for Validator {
+    const FIELDS: Fields = fields!(Validator: vote_key voting_power reserved);
+
+    fn first(start: &ChainStart<'_>, slot: usize) -> Self {
+        start.genesis.validators.get(slot).map_or_else(Self::zeroed, |validator| Self {
+            vote_key: validator.vote_key.0,
+            voting_power: 1,
+            reserved: [0; 28],
+        })
+    }
+}
+
+impl Row for RulesHash {
+    const FIELDS: Fields = fields!(RulesHash: hash reserved);
+
+    fn first(start: &ChainStart<'_>, row: usize) -> Self {
+        Self { hash: start.rules_hashes.get(row).copied().unwrap_or_default(), reserved: [0; 32] }
     }
 }

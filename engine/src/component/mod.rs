@@ -1,5 +1,7 @@
 //! The components: fixed-layout rows, each a multiple of a cache line. All but those of peers are replicated.
 
+mod row;
+
 mod account;
 mod bets;
 mod house;
@@ -7,9 +9,10 @@ mod peer;
 mod seat;
 mod table;
 
-pub use account::{Account, AccountKey, AccountStatus};
-pub use bets::{BetFlags, BetRow, Bets, MoreBets, SeatBets, SeatBetsMut};
-pub use house::{GroupKey, House, RulesHash, Validator};
-pub use peer::{Peer, PeerKey, PeerStatus};
-pub use seat::{Seat, SeatStatus, SpotMask};
-pub use table::Table;
+pub use account::*;
+pub use bets::*;
+pub use house::*;
+pub use peer::*;
+pub use row::{ChainStart, Fields, Row};
+pub use seat::*;
+pub use table::*;

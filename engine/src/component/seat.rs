@@ -1,6 +1,7 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
+use super::row::{ChainStart, Fields, Row, fields};
 use crate::chips::Chips;
 use crate::ids::{AccountId, Spot};
 use crate::limits::SPOT_WORDS;
@@ -148,6 +149,14 @@ impl Seat {
     #[inline]
     pub fn is_leaving(&self) -> bool {
         self.status == SeatStatus::Leaving as u8
+    }
+}
+
+impl Row for Seat {
+    const FIELDS: Fields = fields!(Seat: rail wagered last_intent_ms spots account status reserved last_bet_ms);
+
+    fn first(_start: &ChainStart<'_>, _row: usize) -> Self {
+        Self::EMPTY
     }
 }
 

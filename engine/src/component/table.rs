@@ -1,6 +1,7 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
+use super::row::{ChainStart, Fields, Row, fields};
 use crate::chips::Chips;
 use crate::dice::{Dice, Puck};
 
@@ -64,5 +65,22 @@ impl Table {
     #[inline]
     pub fn is_due(&self, time_ms: u64) -> bool {
         self.next_roll_ms <= time_ms
+    }
+}
+
+impl Row for Table {
+    const FIELDS: Fields = fields!(Table: bank exposure felt next_roll_ms opened_ms roll_number hand_number occupied dice
+        point shooter rules roll_called wanted_ms);
+
+    /// An empty table with a full bank.
+    fn first(start: &ChainStart<'_>, row: usize) -> Self {
+        let rules = start.genesis.rules_of(row as u32);
+        Self {
+            bank: Chips(start.genesis.bank_target),
+            next_roll_ms: Self::NEVER,
+            shooter: Self::NO_SHOOTER,
+            rules: u8::try_from(rules).expect("genesis bounds the sets of rules"),
+            ..Self::zeroed()
+        }
     }
 }

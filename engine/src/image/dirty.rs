@@ -13,13 +13,23 @@ pub struct DirtyMap {
     changed: Vec<u8>,
 }
 
-/// The part of the map that one chunk of tables owns.
+/// The part of the map that one chunk of tables owns: its groups of every column whose rows lie at tables.
 pub struct TableChunkDirty<'a> {
-    tables: &'a mut [u8],
-    seats: &'a mut [u8],
-    bets: &'a mut [u8],
-    more: &'a mut [u8],
+    groups: [&'a mut [u8]; TABLE_COLUMNS],
 }
+
+/// The columns whose rows lie at tables stand together, so that their groups are one part of the map.
+const TABLE_COLUMN_FIRST: usize = Column::Tables as usize;
+const TABLE_COLUMNS: usize = Column::Accounts as usize - TABLE_COLUMN_FIRST;
+
+// A chunk of tables fills whole groups in each of these columns, however many seats a table has.
+const _: () = {
+    let mut column = TABLE_COLUMN_FIRST;
+    while column < TABLE_COLUMN_FIRST + TABLE_COLUMNS {
+        assert!((CHUNK_TABLES * Column::ALL[column].row_bytes()).is_multiple_of(GROUP_BYTES));
+        column += 1;
+    }
+};
 
 #[inline]
 fn mark(groups: &mut [u8], row_bytes: usize, row: usize) {
@@ -111,45 +121,33 @@ impl DirtyMap {
 
     /// The parts of the map that chunks of tables own, in chunk order.
     pub fn table_chunks(&mut self) -> impl Iterator<Item = TableChunkDirty<'_>> {
-        let seats = self.layout.capacity.seats;
-        let start = self.layout.column_groups(Column::Tables).start;
-        let end = self.layout.column_groups(Column::MoreBets).end;
-        let lens = [Column::Tables, Column::Seats, Column::Bets].map(|c| self.layout.column_groups(c).len());
-        let (tables, rest) = self.touched[start..end].split_at_mut(lens[0]);
-        let (seat, rest) = rest.split_at_mut(lens[1]);
-        let (bets, more) = rest.split_at_mut(lens[2]);
-        let per_chunk = |row_bytes: usize| CHUNK_TABLES * row_bytes / GROUP_BYTES;
-        tables
-            .chunks_mut(per_chunk(64))
-            .zip(seat.chunks_mut(per_chunk(64 * seats)))
-            .zip(bets.chunks_mut(per_chunk(64 * seats)))
-            .zip(more.chunks_mut(per_chunk(192 * seats)))
-            .map(|(((tables, seats), bets), more)| TableChunkDirty { tables, seats, bets, more })
+        let capacity = self.layout.capacity;
+        let columns = |index| Column::ALL[TABLE_COLUMN_FIRST + index];
+        let per_chunk: [usize; TABLE_COLUMNS] = std::array::from_fn(|index| {
+            let rows_per_table = capacity.rows(columns(index)) / capacity.tables;
+            CHUNK_TABLES * rows_per_table * columns(index).row_bytes() / GROUP_BYTES
+        });
+        let mut rest = &mut self.touched[self.layout.column_groups(Column::Tables).start..];
+        let mut left: [&mut [u8]; TABLE_COLUMNS] = std::array::from_fn(|index| {
+            let groups = self.layout.column_groups(columns(index)).len();
+            rest.split_off_mut(..groups).expect("the map has a byte for each group")
+        });
+        (0..capacity.tables.div_ceil(CHUNK_TABLES)).map(move |_| TableChunkDirty {
+            groups: std::array::from_fn(|index| {
+                let whole = per_chunk[index].min(left[index].len());
+                left[index].split_off_mut(..whole).expect("no more than is left")
+            }),
+        })
     }
 }
 
 impl TableChunkDirty<'_> {
-    /// Marks a table, numbered within its chunk.
+    /// Marks a row of a column whose rows lie at tables, numbered within its chunk.
+    ///
+    /// # Panics
+    /// If the column is another.
     #[inline]
-    pub fn table(&mut self, table: usize) {
-        mark(self.tables, 64, table);
-    }
-
-    /// Marks a seat, numbered within its chunk.
-    #[inline]
-    pub fn seat(&mut self, seat: usize) {
-        mark(self.seats, 64, seat);
-    }
-
-    /// Marks a seat's first bets.
-    #[inline]
-    pub fn bets(&mut self, seat: usize) {
-        mark(self.bets, 64, seat);
-    }
-
-    /// Marks a seat's further bets.
-    #[inline]
-    pub fn more(&mut self, seat: usize) {
-        mark(self.more, 192, seat);
+    pub fn mark(&mut self, column: Column, row: usize) {
+        mark(self.groups[column as usize - TABLE_COLUMN_FIRST], column.row_bytes(), row);
     }
 }

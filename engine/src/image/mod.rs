@@ -286,10 +286,10 @@ pub(crate) mod tests {
             by_row.mark(Column::Bets, table * 5 + 3);
             by_row.mark(Column::MoreBets, table * 5);
             let mut part = by_chunk.table_chunks().nth(chunk).expect("a chunk");
-            part.table(within);
-            part.seat(within * 5 + 4);
-            part.bets(within * 5 + 3);
-            part.more(within * 5);
+            part.mark(Column::Tables, within);
+            part.mark(Column::Seats, within * 5 + 4);
+            part.mark(Column::Bets, within * 5 + 3);
+            part.mark(Column::MoreBets, within * 5);
         }
         by_row.take(&mut left);
         by_chunk.take(&mut right);

@@ -18,7 +18,7 @@ use crate::transport::{
     ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, NODE_WINDOW, QUEUE_BYTES, RECEIVE_WINDOW,
     SEND_WINDOW, address_bytes,
 };
-use crate::wire::{Answer, AnswerVerdict, Role, ToClient};
+use crate::wire::{Answer, AnswerVerdict, Role, ToClient, encode_answers, genesis_header};
 
 /// Half-open connections above which a new one must prove its address first.
 const RETRY_ABOVE: u32 = 256;
@@ -235,12 +235,17 @@ impl Reader<'_> {
                 }
                 let node = hello.role == Role::Node;
                 if node {
-                    self.meet_node()?;
+                    self.allow_node()?;
                 }
                 let (peer, address) = (self.connection.id, self.entered.address);
                 self.joined = true;
                 self.shared.tell(Input::Joined { peer, key: self.key, address, node }).await;
+                // The welcome comes first: the router tells nodes where this one stands as soon as they are marked.
                 self.connection.control(&ToClient::Welcome(self.shared.welcome()));
+                if node {
+                    self.connection.is_node.store(true, Ordering::Relaxed);
+                    self.shared.nodes.joined(self.key);
+                }
             }
             Event::Input(Input::Intents { from, intents }) => {
                 self.play()?;
@@ -280,16 +285,13 @@ impl Reader<'_> {
     }
 
     /// The peer says that it is a node. One that this node does not know gets what a player gets.
-    fn meet_node(&mut self) -> Result<(), Close> {
-        if self.shared.nodes.is_known(&self.key) {
-            self.entered.promote(Allowance::Node)?;
-            self.connection.quic.set_receive_window(VarInt::from_u32(NODE_WINDOW));
-            self.connection.quic.set_send_window(NODE_WINDOW.into());
-        } else {
-            self.play()?;
+    fn allow_node(&mut self) -> Result<(), Close> {
+        if !self.shared.nodes.is_known(&self.key) {
+            return self.play();
         }
-        self.connection.is_node.store(true, Ordering::Relaxed);
-        self.shared.nodes.joined(self.key);
+        self.entered.promote(Allowance::Node)?;
+        self.connection.quic.set_receive_window(VarInt::from_u32(NODE_WINDOW));
+        self.connection.quic.set_send_window(NODE_WINDOW.into());
         Ok(())
     }
 
@@ -458,7 +460,7 @@ async fn write_answers(connection: Arc<Connection>, mut send: SendStream, shared
         };
         if genesis_wanted {
             // Written from where it lies: it may be larger than all that a connection may hold.
-            let header = ToClient::genesis_header(shared.chain.genesis.len());
+            let header = genesis_header(shared.chain.genesis.len());
             bytes.extend_from_slice(&header);
             let written = send.write_all(&bytes).await.is_ok() && send.write_all(&shared.chain.genesis).await.is_ok();
             if !written {
@@ -466,7 +468,7 @@ async fn write_answers(connection: Arc<Connection>, mut send: SendStream, shared
             }
             bytes.clear();
         }
-        ToClient::encode_answers(&answers, &mut bytes);
+        encode_answers(&answers, &mut bytes);
         answers.clear();
         if !bytes.is_empty() && send.write_all(&bytes).await.is_err() || connection.quic.close_reason().is_some() {
             return;

@@ -23,7 +23,7 @@ use crate::lan::Lan;
 use crate::session::{Close, CloseCode, Inflow};
 use crate::tls::{Key, peer_key};
 use crate::transport::{NODE_WINDOW, RECEIVE_WINDOW, address_bytes, client_transport};
-use crate::wire::{ALPN, Hello, PEERS_MAX, PeerRecord, Role, ToClient, ToNode};
+use crate::wire::{ALPN, Decoder, Hello, PEERS_MAX, PeerRecord, Role, ToClient, ToNode};
 
 /// Nodes that are remembered.
 const BOOK_MAX: usize = 1_024;
@@ -345,8 +345,8 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> R
     let mut bytes = Vec::new();
     hello.encode(&mut bytes);
     let config = &shared.config;
-    let mut inflow = Inflow::new(config.intents_per_connection_per_s, config.handshake_timeout, shared.now());
-    let mut welcomed = false;
+    let (per_s, patience) = (config.intents_per_connection_per_s, config.handshake_timeout);
+    let mut inflow = Inflow::new(Decoder::for_opener(Role::Node), per_s, patience, shared.now());
     let mut tell = tokio::time::interval(TELL_EVERY);
     loop {
         if !bytes.is_empty() {
@@ -361,7 +361,7 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> R
             chunk = recv.read_chunk(16 * 1024, true) => {
                 let Ok(Some(chunk)) = chunk else { return Ok(()) };
                 let mut messages = Vec::new();
-                let taken = inflow.take(&chunk.bytes, shared.now(), ToClient::decode, |_, message| {
+                let taken = inflow.take(&chunk.bytes, shared.now(), |_, message: ToClient| {
                     messages.push(message);
                     Ok(())
                 });
@@ -370,7 +370,7 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> R
                     shared.tell(Input::Offended { peer, offence: Offence::Flood }).await;
                 }
                 for message in messages {
-                    hear(message, &mut welcomed, shared, peer).await?;
+                    hear(message, shared, peer).await?;
                 }
                 taken?;
             }
@@ -388,21 +388,19 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> R
     }
 }
 
-/// Takes what a dialled node says. It was asked for nothing, so that nothing else has a place here.
-async fn hear(message: ToClient, welcomed: &mut bool, shared: &Arc<Shared>, peer: PeerId) -> Result<(), Close> {
+/// Takes what a dialled node says.
+async fn hear(message: ToClient, shared: &Arc<Shared>, peer: PeerId) -> Result<(), Close> {
     match message {
-        ToClient::Welcome(welcome) if !*welcomed => {
-            if welcome.chain != shared.chain.id {
-                return Err(Close::new(CloseCode::Chain, "it keeps another chain"));
-            }
-            *welcomed = true;
+        ToClient::Welcome(welcome) if welcome.chain != shared.chain.id => {
+            return Err(Close::new(CloseCode::Chain, "it keeps another chain"));
         }
-        ToClient::Standing(standing) if *welcomed => {
+        ToClient::Standing(standing) => {
             let (decided, settled) = (standing.decided, standing.settled);
             shared.tell(Input::Told { peer, decided, settled }).await;
         }
-        ToClient::Peers(records) if *welcomed => shared.nodes.hear(peer, &records, shared),
-        _ => return Err(Close::new(CloseCode::Malformed, "a message that was not asked for")),
+        ToClient::Peers(records) => shared.nodes.hear(peer, &records, shared),
+        // The decoder lets nothing through that is said to players.
+        _ => {}
     }
     Ok(())
 }

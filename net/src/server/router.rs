@@ -14,7 +14,7 @@ use super::kept::Batch;
 use super::together::Together;
 use super::{Counters, Shared, lock};
 use crate::session::CloseCode;
-use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient};
+use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient, encode_table};
 
 /// How often round trips are measured, and nodes told where this one stands.
 const SAMPLE: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Durati
             answer(to, Answer { key, number, verdict: AnswerVerdict::Shed(reason) });
         }
         Output::Table(update) => {
-            ToClient::encode_table(&update, bytes);
+            encode_table(&update, bytes);
             match update.to {
                 Some(peer) => shared.connection(peer).iter().for_each(|connection| connection.update(bytes, now)),
                 None => watchers(shared, update.id).iter().for_each(|connection| connection.update(bytes, now)),

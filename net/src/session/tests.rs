@@ -93,31 +93,32 @@ fn a_message_has_one_deadline_however_many_pieces_it_comes_in() {
 
 #[test]
 fn of_any_mix_of_messages_no_more_is_handled_than_the_budget_pays_and_the_rest_is_an_offence() {
-    let mut session = open(Role::Node);
+    [Role::Client, Role::Node].into_iter().for_each(mix);
+}
+
+fn mix(role: Role) {
+    let mut session = open(role);
     let (mut events, mut now, mut state) = (Vec::new(), START, 9u64);
     let (mut units, mut offered, mut next) = (0u64, 0u64, 1);
     let lasts = Duration::from_secs(30);
     while now < START + lasts {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let message = match state >> 61 {
+            0..4 if role == Role::Node => ToNode::Peers(vec![bytemuck::Zeroable::zeroed(); 5]),
+            _ if role == Role::Node => ToNode::Standing(engine::io::Standing::default()),
             0 | 1 => {
                 let count = 1 + (state >> 40) % INTENTS_MAX as u64;
                 next += count;
                 ToNode::Intents((next - count..next).map(intent).collect())
             }
             2 | 3 => ToNode::Watch(vec![(Watched::Table(TableId((state >> 50) as u32 % 8)), state >> 59 & 1 == 0)]),
-            4 => ToNode::AskGenesis,
-            5 => ToNode::Peers(vec![bytemuck::Zeroable::zeroed(); 5]),
-            _ => ToNode::Standing(engine::io::Standing::default()),
+            _ => ToNode::AskGenesis,
         };
         events.clear();
         session.take(&bytes(&message), now, &mut events).expect("a message");
         let price = u64::from(match &message {
-            ToNode::Watch(_) => WATCH_COST,
-            ToNode::AskGenesis => crate::budget::GENESIS_COST,
-            ToNode::Peers(records) => crate::budget::RECORD_COST * records.len() as u32,
             ToNode::Intents(intents) => INTENT_COST * intents.len() as u32,
-            _ => crate::budget::SMALL_COST,
+            message => message.price().expect("paid for as a whole"),
         });
         offered += price;
         if matches!(message, ToNode::Intents(_)) {
@@ -136,7 +137,7 @@ fn of_any_mix_of_messages_no_more_is_handled_than_the_budget_pays_and_the_rest_i
     let most = u64::from(ENTRY_COST) + (2 + lasts.as_secs()) * 100 * u64::from(INTENT_COST);
     assert!(units <= most, "{units} of {most} units");
     assert!(units * 10 > most * 9, "the budget can be spent: {units} of {most}");
-    assert!(offered > 2 * most, "it was a flood: {offered}");
+    assert!(2 * offered > 3 * most, "it was a flood: {offered} of {most}");
 }
 
 #[test]

@@ -4,17 +4,26 @@
 //!  0        4      5         6            8
 //!  | length | kind | version | zero       | body: `length` bytes |
 //! ```
-//! Little-endian. `docs/formats/protocol.md` draws every body byte by byte. Decoders are total: they return an error for
-//! whatever they do not know, never panic, and check a length against the kind's bounds before a byte of it is kept.
+//! Little-endian. `docs/formats/protocol.md` draws every body byte by byte; the table in `kind.rs` says of every kind which
+//! way it goes, when, between whom, and how long it is. Decoders are total: they return an error for whatever they do not
+//! know, never panic, and check all that a header says before they wait for a byte of its body.
 
-mod message;
+mod kind;
+
+mod payload;
 mod record;
 mod table;
 
+mod decoder;
+
 use thiserror::Error;
 
-pub use message::{ToClient, ToNode};
+pub use decoder::{Decoder, Message};
+pub use kind::{Bounds, Direction, Kind, Order, Spec, ToClient, ToNode};
 pub use record::{AccountRow, Answer, AnswerVerdict, Hello, PeerRecord, Role, Welcome};
+pub use table::TableMessage;
+
+use engine::io::TableUpdate;
 
 /// The version of the protocol that this code speaks, in every header and in [`ALPN`].
 pub const VERSION: u8 = 1;
@@ -22,104 +31,16 @@ pub const VERSION: u8 = 1;
 pub const ALPN: &[u8] = b"bitcraps/1";
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
-/// Bytes of the largest body: that of a genesis.
-pub const BODY_BYTES_MAX: usize = GENESIS_BYTES_MAX;
 /// Bytes of the largest genesis that is sent.
 pub const GENESIS_BYTES_MAX: usize = 256 * 1024;
 /// Intents of one message.
 pub const INTENTS_MAX: usize = 64;
-/// Bytes of one thing to watch.
-pub(crate) const WATCH_BYTES: usize = size_of::<record::WatchBody>();
 /// Answers of one message.
 pub const ANSWERS_MAX: usize = 128;
 /// Peer records of one message.
 pub const PEERS_MAX: usize = 32;
 /// Bytes of the largest table update: 16 seats of 32 bets, and what a roll did to each of them.
 pub const TABLE_BYTES_MAX: usize = 32 + 64 + 16 + 16 * (8 + 64 + 32 * 8) + 16 * 32 * 24;
-
-/// What a message is. The numbers never change meaning; those below 64 go to a node, those from 64 come from one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Kind {
-    /// The first message to a node.
-    Hello = 1,
-    /// Signed intents.
-    Intents = 2,
-    /// What to watch from now on, or no longer.
-    Watch = 3,
-    /// Asks for the genesis.
-    AskGenesis = 4,
-    /// Other nodes that one node knows, to another.
-    PeersToNode = 5,
-    /// Where a node's chain stands, to another node.
-    StandingToNode = 6,
-    /// The first message from a node.
-    Welcome = 64,
-    /// What became of intents.
-    Answers = 65,
-    /// The genesis.
-    Genesis = 66,
-    /// An account that is watched.
-    Account = 67,
-    /// What changed at a table that is watched.
-    Table = 68,
-    /// Other nodes that this node knows.
-    Peers = 69,
-    /// Where this node's chain stands.
-    Standing = 70,
-}
-
-/// Bytes of a body: `least` and `most` of them, in whole `unit`s above `least`.
-struct Bounds {
-    least: usize,
-    most: usize,
-    unit: usize,
-}
-
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 13] = [
-        Self::Hello,
-        Self::Intents,
-        Self::Watch,
-        Self::AskGenesis,
-        Self::PeersToNode,
-        Self::StandingToNode,
-        Self::Welcome,
-        Self::Answers,
-        Self::Genesis,
-        Self::Account,
-        Self::Table,
-        Self::Peers,
-        Self::Standing,
-    ];
-
-    fn bounds(self) -> Bounds {
-        let fixed = |bytes| Bounds { least: bytes, most: bytes, unit: 1 };
-        let list = |unit, most| Bounds { least: unit, most: unit * most, unit };
-        match self {
-            Self::Hello => fixed(size_of::<record::HelloBody>()),
-            Self::Intents => list(size_of::<engine::message::intent::Intent>(), INTENTS_MAX),
-            Self::Watch => list(size_of::<record::WatchBody>(), engine::limits::PEER_WATCHES_MAX),
-            Self::AskGenesis => fixed(0),
-            Self::PeersToNode | Self::Peers => list(size_of::<PeerRecord>(), PEERS_MAX),
-            Self::StandingToNode | Self::Standing => fixed(size_of::<record::StandingBody>()),
-            Self::Welcome => fixed(size_of::<record::WelcomeBody>()),
-            Self::Answers => list(size_of::<record::AnswerBody>(), ANSWERS_MAX),
-            Self::Genesis => Bounds { least: 1, most: GENESIS_BYTES_MAX, unit: 1 },
-            Self::Account => fixed(size_of::<record::AccountBody>()),
-            Self::Table => Bounds { least: 32 + 64, most: TABLE_BYTES_MAX, unit: 8 },
-        }
-    }
-}
-
-impl TryFrom<u8> for Kind {
-    type Error = WireError;
-
-    fn try_from(byte: u8) -> Result<Self, WireError> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == byte).ok_or(WireError::Kind(byte))
-    }
-}
 
 /// Bytes that are no message.
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
@@ -133,9 +54,15 @@ pub enum WireError {
     /// A kind that does not exist.
     #[error("no message has kind {0}")]
     Kind(u8),
-    /// A kind that goes the other way, or comes out of order.
-    #[error("a {0:?} message has no place here")]
-    Place(Kind),
+    /// A kind that goes the other way.
+    #[error("a {0:?} message goes the other way")]
+    Direction(Kind),
+    /// A first message that is not one, or a second that is.
+    #[error("a {0:?} message comes out of order: hello and welcome come first, and once")]
+    Order(Kind),
+    /// A kind that this role neither says nor is told.
+    #[error("a {0:?} message is not for this role: some are for players' programs, others for nodes")]
+    Role(Kind),
     /// A length that the kind does not have.
     #[error("a {kind:?} message of {found} bytes: it has {least} to {most}")]
     Length {
@@ -173,75 +100,27 @@ fn frame(kind: Kind, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
 /// # Panics
 /// If the body has a length that its kind does not have: what we send is ours.
 fn header(kind: Kind, length: usize) -> [u8; HEADER_BYTES] {
-    assert!(check_length(kind, length).is_ok(), "a {kind:?} message of {length} bytes");
+    assert!(kind.check_length(length).is_ok(), "a {kind:?} message of {length} bytes");
     let [a, b, c, d] = (length as u32).to_le_bytes();
     [a, b, c, d, kind as u8, VERSION, 0, 0]
 }
 
-fn check_length(kind: Kind, found: usize) -> Result<(), WireError> {
-    let Bounds { least, most, unit } = kind.bounds();
-    if found < least || found > most || !(found - least).is_multiple_of(unit) {
-        return Err(WireError::Length { kind, found, least, most });
-    }
-    Ok(())
+/// What stands before a genesis of this length, whose bytes follow.
+///
+/// # Panics
+/// If it is longer than a message may be: a node checks that when it starts.
+pub fn genesis_header(length: usize) -> [u8; HEADER_BYTES] {
+    header(Kind::Genesis, length)
 }
 
-/// Cuts a stream of bytes into messages. Holds at most one unfinished message.
-#[derive(Default)]
-pub struct Cutter {
-    held: Vec<u8>,
-    /// Bytes of `held` that were given out.
-    done: usize,
+/// Appends answers without taking them.
+pub fn encode_answers(answers: &[Answer], out: &mut Vec<u8>) {
+    payload::encode_list(answers, Kind::Answers, out);
 }
 
-impl Cutter {
-    /// Bytes that arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.done == self.held.len() {
-            self.held.clear();
-        } else if self.done > 0 {
-            self.held.drain(..self.done);
-        }
-        self.done = 0;
-        self.held.extend_from_slice(bytes);
-    }
-
-    /// Bytes of an unfinished message.
-    pub fn unfinished(&self) -> usize {
-        self.held.len() - self.done
-    }
-
-    /// The next whole message: its kind and body.
-    ///
-    /// # Errors
-    /// If what comes next is no message: nothing after it can be understood.
-    pub fn cut(&mut self) -> Result<Option<(Kind, &[u8])>, WireError> {
-        let rest = &self.held[self.done..];
-        let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
-            // An idle connection holds no buffer.
-            if rest.is_empty() {
-                self.held = Vec::new();
-                self.done = 0;
-            }
-            return Ok(None);
-        };
-        let [a, b, c, d, kind, version, zero @ ..] = *header;
-        if version != VERSION {
-            return Err(WireError::Version { found: version });
-        }
-        if zero != [0; 2] {
-            return Err(WireError::NotZero("header"));
-        }
-        let kind = Kind::try_from(kind)?;
-        let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        check_length(kind, length)?;
-        if rest.len() < HEADER_BYTES + length {
-            return Ok(None);
-        }
-        let body = self.done + HEADER_BYTES;
-        self.done = body + length;
-        Ok(Some((kind, &self.held[body..body + length])))
-    }
+/// Appends a table update without taking it; one for a single peer is the whole table.
+pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
+    frame(Kind::Table, out, |out| table::encode(update, out));
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 use bytemuck::{Pod, Zeroable};
 use engine::component::Account;
 use engine::io::{Receipt, ShedReason, Standing, Verdict, Watched};
+use engine::limits::PEER_WATCHES_MAX;
+use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 use engine::{AccountId, Hash, Height, TableId};
 
-use super::WireError;
+use super::payload::Body;
+use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX, WireError};
 
 /// Text in a fixed field: UTF-8, zeros after it.
 pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -37,7 +40,7 @@ fn zero(bytes: &[u8], name: &'static str) -> Result<(), WireError> {
 /// Layout: 64 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct HelloBody {
+pub struct HelloBody {
     chain: [u8; 32],
     program: [u8; 24],
     role: u8,
@@ -47,7 +50,7 @@ pub(super) struct HelloBody {
 /// Layout: 40 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct WatchBody {
+pub struct WatchBody {
     key: [u8; 32],
     table: u32,
     what: u8,
@@ -58,7 +61,7 @@ pub(super) struct WatchBody {
 /// Layout: 56 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct StandingBody {
+pub struct StandingBody {
     now_ms: u64,
     decided: u64,
     settled: u64,
@@ -68,7 +71,7 @@ pub(super) struct StandingBody {
 /// Layout: 136 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct WelcomeBody {
+pub struct WelcomeBody {
     chain: [u8; 32],
     standing: StandingBody,
     name: [u8; 32],
@@ -83,7 +86,7 @@ pub(super) struct WelcomeBody {
 /// Layout: 64 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct AnswerBody {
+pub struct AnswerBody {
     key: [u8; 32],
     number: u64,
     height: u64,
@@ -96,7 +99,7 @@ pub(super) struct AnswerBody {
 /// Layout: 112 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct AccountBody {
+pub struct AccountBody {
     key: [u8; 32],
     height: u64,
     id: u32,
@@ -163,13 +166,15 @@ pub struct Hello {
     pub role: Role,
 }
 
-impl Hello {
-    pub(super) fn encode(&self) -> HelloBody {
+impl Body for Hello {
+    type Bytes = HelloBody;
+
+    fn to_bytes(&self) -> HelloBody {
         let chain = self.chain.unwrap_or_default();
         HelloBody { chain, program: text(&self.program), role: self.role as u8, reserved: [0; 7] }
     }
 
-    pub(super) fn decode(body: &HelloBody) -> Result<Self, WireError> {
+    fn of_bytes(body: &HelloBody) -> Result<Self, WireError> {
         zero(&body.reserved, "hello")?;
         let role = match body.role {
             1 => Role::Client,
@@ -178,6 +183,11 @@ impl Hello {
         };
         let chain = (body.chain != [0; 32]).then_some(body.chain);
         Ok(Self { chain, program: read_text(&body.program, "program")?, role })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![Self { chain: Some([1; 32]), program: "bitcraps 0.1.0".into(), role: Role::Client }]
     }
 }
 
@@ -202,11 +212,13 @@ pub struct Welcome {
     pub insecure_keys: bool,
 }
 
-impl Welcome {
-    pub(super) fn encode(&self) -> WelcomeBody {
+impl Body for Welcome {
+    type Bytes = WelcomeBody;
+
+    fn to_bytes(&self) -> WelcomeBody {
         WelcomeBody {
             chain: self.chain,
-            standing: standing_body(&self.standing),
+            standing: self.standing.to_bytes(),
             name: text(&self.name),
             tables: self.tables,
             credit: self.credit,
@@ -217,14 +229,14 @@ impl Welcome {
         }
     }
 
-    pub(super) fn decode(body: &WelcomeBody) -> Result<Self, WireError> {
+    fn of_bytes(body: &WelcomeBody) -> Result<Self, WireError> {
         zero(&body.reserved, "welcome")?;
         if body.seats == 0 || u32::from(body.seats) > engine::limits::SEATS_MAX {
             return Err(WireError::Value { field: "seats", found: body.seats.into() });
         }
         Ok(Self {
             chain: body.chain,
-            standing: standing(&body.standing),
+            standing: Standing::of_bytes(&body.standing)?,
             name: read_text(&body.name, "name")?,
             tables: body.tables,
             seats: body.seats,
@@ -232,6 +244,20 @@ impl Welcome {
             intents_per_s: body.intents_per_s,
             insecure_keys: switch(body.insecure_keys, "insecure_keys")?,
         })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![Self {
+            chain: [1; 32],
+            standing: Standing::samples()[0],
+            name: "Tisch Süd".into(),
+            tables: 4,
+            seats: 8,
+            credit: 64,
+            intents_per_s: 100,
+            insecure_keys: false,
+        }]
     }
 }
 
@@ -243,38 +269,121 @@ fn switch(byte: u8, field: &'static str) -> Result<bool, WireError> {
     }
 }
 
-pub(super) fn standing_body(standing: &Standing) -> StandingBody {
-    let Standing { now_ms, decided, settled, root_chain } = *standing;
-    StandingBody { now_ms, decided: decided.0, settled: settled.0, root_chain }
-}
+impl Body for Standing {
+    type Bytes = StandingBody;
 
-pub(super) fn standing(body: &StandingBody) -> Standing {
-    let StandingBody { now_ms, decided, settled, root_chain } = *body;
-    Standing { now_ms, decided: Height(decided), settled: Height(settled), root_chain }
-}
+    fn to_bytes(&self) -> StandingBody {
+        let Self { now_ms, decided, settled, root_chain } = *self;
+        StandingBody { now_ms, decided: decided.0, settled: settled.0, root_chain }
+    }
 
-pub(super) fn watch_body(what: Watched, on: bool) -> WatchBody {
-    let body = WatchBody { on: on.into(), ..WatchBody::zeroed() };
-    match what {
-        Watched::Table(table) => WatchBody { what: 1, table: table.0, ..body },
-        Watched::Account(key) => WatchBody { what: 2, key, ..body },
+    fn of_bytes(body: &StandingBody) -> Result<Self, WireError> {
+        let StandingBody { now_ms, decided, settled, root_chain } = *body;
+        Ok(Self { now_ms, decided: Height(decided), settled: Height(settled), root_chain })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![Self { now_ms: 1_800_000_000_123, decided: Height(12), settled: Height(11), root_chain: [6; 32] }]
     }
 }
 
-pub(super) fn watch(body: &WatchBody) -> Result<(Watched, bool), WireError> {
-    zero(&body.reserved, "watch")?;
-    let what = match body.what {
-        1 => {
-            zero(&body.key, "watch of a table")?;
-            Watched::Table(TableId(body.table))
+impl Body for (Watched, bool) {
+    type Bytes = WatchBody;
+    const LIST_MAX: usize = PEER_WATCHES_MAX;
+
+    fn to_bytes(&self) -> WatchBody {
+        let (what, on) = *self;
+        let body = WatchBody { on: on.into(), ..WatchBody::zeroed() };
+        match what {
+            Watched::Table(table) => WatchBody { what: 1, table: table.0, ..body },
+            Watched::Account(key) => WatchBody { what: 2, key, ..body },
         }
-        2 => {
-            zero(&body.table.to_le_bytes(), "watch of an account")?;
-            Watched::Account(body.key)
-        }
-        found => return Err(WireError::Value { field: "what to watch", found: found.into() }),
-    };
-    Ok((what, switch(body.on, "watch")?))
+    }
+
+    fn of_bytes(body: &WatchBody) -> Result<Self, WireError> {
+        zero(&body.reserved, "watch")?;
+        let what = match body.what {
+            1 => {
+                zero(&body.key, "watch of a table")?;
+                Watched::Table(TableId(body.table))
+            }
+            2 => {
+                zero(&body.table.to_le_bytes(), "watch of an account")?;
+                Watched::Account(body.key)
+            }
+            found => return Err(WireError::Value { field: "what to watch", found: found.into() }),
+        };
+        Ok((what, switch(body.on, "watch")?))
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![(Watched::Table(TableId(3)), true), (Watched::Account([2; 32]), false)]
+    }
+}
+
+/// Nothing about an intent is checked here: the tick does that.
+impl Body for Intent {
+    type Bytes = Self;
+    const LIST_MAX: usize = INTENTS_MAX;
+
+    fn to_bytes(&self) -> Self {
+        *self
+    }
+
+    fn of_bytes(bytes: &Self) -> Result<Self, WireError> {
+        Ok(*bytes)
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        use engine::message::intent::{IntentBody, IntentKind};
+        let body = |number| IntentBody::new(IntentKind::Sit, [2; 32], number, 1_800_000_030).at(TableId(3)).amount(500);
+        [1, 2].map(|number| Self { body: body(number), signature: [7; 64] }).to_vec()
+    }
+}
+
+impl Body for PeerRecord {
+    type Bytes = Self;
+    const LIST_MAX: usize = PEERS_MAX;
+
+    fn to_bytes(&self) -> Self {
+        *self
+    }
+
+    fn of_bytes(bytes: &Self) -> Result<Self, WireError> {
+        zero(&bytes.reserved, "peer")?;
+        Ok(*bytes)
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        let address = std::net::Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
+        vec![
+            Self { key: [4; 32], address, time_s: 1_800_000_000, port: 4_100, reserved: [0; 6], signature: [5; 64] };
+            2
+        ]
+    }
+}
+
+/// The genesis, byte for byte as its file is.
+impl Body for u8 {
+    type Bytes = Self;
+    const LIST_MAX: usize = GENESIS_BYTES_MAX;
+
+    fn to_bytes(&self) -> Self {
+        *self
+    }
+
+    fn of_bytes(bytes: &Self) -> Result<Self, WireError> {
+        Ok(*bytes)
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        b"{\"version\":1}".to_vec()
+    }
 }
 
 /// What became of an intent.
@@ -317,8 +426,13 @@ impl Answer {
     pub fn is_final(&self) -> bool {
         self.verdict != AnswerVerdict::Acknowledged
     }
+}
 
-    pub(super) fn encode(&self) -> AnswerBody {
+impl Body for Answer {
+    type Bytes = AnswerBody;
+    const LIST_MAX: usize = ANSWERS_MAX;
+
+    fn to_bytes(&self) -> AnswerBody {
         let body = AnswerBody { key: self.key, number: self.number, ..AnswerBody::zeroed() };
         match self.verdict {
             AnswerVerdict::Acknowledged => AnswerBody { verdict: 1, ..body },
@@ -334,7 +448,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn decode(body: &AnswerBody) -> Result<Self, WireError> {
+    fn of_bytes(body: &AnswerBody) -> Result<Self, WireError> {
         zero(&body.reserved, "answer")?;
         if body.verdict == 1 || body.verdict == 5 {
             zero(&body.height.to_le_bytes(), "answer without a receipt")?;
@@ -358,6 +472,19 @@ impl Answer {
         };
         Ok(Self { key: body.key, number: body.number, verdict })
     }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        let receipt = |verdict| AnswerVerdict::Receipt { height: Height(11), index: 3, verdict };
+        let verdicts = [
+            AnswerVerdict::Acknowledged,
+            receipt(Verdict::Applied),
+            receipt(Verdict::OddsReturned),
+            receipt(Verdict::Refused(Refusal::NumberUsed)),
+            AnswerVerdict::Shed(ShedReason::NoCredit),
+        ];
+        verdicts.into_iter().zip(1..).map(|(verdict, number)| Self { key: [2; 32], number, verdict }).collect()
+    }
 }
 
 /// A watched account.
@@ -371,14 +498,16 @@ pub struct AccountRow {
     pub account: Option<(AccountId, Account)>,
 }
 
-impl AccountRow {
-    pub(super) fn encode(&self) -> AccountBody {
+impl Body for AccountRow {
+    type Bytes = AccountBody;
+
+    fn to_bytes(&self) -> AccountBody {
         let (id, account) = self.account.unwrap_or((AccountId::NONE, Account::zeroed()));
         let account = bytemuck::cast(account);
         AccountBody { key: self.key, height: self.height.0, id: id.0, reserved: 0, account }
     }
 
-    pub(super) fn decode(body: &AccountBody) -> Result<Self, WireError> {
+    fn of_bytes(body: &AccountBody) -> Result<Self, WireError> {
         zero(&body.reserved.to_le_bytes(), "account")?;
         let account: Account = bytemuck::cast(body.account);
         let open = AccountId(body.id) != AccountId::NONE;
@@ -387,5 +516,12 @@ impl AccountRow {
         }
         let account = open.then_some((AccountId(body.id), account));
         Ok(Self { key: body.key, height: Height(body.height), account })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        let account =
+            Account { cage: engine::Chips(9_500), number_highest: 7, seats: 1, status: 1, ..Account::zeroed() };
+        vec![Self { key: [2; 32], height: Height(11), account: Some((AccountId(9), account)) }]
     }
 }

@@ -10,7 +10,9 @@ use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::limits::{RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
-use super::WireError;
+use super::kind::Bounds;
+use super::payload::Payload;
+use super::{Kind, TABLE_BYTES_MAX, WireError, frame};
 
 /// Layout: 32 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -63,6 +65,34 @@ struct Resolved {
 
 const _: () = assert!(size_of::<Prefix>() == 32 && size_of::<Roll>() == 16);
 const _: () = assert!(size_of::<SeatHead>() == 8 && size_of::<Resolved>() == 24);
+
+/// A table update as it is received.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TableMessage {
+    /// What changed.
+    pub update: Box<TableUpdate>,
+    /// Whether it is the whole table: what was known before is dropped.
+    pub whole: bool,
+}
+
+impl Payload for TableMessage {
+    const BOUNDS: Bounds =
+        Bounds { least: size_of::<Prefix>() + size_of::<Table>(), most: TABLE_BYTES_MAX, unit: size_of::<BetRow>() };
+
+    fn encode(&self, kind: Kind, out: &mut Vec<u8>) {
+        frame(kind, out, |out| encode(&self.update, out));
+    }
+
+    fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let (update, whole) = decode(body)?;
+        Ok(Self { update: Box::new(update), whole })
+    }
+
+    #[cfg(test)]
+    fn sample() -> Self {
+        Self { update: Box::new(super::tests::table()), whole: false }
+    }
+}
 
 fn value(field: &'static str, found: impl Into<u64>) -> WireError {
     WireError::Value { field, found: found.into() }

@@ -1,28 +1,13 @@
 use bytemuck::Zeroable;
-use engine::component::{Account, BetRow, Seat, Table};
-use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, ShedReason, Standing, TableUpdate, Verdict, Watched};
-use engine::message::intent::{Intent, IntentBody, IntentKind};
-use engine::message::refusal::Refusal;
+use engine::component::{BetRow, Seat, Table};
+use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
 use proptest::prelude::*;
 
+use super::kind::samples::samples;
 use super::*;
 
-const fn standing() -> Standing {
-    Standing { now_ms: 1_800_000_000_123, decided: Height(12), settled: Height(11), root_chain: [6; 32] }
-}
-
-fn intent(number: u64) -> Intent {
-    let body = IntentBody::new(IntentKind::Sit, [2; 32], number, 1_800_000_030).at(TableId(3)).amount(500);
-    Intent { body, signature: [7; 64] }
-}
-
-fn peer() -> PeerRecord {
-    let address = std::net::Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
-    PeerRecord { key: [4; 32], address, time_s: 1_800_000_000, port: 4_100, reserved: [0; 6], signature: [5; 64] }
-}
-
-fn table() -> TableUpdate {
+pub(super) fn table() -> TableUpdate {
     let mut row = Table { bank: Chips(990_000), felt: Chips(30), roll_number: 5, occupied: 0b11, ..Table::zeroed() };
     (row.dice, row.point, row.shooter) = ([4, 2], 6, 1);
     let bet = |spot: u8, amount| BetRow { amount, spot: Spot(spot), ..BetRow::zeroed() };
@@ -68,79 +53,14 @@ fn table() -> TableUpdate {
     }
 }
 
-fn answers() -> Vec<Answer> {
-    let receipt = |verdict| AnswerVerdict::Receipt { height: Height(11), index: 3, verdict };
-    let verdicts = [
-        AnswerVerdict::Acknowledged,
-        receipt(Verdict::Applied),
-        receipt(Verdict::OddsReturned),
-        receipt(Verdict::Refused(Refusal::NumberUsed)),
-        AnswerVerdict::Shed(ShedReason::NoCredit),
-    ];
-    verdicts.into_iter().zip(1..).map(|(verdict, number)| Answer { key: [2; 32], number, verdict }).collect()
-}
-
-/// A message of each kind that goes to a node.
-fn to_node() -> Vec<(Kind, ToNode)> {
-    let hello = Hello { chain: Some([1; 32]), program: "bitcraps 0.1.0".into(), role: Role::Client };
-    let watches = vec![(Watched::Table(TableId(3)), true), (Watched::Account([2; 32]), false)];
-    vec![
-        (Kind::Hello, ToNode::Hello(hello)),
-        (Kind::Intents, ToNode::Intents(vec![intent(1), intent(2)])),
-        (Kind::Watch, ToNode::Watch(watches)),
-        (Kind::AskGenesis, ToNode::AskGenesis),
-        (Kind::PeersToNode, ToNode::Peers(vec![peer()])),
-        (Kind::StandingToNode, ToNode::Standing(standing())),
-    ]
-}
-
-/// A message of each kind that comes from a node.
-fn to_client() -> Vec<(Kind, ToClient)> {
-    let welcome = Welcome {
-        chain: [1; 32],
-        standing: standing(),
-        name: "Tisch Süd".into(),
-        tables: 4,
-        seats: 8,
-        credit: 64,
-        intents_per_s: 100,
-        insecure_keys: false,
-    };
-    let account = Account { cage: Chips(9_500), number_highest: 7, seats: 1, status: 1, ..Account::zeroed() };
-    vec![
-        (Kind::Welcome, ToClient::Welcome(welcome)),
-        (Kind::Answers, ToClient::Answers(answers())),
-        (Kind::Genesis, ToClient::Genesis(b"{\"version\":1}".to_vec())),
-        (
-            Kind::Account,
-            ToClient::Account(AccountRow { key: [2; 32], height: Height(11), account: Some((AccountId(9), account)) }),
-        ),
-        (Kind::Table, ToClient::Table { update: Box::new(table()), whole: false }),
-        (Kind::Peers, ToClient::Peers(vec![peer(), peer()])),
-        (Kind::Standing, ToClient::Standing(standing())),
-    ]
-}
-
-/// The bytes of a message of each kind.
-fn samples() -> Vec<(Kind, Vec<u8>)> {
-    let bytes = |encode: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = Vec::new();
-        encode(&mut bytes);
-        bytes
-    };
-    let to_node = to_node().into_iter().map(|(kind, message)| (kind, bytes(&|out| message.encode(out))));
-    let to_client = to_client().into_iter().map(|(kind, message)| (kind, bytes(&|out| message.encode(out))));
-    to_node.chain(to_client).collect()
-}
-
 /// Decodes as whichever side takes the kind, and encodes again.
 fn again(kind: Kind, body: &[u8]) -> Result<Vec<u8>, WireError> {
     let mut bytes = Vec::new();
-    if (kind as u8) < Kind::Welcome as u8 {
+    if kind.spec().direction == Direction::ToNode {
         ToNode::decode(kind, body)?.encode(&mut bytes);
     } else {
         let mut message = ToClient::decode(kind, body)?;
-        if let ToClient::Table { update, whole: true } = &mut message {
+        if let ToClient::Table(TableMessage { update, whole: true }) = &mut message {
             // A whole table goes to one peer.
             update.to = Some(PeerId::LOCAL);
         }
@@ -151,87 +71,157 @@ fn again(kind: Kind, body: &[u8]) -> Result<Vec<u8>, WireError> {
 
 #[test]
 fn every_kind_is_pinned_and_read_as_it_was_written() {
-    // A changed hash is a changed protocol: another version, and another drawing in docs/formats/protocol.md.
-    let pinned = [
-        (Kind::Hello, 72, "afb93ef54579a0e6"),
-        (Kind::Intents, 264, "9b1d9eec5223ce5b"),
-        (Kind::Watch, 88, "bfb86ce5f63b1070"),
-        (Kind::AskGenesis, 8, "428b283a84585ff5"),
-        (Kind::PeersToNode, 136, "326a5b9626b5f4b4"),
-        (Kind::StandingToNode, 64, "f437ffe953c745da"),
-        (Kind::Welcome, 144, "70fa61f8b448b719"),
-        (Kind::Answers, 328, "3cbed434522a4cc8"),
-        (Kind::Genesis, 21, "3b67438c7b4e1cc1"),
-        (Kind::Account, 120, "de9c55d3a366b037"),
-        (Kind::Table, 400, "34b41db4d357ea98"),
-        (Kind::Peers, 264, "d52cf6d3857792dd"),
-        (Kind::Standing, 64, "205395d0f50e731d"),
-    ];
-    let found: Vec<(Kind, usize, String)> = samples()
+    let samples = samples();
+    assert_eq!(samples.iter().map(|(kind, ..)| *kind).collect::<Vec<_>>(), Kind::ALL);
+    for (kind, bytes, pinned) in samples {
+        // A changed hash is a changed protocol: another version, and another drawing in docs/formats/protocol.md.
+        assert_eq!(&blake3::hash(&bytes).to_hex()[..16], pinned, "{kind:?}");
+        assert_eq!(again(kind, &bytes[HEADER_BYTES..]), Ok(bytes), "{kind:?}");
+    }
+}
+
+#[test]
+fn kinds_that_go_to_a_node_lie_below_64() {
+    for kind in Kind::ALL {
+        assert_eq!(kind.spec().direction == Direction::ToNode, (kind as u8) < 64, "{kind:?}");
+    }
+}
+
+/// `PeersToNode` as the page writes it: `peers to node`.
+fn words(kind: Kind) -> String {
+    let mut words = String::new();
+    for letter in format!("{kind:?}").chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
+}
+
+#[test]
+fn the_page_has_the_table_of_messages() {
+    let page = include_str!("../../../docs/formats/protocol.md");
+    let table = page.split("| kind | name |").nth(1).expect("the page has the table");
+    let page: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let code: Vec<String> = Kind::ALL
         .into_iter()
-        .map(|(kind, bytes)| (kind, bytes.len(), blake3::hash(&bytes).to_hex()[..16].to_owned()))
+        .map(|kind| {
+            let Spec { direction, order, roles, bounds: Bounds { least, most, unit } } = kind.spec();
+            let way = if direction == Direction::ToNode { "to the node" } else { "from the node" };
+            let when = if order == Order::First { "first" } else { "then" };
+            let roles: Vec<&str> =
+                roles.iter().map(|role| if *role == Role::Client { "client" } else { "node" }).collect();
+            let bytes = if least == most {
+                least.to_string()
+            } else if unit == least {
+                format!("{unit} x 1 to {}", most / unit)
+            } else {
+                format!("{least} to {most}, in steps of {unit}")
+            };
+            format!("| {} | {} | {way} | {when} | {} | {bytes} |", kind as u8, words(kind), roles.join(", "))
+        })
         .collect();
-    let pinned: Vec<(Kind, usize, String)> =
-        pinned.into_iter().map(|(kind, length, hash)| (kind, length, hash.to_owned())).collect();
-    assert_eq!(found, pinned);
-    assert_eq!(found.iter().map(|(kind, ..)| *kind).collect::<Vec<_>>(), Kind::ALL);
-    for (kind, message) in to_node() {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        assert_eq!(ToNode::decode(kind, &bytes[HEADER_BYTES..]), Ok(message));
-    }
-    for (kind, message) in to_client() {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        assert_eq!(ToClient::decode(kind, &bytes[HEADER_BYTES..]), Ok(message));
-    }
+    assert_eq!(page, code);
 }
 
 #[test]
 fn a_whole_table_says_so_and_the_largest_one_fits() {
     let whole = TableUpdate { to: Some(PeerId::LOCAL), ..table() };
     let mut bytes = Vec::new();
-    ToClient::encode_table(&whole, &mut bytes);
+    encode_table(&whole, &mut bytes);
     let read = ToClient::decode(Kind::Table, &bytes[HEADER_BYTES..]).expect("a table");
-    assert_eq!(read, ToClient::Table { update: Box::new(table()), whole: true });
+    assert_eq!(read, ToClient::Table(TableMessage { update: Box::new(table()), whole: true }));
     let bets: Vec<BetRow> = (0..32).map(|spot| BetRow { amount: 5, spot: Spot(spot), ..BetRow::zeroed() }).collect();
     let row = Seat { status: 1, spots: bets.iter().map(|bet| bet.spot).collect(), ..Seat::EMPTY };
     let seats = (0..16).map(|seat| SeatUpdate { seat, row, bets: bets.clone() }).collect();
     let resolutions = vec![table().resolutions[0]; 16 * 32];
     bytes.clear();
-    ToClient::encode_table(&TableUpdate { seats, resolutions, ..table() }, &mut bytes);
+    encode_table(&TableUpdate { seats, resolutions, ..table() }, &mut bytes);
     assert_eq!(bytes.len(), HEADER_BYTES + TABLE_BYTES_MAX);
 }
 
-#[test]
-fn a_stream_is_cut_the_same_however_it_arrives() {
-    let samples = samples();
-    let stream: Vec<u8> = samples.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
-    for step in [1, 2, 3, 7, 8, 9, 63, 64, 100, 1_000, stream.len()] {
-        let mut cutter = Cutter::default();
-        let mut found = Vec::new();
-        for part in stream.chunks(step) {
-            cutter.push(part);
-            while let Some((kind, body)) = cutter.cut().expect("messages") {
-                found.push((kind, body.to_vec()));
-            }
+/// Whatever a decoder takes off a stream that comes in these parts, as bytes again.
+fn decode_all<M: Message>(
+    mut decoder: Decoder<M>,
+    encode: impl Fn(&M, &mut Vec<u8>),
+    parts: &[&[u8]],
+) -> Result<Vec<u8>, WireError> {
+    let mut found = Vec::new();
+    for part in parts {
+        decoder.push(part);
+        while let Some(message) = decoder.next_message()? {
+            encode(&message, &mut found);
         }
-        assert_eq!(cutter.unfinished(), 0);
-        let expected: Vec<_> = samples.iter().map(|(kind, bytes)| (*kind, bytes[HEADER_BYTES..].to_vec())).collect();
-        assert_eq!(found, expected, "in parts of {step}");
+    }
+    assert_eq!(decoder.unfinished(), 0);
+    Ok(found)
+}
+
+/// The samples that may be said on the connections of a role, in one direction, as one stream.
+fn stream(direction: Direction, role: Role) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for (kind, mut bytes, _) in samples() {
+        let spec = kind.spec();
+        if spec.direction == direction && spec.roles.contains(&role) {
+            if kind == Kind::Hello {
+                bytes[HEADER_BYTES + 56] = role as u8;
+            }
+            stream.extend(bytes);
+        }
+    }
+    stream
+}
+
+#[test]
+fn a_stream_is_read_the_same_however_it_arrives() {
+    for role in [Role::Client, Role::Node] {
+        let (to_node, to_client) = (stream(Direction::ToNode, role), stream(Direction::ToClient, role));
+        for step in [1, 2, 3, 7, 8, 9, 63, 64, 100, 1_000, 10_000] {
+            let parts: Vec<&[u8]> = to_node.chunks(step).collect();
+            assert_eq!(decode_all(Decoder::for_node(), ToNode::encode, &parts), Ok(to_node.clone()), "{step}");
+            let parts: Vec<&[u8]> = to_client.chunks(step).collect();
+            let decoder = Decoder::for_opener(role);
+            assert_eq!(decode_all(decoder, ToClient::encode, &parts), Ok(to_client.clone()), "{step}");
+        }
     }
 }
 
-fn cut(bytes: &[u8]) -> Result<bool, WireError> {
-    let mut cutter = Cutter::default();
-    cutter.push(bytes);
-    cutter.cut().map(|found| found.is_some())
+/// What a decoder says of bytes after the messages that come before them.
+fn next<M: Message>(mut decoder: Decoder<M>, before: &[u8], bytes: &[u8]) -> Result<bool, WireError> {
+    decoder.push(before);
+    while decoder.next_message().expect("what comes before is good").is_some() {}
+    assert_eq!(decoder.unfinished(), 0);
+    decoder.push(bytes);
+    decoder.next_message().map(|found| found.is_some())
+}
+
+fn hello(role: Role) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ToNode::Hello(Hello { chain: None, program: "test".into(), role }).encode(&mut bytes);
+    bytes
+}
+
+fn welcome() -> Vec<u8> {
+    samples().into_iter().find(|(kind, ..)| *kind == Kind::Welcome).expect("a sample").1
+}
+
+/// What the side that takes a kind says of its header, where the first message and the role allow the kind.
+fn header_where_it_may_come(kind: Kind, header: &[u8]) -> Result<bool, WireError> {
+    let Spec { direction, order, roles, .. } = kind.spec();
+    let (role, first) = (roles[0], order == Order::First);
+    let before = |message: Vec<u8>| if first { Vec::new() } else { message };
+    match direction {
+        Direction::ToNode => next(Decoder::for_node(), &before(hello(role)), header),
+        Direction::ToClient => next(Decoder::for_opener(role), &before(welcome()), header),
+    }
 }
 
 #[test]
 fn a_header_that_cannot_be_is_refused_before_its_body() {
-    for (kind, bytes) in samples() {
+    for (kind, bytes, _) in samples() {
         let header: [u8; 8] = bytes[..8].try_into().expect("a header");
+        let cut = |header: &[u8]| header_where_it_may_come(kind, header);
         assert_eq!(cut(&header), Ok(kind == Kind::AskGenesis), "{kind:?} waits for its body");
         let changed = |at: usize, to: u8| {
             let mut header = header;
@@ -244,7 +234,7 @@ fn a_header_that_cannot_be_is_refused_before_its_body() {
         assert_eq!(changed(7, 1), Err(WireError::NotZero("header")));
         assert_eq!(changed(4, 0), Err(WireError::Kind(0)));
         assert_eq!(changed(4, 255), Err(WireError::Kind(255)));
-        let Bounds { least, most, unit } = kind.bounds();
+        let Bounds { least, most, unit } = kind.spec().bounds;
         let mut lengths = vec![most + unit, u32::MAX as usize];
         lengths.extend(least.checked_sub(1));
         if unit > 1 {
@@ -259,12 +249,48 @@ fn a_header_that_cannot_be_is_refused_before_its_body() {
 }
 
 #[test]
-fn a_message_that_goes_the_other_way_has_no_place() {
-    for (kind, bytes) in samples() {
+fn direction_order_and_role_are_checked_before_a_body_comes() {
+    let roles = [Role::Client, Role::Node];
+    let mut refused = [0; 3];
+    for (kind, bytes, _) in samples() {
+        let (header, spec) = (&bytes[..HEADER_BYTES], kind.spec());
+        let expected = |direction: Direction, is_first: bool, role: Option<Role>| {
+            if spec.direction != direction {
+                Some(WireError::Direction(kind))
+            } else if (spec.order == Order::First) != is_first {
+                Some(WireError::Order(kind))
+            } else {
+                role.filter(|role| !spec.roles.contains(role)).map(|_| WireError::Role(kind))
+            }
+        };
+        let mut check = |found: Result<bool, WireError>, expected: Option<WireError>| {
+            match &expected {
+                Some(WireError::Direction(_)) => refused[0] += 1,
+                Some(WireError::Order(_)) => refused[1] += 1,
+                Some(_) => refused[2] += 1,
+                None => {}
+            }
+            assert_eq!(found.err(), expected, "{kind:?}");
+        };
+        check(next(Decoder::for_node(), &[], header), expected(Direction::ToNode, true, None));
+        for role in roles {
+            let some = Some(role);
+            check(next(Decoder::for_node(), &hello(role), header), expected(Direction::ToNode, false, some));
+            check(next(Decoder::for_opener(role), &[], header), expected(Direction::ToClient, true, some));
+            check(next(Decoder::for_opener(role), &welcome(), header), expected(Direction::ToClient, false, some));
+            check(next(Decoder::for_updates(role), &[], header), expected(Direction::ToClient, false, some));
+        }
+    }
+    assert!(refused.iter().all(|count| *count > 10), "{refused:?} refusals by direction, order, role");
+}
+
+#[test]
+fn a_body_that_goes_the_other_way_is_no_message() {
+    for (kind, bytes, _) in samples() {
         let body = &bytes[HEADER_BYTES..];
-        let wrong =
-            if (kind as u8) < 64 { ToClient::decode(kind, body).err() } else { ToNode::decode(kind, body).err() };
-        assert_eq!(wrong, Some(WireError::Place(kind)));
+        let to_node = kind.spec().direction == Direction::ToNode;
+        let wrong = if to_node { ToClient::decode(kind, body).err() } else { ToNode::decode(kind, body).err() };
+        assert_eq!(wrong, Some(WireError::Direction(kind)));
     }
 }
 
@@ -284,7 +310,7 @@ fn text_is_utf_8_without_controls_and_cut_between_characters() {
 
 #[test]
 fn no_single_byte_makes_two_readings() {
-    for (kind, bytes) in samples() {
+    for (kind, bytes, _) in samples() {
         for at in HEADER_BYTES..bytes.len() {
             for flip in [1, 2, 0x10, 0x80, 0xff] {
                 let mut changed = bytes.clone();
@@ -308,10 +334,10 @@ proptest! {
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         grow in -2_i32..3,
     ) {
-        let (kind, sample) = samples().swap_remove(kind);
+        let (kind, sample, _) = samples().swap_remove(kind);
         let _ = again(kind, &noise);
         // Noise of a length that the kind may have gets past the first check.
-        let Bounds { least, most, unit } = kind.bounds();
+        let Bounds { least, most, unit } = kind.spec().bounds;
         let fitting = least + (noise.len().saturating_sub(least) / unit) * unit;
         let mut body = noise;
         body.resize(fitting.min(most), 0);
@@ -329,14 +355,21 @@ proptest! {
         }
     }
 
-    /// So does the cutter, which never holds more than one message.
+    /// A decoder takes every stream, and never holds more than one message that may come, whatever its header says.
     #[test]
-    fn the_cutter_is_total(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20)) {
-        let mut cutter = Cutter::default();
-        for part in parts {
-            cutter.push(&part);
-            while let Ok(Some(_)) = cutter.cut() {}
-            prop_assert!(cutter.unfinished() <= HEADER_BYTES + BODY_BYTES_MAX);
+    fn decoders_hold_at_most_one_message(
+        node in any::<bool>(), kind in any::<prop::sample::Index>(), length in 0_u32..600_000, part in 1_usize..2_000,
+    ) {
+        let role = if node { Role::Node } else { Role::Client };
+        let mut decoder = Decoder::for_node();
+        decoder.push(&hello(role));
+        prop_assert!(matches!(decoder.next_message(), Ok(Some(ToNode::Hello(_)))));
+        let [a, b, c, d] = length.to_le_bytes();
+        decoder.push(&[a, b, c, d, *kind.get(&Kind::ALL) as u8, VERSION, 0, 0]);
+        let most = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, role);
+        while let Ok(None) = decoder.next_message() {
+            prop_assert!(decoder.unfinished() <= most, "{} bytes of at most {most}", decoder.unfinished());
+            decoder.push(&vec![0; part]);
         }
     }
 }

@@ -4,8 +4,9 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use order::beacon::{BeaconCollector, BeaconGroup, BeaconMessage, BeaconSigner};
 
-use super::{Chain, Inbox};
-use crate::setup::Setup;
+use super::chain::Chain;
+use super::tick::Inbox;
+use crate::state::setup::Setup;
 
 /// This validator's part in the beacon.
 #[derive(Resource)]

@@ -8,7 +8,7 @@ use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 
 use super::answers::{Answers, Known};
-use super::{Clock, Inbox, Outbox, Pending};
+use super::tick::{Clock, Inbox, Outbox, Pending};
 
 /// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are refused,
 /// and what would overfill the queue is shed. The rest goes on to be verified.

@@ -15,10 +15,11 @@ use order::consensus::{Consensus, ConsensusConfig, ConsensusError, Effect, Input
 use order::validators::Validators;
 
 use super::answers::Answers;
+use super::chain::Chain;
+use super::tick::{Clock, Outbox, Pending};
 use super::verify::issuers;
-use super::{Chain, Clock, Outbox, Pending};
-use crate::due::DueTimes;
-use crate::setup::Setup;
+use crate::state::due::DueTimes;
+use crate::state::setup::Setup;
 
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
 const BODY: u8 = 0;

@@ -11,7 +11,7 @@ use engine::component::{Peer, PeerKey, PeerStatus};
 use engine::io::{Input, Offence, Output};
 use engine::limits::SCORE_BAN;
 
-use super::{Clock, Inbox, Outbox};
+use super::tick::{Clock, Inbox, Outbox};
 
 /// Penalty points of an offence. A peer that reaches [`SCORE_BAN`] is put out.
 pub const fn points(offence: Offence) -> u32 {

@@ -11,8 +11,8 @@ use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acc
 
 use super::answers::{Answers, Known};
 use super::peers::row;
-use super::{Clock, Inbox, Outbox, Pending};
-use crate::setup::Setup;
+use super::tick::{Clock, Inbox, Outbox, Pending};
+use crate::state::setup::Setup;
 
 /// Randomness for the coefficients of batch verification, drawn by the node at its start. It changes no verdict.
 #[derive(Resource, Clone, Copy)]

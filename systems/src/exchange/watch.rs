@@ -13,9 +13,9 @@ use engine::limits::{WATCH_INTERVAL_MS, WATCHES_MAX};
 use engine::{AccountId, Height, PeerId, TableId};
 
 use super::peers::row;
-use super::{Clock, Inbox, Outbox};
-use crate::accounts::AccountIndex;
-use crate::block::{Current, Report};
+use super::tick::{Clock, Inbox, Outbox};
+use crate::settle::block::{Current, Report};
+use crate::state::accounts::AccountIndex;
 
 /// Who watches what, and what they were told last.
 #[derive(Resource, Default)]

@@ -6,10 +6,10 @@ use engine::image::DirtyMap;
 use engine::limits::CHUNK_TABLES;
 use engine::{Chips, Height};
 
-use crate::block::Current;
-use crate::ledger::{CHUNK_ACCOUNTS, Ledger};
-use crate::resolve::Crossing;
-use crate::setup::Setup;
+use super::block::Current;
+use super::ledger::{CHUNK_ACCOUNTS, Ledger};
+use super::resolve::Crossing;
+use crate::state::setup::Setup;
 
 /// System: settles the accounts of players who left, and the banks between hands.
 pub fn settle_accounts(

@@ -1,6 +1,6 @@
 //! Mark: which groups of the image a height is going to write, before it does. A snapshot saves them first.
 //!
-//! More may be marked than is written, never less: [`update_root`](crate::machine::update_root) compares, and a snapshot
+//! More may be marked than is written, never less: [`update_root`](super::root::update_root) compares, and a snapshot
 //! that missed a group is given up.
 
 use bevy_ecs::resource::Resource;
@@ -13,10 +13,10 @@ use engine::message::intent::IntentKind;
 use engine::{AccountId, Height};
 use rayon::prelude::*;
 
-use crate::accounts::{AccountIndex, Fate, accounts_looked_over, fate_of};
-use crate::due::DueTimes;
-use crate::seats::{is_absent, is_bare};
-use crate::setup::Setup;
+use crate::state::accounts::{AccountIndex, Fate, accounts_looked_over, fate_of};
+use crate::state::due::DueTimes;
+use crate::state::seats::{is_absent, is_bare};
+use crate::state::setup::Setup;
 
 /// The groups that the coming height may write.
 #[derive(Resource)]
@@ -113,13 +113,13 @@ fn mark_chunk(
     let per_table = setup.genesis.seats as usize;
     let mut left = Vec::new();
     for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(at.time_ms)) {
-        marks.table(place);
+        marks.mark(Column::Tables, place);
         let own = seats.iter().enumerate().skip(place * per_table).take(per_table);
         for (seat, row) in own.filter(|(_, row)| row.account != AccountId::NONE) {
-            marks.seat(seat);
-            marks.bets(seat);
+            marks.mark(Column::Seats, seat);
+            marks.mark(Column::Bets, seat);
             if row.spots.count() as usize > SEAT_BETS_HOT {
-                marks.more(seat);
+                marks.mark(Column::MoreBets, seat);
             }
             if may_leave(setup, row, at.active_ms) {
                 left.push(row.account);

@@ -1,17 +1,15 @@
 //! Invariants: checked at every height, in release builds. A node that finds one broken stops before it records.
 
-use bevy_ecs::system::{Res, ResMut};
-use engine::columns::{Column, Columns, Rows};
-use engine::component::{AccountStatus, BetRow, House};
-use engine::image::DirtyMap;
+use bevy_ecs::system::Res;
+use engine::Chips;
+use engine::columns::{Columns, Rows};
+use engine::component::{BetRow, House};
 use engine::limits::{CHUNK_TABLES, RECOUNT_PARTS};
-use engine::{AccountId, Chips};
 
-use crate::accounts::{AccountIndex, Fate, accounts_looked_over, fate_of};
-use crate::block::Current;
+use super::block::Current;
+use super::ledger::{CHUNK_ACCOUNTS, Ledger, TableTotals, count_cages, held};
 use crate::catalogue::Catalogue;
-use crate::ledger::{CHUNK_ACCOUNTS, Ledger, Postings, TableTotals, count_cages, held};
-use crate::setup::Setup;
+use crate::state::setup::Setup;
 
 /// System: every chip is in exactly one place. The control accounts add up to the supply, and one part in 64 of the
 /// rows is counted against the totals that postings kept.
@@ -64,38 +62,4 @@ pub fn recount(setup: &Setup, rows: &Rows<'_>) -> Ledger {
     assert_eq!(ledger.tables.iter().map(|totals| totals.banks).sum::<Chips>(), banks, "the sum of all banks");
     assert!(rows.house.is_conserved(), "all chips together are the supply");
     ledger
-}
-
-/// System: one part in 64 of the accounts is looked over. The grants of those that never bet go back to the treasury, and
-/// empty ones without a seat become free.
-pub fn free_idle_accounts(
-    setup: Res<'_, Setup>,
-    current: Res<'_, Current>,
-    mut columns: Columns<'_, '_>,
-    mut index: ResMut<'_, AccountIndex>,
-    mut ledger: ResMut<'_, Ledger>,
-    mut dirty: ResMut<'_, DirtyMap>,
-) {
-    let mut rows = columns.rows();
-    for id in accounts_looked_over(current.height, rows.accounts.len()) {
-        let fate = fate_of(&rows.accounts[id], &setup.genesis, current.active_ms);
-        if fate == Fate::Stays {
-            continue;
-        }
-        if fate.returns_grant() {
-            let chips = rows.accounts[id].granted.min(rows.accounts[id].cage);
-            Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty }.cage_to_treasury(id, chips);
-            rows.accounts[id].granted = Chips::ZERO;
-        }
-        if fate.frees() {
-            assert_eq!(rows.accounts[id].cage, Chips::ZERO, "a slot that becomes free holds nothing");
-            rows.accounts[id].status = AccountStatus::Free as u8;
-            index.remove(AccountId(id as u32), rows.keys);
-            rows.keys[id].key = [0; 32];
-            rows.house.accounts_open -= 1;
-            dirty.mark(Column::AccountKeys, id);
-        }
-        dirty.mark(Column::Accounts, id);
-        dirty.mark(Column::House, 0);
-    }
 }

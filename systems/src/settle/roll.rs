@@ -9,10 +9,10 @@ use engine::{Dice, TableId};
 use order::dice::DiceRoller;
 use rayon::prelude::*;
 
-use crate::block::{Current, Draw};
+use super::block::{Current, Draw};
 
-use crate::due::DueTimes;
-use crate::setup::Setup;
+use crate::state::due::DueTimes;
+use crate::state::setup::Setup;
 
 /// Words of a chunk's mask of tables.
 const WORDS: usize = CHUNK_TABLES / 64;

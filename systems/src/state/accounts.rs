@@ -9,7 +9,7 @@ use engine::limits::RECOUNT_PARTS;
 use engine::{AccountId, Chips, Genesis, Height};
 use hashbrown::HashTable;
 
-use crate::ledger::CHUNK_ACCOUNTS;
+use crate::settle::ledger::CHUNK_ACCOUNTS;
 
 /// What becomes of an account that is looked over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +46,7 @@ pub fn fate_of(account: &Account, genesis: &Genesis, active_ms: u64) -> Fate {
     if never_bet && u64::from(account.opened_s) * 1_000 + genesis.idleness.grant_ms <= active_ms {
         return if account.cage <= account.granted { Fate::LosesGrantAndSlot } else { Fate::LosesGrant };
     }
-    let is_idle = account.last_intent_ms + genesis.account_idle_ms <= active_ms;
+    let is_idle = account.last_intent_ms.saturating_add(genesis.account_idle_ms) <= active_ms;
     if is_idle && account.cage == Chips::ZERO { Fate::LosesSlot } else { Fate::Stays }
 }
 

@@ -1,7 +1,5 @@
 //! Snapshots of a machine: taken while it goes on, and loaded before it does.
 
-use bevy_ecs::system::{Res, ResMut, SystemState};
-use engine::columns::Columns;
 use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError, Saved};
 use engine::io::Receipt;
 use engine::limits::GROUP_BYTES;
@@ -12,24 +10,11 @@ use engine::message::note::ChainNote;
 use engine::{Height, PeerId};
 use thiserror::Error;
 
-use crate::accounts::AccountIndex;
-use crate::due::DueTimes;
-use crate::exchange::Chain;
+use super::saving::SavingParts;
 use crate::exchange::answers::Answers;
+use crate::exchange::chain::Chain;
 use crate::machine::Machine;
-use crate::mark::{Marks, mark_block};
-use crate::setup::Setup;
-
-/// What saving groups before a height looks at.
-pub(crate) type Saving = SystemState<(
-    Columns<'static, 'static>,
-    Res<'static, Setup>,
-    Res<'static, AccountIndex>,
-    Res<'static, DueTimes>,
-    ResMut<'static, Marks>,
-    ResMut<'static, GroupSaver>,
-    ResMut<'static, DirtyMap>,
-)>;
+use crate::settle::mark::mark_block;
 
 /// Why a snapshot cannot be loaded. The machine then holds neither what it held nor the snapshot.
 #[derive(Error, Debug)]
@@ -265,14 +250,4 @@ impl Machine {
         assert_eq!(settled, Height::GENESIS, "a machine that settled heights does not go back");
         self.import(&image).expect("the image of the same genesis");
     }
-}
-
-struct SavingParts<'a> {
-    rows: &'a engine::columns::Rows<'a>,
-    setup: &'a Setup,
-    index: &'a AccountIndex,
-    due: &'a DueTimes,
-    marks: &'a mut Marks,
-    saver: &'a mut GroupSaver,
-    dirty: &'a mut DirtyMap,
 }

@@ -8,7 +8,7 @@ use engine::{BetId, Chips, Spot};
 
 use super::{Applied, Intake};
 use crate::catalogue::{self, Placement};
-use crate::ledger::held;
+use crate::settle::ledger::held;
 
 /// A bet that is to grow: on an empty spot from nothing, on an occupied one from what lies there.
 struct Raise {

@@ -11,7 +11,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
-use engine::columns::Columns;
+use engine::columns::{Column, Columns};
 use engine::component::{BetRow, Seat, SeatBetsMut, SeatStatus, SpotMask};
 use engine::image::DirtyMap;
 use engine::io::{BetResult, Leaving, Resolution, RollReport};
@@ -19,15 +19,15 @@ use engine::limits::{CHUNK_TABLES, SEAT_BETS_HOT};
 use engine::pool::Arenas;
 use engine::{AccountId, Chips, RollEvent, TableId};
 
-use crate::activity::Activity;
-use crate::block::{Counts, Current, Report};
+use super::block::{Counts, Current, Report};
+use super::ledger::{Ledger, TableTotals, held};
+use super::roll::{Rolled, tables_of};
 use crate::catalogue::{Catalogue, OutcomeRow, Pay, Transition};
-use crate::chunk::{TableChunk, table_chunks};
-use crate::due::{self, DueTimes};
-use crate::ledger::{Ledger, TableTotals, held};
-use crate::roll::{Rolled, tables_of};
-use crate::seats::{self, is_absent, is_bare, is_wanted};
-use crate::setup::Setup;
+use crate::state::activity::Activity;
+use crate::state::chunk::{TableChunk, table_chunks};
+use crate::state::due::{self, DueTimes};
+use crate::state::seats::{self, is_absent, is_bare, is_wanted};
+use crate::state::setup::Setup;
 
 /// A seat that became free: its chips go to the account's cage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -268,7 +268,7 @@ impl<'a> Resolver<'a, '_> {
         if event == RollEvent::SevenOut {
             self.balance_bank(chunk, place, id, lists);
         }
-        chunk.dirty.table(place);
+        chunk.dirty.mark(Column::Tables, place);
         self.activity.table(id);
         lists.counts.rolls += 1;
         if self.watch {
@@ -324,10 +324,10 @@ impl<'a> Resolver<'a, '_> {
             lists.counts.bets_resolved += outcome.resolved;
             lists.counts.paid += outcome.profit.0;
             lists.counts.lost += outcome.lost.0;
-            chunk.dirty.seat(seat);
-            chunk.dirty.bets(seat);
+            chunk.dirty.mark(Column::Seats, seat);
+            chunk.dirty.mark(Column::Bets, seat);
             if rows_before > SEAT_BETS_HOT {
-                chunk.dirty.more(seat);
+                chunk.dirty.mark(Column::MoreBets, seat);
             }
         }
         assert!(table.exposure <= table.bank, "table {id}: the bank can pay every win that is left");
@@ -353,9 +353,9 @@ impl<'a> Resolver<'a, '_> {
             let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };
             let returned = seats::returnable(bets.view(), catalogue, table.puck());
             let freed = seats::worth(bets.view(), &returned, catalogue);
-            chunk.dirty.bets(seat);
+            chunk.dirty.mark(Column::Bets, seat);
             if bets.seat.spots.count() as usize > SEAT_BETS_HOT {
-                chunk.dirty.more(seat);
+                chunk.dirty.mark(Column::MoreBets, seat);
             }
             bets.remove_all(&returned);
             returned_chips = freed.chips;
@@ -365,7 +365,7 @@ impl<'a> Resolver<'a, '_> {
             table.exposure -= freed.exposure;
             chunk.totals.felts -= freed.chips;
             chunk.totals.rails += freed.chips;
-            chunk.dirty.seat(seat);
+            chunk.dirty.mark(Column::Seats, seat);
         }
         if !row.is_leaving() || (!absent && !row.spots.is_empty()) {
             return;
@@ -384,7 +384,7 @@ impl<'a> Resolver<'a, '_> {
             chunk.totals.rails -= row.rail;
             *row = Seat::EMPTY;
             table.occupied &= !(1 << number);
-            chunk.dirty.seat(seat);
+            chunk.dirty.mark(Column::Seats, seat);
         }
         let seats = &chunk.seats[place * per_table..(place + 1) * per_table];
         seats::hand_over((table, seats), number);

@@ -5,7 +5,7 @@ use engine::component::{Bets, MoreBets, Seat, Table};
 use engine::image::{DirtyMap, TableChunkDirty};
 use engine::limits::CHUNK_TABLES;
 
-use crate::ledger::{Ledger, TableTotals};
+use crate::settle::ledger::{Ledger, TableTotals};
 
 /// Some neighbouring tables with their seats and bets. No other worker sees any of it.
 pub struct TableChunk<'a> {

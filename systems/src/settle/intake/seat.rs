@@ -7,7 +7,7 @@ use engine::message::intent::IntentBody;
 use engine::message::refusal::Refusal;
 
 use super::{Applied, Intake};
-use crate::seats;
+use crate::state::seats;
 
 impl Intake<'_, '_> {
     /// Takes the lowest free seat with a buy-in. A player who is leaving, with bets that must stay, comes back to the

@@ -21,13 +21,13 @@ use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::refusal::Refusal;
 use engine::{AccountId, Chips};
 
-use crate::accounts::AccountIndex;
-use crate::activity::Activity;
-use crate::block::{Counts, Current, Report};
 use crate::catalogue::Catalogue;
-use crate::due::DueTimes;
-use crate::ledger::{Ledger, Postings};
-use crate::setup::Setup;
+use crate::settle::block::{Counts, Current, Report};
+use crate::settle::ledger::{Ledger, Postings};
+use crate::state::accounts::AccountIndex;
+use crate::state::activity::Activity;
+use crate::state::due::DueTimes;
+use crate::state::setup::Setup;
 
 /// What became of one intent.
 type Applied = Result<Verdict, Refusal>;

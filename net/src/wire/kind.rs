@@ -1,0 +1,233 @@
+//! What the protocol says of each kind of message: the table from which kinds, checks and both enums of messages follow.
+
+use super::payload::Payload;
+use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
+use engine::io::{Standing, Watched};
+use engine::message::intent::Intent;
+
+/// Which way a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// To whoever was connected to.
+    ToNode,
+    /// To whoever opened the connection.
+    ToClient,
+}
+
+/// When a message may be said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// As the first of its stream, and never again.
+    First,
+    /// After the first.
+    Then,
+}
+
+/// Bytes of a body: `least` and `most` of them, in whole `unit`s above `least`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// The least.
+    pub least: usize,
+    /// The most.
+    pub most: usize,
+    /// What the length grows by.
+    pub unit: usize,
+}
+
+/// What the protocol says of one kind of message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spec {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// When it may be said.
+    pub order: Order,
+    /// The roles on whose connections it may be said.
+    pub roles: &'static [Role],
+    /// Bytes of its body.
+    pub bounds: Bounds,
+}
+
+/// Makes everything that follows from the table of messages. A row has the kind's number and name; the variant that
+/// carries it, with what it carries; when it may be said, and on whose connections; and the first 64 bits of the BLAKE3 of
+/// its sample, which pin its encoding.
+macro_rules! messages {
+    ($($(#[$message_doc:meta])* $message:ident {
+        $($(#[$doc:meta])* $number:literal $kind:ident: $variant:ident $(($value:ident: $payload:ty))?
+            = $order:ident, $($role:ident)|+, $pinned:literal;)+
+    })+) => {
+        /// What a message is. The numbers never change meaning; those below 64 go to a node, those from 64 come from one.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Kind { $($($(#[$doc])* $kind = $number,)+)+ }
+
+        impl Kind {
+            /// All kinds, in the order of their numbers.
+            pub const ALL: [Self; [$($($number),+),+].len()] = [$($(Self::$kind),+),+];
+
+            /// What the protocol says of it.
+            pub const fn spec(self) -> Spec {
+                match self {
+                    $($(Self::$kind => Spec {
+                        direction: Direction::$message,
+                        order: Order::$order,
+                        roles: &[$(Role::$role),+],
+                        bounds: <messages!(@payload $($payload)?) as Payload>::BOUNDS,
+                    },)+)+
+                }
+            }
+        }
+
+        $(
+            $(#[$message_doc])*
+            #[derive(Clone, PartialEq, Debug)]
+            pub enum $message { $($(#[$doc])* $variant $(($payload))?,)+ }
+
+            impl $message {
+                /// Appends the message, cut in as many as its list needs.
+                pub fn encode(&self, out: &mut Vec<u8>) {
+                    match self {
+                        $(Self::$variant $(($value))? => {
+                            Payload::encode(messages!(@value $($value)?), Kind::$kind, out);
+                        })+
+                    }
+                }
+
+                /// Reads the body of a message.
+                ///
+                /// # Errors
+                /// If the kind goes the other way, the length is not one of its own, or a field cannot be so.
+                pub fn decode(kind: Kind, body: &[u8]) -> Result<Self, WireError> {
+                    kind.check_length(body.len())?;
+                    match kind {
+                        $(Kind::$kind => Ok(Self::$variant $(({
+                            let $value = <$payload as Payload>::decode(body)?;
+                            $value
+                        }))?),)+
+                        other => Err(WireError::Direction(other)),
+                    }
+                }
+            }
+        )+
+
+        #[cfg(test)]
+        pub(super) mod samples {
+            use super::*;
+
+            /// A message of every kind as it is sent, and what its hash must begin with.
+            pub(in crate::wire) fn samples() -> Vec<(Kind, Vec<u8>, &'static str)> {
+                let mut samples = Vec::new();
+                $($({
+                    let mut bytes = Vec::new();
+                    <messages!(@payload $($payload)?) as Payload>::sample().encode(Kind::$kind, &mut bytes);
+                    samples.push((Kind::$kind, bytes, $pinned));
+                })+)+
+                samples
+            }
+        }
+    };
+    (@payload) => { () };
+    (@payload $payload:ty) => { $payload };
+    (@value) => { &() };
+    (@value $value:ident) => { $value };
+}
+
+messages! {
+    /// What a node can be told.
+    ToNode {
+        /// The first message.
+        1 Hello: Hello(hello: Hello) = First, Client | Node, "afb93ef54579a0e6";
+        /// Signed intents; nothing about them was checked but their length.
+        2 Intents: Intents(intents: Vec<Intent>) = Then, Client, "9b1d9eec5223ce5b";
+        /// What to watch from now on, or no longer.
+        3 Watch: Watch(watches: Vec<(Watched, bool)>) = Then, Client, "bfb86ce5f63b1070";
+        /// Asks for the genesis.
+        4 AskGenesis: AskGenesis = Then, Client, "428b283a84585ff5";
+        /// Nodes that the sender, a node, knows.
+        5 PeersToNode: Peers(peers: Vec<PeerRecord>) = Then, Node, "637cbb95ec0fd17f";
+        /// Where the sender, a node, stands.
+        6 StandingToNode: Standing(standing: Standing) = Then, Node, "f437ffe953c745da";
+    }
+    /// What a node can tell.
+    ToClient {
+        /// The first message.
+        64 Welcome: Welcome(welcome: Welcome) = First, Client | Node, "70fa61f8b448b719";
+        /// What became of intents.
+        65 Answers: Answers(answers: Vec<Answer>) = Then, Client, "3cbed434522a4cc8";
+        /// The genesis' bytes.
+        66 Genesis: Genesis(bytes: Vec<u8>) = Then, Client, "3b67438c7b4e1cc1";
+        /// A watched account.
+        67 Account: Account(account: AccountRow) = Then, Client, "de9c55d3a366b037";
+        /// What changed at a watched table, or all of it.
+        68 Table: Table(table: TableMessage) = Then, Client, "34b41db4d357ea98";
+        /// Nodes that this node knows.
+        69 Peers: Peers(peers: Vec<PeerRecord>) = Then, Node, "d52cf6d3857792dd";
+        /// Where this node stands.
+        70 Standing: Standing(standing: Standing) = Then, Node, "205395d0f50e731d";
+    }
+}
+
+impl Kind {
+    /// Bytes of the largest body that goes one way on the connections of a role.
+    pub const fn body_bytes_max(direction: Direction, role: Role) -> usize {
+        let (mut most, mut index) = (0, 0);
+        while index < Self::ALL.len() {
+            let spec = Self::ALL[index].spec();
+            if spec.direction as u8 == direction as u8 && spec.is_for(role) && spec.bounds.most > most {
+                most = spec.bounds.most;
+            }
+            index += 1;
+        }
+        most
+    }
+
+    /// Whether a body of this kind may have so many bytes.
+    pub(super) fn check_length(self, found: usize) -> Result<(), WireError> {
+        let Bounds { least, most, unit } = self.spec().bounds;
+        if found < least || found > most || !(found - least).is_multiple_of(unit) {
+            return Err(WireError::Length { kind: self, found, least, most });
+        }
+        Ok(())
+    }
+}
+
+impl Spec {
+    const fn is_for(&self, role: Role) -> bool {
+        let mut index = 0;
+        while index < self.roles.len() {
+            if self.roles[index] as u8 == role as u8 {
+                return true;
+            }
+            index += 1;
+        }
+        false
+    }
+
+    /// Whether a message may come now, before a byte of its body is kept.
+    pub(super) fn check(
+        self,
+        kind: Kind,
+        direction: Direction,
+        is_first: bool,
+        role: Option<Role>,
+    ) -> Result<(), WireError> {
+        if self.direction != direction {
+            return Err(WireError::Direction(kind));
+        }
+        if (self.order == Order::First) != is_first {
+            return Err(WireError::Order(kind));
+        }
+        // Who says the first message has not said its role before.
+        match role {
+            Some(role) if !self.is_for(role) => Err(WireError::Role(kind)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = WireError;
+
+    fn try_from(byte: u8) -> Result<Self, WireError> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte).ok_or(WireError::Kind(byte))
+    }
+}

@@ -1,0 +1,47 @@
+//! Idle: what nobody uses goes back: grants of accounts that never bet, and the slots of empty accounts.
+
+use bevy_ecs::system::{Res, ResMut};
+use engine::AccountId;
+use engine::Chips;
+use engine::columns::{Column, Columns};
+use engine::component::AccountStatus;
+use engine::image::DirtyMap;
+
+use super::block::Current;
+use super::ledger::{Ledger, Postings};
+use crate::state::accounts::{AccountIndex, Fate, accounts_looked_over, fate_of};
+use crate::state::setup::Setup;
+
+/// System: one part in 64 of the accounts is looked over. The grants of those that never bet go back to the treasury, and
+/// empty ones without a seat become free.
+pub fn free_idle_accounts(
+    setup: Res<'_, Setup>,
+    current: Res<'_, Current>,
+    mut columns: Columns<'_, '_>,
+    mut index: ResMut<'_, AccountIndex>,
+    mut ledger: ResMut<'_, Ledger>,
+    mut dirty: ResMut<'_, DirtyMap>,
+) {
+    let mut rows = columns.rows();
+    for id in accounts_looked_over(current.height, rows.accounts.len()) {
+        let fate = fate_of(&rows.accounts[id], &setup.genesis, current.active_ms);
+        if fate == Fate::Stays {
+            continue;
+        }
+        if fate.returns_grant() {
+            let chips = rows.accounts[id].granted.min(rows.accounts[id].cage);
+            Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty }.cage_to_treasury(id, chips);
+            rows.accounts[id].granted = Chips::ZERO;
+        }
+        if fate.frees() {
+            assert_eq!(rows.accounts[id].cage, Chips::ZERO, "a slot that becomes free holds nothing");
+            rows.accounts[id].status = AccountStatus::Free as u8;
+            index.remove(AccountId(id as u32), rows.keys);
+            rows.keys[id].key = [0; 32];
+            rows.house.accounts_open -= 1;
+            dirty.mark(Column::AccountKeys, id);
+        }
+        dirty.mark(Column::Accounts, id);
+        dirty.mark(Column::House, 0);
+    }
+}

@@ -1,0 +1,13 @@
+//! What the systems know beside the columns: the chain's constants, indexes that follow from rows, snapshots of both.
+
+pub mod setup;
+
+pub mod accounts;
+pub mod due;
+pub mod seats;
+pub mod chunk;
+
+pub mod activity;
+
+pub mod saving;
+pub mod snapshot;

@@ -1,0 +1,32 @@
+//! What a snapshot that is under way looks at before a height is settled.
+
+use bevy_ecs::system::{Res, ResMut, SystemState};
+use engine::columns::{Columns, Rows};
+use engine::image::{DirtyMap, GroupSaver};
+
+use super::accounts::AccountIndex;
+use super::due::DueTimes;
+use super::setup::Setup;
+use crate::settle::mark::Marks;
+
+/// What saving groups before a height looks at.
+pub(crate) type Saving = SystemState<(
+    Columns<'static, 'static>,
+    Res<'static, Setup>,
+    Res<'static, AccountIndex>,
+    Res<'static, DueTimes>,
+    ResMut<'static, Marks>,
+    ResMut<'static, GroupSaver>,
+    ResMut<'static, DirtyMap>,
+)>;
+
+/// The same, as a snapshot uses it.
+pub(crate) struct SavingParts<'a> {
+    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) setup: &'a Setup,
+    pub(crate) index: &'a AccountIndex,
+    pub(crate) due: &'a DueTimes,
+    pub(crate) marks: &'a mut Marks,
+    pub(crate) saver: &'a mut GroupSaver,
+    pub(crate) dirty: &'a mut DirtyMap,
+}
