@@ -31,6 +31,8 @@ pub const WORKERS_MAX: usize = 64;
 
 /// Tables one worker takes at a time: their rows fill whole image groups in every column of the table.
 pub const CHUNK_TABLES: usize = 256;
+/// Accounts whose cages are counted together: their rows fill a whole image group.
+pub const CHUNK_ACCOUNTS: usize = 256;
 /// Bytes of one image group: the unit of hashing, snapshots and state transfer.
 pub const GROUP_BYTES: usize = 16 * 1024;
 
@@ -95,7 +97,7 @@ pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
 pub const SUPPLY_MAX: u64 = 1 << 62;
 
 const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64);
-const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
+const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES && CHUNK_ACCOUNTS * 64 == GROUP_BYTES);
 const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
 const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);

@@ -1,15 +1,16 @@
 //! Settle: what crosses rows, one by one in table order: players' chips to their cages, banks and treasury.
 
 use bevy_ecs::system::{Res, ResMut};
+use engine::Chips;
 use engine::columns::{Column, Columns};
 use engine::image::DirtyMap;
 use engine::limits::CHUNK_TABLES;
-use engine::{Chips, Height};
 
 use super::block::Current;
-use super::ledger::{CHUNK_ACCOUNTS, Ledger};
+use super::ledger::Ledger;
 use super::resolve::Crossing;
 use crate::state::setup::Setup;
+use engine::limits::CHUNK_ACCOUNTS;
 
 /// System: settles the accounts of players who left, and the banks between hands.
 pub fn settle_accounts(
@@ -25,6 +26,8 @@ pub fn settle_accounts(
     for departure in crossing.departures.drain(..) {
         let id = departure.account.index();
         let account = &mut rows.accounts[id];
+        assert!(account.is_open() && account.seats > 0, "whoever leaves a seat has an account that holds it");
+        assert!(departure.chips <= house.rails, "a rail that goes to a cage is among all rails");
         account.cage += departure.chips;
         account.wagered += departure.wagered;
         account.seats -= 1;
@@ -35,20 +38,26 @@ pub fn settle_accounts(
     }
 
     let skimmed = std::mem::take(&mut crossing.skimmed);
+    assert!(skimmed <= house.banks, "what banks give back was theirs");
     house.banks -= skimmed;
     house.treasury += skimmed;
     for table in crossing.to_fill.drain(..) {
         let row = &mut rows.tables[table.index()];
+        assert!(row.bank < Chips(setup.genesis.bank_target), "only a bank below its target asks for more");
         let lacks = Chips(setup.genesis.bank_target) - row.bank;
         let fill = lacks.min(house.treasury);
         house.treasury -= fill;
         house.banks += fill;
         row.bank += fill;
+        assert!(row.exposure <= row.bank, "the bank can pay every win that is left");
         ledger.tables[table.index() / CHUNK_TABLES].banks += fill;
         dirty.mark(Column::Tables, table.index());
     }
 
-    assert!(current.height > Height::GENESIS, "heights are settled from 1 on");
+    assert!(crossing.departures.is_empty() && crossing.to_fill.is_empty(), "all that crosses rows is posted");
+    assert!(house.is_conserved(), "height {}: what left a row reached another", current.height);
+    assert_eq!(current.height, house.height.next(), "heights are settled one after another");
+    assert!(current.time_ms > house.time_ms, "block time moves forward");
     house.height = current.height;
     house.time_ms = current.time_ms;
     house.active_ms = current.active_ms;

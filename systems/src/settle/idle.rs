@@ -1,11 +1,10 @@
 //! Idle: what nobody uses goes back: grants of accounts that never bet, and the slots of empty accounts.
 
 use bevy_ecs::system::{Res, ResMut};
-use engine::AccountId;
-use engine::Chips;
 use engine::columns::{Column, Columns};
 use engine::component::AccountStatus;
 use engine::image::DirtyMap;
+use engine::{AccountId, Chips};
 
 use super::block::Current;
 use super::ledger::{Ledger, Postings};
@@ -35,6 +34,7 @@ pub fn free_idle_accounts(
         }
         if fate.frees() {
             assert_eq!(rows.accounts[id].cage, Chips::ZERO, "a slot that becomes free holds nothing");
+            assert!(rows.house.accounts_open > 0, "an account that is open is counted");
             rows.accounts[id].status = AccountStatus::Free as u8;
             index.remove(AccountId(id as u32), rows.keys);
             rows.keys[id].key = [0; 32];

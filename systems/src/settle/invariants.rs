@@ -7,9 +7,10 @@ use engine::component::{BetRow, House};
 use engine::limits::{CHUNK_TABLES, RECOUNT_PARTS};
 
 use super::block::Current;
-use super::ledger::{CHUNK_ACCOUNTS, Ledger, TableTotals, count_cages, held};
+use super::ledger::{Ledger, TableTotals, count_cages, held};
 use crate::catalogue::Catalogue;
 use crate::state::setup::Setup;
+use engine::limits::CHUNK_ACCOUNTS;
 
 /// System: every chip is in exactly one place. The control accounts add up to the supply, and one part in 64 of the
 /// rows is counted against the totals that postings kept.
@@ -23,6 +24,8 @@ pub fn check_invariants(
     mut columns: Columns<'_, '_>,
 ) {
     let rows = columns.rows();
+    assert_eq!(rows.house.height, current.height, "the height that is checked was settled");
+    assert_eq!(rows.house.supply, Chips(setup.genesis.supply), "the supply is that of genesis for ever");
     assert!(rows.house.is_conserved(), "height {}: chips are neither made nor lost", current.height);
     let part = current.height.0 % RECOUNT_PARTS;
     for chunk in (part as usize..ledger.tables.len()).step_by(RECOUNT_PARTS as usize) {

@@ -7,11 +7,8 @@
 use bevy_ecs::resource::Resource;
 use engine::columns::{Column, Rows};
 use engine::image::DirtyMap;
-use engine::limits::CHUNK_TABLES;
+use engine::limits::{CHUNK_ACCOUNTS, CHUNK_TABLES};
 use engine::{Chips, Ratio};
-
-/// Accounts whose cages are counted together.
-pub const CHUNK_ACCOUNTS: usize = 256;
 
 /// What the tables of one chunk hold together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -43,6 +40,7 @@ impl TableTotals {
         chunk: usize,
         worth: impl Fn(u8, engine::component::BetRow) -> (Chips, Chips),
     ) -> Self {
+        assert!(chunk * CHUNK_TABLES < rows.tables.len(), "chunk {chunk} of tables exists");
         let per_table = rows.seats_per_table();
         let mut totals = Self::default();
         let last = rows.tables.len().min((chunk + 1) * CHUNK_TABLES);
@@ -69,6 +67,7 @@ impl TableTotals {
 
 /// Counts the cages of chunk `chunk` of the accounts.
 pub fn count_cages(rows: &Rows<'_>, chunk: usize) -> Chips {
+    assert!(chunk * CHUNK_ACCOUNTS < rows.accounts.len(), "chunk {chunk} of accounts exists");
     let last = rows.accounts.len().min((chunk + 1) * CHUNK_ACCOUNTS);
     rows.accounts[chunk * CHUNK_ACCOUNTS..last].iter().map(|account| account.cage).sum()
 }
@@ -78,7 +77,8 @@ pub fn held(wager: u32, commission: Ratio) -> Chips {
     Chips(u64::from(wager) + commission.ceil_of(wager))
 }
 
-/// Posts single moves of chips, as intents make them.
+/// Posts single moves of chips, as intents make them. Each takes from one side what it gives to the other; afterwards
+/// the control accounts still add up to the supply.
 pub struct Postings<'a, 'r> {
     /// The columns.
     pub rows: &'a mut Rows<'r>,
@@ -93,8 +93,18 @@ impl Postings<'_, '_> {
         seat / self.rows.seats_per_table()
     }
 
+    /// Both sides were posted.
+    fn close(&self, what: &str) {
+        assert!(self.rows.house.is_conserved(), "{what}: what one side gave, the other took");
+    }
+
     /// The treasury pays into a cage.
+    ///
+    /// # Panics
+    /// If the account is not open or the treasury has less: both are refused before.
     pub fn treasury_to_cage(&mut self, account: usize, chips: Chips) {
+        assert!(self.rows.accounts[account].is_open(), "a grant goes to an open account");
+        assert!(chips <= self.rows.house.treasury, "a grant that the treasury does not have is refused");
         let house = &mut self.rows.house;
         house.treasury -= chips;
         house.cages += chips;
@@ -102,10 +112,15 @@ impl Postings<'_, '_> {
         self.ledger.cages[account / CHUNK_ACCOUNTS] += chips;
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
+        self.close("treasury to cage");
     }
 
     /// A cage gives back to the treasury.
+    ///
+    /// # Panics
+    /// If the cage has less.
     pub fn cage_to_treasury(&mut self, account: usize, chips: Chips) {
+        assert!(chips <= self.rows.accounts[account].cage, "a cage gives back what it has");
         let house = &mut self.rows.house;
         house.cages -= chips;
         house.treasury += chips;
@@ -113,10 +128,16 @@ impl Postings<'_, '_> {
         self.ledger.cages[account / CHUNK_ACCOUNTS] -= chips;
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
+        self.close("cage to treasury");
     }
 
     /// One cage pays into another.
+    ///
+    /// # Panics
+    /// If they are the same, the second is not open, or the first has less: all are refused before.
     pub fn cage_to_cage(&mut self, from: usize, to: usize, chips: Chips) {
+        assert!(from != to && self.rows.accounts[to].is_open(), "a transfer goes to another open account");
+        assert!(chips <= self.rows.accounts[from].cage, "a transfer that the cage does not have is refused");
         self.rows.accounts[from].cage -= chips;
         self.rows.accounts[to].cage += chips;
         self.ledger.cages[from / CHUNK_ACCOUNTS] -= chips;
@@ -126,7 +147,12 @@ impl Postings<'_, '_> {
     }
 
     /// A buy-in.
+    ///
+    /// # Panics
+    /// If the seat is not the account's, or its cage has less: both are refused before.
     pub fn cage_to_rail(&mut self, account: usize, seat: usize, chips: Chips) {
+        assert_eq!(self.rows.seats[seat].account.index(), account, "a buy-in goes to the account's own seat");
+        assert!(chips <= self.rows.accounts[account].cage, "a buy-in that the cage does not have is refused");
         let table = self.table_of(seat);
         let house = &mut self.rows.house;
         house.cages -= chips;
@@ -138,10 +164,16 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
         self.dirty.mark(Column::Seats, seat);
+        self.close("cage to rail");
     }
 
     /// A player leaves with the rail.
+    ///
+    /// # Panics
+    /// If the seat is not the account's, or still holds a bet.
     pub fn rail_to_cage(&mut self, seat: usize, account: usize) {
+        assert_eq!(self.rows.seats[seat].account.index(), account, "a rail goes to its own player's cage");
+        assert!(self.rows.seats[seat].spots.is_empty(), "a seat is left when no bet is on it");
         let table = self.table_of(seat);
         let chips = std::mem::take(&mut self.rows.seats[seat].rail);
         let house = &mut self.rows.house;
@@ -153,10 +185,15 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
         self.dirty.mark(Column::Seats, seat);
+        self.close("rail to cage");
     }
 
     /// Chips go from a rail into bets.
+    ///
+    /// # Panics
+    /// If the rail has less, which is refused before, or the table's bank could not pay what its bets may win.
     pub fn rail_to_felt(&mut self, seat: usize, chips: Chips) {
+        assert!(chips <= self.rows.seats[seat].rail, "a bet that the rail does not have is refused");
         let table = self.table_of(seat);
         let house = &mut self.rows.house;
         house.rails -= chips;
@@ -169,11 +206,18 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Tables, table);
+        let table = &self.rows.tables[table];
+        assert!(table.exposure <= table.bank, "a bet whose win the bank cannot pay is refused");
+        self.close("rail to felt");
     }
 
     /// Chips come back from bets to a rail.
+    ///
+    /// # Panics
+    /// If the table's felt has less: what comes back was put there.
     pub fn felt_to_rail(&mut self, seat: usize, chips: Chips) {
         let table = self.table_of(seat);
+        assert!(chips <= self.rows.tables[table].felt, "what comes back from a felt was put there");
         let house = &mut self.rows.house;
         house.felts -= chips;
         house.rails += chips;
@@ -185,5 +229,6 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Tables, table);
+        self.close("felt to rail");
     }
 }

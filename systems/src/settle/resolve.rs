@@ -93,7 +93,9 @@ pub fn resolve_bets(
     });
 
     let house = &mut *rows.house;
+    assert!(crossing.departures.is_empty() && crossing.to_fill.is_empty(), "the last height posted what crosses rows");
     for chunk in done {
+        chunk.check_conserved();
         due.set(chunk.index, chunk.next_roll_ms);
         house.rails = house.rails + chunk.after.rails + chunk.departed - chunk.before.rails;
         house.felts = house.felts + chunk.after.felts - chunk.before.felts;
@@ -208,12 +210,26 @@ pub fn resolve_seat(
         gone.insert(spot);
         resolved(bet, credit, result);
     }
+    assert!(outcome.credit <= outcome.off_felt + outcome.profit, "a roll credits wagers and profits, no more");
     if !gone.is_empty() {
+        let count = bets.seat.spots.count();
         bets.remove_all(&gone);
+        assert_eq!(bets.seat.spots.count() + gone.count(), count, "what was decided leaves the seat, and nothing else");
         travelled.into_iter().flatten().for_each(|bet| bets.insert(bet));
         outcome.changed = true;
     }
     outcome
+}
+
+impl ChunkDone<'_> {
+    /// What a chunk of tables has less, left it: for cages and for the treasury, and nowhere else.
+    fn check_conserved(&self) {
+        let all = |totals: &TableTotals| totals.rails + totals.felts + totals.banks;
+        let left = self.departed + self.skimmed;
+        assert_eq!(all(&self.before), all(&self.after) + left, "chunk {}: a roll makes and loses no chip", self.index);
+        let departed: Chips = self.departures.iter().map(|departure| departure.chips).sum();
+        assert_eq!(departed, self.departed, "chunk {}: every rail that left is handed on", self.index);
+    }
 }
 
 impl<'a> Resolver<'a, '_> {
@@ -251,6 +267,7 @@ impl<'a> Resolver<'a, '_> {
         self.seats(chunk, place, catalogue, id, lists);
 
         let table = &mut chunk.tables[place];
+        assert!(table.next_roll_ms <= self.time_ms, "a table rolls when it is due");
         table.point = after.to_byte();
         table.roll_called = 0;
         table.next_roll_ms = self.setup.next_roll_ms(id.index(), self.time_ms);
@@ -380,6 +397,7 @@ impl<'a> Resolver<'a, '_> {
             lists.leavings.push(Leaving { table, seat: number, account, absent, returned, left_with });
         }
         if row.spots.is_empty() {
+            assert!(row.account != AccountId::NONE, "a seat that becomes free was somebody's");
             lists.departures.push(Departure { account: row.account, chips: row.rail, wagered: row.wagered });
             chunk.totals.rails -= row.rail;
             *row = Seat::EMPTY;
@@ -399,8 +417,10 @@ impl<'a> Resolver<'a, '_> {
             lists.to_fill.push(id);
             return;
         }
+        assert!(table.exposure <= table.bank, "the bank can pay every win that is left");
         let surplus = table.bank - target.max(table.exposure);
         table.bank -= surplus;
+        assert!(table.exposure <= table.bank, "what goes to the treasury covers no bet");
         chunk.totals.banks -= surplus;
         lists.skimmed += surplus;
     }

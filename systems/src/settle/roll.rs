@@ -10,7 +10,6 @@ use order::dice::DiceRoller;
 use rayon::prelude::*;
 
 use super::block::{Current, Draw};
-
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
 
@@ -80,6 +79,7 @@ pub fn roll_dice(
     if due.earliest().is_none_or(|earliest| earliest > time_ms) {
         return;
     }
+    assert!(rolled.chunks.iter().all(|mask| *mask == [0; WORDS]), "the rolls of the last height were resolved");
     let source = Source::new(&setup, &current.draw);
     rows.tables.par_chunks_mut(CHUNK_TABLES).zip(&mut rolled.chunks).enumerate().for_each(
         |(chunk, (tables, rolled))| {
@@ -87,6 +87,7 @@ pub fn roll_dice(
                 return;
             }
             for (place, table) in tables.iter_mut().enumerate().filter(|(_, table)| table.is_due(time_ms)) {
+                assert!(table.occupied != 0, "only a table that somebody sits at rolls");
                 table.roll_number += 1;
                 table.opened_ms = time_ms;
                 let id = TableId((chunk * CHUNK_TABLES + place) as u32);

@@ -5,11 +5,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use bevy_ecs::resource::Resource;
 use engine::component::{Account, AccountKey};
-use engine::limits::RECOUNT_PARTS;
+use engine::limits::{CHUNK_ACCOUNTS, RECOUNT_PARTS};
 use engine::{AccountId, Chips, Genesis, Height};
 use hashbrown::HashTable;
-
-use crate::settle::ledger::CHUNK_ACCOUNTS;
 
 /// What becomes of an account that is looked over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

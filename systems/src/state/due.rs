@@ -18,6 +18,7 @@ impl DueTimes {
 
     /// Derives one chunk's time again, after a table in it changed its own.
     pub fn refresh(&mut self, tables: &[Table], table: usize) {
+        assert!(self.chunks.len() == tables.len().div_ceil(CHUNK_TABLES), "each chunk of tables has its time");
         let chunk = table / CHUNK_TABLES;
         let last = tables.len().min((chunk + 1) * CHUNK_TABLES);
         self.chunks[chunk] = earliest(&tables[chunk * CHUNK_TABLES..last]);

@@ -37,6 +37,7 @@ pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) {
         table.shooter = next_shooter(seats, seat).unwrap_or(Table::NO_SHOOTER);
     }
     if table.occupied == 0 {
+        assert!(table.felt == Chips::ZERO && table.exposure == Chips::ZERO, "a table that nobody sits at has no bet");
         table.point = 0;
         table.roll_called = 0;
         table.next_roll_ms = Table::NEVER;

@@ -59,7 +59,9 @@ impl Intake<'_, '_> {
         self.index.insert(AccountId(id as u32), self.rows.keys);
         self.rows.house.accounts_open += 1;
         self.accounts_opened += 1;
+        assert_eq!(self.index.find(&body.key, self.rows.keys), Some(AccountId(id as u32)), "a new account is found");
         self.post(|to| to.treasury_to_cage(id, grant));
+        assert_eq!(self.rows.accounts[id].cage, grant, "a new account has its grant and nothing else");
         Ok(Verdict::Applied)
     }
 

@@ -106,7 +106,7 @@ impl Intake<'_, '_> {
         let (commission, most) = (catalogue.commission(spot), catalogue.max_win(spot));
         let cost = held(total, commission) - held(was, commission);
         let exposure = Chips(most.floor_of(total) - most.floor_of(was));
-        debug_assert!(cost.0 >= raise.added());
+        assert!(cost.0 >= raise.added(), "a raise costs what it adds, and commission");
         if cost > self.rail(seat) {
             return Err(Refusal::InsufficientFunds);
         }
@@ -133,6 +133,7 @@ impl Intake<'_, '_> {
         self.mark_bets(seat);
         self.table(table).exposure += exposure;
         self.post(|book| book.rail_to_felt(seat, cost));
+        assert_eq!(self.rows.seat_bets(seat).get(spot).map(|bet| bet.amount), Some(total), "the raised bet stands");
         self.counts.bets_placed += 1;
         Ok(Verdict::Applied)
     }
@@ -149,6 +150,7 @@ impl Intake<'_, '_> {
         let (commission, most) = (catalogue.commission(present.spot), catalogue.max_win(present.spot));
         let back = held(present.amount, commission) - held(total, commission);
         let exposure = Chips(most.floor_of(present.amount) - most.floor_of(total));
+        assert!(total < present.amount, "a lowering takes away a part");
         let bet = BetRow { amount: total, ..present };
         *self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands") = bet;
         self.mark_bets(seat);
@@ -176,7 +178,8 @@ impl Intake<'_, '_> {
         let catalogue = self.catalogue(table);
         let back = held(bet.amount, catalogue.commission(bet.spot));
         let exposure = Chips(catalogue.max_win(bet.spot).floor_of(bet.amount));
-        self.rows.seat_bets_mut(seat).remove(bet.spot);
+        let removed = self.rows.seat_bets_mut(seat).remove(bet.spot);
+        assert_eq!(removed, bet, "the bet that goes back is the one that was looked at");
         self.mark_bets(seat);
         self.table(table).exposure -= exposure;
         self.post(|book| book.felt_to_rail(seat, back));

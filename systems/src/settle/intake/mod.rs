@@ -127,7 +127,10 @@ impl Intake<'_, '_> {
 
     /// Applies one intent.
     fn apply(&mut self, intent: &Intent, hint: Hint) -> Verdict {
+        let supply = self.rows.house.supply;
         let verdict = self.admit(&intent.body, hint).unwrap_or_else(Verdict::Refused);
+        assert!(self.rows.house.is_conserved(), "an intent makes and loses no chip");
+        assert_eq!(self.rows.house.supply, supply, "the supply is that of genesis for ever");
         match verdict {
             Verdict::Refused(_) => self.counts.refused += 1,
             Verdict::Applied | Verdict::OddsReturned => self.counts.applied += 1,
@@ -216,6 +219,7 @@ impl Intake<'_, '_> {
         &self.setup.catalogues[self.rows.tables[table].rules as usize]
     }
 
+    /// A table that is about to change.
     fn table(&mut self, table: usize) -> &mut Table {
         self.dirty.mark(Column::Tables, table);
         &mut self.rows.tables[table]

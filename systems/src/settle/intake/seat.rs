@@ -40,6 +40,7 @@ impl Intake<'_, '_> {
         self.dirty.mark(Column::Seats, seat);
         self.post(|book| book.cage_to_rail(id.index(), seat, chips));
         self.arrive(table, seat);
+        assert!(self.sits(seat, id), "whoever sat down may act");
         Ok(Verdict::Applied)
     }
 
@@ -92,7 +93,9 @@ impl Intake<'_, '_> {
     /// Empties a seat that holds no bet.
     fn free(&mut self, table: usize, seat: usize) {
         let place = seat - self.seats(table).start;
+        assert!(self.rows.tables[table].occupied & (1 << place) != 0, "a seat that is taken is marked so");
         let account = self.rows.seats[seat].account.index();
+        assert!(self.rows.accounts[account].seats > 0, "whoever leaves a seat holds one");
         self.post(|book| book.rail_to_cage(seat, account));
         let wagered = self.rows.seats[seat].wagered;
         let row = &mut self.rows.accounts[account];
@@ -133,6 +136,7 @@ impl Intake<'_, '_> {
         }
         let seats = self.seats(table);
         let shooter = self.rows.tables[table].shooter;
+        assert!(shooter != Table::NO_SHOOTER, "the player who passes the dice holds them");
         match seats::next_shooter(&self.rows.seats[seats], shooter) {
             Some(next) if next != shooter => self.table(table).shooter = next,
             _ => return Err(Refusal::NoOtherPlayer),
