@@ -63,7 +63,7 @@ fn the_root_is_the_hash_of_the_image_at_every_height() {
     for (number, made) in made.iter().enumerate() {
         // Every other height has rolls only, so that what they touch is not touched by an intent as well.
         let intents = if number > 4 && number % 2 == 0 { Vec::new() } else { made.intents.clone() };
-        let root = play(&mut stage, &[common::Made { intents, ..made.clone() }])[0];
+        let root = play(&mut stage, &[Made { intents, ..made.clone() }])[0];
         rolls += stage.machine.report().counts.rolls;
         assert_eq!(root, *blake3::hash(&stage.image()).as_bytes(), "height {}", stage.height);
     }
