@@ -1,7 +1,7 @@
 //! Admission: how many intents a second enter a node, from its inbox to the queue for a block, against bare batch
 //! verification of the same signatures in the same run.
 //!
-//! `BITCRAPS_BENCH=tiny` shrinks everything for CI, where the figures mean nothing.
+//! `cargo test` shrinks everything: then the figures mean nothing.
 
 use std::num::NonZeroU32;
 

@@ -1,7 +1,7 @@
 //! Reads of history: warm, from disk, and cold; and the hit rates of the published trace.
 //!
 //! The limit of a warm read is a lookup in a bare hash map and a copy of the same pages' bytes. A session of 100 tables
-//! and 600 players is made first. `BITCRAPS_BENCH=tiny` shrinks it for CI.
+//! and 600 players is made first. `cargo test` shrinks it.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -17,7 +17,7 @@ use benches::{time, tiny};
 use engine::{AccountId, Height};
 use load::dev::{DevConfig, open};
 use load::players::Temper;
-use node::run::Pace;
+use node::clock::Pace;
 
 /// What the trace is made of; `docs/history.md` repeats it.
 struct Size {

@@ -1,7 +1,7 @@
 //! The network: intents to and answers from a node's edge, and connections, against bare quinn in the same run, client and
 //! server on the same cores.
 //!
-//! `BITCRAPS_BENCH=tiny` shrinks everything for CI, where the figures mean nothing.
+//! `cargo test` shrinks everything: then the figures mean nothing.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,7 +18,6 @@ use keys::identity;
 use net::client::{Endpoint, RawConnection, socket};
 use net::server::{Chain, Server, ServerConfig};
 use net::wire::{AnswerVerdict, Hello, Role, ToClient, ToNode};
-use node::network::defaults;
 use order::signature::NetKey;
 use tokio::runtime::Runtime;
 
@@ -156,8 +155,9 @@ impl Ours {
             connections_per_address_max: connections,
             connects_per_address_per_s: much,
             intents_per_connection_per_s: much,
-            socket_buffer_bytes: SOCKET_BYTES,
-            ..defaults(LOCAL)
+            socket_buffer_bytes: SOCKET_BYTES as u64,
+            listen: LOCAL,
+            ..ServerConfig::default()
         };
         let chain = Chain { id: [1; 32], genesis: vec![b' '], tables: 1, seats: 8, insecure_keys: true };
         let key = identity(&NetKey::from_seed(&[2; 32])).expect("a key");

@@ -1,22 +1,21 @@
 //! Replay of a session of 1,000 tables, each rolling once a second, at about 300 intents a second: how many times
 //! faster than it was played. Re-execution alone, and everything verified.
 //!
-//! The limit it is compared with is real time itself. `BITCRAPS_BENCH=tiny` shrinks it for CI.
+//! The limit it is compared with is real time itself. `cargo test` shrinks it.
 
 use std::sync::atomic::AtomicBool;
 
 use audit::replay::{Outcome, ReplayConfig, replay};
+use benches::tiny;
 use engine::Height;
 use load::dev::{DevConfig, open};
 use load::players::Temper;
-use node::run::Pace;
+use node::clock::Pace;
 
 const RUNS: usize = 5;
 
 fn main() {
-    let tiny =
-        std::env::var("BITCRAPS_BENCH").is_ok_and(|size| size == "tiny") || std::env::args().any(|arg| arg == "--test");
-    let (tables, heights, runs) = if tiny { (20, 40, 1) } else { (1_000, 1_200, RUNS) };
+    let (tables, heights, runs) = if tiny() { (20, 40, 1) } else { (1_000, 1_200, RUNS) };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("session");

@@ -1,7 +1,7 @@
 //! A settled height, stage by stage, against the same arithmetic over plain arrays in the same run; intents on one core;
 //! the root when few tables roll; memory.
 //!
-//! `BITCRAPS_BENCH=tiny` shrinks everything for CI, where the figures mean nothing.
+//! `cargo test` shrinks everything: then the figures mean nothing.
 
 use benches::raw::{RawTable, Split, SplitSeat, Whole, resolve};
 use benches::{World, key, median, resident_mib, tiny};

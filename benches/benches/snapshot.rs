@@ -1,7 +1,7 @@
 //! Snapshots of 100,000 tables while they roll: the longest that copying holds a tick, what a snapshot writes, the memory
 //! meanwhile; then a start from it, against reading and hashing the same bytes.
 //!
-//! `BITCRAPS_BENCH=tiny` shrinks everything for CI, where the figures mean nothing.
+//! `cargo test` shrinks everything: then the figures mean nothing.
 
 use std::path::Path;
 use std::sync::Arc;

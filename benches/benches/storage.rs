@@ -3,7 +3,7 @@
 //! The limit of a durable commit is one write of the same bytes into a file that was filled with zeros, and its fdatasync;
 //! a group with entries of the consensus log is two files, so its limit is two. The limit of throughput is the same groups
 //! written one after another into a bare file, with the same syncs. Both take turns, so that a disk that slows down slows
-//! both. `BITCRAPS_BENCH=tiny` shrinks it for CI; `BITCRAPS_BENCH_DIR` says where the disk is.
+//! both. `cargo test` shrinks it; `BITCRAPS_BENCH_DIR` says where the disk is.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -12,10 +12,11 @@ use storage::{Session, Writing};
 use systems::Setup;
 
 use crate::players::{Players, Temper};
+use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
 use node::open::{self, Found, Keys, Options};
-use node::run::{Node, Pace, Time};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
 
 /// When every development chain begins: 2026-01-01, midnight UTC. Its time is virtual.

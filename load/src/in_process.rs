@@ -21,10 +21,12 @@ use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
 use super::target::Meter;
 use super::users::{FIRST_BET, Users};
+use node::clock::Time;
 use node::config::Config;
+use node::edge::Edge;
 use node::init::{create, open_keys};
 use node::open::{self, Keys, Options};
-use node::run::{Edge, Node, Time};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
 
 /// Batches of inputs that may wait for the tick.
@@ -136,7 +138,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
     let (ends, threads) = (Arc::clone(&end), place.threads);
-    let node = std::thread::spawn(move || -> anyhow::Result<node::run::Totals> {
+    let node = std::thread::spawn(move || -> anyhow::Result<node::totals::Totals> {
         let _pool = engine::pool::build(threads)?;
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
         node.keep(opened.snapshots);

@@ -14,6 +14,7 @@ pub mod lan;
 pub mod memory;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod tls;
 pub mod transport;
 pub mod wire;

@@ -55,18 +55,11 @@ fn config(listen: SocketAddr) -> ServerConfig {
     ServerConfig {
         listen,
         name: "test".into(),
-        connections_max: 2_048,
         connections_per_address_max: 2_048,
         connects_per_address_per_s: per_s(10_000),
         intents_per_connection_per_s: per_s(PER_S),
         buffer_bytes_max: 256 << 20,
-        idle_timeout: Duration::from_secs(30),
-        handshake_timeout: Duration::from_secs(5),
-        ban: Duration::from_secs(600),
-        socket_buffer_bytes: 1 << 20,
-        threads: 1,
-        peers: Vec::new(),
-        mdns: false,
+        ..ServerConfig::default()
     }
 }
 

@@ -1,25 +1,20 @@
 //! The configuration of a node: one strict TOML file. What is not known is refused, with its line and column.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bytesize::ByteSize;
-use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES};
+use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, WORKERS_MAX};
 use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
+use net::settings::{size, within, write_size};
 use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 /// The least that `storage.bytes_max` may be, but for no bound: two segments.
 pub const BYTES_MAX_LEAST: u64 = 128 << 20;
 
 /// A node's configuration.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The process and its session.
@@ -27,7 +22,7 @@ pub struct Config {
     /// Where the keys are.
     pub keys: KeysConfig,
     /// The network.
-    pub net: NetConfig,
+    pub net: ServerConfig,
     /// What stays on disk.
     pub storage: StorageConfig,
     /// The cache of history.
@@ -35,28 +30,28 @@ pub struct Config {
 }
 
 /// What stays on disk.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
     /// Bytes of the journal's whole segments; 0 for no bound.
-    #[serde(deserialize_with = "journal_bytes")]
+    #[serde(deserialize_with = "journal_bytes", serialize_with = "write_size")]
     pub bytes_max: u64,
 }
 
 /// The cache of history: pages that `history` made, so that they need not be made again.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheSection {
     /// Bytes in memory.
-    #[serde(deserialize_with = "cache_memory")]
+    #[serde(deserialize_with = "cache_memory", serialize_with = "write_size")]
     pub memory_bytes_max: u64,
     /// Bytes on disk, in the session's folder `cache`; 0 for none.
-    #[serde(deserialize_with = "cache_disk")]
+    #[serde(deserialize_with = "cache_disk", serialize_with = "write_size")]
     pub disk_bytes_max: u64,
 }
 
 /// The process and its session.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
     /// The session's directory.
@@ -67,59 +62,13 @@ pub struct NodeConfig {
 }
 
 /// Where the keys are.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysConfig {
     /// The secret from which the vote key and the beacon key follow.
     pub validator: PathBuf,
     /// The secret from which the network key follows.
     pub net: PathBuf,
-}
-
-/// The network.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetConfig {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// The node's name, for people.
-    #[serde(deserialize_with = "name")]
-    pub name: String,
-    /// Connections at once.
-    #[serde(deserialize_with = "connections_max")]
-    pub connections_max: u32,
-    /// Connections of one address at once.
-    #[serde(deserialize_with = "connections_max")]
-    pub connections_per_address_max: u32,
-    /// Connections that one address may begin in a second.
-    #[serde(deserialize_with = "per_second")]
-    pub connects_per_address_per_s: u32,
-    /// Intents a second of one connection; twice as many in a burst.
-    #[serde(deserialize_with = "per_second")]
-    pub intents_per_connection_per_s: u32,
-    /// Bytes that all connections may hold together.
-    #[serde(deserialize_with = "buffer_bytes")]
-    pub buffer_bytes_max: u64,
-    /// Silence after which a connection ends.
-    #[serde(deserialize_with = "idle_timeout")]
-    pub idle_timeout_ms: u64,
-    /// Time for a handshake, for the first message, and for the rest of one that was begun.
-    #[serde(deserialize_with = "handshake_timeout")]
-    pub handshake_timeout_ms: u64,
-    /// How long a banned key or address stays out.
-    #[serde(deserialize_with = "ban")]
-    pub ban_ms: u64,
-    /// What the system is asked for, for the UDP socket.
-    #[serde(deserialize_with = "socket_bytes")]
-    pub socket_buffer_bytes: u64,
-    /// Threads of the sockets' runtime.
-    #[serde(deserialize_with = "threads")]
-    pub threads: usize,
-    /// Announce this node on the local network, and look for others there.
-    pub mdns: bool,
-    /// Other nodes to stay connected to.
-    #[serde(deserialize_with = "peers")]
-    pub peers: Vec<String>,
 }
 
 /// Workers that leave a core for sockets and disk.
@@ -145,27 +94,6 @@ impl Default for KeysConfig {
     }
 }
 
-impl Default for NetConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7_400)),
-            name: String::new(),
-            connections_max: 2_048,
-            connections_per_address_max: 64,
-            connects_per_address_per_s: 20,
-            intents_per_connection_per_s: 100,
-            buffer_bytes_max: 128 << 20,
-            idle_timeout_ms: 30_000,
-            handshake_timeout_ms: 5_000,
-            ban_ms: 600_000,
-            socket_buffer_bytes: 8 << 20,
-            threads: 1,
-            mdns: false,
-            peers: Vec::new(),
-        }
-    }
-}
-
 /// A configuration that cannot be used.
 #[derive(Error, Debug)]
 pub enum ConfigError {
@@ -187,92 +115,25 @@ pub enum ConfigError {
     },
 }
 
-fn within<T: PartialOrd + Display, E: Error>(value: T, range: RangeInclusive<T>) -> Result<T, E> {
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    Err(E::custom(format!("{value} is not from {} to {}", range.start(), range.end())))
-}
-
-macro_rules! ranges {
-    ($($name:ident: $type:ty = $range:expr;)*) => {
-        $(fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-            within(<$type>::deserialize(deserializer)?, $range)
-        })*
-    };
-}
-
-ranges! {
-    threads: usize = 1..=engine::limits::WORKERS_MAX;
-    connections_max: u32 = 1..=engine::limits::PEERS_MAX;
-    per_second: u32 = 1..=1_000_000;
-    idle_timeout: u64 = 1_000..=600_000;
-    handshake_timeout: u64 = 100..=60_000;
-    ban: u64 = 1_000..=86_400_000;
-}
-
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Bytes {
-        Number(u64),
-        Text(String),
-    }
-    let bytes = match Bytes::deserialize(deserializer)? {
-        Bytes::Number(bytes) => bytes,
-        Bytes::Text(text) => text.parse::<ByteSize>().map_err(D::Error::custom)?.as_u64(),
-    };
-    let (low, high) = (ByteSize(*range.start()), ByteSize(*range.end()));
-    within(bytes, range)
-        .map_err(|_: D::Error| D::Error::custom(format!("{} is not from {low} to {high}", ByteSize(bytes))))
-}
-
-fn buffer_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    bytes(deserializer, 1 << 20..=64 << 30)
-}
-
-fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    bytes(deserializer, 64 << 10..=1 << 30)
+fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    within(deserializer, 1..=WORKERS_MAX)
 }
 
 fn cache_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    bytes(deserializer, 1 << 20..=64 << 30)
+    size(deserializer, 1 << 20..=64 << 30)
 }
 
 fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    bytes(deserializer, 0..=16 << 40)
+    size(deserializer, 0..=16 << 40)
 }
 
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     // Two segments: one that is written, and one that a start may need.
-    let bytes = bytes(deserializer, 0..=u64::MAX)?;
+    let bytes = size(deserializer, 0..=u64::MAX)?;
     if bytes > 0 && bytes < BYTES_MAX_LEAST {
         return Err(D::Error::custom(format!("{bytes} bytes are fewer than 128 MiB, two segments; 0 is no bound")));
     }
     Ok(bytes)
-}
-
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    if name.len() > 32 || name.chars().any(char::is_control) {
-        return Err(D::Error::custom("a name has at most 32 bytes, and no control characters"));
-    }
-    Ok(name)
-}
-
-fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let peers = Vec::<String>::deserialize(deserializer)?;
-    if peers.len() > 64 {
-        return Err(D::Error::custom(format!("{} peers, at most 64 are allowed", peers.len())));
-    }
-    for peer in &peers {
-        let (key, address) = peer.split_once('@').map_or((None, peer.as_str()), |(key, address)| (Some(key), address));
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() || key.is_some_and(|key| engine::unhex::<32>(key).is_none()) {
-            return Err(D::Error::custom(format!("`{peer}` is neither HOST:PORT nor KEY@HOST:PORT")));
-        }
-    }
-    Ok(peers)
 }
 
 /// What stays of a decided block when its body is given up.
@@ -311,114 +172,100 @@ impl Config {
         storage::Writing { retention, ..storage::Writing::default() }
     }
 
-    /// The network's bounds.
-    pub fn server(&self) -> ServerConfig {
-        let net = &self.net;
-        let per_s = |count| NonZeroU32::new(count).expect("checked when it was read");
-        ServerConfig {
-            listen: net.listen,
-            name: net.name.clone(),
-            connections_max: net.connections_max,
-            connections_per_address_max: net.connections_per_address_max,
-            connects_per_address_per_s: per_s(net.connects_per_address_per_s),
-            intents_per_connection_per_s: per_s(net.intents_per_connection_per_s),
-            buffer_bytes_max: net.buffer_bytes_max,
-            idle_timeout: Duration::from_millis(net.idle_timeout_ms),
-            handshake_timeout: Duration::from_millis(net.handshake_timeout_ms),
-            ban: Duration::from_millis(net.ban_ms),
-            socket_buffer_bytes: net.socket_buffer_bytes as usize,
-            threads: net.threads,
-            peers: net.peers.clone(),
-            mdns: net.mdns,
-        }
-    }
-
-    /// The file as `init` writes it: every key, with what it means.
+    /// The file as `init` writes it: every key with its value, and with what it means.
     pub fn text(&self) -> String {
-        let Self { node, keys, net, storage, cache } = self;
-        let size = |bytes: u64| ByteSize(bytes).display().iec().to_string();
-        format!(
-            r#"# A BitCraps node. Every key is here with its meaning; a key that is left out has its default.
-# Relative paths start where this file is. Unknown keys are refused.
-
-[node]
-# The session: genesis, journal and consensus log.
-data = {data:?}
-# Workers of the tick pool, 1 to 64. They change nothing but speed.
-threads = {threads}
-
-[keys]
-# The secret from which the vote key and the beacon key follow. Whoever has it can vote as this node.
-validator = {validator:?}
-# The secret from which the network key follows.
-net = {net_key:?}
-
-[net]
-# Where to listen, UDP.
-listen = "{listen}"
-# A name for people, at most 32 bytes.
-name = {name:?}
-# Connections at once, 1 to 20000, and of one address.
-connections_max = {connections_max}
-connections_per_address_max = {connections_per_address_max}
-# Connections that one address may begin in a second.
-connects_per_address_per_s = {connects_per_address_per_s}
-# Intents that one connection may send in a second; twice as many in a burst.
-intents_per_connection_per_s = {intents_per_connection_per_s}
-# Bytes that the buffers of all connections may hold together, 1 MiB or more.
-# A connection that plays may hold 80 KiB, an idle one 9 KiB.
-buffer_bytes_max = "{buffer_bytes_max}"
-# Silence after which a connection ends, 1000 to 600000.
-idle_timeout_ms = {idle_timeout_ms}
-# Time for a handshake, for the first message, and for the rest of one that was begun, 100 to 60000.
-handshake_timeout_ms = {handshake_timeout_ms}
-# How long a banned key or address stays out.
-ban_ms = {ban_ms}
-# What the system is asked for, for the UDP socket's buffers. Large ones keep a thousand simultaneous connects fast.
-socket_buffer_bytes = "{socket_buffer_bytes}"
-# Threads for the sockets.
-threads = {net_threads}
-# Announce this node on the local network, and look for others there.
-mdns = {mdns}
-# Other nodes to stay connected to: "host:port", or "KEY@host:port" to insist on a network key.
-peers = {peers:?}
-
-[storage]
-# Bytes that the whole segments of the journal may have, 128 MiB or more; 0 for no bound. Beyond it the oldest
-# segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever. What a start
-# needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.
-bytes_max = "{bytes_max}"
-
-[cache]
-# What `bitcraps history` and the pages of players may hold: bytes in memory, 1 MiB or more, and on disk, in the
-# session's folder `cache`, which may be deleted at any time; 0 for no disk.
-memory_bytes_max = "{cache_memory}"
-disk_bytes_max = "{cache_disk}"
-"#,
-            data = node.data,
-            threads = node.threads,
-            validator = keys.validator,
-            net_key = keys.net,
-            listen = net.listen,
-            name = net.name,
-            connections_max = net.connections_max,
-            connections_per_address_max = net.connections_per_address_max,
-            connects_per_address_per_s = net.connects_per_address_per_s,
-            intents_per_connection_per_s = net.intents_per_connection_per_s,
-            buffer_bytes_max = size(net.buffer_bytes_max),
-            idle_timeout_ms = net.idle_timeout_ms,
-            handshake_timeout_ms = net.handshake_timeout_ms,
-            ban_ms = net.ban_ms,
-            socket_buffer_bytes = size(net.socket_buffer_bytes),
-            net_threads = net.threads,
-            mdns = net.mdns,
-            peers = net.peers,
-            bytes_max = size(storage.bytes_max),
-            cache_memory = size(cache.memory_bytes_max),
-            cache_disk = size(cache.disk_bytes_max),
-        )
+        let values = toml::to_string(self).expect("a configuration is plain data");
+        let (mut text, mut section) = (HEAD.to_owned(), "");
+        for line in values.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                section = name;
+            }
+            if let Some((key, _)) = line.split_once(" = ") {
+                for meaning in meaning(section, key).lines() {
+                    text.extend(["# ", meaning, "\n"]);
+                }
+            }
+            text.extend([line, "\n"]);
+        }
+        text
     }
 }
+
+/// What a key means, in lines; nothing for a key that has no meaning yet, which a test forbids.
+fn meaning(section: &str, key: &str) -> &'static str {
+    MEANINGS.iter().find(|(of, name, _)| (*of, *name) == (section, key)).map_or("", |(_, _, meaning)| meaning)
+}
+
+/// What the file begins with.
+const HEAD: &str = "\
+# A BitCraps node. Every key is here with its meaning; a key that is left out has its default.
+# Relative paths start where this file is. Unknown keys are refused.
+
+";
+
+/// What each key means, by section.
+const MEANINGS: [(&str, &str, &str); 21] = [
+    ("node", "data", "The session: genesis, journal and consensus log."),
+    ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
+    (
+        "keys",
+        "validator",
+        "The secret from which the vote key and the beacon key follow. Whoever has it can vote as this node.",
+    ),
+    ("keys", "net", "The secret from which the network key follows."),
+    ("net", "listen", "Where to listen, UDP."),
+    ("net", "name", "A name for people, at most 32 bytes."),
+    ("net", "connections_max", "Connections at once, 1 to 20000."),
+    ("net", "connections_per_address_max", "Connections of one address at once."),
+    ("net", "connects_per_address_per_s", "Connections that one address may begin in a second."),
+    (
+        "net",
+        "intents_per_connection_per_s",
+        "Intents that one connection may send in a second; twice as many in a burst.",
+    ),
+    (
+        "net",
+        "buffer_bytes_max",
+        "Bytes that the buffers of all connections may hold together, 1 MiB or more.\n\
+         A connection that plays may hold 80 KiB, an idle one 9 KiB.",
+    ),
+    ("net", "idle_timeout_ms", "Silence after which a connection ends, 1000 to 600000."),
+    (
+        "net",
+        "handshake_timeout_ms",
+        "Time for a handshake, for the first message, and for the rest of one that was begun, 100 to 60000.",
+    ),
+    ("net", "ban_ms", "How long a banned key or address stays out."),
+    (
+        "net",
+        "socket_buffer_bytes",
+        "What the system is asked for, for the UDP socket's buffers. Large ones keep a thousand simultaneous connects fast.",
+    ),
+    ("net", "threads", "Threads for the sockets."),
+    ("net", "mdns", "Announce this node on the local network, and look for others there."),
+    (
+        "net",
+        "peers",
+        "Other nodes to stay connected to: \"host:port\", or \"KEY@host:port\" to insist on a network key.",
+    ),
+    (
+        "storage",
+        "bytes_max",
+        "Bytes that the whole segments of the journal may have, 128 MiB or more; 0 for no bound. Beyond it the oldest\n\
+         segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever. What a start\n\
+         needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.",
+    ),
+    (
+        "cache",
+        "memory_bytes_max",
+        "What `bitcraps history` and the pages of players may hold in memory, 1 MiB or more.",
+    ),
+    (
+        "cache",
+        "disk_bytes_max",
+        "What they may hold on disk, in the session's folder `cache`, which may be deleted at any time; 0 for no disk.",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -436,6 +283,18 @@ mod tests {
         other.cache.disk_bytes_max = 0;
         other.storage.bytes_max = 10 << 30;
         assert_eq!(Config::parse(&other.text()), Ok(other));
+    }
+
+    #[test]
+    fn every_key_is_written_with_its_meaning_and_no_other() {
+        let text = Config::default().text();
+        let keys: Vec<_> =
+            text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && line.contains(" = ")).collect();
+        assert_eq!(keys.len(), MEANINGS.len());
+        for (number, key) in keys {
+            let before = text.lines().nth(number - 1).expect("a line before it");
+            assert!(before.starts_with("# "), "`{key}` has no meaning");
+        }
     }
 
     #[test]

@@ -1,10 +1,19 @@
 //! What an operator's process needs and nothing else: the one loop, opening, recording, snapshots, configuration.
+//!
+//! ```text
+//!  init -> open -> run: clock, edge -> machine -> record -> disk -> edge
+//!                                         \-> snapshots
+//! ```
+//! Nothing here knows a rule that another node would need to agree on, and nothing draws, prints or asks.
 
 pub mod activity;
+pub mod clock;
 pub mod config;
+pub mod edge;
 pub mod init;
 pub mod network;
 pub mod open;
 pub mod record;
 pub mod run;
 pub mod snapshots;
+pub mod totals;

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use audit::export::{ExportConfig, Exported, SHEETS, export};
 use engine::Height;
 use load::dev::{DevConfig, open};
-use node::run::{Pace, Totals};
+use node::clock::Pace;
+use node::totals::Totals;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 

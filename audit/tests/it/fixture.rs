@@ -12,7 +12,7 @@ use audit::replay::{ReplayConfig, replay};
 use engine::Height;
 use engine::hex;
 use load::dev::{DevConfig, open};
-use node::run::Pace;
+use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 use storage::{FrameKind, JournalReader, Writing};
 

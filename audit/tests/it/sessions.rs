@@ -7,7 +7,8 @@ use audit::replay::{Outcome, ReplayConfig, replay};
 use engine::message::refusal::Refusal;
 use engine::{Hash, Height};
 use load::dev::{DevConfig, open};
-use node::run::{Pace, Totals};
+use node::clock::Pace;
+use node::totals::Totals;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 

@@ -19,7 +19,8 @@ use systems::catalogue::{BETS, bet_of};
 
 use super::{Failure, Format, Opening, disk_full, program, stop_signals, thousands};
 use load::dev::{DevConfig, Opened, next_session, open_seen};
-use node::run::{Node, Totals};
+use node::run::Node;
+use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
@@ -85,8 +86,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         seed: args.seed,
         threads: args.threads,
         pace: match args.pace {
-            Pace::Real => node::run::Pace::Real,
-            Pace::Max => node::run::Pace::Max,
+            Pace::Real => node::clock::Pace::Real,
+            Pace::Max => node::clock::Pace::Max,
         },
         window_ms: args.window,
         peers: GUESTS_MAX,
@@ -177,7 +178,8 @@ fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow
         name: format!("dev, seed {seed}"),
         connections_max: GUESTS_MAX,
         connections_per_address_max: GUESTS_MAX,
-        ..node::network::defaults(address)
+        listen: address,
+        ..ServerConfig::default()
     };
     let mut bytes = *b"bitcraps development network key";
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

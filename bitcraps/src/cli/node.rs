@@ -14,12 +14,14 @@ use serde_json::json;
 use storage::Session;
 
 use super::{Failure, Format, Opening, disk_full, stop_signals, thousands};
+use node::clock::Time;
 use node::config::Config;
 use node::init::open_keys;
 use node::network::listen;
 use node::open::{self, Keys, Options};
-use node::run::{Node, Time, Totals};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
@@ -94,7 +96,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let open::Opened { machine, storage, snapshots, found } =
         open::open(session, setup, options, Opening::new().look())?;
     let recovered = began.elapsed();
-    let network = listen(&machine, genesis, &keys.net, config.server())?;
+    let network = listen(&machine, genesis, &keys.net, config.net.clone())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
     let counters = network.counters();
     let chain = machine.setup().chain;

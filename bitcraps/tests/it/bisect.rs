@@ -16,7 +16,7 @@ use engine::message::intent::{Intent, IntentKind};
 use engine::message::note::ChainNote;
 use engine::{Height, hex};
 use load::dev::{DevConfig, open};
-use node::run::Pace;
+use node::clock::Pace;
 use storage::read_genesis;
 use storage::snapshot::{Kept, SnapshotInfo, SnapshotsFound};
 use storage::{Frame, FrameKind, Group, Session, Storage};

@@ -11,8 +11,9 @@ use audit::walker::{Walker, state_at};
 use bitcraps::db::{backup, compact};
 use engine::Height;
 use load::dev::{DevConfig, open};
-use node::run::{Pace, Totals};
+use node::clock::Pace;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 

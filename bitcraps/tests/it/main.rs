@@ -10,3 +10,4 @@ mod load;
 mod manifests;
 mod network;
 mod readme;
+mod sources;

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// The root of the tree.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().expect("this crate's manifest lies one folder below the root").to_owned()
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn manifest(path: &Path) -> Table {
+pub(crate) fn manifest(path: &Path) -> Table {
     read(path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -45,7 +45,7 @@ fn may_see(name: &str) -> &'static [&'static str] {
     rule.unwrap_or_else(|| panic!("crate `{name}` has no rule: say in MAY_SEE what it may depend on")).1
 }
 
-fn members() -> Vec<String> {
+pub(crate) fn members() -> Vec<String> {
     let workspace = manifest(&root().join("Cargo.toml"));
     let members = workspace["workspace"]["members"].as_array().expect("members are a list");
     members.iter().map(|member| member.as_str().expect("a member is a folder").to_owned()).collect()
@@ -177,7 +177,7 @@ fn the_core_has_one_list_of_bans() {
 /// Folders that are made, not written.
 const MADE: [&str; 4] = [".git", "target", "sessions", "book"];
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.expect("a folder can be read to its end").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -21,12 +21,14 @@ use net::client::{Client, ClientConfig, Command, Event, Lost, RawConnection, soc
 use net::server::{Counters, ServerConfig};
 use net::session::CloseCode;
 use net::wire::{Answer, AnswerVerdict, Hello, Role, ToClient, ToNode};
+use node::clock::Time;
 use node::config::Config;
 use node::init::{NewChain, create, open_keys};
-use node::network::{defaults, listen};
+use node::network::listen;
 use node::open::{Keys, Options, open};
-use node::run::{Node, Time, Totals};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 use order::signature::{NetKey, PlayerKey};
 use storage::Session;
 use systems::catalogue::bet_named;
@@ -67,7 +69,8 @@ impl TestNode {
             connections_per_address_max: 1_000,
             connects_per_address_per_s: NonZeroU32::new(10_000).expect("not zero"),
             handshake_timeout: Duration::from_millis(700),
-            ..defaults(([127, 0, 0, 1], 0).into())
+            listen: ([127, 0, 0, 1], 0).into(),
+            ..ServerConfig::default()
         });
         let stop = Arc::new(AtomicBool::new(false));
         let session = config.node.data.clone();

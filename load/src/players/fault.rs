@@ -4,7 +4,7 @@ use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{AccountId, Hash, TableId};
 use order::signature::PlayerKey;
 
-use super::Player;
+use super::player::Player;
 
 /// Sends one wrong intent. Returns how many stranger's keys were used up.
 pub(super) fn inject(

@@ -8,7 +8,7 @@ use engine::message::intent::{IntentBody, IntentKind, Working};
 use engine::{AccountId, BetId, Chips, Puck, TableId};
 use systems::catalogue::{BETS, Family, Flat, Placement, bet_of, number_of};
 
-use super::Dice;
+use super::chance::Chance;
 
 /// How a player bets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,7 +156,7 @@ fn odds_on(flat: Flat) -> BetId {
 
 impl Strategy {
     /// What a player wants to do now.
-    pub fn wishes(self, view: &View, seat: &SeatView, rng: &mut Dice) -> Vec<Wish> {
+    pub fn wishes(self, view: &View, seat: &SeatView, rng: &mut Chance) -> Vec<Wish> {
         let unit = 10 * (1 + rng.below(3));
         match self {
             Self::LineAndOdds => line(view, seat, rng, unit),
@@ -174,7 +174,7 @@ impl Strategy {
     }
 }
 
-fn line(view: &View, seat: &SeatView, rng: &mut Dice, unit: u64) -> Vec<Wish> {
+fn line(view: &View, seat: &SeatView, rng: &mut Chance, unit: u64) -> Vec<Wish> {
     let dark = rng.once_in(3);
     match view.table.puck() {
         Puck::Off if !seat.has(PASS) && !seat.has(DONT_PASS) => {
@@ -198,7 +198,7 @@ fn line(view: &View, seat: &SeatView, rng: &mut Dice, unit: u64) -> Vec<Wish> {
     }
 }
 
-fn come(view: &View, seat: &SeatView, rng: &mut Dice, unit: u64) -> Vec<Wish> {
+fn come(view: &View, seat: &SeatView, rng: &mut Chance, unit: u64) -> Vec<Wish> {
     if view.table.point == 0 {
         return if seat.has(PASS) { Vec::new() } else { vec![Wish::bet(PASS, unit)] };
     }
@@ -221,7 +221,7 @@ fn come(view: &View, seat: &SeatView, rng: &mut Dice, unit: u64) -> Vec<Wish> {
     }
 }
 
-fn numbers(view: &View, seat: &SeatView, rng: &mut Dice, unit: u64) -> Vec<Wish> {
+fn numbers(view: &View, seat: &SeatView, rng: &mut Chance, unit: u64) -> Vec<Wish> {
     let open =
         |family: Family| is_number_bet(family) && (family.placement() == Placement::Any || view.table.point != 0);
     let own = &seat.bets;
@@ -242,7 +242,7 @@ fn numbers(view: &View, seat: &SeatView, rng: &mut Dice, unit: u64) -> Vec<Wish>
 }
 
 /// Whatever comes to mind: amounts and bets that are often wrong, and now and then a spree over the whole layout.
-fn reckless(view: &View, seat: &SeatView, rng: &mut Dice) -> Vec<Wish> {
+fn reckless(view: &View, seat: &SeatView, rng: &mut Chance) -> Vec<Wish> {
     let any_bet = BetId(rng.below(BET_COUNT as u64 + 3) as u8);
     let number = *rng.pick(&[0, 4, 5, 6, 7, 8, 9, 10]);
     let amount = *rng.pick(&[0, 1, 5, 10, 25, 100, 500, 2_000, 20_000, 3_000_000_000]);

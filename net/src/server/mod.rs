@@ -8,6 +8,7 @@
 //! It moves bytes and keeps bounds; it knows no rule of the game.
 
 mod admission;
+mod config;
 mod connection;
 mod kept;
 mod nodes;
@@ -17,7 +18,6 @@ mod together;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -31,6 +31,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub use self::config::ServerConfig;
 pub use self::together::APART_PER_S;
 use crate::session::{CloseCode, Handled};
 use crate::tls::{Identity, IdentityError};
@@ -45,39 +46,6 @@ use nodes::Nodes;
 const INPUTS: usize = 16 * 1024;
 /// Batches of outputs that may wait for the router.
 const OUTPUTS: usize = 256;
-
-/// The bounds of a node's network.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// The node's name, for people.
-    pub name: String,
-    /// Connections at once.
-    pub connections_max: u32,
-    /// Connections of one address at once.
-    pub connections_per_address_max: u32,
-    /// Connections that one address may begin in a second.
-    pub connects_per_address_per_s: NonZeroU32,
-    /// Intents a second of one connection.
-    pub intents_per_connection_per_s: NonZeroU32,
-    /// Bytes that all connections may hold together.
-    pub buffer_bytes_max: u64,
-    /// Silence after which a connection ends.
-    pub idle_timeout: Duration,
-    /// Time for a handshake, for the first message, and for each message that was begun, from its first byte to its last.
-    pub handshake_timeout: Duration,
-    /// How long a banned key or address stays out.
-    pub ban: Duration,
-    /// What the system is asked for.
-    pub socket_buffer_bytes: usize,
-    /// Threads of the sockets' runtime.
-    pub threads: usize,
-    /// Other nodes to stay connected to.
-    pub peers: Vec<String>,
-    /// Announce this node on the local network, and look for others there.
-    pub mdns: bool,
-}
 
 /// What a node tells those who connect.
 #[derive(Clone, Debug)]
@@ -308,7 +276,7 @@ impl Server {
         let listen = config.listen;
         let failed = |error| StartError::Bind { address: listen, error };
         let BoundSocket { socket, address, receive_bytes, send_bytes } =
-            bind(listen, config.socket_buffer_bytes).map_err(failed)?;
+            bind(listen, config.socket_buffer_bytes as usize).map_err(failed)?;
         let mut server = Self::on(Carrier::Udp(socket), address, config, chain, identity)?;
         server.socket_bytes = (receive_bytes, send_bytes);
         drop(_inside);

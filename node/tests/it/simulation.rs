@@ -18,11 +18,13 @@ use net::client::{Client, ClientConfig, Command, Event, endpoint_on};
 use net::memory::{Conditions, Network, Traffic};
 use net::server::{Server, ServerConfig};
 use net::wire::{Answer, AnswerVerdict};
+use node::clock::{Pace, QUANTUM_MS, Time};
 use node::init::{NewChain, create, open_keys};
-use node::network::{chain, defaults};
+use node::network::chain;
 use node::open::{Keys, Options, open};
-use node::run::{Node, Pace, QUANTUM_MS, Time, Totals};
+use node::run::Node;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 use order::signature::{NetKey, PlayerKey};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -158,7 +160,8 @@ fn run(seed: u64) -> (Traffic, u32) {
             connects_per_address_per_s: NonZeroU32::new(100_000).expect("not zero"),
             intents_per_connection_per_s: NonZeroU32::new(100_000).expect("not zero"),
             connections_per_address_max: 64,
-            ..defaults(here)
+            listen: here,
+            ..ServerConfig::default()
         };
         let chain = chain(&opened.machine, genesis);
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use engine::{Hash, Height};
 
-use super::index::read_index;
 use super::pack::{Place, pack_path};
 use super::record::{
     ALIGN, CONTENT_MAX, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header,
@@ -110,18 +109,6 @@ fn next_magic(pack: &dyn Handle, mut at: u64, length: u64) -> io::Result<u64> {
     Ok(length)
 }
 
-/// Reads every byte of every pack: how many records there are, and every damage. The unfinished end of the last pack is
-/// no damage.
-///
-/// # Errors
-/// If a pack cannot be read.
-pub fn check_packs(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<(u64, Vec<Damage>), OpenError> {
-    let path = dir.join("snapshots/index.redb");
-    let index = if backend.is_file_system() && path.exists() { read_index(&path, chain).ok() } else { None };
-    let (catalog, damages) = Catalog::from_packs_up_to(backend, dir, chain, index.and_then(|index| index.end))?;
-    Ok(((catalog.groups.len() + catalog.snapshots.len()) as u64, damages))
-}
-
 impl Catalog {
     /// Reads the packs of a session: what an index would say, and every damage. The unfinished end of the last pack is
     /// no damage.
@@ -133,7 +120,7 @@ impl Catalog {
     }
 
     /// [`Catalog::from_packs`] where it is known how far the packs were finished: nothing before is a torn end.
-    fn from_packs_up_to(
+    pub(super) fn from_packs_up_to(
         backend: &Arc<dyn Backend>,
         dir: &Path,
         chain: &Hash,

@@ -1,4 +1,4 @@
-//! Checking the index against the packs.
+//! Checking the packs, and the index against them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use engine::Hash;
 
 use super::catalog::Catalog;
-use super::index::{Index, IndexError, read_index};
+use super::database::IndexError;
+use super::index::{Index, read_index};
 use super::stored::StoredSnapshot;
 use crate::Damage;
 use crate::backend::{Backend, MemoryBackend};
@@ -24,6 +25,18 @@ pub struct IndexCheck {
     pub catalog: Catalog,
     /// Everything that is damaged.
     pub damages: Vec<Damage>,
+}
+
+/// Reads every byte of every pack: how many records there are, and every damage. The unfinished end of the last pack is
+/// no damage.
+///
+/// # Errors
+/// If a pack cannot be read.
+pub fn check_packs(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<(u64, Vec<Damage>), OpenError> {
+    let path = dir.join("snapshots/index.redb");
+    let index = if backend.is_file_system() && path.exists() { read_index(&path, chain).ok() } else { None };
+    let (catalog, damages) = Catalog::from_packs_up_to(backend, dir, chain, index.and_then(|index| index.end))?;
+    Ok(((catalog.groups.len() + catalog.snapshots.len()) as u64, damages))
 }
 
 /// Reads the index of a session, and looks up everything that it names. `quiet` says that nobody writes it: then every

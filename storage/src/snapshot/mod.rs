@@ -8,6 +8,7 @@
 
 mod catalog;
 mod check;
+mod database;
 mod index;
 mod keeper;
 mod pack;
@@ -16,9 +17,10 @@ mod record;
 mod stored;
 mod thread;
 
-pub use catalog::{Catalog, check_packs};
-pub use check::{IndexCheck, check_index};
-pub use index::{IndexError, read_index};
+pub use catalog::Catalog;
+pub use check::{IndexCheck, check_index, check_packs};
+pub use database::IndexError;
+pub use index::read_index;
 pub use keeper::{Taken, thin};
 pub use pack::Place;
 pub use ranges::{Coverage, RANGE_IDS, RangeRow, RangeSource, Ranges};

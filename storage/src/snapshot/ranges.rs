@@ -9,7 +9,7 @@ use engine::limits::{PAGE_HEIGHTS, SPAN_PAGES};
 use engine::{Hash, Height};
 use redb::{Builder, ConcurrencyMode, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
-use super::index::{IndexError, META, check_version, damaged, guarded, open_error, read_version, refused};
+use super::database::{IndexError, META, check_version, damaged, guarded, open_error, read_version, refused};
 
 /// Ids of a row.
 pub const RANGE_IDS: usize = 512;

@@ -10,7 +10,8 @@ use engine::limits::SNAPSHOT_BLOCKS_MAX;
 use engine::{Hash, Height};
 
 use super::catalog::Catalog;
-use super::index::{Change, Index, IndexError, read_index};
+use super::database::IndexError;
+use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, Taken};
 use super::pack::PACK_BYTES;
 use super::ranges::{Coverage, RangeRow, RangeSource};

@@ -8,7 +8,7 @@ use super::*;
 use crate::history::{BalanceRow, NO_TABLE, TierReport};
 use load::dev::{DevConfig, open};
 use load::players::Temper;
-use node::run::Pace;
+use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 
 /// A development session of so many heights, whose players come and go.

@@ -1,0 +1,108 @@
+//! One simulated player.
+
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::{AccountId, Chips, Hash, TableId};
+use order::signature::PlayerKey;
+use systems::Machine;
+
+use super::chance::Chance;
+use super::strategy::{self, Strategy, View};
+
+/// Seconds of block time until an intent expires.
+const EXPIRY_S: u64 = 20;
+
+/// How players think.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Temper {
+    /// Shortest time between two intents of a player, in milliseconds.
+    pub think_min_ms: u64,
+    /// Longest time.
+    pub think_max_ms: u64,
+    /// Chips a player sits down with.
+    pub buy_in: u64,
+}
+
+impl Default for Temper {
+    fn default() -> Self {
+        Self { think_min_ms: 150, think_max_ms: 1_500, buy_in: 4_000 }
+    }
+}
+
+/// One simulated player.
+pub(super) struct Player {
+    pub key: PlayerKey,
+    pub public: [u8; 32],
+    pub strategy: Strategy,
+    pub rng: Chance,
+    /// The table they like.
+    pub home: TableId,
+    pub next_number: u64,
+    pub account: Option<AccountId>,
+    pub act_at_ms: u64,
+}
+
+impl Player {
+    pub fn body(&mut self, kind: IntentKind, now_ms: u64) -> IntentBody {
+        let number = self.next_number;
+        self.next_number += 1;
+        let expiry_s = u32::try_from(now_ms / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+        IntentBody::new(kind, self.public, number, expiry_s)
+    }
+
+    pub fn open(&mut self, chain: &Hash, now_ms: u64) -> Intent {
+        // Not refused for good: the number of an account that did not open is not used up.
+        self.next_number = 1;
+        let body = self.body(IntentKind::Open, now_ms);
+        self.key.sign(body, chain)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a player sees, and where the intents go")]
+    pub fn play(
+        &mut self,
+        machine: &mut Machine,
+        account: AccountId,
+        chain: &Hash,
+        now_ms: u64,
+        temper: &Temper,
+        seats: usize,
+        intents: &mut Vec<Intent>,
+    ) {
+        let home = self.home;
+        let mut view = machine.read(|rows| View::of(rows, account, home, seats));
+        if self.next_number <= view.number_highest {
+            self.next_number = view.number_highest + 1;
+        }
+        let Some(seat) = view.seat.take() else {
+            let chips = view.cage.min(Chips(temper.buy_in));
+            let body = if chips.0 < 50 {
+                return;
+            } else {
+                self.body(IntentKind::Sit, now_ms).at(self.home).amount(chips.0)
+            };
+            if view.table_full {
+                self.home = TableId((self.home.0 + 1) % view.tables);
+            }
+            intents.push(self.key.sign(body, chain));
+            return;
+        };
+        let broke = seat.rail.0 < 25 && seat.bets.is_empty();
+        // The reckless see many tables, empty ones too.
+        let stays = if self.strategy == Strategy::Reckless { 60 } else { 400 };
+        let leaves = broke || self.rng.once_in(stays);
+        let mut wishes = if leaves {
+            vec![strategy::Wish::new(IntentKind::Leave)]
+        } else {
+            self.strategy.wishes(&view, &seat, &mut self.rng)
+        };
+        if seat.is_shooter && seat.may_roll(now_ms) && !leaves && self.rng.once_in(3) {
+            wishes.push(strategy::Wish::new(IntentKind::Roll));
+        }
+        for wish in wishes {
+            let body = wish.fill(self.body(wish.kind, now_ms)).at(self.home);
+            intents.push(self.key.sign(body, chain));
+        }
+        if leaves {
+            self.home = TableId((self.home.0 + 1) % view.tables);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The bounds of a node's network: one struct, which is the section `[net]` of the configuration and what the server takes.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use engine::limits::{PEERS_MAX, WORKERS_MAX};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::settings::{milliseconds, size, within, write_milliseconds, write_size};
+
+/// Bytes of a node's name, at most.
+const NAME_BYTES_MAX: usize = 32;
+/// Other nodes that a configuration may name.
+const PEERS_NAMED_MAX: usize = 64;
+
+/// The bounds of a node's network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The node's name, for people.
+    #[serde(deserialize_with = "name")]
+    pub name: String,
+    /// Connections at once.
+    #[serde(deserialize_with = "connections")]
+    pub connections_max: u32,
+    /// Connections of one address at once.
+    #[serde(deserialize_with = "connections")]
+    pub connections_per_address_max: u32,
+    /// Connections that one address may begin in a second.
+    #[serde(deserialize_with = "per_second")]
+    pub connects_per_address_per_s: NonZeroU32,
+    /// Intents a second of one connection; twice as many in a burst.
+    #[serde(deserialize_with = "per_second")]
+    pub intents_per_connection_per_s: NonZeroU32,
+    /// Bytes that all connections may hold together.
+    #[serde(deserialize_with = "buffer_bytes", serialize_with = "write_size")]
+    pub buffer_bytes_max: u64,
+    /// Silence after which a connection ends.
+    #[serde(rename = "idle_timeout_ms", deserialize_with = "idle_timeout", serialize_with = "write_milliseconds")]
+    pub idle_timeout: Duration,
+    /// Time for a handshake, for the first message, and for each message that was begun, from its first byte to its last.
+    #[serde(
+        rename = "handshake_timeout_ms",
+        deserialize_with = "handshake_timeout",
+        serialize_with = "write_milliseconds"
+    )]
+    pub handshake_timeout: Duration,
+    /// How long a banned key or address stays out.
+    #[serde(rename = "ban_ms", deserialize_with = "ban", serialize_with = "write_milliseconds")]
+    pub ban: Duration,
+    /// What the system is asked for, for the UDP socket.
+    #[serde(deserialize_with = "socket_bytes", serialize_with = "write_size")]
+    pub socket_buffer_bytes: u64,
+    /// Threads of the sockets' runtime.
+    #[serde(deserialize_with = "threads")]
+    pub threads: usize,
+    /// Announce this node on the local network, and look for others there.
+    pub mdns: bool,
+    /// Other nodes to stay connected to.
+    #[serde(deserialize_with = "peers")]
+    pub peers: Vec<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let per_s = |count| NonZeroU32::new(count).expect("not zero");
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7_400)),
+            name: String::new(),
+            connections_max: 2_048,
+            connections_per_address_max: 64,
+            connects_per_address_per_s: per_s(20),
+            intents_per_connection_per_s: per_s(100),
+            buffer_bytes_max: 128 << 20,
+            idle_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+            ban: Duration::from_secs(600),
+            socket_buffer_bytes: 8 << 20,
+            threads: 1,
+            mdns: false,
+            peers: Vec::new(),
+        }
+    }
+}
+
+fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 1..=PEERS_MAX)
+}
+
+fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    within(deserializer, 1..=1_000_000).map(|count| NonZeroU32::new(count).expect("not zero"))
+}
+
+fn buffer_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    size(deserializer, 1 << 20..=64 << 30)
+}
+
+fn idle_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    milliseconds(deserializer, 1_000..=600_000)
+}
+
+fn handshake_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    milliseconds(deserializer, 100..=60_000)
+}
+
+fn ban<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    milliseconds(deserializer, 1_000..=86_400_000)
+}
+
+fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    size(deserializer, 64 << 10..=1 << 30)
+}
+
+fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    within(deserializer, 1..=WORKERS_MAX)
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(D::Error::custom(format!("a name has at most {NAME_BYTES_MAX} bytes, and no control characters")));
+    }
+    Ok(name)
+}
+
+fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let peers = Vec::<String>::deserialize(deserializer)?;
+    if peers.len() > PEERS_NAMED_MAX {
+        return Err(D::Error::custom(format!("{} peers, at most {PEERS_NAMED_MAX} are allowed", peers.len())));
+    }
+    for peer in &peers {
+        let (key, address) = peer.split_once('@').map_or((None, peer.as_str()), |(key, address)| (Some(key), address));
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none() || key.is_some_and(|key| engine::unhex::<32>(key).is_none()) {
+            return Err(D::Error::custom(format!("`{peer}` is neither HOST:PORT nor KEY@HOST:PORT")));
+        }
+    }
+    Ok(peers)
+}

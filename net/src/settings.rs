@@ -1,0 +1,74 @@
+//! Values of a configuration file: numbers in a range, times, and sizes with their unit.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serializer};
+
+/// Reads a value that must be in a range.
+///
+/// # Errors
+/// If it is not, or is no such value.
+pub fn within<'de, T, D>(deserializer: D, range: RangeInclusive<T>) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + PartialOrd + Display,
+    D: Deserializer<'de>,
+{
+    let value = T::deserialize(deserializer)?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format!("{value} is not from {} to {}", range.start(), range.end())))
+}
+
+/// Reads a number of milliseconds that must be in a range.
+///
+/// # Errors
+/// If it is not, or is no number.
+pub fn milliseconds<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<u64>,
+) -> Result<Duration, D::Error> {
+    within(deserializer, range).map(Duration::from_millis)
+}
+
+/// Writes a time as its number of milliseconds.
+///
+/// # Errors
+/// What the serializer says.
+pub fn write_milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Reads a number of bytes, or a size with its unit, that must be in a range.
+///
+/// # Errors
+/// If it is not, or is neither.
+pub fn size<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Size {
+        Number(u64),
+        Text(String),
+    }
+    let bytes = match Size::deserialize(deserializer)? {
+        Size::Number(bytes) => bytes,
+        Size::Text(text) => text.parse::<ByteSize>().map_err(D::Error::custom)?.as_u64(),
+    };
+    if range.contains(&bytes) {
+        return Ok(bytes);
+    }
+    let (low, high) = (ByteSize(*range.start()), ByteSize(*range.end()));
+    Err(D::Error::custom(format!("{} is not from {low} to {high}", ByteSize(bytes))))
+}
+
+/// Writes a number of bytes as a size with its unit.
+///
+/// # Errors
+/// What the serializer says.
+pub fn write_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&ByteSize(*bytes).display().iec())
+}

@@ -1,0 +1,101 @@
+//! The node's clock: ticks of a fixed quantum, from virtual time or from the clock on the wall.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use engine::Tick;
+use systems::exchange::Clock;
+
+/// Milliseconds of a tick.
+pub const QUANTUM_MS: u64 = 5;
+
+/// How fast virtual time runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// As the clock on the wall.
+    Real,
+    /// As fast as the machine can.
+    Max,
+}
+
+/// Where time comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Time {
+    /// From the number of ticks; a tick begins when the group of the one before is on disk. That is what makes a
+    /// session the same at any pace.
+    Virtual(Pace),
+    /// From the clock on the wall. Ticks that are missed are skipped and counted, and no tick waits for the disk.
+    Wall,
+}
+
+/// The clock of one node.
+pub(crate) struct NodeClock {
+    time: Time,
+    start_ms: u64,
+    tick: Tick,
+    /// The moment of this process at which tick `.1` began, and its number.
+    began: (Instant, u64),
+    now_ms: u64,
+}
+
+impl NodeClock {
+    /// A clock of a chain that began at `start_ms`, at the first tick that is not before `last_ms`.
+    pub fn new(time: Time, start_ms: u64, last_ms: u64) -> Self {
+        let tick = Tick((last_ms - start_ms).div_ceil(QUANTUM_MS));
+        Self { time, start_ms, tick, began: (Instant::now(), tick.0), now_ms: start_ms + tick.0 * QUANTUM_MS }
+    }
+
+    /// Whether time comes from the clock on the wall.
+    pub fn is_wall(&self) -> bool {
+        self.time == Time::Wall
+    }
+
+    /// The tick that is under way.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// Its time, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// When the chain began, in milliseconds since the Unix epoch.
+    pub fn start_ms(&self) -> u64 {
+        self.start_ms
+    }
+
+    /// Time that has passed since a tick began is measured from now on.
+    pub fn go_on(&mut self) {
+        self.began = (Instant::now(), self.tick.0);
+    }
+
+    /// Moves on to the next tick, which on the wall's time is the next that has not begun. Returns how many were missed.
+    pub fn advance(&mut self) -> u64 {
+        let next = self.tick.0 + 1;
+        let tick = match self.time {
+            Time::Virtual(_) => next,
+            Time::Wall => next.max(self.began.1 + self.began.0.elapsed().as_millis() as u64 / QUANTUM_MS + 1),
+        };
+        self.tick = Tick(tick);
+        tick - next
+    }
+
+    /// The moment at which the tick begins; `None` if it begins at once.
+    pub fn due(&self) -> Option<Instant> {
+        let due = self.began.0 + Duration::from_millis((self.tick.0 - self.began.1) * QUANTUM_MS);
+        (self.time != Time::Virtual(Pace::Max)).then_some(due)
+    }
+
+    /// The tick begins: what the core sees of the time.
+    pub fn begin(&mut self) -> Clock {
+        self.now_ms = match self.time {
+            Time::Virtual(_) => self.start_ms + self.tick.0 * QUANTUM_MS,
+            Time::Wall => {
+                let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                // A clock that is set back stands still until it has caught up.
+                self.now_ms.max(wall.as_millis() as u64)
+            }
+        };
+        Clock { tick: self.tick, now_ms: self.now_ms }
+    }
+}

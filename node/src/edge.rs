@@ -1,0 +1,53 @@
+//! The two doors of a node: the network, and players of its own process.
+
+use engine::io::{Input, Output, Receipt, Standing};
+use engine::message::intent::Intent;
+use net::server::Server;
+use systems::Machine;
+
+/// Where a node's inputs come from, and its outputs go to.
+pub trait Edge {
+    /// What arrived since the last time, in order; a bounded number.
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>);
+
+    /// Gives outputs to those whom they concern, without waiting. Says whether everything is on its way.
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool;
+
+    /// Whether everything that was sent is on its way. While it is not, nothing more is taken from there.
+    fn is_flowing(&mut self) -> bool {
+        self.send(&mut Vec::new())
+    }
+
+    /// Says where the chain stands.
+    fn publish(&mut self, standing: Standing);
+
+    /// Tells everyone that the node ends.
+    fn close(self: Box<Self>);
+}
+
+impl Edge for Server {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+        Server::take_inputs(self, inputs);
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        Server::send(self, outputs)
+    }
+
+    fn publish(&mut self, standing: Standing) {
+        Server::publish(self, standing);
+    }
+
+    fn close(self: Box<Self>) {
+        Server::close(*self);
+    }
+}
+
+/// Players that live in the node's own process: they hold keys and sign intents, and use no other door than a client would.
+pub trait LocalPlayers {
+    /// The intents that they send at `now_ms`, in milliseconds since the Unix epoch, after they looked at the tables.
+    fn act(&mut self, machine: &mut Machine, now_ms: u64, start_ms: u64) -> Vec<Intent>;
+
+    /// Tells them of a receipt for one of them.
+    fn hear(&mut self, receipt: &Receipt);
+}

@@ -1,0 +1,72 @@
+//! What a run has done so far.
+
+use std::collections::BTreeMap;
+
+use engine::io::{Output, Verdict};
+use engine::{Hash, Height};
+use systems::{Counts, Machine};
+
+use crate::snapshots::SnapshotCounts;
+
+/// What a run has done so far.
+#[derive(Clone, Default, Debug)]
+pub struct Totals {
+    /// The last settled height.
+    pub height: Height,
+    /// Its root.
+    pub root: Hash,
+    /// Its root chain.
+    pub root_chain: Hash,
+    /// Sums over all heights.
+    pub counts: Counts,
+    /// Intents that simulated players sent.
+    pub sent: u64,
+    /// Receipts that went out, settled and refused.
+    pub receipts: u64,
+    /// Refusals before any block.
+    pub turned_away: u64,
+    /// Intents that this node did not take.
+    pub shed: u64,
+    /// Refusals by code.
+    pub refusals: BTreeMap<&'static str, u64>,
+    /// Ticks that the clock passed by.
+    pub ticks_missed: u64,
+    /// Ticks that were skipped because the disk was behind.
+    pub ticks_stalled: u64,
+    /// What has become of snapshots; known when the node has ended.
+    pub snapshots: SnapshotCounts,
+    /// What the disk says if it has no room now: the chain stands still until it has.
+    pub disk_full: Option<String>,
+}
+
+impl Totals {
+    /// The totals of a node that goes on where its machine stands.
+    pub(crate) fn begin(machine: &Machine) -> Self {
+        let chain = machine.chain();
+        Self { height: chain.settled, root_chain: chain.root_chains[0], ..Self::default() }
+    }
+
+    /// Adds the height that was settled last.
+    pub(crate) fn add_height(&mut self, machine: &Machine) {
+        let report = machine.report();
+        self.counts += report.counts;
+        self.root = report.root;
+        self.height = machine.chain().settled;
+        self.root_chain = machine.chain().root_chains[0];
+    }
+
+    /// Adds an output that goes out.
+    pub(crate) fn add_output(&mut self, output: &Output) {
+        match output {
+            Output::Shed { .. } => self.shed += 1,
+            Output::Receipt { receipt, .. } => {
+                self.receipts += 1;
+                if let Verdict::Refused(refusal) = receipt.verdict {
+                    *self.refusals.entry(refusal.name()).or_default() += 1;
+                    self.turned_away += u64::from(receipt.height == Height::GENESIS);
+                }
+            }
+            _ => {}
+        }
+    }
+}
