@@ -7,7 +7,7 @@ use engine::message::intent::{IntentBody, IntentKind};
 
 use super::*;
 use crate::budget::{ENTRY_COST, EXCESS_OFFENCE, WATCH_COST};
-use crate::wire::INTENTS_MAX;
+use crate::wire::{INTENTS_MAX, Role};
 
 const PEER: PeerId = PeerId { slot: 3, generation: 1 };
 const PER_S: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
