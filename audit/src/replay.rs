@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use engine::genesis::KeySource;
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::{Hash, Height};
@@ -47,6 +48,8 @@ pub struct ReplayConfig {
 /// What a replay came to.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Where the chain's keys come from.
+    pub keys: KeySource,
     /// Where it began: genesis, or the snapshot behind bodies that the journal gave up.
     pub base: Height,
     /// The last height that agreed.
@@ -123,6 +126,7 @@ impl Auditor {
             BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|error| Failure::Data(error.to_string()))?;
         let (issuers, chain, config) = (issuers(setup), setup.chain, *config);
         let outcome = Outcome {
+            keys: setup.genesis.keys,
             base: walker.height(),
             height: Height::GENESIS,
             root: [0; 32],
@@ -211,6 +215,7 @@ impl Verifier<'_> {
                 parent_time_ms: 0,
                 root_chain: block.header.root_chain,
                 validators: self.validators,
+                next_validators: self.validators,
                 parent_validators: self.validators,
                 issuers: self.issuers,
             };

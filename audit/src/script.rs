@@ -5,7 +5,7 @@
 
 mod format;
 
-use engine::genesis::{Genesis, GenesisValidator, HexBytes, Opening};
+use engine::genesis::{Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::{BetResult, Resolution, Verdict};
 use engine::message::intent::{Intent, IntentBody, IntentKind, Working};
 use engine::{BetId, Chips, Dice, Height, TableId, TableRules};
@@ -62,7 +62,7 @@ fn genesis(scenario: &Scenario) -> Genesis {
     Genesis {
         version: engine::genesis::GENESIS_VERSION,
         name: "script".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: WINDOW_MS,
         supply: engine::limits::SUPPLY_MAX,
         tables: 1,
@@ -80,7 +80,11 @@ fn genesis(scenario: &Scenario) -> Genesis {
         account_idle_ms: u64::MAX / 4,
         idleness: Default::default(),
         block_interval_ms: 10,
-        validators: vec![GenesisValidator { name: "script".into(), vote_key: HexBytes([0; 32]) }],
+        validators: vec![GenesisValidator {
+            name: "script".into(),
+            vote_key: HexBytes([0; 32]),
+            dkg_key: HexBytes([8; 32]),
+        }],
         group_key: HexBytes([0; 96]),
     }
 }

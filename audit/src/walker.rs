@@ -126,6 +126,8 @@ impl Recording {
                     return Err(GivenUp(height).into());
                 }
                 FrameKind::Decided => self.waiting.push_back(Decided::decode(&body).map_err(wrong)?),
+                // What validators did beside the chain, and where a journal began, change nothing that is executed.
+                FrameKind::Evidence | FrameKind::Base => {}
                 // What a block led to, whose body was given up or lies before the place where reading began.
                 FrameKind::Settled if height <= self.known && !self.waits(height) => {}
                 FrameKind::Settled => {
@@ -181,7 +183,7 @@ fn last_retired(dir: &Path) -> anyhow::Result<Height> {
         match frame.kind {
             FrameKind::Retired => last = frame.height,
             FrameKind::Decided => break,
-            FrameKind::Settled => {}
+            FrameKind::Settled | FrameKind::Evidence | FrameKind::Base => {}
         }
     }
     Ok(last)
@@ -264,7 +266,7 @@ impl Walker {
     ) -> anyhow::Result<Self> {
         let mut machine = Machine::new(setup.clone(), threads);
         let stored = StoredSnapshot::open(backend, dir, catalog, at)?;
-        machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
+        machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
             stored.read_group(index, group)
         })?;
         let recording = Recording::after_snapshot(dir, &mut machine)?;
@@ -322,6 +324,7 @@ impl Walker {
             parent_time_ms: machine.chain().parent_time_ms,
             root_chain: step.decided.block.header.root_chain,
             validators,
+            next_validators: validators,
             parent_validators: validators,
             issuers,
         };
@@ -348,6 +351,7 @@ impl Walker {
             parent_time_ms: machine.chain().parent_time_ms,
             root_chain: machine.chain().root_chain_for(height),
             validators,
+            next_validators: validators,
             parent_validators: validators,
             issuers,
         };

@@ -10,7 +10,7 @@ use bevy_ecs::schedule::IntoScheduleConfigs;
 use bevy_ecs::system::ResMut;
 use ed25519_zebra::batch;
 use engine::PeerId;
-use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use engine::io::Input;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{TableId, TableRules};
@@ -52,7 +52,7 @@ fn chain_and_intents(keys: &DevKeys, count: usize) -> (Setup, Vec<Intent>) {
     let mut genesis = Genesis {
         version: GENESIS_VERSION,
         name: "bench".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: 1,
         supply: 1 << 40,
         tables: 1,

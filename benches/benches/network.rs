@@ -159,7 +159,8 @@ impl Ours {
             listen: LOCAL,
             ..ServerConfig::default()
         };
-        let chain = Chain { id: [1; 32], genesis: vec![b' '], tables: 1, seats: 8, insecure_keys: true };
+        let chain =
+            Chain { id: [1; 32], genesis: vec![b' '], tables: 1, seats: 8, keys: engine::genesis::KeySource::Seed };
         let key = identity(&NetKey::from_seed(&[2; 32])).expect("a key");
         let mut server = Server::start(config, chain, key).expect("a server");
         server.publish(Standing::default());
@@ -185,8 +186,7 @@ impl Ours {
 }
 
 fn answer(to: engine::PeerId, intent: &Intent) -> Output {
-    let (key, number) = (intent.body.key, intent.body.number);
-    let receipt = Receipt { key, number, height: Height(1), index: 0, verdict: Verdict::Applied };
+    let receipt = Receipt { id: intent.id(), height: Height(1), index: 0, verdict: Verdict::Applied };
     Output::Receipt { to, receipt }
 }
 

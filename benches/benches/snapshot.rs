@@ -108,7 +108,7 @@ fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, Taken) {
         let began = Instant::now();
         let time_ms = world.machine.next_due_ms().expect("players sit");
         let header = Header { height: world.next, time_ms, ..Header::zeroed() };
-        let block = Block { header, certificate: None, intents: Vec::new() };
+        let block = Block { header, certificate: None, system: Vec::new(), pledges: Vec::new(), intents: Vec::new() };
         let mut saved = Saved::All;
         let mut hold = time(|| saved = world.machine.save_before(&block));
         if saved == Saved::All {
@@ -149,7 +149,16 @@ fn note(world: &mut World) -> ChainNote {
     let (height, time_ms) = world.machine.read(|rows| (rows.house.height, rows.house.time_ms));
     let certificate = Certificate { height, round: 0, block: [1; 32], signatures: Vec::new() };
     let root = world.machine.report().root;
-    ChainNote { height, time_ms, receipts_from: height, block: [1; 32], root, root_chains: [[2; 32]; 2], certificate }
+    ChainNote {
+        height,
+        time_ms,
+        receipts_from: height,
+        block: [1; 32],
+        root,
+        root_chains: [[2; 32]; 2],
+        validators: [[3; 32]; 2],
+        certificate,
+    }
 }
 
 /// Seconds for a bare copy of as many groups as a tick sweeps, from memory that is not at hand.

@@ -67,7 +67,7 @@ impl Bare {
 }
 
 fn commit(storage: &Storage, id: u64, frames: Vec<Frame>, entries: Vec<(Height, Vec<u8>)>) {
-    storage.submit(Group { id, frames, entries });
+    storage.submit(Group { id, frames, entries, fence: None });
     assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
 }
 

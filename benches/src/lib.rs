@@ -5,7 +5,7 @@ pub mod trace;
 
 use std::time::Instant;
 
-use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{BetId, Height, TableId, TableRules};
 use systems::{Draw, Machine, Setup};
@@ -43,7 +43,7 @@ fn genesis(tables: u32, seats: u32, phases: u32) -> Genesis {
     Genesis {
         version: GENESIS_VERSION,
         name: "bench".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: START_MS,
         supply: 1 << 60,
         tables,
@@ -60,7 +60,11 @@ fn genesis(tables: u32, seats: u32, phases: u32) -> Genesis {
         account_idle_ms: 1 << 40,
         idleness: Default::default(),
         block_interval_ms: 10,
-        validators: vec![GenesisValidator { name: "bench".into(), vote_key: HexBytes([0; 32]) }],
+        validators: vec![GenesisValidator {
+            name: "bench".into(),
+            vote_key: HexBytes([0; 32]),
+            dkg_key: HexBytes([8; 32]),
+        }],
         group_key: HexBytes([0; 96]),
     }
 }

@@ -7,11 +7,12 @@ use bevy_ecs::system::{Query, Res, SystemParam};
 use bevy_ecs::world::World;
 
 use crate::component::{
-    Account, AccountKey, Bets, ChainStart, Fields, GroupKey, House, MoreBets, Peer, PeerKey, Row, RulesHash, Seat,
-    SeatBets, SeatBetsMut, Table, Validator,
+    Account, AccountKey, Bets, ChainStart, Fields, GroupKey, House, MoreBets, NextValidator, Peer, PeerKey, Pledge,
+    Row, RulesHash, Seat, SeatBets, SeatBetsMut, Table, Validator,
 };
 use crate::genesis::Genesis;
 use crate::limits::{RULES_MAX, VALIDATORS_MAX};
+use crate::rules::DiceSource;
 
 /// How many rows each growing column has; fixed by genesis for the life of a chain.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,12 +23,22 @@ pub struct Capacity {
     pub seats: usize,
     /// Accounts.
     pub accounts: usize,
+    /// Pledges: one for each table where some table's dice need one, else a single row that nothing touches. A column
+    /// has at least one row, and 100,000 of them would be 6 MiB of zeros in memory and in every image.
+    pub pledges: usize,
 }
 
 impl Capacity {
     /// What a genesis fixes.
     pub fn of(genesis: &Genesis) -> Self {
-        Self { tables: genesis.tables as usize, seats: genesis.seats as usize, accounts: genesis.accounts as usize }
+        let tables = genesis.tables as usize;
+        let pledged = genesis.rules.iter().any(|rules| rules.dice == DiceSource::Both);
+        Self {
+            tables,
+            seats: genesis.seats as usize,
+            accounts: genesis.accounts as usize,
+            pledges: if pledged { tables } else { 1 },
+        }
     }
 }
 
@@ -143,6 +154,8 @@ columns! {
     |_| VALIDATORS_MAX as usize => {
         /// Validators by slot.
         Validators validators: all Validator;
+        /// The pending set of validators, by slot.
+        NextValidators next_validators: all NextValidator;
     }
     |_| RULES_MAX => {
         /// The hash of each set of rules.
@@ -165,6 +178,10 @@ columns! {
         Accounts accounts: all Account;
         /// The accounts' keys.
         AccountKeys keys: all AccountKey;
+    }
+    |capacity| capacity.pledges => {
+        /// What shooters pledged, by table.
+        Pledges pledges: all Pledge;
     }
 }
 

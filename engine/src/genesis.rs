@@ -11,7 +11,7 @@ use crate::message::Hash;
 use crate::rules::TableRules;
 
 /// The version of the genesis file that this code writes and reads.
-pub const GENESIS_VERSION: u32 = 1;
+pub const GENESIS_VERSION: u32 = 2;
 
 /// How accounts open.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,6 +27,51 @@ pub enum Opening {
         /// The issuers' public keys.
         issuers: Vec<HexBytes<32>>,
     },
+}
+
+/// Where the keys of a chain come from: who could foresee its dice, beyond a quorum of its validators.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum KeySource {
+    /// All keys follow from a seed that anyone may know: for development only.
+    Seed = 1,
+    /// One person dealt the shares of the group key.
+    Dealer = 2,
+    /// The only validator drew its own keys.
+    Own = 3,
+}
+
+impl KeySource {
+    /// All sources.
+    pub const ALL: [Self; 3] = [Self::Seed, Self::Dealer, Self::Own];
+
+    /// The name that genesis and output use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seed => "seed",
+            Self::Dealer => "dealer",
+            Self::Own => "own",
+        }
+    }
+
+    /// What every output repeats, where there is something that a quorum of validators does not answer for.
+    pub const fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::Seed => Some("the keys follow from a seed: whoever knows it foresees every roll"),
+            Self::Dealer => Some("one person dealt the shares of the beacon key, and could foresee every roll"),
+            Self::Own => None,
+        }
+    }
+}
+
+impl TryFrom<u8> for KeySource {
+    type Error = crate::message::DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, Self::Error> {
+        let known = Self::ALL.into_iter().find(|source| *source as u8 == byte);
+        known.ok_or(crate::message::DecodeError::Value { field: "key source", found: byte.into() })
+    }
 }
 
 /// How long what nobody uses may be held: seats, and the grants of new accounts. All of it is measured by the clock of
@@ -57,6 +102,8 @@ pub struct GenesisValidator {
     pub name: String,
     /// The Ed25519 key that its votes and proposals are signed with.
     pub vote_key: HexBytes<32>,
+    /// The Ed25519 key that it takes part in dealing shares of the group key with.
+    pub dkg_key: HexBytes<32>,
 }
 
 /// What a chain fixes before its first block. The BLAKE3 of its file is the chain id.
@@ -67,8 +114,8 @@ pub struct Genesis {
     pub version: u32,
     /// A name for people.
     pub name: String,
-    /// All keys follow from a seed that anyone may know: for development only. Every output repeats it.
-    pub insecure_keys: bool,
+    /// Where the keys come from.
+    pub keys: KeySource,
     /// Milliseconds since the Unix epoch before the first block.
     pub start_ms: u64,
     /// All chips there are, minted into the treasury.
@@ -164,6 +211,9 @@ impl Genesis {
         within("idleness.seat_ms", self.idleness.seat_ms, 1, IDLE_MS_MAX)?;
         within("block_interval_ms", self.block_interval_ms, PROPOSAL_INTERVAL_MS_MIN, self.window_max_ms.max(10))?;
         within("validators", self.validators.len() as u64, 1, VALIDATORS_MAX.into())?;
+        if self.keys == KeySource::Own && self.validators.len() > 1 {
+            return fail("keys", "own; it is for one validator, whose beacon key nobody else has a share of".into());
+        }
         let banks = self.bank_target.checked_mul(self.tables.into());
         if banks.is_none_or(|banks| banks > self.supply) {
             let (target, tables, supply) = (self.bank_target, self.tables, self.supply);

@@ -8,7 +8,7 @@ use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
 use crate::message::Hash;
 use crate::message::block::Decided;
 use crate::message::certificate::Settled;
-use crate::message::intent::Intent;
+use crate::message::intent::{Intent, IntentId};
 use crate::message::refusal::Refusal;
 
 /// What a tick takes in.
@@ -98,19 +98,15 @@ pub enum Output {
     Acknowledged {
         /// Who sent it.
         to: PeerId,
-        /// The key that the intent named.
-        key: [u8; 32],
-        /// Its number.
-        number: u64,
+        /// Which one it is.
+        id: IntentId,
     },
     /// To whoever sent the intent: this node did not take it. Nothing is known about it; it may be sent again.
     Shed {
         /// Who sent it.
         to: PeerId,
-        /// The key that the intent named.
-        key: [u8; 32],
-        /// Its number.
-        number: u64,
+        /// Which one it is.
+        id: IntentId,
         /// Why.
         reason: ShedReason,
     },
@@ -287,10 +283,8 @@ pub struct Standing {
 /// What became of an intent: durable once its height is on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// The key that the intent named.
-    pub key: [u8; 32],
-    /// Its number.
-    pub number: u64,
+    /// Which intent it is about.
+    pub id: IntentId,
     /// The height that applied it; [`Height::GENESIS`] where it was refused before any block.
     pub height: Height,
     /// Its place in the block.

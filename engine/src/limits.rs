@@ -44,6 +44,12 @@ pub const EXPIRY_AHEAD_S_MAX: u64 = 60;
 pub const BLOCK_BYTES_MAX: usize = 1 << 20;
 /// Intents of one block.
 pub const BLOCK_INTENTS_MAX: usize = 7_900;
+/// Messages of a block's system section: what changes who votes and who holds a share of the group key.
+pub const SYSTEM_MESSAGES_MAX: usize = 64;
+/// Bytes of one of them: a dealer's log for as many validators as may be, and more.
+pub const SYSTEM_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// Pledges and openings of one block.
+pub const BLOCK_PLEDGES_MAX: usize = 4_096;
 /// Intents of one account in one block.
 pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
 /// Verified intents that wait for a block.
@@ -103,5 +109,7 @@ const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BET
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
+const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
+const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);

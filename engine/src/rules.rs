@@ -52,6 +52,17 @@ pub enum FirePaytable {
     B,
 }
 
+/// Who brings what the dice follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiceSource {
+    /// The validators together: the beacon of the height.
+    #[default]
+    Beacon,
+    /// The validators and the shooter: the beacon, and a value that the shooter pledged before.
+    Both,
+}
+
 /// The rules of a table that may differ from CANON-1. `Default` is CANON-1.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,6 +87,10 @@ pub struct TableRules {
     pub min_bet: u32,
     /// Largest wager of one bet, in chips.
     pub max_bet: u32,
+    /// Who brings what the dice follow from.
+    pub dice: DiceSource,
+    /// Milliseconds that a shooter has to open what was pledged; 0 where the dice follow from the beacon alone.
+    pub open_ms: u32,
 }
 
 impl Default for TableRules {
@@ -91,6 +106,8 @@ impl Default for TableRules {
             lay_odds_max: [6; 6],
             min_bet: 1,
             max_bet: 10_000_000,
+            dice: DiceSource::Beacon,
+            open_ms: 0,
         }
     }
 }
@@ -113,6 +130,12 @@ impl TableRules {
         if self.max_bet < self.min_bet {
             return Err(format!("max_bet {} is below min_bet {}", self.max_bet, self.min_bet));
         }
+        if self.dice == DiceSource::Both {
+            return Err("dice is both; tables whose shooter brings half of the dice do not exist yet".into());
+        }
+        if self.open_ms != 0 {
+            return Err(format!("open_ms is {}; where dice is beacon it is 0", self.open_ms));
+        }
         let limits = self.take_odds_max.iter().chain(&self.lay_odds_max);
         for (limit, number) in limits.zip(BOX_NUMBERS.iter().cycle()) {
             if *limit > 100_000 {
@@ -123,7 +146,7 @@ impl TableRules {
     }
 
     /// The keys that [`TableRules::set`] knows.
-    pub const KEYS: [&'static str; 10] = [
+    pub const KEYS: [&'static str; 12] = [
         "commission",
         "field_paytable",
         "bonus_paytable",
@@ -134,6 +157,8 @@ impl TableRules {
         "lay_odds_max",
         "min_bet",
         "max_bet",
+        "dice",
+        "open_ms",
     ];
 
     /// Sets one rule from text; [`TableRules::check`] comes when all are set. As the command line and scenario files give it. Odds maxima are one multiple for all
@@ -170,6 +195,8 @@ impl TableRules {
             "lay_odds_max" => self.lay_odds_max = odds_max(key, value)?,
             "min_bet" => self.min_bet = number()?,
             "max_bet" => self.max_bet = number()?,
+            "dice" => self.dice = choose(key, value, &[("beacon", DiceSource::Beacon), ("both", DiceSource::Both)])?,
+            "open_ms" => self.open_ms = number()?,
             _ => return Err(format!("there is no rule `{key}`; the rules are {}", Self::KEYS.join(", "))),
         }
         Ok(())

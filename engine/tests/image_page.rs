@@ -7,7 +7,7 @@ use engine::columns::{Capacity, Column};
 const PAGE: &str = include_str!("../../docs/formats/image.md");
 
 /// Counts that differ from each other and from every number on the page, so that one cannot pass for another.
-const CAPACITY: Capacity = Capacity { tables: 1_009, seats: 13, accounts: 2_003 };
+const CAPACITY: Capacity = Capacity { tables: 1_009, seats: 13, accounts: 2_003, pledges: 3_001 };
 
 /// The cells of the page's table rows below a heading, in order.
 fn table_rows(heading: &str) -> Vec<Vec<&'static str>> {
@@ -23,6 +23,7 @@ fn count(cell: &str) -> usize {
         "tables" => CAPACITY.tables,
         "seats" => CAPACITY.seats,
         "accounts" => CAPACITY.accounts,
+        "pledges" => CAPACITY.pledges,
         number => number.parse().unwrap_or_else(|_| panic!("{number:?} rows")),
     };
     cell.split(" x ").map(factor).product()
@@ -48,11 +49,15 @@ fn the_page_gives_every_field_its_offset_and_bytes() {
     for column in Column::ALL {
         // A section for a row of its own has offset, bytes, field; one for several has the component's name before.
         let heading = match column {
-            Column::GroupKey | Column::Validators | Column::Rules => "GroupKey, Validator, RulesHash",
+            Column::GroupKey | Column::Validators | Column::NextValidators | Column::Rules => {
+                "GroupKey, Validator, NextValidator, RulesHash"
+            }
             Column::Bets | Column::MoreBets => "Bets and MoreBets",
             Column::Accounts | Column::AccountKeys => "Account and AccountKey",
             _ => column.name(),
         };
+        // The pending set has the rows of the present one.
+        let name = if column == Column::NextValidators { "Validator" } else { column.name() };
         let rows = table_rows(heading);
         let named = rows[0][0] == "column";
         let mut current = "";
@@ -63,7 +68,7 @@ fn the_page_gives_every_field_its_offset_and_bytes() {
             }
             let cells = if named { &row[1..] } else { &row[..] };
             let numbers = cells[0].parse::<usize>().ok().zip(cells[1].parse::<usize>().ok());
-            page.extend(numbers.filter(|_| !named || current == column.name()));
+            page.extend(numbers.filter(|_| !named || current == name));
         }
         let fields = column.fields();
         let code: Vec<(usize, usize)> = fields

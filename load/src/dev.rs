@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Access, Backend, FileBackend};
 use storage::{Session, Writing};
@@ -88,7 +88,7 @@ pub fn genesis(config: &DevConfig) -> Genesis {
     let mut genesis = Genesis {
         version: GENESIS_VERSION,
         name: format!("dev, seed {}", config.seed),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: START_MS,
         supply: tables * BANK + (players + u64::from(config.guests) + 3) * GRANT,
         tables: config.tables,

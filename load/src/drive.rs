@@ -77,7 +77,7 @@ impl Driver {
                 let ended: Result<(), Lost> = client
                     .run(commands_in, |event| {
                         // The clock starts anew once, after the preparation.
-                        if matches!(&event, Event::Answer(answer) if answer.number >= FIRST_BET) {
+                        if matches!(&event, Event::Answer(answer) if answer.id.number >= FIRST_BET) {
                             let start = *start.get_or_insert_with(|| *lock(&hear.start));
                             hear.hear(number, start, event);
                         } else {

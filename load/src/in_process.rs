@@ -47,7 +47,7 @@ struct Link {
 impl Link {
     fn hear(&mut self, to: PeerId, answer: &Answer) {
         // The clock starts anew once, after the preparation.
-        let start = if answer.number < FIRST_BET {
+        let start = if answer.id.number < FIRST_BET {
             self.began
         } else {
             *self.start.get_or_insert_with(|| *lock(&self.heard.start))
@@ -64,12 +64,12 @@ impl Edge for Link {
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
         for output in outputs.drain(..) {
             match output {
-                Output::Acknowledged { to, key, number } => {
-                    self.hear(to, &Answer { key, number, verdict: AnswerVerdict::Acknowledged });
+                Output::Acknowledged { to, id } => {
+                    self.hear(to, &Answer { id, verdict: AnswerVerdict::Acknowledged });
                 }
                 Output::Receipt { to, receipt } => self.hear(to, &Answer::receipt(&receipt)),
-                Output::Shed { to, key, number, reason } => {
-                    self.hear(to, &Answer { key, number, verdict: AnswerVerdict::Shed(reason) });
+                Output::Shed { to, id, reason } => {
+                    self.hear(to, &Answer { id, verdict: AnswerVerdict::Shed(reason) });
                 }
                 _ => {}
             }

@@ -73,7 +73,7 @@ impl Heard {
 
     /// What became of an intent. Those before the first bet are the preparation.
     pub(super) fn answered(&self, user: usize, start: Instant, answer: &Answer) {
-        if answer.number < FIRST_BET {
+        if answer.id.number < FIRST_BET {
             match answer.verdict {
                 AnswerVerdict::Acknowledged => {}
                 AnswerVerdict::Receipt { verdict: Verdict::Applied, .. } => {
@@ -87,9 +87,9 @@ impl Heard {
             return;
         }
         let due = if answer.is_final() {
-            self.due.finish(user, answer.number)
+            self.due.finish(user, answer.id.number)
         } else {
-            self.due.acknowledge(user, answer.number).map(|due| (due, true))
+            self.due.acknowledge(user, answer.id.number).map(|due| (due, true))
         };
         let Some((due, first)) = due else { return };
         lock(&self.recorder).answered(answer.verdict, first, Duration::from_micros(due), start.elapsed());

@@ -333,9 +333,8 @@ impl Client {
             Command::Send(intents) => {
                 for intent in intents {
                     if !self.sending.give(intent) {
-                        let (key, number) = (intent.body.key, intent.body.number);
                         let verdict = AnswerVerdict::Shed(ShedReason::NoCredit);
-                        hear(Event::Answer(Answer { key, number, verdict }));
+                        hear(Event::Answer(Answer { id: intent.id(), verdict }));
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
 use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
-use engine::message::intent::Intent;
+use engine::message::intent::{Intent, IntentId};
 use thiserror::Error;
 
 use crate::budget::{Budget, INTENT_COST, Priced};
@@ -212,7 +212,7 @@ pub struct Session {
 struct Talk {
     peer: PeerId,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
-    unanswered: Vec<([u8; 32], u64)>,
+    unanswered: Vec<IntentId>,
     watching: Vec<Watched>,
 }
 
@@ -298,8 +298,8 @@ impl Talk {
         events: &mut Vec<Event>,
     ) {
         intents.retain(|intent| {
-            let (key, number) = (intent.body.key, intent.body.number);
-            let again = self.unanswered.contains(&(key, number));
+            let id = intent.id();
+            let again = self.unanswered.contains(&id);
             let reason = if !inflow.pay_intent(now) {
                 ShedReason::RateLimit
             } else if !again && self.unanswered.len() >= PEER_CREDIT as usize {
@@ -307,11 +307,11 @@ impl Talk {
                 ShedReason::NoCredit
             } else {
                 if !again {
-                    self.unanswered.push((key, number));
+                    self.unanswered.push(id);
                 }
                 return true;
             };
-            events.push(Event::Answer(Answer { key, number, verdict: AnswerVerdict::Shed(reason) }));
+            events.push(Event::Answer(Answer { id, verdict: AnswerVerdict::Shed(reason) }));
             false
         });
         if !intents.is_empty() {
@@ -338,7 +338,7 @@ impl Talk {
         if !answer.is_final() {
             return;
         }
-        if let Some(place) = self.unanswered.iter().position(|waiting| *waiting == (answer.key, answer.number)) {
+        if let Some(place) = self.unanswered.iter().position(|waiting| *waiting == answer.id) {
             self.unanswered.swap_remove(place);
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
+use engine::genesis::KeySource;
 use engine::io::{Input, Offence, Output, Receipt, Standing, Verdict, Watched};
 use engine::limits::{PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -96,7 +97,7 @@ fn points(offence: Offence) -> u32 {
 impl Node {
     fn start(network: &Network, host: u32, change: impl FnOnce(ServerConfig) -> ServerConfig) -> Shared {
         let address = at(host);
-        let chain = Chain { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, insecure_keys: true };
+        let chain = Chain { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, keys: KeySource::Seed };
         let config = change(config(address));
         let server = Server::on(network.socket(address), address, config, chain, identity(&format!("node {host}")));
         let node = Rc::new(RefCell::new(Self {
@@ -148,8 +149,7 @@ impl Node {
                 let Some(seen) = self.of(from) else { return };
                 seen.intents += intents.len() as u64;
                 outputs.extend(intents.iter().map(|intent| {
-                    let (key, number) = (intent.body.key, intent.body.number);
-                    let receipt = Receipt { key, number, height: Height(1), index: 0, verdict: Verdict::Applied };
+                    let receipt = Receipt { id: intent.id(), height: Height(1), index: 0, verdict: Verdict::Applied };
                     Output::Receipt { to: from, receipt }
                 }));
             }

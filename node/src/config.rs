@@ -65,8 +65,12 @@ pub struct NodeConfig {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeysConfig {
-    /// The secret from which the vote key and the beacon key follow.
+    /// The secret from which the vote key follows.
     pub validator: PathBuf,
+    /// The secret from which the key for dealing shares follows.
+    pub dkg: PathBuf,
+    /// The secret from which the beacon key follows.
+    pub beacon: PathBuf,
     /// The secret from which the network key follows.
     pub net: PathBuf,
 }
@@ -90,7 +94,12 @@ impl Default for CacheSection {
 
 impl Default for KeysConfig {
     fn default() -> Self {
-        Self { validator: "keys/validator.pem".into(), net: "keys/net.pem".into() }
+        Self {
+            validator: "keys/validator.pem".into(),
+            dkg: "keys/dkg.pem".into(),
+            beacon: "keys/beacon.pem".into(),
+            net: "keys/net.pem".into(),
+        }
     }
 }
 
@@ -155,7 +164,8 @@ impl Config {
         let mut config = Self::parse(&text)
             .map_err(|problem| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        for relative in [&mut config.node.data, &mut config.keys.validator, &mut config.keys.net] {
+        let KeysConfig { validator, dkg, beacon, net } = &mut config.keys;
+        for relative in [&mut config.node.data, validator, dkg, beacon, net] {
             *relative = folder.join(&relative);
         }
         Ok(config)
@@ -204,13 +214,15 @@ const HEAD: &str = "\
 ";
 
 /// What each key means, by section.
-const MEANINGS: [(&str, &str, &str); 21] = [
+const MEANINGS: [(&str, &str, &str); 23] = [
     ("node", "data", "The session: genesis, journal and consensus log."),
     ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
+    ("keys", "validator", "The secret from which the vote key follows. Whoever has it can vote as this node."),
+    ("keys", "dkg", "The secret from which the key for dealing shares of the beacon key follows."),
     (
         "keys",
-        "validator",
-        "The secret from which the vote key and the beacon key follow. Whoever has it can vote as this node.",
+        "beacon",
+        "The secret from which the beacon key follows. Whoever has it can foresee the dice; without it the chain stands still.",
     ),
     ("keys", "net", "The secret from which the network key follows."),
     ("net", "listen", "Where to listen, UDP."),

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use engine::Hash;
 use engine::TableRules;
-use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
-use order::keys::{NodeKeys, node_keys};
+use order::keys::{NodeKeys, NodeSeeds, node_keys};
 use order::signature::NetKey;
 use storage::Session;
 use systems::Setup;
@@ -82,7 +82,7 @@ fn genesis(new: &NewChain, keys: &NodeKeys, start_ms: u64) -> anyhow::Result<Gen
     Ok(Genesis {
         version: GENESIS_VERSION,
         name: new.name.clone(),
-        insecure_keys: false,
+        keys: KeySource::Own,
         start_ms,
         supply: banks.checked_add(grants).ok_or_else(too_much)?,
         tables: new.tables,
@@ -126,15 +126,18 @@ pub fn create(
     }
     // Everything that can be wrong is found before anything is written.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
-    let probe = genesis(new, &node_keys(&[1; 32]), now.as_millis() as u64)?;
+    let any = NodeSeeds { vote: &[1; 32], dealer: &[1; 32], beacon: &[1; 32] };
+    let probe = genesis(new, &node_keys(any), now.as_millis() as u64)?;
     probe.check().map_err(|error| Failure::Usage(error.to_string()))?;
 
     let keys = dir.join("keys");
     std::fs::create_dir_all(&keys).with_context(|| keys.display().to_string())?;
     let secret = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-    let validator = keyfile::create(&dir.join(&config.keys.validator), secret)?;
-    let net = keyfile::create(&dir.join(&config.keys.net), secret)?;
-    let genesis = genesis(new, &node_keys(&validator), probe.start_ms)?;
+    let make = |path: &Path| keyfile::create(&dir.join(path), secret);
+    let (vote, dealer) = (make(&config.keys.validator)?, make(&config.keys.dkg)?);
+    let (beacon, net) = (make(&config.keys.beacon)?, make(&config.keys.net)?);
+    let validator = node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon });
+    let genesis = genesis(new, &validator, probe.start_ms)?;
     let mut bytes = serde_json::to_vec_pretty(&genesis).context("genesis is plain data")?;
     bytes.push(b'\n');
     drop(Session::create(&dir.join(&config.node.data), &bytes)?);
@@ -165,17 +168,23 @@ pub fn open_keys(config: &Config) -> anyhow::Result<(OpenedKeys, Setup)> {
             None => Ok(asked.insert(keyfile::passphrase("the node's keys", false)?).clone()),
         })
     };
-    let validator = node_keys(&*read(&config.keys.validator)?);
-    let net = NetKey::from_seed(&*read(&config.keys.net)?);
-    let is_ours = genesis.group_key.0 == validator.group.key()
-        && genesis.validators.iter().any(|row| row.vote_key.0 == validator.vote.public());
-    if !is_ours {
+    let (vote, dealer) = (read(&config.keys.validator)?, read(&config.keys.dkg)?);
+    let (beacon, net) = (read(&config.keys.beacon)?, read(&config.keys.net)?);
+    let validator = node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon });
+    let row = genesis.validators.iter().find(|row| row.vote_key.0 == validator.vote.public());
+    let keys = [
+        ("validator", &config.keys.validator, row.is_some()),
+        ("dkg", &config.keys.dkg, row.is_some_and(|row| row.dkg_key.0 == validator.dealer.public())),
+        ("beacon", &config.keys.beacon, genesis.group_key.0 == validator.group.key()),
+    ];
+    if let Some((key, path, _)) = keys.into_iter().find(|(.., is_ours)| !is_ours) {
         return Err(Failure::Config(format!(
-            "{} is not the key of the validator in {}/genesis.json: `keys.validator` and `node.data` belong to two nodes",
-            config.keys.validator.display(),
+            "{} is not the key of the validator in {}/genesis.json: `keys.{key}` and `node.data` belong to two nodes",
+            path.display(),
             config.node.data.display()
         ))
         .into());
     }
+    let net = NetKey::from_seed(&net);
     Ok((OpenedKeys { validator, net }, Setup::new(genesis, chain)?))
 }

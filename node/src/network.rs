@@ -16,7 +16,7 @@ pub fn chain(machine: &Machine, genesis: Vec<u8>) -> Chain {
         genesis,
         tables: setup.genesis.tables,
         seats: u8::try_from(setup.genesis.seats).expect("genesis bounds the seats"),
-        insecure_keys: setup.genesis.insecure_keys,
+        keys: setup.genesis.keys,
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::Height;
+use engine::message::DecodeError;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
@@ -140,7 +141,7 @@ fn load_newest(
         look(&format!("loading the snapshot at height {}", thousands(info.height.0)));
         let stored = snapshots.snapshot(info.height).map_err(anyhow::Error::from);
         match stored.and_then(|stored| {
-            Ok(machine.load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
+            Ok(machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
                 stored.read_group(index, group)
             })?)
         }) {
@@ -182,9 +183,17 @@ fn execute(
                  loaded: restore the session from a backup"
             )));
         }
-        if kind == FrameKind::Decided {
-            waiting.push_back(Decided::decode(&body).map_err(wrong)?);
-            continue;
+        match kind {
+            FrameKind::Decided => {
+                waiting.push_back(Decided::decode(&body).map_err(wrong)?);
+                continue;
+            }
+            FrameKind::Base => {
+                recalled |= begins_at(&body, note).map_err(wrong)?;
+                continue;
+            }
+            FrameKind::Evidence => continue,
+            FrameKind::Settled | FrameKind::Retired => {}
         }
         let settled = Settled::decode(&body).map_err(wrong)?;
         // The reader may begin between a block and what it led to.
@@ -224,11 +233,22 @@ fn execute(
     Ok(machine.chain().decided)
 }
 
+/// Whether a journal that was begun at a snapshot from another node begins at the one that was loaded: it has no frames of
+/// that height, and the snapshot's root is all that there is to compare.
+fn begins_at(base: &[u8], note: Option<&ChainNote>) -> Result<bool, DecodeError> {
+    let base = ChainNote::decode(base)?;
+    let same =
+        |note: &&ChainNote| (note.height, note.block, note.root_chains) == (base.height, base.block, base.root_chains);
+    Ok(note.is_some_and(|note| same(&note)))
+}
+
 /// Hears the consensus log again. A validator that cannot know what it signed may not sign.
 fn recover(machine: &mut Machine, storage: &Storage, log: &LogFound, decided: Height) -> anyhow::Result<()> {
     match log {
-        LogFound::Entries { entries, .. }
-            if entries.iter().all(|(height, _)| *height < decided) && decided > Height::GENESIS =>
+        // What was decided above everything that was signed, and above where nothing more is signed, was decided without
+        // this validator's log: by another life of it, perhaps.
+        LogFound::Entries { entries, fence, .. }
+            if entries.iter().all(|(height, _)| *height < decided) && *fence < decided && decided > Height::GENESIS =>
         {
             bail!(Failure::Data(format!(
                 "the consensus log is older than the journal, which reaches height {decided}: this validator cannot know \

@@ -261,12 +261,8 @@ impl Node {
         let mut shed = Vec::new();
         for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
             let Input::Intents { from, intents } = input else { continue };
-            shed.extend(intents.iter().map(|intent| Output::Shed {
-                to: from,
-                key: intent.body.key,
-                number: intent.body.number,
-                reason: ShedReason::DiskFull,
-            }));
+            let reason = ShedReason::DiskFull;
+            shed.extend(intents.iter().map(|intent| Output::Shed { to: from, id: intent.id(), reason }));
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);

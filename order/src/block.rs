@@ -4,7 +4,7 @@ mod builder;
 
 use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX};
 use engine::message::DecodeError;
-use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root};
+use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::{Intent, IntentKind};
 use engine::{Hash, Height};
@@ -31,6 +31,8 @@ pub struct BlockContext<'a> {
     pub root_chain: Hash,
     /// The validators of this height.
     pub validators: &'a Validators,
+    /// The validators of the height after.
+    pub next_validators: &'a Validators,
     /// The validators of the height before, whose certificate the block carries.
     pub parent_validators: &'a Validators,
     /// The keys that may issue vouchers; empty where accounts open freely.
@@ -73,6 +75,18 @@ pub enum BlockError {
     /// It carries no certificate although it must, or one although it must not.
     #[error("height 1 carries no certificate, every other height carries one")]
     CertificateMissing,
+    /// It holds what changes validators or keys, and nothing does yet.
+    #[error("the block has {found} system messages, and this chain has none")]
+    System {
+        /// How many it holds.
+        found: usize,
+    },
+    /// It holds a player's half of a table's dice, and no table has such dice.
+    #[error("the block has {found} pledges, and no table of this chain takes them")]
+    Pledges {
+        /// How many it holds.
+        found: usize,
+    },
     /// The carried certificate proves nothing.
     #[error("the carried certificate: {0}")]
     Certificate(#[from] CertificateError),
@@ -153,7 +167,7 @@ pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: [u8; 32]) ->
 /// Checks all of a block but signatures.
 ///
 /// # Errors
-/// The first thing that is wrong: header, size, certificate, then the intents in order.
+/// The first thing that is wrong: size, header, certificate, sections, then the intents in order.
 pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
     let found = block.encoded_len();
     if found > BLOCK_BYTES_MAX {
@@ -161,6 +175,11 @@ pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(),
     }
     check_header(block, context)?;
     check_carried(block, context)?;
+    match (block.system.len(), block.pledges.len()) {
+        (0, 0) => {}
+        (0, found) => return Err(BlockError::Pledges { found }),
+        (found, _) => return Err(BlockError::System { found }),
+    }
     check_intents(&block.intents, block.header.time_ms, context.issuers.len())
 }
 
@@ -180,11 +199,14 @@ fn check_header(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockEr
     let header = &block.header;
     let fields = [
         ("version", header.version == BLOCK_VERSION),
-        ("reserved bytes", header.reserved == [0; 32]),
+        ("reserved bytes", header.reserved == [0; 64]),
         ("chain", header.chain == *context.chain),
         ("height", header.height == context.height),
         ("parent", header.parent == context.parent),
         ("validators", header.validators == context.validators.hash()),
+        ("next validators", header.next_validators == context.next_validators.hash()),
+        ("system section", header.system == system_hash(&block.system)),
+        ("pledges", header.pledges == pledges_root(&block.pledges)),
         ("root chain", header.root_chain == context.root_chain),
         ("proposer", header.proposer == context.validators.proposer(header.height, header.round)),
         ("intent count", header.intent_count as usize == block.intents.len()),

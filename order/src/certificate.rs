@@ -1,12 +1,12 @@
 //! Checks of certificates: form, quorum, signatures.
 
 use engine::message::certificate::Certificate;
+use engine::message::vote::{PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, VoteBody, VoteKind};
 use engine::{Hash, Height};
 use thiserror::Error;
 
 use crate::signature::{SignedItem, verify_all};
 use crate::validators::Validators;
-use crate::vote::{PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, VoteBody, VoteKind};
 
 /// A certificate that proves nothing.
 #[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,7 +166,7 @@ mod tests {
     fn certificate(keys: &[VoteKey], slots: &[u32], kind: VoteKind) -> Certificate {
         let sign = |slot: &u32| {
             let body = VoteBody::new(kind, Height(9), 1, Some(BLOCK), *slot);
-            let signature = body.sign(&keys[*slot as usize % keys.len()], &CHAIN).signature;
+            let signature = keys[*slot as usize % keys.len()].sign_vote(body, &CHAIN).signature;
             CertificateSignature { slot: *slot, signature }
         };
         Certificate { height: Height(9), round: 1, block: BLOCK, signatures: slots.iter().map(sign).collect() }

@@ -3,16 +3,18 @@
 use std::num::NonZeroU32;
 
 use engine::Genesis;
-use engine::genesis::{GenesisValidator, HexBytes};
+use engine::genesis::{GenesisValidator, HexBytes, KeySource};
 
 use crate::beacon::{BeaconGroup, BeaconSigner, deal};
-use crate::signature::{PlayerKey, VoteKey};
+use crate::signature::{DkgKey, PlayerKey, VoteKey};
 
 /// All keys of a development chain. Whoever knows the seed knows them all.
 #[derive(Debug)]
 pub struct DevKeys {
     /// The validators' vote keys, by slot.
     pub votes: Vec<VoteKey>,
+    /// Their keys for dealing shares, by slot.
+    pub dealers: Vec<DkgKey>,
     /// The beacon's group.
     pub group: BeaconGroup,
     /// The validators' shares of the group key, by slot.
@@ -25,25 +27,41 @@ pub struct DevKeys {
 pub struct NodeKeys {
     /// For votes and proposals.
     pub vote: VoteKey,
+    /// For dealing shares of the group key.
+    pub dealer: DkgKey,
     /// The beacon's group of one.
     pub group: BeaconGroup,
     /// The whole group key.
     pub beacon: BeaconSigner,
 }
 
+/// The secrets of a node that is a validator of its own: 32 bytes each that its operator drew. No role's key says anything
+/// about another's, and each can be kept, renewed or lost alone.
+#[derive(Clone, Copy)]
+pub struct NodeSeeds<'a> {
+    /// Of the key for votes and proposals.
+    pub vote: &'a [u8; 32],
+    /// Of the key for dealing shares.
+    pub dealer: &'a [u8; 32],
+    /// Of the beacon's group key.
+    pub beacon: &'a [u8; 32],
+}
+
 /// The keys of a development chain of `validators`: the same for the same seed.
 pub fn dev_keys(seed: &[u8; 32], validators: NonZeroU32) -> DevKeys {
     let seed = blake3::derive_key("bitcraps development keys 1", seed);
-    let votes = (0..validators.get()).map(|slot| VoteKey::from_seed(&numbered(&seed, "vote", slot))).collect();
+    let slots = 0..validators.get();
+    let votes = slots.clone().map(|slot| VoteKey::from_seed(&numbered(&seed, "vote", slot))).collect();
+    let dealers = slots.map(|slot| DkgKey::from_seed(&numbered(&seed, "dkg", slot))).collect();
     let (group, beacons) = deal(validators, numbered(&seed, "beacon", 0));
-    DevKeys { votes, group, beacons, seed }
+    DevKeys { votes, dealers, group, beacons, seed }
 }
 
-/// The keys of a real node, from 32 bytes of entropy that the caller drew and keeps secret.
-pub fn node_keys(entropy: &[u8; 32]) -> NodeKeys {
-    let (group, beacons) = deal(NonZeroU32::MIN, blake3::derive_key("bitcraps beacon key 1", entropy));
+/// The keys of a real node.
+pub fn node_keys(seeds: NodeSeeds<'_>) -> NodeKeys {
+    let (group, beacons) = deal(NonZeroU32::MIN, blake3::derive_key("bitcraps beacon key 1", seeds.beacon));
     let beacon = beacons.into_iter().next().expect("one share was dealt");
-    NodeKeys { vote: VoteKey::from_seed(entropy), group, beacon }
+    NodeKeys { vote: VoteKey::from_seed(seeds.vote), dealer: DkgKey::from_seed(seeds.dealer), group, beacon }
 }
 
 fn numbered(seed: &[u8; 32], role: &str, number: u32) -> [u8; 32] {
@@ -58,23 +76,24 @@ impl DevKeys {
         PlayerKey::from_seed(&numbered(&self.seed, "player", number))
     }
 
-    /// Writes the validators and the group key into a genesis, and marks it insecure.
+    /// Writes the validators and the group key into a genesis, and says that they follow from a seed.
     pub fn install(&self, genesis: &mut Genesis) {
-        genesis.insecure_keys = true;
+        genesis.keys = KeySource::Seed;
         genesis.group_key = HexBytes(self.group.key());
-        genesis.validators = self
-            .votes
-            .iter()
-            .enumerate()
-            .map(|(slot, key)| GenesisValidator { name: format!("dev-{slot}"), vote_key: HexBytes(key.public()) })
-            .collect();
+        let row = |(slot, (vote, dealer)): (usize, (&VoteKey, &DkgKey))| GenesisValidator {
+            name: format!("dev-{slot}"),
+            vote_key: HexBytes(vote.public()),
+            dkg_key: HexBytes(dealer.public()),
+        };
+        genesis.validators = self.votes.iter().zip(&self.dealers).enumerate().map(row).collect();
     }
 }
 
 impl NodeKeys {
     /// The row of genesis for this validator.
     pub fn genesis_row(&self, name: &str) -> GenesisValidator {
-        GenesisValidator { name: name.to_owned(), vote_key: HexBytes(self.vote.public()) }
+        let (vote_key, dkg_key) = (HexBytes(self.vote.public()), HexBytes(self.dealer.public()));
+        GenesisValidator { name: name.to_owned(), vote_key, dkg_key }
     }
 }
 
@@ -90,23 +109,33 @@ mod tests {
         let again = dev_keys(&[5; 32], NonZeroU32::new(4).expect("not zero"));
         assert_eq!(keys.group, again.group);
         let mut hasher = blake3::Hasher::new();
-        for key in &keys.votes {
-            hasher.update(&key.public());
+        for (vote, dealer) in keys.votes.iter().zip(&keys.dealers) {
+            hasher.update(&vote.public()).update(&dealer.public());
         }
         hasher.update(&keys.group.key()).update(&keys.player(3).public());
         assert_eq!(
             hasher.finalize().to_hex().as_str(),
-            "2247b90a477aa46ae38b3137effd74e295013dd5456cf64a0d28df91bf0695fd"
+            "7e3b8241b9b2ace3b8eb9664e3bed2ebd69c74c7c71dd3d073ed885b887d05e0"
         );
     }
 
     #[test]
     fn no_two_roles_share_a_key() {
-        let (dev, node) = (dev_keys(&[5; 32], NonZeroU32::MIN), node_keys(&[5; 32]));
-        let keys = [dev.votes[0].public(), dev.player(0).public(), dev.player(1).public(), node.vote.public()];
+        let dev = dev_keys(&[5; 32], NonZeroU32::MIN);
+        let node = node_keys(NodeSeeds { vote: &[5; 32], dealer: &[5; 32], beacon: &[5; 32] });
+        let keys = [
+            dev.votes[0].public(),
+            dev.dealers[0].public(),
+            dev.player(0).public(),
+            dev.player(1).public(),
+            node.vote.public(),
+            node.dealer.public(),
+        ];
         let different: std::collections::BTreeSet<_> = keys.into_iter().collect();
         assert_eq!(different.len(), keys.len());
         assert_ne!(dev.group.key(), node.group.key());
+        let other = node_keys(NodeSeeds { vote: &[6; 32], dealer: &[6; 32], beacon: &[5; 32] });
+        assert_eq!(other.group.key(), node.group.key(), "the beacon key follows from its own secret alone");
         assert_ne!(VoteKey::from_seed(&[5; 32]).public(), PlayerKey::from_seed(&[5; 32]).public());
     }
 }

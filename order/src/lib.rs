@@ -14,4 +14,3 @@ pub mod dice;
 pub mod keys;
 pub mod signature;
 pub mod validators;
-pub mod vote;

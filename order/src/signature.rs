@@ -8,6 +8,7 @@ use ed25519_zebra::batch;
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
 use engine::Hash;
 use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
+use engine::message::vote::{PROPOSAL_DOMAIN, Proposal, ProposalBody, Vote, VoteBody};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
@@ -40,6 +41,18 @@ impl<'a> SignedItem<'a> {
     pub fn intent(intent: &'a Intent, key: &'a PublicKey, chain: &'a Hash) -> Self {
         let body = bytemuck::cast(intent.body);
         Self { key, domain: &INTENT_DOMAIN, chain, body, signature: &intent.signature }
+    }
+
+    /// A vote under the voter's key.
+    pub fn vote(vote: &'a Vote, key: &'a PublicKey, chain: &'a Hash) -> Self {
+        let (domain, body) = (vote.body.domain(), bytemuck::cast(vote.body));
+        Self { key, domain, chain, body, signature: &vote.signature }
+    }
+
+    /// A proposal under the proposer's key.
+    pub fn proposal(proposal: &'a Proposal, key: &'a PublicKey, chain: &'a Hash) -> Self {
+        let body = bytemuck::cast(proposal.body);
+        Self { key, domain: &PROPOSAL_DOMAIN, chain, body, signature: &proposal.signature }
     }
 
     /// Domain, chain id, body.
@@ -194,6 +207,11 @@ signing_key!(
     "bitcraps vote key 1"
 );
 signing_key!(
+    /// A validator's key for dealing shares of the group key.
+    DkgKey,
+    "bitcraps dkg key 1"
+);
+signing_key!(
     /// A player's key for intents.
     PlayerKey,
     "bitcraps player key 1"
@@ -223,6 +241,16 @@ impl NetKey {
 }
 
 impl VoteKey {
+    /// The vote, signed for `chain`.
+    pub fn sign_vote(&self, body: VoteBody, chain: &Hash) -> Vote {
+        Vote { body, signature: self.sign(body.domain(), chain, &bytemuck::cast(body)) }
+    }
+
+    /// The proposal, signed for `chain`.
+    pub fn sign_proposal(&self, body: ProposalBody, chain: &Hash) -> Proposal {
+        Proposal { body, signature: self.sign(&PROPOSAL_DOMAIN, chain, &bytemuck::cast(body)) }
+    }
+
     pub(crate) fn sign(&self, domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> Signature {
         self.0.sign(&signed_bytes(domain, chain, body)).to_bytes()
     }

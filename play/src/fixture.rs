@@ -1,7 +1,7 @@
 //! Games for tests: a house of four tables, and a player with a name at none, one or many of its bets.
 
 use engine::component::{Account, BetFlags, BetRow, Seat, SeatStatus, SpotMask, Table};
-use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::{BetResult, Resolution, RollReport};
 use engine::rules::Commission;
 use engine::{AccountId, Chips, Dice, Height, Puck, Spot, TableId, TableRules};
@@ -25,7 +25,7 @@ pub fn game() -> Game {
     let genesis = Genesis {
         version: GENESIS_VERSION,
         name: "fixture".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: START_MS,
         supply: 1 << 40,
         tables: 4,
@@ -42,7 +42,11 @@ pub fn game() -> Game {
         account_idle_ms: 3_600_000,
         idleness: Default::default(),
         block_interval_ms: 50,
-        validators: vec![GenesisValidator { name: "one".into(), vote_key: HexBytes([0; 32]) }],
+        validators: vec![GenesisValidator {
+            name: "one".into(),
+            vote_key: HexBytes([0; 32]),
+            dkg_key: HexBytes([8; 32]),
+        }],
         group_key: HexBytes([0; 96]),
     };
     let setup = Setup::new(genesis, [0xAB; 32]).expect("a genesis");

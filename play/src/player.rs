@@ -286,15 +286,15 @@ impl Player {
                 self.link(Link::Down { why: reason.to_string(), retry_s: pause.as_secs().max(1) as u32 }, game, tell);
             }
             Event::Answer(answer) => match answer.verdict {
-                AnswerVerdict::Acknowledged => game.acknowledged(answer.number),
+                AnswerVerdict::Acknowledged => game.acknowledged(answer.id.number),
                 AnswerVerdict::Receipt { height, verdict, .. } => {
-                    let sent = game.in_flight.iter().find(|sent| sent.number == answer.number);
-                    tell(event_line(lines::Event::Receipt(answer.number, sent, verdict, height)));
-                    game.receipt(answer.number, verdict, height);
+                    let sent = game.in_flight.iter().find(|sent| sent.number == answer.id.number);
+                    tell(event_line(lines::Event::Receipt(answer.id.number, sent, verdict, height)));
+                    game.receipt(answer.id.number, verdict, height);
                 }
                 AnswerVerdict::Shed(reason) => {
-                    tell(event_line(lines::Event::Shed(answer.number, reason.name())));
-                    game.shed(answer.number, reason.sentence());
+                    tell(event_line(lines::Event::Shed(answer.id.number, reason.name())));
+                    game.shed(answer.id.number, reason.sentence());
                 }
             },
             Event::Account(row) => {

@@ -119,8 +119,9 @@ fn title(frame: &mut Frame<'_>, game: &Game, ui: &Ui, area: Rect) {
     parts.add(0, vec![Span::styled(" BitCraps", theme.heading())]);
     parts.add(1, vec![Span::styled(format!("table {} of {}", game.watched, genesis.tables), theme.strong())]);
     parts.add(2, vec![Span::raw(format!("height {}", thousands(game.height.0)))]);
-    if genesis.insecure_keys {
-        parts.add(3, vec![Span::styled("INSECURE KEYS", theme.warning())]);
+    if genesis.keys.warning().is_some() {
+        let text = format!("KEYS FROM A {}", genesis.keys.name().to_uppercase());
+        parts.add(3, vec![Span::styled(text, theme.warning())]);
     }
     parts.add(4, vec![Span::raw(game.node.clone())]);
     parts.add(5, vec![Span::styled(game.address.clone(), theme.faint())]);

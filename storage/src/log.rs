@@ -15,7 +15,7 @@ use crate::session::{OpenError, Session, name, numbered};
 use crate::{BLOCK, Damage, align_up};
 
 /// First bytes of every group; the last two digits are the version.
-const MAGIC: [u8; 8] = *b"BCCLOG01";
+const MAGIC: [u8; 8] = *b"BCCLOG02";
 /// Bytes of a group's header.
 const HEADER: usize = 64;
 /// Bytes after which a new file begins.
@@ -28,6 +28,8 @@ const GROUP_MAX: usize = 64 << 20;
 pub struct LogGroup {
     /// The last height whose decided frame was synced before this group.
     pub synced: Height,
+    /// The fence: nothing more will be signed at or below this height, whatever the log holds of it.
+    pub fence: Height,
     /// Entries with their heights, in logged order.
     pub entries: Vec<(Height, Vec<u8>)>,
 }
@@ -45,6 +47,8 @@ pub enum LogFound {
         entries: Vec<(Height, Vec<u8>)>,
         /// The highest height that it says was synced in the journal.
         synced: Height,
+        /// The fence of its last group.
+        fence: Height,
     },
 }
 
@@ -65,7 +69,7 @@ pub struct LogWriter {
     synced: Option<(u64, Height)>,
 }
 
-/// Layout: magic 8, synced height u64, entries u32, payload bytes u32, zero 8, BLAKE3 32 of the 32 bytes before and the
+/// Layout: magic 8, synced height u64, entries u32, payload bytes u32, fence u64, BLAKE3 32 of the 32 bytes before and the
 /// payload; then for each entry height u64, length u32, zero u32, bytes.
 fn encode(group: &LogGroup, out: &mut Vec<u8>) {
     let start = out.len();
@@ -76,7 +80,8 @@ fn encode(group: &LogGroup, out: &mut Vec<u8>) {
     out.extend_from_slice(&group.synced.0.to_le_bytes());
     out.extend_from_slice(&length(group.entries.len()));
     out.extend_from_slice(&length(payload));
-    out.extend_from_slice(&[0; 40]);
+    out.extend_from_slice(&group.fence.0.to_le_bytes());
+    out.extend_from_slice(&[0; 32]);
     for (height, bytes) in &group.entries {
         out.extend_from_slice(&height.0.to_le_bytes());
         out.extend_from_slice(&length(bytes.len()));
@@ -124,7 +129,8 @@ fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), String> {
     if entries.len() != u32_at(header, 16) {
         return Err("the group has another number of entries than it says".into());
     }
-    Ok((LogGroup { synced: Height(u64_at(header, 8)), entries }, HEADER + payload))
+    let (synced, fence) = (Height(u64_at(header, 8)), Height(u64_at(header, 24)));
+    Ok((LogGroup { synced, fence, entries }, HEADER + payload))
 }
 
 /// Reads a file's groups; where they end, and what is wrong there if anything is.
@@ -234,7 +240,7 @@ impl LogWriter {
             buffer: Vec::new(),
             synced: None,
         };
-        let (mut all, mut synced, mut damage) = (Vec::new(), Height::GENESIS, None);
+        let (mut all, mut synced, mut fence, mut damage) = (Vec::new(), Height::GENESIS, Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
             let bytes = backend.read(path).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
@@ -244,6 +250,7 @@ impl LogWriter {
                 damage.get_or_insert(Damage { file, offset: end, problem });
             }
             synced = groups.iter().map(|group| group.synced).fold(synced, Height::max);
+            fence = groups.iter().map(|group| group.fence).fold(fence, Height::max);
             all.extend(groups.into_iter().flat_map(|group| group.entries));
             let highest = all.iter().map(|(height, _)| *height).max().unwrap_or_default();
             writer.number = *number;
@@ -257,7 +264,7 @@ impl LogWriter {
         let found = match damage {
             Some(damage) => LogFound::Damaged(damage),
             None if files.is_empty() => LogFound::Missing,
-            None => LogFound::Entries { entries: all, synced },
+            None => LogFound::Entries { entries: all, synced, fence },
         };
         Ok((found, writer))
     }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::genesis::GENESIS_VERSION;
 use engine::{Genesis, Hash};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
@@ -142,8 +143,18 @@ pub fn read_genesis(dir: &Path) -> Result<(Genesis, Hash), OpenError> {
 /// As [`read_genesis`].
 pub fn read_genesis_on(backend: &dyn Backend, dir: &Path) -> Result<(Genesis, Hash), OpenError> {
     let bytes = genesis_bytes_on(backend, dir)?;
-    let genesis = serde_json::from_slice(&bytes)
-        .map_err(|error| OpenError::Genesis { path: dir.join("genesis.json"), problem: error.to_string() })?;
+    let wrong = |problem| OpenError::Genesis { path: dir.join("genesis.json"), problem };
+    // The version first: whatever else an older file says is refused under its name.
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    if let Some(version) = value["version"].as_u64()
+        && version != u64::from(GENESIS_VERSION)
+    {
+        return Err(wrong(format!(
+            "this session has format {version}, and this program reads format {GENESIS_VERSION}: only the program that \
+             wrote it reads it"
+        )));
+    }
+    let genesis = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     Ok((genesis, Genesis::chain_id(&bytes)))
 }
 

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 
 use crate::backend::is_full;
-use crate::journal::{End, Frame, FrameKind, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
+use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
 use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
 
@@ -24,6 +24,9 @@ pub struct Group {
     pub frames: Vec<Frame>,
     /// Entries for the consensus log, with their heights.
     pub entries: Vec<(Height, Vec<u8>)>,
+    /// Where the consensus log's fence moves to: nothing more will be signed at or below it. For heights that were decided
+    /// without this validator, whose frames are in the same group.
+    pub fence: Option<Height>,
 }
 
 /// What the storage thread says.
@@ -125,7 +128,8 @@ impl Storage {
             .map(|retention| Retirer::new(session.backend().clone(), session.dir(), session.chain(), retention));
         let (to_thread, groups) = bounded(QUEUE);
         let (from_thread, synced) = bounded(2 * QUEUE);
-        let writer = Writer { journal, log: log_writer, synced: decided, decided, again: writing.again };
+        let fence = if let LogFound::Entries { fence, .. } = &log { *fence } else { Height::GENESIS };
+        let writer = Writer { journal, log: log_writer, synced: decided, decided, fence, again: writing.again };
         let thread = std::thread::Builder::new()
             .name("storage".into())
             .spawn(move || {
@@ -204,6 +208,7 @@ impl Drop for Storage {
 #[derive(Default)]
 struct Batch {
     last: u64,
+    fence: Option<Height>,
     entries: LogGroup,
     frames: Vec<Frame>,
 }
@@ -211,6 +216,7 @@ struct Batch {
 impl Batch {
     fn add(&mut self, group: Group) {
         self.last = group.id;
+        self.fence = self.fence.max(group.fence);
         self.entries.entries.extend(group.entries);
         self.frames.extend(group.frames);
     }
@@ -223,6 +229,8 @@ struct Writer {
     synced: Height,
     /// The last decided height that was appended.
     decided: Height,
+    /// The fence of the last group of the log.
+    fence: Height,
     again: Duration,
 }
 
@@ -275,15 +283,17 @@ impl Writer {
 
     /// One group on disk for all that waits: the log before the journal, so that it never lags behind it.
     fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
-        if !batch.entries.entries.is_empty() {
-            batch.entries.synced = self.synced;
+        let fence = batch.fence.unwrap_or_default().max(self.fence);
+        if !batch.entries.entries.is_empty() || fence > self.fence {
+            (batch.entries.synced, batch.entries.fence) = (self.synced, fence);
             self.log.append(&batch.entries)?;
             self.log.sync()?;
+            self.fence = fence;
             batch.entries.entries.clear();
         }
         self.journal.append(&batch.frames)?;
         self.journal.sync()?;
-        let decided = batch.frames.iter().filter(|frame| frame.kind == FrameKind::Decided).map(|frame| frame.height);
+        let decided = batch.frames.iter().filter(|frame| frame.kind.is_decided()).map(|frame| frame.height);
         self.decided = decided.fold(self.decided, Height::max);
         self.synced = self.decided;
         batch.frames.clear();
@@ -294,6 +304,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::FrameKind;
 
     #[test]
     fn a_full_segment_is_sealed_and_the_next_goes_on() {
@@ -313,7 +324,7 @@ mod tests {
         for id in 1..=60 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: body(id) };
             model.push(frame.clone());
-            opened.storage.submit(Group { id, frames: vec![frame], entries: Vec::new() });
+            opened.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
             assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
             if id == 20 {
                 let session = opened.storage.close();

@@ -33,7 +33,7 @@ fn group(height: u64) -> Group {
     let settled = Frame { kind: FrameKind::Settled, height: Height(height - 1), body: bytes(height, 120) };
     let frames = if height > 1 { vec![decided, settled] } else { vec![decided] };
     let entries = (0..3).map(|entry| (Height(height), bytes(height * 3 + entry, 40 + height * 331 % 3_000))).collect();
-    Group { id: height, frames, entries }
+    Group { id: height, frames, entries, fence: None }
 }
 
 fn frames_to(height: u64) -> Vec<Frame> {
@@ -50,14 +50,14 @@ fn write(opened: &Opened, from: u64) -> (u64, Option<Synced>) {
         _ => 0,
     };
     let unlogged = |height: u64| {
-        let Group { id, frames, mut entries } = group(height);
+        let Group { id, frames, mut entries, fence } = group(height);
         entries.drain(..logged(height));
-        Group { id, frames, entries }
+        Group { id, frames, entries, fence }
     };
     // A group that was torn may have left a block without the settled height that came with it.
     if opened.frames.len() < frames_to(from).len() {
         let frames = group(from).frames.split_off(1);
-        opened.storage.submit(Group { id: from, frames, entries: Vec::new() });
+        opened.storage.submit(Group { id: from, frames, ..Group::default() });
         synced = from - 1;
     }
     while height < GROUPS || synced < height {
@@ -107,7 +107,7 @@ fn check(opened: &Opened, promised: u64, context: &str) -> u64 {
     };
     assert!(opened.frames.iter().zip(&whole).all(same), "{context}: other frames than were written");
     let (entries, synced) = match &opened.log {
-        LogFound::Entries { entries, synced } => (entries.clone(), *synced),
+        LogFound::Entries { entries, synced, .. } => (entries.clone(), *synced),
         LogFound::Missing => (Vec::new(), Height::GENESIS),
         LogFound::Damaged(damage) => panic!("{context}: {damage}"),
     };

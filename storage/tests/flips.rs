@@ -27,7 +27,7 @@ fn session() -> (MemoryBackend, Vec<Frame>) {
     let opened = Storage::open_with(new, writing).expect("it opens");
     for id in 1..=12 {
         let frames = vec![Frame { kind: FrameKind::Decided, height: Height(id), body: bytes(id, 300 + id * 41) }];
-        opened.storage.submit(Group { id, frames, entries: vec![(Height(id), bytes(id, 70))] });
+        opened.storage.submit(Group { id, frames, entries: vec![(Height(id), bytes(id, 70))], fence: None });
         assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
     }
     opened.storage.keep_from(Height(6));

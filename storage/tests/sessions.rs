@@ -16,7 +16,7 @@ fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
 fn group(id: u64) -> Group {
     let frames = vec![frame(FrameKind::Decided, id, 40 + 97 * id as usize % 400), frame(FrameKind::Settled, id, 120)];
     let entries = vec![(Height(id), vec![id as u8; 30]), (Height(id), vec![1; 5])];
-    Group { id, frames, entries }
+    Group { id, frames, entries, fence: None }
 }
 
 fn write(opened: &Opened, group: Group) {
@@ -162,6 +162,47 @@ fn the_log_is_missing_torn_damaged_or_whole() {
 }
 
 #[test]
+fn a_fence_moves_with_or_without_entries_and_never_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    session(&session_dir, 3);
+    let mut opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
+    let fence = |found: &LogFound| match found {
+        LogFound::Entries { fence, .. } => fence.0,
+        other => panic!("{other:?}"),
+    };
+    for (id, asked, expected) in [(4, None, 0), (5, Some(9), 9), (6, Some(4), 9), (7, None, 9), (8, Some(12), 12)] {
+        // A group without entries writes to the log only where the fence moves.
+        let frames = vec![frame(FrameKind::Settled, id, 120)];
+        write(&opened, Group { id, frames, fence: asked.map(Height), ..Group::default() });
+        opened.storage.close();
+        opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
+        assert_eq!(fence(&opened.log), expected, "group {id}");
+    }
+    let LogFound::Entries { entries, .. } = &opened.log else { panic!("{:?}", opened.log) };
+    assert_eq!(entries.len(), 6, "and nothing else is written");
+}
+
+#[test]
+fn every_kind_of_frame_is_read_as_it_was_written_and_only_blocks_decide() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    let opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
+    let kinds = [FrameKind::Base, FrameKind::Decided, FrameKind::Evidence, FrameKind::Settled];
+    let frames: Vec<Frame> = kinds.into_iter().zip(7..).map(|(kind, height)| frame(kind, height, 99)).collect();
+    write(&opened, Group { id: 1, frames: frames.clone(), ..Group::default() });
+    opened.storage.close();
+    let mut reader = JournalReader::open(&session_dir).expect("a session");
+    let found: Vec<Frame> = std::iter::from_fn(|| reader.next_frame().expect("whole")).collect();
+    assert_eq!(found, frames);
+    assert_eq!(
+        reader.decided(),
+        Height(8),
+        "a block, and where a journal begins; neither evidence nor what came of it"
+    );
+}
+
+#[test]
 fn directories_that_are_no_session_are_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = dir.path().join("missing");
@@ -217,7 +258,7 @@ proptest! {
             let frames: Vec<Frame> =
                 lengths.into_iter().map(|length| frame(FrameKind::Settled, id as u64, length)).collect();
             model.extend(frames.clone());
-            write(&opened, Group { id: id as u64 + 1, frames, entries: vec![(Height(id as u64), vec![3; 10])] });
+            write(&opened, Group { id: id as u64 + 1, frames, entries: vec![(Height(id as u64), vec![3; 10])], fence: None });
             if reopen {
                 let session = opened.storage.close();
                 opened = Storage::open(session).expect("a whole session");

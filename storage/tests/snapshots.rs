@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::Height;
 use engine::columns::{Capacity, Columns};
-use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::image::{DirtyMap, GroupSaver, ImageLayout};
 use engine::limits::GROUP_BYTES;
 use storage::Session;
@@ -20,7 +20,7 @@ fn genesis() -> Genesis {
     Genesis {
         version: GENESIS_VERSION,
         name: "test".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: 1,
         supply: 1 << 40,
         tables: 2_000,
@@ -37,7 +37,11 @@ fn genesis() -> Genesis {
         account_idle_ms: 10_000,
         idleness: Default::default(),
         block_interval_ms: 10,
-        validators: vec![GenesisValidator { name: "a".into(), vote_key: HexBytes([3; 32]) }],
+        validators: vec![GenesisValidator {
+            name: "a".into(),
+            vote_key: HexBytes([3; 32]),
+            dkg_key: HexBytes([8; 32]),
+        }],
         group_key: HexBytes([4; 96]),
     }
 }

@@ -5,12 +5,12 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree, Saved};
-use engine::io::{Input, Output, Standing};
+use engine::io::{Input, Output, Standing, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
 use engine::pool::Arenas;
-use engine::{Hash, Height, PeerId};
+use engine::{Hash, Height};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::consensus::{Consensus, ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
@@ -257,7 +257,8 @@ impl Machine {
         chain.decide(decided, 0);
         chain.unsettled.back_mut().expect("decided above").beacon = beacon;
         let mut answers = self.world.resource_mut::<Answers>();
-        decided.block.intents.iter().for_each(|intent| _ = answers.wait(intent, PeerId::NONE));
+        // Nobody is connected before the first tick, so nobody waits under another mark.
+        decided.block.intents.iter().for_each(|intent| _ = answers.decide(intent));
         beacon.map(|_| {
             let settled = self.settle_next();
             self.answer_receipts();
@@ -284,8 +285,9 @@ impl Machine {
         let intents = std::mem::take(&mut next.block.intents);
         let header = next.block.header;
         let root = self.settle(header.height, header.time_ms, intents, Draw::Beacon(beacon)).root;
-        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root);
-        let verdicts = self.world.resource::<Report>().receipts.iter().map(|receipt| receipt.verdict).collect();
+        let receipts = &self.world.resource::<Report>().receipts;
+        let verdicts: Vec<Verdict> = receipts.iter().map(|receipt| receipt.verdict).collect();
+        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts);
         Settled { height: header.height, beacon, root, root_chain, verdicts }
     }
 

@@ -52,8 +52,9 @@ fn intents(stage: &mut Stage, lot: &mut Lot, players: u32) -> Vec<Intent> {
 }
 
 fn block(stage: &Stage, time_ms: u64, intents: Vec<Intent>) -> Block {
-    let header = Header { height: stage.height.next(), time_ms, ..Header::zeroed() };
-    Block { header, certificate: None, intents }
+    let header =
+        Header { height: stage.height.next(), time_ms, intent_count: intents.len() as u32, ..Header::zeroed() };
+    Block { header, certificate: None, system: Vec::new(), pledges: Vec::new(), intents }
 }
 
 #[test]
@@ -122,6 +123,7 @@ fn a_machine_that_loads_a_snapshot_has_its_state_and_refuses_another() {
         block: [3; 32],
         root: stage.machine.report().root,
         root_chains: [[4; 32], [5; 32]],
+        validators: [[6; 32], [7; 32]],
         certificate,
     };
     let read = |index: usize, group: &mut [u8; GROUP_BYTES]| {
@@ -139,7 +141,20 @@ fn a_machine_that_loads_a_snapshot_has_its_state_and_refuses_another() {
     loaded.machine.reset();
     assert_eq!(loaded.image(), Stage::new(genesis(300, 4, 600)).image(), "back at genesis");
 
-    loaded.machine.load(&note, read).expect("the snapshot");
+    // Chaining values are compared before a group is read.
+    let groups = image.chunks_exact(GROUP_BYTES).enumerate();
+    let values: Vec<engine::Hash> = groups.map(|(index, group)| engine::image::group_value(index, group)).collect();
+    assert_eq!(engine::image::root_of(&values), note.root);
+    let mut wrong = values.clone();
+    wrong[5][0] ^= 1;
+    let unread = |_: usize, _: &mut [u8; GROUP_BYTES]| -> Result<(), Infallible> { panic!("no group is read") };
+    let bytes = note.encode();
+    let error = loaded.machine.load_stored(note.height, &bytes, &wrong, unread).expect_err("another root");
+    assert!(matches!(error, LoadError::Values), "{error}");
+    let error = loaded.machine.load_stored(note.height, &bytes, &values[1..], unread).expect_err("too few");
+    assert!(matches!(error, LoadError::Groups { .. }), "{error}");
+
+    loaded.machine.load_stored(note.height, &bytes, &values, read).expect("the snapshot");
     assert_eq!(loaded.machine.chain().note(), Some(note.clone()));
     assert_eq!(loaded.image(), image);
     assert_eq!(loaded.machine.account_of(&key(7)), stage.machine.account_of(&key(7)));

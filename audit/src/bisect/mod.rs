@@ -215,7 +215,7 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
         let loaded =
             StoredSnapshot::open(&backend, dir, &catalog, at).map_err(anyhow::Error::from).and_then(|stored| {
                 Ok(found
-                    .load_stored(at, &stored.note, stored.groups(), |index, group| stored.read_group(index, group))?)
+                    .load_stored(at, &stored.note, stored.values(), |index, group| stored.read_group(index, group))?)
             });
         if let Err(problem) = loaded {
             result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));

@@ -157,6 +157,17 @@ impl Heights {
                     (!fits && !self.gap).then(|| "it does not settle a block that was decided".to_owned())
                 }
             },
+            FrameKind::Base => match ChainNote::decode(body) {
+                Err(error) => Some(error.to_string()),
+                Ok(note) => {
+                    let first = self.decided == Height::GENESIS && note.height == *height;
+                    (self.decided, self.settled, self.parent) = (note.height, note.height, note.block);
+                    self.roots.insert(note.height, note.root);
+                    (!first).then(|| "a journal begins at a snapshot with its first frame, or not at all".to_owned())
+                }
+            },
+            // What validators did beside the chain says nothing about its heights.
+            FrameKind::Evidence => None,
         };
         if let Some(problem) = problem {
             self.problems.push(format!("the {kind:?} frame of height {height}: {problem}"));

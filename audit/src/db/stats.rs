@@ -123,7 +123,7 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
     };
     let mut reader = JournalReader::open(dir)?;
     while let Some(frame) = reader.next_frame()? {
-        if frame.kind != FrameKind::Settled {
+        if matches!(frame.kind, FrameKind::Decided | FrameKind::Retired) {
             (stats.first, stats.first_time_ms) = (frame.height.0, time(&frame.body));
             break;
         }
@@ -140,6 +140,7 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
                 stats.last_time_ms = time(&frame.body);
             }
             FrameKind::Settled => stats.settled = frame.height.0,
+            FrameKind::Evidence | FrameKind::Base => {}
         }
     }
     if stats.first > 0 {

@@ -17,8 +17,8 @@ use node::snapshots::SnapshotPace;
 use storage::{FrameKind, JournalReader, Writing};
 
 const HEIGHTS: u64 = 24;
-const ROOT: &str = "55eb87cd391888057e74cfe563201580833940e399ada007262fc27bfd41939a";
-const ROOT_CHAIN: &str = "2a89d94b13513acbeea4ba78a4f5dac70960f28f51adb60508a6d42ebd73732e";
+const ROOT: &str = "10c39b63bd797089e71eec8d02f99d4aff02b61bc0761a6550912f0426734cdf";
+const ROOT_CHAIN: &str = "a6809ec87c9316b0f68989a78b6b57308a2780aa33e0d0252b38f1b8a3f8962d";
 const SNAPSHOT: Height = Height(1);
 
 fn config() -> DevConfig {
@@ -34,8 +34,12 @@ fn config() -> DevConfig {
     }
 }
 
+fn recorded(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
 fn data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/session-1")
+    recorded("session-2")
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -59,6 +63,22 @@ fn run(dir: &Path, heights: u64) -> (String, String, Option<Height>) {
     node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("it runs");
     let totals = node.close();
     (hex(&totals.root), hex(&totals.root_chain), snapshot)
+}
+
+#[test]
+fn a_session_of_the_first_format_is_refused_by_name() {
+    let session = recorded("session-1");
+    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+    for error in [
+        replay(&session, &config, |_| ()).expect_err("an older format"),
+        storage::read_genesis(&session).expect_err("an older format").into(),
+    ] {
+        // What exits with 4.
+        assert!(error.is::<storage::OpenError>(), "{error:?}");
+        assert!(error.to_string().contains("has format 1, and this program reads format 2"), "{error}");
+    }
+    let error = JournalReader::open(&session).err().expect("an older journal").to_string();
+    assert!(error.contains("the segment has version 2, this program reads version 3"), "{error}");
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
             match frame.kind {
                 FrameKind::Decided => decided = Some(Decided::decode(&frame.body).expect("a block")),
                 FrameKind::Settled => settled = Some(Settled::decode(&frame.body).expect("a settled height")),
-                FrameKind::Retired => unreachable!("nothing was given up"),
+                other => unreachable!("{other:?}: nothing was given up, and nobody lied"),
             }
             let blank = || Decided::decode(&frames[0].body).expect("a block");
             let zero = || Settled {
@@ -197,7 +197,7 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
             frame.body = if decided.is_some() { d.encode() } else { s.encode() };
         }
         let frames: Vec<Frame> = altered;
-        opened.storage.submit(Group { id: 1, frames, entries: Vec::new() });
+        opened.storage.submit(Group { id: 1, frames, ..Group::default() });
         opened.storage.close();
         let difference = check(&path, 2).expect("a well-formed session").difference.expect("it was forged");
         (difference.height, difference.component, difference.field)

@@ -154,7 +154,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
                 "bets_resolved": totals.counts.bets_resolved,
                 "refused": totals.counts.refused + totals.turned_away,
                 "refusals": totals.refusals,
-                "insecure_keys": genesis.insecure_keys,
+                "keys": genesis.keys.name(),
                 "listen": listens.map(|address| address.to_string()),
             })
         );

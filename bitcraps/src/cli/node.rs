@@ -100,7 +100,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
     let counters = network.counters();
     let chain = machine.setup().chain;
-    let tables = machine.setup().genesis.tables;
+    let (tables, keys_from) = (machine.setup().genesis.tables, machine.setup().genesis.keys);
     let mut node = Node::new(machine, storage, None, Time::Wall);
     node.keep(snapshots);
     node.listen(network);
@@ -119,6 +119,9 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         }
         say!("  listens   {address}");
         say!("  key       {}", hex(&key));
+        if let Some(warning) = keys_from.warning() {
+            say!("  keys      {warning}");
+        }
         if let Some(advice) = buffer_advice(socket, config.net.socket_buffer_bytes) {
             say!("  sockets   {advice}");
         }
@@ -130,6 +133,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
             "listen": address.to_string(),
             "key": hex(&key),
             "chain": hex(&chain),
+            "keys": keys_from.name(),
             "height": height,
             "recovered_ms": recovered.as_millis() as u64,
             "snapshot": found.as_ref().and_then(|found| found.snapshot).map(|height| height.0),

@@ -91,6 +91,7 @@ fn locate_row(args: &ReplayArgs, outcome: &mut Outcome) -> anyhow::Result<Bisect
 fn as_json(outcome: &Outcome, located: &Bisected) -> serde_json::Value {
     let mut value = json!({
         "ok": outcome.difference.is_none(),
+        "keys": outcome.keys.name(),
         "heights": outcome.heights,
         "height": outcome.height.0,
         "base": outcome.base.0,
@@ -140,6 +141,9 @@ fn print(args: &ReplayArgs, outcome: &Outcome) -> std::io::Result<()> {
     }
     say!("  root          {}", hex(&outcome.root));
     say!("  root chain    {}", hex(&outcome.root_chain));
+    if let Some(warning) = outcome.keys.warning() {
+        say!("  keys          {warning}");
+    }
     if outcome.difference.is_none() {
         say!("same root at height {}", thousands(outcome.height.0));
         say!("\nTry next:\n  {} export {} --image state.img", program(), args.session.display());

@@ -11,7 +11,7 @@ use engine::image::GroupBlock;
 use engine::io::Verdict;
 use engine::limits::GROUP_BYTES;
 use engine::message::block::{Decided, intents_root};
-use engine::message::certificate::{Settled, chain_root};
+use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::intent::{Intent, IntentKind};
 use engine::message::note::ChainNote;
 use engine::{Height, hex};
@@ -81,7 +81,7 @@ fn write(dir: &Path, genesis_of: &Path, steps: &[Step]) -> Session {
         let height = settled.height;
         [frame(FrameKind::Decided, height, decided.encode()), frame(FrameKind::Settled, height, settled.encode())]
     });
-    storage.submit(Group { id: 1, frames: frames.collect(), entries: Vec::new() });
+    storage.submit(Group { id: 1, frames: frames.collect(), ..Group::default() });
     storage.close()
 }
 
@@ -205,8 +205,14 @@ fn a_wrong_state_is_found_down_to_the_field_if_a_snapshot_has_it() {
         let previous = steps[38].settled.root_chain;
         let Step { decided, settled } = steps.last_mut().expect("40 heights");
         settled.root = root;
-        settled.root_chain =
-            chain_root(&previous, settled.height, &decided.block.header.hash(), &settled.beacon, &root);
+        settled.root_chain = ChainLink {
+            height: settled.height,
+            block: &decided.block.header.hash(),
+            beacon: &settled.beacon,
+            root: &root,
+            verdicts: &verdicts_hash(settled.verdicts.iter().copied()),
+        }
+        .after(&previous);
         let settled = settled.clone();
         let session = write(&wrong, &a, &steps);
         snapshot(&session, &mut machine, &settled);

@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 use bolero::check;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::{Certificate, Settled};
+use engine::message::vote::{Proposal, Vote};
 use net::wire::{Decoder, Kind, Role, ToClient, ToNode};
 use order::consensus::LogEntry;
-use order::vote::{Proposal, Vote};
 use storage::{FrameKind, JournalReader};
 
 /// Bytes of a recorded session: what fuzzing changes, so that it gets past the first check.

@@ -202,8 +202,8 @@ impl TestPlayer {
     async fn receipt(&mut self, number: u64) -> (Height, Verdict) {
         loop {
             let found = self.answers.iter().find_map(|answer| match answer.verdict {
-                AnswerVerdict::Receipt { height, verdict, .. } if answer.number == number => Some((height, verdict)),
-                AnswerVerdict::Shed(reason) if answer.number == number => {
+                AnswerVerdict::Receipt { height, verdict, .. } if answer.id.number == number => Some((height, verdict)),
+                AnswerVerdict::Shed(reason) if answer.id.number == number => {
                     panic!("intent {number} was shed: {reason:?}")
                 }
                 _ => None,
@@ -548,7 +548,7 @@ fn false_signatures_and_floods_are_refused_then_banned_while_others_play() {
         for intent in [forged, odd, small] {
             liar.say(&ToNode::Intents(vec![intent])).await.expect("sent");
             let answer = wait_for(&mut liar, refused(Refusal::BadSignature)).await;
-            assert_eq!((answer.key, answer.number), (intent.body.key, intent.body.number));
+            assert_eq!(answer.id, intent.id());
         }
         // Ten are too many.
         let more = (10..20u64).map(|number| {
@@ -744,7 +744,7 @@ fn a_node_that_ends_answers_what_it_acknowledged_and_says_goodbye() {
         let bets: Vec<Intent> = (0..60).map(|_| player.bet(0, 1)).collect();
         let numbers: Vec<u64> = bets.iter().map(|bet| bet.body.number).collect();
         player.send(bets).await;
-        while player.answers.iter().filter(|answer| numbers.contains(&answer.number)).count() < 60 {
+        while player.answers.iter().filter(|answer| numbers.contains(&answer.id.number)).count() < 60 {
             player.next_event().await;
         }
         stop.store(true, Ordering::Relaxed);

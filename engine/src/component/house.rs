@@ -30,23 +30,36 @@ pub struct House {
     /// The clock of activity: milliseconds of block time since the start, each gap between two blocks counted as at most
     /// [`Idleness::gap_max_ms`](crate::genesis::Idleness::gap_max_ms). Seats and accounts are idle by this clock.
     pub active_ms: u64,
+    /// The first height on which the pending set of validators votes; zero while none is pending.
+    pub validators_from: Height,
     /// Accounts in use.
     pub accounts_open: u32,
     /// Zero.
-    pub reserved: [u8; 52],
+    pub reserved: [u8; 44],
 }
 
-/// A validator: slot = row. Layout: 64 bytes. A slot without a validator is zero.
+/// A validator: slot = row. Layout: 128 bytes, no padding. A slot without a validator is zero.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Validator {
     /// Ed25519 key of its votes and proposals.
     pub vote_key: [u8; 32],
+    /// Ed25519 key with which it takes part in dealing shares of the group key.
+    pub dkg_key: [u8; 32],
+    /// The first height at which it proposes again, after failed rounds of its own; zero if it had none lately.
+    pub skipped_until: Height,
     /// 1 for a validator, 0 for a free slot.
     pub voting_power: u32,
+    /// The index of its share of the group key, and 1; zero if it holds none.
+    pub share: u32,
     /// Zero.
-    pub reserved: [u8; 28],
+    pub reserved: [u8; 48],
 }
+
+/// A validator of the pending set, which votes from [`House::validators_from`] on. Layout: as [`Validator`].
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct NextValidator(pub Validator);
 
 /// The group's beacon key. Layout: 128 bytes.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -56,8 +69,12 @@ pub struct GroupKey {
     pub key: [u8; 96],
     /// How often the shares were dealt anew.
     pub epoch: u64,
+    /// The first height whose beacon is under this key; zero while there is no key.
+    pub from: Height,
+    /// The first height whose beacon is made of the shares of the next epoch; zero while those are not dealt.
+    pub next_epoch_from: Height,
     /// Zero.
-    pub reserved: [u8; 24],
+    pub reserved: [u8; 8],
 }
 
 /// The hash of one set of table rules with its whole catalogue. Layout: 64 bytes.
@@ -71,7 +88,7 @@ pub struct RulesHash {
 }
 
 const _: () = assert!(size_of::<House>() == 128 && align_of::<House>() == 64);
-const _: () = assert!(size_of::<Validator>() == 64 && size_of::<GroupKey>() == 128 && size_of::<RulesHash>() == 64);
+const _: () = assert!(size_of::<Validator>() == 128 && size_of::<GroupKey>() == 128 && size_of::<RulesHash>() == 64);
 
 impl House {
     /// The clock of activity at a block that follows.
@@ -88,7 +105,8 @@ impl House {
 
 impl Row for House {
     const FIELDS: Fields =
-        fields!(House: supply treasury cages rails felts banks height time_ms active_ms accounts_open reserved);
+        fields!(House: supply treasury cages rails felts banks height time_ms active_ms validators_from
+            accounts_open reserved);
 
     /// The treasury holds what the tables' banks do not.
     fn first(start: &ChainStart<'_>, _row: usize) -> Self {
@@ -104,30 +122,38 @@ impl Row for House {
             height: Height::GENESIS,
             time_ms: genesis.start_ms,
             active_ms: 0,
+            validators_from: Height::GENESIS,
             accounts_open: 0,
-            reserved: [0; 52],
+            reserved: [0; 44],
         }
     }
 }
 
 impl Row for GroupKey {
-    const FIELDS: Fields = fields!(GroupKey: key epoch reserved);
+    const FIELDS: Fields = fields!(GroupKey: key epoch from next_epoch_from reserved);
 
     fn first(start: &ChainStart<'_>, _row: usize) -> Self {
-        Self { key: start.genesis.group_key.0, epoch: 0, reserved: [0; 24] }
+        Self { key: start.genesis.group_key.0, from: Height(1), ..Self::zeroed() }
     }
 }
 
 impl Row for Validator {
-    const FIELDS: Fields = fields!(Validator: vote_key voting_power reserved);
+    const FIELDS: Fields = fields!(Validator: vote_key dkg_key skipped_until voting_power share reserved);
 
     fn first(start: &ChainStart<'_>, slot: usize) -> Self {
         start.genesis.validators.get(slot).map_or_else(Self::zeroed, |validator| Self {
             vote_key: validator.vote_key.0,
+            dkg_key: validator.dkg_key.0,
             voting_power: 1,
-            reserved: [0; 28],
+            // Whoever dealt the shares of genesis dealt them by slot.
+            share: slot as u32 + 1,
+            ..Self::zeroed()
         })
     }
+}
+
+impl Row for NextValidator {
+    const FIELDS: Fields = Validator::FIELDS;
 }
 
 impl Row for RulesHash {

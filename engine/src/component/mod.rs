@@ -6,6 +6,7 @@ mod account;
 mod bets;
 mod house;
 mod peer;
+mod pledge;
 mod seat;
 mod table;
 
@@ -13,6 +14,7 @@ pub use account::*;
 pub use bets::*;
 pub use house::*;
 pub use peer::*;
+pub use pledge::*;
 pub use row::{ChainStart, Fields, Row};
 pub use seat::*;
 pub use table::*;

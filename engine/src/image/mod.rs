@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 pub use dirty::{DirtyMap, TableChunkDirty};
-pub use root::RootTree;
+pub use root::{RootTree, group_value, root_of};
 pub use save::{GroupBlock, GroupSaver, Saved};
 
 use crate::columns::{COLUMNS, Capacity, Column, Rows};
@@ -204,7 +204,7 @@ pub(crate) mod tests {
         Genesis {
             version: 1,
             name: "test".into(),
-            insecure_keys: true,
+            keys: crate::genesis::KeySource::Seed,
             start_ms: 1,
             supply: 1_000_000,
             tables,
@@ -221,7 +221,11 @@ pub(crate) mod tests {
             account_idle_ms: 10_000,
             idleness: Default::default(),
             block_interval_ms: 10,
-            validators: vec![crate::genesis::GenesisValidator { name: "a".into(), vote_key: HexBytes([3; 32]) }],
+            validators: vec![crate::genesis::GenesisValidator {
+                name: "a".into(),
+                vote_key: HexBytes([3; 32]),
+                dkg_key: HexBytes([8; 32]),
+            }],
             group_key: HexBytes([4; 96]),
         }
     }
@@ -274,7 +278,7 @@ pub(crate) mod tests {
 
     #[test]
     fn chunks_mark_the_groups_that_single_rows_mark() {
-        let layout = ImageLayout::new(Capacity { tables: 600, seats: 5, accounts: 1 });
+        let layout = ImageLayout::new(Capacity { tables: 600, seats: 5, accounts: 1, pledges: 1 });
         let (mut by_row, mut by_chunk) = (DirtyMap::new(layout.clone()), DirtyMap::new(layout));
         let (mut left, mut right) = (Vec::new(), Vec::new());
         by_row.take(&mut left);
@@ -326,7 +330,7 @@ pub(crate) mod tests {
 
     #[test]
     fn places_name_column_row_and_byte() {
-        let layout = ImageLayout::new(Capacity { tables: 300, seats: 8, accounts: 10 });
+        let layout = ImageLayout::new(Capacity { tables: 300, seats: 8, accounts: 10, pledges: 1 });
         let start = layout.column_groups(Column::MoreBets).start as u64 * GROUP_BYTES as u64;
         let place = layout.place(start + 192 * 90 + 5).expect("a row");
         assert_eq!(place, Place { column: Column::MoreBets, row: 90, byte: 5 });

@@ -25,6 +25,35 @@ pub struct RootTree {
     touched_groups: usize,
 }
 
+/// The chaining value of a group's bytes at its place in the image.
+///
+/// # Panics
+/// If it is not as long as a group is.
+pub fn group_value(index: usize, bytes: &[u8]) -> Hash {
+    assert_eq!(bytes.len(), GROUP_BYTES, "a group is padded to its size");
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(index as u64 * GROUP_BYTES as u64).update(bytes);
+    hasher.finalize_non_root()
+}
+
+/// The root of an image whose groups have these chaining values.
+///
+/// # Panics
+/// If there are fewer than two: an image has a group for each of its columns.
+pub fn root_of(values: &[Hash]) -> Hash {
+    assert!(values.len() > 1, "an image has a group for each of its columns");
+    let mut level = values.to_vec();
+    while level.len() > 2 {
+        let merge = |pair: &[ChainingValue]| match pair {
+            [left, right] => merge_subtrees_non_root(left, right, Mode::Hash),
+            [odd] => *odd,
+            _ => unreachable!("chunks of two"),
+        };
+        level = level.chunks(2).map(merge).collect();
+    }
+    *merge_subtrees_root(&level[0], &level[1], Mode::Hash).as_bytes()
+}
+
 impl RootTree {
     /// A tree for images of this layout; its values are those of the first [`RootTree::update`], with every group dirty.
     pub fn new(layout: ImageLayout) -> Self {
@@ -62,9 +91,7 @@ impl RootTree {
             for (value, index) in values.iter_mut().zip(groups) {
                 let mut padded = [0; GROUP_BYTES];
                 let bytes = group(layout, columns, *index as usize, &mut padded);
-                let mut hasher = blake3::Hasher::new();
-                hasher.set_input_offset(u64::from(*index) * GROUP_BYTES as u64).update(bytes);
-                *value = hasher.finalize_non_root();
+                *value = group_value(*index as usize, bytes);
             }
         };
         if touched.len() <= GROUPS_PER_TASK {

@@ -4,14 +4,17 @@ use bytemuck::{Pod, Zeroable};
 
 use super::certificate::Certificate;
 use super::intent::{Intent, IntentBody};
+use super::pledge::PledgeRow;
 use super::{DecodeError, Hash, Reader};
 use crate::ids::Height;
-use crate::limits::{BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX};
+use crate::limits::{
+    BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, SYSTEM_MESSAGE_BYTES_MAX, SYSTEM_MESSAGES_MAX,
+};
 
 /// The version of header and block that this code writes.
-pub const BLOCK_VERSION: u32 = 1;
+pub const BLOCK_VERSION: u32 = 2;
 
-/// The header of a block. Layout: 256 bytes, no padding. Its hash is the block's hash.
+/// The header of a block. Layout: 384 bytes, no padding. Its hash is the block's hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
@@ -21,10 +24,16 @@ pub struct Header {
     pub parent: Hash,
     /// Hash of the validator set that votes on this height.
     pub validators: Hash,
+    /// Hash of the validator set that votes on the next height: whoever trusts this set can follow it to the next.
+    pub next_validators: Hash,
     /// Merkle root of the intents: BLAKE3, itself a Merkle tree over 1 KiB, of the intents one after another.
     pub intents: Hash,
     /// Hash of the carried certificate of the height before; zero at height 1.
     pub certificate: Hash,
+    /// Hash of the system section.
+    pub system: Hash,
+    /// BLAKE3 of the pledges and openings, one after another.
+    pub pledges: Hash,
     /// `root_chain(height - 2)`; zero at heights 1 and 2.
     pub root_chain: Hash,
     /// This height.
@@ -40,25 +49,30 @@ pub struct Header {
     /// [`BLOCK_VERSION`].
     pub version: u32,
     /// Zero.
-    pub reserved: [u8; 32],
+    pub reserved: [u8; 64],
 }
 
-const _: () = assert!(size_of::<Header>() == 256);
+const _: () = assert!(size_of::<Header>() == 384);
 
 impl Header {
     /// The block's hash.
     pub fn hash(&self) -> Hash {
-        blake3::derive_key("bitcraps block 1", bytemuck::bytes_of(self))
+        blake3::derive_key("bitcraps block 2", bytemuck::bytes_of(self))
     }
 }
 
-/// A block: header, the certificate of the height before, intents in the order they are applied.
+/// A block: header, the certificate of the height before, what changes validators and keys, pledges, and intents in the
+/// order they are applied.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Block {
     /// What the hash covers.
     pub header: Header,
     /// Certificate of the height before; `None` only at height 1.
     pub certificate: Option<Certificate>,
+    /// Messages of the system section, as they were encoded.
+    pub system: Vec<Vec<u8>>,
+    /// Pledges and openings.
+    pub pledges: Vec<PledgeRow>,
     /// The intents.
     pub intents: Vec<Intent>,
 }
@@ -68,21 +82,72 @@ pub fn intents_root(intents: &[Intent]) -> Hash {
     *blake3::hash(bytemuck::cast_slice(intents)).as_bytes()
 }
 
+/// The hash of a block's pledges and openings.
+pub fn pledges_root(pledges: &[PledgeRow]) -> Hash {
+    *blake3::hash(bytemuck::cast_slice(pledges)).as_bytes()
+}
+
+/// The hash of a block's system section, its length fields included.
+pub fn system_hash(messages: &[Vec<u8>]) -> Hash {
+    let mut section = Vec::new();
+    encode_system(messages, &mut section);
+    blake3::derive_key("bitcraps system section 1", &section)
+}
+
+fn encode_count(count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&u32::try_from(count).expect("sections are bounded").to_le_bytes());
+}
+
+fn encode_system(messages: &[Vec<u8>], out: &mut Vec<u8>) {
+    encode_count(messages.len(), out);
+    for message in messages {
+        encode_count(message.len(), out);
+        out.extend_from_slice(message);
+    }
+}
+
+fn read_system(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, DecodeError> {
+    let count = reader.count("system messages", SYSTEM_MESSAGES_MAX)?;
+    let mut message = || {
+        let length = reader.count("bytes of a system message", SYSTEM_MESSAGE_BYTES_MAX)?;
+        reader.take(length).map(<[u8]>::to_vec)
+    };
+    (0..count).map(|_| message()).collect()
+}
+
+fn read_pledges(reader: &mut Reader<'_>) -> Result<Vec<PledgeRow>, DecodeError> {
+    let count = reader.count("pledges", BLOCK_PLEDGES_MAX)?;
+    let rows = reader.take(count * size_of::<PledgeRow>())?.chunks_exact(size_of::<PledgeRow>());
+    rows.map(|row| {
+        let row: PledgeRow = bytemuck::pod_read_unaligned(row);
+        row.check_form().map(|_| row)
+    })
+    .collect()
+}
+
 impl Block {
     /// Bytes of the encoding.
     pub fn encoded_len(&self) -> usize {
         size_of::<Header>()
             + self.certificate.as_ref().map_or(0, Certificate::encoded_len)
+            + 4
+            + self.system.iter().map(|message| 4 + message.len()).sum::<usize>()
+            + 4
+            + self.pledges.len() * size_of::<PledgeRow>()
             + self.intents.len() * size_of::<Intent>()
     }
 
-    /// Appends: header, certificate (from height 2 on), the column of bodies, the column of signatures.
+    /// Appends: header, certificate (from height 2 on), the system section, the pledges, the column of intents' bodies, the
+    /// column of their signatures.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
         out.extend_from_slice(bytemuck::bytes_of(&self.header));
         if let Some(certificate) = &self.certificate {
             certificate.encode(out);
         }
+        encode_system(&self.system, out);
+        encode_count(self.pledges.len(), out);
+        out.extend_from_slice(bytemuck::cast_slice(&self.pledges));
         for intent in &self.intents {
             out.extend_from_slice(bytemuck::bytes_of(&intent.body));
         }
@@ -101,6 +166,7 @@ impl Block {
         if count > BLOCK_INTENTS_MAX {
             return Err(DecodeError::TooMany { what: "intents", most: BLOCK_INTENTS_MAX, found: count });
         }
+        let (system, pledges) = (read_system(reader)?, read_pledges(reader)?);
         let bodies = reader.take(count * size_of::<IntentBody>())?;
         let signatures = reader.take(count * 64)?;
         let intents = bodies
@@ -111,13 +177,13 @@ impl Block {
                 signature: signature.try_into().expect("chunks of 64"),
             })
             .collect();
-        Ok(Self { header, certificate, intents })
+        Ok(Self { header, certificate, system, pledges, intents })
     }
 
     /// Reads exactly one block. Says nothing about its validity beyond its form.
     ///
     /// # Errors
-    /// Too short, too long, another version, nonzero reserved bytes, too many intents or signatures.
+    /// Too short, too long, another version, nonzero reserved bytes, too many of anything, a pledge that cannot be so.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { what: "block", bytes };
         let block = Self::read(&mut reader)?;
@@ -157,7 +223,7 @@ impl Decided {
     }
 }
 
-/// What a retired frame holds: all of a decided block but its intents, whose hash is in the header.
+/// What a retired frame holds: all of a decided block but its sections and intents, whose hashes are in the header.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Retired {
     /// The block's header.
@@ -203,7 +269,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>),
     if header.version != BLOCK_VERSION {
         return Err(DecodeError::Value { field: "block version", found: header.version.into() });
     }
-    if header.reserved != [0; 32] {
+    if header.reserved != [0; 64] {
         return Err(DecodeError::Value { field: "header reserved", found: 1 });
     }
     let carried = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };

@@ -102,7 +102,7 @@ pub struct Settled {
     pub beacon: Beacon,
     /// BLAKE3 of the image after this height.
     pub root: Hash,
-    /// `BLAKE3(root_chain(h-1), h, block hash, beacon, root)`.
+    /// `BLAKE3(root_chain(h-1), h, block hash, beacon, root, hash of the verdicts)`.
     pub root_chain: Hash,
     /// What became of each intent, in block order.
     pub verdicts: Vec<Verdict>,
@@ -146,9 +146,33 @@ impl Settled {
     }
 }
 
-/// The chain of roots: `BLAKE3(root_chain(h-1), h, block hash, beacon, root)`.
-pub fn chain_root(previous: &Hash, height: Height, block: &Hash, beacon: &Beacon, root: &Hash) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("bitcraps root chain 1");
-    hasher.update(previous).update(&height.0.to_le_bytes()).update(block).update(beacon).update(root);
-    *hasher.finalize().as_bytes()
+/// The hash of what became of a block's intents: BLAKE3 of a byte for each, in block order.
+pub fn verdicts_hash(verdicts: impl Iterator<Item = Verdict>) -> Hash {
+    let bytes: Vec<u8> = verdicts.map(Verdict::to_byte).collect();
+    *blake3::hash(&bytes).as_bytes()
+}
+
+/// What one settled height adds to the chain of roots.
+#[derive(Clone, Copy, Debug)]
+pub struct ChainLink<'a> {
+    /// The height.
+    pub height: Height,
+    /// Its block's hash.
+    pub block: &'a Hash,
+    /// Its beacon.
+    pub beacon: &'a Beacon,
+    /// BLAKE3 of the image after it.
+    pub root: &'a Hash,
+    /// [`verdicts_hash`] of its intents: what makes a receipt provable.
+    pub verdicts: &'a Hash,
+}
+
+impl ChainLink<'_> {
+    /// The chain of roots: `BLAKE3(root_chain(h-1), h, block hash, beacon, root, hash of the verdicts)`.
+    pub fn after(&self, previous: &Hash) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("bitcraps root chain 2");
+        hasher.update(previous).update(&self.height.0.to_le_bytes()).update(self.block).update(self.beacon);
+        hasher.update(self.root).update(self.verdicts);
+        *hasher.finalize().as_bytes()
+    }
 }

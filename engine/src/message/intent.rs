@@ -47,6 +47,21 @@ pub struct Intent {
     pub signature: [u8; 64],
 }
 
+/// The first half of a signature: what tells an intent from another with its key and number.
+pub type Mark = [u8; 16];
+
+/// Which intent something is about. Two intents may have one key and number, signed on two machines of one player; only
+/// one of them is ever applied, and the mark says which.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IntentId {
+    /// The key that the intent names.
+    pub key: [u8; 32],
+    /// Its number.
+    pub number: u64,
+    /// The first 16 bytes of its signature.
+    pub mark: Mark,
+}
+
 const _: () = assert!(size_of::<IntentBody>() == 64);
 const _: () = assert!(size_of::<Intent>() == 128 && align_of::<Intent>() == 64);
 
@@ -129,6 +144,14 @@ impl TryFrom<u8> for Working {
             2 => Ok(Self::Off),
             _ => Err(DecodeError::Value { field: "working", found: byte.into() }),
         }
+    }
+}
+
+impl Intent {
+    /// What tells this intent from every other.
+    pub fn id(&self) -> IntentId {
+        let mark = std::array::from_fn(|byte| self.signature[byte]);
+        IntentId { key: self.body.key, number: self.body.number, mark }
     }
 }
 

@@ -1,12 +1,15 @@
-//! What is signed, ordered and stored: intents, blocks, certificates, beacons, the codes that answer intents, and
+//! What is signed, ordered and stored: intents, votes, blocks, certificates, beacons, the codes that answer intents, and
 //! where the chain stood.
 
 pub mod block;
 pub mod certificate;
 pub mod intent;
 pub mod note;
+pub mod pledge;
 pub mod refusal;
+pub mod vote;
 
+use bytemuck::Pod;
 use thiserror::Error;
 
 /// A BLAKE3 hash.
@@ -45,6 +48,18 @@ pub enum DecodeError {
     },
 }
 
+/// Reads exactly one row of fixed layout; says nothing about its fields.
+///
+/// # Errors
+/// Another length.
+pub fn decode_pod<T: Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+    let (expected, found) = (size_of::<T>(), bytes.len());
+    if found != expected {
+        return Err(DecodeError::Length { what, expected, found });
+    }
+    Ok(bytemuck::pod_read_unaligned(bytes))
+}
+
 /// Takes values off the front of foreign bytes.
 pub(crate) struct Reader<'a> {
     pub(crate) what: &'static str,
@@ -64,6 +79,14 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         Ok(self.take(N)?.try_into().expect("take returns as many bytes as asked for"))
+    }
+
+    /// A count of elements that are at most `most`.
+    pub(crate) fn count(&mut self, what: &'static str, most: usize) -> Result<usize, DecodeError> {
+        match self.u32()? as usize {
+            found if found > most => Err(DecodeError::TooMany { what, most, found }),
+            found => Ok(found),
+        }
     }
 
     pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {

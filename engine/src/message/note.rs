@@ -5,7 +5,7 @@ use super::{DecodeError, Hash, Reader};
 use crate::ids::Height;
 
 /// The version of notes that this code writes and reads.
-pub const NOTE_VERSION: u32 = 1;
+pub const NOTE_VERSION: u32 = 2;
 
 /// Where the chain stood when a snapshot began: right after a height was settled.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,21 +22,23 @@ pub struct ChainNote {
     pub root: Hash,
     /// `root_chain` of the height and of the one before it.
     pub root_chains: [Hash; 2],
+    /// Hashes of the sets of validators that vote on the height and on the one after it.
+    pub validators: [Hash; 2],
     /// This node's certificate for the block.
     pub certificate: Certificate,
 }
 
 impl ChainNote {
     /// Version u32, zero u32, height u64, time u64, first height of receipts u64, block 32, root 32, root chains 2 x 32,
-    /// then the certificate.
+    /// sets of validators 2 x 32, then the certificate.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(160 + self.certificate.encoded_len());
+        let mut out = Vec::with_capacity(224 + self.certificate.encoded_len());
         out.extend_from_slice(&NOTE_VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.height.0.to_le_bytes());
         out.extend_from_slice(&self.time_ms.to_le_bytes());
         out.extend_from_slice(&self.receipts_from.0.to_le_bytes());
-        for hash in [&self.block, &self.root, &self.root_chains[0], &self.root_chains[1]] {
+        for hash in [&self.block, &self.root].into_iter().chain(&self.root_chains).chain(&self.validators) {
             out.extend_from_slice(hash);
         }
         self.certificate.encode(&mut out);
@@ -64,6 +66,7 @@ impl ChainNote {
             block: reader.array()?,
             root: reader.array()?,
             root_chains: [reader.array()?, reader.array()?],
+            validators: [reader.array()?, reader.array()?],
             certificate: Certificate::read(&mut reader)?,
         };
         reader.end()?;
@@ -95,6 +98,7 @@ mod tests {
             block,
             root,
             root_chains,
+            validators: [[9; 32], [10; 32]],
             certificate,
         };
         let bytes = note.encode();

@@ -58,7 +58,7 @@ impl Players {
 
 impl LocalPlayers for Players {
     fn hear(&mut self, receipt: &Receipt) {
-        let Some(player) = self.by_key.get(&receipt.key).map(|index| &mut self.players[*index]) else { return };
+        let Some(player) = self.by_key.get(&receipt.id.key).map(|index| &mut self.players[*index]) else { return };
         if receipt.verdict == Verdict::Refused(Refusal::NumberAhead) {
             // Intents in between were lost; the window has not moved so far.
             player.next_number = player.next_number.saturating_sub(engine::limits::NUMBER_WINDOW / 2).max(1);

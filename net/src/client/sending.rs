@@ -6,22 +6,14 @@ use std::time::Duration;
 
 use engine::io::ShedReason;
 use engine::limits::PEER_CREDIT;
-use engine::message::intent::Intent;
+use engine::message::intent::{Intent, IntentId};
 
-use crate::tls::Key;
 use crate::wire::{Answer, AnswerVerdict};
 
 /// Intents without a last answer that a client holds at most.
 const HELD_MAX: usize = 4_096;
 /// How long a client waits after a node was too busy to take an intent again.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// What an intent is known by.
-type Id = (Key, u64);
-
-fn id_of(intent: &Intent) -> Id {
-    (intent.body.key, intent.body.number)
-}
 
 /// An intent without its last answer.
 struct Held {
@@ -36,9 +28,9 @@ struct Held {
 
 /// All intents of a client without their last answer.
 pub(super) struct Sending {
-    held: BTreeMap<Id, Held>,
+    held: BTreeMap<IntentId, Held>,
     /// Those that are to be sent, in the order in which they were given.
-    line: BTreeMap<u64, Id>,
+    line: BTreeMap<u64, IntentId>,
     given: u64,
     on_their_way: usize,
     credit: usize,
@@ -59,7 +51,7 @@ impl Sending {
 
     /// Takes an intent to send. Says whether there was room for it.
     pub(super) fn give(&mut self, intent: Intent) -> bool {
-        let id = id_of(&intent);
+        let id = intent.id();
         if self.held.contains_key(&id) {
             return true;
         }
@@ -107,7 +99,7 @@ impl Sending {
 
     /// Takes an answer. Says whether it is one for whoever gave the intent.
     pub(super) fn answered(&mut self, answer: &Answer, now: Duration) -> bool {
-        let id = (answer.key, answer.number);
+        let id = answer.id;
         let Some(held) = self.held.get_mut(&id).filter(|_| answer.is_final()) else { return true };
         if std::mem::take(&mut held.is_on_its_way) {
             self.on_their_way -= 1;
@@ -125,7 +117,7 @@ impl Sending {
         false
     }
 
-    fn forget(&mut self, id: &Id) -> bool {
+    fn forget(&mut self, id: &IntentId) -> bool {
         let held = self.held.remove(id).expect("only what is held is forgotten");
         self.line.remove(&held.place);
         true
@@ -146,7 +138,7 @@ mod tests {
     }
 
     fn answer(number: u64, verdict: AnswerVerdict) -> Answer {
-        Answer { key: [1; 32], number, verdict }
+        Answer { id: intent(number).id(), verdict }
     }
 
     fn receipt(number: u64) -> Answer {

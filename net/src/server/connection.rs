@@ -254,8 +254,7 @@ impl Reader<'_> {
                     && let Input::Intents { intents, .. } = full.into_inner()
                 {
                     for intent in intents {
-                        let (key, number) = (intent.body.key, intent.body.number);
-                        self.shed(Answer { key, number, verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+                        self.shed(Answer { id: intent.id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) });
                     }
                 }
             }
@@ -384,7 +383,7 @@ impl Connection {
         }
         if answer.is_final() {
             // What an acknowledgement that waits here would say, this says too.
-            state.answers.retain(|waits| waits.is_final() || waits.number != answer.number || waits.key != answer.key);
+            state.answers.retain(|waits| waits.is_final() || waits.id != answer.id);
         }
         state.answers.push(answer);
         let full = state.answers.len() > ANSWERS_QUEUED_MAX;

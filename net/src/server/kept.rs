@@ -50,13 +50,15 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::message::intent::IntentId;
     use engine::{Height, PeerId};
 
     #[test]
     fn while_the_router_stands_updates_are_left_out_and_no_answer_is() {
         let peer = PeerId { slot: 0, generation: 1 };
         let account = Output::Account { to: peer, key: [1; 32], height: Height(1), account: None };
-        let answer = Output::Acknowledged { to: peer, key: [2; 32], number: 7 };
+        let id = IntentId { key: [2; 32], number: 7, mark: [0; 16] };
+        let answer = Output::Acknowledged { to: peer, id };
         let mut kept = Kept::default();
         for _ in 0..1_000 {
             let mut tick: Vec<Output> = vec![account.clone(); 200];

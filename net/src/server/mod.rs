@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
+use engine::genesis::KeySource;
 use engine::io::{Input, Output, Standing};
 use engine::{Hash, PeerId, TableId};
 use quinn::VarInt;
@@ -58,8 +59,8 @@ pub struct Chain {
     pub tables: u32,
     /// Seats of each.
     pub seats: u8,
-    /// All keys follow from a seed that anyone may know.
-    pub insecure_keys: bool,
+    /// Where its keys come from.
+    pub keys: KeySource,
 }
 
 /// Why a network does not start.
@@ -227,7 +228,7 @@ impl Shared {
             seats: self.chain.seats,
             credit: engine::limits::PEER_CREDIT,
             intents_per_s: self.config.intents_per_connection_per_s.get(),
-            insecure_keys: self.chain.insecure_keys,
+            keys: self.chain.keys,
         }
     }
 

@@ -58,17 +58,15 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Durati
     bytes.clear();
     match output {
         Output::Receipt { to, receipt } => answer(to, Answer::receipt(&receipt)),
-        Output::Acknowledged { to, key, number } => {
-            let acknowledged = Answer { key, number, verdict: AnswerVerdict::Acknowledged };
+        Output::Acknowledged { to, id } => {
+            let acknowledged = Answer { id, verdict: AnswerVerdict::Acknowledged };
             match shared.connection(to) {
                 Some(connection) if together.waits(to, now) => connection.hold(acknowledged),
                 Some(connection) => connection.answer(acknowledged),
                 None => {}
             }
         }
-        Output::Shed { to, key, number, reason } => {
-            answer(to, Answer { key, number, verdict: AnswerVerdict::Shed(reason) });
-        }
+        Output::Shed { to, id, reason } => answer(to, Answer { id, verdict: AnswerVerdict::Shed(reason) }),
         Output::Table(update) => {
             encode_table(&update, bytes);
             match update.to {

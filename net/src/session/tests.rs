@@ -126,7 +126,7 @@ fn mix(role: Role) {
             units += price - shed * u64::from(INTENT_COST);
             // Everything is answered, so that credit bounds nothing here.
             for number in intents_of(&events) {
-                session.answered(&Answer { key: [7; 32], number, verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+                session.answered(&Answer { id: intent(number).id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) });
             }
         } else {
             units += price * u64::from(session.take_handled().handled);
@@ -182,8 +182,8 @@ fn intents_within_rate_and_credit_go_on_and_each_other_one_has_an_answer() {
         // Receipts come for some of those that wait; an acknowledgement gives no credit back.
         while state % 3 != 0 && waiting.len() > (state >> 20) as usize % 60 {
             let number = waiting.pop_first().expect("some wait");
-            session.answered(&Answer { key: [7; 32], number, verdict: AnswerVerdict::Acknowledged });
-            session.answered(&Answer { key: [7; 32], number, verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+            session.answered(&Answer { id: intent(number).id(), verdict: AnswerVerdict::Acknowledged });
+            session.answered(&Answer { id: intent(number).id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) });
         }
     }
     assert!(taken > 5_000 && shed > 500, "{taken} taken, {shed} shed");

@@ -150,9 +150,9 @@ messages! {
     /// What a node can tell.
     ToClient {
         /// The first message.
-        64 Welcome: Welcome(welcome: Welcome) = First, Client | Node, "70fa61f8b448b719";
+        64 Welcome: Welcome(welcome: Welcome) = First, Client | Node, "7ec2c1701d77829f";
         /// What became of intents.
-        65 Answers: Answers(answers: Vec<Answer>) = Then, Client, "3cbed434522a4cc8";
+        65 Answers: Answers(answers: Vec<Answer>) = Then, Client, "91981625df7af329";
         /// The genesis' bytes.
         66 Genesis: Genesis(bytes: Vec<u8>) = Then, Client, "3b67438c7b4e1cc1";
         /// A watched account.

@@ -2,9 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::component::Account;
+use engine::genesis::KeySource;
 use engine::io::{Receipt, ShedReason, Standing, Verdict, Watched};
 use engine::limits::PEER_WATCHES_MAX;
-use engine::message::intent::Intent;
+use engine::message::intent::{Intent, IntentId};
 use engine::message::refusal::Refusal;
 use engine::{AccountId, Hash, Height, TableId};
 
@@ -79,21 +80,22 @@ pub struct WelcomeBody {
     credit: u32,
     intents_per_s: u32,
     seats: u8,
-    insecure_keys: u8,
+    keys: u8,
     reserved: [u8; 2],
 }
 
-/// Layout: 64 bytes, no padding.
+/// Layout: 72 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct AnswerBody {
     key: [u8; 32],
     number: u64,
+    mark: [u8; 16],
     height: u64,
     index: u32,
     verdict: u8,
     code: u8,
-    reserved: [u8; 10],
+    reserved: [u8; 2],
 }
 
 /// Layout: 112 bytes, no padding.
@@ -129,7 +131,7 @@ pub struct PeerRecord {
 const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
 const _: () = assert!(size_of::<StandingBody>() == 56 && size_of::<WelcomeBody>() == 136);
 const _: () =
-    assert!(size_of::<AnswerBody>() == 64 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
+    assert!(size_of::<AnswerBody>() == 72 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
 
 impl PeerRecord {
     /// What a record's signature covers first.
@@ -208,8 +210,8 @@ pub struct Welcome {
     pub credit: u32,
     /// Intents a second that the connection may send.
     pub intents_per_s: u32,
-    /// All keys follow from a seed that anyone may know.
-    pub insecure_keys: bool,
+    /// Where the keys come from.
+    pub keys: KeySource,
 }
 
 impl Body for Welcome {
@@ -224,7 +226,7 @@ impl Body for Welcome {
             credit: self.credit,
             intents_per_s: self.intents_per_s,
             seats: self.seats,
-            insecure_keys: self.insecure_keys.into(),
+            keys: self.keys as u8,
             reserved: [0; 2],
         }
     }
@@ -242,7 +244,8 @@ impl Body for Welcome {
             seats: body.seats,
             credit: body.credit,
             intents_per_s: body.intents_per_s,
-            insecure_keys: switch(body.insecure_keys, "insecure_keys")?,
+            keys: KeySource::try_from(body.keys)
+                .map_err(|_| WireError::Value { field: "key source", found: body.keys.into() })?,
         })
     }
 
@@ -256,7 +259,7 @@ impl Body for Welcome {
             seats: 8,
             credit: 64,
             intents_per_s: 100,
-            insecure_keys: false,
+            keys: KeySource::Dealer,
         }]
     }
 }
@@ -389,10 +392,8 @@ impl Body for u8 {
 /// What became of an intent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// The key that the intent named.
-    pub key: [u8; 32],
-    /// Its number.
-    pub number: u64,
+    /// Which intent it answers.
+    pub id: IntentId,
     /// What became of it.
     pub verdict: AnswerVerdict,
 }
@@ -418,8 +419,8 @@ pub enum AnswerVerdict {
 impl Answer {
     /// A receipt.
     pub fn receipt(receipt: &Receipt) -> Self {
-        let Receipt { key, number, height, index, verdict } = *receipt;
-        Self { key, number, verdict: AnswerVerdict::Receipt { height, index, verdict } }
+        let Receipt { id, height, index, verdict } = *receipt;
+        Self { id, verdict: AnswerVerdict::Receipt { height, index, verdict } }
     }
 
     /// Whether it is the last word: a receipt, or nothing was taken.
@@ -433,7 +434,8 @@ impl Body for Answer {
     const LIST_MAX: usize = ANSWERS_MAX;
 
     fn to_bytes(&self) -> AnswerBody {
-        let body = AnswerBody { key: self.key, number: self.number, ..AnswerBody::zeroed() };
+        let IntentId { key, number, mark } = self.id;
+        let body = AnswerBody { key, number, mark, ..AnswerBody::zeroed() };
         match self.verdict {
             AnswerVerdict::Acknowledged => AnswerBody { verdict: 1, ..body },
             AnswerVerdict::Receipt { height, index, verdict } => {
@@ -470,7 +472,7 @@ impl Body for Answer {
             5 => AnswerVerdict::Shed(ShedReason::try_from(body.code).map_err(|_| code("reason of shedding"))?),
             found => return Err(WireError::Value { field: "verdict", found: found.into() }),
         };
-        Ok(Self { key: body.key, number: body.number, verdict })
+        Ok(Self { id: IntentId { key: body.key, number: body.number, mark: body.mark }, verdict })
     }
 
     #[cfg(test)]
@@ -483,7 +485,11 @@ impl Body for Answer {
             receipt(Verdict::Refused(Refusal::NumberUsed)),
             AnswerVerdict::Shed(ShedReason::NoCredit),
         ];
-        verdicts.into_iter().zip(1..).map(|(verdict, number)| Self { key: [2; 32], number, verdict }).collect()
+        verdicts
+            .into_iter()
+            .zip(1..)
+            .map(|(verdict, number)| Self { id: IntentId { key: [2; 32], number, mark: [3; 16] }, verdict })
+            .collect()
     }
 }
 

@@ -169,7 +169,7 @@ fn cut(seed: u64) -> (u64, usize) {
         for output in heard.lock().expect("one thread").drain(..) {
             let Output::Receipt { receipt, .. } = output else { continue };
             if receipt.height.0 > 0 {
-                promised.insert(receipt.number, (receipt.height.0, receipt.index));
+                promised.insert(receipt.id.number, (receipt.height.0, receipt.index));
             }
         }
         (disk, cuts) = (disk.restart(), cuts + 1);

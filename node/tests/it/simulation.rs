@@ -120,9 +120,9 @@ async fn play(network: Network, host: u8, node: SocketAddr, chain: Hash, now_ms:
         }
         match tokio::time::timeout(Duration::from_millis(100), events.recv()).await {
             Err(_) => {}
-            Ok(Some(Event::Answer(Answer { number, verdict, .. }))) if verdict != AnswerVerdict::Acknowledged => {
-                let (before, times) = played.receipts.entry(number).or_insert((verdict, 0));
-                assert_eq!(*before, verdict, "seed {seed}: two answers to intent {number} of player {host}");
+            Ok(Some(Event::Answer(Answer { id, verdict }))) if verdict != AnswerVerdict::Acknowledged => {
+                let (before, times) = played.receipts.entry(id.number).or_insert((verdict, 0));
+                assert_eq!(*before, verdict, "seed {seed}: two answers to intent {} of player {host}", id.number);
                 *times += 1;
             }
             Ok(Some(Event::Up { .. })) => played.reconnects += 1,

@@ -76,7 +76,7 @@ fn frames(dir: &Path) -> Vec<(Decided, Settled)> {
         match frame.kind {
             FrameKind::Decided => decided.push(Decided::decode(&frame.body).expect("a block")),
             FrameKind::Settled => settled.push(Settled::decode(&frame.body).expect("a settled height")),
-            FrameKind::Retired => unreachable!("nothing was given up"),
+            other => unreachable!("{other:?}: nothing was given up, and nobody lied"),
         }
     }
     decided.into_iter().zip(settled).collect()
@@ -142,7 +142,7 @@ fn a_machine_from_any_snapshot_has_the_roots_and_receipts_of_one_that_never_stop
             let stored = StoredSnapshot::open(&backend(), &path, &catalog, *height).expect("a whole snapshot");
             let mut machine = Machine::new(setup.clone(), 1);
             let note = machine
-                .load_stored(stored.height, &stored.note, stored.groups(), |index, group| {
+                .load_stored(stored.height, &stored.note, stored.values(), |index, group| {
                     stored.read_group(index, group)
                 })
                 .expect("loaded");
@@ -174,9 +174,8 @@ fn a_restarted_node_answers_what_is_sent_again_as_before() {
             let clock = Clock { tick: Tick(0), now_ms: 0 };
             machine.exchange(clock, &mut inputs, &mut outputs).expect("no fault");
             for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
-                let (key, number) = (intent.body.key, intent.body.number);
                 let (height, index) = (settled.height, index as u32);
-                let receipt = Receipt { key, number, height, index, verdict: *verdict };
+                let receipt = Receipt { id: intent.id(), height, index, verdict: *verdict };
                 let uses = match verdict {
                     engine::io::Verdict::Refused(refusal) => refusal.uses_number(),
                     _ => true,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX};
-use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root};
+use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::Intent;
 use thiserror::Error;
@@ -15,9 +15,7 @@ use crate::signature::PublicKey;
 #[derive(Debug)]
 pub struct BlockBuilder<'a> {
     context: BlockContext<'a>,
-    header: Header,
-    certificate: Option<Certificate>,
-    intents: Vec<Intent>,
+    block: Block,
     bytes: usize,
     numbers: BTreeMap<PublicKey, Vec<u64>>,
 }
@@ -46,8 +44,11 @@ impl<'a> BlockBuilder<'a> {
             chain: *context.chain,
             parent: context.parent,
             validators: context.validators.hash(),
+            next_validators: context.next_validators.hash(),
             intents: [0; 32],
             certificate: certificate.as_ref().map_or([0; 32], Certificate::hash),
+            system: system_hash(&[]),
+            pledges: pledges_root(&[]),
             root_chain: context.root_chain,
             height: context.height,
             time_ms: time_ms.max(context.parent_time_ms.saturating_add(1)),
@@ -55,20 +56,21 @@ impl<'a> BlockBuilder<'a> {
             proposer: context.validators.proposer(context.height, round),
             intent_count: 0,
             version: BLOCK_VERSION,
-            reserved: [0; 32],
+            reserved: [0; 64],
         };
-        let bytes = size_of::<Header>() + certificate.as_ref().map_or(0, Certificate::encoded_len);
-        Self { context, header, certificate, intents: Vec::new(), bytes, numbers: BTreeMap::new() }
+        let block = Block { header, certificate, system: Vec::new(), pledges: Vec::new(), intents: Vec::new() };
+        let bytes = block.encoded_len();
+        Self { context, block, bytes, numbers: BTreeMap::new() }
     }
 
     /// How many intents it holds.
     pub fn len(&self) -> usize {
-        self.intents.len()
+        self.block.intents.len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.intents.is_empty()
+        self.block.intents.is_empty()
     }
 
     /// Takes an intent whose signature and key were verified.
@@ -76,8 +78,8 @@ impl<'a> BlockBuilder<'a> {
     /// # Errors
     /// Whether it may be tried again in a later block.
     pub fn push(&mut self, intent: &Intent) -> Result<(), PushError> {
-        let index = self.intents.len();
-        match check_intent(intent, self.header.time_ms, self.context.issuers.len()) {
+        let index = self.block.intents.len();
+        match check_intent(intent, self.block.header.time_ms, self.context.issuers.len()) {
             Ok(()) => {}
             Err(IntentProblem::ExpiresTooLate) => return Err(PushError::Later),
             Err(problem) => return Err(PushError::Never(problem.at(index))),
@@ -95,15 +97,16 @@ impl<'a> BlockBuilder<'a> {
         }
         numbers.push(intent.body.number);
         self.bytes = bytes;
-        self.intents.push(*intent);
+        self.block.intents.push(*intent);
         Ok(())
     }
 
     /// The block.
     pub fn finish(self) -> Block {
-        let Self { mut header, certificate, intents, .. } = self;
-        header.intents = intents_root(&intents);
-        header.intent_count = u32::try_from(intents.len()).expect("bounded by the limit on a block's intents");
-        Block { header, certificate, intents }
+        let mut block = self.block;
+        block.header.intents = intents_root(&block.intents);
+        block.header.intent_count =
+            u32::try_from(block.intents.len()).expect("bounded by the limit on a block's intents");
+        block
     }
 }

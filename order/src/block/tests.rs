@@ -3,11 +3,12 @@ use std::num::NonZeroU32;
 use bytemuck::Zeroable;
 use engine::message::certificate::CertificateSignature;
 use engine::message::intent::IntentBody;
+use engine::message::pledge::PledgeRow;
+use engine::message::vote::{VoteBody, VoteKind};
 
 use super::*;
 use crate::keys::{DevKeys, dev_keys};
 use crate::signature::IssuerKey;
-use crate::vote::{VoteBody, VoteKind};
 
 const CHAIN: Hash = [3; 32];
 const PARENT: Hash = [5; 32];
@@ -18,13 +19,16 @@ type HeaderChange = fn(&mut Header);
 struct World {
     keys: DevKeys,
     validators: Validators,
+    /// Another set, so that one hash does not pass for the other.
+    next_validators: Validators,
     issuers: Vec<PublicKey>,
 }
 
 fn world() -> World {
     let keys = dev_keys(&[1; 32], NonZeroU32::new(4).expect("not zero"));
-    let validators = Validators::new(keys.votes.iter().map(|key| key.public()).collect()).expect("four keys");
-    World { keys, validators, issuers: vec![IssuerKey::from_seed(&[1; 32]).public()] }
+    let set = |count| Validators::new(keys.votes.iter().take(count).map(|key| key.public()).collect());
+    let (validators, next_validators) = (set(4).expect("four keys"), set(3).expect("three keys"));
+    World { keys, validators, next_validators, issuers: vec![IssuerKey::from_seed(&[1; 32]).public()] }
 }
 
 impl World {
@@ -36,6 +40,7 @@ impl World {
             parent_time_ms: TIME_MS - 1,
             root_chain: [6; 32],
             validators: &self.validators,
+            next_validators: &self.next_validators,
             parent_validators: &self.validators,
             issuers: &self.issuers,
         }
@@ -44,7 +49,7 @@ impl World {
     fn certificate(&self, height: u64) -> Certificate {
         let sign = |slot: u32| {
             let body = VoteBody::new(VoteKind::Precommit, Height(height), 0, Some(PARENT), slot);
-            CertificateSignature { slot, signature: body.sign(&self.keys.votes[slot as usize], &CHAIN).signature }
+            CertificateSignature { slot, signature: self.keys.votes[slot as usize].sign_vote(body, &CHAIN).signature }
         };
         Certificate { height: Height(height), round: 0, block: PARENT, signatures: (1..4).map(sign).collect() }
     }
@@ -109,13 +114,16 @@ fn a_built_block_is_valid() {
 fn every_field_of_the_header_is_checked() {
     let world = world();
     let block = world.block();
-    let changes: [(&str, HeaderChange); 11] = [
-        ("version", |h| h.version = 2),
-        ("reserved bytes", |h| h.reserved[31] = 1),
+    let changes: [(&str, HeaderChange); 14] = [
+        ("version", |h| h.version = 1),
+        ("reserved bytes", |h| h.reserved[63] = 1),
         ("chain", |h| h.chain[0] ^= 1),
         ("height", |h| h.height = Height(9)),
         ("parent", |h| h.parent[0] ^= 1),
         ("validators", |h| h.validators[0] ^= 1),
+        ("next validators", |h| h.next_validators = h.validators),
+        ("system section", |h| h.system[0] ^= 1),
+        ("pledges", |h| h.pledges[0] ^= 1),
         ("root chain", |h| h.root_chain[0] ^= 1),
         ("proposer", |h| h.round += 1),
         ("intent count", |h| h.intent_count += 1),
@@ -130,6 +138,28 @@ fn every_field_of_the_header_is_checked() {
     let mut late = block.clone();
     late.header.time_ms = TIME_MS - 1;
     assert_eq!(world.check(&late), Err(BlockError::Time { parent: TIME_MS - 1, found: TIME_MS - 1 }));
+}
+
+#[test]
+fn sections_of_what_does_not_exist_yet_are_refused_though_their_hashes_hold() {
+    let world = world();
+    let mut block = world.block();
+    block.pledges.push(PledgeRow { roll: 1, kind: 1, ..PledgeRow::zeroed() });
+    block.header.pledges = pledges_root(&block.pledges);
+    assert_eq!(world.check(&block), Err(BlockError::Pledges { found: 1 }));
+    block.system.extend([vec![7; 9], vec![]]);
+    block.header.system = system_hash(&block.system);
+    assert_eq!(world.check(&block), Err(BlockError::System { found: 2 }));
+    let mut bytes = Vec::new();
+    block.encode(&mut bytes);
+    assert_eq!(bytes.len(), block.encoded_len());
+    assert_eq!(Block::decode(&bytes), Ok(block.clone()), "what is refused is read as it was written");
+    block.system = vec![vec![0; 1]; 65];
+    bytes.clear();
+    block.encode(&mut bytes);
+    let many = DecodeError::TooMany { what: "system messages", most: 64, found: 65 };
+    assert_eq!(Block::decode(&bytes), Err(many));
+    assert_ne!(system_hash(&[vec![1, 2], vec![]]), system_hash(&[vec![1], vec![2]]), "lengths count");
 }
 
 #[test]

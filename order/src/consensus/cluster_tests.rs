@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use engine::message::block::{BLOCK_VERSION, Header};
+use engine::message::vote::{NO_ROUND, VoteBody};
 use engine::{Hash, Height};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
 use crate::certificate::check_certificate;
-use crate::vote::{NO_ROUND, VoteBody};
 
 const CHAIN: Hash = [3; 32];
 const HEIGHTS: u64 = 6;
@@ -275,7 +275,7 @@ struct ProposalRow {
 }
 
 impl ProposalRow {
-    fn of(proposal: &crate::vote::Proposal) -> Self {
+    fn of(proposal: &engine::message::vote::Proposal) -> Self {
         let body = proposal.body;
         Self { block: body.block, height: body.height, round: body.round, slot: body.slot }
     }

@@ -5,11 +5,11 @@ use std::fmt;
 use arc_malachitebft_core_types as core;
 use core::{NilOrVal, Round, SignedExtension, VoteType};
 use engine::message::certificate::{Certificate, CertificateSignature};
+use engine::message::vote::{NO_ROUND, Proposal, ProposalBody, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height, hex};
 
 use crate::signature::{PublicKey, Signature};
 use crate::validators::Validators;
-use crate::vote::{NO_ROUND, Proposal, ProposalBody, Vote, VoteBody, VoteKind};
 
 /// The core's parameters: our types.
 #[derive(Clone, Copy, Debug)]

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use engine::message::block::{BLOCK_VERSION, Header};
+use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, Height};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
-use crate::vote::{Proposal, Vote};
 
 const CHAIN: Hash = [3; 32];
 
@@ -280,12 +280,18 @@ fn a_height_starts_once_and_after_the_one_before() {
 fn a_log_that_does_not_lead_to_what_was_signed_stops_the_node() {
     let mut run = Run::new(1, Logging::Everything);
     assert!(matches!(run.live(Height(1), usize::MAX), Ended::Finalized));
-    let other = crate::vote::VoteBody::new(crate::vote::VoteKind::Precommit, Height(1), 0, Some([8; 32]), 0);
+    let other = engine::message::vote::VoteBody::new(
+        engine::message::vote::VoteKind::Precommit,
+        Height(1),
+        0,
+        Some([8; 32]),
+        0,
+    );
     for entry in &mut run.log {
         if let LogEntry::Vote(vote) = entry
             && vote.body.kind == other.kind
         {
-            *vote = other.sign(&run.key, &CHAIN);
+            *vote = run.key.sign_vote(other, &CHAIN);
         }
     }
     let entries = run.log.clone();
@@ -302,11 +308,17 @@ fn messages_that_are_not_signed_are_refused_and_change_nothing() {
     let (mut consensus, mut out) = (run.start(Height(1)), Vec::new());
     consensus.step(Input::StartHeight(Height(1)), &mut out).expect("the first");
     out.clear();
-    let body = crate::vote::VoteBody::new(crate::vote::VoteKind::Precommit, Height(1), 0, Some([8; 32]), 0);
-    let forged = body.sign(&VoteKey::from_seed(&[2; 32]), &CHAIN);
+    let body = engine::message::vote::VoteBody::new(
+        engine::message::vote::VoteKind::Precommit,
+        Height(1),
+        0,
+        Some([8; 32]),
+        0,
+    );
+    let forged = VoteKey::from_seed(&[2; 32]).sign_vote(body, &CHAIN);
     let error = consensus.step(Input::Vote { vote: forged, verified: false }, &mut out);
     assert_eq!(error, Err(ConsensusError::Signature { slot: 0 }));
-    let stranger = Vote { body: crate::vote::VoteBody { slot: 1, ..body }, ..forged };
+    let stranger = Vote { body: engine::message::vote::VoteBody { slot: 1, ..body }, ..forged };
     let error = consensus.step(Input::Vote { vote: stranger, verified: true }, &mut out);
     assert_eq!(error, Err(ConsensusError::Signature { slot: 1 }));
     let polka = engine::message::certificate::Certificate {

@@ -1,12 +1,12 @@
 //! Entries of the consensus log: everything the core must hear again after a restart, in fixed layouts.
 
 use bytemuck::{Pod, Zeroable};
-use engine::message::DecodeError;
 use engine::message::certificate::Certificate;
+use engine::message::vote::{NO_ROUND, Proposal, Vote};
+use engine::message::{DecodeError, decode_pod};
 use engine::{Hash, Height};
 
 use super::message::{Timeout, TimeoutKind};
-use crate::vote::{NO_ROUND, Proposal, Vote, decode_pod};
 
 /// One entry of the consensus log, as docs/formats/order.md draws it. Blocks are named by hash; their bodies are
 /// logged once, beside.
@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::signature::VoteKey;
-    use crate::vote::{ProposalBody, VoteBody, VoteKind};
+    use engine::message::vote::{ProposalBody, VoteBody, VoteKind};
 
     fn entries() -> Vec<LogEntry> {
         let (key, chain, block, height) = (VoteKey::from_seed(&[1; 32]), [9; 32], [7; 32], Height(5));
@@ -189,9 +189,9 @@ mod tests {
         };
         let signatures = (0..3).map(|slot| CertificateSignature { slot, signature: [slot as u8; 64] }).collect();
         vec![
-            LogEntry::Vote(VoteBody::new(VoteKind::Prevote, height, 3, Some(block), 2).sign(&key, &chain)),
-            LogEntry::Vote(VoteBody::new(VoteKind::Precommit, height, 3, None, 2).sign(&key, &chain)),
-            LogEntry::Proposal(proposal.sign(&key, &chain)),
+            LogEntry::Vote(key.sign_vote(VoteBody::new(VoteKind::Prevote, height, 3, Some(block), 2), &chain)),
+            LogEntry::Vote(key.sign_vote(VoteBody::new(VoteKind::Precommit, height, 3, None, 2), &chain)),
+            LogEntry::Proposal(key.sign_proposal(proposal, &chain)),
             LogEntry::Value(value),
             LogEntry::Polka(Certificate { height, round: 3, block, signatures }),
             LogEntry::Timeout { height, timeout: Timeout { kind: TimeoutKind::Precommit, round: 3 } },

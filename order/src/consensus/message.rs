@@ -3,10 +3,10 @@
 use engine::message::DecodeError;
 use engine::message::block::Header;
 use engine::message::certificate::Certificate;
+use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, Height};
 
 use super::entry::{LogEntry, ProposedValue};
-use crate::vote::{Proposal, Vote};
 
 /// What the state machine hears.
 #[derive(Clone, PartialEq, Debug)]

@@ -182,13 +182,15 @@ impl Consensus {
             }
             Input::Vote { vote, verified } => {
                 vote.body.check_form()?;
-                self.admit(vote.body.slot, verified, |key, chain| vote.item(key, chain).verify())?;
+                self.admit(vote.body.slot, verified, |key, chain| SignedItem::vote(&vote, key, chain).verify())?;
                 self.shell.trust(bytemuck::cast(vote.body), vote.signature);
                 CoreInput::Vote(from_vote(&vote))
             }
             Input::Proposal { proposal, verified } => {
                 proposal.body.check_form()?;
-                self.admit(proposal.body.slot, verified, |key, chain| proposal.item(key, chain).verify())?;
+                self.admit(proposal.body.slot, verified, |key, chain| {
+                    SignedItem::proposal(&proposal, key, chain).verify()
+                })?;
                 self.shell.trust(bytemuck::cast(proposal.body), proposal.signature);
                 CoreInput::Proposal(from_proposal(&proposal))
             }
@@ -248,11 +250,11 @@ impl Consensus {
                 return Err(CertificateError::Height { expected, found: vote.body.height }.into());
             }
             let fits = vote.body.round == certificate.round;
-            if !fits || (certificate.precommits && kind != crate::vote::VoteKind::Precommit) {
+            if !fits || (certificate.precommits && kind != engine::message::vote::VoteKind::Precommit) {
                 return Err(DecodeError::Value { field: "round certificate's vote", found: slot.into() }.into());
             }
             let key = set.key(slot).ok_or(CertificateError::UnknownSlot { slot, count: set.count() })?;
-            items.push(vote.item(key, chain));
+            items.push(SignedItem::vote(vote, key, chain));
         }
         let quorum = if certificate.precommits { set.quorum() } else { set.count() / 3 + 1 };
         let found = items.len();

@@ -3,6 +3,7 @@
 use arc_malachitebft_core_consensus as malachite;
 use arc_malachitebft_core_types as core;
 use core::{RoundCertificateType, ValueOrigin};
+use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, Height};
 use malachite::{ConsensusMsg, LivenessMsg, Resumable, Resume, SignedConsensusMsg};
 
@@ -14,8 +15,7 @@ use super::entry::{LogEntry, ProposedValue};
 use super::message::{Effect, Evidence, Message, RoundCertificate, Timeout, TimeoutConfig, TimeoutKind};
 use super::{ConsensusConfig, CoreInput};
 use crate::certificate::check_slots;
-use crate::signature::{Signature, VoteKey};
-use crate::vote::{Proposal, Vote};
+use crate::signature::{Signature, SignedItem, VoteKey};
 
 /// What the core does not hold: keys, and what is known within one step or one replay.
 pub(super) struct Shell {
@@ -139,14 +139,14 @@ impl Shell {
 
     fn sign_vote(&mut self, vote: CoreVote) -> core::SignedVote<Ctx> {
         let (_, key) = self.own.as_ref().expect("the core signs only where an own key was given");
-        let signed = vote.body().sign(key, &self.chain);
+        let signed = key.sign_vote(vote.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedVote::new(vote, signed.signature)
     }
 
     fn sign_proposal(&mut self, proposal: CoreProposal) -> core::SignedProposal<Ctx> {
         let (_, key) = self.own.as_ref().expect("the core signs only where an own key was given");
-        let signed = proposal.body().sign(key, &self.chain);
+        let signed = key.sign_proposal(proposal.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedProposal::new(proposal, signed.signature)
     }
@@ -156,11 +156,11 @@ impl Shell {
         match message {
             ConsensusMsg::Vote(vote) => {
                 let vote = Vote { body: vote.body(), signature: *signature };
-                known(bytemuck::cast(vote.body)) || vote.item(key, &self.chain).verify()
+                known(bytemuck::cast(vote.body)) || SignedItem::vote(&vote, key, &self.chain).verify()
             }
             ConsensusMsg::Proposal(proposal) => {
                 let proposal = Proposal { body: proposal.body(), signature: *signature };
-                known(bytemuck::cast(proposal.body)) || proposal.item(key, &self.chain).verify()
+                known(bytemuck::cast(proposal.body)) || SignedItem::proposal(&proposal, key, &self.chain).verify()
             }
         }
     }

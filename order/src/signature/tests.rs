@@ -1,4 +1,6 @@
 use super::*;
+use engine::Height;
+use engine::message::vote::{PRECOMMIT_DOMAIN, VoteKind};
 
 const CHAIN: Hash = [3; 32];
 const DOMAIN: [u8; 32] = *b"bitcraps test vectors 1\0\0\0\0\0\0\0\0\0";
@@ -173,4 +175,17 @@ fn an_intent_is_verified_under_its_key_and_chain() {
     assert!(!SignedItem::intent(&intent, &intent.body.key, &[4; 32]).verify());
     let changed = Intent { body: body.amount(1), ..intent };
     assert!(!SignedItem::intent(&changed, &changed.body.key, &CHAIN).verify());
+}
+
+#[test]
+fn a_prevote_is_no_precommit_and_a_vote_no_proposal() {
+    let (key, chain) = (VoteKey::from_seed(&[1; 32]), [9; 32]);
+    let public = key.public();
+    let vote = key.sign_vote(VoteBody::new(VoteKind::Prevote, Height(4), 2, Some([7; 32]), 0), &chain);
+    let item = SignedItem::vote(&vote, &public, &chain);
+    assert!(item.verify());
+    assert!(!SignedItem::vote(&vote, &public, &[8; 32]).verify(), "another chain");
+    for domain in [&PRECOMMIT_DOMAIN, &PROPOSAL_DOMAIN, &INTENT_DOMAIN] {
+        assert!(!SignedItem { domain, ..item }.verify());
+    }
 }

@@ -70,7 +70,7 @@ fn talkative() -> Game {
 #[test]
 fn before_the_first_word_it_says_that_it_is_connecting() {
     let mut game = game();
-    shows(&picture(&game, &ui(), 80, 24), &["connecting, attempt 1", "no word of this table yet", "INSECURE KEYS"]);
+    shows(&picture(&game, &ui(), 80, 24), &["connecting, attempt 1", "no word of this table yet", "KEYS FROM A SEED"]);
     game.set_link(Link::Down { why: "timed out".into(), retry_s: 4 });
     shows(&picture(&game, &ui(), 80, 24), &["down, again in 4 s: timed out", "connection lost: timed out", "q quit"]);
     shows(&picture(&game, &ui(), 120, 40), &["down, again in 4 s: timed out", "dev-alpha", "127.0.0.1:4433"]);

@@ -5,7 +5,7 @@ use engine::{Hash, Height};
 /// First bytes of every frame.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
 /// The version that this code writes and reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Bytes of a frame's header.
 pub const HEADER: usize = 128;
 /// Bytes of a body before compression, at most: a block, twice over, and its certificates.
@@ -23,6 +23,20 @@ pub enum FrameKind {
     Settled = 2,
     /// What stays of a decided frame when its segment has given up its bodies: header and certificate.
     Retired = 3,
+    /// Two signed statements of a validator of which only one may be.
+    Evidence = 4,
+    /// Where the chain stood at the snapshot that this journal begins at: the first frame, or none.
+    Base = 5,
+}
+
+impl FrameKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Decided, Self::Settled, Self::Retired, Self::Evidence, Self::Base];
+
+    /// Whether the frame says that its height is decided.
+    pub const fn is_decided(self) -> bool {
+        matches!(self, Self::Decided | Self::Retired | Self::Base)
+    }
 }
 
 /// A frame's content.
@@ -97,12 +111,8 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
     if version != VERSION {
         return Err(format!("the frame has version {version}, this program reads version {VERSION}"));
     }
-    let kind = match bytes[6] {
-        1 => FrameKind::Decided,
-        2 => FrameKind::Settled,
-        3 => FrameKind::Retired,
-        other => return Err(format!("the frame has kind {other}")),
-    };
+    let kind = FrameKind::ALL.into_iter().find(|kind| *kind as u8 == bytes[6]);
+    let kind = kind.ok_or_else(|| format!("the frame has kind {}", bytes[6]))?;
     if bytes[7] > 1 {
         return Err("the frame header holds unknown values".into());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::{Genesis, Hash, Height};
 
-use super::frame::{Frame, FrameKind};
+use super::frame::Frame;
 use super::index::{Index, Mark};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, Step};
@@ -122,7 +122,7 @@ impl JournalReader {
             }
             match self.scan.step() {
                 Step::Frame(frame) => {
-                    if frame.kind != FrameKind::Settled {
+                    if frame.kind.is_decided() {
                         self.decided = self.decided.max(frame.height);
                     }
                     if frame.height >= self.from {

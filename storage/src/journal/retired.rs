@@ -138,7 +138,7 @@ impl Retirer {
                     let body = (self.retention.retire)(&frame.body).map_err(|problem| (at, problem))?;
                     Frame { kind: FrameKind::Retired, body, ..frame }
                 }
-                FrameKind::Settled | FrameKind::Retired => frame,
+                FrameKind::Settled | FrameKind::Retired | FrameKind::Evidence | FrameKind::Base => frame,
             };
             head.resize(head.len().next_multiple_of(ALIGN), 0);
             marks.pass(head.len() as u64, highest, &previous);

@@ -9,7 +9,7 @@ const SEGMENT_MAGIC: [u8; 8] = *b"BCSEGM01";
 /// First bytes of what stays of a segment that has given up its bodies.
 const HEAD_MAGIC: [u8; 8] = *b"BCHEAD01";
 /// The version of segments that this code writes and reads.
-const SEGMENT_VERSION: u32 = 2;
+const SEGMENT_VERSION: u32 = 3;
 
 /// Which of the two files with a segment's number one is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,7 +13,7 @@ use super::catalog::{Catalog, open_pack, read_record};
 use super::index::{Change, Index};
 use super::pack::{PackWriter, Place, pack_path};
 use super::ranges::{Coverage, RangeRow, RangeSource};
-use super::record::{ALIGN, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
+use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
 use crate::backend::Backend;
@@ -55,7 +55,7 @@ struct Held {
 struct Taking {
     moment: Moment,
     note: Vec<u8>,
-    map: Vec<Option<Hash>>,
+    map: Vec<Option<GroupRow>>,
     fresh: BTreeMap<Hash, Place>,
     groups: u64,
     written_before: u64,
@@ -72,7 +72,7 @@ pub struct Keeper {
     groups: BTreeMap<Hash, Held>,
     snapshots: BTreeMap<Height, (Place, u64)>,
     /// The map that the next snapshot changes.
-    latest: Vec<Hash>,
+    latest: Vec<GroupRow>,
     taking: Option<Taking>,
     record: Vec<u8>,
     /// Where the index of history comes from, and what it tells of so far.
@@ -155,12 +155,12 @@ impl Keeper {
         for (height, (place, _)) in &self.snapshots {
             let usable = loaded.is_some_and(|loaded| *height <= loaded);
             let map = if usable { self.map_at(*height, *place).ok() } else { None };
-            match map.filter(|map| map.groups.iter().all(|name| self.groups.contains_key(name))) {
+            match map.filter(|map| map.groups.iter().all(|group| self.groups.contains_key(&group.name))) {
                 Some(map) => _ = maps.insert(*height, map.groups),
                 None => change.snapshots_gone.push(*height),
             }
             if let Some((_, map)) = maps.last_key_value() {
-                for name in map.iter().filter(|_| maps.contains_key(height)) {
+                for GroupRow { name, .. } in map.iter().filter(|_| maps.contains_key(height)) {
                     self.groups.get_mut(name).expect("looked at above").references += 1;
                 }
             }
@@ -212,9 +212,10 @@ impl Keeper {
     pub fn take(&mut self, block: &GroupBlock) -> io::Result<()> {
         let Some(taking) = &mut self.taking else { return Ok(()) };
         for (index, bytes) in block.groups() {
-            let name = *blake3::hash(bytes).as_bytes();
+            let row = GroupRow::of(index as usize, bytes);
+            let name = row.name;
             taking.groups += 1;
-            taking.map[index as usize] = Some(name);
+            taking.map[index as usize] = Some(row);
             if self.groups.contains_key(&name) || taking.fresh.contains_key(&name) {
                 continue;
             }
@@ -231,8 +232,8 @@ impl Keeper {
     pub fn finish(&mut self) -> Result<Taken, String> {
         let taking = self.taking.as_ref().ok_or("no snapshot was begun")?;
         let (moment, written_before, groups) = (taking.moment, taking.written_before, taking.groups);
-        let names: Option<Vec<Hash>> = taking.map.iter().copied().collect();
-        let map = SnapshotMap { note: taking.note.clone(), groups: names.ok_or("groups are missing")? };
+        let rows: Option<Vec<GroupRow>> = taking.map.iter().copied().collect();
+        let map = SnapshotMap { note: taking.note.clone(), groups: rows.ok_or("groups are missing")? };
         let fresh: Vec<(Hash, Place)> = taking.fresh.iter().map(|(name, place)| (*name, *place)).collect();
         let bytes = map.encode();
         let name = *blake3::hash(&bytes).as_bytes();
@@ -252,10 +253,10 @@ impl Keeper {
             ranges: self.read_ranges(moment.height),
         };
         let mut counts: BTreeMap<Hash, i64> = BTreeMap::new();
-        map.groups.iter().for_each(|name| *counts.entry(*name).or_default() += 1);
+        map.groups.iter().for_each(|group| *counts.entry(group.name).or_default() += 1);
         for height in &gone {
             let old = self.map_at(*height, self.snapshots[height].0)?;
-            old.groups.iter().for_each(|name| *counts.entry(*name).or_default() -= 1);
+            old.groups.iter().for_each(|group| *counts.entry(group.name).or_default() -= 1);
         }
         let after =
             |name: &Hash, count: i64| i64::from(self.groups.get(name).map_or(0, |held| held.references)) + count;

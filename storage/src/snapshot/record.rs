@@ -1,5 +1,7 @@
 //! What a pack holds: records of groups and of snapshots, each under a checksum of its own.
 
+use bytemuck::{Pod, Zeroable};
+use engine::image::group_value;
 use engine::limits::GROUP_BYTES;
 use engine::{Hash, Height};
 
@@ -8,7 +10,7 @@ use crate::BLOCK;
 /// First bytes of every pack.
 pub const PACK_MAGIC: [u8; 8] = *b"BCPACK01";
 /// The version of packs that this code writes and reads.
-pub const PACK_VERSION: u32 = 1;
+pub const PACK_VERSION: u32 = 2;
 /// First bytes of every record.
 pub const MAGIC: [u8; 4] = *b"BCPR";
 /// Bytes of a record's header.
@@ -213,25 +215,46 @@ pub fn decode_record(record: &[u8]) -> Result<(RecordHeader, Vec<u8>), String> {
     Ok((header, out))
 }
 
+/// A group of a snapshot. Layout: 64 bytes, no padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct GroupRow {
+    /// BLAKE3 of its bytes: which record has them.
+    pub name: Hash,
+    /// Their chaining value at the group's place in the image: what the root follows from, so that a group that came from
+    /// another node can be checked against a root before the others are there.
+    pub value: Hash,
+}
+
+const _: () = assert!(size_of::<GroupRow>() == 64);
+
+impl GroupRow {
+    /// The row of a group's bytes at its place in the image.
+    pub fn of(index: usize, bytes: &[u8]) -> Self {
+        Self { name: *blake3::hash(bytes).as_bytes(), value: group_value(index, bytes) }
+    }
+}
+
 /// What a snapshot record holds: where the chain stood, as the node wrote it, and the groups in image order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnapshotMap {
     /// The node's own bytes.
     pub note: Vec<u8>,
-    /// The names of all groups.
-    pub groups: Vec<Hash>,
+    /// All groups.
+    pub groups: Vec<GroupRow>,
 }
 
 impl SnapshotMap {
-    /// Length of the note u32, groups u32, the note, zeros to a multiple of 8, then 32 bytes a group.
+    /// Length of the note u32, groups u32, the note, zeros to a multiple of 8, then 64 bytes a group: name and chaining
+    /// value.
     pub fn encode(&self) -> Vec<u8> {
         let length = |count: usize| u32::try_from(count).expect("bounded by the image").to_le_bytes();
-        let mut out = Vec::with_capacity(MAP_HEAD + self.note.len() + 8 + self.groups.len() * 32);
+        let mut out = Vec::with_capacity(MAP_HEAD + self.note.len() + 8 + self.groups.len() * size_of::<GroupRow>());
         out.extend_from_slice(&length(self.note.len()));
         out.extend_from_slice(&length(self.groups.len()));
         out.extend_from_slice(&self.note);
         out.resize(out.len().next_multiple_of(8), 0);
-        self.groups.iter().for_each(|name| out.extend_from_slice(name));
+        out.extend_from_slice(bytemuck::cast_slice(&self.groups));
         out
     }
 
@@ -244,13 +267,13 @@ impl SnapshotMap {
         let note = u32::from_le_bytes(word(head, 0)) as usize;
         let count = u32::from_le_bytes(word(head, 4)) as usize;
         let names = (MAP_HEAD + note).next_multiple_of(8);
-        if bytes.len() != names + count * 32 {
+        if bytes.len() != names + count * size_of::<GroupRow>() {
             return Err("the snapshot's map has another length than it says".into());
         }
         if bytes[MAP_HEAD + note..names].iter().any(|byte| *byte != 0) {
             return Err("the padding of the snapshot's map is not zero".into());
         }
-        let groups = bytes[names..].chunks_exact(32).map(|name| word(name, 0)).collect();
+        let groups = bytes[names..].chunks_exact(size_of::<GroupRow>()).map(bytemuck::pod_read_unaligned).collect();
         Ok(Self { note: bytes[MAP_HEAD..MAP_HEAD + note].to_vec(), groups })
     }
 }
@@ -286,7 +309,10 @@ mod tests {
 
     #[test]
     fn bytes_that_do_not_shrink_are_stored_as_they_are() {
-        let map = SnapshotMap { note: b"note".to_vec(), groups: (0..40).map(|seed| group(seed).1).collect() };
+        let map = SnapshotMap {
+            note: b"note".to_vec(),
+            groups: (0..40).map(|seed| GroupRow::of(seed.into(), &group(seed).0)).collect(),
+        };
         let bytes = map.encode();
         let name = *blake3::hash(&bytes).as_bytes();
         let mut record = Vec::new();

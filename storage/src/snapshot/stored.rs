@@ -9,7 +9,7 @@ use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
 use super::pack::Place;
-use super::record::{RecordKind, SnapshotMap, decode_group, decode_record};
+use super::record::{GroupRow, RecordKind, SnapshotMap, decode_group, decode_record};
 use crate::Damage;
 use crate::backend::{Backend, Handle};
 use crate::session::name;
@@ -21,6 +21,7 @@ pub struct StoredSnapshot {
     /// The node's own bytes: where the chain stood.
     pub note: Vec<u8>,
     groups: Vec<(Hash, Place)>,
+    values: Vec<Hash>,
     packs: BTreeMap<u32, Box<dyn Handle>>,
 }
 
@@ -70,18 +71,24 @@ impl StoredSnapshot {
         let map = read_map(packs.get(place.pack)?, place, height);
         let map = map.map_err(|problem| damage(place.pack, place.offset, problem))?;
         let mut groups = Vec::with_capacity(map.groups.len());
-        for (index, name) in map.groups.iter().enumerate() {
+        for (index, GroupRow { name, .. }) in map.groups.iter().enumerate() {
             let place = catalog.groups.get(name);
             let place = *place.ok_or_else(|| missing(&format!("it does not know where group {index} lies")))?;
             packs.get(place.pack)?;
             groups.push((*name, place));
         }
-        Ok(Self { height, note: map.note, groups, packs: packs.open })
+        let values = map.groups.iter().map(|group| group.value).collect();
+        Ok(Self { height, note: map.note, groups, values, packs: packs.open })
     }
 
     /// How many groups it has.
     pub fn groups(&self) -> usize {
         self.groups.len()
+    }
+
+    /// The chaining values of its groups, as its map has them.
+    pub fn values(&self) -> &[Hash] {
+        &self.values
     }
 
     /// Reads a group. Any number of threads may do so at the same time.

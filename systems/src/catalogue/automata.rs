@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use bytemuck::{Pod, Zeroable};
 use engine::component::SpotMask;
 use engine::dice::{PUCKS, ROLLS};
 use engine::limits::SPOTS;
@@ -30,7 +31,8 @@ pub struct Automata {
 }
 
 /// A transition in 32 bits: three of kind, the rest payload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Packed(u32);
 
 const PAYLOAD_BITS: u32 = 29;
@@ -65,15 +67,22 @@ impl Packed {
 /// The automata of the catalogue.
 pub static AUTOMATA: LazyLock<Automata> = LazyLock::new(compile);
 
-/// The hash of the automata: a part of every rules hash.
-pub static AUTOMATA_HASH: LazyLock<Hash> = LazyLock::new(|| {
-    let words = AUTOMATA.rows.iter().flat_map(|row| row.affected.0.into_iter().chain(row.off_returns.0));
-    let bases = AUTOMATA.rows.iter().flat_map(|row| row.base);
-    let packed = AUTOMATA.transitions.iter().map(|packed| packed.0);
-    let bytes: Vec<u8> =
-        words.flat_map(u64::to_le_bytes).chain(bases.chain(packed).flat_map(u32::to_le_bytes)).collect();
-    *blake3::hash(&bytes).as_bytes()
-});
+/// The hash of the automata: a part of every rules hash. It covers what every roll does to a bet, by spot, puck, roll and
+/// progress, and not where the table keeps it: a table that is put together in another way has the same hash.
+pub static AUTOMATA_HASH: LazyLock<Hash> = LazyLock::new(|| hash(&AUTOMATA));
+
+fn hash(automata: &Automata) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("bitcraps automata 2");
+    for spot in (0..SPOTS).map(|spot| Spot(spot as u8)) {
+        let states = BETS[bet_of(spot).index()].family.states() as usize;
+        for row in &automata.rows {
+            let base = row.base[spot.index()] as usize;
+            hasher.update(&[row.affected.contains(spot).into(), row.off_returns.contains(spot).into()]);
+            hasher.update(bytemuck::cast_slice(&automata.transitions[base..base + states]));
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
 
 /// The row of a puck and a roll.
 #[inline]
@@ -131,5 +140,40 @@ fn pack(bet: engine::BetId, step: Step) -> Packed {
             Packed::new(Packed::TRAVEL, to.0.into())
         }
         Step::End(tier) => Packed::new(Packed::END, tier.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same automata with transitions of its own for each spot and roll, in the opposite order.
+    fn regrouped(automata: &Automata) -> Automata {
+        let mut other = compile();
+        other.transitions.clear();
+        for spot in (0..SPOTS).rev() {
+            let states = BETS[bet_of(Spot(spot as u8)).index()].family.states() as usize;
+            for (row, from) in other.rows.iter_mut().zip(&automata.rows) {
+                let base = from.base[spot] as usize;
+                row.base[spot] = other.transitions.len() as u32;
+                other.transitions.extend_from_slice(&automata.transitions[base..base + states]);
+            }
+        }
+        other
+    }
+
+    #[test]
+    fn the_hash_says_what_happens_and_not_where_the_table_keeps_it() {
+        let mut other = regrouped(&AUTOMATA);
+        assert_ne!(other.transitions.len(), AUTOMATA.transitions.len());
+        assert_eq!(hash(&other), *AUTOMATA_HASH);
+        let last = other.transitions.len() - 1;
+        for at in [0, last / 2, last] {
+            other.transitions[at].0 ^= 1;
+            assert_ne!(hash(&other), *AUTOMATA_HASH, "transition {at}");
+            other.transitions[at].0 ^= 1;
+        }
+        other.rows[7].off_returns.insert(Spot(31));
+        assert_eq!(hash(&other) == *AUTOMATA_HASH, AUTOMATA.rows[7].off_returns.contains(Spot(31)));
     }
 }

@@ -156,7 +156,7 @@ impl Catalogue {
     }
 
     fn compute_hash(&self) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key("bitcraps rules 1");
+        let mut hasher = blake3::Hasher::new_derive_key("bitcraps rules 2");
         for bet in &BETS {
             hasher.update(bet.name.as_bytes()).update(&[0, bet.family.placement() as u8]);
             hasher.update(&[bet.family.toggles().into(), bet.family.works_on_come_out().into()]);
@@ -173,7 +173,7 @@ impl Catalogue {
             }
         }
         let ratios = self.max_win.iter().chain(&self.commission).flat_map(|ratio| [ratio.num, ratio.den]);
-        let limits = [self.rules.min_bet, self.rules.max_bet];
+        let limits = [self.rules.min_bet, self.rules.max_bet, self.rules.dice as u32, self.rules.open_ms];
         for word in ratios.chain(self.odds_cap.into_iter().flatten()).chain(limits) {
             hasher.update(&word.to_le_bytes());
         }

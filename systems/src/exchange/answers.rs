@@ -5,10 +5,11 @@
 //! is forgotten is answered by the account's window of used numbers.
 
 use bevy_ecs::resource::Resource;
-use engine::PeerId;
-use engine::io::{Receipt, Verdict};
+use engine::io::{Output, Receipt, Verdict};
 use engine::limits::{BLOCK_INTENTS_MAX, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
-use engine::message::intent::Intent;
+use engine::message::intent::{Intent, IntentId};
+use engine::message::refusal::Refusal;
+use engine::{Height, PeerId};
 use hashbrown::HashTable;
 
 /// Intents that wait, by key and number, and the last receipts.
@@ -16,24 +17,20 @@ use hashbrown::HashTable;
 pub struct Answers {
     waiting: HashTable<Waiting>,
     /// A ring: the oldest is overwritten.
-    kept: Vec<Kept>,
+    kept: Vec<Receipt>,
     oldest: usize,
     by_intent: HashTable<u32>,
 }
 
-/// The first half of a signature: what tells an intent from another with its key and number.
-type Mark = [u8; 16];
-
 struct Waiting {
-    key: [u8; 32],
-    number: u64,
-    mark: Mark,
+    id: IntentId,
     to: PeerId,
 }
 
-struct Kept {
-    receipt: Receipt,
-    mark: Mark,
+impl Waiting {
+    fn has_number_of(&self, id: &IntentId) -> bool {
+        self.id.number == id.number && self.id.key == id.key
+    }
 }
 
 /// What is known about an intent.
@@ -62,14 +59,10 @@ impl Default for Answers {
 
 /// Keys are uniform for whoever does not choose them; whoever does only slows the look-up of his own intents, of which
 /// few may wait.
-fn place(key: &[u8; 32], number: u64) -> u64 {
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| key[at + byte]));
-    let mixed = (word(0) ^ number.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn place(id: &IntentId) -> u64 {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| id.key[at + byte]));
+    let mixed = (word(0) ^ id.number.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 29 ^ word(8).rotate_left(17) ^ word(16)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ word(24)
-}
-
-fn mark(intent: &Intent) -> Mark {
-    std::array::from_fn(|byte| intent.signature[byte])
 }
 
 /// Whether a receipt says that the number is used up: only then may the same intent never be applied again.
@@ -83,16 +76,13 @@ fn is_final(verdict: Verdict) -> bool {
 impl Answers {
     /// What is known about an intent whose signature was not checked yet.
     pub fn look_up(&self, intent: &Intent) -> Known {
-        let (key, number, mark) = (&intent.body.key, intent.body.number, mark(intent));
-        let hash = place(key, number);
-        if let Some(waiting) = self.waiting.find(hash, |waiting| waiting.number == number && waiting.key == *key) {
-            return if waiting.mark == mark { Known::Waits } else { Known::NumberWaits };
+        let id = intent.id();
+        let hash = place(&id);
+        if let Some(waiting) = self.waiting.find(hash, |waiting| waiting.has_number_of(&id)) {
+            return if waiting.id == id { Known::Waits } else { Known::NumberWaits };
         }
-        let is = |row: &u32| {
-            let kept = &self.kept[*row as usize];
-            kept.receipt.number == number && kept.mark == mark && kept.receipt.key == *key
-        };
-        self.by_intent.find(hash, is).map_or(Known::New, |row| Known::Answered(self.kept[*row as usize].receipt))
+        let is = |row: &u32| self.kept[*row as usize].id == id;
+        self.by_intent.find(hash, is).map_or(Known::New, |row| Known::Answered(self.kept[*row as usize]))
     }
 
     /// A verified intent waits from now on, and `to` waits with it. Says what was known, and changes nothing unless that
@@ -100,31 +90,50 @@ impl Answers {
     pub fn wait(&mut self, intent: &Intent, to: PeerId) -> Known {
         let known = self.look_up(intent);
         if known == Known::New {
-            let (key, number) = (intent.body.key, intent.body.number);
-            let waiting = Waiting { key, number, mark: mark(intent), to };
-            self.waiting.insert_unique(place(&key, number), waiting, |other| place(&other.key, other.number));
+            self.insert(Waiting { id: intent.id(), to });
         }
         known
+    }
+
+    fn insert(&mut self, waiting: Waiting) {
+        self.waiting.insert_unique(place(&waiting.id), waiting, |other| place(&other.id));
+    }
+
+    /// An intent was decided: it waits for its receipt, whoever proposed it. If another one with its key and number waited,
+    /// that one can no longer be applied before it, and whoever waits for it hears that the number is used.
+    pub fn decide(&mut self, intent: &Intent) -> Option<Output> {
+        let id = intent.id();
+        let waiting = self.waiting.find_mut(place(&id), |waiting| waiting.has_number_of(&id));
+        let Some(waiting) = waiting else {
+            self.insert(Waiting { id, to: PeerId::NONE });
+            return None;
+        };
+        if waiting.id == id {
+            return None;
+        }
+        let Waiting { id, to } = std::mem::replace(waiting, Waiting { id, to: PeerId::NONE });
+        let verdict = Verdict::Refused(Refusal::NumberUsed);
+        Some(Output::Receipt { to, receipt: Receipt { id, height: Height::GENESIS, index: 0, verdict } })
     }
 
     /// The receipt of an intent that waits goes to another peer from now on. Returns the one that waited before, if
     /// there was another.
     pub fn redirect(&mut self, intent: &Intent, to: PeerId) -> Option<PeerId> {
-        let (key, number) = (intent.body.key, intent.body.number);
-        let is = |waiting: &Waiting| waiting.number == number && waiting.key == key;
-        let waiting = self.waiting.find_mut(place(&key, number), is)?;
+        let id = intent.id();
+        let waiting = self.waiting.find_mut(place(&id), |waiting| waiting.id == id)?;
         let before = std::mem::replace(&mut waiting.to, to);
         (before != to && before != PeerId::NONE).then_some(before)
     }
 
-    /// An intent has its receipt. Returns who waits for it.
+    /// An intent has its receipt. Returns who waits for it; nobody waits for it who waits for another with its number.
     pub fn answer(&mut self, receipt: &Receipt) -> PeerId {
-        let hash = place(&receipt.key, receipt.number);
-        let is = |waiting: &Waiting| waiting.number == receipt.number && waiting.key == receipt.key;
-        let Ok(entry) = self.waiting.find_entry(hash, is) else { return PeerId::NONE };
-        let (Waiting { mark, to, .. }, _) = entry.remove();
+        let hash = place(&receipt.id);
+        let Ok(entry) = self.waiting.find_entry(hash, |waiting| waiting.id == receipt.id) else {
+            return PeerId::NONE;
+        };
+        let (Waiting { to, .. }, _) = entry.remove();
         if is_final(receipt.verdict) {
-            self.keep(Kept { receipt: *receipt, mark }, hash);
+            self.keep(*receipt, hash);
         }
         to
     }
@@ -134,20 +143,19 @@ impl Answers {
         self.waiting.len()
     }
 
-    fn keep(&mut self, kept: Kept, hash: u64) {
-        let place_of = |kept: &Kept| place(&kept.receipt.key, kept.receipt.number);
+    fn keep(&mut self, kept: Receipt, hash: u64) {
         let row = self.oldest as u32;
         if self.kept.len() < RECEIPTS_KEPT_MAX {
             self.kept.push(kept);
         } else {
             let old = std::mem::replace(&mut self.kept[self.oldest], kept);
-            if let Ok(entry) = self.by_intent.find_entry(place_of(&old), |other| *other == row) {
+            if let Ok(entry) = self.by_intent.find_entry(place(&old.id), |other| *other == row) {
                 entry.remove();
             }
         }
         self.oldest = (self.oldest + 1) % RECEIPTS_KEPT_MAX;
         let rows = &self.kept;
-        self.by_intent.insert_unique(hash, row, |row| place_of(&rows[*row as usize]));
+        self.by_intent.insert_unique(hash, row, |row| place(&rows[*row as usize].id));
     }
 }
 
@@ -155,8 +163,6 @@ impl Answers {
 mod tests {
     use super::*;
     use bytemuck::Zeroable;
-    use engine::Height;
-    use engine::message::refusal::Refusal;
 
     fn intent(key: u8, number: u64, mark: u8) -> Intent {
         let mut intent = Intent::zeroed();
@@ -167,7 +173,7 @@ mod tests {
     }
 
     fn receipt(of: &Intent, height: u64, verdict: Verdict) -> Receipt {
-        Receipt { key: of.body.key, number: of.body.number, height: Height(height), index: 0, verdict }
+        Receipt { id: of.id(), height: Height(height), index: 0, verdict }
     }
 
     const A: PeerId = PeerId { slot: 1, generation: 1 };
@@ -195,6 +201,27 @@ mod tests {
         assert_eq!(answers.look_up(&intent(1, 7, 8)), Known::NumberWaits);
         answers.answer(&receipt(&intent(1, 7, 9), 3, Verdict::Applied));
         assert_eq!(answers.look_up(&intent(1, 7, 8)), Known::New);
+    }
+
+    #[test]
+    fn whoever_waits_for_another_intent_with_the_number_of_a_decided_one_hears_that_it_is_used() {
+        let mut answers = Answers::default();
+        let (mine, theirs) = (intent(1, 7, 9), intent(1, 7, 8));
+        answers.wait(&mine, A);
+        let verdict = Verdict::Refused(Refusal::NumberUsed);
+        let used = Receipt { id: mine.id(), height: Height::GENESIS, index: 0, verdict };
+        assert_eq!(answers.decide(&theirs), Some(Output::Receipt { to: A, receipt: used }));
+        assert_eq!(answers.decide(&theirs), None);
+        assert_eq!(answers.waiting(), 1);
+        let applied = receipt(&theirs, 3, Verdict::Applied);
+        assert_eq!(answers.answer(&receipt(&mine, 3, Verdict::Applied)), PeerId::NONE, "a receipt for other bytes");
+        assert_eq!(answers.answer(&applied), PeerId::NONE, "nobody here sent them");
+        assert_eq!(answers.look_up(&theirs), Known::Answered(applied));
+        assert_eq!(answers.look_up(&mine), Known::New, "the account's window answers that one");
+        // One that waits here and is decided keeps whoever waits for it.
+        answers.wait(&intent(2, 7, 9), B);
+        assert_eq!(answers.decide(&intent(2, 7, 9)), None);
+        assert_eq!(answers.answer(&receipt(&intent(2, 7, 9), 4, Verdict::Applied)), B);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
+use engine::io::Verdict;
 use engine::limits::RECEIPTS_KEPT_MS;
 use engine::message::block::{Block, Decided};
-use engine::message::certificate::{Beacon, Certificate, chain_root};
+use engine::message::certificate::{Beacon, Certificate, ChainLink, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Genesis, Hash, Height};
 
@@ -21,6 +22,15 @@ pub struct Unsettled {
     pub beacon: Option<Beacon>,
     /// This node's certificate for it.
     pub certificate: Certificate,
+}
+
+/// What a note says of the last settled block.
+#[derive(Clone)]
+struct SettledBlock {
+    time_ms: u64,
+    /// Hashes of the sets that vote on its height and on the next.
+    validators: [Hash; 2],
+    certificate: Certificate,
 }
 
 /// Where the chain stands.
@@ -40,8 +50,8 @@ pub struct Chain {
     pub root_chains: [Hash; 2],
     /// The root after the last settled height; zero at genesis.
     pub root: Hash,
-    /// Its block's time and certificate.
-    settled_block: Option<(u64, Certificate)>,
+    /// What a note says of its block.
+    settled_block: Option<SettledBlock>,
     /// About one height of every second, with its block's time: as long as receipts are kept.
     moments: VecDeque<(u64, Height)>,
     /// Decided blocks in order, at most two.
@@ -96,14 +106,18 @@ impl Chain {
     }
 
     /// Takes note of a settled height and returns its `root_chain`.
-    pub fn settle(&mut self, settled: Unsettled, beacon: &Beacon, root: &Hash) -> Hash {
-        let (height, time_ms) = (settled.block.header.height, settled.block.header.time_ms);
+    pub fn settle(&mut self, settled: Unsettled, beacon: &Beacon, root: &Hash, verdicts: &[Verdict]) -> Hash {
+        let header = &settled.block.header;
+        let (height, time_ms) = (header.height, header.time_ms);
         assert_eq!(height, self.settled.next(), "heights are settled one after another");
-        let chained = chain_root(&self.root_chains[0], height, &settled.hash, beacon, root);
+        assert_eq!(verdicts.len(), header.intent_count as usize, "a verdict for each intent");
+        let verdicts = &verdicts_hash(verdicts.iter().copied());
+        let chained = ChainLink { height, block: &settled.hash, beacon, root, verdicts }.after(&self.root_chains[0]);
         self.settled = height;
         self.root_chains = [chained, self.root_chains[0]];
         self.root = *root;
-        self.settled_block = Some((time_ms, settled.certificate));
+        let validators = [header.validators, header.next_validators];
+        self.settled_block = Some(SettledBlock { time_ms, validators, certificate: settled.certificate });
         self.remember(height, time_ms);
         chained
     }
@@ -121,10 +135,11 @@ impl Chain {
 
     /// Where the chain stands after the last settled height; nothing at genesis.
     pub fn note(&self) -> Option<ChainNote> {
-        let (time_ms, certificate) = self.settled_block.clone()?;
+        let SettledBlock { time_ms, validators, certificate } = self.settled_block.clone()?;
         let receipts_from = self.moments.front().map_or(self.settled, |(_, height)| *height);
         let (height, root, root_chains) = (self.settled, self.root, self.root_chains);
-        Some(ChainNote { height, time_ms, receipts_from, block: certificate.block, root, root_chains, certificate })
+        let block = certificate.block;
+        Some(ChainNote { height, time_ms, receipts_from, block, root, root_chains, validators, certificate })
     }
 
     /// Stands where a snapshot was taken: its height is the last decided and the last settled one.
@@ -140,6 +155,7 @@ impl Chain {
         self.settled = note.height;
         self.root_chains = note.root_chains;
         self.root = note.root;
-        self.settled_block = Some((note.time_ms, note.certificate.clone()));
+        let (time_ms, validators, certificate) = (note.time_ms, note.validators, note.certificate.clone());
+        self.settled_block = Some(SettledBlock { time_ms, validators, certificate });
     }
 }

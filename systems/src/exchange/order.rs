@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::Height;
-use engine::PeerId;
 use engine::io::{Output, Receipt, Verdict};
 use engine::limits::UNSETTLED_MAX;
 use engine::message::block::{Block, Decided};
@@ -97,6 +96,7 @@ impl Step<'_> {
             parent_time_ms: self.chain.parent_time_ms,
             root_chain: self.chain.root_chain_for(height),
             validators: &self.orderer.validators,
+            next_validators: &self.orderer.validators,
             parent_validators: &self.orderer.validators,
             issuers: &issuers,
         };
@@ -113,9 +113,8 @@ impl Step<'_> {
                 // The same number twice: the second waits, and is told that the number is used.
                 Err(PushError::Never(order::block::BlockError::Duplicate { .. })) => kept.push_back(intent),
                 Err(PushError::Never(_)) => {
-                    let (key, number) = (intent.body.key, intent.body.number);
                     let verdict = Verdict::Refused(Refusal::Expired);
-                    let receipt = Receipt { key, number, height: Height::GENESIS, index: 0, verdict };
+                    let receipt = Receipt { id: intent.id(), height: Height::GENESIS, index: 0, verdict };
                     let to = self.answers.answer(&receipt);
                     self.outbox.outputs.push(Output::Receipt { to, receipt });
                 }
@@ -158,7 +157,7 @@ impl Step<'_> {
                 let block = self.orderer.proposed.take().expect("a lone validator decides its own proposal");
                 assert_eq!(block.header.hash(), certificate.block, "the certificate is of the proposed block");
                 // What others proposed, or this node before it ended, has its receipts too.
-                block.intents.iter().for_each(|intent| _ = self.answers.wait(intent, PeerId::NONE));
+                self.outbox.outputs.extend(block.intents.iter().filter_map(|intent| self.answers.decide(intent)));
                 let decided = Decided { block, certificate };
                 self.chain.decide(&decided, self.clock.tick.0);
                 self.outbox.outputs.push(Output::Decided(Box::new(decided)));

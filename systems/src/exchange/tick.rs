@@ -54,17 +54,16 @@ pub struct Outbox {
 
 impl Outbox {
     pub(super) fn refuse(&mut self, to: PeerId, intent: &Intent, refusal: Refusal) {
-        let (key, number) = (intent.body.key, intent.body.number);
         let verdict = Verdict::Refused(refusal);
-        let receipt = Receipt { key, number, height: Height::GENESIS, index: 0, verdict };
+        let receipt = Receipt { id: intent.id(), height: Height::GENESIS, index: 0, verdict };
         self.outputs.push(Output::Receipt { to, receipt });
     }
 
     pub(super) fn acknowledge(&mut self, to: PeerId, intent: &Intent) {
-        self.outputs.push(Output::Acknowledged { to, key: intent.body.key, number: intent.body.number });
+        self.outputs.push(Output::Acknowledged { to, id: intent.id() });
     }
 
     pub(super) fn shed(&mut self, to: PeerId, intent: &Intent, reason: ShedReason) {
-        self.outputs.push(Output::Shed { to, key: intent.body.key, number: intent.body.number, reason });
+        self.outputs.push(Output::Shed { to, id: intent.id(), reason });
     }
 }

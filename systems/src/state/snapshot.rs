@@ -7,7 +7,7 @@ use engine::message::DecodeError;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
-use engine::{Height, PeerId};
+use engine::{Hash, Height, PeerId};
 use thiserror::Error;
 
 use super::saving::SavingParts;
@@ -39,6 +39,9 @@ pub enum LoadError<E> {
         /// Groups of the image.
         expected: usize,
     },
+    /// Chaining values of other groups.
+    #[error("the chaining values of its groups lead to another root than its note has")]
+    Values,
     /// The image is not the one that the chain had.
     #[error("the image has another root than the height it is said to be of")]
     Root,
@@ -177,8 +180,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Loads a stored snapshot of `height`, which has `groups` groups and the bytes of a note. Returns where the chain
-    /// stands then.
+    /// Loads a stored snapshot of `height`, which has groups with these chaining values and the bytes of a note. Returns
+    /// where the chain stands then.
     ///
     /// # Errors
     /// As [`Machine::load`], and if the note is of another height or the image has another size.
@@ -186,16 +189,19 @@ impl Machine {
         &mut self,
         height: Height,
         note: &[u8],
-        groups: usize,
+        values: &[Hash],
         read: impl Fn(usize, &mut [u8; GROUP_BYTES]) -> Result<(), E> + Sync,
     ) -> Result<ChainNote, LoadError<E>> {
         let note = ChainNote::decode(note).map_err(LoadError::Note)?;
         if note.height != height {
             return Err(LoadError::Height(note.height));
         }
-        let expected = self.layout.groups();
-        if groups != expected {
-            return Err(LoadError::Groups { found: groups, expected });
+        let (found, expected) = (values.len(), self.layout.groups());
+        if found != expected {
+            return Err(LoadError::Groups { found, expected });
+        }
+        if image::root_of(values) != note.root {
+            return Err(LoadError::Values);
         }
         self.load(&note, read)?;
         Ok(note)
@@ -228,8 +234,7 @@ impl Machine {
         let mut answers = self.world.resource_mut::<Answers>();
         for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
             answers.wait(intent, PeerId::NONE);
-            let (key, number) = (intent.body.key, intent.body.number);
-            answers.answer(&Receipt { key, number, height, index: index as u32, verdict: *verdict });
+            answers.answer(&Receipt { id: intent.id(), height, index: index as u32, verdict: *verdict });
         }
         Ok(())
     }

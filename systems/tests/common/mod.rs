@@ -1,7 +1,7 @@
 //! A table world for tests: genesis, players who sit, and heights to settle.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::Verdict;
 use engine::message::certificate::Beacon;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -17,7 +17,7 @@ pub fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
     Genesis {
         version: GENESIS_VERSION,
         name: "test".into(),
-        insecure_keys: true,
+        keys: KeySource::Seed,
         start_ms: START_MS,
         supply: 1 << 50,
         tables,
@@ -34,7 +34,11 @@ pub fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
         account_idle_ms: 3_600_000,
         idleness: Default::default(),
         block_interval_ms: 10,
-        validators: vec![GenesisValidator { name: "test".into(), vote_key: HexBytes([1; 32]) }],
+        validators: vec![GenesisValidator {
+            name: "test".into(),
+            vote_key: HexBytes([1; 32]),
+            dkg_key: HexBytes([8; 32]),
+        }],
         group_key: HexBytes([2; 96]),
     }
 }

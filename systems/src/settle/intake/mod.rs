@@ -83,8 +83,7 @@ pub fn apply_intents(
                 let account = hint.account.or_else(|| intake.index.find(&intent.body.key, intake.rows.keys));
                 activity.intent(&intent.body, account);
             }
-            let (key, number) = (intent.body.key, intent.body.number);
-            receipts.push(Receipt { key, number, height: current.height, index, verdict });
+            receipts.push(Receipt { id: intent.id(), height: current.height, index, verdict });
             index += 1;
         }
     }

@@ -1,10 +1,9 @@
 //! Votes and proposals: 128 bytes each, the second half a signature.
 
 use bytemuck::{Pod, Zeroable};
-use engine::message::DecodeError;
-use engine::{Hash, Height};
 
-use crate::signature::{PublicKey, Signature, SignedItem, VoteKey};
+use super::{DecodeError, Hash, decode_pod};
+use crate::ids::Height;
 
 /// What every vote's signature covers first. Prevotes and precommits differ in it.
 pub const PREVOTE_DOMAIN: [u8; 32] = *b"bitcraps prevote 1\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -64,7 +63,7 @@ pub struct Vote {
     /// What is voted.
     pub body: VoteBody,
     /// Ed25519 of the voter's vote key.
-    pub signature: Signature,
+    pub signature: [u8; 64],
 }
 
 /// What a validator proposes. Layout: 64 bytes, no padding.
@@ -92,7 +91,7 @@ pub struct Proposal {
     /// What is proposed.
     pub body: ProposalBody,
     /// Ed25519 of the proposer's vote key.
-    pub signature: Signature,
+    pub signature: [u8; 64],
 }
 
 const _: () = assert!(size_of::<VoteBody>() == 64 && size_of::<ProposalBody>() == 64);
@@ -130,11 +129,6 @@ impl VoteBody {
             _ => Ok(kind),
         }
     }
-
-    /// The vote, signed for `chain`.
-    pub fn sign(self, key: &VoteKey, chain: &Hash) -> Vote {
-        Vote { body: self, signature: key.sign(self.domain(), chain, &bytemuck::cast(self)) }
-    }
 }
 
 impl ProposalBody {
@@ -150,20 +144,9 @@ impl ProposalBody {
             _ => Ok(()),
         }
     }
-
-    /// The proposal, signed for `chain`.
-    pub fn sign(self, key: &VoteKey, chain: &Hash) -> Proposal {
-        Proposal { body: self, signature: key.sign(&PROPOSAL_DOMAIN, chain, &bytemuck::cast(self)) }
-    }
 }
 
 impl Vote {
-    /// What is to be verified, under the voter's key.
-    pub fn item<'a>(&'a self, key: &'a PublicKey, chain: &'a Hash) -> SignedItem<'a> {
-        let domain = self.body.domain();
-        SignedItem { key, domain, chain, body: bytemuck::cast(self.body), signature: &self.signature }
-    }
-
     /// Reads exactly one vote.
     ///
     /// # Errors
@@ -175,12 +158,6 @@ impl Vote {
 }
 
 impl Proposal {
-    /// What is to be verified, under the proposer's key.
-    pub fn item<'a>(&'a self, key: &'a PublicKey, chain: &'a Hash) -> SignedItem<'a> {
-        let body = bytemuck::cast(self.body);
-        SignedItem { key, domain: &PROPOSAL_DOMAIN, chain, body, signature: &self.signature }
-    }
-
     /// Reads exactly one proposal.
     ///
     /// # Errors
@@ -191,22 +168,14 @@ impl Proposal {
     }
 }
 
-pub(crate) fn decode_pod<T: Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
-    let (expected, found) = (size_of::<T>(), bytes.len());
-    if found != expected {
-        return Err(DecodeError::Length { what, expected, found });
-    }
-    Ok(bytemuck::pod_read_unaligned(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn fields_that_cannot_be_are_refused() {
-        let key = VoteKey::from_seed(&[1; 32]);
-        let vote = VoteBody::new(VoteKind::Prevote, Height(4), 2, Some([7; 32]), 0).sign(&key, &[9; 32]);
+        let body = VoteBody::new(VoteKind::Prevote, Height(4), 2, Some([7; 32]), 0);
+        let vote = Vote { body, signature: [5; 64] };
         let bytes = bytemuck::bytes_of(&vote);
         assert_eq!(Vote::decode(bytes), Ok(vote));
         assert!(Vote::decode(&bytes[1..]).is_err());
@@ -214,18 +183,6 @@ mod tests {
             let mut changed = bytes.to_vec();
             changed[place] = value;
             assert!(Vote::decode(&changed).is_err(), "byte {place} = {value}");
-        }
-    }
-
-    #[test]
-    fn a_prevote_is_no_precommit_and_a_vote_no_proposal() {
-        let (key, chain) = (VoteKey::from_seed(&[1; 32]), [9; 32]);
-        let public = key.public();
-        let vote = VoteBody::new(VoteKind::Prevote, Height(4), 2, Some([7; 32]), 0).sign(&key, &chain);
-        assert!(vote.item(&public, &chain).verify());
-        assert!(!vote.item(&public, &[8; 32]).verify(), "another chain");
-        for domain in [&PRECOMMIT_DOMAIN, &PROPOSAL_DOMAIN, &engine::message::intent::INTENT_DOMAIN] {
-            assert!(!SignedItem { domain, ..vote.item(&public, &chain) }.verify());
         }
     }
 }
