@@ -6,7 +6,8 @@ use std::time::Duration;
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
 use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
-use engine::message::intent::{Intent, IntentId};
+use engine::message::intent::{Intent, IntentId, IntentKind};
+use engine::rate::{Meter, Rate};
 use thiserror::Error;
 
 use crate::budget::{Budget, INTENT_COST, Priced};
@@ -202,6 +203,17 @@ impl<M: Message + Priced> Inflow<M> {
     }
 }
 
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionBounds {
+    /// Intents a second, twice as many in a burst: its budget.
+    pub intents_per_s: NonZeroU32,
+    /// Accounts that it may ask for in a minute.
+    pub opens_per_min: NonZeroU32,
+    /// Time for its hello, and for each message that it begins.
+    pub patience: Duration,
+}
+
 /// A node's side of one connection.
 pub struct Session {
     inflow: Inflow<ToNode>,
@@ -214,13 +226,17 @@ struct Talk {
     /// Intents without a last answer, at most [`PEER_CREDIT`].
     unanswered: Vec<IntentId>,
     watching: Vec<Watched>,
+    opens: Rate,
+    /// Accounts that were asked for.
+    opened: Meter,
 }
 
 impl Session {
-    /// A connection that began now, may send so many intents a second, twice as many in a burst, and has `patience` for
-    /// its hello and for each message that it begins.
-    pub fn new(peer: PeerId, intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
-        let talk = Talk { peer, unanswered: Vec::new(), watching: Vec::new() };
+    /// A connection that began now.
+    pub fn new(peer: PeerId, bounds: &SessionBounds, now: Duration) -> Self {
+        let SessionBounds { intents_per_s, opens_per_min, patience } = *bounds;
+        let opens = Rate::new(opens_per_min.get(), Duration::from_secs(60), opens_per_min.get());
+        let talk = Talk { peer, unanswered: Vec::new(), watching: Vec::new(), opens, opened: Meter::default() };
         Self { inflow: Inflow::new(Decoder::for_node(), intents_per_s, patience, now), talk }
     }
 
@@ -305,6 +321,8 @@ impl Talk {
             } else if !again && self.unanswered.len() >= PEER_CREDIT as usize {
                 inflow.budget.exceed(INTENT_COST);
                 ShedReason::NoCredit
+            } else if asks_for_account(intent) && !again && !self.opened.spend(1, &self.opens, now) {
+                ShedReason::OpenRate
             } else {
                 if !again {
                     self.unanswered.push(id);
@@ -342,6 +360,12 @@ impl Talk {
             self.unanswered.swap_remove(place);
         }
     }
+}
+
+/// Whether an intent opens an account for anybody who asks: the one thing that is looked at here, since each takes a slot
+/// and a grant of the house. Vouchers are bounded by their issuer.
+pub(crate) fn asks_for_account(intent: &Intent) -> bool {
+    intent.body.kind == IntentKind::Open as u8
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ impl TestNode {
         let server = bounds(ServerConfig {
             connections_per_address_max: 1_000,
             connects_per_address_per_s: NonZeroU32::new(10_000).expect("not zero"),
+            opens_per_address_per_min: NonZeroU32::new(10_000).expect("not zero"),
             handshake_timeout: Duration::from_millis(700),
             listen: ([127, 0, 0, 1], 0).into(),
             ..ServerConfig::default()

@@ -49,6 +49,8 @@ pub(crate) struct Admission {
     per_address_max: u32,
     connects: Rate,
     connects_wide: Rate,
+    opens: Rate,
+    opens_wide: Rate,
     ban: Duration,
     reserved: u64,
     reserved_max: u64,
@@ -62,6 +64,8 @@ pub(crate) struct Admission {
 struct Block {
     connections: u32,
     connects: Meter,
+    /// Accounts that were asked for.
+    opens: Meter,
     /// Keys that were banned here, and until when the last of them is.
     banned_keys: u32,
     banned_until: Duration,
@@ -74,20 +78,27 @@ impl Block {
 
     /// Whether forgetting it changes nothing.
     fn is_forgotten(&self, now: Duration) -> bool {
-        self.connections == 0 && self.connects.is_full(now) && self.banned_until <= now
+        self.connections == 0 && self.connects.is_full(now) && self.opens.is_full(now) && self.banned_until <= now
     }
 }
 
 impl Admission {
     pub(super) fn new(config: &ServerConfig) -> Self {
-        let per_s = config.connects_per_address_per_s.get();
-        let second = Duration::from_secs(1);
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let of_narrow_and_wide = |count: u32, period| {
+            let wide = count.saturating_mul(WIDE_SHARE);
+            (Rate::new(count, period, count), Rate::new(wide, period, wide))
+        };
+        let (connects, connects_wide) = of_narrow_and_wide(config.connects_per_address_per_s.get(), second);
+        let (opens, opens_wide) = of_narrow_and_wide(config.opens_per_address_per_min.get(), minute);
         Self {
             connections: 0,
             connections_max: config.connections_max,
             per_address_max: config.connections_per_address_max,
-            connects: Rate::new(per_s, second, per_s),
-            connects_wide: Rate::new(per_s.saturating_mul(WIDE_SHARE), second, per_s.saturating_mul(WIDE_SHARE)),
+            connects,
+            connects_wide,
+            opens,
+            opens_wide,
             ban: config.ban,
             reserved: 0,
             reserved_max: config.buffer_bytes_max,
@@ -169,6 +180,15 @@ impl Admission {
         self.reserved -= allowed.bytes();
     }
 
+    /// A connection from the address asks for an account. Says whether it may.
+    pub(super) fn open(&mut self, address: [u8; 16], now: Duration) -> bool {
+        AddressBlock::of(address).with_shares().all(|(block, share)| {
+            let rate = if share == 1 { self.opens } else { self.opens_wide };
+            let known = self.blocks.get_mut(&block).expect("a block with a connection is remembered");
+            known.opens.spend(1, &rate, now)
+        })
+    }
+
     /// A connection does more than before: it is allowed more, if there is room. Says whether there was.
     pub(crate) fn promote(&mut self, from: Allowance, to: Allowance) -> bool {
         assert!(to.bytes() >= from.bytes(), "nobody is allowed less than before");
@@ -221,6 +241,8 @@ mod tests {
             per_address_max: per_address,
             connects: Rate::new(connects_per_s, second, connects_per_s),
             connects_wide: Rate::new(connects_per_s * WIDE_SHARE, second, connects_per_s * WIDE_SHARE),
+            opens: Rate::new(3, Duration::from_secs(60), 3),
+            opens_wide: Rate::new(3 * WIDE_SHARE, Duration::from_secs(60), 3 * WIDE_SHARE),
             ban: Duration::from_secs(60),
             reserved: 0,
             reserved_max: bytes,
@@ -300,6 +322,22 @@ mod tests {
         }
         assert!(admission.is_address_banned(v6("2001:db8::ffff"), NOW), "a ban reaches the whole /64");
         assert!(!admission.is_address_banned(v6("2001:db8:1::1"), NOW));
+    }
+
+    #[test]
+    fn an_address_asks_for_a_few_accounts_a_minute_over_however_many_connections() {
+        let mut admission = admission(1_000, 1_000, u64::MAX, FAST);
+        let asked = |admission: &mut Admission, address, now| {
+            (0..20).filter(|_| admission.admit(address, now).is_ok() && admission.open(address, now)).count()
+        };
+        assert_eq!(asked(&mut admission, v4(1), NOW), 3);
+        assert_eq!(asked(&mut admission, v4(2), NOW), 3, "another address asks for its own");
+        for _ in 0..20 {
+            admission.release(v4(1), Allowance::Idle);
+        }
+        assert_eq!(asked(&mut admission, v4(1), NOW + Duration::from_secs(20)), 1, "leaving does not help");
+        let of_provider: usize = (0..40).map(|net| asked(&mut admission, v6(&format!("2001:db8:{net:x}::1")), NOW)).sum();
+        assert_eq!(of_provider as u32, 3 * WIDE_SHARE);
     }
 
     #[test]

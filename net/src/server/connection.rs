@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
+use engine::message::intent::Intent;
 use quinn::{Endpoint, Incoming, SendStream, VarInt};
 use tokio::sync::Notify;
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::Allowance;
 use super::{Counters, Shared, lock};
-use crate::session::{Close, CloseCode, Event, Session};
+use crate::session::{Close, CloseCode, Event, Session, SessionBounds, asks_for_account};
 use crate::tls::{Key, peer_key};
 use crate::transport::{
     ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, NODE_WINDOW, QUEUE_BYTES, RECEIVE_WINDOW,
@@ -151,7 +152,12 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &mut Entered) {
     };
     Counters::add(&shared.counters.accepted, 1);
     let config = &shared.config;
-    let session = Session::new(id, config.intents_per_connection_per_s, config.handshake_timeout, shared.now());
+    let bounds = SessionBounds {
+        intents_per_s: config.intents_per_connection_per_s,
+        opens_per_min: config.opens_per_connection_per_min,
+        patience: config.handshake_timeout,
+    };
+    let session = Session::new(id, &bounds, shared.now());
     let connection = Connection::new(id, quic.clone(), Some(session), shared);
     shared.seat(id, Arc::clone(&connection));
     let mut reader = Reader { shared, entered, connection: &connection, key, joined: false, watches: false };
@@ -250,6 +256,10 @@ impl Reader<'_> {
             Event::Input(Input::Intents { from, intents }) => {
                 self.play()?;
                 Counters::add(&self.shared.counters.intents, intents.len() as u64);
+                let intents = self.rate_opens(intents);
+                if intents.is_empty() {
+                    return Ok(());
+                }
                 if let Err(full) = self.shared.intents.try_send(Input::Intents { from, intents })
                     && let Input::Intents { intents, .. } = full.into_inner()
                 {
@@ -276,6 +286,19 @@ impl Reader<'_> {
             Event::Peers(records) => self.shared.nodes.hear(self.connection.id, &records, self.shared),
         }
         Ok(())
+    }
+
+    /// Sheds what asks for more accounts than the address may in a minute.
+    fn rate_opens(&self, mut intents: Vec<Intent>) -> Vec<Intent> {
+        let now = self.shared.now();
+        intents.retain(|intent| {
+            let may = !asks_for_account(intent) || lock(&self.shared.admission).open(self.entered.address, now);
+            if !may {
+                self.shed(Answer { id: intent.id(), verdict: AnswerVerdict::Shed(ShedReason::OpenRate) });
+            }
+            may
+        });
+        intents
     }
 
     fn shed(&self, answer: Answer) {

@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(70);
 
 fn session() -> Session {
-    Session::new(PEER, PER_S, PATIENCE, START)
+    let opens_per_min = NonZeroU32::new(6).expect("not zero");
+    Session::new(PEER, &SessionBounds { intents_per_s: PER_S, opens_per_min, patience: PATIENCE }, START)
 }
 
 fn bytes(message: &ToNode) -> Vec<u8> {
@@ -187,6 +188,26 @@ fn intents_within_rate_and_credit_go_on_and_each_other_one_has_an_answer() {
         }
     }
     assert!(taken > 5_000 && shed > 500, "{taken} taken, {shed} shed");
+}
+
+#[test]
+fn a_connection_asks_for_a_few_accounts_a_minute() {
+    let mut session = open(Role::Client);
+    let asked = |session: &mut Session, first: u64, now| {
+        let asks = (first..first + 20).map(|number| {
+            let body = IntentBody::new(IntentKind::Open, [7; 32], number, 1_000_000);
+            Intent { body, signature: [1; 64] }
+        });
+        let mut events = Vec::new();
+        session.take(&bytes(&ToNode::Intents(asks.collect())), now, &mut events).expect("intents");
+        let sheds = sheds_of(&events);
+        assert!(sheds.iter().all(|reason| *reason == ShedReason::OpenRate));
+        assert_eq!(sheds.len() + intents_of(&events).len(), 20, "each has gone on or has its answer");
+        20 - sheds.len()
+    };
+    assert_eq!(asked(&mut session, 1, START), 6);
+    assert_eq!(asked(&mut session, 21, START + Duration::from_secs(30)), 3);
+    assert_eq!(asked(&mut session, 41, START + Duration::from_secs(600)), 6);
 }
 
 #[test]
