@@ -102,7 +102,12 @@ fn now_s() -> u64 {
 
 /// A record of a node that nobody signed.
 fn unsigned_record(number: u64) -> PeerRecord {
-    PeerRecord { key: *blake3::hash(&number.to_le_bytes()).as_bytes(), time_s: now_s(), port: 1, ..PeerRecord::zeroed() }
+    PeerRecord {
+        key: *blake3::hash(&number.to_le_bytes()).as_bytes(),
+        time_s: now_s(),
+        port: 1,
+        ..PeerRecord::zeroed()
+    }
 }
 
 /// An account for a key that nobody had before.

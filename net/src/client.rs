@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Hash;
-use engine::io::{ShedReason, TableUpdate, Watched};
+use engine::io::{ShedReason, Standing, TableUpdate, Watched};
 use engine::message::intent::Intent;
 pub use quinn::Endpoint;
 use quinn::{ConnectionError, EndpointConfig, RecvStream, VarInt};
@@ -95,6 +95,13 @@ pub enum Event {
     Answer(Answer),
     /// The genesis.
     Genesis(Vec<u8>),
+    /// The node's clock was set.
+    ClockSet {
+        /// By so many milliseconds forward, or back if it is less than zero.
+        by_ms: i64,
+        /// What it shows now, in milliseconds since the Unix epoch.
+        now_ms: u64,
+    },
     /// A watched account.
     Account(AccountRow),
     /// A watched table.
@@ -227,6 +234,8 @@ pub struct Client {
     /// Since when moments are counted.
     started: Instant,
     sending: Sending,
+    /// The node's time when it last said it, and the moment of that.
+    node_clock: (u64, Duration),
     watching: BTreeSet<Watched>,
     genesis_wanted: bool,
 }
@@ -260,7 +269,8 @@ impl Client {
         quic.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
         let (spread, started) = (u64::from_le_bytes(identity.key[..8].try_into().expect("32 bytes")), Instant::now());
         let (sending, watching) = (Sending::new(), BTreeSet::new());
-        Ok(Self { config, endpoint, quic, spread, started, sending, watching, genesis_wanted: false })
+        let (node_clock, genesis_wanted) = ((0, Duration::ZERO), false);
+        Ok(Self { config, endpoint, quic, spread, started, sending, node_clock, watching, genesis_wanted })
     }
 
     /// Runs until it is told to close, or nothing more can be had. `hear` is called for every event, in order.
@@ -481,6 +491,7 @@ impl Client {
                         self.config.chain = Some(welcome.chain);
                         welcomed = true;
                         self.sending.connected(welcome.credit);
+                        self.node_clock = (welcome.standing.now_ms, self.started.elapsed());
                         hear(Event::Up { welcome, node, rtt: quic.rtt() });
                         self.resume(&mut out);
                     }
@@ -520,8 +531,15 @@ impl Client {
             }
             ToClient::Account(account) => hear(Event::Account(account)),
             ToClient::Table(TableMessage { update, whole }) => hear(Event::Table { update, whole }),
+            ToClient::Standing(Standing { now_ms, .. }) => {
+                let (then_ms, then) = self.node_clock;
+                let moment = self.started.elapsed();
+                let expected_ms = then_ms.saturating_add((moment - then).as_millis() as u64);
+                self.node_clock = (now_ms, moment);
+                hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
+            }
             // The decoder lets none of these through: they are said to nodes, or first.
-            ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Standing(_) => {}
+            ToClient::Welcome(_) | ToClient::Peers(_) => {}
         }
     }
 }

@@ -104,8 +104,7 @@ impl House {
 }
 
 impl Row for House {
-    const FIELDS: Fields =
-        fields!(House: supply treasury cages rails felts banks height time_ms active_ms validators_from
+    const FIELDS: Fields = fields!(House: supply treasury cages rails felts banks height time_ms active_ms validators_from
             accounts_open reserved);
 
     /// The treasury holds what the tables' banks do not.

@@ -336,7 +336,8 @@ mod tests {
             admission.release(v4(1), Allowance::Idle);
         }
         assert_eq!(asked(&mut admission, v4(1), NOW + Duration::from_secs(20)), 1, "leaving does not help");
-        let of_provider: usize = (0..40).map(|net| asked(&mut admission, v6(&format!("2001:db8:{net:x}::1")), NOW)).sum();
+        let of_provider: usize =
+            (0..40).map(|net| asked(&mut admission, v6(&format!("2001:db8:{net:x}::1")), NOW)).sum();
         assert_eq!(of_provider as u32, 3 * WIDE_SHARE);
     }
 

@@ -388,6 +388,10 @@ impl Connection {
     /// A message that goes before all answers. A peer that does not read them is put out.
     pub(super) fn control(&self, message: &ToClient) {
         let mut state = lock(&self.state);
+        // A node that this one dialled is told what it is told by whoever dialled it, and nothing would write this.
+        if state.session.is_none() {
+            return;
+        }
         message.encode(&mut state.control);
         let full = state.control.len() > CONTROL_QUEUE_BYTES;
         drop(state);

@@ -37,7 +37,7 @@ pub use self::together::APART_PER_S;
 use crate::session::{CloseCode, Handled};
 use crate::tls::{Identity, IdentityError};
 use crate::transport::{BoundSocket, Carrier, bind, endpoint, node_transport};
-use crate::wire::Welcome;
+use crate::wire::{ToClient, Welcome};
 use admission::Admission;
 use connection::Connection;
 use kept::{Batch, Kept};
@@ -355,6 +355,13 @@ impl Server {
     /// Says where the chain stands, to those who connect from now on.
     pub fn publish(&self, standing: Standing) {
         self.standing.send_replace((standing, Instant::now()));
+    }
+
+    /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.
+    pub fn tell_time(&self, standing: Standing) {
+        self.publish(standing);
+        let message = ToClient::Standing(standing);
+        self.shared.connections().iter().for_each(|connection| connection.control(&message));
     }
 
     /// Numbers since the start.

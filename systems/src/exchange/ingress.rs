@@ -8,12 +8,14 @@ use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 
 use super::answers::{Answers, Known};
+use super::chain::Chain;
 use super::tick::{Clock, Inbox, Outbox, Pending};
 
 /// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are refused,
 /// and what would overfill the queue is shed. The rest goes on to be verified.
 pub fn take_inputs(
     clock: Res<'_, Clock>,
+    chain: Res<'_, Chain>,
     mut inbox: ResMut<'_, Inbox>,
     mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
@@ -48,6 +50,8 @@ pub fn take_inputs(
             () if expiry_ms > clock.now_ms + EXPIRY_AHEAD_S_MAX * 1_000 => {
                 outbox.refuse(from, &intent, Refusal::ExpiresTooLate);
             }
+            // Every block to come has a time above this: none that this node makes now could take it.
+            () if expiry_ms <= chain.parent_time_ms => shed(ShedReason::ClockBehind),
             () if *closed => shed(ShedReason::Closed),
             () if intents.len() == room => shed(ShedReason::Busy),
             () => {

@@ -28,7 +28,8 @@ pub struct Watches {
     newcomers: BTreeSet<(Watched, PeerId)>,
     /// The last height whose rolls were told.
     height: Height,
-    next_ms: u64,
+    /// When those who watch were last told of tables that did not roll, and of accounts.
+    told_ms: u64,
 }
 
 /// A watched account as it was told last.
@@ -115,7 +116,7 @@ pub fn tell_watchers(
         return;
     }
     let rows = columns.rows();
-    let Watches { tables, accounts, newcomers, by_peer, next_ms, height, .. } = &mut *watches;
+    let Watches { tables, accounts, newcomers, by_peer, told_ms, height, .. } = &mut *watches;
     // A height without rolls in its report was settled before anybody watched.
     let rolled = report.watch && *height < current.height;
     report.watch = true;
@@ -131,8 +132,9 @@ pub fn tell_watchers(
             outputs.push(Output::Table(Box::new(update)));
         }
     }
-    if *next_ms <= clock.now_ms {
-        *next_ms = clock.now_ms + WATCH_INTERVAL_MS;
+    // A clock that is set back must not keep anybody waiting.
+    if clock.now_ms.abs_diff(*told_ms) >= WATCH_INTERVAL_MS {
+        *told_ms = clock.now_ms;
         for (id, told) in tables.iter_mut() {
             outputs.extend(told.update(&rows, *id, None).map(|update| Output::Table(Box::new(update))));
         }
