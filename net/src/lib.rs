@@ -1,7 +1,7 @@
 //! Bytes <-> messages: what carries intents in, and receipts and updates out.
 //!
 //! ```text
-//!  client: commands -> intents without receipt ~~ QUIC ~~> server: doors -> session -> inputs -> the tick
+//!  client: commands -> intents without receipt ~~ QUIC ~~> server: admission -> session -> inputs -> the tick
 //!          events   <- answers, updates        <~~     ~~  writers <- queues <- router <- outputs <- the tick
 //! ```
 //! `wire` draws the messages, `session` is a node's side of a connection without the connection, `server` and `client` are

@@ -202,7 +202,7 @@ pub(crate) mod tests {
 
     pub(crate) fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
         Genesis {
-            version: 1,
+            version: crate::genesis::GENESIS_VERSION,
             name: "test".into(),
             keys: crate::genesis::KeySource::Seed,
             start_ms: 1,

@@ -99,6 +99,7 @@ fn of_any_mix_of_messages_no_more_is_handled_than_the_budget_pays_and_the_rest_i
 
 fn mix(role: Role) {
     let mut session = open(role);
+    assert_eq!(session.take_handled(), Handled { handled: 1, dropped: 0 }, "the hello");
     let (mut events, mut now, mut state) = (Vec::new(), START, 9u64);
     let (mut units, mut offered, mut next) = (0u64, 0u64, 1);
     let lasts = Duration::from_secs(30);
