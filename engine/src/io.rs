@@ -166,11 +166,15 @@ pub enum ShedReason {
     Moved = 7,
     /// This node's disk is full.
     DiskFull = 8,
+    /// The connection or its address asked for more accounts than it may in a minute.
+    OpenRate = 9,
+    /// This node's clock was set back: no block that it makes now can be before the intent's expiry.
+    ClockBehind = 10,
 }
 
 impl ShedReason {
     /// All reasons, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str, &'static str); 10] = [
         (Self::Busy, "BUSY", "more intents wait than the node holds; send it again a little later"),
         (Self::RateLimit, "RATE_LIMIT", "more intents in a second than one connection may send; send it again later"),
         (Self::NoCredit, "NO_CREDIT", "too many intents without an answer; wait for receipts first"),
@@ -182,6 +186,16 @@ impl ShedReason {
             Self::DiskFull,
             "DISK_FULL",
             "the node's disk is full, so it takes no intents; send it again when there is room",
+        ),
+        (
+            Self::OpenRate,
+            "OPEN_RATE",
+            "more new accounts in a minute than the node allows one connection, or one address; try again later",
+        ),
+        (
+            Self::ClockBehind,
+            "CLOCK_BEHIND",
+            "the node's clock was set back, and its chain waits until the clock has caught up; send it again then",
         ),
     ];
 

@@ -8,6 +8,8 @@
 pub mod bytes;
 pub mod limits;
 pub mod ids;
+pub mod address;
+pub mod rate;
 pub mod chips;
 pub mod dice;
 pub mod rules;

@@ -151,7 +151,7 @@ messages! {
         /// Nodes that this node knows.
         69 Peers: Peers(peers: Vec<PeerRecord>) = Then, Node, "d52cf6d3857792dd";
         /// Where this node stands.
-        70 Standing: Standing(standing: Standing) = Then, Node, "205395d0f50e731d";
+        70 Standing: Standing(standing: Standing) = Then, Client | Node, "205395d0f50e731d";
     }
 }
 
