@@ -105,6 +105,8 @@ pub const HEIGHT_MAX: u64 = 1 << 48;
 pub const COUNTER_MAX: u64 = 1 << 31;
 /// Bytes of a genesis file.
 pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
+/// Milliseconds of idleness that a genesis may allow: sums with any block's time stay far below u64.
+pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
 
 /// The largest chip supply: sums of any columns stay far below u64.
 pub const SUPPLY_MAX: u64 = 1 << 62;

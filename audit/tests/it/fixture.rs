@@ -68,7 +68,7 @@ fn run(dir: &Path, heights: u64) -> (String, String, Option<Height>) {
 #[test]
 fn a_session_of_the_first_format_is_refused_by_name() {
     let session = recorded("session-1");
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+    let config = ReplayConfig::all(1);
     for error in [
         replay(&session, &config, |_| ()).expect_err("an older format"),
         storage::read_genesis(&session).expect_err("an older format").into(),
