@@ -102,7 +102,7 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     house!("height", |house| house.height = Height(u64::MAX));
     house!("time_ms", |house| house.time_ms = u64::MAX - 1);
     house!("time_ms", |house| house.time_ms = 0);
-    house!("reserved", |house| house.reserved[51] = 1);
+    house!("reserved", |house| house.reserved[43] = 1);
     house!("accounts_open", |house| house.accounts_open += 1);
     house!("rails", |house| {
         house.rails.0 += 1;
@@ -142,7 +142,7 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     table!("hand_number", |row| row.hand_number = u32::MAX);
     table!("opened_ms", |row| row.opened_ms = u64::MAX);
     table!("roll_called", |row| row.roll_called = 2);
-    table!("reserved", |row| row.reserved[0] = 1);
+    table!("wanted_ms", |row| row.wanted_ms = u64::MAX);
     table!("occupied", |row| row.occupied ^= 1 << 15);
     table!("shooter", |row| row.shooter = 6);
     table!("next_roll_ms", |row| row.next_roll_ms = u64::MAX);
@@ -155,7 +155,7 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
         };
     }
     seat!(seat, "status", |row| row.status = 3);
-    seat!(seat, "reserved", |row| row.reserved[10] = 1);
+    seat!(seat, "reserved", |row| row.reserved[2] = 1);
     seat!(seat, "spots", |row| row.spots.0[2] |= 1 << 63);
     seat!(seat, "spots", |row| row.spots.0[0] = u64::MAX);
     seat!(seat, "account", |row| row.account.0 = ACCOUNTS);
@@ -189,7 +189,7 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     account!(account, "last_intent_ms", |row| row.last_intent_ms = u64::MAX);
     account!(account, "generation", |row| row.generation = u32::MAX);
     account!(account, "seats", |row| row.seats += 1);
-    account!(account, "reserved", |row| row.reserved[6] = 1);
+    account!(account, "reserved", |row| row.reserved[2] = 1);
     account!(free_account, "cage", |row| row.cage.0 = 1);
     let key = |change: fn(&mut [u8; 64])| alter::<[u8; 64]>(&image, &layout, Column::AccountKeys, account, change);
     refused(key(|row| row[63] = 1), Column::AccountKeys, account, "reserved");

@@ -175,9 +175,10 @@ fn check_house(setup: &Setup, house: &House) -> Checked {
     at.most("height", house.height.0, HEIGHT_MAX)?;
     at.most("time_ms", house.time_ms, TIME_MS_MAX)?;
     at.holds(house.time_ms >= setup.genesis.start_ms, "time_ms", || "before genesis".into())?;
+    at.most("active_ms", house.active_ms, house.time_ms - setup.genesis.start_ms)?;
     // No block can change the validators yet.
     at.is("validators_from", house.validators_from, Height::GENESIS)?;
-    at.is("reserved", house.reserved, [0; 52])
+    at.is("reserved", house.reserved, [0; 44])
 }
 
 /// The columns that genesis fixes.
@@ -219,7 +220,7 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
     at.most("hand_number", table.hand_number.into(), COUNTER_MAX)?;
     at.most("opened_ms", table.opened_ms, rows.house.time_ms)?;
     at.most("roll_called", table.roll_called.into(), 1)?;
-    at.is("reserved", table.reserved, [0; 8])?;
+    at.most("wanted_ms", table.wanted_ms, rows.house.active_ms)?;
     let taken = |seat: &Seat| seat.status != SeatStatus::Empty as u8;
     let occupied = seats.iter().enumerate().fold(0u16, |mask, (seat, row)| mask | u16::from(taken(row)) << seat);
     at.is("occupied", table.occupied, occupied)?;
@@ -250,7 +251,7 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
 fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogue, sums: &mut Sums) -> Checked {
     let (at, seat) = (At { column: Column::Seats, row: index }, &rows.seats[index]);
     at.holds(seat.status <= SeatStatus::Leaving as u8, "status", || format!("{}", seat.status))?;
-    at.is("reserved", seat.reserved, [0; 11])?;
+    at.is("reserved", seat.reserved, [0; 3])?;
     let beyond = seat.spots.0.iter().enumerate().any(|(word, bits)| {
         let spots = SPOTS.saturating_sub(word * 64).min(64);
         spots < 64 && bits >> spots != 0
@@ -259,15 +260,16 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
     at.most("spots", seat.spots.count().into(), SEAT_BETS_MAX as u64)?;
     if seat.status == SeatStatus::Empty as u8 {
         // The intent that emptied it was accepted after it was empty.
-        let last_intent_ms = seat.last_intent_ms;
-        at.is("account", *seat, Seat { last_intent_ms, ..Seat::EMPTY })?;
+        let Seat { last_intent_ms, last_bet_ms, .. } = *seat;
+        at.is("account", *seat, Seat { last_intent_ms, last_bet_ms, ..Seat::EMPTY })?;
     } else {
         let open = rows.accounts.get(seat.account.index()).is_some_and(Account::is_open);
         at.holds(open, "account", || format!("{:?} is no open account", seat.account))?;
     }
     at.most("rail", seat.rail.0, setup.genesis.supply)?;
     at.most("wagered", seat.wagered.0, WAGERED_MAX)?;
-    at.most("last_intent_ms", seat.last_intent_ms, rows.house.time_ms)?;
+    at.most("last_intent_ms", seat.last_intent_ms, rows.house.active_ms)?;
+    at.most("last_bet_ms", seat.last_bet_ms, rows.house.active_ms)?;
     sums.rails += u128::from(seat.rail.0);
     check_bets(rows, index, catalogue, sums)
 }
@@ -316,15 +318,16 @@ fn seats_of_accounts(rows: &Rows<'_>) -> Vec<u32> {
 /// Checks an account with its key.
 fn check_account(rows: &Rows<'_>, id: usize, seats: u32) -> Result<Sums, RowError> {
     let (at, account) = (At { column: Column::Accounts, row: id }, &rows.accounts[id]);
-    let (supply, time_ms) = (rows.house.supply.0, rows.house.time_ms);
+    let (supply, active_ms) = (rows.house.supply.0, rows.house.active_ms);
     at.holds(account.status <= AccountStatus::Open as u8, "status", || format!("{}", account.status))?;
     at.most("cage", account.cage.0, supply)?;
     at.most("granted", account.granted.0, supply)?;
     at.most("wagered", account.wagered.0, WAGERED_MAX)?;
-    at.most("last_intent_ms", account.last_intent_ms, time_ms)?;
+    at.most("last_intent_ms", account.last_intent_ms, active_ms)?;
+    at.most("opened_s", account.opened_s.into(), active_ms / 1_000)?;
     at.most("generation", account.generation.into(), COUNTER_MAX)?;
     at.is("seats", account.seats, seats)?;
-    at.is("reserved", account.reserved, [0; 7])?;
+    at.is("reserved", account.reserved, [0; 3])?;
     let (key, at_key) = (&rows.keys[id], At { column: Column::AccountKeys, row: id });
     at_key.is("reserved", key.reserved, [0; 32])?;
     if account.is_open() {
