@@ -126,7 +126,6 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     constant!(Column::Validators, 0, "vote_key");
     constant!(Column::Validators, 127, "vote_key");
     constant!(Column::NextValidators, 3, "vote_key");
-    constant!(Column::Pledges, 1, "value");
     constant!(Column::Rules, 0, "hash");
     constant!(Column::Rules, 15, "hash");
     macro_rules! table {
