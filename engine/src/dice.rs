@@ -1,5 +1,7 @@
 //! A roll of two dice, and the puck that it moves.
 
+use crate::bytes::DecodeError;
+
 /// Two dice in the order they were drawn; only the unordered pair matters to any bet (RULES.md R2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dice(u8, u8);
@@ -119,6 +121,10 @@ pub enum RollEvent {
 }
 
 impl RollEvent {
+    /// All events, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Natural, Self::Craps, Self::PointEstablished, Self::PointMade, Self::SevenOut, Self::NoDecision];
+
     /// The name that scenario files and output use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -129,6 +135,15 @@ impl RollEvent {
             Self::SevenOut => "seven_out",
             Self::NoDecision => "no_decision",
         }
+    }
+}
+
+impl TryFrom<u8> for RollEvent {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        let known = Self::ALL.into_iter().find(|event| *event as u8 == byte);
+        known.ok_or(DecodeError::Value { field: "roll event", found: byte.into() })
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```
 //! This crate has no IO, no clock, no randomness, and no rule of the game: it holds the data that rules act on.
 
+pub mod bytes;
 pub mod chips;
 pub mod columns;
 pub mod component;

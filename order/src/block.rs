@@ -2,11 +2,11 @@
 
 mod builder;
 
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
-use engine::message::intent::{Intent, IntentKind};
+use engine::message::intent::{Expiry, Intent, IntentKind};
 use engine::{Hash, Height};
 use thiserror::Error;
 
@@ -274,14 +274,13 @@ impl IntentProblem {
 
 fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), IntentProblem> {
     let (kind, body) = (intent.body.check_form().map_err(IntentProblem::Form)?, &intent.body);
-    let (now_s, expiry_s) = (time_ms / 1000, u64::from(body.expiry_s));
-    match () {
-        () if expiry_s < now_s => Err(IntentProblem::Expired),
-        () if expiry_s > now_s + EXPIRY_AHEAD_S_MAX => Err(IntentProblem::ExpiresTooLate),
-        () if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {
+    match body.expiry(time_ms / 1_000 * 1_000) {
+        Expiry::Passed => Err(IntentProblem::Expired),
+        Expiry::TooFar => Err(IntentProblem::ExpiresTooLate),
+        Expiry::Within if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {
             Err(IntentProblem::Issuer(body.target, issuers))
         }
-        () => Ok(()),
+        Expiry::Within => Ok(()),
     }
 }
 

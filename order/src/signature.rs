@@ -8,6 +8,7 @@ use ed25519_zebra::batch;
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
 use engine::Hash;
 use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
+use engine::message::signed::signed_bytes;
 use engine::message::vote::{PROPOSAL_DOMAIN, Proposal, ProposalBody, Vote, VoteBody};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -69,15 +70,6 @@ impl<'a> SignedItem<'a> {
         let (key, signature) = (VerificationKeyBytes::from(*self.key), ZebraSignature::from_bytes(self.signature));
         batch::Item::from((key, signature, &self.signed_bytes()))
     }
-}
-
-/// The bytes that every signature covers: domain, chain id, body.
-pub fn signed_bytes(domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> [u8; 128] {
-    let mut bytes = [0; 128];
-    bytes[..32].copy_from_slice(domain);
-    bytes[32..64].copy_from_slice(chain);
-    bytes[64..].copy_from_slice(body);
-    bytes
 }
 
 /// Whether `signature` over `message` verifies under `key`, by the rules of ZIP-215.

@@ -36,19 +36,11 @@ pub fn event_name(event: &Event) -> &'static str {
 impl RollRow {
     /// The roll as the engine reports it; `None` where a byte cannot be so.
     pub fn report(&self) -> Option<RollReport> {
-        let event = match self.event {
-            0 => RollEvent::Natural,
-            1 => RollEvent::Craps,
-            2 => RollEvent::PointEstablished,
-            3 => RollEvent::PointMade,
-            4 => RollEvent::SevenOut,
-            _ => RollEvent::NoDecision,
-        };
         Some(RollReport {
             table: TableId(self.table),
             roll_number: self.number,
             dice: Dice::new(self.dice[0], self.dice[1])?,
-            event,
+            event: RollEvent::try_from(self.event).ok()?,
             puck: Puck::from_byte(self.puck)?,
             shooter: self.shooter,
         })

@@ -157,9 +157,10 @@ impl Block {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        if reader.bytes.len() > 2 * BLOCK_BYTES_MAX {
-            let (most, found) = (BLOCK_BYTES_MAX, reader.bytes.len());
-            return Err(DecodeError::TooMany { what: "block bytes", most, found });
+        // Twice a block: a decided body has a certificate of its own behind it.
+        if reader.left() > 2 * BLOCK_BYTES_MAX {
+            let (most, found) = (2 * BLOCK_BYTES_MAX, reader.left());
+            return Err(DecodeError::TooMany { what: "bytes of a block and its certificates", most, found });
         }
         let (header, certificate) = read_header(reader)?;
         let count = header.intent_count as usize;
@@ -185,7 +186,7 @@ impl Block {
     /// # Errors
     /// Too short, too long, another version, nonzero reserved bytes, too many of anything, a pledge that cannot be so.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "block", bytes };
+        let mut reader = Reader::new("block", bytes);
         let block = Self::read(&mut reader)?;
         reader.end()?;
         Ok(block)
@@ -215,7 +216,7 @@ impl Decided {
     /// # Errors
     /// As [`Block::decode`] and [`Certificate::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "decided body", bytes };
+        let mut reader = Reader::new("decided body", bytes);
         let block = Block::read(&mut reader)?;
         let certificate = Certificate::read(&mut reader)?;
         reader.end()?;
@@ -256,7 +257,7 @@ impl Retired {
     /// # Errors
     /// As [`Block::decode`] and [`Certificate::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "retired body", bytes };
+        let mut reader = Reader::new("retired body", bytes);
         let (header, carried) = read_header(&mut reader)?;
         let certificate = Certificate::read(&mut reader)?;
         reader.end()?;
@@ -265,12 +266,12 @@ impl Retired {
 }
 
 fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>), DecodeError> {
-    let header: Header = bytemuck::pod_read_unaligned(reader.take(size_of::<Header>())?);
+    let header: Header = reader.row()?;
     if header.version != BLOCK_VERSION {
-        return Err(DecodeError::Value { field: "block version", found: header.version.into() });
+        return Err(reader.value("block version", header.version));
     }
     if header.reserved != [0; 64] {
-        return Err(DecodeError::Value { field: "header reserved", found: 1 });
+        return Err(reader.wrong(DecodeError::NotZero { field: "header reserved" }));
     }
     let carried = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };
     Ok((header, carried))

@@ -62,18 +62,14 @@ impl Certificate {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let height = Height(reader.u64()?);
         let round = reader.u32()?;
-        let count = reader.u32()?;
-        if count > VALIDATORS_MAX {
-            let (most, found) = (VALIDATORS_MAX as usize, count as usize);
-            return Err(DecodeError::TooMany { what: "certificate signatures", most, found });
-        }
+        let count = reader.count("certificate signatures", VALIDATORS_MAX as usize)?;
         let block = reader.array()?;
-        let mut signatures: Vec<CertificateSignature> = Vec::with_capacity(count as usize);
+        let mut signatures: Vec<CertificateSignature> = Vec::with_capacity(count);
         for _ in 0..count {
             let slot = reader.u32()?;
             let ascends = signatures.last().is_none_or(|last| last.slot < slot);
             if !ascends || slot >= VALIDATORS_MAX {
-                return Err(DecodeError::Value { field: "certificate slot", found: slot.into() });
+                return Err(reader.value("certificate slot", slot));
             }
             signatures.push(CertificateSignature { slot, signature: reader.array()? });
         }
@@ -85,7 +81,7 @@ impl Certificate {
     /// # Errors
     /// Too short, too long, too many signatures, slots out of range or order.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "certificate", bytes };
+        let mut reader = Reader::new("certificate", bytes);
         let certificate = Self::read(&mut reader)?;
         reader.end()?;
         Ok(certificate)
@@ -133,13 +129,10 @@ impl Settled {
     /// # Errors
     /// Too short, too long, more verdicts than a block has intents, or a verdict that is none.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "settled body", bytes };
+        let mut reader = Reader::new("settled body", bytes);
         let (height, beacon) = (Height(reader.u64()?), reader.array()?);
         let (root, root_chain) = (reader.array()?, reader.array()?);
-        let count = reader.u32()? as usize;
-        if count > BLOCK_INTENTS_MAX {
-            return Err(DecodeError::TooMany { what: "verdicts", most: BLOCK_INTENTS_MAX, found: count });
-        }
+        let count = reader.count("verdicts", BLOCK_INTENTS_MAX)?;
         let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self { height, beacon, root, root_chain, verdicts })

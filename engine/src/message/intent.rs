@@ -2,8 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::signed::signed_bytes;
 use super::{DecodeError, Hash};
 use crate::ids::{AccountId, BetId, TableId};
+use crate::limits::EXPIRY_AHEAD_S_MAX;
 
 /// What every intent's signature covers first, so that it is valid for nothing else.
 pub const INTENT_DOMAIN: [u8; 32] = *b"bitcraps intent 1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -147,6 +149,17 @@ impl TryFrom<u8> for Working {
     }
 }
 
+/// Whether an intent may be applied at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expiry {
+    /// It may.
+    Within,
+    /// Its expiry has passed.
+    Passed,
+    /// Its expiry lies further ahead than [`EXPIRY_AHEAD_S_MAX`].
+    TooFar,
+}
+
 impl Intent {
     /// What tells this intent from every other.
     pub fn id(&self) -> IntentId {
@@ -193,11 +206,20 @@ impl IntentBody {
 
     /// The bytes that the signature covers: domain, chain id, body.
     pub fn signed_bytes(&self, chain: &Hash) -> [u8; 128] {
-        let mut bytes = [0; 128];
-        bytes[..32].copy_from_slice(&INTENT_DOMAIN);
-        bytes[32..64].copy_from_slice(chain);
-        bytes[64..].copy_from_slice(bytemuck::bytes_of(self));
-        bytes
+        signed_bytes(&INTENT_DOMAIN, chain, &bytemuck::cast(*self))
+    }
+
+    /// Whether the intent may be applied at `now_ms`. A block asks for the beginning of its second, so that whoever builds
+    /// it need not know to the millisecond when it will be decided; intake asks for the millisecond.
+    pub fn expiry(&self, now_ms: u64) -> Expiry {
+        let expiry_ms = u64::from(self.expiry_s) * 1_000;
+        if now_ms > expiry_ms {
+            Expiry::Passed
+        } else if expiry_ms > now_ms.saturating_add(EXPIRY_AHEAD_S_MAX * 1_000) {
+            Expiry::TooFar
+        } else {
+            Expiry::Within
+        }
     }
 
     /// Checks everything about the form of an intent that needs no state: known kind and working, unused fields zero.
@@ -236,6 +258,15 @@ mod tests {
     fn every_kind_round_trips_and_others_are_refused() {
         let known: Vec<u8> = (0..=255).filter(|byte| IntentKind::try_from(*byte).is_ok()).collect();
         assert_eq!(known, (1..=11).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn an_expiry_counts_to_its_last_millisecond_and_60_s_ahead() {
+        let body = IntentBody::new(IntentKind::Open, [7; 32], 0, 100);
+        let at = |now_ms| body.expiry(now_ms);
+        assert_eq!((at(39_999), at(40_000)), (Expiry::TooFar, Expiry::Within));
+        assert_eq!((at(100_000), at(100_001)), (Expiry::Within, Expiry::Passed));
+        assert_eq!(at(u64::MAX), Expiry::Passed);
     }
 
     #[test]

@@ -50,15 +50,12 @@ impl ChainNote {
     /// # Errors
     /// Too short, too long, another version, or a certificate of another block.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader { what: "chain note", bytes };
+        let mut reader = Reader::new("chain note", bytes);
         let version = reader.u32()?;
         if version != NOTE_VERSION {
-            return Err(DecodeError::Value { field: "chain note version", found: version.into() });
+            return Err(reader.value("chain note version", version));
         }
-        let zero = reader.u32()?;
-        if zero != 0 {
-            return Err(DecodeError::Value { field: "chain note reserved", found: zero.into() });
-        }
+        reader.zeros("chain note reserved", 4)?;
         let note = Self {
             height: Height(reader.u64()?),
             time_ms: reader.u64()?,

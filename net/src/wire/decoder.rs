@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use engine::bytes::zeros;
+
 use super::{Direction, HEADER_BYTES, Kind, Role, ToClient, ToNode, VERSION, WireError};
 
 /// The messages of one direction.
@@ -126,9 +128,7 @@ impl<M: Message> Decoder<M> {
         if version != VERSION {
             return Err(WireError::Version { found: version });
         }
-        if zero != [0; 2] {
-            return Err(WireError::NotZero("header"));
-        }
+        zeros("header", &zero)?;
         let kind = Kind::try_from(kind)?;
         kind.spec().check(kind, M::DIRECTION, self.is_first, self.role)?;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;

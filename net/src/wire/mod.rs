@@ -23,6 +23,7 @@ pub use kind::{Bounds, Direction, Kind, Order, Spec, ToClient, ToNode};
 pub use record::{AccountRow, Answer, AnswerVerdict, Hello, PeerRecord, Role, Welcome};
 pub use table::TableMessage;
 
+use engine::bytes::DecodeError;
 use engine::io::TableUpdate;
 
 /// The version of the protocol that this code speaks, in every header and in [`ALPN`].
@@ -75,17 +76,9 @@ pub enum WireError {
         /// The most.
         most: usize,
     },
-    /// A field that cannot be so.
-    #[error("{field} is {found}")]
-    Value {
-        /// The field.
-        field: &'static str,
-        /// What it held.
-        found: u64,
-    },
-    /// Bytes that must be zero and are not.
-    #[error("{0}: bytes that must be zero are not")]
-    NotZero(&'static str),
+    /// Bytes of a header or a body that are not what they should be.
+    #[error(transparent)]
+    Bytes(#[from] DecodeError),
 }
 
 /// Puts a message together: its header before the body that `fill` appends.

@@ -1,9 +1,10 @@
 //! What messages carry: nothing, one body of fixed layout, or a list of them.
 
 use bytemuck::{Pod, pod_read_unaligned};
+use engine::bytes::DecodeError;
 
 use super::kind::Bounds;
-use super::{Kind, WireError, frame};
+use super::{Kind, frame};
 
 /// All that one message carries.
 pub(super) trait Payload: Sized {
@@ -14,7 +15,7 @@ pub(super) trait Payload: Sized {
     fn encode(&self, kind: Kind, out: &mut Vec<u8>);
 
     /// Reads a body whose length is inside the bounds.
-    fn decode(body: &[u8]) -> Result<Self, WireError>;
+    fn decode(body: &[u8]) -> Result<Self, DecodeError>;
 
     /// A value for tests, in which no field is zero that could be otherwise.
     #[cfg(test)]
@@ -30,7 +31,7 @@ pub(super) trait Body: Sized {
 
     fn to_bytes(&self) -> Self::Bytes;
 
-    fn of_bytes(bytes: &Self::Bytes) -> Result<Self, WireError>;
+    fn of_bytes(bytes: &Self::Bytes) -> Result<Self, DecodeError>;
 
     /// Values for tests, in which no field is zero that could be otherwise.
     #[cfg(test)]
@@ -44,7 +45,7 @@ impl Payload for () {
         frame(kind, out, |_| {});
     }
 
-    fn decode(_body: &[u8]) -> Result<Self, WireError> {
+    fn decode(_body: &[u8]) -> Result<Self, DecodeError> {
         Ok(())
     }
 
@@ -59,7 +60,7 @@ impl<T: Body> Payload for T {
         encode_list(std::slice::from_ref(self), kind, out);
     }
 
-    fn decode(body: &[u8]) -> Result<Self, WireError> {
+    fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         Self::of_bytes(&pod_read_unaligned(body))
     }
 
@@ -79,7 +80,7 @@ impl<T: Body> Payload for Vec<T> {
         encode_list(self, kind, out);
     }
 
-    fn decode(body: &[u8]) -> Result<Self, WireError> {
+    fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         body.chunks_exact(size_of::<T::Bytes>()).map(|bytes| T::of_bytes(&pod_read_unaligned(bytes))).collect()
     }
 

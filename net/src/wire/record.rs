@@ -1,16 +1,18 @@
 //! Bodies of fixed size, and what they mean.
 
 use bytemuck::{Pod, Zeroable};
+use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
 use engine::io::{Receipt, ShedReason, Standing, Verdict, Watched};
 use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::{Intent, IntentId};
 use engine::message::refusal::Refusal;
+use engine::message::signed::signed_bytes;
 use engine::{AccountId, Hash, Height, TableId};
 
 use super::payload::Body;
-use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX, WireError};
+use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX};
 
 /// Text in a fixed field: UTF-8, zeros after it.
 pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -23,19 +25,16 @@ pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-fn read_text(field: &[u8], name: &'static str) -> Result<String, WireError> {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    if field[end..].iter().any(|byte| *byte != 0) {
-        return Err(WireError::NotZero(name));
-    }
-    let wrong = WireError::Value { field: name, found: 0 };
-    let text = std::str::from_utf8(&field[..end]).map_err(|_| wrong.clone())?;
+fn read_text(field: &'static str, bytes: &[u8]) -> Result<String, DecodeError> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    zeros(field, &bytes[end..])?;
+    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| DecodeError::Text { field })?;
     // Whoever prints it may trust that it moves no cursor.
-    if text.chars().any(char::is_control) { Err(wrong) } else { Ok(text.to_owned()) }
+    if text.chars().any(char::is_control) { Err(DecodeError::Text { field }) } else { Ok(text.to_owned()) }
 }
 
-fn zero(bytes: &[u8], name: &'static str) -> Result<(), WireError> {
-    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(WireError::NotZero(name)) }
+fn value(field: &'static str, found: impl Into<u64>) -> DecodeError {
+    DecodeError::Value { field, found: found.into() }
 }
 
 /// Layout: 64 bytes, no padding.
@@ -139,11 +138,8 @@ impl PeerRecord {
 
     /// What the signature covers: domain, chain id, the first 64 bytes.
     pub fn signed_bytes(&self, chain: &Hash) -> [u8; 128] {
-        let mut bytes = [0; 128];
-        bytes[..32].copy_from_slice(&Self::DOMAIN);
-        bytes[32..64].copy_from_slice(chain);
-        bytes[64..].copy_from_slice(&bytemuck::bytes_of(self)[..64]);
-        bytes
+        let body = bytemuck::bytes_of(self).first_chunk().expect("a record is longer than what it signs");
+        signed_bytes(&Self::DOMAIN, chain, body)
     }
 }
 
@@ -176,15 +172,15 @@ impl Body for Hello {
         HelloBody { chain, program: text(&self.program), role: self.role as u8, reserved: [0; 7] }
     }
 
-    fn of_bytes(body: &HelloBody) -> Result<Self, WireError> {
-        zero(&body.reserved, "hello")?;
+    fn of_bytes(body: &HelloBody) -> Result<Self, DecodeError> {
+        zeros("hello", &body.reserved)?;
         let role = match body.role {
             1 => Role::Client,
             2 => Role::Node,
-            found => return Err(WireError::Value { field: "role", found: found.into() }),
+            found => return Err(value("role", found)),
         };
         let chain = (body.chain != [0; 32]).then_some(body.chain);
-        Ok(Self { chain, program: read_text(&body.program, "program")?, role })
+        Ok(Self { chain, program: read_text("program", &body.program)?, role })
     }
 
     #[cfg(test)]
@@ -231,21 +227,20 @@ impl Body for Welcome {
         }
     }
 
-    fn of_bytes(body: &WelcomeBody) -> Result<Self, WireError> {
-        zero(&body.reserved, "welcome")?;
+    fn of_bytes(body: &WelcomeBody) -> Result<Self, DecodeError> {
+        zeros("welcome", &body.reserved)?;
         if body.seats == 0 || u32::from(body.seats) > engine::limits::SEATS_MAX {
-            return Err(WireError::Value { field: "seats", found: body.seats.into() });
+            return Err(value("seats", body.seats));
         }
         Ok(Self {
             chain: body.chain,
             standing: Standing::of_bytes(&body.standing)?,
-            name: read_text(&body.name, "name")?,
+            name: read_text("name", &body.name)?,
             tables: body.tables,
             seats: body.seats,
             credit: body.credit,
             intents_per_s: body.intents_per_s,
-            keys: KeySource::try_from(body.keys)
-                .map_err(|_| WireError::Value { field: "key source", found: body.keys.into() })?,
+            keys: KeySource::try_from(body.keys).map_err(|_| value("key source", body.keys))?,
         })
     }
 
@@ -264,11 +259,11 @@ impl Body for Welcome {
     }
 }
 
-fn switch(byte: u8, field: &'static str) -> Result<bool, WireError> {
+fn switch(byte: u8, field: &'static str) -> Result<bool, DecodeError> {
     match byte {
         0 => Ok(false),
         1 => Ok(true),
-        found => Err(WireError::Value { field, found: found.into() }),
+        found => Err(value(field, found)),
     }
 }
 
@@ -280,7 +275,7 @@ impl Body for Standing {
         StandingBody { now_ms, decided: decided.0, settled: settled.0, root_chain }
     }
 
-    fn of_bytes(body: &StandingBody) -> Result<Self, WireError> {
+    fn of_bytes(body: &StandingBody) -> Result<Self, DecodeError> {
         let StandingBody { now_ms, decided, settled, root_chain } = *body;
         Ok(Self { now_ms, decided: Height(decided), settled: Height(settled), root_chain })
     }
@@ -304,18 +299,18 @@ impl Body for (Watched, bool) {
         }
     }
 
-    fn of_bytes(body: &WatchBody) -> Result<Self, WireError> {
-        zero(&body.reserved, "watch")?;
+    fn of_bytes(body: &WatchBody) -> Result<Self, DecodeError> {
+        zeros("watch", &body.reserved)?;
         let what = match body.what {
             1 => {
-                zero(&body.key, "watch of a table")?;
+                zeros("watch of a table", &body.key)?;
                 Watched::Table(TableId(body.table))
             }
             2 => {
-                zero(&body.table.to_le_bytes(), "watch of an account")?;
+                zeros("watch of an account", &body.table.to_le_bytes())?;
                 Watched::Account(body.key)
             }
-            found => return Err(WireError::Value { field: "what to watch", found: found.into() }),
+            found => return Err(value("what to watch", found)),
         };
         Ok((what, switch(body.on, "watch")?))
     }
@@ -335,7 +330,7 @@ impl Body for Intent {
         *self
     }
 
-    fn of_bytes(bytes: &Self) -> Result<Self, WireError> {
+    fn of_bytes(bytes: &Self) -> Result<Self, DecodeError> {
         Ok(*bytes)
     }
 
@@ -355,8 +350,8 @@ impl Body for PeerRecord {
         *self
     }
 
-    fn of_bytes(bytes: &Self) -> Result<Self, WireError> {
-        zero(&bytes.reserved, "peer")?;
+    fn of_bytes(bytes: &Self) -> Result<Self, DecodeError> {
+        zeros("peer", &bytes.reserved)?;
         Ok(*bytes)
     }
 
@@ -379,7 +374,7 @@ impl Body for u8 {
         *self
     }
 
-    fn of_bytes(bytes: &Self) -> Result<Self, WireError> {
+    fn of_bytes(bytes: &Self) -> Result<Self, DecodeError> {
         Ok(*bytes)
     }
 
@@ -450,17 +445,17 @@ impl Body for Answer {
         }
     }
 
-    fn of_bytes(body: &AnswerBody) -> Result<Self, WireError> {
-        zero(&body.reserved, "answer")?;
+    fn of_bytes(body: &AnswerBody) -> Result<Self, DecodeError> {
+        zeros("answer", &body.reserved)?;
         if body.verdict == 1 || body.verdict == 5 {
-            zero(&body.height.to_le_bytes(), "answer without a receipt")?;
-            zero(&body.index.to_le_bytes(), "answer without a receipt")?;
+            zeros("answer without a receipt", &body.height.to_le_bytes())?;
+            zeros("answer without a receipt", &body.index.to_le_bytes())?;
         }
         if body.verdict < 4 {
-            zero(&[body.code], "answer without a code")?;
+            zeros("answer without a code", &[body.code])?;
         }
         let receipt = |verdict| AnswerVerdict::Receipt { height: Height(body.height), index: body.index, verdict };
-        let code = |field| WireError::Value { field, found: body.code.into() };
+        let code = |field| value(field, body.code);
         let verdict = match body.verdict {
             1 => AnswerVerdict::Acknowledged,
             2 => receipt(Verdict::Applied),
@@ -470,7 +465,7 @@ impl Body for Answer {
                 receipt(Verdict::Refused(known.ok_or_else(|| code("refusal"))?.0))
             }
             5 => AnswerVerdict::Shed(ShedReason::try_from(body.code).map_err(|_| code("reason of shedding"))?),
-            found => return Err(WireError::Value { field: "verdict", found: found.into() }),
+            found => return Err(value("verdict", found)),
         };
         Ok(Self { id: IntentId { key: body.key, number: body.number, mark: body.mark }, verdict })
     }
@@ -513,12 +508,12 @@ impl Body for AccountRow {
         AccountBody { key: self.key, height: self.height.0, id: id.0, reserved: 0, account }
     }
 
-    fn of_bytes(body: &AccountBody) -> Result<Self, WireError> {
-        zero(&body.reserved.to_le_bytes(), "account")?;
+    fn of_bytes(body: &AccountBody) -> Result<Self, DecodeError> {
+        zeros("account", &body.reserved.to_le_bytes())?;
         let account: Account = bytemuck::cast(body.account);
         let open = AccountId(body.id) != AccountId::NONE;
         if open != account.is_open() {
-            return Err(WireError::Value { field: "account status", found: account.status.into() });
+            return Err(value("account status", account.status));
         }
         let account = open.then_some((AccountId(body.id), account));
         Ok(Self { key: body.key, height: Height(body.height), account })

@@ -5,6 +5,7 @@
 //! ```
 
 use bytemuck::{Pod, Zeroable};
+use engine::bytes::{DecodeError, Reader};
 use engine::component::{BetRow, Seat, Table};
 use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::limits::{RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
@@ -12,7 +13,7 @@ use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
 use super::kind::Bounds;
 use super::payload::Payload;
-use super::{Kind, TABLE_BYTES_MAX, WireError, frame};
+use super::{Kind, TABLE_BYTES_MAX, frame};
 
 /// Layout: 32 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -83,7 +84,7 @@ impl Payload for TableMessage {
         frame(kind, out, |out| encode(&self.update, out));
     }
 
-    fn decode(body: &[u8]) -> Result<Self, WireError> {
+    fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let (update, whole) = decode(body)?;
         Ok(Self { update: Box::new(update), whole })
     }
@@ -92,10 +93,6 @@ impl Payload for TableMessage {
     fn sample() -> Self {
         Self { update: Box::new(super::tests::table()), whole: false }
     }
-}
-
-fn value(field: &'static str, found: impl Into<u64>) -> WireError {
-    WireError::Value { field, found: found.into() }
 }
 
 pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
@@ -144,118 +141,99 @@ pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
     }
 }
 
-/// Takes records off the front.
-struct Parts<'a>(&'a [u8]);
-
-impl Parts<'_> {
-    fn take<T: Pod>(&mut self) -> Result<T, WireError> {
-        let (head, rest) = self
-            .0
-            .split_at_checked(size_of::<T>())
-            .ok_or_else(|| value("bytes of a table update", self.0.len() as u64))?;
-        self.0 = rest;
-        Ok(bytemuck::pod_read_unaligned(head))
-    }
-}
-
 /// The update, with `to` empty: whether it is the whole table is the second value.
-pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), WireError> {
-    let mut parts = Parts(body);
-    let prefix: Prefix = parts.take()?;
+pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
+    let mut parts = Reader::new("table update", body);
+    let prefix: Prefix = parts.row()?;
     if prefix.reserved != [0; 7] || prefix.whole > 1 || prefix.rolled > 1 {
-        return Err(WireError::NotZero("table update"));
+        return Err(parts.wrong(DecodeError::NotZero { field: "table update" }));
     }
     if u32::from(prefix.seats) > SEATS_MAX {
-        return Err(value("seats", prefix.seats));
+        return Err(parts.value("seats", prefix.seats));
     }
-    let table = check_table(parts.take()?)?;
+    let table = read_table(&mut parts)?;
     let id = TableId(prefix.table);
-    let roll = if prefix.rolled == 1 { Some(decode_roll(id, parts.take()?)?) } else { None };
+    let roll = if prefix.rolled == 1 { Some(read_roll(id, &mut parts)?) } else { None };
     let mut seats = Vec::with_capacity(prefix.seats.into());
     for _ in 0..prefix.seats {
-        seats.push(decode_seat(&mut parts)?);
+        seats.push(read_seat(&mut parts)?);
     }
     if !seats.iter().is_sorted_by(|a, b| a.seat < b.seat) {
-        return Err(value("order of seats", prefix.seats));
+        return Err(parts.value("order of seats", prefix.seats));
     }
     let count = usize::from(prefix.resolutions);
-    if parts.0.len() != count * size_of::<Resolved>() {
-        return Err(value("bytes of a table update", parts.0.len() as u64));
+    if parts.left() != count * size_of::<Resolved>() {
+        return Err(parts.value("resolutions", prefix.resolutions));
     }
-    let resolutions = (0..count).map(|_| decode_resolution(id, parts.take()?)).collect::<Result<_, _>>()?;
+    let resolutions = (0..count).map(|_| read_resolution(id, &mut parts)).collect::<Result<_, _>>()?;
     let (height, time_ms) = (Height(prefix.height), prefix.time_ms);
     Ok((TableUpdate { to: None, id, height, time_ms, table, seats, roll, resolutions }, prefix.whole == 1))
 }
 
 /// A row that another program sent must not be one at which ours would stop.
-fn check_table(table: Table) -> Result<Table, WireError> {
-    Puck::from_byte(table.point).ok_or_else(|| value("point", table.point))?;
+fn read_table(parts: &mut Reader<'_>) -> Result<Table, DecodeError> {
+    let table: Table = parts.row()?;
+    Puck::from_byte(table.point).ok_or_else(|| parts.value("point", table.point))?;
     if table.dice != [0; 2] && table.last_dice().is_none() {
-        return Err(value("dice", table.dice[0]));
+        return Err(parts.value("dice", table.dice[0]));
     }
     if usize::from(table.rules) >= RULES_MAX {
-        return Err(value("rules", table.rules));
+        return Err(parts.value("rules", table.rules));
     }
     Ok(table)
 }
 
-fn decode_roll(table: TableId, roll: Roll) -> Result<RollReport, WireError> {
+fn read_roll(table: TableId, parts: &mut Reader<'_>) -> Result<RollReport, DecodeError> {
+    let roll: Roll = parts.row()?;
     if roll.reserved != [0; 7] {
-        return Err(WireError::NotZero("roll"));
+        return Err(parts.wrong(DecodeError::NotZero { field: "roll" }));
     }
-    let events = [
-        RollEvent::Natural,
-        RollEvent::Craps,
-        RollEvent::PointEstablished,
-        RollEvent::PointMade,
-        RollEvent::SevenOut,
-        RollEvent::NoDecision,
-    ];
     Ok(RollReport {
         table,
         roll_number: roll.number,
-        dice: Dice::new(roll.dice[0], roll.dice[1]).ok_or_else(|| value("dice", roll.dice[0]))?,
-        event: *events.get(usize::from(roll.event)).ok_or_else(|| value("event", roll.event))?,
-        puck: Puck::from_byte(roll.puck).ok_or_else(|| value("puck", roll.puck))?,
+        dice: Dice::new(roll.dice[0], roll.dice[1]).ok_or_else(|| parts.value("dice", roll.dice[0]))?,
+        event: RollEvent::try_from(roll.event).map_err(|problem| parts.wrong(problem))?,
+        puck: Puck::from_byte(roll.puck).ok_or_else(|| parts.value("puck", roll.puck))?,
         shooter: roll.shooter,
     })
 }
 
-fn decode_seat(parts: &mut Parts<'_>) -> Result<SeatUpdate, WireError> {
-    let head: SeatHead = parts.take()?;
-    let row: Seat = parts.take()?;
+fn read_seat(parts: &mut Reader<'_>) -> Result<SeatUpdate, DecodeError> {
+    let head: SeatHead = parts.row()?;
     if head.reserved != [0; 6] {
-        return Err(WireError::NotZero("seat"));
+        return Err(parts.wrong(DecodeError::NotZero { field: "seat" }));
     }
     if u32::from(head.seat) >= SEATS_MAX {
-        return Err(value("seat", head.seat));
+        return Err(parts.value("seat", head.seat));
     }
+    let row: Seat = parts.row()?;
     if usize::from(head.bets) > SEAT_BETS_MAX || u32::from(head.bets) != row.spots.count() {
-        return Err(value("bets", head.bets));
+        return Err(parts.value("bets", head.bets));
     }
     let mut bets: Vec<BetRow> = Vec::with_capacity(head.bets.into());
     for spot in row.spots.iter() {
-        let bet: BetRow = parts.take()?;
+        let bet: BetRow = parts.row()?;
         if bet.spot != spot || usize::from(spot.0) >= SPOTS {
-            return Err(value("spot", bet.spot.0));
+            return Err(parts.value("spot", bet.spot.0));
         }
         bets.push(bet);
     }
     Ok(SeatUpdate { seat: head.seat, row, bets })
 }
 
-fn decode_resolution(table: TableId, resolved: Resolved) -> Result<Resolution, WireError> {
-    let spot = |spot: u8| if usize::from(spot) < SPOTS { Ok(Spot(spot)) } else { Err(value("spot", spot)) };
+fn read_resolution(table: TableId, parts: &mut Reader<'_>) -> Result<Resolution, DecodeError> {
+    let resolved: Resolved = parts.row()?;
+    let spot = |spot: u8| if usize::from(spot) < SPOTS { Ok(Spot(spot)) } else { Err(parts.value("spot", spot)) };
     let result = match resolved.result {
         1 => BetResult::Win,
         2 => BetResult::Lose,
         3 => BetResult::Push,
         4 => BetResult::Return,
         5 => BetResult::Travel(spot(resolved.to)?),
-        found => return Err(value("result", found)),
+        found => return Err(parts.value("result", found)),
     };
     if resolved.reserved != [0; 4] || (resolved.result != 5 && resolved.to != 0) {
-        return Err(WireError::NotZero("resolution"));
+        return Err(parts.wrong(DecodeError::NotZero { field: "resolution" }));
     }
     Ok(Resolution {
         table,

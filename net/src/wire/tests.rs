@@ -230,8 +230,8 @@ fn a_header_that_cannot_be_is_refused_before_its_body() {
         };
         assert_eq!(changed(5, VERSION + 1), Err(WireError::Version { found: VERSION + 1 }));
         assert_eq!(changed(5, 0), Err(WireError::Version { found: 0 }));
-        assert_eq!(changed(6, 1), Err(WireError::NotZero("header")));
-        assert_eq!(changed(7, 1), Err(WireError::NotZero("header")));
+        assert_eq!(changed(6, 1), Err(DecodeError::NotZero { field: "header" }.into()));
+        assert_eq!(changed(7, 1), Err(DecodeError::NotZero { field: "header" }.into()));
         assert_eq!(changed(4, 0), Err(WireError::Kind(0)));
         assert_eq!(changed(4, 255), Err(WireError::Kind(255)));
         let Bounds { least, most, unit } = kind.spec().bounds;

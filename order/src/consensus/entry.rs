@@ -1,9 +1,9 @@
 //! Entries of the consensus log: everything the core must hear again after a restart, in fixed layouts.
 
 use bytemuck::{Pod, Zeroable};
+use engine::bytes::{DecodeError, Reader, decode_pod};
 use engine::message::certificate::Certificate;
 use engine::message::vote::{NO_ROUND, Proposal, Vote};
-use engine::message::{DecodeError, decode_pod};
 use engine::{Hash, Height};
 
 use super::message::{Timeout, TimeoutKind};
@@ -129,15 +129,11 @@ impl LogEntry {
     /// # Errors
     /// Too short, too long, an unknown kind, a field that cannot be so.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (head, body) = bytes.split_at_checked(HEAD).ok_or(DecodeError::Length {
-            what: "log entry",
-            expected: HEAD,
-            found: bytes.len(),
-        })?;
-        if head[1..] != [0; 7] {
-            return Err(DecodeError::Value { field: "log entry reserved", found: 1 });
-        }
-        match head[0] {
+        let mut reader = Reader::new("log entry", bytes);
+        let kind = reader.u8()?;
+        reader.zeros("log entry reserved", HEAD - 1)?;
+        let body = reader.take(reader.left())?;
+        match kind {
             1 => Vote::decode(body).map(Self::Vote),
             2 => Proposal::decode(body).map(Self::Proposal),
             3 => {
@@ -152,7 +148,7 @@ impl LogEntry {
                 }
             }
             5 => Self::decode_timeout(body),
-            kind => Err(DecodeError::Value { field: "log entry kind", found: kind.into() }),
+            unknown => Err(DecodeError::Value { field: "log entry kind", found: unknown.into() }),
         }
     }
 

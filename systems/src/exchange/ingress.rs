@@ -3,8 +3,8 @@
 use bevy_ecs::system::{Res, ResMut};
 use engine::PeerId;
 use engine::io::{Input, Output, ShedReason};
-use engine::limits::{EXPIRY_AHEAD_S_MAX, PENDING_MAX};
-use engine::message::intent::Intent;
+use engine::limits::PENDING_MAX;
+use engine::message::intent::{Expiry, Intent};
 use engine::message::refusal::Refusal;
 
 use super::answers::{Answers, Known};
@@ -42,15 +42,12 @@ pub fn take_inputs(
             }
             Known::New => {}
         }
-        let expiry_ms = u64::from(intent.body.expiry_s) * 1_000;
-        match () {
-            () if expiry_ms < clock.now_ms => outbox.refuse(from, &intent, Refusal::Expired),
-            () if expiry_ms > clock.now_ms + EXPIRY_AHEAD_S_MAX * 1_000 => {
-                outbox.refuse(from, &intent, Refusal::ExpiresTooLate);
-            }
-            () if *closed => shed(ShedReason::Closed),
-            () if intents.len() == room => shed(ShedReason::Busy),
-            () => {
+        match intent.body.expiry(clock.now_ms) {
+            Expiry::Passed => outbox.refuse(from, &intent, Refusal::Expired),
+            Expiry::TooFar => outbox.refuse(from, &intent, Refusal::ExpiresTooLate),
+            Expiry::Within if *closed => shed(ShedReason::Closed),
+            Expiry::Within if intents.len() == room => shed(ShedReason::Busy),
+            Expiry::Within => {
                 intents.push(intent);
                 senders.push(from);
             }

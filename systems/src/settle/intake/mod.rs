@@ -15,8 +15,7 @@ use engine::columns::{Column, Columns, Rows};
 use engine::component::Table;
 use engine::image::DirtyMap;
 use engine::io::{Receipt, Verdict};
-use engine::limits::EXPIRY_AHEAD_S_MAX;
-use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::intent::{Expiry, Intent, IntentBody, IntentKind};
 use engine::message::refusal::Refusal;
 use engine::{AccountId, Chips};
 
@@ -156,14 +155,11 @@ impl Intake<'_, '_> {
     }
 
     fn check_expiry(&self, body: &IntentBody) -> Result<(), Refusal> {
-        let (now_ms, expiry_ms) = (self.time_ms, u64::from(body.expiry_s) * 1_000);
-        if now_ms > expiry_ms {
-            return Err(Refusal::Expired);
+        match body.expiry(self.time_ms) {
+            Expiry::Within => Ok(()),
+            Expiry::Passed => Err(Refusal::Expired),
+            Expiry::TooFar => Err(Refusal::ExpiresTooLate),
         }
-        if expiry_ms > now_ms + EXPIRY_AHEAD_S_MAX * 1_000 {
-            return Err(Refusal::ExpiresTooLate);
-        }
-        Ok(())
     }
 
     /// The table, the roll that the intent is for, then the operation there.
