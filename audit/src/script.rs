@@ -78,6 +78,7 @@ fn genesis(scenario: &Scenario) -> Genesis {
         clock_phases: 1,
         idle_ms: u64::MAX / 4,
         account_idle_ms: u64::MAX / 4,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: vec![GenesisValidator {
             name: "script".into(),

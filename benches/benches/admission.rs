@@ -67,6 +67,7 @@ fn chain_and_intents(keys: &DevKeys, count: usize) -> (Setup, Vec<Intent>) {
         clock_phases: 1,
         idle_ms: 1 << 40,
         account_idle_ms: 1 << 40,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: Vec::new(),
         group_key: HexBytes([0; 96]),

@@ -155,6 +155,8 @@ impl Ours {
             connections_per_address_max: connections,
             connects_per_address_per_s: much,
             intents_per_connection_per_s: much,
+            opens_per_connection_per_min: much,
+            opens_per_address_per_min: much,
             socket_buffer_bytes: SOCKET_BYTES as u64,
             listen: LOCAL,
             ..ServerConfig::default()

@@ -58,6 +58,7 @@ fn genesis(tables: u32, seats: u32, phases: u32) -> Genesis {
         clock_phases: phases,
         idle_ms: 1 << 40,
         account_idle_ms: 1 << 40,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: vec![GenesisValidator {
             name: "bench".into(),

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::limits::{
-    ACCOUNTS_MAX, ISSUERS_MAX, PROPOSAL_INTERVAL_MS_MIN, RULES_MAX, SEATS_MAX, SUPPLY_MAX, TABLES_MAX, VALIDATORS_MAX,
+    ACCOUNTS_MAX, IDLE_MS_MAX, ISSUERS_MAX, PROPOSAL_INTERVAL_MS_MIN, RULES_MAX, SEATS_MAX, SUPPLY_MAX, TABLES_MAX,
+    VALIDATORS_MAX,
 };
 use crate::message::Hash;
 use crate::rules::TableRules;
@@ -73,6 +74,26 @@ impl TryFrom<u8> for KeySource {
     }
 }
 
+/// How long what nobody uses may be held: seats, and the grants of new accounts. All of it is measured by the clock of
+/// activity, [`House::active_ms`](crate::component::House::active_ms).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Idleness {
+    /// Milliseconds that a gap between two blocks counts at most: a node that stood still, or a clock that was set
+    /// forward, makes nobody absent.
+    pub gap_max_ms: u64,
+    /// Milliseconds after which the grant of an account goes back to the treasury if no bet of it was ever decided.
+    pub grant_ms: u64,
+    /// Milliseconds without a decided bet after which a seat without a bet may be given to another who asks for one.
+    pub seat_ms: u64,
+}
+
+impl Default for Idleness {
+    fn default() -> Self {
+        Self { gap_max_ms: 5_000, grant_ms: 600_000, seat_ms: 120_000 }
+    }
+}
+
 /// One validator of genesis.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +144,9 @@ pub struct Genesis {
     pub idle_ms: u64,
     /// Milliseconds without an accepted intent after which an empty account's slot may be reused.
     pub account_idle_ms: u64,
+    /// How long what nobody uses may be held; its keys may be left out.
+    #[serde(default)]
+    pub idleness: Idleness,
     /// Milliseconds between two blocks, at least.
     pub block_interval_ms: u64,
     /// The validators, by slot.
@@ -180,8 +204,11 @@ impl Genesis {
         within("window_max_ms", self.window_max_ms, 1, 24 * 3_600_000)?;
         within("window_min_ms", self.window_min_ms, 0, self.window_max_ms / 2)?;
         within("clock_phases", self.clock_phases.into(), 1, self.window_max_ms.min(self.tables.into()))?;
-        within("idle_ms", self.idle_ms, self.window_max_ms, u64::MAX / 4)?;
-        within("account_idle_ms", self.account_idle_ms, self.idle_ms, u64::MAX / 4)?;
+        within("idle_ms", self.idle_ms, self.window_max_ms, IDLE_MS_MAX)?;
+        within("account_idle_ms", self.account_idle_ms, self.idle_ms, IDLE_MS_MAX)?;
+        within("idleness.gap_max_ms", self.idleness.gap_max_ms, 1, IDLE_MS_MAX)?;
+        within("idleness.grant_ms", self.idleness.grant_ms, 1, IDLE_MS_MAX)?;
+        within("idleness.seat_ms", self.idleness.seat_ms, 1, IDLE_MS_MAX)?;
         within("block_interval_ms", self.block_interval_ms, PROPOSAL_INTERVAL_MS_MIN, self.window_max_ms.max(10))?;
         within("validators", self.validators.len() as u64, 1, VALIDATORS_MAX.into())?;
         if self.keys == KeySource::Own && self.validators.len() > 1 {

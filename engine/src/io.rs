@@ -9,7 +9,8 @@ use crate::message::Hash;
 use crate::message::block::Decided;
 use crate::message::certificate::Settled;
 use crate::message::intent::{Intent, IntentId};
-use crate::message::refusal::Refusal;
+
+pub use crate::message::verdict::Verdict;
 
 /// What a tick takes in.
 #[derive(Clone, PartialEq, Debug)]
@@ -165,11 +166,15 @@ pub enum ShedReason {
     Moved = 7,
     /// This node's disk is full.
     DiskFull = 8,
+    /// The connection or its address asked for more accounts than it may in a minute.
+    OpenRate = 9,
+    /// This node's clock was set back: no block that it makes now can be before the intent's expiry.
+    ClockBehind = 10,
 }
 
 impl ShedReason {
     /// All reasons, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str, &'static str); 10] = [
         (Self::Busy, "BUSY", "more intents wait than the node holds; send it again a little later"),
         (Self::RateLimit, "RATE_LIMIT", "more intents in a second than one connection may send; send it again later"),
         (Self::NoCredit, "NO_CREDIT", "too many intents without an answer; wait for receipts first"),
@@ -181,6 +186,16 @@ impl ShedReason {
             Self::DiskFull,
             "DISK_FULL",
             "the node's disk is full, so it takes no intents; send it again when there is room",
+        ),
+        (
+            Self::OpenRate,
+            "OPEN_RATE",
+            "more new accounts in a minute than the node allows one connection, or one address; try again later",
+        ),
+        (
+            Self::ClockBehind,
+            "CLOCK_BEHIND",
+            "the node's clock was set back, and its chain waits until the clock has caught up; send it again then",
         ),
     ];
 
@@ -293,48 +308,6 @@ pub struct Receipt {
     pub verdict: Verdict,
 }
 
-/// The answer to an intent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Applied.
-    Applied,
-    /// A take-down was applied, and the bet's odds went back with it.
-    OddsReturned,
-    /// Nothing changed but, where the code says so, the number.
-    Refused(Refusal),
-}
-
-impl Verdict {
-    /// What a refusal's code is moved by, so that verdicts fit a byte.
-    const REFUSED: u8 = 0x10;
-
-    /// The byte that settled frames hold: 0 applied, 1 odds returned, else the refusal's code and 16.
-    pub fn to_byte(self) -> u8 {
-        match self {
-            Self::Applied => 0,
-            Self::OddsReturned => 1,
-            Self::Refused(refusal) => refusal as u8 + Self::REFUSED,
-        }
-    }
-}
-
-impl TryFrom<u8> for Verdict {
-    type Error = crate::message::DecodeError;
-
-    fn try_from(byte: u8) -> Result<Self, Self::Error> {
-        let refusal = |code| Refusal::ALL.into_iter().find(|(refusal, ..)| *refusal as u8 == code);
-        match byte {
-            0 => Ok(Self::Applied),
-            1 => Ok(Self::OddsReturned),
-            _ => byte
-                .checked_sub(Self::REFUSED)
-                .and_then(refusal)
-                .map(|(refusal, ..)| Self::Refused(refusal))
-                .ok_or(crate::message::DecodeError::Value { field: "verdict", found: byte.into() }),
-        }
-    }
-}
-
 /// A roll of a table at one height.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RollReport {
@@ -413,21 +386,5 @@ impl BetResult {
             Self::Return => "return",
             Self::Travel(_) => "travel",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_verdict_has_a_byte_of_its_own_and_other_bytes_are_none() {
-        let refused = Refusal::ALL.into_iter().map(|(refusal, ..)| Verdict::Refused(refusal));
-        let all: Vec<Verdict> = [Verdict::Applied, Verdict::OddsReturned].into_iter().chain(refused).collect();
-        for verdict in &all {
-            assert_eq!(Verdict::try_from(verdict.to_byte()), Ok(*verdict));
-        }
-        let known = (0..=u8::MAX).filter(|byte| Verdict::try_from(*byte).is_ok()).count();
-        assert_eq!(known, all.len());
     }
 }

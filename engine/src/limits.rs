@@ -96,6 +96,9 @@ pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;
 
+/// Milliseconds of idleness that a genesis may allow: sums with any block's time stay far below u64.
+pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
+
 /// The largest chip supply: sums of any columns stay far below u64.
 pub const SUPPLY_MAX: u64 = 1 << 62;
 

@@ -103,6 +103,7 @@ pub fn genesis(config: &DevConfig) -> Genesis {
         clock_phases: config.tables.min(10),
         idle_ms: 20 * config.window_ms,
         account_idle_ms: (60 * config.window_ms).max(60_000),
+        idleness: Default::default(),
         block_interval_ms: config.block_interval_ms,
         validators: Vec::new(),
         group_key: HexBytes([0; 96]),

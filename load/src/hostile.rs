@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytemuck::Zeroable;
-use engine::io::Watched;
+use clap::ValueEnum;
+use engine::io::{Standing, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Hash, TableId};
 use net::client::{Endpoint, Lost, RawConnection, socket};
 use net::tls::Identity;
-use net::wire::{Hello, INTENTS_MAX, Role, ToNode};
+use net::wire::{Hello, INTENTS_MAX, PeerRecord, Role, ToNode};
+use order::signature::PlayerKey;
 use tokio::runtime::Runtime;
 
 use super::scenario::Load;
@@ -23,6 +25,8 @@ use keys::identity;
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 66];
 /// A pause before the next try.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Silence after which a flooder says the next thing.
+const GAP: Duration = Duration::from_millis(1);
 
 /// What disturbers did.
 #[derive(Default, Debug)]
@@ -36,26 +40,83 @@ pub struct Disturbed {
 }
 
 /// Ways to be hostile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum HostileKind {
     /// Intents whose signatures do not verify.
     BadSignatures,
     /// Bytes that are no message.
     Garbage,
     /// A length that no message has.
     Oversized,
-    /// A message that never comes to its end.
+    /// A message that comes a byte a second.
     SlowLoris,
     /// More intents than rate and credit allow.
-    Flood,
+    Intents,
     /// Another version of the protocol.
     Version,
     /// Everything that may wait in either direction, and then nothing: every window and queue is full.
     FullWindows,
+    /// Asks again and again for the whole of a table that it watches.
+    Watch,
+    /// Watches one table after another.
+    SwitchTables,
+    /// Watches one account after another.
+    SwitchAccounts,
+    /// Asks again and again for the genesis.
+    Genesis,
+    /// Says that it is a node, and tells of nodes under signatures that do not verify.
+    Peers,
+    /// Says that it is a node, and tells again and again where it stands.
+    Standings,
+    /// Opens one account after another.
+    Opens,
 }
 
-const WAYS: [Way; 7] =
-    [Way::BadSignatures, Way::Garbage, Way::Oversized, Way::SlowLoris, Way::Flood, Way::Version, Way::FullWindows];
+impl HostileKind {
+    /// What it says again and again; `None` where it says something once.
+    fn repeats(self, key: &Identity, player: &PlayerKey, chain: &Hash, round: u64) -> Option<ToNode> {
+        let table = |number: u64| Watched::Table(TableId(number as u32 % 8));
+        let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        let switch = |what| ToNode::Watch(vec![(what, true), (what, false)]);
+        Some(match self {
+            Self::Intents => forged(key, chain, 1..=640),
+            Self::Watch => ToNode::Watch(vec![(table(0), true)]),
+            Self::SwitchTables => switch(table(round)),
+            Self::SwitchAccounts => switch(account(round)),
+            Self::Genesis => ToNode::AskGenesis,
+            Self::Peers => ToNode::Peers((0..8).map(|number| unsigned_record(8 * round + number)).collect()),
+            Self::Standings => ToNode::Standing(Standing::default()),
+            Self::Opens => ToNode::Intents(vec![opening(player, chain, round)]),
+            _ => return None,
+        })
+    }
+
+    fn role(self) -> Role {
+        if matches!(self, Self::Peers | Self::Standings) { Role::Node } else { Role::Client }
+    }
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A record of a node that nobody signed.
+fn unsigned_record(number: u64) -> PeerRecord {
+    PeerRecord {
+        key: *blake3::hash(&number.to_le_bytes()).as_bytes(),
+        time_s: now_s(),
+        port: 1,
+        ..PeerRecord::zeroed()
+    }
+}
+
+/// An account for a key that nobody had before.
+fn opening(player: &PlayerKey, chain: &Hash, round: u64) -> Intent {
+    let seed = *blake3::keyed_hash(&player.public(), &round.to_le_bytes()).as_bytes();
+    let key = PlayerKey::from_seed(&seed);
+    let expiry_s = u32::try_from(now_s() + 20).expect("seconds since 1970 fit until 2106");
+    key.sign(IntentBody::new(IntentKind::Open, key.public(), 1, expiry_s), chain)
+}
 
 /// Sends disturbers against a node, as long as the runtime runs.
 ///
@@ -72,9 +133,10 @@ pub fn disturb(runtime: &Runtime, load: &Load, address: SocketAddr, chain: Hash)
     let elsewhere = socket(local(ELSEWHERE), 4 << 20).context("a UDP socket")?;
     let here = socket(local([127, 0, 0, 1]), 4 << 20).context("a UDP socket")?;
     for number in 0..load.hostile {
-        let way = WAYS[number as usize % WAYS.len()];
+        let kinds = HostileKind::value_variants();
+        let kind = load.hostile_kind.unwrap_or(kinds[number as usize % kinds.len()]);
         let key = identity(&stray_key(load.seed, "hostile", number))?;
-        tokio::spawn(be_hostile(way, elsewhere.clone(), key, address, chain, Arc::clone(&disturbed)));
+        tokio::spawn(be_hostile(kind, elsewhere.clone(), key, address, chain, Arc::clone(&disturbed)));
     }
     for number in 0..load.slow_readers {
         let key = identity(&stray_key(load.seed, "slow", number))?;
@@ -88,8 +150,8 @@ pub fn disturb(runtime: &Runtime, load: &Load, address: SocketAddr, chain: Hash)
     Ok(disturbed)
 }
 
-fn hello() -> ToNode {
-    ToNode::Hello(Hello { chain: None, program: "load".into(), role: Role::Client })
+fn hello(role: Role) -> ToNode {
+    ToNode::Hello(Hello { chain: None, program: "load".into(), role })
 }
 
 async fn connect(endpoint: &Endpoint, key: &Identity, at: SocketAddr, count: &Disturbed) -> Option<RawConnection> {
@@ -105,12 +167,25 @@ async fn connect(endpoint: &Endpoint, key: &Identity, at: SocketAddr, count: &Di
     }
 }
 
-async fn be_hostile(way: Way, endpoint: Endpoint, key: Identity, at: SocketAddr, chain: Hash, count: Arc<Disturbed>) {
+async fn be_hostile(
+    kind: HostileKind,
+    endpoint: Endpoint,
+    key: Identity,
+    at: SocketAddr,
+    chain: Hash,
+    count: Arc<Disturbed>,
+) {
+    let player = PlayerKey::from_seed(&key.key);
     loop {
         if let Some(mut connection) = connect(&endpoint, &key, at, &count).await {
-            if begin(way, &mut connection, &key, &chain).await {
-                while way == Way::Flood && connection.say(&forged(&key, &chain, 1..=640)).await.is_ok() {
-                    tokio::time::sleep(PAUSE / 10).await;
+            if begin(kind, &mut connection, &key, &chain).await {
+                let mut round = 0;
+                while let Some(message) = kind.repeats(&key, &player, &chain, round)
+                    && connection.say(&message).await.is_ok()
+                {
+                    round += 1;
+                    // It reads what comes: it is no slow reader.
+                    while let Ok(Ok(_)) = tokio::time::timeout(GAP, connection.hear()).await {}
                 }
             }
             connection.closed().await;
@@ -122,8 +197,7 @@ async fn be_hostile(way: Way, endpoint: Endpoint, key: Identity, at: SocketAddr,
 
 /// Intents that do not verify.
 fn forged(key: &Identity, chain: &Hash, numbers: std::ops::RangeInclusive<u64>) -> ToNode {
-    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let expiry_s = u32::try_from(now_s + 20).expect("seconds since 1970 fit until 2106");
+    let expiry_s = u32::try_from(now_s() + 20).expect("seconds since 1970 fit until 2106");
     let forge = |number| {
         let body = IntentBody::new(IntentKind::Roll, key.key, number, expiry_s).at(TableId(0));
         Intent { body, signature: key.sign(&body.signed_bytes(chain)).map(|byte| byte ^ 0x55) }
@@ -131,22 +205,34 @@ fn forged(key: &Identity, chain: &Hash, numbers: std::ops::RangeInclusive<u64>) 
     ToNode::Intents(numbers.map(forge).collect())
 }
 
-/// Does it. Says whether the connection still stood.
-async fn begin(way: Way, connection: &mut RawConnection, key: &Identity, chain: &Hash) -> bool {
-    let polite = matches!(way, Way::BadSignatures | Way::Flood | Way::FullWindows);
-    if polite && connection.say(&hello()).await.is_err() {
+/// Begins with it. Says whether the connection still stood.
+async fn begin(kind: HostileKind, connection: &mut RawConnection, key: &Identity, chain: &Hash) -> bool {
+    use HostileKind as Kind;
+    let rude = matches!(kind, Kind::Garbage | Kind::Oversized | Kind::SlowLoris | Kind::Version);
+    if !rude && connection.say(&hello(kind.role())).await.is_err() {
         return false;
     }
-    let done = match way {
-        Way::BadSignatures => connection.say(&forged(key, chain, 1..=16)).await,
-        Way::Garbage => connection.send(&[0xa5; 512]).await,
-        Way::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0]).await,
-        Way::SlowLoris => connection.send(&[64]).await,
-        Way::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await,
-        Way::Flood => Ok(()),
-        Way::FullWindows => fill(connection).await,
+    let done = match kind {
+        Kind::BadSignatures => connection.say(&forged(key, chain, 1..=16)).await,
+        Kind::Garbage => connection.send(&[0xa5; 512]).await,
+        Kind::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0]).await,
+        Kind::SlowLoris => drip(connection).await,
+        Kind::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await,
+        Kind::FullWindows => fill(connection).await,
+        _ => Ok(()),
     };
     done.is_ok()
+}
+
+/// A hello, a byte a second.
+async fn drip(connection: &mut RawConnection) -> Result<(), Lost> {
+    let mut bytes = Vec::new();
+    hello(Role::Client).encode(&mut bytes);
+    for byte in bytes {
+        connection.send(&[byte]).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// Asks for more than it will ever read, and leaves the largest message without its last byte.
@@ -174,7 +260,7 @@ async fn read_nothing(
         if let Some(mut connection) = connect(&endpoint, &key, at, &count).await {
             let some = tables.min(engine::limits::PEER_WATCHES_MAX as u32);
             let watch = |table| (Watched::Table(TableId((number + table) % tables)), true);
-            let said = connection.say(&hello()).await.is_ok()
+            let said = connection.say(&hello(Role::Client)).await.is_ok()
                 && connection.say(&ToNode::Watch((0..some).map(watch).collect())).await.is_ok();
             if said {
                 connection.closed().await;
@@ -189,7 +275,7 @@ async fn idle(endpoint: Endpoint, key: Identity, at: SocketAddr, number: u32, co
     // Not all in one moment: they are there, they do not arrive.
     tokio::time::sleep(Duration::from_micros(500) * number).await;
     if let Some(mut connection) = connect(&endpoint, &key, at, &count).await {
-        if connection.say(&hello()).await.is_ok() && connection.hear().await.is_ok() {
+        if connection.say(&hello(Role::Client)).await.is_ok() && connection.hear().await.is_ok() {
             connection.closed().await;
         }
         count.ended.fetch_add(1, Ordering::Relaxed);

@@ -113,8 +113,9 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     create(&place.dir, &new_chain(load), config.clone(), None)?;
     let session = place.dir.join("session");
     config.node.data.clone_from(&session);
-    config.keys.validator = place.dir.join(&config.keys.validator);
-    config.keys.net = place.dir.join(&config.keys.net);
+    for path in [&mut config.keys.validator, &mut config.keys.dkg, &mut config.keys.beacon, &mut config.keys.net] {
+        *path = place.dir.join(&*path);
+    }
     let (keys, setup) = open_keys(&config)?;
     let (chain, tables) = (setup.chain, setup.genesis.tables);
     let validator = keys.validator;

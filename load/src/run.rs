@@ -75,7 +75,7 @@ impl Running {
 
 /// Makes a node for a load and starts it.
 fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
-    let per_s = |count| NonZeroU32::new(count).expect("not zero");
+    let rate = |count| NonZeroU32::new(count).expect("not zero");
     let mut config = Config::default();
     config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.node.threads = place.threads;
@@ -83,11 +83,14 @@ fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
     // All users have one address here, which no real crowd has.
     config.net.connections_max = connections;
     config.net.connections_per_address_max = connections;
-    config.net.connects_per_address_per_s = per_s(1_000_000);
+    config.net.connects_per_address_per_s = rate(1_000_000);
     // Room for all of them, and not for more: what they hold is part of the memory that is judged.
     let playing = u64::from(load.users + load.slow_readers + load.hostile + SPARE);
     config.net.buffer_bytes_max = playing * PLAYING_BYTES + u64::from(load.idle) * IDLE_BYTES;
-    config.net.intents_per_connection_per_s = per_s(100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32));
+    // Every user opens an account at once.
+    config.net.opens_per_connection_per_min = rate(1_000_000);
+    config.net.opens_per_address_per_min = rate(1_000_000);
+    config.net.intents_per_connection_per_s = rate(100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32));
     let created = create(&place.dir, &new_chain(load), config, None)?;
     Target::start(&created.config, place.dir.join("session"))
 }

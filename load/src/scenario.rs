@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::hostile::HostileKind;
+
 /// A named load. The figures are those that the production plan asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Scenario {
@@ -56,6 +58,8 @@ pub struct Load {
     pub slow_readers: u32,
     /// Further connections that do what is forbidden, again and again.
     pub hostile: u32,
+    /// What they do; `None` for each kind in turn.
+    pub hostile_kind: Option<HostileKind>,
     /// Further connections that say hello and nothing else.
     pub idle: u32,
     /// Craps tables at least; the users need one for eight of them.
@@ -107,6 +111,7 @@ mod tests {
             churn: 0.0,
             slow_readers: 0,
             hostile: 0,
+            hostile_kind: None,
             idle: 0,
             tables_min: 0,
             seed: 1,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use engine::io::Verdict;
+use engine::io::{ShedReason, Verdict};
 use engine::message::intent::Intent;
 use net::client::Event;
 use net::wire::{Answer, AnswerVerdict};
@@ -67,7 +67,7 @@ impl Heard {
             Event::Down { .. } => _ = self.reconnects.fetch_add(1, Ordering::Relaxed),
             Event::Table { .. } => _ = self.updates.fetch_add(1, Ordering::Relaxed),
             Event::Answer(answer) => self.answered(user, start, &answer),
-            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) => {}
+            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) | Event::ClockSet { .. } => {}
         }
     }
 
@@ -82,6 +82,10 @@ impl Heard {
                 AnswerVerdict::Receipt { verdict, .. } => {
                     self.fail(format!("user {user} cannot take part: {verdict:?}"));
                 }
+                AnswerVerdict::Shed(ShedReason::OpenRate) => self.fail(format!(
+                    "user {user} cannot take part: the node lets one address open a few accounts a minute only; \
+                     net.opens_per_address_per_min and net.opens_per_connection_per_min in its configuration say how many"
+                )),
                 AnswerVerdict::Shed(reason) => self.fail(format!("user {user} cannot take part: {}", reason.name())),
             }
             return;

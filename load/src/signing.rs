@@ -152,6 +152,7 @@ mod tests {
             churn: 0.0,
             slow_readers: 0,
             hostile: 0,
+            hostile_kind: None,
             idle: 0,
             tables_min: 0,
             seed: 3,

@@ -1,30 +1,34 @@
 //! A client's end of a connection: sends intents until each has its receipt, through as many connections as it takes.
 //!
 //! ```text
-//!  commands -> [ intents without a receipt ] -> connection -> answers, updates -> events
+//!  commands -> [ intents without a receipt ] -> credit -> connection -> answers, updates -> events
 //!                        ^ sent again, the same bytes, after every reconnect
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+mod sending;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Hash;
-use engine::io::{TableUpdate, Watched};
-use engine::limits::PEER_CREDIT;
-use engine::message::intent::{Intent, IntentId};
+use engine::io::{ShedReason, Standing, TableUpdate, Watched};
+use engine::message::intent::Intent;
 pub use quinn::Endpoint;
 use quinn::{ConnectionError, EndpointConfig, RecvStream, VarInt};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use self::sending::Sending;
 use crate::session::CloseCode;
 use crate::tls::{Identity, IdentityError, Key, peer_key};
 use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
-use crate::wire::{ALPN, AccountRow, Answer, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError};
+use crate::wire::{
+    ALPN, AccountRow, Answer, AnswerVerdict, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
+};
 
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -91,6 +95,13 @@ pub enum Event {
     Answer(Answer),
     /// The genesis.
     Genesis(Vec<u8>),
+    /// The node's clock was set.
+    ClockSet {
+        /// By so many milliseconds forward, or back if it is less than zero.
+        by_ms: i64,
+        /// What it shows now, in milliseconds since the Unix epoch.
+        now_ms: u64,
+    },
     /// A watched account.
     Account(AccountRow),
     /// A watched table.
@@ -218,8 +229,13 @@ pub struct Client {
     config: ClientConfig,
     endpoint: Endpoint,
     quic: quinn::ClientConfig,
-    /// Intents without their last answer.
-    unanswered: BTreeMap<IntentId, Intent>,
+    /// Spreads the tries of clients that lost a node in the same moment.
+    spread: u64,
+    /// Since when moments are counted.
+    started: Instant,
+    sending: Sending,
+    /// The node's time when it last said it, and the moment of that.
+    node_clock: (u64, Duration),
     watching: BTreeSet<Watched>,
     genesis_wanted: bool,
 }
@@ -251,8 +267,10 @@ impl Client {
     ) -> Result<Self, IdentityError> {
         let mut quic = quinn::ClientConfig::new(Arc::new(identity.client_config(alpn)?));
         quic.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
-        let (unanswered, watching) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { config, endpoint, quic, unanswered, watching, genesis_wanted: false })
+        let (spread, started) = (u64::from_le_bytes(identity.key[..8].try_into().expect("32 bytes")), Instant::now());
+        let (sending, watching) = (Sending::new(), BTreeSet::new());
+        let (node_clock, genesis_wanted) = ((0, Duration::ZERO), false);
+        Ok(Self { config, endpoint, quic, spread, started, sending, node_clock, watching, genesis_wanted })
     }
 
     /// Runs until it is told to close, or nothing more can be had. `hear` is called for every event, in order.
@@ -288,41 +306,47 @@ impl Client {
             if lost.is_final() || !self.config.reconnect {
                 return Err(lost);
             }
-            // A thousand clients that lost one node must not come back in the same moment.
-            let spread = u64::from(self.unanswered.len() as u32) * 7 + u64::from(std::process::id()) * 31;
-            let jitter = (spread ^ std::ptr::from_ref(&self) as usize as u64) % (pause.as_millis() as u64 / 2 + 1);
+            // A thousand clients that lost one node must not come back in the same moment: each has a key of its own.
+            let jitter = (self.spread >> (attempt % 32)) % (pause.as_millis() as u64 / 2 + 1);
             let wait = pause + Duration::from_millis(jitter);
             hear(Event::Down { reason: lost, pause: wait });
             pause = (pause * 2).min(PAUSES.1);
-            if self.wait(wait, &mut commands).await {
+            if self.wait(wait, &mut commands, &mut hear).await {
                 return Ok(());
             }
         }
     }
 
     /// Takes commands while there is no connection. Says whether to end.
-    async fn wait(&mut self, pause: Duration, commands: &mut mpsc::Receiver<Command>) -> bool {
-        let until = tokio::time::Instant::now() + pause;
+    async fn wait(
+        &mut self,
+        pause: Duration,
+        commands: &mut mpsc::Receiver<Command>,
+        hear: &mut (impl FnMut(Event) + Send),
+    ) -> bool {
+        let until = Instant::now() + pause;
         loop {
             match tokio::time::timeout_at(until, commands.recv()).await {
                 Err(_) => return false,
                 Ok(None | Some(Command::Close)) => return true,
                 Ok(Some(command)) => {
                     let mut later = Vec::new();
-                    self.take(command, &mut later);
+                    self.take(command, &mut later, hear);
                 }
             }
         }
     }
 
-    /// Takes a command; what must be sent for it is appended.
-    fn take(&mut self, command: Command, out: &mut Vec<u8>) {
+    /// Takes a command; what must be sent for it is appended, but for intents: those are sent as credit allows.
+    fn take(&mut self, command: Command, out: &mut Vec<u8>, hear: &mut (impl FnMut(Event) + Send)) {
         match command {
             Command::Send(intents) => {
-                for intent in &intents {
-                    self.unanswered.insert(intent.id(), *intent);
+                for intent in intents {
+                    if !self.sending.give(intent) {
+                        let verdict = AnswerVerdict::Shed(ShedReason::NoCredit);
+                        hear(Event::Answer(Answer { id: intent.id(), verdict }));
+                    }
                 }
-                ToNode::Intents(intents).encode(out);
             }
             Command::Watch(what, on) => {
                 if on {
@@ -337,6 +361,14 @@ impl Client {
                 ToNode::AskGenesis.encode(out);
             }
             Command::Reconnect | Command::Close => {}
+        }
+    }
+
+    /// Appends the intents that may be sent now.
+    fn send_intents(&mut self, out: &mut Vec<u8>) {
+        let intents = self.sending.take_sendable(self.started.elapsed());
+        if !intents.is_empty() {
+            ToNode::Intents(intents).encode(out);
         }
     }
 
@@ -402,6 +434,9 @@ impl Client {
         let deadline = tokio::time::sleep(PATIENCE);
         tokio::pin!(deadline);
         loop {
+            if welcomed {
+                self.send_intents(&mut out);
+            }
             if !out.is_empty() {
                 // A node that does not read is found silent by QUIC's own timer.
                 if send.write_all(&out).await.is_err() {
@@ -409,6 +444,7 @@ impl Client {
                 }
                 out.clear();
             }
+            let resumes = self.sending.resumes_at(self.started.elapsed()).map(|at| self.started + at);
             // Whoever watches nothing has no second stream to look at.
             let watches = !self.watching.is_empty();
             let (decoder, chunk) = tokio::select! {
@@ -423,19 +459,21 @@ impl Client {
                             return Ended::Asked;
                         }
                         Some(Command::Reconnect) => return Ended::Again,
-                        Some(command) => self.take(command, &mut out),
+                        Some(command) => self.take(command, &mut out, hear),
                     }
                     // What else waits goes with it.
                     while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
                         if matches!(command, Command::Close | Command::Reconnect) {
+                            self.send_intents(&mut out);
                             let _ = send.write_all(&out).await;
                             let _ = send.finish();
                             return if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again };
                         }
-                        self.take(command, &mut out);
+                        self.take(command, &mut out, hear);
                     }
                     continue;
                 }
+                () = tokio::time::sleep_until(resumes.unwrap_or(self.started)), if resumes.is_some() => continue,
                 () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(self.config.address.clone())),
             };
             let Ok(Some(chunk)) = chunk else { return lost() };
@@ -452,6 +490,8 @@ impl Client {
                         // A later connection must be to the same chain.
                         self.config.chain = Some(welcome.chain);
                         welcomed = true;
+                        self.sending.connected(welcome.credit);
+                        self.node_clock = (welcome.standing.now_ms, self.started.elapsed());
                         hear(Event::Up { welcome, node, rtt: quic.rtt() });
                         self.resume(&mut out);
                     }
@@ -465,8 +505,7 @@ impl Client {
         }
     }
 
-    /// After a connect: everything without its last answer is sent again, the same bytes, and everything watched is
-    /// watched again.
+    /// After a connect: everything watched is watched again. The intents follow, as credit allows.
     fn resume(&mut self, out: &mut Vec<u8>) {
         if self.genesis_wanted {
             ToNode::AskGenesis.encode(out);
@@ -475,22 +514,15 @@ impl Client {
         if !watching.is_empty() {
             ToNode::Watch(watching).encode(out);
         }
-        let mut intents: Vec<Intent> = self.unanswered.values().copied().collect();
-        // More than the node gives credit for were never sent.
-        intents.truncate(PEER_CREDIT as usize);
-        if !intents.is_empty() {
-            ToNode::Intents(intents).encode(out);
-        }
     }
 
     fn hear(&mut self, message: ToClient, hear: &mut (impl FnMut(Event) + Send)) {
         match message {
             ToClient::Answers(answers) => {
                 for answer in answers {
-                    if answer.is_final() {
-                        self.unanswered.remove(&answer.id);
+                    if self.sending.answered(&answer, self.started.elapsed()) {
+                        hear(Event::Answer(answer));
                     }
-                    hear(Event::Answer(answer));
                 }
             }
             ToClient::Genesis(bytes) => {
@@ -499,8 +531,15 @@ impl Client {
             }
             ToClient::Account(account) => hear(Event::Account(account)),
             ToClient::Table(TableMessage { update, whole }) => hear(Event::Table { update, whole }),
+            ToClient::Standing(Standing { now_ms, .. }) => {
+                let (then_ms, then) = self.node_clock;
+                let moment = self.started.elapsed();
+                let expected_ms = then_ms.saturating_add((moment - then).as_millis() as u64);
+                self.node_clock = (now_ms, moment);
+                hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
+            }
             // The decoder lets none of these through: they are said to nodes, or first.
-            ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Standing(_) => {}
+            ToClient::Welcome(_) | ToClient::Peers(_) => {}
         }
     }
 }

@@ -1,19 +1,17 @@
 //! A node's side of one connection, without the connection: bytes in, events out. Holds what the peer may still do.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
 use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
-use engine::message::intent::{Intent, IntentId};
-use governor::DefaultDirectRateLimiter;
-use governor::{Quota, RateLimiter};
+use engine::message::intent::{Intent, IntentId, IntentKind};
+use engine::rate::{Meter, Rate};
 use thiserror::Error;
 
-use crate::wire::{Answer, AnswerVerdict, Decoder, Hello, PeerRecord, ToNode, WireError};
-
-/// Intents above rate or credit after which the peer counts as flooding.
-const FLOOD_INTENTS: u32 = 256;
+use crate::budget::{Budget, INTENT_COST, Priced};
+use crate::wire::{Answer, AnswerVerdict, Decoder, Hello, Message, PeerRecord, ToNode, WireError};
 
 /// Why a connection is closed. The numbers are part of the protocol and never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -111,73 +109,193 @@ pub enum Event {
     Peers(Vec<PeerRecord>),
 }
 
+/// What arrives over one connection: bytes are cut into messages, each of which must be whole in time and is paid for.
+///
+/// Time is an argument, counted from any moment that stays the same.
+pub(crate) struct Inflow<M> {
+    decoder: Decoder<M>,
+    budget: Budget,
+    patience: Duration,
+    /// When the message that is awaited or has begun must be whole.
+    deadline: Option<Duration>,
+    handled: u32,
+    dropped: u32,
+}
+
+/// Messages of one connection since they were last counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Handled {
+    /// Those that were handled; of intents, each one.
+    pub handled: u32,
+    /// Those that the budget could not pay.
+    pub dropped: u32,
+}
+
+impl<M: Message + Priced> Inflow<M> {
+    /// A connection that began now and has to say something within `patience`.
+    pub(crate) fn new(decoder: Decoder<M>, intents_per_s: NonZeroU32, patience: Duration, now: Duration) -> Self {
+        Self {
+            decoder,
+            budget: Budget::new(intents_per_s),
+            patience,
+            deadline: Some(now + patience),
+            handled: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Takes bytes as they arrived, and hands on each whole message that the budget pays for. One whose parts are paid
+    /// for on their own is handed on unpaid.
+    ///
+    /// # Errors
+    /// What cannot be a message, or what `handle` refuses.
+    pub(crate) fn take(
+        &mut self,
+        bytes: &[u8],
+        now: Duration,
+        mut handle: impl FnMut(&mut Self, M) -> Result<(), Close>,
+    ) -> Result<(), Close> {
+        self.decoder.push(bytes);
+        let mut one_ended = false;
+        while let Some(message) = self.decoder.next_message()? {
+            one_ended = true;
+            match message.price() {
+                Some(units) if !self.budget.spend(units, now) => {
+                    self.dropped += 1;
+                    continue;
+                }
+                Some(_) => self.handled += 1,
+                None => {}
+            }
+            handle(self, message)?;
+        }
+        // One deadline for a message, however many pieces it comes in.
+        self.deadline = match (self.decoder.unfinished() > 0, self.deadline) {
+            (true, Some(deadline)) if !one_ended => Some(deadline),
+            (true, _) => Some(now + self.patience),
+            (false, _) => None,
+        };
+        Ok(())
+    }
+
+    /// Pays for one intent.
+    fn pay_intent(&mut self, now: Duration) -> bool {
+        let paid = self.budget.spend(INTENT_COST, now);
+        self.handled += u32::from(paid);
+        self.dropped += u32::from(!paid);
+        paid
+    }
+
+    /// When the message that is awaited or has begun must be whole.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Whether what was asked for in vain has become an offence, which is said once.
+    pub(crate) fn take_offence(&mut self) -> bool {
+        self.budget.take_offence()
+    }
+
+    /// Messages since the last time.
+    pub(crate) fn take_handled(&mut self) -> Handled {
+        let Self { handled, dropped, .. } = self;
+        Handled { handled: std::mem::take(handled), dropped: std::mem::take(dropped) }
+    }
+}
+
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionBounds {
+    /// Intents a second, twice as many in a burst: its budget.
+    pub intents_per_s: NonZeroU32,
+    /// Accounts that it may ask for in a minute.
+    pub opens_per_min: NonZeroU32,
+    /// Time for its hello, and for each message that it begins.
+    pub patience: Duration,
+}
+
 /// A node's side of one connection.
 pub struct Session {
+    inflow: Inflow<ToNode>,
+    talk: Talk,
+}
+
+/// What was said so far.
+struct Talk {
     peer: PeerId,
-    decoder: Decoder<ToNode>,
-    limiter: DefaultDirectRateLimiter,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
     unanswered: Vec<IntentId>,
     watching: Vec<Watched>,
-    /// Intents above rate or credit since the peer was last told on.
-    flooded: u32,
+    opens: Rate,
+    /// Accounts that were asked for.
+    opened: Meter,
 }
 
 impl Session {
-    /// A new connection that may send so many intents a second, and twice as many in a burst.
-    pub fn new(peer: PeerId, intents_per_s: NonZeroU32) -> Self {
-        let quota = Quota::per_second(intents_per_s).allow_burst(intents_per_s.saturating_mul(TWO));
-        Self {
-            peer,
-            decoder: Decoder::for_node(),
-            limiter: RateLimiter::direct(quota),
-            unanswered: Vec::new(),
-            watching: Vec::new(),
-            flooded: 0,
-        }
+    /// A connection that began now.
+    pub fn new(peer: PeerId, bounds: &SessionBounds, now: Duration) -> Self {
+        let SessionBounds { intents_per_s, opens_per_min, patience } = *bounds;
+        let opens = Rate::new(opens_per_min.get(), Duration::from_secs(60), opens_per_min.get());
+        let talk = Talk { peer, unanswered: Vec::new(), watching: Vec::new(), opens, opened: Meter::default() };
+        Self { inflow: Inflow::new(Decoder::for_node(), intents_per_s, patience, now), talk }
     }
 
     /// What the peer watches.
     pub fn watching(&self) -> &[Watched] {
-        &self.watching
-    }
-
-    /// Whether the first message came.
-    pub fn is_open(&self) -> bool {
-        self.decoder.role().is_some()
+        &self.talk.watching
     }
 
     /// Bytes of a message that has not come to its end.
     pub fn unfinished(&self) -> usize {
-        self.decoder.unfinished()
+        self.inflow.decoder.unfinished()
+    }
+
+    /// When the hello, or the message that has begun, must be whole.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.inflow.deadline()
+    }
+
+    /// Messages since the last time.
+    pub fn take_handled(&mut self) -> Handled {
+        self.inflow.take_handled()
     }
 
     /// Takes bytes as they arrived.
     ///
     /// # Errors
     /// If the connection must be closed. The events before it stand.
-    pub fn take(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Close> {
-        self.decoder.push(bytes);
-        while let Some(message) = self.decoder.next_message()? {
-            self.message(message, events)?;
+    pub fn take(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Result<(), Close> {
+        let Self { inflow, talk } = self;
+        let taken = inflow.take(bytes, now, |inflow, message| talk.hear(message, inflow, now, events));
+        if inflow.take_offence() {
+            events.push(Event::Input(Input::Offended { peer: talk.peer, offence: Offence::Flood }));
         }
-        Ok(())
+        taken
     }
 
-    fn message(&mut self, message: ToNode, events: &mut Vec<Event>) -> Result<(), Close> {
+    /// An answer goes out; a last one gives its credit back.
+    pub fn answered(&mut self, answer: &Answer) {
+        self.talk.answered(answer);
+    }
+}
+
+impl Talk {
+    fn hear(
+        &mut self,
+        message: ToNode,
+        inflow: &mut Inflow<ToNode>,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Close> {
         match message {
             ToNode::Hello(hello) => events.push(Event::Hello(hello)),
-            ToNode::Intents(intents) => self.intents(intents, events),
+            ToNode::Intents(intents) => self.intents(intents, inflow, now, events),
             ToNode::Watch(watches) => {
                 for (what, on) in watches {
                     self.watch(what, on, events)?;
                 }
             }
-            ToNode::AskGenesis => {
-                if self.limiter.check().is_ok() {
-                    events.push(Event::AskGenesis);
-                }
-            }
+            ToNode::AskGenesis => events.push(Event::AskGenesis),
             ToNode::Peers(peers) => events.push(Event::Peers(peers)),
             ToNode::Standing(standing) => {
                 let (decided, settled) = (standing.decided, standing.settled);
@@ -187,15 +305,24 @@ impl Session {
         Ok(())
     }
 
-    /// Those within rate and credit go on; the others are shed at once.
-    fn intents(&mut self, mut intents: Vec<Intent>, events: &mut Vec<Event>) {
+    /// Those within budget and credit go on; the others are shed at once.
+    fn intents(
+        &mut self,
+        mut intents: Vec<Intent>,
+        inflow: &mut Inflow<ToNode>,
+        now: Duration,
+        events: &mut Vec<Event>,
+    ) {
         intents.retain(|intent| {
             let id = intent.id();
             let again = self.unanswered.contains(&id);
-            let reason = if self.limiter.check().is_err() {
+            let reason = if !inflow.pay_intent(now) {
                 ShedReason::RateLimit
             } else if !again && self.unanswered.len() >= PEER_CREDIT as usize {
+                inflow.budget.exceed(INTENT_COST);
                 ShedReason::NoCredit
+            } else if asks_for_account(intent) && !again && !self.opened.spend(1, &self.opens, now) {
+                ShedReason::OpenRate
             } else {
                 if !again {
                     self.unanswered.push(id);
@@ -203,13 +330,8 @@ impl Session {
                 return true;
             };
             events.push(Event::Answer(Answer { id, verdict: AnswerVerdict::Shed(reason) }));
-            self.flooded += 1;
             false
         });
-        if self.flooded >= FLOOD_INTENTS {
-            self.flooded = 0;
-            events.push(Event::Input(Input::Offended { peer: self.peer, offence: Offence::Flood }));
-        }
         if !intents.is_empty() {
             events.push(Event::Input(Input::Intents { from: self.peer, intents }));
         }
@@ -230,8 +352,7 @@ impl Session {
         Ok(())
     }
 
-    /// An answer goes out; a last one gives its credit back.
-    pub fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, answer: &Answer) {
         if !answer.is_final() {
             return;
         }
@@ -241,4 +362,11 @@ impl Session {
     }
 }
 
-const TWO: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+/// Whether an intent opens an account for anybody who asks: the one thing that is looked at here, since each takes a slot
+/// and a grant of the house. Vouchers are bounded by their issuer.
+pub(crate) fn asks_for_account(intent: &Intent) -> bool {
+    intent.body.kind == IntentKind::Open as u8
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,15 +21,29 @@ pub const NODE_WINDOW: u32 = 256 * 1024;
 /// Bytes that wait in this process for one of a connection's two streams.
 pub const QUEUE_BYTES: usize = 16 * 1024;
 
-/// What an idle connection may hold: its windows, and an answer or two.
-pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + 1024;
-/// What a playing connection may hold: its windows, both queues, and one unfinished message.
-pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + 3 * QUEUE_BYTES as u64;
+/// Bytes of answers, and of control messages, that wait in this process for a connection.
+pub const ANSWERS_QUEUE_BYTES: usize = 8 * 1024;
+/// The same for messages that go before answers: a welcome, and to nodes a standing and a list of peers.
+pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
+/// Bytes of an unfinished message up to which a connection stays idle.
+pub const IDLE_MESSAGE_BYTES: usize = 1024;
+/// Bytes of the largest unfinished message that a node takes from a player.
+const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
 
-// What one connection may hold of an unfinished message is inside its share, before hello and after.
-const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= 1024);
-const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client) <= QUEUE_BYTES);
-const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Node) <= QUEUE_BYTES);
+/// What an idle connection may hold: its windows, the beginning of a message, a welcome and an answer or two.
+pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + IDLE_MESSAGE_BYTES as u64 + 1024;
+/// The queues of a connection. Each is there twice: while one is written, the next one fills.
+const QUEUES_BYTES: u64 = 2 * (QUEUE_BYTES + ANSWERS_QUEUE_BYTES + CONTROL_QUEUE_BYTES) as u64;
+/// What a playing connection may hold: its windows, its queues, and one unfinished message.
+pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
+/// What a connection with a known node may hold. One that this node opened has a window for each of two streams.
+pub const NODE_BYTES: u64 = 3 * NODE_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
+
+// What one connection may hold of an unfinished message is inside its share, before hello and after, and whichever side
+// opened it.
+const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= IDLE_MESSAGE_BYTES);
+const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Node) <= MESSAGE_BYTES);
+const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToClient, Role::Node) <= MESSAGE_BYTES);
 
 /// How often a client shows that it lives, well below the idle time of any node.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);

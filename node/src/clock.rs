@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 use engine::Tick;
 use systems::exchange::Clock;
 
+use crate::wall::WallClock;
+
 /// Milliseconds of a tick.
 pub const QUANTUM_MS: u64 = 5;
 
@@ -35,13 +37,20 @@ pub(crate) struct NodeClock {
     /// The moment of this process at which tick `.1` began, and its number.
     began: (Instant, u64),
     now_ms: u64,
+    wall: WallClock,
+    /// The moment from which what cannot be set is counted.
+    started: Instant,
+    /// By how many milliseconds the wall's clock was found to have been set, until it is told.
+    step_ms: Option<i64>,
 }
 
 impl NodeClock {
     /// A clock of a chain that began at `start_ms`, at the first tick that is not before `last_ms`.
     pub fn new(time: Time, start_ms: u64, last_ms: u64) -> Self {
         let tick = Tick((last_ms - start_ms).div_ceil(QUANTUM_MS));
-        Self { time, start_ms, tick, began: (Instant::now(), tick.0), now_ms: start_ms + tick.0 * QUANTUM_MS }
+        let (started, now_ms) = (Instant::now(), start_ms + tick.0 * QUANTUM_MS);
+        let wall = WallClock::default();
+        Self { time, start_ms, tick, began: (started, tick.0), now_ms, wall, started, step_ms: None }
     }
 
     /// Whether time comes from the clock on the wall.
@@ -86,14 +95,21 @@ impl NodeClock {
         (self.time != Time::Virtual(Pace::Max)).then_some(due)
     }
 
-    /// The tick begins: what the core sees of the time.
+    /// By how many milliseconds the wall's clock was set, forward or back, since it was asked last; `None` if it was not.
+    pub fn take_step(&mut self) -> Option<i64> {
+        self.step_ms.take()
+    }
+
+    /// The tick begins: what the core sees of the time. The wall's clock is passed on as it is, also where it was set back:
+    /// a block's time never goes back, and what it cannot take meanwhile is shed with a reason.
     pub fn begin(&mut self) -> Clock {
         self.now_ms = match self.time {
             Time::Virtual(_) => self.start_ms + self.tick.0 * QUANTUM_MS,
             Time::Wall => {
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                // A clock that is set back stands still until it has caught up.
-                self.now_ms.max(wall.as_millis() as u64)
+                let wall_ms = wall.as_millis() as u64;
+                self.step_ms = self.wall.read(wall_ms, self.started.elapsed()).or(self.step_ms);
+                wall_ms
             }
         };
         Clock { tick: self.tick, now_ms: self.now_ms }

@@ -214,7 +214,7 @@ const HEAD: &str = "\
 ";
 
 /// What each key means, by section.
-const MEANINGS: [(&str, &str, &str); 23] = [
+const MEANINGS: [(&str, &str, &str); 25] = [
     ("node", "data", "The session: genesis, journal and consensus log."),
     ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
     ("keys", "validator", "The secret from which the vote key follows. Whoever has it can vote as this node."),
@@ -237,9 +237,19 @@ const MEANINGS: [(&str, &str, &str); 23] = [
     ),
     (
         "net",
+        "opens_per_connection_per_min",
+        "Accounts that one connection may ask for in a minute, where accounts open freely.",
+    ),
+    (
+        "net",
+        "opens_per_address_per_min",
+        "The same for one address, over all of its connections: it keeps a stranger from taking the whole house.",
+    ),
+    (
+        "net",
         "buffer_bytes_max",
         "Bytes that the buffers of all connections may hold together, 1 MiB or more.\n\
-         A connection that plays may hold 80 KiB, an idle one 9 KiB.",
+         A connection that plays may hold 104 KiB, an idle one 10 KiB.",
     ),
     ("net", "idle_timeout_ms", "Silence after which a connection ends, 1000 to 600000."),
     (

@@ -21,6 +21,11 @@ pub trait Edge {
     /// Says where the chain stands.
     fn publish(&mut self, standing: Standing);
 
+    /// The clock was set: says to everyone who is connected where the chain stands and what time it is here.
+    fn tell_time(&mut self, standing: Standing) {
+        self.publish(standing);
+    }
+
     /// Tells everyone that the node ends.
     fn close(self: Box<Self>);
 }
@@ -36,6 +41,10 @@ impl Edge for Server {
 
     fn publish(&mut self, standing: Standing) {
         Server::publish(self, standing);
+    }
+
+    fn tell_time(&mut self, standing: Standing) {
+        Server::tell_time(self, standing);
     }
 
     fn close(self: Box<Self>) {

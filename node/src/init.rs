@@ -97,6 +97,7 @@ fn genesis(new: &NewChain, keys: &NodeKeys, start_ms: u64) -> anyhow::Result<Gen
         clock_phases: new.tables.min(10),
         idle_ms: (8 * new.window_ms).max(120_000),
         account_idle_ms: 30 * DAY_MS,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: vec![keys.genesis_row(&new.name)],
         group_key: HexBytes(keys.group.key()),

@@ -17,3 +17,4 @@ pub mod record;
 pub mod run;
 pub mod snapshots;
 pub mod totals;
+mod wall;

@@ -74,6 +74,9 @@ impl Node {
         self.totals.ticks_missed += self.clock.advance();
         self.await_tick()?;
         let clock = self.clock.begin();
+        if let Some(step_ms) = self.clock.take_step() {
+            self.tell_step(step_ms);
+        }
         if self.clock.is_wall() && self.held.ticks() >= UNSYNCED_MAX {
             self.totals.ticks_stalled += 1;
             return Ok(None);
@@ -91,6 +94,18 @@ impl Node {
             network.take_inputs(&mut self.inputs);
         }
         Ok(Some(clock))
+    }
+
+    /// The clock on the wall was set: the operator reads it, and everyone who is connected hears it.
+    fn tell_step(&mut self, step_ms: i64) {
+        let (way, then) = match step_ms {
+            ..0 => ("back", "blocks wait until it has caught up with the chain, and intents that cannot wait are shed"),
+            _ => ("forward", "windows that ended meanwhile roll at once, and nobody is absent for it"),
+        };
+        tracing::warn!("the clock was set {way} by {:.1} s: {then}", step_ms.unsigned_abs() as f64 / 1_000.0);
+        if let Some(network) = &mut self.network {
+            network.tell_time(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        }
     }
 
     /// Waits until the tick begins. What reaches the disk meanwhile lets its receipts out at once.

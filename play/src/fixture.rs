@@ -40,6 +40,7 @@ pub fn game() -> Game {
         clock_phases: 1,
         idle_ms: 60_000,
         account_idle_ms: 3_600_000,
+        idleness: Default::default(),
         block_interval_ms: 50,
         validators: vec![GenesisValidator {
             name: "one".into(),

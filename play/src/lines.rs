@@ -86,6 +86,8 @@ pub enum Event<'a> {
     Receipt(u64, Option<&'a InFlight>, Verdict, Height),
     /// The node had no room for an intent.
     Shed(u64, &'a str),
+    /// The node's clock was set, by so many milliseconds.
+    ClockSet(i64),
     /// A line of the script is wrong, by its number.
     Error(u64, &'a str),
 }
@@ -153,6 +155,7 @@ fn object(event: Event<'_>) -> Value {
             })
         }
         Event::Shed(number, reason) => json!({ "event": "shed", "number": number, "reason": reason }),
+        Event::ClockSet(by_ms) => json!({ "event": "clock_set", "by_ms": by_ms }),
         Event::Error(line, message) => json!({ "event": "error", "line": line, "message": message }),
     }
 }

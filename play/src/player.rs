@@ -20,6 +20,7 @@ use super::model::{Game, Link, SeatView};
 use keys::identity;
 use keys::keyfile::{self, Seed};
 use words::Failure;
+use words::sentences::Severity;
 use words::wish::Wish;
 
 /// Events that may wait for the program; the connection waits while there are as many.
@@ -305,6 +306,13 @@ impl Player {
                 }
             }
             Event::Table { update, whole } => self.table(*update, whole, game, tell),
+            Event::ClockSet { by_ms, now_ms } => {
+                self.clock = (now_ms, Instant::now());
+                tell(event_line(lines::Event::ClockSet(by_ms)));
+                let way = if by_ms < 0 { "back" } else { "forward" };
+                let seconds = by_ms.unsigned_abs() / 1_000;
+                game.say(Severity::Warning, format!("the node's clock was set {way} by {seconds} s"));
+            }
             Event::Genesis(_) => {}
         }
     }

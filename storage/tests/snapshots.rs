@@ -35,6 +35,7 @@ fn genesis() -> Genesis {
         clock_phases: 1,
         idle_ms: 10_000,
         account_idle_ms: 10_000,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: vec![GenesisValidator {
             name: "a".into(),

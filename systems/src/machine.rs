@@ -126,8 +126,8 @@ impl Machine {
         world.insert_resource(Watches::default());
         world.insert_resource(Grudges::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
-        let current = Current { height: Height::GENESIS, time_ms: 0, intents: Vec::new(), draw: Draw::Beacon([0; 48]) };
-        world.insert_resource(current);
+        let (height, draw) = (Height::GENESIS, Draw::Beacon([0; 48]));
+        world.insert_resource(Current { height, time_ms: 0, active_ms: 0, intents: Vec::new(), draw });
         world.insert_resource(Report::default());
         world.insert_resource(Crossing::default());
         world.insert_resource(Rolled::none(setup.genesis.tables as usize));
@@ -178,11 +178,11 @@ impl Machine {
     /// # Panics
     /// If the height is not the next one, or time does not move forward.
     pub fn begin(&mut self, height: Height, time_ms: u64, intents: Vec<Intent>, draw: Draw) {
-        let last = self.read(|rows| (rows.house.height, rows.house.time_ms));
-        assert_eq!(height, last.0.next(), "heights are settled one after another");
-        assert!(time_ms > last.1, "block time moves forward");
+        let house = self.read(|rows| *rows.house);
+        assert_eq!(height, house.height.next(), "heights are settled one after another");
+        let active_ms = house.active_at(time_ms, self.setup().genesis.idleness.gap_max_ms);
         let mut current = self.world.resource_mut::<Current>();
-        *current = Current { height, time_ms, intents, draw };
+        *current = Current { height, time_ms, active_ms, intents, draw };
         let mut report = self.world.resource_mut::<Report>();
         report.receipts.clear();
         report.rolls.clear();

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 
 use bytemuck::Zeroable;
 use common::{GRANT, Lot, Stage, genesis, key};
+use engine::genesis::Idleness;
 use engine::image::Saved;
 use engine::io::Verdict;
 use engine::limits::GROUP_BYTES;
@@ -19,6 +20,7 @@ use systems::Draw;
 fn world() -> Genesis {
     Genesis {
         grant: 60,
+        idleness: Idleness { gap_max_ms: 5_000, grant_ms: 1_800, seat_ms: 400 },
         idle_ms: 1_500,
         account_idle_ms: 2_000,
         // Two chunks of tables, four phases.

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::dev::workers_in_range;
 use super::{Failure, Format, stop_signals, thousands};
+use load::hostile::HostileKind;
 use load::report::{Comparison, Report, comparison_html};
 use load::run::{Place, Progress, run as run_load};
 use load::scenario::{Load, Scenario};
@@ -50,6 +51,9 @@ pub struct LoadArgs {
     /// Further connections that do what is forbidden, from an address of their own.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     hostile: u32,
+    /// What they do, instead of each kind in turn.
+    #[arg(long, value_enum, value_name = "KIND", requires = "hostile")]
+    hostile_kind: Option<HostileKind>,
     /// Further connections that say hello and nothing else.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15_000))]
     idle: u32,
@@ -116,6 +120,7 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         churn: args.churn,
         slow_readers: args.slow_readers,
         hostile: args.hostile,
+        hostile_kind: args.hostile_kind,
         idle: args.idle,
         tables_min: args.tables.unwrap_or(0),
         seed: args.seed,

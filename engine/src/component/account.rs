@@ -6,7 +6,7 @@ use crate::chips::Chips;
 use crate::limits::NUMBER_WINDOW;
 use crate::message::refusal::Refusal;
 
-/// A player's account. Layout: 64 bytes, one cache line, no padding. Units: chips; milliseconds of block time.
+/// A player's account. Layout: 64 bytes, one cache line, no padding. Units: chips; milliseconds.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Account {
@@ -20,7 +20,7 @@ pub struct Account {
     pub granted: Chips,
     /// Wagers won or lost so far, at tables that were left.
     pub wagered: Chips,
-    /// When an intent of the account was last accepted.
+    /// When an intent of the account was last accepted, by the clock of activity.
     pub last_intent_ms: u64,
     /// How often this slot was opened.
     pub generation: u32,
@@ -29,7 +29,9 @@ pub struct Account {
     /// An [`AccountStatus`].
     pub status: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
+    /// When it was opened, in seconds of the clock of activity.
+    pub opened_s: u32,
 }
 
 /// An account's key. Layout: 64 bytes, one cache line, no padding.
@@ -46,7 +48,7 @@ const _: () = assert!(size_of::<Account>() == 64 && align_of::<Account>() == 64)
 const _: () = assert!(size_of::<AccountKey>() == 64 && align_of::<AccountKey>() == 64);
 
 impl Row for Account {
-    const FIELDS: Fields = fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats status reserved);
+    const FIELDS: Fields = fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats status reserved opened_s);
 }
 
 impl Row for AccountKey {

@@ -27,12 +27,15 @@ pub struct House {
     pub height: Height,
     /// Its block's time.
     pub time_ms: u64,
+    /// The clock of activity: milliseconds of block time since the start, each gap between two blocks counted as at most
+    /// [`Idleness::gap_max_ms`](crate::genesis::Idleness::gap_max_ms). Seats and accounts are idle by this clock.
+    pub active_ms: u64,
     /// The first height on which the pending set of validators votes; zero while none is pending.
     pub validators_from: Height,
     /// Accounts in use.
     pub accounts_open: u32,
     /// Zero.
-    pub reserved: [u8; 52],
+    pub reserved: [u8; 44],
 }
 
 /// A validator: slot = row. Layout: 128 bytes, no padding. A slot without a validator is zero.
@@ -88,6 +91,12 @@ const _: () = assert!(size_of::<House>() == 128 && align_of::<House>() == 64);
 const _: () = assert!(size_of::<Validator>() == 128 && size_of::<GroupKey>() == 128 && size_of::<RulesHash>() == 64);
 
 impl House {
+    /// The clock of activity at a block that follows.
+    pub fn active_at(&self, time_ms: u64, gap_max_ms: u64) -> u64 {
+        assert!(time_ms > self.time_ms, "block time moves forward");
+        self.active_ms.saturating_add((time_ms - self.time_ms).min(gap_max_ms))
+    }
+
     /// Whether the control accounts add up to the supply.
     pub fn is_conserved(&self) -> bool {
         self.treasury + self.cages + self.rails + self.felts + self.banks == self.supply
@@ -95,8 +104,8 @@ impl House {
 }
 
 impl Row for House {
-    const FIELDS: Fields =
-        fields!(House: supply treasury cages rails felts banks height time_ms validators_from accounts_open reserved);
+    const FIELDS: Fields = fields!(House: supply treasury cages rails felts banks height time_ms active_ms validators_from
+            accounts_open reserved);
 
     /// The treasury holds what the tables' banks do not.
     fn first(start: &ChainStart<'_>, _row: usize) -> Self {
@@ -111,9 +120,10 @@ impl Row for House {
             banks,
             height: Height::GENESIS,
             time_ms: genesis.start_ms,
+            active_ms: 0,
             validators_from: Height::GENESIS,
             accounts_open: 0,
-            reserved: [0; 52],
+            reserved: [0; 44],
         }
     }
 }

@@ -89,7 +89,7 @@ impl FromIterator<Spot> for SpotMask {
 }
 
 /// A seat at a table; table `t` owns rows `t * seats ..`. Layout: 64 bytes, one cache line, no padding. Units: chips;
-/// milliseconds of block time. The mask of its bets lies here, so that a roll that concerns none of them touches
+/// milliseconds of the clock of activity. The mask of its bets lies here, so that a roll that concerns none of them touches
 /// nothing else of the seat.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -107,7 +107,9 @@ pub struct Seat {
     /// A [`SeatStatus`].
     pub status: u8,
     /// Zero.
-    pub reserved: [u8; 11],
+    pub reserved: [u8; 3],
+    /// When the player sat down, or a bet of the seat was last decided.
+    pub last_bet_ms: u64,
 }
 
 const _: () = assert!(size_of::<Seat>() == 64 && align_of::<Seat>() == 64);
@@ -133,7 +135,8 @@ impl Seat {
         spots: SpotMask::EMPTY,
         account: AccountId::NONE,
         status: SeatStatus::Empty as u8,
-        reserved: [0; 11],
+        reserved: [0; 3],
+        last_bet_ms: 0,
     };
 
     /// Whether a player sits here who may act.
@@ -150,7 +153,7 @@ impl Seat {
 }
 
 impl Row for Seat {
-    const FIELDS: Fields = fields!(Seat: rail wagered last_intent_ms spots account status reserved);
+    const FIELDS: Fields = fields!(Seat: rail wagered last_intent_ms spots account status reserved last_bet_ms);
 
     fn first(_start: &ChainStart<'_>, _row: usize) -> Self {
         Self::EMPTY

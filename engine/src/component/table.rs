@@ -35,8 +35,8 @@ pub struct Table {
     pub rules: u8,
     /// 1 once the shooter called the coming roll.
     pub roll_called: u8,
-    /// Zero.
-    pub reserved: [u8; 8],
+    /// When a player was last refused a seat because all were taken, by the clock of activity; 0 for never.
+    pub wanted_ms: u64,
 }
 
 const _: () = assert!(size_of::<Table>() == 64 && align_of::<Table>() == 64);
@@ -70,7 +70,7 @@ impl Table {
 
 impl Row for Table {
     const FIELDS: Fields = fields!(Table: bank exposure felt next_roll_ms opened_ms roll_number hand_number occupied dice
-        point shooter rules roll_called reserved);
+        point shooter rules roll_called wanted_ms);
 
     /// An empty table with a full bank.
     fn first(start: &ChainStart<'_>, row: usize) -> Self {

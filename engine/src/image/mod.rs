@@ -202,7 +202,7 @@ pub(crate) mod tests {
 
     pub(crate) fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
         Genesis {
-            version: 1,
+            version: crate::genesis::GENESIS_VERSION,
             name: "test".into(),
             keys: crate::genesis::KeySource::Seed,
             start_ms: 1,
@@ -219,6 +219,7 @@ pub(crate) mod tests {
             clock_phases: 1,
             idle_ms: 10_000,
             account_idle_ms: 10_000,
+            idleness: Default::default(),
             block_interval_ms: 10,
             validators: vec![crate::genesis::GenesisValidator {
                 name: "a".into(),

@@ -31,11 +31,17 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "connections")]
     pub connections_per_address_max: u32,
     /// Connections that one address may begin in a second.
-    #[serde(deserialize_with = "per_second")]
+    #[serde(deserialize_with = "rate")]
     pub connects_per_address_per_s: NonZeroU32,
-    /// Intents a second of one connection; twice as many in a burst.
-    #[serde(deserialize_with = "per_second")]
+    /// Intents a second of one connection, twice as many in a burst: its budget, in units of what messages cost.
+    #[serde(deserialize_with = "rate")]
     pub intents_per_connection_per_s: NonZeroU32,
+    /// Accounts that one connection may ask for in a minute.
+    #[serde(deserialize_with = "rate")]
+    pub opens_per_connection_per_min: NonZeroU32,
+    /// Accounts that one address may ask for in a minute, over all of its connections.
+    #[serde(deserialize_with = "rate")]
+    pub opens_per_address_per_min: NonZeroU32,
     /// Bytes that all connections may hold together.
     #[serde(deserialize_with = "buffer_bytes", serialize_with = "write_size")]
     pub buffer_bytes_max: u64,
@@ -67,14 +73,16 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        let per_s = |count| NonZeroU32::new(count).expect("not zero");
+        let count = |count| NonZeroU32::new(count).expect("not zero");
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7_400)),
             name: String::new(),
             connections_max: 2_048,
             connections_per_address_max: 64,
-            connects_per_address_per_s: per_s(20),
-            intents_per_connection_per_s: per_s(100),
+            connects_per_address_per_s: count(20),
+            intents_per_connection_per_s: count(100),
+            opens_per_connection_per_min: count(6),
+            opens_per_address_per_min: count(24),
             buffer_bytes_max: 128 << 20,
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
@@ -91,7 +99,7 @@ fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Err
     within(deserializer, 1..=PEERS_MAX)
 }
 
-fn per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
     within(deserializer, 1..=1_000_000).map(|count| NonZeroU32::new(count).expect("not zero"))
 }
 

@@ -1,20 +1,24 @@
 //! One connection: its reader, and a writer for each of its two streams.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
+use engine::message::intent::Intent;
 use quinn::{Endpoint, Incoming, SendStream, VarInt};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
+use super::admission::Allowance;
 use super::{Counters, Shared, lock};
-use crate::session::{Close, CloseCode, Event, Session};
+use crate::session::{Close, CloseCode, Event, Session, SessionBounds, asks_for_account};
 use crate::tls::{Key, peer_key};
-use crate::transport::{NODE_WINDOW, QUEUE_BYTES, RECEIVE_WINDOW, SEND_WINDOW, address_bytes};
+use crate::transport::{
+    ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, NODE_WINDOW, QUEUE_BYTES, RECEIVE_WINDOW,
+    SEND_WINDOW, address_bytes,
+};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, encode_answers, genesis_header};
 
 /// Half-open connections above which a new one must prove its address first.
@@ -22,45 +26,50 @@ const RETRY_ABOVE: u32 = 256;
 /// Bytes that are read at once.
 const READ_BYTES: usize = RECEIVE_WINDOW as usize;
 /// Answers that may wait to be written.
-const ANSWERS_QUEUED_MAX: usize = QUEUE_BYTES / 64;
+const ANSWERS_QUEUED_MAX: usize = ANSWERS_QUEUE_BYTES / size_of::<Answer>();
 /// How long a peer may be behind with what it watches.
-const BEHIND: Duration = Duration::from_secs(10);
+pub(super) const BEHIND: Duration = Duration::from_secs(10);
 
-/// A connection as others in this process reach it.
+// An intent within its credit is answered twice at most.
+const _: () = assert!(ANSWERS_QUEUED_MAX >= engine::limits::PEER_CREDIT as usize);
+
+/// A connection as others in this process reach it, whichever side opened it.
 pub(super) struct Connection {
     pub(super) id: PeerId,
     pub(super) quic: quinn::Connection,
     state: Mutex<State>,
     answers_wait: Notify,
     updates_wait: Notify,
-    /// Another node at the other end.
+    /// Another node at the other end, which opened the connection.
     pub(super) is_node: AtomicBool,
     counters: Arc<Counters>,
 }
 
 struct State {
-    session: Session,
+    /// What the peer may still do; `None` where this node opened the connection, since no intent comes over such a one.
+    session: Option<Session>,
     /// Whole messages, which go before answers.
     control: Vec<u8>,
     genesis_wanted: bool,
     answers: Vec<Answer>,
     updates: Vec<u8>,
     /// Since when updates were left out.
-    behind: Option<Instant>,
+    behind: Option<Duration>,
 }
 
 /// Lets connections in, as long as the endpoint is open.
 pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     let half_open = Arc::new(AtomicU32::new(0));
     while let Some(incoming) = endpoint.accept().await {
-        let ip = incoming.remote_address().ip().to_canonical();
+        let address = address_bytes(incoming.remote_address().ip());
         if !incoming.remote_address_validated() && half_open.load(Ordering::Relaxed) >= RETRY_ABOVE {
             Counters::add(&shared.counters.retried, 1);
             // It may come back with the token, which proves that it is where it says.
             let _ = incoming.retry();
             continue;
         }
-        if let Err(code) = lock(&shared.doors).enter(ip, Instant::now()) {
+        let admitted = lock(&shared.admission).admit(address, shared.now());
+        if let Err(code) = admitted {
             let counter = match code {
                 CloseCode::Banned => &shared.counters.refused_banned,
                 CloseCode::AddressLimit => &shared.counters.refused_address,
@@ -71,13 +80,13 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             continue;
         }
         half_open.fetch_add(1, Ordering::Relaxed);
+        let mut entered = Entered::new(Arc::clone(&shared), address);
         let (shared, half_open) = (Arc::clone(&shared), Arc::clone(&half_open));
         tokio::spawn(async move {
-            let entered = Entered { shared: Arc::clone(&shared), ip, playing: AtomicBool::new(false) };
             let shaken = timeout(shared.config.handshake_timeout, handshake(incoming)).await;
             half_open.fetch_sub(1, Ordering::Relaxed);
             match shaken {
-                Ok(Some((quic, key))) => serve(quic, key, &entered).await,
+                Ok(Some((quic, key))) => serve(quic, key, &mut entered).await,
                 _ => Counters::add(&shared.counters.handshakes_failed, 1),
             }
         });
@@ -90,27 +99,50 @@ async fn handshake(incoming: Incoming) -> Option<(quinn::Connection, Key)> {
     Some((quic, key))
 }
 
-/// A connection that was let in; it leaves when this is dropped.
-struct Entered {
+/// A connection that was let in, with what it may hold; it leaves when this is dropped.
+pub(super) struct Entered {
     shared: Arc<Shared>,
-    ip: IpAddr,
-    playing: AtomicBool,
+    pub(super) address: [u8; 16],
+    allowed: Allowance,
+}
+
+impl Entered {
+    /// For a connection that admission has just let in.
+    pub(super) fn new(shared: Arc<Shared>, address: [u8; 16]) -> Self {
+        Self { shared, address, allowed: Allowance::Idle }
+    }
+
+    /// Allows it more, unless it has that already.
+    ///
+    /// # Errors
+    /// If all connections together have no room for it: it must not go on with less than it needs.
+    pub(super) fn promote(&mut self, to: Allowance) -> Result<(), Close> {
+        if self.allowed.bytes() >= to.bytes() {
+            return Ok(());
+        }
+        if !lock(&self.shared.admission).promote(self.allowed, to) {
+            Counters::add(&self.shared.counters.refused_full, 1);
+            return Err(Close::new(CloseCode::Full, "no room in net.buffer_bytes_max"));
+        }
+        self.allowed = to;
+        Ok(())
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        lock(&self.shared.doors).leave(self.ip, self.playing.load(Ordering::Relaxed));
+        lock(&self.shared.admission).release(self.address, self.allowed);
     }
 }
 
-fn close(quic: &quinn::Connection, close: &Close) {
+pub(super) fn close(quic: &quinn::Connection, close: &Close) {
     quic.close(VarInt::from_u32(close.code as u32), close.text.as_bytes());
 }
 
-/// One connection, from its handshake to its end.
-async fn serve(quic: quinn::Connection, key: Key, entered: &Entered) {
-    let shared = &entered.shared;
-    if lock(&shared.doors).is_banned(&key, Instant::now()) {
+/// One connection that a peer opened, from its handshake to its end.
+async fn serve(quic: quinn::Connection, key: Key, entered: &mut Entered) {
+    let shared = &Arc::clone(&entered.shared);
+    if lock(&shared.admission).is_banned(&key, shared.now()) {
         Counters::add(&shared.counters.refused_banned, 1);
         return close(&quic, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
     }
@@ -119,22 +151,14 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &Entered) {
         return close(&quic, &Close::new(CloseCode::Full, CloseCode::Full.sentence()));
     };
     Counters::add(&shared.counters.accepted, 1);
-    let connection = Arc::new(Connection {
-        id,
-        quic: quic.clone(),
-        state: Mutex::new(State {
-            session: Session::new(id, shared.config.intents_per_connection_per_s),
-            control: Vec::new(),
-            genesis_wanted: false,
-            answers: Vec::new(),
-            updates: Vec::new(),
-            behind: None,
-        }),
-        answers_wait: Notify::new(),
-        updates_wait: Notify::new(),
-        is_node: AtomicBool::new(false),
-        counters: Arc::clone(&shared.counters),
-    });
+    let config = &shared.config;
+    let bounds = SessionBounds {
+        intents_per_s: config.intents_per_connection_per_s,
+        opens_per_min: config.opens_per_connection_per_min,
+        patience: config.handshake_timeout,
+    };
+    let session = Session::new(id, &bounds, shared.now());
+    let connection = Connection::new(id, quic.clone(), Some(session), shared);
     shared.seat(id, Arc::clone(&connection));
     let mut reader = Reader { shared, entered, connection: &connection, key, joined: false, watches: false };
     if let Err(reason) = reader.run().await {
@@ -152,7 +176,9 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &Entered) {
     }
     connection.answers_wait.notify_one();
     connection.updates_wait.notify_one();
-    shared.nodes.left(&key);
+    if connection.is_node.load(Ordering::Relaxed) {
+        shared.nodes.left(&key);
+    }
     if joined {
         shared.tell(Input::Left(id)).await;
     }
@@ -161,7 +187,7 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &Entered) {
 
 struct Reader<'a> {
     shared: &'a Arc<Shared>,
-    entered: &'a Entered,
+    entered: &'a mut Entered,
     connection: &'a Arc<Connection>,
     key: Key,
     /// Whether the tick knows of the connection.
@@ -181,19 +207,28 @@ impl Reader<'_> {
         tokio::spawn(write_answers(Arc::clone(self.connection), send, Arc::clone(self.shared)));
         let mut events = Vec::new();
         loop {
-            let hurry = {
-                let state = lock(&self.connection.state);
-                !state.session.is_open() || state.session.unfinished() > 0
-            };
+            let deadline = self.connection.with_session(|session| session.deadline());
             let read = recv.read_chunk(READ_BYTES, true);
-            let chunk =
-                if hurry { timeout(patience, read).await.map_err(|_| late("whole message"))? } else { read.await };
+            let chunk = match deadline {
+                Some(deadline) => {
+                    timeout_at(self.shared.started + deadline, read).await.map_err(|_| late("whole message"))?
+                }
+                None => read.await,
+            };
             let Ok(Some(chunk)) = chunk else { return Ok(()) };
-            let taken = lock(&self.connection.state).session.take(&chunk.bytes, &mut events);
+            let now = self.shared.now();
+            let (taken, handled, unfinished) = self.connection.with_session(|session| {
+                let taken = session.take(&chunk.bytes, now, &mut events);
+                (taken, session.take_handled(), session.unfinished())
+            });
+            self.shared.counters.add_handled(handled);
             for event in events.drain(..) {
                 self.take(event).await?;
             }
             taken?;
+            if unfinished > IDLE_MESSAGE_BYTES {
+                self.play()?;
+            }
         }
     }
 
@@ -205,22 +240,27 @@ impl Reader<'_> {
                     return Err(Close::new(CloseCode::Chain, format!("this node keeps chain {ours}")));
                 }
                 let node = hello.role == Role::Node;
-                let (peer, address) = (self.connection.id, address_bytes(self.entered.ip));
+                if node {
+                    self.allow_node()?;
+                }
+                let (peer, address) = (self.connection.id, self.entered.address);
                 self.joined = true;
                 self.shared.tell(Input::Joined { peer, key: self.key, address, node }).await;
                 // The welcome comes first: the router tells nodes where this one stands as soon as they are marked.
                 self.connection.control(&ToClient::Welcome(self.shared.welcome()));
                 if node {
                     self.connection.is_node.store(true, Ordering::Relaxed);
-                    self.connection.quic.set_receive_window(VarInt::from_u32(NODE_WINDOW));
-                    self.connection.quic.set_send_window(NODE_WINDOW.into());
                     self.shared.nodes.joined(self.key);
                 }
             }
             Event::Input(Input::Intents { from, intents }) => {
-                self.play();
+                self.play()?;
                 Counters::add(&self.shared.counters.intents, intents.len() as u64);
-                if let Err(full) = self.shared.inputs.try_send(Input::Intents { from, intents })
+                let intents = self.rate_opens(intents);
+                if intents.is_empty() {
+                    return Ok(());
+                }
+                if let Err(full) = self.shared.intents.try_send(Input::Intents { from, intents })
                     && let Input::Intents { intents, .. } = full.into_inner()
                 {
                     for intent in intents {
@@ -229,7 +269,7 @@ impl Reader<'_> {
                 }
             }
             Event::Input(Input::Watch { peer, what, on }) => {
-                self.play();
+                self.play()?;
                 if on {
                     self.watch(what);
                 } else {
@@ -243,14 +283,22 @@ impl Reader<'_> {
                 lock(&self.connection.state).genesis_wanted = true;
                 self.connection.answers_wait.notify_one();
             }
-            Event::Peers(records) => {
-                if !self.shared.nodes.hear(&records, self.shared) {
-                    let (peer, offence) = (self.connection.id, Offence::FalsePeer);
-                    self.shared.tell(Input::Offended { peer, offence }).await;
-                }
-            }
+            Event::Peers(records) => self.shared.nodes.hear(self.connection.id, &records, self.shared),
         }
         Ok(())
+    }
+
+    /// Sheds what asks for more accounts than the address may in a minute.
+    fn rate_opens(&self, mut intents: Vec<Intent>) -> Vec<Intent> {
+        let now = self.shared.now();
+        intents.retain(|intent| {
+            let may = !asks_for_account(intent) || lock(&self.shared.admission).open(self.entered.address, now);
+            if !may {
+                self.shed(Answer { id: intent.id(), verdict: AnswerVerdict::Shed(ShedReason::OpenRate) });
+            }
+            may
+        });
+        intents
     }
 
     fn shed(&self, answer: Answer) {
@@ -258,13 +306,25 @@ impl Reader<'_> {
         self.connection.answer(answer);
     }
 
+    /// The peer says that it is a node. One that this node does not know gets what a player gets.
+    fn allow_node(&mut self) -> Result<(), Close> {
+        if !self.shared.nodes.is_known(&self.key) {
+            return self.play();
+        }
+        self.entered.promote(Allowance::Node)?;
+        self.connection.quic.set_receive_window(VarInt::from_u32(NODE_WINDOW));
+        self.connection.quic.set_send_window(NODE_WINDOW.into());
+        Ok(())
+    }
+
     /// The peer does more than look in: it may hold more.
-    fn play(&self) {
-        if !self.entered.playing.load(Ordering::Relaxed) && lock(&self.shared.doors).play() {
-            self.entered.playing.store(true, Ordering::Relaxed);
+    fn play(&mut self) -> Result<(), Close> {
+        if self.entered.allowed == Allowance::Idle {
+            self.entered.promote(Allowance::Playing)?;
             self.connection.quic.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW));
             self.connection.quic.set_send_window(SEND_WINDOW.into());
         }
+        Ok(())
     }
 
     fn watch(&mut self, what: Watched) {
@@ -294,20 +354,60 @@ impl Reader<'_> {
 }
 
 impl Connection {
-    fn watching(&self) -> Vec<Watched> {
-        lock(&self.state).session.watching().to_vec()
+    /// A connection to a peer with a row; it has a session if the peer opened it.
+    pub(super) fn new(id: PeerId, quic: quinn::Connection, session: Option<Session>, shared: &Shared) -> Arc<Self> {
+        let (control, answers, updates) = (Vec::new(), Vec::new(), Vec::new());
+        let state = State { session, control, genesis_wanted: false, answers, updates, behind: None };
+        Arc::new(Self {
+            id,
+            quic,
+            state: Mutex::new(state),
+            answers_wait: Notify::new(),
+            updates_wait: Notify::new(),
+            is_node: AtomicBool::new(false),
+            counters: Arc::clone(&shared.counters),
+        })
     }
 
-    /// A message that goes before all answers.
+    fn with_session<R>(&self, look: impl FnOnce(&mut Session) -> R) -> R {
+        look(lock(&self.state).session.as_mut().expect("a connection that a peer opened has a session"))
+    }
+
+    /// Bytes that wait in this process for the connection, to be read or to be written.
+    pub(super) fn held_bytes(&self) -> usize {
+        let state = lock(&self.state);
+        let unfinished = state.session.as_ref().map_or(0, Session::unfinished);
+        let answers = state.answers.capacity() * size_of::<Answer>();
+        unfinished + answers + state.control.capacity() + state.updates.capacity()
+    }
+
+    fn watching(&self) -> Vec<Watched> {
+        self.with_session(|session| session.watching().to_vec())
+    }
+
+    /// A message that goes before all answers. A peer that does not read them is put out.
     pub(super) fn control(&self, message: &ToClient) {
-        message.encode(&mut lock(&self.state).control);
-        self.answers_wait.notify_one();
+        let mut state = lock(&self.state);
+        // A node that this one dialled is told what it is told by whoever dialled it, and nothing would write this.
+        if state.session.is_none() {
+            return;
+        }
+        message.encode(&mut state.control);
+        let full = state.control.len() > CONTROL_QUEUE_BYTES;
+        drop(state);
+        if full {
+            self.put_out_slow("what a node tells another");
+        } else {
+            self.answers_wait.notify_one();
+        }
     }
 
     /// An answer to an intent. A peer that does not read its answers is put out.
     pub(super) fn answer(&self, answer: Answer) {
         let mut state = lock(&self.state);
-        state.session.answered(&answer);
+        if let Some(session) = &mut state.session {
+            session.answered(&answer);
+        }
         if answer.is_final() {
             // What an acknowledgement that waits here would say, this says too.
             state.answers.retain(|waits| waits.is_final() || waits.id != answer.id);
@@ -336,14 +436,14 @@ impl Connection {
     }
 
     /// What changed at something the peer watches. One that is behind gets the whole once it has caught up.
-    pub(super) fn update(&self, bytes: &[u8]) {
+    pub(super) fn update(&self, bytes: &[u8], now: Duration) {
         let mut state = lock(&self.state);
         let first = state.updates.is_empty();
         if !first && state.updates.len() + bytes.len() > QUEUE_BYTES {
-            let behind = state.behind.get_or_insert_with(Instant::now).elapsed();
+            let behind = *state.behind.get_or_insert(now);
             drop(state);
             Counters::add(&self.counters.updates_skipped, 1);
-            if behind > BEHIND {
+            if now - behind > BEHIND {
                 self.put_out_slow("what it watches");
             }
             return;
@@ -351,6 +451,15 @@ impl Connection {
         state.updates.extend_from_slice(bytes);
         drop(state);
         if first {
+            self.updates_wait.notify_one();
+        }
+    }
+
+    /// Updates were left out for everyone: whoever watches something is told the whole of it again.
+    pub(super) fn catch_up(&self, now: Duration) {
+        let mut state = lock(&self.state);
+        if state.session.as_ref().is_some_and(|session| !session.watching().is_empty()) {
+            state.behind.get_or_insert(now);
             self.updates_wait.notify_one();
         }
     }

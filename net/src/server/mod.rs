@@ -1,14 +1,17 @@
 //! A node's end of the network.
 //!
 //! ```text
-//!  sockets -> accept -> connection: session -> inputs (bounded) -> the tick
+//!  sockets -> accept -> connection: session -> events, intents (bounded) -> the tick
 //!  sockets <- connection: writers <- queues (bounded) <- router <- batches of outputs <- the tick
 //! ```
+//! Intents have a queue of their own: whatever else arrives, there is as much room for them as before.
 //! It moves bytes and keeps bounds; it knows no rule of the game.
 
+mod admission;
 mod config;
 mod connection;
-mod doors;
+mod kept;
+mod nodes;
 mod router;
 mod together;
 
@@ -17,7 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::genesis::KeySource;
@@ -27,18 +30,20 @@ use quinn::VarInt;
 use quinn::crypto::rustls::QuicServerConfig;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub use self::config::ServerConfig;
 pub use self::together::APART_PER_S;
-use crate::nodes::Nodes;
-use crate::session::CloseCode;
+use crate::session::{CloseCode, Handled};
 use crate::tls::{Identity, IdentityError};
 use crate::transport::{BoundSocket, Carrier, bind, endpoint, node_transport};
-use crate::wire::Welcome;
+use crate::wire::{ToClient, Welcome};
+use admission::Admission;
 use connection::Connection;
-use doors::Doors;
+use kept::{Batch, Kept};
+use nodes::Nodes;
 
-/// Batches of inputs that may wait for the tick.
+/// Batches of intents that may wait for the tick, and as many other inputs.
 const INPUTS: usize = 16 * 1024;
 /// Batches of outputs that may wait for the router.
 const OUTPUTS: usize = 256;
@@ -102,6 +107,10 @@ pub struct Counters {
     pub intents: AtomicU64,
     /// Intents that were shed before the tick.
     pub shed: AtomicU64,
+    /// Messages that were handled; of intents, each one.
+    pub handled: AtomicU64,
+    /// Messages that were beyond the budget of their connection, and were not handled.
+    pub beyond_budget: AtomicU64,
     /// Updates of watched tables that were left out for those that were behind; they got the whole later.
     pub updates_skipped: AtomicU64,
 }
@@ -111,8 +120,13 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
+    fn add_handled(&self, Handled { handled, dropped }: Handled) {
+        Self::add(&self.handled, handled.into());
+        Self::add(&self.beyond_budget, dropped.into());
+    }
+
     /// All numbers with their names.
-    pub fn list(&self) -> [(&'static str, u64); 12] {
+    pub fn list(&self) -> [(&'static str, u64); 14] {
         [
             ("accepted", &self.accepted),
             ("refused_full", &self.refused_full),
@@ -125,6 +139,8 @@ impl Counters {
             ("banned", &self.banned),
             ("intents", &self.intents),
             ("shed", &self.shed),
+            ("handled", &self.handled),
+            ("beyond_budget", &self.beyond_budget),
             ("updates_skipped", &self.updates_skipped),
         ]
         .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
@@ -132,16 +148,21 @@ impl Counters {
 }
 
 /// Everything that connections share.
-pub(crate) struct Shared {
+///
+/// No lock is held while another is taken.
+struct Shared {
     config: ServerConfig,
-    pub(crate) identity: Identity,
-    pub(crate) chain: Chain,
-    inputs: Sender<Input>,
+    identity: Identity,
+    chain: Chain,
+    /// Since when all moments are counted.
+    started: Instant,
+    intents: Sender<Input>,
+    events: Sender<Input>,
     standing: watch::Receiver<(Standing, Instant)>,
-    doors: Mutex<Doors>,
+    admission: Mutex<Admission>,
     slots: RwLock<Slots>,
     watchers: Mutex<BTreeMap<TableId, Vec<PeerId>>>,
-    pub(crate) nodes: Nodes,
+    nodes: Nodes,
     counters: Arc<Counters>,
 }
 
@@ -157,14 +178,24 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// The time since the start: the one clock of every policy.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     fn connection(&self, peer: PeerId) -> Option<Arc<Connection>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let (generation, connection) = slots.rows.get(peer.slot as usize)?;
         if *generation == peer.generation { connection.clone() } else { None }
     }
 
+    fn connections(&self) -> Vec<Arc<Connection>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.rows.iter().filter_map(|(_, row)| row.clone()).collect()
+    }
+
     /// The row for a new connection. There are as many as connections are let in.
-    pub(crate) fn take_row(&self) -> Option<PeerId> {
+    fn take_row(&self) -> Option<PeerId> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.free.pop_front()?;
         let generation = &mut slots.rows[slot as usize].0;
@@ -177,13 +208,13 @@ impl Shared {
         slots.rows[peer.slot as usize].1 = Some(connection);
     }
 
-    pub(crate) fn leave_row(&self, peer: PeerId) {
+    fn leave_row(&self, peer: PeerId) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.rows[peer.slot as usize].1 = None;
         slots.free.push_back(peer.slot);
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    fn standing(&self) -> Standing {
         let (standing, at) = *self.standing.borrow();
         Standing { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
     }
@@ -202,8 +233,8 @@ impl Shared {
     }
 
     /// Gives the tick an input that must not be lost: waits while the tick is behind.
-    pub(crate) async fn tell(&self, mut input: Input) {
-        while let Err(error) = self.inputs.try_send(input) {
+    async fn tell(&self, mut input: Input) {
+        while let Err(error) = self.events.try_send(input) {
             if error.is_disconnected() {
                 return;
             }
@@ -220,10 +251,11 @@ pub struct Server {
     /// Bytes of the socket's receive and send buffers, as the system gave them.
     pub socket_bytes: (usize, usize),
     shared: Arc<Shared>,
-    inputs: Receiver<Input>,
-    outputs: mpsc::Sender<Vec<Output>>,
+    intents: Receiver<Input>,
+    events: Receiver<Input>,
+    outputs: mpsc::Sender<Batch>,
     /// What the router had no room for; it goes first.
-    kept: Vec<Output>,
+    kept: Kept,
     standing: watch::Sender<(Standing, Instant)>,
     endpoint: quinn::Endpoint,
     runtime: Option<tokio::runtime::Runtime>,
@@ -264,7 +296,8 @@ impl Server {
         chain: Chain,
         identity: Identity,
     ) -> Result<Self, StartError> {
-        let (inputs_in, inputs) = crossbeam_channel::bounded(INPUTS);
+        let (intents_in, intents) = crossbeam_channel::bounded(INPUTS);
+        let (events_in, events) = crossbeam_channel::bounded(INPUTS);
         let (outputs, outputs_out) = mpsc::channel(OUTPUTS);
         let (standing, standing_out) = watch::channel((Standing::default(), Instant::now()));
         let crypto: QuicServerConfig = identity.server_config()?;
@@ -278,28 +311,31 @@ impl Server {
         let rows = config.connections_max;
         let slots = Slots { rows: vec![(0, None); rows as usize], free: (0..rows).collect() };
         let shared = Arc::new(Shared {
-            doors: Mutex::new(Doors::new(&config)),
+            admission: Mutex::new(Admission::new(&config)),
             slots: RwLock::new(slots),
-            nodes: Nodes::new(address, config.name.clone()),
+            nodes: Nodes::new(address, &config),
             config,
             identity,
             chain,
-            inputs: inputs_in,
+            started: Instant::now(),
+            intents: intents_in,
+            events: events_in,
             standing: standing_out,
             watchers: Mutex::default(),
             counters: Arc::default(),
         });
         tokio::spawn(connection::accept(endpoint.clone(), Arc::clone(&shared)));
         tokio::spawn(router::route(outputs_out, Arc::clone(&shared)));
-        crate::nodes::start(&endpoint, &shared, &shared.config.peers, shared.config.mdns);
-        let (kept, socket_bytes) = (Vec::new(), (0, 0));
-        Ok(Self { address, socket_bytes, shared, inputs, outputs, kept, standing, endpoint, runtime: None })
+        nodes::start(&endpoint, &shared);
+        let (kept, socket_bytes) = (Kept::default(), (0, 0));
+        Ok(Self { address, socket_bytes, shared, intents, events, outputs, kept, standing, endpoint, runtime: None })
     }
 
-    /// What arrived since the last time, in order.
+    /// What arrived since the last time: who came, went and watches, then the intents; each in order.
     pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
-        // As much as the channel holds, so that a tick has an end.
-        inputs.extend(self.inputs.try_iter().take(INPUTS));
+        // As much as the channels hold, so that a tick has an end. Whoever sent intents is known before they are taken.
+        inputs.extend(self.events.try_iter().take(INPUTS));
+        inputs.extend(self.intents.try_iter().take(INPUTS));
     }
 
     /// Gives outputs to those whom they concern, in order. Never waits: what the router has no room for goes first the
@@ -310,7 +346,7 @@ impl Server {
             return true;
         }
         match self.outputs.try_reserve() {
-            Ok(permit) => permit.send(std::mem::take(&mut self.kept)),
+            Ok(permit) => permit.send(self.kept.take()),
             Err(_) => return false,
         }
         true
@@ -321,6 +357,13 @@ impl Server {
         self.standing.send_replace((standing, Instant::now()));
     }
 
+    /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.
+    pub fn tell_time(&self, standing: Standing) {
+        self.publish(standing);
+        let message = ToClient::Standing(standing);
+        self.shared.connections().iter().for_each(|connection| connection.control(&message));
+    }
+
     /// Numbers since the start.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.shared.counters)
@@ -328,7 +371,7 @@ impl Server {
 
     /// Connections that are open now.
     pub fn connections(&self) -> u32 {
-        lock(&self.shared.doors).connections()
+        lock(&self.shared.admission).connections()
     }
 
     /// Other nodes that this node knows of.
@@ -336,9 +379,14 @@ impl Server {
         self.shared.nodes.known()
     }
 
+    /// Bytes that wait in this process for connections, beside what QUIC holds in their windows.
+    pub fn held_bytes(&self) -> usize {
+        self.shared.connections().iter().map(|connection| connection.held_bytes()).sum()
+    }
+
     /// Bytes that the connections may hold together, of those that they may at most.
     pub fn reserved_bytes(&self) -> u64 {
-        lock(&self.shared.doors).reserved()
+        lock(&self.shared.admission).reserved()
     }
 
     /// Our network key.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::io::{Input, Output};
 use engine::{PeerId, TableId};
@@ -10,6 +10,7 @@ use quinn::VarInt;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
+use super::kept::Batch;
 use super::together::Together;
 use super::{Counters, Shared, lock};
 use crate::session::CloseCode;
@@ -19,33 +20,36 @@ use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient, encode_table};
 const SAMPLE: Duration = Duration::from_secs(5);
 
 /// Gives outputs to their connections, as long as the tick sends some.
-pub(super) async fn route(mut outputs: mpsc::Receiver<Vec<Output>>, shared: Arc<Shared>) {
+pub(super) async fn route(mut batches: mpsc::Receiver<Batch>, shared: Arc<Shared>) {
     let mut sample = tokio::time::interval(SAMPLE);
     sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut bytes = Vec::new();
-    let mut together = Together::new(Instant::now());
+    let mut together = Together::new(shared.now());
     loop {
         let due = together.next_due();
         tokio::select! {
             biased;
-            batch = outputs.recv() => match batch {
-                Some(batch) => {
-                    let now = Instant::now();
-                    batch.into_iter().for_each(|output| deliver(output, &shared, &mut together, now, &mut bytes));
+            batch = batches.recv() => match batch {
+                Some(Batch { outputs, missed }) => {
+                    let now = shared.now();
+                    outputs.into_iter().for_each(|output| deliver(output, &shared, &mut together, now, &mut bytes));
+                    if missed {
+                        shared.connections().iter().for_each(|connection| connection.catch_up(now));
+                    }
                 }
                 None => return,
             },
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            () = tokio::time::sleep_until(shared.started + due.unwrap_or_default()), if due.is_some() => {}
             _ = sample.tick() => sample_connections(&shared),
         }
-        let now = Instant::now();
+        let now = shared.now();
         while let Some(peer) = together.take_due(now) {
             shared.connection(peer).iter().for_each(|connection| connection.send_held());
         }
     }
 }
 
-fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Instant, bytes: &mut Vec<u8>) {
+fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Duration, bytes: &mut Vec<u8>) {
     let answer = |to: PeerId, answer: Answer| {
         if let Some(connection) = shared.connection(to) {
             connection.answer(answer);
@@ -66,18 +70,18 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Instan
         Output::Table(update) => {
             encode_table(&update, bytes);
             match update.to {
-                Some(peer) => shared.connection(peer).iter().for_each(|connection| connection.update(bytes)),
-                None => watchers(shared, update.id).iter().for_each(|connection| connection.update(bytes)),
+                Some(peer) => shared.connection(peer).iter().for_each(|connection| connection.update(bytes, now)),
+                None => watchers(shared, update.id).iter().for_each(|connection| connection.update(bytes, now)),
             }
         }
         Output::Account { to, key, height, account } => {
             ToClient::Account(AccountRow { key, height, account }).encode(bytes);
-            shared.connection(to).iter().for_each(|connection| connection.update(bytes));
+            shared.connection(to).iter().for_each(|connection| connection.update(bytes, now));
         }
-        Output::Ban { peer, key, offence, .. } => {
+        Output::Ban { peer, key, address, offence } => {
             Counters::add(&shared.counters.banned, 1);
+            lock(&shared.admission).ban(key, address, now);
             if let Some(connection) = shared.connection(peer) {
-                lock(&shared.doors).ban(key, connection.quic.remote_address().ip().to_canonical(), Instant::now());
                 let text = format!("too much of {}", offence.name());
                 connection.quic.close(VarInt::from_u32(CloseCode::Banned as u32), text.as_bytes());
             }
@@ -88,25 +92,23 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Instan
 }
 
 fn watchers(shared: &Shared, table: TableId) -> Vec<Arc<Connection>> {
-    let watchers = lock(&shared.watchers);
-    let peers = watchers.get(&table).map_or(&[][..], Vec::as_slice);
-    peers.iter().filter_map(|peer| shared.connection(*peer)).collect()
+    let peers = lock(&shared.watchers).get(&table).cloned().unwrap_or_default();
+    peers.into_iter().filter_map(|peer| shared.connection(peer)).collect()
 }
 
-/// The round trip of every connection, and for other nodes where this one stands.
+/// The round trip of every connection, and for the nodes that opened one, where this one stands and whom it knows.
 fn sample_connections(shared: &Shared) {
-    let slots = shared.slots.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let connections: Vec<Arc<Connection>> = slots.rows.iter().filter_map(|(_, row)| row.clone()).collect();
-    drop(slots);
+    let connections = shared.connections();
+    let mut known = None;
     for connection in connections {
         let micros = u32::try_from(connection.quic.rtt().as_micros()).unwrap_or(u32::MAX);
         // A sample that the tick has no room for is not worth waiting for.
-        let _ = shared.inputs.try_send(Input::RoundTrip { peer: connection.id, micros });
+        let _ = shared.events.try_send(Input::RoundTrip { peer: connection.id, micros });
         if connection.is_node.load(Ordering::Relaxed) {
             connection.control(&ToClient::Standing(shared.standing()));
-            let known = shared.nodes.records(shared);
+            let known = known.get_or_insert_with(|| shared.nodes.records(shared));
             if !known.is_empty() {
-                connection.control(&ToClient::Peers(known));
+                connection.control(&ToClient::Peers(known.clone()));
             }
         }
     }

@@ -5,7 +5,7 @@
 //! receipts of all need.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::PeerId;
 
@@ -18,21 +18,21 @@ const WAIT: Duration = Duration::from_millis(100);
 
 /// The rate of acknowledgements, and the connections for which one waits.
 pub(super) struct Together {
-    window_began: Instant,
+    window_began: Duration,
     counted: u32,
     /// Whether the last window had more than leave alone.
     busy: bool,
     /// Since when, oldest first.
-    waiting: VecDeque<(Instant, PeerId)>,
+    waiting: VecDeque<(Duration, PeerId)>,
 }
 
 impl Together {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Duration) -> Self {
         Self { window_began: now, counted: 0, busy: false, waiting: VecDeque::new() }
     }
 
     /// Counts an acknowledgement for a peer. Says whether it waits for its receipt.
-    pub(super) fn waits(&mut self, peer: PeerId, now: Instant) -> bool {
+    pub(super) fn waits(&mut self, peer: PeerId, now: Duration) -> bool {
         let elapsed = now - self.window_began;
         if elapsed >= WINDOW {
             let most = f64::from(APART_PER_S) * elapsed.as_secs_f64();
@@ -47,12 +47,12 @@ impl Together {
     }
 
     /// When the next one has waited long enough.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Duration> {
         self.waiting.front().map(|(since, _)| *since + WAIT)
     }
 
     /// A connection for which one has waited long enough, if there is any.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<PeerId> {
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<PeerId> {
         self.waiting.pop_front_if(|(since, _)| now >= *since + WAIT).map(|(_, peer)| peer)
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     const PEER: PeerId = PeerId { slot: 7, generation: 1 };
 
     /// So many acknowledgements a second for half a second; how many of them waited.
-    fn run(together: &mut Together, from: Instant, per_s: u32) -> usize {
+    fn run(together: &mut Together, from: Duration, per_s: u32) -> usize {
         let count = per_s / 2;
         (0..count)
             .filter(|n| together.waits(PEER, from + Duration::from_secs_f64(f64::from(*n) / f64::from(per_s))))
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_wait_only_while_there_are_many() {
-        let start = Instant::now();
+        let start = Duration::from_secs(1_000);
         let mut together = Together::new(start);
         assert_eq!(run(&mut together, start, 10_000), 0);
         assert_eq!(together.next_due(), None);
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_that_waited_long_enough_is_due() {
-        let start = Instant::now();
+        let start = Duration::from_secs(1_000);
         let mut together = Together::new(start);
         together.busy = true;
         assert!(together.waits(PEER, start));

@@ -8,12 +8,14 @@ use engine::message::intent::{Expiry, Intent};
 use engine::message::refusal::Refusal;
 
 use super::answers::{Answers, Known};
+use super::chain::Chain;
 use super::tick::{Clock, Inbox, Outbox, Pending};
 
 /// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are refused,
 /// and what would overfill the queue is shed. The rest goes on to be verified.
 pub fn take_inputs(
     clock: Res<'_, Clock>,
+    chain: Res<'_, Chain>,
     mut inbox: ResMut<'_, Inbox>,
     mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
@@ -45,6 +47,10 @@ pub fn take_inputs(
         match intent.body.expiry(clock.now_ms) {
             Expiry::Passed => outbox.refuse(from, &intent, Refusal::Expired),
             Expiry::TooFar => outbox.refuse(from, &intent, Refusal::ExpiresTooLate),
+            // Every block to come has a time above its parent's: none that this node makes now could take it.
+            Expiry::Within if matches!(intent.body.expiry(chain.parent_time_ms + 1), Expiry::Passed) => {
+                shed(ShedReason::ClockBehind);
+            }
             Expiry::Within if *closed => shed(ShedReason::Closed),
             Expiry::Within if intents.len() == room => shed(ShedReason::Busy),
             Expiry::Within => {

@@ -1,6 +1,6 @@
 //! Peers: who is connected, what they did, and who is put out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
@@ -24,22 +24,37 @@ pub const fn points(offence: Offence) -> u32 {
 
 /// Scores of keys that left with some: coming back does not clear them. Bounded: the lowest is forgotten first.
 #[derive(Resource, Default)]
-pub struct Grudges(BTreeMap<[u8; 32], (u32, u64)>);
+pub struct Grudges {
+    by_key: BTreeMap<[u8; 32], Score>,
+    /// The same by score, so that the lowest is found without a walk over all of them.
+    by_score: BTreeSet<(Score, [u8; 32])>,
+}
+
+/// Points, and up to when they have decayed.
+type Score = (u32, u64);
 
 /// Keys whose scores are kept after they left.
 const GRUDGES_MAX: usize = 4_096;
 
 impl Grudges {
-    fn keep(&mut self, key: [u8; 32], score: u32, scored_ms: u64) {
-        if score == 0 {
+    fn keep(&mut self, key: [u8; 32], score: Score) {
+        if score.0 == 0 {
             return;
         }
-        self.0.insert(key, (score, scored_ms));
-        if self.0.len() > GRUDGES_MAX {
-            let lowest = self.0.iter().min_by_key(|(_, (score, scored_ms))| (*score, *scored_ms));
-            let lowest = lowest.map(|(key, _)| *key).expect("there are many");
-            self.0.remove(&lowest);
+        self.take(&key);
+        self.by_key.insert(key, score);
+        self.by_score.insert((score, key));
+        if self.by_key.len() > GRUDGES_MAX {
+            let (_, lowest) = self.by_score.pop_first().expect("there are many");
+            self.by_key.remove(&lowest);
         }
+        assert_eq!(self.by_key.len(), self.by_score.len(), "both say the same");
+    }
+
+    fn take(&mut self, key: &[u8; 32]) -> Option<Score> {
+        let score = self.by_key.remove(key)?;
+        assert!(self.by_score.remove(&(score, *key)), "both say the same");
+        Some(score)
     }
 }
 
@@ -61,7 +76,7 @@ pub fn update_peers(
                 let status = if *node { PeerStatus::Node } else { PeerStatus::Client };
                 let row = &mut peers[peer.slot as usize];
                 assert!(row.status == PeerStatus::Free as u8, "a peer leaves its row before another takes it");
-                let (score, scored_ms) = grudges.0.remove(key).unwrap_or((0, clock.now_ms));
+                let (score, scored_ms) = grudges.take(key).unwrap_or((0, clock.now_ms));
                 *row = Peer {
                     joined_ms: clock.now_ms,
                     scored_ms,
@@ -77,7 +92,7 @@ pub fn update_peers(
                 if let Some(row) = row(peers, *peer) {
                     let key = &mut keys[peer.slot as usize];
                     if row.is_connected() {
-                        grudges.keep(key.key, row.score, row.scored_ms);
+                        grudges.keep(key.key, (row.score, row.scored_ms));
                     }
                     *row = Peer { generation: peer.generation, ..Peer::zeroed() };
                     *key = PeerKey::zeroed();
@@ -139,6 +154,28 @@ pub fn row(peers: &mut [Peer], peer: PeerId) -> Option<&mut Peer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lowest_score_is_forgotten_first() {
+        let mut grudges = Grudges::default();
+        let key = |number: u32| {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&number.to_le_bytes());
+            key
+        };
+        for number in 0..GRUDGES_MAX as u32 + 100 {
+            grudges.keep(key(number), (1 + number % 90, 1_000));
+        }
+        assert_eq!(grudges.by_key.len(), GRUDGES_MAX);
+        assert_eq!(grudges.take(&key(0)), None);
+        assert_eq!(grudges.take(&key(89)), Some((90, 1_000)));
+        let stranger = key(u32::MAX);
+        grudges.keep(stranger, (0, 1_000));
+        assert_eq!(grudges.take(&stranger), None, "nothing is nothing to keep");
+        grudges.keep(key(89), (7, 2_000));
+        grudges.keep(key(89), (8, 3_000));
+        assert_eq!(grudges.take(&key(89)), Some((8, 3_000)));
+    }
 
     #[test]
     fn offences_add_up_faster_than_time_forgives() {

@@ -1,17 +1,18 @@
 //! Watch: what changed, for those who look on. Tables are told when they roll and otherwise a few times a second, and
 //! only what changed since the last time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use bytemuck::Zeroable;
-use engine::columns::{Columns, Rows};
+use engine::columns::{Columns, PeerColumns, Rows};
 use engine::component::{Account, BetRow, Seat, Table};
 use engine::io::{Input, Output, SeatUpdate, TableUpdate, Watched};
 use engine::limits::{WATCH_INTERVAL_MS, WATCHES_MAX};
 use engine::{AccountId, Height, PeerId, TableId};
 
+use super::peers::row;
 use super::tick::{Clock, Inbox, Outbox};
 use crate::settle::block::{Current, Report};
 use crate::state::accounts::AccountIndex;
@@ -23,11 +24,12 @@ pub struct Watches {
     accounts: BTreeMap<([u8; 32], PeerId), Option<ToldAccount>>,
     by_peer: BTreeMap<PeerId, Vec<Watched>>,
     count: usize,
-    /// Those who have not seen the whole of what they watch.
-    newcomers: Vec<(PeerId, Watched)>,
+    /// Those who have not seen the whole of what they watch. Each is told once a tick, however often it asks.
+    newcomers: BTreeSet<(Watched, PeerId)>,
     /// The last height whose rolls were told.
     height: Height,
-    next_ms: u64,
+    /// When those who watch were last told of tables that did not roll, and of accounts.
+    told_ms: u64,
 }
 
 /// A watched account as it was told last.
@@ -44,11 +46,11 @@ impl Watches {
     fn watch(&mut self, peer: PeerId, what: Watched, on: bool) {
         let own = self.by_peer.entry(peer).or_default();
         match (own.iter().position(|watched| *watched == what), on) {
-            (Some(_), true) => self.newcomers.push((peer, what)),
+            (Some(_), true) => _ = self.newcomers.insert((what, peer)),
             (None, true) if self.count < WATCHES_MAX => {
                 own.push(what);
                 self.count += 1;
-                self.newcomers.push((peer, what));
+                self.newcomers.insert((what, peer));
                 if let Watched::Table(table) = what {
                     let unseen = || Told { watchers: 0, table: Table::zeroed(), seats: Vec::new() };
                     self.tables.entry(table).or_insert_with(unseen).watchers += 1;
@@ -98,9 +100,13 @@ pub fn tell_watchers(
     mut report: ResMut<'_, Report>,
     mut outbox: ResMut<'_, Outbox>,
     mut columns: Columns<'_, '_>,
+    mut peers: PeerColumns<'_, '_>,
 ) {
+    let (peers, _) = peers.rows();
     for input in inbox.watches.drain(..) {
         match input {
+            // One that has left watches nothing: nobody would ever take its watch back.
+            Input::Watch { peer, on: true, .. } if row(peers, peer).is_none() => {}
             Input::Watch { peer, what, on } => watches.watch(peer, what, on),
             Input::Left(peer) => watches.leave(peer),
             _ => unreachable!("ingress sorts them"),
@@ -110,7 +116,7 @@ pub fn tell_watchers(
         return;
     }
     let rows = columns.rows();
-    let Watches { tables, accounts, newcomers, by_peer, next_ms, height, .. } = &mut *watches;
+    let Watches { tables, accounts, newcomers, by_peer, told_ms, height, .. } = &mut *watches;
     // A height without rolls in its report was settled before anybody watched.
     let rolled = report.watch && *height < current.height;
     report.watch = true;
@@ -126,8 +132,9 @@ pub fn tell_watchers(
             outputs.push(Output::Table(Box::new(update)));
         }
     }
-    if *next_ms <= clock.now_ms {
-        *next_ms = clock.now_ms + WATCH_INTERVAL_MS;
+    // A clock that is set back must not keep anybody waiting.
+    if clock.now_ms.abs_diff(*told_ms) >= WATCH_INTERVAL_MS {
+        *told_ms = clock.now_ms;
         for (id, told) in tables.iter_mut() {
             outputs.extend(told.update(&rows, *id, None).map(|update| Output::Table(Box::new(update))));
         }
@@ -140,7 +147,7 @@ pub fn tell_watchers(
         }
     }
     // The whole comes last: whoever asked for it drops what was told before.
-    for (peer, what) in newcomers.drain(..) {
+    for (what, peer) in std::mem::take(newcomers) {
         if !by_peer.get(&peer).is_some_and(|own| own.contains(&what)) {
             continue;
         }

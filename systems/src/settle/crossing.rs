@@ -60,5 +60,6 @@ pub fn settle_accounts(
     assert!(current.time_ms > house.time_ms, "block time moves forward");
     house.height = current.height;
     house.time_ms = current.time_ms;
+    house.active_ms = current.active_ms;
     dirty.mark(Column::House, 0);
 }

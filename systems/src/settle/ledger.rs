@@ -115,6 +115,22 @@ impl Postings<'_, '_> {
         self.close("treasury to cage");
     }
 
+    /// A cage gives back to the treasury.
+    ///
+    /// # Panics
+    /// If the cage has less.
+    pub fn cage_to_treasury(&mut self, account: usize, chips: Chips) {
+        assert!(chips <= self.rows.accounts[account].cage, "a cage gives back what it has");
+        let house = &mut self.rows.house;
+        house.cages -= chips;
+        house.treasury += chips;
+        self.rows.accounts[account].cage -= chips;
+        self.ledger.cages[account / CHUNK_ACCOUNTS] -= chips;
+        self.dirty.mark(Column::House, 0);
+        self.dirty.mark(Column::Accounts, account);
+        self.close("cage to treasury");
+    }
+
     /// One cage pays into another.
     ///
     /// # Panics

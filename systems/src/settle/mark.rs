@@ -5,18 +5,18 @@
 
 use bevy_ecs::resource::Resource;
 use engine::columns::{Column, Rows};
-use engine::component::{Seat, Table};
+use engine::component::{Seat, SpotMask, Table};
 use engine::image::{DirtyMap, TableChunkDirty};
-use engine::limits::{CHUNK_TABLES, RECOUNT_PARTS, SEAT_BETS_HOT};
+use engine::limits::{CHUNK_TABLES, SEAT_BETS_HOT};
 use engine::message::block::Block;
 use engine::message::intent::IntentKind;
-use engine::{AccountId, Chips, Height};
+use engine::{AccountId, Height};
 use rayon::prelude::*;
 
-use crate::state::accounts::AccountIndex;
+use crate::state::accounts::{AccountIndex, Fate, accounts_looked_over, fate_of};
 use crate::state::due::DueTimes;
+use crate::state::seats::{is_absent, is_bare};
 use crate::state::setup::Setup;
-use engine::limits::CHUNK_ACCOUNTS;
 
 /// The groups that the coming height may write.
 #[derive(Resource)]
@@ -25,6 +25,13 @@ pub struct Marks {
     pub map: DirtyMap,
     /// The height that they were marked for: while it waits, nothing that marking looks at changes.
     pub of: Option<Height>,
+}
+
+/// A block's time, by the chain's clock and by that of activity.
+#[derive(Clone, Copy)]
+struct Moment {
+    time_ms: u64,
+    active_ms: u64,
 }
 
 /// Marks every group that settling `block` may write.
@@ -39,18 +46,27 @@ pub fn mark_block(
     marks.clear();
     marks.mark_rows(Column::House, 0..1);
     let time_ms = block.header.time_ms;
-    mark_intents(setup, rows, index, block, marks);
-    mark_due_tables(setup, rows, due, time_ms, marks);
-    mark_idle_accounts(setup, rows, block, marks);
+    let active_ms = rows.house.active_at(time_ms, setup.genesis.idleness.gap_max_ms);
+    mark_intents(setup, rows, index, block, active_ms, marks);
+    mark_due_tables(setup, rows, due, Moment { time_ms, active_ms }, marks);
+    mark_idle_accounts(setup, rows, block.header.height, active_ms, marks);
 }
 
 /// The accounts and tables that intents name, with everything that lies at those tables.
-fn mark_intents(setup: &Setup, rows: &Rows<'_>, index: &AccountIndex, block: &Block, marks: &mut DirtyMap) {
+fn mark_intents(
+    setup: &Setup,
+    rows: &Rows<'_>,
+    index: &AccountIndex,
+    block: &Block,
+    active_ms: u64,
+    marks: &mut DirtyMap,
+) {
     let per_table = rows.seats_per_table();
     let mut opens = 0;
     for body in block.intents.iter().map(|intent| &intent.body) {
         if let Some(id) = index.find(&body.key, rows.keys) {
-            marks.mark(Column::Accounts, id.index());
+            // One that leaves its last seat may lose its grant, and with it the slot.
+            mark_account(marks, id);
         }
         let target = body.target as usize;
         match IntentKind::try_from(body.kind) {
@@ -63,7 +79,7 @@ fn mark_intents(setup: &Setup, rows: &Rows<'_>, index: &AccountIndex, block: &Bl
                     marks.mark_rows(column, seats.clone());
                 }
                 // The intent may make the table roll, and players who are absent leave then.
-                let leaving = rows.seats[seats].iter().filter(|seat| may_leave(setup, seat, block.header.time_ms));
+                let leaving = rows.seats[seats].iter().filter(|seat| may_leave(setup, seat, active_ms));
                 leaving.for_each(|seat| mark_account(marks, seat.account));
             }
             _ => {}
@@ -74,16 +90,16 @@ fn mark_intents(setup: &Setup, rows: &Rows<'_>, index: &AccountIndex, block: &Bl
 }
 
 /// The tables that roll by the clock, with their players, their first bets, and the further ones where there are any.
-fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, time_ms: u64, marks: &mut DirtyMap) {
-    if due.earliest().is_none_or(|earliest| earliest > time_ms) {
+fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, at: Moment, marks: &mut DirtyMap) {
+    if due.earliest().is_none_or(|earliest| earliest > at.time_ms) {
         return;
     }
     let per_table = rows.seats_per_table();
     let seats = rows.seats.chunks(CHUNK_TABLES * per_table);
     let chunks = rows.tables.chunks(CHUNK_TABLES).zip(seats).zip(marks.table_chunks()).enumerate();
-    let due: Vec<_> = chunks.filter(|(chunk, _)| due.is_due(*chunk, time_ms)).collect();
+    let due: Vec<_> = chunks.filter(|(chunk, _)| due.is_due(*chunk, at.time_ms)).collect();
     let left: Vec<Vec<AccountId>> =
-        due.into_par_iter().map(|(_, (chunk, marks))| mark_chunk(setup, chunk, time_ms, marks)).collect();
+        due.into_par_iter().map(|(_, (chunk, marks))| mark_chunk(setup, chunk, at, marks)).collect();
     left.into_iter().flatten().for_each(|account| mark_account(marks, account));
 }
 
@@ -91,12 +107,12 @@ fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, time_ms: u64,
 fn mark_chunk(
     setup: &Setup,
     (tables, seats): (&[Table], &[Seat]),
-    time_ms: u64,
+    at: Moment,
     mut marks: TableChunkDirty<'_>,
 ) -> Vec<AccountId> {
     let per_table = setup.genesis.seats as usize;
     let mut left = Vec::new();
-    for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(time_ms)) {
+    for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(at.time_ms)) {
         marks.mark(Column::Tables, place);
         let own = seats.iter().enumerate().skip(place * per_table).take(per_table);
         for (seat, row) in own.filter(|(_, row)| row.account != AccountId::NONE) {
@@ -105,7 +121,7 @@ fn mark_chunk(
             if row.spots.count() as usize > SEAT_BETS_HOT {
                 marks.mark(Column::MoreBets, seat);
             }
-            if may_leave(setup, row, time_ms) {
+            if may_leave(setup, row, at.active_ms) {
                 left.push(row.account);
             }
         }
@@ -113,24 +129,20 @@ fn mark_chunk(
     left
 }
 
-/// The accounts of this height's part that are about to become free.
-fn mark_idle_accounts(setup: &Setup, rows: &Rows<'_>, block: &Block, marks: &mut DirtyMap) {
-    let part = (block.header.height.0 % RECOUNT_PARTS) as usize;
-    for chunk in (part..rows.accounts.len().div_ceil(CHUNK_ACCOUNTS)).step_by(RECOUNT_PARTS as usize) {
-        let last = rows.accounts.len().min((chunk + 1) * CHUNK_ACCOUNTS);
-        for id in chunk * CHUNK_ACCOUNTS..last {
-            let account = &rows.accounts[id];
-            let idle = account.last_intent_ms.saturating_add(setup.genesis.account_idle_ms) <= block.header.time_ms;
-            if account.is_open() && idle && account.seats == 0 && account.cage == Chips::ZERO {
-                mark_account(marks, AccountId(id as u32));
-            }
+/// The accounts of this height's part whose grant goes back, or that are about to become free.
+fn mark_idle_accounts(setup: &Setup, rows: &Rows<'_>, height: Height, active_ms: u64, marks: &mut DirtyMap) {
+    for id in accounts_looked_over(height, rows.accounts.len()) {
+        if fate_of(&rows.accounts[id], &setup.genesis, active_ms) != Fate::Stays {
+            mark_account(marks, AccountId(id as u32));
         }
     }
 }
 
-/// Whether a seat's player may leave at a roll: absent, or about to go already.
-fn may_leave(setup: &Setup, seat: &Seat, time_ms: u64) -> bool {
-    seat.is_leaving() || (seat.is_seated() && seat.last_intent_ms + setup.genesis.idle_ms <= time_ms)
+/// Whether a seat's player may leave at a roll: absent, about to go already, or without a bet once this height's intents
+/// are applied.
+fn may_leave(setup: &Setup, seat: &Seat, active_ms: u64) -> bool {
+    let without_bets = Seat { spots: SpotMask::EMPTY, ..*seat };
+    seat.is_leaving() || is_absent(seat, &setup.genesis, active_ms) || is_bare(&without_bets, &setup.genesis, active_ms)
 }
 
 /// An account that changes, and may become free.

@@ -26,7 +26,7 @@ use crate::catalogue::{Catalogue, OutcomeRow, Pay, Transition};
 use crate::state::activity::Activity;
 use crate::state::chunk::{TableChunk, table_chunks};
 use crate::state::due::{self, DueTimes};
-use crate::state::seats;
+use crate::state::seats::{self, is_absent, is_bare, is_wanted};
 use crate::state::setup::Setup;
 
 /// A seat that became free: its chips go to the account's cage.
@@ -87,7 +87,8 @@ pub fn resolve_bets(
     let chunks = table_chunks(&mut rows, &mut ledger, &mut dirty).zip(&mut rolled.chunks);
     let busy = chunks.filter(|(_, mask)| **mask != [0; 4]);
     let done = arenas.map(busy, |arena, (chunk, mask)| {
-        Resolver { setup: &setup, time_ms: current.time_ms, watch, activity: &activity, arena }
+        let Current { time_ms, active_ms, .. } = *current;
+        Resolver { setup: &setup, time_ms, active_ms, watch, activity: &activity, arena }
             .chunk(chunk, std::mem::take(mask))
     });
 
@@ -113,6 +114,7 @@ pub fn resolve_bets(
 struct Resolver<'a, 's> {
     setup: &'s Setup,
     time_ms: u64,
+    active_ms: u64,
     watch: bool,
     activity: &'s Activity,
     arena: &'a Bump,
@@ -327,6 +329,9 @@ impl<'a> Resolver<'a, '_> {
             self.activity.account(account);
             bets.seat.rail += outcome.credit;
             bets.seat.wagered += outcome.wagered;
+            if outcome.resolved > 0 {
+                bets.seat.last_bet_ms = self.active_ms;
+            }
             chunk.totals.rails += outcome.credit;
             chunk.totals.felts -= outcome.off_felt;
             chunk.totals.banks = chunk.totals.banks + outcome.off_felt - outcome.credit;
@@ -345,7 +350,8 @@ impl<'a> Resolver<'a, '_> {
         assert!(table.exposure <= table.bank, "table {id}: the bank can pay every win that is left");
     }
 
-    /// A player who is absent leaves; a seat that is leaving and holds no bet becomes free.
+    /// A player who is absent leaves, and one who keeps a seat without a bet while others wait for one; a seat that is
+    /// leaving and holds no bet becomes free.
     fn see_off(
         &self,
         chunk: &mut TableChunk<'_>,
@@ -356,7 +362,9 @@ impl<'a> Resolver<'a, '_> {
     ) {
         let table = &mut chunk.tables[place];
         let row = &mut chunk.seats[seat];
-        let absent = row.is_seated() && row.last_intent_ms + self.setup.genesis.idle_ms <= self.time_ms;
+        let absent = is_absent(row, &self.setup.genesis, self.active_ms)
+            || (is_wanted(table, &self.setup.genesis, self.active_ms)
+                && is_bare(row, &self.setup.genesis, self.active_ms));
         let mut returned_chips = Chips::ZERO;
         if absent {
             let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };

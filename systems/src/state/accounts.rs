@@ -1,11 +1,59 @@
-//! Finding accounts by key, and free slots by number. Node-local: derived from the account columns.
+//! Accounts: finding them by key, and free slots by number, which is node-local and derived from the columns; and what
+//! becomes of those that nobody uses.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
 use bevy_ecs::resource::Resource;
-use engine::AccountId;
 use engine::component::{Account, AccountKey};
+use engine::limits::{CHUNK_ACCOUNTS, RECOUNT_PARTS};
+use engine::{AccountId, Chips, Genesis, Height};
 use hashbrown::HashTable;
+
+/// What becomes of an account that is looked over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Nothing.
+    Stays,
+    /// Its grant goes back; it holds other chips, and stays open.
+    LosesGrant,
+    /// Its grant goes back, and its slot becomes free.
+    LosesGrantAndSlot,
+    /// It holds nothing, and its slot becomes free.
+    LosesSlot,
+}
+
+impl Fate {
+    /// Whether the grant goes back to the treasury.
+    pub fn returns_grant(self) -> bool {
+        matches!(self, Self::LosesGrant | Self::LosesGrantAndSlot)
+    }
+
+    /// Whether the slot becomes free.
+    pub fn frees(self) -> bool {
+        matches!(self, Self::LosesSlot | Self::LosesGrantAndSlot)
+    }
+}
+
+/// What becomes of an account at a moment of the clock of activity. One with a seat stays as it is.
+pub fn fate_of(account: &Account, genesis: &Genesis, active_ms: u64) -> Fate {
+    if !account.is_open() || account.seats > 0 {
+        return Fate::Stays;
+    }
+    // Its age counts, not its silence: intents that bet nothing do not keep a grant.
+    let never_bet = account.wagered == Chips::ZERO && account.granted > Chips::ZERO;
+    if never_bet && u64::from(account.opened_s) * 1_000 + genesis.idleness.grant_ms <= active_ms {
+        return if account.cage <= account.granted { Fate::LosesGrantAndSlot } else { Fate::LosesGrant };
+    }
+    let is_idle = account.last_intent_ms.saturating_add(genesis.account_idle_ms) <= active_ms;
+    if is_idle && account.cage == Chips::ZERO { Fate::LosesSlot } else { Fate::Stays }
+}
+
+/// The accounts that a height looks over: one chunk in 64.
+pub fn accounts_looked_over(height: Height, accounts: usize) -> impl Iterator<Item = usize> {
+    let part = (height.0 % RECOUNT_PARTS) as usize;
+    let chunks = (part..accounts.div_ceil(CHUNK_ACCOUNTS)).step_by(RECOUNT_PARTS as usize);
+    chunks.flat_map(move |chunk| chunk * CHUNK_ACCOUNTS..accounts.min((chunk + 1) * CHUNK_ACCOUNTS))
+}
 
 /// Where each key's account lies, and which slots are free.
 ///

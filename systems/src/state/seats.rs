@@ -1,7 +1,8 @@
-//! What seats need in intake and after a roll alike: who shoots next, and what a player who leaves gets back.
+//! What seats need in intake and after a roll alike: who shoots next, who is seen off, and what a player who leaves gets
+//! back.
 
 use engine::component::{Seat, SeatBets, SpotMask, Table};
-use engine::{Chips, Puck};
+use engine::{Chips, Genesis, Puck};
 
 use crate::catalogue::Catalogue;
 use crate::settle::ledger::held;
@@ -11,6 +12,22 @@ pub fn next_shooter(seats: &[Seat], shooter: u8) -> Option<u8> {
     let count = seats.len();
     let from = if shooter == Table::NO_SHOOTER { count - 1 } else { usize::from(shooter) };
     (1..=count).map(|step| (from + step) % count).find(|seat| seats[*seat].is_seated()).map(|seat| seat as u8)
+}
+
+/// Whether a player is absent: no intent of theirs was accepted here for as long as genesis allows.
+pub fn is_absent(seat: &Seat, genesis: &Genesis, active_ms: u64) -> bool {
+    seat.is_seated() && seat.last_intent_ms.saturating_add(genesis.idle_ms) <= active_ms
+}
+
+/// Whether a seat holds no bet, and none was decided on it for as long as genesis lets a seat be kept from others.
+pub fn is_bare(seat: &Seat, genesis: &Genesis, active_ms: u64) -> bool {
+    seat.is_seated() && seat.spots.is_empty() && seat.last_bet_ms.saturating_add(genesis.idleness.seat_ms) <= active_ms
+}
+
+/// Whether all seats of a table are taken, and somebody was refused one within that time.
+pub fn is_wanted(table: &Table, genesis: &Genesis, active_ms: u64) -> bool {
+    let is_full = table.occupied.count_ones() == genesis.seats;
+    is_full && table.wanted_ms > 0 && table.wanted_ms.saturating_add(genesis.idleness.seat_ms) > active_ms
 }
 
 /// A player stopped acting: if they held the dice, the next player takes them with the same point (R2). A table whose

@@ -32,6 +32,7 @@ pub fn genesis(tables: u32, seats: u32, accounts: u32) -> Genesis {
         clock_phases: tables.min(4),
         idle_ms: 3_600_000,
         account_idle_ms: 3_600_000,
+        idleness: Default::default(),
         block_interval_ms: 10,
         validators: vec![GenesisValidator {
             name: "test".into(),

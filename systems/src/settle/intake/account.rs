@@ -46,11 +46,12 @@ impl Intake<'_, '_> {
             numbers_used: 0,
             granted: grant,
             wagered: Chips::ZERO,
-            last_intent_ms: self.time_ms,
+            last_intent_ms: self.active_ms,
             generation: slot.generation + 1,
             seats: 0,
             status: AccountStatus::Open as u8,
-            reserved: [0; 7],
+            reserved: [0; 3],
+            opened_s: u32::try_from(self.active_ms / 1_000).expect("a chain is active for less than 136 years"),
         };
         slot.use_number(body.number);
         self.rows.keys[id] = AccountKey { key: body.key, reserved: [0; 32] };

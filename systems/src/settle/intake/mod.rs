@@ -4,7 +4,8 @@
 //!  account and number -> kind -> (table, seat, roll) -> the operation's own rules -> postings
 //! ```
 //! The reasons for a refusal are looked for in one order, [`Refusal`]'s own. Once the number passes it is used up,
-//! whatever follows; apart from that a refused intent changes nothing.
+//! whatever follows; apart from that a refused intent changes nothing, but that a table remembers when a seat was asked for
+//! in vain.
 
 mod account;
 mod bet;
@@ -40,6 +41,8 @@ pub struct Intake<'a, 'r> {
     dirty: &'a mut DirtyMap,
     counts: &'a mut Counts,
     time_ms: u64,
+    /// The same moment by the clock of activity.
+    active_ms: u64,
     accounts_opened: u32,
 }
 
@@ -67,6 +70,7 @@ pub fn apply_intents(
         dirty: &mut dirty,
         counts,
         time_ms: current.time_ms,
+        active_ms: current.active_ms,
         accounts_opened: 0,
     };
     let mut index = 0;
@@ -150,7 +154,7 @@ impl Intake<'_, '_> {
             IntentKind::Transfer => self.transfer(id, body),
             _ => self.at_table(kind, id, body, hint.seat),
         }?;
-        self.rows.accounts[id.index()].last_intent_ms = self.time_ms;
+        self.rows.accounts[id.index()].last_intent_ms = self.active_ms;
         Ok(verdict)
     }
 
@@ -186,7 +190,7 @@ impl Intake<'_, '_> {
         }
         .inspect(|_| {
             if let Some(seat) = seat {
-                self.rows.seats[seat].last_intent_ms = self.time_ms;
+                self.rows.seats[seat].last_intent_ms = self.active_ms;
                 self.dirty.mark(Column::Seats, seat);
             }
         })

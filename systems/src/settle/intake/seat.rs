@@ -18,7 +18,11 @@ impl Intake<'_, '_> {
             return Err(Refusal::AlreadySeated);
         }
         let free = |seat: &usize| self.rows.seats[*seat].account == AccountId::NONE;
-        let seat = own.or_else(|| self.seats(table).find(free)).ok_or(Refusal::TableFull)?;
+        let Some(seat) = own.or_else(|| self.seats(table).find(free)) else {
+            // Somebody waits: at the next roll a player who does not bet makes room.
+            self.table(table).wanted_ms = self.active_ms;
+            return Err(Refusal::TableFull);
+        };
         let chips = Chips(body.amount);
         if chips < Chips(self.catalogue(table).rules().min_bet.into()) {
             return Err(Refusal::BuyInTooSmall);
@@ -31,7 +35,8 @@ impl Intake<'_, '_> {
             self.rows.accounts[id.index()].seats += 1;
         }
         self.rows.seats[seat].status = SeatStatus::Seated as u8;
-        self.rows.seats[seat].last_intent_ms = self.time_ms;
+        self.rows.seats[seat].last_intent_ms = self.active_ms;
+        self.rows.seats[seat].last_bet_ms = self.active_ms;
         self.dirty.mark(Column::Seats, seat);
         self.post(|book| book.cage_to_rail(id.index(), seat, chips));
         self.arrive(table, seat);

@@ -1,0 +1,361 @@
+//! Admission: who may come in, and what all who are in may hold together. Knows no socket and no clock: the time is an
+//! argument, counted from the server's start.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::address::{AddressBlock, WIDE_SHARE};
+use engine::rate::{Meter, Rate};
+
+use super::ServerConfig;
+use crate::session::CloseCode;
+use crate::tls::Key;
+use crate::transport::{IDLE_BYTES, NODE_BYTES, PLAYING_BYTES};
+
+/// Address blocks that are remembered, connected or not.
+const BLOCKS_MAX: usize = 1 << 16;
+/// Banned keys that are remembered.
+const BANS_MAX: usize = 1 << 14;
+/// Keys of one address that may be banned before the address is.
+const BANNED_KEYS_OF_ADDRESS: u32 = 4;
+/// How often the blocks without a connection are looked over, while there are too many.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What a connection may hold: its windows, its queues and an unfinished message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Allowance {
+    /// It said nothing yet, or only hello.
+    Idle,
+    /// It sent intents, or watches something.
+    Playing,
+    /// A node that this one was told of, or whose key was proven at an address that this one was told of.
+    Node,
+}
+
+impl Allowance {
+    pub(crate) const fn bytes(self) -> u64 {
+        match self {
+            Self::Idle => IDLE_BYTES,
+            Self::Playing => PLAYING_BYTES,
+            Self::Node => NODE_BYTES,
+        }
+    }
+}
+
+/// Who is in, who may come in.
+pub(crate) struct Admission {
+    connections: u32,
+    connections_max: u32,
+    per_address_max: u32,
+    connects: Rate,
+    connects_wide: Rate,
+    opens: Rate,
+    opens_wide: Rate,
+    ban: Duration,
+    reserved: u64,
+    reserved_max: u64,
+    blocks: BTreeMap<AddressBlock, Block>,
+    swept: Duration,
+    banned: BTreeMap<Key, Duration>,
+}
+
+/// What is known of an address block.
+#[derive(Default)]
+struct Block {
+    connections: u32,
+    connects: Meter,
+    /// Accounts that were asked for.
+    opens: Meter,
+    /// Keys that were banned here, and until when the last of them is.
+    banned_keys: u32,
+    banned_until: Duration,
+}
+
+impl Block {
+    fn is_banned(&self, now: Duration) -> bool {
+        self.banned_keys >= BANNED_KEYS_OF_ADDRESS && self.banned_until > now
+    }
+
+    /// Whether forgetting it changes nothing.
+    fn is_forgotten(&self, now: Duration) -> bool {
+        self.connections == 0 && self.connects.is_full(now) && self.opens.is_full(now) && self.banned_until <= now
+    }
+}
+
+impl Admission {
+    pub(super) fn new(config: &ServerConfig) -> Self {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let of_narrow_and_wide = |count: u32, period| {
+            let wide = count.saturating_mul(WIDE_SHARE);
+            (Rate::new(count, period, count), Rate::new(wide, period, wide))
+        };
+        let (connects, connects_wide) = of_narrow_and_wide(config.connects_per_address_per_s.get(), second);
+        let (opens, opens_wide) = of_narrow_and_wide(config.opens_per_address_per_min.get(), minute);
+        Self {
+            connections: 0,
+            connections_max: config.connections_max,
+            per_address_max: config.connections_per_address_max,
+            connects,
+            connects_wide,
+            opens,
+            opens_wide,
+            ban: config.ban,
+            reserved: 0,
+            reserved_max: config.buffer_bytes_max,
+            blocks: BTreeMap::new(),
+            swept: Duration::ZERO,
+            banned: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Lets a connection of a stranger in, with what it may hold while it is idle.
+    ///
+    /// # Errors
+    /// The reason for which it stays out.
+    pub(super) fn admit(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
+        self.check(address, now)?;
+        let blocks = AddressBlock::of(address);
+        for (block, share) in blocks.with_shares() {
+            let rate = if share == 1 { self.connects } else { self.connects_wide };
+            let known = self.blocks.entry(block).or_default();
+            if known.connections >= self.per_address_max.saturating_mul(share) || !known.connects.spend(1, &rate, now) {
+                return Err(CloseCode::AddressLimit);
+            }
+        }
+        self.count_in(address);
+        Ok(())
+    }
+
+    /// The same for a connection that this node opens: it counts and holds as any other does, at no rate.
+    ///
+    /// # Errors
+    /// The reason for which it is not opened.
+    pub(crate) fn admit_dialled(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
+        self.check(address, now)?;
+        self.count_in(address);
+        Ok(())
+    }
+
+    /// What concerns strangers and dialled nodes alike: room for a connection, its bytes and its address, and no ban.
+    fn check(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
+        if self.connections >= self.connections_max || self.reserved + IDLE_BYTES > self.reserved_max {
+            return Err(CloseCode::Full);
+        }
+        if self.blocks.len() + 2 > BLOCKS_MAX {
+            // The sweep is long: while it finds nothing, it is not made for each of a flood of connections.
+            if now >= self.swept + SWEEP_EVERY {
+                self.swept = now;
+                self.blocks.retain(|_, block| !block.is_forgotten(now));
+            }
+            if self.blocks.len() + 2 > BLOCKS_MAX {
+                return Err(CloseCode::Full);
+            }
+        }
+        if self.is_address_banned(address, now) { Err(CloseCode::Banned) } else { Ok(()) }
+    }
+
+    fn count_in(&mut self, address: [u8; 16]) {
+        for (block, _) in AddressBlock::of(address).with_shares() {
+            self.blocks.entry(block).or_default().connections += 1;
+        }
+        self.connections += 1;
+        self.reserved += IDLE_BYTES;
+    }
+
+    /// A connection that was let in is gone, with what it was allowed.
+    pub(crate) fn release(&mut self, address: [u8; 16], allowed: Allowance) {
+        for (block, _) in AddressBlock::of(address).with_shares() {
+            let known = self.blocks.get_mut(&block).expect("a block with a connection is remembered");
+            known.connections -= 1;
+        }
+        self.connections -= 1;
+        self.reserved -= allowed.bytes();
+    }
+
+    /// A connection from the address asks for an account. Says whether it may.
+    pub(super) fn open(&mut self, address: [u8; 16], now: Duration) -> bool {
+        AddressBlock::of(address).with_shares().all(|(block, share)| {
+            let rate = if share == 1 { self.opens } else { self.opens_wide };
+            let known = self.blocks.get_mut(&block).expect("a block with a connection is remembered");
+            known.opens.spend(1, &rate, now)
+        })
+    }
+
+    /// A connection does more than before: it is allowed more, if there is room. Says whether there was.
+    pub(crate) fn promote(&mut self, from: Allowance, to: Allowance) -> bool {
+        assert!(to.bytes() >= from.bytes(), "nobody is allowed less than before");
+        let more = to.bytes() - from.bytes();
+        let room = self.reserved + more <= self.reserved_max;
+        if room {
+            self.reserved += more;
+        }
+        room
+    }
+
+    pub(crate) fn is_banned(&self, key: &Key, now: Duration) -> bool {
+        self.banned.get(key).is_some_and(|until| *until > now)
+    }
+
+    /// Whether so many keys of the address were banned that all of it is.
+    pub(crate) fn is_address_banned(&self, address: [u8; 16], now: Duration) -> bool {
+        self.blocks.get(&AddressBlock::of(address).narrow).is_some_and(|block| block.is_banned(now))
+    }
+
+    /// Keeps a key out for a while; and its address, once it had several.
+    pub(super) fn ban(&mut self, key: Key, address: [u8; 16], now: Duration) {
+        let until = now + self.ban;
+        if self.banned.len() >= BANS_MAX {
+            self.banned.retain(|_, until| *until > now);
+        }
+        if self.banned.len() >= BANS_MAX
+            && let Some(first) = self.banned.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key)
+        {
+            self.banned.remove(&first);
+        }
+        self.banned.insert(key, until);
+        if let Some(block) = self.blocks.get_mut(&AddressBlock::of(address).narrow) {
+            block.banned_keys = if block.banned_until > now { block.banned_keys + 1 } else { 1 };
+            block.banned_until = until;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    fn admission(connections: u32, per_address: u32, bytes: u64, connects_per_s: u32) -> Admission {
+        let second = Duration::from_secs(1);
+        Admission {
+            connections: 0,
+            connections_max: connections,
+            per_address_max: per_address,
+            connects: Rate::new(connects_per_s, second, connects_per_s),
+            connects_wide: Rate::new(connects_per_s * WIDE_SHARE, second, connects_per_s * WIDE_SHARE),
+            opens: Rate::new(3, Duration::from_secs(60), 3),
+            opens_wide: Rate::new(3 * WIDE_SHARE, Duration::from_secs(60), 3 * WIDE_SHARE),
+            ban: Duration::from_secs(60),
+            reserved: 0,
+            reserved_max: bytes,
+            blocks: BTreeMap::new(),
+            swept: Duration::ZERO,
+            banned: BTreeMap::new(),
+        }
+    }
+
+    fn v4(last: u8) -> [u8; 16] {
+        std::net::Ipv4Addr::new(127, 0, 0, last).to_ipv6_mapped().octets()
+    }
+
+    fn v6(text: &str) -> [u8; 16] {
+        text.parse::<Ipv6Addr>().expect("an address").octets()
+    }
+
+    const NOW: Duration = Duration::from_secs(1_000);
+    const FAST: u32 = 10_000;
+
+    #[test]
+    fn connections_addresses_and_bytes_are_bounded() {
+        let mut few = admission(3, 2, u64::MAX, FAST);
+        assert_eq!([few.admit(v4(1), NOW), few.admit(v4(1), NOW)], [Ok(()), Ok(())]);
+        assert_eq!(few.admit(v4(1), NOW), Err(CloseCode::AddressLimit));
+        assert_eq!(few.admit(v4(2), NOW), Ok(()));
+        assert_eq!(few.admit(v4(3), NOW), Err(CloseCode::Full));
+        few.release(v4(1), Allowance::Idle);
+        assert_eq!(few.admit(v4(3), NOW), Ok(()));
+
+        let mut small = admission(100, 100, PLAYING_BYTES + IDLE_BYTES, FAST);
+        assert_eq!([small.admit(v4(1), NOW), small.admit(v4(1), NOW)], [Ok(()), Ok(())]);
+        assert!(small.promote(Allowance::Idle, Allowance::Playing));
+        assert!(!small.promote(Allowance::Idle, Allowance::Playing), "there is no room for a second player");
+        assert_eq!(small.admit(v4(2), NOW), Err(CloseCode::Full));
+        small.release(v4(1), Allowance::Playing);
+        assert_eq!(small.reserved(), IDLE_BYTES);
+        assert!(small.promote(Allowance::Idle, Allowance::Playing));
+        assert!(!small.promote(Allowance::Playing, Allowance::Node), "a node's windows count too");
+    }
+
+    #[test]
+    fn bans_end_and_an_address_of_many_banned_keys_is_banned() {
+        let mut admission = admission(100, 100, u64::MAX, FAST);
+        for key in 0..BANNED_KEYS_OF_ADDRESS as u8 {
+            assert_eq!(admission.admit(v4(1), NOW), Ok(()));
+            admission.ban([key; 32], v4(1), NOW);
+        }
+        assert!(admission.is_banned(&[0; 32], NOW) && !admission.is_banned(&[99; 32], NOW));
+        assert_eq!(admission.admit(v4(1), NOW), Err(CloseCode::Banned));
+        assert_eq!(admission.admit_dialled(v4(1), NOW), Err(CloseCode::Banned), "nor does this node go there");
+        assert_eq!(admission.admit(v4(2), NOW), Ok(()));
+        let later = NOW + Duration::from_secs(61);
+        assert!(!admission.is_banned(&[0; 32], later));
+        assert_eq!(admission.admit(v4(1), later), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_of_connects_is_slowed_and_others_are_not() {
+        let mut admission = admission(1_000, 1_000, u64::MAX, 5);
+        let let_in = (0..100).filter(|_| admission.admit(v4(1), NOW).is_ok()).count();
+        assert_eq!(let_in, 5);
+        assert_eq!(admission.admit(v4(2), NOW), Ok(()));
+        assert_eq!(admission.admit(v4(1), NOW + Duration::from_millis(200)), Ok(()));
+    }
+
+    #[test]
+    fn a_subscriber_of_ipv6_counts_as_one_address_and_a_provider_as_sixteen() {
+        let mut admission = admission(100_000, 2, u64::MAX, FAST);
+        let of_subscriber = (0..50).filter(|host| admission.admit(v6(&format!("2001:db8::{host:x}")), NOW).is_ok());
+        assert_eq!(of_subscriber.count(), 2);
+        let of_provider = (1..500).filter(|net| admission.admit(v6(&format!("2001:db8:{net:x}::1")), NOW).is_ok());
+        assert_eq!(of_provider.count() as u32, 2 * WIDE_SHARE - 2);
+        assert_eq!(admission.admit(v6("2001:db9::1"), NOW), Ok(()), "another provider's are let in");
+        for key in 0..BANNED_KEYS_OF_ADDRESS as u8 {
+            admission.ban([key; 32], v6("2001:db8::1"), NOW);
+        }
+        assert!(admission.is_address_banned(v6("2001:db8::ffff"), NOW), "a ban reaches the whole /64");
+        assert!(!admission.is_address_banned(v6("2001:db8:1::1"), NOW));
+    }
+
+    #[test]
+    fn an_address_asks_for_a_few_accounts_a_minute_over_however_many_connections() {
+        let mut admission = admission(1_000, 1_000, u64::MAX, FAST);
+        let asked = |admission: &mut Admission, address, now| {
+            (0..20).filter(|_| admission.admit(address, now).is_ok() && admission.open(address, now)).count()
+        };
+        assert_eq!(asked(&mut admission, v4(1), NOW), 3);
+        assert_eq!(asked(&mut admission, v4(2), NOW), 3, "another address asks for its own");
+        for _ in 0..20 {
+            admission.release(v4(1), Allowance::Idle);
+        }
+        assert_eq!(asked(&mut admission, v4(1), NOW + Duration::from_secs(20)), 1, "leaving does not help");
+        let of_provider: usize =
+            (0..40).map(|net| asked(&mut admission, v6(&format!("2001:db8:{net:x}::1")), NOW)).sum();
+        assert_eq!(of_provider as u32, 3 * WIDE_SHARE);
+    }
+
+    #[test]
+    fn addresses_that_left_are_forgotten_before_newcomers_are_turned_away() {
+        let mut admission = admission(u32::MAX, 10, u64::MAX, 1);
+        let address = |number: u32| {
+            let [a, b, c, d] = number.to_be_bytes();
+            std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().octets()
+        };
+        let mut known = 0;
+        while admission.admit(address(known), NOW).is_ok() {
+            admission.release(address(known), Allowance::Idle);
+            known += 1;
+        }
+        assert!(known as usize >= BLOCKS_MAX - 2, "{known}");
+        assert_eq!(admission.admit(v4(1), NOW), Err(CloseCode::Full));
+        assert_eq!(admission.admit(v4(1), NOW + Duration::from_secs(2)), Ok(()));
+        assert!(admission.blocks.len() < 10, "those without a connection are gone");
+    }
+}

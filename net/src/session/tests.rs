@@ -1,0 +1,227 @@
+//! The session against a model that keeps every message and every unit, in time that only the test moves.
+
+use std::collections::BTreeSet;
+
+use engine::TableId;
+use engine::message::intent::{IntentBody, IntentKind};
+
+use super::*;
+use crate::budget::{ENTRY_COST, EXCESS_OFFENCE, WATCH_COST};
+use crate::wire::{INTENTS_MAX, Role};
+
+const PEER: PeerId = PeerId { slot: 3, generation: 1 };
+const PER_S: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+const PATIENCE: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(70);
+
+fn session() -> Session {
+    let opens_per_min = NonZeroU32::new(6).expect("not zero");
+    Session::new(PEER, &SessionBounds { intents_per_s: PER_S, opens_per_min, patience: PATIENCE }, START)
+}
+
+fn bytes(message: &ToNode) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    bytes
+}
+
+fn hello(role: Role) -> Vec<u8> {
+    bytes(&ToNode::Hello(Hello { chain: None, program: "test".into(), role }))
+}
+
+fn intent(number: u64) -> Intent {
+    let body = IntentBody::new(IntentKind::Leave, [7; 32], number, 1_000_000).at(TableId(0));
+    Intent { body, signature: [1; 64] }
+}
+
+fn open(role: Role) -> Session {
+    let mut session = session();
+    let mut events = Vec::new();
+    session.take(&hello(role), START, &mut events).expect("a hello");
+    assert!(matches!(events[..], [Event::Hello(_)]));
+    session
+}
+
+fn intents_of(events: &[Event]) -> Vec<u64> {
+    let of = |event: &Event| match event {
+        Event::Input(Input::Intents { from, intents }) => {
+            assert_eq!(*from, PEER);
+            intents.iter().map(|intent| intent.body.number).collect()
+        }
+        _ => Vec::new(),
+    };
+    events.iter().flat_map(of).collect()
+}
+
+fn sheds_of(events: &[Event]) -> Vec<ShedReason> {
+    let of = |event: &Event| match event {
+        Event::Answer(Answer { verdict: AnswerVerdict::Shed(reason), .. }) => Some(*reason),
+        _ => None,
+    };
+    events.iter().filter_map(of).collect()
+}
+
+fn offences_of(events: &[Event]) -> usize {
+    let is = |event: &&Event| matches!(event, Event::Input(Input::Offended { peer: PEER, offence: Offence::Flood }));
+    events.iter().filter(is).count()
+}
+
+#[test]
+fn a_message_has_one_deadline_however_many_pieces_it_comes_in() {
+    let mut session = session();
+    let mut events = Vec::new();
+    assert_eq!(session.deadline(), Some(START + PATIENCE), "something must be said");
+    let hello = hello(Role::Client);
+    let (last, rest) = hello.split_last().expect("a message");
+    for (index, byte) in rest.iter().enumerate() {
+        let now = START + Duration::from_millis(50) * index as u32;
+        session.take(&[*byte], now, &mut events).expect("a piece");
+        assert_eq!(session.deadline(), Some(START + PATIENCE), "piece {index}");
+    }
+    let later = START + Duration::from_secs(4);
+    session.take(&[*last], later, &mut events).expect("the last piece");
+    assert_eq!(session.deadline(), None, "nothing has begun");
+    // The end of one message and the beginning of the next: the next has a deadline of its own.
+    let watch = bytes(&ToNode::Watch(vec![(Watched::Table(TableId(1)), true)]));
+    let at = |seconds| later + Duration::from_secs(seconds);
+    session.take(&watch[..20], at(10), &mut events).expect("a piece");
+    assert_eq!(session.deadline(), Some(at(15)));
+    session.take(&[&watch[20..], &watch[..3]].concat(), at(14), &mut events).expect("a piece");
+    assert_eq!(session.deadline(), Some(at(19)));
+    session.take(&watch[3..10], at(18), &mut events).expect("a piece");
+    assert_eq!(session.deadline(), Some(at(19)));
+}
+
+#[test]
+fn of_any_mix_of_messages_no_more_is_handled_than_the_budget_pays_and_the_rest_is_an_offence() {
+    [Role::Client, Role::Node].into_iter().for_each(mix);
+}
+
+fn mix(role: Role) {
+    let mut session = open(role);
+    assert_eq!(session.take_handled(), Handled { handled: 1, dropped: 0 }, "the hello");
+    let (mut events, mut now, mut state) = (Vec::new(), START, 9u64);
+    let (mut units, mut offered, mut next) = (0u64, 0u64, 1);
+    let lasts = Duration::from_secs(30);
+    while now < START + lasts {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let message = match state >> 61 {
+            0..4 if role == Role::Node => ToNode::Peers(vec![bytemuck::Zeroable::zeroed(); 5]),
+            _ if role == Role::Node => ToNode::Standing(engine::io::Standing::default()),
+            0 | 1 => {
+                let count = 1 + (state >> 40) % INTENTS_MAX as u64;
+                next += count;
+                ToNode::Intents((next - count..next).map(intent).collect())
+            }
+            2 | 3 => ToNode::Watch(vec![(Watched::Table(TableId((state >> 50) as u32 % 8)), state >> 59 & 1 == 0)]),
+            _ => ToNode::AskGenesis,
+        };
+        events.clear();
+        session.take(&bytes(&message), now, &mut events).expect("a message");
+        let price = u64::from(match &message {
+            ToNode::Intents(intents) => INTENT_COST * intents.len() as u32,
+            message => message.price().expect("paid for as a whole"),
+        });
+        offered += price;
+        if matches!(message, ToNode::Intents(_)) {
+            let shed = sheds_of(&events).iter().filter(|reason| **reason == ShedReason::RateLimit).count() as u64;
+            units += price - shed * u64::from(INTENT_COST);
+            // Everything is answered, so that credit bounds nothing here.
+            for number in intents_of(&events) {
+                session.answered(&Answer { id: intent(number).id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+            }
+        } else {
+            units += price * u64::from(session.take_handled().handled);
+        }
+        session.take_handled();
+        now += Duration::from_micros(state >> 20 & 0x7fff);
+    }
+    let most = u64::from(ENTRY_COST) + (2 + lasts.as_secs()) * 100 * u64::from(INTENT_COST);
+    assert!(units <= most, "{units} of {most} units");
+    assert!(units * 10 > most * 9, "the budget can be spent: {units} of {most}");
+    assert!(2 * offered > 3 * most, "it was a flood: {offered} of {most}");
+}
+
+#[test]
+fn a_flood_is_an_offence_each_time_that_its_excess_is_worth_256_intents() {
+    let mut session = open(Role::Client);
+    let (mut events, mut said) = (Vec::new(), 0u32);
+    let watch = bytes(&ToNode::Watch(vec![(Watched::Table(TableId(1)), true)]));
+    let budget = ENTRY_COST + 200 * INTENT_COST - crate::budget::SMALL_COST;
+    while offences_of(&events) < 4 {
+        session.take(&watch, START, &mut events).expect("a message");
+        said += 1;
+    }
+    let handled = events.iter().filter(|event| matches!(event, Event::Input(Input::Watch { .. }))).count() as u32;
+    assert_eq!(handled, budget / WATCH_COST);
+    let each = EXCESS_OFFENCE.div_ceil(WATCH_COST);
+    assert_eq!(said, handled + 4 * each);
+}
+
+#[test]
+fn intents_within_rate_and_credit_go_on_and_each_other_one_has_an_answer() {
+    let mut session = open(Role::Client);
+    let (mut events, mut now, mut state) = (Vec::new(), START, 1u64);
+    let mut waiting = BTreeSet::new();
+    let mut next = 1;
+    let (mut taken, mut shed) = (0usize, 0usize);
+    for _ in 0..3_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        now += Duration::from_micros(state >> 40 & 0xffff);
+        events.clear();
+        let count = 1 + (state >> 33) % 16;
+        let numbers: Vec<u64> = (next..next + count).collect();
+        next += count;
+        session
+            .take(&bytes(&ToNode::Intents(numbers.iter().map(|n| intent(*n)).collect())), now, &mut events)
+            .expect("intents");
+        let went = intents_of(&events);
+        waiting.extend(went.iter().copied());
+        assert!(waiting.len() <= PEER_CREDIT as usize);
+        assert_eq!(went.len() + sheds_of(&events).len(), numbers.len(), "each has gone on or has its answer");
+        taken += went.len();
+        shed += sheds_of(&events).len();
+        // Receipts come for some of those that wait; an acknowledgement gives no credit back.
+        while state % 3 != 0 && waiting.len() > (state >> 20) as usize % 60 {
+            let number = waiting.pop_first().expect("some wait");
+            session.answered(&Answer { id: intent(number).id(), verdict: AnswerVerdict::Acknowledged });
+            session.answered(&Answer { id: intent(number).id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+        }
+    }
+    assert!(taken > 5_000 && shed > 500, "{taken} taken, {shed} shed");
+}
+
+#[test]
+fn a_connection_asks_for_a_few_accounts_a_minute() {
+    let mut session = open(Role::Client);
+    let asked = |session: &mut Session, first: u64, now| {
+        let asks = (first..first + 20).map(|number| {
+            let body = IntentBody::new(IntentKind::Open, [7; 32], number, 1_000_000);
+            Intent { body, signature: [1; 64] }
+        });
+        let mut events = Vec::new();
+        session.take(&bytes(&ToNode::Intents(asks.collect())), now, &mut events).expect("intents");
+        let sheds = sheds_of(&events);
+        assert!(sheds.iter().all(|reason| *reason == ShedReason::OpenRate));
+        assert_eq!(sheds.len() + intents_of(&events).len(), 20, "each has gone on or has its answer");
+        20 - sheds.len()
+    };
+    assert_eq!(asked(&mut session, 1, START), 6);
+    assert_eq!(asked(&mut session, 21, START + Duration::from_secs(30)), 3);
+    assert_eq!(asked(&mut session, 41, START + Duration::from_secs(600)), 6);
+}
+
+#[test]
+fn messages_out_of_place_end_the_connection() {
+    let place = |session: &mut Session, message: &[u8]| {
+        let mut events = Vec::new();
+        session.take(message, START, &mut events).map_err(|close| close.code)
+    };
+    let standing = bytes(&ToNode::Standing(engine::io::Standing::default()));
+    assert_eq!(place(&mut session(), &bytes(&ToNode::AskGenesis)), Err(CloseCode::Malformed), "before hello");
+    assert_eq!(place(&mut open(Role::Client), &hello(Role::Client)), Err(CloseCode::Malformed), "a second hello");
+    assert_eq!(place(&mut open(Role::Client), &standing), Err(CloseCode::Malformed), "a player is no node");
+    assert_eq!(place(&mut open(Role::Node), &standing), Ok(()));
+    let too_many = (0..=PEER_WATCHES_MAX as u32).map(|table| (Watched::Table(TableId(table)), true));
+    assert_eq!(place(&mut open(Role::Client), &bytes(&ToNode::Watch(too_many.collect()))), Err(CloseCode::Malformed));
+}

@@ -1,0 +1,555 @@
+//! A node's end of the network under those who mean it no good, over real QUIC in virtual time. The test is the tick: it
+//! answers intents, tells watchers, keeps scores and bans. Nothing here depends on how fast the machine is.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::time::Duration;
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use bytemuck::Zeroable;
+use engine::genesis::KeySource;
+use engine::io::{Input, Offence, Output, Receipt, Standing, Verdict, Watched};
+use engine::limits::{PEER_CREDIT, SCORE_BAN};
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::{Height, PeerId, TableId};
+use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
+use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection, endpoint_on};
+use net::memory::{Conditions, Network};
+use net::server::{Chain, Server, ServerConfig};
+use net::session::CloseCode;
+use net::tls::{Identity, Key, KeyRules};
+use net::transport::{NODE_BYTES, PLAYING_BYTES};
+use net::wire::{AnswerVerdict, Hello, INTENTS_MAX, PeerRecord, Role, ToNode};
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+
+const TICK: Duration = Duration::from_millis(5);
+const PER_S: u32 = 100;
+const CHAIN: [u8; 32] = [5; 32];
+
+fn at(host: u32) -> SocketAddr {
+    let [_, a, b, c] = host.to_be_bytes();
+    SocketAddr::from(([10, a, b, c], 7_400))
+}
+
+fn key_pair(name: &str) -> ([u8; 32], Ed25519KeyPair) {
+    let seed = *blake3::hash(name.as_bytes()).as_bytes();
+    (seed, Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed"))
+}
+
+fn identity(name: &str) -> Identity {
+    let (seed, pair) = key_pair(name);
+    let public: Key = pair.public_key().as_ref().try_into().expect("32 bytes");
+    let rules = KeyRules {
+        accept: |key| *key != [0; 32],
+        verify: |key, bytes, signature| UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok(),
+    };
+    let sign = move |bytes: &[u8; 128]| pair.sign(bytes).as_ref().try_into().expect("64 bytes");
+    Identity::new(&seed, public, sign, rules).expect("an identity")
+}
+
+fn config(listen: SocketAddr) -> ServerConfig {
+    let per_s = |count| NonZeroU32::new(count).expect("not zero");
+    ServerConfig {
+        listen,
+        name: "test".into(),
+        connections_per_address_max: 2_048,
+        connects_per_address_per_s: per_s(10_000),
+        intents_per_connection_per_s: per_s(PER_S),
+        buffer_bytes_max: 256 << 20,
+        ..ServerConfig::default()
+    }
+}
+
+/// What the tick saw of one key.
+#[derive(Clone, Default, Debug)]
+struct Seen {
+    intents: u64,
+    watches: u64,
+    offences: Vec<Offence>,
+    banned: bool,
+    left: u32,
+}
+
+/// A node whose tick is this test's.
+struct Node {
+    server: Option<Server>,
+    seen: BTreeMap<Key, Seen>,
+    present: BTreeMap<PeerId, (Key, [u8; 16])>,
+    scores: BTreeMap<PeerId, u32>,
+    /// What the tick gives out next, beside its answers.
+    outputs: Vec<Output>,
+}
+
+type Shared = Rc<RefCell<Node>>;
+
+fn points(offence: Offence) -> u32 {
+    match offence {
+        Offence::BadSignature => 10,
+        Offence::Flood => 25,
+        _ => 50,
+    }
+}
+
+impl Node {
+    fn start(network: &Network, host: u32, change: impl FnOnce(ServerConfig) -> ServerConfig) -> Shared {
+        let address = at(host);
+        let chain = Chain { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, keys: KeySource::Seed };
+        let config = change(config(address));
+        let server = Server::on(network.socket(address), address, config, chain, identity(&format!("node {host}")));
+        let node = Rc::new(RefCell::new(Self {
+            server: Some(server.expect("a server")),
+            seen: BTreeMap::new(),
+            present: BTreeMap::new(),
+            scores: BTreeMap::new(),
+            outputs: Vec::new(),
+        }));
+        let ticks = Rc::clone(&node);
+        spawn_local(async move {
+            let mut clock = tokio::time::interval(TICK);
+            loop {
+                clock.tick().await;
+                ticks.borrow_mut().tick();
+            }
+        });
+        node
+    }
+
+    fn tick(&mut self) {
+        let mut server = self.server.take().expect("a server");
+        let mut inputs = Vec::new();
+        server.take_inputs(&mut inputs);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for input in inputs {
+            self.take(input, &mut outputs);
+        }
+        server.send(&mut outputs);
+        self.server = Some(server);
+    }
+
+    fn of(&mut self, peer: PeerId) -> Option<&mut Seen> {
+        let (key, _) = self.present.get(&peer)?;
+        self.seen.get_mut(key)
+    }
+
+    fn take(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Joined { peer, key, address, .. } => {
+                assert!(self.present.insert(peer, (key, address)).is_none(), "a row has one connection");
+                self.seen.entry(key).or_default();
+            }
+            Input::Left(peer) => {
+                self.of(peer).expect("who leaves has joined").left += 1;
+                self.present.remove(&peer);
+            }
+            Input::Intents { from, intents } => {
+                let Some(seen) = self.of(from) else { return };
+                seen.intents += intents.len() as u64;
+                outputs.extend(intents.iter().map(|intent| {
+                    let receipt = Receipt { id: intent.id(), height: Height(1), index: 0, verdict: Verdict::Applied };
+                    Output::Receipt { to: from, receipt }
+                }));
+            }
+            Input::Watch { peer, what, on } => {
+                let seen = self.of(peer).expect("who watches has joined, and not left");
+                seen.watches += 1;
+                if let (Watched::Account(key), true) = (what, on) {
+                    outputs.push(Output::Account { to: peer, key, height: Height(1), account: None });
+                }
+            }
+            Input::Offended { peer, offence } => self.judge(peer, offence, outputs),
+            _ => {}
+        }
+    }
+
+    fn judge(&mut self, peer: PeerId, offence: Offence, outputs: &mut Vec<Output>) {
+        let Some((key, address)) = self.present.get(&peer).copied() else { return };
+        let score = self.scores.entry(peer).or_default();
+        *score += points(offence);
+        let seen = self.seen.entry(key).or_default();
+        seen.offences.push(offence);
+        if *score >= SCORE_BAN && !seen.banned {
+            seen.banned = true;
+            outputs.push(Output::Ban { peer, key, address, offence });
+        }
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().expect("a server")
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        let counters = self.server().counters();
+        counters.list().into_iter().find(|(known, _)| *known == name).expect("a counter").1
+    }
+}
+
+/// Runs something in virtual time, from one seed.
+fn run<R>(seed: u64, what: impl AsyncFnOnce(Network) -> R) -> R {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let delay = (Duration::from_millis(1), Duration::from_millis(3));
+    let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
+    LocalSet::new().block_on(&runtime.expect("a runtime"), what(network))
+}
+
+async fn after(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn endpoint(network: &Network, host: u32) -> Endpoint {
+    endpoint_on(network.socket(at(host))).expect("an endpoint")
+}
+
+/// A connection to the node at host 1 that has said hello.
+async fn raw(network: &Network, host: u32, name: &str, role: Role) -> RawConnection {
+    let mut raw = RawConnection::connect(&endpoint(network, host), &identity(name), at(1)).await.expect("let in");
+    let hello = Hello { chain: None, program: "test".into(), role };
+    raw.say(&ToNode::Hello(hello)).await.expect("sent");
+    raw
+}
+
+fn intent(key: Key, number: u64) -> Intent {
+    let body = IntentBody::new(IntentKind::Roll, key, number, 1_000_000).at(TableId(0));
+    Intent { body, signature: [3; 64] }
+}
+
+/// A client that keeps to the rules, and what became of its intents.
+struct Player {
+    commands: mpsc::Sender<Command>,
+    events: mpsc::UnboundedReceiver<Event>,
+    key: Key,
+    receipts: u64,
+    losses: u64,
+}
+
+impl Player {
+    fn connect(network: &Network, host: u32, name: &str) -> Self {
+        let config = ClientConfig {
+            address: at(1).to_string(),
+            node: None,
+            chain: Some(CHAIN),
+            program: "test".into(),
+            reconnect: true,
+        };
+        let client = Client::new(config, endpoint(network, host), &identity(name)).expect("a client");
+        let (commands, commands_in) = mpsc::channel(256);
+        let (events_in, events) = mpsc::unbounded_channel();
+        spawn_local(client.run(commands_in, move |event| _ = events_in.send(event)));
+        Self { commands, events, key: identity(name).key, receipts: 0, losses: 0 }
+    }
+
+    async fn send(&self, numbers: std::ops::Range<u64>) {
+        let intents = numbers.map(|number| intent(self.key, number)).collect();
+        self.commands.send(Command::Send(intents)).await.expect("the client runs");
+    }
+
+    /// Counts the receipts that have come, and lost connections. Nothing of a player is shed.
+    fn listen(&mut self) -> u64 {
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Answer(answer) => match answer.verdict {
+                    AnswerVerdict::Receipt { .. } => self.receipts += 1,
+                    AnswerVerdict::Shed(reason) => panic!("an intent was shed: {}", reason.name()),
+                    AnswerVerdict::Acknowledged => {}
+                },
+                Event::Down { .. } => self.losses += 1,
+                _ => {}
+            }
+        }
+        self.receipts
+    }
+}
+
+/// What a flooder says again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flood {
+    Intents,
+    Watch,
+    SwitchTables,
+    SwitchAccounts,
+    Genesis,
+    FalsePeers,
+    Standings,
+}
+
+const FLOODS: [Flood; 7] = [
+    Flood::Intents,
+    Flood::Watch,
+    Flood::SwitchTables,
+    Flood::SwitchAccounts,
+    Flood::Genesis,
+    Flood::FalsePeers,
+    Flood::Standings,
+];
+
+impl Flood {
+    fn role(self) -> Role {
+        if matches!(self, Self::FalsePeers | Self::Standings) { Role::Node } else { Role::Client }
+    }
+
+    fn message(self, key: Key, round: u64) -> ToNode {
+        let table = |number: u64| Watched::Table(TableId(number as u32 % 8));
+        let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        match self {
+            Self::Intents => {
+                let first = round * INTENTS_MAX as u64;
+                ToNode::Intents((first..first + INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
+            }
+            Self::Watch => ToNode::Watch(vec![(table(1), true)]),
+            Self::SwitchTables => ToNode::Watch(vec![(table(round), true), (table(round), false)]),
+            Self::SwitchAccounts => ToNode::Watch(vec![(account(round), true), (account(round), false)]),
+            Self::Genesis => ToNode::AskGenesis,
+            Self::FalsePeers => {
+                let record = |number: u64| PeerRecord {
+                    key: *blake3::hash(&(round * 8 + number).to_le_bytes()).as_bytes(),
+                    time_s: 1,
+                    ..PeerRecord::zeroed()
+                };
+                ToNode::Peers((0..8).map(record).collect())
+            }
+            Self::Standings => ToNode::Standing(Standing::default()),
+        }
+    }
+}
+
+/// Says it until the node ends the connection, and reads what comes, so that it is no slow reader.
+async fn flood(network: Network, host: u32, kind: Flood) -> Lost {
+    let name = format!("flooder {host}");
+    let mut connection = raw(&network, host, &name, kind.role()).await;
+    let key = identity(&name).key;
+    for round in 0.. {
+        if connection.say(&kind.message(key, round)).await.is_err() {
+            break;
+        }
+        while let Ok(heard) = tokio::time::timeout(Duration::from_micros(200), connection.hear()).await {
+            if heard.is_err() {
+                return connection.closed().await;
+            }
+        }
+    }
+    connection.closed().await
+}
+
+#[test]
+fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing_from_others() {
+    for kind in FLOODS {
+        run(kind as u64, async |network| {
+            let node = Node::start(&network, 1, |config| config);
+            let mut player = Player::connect(&network, 2, "honest");
+            let flooders: Vec<_> = (0..4).map(|n| spawn_local(flood(network.clone(), 10 + n, kind))).collect();
+            let mut next = 1;
+            for _ in 0..200 {
+                player.send(next..next + 5).await;
+                next += 5;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                player.listen();
+            }
+            after(2).await;
+            assert_eq!(player.listen(), next - 1, "{kind:?}: every intent has its receipt");
+            assert_eq!(player.losses, 0, "{kind:?}");
+            for flooder in flooders {
+                let lost = flooder.await.expect("no panic");
+                // Where the word that it is banned was lost in its own flood, it hears that there is no such connection.
+                let is_banned = matches!(lost, Lost::Closed { code: CloseCode::Banned, .. } | Lost::Other(_));
+                assert!(is_banned, "{kind:?}: {lost}");
+            }
+            let node = node.borrow();
+            for number in 0..4 {
+                let seen = &node.seen[&identity(&format!("flooder {}", 10 + number)).key];
+                assert!(seen.banned && seen.left == 1, "{kind:?}: {seen:?}");
+                let units = seen.intents * u64::from(INTENT_COST) + seen.watches * u64::from(WATCH_COST);
+                let most = u64::from(ENTRY_COST) + (2 + 22) * u64::from(PER_S * INTENT_COST);
+                assert!(units <= most, "{kind:?}: {units} of {most} units reached the tick");
+            }
+            // False records are an offence before they are too many.
+            assert!(node.count("beyond_budget") > 0 || kind == Flood::FalsePeers, "{kind:?}");
+            assert_eq!((node.count("banned"), node.count("slow_readers")), (4, 0), "{kind:?}");
+        });
+    }
+}
+
+#[test]
+fn a_byte_a_second_makes_no_message() {
+    run(1, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut connection = raw(&network, 2, "slow", Role::Client).await;
+        after(20).await;
+        let mut bytes = Vec::new();
+        ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+        let began = tokio::time::Instant::now();
+        for byte in bytes {
+            if connection.send(&[byte]).await.is_err() {
+                break;
+            }
+            after(1).await;
+        }
+        let lost = connection.closed().await;
+        assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert_eq!(node.borrow().count("closed"), 1);
+    });
+}
+
+#[test]
+fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
+    const HOSTILE: u32 = 2_000;
+    const BOUND: u64 = 48 << 20;
+    run(3, async |network| {
+        let node = Node::start(&network, 1, |config| ServerConfig { buffer_bytes_max: BOUND, ..config });
+        let mut begun = Vec::new();
+        for host in 0..HOSTILE {
+            let network = network.clone();
+            begun.push(spawn_local(async move {
+                let name = format!("full {host}");
+                let endpoint = endpoint(&network, 100 + host);
+                let mut raw = RawConnection::connect(&endpoint, &identity(&name), at(1)).await.ok()?;
+                raw.say(&ToNode::Hello(Hello { chain: None, program: "x".into(), role: Role::Client })).await.ok()?;
+                for _ in 0..4 {
+                    raw.say(&ToNode::AskGenesis).await.ok()?;
+                }
+                let watch = (0..8).map(|table| (Watched::Table(TableId(table)), true));
+                raw.say(&ToNode::Watch(watch.collect())).await.ok()?;
+                let mut bytes = Vec::new();
+                ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+                bytes.pop();
+                raw.send(&bytes).await.ok()?;
+                Some((endpoint, raw))
+            }));
+        }
+        let mut held = Vec::new();
+        for connection in begun {
+            held.extend(connection.await.expect("no panic"));
+        }
+        let account = |peer: &PeerId| Output::Account { to: *peer, key: [1; 32], height: Height(1), account: None };
+        let (mut most_held, mut most_reserved) = (0, 0);
+        for _ in 0..20 {
+            {
+                let mut node = node.borrow_mut();
+                let peers: Vec<PeerId> = node.present.keys().copied().collect();
+                let many = peers.iter().flat_map(|peer| std::iter::repeat_with(|| account(peer)).take(40));
+                node.outputs.extend(many.collect::<Vec<_>>());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let node = node.borrow();
+            most_held = most_held.max(node.server().held_bytes() as u64);
+            most_reserved = most_reserved.max(node.server().reserved_bytes());
+        }
+        assert!(most_reserved <= BOUND, "{most_reserved} reserved of {BOUND}");
+        assert!(most_held <= most_reserved, "{most_held} held of {most_reserved} reserved");
+        assert!(most_held > BOUND / 16, "they did fill their queues: {most_held}");
+        let refused = node.borrow().count("refused_full");
+        assert!(refused > 1_000, "{refused} had no room");
+        drop(held);
+    });
+}
+
+#[test]
+fn a_node_that_says_so_itself_is_allowed_what_a_player_is_until_it_is_known() {
+    run(4, async |network| {
+        let known = engine::hex(&identity("known").key);
+        let peers = vec![format!("{known}@{}", at(99))];
+        let node = Node::start(&network, 1, |config| ServerConfig { peers, ..config });
+        // Those that this node dials in vain reserve something for a while.
+        let settled = async || {
+            let mut least = u64::MAX;
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                least = least.min(node.borrow().server().reserved_bytes());
+            }
+            least
+        };
+        assert_eq!(settled().await, 0);
+        let _stranger = raw(&network, 2, "stranger", Role::Node).await;
+        assert_eq!(settled().await, PLAYING_BYTES);
+        let _known = raw(&network, 3, "known", Role::Node).await;
+        assert_eq!(settled().await, PLAYING_BYTES + NODE_BYTES);
+    });
+}
+
+#[test]
+fn a_ban_reaches_a_node_that_this_one_dialled_and_it_is_not_dialled_again() {
+    run(5, async |network| {
+        let there = Node::start(&network, 2, |config| config);
+        let here = Node::start(&network, 1, |config| ServerConfig { peers: vec![at(2).to_string()], ..config });
+        after(10).await;
+        let (other, own) = (identity("node 2").key, identity("node 1").key);
+        let dialled = here.borrow().present.iter().find(|(_, (key, _))| *key == other).map(|(peer, _)| *peer);
+        assert!(there.borrow().present.values().any(|(key, _)| *key == own));
+        {
+            let mut here = here.borrow_mut();
+            let mut outputs = Vec::new();
+            (0..2).for_each(|_| here.judge(dialled.expect("it was dialled"), Offence::FalsePeer, &mut outputs));
+            assert_eq!(outputs.len(), 1);
+            here.outputs = outputs;
+        }
+        after(1).await;
+        assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "the connection has ended");
+        assert_eq!(here.borrow().seen[&other].left, 1);
+        after(300).await;
+        assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "nor is there another");
+        after(700).await;
+        assert_eq!(here.borrow().present.len(), 1, "a ban ends");
+    });
+}
+
+#[test]
+fn of_ninety_intents_given_while_a_client_reconnects_ninety_are_answered() {
+    const { assert!(90 > PEER_CREDIT) };
+    run(6, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut player = Player::connect(&network, 2, "player");
+        after(1).await;
+        player.commands.send(Command::Reconnect).await.expect("runs");
+        for number in 1..=90 {
+            player.send(number..number + 1).await;
+        }
+        after(5).await;
+        assert_eq!((player.listen(), player.losses), (90, 0));
+        // The same while no packet comes through, for longer than a connection lives in silence.
+        network.cut(at(1), true);
+        player.send(91..181).await;
+        after(40).await;
+        assert_eq!(player.listen(), 90, "nothing comes through");
+        network.cut(at(1), false);
+        after(60).await;
+        assert_eq!(player.listen(), 180);
+        assert!(player.losses >= 1);
+        assert_eq!(node.borrow().seen[&player.key].intents, 180);
+    });
+}
+
+#[test]
+fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
+    run(7, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        node.borrow().server().publish(Standing { now_ms: 1_000_000_000, ..Standing::default() });
+        let mut teller = raw(&network, 2, "teller", Role::Node).await;
+        let (_, pair) = key_pair("third");
+        let mut record = PeerRecord {
+            key: pair.public_key().as_ref().try_into().expect("32 bytes"),
+            time_s: 1_000_000,
+            port: 9,
+            ..PeerRecord::zeroed()
+        };
+        record.signature = pair.sign(&record.signed_bytes(&CHAIN)).as_ref().try_into().expect("64 bytes");
+        for _ in 0..5 {
+            teller.say(&ToNode::Peers(vec![record])).await.expect("sent");
+            after(1).await;
+        }
+        assert_eq!(node.borrow().server().nodes_known(), 1);
+        // The same record under a false signature says nothing new, so that nobody looks at it.
+        let mut false_one = PeerRecord { signature: [9; 64], ..record };
+        teller.say(&ToNode::Peers(vec![false_one])).await.expect("sent");
+        after(1).await;
+        let teller_key = identity("teller").key;
+        assert_eq!(node.borrow().seen[&teller_key].offences, []);
+        false_one.time_s += 1;
+        teller.say(&ToNode::Peers(vec![false_one])).await.expect("sent");
+        after(1).await;
+        assert_eq!(node.borrow().seen[&teller_key].offences, [Offence::FalsePeer]);
+        assert_eq!(node.borrow().server().nodes_known(), 1);
+    });
+}
