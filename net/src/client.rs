@@ -70,7 +70,7 @@ pub enum Command {
 /// What a client hears.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Trying to connect, for the how manieth time since the last connection.
+    /// Trying to connect. The number counts the attempts since the last connection, from 1.
     Connecting {
         /// From 1.
         attempt: u32,
