@@ -1,7 +1,7 @@
 //! Together: whether an acknowledgement leaves at once, or waits for its receipt to go with it.
 //!
-//! A packet costs each end some 13 us of processor time, whatever is in it, and a receipt says all that an acknowledgement
-//! does. Below [`APART_PER_S`] acknowledgements a second, a client is told at once that its intent waits for a block; above,
+//! A packet costs both ends together about 13 us of processor time, whatever is in it, and a receipt says all that an
+//! acknowledgement does. Below [`APART_PER_S`] of them a second, a client is told at once that its intent waits; above,
 //! that packet would take the time that the receipts need, so the acknowledgement travels in the receipt's packet.
 
 use std::collections::VecDeque;
