@@ -14,7 +14,6 @@ use std::sync::Arc;
 use aside::is_aside;
 use engine::genesis::GENESIS_VERSION;
 use engine::{Genesis, Hash};
-use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::Damage;
@@ -116,7 +115,7 @@ fn is_fresh(backend: &dyn Backend, dir: &Path) -> Result<bool, OpenError> {
 /// Whether some process writes the session now. Whoever starts to write it in this very moment waits a little.
 pub fn is_written(dir: &Path) -> bool {
     let Ok(file) = std::fs::File::open(dir.join("LOCK")) else { return false };
-    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+    matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
 }
 
 /// The genesis file of a session.
