@@ -273,6 +273,13 @@ impl Client {
         Ok(Self { config, endpoint, quic, spread, started, sending, node_clock, watching, genesis_wanted })
     }
 
+    /// The same, with a connection that counts as lost after so long a silence: for a person who looks at it.
+    #[must_use]
+    pub fn lost_after(mut self, silence: Duration) -> Self {
+        self.quic.transport_config(client_transport(RECEIVE_WINDOW, silence));
+        self
+    }
+
     /// Runs until it is told to close, or nothing more can be had. `hear` is called for every event, in order.
     ///
     /// # Errors
