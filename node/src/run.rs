@@ -222,6 +222,8 @@ pub struct Node {
     snapshots: Option<Keeping>,
     held: Held,
     clock: NodeClock,
+    /// The height that it began with.
+    found: Height,
     standing: Standing,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
@@ -237,6 +239,7 @@ impl Node {
         let clock = NodeClock::new(time, machine.setup().genesis.start_ms, machine.chain().parent_time_ms);
         let standing = machine.standing(clock.now_ms());
         let totals = Totals::begin(&machine);
+        let found = totals.height;
         Self {
             machine,
             storage,
@@ -245,6 +248,7 @@ impl Node {
             snapshots: None,
             held: Held::default(),
             clock,
+            found,
             standing,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -358,6 +362,10 @@ impl Node {
             self.totals.snapshots = snapshots.close();
         }
         self.storage.close();
+        if self.totals.height == self.found && self.found > Height::GENESIS {
+            // Nothing was settled by this process: where the record stands it is known by no report.
+            self.totals.root = self.machine.root();
+        }
         self.totals
     }
 }

@@ -60,7 +60,7 @@ impl Grudges {
 }
 
 /// System: rows of peers that came, went, told something, or did at the edge what they may not do; in the order in
-/// which it happened, since a row that one peer leaves another may take at once.
+/// which it happened: a row may be left by one peer and taken by another in the same tick.
 pub fn update_peers(
     clock: Res<'_, Clock>,
     inbox: Res<'_, Inbox>,
