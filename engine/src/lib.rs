@@ -5,21 +5,21 @@
 //! ```
 //! This crate has no IO, no clock, no randomness, and no rule of the game: it holds the data that rules act on.
 
-pub mod address;
 pub mod bytes;
-pub mod chips;
-pub mod columns;
-pub mod component;
-pub mod dice;
-pub mod genesis;
-pub mod ids;
-pub mod image;
-pub mod io;
 pub mod limits;
-pub mod message;
-pub mod pool;
+pub mod ids;
+pub mod address;
 pub mod rate;
+pub mod chips;
+pub mod dice;
 pub mod rules;
+pub mod message;
+pub mod genesis;
+pub mod component;
+pub mod columns;
+pub mod image;
+pub mod pool;
+pub mod io;
 pub mod world;
 
 pub use chips::{Chips, Ratio};

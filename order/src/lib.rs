@@ -6,11 +6,11 @@
 //! ```
 //! No socket, file, thread of its own, clock or OS entropy: time comes as timeouts that elapsed, randomness as a seed.
 
-pub mod beacon;
-pub mod block;
-pub mod certificate;
-pub mod consensus;
-pub mod dice;
-pub mod keys;
 pub mod signature;
+pub mod keys;
 pub mod validators;
+pub mod certificate;
+pub mod block;
+pub mod consensus;
+pub mod beacon;
+pub mod dice;

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use engine::genesis::GENESIS_VERSION;
 use engine::{Genesis, Hash};
-use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::Damage;
@@ -100,7 +99,7 @@ fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenE
 /// Whether some process writes the session now. Whoever starts to write it in this very moment waits a little.
 pub fn is_written(dir: &Path) -> bool {
     let Ok(file) = std::fs::File::open(dir.join("LOCK")) else { return false };
-    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+    matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
 }
 
 /// The genesis file of a session.

@@ -1,8 +1,8 @@
 //! Proof that q validators precommitted one block, and what the beacon adds to it.
 
+use super::verdict::Verdict;
 use super::{DecodeError, Hash, Reader};
 use crate::ids::Height;
-use crate::io::Verdict;
 use crate::limits::{BLOCK_INTENTS_MAX, VALIDATORS_MAX};
 
 /// One validator's precommit in a certificate.

@@ -1,6 +1,6 @@
 //! What the protocol says of each kind of message: the table from which kinds, checks and both enums of messages follow.
 
-use super::payload::Payload;
+use super::payload::{Bounds, Payload};
 use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
 use engine::io::{Standing, Watched};
 use engine::message::intent::Intent;
@@ -21,17 +21,6 @@ pub enum Order {
     First,
     /// After the first.
     Then,
-}
-
-/// Bytes of a body: `least` and `most` of them, in whole `unit`s above `least`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
-    /// The least.
-    pub least: usize,
-    /// The most.
-    pub most: usize,
-    /// What the length grows by.
-    pub unit: usize,
 }
 
 /// What the protocol says of one kind of message.

@@ -19,7 +19,8 @@ mod decoder;
 use thiserror::Error;
 
 pub use decoder::{Decoder, Message};
-pub use kind::{Bounds, Direction, Kind, Order, Spec, ToClient, ToNode};
+pub use kind::{Direction, Kind, Order, Spec, ToClient, ToNode};
+pub use payload::Bounds;
 pub use record::{AccountRow, Answer, AnswerVerdict, Hello, PeerRecord, Role, Welcome};
 pub use table::TableMessage;
 

@@ -3,8 +3,18 @@
 use bytemuck::{Pod, pod_read_unaligned};
 use engine::bytes::DecodeError;
 
-use super::kind::Bounds;
 use super::{Kind, frame};
+
+/// Bytes of a body: `least` and `most` of them, in whole `unit`s above `least`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// The least.
+    pub least: usize,
+    /// The most.
+    pub most: usize,
+    /// What the length grows by.
+    pub unit: usize,
+}
 
 /// All that one message carries.
 pub(super) trait Payload: Sized {

@@ -11,8 +11,7 @@ use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::limits::{RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
-use super::kind::Bounds;
-use super::payload::Payload;
+use super::payload::{Bounds, Payload};
 use super::{Kind, TABLE_BYTES_MAX, frame};
 
 /// Layout: 32 bytes, no padding.

@@ -10,6 +10,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
 use crate::certificate::check_certificate;
+use crate::signature::VoteKey;
+use crate::validators::Validators;
 
 const CHAIN: Hash = [3; 32];
 const HEIGHTS: u64 = 6;

@@ -12,6 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
+use crate::signature::VoteKey;
+use crate::validators::Validators;
 
 const CHAIN: Hash = [3; 32];
 

@@ -6,7 +6,7 @@ use engine::message::certificate::Certificate;
 use engine::message::vote::{NO_ROUND, Proposal, Vote};
 use engine::{Hash, Height};
 
-use super::message::{Timeout, TimeoutKind};
+use super::timeout::{Timeout, TimeoutKind};
 
 /// One entry of the consensus log, as docs/formats/order.md draws it. Blocks are named by hash; their bodies are
 /// logged once, beside.

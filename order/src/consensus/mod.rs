@@ -5,11 +5,13 @@
 //! ```
 //! It holds no socket, file, clock or block body. One validator is the same machine with a set of one.
 
-mod context;
+mod timeout;
 mod entry;
 mod message;
-mod recover;
+mod context;
+mod config;
 mod shell;
+mod recover;
 mod timer;
 
 #[cfg(test)]
@@ -25,38 +27,23 @@ use engine::{Hash, Height};
 use malachite::{LocallyProposedValue, Params, State, process};
 use thiserror::Error;
 
+use self::config::CoreInput;
 use self::context::{BlockHash, CoreHeight, CoreValidators, Ctx, Slot};
 use self::context::{from_polka, from_proposal, from_round, from_vote, to_round};
 use self::shell::Shell;
 use crate::certificate::{CertificateError, check_polka};
-use crate::signature::{SignedItem, VoteKey};
-use crate::validators::Validators;
+use crate::signature::SignedItem;
 
+pub use self::config::ConsensusConfig;
 pub use self::entry::{LogEntry, ProposedValue};
-pub use self::message::{Effect, Evidence, Input, Message, RoundCertificate, Timeout, TimeoutConfig, TimeoutKind};
+pub use self::message::{Effect, Evidence, Input, Message, RoundCertificate};
+pub use self::timeout::{Timeout, TimeoutConfig, TimeoutKind};
 pub use self::timer::Timers;
 
 /// Heights ahead of the current one whose messages are kept.
 const AHEAD_HEIGHTS: usize = 4;
 /// Messages kept for each of them: two votes, a proposal and a block of every validator, in a few rounds.
 const AHEAD_MESSAGES: usize = 4_096;
-
-type CoreInput = malachite::Input<Ctx>;
-
-/// What a node brings to the state machine.
-#[derive(Clone, Debug)]
-pub struct ConsensusConfig {
-    /// The chain id.
-    pub chain: Hash,
-    /// The validators, by slot.
-    pub validators: Validators,
-    /// This node's slot and vote key; none for a node that only follows.
-    pub own: Option<(u32, VoteKey)>,
-    /// How long to wait for what.
-    pub timeouts: TimeoutConfig,
-    /// For the coefficients of batch verification. Unknown to others; changes no verdict.
-    pub seed: [u8; 32],
-}
 
 /// Why an input was refused or the machine must stop. See [`ConsensusError::is_fatal`].
 #[derive(Error, Clone, PartialEq, Eq, Debug)]

@@ -7,13 +7,14 @@ use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, Height};
 use malachite::{ConsensusMsg, LivenessMsg, Resumable, Resume, SignedConsensusMsg};
 
+use super::config::{ConsensusConfig, CoreInput};
 use super::context::{
     BlockHash, CoreHeight, CoreProposal, CoreValidators, CoreVote, Ctx, Slot, from_round, from_vote, to_certificate,
     to_polka, to_proposal, to_round, to_vote,
 };
 use super::entry::{LogEntry, ProposedValue};
-use super::message::{Effect, Evidence, Message, RoundCertificate, Timeout, TimeoutConfig, TimeoutKind};
-use super::{ConsensusConfig, CoreInput};
+use super::message::{Effect, Evidence, Message, RoundCertificate};
+use super::timeout::{Timeout, TimeoutConfig, TimeoutKind};
 use crate::certificate::check_slots;
 use crate::signature::{Signature, SignedItem, VoteKey};
 

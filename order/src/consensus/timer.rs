@@ -1,6 +1,7 @@
 //! The scheduled timeouts of one node, in milliseconds of its own time.
 
-use super::message::{Effect, Timeout};
+use super::message::Effect;
+use super::timeout::Timeout;
 
 /// What [`Effect::Schedule`] asked for and did not elapse yet. A handful at a time.
 #[derive(Clone, Default, Debug)]
@@ -37,7 +38,7 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::TimeoutKind;
+    use super::super::timeout::TimeoutKind;
     use super::*;
 
     #[test]

@@ -6,14 +6,14 @@
 //!  00000002.seg  header, groups of frames ..., zeros     the last one: grows, with zeros written ahead
 //! ```
 
-mod check;
+mod segment;
 mod frame;
 mod index;
+mod writer;
+mod scan;
 mod reader;
 mod retired;
-mod scan;
-mod segment;
-mod writer;
+mod check;
 
 pub use check::{JournalCheck, check_journal};
 pub use frame::{Frame, FrameKind};

@@ -6,16 +6,16 @@
 //! ```
 //! The index can be made again from the packs. Formats: docs/formats/snapshots.md.
 
-mod catalog;
-mod check;
-mod database;
-mod index;
-mod keeper;
-mod pack;
-mod ranges;
 mod record;
+mod pack;
 mod stored;
+mod database;
+mod ranges;
+mod index;
+mod catalog;
+mod keeper;
 mod thread;
+mod check;
 
 pub use catalog::Catalog;
 pub use check::{IndexCheck, check_index, check_packs};

@@ -4,8 +4,8 @@ use engine::BetId;
 
 use super::family::Family::{self, *};
 use super::family::{Collect, Flat};
+use super::pay::{Pay, win};
 use super::rolls::totals;
-use super::{Pay, win};
 
 /// One bet of the catalogue. Everything else about it follows from its family.
 #[derive(Clone, Copy, Debug)]

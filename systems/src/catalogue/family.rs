@@ -6,7 +6,7 @@
 use engine::dice::{BOX_NUMBERS, box_index};
 use engine::{Dice, Puck, RollEvent};
 
-use super::Pay;
+use super::pay::Pay;
 use super::rolls::{Rolls, SEVEN, hard, roll, totals};
 
 /// A kind of bet with its parameters.

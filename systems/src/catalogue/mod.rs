@@ -7,12 +7,13 @@
 //! A roll looks up the row of (puck, roll); a bet looks up its transition there by spot and progress; a bet that ends
 //! looks up what its tier pays. The odds engine walks the same table.
 
-mod automata;
-mod bets;
-mod family;
-mod pays;
 mod rolls;
+mod pay;
+mod family;
+mod bets;
 mod spots;
+mod automata;
+mod pays;
 
 use engine::component::{BetRow, SpotMask};
 use engine::dice::{BOX_NUMBERS, PUCKS, ROLLS};
@@ -26,7 +27,7 @@ pub use automata::OutcomeRow;
 use automata::{AUTOMATA, AUTOMATA_HASH, Packed, row_index};
 pub use bets::{BETS, BetSpec, bet_named};
 pub use family::{Family, Flat, Placement};
-pub use pays::{Pay, win};
+pub use pay::{Pay, win};
 pub use spots::{bet_of, flat_of, has_travelled, number_of, odds_on, spot_of, standing_spot, travelled_spot};
 
 /// Rules that no table can have.

@@ -5,22 +5,7 @@ use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
 use engine::{Ratio, TableRules};
 
 use super::family::{Collect, Family, Flat};
-
-/// What a bet that ended pays.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pay {
-    /// The wager and this profit.
-    Win(Ratio),
-    /// The wager.
-    Push,
-    /// Nothing.
-    Lose,
-}
-
-/// A win of `num : den`.
-pub const fn win(num: u32, den: u32) -> Pay {
-    Pay::Win(Ratio::new(num, den))
-}
+use super::pay::{Pay, win};
 
 const fn to((num, den): (u32, u32)) -> Pay {
     win(num, den)
