@@ -1,14 +1,19 @@
 //! What goes into a node's core and what comes out of it. Network, journal and load generator are only sources of
 //! [`Input`]; whoever listens, and the disk, are only sinks of [`Output`].
 
+use thiserror::Error;
+
 use crate::chips::Chips;
 use crate::component::{Account, BetRow, Seat, Table};
 use crate::dice::{Dice, Puck, RollEvent};
+use crate::genesis::hex;
 use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
 use crate::message::Hash;
 use crate::message::block::Decided;
 use crate::message::certificate::Settled;
+use crate::message::evidence::Evidence;
 use crate::message::intent::{Intent, IntentId};
+use crate::message::node::{NodeMessage, RangeRow};
 
 pub use crate::message::verdict::Verdict;
 
@@ -41,6 +46,13 @@ pub enum Input {
         peer: PeerId,
         /// What it did.
         offence: Offence,
+    },
+    /// Another node said something: nothing about it was checked but its form.
+    Node {
+        /// The connection.
+        from: PeerId,
+        /// What it said.
+        message: NodeMessage,
     },
     /// Another node told where its chain stands.
     Told {
@@ -124,6 +136,31 @@ pub enum Output {
         /// The account, if one is open.
         account: Option<(AccountId, Account)>,
     },
+    /// To other nodes. Released when its tick is on disk, where [`NodeMessage::awaits_disk`] says so.
+    ToNode {
+        /// One connection, or every node.
+        to: Option<PeerId>,
+        /// What this node says.
+        message: NodeMessage,
+    },
+    /// To the disk, which holds what was decided: a node that is behind asks for heights that this one no longer has in
+    /// memory. Whatever of them is on disk goes to it as a [`NodeMessage::Range`].
+    Serve {
+        /// Who asks.
+        to: PeerId,
+        /// The heights.
+        range: RangeRow,
+    },
+    /// To the disk: this validator signs nothing at or below a height any more, whatever its log holds of it. For heights
+    /// that others told of, which leave nothing in the log.
+    Fence {
+        /// The height.
+        height: Height,
+    },
+    /// To the disk: a validator said two things of which only one may be.
+    Evidence(Evidence),
+    /// To the operator: something that only a faulty node does.
+    Alarm(Alarm),
     /// To the edge: a peer is put out, and its key stays out.
     Ban {
         /// The connection.
@@ -134,6 +171,42 @@ pub enum Output {
         address: [u8; 16],
         /// The offence that was one too many.
         offence: Offence,
+    },
+}
+
+/// What an operator must hear of.
+#[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// A proposed block names another root than the one this node computed. If a quorum votes for it, this node is the
+    /// one that is wrong, and stops.
+    #[error(
+        "validator {proposer} proposes a block that names root chain {} after height {height}; this node has {}",
+        hex(.proposed),
+        hex(.own)
+    )]
+    Diverged {
+        /// The settled height whose root differs.
+        height: Height,
+        /// `root_chain` as this node computed it.
+        own: Hash,
+        /// `root_chain` as the block names it.
+        proposed: Hash,
+        /// The proposer's slot.
+        proposer: u32,
+    },
+    /// A validator said two things of which only one may be.
+    #[error("validator {slot} said two things at height {height} of which only one may be; both are kept")]
+    Equivocated {
+        /// Its slot.
+        slot: u32,
+        /// The height that it spoke of.
+        height: Height,
+    },
+    /// Two connections with different network keys prove that they speak for one validator: its keys are in two places.
+    #[error("two network keys prove that they speak for validator {slot}: its vote key is in two places")]
+    TwoLives {
+        /// Its slot.
+        slot: u32,
     },
 }
 
@@ -233,11 +306,13 @@ pub enum Offence {
     Flood = 3,
     /// It told of a peer under a signature that does not verify.
     FalsePeer = 4,
+    /// It told of a decided block, or of evidence, that its signatures do not prove.
+    FalseChain = 5,
 }
 
 impl Offence {
     /// All offences.
-    pub const ALL: [Self; 4] = [Self::BadSignature, Self::Malformed, Self::Flood, Self::FalsePeer];
+    pub const ALL: [Self; 5] = [Self::BadSignature, Self::Malformed, Self::Flood, Self::FalsePeer, Self::FalseChain];
 
     /// The name that output uses.
     pub const fn name(self) -> &'static str {
@@ -246,6 +321,7 @@ impl Offence {
             Self::Malformed => "malformed",
             Self::Flood => "flood",
             Self::FalsePeer => "false_peer",
+            Self::FalseChain => "false_chain",
         }
     }
 }

@@ -20,7 +20,12 @@ struct Tick {
 
 /// Whether an output promises nothing about the disk, and does not wait for it.
 pub fn is_at_once(output: &Output) -> bool {
-    matches!(output, Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. })
+    match output {
+        Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. } => true,
+        Output::Serve { .. } | Output::Alarm(_) => true,
+        Output::ToNode { message, .. } => !message.awaits_disk(),
+        _ => false,
+    }
 }
 
 impl Held {
@@ -46,8 +51,20 @@ impl Held {
                 }
                 Output::Log { height, entry } => group.entries.push((height, entry)),
                 // Refusals before any block need no disk, but they keep their place in the order.
-                Output::Receipt { .. } | Output::Table(_) | Output::Account { .. } => held.outputs.push(output),
-                Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. } => {
+                Output::Receipt { .. } | Output::Table(_) | Output::Account { .. } | Output::ToNode { .. } => {
+                    held.outputs.push(output);
+                }
+                Output::Evidence(evidence) => {
+                    let mut body = Vec::new();
+                    evidence.encode(&mut body);
+                    group.frames.push(Frame { kind: FrameKind::Evidence, height: evidence.height(), body });
+                }
+                Output::Fence { height } => group.fence = Some(height),
+                Output::Acknowledged { .. }
+                | Output::Shed { .. }
+                | Output::Ban { .. }
+                | Output::Serve { .. }
+                | Output::Alarm(_) => {
                     unreachable!("what does not wait for the disk has gone out")
                 }
             }

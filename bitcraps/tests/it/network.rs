@@ -92,7 +92,7 @@ impl TestNode {
                 pace: SnapshotPace::default(),
             };
             let opened = open(Session::open(&data).expect("a session"), setup, options, |_| ()).expect("a new session");
-            let network = listen(&opened.machine, genesis, &keys.net, server).expect("a socket");
+            let network = listen(&opened.machine.setup().genesis, genesis, &keys.net, server).expect("a socket");
             told.send((network.address, network.counters())).expect("the test waits");
             let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
             node.keep(opened.snapshots);

@@ -155,7 +155,7 @@ fn run(seed: u64) -> (Traffic, u32) {
     let (totals, players, traffic) = LocalSet::new().block_on(&runtime, async {
         let (carrier, here) = (network.socket(at(1)), at(1));
         let bounds = ServerConfig { connections_per_address_max: 64, listen: here, ..ServerConfig::default() };
-        let chain = chain(&opened.machine, genesis);
+        let chain = chain(&opened.machine.setup().genesis, genesis);
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);
         let server = Server::on(carrier, here, bounds, chain, identity(&keys.net).expect("a key")).expect("a server");
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Virtual(Pace::Max));
