@@ -112,6 +112,16 @@ pub fn genesis(config: &DevConfig) -> Genesis {
     genesis
 }
 
+/// The file of that genesis.
+///
+/// # Errors
+/// None that a genesis of plain data can have.
+pub fn genesis_bytes(config: &DevConfig) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// A session that was begun or found.
 pub struct Opened {
     /// The node, ready for its next tick.
@@ -162,9 +172,9 @@ pub fn open_seen(
     let session = if backend.open(&path, Access::Read).is_ok() {
         Session::open_on(backend.clone(), dir)?
     } else {
-        let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
-        bytes.push(b'\n');
-        Session::create_on(backend.clone(), dir, &bytes)?
+        // What cannot be played leaves no session behind.
+        genesis(config).check()?;
+        Session::create_on(backend.clone(), dir, &genesis_bytes(config)?)?
     };
     let (genesis, chain) = storage::read_genesis_on(&*backend, dir)?;
     let mut keys = keys(config.seed);

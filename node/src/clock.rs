@@ -8,7 +8,7 @@ use systems::exchange::Clock;
 use crate::wall::WallClock;
 
 /// Milliseconds of a tick.
-pub const QUANTUM_MS: u64 = 5;
+pub const QUANTUM_MS: u64 = engine::limits::TICK_MS;
 
 /// How fast virtual time runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

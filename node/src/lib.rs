@@ -5,6 +5,8 @@
 //!                                         \-> snapshots
 //! ```
 //! Nothing here knows a rule that another node would need to agree on, and nothing draws, prints or asks.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod activity;
 pub mod clock;

@@ -34,8 +34,11 @@ impl Node {
         let Some(clock) = self.poll()? else { return Ok(None) };
         self.machine.exchange(clock, &mut self.inputs, &mut self.outputs)?;
         self.answer();
-        let settled = self.settle()?;
-        self.record(settled);
+        if self.settle()? {
+            self.totals.add_height(&self.machine);
+            self.settle_told()?;
+        }
+        self.record();
         self.flush()?;
         self.snapshot();
         Ok(Some(clock.now_ms))
@@ -125,6 +128,11 @@ impl Node {
         let at_once = &mut self.released;
         at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
         at_once.iter().for_each(|output| self.totals.add_output(output));
+        for output in &*at_once {
+            if let Output::Alarm(alarm) = output {
+                tracing::error!("{alarm}");
+            }
+        }
         if let Some(network) = &mut self.network {
             network.send(at_once);
         }
@@ -135,13 +143,13 @@ impl Node {
     /// stands still instead, so that a session is the same with snapshots and without.
     fn settle(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
-        let mut settled = self.machine.settle_ready(&mut self.outputs);
+        let mut settled = self.machine.settle_ready(&mut self.outputs)?;
         let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
         while self.machine.is_held() && !self.clock.is_wall() {
             if self.machine.waits_for_room() {
                 snapshots.await_room(&mut self.machine)?;
             }
-            settled = self.machine.settle_ready(&mut self.outputs);
+            settled = self.machine.settle_ready(&mut self.outputs)?;
         }
         if settled {
             snapshots.settled(began.elapsed());
@@ -149,11 +157,19 @@ impl Node {
         Ok(settled)
     }
 
-    /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
-    fn record(&mut self, settled: bool) {
-        if settled {
+    /// Settles further heights in one tick while others have told of more than this node has.
+    fn settle_told(&mut self) -> anyhow::Result<()> {
+        for _ in 0..SETTLE_TOLD_MAX {
+            if !self.machine.is_behind() || !self.machine.settle_ready(&mut self.outputs)? {
+                break;
+            }
             self.totals.add_height(&self.machine);
         }
+        Ok(())
+    }
+
+    /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
+    fn record(&mut self) {
         if let Some(group) = self.held.record(self.clock.tick().0, &mut self.outputs) {
             self.storage.submit(group);
         }
@@ -172,7 +188,8 @@ impl Node {
         }
         let now_ms = self.clock.now_ms();
         if let Some(network) = &mut self.network {
-            network.publish(Standing { now_ms, ..self.standing });
+            let disk_full = self.totals.disk_full.is_some();
+            network.publish(Standing { now_ms, disk_full, ..self.standing });
         }
         Ok(())
     }
@@ -192,6 +209,8 @@ impl Node {
 const UNSYNCED_MAX: usize = 48;
 /// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
 const INPUTS_KEPT: usize = 1 << 16;
+/// Heights that a node that is behind settles in one tick beside the first.
+const SETTLE_TOLD_MAX: usize = 63;
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -204,6 +223,8 @@ pub struct Node {
     snapshots: Option<Keeping>,
     held: Held,
     clock: NodeClock,
+    /// The height that it began with.
+    found: Height,
     standing: Standing,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
@@ -219,14 +240,16 @@ impl Node {
         let clock = NodeClock::new(time, machine.setup().genesis.start_ms, machine.chain().parent_time_ms);
         let standing = machine.standing(clock.now_ms());
         let totals = Totals::begin(&machine);
+        let found = totals.height;
         Self {
             machine,
             storage,
             players,
             network: None,
             snapshots: None,
-            held: Held::default(),
+            held: Held::at(standing),
             clock,
+            found,
             standing,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -252,7 +275,11 @@ impl Node {
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        network.publish(Standing {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
         self.network = Some(Box::new(network));
     }
 
@@ -281,7 +308,11 @@ impl Node {
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
-        network.publish(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        network.publish(Standing {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
         Ok(())
     }
 
@@ -340,6 +371,10 @@ impl Node {
             self.totals.snapshots = snapshots.close();
         }
         self.storage.close();
+        if self.totals.height == self.found && self.found > Height::GENESIS {
+            // Nothing was settled by this process: where the record stands it is known by no report.
+            self.totals.root = self.machine.root();
+        }
         self.totals
     }
 }

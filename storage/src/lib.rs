@@ -6,6 +6,8 @@
 //!  all of it on a backend: files, memory, or a disk that fails as a test says
 //! ```
 //! This crate knows no rule of craps or of order: bodies and entries are bytes. Formats: docs/formats/journal.md.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod backend;
 mod file;

@@ -9,5 +9,6 @@ mod kill;
 mod load;
 mod manifests;
 mod network;
+mod newcomer;
 mod readme;
 mod sources;

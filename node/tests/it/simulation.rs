@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -155,15 +154,8 @@ fn run(seed: u64) -> (Traffic, u32) {
     let network = Network::new(seed, Conditions::NONE);
     let (totals, players, traffic) = LocalSet::new().block_on(&runtime, async {
         let (carrier, here) = (network.socket(at(1)), at(1));
-        let bounds = ServerConfig {
-            // What counts connects and intents reads the wall's clock, which stands still here.
-            connects_per_address_per_s: NonZeroU32::new(100_000).expect("not zero"),
-            intents_per_connection_per_s: NonZeroU32::new(100_000).expect("not zero"),
-            connections_per_address_max: 64,
-            listen: here,
-            ..ServerConfig::default()
-        };
-        let chain = chain(&opened.machine, genesis);
+        let bounds = ServerConfig { connections_per_address_max: 64, listen: here, ..ServerConfig::default() };
+        let chain = chain(&opened.machine.setup().genesis, genesis);
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);
         let server = Server::on(carrier, here, bounds, chain, identity(&keys.net).expect("a key")).expect("a server");
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Virtual(Pace::Max));

@@ -53,6 +53,10 @@ impl Backend for FileBackend {
         std::fs::remove_file(path)
     }
 
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        aside::write_new(path, bytes, aside::Readers::Usual)
+    }
+
     fn view(&self, path: &Path, from: u64) -> io::Result<FileBytes> {
         // A file system that cannot map reads.
         super::bytes::map(path, from).or_else(|_| {
