@@ -182,7 +182,7 @@ async fn begin(kind: HostileKind, connection: &mut RawConnection, key: &Identity
     let done = match kind {
         Kind::BadSignatures => connection.say(&forged(key, chain, 1..=16)).await,
         Kind::Garbage => connection.send(&[0xa5; 512]).await,
-        Kind::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0]).await,
+        Kind::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, net::wire::VERSION, 0, 0]).await,
         Kind::SlowLoris => drip(connection).await,
         Kind::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await,
         Kind::FullWindows => fill(connection).await,

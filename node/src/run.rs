@@ -202,7 +202,8 @@ impl Node {
         self.hear_disk(self.clock.at())?;
         let now_ms = self.clock.now_ms();
         if let Some(network) = &mut self.network {
-            network.publish(Standing { now_ms, ..self.standing });
+            let disk_full = self.totals.disk_full.is_some();
+            network.publish(Standing { now_ms, disk_full, ..self.standing });
         }
         Ok(())
     }
@@ -265,7 +266,7 @@ impl Node {
             players,
             network: None,
             snapshots: None,
-            held: Held::default(),
+            held: Held::at(standing),
             clock,
             found,
             standing,
@@ -314,7 +315,11 @@ impl Node {
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        network.publish(Standing {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
         self.network = Some(Box::new(network));
     }
 
@@ -346,7 +351,11 @@ impl Node {
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
-        network.publish(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        network.publish(Standing {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
         Ok(())
     }
 

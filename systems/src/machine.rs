@@ -412,7 +412,10 @@ impl Machine {
     /// Where this node's chain stands at `now_ms`.
     pub fn standing(&self, now_ms: u64) -> Standing {
         let chain = self.chain();
-        Standing { now_ms, decided: chain.decided, settled: chain.settled, root_chain: chain.root_chains[0] }
+        let mut standing = Standing { now_ms, ..Standing::default() };
+        standing.decide(chain.decided);
+        standing.settle(chain.settled, chain.root_chains[0]);
+        standing
     }
 
     /// Intents without a receipt: those that wait for a block, and those in blocks that are not settled.
