@@ -1,6 +1,8 @@
 //! What reads a session: the walker, replay, bisection, scenarios, history, export, and a look at its files.
 //!
 //! Nothing here opens a socket or writes a session.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod bisect;
 pub mod db;

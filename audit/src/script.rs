@@ -8,7 +8,7 @@ mod format;
 use engine::genesis::{Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::{BetResult, Resolution, Verdict};
 use engine::message::intent::{Intent, IntentBody, IntentKind, Working};
-use engine::{BetId, Chips, Dice, Height, TableId, TableRules};
+use engine::{BetId, Chips, Dice, Height, TableId};
 use serde_json::{Map, Value, json};
 use systems::catalogue::{BETS, bet_named, bet_of, number_of};
 use systems::ledger::held;
@@ -248,9 +248,4 @@ fn below(key: &str, expected: Option<&Value>, found: Option<&Value>) -> Option<(
         let path = if path.is_empty() { key.to_owned() } else { format!("{key}.{path}") };
         (path, left, right)
     })
-}
-
-/// The rules of a scenario, for those who print them.
-pub fn canonical(rules: &TableRules) -> bool {
-    *rules == TableRules::default()
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use engine::message::note::ChainNote;
 use engine::{Hash, Height, hex};
-use order::block::{BlockContext, check_block_form};
+use order::block::{BlockContext, check_block_form, check_turn};
 use order::certificate::check_certificate_form;
 use order::signature::PublicKey;
 use order::validators::Validators;
@@ -284,7 +284,9 @@ impl Walker {
             parent_validators: validators,
             issuers,
         };
-        let follows = check_block_form(&step.decided.block, &context).is_ok();
+        let turns = machine.validators_at(context.height);
+        let header = &step.decided.block.header;
+        let follows = check_block_form(&step.decided.block, &context).and_then(|()| check_turn(header, &turns)).is_ok();
         follows && machine.restore(&step.decided, Some(step.settled.beacon)).is_some()
     }
 
@@ -311,7 +313,9 @@ impl Walker {
             parent_validators: validators,
             issuers,
         };
-        if let Err(error) = check_block_form(&decided.block, &context) {
+        let turns = machine.validators_at(height);
+        let checked = check_block_form(&decided.block, &context).and_then(|()| check_turn(header, &turns));
+        if let Err(error) = checked {
             return differs("Block", 0, "header", error.to_string(), format!("block {}", hex(&header.hash())));
         }
         if let Err(error) = check_certificate_form(&decided.certificate, validators, height, &header.hash()) {

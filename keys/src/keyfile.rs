@@ -1,13 +1,21 @@
 //! Secret seeds at rest: PKCS#8 PEM of an Ed25519 key, encrypted or plain, as other tools write and read them.
+//!
+//! Written is version 1, without the public half, and PBES2 of PBKDF2-HMAC-SHA256 and AES-256-CBC: what every tool reads
+//! (docs/operating.md has the table). Read is what other tools write, scrypt and version 2 too.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
+use aside::{Readers, write_new};
 use ed25519_dalek::SigningKey;
-use pkcs8::{DecodePrivateKey, EncodePrivateKey, KeyError, LineEnding};
+use ed25519_dalek::pkcs8::KeypairBytes;
+use pkcs8::pkcs5::pbes2;
+use pkcs8::{DecodePrivateKey, EncodePrivateKey, KeyError, LineEnding, PrivateKeyInfoRef};
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use crate::prompt;
 
 /// A secret of 32 bytes, wiped when it is dropped. The keys of every role follow from it.
 pub type Seed = Zeroizing<[u8; 32]>;
@@ -17,18 +25,25 @@ pub type Passphrase = Zeroizing<String>;
 
 /// The label of an encrypted key.
 const ENCRYPTED: &str = "BEGIN ENCRYPTED PRIVATE KEY";
+/// The label of an encrypted key, as it is written.
+const ENCRYPTED_LABEL: &str = "ENCRYPTED PRIVATE KEY";
 /// The largest key file that is read.
 const BYTES_MAX: u64 = 16 * 1024;
+/// The longest first line of a passphrase file.
+const PASSPHRASE_BYTES_MAX: u64 = 4 * 1024;
+/// Rounds of PBKDF2 with SHA-256: what OWASP recommends, a third of a second.
+const ROUNDS: u32 = 600_000;
 
 /// Why there is no key.
 #[derive(Error, Debug)]
 pub enum KeyFileError {
     /// The file is there already, or cannot be made.
-    #[error("{path}: cannot be made: {error}; nothing is ever overwritten")]
+    #[error("{path}: cannot be made: {error}")]
     Create {
         /// The file.
         path: PathBuf,
         /// What the system says.
+        #[source]
         error: io::Error,
     },
     /// The file cannot be read.
@@ -37,6 +52,7 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
         /// What the system says.
+        #[source]
         error: io::Error,
     },
     /// Others may read the file.
@@ -74,25 +90,24 @@ pub enum KeyFileError {
 pub fn create(path: &Path, passphrase: Option<&str>) -> Result<Seed, KeyFileError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| KeyFileError::Entropy(error.to_string()))?;
-    let key = pkcs8_pem(&seed, passphrase).map_err(|problem| KeyFileError::Entropy(problem.to_string()))?;
+    let key = pkcs8_pem(&seed, passphrase).map_err(KeyFileError::Entropy)?;
     let failed = |error| KeyFileError::Create { path: path.to_owned(), error };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(failed)?;
-    file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    write_new(path, key.as_bytes(), Readers::Owner).map_err(failed)?;
     Ok(seed)
 }
 
-fn pkcs8_pem(seed: &Seed, passphrase: Option<&str>) -> pkcs8::Result<Zeroizing<String>> {
-    let key = SigningKey::from_bytes(seed);
-    match passphrase {
-        Some(passphrase) => key.to_pkcs8_encrypted_pem(passphrase, LineEnding::LF),
-        None => key.to_pkcs8_pem(LineEnding::LF),
-    }
+fn pkcs8_pem(seed: &Seed, passphrase: Option<&str>) -> Result<Zeroizing<String>, String> {
+    let problem = |error: &dyn std::fmt::Display| error.to_string();
+    let key = KeypairBytes { secret_key: **seed, public_key: None };
+    let Some(passphrase) = passphrase else { return key.to_pkcs8_pem(LineEnding::LF).map_err(|error| problem(&error)) };
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut iv)).map_err(|error| problem(&error))?;
+    let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ROUNDS, &salt, iv);
+    let parameters = parameters.map_err(|error| problem(&error))?;
+    let plain = key.to_pkcs8_der().map_err(|error| problem(&error))?;
+    let plain = PrivateKeyInfoRef::try_from(plain.as_bytes()).map_err(|error| problem(&error))?;
+    let encrypted = plain.encrypt_with_params(parameters, passphrase).map_err(|error| problem(&error))?;
+    encrypted.to_pem(ENCRYPTED_LABEL, LineEnding::LF).map_err(|error| problem(&error))
 }
 
 /// Reads a key. `ask` is called only if the file is encrypted.
@@ -129,35 +144,64 @@ pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>)
     }
 }
 
-/// The passphrase for what is encrypted: from the environment, from the file that it names, or typed. A new one is typed
-/// twice.
+/// The passphrase for what is encrypted: from the environment, from the first line of the file that it names, or typed. A
+/// new one is typed twice, and is not empty.
 ///
 /// # Errors
 /// If there is none.
 pub fn passphrase(what: &str, new: bool) -> Result<Passphrase, KeyFileError> {
-    if let Ok(passphrase) = std::env::var("BITCRAPS_PASSPHRASE") {
-        return Ok(Zeroizing::new(passphrase));
+    let (passphrase, from) =
+        match (std::env::var_os("BITCRAPS_PASSPHRASE"), std::env::var_os("BITCRAPS_PASSPHRASE_FILE")) {
+            (Some(passphrase), _) => {
+                let text = passphrase.into_string();
+                let text =
+                    text.map_err(|_| KeyFileError::NoPassphrase("BITCRAPS_PASSPHRASE is no UTF-8 text".into()))?;
+                (Zeroizing::new(text), "BITCRAPS_PASSPHRASE is empty")
+            }
+            (None, Some(path)) => {
+                (first_line(Path::new(&path))?, "the first line of BITCRAPS_PASSPHRASE_FILE is empty")
+            }
+            (None, None) => (typed(what, new)?, "nothing was typed"),
+        };
+    if new && passphrase.is_empty() {
+        return Err(KeyFileError::NoPassphrase(format!(
+            "an empty passphrase protects nothing: {from}; nothing was made. `--plain-keys` of `init` writes keys without one"
+        )));
     }
-    if let Some(path) = std::env::var_os("BITCRAPS_PASSPHRASE_FILE").map(PathBuf::from) {
-        let read = std::fs::read_to_string(&path).map(Zeroizing::new);
-        let text = read.map_err(|error| KeyFileError::Read { path, error })?;
-        return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+    Ok(passphrase)
+}
+
+/// The first line of a file, without its end.
+fn first_line(path: &Path) -> Result<Passphrase, KeyFileError> {
+    let failed = |error| KeyFileError::Read { path: path.to_owned(), error };
+    let mut line = Zeroizing::new(String::new());
+    let file = File::open(path).map_err(failed)?;
+    BufReader::new(file.take(PASSPHRASE_BYTES_MAX)).read_line(&mut line).map_err(failed)?;
+    if line.len() as u64 == PASSPHRASE_BYTES_MAX {
+        let text = format!("{}: a passphrase of {PASSPHRASE_BYTES_MAX} bytes or more is too long", path.display());
+        return Err(KeyFileError::NoPassphrase(text));
     }
+    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// A passphrase that a person types.
+fn typed(what: &str, new: bool) -> Result<Passphrase, KeyFileError> {
     if !io::stdin().is_terminal() {
         return Err(KeyFileError::NoPassphrase(format!(
             "a passphrase is needed for {what}: set BITCRAPS_PASSPHRASE, or BITCRAPS_PASSPHRASE_FILE, or run this in a \
              terminal"
         )));
     }
-    let typed = |prompt: &str| {
-        let failed = |error: io::Error| KeyFileError::NoPassphrase(format!("no passphrase was typed: {error}"));
-        rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed)
-    };
-    let passphrase = typed(&format!("Passphrase for {what}: "))?;
-    if new && *typed("The same again: ")? != *passphrase {
+    let passphrase = ask(&format!("Passphrase for {what}: "))?;
+    if new && *ask("The same again: ")? != *passphrase {
         return Err(KeyFileError::NoPassphrase("the two passphrases differ; nothing was made".into()));
     }
     Ok(passphrase)
+}
+
+/// Asks without an echo.
+fn ask(text: &str) -> Result<Passphrase, KeyFileError> {
+    prompt::passphrase(text).map_err(|error| KeyFileError::NoPassphrase(format!("no passphrase was typed: {error}")))
 }
 
 #[cfg(test)]
@@ -200,6 +244,52 @@ mod tests {
         let wrong = read(&secret, || ask("battery")).expect_err("another passphrase");
         assert!(matches!(wrong, KeyFileError::Passphrase { .. }), "{wrong:?}");
         assert!(std::fs::read_to_string(&secret).expect("text").contains(ENCRYPTED));
+    }
+
+    /// What this program wrote before: version 2, with the public half, and scrypt; the key of RFC 8410 again.
+    #[test]
+    fn older_key_files_are_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let key = SigningKey::from_pkcs8_pem(PLAIN).expect("a key");
+        let plain = key.to_pkcs8_pem(LineEnding::LF).expect("version 2");
+        let secret = key.to_pkcs8_encrypted_pem("correct horse", LineEnding::LF).expect("scrypt");
+        for (name, text) in [("plain.pem", plain), ("secret.pem", secret)] {
+            let path = dir.path().join(name);
+            write(&path, &text);
+            let seed = read(&path, || Ok(Zeroizing::new("correct horse".to_owned()))).expect("a key");
+            assert_eq!(*seed, key.to_bytes());
+        }
+    }
+
+    #[test]
+    fn keys_are_written_as_every_tool_reads_them() {
+        let seed = Zeroizing::new(SigningKey::from_pkcs8_pem(PLAIN).expect("a key").to_bytes());
+        assert_eq!(*pkcs8_pem(&seed, None).expect("a key"), PLAIN, "version 1, to the byte");
+        let secret = pkcs8_pem(&seed, Some("x")).expect("a key");
+        let (_, der) = pkcs8::SecretDocument::from_pem(&secret).expect("a document");
+        let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der.as_bytes()).expect("an encrypted key");
+        let parameters = info.encryption_algorithm.pbes2().expect("PBES2");
+        let kdf = parameters.kdf.pbkdf2().expect("PBKDF2");
+        assert_eq!((kdf.iteration_count, kdf.prf), (ROUNDS, pbes2::Pbkdf2Prf::HmacWithSha256));
+        assert!(matches!(parameters.encryption, pbes2::EncryptionScheme::Aes256Cbc { .. }));
+    }
+
+    #[test]
+    fn the_first_line_of_a_passphrase_file_counts() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("secret");
+        for (text, line) in [
+            ("horse", "horse"),
+            ("horse\n", "horse"),
+            ("horse\r\nbattery\n", "horse"),
+            ("\nhorse\n", ""),
+            (" a b \nc", " a b "),
+        ] {
+            write(&path, text);
+            assert_eq!(*first_line(&path).expect("a line"), line, "{text:?}");
+        }
+        write(&path, &"x".repeat(1 << 20));
+        assert!(first_line(&path).expect_err("a megabyte").to_string().contains("too long"));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Secret keys: where they lie, and who their holder is on the network.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod identity;
 pub mod keyfile;
+pub mod prompt;
 
 pub use identity::identity;

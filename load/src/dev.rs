@@ -16,6 +16,7 @@ use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
 use node::open::{self, Found, Keys, Options};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 
@@ -112,6 +113,16 @@ pub fn genesis(config: &DevConfig) -> Genesis {
     genesis
 }
 
+/// The file of that genesis.
+///
+/// # Errors
+/// None that a genesis of plain data can have.
+pub fn genesis_bytes(config: &DevConfig) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// A session that was begun or found.
 pub struct Opened {
     /// The node, ready for its next tick.
@@ -162,9 +173,9 @@ pub fn open_seen(
     let session = if backend.open(&path, Access::Read).is_ok() {
         Session::open_on(backend.clone(), dir)?
     } else {
-        let mut bytes = serde_json::to_vec_pretty(&genesis(config)).context("genesis is plain data")?;
-        bytes.push(b'\n');
-        Session::create_on(backend.clone(), dir, &bytes)?
+        // What cannot be played leaves no session behind.
+        genesis(config).check()?;
+        Session::create_on(backend.clone(), dir, &genesis_bytes(config)?)?
     };
     let (genesis, chain) = storage::read_genesis_on(&*backend, dir)?;
     let mut keys = keys(config.seed);
@@ -182,6 +193,7 @@ pub fn open_seen(
         peers: config.peers,
         writing: config.writing.clone(),
         pace: config.snapshots,
+        driving: Driving::Threads,
     };
     let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options, look)?;
     let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);

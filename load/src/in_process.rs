@@ -26,6 +26,7 @@ use node::config::Config;
 use node::edge::Edge;
 use node::init::{create, open_keys};
 use node::open::{self, Keys, Options};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 
@@ -120,8 +121,14 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let (chain, tables) = (setup.chain, setup.genesis.tables);
     let validator = keys.validator;
     let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-    let options =
-        Options { keys, threads: place.threads, peers: 0, writing: config.writing(), pace: SnapshotPace::default() };
+    let options = Options {
+        keys,
+        threads: place.threads,
+        peers: 0,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+        driving: Driving::Threads,
+    };
     let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();

@@ -5,6 +5,8 @@
 //!                                                                         |
 //!  report <- recorder <- answers, timed from when the intent was due <----+ -> session -> replay
 //! ```
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod dev;
 pub mod drive;

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use aside::{Readers, write_new};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -210,21 +211,26 @@ pub enum ReadError {
 }
 
 impl Report {
-    /// Writes `report.json` and `report.html` into a directory, which is made if it is not there.
+    /// Writes `report.json` and `report.html` into a directory, which is made if it is not there. No report is overwritten.
     ///
     /// # Errors
-    /// Names the file that cannot be written.
+    /// Names the file that is there, or cannot be written.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        let named = |path: &Path| {
-            let path = path.display().to_string();
-            move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
-        };
-        fs::create_dir_all(dir).map_err(named(dir))?;
-        for (name, text) in [(JSON_NAME, self.json()?), (HTML_NAME, html(self))] {
-            let path = dir.join(name);
-            fs::write(&path, text).map_err(named(&path))?;
+        write_new_in(dir, &[(JSON_NAME, self.json()?), (HTML_NAME, html(self))])
+    }
+
+    /// Says which report is in a directory where another one is to go, if one is.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn check_place(dir: &Path) -> io::Result<()> {
+        match [JSON_NAME, HTML_NAME].into_iter().map(|name| dir.join(name)).find(|path| path.exists()) {
+            None => Ok(()),
+            Some(path) => Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there already; give another directory, no report is overwritten", path.display()),
+            )),
         }
-        Ok(())
     }
 
     /// Reads a report from its JSON, or from the directory that holds it.
@@ -262,6 +268,23 @@ impl Report {
         let rate = self.summary.offered as f64 / self.load.duration_s;
         (self.load.duration_s > 0.0 && rate.is_finite()).then_some(rate)
     }
+}
+
+/// Writes files into a directory, which is made if it is not there; none is overwritten.
+///
+/// # Errors
+/// Names the file that is there, or cannot be written.
+pub fn write_new_in(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
+    let named = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
+    };
+    fs::create_dir_all(dir).map_err(named(dir))?;
+    for (name, text) in files {
+        let path = dir.join(name);
+        write_new(&path, text.as_bytes(), Readers::Usual).map_err(named(&path))?;
+    }
+    Ok(())
 }
 
 /// Numbers as JSON keeps them. It has no NaN and writes null: no field of a report is optional, so every null is a ratio of

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-
-use net::client::{RawConnection, socket};
+use net::client::{Lost, RawConnection, socket};
 use net::server::APART_PER_S;
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
@@ -28,6 +27,7 @@ use audit::replay::{ReplayConfig, replay};
 use keys::identity;
 use node::config::Config;
 use node::init::{NewChain, create};
+use words::Failure;
 
 /// How many connections beyond the users' a node under load takes.
 const SPARE: u32 = 64;
@@ -130,7 +130,12 @@ fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
 pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&Progress)) -> anyhow::Result<Report> {
     let target = if place.target.is_none() { Some(start(load, place)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(place.target).context("a node")?;
-    let welcome = welcome(address, load.seed)?;
+    let welcome = welcome(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
+        Some(lost) => {
+            Failure::Unreachable(format!("{address}: {lost}; is the node running, and is this its address?")).into()
+        }
+        None => error,
+    })?;
     let users = Users::new(load.users, welcome.tables, load.seed, welcome.chain, welcome.standing.now_ms);
     let driver = Driver::connect(load, address, users)?;
     let signed = SignedAhead::sign(load, driver.users(), &place.dir, stop, |part| look(&Progress::Signing(part)))?;

@@ -70,7 +70,7 @@ pub enum Command {
 /// What a client hears.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Trying to connect, for the how manieth time since the last connection.
+    /// Trying to connect. The number counts the attempts since the last connection, from 1.
     Connecting {
         /// From 1.
         attempt: u32,
@@ -271,6 +271,13 @@ impl Client {
         let (sending, watching) = (Sending::new(), BTreeSet::new());
         let (node_clock, genesis_wanted) = ((0, Duration::ZERO), false);
         Ok(Self { config, endpoint, quic, spread, started, sending, node_clock, watching, genesis_wanted })
+    }
+
+    /// The same, with a connection that counts as lost after so long a silence: for a person who looks at it.
+    #[must_use]
+    pub fn lost_after(mut self, silence: Duration) -> Self {
+        self.quic.transport_config(client_transport(RECEIVE_WINDOW, silence));
+        self
     }
 
     /// Runs until it is told to close, or nothing more can be had. `hear` is called for every event, in order.
@@ -538,8 +545,8 @@ impl Client {
                 self.node_clock = (now_ms, moment);
                 hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
             }
-            // The decoder lets none of these through: they are said to nodes, or first.
-            ToClient::Welcome(_) | ToClient::Peers(_) => {}
+            // The decoder lets none of these through: they are said to nodes, or first; and a player asks for no status.
+            ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Status(_) => {}
         }
     }
 }

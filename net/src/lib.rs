@@ -7,6 +7,8 @@
 //! `wire` draws the messages, `session` is a node's side of a connection without the connection, `server` and `client` are
 //! the two ends over QUIC, `memory` carries packets in one process for simulation. This crate knows no rule of the game
 //! and of consensus: it checks lengths, rates and room, never what an intent means.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod budget;
 pub mod client;

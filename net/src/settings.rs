@@ -65,10 +65,14 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u6
     Err(D::Error::custom(format!("{} is not from {low} to {high}", ByteSize(bytes))))
 }
 
-/// Writes a number of bytes as a size with its unit.
+/// Writes a number of bytes as it is read back, to the byte: in the largest unit that divides it.
 ///
 /// # Errors
 /// What the serializer says.
 pub fn write_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&ByteSize(*bytes).display().iec())
+    let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.into_iter().find(|(bits, _)| bytes >> bits > 0 && bytes.trailing_zeros() >= *bits) {
+        Some((bits, name)) => serializer.collect_str(&format_args!("{} {name}", bytes >> bits)),
+        None => serializer.collect_str(bytes),
+    }
 }

@@ -164,11 +164,16 @@ impl Config {
         let mut config = Self::parse(&text)
             .map_err(|problem| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let KeysConfig { validator, dkg, beacon, net } = &mut config.keys;
-        for relative in [&mut config.node.data, validator, dkg, beacon, net] {
+        for relative in config.paths() {
             *relative = folder.join(&relative);
         }
         Ok(config)
+    }
+
+    /// All paths that it names.
+    fn paths(&mut self) -> [&mut PathBuf; 5] {
+        let KeysConfig { validator, dkg, beacon, net } = &mut self.keys;
+        [&mut self.node.data, validator, dkg, beacon, net]
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -180,6 +185,21 @@ impl Config {
         let bytes_max = self.storage.bytes_max;
         let retention = (bytes_max > 0).then_some(storage::Retention { bytes_max, retire });
         storage::Writing { retention, ..storage::Writing::default() }
+    }
+
+    /// The same with paths that hold wherever the file lies.
+    ///
+    /// # Errors
+    /// If this program's own directory is gone, or a path is no text that a file could hold.
+    pub fn absolute(mut self) -> std::io::Result<Self> {
+        for path in self.paths() {
+            *path = std::path::absolute(&path)?;
+            if path.to_str().is_none() {
+                let problem = format!("{} is no UTF-8 text, which TOML asks for", path.display());
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
+            }
+        }
+        Ok(self)
     }
 
     /// The file as `init` writes it: every key with its value, and with what it means.
@@ -305,6 +325,20 @@ mod tests {
         other.cache.disk_bytes_max = 0;
         other.storage.bytes_max = 10 << 30;
         assert_eq!(Config::parse(&other.text()), Ok(other));
+    }
+
+    #[test]
+    fn odd_bytes_paths_and_names_are_written_as_they_are_read() {
+        let mut odd = Config::default();
+        for bytes in [0, 1 << 27, (1 << 27) + 1, 1_500_000_000, 1 << 40, 3 << 40, u64::MAX - 1, u64::MAX] {
+            odd.storage.bytes_max = bytes;
+            assert_eq!(Config::parse(&odd.text()), Ok(odd.clone()), "{bytes}");
+        }
+        odd.net.buffer_bytes_max = (1 << 20) + 1;
+        odd.cache.memory_bytes_max = 123_456_789;
+        odd.net.name = "Ü \"é\" \\ 🎲".into();
+        odd.node.data = "a 'b' \"c\"\\d\u{1b}\u{7f}é".into();
+        assert_eq!(Config::parse(&odd.text()), Ok(odd));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use aside::NewDir;
 use engine::Hash;
 use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
@@ -36,6 +37,8 @@ pub struct NewChain {
     pub window_ms: u64,
 }
 
+/// The name of the configuration's file.
+const CONFIG: &str = "bitcraps.toml";
 /// Chips a bank is filled to.
 const BANK: u64 = 1_000_000;
 /// A day.
@@ -104,7 +107,7 @@ fn genesis(new: &NewChain, keys: &NodeKeys, start_ms: u64) -> anyhow::Result<Gen
     })
 }
 
-/// Makes a node in a folder that is empty or not there. Nothing is overwritten.
+/// Makes a node in a folder that is empty or not there: all of it, or nothing. Nothing is overwritten.
 ///
 /// # Errors
 /// If something is there, or the chain cannot be so.
@@ -114,37 +117,33 @@ pub fn create(
     mut config: Config,
     passphrase: Option<Passphrase>,
 ) -> anyhow::Result<Created> {
-    let there = || Failure::Data(format!("{} is not empty; nothing was made and nothing overwritten", dir.display()));
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(there().into());
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| dir.display().to_string()),
-    }
     // Everything that can be wrong is found before anything is written.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
     let any = NodeSeeds { vote: &[1; 32], dealer: &[1; 32], beacon: &[1; 32] };
     let probe = genesis(new, &node_keys(any), now.as_millis() as u64)?;
     probe.check().map_err(|error| Failure::Usage(error.to_string()))?;
 
-    let keys = dir.join("keys");
-    std::fs::create_dir_all(&keys).with_context(|| keys.display().to_string())?;
+    let failed = |error| Failure::Data(format!("{}: {error}", dir.display()));
+    let new_dir = NewDir::create(dir).map_err(failed)?;
+    let place = new_dir.place();
+    std::fs::create_dir(place.join("keys")).map_err(failed)?;
     let secret = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-    let make = |path: &Path| keyfile::create(&dir.join(path), secret);
+    let make = |path: &Path| keyfile::create(&place.join(path), secret);
     let (vote, dealer) = (make(&config.keys.validator)?, make(&config.keys.dkg)?);
     let (beacon, net) = (make(&config.keys.beacon)?, make(&config.keys.net)?);
     let validator = node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon });
     let genesis = genesis(new, &validator, probe.start_ms)?;
     let mut bytes = serde_json::to_vec_pretty(&genesis).context("genesis is plain data")?;
     bytes.push(b'\n');
-    drop(Session::create(&dir.join(&config.node.data), &bytes)?);
+    drop(Session::create(&place.join(&config.node.data), &bytes)?);
     config.net.name.clone_from(&new.name);
-    let path = dir.join("bitcraps.toml");
-    std::fs::write(&path, config.text()).with_context(|| path.display().to_string())?;
-    Ok(Created { config: path, chain: Genesis::chain_id(&bytes), net_key: NetKey::from_seed(&net).public() })
+    std::fs::write(place.join(CONFIG), config.text()).map_err(failed)?;
+    new_dir.publish().map_err(failed)?;
+    Ok(Created {
+        config: dir.join(CONFIG),
+        chain: Genesis::chain_id(&bytes),
+        net_key: NetKey::from_seed(&net).public(),
+    })
 }
 
 /// The keys of a node.

@@ -5,6 +5,8 @@
 //!                                         \-> snapshots
 //! ```
 //! Nothing here knows a rule that another node would need to agree on, and nothing draws, prints or asks.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod activity;
 pub mod clock;
@@ -14,6 +16,7 @@ pub mod init;
 pub mod network;
 pub mod open;
 pub mod record;
+pub mod recording;
 pub mod run;
 pub mod snapshots;
 pub mod totals;

@@ -7,6 +7,8 @@
 //! ```
 //! Nothing here opens a socket, signs, or decides: the model repeats what the node said, and the node refuses what the
 //! rules forbid. `docs/play.md` is the page for players and for programs.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod action;
 pub mod felt;

@@ -8,7 +8,7 @@ use systems::catalogue::{BETS, bet_of, number_of};
 use thiserror::Error;
 
 use super::action::{Action, CommandError, parse};
-use super::model::{InFlight, Link, SeatView};
+use super::model::{InFlight, Link, SeatLost, SeatView};
 use words::sentences::receipt_words;
 use words::wish::{Wish, setting};
 
@@ -74,8 +74,10 @@ pub enum Event<'a> {
     Link(&'a Link),
     /// The player's account.
     Account(AccountId, &'a Account),
-    /// A table, and the player's seat there.
-    Table(TableId, &'a Table, Option<(usize, &'a SeatView)>),
+    /// A table, when its shooter may roll, and the player's seat there.
+    Table(TableId, &'a Table, Option<u64>, Option<(usize, &'a SeatView)>),
+    /// The player may not act any more from a seat: its number, and why.
+    Seat(TableId, usize, SeatLost),
     /// A roll.
     Roll(&'a RollReport),
     /// What a roll did to one of the player's bets.
@@ -121,7 +123,10 @@ fn object(event: Event<'_>) -> Value {
             "event": "account", "account": id.0, "cage": account.cage.0, "granted": account.granted.0,
             "transferable": account.transferable().0, "seats": account.seats,
         }),
-        Event::Table(id, row, own) => table(id, row, own),
+        Event::Table(id, row, may_roll_ms, own) => table(id, row, may_roll_ms, own),
+        Event::Seat(table, seat, lost) => {
+            json!({ "event": "seat", "table": table.0, "seat": seat, "reason": lost.name() })
+        }
         Event::Roll(roll) => json!({
             "event": "roll", "table": roll.table.0, "number": roll.roll_number, "dice": roll.dice.faces(),
             "total": roll.dice.total(), "result": roll.event.name(), "point": point(roll.puck), "shooter": roll.shooter,
@@ -160,7 +165,7 @@ fn object(event: Event<'_>) -> Value {
     }
 }
 
-fn table(id: TableId, row: &Table, own: Option<(usize, &SeatView)>) -> Value {
+fn table(id: TableId, row: &Table, may_roll_ms: Option<u64>, own: Option<(usize, &SeatView)>) -> Value {
     let bet = |bet: &engine::component::BetRow| {
         json!({
             "bet": bet_name(bet.spot), "number": number_of(bet.spot), "amount": bet.amount,
@@ -179,7 +184,7 @@ fn table(id: TableId, row: &Table, own: Option<(usize, &SeatView)>) -> Value {
     json!({
         "event": "table", "table": id.0, "roll_number": row.roll_number, "hand_number": row.hand_number,
         "point": Puck::from_byte(row.point).map_or(Value::Null, point), "shooter": shooter,
-        "next_roll_ms": next, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
+        "next_roll_ms": next, "may_roll_ms": may_roll_ms, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
     })
 }
 
@@ -243,6 +248,10 @@ mod tests {
                 r#"{"event":"account","account":17,"cage":10000,"granted":10000,"transferable":0,"seats":1}"#,
             ),
             (Event::Link(&down), r#"{"event":"link","state":"down","why":"a \"quoted\"\nreason","retry_s":3}"#),
+            (
+                Event::Seat(TableId(0), 2, SeatLost::Absent { idle_ms: 60_000 }),
+                r#"{"event":"seat","table":0,"seat":2,"reason":"absent"}"#,
+            ),
             (Event::Shed(7, "busy"), r#"{"event":"shed","number":7,"reason":"busy"}"#),
             (Event::Error(2, "no"), r#"{"event":"error","line":2,"message":"no"}"#),
         ] {
@@ -251,11 +260,11 @@ mod tests {
             assert!(!line.contains('\n'));
         }
         assert_eq!(id, OWN);
-        let table = object(Event::Table(TableId(0), &view.row, game.own_seat()));
+        let table = object(Event::Table(TableId(0), &view.row, game.may_roll_ms(&view.row), game.own_seat()));
         assert_eq!((&table["point"], &table["shooter"], &table["own"]["wagers"]), (&json!(6), &json!(2), &json!(125)));
         assert_eq!(table["own"]["bets"].as_array().map(Vec::len), Some(9));
         let standing = standing();
         let view = standing.table.as_ref().expect("a table");
-        assert_eq!(object(Event::Table(TableId(0), &view.row, None))["own"], Value::Null);
+        assert_eq!(object(Event::Table(TableId(0), &view.row, None, None))["own"], Value::Null);
     }
 }

@@ -1,16 +1,20 @@
 //! What the client knows of the game, and the sentences that news become.
 
+mod seat;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use engine::component::{Account, BetFlags, BetRow, Seat, Table};
 use engine::io::{Resolution, RollReport, Verdict};
 use engine::limits::{SEAT_BETS_MAX, SEATS_MAX, SPOTS};
-use engine::message::intent::Working;
+use engine::message::intent::{IntentKind, Working};
 use engine::{AccountId, Chips, Height, Puck, Spot, TableId};
 use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled};
 use systems::ledger::held;
 use systems::{Catalogue, Setup};
+
+pub use seat::SeatLost;
 
 use super::odds::OddsBook;
 use words::sentences::{Severity, profit, receipt_words, resolution_words, roll_words};
@@ -122,6 +126,10 @@ pub struct Game {
     pub lost: u64,
     /// The last roll that was taken in, by table.
     rolled: BTreeMap<TableId, u32>,
+    /// The lowest number that was not given to an intent.
+    next_number: u64,
+    /// The table that the player left, until the player sits down again.
+    left: Option<TableId>,
 }
 
 impl Game {
@@ -146,6 +154,8 @@ impl Game {
             won: 0,
             lost: 0,
             rolled: BTreeMap::new(),
+            next_number: 1,
+            left: None,
         }
     }
 
@@ -198,16 +208,45 @@ impl Game {
         }
     }
 
-    /// A table's rows. Those of a table that is not watched are dropped, as are bets on spots that no table has.
-    pub fn set_table(&mut self, table: TableId, row: Table, mut seats: Vec<SeatView>) {
+    /// Says why there is no such table, if there is none.
+    ///
+    /// # Errors
+    /// One line with the range.
+    pub fn check_table(&self, table: TableId) -> Result<(), String> {
+        let tables = self.setup.genesis.tables;
+        if table.0 < tables {
+            Ok(())
+        } else {
+            Err(format!("there is no table {table}; the tables are 0 to {}", tables - 1))
+        }
+    }
+
+    /// A table's rows. Those of a table that is not watched are dropped, as are bets on spots that no table has. Says
+    /// whether the player lost the seat by it, and why.
+    pub fn set_table(&mut self, table: TableId, row: Table, mut seats: Vec<SeatView>) -> Option<SeatLost> {
         seats.truncate(SEATS_MAX as usize);
         for view in &mut seats {
             view.bets.retain(|bet| bet.spot.index() < SPOTS);
             view.bets.truncate(SEAT_BETS_MAX);
         }
-        if table == self.watched {
-            self.table = Some(TableView { row, seats });
+        if table != self.watched {
+            return None;
         }
+        let before = self.own_seat().map(|(_, view)| view.seat);
+        self.table = Some(TableView { row, seats });
+        let lost = self.seat_lost(before?)?;
+        let severity = if lost == SeatLost::Left { Severity::Info } else { Severity::Warning };
+        self.say(severity, lost.sentence());
+        Some(lost)
+    }
+
+    /// Why the player may not act any more from a seat that was theirs.
+    fn seat_lost(&self, before: Seat) -> Option<SeatLost> {
+        let asked = |sent: &InFlight| sent.wish.kind == IntentKind::Leave && sent.table == self.watched;
+        let left = self.left == Some(self.watched) || self.in_flight.iter().any(asked);
+        let silent_ms = self.now_ms.saturating_sub(before.last_intent_ms);
+        let now = self.own_seat().map(|(_, view)| view.seat);
+        SeatLost::between(&before, now.as_ref(), left, silent_ms, self.setup.genesis.idle_ms)
     }
 
     /// The settled height.
@@ -220,10 +259,35 @@ impl Game {
         self.now_ms = now_ms;
     }
 
+    /// The number for an intent that is sent now: one that no intent on its way has.
+    pub fn take_number(&mut self, kind: IntentKind) -> u64 {
+        let number = match self.account {
+            Some((_, account)) => self.next_number.max(account.number_highest + 1),
+            // An account that is opened begins with number 1.
+            None if kind == IntentKind::Open => 1,
+            None => self.next_number.max(2),
+        };
+        self.next_number = if kind == IntentKind::Open && self.account.is_none() && self.in_flight.is_empty() {
+            2
+        } else {
+            self.next_number.max(number + 1)
+        };
+        number
+    }
+
+    /// The number of an account's opening that is on its way: a second one would have the same.
+    pub fn opening(&self) -> Option<u64> {
+        self.in_flight.iter().find(|sent| sent.wish.kind == IntentKind::Open).map(|sent| sent.number)
+    }
+
     /// An intent went out for the watched table.
     pub fn sent(&mut self, number: u64, wish: Wish) {
+        assert!(self.in_flight.iter().all(|sent| sent.number != number), "a number is given once");
         if self.in_flight.len() == IN_FLIGHT_MAX {
             self.in_flight.remove(0);
+        }
+        if wish.kind == IntentKind::Sit {
+            self.left = None;
         }
         self.in_flight.push(InFlight { number, wish, table: self.watched, acknowledged: false });
     }
@@ -239,6 +303,9 @@ impl Game {
     pub fn receipt(&mut self, number: u64, verdict: Verdict, height: Height) {
         self.settled(height);
         let sent = self.take_sent(number);
+        if let Some(sent) = sent.filter(|sent| sent.wish.kind == IntentKind::Leave && verdict == Verdict::Applied) {
+            self.left = Some(sent.table);
+        }
         let (severity, text) = receipt_words(sent.as_ref().map(|sent| &sent.wish), number, verdict);
         self.say(severity, text);
     }
@@ -349,6 +416,18 @@ impl Game {
     pub fn is_shooter(&self) -> bool {
         let shooter = self.table.as_ref().map(|view| usize::from(view.row.shooter));
         self.own_seat().is_some_and(|(number, _)| Some(number) == shooter)
+    }
+
+    /// Milliseconds until the player, who holds the dice, may roll; `None` if there is nothing to wait for.
+    pub fn may_roll_in_ms(&self) -> Option<u64> {
+        let row = self.table.as_ref().filter(|view| view.row.roll_called == 0)?.row;
+        let may_ms = self.may_roll_ms(&row)?;
+        self.is_shooter().then(|| may_ms.saturating_sub(self.now_ms))
+    }
+
+    /// The block time from which on a table's shooter may roll; `None` while nobody plays.
+    pub fn may_roll_ms(&self, row: &Table) -> Option<u64> {
+        (row.next_roll_ms != Table::NEVER).then(|| row.opened_ms.saturating_add(self.setup.genesis.window_min_ms))
     }
 
     /// Whether a bet on a spot acts on the next roll.

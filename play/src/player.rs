@@ -27,6 +27,8 @@ use words::wish::Wish;
 const EVENTS: usize = 1_024;
 /// Seconds of the node's time until an intent expires.
 const EXPIRY_S: u64 = 30;
+/// Silence after which a player is told that the connection is lost.
+const SILENCE: Duration = Duration::from_secs(3);
 /// How long the first connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -73,8 +75,20 @@ pub fn default_key_path() -> PathBuf {
     data.or_else(home).unwrap_or_default().join("bitcraps/player.pem")
 }
 
-/// The nodes that a player knows: a node that shows another key than before is not the same node.
+/// The nodes that a player knows, by chain and address: a node of the same chain that shows another key than before is
+/// not the same node. Another chain is another game, where the player has another account; `dev` begins one at every turn.
 pub struct KnownNodes(PathBuf);
+
+/// What is known of an address where a node was met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// Nothing was met there yet.
+    New,
+    /// Only other chains were.
+    OtherChain,
+    /// The same chain, by a node with this key.
+    Key([u8; 32]),
+}
 
 impl KnownNodes {
     /// Beside the player's key.
@@ -82,24 +96,36 @@ impl KnownNodes {
         Self(key.with_file_name("known_nodes"))
     }
 
-    /// The key that a node at this address had the last time.
-    pub fn key_of(&self, address: &str) -> Option<[u8; 32]> {
-        let text = std::fs::read_to_string(&self.0).ok()?;
-        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-        lines.find(|(known, _)| *known == address).and_then(|(_, key)| unhex(key))
+    /// What a node of a chain was at this address.
+    pub fn known(&self, address: &str, chain: &Hash) -> Known {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        let mut known = Known::New;
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let (place, of, key) = (words.next(), words.next(), words.next());
+            match (of.and_then(unhex), key.and_then(unhex)) {
+                (Some(of), Some(key)) if place == Some(address) && of == *chain => known = Known::Key(key),
+                (Some(_), Some(_)) if place == Some(address) && known == Known::New => known = Known::OtherChain,
+                _ => {}
+            }
+        }
+        known
     }
 
     /// Remembers a node's key.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn remember(&self, address: &str, key: &[u8; 32]) -> std::io::Result<()> {
-        if self.key_of(address) == Some(*key) {
-            return Ok(());
-        }
+    pub fn remember(&self, address: &str, chain: &Hash, key: &[u8; 32]) -> std::io::Result<()> {
         use std::io::Write;
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0)?;
-        writeln!(file, "{address} {}", hex(key))
+        // In one write: a line that is cut off would take the next with it.
+        file.write_all(format!("{address} {} {}\n", hex(chain), hex(key)).as_bytes())
+    }
+
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -111,7 +137,8 @@ pub struct Player {
     events: Receiver<Heard>,
     keys: PlayerKeys,
     chain: Hash,
-    next_number: u64,
+    /// The node's key, once it was met.
+    node: [u8; 32],
     /// The node's time, and when it was told.
     clock: (u64, Instant),
     /// Where the connection stands, as the model shows it.
@@ -147,7 +174,7 @@ impl Player {
             program: concat!("bitcraps play ", env!("CARGO_PKG_VERSION")).into(),
             reconnect: true,
         };
-        let client = Client::new(config, endpoint, &identity(&keys.net)?)?;
+        let client = Client::new(config, endpoint, &identity(&keys.net)?)?.lost_after(SILENCE);
         let (commands, commands_in) = mpsc::channel(EVENTS);
         let (events_in, events) = crossbeam_channel::bounded(EVENTS);
         let client = runtime.spawn(async move {
@@ -159,20 +186,18 @@ impl Player {
         });
         drop(inside);
         let clock = (0, Instant::now());
-        let (next_number, wanted) = (1, table);
-        let mut player = Self { runtime, client, commands, events, keys, chain: [0; 32], next_number, clock, wanted };
+        let mut player =
+            Self { runtime, client, commands, events, keys, chain: [0; 32], node: [0; 32], clock, wanted: table };
         let (welcome, key, rtt, genesis) = player.first()?;
         let chain = Genesis::chain_id(&genesis);
         if chain != welcome.chain {
             return Err(Failure::Mismatch("the node's genesis is not that of the chain it names".into()).into());
         }
         let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
-        if table.0 >= genesis.tables {
-            return Err(Failure::Usage(format!("there are {} tables, numbered from 0", genesis.tables)).into());
-        }
-        player.chain = chain;
+        (player.chain, player.node) = (chain, key);
         let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
         let mut game = Game::new(Setup::new(genesis, chain)?, name, address.to_owned(), player.keys.public());
+        game.check_table(table).map_err(Failure::Usage)?;
         game.watch(table);
         game.set_link(Link::Up { rtt_ms: rtt.as_millis() as u32 });
         player.tell(Command::Watch(Watched::Account(player.keys.public()), true));
@@ -225,12 +250,15 @@ impl Player {
         self.clock.0 + self.clock.1.elapsed().as_millis() as u64
     }
 
-    /// Signs what a person wants, and sends it until it has its receipt.
+    /// Signs what a person wants, and sends it until it has its receipt. An account that is being opened is not opened
+    /// again: the answer is the opening's number.
     pub fn send(&mut self, wish: Wish, game: &mut Game) -> u64 {
-        let highest = game.account.map_or(0, |(_, account)| account.number_highest);
-        // An account that is opened begins with number 1.
-        let number = if wish.kind == IntentKind::Open { 1 } else { self.next_number.max(highest + 1) };
-        self.next_number = number + 1;
+        if wish.kind == IntentKind::Open
+            && let Some(number) = game.opening()
+        {
+            return number;
+        }
+        let number = game.take_number(wish.kind);
         let expiry_s = u32::try_from(self.now_ms() / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
         let body = wish.body(self.keys.public(), number, expiry_s, game.watched);
         let intent = self.keys.account.sign(body, &self.chain);
@@ -240,13 +268,18 @@ impl Player {
     }
 
     /// Watches another table.
-    pub fn watch(&mut self, table: TableId, game: &mut Game) {
+    ///
+    /// # Errors
+    /// If there is no such table.
+    pub fn watch(&mut self, table: TableId, game: &mut Game) -> Result<(), String> {
+        game.check_table(table)?;
         if table != self.wanted {
             self.tell(Command::Watch(Watched::Table(self.wanted), false));
             self.wanted = table;
         }
         game.watch(table);
         self.tell(Command::Watch(Watched::Table(table), true));
+        Ok(())
     }
 
     /// Takes what the node told within a time; `tell` hears each event as a line for programs. Says whether something came.
@@ -264,7 +297,15 @@ impl Player {
         };
         loop {
             match heard {
-                Heard::Event(event) => self.take(*event, game, tell),
+                Heard::Event(event) => {
+                    if let Event::Up { node, .. } = &*event
+                        && *node != self.node
+                    {
+                        let lost = Lost::Key { expected: self.node, found: *node };
+                        return Err(Failure::Unreachable(format!("after the connection was lost, {lost}")).into());
+                    }
+                    self.take(*event, game, tell);
+                }
                 Heard::Ended(lost) => return Err(Failure::Unreachable(lost.to_string()).into()),
             }
             match self.events.try_recv() {
@@ -343,7 +384,11 @@ impl Player {
                 *view = SeatView { seat: seat.row, bets: seat.bets };
             }
         }
-        game.set_table(update.id, update.table, seats);
+        let own = game.own_seat().map(|(number, _)| number);
+        let lost = game.set_table(update.id, update.table, seats);
+        if let (Some(lost), Some(seat)) = (lost, own) {
+            tell(event_line(lines::Event::Seat(update.id, seat, lost)));
+        }
         if let Some(roll) = update.roll {
             tell(event_line(lines::Event::Roll(&roll)));
             let account = game.account.map(|(id, _)| id);
@@ -353,7 +398,7 @@ impl Player {
             game.rolled(roll, update.resolutions);
         }
         let own = game.own_seat();
-        tell(event_line(lines::Event::Table(update.id, &update.table, own)));
+        tell(event_line(lines::Event::Table(update.id, &update.table, game.may_roll_ms(&update.table), own)));
     }
 
     /// Ends the connection, after what waits was sent.
@@ -363,5 +408,25 @@ impl Player {
         // A node that does not answer is not waited for.
         let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(300), client).await });
         runtime.shutdown_timeout(Duration::from_millis(300));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_known_for_its_chain_and_another_chain_is_another_game() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let nodes = KnownNodes::beside(&dir.path().join("player.pem"));
+        let (here, there) = ("127.0.0.1:7400", "127.0.0.1:7401");
+        assert_eq!(nodes.known(here, &[1; 32]), Known::New);
+        nodes.remember(here, &[1; 32], &[11; 32]).expect("written");
+        assert_eq!(nodes.known(here, &[1; 32]), Known::Key([11; 32]));
+        assert_eq!(nodes.known(here, &[2; 32]), Known::OtherChain);
+        assert_eq!(nodes.known(there, &[1; 32]), Known::New);
+        nodes.remember(here, &[2; 32], &[22; 32]).expect("written");
+        assert_eq!(nodes.known(here, &[1; 32]), Known::Key([11; 32]));
+        assert_eq!(nodes.known(here, &[2; 32]), Known::Key([22; 32]));
     }
 }

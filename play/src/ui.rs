@@ -354,9 +354,9 @@ fn enter(game: &Game, ui: &mut Ui) -> Option<Action> {
         Err(error) => return ui.say(error.to_string()),
     };
     if let Action::Watch(table) = action
-        && table.0 >= game.setup().genesis.tables
+        && let Err(problem) = game.check_table(table)
     {
-        return ui.say(format!("the tables are 0 to {}", game.setup().genesis.tables - 1));
+        return ui.say(problem);
     }
     if matches!(action, Action::Wish(_)) && !matches!(game.link, Link::Up { .. }) {
         return ui.say("not connected: nothing can be sent");

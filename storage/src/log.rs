@@ -25,7 +25,7 @@ pub const FILE_BYTES: u64 = 8 << 20;
 /// Bytes of a file, at most: one that was nearly full, and the largest group behind it.
 const FILE_BYTES_MAX: u64 = 2 * (GROUP_MAX as u64 + FILE_BYTES);
 /// Bytes of a group, at most.
-const GROUP_MAX: usize = 64 << 20;
+pub const GROUP_MAX: usize = 64 << 20;
 
 /// One group's entries.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

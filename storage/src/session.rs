@@ -11,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aside::is_aside;
 use engine::genesis::GENESIS_VERSION;
 use engine::limits::GENESIS_BYTES_MAX;
 use engine::{Genesis, Hash};
-use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::Damage;
@@ -98,10 +98,25 @@ fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenE
     }
 }
 
+/// Whether a directory holds nothing, or only what a process made that was stopped before it wrote the genesis.
+fn is_fresh(backend: &dyn Backend, dir: &Path) -> Result<bool, OpenError> {
+    for path in backend.list(dir).map_err(OpenError::io(dir))? {
+        let begun = match path.file_name().and_then(|name| name.to_str()) {
+            Some("LOCK") => true,
+            Some("journal" | "consensus") => backend.list(&path).is_ok_and(|files| files.is_empty()),
+            _ => is_aside(&path),
+        };
+        if !begun {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Whether some process writes the session now. Whoever starts to write it in this very moment waits a little.
 pub fn is_written(dir: &Path) -> bool {
     let Ok(file) = open_regular(&dir.join("LOCK"), std::fs::File::options().read(true)) else { return false };
-    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(rustix::io::Errno::WOULDBLOCK))
+    matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
 }
 
 /// The genesis file of a session.
@@ -171,10 +186,10 @@ impl Session {
     /// Makes a session elsewhere than on the file system.
     ///
     /// # Errors
-    /// If the directory holds anything, or the backend refuses.
+    /// If the directory holds anything but the beginnings of a session, or the backend refuses.
     pub fn create_on(backend: Arc<dyn Backend>, dir: &Path, genesis: &[u8]) -> Result<Self, OpenError> {
         backend.create_dir(dir).map_err(OpenError::io(dir))?;
-        if !backend.list(dir).map_err(OpenError::io(dir))?.is_empty() {
+        if !is_fresh(&*backend, dir)? {
             return Err(OpenError::NotEmpty(dir.to_owned()));
         }
         let lock = lock(&*backend, dir)?;

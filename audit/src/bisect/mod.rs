@@ -9,11 +9,11 @@
 
 mod fields;
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use aside::{NewDir, NewFile, Readers};
 use engine::message::block::Header;
 use engine::message::intent::IntentBody;
 use engine::{Height, hex};
@@ -139,15 +139,16 @@ impl Bisected {
 
     fn write_images(&mut self, config: &BisectConfig, height: Height, states: [&mut Machine; 2]) -> anyhow::Result<()> {
         let Some(dir) = &config.images else { return Ok(()) };
-        fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        let failed = |error| Failure::Data(format!("{}: {error}", dir.display()));
+        let new = NewDir::create(dir).map_err(failed)?;
         for (name, machine) in ["expected", "found"].into_iter().zip(states) {
-            let path = dir.join(format!("{name}-{height}.img"));
-            let file = File::create_new(&path)
-                .map_err(|error| Failure::Data(format!("{}: {error}; nothing is overwritten", path.display())))?;
-            write_image(machine, &file, &path)?;
+            let name = format!("{name}-{height}.img");
+            let file = NewFile::create(&new.place().join(&name), Readers::Usual).map_err(failed)?;
+            let path = dir.join(name);
+            write_image(machine, file, &path)?;
             self.images.push(path);
         }
-        Ok(())
+        Ok(new.publish().map_err(failed)?)
     }
 }
 
@@ -163,6 +164,11 @@ fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDiffere
 pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Bisected> {
     let mut result = Bisected::default();
     if let Some(found) = genesis_difference(a, b)? {
+        let chain = |dir: &Path| {
+            let (genesis, id) = read_genesis(dir)?;
+            anyhow::Ok(format!("{} is chain {} (`{}`)", dir.display(), hex(&id), genesis.name))
+        };
+        result.notes = vec![chain(a)?, chain(b)?];
         result.first_difference = Some(found);
         return Ok(result);
     }

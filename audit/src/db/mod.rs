@@ -97,7 +97,11 @@ pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
         for entry in entries {
             let entry = entry.with_context(|| path.display().to_string())?;
             let relative = folder.join(entry.file_name());
-            let meta = match entry.metadata() {
+            // What a link leads to counts, as it does for the node: a file anywhere, and a folder of the session itself,
+            // not one further down, which might lead around in a circle.
+            let there = fs::metadata(entry.path());
+            let followed = there.as_ref().is_ok_and(|meta| meta.is_file() || folder.as_os_str().is_empty());
+            let meta = match if followed { there } else { entry.metadata() } {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 meta => meta.with_context(|| entry.path().display().to_string())?,
             };
@@ -112,6 +116,15 @@ pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// Bytes that a session's journal has.
+///
+/// # Errors
+/// What the system says.
+pub fn journal_bytes(dir: &Path) -> anyhow::Result<u64> {
+    let files = session_files(dir)?;
+    Ok(files.iter().filter(|file| matches!(file.kind, FileKind::Segment | FileKind::Head)).map(|file| file.bytes).sum())
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::BufWriter;
 
+use anyhow::Context;
+
 use super::Sink;
 use super::schema::{SHEETS, Value};
 
@@ -36,8 +38,8 @@ impl Sink for CsvSink {
     }
 
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
-        for mut file in self.files {
-            file.flush()?;
+        for (mut file, sheet) in self.files.into_iter().zip(&SHEETS) {
+            file.flush().context(sheet.name)?;
         }
         Ok(())
     }

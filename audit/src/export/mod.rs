@@ -11,11 +11,12 @@ mod parquet;
 mod rows;
 mod schema;
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use aside::{NewDir, NewFile, Readers};
 use engine::{Hash, Height};
 use systems::Machine;
 
@@ -62,35 +63,73 @@ trait Sink {
     fn finish(self: Box<Self>) -> anyhow::Result<()>;
 }
 
-/// Sinks, and how many rows each sheet has.
+/// A directory of sheets in one format, which is seen once all of it is whole.
+struct Folder {
+    path: PathBuf,
+    dir: NewDir,
+    ending: &'static str,
+}
+
+/// The file's name, as errors say it.
+fn file_name(sheet: &Sheet, ending: &str) -> String {
+    format!("{}.{ending}", sheet.name)
+}
+
+impl Folder {
+    /// A new file for each sheet, in a directory that is new or empty.
+    fn begin(path: &Path, ending: &'static str) -> anyhow::Result<(Self, Vec<File>)> {
+        let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
+        let dir = NewDir::create(path).map_err(failed)?;
+        let files = SHEETS.iter().map(|sheet| File::create_new(dir.place().join(file_name(sheet, ending))));
+        let files = files.collect::<io::Result<_>>().map_err(failed)?;
+        Ok((Self { path: path.to_owned(), dir, ending }, files))
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        SHEETS.iter().map(|sheet| self.path.join(file_name(sheet, self.ending)))
+    }
+}
+
+/// Where the rows go, and how many rows each sheet has.
+#[derive(Default)]
 struct Sinks {
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: Vec<(Folder, Box<dyn Sink>)>,
     rows: [u64; SHEETS.len()],
 }
 
 impl Sinks {
+    fn begin(config: &ExportConfig) -> anyhow::Result<Self> {
+        let mut sinks = Self::default();
+        if let Some(path) = &config.csv {
+            let (folder, files) = Folder::begin(path, "csv")?;
+            sinks.sinks.push((folder, Box::new(csv::CsvSink::new(files)?)));
+        }
+        if let Some(path) = &config.parquet {
+            let (folder, files) = Folder::begin(path, "parquet")?;
+            sinks.sinks.push((folder, Box::new(parquet::ParquetSink::new(files)?)));
+        }
+        Ok(sinks)
+    }
+
     fn row(&mut self, sheet: usize, values: &[Value<'_>]) -> anyhow::Result<()> {
         assert_eq!(values.len(), SHEETS[sheet].columns.len(), "a row has its sheet's columns");
         self.rows[sheet] += 1;
-        self.sinks.iter_mut().try_for_each(|sink| sink.row(sheet, values))
+        for (folder, sink) in &mut self.sinks {
+            let file = || folder.path.join(file_name(&SHEETS[sheet], folder.ending)).display().to_string();
+            sink.row(sheet, values).with_context(file)?;
+        }
+        Ok(())
     }
-}
 
-/// A new file for each sheet, in a directory that is new or empty.
-fn files(dir: &Path, ending: &str, written: &mut Vec<PathBuf>) -> anyhow::Result<Vec<File>> {
-    let text = dir.display();
-    fs::create_dir_all(dir).map_err(|error| Failure::Data(format!("{text}: {error}")))?;
-    if fs::read_dir(dir).map_err(|error| Failure::Data(format!("{text}: {error}")))?.next().is_some() {
-        let problem = format!("{text} is not empty; give a new directory, nothing is overwritten");
-        return Err(Failure::Data(problem).into());
+    /// Completes the files; they are seen now.
+    fn finish(self) -> anyhow::Result<()> {
+        for (folder, sink) in self.sinks {
+            let path = || folder.path.display().to_string();
+            sink.finish().with_context(path)?;
+            folder.dir.publish().with_context(path)?;
+        }
+        Ok(())
     }
-    let create = |sheet: &Sheet| {
-        let path = dir.join(format!("{}.{ending}", sheet.name));
-        let file = File::create_new(&path).with_context(|| path.display().to_string());
-        written.push(path);
-        file
-    };
-    SHEETS.iter().map(create).collect()
 }
 
 /// Exports a session; `look` hears of the heights.
@@ -98,45 +137,25 @@ fn files(dir: &Path, ending: &str, written: &mut Vec<PathBuf>) -> anyhow::Result
 /// # Errors
 /// If the session does not reach the height, is damaged, differs from its replay, or a file exists or cannot be written.
 pub fn export(dir: &Path, config: &ExportConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Exported> {
-    let mut files_written = Vec::new();
-    let image = config.image.as_ref().map(|path| {
-        files_written.push(path.clone());
-        let text = path.display();
-        File::create_new(path).map_err(|error| Failure::Data(format!("{text}: {error}; nothing is overwritten")))
-    });
-    let image = image.transpose()?;
-    let sheets = config.csv.is_some() || config.parquet.is_some();
-    let result = (|| {
-        let (mut machine, root, rows) = if sheets {
-            let mut sinks = Sinks { sinks: Vec::new(), rows: [0; SHEETS.len()] };
-            if let Some(dir) = &config.csv {
-                sinks.sinks.push(Box::new(csv::CsvSink::new(files(dir, "csv", &mut files_written)?)?));
-            }
-            if let Some(dir) = &config.parquet {
-                let files = files(dir, "parquet", &mut files_written)?;
-                sinks.sinks.push(Box::new(parquet::ParquetSink::new(files)?));
-            }
-            walk(dir, config, sinks, &mut look)?
-        } else {
-            let (machine, root) = state_at(dir, config.height, config.reading)?;
-            (machine, root, Vec::new())
-        };
-        let image_bytes = match (&image, &config.image) {
-            (Some(file), Some(path)) => Some(write_image(&mut machine, file, path)?),
-            _ => None,
-        };
-        Ok((machine.chain().settled, root, image_bytes, rows))
-    })();
-    match result {
-        Ok((height, root, image_bytes, rows)) => Ok(Exported { height, root, image_bytes, rows, files: files_written }),
-        Err(error) => {
-            // Half a file would only be taken for a whole one; none of these was there before.
-            for path in &files_written {
-                let _ = fs::remove_file(path);
-            }
-            Err(error)
-        }
-    }
+    let begin = |path: &PathBuf| {
+        let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
+        NewFile::create(path, Readers::Usual).map_err(failed)
+    };
+    let image = config.image.as_ref().map(begin).transpose()?;
+    let mut files: Vec<PathBuf> = config.image.iter().cloned().collect();
+    let (mut machine, root, rows) = if config.csv.is_some() || config.parquet.is_some() {
+        let sinks = Sinks::begin(config)?;
+        files.extend(sinks.sinks.iter().flat_map(|(folder, _)| folder.files()));
+        walk(dir, config, sinks, &mut look)?
+    } else {
+        let (machine, root) = state_at(dir, config.height, config.reading)?;
+        (machine, root, Vec::new())
+    };
+    let image_bytes = match (image, &config.image) {
+        (Some(file), Some(path)) => Some(write_image(&mut machine, file, path)?),
+        _ => None,
+    };
+    Ok(Exported { height: machine.chain().settled, root, image_bytes, rows, files })
 }
 
 type Walked = (Machine, Hash, Vec<(&'static str, u64)>);
@@ -159,16 +178,16 @@ fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnM
     rows::balances(&mut machine, &mut sinks)?;
     let root = machine.root();
     let rows = SHEETS.iter().map(|sheet| sheet.name).zip(sinks.rows).collect();
-    sinks.sinks.into_iter().try_for_each(Sink::finish)?;
+    sinks.finish()?;
     Ok((machine, root, rows))
 }
 
-/// Writes a machine's image to a new file and returns its size.
+/// Writes a machine's image to a new file, which is seen once it is whole, and returns its size.
 ///
 /// # Errors
 /// What the system says.
-pub fn write_image(machine: &mut Machine, file: &File, path: &Path) -> anyhow::Result<u64> {
-    let mut writer = BufWriter::new(file);
+pub fn write_image(machine: &mut Machine, file: NewFile, path: &Path) -> anyhow::Result<u64> {
+    let mut writer = BufWriter::new(file.file());
     let mut bytes = 0;
     machine
         .export(|part| {
@@ -177,5 +196,7 @@ pub fn write_image(machine: &mut Machine, file: &File, path: &Path) -> anyhow::R
         })
         .and_then(|()| writer.flush())
         .with_context(|| path.display().to_string())?;
+    drop(writer);
+    file.publish().with_context(|| path.display().to_string())?;
     Ok(bytes)
 }

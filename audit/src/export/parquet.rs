@@ -143,9 +143,9 @@ impl Sink for ParquetSink {
     }
 
     fn finish(self: Box<Self>) -> anyhow::Result<()> {
-        for mut sheet in self.sheets {
-            sheet.flush()?;
-            sheet.file.close()?;
+        for (mut writer, sheet) in self.sheets.into_iter().zip(&SHEETS) {
+            writer.flush().context(sheet.name)?;
+            writer.file.close().context(sheet.name)?;
         }
         Ok(())
     }

@@ -1,6 +1,10 @@
 //! The scenario file: read strictly, each fault named with its scenario and field.
 
+use std::fmt;
+
 use engine::{Dice, TableRules};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -97,11 +101,18 @@ fn wrong<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, W
 /// # Errors
 /// The first fault, with the scenario and the field.
 pub fn read_scenarios(text: &str) -> Result<Vec<Scenario>, FormatError> {
-    let file: Value = serde_json::from_str(text).map_err(|error| FormatError::File(format!("not JSON: {error}")))?;
+    let unreadable = |error| FormatError::File(format!("not JSON of a scenario file: {error}"));
+    let Strict(file) = serde_json::from_str(text).map_err(unreadable)?;
+    // Before anything else: another format may have other fields.
     if file["format"].as_u64() != Some(FORMAT) {
         return Err(FormatError::File(format!("format is {}, this version reads {FORMAT}", file["format"])));
     }
+    let in_file = |(field, problem): Wrong| FormatError::File(format!("{field}: {problem}"));
+    known(as_object("the file", &file).map_err(in_file)?, "", &["format", "scenarios"]).map_err(in_file)?;
     let list = file["scenarios"].as_array().ok_or_else(|| FormatError::File("scenarios is not a list".into()))?;
+    if list.is_empty() {
+        return Err(FormatError::File("scenarios is empty: there is nothing to play".into()));
+    }
     list.iter()
         .enumerate()
         .map(|(index, value)| {
@@ -131,7 +142,7 @@ fn read(value: &Value) -> Result<Scenario, Wrong> {
     let actions = actions.iter().enumerate().map(|(i, action)| read_action(i, action, rolls.len()));
     Ok(Scenario {
         name: text(object, "", "name")?,
-        category: object.get("category").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        category: object.get("category").map_or(Ok(String::new()), |_| text(object, "", "category"))?,
         rules: rules(object.get("rules"))?,
         actions: actions.collect::<Result<_, _>>()?,
         expected: object.get("expected").cloned(),
@@ -153,7 +164,15 @@ fn dice(index: usize, value: &Value) -> Result<Dice, Wrong> {
 fn read_action(index: usize, value: &Value, rolls: usize) -> Result<Action, Wrong> {
     let path = format!("actions.{index}");
     let object = as_object(&path, value)?;
-    known(object, &path, &["at_roll", "player", "op", "bet", "number", "amount", "working", "value"])?;
+    let op = text(object, &path, "op")?;
+    let own: &[&str] = match op.as_str() {
+        "bet" => &["amount", "working"],
+        "take_down" => &[],
+        "set_amount" => &["amount"],
+        "working" => &["value"],
+        _ => return wrong(format!("{path}.op"), format!("`{op}` is not bet, take_down, set_amount or working")),
+    };
+    known(object, &path, &[&["at_roll", "player", "op", "bet", "number"], own].concat())?;
     let amount = || match field(object, &path, "amount")?.as_u64() {
         Some(amount) => Ok(amount),
         None => wrong(format!("{path}.amount"), "is not a number of chips"),
@@ -163,12 +182,15 @@ fn read_action(index: usize, value: &Value, rolls: usize) -> Result<Action, Wron
         Some(Value::Bool(on)) => Ok(Some(*on)),
         Some(other) => wrong(format!("{path}.{key}"), format!("{other} is not true, false or null")),
     };
-    let op = match text(object, &path, "op")?.as_str() {
+    let op = match op.as_str() {
         "bet" => Op::Bet { amount: amount()?, working: flag("working")? },
         "take_down" => Op::TakeDown,
         "set_amount" => Op::SetAmount { amount: amount()? },
-        "working" => Op::Working { value: flag("value")? },
-        other => return wrong(format!("{path}.op"), format!("`{other}` is not bet, take_down, set_amount or working")),
+        _ => {
+            // Null says the default; nothing says nothing.
+            field(object, &path, "value")?;
+            Op::Working { value: flag("value")? }
+        }
     };
     let at_roll = match field(object, &path, "at_roll")?.as_u64() {
         Some(at) if at <= rolls as u64 => at as usize,
@@ -239,7 +261,126 @@ fn as_array<'a>(path: &str, value: &'a Value) -> Result<&'a Vec<Value>, Wrong> {
 
 fn known(object: &Map<String, Value>, path: &str, keys: &[&str]) -> Result<(), Wrong> {
     match object.keys().find(|key| !keys.contains(&key.as_str())) {
-        Some(key) => wrong(join(path, key), format!("is unknown; the fields are {}", keys.join(", "))),
+        Some(key) => wrong(join(path, key), format!("is unknown here; the fields are {}", keys.join(", "))),
         None => Ok(()),
+    }
+}
+
+/// JSON in which no object has a key twice: of two, one would be silently dropped.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Strict(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Value::Array(list))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+                let mut map = Map::new();
+                while let Some(key) = fields.next_key::<String>()? {
+                    let Strict(value) = fields.next_value()?;
+                    if map.contains_key(&key) {
+                        return Err(A::Error::custom(format!("the key `{key}` stands twice in one object")));
+                    }
+                    map.insert(key, value);
+                }
+                Ok(Value::Object(map))
+            }
+        }
+
+        deserializer.deserialize_any(Visit).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of one scenario with one action, and `more` in one of its objects.
+    fn file(in_file: &str, in_scenario: &str, in_action: &str) -> String {
+        format!(
+            r#"{{"format": 2, {in_file} "scenarios": [{{"name": "mine", {in_scenario} "players": {{"A": 100}}, "rolls": [],
+               "actions": [{{"at_roll": 0, "player": "A", {in_action} "bet": "pass"}}]}}]}}"#
+        )
+    }
+
+    fn problem(text: &str) -> String {
+        read_scenarios(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn what_the_page_names_is_read() {
+        for action in [
+            r#""op": "bet", "amount": 5, "working": true, "number": null,"#,
+            r#""op": "take_down", "number": 6,"#,
+            r#""op": "set_amount", "amount": 5,"#,
+            r#""op": "working", "value": null,"#,
+        ] {
+            assert_eq!(read_scenarios(&file("", r#""category": "line","#, action)).expect(action).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_unknown_foreign_or_there_twice_is_refused_with_its_place() {
+        let down = r#""op": "take_down","#;
+        for (text, says) in [
+            (file(r#""formats": 3,"#, "", down), "formats: is unknown"),
+            (file(r#""format": 2,"#, "", down), "`format` stands twice"),
+            (file("", r#""nme": 1,"#, down), "(mine): nme: is unknown"),
+            (file("", r#""name": "other","#, down), "`name` stands twice"),
+            (file("", r#""category": 7,"#, down), "(mine): category: is not a text"),
+            (file("", r#""rules": {"bar": 2, "bar": 3},"#, down), "`bar` stands twice"),
+            (file("", r#""rules": {"take_odds_max": {"4": 1, "4": 2}},"#, down), "`4` stands twice"),
+            (file("", r#""expected": {"rolls": [], "rolls": []},"#, down), "`rolls` stands twice"),
+            (file("", "", r#""op": "take_down", "amount": 5,"#), "actions.0.amount: is unknown here"),
+            (file("", "", r#""op": "take_down", "working": true,"#), "actions.0.working"),
+            (file("", "", r#""op": "bet", "amount": 5, "value": true,"#), "actions.0.value"),
+            (file("", "", r#""op": "set_amount", "amount": 5, "working": true,"#), "actions.0.working"),
+            (file("", "", r#""op": "working", "value": true, "amount": 5,"#), "actions.0.amount"),
+            (file("", "", r#""op": "working","#), "actions.0.value: is missing"),
+            (file("", "", r#""op": "bet", "amount": 5, "amount": 6,"#), "`amount` stands twice"),
+            (r#"{"format": 2, "scenarios": []}"#.into(), "scenarios is empty"),
+            ("[]".into(), "format is null"),
+        ] {
+            let problem = problem(&text);
+            assert!(problem.contains(says), "{text}: {problem}");
+        }
     }
 }

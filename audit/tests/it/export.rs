@@ -126,7 +126,7 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     std::fs::create_dir(place("b")).expect("a directory");
     let error = pooled(|| export(&session, &all(&place("b"), Some(61)), |_| ())).expect_err("too far").to_string();
     assert!(error.contains("ends at height 60"), "{error}");
-    assert!(std::fs::read_dir(place("b/csv")).expect("the directory").next().is_none(), "half a file is left");
+    assert!(std::fs::read_dir(place("b")).expect("the directory").next().is_none(), "half a file is left");
     assert!(!place("b/state.img").exists());
 }
 

@@ -65,13 +65,23 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
     }
     match &result.first_difference {
         None => Ok(()),
+        Some(difference) if are_two_chains(&result) => {
+            Err(Failure::Mismatch(format!("two chains: their genesis files differ, first in `{}`", difference.field))
+                .into())
+        }
         Some(difference) => Err(Failure::Mismatch(difference.to_string()).into()),
     }
+}
+
+/// Whether what was compared are two chains: then nothing but their genesis files was.
+fn are_two_chains(result: &Bisected) -> bool {
+    result.first_difference.as_ref().is_some_and(|found| found.component == "Genesis")
 }
 
 fn print(args: &BisectArgs, result: &Bisected) -> std::io::Result<()> {
     let (a, agree) = (args.a.display(), thousands(result.agree));
     match &args.b {
+        Some(b) if are_two_chains(result) => say!("{a} and {}: two chains, which have nothing in common", b.display()),
         None => say!("{a} and its replay: the same up to height {agree}"),
         Some(b) => say!("{a} and {}: the same up to height {agree}", b.display()),
     }
@@ -88,7 +98,7 @@ fn print(args: &BisectArgs, result: &Bisected) -> std::io::Result<()> {
         say!("  in the record  {cause}");
     }
     for difference in result.first_difference.iter().chain(&result.others) {
-        say!("  in the state   {difference}");
+        say!("  in the {}   {difference}", if are_two_chains(result) { "genesis" } else { "state  " });
     }
     for note in &result.notes {
         say!("  {note}");

@@ -95,7 +95,7 @@ pub fn run(command: &DbCommand) -> anyhow::Result<()> {
 fn spinner(output: Format) -> ProgressBar {
     let shown = output == Format::Table && std::io::stderr().is_terminal();
     let bar = if shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{spinner} {msg}, {elapsed}").expect("a fixed template"));
+    bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a fixed template"));
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     bar
 }
@@ -114,7 +114,7 @@ fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
         Format::Csv => {
             let value = serde_json::to_value(&stats).context("stats are plain data")?;
             let fields = value.as_object().context("stats are fields")?;
-            let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
+            let mut csv = csv::Writer::from_writer(super::out::out());
             csv.write_record(fields.keys())?;
             csv.write_record(
                 fields.values().map(|value| if value.is_null() { String::new() } else { value.to_string() }),
@@ -184,7 +184,7 @@ fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
             }
         }
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
+            let mut csv = csv::Writer::from_writer(super::out::out());
             csv.write_record(["mark", "file", "offset", "problem"])?;
             for finding in &report.findings {
                 let offset = finding.offset.map_or(String::new(), |offset| offset.to_string());

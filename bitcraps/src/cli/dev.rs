@@ -3,13 +3,14 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use engine::io::BetResult;
-use engine::{Chips, hex};
+use engine::{Chips, Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
-use net::server::ServerConfig;
+use net::server::{Server, ServerConfig};
 use node::config::workers;
 use order::signature::NetKey;
 use serde_json::json;
@@ -17,9 +18,9 @@ use storage::backend::FileBackend;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
+use super::out::fit;
 use super::{Failure, Format, Opening, disk_full, program, stop_signals, thousands};
-use load::dev::{DevConfig, Opened, next_session, open_seen};
-use node::run::Node;
+use load::dev::{DevConfig, Opened, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
 #[derive(Args, Debug)]
@@ -48,9 +49,9 @@ pub struct DevArgs {
     /// Where people connect with `play`; `none` to stay alone. At real pace, the first free port from 7400 on.
     #[arg(long, value_name = "ADDR|none")]
     listen: Option<String>,
-    /// Milliseconds after which a table rolls by itself: 1,000 keeps simulated players busy, 15,000 is for people.
-    #[arg(long, default_value_t = 1_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    window: u64,
+    /// Milliseconds after which a table rolls by itself. Without it, 10,000 for people to follow; with `--pace max`, 1,000.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    window: Option<u64>,
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
@@ -80,6 +81,15 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if args.output == Format::Csv {
         return Err(Failure::Usage("dev prints table, json or ndjson".into()).into());
     }
+    let listens = listen_at(args)?;
+    if args.players == 0 && (args.heights.is_some() || listens.is_none()) {
+        let problem = match args.heights {
+            Some(_) => "--players 0 with --heights: heights come when somebody plays; leave out one of the two",
+            None => "--players 0 where nobody can connect: nothing would ever happen; see --listen",
+        };
+        return Err(Failure::Usage(problem.into()).into());
+    }
+    let window_ms = args.window.unwrap_or(if args.pace == Pace::Max { WINDOW_MAX_MS } else { WINDOW_REAL_MS });
     let config = DevConfig {
         tables: args.tables,
         players: args.players,
@@ -89,26 +99,21 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             Pace::Real => node::clock::Pace::Real,
             Pace::Max => node::clock::Pace::Max,
         },
-        window_ms: args.window,
+        window_ms,
         peers: GUESTS_MAX,
         ..DevConfig::default()
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
     let _pool = engine::pool::build(args.threads)?;
+    // Before the session is begun: where nobody can listen, none is left behind.
+    let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
+    let listens = network.as_ref().map(|network| network.address);
     let Opened { mut node, genesis, chain, found } =
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().look())?;
-    let listens = match args.listen.as_deref() {
-        None if args.pace == Pace::Max => None,
-        None => first_free(),
-        Some("none") => None,
-        Some(text) => {
-            let wrong =
-                |_| Failure::Usage(format!("--listen {text}: expected an address such as 127.0.0.1:7400, or none"));
-            Some(text.parse().map_err(wrong)?)
-        }
-    };
-    let listens = listens.map(|address| listen(&mut node, &dir, address, args.seed)).transpose()?;
+    if let Some(network) = network {
+        node.listen(network);
+    }
     let people = args.output == Format::Table;
     if people {
         let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
@@ -133,10 +138,20 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         }
     }
     let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |found| found.height.0));
-    let result = node.run(args.heights, &stop, |totals, machine, now_ms| status.show(totals, machine, now_ms));
+    let mut rest = Rest::new(window_ms);
+    let result = node.run(args.heights, &stop, |totals, machine, now_ms| {
+        status.show(totals, machine, now_ms);
+        // Whoever asked for heights is not kept waiting for some that nobody plays for any more.
+        let mut people = || machine.read_peers(|peers| peers.iter().any(|peer| peer.is_connected()));
+        let waits = totals.disk_full.is_some() || people();
+        if args.heights.is_some() && rest.is_for_good(totals.height, waits, now_ms) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
     status.bar.finish_and_clear();
     let totals = node.close();
     result?;
+    let settled = totals.height > Height::GENESIS;
     if people {
         summary(&totals, &dir.display().to_string(), status.played_s)?;
     } else {
@@ -144,8 +159,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             "{}",
             json!({
                 "height": totals.height.0,
-                "root": hex(&totals.root),
-                "root_chain": hex(&totals.root_chain),
+                "root": settled.then(|| hex(&totals.root)),
+                "root_chain": settled.then(|| hex(&totals.root_chain)),
                 "session": dir.display().to_string(),
                 "tables": genesis.tables,
                 "players": args.players,
@@ -159,9 +174,20 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             })
         );
     }
-    Ok(())
+    match args.heights {
+        Some(wanted) if rest.ended => Err(Failure::Target(format!(
+            "nobody plays any more: the session ends at height {} and does not come to {wanted}",
+            totals.height
+        ))
+        .into()),
+        _ => Ok(()),
+    }
 }
 
+/// Milliseconds of a window that a person can follow, and place a bet in.
+const WINDOW_REAL_MS: u64 = 10_000;
+/// Milliseconds of a window that keeps simulated players busy.
+const WINDOW_MAX_MS: u64 = 1_000;
 /// Connections that a development node takes.
 const GUESTS_MAX: u32 = 256;
 /// Ports that are tried for one that is free.
@@ -173,7 +199,23 @@ fn first_free() -> Option<SocketAddr> {
     PORTS.map(at).find(|address| std::net::UdpSocket::bind(address).is_ok())
 }
 
-fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow::Result<SocketAddr> {
+/// Where people can connect, if they can.
+fn listen_at(args: &DevArgs) -> Result<Option<SocketAddr>, Failure> {
+    match args.listen.as_deref() {
+        None if args.pace == Pace::Max => Ok(None),
+        None => Ok(first_free()),
+        Some("none") => Ok(None),
+        Some(text) => {
+            let wrong =
+                |_| Failure::Usage(format!("--listen {text}: expected an address such as 127.0.0.1:7400, or none"));
+            text.parse().map(Some).map_err(wrong)
+        }
+    }
+}
+
+/// Listens for the session that is there, or will be.
+fn listen(dir: &Path, dev: &DevConfig, address: SocketAddr) -> anyhow::Result<Server> {
+    let seed = dev.seed;
     let config = ServerConfig {
         name: format!("dev, seed {seed}"),
         connections_max: GUESTS_MAX,
@@ -183,13 +225,42 @@ fn listen(node: &mut Node, dir: &Path, address: SocketAddr, seed: u64) -> anyhow
     };
     let mut bytes = *b"bitcraps development network key";
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let network =
-        node::network::listen(node.machine(), storage::genesis_bytes(dir)?, &NetKey::from_seed(&bytes), config)?;
-    let address = network.address;
-    node.listen(network);
-    Ok(address)
+    let (genesis, file) = match storage::read_genesis(dir) {
+        Ok((genesis, _)) => (genesis, storage::genesis_bytes(dir)?),
+        // A session that cannot be opened is named where it is opened.
+        Err(_) => (genesis(dev), genesis_bytes(dev)?),
+    };
+    Ok(node::network::listen(&genesis, file, &NetKey::from_seed(&bytes), config)?)
 }
 
+/// Tells a table that is between two rolls from a house where nothing will happen any more.
+struct Rest {
+    last: Option<Height>,
+    since_ms: u64,
+    /// As long as anybody sits somewhere, a table rolls within its window.
+    patience_ms: u64,
+    /// Whether the run was ended for it.
+    ended: bool,
+}
+
+impl Rest {
+    fn new(window_ms: u64) -> Self {
+        Self { last: None, since_ms: 0, patience_ms: (10 * window_ms).max(60_000), ended: false }
+    }
+
+    /// Whether no height has come for so long that none will. `waits` says that one may: somebody is connected, or the disk
+    /// has no room.
+    fn is_for_good(&mut self, height: Height, waits: bool, now_ms: u64) -> bool {
+        if self.last != Some(height) || waits {
+            (self.last, self.since_ms) = (Some(height), now_ms);
+        }
+        self.ended = now_ms - self.since_ms > self.patience_ms;
+        self.ended
+    }
+}
+
+/// Columns of the spinner and the space after it.
+const SPINNER_COLUMNS: usize = 2;
 /// Wins that stay on the screen.
 const NOTICES: usize = 5;
 
@@ -210,7 +281,7 @@ impl Status {
         let bar = if people && std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(heights.unwrap_or(0));
             let style = match heights {
-                Some(_) => "{spinner} {prefix}\n{msg}\n  [{bar:40}] {percent}%, {eta} left",
+                Some(_) => "{spinner} {prefix}\n{msg}\n  [{wide_bar}] {percent}%, {eta} left",
                 None => "{spinner} {prefix}\n{msg}",
             };
             bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
@@ -244,7 +315,7 @@ impl Status {
             None => format!("house -{}", thousands(paid - lost)),
         };
         self.bar.set_position(totals.height.0.max(self.first_height));
-        self.bar.set_prefix(format!(
+        let figures = format!(
             "height {}  {} s of play  {} rolls  {} bets  {} decided  {} refused  {}",
             thousands(totals.height.0),
             thousands(self.played_s),
@@ -253,13 +324,14 @@ impl Status {
             thousands(counts.bets_resolved),
             thousands(counts.refused + totals.turned_away),
             gain(counts.lost, counts.paid),
-        ));
+        );
+        self.bar.set_prefix(fit(&figures, SPINNER_COLUMNS));
         if let Some(problem) = &totals.disk_full {
-            self.bar.set_message(disk_full(problem));
+            self.bar.set_message(fit(&disk_full(problem), 0));
             self.bar.tick();
             return;
         }
-        self.bar.set_message(self.last.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
+        self.bar.set_message(self.last.iter().map(|line| fit(line, 0)).collect::<Vec<_>>().join("\n"));
         self.bar.tick();
         let _ = std::io::stderr().flush();
     }
@@ -312,6 +384,10 @@ fn summary(totals: &Totals, dir: &str, played_s: u64) -> std::io::Result<()> {
     if !most.is_empty() {
         say!("                most of them {}", most.join(", "));
     }
+    if totals.height == Height::GENESIS {
+        say!("  root          none: nothing was settled");
+        return Ok(());
+    }
     say!("  root          {}", hex(&totals.root));
     say!("  root chain    {}", hex(&totals.root_chain));
     say!("\nTry next:");
@@ -327,4 +403,22 @@ fn summary(totals: &Totals, dir: &str, played_s: u64) -> std::io::Result<()> {
         say!("  {program} {command:<width$}   {what}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_house_without_players_is_not_waited_for_and_one_with_people_is() {
+        let mut rest = Rest::new(1_000);
+        let mut ends = |height, waits, now_ms| rest.is_for_good(Height(height), waits, now_ms);
+        assert!(!ends(0, false, 5_000), "the first look begins the wait");
+        assert!(!ends(0, false, 65_000));
+        assert!(!ends(1, false, 65_001), "a height came");
+        assert!(!ends(1, false, 125_001));
+        assert!(!ends(1, true, 190_000), "somebody is connected");
+        assert!(!ends(1, false, 250_000));
+        assert!(ends(1, false, 250_001));
+    }
 }

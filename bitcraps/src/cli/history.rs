@@ -296,14 +296,14 @@ fn print(
             say!("{}", identified(value, identity));
         }
         Format::Ndjson => {
-            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+            let mut out = std::io::BufWriter::new(super::out::out());
             for record in records {
                 writeln!(out, "{}", Value::Object(record))?;
             }
             out.flush()?;
         }
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(std::io::stdout().lock());
+            let mut csv = csv::Writer::from_writer(super::out::out());
             csv.write_record(COLUMNS)?;
             for record in records {
                 csv.write_record(record.values().map(cell))?;
@@ -352,6 +352,7 @@ fn people(history: &History, reader: Option<u32>, answer: &Answer) -> std::io::R
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    super::out::fit_table(&mut table);
     say!("{table}");
     if answer.given_up {
         say!("What is older was given up by the journal (storage.bytes_max).");
@@ -369,8 +370,9 @@ fn clock(time_ms: u64) -> String {
 }
 
 fn stats(tiers: &TierReport, disk: bool) {
+    use super::out::remark;
     let (memory, both) = tiers.hits_per_mille();
-    eprintln!(
+    remark(format_args!(
         "pages: {} from memory, {} from disk, {} made again from {} heights; {}.{}% and with the disk {}.{}%",
         thousands(tiers.memory),
         thousands(tiers.disk),
@@ -380,13 +382,13 @@ fn stats(tiers: &TierReport, disk: bool) {
         memory % 10,
         both / 10,
         both % 10
-    );
+    ));
     if tiers.damaged > 0 {
-        eprintln!("pages: {} on disk were damaged, and were made again", thousands(tiers.damaged));
+        remark(format_args!("pages: {} on disk were damaged, and were made again", thousands(tiers.damaged)));
     }
     if !disk {
-        eprintln!(
+        remark(format_args!(
             "pages: another process has the chain's folder in the user's cache, or nothing may be written there: memory only"
-        );
+        ));
     }
 }

@@ -58,24 +58,46 @@ pub struct InitArgs {
     output: Format,
 }
 
-/// Half of what is free where a directory is or will be, in whole gibibytes, or the least that a bound may be.
-fn half_of_free(dir: &Path) -> anyhow::Result<u64> {
+/// What a disk must have beside the journal: room for snapshots, and for what is being written.
+const BESIDE_JOURNAL: u64 = 128 << 20;
+
+/// Bytes that are free where a directory is or will be.
+fn free_bytes(dir: &Path) -> anyhow::Result<u64> {
     let dir = std::path::absolute(dir).context("this program's own directory")?;
     let there = dir.ancestors().find(|path| path.exists()).context("a root of the file system")?;
     let free = rustix::fs::statvfs(there).with_context(|| there.display().to_string())?;
-    let half = free.f_bavail.saturating_mul(free.f_frsize) / 2;
-    Ok((half & !((1 << 30) - 1)).max(BYTES_MAX_LEAST))
+    Ok(free.f_bavail.saturating_mul(free.f_frsize))
+}
+
+/// Half of what is free, in whole gibibytes where that is many, or the least that a bound may be, if it fits.
+fn half_of(free: u64) -> Option<u64> {
+    let half = free / 2;
+    let whole = if half >= 4 << 30 { half & !((1 << 30) - 1) } else { half & !((1 << 20) - 1) };
+    (free >= BYTES_MAX_LEAST + BESIDE_JOURNAL).then(|| whole.max(BYTES_MAX_LEAST))
 }
 
 /// Bytes that the journal may have: as typed, as answered, or half of what is free.
 fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
-    let suggested = half_of_free(&args.dir)?;
+    let free = free_bytes(&args.dir)?;
+    let suggested = half_of(free);
+    if args.bytes_max.is_none() && suggested.is_none() {
+        let text = format!(
+            "{} is free where {} is to be, and a node needs {} for its journal and {} beside it; make room, or say \
+             --bytes-max",
+            ByteSize(free),
+            args.dir.display(),
+            ByteSize(BYTES_MAX_LEAST),
+            ByteSize(BESIDE_JOURNAL)
+        );
+        return Err(Failure::Data(text).into());
+    }
+    let suggested = suggested.unwrap_or(BYTES_MAX_LEAST);
     let bytes = match args.bytes_max {
         Some(bytes) => bytes.as_u64(),
         None if args.output == Format::Table && std::io::stdin().is_terminal() => {
             let mut terminal = std::io::stderr();
-            write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested))?;
-            terminal.flush()?;
+            // Whoever sees no question may still answer.
+            let _ = write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested));
             let mut answer = String::new();
             std::io::stdin().read_line(&mut answer)?;
             match answer.trim() {
@@ -104,6 +126,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     config.net.listen = args.listen;
     config.storage.bytes_max = bytes_max(args)?;
     let journal = config.storage.bytes_max;
+    let opens = config.net.opens_per_address_per_min;
     let new = NewChain {
         name: args.name.clone(),
         tables: args.tables,
@@ -133,6 +156,12 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     say!("  configuration  {path}");
     say!("  chain          {}", hex(&created.chain));
     say!("  network key    {}", hex(&created.net_key));
+    say!(
+        "  accounts       anyone opens one, at most {opens} a minute from one address (`net.opens_per_address_per_min`);"
+    );
+    say!(
+        "                 a house for people whom somebody knows takes vouchers: `opening` in docs/formats/genesis.md"
+    );
     match journal {
         0 => say!("  journal        no bound: `storage.bytes_max` sets one"),
         _ => say!("  journal        at most {}; then the intents of the oldest blocks are given up", ByteSize(journal)),
@@ -147,4 +176,24 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     say!("  {} node --config {path}", program());
     say!("  {} play {}", program(), args.listen);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suggested_bound_fits_the_disk_or_there_is_none() {
+        for (free, bound) in [
+            (0, None),
+            (200 << 20, None),
+            (256 << 20, Some(128 << 20)),
+            (300 << 20, Some(150 << 20)),
+            (7 << 30, Some((7 << 30) / 2)),
+            (41 << 30, Some(20 << 30)),
+        ] {
+            assert_eq!(half_of(free), bound, "{free}");
+            assert!(bound.is_none_or(|bound| bound + BESIDE_JOURNAL <= free));
+        }
+    }
 }

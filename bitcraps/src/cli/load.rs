@@ -10,10 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::dev::workers_in_range;
 use super::{Failure, Format, stop_signals, thousands};
-use load::hostile::HostileKind;
-use load::report::{Comparison, Report, comparison_html};
+use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::run::{Place, Progress, run as run_load};
-use load::scenario::{Load, Scenario};
+use load::scenario::{HostileKind, Load, Scenario};
 use node::config::workers;
 
 #[derive(Args, Debug)]
@@ -131,6 +130,10 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
             Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into()
         );
     }
+    // Before a run of minutes whose report would have no place.
+    if let Some(dir) = &args.report {
+        Report::check_place(dir)?;
+    }
     let stop = stop_signals()?;
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
@@ -186,7 +189,8 @@ fn bar(people: bool, load: &Load) -> ProgressBar {
     if !people || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg}\n  [{bar:40}] {percent}%, {eta} left").expect("a fixed template");
+    let style =
+        ProgressStyle::with_template("{wide_msg}\n  [{wide_bar}] {percent}%, {eta} left").expect("a fixed template");
     ProgressBar::new(load.duration.as_millis() as u64).with_style(style)
 }
 
@@ -257,8 +261,7 @@ fn compare(args: &LoadArgs, a: &std::path::Path, b: &std::path::Path) -> anyhow:
         _ => say!("{}", serde_json::to_string(&comparison)?),
     }
     if let Some(dir) = &args.report {
-        std::fs::create_dir_all(dir)?;
-        std::fs::write(dir.join("comparison.html"), comparison_html(&a, &b))?;
+        write_new_in(dir, &[("comparison.html", comparison_html(&a, &b))])?;
     }
     Ok(())
 }

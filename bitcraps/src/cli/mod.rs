@@ -1,9 +1,9 @@
 //! The command line: what a person types, and the codes that programs see.
 
-/// Prints a line; whoever reads it may have gone, which ends the command and is no fault.
+/// Prints a line; whoever reads it may have gone, which is no fault.
 macro_rules! say {
     ($($arg:tt)*) => {
-        $crate::cli::write_line(format_args!($($arg)*))?
+        $crate::cli::out::line(format_args!($($arg)*))?
     };
 }
 
@@ -16,12 +16,13 @@ mod init;
 mod load;
 mod node;
 mod odds;
+mod out;
 mod play;
 mod replay;
 mod script;
 mod session;
+mod sim;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use words::{Failure, thousands};
 
 /// BitCraps: provably fair craps with play chips.
@@ -65,6 +66,8 @@ enum Command {
     Bisect(bisect::BisectArgs),
     /// Send many players against a node, and judge what came of it.
     Load(load::LoadArgs),
+    /// Run a whole cluster in one thread from one seed, with faults, and check what must hold. For development.
+    Sim(sim::SimArgs),
     /// Play craps scenarios through the real engine.
     Script(script::ScriptArgs),
     /// Print the exact odds of every bet.
@@ -104,18 +107,33 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             Failure::Unreachable(_) => 7,
         };
     }
+    let io = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(storage::backend::is_full)
+    };
+    // A disk without room is nobody's configuration.
+    if error.chain().any(io) {
+        return 4;
+    }
     let config = error.is::<::node::config::ConfigError>()
         || error.is::<keys::keyfile::KeyFileError>()
         || error.is::<net::server::StartError>();
     if config {
         return 3;
     }
+    if error.chain().any(|cause| cause.is::<net::client::Lost>()) {
+        return 7;
+    }
     let data = error.is::<storage::OpenError>()
         || error.is::<engine::genesis::GenesisError>()
-        || error.is::<std::io::Error>()
+        || error.chain().any(|cause| cause.is::<std::io::Error>() || is_csv_io(cause))
         || error.is::<storage::Damage>()
         || error.is::<audit::walker::GivenUp>();
     if data { 4 } else { 1 }
+}
+
+/// The library of CSV wraps what the system says, and names no cause.
+fn is_csv_io(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<csv::Error>().is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(_)))
 }
 
 /// Reads the command line and runs the command.
@@ -131,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Bisect(args) => bisect::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Script(args) => script::run(&args),
         Command::Odds(args) => odds::run(&args),
         Command::History(args) => history::run(&args),
@@ -139,30 +158,26 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has gone: nothing is wrong with us.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bitcraps: {}", causes(&error));
+            out::remark(format_args!("bitcraps: {}", causes(&error)));
             ExitCode::from(exit_code(&error))
         }
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-fn write_line(line: fmt::Arguments<'_>) -> std::io::Result<()> {
-    use std::io::Write;
-    writeln!(std::io::stdout().lock(), "{line}")
-}
-
-/// Set by Ctrl-C or SIGTERM. A second signal ends the process at once: a session is whole at any moment.
+/// Set by Ctrl-C or SIGTERM.
 fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    stop_at(&[]).context("signals")
+}
+
+/// Set by Ctrl-C, SIGTERM, or one of `others`. A second signal ends the process at once: a session is whole at any moment.
+fn stop_at(others: &[i32]) -> std::io::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    keys::prompt::release_signals();
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("signals")?;
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    for signal in [SIGINT, SIGTERM].iter().chain(others) {
+        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(*signal, Arc::clone(&stop))?;
     }
     Ok(stop)
 }
@@ -173,6 +188,7 @@ struct Opening(ProgressBar);
 impl Opening {
     fn new() -> Self {
         let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").expect("a fixed template"));
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         Self(bar)
     }
@@ -211,10 +227,11 @@ fn logs(command: &Command) {
         return;
     }
     // An operator reads back what a node did; elsewhere somebody looks on, and has a status line.
-    let usual = if matches!(command, Command::Node(_)) { "error,node=info,storage=info" } else { "warn" };
+    let usual = if matches!(command, Command::Node(_)) { "warn,node=info,net=info,storage=info" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BITCRAPS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // A log that nobody reads any more ends nothing; the library would say so where nobody reads either, and panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
     log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
 }
 

@@ -5,19 +5,24 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use bytesize::ByteSize;
 use clap::{Args, Subcommand};
-use engine::hex;
+use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
-use net::server::Counters;
+use net::server::{Counters, StartError};
 use serde_json::json;
 use storage::Session;
+use storage::backend::{Backend, FileBackend};
+use systems::Setup;
 
 use super::{Failure, Format, Opening, disk_full, stop_signals, thousands};
 use node::clock::Time;
 use node::config::Config;
-use node::init::open_keys;
+use node::init::{OpenedKeys, open_keys};
 use node::network::listen;
 use node::open::{self, Keys, Options};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -38,12 +43,12 @@ pub struct NodeArgs {
 /// Looks at a configuration.
 #[derive(Subcommand, Debug)]
 pub enum ConfigCommand {
-    /// Say whether a configuration can be used.
+    /// Say whether a node starts with a configuration: its values, keys, genesis and address. Asks for the passphrase.
     Check {
         /// The file.
         file: PathBuf,
     },
-    /// Print a configuration in full, defaults included.
+    /// Print a configuration in full, defaults included, as a file that works wherever it is put.
     Show {
         /// The file.
         file: PathBuf,
@@ -54,12 +59,34 @@ pub enum ConfigCommand {
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file } => {
-            Config::load(file)?;
-            say!("{}: good", file.display());
+            let config = Config::load(file)?;
+            prepare(&config)?;
+            let running = storage::is_written(&config.node.data);
+            if !running {
+                drop(Session::open(&config.node.data)?);
+                let listen = config.net.listen;
+                net::transport::bind(listen, config.net.socket_buffer_bytes as usize)
+                    .map_err(|error| StartError::Bind { address: listen, error })?;
+            }
+            say!("{}: good{}", file.display(), if running { "; a node runs with its session now" } else { "" });
         }
-        ConfigCommand::Show { file } => say!("{}", Config::load(file)?.text().trim_end()),
+        ConfigCommand::Show { file } => {
+            let config = Config::load(file)?.absolute().with_context(|| file.display().to_string())?;
+            say!("{}", config.text().trim_end());
+        }
     }
     Ok(())
+}
+
+/// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
+fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
+    let (keys, setup) = open_keys(config)?;
+    let genesis = storage::genesis_bytes(&config.node.data)?;
+    if genesis.len() > net::wire::GENESIS_BYTES_MAX {
+        let most = net::wire::GENESIS_BYTES_MAX;
+        return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
+    }
+    Ok((keys, setup, genesis))
 }
 
 /// Runs the command.
@@ -69,25 +96,26 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     }
     let people = args.output == Format::Table;
     let config = Config::load(&args.config)?;
-    let (keys, setup) = open_keys(&config)?;
+    let (keys, setup, genesis) = prepare(&config)?;
     let stop = stop_signals()?;
     let _pool = engine::pool::build(config.node.threads)?;
     let began = Instant::now();
     let session = Session::open(&config.node.data)?;
-    let genesis = storage::genesis_bytes(&config.node.data)?;
-    if genesis.len() > net::wire::GENESIS_BYTES_MAX {
-        let most = net::wire::GENESIS_BYTES_MAX;
-        return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
-    }
     let validator = keys.validator;
     let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let (threads, peers) = (config.node.threads, config.net.connections_max);
-    let options =
-        Options { keys: keys_of_validator, threads, peers, writing: config.writing(), pace: SnapshotPace::default() };
+    let options = Options {
+        keys: keys_of_validator,
+        threads,
+        peers,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+        driving: Driving::Threads,
+    };
     let open::Opened { machine, storage, snapshots, found } =
         open::open(session, setup, options, Opening::new().look())?;
     let recovered = began.elapsed();
-    let network = listen(&machine, genesis, &keys.net, config.net.clone())?;
+    let network = listen(&machine.setup().genesis, genesis, &keys.net, config.net.clone())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
     let counters = network.counters();
     let chain = machine.setup().chain;
@@ -135,10 +163,14 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         });
         say!("{ready}");
     }
+    if let Some(warning) = room_warning(&config)? {
+        tracing::warn!("{warning}");
+    }
     let result = watch(&mut node, &stop, people, &counters);
     let totals = node.close();
     result?;
     let counted = counters.list();
+    let settled = totals.height > Height::GENESIS;
     if people {
         say!("Stopped at height {}.", thousands(totals.height.0));
         say!(
@@ -147,7 +179,10 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
             thousands(totals.refusals.values().sum())
         );
         say!("  rolls     {}", thousands(totals.counts.rolls));
-        say!("  root      {}", hex(&totals.root));
+        match totals.height {
+            Height::GENESIS => say!("  root      none: nothing was settled"),
+            _ => say!("  root      {}", hex(&totals.root)),
+        }
         return Ok(());
     }
     let network: serde_json::Map<String, serde_json::Value> =
@@ -156,8 +191,8 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         "{}",
         json!({
             "height": totals.height.0,
-            "root": hex(&totals.root),
-            "root_chain": hex(&totals.root_chain),
+            "root": settled.then(|| hex(&totals.root)),
+            "root_chain": settled.then(|| hex(&totals.root_chain)),
             "session": config.node.data.display().to_string(),
             "tables": tables,
             "players": 0,
@@ -179,6 +214,27 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What an operator should know about a journal that the disk has no room for.
+fn room_warning(config: &Config) -> anyhow::Result<Option<String>> {
+    let (data, bytes_max) = (&config.node.data, config.storage.bytes_max);
+    let free = FileBackend.free_bytes(data).with_context(|| data.display().to_string())?;
+    let journal: u64 = audit::db::journal_bytes(data)?;
+    Ok(match bytes_max {
+        0 => Some(format!(
+            "storage.bytes_max is 0: the journal grows until the disk, where {} is free, is full; `db stats` says when",
+            ByteSize(free)
+        )),
+        bytes if bytes > journal.saturating_add(free) => Some(format!(
+            "storage.bytes_max is {}, and only {} is free beside the {} that the journal has: the disk is full before old \
+             blocks are given up",
+            ByteSize(bytes),
+            ByteSize(free),
+            ByteSize(journal)
+        )),
+        _ => None,
+    })
+}
+
 /// What to do about socket buffers that are smaller than asked for.
 fn buffer_advice((receive, send): (usize, usize), asked: u64) -> Option<String> {
     let least = receive.min(send) as u64;
@@ -194,7 +250,7 @@ fn buffer_advice((receive, send): (usize, usize), asked: u64) -> Option<String> 
 /// Runs with a line of what happens, for people.
 fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) -> anyhow::Result<()> {
     let bar = if people && std::io::stderr().is_terminal() {
-        let style = ProgressStyle::with_template("{spinner} {msg}").expect("a fixed template");
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("a fixed template");
         ProgressBar::new_spinner().with_style(style)
     } else {
         ProgressBar::hidden()

@@ -60,9 +60,13 @@ pub fn run(args: &OddsArgs) -> anyhow::Result<()> {
     let catalogue = Catalogue::new(&rules).map_err(|error| Failure::Usage(error.to_string()))?;
     let odds =
         if bets.is_empty() { all_odds(&catalogue) } else { bets.iter().map(|bet| odds_of(&catalogue, *bet)).collect() };
-    let mut out = std::io::stdout().lock();
+    let mut out = super::out::out();
     match args.output {
-        Format::Table => writeln!(out, "{}", table(&catalogue, &odds))?,
+        Format::Table => {
+            let mut table = table(&catalogue, &odds);
+            super::out::fit_table(&mut table);
+            writeln!(out, "{table}")?;
+        }
         Format::Csv => {
             let mut csv = csv::WriterBuilder::new().from_writer(out);
             csv.write_record(COLUMNS)?;

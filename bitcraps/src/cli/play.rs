@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Args;
 use crossbeam_channel::{Receiver, TryRecvError};
 use engine::genesis::Opening;
 use engine::message::intent::IntentKind;
 use engine::{TableId, hex, unhex};
+use net::client::Lost;
 use net::lan;
 
 use super::{Failure, stop_signals};
 use play::action::Action;
 use play::lines::{Event, ScriptStep, event_line, parse_line};
 use play::model::Game;
-use play::player::{KnownNodes, Player, PlayerKeys, default_key_path};
+use play::player::{Known, KnownNodes, Player, PlayerKeys, default_key_path};
 use play::terminal::{Terminal, Typed, typed};
 use play::theme::Theme;
 use play::ui::{self, Ui};
@@ -62,31 +64,40 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
     let (address, pinned) = find_node(args.node.as_deref())?;
     let path = args.key.clone().unwrap_or_else(default_key_path);
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
-    let known = KnownNodes::beside(&path);
-    let expected = pinned.or_else(|| known.key_of(&address));
-    let connected = Player::connect(&address, expected, keys, TableId(args.table));
-    let (mut player, mut game, key) = connected.map_err(|error| explain(error, &address, pinned.is_some()))?;
-    known.remember(&address, &key)?;
+    let (mut player, mut game, key) = Player::connect(&address, pinned, keys, TableId(args.table))?;
     if made {
         game.say(Severity::Good, format!("a new key was made: {}; keep it, it is your account", path.display()));
     }
-    if expected.is_none() {
-        game.say(Severity::Info, format!("this node's key is {}; another one will be refused here", hex(&key)));
-    }
+    meet(&KnownNodes::beside(&path), &address, key, &mut game, pinned.is_some())?;
     if args.script { script(&mut player, &mut game) } else { screen(&mut player, &mut game) }?;
     player.close();
     Ok(())
 }
 
-fn explain(error: anyhow::Error, address: &str, pinned: bool) -> anyhow::Error {
-    match error.downcast_ref::<Failure>() {
-        Some(Failure::Unreachable(text)) if text.contains("was expected") && !pinned => Failure::Unreachable(format!(
-            "{text}. Either another node runs at {address} now, or somebody pretends to be it. If you know that the key \
-             changed, remove its line from `known_nodes` beside your key"
-        ))
-        .into(),
-        _ => error,
-    }
+/// Remembers a node that is met for the first time, and refuses one that shows another key for its chain than before.
+fn meet(nodes: &KnownNodes, address: &str, key: [u8; 32], game: &mut Game, pinned: bool) -> anyhow::Result<()> {
+    let chain = game.setup().chain;
+    let words = match nodes.known(address, &chain) {
+        Known::Key(known) if known == key || pinned => return Ok(()),
+        Known::Key(known) => {
+            let lost = Lost::Key { expected: known, found: key };
+            return Err(Failure::Unreachable(format!(
+                "{lost}. It names the chain that was played at {address} before: either the node has a new key now, or \
+                 somebody pretends to be it. If you know that the key changed, remove the line of {address} with {} from {}",
+                hex(&known),
+                nodes.path().display()
+            ))
+            .into());
+        }
+        Known::New => format!("this node's key is {}; another one will be refused for this chain", hex(&key)),
+        Known::OtherChain => format!(
+            "another chain than before is played here, {}: a new game, with a new account",
+            game.setup().genesis.name
+        ),
+    };
+    nodes.remember(address, &chain, &key).with_context(|| nodes.path().display().to_string())?;
+    game.say(Severity::Info, words);
+    Ok(())
 }
 
 fn find_node(asked: Option<&str>) -> anyhow::Result<(String, Option<[u8; 32]>)> {
@@ -146,8 +157,9 @@ fn screen(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
     let (odds, rules) = (Arc::clone(&game.odds), game.rules());
     std::thread::spawn(move || odds.fill(rules));
     let mut ui = Ui::new(Theme::from_env(|name| std::env::var(name).ok()));
+    // Before the terminal is taken: one that hangs up is given back too.
+    let stop = super::stop_at(&[signal_hook::consts::SIGHUP]).context("signals")?;
     let mut terminal = Terminal::open()?;
-    let stop = stop_signals()?;
     let mut drawn: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         let mut news = player.hear(Duration::from_millis(5), game, &mut |_| {})?;
@@ -163,7 +175,8 @@ fn screen(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
             };
             match action {
                 Some(Action::Quit) => return Ok(()),
-                Some(Action::Watch(table)) => player.watch(table, game),
+                // The keys name tables that there are.
+                Some(Action::Watch(table)) => player.watch(table, game).map_err(Failure::Usage)?,
                 Some(Action::Wish(wish)) => _ = player.send(wish, game),
                 Some(Action::Help) | None => {}
             }
@@ -187,7 +200,7 @@ fn script(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
     let mut written = Ok(());
     let mut tell = |line: String| {
         if written.is_ok() {
-            written = super::write_line(format_args!("{line}"));
+            written = super::out::line(format_args!("{line}"));
         }
     };
     first_look(player, game, &mut tell)?;
@@ -216,10 +229,18 @@ fn script(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
             Err(TryRecvError::Disconnected) => waiting = Some(Waiting::Receipt),
             Ok(line) => {
                 number += 1;
+                let mut refuse = |problem: &str| {
+                    wrong += 1;
+                    tell(event_line(Event::Error(number, problem)));
+                };
                 match parse_line(&line?) {
                     Ok(None | Some(ScriptStep::Act(Action::Help))) => {}
                     Ok(Some(ScriptStep::Act(Action::Quit))) => break,
-                    Ok(Some(ScriptStep::Act(Action::Watch(table)))) => player.watch(table, game),
+                    Ok(Some(ScriptStep::Act(Action::Watch(table)))) => {
+                        if let Err(problem) = player.watch(table, game) {
+                            refuse(&problem);
+                        }
+                    }
                     Ok(Some(ScriptStep::Act(Action::Wish(wish)))) => {
                         let sent = player.send(wish, game);
                         tell(event_line(Event::Sent(sent, &wish)));
@@ -229,10 +250,7 @@ fn script(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
                     Ok(Some(ScriptStep::Sleep { ms })) => {
                         waiting = Some(Waiting::Until(Instant::now() + Duration::from_millis(ms)));
                     }
-                    Err(error) => {
-                        wrong += 1;
-                        tell(event_line(Event::Error(number, &error.to_string())));
-                    }
+                    Err(error) => refuse(&error.to_string()),
                 }
             }
         }

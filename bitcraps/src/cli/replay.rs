@@ -66,8 +66,8 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let located = locate_row(args, &mut outcome)?;
     if people {
         print(args, &outcome)?;
-        located.notes.iter().try_for_each(|note| super::write_line(format_args!("  {note}")))?;
-        located.images.iter().try_for_each(|path| super::write_line(format_args!("  image  {}", path.display())))?;
+        located.notes.iter().try_for_each(|note| super::out::line(format_args!("  {note}")))?;
+        located.images.iter().try_for_each(|path| super::out::line(format_args!("  image  {}", path.display())))?;
     } else {
         say!("{}", identified(as_json(&outcome, &located), &identity))
     }

@@ -31,7 +31,7 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
     }
     let wrong = |error: String| Failure::Data(format!("{}: {error}", args.file.display()));
     let scenarios = read_scenarios(&text).map_err(|error| wrong(error.to_string()))?;
-    let mut out = std::io::stdout().lock();
+    let mut out = super::out::out();
     let mut differ = 0;
     for (index, scenario) in scenarios.iter().enumerate() {
         let found = play(scenario).map_err(|error| wrong(format!("scenario {index} ({}): {error}", scenario.name)))?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use aside::NewDir;
 use engine::message::certificate::Settled;
 use engine::{Hash, Height};
 use storage::backend::{Backend, FileBackend};
@@ -49,11 +50,8 @@ const ATTEMPTS: usize = 5;
 pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Result<BackedUp> {
     let (_, chain) = read_genesis(dir)?;
     let text = to.display();
-    fs::create_dir_all(to).map_err(|error| Failure::Data(format!("{text}: {error}")))?;
-    if fs::read_dir(to).with_context(|| text.to_string())?.next().is_some() {
-        let problem = format!("{text} is not empty; give a new directory, nothing is overwritten");
-        return Err(Failure::Data(problem).into());
-    }
+    let new = NewDir::create(to).map_err(|error| Failure::Data(format!("{text}: {error}")))?;
+    let to = new.place();
     for folder in ["journal", "consensus", "snapshots"] {
         fs::create_dir(to.join(folder)).with_context(|| text.to_string())?;
     }
@@ -64,7 +62,6 @@ pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Resu
         bail!(Failure::Data(format!("the packs cannot be copied whole: {damage}; `db check` says more")));
     }
     copy_kinds(dir, to, &[FileKind::Segment, FileKind::Head], &mut look)?;
-    // The genesis comes last: without it a directory is no session, and a copy that was broken off is none.
     look("genesis.json");
     copy(dir, to, "genesis.json")?;
     let (frames, settled, retired) = verify_journal(to)?;
@@ -73,10 +70,8 @@ pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Resu
         let problem = "the node gave up bodies that the copied snapshots need, while it was copied; try again";
         bail!(Failure::Data(problem.into()));
     }
-    for folder in ["journal", "snapshots", ""] {
-        backend.sync_dir(&to.join(folder)).with_context(|| text.to_string())?;
-    }
     let files = session_files(to)?;
+    new.publish().with_context(|| text.to_string())?;
     Ok(BackedUp {
         height: settled.height,
         root: settled.root,
@@ -125,7 +120,6 @@ fn copy(dir: &Path, to: &Path, name: &str) -> anyhow::Result<()> {
     // What is appended from now on is left out.
     io::copy(&mut io::Read::take(&mut source, length), &mut target).with_context(|| to.display().to_string())?;
     source.sync_data().with_context(|| from.display().to_string())?;
-    target.sync_all().with_context(|| to.display().to_string())?;
     Ok(())
 }
 

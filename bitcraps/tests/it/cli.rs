@@ -226,7 +226,7 @@ fn init_bounds_the_journal() {
     };
     let (made, config) = init("told", &["--bytes-max", "20GiB"]);
     assert_eq!(json(&made)["bytes_max"], 20_u64 << 30);
-    assert!(std::fs::read_to_string(&config).expect("a configuration").contains("bytes_max = \"20.0 GiB\""));
+    assert!(std::fs::read_to_string(&config).expect("a configuration").contains("bytes_max = \"20 GiB\""));
     let (made, config) = init("free", &["--bytes-max", "0"]);
     assert_eq!(json(&made)["bytes_max"], 0);
     assert!(bitcraps(&["config", "check", text(&config)]).status.success());

@@ -9,6 +9,7 @@ mod kill;
 mod load;
 mod manifests;
 mod network;
+mod newcomer;
 mod readme;
 mod sources;
 mod strangers;

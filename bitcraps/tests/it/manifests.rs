@@ -21,19 +21,27 @@ pub(crate) fn manifest(path: &Path) -> Table {
 }
 
 /// Every crate of the workspace: those that are absent yet have their rule already.
-const MAY_SEE: [(&str, &[&str]); 13] = [
+const MAY_SEE: [(&str, &[&str]); 15] = [
     ("engine", &[]),
     ("order", &["engine"]),
     ("systems", &["engine", "order"]),
     ("net", &["engine"]),
-    ("storage", &["engine"]),
+    ("aside", &[]),
+    ("storage", &["engine", "aside"]),
     ("words", &["engine", "systems"]),
-    ("keys", &["engine", "order", "net"]),
-    ("node", &["engine", "order", "systems", "net", "storage", "words", "keys"]),
-    ("audit", &["engine", "order", "systems", "storage", "words"]),
+    ("keys", &["engine", "order", "net", "aside"]),
+    ("node", &["engine", "order", "systems", "net", "storage", "words", "keys", "aside"]),
+    ("audit", &["engine", "order", "systems", "storage", "words", "aside"]),
     ("play", &["engine", "order", "systems", "net", "words", "keys"]),
-    ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit"]),
-    ("bitcraps", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "play", "load"]),
+    ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "aside"]),
+    ("sim", &["engine", "order", "systems", "net", "storage", "node", "audit"]),
+    (
+        "bitcraps",
+        &[
+            "engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "play", "load", "sim",
+            "aside",
+        ],
+    ),
     ("benches", &["engine", "order", "systems", "net", "storage", "keys", "node", "audit", "load"]),
 ];
 

@@ -1,9 +1,10 @@
+use engine::component::SeatStatus;
 use engine::io::BetResult;
 use engine::message::intent::IntentKind;
 use engine::message::refusal::Refusal;
 
 use super::*;
-use crate::fixture::{game, playing, resolution, roll, spot, standing};
+use crate::fixture::{empty_seat, game, playing, resolution, roll, spot, standing};
 use words::sentences::result_words;
 
 fn last(game: &Game) -> &str {
@@ -150,4 +151,110 @@ fn a_link_is_news_when_it_comes_and_goes() {
     assert_eq!(lines, ["connected to dev-alpha", "connection lost: timed out"]);
     assert_eq!(result_words(1_250), "+1,250");
     assert_eq!(result_words(-3), "-3");
+}
+
+#[test]
+fn no_two_intents_on_their_way_have_one_number() {
+    let mut game = game();
+    let mut sent = Vec::new();
+    let mut send = |game: &mut Game, kind| {
+        let number = game.take_number(kind);
+        game.sent(number, Wish::new(kind));
+        sent.push(number);
+    };
+    // A script that does not wait: the account is not there yet.
+    send(&mut game, IntentKind::Open);
+    assert_eq!(game.opening(), Some(1), "whoever asks to open again is told this one");
+    send(&mut game, IntentKind::Sit);
+    send(&mut game, IntentKind::Bet);
+    game.receipt(1, Verdict::Applied, Height(1));
+    let mut account = standing().account.expect("an account");
+    account.1.number_highest = 1;
+    game.set_account(Some(account));
+    // The account is there, and asked for again: the node says so, under a number of its own.
+    send(&mut game, IntentKind::Open);
+    send(&mut game, IntentKind::Bet);
+    account.1.number_highest = 40;
+    game.set_account(Some(account));
+    send(&mut game, IntentKind::Bet);
+    assert_eq!(sent, [1, 2, 3, 4, 5, 41]);
+}
+
+#[test]
+fn an_account_that_is_opened_again_begins_with_number_1() {
+    let mut game = standing();
+    for _ in 0..200 {
+        let number = game.take_number(IntentKind::Bet);
+        game.sent(number, field());
+        game.receipt(number, Verdict::Applied, Height(1));
+    }
+    game.set_account(None);
+    assert_eq!((game.take_number(IntentKind::Open), game.take_number(IntentKind::Sit)), (1, 2));
+}
+
+#[test]
+fn a_table_that_is_not_there_is_named_with_the_range() {
+    let game = game();
+    assert_eq!(game.check_table(TableId(3)), Ok(()));
+    assert_eq!(game.check_table(TableId(99)), Err("there is no table 99; the tables are 0 to 3".into()));
+}
+
+#[test]
+fn the_shooter_is_told_when_to_roll() {
+    let mut game = playing();
+    let mut view = game.table.clone().expect("a table");
+    (view.row.opened_ms, view.row.roll_called) = (game.now_ms - 1_500, 0);
+    game.set_table(TableId(0), view.row, view.seats.clone());
+    assert_eq!(game.may_roll_in_ms(), Some(500));
+    game.time(game.now_ms + 10_000);
+    assert_eq!(game.may_roll_in_ms(), Some(0));
+    view.row.roll_called = 1;
+    game.set_table(TableId(0), view.row, view.seats.clone());
+    assert_eq!(game.may_roll_in_ms(), None, "the roll is called");
+    (view.row.roll_called, view.row.shooter) = (0, 1);
+    game.set_table(TableId(0), view.row, view.seats);
+    assert_eq!(game.may_roll_in_ms(), None, "another one shoots");
+}
+
+#[test]
+fn a_seat_that_has_gone_says_why() {
+    // Seated, then what the node says next, and why.
+    let after = |prepare: &dyn Fn(&mut Game), status: SeatStatus| {
+        let mut game = playing();
+        let mut view = game.table.clone().expect("a table");
+        view.seats[2].seat.last_intent_ms = game.now_ms - 1_000;
+        game.set_table(TableId(0), view.row, view.seats.clone());
+        prepare(&mut game);
+        match status {
+            SeatStatus::Empty => view.seats[2] = empty_seat(),
+            status => view.seats[2].seat.status = status as u8,
+        }
+        let lost = game.set_table(TableId(0), view.row, view.seats);
+        (lost, last(&game).to_owned())
+    };
+    let leave = |game: &mut Game| {
+        let number = game.take_number(IntentKind::Leave);
+        game.sent(number, Wish::new(IntentKind::Leave));
+    };
+    let left = |game: &mut Game| {
+        leave(game);
+        game.receipt(game.in_flight[0].number, Verdict::Applied, Height(1));
+    };
+    let silent = |game: &mut Game| game.time(game.now_ms + 60_000);
+    assert_eq!(after(&|_| (), SeatStatus::Seated).0, None);
+    assert_eq!(after(&leave, SeatStatus::Empty).0, Some(SeatLost::Left), "the row may come before the receipt");
+    assert_eq!(after(&left, SeatStatus::Leaving).0, Some(SeatLost::Left));
+    let (lost, words) = after(&silent, SeatStatus::Leaving);
+    assert_eq!(lost, Some(SeatLost::Absent { idle_ms: 60_000 }));
+    assert!(words.contains("nothing came from you for 60 s"), "{words}");
+    let (lost, words) = after(&|_| (), SeatStatus::Empty);
+    assert_eq!(lost, Some(SeatLost::NoBet));
+    assert!(words.contains("you had no bet"), "{words}");
+    // What had to stay is decided at last.
+    let leaving = |game: &mut Game| {
+        let mut view = game.table.clone().expect("a table");
+        view.seats[2].seat.status = SeatStatus::Leaving as u8;
+        game.set_table(TableId(0), view.row, view.seats);
+    };
+    assert_eq!(after(&leaving, SeatStatus::Empty).0, Some(SeatLost::Decided));
 }

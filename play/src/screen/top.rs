@@ -149,6 +149,11 @@ fn own(game: &Game, theme: Theme, columns: usize) -> [Line<'static>; 2] {
         rail.add(2, vec![Span::styled("leaving", theme.warning())]);
     } else if game.is_shooter() {
         rail.add(2, vec![Span::styled("you shoot", theme.good())]);
+        match game.may_roll_in_ms() {
+            Some(0) => rail.add(3, vec![Span::styled("r rolls", theme.good())]),
+            Some(left) => rail.say(3, format!("r in {}.{} s", left / 1_000, left % 1_000 / 100)),
+            None => {}
+        }
     } else {
         rail.add(2, vec![Span::styled(format!("seat {number}"), theme.faint())]);
     }

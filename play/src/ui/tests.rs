@@ -175,7 +175,7 @@ fn typed_commands_are_mended_recalled_and_bounded() {
     keys.press(KeyCode::Down);
     assert_eq!(keys.ui.input.text, "");
     assert_eq!(keys.text("table 4"), None);
-    assert_eq!(keys.ui.note.as_deref(), Some("the tables are 0 to 3"));
+    assert_eq!(keys.ui.note.as_deref(), Some("there is no table 4; the tables are 0 to 3"));
     keys.ui.paste("x\nfield 5\n");
     assert_eq!(keys.ui.input.text, "table 4x");
     keys.ui.paste(&"é".repeat(900));

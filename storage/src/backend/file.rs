@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::statvfs;
 
 use super::{Access, Backend, FileBytes, Handle, bounded_len};
 
@@ -53,6 +53,10 @@ impl Backend for FileBackend {
         std::fs::remove_file(path)
     }
 
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        aside::write_new(path, bytes, aside::Readers::Usual)
+    }
+
     fn view(&self, path: &Path, from: u64, most: u64) -> io::Result<FileBytes> {
         let file = open_regular(path, OpenOptions::new().read(true))?;
         let length = bounded_len(&file, most)?.saturating_sub(from as usize);
@@ -71,7 +75,7 @@ impl Backend for FileBackend {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = open_regular(path, File::options().create(true).truncate(false).write(true))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.try_lock()?;
         Ok(Box::new(file))
     }
 }

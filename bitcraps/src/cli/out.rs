@@ -1,0 +1,125 @@
+//! What the program says: standard output, and standard error.
+//!
+//! Whoever reads them may go at any moment. What is said then is dropped, and that is no fault: the command goes on to its
+//! own end and its own exit code. Nothing else of the program writes to them but the screen of `play`; the compiler refuses
+//! `println` and its kind, which end a process whose reader has gone.
+
+use std::fmt;
+use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::os::fd::AsFd;
+
+use comfy_table::{ContentArrangement, Table};
+use rustix::io::Errno;
+use rustix::termios::tcgetwinsize;
+
+/// Standard output.
+pub struct Out {
+    stdout: StdoutLock<'static>,
+    /// A terminal that is closed answers otherwise than a pipe.
+    terminal: bool,
+}
+
+/// Standard output, for this thread until it is dropped.
+pub fn out() -> Out {
+    let stdout = io::stdout();
+    // Asked before the terminal may go; a terminal that has gone is none any more.
+    static TERMINAL: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| io::stdout().is_terminal());
+    Out { terminal: *TERMINAL, stdout: stdout.lock() }
+}
+
+/// What a write comes to: nobody reads, which is no fault, or a fault with a name.
+fn outcome<T>(result: io::Result<T>, terminal: bool, dropped: T) -> io::Result<T> {
+    result.or_else(|error| {
+        let hung_up = terminal && error.raw_os_error() == Some(Errno::IO.raw_os_error());
+        if error.kind() == io::ErrorKind::BrokenPipe || hung_up {
+            return Ok(dropped);
+        }
+        Err(io::Error::new(error.kind(), format!("standard output: {error}")))
+    })
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        outcome(self.stdout.write(bytes), self.terminal, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        outcome(self.stdout.flush(), self.terminal, ())
+    }
+}
+
+/// Prints a line.
+pub fn line(line: fmt::Arguments<'_>) -> io::Result<()> {
+    writeln!(out(), "{line}")
+}
+
+/// Says a line to whoever watches; if nobody does, nothing is lost.
+pub fn remark(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Columns of a terminal.
+fn columns(terminal: impl AsFd) -> Option<u16> {
+    tcgetwinsize(terminal).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
+}
+
+/// A line of status as the terminal has room for beside what takes `taken` columns: one that is wider wraps, and cannot be
+/// drawn over.
+pub fn fit(line: &str, taken: usize) -> String {
+    fit_to(line, columns(io::stderr()), taken)
+}
+
+fn fit_to(line: &str, columns: Option<u16>, taken: usize) -> String {
+    let room = columns.map_or(usize::MAX, |columns| usize::from(columns).saturating_sub(taken));
+    line.chars().take(room).collect()
+}
+
+/// A table as wide as the terminal, if it would be wider; where there is no terminal, as wide as it is.
+pub fn fit_table(table: &mut Table) {
+    fit_table_to(table, columns(io::stdout()));
+}
+
+fn fit_table_to(table: &mut Table, columns: Option<u16>) {
+    if let Some(columns) = columns {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_fault_and_a_full_disk_has_a_name() {
+        let gone = || Err::<usize, _>(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(outcome(gone(), false, 7).expect("dropped"), 7);
+        let hung_up = || Err(io::Error::from(Errno::IO));
+        assert_eq!(outcome(hung_up(), true, 7).expect("dropped"), 7);
+        assert!(outcome(hung_up(), false, 7).is_err(), "a disk that fails is no terminal");
+        let full = outcome(Err(io::Error::from(Errno::NOSPC)), true, 7).expect_err("full");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(full.to_string().starts_with("standard output: "), "{full}");
+    }
+
+    #[test]
+    fn a_line_of_status_is_never_wider_than_the_terminal() {
+        let line = "height 20,000  1,000 connections ".repeat(9);
+        for columns in [1, 40, 80, 300] {
+            assert!(fit_to(&line, Some(columns), 2).chars().count() + 2 <= usize::from(columns).max(2));
+        }
+        assert_eq!(fit_to(&line, None, 2), line);
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let mut wide = Table::new();
+        wide.set_header(["bet", "what happened"]);
+        wide.add_row(["field".to_owned(), "player 17 gets 1,000 ".repeat(12)]);
+        fit_table_to(&mut wide, None);
+        assert!(wide.lines().any(|line| line.chars().count() > 200), "as it is where there is no terminal");
+        for columns in [40, 80, 132] {
+            fit_table_to(&mut wide, Some(columns));
+            assert!(wide.lines().all(|line| line.chars().count() <= usize::from(columns)), "{columns}:\n{wide}");
+        }
+    }
+}
