@@ -7,7 +7,6 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use engine::image::group_value;
 use engine::limits::{GROUP_BYTES, TIME_MS_MAX};

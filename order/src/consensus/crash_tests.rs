@@ -12,6 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
+use crate::batch::BatchSeed;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
 
