@@ -66,7 +66,7 @@ pub struct Honest {
 
 pub fn record(dir: &Path, heights: u64, writing: Writing) {
     apart(|| {
-        let snapshots = SnapshotPace { ticks: 1, ..SnapshotPace::default() };
+        let snapshots = SnapshotPace { ticks: 1, heights: 1, ..SnapshotPace::default() };
         let (pace, threads) = (Pace::Max, 1);
         let config =
             DevConfig { tables: 2, players: 6, guests: 2, threads, pace, snapshots, writing, ..DevConfig::default() };
