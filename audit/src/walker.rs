@@ -15,7 +15,7 @@ use anyhow::Context;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::{Hash, Height, hex};
-use order::block::{BlockContext, check_block_form};
+use order::block::{BlockContext, check_block_form, check_turn};
 use order::certificate::check_certificate_form;
 use order::signature::PublicKey;
 use order::validators::Validators;
@@ -328,7 +328,9 @@ impl Walker {
             parent_validators: validators,
             issuers,
         };
-        let follows = check_block_form(&step.decided.block, &context).is_ok();
+        let turns = machine.validators_at(context.height);
+        let header = &step.decided.block.header;
+        let follows = check_block_form(&step.decided.block, &context).and_then(|()| check_turn(header, &turns)).is_ok();
         follows && machine.restore(&step.decided, Some(step.settled.beacon)).is_some()
     }
 
@@ -355,7 +357,9 @@ impl Walker {
             parent_validators: validators,
             issuers,
         };
-        if let Err(error) = check_block_form(&decided.block, &context) {
+        let turns = machine.validators_at(height);
+        let checked = check_block_form(&decided.block, &context).and_then(|()| check_turn(header, &turns));
+        if let Err(error) = checked {
             return differs("Block", 0, "header", error.to_string(), format!("block {}", hex(&header.hash())));
         }
         if let Err(error) = check_certificate_form(&decided.certificate, validators, height, &header.hash()) {

@@ -88,7 +88,7 @@ fn admit(setup: &Setup, intents: &[Intent], sizes: &[usize], runs: usize, thread
     let keys = keys();
     let [vote] = <[_; 1]>::try_from(keys.votes).expect("one validator");
     let [signer] = <[_; 1]>::try_from(keys.beacons).expect("one share");
-    let member = Membership { vote, group: keys.group, signer, seed: [9; 32], peers: 1 };
+    let member = Membership { vote, group: keys.group, signer, seed: [9; 32], peers: 1, network: None };
     let mut machine = Machine::validator(setup.clone(), threads, member).expect("a validator");
     let mut admission = chained();
     admission

@@ -1,14 +1,19 @@
 //! What goes into a node's core and what comes out of it. Network, journal and load generator are only sources of
 //! [`Input`]; whoever listens, and the disk, are only sinks of [`Output`].
 
+use thiserror::Error;
+
 use crate::chips::Chips;
 use crate::component::{Account, BetRow, Seat, Table};
 use crate::dice::{Dice, Puck, RollEvent};
+use crate::genesis::hex;
 use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
 use crate::message::Hash;
 use crate::message::block::Decided;
 use crate::message::certificate::Settled;
+use crate::message::evidence::Evidence;
 use crate::message::intent::{Intent, IntentId};
+use crate::message::node::{NodeMessage, RangeRow};
 
 pub use crate::message::verdict::Verdict;
 
@@ -41,6 +46,13 @@ pub enum Input {
         peer: PeerId,
         /// What it did.
         offence: Offence,
+    },
+    /// Another node said something: nothing about it was checked but its form.
+    Node {
+        /// The connection.
+        from: PeerId,
+        /// What it said.
+        message: NodeMessage,
     },
     /// Another node told where its chain stands.
     Told {
@@ -124,6 +136,31 @@ pub enum Output {
         /// The account, if one is open.
         account: Option<(AccountId, Account)>,
     },
+    /// To other nodes. Released when its tick is on disk, where [`NodeMessage::awaits_disk`] says so.
+    ToNode {
+        /// One connection, or every node.
+        to: Option<PeerId>,
+        /// What this node says.
+        message: NodeMessage,
+    },
+    /// To the disk, which holds what was decided: a node that is behind asks for heights that this one no longer has in
+    /// memory. Whatever of them is on disk goes to it as a [`NodeMessage::Range`].
+    Serve {
+        /// Who asks.
+        to: PeerId,
+        /// The heights.
+        range: RangeRow,
+    },
+    /// To the disk: this validator signs nothing at or below a height any more, whatever its log holds of it. For heights
+    /// that others told of, which leave nothing in the log.
+    Fence {
+        /// The height.
+        height: Height,
+    },
+    /// To the disk: a validator said two things of which only one may be.
+    Evidence(Evidence),
+    /// To the operator: something that only a faulty node does.
+    Alarm(Alarm),
     /// To the edge: a peer is put out, and its key stays out.
     Ban {
         /// The connection.
@@ -134,6 +171,42 @@ pub enum Output {
         address: [u8; 16],
         /// The offence that was one too many.
         offence: Offence,
+    },
+}
+
+/// What an operator must hear of.
+#[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// A proposed block names another root than the one this node computed. If a quorum votes for it, this node is the
+    /// one that is wrong, and stops.
+    #[error(
+        "validator {proposer} proposes a block that names root chain {} after height {height}; this node has {}",
+        hex(.proposed),
+        hex(.own)
+    )]
+    Diverged {
+        /// The settled height whose root differs.
+        height: Height,
+        /// `root_chain` as this node computed it.
+        own: Hash,
+        /// `root_chain` as the block names it.
+        proposed: Hash,
+        /// The proposer's slot.
+        proposer: u32,
+    },
+    /// A validator said two things of which only one may be.
+    #[error("validator {slot} said two things at height {height} of which only one may be; both are kept")]
+    Equivocated {
+        /// Its slot.
+        slot: u32,
+        /// The height that it spoke of.
+        height: Height,
+    },
+    /// Two connections with different network keys prove that they speak for one validator: its keys are in two places.
+    #[error("two network keys prove that they speak for validator {slot}: its vote key is in two places")]
+    TwoLives {
+        /// Its slot.
+        slot: u32,
     },
 }
 
@@ -170,11 +243,13 @@ pub enum ShedReason {
     OpenRate = 9,
     /// This node's clock was set back: no block that it makes now can be before the intent's expiry.
     ClockBehind = 10,
+    /// A pledge, and no table of this chain takes any.
+    NoPledges = 11,
 }
 
 impl ShedReason {
     /// All reasons, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Busy, "BUSY", "more intents wait than the node holds; send it again a little later"),
         (Self::RateLimit, "RATE_LIMIT", "more intents in a second than one connection may send; send it again later"),
         (Self::NoCredit, "NO_CREDIT", "too many intents without an answer; wait for receipts first"),
@@ -197,6 +272,7 @@ impl ShedReason {
             "CLOCK_BEHIND",
             "the node's clock was set back, and its chain waits until the clock has caught up; send it again then",
         ),
+        (Self::NoPledges, "NO_PLEDGES", "no table of this chain takes pledges: its dice follow from the beacon alone"),
     ];
 
     /// The name that output uses.
@@ -233,11 +309,13 @@ pub enum Offence {
     Flood = 3,
     /// It told of a peer under a signature that does not verify.
     FalsePeer = 4,
+    /// It told of a decided block, or of evidence, that its signatures do not prove.
+    FalseChain = 5,
 }
 
 impl Offence {
     /// All offences.
-    pub const ALL: [Self; 4] = [Self::BadSignature, Self::Malformed, Self::Flood, Self::FalsePeer];
+    pub const ALL: [Self; 5] = [Self::BadSignature, Self::Malformed, Self::Flood, Self::FalsePeer, Self::FalseChain];
 
     /// The name that output uses.
     pub const fn name(self) -> &'static str {
@@ -246,6 +324,7 @@ impl Offence {
             Self::Malformed => "malformed",
             Self::Flood => "flood",
             Self::FalsePeer => "false_peer",
+            Self::FalseChain => "false_chain",
         }
     }
 }
@@ -287,12 +366,56 @@ pub struct SeatUpdate {
 pub struct Standing {
     /// The node's time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
-    /// The last decided height.
+    /// The last decided height that is on disk.
     pub decided: Height,
     /// The last settled height that is on disk.
     pub settled: Height,
-    /// Its root chain.
+    /// The last height whose `root_chain` a decided header has: what a quorum of validators answers for.
+    pub certified: Height,
+    /// `root_chain` of the settled height.
     pub root_chain: Hash,
+    /// It follows, and votes on nothing.
+    pub follows: bool,
+    /// Its disk is full: it takes no intents, and settles nothing.
+    pub disk_full: bool,
+}
+
+impl Standing {
+    /// Takes note of a height that was decided: its header has the root chain of the height two before.
+    pub fn decide(&mut self, height: Height) {
+        (self.decided, self.certified) = (height, height.back(2));
+    }
+
+    /// Takes note of a height that was settled.
+    pub fn settle(&mut self, height: Height, root_chain: Hash) {
+        (self.settled, self.root_chain) = (height, root_chain);
+    }
+}
+
+/// How a node is, for whoever looks after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeStatus {
+    /// Where its chain stands.
+    pub standing: Standing,
+    /// Connections that it has.
+    pub connections: u32,
+    /// Other nodes among them.
+    pub nodes: u32,
+    /// Of those, the ones that are behind this node's settled height.
+    pub behind: u32,
+    /// The one that is furthest behind: its network key, and its settled height.
+    pub furthest: Option<([u8; 32], Height)>,
+}
+
+impl NodeStatus {
+    /// Why the node is of no use to a player now, in a word; nothing if it is.
+    pub fn unready(&self) -> Option<&'static str> {
+        match self.standing {
+            Standing { disk_full: true, .. } => Some("disk full"),
+            Standing { follows: true, .. } => Some("follows"),
+            _ => None,
+        }
+    }
 }
 
 /// What became of an intent: durable once its height is on disk.

@@ -54,6 +54,8 @@ pub const BLOCK_PLEDGES_MAX: usize = 4_096;
 pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
 /// Verified intents that wait for a block.
 pub const PENDING_MAX: usize = 1 << 16;
+/// Verified intents that other nodes passed on and that wait for a block: as many again, shared out by origin.
+pub const FOREIGN_MAX: usize = PENDING_MAX;
 /// Blocks that may be decided and not yet settled.
 pub const UNSETTLED_MAX: usize = 2;
 /// Milliseconds between two proposals, at least.
@@ -69,6 +71,8 @@ pub const SNAPSHOT_BLOCK_GROUPS: usize = 64;
 pub const SNAPSHOT_TICK_GROUPS: usize = 128;
 /// Blocks of groups that a snapshot may hold in memory: 64 MiB.
 pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
+/// Snapshots are of heights divisible by this, so that several nodes have the same ones and a peer may fetch one from all.
+pub const SNAPSHOT_HEIGHTS: u64 = 64;
 /// Milliseconds for which receipts are known again after a restart: the longest life of an intent, and its clock's error.
 pub const RECEIPTS_KEPT_MS: u64 = EXPIRY_AHEAD_S_MAX * 1_000 + 2 * CLOCK_SKEW_MS_MAX;
 
@@ -96,6 +100,34 @@ pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;
 
+/// Milliseconds of a tick.
+pub const TICK_MS: u64 = 5;
+
+/// Votes of one message between nodes.
+pub const NODE_VOTES_MAX: usize = 2 * VALIDATORS_MAX as usize;
+/// Intents of one message between nodes.
+pub const NODE_INTENTS_MAX: usize = 1_024;
+/// Heights of one answer to a node that is behind.
+pub const RANGE_HEIGHTS_MAX: usize = 256;
+/// Bytes of one answer to a node that is behind: a largest block with its certificate fits.
+pub const RANGE_BYTES_MAX: usize = 2 << 20;
+/// Heights above the last decided one whose votes are kept.
+pub const AHEAD_HEIGHTS: u64 = 4;
+/// Rounds above the present one whose votes are kept: as many as the core looks ahead.
+pub const AHEAD_ROUNDS: u32 = 10;
+/// Rounds below the present one whose votes are kept.
+pub const PAST_ROUNDS: u32 = 64;
+/// Bodies of proposed blocks that are kept for one height, in bytes.
+pub const BODIES_BYTES_MAX: usize = 4 * BLOCK_BYTES_MAX;
+/// Heights for which evidence is kept in memory; the disk keeps it for ever.
+pub const EVIDENCE_HEIGHTS: u64 = 64;
+/// Milliseconds that a validator whose turn it is not waits, beyond its own reason to, before it starts a height.
+pub const START_GRACE_MS: u64 = 150;
+/// Milliseconds without a height after which the last live one is followed by empty ones, until its root is certified.
+pub const CLOSING_AFTER_MS: u64 = 1_000;
+/// Heights for which the proposers of failed rounds lose their first turn.
+pub const SKIP_HEIGHTS: u64 = 64;
+
 /// Milliseconds of idleness that a genesis may allow: sums with any block's time stay far below u64.
 pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
 
@@ -112,4 +144,6 @@ const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
+const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + 48 + 68 * VALIDATORS_MAX as usize + 1_024);
+const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS) && CLOSING_AFTER_MS.is_multiple_of(TICK_MS));
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);

@@ -161,8 +161,9 @@ impl TableRules {
         "open_ms",
     ];
 
-    /// Sets one rule from text; [`TableRules::check`] comes when all are set. As the command line and scenario files give it. Odds maxima are one multiple for all
-    /// numbers (`6`), three for 4/10, 5/9 and 6/8 (`3-4-5`), or one for each box number from 4 to 10 (`3-4-5-5-4-3`).
+    /// Sets the rule `key` to `value`, both as text from the command line or a scenario. Rules are not checked against each
+    /// other: [`TableRules::check`] does that, after the last one was set. The value of an odds maximum is one multiple for
+    /// all numbers (`6`), three for 4/10, 5/9 and 6/8 (`3-4-5`), or one for each box number from 4 to 10 (`3-4-5-5-4-3`).
     ///
     /// # Errors
     /// A sentence that names the key, the value and what may stand there.

@@ -8,6 +8,8 @@ use ed25519_zebra::batch;
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
 use engine::Hash;
 use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
+use engine::message::node::{CLAIM_DOMAIN, Claim, ClaimBody};
+use engine::message::share::{SHARE_DOMAIN, Share, ShareBody};
 use engine::message::signed::signed_bytes;
 use engine::message::vote::{PROPOSAL_DOMAIN, Proposal, ProposalBody, Vote, VoteBody};
 use rand_chacha::ChaCha20Rng;
@@ -54,6 +56,17 @@ impl<'a> SignedItem<'a> {
     pub fn proposal(proposal: &'a Proposal, key: &'a PublicKey, chain: &'a Hash) -> Self {
         let body = bytemuck::cast(proposal.body);
         Self { key, domain: &PROPOSAL_DOMAIN, chain, body, signature: &proposal.signature }
+    }
+
+    /// A share's envelope under its author's vote key.
+    pub fn share(share: &'a Share, key: &'a PublicKey, chain: &'a Hash) -> Self {
+        Self { key, domain: &SHARE_DOMAIN, chain, body: share.body.signed(), signature: &share.signature }
+    }
+
+    /// A claim under the vote key of the validator that it names.
+    pub fn claim(claim: &'a Claim, key: &'a PublicKey, chain: &'a Hash) -> Self {
+        let body = bytemuck::cast(claim.body);
+        Self { key, domain: &CLAIM_DOMAIN, chain, body, signature: &claim.signature }
     }
 
     /// Domain, chain id, body.
@@ -241,6 +254,17 @@ impl VoteKey {
     /// The proposal, signed for `chain`.
     pub fn sign_proposal(&self, body: ProposalBody, chain: &Hash) -> Proposal {
         Proposal { body, signature: self.sign(&PROPOSAL_DOMAIN, chain, &bytemuck::cast(body)) }
+    }
+
+    /// The share in its envelope, signed for `chain`.
+    pub fn sign_share(&self, body: ShareBody, chain: &Hash) -> Share {
+        Share { body, signature: self.sign(&SHARE_DOMAIN, chain, &body.signed()) }
+    }
+
+    /// The claim that this validator speaks with a network key, signed for `chain`.
+    pub fn sign_claim(&self, slot: u32, network: PublicKey, chain: &Hash) -> Claim {
+        let body = ClaimBody { network, slot, reserved: [0; 28] };
+        Claim { body, signature: self.sign(&CLAIM_DOMAIN, chain, &bytemuck::cast(body)) }
     }
 
     pub(crate) fn sign(&self, domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> Signature {

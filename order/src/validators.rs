@@ -1,5 +1,8 @@
 //! The validators of a height: their keys by slot, the quorum, and whose turn it is.
 
+use std::sync::Arc;
+
+use engine::limits::{SKIP_HEIGHTS, VALIDATORS_MAX};
 use engine::{Genesis, Hash, Height};
 use thiserror::Error;
 
@@ -8,8 +11,44 @@ use crate::signature::{PublicKey, key_is_acceptable};
 /// The validators that vote on a height, by slot. One vote each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Validators {
-    keys: Vec<PublicKey>,
+    keys: Arc<[PublicKey]>,
     hash: Hash,
+    /// Those who lose their first turn at this height.
+    skipped: Slots,
+}
+
+/// A set of slots, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Slots(u128);
+
+const _: () = assert!(VALIDATORS_MAX <= u128::BITS);
+
+impl Slots {
+    /// Adds a slot. Says whether it was not there.
+    ///
+    /// # Panics
+    /// If no validator can have it.
+    pub fn insert(&mut self, slot: u32) -> bool {
+        assert!(slot < VALIDATORS_MAX, "slot {slot} is above all");
+        let before = self.0;
+        self.0 |= 1 << slot;
+        self.0 != before
+    }
+
+    /// Whether a slot is in it.
+    pub fn contains(self, slot: u32) -> bool {
+        slot < VALIDATORS_MAX && self.0 >> slot & 1 == 1
+    }
+
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The slots, ascending.
+    pub fn iter(self) -> impl Iterator<Item = u32> {
+        (0..VALIDATORS_MAX).filter(move |slot| self.contains(*slot))
+    }
 }
 
 /// A set of validators that cannot be.
@@ -45,7 +84,7 @@ impl Validators {
     /// # Errors
     /// None or too many, a key that is not acceptable, two with one key.
     pub fn new(keys: Vec<PublicKey>) -> Result<Self, ValidatorsError> {
-        let (found, most) = (keys.len(), engine::limits::VALIDATORS_MAX as usize);
+        let (found, most) = (keys.len(), VALIDATORS_MAX as usize);
         if found == 0 || found > most {
             return Err(ValidatorsError::Count { found, most });
         }
@@ -62,7 +101,7 @@ impl Validators {
             hasher.update(&(slot as u32).to_le_bytes()).update(key);
         }
         let hash = *hasher.finalize().as_bytes();
-        Ok(Self { keys, hash })
+        Ok(Self { keys: keys.into(), hash, skipped: Slots::default() })
     }
 
     /// The validators of genesis.
@@ -103,9 +142,50 @@ impl Validators {
         self.keys.len() - self.faulty_max()
     }
 
-    /// Whose turn it is to propose. The one place where a rule about failed rounds belongs.
+    /// The same validators, of whom some lose their first turn.
+    pub fn skipping(&self, skipped: Slots) -> Self {
+        Self { skipped, ..self.clone() }
+    }
+
+    /// Whose turn it is to propose: by slot from the height on, first those who lose no turn, then the others.
     pub fn proposer(&self, height: Height, round: u32) -> u32 {
-        ((height.0 % self.keys.len() as u64 + u64::from(round)) % self.keys.len() as u64) as u32
+        let count = self.keys.len() as u64;
+        let rotation = (0..count).map(|turn| ((height.0 % count + turn) % count) as u32);
+        if self.skipped == Slots::default() {
+            return ((height.0 % count + u64::from(round) % count) % count) as u32;
+        }
+        let (skipped, others): (Vec<u32>, Vec<u32>) = rotation.partition(|slot| self.skipped.contains(*slot));
+        let turn = (u64::from(round) % count) as usize;
+        others.iter().chain(&skipped).nth(turn).copied().expect("a turn for each validator")
+    }
+
+    /// Who loses the first turn at `height`, from what the validators' rows say after `height - 2` or `height - 1`: the
+    /// [`SKIP_HEIGHTS`] heights before the one from which a row's validator proposes again, at most as many validators as
+    /// may be faulty, those first whose time ends first.
+    pub fn skipped_at(&self, height: Height, skipped_until: &[Height]) -> Slots {
+        let is_skipped = |until: Height| (until.0.saturating_sub(SKIP_HEIGHTS)..until.0).contains(&height.0);
+        let rows = skipped_until.iter().enumerate().take(self.count());
+        let mut rows: Vec<(Height, u32)> =
+            rows.filter(|(_, until)| is_skipped(**until)).map(|(slot, until)| (*until, slot as u32)).collect();
+        rows.sort_unstable();
+        let mut skipped = Slots::default();
+        rows.iter().take(self.faulty_max()).for_each(|(_, slot)| _ = skipped.insert(*slot));
+        skipped
+    }
+
+    /// Notes in the validators' rows that the rounds of `height` below `round` failed: their proposers lose their first
+    /// turn from `height + 2` on. `self` must be the set of that height with whom it skipped. A row that still counts at the
+    /// height or the next one is left alone: whose turn it was must follow from the rows two heights later too.
+    pub fn note_failed(&self, height: Height, round: u32, skipped_until: &mut [Height]) {
+        if self.faulty_max() == 0 {
+            return;
+        }
+        for failed in 0..round.min(self.count() as u32) {
+            let until = &mut skipped_until[self.proposer(height, failed) as usize];
+            if *until <= height.next() {
+                *until = Height(height.0 + 2 + SKIP_HEIGHTS);
+            }
+        }
     }
 }
 
@@ -139,6 +219,82 @@ mod tests {
         let mut weak = keys(2);
         weak[1] = [0; 32];
         assert_eq!(Validators::new(weak), Err(ValidatorsError::Key { slot: 1 }));
+    }
+
+    #[test]
+    fn the_quorums_of_small_sets() {
+        let of = |count| Validators::new(keys(count)).expect("keys");
+        let sets: Vec<(u32, usize, usize)> =
+            (1..=13).map(|count| (count, of(count).quorum(), of(count).faulty_max())).collect();
+        assert_eq!(
+            sets,
+            [
+                (1, 1, 0),
+                (2, 2, 0),
+                (3, 3, 0),
+                (4, 3, 1),
+                (5, 4, 1),
+                (6, 5, 1),
+                (7, 5, 2),
+                (8, 6, 2),
+                (9, 7, 2),
+                (10, 7, 3),
+                (11, 8, 3),
+                (12, 9, 3),
+                (13, 9, 4)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failed_proposer_loses_its_first_turn_and_no_other() {
+        let set = Validators::new(keys(4)).expect("keys");
+        let mut until = vec![Height::GENESIS; 4];
+        set.note_failed(Height(9), 1, &mut until);
+        assert_eq!(until, [0, 9 + 66, 0, 0].map(Height), "slot 1 had the first turn of height 9");
+        let at = |height| set.skipped_at(Height(height), &until);
+        assert_eq!([at(10), at(75)], [Slots::default(); 2]);
+        let mut one = Slots::default();
+        one.insert(1);
+        assert_eq!([at(11), at(74)], [one; 2]);
+        let skipping = set.skipping(one);
+        let turns: Vec<u32> = (0..5).map(|round| skipping.proposer(Height(13), round)).collect();
+        assert_eq!(turns, [2, 3, 0, 1, 2]);
+    }
+
+    #[test]
+    fn no_more_lose_their_turn_than_may_be_faulty_and_the_oldest_first() {
+        let set = Validators::new(keys(7)).expect("keys");
+        let mut until = vec![Height::GENESIS; 7];
+        set.note_failed(Height(7), 3, &mut until);
+        set.note_failed(Height(8), 3, &mut until);
+        assert_eq!(until, [73, 73, 73, 74, 0, 0, 0].map(Height));
+        let skipped: Vec<u32> = set.skipped_at(Height(20), &until).iter().collect();
+        assert_eq!(skipped, [0, 1]);
+        let three = Validators::new(keys(3)).expect("keys");
+        three.note_failed(Height(7), 2, &mut until);
+        assert_eq!(three.skipped_at(Height(20), &[Height(80); 3]), Slots::default(), "none may be faulty");
+    }
+
+    /// Rows change at every height; whose turn it is follows from those after the height but one before, and from those
+    /// after the one before it, alike: a node may have settled either.
+    #[test]
+    fn the_turns_of_a_height_are_the_same_from_either_of_the_two_heights_before() {
+        let set = Validators::new(keys(7)).expect("keys");
+        let (mut until, mut lot) = (vec![Height::GENESIS; 7], 7u64);
+        let mut before = set.skipped_at(Height(2), &until);
+        let mut skips = 0;
+        for height in 1..2_000 {
+            let skipped = set.skipped_at(Height(height), &until);
+            assert_eq!(skipped, if height == 1 { skipped } else { before }, "height {height}");
+            skips += skipped.count();
+            // The next height's turns, as a node sees them that has not settled this one.
+            before = set.skipped_at(Height(height + 1), &until);
+            lot = lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let round = if (lot >> 33).is_multiple_of(9) { (lot >> 40) as u32 % 9 } else { 0 };
+            set.skipping(skipped).note_failed(Height(height), round, &mut until);
+        }
+        assert!(skips > 1_000);
     }
 
     #[test]

@@ -5,24 +5,32 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree, Saved};
-use engine::io::{Input, Output, Standing, Verdict};
+use engine::io::{Input, Output, Receipt, Standing, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
+use engine::message::refusal::Refusal;
 use engine::pool::Arenas;
 use engine::{Hash, Height};
-use order::beacon::{BeaconGroup, BeaconSigner};
-use order::consensus::{Consensus, ConsensusConfig, ConsensusError, TimeoutConfig};
+use order::beacon::{BeaconGroup, BeaconSigner, BeaconVerifier};
+use order::consensus::{ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
 use order::validators::{Validators, ValidatorsError};
 use thiserror::Error;
 
-use crate::exchange::answers::Answers;
-use crate::exchange::beacon::BeaconPart;
+use crate::exchange::answers::{Answers, Hears};
+use crate::exchange::beacon::{BeaconPart, Shares};
+use crate::exchange::bodies::Bodies;
+use crate::exchange::catch_up::{CatchUp, take_told};
 use crate::exchange::chain::Chain;
+use crate::exchange::evidence::EvidenceKept;
 use crate::exchange::exchange_schedule;
-use crate::exchange::order::{LoggedHeight, Orderer};
+use crate::exchange::fault::ExchangeError;
+use crate::exchange::nodes::{Heard, Nodes};
+use crate::exchange::order::Orderer;
 use crate::exchange::peers::Grudges;
+use crate::exchange::recover::{LoggedHeight, recover};
+use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
 use crate::exchange::verify::VerifySeed;
 use crate::exchange::watch::Watches;
@@ -31,6 +39,7 @@ use crate::settle::ledger::Ledger;
 use crate::settle::mark::Marks;
 use crate::settle::resolve::Crossing;
 use crate::settle::roll::Rolled;
+use crate::settle::turns::Turns;
 use crate::settle::{invariants, settle_schedule};
 use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
@@ -49,6 +58,8 @@ pub struct Machine {
     pub(crate) saving: Saving,
     /// A height is ready and waits for the snapshot that is under way.
     held: Saved,
+    /// The round of the block that is settled next; 0 for heights that are settled without a block.
+    round: u32,
 }
 
 /// Keys that do not fit genesis.
@@ -80,6 +91,8 @@ pub struct Membership {
     pub seed: [u8; 32],
     /// Connections that this node may have at once: rows of the peer columns.
     pub peers: u32,
+    /// The network key of this node; none where it speaks to no other.
+    pub network: Option<[u8; 32]>,
 }
 
 impl Machine {
@@ -101,33 +114,65 @@ impl Machine {
         let config = ConsensusConfig {
             chain: setup.chain,
             validators: validators.clone(),
-            own: Some((slot, member.vote)),
+            own: Some((slot, member.vote.clone())),
             timeouts: TimeoutConfig::default(),
             seed: member.seed,
         };
-        let consensus = Consensus::new(config.clone(), Height(1))?;
+        let orderer = Orderer::new(validators, Some(config))?;
+        let claim = member.network.map(|network| member.vote.sign_claim(slot, network, &setup.chain));
+        let part = (Some(member.group), Some((member.signer, member.vote)));
+        Self::exchanging(setup, workers, orderer, part, Nodes::claiming(claim), member.seed, member.peers)
+    }
+
+    /// A world at genesis that votes on nothing: it hears from other nodes what was decided, verifies all of it, and settles
+    /// it.
+    ///
+    /// # Errors
+    /// If the validators or the group key of genesis cannot be.
+    pub fn follower(setup: Setup, workers: usize, seed: [u8; 32], peers: u32) -> Result<Self, JoinError> {
+        let orderer = Orderer::new(Validators::of_genesis(&setup.genesis)?, None)?;
+        Self::exchanging(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
+    }
+
+    fn exchanging(
+        setup: Setup,
+        workers: usize,
+        orderer: Orderer,
+        (group, own): (Option<BeaconGroup>, Option<(BeaconSigner, VoteKey)>),
+        nodes: Nodes,
+        seed: [u8; 32],
+        peers: u32,
+    ) -> Result<Self, JoinError> {
+        let verifier = BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|_| JoinError::GroupKey)?;
         let mut world = World::new();
-        let timers = Default::default();
-        let (asked, proposed, fault) = (None, None, None);
-        world.insert_resource(Orderer { consensus, config, timers, validators, idle: true, asked, proposed, fault });
+        world.insert_resource(orderer);
         world.insert_resource(Activity::of(&setup.genesis));
-        world.insert_resource(BeaconPart { group: member.group, signer: member.signer });
-        world.insert_resource(VerifySeed(member.seed));
-        Ok(Self::build(world, setup, member.peers, workers))
+        world.insert_resource(BeaconPart { group, verifier, own });
+        world.insert_resource(VerifySeed(seed));
+        world.insert_resource(nodes);
+        Ok(Self::build(world, setup, peers, workers))
     }
 
     fn build(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
         world.init_resource::<Activity>();
+        world.init_resource::<Nodes>();
+        world.init_resource::<Heard>();
+        world.init_resource::<Tally>();
+        world.init_resource::<Bodies>();
+        world.init_resource::<EvidenceKept>();
+        world.init_resource::<Shares>();
+        world.init_resource::<CatchUp>();
         world.insert_resource(Clock::default());
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
         world.insert_resource(Outbox::default());
-        world.insert_resource(Answers::default());
+        world.insert_resource(Answers::of(&setup.genesis));
         world.insert_resource(Watches::default());
         world.insert_resource(Grudges::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
         let (height, draw) = (Height::GENESIS, Draw::Beacon([0; 48]));
-        world.insert_resource(Current { height, time_ms: 0, active_ms: 0, intents: Vec::new(), draw });
+        world.insert_resource(Current { height, time_ms: 0, active_ms: 0, round: 0, intents: Vec::new(), draw });
+        world.insert_resource(Turns::none(&setup.genesis));
         world.insert_resource(Report::default());
         world.insert_resource(Crossing::default());
         world.insert_resource(Rolled::none(setup.genesis.tables as usize));
@@ -142,7 +187,7 @@ impl Machine {
         let lookup = SystemState::new(&mut world);
         let saving = SystemState::new(&mut world);
         let (exchange, settle) = (exchange_schedule(), settle_schedule());
-        let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All };
+        let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All, round: 0 };
         machine.derive();
         machine
     }
@@ -150,10 +195,13 @@ impl Machine {
     /// Derives everything node-local from the columns.
     pub(crate) fn derive(&mut self) {
         let setup = self.world.resource::<Setup>().clone();
+        let mut turns = self.world.resource::<Turns>().clone();
         let (ledger, due, index) = self.read(|rows| {
-            let due = DueTimes::of(rows.tables);
-            (invariants::recount(&setup, rows), due, AccountIndex::of(rows.accounts, rows.keys))
+            turns.read(rows.validators);
+            let (due, index) = (DueTimes::of(rows.tables), AccountIndex::of(rows.accounts, rows.keys));
+            (invariants::recount(&setup, rows), due, index)
         });
+        *self.world.resource_mut::<Turns>() = turns;
         *self.world.resource_mut::<Ledger>() = ledger;
         *self.world.resource_mut::<DueTimes>() = due;
         *self.world.resource_mut::<AccountIndex>() = index;
@@ -181,8 +229,9 @@ impl Machine {
         let house = self.read(|rows| *rows.house);
         assert_eq!(height, house.height.next(), "heights are settled one after another");
         let active_ms = house.active_at(time_ms, self.setup().genesis.idleness.gap_max_ms);
+        let round = std::mem::take(&mut self.round);
         let mut current = self.world.resource_mut::<Current>();
-        *current = Current { height, time_ms, active_ms, intents, draw };
+        *current = Current { height, time_ms, active_ms, round, intents, draw };
         let mut report = self.world.resource_mut::<Report>();
         report.receipts.clear();
         report.rolls.clear();
@@ -200,16 +249,17 @@ impl Machine {
     /// is appended to `outputs`; the inputs are taken.
     ///
     /// # Errors
-    /// If the order of blocks contradicts itself: the node must stop.
+    /// If the order of blocks contradicts itself, or what a quorum says contradicts this node: it must stop, and records
+    /// nothing of the tick.
     ///
     /// # Panics
-    /// If this machine is no validator.
+    /// If this machine was made to settle only.
     pub fn exchange(
         &mut self,
         clock: Clock,
         inputs: &mut Vec<Input>,
         outputs: &mut Vec<Output>,
-    ) -> Result<(), ConsensusError> {
+    ) -> Result<(), ExchangeError> {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
         self.exchange.run(&mut self.world);
@@ -221,23 +271,40 @@ impl Machine {
     }
 
     /// Settles the first decided block if its beacon is known, and if a snapshot that is under way has room for what it
-    /// overwrites; what must be recorded and sent is appended to `outputs`. Returns whether it did.
+    /// overwrites; what must be recorded and sent is appended to `outputs`. A node that is behind decides first what others
+    /// told it. Returns whether it settled a height.
     ///
-    /// # Panics
-    /// If an invariant is broken: the state must not be recorded.
-    pub fn settle_ready(&mut self, outputs: &mut Vec<Output>) -> bool {
+    /// # Errors
+    /// If an invariant breaks: the machine is of no use any more, and nothing of the height may be recorded.
+    pub fn settle_ready(&mut self, outputs: &mut Vec<Output>) -> Result<bool, ExchangeError> {
+        if self.is_behind() {
+            take_told(&mut self.world, outputs);
+        }
         self.held = Saved::All;
         let mut chain = self.world.resource_mut::<Chain>();
-        let Some(next) = chain.unsettled.pop_front_if(|block| block.beacon.is_some()) else { return false };
+        let Some(next) = chain.unsettled.pop_front_if(|block| block.beacon.is_some()) else { return Ok(false) };
+        let (height, block) = (next.block.header.height, next.hash);
         self.held = self.save_before(&next.block);
         self.world.resource_mut::<Chain>().unsettled.push_front(next);
         if self.is_held() {
-            return false;
+            return Ok(false);
         }
-        let settled = self.settle_next();
+        // What was broken is told with the block that broke it. The world is half way through a height then, and nobody looks
+        // at it again.
+        let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.settle_next()));
+        let settled = settled.map_err(|panic| {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let problem = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            ExchangeError::Poison { height, block, problem: problem.to_owned() }
+        })?;
         outputs.push(Output::Settled(settled));
         outputs.append(&mut self.answer_receipts());
-        true
+        Ok(true)
+    }
+
+    /// Whether heights that others told of wait to be settled: several may be settled in one tick.
+    pub fn is_behind(&self) -> bool {
+        self.world.resource::<CatchUp>().is_behind()
     }
 
     /// Whether a height is ready and waits until a snapshot has saved what it overwrites.
@@ -254,7 +321,7 @@ impl Machine {
     /// it led to is returned.
     pub fn restore(&mut self, decided: &Decided, beacon: Option<Beacon>) -> Option<Settled> {
         let mut chain = self.world.resource_mut::<Chain>();
-        chain.decide(decided, 0);
+        chain.decide(decided.clone(), 0);
         chain.unsettled.back_mut().expect("decided above").beacon = beacon;
         let mut answers = self.world.resource_mut::<Answers>();
         // Nobody is connected before the first tick, so nobody waits under another mark.
@@ -270,12 +337,20 @@ impl Machine {
     ///
     /// # Errors
     /// If the log leads elsewhere than where this validator signed: the node must stop.
-    pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ConsensusError> {
-        let mut state =
-            SystemState::<(ResMut<'_, Orderer>, ResMut<'_, Chain>, ResMut<'_, Answers>)>::new(&mut self.world);
-        let (mut orderer, mut chain, mut answers) =
-            state.get_mut(&mut self.world).expect("a validator has its resources");
-        orderer.recover(logged, &mut chain, &mut answers)
+    pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ExchangeError> {
+        recover(&mut self.world, logged)
+    }
+
+    /// This validator's log is lost, or older than its journal: it cannot know what it signed, so it follows. It votes again
+    /// three heights behind the highest that a quorum of the others tells of. Says whether it may: where no validator may be
+    /// faulty, no rule is safe.
+    pub fn follow(&mut self) -> bool {
+        self.world.resource_mut::<Orderer>().follow()
+    }
+
+    /// Whether this node votes.
+    pub fn is_voting(&self) -> bool {
+        self.world.resource::<Orderer>().is_voting()
     }
 
     /// Settles the first decided block, whose beacon is known.
@@ -284,22 +359,49 @@ impl Machine {
         let beacon = next.beacon.expect("its beacon is known");
         let intents = std::mem::take(&mut next.block.intents);
         let header = next.block.header;
+        self.round = header.round;
         let root = self.settle(header.height, header.time_ms, intents, Draw::Beacon(beacon)).root;
         let receipts = &self.world.resource::<Report>().receipts;
         let verdicts: Vec<Verdict> = receipts.iter().map(|receipt| receipt.verdict).collect();
-        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts);
+        let rolls = self.world.resource::<Report>().counts.rolls;
+        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts, rolls);
         Settled { height: header.height, beacon, root, root_chain, verdicts }
     }
 
     /// The receipts of the last settled height, each for whoever waits for it.
     fn answer_receipts(&mut self) -> Vec<Output> {
         let receipts = std::mem::take(&mut self.world.resource_mut::<Report>().receipts);
-        let mut answers = self.world.resource_mut::<Answers>();
-        let answered =
-            receipts.iter().map(|receipt| Output::Receipt { to: answers.answer(receipt), receipt: *receipt });
-        let outputs = answered.collect();
+        let (height, time_ms) = (self.chain().settled, self.world.resource::<Current>().time_ms);
+        let is_new_second = self.world.resource_mut::<Chain>().is_new_second(time_ms);
+        let mut state = SystemState::<(ResMut<'_, Answers>, ResMut<'_, Pending>)>::new(&mut self.world);
+        let (mut answers, mut pending) = state.get_mut(&mut self.world).expect("the world has its resources");
+        let mut outputs = Vec::with_capacity(receipts.len());
+        let refused = |id, refusal| Receipt { id, height, index: 0, verdict: Verdict::Refused(refusal) };
+        for receipt in &receipts {
+            let Hears { to, other } = answers.answer(receipt);
+            outputs.push(Output::Receipt { to, receipt: *receipt });
+            if let Some((to, id)) = other {
+                outputs.push(Output::Receipt { to, receipt: refused(id, Refusal::NumberUsed) });
+            }
+        }
+        // Expiry is in seconds, so once a second is often enough.
+        if is_new_second {
+            let late = answers.expire(time_ms);
+            if !late.is_empty() {
+                pending.retain(|intent| answers.is_open(&intent.id()));
+            }
+            outputs.extend(
+                late.into_iter().map(|(to, id)| Output::Receipt { to, receipt: refused(id, Refusal::Expired) }),
+            );
+        }
         self.world.resource_mut::<Report>().receipts = receipts;
         outputs
+    }
+
+    /// The validators of a height, with those who lose their first turn there. Right for the next height, and the one
+    /// after it once that is settled.
+    pub fn validators_at(&self, height: Height) -> Validators {
+        self.world.resource::<Turns>().at(height)
     }
 
     /// Where the chain stands.
@@ -310,7 +412,10 @@ impl Machine {
     /// Where this node's chain stands at `now_ms`.
     pub fn standing(&self, now_ms: u64) -> Standing {
         let chain = self.chain();
-        Standing { now_ms, decided: chain.decided, settled: chain.settled, root_chain: chain.root_chains[0] }
+        let mut standing = Standing { now_ms, ..Standing::default() };
+        standing.decide(chain.decided);
+        standing.settle(chain.settled, chain.root_chains[0]);
+        standing
     }
 
     /// Intents without a receipt: those that wait for a block, and those in blocks that are not settled.

@@ -42,7 +42,7 @@ impl Validator {
         let player = keys.player(0);
         let [vote] = <[_; 1]>::try_from(keys.votes).expect("one validator");
         let [signer] = <[_; 1]>::try_from(keys.beacons).expect("one share");
-        let member = Membership { vote, group: keys.group, signer, seed: [9; 32], peers: 1 };
+        let member = Membership { vote, group: keys.group, signer, seed: [9; 32], peers: 1, network: None };
         let setup = Setup::new(genesis, CHAIN).expect("a genesis");
         let machine = Machine::validator(setup, 1, member).expect("a validator");
         let (blocks, sheds, verdicts) = (Vec::new(), Vec::new(), Vec::new());
@@ -62,7 +62,7 @@ impl Validator {
         let mut outputs = Vec::new();
         let clock = Clock { tick: Tick(self.tick), now_ms: self.now_ms };
         self.machine.exchange(clock, &mut inputs, &mut outputs).expect("the order holds");
-        self.machine.settle_ready(&mut outputs);
+        self.machine.settle_ready(&mut outputs).expect("no invariant breaks");
         for output in outputs {
             match output {
                 Output::Decided(decided) => self.blocks.push((decided.block.header.time_ms, self.now_ms)),

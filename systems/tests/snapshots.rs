@@ -81,8 +81,8 @@ fn no_height_writes_a_group_that_was_not_marked_and_snapshots_hold() {
         }
         let verdicts = stage.settle_at(time_ms, block.intents, Draw::Beacon([lot.below(256) as u8; 48]));
         applied += verdicts.iter().filter(|verdict| **verdict == Verdict::Applied).count();
-        let place = stage.machine.saver().spoiled().and_then(|group| layout.place((group * GROUP_BYTES) as u64));
-        assert_eq!(place, None, "height {} wrote a group that was not marked", stage.height);
+        let spoiled = stage.machine.saver().spoiled().map(|group| (group, layout.column_of(group)));
+        assert_eq!(spoiled, None, "height {} wrote a group that was not marked", stage.height);
         swept += stage.machine.sweep_snapshot(lot.below(3) as usize);
         stage.machine.take_blocks(&mut blocks);
         for block in blocks.drain(..) {

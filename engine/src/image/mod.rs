@@ -47,17 +47,6 @@ pub enum ImageError {
     },
 }
 
-/// A place in the image in words that a person can follow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The column.
-    pub column: Column,
-    /// The row in it.
-    pub row: usize,
-    /// The byte in the row.
-    pub byte: usize,
-}
-
 impl ImageLayout {
     /// The layout of columns with these capacities.
     pub fn new(capacity: Capacity) -> Self {
@@ -88,15 +77,6 @@ impl ImageLayout {
     pub fn column_of(&self, group: usize) -> Column {
         let index = self.first_group.partition_point(|first| *first <= group) - 1;
         Column::ALL[index]
-    }
-
-    /// The place of a byte of the image, or `None` in padding.
-    pub fn place(&self, at: u64) -> Option<Place> {
-        let column = self.column_of((at / GROUP_BYTES as u64) as usize);
-        let start = self.column_groups(column).start as u64 * GROUP_BYTES as u64;
-        let offset = (at - start) as usize;
-        let (row, byte) = (offset / column.row_bytes(), offset % column.row_bytes());
-        (row < self.capacity.rows(column)).then_some(Place { column, row, byte })
     }
 }
 
@@ -326,14 +306,5 @@ pub(crate) mod tests {
         assert_eq!(import(&layout, &mut rows, &image), Err(ImageError::Padding { at: last as u64 }));
         image.pop();
         assert!(matches!(import(&layout, &mut rows, &image), Err(ImageError::Length { .. })));
-    }
-
-    #[test]
-    fn places_name_column_row_and_byte() {
-        let layout = ImageLayout::new(Capacity { tables: 300, seats: 8, accounts: 10, pledges: 1 });
-        let start = layout.column_groups(Column::MoreBets).start as u64 * GROUP_BYTES as u64;
-        let place = layout.place(start + 192 * 90 + 5).expect("a row");
-        assert_eq!(place, Place { column: Column::MoreBets, row: 90, byte: 5 });
-        assert_eq!(layout.place(130), None);
     }
 }

@@ -8,8 +8,11 @@ pub mod intent;
 pub mod vote;
 pub mod pledge;
 pub mod certificate;
+pub mod share;
+pub mod evidence;
 pub mod block;
 pub mod note;
+pub mod node;
 
 use crate::bytes::Reader;
 pub use crate::bytes::{DecodeError, decode_pod};

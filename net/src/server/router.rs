@@ -87,7 +87,10 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Durati
             }
         }
         // Those are for the disk.
-        Output::Decided(_) | Output::Settled(_) | Output::Log { .. } => {}
+        Output::Decided(_) | Output::Settled(_) | Output::Log { .. } | Output::Evidence(_) => {}
+        Output::Fence { .. } | Output::Serve { .. } => {}
+        // Those are for other nodes, to which no stream leads yet, and for the operator.
+        Output::ToNode { .. } | Output::Alarm(_) => {}
     }
 }
 

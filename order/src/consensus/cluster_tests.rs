@@ -94,7 +94,12 @@ impl Cluster {
     fn hear(&mut self, slot: usize, input: Input) {
         let Some(mut node) = self.nodes[slot].take() else { return };
         let mut effects = Vec::new();
-        node.consensus.step(input, &mut effects).expect("honest inputs only");
+        match node.consensus.step(input.clone(), &mut effects) {
+            Ok(()) => {}
+            // It comes again when the height has begun.
+            Err(ConsensusError::Height { expected, found }) if found > expected => self.wire.push((slot, input)),
+            Err(error) => panic!("honest inputs only: {error}"),
+        }
         self.act(slot, &mut node, effects);
         self.nodes[slot] = Some(node);
     }
@@ -121,7 +126,7 @@ impl Cluster {
                 }
             }
             if node.consensus.is_decided() && node.consensus.height() < Height(HEIGHTS) {
-                let next = Input::StartHeight(node.consensus.height().next());
+                let next = Input::StartHeight(node.consensus.height().next(), self.validators.clone());
                 node.consensus.step(next, &mut effects).expect("the next height");
             }
         }
@@ -188,7 +193,9 @@ impl Cluster {
             if height > Height(HEIGHTS) {
                 break;
             }
-            node.consensus.recover(height, &entries, &mut effects).expect("the log leads to what was signed");
+            node.consensus
+                .recover(height, &self.validators, &entries, &mut effects)
+                .expect("the log leads to what was signed");
             let decided = effects.iter().any(|effect| matches!(effect, Effect::Decide(_)));
             let last = decided && height == Height(HEIGHTS);
             let frozen: Vec<Effect> = std::mem::take(&mut effects);
@@ -256,7 +263,7 @@ impl Cluster {
 
     fn run(&mut self, turns: usize) -> bool {
         for slot in 0..4 {
-            self.hear(slot, Input::StartHeight(Height(1)));
+            self.hear(slot, Input::StartHeight(Height(1), self.validators.clone()));
         }
         for _ in 0..turns {
             if self.is_done() {

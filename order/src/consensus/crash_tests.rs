@@ -115,7 +115,7 @@ impl Run {
         let mut consensus = self.start(height);
         let (mut timers, mut now_ms, mut effects) = (Timers::default(), 0, Vec::new());
         let entries = self.log.clone();
-        if consensus.recover(height, &entries, &mut effects).is_err() {
+        if consensus.recover(height, &self.validators, &entries, &mut effects).is_err() {
             return Ended::Stopped;
         }
         for _ in 0..200 {
@@ -232,7 +232,7 @@ fn a_lone_validator_decides_each_height_in_two_steps() {
     let mut run = Run::new(1, Logging::Everything);
     let (mut consensus, mut out) = (run.start(Height(1)), Vec::new());
     for height in 1..=2_000 {
-        consensus.step(Input::StartHeight(Height(height)), &mut out).expect("the next height");
+        consensus.step(Input::StartHeight(Height(height), run.validators.clone()), &mut out).expect("the next height");
         assert!(out.contains(&Effect::GetValue { height: Height(height), round: 0 }));
         assert!(!consensus.is_decided());
         out.clear();
@@ -261,20 +261,43 @@ fn a_lone_validator_decides_each_height_in_two_steps() {
 }
 
 #[test]
-fn a_height_starts_once_and_after_the_one_before() {
+fn a_height_starts_once_and_above_those_before() {
     let mut run = Run::new(1, Logging::Everything);
     let (mut consensus, mut out) = (run.start(Height(5)), Vec::new());
     let refused = |expected, found| Err(ConsensusError::Height { expected: Height(expected), found: Height(found) });
-    assert_eq!(consensus.step(Input::StartHeight(Height(4)), &mut out), refused(5, 4));
-    consensus.step(Input::StartHeight(Height(5)), &mut out).expect("the first");
-    assert_eq!(consensus.step(Input::StartHeight(Height(6)), &mut out), refused(6, 6));
+    assert_eq!(consensus.step(Input::StartHeight(Height(4), run.validators.clone()), &mut out), refused(5, 4));
+    consensus.step(Input::StartHeight(Height(5), run.validators.clone()), &mut out).expect("the first");
     let header = run.seen.build(Height(5), 0);
     let foreign = Box::new(Header { chain: [4; 32], ..*header });
     let error = consensus.step(Input::Value { round: 0, header: foreign }, &mut out);
     assert_eq!(error, Err(ConsensusError::ForeignBlock { height: Height(5) }));
     consensus.step(Input::Value { round: 0, header }, &mut out).expect("ours");
-    assert_eq!(consensus.step(Input::StartHeight(Height(5)), &mut out), refused(6, 5));
-    consensus.step(Input::StartHeight(Height(6)), &mut out).expect("the next");
+    assert_eq!(consensus.step(Input::StartHeight(Height(5), run.validators.clone()), &mut out), refused(6, 5));
+    consensus.step(Input::StartHeight(Height(6), run.validators.clone()), &mut out).expect("the next");
+    // Another node told what heights 6 to 8 decided.
+    assert!(!consensus.is_decided());
+    out.clear();
+    consensus.step(Input::StartHeight(Height(9), run.validators.clone()), &mut out).expect("one far above");
+    assert!(out.contains(&Effect::GetValue { height: Height(9), round: 0 }));
+    assert_eq!(consensus.step(Input::StartHeight(Height(9), run.validators.clone()), &mut out), refused(10, 9));
+}
+
+#[test]
+fn what_is_of_another_height_is_not_heard() {
+    let run = Run::new(1, Logging::Everything);
+    let (mut consensus, mut out) = (run.start(Height(5)), Vec::new());
+    let vote = |height| {
+        let kind = engine::message::vote::VoteKind::Precommit;
+        let body = engine::message::vote::VoteBody::new(kind, Height(height), 0, None, 0);
+        Input::Vote { vote: run.key.sign_vote(body, &CHAIN), verified: false }
+    };
+    let refused = |found| Err(ConsensusError::Height { expected: Height(5), found: Height(found) });
+    assert_eq!(consensus.step(vote(5), &mut out), refused(5), "not begun yet");
+    consensus.step(Input::StartHeight(Height(5), run.validators.clone()), &mut out).expect("the first");
+    out.clear();
+    assert_eq!(consensus.step(vote(6), &mut out), refused(6));
+    assert_eq!(consensus.step(vote(4), &mut out), Ok(()), "it may have been sent again");
+    assert_eq!(out, []);
 }
 
 /// A log that leads elsewhere than to what was signed: the prevote of the log is for a block that is not in it.
@@ -297,7 +320,7 @@ fn a_log_that_does_not_lead_to_what_was_signed_stops_the_node() {
         }
     }
     let entries = run.log.clone();
-    let error = run.start(Height(1)).recover(Height(1), &entries, &mut Vec::new());
+    let error = run.start(Height(1)).recover(Height(1), &run.validators, &entries, &mut Vec::new());
     let (kind, height) = ("precommit", Height(1));
     assert!(
         matches!(&error, Err(e @ ConsensusError::Divergence { kind: k, height: h, .. }) if e.is_fatal() && (*k, *h) == (kind, height))
@@ -308,7 +331,7 @@ fn a_log_that_does_not_lead_to_what_was_signed_stops_the_node() {
 fn messages_that_are_not_signed_are_refused_and_change_nothing() {
     let run = Run::new(1, Logging::Everything);
     let (mut consensus, mut out) = (run.start(Height(1)), Vec::new());
-    consensus.step(Input::StartHeight(Height(1)), &mut out).expect("the first");
+    consensus.step(Input::StartHeight(Height(1), run.validators.clone()), &mut out).expect("the first");
     out.clear();
     let body = engine::message::vote::VoteBody::new(
         engine::message::vote::VoteKind::Precommit,
@@ -323,7 +346,7 @@ fn messages_that_are_not_signed_are_refused_and_change_nothing() {
     let stranger = Vote { body: engine::message::vote::VoteBody { slot: 1, ..body }, ..forged };
     let error = consensus.step(Input::Vote { vote: stranger, verified: true }, &mut out);
     assert_eq!(error, Err(ConsensusError::Signature { slot: 1 }));
-    let polka = engine::message::certificate::Certificate {
+    let polka = Certificate {
         height: Height(1),
         round: 0,
         block: [8; 32],
@@ -344,7 +367,7 @@ fn messages_that_are_not_signed_are_refused_and_change_nothing() {
 fn a_restart_sends_again_what_is_logged_and_asks_only_for_what_is_not() {
     let mut run = Run::new(1, Logging::Everything);
     let (mut consensus, mut out) = (run.start(Height(1)), Vec::new());
-    consensus.step(Input::StartHeight(Height(1)), &mut out).expect("the first");
+    consensus.step(Input::StartHeight(Height(1), run.validators.clone()), &mut out).expect("the first");
     let propose = Timeout { kind: TimeoutKind::Propose, round: 0 };
     consensus.step(Input::Timeout(propose), &mut out).expect("nothing was built in time");
     let precommit = Timeout { kind: TimeoutKind::Precommit, round: 0 };
@@ -362,7 +385,7 @@ fn a_restart_sends_again_what_is_logged_and_asks_only_for_what_is_not() {
     assert_eq!(log.len(), 8, "two timeouts, two votes for nil, the block, its proposal, two votes");
     for cut in 0..=log.len() {
         let mut effects = Vec::new();
-        run.start(Height(1)).recover(Height(1), &log[..cut], &mut effects).expect("a log of ours");
+        run.start(Height(1)).recover(Height(1), &run.validators, &log[..cut], &mut effects).expect("a log of ours");
         let logged: Vec<&LogEntry> =
             effects.iter().filter_map(|e| if let Effect::Log(entry) = e { Some(entry) } else { None }).collect();
         assert!(logged.iter().all(|entry| !log[..cut].contains(entry)), "cut {cut}: logged twice");

@@ -2,17 +2,21 @@
 
 use engine::message::block::Header;
 use engine::message::certificate::Certificate;
+use engine::message::evidence::Evidence;
+use engine::message::node::RoundCertificate;
 use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, Height};
 
 use super::entry::{LogEntry, ProposedValue};
 use super::timeout::Timeout;
+use crate::validators::Validators;
 
 /// What the state machine hears.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Input {
-    /// Begin a height. The height before must be finalized, or this is the first.
-    StartHeight(Height),
+    /// Begin a height, above every one before. What was heard of the present one is forgotten: its decision came from
+    /// elsewhere if the core did not find it.
+    StartHeight(Height, Validators),
     /// The answer to [`Effect::GetValue`]: a block that this validator built, valid by construction.
     /// Its body must be in the log before the entries of this step are.
     Value {
@@ -109,27 +113,4 @@ pub enum Message {
     Polka(Certificate),
     /// Votes that let a round be entered.
     Round(RoundCertificate),
-}
-
-/// Votes of one height and round that let a round be entered.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RoundCertificate {
-    /// The height.
-    pub height: Height,
-    /// The round of the votes.
-    pub round: u32,
-    /// True: a quorum of precommits that decided nothing, so the next round begins. False: votes of more validators
-    /// than may be faulty, so this round has begun.
-    pub precommits: bool,
-    /// The votes, by slot ascending.
-    pub votes: Vec<Vote>,
-}
-
-/// Two signed statements of one validator of which only one may be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Evidence {
-    /// Two votes of one kind in one round.
-    Votes(Vote, Vote),
-    /// Two proposals in one round.
-    Proposals(Proposal, Proposal),
 }

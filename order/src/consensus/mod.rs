@@ -23,6 +23,8 @@ use arc_malachitebft_core_consensus as malachite;
 use arc_malachitebft_core_types as core;
 use core::{Validity, ValueOrigin, VoteExtensionPolicy};
 use engine::message::DecodeError;
+use engine::message::certificate::Certificate;
+use engine::message::node::RoundCertificate;
 use engine::{Hash, Height};
 use malachite::{LocallyProposedValue, Params, State, process};
 use thiserror::Error;
@@ -33,17 +35,18 @@ use self::context::{from_polka, from_proposal, from_round, from_vote, to_round};
 use self::shell::Shell;
 use crate::certificate::{CertificateError, check_polka};
 use crate::signature::SignedItem;
+use crate::validators::Validators;
 
 pub use self::config::ConsensusConfig;
 pub use self::entry::{LogEntry, ProposedValue};
-pub use self::message::{Effect, Evidence, Input, Message, RoundCertificate};
+pub use self::message::{Effect, Input, Message};
 pub use self::timeout::{Timeout, TimeoutConfig, TimeoutKind};
 pub use self::timer::Timers;
 
-/// Heights ahead of the current one whose messages are kept.
-const AHEAD_HEIGHTS: usize = 4;
-/// Messages kept for each of them: two votes, a proposal and a block of every validator, in a few rounds.
-const AHEAD_MESSAGES: usize = 4_096;
+/// The core would keep messages of later heights; nothing of a later height is handed to it, since their signatures are
+/// those of another set.
+const AHEAD_HEIGHTS: usize = 1;
+const AHEAD_MESSAGES: usize = 1;
 
 /// Why an input was refused or the machine must stop. See [`ConsensusError::is_fatal`].
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
@@ -103,7 +106,7 @@ pub enum ConsensusError {
 impl ConsensusError {
     /// Whether this node must stop. Otherwise only the input was wrong, and nothing changed.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Divergence { .. } | Self::Core { .. })
+        matches!(self, Self::Divergence { .. } | Self::Core { .. } | Self::OwnKey { .. })
     }
 }
 
@@ -159,7 +162,7 @@ impl Consensus {
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
         self.shell.trusted.clear();
         let input = match input {
-            Input::StartHeight(height) => return self.start_height(height, out),
+            Input::StartHeight(height, validators) => return self.start_height(height, &validators, out),
             Input::Value { round, header } => {
                 let own = self.shell.own_slot();
                 if header.chain != self.shell.chain || Some(header.proposer) != own {
@@ -169,12 +172,18 @@ impl Consensus {
             }
             Input::Vote { vote, verified } => {
                 vote.body.check_form()?;
+                if !self.is_of_this_height(vote.body.height)? {
+                    return Ok(());
+                }
                 self.admit(vote.body.slot, verified, |key, chain| SignedItem::vote(&vote, key, chain).verify())?;
                 self.shell.trust(bytemuck::cast(vote.body), vote.signature);
                 CoreInput::Vote(from_vote(&vote))
             }
             Input::Proposal { proposal, verified } => {
                 proposal.body.check_form()?;
+                if !self.is_of_this_height(proposal.body.height)? {
+                    return Ok(());
+                }
                 self.admit(proposal.body.slot, verified, |key, chain| {
                     SignedItem::proposal(&proposal, key, chain).verify()
                 })?;
@@ -183,7 +192,15 @@ impl Consensus {
             }
             Input::ProposedValue(value) => {
                 value.check_form()?;
+                if !self.is_of_this_height(value.height)? {
+                    return Ok(());
+                }
                 proposed(&value)
+            }
+            // The core looks at their height, round and block before their signatures would be asked for; so do we.
+            Input::Polka(polka) if !self.is_of_this_height(polka.height)? || self.knows_polka(&polka) => return Ok(()),
+            Input::Round(certificate) if !self.is_of_this_height(certificate.height)? || self.is_past(&certificate) => {
+                return Ok(());
             }
             Input::Polka(polka) => {
                 check_polka(&polka, self.shell.validators.set(), &self.shell.chain, self.shell.seed)?;
@@ -198,12 +215,37 @@ impl Consensus {
         self.run(input, out)
     }
 
-    fn start_height(&mut self, height: Height, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
-        let started = self.round().is_some();
-        let expected = if started { self.height().next() } else { self.height() };
-        if height < expected || (started && !self.is_decided()) {
+    /// Whether a message is of the height that was started; one of an earlier height is of no use any more.
+    fn is_of_this_height(&self, found: Height) -> Result<bool, ConsensusError> {
+        let expected = self.height();
+        if found > expected || (found == expected && self.round().is_none()) {
+            return Err(ConsensusError::Height { expected, found });
+        }
+        Ok(found == expected)
+    }
+
+    /// Whether the core holds a certificate for the same polka, so that another one proves nothing more.
+    fn knows_polka(&self, polka: &Certificate) -> bool {
+        self.state.polka_certificate(from_round(polka.round), &BlockHash(polka.block)).is_some()
+    }
+
+    /// Whether the round that a certificate lets be entered was entered.
+    fn is_past(&self, certificate: &RoundCertificate) -> bool {
+        let enters = certificate.round.saturating_add(u32::from(certificate.precommits));
+        self.round().is_some_and(|round| enters <= round)
+    }
+
+    fn start_height(
+        &mut self,
+        height: Height,
+        validators: &Validators,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), ConsensusError> {
+        let expected = if self.round().is_some() { self.height().next() } else { self.height() };
+        if height < expected {
             return Err(ConsensusError::Height { expected, found: height });
         }
+        self.shell.start(validators).map_err(|slot| ConsensusError::OwnKey { slot })?;
         let validators = self.shell.validators.clone();
         // Not a restart in the core's sense: that would say the log was discarded. No target time: no clock.
         let input =

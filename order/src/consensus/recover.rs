@@ -7,9 +7,10 @@ use super::entry::LogEntry;
 use super::message::{Effect, Message};
 use super::shell::{Replay, from_timeout};
 use super::{Consensus, ConsensusError, CoreInput, propose, proposed};
+use crate::validators::Validators;
 
 impl Consensus {
-    /// Starts `height` from its logged entries, all of them, in logged order; without entries it just starts.
+    /// Starts `height` with its validators from its logged entries, all of them, in logged order; without entries it just starts.
     ///
     /// The caller takes the effects as those of a step. If one of them is [`Effect::Decide`], it writes the frame and
     /// recovers the next height with that height's entries; inputs from outside come only after the last recovery.
@@ -25,6 +26,7 @@ impl Consensus {
     pub fn recover(
         &mut self,
         height: Height,
+        validators: &Validators,
         entries: &[LogEntry],
         out: &mut Vec<Effect>,
     ) -> Result<(), ConsensusError> {
@@ -34,7 +36,7 @@ impl Consensus {
         self.shell.trusted.clear();
         self.shell.logged = entries.to_vec();
         self.shell.replay = Some(Replay::default());
-        let replayed = self.replay(height, entries, out);
+        let replayed = self.replay(height, validators, entries, out);
         let replay = self.shell.replay.take().expect("set above, taken only here");
         replayed?;
         self.send_again(entries, replay.messages, out);
@@ -43,8 +45,14 @@ impl Consensus {
         answered
     }
 
-    fn replay(&mut self, height: Height, entries: &[LogEntry], out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
-        self.start_height(height, out)?;
+    fn replay(
+        &mut self,
+        height: Height,
+        validators: &Validators,
+        entries: &[LogEntry],
+        out: &mut Vec<Effect>,
+    ) -> Result<(), ConsensusError> {
+        self.start_height(height, validators, out)?;
         let inputs: Vec<CoreInput> = entries.iter().map(from_entry).collect();
         self.state.index_wal_entries(&inputs);
         for (entry, input) in entries.iter().zip(inputs) {

@@ -3,6 +3,8 @@
 use arc_malachitebft_core_consensus as malachite;
 use arc_malachitebft_core_types as core;
 use core::{RoundCertificateType, ValueOrigin};
+use engine::message::evidence::Evidence;
+use engine::message::node::RoundCertificate;
 use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, Height};
 use malachite::{ConsensusMsg, LivenessMsg, Resumable, Resume, SignedConsensusMsg};
@@ -13,10 +15,11 @@ use super::context::{
     to_polka, to_proposal, to_round, to_vote,
 };
 use super::entry::{LogEntry, ProposedValue};
-use super::message::{Effect, Evidence, Message, RoundCertificate};
+use super::message::{Effect, Message};
 use super::timeout::{Timeout, TimeoutConfig, TimeoutKind};
 use crate::certificate::check_slots;
 use crate::signature::{Signature, SignedItem, VoteKey};
+use crate::validators::Validators;
 
 /// What the core does not hold: keys, and what is known within one step or one replay.
 pub(super) struct Shell {
@@ -46,6 +49,22 @@ impl Shell {
     pub(super) fn new(config: ConsensusConfig, validators: CoreValidators) -> Self {
         let ConsensusConfig { chain, own, timeouts, seed, .. } = config;
         Self { chain, validators, seed, own, timeouts, trusted: Vec::new(), logged: Vec::new(), replay: None }
+    }
+
+    /// Begins a height with its validators, under whose keys its messages are signed.
+    ///
+    /// # Errors
+    /// The own slot, if it is not this node's any more.
+    pub(super) fn start(&mut self, validators: &Validators) -> Result<(), u32> {
+        if let Some((slot, key)) = &self.own
+            && validators.key(*slot) != Some(&key.public())
+        {
+            return Err(*slot);
+        }
+        if self.validators.set() != validators {
+            self.validators = CoreValidators::new(validators.clone());
+        }
+        Ok(())
     }
 
     pub(super) fn own_slot(&self) -> Option<u32> {

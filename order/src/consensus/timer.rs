@@ -1,4 +1,4 @@
-//! The scheduled timeouts of one node, in milliseconds of its own time.
+//! The scheduled timeouts of one node, in milliseconds of its ticks: the wall's clock may be set.
 
 use super::message::Effect;
 use super::timeout::Timeout;
@@ -21,6 +21,11 @@ impl Timers {
             Effect::CancelAll => self.rows.clear(),
             _ => {}
         }
+    }
+
+    /// What was scheduled before the first tick runs from now on.
+    pub fn begin_at(&mut self, now_ms: u64) {
+        self.rows.iter_mut().for_each(|(due, _)| *due = due.saturating_add(now_ms));
     }
 
     /// Takes the timeout that elapsed first, if one has. Ask again until there is none.

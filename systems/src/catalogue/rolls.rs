@@ -17,11 +17,6 @@ impl Rolls {
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-
-    /// The first set's rolls that are not in the second.
-    pub const fn minus(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
 }
 
 /// The rolls with one of these totals.

@@ -13,7 +13,7 @@ const NUMBERED: [BetId; 5] = [BetId(2), BetId(3), BetId(31), BetId(32), BetId(94
 
 /// What lies on a spot.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct SpotLabel {
     bet: BetId,
     /// 0 for none.
     number: u8,
@@ -27,12 +27,12 @@ const fn own_number(bet: BetId) -> u8 {
     }
 }
 
-const PLACES: [Place; SPOTS] = {
-    let mut places = [Place { bet: BetId(0), number: 0 }; SPOTS];
+const LABELS: [SpotLabel; SPOTS] = {
+    let mut labels = [SpotLabel { bet: BetId(0), number: 0 }; SPOTS];
     let mut spot = 0;
     while spot < BET_COUNT {
         let bet = BetId(spot as u8);
-        places[spot] = Place { bet, number: own_number(bet) };
+        labels[spot] = SpotLabel { bet, number: own_number(bet) };
         spot += 1;
     }
     let mut index = 0;
@@ -41,7 +41,7 @@ const PLACES: [Place; SPOTS] = {
         while box_number < BOX_NUMBERS.len() {
             let number = BOX_NUMBERS[box_number];
             if number != own_number(NUMBERED[index]) {
-                places[spot] = Place { bet: NUMBERED[index], number };
+                labels[spot] = SpotLabel { bet: NUMBERED[index], number };
                 spot += 1;
             }
             box_number += 1;
@@ -49,19 +49,19 @@ const PLACES: [Place; SPOTS] = {
         index += 1;
     }
     assert!(spot == SPOTS, "the catalogue has 172 spots");
-    places
+    labels
 };
 
 /// The bet that lies on a spot.
 #[inline]
 pub const fn bet_of(spot: Spot) -> BetId {
-    PLACES[spot.0 as usize].bet
+    LABELS[spot.0 as usize].bet
 }
 
 /// The box number of a spot, where it has one.
 #[inline]
 pub const fn number_of(spot: Spot) -> Option<u8> {
-    match PLACES[spot.0 as usize].number {
+    match LABELS[spot.0 as usize].number {
         0 => None,
         number => Some(number),
     }
@@ -70,12 +70,12 @@ pub const fn number_of(spot: Spot) -> Option<u8> {
 /// Whether the spot is that of a come or don't come that has travelled.
 #[inline]
 pub const fn has_travelled(spot: Spot) -> bool {
-    let place = PLACES[spot.0 as usize];
+    let place = LABELS[spot.0 as usize];
     place.number != 0 && matches!(BETS[place.bet.0 as usize].family, Family::Come | Family::DontCome)
 }
 
 fn spot_with(bet: BetId, number: u8) -> Option<Spot> {
-    (0..SPOTS).find(|spot| PLACES[*spot].bet == bet && PLACES[*spot].number == number).map(|spot| Spot(spot as u8))
+    (0..SPOTS).find(|spot| LABELS[*spot].bet == bet && LABELS[*spot].number == number).map(|spot| Spot(spot as u8))
 }
 
 /// The spot of a come or don't come that travels to a box number.
@@ -102,7 +102,7 @@ pub fn standing_spot(bet: BetId, number: u8) -> Option<Spot> {
 
 /// The flat bet's spot that odds on this spot stand on; `None` for every other bet.
 pub fn flat_of(odds: Spot) -> Option<Spot> {
-    let number = PLACES[odds.index()].number;
+    let number = LABELS[odds.index()].number;
     match BETS[bet_of(odds).index()].family {
         Family::Odds(Flat::Pass) => Some(Spot(0)),
         Family::Odds(Flat::DontPass) => Some(Spot(1)),

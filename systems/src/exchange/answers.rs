@@ -5,11 +5,10 @@
 //! is forgotten is answered by the account's window of used numbers.
 
 use bevy_ecs::resource::Resource;
-use engine::io::{Output, Receipt, Verdict};
-use engine::limits::{BLOCK_INTENTS_MAX, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
+use engine::io::{Receipt, Verdict};
+use engine::limits::{BLOCK_INTENTS_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
 use engine::message::intent::{Intent, IntentId};
-use engine::message::refusal::Refusal;
-use engine::{Height, PeerId};
+use engine::{Genesis, PeerId};
 use hashbrown::HashTable;
 
 /// Intents that wait, by key and number, and the last receipts.
@@ -25,6 +24,9 @@ pub struct Answers {
 struct Waiting {
     id: IntentId,
     to: PeerId,
+    expiry_s: u32,
+    /// It is in a decided block.
+    decided: bool,
 }
 
 impl Waiting {
@@ -42,18 +44,24 @@ pub enum Known {
     Waits,
     /// Another one with its key and number waits.
     NumberWaits,
-    /// It had this receipt.
+    /// It had this receipt, and is never applied again.
     Answered(Receipt),
+    /// It was refused and its number left unused: until it expires, it may be tried again by whoever signed it.
+    Refused(Receipt),
+}
+
+/// Who hears of a receipt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hears {
+    /// Who waits for it.
+    pub to: PeerId,
+    /// Who waits for another intent with its key and number, which can never be applied now.
+    pub other: Option<(PeerId, IntentId)>,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self {
-            waiting: HashTable::with_capacity(PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX),
-            kept: Vec::with_capacity(RECEIPTS_KEPT_MAX),
-            oldest: 0,
-            by_intent: HashTable::new(),
-        }
+        Self { waiting: HashTable::new(), kept: Vec::new(), oldest: 0, by_intent: HashTable::new() }
     }
 }
 
@@ -74,6 +82,17 @@ fn is_final(verdict: Verdict) -> bool {
 }
 
 impl Answers {
+    /// With room for all that the accounts of a genesis may send at a time. Keys without an account may send too: then it
+    /// grows, up to the bounds of what waits and what is kept.
+    pub fn of(genesis: &Genesis) -> Self {
+        let all = genesis.accounts as usize * NUMBER_WINDOW as usize;
+        Self {
+            waiting: HashTable::with_capacity(all.min(PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX)),
+            kept: Vec::with_capacity(all.min(RECEIPTS_KEPT_MAX)),
+            ..Self::default()
+        }
+    }
+
     /// What is known about an intent whose signature was not checked yet.
     pub fn look_up(&self, intent: &Intent) -> Known {
         let id = intent.id();
@@ -81,16 +100,24 @@ impl Answers {
         if let Some(waiting) = self.waiting.find(hash, |waiting| waiting.has_number_of(&id)) {
             return if waiting.id == id { Known::Waits } else { Known::NumberWaits };
         }
-        let is = |row: &u32| self.kept[*row as usize].id == id;
-        self.by_intent.find(hash, is).map_or(Known::New, |row| Known::Answered(self.kept[*row as usize]))
+        match self.kept(&id) {
+            None => Known::New,
+            Some(receipt) if is_final(receipt.verdict) => Known::Answered(receipt),
+            Some(receipt) => Known::Refused(receipt),
+        }
     }
 
-    /// A verified intent waits from now on, and `to` waits with it. Says what was known, and changes nothing unless that
-    /// is nothing.
+    fn kept(&self, id: &IntentId) -> Option<Receipt> {
+        let is = |row: &u32| self.kept[*row as usize].id == *id;
+        self.by_intent.find(place(id), is).map(|row| self.kept[*row as usize])
+    }
+
+    /// A verified intent waits from now on, and `to` waits with it. Says what was known, and changes nothing if it waits,
+    /// or another one with its number does, or it was answered for good.
     pub fn wait(&mut self, intent: &Intent, to: PeerId) -> Known {
         let known = self.look_up(intent);
-        if known == Known::New {
-            self.insert(Waiting { id: intent.id(), to });
+        if matches!(known, Known::New | Known::Refused(_)) {
+            self.insert(Waiting { id: intent.id(), to, expiry_s: intent.body.expiry_s, decided: false });
         }
         known
     }
@@ -99,21 +126,21 @@ impl Answers {
         self.waiting.insert_unique(place(&waiting.id), waiting, |other| place(&other.id));
     }
 
-    /// An intent was decided: it waits for its receipt, whoever proposed it. If another one with its key and number waited,
-    /// that one can no longer be applied before it, and whoever waits for it hears that the number is used.
-    pub fn decide(&mut self, intent: &Intent) -> Option<Output> {
+    /// An intent was decided: it waits for its receipt, whoever proposed it, and goes into no other block.
+    pub fn decide(&mut self, intent: &Intent) {
         let id = intent.id();
-        let waiting = self.waiting.find_mut(place(&id), |waiting| waiting.has_number_of(&id));
-        let Some(waiting) = waiting else {
-            self.insert(Waiting { id, to: PeerId::NONE });
-            return None;
-        };
-        if waiting.id == id {
-            return None;
+        if let Some(waiting) = self.waiting.find_mut(place(&id), |waiting| waiting.has_number_of(&id)) {
+            // Where another one with its number waits, the height's verdict says which of them the number went to.
+            waiting.decided |= waiting.id == id;
+        } else if self.kept(&id).is_none_or(|receipt| !is_final(receipt.verdict)) {
+            self.insert(Waiting { id, to: PeerId::NONE, expiry_s: intent.body.expiry_s, decided: true });
         }
-        let Waiting { id, to } = std::mem::replace(waiting, Waiting { id, to: PeerId::NONE });
-        let verdict = Verdict::Refused(Refusal::NumberUsed);
-        Some(Output::Receipt { to, receipt: Receipt { id, height: Height::GENESIS, index: 0, verdict } })
+    }
+
+    /// Whether an intent waits and is in no decided block.
+    pub fn is_open(&self, id: &IntentId) -> bool {
+        let waiting = self.waiting.find(place(id), |waiting| waiting.id == *id);
+        waiting.is_some_and(|waiting| !waiting.decided)
     }
 
     /// The receipt of an intent that waits goes to another peer from now on. Returns the one that waited before, if
@@ -125,17 +152,33 @@ impl Answers {
         (before != to && before != PeerId::NONE).then_some(before)
     }
 
-    /// An intent has its receipt. Returns who waits for it; nobody waits for it who waits for another with its number.
-    pub fn answer(&mut self, receipt: &Receipt) -> PeerId {
+    /// An intent has its receipt. Returns who hears of it.
+    pub fn answer(&mut self, receipt: &Receipt) -> Hears {
         let hash = place(&receipt.id);
-        let Ok(entry) = self.waiting.find_entry(hash, |waiting| waiting.id == receipt.id) else {
-            return PeerId::NONE;
+        self.keep(*receipt, hash);
+        let nobody = Hears { to: PeerId::NONE, other: None };
+        let Ok(entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
+            return nobody;
         };
-        let (Waiting { to, .. }, _) = entry.remove();
-        if is_final(receipt.verdict) {
-            self.keep(*receipt, hash);
+        if entry.get().id == receipt.id {
+            return Hears { to: entry.remove().0.to, other: None };
         }
-        to
+        if !is_final(receipt.verdict) {
+            return nobody;
+        }
+        let (Waiting { id, to, .. }, _) = entry.remove();
+        Hears { to: PeerId::NONE, other: Some((to, id)) }
+    }
+
+    /// Those whose expiry the time of a settled block has passed, and that are in no decided block: nothing can apply them
+    /// any more. They wait no longer.
+    pub fn expire(&mut self, time_ms: u64) -> Vec<(PeerId, IntentId)> {
+        let now_s = time_ms / 1_000;
+        let is_late = |waiting: &mut Waiting| !waiting.decided && u64::from(waiting.expiry_s) < now_s;
+        let mut late: Vec<(PeerId, IntentId)> =
+            self.waiting.extract_if(is_late).map(|waiting| (waiting.to, waiting.id)).collect();
+        late.sort_unstable_by_key(|(_, id)| *id);
+        late
     }
 
     /// How many intents wait for their receipt.
@@ -144,6 +187,15 @@ impl Answers {
     }
 
     fn keep(&mut self, kept: Receipt, hash: u64) {
+        let is = |row: &u32| self.kept[*row as usize].id == kept.id;
+        if let Some(row) = self.by_intent.find(hash, is) {
+            // The first final verdict is the one that holds: a block that includes the intent again changes nothing.
+            let before = &mut self.kept[*row as usize];
+            if !is_final(before.verdict) {
+                *before = kept;
+            }
+            return;
+        }
         let row = self.oldest as u32;
         if self.kept.len() < RECEIPTS_KEPT_MAX {
             self.kept.push(kept);
@@ -163,6 +215,8 @@ impl Answers {
 mod tests {
     use super::*;
     use bytemuck::Zeroable;
+    use engine::Height;
+    use engine::message::refusal::Refusal;
 
     fn intent(key: u8, number: u64, mark: u8) -> Intent {
         let mut intent = Intent::zeroed();
@@ -188,8 +242,8 @@ mod tests {
         assert_eq!(answers.redirect(&bet, B), Some(A));
         assert_eq!(answers.redirect(&bet, B), None);
         let applied = receipt(&bet, 3, Verdict::Applied);
-        assert_eq!(answers.answer(&applied), B);
-        assert_eq!(answers.answer(&applied), PeerId::NONE);
+        assert_eq!(answers.answer(&applied).to, B);
+        assert_eq!(answers.answer(&applied).to, PeerId::NONE);
         assert_eq!(answers.look_up(&bet), Known::Answered(applied));
         assert_eq!(answers.waiting(), 0);
     }
@@ -204,24 +258,53 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_another_intent_with_the_number_of_a_decided_one_hears_that_it_is_used() {
+    fn whoever_waits_for_another_intent_with_a_used_number_hears_of_it() {
         let mut answers = Answers::default();
         let (mine, theirs) = (intent(1, 7, 9), intent(1, 7, 8));
         answers.wait(&mine, A);
-        let verdict = Verdict::Refused(Refusal::NumberUsed);
-        let used = Receipt { id: mine.id(), height: Height::GENESIS, index: 0, verdict };
-        assert_eq!(answers.decide(&theirs), Some(Output::Receipt { to: A, receipt: used }));
-        assert_eq!(answers.decide(&theirs), None);
-        assert_eq!(answers.waiting(), 1);
+        answers.decide(&theirs);
+        assert!(answers.is_open(&mine.id()), "the other one may be refused and leave the number");
+        let left = receipt(&theirs, 2, Verdict::Refused(Refusal::NumberAhead));
+        assert_eq!(answers.answer(&left), Hears { to: PeerId::NONE, other: None });
         let applied = receipt(&theirs, 3, Verdict::Applied);
-        assert_eq!(answers.answer(&receipt(&mine, 3, Verdict::Applied)), PeerId::NONE, "a receipt for other bytes");
-        assert_eq!(answers.answer(&applied), PeerId::NONE, "nobody here sent them");
+        assert_eq!(answers.answer(&applied), Hears { to: PeerId::NONE, other: Some((A, mine.id())) });
         assert_eq!(answers.look_up(&theirs), Known::Answered(applied));
         assert_eq!(answers.look_up(&mine), Known::New, "the account's window answers that one");
-        // One that waits here and is decided keeps whoever waits for it.
-        answers.wait(&intent(2, 7, 9), B);
-        assert_eq!(answers.decide(&intent(2, 7, 9)), None);
-        assert_eq!(answers.answer(&receipt(&intent(2, 7, 9), 4, Verdict::Applied)), B);
+        assert_eq!(answers.waiting(), 0);
+    }
+
+    #[test]
+    fn what_is_decided_goes_into_no_other_block_and_keeps_whoever_waits() {
+        let mut answers = Answers::default();
+        let bet = intent(2, 7, 9);
+        answers.wait(&bet, B);
+        assert!(answers.is_open(&bet.id()));
+        answers.decide(&bet);
+        assert!(!answers.is_open(&bet.id()));
+        assert_eq!(answers.expire(1_000_000), []);
+        let applied = receipt(&bet, 4, Verdict::Applied);
+        assert_eq!(answers.answer(&applied).to, B);
+        // A faulty proposer includes it again.
+        answers.decide(&bet);
+        assert_eq!(answers.waiting(), 0);
+        answers.answer(&receipt(&bet, 5, Verdict::Refused(Refusal::NumberUsed)));
+        assert_eq!(answers.look_up(&bet), Known::Answered(applied));
+    }
+
+    #[test]
+    fn only_the_time_of_a_settled_block_ends_an_intent() {
+        let mut answers = Answers::default();
+        let late = |number, expiry_s| {
+            let mut late = intent(1, number, 1);
+            late.body.expiry_s = expiry_s;
+            late
+        };
+        answers.wait(&late(2, 50), B);
+        answers.wait(&late(1, 50), A);
+        answers.wait(&late(3, 51), A);
+        assert_eq!(answers.expire(50_999), []);
+        assert_eq!(answers.expire(51_000), [(A, late(1, 50).id()), (B, late(2, 50).id())]);
+        assert_eq!(answers.waiting(), 1);
     }
 
     #[test]
@@ -229,8 +312,13 @@ mod tests {
         let mut answers = Answers::default();
         let open = intent(1, 1, 1);
         answers.wait(&open, A);
-        assert_eq!(answers.answer(&receipt(&open, 3, Verdict::Refused(Refusal::OpenLimit))), A);
-        assert_eq!(answers.look_up(&open), Known::New);
+        let refused = receipt(&open, 3, Verdict::Refused(Refusal::OpenLimit));
+        assert_eq!(answers.answer(&refused).to, A);
+        assert_eq!(answers.look_up(&open), Known::Refused(refused));
+        assert_eq!(answers.wait(&open, A), Known::Refused(refused));
+        let applied = receipt(&open, 4, Verdict::Applied);
+        assert_eq!(answers.answer(&applied).to, A);
+        assert_eq!(answers.look_up(&open), Known::Answered(applied));
     }
 
     #[test]

@@ -1,37 +1,210 @@
-//! Beacon: this validator's share of every decided block that is on disk.
+//! Beacon: shares of every decided block that is on disk, put together into beacons.
+//!
+//! Two heights may wait for their beacons at once. A share that got lost is sent again; whoever has the beacon sends that
+//! instead, and a node that lacks it verifies one signature.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
-use order::beacon::{BeaconCollector, BeaconGroup, BeaconMessage, BeaconSigner};
+use engine::io::Offence;
+use engine::limits::UNSETTLED_MAX;
+use engine::message::certificate::Beacon;
+use engine::message::evidence::Evidence;
+use engine::message::node::{BeaconRow, NodeMessage};
+use engine::message::share::{Share, ShareBody};
+use engine::{Hash, Height, PeerId};
+use order::beacon::{BeaconCollector, BeaconGroup, BeaconMessage, BeaconShare, BeaconSigner, BeaconVerifier};
+use order::signature::VoteKey;
 
-use super::chain::Chain;
-use super::tick::Inbox;
+use super::chain::{Chain, Unsettled};
+use super::nodes::{Heard, Nodes};
+use super::tick::{Clock, Inbox, Outbox};
 use crate::state::setup::Setup;
-
-/// This validator's part in the beacon.
-#[derive(Resource)]
-pub struct BeaconPart {
-    /// The group.
-    pub group: BeaconGroup,
-    /// This validator's share of its key.
-    pub signer: BeaconSigner,
-}
 
 /// The epoch of the group key: how often its shares were dealt anew.
 pub const EPOCH: u64 = 0;
+/// Milliseconds after which a share is sent again while its beacon is missing.
+const RESEND_MS: u64 = 200;
+/// Beacons that are remembered for those who ask with a share.
+const RECENT: usize = 16;
+
+/// This node's part in the beacon.
+#[derive(Resource)]
+pub struct BeaconPart {
+    /// The group, whose shares make a beacon; none for a node that knows no more than genesis, and waits for whole beacons.
+    pub group: Option<BeaconGroup>,
+    /// What verifies a whole beacon.
+    pub verifier: BeaconVerifier,
+    /// This validator's share of the group's key, and the key that signs envelopes; none for a node that only follows.
+    pub own: Option<(BeaconSigner, VoteKey)>,
+}
+
+/// Shares that others released. Bounded: one of each slot, for the heights that are not settled and the next ones.
+#[derive(Resource, Default)]
+pub struct Shares {
+    heights: BTreeMap<Height, HeightShares>,
+    /// The last beacons that this node knew.
+    recent: VecDeque<BeaconRow>,
+    /// Who sent a share again, of a height whose beacon is known: it lacks the beacon.
+    asking: Vec<(PeerId, Height)>,
+}
+
+#[derive(Default)]
+struct HeightShares {
+    rows: Vec<Share>,
+    /// How many of them the collector has.
+    collected: usize,
+    /// When this node's own is sent again; 0 before it was sent.
+    resend_ms: u64,
+    collector: Option<BeaconCollector>,
+}
+
+impl Shares {
+    /// Whether a share whose signature was not verified could be of use.
+    pub fn wants(&self, share: &Share, decided: Height) -> bool {
+        let height = share.body.height;
+        let near = height.0 + RECENT as u64 > decided.0 && height.0 <= decided.0 + UNSETTLED_MAX as u64;
+        // One that is known is wanted: its author sends it again because it lacks the beacon.
+        near && share.body.epoch == EPOCH && height > Height::GENESIS
+    }
+
+    /// Takes a share whose envelope was verified. A second one of its author is evidence.
+    pub fn add(&mut self, share: &Share, from: PeerId) -> Option<Evidence> {
+        let height = share.body.height;
+        if self.recent.iter().any(|row| row.height == height) {
+            if !self.asking.contains(&(from, height)) {
+                self.asking.push((from, height));
+            }
+            return None;
+        }
+        let shares = self.heights.entry(height).or_default();
+        match shares.rows.iter().find(|row| row.body.slot == share.body.slot) {
+            Some(known) if known.body == share.body => None,
+            Some(known) => Some(Evidence::Shares(*known, *share)),
+            None => {
+                shares.rows.push(*share);
+                None
+            }
+        }
+    }
+
+    /// The beacon of a block, if it is one of the last.
+    pub fn recent(&self, height: Height, block: &Hash) -> Option<Beacon> {
+        self.recent.iter().find(|row| row.height == height && row.block == *block).map(|row| row.beacon)
+    }
+
+    /// A beacon is known.
+    pub fn note(&mut self, height: Height, block: Hash, beacon: Beacon) {
+        self.heights.remove(&height);
+        if self.recent.iter().all(|row| row.height != height) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(BeaconRow { height, block, beacon });
+        }
+    }
+
+    /// Forgets heights that were settled without the help of shares.
+    fn forget_up_to(&mut self, settled: Height) {
+        if self.heights.first_key_value().is_some_and(|(height, _)| *height <= settled) {
+            self.heights = self.heights.split_off(&settled.next());
+        }
+    }
+}
 
 /// System: releases this validator's share of every decided block that is on its disk, and no other, and puts beacons
 /// together.
 pub fn make_beacons(
     setup: Res<'_, Setup>,
-    inbox: Res<'_, Inbox>,
+    clock: Res<'_, Clock>,
     part: Res<'_, BeaconPart>,
+    nodes: Res<'_, Nodes>,
+    mut heard: ResMut<'_, Heard>,
+    mut inbox: ResMut<'_, Inbox>,
+    mut shares: ResMut<'_, Shares>,
     mut chain: ResMut<'_, Chain>,
+    mut outbox: ResMut<'_, Outbox>,
 ) {
-    for block in chain.unsettled.iter_mut().filter(|block| block.beacon.is_none() && block.group <= inbox.synced) {
-        let message =
-            BeaconMessage { chain: setup.chain, epoch: EPOCH, height: block.block.header.height, block: block.hash };
-        let mut collector = BeaconCollector::new(part.group.clone(), message);
-        block.beacon = collector.add_own(&part.signer).expect("an own share fits its group");
+    let chain = &mut *chain;
+    shares.forget_up_to(chain.settled);
+    for (from, row) in heard.beacons.drain(..) {
+        let lacks = |block: &&mut Unsettled| block.beacon.is_none() && block.hash == row.block;
+        let Some(block) = chain.unsettled.iter_mut().find(lacks) else { continue };
+        let message = message(&setup, block);
+        if part.verifier.verify(&message, &row.beacon) {
+            block.beacon = Some(row.beacon);
+            shares.note(message.height, block.hash, row.beacon);
+        } else {
+            inbox.offences.push((from, Offence::BadSignature));
+        }
+    }
+    let synced = inbox.synced;
+    for block in chain.unsettled.iter_mut().filter(|block| block.beacon.is_none() && block.group <= synced) {
+        let message = message(&setup, block);
+        let of_height = shares.heights.entry(message.height).or_default();
+        block.beacon = of_height.release(&part, &message, &setup, &clock, &nodes, &mut outbox);
+        block.beacon = block.beacon.or_else(|| of_height.collect(&part, &message));
+        if let Some(beacon) = block.beacon {
+            shares.note(message.height, block.hash, beacon);
+        }
+    }
+    for (peer, height) in std::mem::take(&mut shares.asking) {
+        if let Some(row) = shares.recent.iter().find(|row| row.height == height) {
+            outbox.tell_one(peer, NodeMessage::Beacon(*row));
+        }
+    }
+}
+
+fn message(setup: &Setup, block: &Unsettled) -> BeaconMessage {
+    BeaconMessage { chain: setup.chain, epoch: EPOCH, height: block.block.header.height, block: block.hash }
+}
+
+impl HeightShares {
+    /// Makes this validator's share and sends it; sends it again while the beacon is missing, and to those that connect.
+    fn release(
+        &mut self,
+        part: &BeaconPart,
+        message: &BeaconMessage,
+        setup: &Setup,
+        clock: &Clock,
+        nodes: &Nodes,
+        outbox: &mut Outbox,
+    ) -> Option<Beacon> {
+        let ((signer, key), group) = (part.own.as_ref()?, part.group.as_ref()?);
+        let now_ms = clock.elapsed_ms();
+        let collector = self.collector.get_or_insert_with(|| BeaconCollector::new(group.clone(), *message));
+        let mut beacon = None;
+        let first = self.resend_ms == 0;
+        if first {
+            beacon = collector.add_own(signer).expect("an own share fits its group");
+        }
+        let due = now_ms >= self.resend_ms;
+        if outbox.is_heard && (due || !nodes.joined.is_empty()) {
+            let BeaconShare { slot, signature } = signer.share(message);
+            let body = ShareBody::new(message.height, message.block, EPOCH, slot, signature);
+            outbox.tell(NodeMessage::Share(key.sign_share(body, &setup.chain)));
+        }
+        if due {
+            self.resend_ms = now_ms + RESEND_MS;
+        }
+        beacon
+    }
+
+    /// Adds what others released. Shares that do not verify are dropped; their envelopes say whose they were.
+    fn collect(&mut self, part: &BeaconPart, message: &BeaconMessage) -> Option<Beacon> {
+        let group = part.group.as_ref()?;
+        let collector = self.collector.get_or_insert_with(|| BeaconCollector::new(group.clone(), *message));
+        while let Some(share) = self.rows.get(self.collected) {
+            self.collected += 1;
+            if share.body.block != message.block {
+                continue;
+            }
+            let (slot, signature) = (share.body.slot, share.body.share);
+            if let Ok(Some(beacon)) = collector.add(&BeaconShare { slot, signature }) {
+                return Some(beacon);
+            }
+        }
+        None
     }
 }

@@ -54,6 +54,10 @@ pub struct Chain {
     settled_block: Option<SettledBlock>,
     /// About one height of every second, with its block's time: as long as receipts are kept.
     moments: VecDeque<(u64, Height)>,
+    /// The second of the last settled block's time.
+    second: u64,
+    /// The last settled height that had intents or rolls: its root must come into a header.
+    pub last_live: Height,
     /// Decided blocks in order, at most two.
     pub unsettled: VecDeque<Unsettled>,
 }
@@ -71,6 +75,8 @@ impl Chain {
             root: [0; 32],
             settled_block: None,
             moments: VecDeque::new(),
+            second: 0,
+            last_live: Height::GENESIS,
             unsettled: VecDeque::new(),
         }
     }
@@ -79,15 +85,16 @@ impl Chain {
     ///
     /// # Panics
     /// If it is not the next one.
-    pub fn decide(&mut self, decided: &Decided, group: u64) {
-        let header = &decided.block.header;
+    pub fn decide(&mut self, decided: Decided, group: u64) {
+        let Decided { block, certificate } = decided;
+        let header = &block.header;
         assert_eq!(header.height, self.decided.next(), "blocks are decided one after another");
         assert_eq!(header.parent, self.parent, "a block follows the one before it");
         self.decided = header.height;
         self.parent = header.hash();
         self.parent_time_ms = header.time_ms;
-        self.certificate = Some(decided.certificate.clone());
-        let (block, hash, certificate) = (decided.block.clone(), self.parent, decided.certificate.clone());
+        self.certificate = Some(certificate.clone());
+        let hash = self.parent;
         self.unsettled.push_back(Unsettled { block, hash, group, beacon: None, certificate });
     }
 
@@ -96,17 +103,43 @@ impl Chain {
     /// # Panics
     /// If that height is not settled: ordering leads execution by at most two heights.
     pub fn root_chain_for(&self, height: Height) -> Hash {
-        if height <= Height(2) {
-            return [0; 32];
-        }
-        match self.settled.0 - height.back(2).0 {
-            behind @ (0 | 1) => self.root_chains[behind as usize],
-            _ => unreachable!("ordering leads execution by at most two heights"),
-        }
+        self.root_chain_known(height).expect("ordering leads execution by at most two heights")
     }
 
-    /// Takes note of a settled height and returns its `root_chain`.
-    pub fn settle(&mut self, settled: Unsettled, beacon: &Beacon, root: &Hash, verdicts: &[Verdict]) -> Hash {
+    /// The same, or `None` while the height whose root it is is not settled here.
+    pub fn root_chain_known(&self, height: Height) -> Option<Hash> {
+        if height <= Height(2) {
+            return Some([0; 32]);
+        }
+        let behind = self.settled.0.checked_sub(height.back(2).0)?;
+        self.root_chains.get(behind as usize).copied()
+    }
+
+    /// Whether the second of a settled block's time is another than when this was asked before.
+    pub(crate) fn is_new_second(&mut self, time_ms: u64) -> bool {
+        let second = time_ms / 1_000;
+        std::mem::replace(&mut self.second, second) != second
+    }
+
+    /// The time of the last settled block; 0 before the first.
+    pub fn settled_time_ms(&self) -> u64 {
+        self.settled_block.as_ref().map_or(0, |block| block.time_ms)
+    }
+
+    /// The last height whose root stands in a decided header: that of the height but one after it.
+    pub fn certified(&self) -> Height {
+        Height(self.decided.0.saturating_sub(2))
+    }
+
+    /// Takes note of a settled height and returns its `root_chain`. One with intents or `rolls` is live.
+    pub fn settle(
+        &mut self,
+        settled: Unsettled,
+        beacon: &Beacon,
+        root: &Hash,
+        verdicts: &[Verdict],
+        rolls: u64,
+    ) -> Hash {
         let header = &settled.block.header;
         let (height, time_ms) = (header.height, header.time_ms);
         assert_eq!(height, self.settled.next(), "heights are settled one after another");
@@ -114,6 +147,9 @@ impl Chain {
         let verdicts = &verdicts_hash(verdicts.iter().copied());
         let chained = ChainLink { height, block: &settled.hash, beacon, root, verdicts }.after(&self.root_chains[0]);
         self.settled = height;
+        if rolls > 0 || header.intent_count > 0 {
+            self.last_live = height;
+        }
         self.root_chains = [chained, self.root_chains[0]];
         self.root = *root;
         let validators = [header.validators, header.next_validators];
@@ -153,6 +189,8 @@ impl Chain {
         self.parent_time_ms = note.time_ms;
         self.certificate = Some(note.certificate.clone());
         self.settled = note.height;
+        // Whether it was live, nobody knows any more; two empty heights too many do no harm.
+        self.last_live = note.height;
         self.root_chains = note.root_chains;
         self.root = note.root;
         let (time_ms, validators, certificate) = (note.time_ms, note.validators, note.certificate.clone());

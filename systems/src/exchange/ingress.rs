@@ -1,21 +1,28 @@
 //! Ingress: what came in, sorted.
 
+use std::collections::BTreeMap;
+
 use bevy_ecs::system::{Res, ResMut};
-use engine::PeerId;
 use engine::io::{Input, Output, ShedReason};
-use engine::limits::PENDING_MAX;
 use engine::message::intent::{Expiry, Intent};
+use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
+use engine::{Height, PeerId};
+use hashbrown::HashSet;
 
 use super::answers::{Answers, Known};
 use super::chain::Chain;
-use super::tick::{Clock, Inbox, Outbox, Pending};
+use super::nodes::Nodes;
+use super::order::Orderer;
+use super::tick::{Clock, Inbox, Origin, Outbox, Pending, Sender};
 
-/// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are refused,
-/// and what would overfill the queue is shed. The rest goes on to be verified.
+/// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are turned
+/// away, and what would overfill the queue is shed. The rest goes on to be verified.
 pub fn take_inputs(
     clock: Res<'_, Clock>,
     chain: Res<'_, Chain>,
+    nodes: Res<'_, Nodes>,
+    orderer: Res<'_, Orderer>,
     mut inbox: ResMut<'_, Inbox>,
     mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
@@ -24,48 +31,132 @@ pub fn take_inputs(
     let Inbox { inputs, intents, senders, synced, watches, closed, .. } = &mut *inbox;
     intents.clear();
     senders.clear();
-    let room = PENDING_MAX.saturating_sub(pending.queue.len());
-    let mut take = |from: PeerId, intent: Intent| {
-        let mut shed = |reason| {
-            pending.shed += 1;
-            outbox.shed(from, &intent, reason);
-        };
-        if intent.body.check_form().is_err() {
-            return shed(ShedReason::Malformed);
-        }
-        match answers.look_up(&intent) {
-            Known::Answered(receipt) => return outbox.outputs.push(Output::Receipt { to: from, receipt }),
-            Known::NumberWaits => return shed(ShedReason::NumberWaits),
-            Known::Waits => {
-                if let Some(before) = answers.redirect(&intent, from) {
-                    outbox.shed(before, &intent, ShedReason::Moved);
-                }
-                return outbox.acknowledge(from, &intent);
-            }
-            Known::New => {}
-        }
-        match intent.body.expiry(clock.now_ms) {
-            Expiry::Passed => outbox.refuse(from, &intent, Refusal::Expired),
-            Expiry::TooFar => outbox.refuse(from, &intent, Refusal::ExpiresTooLate),
-            // Every block to come has a time above its parent's: none that this node makes now could take it.
-            Expiry::Within if matches!(intent.body.expiry(chain.parent_time_ms + 1), Expiry::Passed) => {
-                shed(ShedReason::ClockBehind);
-            }
-            Expiry::Within if *closed => shed(ShedReason::Closed),
-            Expiry::Within if intents.len() == room => shed(ShedReason::Busy),
-            Expiry::Within => {
-                intents.push(intent);
-                senders.push(from);
-            }
-        }
+    let mut taking = Taking {
+        now_ms: clock.now_ms,
+        parent_ms: chain.parent_time_ms,
+        settled: (chain.settled, chain.settled_time_ms()),
+        closed: *closed,
+        taken: BTreeMap::new(),
+        room: 0,
+        shed: HashSet::new(),
+        answers: &mut answers,
+        pending: &mut pending,
+        outbox: &mut outbox,
+        intents,
+        senders,
     };
+    let validators = orderer.validators.count();
     for input in inputs.drain(..) {
         match input {
             Input::Synced { group } => *synced = group.max(*synced),
             Input::Watch { .. } | Input::Left(_) => watches.push(input),
-            Input::Intents { from, intents: arrived } => arrived.into_iter().for_each(|intent| take(from, intent)),
-            // What else there is was taken by `update_peers`.
+            Input::Intents { from, intents: arrived } => {
+                taking.all(Sender { peer: from, origin: Origin::Here }, arrived, validators);
+            }
+            // One that only follows proposes nothing, and passes on what entered here only.
+            Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.is_voting() => {
+                let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
+                taking.all(Sender { peer: from, origin }, arrived, validators);
+            }
+            // What else there is was taken by `hear_nodes` and `update_peers`.
+            Input::Node { .. } => {}
             Input::Joined { .. } | Input::Offended { .. } | Input::Told { .. } | Input::RoundTrip { .. } => {}
         }
+    }
+}
+
+struct Taking<'a> {
+    now_ms: u64,
+    /// The time of the last decided block.
+    parent_ms: u64,
+    /// The last settled height, and its block's time.
+    settled: (Height, u64),
+    closed: bool,
+    /// How many of this tick's intents go on to be verified, by origin.
+    taken: BTreeMap<Origin, usize>,
+    /// How many more intents of the present sender's origin may wait.
+    room: usize,
+    /// Keys of which an intent of the present batch was shed.
+    shed: HashSet<[u8; 32]>,
+    answers: &'a mut Answers,
+    pending: &'a mut Pending,
+    outbox: &'a mut Outbox,
+    intents: &'a mut Vec<Intent>,
+    senders: &'a mut Vec<Sender>,
+}
+
+impl Taking<'_> {
+    fn all(&mut self, sender: Sender, arrived: Vec<Intent>, validators: usize) {
+        let taken = self.taken.get(&sender.origin).copied().unwrap_or_default();
+        self.room = self.pending.room(sender.origin, validators).saturating_sub(taken);
+        let before = self.senders.len();
+        self.shed.clear();
+        arrived.into_iter().for_each(|intent| self.one(sender, intent));
+        *self.taken.entry(sender.origin).or_default() += self.senders.len() - before;
+    }
+
+    fn one(&mut self, sender: Sender, intent: Intent) {
+        let from = sender.peer;
+        if intent.body.check_form().is_err() {
+            return self.turn_away(sender, &intent, ShedReason::Malformed);
+        }
+        match self.answers.look_up(&intent) {
+            // Only who asks here is answered here.
+            Known::Answered(_) | Known::Waits | Known::NumberWaits if sender.origin != Origin::Here => return,
+            Known::Refused(_) if sender.origin != Origin::Here => return,
+            Known::Answered(receipt) => return self.outbox.outputs.push(Output::Receipt { to: from, receipt }),
+            Known::NumberWaits => return self.turn_away(sender, &intent, ShedReason::NumberWaits),
+            Known::Waits => {
+                if let Some(before) = self.answers.redirect(&intent, from) {
+                    self.outbox.shed(before, &intent, ShedReason::Moved);
+                }
+                return self.outbox.acknowledge(from, &intent);
+            }
+            Known::New | Known::Refused(_) => {}
+        }
+        let (by_clock, by_chain) = (intent.body.expiry(self.now_ms), intent.body.expiry(self.parent_ms + 1));
+        match () {
+            // Every block to come has a time above its parent's: none that this node makes now could take it.
+            () if by_clock == Expiry::Within && by_chain == Expiry::Passed => {
+                self.turn_away(sender, &intent, ShedReason::ClockBehind);
+            }
+            // Only the time of a settled block ends an intent: a copy of it may be in a block that others decide. One that is
+            // late by this node's clock alone is taken, goes into no block, and waits until the chain says so.
+            () if u64::from(intent.body.expiry_s) < self.settled.1 / 1_000 => {
+                if sender.origin == Origin::Here {
+                    self.outbox.expire(from, intent.id(), self.settled.0);
+                }
+            }
+            () if by_clock == Expiry::TooFar => {
+                if sender.origin == Origin::Here {
+                    self.outbox.refuse(from, &intent, Refusal::ExpiresTooLate);
+                }
+            }
+            () if self.closed => self.turn_away(sender, &intent, ShedReason::Closed),
+            // Where one of a key is shed, so are those after it, which may build on it.
+            () if self.room == 0 || self.shed.contains(&intent.body.key) => {
+                self.shed.insert(intent.body.key);
+                self.turn_away(sender, &intent, ShedReason::Busy);
+            }
+            () => {
+                self.room -= 1;
+                self.intents.push(intent);
+                self.senders.push(sender);
+            }
+        }
+    }
+
+    fn turn_away(&mut self, sender: Sender, intent: &Intent, reason: ShedReason) {
+        self.pending.shed += 1;
+        if sender.origin == Origin::Here {
+            self.outbox.shed(sender.peer, intent, reason);
+        }
+    }
+}
+
+impl Sender {
+    /// Who waits for the receipt here.
+    pub(super) fn waits(&self) -> PeerId {
+        if self.origin == Origin::Here { self.peer } else { PeerId::NONE }
     }
 }

@@ -1,24 +1,35 @@
-//! Exchange: what a validator does every tick, before anything is settled.
+//! Exchange: what a node does every tick, before anything is settled.
 //!
 //! ```text
-//!  inputs -> peers, ingress -> verify -> pending -> order ==decided==> (synced) -> beacon -> ready to settle
-//!             |  answers: who waits for which receipt                          watch: what changed, for those who look on
+//!  inputs -> nodes -> peers, ingress -> verify -> pending -------> order ==decided==> (synced) -> beacon -> ready to settle
+//!             |        answers: who waits for which receipt         |                              |
+//!             messages -> tally, bodies, evidence ----------------- +        shares -------------- +    catch_up, watch
 //! ```
-//! Nothing here is replicated. What must reach the disk or the players goes to the outbox.
+//! One validator is the same exchange with a set of one. Nothing here is replicated. What must reach the disk or the players goes to the outbox.
 
 pub mod tick;
+pub mod fault;
 
+pub mod nodes;
 pub mod peers;
+pub mod messages;
+pub mod tally;
+pub mod bodies;
+pub mod evidence;
 pub mod ingress;
 pub mod answers;
 pub mod verify;
+pub mod forward;
 pub mod order;
+pub mod recover;
 pub mod chain;
 pub mod beacon;
+pub mod catch_up;
 pub mod watch;
 
 use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
 
+pub use fault::ExchangeError;
 pub use tick::{Clock, Inbox, Pending};
 
 /// The schedule of a tick. The list, read from top to bottom, is what happens.
@@ -26,12 +37,16 @@ pub fn exchange_schedule() -> Schedule {
     let mut schedule = crate::schedule::chained();
     schedule.add_systems(
         (
+            nodes::hear_nodes,
             peers::update_peers,
+            messages::verify_messages,
             ingress::take_inputs,
             verify::verify_intents,
-            peers::judge_peers,
+            forward::pass_on_intents,
             order::order_blocks,
             beacon::make_beacons,
+            catch_up::catch_up,
+            peers::judge_peers,
             watch::tell_watchers,
         )
             .chain(),

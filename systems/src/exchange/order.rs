@@ -1,96 +1,465 @@
-//! Order: this validator's part in the order of blocks.
+//! Order: this node's part in the order of blocks.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
-use engine::Height;
-use engine::io::{Output, Receipt, Verdict};
-use engine::limits::UNSETTLED_MAX;
+use engine::io::{Alarm, Output};
+use engine::limits::{CLOSING_AFTER_MS, START_GRACE_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided};
-use engine::message::refusal::Refusal;
-use order::block::{BlockBuilder, BlockContext, PushError};
-use order::consensus::{Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Timers};
+use engine::message::node::{BlockRow, NodeMessage};
+use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteKind};
+use engine::{Hash, Height, PeerId};
+use order::block::{BlockBuilder, BlockContext, BlockError, PushError, check_block, check_clock, check_turn};
+use order::consensus::{
+    Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, ProposedValue, Timeout, TimeoutKind,
+    Timers,
+};
+use order::signature::PublicKey;
 use order::validators::Validators;
 
 use super::answers::Answers;
+use super::bodies::{Bodies, Judged};
 use super::chain::Chain;
+use super::evidence::EvidenceKept;
+use super::fault::ExchangeError;
+use super::nodes::{Heard, Nodes};
+use super::tally::{Counted, Tally};
 use super::tick::{Clock, Outbox, Pending};
-use super::verify::issuers;
+use super::verify::{VerifySeed, issuers};
+use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
 
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
-const BODY: u8 = 0;
-const ENTRY: u8 = 1;
+pub(super) const BODY: u8 = 0;
+pub(super) const ENTRY: u8 = 1;
+/// Milliseconds after which a body that did not come is asked for again, of another node.
+const ASK_AGAIN_MS: u64 = 50;
+/// Heights that a validator without its log stays behind the others before it votes again.
+const FOLLOW_HEIGHTS: u64 = 3;
+/// The first round in which what a validator is locked on is sent again.
+const HELP_ROUND: u32 = 1;
 
-/// This validator's part in the order of blocks.
+/// This node's part in the order of blocks.
 #[derive(Resource)]
 pub struct Orderer {
-    /// The state machine.
-    pub consensus: Consensus,
+    /// The state machine; none in a node that only follows.
+    pub consensus: Option<Consensus>,
     /// What it was made of, for one that begins at another height.
-    pub config: ConsensusConfig,
-    /// Its timeouts.
-    pub timers: Timers,
-    /// The validators.
+    pub config: Option<ConsensusConfig>,
+    /// The validators of the height that is being decided, or comes next.
     pub validators: Validators,
+    /// Its timeouts, in milliseconds of ticks.
+    pub timers: Timers,
     /// Whether the height before is finished, so that the next may start.
     pub idle: bool,
+    /// The round of the present height.
+    pub round: u32,
     /// A round of the present height that asks this validator for a block.
     pub asked: Option<u32>,
-    /// The block that this validator proposed at the present height.
-    pub proposed: Option<Block>,
+    /// When the next height may start, in milliseconds of ticks; unknown before the first tick.
+    pub ready_ms: Option<u64>,
+    /// Since when there is a reason to start the next height.
+    reason_ms: Option<u64>,
+    /// The height behind which a validator that follows, because it cannot know what it signed, votes again.
+    votes_behind: Option<Height>,
     /// Why this node must stop, once it must.
-    pub fault: Option<ConsensusError>,
+    pub fault: Option<ExchangeError>,
 }
 
-/// System: one step of the order of blocks. Starts a height when there is something to decide, builds a block when
-/// one is asked for, and takes note of what was decided.
+/// What a step of the order of blocks reads and writes.
+pub(super) struct Step<'a> {
+    pub(super) clock: Clock,
+    pub(super) setup: &'a Setup,
+    pub(super) issuers: &'a [PublicKey],
+    pub(super) seed: [u8; 32],
+    pub(super) chain: &'a mut Chain,
+    pub(super) orderer: &'a mut Orderer,
+    pub(super) answers: &'a mut Answers,
+    pub(super) pending: &'a mut Pending,
+    pub(super) tally: &'a mut Tally,
+    pub(super) bodies: &'a mut Bodies,
+    pub(super) evidence: &'a mut EvidenceKept,
+    pub(super) outbox: &'a mut Outbox,
+    /// Votes of this step, to be sent together.
+    pub(super) votes: Vec<Vote>,
+}
+
+/// System: one step of the order of blocks. Starts a height when there is something to decide, hears what others said of
+/// it, builds a block when one is asked for, and takes note of what was decided.
 pub fn order_blocks(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     due: Res<'_, DueTimes>,
+    turns: Res<'_, Turns>,
+    seed: Res<'_, VerifySeed>,
+    nodes: Res<'_, Nodes>,
+    mut heard: ResMut<'_, Heard>,
     mut pending: ResMut<'_, Pending>,
     mut chain: ResMut<'_, Chain>,
     mut orderer: ResMut<'_, Orderer>,
     mut answers: ResMut<'_, Answers>,
+    mut tally: ResMut<'_, Tally>,
+    mut bodies: ResMut<'_, Bodies>,
+    mut evidence: ResMut<'_, EvidenceKept>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let (chain, orderer) = (&mut *chain, &mut *orderer);
-    let mut step = Step { clock: *clock, chain, orderer, answers: &mut answers, outbox: &mut outbox };
-    while let Some(timeout) = step.orderer.timers.elapsed(clock.now_ms) {
+    if !orderer.is_voting() && !orderer.takes_part_again(&clock, &nodes, &chain, &mut outbox) {
+        heard.polkas.clear();
+        heard.rounds.clear();
+        return;
+    }
+    let issuers = issuers(&setup);
+    let mut step = Step {
+        clock: *clock,
+        setup: &setup,
+        issuers: &issuers,
+        seed: seed.0,
+        chain: &mut chain,
+        orderer: &mut orderer,
+        answers: &mut answers,
+        pending: &mut pending,
+        tally: &mut tally,
+        bodies: &mut bodies,
+        evidence: &mut evidence,
+        outbox: &mut outbox,
+        votes: Vec::new(),
+    };
+    step.first_tick();
+    while let Some(timeout) = step.orderer.timers.elapsed(clock.elapsed_ms()) {
         step.input(Input::Timeout(timeout));
+        if timeout.kind == TimeoutKind::Rebroadcast {
+            step.send_again(timeout);
+        }
     }
-    let may_start = step.orderer.idle
-        && step.chain.unsettled.len() < UNSETTLED_MAX
-        && clock.now_ms >= step.chain.parent_time_ms + setup.genesis.block_interval_ms;
-    let table_due = due.earliest().is_some_and(|earliest| earliest <= clock.now_ms) && step.chain.unsettled.is_empty();
-    if may_start && (table_due || !pending.queue.is_empty()) {
-        let height = step.chain.decided.next();
-        step.input(Input::StartHeight(height));
-    }
-    if let Some(round) = step.orderer.asked.take() {
-        let block = step.build(&setup, &mut pending, round);
-        step.propose(block, round);
-    }
+    step.start(&due, &turns);
+    step.hear(&mut heard, &nodes);
+    step.answer_asked();
+    step.finish(&nodes);
 }
 
-struct Step<'a> {
-    clock: Clock,
-    chain: &'a mut Chain,
-    orderer: &'a mut Orderer,
-    answers: &'a mut Answers,
-    outbox: &'a mut Outbox,
+impl Orderer {
+    /// One that takes part in deciding, or one that only follows.
+    ///
+    /// # Errors
+    /// If the own key is not the one of the own slot.
+    pub fn new(validators: Validators, config: Option<ConsensusConfig>) -> Result<Self, ConsensusError> {
+        let consensus = config.clone().map(|config| Consensus::new(config, Height(1))).transpose()?;
+        let timers = Timers::default();
+        let (idle, round, asked, ready_ms, reason_ms, votes_behind, fault) = (true, 0, None, None, None, None, None);
+        Ok(Self { consensus, config, validators, timers, idle, round, asked, ready_ms, reason_ms, votes_behind, fault })
+    }
+
+    /// Whether this node votes.
+    pub fn is_voting(&self) -> bool {
+        self.consensus.is_some()
+    }
+
+    /// This validator's slot.
+    pub fn own_slot(&self) -> Option<u32> {
+        self.config.as_ref().and_then(|config| config.own.as_ref()).map(|(slot, _)| *slot)
+    }
+
+    /// This validator cannot know what it signed: it votes on nothing until it is far above that. Says whether there is a
+    /// way back: in a set of which none may be faulty, only its operator knows one.
+    pub fn follow(&mut self) -> bool {
+        if self.validators.faulty_max() == 0 {
+            return false;
+        }
+        self.consensus = None;
+        true
+    }
+
+    /// A validator that follows votes again three heights behind the highest that a quorum of others has told of: it can
+    /// have signed nothing there. Says whether it does now.
+    fn takes_part_again(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, outbox: &mut Outbox) -> bool {
+        let (Some(config), own) = (&self.config, self.own_slot()) else { return false };
+        if self.votes_behind.is_none() {
+            let told = nodes.rows().iter().filter(|node| node.has_told && node.validator != own);
+            let told: BTreeMap<u32, Height> =
+                told.filter_map(|node| Some((node.validator?, node.standing.decided))).collect();
+            if told.len() >= self.validators.quorum() {
+                self.votes_behind = told.values().max().map(|height| Height(height.0 + FOLLOW_HEIGHTS));
+            }
+        }
+        if self.votes_behind.is_none_or(|height| chain.decided < height) {
+            return false;
+        }
+        match Consensus::new(config.clone(), chain.decided.next()) {
+            Ok(consensus) => self.consensus = Some(consensus),
+            Err(error) => {
+                self.fault.get_or_insert(error.into());
+                return false;
+            }
+        }
+        self.pass(clock);
+        outbox.outputs.push(Output::Fence { height: chain.decided });
+        true
+    }
+
+    /// Another node told what was decided up to a height above the present one: the order of blocks goes on behind it.
+    pub fn pass(&mut self, clock: &Clock) {
+        self.idle = true;
+        self.asked = None;
+        self.reason_ms = None;
+        self.round = 0;
+        self.ready_ms = Some(clock.elapsed_ms());
+        self.timers = Timers::default();
+    }
 }
 
 impl Step<'_> {
-    /// The next block, from the intents that wait. What fits into no block any more is refused; the rest waits on.
-    fn build(&mut self, setup: &Setup, pending: &mut Pending, round: u32) -> Block {
-        let issuers = issuers(setup);
+    /// What a restart scheduled runs from the first tick on, and the interval of the last block is not cut short.
+    fn first_tick(&mut self) {
+        if self.orderer.ready_ms.is_some() {
+            return;
+        }
+        let (now_ms, interval_ms) = (self.clock.elapsed_ms(), self.setup.genesis.block_interval_ms);
+        let left_ms = (self.chain.parent_time_ms + interval_ms).saturating_sub(self.clock.now_ms).min(interval_ms);
+        self.orderer.ready_ms = Some(now_ms + left_ms);
+        self.orderer.timers.begin_at(now_ms);
+    }
+
+    /// Starts the next height if there is a reason to. The proposer of the first round starts by itself; the others wait
+    /// for what it says, and a while longer than their own reason lasts.
+    fn start(&mut self, due: &DueTimes, turns: &Turns) {
+        if !self.orderer.idle || self.chain.unsettled.len() >= UNSETTLED_MAX {
+            return;
+        }
+        let (height, now_ms) = (self.chain.decided.next(), self.clock.elapsed_ms());
+        // What is settled says whose turn it is.
+        self.orderer.validators = turns.at(height);
+        let ready_ms = self.orderer.ready_ms.expect("set at the first tick");
+        let closing = self.chain.last_live > self.chain.certified() && now_ms >= ready_ms + CLOSING_AFTER_MS;
+        let table_due = due.earliest().is_some_and(|earliest| earliest <= self.clock.now_ms);
+        let has_reason = !self.pending.queue.is_empty() || (self.chain.unsettled.is_empty() && (table_due || closing));
+        let reason_ms = has_reason.then(|| self.orderer.reason_ms.unwrap_or(now_ms));
+        self.orderer.reason_ms = reason_ms;
+        let is_told = self.tally.has(height) || self.bodies.has(height);
+        let own_turn = Some(self.orderer.validators.proposer(height, 0)) == self.orderer.own_slot();
+        let grace_ms = if own_turn { 0 } else { START_GRACE_MS };
+        let is_due = reason_ms.is_some_and(|since_ms| now_ms >= ready_ms && now_ms >= since_ms + grace_ms);
+        if is_told || is_due {
+            self.orderer.reason_ms = None;
+            self.input(Input::StartHeight(height, self.orderer.validators.clone()));
+        }
+    }
+
+    /// Hears what others said of the present height: certificates, proposals whose blocks were judged, votes.
+    fn hear(&mut self, heard: &mut Heard, nodes: &Nodes) {
+        let height = self.chain.decided.next();
+        for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
+            self.hear_certificate(polka.clone(), Input::Polka(polka));
+        }
+        for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
+            if !self.orderer.idle && self.try_input(Input::Round(round.clone())) {
+                round.votes.iter().for_each(|vote| self.count(vote));
+            }
+        }
+        if self.orderer.idle {
+            return;
+        }
+        self.judge(height);
+        self.hear_proposals(height);
+        for vote in self.tally.take_unheard(height) {
+            if self.orderer.idle {
+                break;
+            }
+            self.input(Input::Vote { vote, verified: true });
+        }
+        // Votes may be those that make a block timely.
+        self.judge(height);
+        self.hear_proposals(height);
+        self.ask_for_bodies(height, nodes);
+        self.check_divergence(height);
+        self.tally.forget_rounds(height);
+        self.bodies.forget_rounds(height, self.orderer.round);
+    }
+
+    /// A certificate of prevotes: the order of blocks checks it, and its votes are counted if it holds.
+    fn hear_certificate(&mut self, polka: engine::message::certificate::Certificate, input: Input) {
+        if self.orderer.idle || !self.try_input(input) {
+            return;
+        }
+        for entry in &polka.signatures {
+            let body = engine::message::vote::VoteBody::new(
+                VoteKind::Prevote,
+                polka.height,
+                polka.round,
+                Some(polka.block),
+                entry.slot,
+            );
+            self.count(&Vote { body, signature: entry.signature });
+        }
+    }
+
+    /// Counts a vote that the order of blocks has heard.
+    fn count(&mut self, vote: &Vote) {
+        if let Counted::Second(found) = self.tally.count(vote, &self.orderer.validators, true) {
+            self.evidence.keep(found, self.chain.decided, self.outbox);
+        }
+    }
+
+    /// Judges blocks that arrived, and again those that only their time spoke against.
+    fn judge(&mut self, height: Height) {
+        let Some(root_chain) = self.chain.root_chain_known(height) else { return };
+        let context = BlockContext {
+            chain: &self.setup.chain,
+            height,
+            parent: self.chain.parent,
+            parent_time_ms: self.chain.parent_time_ms,
+            root_chain,
+            validators: &self.orderer.validators,
+            next_validators: &self.orderer.validators,
+            parent_validators: &self.orderer.validators,
+            issuers: self.issuers,
+        };
+        let quorum = self.orderer.validators.quorum();
+        let unsure: Vec<Hash> = self
+            .bodies
+            .of(height)
+            .filter(|body| matches!(body.judged, None | Some(Judged::Untimely)))
+            .map(|body| body.hash)
+            .collect();
+        for hash in unsure {
+            // Others voted for it, or say so: no clock may keep it from being decided.
+            let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
+            let Some(body) = self.bodies.get_mut(height, &hash) else { continue };
+            let header = &body.block.header;
+            let timely = is_wanted || check_clock(header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
+            let judged = match body.judged {
+                Some(Judged::Untimely) if timely => Judged::Valid,
+                Some(_) => continue,
+                None => match check_turn(header, context.validators)
+                    .and_then(|()| check_block(&body.block, &context, self.seed))
+                {
+                    Ok(()) if timely => Judged::Valid,
+                    Ok(()) => Judged::Untimely,
+                    Err(BlockError::Header { field: "root chain" }) => Judged::Diverged,
+                    Err(_) => Judged::Invalid,
+                },
+            };
+            body.judged = Some(judged);
+            if judged == Judged::Diverged {
+                let (own, proposed) = (root_chain, header.root_chain);
+                let alarm = Alarm::Diverged { height: height.back(2), own, proposed, proposer: header.proposer };
+                self.outbox.outputs.push(Output::Alarm(alarm));
+            }
+        }
+    }
+
+    /// Hands proposals to the order of blocks whose blocks were judged, each with the verdict.
+    fn hear_proposals(&mut self, height: Height) {
+        let validators = self.orderer.validators.clone();
+        let mut ready: Vec<(Proposal, bool)> = Vec::new();
+        for place in 0..self.bodies.proposals(height).len() {
+            let (proposal, was_heard) = {
+                let held = &self.bodies.proposals(height)[place];
+                (held.proposal, held.heard)
+            };
+            let body = proposal.body;
+            let Some(block) = self.bodies.get(height, &body.block) else { continue };
+            let Some(judged) = block.judged else { continue };
+            let valid = judged == Judged::Valid;
+            let header = &block.block.header;
+            // Whoever proposes a block first says so in it: whose turn failed must not be a proposer's choice.
+            let is_first = body.polka_round == NO_ROUND;
+            let fits = !is_first || (header.round == body.round && header.proposer == body.slot);
+            let has_turn = validators.proposer(height, body.round) == body.slot;
+            if fits && has_turn && (!was_heard || (valid && block.heard == Some(false))) {
+                ready.push((proposal, valid));
+            }
+        }
+        ready.sort_unstable_by_key(|(proposal, _)| (proposal.body.round, proposal.body.slot, proposal.body.block));
+        for (proposal, valid) in ready {
+            if self.orderer.idle {
+                return;
+            }
+            self.hear_proposal(&proposal, valid);
+        }
+    }
+
+    fn hear_proposal(&mut self, proposal: &Proposal, valid: bool) {
+        let body = proposal.body;
+        let height = body.height;
+        if let Some(held) = self.bodies.proposals(height).iter_mut().find(|held| held.proposal == *proposal) {
+            held.heard = true;
+        }
+        let Some(block) = self.bodies.get_mut(height, &body.block) else { return };
+        let news = block.heard != Some(valid);
+        if !block.logged {
+            block.logged = true;
+            self.outbox.outputs.push(log_body(&block.block));
+        }
+        block.heard = Some(valid);
+        self.input(Input::Proposal { proposal: *proposal, verified: true });
+        if news && !self.orderer.idle {
+            let (round, polka_round, slot) = (body.round, body.polka_round, body.slot);
+            let (block, valid, caught_up, reserved) = (body.block, u8::from(valid), 0, [0; 10]);
+            let value = ProposedValue { block, height, round, polka_round, slot, valid, caught_up, reserved };
+            self.input(Input::ProposedValue(value));
+        }
+    }
+
+    /// Asks for bodies that did not come beside their proposals: each time another node.
+    fn ask_for_bodies(&mut self, height: Height, nodes: &Nodes) {
+        let now_ms = self.clock.elapsed_ms();
+        let missing: Vec<(usize, Hash)> = self
+            .bodies
+            .proposals(height)
+            .iter()
+            .enumerate()
+            .filter(|(_, held)| !held.heard && held.ask_ms <= now_ms)
+            .map(|(place, held)| (place, held.proposal.body.block))
+            .collect();
+        for (place, block) in missing {
+            if self.bodies.get(height, &block).is_some() {
+                continue;
+            }
+            let held = &mut self.bodies.proposals(height)[place];
+            held.ask_ms = now_ms + ASK_AGAIN_MS;
+            let turn = (now_ms / ASK_AGAIN_MS) as usize;
+            // Its proposer has it; so has, perhaps, whoever else is there.
+            let to = if turn.is_multiple_of(2) && nodes.get(held.from).is_some() {
+                held.from
+            } else if let Some(node) = nodes.rows().get(turn % nodes.rows().len().max(1)) {
+                node.id
+            } else {
+                return;
+            };
+            self.outbox.tell_one(to, NodeMessage::AskBody(BlockRow { height, block }));
+        }
+    }
+
+    /// A quorum for a block with another root: this node is the one that is wrong, and stops before it records more.
+    fn check_divergence(&mut self, height: Height) {
+        let quorum = self.orderer.validators.quorum();
+        let Some((_, block)) = self.tally.quorum(height, VoteKind::Precommit, quorum) else { return };
+        let Some(body) = self.bodies.get(height, &block).filter(|body| body.judged == Some(Judged::Diverged)) else {
+            return;
+        };
+        let (own, theirs) = (self.chain.root_chain_for(height), body.block.header.root_chain);
+        self.orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
+    }
+
+    /// Builds the block that the order of blocks asks for.
+    fn answer_asked(&mut self) {
+        let height = self.chain.decided.next();
+        if self.chain.root_chain_known(height).is_none() {
+            return;
+        }
+        if let Some(round) = self.orderer.asked.take() {
+            let block = self.build(round);
+            self.propose(block, round);
+        }
+    }
+
+    /// The next block, from the intents that wait. They stay where they are until a block with them is decided.
+    fn build(&mut self, round: u32) -> Block {
         let height = self.chain.decided.next();
         let context = BlockContext {
-            chain: &setup.chain,
+            chain: &self.setup.chain,
             height,
             parent: self.chain.parent,
             parent_time_ms: self.chain.parent_time_ms,
@@ -98,133 +467,196 @@ impl Step<'_> {
             validators: &self.orderer.validators,
             next_validators: &self.orderer.validators,
             parent_validators: &self.orderer.validators,
-            issuers: &issuers,
+            issuers: self.issuers,
         };
         let mut builder = BlockBuilder::new(context, round, self.clock.now_ms, self.chain.certificate.clone());
-        let mut kept = VecDeque::new();
-        while let Some(intent) = pending.queue.pop_front() {
-            match builder.push(&intent) {
-                Ok(()) => {}
-                Err(PushError::Full) => {
-                    kept.push_back(intent);
-                    break;
-                }
-                Err(PushError::AccountFull | PushError::Later) => kept.push_back(intent),
-                // The same number twice: the second waits, and is told that the number is used.
-                Err(PushError::Never(order::block::BlockError::Duplicate { .. })) => kept.push_back(intent),
-                Err(PushError::Never(_)) => {
-                    let verdict = Verdict::Refused(Refusal::Expired);
-                    let receipt = Receipt { id: intent.id(), height: Height::GENESIS, index: 0, verdict };
-                    let to = self.answers.answer(&receipt);
-                    self.outbox.outputs.push(Output::Receipt { to, receipt });
-                }
+        let open = self.pending.queue.iter().filter(|waiting| self.answers.is_open(&waiting.intent.id()));
+        for waiting in open {
+            match builder.push(&waiting.intent) {
+                // One that is late waits until the time of a settled block says so; one of two with a number, until the
+                // other has its verdict.
+                Ok(()) | Err(PushError::AccountFull | PushError::Later | PushError::Never(_)) => {}
+                Err(PushError::Full) => break,
             }
-        }
-        while let Some(intent) = kept.pop_back() {
-            pending.queue.push_front(intent);
         }
         builder.finish()
     }
 
-    /// Proposes a block: its body is logged before anything that names it.
+    /// Proposes a block: its body is logged before anything that names it, and goes to the others beside the proposal.
     fn propose(&mut self, block: Block, round: u32) {
-        let mut body = vec![BODY];
-        block.encode(&mut body);
-        self.outbox.outputs.push(Output::Log { height: block.header.height, entry: body });
+        self.outbox.outputs.push(log_body(&block));
         let header = Box::new(block.header);
-        self.orderer.proposed = Some(block);
-        self.input(Input::Value { round, header });
-    }
-
-    fn input(&mut self, input: Input) {
-        let mut effects = Vec::new();
-        if let Err(error) = self.orderer.consensus.step(input, &mut effects) {
-            self.orderer.fault.get_or_insert(error);
+        let (height, hash) = (header.height, header.hash());
+        let body = self.outbox.is_heard.then(|| Box::new(block.clone()));
+        self.bodies.put_logged(block);
+        if let Some(body) = self.bodies.get_mut(height, &hash) {
+            (body.judged, body.heard) = (Some(Judged::Valid), Some(true));
         }
-        effects.into_iter().for_each(|effect| self.take(effect));
+        self.input(Input::Value { round, header });
+        body.into_iter().for_each(|body| self.outbox.tell(NodeMessage::Body(body)));
     }
 
-    fn take(&mut self, effect: Effect) {
-        self.orderer.timers.apply(&effect, self.clock.now_ms);
+    /// Hands an input to the order of blocks. What is wrong with an input changes nothing; what is wrong with the order
+    /// stops the node.
+    fn input(&mut self, input: Input) {
+        self.try_input(input);
+    }
+
+    fn try_input(&mut self, input: Input) -> bool {
+        let Some(consensus) = &mut self.orderer.consensus else { return false };
+        let mut effects = Vec::new();
+        let result = consensus.step(input, &mut effects);
+        effects.into_iter().for_each(|effect| self.take(effect));
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                if error.is_fatal() {
+                    self.orderer.fault.get_or_insert(error.into());
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, effect: Effect) {
+        self.orderer.timers.apply(&effect, self.clock.elapsed_ms());
         match effect {
             Effect::GetValue { round, .. } => self.orderer.asked = Some(round),
             Effect::Log(entry) => {
-                let mut bytes = vec![ENTRY];
-                entry.encode(&mut bytes);
-                self.outbox.outputs.push(Output::Log { height: entry.height(), entry: bytes });
+                // Every vote that the order counts is logged before: this node's own ones come to the tally here.
+                if let LogEntry::Vote(vote) = &entry {
+                    self.count(vote);
+                }
+                self.outbox.outputs.push(log_entry(&entry));
             }
-            Effect::Decide(certificate) => {
-                let block = self.orderer.proposed.take().expect("a lone validator decides its own proposal");
-                assert_eq!(block.header.hash(), certificate.block, "the certificate is of the proposed block");
-                // What others proposed, or this node before it ended, has its receipts too.
-                self.outbox.outputs.extend(block.intents.iter().filter_map(|intent| self.answers.decide(intent)));
-                let decided = Decided { block, certificate };
-                self.chain.decide(&decided, self.clock.tick.0);
-                self.outbox.outputs.push(Output::Decided(Box::new(decided)));
+            Effect::Decide(certificate) => self.decide(certificate),
+            Effect::Finalized { evidence, .. } => {
+                for found in evidence {
+                    self.evidence.keep(found, self.chain.decided, self.outbox);
+                }
             }
-            Effect::Finalized { .. } => self.orderer.idle = true,
-            Effect::StartedRound { .. } => self.orderer.idle = false,
-            // Sent to the other validators, of which there are none yet.
-            Effect::Publish(_) | Effect::SendBlock { .. } => {}
+            Effect::StartedRound { round, .. } => {
+                self.orderer.idle = false;
+                self.orderer.round = round;
+                self.tally.enter(round);
+            }
+            Effect::Publish(Message::Vote(vote)) => self.votes.push(vote),
+            Effect::Publish(Message::Proposal(proposal)) => {
+                if proposal.body.height > self.chain.decided {
+                    let known =
+                        self.bodies.proposals(proposal.body.height).iter().any(|held| held.proposal == proposal);
+                    if !known {
+                        self.bodies.hold(proposal, PeerId::NONE, u64::MAX);
+                        if let Some(held) = self.bodies.proposals(proposal.body.height).last_mut() {
+                            held.heard = true;
+                        }
+                    }
+                }
+                self.outbox.tell(NodeMessage::Proposal(proposal));
+            }
+            Effect::Publish(Message::Polka(polka)) => self.outbox.tell(NodeMessage::Polka(polka)),
+            Effect::Publish(Message::Round(round)) => self.outbox.tell(NodeMessage::Round(round)),
+            // Whoever lacks the body of a block that is proposed again asks for it.
+            Effect::SendBlock { .. } => {}
             Effect::Schedule { .. } | Effect::Cancel(_) | Effect::CancelAll => {}
         }
     }
-}
 
-/// What a restarted validator's log says about one height.
-#[derive(Default)]
-pub struct LoggedHeight {
-    /// The height.
-    pub height: Height,
-    /// The order's entries, in logged order.
-    pub entries: Vec<LogEntry>,
-    /// Bodies of blocks.
-    pub blocks: Vec<Block>,
-}
+    fn decide(&mut self, certificate: engine::message::certificate::Certificate) {
+        let (height, round, hash) = (certificate.height, certificate.round, certificate.block);
+        let counted = self.tally.votes(height, round, VoteKind::Precommit, Some(hash));
+        assert!(
+            counted >= self.orderer.validators.quorum(),
+            "height {height}, round {round}: the order of blocks decided with {counted} counted precommits"
+        );
+        let block = self.bodies.decide(height, &hash).expect("a block is decided only after its body was judged");
+        let decided = Decided { block, certificate };
+        self.outbox.outputs.push(Output::Decided(Box::new(decided.clone())));
+        take_decided(self.chain, self.answers, self.pending, decided, self.clock.tick.0);
+        self.tally.forget_below(height);
+        self.evidence.forget(height);
+        self.orderer.idle = true;
+        self.orderer.asked = None;
+        self.orderer.round = 0;
+        self.orderer.ready_ms = Some(self.clock.elapsed_ms() + self.setup.genesis.block_interval_ms);
+    }
 
-/// Sorts a consensus log into what it says about the heights above `decided`.
-///
-/// # Errors
-/// The first entry that cannot be read, in words.
-pub fn logged_heights(entries: &[(Height, Vec<u8>)], decided: Height) -> Result<Vec<LoggedHeight>, String> {
-    let mut heights: Vec<LoggedHeight> = Vec::new();
-    for (height, bytes) in entries.iter().filter(|(height, _)| *height > decided) {
-        if heights.last().is_none_or(|last| last.height != *height) {
-            heights.push(LoggedHeight { height: *height, ..LoggedHeight::default() });
+    /// What got lost is sent again: this validator's proposal of the round, and from round 1 on what it is locked on, so
+    /// that whoever proposes next proposes that (a hidden lock would make rounds fail for long).
+    fn send_again(&mut self, timeout: Timeout) {
+        let height = self.chain.decided.next();
+        if self.orderer.idle || !self.outbox.is_heard {
+            return;
         }
-        let logged = heights.last_mut().expect("pushed above");
-        let wrong = |error| format!("consensus log, height {height}: {error}");
-        match bytes.split_first() {
-            Some((&BODY, body)) => logged.blocks.push(Block::decode(body).map_err(wrong)?),
-            Some((&ENTRY, entry)) => logged.entries.push(LogEntry::decode(entry).map_err(wrong)?),
-            _ => return Err(format!("consensus log, height {height}: an entry of an unknown kind")),
+        let own = self.orderer.own_slot();
+        let is_own = |proposal: &Proposal| Some(proposal.body.slot) == own && proposal.body.round == timeout.round;
+        let proposals: Vec<Proposal> =
+            self.bodies.proposals(height).iter().map(|held| held.proposal).filter(is_own).collect();
+        proposals.into_iter().for_each(|proposal| self.outbox.tell(NodeMessage::Proposal(proposal)));
+        if timeout.round < HELP_ROUND {
+            return;
+        }
+        let quorum = self.orderer.validators.quorum();
+        let Some((round, block)) = self.tally.quorum(height, VoteKind::Prevote, quorum) else { return };
+        let Some(polka) = self.tally.certificate(height, round, VoteKind::Prevote, block, quorum) else { return };
+        self.outbox.tell(NodeMessage::Polka(polka));
+        let of_block = |proposal: &Proposal| proposal.body.block == block && proposal.body.round == round;
+        let named = self.bodies.proposals(height).iter().map(|held| held.proposal).find(of_block);
+        named.into_iter().for_each(|proposal| self.outbox.tell(NodeMessage::Proposal(proposal)));
+    }
+
+    /// Sends the step's votes together, and to nodes that connected what this validator said of the present height.
+    fn finish(&mut self, nodes: &Nodes) {
+        let votes = std::mem::take(&mut self.votes);
+        if !votes.is_empty() {
+            self.outbox.tell(NodeMessage::Votes(votes));
+        }
+        if nodes.joined.is_empty() || self.orderer.idle {
+            return;
+        }
+        let height = self.chain.decided.next();
+        let Some(own) = self.orderer.own_slot() else { return };
+        let votes = self.tally.votes_of(height, own);
+        let proposals: Vec<Proposal> = self
+            .bodies
+            .proposals(height)
+            .iter()
+            .map(|held| held.proposal)
+            .filter(|proposal| proposal.body.slot == own)
+            .collect();
+        for peer in &nodes.joined {
+            proposals.iter().for_each(|proposal| self.outbox.tell_one(*peer, NodeMessage::Proposal(*proposal)));
+            for votes in votes.chunks(engine::limits::NODE_VOTES_MAX) {
+                self.outbox.tell_one(*peer, NodeMessage::Votes(votes.to_vec()));
+            }
         }
     }
-    Ok(heights)
 }
 
-impl Orderer {
-    /// Starts this validator from its log: every logged height above the last decided one is heard again before
-    /// anything is proposed. Returns what must be recorded.
-    ///
-    /// # Errors
-    /// If the log leads elsewhere than where this validator signed: the node must stop.
-    pub fn recover(
-        &mut self,
-        logged: Vec<LoggedHeight>,
-        chain: &mut Chain,
-        answers: &mut Answers,
-    ) -> Result<Vec<Output>, ConsensusError> {
-        self.consensus = Consensus::new(self.config.clone(), chain.decided.next())?;
-        let mut outbox = Outbox::default();
-        for height in logged {
-            self.proposed = height.blocks.into_iter().next_back();
-            let mut effects = Vec::new();
-            self.consensus.recover(height.height, &height.entries, &mut effects)?;
-            let clock = Clock { now_ms: chain.parent_time_ms, ..Clock::default() };
-            let mut step = Step { clock, chain, orderer: self, answers, outbox: &mut outbox };
-            effects.into_iter().for_each(|effect| step.take(effect));
-        }
-        Ok(outbox.outputs)
+/// Takes note of a decided block: its intents wait for their receipts, and go into no other block.
+pub(super) fn take_decided(
+    chain: &mut Chain,
+    answers: &mut Answers,
+    pending: &mut Pending,
+    decided: Decided,
+    group: u64,
+) {
+    decided.block.intents.iter().for_each(|intent| answers.decide(intent));
+    if !pending.queue.is_empty() {
+        pending.retain(|intent| answers.is_open(&intent.id()));
     }
+    chain.decide(decided, group);
+}
+
+fn log_body(block: &Block) -> Output {
+    let mut entry = Vec::with_capacity(1 + block.encoded_len());
+    entry.push(BODY);
+    block.encode(&mut entry);
+    Output::Log { height: block.header.height, entry }
+}
+
+fn log_entry(entry: &LogEntry) -> Output {
+    let mut bytes = vec![ENTRY];
+    entry.encode(&mut bytes);
+    Output::Log { height: entry.height(), entry: bytes }
 }

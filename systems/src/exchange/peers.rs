@@ -19,6 +19,7 @@ pub const fn points(offence: Offence) -> u32 {
         Offence::BadSignature => 10,
         Offence::Flood => 25,
         Offence::Malformed | Offence::FalsePeer => 50,
+        Offence::FalseChain => SCORE_BAN,
     }
 }
 
@@ -59,18 +60,16 @@ impl Grudges {
 }
 
 /// System: rows of peers that came, went, told something, or did at the edge what they may not do; in the order in
-/// which it happened, since a row that one peer leaves another may take at once.
+/// which it happened: a row may be left by one peer and taken by another in the same tick.
 pub fn update_peers(
     clock: Res<'_, Clock>,
-    mut inbox: ResMut<'_, Inbox>,
+    inbox: Res<'_, Inbox>,
     mut grudges: ResMut<'_, Grudges>,
     mut outbox: ResMut<'_, Outbox>,
     mut columns: PeerColumns<'_, '_>,
 ) {
     let (peers, keys) = columns.rows();
-    let Inbox { inputs, offences, .. } = &mut *inbox;
-    offences.clear();
-    for input in &*inputs {
+    for input in &inbox.inputs {
         match input {
             Input::Joined { peer, key, address, node } => {
                 let status = if *node { PeerStatus::Node } else { PeerStatus::Client };
@@ -109,7 +108,7 @@ pub fn update_peers(
                     row.rtt_us = *micros;
                 }
             }
-            Input::Intents { .. } | Input::Watch { .. } | Input::Synced { .. } => {}
+            Input::Intents { .. } | Input::Node { .. } | Input::Watch { .. } | Input::Synced { .. } => {}
         }
     }
 }

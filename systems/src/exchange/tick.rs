@@ -1,10 +1,12 @@
 //! What one tick has: its time, what came in, what waits for a block, what goes out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Input, Offence, Output, Receipt, ShedReason, Verdict};
-use engine::message::intent::Intent;
+use engine::limits::{FOREIGN_MAX, PENDING_MAX, TICK_MS};
+use engine::message::intent::{Intent, IntentId};
+use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
 use engine::{Height, PeerId, Tick};
 
@@ -17,6 +19,13 @@ pub struct Clock {
     pub now_ms: u64,
 }
 
+impl Clock {
+    /// Milliseconds of ticks: what timers run on. The wall's clock may be set back or far ahead; ticks go on.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.tick.0 * TICK_MS
+    }
+}
+
 /// What came in for this tick.
 #[derive(Resource, Default)]
 pub struct Inbox {
@@ -25,7 +34,9 @@ pub struct Inbox {
     /// Intents of well-formed bodies, to be verified.
     pub intents: Vec<Intent>,
     /// Who sent each of them.
-    pub senders: Vec<PeerId>,
+    pub senders: Vec<Sender>,
+    /// Those that entered here, verified, and are passed on to the other nodes.
+    pub accepted: Vec<Intent>,
     /// What peers did that they may not do.
     pub offences: Vec<(PeerId, Offence)>,
     /// Who wants to watch what, and who left.
@@ -36,13 +47,76 @@ pub struct Inbox {
     pub synced: u64,
 }
 
-/// Verified intents that wait for a block. Bounded: what does not fit is shed and counted.
+/// Who sent an intent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sender {
+    /// The connection.
+    pub peer: PeerId,
+    /// Where it entered the cluster.
+    pub origin: Origin,
+}
+
+/// Where an intent entered the cluster.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Origin {
+    /// Here.
+    Here,
+    /// At another validator.
+    Validator(u32),
+    /// At a node that votes on nothing, or has not proved which validator it is.
+    Follower,
+}
+
+/// A verified intent that waits for a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// The intent.
+    pub intent: Intent,
+    /// Where it entered.
+    pub origin: Origin,
+}
+
+/// Verified intents that wait for a block. Bounded for each origin: what does not fit is shed and counted.
 #[derive(Resource, Default)]
 pub struct Pending {
     /// In order of arrival.
-    pub queue: VecDeque<Intent>,
+    pub queue: VecDeque<Waiting>,
+    /// How many of them entered elsewhere, by origin.
+    foreign: BTreeMap<Origin, usize>,
     /// Intents since the start that this node did not take.
     pub shed: u64,
+}
+
+impl Pending {
+    /// How many intents of an origin may wait beside those that do.
+    pub(super) fn room(&self, origin: Origin, validators: usize) -> usize {
+        let foreign: usize = self.foreign.values().sum();
+        match origin {
+            Origin::Here => PENDING_MAX.saturating_sub(self.queue.len() - foreign),
+            _ => {
+                (FOREIGN_MAX / validators.max(1)).saturating_sub(self.foreign.get(&origin).copied().unwrap_or_default())
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, intent: Intent, origin: Origin) {
+        if origin != Origin::Here {
+            *self.foreign.entry(origin).or_default() += 1;
+        }
+        self.queue.push_back(Waiting { intent, origin });
+    }
+
+    /// Lets those go that need not wait any more.
+    pub(crate) fn retain(&mut self, mut waits: impl FnMut(&Intent) -> bool) {
+        let Self { queue, foreign, .. } = self;
+        queue.retain(|waiting| {
+            let stays = waits(&waiting.intent);
+            if !stays && let Some(count) = foreign.get_mut(&waiting.origin) {
+                *count -= 1;
+            }
+            stays
+        });
+    }
 }
 
 /// What goes out of this tick.
@@ -50,13 +124,33 @@ pub struct Pending {
 pub struct Outbox {
     /// In the order in which it came about.
     pub outputs: Vec<Output>,
+    /// Another node is connected.
+    pub is_heard: bool,
 }
 
 impl Outbox {
+    /// Says something to every other node, if there is one.
+    pub(super) fn tell(&mut self, message: NodeMessage) {
+        if self.is_heard {
+            self.outputs.push(Output::ToNode { to: None, message });
+        }
+    }
+
+    /// Says something to one node.
+    pub(super) fn tell_one(&mut self, to: PeerId, message: NodeMessage) {
+        self.outputs.push(Output::ToNode { to: Some(to), message });
+    }
+
     pub(super) fn refuse(&mut self, to: PeerId, intent: &Intent, refusal: Refusal) {
         let verdict = Verdict::Refused(refusal);
         let receipt = Receipt { id: intent.id(), height: Height::GENESIS, index: 0, verdict };
         self.outputs.push(Output::Receipt { to, receipt });
+    }
+
+    /// The time of a settled block has passed the intent's expiry.
+    pub(crate) fn expire(&mut self, to: PeerId, id: IntentId, height: Height) {
+        let verdict = Verdict::Refused(Refusal::Expired);
+        self.outputs.push(Output::Receipt { to, receipt: Receipt { id, height, index: 0, verdict } });
     }
 
     pub(super) fn acknowledge(&mut self, to: PeerId, intent: &Intent) {
@@ -65,5 +159,34 @@ impl Outbox {
 
     pub(super) fn shed(&mut self, to: PeerId, intent: &Intent, reason: ShedReason) {
         self.outputs.push(Output::Shed { to, id: intent.id(), reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    fn intent(number: u64) -> Intent {
+        let mut intent = Intent::zeroed();
+        intent.body.number = number;
+        intent
+    }
+
+    #[test]
+    fn what_enters_elsewhere_takes_no_room_from_others() {
+        let mut pending = Pending::default();
+        let share = FOREIGN_MAX / 4;
+        assert_eq!(pending.room(Origin::Validator(2), 4), share);
+        (0..share as u64).for_each(|number| pending.push(intent(number), Origin::Validator(2)));
+        assert_eq!(pending.room(Origin::Validator(2), 4), 0);
+        assert_eq!(pending.room(Origin::Validator(3), 4), share);
+        assert_eq!(pending.room(Origin::Follower, 4), share);
+        assert_eq!(pending.room(Origin::Here, 4), PENDING_MAX);
+        pending.push(intent(1 << 40), Origin::Here);
+        assert_eq!(pending.room(Origin::Here, 4), PENDING_MAX - 1);
+        pending.retain(|intent| intent.body.number >= 100);
+        assert_eq!(pending.room(Origin::Validator(2), 4), 100);
+        assert_eq!(pending.queue.len(), share - 100 + 1);
     }
 }

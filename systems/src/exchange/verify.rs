@@ -11,7 +11,7 @@ use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acc
 
 use super::answers::{Answers, Known};
 use super::peers::row;
-use super::tick::{Clock, Inbox, Outbox, Pending};
+use super::tick::{Clock, Inbox, Origin, Outbox, Pending};
 use crate::state::setup::Setup;
 
 /// Randomness for the coefficients of batch verification, drawn by the node at its start. It changes no verdict.
@@ -60,36 +60,47 @@ pub fn verify_intents(
     verify_batch(&items, tick_seed, &mut verdicts);
     let mut verdicts = verdicts.into_iter();
     let (peers, _) = columns.rows();
-    let mut offences = Vec::new();
-    for ((intent, signer), from) in inbox.intents.iter().zip(&signers).zip(&inbox.senders) {
+    let (mut offences, mut accepted) = (Vec::new(), Vec::new());
+    for ((intent, signer), sender) in inbox.intents.iter().zip(&signers).zip(&inbox.senders) {
         let verified = signer.is_some() && verdicts.next().expect("each signed item has a verdict");
-        let mut peer = row(peers, *from);
+        let (from, here) = (sender.waits(), sender.origin == Origin::Here);
+        let mut peer = row(peers, sender.peer);
         if verified && enters(&intent.body.key, *signer) {
-            match answers.wait(intent, *from) {
-                Known::New => pending.queue.push_back(*intent),
+            match answers.wait(intent, from) {
+                Known::New | Known::Refused(_) => {
+                    pending.push(*intent, sender.origin);
+                    if here && outbox.is_heard {
+                        accepted.push(*intent);
+                    }
+                }
+                _ if !here => continue,
                 Known::Waits => {
-                    if let Some(before) = answers.redirect(intent, *from) {
+                    if let Some(before) = answers.redirect(intent, from) {
                         outbox.shed(before, intent, ShedReason::Moved);
                     }
                 }
                 Known::NumberWaits => {
                     pending.shed += 1;
-                    outbox.shed(*from, intent, ShedReason::NumberWaits);
+                    outbox.shed(from, intent, ShedReason::NumberWaits);
                     continue;
                 }
                 Known::Answered(_) => unreachable!("no receipt came about since ingress"),
             }
-            outbox.acknowledge(*from, intent);
+            if here {
+                outbox.acknowledge(from, intent);
+            }
             peer.iter_mut().for_each(|peer| peer.acknowledged = peer.acknowledged.wrapping_add(1));
             continue;
         }
         peer.iter_mut().for_each(|peer| peer.turned_away = peer.turned_away.wrapping_add(1));
-        if signer.is_none() {
-            outbox.refuse(*from, intent, Refusal::VoucherNeeded);
-        } else {
-            outbox.refuse(*from, intent, Refusal::BadSignature);
-            offences.push((*from, Offence::BadSignature));
+        let refusal = if signer.is_none() { Refusal::VoucherNeeded } else { Refusal::BadSignature };
+        if here {
+            outbox.refuse(from, intent, refusal);
+        }
+        if signer.is_some() {
+            offences.push((sender.peer, Offence::BadSignature));
         }
     }
     inbox.offences.append(&mut offences);
+    inbox.accepted.append(&mut accepted);
 }

@@ -22,6 +22,8 @@ pub struct Current {
     pub height: Height,
     /// Its time.
     pub time_ms: u64,
+    /// The round in which its block was first proposed: those below failed.
+    pub round: u32,
     /// The same moment by the clock of activity: what seats and accounts are idle by.
     pub active_ms: u64,
     /// Its intents.

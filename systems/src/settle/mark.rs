@@ -45,6 +45,9 @@ pub fn mark_block(
 ) {
     marks.clear();
     marks.mark_rows(Column::House, 0..1);
+    if block.header.round > 0 {
+        marks.mark_rows(Column::Validators, 0..rows.validators.len());
+    }
     let time_ms = block.header.time_ms;
     let active_ms = rows.house.active_at(time_ms, setup.genesis.idleness.gap_max_ms);
     mark_intents(setup, rows, index, block, active_ms, marks);

@@ -12,6 +12,7 @@ pub mod roll;
 pub mod resolve;
 pub mod crossing;
 pub mod idle;
+pub mod turns;
 pub mod invariants;
 pub mod root;
 
@@ -24,6 +25,7 @@ pub fn settle_schedule() -> Schedule {
     let mut schedule = crate::schedule::chained();
     schedule.add_systems(
         (
+            turns::note_failed_rounds,
             intake::apply_intents,
             roll::roll_dice,
             resolve::resolve_bets,

@@ -1,0 +1,145 @@
+use super::*;
+use crate::message::certificate::CertificateSignature;
+use crate::message::share::ShareBody;
+use crate::message::vote::{ProposalBody, VoteBody, VoteKind};
+
+fn vote(slot: u32, block: Option<Hash>) -> Vote {
+    Vote { body: VoteBody::new(VoteKind::Precommit, Height(4), 2, block, slot), signature: [slot as u8; 64] }
+}
+
+fn proposal(block: u8) -> Proposal {
+    let body =
+        ProposalBody { block: [block; 32], height: Height(4), round: 2, slot: 1, polka_round: 0, reserved: [0; 12] };
+    Proposal { body, signature: [8; 64] }
+}
+
+fn share(byte: u8) -> Share {
+    Share { body: ShareBody::new(Height(4), [7; 32], 0, 3, [byte; 48]), signature: [9; 64] }
+}
+
+fn certificate() -> Certificate {
+    let signatures = [0, 2, 3].map(|slot| CertificateSignature { slot, signature: [slot as u8; 64] }).to_vec();
+    Certificate { height: Height(4), round: 2, block: [7; 32], signatures }
+}
+
+fn block() -> Block {
+    let mut header = crate::message::block::Header::zeroed();
+    (header.height, header.version, header.intent_count) = (Height(4), crate::message::block::BLOCK_VERSION, 1);
+    let (system, pledges, intents) = (Vec::new(), Vec::new(), vec![Intent::zeroed()]);
+    Block { header, certificate: Some(certificate()), system, pledges, intents }
+}
+
+fn messages() -> Vec<NodeMessage> {
+    let decided = Box::new(Decided { block: block(), certificate: certificate() });
+    let votes = vec![vote(0, None), vote(2, Some([7; 32]))];
+    let round = RoundCertificate { height: Height(4), round: 2, precommits: true, votes: votes.clone() };
+    vec![
+        NodeMessage::Votes(votes),
+        NodeMessage::Proposal(proposal(7)),
+        NodeMessage::Body(Box::new(block())),
+        NodeMessage::Polka(certificate()),
+        NodeMessage::Round(round),
+        NodeMessage::Share(share(5)),
+        NodeMessage::Beacon(BeaconRow { height: Height(4), block: [7; 32], beacon: [6; 48] }),
+        NodeMessage::Intents(vec![Intent::zeroed(); 3]),
+        NodeMessage::Standing(NodeStanding {
+            decided: Height(9),
+            settled: Height(8),
+            certified: Height(6),
+            root_chain: [5; 32],
+            flags: NodeStanding::FOLLOWS,
+            reserved: [0; 4],
+        }),
+        NodeMessage::AskBody(BlockRow { height: Height(4), block: [7; 32] }),
+        NodeMessage::AskRange(RangeRow::new(Height(4), 64)),
+        NodeMessage::Range(vec![
+            RangeEntry { decided: decided.clone(), beacon: Some([6; 48]) },
+            RangeEntry { decided, beacon: None },
+        ]),
+        NodeMessage::Evidence(Evidence::Votes(vote(1, None), vote(1, Some([7; 32])))),
+        NodeMessage::Evidence(Evidence::Proposals(proposal(1), proposal(2))),
+        NodeMessage::Evidence(Evidence::Shares(share(1), share(2))),
+        NodeMessage::Claim(Claim {
+            body: ClaimBody { network: [3; 32], slot: 2, reserved: [0; 28] },
+            signature: [4; 64],
+        }),
+    ]
+}
+
+fn bytes(message: &NodeMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn every_message_is_read_as_it_was_written() {
+    let messages = messages();
+    let kinds: std::collections::BTreeSet<NodeKind> = messages.iter().map(NodeMessage::kind).collect();
+    assert_eq!(kinds.len(), NodeKind::ALL.len());
+    for message in messages {
+        let bytes = bytes(&message);
+        assert!(bytes.len() <= message.kind().bytes_max());
+        assert_eq!(NodeMessage::decode(message.kind(), &bytes), Ok(message));
+    }
+}
+
+/// Cut anywhere, or with a byte changed anywhere, it is another message or none; no reader panics.
+#[test]
+fn a_changed_message_is_another_or_none() {
+    let mut read = 0;
+    for message in messages() {
+        let bytes = bytes(&message);
+        for cut in 0..bytes.len() {
+            if let Ok(other) = NodeMessage::decode(message.kind(), &bytes[..cut]) {
+                assert_ne!(other, message);
+            }
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x41;
+            if let Ok(other) = NodeMessage::decode(message.kind(), &changed) {
+                read += 1;
+                assert_ne!(other, message, "byte {at} of {:?}", message.kind());
+                let mut again = Vec::new();
+                other.encode(&mut again);
+                assert_eq!(again, changed);
+            }
+        }
+    }
+    assert!(read > 1_000, "{read} of the changed messages were read");
+}
+
+#[test]
+fn what_no_honest_node_says_is_refused() {
+    let decode = NodeMessage::decode;
+    assert!(decode(NodeKind::Votes, &[]).is_err());
+    let many = vec![vote(0, None); NODE_VOTES_MAX + 1];
+    assert!(decode(NodeKind::Votes, bytemuck::cast_slice(&many)).is_err());
+    let same = Evidence::Votes(vote(1, None), vote(1, None));
+    assert!(decode(NodeKind::Evidence, &bytes(&NodeMessage::Evidence(same))).is_err());
+    let others = Evidence::Votes(vote(1, None), vote(2, Some([7; 32])));
+    assert!(decode(NodeKind::Evidence, &bytes(&NodeMessage::Evidence(others))).is_err());
+    let twice = RoundCertificate { height: Height(4), round: 2, precommits: true, votes: vec![vote(1, None); 2] };
+    assert!(decode(NodeKind::Round, &bytes(&NodeMessage::Round(twice))).is_err());
+    let ahead = NodeStanding { settled: Height(1), ..NodeStanding::default() };
+    assert!(decode(NodeKind::Standing, &bytes(&NodeMessage::Standing(ahead))).is_err());
+    for kind in NodeKind::ALL {
+        assert!(decode(kind, &vec![0xff; kind.bytes_max() + 1]).is_err());
+        assert_eq!(NodeKind::try_from(kind as u8), Ok(kind));
+    }
+    assert!(NodeKind::try_from(0).is_err() && NodeKind::try_from(15).is_err());
+}
+
+#[test]
+fn a_share_is_signed_with_all_that_it_says() {
+    let body = share(5).body;
+    let others = [
+        ShareBody { height: Height(5), ..body },
+        ShareBody { epoch: 1, ..body },
+        ShareBody { slot: 4, ..body },
+        ShareBody { block: [8; 32], ..body },
+        ShareBody { share: [6; 48], ..body },
+    ];
+    assert!(others.iter().all(|other| other.signed() != body.signed()));
+}

@@ -1,0 +1,227 @@
+//! Bodies: proposals and the blocks that they name.
+//!
+//! A proposal is handed to the order of blocks only together with the verdict on its block. One whose block has not
+//! arrived is held, and the block is asked for; so is one whose verdict needs a root that this node has not computed yet.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bevy_ecs::resource::Resource;
+use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, PAST_ROUNDS};
+use engine::message::block::Block;
+use engine::message::evidence::Evidence;
+use engine::message::vote::{NO_ROUND, Proposal};
+use engine::{Hash, Height, PeerId};
+
+/// Heights above the last decided one of which bodies are kept.
+const BODY_HEIGHTS: u64 = 2;
+/// Proposals of one round: the proposer's, and one that contradicts it.
+const ROUND_PROPOSALS_MAX: usize = 2;
+
+/// Proposals and bodies of the heights above the last decided one. Bounded: two proposals for each round and slot, a body
+/// only for a proposal, and the bytes of each height's bodies.
+#[derive(Resource, Default)]
+pub struct Bodies {
+    heights: BTreeMap<Height, HeightBodies>,
+    /// Bodies that came before their proposals: the last one of each validator, oldest first.
+    early: VecDeque<(u32, Block)>,
+}
+
+#[derive(Default)]
+struct HeightBodies {
+    proposals: Vec<Held>,
+    bodies: Vec<Body>,
+    bytes: usize,
+}
+
+/// A proposal whose signature was verified.
+pub struct Held {
+    /// The proposal.
+    pub proposal: Proposal,
+    /// The order of blocks has heard it.
+    pub heard: bool,
+    /// Who sent it.
+    pub from: PeerId,
+    /// When its body is asked for, in milliseconds of ticks.
+    pub ask_ms: u64,
+}
+
+/// A block that was proposed.
+pub struct Body {
+    /// Its hash.
+    pub hash: Hash,
+    /// The block.
+    pub block: Block,
+    /// Whether this node votes for it, once that is known.
+    pub judged: Option<Judged>,
+    /// Its bytes are in the consensus log.
+    pub logged: bool,
+    /// The verdict that the order of blocks has heard.
+    pub heard: Option<bool>,
+}
+
+/// The verdict on a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judged {
+    /// It may be decided.
+    Valid,
+    /// All is well but its time: it gets no vote, unless others have voted for it.
+    Untimely,
+    /// It names another root than this node computed.
+    Diverged,
+    /// It may not be decided.
+    Invalid,
+}
+
+impl Bodies {
+    /// Whether a proposal whose signature was not verified could be of use.
+    pub fn wants_proposal(&self, proposal: &Proposal, decided: Height, own_round: u32) -> bool {
+        let (height, round, slot) = (proposal.body.height, proposal.body.round, proposal.body.slot);
+        let near = height > decided && height.0 <= decided.0 + AHEAD_HEIGHTS;
+        let own = if height == decided.next() { own_round } else { 0 };
+        let round_is_near = round <= own.saturating_add(AHEAD_ROUNDS) && round.saturating_add(PAST_ROUNDS) >= own;
+        let earlier = proposal.body.polka_round == NO_ROUND || proposal.body.polka_round < round;
+        if !near || !round_is_near || !earlier {
+            return false;
+        }
+        let Some(held) = self.heights.get(&height) else { return true };
+        let of_slot = held.proposals.iter().filter(|held| {
+            let body = &held.proposal.body;
+            (body.round, body.slot) == (round, slot)
+        });
+        of_slot.clone().count() < ROUND_PROPOSALS_MAX && of_slot.clone().all(|held| held.proposal.body != proposal.body)
+    }
+
+    /// Holds a proposal whose signature was verified. If it contradicts another one of its slot, that is evidence.
+    pub fn hold(&mut self, proposal: Proposal, from: PeerId, ask_ms: u64) -> Option<Evidence> {
+        let bodies = self.heights.entry(proposal.body.height).or_default();
+        let contradicts = |held: &&Held| {
+            let (one, other) = (&held.proposal.body, &proposal.body);
+            (one.round, one.slot) == (other.round, other.slot) && one != other
+        };
+        let first = bodies.proposals.iter().find(contradicts).map(|held| held.proposal);
+        bodies.proposals.push(Held { proposal, heard: false, from, ask_ms });
+        first.map(|first| Evidence::Proposals(first, proposal))
+    }
+
+    /// Takes a body that some held proposal names. Where there is no room, bodies of the earliest rounds make some, but none
+    /// that `is_needed`. Says whether it did.
+    pub fn take(&mut self, block: Block, decided: Height, is_needed: impl Fn(&Hash) -> bool) -> bool {
+        let (height, hash) = (block.header.height, block.header.hash());
+        if height <= decided || height.0 > decided.0 + BODY_HEIGHTS {
+            return false;
+        }
+        let Some(bodies) = self.heights.get_mut(&height) else { return false };
+        let named = bodies.proposals.iter().any(|held| held.proposal.body.block == hash);
+        let bytes = block.encoded_len();
+        if !named || bodies.bodies.iter().any(|body| body.hash == hash) {
+            return false;
+        }
+        while bodies.bytes + bytes > BODIES_BYTES_MAX {
+            let old = bodies.bodies.iter().enumerate().filter(|(_, body)| !is_needed(&body.hash));
+            let Some((place, _)) = old.min_by_key(|(_, body)| body.block.header.round) else { return false };
+            bodies.bytes -= bodies.bodies.swap_remove(place).block.encoded_len();
+        }
+        bodies.bytes += bytes;
+        bodies.bodies.push(Body { hash, block, judged: None, logged: false, heard: None });
+        true
+    }
+
+    /// Keeps a body that overtook its proposal, from a connection that has proved which validator it is.
+    pub fn keep_early(&mut self, slot: u32, block: Block, decided: Height) {
+        let height = block.header.height;
+        if height <= decided || height.0 > decided.0 + BODY_HEIGHTS {
+            return;
+        }
+        self.early.retain(|(other, _)| *other != slot);
+        self.early.push_back((slot, block));
+        while self.early.iter().map(|(_, block)| block.encoded_len()).sum::<usize>() > BODIES_BYTES_MAX {
+            self.early.pop_front();
+        }
+    }
+
+    /// Takes bodies that came before their proposals and are named now.
+    pub fn take_early(&mut self, decided: Height, is_needed: impl Fn(Height, &Hash) -> bool) {
+        for (slot, block) in std::mem::take(&mut self.early) {
+            let height = block.header.height;
+            let hash = block.header.hash();
+            if self.is_named(height, &hash) {
+                self.take(block, decided, |hash| is_needed(height, hash));
+            } else if height > decided {
+                self.early.push_back((slot, block));
+            }
+        }
+    }
+
+    /// Whether a proposal names a body.
+    pub fn is_named(&self, height: Height, hash: &Hash) -> bool {
+        let bodies = self.heights.get(&height);
+        bodies.is_some_and(|bodies| bodies.proposals.iter().any(|held| held.proposal.body.block == *hash))
+    }
+
+    /// Puts in a body that this node built, or that its log holds: valid, and logged.
+    pub fn put_logged(&mut self, block: Block) {
+        let (height, hash) = (block.header.height, block.header.hash());
+        let bodies = self.heights.entry(height).or_default();
+        if bodies.bodies.iter().all(|body| body.hash != hash) {
+            bodies.bytes += block.encoded_len();
+            bodies.bodies.push(Body { hash, block, judged: None, logged: true, heard: None });
+        }
+    }
+
+    /// A body.
+    pub fn get(&self, height: Height, hash: &Hash) -> Option<&Body> {
+        self.heights.get(&height)?.bodies.iter().find(|body| body.hash == *hash)
+    }
+
+    /// A body.
+    pub fn get_mut(&mut self, height: Height, hash: &Hash) -> Option<&mut Body> {
+        self.heights.get_mut(&height)?.bodies.iter_mut().find(|body| body.hash == *hash)
+    }
+
+    /// The bodies of a height.
+    pub fn of(&mut self, height: Height) -> impl Iterator<Item = &mut Body> {
+        self.heights.get_mut(&height).into_iter().flat_map(|bodies| &mut bodies.bodies)
+    }
+
+    /// The proposals of a height.
+    pub fn proposals(&mut self, height: Height) -> &mut [Held] {
+        self.heights.get_mut(&height).map_or(&mut [], |bodies| &mut bodies.proposals)
+    }
+
+    /// Whether there is any proposal of a height.
+    pub fn has(&self, height: Height) -> bool {
+        self.heights.get(&height).is_some_and(|bodies| !bodies.proposals.is_empty())
+    }
+
+    /// Whether a proposal says of a block that it had a quorum of prevotes before.
+    pub fn is_proposed_again(&self, height: Height, hash: &Hash) -> bool {
+        let Some(bodies) = self.heights.get(&height) else { return false };
+        bodies.proposals.iter().any(|held| {
+            let body = &held.proposal.body;
+            body.block == *hash && body.polka_round != NO_ROUND
+        })
+    }
+
+    /// Takes out the body that was decided, and forgets all others of its height and below.
+    pub fn decide(&mut self, height: Height, hash: &Hash) -> Option<Block> {
+        let bodies = self.heights.get_mut(&height)?;
+        let place = bodies.bodies.iter().position(|body| body.hash == *hash)?;
+        let block = bodies.bodies.swap_remove(place).block;
+        self.forget_up_to(height);
+        Some(block)
+    }
+
+    /// Forgets what is of no use any more.
+    pub fn forget_up_to(&mut self, decided: Height) {
+        self.heights = self.heights.split_off(&decided.next());
+    }
+
+    /// Forgets proposals of rounds that are long past.
+    pub fn forget_rounds(&mut self, height: Height, round: u32) {
+        let Some(bodies) = self.heights.get_mut(&height) else { return };
+        let first = round.saturating_sub(PAST_ROUNDS);
+        if bodies.proposals.iter().any(|held| held.proposal.body.round < first) {
+            bodies.proposals.retain(|held| held.proposal.body.round >= first);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Catch-up: heights that others decided while this node was away, or that it follows without a vote.
+//!
+//! ```text
+//!  standings -> ranges asked of several nodes -> signatures and beacons of many heights in batches -> ready, in order
+//! ```
+//! The order of blocks hears nothing of them: it goes on behind the last one. A node whose range does not verify is put out.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Res, ResMut, SystemState};
+use bevy_ecs::world::World;
+use engine::io::{Offence, Output};
+use engine::limits::{RANGE_BYTES_MAX, UNSETTLED_MAX};
+use engine::message::block::Decided;
+use engine::message::certificate::Beacon;
+use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
+use engine::{Hash, Height, PeerId};
+use order::beacon::BeaconMessage;
+use order::block::{BlockContext, carried_items, check_block_form, intent_items};
+use order::certificate::{certificate_items, check_certificate_form};
+use order::signature::{SignedItem, verify_batch};
+use order::validators::Validators;
+
+use super::answers::Answers;
+use super::beacon::{BeaconPart, EPOCH, Shares};
+use super::bodies::Bodies;
+use super::chain::Chain;
+use super::evidence::EvidenceKept;
+use super::fault::ExchangeError;
+use super::nodes::{Heard, NodePeer, Nodes};
+use super::order::{Orderer, take_decided};
+use super::tally::Tally;
+use super::tick::{Clock, Inbox, Outbox, Pending};
+use super::verify::{VerifySeed, issuers};
+use crate::state::setup::Setup;
+
+/// Heights of one question.
+const ASK_HEIGHTS: u32 = 64;
+/// Questions that are open at once.
+const ASKS_MAX: usize = 4;
+/// Milliseconds until a question goes to another node.
+const ASK_MS: u64 = 1_000;
+/// Milliseconds that a validator waits for votes before it asks for the one height that it lacks.
+const BEHIND_MS: u64 = 100;
+/// Heights and signatures that are verified in one tick, at most; one height is always.
+const VERIFY_HEIGHTS: usize = 64;
+const VERIFY_SIGNATURES: usize = 8_192;
+/// Bytes of heights that came and were not verified yet, at most.
+const CAME_BYTES_MAX: usize = 8 * RANGE_BYTES_MAX;
+/// Verified heights that wait to be executed, at most.
+const READY_MAX: usize = 256;
+
+/// Heights on their way to this node.
+#[derive(Resource, Default)]
+pub struct CatchUp {
+    asked: Vec<Asked>,
+    came: BTreeMap<Height, (PeerId, RangeEntry)>,
+    bytes: usize,
+    /// Verified, one height after another.
+    ready: VecDeque<(Decided, Option<Beacon>)>,
+    /// Since when another node has decided a height that this one has not.
+    behind_ms: Option<u64>,
+    turn: usize,
+    told: NodeStanding,
+}
+
+struct Asked {
+    range: RangeRow,
+    of: PeerId,
+    until_ms: u64,
+}
+
+impl Asked {
+    fn covers(&self, height: Height) -> bool {
+        let first = self.range.from;
+        first <= height && height.0 < first.0 + u64::from(self.range.count)
+    }
+}
+
+/// System: asks for what others decided, answers those who ask, verifies what came, and tells where this node stands.
+pub fn catch_up(
+    setup: Res<'_, Setup>,
+    clock: Res<'_, Clock>,
+    seed: Res<'_, VerifySeed>,
+    nodes: Res<'_, Nodes>,
+    orderer: Res<'_, Orderer>,
+    part: Res<'_, BeaconPart>,
+    mut bodies: ResMut<'_, Bodies>,
+    mut chain: ResMut<'_, Chain>,
+    mut shares: ResMut<'_, Shares>,
+    mut heard: ResMut<'_, Heard>,
+    mut inbox: ResMut<'_, Inbox>,
+    mut state: ResMut<'_, CatchUp>,
+    mut outbox: ResMut<'_, Outbox>,
+) {
+    if nodes.rows().is_empty() {
+        return;
+    }
+    for (from, row) in heard.body_questions.drain(..) {
+        if let Some(body) = bodies.get_mut(row.height, &row.block) {
+            outbox.tell_one(from, NodeMessage::Body(Box::new(body.block.clone())));
+        }
+    }
+    for (to, range) in heard.range_questions.drain(..).filter(|(_, range)| range.from <= chain.decided) {
+        outbox.outputs.push(Output::Serve { to, range });
+    }
+    let state = &mut *state;
+    state.forget(chain.decided);
+    for (from, entries) in heard.ranges.drain(..) {
+        state.take(from, entries, &mut chain, &mut shares, &part, &setup);
+    }
+    state.verify(&setup, &seed, &clock, &orderer.validators, &chain, &part, &mut inbox);
+    state.ask(&clock, &nodes, &chain, orderer.is_voting(), &mut outbox);
+    state.tell(&chain, orderer.is_voting(), &nodes, &mut outbox);
+}
+
+impl CatchUp {
+    /// The next height that is ready to be executed, if it follows `decided`.
+    pub fn pop_after(&mut self, decided: Height) -> Option<(Decided, Option<Beacon>)> {
+        while self.ready.front().is_some_and(|(next, _)| next.block.header.height <= decided) {
+            self.ready.pop_front();
+        }
+        self.ready.pop_front_if(|(next, _)| next.block.header.height == decided.next())
+    }
+
+    /// Puts back what was taken too early.
+    pub fn put_back(&mut self, decided: Decided, beacon: Option<Beacon>) {
+        self.ready.push_front((decided, beacon));
+    }
+
+    /// Whether heights wait to be executed.
+    pub fn is_behind(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The last height that is verified, or decided.
+    fn verified(&self, decided: Height) -> Height {
+        self.ready.back().map_or(decided, |(last, _)| last.block.header.height.max(decided))
+    }
+
+    fn forget(&mut self, decided: Height) {
+        while self.came.first_key_value().is_some_and(|(height, _)| *height <= decided) {
+            let (_, (_, entry)) = self.came.pop_first().expect("looked at above");
+            self.bytes -= entry.encoded_len();
+        }
+    }
+
+    /// Takes an answer to a question that is open; anything else was not asked for. A beacon that is missing for a decided
+    /// height is taken at once.
+    fn take(
+        &mut self,
+        from: PeerId,
+        entries: Vec<RangeEntry>,
+        chain: &mut Chain,
+        shares: &mut Shares,
+        part: &BeaconPart,
+        setup: &Setup,
+    ) {
+        let Some(place) = self.asked.iter().position(|asked| asked.of == from) else { return };
+        let asked = self.asked.swap_remove(place);
+        let verified = self.verified(chain.decided);
+        for entry in entries {
+            let height = entry.decided.block.header.height;
+            if !asked.covers(height) {
+                return;
+            }
+            if height <= chain.decided {
+                take_beacon(&entry, chain, shares, part, setup);
+            } else if height > verified && self.bytes + entry.encoded_len() <= CAME_BYTES_MAX {
+                self.bytes += entry.encoded_len();
+                if let Some((_, before)) = self.came.insert(height, (from, entry)) {
+                    self.bytes -= before.encoded_len();
+                }
+            }
+        }
+    }
+
+    /// Verifies heights that follow each other: every certificate, intent and beacon, in batches.
+    fn verify(
+        &mut self,
+        setup: &Setup,
+        seed: &VerifySeed,
+        clock: &Clock,
+        validators: &Validators,
+        chain: &Chain,
+        part: &BeaconPart,
+        inbox: &mut Inbox,
+    ) {
+        let (batch, mut liar) = self.next_batch(setup, validators, chain);
+        let mut good = batch.len();
+        if good > 0 {
+            let mut input = [2; 9];
+            input[..8].copy_from_slice(&clock.tick.0.to_le_bytes());
+            let seed = *blake3::keyed_hash(&seed.0, &input).as_bytes();
+            if let Some(bad) = first_forged(&batch, setup, validators, part, seed) {
+                liar = Some(batch[bad].0);
+                good = bad;
+            }
+        }
+        for (_, entry) in batch.into_iter().take(good) {
+            self.ready.push_back((*entry.decided, entry.beacon));
+        }
+        if let Some(liar) = liar {
+            inbox.offences.push((liar, Offence::FalseChain));
+            let false_ones = self.came.extract_if(.., |_, (from, _)| *from == liar);
+            self.bytes -= false_ones.map(|(_, (_, entry))| entry.encoded_len()).sum::<usize>();
+        }
+    }
+
+    /// The next heights that came and whose blocks follow each other; and who sent the first that cannot be, if one cannot.
+    fn next_batch(
+        &mut self,
+        setup: &Setup,
+        validators: &Validators,
+        chain: &Chain,
+    ) -> (Vec<(PeerId, RangeEntry)>, Option<PeerId>) {
+        let issuers = issuers(setup);
+        let (mut batch, mut signatures) = (Vec::new(), 0);
+        let last = self.ready.back().map(|(last, _)| &last.block.header).filter(|last| last.height > chain.decided);
+        let mut parent = last.map_or((chain.decided, chain.parent, chain.parent_time_ms), |last| {
+            (last.height, last.hash(), last.time_ms)
+        });
+        while batch.len() < VERIFY_HEIGHTS && self.ready.len() + batch.len() < READY_MAX {
+            let height = parent.0.next();
+            let Some((_, entry)) = self.came.get(&height) else { break };
+            let intents = entry.decided.block.intents.len();
+            if !batch.is_empty() && signatures + intents > VERIFY_SIGNATURES {
+                break;
+            }
+            let (from, entry) = self.came.remove(&height).expect("looked at above");
+            self.bytes -= entry.encoded_len();
+            let header = &entry.decided.block.header;
+            let context = BlockContext {
+                chain: &setup.chain,
+                height,
+                parent: parent.1,
+                parent_time_ms: parent.2,
+                // This node's own root is compared before the height counts as decided here.
+                root_chain: header.root_chain,
+                validators,
+                next_validators: validators,
+                parent_validators: validators,
+                issuers: &issuers,
+            };
+            let hash = header.hash();
+            let holds = check_block_form(&entry.decided.block, &context).is_ok()
+                && check_certificate_form(&entry.decided.certificate, validators, height, &hash).is_ok();
+            if !holds {
+                return (batch, Some(from));
+            }
+            parent = (height, hash, header.time_ms);
+            signatures += intents + 2 * validators.count();
+            batch.push((from, entry));
+        }
+        (batch, None)
+    }
+
+    /// Asks for the heights that are missing, different ones of different nodes.
+    fn ask(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, votes: bool, outbox: &mut Outbox) {
+        let now_ms = clock.elapsed_ms();
+        self.asked.retain(|asked| asked.until_ms > now_ms && nodes.get(asked.of).is_some());
+        let target = nodes.rows().iter().map(|node| node.standing.decided).max().unwrap_or_default();
+        let settled = nodes.rows().iter().map(|node| node.standing.settled).max().unwrap_or_default();
+        let lacks_beacon =
+            settled > chain.settled && chain.unsettled.front().is_some_and(|block| block.beacon.is_none());
+        if target <= chain.decided && !lacks_beacon {
+            self.behind_ms = None;
+            return;
+        }
+        let since_ms = *self.behind_ms.get_or_insert(now_ms);
+        let wait_ms = if votes && target <= chain.decided.next() { BEHIND_MS } else { 0 };
+        if now_ms < since_ms + wait_ms {
+            return;
+        }
+        let verified = self.verified(chain.decided);
+        let first = if lacks_beacon && verified == chain.decided { chain.settled } else { verified };
+        let mut next = first.next();
+        let last = target.max(settled);
+        while self.asked.len() < ASKS_MAX && next <= last && next.0 - first.0 <= READY_MAX as u64 {
+            if self.came.contains_key(&next) || self.asked.iter().any(|asked| asked.covers(next)) {
+                next = next.next();
+                continue;
+            }
+            let has =
+                |node: &&NodePeer| node.standing.decided >= next && self.asked.iter().all(|asked| asked.of != node.id);
+            let able: Vec<PeerId> = nodes.rows().iter().filter(has).map(|node| node.id).collect();
+            if able.is_empty() {
+                return;
+            }
+            self.turn += 1;
+            let of = able[self.turn % able.len()];
+            let range = RangeRow::new(next, ASK_HEIGHTS);
+            outbox.tell_one(of, NodeMessage::AskRange(range));
+            self.asked.push(Asked { range, of, until_ms: now_ms + ASK_MS });
+            next = Height(next.0 + u64::from(ASK_HEIGHTS));
+        }
+    }
+
+    /// Tells the other nodes where this one stands, when that has changed, and those that connected in any case.
+    fn tell(&mut self, chain: &Chain, votes: bool, nodes: &Nodes, outbox: &mut Outbox) {
+        let standing = NodeStanding {
+            decided: chain.decided,
+            settled: chain.settled,
+            certified: chain.certified(),
+            root_chain: chain.root_chains[0],
+            flags: if votes { 0 } else { NodeStanding::FOLLOWS },
+            reserved: [0; 4],
+        };
+        if standing != self.told {
+            self.told = standing;
+            outbox.tell(NodeMessage::Standing(standing));
+        } else {
+            nodes.joined.iter().for_each(|peer| outbox.tell_one(*peer, NodeMessage::Standing(standing)));
+        }
+    }
+}
+
+/// Decides the next height that others told of, if this node agrees with what it says of the state. One that names another
+/// root stops the node before it is recorded.
+pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
+    let mut state = SystemState::<(
+        Res<'_, Clock>,
+        ResMut<'_, Chain>,
+        ResMut<'_, Orderer>,
+        ResMut<'_, CatchUp>,
+        ResMut<'_, Answers>,
+        ResMut<'_, Pending>,
+        ResMut<'_, Tally>,
+        ResMut<'_, Bodies>,
+        ResMut<'_, EvidenceKept>,
+    )>::new(world);
+    let (clock, mut chain, mut orderer, mut told, mut answers, mut pending, mut tally, mut bodies, mut evidence) =
+        state.get_mut(world).expect("a node that exchanges has its resources");
+    let height = chain.decided.next();
+    let Some(own) = chain.root_chain_known(height).filter(|_| chain.unsettled.len() < UNSETTLED_MAX) else { return };
+    let Some((decided, beacon)) = told.pop_after(chain.decided) else { return };
+    let theirs = decided.block.header.root_chain;
+    if theirs != own {
+        orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
+        return;
+    }
+    outputs.push(Output::Decided(Box::new(decided.clone())));
+    outputs.push(Output::Fence { height });
+    take_decided(&mut chain, &mut answers, &mut pending, decided, clock.tick.0);
+    chain.unsettled.back_mut().expect("decided above").beacon = beacon;
+    orderer.pass(&clock);
+    tally.forget_below(height);
+    bodies.forget_up_to(height);
+    evidence.forget(height);
+}
+
+/// A beacon that is missing here for a height that is decided here.
+fn take_beacon(entry: &RangeEntry, chain: &mut Chain, shares: &mut Shares, part: &BeaconPart, setup: &Setup) {
+    let header = &entry.decided.block.header;
+    let Some(beacon) = entry.beacon else { return };
+    let lacks =
+        |block: &&mut super::chain::Unsettled| block.beacon.is_none() && block.block.header.height == header.height;
+    let Some(block) = chain.unsettled.iter_mut().find(lacks) else { return };
+    let message = beacon_message(&setup.chain, header.height, block.hash);
+    if part.verifier.verify(&message, &beacon) {
+        block.beacon = Some(beacon);
+        shares.note(header.height, block.hash, beacon);
+    }
+}
+
+fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
+    BeaconMessage { chain: *chain, epoch: EPOCH, height, block }
+}
+
+/// The first height of a batch of which a signature or the beacon does not verify.
+fn first_forged(
+    batch: &[(PeerId, RangeEntry)],
+    setup: &Setup,
+    validators: &Validators,
+    part: &BeaconPart,
+    seed: [u8; 32],
+) -> Option<usize> {
+    let issuers = issuers(setup);
+    let (mut items, mut owners): (Vec<SignedItem<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
+    for (place, (_, entry)) in batch.iter().enumerate() {
+        let Decided { block, certificate } = &*entry.decided;
+        let context = BlockContext {
+            chain: &setup.chain,
+            height: block.header.height,
+            parent: block.header.parent,
+            parent_time_ms: 0,
+            root_chain: block.header.root_chain,
+            validators,
+            next_validators: validators,
+            parent_validators: validators,
+            issuers: &issuers,
+        };
+        // The certificate that a block carries is its parent's: in a batch that one's own is verified.
+        if place == 0 {
+            carried_items(block, &context, &mut items);
+        }
+        items.extend(certificate_items(certificate, validators, &setup.chain));
+        if intent_items(block, &context, &mut items).is_err() {
+            return Some(place);
+        }
+        owners.resize(items.len(), place);
+    }
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, seed, &mut verdicts);
+    let forged = verdicts.iter().position(|holds| !holds).map(|item| owners[item]);
+    let of_place = |(place, (_, entry)): (usize, &(PeerId, RangeEntry))| {
+        let header = &entry.decided.block.header;
+        Some((place, (beacon_message(&setup.chain, header.height, header.hash()), entry.beacon?)))
+    };
+    let (places, beacons): (Vec<usize>, Vec<(BeaconMessage, Beacon)>) =
+        batch.iter().enumerate().filter_map(of_place).unzip();
+    let bad = part.verifier.verify_batch(&beacons, seed).first().map(|bad| places[*bad]);
+    [forged, bad].into_iter().flatten().min()
+}
+
+const _: () = assert!(UNSETTLED_MAX < READY_MAX);

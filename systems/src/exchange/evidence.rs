@@ -1,0 +1,63 @@
+//! Evidence: what validators said of which only one may be. Kept for some heights in memory, for ever on disk, and told to
+//! the other nodes once.
+
+use std::collections::BTreeMap;
+
+use bevy_ecs::resource::Resource;
+use engine::Height;
+use engine::io::{Alarm, Output};
+use engine::limits::EVIDENCE_HEIGHTS;
+use engine::message::evidence::Evidence;
+use engine::message::node::NodeMessage;
+
+use super::tick::Outbox;
+
+/// The first contradiction of each slot at each height, of each kind.
+#[derive(Resource, Default)]
+pub struct EvidenceKept {
+    rows: BTreeMap<(Height, u32, u8), Evidence>,
+}
+
+fn place(evidence: &Evidence) -> (Height, u32, u8) {
+    let kind = match evidence {
+        Evidence::Votes(..) => 1,
+        Evidence::Proposals(..) => 2,
+        Evidence::Shares(..) => 3,
+    };
+    (evidence.height(), evidence.slot(), kind)
+}
+
+impl EvidenceKept {
+    /// Whether a contradiction of this slot, height and kind is not known yet, at a height that is near.
+    pub fn wants(&self, evidence: &Evidence, decided: Height) -> bool {
+        let height = evidence.height();
+        let near = height.0 + EVIDENCE_HEIGHTS > decided.0 && height.0 <= decided.0 + EVIDENCE_HEIGHTS;
+        near && !self.rows.contains_key(&place(evidence))
+    }
+
+    /// Keeps evidence whose signatures were verified: it goes to the disk, the operator and the other nodes, once.
+    pub fn keep(&mut self, evidence: Evidence, decided: Height, outbox: &mut Outbox) {
+        assert!(evidence.contradicts(), "evidence is two statements of which only one may be");
+        if !self.wants(&evidence, decided) {
+            return;
+        }
+        self.rows.insert(place(&evidence), evidence);
+        let (slot, height) = (evidence.slot(), evidence.height());
+        outbox.outputs.push(Output::Evidence(evidence));
+        outbox.outputs.push(Output::Alarm(Alarm::Equivocated { slot, height }));
+        outbox.tell(NodeMessage::Evidence(evidence));
+    }
+
+    /// Forgets what is long past.
+    pub fn forget(&mut self, decided: Height) {
+        let first = Height(decided.0.saturating_sub(EVIDENCE_HEIGHTS));
+        if self.rows.first_key_value().is_some_and(|((height, ..), _)| *height < first) {
+            self.rows = self.rows.split_off(&(first, 0, 0));
+        }
+    }
+
+    /// What is kept, by height and slot.
+    pub fn rows(&self) -> impl Iterator<Item = &Evidence> {
+        self.rows.values()
+    }
+}

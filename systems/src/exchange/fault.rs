@@ -1,0 +1,49 @@
+//! Fault: why a node must stop.
+
+use engine::{Hash, Height};
+use order::consensus::ConsensusError;
+use thiserror::Error;
+
+/// Why a node must stop.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum ExchangeError {
+    /// The order of blocks contradicts itself.
+    #[error(transparent)]
+    Order(#[from] ConsensusError),
+    /// A quorum decided a block that names another root than this node computed.
+    #[error(
+        "at height {height} a quorum of validators has another state than this node: root chain {} where {} was computed; \
+         `bisect` shows where a session of theirs and this one differ",
+        engine::hex(.theirs),
+        engine::hex(.own)
+    )]
+    Diverged {
+        /// The settled height whose root differs.
+        height: Height,
+        /// `root_chain` as this node computed it.
+        own: Hash,
+        /// `root_chain` as the decided block names it.
+        theirs: Hash,
+    },
+    /// Settling a block broke an invariant: nothing of it was recorded, and every honest node stops here.
+    #[error("settling height {height}, block {}, breaks an invariant: {problem}", engine::hex(.block))]
+    Poison {
+        /// The height.
+        height: Height,
+        /// Its block's hash.
+        block: Hash,
+        /// The invariant, in words.
+        problem: String,
+    },
+    /// A vote of this validator that is not in its log.
+    #[error(
+        "a vote of this validator for height {height}, round {round} is not in its log: its key is in use elsewhere, or this \
+         directory is a copy"
+    )]
+    OtherLife {
+        /// The height.
+        height: Height,
+        /// The round.
+        round: u32,
+    },
+}

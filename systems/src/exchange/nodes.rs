@@ -1,0 +1,186 @@
+//! Nodes: the other nodes that are connected, and what they said in this tick, sorted by who looks at it.
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::ResMut;
+use engine::PeerId;
+use engine::io::Input;
+use engine::message::block::Block;
+use engine::message::certificate::Certificate;
+use engine::message::evidence::Evidence;
+use engine::message::node::{
+    BeaconRow, BlockRow, Claim, NodeMessage, NodeStanding, RangeEntry, RangeRow, RoundCertificate,
+};
+use engine::message::share::Share;
+use engine::message::vote::{Proposal, Vote};
+
+use super::tick::{Inbox, Outbox};
+
+/// Signatures of one node's messages that are verified in one tick, at most. What is above is dropped; it comes again.
+const CHECKS_MAX: usize = 512;
+/// Certificates, bodies, beacons and questions of one node that are looked at in one tick, at most.
+const QUESTIONS_MAX: usize = 16;
+
+/// The other nodes that are connected.
+#[derive(Resource, Default)]
+pub struct Nodes {
+    rows: Vec<NodePeer>,
+    /// Those that connected in this tick.
+    pub joined: Vec<PeerId>,
+    /// This node's claim, for those that connect; none for one that follows.
+    pub claim: Option<Claim>,
+}
+
+/// Another node.
+pub struct NodePeer {
+    /// Its connection.
+    pub id: PeerId,
+    /// The network key that it proved.
+    pub key: [u8; 32],
+    /// Which validator it is, once it has proved that.
+    pub validator: Option<u32>,
+    /// Where its chain stands, as it says.
+    pub standing: NodeStanding,
+    /// It has said so.
+    pub has_told: bool,
+    checks: usize,
+    questions: usize,
+}
+
+/// What nodes said in this tick, in the order in which it came.
+#[derive(Resource, Default)]
+pub struct Heard {
+    /// Votes.
+    pub votes: Vec<(PeerId, Vote)>,
+    /// Proposals.
+    pub proposals: Vec<(PeerId, Proposal)>,
+    /// Bodies of blocks.
+    pub bodies: Vec<(PeerId, Box<Block>)>,
+    /// Certificates of prevotes.
+    pub polkas: Vec<(PeerId, Certificate)>,
+    /// Certificates that let a round be entered.
+    pub rounds: Vec<(PeerId, RoundCertificate)>,
+    /// Shares of beacons.
+    pub shares: Vec<(PeerId, Share)>,
+    /// Whole beacons.
+    pub beacons: Vec<(PeerId, BeaconRow)>,
+    /// Evidence.
+    pub evidence: Vec<(PeerId, Evidence)>,
+    /// Claims to be a validator.
+    pub claims: Vec<(PeerId, Claim)>,
+    /// Questions for bodies.
+    pub body_questions: Vec<(PeerId, BlockRow)>,
+    /// Questions for decided blocks.
+    pub range_questions: Vec<(PeerId, RangeRow)>,
+    /// Decided blocks.
+    pub ranges: Vec<(PeerId, Vec<RangeEntry>)>,
+}
+
+impl Nodes {
+    /// No node yet; those that connect hear this node's claim.
+    pub fn claiming(claim: Option<Claim>) -> Self {
+        Self { claim, ..Self::default() }
+    }
+
+    /// The nodes that are connected.
+    pub fn rows(&self) -> &[NodePeer] {
+        &self.rows
+    }
+
+    /// A node.
+    pub fn get_mut(&mut self, id: PeerId) -> Option<&mut NodePeer> {
+        self.rows.iter_mut().find(|node| node.id == id)
+    }
+
+    /// A node.
+    pub fn get(&self, id: PeerId) -> Option<&NodePeer> {
+        self.rows.iter().find(|node| node.id == id)
+    }
+
+    /// Which validator a connection is.
+    pub fn validator(&self, id: PeerId) -> Option<u32> {
+        self.get(id).and_then(|node| node.validator)
+    }
+}
+
+/// System: takes note of nodes that came and went, and sorts what they said. Intents stay in the inbox, for ingress.
+pub fn hear_nodes(
+    mut inbox: ResMut<'_, Inbox>,
+    mut nodes: ResMut<'_, Nodes>,
+    mut heard: ResMut<'_, Heard>,
+    mut outbox: ResMut<'_, Outbox>,
+) {
+    let Nodes { rows, joined, claim } = &mut *nodes;
+    let Inbox { inputs, offences, .. } = &mut *inbox;
+    offences.clear();
+    joined.clear();
+    let is_ours = |input: &mut Input| match input {
+        Input::Node { message, .. } => !matches!(message, NodeMessage::Intents(_)),
+        _ => false,
+    };
+    for input in &*inputs {
+        match input {
+            Input::Joined { peer, key, node: true, .. } => {
+                let standing = NodeStanding::default();
+                let (validator, has_told, checks, questions) = (None, false, 0, 0);
+                rows.push(NodePeer { id: *peer, key: *key, validator, standing, has_told, checks, questions });
+                joined.push(*peer);
+            }
+            Input::Left(peer) => rows.retain(|node| node.id != *peer),
+            _ => {}
+        }
+    }
+    outbox.is_heard = !rows.is_empty();
+    if rows.is_empty() {
+        // Whoever is gone cannot be answered.
+        inputs.retain(|input| !matches!(input, Input::Node { .. }));
+        return;
+    }
+    rows.iter_mut().for_each(|node| (node.checks, node.questions) = (0, 0));
+    if let Some(claim) = claim {
+        joined.iter().for_each(|peer| outbox.tell_one(*peer, NodeMessage::Claim(*claim)));
+    }
+    for input in inputs.extract_if(.., is_ours) {
+        let Input::Node { from, message } = input else { continue };
+        let Some(node) = rows.iter_mut().find(|node| node.id == from) else { continue };
+        heard.take(node, message);
+    }
+}
+
+impl Heard {
+    /// Takes a message, within what one node may say in a tick.
+    fn take(&mut self, node: &mut NodePeer, message: NodeMessage) {
+        let from = node.id;
+        let (checks, questions) = match &message {
+            NodeMessage::Votes(votes) => (votes.len(), 0),
+            NodeMessage::Proposal(_) | NodeMessage::Share(_) | NodeMessage::Claim(_) => (1, 0),
+            NodeMessage::Evidence(_) => (2, 0),
+            _ => (0, 1),
+        };
+        node.checks += checks;
+        node.questions += questions;
+        if node.checks > CHECKS_MAX || node.questions > QUESTIONS_MAX {
+            return;
+        }
+        match message {
+            NodeMessage::Votes(votes) => self.votes.extend(votes.into_iter().map(|vote| (from, vote))),
+            NodeMessage::Proposal(proposal) => self.proposals.push((from, proposal)),
+            NodeMessage::Body(block) => self.bodies.push((from, block)),
+            NodeMessage::Polka(polka) => self.polkas.push((from, polka)),
+            NodeMessage::Round(round) => self.rounds.push((from, round)),
+            NodeMessage::Share(share) => self.shares.push((from, share)),
+            NodeMessage::Beacon(row) => self.beacons.push((from, row)),
+            NodeMessage::Evidence(evidence) => self.evidence.push((from, evidence)),
+            NodeMessage::Claim(claim) => self.claims.push((from, claim)),
+            NodeMessage::AskBody(row) => self.body_questions.push((from, row)),
+            NodeMessage::AskRange(row) => self.range_questions.push((from, row)),
+            NodeMessage::Range(entries) => self.ranges.push((from, entries)),
+            NodeMessage::Standing(standing) => {
+                node.has_told = true;
+                if standing.decided >= node.standing.decided {
+                    node.standing = standing;
+                }
+            }
+            NodeMessage::Intents(_) => unreachable!("ingress takes intents"),
+        }
+    }
+}

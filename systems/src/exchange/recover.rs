@@ -1,0 +1,133 @@
+//! Recover: a validator hears its log again before it may propose or vote.
+
+use bevy_ecs::system::{Res, ResMut, SystemState};
+use bevy_ecs::world::World;
+use engine::io::Output;
+use engine::message::block::Block;
+use engine::{Height, PeerId};
+use order::consensus::{Consensus, LogEntry};
+
+use super::answers::Answers;
+use super::bodies::{Bodies, Judged};
+use super::chain::Chain;
+use super::evidence::EvidenceKept;
+use super::fault::ExchangeError;
+use super::order::{BODY, ENTRY, Orderer, Step};
+use super::tally::Tally;
+use super::tick::{Clock, Outbox, Pending};
+use super::verify::{VerifySeed, issuers};
+use crate::settle::turns::Turns;
+use crate::state::setup::Setup;
+
+/// Starts this validator from its log: every logged height above the last decided one is heard again before anything is
+/// proposed. Returns what must be recorded.
+///
+/// # Errors
+/// If the log leads elsewhere than where this validator signed: the node must stop.
+pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ExchangeError> {
+    let mut state = SystemState::<(
+        Res<'_, Setup>,
+        Res<'_, VerifySeed>,
+        Res<'_, Turns>,
+        ResMut<'_, Chain>,
+        ResMut<'_, Orderer>,
+        ResMut<'_, Answers>,
+        ResMut<'_, Pending>,
+        ResMut<'_, Tally>,
+        ResMut<'_, Bodies>,
+        ResMut<'_, EvidenceKept>,
+    )>::new(world);
+    let (setup, seed, turns, mut chain, mut orderer, mut answers, mut pending, mut tally, mut bodies, mut evidence) =
+        state.get_mut(world).expect("a node that exchanges has its resources");
+    let Some(config) = orderer.config.clone() else { return Ok(Vec::new()) };
+    orderer.consensus = Some(Consensus::new(config, chain.decided.next())?);
+    let (issuers, mut outbox) = (issuers(&setup), Outbox::default());
+    let mut step = Step {
+        clock: Clock { now_ms: chain.parent_time_ms, ..Clock::default() },
+        setup: &setup,
+        issuers: &issuers,
+        seed: seed.0,
+        chain: &mut chain,
+        orderer: &mut orderer,
+        answers: &mut answers,
+        pending: &mut pending,
+        tally: &mut tally,
+        bodies: &mut bodies,
+        evidence: &mut evidence,
+        outbox: &mut outbox,
+        votes: Vec::new(),
+    };
+    for height in logged {
+        step.orderer.validators = turns.at(height.height);
+        step.recall(&height);
+        let (mut effects, validators) = (Vec::new(), step.orderer.validators.clone());
+        let consensus = step.orderer.consensus.as_mut().expect("made above");
+        consensus.recover(height.height, &validators, &height.entries, &mut effects)?;
+        effects.into_iter().for_each(|effect| step.take(effect));
+    }
+    // The ticks begin later: what was scheduled is scheduled from the first one on.
+    step.orderer.ready_ms = None;
+    if let Some(fault) = step.orderer.fault.take() {
+        return Err(fault);
+    }
+    Ok(outbox.outputs)
+}
+
+impl Step<'_> {
+    /// Puts what the log holds of a height where it was: votes to the tally, proposals and bodies with their verdicts.
+    fn recall(&mut self, logged: &LoggedHeight) {
+        logged.blocks.iter().for_each(|block| self.bodies.put_logged(block.clone()));
+        for entry in &logged.entries {
+            match entry {
+                LogEntry::Vote(vote) => _ = self.tally.count(vote, &self.orderer.validators, true),
+                LogEntry::Proposal(proposal) => {
+                    self.bodies.hold(*proposal, PeerId::NONE, u64::MAX);
+                    if let Some(held) = self.bodies.proposals(logged.height).last_mut() {
+                        held.heard = true;
+                    }
+                }
+                LogEntry::Value(value) => {
+                    if let Some(body) = self.bodies.get_mut(logged.height, &value.block) {
+                        let valid = value.valid == 1;
+                        body.heard = Some(valid);
+                        // What had no vote before may have one now: its time has come.
+                        body.judged = valid.then_some(Judged::Valid);
+                    }
+                }
+                LogEntry::Polka(_) | LogEntry::Timeout { .. } => {}
+            }
+        }
+    }
+}
+
+/// What a restarted validator's log says about one height.
+#[derive(Default)]
+pub struct LoggedHeight {
+    /// The height.
+    pub height: Height,
+    /// The order's entries, in logged order.
+    pub entries: Vec<LogEntry>,
+    /// Bodies of blocks.
+    pub blocks: Vec<Block>,
+}
+
+/// Sorts a consensus log into what it says about the heights above `decided`.
+///
+/// # Errors
+/// The first entry that cannot be read, in words.
+pub fn logged_heights(entries: &[(Height, Vec<u8>)], decided: Height) -> Result<Vec<LoggedHeight>, String> {
+    let mut heights: Vec<LoggedHeight> = Vec::new();
+    for (height, bytes) in entries.iter().filter(|(height, _)| *height > decided) {
+        if heights.last().is_none_or(|last| last.height != *height) {
+            heights.push(LoggedHeight { height: *height, ..LoggedHeight::default() });
+        }
+        let logged = heights.last_mut().expect("pushed above");
+        let wrong = |error| format!("consensus log, height {height}: {error}");
+        match bytes.split_first() {
+            Some((&BODY, body)) => logged.blocks.push(Block::decode(body).map_err(wrong)?),
+            Some((&ENTRY, entry)) => logged.entries.push(LogEntry::decode(entry).map_err(wrong)?),
+            _ => return Err(format!("consensus log, height {height}: an entry of an unknown kind")),
+        }
+    }
+    Ok(heights)
+}

@@ -1,0 +1,65 @@
+//! Turns: proposers whose rounds failed lose their first turn for a while. It stands in their rows, so that it is certified
+//! like everything else, and the same on every node.
+
+use bevy_ecs::resource::Resource;
+use bevy_ecs::system::{Res, ResMut};
+use engine::columns::{Column, Columns};
+use engine::component::Validator;
+use engine::image::DirtyMap;
+use engine::{Genesis, Height};
+use order::validators::Validators;
+
+use super::block::Current;
+
+/// The validators, and up to when each of them loses its first turn: what the rows say, for those who order blocks.
+#[derive(Resource, Clone)]
+pub struct Turns {
+    /// None where genesis names keys that are none: a world that only settles needs no votes.
+    set: Option<Validators>,
+    skipped_until: Vec<Height>,
+}
+
+impl Turns {
+    /// Before anybody failed.
+    pub fn none(genesis: &Genesis) -> Self {
+        Self {
+            set: Validators::of_genesis(genesis).ok(),
+            skipped_until: vec![Height::GENESIS; genesis.validators.len()],
+        }
+    }
+
+    /// As the rows say.
+    pub fn read(&mut self, rows: &[Validator]) {
+        self.skipped_until.iter_mut().zip(rows).for_each(|(until, row)| *until = row.skipped_until);
+    }
+
+    /// The validators of `height`. Right from when the height but one before it is settled.
+    ///
+    /// # Panics
+    /// If the validators of genesis cannot be.
+    pub fn at(&self, height: Height) -> Validators {
+        let set = self.set.as_ref().expect("a chain that is ordered has validators");
+        set.skipping(set.skipped_at(height, &self.skipped_until))
+    }
+}
+
+/// System: writes into the validators' rows whose rounds failed before this height was decided.
+pub fn note_failed_rounds(
+    current: Res<'_, Current>,
+    mut turns: ResMut<'_, Turns>,
+    mut columns: Columns<'_, '_>,
+    mut dirty: ResMut<'_, DirtyMap>,
+) {
+    if current.round == 0 {
+        return;
+    }
+    let validators = turns.at(current.height);
+    validators.note_failed(current.height, current.round, &mut turns.skipped_until);
+    let rows = columns.rows();
+    for (slot, until) in turns.skipped_until.iter().enumerate() {
+        if rows.validators[slot].skipped_until != *until {
+            rows.validators[slot].skipped_until = *until;
+            dirty.mark(Column::Validators, slot);
+        }
+    }
+}
