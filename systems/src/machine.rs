@@ -166,7 +166,7 @@ impl Machine {
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
         world.insert_resource(Outbox::default());
-        world.insert_resource(Answers::default());
+        world.insert_resource(Answers::of(&setup.genesis));
         world.insert_resource(Watches::default());
         world.insert_resource(Grudges::default());
         world.insert_resource(Chain::genesis(&setup.genesis));

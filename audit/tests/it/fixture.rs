@@ -6,7 +6,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use audit::replay::{ReplayConfig, replay};
 use engine::Height;
@@ -29,7 +28,7 @@ fn config() -> DevConfig {
         threads: 1,
         pace: Pace::Max,
         writing: Writing { segment_bytes: 48 << 10, ..Writing::default() },
-        snapshots: SnapshotPace { settling: Duration::from_nanos(1), ..SnapshotPace::default() },
+        snapshots: SnapshotPace { groups: 1, heights: 1, ..SnapshotPace::default() },
         ..DevConfig::default()
     }
 }

@@ -28,6 +28,7 @@ use node::config::Config;
 use node::init::{NewChain, create, open_keys};
 use node::network::listen;
 use node::open::{Keys, Options, open};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -92,6 +93,7 @@ impl TestNode {
                 peers: server.connections_max,
                 writing: storage::Writing::default(),
                 pace: SnapshotPace::default(),
+                driving: Driving::Threads,
             };
             let opened = open(Session::open(&data).expect("a session"), setup, options, |_| ()).expect("a new session");
             let network = listen(&opened.machine.setup().genesis, genesis, &keys.net, server).expect("a socket");

@@ -21,6 +21,7 @@ use node::clock::{Pace, QUANTUM_MS, Time};
 use node::init::{NewChain, create, open_keys};
 use node::network::chain;
 use node::open::{Keys, Options, open};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -148,6 +149,7 @@ fn run(seed: u64) -> (Traffic, u32) {
         peers: 64,
         writing: config.writing(),
         pace: SnapshotPace::default(),
+        driving: Driving::Threads,
     };
     let opened = open(Session::open(&config.node.data).expect("a session"), setup, options, |_| ()).expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("one");
