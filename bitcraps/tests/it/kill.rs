@@ -94,7 +94,13 @@ fn keys_of(session: &Path, receipts: &[(u64, u64)]) -> BTreeSet<[u8; 32]> {
     for (number, height) in receipts {
         let intents = heights.get(height).unwrap_or_else(|| panic!("height {height} had receipts and is gone"));
         let here: BTreeSet<_> = intents.iter().filter(|intent| intent.0 == *number).map(|intent| intent.1).collect();
-        keys = Some(keys.map_or(here.clone(), |keys| keys.intersection(&here).copied().collect()));
+        let both: BTreeSet<_> = keys.map_or(here.clone(), |keys| keys.intersection(&here).copied().collect());
+        assert!(
+            !both.is_empty(),
+            "the receipt of number {number} names height {height}, which holds {} with it",
+            here.len()
+        );
+        keys = Some(both);
     }
     keys.unwrap_or_default()
 }
