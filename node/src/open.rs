@@ -118,7 +118,7 @@ pub fn open(
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
     let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &look)?;
-    let storage::Opened { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
+    let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
     }

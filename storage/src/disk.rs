@@ -17,7 +17,6 @@ use crate::backend::is_full;
 use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
 use crate::log::{FILE_BYTES, GROUP_MAX, LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
-use crate::thread::Storage;
 
 /// Ticks that may wait for the disk.
 pub const TICKS_WAITING_MAX: usize = 64;
@@ -79,7 +78,7 @@ impl Default for Writing {
 }
 
 /// A session's journal and log, opened for writing.
-pub struct Opened<S = Storage> {
+pub struct OpenedAs<S> {
     /// What writes them.
     pub storage: S,
     /// Every frame that was there, if whoever opened it kept them.
@@ -128,7 +127,7 @@ impl Disk {
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<Opened<Self>, OpenError> {
+    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<OpenedAs<Self>, OpenError> {
         while reader.next_frame()?.is_some() {}
         let end = reader.end().expect("the journal was read to its end").clone();
         let decided = reader.decided();
@@ -156,7 +155,7 @@ impl Disk {
             retirer,
             keep: None,
         };
-        Ok(Opened { storage: disk, frames: Vec::new(), end, log })
+        Ok(OpenedAs { storage: disk, frames: Vec::new(), end, log })
     }
 
     /// Takes what a tick produced.

@@ -6,9 +6,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 
-use crate::disk::{Disk, Group, Opened, Synced, TICKS_WAITING_MAX, Writing};
+use crate::disk::{Disk, Group, OpenedAs, Synced, TICKS_WAITING_MAX, Writing};
 use crate::journal::{JournalReader, Retirer};
 use crate::session::{OpenError, Session};
+
+/// A session's journal and log, written by a thread.
+pub type Opened = OpenedAs<Storage>;
 
 /// The storage thread's handle.
 pub struct Storage {
@@ -26,7 +29,7 @@ impl Storage {
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn open(session: Session) -> Result<Opened<Self>, OpenError> {
+    pub fn open(session: Session) -> Result<Opened, OpenError> {
         Self::open_with(session, Writing::default())
     }
 
@@ -34,7 +37,7 @@ impl Storage {
     ///
     /// # Errors
     /// As [`Storage::open`].
-    pub fn open_with(session: Session, writing: Writing) -> Result<Opened<Self>, OpenError> {
+    pub fn open_with(session: Session, writing: Writing) -> Result<Opened, OpenError> {
         let mut reader = JournalReader::of(&session, Height::GENESIS)?;
         let mut frames = Vec::new();
         while let Some(frame) = reader.next_frame()? {
@@ -48,8 +51,8 @@ impl Storage {
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn start(session: Session, reader: JournalReader, writing: Writing) -> Result<Opened<Self>, OpenError> {
-        let Opened { storage: disk, frames, end, log } = Disk::start(session, reader, writing)?;
+    pub fn start(session: Session, reader: JournalReader, writing: Writing) -> Result<Opened, OpenError> {
+        let OpenedAs { storage: disk, frames, end, log } = Disk::start(session, reader, writing)?;
         Ok(Opened { storage: Self::of(disk)?, frames, end, log })
     }
 
