@@ -235,11 +235,12 @@ impl Walker {
     /// # Errors
     /// If there is no session, its genesis cannot be, or no snapshot serves.
     pub fn earliest(dir: &Path, threads: usize) -> anyhow::Result<Self> {
+        // Genesis first: a session of another format is refused by its name, not as a damaged journal.
+        let (genesis, chain) = read_genesis(dir)?;
         let retired = last_retired(dir)?;
         if retired == Height::GENESIS {
             return Self::open(dir, threads);
         }
-        let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
         let backend: Arc<dyn Backend> = Arc::new(FileBackend);
         let catalog = read_catalog(&backend, dir, &chain)?;

@@ -178,7 +178,14 @@ impl Seen {
         let what = || format!("intent {} of {}", sent.body.number, engine::hex(&sent.body.key[..4]));
         if height > Height::GENESIS {
             self.receipts += 1;
-            let found = self.blocks.get(&height.0).and_then(|(_, block)| block.intents.get(index as usize));
+            let block = self.blocks.get(&height.0).map(|(_, block)| block);
+            let found = block.and_then(|block| block.intents.get(index as usize));
+            // One that no block took expires by the time of a settled block, and by no clock.
+            let late = block.is_some_and(|block| block.header.time_ms > u64::from(sent.body.expiry_s) * 1_000);
+            let is_expired = late && verdict == Verdict::Refused(Refusal::Expired);
+            if found.map(bytes) != Some(bytes(sent)) && is_expired {
+                return self.is_final(node, sent, Refusal::Expired);
+            }
             if found.map(bytes) != Some(bytes(sent)) {
                 return broken(
                     Property::ReceiptMatches,
@@ -207,10 +214,16 @@ impl Seen {
         if !matches!(refusal, Refusal::Expired | Refusal::BadSignature) {
             return Ok(());
         }
+        self.is_final(node, sent, refusal)
+    }
+
+    /// A player was told that an intent will never be applied.
+    fn is_final(&mut self, node: u32, sent: &Intent, refusal: Refusal) -> Result<(), Broken> {
         if let Some(applied) = self.applied.get(&bytes(sent)) {
+            let what = format!("intent {} of {}", sent.body.number, engine::hex(&sent.body.key[..4]));
             return broken(
                 Property::FinalIsFinal,
-                format!("node {node} told {} {}, and height {applied} had applied it", what(), refusal.name()),
+                format!("node {node} told {what} {}, and height {applied} had applied it", refusal.name()),
             );
         }
         self.never.insert(bytes(sent), format!("{} by node {node}", refusal.name()));

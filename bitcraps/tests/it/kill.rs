@@ -67,7 +67,7 @@ fn life(session: &str, key: &str, address: &str, after: Duration) -> (Vec<(u64, 
     end(&mut player);
     for line in lines {
         let line: Value = serde_json::from_str(&line).expect("a JSON object");
-        if line["event"] == "receipt" {
+        if line["event"] == "receipt" && line["refusal"] != "EXPIRED" {
             receipts.push((line["number"].as_u64().expect("a number"), line["height"].as_u64().expect("a height")));
         }
     }
