@@ -243,11 +243,13 @@ pub enum ShedReason {
     OpenRate = 9,
     /// This node's clock was set back: no block that it makes now can be before the intent's expiry.
     ClockBehind = 10,
+    /// A pledge, and no table of this chain takes any.
+    NoPledges = 11,
 }
 
 impl ShedReason {
     /// All reasons, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Busy, "BUSY", "more intents wait than the node holds; send it again a little later"),
         (Self::RateLimit, "RATE_LIMIT", "more intents in a second than one connection may send; send it again later"),
         (Self::NoCredit, "NO_CREDIT", "too many intents without an answer; wait for receipts first"),
@@ -270,6 +272,7 @@ impl ShedReason {
             "CLOCK_BEHIND",
             "the node's clock was set back, and its chain waits until the clock has caught up; send it again then",
         ),
+        (Self::NoPledges, "NO_PLEDGES", "no table of this chain takes pledges: its dice follow from the beacon alone"),
     ];
 
     /// The name that output uses.
@@ -363,12 +366,56 @@ pub struct SeatUpdate {
 pub struct Standing {
     /// The node's time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
-    /// The last decided height.
+    /// The last decided height that is on disk.
     pub decided: Height,
     /// The last settled height that is on disk.
     pub settled: Height,
-    /// Its root chain.
+    /// The last height whose `root_chain` a decided header has: what a quorum of validators answers for.
+    pub certified: Height,
+    /// `root_chain` of the settled height.
     pub root_chain: Hash,
+    /// It follows, and votes on nothing.
+    pub follows: bool,
+    /// Its disk is full: it takes no intents, and settles nothing.
+    pub disk_full: bool,
+}
+
+impl Standing {
+    /// Takes note of a height that was decided: its header has the root chain of the height two before.
+    pub fn decide(&mut self, height: Height) {
+        (self.decided, self.certified) = (height, height.back(2));
+    }
+
+    /// Takes note of a height that was settled.
+    pub fn settle(&mut self, height: Height, root_chain: Hash) {
+        (self.settled, self.root_chain) = (height, root_chain);
+    }
+}
+
+/// How a node is, for whoever looks after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeStatus {
+    /// Where its chain stands.
+    pub standing: Standing,
+    /// Connections that it has.
+    pub connections: u32,
+    /// Other nodes among them.
+    pub nodes: u32,
+    /// Of those, the ones that are behind this node's settled height.
+    pub behind: u32,
+    /// The one that is furthest behind: its network key, and its settled height.
+    pub furthest: Option<([u8; 32], Height)>,
+}
+
+impl NodeStatus {
+    /// Why the node is of no use to a player now, in a word; nothing if it is.
+    pub fn unready(&self) -> Option<&'static str> {
+        match self.standing {
+            Standing { disk_full: true, .. } => Some("disk full"),
+            Standing { follows: true, .. } => Some("follows"),
+            _ => None,
+        }
+    }
 }
 
 /// What became of an intent: durable once its height is on disk.

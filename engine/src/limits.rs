@@ -71,6 +71,8 @@ pub const SNAPSHOT_BLOCK_GROUPS: usize = 64;
 pub const SNAPSHOT_TICK_GROUPS: usize = 128;
 /// Blocks of groups that a snapshot may hold in memory: 64 MiB.
 pub const SNAPSHOT_BLOCKS_MAX: usize = 64;
+/// Snapshots are of heights divisible by this, so that several nodes have the same ones and a peer may fetch one from all.
+pub const SNAPSHOT_HEIGHTS: u64 = 64;
 /// Milliseconds for which receipts are known again after a restart: the longest life of an intent, and its clock's error.
 pub const RECEIPTS_KEPT_MS: u64 = EXPIRY_AHEAD_S_MAX * 1_000 + 2 * CLOCK_SKEW_MS_MAX;
 

@@ -16,6 +16,7 @@ use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
 use node::open::{self, Found, Keys, Options};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 
@@ -193,6 +194,7 @@ pub fn open_seen(
         peers: config.peers,
         writing: config.writing.clone(),
         pace: config.snapshots,
+        driving: Driving::Threads,
     };
     let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options, look)?;
     let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);

@@ -17,7 +17,7 @@ use net::wire::{Hello, INTENTS_MAX, PeerRecord, Role, ToNode};
 use order::signature::PlayerKey;
 use tokio::runtime::Runtime;
 
-use super::scenario::Load;
+use super::scenario::{HostileKind, Load};
 use super::users::stray_key;
 use keys::identity;
 
@@ -37,39 +37,6 @@ pub struct Disturbed {
     pub ended: AtomicU64,
     /// Connections that the node did not let in.
     pub refused: AtomicU64,
-}
-
-/// Ways to be hostile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum HostileKind {
-    /// Intents whose signatures do not verify.
-    BadSignatures,
-    /// Bytes that are no message.
-    Garbage,
-    /// A length that no message has.
-    Oversized,
-    /// A message that comes a byte a second.
-    SlowLoris,
-    /// More intents than rate and credit allow.
-    Intents,
-    /// Another version of the protocol.
-    Version,
-    /// Everything that may wait in either direction, and then nothing: every window and queue is full.
-    FullWindows,
-    /// Asks again and again for the whole of a table that it watches.
-    Watch,
-    /// Watches one table after another.
-    SwitchTables,
-    /// Watches one account after another.
-    SwitchAccounts,
-    /// Asks again and again for the genesis.
-    Genesis,
-    /// Says that it is a node, and tells of nodes under signatures that do not verify.
-    Peers,
-    /// Says that it is a node, and tells again and again where it stands.
-    Standings,
-    /// Opens one account after another.
-    Opens,
 }
 
 impl HostileKind {
@@ -215,7 +182,7 @@ async fn begin(kind: HostileKind, connection: &mut RawConnection, key: &Identity
     let done = match kind {
         Kind::BadSignatures => connection.say(&forged(key, chain, 1..=16)).await,
         Kind::Garbage => connection.send(&[0xa5; 512]).await,
-        Kind::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0]).await,
+        Kind::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, net::wire::VERSION, 0, 0]).await,
         Kind::SlowLoris => drip(connection).await,
         Kind::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await,
         Kind::FullWindows => fill(connection).await,

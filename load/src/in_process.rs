@@ -26,6 +26,7 @@ use node::config::Config;
 use node::edge::Edge;
 use node::init::{create, open_keys};
 use node::open::{self, Keys, Options};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 
@@ -129,6 +130,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
         peers: 0,
         writing: config.writing(),
         pace: SnapshotPace::default(),
+        driving: Driving::Threads,
     };
     let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::hostile::HostileKind;
-
 /// A named load. The figures are those that the production plan asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Scenario {
@@ -37,6 +35,39 @@ impl Scenario {
             Self::Endurance => (500, 5_000, 4 * 3_600),
         }
     }
+}
+
+/// Ways to be hostile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum HostileKind {
+    /// Intents whose signatures do not verify.
+    BadSignatures,
+    /// Bytes that are no message.
+    Garbage,
+    /// A length that no message has.
+    Oversized,
+    /// A message that comes a byte a second.
+    SlowLoris,
+    /// More intents than rate and credit allow.
+    Intents,
+    /// Another version of the protocol.
+    Version,
+    /// Everything that may wait in either direction, and then nothing: every window and queue is full.
+    FullWindows,
+    /// Asks again and again for the whole of a table that it watches.
+    Watch,
+    /// Watches one table after another.
+    SwitchTables,
+    /// Watches one account after another.
+    SwitchAccounts,
+    /// Asks again and again for the genesis.
+    Genesis,
+    /// Says that it is a node, and tells of nodes under signatures that do not verify.
+    Peers,
+    /// Says that it is a node, and tells again and again where it stands.
+    Standings,
+    /// Opens one account after another.
+    Opens,
 }
 
 /// One load run, with every choice made.

@@ -45,6 +45,8 @@ impl Priced for ToNode {
             Self::Watch(watches) => each(watches.len(), WATCH_COST),
             Self::Peers(records) => each(records.len(), RECORD_COST),
             Self::AskGenesis => Some(GENESIS_COST),
+            Self::Pledges(pledges) => each(pledges.len(), INTENT_COST),
+            Self::AskStatus => Some(SMALL_COST),
             Self::Hello(_) | Self::Standing(_) => Some(SMALL_COST),
         }
     }
@@ -56,7 +58,9 @@ impl Priced for ToClient {
             Self::Peers(records) => each(records.len(), RECORD_COST),
             Self::Welcome(_) | Self::Standing(_) => Some(SMALL_COST),
             // A node reads none of these: they are said to players.
-            Self::Answers(_) | Self::Genesis(_) | Self::Account(_) | Self::Table(_) => Some(SMALL_COST),
+            Self::Answers(_) | Self::Genesis(_) | Self::Account(_) | Self::Table(_) | Self::Status(_) => {
+                Some(SMALL_COST)
+            }
         }
     }
 }

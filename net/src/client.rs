@@ -545,8 +545,8 @@ impl Client {
                 self.node_clock = (now_ms, moment);
                 hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
             }
-            // The decoder lets none of these through: they are said to nodes, or first.
-            ToClient::Welcome(_) | ToClient::Peers(_) => {}
+            // The decoder lets none of these through: they are said to nodes, or first; and a player asks for no status.
+            ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Status(_) => {}
         }
     }
 }

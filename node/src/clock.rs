@@ -27,6 +27,19 @@ pub enum Time {
     Virtual(Pace),
     /// From the clock on the wall. Ticks that are missed are skipped and counted, and no tick waits for the disk.
     Wall,
+    /// From whoever steps the node. Ticks go on while the disk is at it, as on the wall's time.
+    Told,
+}
+
+/// The time of a tick, for a node that is told it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Told {
+    /// The tick; those between it and the last are skipped.
+    pub tick: Tick,
+    /// What the node's clock shows, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// The same moment, as its disk counts.
+    pub at: Duration,
 }
 
 /// The clock of one node.
@@ -42,6 +55,7 @@ pub(crate) struct NodeClock {
     started: Instant,
     /// By how many milliseconds the wall's clock was found to have been set, until it is told.
     step_ms: Option<i64>,
+    told: Told,
 }
 
 impl NodeClock {
@@ -50,12 +64,46 @@ impl NodeClock {
         let tick = Tick((last_ms - start_ms).div_ceil(QUANTUM_MS));
         let (started, now_ms) = (Instant::now(), start_ms + tick.0 * QUANTUM_MS);
         let wall = WallClock::default();
-        Self { time, start_ms, tick, began: (started, tick.0), now_ms, wall, started, step_ms: None }
+        Self {
+            time,
+            start_ms,
+            tick,
+            began: (started, tick.0),
+            now_ms,
+            wall,
+            started,
+            step_ms: None,
+            told: Told::default(),
+        }
     }
 
     /// Whether time comes from the clock on the wall.
     pub fn is_wall(&self) -> bool {
         self.time == Time::Wall
+    }
+
+    /// Whether it is told its time.
+    pub fn is_told(&self) -> bool {
+        self.time == Time::Told
+    }
+
+    /// Whether a tick begins only when what the last one recorded is on disk.
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(self.time, Time::Virtual(_))
+    }
+
+    /// The time of the next tick.
+    ///
+    /// # Panics
+    /// If it is not told its time, or time goes back.
+    pub fn tell(&mut self, told: Told) {
+        assert!(self.is_told() && told.tick > self.tick, "ticks come one after another");
+        self.told = told;
+    }
+
+    /// The moment that it was told, as the disk counts.
+    pub fn at(&self) -> Duration {
+        self.told.at
     }
 
     /// The tick that is under way.
@@ -83,6 +131,7 @@ impl NodeClock {
         let next = self.tick.0 + 1;
         let tick = match self.time {
             Time::Virtual(_) => next,
+            Time::Told => self.told.tick.0,
             Time::Wall => next.max(self.began.1 + self.began.0.elapsed().as_millis() as u64 / QUANTUM_MS + 1),
         };
         self.tick = Tick(tick);
@@ -92,7 +141,7 @@ impl NodeClock {
     /// The moment at which the tick begins; `None` if it begins at once.
     pub fn due(&self) -> Option<Instant> {
         let due = self.began.0 + Duration::from_millis((self.tick.0 - self.began.1) * QUANTUM_MS);
-        (self.time != Time::Virtual(Pace::Max)).then_some(due)
+        matches!(self.time, Time::Virtual(Pace::Real) | Time::Wall).then_some(due)
     }
 
     /// By how many milliseconds the wall's clock was set, forward or back, since it was asked last; `None` if it was not.
@@ -105,6 +154,7 @@ impl NodeClock {
     pub fn begin(&mut self) -> Clock {
         self.now_ms = match self.time {
             Time::Virtual(_) => self.start_ms + self.tick.0 * QUANTUM_MS,
+            Time::Told => self.told.now_ms,
             Time::Wall => {
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let wall_ms = wall.as_millis() as u64;

@@ -16,6 +16,7 @@ pub mod init;
 pub mod network;
 pub mod open;
 pub mod record;
+pub mod recording;
 pub mod run;
 pub mod snapshots;
 pub mod totals;

@@ -16,13 +16,14 @@ use engine::message::note::ChainNote;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
-use storage::{Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
+use storage::{Disk, Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
 use systems::exchange::recover::logged_heights;
 use systems::machine::Membership;
 use systems::{Machine, Setup};
 
 use crate::activity::ActivityRows;
 use crate::record::Held;
+use crate::recording::{Driving, Recording};
 use crate::snapshots::{Keeping, SnapshotPace};
 use words::{Failure, thousands};
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub writing: Writing,
     /// When snapshots are taken.
     pub pace: SnapshotPace,
+    /// Who drives its disk.
+    pub driving: Driving,
 }
 
 /// A session that was begun or found.
@@ -57,7 +60,7 @@ pub struct Opened {
     /// The validator.
     pub machine: Machine,
     /// Its disk.
-    pub storage: Storage,
+    pub storage: Box<dyn Recording>,
     /// Its snapshots.
     pub snapshots: Keeping,
     /// What was found of a session that goes on; nothing if it begins.
@@ -99,7 +102,7 @@ pub fn open(
     options: Options,
     look: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<Opened> {
-    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, writing, pace } = options;
+    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, writing, pace, driving } = options;
     let member = Membership { vote, group, signer: beacon, seed, peers, network: None };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut found = Found::default();
@@ -115,17 +118,23 @@ pub fn open(
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
     let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &look)?;
-    let storage::Opened { storage, end, log, .. } = Storage::start(session, reader, writing)?;
+    let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
     }
-    recover(&mut machine, &storage, &log, decided)?;
+    let stepped = matches!(driving, Driving::Stepped(_));
+    let mut storage: Box<dyn Recording> = match driving {
+        Driving::Threads => Box::new(Storage::of(disk)?),
+        Driving::Stepped(drive) => drive(disk),
+    };
+    recover(&mut machine, &mut *storage, &log, decided)?;
     found.height = machine.chain().settled;
     let snapshots = match machine.activity().maps() {
         Some(maps) => snapshots.with_ranges(ActivityRows(Arc::clone(maps))),
         None => snapshots,
     };
-    let snapshots = Keeping::new(snapshots.start(found.snapshot)?, pace, note.as_ref());
+    let kept = if stepped { snapshots.start_stepped(found.snapshot) } else { snapshots.start(found.snapshot)? };
+    let snapshots = Keeping::new(kept, pace, note.as_ref());
     Ok(Opened { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
 }
 
@@ -244,7 +253,7 @@ fn begins_at(base: &[u8], note: Option<&ChainNote>) -> Result<bool, DecodeError>
 
 /// Hears the consensus log again. A validator that cannot know what it signed may not sign: it follows, where the others can
 /// tell it when that is over.
-fn recover(machine: &mut Machine, storage: &Storage, log: &LogFound, decided: Height) -> anyhow::Result<()> {
+fn recover(machine: &mut Machine, storage: &mut dyn Recording, log: &LogFound, decided: Height) -> anyhow::Result<()> {
     if let Some(problem) = what_is_unknown(log, decided) {
         if machine.follow() {
             tracing::warn!("{problem}: it votes on nothing until it is three heights behind the highest of a quorum");
@@ -260,7 +269,7 @@ fn recover(machine: &mut Machine, storage: &Storage, log: &LogFound, decided: He
     let mut held = Held::default();
     if let Some(group) = held.record(0, &mut outputs) {
         storage.submit(group);
-        match storage.synced().recv().context("the storage thread has stopped")? {
+        match storage.wait(None)?.context("the disk has nothing to say")? {
             Synced::UpTo(_) => {}
             Synced::Full(problem) => bail!("the disk is full: {problem}; make room and start again"),
             Synced::Failed(problem) => bail!("the session cannot be written: {problem}"),

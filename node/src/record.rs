@@ -3,19 +3,24 @@
 use std::collections::VecDeque;
 
 use engine::io::{Output, Standing};
+use engine::{Hash, Height};
 use storage::{Frame, FrameKind, Group};
 
 /// Outputs that wait until the group of their tick is on disk.
 #[derive(Default)]
 pub struct Held {
     ticks: VecDeque<Tick>,
+    /// Where the chain stands on disk.
+    standing: Standing,
 }
 
 struct Tick {
     id: u64,
     outputs: Vec<Output>,
-    /// Where the chain stands after a height that this tick settled.
-    standing: Option<Standing>,
+    /// A height that this tick decided.
+    decided: Option<Height>,
+    /// A height that this tick settled, and its root chain.
+    settled: Option<(Height, Hash)>,
 }
 
 /// Whether an output promises nothing about the disk, and does not wait for it.
@@ -29,6 +34,11 @@ pub fn is_at_once(output: &Output) -> bool {
 }
 
 impl Held {
+    /// Nothing waits, and the chain stands here.
+    pub fn at(standing: Standing) -> Self {
+        Self { ticks: VecDeque::new(), standing }
+    }
+
     /// Sorts a tick's outputs: frames and log entries make a group for the disk, receipts and updates wait for it. `None` if
     /// there is nothing for the disk, and nothing that waits.
     ///
@@ -36,18 +46,18 @@ impl Held {
     /// If an output is among them that should have gone out at once.
     pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Option<Group> {
         let mut group = Group { id, ..Group::default() };
-        let mut held = Tick { id, outputs: Vec::new(), standing: None };
+        let mut held = Tick { id, outputs: Vec::new(), decided: None, settled: None };
         for output in outputs.drain(..) {
             match output {
                 Output::Decided(decided) => {
                     let height = decided.block.header.height;
+                    held.decided = Some(height);
                     group.frames.push(Frame { kind: FrameKind::Decided, height, body: decided.encode() });
                 }
                 Output::Settled(settled) => {
                     let body = settled.encode();
                     group.frames.push(Frame { kind: FrameKind::Settled, height: settled.height, body });
-                    let (settled, root_chain) = (settled.height, settled.root_chain);
-                    held.standing = Some(Standing { now_ms: 0, decided: settled, settled, root_chain });
+                    held.settled = Some((settled.height, settled.root_chain));
                 }
                 Output::Log { height, entry } => group.entries.push((height, entry)),
                 // Refusals before any block need no disk, but they keep their place in the order.
@@ -79,12 +89,13 @@ impl Held {
 
     /// What waited for every group up to `synced`, in order, and where the chain stands on disk if that changed.
     pub fn release(&mut self, synced: u64, released: &mut Vec<Output>) -> Option<Standing> {
-        let mut standing = None;
+        let before = self.standing;
         while let Some(tick) = self.ticks.pop_front_if(|tick| tick.id <= synced) {
             released.extend(tick.outputs);
-            standing = tick.standing.or(standing);
+            tick.decided.iter().for_each(|height| self.standing.decide(*height));
+            tick.settled.iter().for_each(|(height, root_chain)| self.standing.settle(*height, *root_chain));
         }
-        standing
+        (self.standing != before).then_some(self.standing)
     }
 
     /// Ticks that wait for the disk.

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use crossbeam_channel::RecvTimeoutError;
 use engine::io::{Input, Output, ShedReason, Standing};
-use engine::{Height, PeerId};
-use storage::{Storage, Synced};
+use engine::{Height, PeerId, Tick};
+use storage::Synced;
 use systems::Machine;
 use systems::exchange::Clock;
 
-use crate::clock::{NodeClock, QUANTUM_MS, Time};
+use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
 use crate::record::{Held, is_at_once};
+use crate::recording::Recording;
 use crate::snapshots::Keeping;
 use crate::totals::Totals;
 
@@ -34,14 +34,38 @@ impl Node {
         let Some(clock) = self.poll()? else { return Ok(None) };
         self.machine.exchange(clock, &mut self.inputs, &mut self.outputs)?;
         self.answer();
-        if self.settle()? {
+        let settled = self.settle()?;
+        if settled {
             self.totals.add_height(&self.machine);
             self.settle_told()?;
         }
         self.record();
         self.flush()?;
-        self.snapshot();
+        self.snapshot(settled);
         Ok(Some(clock.now_ms))
+    }
+
+    /// One tick at a time that the caller says.
+    ///
+    /// # Errors
+    /// As [`Node::step`].
+    ///
+    /// # Panics
+    /// If the node is not told its time, or time goes back.
+    pub fn step_at(&mut self, told: Told) -> anyhow::Result<()> {
+        self.clock.tell(told);
+        self.step().map(|_| ())
+    }
+
+    /// Hears what the disk has to say by a moment between two ticks: what waited for it goes out at once.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn hear_disk(&mut self, at: Duration) -> anyhow::Result<()> {
+        while let Some(synced) = self.storage.poll(at)? {
+            self.synced(synced)?;
+        }
+        Ok(())
     }
 
     /// Runs until `heights` are settled, or `stop` is set; `look` is called after every tick. A node with a network that
@@ -80,7 +104,7 @@ impl Node {
         if let Some(step_ms) = self.clock.take_step() {
             self.tell_step(step_ms);
         }
-        if self.clock.is_wall() && self.held.ticks() >= UNSYNCED_MAX {
+        if self.held.ticks() >= UNSYNCED_MAX {
             self.totals.ticks_stalled += 1;
             return Ok(None);
         }
@@ -114,13 +138,10 @@ impl Node {
     /// Waits until the tick begins. What reaches the disk meanwhile lets its receipts out at once.
     fn await_tick(&mut self) -> anyhow::Result<()> {
         let Some(due) = self.clock.due() else { return Ok(()) };
-        loop {
-            match self.storage.synced().recv_deadline(due) {
-                Ok(synced) => self.synced(synced)?,
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
-                Err(RecvTimeoutError::Disconnected) => bail!("the storage thread has stopped"),
-            }
+        while let Some(synced) = self.storage.wait(Some(due))? {
+            self.synced(synced)?;
         }
+        Ok(())
     }
 
     /// What promises nothing about the disk goes out, before a height is settled.
@@ -142,7 +163,6 @@ impl Node {
     /// Settles a height that is ready. One that must wait for a snapshot's room is settled in a later tick; virtual time
     /// stands still instead, so that a session is the same with snapshots and without.
     fn settle(&mut self) -> anyhow::Result<bool> {
-        let began = Instant::now();
         let mut settled = self.machine.settle_ready(&mut self.outputs)?;
         let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
         while self.machine.is_held() && !self.clock.is_wall() {
@@ -150,9 +170,6 @@ impl Node {
                 snapshots.await_room(&mut self.machine)?;
             }
             settled = self.machine.settle_ready(&mut self.outputs)?;
-        }
-        if settled {
-            snapshots.settled(began.elapsed());
         }
         Ok(settled)
     }
@@ -177,27 +194,25 @@ impl Node {
 
     /// What is on disk lets its receipts out. In virtual time, everything is awaited.
     fn flush(&mut self) -> anyhow::Result<()> {
-        if !self.clock.is_wall() {
-            while self.held.ticks() > 0 && self.totals.disk_full.is_none() {
-                let Ok(synced) = self.storage.synced().recv() else { bail!("the storage thread has stopped") };
+        while self.clock.waits_for_disk() && self.held.ticks() > 0 && self.totals.disk_full.is_none() {
+            if let Some(synced) = self.storage.wait(None)? {
                 self.synced(synced)?;
             }
         }
-        while let Ok(synced) = self.storage.synced().try_recv() {
-            self.synced(synced)?;
-        }
+        self.hear_disk(self.clock.at())?;
         let now_ms = self.clock.now_ms();
         if let Some(network) = &mut self.network {
-            network.publish(Standing { now_ms, ..self.standing });
+            let disk_full = self.totals.disk_full.is_some();
+            network.publish(Standing { now_ms, disk_full, ..self.standing });
         }
         Ok(())
     }
 
     /// Gives the snapshot that is under way its share of the tick. One that is complete says which heights it needs.
-    fn snapshot(&mut self) {
+    fn snapshot(&mut self, settled: bool) {
         let Some(snapshots) = &mut self.snapshots else { return };
         let taken = snapshots.counts.taken;
-        snapshots.turn(&mut self.machine, self.standing.settled);
+        snapshots.turn(&mut self.machine, self.clock.tick(), settled, self.standing.settled);
         if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
             self.storage.keep_from(height);
         }
@@ -216,7 +231,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// One node: a validator of one, with its disk, its network, and its simulated players.
 pub struct Node {
     machine: Machine,
-    storage: Storage,
+    storage: Box<dyn Recording>,
     players: Option<Box<dyn LocalPlayers>>,
     network: Option<Box<dyn Edge>>,
     snapshots: Option<Keeping>,
@@ -234,7 +249,12 @@ pub struct Node {
 
 impl Node {
     /// A node that goes on where its machine stands.
-    pub fn new(machine: Machine, storage: Storage, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Self {
+    pub fn new(
+        machine: Machine,
+        storage: Box<dyn Recording>,
+        players: Option<Box<dyn LocalPlayers>>,
+        time: Time,
+    ) -> Self {
         // No tick comes before the last block.
         let clock = NodeClock::new(time, machine.setup().genesis.start_ms, machine.chain().parent_time_ms);
         let standing = machine.standing(clock.now_ms());
@@ -246,7 +266,7 @@ impl Node {
             players,
             network: None,
             snapshots: None,
-            held: Held::default(),
+            held: Held::at(standing),
             clock,
             found,
             standing,
@@ -262,19 +282,44 @@ impl Node {
         &self.machine
     }
 
+    /// Its machine, to look at its columns.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Its last tick.
+    pub fn tick(&self) -> Tick {
+        self.clock.tick()
+    }
+
+    /// Whether the next tick changes nothing unless something arrives, a table is due, or the disk has something to say.
+    pub fn is_idle(&self) -> bool {
+        self.held.ticks() == 0
+            && self.totals.disk_full.is_none()
+            && self.inputs.is_empty()
+            && self.machine.unanswered() == 0
+            && self.machine.chain().unsettled.is_empty()
+            && self.snapshots.as_ref().is_none_or(Keeping::is_idle)
+    }
+
     /// Its machine alone: what it holds is not recorded any more.
     pub fn into_machine(self) -> Machine {
         self.machine
     }
 
     /// Keeps snapshots from now on.
-    pub fn keep(&mut self, snapshots: Keeping) {
+    pub fn keep(&mut self, mut snapshots: Keeping) {
+        snapshots.begin_at(self.clock.tick());
         self.snapshots = Some(snapshots);
     }
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        network.publish(Standing {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
         self.network = Some(Box::new(network));
     }
 
@@ -285,10 +330,13 @@ impl Node {
     /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
     /// turned away; what else the network says is kept.
     fn wait_for_room(&mut self) -> anyhow::Result<()> {
-        match self.storage.synced().recv_timeout(Duration::from_millis(QUANTUM_MS)) {
-            Ok(synced) => self.synced(synced)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("the storage thread has stopped"),
+        let heard = if self.clock.is_told() {
+            self.storage.poll(self.clock.at())?
+        } else {
+            self.storage.wait(Some(Instant::now() + Duration::from_millis(QUANTUM_MS)))?
+        };
+        if let Some(synced) = heard {
+            self.synced(synced)?;
         }
         let Some(network) = &mut self.network else { return Ok(()) };
         let kept = self.inputs.len();
@@ -303,7 +351,11 @@ impl Node {
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
-        network.publish(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+        network.publish(Standing {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
         Ok(())
     }
 
@@ -324,7 +376,7 @@ impl Node {
         if self.totals.disk_full.take().is_some() {
             tracing::info!("the disk has room again: the node goes on");
             // Virtual time stood still meanwhile.
-            if !self.clock.is_wall() {
+            if self.clock.waits_for_disk() {
                 self.clock.go_on();
             }
         }

@@ -1,7 +1,7 @@
 //! Snapshots of a running node: when one begins, what each tick gives to it, when it counts.
 //!
 //! ```text
-//!  idle -> (30 s, or a second of settling) begin -> each tick: sweep, hand blocks over -> all copied
+//!  idle -> (6,000 ticks, or many groups written; then a height divisible by 64) begin -> each tick: sweep, hand blocks over -> all copied
 //!       -> (the journal has the height on disk) finish -> in the index -> idle
 //! ```
 //! The columns are only ever looked at by the tick; the snapshot thread sees copies. Nothing here changes the state.
@@ -9,31 +9,31 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use engine::Height;
 use engine::image::GroupBlock;
-use engine::limits::SNAPSHOT_BLOCK_GROUPS;
+use engine::limits::{SNAPSHOT_BLOCK_GROUPS, SNAPSHOT_HEIGHTS};
 use engine::message::note::ChainNote;
+use engine::{Height, Tick};
 use storage::snapshot::{Kept, SnapshotInfo, Snapshots, Taken};
 use systems::Machine;
 
 /// When snapshots begin, and how fast they are copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotPace {
-    /// The longest time between two.
-    pub every: Duration,
-    /// Time spent on settling between two: what a restart has to do again, at most.
-    pub settling: Duration,
+    /// Ticks between two, at most.
+    pub ticks: u64,
+    /// Groups that heights wrote between two, each counted at every height that wrote it: what a restart has to do again,
+    /// at most.
+    pub groups: u64,
+    /// A snapshot that is due begins at the next height divisible by this, the same on every node.
+    pub heights: u64,
     /// Groups that a tick copies beside those that its height overwrites.
     pub groups_per_tick: usize,
 }
 
 impl Default for SnapshotPace {
     fn default() -> Self {
-        Self {
-            every: Duration::from_secs(30),
-            settling: Duration::from_secs(1),
-            groups_per_tick: SNAPSHOT_BLOCK_GROUPS,
-        }
+        // 30 s; and what takes between half a second and one to execute, whichever tables roll (ARCHITECTURE.md).
+        Self { ticks: 6_000, groups: 200_000, heights: SNAPSHOT_HEIGHTS, groups_per_tick: SNAPSHOT_BLOCK_GROUPS }
     }
 }
 
@@ -56,8 +56,11 @@ pub struct Keeping {
     state: State,
     /// The height of the last one that began.
     last: Height,
-    began: Instant,
-    settling: Duration,
+    /// The tick of now, and the one at which the last one began or failed.
+    tick: Tick,
+    began: Tick,
+    /// Groups written since then.
+    groups: u64,
     blocks: Vec<GroupBlock>,
     /// From where on the journal is needed by the newest snapshots, the newest last; the one under way apart.
     needed: [Option<Height>; 2],
@@ -84,15 +87,16 @@ pub struct SnapshotCounts {
 }
 
 impl Keeping {
-    /// The snapshots of a node that starts from the one at `loaded`.
+    /// The snapshots of a node that starts at a tick, from the one at `loaded`.
     pub fn new(snapshots: Snapshots, pace: SnapshotPace, loaded: Option<&ChainNote>) -> Self {
         Self {
             snapshots,
             pace,
             state: State::Idle,
             last: loaded.map(|note| note.height).unwrap_or_default(),
-            began: Instant::now(),
-            settling: Duration::ZERO,
+            tick: Tick(0),
+            began: Tick(0),
+            groups: 0,
             blocks: Vec::new(),
             needed: [None, loaded.map(|note| note.receipts_from)],
             under_way: Height::GENESIS,
@@ -100,19 +104,24 @@ impl Keeping {
         }
     }
 
-    /// A height took this long to settle.
-    pub fn settled(&mut self, took: Duration) {
-        self.settling += took;
+    /// The node goes on at this tick: what came before is over.
+    pub fn begin_at(&mut self, tick: Tick) {
+        (self.tick, self.began) = (tick, tick);
     }
 
-    /// A tick's part: hears the snapshot thread, copies some groups, hands over what is copied. `on_disk` is the last
-    /// settled height that the journal has on disk.
-    pub fn turn(&mut self, machine: &mut Machine, on_disk: Height) {
+    /// A tick's part: hears what has become of blocks, copies some groups, hands over what is copied. `settled` says
+    /// whether the tick settled a height, and `on_disk` is the last one that the journal has on disk.
+    pub fn turn(&mut self, machine: &mut Machine, tick: Tick, settled: bool, on_disk: Height) {
+        self.tick = tick;
         while let Ok(kept) = self.snapshots.kept().try_recv() {
             self.hear(kept, machine);
         }
-        let due = self.began.elapsed() >= self.pace.every || self.settling >= self.pace.settling;
-        if self.state == State::Idle && due && machine.chain().settled > self.last {
+        if settled {
+            self.groups += machine.touched_groups() as u64;
+        }
+        let due = tick.0 - self.began.0 >= self.pace.ticks || self.groups >= self.pace.groups;
+        let height = machine.chain().settled;
+        if self.state == State::Idle && due && height > self.last && height.0.is_multiple_of(self.pace.heights) {
             self.begin(machine);
         }
         if let State::Copying(height) = self.state {
@@ -155,6 +164,11 @@ impl Keeping {
         self.needed[0]
     }
 
+    /// Whether none is under way.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
     /// Ends: what was finished is on disk, what was not is left out.
     pub fn close(self) -> SnapshotCounts {
         self.snapshots.close();
@@ -164,8 +178,7 @@ impl Keeping {
     fn begin(&mut self, machine: &mut Machine) {
         let groups = machine.layout().groups();
         let Some((note, changed)) = machine.begin_snapshot() else { return };
-        self.began = Instant::now();
-        self.settling = Duration::ZERO;
+        (self.began, self.groups) = (self.tick, 0);
         self.last = note.height;
         self.under_way = note.receipts_from;
         let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
@@ -207,7 +220,6 @@ impl Keeping {
         machine.give_up_snapshot();
         self.counts.failed += 1;
         self.state = State::Idle;
-        self.began = Instant::now();
-        self.settling = Duration::ZERO;
+        (self.began, self.groups) = (self.tick, 0);
     }
 }

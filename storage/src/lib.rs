@@ -1,7 +1,7 @@
-//! Frames to and from the disk: the journal, the consensus log, and the thread that syncs them.
+//! Frames to and from the disk: the journal, the consensus log, and what syncs them.
 //!
 //! ```text
-//!  tick -> Group (frames, log entries) -> storage thread: append, one sync for all that waits -> Synced
+//!  tick -> Group (frames, log entries) -> Disk: append, one sync for all that waits -> Synced    (a thread drives it)
 //!  session directory -> JournalReader -> frames in order, or the place where they are damaged
 //!  all of it on a backend: files, memory, or a disk that fails as a test says
 //! ```
@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod backend;
+mod disk;
 mod file;
 mod journal;
 mod log;
@@ -17,10 +18,11 @@ mod session;
 pub mod snapshot;
 mod thread;
 
+pub use disk::{Disk, Group, OpenedAs, Synced, TICKS_WAITING_MAX, Writing};
 pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Retention, Tail, check_journal};
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
-pub use thread::{Group, Opened, Storage, Synced, Writing};
+pub use thread::{Opened, Storage};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
 pub const BLOCK: u64 = 4096;

@@ -21,7 +21,7 @@ const HEADER: usize = 64;
 /// Bytes after which a new file begins.
 pub const FILE_BYTES: u64 = 8 << 20;
 /// Bytes of a group, at most.
-const GROUP_MAX: usize = 64 << 20;
+pub const GROUP_MAX: usize = 64 << 20;
 
 /// One group's entries.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -1,44 +1,17 @@
-//! The storage thread: appends what ticks produced, syncs it in groups, and says when it is on disk.
+//! The storage thread: drives a session's disk beside the tick, and says when what it was given is on disk.
 
-use std::io;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 
-use crate::backend::is_full;
-use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
-use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
+use crate::disk::{Disk, Group, OpenedAs, Synced, TICKS_WAITING_MAX, Writing};
+use crate::journal::{JournalReader, Retirer};
 use crate::session::{OpenError, Session};
 
-/// Ticks that may wait for the disk.
-const QUEUE: usize = 64;
-
-/// What one tick wants on disk.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Group {
-    /// The tick.
-    pub id: u64,
-    /// Frames for the journal.
-    pub frames: Vec<Frame>,
-    /// Entries for the consensus log, with their heights.
-    pub entries: Vec<(Height, Vec<u8>)>,
-    /// Where the consensus log's fence moves to: nothing more will be signed at or below it. For heights that were decided
-    /// without this validator, whose frames are in the same group.
-    pub fence: Option<Height>,
-}
-
-/// What the storage thread says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Synced {
-    /// Every group up to this one is on disk.
-    UpTo(u64),
-    /// There is no room. What waits is kept and tried again each second; the next `UpTo` says that there is room again.
-    Full(String),
-    /// A write or sync failed; nothing after it was or will be written.
-    Failed(String),
-}
+/// A session's journal and log, written by a thread.
+pub type Opened = OpenedAs<Storage>;
 
 /// The storage thread's handle.
 pub struct Storage {
@@ -48,37 +21,6 @@ pub struct Storage {
     /// To the thread that gives up bodies: the lowest height that a start may need.
     keep: Option<Sender<Height>>,
     retiring: Option<JoinHandle<()>>,
-}
-
-/// A session's journal and log, opened for writing.
-pub struct Opened {
-    /// The thread.
-    pub storage: Storage,
-    /// Every frame that was there, if [`Storage::open`] read them.
-    pub frames: Vec<Frame>,
-    /// How the journal ended; a torn tail has been cut.
-    pub end: End,
-    /// What the consensus log held.
-    pub log: LogFound,
-}
-
-/// How a session is written.
-#[derive(Clone, Debug)]
-pub struct Writing {
-    /// Bytes after which a new segment of the journal begins.
-    pub segment_bytes: u64,
-    /// Bytes after which a new file of the consensus log begins.
-    pub log_bytes: u64,
-    /// How long a disk that is full is left alone before it is tried again.
-    pub again: Duration,
-    /// How much of the journal's bodies stays; nothing goes where this is not set.
-    pub retention: Option<Retention>,
-}
-
-impl Default for Writing {
-    fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, log_bytes: FILE_BYTES, again: Duration::from_secs(1), retention: None }
-    }
 }
 
 impl Storage {
@@ -109,37 +51,26 @@ impl Storage {
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<Opened, OpenError> {
-        while reader.next_frame()?.is_some() {}
-        let end = reader.end().expect("the journal was read to its end").clone();
-        let decided = reader.decided();
-        let (log, log_writer) = LogWriter::open(&session, writing.log_bytes)?;
-        if let LogFound::Entries { synced, .. } = &log
-            && *synced > decided
-        {
-            let file = end.segment.as_ref().map_or("journal".into(), |(number, ..)| format!("journal/{number:08}.seg"));
-            let offset = end.segment.as_ref().map_or(0, |(_, _, offset)| *offset);
-            let problem = format!("it ends at height {decided}, but height {synced} had been synced");
-            return Err(crate::Damage { file, offset, problem }.into());
-        }
-        let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
-        let retirer = writing
-            .retention
-            .map(|retention| Retirer::new(session.backend().clone(), session.dir(), session.chain(), retention));
-        let (to_thread, groups) = bounded(QUEUE);
-        let (from_thread, synced) = bounded(2 * QUEUE);
-        let fence = if let LogFound::Entries { fence, .. } = &log { *fence } else { Height::GENESIS };
-        let writer = Writer { journal, log: log_writer, synced: decided, decided, fence, again: writing.again };
+    pub fn start(session: Session, reader: JournalReader, writing: Writing) -> Result<Opened, OpenError> {
+        let OpenedAs { storage: disk, frames, end, log } = Disk::start(session, reader, writing)?;
+        Ok(Opened { storage: Self::of(disk)?, frames, end, log })
+    }
+
+    /// Starts the thread that drives a disk.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn of(mut disk: Disk) -> Result<Self, OpenError> {
+        let retirer = disk.take_retirer();
+        let (to_thread, groups) = bounded(TICKS_WAITING_MAX);
+        let (from_thread, synced) = bounded(2 * TICKS_WAITING_MAX);
+        let dir = disk.dir().to_owned();
         let thread = std::thread::Builder::new()
             .name("storage".into())
-            .spawn(move || {
-                writer.run(&groups, &from_thread);
-                session
-            })
-            .map_err(OpenError::io(std::path::Path::new("storage thread")))?;
+            .spawn(move || drive(disk, &groups, &from_thread))
+            .map_err(OpenError::io(&dir))?;
         let (keep, retiring) = retirer.map(retiring).transpose()?.unzip();
-        let storage = Self { groups: Some(to_thread), synced, thread: Some(thread), keep, retiring };
-        Ok(Opened { storage, frames: Vec::new(), end, log })
+        Ok(Self { groups: Some(to_thread), synced, thread: Some(thread), keep, retiring })
     }
 
     /// Hands over what a tick produced. Waits only while 64 groups are waiting already.
@@ -175,10 +106,7 @@ fn retiring(retirer: Retirer) -> Result<(Sender<Height>, JoinHandle<()>), OpenEr
     let (keep, heights) = bounded(1);
     let run = move || {
         while let Ok(height) = heights.recv() {
-            match retirer.retire(height) {
-                Ok(retired) => retired.iter().for_each(|number| tracing::info!("segment {number} gave up its bodies")),
-                Err(error) => tracing::warn!("no bodies are given up: {error}"),
-            }
+            retirer.retire_and_say(height);
         }
     };
     let thread = std::thread::Builder::new().name("retention".into()).spawn(run);
@@ -204,107 +132,45 @@ impl Drop for Storage {
     }
 }
 
-/// What is to be on disk next, less what is.
-#[derive(Default)]
-struct Batch {
-    last: u64,
-    fence: Option<Height>,
-    entries: LogGroup,
-    frames: Vec<Frame>,
-}
-
-impl Batch {
-    fn add(&mut self, group: Group) {
-        self.last = group.id;
-        self.fence = self.fence.max(group.fence);
-        self.entries.entries.extend(group.entries);
-        self.frames.extend(group.frames);
-    }
-}
-
-struct Writer {
-    journal: JournalWriter,
-    log: LogWriter,
-    /// The last decided height that was synced in an earlier group.
-    synced: Height,
-    /// The last decided height that was appended.
-    decided: Height,
-    /// The fence of the last group of the log.
-    fence: Height,
-    again: Duration,
-}
-
-impl Writer {
-    fn run(mut self, groups: &Receiver<Group>, synced: &Sender<Synced>) {
-        while let Ok(first) = groups.recv() {
-            let mut batch = Batch::default();
-            std::iter::once(first).chain(groups.try_iter()).for_each(|group| batch.add(group));
-            match self.write_when_there_is_room(&mut batch, groups, synced) {
-                // Whoever listens may have gone; what was asked for is on disk all the same.
-                Ok(()) => _ = synced.send(Synced::UpTo(batch.last)),
-                Err(error) => {
-                    let _ = synced.send(Synced::Failed(error.to_string()));
-                    return;
-                }
+/// Drives a disk in the time of the wall, until nobody hands anything over any more.
+fn drive(mut disk: Disk, groups: &Receiver<Group>, synced: &Sender<Synced>) -> Session {
+    let began = Instant::now();
+    loop {
+        let heard = match disk.due() {
+            None => groups.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) if disk.has_room() => groups.recv_timeout(due.saturating_sub(began.elapsed())),
+            Some(due) => {
+                std::thread::sleep(due.saturating_sub(began.elapsed()));
+                Err(RecvTimeoutError::Timeout)
             }
+        };
+        match heard {
+            Ok(group) => disk.submit(group),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        if let Err(error) = self.journal.seal().and_then(|()| self.log.seal()) {
-            let _ = synced.try_send(Synced::Failed(error.to_string()));
+        while disk.has_room()
+            && let Ok(group) = groups.try_recv()
+        {
+            disk.submit(group);
         }
-    }
-
-    /// A disk that is full keeps the batch waiting, until there is room or nobody waits any more.
-    fn write_when_there_is_room(
-        &mut self,
-        batch: &mut Batch,
-        groups: &Receiver<Group>,
-        synced: &Sender<Synced>,
-    ) -> io::Result<()> {
-        let mut told = false;
-        loop {
-            match self.write(batch) {
-                Err(error) if is_full(&error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        let _ = synced.try_send(Synced::Full(error.to_string()));
-                    }
-                    self.journal.rewind();
-                    self.log.rewind();
-                    match groups.recv_timeout(self.again) {
-                        // The batch only grows by what the node made before it heard.
-                        Ok(group) => batch.add(group),
-                        Err(RecvTimeoutError::Timeout) => {}
-                        Err(RecvTimeoutError::Disconnected) => return Err(error),
-                    }
-                }
-                done => return done,
+        while let Some(said) = disk.poll(began.elapsed()) {
+            let failed = matches!(said, Synced::Failed(_));
+            // Whoever listens may have gone; what was asked for is on disk all the same.
+            let _ = synced.send(said);
+            if failed {
+                return disk.close();
             }
         }
     }
-
-    /// One group on disk for all that waits: the log before the journal, so that it never lags behind it.
-    fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
-        let fence = batch.fence.unwrap_or_default().max(self.fence);
-        if !batch.entries.entries.is_empty() || fence > self.fence {
-            (batch.entries.synced, batch.entries.fence) = (self.synced, fence);
-            self.log.append(&batch.entries)?;
-            self.log.sync()?;
-            self.fence = fence;
-            batch.entries.entries.clear();
-        }
-        self.journal.append(&batch.frames)?;
-        self.journal.sync()?;
-        let decided = batch.frames.iter().filter(|frame| frame.kind.is_decided()).map(|frame| frame.height);
-        self.decided = decided.fold(self.decided, Height::max);
-        self.synced = self.decided;
-        batch.frames.clear();
-        Ok(())
-    }
+    disk.finish().into_iter().for_each(|said| _ = synced.try_send(said));
+    disk.close()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::FrameKind;
+    use crate::journal::{Frame, FrameKind};
 
     #[test]
     fn a_full_segment_is_sealed_and_the_next_goes_on() {

@@ -166,7 +166,7 @@ impl Machine {
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
         world.insert_resource(Outbox::default());
-        world.insert_resource(Answers::default());
+        world.insert_resource(Answers::of(&setup.genesis));
         world.insert_resource(Watches::default());
         world.insert_resource(Grudges::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
@@ -412,7 +412,10 @@ impl Machine {
     /// Where this node's chain stands at `now_ms`.
     pub fn standing(&self, now_ms: u64) -> Standing {
         let chain = self.chain();
-        Standing { now_ms, decided: chain.decided, settled: chain.settled, root_chain: chain.root_chains[0] }
+        let mut standing = Standing { now_ms, ..Standing::default() };
+        standing.decide(chain.decided);
+        standing.settle(chain.settled, chain.root_chains[0]);
+        standing
     }
 
     /// Intents without a receipt: those that wait for a block, and those in blocks that are not settled.

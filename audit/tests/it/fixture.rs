@@ -6,7 +6,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use audit::replay::{ReplayConfig, replay};
 use engine::Height;
@@ -17,8 +16,8 @@ use node::snapshots::SnapshotPace;
 use storage::{FrameKind, JournalReader, Writing};
 
 const HEIGHTS: u64 = 24;
-const ROOT: &str = "10c39b63bd797089e71eec8d02f99d4aff02b61bc0761a6550912f0426734cdf";
-const ROOT_CHAIN: &str = "a6809ec87c9316b0f68989a78b6b57308a2780aa33e0d0252b38f1b8a3f8962d";
+const ROOT: &str = "43b98284c46942495c5957b4b09b28d98797b4617d82996e80e2978e2611c654";
+const ROOT_CHAIN: &str = "72088ad68f120c838969cef5d5fb34bc8213d193505e915411fde4fe4e879fc2";
 const SNAPSHOT: Height = Height(1);
 
 fn config() -> DevConfig {
@@ -29,7 +28,7 @@ fn config() -> DevConfig {
         threads: 1,
         pace: Pace::Max,
         writing: Writing { segment_bytes: 48 << 10, ..Writing::default() },
-        snapshots: SnapshotPace { settling: Duration::from_nanos(1), ..SnapshotPace::default() },
+        snapshots: SnapshotPace { groups: 1, heights: 1, ..SnapshotPace::default() },
         ..DevConfig::default()
     }
 }

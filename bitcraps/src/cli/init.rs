@@ -126,6 +126,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     config.net.listen = args.listen;
     config.storage.bytes_max = bytes_max(args)?;
     let journal = config.storage.bytes_max;
+    let opens = config.net.opens_per_address_per_min;
     let new = NewChain {
         name: args.name.clone(),
         tables: args.tables,
@@ -155,6 +156,12 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     say!("  configuration  {path}");
     say!("  chain          {}", hex(&created.chain));
     say!("  network key    {}", hex(&created.net_key));
+    say!(
+        "  accounts       anyone opens one, at most {opens} a minute from one address (`net.opens_per_address_per_min`);"
+    );
+    say!(
+        "                 a house for people whom somebody knows takes vouchers: `opening` in docs/formats/genesis.md"
+    );
     match journal {
         0 => say!("  journal        no bound: `storage.bytes_max` sets one"),
         _ => say!("  journal        at most {}; then the intents of the oldest blocks are given up", ByteSize(journal)),

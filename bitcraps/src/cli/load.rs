@@ -10,10 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::dev::workers_in_range;
 use super::{Failure, Format, stop_signals, thousands};
-use load::hostile::HostileKind;
 use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::run::{Place, Progress, run as run_load};
-use load::scenario::{Load, Scenario};
+use load::scenario::{HostileKind, Load, Scenario};
 use node::config::workers;
 
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ mod out;
 mod play;
 mod replay;
 mod script;
+mod sim;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -64,6 +65,8 @@ enum Command {
     Bisect(bisect::BisectArgs),
     /// Send many players against a node, and judge what came of it.
     Load(load::LoadArgs),
+    /// Run a whole cluster in one thread from one seed, with faults, and check what must hold. For development.
+    Sim(sim::SimArgs),
     /// Play craps scenarios through the real engine.
     Script(script::ScriptArgs),
     /// Print the exact odds of every bet.
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Bisect(args) => bisect::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Script(args) => script::run(&args),
         Command::Odds(args) => odds::run(&args),
         Command::History(args) => history::run(&args),

@@ -22,6 +22,7 @@ use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
 use node::network::listen;
 use node::open::{self, Keys, Options};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -112,6 +113,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         peers,
         writing: config.writing(),
         pace: SnapshotPace::default(),
+        driving: Driving::Threads,
     };
     let open::Opened { machine, storage, snapshots, found } =
         open::open(session, setup, options, Opening::new().look())?;

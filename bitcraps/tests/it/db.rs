@@ -30,7 +30,7 @@ fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 
 /// Snapshots one after another, in a small image.
 fn config() -> DevConfig {
-    let snapshots = SnapshotPace { every: Duration::ZERO, settling: Duration::ZERO, groups_per_tick: 4 };
+    let snapshots = SnapshotPace { ticks: 0, groups: 0, heights: 1, groups_per_tick: 4 };
     DevConfig { pace: Pace::Max, threads: 1, snapshots, ..DevConfig::default() }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn manifest(path: &Path) -> Table {
 }
 
 /// Every crate of the workspace: those that are absent yet have their rule already.
-const MAY_SEE: [(&str, &[&str]); 14] = [
+const MAY_SEE: [(&str, &[&str]); 15] = [
     ("engine", &[]),
     ("order", &["engine"]),
     ("systems", &["engine", "order"]),
@@ -34,9 +34,13 @@ const MAY_SEE: [(&str, &[&str]); 14] = [
     ("audit", &["engine", "order", "systems", "storage", "words", "aside"]),
     ("play", &["engine", "order", "systems", "net", "words", "keys"]),
     ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "aside"]),
+    ("sim", &["engine", "order", "systems", "net", "storage", "node", "audit"]),
     (
         "bitcraps",
-        &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "play", "load", "aside"],
+        &[
+            "engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "play", "load", "sim",
+            "aside",
+        ],
     ),
     ("benches", &["engine", "order", "systems", "net", "storage", "keys", "node", "audit", "load"]),
 ];

@@ -12,20 +12,23 @@ use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::state_at;
+use bytemuck::Zeroable;
 use engine::io::{ShedReason, Verdict, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::{Height, TableId, hex};
 use keys::identity;
 use net::client::{Client, ClientConfig, Command, Event, Lost, RawConnection, socket};
 use net::server::{Counters, ServerConfig};
 use net::session::CloseCode;
-use net::wire::{Answer, AnswerVerdict, Hello, Role, ToClient, ToNode};
+use net::wire::{Answer, AnswerVerdict, Hello, Role, ToClient, ToNode, VERSION};
 use node::clock::Time;
 use node::config::Config;
 use node::init::{NewChain, create, open_keys};
 use node::network::listen;
 use node::open::{Keys, Options, open};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -90,6 +93,7 @@ impl TestNode {
                 peers: server.connections_max,
                 writing: storage::Writing::default(),
                 pace: SnapshotPace::default(),
+                driving: Driving::Threads,
             };
             let opened = open(Session::open(&data).expect("a session"), setup, options, |_| ()).expect("a new session");
             let network = listen(&opened.machine.setup().genesis, genesis, &keys.net, server).expect("a socket");
@@ -458,9 +462,9 @@ fn what_is_no_message_ends_the_connection_with_a_code() {
         let cases: [(&str, Vec<u8>, CloseCode); 8] = [
             ("garbage", vec![0xa5; 100], CloseCode::Version),
             ("another version", vec![64, 0, 0, 0, 1, 9, 0, 0], CloseCode::Version),
-            ("unknown kind", vec![0, 0, 0, 0, 99, 1, 0, 0], CloseCode::Malformed),
-            ("oversized", vec![0xff, 0xff, 0xff, 0x7f, 2, 1, 0, 0], CloseCode::Malformed),
-            ("no hello first", vec![0, 0, 0, 0, 4, 1, 0, 0], CloseCode::Malformed),
+            ("unknown kind", vec![0, 0, 0, 0, 99, VERSION, 0, 0], CloseCode::Malformed),
+            ("oversized", vec![0xff, 0xff, 0xff, 0x7f, 2, VERSION, 0, 0], CloseCode::Malformed),
+            ("no hello first", vec![0, 0, 0, 0, 4, VERSION, 0, 0], CloseCode::Malformed),
             ("said twice", [&welcome[..], &welcome[..]].concat(), CloseCode::Malformed),
             ("silent", Vec::new(), CloseCode::Timeout),
             ("never finished", late, CloseCode::Timeout),
@@ -487,13 +491,39 @@ fn what_is_no_message_ends_the_connection_with_a_code() {
         };
         let endpoint = socket(([127, 0, 0, 1], 0).into(), 1 << 20).expect("a socket");
         let key = identity(&NetKey::from_seed(&seed("alpn"))).expect("a key");
-        let client = Client::speaking(b"bitcraps/2", config, endpoint, &key).expect("a client");
+        let client = Client::speaking(b"bitcraps/1", config, endpoint, &key).expect("a client");
         let (_commands, commands) = mpsc::channel(1);
         assert_eq!(client.run(commands, |_| ()).await, Err(Lost::Version));
     });
     drop(runtime);
     assert_eq!(node.count("closed"), 9);
     assert_eq!(node.stop().counts.bets_placed, 0);
+}
+
+#[test]
+fn whoever_asks_for_the_status_gets_it_and_a_pledge_is_shed() {
+    let mut node = TestNode::start(&chain(1, 1_000), |bounds| bounds);
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut connection = raw("status", [127, 0, 0, 1], node.address).await.expect("let in");
+        connection.say(&hello()).await.expect("sent");
+        assert!(matches!(connection.hear().await, Ok(ToClient::Welcome(_))));
+        connection.say(&ToNode::AskStatus).await.expect("sent");
+        let Ok(ToClient::Status(status)) = connection.hear().await else { panic!("a status") };
+        assert_eq!((status.connections, status.nodes, status.behind, status.unready()), (1, 0, 0, None));
+        assert!(status.standing.settled <= status.standing.decided);
+        assert_eq!(status.standing.certified, status.standing.decided.back(2));
+
+        let pledge = PledgeRow { table: 3, roll: 9, kind: 1, signature: [7; 64], ..PledgeRow::zeroed() };
+        connection.say(&ToNode::Pledges(vec![pledge])).await.expect("sent");
+        let Ok(ToClient::Answers(answers)) = connection.hear().await else { panic!("an answer") };
+        let verdict = AnswerVerdict::Shed(ShedReason::NoPledges);
+        assert_eq!(answers, [Answer { id: pledge.id(), verdict }]);
+        connection.say(&ToNode::Pledges(vec![PledgeRow { roll: 0, ..pledge }])).await.expect("sent");
+        assert_eq!(closed_with(&connection).await, CloseCode::Malformed);
+    });
+    drop(runtime);
+    node.stop();
 }
 
 /// Intents of a key that has no account: they verify, and are refused in a block.

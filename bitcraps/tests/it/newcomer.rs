@@ -66,8 +66,12 @@ struct Dev {
 
 impl Dev {
     fn start(session: &Path, listen: &str, more: &[&str]) -> Self {
+        // Few enough that a seat is free.
+        let players = if more.contains(&"--players") { &[][..] } else { &["--players", "4"] };
         let mut child = program()
-            .args(["dev", "--tables", "2", "--window", "1000", "--listen", listen, "--data", text(session)])
+            .arg("dev")
+            .args(players)
+            .args(["--tables", "2", "--window", "1000", "--listen", listen, "--data", text(session)])
             .args(more)
             .stdout(Stdio::piped())
             .spawn()

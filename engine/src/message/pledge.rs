@@ -6,6 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::intent::IntentId;
 use super::{DecodeError, Hash};
 
 /// What the signature of a pledge or an opening covers first.
@@ -58,6 +59,12 @@ pub struct PledgeRow {
 const _: () = assert!(size_of::<PledgeRow>() == 192);
 
 impl PledgeRow {
+    /// What tells this row from every other, as intents have it: as its number, table and roll.
+    pub fn id(&self) -> IntentId {
+        let mark = std::array::from_fn(|byte| self.signature[byte]);
+        IntentId { key: self.key, number: u64::from(self.table) << 32 | u64::from(self.roll), mark }
+    }
+
     /// Checks that every field holds what it may.
     ///
     /// # Errors

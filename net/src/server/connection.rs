@@ -51,6 +51,7 @@ struct State {
     /// Whole messages, which go before answers.
     control: Vec<u8>,
     genesis_wanted: bool,
+    status_wanted: bool,
     answers: Vec<Answer>,
     updates: Vec<u8>,
     /// Since when updates were left out.
@@ -277,10 +278,20 @@ impl Reader<'_> {
                 }
                 self.shared.tell(Input::Watch { peer, what, on }).await;
             }
-            Event::Input(input) => self.shared.tell(input).await,
+            Event::Input(input) => {
+                if let Input::Told { settled, .. } = input {
+                    self.shared.nodes.told(self.key, settled);
+                }
+                self.shared.tell(input).await;
+            }
             Event::Answer(answer) => self.shed(answer),
             Event::AskGenesis => {
                 lock(&self.connection.state).genesis_wanted = true;
+                self.connection.answers_wait.notify_one();
+            }
+            // Asked again before it was written, it is written once.
+            Event::AskStatus => {
+                lock(&self.connection.state).status_wanted = true;
                 self.connection.answers_wait.notify_one();
             }
             Event::Peers(records) => self.shared.nodes.hear(self.connection.id, &records, self.shared),
@@ -357,7 +368,8 @@ impl Connection {
     /// A connection to a peer with a row; it has a session if the peer opened it.
     pub(super) fn new(id: PeerId, quic: quinn::Connection, session: Option<Session>, shared: &Shared) -> Arc<Self> {
         let (control, answers, updates) = (Vec::new(), Vec::new(), Vec::new());
-        let state = State { session, control, genesis_wanted: false, answers, updates, behind: None };
+        let (genesis_wanted, status_wanted) = (false, false);
+        let state = State { session, control, genesis_wanted, status_wanted, answers, updates, behind: None };
         Arc::new(Self {
             id,
             quic,
@@ -478,12 +490,15 @@ async fn write_answers(connection: Arc<Connection>, mut send: SendStream, shared
     let mut answers = Vec::new();
     loop {
         connection.answers_wait.notified().await;
-        let genesis_wanted = {
+        let (genesis_wanted, status_wanted) = {
             let mut state = lock(&connection.state);
             std::mem::swap(&mut bytes, &mut state.control);
             std::mem::swap(&mut answers, &mut state.answers);
-            std::mem::take(&mut state.genesis_wanted)
+            (std::mem::take(&mut state.genesis_wanted), std::mem::take(&mut state.status_wanted))
         };
+        if status_wanted {
+            ToClient::Status(shared.status()).encode(&mut bytes);
+        }
         if genesis_wanted {
             // Written from where it lies: it may be larger than all that a connection may hold.
             let header = genesis_header(shared.chain.genesis.len());

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::genesis::KeySource;
-use engine::io::{Input, Output, Standing};
+use engine::io::{Input, NodeStatus, Output, Standing};
 use engine::{Hash, PeerId, TableId};
 use quinn::VarInt;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -217,6 +217,15 @@ impl Shared {
     fn standing(&self) -> Standing {
         let (standing, at) = *self.standing.borrow();
         Standing { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
+    }
+
+    fn status(&self) -> NodeStatus {
+        let standing = self.standing();
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let connections = slots.rows.iter().filter(|(_, connection)| connection.is_some()).count() as u32;
+        drop(slots);
+        let (nodes, behind, furthest) = self.nodes.behind(standing.settled);
+        NodeStatus { standing, connections, nodes, behind, furthest }
     }
 
     fn welcome(&self) -> Welcome {

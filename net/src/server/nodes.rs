@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine::PeerId;
 use engine::io::{Input, Offence};
+use engine::{Height, PeerId};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -53,6 +53,8 @@ pub(super) struct Nodes {
     book: Mutex<Book>,
     /// How many connections there are with each, whichever side opened them.
     connected: Mutex<BTreeMap<Key, u32>>,
+    /// The settled heights that connected nodes told.
+    settled: Mutex<BTreeMap<Key, Height>>,
     /// Keys that were proven at an address that this node was told of.
     proven: Mutex<BTreeSet<Key>>,
     /// Seen on the local network: unsigned, so only tried, never told on.
@@ -96,11 +98,26 @@ impl Nodes {
             configured: config.peers.iter().map(|text| Candidate::configured(text)).collect(),
             book: Mutex::default(),
             connected: Mutex::default(),
+            settled: Mutex::default(),
             proven: Mutex::default(),
             nearby: Mutex::default(),
             news,
             unverified: Mutex::new(Some(unverified)),
         }
+    }
+
+    /// A connected node told where it stands.
+    pub(super) fn told(&self, key: Key, settled: Height) {
+        lock(&self.settled).insert(key, settled);
+    }
+
+    /// Nodes that are connected, those of them that told of a lower height than this, and the lowest.
+    pub(super) fn behind(&self, height: Height) -> (u32, u32, Option<(Key, Height)>) {
+        let nodes = lock(&self.connected).len() as u32;
+        let settled = lock(&self.settled);
+        let behind = || settled.iter().filter(|(_, settled)| **settled < height);
+        let furthest = behind().min_by_key(|(_, settled)| **settled).map(|(key, settled)| (*key, *settled));
+        (nodes, behind().count() as u32, furthest)
     }
 
     pub(super) fn known(&self) -> usize {
@@ -124,6 +141,7 @@ impl Nodes {
         *count -= 1;
         if *count == 0 {
             connected.remove(key);
+            lock(&self.settled).remove(key);
         }
     }
 
@@ -321,7 +339,7 @@ async fn dial(endpoint: &Endpoint, shared: &Arc<Shared>, candidate: &Candidate) 
     shared.seat(peer, Connection::new(peer, quic.clone(), None, shared));
     shared.tell(Input::Joined { peer, key, address, node: true }).await;
     info!(node = %at, key = engine::hex(&key), "connected to another node");
-    let result = talk(&quic, shared, peer).await;
+    let result = talk(&quic, shared, key, peer).await;
     if let Err(reason) = &result {
         Counters::add(&shared.counters.closed, 1);
         if reason.code == CloseCode::Malformed {
@@ -338,7 +356,7 @@ async fn dial(endpoint: &Endpoint, shared: &Arc<Shared>, candidate: &Candidate) 
 }
 
 /// Says hello, tells what nodes tell each other, and hears it, until the other side ends or must be closed.
-async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> Result<(), Close> {
+async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, key: Key, peer: PeerId) -> Result<(), Close> {
     let Ok((mut send, mut recv)) = quic.open_bi().await else { return Ok(()) };
     let program = concat!("bitcraps ", env!("CARGO_PKG_VERSION")).to_owned();
     let hello = ToNode::Hello(Hello { chain: Some(shared.chain.id), program, role: Role::Node });
@@ -370,7 +388,7 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> R
                     shared.tell(Input::Offended { peer, offence: Offence::Flood }).await;
                 }
                 for message in messages {
-                    hear(message, shared, peer).await?;
+                    hear(message, shared, key, peer).await?;
                 }
                 taken?;
             }
@@ -389,13 +407,14 @@ async fn talk(quic: &quinn::Connection, shared: &Arc<Shared>, peer: PeerId) -> R
 }
 
 /// Takes what a dialled node says.
-async fn hear(message: ToClient, shared: &Arc<Shared>, peer: PeerId) -> Result<(), Close> {
+async fn hear(message: ToClient, shared: &Arc<Shared>, key: Key, peer: PeerId) -> Result<(), Close> {
     match message {
         ToClient::Welcome(welcome) if welcome.chain != shared.chain.id => {
             return Err(Close::new(CloseCode::Chain, "it keeps another chain"));
         }
         ToClient::Standing(standing) => {
             let (decided, settled) = (standing.decided, standing.settled);
+            shared.nodes.told(key, settled);
             shared.tell(Input::Told { peer, decided, settled }).await;
         }
         ToClient::Peers(records) => shared.nodes.hear(peer, &records, shared),

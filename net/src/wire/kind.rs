@@ -2,8 +2,9 @@
 
 use super::payload::{Bounds, Payload};
 use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
-use engine::io::{Standing, Watched};
+use engine::io::{NodeStatus, Standing, Watched};
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 
 /// Which way a message goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,34 +125,40 @@ messages! {
     /// What a node can be told.
     ToNode {
         /// The first message.
-        1 Hello: Hello(hello: Hello) = First, Client | Node, "afb93ef54579a0e6";
+        1 Hello: Hello(hello: Hello) = First, Client | Node, "e62eef7d2ecab63b";
         /// Signed intents; nothing about them was checked but their length.
-        2 Intents: Intents(intents: Vec<Intent>) = Then, Client, "9b1d9eec5223ce5b";
+        2 Intents: Intents(intents: Vec<Intent>) = Then, Client, "e9964f5816ae5d4a";
         /// What to watch from now on, or no longer.
-        3 Watch: Watch(watches: Vec<(Watched, bool)>) = Then, Client, "bfb86ce5f63b1070";
+        3 Watch: Watch(watches: Vec<(Watched, bool)>) = Then, Client, "cca33a45662ffab9";
         /// Asks for the genesis.
-        4 AskGenesis: AskGenesis = Then, Client, "428b283a84585ff5";
+        4 AskGenesis: AskGenesis = Then, Client, "d71e1398e8da73b0";
         /// Nodes that the sender, a node, knows.
-        5 PeersToNode: Peers(peers: Vec<PeerRecord>) = Then, Node, "637cbb95ec0fd17f";
+        5 PeersToNode: Peers(peers: Vec<PeerRecord>) = Then, Node, "396bb0b9b869d147";
         /// Where the sender, a node, stands.
-        6 StandingToNode: Standing(standing: Standing) = Then, Node, "f437ffe953c745da";
+        6 StandingToNode: Standing(standing: Standing) = Then, Node, "78dd68f31c2920ee";
+        /// Signed pledges and openings.
+        7 Pledges: Pledges(pledges: Vec<PledgeRow>) = Then, Client, "f4e7584de342cbf0";
+        /// Asks how the node is.
+        8 AskStatus: AskStatus = Then, Client, "0fc453b43157d273";
     }
     /// What a node can tell.
     ToClient {
         /// The first message.
-        64 Welcome: Welcome(welcome: Welcome) = First, Client | Node, "7ec2c1701d77829f";
+        64 Welcome: Welcome(welcome: Welcome) = First, Client | Node, "3ab603f8a5a74e73";
         /// What became of intents.
-        65 Answers: Answers(answers: Vec<Answer>) = Then, Client, "91981625df7af329";
+        65 Answers: Answers(answers: Vec<Answer>) = Then, Client, "04ff0b0a5f93ee02";
         /// The genesis' bytes.
-        66 Genesis: Genesis(bytes: Vec<u8>) = Then, Client, "3b67438c7b4e1cc1";
+        66 Genesis: Genesis(bytes: Vec<u8>) = Then, Client, "2c7076f0967b1391";
         /// A watched account.
-        67 Account: Account(account: AccountRow) = Then, Client, "de9c55d3a366b037";
+        67 Account: Account(account: AccountRow) = Then, Client, "bfef2a3531706f7d";
         /// What changed at a watched table, or all of it.
-        68 Table: Table(table: TableMessage) = Then, Client, "34b41db4d357ea98";
+        68 Table: Table(table: TableMessage) = Then, Client, "547a30c1e412c473";
         /// Nodes that this node knows.
-        69 Peers: Peers(peers: Vec<PeerRecord>) = Then, Node, "d52cf6d3857792dd";
+        69 Peers: Peers(peers: Vec<PeerRecord>) = Then, Node, "589c5625ce1a7180";
         /// Where this node stands.
-        70 Standing: Standing(standing: Standing) = Then, Client | Node, "205395d0f50e731d";
+        70 Standing: Standing(standing: Standing) = Then, Client | Node, "be77d52dccb02fb8";
+        /// How this node is.
+        71 Status: Status(status: NodeStatus) = Then, Client, "282ec82ce0b5bd05";
     }
 }
 

@@ -28,15 +28,17 @@ use engine::bytes::DecodeError;
 use engine::io::TableUpdate;
 
 /// The version of the protocol that this code speaks, in every header and in [`ALPN`].
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The protocol's name in the TLS handshake.
-pub const ALPN: &[u8] = b"bitcraps/1";
+pub const ALPN: &[u8] = b"bitcraps/2";
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
 /// Bytes of the largest genesis that is sent.
 pub const GENESIS_BYTES_MAX: usize = 256 * 1024;
 /// Intents of one message.
 pub const INTENTS_MAX: usize = 64;
+/// Pledges of one message.
+pub const PLEDGES_MAX: usize = 16;
 /// Answers of one message.
 pub const ANSWERS_MAX: usize = 128;
 /// Peer records of one message.

@@ -4,15 +4,16 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
-use engine::io::{Receipt, ShedReason, Standing, Verdict, Watched};
+use engine::io::{NodeStatus, Receipt, ShedReason, Standing, Verdict, Watched};
 use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::{Intent, IntentId};
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::message::signed::signed_bytes;
 use engine::{AccountId, Hash, Height, TableId};
 
 use super::payload::Body;
-use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX};
+use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX, PLEDGES_MAX};
 
 /// Text in a fixed field: UTF-8, zeros after it.
 pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -58,17 +59,34 @@ pub struct WatchBody {
     reserved: [u8; 2],
 }
 
-/// Layout: 56 bytes, no padding.
+/// Layout: 72 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct StandingBody {
     now_ms: u64,
     decided: u64,
     settled: u64,
+    certified: u64,
     root_chain: [u8; 32],
+    follows: u8,
+    disk_full: u8,
+    reserved: [u8; 6],
 }
 
-/// Layout: 136 bytes, no padding.
+/// Layout: 128 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct StatusBody {
+    standing: StandingBody,
+    connections: u32,
+    nodes: u32,
+    behind: u32,
+    reserved: u32,
+    furthest_key: [u8; 32],
+    furthest_settled: u64,
+}
+
+/// Layout: 152 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct WelcomeBody {
@@ -128,7 +146,8 @@ pub struct PeerRecord {
 }
 
 const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
-const _: () = assert!(size_of::<StandingBody>() == 56 && size_of::<WelcomeBody>() == 136);
+const _: () =
+    assert!(size_of::<StatusBody>() == 128 && size_of::<StandingBody>() == 72 && size_of::<WelcomeBody>() == 152);
 const _: () =
     assert!(size_of::<AnswerBody>() == 72 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
 
@@ -271,18 +290,109 @@ impl Body for Standing {
     type Bytes = StandingBody;
 
     fn to_bytes(&self) -> StandingBody {
-        let Self { now_ms, decided, settled, root_chain } = *self;
-        StandingBody { now_ms, decided: decided.0, settled: settled.0, root_chain }
+        StandingBody {
+            now_ms: self.now_ms,
+            decided: self.decided.0,
+            settled: self.settled.0,
+            certified: self.certified.0,
+            root_chain: self.root_chain,
+            follows: self.follows.into(),
+            disk_full: self.disk_full.into(),
+            reserved: [0; 6],
+        }
     }
 
     fn of_bytes(body: &StandingBody) -> Result<Self, DecodeError> {
-        let StandingBody { now_ms, decided, settled, root_chain } = *body;
-        Ok(Self { now_ms, decided: Height(decided), settled: Height(settled), root_chain })
+        zeros("standing", &body.reserved)?;
+        Ok(Self {
+            now_ms: body.now_ms,
+            decided: Height(body.decided),
+            settled: Height(body.settled),
+            certified: Height(body.certified),
+            root_chain: body.root_chain,
+            follows: switch(body.follows, "follows")?,
+            disk_full: switch(body.disk_full, "disk_full")?,
+        })
     }
 
     #[cfg(test)]
     fn samples() -> Vec<Self> {
-        vec![Self { now_ms: 1_800_000_000_123, decided: Height(12), settled: Height(11), root_chain: [6; 32] }]
+        vec![Self {
+            now_ms: 1_800_000_000_123,
+            decided: Height(12),
+            settled: Height(11),
+            certified: Height(10),
+            root_chain: [6; 32],
+            follows: true,
+            disk_full: true,
+        }]
+    }
+}
+
+impl Body for NodeStatus {
+    type Bytes = StatusBody;
+
+    fn to_bytes(&self) -> StatusBody {
+        let (furthest_key, furthest_settled) = self.furthest.map_or(([0; 32], 0), |(key, height)| (key, height.0));
+        StatusBody {
+            standing: self.standing.to_bytes(),
+            connections: self.connections,
+            nodes: self.nodes,
+            behind: self.behind,
+            reserved: 0,
+            furthest_key,
+            furthest_settled,
+        }
+    }
+
+    fn of_bytes(body: &StatusBody) -> Result<Self, DecodeError> {
+        zeros("status", &body.reserved.to_le_bytes())?;
+        if body.behind == 0 {
+            zeros("nobody behind", &body.furthest_key)?;
+            zeros("nobody behind", &body.furthest_settled.to_le_bytes())?;
+        }
+        let furthest = (body.furthest_key, Height(body.furthest_settled));
+        Ok(Self {
+            standing: Standing::of_bytes(&body.standing)?,
+            connections: body.connections,
+            nodes: body.nodes,
+            behind: body.behind,
+            furthest: (body.behind > 0).then_some(furthest),
+        })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        let furthest = Some(([8; 32], Height(3)));
+        vec![Self { standing: Standing::samples()[0], connections: 40, nodes: 4, behind: 2, furthest }]
+    }
+}
+
+/// Nothing about a pledge is checked here but its form.
+impl Body for PledgeRow {
+    type Bytes = Self;
+    const LIST_MAX: usize = PLEDGES_MAX;
+
+    fn to_bytes(&self) -> Self {
+        *self
+    }
+
+    fn of_bytes(bytes: &Self) -> Result<Self, DecodeError> {
+        bytes.check_form().map(|_| *bytes)
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![Self {
+            key: [2; 32],
+            table: 3,
+            roll: 9,
+            kind: 1,
+            reserved: [0; 23],
+            value: [5; 32],
+            block: [6; 32],
+            signature: [7; 64],
+        }]
     }
 }
 

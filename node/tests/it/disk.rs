@@ -207,7 +207,7 @@ fn bodies_are_given_up_and_the_node_goes_on() {
     let retention = Some(Retention { bytes_max: 100 << 10, retire });
     let config = DevConfig {
         writing: Writing { segment_bytes: 32 << 10, retention, ..Writing::default() },
-        snapshots: SnapshotPace { settling: std::time::Duration::from_millis(20), ..SnapshotPace::default() },
+        snapshots: SnapshotPace { ticks: 200, ..SnapshotPace::default() },
         ..config()
     };
     let disk = FaultyBackend::new(5);

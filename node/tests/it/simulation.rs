@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use node::clock::{Pace, QUANTUM_MS, Time};
 use node::init::{NewChain, create, open_keys};
 use node::network::chain;
 use node::open::{Keys, Options, open};
+use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -149,20 +149,14 @@ fn run(seed: u64) -> (Traffic, u32) {
         peers: 64,
         writing: config.writing(),
         pace: SnapshotPace::default(),
+        driving: Driving::Threads,
     };
     let opened = open(Session::open(&config.node.data).expect("a session"), setup, options, |_| ()).expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("one");
     let network = Network::new(seed, Conditions::NONE);
     let (totals, players, traffic) = LocalSet::new().block_on(&runtime, async {
         let (carrier, here) = (network.socket(at(1)), at(1));
-        let bounds = ServerConfig {
-            // What counts connects and intents reads the wall's clock, which stands still here.
-            connects_per_address_per_s: NonZeroU32::new(100_000).expect("not zero"),
-            intents_per_connection_per_s: NonZeroU32::new(100_000).expect("not zero"),
-            connections_per_address_max: 64,
-            listen: here,
-            ..ServerConfig::default()
-        };
+        let bounds = ServerConfig { connections_per_address_max: 64, listen: here, ..ServerConfig::default() };
         let chain = chain(&opened.machine.setup().genesis, genesis);
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);
         let server = Server::on(carrier, here, bounds, chain, identity(&keys.net).expect("a key")).expect("a server");

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::Walker;
@@ -51,12 +50,12 @@ fn dev(dir: &Path, config: &DevConfig, heights: u64) -> (Totals, Option<Found>) 
 
 /// Snapshots one after another, a few groups a tick, so that every one of them spans several heights.
 fn often() -> DevConfig {
-    let snapshots = SnapshotPace { every: Duration::ZERO, settling: Duration::ZERO, groups_per_tick: 1 };
+    let snapshots = SnapshotPace { ticks: 0, groups: 0, heights: 1, groups_per_tick: 1 };
     DevConfig { pace: Pace::Max, threads: 1, tables: 300, players: 400, snapshots, ..DevConfig::default() }
 }
 
 fn never() -> DevConfig {
-    let snapshots = SnapshotPace { every: Duration::MAX, settling: Duration::MAX, groups_per_tick: 1 };
+    let snapshots = SnapshotPace { ticks: u64::MAX, groups: u64::MAX, heights: 1, groups_per_tick: 1 };
     DevConfig { snapshots, ..often() }
 }
 

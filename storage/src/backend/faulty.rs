@@ -4,7 +4,7 @@
 //!  write  -> now, and one more pending change      power off -> every pending change survives or not, piece by piece,
 //!  sync   -> the file's pending changes are safe                in any order; names that no directory sync made safe too
 //! ```
-//! It tears writes at 512 and 4096 bytes, reorders and drops what was not synced, forgets names, delays syncs, fails
+//! It tears writes at 512 and 4096 bytes, reorders and drops what was not synced, forgets names, lets syncs take time, fails
 //! any operation with any error, and has as much room as it is given.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +47,8 @@ struct Disk {
     random: u64,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
+    /// Operations that failed, or found no room.
+    failed: u64,
     off: bool,
     room: Option<u64>,
     delay: Duration,
@@ -100,6 +102,7 @@ impl Disk {
         self.operations += 1;
         let fault = self.faults.get(&self.operations).copied();
         self.off |= fault == Some(Fault::PowerOff);
+        self.failed += u64::from(matches!(fault, Some(Fault::Fail(_))));
         Ok(fault)
     }
 
@@ -142,6 +145,7 @@ impl Disk {
             None => {
                 let grows = (at + bytes.len() as u64).saturating_sub(self.files[index].now.len() as u64);
                 if self.room.is_some_and(|room| self.used() + grows > room) {
+                    self.failed += 1;
                     let done = part(self).saturating_sub(grows as usize);
                     self.change(index, Change::Write(at, bytes[..done].to_vec()));
                     return Err(io::ErrorKind::StorageFull.into());
@@ -224,9 +228,23 @@ impl FaultyBackend {
         self.disk().operations
     }
 
+    /// Operations so far that failed as planned, or found no room.
+    pub fn failures(&self) -> u64 {
+        self.disk().failed
+    }
+
     /// What befalls the operation with this number.
     pub fn plan(&self, operation: u64, fault: Fault) {
         self.disk().faults.insert(operation, fault);
+    }
+
+    /// What was planned and has not come does not come any more. Says whether there was something.
+    pub fn forget_faults(&self) -> bool {
+        let mut disk = self.disk();
+        let next = disk.operations + 1;
+        let ahead = disk.faults.range(next..).next().is_some();
+        disk.faults.clear();
+        ahead
     }
 
     /// Bytes that all files together may have; `None` is no bound.
@@ -239,7 +257,7 @@ impl FaultyBackend {
         self.disk().used()
     }
 
-    /// How long a sync takes, at most.
+    /// How long a sync takes, at most, in the time of whoever has it synced: nothing here waits.
     pub fn set_delay(&self, delay: Duration) {
         self.disk().delay = delay;
     }
@@ -342,6 +360,13 @@ impl Backend for FaultyBackend {
         })
     }
 
+    fn sync_takes(&self) -> Duration {
+        let mut disk = self.disk();
+        let micros = u64::try_from(disk.delay.as_micros()).unwrap_or(u64::MAX);
+        // Without a delay nothing is drawn: such a disk is the same as one that never had any.
+        Duration::from_micros(if micros > 0 { disk.random(micros) } else { 0 })
+    }
+
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         let disk = self.disk();
         Ok(disk.room.map_or(u64::MAX, |room| room.saturating_sub(disk.used())))
@@ -404,15 +429,7 @@ impl Handle for Open {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.disk.disk();
-        let micros = u64::try_from(disk.delay.as_micros()).unwrap_or(u64::MAX);
-        if micros > 0 {
-            let delay = Duration::from_micros(disk.random(micros));
-            drop(disk);
-            std::thread::sleep(delay);
-            disk = self.disk.disk();
-        }
-        disk.sync(self.index)
+        self.disk.disk().sync(self.index)
     }
 
     fn sync_all(&self) -> io::Result<()> {

@@ -10,6 +10,7 @@ mod memory;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use bytes::FileBytes;
 pub use faulty::{Fault, FaultyBackend, Sector};
@@ -76,6 +77,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// How long whoever has it synced waits for the next sync, beside the call itself: for a disk in a simulation's time.
+    fn sync_takes(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Bytes that an unprivileged writer may still use.
     ///

@@ -85,6 +85,14 @@ impl Retirer {
         Ok(retired)
     }
 
+    /// [`Retirer::retire`], and what came of it is logged: a session that is too large is none the worse.
+    pub fn retire_and_say(&self, keep: Height) {
+        match self.retire(keep) {
+            Ok(retired) => retired.iter().for_each(|number| tracing::info!("segment {number} gave up its bodies")),
+            Err(error) => tracing::warn!("no bodies are given up: {error}"),
+        }
+    }
+
     fn retire_segment(&self, number: u32, path: &Path, keep: Height) -> Result<bool, OpenError> {
         let io = |error| OpenError::io(path)(error);
         let file = self.backend.open(path, Access::Read).map_err(io)?;

@@ -1,10 +1,11 @@
-//! The snapshot thread, and what a start finds.
+//! What a start finds of snapshots, and what keeps them: a thread, or whoever hands over, in steps.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use engine::image::GroupBlock;
 use engine::limits::SNAPSHOT_BLOCKS_MAX;
 use engine::{Hash, Height};
@@ -52,7 +53,7 @@ enum Task {
     GiveUp,
 }
 
-/// What the snapshot thread says.
+/// What has become of what was handed over.
 pub enum Kept {
     /// The groups of a block are copied: it can be filled again.
     Block(GroupBlock),
@@ -62,11 +63,17 @@ pub enum Kept {
     Failed(String),
 }
 
-/// The snapshot thread's handle.
+/// What keeps a session's snapshots.
 pub struct Snapshots {
-    tasks: Option<Sender<Task>>,
+    keeping: Keeping,
     kept: Receiver<Kept>,
-    thread: Option<JoinHandle<()>>,
+}
+
+enum Keeping {
+    /// Beside the tick.
+    Thread { tasks: Option<Sender<Task>>, thread: Option<JoinHandle<()>> },
+    /// Whatever is handed over is done before the call returns.
+    Stepped { steps: RefCell<Steps>, say: Sender<Kept> },
 }
 
 /// What the packs of a session hold, for a process that only reads: from the index, or where that cannot be read from the
@@ -186,8 +193,6 @@ impl SnapshotsFound {
     /// # Errors
     /// If the system refuses.
     pub fn start_with(self, loaded: Option<Height>, pack_bytes: u64) -> Result<Snapshots, OpenError> {
-        let Self { backend, dir, chain, index, catalog, ranges, .. } = self;
-        let folder = dir.join("snapshots");
         // As many as there are blocks, and what stands between two snapshots: the tick never waits here.
         let (to_thread, tasks) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
         let (from_thread, kept) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
@@ -195,13 +200,25 @@ impl SnapshotsFound {
             .name("snapshots".into())
             .spawn(move || {
                 lower_priority();
-                match Keeper::new(backend, folder, chain, index, catalog, loaded, pack_bytes, ranges) {
-                    Ok(keeper) => run(keeper, &tasks, &from_thread),
-                    Err(error) => refuse(&error.to_string(), &tasks, &from_thread),
-                }
+                run(&mut self.steps(loaded, pack_bytes), &tasks, &from_thread);
             })
             .map_err(OpenError::io(Path::new("snapshot thread")))?;
-        Ok(Snapshots { tasks: Some(to_thread), kept, thread: Some(thread) })
+        Ok(Snapshots { keeping: Keeping::Thread { tasks: Some(to_thread), thread: Some(thread) }, kept })
+    }
+
+    /// [`SnapshotsFound::start`] without a thread: each task is done where it is handed over, so that what happens to the
+    /// disk follows from what was handed over and when.
+    pub fn start_stepped(self, loaded: Option<Height>) -> Snapshots {
+        // Whoever hands over hears afterwards.
+        let (say, kept) = unbounded();
+        Snapshots { keeping: Keeping::Stepped { steps: RefCell::new(self.steps(loaded, PACK_BYTES)), say }, kept }
+    }
+
+    fn steps(self, loaded: Option<Height>, pack_bytes: u64) -> Steps {
+        let Self { backend, dir, chain, index, catalog, ranges, .. } = self;
+        let folder = dir.join("snapshots");
+        let keeper = Keeper::new(backend, folder, chain, index, catalog, loaded, pack_bytes, ranges);
+        Steps { keeper: keeper.map_err(|error| error.to_string()), failed: true, said: Vec::new() }
     }
 }
 
@@ -224,61 +241,87 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-fn run(mut keeper: Keeper, tasks: &Receiver<Task>, kept: &Sender<Kept>) {
-    let mut failed = true;
-    // Whoever listens may have gone; the snapshot is kept all the same.
-    let say = |what: Kept| _ = kept.send(what);
-    for task in tasks {
+/// A keeper and what it has to say.
+struct Steps {
+    /// Or why nothing can be kept any more.
+    keeper: Result<Keeper, String>,
+    /// Whether the snapshot under way came to nothing, or none is.
+    failed: bool,
+    said: Vec<Kept>,
+}
+
+impl Steps {
+    fn step(&mut self, task: Task) {
+        let keeper = match &mut self.keeper {
+            Ok(keeper) => keeper,
+            Err(problem) => return self.said.extend(refuse(problem, task)),
+        };
         let result = match task {
             Task::Begin { moment, note, groups, changed } => {
-                failed = false;
+                self.failed = false;
                 keeper.begin(moment, note, groups, changed)
             }
             Task::Block(block) => {
-                let result = if failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
-                say(Kept::Block(block));
+                let result = if self.failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
+                self.said.push(Kept::Block(block));
                 result
             }
-            Task::Finish if failed => Ok(()),
+            Task::Finish if self.failed => Ok(()),
             Task::Finish => keeper.finish().map(|taken| {
-                failed = true;
-                say(Kept::Taken(taken));
+                self.failed = true;
+                self.said.push(Kept::Taken(taken));
                 if let Err(problem) = keeper.compact() {
                     tracing::warn!("packs of snapshots stay as they are: {problem}");
                 }
             }),
             Task::GiveUp => {
-                failed = true;
+                self.failed = true;
                 keeper.give_up().map_err(|error| error.to_string())
             }
         };
         if let Err(problem) = result {
-            failed = true;
-            if let Err(error) = keeper.give_up() {
-                return refuse(&error.to_string(), tasks, kept);
+            self.failed = true;
+            let given_up = keeper.give_up().map_err(|error| error.to_string());
+            self.said.push(Kept::Failed(given_up.as_ref().err().unwrap_or(&problem).clone()));
+            if let Err(problem) = given_up {
+                self.keeper = Err(problem);
             }
-            say(Kept::Failed(problem));
         }
     }
 }
 
 /// Nothing can be kept any more: blocks go back, and every snapshot fails.
-fn refuse(problem: &str, tasks: &Receiver<Task>, kept: &Sender<Kept>) {
-    let _ = kept.send(Kept::Failed(problem.to_owned()));
-    for task in tasks {
-        let answer = match task {
-            Task::Block(block) => Kept::Block(block),
-            Task::Begin { .. } => Kept::Failed(problem.to_owned()),
-            Task::Finish | Task::GiveUp => continue,
-        };
-        let _ = kept.send(answer);
+fn refuse(problem: &str, task: Task) -> Option<Kept> {
+    match task {
+        Task::Block(block) => Some(Kept::Block(block)),
+        Task::Begin { .. } => Some(Kept::Failed(problem.to_owned())),
+        Task::Finish | Task::GiveUp => None,
+    }
+}
+
+fn run(steps: &mut Steps, tasks: &Receiver<Task>, kept: &Sender<Kept>) {
+    if let Err(problem) = &steps.keeper {
+        steps.said.push(Kept::Failed(problem.clone()));
+    }
+    loop {
+        // Whoever listens may have gone; the snapshot is kept all the same.
+        steps.said.drain(..).for_each(|what| _ = kept.send(what));
+        let Ok(task) = tasks.recv() else { return };
+        steps.step(task);
     }
 }
 
 impl Snapshots {
     fn send(&self, task: Task) {
-        // A thread that is gone says so by its closed channel.
-        let _ = self.tasks.as_ref().expect("the handle was not closed").send(task);
+        match &self.keeping {
+            // A thread that is gone says so by its closed channel.
+            Keeping::Thread { tasks, .. } => _ = tasks.as_ref().expect("the handle was not closed").send(task),
+            Keeping::Stepped { steps, say } => {
+                let mut steps = steps.borrow_mut();
+                steps.step(task);
+                steps.said.drain(..).for_each(|what| _ = say.send(what));
+            }
+        }
     }
 
     /// Begins a snapshot of an image with `groups` groups, of which `changed` are going to come.
@@ -302,7 +345,7 @@ impl Snapshots {
         self.send(Task::GiveUp);
     }
 
-    /// What the thread says.
+    /// What has become of what was handed over.
     pub fn kept(&self) -> &Receiver<Kept> {
         &self.kept
     }
@@ -313,11 +356,12 @@ impl Snapshots {
     }
 
     fn end(&mut self) {
-        self.tasks = None;
         // The thread may be waiting for somebody to hear it.
         let (_, nobody) = bounded(0);
         self.kept = nobody;
-        if let Some(thread) = self.thread.take() {
+        let Keeping::Thread { tasks, thread } = &mut self.keeping else { return };
+        *tasks = None;
+        if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
     }

@@ -5,10 +5,10 @@
 //! is forgotten is answered by the account's window of used numbers.
 
 use bevy_ecs::resource::Resource;
-use engine::PeerId;
 use engine::io::{Receipt, Verdict};
-use engine::limits::{BLOCK_INTENTS_MAX, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
+use engine::limits::{BLOCK_INTENTS_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
 use engine::message::intent::{Intent, IntentId};
+use engine::{Genesis, PeerId};
 use hashbrown::HashTable;
 
 /// Intents that wait, by key and number, and the last receipts.
@@ -61,12 +61,7 @@ pub struct Hears {
 
 impl Default for Answers {
     fn default() -> Self {
-        Self {
-            waiting: HashTable::with_capacity(PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX),
-            kept: Vec::with_capacity(RECEIPTS_KEPT_MAX),
-            oldest: 0,
-            by_intent: HashTable::new(),
-        }
+        Self { waiting: HashTable::new(), kept: Vec::new(), oldest: 0, by_intent: HashTable::new() }
     }
 }
 
@@ -87,6 +82,17 @@ fn is_final(verdict: Verdict) -> bool {
 }
 
 impl Answers {
+    /// With room for all that the accounts of a genesis may send at a time. Keys without an account may send too: then it
+    /// grows, up to the bounds of what waits and what is kept.
+    pub fn of(genesis: &Genesis) -> Self {
+        let all = genesis.accounts as usize * NUMBER_WINDOW as usize;
+        Self {
+            waiting: HashTable::with_capacity(all.min(PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX)),
+            kept: Vec::with_capacity(all.min(RECEIPTS_KEPT_MAX)),
+            ..Self::default()
+        }
+    }
+
     /// What is known about an intent whose signature was not checked yet.
     pub fn look_up(&self, intent: &Intent) -> Known {
         let id = intent.id();

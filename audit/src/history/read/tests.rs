@@ -1,5 +1,4 @@
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use engine::io::{Leaving, Receipt, Resolution, RollReport};
 use engine::message::intent::Intent;
@@ -19,7 +18,7 @@ fn session(dir: &Path, heights: u64) {
 fn session_with(dir: &Path, heights: u64, writing: storage::Writing) {
     let temper = Temper { think_min_ms: 200, think_max_ms: 900, ..Temper::default() };
     // Snapshots as fast as they come, so that walks begin at many places.
-    let snapshots = SnapshotPace { every: Duration::from_millis(60), ..SnapshotPace::default() };
+    let snapshots = SnapshotPace { ticks: 12, heights: 1, ..SnapshotPace::default() };
     let pace = Pace::Max;
     let config =
         DevConfig { tables: 3, players: 14, threads: 1, pace, temper, snapshots, writing, ..DevConfig::default() };

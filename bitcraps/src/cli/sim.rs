@@ -1,0 +1,266 @@
+use std::io::IsTerminal;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use clap::Args;
+use engine::hex;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use sim::fault::Faults;
+use sim::minimise::minimise;
+use sim::outcome::MARKS;
+use sim::plan::{NODES_MAX, Plant};
+use sim::{Outcome, Plan};
+
+use super::{Failure, Format, stop_signals, thousands};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  bitcraps sim --seed 7                     one run: what happened, and the root chain that all nodes share\n  bitcraps sim --seed 7 --faults none       the same cluster, and nothing goes wrong\n  bitcraps sim --seeds 0..200 --nodes 1     many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --seed 7 --plant log-skipped a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
+)]
+pub struct SimArgs {
+    /// The seed: it decides everything that happens.
+    #[arg(long, value_name = "S", required_unless_present_any = ["seeds", "minimise"])]
+    seed: Option<u64>,
+    /// Run the seeds from A on, below B.
+    #[arg(long, value_name = "A..B", value_parser = seeds, conflicts_with_all = ["seed", "minimise", "plant"])]
+    seeds: Option<(u64, u64)>,
+    /// Make the run of a failing seed smaller.
+    #[arg(long, value_name = "S", conflicts_with_all = ["seed", "plant"])]
+    minimise: Option<u64>,
+    /// Validators.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    nodes: u32,
+    /// Heights that every node is to settle.
+    #[arg(long, default_value_t = 300, value_name = "H", value_parser = clap::value_parser!(u64).range(5..))]
+    heights: u64,
+    /// What may go wrong: none, some (each seed draws its own), all, or a list of names.
+    #[arg(long, default_value = "some", value_name = "FAULTS")]
+    faults: Faults,
+    /// Players.
+    #[arg(long, default_value_t = 6, value_name = "P", value_parser = clap::value_parser!(u32).range(1..=64))]
+    players: u32,
+    /// Plant a bug, to see that it is caught.
+    #[arg(long, value_name = "NAME")]
+    plant: Option<Plant>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Seeds within which a planted bug must be caught.
+const PLANT_SEEDS: u64 = 50;
+
+fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("`{text}` are no seeds; write A..B, with A below B");
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let (from, to) = (from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?);
+    if from < to { Ok((from, to)) } else { Err(wrong()) }
+}
+
+impl SimArgs {
+    fn plan(&self, seed: u64) -> Plan {
+        let Self { nodes, heights, players, plant, .. } = *self;
+        Plan { seed, nodes, heights, faults: self.faults.clone(), players, plant }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &SimArgs) -> anyhow::Result<()> {
+    if !matches!(args.output, Format::Table | Format::Json) {
+        return Err(Failure::Usage("sim prints table or json".into()).into());
+    }
+    let _pool = engine::pool::build(1)?;
+    // A node that stops by a panic is a finding, and is told as one.
+    std::panic::set_hook(Box::new(|_| ()));
+    match (args.seeds, args.minimise, args.plant) {
+        (Some((from, to)), ..) => many(args, from, to),
+        (_, Some(seed), _) => smaller(args, seed),
+        (.., Some(plant)) => planted(args, plant),
+        _ => one(args, args.seed.unwrap_or_default()),
+    }
+}
+
+fn bar(args: &SimArgs, length: u64, template: &str) -> ProgressBar {
+    let shown = args.output == Format::Table && std::io::stderr().is_terminal();
+    let bar = if shown { ProgressBar::new(length) } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
+    bar
+}
+
+fn one(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
+    let plan = args.plan(seed);
+    let bar = bar(args, plan.heights, "{wide_bar} height {pos} of {len}");
+    let began = Instant::now();
+    let outcome = sim::run(&plan, |height, _| bar.set_position(height.0))?;
+    bar.finish_and_clear();
+    let seconds = began.elapsed().as_secs_f64();
+    if args.output == Format::Json {
+        say!("{}", as_json(&plan, &outcome, seconds))
+    } else {
+        print(&plan, &outcome, seconds)?;
+    }
+    judge(&plan, &outcome)
+}
+
+/// A broken property is a mismatch, and names the command that shows it again.
+fn judge(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
+    let Some(broken) = &outcome.broken else { return Ok(()) };
+    let (property, seen) = (broken.property.name(), &broken.seen);
+    Err(Failure::Mismatch(format!("{property}: {seen}\n  again: {}", plan.repeat())).into())
+}
+
+fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
+    let names: Vec<&str> = plan.drawn().iter().map(|fault| fault.name()).collect();
+    say!(
+        "seed {}, {} nodes, {} players: keys from the seed, a chain for development",
+        plan.seed,
+        plan.nodes,
+        plan.players
+    );
+    say!("  faults      {}", if names.is_empty() { "none".into() } else { names.join(", ") });
+    for (name, count) in &outcome.faults {
+        say!("    {:<18} {count}", name);
+    }
+    say!("  height      {}", thousands(outcome.height.0));
+    say!("  root chain  {}", hex(&outcome.root_chain));
+    say!(
+        "  time        {:.1} s of the chain in {seconds:.1} s, {} events",
+        outcome.virtual_ms as f64 / 1_000.0,
+        thousands(outcome.events)
+    );
+    let traffic = &outcome.traffic;
+    say!(
+        "  messages    {} sent; {} lost, {} cut off, {} doubled, {} reordered, {} again much later, {} held back",
+        thousands(traffic.sent),
+        traffic.lost,
+        traffic.cut,
+        traffic.doubled,
+        traffic.reordered,
+        traffic.replayed,
+        traffic.clogged
+    );
+    let heard: Vec<String> = outcome.heard.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    say!("  answers     {}", heard.join(", "));
+    say!(
+        "  checked     {} receipts against their blocks; {} sessions replayed",
+        thousands(outcome.receipts),
+        outcome.replayed
+    );
+    print_marks(&outcome.marks)
+}
+
+fn print_marks(marks: &std::collections::BTreeMap<&'static str, u64>) -> anyhow::Result<()> {
+    say!("  sometimes");
+    for mark in MARKS {
+        say!("    {:>8}  {mark}", thousands(marks.get(mark).copied().unwrap_or_default()));
+    }
+    Ok(())
+}
+
+fn as_json(plan: &Plan, outcome: &Outcome, seconds: f64) -> Value {
+    let broken = outcome.broken.as_ref();
+    let mut value = json!({
+        "ok": broken.is_none(),
+        "seed": plan.seed,
+        "nodes": plan.nodes,
+        "heights": outcome.height.0,
+        "faults": outcome.faults,
+        "root_chain": hex(&outcome.root_chain),
+        "virtual_ms": outcome.virtual_ms,
+        "seconds": seconds,
+        "events": outcome.events,
+        "marks": outcome.marks,
+        "answers": outcome.heard,
+        "receipts": outcome.receipts,
+        "replayed": outcome.replayed,
+    });
+    if let Some(broken) = broken {
+        value["broken"] = json!(broken.property.name());
+        value["seen"] = json!(broken.seen);
+        value["repeat"] = json!(plan.repeat());
+    }
+    value
+}
+
+/// Many seeds: the first that breaks something ends it.
+fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
+    let stop = stop_signals()?;
+    let bar = bar(args, to - from, "{wide_bar} seed {msg}, {pos} of {len}, {per_sec}, {eta} left");
+    let began = Instant::now();
+    let (mut done, mut virtual_ms, mut heights) = (0, 0, 0);
+    let (mut marks, mut faults) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    for seed in from..to {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        bar.set_message(seed.to_string());
+        let plan = args.plan(seed);
+        let outcome = sim::run(&plan, |_, _| ())?;
+        judge(&plan, &outcome)?;
+        outcome.marks.iter().for_each(|(name, count)| *marks.entry(*name).or_insert(0) += count);
+        outcome.faults.iter().for_each(|(name, count)| *faults.entry(*name).or_insert(0) += count);
+        done += 1;
+        heights += outcome.height.0;
+        virtual_ms += outcome.virtual_ms;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let hours = began.elapsed().as_secs_f64() / 3_600.0;
+    let (virtual_hours, per_hour) = (virtual_ms as f64 / 3_600_000.0, f64::from(done) / hours);
+    if args.output == Format::Json {
+        let value = json!({
+            "ok": true, "seeds": done, "nodes": args.nodes, "heights": heights, "virtual_hours": virtual_hours,
+            "seconds": hours * 3_600.0, "seeds_per_hour": per_hour, "faults": faults, "marks": marks,
+        });
+        say!("{value}");
+        return Ok(());
+    }
+    say!("{done} seeds, {} heights: nothing was broken", thousands(heights));
+    say!("  {per_hour:.0} seeds an hour, {virtual_hours:.2} h of the chain in {:.1} s", hours * 3_600.0);
+    for (name, count) in &faults {
+        say!("    {:<18} {}", name, thousands(*count));
+    }
+    print_marks(&marks)?;
+    match MARKS.iter().find(|mark| !marks.contains_key(*mark)).filter(|_| done >= 1_000) {
+        Some(mark) => Err(Failure::Mismatch(format!("in {done} seeds this never happened: {mark}")).into()),
+        None => Ok(()),
+    }
+}
+
+fn smaller(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
+    let plan = args.plan(seed);
+    let Some(broken) = sim::run(&plan, |_, _| ())?.broken else {
+        say!("seed {seed} breaks nothing");
+        return Ok(());
+    };
+    let left = minimise(
+        plan,
+        broken.property,
+        |plan| sim::run(plan, |_, _| ()),
+        |plan| eprintln!("  still {}: {}", broken.property.name(), plan.repeat()),
+    )?;
+    let outcome = sim::run(&left, |_, _| ())?;
+    judge(&left, &outcome)
+}
+
+/// A planted bug is to be caught.
+fn planted(args: &SimArgs, plant: Plant) -> anyhow::Result<()> {
+    let from = args.seed.unwrap_or_default();
+    for seed in from..from + PLANT_SEEDS {
+        let plan = args.plan(seed);
+        let Some(broken) = sim::run(&plan, |_, _| ())?.broken else { continue };
+        let tried = seed - from + 1;
+        if args.output == Format::Json {
+            say!(
+                "{}",
+                json!({ "ok": true, "plant": plant.name(), "seeds": tried, "seed": seed, "broken": broken.property.name(), "seen": broken.seen })
+            );
+        } else {
+            say!("{}: caught by seed {seed}, after {tried} seeds, by {}", plant.name(), broken.property.name());
+            say!("  {}", broken.seen);
+        }
+        return Ok(());
+    }
+    Err(Failure::Mismatch(format!("the planted bug {} was not caught within {PLANT_SEEDS} seeds", plant.name())).into())
+}

@@ -1,0 +1,97 @@
+//! Where a node's groups go: to threads beside the tick, or to a disk that is stepped with the node.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
+use engine::Height;
+use storage::{Disk, Group, Storage, Synced};
+
+/// What keeps a node's groups, and says when they are kept.
+pub trait Recording: Send {
+    /// Takes what a tick produced.
+    fn submit(&mut self, group: Group);
+
+    /// What has become of what was submitted, by `now` where this is stepped: counted from wherever the caller counts. To
+    /// be asked until it says nothing.
+    ///
+    /// # Errors
+    /// If nothing will ever be said again.
+    fn poll(&mut self, now: Duration) -> anyhow::Result<Option<Synced>>;
+
+    /// As [`Recording::poll`], but waits up to a moment, or for as long as it takes. What is stepped takes no time.
+    ///
+    /// # Errors
+    /// As [`Recording::poll`].
+    fn wait(&mut self, until: Option<Instant>) -> anyhow::Result<Option<Synced>>;
+
+    /// Says that a start will need nothing below a height: bodies below it may be given up.
+    fn keep_from(&mut self, height: Height);
+
+    /// Ends cleanly: what was submitted is on disk, and the files are sealed.
+    fn close(self: Box<Self>);
+}
+
+/// Who drives a node's disk.
+pub enum Driving {
+    /// Threads of their own, beside the tick.
+    Threads,
+    /// Whoever steps the node. What is recorded passes through what this makes of the disk.
+    Stepped(Box<dyn FnOnce(Disk) -> Box<dyn Recording> + Send>),
+}
+
+impl Recording for Storage {
+    fn submit(&mut self, group: Group) {
+        Storage::submit(self, group);
+    }
+
+    fn poll(&mut self, _: Duration) -> anyhow::Result<Option<Synced>> {
+        match self.synced().try_recv() {
+            Ok(synced) => Ok(Some(synced)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => bail!("the storage thread has stopped"),
+        }
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> anyhow::Result<Option<Synced>> {
+        let synced = match until {
+            Some(until) => self.synced().recv_deadline(until),
+            None => self.synced().recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match synced {
+            Ok(synced) => Ok(Some(synced)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => bail!("the storage thread has stopped"),
+        }
+    }
+
+    fn keep_from(&mut self, height: Height) {
+        Storage::keep_from(self, height);
+    }
+
+    fn close(self: Box<Self>) {
+        Storage::close(*self);
+    }
+}
+
+impl Recording for Disk {
+    fn submit(&mut self, group: Group) {
+        Disk::submit(self, group);
+    }
+
+    fn poll(&mut self, now: Duration) -> anyhow::Result<Option<Synced>> {
+        Ok(Disk::poll(self, now))
+    }
+
+    fn wait(&mut self, _: Option<Instant>) -> anyhow::Result<Option<Synced>> {
+        Ok(Disk::poll(self, Duration::MAX))
+    }
+
+    fn keep_from(&mut self, height: Height) {
+        Disk::keep_from(self, height);
+    }
+
+    fn close(self: Box<Self>) {
+        Disk::close(*self);
+    }
+}

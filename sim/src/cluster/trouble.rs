@@ -1,0 +1,170 @@
+//! What goes wrong in a cluster, when, and how it ends.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use storage::backend::Fault as DiskFault;
+
+use super::{Cluster, Event, Undo};
+use crate::fault::Fault;
+use crate::heap::Time;
+use crate::network::End;
+use crate::properties::Broken;
+
+/// How often a kind happens: microseconds between two, at least and at most.
+fn every(fault: Fault) -> (Time, Time) {
+    match fault {
+        // From the first moment, until all is healed.
+        Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Reorder | Fault::Replay | Fault::ClockDrift => (0, 0),
+        Fault::Clog | Fault::Stall | Fault::Pause => (500_000, 4_000_000),
+        Fault::Partition | Fault::ClockStep | Fault::Full => (1_000_000, 8_000_000),
+        Fault::PowerCut | Fault::Kill | Fault::KillInRecovery | Fault::FailedSync => (800_000, 6_000_000),
+    }
+}
+
+impl Cluster {
+    /// When a kind happens next.
+    pub(super) fn next_fault(&mut self, fault: Fault) {
+        let (least, most) = every(fault);
+        let at = self.now + self.draw.between(least, most);
+        self.heap.push(at, self.plan.nodes, Event::Goes(fault));
+    }
+
+    /// Something goes wrong, unless nothing does any more.
+    pub(super) fn go_wrong(&mut self, fault: Fault) -> Result<(), Broken> {
+        if self.healed.is_some() {
+            return Ok(());
+        }
+        *self.faults.entry(fault.name()).or_default() += 1;
+        let slot = self.draw.below(u64::from(self.plan.nodes)) as usize;
+        match fault {
+            Fault::Loss => self.network.conditions.lost = self.draw.between(5, 120),
+            Fault::Delay => self.network.conditions.jitter = self.draw.between(5_000, 80_000),
+            Fault::Duplication => self.network.conditions.doubled = self.draw.between(5, 100),
+            Fault::Reorder => self.network.conditions.reordered = self.draw.between(5, 200),
+            Fault::Replay => self.network.conditions.replayed = self.draw.between(2, 30),
+            Fault::Partition => self.part(),
+            Fault::Clog => self.clog(),
+            Fault::ClockStep => {
+                let ahead = self.draw.between(1, 5_000) as i64;
+                self.hosts[slot].clock.ahead_ms = if self.draw.below(2) == 0 { ahead } else { -ahead };
+                self.later(slot, fault, 500_000, 5_000_000, Undo::Node);
+            }
+            Fault::ClockDrift => {
+                for host in &mut self.hosts {
+                    host.clock.drift = self.draw.below(1_000) as i64 - 500;
+                }
+            }
+            Fault::PowerCut => {
+                let disk = &self.hosts[slot].disk;
+                disk.plan(disk.operations() + 1 + self.draw.below(40), DiskFault::PowerOff);
+                self.later(slot, fault, 100_000, 1_500_000, Undo::Power);
+            }
+            Fault::Kill => self.kill(slot),
+            Fault::KillInRecovery => {
+                self.kill(slot);
+                // At one of the first things that it writes when it starts again.
+                let disk = &self.hosts[slot].disk;
+                disk.plan(disk.operations() + 1 + self.draw.below(6), DiskFault::PowerOff);
+                self.mark("killed while it recovered");
+            }
+            Fault::FailedSync => {
+                let disk = &self.hosts[slot].disk;
+                disk.plan(disk.operations() + 1 + self.draw.below(20), DiskFault::Fail(ErrorKind::Other));
+            }
+            Fault::Full => {
+                let disk = &self.hosts[slot].disk;
+                disk.set_room(Some(disk.used() + self.draw.below(48 << 10)));
+                self.later(slot, fault, 300_000, 3_000_000, Undo::Node);
+            }
+            Fault::Stall => {
+                let longest = self.draw.between(20_000, 400_000);
+                self.hosts[slot].disk.set_delay(Duration::from_micros(longest));
+                self.later(slot, fault, 300_000, 3_000_000, Undo::Node);
+            }
+            Fault::Pause => {
+                self.hosts[slot].paused = self.now + self.draw.between(50_000, 3_000_000);
+            }
+        }
+        if every(fault) != (0, 0) {
+            self.next_fault(fault);
+        }
+        Ok(())
+    }
+
+    fn later(&mut self, slot: usize, fault: Fault, least: Time, most: Time, undo: Undo) {
+        let at = self.now + self.draw.between(least, most);
+        self.heap.push(at, slot as u32, Event::Over(fault, undo));
+    }
+
+    fn kill(&mut self, slot: usize) {
+        if self.hosts[slot].is_up() {
+            self.hosts[slot].kill();
+            self.restart_later(slot);
+        }
+    }
+
+    /// Two parts that do not hear each other, or of which one does not hear the other.
+    fn part(&mut self) {
+        let nodes: Vec<u32> = (0..self.plan.nodes).collect();
+        let alone = self.draw.below(3) == 0;
+        let one_way = self.draw.below(3) == 0;
+        let lonely = *self.draw.pick(&nodes);
+        let apart: Vec<u32> = nodes
+            .iter()
+            .copied()
+            .filter(|node| if alone { *node == lonely } else { self.draw.below(2) == 0 })
+            .collect();
+        let mut ways = Vec::new();
+        for from in &nodes {
+            for to in &nodes {
+                if apart.contains(from) != apart.contains(to) && !(one_way && apart.contains(to)) {
+                    ways.push((End::Node(*from), End::Node(*to)));
+                }
+            }
+        }
+        ways.iter().for_each(|(from, to)| self.network.cut(*from, *to, true));
+        self.later(0, Fault::Partition, 300_000, 6_000_000, Undo::Ways(ways));
+    }
+
+    fn clog(&mut self) {
+        let nodes = u64::from(self.plan.nodes);
+        let from = self.draw.below(nodes);
+        let to = (from + 1 + self.draw.below(nodes.saturating_sub(1))) % nodes;
+        if from != to {
+            let way = (End::Node(from as u32), End::Node(to as u32));
+            self.network.clog(way.0, way.1);
+            self.later(0, Fault::Clog, 200_000, 3_000_000, Undo::Ways(vec![way]));
+        }
+    }
+
+    /// A fault is over.
+    pub(super) fn over(&mut self, slot: usize, fault: Fault, undo: Undo) -> Result<(), Broken> {
+        let host = &mut self.hosts[slot];
+        match undo {
+            Undo::Node => match fault {
+                Fault::ClockStep => host.clock.ahead_ms = 0,
+                Fault::Full => host.disk.set_room(None),
+                _ => host.disk.set_delay(Duration::from_micros(2_000)),
+            },
+            Undo::Power => {
+                // It wrote nothing meanwhile, or the power went already.
+                if self.healed.is_none() && host.is_up() && host.disk.forget_faults() {
+                    host.cut_power();
+                    self.restart_later(slot);
+                }
+            }
+            Undo::Ways(ways) => {
+                let mut arrivals = Vec::new();
+                for (from, to) in ways {
+                    self.network.cut(from, to, false);
+                    if fault == Fault::Clog {
+                        self.network.unclog(self.now, from, to, &mut arrivals);
+                    }
+                }
+                self.put_on_the_way(arrivals);
+            }
+        }
+        Ok(())
+    }
+}

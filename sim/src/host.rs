@@ -1,0 +1,317 @@
+//! One node of the simulation: its disk, its clock, and the lives that it leads one after another.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::io::Input;
+use engine::{Height, Tick};
+use node::clock::{QUANTUM_MS, Time as NodeTime, Told};
+use node::open::{self, Keys, Options};
+use node::recording::Driving;
+use node::run::Node;
+use node::snapshots::SnapshotPace;
+use storage::backend::{Access, Backend, FaultyBackend};
+use storage::{JournalReader, OpenError, Session, Writing};
+use systems::Setup;
+
+use crate::draw::Draw;
+use crate::edge::{Lines, SimEdge};
+use crate::heap::Time;
+use crate::witness::{Shared, Spoiled, Witness, take_frame};
+
+/// Microseconds of a tick.
+pub const TICK: Time = QUANTUM_MS * 1_000;
+/// Where a session is on its disk.
+const DIR: &str = "/disk/session";
+
+/// A node's clock on the wall, against the simulation's time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Clock {
+    /// Milliseconds that it is ahead.
+    pub ahead_ms: i64,
+    /// Microseconds that it gains in a second.
+    pub drift: i64,
+}
+
+impl Clock {
+    /// What it shows, in milliseconds since `start_ms`.
+    pub fn shows(&self, now: Time, start_ms: u64) -> u64 {
+        let now_ms = (now / 1_000) as i64;
+        let shown = start_ms as i64 + now_ms + self.ahead_ms + now_ms * self.drift / 1_000_000;
+        shown.max(0) as u64
+    }
+}
+
+/// Why a node does not run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// The power is off, or the disk failed: what the run did to it.
+    Disk(String),
+    /// For a reason of its own.
+    Itself(String),
+}
+
+/// What does not change from life to life.
+pub struct Home {
+    /// The chain.
+    pub setup: Setup,
+    /// Its genesis file.
+    pub genesis: Vec<u8>,
+    /// When the simulation began, in milliseconds since the Unix epoch.
+    pub start_ms: u64,
+    /// Rows for connections.
+    pub peers: u32,
+    /// Snapshots of every node.
+    pub pace: SnapshotPace,
+    /// How sessions are written.
+    pub writing: Writing,
+}
+
+/// One node.
+pub struct Host {
+    /// Its validator's slot.
+    pub slot: u32,
+    /// Its disk as it is in this life.
+    pub disk: FaultyBackend,
+    /// Between the node and the network.
+    pub lines: Rc<RefCell<Lines>>,
+    /// What was seen at its disk.
+    pub record: Shared,
+    /// Its clock.
+    pub clock: Clock,
+    /// It stands still until then.
+    pub paused: Time,
+    /// How often it was started.
+    pub lives: u32,
+    /// When its next tick is, if one is awaited.
+    pub wake: Option<Time>,
+    node: Option<Node>,
+    /// Operations of its disk that had failed when this life began.
+    failures: u64,
+    /// When this life began, and with which tick.
+    began: (Time, u64),
+    keys: Box<dyn Fn() -> Keys>,
+    draw: Draw,
+}
+
+impl Host {
+    /// A node that never ran, with an empty disk.
+    pub fn new(slot: u32, seed: u64, keys: Box<dyn Fn() -> Keys>) -> Self {
+        let mut draw = Draw::new(seed, &format!("host {slot}"));
+        let disk = FaultyBackend::new(draw.bits());
+        Self {
+            slot,
+            disk,
+            lines: Rc::default(),
+            record: Shared::default(),
+            clock: Clock::default(),
+            paused: 0,
+            lives: 0,
+            wake: None,
+            node: None,
+            failures: 0,
+            began: (0, 0),
+            keys,
+            draw,
+        }
+    }
+
+    /// Whether a process runs.
+    pub fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Its node, while it runs.
+    pub fn node(&mut self) -> Option<&mut Node> {
+        self.node.as_mut()
+    }
+
+    /// Starts it, as `open` does. Returns where its chain stands.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(&mut self, now: Time, home: &Home, spoiled: Spoiled) -> Result<Height, Stopped> {
+        assert!(self.node.is_none(), "a process ends before the next begins");
+        self.lives += 1;
+        self.failures = self.disk.failures();
+        *self.lines.borrow_mut() = Lines::default();
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open(home, spoiled)));
+        let node = match opened {
+            Ok(Ok(node)) => node,
+            Ok(Err(error)) => return Err(self.stopped(&format!("{error:#}"))),
+            Err(panic) => return Err(Stopped::Itself(said(&*panic))),
+        };
+        if let Err(error) = self.read_again() {
+            return Err(self.stopped(&error.to_string()));
+        }
+        let decided = node.machine().chain().decided;
+        // A tick begins somewhere in the quantum of the simulation.
+        self.began = (now + self.draw.below(TICK), node.tick().0);
+        self.node = Some(node);
+        self.wake = None;
+        Ok(decided)
+    }
+
+    fn open(&mut self, home: &Home, spoiled: Spoiled) -> anyhow::Result<Node> {
+        let (dir, backend) = (Path::new(DIR), Arc::new(self.disk.clone()) as Arc<dyn Backend>);
+        let begun = backend.open(&dir.join("genesis.json"), Access::Read).is_ok();
+        let session = if begun && backend.list(&dir.join("consensus")).is_ok() {
+            Session::open_on(backend, dir)?
+        } else {
+            // The power went while the directory was made: nothing was ever said, and it is made again.
+            self.wipe();
+            Session::create_on(Arc::new(self.disk.clone()), dir, &home.genesis)?
+        };
+        let record = self.record.clone();
+        let driving = Driving::Stepped(Box::new(move |disk| Box::new(Witness::new(disk, record, spoiled))));
+        let options = Options {
+            keys: (self.keys)(),
+            seed: std::array::from_fn(|byte| (self.draw.bits() >> (byte % 8)) as u8),
+            threads: 1,
+            peers: home.peers,
+            writing: home.writing.clone(),
+            pace: home.pace,
+            driving,
+        };
+        let opened = open::open(session, home.setup.clone(), options, |_| ())?;
+        let mut node = Node::new(opened.machine, opened.storage, None, NodeTime::Told);
+        node.keep(opened.snapshots);
+        node.listen(SimEdge(Rc::clone(&self.lines)));
+        Ok(node)
+    }
+
+    /// What is on its disk from the last height on that was said to be there: a group may have reached the disk without
+    /// anybody hearing of it.
+    fn read_again(&self) -> Result<(), OpenError> {
+        let mut record = self.record.get();
+        // A block may have been there for some heights before what it led to.
+        let from = record.promised;
+        let near = Height(from.0.saturating_sub(4));
+        let mut reader = JournalReader::open_on(Arc::new(self.disk.clone()), Path::new(DIR), near)?;
+        let (mut decided, mut settled) = (Vec::new(), Vec::new());
+        while let Some(frame) = reader.next_frame()? {
+            take_frame(&frame, &mut decided, &mut settled);
+        }
+        record.decided.extend(decided.into_iter().filter(|decided| decided.block.header.height > from));
+        record.settled.append(&mut settled);
+        Ok(())
+    }
+
+    fn wipe(&mut self) {
+        self.disk = FaultyBackend::new(self.draw.bits());
+    }
+
+    /// Whether what stopped it was done to its disk.
+    fn stopped(&self, problem: &str) -> Stopped {
+        let disk = self.disk.is_off() || self.disk.failures() > self.failures;
+        if disk { Stopped::Disk(problem.to_owned()) } else { Stopped::Itself(problem.to_owned()) }
+    }
+
+    /// The first tick after `now`: its number and time.
+    fn next_tick(&self, now: Time) -> (u64, Time) {
+        let (began, first) = self.began;
+        let passed = if now < began { 0 } else { (now - began) / TICK + 1 };
+        (first + passed + 1, began + passed * TICK)
+    }
+
+    /// When its next tick after `now` is.
+    pub fn next_tick_at(&self, now: Time) -> Time {
+        self.next_tick(now).1
+    }
+
+    /// The tick that begins at `now`.
+    ///
+    /// # Errors
+    /// If the node stops.
+    pub fn tick(&mut self, now: Time, home: &Home) -> Result<(), Stopped> {
+        let (tick, at) = self.next_tick(now.saturating_sub(1));
+        assert_eq!(at, now, "ticks begin at multiples of the quantum");
+        let now_ms = self.clock.shows(now, home.start_ms);
+        let told = Told { tick: Tick(tick), now_ms, at: Duration::from_micros(now) };
+        self.guarded(|node| node.step_at(told))
+    }
+
+    /// The disk may have something to say.
+    ///
+    /// # Errors
+    /// If the node stops.
+    pub fn hear_disk(&mut self, now: Time) -> Result<(), Stopped> {
+        self.guarded(|node| node.hear_disk(Duration::from_micros(now)))
+    }
+
+    fn guarded(&mut self, work: impl FnOnce(&mut Node) -> anyhow::Result<()>) -> Result<(), Stopped> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let done = catch_unwind(AssertUnwindSafe(|| work(node)));
+        let stopped = match done {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => self.stopped(&format!("{error:#}")),
+            Err(panic) => Stopped::Itself(said(&*panic)),
+        };
+        Err(stopped)
+    }
+
+    /// Something arrived for its next tick.
+    pub fn arrived(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        self.lines.borrow_mut().inputs.extend(inputs);
+    }
+
+    /// The power goes now: what was not synced is torn, reordered or lost.
+    pub fn cut_power(&mut self) {
+        let left = self.disk.restart();
+        self.die(left);
+    }
+
+    /// The process is killed: the system keeps what it wrote.
+    pub fn kill(&mut self) {
+        // Before the process' own destructors, which a kill does not run.
+        let left = self.disk.copy();
+        self.die(left);
+    }
+
+    fn die(&mut self, left: FaultyBackend) {
+        self.node = None;
+        self.disk = left;
+        self.wake = None;
+        self.record.get().died();
+        *self.lines.borrow_mut() = Lines::default();
+    }
+
+    /// Ends cleanly.
+    pub fn close(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.close();
+        }
+    }
+
+    /// Writes its session into a directory, for whoever reads sessions.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn save(&self, to: &Path) -> std::io::Result<()> {
+        save(&self.disk.copy(), Path::new(DIR), to)
+    }
+}
+
+fn save(disk: &FaultyBackend, from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for path in disk.list(from)? {
+        let target: PathBuf = to.join(path.file_name().expect("an entry has a name"));
+        if disk.list(&path).is_ok() {
+            save(disk, &path, &target)?;
+        } else {
+            std::fs::write(target, disk.read(&path)?)?;
+        }
+    }
+    // Who reads a session looks at this file for a writer.
+    std::fs::File::create(to.join("LOCK")).map(drop)
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+}

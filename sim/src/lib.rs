@@ -1,0 +1,38 @@
+//! A cluster in one thread from one seed: nodes with their disks, players, a network, and all that goes wrong with them, in
+//! virtual time.
+//!
+//! ```text
+//!  seed -> plan -> heap of events (time, node, sequence) -> Node::step, open -> what was recorded and sent -> properties
+//! ```
+//! The nodes are the ones that run outside: what is simulated is the time, the disk below the journal, and the network
+//! above the messages' bytes. For development only: nothing here is part of a node.
+
+mod audit;
+pub mod cluster;
+mod draw;
+mod edge;
+pub mod fault;
+mod heap;
+mod host;
+pub mod minimise;
+pub mod network;
+pub mod outcome;
+pub mod plan;
+mod players;
+pub mod properties;
+mod witness;
+
+pub use cluster::Cluster;
+pub use outcome::Outcome;
+pub use plan::Plan;
+
+use engine::Height;
+
+/// Runs a plan to its end. `look` is called now and then with the highest settled height and the virtual milliseconds.
+/// The calling thread is the cluster's.
+///
+/// # Errors
+/// If its genesis cannot be.
+pub fn run(plan: &Plan, look: impl FnMut(Height, u64)) -> anyhow::Result<Outcome> {
+    Ok(Cluster::new(plan.clone())?.run(look))
+}

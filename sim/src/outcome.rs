@@ -1,0 +1,50 @@
+//! What came of a run.
+
+use std::collections::BTreeMap;
+
+use engine::{Hash, Height};
+
+use crate::network::Traffic;
+use crate::properties::Broken;
+
+/// What came of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The property that it broke, if it broke one.
+    pub broken: Option<Broken>,
+    /// The highest settled height.
+    pub height: Height,
+    /// Its root chain, which all nodes share.
+    pub root_chain: Hash,
+    /// Virtual milliseconds.
+    pub virtual_ms: u64,
+    /// Faults that happened, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Rare states that were reached, by name.
+    pub marks: BTreeMap<&'static str, u64>,
+    /// Last words that players heard, by what they were.
+    pub heard: BTreeMap<&'static str, u64>,
+    /// Messages between nodes and players.
+    pub traffic: Traffic,
+    /// Events that were handled.
+    pub events: u64,
+    /// Receipts that were compared with the blocks they name.
+    pub receipts: u64,
+    /// Intents that were applied twice.
+    pub twice: u64,
+    /// Sessions that passed `replay`.
+    pub replayed: u32,
+}
+
+/// States that a simulation should reach now and then: a run of many seeds in which one never comes says so.
+pub const MARKS: [&str; 9] = [
+    "ticks shared a sync",
+    "no room on the disk",
+    "a torn tail was cut",
+    "started from a snapshot",
+    "a snapshot was taken",
+    "killed while it recovered",
+    "a node stopped because its disk failed",
+    "an intent had two signatures for one number",
+    "an intent expired",
+];

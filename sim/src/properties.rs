@@ -1,0 +1,244 @@
+//! What must hold, looked at from outside: by what nodes recorded and sent, over all their lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::io::Verdict;
+use engine::message::block::Block;
+use engine::message::intent::Intent;
+use engine::message::refusal::Refusal;
+use engine::{Hash, Height};
+use net::wire::{Answer, AnswerVerdict};
+
+/// A property that a run broke.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// Its name.
+    pub property: Property,
+    /// What was seen, in words.
+    pub seen: String,
+}
+
+/// What must hold.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Property {
+    /// No two nodes decide different blocks at a height, and none decides twice.
+    Agreement,
+    /// No validator signs two messages for one height, round and kind, over all its lives.
+    OneVote,
+    /// No share of a height leaves a node before the block's frame is on its disk.
+    ShareAfterSync,
+    /// All nodes have one root and one root chain at each height.
+    EqualRoots,
+    /// All chips are the supply, whatever the ledger says.
+    Conserved,
+    /// A receipt names the place of the very bytes that its receiver sent.
+    ReceiptMatches,
+    /// What was told to be final is not applied afterwards.
+    FinalIsFinal,
+    /// What was said to be on disk is there after a restart.
+    Durable,
+    /// No node stops but for a reason that the run gave it.
+    NoFault,
+    /// After everything is healed, heights go on.
+    Progress,
+    /// A node's session passes `replay`.
+    Replays,
+}
+
+impl Property {
+    /// Its name in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agreement => "agreement",
+            Self::OneVote => "one-vote",
+            Self::ShareAfterSync => "share-after-sync",
+            Self::EqualRoots => "equal-roots",
+            Self::Conserved => "conserved",
+            Self::ReceiptMatches => "receipt-matches",
+            Self::FinalIsFinal => "final-is-final",
+            Self::Durable => "durable",
+            Self::NoFault => "no-fault",
+            Self::Progress => "progress",
+            Self::Replays => "replays",
+        }
+    }
+}
+
+fn broken(property: Property, seen: String) -> Result<(), Broken> {
+    Err(Broken { property, seen })
+}
+
+/// An intent's bytes, told apart by the whole of them.
+type Bytes = [u8; 128];
+
+fn bytes(intent: &Intent) -> Bytes {
+    bytemuck::cast(*intent)
+}
+
+/// What has been seen of a run.
+#[derive(Default)]
+pub struct Seen {
+    /// The first block that was decided at each height.
+    blocks: BTreeMap<u64, (Hash, Block)>,
+    /// The first root chain of each height, and its verdicts.
+    settled: BTreeMap<u64, (Hash, Vec<Verdict>)>,
+    /// Intents that were applied: where.
+    applied: BTreeMap<Bytes, u64>,
+    /// Intents of which somebody was told that they never will be.
+    never: BTreeMap<Bytes, String>,
+    /// What each validator signed: by slot, height, round and kind.
+    signed: BTreeMap<(u32, u64, u32, u8), Hash>,
+    /// Intents that were decided twice.
+    pub twice: u64,
+    /// Receipts that were compared with the blocks they name.
+    pub receipts: u64,
+}
+
+impl Seen {
+    /// A node recorded a decided block.
+    ///
+    /// # Errors
+    /// If another block was decided there.
+    pub fn decided(&mut self, node: u32, block: &Block) -> Result<(), Broken> {
+        let (height, hash) = (block.header.height.0, block.header.hash());
+        if let Some((first, _)) = self.blocks.get(&height) {
+            if *first != hash {
+                let (first, other) = (engine::hex(first), engine::hex(&hash));
+                return broken(
+                    Property::Agreement,
+                    format!("height {height} was decided as {first}, and node {node} decided {other}"),
+                );
+            }
+            return Ok(());
+        }
+        self.blocks.insert(height, (hash, block.clone()));
+        Ok(())
+    }
+
+    /// A node recorded a settled height.
+    ///
+    /// # Errors
+    /// If another node had another root chain there, or an intent was applied that never was to be.
+    pub fn settled(&mut self, node: u32, height: Height, root_chain: Hash, verdicts: &[Verdict]) -> Result<(), Broken> {
+        if let Some((first, _)) = self.settled.get(&height.0) {
+            if *first != root_chain {
+                let (first, other) = (engine::hex(first), engine::hex(&root_chain));
+                return broken(
+                    Property::EqualRoots,
+                    format!("height {height} led to {first}, and on node {node} to {other}"),
+                );
+            }
+            return Ok(());
+        }
+        self.settled.insert(height.0, (root_chain, verdicts.to_vec()));
+        let Some((_, block)) = self.blocks.get(&height.0) else {
+            return broken(Property::Agreement, format!("node {node} settled height {height}, which nobody decided"));
+        };
+        for (intent, verdict) in block.intents.iter().zip(verdicts) {
+            let intent = bytes(intent);
+            if matches!(verdict, Verdict::Refused(_)) {
+                continue;
+            }
+            if let Some(told) = self.never.get(&intent) {
+                return broken(
+                    Property::FinalIsFinal,
+                    format!("height {height} applied an intent of which a player had been told: {told}"),
+                );
+            }
+            if self.applied.insert(intent, height.0).is_some() {
+                self.twice += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A validator's signed message left its node. `value` is what it is for; `kind` tells prevotes, precommits and
+    /// proposals apart.
+    ///
+    /// # Errors
+    /// If it signed another one before.
+    pub fn signed(&mut self, slot: u32, height: Height, round: u32, kind: u8, value: Hash) -> Result<(), Broken> {
+        let first = *self.signed.entry((slot, height.0, round, kind)).or_insert(value);
+        if first == value {
+            return Ok(());
+        }
+        let (first, other) = (engine::hex(&first), engine::hex(&value));
+        broken(
+            Property::OneVote,
+            format!("validator {slot} signed {first} and {other} at height {height}, round {round}, kind {kind}"),
+        )
+    }
+
+    /// A player heard an answer about an intent that it sent.
+    ///
+    /// # Errors
+    /// If the answer is about other bytes, or says that what was applied never will be.
+    pub fn answered(&mut self, node: u32, sent: &Intent, answer: &Answer) -> Result<(), Broken> {
+        let AnswerVerdict::Receipt { height, index, verdict } = answer.verdict else { return Ok(()) };
+        let what = || format!("intent {} of {}", sent.body.number, engine::hex(&sent.body.key[..4]));
+        if height > Height::GENESIS {
+            self.receipts += 1;
+            let found = self.blocks.get(&height.0).and_then(|(_, block)| block.intents.get(index as usize));
+            if found.map(bytes) != Some(bytes(sent)) {
+                return broken(
+                    Property::ReceiptMatches,
+                    format!(
+                        "node {node} told {} a receipt of height {height}, place {index}, which holds others",
+                        what()
+                    ),
+                );
+            }
+            let settled = self.settled.get(&height.0).and_then(|(_, verdicts)| verdicts.get(index as usize));
+            if settled != Some(&verdict) {
+                return broken(
+                    Property::ReceiptMatches,
+                    format!("node {node} told {} {verdict:?}, and height {height} had {settled:?}", what()),
+                );
+            }
+            return Ok(());
+        }
+        let Verdict::Refused(refusal) = verdict else {
+            return broken(
+                Property::ReceiptMatches,
+                format!("node {node} told {} {verdict:?} without a height", what()),
+            );
+        };
+        // What else is refused before a block may come again from a network that repeats itself, and is judged anew.
+        if !matches!(refusal, Refusal::Expired | Refusal::BadSignature) {
+            return Ok(());
+        }
+        if let Some(applied) = self.applied.get(&bytes(sent)) {
+            return broken(
+                Property::FinalIsFinal,
+                format!("node {node} told {} {}, and height {applied} had applied it", what(), refusal.name()),
+            );
+        }
+        self.never.insert(bytes(sent), format!("{} by node {node}", refusal.name()));
+        Ok(())
+    }
+
+    /// A node has started again, and stands at `settled`, after it said that `promised` is on its disk.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn restarted(&self, node: u32, decided: Height, promised: Height) -> Result<(), Broken> {
+        if decided >= promised {
+            return Ok(());
+        }
+        broken(
+            Property::Durable,
+            format!("node {node} had said that height {promised} is on its disk, and started again at {decided}"),
+        )
+    }
+
+    /// The last height that any node settled, and its root chain.
+    pub fn last(&self) -> (Height, Hash) {
+        let last = self.settled.last_key_value();
+        last.map(|(height, (root_chain, _))| (Height(*height), *root_chain)).unwrap_or_default()
+    }
+
+    /// Heights that nodes settled.
+    pub fn heights(&self) -> BTreeSet<u64> {
+        self.settled.keys().copied().collect()
+    }
+}

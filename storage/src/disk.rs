@@ -1,0 +1,328 @@
+//! A session's disk in steps: what ticks produced goes in, and what is on disk comes out.
+//!
+//! ```text
+//!  submit -> waiting -> poll: a batch of what waits -> its time is over: log, then journal, one sync each -> poll says so
+//! ```
+//! Which ticks share a sync follows from what was submitted and when it was polled, and from nothing else: a thread drives
+//! it for a node, and a simulation drives it in its own time.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use engine::Height;
+
+use crate::backend::is_full;
+use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
+use crate::log::{FILE_BYTES, GROUP_MAX, LogFound, LogGroup, LogWriter};
+use crate::session::{OpenError, Session};
+
+/// Ticks that may wait for the disk.
+pub const TICKS_WAITING_MAX: usize = 64;
+/// Bytes of ticks that are written together; one tick alone may have more.
+const BATCH_BYTES: usize = 16 << 20;
+
+const _: () = assert!(BATCH_BYTES < GROUP_MAX);
+
+/// What one tick wants on disk.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Group {
+    /// The tick.
+    pub id: u64,
+    /// Frames for the journal.
+    pub frames: Vec<Frame>,
+    /// Entries for the consensus log, with their heights.
+    pub entries: Vec<(Height, Vec<u8>)>,
+    /// Where the consensus log's fence moves to: nothing more will be signed at or below it. For heights that were decided
+    /// without this validator, whose frames are in the same group.
+    pub fence: Option<Height>,
+}
+
+impl Group {
+    /// Bytes of its bodies and entries.
+    fn bytes(&self) -> usize {
+        let frames: usize = self.frames.iter().map(|frame| frame.body.len()).sum();
+        frames + self.entries.iter().map(|(_, entry)| entry.len()).sum::<usize>()
+    }
+}
+
+/// What has become of what was submitted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Synced {
+    /// Every group up to this one is on disk.
+    UpTo(u64),
+    /// There is no room. What waits is kept and tried again each second; the next `UpTo` says that there is room again.
+    Full(String),
+    /// A write or sync failed; nothing after it was or will be written.
+    Failed(String),
+}
+
+/// How a session is written.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// Bytes after which a new segment of the journal begins.
+    pub segment_bytes: u64,
+    /// Bytes after which a new file of the consensus log begins.
+    pub log_bytes: u64,
+    /// How long a disk that is full is left alone before it is tried again.
+    pub again: Duration,
+    /// How much of the journal's bodies stays; nothing goes where this is not set.
+    pub retention: Option<Retention>,
+}
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES, log_bytes: FILE_BYTES, again: Duration::from_secs(1), retention: None }
+    }
+}
+
+/// A session's journal and log, opened for writing.
+pub struct OpenedAs<S> {
+    /// What writes them.
+    pub storage: S,
+    /// Every frame that was there, if whoever opened it kept them.
+    pub frames: Vec<Frame>,
+    /// How the journal ended; a torn tail has been cut.
+    pub end: End,
+    /// What the consensus log held.
+    pub log: LogFound,
+}
+
+/// What is to be on disk next, less what is.
+#[derive(Default)]
+struct Batch {
+    ticks: u32,
+    last: u64,
+    bytes: usize,
+    fence: Option<Height>,
+    entries: LogGroup,
+    frames: Vec<Frame>,
+}
+
+/// A batch that is being written.
+struct UnderWay {
+    batch: Batch,
+    /// When it is done, or is tried again.
+    due: Duration,
+    /// Whether it was said that there is no room for it.
+    told: bool,
+}
+
+/// The end of a session's journal and log.
+pub struct Disk {
+    session: Session,
+    writer: Writer,
+    again: Duration,
+    waiting: VecDeque<Group>,
+    under_way: Option<UnderWay>,
+    failed: bool,
+    retirer: Option<Retirer>,
+    /// The lowest height that a start may need, until the bodies below it were looked at.
+    keep: Option<Height>,
+}
+
+impl Disk {
+    /// Takes up a session whose journal was read, behind its end; what was not read yet is read, and dropped.
+    ///
+    /// # Errors
+    /// If the journal is damaged, or the system refuses.
+    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<OpenedAs<Self>, OpenError> {
+        while reader.next_frame()?.is_some() {}
+        let end = reader.end().expect("the journal was read to its end").clone();
+        let decided = reader.decided();
+        let (log, log_writer) = LogWriter::open(&session, writing.log_bytes)?;
+        if let LogFound::Entries { synced, .. } = &log
+            && *synced > decided
+        {
+            let file = end.segment.as_ref().map_or("journal".into(), |(number, ..)| format!("journal/{number:08}.seg"));
+            let offset = end.segment.as_ref().map_or(0, |(_, _, offset)| *offset);
+            let problem = format!("it ends at height {decided}, but height {synced} had been synced");
+            return Err(crate::Damage { file, offset, problem }.into());
+        }
+        let fence = if let LogFound::Entries { fence, .. } = &log { *fence } else { Height::GENESIS };
+        let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
+        let retirer = writing
+            .retention
+            .map(|retention| Retirer::new(session.backend().clone(), session.dir(), session.chain(), retention));
+        let disk = Self {
+            session,
+            writer: Writer { journal, log: log_writer, synced: decided, decided, fence },
+            again: writing.again,
+            waiting: VecDeque::new(),
+            under_way: None,
+            failed: false,
+            retirer,
+            keep: None,
+        };
+        Ok(OpenedAs { storage: disk, frames: Vec::new(), end, log })
+    }
+
+    /// Takes what a tick produced.
+    ///
+    /// # Panics
+    /// If as many ticks wait as may: whoever submits looks at [`Disk::has_room`] or at how much it submitted.
+    pub fn submit(&mut self, group: Group) {
+        assert!(self.has_room(), "no more than {TICKS_WAITING_MAX} ticks wait for the disk");
+        self.waiting.push_back(group);
+    }
+
+    /// Whether another tick may wait.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < TICKS_WAITING_MAX
+    }
+
+    /// When [`Disk::poll`] will do something, if something is under way.
+    pub fn due(&self) -> Option<Duration> {
+        self.under_way.as_ref().map(|under_way| under_way.due)
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_none()
+    }
+
+    /// Says that a start will need nothing below a height. Bodies below it may be given up, if there are more than the
+    /// session may have: the next time that nothing is to be written.
+    pub fn keep_from(&mut self, height: Height) {
+        self.keep = Some(height);
+    }
+
+    /// Goes on to `now`, counted from wherever the caller counts: finishes what is under way if its time is over, begins
+    /// with what waits if nothing is. Says what has become of what was submitted; to be asked until it says nothing.
+    pub fn poll(&mut self, now: Duration) -> Option<Synced> {
+        if self.failed {
+            return None;
+        }
+        if self.under_way.is_none() {
+            self.begin(now);
+        }
+        let Some(under_way) = &mut self.under_way else {
+            self.retire();
+            return None;
+        };
+        if now < under_way.due {
+            return None;
+        }
+        match self.writer.write(&mut under_way.batch) {
+            Ok(()) => self.under_way.take().map(|done| Synced::UpTo(done.batch.last)),
+            Err(error) if is_full(&error) => {
+                self.writer.rewind();
+                under_way.due = now.saturating_add(self.again);
+                let told = std::mem::replace(&mut under_way.told, true);
+                (!told).then(|| Synced::Full(error.to_string()))
+            }
+            Err(error) => {
+                self.failed = true;
+                Some(Synced::Failed(error.to_string()))
+            }
+        }
+    }
+
+    /// Makes a batch of what waits, as much as belongs together.
+    fn begin(&mut self, now: Duration) {
+        let mut batch = Batch::default();
+        while let Some(group) = self.waiting.front() {
+            let bytes = group.bytes();
+            if batch.ticks > 0 && batch.bytes + bytes > BATCH_BYTES {
+                break;
+            }
+            batch.ticks += 1;
+            batch.last = group.id;
+            batch.bytes += bytes;
+            let Some(Group { frames, entries, fence, .. }) = self.waiting.pop_front() else { break };
+            batch.fence = batch.fence.max(fence);
+            batch.frames.extend(frames);
+            batch.entries.entries.extend(entries);
+        }
+        if batch.ticks > 0 {
+            let due = now.saturating_add(self.session.backend().sync_takes());
+            self.under_way = Some(UnderWay { batch, due, told: false });
+        }
+    }
+
+    /// Gives up bodies that no start needs, where this is nobody else's to do.
+    fn retire(&mut self) {
+        if let (Some(retirer), Some(height)) = (&self.retirer, self.keep.take()) {
+            retirer.retire_and_say(height);
+        }
+    }
+
+    /// What gives up bodies, for a thread of its own.
+    pub(crate) fn take_retirer(&mut self) -> Option<Retirer> {
+        self.retirer.take()
+    }
+
+    /// Writes what waits, whatever time it takes, and seals the files; what failed, if something did.
+    pub fn finish(&mut self) -> Vec<Synced> {
+        let mut said = Vec::new();
+        while let Some(synced) = self.poll(Duration::MAX) {
+            said.push(synced);
+        }
+        if self.failed {
+            return said;
+        }
+        let sealed = match &self.under_way {
+            Some(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            None => self.writer.seal(),
+        };
+        if let Err(error) = sealed {
+            self.failed = true;
+            said.push(Synced::Failed(error.to_string()));
+        }
+        said
+    }
+
+    /// Ends cleanly, and gives the session back.
+    pub fn close(mut self) -> Session {
+        self.finish();
+        self.session
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        self.session.dir()
+    }
+}
+
+struct Writer {
+    journal: JournalWriter,
+    log: LogWriter,
+    /// The last decided height that was synced in an earlier group.
+    synced: Height,
+    /// The last decided height that was appended.
+    decided: Height,
+    /// The fence of the last group of the log.
+    fence: Height,
+}
+
+impl Writer {
+    /// One group on disk for a batch: the log before the journal, so that it never lags behind it.
+    fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let fence = batch.fence.unwrap_or_default().max(self.fence);
+        if !batch.entries.entries.is_empty() || fence > self.fence {
+            (batch.entries.synced, batch.entries.fence) = (self.synced, fence);
+            self.log.append(&batch.entries)?;
+            self.log.sync()?;
+            self.fence = fence;
+            batch.entries.entries.clear();
+        }
+        self.journal.append(&batch.frames)?;
+        self.journal.sync()?;
+        let decided = batch.frames.iter().filter(|frame| frame.kind.is_decided()).map(|frame| frame.height);
+        self.decided = decided.fold(self.decided, Height::max);
+        self.synced = self.decided;
+        batch.frames.clear();
+        Ok(())
+    }
+
+    /// Forgets the group for which there was no room.
+    fn rewind(&mut self) {
+        self.journal.rewind();
+        self.log.rewind();
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        self.journal.seal().and_then(|()| self.log.seal())
+    }
+}
