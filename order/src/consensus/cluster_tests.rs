@@ -31,7 +31,8 @@ impl Node {
     fn hear(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match self.consensus.step(input.clone(), effects) {
             Ok(()) => {}
-            Err(ConsensusError::Height { expected, found }) if found > expected => self.later.push(input),
+            // A height that is ahead, or one that a node which forgot its log has not begun again.
+            Err(ConsensusError::Height { expected, found }) if found >= expected => self.later.push(input),
             Err(error) => panic!("honest inputs only: {error}"),
         }
     }
