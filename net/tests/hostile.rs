@@ -31,7 +31,7 @@ const PER_S: u32 = 100;
 const CHAIN: [u8; 32] = [5; 32];
 
 fn at(host: u32) -> SocketAddr {
-    let [_, a, b, c] = host.to_be_bytes();
+    let [c, b, a, _] = host.to_le_bytes();
     SocketAddr::from(([10, a, b, c], 7_400))
 }
 

@@ -238,7 +238,7 @@ fn smaller(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
         plan,
         broken.property,
         |plan| sim::run(plan, |_, _| ()),
-        |plan| eprintln!("  still {}: {}", broken.property.name(), plan.repeat()),
+        |plan| super::out::remark(format_args!("  still {}: {}", broken.property.name(), plan.repeat())),
     )?;
     let outcome = sim::run(&left, |_, _| ())?;
     judge(&left, &outcome)
