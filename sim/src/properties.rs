@@ -23,10 +23,6 @@ pub struct Broken {
 pub enum Property {
     /// No two nodes decide different blocks at a height, and none decides twice.
     Agreement,
-    /// No validator signs two messages for one height, round and kind, over all its lives.
-    OneVote,
-    /// No share of a height leaves a node before the block's frame is on its disk.
-    ShareAfterSync,
     /// All nodes have one root and one root chain at each height.
     EqualRoots,
     /// All chips are the supply, whatever the ledger says.
@@ -50,8 +46,6 @@ impl Property {
     pub fn name(self) -> &'static str {
         match self {
             Self::Agreement => "agreement",
-            Self::OneVote => "one-vote",
-            Self::ShareAfterSync => "share-after-sync",
             Self::EqualRoots => "equal-roots",
             Self::Conserved => "conserved",
             Self::ReceiptMatches => "receipt-matches",
@@ -86,8 +80,6 @@ pub struct Seen {
     applied: BTreeMap<Bytes, u64>,
     /// Intents of which somebody was told that they never will be.
     never: BTreeMap<Bytes, String>,
-    /// What each validator signed: by slot, height, round and kind.
-    signed: BTreeMap<(u32, u64, u32, u8), Hash>,
     /// Intents that were decided twice.
     pub twice: u64,
     /// Receipts that were compared with the blocks they name.
@@ -150,23 +142,6 @@ impl Seen {
             }
         }
         Ok(())
-    }
-
-    /// A validator's signed message left its node. `value` is what it is for; `kind` tells prevotes, precommits and
-    /// proposals apart.
-    ///
-    /// # Errors
-    /// If it signed another one before.
-    pub fn signed(&mut self, slot: u32, height: Height, round: u32, kind: u8, value: Hash) -> Result<(), Broken> {
-        let first = *self.signed.entry((slot, height.0, round, kind)).or_insert(value);
-        if first == value {
-            return Ok(());
-        }
-        let (first, other) = (engine::hex(&first), engine::hex(&value));
-        broken(
-            Property::OneVote,
-            format!("validator {slot} signed {first} and {other} at height {height}, round {round}, kind {kind}"),
-        )
     }
 
     /// A player heard an answer about an intent that it sent.
