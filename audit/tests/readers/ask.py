@@ -40,7 +40,7 @@ QUERY = "SELECT sum(net), sum(credit - wager), min(block_time) FROM "
 
 
 def ask_duckdb():
-    return duckdb.sql(f"SET TimeZone = 'UTC'; {QUERY} '{payouts}'").fetchone()
+    return duckdb.sql(f"{QUERY} '{payouts}'").fetchall()[0]
 
 
 def ask_polars():
