@@ -87,6 +87,8 @@ pub struct Outcome {
 /// # Errors
 /// If there is no session, it is damaged, or its genesis cannot be.
 pub fn replay(dir: &Path, config: &ReplayConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Outcome> {
+    // Genesis first: a session of another format is refused by its name, not as a damaged journal.
+    storage::read_genesis(dir)?;
     let end = last_settled(dir)?.map_or(Height::GENESIS, |(height, _)| height);
     check_range(dir, config, end)?;
     let began = Instant::now();

@@ -120,6 +120,8 @@ impl Walker {
 
     /// [`Walker::earliest`] for those who check the heads themselves.
     pub(crate) fn earliest_unchecked(dir: &Path, reading: Reading) -> anyhow::Result<Self> {
+        // Genesis first: a session of another format is refused by its name, not as a damaged journal.
+        read_genesis(dir)?;
         let retired = last_retired(dir)?;
         if retired == Height::GENESIS {
             return Self::open(dir, reading);

@@ -1,4 +1,4 @@
-//! The replicated columns: how systems reach them, and how they lie in the image. The table [`columns!`] is the only place
+//! The replicated columns: how systems reach them, and how they lie in the image. The table `columns!` is the only place
 //! that lists them.
 
 use bevy_ecs::component::{Component, Mutable};

@@ -423,7 +423,8 @@ impl NodeStatus {
 pub struct Receipt {
     /// Which intent it is about.
     pub id: IntentId,
-    /// The height that applied it; [`Height::GENESIS`] where it was refused before any block.
+    /// The height that applied it; of one that expired in no block, the settled height whose time passed its expiry;
+    /// [`Height::GENESIS`] where it was refused before any block.
     pub height: Height,
     /// Its place in the block.
     pub index: u32,

@@ -193,6 +193,15 @@ impl Cluster {
         for (name, count) in self.players.iter().flat_map(|player| &player.heard) {
             *heard.entry(*name).or_default() += count;
         }
+        for host in &self.hosts {
+            let record = host.record.get();
+            for (mark, count) in [("ticks shared a sync", record.merged), ("no room on the disk", record.full)] {
+                // A mark that stands in an outcome was reached.
+                if count > 0 {
+                    *self.marks.entry(mark).or_default() += count;
+                }
+            }
+        }
         let replayed = if broken.is_none() { self.plan.nodes } else { 0 };
         Outcome {
             broken,

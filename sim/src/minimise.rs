@@ -1,4 +1,4 @@
-//! A failing run made smaller: fewer faults, nodes, players and heights, as long as the same property breaks.
+//! A failing run made smaller: fewer faults, players and heights, as long as the same property breaks.
 
 use crate::fault::Faults;
 use crate::outcome::Outcome;
@@ -43,9 +43,6 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
             candidates.push(Plan { faults: Faults::List(fewer), ..plan.clone() });
         }
     }
-    if plan.nodes > 1 {
-        candidates.push(Plan { nodes: plan.nodes - 1, ..plan.clone() });
-    }
     if plan.players > 1 {
         candidates.push(Plan { players: plan.players / 2, ..plan.clone() });
     }
@@ -85,7 +82,7 @@ mod tests {
         let mut steps = 0;
         let left = minimise(plan, Property::Durable, run, |_| steps += 1).expect("it runs");
         assert_eq!(left.drawn().into_iter().collect::<Vec<_>>(), [Fault::PowerCut]);
-        assert!(breaks(&left) && (left.heights, left.nodes, left.players) == (42, 1, 1), "{left:?}");
+        assert!(breaks(&left) && (left.heights, left.players) == (42, 1), "{left:?}");
         assert!(steps > 5);
     }
 }

@@ -23,10 +23,6 @@ pub struct Broken {
 pub enum Property {
     /// No two nodes decide different blocks at a height, and none decides twice.
     Agreement,
-    /// No validator signs two messages for one height, round and kind, over all its lives.
-    OneVote,
-    /// No share of a height leaves a node before the block's frame is on its disk.
-    ShareAfterSync,
     /// All nodes have one root and one root chain at each height.
     EqualRoots,
     /// All chips are the supply, whatever the ledger says.
@@ -50,8 +46,6 @@ impl Property {
     pub fn name(self) -> &'static str {
         match self {
             Self::Agreement => "agreement",
-            Self::OneVote => "one-vote",
-            Self::ShareAfterSync => "share-after-sync",
             Self::EqualRoots => "equal-roots",
             Self::Conserved => "conserved",
             Self::ReceiptMatches => "receipt-matches",
@@ -86,8 +80,6 @@ pub struct Seen {
     applied: BTreeMap<Bytes, u64>,
     /// Intents of which somebody was told that they never will be.
     never: BTreeMap<Bytes, String>,
-    /// What each validator signed: by slot, height, round and kind.
-    signed: BTreeMap<(u32, u64, u32, u8), Hash>,
     /// Intents that were decided twice.
     pub twice: u64,
     /// Receipts that were compared with the blocks they name.
@@ -152,23 +144,6 @@ impl Seen {
         Ok(())
     }
 
-    /// A validator's signed message left its node. `value` is what it is for; `kind` tells prevotes, precommits and
-    /// proposals apart.
-    ///
-    /// # Errors
-    /// If it signed another one before.
-    pub fn signed(&mut self, slot: u32, height: Height, round: u32, kind: u8, value: Hash) -> Result<(), Broken> {
-        let first = *self.signed.entry((slot, height.0, round, kind)).or_insert(value);
-        if first == value {
-            return Ok(());
-        }
-        let (first, other) = (engine::hex(&first), engine::hex(&value));
-        broken(
-            Property::OneVote,
-            format!("validator {slot} signed {first} and {other} at height {height}, round {round}, kind {kind}"),
-        )
-    }
-
     /// A player heard an answer about an intent that it sent.
     ///
     /// # Errors
@@ -178,7 +153,14 @@ impl Seen {
         let what = || format!("intent {} of {}", sent.body.number, engine::hex(&sent.body.key[..4]));
         if height > Height::GENESIS {
             self.receipts += 1;
-            let found = self.blocks.get(&height.0).and_then(|(_, block)| block.intents.get(index as usize));
+            let block = self.blocks.get(&height.0).map(|(_, block)| block);
+            let found = block.and_then(|block| block.intents.get(index as usize));
+            // One that no block took expires by the time of a settled block, and by no clock.
+            let late = block.is_some_and(|block| block.header.time_ms > u64::from(sent.body.expiry_s) * 1_000);
+            let is_expired = late && verdict == Verdict::Refused(Refusal::Expired);
+            if found.map(bytes) != Some(bytes(sent)) && is_expired {
+                return self.is_final(node, sent, Refusal::Expired);
+            }
             if found.map(bytes) != Some(bytes(sent)) {
                 return broken(
                     Property::ReceiptMatches,
@@ -207,10 +189,16 @@ impl Seen {
         if !matches!(refusal, Refusal::Expired | Refusal::BadSignature) {
             return Ok(());
         }
+        self.is_final(node, sent, refusal)
+    }
+
+    /// A player was told that an intent will never be applied.
+    fn is_final(&mut self, node: u32, sent: &Intent, refusal: Refusal) -> Result<(), Broken> {
         if let Some(applied) = self.applied.get(&bytes(sent)) {
+            let what = format!("intent {} of {}", sent.body.number, engine::hex(&sent.body.key[..4]));
             return broken(
                 Property::FinalIsFinal,
-                format!("node {node} told {} {}, and height {applied} had applied it", what(), refusal.name()),
+                format!("node {node} told {what} {}, and height {applied} had applied it", refusal.name()),
             );
         }
         self.never.insert(bytes(sent), format!("{} by node {node}", refusal.name()));

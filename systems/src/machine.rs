@@ -338,7 +338,7 @@ impl Machine {
         chain.unsettled.back_mut().expect("decided above").beacon = beacon;
         let mut answers = self.world.resource_mut::<Answers>();
         // Nobody is connected before the first tick, so nobody waits under another mark.
-        decided.block.intents.iter().for_each(|intent| _ = answers.decide(intent));
+        decided.block.intents.iter().for_each(|intent| answers.decide(intent));
         beacon.map(|_| {
             let settled = self.settle_next();
             self.answer_receipts();

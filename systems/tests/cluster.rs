@@ -6,8 +6,9 @@ mod hosts;
 
 use std::collections::BTreeMap;
 
-use bevy_ecs::system::Query;
-use engine::component::House;
+use bevy_ecs::system::{Query, ResMut};
+use engine::component::{House, Table};
+use engine::image::DirtyMap;
 use engine::io::{Alarm, Verdict};
 use engine::limits::TICK_MS;
 use engine::message::evidence::Evidence;
@@ -383,6 +384,32 @@ fn whoever_signs_two_intents_with_one_number_gets_a_receipt_for_each() {
         },
     );
     assert!(twice.values().all(|count| *count == 1), "honest proposers include an intent once");
+}
+
+/// The state of one node changes without a block: it finds every proposal of the others wrong, and when they decide one it is
+/// the one that stops, before it records that height.
+#[test]
+fn a_node_whose_state_differs_says_so_and_stops() {
+    let mut cluster = Cluster::new(4, 0, 91);
+    let given = seated(&mut cluster, 4, 3);
+    assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
+    cluster.liars.insert(3);
+    let mut differ = systems::schedule::chained();
+    differ.add_systems(|mut tables: Query<'_, '_, &mut Table>, mut dirty: ResMut<'_, DirtyMap>| {
+        tables.iter_mut().next().expect("a table").hand_number += 1;
+        dirty.mark_all();
+    });
+    cluster.machine(3).run(&mut differ);
+    for _ in 0..8 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)), "the others go on");
+    }
+    let differing = &cluster.hosts[3];
+    let Some(ExchangeError::Diverged { height, own, theirs }) = differing.fault.clone() else {
+        panic!("{:?}", differing.fault);
+    };
+    assert_eq!((own, theirs), (differing.settled[&height].root_chain, cluster.hosts[0].settled[&height].root_chain));
+    assert!(!differing.decided.contains_key(&Height(height.0 + 2)), "the block that says otherwise is not recorded");
 }
 
 /// A chip appears from nowhere while a block is on its way: the height that finds out is named, and not recorded.

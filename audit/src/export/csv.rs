@@ -5,8 +5,8 @@ use std::io::BufWriter;
 
 use anyhow::Context;
 
-use super::Sink;
 use super::schema::{SHEETS, Value};
+use super::{About, Sink};
 
 /// A CSV file for each sheet.
 pub struct CsvSink {
@@ -24,12 +24,19 @@ impl CsvSink {
     }
 }
 
+/// A moment as RFC 3339 has it, in UTC, with milliseconds: what readers of CSV take for a timestamp by themselves.
+fn moment(time_ms: i64) -> anyhow::Result<String> {
+    let moment = jiff::Timestamp::from_millisecond(time_ms).context("a block's time is bounded")?;
+    Ok(moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
+}
+
 impl Sink for CsvSink {
     fn row(&mut self, sheet: usize, values: &[Value<'_>]) -> anyhow::Result<()> {
         let file = &mut self.files[sheet];
         for value in values {
             match value {
-                Value::Number(number) => file.write_field(number.to_string())?,
+                Value::Integer(number) => file.write_field(number.to_string())?,
+                Value::Time(time_ms) => file.write_field(moment(*time_ms)?)?,
                 Value::Text(text) => file.write_field(text.as_bytes())?,
                 Value::Nothing => file.write_field("")?,
             }
@@ -37,7 +44,8 @@ impl Sink for CsvSink {
         Ok(file.write_record(None::<&[u8]>)?)
     }
 
-    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+    /// The sheet of the session says what `about` does: CSV has no other place.
+    fn finish(self: Box<Self>, _about: &About) -> anyhow::Result<()> {
         for (mut file, sheet) in self.files.into_iter().zip(&SHEETS) {
             file.flush().context(sheet.name)?;
         }

@@ -1,13 +1,15 @@
 //! Export: a session for other people's tools, as typed rows in CSV or Parquet files, and as the image.
 //!
 //! ```text
-//!  walk, height by height -> rows of rolls, bets, actions, payouts, departures -> a sink a format -> files
-//!  after the last height  -> balances, the image
+//!  before the first height -> tables, rules                                     \
+//!  walk, height by height  -> rows of rolls, bets, actions, payouts, departures  -> a sink a format -> files
+//!  after the last height   -> balances, the session itself                      /  the image
 //! ```
 //! Rows go out as the walk makes them: memory does not grow with the session.
 
 mod csv;
 mod parquet;
+mod placed;
 mod rows;
 mod schema;
 
@@ -55,12 +57,15 @@ pub struct Exported {
     pub files: Vec<PathBuf>,
 }
 
+/// What a session is and where the export ends, by name: the sheet of the session, and what Parquet files say of themselves.
+type About = Vec<(&'static str, String)>;
+
 /// Where rows go: one for each format.
 trait Sink {
     /// Takes a row of a sheet.
     fn row(&mut self, sheet: usize, values: &[Value<'_>]) -> anyhow::Result<()>;
-    /// Completes the files.
-    fn finish(self: Box<Self>) -> anyhow::Result<()>;
+    /// Completes the files. `about` says whose rows they are, where a format has a place for it.
+    fn finish(self: Box<Self>, about: &About) -> anyhow::Result<()>;
 }
 
 /// A directory of sheets in one format, which is seen once all of it is whole.
@@ -122,10 +127,10 @@ impl Sinks {
     }
 
     /// Completes the files; they are seen now.
-    fn finish(self) -> anyhow::Result<()> {
+    fn finish(self, about: &About) -> anyhow::Result<()> {
         for (folder, sink) in self.sinks {
             let path = || folder.path.display().to_string();
-            sink.finish().with_context(path)?;
+            sink.finish(about).with_context(path)?;
             folder.dir.publish().with_context(path)?;
         }
         Ok(())
@@ -164,10 +169,12 @@ type Walked = (Machine, Hash, Vec<(&'static str, u64)>);
 fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnMut(Height)) -> anyhow::Result<Walked> {
     let mut walker = Walker::earliest(dir, config.reading)?;
     walker.machine().watch(true);
+    let first = walker.height().next();
     let to = config.height.unwrap_or(Height(u64::MAX));
+    let mut maker = rows::RowMaker::begin(walker.machine(), &mut sinks)?;
     while walker.height() < to {
         let Some(step) = walker.step()? else { break };
-        rows::height(&step, walker.machine(), &mut sinks)?;
+        maker.height(&step, walker.machine(), &mut sinks)?;
         look(step.settled.height);
     }
     let reached = walker.height();
@@ -176,9 +183,10 @@ fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnM
     }
     let mut machine = walker.into_machine();
     rows::balances(&mut machine, &mut sinks)?;
+    let about = rows::session(&machine, first, &mut sinks)?;
     let root = machine.root();
     let rows = SHEETS.iter().map(|sheet| sheet.name).zip(sinks.rows).collect();
-    sinks.finish()?;
+    sinks.finish(&about)?;
     Ok((machine, root, rows))
 }
 

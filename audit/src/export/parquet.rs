@@ -7,20 +7,20 @@ use anyhow::Context;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::Sink;
 use super::schema::{Column, Kind, SHEETS, Sheet, Value};
+use super::{About, Sink};
 
 /// Rows of a group: what is in memory at a time.
 const GROUP_ROWS: usize = 32_768;
 
 /// The values of a column that wait for their group.
 enum Waiting {
-    U64(Vec<i64>),
-    U32(Vec<i32>),
+    Numbers(Vec<i64>),
     Text(Vec<ByteArray>),
 }
 
@@ -46,8 +46,8 @@ fn schema(sheet: &Sheet) -> String {
     let column = |column: &Column| {
         let repetition = if column.optional { "OPTIONAL" } else { "REQUIRED" };
         match column.kind {
-            Kind::U64 => format!("{repetition} INT64 {} (INTEGER(64,false));", column.name),
-            Kind::U32 => format!("{repetition} INT32 {} (INTEGER(32,false));", column.name),
+            Kind::Integer => format!("{repetition} INT64 {};", column.name),
+            Kind::Time => format!("{repetition} INT64 {} (TIMESTAMP(MILLIS,true));", column.name),
             Kind::Text => format!("{repetition} BYTE_ARRAY {} (STRING);", column.name),
         }
     };
@@ -58,14 +58,13 @@ fn schema(sheet: &Sheet) -> String {
 impl ParquetSink {
     /// Begins the files.
     pub fn new(files: Vec<File>) -> anyhow::Result<Self> {
-        let properties = Arc::new(WriterProperties::builder().set_compression(Compression::LZ4_RAW).build());
+        let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
         let sheets = files.into_iter().zip(&SHEETS).map(|(file, sheet)| {
             let schema = Arc::new(parse_message_type(&schema(sheet)).context("the schema is fixed")?);
             let file = SerializedFileWriter::new(file, schema, Arc::clone(&properties))?;
             let columns = sheet.columns.iter().map(|column| WaitingColumn {
                 values: match column.kind {
-                    Kind::U64 => Waiting::U64(Vec::new()),
-                    Kind::U32 => Waiting::U32(Vec::new()),
+                    Kind::Integer | Kind::Time => Waiting::Numbers(Vec::new()),
                     Kind::Text => Waiting::Text(Vec::new()),
                 },
                 present: column.optional.then(Vec::new),
@@ -82,11 +81,7 @@ impl WaitingColumn {
             present.push((*value != Value::Nothing).into());
         }
         match (&mut self.values, value) {
-            // The columns are marked as unsigned: the bits are what counts.
-            (Waiting::U64(values), Value::Number(number)) => values.push(number.cast_signed()),
-            (Waiting::U32(values), Value::Number(number)) => {
-                values.push(u32::try_from(*number).expect("the column holds 32 bits").cast_signed());
-            }
+            (Waiting::Numbers(values), Value::Integer(number) | Value::Time(number)) => values.push(*number),
             (Waiting::Text(values), Value::Text(text)) => values.push(text.as_ref().into()),
             (_, Value::Nothing) => assert!(self.present.is_some(), "only an optional column may hold nothing"),
             _ => unreachable!("a row's values have their columns' kinds"),
@@ -95,8 +90,7 @@ impl WaitingColumn {
 
     fn clear(&mut self) {
         match &mut self.values {
-            Waiting::U64(values) => values.clear(),
-            Waiting::U32(values) => values.clear(),
+            Waiting::Numbers(values) => values.clear(),
             Waiting::Text(values) => values.clear(),
         }
         self.present.iter_mut().for_each(Vec::clear);
@@ -115,10 +109,7 @@ impl SheetWriter {
             let mut column = group.next_column()?.context("the schema has as many columns")?;
             let present = waiting.present.as_deref();
             match (column.untyped(), &waiting.values) {
-                (ColumnWriter::Int64ColumnWriter(out), Waiting::U64(values)) => {
-                    out.write_batch(values, present, None)?
-                }
-                (ColumnWriter::Int32ColumnWriter(out), Waiting::U32(values)) => {
+                (ColumnWriter::Int64ColumnWriter(out), Waiting::Numbers(values)) => {
                     out.write_batch(values, present, None)?
                 }
                 (ColumnWriter::ByteArrayColumnWriter(out), Waiting::Text(values)) => {
@@ -142,9 +133,12 @@ impl Sink for ParquetSink {
         if sheet.rows == GROUP_ROWS { sheet.flush() } else { Ok(()) }
     }
 
-    fn finish(self: Box<Self>) -> anyhow::Result<()> {
+    fn finish(self: Box<Self>, about: &About) -> anyhow::Result<()> {
         for (mut writer, sheet) in self.sheets.into_iter().zip(&SHEETS) {
             writer.flush().context(sheet.name)?;
+            for (name, value) in about {
+                writer.file.append_key_value_metadata(KeyValue::new(format!("bitcraps.{name}"), value.clone()));
+            }
             writer.file.close().context(sheet.name)?;
         }
         Ok(())

@@ -1,15 +1,17 @@
 //! The rows of a height, and of the end.
 
 use engine::component::Seat;
-use engine::io::{BetResult, Verdict};
+use engine::io::{BetResult, Leaving, Resolution, RollReport, Verdict};
 use engine::message::intent::{Intent, IntentKind, Working};
-use engine::{BetId, Chips, hex};
+use engine::rules::TableRules;
+use engine::{AccountId, BetId, Chips, Height, TableId, hex};
 use systems::Machine;
 use systems::catalogue::{BETS as CATALOGUE, bet_of, number_of};
 use systems::ledger::held;
 
-use super::Sinks;
-use super::schema::{ACTIONS, BALANCES, BETS, DEPARTURES, PAYOUTS, ROLLS, Value};
+use super::placed::{Placed, PlacedBets};
+use super::schema::{ACTIONS, BALANCES, BETS, DEPARTURES, PAYOUTS, ROLLS, RULES, SESSION, SHEETS, TABLES, Value};
+use super::{About, Sinks};
 use crate::walker::Step;
 
 /// The name of a request, as output and scenario files write it.
@@ -46,122 +48,284 @@ fn some(number: u32, none: u32) -> Option<u32> {
     (number != none).then_some(number)
 }
 
-/// The rows of the height that was just executed.
-pub fn height(step: &Step, machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
-    let (height, time_ms) = (step.settled.height.0, step.decided.block.header.time_ms);
-    let receipts = machine.report().receipts.clone();
-    for receipt in &receipts {
-        let intent = &step.decided.block.intents[receipt.index as usize];
-        let account = machine.account_of(&intent.body.key).map(|account| account.0);
-        request(height, time_ms, receipt.index, account, intent, receipt.verdict, sinks)?;
-    }
-    let report = machine.report();
-    for roll in &report.rolls {
-        let [first, second] = roll.dice.faces();
-        let values = [
-            height.into(),
-            time_ms.into(),
-            roll.table.0.into(),
-            roll.roll_number.into(),
-            first.into(),
-            second.into(),
-            roll.event.name().into(),
-            some(roll.puck.to_byte().into(), 0).into(),
-            some(roll.shooter.into(), u8::MAX.into()).into(),
-        ];
-        sinks.row(ROLLS, &values)?;
-    }
-    let mut rolls = report.rolls.iter().peekable();
-    for one in &report.resolutions {
-        while rolls.next_if(|roll| roll.table < one.table).is_some() {}
-        let roll = rolls.peek().expect("a bet is resolved by a roll of its table").roll_number;
-        let to = if let BetResult::Travel(to) = one.result { number_of(to) } else { None };
-        let values = [
-            height.into(),
-            time_ms.into(),
-            one.table.0.into(),
-            roll.into(),
-            one.seat.into(),
-            one.account.0.into(),
-            bet_name(bet_of(one.spot)),
-            number_of(one.spot).into(),
-            one.wager.into(),
-            one.result.name().into(),
-            one.credit.0.into(),
-            to.into(),
-        ];
-        sinks.row(PAYOUTS, &values)?;
-    }
-    for leaving in &report.leavings {
-        let values = [
-            height.into(),
-            time_ms.into(),
-            leaving.table.0.into(),
-            leaving.seat.into(),
-            leaving.account.0.into(),
-            if leaving.absent { "absent" } else { "left" }.into(),
-            leaving.returned.0.into(),
-            leaving.left_with.map(|chips| chips.0).into(),
-        ];
-        sinks.row(DEPARTURES, &values)?;
-    }
-    Ok(())
+/// Makes the rows of a session, height by height.
+pub struct RowMaker {
+    placed: PlacedBets,
 }
 
-/// A request: of a bet, or any other.
-fn request(
-    height: u64,
-    time_ms: u64,
-    index: u32,
-    account: Option<u32>,
-    intent: &Intent,
-    verdict: Verdict,
-    sinks: &mut Sinks,
-) -> anyhow::Result<()> {
-    use IntentKind as K;
-    let body = &intent.body;
-    let kind = K::try_from(body.kind).expect("a block's intents have known kinds");
-    let key = hex(&body.key);
-    if matches!(kind, K::Bet | K::TakeDown | K::SetAmount | K::SetWorking) {
+impl RowMaker {
+    /// Before the first exported height: the tables, and the rules that they play by.
+    pub fn begin(machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<Self> {
+        let setup = machine.setup().clone();
+        let rules_of: Vec<u8> = machine.read(|rows| rows.tables.iter().map(|table| table.rules).collect());
+        for (table, rules) in (0u32..).zip(rules_of) {
+            let hash = hex(&setup.catalogues[usize::from(rules)].hash());
+            sinks.row(TABLES, &[table.into(), rules.into(), hash.into()])?;
+        }
+        for (id, rules) in (0u32..).zip(&setup.genesis.rules) {
+            for (rule, setting) in settings(rules)? {
+                sinks.row(RULES, &[id.into(), rule.into(), setting.into()])?;
+            }
+        }
+        Ok(Self { placed: PlacedBets::before(machine) })
+    }
+
+    /// The rows of the height that was just executed.
+    pub fn height(&mut self, step: &Step, machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
+        let at = Moment { height: step.settled.height, time_ms: step.decided.block.header.time_ms };
+        let receipts = machine.report().receipts.clone();
+        for receipt in &receipts {
+            let intent = &step.decided.block.intents[receipt.index as usize];
+            let account = machine.account_of(&intent.body.key);
+            let request = Request { at, index: receipt.index, account, intent, verdict: receipt.verdict };
+            self.request(&request, sinks)?;
+        }
+        let report = machine.report();
+        let (rolls, resolutions, leavings) =
+            (report.rolls.clone(), report.resolutions.clone(), report.leavings.clone());
+        for roll in &rolls {
+            self::roll(at, roll, sinks)?;
+        }
+        self.payouts(at, &rolls, &resolutions, machine, sinks)?;
+        for leaving in &leavings {
+            self.placed.seen_off(leaving.table, leaving.account);
+            departure(at, leaving, machine, sinks)?;
+        }
+        self.placed.end_height(machine);
+        Ok(())
+    }
+
+    /// What rolls did to bets: the bets of each table follow its roll.
+    fn payouts(
+        &mut self,
+        at: Moment,
+        rolls: &[RollReport],
+        resolutions: &[Resolution],
+        machine: &mut Machine,
+        sinks: &mut Sinks,
+    ) -> anyhow::Result<()> {
+        let mut rolls = rolls.iter().peekable();
+        let setup = machine.setup().clone();
+        for one in resolutions {
+            while rolls.next_if(|roll| roll.table < one.table).is_some() {}
+            let roll = rolls.peek().expect("a bet is resolved by a roll of its table").roll_number;
+            let (rules, key) =
+                machine.read(|rows| (rows.tables[one.table.index()].rules, rows.keys[one.account.index()].key));
+            let commission = setup.catalogues[usize::from(rules)].commission(one.spot);
+            let held = held(one.wager, commission);
+            let (to, net) = match one.result {
+                BetResult::Travel(to) => (number_of(to), 0),
+                _ => (None, signed(one.credit) - signed(held)),
+            };
+            let values = [
+                Value::bounded(at.height.0),
+                Value::time(at.time_ms),
+                one.table.0.into(),
+                roll.into(),
+                one.seat.into(),
+                one.account.0.into(),
+                hex(&key).into(),
+                self.placed.resolution(one).map(|placed| placed.to_string()).into(),
+                bet_name(bet_of(one.spot)),
+                number_of(one.spot).into(),
+                one.wager.into(),
+                (held - Chips(one.wager.into())).into(),
+                one.result.name().into(),
+                one.credit.into(),
+                net.into(),
+                to.into(),
+            ];
+            sinks.row(PAYOUTS, &values)?;
+        }
+        Ok(())
+    }
+
+    /// A request: of a bet, or any other.
+    fn request(&mut self, request: &Request<'_>, sinks: &mut Sinks) -> anyhow::Result<()> {
+        use IntentKind as K;
+        let body = &request.intent.body;
+        let kind = K::try_from(body.kind).expect("a block's intents have known kinds");
+        let applied = matches!(request.verdict, Verdict::Applied | Verdict::OddsReturned);
+        let refused = (!applied).then(|| Value::chosen(body.amount));
+        if matches!(kind, K::Bet | K::TakeDown | K::SetAmount | K::SetWorking) {
+            let intent = Placed { height: request.at.height, index: request.index };
+            let account = request.account.filter(|_| applied);
+            let placed = account.and_then(|account| self.placed.request(intent, account, body, kind, request.verdict));
+            return self.bet(request, kind, placed, refused, sinks);
+        }
+        if let (K::Leave, true, Some(account)) = (kind, applied, request.account) {
+            self.placed.leave(TableId(body.target), account);
+        }
+        let at_table = matches!(kind, K::Sit | K::Leave | K::Roll | K::PassDice);
+        let has_amount = matches!(kind, K::Sit | K::Transfer);
+        let [height, time, index, account, key, number] = request.head();
+        let values = [
+            height,
+            time,
+            index,
+            account,
+            key,
+            number,
+            kind_name(kind).into(),
+            at_table.then_some(body.target).into(),
+            (kind == K::Transfer).then_some(body.target).into(),
+            if has_amount && applied { Value::bounded(body.amount) } else { Value::Nothing },
+            refused.filter(|_| has_amount).unwrap_or(Value::Nothing),
+            some(body.roll, 0).into(),
+            verdict_name(request.verdict).into(),
+        ];
+        sinks.row(ACTIONS, &values)
+    }
+
+    /// A request at a bet.
+    fn bet(
+        &self,
+        request: &Request<'_>,
+        kind: IntentKind,
+        placed: Option<Placed>,
+        refused: Option<Value<'_>>,
+        sinks: &mut Sinks,
+    ) -> anyhow::Result<()> {
+        let body = &request.intent.body;
+        let has_amount = matches!(kind, IntentKind::Bet | IntentKind::SetAmount);
+        let amount_of = |of: IntentKind| {
+            let applied = kind == of && refused.is_none();
+            if applied { Value::bounded(body.amount) } else { Value::Nothing }
+        };
         let working = match Working::try_from(body.working).expect("a block's intents have known settings") {
             Working::Default => None,
             Working::On => Some("on"),
             Working::Off => Some("off"),
         };
+        let [height, time, index, account, key, number] = request.head();
         let values = [
-            height.into(),
-            time_ms.into(),
-            index.into(),
-            account.into(),
-            key.into(),
-            body.number.into(),
+            height,
+            time,
+            index,
+            account,
+            key,
+            number,
             kind_name(kind).into(),
             body.target.into(),
             bet_name(BetId(body.bet)),
             some(body.box_number.into(), 0).into(),
-            body.amount.into(),
+            placed.map(|placed| placed.to_string()).into(),
+            amount_of(IntentKind::Bet),
+            amount_of(IntentKind::SetAmount),
+            refused.filter(|_| has_amount).unwrap_or(Value::Nothing),
             working.into(),
             some(body.roll, 0).into(),
-            verdict_name(verdict).into(),
+            verdict_name(request.verdict).into(),
         ];
-        return sinks.row(BETS, &values);
+        sinks.row(BETS, &values)
     }
-    let at_table = matches!(kind, K::Sit | K::Leave | K::Roll | K::PassDice);
+}
+
+/// A height and its time.
+#[derive(Clone, Copy)]
+struct Moment {
+    height: Height,
+    time_ms: u64,
+}
+
+/// A request with its answer.
+struct Request<'a> {
+    at: Moment,
+    index: u32,
+    account: Option<AccountId>,
+    intent: &'a Intent,
+    verdict: Verdict,
+}
+
+impl Request<'_> {
+    /// The columns that all requests have: height, time, place in the block, account, its key, the intent's number.
+    fn head(&self) -> [Value<'static>; 6] {
+        let body = &self.intent.body;
+        [
+            Value::bounded(self.at.height.0),
+            Value::time(self.at.time_ms),
+            self.index.into(),
+            self.account.map(|account| account.0).into(),
+            hex(&body.key).into(),
+            Value::chosen(body.number),
+        ]
+    }
+}
+
+fn signed(chips: Chips) -> i64 {
+    i64::try_from(chips.0).expect("all chips together are fewer than 2^63")
+}
+
+fn roll(at: Moment, roll: &RollReport, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let [first, second] = roll.dice.faces();
     let values = [
-        height.into(),
-        time_ms.into(),
-        index.into(),
-        account.into(),
-        key.into(),
-        body.number.into(),
-        kind_name(kind).into(),
-        at_table.then_some(body.target).into(),
-        (kind == K::Transfer).then_some(body.target).into(),
-        body.amount.into(),
-        some(body.roll, 0).into(),
-        verdict_name(verdict).into(),
+        Value::bounded(at.height.0),
+        Value::time(at.time_ms),
+        roll.table.0.into(),
+        roll.roll_number.into(),
+        first.into(),
+        second.into(),
+        roll.event.name().into(),
+        some(roll.puck.to_byte().into(), 0).into(),
+        some(roll.shooter.into(), u8::MAX.into()).into(),
     ];
-    sinks.row(ACTIONS, &values)
+    sinks.row(ROLLS, &values)
+}
+
+fn departure(at: Moment, leaving: &Leaving, machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let key = machine.read(|rows| rows.keys[leaving.account.index()].key);
+    let values = [
+        Value::bounded(at.height.0),
+        Value::time(at.time_ms),
+        leaving.table.0.into(),
+        leaving.seat.into(),
+        leaving.account.0.into(),
+        hex(&key).into(),
+        if leaving.absent { "absent" } else { "left" }.into(),
+        leaving.returned.into(),
+        leaving.left_with.into(),
+    ];
+    sinks.row(DEPARTURES, &values)
+}
+
+/// The rules of a set, as words: a list has spaces between its numbers.
+fn settings(rules: &TableRules) -> anyhow::Result<Vec<(String, String)>> {
+    let serde_json::Value::Object(all) = serde_json::to_value(rules)? else {
+        unreachable!("rules have fields");
+    };
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(word) => word.clone(),
+        serde_json::Value::Array(numbers) => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    };
+    Ok(all.iter().map(|(rule, setting)| (rule.clone(), text(setting))).collect())
+}
+
+/// What the session is and where the export ends: a row, and the same by name with the rules of all sets.
+pub fn session(machine: &Machine, first: Height, sinks: &mut Sinks) -> anyhow::Result<About> {
+    let (setup, chain) = (machine.setup(), machine.chain());
+    let genesis = &setup.genesis;
+    let values = [
+        hex(&setup.chain).into(),
+        genesis.name.as_str().into(),
+        genesis.keys.name().into(),
+        Value::bounded(first.0),
+        Value::bounded(chain.settled.0),
+        hex(&chain.root).into(),
+        hex(&chain.root_chains[0]).into(),
+        Value::bounded(genesis.supply),
+        Value::bounded(genesis.grant),
+    ];
+    sinks.row(SESSION, &values)?;
+    let text = |value: &Value<'_>| match value {
+        Value::Integer(number) | Value::Time(number) => number.to_string(),
+        Value::Text(text) => text.to_string(),
+        Value::Nothing => String::new(),
+    };
+    let names = SHEETS[SESSION].columns.iter().map(|column| column.name);
+    let mut about: About = names.zip(values.iter().map(text)).collect();
+    about.push(("rules", serde_json::to_string(&genesis.rules)?));
+    Ok(about)
 }
 
 /// Who holds which chips after the last height: open accounts, tables, the treasury. Together they are the supply.
@@ -197,7 +361,7 @@ fn is_taken(seat: &Seat) -> bool {
 
 /// A row of balances: cage, rail, felt, and what is the house's.
 fn balance(holder: &'static str, id: Option<u32>, key: Option<String>, parts: [Chips; 4]) -> [Value<'static>; 8] {
-    let [cage, rail, felt, house] = parts.map(|chips| chips.0);
+    let [cage, rail, felt, house] = parts;
     let all: Chips = parts.into_iter().sum();
-    [holder.into(), id.into(), key.into(), cage.into(), rail.into(), felt.into(), house.into(), all.0.into()]
+    [holder.into(), id.into(), key.into(), cage.into(), rail.into(), felt.into(), house.into(), all.into()]
 }

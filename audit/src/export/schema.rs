@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-/// What a column holds.
+use engine::Chips;
+
+/// What a column holds. Every integer is signed and has 64 bits: readers subtract amounts, and some sum in the width that a
+/// column has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// An integer of 64 bits without sign: chips, heights, milliseconds.
-    U64,
-    /// An integer of 32 bits without sign.
-    U32,
+    /// A signed integer of 64 bits: chips, heights, numbers.
+    Integer,
+    /// Milliseconds since the Unix epoch, read as a moment in UTC.
+    Time,
     /// A word, a name, or a key in hex.
     Text,
 }
@@ -16,7 +19,7 @@ pub enum Kind {
 /// A column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Column {
-    /// Its name.
+    /// Its name; no word of SQL.
     pub name: &'static str,
     /// What it holds.
     pub kind: Kind,
@@ -37,24 +40,61 @@ pub struct Sheet {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value<'a> {
     /// An integer.
-    Number(u64),
+    Integer(i64),
+    /// Milliseconds since the Unix epoch.
+    Time(i64),
     /// A text.
     Text(Cow<'a, str>),
     /// Nothing.
     Nothing,
 }
 
-macro_rules! number {
-    ($($int:ty),*) => {$(
-        impl From<$int> for Value<'_> {
-            fn from(number: $int) -> Self {
-                Self::Number(number.into())
-            }
-        }
-    )*};
+impl Value<'_> {
+    /// A number that the chain bounds below 2^63: chips (`SUPPLY_MAX`), heights.
+    ///
+    /// # Panics
+    /// If it is not: the state that it comes from cannot be.
+    pub fn bounded(number: u64) -> Self {
+        Self::Integer(i64::try_from(number).expect("chips and heights are below 2^63"))
+    }
+
+    /// A number that a player chose: nothing from 2^63 on, which no applied intent can have.
+    pub fn chosen(number: u64) -> Self {
+        i64::try_from(number).map_or(Self::Nothing, Self::Integer)
+    }
+
+    /// A block's time.
+    ///
+    /// # Panics
+    /// If it is beyond 2^63 milliseconds: a block's time is bounded.
+    pub fn time(time_ms: u64) -> Self {
+        Self::Time(i64::try_from(time_ms).expect("a block's time is bounded"))
+    }
 }
 
-number!(u64, u32, u8);
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<u8> for Value<'_> {
+    fn from(number: u8) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<Chips> for Value<'_> {
+    fn from(chips: Chips) -> Self {
+        Self::bounded(chips.0)
+    }
+}
 
 impl<'a> From<&'a str> for Value<'a> {
     fn from(text: &'a str) -> Self {
@@ -74,12 +114,12 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     }
 }
 
-const fn chips(name: &'static str) -> Column {
-    Column { name, kind: Kind::U64, optional: false }
+const fn integer(name: &'static str) -> Column {
+    Column { name, kind: Kind::Integer, optional: false }
 }
 
-const fn number(name: &'static str) -> Column {
-    Column { name, kind: Kind::U32, optional: false }
+const fn time(name: &'static str) -> Column {
+    Column { name, kind: Kind::Time, optional: false }
 }
 
 const fn text(name: &'static str) -> Column {
@@ -90,112 +130,143 @@ const fn maybe(column: Column) -> Column {
     Column { optional: true, ..column }
 }
 
+/// Place of the sheet of the session itself: one row.
+pub const SESSION: usize = 0;
+/// Place of the sheet of tables, with the set of rules that each plays by.
+pub const TABLES: usize = 1;
+/// Place of the sheet of rules: a row for each rule of each set.
+pub const RULES: usize = 2;
 /// Place of the sheet of rolls.
-pub const ROLLS: usize = 0;
+pub const ROLLS: usize = 3;
 /// Place of the sheet of bets: what players asked for at their bets, and the answer.
-pub const BETS: usize = 1;
+pub const BETS: usize = 4;
 /// Place of the sheet of all other requests.
-pub const ACTIONS: usize = 2;
+pub const ACTIONS: usize = 5;
 /// Place of the sheet of payouts: what each roll did to each bet.
-pub const PAYOUTS: usize = 3;
+pub const PAYOUTS: usize = 6;
 /// Place of the sheet of departures: whom a roll saw off.
-pub const DEPARTURES: usize = 4;
+pub const DEPARTURES: usize = 7;
 /// Place of the sheet of balances after the last height.
-pub const BALANCES: usize = 5;
+pub const BALANCES: usize = 8;
 
 /// All sheets.
-pub const SHEETS: [Sheet; 6] = [
+pub const SHEETS: [Sheet; 9] = [
+    Sheet {
+        name: "session",
+        columns: &[
+            text("chain"),
+            text("chain_name"),
+            text("signing_keys"),
+            integer("first_height"),
+            integer("last_height"),
+            text("root"),
+            text("root_chain"),
+            integer("supply"),
+            integer("account_grant"),
+        ],
+    },
+    Sheet { name: "tables", columns: &[integer("table_id"), integer("rules_id"), text("rules_hash")] },
+    Sheet { name: "rules", columns: &[integer("rules_id"), text("rule"), text("setting")] },
     Sheet {
         name: "rolls",
         columns: &[
-            chips("height"),
-            chips("time_ms"),
-            number("table"),
-            number("roll"),
-            number("die_1"),
-            number("die_2"),
-            text("event"),
-            maybe(number("point")),
-            maybe(number("shooter_seat")),
+            integer("height"),
+            time("block_time"),
+            integer("table_id"),
+            integer("roll_number"),
+            integer("die_1"),
+            integer("die_2"),
+            text("outcome"),
+            maybe(integer("point")),
+            maybe(integer("shooter_seat")),
         ],
     },
     Sheet {
         name: "bets",
         columns: &[
-            chips("height"),
-            chips("time_ms"),
-            number("index"),
-            maybe(number("account")),
-            text("key"),
-            chips("number"),
-            text("kind"),
-            number("table"),
+            integer("height"),
+            time("block_time"),
+            integer("index_in_block"),
+            maybe(integer("account_id")),
+            text("account_key"),
+            maybe(integer("intent_number")),
+            text("request"),
+            integer("table_id"),
             text("bet"),
-            maybe(number("box_number")),
-            chips("amount"),
+            maybe(integer("box_number")),
+            maybe(text("bet_id")),
+            maybe(integer("amount_added")),
+            maybe(integer("amount_total")),
+            maybe(integer("amount_refused")),
             maybe(text("working")),
-            maybe(number("for_roll")),
+            maybe(integer("for_roll")),
             text("verdict"),
         ],
     },
     Sheet {
         name: "actions",
         columns: &[
-            chips("height"),
-            chips("time_ms"),
-            number("index"),
-            maybe(number("account")),
-            text("key"),
-            chips("number"),
-            text("kind"),
-            maybe(number("table")),
-            maybe(number("recipient")),
-            chips("amount"),
-            maybe(number("for_roll")),
+            integer("height"),
+            time("block_time"),
+            integer("index_in_block"),
+            maybe(integer("account_id")),
+            text("account_key"),
+            maybe(integer("intent_number")),
+            text("request"),
+            maybe(integer("table_id")),
+            maybe(integer("recipient_id")),
+            maybe(integer("amount")),
+            maybe(integer("amount_refused")),
+            maybe(integer("for_roll")),
             text("verdict"),
         ],
     },
     Sheet {
         name: "payouts",
         columns: &[
-            chips("height"),
-            chips("time_ms"),
-            number("table"),
-            number("roll"),
-            number("seat"),
-            number("account"),
+            integer("height"),
+            time("block_time"),
+            integer("table_id"),
+            integer("roll_number"),
+            integer("seat"),
+            integer("account_id"),
+            text("account_key"),
+            maybe(text("bet_id")),
             text("bet"),
-            maybe(number("box_number")),
-            chips("wager"),
-            text("result"),
-            chips("credit"),
-            maybe(number("travelled_to")),
+            maybe(integer("box_number")),
+            integer("wager"),
+            integer("commission"),
+            text("outcome"),
+            integer("credit"),
+            integer("net"),
+            maybe(integer("travelled_to")),
         ],
     },
     Sheet {
         name: "departures",
         columns: &[
-            chips("height"),
-            chips("time_ms"),
-            number("table"),
-            number("seat"),
-            number("account"),
+            integer("height"),
+            time("block_time"),
+            integer("table_id"),
+            integer("seat"),
+            integer("account_id"),
+            text("account_key"),
             text("reason"),
-            chips("returned"),
-            maybe(chips("left_with")),
+            integer("returned"),
+            maybe(integer("left_with")),
         ],
     },
     Sheet {
         name: "balances",
         columns: &[
             text("holder"),
-            maybe(number("id")),
-            maybe(text("key")),
-            chips("cage"),
-            chips("rail"),
-            chips("felt"),
-            chips("house"),
-            chips("chips"),
+            maybe(integer("holder_id")),
+            maybe(text("account_key")),
+            integer("cage"),
+            integer("rail"),
+            integer("felt"),
+            integer("house"),
+            integer("chips"),
         ],
     },
 ];

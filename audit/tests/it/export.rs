@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use audit::export::{ExportConfig, Exported, SHEETS, export};
+use audit::export::{ExportConfig, Exported, Kind, SHEETS, export};
 use engine::Height;
 use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use node::totals::Totals;
+use parquet::basic::{Compression, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
@@ -49,8 +50,11 @@ fn parquet_cells(path: &Path) -> Vec<Vec<String>> {
     let reader = SerializedFileReader::new(std::fs::File::open(path).expect("a file")).expect("a Parquet file");
     let text = |field: &Field| match field {
         Field::Null => String::new(),
-        Field::ULong(number) => number.to_string(),
-        Field::UInt(number) => number.to_string(),
+        Field::Long(number) => number.to_string(),
+        Field::TimestampMillis(time_ms) => {
+            let moment = jiff::Timestamp::from_millisecond(*time_ms).expect("a moment");
+            moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+        }
         Field::Str(text) => text.clone(),
         other => panic!("{other} has a type of its own"),
     };
@@ -65,6 +69,11 @@ fn csv_cells(path: &Path) -> Vec<Vec<String>> {
 
 fn sum(rows: &[BTreeMap<String, String>], column: &str) -> u64 {
     rows.iter().map(|row| row[column].parse::<u64>().expect("a number")).sum()
+}
+
+/// The number in a cell; zero where there is nothing, as sums take it.
+fn cell(row: &BTreeMap<String, String>, column: &str) -> i64 {
+    if row[column].is_empty() { 0 } else { row[column].parse().expect("a number") }
 }
 
 #[test]
@@ -86,9 +95,9 @@ fn rows_are_the_session_in_every_format() {
     assert_eq!(counts["rolls"], totals.counts.rolls);
     assert_eq!(counts["bets"] + counts["actions"], totals.counts.applied + totals.counts.refused);
     let [rolls, bets, payouts, balances] = ["rolls", "bets", "payouts", "balances"].map(|name| rows(dir.path(), name));
-    let resolved = payouts.iter().filter(|row| row["result"] != "travel").count() as u64;
+    let resolved = payouts.iter().filter(|row| row["outcome"] != "travel").count() as u64;
     assert_eq!(resolved, totals.counts.bets_resolved);
-    assert!(bets.iter().any(|row| row["kind"] == "bet" && row["verdict"] == "applied"));
+    assert!(bets.iter().any(|row| row["request"] == "bet" && row["verdict"] == "applied"));
     for row in &rolls {
         let dice: u8 = ["die_1", "die_2"].iter().map(|die| row[*die].parse::<u8>().expect("a face")).sum();
         assert!((2..=12).contains(&dice));
@@ -96,11 +105,11 @@ fn rows_are_the_session_in_every_format() {
     // What rolls paid beyond wagers, and what they took, is what the node counted.
     let paid: u64 = payouts
         .iter()
-        .filter(|row| row["result"] == "win")
+        .filter(|row| row["outcome"] == "win")
         .map(|row| row["credit"].parse::<u64>().expect("chips") - row["wager"].parse::<u64>().expect("chips"))
         .sum();
     assert_eq!(paid, totals.counts.paid);
-    let lost: Vec<_> = payouts.into_iter().filter(|row| row["result"] == "lose").collect();
+    let lost: Vec<_> = payouts.into_iter().filter(|row| row["outcome"] == "lose").collect();
     assert_eq!(sum(&lost, "wager"), totals.counts.lost);
     let supply =
         pooled(|| audit::walker::state_at(&session, None, 1)).expect("a state").0.read(|rows| rows.house.supply);
@@ -128,6 +137,137 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     assert!(error.contains("ends at height 60"), "{error}");
     assert!(std::fs::read_dir(place("b")).expect("the directory").next().is_none(), "half a file is left");
     assert!(!place("b/state.img").exists());
+}
+
+/// What a player has is what was granted and transferred, and the sum of `net`: no reader has to know the rules for it.
+#[test]
+fn sums_of_the_sheets_are_what_every_player_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    dev(&session, 500);
+    pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    let of = |name: &str| rows(dir.path(), name);
+    let grant = cell(&of("session")[0], "account_grant");
+    let (mut has, mut ids) = (BTreeMap::<String, i64>::new(), BTreeMap::new());
+    for row in of("actions").iter().filter(|row| row["verdict"] == "applied") {
+        match row["request"].as_str() {
+            "open" | "open_voucher" => {
+                *has.entry(row["account_key"].clone()).or_default() += grant;
+                ids.insert(row["account_id"].clone(), row["account_key"].clone());
+            }
+            "transfer" => {
+                *has.get_mut(&row["account_key"]).expect("an account") -= cell(row, "amount");
+                let to = ids.get(&row["recipient_id"]).expect("an account");
+                *has.get_mut(to).expect("an account") += cell(row, "amount");
+            }
+            _ => {}
+        }
+    }
+    let payouts = of("payouts");
+    assert!(payouts.iter().any(|row| cell(row, "commission") > 0), "no table charges commission in advance");
+    for row in &payouts {
+        *has.get_mut(&row["account_key"]).expect("an account") += cell(row, "net");
+        assert_eq!(ids[&row["account_id"]], row["account_key"]);
+    }
+    let balances = of("balances");
+    let accounts: Vec<_> = balances.iter().filter(|row| row["holder"] == "account").collect();
+    assert_eq!(accounts.len(), has.len());
+    for row in accounts {
+        assert_eq!(cell(row, "chips"), has[&row["account_key"]], "account {}", row["holder_id"]);
+    }
+}
+
+/// A bet's name joins what was put on it to what became of it, through raises, take-downs and travels.
+#[test]
+fn every_payout_names_the_bet_that_was_placed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    dev(&session, 500);
+    pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    let (bets, payouts) = (rows(dir.path(), "bets"), rows(dir.path(), "payouts"));
+    let (mut total, mut placed) = (BTreeMap::<String, i64>::new(), BTreeMap::new());
+    let mut events: Vec<(i64, u8, &BTreeMap<String, String>)> = Vec::new();
+    events.extend(bets.iter().filter(|row| !row["bet_id"].is_empty()).map(|row| (cell(row, "height"), 0, row)));
+    events.extend(payouts.iter().map(|row| (cell(row, "height"), 1, row)));
+    // Within a height the requests come first; a stable sort keeps the order of each sheet.
+    events.sort_by_key(|(height, sheet, _)| (*height, *sheet));
+    let mut travelled = 0;
+    for (_, sheet, row) in events {
+        let id = row["bet_id"].clone();
+        assert!(!id.is_empty(), "a payout of a bet that nobody placed");
+        if sheet == 0 {
+            match row["request"].as_str() {
+                "bet" => {
+                    *total.entry(id.clone()).or_default() += cell(row, "amount_added");
+                    placed.entry(id).or_insert_with(|| (row["account_key"].clone(), row["bet"].clone()));
+                }
+                "set_amount" => _ = total.insert(id, cell(row, "amount_total")),
+                "take_down" => _ = total.remove(&id),
+                _ => {}
+            }
+            continue;
+        }
+        assert_eq!(placed[&id], (row["account_key"].clone(), row["bet"].clone()), "bet {id} is another's");
+        assert_eq!(total[&id], cell(row, "wager"), "bet {id} has another wager");
+        travelled += i64::from(row["outcome"] == "travel");
+        if row["outcome"] != "travel" {
+            total.remove(&id);
+        }
+    }
+    assert!(travelled > 0 && placed.len() > 100, "{travelled} travelled, {} bets", placed.len());
+}
+
+/// Sums stay right in readers that add in the column's own width, and a difference may be negative.
+#[test]
+fn parquet_says_whose_it_is_in_types_that_every_reader_adds() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    let totals = dev(&session, 40);
+    let exported = pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    for sheet in SHEETS {
+        let path = dir.path().join(format!("parquet/{}.parquet", sheet.name));
+        let reader = SerializedFileReader::new(std::fs::File::open(path).expect("a file")).expect("a Parquet file");
+        let file = reader.metadata().file_metadata();
+        let about: BTreeMap<_, _> = file
+            .key_value_metadata()
+            .expect("metadata")
+            .iter()
+            .map(|pair| (pair.key.as_str(), pair.value.clone().expect("a value")))
+            .collect();
+        assert_eq!(about["bitcraps.root"], engine::hex(&exported.root));
+        assert_eq!(about["bitcraps.root_chain"], engine::hex(&totals.root_chain));
+        assert_eq!(about["bitcraps.last_height"], "40");
+        assert!(about["bitcraps.rules"].contains("\"max_bet\""));
+        for (column, expected) in file.schema_descr().columns().iter().zip(sheet.columns) {
+            let found = (column.physical_type(), column.logical_type_ref().cloned());
+            let moment = LogicalType::timestamp(true, TimeUnit::MILLIS);
+            let wanted = match expected.kind {
+                Kind::Integer => (PhysicalType::INT64, None),
+                Kind::Time => (PhysicalType::INT64, Some(moment)),
+                Kind::Text => (PhysicalType::BYTE_ARRAY, Some(LogicalType::String)),
+            };
+            assert_eq!(found, wanted, "{}.{}", sheet.name, expected.name);
+        }
+        for group in reader.metadata().row_groups() {
+            assert!(group.columns().iter().all(|column| column.compression() == Compression::SNAPPY));
+        }
+    }
+}
+
+/// Column names that a statement could take for its own words would have to be quoted in every query.
+#[test]
+fn no_column_is_named_as_a_word_of_sql() {
+    let words = [
+        "all", "and", "as", "by", "case", "cast", "column", "create", "default", "desc", "event", "from", "group",
+        "in", "index", "key", "kind", "like", "limit", "not", "null", "number", "on", "or", "order", "result", "row",
+        "rows", "select", "set", "show", "table", "time", "to", "type", "union", "user", "using", "value", "values",
+        "when", "where", "with",
+    ];
+    for sheet in SHEETS {
+        for column in sheet.columns {
+            assert!(!words.contains(&column.name), "{}.{}", sheet.name, column.name);
+        }
+    }
 }
 
 /// The page about sheets has a section for each, which names every column.

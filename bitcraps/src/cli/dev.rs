@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use engine::io::BetResult;
 use engine::{Chips, Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
-use net::server::{Server, ServerConfig};
+use net::server::{Server, ServerConfig, StartError};
 use node::config::workers;
 use order::signature::NetKey;
 use serde_json::json;
@@ -106,11 +106,15 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
     let _pool = engine::pool::build(args.threads)?;
-    // Before the session is begun: where nobody can listen, none is left behind.
-    let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
-    let listens = network.as_ref().map(|network| network.address);
+    // Before the session is begun: where nobody can listen, none is left behind. The address is given back until the node
+    // knows its time, since an intent that is dated before that has expired when it arrives.
+    if let Some(address) = listens {
+        std::net::UdpSocket::bind(address).map_err(|error| StartError::Bind { address, error })?;
+    }
     let Opened { mut node, genesis, chain, found } =
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().look())?;
+    let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
+    let listens = network.as_ref().map(|network| network.address);
     if let Some(network) = network {
         node.listen(network);
     }

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use sim::fault::Faults;
 use sim::minimise::minimise;
 use sim::outcome::MARKS;
-use sim::plan::{NODES_MAX, Plant};
+use sim::plan::Plant;
 use sim::{Outcome, Plan};
 
 use super::{Failure, Format, stop_signals, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps sim --seed 7                     one run: what happened, and the root chain that all nodes share\n  bitcraps sim --seed 7 --faults none       the same cluster, and nothing goes wrong\n  bitcraps sim --seeds 0..200 --nodes 1     many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --seed 7 --plant log-skipped a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
+    after_help = "Examples:\n  bitcraps sim --seed 7                     one run: what happened, and the root chain that it led to\n  bitcraps sim --seed 7 --faults none       the same node, and nothing goes wrong\n  bitcraps sim --seeds 0..200               many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --seed 7 --plant log-skipped a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
 )]
 pub struct SimArgs {
     /// The seed: it decides everything that happens.
@@ -28,8 +28,8 @@ pub struct SimArgs {
     /// Make the run of a failing seed smaller.
     #[arg(long, value_name = "S", conflicts_with_all = ["seed", "plant"])]
     minimise: Option<u64>,
-    /// Validators.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    /// Validators; so far one, since simulated nodes do not hear each other yet.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = lone)]
     nodes: u32,
     /// Heights that every node is to settle.
     #[arg(long, default_value_t = 300, value_name = "H", value_parser = clap::value_parser!(u64).range(5..))]
@@ -50,6 +50,13 @@ pub struct SimArgs {
 
 /// Seeds within which a planted bug must be caught.
 const PLANT_SEEDS: u64 = 50;
+
+fn lone(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(1) => Ok(1),
+        _ => Err("the simulator runs one node so far: nodes in it do not hear each other yet; write 1".into()),
+    }
+}
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
     let wrong = || format!("`{text}` are no seeds; write A..B, with A below B");
@@ -238,7 +245,7 @@ fn smaller(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
         plan,
         broken.property,
         |plan| sim::run(plan, |_, _| ()),
-        |plan| eprintln!("  still {}: {}", broken.property.name(), plan.repeat()),
+        |plan| super::out::remark(format_args!("  still {}: {}", broken.property.name(), plan.repeat())),
     )?;
     let outcome = sim::run(&left, |_, _| ())?;
     judge(&left, &outcome)

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
+use audit::reading::{Origin, Reading};
 use audit::walker::{Recording, Step, state_at};
 use engine::columns::Column;
 use engine::image::GroupBlock;
@@ -125,7 +126,10 @@ fn two_sessions_differ_at_the_first_height_and_row_that_do() {
 
     let first = result.first_difference.clone().expect("a difference");
     let at_table = |session: &Path| {
-        let state = apart(|| state_at(session, Some(height), 1).expect("a state").0.read(|rows| rows.tables.to_vec()));
+        // What was rewritten has no signatures that hold: read as one's own.
+        let reading = Reading { origin: Origin::Own, ..Reading::from(1) };
+        let state =
+            apart(|| state_at(session, Some(height), reading).expect("a state").0.read(|rows| rows.tables.to_vec()));
         state[table as usize]
     };
     let (left, right) = (at_table(&a), at_table(&b));

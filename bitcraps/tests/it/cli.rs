@@ -198,7 +198,7 @@ fn a_session_is_looked_after_from_the_command_line() {
     assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
     let exported =
         json(&bitcraps(&["export", text(&session), "--csv", text(&rows), "--height", "50", "--output", "json"]));
-    assert_eq!((&exported["height"], exported["files"].as_array().map(Vec::len)), (&50.into(), Some(6)));
+    assert_eq!((&exported["height"], exported["files"].as_array().map(Vec::len)), (&50.into(), Some(9)));
     assert!(rows.join("payouts.csv").is_file());
 
     let segment = copy.join("journal/00000001.seg");
@@ -221,7 +221,8 @@ fn init_bounds_the_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let init = |name: &str, more: &[&str]| {
         let node = dir.path().join(name);
-        let args = [&["init", text(&node), "--plain-keys", "--output", "json"], more].concat();
+        let args =
+            [&["init", text(&node), "--plain-keys", "--listen", "127.0.0.1:0", "--output", "json"], more].concat();
         (bitcraps(&args), node.join("bitcraps.toml"))
     };
     let (made, config) = init("told", &["--bytes-max", "20GiB"]);

@@ -75,8 +75,9 @@ fn shortest(kind: Kind) -> Vec<u8> {
     let set: &[(usize, u8)] = match kind {
         Kind::Hello => &[(56, 1)],
         Kind::Watch => &[(36, 1)],
-        Kind::Welcome => &[(132, 8), (133, 1)],
+        Kind::Welcome => &[(148, 8), (149, 1)],
         Kind::Answers => &[(68, 1)],
+        Kind::Pledges => &[(36, 1), (40, 1)],
         Kind::Account => &[(40, 255), (41, 255), (42, 255), (43, 255)],
         _ => &[],
     };

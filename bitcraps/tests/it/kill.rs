@@ -67,7 +67,7 @@ fn life(session: &str, key: &str, address: &str, after: Duration) -> (Vec<(u64, 
     end(&mut player);
     for line in lines {
         let line: Value = serde_json::from_str(&line).expect("a JSON object");
-        if line["event"] == "receipt" {
+        if line["event"] == "receipt" && line["refusal"] != "EXPIRED" {
             receipts.push((line["number"].as_u64().expect("a number"), line["height"].as_u64().expect("a height")));
         }
     }
@@ -94,7 +94,13 @@ fn keys_of(session: &Path, receipts: &[(u64, u64)]) -> BTreeSet<[u8; 32]> {
     for (number, height) in receipts {
         let intents = heights.get(height).unwrap_or_else(|| panic!("height {height} had receipts and is gone"));
         let here: BTreeSet<_> = intents.iter().filter(|intent| intent.0 == *number).map(|intent| intent.1).collect();
-        keys = Some(keys.map_or(here.clone(), |keys| keys.intersection(&here).copied().collect()));
+        let both: BTreeSet<_> = keys.map_or(here.clone(), |keys| keys.intersection(&here).copied().collect());
+        assert!(
+            !both.is_empty(),
+            "the receipt of number {number} names height {height}, which holds {} with it",
+            here.len()
+        );
+        keys = Some(both);
     }
     keys.unwrap_or_default()
 }

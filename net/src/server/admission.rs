@@ -345,7 +345,7 @@ mod tests {
     fn addresses_that_left_are_forgotten_before_newcomers_are_turned_away() {
         let mut admission = admission(u32::MAX, 10, u64::MAX, 1);
         let address = |number: u32| {
-            let [a, b, c, d] = number.to_be_bytes();
+            let [d, c, b, a] = number.to_le_bytes();
             std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().octets()
         };
         let mut known = 0;

@@ -625,6 +625,10 @@ impl Body for AccountRow {
         if open != account.is_open() {
             return Err(value("account status", account.status));
         }
+        if !open {
+            // A message has one encoding: where there is no account, its row is zero.
+            zeros("account without an id", bytemuck::bytes_of(&body.account))?;
+        }
         let account = open.then_some((AccountId(body.id), account));
         Ok(Self { key: body.key, height: Height(body.height), account })
     }

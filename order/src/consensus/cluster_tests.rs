@@ -24,6 +24,19 @@ struct Node {
     log: Vec<LogEntry>,
     decided: BTreeMap<u64, Hash>,
     asked: Option<(Height, u32)>,
+    /// What came for later heights: heard when they begin, lost in a crash.
+    later: Vec<Input>,
+}
+
+impl Node {
+    fn hear(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        match self.consensus.step(input.clone(), effects) {
+            Ok(()) => {}
+            // A height that is ahead, or one that a node which forgot its log has not begun again.
+            Err(ConsensusError::Height { expected, found }) if found >= expected => self.later.push(input),
+            Err(error) => panic!("honest inputs only: {error}"),
+        }
+    }
 }
 
 struct Cluster {
@@ -85,7 +98,8 @@ impl Cluster {
             seed: BatchSeed::known([9; 32]),
         };
         let consensus = Consensus::new(config, Height(1)).expect("the own key is in the set");
-        Node { consensus, timers: Timers::default(), log: Vec::new(), decided: BTreeMap::new(), asked: None }
+        let (timers, log, decided, asked, later) = (Timers::default(), Vec::new(), BTreeMap::new(), None, Vec::new());
+        Node { consensus, timers, log, decided, asked, later }
     }
 
     fn pick(&mut self, below: usize) -> usize {
@@ -95,12 +109,7 @@ impl Cluster {
     fn hear(&mut self, slot: usize, input: Input) {
         let Some(mut node) = self.nodes[slot].take() else { return };
         let mut effects = Vec::new();
-        match node.consensus.step(input.clone(), &mut effects) {
-            Ok(()) => {}
-            // It comes again when the height has begun.
-            Err(ConsensusError::Height { expected, found }) if found > expected => self.wire.push((slot, input)),
-            Err(error) => panic!("honest inputs only: {error}"),
-        }
+        node.hear(input, &mut effects);
         self.act(slot, &mut node, effects);
         self.nodes[slot] = Some(node);
     }
@@ -135,6 +144,9 @@ impl Cluster {
             if node.consensus.is_decided() && node.consensus.height() < Height(HEIGHTS) {
                 let next = Input::StartHeight(node.consensus.height().next(), self.validators.clone());
                 node.consensus.step(next, &mut effects).expect("the next height");
+                for input in std::mem::take(&mut node.later) {
+                    node.hear(input, &mut effects);
+                }
             }
         }
     }
