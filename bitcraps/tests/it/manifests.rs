@@ -172,7 +172,10 @@ fn every_member_is_compiled_as_ours() {
     let workspace = manifest(&root().join("Cargo.toml"));
     let named: Vec<&String> = workspace["profile"]["dev"]["package"].as_table().expect("profiles").keys().collect();
     for member in members() {
-        assert!(named.contains(&&member), "profile.dev.package has no `{member}`: it would be optimised like a dependency");
+        assert!(
+            named.contains(&&member),
+            "profile.dev.package has no `{member}`: it would be optimised like a dependency"
+        );
     }
 }
 
