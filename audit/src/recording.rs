@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 
-use engine::limits::UNSETTLED_MAX;
+use engine::limits::UNSETTLED_RECORDED_MAX;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::{Hash, Height, hex};
@@ -41,13 +41,13 @@ pub struct Recording {
     known: Height,
 }
 
-/// Refuses a record that decides without end: ordering leads execution by two heights, so no node wrote it.
+/// Refuses a record that decides without end: no node wrote it.
 pub(crate) fn check_waiting(waiting: usize) -> Result<(), Failure> {
-    if waiting <= UNSETTLED_MAX {
+    if waiting <= UNSETTLED_RECORDED_MAX {
         return Ok(());
     }
     Err(Failure::Data(format!(
-        "{waiting} heights in a row are decided and not settled; there are never more than {UNSETTLED_MAX}"
+        "{waiting} heights in a row are decided and not settled; there are never more than {UNSETTLED_RECORDED_MAX}"
     )))
 }
 
@@ -206,7 +206,7 @@ pub fn last_settled(dir: &Path) -> anyhow::Result<Option<(Height, Hash)>> {
     // Far above everything: the end is found, and no frame is handed out.
     let mut end = JournalReader::open_at(dir, Height(u64::MAX))?;
     while end.next_frame()?.is_some() {}
-    let from = end.decided().back(UNSETTLED_MAX as u64);
+    let from = end.decided().back(UNSETTLED_RECORDED_MAX as u64);
     let mut journal = JournalReader::open_at(dir, from)?;
     let mut last = None;
     while let Some(frame) = journal.next_frame()? {
@@ -225,7 +225,8 @@ pub fn root_chains(dir: &Path, heights: Range<u64>) -> anyhow::Result<BTreeMap<u
     let mut journal = JournalReader::open_at(dir, Height(heights.start))?;
     let mut chains = BTreeMap::new();
     while let Some(frame) = journal.next_frame()? {
-        if frame.height.0 >= heights.end.saturating_add(UNSETTLED_MAX as u64) {
+        let is_past = frame.height.0 >= heights.end.saturating_add(UNSETTLED_RECORDED_MAX as u64);
+        if is_past || chains.len() as u64 == heights.end - heights.start {
             break;
         }
         if frame.kind == FrameKind::Settled

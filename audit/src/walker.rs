@@ -135,11 +135,7 @@ impl Walker {
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
         }
-        let problem = format!(
-            "the journal gave up what its heights up to {retired} decided (storage.bytes_max), and no snapshot at or above \
-             can be loaded: nothing can be executed again"
-        );
-        Err(Failure::Data(problem).into())
+        Err(nothing_executable(retired).into())
     }
 
     fn begin(
@@ -370,6 +366,14 @@ impl Walker {
     pub fn into_machine(self) -> Machine {
         self.machine
     }
+}
+
+/// The refusal of a session of which nothing can be executed again.
+pub(crate) fn nothing_executable(retired: Height) -> Failure {
+    Failure::Data(format!(
+        "the journal gave up what its heights up to {retired} decided (storage.bytes_max), and no snapshot at or above can \
+         be loaded: nothing can be executed again"
+    ))
 }
 
 /// What a walk can begin with.

@@ -58,6 +58,11 @@ pub const PENDING_MAX: usize = 1 << 16;
 pub const FOREIGN_MAX: usize = PENDING_MAX;
 /// Blocks that may be decided and not yet settled.
 pub const UNSETTLED_MAX: usize = 2;
+/// Ticks whose groups may wait for the disk.
+pub const UNSYNCED_TICKS_MAX: usize = 64;
+/// Blocks that a record may hold in a row without what they led to. Where the power goes, the log may have each height whose
+/// group the journal lost: a restart decides them again from the log, one after another, before it settles the first.
+pub const UNSETTLED_RECORDED_MAX: usize = UNSETTLED_MAX + UNSYNCED_TICKS_MAX;
 /// Milliseconds between two proposals, at least.
 pub const PROPOSAL_INTERVAL_MS_MIN: u64 = 10;
 /// Milliseconds that a block's time may differ from a validator's clock.

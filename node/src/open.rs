@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::Height;
-use engine::limits::UNSETTLED_MAX;
+use engine::limits::UNSETTLED_RECORDED_MAX;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
@@ -205,9 +205,9 @@ fn execute(
                 let decided = Decided::decode(&body).map_err(wrong)?;
                 expect_height(decided.block.header.height, height).map_err(wrong)?;
                 waiting.push_back(decided);
-                if waiting.len() > UNSETTLED_MAX {
+                if waiting.len() > UNSETTLED_RECORDED_MAX {
                     bail!(Failure::Data(format!(
-                        "the journal has more than {UNSETTLED_MAX} decided heights that are not settled"
+                        "the journal has more than {UNSETTLED_RECORDED_MAX} decided heights that are not settled"
                     )));
                 }
                 continue;

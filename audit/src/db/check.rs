@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::{GROUP_BYTES, UNSETTLED_MAX};
+use engine::limits::{GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Retired};
 use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
@@ -126,6 +126,9 @@ struct Heights {
     parent: Hash,
     /// Intents and hash of decided heights that are not settled yet.
     waiting: BTreeMap<Height, (usize, Hash)>,
+    /// Root chains that blocks name of heights that are not settled yet: a restart decides again what its log has, and settles
+    /// then.
+    named: BTreeMap<Height, Hash>,
     /// Of the last settled height and of the one before it.
     root_chains: [Hash; 2],
     roots: BTreeMap<Height, Hash>,
@@ -143,17 +146,20 @@ impl Heights {
                     let follows = header.parent == self.parent && *height == self.decided.next();
                     let follows = follows || self.gap || self.decided == Height::GENESIS && *height > Height(1);
                     let own = header.height == *height && certificate.block == header.hash();
-                    let root_chain = match height.0 {
-                        1 | 2 => [0; 32],
-                        _ => self.root_chains[usize::from(self.settled == height.back(1))],
+                    let after = height.back(2);
+                    let root_chain = match self.settled.0.checked_sub(after.0) {
+                        _ if after == Height::GENESIS => [0; 32],
+                        None => *self.named.entry(after).or_insert(header.root_chain),
+                        Some(later) => self.root_chains[usize::from(later > 0)],
                     };
                     self.parent = header.hash();
                     self.decided = *height;
                     self.waiting.insert(*height, (header.intent_count as usize, self.parent));
                     match () {
                         () if !follows || !own => Some("it does not follow the height before it".to_owned()),
-                        () if self.waiting.len() > UNSETTLED_MAX => {
+                        () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
                             self.waiting.clear();
+                            self.named.clear();
                             Some("too many heights before it are not settled".to_owned())
                         }
                         () if header.root_chain != root_chain && !self.gap => {
@@ -176,8 +182,10 @@ impl Heights {
                     self.settled = *height;
                     self.root_chains = [root_chain, self.root_chains[0]];
                     self.roots.insert(*height, root);
+                    let named = self.named.remove(height).unwrap_or(root_chain);
                     match () {
                         () if self.gap => None,
+                        () if named != root_chain => Some("a block was decided after another state".to_owned()),
                         () if !fits => Some("it does not settle a block that was decided".to_owned()),
                         () if root_chain != chained => Some("its root chain is not that of what it holds".to_owned()),
                         () => None,

@@ -16,7 +16,8 @@ use super::cache::{CacheConfig, HeldPage, PageCache, TierCounts};
 use super::entry::{Entry, Event, Subject};
 use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
 use crate::reading::{Origin, Reading};
-use crate::walker::{GivenUp, Recording, Walker, root_chains, snapshots_of};
+use crate::recording::last_retired;
+use crate::walker::{GivenUp, Recording, Walker, nothing_executable, root_chains, snapshots_of};
 use storage::read_genesis;
 use words::Failure;
 
@@ -255,6 +256,15 @@ impl History {
         Ok(walker)
     }
 
+    /// Refuses a session without a snapshot behind what its journal gave up: an empty answer would be no answer.
+    fn check_executable(&self) -> anyhow::Result<()> {
+        let retired = last_retired(&self.dir)?;
+        if self.walker(Height(u64::MAX))?.height() < retired {
+            return Err(nothing_executable(retired).into());
+        }
+        Ok(())
+    }
+
     fn show(
         &self,
         page: u64,
@@ -304,6 +314,7 @@ impl History {
                     Some(parts) => run.push(page, subject.entries(&parts)),
                     None => match self.collect(Some(page), &subject, &mut run) {
                         Err(error) if error.is::<GivenUp>() => {
+                            self.check_executable()?;
                             (complete, given_up) = (true, true);
                             break;
                         }
@@ -313,6 +324,7 @@ impl History {
                 None => match self.collect(None, &subject, &mut run) {
                     // The page of the newest snapshot begins below what is left.
                     Err(error) if error.is::<GivenUp>() => {
+                        self.check_executable()?;
                         (complete, given_up) = (true, true);
                         break;
                     }

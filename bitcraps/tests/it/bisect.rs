@@ -146,14 +146,19 @@ fn two_sessions_differ_at_the_first_height_and_row_that_do() {
     let mirrored = compared(&b, &a).first_difference.expect("a difference");
     assert_eq!((mirrored.expected, mirrored.found), (first.found, first.expected));
 
-    // What is shorter does not differ, and what replays does not differ from its replay.
+    // What is shorter does not differ, and what replays does not differ from its replay. What was rewritten has no signature
+    // that holds, and that shows where it begins.
     write(&short, &a, &honest[..50]);
     let result = compared(&a, &short);
     assert!(result.ok && result.heights == [80, 50] && result.agree == 50, "{result:?}");
-    for session in [&a, &b] {
-        let result = apart(|| bisect_replay(session, &config(), |_| ())).expect("a session");
-        assert!(result.ok && result.agree == 80, "{result:?}");
-    }
+    let result = apart(|| bisect_replay(&a, &config(), |_| ())).expect("a session");
+    assert!(result.ok && result.agree == 80, "{result:?}");
+    let result = apart(|| bisect_replay(&b, &config(), |_| ())).expect("a session");
+    let cause = result.cause.clone().expect("a cause");
+    assert_eq!(
+        (result.ok, result.agree, cause.component, cause.height),
+        (false, height.0 - 1, "Certificate", height.0)
+    );
 
     let other = dir.path().join("other");
     dev(&other, 2, 3);
