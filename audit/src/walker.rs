@@ -167,6 +167,11 @@ impl Walker {
         self.base.as_ref()
     }
 
+    /// The first height that it executes: of those before, only headers were there to check.
+    pub fn executed_from(&self) -> Height {
+        self.base.as_ref().map_or(Height::GENESIS, |note| note.height).next()
+    }
+
     /// Takes over the verification of signatures, for those who do it beside the walk. None where there is none to do.
     pub fn take_verifier(&mut self) -> Option<Verifier> {
         assert!(self.verified.is_empty(), "a walk that has begun verifies by itself");
@@ -423,18 +428,26 @@ pub fn snapshots_of(dir: &Path, origin: Origin) -> anyhow::Result<Catalog> {
     })
 }
 
+/// A walk that stands after `height`, or after the last settled height, as [`state_at`] makes it.
+///
+/// # Errors
+/// As [`state_at`].
+pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<Walker> {
+    let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
+    match height {
+        Some(height) => walker.walk_to(height)?,
+        None => while walker.step()?.is_some() {},
+    }
+    Ok(walker)
+}
+
 /// A machine with the state of a session after `height`, or after its last settled height, and the root of that state.
 /// The nearest snapshot is taken where there is one; every height above it is verified and executed, and its root compared.
 ///
 /// # Errors
 /// If the session does not reach the height, is damaged, or differs from its replay.
 pub fn state_at(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<(Machine, Hash)> {
-    let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
-    match height {
-        Some(height) => walker.walk_to(height)?,
-        None => while walker.step()?.is_some() {},
-    }
-    let mut machine = walker.into_machine();
+    let mut machine = walk_to(dir, height, reading)?.into_machine();
     let root = machine.root();
     Ok((machine, root))
 }

@@ -259,10 +259,14 @@ impl History {
     /// Refuses a session without a snapshot behind what its journal gave up: an empty answer would be no answer.
     fn check_executable(&self) -> anyhow::Result<()> {
         let retired = last_retired(&self.dir)?;
-        if self.walker(Height(u64::MAX))?.height() < retired {
+        let mut newest = self.walker(Height(u64::MAX))?;
+        if newest.height() < retired {
             return Err(nothing_executable(retired).into());
         }
-        Ok(())
+        match newest.step() {
+            Err(error) if error.is::<GivenUp>() => Err(nothing_executable(retired).into()),
+            stepped => stepped.map(|_| ()),
+        }
     }
 
     fn show(

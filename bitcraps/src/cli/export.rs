@@ -73,7 +73,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
 }
 
 fn as_json(exported: &Exported) -> serde_json::Value {
-    let mut value = json!({"height": exported.height.0, "root": hex(&exported.root)});
+    let mut value = json!({
+        "height": exported.height.0,
+        "root": hex(&exported.root),
+        "verified_from": exported.executed_from.0,
+    });
     if let Some(bytes) = exported.image_bytes {
         value["bytes"] = bytes.into();
     }
@@ -100,5 +104,9 @@ fn print(args: &ExportArgs, exported: &Exported) -> std::io::Result<()> {
         say!("`b3sum {path}` prints the root:");
     }
     say!("  root  {}", hex(&exported.root));
+    if exported.executed_from > Height(1) {
+        let from = thousands(exported.executed_from.0);
+        say!("  verified from height {from}; before it only headers, and the snapshot that they name");
+    }
     Ok(())
 }

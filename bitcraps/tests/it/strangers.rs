@@ -209,13 +209,29 @@ fn a_frame_of_another_height_than_its_body_is_refused() {
 }
 
 #[test]
-fn a_record_that_decides_without_end_is_refused_at_the_third_height() {
-    let (place, honest) = Place::new(20, Writing::default());
+fn a_record_that_decides_without_end_is_refused() {
+    let (place, honest) = Place::new(80, Writing::default());
     let path = place.path("endless");
     let decided: Vec<Frame> = honest.frames.iter().filter(|frame| frame.kind == FrameKind::Decided).cloned().collect();
     write(&path, &honest.genesis, decided);
     let (code, message) = place.failure(&["replay", text(&path)]);
-    assert!(code == 4 && message.contains("3 heights in a row are decided and not settled"), "{code} {message}");
+    assert!(code == 4 && message.contains("67 heights in a row are decided and not settled"), "{code} {message}");
+}
+
+/// A restart decides what its log has before it settles anything.
+#[test]
+fn a_record_of_a_restart_that_decided_several_heights_from_its_log_is_whole() {
+    let (place, honest) = Place::new(20, Writing::default());
+    let path = place.path("restarted");
+    let (mut frames, again) = (honest.frames.clone(), Height(10)..=Height(14));
+    let first = frames.iter().position(|frame| frame.height == Height(10)).expect("a frame of height 10");
+    let mut of_restart: Vec<Frame> = frames.extract_if(.., |frame| again.contains(&frame.height)).collect();
+    of_restart.sort_by_key(|frame| (frame.kind != FrameKind::Decided, frame.height));
+    frames.splice(first..first, of_restart);
+    write(&path, &honest.genesis, frames);
+    for command in [["replay", text(&path)].as_slice(), &["db", "check", text(&path)]] {
+        place.printed(command);
+    }
 }
 
 /// A session whose oldest bodies were given up.
@@ -247,6 +263,12 @@ fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
     assert!(base > 100 && value["verified_from"] == base + 1, "{value}");
     assert!(shown.contains(&format!("verified from height {}; before it only headers", base + 1)), "{shown}");
     assert_eq!(value["beacons"], 900, "those of given-up heights too");
+    let (rows, more) = (place.path("rows"), place.path("more"));
+    let shown = place.printed(&["export", text(&honest.dir), "--csv", text(&rows)]);
+    assert!(shown.contains(&format!("verified from height {}; before it only headers", base + 1)), "{shown}");
+    let exported = place.printed(&["export", text(&honest.dir), "--csv", text(&more), "--output", "json"]);
+    let exported: Value = serde_json::from_str(&exported).expect("JSON");
+    assert_eq!(exported["verified_from"], base + 1, "{exported}");
 
     let at = Height(50);
     let head = |frames: &mut Vec<Frame>, alter: &dyn Fn(&mut Retired)| {
