@@ -332,7 +332,12 @@ impl History {
                         (complete, given_up) = (true, true);
                         break;
                     }
-                    collected => reached = Some(collected?),
+                    collected => {
+                        let end = collected?;
+                        // The newest snapshot is of the last height, and what leads there is no longer whole.
+                        given_up = run.pages.is_empty() && end > Height::GENESIS;
+                        reached = Some(end);
+                    }
                 },
             }
             started = true;
