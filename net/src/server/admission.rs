@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::address::{AddressBlock, WIDE_SHARE};
 use engine::rate::{Meter, Rate};
 
-use super::ServerConfig;
+use super::config::ServerConfig;
 use crate::session::CloseCode;
 use crate::tls::Key;
 use crate::transport::{IDLE_BYTES, NODE_BYTES, PLAYING_BYTES};
