@@ -229,3 +229,48 @@ impl Updates {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::AnswerVerdict;
+    use engine::Height;
+    use engine::io::Verdict;
+    use engine::message::intent::IntentId;
+
+    fn answer(number: u64, verdict: AnswerVerdict) -> Answer {
+        Answer { id: IntentId { key: [1; 32], number, mark: [2; 16] }, verdict }
+    }
+
+    fn receipt(number: u64) -> Answer {
+        answer(number, AnswerVerdict::Receipt { height: Height(1), index: 0, verdict: Verdict::Applied })
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_held_is_left_out_once_its_receipt_is_there() {
+        let mut answers = Answers::default();
+        answers.hold(answer(1, AnswerVerdict::Acknowledged));
+        answers.hold(answer(2, AnswerVerdict::Acknowledged));
+        assert!(answers.is_written(), "what is held alone makes no packet");
+        assert!(answers.answer(receipt(1)).is_ok());
+        assert!(!answers.is_written());
+        assert_eq!(answers.answers, [answer(2, AnswerVerdict::Acknowledged), receipt(1)]);
+        answers.answers.clear();
+        assert!(!answers.release(), "nothing is held");
+        answers.hold(answer(3, AnswerVerdict::Acknowledged));
+        assert!(answers.release() && !answers.is_written());
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_is_put_out_at_the_bound_of_each_queue() {
+        let mut answers = Answers::default();
+        let accepted = (0..).take_while(|number| answers.answer(receipt(*number)).is_ok()).count();
+        assert_eq!(accepted, ANSWERS_QUEUED_MAX);
+        let (mut updates, late) = (Updates::default(), Duration::from_secs(100));
+        let fits = (0..).take_while(|_| updates.push(&[0; 1_000], late) == Ok(true)).count();
+        assert_eq!(fits, QUEUE_BYTES / 1_000);
+        assert_eq!(updates.push(&[0; 1_000], late + BEHIND), Ok(false), "it has the time to catch up");
+        let put_out = updates.push(&[0; 1_000], late + BEHIND + Duration::from_millis(1));
+        assert_eq!(put_out.map_err(|close| close.code), Err(CloseCode::SlowReader));
+    }
+}

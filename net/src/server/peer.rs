@@ -145,3 +145,26 @@ impl Untold {
 pub(super) fn late(what: &str, patience: Duration) -> Close {
     Close::new(CloseCode::Timeout, format!("no {what} within {} ms", patience.as_millis()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_tick_has_no_room_for_waits_in_its_order() {
+        let (events, tick) = crossbeam_channel::bounded(2);
+        let input = |slot| Input::Left(PeerId { slot, generation: 1 });
+        let mut untold = Untold::default();
+        (0..4).for_each(|slot| untold.tell(input(slot), &events));
+        assert!(!untold.flush(&events), "the tick has room for two");
+        let told: Vec<Input> = tick.try_iter().collect();
+        assert_eq!(told, [input(0), input(1)]);
+        untold.tell(input(4), &events);
+        assert_eq!(tick.try_iter().collect::<Vec<_>>(), [input(2), input(3)], "nothing overtakes what waits");
+        assert!(untold.flush(&events));
+        assert_eq!(tick.try_iter().collect::<Vec<_>>(), [input(4)]);
+        drop(tick);
+        untold.tell(input(5), &events);
+        assert!(untold.flush(&events), "a tick that is gone keeps nothing waiting");
+    }
+}
