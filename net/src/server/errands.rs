@@ -26,11 +26,7 @@ pub(super) enum Done {
     /// The address of a node to be dialled.
     Resolved(Candidate, Result<SocketAddr, String>),
     /// Records whose signatures hold; and whether a peer told others too.
-    Verified {
-        peer: PeerId,
-        held: Vec<PeerRecord>,
-        has_false: bool,
-    },
+    Verified { peer: PeerId, held: Vec<PeerRecord>, has_false: bool },
     /// A node on the local network.
     Nearby(Found),
 }

@@ -34,7 +34,7 @@ use crate::session::{Close, CloseCode};
 /// How often round trips are measured, and nodes told where this one stands.
 const SAMPLE: Duration = Duration::from_secs(5);
 /// How long connections have to hear that the node ends.
-pub(super) const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The owner of all connections.
 pub(super) struct Host {
@@ -54,7 +54,7 @@ pub(super) struct Host {
     together: Together,
     outputs: Receiver<Batch>,
     gauges: Arc<Gauges>,
-    ends: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     /// Until when connections may hear that the node ends, once it does.
     farewell: Option<Duration>,
     /// When it is looked for nodes to dial, and when round trips are measured.
@@ -69,15 +69,15 @@ pub(super) struct Host {
 }
 
 /// What a server's handle shares with its host.
-pub(super) struct Ends {
+pub(super) struct Shared {
     pub(super) outputs: Receiver<Batch>,
     pub(super) gauges: Arc<Gauges>,
-    pub(super) ends: Arc<AtomicBool>,
+    pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Host {
-    pub(super) fn new(common: Common, quic: Quic, started: Instant, ends: Ends) -> Self {
-        let Ends { outputs, gauges, ends } = ends;
+    pub(super) fn new(common: Common, quic: Quic, started: Instant, shared: Shared) -> Self {
+        let Shared { outputs, gauges, stop } = shared;
         let now = Duration::ZERO;
         Self {
             common,
@@ -91,7 +91,7 @@ impl Host {
             together: Together::new(now),
             outputs,
             gauges,
-            ends,
+            stop,
             farewell: None,
             next: (now, now + SAMPLE),
             steps: 0,
@@ -119,13 +119,12 @@ impl Host {
         self.deliver();
         self.stalled.drain(..).for_each(|row| self.quic.mark(row));
         self.serve();
-        if self.ends.load(Ordering::Relaxed) && self.farewell.is_none() {
+        if self.stop.load(Ordering::Relaxed) && self.farewell.is_none() {
             self.end_all();
         }
         self.leave();
         let is_sent = self.quic.send();
-        self.is_behind =
-            has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
+        self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
         self.count();
     }
 
@@ -135,7 +134,12 @@ impl Host {
             return self.now;
         }
         let (dial, sample) = self.next;
-        self.dues.next().into_iter().chain(self.together.next_due()).chain(self.farewell).fold(dial.min(sample), Ord::min)
+        self.dues
+            .next()
+            .into_iter()
+            .chain(self.together.next_due())
+            .chain(self.farewell)
+            .fold(dial.min(sample), Ord::min)
     }
 
     /// The moment of the last turn, as the runtime counts.

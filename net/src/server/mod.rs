@@ -43,20 +43,20 @@ use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::admission::Admission;
 pub use self::chain::Chain;
+use self::common::{Common, Published};
 pub use self::config::ServerConfig;
 pub use self::counters::Counters;
-pub use self::together::APART_PER_S;
-use self::admission::Admission;
-use self::common::{Common, Published};
 use self::counters::Gauges;
 use self::errands::Errands;
-use self::host::{Ends, Host};
+use self::host::{Host, Shared};
 use self::kept::{Batch, Kept};
 use self::nodes::Nodes;
 use self::packets::Packets;
 use self::quic::Quic;
 use self::slots::Slots;
+pub use self::together::APART_PER_S;
 use crate::lan::Lan;
 use crate::tls::{Identity, IdentityError};
 use crate::transport::{BoundSocket, Carrier, bind, node_transport};
@@ -99,7 +99,7 @@ pub struct Server {
     kept: Kept,
     published: watch::Sender<Published>,
     wake: Arc<Notify>,
-    ends: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     counters: Arc<Counters>,
     gauges: Arc<Gauges>,
     thread: Option<JoinHandle<()>>,
@@ -111,7 +111,8 @@ impl Server {
     /// # Errors
     /// If the address, the thread or the key cannot be had.
     pub fn start(config: ServerConfig, chain: Chain, identity: Identity) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Threads)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Threads)?;
         let listen = config.listen;
         let failed = |error| StartError::Bind { address: listen, error };
         let BoundSocket { socket, address, receive_bytes, send_bytes } =
@@ -123,7 +124,11 @@ impl Server {
         server.socket_bytes = (receive_bytes, send_bytes);
         let wake = Arc::clone(&server.wake);
         let thread = std::thread::Builder::new().name("net".into());
-        let turns = move || runtime.block_on(drive::drive(host, wake));
+        let turns = move || {
+            runtime.block_on(drive::drive(host, wake));
+            // A name that is still looked up is nobody's any more.
+            runtime.shutdown_background();
+        };
         server.thread = Some(thread.spawn(turns).map_err(StartError::Threads)?);
         Ok(server)
     }
@@ -157,7 +162,7 @@ impl Server {
         let started = Instant::now();
         let (published, published_out) =
             watch::channel(Published { standing: Standing::default(), at: started, steps: 0 });
-        let (counters, gauges, wake, ends) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let (counters, gauges, wake, stop) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let quic = quic(carrier, &config, &identity, address)?;
         let errands = Errands::start(identity.rules(), chain.id, Arc::clone(&wake));
         if config.mdns
@@ -184,7 +189,7 @@ impl Server {
             held: 0,
             heard: Vec::new(),
         };
-        let shared = Ends { outputs: outputs_out, gauges: Arc::clone(&gauges), ends: Arc::clone(&ends) };
+        let shared = Shared { outputs: outputs_out, gauges: Arc::clone(&gauges), stop: Arc::clone(&stop) };
         let host = Host::new(common, quic, started, shared);
         let (kept, socket_bytes, thread) = (Kept::default(), (0, 0), None);
         let server = Self {
@@ -197,7 +202,7 @@ impl Server {
             kept,
             published,
             wake,
-            ends,
+            stop,
             counters,
             gauges,
             thread,
@@ -279,7 +284,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         self.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             // A host that panicked has said so.
@@ -288,12 +293,7 @@ impl Drop for Server {
     }
 }
 
-fn quic(
-    carrier: Carrier,
-    config: &ServerConfig,
-    identity: &Identity,
-    address: SocketAddr,
-) -> Result<Quic, StartError> {
+fn quic(carrier: Carrier, config: &ServerConfig, identity: &Identity, address: SocketAddr) -> Result<Quic, StartError> {
     let crypto: QuicServerConfig = identity.server_config()?;
     let mut server = quinn_proto::ServerConfig::with_crypto(Arc::new(crypto));
     server

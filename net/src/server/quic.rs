@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
-    ClientConfig, ConnectError, Connection, ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit, VarInt,
+    ClientConfig, ConnectError, Connection, ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit,
+    VarInt,
 };
 
 use super::packets::Packets;

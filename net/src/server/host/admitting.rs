@@ -56,7 +56,9 @@ impl Host {
     fn begin(&mut self, incoming: Incoming) {
         let address = address_bytes(incoming.remote_address().ip());
         match self.quic.accept(incoming, self.moment()) {
-            Some(row) => self.seat(row, Peer { address, allowed: Allowance::Idle, dialled: None, stage: self.shaking() }),
+            Some(row) => {
+                self.seat(row, Peer { address, allowed: Allowance::Idle, dialled: None, stage: self.shaking() })
+            }
             None => {
                 self.half_open -= 1;
                 Counters::add(&self.common.counters.handshakes_failed, 1);

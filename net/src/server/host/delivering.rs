@@ -1,6 +1,5 @@
 //! Delivering: what the tick gave out, to the connections it concerns.
 
-
 use engine::PeerId;
 use engine::io::{Input, Output, TableUpdate};
 

@@ -92,12 +92,7 @@ impl Host {
     }
 
     /// Opens a connection that admission has let in. Gives its row.
-    fn connect(
-        &mut self,
-        candidate: &Candidate,
-        at: SocketAddr,
-        allowed: &mut Allowance,
-    ) -> Result<usize, String> {
+    fn connect(&mut self, candidate: &Candidate, at: SocketAddr, allowed: &mut Allowance) -> Result<usize, String> {
         // A node that this one only heard of gets the windows of a player, of which there are two: one for each stream.
         let (wanted, window) = match candidate.is_configured {
             true => (Allowance::Node, NODE_WINDOW),
