@@ -16,8 +16,9 @@ use crate::session::{Close, CloseCode, Event, asks_for_account};
 use crate::transport::{IDLE_MESSAGE_BYTES, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
 
-/// Bytes that are read at once.
-const READ_BYTES: usize = RECEIVE_WINDOW as usize;
+/// Bytes that are read at once: what they ask for has answers that the outbox has room for, with the rest of a message
+/// before them.
+const READ_BYTES: usize = 4 * 1024;
 /// How often a node that was dialled is told where this one stands, and whom it knows.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
@@ -139,7 +140,11 @@ impl Conversation<'_> {
                 return Err(close);
             }
             match self.stream().filter(|_| self.open.is_readable).map(|stream| read(self.line, stream)) {
-                Some(Read::Bytes(bytes)) => self.hear(&bytes)?,
+                Some(Read::Bytes(bytes)) => {
+                    self.hear(&bytes)?;
+                    // A window full of intents that are shed has more answers than wait at once.
+                    self.write_answers();
+                }
                 Some(Read::Nothing) => self.open.is_readable = false,
                 Some(Read::Ended) => return Ok(false),
                 // What came before the end is read before it.
@@ -345,8 +350,8 @@ impl Conversation<'_> {
 
     /// Writes what both streams take.
     fn write(&mut self) {
+        self.write_answers();
         let Self { open, line, common, .. } = self;
-        open.answers.write(line, &common.chain.genesis, || common.status());
         if open.talk.is_dialled() && open.answers.is_written() {
             open.telling.1 = None;
         }
@@ -355,6 +360,11 @@ impl Conversation<'_> {
                 open.untold.tell(Input::Watch { peer: open.id, what: *what, on: true }, &common.events);
             }
         }
+    }
+
+    fn write_answers(&mut self) {
+        let common = &*self.common;
+        self.open.answers.write(self.line, &common.chain.genesis, || common.status());
     }
 
     /// Counts what waits for the connection.
