@@ -14,6 +14,7 @@ use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use engine::io::Input;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{TableId, TableRules};
+use order::batch::BatchSeed;
 use order::keys::{DevKeys, dev_keys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -88,7 +89,8 @@ fn admit(setup: &Setup, intents: &[Intent], sizes: &[usize], runs: usize, thread
     let keys = keys();
     let [vote] = <[_; 1]>::try_from(keys.votes).expect("one validator");
     let [signer] = <[_; 1]>::try_from(keys.beacons).expect("one share");
-    let member = Membership { vote, group: keys.group, signer, seed: [9; 32], peers: 1, network: None };
+    let seed = BatchSeed::draw(getrandom::fill).expect("the system gives randomness");
+    let member = Membership { vote, group: keys.group, signer, seed, peers: 1, network: None };
     let mut machine = Machine::validator(setup.clone(), threads, member).expect("a validator");
     let mut admission = chained();
     admission

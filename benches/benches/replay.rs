@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 
 use audit::replay::{Outcome, ReplayConfig, replay};
 use benches::tiny;
-use engine::Height;
 use load::dev::{DevConfig, open};
 use load::players::Temper;
 use node::clock::Pace;
@@ -36,7 +35,7 @@ fn main() {
     let totals = opened.node.close();
 
     for (name, verify) in [("replay::execute", false), ("replay::verify", true)] {
-        let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads, verify };
+        let config = ReplayConfig { verify, ..ReplayConfig::all(threads) };
         let mut outcomes: Vec<Outcome> =
             (0..runs).map(|_| replay(&session, &config, |_| ()).expect("a whole session")).collect();
         assert!(outcomes.iter().all(|outcome| outcome.root == totals.root && outcome.difference.is_none()));

@@ -58,6 +58,11 @@ pub const PENDING_MAX: usize = 1 << 16;
 pub const FOREIGN_MAX: usize = PENDING_MAX;
 /// Blocks that may be decided and not yet settled.
 pub const UNSETTLED_MAX: usize = 2;
+/// Ticks whose groups may wait for the disk.
+pub const UNSYNCED_TICKS_MAX: usize = 64;
+/// Blocks that a record may hold in a row without what they led to. Where the power goes, the log may have each height whose
+/// group the journal lost: a restart decides them again from the log, one after another, before it settles the first.
+pub const UNSETTLED_RECORDED_MAX: usize = UNSETTLED_MAX + UNSYNCED_TICKS_MAX;
 /// Milliseconds between two proposals, at least.
 pub const PROPOSAL_INTERVAL_MS_MIN: u64 = 10;
 /// Milliseconds that a block's time may differ from a validator's clock.
@@ -100,6 +105,15 @@ pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;
 
+/// The latest block time and start of genesis: 2106-02-07 06:28:15 UTC, in milliseconds since the Unix epoch. Expiry is 32 bits
+/// of seconds and ends there too. Sums of a time and any span of genesis stay far below u64.
+pub const TIME_MS_MAX: u64 = u32::MAX as u64 * 1_000;
+/// The highest height: at a block every 10 ms it is reached after 89,000 years.
+pub const HEIGHT_MAX: u64 = 1 << 48;
+/// What a 32-bit counter of a row may hold when a state is loaded: no chain lasts long enough to count the rest.
+pub const COUNTER_MAX: u64 = 1 << 31;
+/// Bytes of a genesis file.
+pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
 /// Milliseconds of a tick.
 pub const TICK_MS: u64 = 5;
 
@@ -138,6 +152,7 @@ const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64)
 const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES && CHUNK_ACCOUNTS * 64 == GROUP_BYTES);
 const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
 const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
+const _: () = assert!(TIME_MS_MAX < u64::MAX / 8 && HEIGHT_MAX < u64::MAX / 8);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);

@@ -121,11 +121,8 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let (chain, tables) = (setup.chain, setup.genesis.tables);
     let validator = keys.validator;
     let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("the system gives no randomness")?;
     let options = Options {
         keys,
-        seed,
         threads: place.threads,
         peers: 0,
         writing: config.writing(),

@@ -12,14 +12,18 @@ use engine::Height;
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name, numbered};
-use crate::{BLOCK, Damage, align_up};
+use crate::{BLOCK, Damage, DamageKind, Problem, align_up};
 
 /// First bytes of every group; the last two digits are the version.
 const MAGIC: [u8; 8] = *b"BCCLOG02";
+/// The version that this code writes and reads.
+const VERSION: u32 = 2;
 /// Bytes of a group's header.
 const HEADER: usize = 64;
 /// Bytes after which a new file begins.
 pub const FILE_BYTES: u64 = 8 << 20;
+/// Bytes of a file, at most: one that was nearly full, and the largest group behind it.
+const FILE_BYTES_MAX: u64 = 2 * (GROUP_MAX as u64 + FILE_BYTES);
 /// Bytes of a group, at most.
 pub const GROUP_MAX: usize = 64 << 20;
 
@@ -105,10 +109,11 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// The group at the start of `bytes`, and its length.
-fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), String> {
+fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     let header = bytes.get(..HEADER).ok_or("the group header is cut short")?;
     if header[..6] == MAGIC[..6] && header[..8] != MAGIC {
-        return Err("the group has another version than this program reads".into());
+        let found = String::from_utf8_lossy(&header[6..8]).into_owned();
+        return Err(Problem::version("the group", found, VERSION));
     }
     if header[..8] != MAGIC {
         return Err("this is no group".into());
@@ -134,7 +139,7 @@ fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), String> {
 }
 
 /// Reads a file's groups; where they end, and what is wrong there if anything is.
-fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<String>) {
+fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<Problem>) {
     let (mut groups, mut at) = (Vec::new(), 0);
     loop {
         let rest = &bytes[at..];
@@ -181,7 +186,7 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     let files = numbered(&**backend, &dir.join("consensus"), "log")?;
     let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
     for (place, (number, path)) in files.iter().enumerate() {
-        let bytes = backend.read(path).map_err(OpenError::io(path))?;
+        let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
         let mut from = 0;
         loop {
             let (groups, end, problem) = read(&bytes[from..]);
@@ -192,19 +197,18 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
             }
             let Some(problem) = problem else { break };
             let at = from + end as usize;
-            let damage = Damage { file: format!("consensus/{}", name(*number, "log")), offset: at as u64, problem };
-            let next = (at + 1).next_multiple_of(BLOCK as usize);
-            let whole = (next..bytes.len()).step_by(BLOCK as usize).find(|place| decode(&bytes[*place..]).is_ok());
-            match whole {
-                Some(place) => {
+            let newer = problem.kind == DamageKind::Version;
+            let damage = Damage::new(format!("consensus/{}", name(*number, "log")), at as u64, problem);
+            match search(&bytes, at as u64) {
+                Search::Group(place) => {
                     check.damages.push(damage);
                     from = place;
                 }
-                None if place + 1 == files.len() => {
+                Search::Nothing if place + 1 == files.len() && !newer => {
                     check.torn = Some(damage);
                     break;
                 }
-                None => {
+                Search::Nothing | Search::TooLong => {
                     check.damages.push(damage);
                     break;
                 }
@@ -214,9 +218,37 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     Ok(check)
 }
 
-fn valid_group_after(bytes: &[u8], at: u64) -> bool {
-    let next = align_up(at + 1) as usize;
-    (next..bytes.len()).step_by(BLOCK as usize).any(|at| decode(&bytes[at..]).is_ok())
+/// What follows a bad place.
+#[derive(PartialEq, Eq)]
+enum Search {
+    /// A whole group, and where it begins.
+    Group(usize),
+    /// Nothing whole.
+    Nothing,
+    /// So much that looks like groups that it was not all looked at.
+    TooLong,
+}
+
+/// How many times its own length of a file may be hashed in a search.
+const SEARCH_LENGTHS: usize = 4;
+
+/// Looks for a whole group behind a bad place.
+fn search(bytes: &[u8], at: u64) -> Search {
+    let mut left = SEARCH_LENGTHS * bytes.len();
+    for place in (align_up(at + 1) as usize..bytes.len()).step_by(BLOCK as usize) {
+        let rest = &bytes[place..];
+        if !rest.starts_with(&MAGIC) || rest.len() < HEADER {
+            continue;
+        }
+        left = left.saturating_sub(HEADER + u32_at(rest, 20).min(rest.len()));
+        if left == 0 {
+            return Search::TooLong;
+        }
+        if decode(rest).is_ok() {
+            return Search::Group(place);
+        }
+    }
+    Search::Nothing
 }
 
 impl LogWriter {
@@ -242,12 +274,15 @@ impl LogWriter {
         };
         let (mut all, mut synced, mut fence, mut damage) = (Vec::new(), Height::GENESIS, Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
-            let bytes = backend.read(path).map_err(OpenError::io(path))?;
+            let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
-            if let Some(problem) = problem.filter(|_| !last || valid_group_after(&bytes, end)) {
+            if let Some(problem) = problem.filter(|problem| {
+                // What another version wrote may hold votes that this node signed: it is not cut.
+                problem.kind == DamageKind::Version || !last || search(&bytes, end) != Search::Nothing
+            }) {
                 let file = format!("consensus/{}", name(*number, "log"));
-                damage.get_or_insert(Damage { file, offset: end, problem });
+                damage.get_or_insert(Damage::new(file, end, problem));
             }
             synced = groups.iter().map(|group| group.synced).fold(synced, Height::max);
             fence = groups.iter().map(|group| group.fence).fold(fence, Height::max);

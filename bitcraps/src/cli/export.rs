@@ -7,8 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::dev::workers_in_range;
+use super::session::{SessionArgs, identified};
 use super::{Failure, Format, thousands};
 use audit::export::{ExportConfig, Exported, export};
+use audit::reading::Origin;
 
 #[derive(Args, Debug)]
 #[command(
@@ -33,6 +35,8 @@ pub struct ExportArgs {
     /// Workers; they change nothing but speed.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_in_range)]
     threads: usize,
+    #[command(flatten)]
+    expected: SessionArgs,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -49,9 +53,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         parquet: args.parquet.clone(),
         image: args.image.clone(),
         height: args.height.map(Height),
-        threads: args.threads,
+        reading: args.expected.reading(args.threads, Origin::Stranger),
     };
     let people = args.output == Format::Table;
+    let identity = args.expected.identify(&args.session, args.output)?;
+    args.expected.check_root_chain(&args.session, args.height.map(Height))?;
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
@@ -61,13 +67,17 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     if people {
         print(args, &exported)?
     } else {
-        say!("{}", as_json(&exported))
+        say!("{}", identified(as_json(&exported), &identity))
     }
     Ok(())
 }
 
 fn as_json(exported: &Exported) -> serde_json::Value {
-    let mut value = json!({"height": exported.height.0, "root": hex(&exported.root)});
+    let mut value = json!({
+        "height": exported.height.0,
+        "root": hex(&exported.root),
+        "verified_from": exported.executed_from.0,
+    });
     if let Some(bytes) = exported.image_bytes {
         value["bytes"] = bytes.into();
     }
@@ -94,5 +104,9 @@ fn print(args: &ExportArgs, exported: &Exported) -> std::io::Result<()> {
         say!("`b3sum {path}` prints the root:");
     }
     say!("  root  {}", hex(&exported.root));
+    if exported.executed_from > Height(1) {
+        let from = thousands(exported.executed_from.0);
+        say!("  verified from height {from}; before it only headers, and the snapshot that they name");
+    }
     Ok(())
 }

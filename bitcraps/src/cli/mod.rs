@@ -20,6 +20,7 @@ mod out;
 mod play;
 mod replay;
 mod script;
+mod session;
 mod sim;
 
 use std::io::IsTerminal;
@@ -94,7 +95,8 @@ pub enum Format {
     Csv,
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// The code that a command ends with for an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return match failure {
             Failure::Usage(_) => 2,
@@ -124,6 +126,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let data = error.is::<storage::OpenError>()
         || error.is::<engine::genesis::GenesisError>()
         || error.chain().any(|cause| cause.is::<std::io::Error>() || is_csv_io(cause))
+        || error.is::<storage::Damage>()
         || error.is::<audit::walker::GivenUp>();
     if data { 4 } else { 1 }
 }

@@ -101,14 +101,11 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(config.node.threads)?;
     let began = Instant::now();
     let session = Session::open(&config.node.data)?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("the system gives no randomness")?;
     let validator = keys.validator;
     let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let (threads, peers) = (config.node.threads, config.net.connections_max);
     let options = Options {
         keys: keys_of_validator,
-        seed,
         threads,
         peers,
         writing: config.writing(),

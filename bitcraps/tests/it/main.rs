@@ -12,3 +12,4 @@ mod network;
 mod newcomer;
 mod readme;
 mod sources;
+mod strangers;

@@ -1,6 +1,9 @@
 //! A frame: a 128-byte header and a body.
 
+use engine::limits::HEIGHT_MAX;
 use engine::{Hash, Height};
+
+use crate::Problem;
 
 /// First bytes of every frame.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
@@ -10,6 +13,8 @@ pub const VERSION: u16 = 3;
 pub const HEADER: usize = 128;
 /// Bytes of a body before compression, at most: a block, twice over, and its certificates.
 pub const BODY_MAX: usize = 4 << 20;
+/// Bytes that LZ4 can make of one.
+pub const LZ4_RATIO_MAX: usize = 255;
 /// Frames start at multiples of this, so that padding is told from a frame by its first bytes.
 pub const ALIGN: usize = 8;
 
@@ -99,7 +104,7 @@ fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
+pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, Problem> {
     if word(bytes, 0) != MAGIC.to_le_bytes() {
         return Err("this is no frame".into());
     }
@@ -109,7 +114,7 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
     }
     let version = u16::from_le_bytes(word(bytes, 4));
     if version != VERSION {
-        return Err(format!("the frame has version {version}, this program reads version {VERSION}"));
+        return Err(Problem::version("the frame", version, VERSION.into()));
     }
     let kind = FrameKind::ALL.into_iter().find(|kind| *kind as u8 == bytes[6]);
     let kind = kind.ok_or_else(|| format!("the frame has kind {}", bytes[6]))?;
@@ -118,10 +123,14 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
     }
     let length = u32::from_le_bytes(word(bytes, 16)) as usize;
     let stored = u32::from_le_bytes(word(bytes, 20)) as usize;
-    if length > BODY_MAX || stored > length {
-        return Err(format!("the frame says {length} bytes, {stored} stored"));
+    // LZ4 makes at most 255 bytes of one: no more is set aside than what is stored can fill.
+    if length > BODY_MAX || stored > length || length > stored.saturating_mul(LZ4_RATIO_MAX) {
+        return Err(format!("the frame says {length} bytes, {stored} stored").into());
     }
     let height = Height(u64::from_le_bytes(word(bytes, 8)));
+    if height.0 > HEIGHT_MAX {
+        return Err(format!("the frame has height {height}, which no chain reaches").into());
+    }
     Ok(FrameHeader {
         kind,
         lz4: bytes[7] == 1,

@@ -2,10 +2,13 @@
 
 use engine::{Hash, Height};
 
-use crate::{BLOCK, align_up};
+use super::segment::SEGMENT_FILE_BYTES_MAX;
+use crate::{BLOCK, Problem, align_up};
 
 /// First bytes of an index; the last two digits are the version.
 const MAGIC: [u8; 8] = *b"BCSIDX01";
+/// The version that this code writes and reads.
+const INDEX_VERSION: u32 = 1;
 /// Last bytes of an index.
 const END: [u8; 8] = *b"BCSIDXEN";
 /// Bytes before the marks.
@@ -16,8 +19,8 @@ const MARK: usize = 48;
 const FOOTER: usize = 48;
 /// Bytes of frames between two marks, about: what a reader that looks for a height reads too much.
 pub const MARK_BYTES: u64 = 64 << 10;
-/// Marks of a segment, at most: one for each block of a segment that is as long as offsets reach.
-const MARKS_MAX: usize = 1 << 20;
+/// Marks of a segment, at most: twice as many as the longest one needs.
+const MARKS_MAX: usize = (2 * SEGMENT_FILE_BYTES_MAX / MARK_BYTES) as usize;
 
 /// A frame that can be begun with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,12 +98,13 @@ impl Index {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn decode(bytes: &[u8], offset: u64) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8], offset: u64) -> Result<Self, Problem> {
         if bytes.len() < HEADER + FOOTER {
             return Err("the index is cut short".into());
         }
         if Self::begins(bytes) && bytes[..8] != MAGIC {
-            return Err("the index has another version than this program reads".into());
+            let found = String::from_utf8_lossy(&bytes[6..8]).into_owned();
+            return Err(Problem::version("the index", found, INDEX_VERSION));
         }
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let hash = |at: usize| -> Hash { bytes[at..at + 32].try_into().expect("32 bytes") };
@@ -108,14 +112,15 @@ impl Index {
         if bytes[..8] != MAGIC || bytes[footer + 40..] != END {
             return Err("this is no index".into());
         }
-        if *blake3::hash(&bytes[..footer]).as_bytes() != bytes[footer..footer + 32] {
-            return Err("the index's hash is wrong".into());
-        }
         let count = word(8) as usize;
         let marks_end = HEADER + count.min(MARKS_MAX) * MARK;
         let expected = align_up((marks_end + FOOTER) as u64) as usize;
         if count > MARKS_MAX || bytes.len() != expected || word(16) != offset || word(footer + 32) != offset {
             return Err("the index says another length or place".into());
+        }
+        // After the length: only as much is hashed as an index can have.
+        if *blake3::hash(&bytes[..footer]).as_bytes() != bytes[footer..footer + 32] {
+            return Err("the index's hash is wrong".into());
         }
         if bytes[64..HEADER].iter().chain(&bytes[marks_end..footer]).any(|byte| *byte != 0) {
             return Err("the index's padding is not zero".into());

@@ -2,12 +2,15 @@
 
 use engine::Hash;
 
-use crate::BLOCK;
+use crate::{BLOCK, Problem};
 
 /// First bytes of every segment.
 const SEGMENT_MAGIC: [u8; 8] = *b"BCSEGM01";
 /// First bytes of what stays of a segment that has given up its bodies.
 const HEAD_MAGIC: [u8; 8] = *b"BCHEAD01";
+/// Bytes of a segment's file, at most: one that was nearly full, and a group of all that waited for the disk behind it. A
+/// longer file is none of ours, whoever reads it.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// The version of segments that this code writes and reads.
 const SEGMENT_VERSION: u32 = 3;
 
@@ -55,7 +58,7 @@ pub fn header(form: Form, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8>
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BadHeader {
     /// What is wrong, in words.
-    pub problem: String,
+    pub problem: Problem,
     /// Whether it may be a header that never reached the disk as a whole.
     pub unfinished: bool,
 }
@@ -66,7 +69,7 @@ pub struct BadHeader {
 /// What is wrong with the block.
 pub fn check(bytes: &[u8], form: Form, number: u32, chain: &Hash) -> Result<Hash, BadHeader> {
     let unfinished = |problem: &str| Err(BadHeader { problem: problem.into(), unfinished: true });
-    let wrong = |problem: String| Err(BadHeader { problem, unfinished: false });
+    let wrong = |problem: Problem| Err(BadHeader { problem, unfinished: false });
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
     if bytes.len() < BLOCK as usize {
         return unfinished("the segment header is cut short");
@@ -78,10 +81,10 @@ pub fn check(bytes: &[u8], form: Form, number: u32, chain: &Hash) -> Result<Hash
         return unfinished("the segment header's hash is wrong");
     }
     if word(8) != SEGMENT_VERSION {
-        return wrong(format!("the segment has version {}, this program reads version {SEGMENT_VERSION}", word(8)));
+        return wrong(Problem::version("the segment", word(8), SEGMENT_VERSION));
     }
     if word(12) != number {
-        return wrong(format!("the segment says that it is number {}", word(12)));
+        return wrong(format!("the segment says that it is number {}", word(12)).into());
     }
     if bytes[16..48] != *chain {
         return wrong("the segment belongs to another genesis".into());

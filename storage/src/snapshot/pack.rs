@@ -9,11 +9,13 @@ use engine::Hash;
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;
-use crate::snapshot::record::pack_header;
+use crate::snapshot::record::{CONTENT_MAX, pack_header};
 use crate::{BLOCK, align_up};
 
 /// Bytes after which a new pack begins.
 pub const PACK_BYTES: u64 = 64 << 20;
+/// Bytes of a pack, at most: one that was nearly full, and the largest record behind it.
+pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + CONTENT_MAX as u64);
 /// Blocks that are written at a time: 1 MiB.
 const BUFFER_BLOCKS: usize = 256;
 

@@ -2,10 +2,11 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::image::group_value;
-use engine::limits::GROUP_BYTES;
+use engine::limits::{GROUP_BYTES, HEIGHT_MAX, TIME_MS_MAX};
 use engine::{Hash, Height};
 
-use crate::BLOCK;
+use crate::journal::LZ4_RATIO_MAX;
+use crate::{BLOCK, Problem};
 
 /// First bytes of every pack.
 pub const PACK_MAGIC: [u8; 8] = *b"BCPACK01";
@@ -41,7 +42,7 @@ pub fn pack_header(number: u32, chain: &Hash) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), String> {
+pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), Problem> {
     if bytes.len() < BLOCK as usize {
         return Err("the pack's header is cut short".into());
     }
@@ -53,7 +54,7 @@ pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), 
     }
     let version = u32::from_le_bytes(word(bytes, 8));
     if version != PACK_VERSION {
-        return Err(format!("the pack has version {version}, this program reads version {PACK_VERSION}"));
+        return Err(Problem::version("the pack", version, PACK_VERSION));
     }
     if bytes[16..48] != *chain {
         return Err("the pack belongs to another genesis".into());
@@ -160,8 +161,14 @@ pub fn decode_record_header(bytes: &[u8]) -> Result<RecordHeader, String> {
     if !fits || stored > length || (bytes[5] == 0 && stored != length) {
         return Err(format!("the record says {length} bytes, {stored} stored"));
     }
+    if length > stored.saturating_mul(LZ4_RATIO_MAX) {
+        return Err(format!("the record says that {stored} bytes unpack to {length}"));
+    }
     let moment =
         Moment { height: Height(u64::from_le_bytes(word(bytes, 16))), time_ms: u64::from_le_bytes(word(bytes, 24)) };
+    if moment.height.0 > HEIGHT_MAX || moment.time_ms > TIME_MS_MAX {
+        return Err(format!("the record is of height {}, time {}", moment.height, moment.time_ms));
+    }
     if kind == RecordKind::Group && moment != Moment::default() {
         return Err("the record's header holds unknown values".into());
     }
