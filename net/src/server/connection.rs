@@ -1,7 +1,7 @@
 //! One connection: its reader, and a writer for each of its two streams.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use engine::PeerId;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::Allowance;
+use super::visitors::{Departure, Kind, Visit, ending};
 use super::{Counters, Shared, lock};
 use crate::session::{Close, CloseCode, Event, Session, SessionBounds, asks_for_account};
 use crate::tls::{Key, peer_key};
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     state: Mutex<State>,
     answers_wait: Notify,
     updates_wait: Notify,
+    /// Why this node put it out, if it did.
+    pub(super) put_out: OnceLock<Close>,
     /// Another node at the other end, which opened the connection.
     pub(super) is_node: AtomicBool,
     counters: Arc<Counters>,
@@ -77,6 +80,8 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
                 _ => &shared.counters.refused_full,
             };
             Counters::add(counter, 1);
+            let visit = Visit { kind: Kind::Refused, reason: code.name(), text: code.sentence(), address, key: None };
+            shared.visitors.note(shared.now(), &visit);
             incoming.refuse();
             continue;
         }
@@ -88,7 +93,12 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             half_open.fetch_sub(1, Ordering::Relaxed);
             match shaken {
                 Ok(Some((quic, key))) => serve(quic, key, &mut entered).await,
-                _ => Counters::add(&shared.counters.handshakes_failed, 1),
+                failed => {
+                    Counters::add(&shared.counters.handshakes_failed, 1);
+                    let text = if failed.is_err() { "its handshake took too long" } else { "its handshake failed" };
+                    let visit = Visit { kind: Kind::Refused, reason: "HANDSHAKE", text, address, key: None };
+                    shared.visitors.note(shared.now(), &visit);
+                }
             }
         });
     }
@@ -140,16 +150,24 @@ pub(super) fn close(quic: &quinn::Connection, close: &Close) {
     quic.close(VarInt::from_u32(close.code as u32), close.text.as_bytes());
 }
 
+/// Turns a connection away whose key is known now.
+fn refuse(quic: &quinn::Connection, key: Key, code: CloseCode, entered: &Entered) {
+    let (text, address) = (code.sentence(), entered.address);
+    let visit = Visit { kind: Kind::Refused, reason: code.name(), text, address, key: Some(key) };
+    entered.shared.visitors.note(entered.shared.now(), &visit);
+    close(quic, &Close::new(code, text));
+}
+
 /// One connection that a peer opened, from its handshake to its end.
 async fn serve(quic: quinn::Connection, key: Key, entered: &mut Entered) {
     let shared = &Arc::clone(&entered.shared);
     if lock(&shared.admission).is_banned(&key, shared.now()) {
         Counters::add(&shared.counters.refused_banned, 1);
-        return close(&quic, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
+        return refuse(&quic, key, CloseCode::Banned, entered);
     }
     let Some(id) = shared.take_row() else {
         Counters::add(&shared.counters.refused_full, 1);
-        return close(&quic, &Close::new(CloseCode::Full, CloseCode::Full.sentence()));
+        return refuse(&quic, key, CloseCode::Full, entered);
     };
     Counters::add(&shared.counters.accepted, 1);
     let config = &shared.config;
@@ -162,16 +180,19 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &mut Entered) {
     let connection = Connection::new(id, quic.clone(), Some(session), shared);
     shared.seat(id, Arc::clone(&connection));
     let mut reader = Reader { shared, entered, connection: &connection, key, joined: false, watches: false };
-    if let Err(reason) = reader.run().await {
+    let result = reader.run().await;
+    let broke = quic.close_reason();
+    if let Err(reason) = &result {
         Counters::add(&shared.counters.closed, 1);
         if reason.code == CloseCode::Malformed && reader.joined {
             shared.tell(Input::Offended { peer: id, offence: Offence::Malformed }).await;
         }
-        close(&quic, &reason);
+        close(&quic, reason);
     } else {
         close(&quic, &Close::new(CloseCode::Done, ""));
     }
     let joined = reader.joined;
+    let address = reader.entered.address;
     for what in connection.watching() {
         reader.unwatch(what);
     }
@@ -180,6 +201,8 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &mut Entered) {
     if connection.is_node.load(Ordering::Relaxed) {
         shared.nodes.left(&key);
     }
+    let Departure { reason, text } = ending(connection.put_out.get(), result, broke);
+    shared.visitors.note(shared.now(), &Visit { kind: Kind::Went, reason, text: &text, address, key: Some(key) });
     if joined {
         shared.tell(Input::Left(id)).await;
     }
@@ -245,6 +268,9 @@ impl Reader<'_> {
                     self.allow_node()?;
                 }
                 let (peer, address) = (self.connection.id, self.entered.address);
+                let reason = if node { "node" } else { "player" };
+                let visit = Visit { kind: Kind::Came, reason, text: "", address, key: Some(self.key) };
+                self.shared.visitors.note(self.shared.now(), &visit);
                 self.joined = true;
                 self.shared.tell(Input::Joined { peer, key: self.key, address, node }).await;
                 // The welcome comes first: the router tells nodes where this one stands as soon as they are marked.
@@ -376,6 +402,7 @@ impl Connection {
             state: Mutex::new(state),
             answers_wait: Notify::new(),
             updates_wait: Notify::new(),
+            put_out: OnceLock::new(),
             is_node: AtomicBool::new(false),
             counters: Arc::clone(&shared.counters),
         })
@@ -479,8 +506,15 @@ impl Connection {
     fn put_out_slow(&self, what: &str) {
         if self.quic.close_reason().is_none() {
             Counters::add(&self.counters.slow_readers, 1);
-            close(&self.quic, &Close::new(CloseCode::SlowReader, format!("{what} was not read")));
+            self.put_out(Close::new(CloseCode::SlowReader, format!("{what} was not read")));
         }
+    }
+
+    /// Closes it for what the peer did or did not do.
+    pub(super) fn put_out(&self, reason: Close) {
+        // The first reason counts. It is known before the reader finds the connection closed.
+        let reason = self.put_out.get_or_init(|| reason);
+        close(&self.quic, reason);
     }
 }
 

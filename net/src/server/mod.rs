@@ -14,6 +14,7 @@ mod kept;
 mod nodes;
 mod router;
 mod together;
+mod visitors;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -42,6 +43,7 @@ use admission::Admission;
 use connection::Connection;
 use kept::{Batch, Kept};
 use nodes::Nodes;
+use visitors::Visitors;
 
 /// Batches of intents that may wait for the tick, and as many other inputs.
 const INPUTS: usize = 16 * 1024;
@@ -163,6 +165,7 @@ struct Shared {
     slots: RwLock<Slots>,
     watchers: Mutex<BTreeMap<TableId, Vec<PeerId>>>,
     nodes: Nodes,
+    visitors: Visitors,
     counters: Arc<Counters>,
 }
 
@@ -331,6 +334,7 @@ impl Server {
             events: events_in,
             standing: standing_out,
             watchers: Mutex::default(),
+            visitors: Visitors::default(),
             counters: Arc::default(),
         });
         tokio::spawn(connection::accept(endpoint.clone(), Arc::clone(&shared)));

@@ -14,10 +14,11 @@ use engine::{Height, PeerId};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::admission::Allowance;
 use super::connection::{BEHIND, Connection, Entered, close};
+use super::visitors::{Departure, Kind, Visit, ending};
 use super::{Counters, ServerConfig, Shared, lock};
 use crate::lan::Lan;
 use crate::session::{Close, CloseCode, Inflow};
@@ -336,10 +337,14 @@ async fn dial(endpoint: &Endpoint, shared: &Arc<Shared>, candidate: &Candidate) 
     }
     let peer = shared.take_row().ok_or("this node has as many connections as it takes")?;
     shared.nodes.joined(key);
-    shared.seat(peer, Connection::new(peer, quic.clone(), None, shared));
+    let connection = Connection::new(peer, quic.clone(), None, shared);
+    shared.seat(peer, Arc::clone(&connection));
     shared.tell(Input::Joined { peer, key, address, node: true }).await;
-    info!(node = %at, key = engine::hex(&key), "connected to another node");
+    let came = Visit { kind: Kind::Came, reason: "node that was dialled", text: "", address, key: Some(key) };
+    shared.visitors.note(shared.now(), &came);
     let result = talk(&quic, shared, key, peer).await;
+    let Departure { reason, text } = ending(connection.put_out.get(), result.clone(), quic.close_reason());
+    shared.visitors.note(shared.now(), &Visit { kind: Kind::Went, reason, text: &text, address, key: Some(key) });
     if let Err(reason) = &result {
         Counters::add(&shared.counters.closed, 1);
         if reason.code == CloseCode::Malformed {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use engine::io::{Input, Output};
 use engine::{PeerId, TableId};
-use quinn::VarInt;
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
 use super::kept::Batch;
 use super::together::Together;
+use super::visitors::{Kind, Visit};
 use super::{Counters, Shared, lock};
-use crate::session::CloseCode;
+use crate::session::{Close, CloseCode};
 use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient, encode_table};
 
 /// How often round trips are measured, and nodes told where this one stands.
@@ -23,6 +23,8 @@ const SAMPLE: Duration = Duration::from_secs(5);
 pub(super) async fn route(mut batches: mpsc::Receiver<Batch>, shared: Arc<Shared>) {
     let mut sample = tokio::time::interval(SAMPLE);
     sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut bytes = Vec::new();
     let mut together = Together::new(shared.now());
     loop {
@@ -41,6 +43,7 @@ pub(super) async fn route(mut batches: mpsc::Receiver<Batch>, shared: Arc<Shared
             },
             () = tokio::time::sleep_until(shared.started + due.unwrap_or_default()), if due.is_some() => {}
             _ = sample.tick() => sample_connections(&shared),
+            _ = second.tick() => shared.visitors.tell_untold(shared.now()),
         }
         let now = shared.now();
         while let Some(peer) = together.take_due(now) {
@@ -81,9 +84,11 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Durati
         Output::Ban { peer, key, address, offence } => {
             Counters::add(&shared.counters.banned, 1);
             lock(&shared.admission).ban(key, address, now);
+            let text = format!("too much of {}", offence.name());
+            let visit = Visit { kind: Kind::Banned, reason: offence.name(), text: &text, address, key: Some(key) };
+            shared.visitors.note(now, &visit);
             if let Some(connection) = shared.connection(peer) {
-                let text = format!("too much of {}", offence.name());
-                connection.quic.close(VarInt::from_u32(CloseCode::Banned as u32), text.as_bytes());
+                connection.put_out(Close::new(CloseCode::Banned, text));
             }
         }
         // Those are for the disk.
