@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use benches::{middle, tiny};
+use benches::beside::{Beside, beside, criterion, group};
+use benches::tiny;
 use bytemuck::Zeroable;
+use criterion::Throughput;
 use engine::Height;
 use engine::io::{Input, Output, Receipt, Standing, Verdict};
 use engine::message::intent::Intent;
@@ -32,36 +34,32 @@ const SOCKET_BYTES: usize = 8 << 20;
 struct Size {
     connections: usize,
     requests: usize,
-    runs: usize,
 }
 
 fn main() {
-    let size = if tiny() {
-        Size { connections: 4, requests: 20, runs: 2 }
-    } else {
-        Size { connections: 1_000, requests: 200, runs: 5 }
+    let size = match tiny() {
+        true => Size { connections: 4, requests: 20 },
+        false => Size { connections: 1_000, requests: 200 },
     };
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for _ in 0..size.runs {
-        bare.push(Figures::of(&size, Bare::start()));
-        ours.push(Figures::of(&size, Ours::start(&size)));
-    }
-    let of = |figures: &[Figures], pick: fn(&Figures) -> f64| middle(figures.iter().map(pick).collect());
-    let row = |name: &str, unit: &str, pick: fn(&Figures) -> f64| {
-        let (ours, bare) = (of(&ours, pick), of(&bare, pick));
-        println!(
-            "{name}/connections={}: {ours:.0} {unit}, {:.2} of bare quinn ({bare:.0} {unit})",
-            size.connections,
-            ours / bare
-        );
+    let mut criterion = criterion();
+    let mut row = |what: &str, count: usize, pick: fn(&Took) -> Duration| {
+        let mut group = group(&mut criterion, format!("network/{what}"), Throughput::Elements(count as u64));
+        let name = format!("connections={}", size.connections);
+        let ours = || pick(&Took::of(&size, Ours::start(&size)));
+        let limit = || pick(&Took::of(&size, Bare::start()));
+        let taken: Beside = beside(&mut group, &name, ours, limit);
+        taken.print(&format!("network/{what}/{name}"), "bare quinn");
+        group.finish();
     };
-    row("network::answers", "intents/s", |figures| figures.requests_per_s);
-    row("network::connect", "connections/s", |figures| figures.connects_per_s);
+    row("answers", size.connections * size.requests, |took| took.requests);
+    row("connect", size.connections, |took| took.connects);
+    criterion.final_summary();
 }
 
-struct Figures {
-    connects_per_s: f64,
-    requests_per_s: f64,
+/// What all connections together took to come in, and to have their requests answered.
+struct Took {
+    connects: Duration,
+    requests: Duration,
 }
 
 /// A server that answers each request with one response, and its clients.
@@ -75,11 +73,11 @@ trait Service: Send + Sync + 'static {
     fn end(self);
 }
 
-impl Figures {
+impl Took {
     fn of<S: Service>(size: &Size, service: S) -> Self {
         let runtime = runtime();
         let service = Arc::new(service);
-        let figures = runtime.block_on(async {
+        let took = runtime.block_on(async {
             let endpoints: Vec<Endpoint> = (0..4).map(|_| socket(LOCAL, SOCKET_BYTES).expect("a socket")).collect();
             let began = Instant::now();
             let talks = all(size.connections, |number| {
@@ -87,7 +85,7 @@ impl Figures {
                 async move { service.connect(number, endpoint).await }
             })
             .await;
-            let connected = began.elapsed().as_secs_f64();
+            let connects = began.elapsed();
             let began = Instant::now();
             let mut waiting: Vec<_> = talks.into_iter().map(Some).collect();
             let requests = size.requests;
@@ -96,16 +94,13 @@ impl Figures {
                 exchange::<S>(talk, requests)
             })
             .await;
-            let took = began.elapsed().as_secs_f64();
+            let answered = began.elapsed();
             drop(talks);
-            Self {
-                connects_per_s: size.connections as f64 / connected,
-                requests_per_s: (size.connections * requests) as f64 / took,
-            }
+            Self { connects, requests: answered }
         });
         runtime.shutdown_timeout(Duration::from_secs(2));
         Arc::into_inner(service).expect("every task has ended").end();
-        figures
+        took
     }
 }
 
