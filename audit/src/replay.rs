@@ -78,11 +78,11 @@ pub struct Outcome {
     pub torn: Option<String>,
 }
 
-/// Replays a session; `look` hears of the height after each batch.
+/// Replays a session; `on_height` hears of the height after each batch.
 ///
 /// # Errors
 /// If there is no session, it is damaged, or its genesis cannot be.
-pub fn replay(dir: &Path, config: &ReplayConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Outcome> {
+pub fn replay(dir: &Path, config: &ReplayConfig, mut on_height: impl FnMut(Height)) -> anyhow::Result<Outcome> {
     let mut auditor = Auditor::new(Walker::earliest(dir, config.threads)?, config)?;
     let began = Instant::now();
     loop {
@@ -91,7 +91,7 @@ pub fn replay(dir: &Path, config: &ReplayConfig, mut look: impl FnMut(Height)) -
             break;
         }
         let difference = auditor.check(&batch);
-        look(auditor.outcome.height);
+        on_height(auditor.outcome.height);
         if difference.is_some() {
             auditor.outcome.difference = difference;
             break;

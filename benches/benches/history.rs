@@ -19,7 +19,7 @@ use benches::trace::{Read, Trace};
 use criterion::{Criterion, Throughput};
 use engine::{AccountId, Height};
 use load::dev::{DevConfig, open};
-use load::players::Temper;
+use load::players::Habits;
 use node::clock::Pace;
 
 /// What the trace is made of; `docs/history.md` repeats it.
@@ -58,13 +58,13 @@ fn main() {
 }
 
 fn record(session: &Path, size: &Size, threads: usize) {
-    let temper = Temper { think_min_ms: 2_400, think_max_ms: 7_200, ..Temper::default() };
+    let habits = Habits { think_min_ms: 2_400, think_max_ms: 7_200, ..Habits::default() };
     let config = DevConfig {
         tables: size.tables,
         players: size.players,
         threads,
         pace: Pace::Max,
-        temper,
+        habits,
         block_interval_ms: 100,
         ..DevConfig::default()
     };

@@ -14,11 +14,11 @@ use benches::tiny;
 use bytemuck::Zeroable;
 use criterion::Throughput;
 use engine::Height;
-use engine::io::{Input, Output, Receipt, Standing, Verdict};
+use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
 use engine::message::intent::Intent;
 use keys::identity;
 use net::client::{Endpoint, RawConnection, socket};
-use net::server::{Chain, Server, ServerConfig};
+use net::server::{ChainInfo, Server, ServerConfig};
 use net::wire::{AnswerVerdict, Hello, Role, ToClient, ToNode};
 use order::signature::NetKey;
 use tokio::runtime::Runtime;
@@ -157,10 +157,10 @@ impl Ours {
             ..ServerConfig::default()
         };
         let chain =
-            Chain { id: [1; 32], genesis: vec![b' '], tables: 1, seats: 8, keys: engine::genesis::KeySource::Seed };
+            ChainInfo { id: [1; 32], genesis: vec![b' '], tables: 1, seats: 8, keys: engine::genesis::KeySource::Seed };
         let key = identity(&NetKey::from_seed(&[2; 32])).expect("a key");
         let mut server = Server::start(config, chain, key).expect("a server");
-        server.publish(Standing::default());
+        server.publish(ChainProgress::default());
         let (address, stop) = (server.address, Arc::new(AtomicBool::new(false)));
         let ends = Arc::clone(&stop);
         let tick = std::thread::spawn(move || {

@@ -12,7 +12,7 @@ use benches::tiny;
 use criterion::Throughput;
 use engine::Height;
 use load::dev::{DevConfig, open};
-use load::players::Temper;
+use load::players::Habits;
 use node::clock::Pace;
 
 fn main() {
@@ -22,13 +22,13 @@ fn main() {
     let session = dir.path().join("session");
     let _pool = engine::pool::build(threads).expect("a pool");
 
-    let temper = Temper { think_min_ms: 2_400, think_max_ms: 7_200, ..Temper::default() };
+    let habits = Habits { think_min_ms: 2_400, think_max_ms: 7_200, ..Habits::default() };
     let config = DevConfig {
         tables,
         players: tables,
         threads,
         pace: Pace::Max,
-        temper,
+        habits,
         block_interval_ms: 100,
         ..DevConfig::default()
     };

@@ -19,7 +19,9 @@ use engine::message::certificate::Certificate;
 use engine::message::note::ChainNote;
 use storage::Session;
 use storage::backend::{Backend, FileBackend};
-use storage::snapshot::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog};
+use storage::snapshot::{
+    KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, read_catalog,
+};
 use systems::{Draw, Machine};
 
 const SEATS: u32 = 8;
@@ -88,7 +90,7 @@ fn while_tables_roll(criterion: &mut Criterion, tables: u32, phases: u32, rolls:
     }
 }
 
-fn print_cost(name: &str, cost: &Cost, taken: &Taken, groups: u64, took: Duration, before: u64) {
+fn print_cost(name: &str, cost: &Cost, taken: &SnapshotDone, groups: u64, took: Duration, before: u64) {
     let milliseconds = |of: Duration| of.as_secs_f64() * 1e3;
     println!(
         "{name}: copying held a tick {:.2} ms at most, {:.2} ms in the middle; settling took {:.2} ms in the middle, {:.2} at \
@@ -113,7 +115,7 @@ fn print_cost(name: &str, cost: &Cost, taken: &Taken, groups: u64, took: Duratio
 }
 
 /// Runs ticks until the snapshot is on disk: each settles a height, copies what it overwrites before, and some more after.
-fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, Taken) {
+fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, SnapshotDone) {
     let mut cost = Cost::default();
     let (mut blocks, mut handed): (Vec<GroupBlock>, bool) = (Vec::new(), false);
     loop {
@@ -149,9 +151,9 @@ fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, Taken) {
         std::thread::sleep(TICK.saturating_sub(began.elapsed()));
         while let Ok(kept) = snapshots.kept().try_recv() {
             match kept {
-                Kept::Block(block) => world.machine.give_back_block(block),
-                Kept::Taken(taken) => return (cost, taken),
-                Kept::Failed(problem) => panic!("{problem}"),
+                KeeperEvent::Block(block) => world.machine.give_back_block(block),
+                KeeperEvent::Done(taken) => return (cost, taken),
+                KeeperEvent::Failed(problem) => panic!("{problem}"),
             }
         }
     }

@@ -363,7 +363,7 @@ pub struct SeatUpdate {
 
 /// Where a node's chain stands.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Standing {
+pub struct ChainProgress {
     /// The node's time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
     /// The last decided height that is on disk.
@@ -380,7 +380,7 @@ pub struct Standing {
     pub disk_full: bool,
 }
 
-impl Standing {
+impl ChainProgress {
     /// Takes note of a height that was decided: its header has the root chain of the height two before.
     pub fn decide(&mut self, height: Height) {
         (self.decided, self.certified) = (height, height.back(2));
@@ -396,7 +396,7 @@ impl Standing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeStatus {
     /// Where its chain stands.
-    pub standing: Standing,
+    pub standing: ChainProgress,
     /// Connections that it has.
     pub connections: u32,
     /// Other nodes among them.
@@ -411,8 +411,8 @@ impl NodeStatus {
     /// Why the node is of no use to a player now, in a word; nothing if it is.
     pub fn unready(&self) -> Option<&'static str> {
         match self.standing {
-            Standing { disk_full: true, .. } => Some("disk full"),
-            Standing { follows: true, .. } => Some("follows"),
+            ChainProgress { disk_full: true, .. } => Some("disk full"),
+            ChainProgress { follows: true, .. } => Some("follows"),
             _ => None,
         }
     }

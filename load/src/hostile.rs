@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytemuck::Zeroable;
 use clap::ValueEnum;
-use engine::io::{Standing, Watched};
+use engine::io::{ChainProgress, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Hash, TableId};
 use net::client::{Endpoint, Lost, RawConnection, socket};
@@ -52,7 +52,7 @@ impl HostileKind {
             Self::SwitchAccounts => switch(account(round)),
             Self::Genesis => ToNode::AskGenesis,
             Self::Peers => ToNode::Peers((0..8).map(|number| unsigned_record(8 * round + number)).collect()),
-            Self::Standings => ToNode::Standing(Standing::default()),
+            Self::Standings => ToNode::Standing(ChainProgress::default()),
             Self::Opens => ToNode::Intents(vec![opening(player, chain, round)]),
             _ => return None,
         })

@@ -11,14 +11,14 @@ use std::time::Duration;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
 use engine::genesis::KeySource;
-use engine::io::{Input, Offence, Output, Receipt, Standing, Verdict, Watched};
+use engine::io::{ChainProgress, Input, Offence, Output, Receipt, Verdict, Watched};
 use engine::limits::{PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
 use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection, endpoint_on};
 use net::memory::{Conditions, Network};
-use net::server::{Chain, Server, ServerConfig};
+use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::{Identity, Key, KeyRules};
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
@@ -97,7 +97,7 @@ fn points(offence: Offence) -> u32 {
 impl Node {
     fn start(network: &Network, host: u32, change: impl FnOnce(ServerConfig) -> ServerConfig) -> Shared {
         let address = at(host);
-        let chain = Chain { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, keys: KeySource::Seed };
+        let chain = ChainInfo { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, keys: KeySource::Seed };
         let config = change(config(address));
         let server = Server::on(network.socket(address), address, config, chain, identity(&format!("node {host}")));
         let node = Rc::new(RefCell::new(Self {
@@ -310,7 +310,7 @@ impl Flood {
                 };
                 ToNode::Peers((0..8).map(record).collect())
             }
-            Self::Standings => ToNode::Standing(Standing::default()),
+            Self::Standings => ToNode::Standing(ChainProgress::default()),
         }
     }
 }
@@ -526,7 +526,7 @@ fn of_ninety_intents_given_while_a_client_reconnects_ninety_are_answered() {
 fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
     run(7, async |network| {
         let node = Node::start(&network, 1, |config| config);
-        node.borrow().server().publish(Standing { now_ms: 1_000_000_000, ..Standing::default() });
+        node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
         let mut teller = raw(&network, 2, "teller", Role::Node).await;
         let (_, pair) = key_pair("third");
         let mut record = PeerRecord {

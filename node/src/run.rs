@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use engine::io::{Input, Output, ShedReason, Standing};
+use engine::io::{ChainProgress, Input, Output, ShedReason};
 use engine::{Height, PeerId, Tick};
 use storage::Synced;
 use systems::Machine;
@@ -16,7 +16,7 @@ use systems::exchange::Clock;
 
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
-use crate::record::{Held, is_at_once};
+use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::snapshots::Keeping;
 use crate::totals::Totals;
@@ -68,7 +68,7 @@ impl Node {
         Ok(())
     }
 
-    /// Runs until `heights` are settled, or `stop` is set; `look` is called after every tick. A node with a network that
+    /// Runs until `heights` are settled, or `stop` is set; `on_tick` is called after every tick. A node with a network that
     /// is stopped takes no intents any more and goes on until those it took have their receipts.
     ///
     /// # Errors
@@ -77,16 +77,16 @@ impl Node {
         &mut self,
         heights: Option<u64>,
         stop: &AtomicBool,
-        mut look: impl FnMut(&Totals, &mut Machine, u64),
+        mut on_tick: impl FnMut(&Totals, &mut Machine, u64),
     ) -> anyhow::Result<()> {
         let last = heights.map_or(Height(u64::MAX), Height);
         let mut ends: Option<Instant> = None;
         self.clock.go_on();
         while self.totals.height < last && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end) {
             if let Some(now_ms) = self.step()? {
-                look(&self.totals, &mut self.machine, now_ms);
+                on_tick(&self.totals, &mut self.machine, now_ms);
             } else if self.totals.disk_full.is_some() {
-                look(&self.totals, &mut self.machine, self.clock.now_ms());
+                on_tick(&self.totals, &mut self.machine, self.clock.now_ms());
             }
             if ends.is_none() && stop.load(Ordering::Relaxed) {
                 self.machine.close_intake();
@@ -131,7 +131,7 @@ impl Node {
         };
         tracing::warn!("the clock was set {way} by {:.1} s: {then}", step_ms.unsigned_abs() as f64 / 1_000.0);
         if let Some(network) = &mut self.network {
-            network.tell_time(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+            network.tell_time(ChainProgress { now_ms: self.clock.now_ms(), ..self.standing });
         }
     }
 
@@ -203,7 +203,7 @@ impl Node {
         let now_ms = self.clock.now_ms();
         if let Some(network) = &mut self.network {
             let disk_full = self.totals.disk_full.is_some();
-            network.publish(Standing { now_ms, disk_full, ..self.standing });
+            network.publish(ChainProgress { now_ms, disk_full, ..self.standing });
         }
         Ok(())
     }
@@ -235,11 +235,11 @@ pub struct Node {
     players: Option<Box<dyn LocalPlayers>>,
     network: Option<Box<dyn Edge>>,
     snapshots: Option<Keeping>,
-    held: Held,
+    held: UnsyncedReplies,
     clock: NodeClock,
     /// The height that it began with.
     found: Height,
-    standing: Standing,
+    standing: ChainProgress,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     released: Vec<Output>,
@@ -266,7 +266,7 @@ impl Node {
             players,
             network: None,
             snapshots: None,
-            held: Held::at(standing),
+            held: UnsyncedReplies::at(standing),
             clock,
             found,
             standing,
@@ -282,7 +282,7 @@ impl Node {
         &self.machine
     }
 
-    /// Its machine, to look at its columns.
+    /// Its machine, to on_tick at its columns.
     pub fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
     }
@@ -315,7 +315,7 @@ impl Node {
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(Standing {
+        network.publish(ChainProgress {
             now_ms: self.clock.now_ms(),
             disk_full: self.totals.disk_full.is_some(),
             ..self.standing
@@ -351,7 +351,7 @@ impl Node {
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
-        network.publish(Standing {
+        network.publish(ChainProgress {
             now_ms: self.clock.now_ms(),
             disk_full: self.totals.disk_full.is_some(),
             ..self.standing

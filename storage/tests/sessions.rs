@@ -5,7 +5,9 @@ use std::path::Path;
 
 use engine::Height;
 use proptest::prelude::*;
-use storage::{Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Opened, Session, Storage, Synced, Tail};
+use storage::{
+    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, Synced, Tail,
+};
 
 fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
     // Half of the body repeats, so that some bodies are stored packed and some as they are.
@@ -19,7 +21,7 @@ fn group(id: u64) -> Group {
     Group { id, frames, entries, fence: None }
 }
 
-fn write(opened: &Opened, group: Group) {
+fn write(opened: &StorageOpened, group: Group) {
     let id = group.id;
     opened.storage.submit(group);
     assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));

@@ -62,7 +62,7 @@ pub struct History {
     ranges: Option<Ranges>,
     /// Whether another process writes the session.
     live: bool,
-    look: Box<dyn Fn(Height)>,
+    on_height: Box<dyn Fn(Height)>,
 }
 
 /// Entries of some pages, found oldest page first, of which only the newest are wanted.
@@ -98,12 +98,12 @@ impl History {
         let setup = Setup::new(genesis, chain)?;
         let cache = PageCache::open(dir, chain, config)?;
         let (ranges, live) = (Ranges::open(dir, &chain), storage::is_written(dir));
-        Ok(Self { dir: dir.to_owned(), threads, setup, cache, ranges, live, look: Box::new(|_| ()) })
+        Ok(Self { dir: dir.to_owned(), threads, setup, cache, ranges, live, on_height: Box::new(|_| ()) })
     }
 
     /// The same, with somebody who hears of the heights that are executed.
-    pub fn watched(self, look: impl Fn(Height) + 'static) -> Self {
-        Self { look: Box::new(look), ..self }
+    pub fn watched(self, on_height: impl Fn(Height) + 'static) -> Self {
+        Self { on_height: Box::new(on_height), ..self }
     }
 
     /// The chain's constants.
@@ -196,7 +196,7 @@ impl History {
             building.take(&step, walker.machine());
             if building.heights() == PAGE_HEIGHTS {
                 whole.extend(builder.take().map(PageBuilder::finish));
-                (self.look)(height);
+                (self.on_height)(height);
             }
             while whole.front().is_some_and(|parts| !self.live || parts[0].heights().end + KEPT_BEHIND <= height.0 + 1)
             {
@@ -317,9 +317,9 @@ impl History {
     ///
     /// # Errors
     /// If the session is damaged, or differs from its replay.
-    pub fn at_end<R>(&self, look: impl FnOnce(&mut Machine) -> R) -> anyhow::Result<R> {
+    pub fn at_end<R>(&self, read: impl FnOnce(&mut Machine) -> R) -> anyhow::Result<R> {
         let mut walker = self.walk(None, |_, _| Ok(()))?;
-        Ok(look(walker.machine()))
+        Ok(read(walker.machine()))
     }
 
     /// What happened at a table after the roll before `number` and up to that roll: bets, dice, payouts.
@@ -355,7 +355,7 @@ impl History {
         let mut first = None;
         let mut walker = self.walk(None, |page, parts| {
             first = first.or(Some(page));
-            search.look(page, parts);
+            search.on_page(parts);
             Ok(())
         })?;
         let rolled = walker.machine().read(|rows| rows.tables.get(table.index()).map(|row| row.roll_number));
@@ -388,11 +388,11 @@ impl History {
         let mut next = self.active(&subject, middle);
         while let Some(page) = next.filter(|page| *page >= search.low) {
             let seen = match self.cached(page) {
-                Some(parts) => search.look(page, &parts),
+                Some(parts) => search.on_page(&parts),
                 None => {
                     let mut seen = None;
                     let walked = self.walk(Some(page), |passed, parts| {
-                        seen = search.look(passed, parts);
+                        seen = search.on_page(parts);
                         Ok(())
                     });
                     match walked {
@@ -432,7 +432,7 @@ struct Search {
 
 impl Search {
     /// The table's rolls on a page; the height, if the roll is among them.
-    fn look(&mut self, _page: u64, parts: &[HeldPage]) -> Option<(u32, u32)> {
+    fn on_page(&mut self, parts: &[HeldPage]) -> Option<(u32, u32)> {
         let part = parts.iter().find_map(|part| part.rolls_of(self.table).map(|rolls| (part, rolls)));
         let (part, rolls) = part?;
         if rolls.0 <= self.number && self.number <= rolls.1 {

@@ -40,10 +40,10 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
     let config = BisectConfig { threads: args.threads, images: args.images.clone() };
-    let look = |height: engine::Height| bar.set_position(height.0);
+    let on_height = |height: engine::Height| bar.set_position(height.0);
     let result = match &args.b {
-        Some(b) => bisect(&args.a, b, &config, look),
-        None => bisect_replay(&args.a, &config, look),
+        Some(b) => bisect(&args.a, b, &config, on_height),
+        None => bisect_replay(&args.a, &config, on_height),
     };
     bar.finish_and_clear();
     let result = result?;

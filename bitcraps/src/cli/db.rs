@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Failure, Format, thousands};
 use crate::db::{backup, compact};
-use audit::db::{CheckReport, Mark, Stats, check, stats};
+use audit::db::{CheckReport, Severity, Stats, check, stats};
 
 #[derive(Subcommand, Debug)]
 #[command(
@@ -188,12 +188,12 @@ fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
             csv.write_record(["mark", "file", "offset", "problem"])?;
             for finding in &report.findings {
                 let offset = finding.offset.map_or(String::new(), |offset| offset.to_string());
-                csv.write_record([mark(finding.mark), &finding.file, &offset, &finding.problem])?;
+                csv.write_record([severity(finding.severity), &finding.file, &offset, &finding.problem])?;
             }
             csv.flush()?;
         }
     }
-    let bad = report.findings.iter().filter(|finding| finding.mark != Mark::Note);
+    let bad = report.findings.iter().filter(|finding| finding.severity != Severity::Note);
     match bad.clone().next() {
         None => Ok(()),
         Some(first) => {
@@ -204,11 +204,11 @@ fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
     }
 }
 
-fn mark(mark: Mark) -> &'static str {
-    match mark {
-        Mark::Note => "note",
-        Mark::Unknown => "unknown",
-        Mark::Damaged => "damaged",
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Unknown => "unknown",
+        Severity::Damaged => "damaged",
     }
 }
 
@@ -225,7 +225,7 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
     say!("  snapshots     {}, {} records", report.snapshots, thousands(report.pack_records));
     for finding in &report.findings {
         let at = finding.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-        say!("  {:<13} {}{at}: {}", mark(finding.mark), finding.file, finding.problem);
+        say!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem);
     }
     if report.ok {
         say!("whole: every byte is what was written");

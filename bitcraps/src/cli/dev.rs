@@ -20,7 +20,7 @@ use systems::catalogue::{BETS, bet_of};
 
 use super::out::fit;
 use super::{Failure, Format, Opening, disk_full, program, stop_signals, thousands};
-use load::dev::{DevConfig, Opened, genesis, genesis_bytes, next_session, open_seen};
+use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
 #[derive(Args, Debug)]
@@ -111,8 +111,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if let Some(address) = listens {
         std::net::UdpSocket::bind(address).map_err(|error| StartError::Bind { address, error })?;
     }
-    let Opened { mut node, genesis, chain, found } =
-        open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().look())?;
+    let DevNode { mut node, genesis, chain, found } =
+        open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
     if let Some(network) = network {

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::dev::workers_in_range;
 use super::{Failure, Format, stop_signals, thousands};
 use load::report::{Comparison, Report, comparison_html, write_new_in};
-use load::run::{Place, Progress, run as run_load};
+use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
 use node::config::workers;
 
@@ -130,14 +130,14 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
             Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into()
         );
     }
-    // Before a run of minutes whose report would have no place.
+    // Before a run of minutes whose report would have no site.
     if let Some(dir) = &args.report {
         Report::check_place(dir)?;
     }
     let stop = stop_signals()?;
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
-    let place = Place { target: args.target, dir, threads: args.threads };
+    let site = RunSite { target: args.target, dir, threads: args.threads };
     let people = args.output == Format::Table;
     if people {
         say!(
@@ -151,9 +151,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let bar = bar(people, &load);
     let show = |progress: &Progress| show(&bar, progress);
     let result = if args.in_process {
-        load::in_process::run(&load, &place, &stop, show)
+        load::in_process::run(&load, &site, &stop, show)
     } else {
-        run_load(&load, &place, &stop, show)
+        run_load(&load, &site, &stop, show)
     };
     bar.finish_and_clear();
     // What was kept only for the replay goes, whatever came of the run.

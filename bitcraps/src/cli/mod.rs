@@ -190,7 +190,7 @@ impl Opening {
         Self(bar)
     }
 
-    fn look(&self) -> impl Fn(&str) + Send + Clone + 'static {
+    fn on_step(&self) -> impl Fn(&str) + Send + Clone + 'static {
         let bar = self.0.clone();
         move |what| bar.set_message(what.to_owned())
     }

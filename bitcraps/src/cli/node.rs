@@ -115,8 +115,8 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         pace: SnapshotPace::default(),
         driving: Driving::Threads,
     };
-    let open::Opened { machine, storage, snapshots, found } =
-        open::open(session, setup, options, Opening::new().look())?;
+    let open::StartedNode { machine, storage, snapshots, found } =
+        open::open(session, setup, options, Opening::new().on_step())?;
     let recovered = began.elapsed();
     let network = listen(&machine.setup().genesis, genesis, &keys.net, config.net.clone())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
@@ -259,7 +259,7 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
         ProgressBar::hidden()
     };
     let mut shown = Instant::now();
-    let look = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
+    let on_tick = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
         if bar.is_hidden() || shown.elapsed() < Duration::from_millis(200) {
             return;
         }
@@ -283,7 +283,7 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
         ));
         bar.tick();
     };
-    let result = node.run(None, stop, look);
+    let result = node.run(None, stop, on_tick);
     bar.finish_and_clear();
     result
 }

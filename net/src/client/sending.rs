@@ -16,7 +16,7 @@ const HELD_MAX: usize = 4_096;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// An intent without its last answer.
-struct Held {
+struct Unanswered {
     intent: Intent,
     /// How many were given before it.
     place: u64,
@@ -28,7 +28,7 @@ struct Held {
 
 /// All intents of a client without their last answer.
 pub(super) struct Sending {
-    held: BTreeMap<IntentId, Held>,
+    held: BTreeMap<IntentId, Unanswered>,
     /// Those that are to be sent, in the order in which they were given.
     line: BTreeMap<u64, IntentId>,
     given: u64,
@@ -61,7 +61,7 @@ impl Sending {
         let place = self.given;
         self.given += 1;
         self.line.insert(place, id);
-        self.held.insert(id, Held { intent, place, is_on_its_way: false, was_sent: false });
+        self.held.insert(id, Unanswered { intent, place, is_on_its_way: false, was_sent: false });
         true
     }
 

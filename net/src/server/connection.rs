@@ -178,7 +178,7 @@ async fn serve(quic: quinn::Connection, key: Key, entered: &mut Entered) {
     };
     let session = Session::new(id, &bounds, shared.now());
     let connection = Connection::new(id, quic.clone(), Some(session), shared);
-    shared.seat(id, Arc::clone(&connection));
+    shared.install(id, Arc::clone(&connection));
     let mut reader = Reader { shared, entered, connection: &connection, key, joined: false, watches: false };
     let result = reader.run().await;
     let broke = quic.close_reason();
@@ -408,8 +408,8 @@ impl Connection {
         })
     }
 
-    fn with_session<R>(&self, look: impl FnOnce(&mut Session) -> R) -> R {
-        look(lock(&self.state).session.as_mut().expect("a connection that a peer opened has a session"))
+    fn with_session<R>(&self, work: impl FnOnce(&mut Session) -> R) -> R {
+        work(lock(&self.state).session.as_mut().expect("a connection that a peer opened has a session"))
     }
 
     /// Bytes that wait in this process for the connection, to be read or to be written.

@@ -19,9 +19,9 @@ pub(super) struct Batch {
 
 /// Outputs that wait for the router.
 #[derive(Default, Debug)]
-pub(super) struct Kept(Batch);
+pub(super) struct Undelivered(Batch);
 
-impl Kept {
+impl Undelivered {
     /// Takes the outputs of a tick.
     pub(super) fn append(&mut self, outputs: &mut Vec<Output>) {
         let Batch { outputs: kept, missed } = &mut self.0;
@@ -59,7 +59,7 @@ mod tests {
         let account = Output::Account { to: peer, key: [1; 32], height: Height(1), account: None };
         let id = IntentId { key: [2; 32], number: 7, mark: [0; 16] };
         let answer = Output::Acknowledged { to: peer, id };
-        let mut kept = Kept::default();
+        let mut kept = Undelivered::default();
         for _ in 0..1_000 {
             let mut tick: Vec<Output> = vec![account.clone(); 200];
             tick.push(answer.clone());

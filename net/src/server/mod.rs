@@ -13,7 +13,7 @@ mod connection;
 mod kept;
 mod nodes;
 mod router;
-mod together;
+mod ack_batching;
 mod visitors;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::genesis::KeySource;
-use engine::io::{Input, NodeStatus, Output, Standing};
+use engine::io::{ChainProgress, Input, NodeStatus, Output};
 use engine::{Hash, PeerId, TableId};
 use quinn::VarInt;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -33,15 +33,15 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub use self::ack_batching::SEPARATE_ACKS_PER_S_MAX;
 pub use self::config::ServerConfig;
-pub use self::together::APART_PER_S;
 use crate::session::{CloseCode, Handled};
 use crate::tls::{Identity, IdentityError};
 use crate::transport::{BoundSocket, Carrier, bind, endpoint, node_transport};
 use crate::wire::{ToClient, Welcome};
 use admission::Admission;
 use connection::Connection;
-use kept::{Batch, Kept};
+use kept::{Batch, Undelivered};
 use nodes::Nodes;
 use visitors::Visitors;
 
@@ -52,7 +52,7 @@ const OUTPUTS: usize = 256;
 
 /// What a node tells those who connect.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct ChainInfo {
     /// The chain id.
     pub id: Hash,
     /// The bytes of the genesis.
@@ -155,12 +155,12 @@ impl Counters {
 struct Shared {
     config: ServerConfig,
     identity: Identity,
-    chain: Chain,
+    chain: ChainInfo,
     /// Since when all moments are counted.
     started: Instant,
     intents: Sender<Input>,
     events: Sender<Input>,
-    standing: watch::Receiver<(Standing, Instant)>,
+    standing: watch::Receiver<(ChainProgress, Instant)>,
     admission: Mutex<Admission>,
     slots: RwLock<Slots>,
     watchers: Mutex<BTreeMap<TableId, Vec<PeerId>>>,
@@ -206,7 +206,7 @@ impl Shared {
         Some(PeerId { slot, generation: *generation })
     }
 
-    fn seat(&self, peer: PeerId, connection: Arc<Connection>) {
+    fn install(&self, peer: PeerId, connection: Arc<Connection>) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.rows[peer.slot as usize].1 = Some(connection);
     }
@@ -217,9 +217,9 @@ impl Shared {
         slots.free.push_back(peer.slot);
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> ChainProgress {
         let (standing, at) = *self.standing.borrow();
-        Standing { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
+        ChainProgress { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
     }
 
     fn status(&self) -> NodeStatus {
@@ -267,8 +267,8 @@ pub struct Server {
     events: Receiver<Input>,
     outputs: mpsc::Sender<Batch>,
     /// What the router had no room for; it goes first.
-    kept: Kept,
-    standing: watch::Sender<(Standing, Instant)>,
+    kept: Undelivered,
+    standing: watch::Sender<(ChainProgress, Instant)>,
     endpoint: quinn::Endpoint,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -278,7 +278,7 @@ impl Server {
     ///
     /// # Errors
     /// If the address, the threads or the key cannot be had.
-    pub fn start(config: ServerConfig, chain: Chain, identity: Identity) -> Result<Self, StartError> {
+    pub fn start(config: ServerConfig, chain: ChainInfo, identity: Identity) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
             .thread_name("net")
@@ -305,13 +305,13 @@ impl Server {
         carrier: Carrier,
         address: SocketAddr,
         config: ServerConfig,
-        chain: Chain,
+        chain: ChainInfo,
         identity: Identity,
     ) -> Result<Self, StartError> {
         let (intents_in, intents) = crossbeam_channel::bounded(INPUTS);
         let (events_in, events) = crossbeam_channel::bounded(INPUTS);
         let (outputs, outputs_out) = mpsc::channel(OUTPUTS);
-        let (standing, standing_out) = watch::channel((Standing::default(), Instant::now()));
+        let (standing, standing_out) = watch::channel((ChainProgress::default(), Instant::now()));
         let crypto: QuicServerConfig = identity.server_config()?;
         let mut quic = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         quic.transport_config(node_transport(config.idle_timeout))
@@ -340,7 +340,7 @@ impl Server {
         tokio::spawn(connection::accept(endpoint.clone(), Arc::clone(&shared)));
         tokio::spawn(router::route(outputs_out, Arc::clone(&shared)));
         nodes::start(&endpoint, &shared);
-        let (kept, socket_bytes) = (Kept::default(), (0, 0));
+        let (kept, socket_bytes) = (Undelivered::default(), (0, 0));
         Ok(Self { address, socket_bytes, shared, intents, events, outputs, kept, standing, endpoint, runtime: None })
     }
 
@@ -366,12 +366,12 @@ impl Server {
     }
 
     /// Says where the chain stands, to those who connect from now on.
-    pub fn publish(&self, standing: Standing) {
+    pub fn publish(&self, standing: ChainProgress) {
         self.standing.send_replace((standing, Instant::now()));
     }
 
     /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.
-    pub fn tell_time(&self, standing: Standing) {
+    pub fn tell_time(&self, standing: ChainProgress) {
         self.publish(standing);
         let message = ToClient::Standing(standing);
         self.shared.connections().iter().for_each(|connection| connection.control(&message));

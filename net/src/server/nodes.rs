@@ -338,7 +338,7 @@ async fn dial(endpoint: &Endpoint, shared: &Arc<Shared>, candidate: &Candidate) 
     let peer = shared.take_row().ok_or("this node has as many connections as it takes")?;
     shared.nodes.joined(key);
     let connection = Connection::new(peer, quic.clone(), None, shared);
-    shared.seat(peer, Arc::clone(&connection));
+    shared.install(peer, Arc::clone(&connection));
     shared.tell(Input::Joined { peer, key, address, node: true }).await;
     let came = Visit { kind: Kind::Came, reason: "node that was dialled", text: "", address, key: Some(key) };
     shared.visitors.note(shared.now(), &came);

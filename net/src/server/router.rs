@@ -8,9 +8,9 @@ use engine::io::{Input, Output};
 use engine::{PeerId, TableId};
 use tokio::sync::mpsc;
 
+use super::ack_batching::AckBatching;
 use super::connection::Connection;
 use super::kept::Batch;
-use super::together::Together;
 use super::visitors::{Kind, Visit};
 use super::{Counters, Shared, lock};
 use crate::session::{Close, CloseCode};
@@ -26,15 +26,15 @@ pub(super) async fn route(mut batches: mpsc::Receiver<Batch>, shared: Arc<Shared
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut bytes = Vec::new();
-    let mut together = Together::new(shared.now());
+    let mut batching = AckBatching::new(shared.now());
     loop {
-        let due = together.next_due();
+        let due = batching.next_due();
         tokio::select! {
             biased;
             batch = batches.recv() => match batch {
                 Some(Batch { outputs, missed }) => {
                     let now = shared.now();
-                    outputs.into_iter().for_each(|output| deliver(output, &shared, &mut together, now, &mut bytes));
+                    outputs.into_iter().for_each(|output| deliver(output, &shared, &mut batching, now, &mut bytes));
                     if missed {
                         shared.connections().iter().for_each(|connection| connection.catch_up(now));
                     }
@@ -46,13 +46,13 @@ pub(super) async fn route(mut batches: mpsc::Receiver<Batch>, shared: Arc<Shared
             _ = second.tick() => shared.visitors.tell_untold(shared.now()),
         }
         let now = shared.now();
-        while let Some(peer) = together.take_due(now) {
+        while let Some(peer) = batching.take_due(now) {
             shared.connection(peer).iter().for_each(|connection| connection.send_held());
         }
     }
 }
 
-fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Duration, bytes: &mut Vec<u8>) {
+fn deliver(output: Output, shared: &Shared, batching: &mut AckBatching, now: Duration, bytes: &mut Vec<u8>) {
     let answer = |to: PeerId, answer: Answer| {
         if let Some(connection) = shared.connection(to) {
             connection.answer(answer);
@@ -64,7 +64,7 @@ fn deliver(output: Output, shared: &Shared, together: &mut Together, now: Durati
         Output::Acknowledged { to, id } => {
             let acknowledged = Answer { id, verdict: AnswerVerdict::Acknowledged };
             match shared.connection(to) {
-                Some(connection) if together.waits(to, now) => connection.hold(acknowledged),
+                Some(connection) if batching.count_and_defer(to, now) => connection.hold(acknowledged),
                 Some(connection) => connection.answer(acknowledged),
                 None => {}
             }

@@ -107,7 +107,7 @@ fn mix(role: Role) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let message = match state >> 61 {
             0..4 if role == Role::Node => ToNode::Peers(vec![bytemuck::Zeroable::zeroed(); 5]),
-            _ if role == Role::Node => ToNode::Standing(engine::io::Standing::default()),
+            _ if role == Role::Node => ToNode::Standing(engine::io::ChainProgress::default()),
             0 | 1 => {
                 let count = 1 + (state >> 40) % INTENTS_MAX as u64;
                 next += count;
@@ -217,7 +217,7 @@ fn messages_out_of_place_end_the_connection() {
         let mut events = Vec::new();
         session.take(message, START, &mut events).map_err(|close| close.code)
     };
-    let standing = bytes(&ToNode::Standing(engine::io::Standing::default()));
+    let standing = bytes(&ToNode::Standing(engine::io::ChainProgress::default()));
     assert_eq!(place(&mut session(), &bytes(&ToNode::AskGenesis)), Err(CloseCode::Malformed), "before hello");
     assert_eq!(place(&mut open(Role::Client), &hello(Role::Client)), Err(CloseCode::Malformed), "a second hello");
     assert_eq!(place(&mut open(Role::Client), &standing), Err(CloseCode::Malformed), "a player is no node");

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
-use engine::io::{NodeStatus, Receipt, ShedReason, Standing, Verdict, Watched};
+use engine::io::{ChainProgress, NodeStatus, Receipt, ShedReason, Verdict, Watched};
 use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::{Intent, IntentId};
 use engine::message::pledge::PledgeRow;
@@ -214,7 +214,7 @@ pub struct Welcome {
     /// The chain that the node keeps.
     pub chain: Hash,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: ChainProgress,
     /// The node's name, at most 32 bytes of UTF-8.
     pub name: String,
     /// Craps tables.
@@ -253,7 +253,7 @@ impl Body for Welcome {
         }
         Ok(Self {
             chain: body.chain,
-            standing: Standing::of_bytes(&body.standing)?,
+            standing: ChainProgress::of_bytes(&body.standing)?,
             name: read_text("name", &body.name)?,
             tables: body.tables,
             seats: body.seats,
@@ -267,7 +267,7 @@ impl Body for Welcome {
     fn samples() -> Vec<Self> {
         vec![Self {
             chain: [1; 32],
-            standing: Standing::samples()[0],
+            standing: ChainProgress::samples()[0],
             name: "Tisch Süd".into(),
             tables: 4,
             seats: 8,
@@ -286,7 +286,7 @@ fn switch(byte: u8, field: &'static str) -> Result<bool, DecodeError> {
     }
 }
 
-impl Body for Standing {
+impl Body for ChainProgress {
     type Bytes = StandingBody;
 
     fn to_bytes(&self) -> StandingBody {
@@ -353,7 +353,7 @@ impl Body for NodeStatus {
         }
         let furthest = (body.furthest_key, Height(body.furthest_settled));
         Ok(Self {
-            standing: Standing::of_bytes(&body.standing)?,
+            standing: ChainProgress::of_bytes(&body.standing)?,
             connections: body.connections,
             nodes: body.nodes,
             behind: body.behind,
@@ -364,7 +364,7 @@ impl Body for NodeStatus {
     #[cfg(test)]
     fn samples() -> Vec<Self> {
         let furthest = Some(([8; 32], Height(3)));
-        vec![Self { standing: Standing::samples()[0], connections: 40, nodes: 4, behind: 2, furthest }]
+        vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest }]
     }
 }
 

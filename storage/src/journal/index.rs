@@ -16,7 +16,7 @@ const MARK: usize = 48;
 const FOOTER: usize = 48;
 /// Bytes of frames between two marks, about: what a reader that looks for a height reads too much.
 pub const MARK_BYTES: u64 = 64 << 10;
-/// Marks of a segment, at most: one for each block of a segment that is as long as offsets reach.
+/// FrameMarks of a segment, at most: one for each block of a segment that is as long as offsets reach.
 const MARKS_MAX: usize = 1 << 20;
 
 /// A frame that can be begun with.
@@ -134,12 +134,12 @@ impl Index {
 
 /// The marks of a segment, as its frames pass by.
 #[derive(Clone, Default, Debug)]
-pub struct Marks {
+pub struct FrameMarks {
     /// What was marked.
     pub marks: Vec<Mark>,
 }
 
-impl Marks {
+impl FrameMarks {
     /// A frame at `offset`, behind others up to height `before`, the last of which has the header hash `previous`.
     pub fn pass(&mut self, offset: u64, before: Height, previous: &Hash) {
         if self.marks.last().is_none_or(|mark| offset - mark.offset >= MARK_BYTES) {

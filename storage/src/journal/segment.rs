@@ -13,14 +13,14 @@ const SEGMENT_VERSION: u32 = 3;
 
 /// Which of the two files with a segment's number one is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
+pub enum SegmentKind {
     /// The segment itself.
     Whole,
     /// What stays of one that has given up its bodies.
     Head,
 }
 
-impl Form {
+impl SegmentKind {
     fn magic(self) -> [u8; 8] {
         match self {
             Self::Whole => SEGMENT_MAGIC,
@@ -28,7 +28,7 @@ impl Form {
         }
     }
 
-    /// The form of a file, by its name.
+    /// The kind of a file, by its name.
     pub fn of(path: &std::path::Path) -> Self {
         if path.extension().is_some_and(|ending| ending == "head") { Self::Head } else { Self::Whole }
     }
@@ -38,9 +38,9 @@ impl Form {
 ///
 /// Layout: magic 8, version u32, number u32, chain id 32, hash of the last frame header before 32, hash of the 80
 /// bytes before 32, zeros to 4096.
-pub fn header(form: Form, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8> {
+pub fn header(kind: SegmentKind, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(BLOCK as usize);
-    bytes.extend_from_slice(&form.magic());
+    bytes.extend_from_slice(&kind.magic());
     bytes.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
     bytes.extend_from_slice(&number.to_le_bytes());
     bytes.extend_from_slice(chain);
@@ -64,14 +64,14 @@ pub struct BadHeader {
 ///
 /// # Errors
 /// What is wrong with the block.
-pub fn check(bytes: &[u8], form: Form, number: u32, chain: &Hash) -> Result<Hash, BadHeader> {
+pub fn check(bytes: &[u8], kind: SegmentKind, number: u32, chain: &Hash) -> Result<Hash, BadHeader> {
     let unfinished = |problem: &str| Err(BadHeader { problem: problem.into(), unfinished: true });
     let wrong = |problem: String| Err(BadHeader { problem, unfinished: false });
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
     if bytes.len() < BLOCK as usize {
         return unfinished("the segment header is cut short");
     }
-    if bytes[..8] != form.magic() {
+    if bytes[..8] != kind.magic() {
         return unfinished("this is no journal segment");
     }
     if *blake3::hash(&bytes[..80]).as_bytes() != bytes[80..112] {

@@ -19,7 +19,7 @@ const BUFFER_BLOCKS: usize = 256;
 
 /// Where a record lies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place {
+pub struct PackOffset {
     /// The pack.
     pub pack: u32,
     /// Bytes of the record.
@@ -128,12 +128,12 @@ impl PackWriter {
     ///
     /// # Errors
     /// What the system says; [`PackWriter::cut`] makes the writer good again.
-    pub fn append(&mut self, record: &[u8], bytes: usize) -> io::Result<Place> {
+    pub fn append(&mut self, record: &[u8], bytes: usize) -> io::Result<PackOffset> {
         if self.file.as_ref().is_none_or(|file| file.end + self.filled as u64 >= self.pack_bytes) {
             self.next_pack()?;
         }
         let file = self.file.as_mut().expect("a pack was begun");
-        let place = Place {
+        let place = PackOffset {
             pack: self.number,
             bytes: u32::try_from(bytes).expect("records are bounded"),
             offset: file.end + self.filled as u64,

@@ -28,13 +28,13 @@ pub struct Bodies {
 
 #[derive(Default)]
 struct HeightBodies {
-    proposals: Vec<Held>,
+    proposals: Vec<KnownProposal>,
     bodies: Vec<Body>,
     bytes: usize,
 }
 
 /// A proposal whose signature was verified.
-pub struct Held {
+pub struct KnownProposal {
     /// The proposal.
     pub proposal: Proposal,
     /// The order of blocks has heard it.
@@ -94,12 +94,12 @@ impl Bodies {
     /// Holds a proposal whose signature was verified. If it contradicts another one of its slot, that is evidence.
     pub fn hold(&mut self, proposal: Proposal, from: PeerId, ask_ms: u64) -> Option<Evidence> {
         let bodies = self.heights.entry(proposal.body.height).or_default();
-        let contradicts = |held: &&Held| {
+        let contradicts = |held: &&KnownProposal| {
             let (one, other) = (&held.proposal.body, &proposal.body);
             (one.round, one.slot) == (other.round, other.slot) && one != other
         };
         let first = bodies.proposals.iter().find(contradicts).map(|held| held.proposal);
-        bodies.proposals.push(Held { proposal, heard: false, from, ask_ms });
+        bodies.proposals.push(KnownProposal { proposal, heard: false, from, ask_ms });
         first.map(|first| Evidence::Proposals(first, proposal))
     }
 
@@ -184,7 +184,7 @@ impl Bodies {
     }
 
     /// The proposals of a height.
-    pub fn proposals(&mut self, height: Height) -> &mut [Held] {
+    pub fn proposals(&mut self, height: Height) -> &mut [KnownProposal] {
         self.heights.get_mut(&height).map_or(&mut [], |bodies| &mut bodies.proposals)
     }
 

@@ -47,7 +47,7 @@ impl Intake<'_, '_> {
 
     /// Sets a bet's total: a raise goes on as a bet, a lowering gives chips back.
     pub(super) fn set_amount(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
-        let (bet, seat, present) = self.standing(seat, body)?;
+        let (bet, seat, present) = self.placed_bet(seat, body)?;
         let rules = self.catalogue(table).rules();
         if body.amount < rules.min_bet.into() {
             return Err(Refusal::BetTooSmall);
@@ -161,7 +161,7 @@ impl Intake<'_, '_> {
 
     /// Takes a bet down, and its odds with it.
     pub(super) fn take_down(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
-        let (_, seat, present) = self.standing(seat, body)?;
+        let (_, seat, present) = self.placed_bet(seat, body)?;
         let puck = self.rows.tables[table].puck();
         self.catalogue(table).may_take_down(present, puck)?;
         self.return_bet(table, seat, present);
@@ -187,7 +187,7 @@ impl Intake<'_, '_> {
 
     /// Sets a bet working, off, or back to its default.
     pub(super) fn set_working(&mut self, _table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
-        let (bet, seat, present) = self.standing(seat, body)?;
+        let (bet, seat, present) = self.placed_bet(seat, body)?;
         if !catalogue::BETS[bet.index()].family.toggles() {
             return Err(Refusal::NotToggleable);
         }
@@ -199,7 +199,7 @@ impl Intake<'_, '_> {
     }
 
     /// A bet that stands on the player's seat. Unknown bets, unseated players and bad box numbers are no such bet too.
-    fn standing(&self, seat: Option<usize>, body: &IntentBody) -> Result<(BetId, usize, BetRow), Refusal> {
+    fn placed_bet(&self, seat: Option<usize>, body: &IntentBody) -> Result<(BetId, usize, BetRow), Refusal> {
         let bet = known_bet(body).ok_or(Refusal::NoSuchBet)?;
         let seat = seat.ok_or(Refusal::NoSuchBet)?;
         let spot = catalogue::standing_spot(bet, body.box_number).ok_or(Refusal::NoSuchBet)?;
