@@ -5,8 +5,9 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::args::OutputArgs;
 use super::dev::workers_in_range;
-use super::{Failure, Format, thousands};
+use super::{Failure, thousands};
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
 
 #[derive(Args, Debug)]
@@ -24,18 +25,14 @@ pub struct BisectArgs {
     /// Workers; they change nothing but speed.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, std::num::NonZero::get), value_name = "N", value_parser = workers_in_range)]
     threads: usize,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("bisect prints table, json or ndjson".into()).into());
-    }
     let _pool = engine::pool::build(args.threads)?;
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));

@@ -8,7 +8,8 @@ use engine::hex;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Failure, Format, thousands};
+use super::args::{Format, OutputArgs, RowsArgs, RowsFormat};
+use super::{Failure, thousands};
 use crate::db::{backup, compact};
 use audit::db::{CheckReport, Severity, Stats, check, stats};
 
@@ -37,9 +38,8 @@ pub struct StatsArgs {
     /// Project the days until the record reaches this size.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     bytes_max: Option<ByteSize>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: RowsArgs,
 }
 
 #[derive(Args, Debug)]
@@ -49,9 +49,8 @@ pub struct StatsArgs {
 pub struct CheckArgs {
     /// The session's directory.
     session: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: RowsArgs,
 }
 
 #[derive(Args, Debug)]
@@ -59,9 +58,8 @@ pub struct CheckArgs {
 pub struct CompactArgs {
     /// The session's directory.
     session: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Args, Debug)]
@@ -73,9 +71,8 @@ pub struct BackupArgs {
     session: PathBuf,
     /// The new directory for the copy.
     to: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn size(text: &str) -> Result<ByteSize, String> {
@@ -92,26 +89,18 @@ pub fn run(command: &DbCommand) -> anyhow::Result<()> {
     }
 }
 
-fn spinner(output: Format) -> ProgressBar {
-    let shown = output == Format::Table && std::io::stderr().is_terminal();
+fn spinner(shown: bool) -> ProgressBar {
     let bar = if shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a fixed template"));
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     bar
 }
 
-fn no_csv(command: &str, output: Format) -> Result<(), Failure> {
-    match output {
-        Format::Csv => Err(Failure::Usage(format!("{command} prints table, json or ndjson"))),
-        _ => Ok(()),
-    }
-}
-
 fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
     let stats = stats(&args.session, args.bytes_max.map(|size| size.as_u64()))?;
-    match args.output {
-        Format::Table => print_stats(args, &stats)?,
-        Format::Csv => {
+    match args.output.format {
+        RowsFormat::Table => print_stats(args, &stats)?,
+        RowsFormat::Csv => {
             let value = serde_json::to_value(&stats).context("stats are plain data")?;
             let fields = value.as_object().context("stats are fields")?;
             let mut csv = csv::Writer::from_writer(super::out::out());
@@ -171,19 +160,19 @@ fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
 }
 
 fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
-    let bar = spinner(args.output);
+    let bar = spinner(args.output.is_watched());
     let report = check(&args.session, |what| bar.set_message(format!("reading {what}")));
     bar.finish_and_clear();
     let report = report?;
-    match args.output {
-        Format::Table => print_check(args, &report)?,
-        Format::Json => say!("{}", serde_json::to_string(&report).context("a report is plain data")?),
-        Format::Ndjson => {
+    match args.output.format {
+        RowsFormat::Table => print_check(args, &report)?,
+        RowsFormat::Json => say!("{}", serde_json::to_string(&report).context("a report is plain data")?),
+        RowsFormat::Ndjson => {
             for finding in &report.findings {
                 say!("{}", serde_json::to_string(finding).context("a finding is plain data")?);
             }
         }
-        Format::Csv => {
+        RowsFormat::Csv => {
             let mut csv = csv::Writer::from_writer(super::out::out());
             csv.write_record(["mark", "file", "offset", "problem"])?;
             for finding in &report.findings {
@@ -234,13 +223,12 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
 }
 
 fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
-    no_csv("db compact", args.output)?;
-    let bar = spinner(args.output);
+    let bar = spinner(args.output.is_watched());
     bar.set_message("compacting");
     let compacted = compact(&args.session);
     bar.finish_and_clear();
     let compacted = compacted?;
-    match args.output {
+    match args.output.format {
         Format::Table => say!(
             "{}: {} before, {} after; {} snapshots are kept",
             args.session.display(),
@@ -256,12 +244,11 @@ fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
 }
 
 fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
-    no_csv("db backup", args.output)?;
-    let bar = spinner(args.output);
+    let bar = spinner(args.output.is_watched());
     let copied = backup(&args.session, &args.to, |name| bar.set_message(format!("copying {name}")));
     bar.finish_and_clear();
     let copied = copied?;
-    match args.output {
+    match args.output.format {
         Format::Table => {
             let to = args.to.display();
             say!(

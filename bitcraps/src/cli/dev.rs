@@ -18,8 +18,9 @@ use storage::backend::FileBackend;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
+use super::args::OutputArgs;
 use super::out::fit;
-use super::{Failure, Format, Opening, disk_full, program, stop_signals, thousands};
+use super::{Failure, Opening, disk_full, program, stop_signals, thousands};
 use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
@@ -55,9 +56,8 @@ pub struct DevArgs {
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// How fast virtual time runs.
@@ -78,9 +78,6 @@ pub(super) fn workers_in_range(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(args: &DevArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("dev prints table, json or ndjson".into()).into());
-    }
     let listens = listen_at(args)?;
     if args.players == 0 && (args.heights.is_some() || listens.is_none()) {
         let problem = match args.heights {
@@ -118,7 +115,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if let Some(network) = network {
         node.listen(network);
     }
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     if people {
         let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
         say!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);

@@ -6,8 +6,9 @@ use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::args::OutputArgs;
 use super::dev::workers_in_range;
-use super::{Failure, Format, thousands};
+use super::{Failure, thousands};
 use audit::export::{ExportConfig, Exported, export};
 
 #[derive(Args, Debug)]
@@ -33,16 +34,12 @@ pub struct ExportArgs {
     /// Workers; they change nothing but speed.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_in_range)]
     threads: usize,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("export prints table, json or ndjson; --csv DIR writes rows".into()).into());
-    }
     let _pool = engine::pool::build(args.threads)?;
     let config = ExportConfig {
         csv: args.csv.clone(),
@@ -51,7 +48,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         height: args.height.map(Height),
         threads: args.threads,
     };
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));

@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::args::{Format, OutputArgs};
 use super::dev::workers_in_range;
-use super::{Failure, Format, stop_signals, thousands};
+use super::{Failure, stop_signals, thousands};
 use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
@@ -80,9 +81,8 @@ pub struct LoadArgs {
     /// Decides the users' keys and bets.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn part(text: &str) -> Result<f64, String> {
@@ -101,9 +101,6 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         return compare(args, a, b);
     }
     let scenario = args.scenario.expect("required without --compare");
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("load prints table, json or ndjson".into()).into());
-    }
     let (users, rate, seconds) = scenario.figures();
     let duration = args.duration.map_or(Duration::from_secs(seconds).mul_f64(args.time_scale), Duration::from_secs);
     let ramp = Duration::from_secs(args.ramp);
@@ -138,7 +135,7 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
     let site = RunSite { target: args.target, dir, threads: args.threads };
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     if people {
         say!(
             "Load `{}`: {} users, {} intents a second, {} s.\n",
@@ -256,9 +253,9 @@ fn compare(args: &LoadArgs, a: &std::path::Path, b: &std::path::Path) -> anyhow:
     let read = |path| Report::read(path).map_err(|error| Failure::Data(error.to_string()));
     let (a, b) = (read(a)?, read(b)?);
     let comparison = Comparison::of(&a, &b);
-    match args.output {
+    match args.output.format {
         Format::Table => say!("{comparison}"),
-        _ => say!("{}", serde_json::to_string(&comparison)?),
+        Format::Json | Format::Ndjson => say!("{}", serde_json::to_string(&comparison)?),
     }
     if let Some(dir) = &args.report {
         write_new_in(dir, &[("comparison.html", comparison_html(&a, &b))])?;

@@ -7,6 +7,7 @@ macro_rules! say {
     };
 }
 
+mod args;
 mod bisect;
 mod db;
 mod dev;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use words::{Failure, thousands};
 
@@ -78,20 +79,6 @@ enum Command {
     /// Take stock of a session's files, check, compact or copy them.
     #[command(subcommand)]
     Db(db::DbCommand),
-}
-
-/// How data is printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// One JSON object.
-    Json,
-    /// One JSON object a line.
-    Ndjson,
-    /// Comma separated values.
-    Csv,
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

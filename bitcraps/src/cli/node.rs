@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
+use engine::limits::GENESIS_BYTES_MAX;
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use net::server::{Counters, StartError};
@@ -16,7 +17,8 @@ use storage::Session;
 use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
-use super::{Failure, Format, Opening, disk_full, stop_signals, thousands};
+use super::args::OutputArgs;
+use super::{Failure, Opening, disk_full, stop_signals, thousands};
 use node::clock::Time;
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
@@ -29,15 +31,14 @@ use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
+    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\n--output json or ndjson: one object once it listens and one at its end, for programs.\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
 )]
 pub struct NodeArgs {
     /// The configuration; `bitcraps init` makes one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// How to print: one object once it listens and one at the end, for programs.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Looks at a configuration.
@@ -82,8 +83,8 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
 fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
     let (keys, setup) = open_keys(config)?;
     let genesis = storage::genesis_bytes(&config.node.data)?;
-    if genesis.len() > net::wire::GENESIS_BYTES_MAX {
-        let most = net::wire::GENESIS_BYTES_MAX;
+    if genesis.len() > GENESIS_BYTES_MAX {
+        let most = GENESIS_BYTES_MAX;
         return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
     }
     Ok((keys, setup, genesis))
@@ -91,10 +92,7 @@ fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
 
 /// Runs the command.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("node prints table, json or ndjson".into()).into());
-    }
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let config = Config::load(&args.config)?;
     let (keys, setup, genesis) = prepare(&config)?;
     let stop = stop_signals()?;

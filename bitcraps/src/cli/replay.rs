@@ -6,8 +6,9 @@ use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::args::OutputArgs;
 use super::dev::workers_in_range;
-use super::{Failure, Format, program, thousands};
+use super::{Failure, program, thousands};
 use audit::bisect::{BisectConfig, Bisected, locate};
 use audit::replay::{Outcome, ReplayConfig, replay};
 
@@ -33,9 +34,8 @@ pub struct ReplayArgs {
     /// Where a root differs, write the images of both states into this new directory, if a snapshot has the other one.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
@@ -48,13 +48,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         ))
         .into());
     }
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("replay prints table, json or ndjson".into()).into());
-    }
     let config =
         ReplayConfig { from: Height(args.from), to: Height(to), threads: args.threads, verify: !args.execute_only };
     let _pool = engine::pool::build(args.threads)?;
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
