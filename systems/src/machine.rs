@@ -435,11 +435,6 @@ impl Machine {
         look(columns.rows().0)
     }
 
-    /// Intents that wait for a block, and how many were shed.
-    pub fn pending(&self) -> &Pending {
-        self.world.resource()
-    }
-
     /// Which tables and accounts did something on which page of history; a validator keeps it.
     pub fn activity(&self) -> &Activity {
         self.world.resource()

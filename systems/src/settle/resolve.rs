@@ -11,6 +11,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
+use engine::bits::ones;
 use engine::columns::{Column, Columns};
 use engine::component::{BetRow, Seat, SeatBetsMut, SeatStatus, SpotMask};
 use engine::image::DirtyMap;
@@ -308,10 +309,7 @@ impl<'a> Resolver<'a, '_> {
         let row = catalogue.row(puck, table.last_dice().expect("a table that rolled has dice"));
         let default_working = catalogue.default_working(puck);
         let per_table = self.setup.genesis.seats as usize;
-        let mut occupied = table.occupied;
-        while occupied != 0 {
-            let number = occupied.trailing_zeros() as usize;
-            occupied &= occupied - 1;
+        for number in ones(table.occupied.into()) {
             let seat = place * per_table + number;
             let account = chunk.seats[seat].account;
             let mut bets =
