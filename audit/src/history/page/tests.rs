@@ -25,7 +25,7 @@ pub fn sample() -> Page {
                 to,
                 ..Zeroable::zeroed()
             };
-            rows.resolutions.extend([resolution(4, 150), resolution(0, 255)]);
+            rows.resolutions.extend([resolution(5, 150), resolution(1, 0)]);
             rows.leavings.push(LeavingRow { left_with: 90, table: 3, account: 7, freed: 1, ..Zeroable::zeroed() });
             rows.balances.push(BalanceRow { cage: 90, account: 7, table: 3, seat: 255, ..Zeroable::zeroed() });
         }
