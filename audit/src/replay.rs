@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use engine::genesis::KeySource;
+use engine::limits::{REPLAY_HEIGHTS, REPLAY_SIGNATURES};
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::{Hash, Height};
@@ -26,11 +27,6 @@ use systems::exchange::verify::issuers;
 pub use crate::walker::Difference;
 use crate::walker::{Step, Walker};
 use words::Failure;
-
-/// Signatures that are verified together.
-const BATCH_SIGNATURES: usize = 8_192;
-/// Heights that are taken together, at most.
-const BATCH_HEIGHTS: usize = 512;
 
 /// Which part of a session is checked, and how.
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +143,7 @@ impl Auditor {
     /// The next heights to take together.
     fn batch(&mut self) -> anyhow::Result<Vec<Step>> {
         let (mut batch, mut signatures): (Vec<Step>, usize) = (Vec::new(), 0);
-        while signatures < BATCH_SIGNATURES && batch.len() < BATCH_HEIGHTS {
+        while signatures < REPLAY_SIGNATURES && batch.len() < REPLAY_HEIGHTS {
             let Some(step) = self.walker.read()?.filter(|step| step.settled.height <= self.config.to) else { break };
             signatures += step.decided.block.intents.len() + 1;
             batch.push(step);

@@ -108,7 +108,12 @@ fn prepare(load: &Load, users: &Users, heard: &Heard, inputs: &Sender<Input>) ->
 ///
 /// # Errors
 /// If the node cannot be made, or stops.
-pub fn run(load: &Load, site: &RunSite, stop: &AtomicBool, mut on_progress: impl FnMut(&Progress)) -> anyhow::Result<Report> {
+pub fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
     let mut config = Config::default();
     config.node.threads = site.threads;
     create(&site.dir, &new_chain(load), config.clone(), None)?;

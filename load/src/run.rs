@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use engine::Height;
+use engine::limits::SEPARATE_ACKS_PER_S_MAX;
 use net::client::{Lost, RawConnection, socket};
-use net::server::SEPARATE_ACKS_PER_S_MAX;
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
@@ -128,7 +128,12 @@ fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
 ///
 /// # Errors
 /// If the node does not start or not end, or not all users can connect.
-pub fn run(load: &Load, site: &RunSite, stop: &AtomicBool, mut on_progress: impl FnMut(&Progress)) -> anyhow::Result<Report> {
+pub fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
     let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
     let welcome = welcome(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
@@ -139,7 +144,8 @@ pub fn run(load: &Load, site: &RunSite, stop: &AtomicBool, mut on_progress: impl
     })?;
     let users = Users::new(load.users, welcome.tables, load.seed, welcome.chain, welcome.standing.now_ms);
     let driver = Driver::connect(load, address, users)?;
-    let signed = SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
+    let signed =
+        SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let signed_count = signed.count;
     let disturbed = disturb(driver.others().0, load, address, welcome.chain)?;
     // The disturbers are there before the first intent is due.

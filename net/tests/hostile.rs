@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, Verdict, Watched};
-use engine::limits::{PEER_CREDIT, SCORE_BAN};
+use engine::limits::{MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
@@ -22,7 +22,7 @@ use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::{Identity, Key, KeyRules};
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
-use net::wire::{AnswerVerdict, Hello, INTENTS_MAX, PeerRecord, Role, ToNode};
+use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -295,8 +295,8 @@ impl Flood {
         let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());
         match self {
             Self::Intents => {
-                let first = round * INTENTS_MAX as u64;
-                ToNode::Intents((first..first + INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
+                let first = round * MESSAGE_INTENTS_MAX as u64;
+                ToNode::Intents((first..first + MESSAGE_INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
             }
             Self::Watch => ToNode::Watch(vec![(table(1), true)]),
             Self::SwitchTables => ToNode::Watch(vec![(table(round), true), (table(round), false)]),
@@ -378,7 +378,7 @@ fn a_byte_a_second_makes_no_message() {
         let mut connection = raw(&network, 2, "slow", Role::Client).await;
         after(20).await;
         let mut bytes = Vec::new();
-        ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+        ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
         let began = tokio::time::Instant::now();
         for byte in bytes {
             if connection.send(&[byte]).await.is_err() {
@@ -413,7 +413,7 @@ fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
                 let watch = (0..8).map(|table| (Watched::Table(TableId(table)), true));
                 raw.say(&ToNode::Watch(watch.collect())).await.ok()?;
                 let mut bytes = Vec::new();
-                ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+                ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
                 bytes.pop();
                 raw.send(&bytes).await.ok()?;
                 Some((endpoint, raw))

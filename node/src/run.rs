@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use engine::io::{ChainProgress, Input, Output, ShedReason};
+use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, UNSYNCED_TICKS_MAX};
 use engine::{Height, PeerId, Tick};
 use storage::Synced;
 use systems::Machine;
@@ -104,7 +105,7 @@ impl Node {
         if let Some(step_ms) = self.clock.take_step() {
             self.tell_step(step_ms);
         }
-        if self.held.ticks() >= UNSYNCED_MAX {
+        if self.held.ticks() >= UNSYNCED_TICKS_MAX {
             self.totals.ticks_stalled += 1;
             return Ok(None);
         }
@@ -219,12 +220,6 @@ impl Node {
     }
 }
 
-/// Ticks that may wait for the disk; a node on the wall's time that has more of them skips ticks until it has fewer.
-const UNSYNCED_MAX: usize = 48;
-/// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
-const INPUTS_KEPT: usize = 1 << 16;
-/// Heights that a node that is behind settles in one tick beside the first.
-const SETTLE_TOLD_MAX: usize = 63;
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -340,7 +335,7 @@ impl Node {
         }
         let Some(network) = &mut self.network else { return Ok(()) };
         let kept = self.inputs.len();
-        if kept < INPUTS_KEPT && network.is_flowing() {
+        if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
             network.take_inputs(&mut self.inputs);
         }
         let mut shed = Vec::new();

@@ -18,7 +18,7 @@ mod session;
 pub mod snapshot;
 mod thread;
 
-pub use disk::{Disk, Group, OpenedAs, Synced, TICKS_WAITING_MAX, Writing};
+pub use disk::{Disk, Group, OpenedAs, Synced, Writing};
 pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Retention, Tail, check_journal};
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
+use engine::limits::TICKS_WAITING_MAX;
 
-use crate::disk::{Disk, Group, OpenedAs, Synced, TICKS_WAITING_MAX, Writing};
+use crate::disk::{Disk, Group, OpenedAs, Synced, Writing};
 use crate::journal::{JournalReader, Retirer};
 use crate::session::{OpenError, Session};
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use engine::limits::{HISTORY_BEHIND_HEIGHTS, ROLL_ENTRIES_MAX};
 use engine::message::intent::IntentKind;
 use engine::{AccountId, Height, TableId};
 use storage::snapshot::Ranges;
@@ -17,14 +18,6 @@ use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
 use crate::walker::{GivenUp, Recording, Walker};
 use storage::read_genesis;
 use words::Failure;
-
-/// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
-/// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
-/// would be wrong for ever.
-pub(super) const KEPT_BEHIND: u64 = 128;
-
-/// Entries at a table that are looked through at first for the roll before another.
-const ROLL_ENTRIES: usize = 512;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,7 +174,7 @@ impl History {
         mut visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
     ) -> anyhow::Result<Walker> {
         let last = page.map_or(u64::MAX, |page| heights_of(page).end - 1);
-        let enough = last.saturating_add(if self.live { KEPT_BEHIND } else { 0 });
+        let enough = last.saturating_add(if self.live { HISTORY_BEHIND_HEIGHTS } else { 0 });
         let mut builder: Option<PageBuilder> = None;
         let mut whole: VecDeque<Vec<super::Page>> = VecDeque::new();
         while walker.height().0 < enough {
@@ -198,7 +191,9 @@ impl History {
                 whole.extend(builder.take().map(PageBuilder::finish));
                 (self.on_height)(height);
             }
-            while whole.front().is_some_and(|parts| !self.live || parts[0].heights().end + KEPT_BEHIND <= height.0 + 1)
+            while whole
+                .front()
+                .is_some_and(|parts| !self.live || parts[0].heights().end + HISTORY_BEHIND_HEIGHTS <= height.0 + 1)
             {
                 let parts = whole.pop_front().expect("looked at above");
                 let number = parts[0].header().page;
@@ -328,7 +323,7 @@ impl History {
     /// As [`History::height_of_roll`].
     pub fn roll(&self, table: TableId, number: u32) -> anyhow::Result<Answer> {
         let to = self.height_of_roll(table, number)?;
-        let mut limit = ROLL_ENTRIES;
+        let mut limit = ROLL_ENTRIES_MAX;
         loop {
             let question =
                 Question { subject: Subject::Table(table), from: Height(1), to: Some(to), limit, opened: false };

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::io::ShedReason;
-use engine::limits::PEER_CREDIT;
+use engine::limits::{CLIENT_INTENTS_MAX, PEER_CREDIT};
 use engine::message::intent::{Intent, IntentId};
 
 use crate::wire::{Answer, AnswerVerdict};
 
-/// Intents without a last answer that a client holds at most.
-const HELD_MAX: usize = 4_096;
 /// How long a client waits after a node was too busy to take an intent again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,7 +53,7 @@ impl Sending {
         if self.held.contains_key(&id) {
             return true;
         }
-        if self.held.len() == HELD_MAX {
+        if self.held.len() == CLIENT_INTENTS_MAX {
             return false;
         }
         let place = self.given;
@@ -197,11 +195,11 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded() {
         let mut sending = Sending::new();
-        assert!((0..HELD_MAX as u64).all(|number| sending.give(intent(number))));
-        assert!(!sending.give(intent(HELD_MAX as u64)));
+        assert!((0..CLIENT_INTENTS_MAX as u64).all(|number| sending.give(intent(number))));
+        assert!(!sending.give(intent(CLIENT_INTENTS_MAX as u64)));
         sending.connected(64);
         sending.take_sendable(NOW);
         assert!(sending.answered(&receipt(5), NOW));
-        assert!(sending.give(intent(HELD_MAX as u64)));
+        assert!(sending.give(intent(CLIENT_INTENTS_MAX as u64)));
     }
 }

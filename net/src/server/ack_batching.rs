@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::PeerId;
+use engine::limits::SEPARATE_ACKS_PER_S_MAX;
 
-/// Acknowledgements in a second, above which they wait for their receipts.
-pub const SEPARATE_ACKS_PER_S_MAX: u32 = 12_000;
 /// How long they are counted.
 const WINDOW: Duration = Duration::from_millis(100);
 /// How long one waits for its receipt.

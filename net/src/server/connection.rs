@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
+use engine::limits::HALF_OPEN_MAX;
 use engine::message::intent::Intent;
 use quinn::{Endpoint, Incoming, SendStream, VarInt};
 use tokio::sync::Notify;
@@ -22,8 +23,6 @@ use crate::transport::{
 };
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, encode_answers, genesis_header};
 
-/// Half-open connections above which a new one must prove its address first.
-const RETRY_ABOVE: u32 = 256;
 /// Bytes that are read at once.
 const READ_BYTES: usize = RECEIVE_WINDOW as usize;
 /// Answers that may wait to be written.
@@ -66,7 +65,7 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     let half_open = Arc::new(AtomicU32::new(0));
     while let Some(incoming) = endpoint.accept().await {
         let address = address_bytes(incoming.remote_address().ip());
-        if !incoming.remote_address_validated() && half_open.load(Ordering::Relaxed) >= RETRY_ABOVE {
+        if !incoming.remote_address_validated() && half_open.load(Ordering::Relaxed) >= HALF_OPEN_MAX {
             Counters::add(&shared.counters.retried, 1);
             // It may come back with the token, which proves that it is where it says.
             let _ = incoming.retry();

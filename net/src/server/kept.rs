@@ -1,12 +1,7 @@
 //! What the tick gave out and the router has no room for yet.
 
 use engine::io::Output;
-
-/// Outputs that may wait until no more updates of what is watched are kept.
-///
-/// Answers are kept beyond it. They are bounded all the same: while something waits here the tick takes no more from the
-/// network, and each intent that it took before has two answers at most.
-const UPDATES_KEPT_MAX: usize = 1 << 16;
+use engine::limits::EDGE_UPDATES_MAX;
 
 /// What the router takes at once.
 #[derive(Default, Debug)]
@@ -25,7 +20,7 @@ impl Undelivered {
     /// Takes the outputs of a tick.
     pub(super) fn append(&mut self, outputs: &mut Vec<Output>) {
         let Batch { outputs: kept, missed } = &mut self.0;
-        if kept.len() + outputs.len() <= UPDATES_KEPT_MAX {
+        if kept.len() + outputs.len() <= EDGE_UPDATES_MAX {
             return kept.append(outputs);
         }
         for output in outputs.drain(..) {
@@ -68,7 +63,7 @@ mod tests {
         }
         let batch = kept.take();
         assert!(batch.missed, "those who watch must be told the whole");
-        assert!(batch.outputs.len() <= UPDATES_KEPT_MAX + 1_000, "{}", batch.outputs.len());
+        assert!(batch.outputs.len() <= EDGE_UPDATES_MAX + 1_000, "{}", batch.outputs.len());
         assert_eq!(batch.outputs.iter().filter(|output| **output == answer).count(), 1_000);
         assert!(kept.is_empty() && !kept.take().missed);
     }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, NodeStatus, Output};
+use engine::limits::{EDGE_INPUTS_MAX, EDGE_OUTPUTS_MAX};
 use engine::{Hash, PeerId, TableId};
 use quinn::VarInt;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -33,7 +34,6 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-pub use self::ack_batching::SEPARATE_ACKS_PER_S_MAX;
 pub use self::config::ServerConfig;
 use crate::session::{CloseCode, Handled};
 use crate::tls::{Identity, IdentityError};
@@ -44,11 +44,6 @@ use connection::Connection;
 use kept::{Batch, Undelivered};
 use nodes::Nodes;
 use visitors::Visitors;
-
-/// Batches of intents that may wait for the tick, and as many other inputs.
-const INPUTS: usize = 16 * 1024;
-/// Batches of outputs that may wait for the router.
-const OUTPUTS: usize = 256;
 
 /// What a node tells those who connect.
 #[derive(Clone, Debug)]
@@ -308,9 +303,9 @@ impl Server {
         chain: ChainInfo,
         identity: Identity,
     ) -> Result<Self, StartError> {
-        let (intents_in, intents) = crossbeam_channel::bounded(INPUTS);
-        let (events_in, events) = crossbeam_channel::bounded(INPUTS);
-        let (outputs, outputs_out) = mpsc::channel(OUTPUTS);
+        let (intents_in, intents) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
+        let (events_in, events) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
+        let (outputs, outputs_out) = mpsc::channel(EDGE_OUTPUTS_MAX);
         let (standing, standing_out) = watch::channel((ChainProgress::default(), Instant::now()));
         let crypto: QuicServerConfig = identity.server_config()?;
         let mut quic = quinn::ServerConfig::with_crypto(Arc::new(crypto));
@@ -347,8 +342,8 @@ impl Server {
     /// What arrived since the last time: who came, went and watches, then the intents; each in order.
     pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
         // As much as the channels hold, so that a tick has an end. Whoever sent intents is known before they are taken.
-        inputs.extend(self.events.try_iter().take(INPUTS));
-        inputs.extend(self.intents.try_iter().take(INPUTS));
+        inputs.extend(self.events.try_iter().take(EDGE_INPUTS_MAX));
+        inputs.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
     }
 
     /// Gives outputs to those whom they concern, in order. Never waits: what the router has no room for goes first the

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::io::{Input, Offence};
+use engine::limits::{DIALS_MAX, MESSAGE_RECORDS_MAX, NODES_KNOWN_MAX, RECORD_LISTS_UNVERIFIED_MAX};
 use engine::{Height, PeerId};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::mpsc;
@@ -24,12 +25,8 @@ use crate::lan::Lan;
 use crate::session::{Close, CloseCode, Inflow};
 use crate::tls::{Key, peer_key};
 use crate::transport::{NODE_WINDOW, RECEIVE_WINDOW, address_bytes, client_transport};
-use crate::wire::{ALPN, Decoder, Hello, PEERS_MAX, PeerRecord, Role, ToClient, ToNode};
+use crate::wire::{ALPN, Decoder, Hello, PeerRecord, Role, ToClient, ToNode};
 
-/// Nodes that are remembered.
-const BOOK_MAX: usize = 1_024;
-/// Connections to other nodes that this node opens.
-const DIALS_MAX: usize = 16;
 /// How often nodes that are not connected are tried.
 const TRY_EVERY: Duration = Duration::from_secs(2);
 /// The longest pause before a node that does not answer is tried again.
@@ -40,8 +37,6 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 const RECORD_AGE_S: u64 = 7 * 24 * 3_600;
 /// How far in the future a record may have been signed.
 const RECORD_AHEAD_S: u64 = 600;
-/// Lists of records that wait to be verified.
-const UNVERIFIED_MAX: usize = 64;
 
 /// Records of a peer that this node has not seen.
 type News = (PeerId, Vec<PeerRecord>);
@@ -83,7 +78,7 @@ impl Book {
             return;
         }
         self.0.insert(record.key, record);
-        if self.0.len() > BOOK_MAX {
+        if self.0.len() > NODES_KNOWN_MAX {
             let oldest = self.0.values().min_by_key(|record| record.time_s).expect("there are many").key;
             self.0.remove(&oldest);
         }
@@ -92,7 +87,7 @@ impl Book {
 
 impl Nodes {
     pub(super) fn new(own: SocketAddr, config: &ServerConfig) -> Self {
-        let (news, unverified) = mpsc::channel(UNVERIFIED_MAX);
+        let (news, unverified) = mpsc::channel(RECORD_LISTS_UNVERIFIED_MAX);
         Self {
             own,
             name: config.name.clone(),
@@ -177,7 +172,7 @@ impl Nodes {
         }
         let mut known: Vec<PeerRecord> = lock(&self.book).0.values().copied().collect();
         known.sort_by_key(|record| std::cmp::Reverse(record.time_s));
-        records.extend(known.into_iter().take(PEERS_MAX - records.len()));
+        records.extend(known.into_iter().take(MESSAGE_RECORDS_MAX - records.len()));
         records
     }
 }
@@ -249,7 +244,7 @@ pub(super) fn start(endpoint: &Endpoint, shared: &Arc<Shared>) {
             while let Some(node) = found.recv().await {
                 if node.chain == shared.chain.id && node.key != shared.identity.key {
                     let mut nearby = lock(&shared.nodes.nearby);
-                    if nearby.len() < BOOK_MAX {
+                    if nearby.len() < NODES_KNOWN_MAX {
                         nearby.insert(node.key, node.address);
                     }
                 }
@@ -456,12 +451,12 @@ mod tests {
     #[test]
     fn the_book_keeps_the_newest() {
         let mut book = Book::default();
-        for number in 0..BOOK_MAX as u64 + 10 {
+        for number in 0..NODES_KNOWN_MAX as u64 + 10 {
             let mut new = record(0, 1_000 + number);
             new.key[..8].copy_from_slice(&number.to_le_bytes());
             book.remember(new);
         }
-        assert_eq!(book.0.len(), BOOK_MAX);
+        assert_eq!(book.0.len(), NODES_KNOWN_MAX);
         assert_eq!(book.0.values().map(|record| record.time_s).min(), Some(1_010));
     }
 }

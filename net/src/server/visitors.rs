@@ -12,15 +12,13 @@ use std::net::Ipv6Addr;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use engine::limits::VISITOR_LINES_PER_S_MAX;
 use quinn::ConnectionError;
 use tracing::{info, warn};
 
 use super::lock;
 use crate::session::{Close, CloseCode};
 use crate::tls::Key;
-
-/// Lines of one kind in a second; what is beyond them is counted.
-const LINES_PER_S_MAX: u32 = 5;
 
 /// What a connection did, or what was done to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -89,7 +87,7 @@ impl Ration {
     /// Whether there is a line for it in this second; if not, it is counted.
     fn allows(&mut self, kind: Kind, reason: &'static str) -> bool {
         let told = &mut self.told[kind as usize];
-        if *told < LINES_PER_S_MAX {
+        if *told < VISITOR_LINES_PER_S_MAX {
             *told += 1;
             return true;
         }
@@ -173,7 +171,7 @@ mod tests {
         let mut ration = Ration::default();
         assert_eq!(ration.turn(AT), None);
         let told = (0..1_000).filter(|_| ration.allows(Kind::Refused, "FULL")).count();
-        assert_eq!(told, LINES_PER_S_MAX as usize);
+        assert_eq!(told, VISITOR_LINES_PER_S_MAX as usize);
         assert!(!ration.allows(Kind::Refused, "ADDRESS_LIMIT"), "every reason is paid from the same lines");
         assert_eq!(ration.turn(AT), None, "the second has not ended");
         let next = Duration::from_millis(8_000);

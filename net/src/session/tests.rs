@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use engine::TableId;
+use engine::limits::MESSAGE_INTENTS_MAX;
 use engine::message::intent::{IntentBody, IntentKind};
 
 use super::*;
 use crate::budget::{ENTRY_COST, EXCESS_OFFENCE, WATCH_COST};
-use crate::wire::{INTENTS_MAX, Role};
+use crate::wire::Role;
 
 const PEER: PeerId = PeerId { slot: 3, generation: 1 };
 const PER_S: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
@@ -109,7 +110,7 @@ fn mix(role: Role) {
             0..4 if role == Role::Node => ToNode::Peers(vec![bytemuck::Zeroable::zeroed(); 5]),
             _ if role == Role::Node => ToNode::Standing(engine::io::ChainProgress::default()),
             0 | 1 => {
-                let count = 1 + (state >> 40) % INTENTS_MAX as u64;
+                let count = 1 + (state >> 40) % MESSAGE_INTENTS_MAX as u64;
                 next += count;
                 ToNode::Intents((next - count..next).map(intent).collect())
             }

@@ -5,7 +5,10 @@ use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, NodeStatus, Receipt, ShedReason, Verdict, Watched};
-use engine::limits::PEER_WATCHES_MAX;
+use engine::limits::{
+    GENESIS_BYTES_MAX, MESSAGE_ANSWERS_MAX, MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX, MESSAGE_RECORDS_MAX,
+    PEER_WATCHES_MAX,
+};
 use engine::message::intent::{Intent, IntentId};
 use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
@@ -13,7 +16,6 @@ use engine::message::signed::signed_bytes;
 use engine::{AccountId, Hash, Height, TableId};
 
 use super::payload::Body;
-use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX, PLEDGES_MAX};
 
 /// Text in a fixed field: UTF-8, zeros after it.
 pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -371,7 +373,7 @@ impl Body for NodeStatus {
 /// Nothing about a pledge is checked here but its form.
 impl Body for PledgeRow {
     type Bytes = Self;
-    const LIST_MAX: usize = PLEDGES_MAX;
+    const LIST_MAX: usize = MESSAGE_PLEDGES_MAX;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -434,7 +436,7 @@ impl Body for (Watched, bool) {
 /// Nothing about an intent is checked here: the tick does that.
 impl Body for Intent {
     type Bytes = Self;
-    const LIST_MAX: usize = INTENTS_MAX;
+    const LIST_MAX: usize = MESSAGE_INTENTS_MAX;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -454,7 +456,7 @@ impl Body for Intent {
 
 impl Body for PeerRecord {
     type Bytes = Self;
-    const LIST_MAX: usize = PEERS_MAX;
+    const LIST_MAX: usize = MESSAGE_RECORDS_MAX;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -536,7 +538,7 @@ impl Answer {
 
 impl Body for Answer {
     type Bytes = AnswerBody;
-    const LIST_MAX: usize = ANSWERS_MAX;
+    const LIST_MAX: usize = MESSAGE_ANSWERS_MAX;
 
     fn to_bytes(&self) -> AnswerBody {
         let IntentId { key, number, mark } = self.id;

@@ -19,4 +19,4 @@ pub use check::{JournalCheck, check_journal};
 pub use frame::{Frame, FrameKind};
 pub use reader::{End, JournalReader, Tail};
 pub use retired::{Retention, Retirer};
-pub use writer::{JournalWriter, SEGMENT_BYTES};
+pub use writer::JournalWriter;

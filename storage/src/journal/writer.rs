@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use engine::limits::SEGMENT_BYTES;
 use engine::{Hash, Height};
 
 use super::frame::{Frame, encode};
@@ -13,9 +14,6 @@ use super::segment;
 use crate::backend::Backend;
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name};
-
-/// Bytes after which a new segment begins.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// The end of the journal, where groups are appended.
 pub struct JournalWriter {

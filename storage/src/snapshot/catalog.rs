@@ -5,12 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::limits::PACK_RECORD_BYTES_MAX;
 use engine::{Hash, Height};
 
 use super::pack::{PackOffset, pack_path};
-use super::record::{
-    ALIGN, CONTENT_MAX, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header,
-};
+use super::record::{ALIGN, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header};
 use crate::backend::{Access, Backend, Handle};
 use crate::session::{OpenError, name, numbered};
 use crate::{BLOCK, Damage, align_up};
@@ -173,7 +172,7 @@ pub(super) fn open_pack(backend: &Arc<dyn Backend>, folder: &Path, number: u32) 
 
 /// Reads a record whole.
 pub(super) fn read_record(pack: &dyn Handle, place: PackOffset) -> Result<Vec<u8>, String> {
-    if place.bytes as usize > CONTENT_MAX + HEADER {
+    if place.bytes as usize > PACK_RECORD_BYTES_MAX + HEADER {
         return Err("the index says more bytes than a record has".into());
     }
     let bytes = pack.read_range(place.offset, place.bytes as usize).map_err(|error| error.to_string())?;

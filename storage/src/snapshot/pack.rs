@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use engine::Hash;
+use engine::limits::PACK_BYTES;
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;
 use crate::snapshot::record::pack_header;
 use crate::{BLOCK, align_up};
 
-/// Bytes after which a new pack begins.
-pub const PACK_BYTES: u64 = 64 << 20;
 /// Blocks that are written at a time: 1 MiB.
 const BUFFER_BLOCKS: usize = 256;
 

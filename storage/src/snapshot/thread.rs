@@ -7,14 +7,13 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use engine::image::GroupBlock;
-use engine::limits::SNAPSHOT_BLOCKS_MAX;
+use engine::limits::{PACK_BYTES, SNAPSHOT_BLOCKS_MAX};
 use engine::{Hash, Height};
 
 use super::catalog::Catalog;
 use super::database::IndexError;
 use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
-use super::pack::PACK_BYTES;
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::Moment;
 use super::stored::StoredSnapshot;

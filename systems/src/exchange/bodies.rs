@@ -6,16 +6,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
-use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, PAST_ROUNDS};
+use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX};
 use engine::message::block::Block;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
 use engine::{Hash, Height, PeerId};
-
-/// Heights above the last decided one of which bodies are kept.
-const BODY_HEIGHTS: u64 = 2;
-/// Proposals of one round: the proposer's, and one that contradicts it.
-const ROUND_PROPOSALS_MAX: usize = 2;
 
 /// Proposals and bodies of the heights above the last decided one. Bounded: two proposals for each round and slot, a body
 /// only for a proposal, and the bytes of each height's bodies.

@@ -9,7 +9,7 @@ use engine::PeerId;
 use engine::columns::PeerColumns;
 use engine::component::{Peer, PeerKey, PeerStatus};
 use engine::io::{Input, Offence, Output};
-use engine::limits::SCORE_BAN;
+use engine::limits::{DEPARTED_SCORES_MAX, SCORE_BAN};
 
 use super::tick::{Clock, Inbox, Outbox};
 
@@ -33,9 +33,6 @@ pub struct DepartedScores {
 
 /// Points, and up to when they have decayed.
 type Score = (u32, u64);
-
-/// Keys whose scores are kept after they left.
-const DEPARTED_SCORES_MAX: usize = 4_096;
 
 impl DepartedScores {
     fn insert(&mut self, key: [u8; 32], score: Score) {
