@@ -182,6 +182,7 @@ impl BeaconCollector {
         if self.shares.iter().all(|other| other.index != share.index) {
             self.shares.push(share);
         }
+        assert!(self.shares.len() <= count as usize, "a slot has one share");
         Ok(())
     }
 

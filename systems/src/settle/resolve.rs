@@ -166,6 +166,7 @@ pub fn resolve_seat(
         let works = bet.flags.works(default_working.contains(spot));
         let end = match catalogue.transition(row, spot, bet.progress, works) {
             Transition::Stay => {
+                // From the first roll that it sees on, a bet on a whole hand cannot be raised any more.
                 if catalogue.is_hand(spot) && !bet.flags.seen() {
                     bets.row_mut(index).flags = bet.flags.with_seen();
                     outcome.changed = true;
@@ -216,6 +217,7 @@ pub fn resolve_seat(
         let count = bets.seat.spots.count();
         bets.remove_all(&gone);
         assert_eq!(bets.seat.spots.count() + gone.count(), count, "what was decided leaves the seat, and nothing else");
+        // Only now, when those that were decided are gone: a seat may be full, and a spot may change hands in one roll.
         travelled.into_iter().flatten().for_each(|bet| bets.insert(bet));
         outcome.changed = true;
     }
