@@ -90,7 +90,7 @@ fn while_tables_roll(criterion: &mut Criterion, tables: u32, phases: u32, rolls:
     }
 }
 
-fn print_cost(name: &str, cost: &Cost, taken: &SnapshotDone, groups: u64, took: Duration, before: u64) {
+fn print_cost(name: &str, cost: &Cost, taken: &SnapshotDone, groups: usize, took: Duration, before: u64) {
     let milliseconds = |of: Duration| of.as_secs_f64() * 1e3;
     println!(
         "{name}: copying held a tick {:.2} ms at most, {:.2} ms in the middle; settling took {:.2} ms in the middle, {:.2} at \
@@ -212,7 +212,7 @@ fn start(criterion: &mut Criterion, world: &World, session: &Session, path: &Pat
         time(|| (0..stored.groups()).for_each(|index| stored.read_group(index, &mut group).expect("whole")))
     };
     let groups = world.machine.layout().groups();
-    let mut group = group(criterion, "snapshot/start".to_owned(), Throughput::Elements(groups));
+    let mut group = group(criterion, "snapshot/start".to_owned(), Throughput::Elements(groups as u64));
     let name = format!("tables={tables}");
     let started: Beside = beside(&mut group, &name, ours, limit);
     started.print(&format!("snapshot/start/{name}"), "reading and checking the groups alone");

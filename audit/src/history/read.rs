@@ -386,7 +386,7 @@ impl History {
                 Some(parts) => search.on_page(&parts),
                 None => {
                     let mut seen = None;
-                    let walked = self.walk(Some(page), |passed, parts| {
+                    let walked = self.walk(Some(page), |_, parts| {
                         seen = search.on_page(parts);
                         Ok(())
                     });

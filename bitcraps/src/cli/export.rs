@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::OutputArgs;
 use super::dev::workers_in_range;
-use super::{Failure, thousands};
+use super::thousands;
 use audit::export::{ExportConfig, Exported, export};
 
 #[derive(Args, Debug)]

@@ -1,4 +1,3 @@
-use std::io::IsTerminal;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 

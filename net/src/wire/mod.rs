@@ -26,9 +26,6 @@ pub use table::TableMessage;
 
 use engine::bytes::DecodeError;
 use engine::io::TableUpdate;
-use engine::limits::{
-    GENESIS_BYTES_MAX, MESSAGE_ANSWERS_MAX, MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX, MESSAGE_RECORDS_MAX,
-};
 
 /// The version of the protocol that this code speaks, in every header and in [`ALPN`].
 pub const VERSION: u8 = 2;

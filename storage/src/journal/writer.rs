@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::limits::SEGMENT_BYTES;
 use engine::{Hash, Height};
 
 use super::frame::{Frame, encode};

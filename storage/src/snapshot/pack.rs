@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use engine::Hash;
-use engine::limits::PACK_BYTES;
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;

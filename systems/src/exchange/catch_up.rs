@@ -12,7 +12,7 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::io::{Offence, Output};
 use engine::limits::{
-    ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, RANGE_BYTES_MAX, READY_MAX, UNSETTLED_MAX, VERIFY_HEIGHTS, VERIFY_SIGNATURES,
+    ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX, VERIFY_HEIGHTS, VERIFY_SIGNATURES,
 };
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
