@@ -20,7 +20,7 @@ use systems::catalogue::{BETS, bet_of};
 
 use super::args::OutputArgs;
 use super::out::fit;
-use super::{Failure, Opening, disk_full, program, stop_signals, thousands};
+use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
 use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
@@ -156,24 +156,18 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if people {
         summary(&totals, &dir.display().to_string(), status.played_s)?;
     } else {
-        say!(
-            "{}",
-            json!({
-                "height": totals.height.0,
-                "root": settled.then(|| hex(&totals.root)),
-                "root_chain": settled.then(|| hex(&totals.root_chain)),
-                "session": dir.display().to_string(),
-                "tables": genesis.tables,
-                "players": args.players,
-                "rolls": totals.counts.rolls,
-                "bets_placed": totals.counts.bets_placed,
-                "bets_resolved": totals.counts.bets_resolved,
-                "refused": totals.counts.refused + totals.turned_away,
-                "refusals": totals.refusals,
-                "keys": genesis.keys.name(),
-                "listen": listens.map(|address| address.to_string()),
-            })
-        );
+        let summary = json!({
+            "height": totals.height.0,
+            "root": settled.then(|| hex(&totals.root)),
+            "root_chain": settled.then(|| hex(&totals.root_chain)),
+            "session": dir.display().to_string(),
+            "tables": genesis.tables,
+            "players": args.players,
+            "refusals": totals.refusals,
+            "keys": genesis.keys.name(),
+            "listen": listens.map(|address| address.to_string()),
+        });
+        say!("{}", with_counts(summary, &totals));
     }
     match args.heights {
         Some(wanted) if rest.ended => Err(Failure::Target(format!(

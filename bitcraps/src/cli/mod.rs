@@ -219,6 +219,13 @@ fn logs(command: &Command) {
     log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
 }
 
+/// A summary for programs, with everything that was counted.
+fn with_counts(mut summary: serde_json::Value, totals: &::node::totals::Totals) -> serde_json::Value {
+    let fields = summary.as_object_mut().expect("a summary is an object");
+    fields.extend(totals.list().map(|(name, count)| (name.to_owned(), count.into())));
+    summary
+}
+
 /// How this program was called, for the commands it suggests.
 fn program() -> &'static str {
     if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "bitcraps" }

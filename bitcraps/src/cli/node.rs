@@ -18,7 +18,7 @@ use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
 use super::args::OutputArgs;
-use super::{Failure, Opening, disk_full, stop_signals, thousands};
+use super::{Failure, Opening, disk_full, stop_signals, thousands, with_counts};
 use node::clock::Time;
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
@@ -188,30 +188,17 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     }
     let network: serde_json::Map<String, serde_json::Value> =
         counted.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
-    say!(
-        "{}",
-        json!({
-            "height": totals.height.0,
-            "root": settled.then(|| hex(&totals.root)),
-            "root_chain": settled.then(|| hex(&totals.root_chain)),
-            "session": config.node.data.display().to_string(),
-            "tables": tables,
-            "players": 0,
-            "rolls": totals.counts.rolls,
-            "bets_placed": totals.counts.bets_placed,
-            "bets_resolved": totals.counts.bets_resolved,
-            "refused": totals.counts.refused + totals.turned_away,
-            "applied": totals.counts.applied,
-            "refusals": totals.refusals,
-            "receipts": totals.receipts,
-            "shed": totals.shed,
-            "snapshots": totals.snapshots.taken,
-            "snapshots_failed": totals.snapshots.failed,
-            "ticks_missed": totals.ticks_missed,
-            "ticks_stalled": totals.ticks_stalled,
-            "network": network,
-        })
-    );
+    let summary = json!({
+        "height": totals.height.0,
+        "root": settled.then(|| hex(&totals.root)),
+        "root_chain": settled.then(|| hex(&totals.root_chain)),
+        "session": config.node.data.display().to_string(),
+        "tables": tables,
+        "players": 0,
+        "refusals": totals.refusals,
+        "network": network,
+    });
+    say!("{}", with_counts(summary, &totals));
     Ok(())
 }
 

@@ -66,6 +66,8 @@ impl Drop for Door {
 fn the_log_says_who_came_who_was_refused_and_who_went() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut door = Door::open(dir.path());
+    let warned = door.says("storage.bytes_max is 0");
+    assert!(warned.contains("free") && warned.contains("db stats"), "a journal without a bound is said: {warned}");
     let mut first = door.player(&dir.path().join("first.pem"));
     let came = door.says("a player came");
     let key = came.split("key=").nth(1).expect("a key").trim_matches('"').split('"').next().expect("a word");
