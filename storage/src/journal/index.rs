@@ -17,6 +17,8 @@ const HEADER: usize = size_of::<HeaderRow>();
 const MARK: usize = size_of::<MarkRow>();
 /// Bytes after the padding.
 const FOOTER: usize = size_of::<FooterRow>();
+/// Those of them that say where an index begins: the offset and the last magic.
+pub const TAIL: usize = 16;
 /// Bytes of frames between two marks, about: what a reader that looks for a height reads too much.
 pub const MARK_BYTES: u64 = 64 << 10;
 
@@ -54,7 +56,7 @@ struct FooterRow {
     magic: [u8; 8],
 }
 
-const _: () = assert!(HEADER == 96 && MARK == 48 && FOOTER == 48);
+const _: () = assert!(HEADER == 96 && MARK == 48 && FOOTER == 32 + TAIL);
 
 /// A frame that can be begun with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,8 +112,8 @@ impl Index {
 
     /// Where the index of a file begins, from its last bytes; `None` if it has none.
     pub fn find(tail: &[u8], file_bytes: u64) -> Option<u64> {
-        let footer = tail.get(tail.len().checked_sub(FOOTER)?..)?;
-        let FooterRow { offset, magic, .. } = Reader::new("end of an index", footer).row().ok()?;
+        let mut end = Reader::new("end of an index", tail.get(tail.len().checked_sub(TAIL)?..)?);
+        let (offset, magic) = (end.u64().ok()?, end.array().ok()?);
         let fits = offset >= BLOCK && offset.is_multiple_of(BLOCK) && offset < file_bytes;
         (magic == END && fits).then_some(offset)
     }

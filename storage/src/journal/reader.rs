@@ -6,7 +6,7 @@ use std::sync::Arc;
 use engine::{Genesis, Hash, Height};
 
 use super::frame::Frame;
-use super::index::{Index, Mark};
+use super::index::{Index, Mark, TAIL};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
@@ -300,7 +300,7 @@ impl JournalReader {
         let path = &path;
         let file = self.backend.open(path, Access::Read).map_err(OpenError::io(path))?;
         let length = file.len().map_err(OpenError::io(path))?;
-        let tail = file.read_range(length.saturating_sub(16), 16).map_err(OpenError::io(path))?;
+        let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(OpenError::io(path))?;
         let Some(offset) = Index::find(&tail, length) else {
             let sealed = at + 1 < self.segments.len();
             let missing = || self.damage_in(at, length, "a sealed segment has no index".into());

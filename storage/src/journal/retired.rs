@@ -12,7 +12,7 @@ use std::sync::Arc;
 use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameKind, encode};
-use super::index::{FrameMarks, Index};
+use super::index::{FrameMarks, Index, TAIL};
 use super::scan::{Scan, ScanItem};
 use super::segment::{self, SegmentKind};
 use crate::backend::{Access, Backend};
@@ -97,7 +97,7 @@ impl Retirer {
         let io = |error| OpenError::io(path)(error);
         let file = self.backend.open(path, Access::Read).map_err(io)?;
         let length = file.len().map_err(io)?;
-        let tail = file.read_range(length.saturating_sub(16), 16).map_err(io)?;
+        let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(io)?;
         let damaged =
             |offset, problem: String| Damage { file: format!("journal/{}", name(number, "seg")), offset, problem };
         let Some(offset) = Index::find(&tail, length) else {

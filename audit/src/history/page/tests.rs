@@ -105,7 +105,7 @@ fn whole_bytes_that_cannot_be_a_page_are_refused() {
         (first + 32 + 8, 1, PageError::Value("heights")),
         (intents + 36, 2, PageError::Value("intents")),
         (page.starts[2] + 10, 6, PageError::Value("rolls")),
-        (page.starts[3] + 25, 5, PageError::Value("resolutions")),
+        (page.starts[3] + 25, 6, PageError::Value("resolutions")),
         (page.starts[3] + 26, 200, PageError::Value("resolutions")),
         (page.starts[4] + 25, 2, PageError::Value("leavings")),
         (page.starts[5] + 33, 1, PageError::Value("balances")),
