@@ -6,8 +6,15 @@
 
 pub mod bisect;
 pub mod db;
+pub mod difference;
 pub mod export;
+pub mod heads;
 pub mod history;
+pub mod identity;
+pub mod reading;
+pub mod recorded;
+pub mod recording;
 pub mod replay;
 pub mod script;
+pub mod verify;
 pub mod walker;

@@ -4,190 +4,39 @@
 //!  journal -> Recording: decided and settled frames paired -> Walker: form, chain, dice, bets, payouts, root -> Step
 //! ```
 //! The engine is the node's own. Of what the record says only the beacon is used, for the dice; everything else is
-//! compared. Signatures are not verified here: `replay` does that beside the walk. Whoever walks has built the pool of
-//! its thread (`engine::pool::build`).
+//! compared. Signatures are verified in batches ahead of the walk, unless the session is the reader's own; `replay` does it
+//! beside the walk. Whoever walks has built the pool of its thread (`engine::pool::build`).
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-use engine::message::block::Decided;
-use engine::message::certificate::Settled;
+use engine::message::note::ChainNote;
 use engine::{Hash, Height, hex};
 use order::block::{BlockContext, check_block_form, check_turn};
 use order::certificate::check_certificate_form;
 use order::signature::PublicKey;
 use order::validators::Validators;
-use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot, read_catalog};
-use storage::{Frame, FrameKind, JournalReader, Tail};
 use systems::exchange::verify::issuers;
 use systems::{Machine, Setup};
 
 use storage::read_genesis;
 use words::Failure;
 
-/// The first thing in which a session differs from its replay, or from another session.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Difference {
-    /// The height.
-    pub height: u64,
-    /// What differs: a component, a message, or the settled frame.
-    pub component: &'static str,
-    /// Its row: the intent's place, the validator's slot, else 0.
-    pub row: u64,
-    /// The field.
-    pub field: String,
-    /// What it must be.
-    pub expected: String,
-    /// What the session has.
-    pub found: String,
-}
+use crate::heads::{check_heads, check_snapshot};
+use crate::reading::{Origin, Reading};
+use crate::recording::last_retired;
+use crate::verify::Verifier;
 
-impl std::fmt::Display for Difference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { height, component, row, field, expected, found } = self;
-        write!(f, "height {height}: {component} row {row}, {field}: expected {expected}, found {found}")
-    }
-}
+pub use crate::difference::Difference;
+pub use crate::identity::{Identity, identity};
+pub use crate::recording::{GivenUp, Recording, Step, last_settled, root_chains};
 
-/// The journal keeps no more than header, certificate and root of a height.
-#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
-#[error(
-    "the journal gave up what height {0} decided (storage.bytes_max): only its header, certificate and root are left, so it \
-     cannot be executed again"
-)]
-pub struct GivenUp(pub Height);
-
-/// One recorded height: what was decided, and what it led to.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// The block with this node's certificate.
-    pub decided: Decided,
-    /// The beacon, and the state that the record says it led to.
-    pub settled: Settled,
-}
-
-/// The settled heights of a session in order, as they were recorded.
-pub struct Recording {
-    journal: JournalReader,
-    waiting: VecDeque<Decided>,
-    /// A height that was read and is to be read again.
-    ahead: Option<Step>,
-    /// Up to this height nothing is needed: that the journal gave bodies up there is no fault.
-    known: Height,
-}
-
-impl Recording {
-    /// The record of a session.
-    ///
-    /// # Errors
-    /// If the directory is no session.
-    pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        Self::open_at(dir, Height::GENESIS)
-    }
-
-    /// The record of a session from a height on: nothing before is read.
-    ///
-    /// # Errors
-    /// If the directory is no session.
-    pub fn open_at(dir: &Path, from: Height) -> anyhow::Result<Self> {
-        Ok(Self {
-            journal: JournalReader::open_at(dir, from)?,
-            waiting: VecDeque::new(),
-            ahead: None,
-            known: Height::GENESIS,
-        })
-    }
-
-    /// The record of a session from the first height on that the journal still has whole.
-    ///
-    /// # Errors
-    /// If the directory is no session, or its journal is damaged.
-    pub fn whole(dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self { known: last_retired(dir)?, ..Self::open(dir)? })
-    }
-
-    /// The next settled height, or `None` after the last.
-    ///
-    /// # Errors
-    /// If the journal is damaged, or its frames cannot be.
-    pub fn read(&mut self) -> anyhow::Result<Option<Step>> {
-        if let Some(step) = self.ahead.take() {
-            return Ok(Some(step));
-        }
-        while let Some(Frame { kind, height, body }) = self.journal.next_frame()? {
-            let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
-            match kind {
-                FrameKind::Retired if height <= self.known => {}
-                FrameKind::Retired => {
-                    return Err(GivenUp(height).into());
-                }
-                FrameKind::Decided => self.waiting.push_back(Decided::decode(&body).map_err(wrong)?),
-                // What validators did beside the chain, and where a journal began, change nothing that is executed.
-                FrameKind::Evidence | FrameKind::Base => {}
-                // What a block led to, whose body was given up or lies before the place where reading began.
-                FrameKind::Settled if height <= self.known && !self.waits(height) => {}
-                FrameKind::Settled => {
-                    let settled = Settled::decode(&body).map_err(wrong)?;
-                    let decided = self.waiting.pop_front();
-                    let decided = decided.with_context(|| format!("height {height} is settled but not decided"));
-                    let decided = decided.map_err(|error| Failure::Data(error.to_string()))?;
-                    return Ok(Some(Step { decided, settled }));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether the block of a height was read and is not settled yet.
-    fn waits(&self, height: Height) -> bool {
-        self.waiting.front().is_some_and(|decided| decided.block.header.height == height)
-    }
-
-    /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
-    /// still has it whole.
-    fn after_snapshot(dir: &Path, machine: &mut Machine) -> anyhow::Result<Self> {
-        let at = machine.chain().settled;
-        let mut recording = Self { known: at, ..Self::open_at(dir, at)? };
-        match recording.read()? {
-            Some(step) if step.settled.height == at => machine.recall(&step.decided, &step.settled)?,
-            Some(step) if step.settled.height == at.next() => recording.ahead = Some(step),
-            Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
-            None => anyhow::bail!("the journal ends before it"),
-        }
-        Ok(recording)
-    }
-
-    /// Decided heights that no settled frame has followed so far.
-    pub fn unsettled(&self) -> u64 {
-        self.waiting.len() as u64
-    }
-
-    /// What follows the last frame, if it is no clean end; known after the last height was read.
-    pub fn torn(&self) -> Option<String> {
-        match &self.journal.end()?.tail {
-            Tail::Torn { at, bytes } => Some(format!("{bytes} bytes of an unfinished group: {at}")),
-            Tail::Clean => None,
-        }
-    }
-}
-
-/// The last height whose body the journal gave up; genesis if it gave up none.
-fn last_retired(dir: &Path) -> anyhow::Result<Height> {
-    let mut journal = JournalReader::open(dir)?;
-    let mut last = Height::GENESIS;
-    while let Some(frame) = journal.next_frame()? {
-        match frame.kind {
-            FrameKind::Retired => last = frame.height,
-            FrameKind::Decided => break,
-            FrameKind::Settled | FrameKind::Evidence | FrameKind::Base => {}
-        }
-    }
-    Ok(last)
-}
+/// Signatures after which a batch is verified ahead of a walk, and heights, at most.
+const BATCH_SIGNATURES: usize = 2_048;
+const BATCH_HEIGHTS: usize = 128;
 
 /// A machine that executes a session's heights again.
 pub struct Walker {
@@ -195,19 +44,36 @@ pub struct Walker {
     machine: Machine,
     validators: Validators,
     issuers: Vec<PublicKey>,
+    /// Where it began.
+    base: Option<ChainNote>,
+    /// Verifies signatures ahead of the walk; none where the session is the reader's own.
+    verifier: Option<Verifier>,
+    /// Heights whose signatures were verified.
+    verified: VecDeque<Step>,
+    /// The first forged signature among them, or behind them.
+    forged: Option<Difference>,
+    /// The last height that is wanted: none behind it is verified ahead.
+    last: Height,
+    /// Why no height behind the verified ones can be read.
+    failed: Option<anyhow::Error>,
 }
 
 impl Walker {
-    /// A walk from genesis. `threads` changes nothing but speed.
+    /// A walk from genesis.
     ///
     /// # Errors
-    /// If there is no session, or its genesis cannot be.
-    pub fn open(dir: &Path, threads: usize) -> anyhow::Result<Self> {
+    /// If there is no session, its genesis cannot be, or nothing was settled.
+    pub fn open(dir: &Path, reading: impl Into<Reading>) -> anyhow::Result<Self> {
+        let reading = reading.into();
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
-        let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
-        let (recording, issuers) = (Recording::open(dir)?, issuers(&setup));
-        Ok(Self { recording, machine: Machine::new(setup, threads), validators, issuers })
+        let mut recording = Recording::open(dir)?;
+        // Before a machine is made: a genesis alone costs nobody memory.
+        if recording.peek()?.is_none() {
+            return Err(Failure::Data(format!("{}: the session holds no settled height", dir.display())).into());
+        }
+        let machine = reading.machine(setup)?;
+        Self::begin(recording, machine, None, reading)
     }
 
     /// A walk from the newest good snapshot at or below `height`, or from genesis if there is none. As a restart does, it
@@ -215,64 +81,151 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, or its genesis or snapshots cannot be read.
-    pub fn near(dir: &Path, threads: usize, height: Height) -> anyhow::Result<Self> {
-        let (genesis, chain) = read_genesis(dir)?;
-        let setup = Setup::new(genesis, chain)?;
-        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-        let catalog = read_catalog(&backend, dir, &chain)?;
-        for at in catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
-            match Self::from_snapshot(dir, &setup, &backend, &catalog, at, threads) {
+    pub fn near(dir: &Path, reading: impl Into<Reading>, height: Height) -> anyhow::Result<Self> {
+        let reading = reading.into();
+        let catalog = snapshots_of(dir, reading.origin)?;
+        Self::near_among(dir, reading, height, &catalog)
+    }
+
+    /// [`Walker::near`] for those who know the session's snapshots: they are all read for it, where it is a stranger's.
+    ///
+    /// # Errors
+    /// As [`Walker::near`].
+    pub fn near_among(dir: &Path, reading: Reading, height: Height, catalog: &Catalog) -> anyhow::Result<Self> {
+        let base = Base::open(dir, reading, catalog)?;
+        for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
+            match base.walker(at) {
                 Ok(walker) => return Ok(walker),
+                Err(problem) if problem.is::<Failure>() => return Err(problem),
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
         }
-        Self::open(dir, threads)
+        Self::open(dir, reading)
     }
 
     /// A walk over everything that can still be executed: from genesis, or, where the journal gave up its oldest bodies,
-    /// from the first good snapshot behind them.
+    /// from the first good snapshot behind them, whose chain of heads is checked.
     ///
     /// # Errors
-    /// If there is no session, its genesis cannot be, or no snapshot serves.
-    pub fn earliest(dir: &Path, threads: usize) -> anyhow::Result<Self> {
+    /// If there is no session, its genesis cannot be, no snapshot serves, or the heads contradict each other.
+    pub fn earliest(dir: &Path, reading: impl Into<Reading>) -> anyhow::Result<Self> {
+        let walker = Self::earliest_unchecked(dir, reading.into())?;
+        if let (Some(note), Some(verifier)) = (&walker.base, &walker.verifier)
+            && let Some(difference) = check_heads(dir, walker.setup(), verifier, note)?.difference
+        {
+            return Err(Failure::Mismatch(difference.to_string()).into());
+        }
+        Ok(walker)
+    }
+
+    /// [`Walker::earliest`] for those who check the heads themselves.
+    pub(crate) fn earliest_unchecked(dir: &Path, reading: Reading) -> anyhow::Result<Self> {
         // Genesis first: a session of another format is refused by its name, not as a damaged journal.
-        let (genesis, chain) = read_genesis(dir)?;
+        read_genesis(dir)?;
         let retired = last_retired(dir)?;
         if retired == Height::GENESIS {
-            return Self::open(dir, threads);
+            return Self::open(dir, reading);
         }
-        let setup = Setup::new(genesis, chain)?;
-        let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-        let catalog = read_catalog(&backend, dir, &chain)?;
-        for at in catalog.snapshots.range(retired..).map(|(at, _)| *at) {
-            match Self::from_snapshot(dir, &setup, &backend, &catalog, at, threads) {
+        let catalog = snapshots_of(dir, reading.origin)?;
+        let base = Base::open(dir, reading, &catalog)?;
+        for at in base.catalog.snapshots.range(retired..).map(|(at, _)| *at) {
+            match base.walker(at) {
                 Ok(walker) => return Ok(walker),
+                Err(problem) if problem.is::<Failure>() => return Err(problem),
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
         }
-        let problem = format!(
-            "the journal gave up what its heights up to {retired} decided (storage.bytes_max), and no snapshot at or above \
-             can be loaded: nothing can be executed again"
-        );
-        Err(Failure::Data(problem).into())
+        Err(nothing_executable(retired).into())
     }
 
-    fn from_snapshot(
-        dir: &Path,
-        setup: &Setup,
-        backend: &Arc<dyn Backend>,
-        catalog: &Catalog,
-        at: Height,
-        threads: usize,
+    fn begin(
+        recording: Recording,
+        machine: Machine,
+        base: Option<ChainNote>,
+        reading: Reading,
     ) -> anyhow::Result<Self> {
-        let mut machine = Machine::new(setup.clone(), threads);
-        let stored = StoredSnapshot::open(backend, dir, catalog, at)?;
-        machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
-            stored.read_group(index, group)
-        })?;
-        let recording = Recording::after_snapshot(dir, &mut machine)?;
+        let setup = machine.setup();
         let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
-        Ok(Self { recording, machine, validators, issuers: issuers(setup) })
+        let issuers = issuers(setup);
+        let verifier = if reading.origin == Origin::Stranger { Some(Verifier::new(setup)?) } else { None };
+        Ok(Self {
+            recording,
+            machine,
+            validators,
+            issuers,
+            base,
+            verifier,
+            verified: VecDeque::new(),
+            forged: None,
+            last: Height(u64::MAX),
+            failed: None,
+        })
+    }
+
+    /// The snapshot that the walk began with.
+    pub fn base(&self) -> Option<&ChainNote> {
+        self.base.as_ref()
+    }
+
+    /// The first height that it executes: of those before, only headers were there to check.
+    pub fn executed_from(&self) -> Height {
+        self.base.as_ref().map_or(Height::GENESIS, |note| note.height).next()
+    }
+
+    /// Takes over the verification of signatures, for those who do it beside the walk. None where there is none to do.
+    pub fn take_verifier(&mut self) -> Option<Verifier> {
+        assert!(self.verified.is_empty(), "a walk that has begun verifies by itself");
+        self.verifier.take()
+    }
+
+    /// Says that nothing behind a height is wanted: it is not verified ahead.
+    pub fn until(&mut self, last: Height) {
+        self.last = last;
+    }
+
+    /// Reads some heights ahead and verifies their signatures together.
+    fn read_ahead(&mut self) -> anyhow::Result<()> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        let mut signatures = 0;
+        while signatures < BATCH_SIGNATURES && self.verified.len() < BATCH_HEIGHTS {
+            let step = match self.recording.peek() {
+                Ok(Some(step)) => step,
+                Ok(None) => break,
+                // What lies before is walked first.
+                Err(error) if !self.verified.is_empty() => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            if step.settled.height > self.last && !self.verified.is_empty() {
+                break;
+            }
+            signatures += step.decided.block.intents.len() + 1;
+            self.verified.extend(self.recording.read()?);
+        }
+        let steps: Vec<&Step> = self.verified.iter().collect();
+        self.forged = verifier.steps(&steps).forged;
+        Ok(())
+    }
+
+    /// The next height, read and verified, or the first thing in it that is forged.
+    ///
+    /// # Errors
+    /// As [`Recording::read`].
+    pub fn read_verified(&mut self) -> anyhow::Result<Option<Result<Step, Difference>>> {
+        if self.verified.is_empty() {
+            self.read_ahead()?;
+        }
+        let next = if self.verifier.is_some() { self.verified.pop_front() } else { self.recording.read()? };
+        let Some(step) = next else { return Ok(None) };
+        match &self.forged {
+            Some(forged) if forged.height == step.settled.height.0 => Ok(Some(Err(forged.clone()))),
+            _ => Ok(Some(Ok(step))),
+        }
     }
 
     /// The next height, read and executed; `None` after the last settled one.
@@ -280,9 +233,9 @@ impl Walker {
     /// # Errors
     /// If the journal is damaged, or the height differs from what the record says of it.
     pub fn step(&mut self) -> anyhow::Result<Option<Step>> {
-        let Some(step) = self.read()? else { return Ok(None) };
-        self.execute(&step).map_err(|difference| Failure::Mismatch(difference.to_string()))?;
-        Ok(Some(step))
+        let Some(next) = self.read_verified()? else { return Ok(None) };
+        let walked = next.and_then(|step| self.execute(&step).map(|()| step));
+        Ok(Some(walked.map_err(|difference| Failure::Mismatch(difference.to_string()))?))
     }
 
     /// Walks up to `height` and stands after it.
@@ -290,11 +243,13 @@ impl Walker {
     /// # Errors
     /// As [`Walker::step`], and if the session ends before, or the walk is past it.
     pub fn walk_to(&mut self, height: Height) -> anyhow::Result<()> {
+        self.last = height;
         while self.height() < height {
             if self.step()?.is_none() {
                 break;
             }
         }
+        self.last = Height(u64::MAX);
         let reached = self.height();
         match reached.cmp(&height) {
             std::cmp::Ordering::Less => Err(Failure::Data(format!("the session ends at height {reached}")).into()),
@@ -305,13 +260,16 @@ impl Walker {
         }
     }
 
-    /// Reads the next height without executing it: for those who check it first, or in batches. Every height that was
-    /// read must be executed, in order.
+    /// Reads the next height without executing or verifying it: for those who check it first, or in batches. Every height that
+    /// was read must be executed, in order.
     ///
     /// # Errors
     /// As [`Recording::read`].
     pub fn read(&mut self) -> anyhow::Result<Option<Step>> {
-        self.recording.read()
+        match self.verified.pop_front() {
+            Some(step) => Ok(Some(step)),
+            None => self.recording.read(),
+        }
     }
 
     /// Executes a height that was read, and compares nothing of what comes out: for those who look for what differs. False
@@ -415,19 +373,81 @@ impl Walker {
     }
 }
 
-/// A machine with the state of a session after `height`, or after its last settled height, and the root of that state.
-/// The nearest snapshot is taken where there is one; every height above it is executed and its root compared; signatures
-/// are not verified.
+/// The refusal of a session of which nothing can be executed again.
+pub(crate) fn nothing_executable(retired: Height) -> Failure {
+    Failure::Data(format!(
+        "the journal gave up what its heights up to {retired} decided (storage.bytes_max), and no snapshot at or above can \
+         be loaded: nothing can be executed again"
+    ))
+}
+
+/// What a walk can begin with.
+struct Base<'a> {
+    dir: &'a Path,
+    setup: Setup,
+    backend: Arc<dyn Backend>,
+    catalog: &'a Catalog,
+    reading: Reading,
+}
+
+impl<'a> Base<'a> {
+    fn open(dir: &'a Path, reading: Reading, catalog: &'a Catalog) -> anyhow::Result<Self> {
+        let (genesis, chain) = read_genesis(dir)?;
+        let setup = Setup::new(genesis, chain)?;
+        Ok(Self { dir, setup, backend: Arc::new(FileBackend), catalog, reading })
+    }
+
+    /// A walk from the snapshot of a height.
+    ///
+    /// # Errors
+    /// A [`Failure`] if no snapshot can be begun with; anything else if this one cannot.
+    fn walker(&self, at: Height) -> anyhow::Result<Walker> {
+        let stored = StoredSnapshot::open(&self.backend, self.dir, self.catalog, at)?;
+        let mut machine = self.reading.machine(self.setup.clone())?;
+        let note = machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
+            stored.read_group(index, group)
+        })?;
+        let recording = Recording::after_snapshot(self.dir, &mut machine)?;
+        let walker = Walker::begin(recording, machine, Some(note), self.reading)?;
+        check_snapshot(self.dir, walker.base.as_ref().expect("given above"), walker.verifier.as_ref())?;
+        Ok(walker)
+    }
+}
+
+/// The snapshots of a session. A stranger's index is not opened: the packs themselves say what they hold, each record under
+/// its own hash.
 ///
 /// # Errors
-/// If the session does not reach the height, is damaged, or differs from its replay.
-pub fn state_at(dir: &Path, height: Option<Height>, threads: usize) -> anyhow::Result<(Machine, Hash)> {
-    let mut walker = Walker::near(dir, threads, height.unwrap_or(Height(u64::MAX)))?;
+/// If the packs, or the index of a session of one's own, cannot be read.
+pub fn snapshots_of(dir: &Path, origin: Origin) -> anyhow::Result<Catalog> {
+    let chain = read_genesis(dir)?.1;
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    Ok(match origin {
+        Origin::Own => read_catalog(&backend, dir, &chain)?,
+        Origin::Stranger => Catalog::from_packs(&backend, dir, &chain)?.0,
+    })
+}
+
+/// A walk that stands after `height`, or after the last settled height, as [`state_at`] makes it.
+///
+/// # Errors
+/// As [`state_at`].
+pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<Walker> {
+    let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
     match height {
         Some(height) => walker.walk_to(height)?,
         None => while walker.step()?.is_some() {},
     }
-    let mut machine = walker.into_machine();
+    Ok(walker)
+}
+
+/// A machine with the state of a session after `height`, or after its last settled height, and the root of that state.
+/// The nearest snapshot is taken where there is one; every height above it is verified and executed, and its root compared.
+///
+/// # Errors
+/// If the session does not reach the height, is damaged, or differs from its replay.
+pub fn state_at(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<(Machine, Hash)> {
+    let mut machine = walk_to(dir, height, reading)?.into_machine();
     let root = machine.root();
     Ok((machine, root))
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use audit::history::{
     CacheConfig, HeldPage, History, PAGE_HEIGHTS, Page, PageCache, PageKey, Question, Subject, TierCounts,
 };
+use audit::reading::{Origin, Reading};
 use benches::beside::{Runs, alone, beside, criterion, group, time};
 use benches::tiny;
 use benches::trace::{Read, Trace};
@@ -46,8 +47,11 @@ fn main() {
     let _pool = engine::pool::build(threads).expect("a pool");
     record(&session, &size, threads);
 
-    let plenty = CacheConfig { memory_bytes: 1 << 30, disk_bytes: 1 << 30 };
-    let history = History::open(&session, threads, plenty).expect("a history");
+    let folder = Some(dir.path().join("cache"));
+    let plenty = CacheConfig { memory_bytes: 1 << 30, disk_bytes: 1 << 30, folder };
+    // As its operator reads it.
+    let reading = Reading { origin: Origin::Own, ..Reading::from(threads) };
+    let history = History::open(&session, reading, plenty).expect("a history");
     cold(&history, &size);
     let mut criterion = criterion().sample_size(if tiny { 10 } else { 100 });
     warm(&mut criterion, &history, &size);
@@ -193,8 +197,7 @@ fn from_disk(criterion: &mut Criterion, history: &History, size: &Size) {
 }
 
 fn all_pages(history: &History, size: &Size) -> Vec<Page> {
-    let page = |page| history.cache().get(PageKey { page, part: 0 });
-    (0..size.pages).map(|number| (*page(number).expect("it was kept").0).clone()).collect()
+    (0..size.pages).map(|number| (*history.cached(number).expect("it was kept")[0]).clone()).collect()
 }
 
 /// Which pages each player's reads touch, newest first.
@@ -209,8 +212,8 @@ fn touched(pages: &[Page], player: u32) -> Vec<usize> {
 fn rates(dir: &Path, size: &Size, pages: &[Page]) {
     let bytes: u64 = pages.iter().map(|page| page.len() as u64).sum();
     let stored: u64 = pages.iter().map(|page| page.encode().len() as u64).sum();
-    let config = CacheConfig { memory_bytes: bytes / 8, disk_bytes: stored / 2 };
-    let cache = PageCache::open(dir, pages[0].header().chain, config).expect("a cache");
+    let config = CacheConfig { memory_bytes: bytes / 8, disk_bytes: stored / 2, folder: Some(dir.to_owned()) };
+    let cache = PageCache::open(pages[0].header().chain, Origin::Own, config).expect("a cache");
     let entries: Vec<Vec<usize>> = (0..size.players).map(|player| touched(pages, player)).collect();
     let trace = Trace::new(SEED, size.players, size.pages as u32).take(size.reads);
     for (place, read) in trace.enumerate() {
@@ -218,7 +221,7 @@ fn rates(dir: &Path, size: &Size, pages: &[Page]) {
         let mut wanted = LIMIT;
         for page in (0..=newest.saturating_sub(read.age as usize)).rev() {
             let key = PageKey { page: page as u64, part: 0 };
-            if cache.get(key).is_none() {
+            if cache.get(key, &pages[page].header().root_chain).is_none() {
                 TierCounts::count(&cache.counts().cold);
                 cache.keep(pages[page].clone());
             }

@@ -10,7 +10,6 @@ use audit::replay::{Outcome, ReplayConfig, replay};
 use benches::beside::{alone, criterion, group};
 use benches::tiny;
 use criterion::Throughput;
-use engine::Height;
 use load::dev::{DevConfig, open};
 use load::players::Habits;
 use node::clock::Pace;
@@ -39,7 +38,7 @@ fn main() {
     let mut criterion = criterion();
     let mut group = group(&mut criterion, format!("replay/tables={tables}"), Throughput::Elements(heights));
     for (name, verify) in [("execute", false), ("verify", true)] {
-        let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads, verify };
+        let config = ReplayConfig { verify, ..ReplayConfig::all(threads) };
         let mut last: Option<Outcome> = None;
         let runs = alone(&mut group, name, || {
             let outcome = replay(&session, &config, |_| ()).expect("a whole session");

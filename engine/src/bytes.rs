@@ -26,6 +26,14 @@ pub enum DecodeError {
         /// How many there were.
         found: usize,
     },
+    /// Something of another height than the place where it is.
+    #[error("what it holds is of height {found}, not {expected}")]
+    Height {
+        /// The height of the place.
+        expected: u64,
+        /// Its own.
+        found: u64,
+    },
     /// A value that its field cannot have.
     #[error("{field} is {found}")]
     Value {

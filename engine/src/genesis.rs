@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::limits::{
     ACCOUNTS_MAX, IDLE_MS_MAX, ISSUERS_MAX, PROPOSAL_INTERVAL_MS_MIN, RULES_MAX, SEATS_MAX, SUPPLY_MAX, TABLES_MAX,
-    VALIDATORS_MAX,
+    TIME_MS_MAX, VALIDATORS_MAX,
 };
 use crate::message::Hash;
 use crate::rules::TableRules;
@@ -192,6 +192,7 @@ impl Genesis {
             _ => Ok(()),
         };
         within("version", self.version.into(), GENESIS_VERSION.into(), GENESIS_VERSION.into())?;
+        within("start_ms", self.start_ms, 0, TIME_MS_MAX)?;
         within("supply", self.supply, 1, SUPPLY_MAX)?;
         within("tables", self.tables.into(), 1, TABLES_MAX.into())?;
         within("seats", self.seats.into(), 1, SEATS_MAX.into())?;

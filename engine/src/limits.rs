@@ -58,6 +58,11 @@ pub const PENDING_MAX: usize = 1 << 16;
 pub const FOREIGN_MAX: usize = PENDING_MAX;
 /// Blocks that may be decided and not yet settled.
 pub const UNSETTLED_MAX: usize = 2;
+/// Ticks whose groups may wait for the disk.
+pub const UNSYNCED_TICKS_MAX: usize = 64;
+/// Blocks that a record may hold in a row without what they led to. Where the power goes, the log may have each height whose
+/// group the journal lost: a restart decides them again from the log, one after another, before it settles the first.
+pub const UNSETTLED_RECORDED_MAX: usize = UNSETTLED_MAX + UNSYNCED_TICKS_MAX;
 /// Milliseconds between two proposals, at least.
 pub const PROPOSAL_INTERVAL_MS_MIN: u64 = 10;
 /// Milliseconds that a block's time may differ from a validator's clock.
@@ -100,6 +105,15 @@ pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;
 
+/// The latest block time and start of genesis: 2106-02-07 06:28:15 UTC, in milliseconds since the Unix epoch. Expiry is 32 bits
+/// of seconds and ends there too. Sums of a time and any span of genesis stay far below u64.
+pub const TIME_MS_MAX: u64 = u32::MAX as u64 * 1_000;
+/// The highest height: at a block every 10 ms it is reached after 89,000 years.
+pub const HEIGHT_MAX: u64 = 1 << 48;
+/// What a 32-bit counter of a row may hold when a state is loaded: no chain lasts long enough to count the rest.
+pub const COUNTER_MAX: u64 = 1 << 31;
+/// Bytes of a genesis file, and of the largest genesis that is sent.
+pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
 /// Milliseconds of a tick.
 pub const TICK_MS: u64 = 5;
 
@@ -204,8 +218,6 @@ pub const CLIENT_INTENTS_MAX: usize = 4_096;
 pub const DISK_FULL_INPUTS_MAX: usize = 1 << 16;
 
 // Messages of the protocol.
-/// Bytes of the largest genesis that is sent.
-pub const GENESIS_BYTES_MAX: usize = 256 * 1024;
 /// Intents of one message.
 pub const MESSAGE_INTENTS_MAX: usize = 64;
 /// Pledges of one message.
@@ -216,10 +228,8 @@ pub const MESSAGE_ANSWERS_MAX: usize = 128;
 pub const MESSAGE_RECORDS_MAX: usize = 32;
 
 // The disk.
-/// Ticks whose outputs wait for the disk; a node on the wall's time that has more of them skips ticks until it has fewer.
-pub const UNSYNCED_TICKS_MAX: usize = 48;
-/// Groups that may wait for the storage thread: it never refuses what a tick submits.
-pub const TICKS_WAITING_MAX: usize = 64;
+/// Ticks that wait for the disk at which a node on the wall's time skips ticks, until fewer wait.
+pub const STALLING_TICKS: usize = 48;
 /// Bytes of ticks that are written together; one tick alone may have more.
 pub const SYNC_BYTES: usize = 16 << 20;
 /// Bytes of a group of the consensus log, at most.
@@ -228,8 +238,6 @@ pub const LOG_GROUP_BYTES_MAX: usize = 64 << 20;
 pub const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
 /// Bytes after which a new segment begins.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
-/// Marks in a segment's index, at most: one for each block of a segment that is as long as offsets reach.
-pub const SEGMENT_MARKS_MAX: usize = 1 << 20;
 /// Bytes after which a new pack begins.
 pub const PACK_BYTES: u64 = 64 << 20;
 /// Bytes of the content of a pack's record, at most: a snapshot's map of the largest image there can be.
@@ -266,6 +274,7 @@ const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64)
 const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES && CHUNK_ACCOUNTS * 64 == GROUP_BYTES);
 const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
 const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
+const _: () = assert!(TIME_MS_MAX < u64::MAX / 8 && HEIGHT_MAX < u64::MAX / 8);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
@@ -277,8 +286,8 @@ const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS) && CLOSING_AFTER_MS
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);
 // Each of these waits for the one after it. A tick is skipped before the storage thread would have to refuse its group; and
 // a page of a live session is kept only once no group that holds its heights can still wait for the disk.
-const _: () = assert!(UNSYNCED_TICKS_MAX < TICKS_WAITING_MAX);
-const _: () = assert!((TICKS_WAITING_MAX as u64) < HISTORY_BEHIND_HEIGHTS);
+const _: () = assert!(STALLING_TICKS < UNSYNCED_TICKS_MAX);
+const _: () = assert!((UNSYNCED_TICKS_MAX as u64) < HISTORY_BEHIND_HEIGHTS);
 // A block with its certificate fits a frame, uncompressed, twice; and so does the largest answer to a node that is behind.
 const _: () = assert!(FRAME_BODY_BYTES_MAX >= 2 * RANGE_BYTES_MAX);
 const _: () = assert!(LOG_GROUP_BYTES_MAX >= 2 * SYNC_BYTES && SYNC_BYTES >= FRAME_BODY_BYTES_MAX);

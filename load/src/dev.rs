@@ -189,7 +189,6 @@ pub fn open_seen(
     let beacon = keys.beacons.pop().expect("a group of one has one share");
     let options = Options {
         keys: Keys { vote: keys.votes[0].clone(), group: keys.group.clone(), beacon },
-        seed: *blake3::hash(&config.seed.to_le_bytes()).as_bytes(),
         threads: config.threads,
         peers: config.peers,
         writing: config.writing.clone(),

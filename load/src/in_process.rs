@@ -126,11 +126,8 @@ pub fn run(
     let (chain, tables) = (setup.chain, setup.genesis.tables);
     let validator = keys.validator;
     let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("the system gives no randomness")?;
     let options = Options {
         keys,
-        seed,
         threads: site.threads,
         peers: 0,
         writing: config.writing(),

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use engine::Height;
 use engine::limits::SEPARATE_ACKS_PER_S_MAX;
 use net::client::{Lost, RawConnection, socket};
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
@@ -392,7 +391,7 @@ fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<(Goal, b
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let _pool = engine::pool::build(threads)?;
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads, verify: true };
+    let config = ReplayConfig::all(threads);
     let outcome = replay(session, &config, |_| {})?;
     let agrees = outcome.difference.is_none() && said["root_chain"] == engine::hex(&outcome.root_chain);
     let found = match &outcome.difference {

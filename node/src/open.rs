@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::Height;
-use engine::message::DecodeError;
+use engine::limits::UNSETTLED_RECORDED_MAX;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
+use engine::message::{DecodeError, expect_height};
+use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
@@ -41,8 +43,6 @@ pub struct Keys {
 pub struct Options {
     /// Its keys.
     pub keys: Keys,
-    /// Randomness for batch verification.
-    pub seed: [u8; 32],
     /// Workers of the tick pool.
     pub threads: usize,
     /// Connections that it may have.
@@ -102,7 +102,8 @@ pub fn open(
     options: Options,
     on_step: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<StartedNode> {
-    let Options { keys: Keys { vote, group, beacon }, seed, threads, peers, writing, pace, driving } = options;
+    let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace, driving } = options;
+    let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
     let member = Membership { vote, group, signer: beacon, seed, peers, network: None };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut found = Found::default();
@@ -171,6 +172,12 @@ fn load_newest(
     Ok(None)
 }
 
+/// Whether a block is the next one of the chain.
+fn follows(machine: &Machine, decided: &Decided) -> bool {
+    let (header, chain) = (&decided.block.header, machine.chain());
+    header.height == chain.decided.next() && header.parent == chain.parent && header.time_ms > chain.parent_time_ms
+}
+
 /// Takes the journal's frames: those of the last minute before the snapshot for their receipts, those above it to be
 /// executed. Returns the last decided height.
 fn execute(
@@ -184,17 +191,25 @@ fn execute(
     let mut recalled = note.is_none();
     let mut waiting: VecDeque<Decided> = VecDeque::new();
     while let Some(Frame { kind, height, body }) = reader.next_frame()? {
-        let wrong = |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
+        let wrong = |error: DecodeError| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
         if kind == FrameKind::Retired {
             // Below whatever a start needs; it is met only where no snapshot could be loaded.
             bail!(Failure::Data(format!(
                 "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be \
-                 loaded: restore the session from a backup"
+                 loaded: restore the session from a backup; {}",
+                found.repaired.join("; ")
             )));
         }
         match kind {
             FrameKind::Decided => {
-                waiting.push_back(Decided::decode(&body).map_err(wrong)?);
+                let decided = Decided::decode(&body).map_err(wrong)?;
+                expect_height(decided.block.header.height, height).map_err(wrong)?;
+                waiting.push_back(decided);
+                if waiting.len() > UNSETTLED_RECORDED_MAX {
+                    bail!(Failure::Data(format!(
+                        "the journal has more than {UNSETTLED_RECORDED_MAX} decided heights that are not settled"
+                    )));
+                }
                 continue;
             }
             FrameKind::Base => {
@@ -205,6 +220,7 @@ fn execute(
             FrameKind::Settled | FrameKind::Retired => {}
         }
         let settled = Settled::decode(&body).map_err(wrong)?;
+        expect_height(settled.height, height).map_err(wrong)?;
         // The reader may begin between a block and what it led to.
         if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
             continue;
@@ -218,6 +234,9 @@ fn execute(
             recall.map_err(|error| Failure::Data(format!("height {height}: {error}; `db check` looks further")))?;
             recalled |= height == from;
             continue;
+        }
+        if !follows(machine, &decided) {
+            bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
         }
         let led_to = machine.restore(&decided, Some(settled.beacon));
         if led_to.as_ref() != Some(&settled) {
@@ -237,6 +256,10 @@ fn execute(
         )));
     }
     for decided in &waiting {
+        let height = decided.block.header.height;
+        if !follows(machine, decided) {
+            bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
+        }
         machine.restore(decided, None);
     }
     Ok(machine.chain().decided)

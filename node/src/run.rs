@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use engine::io::{ChainProgress, Input, Output, ShedReason};
-use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, UNSYNCED_TICKS_MAX};
+use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, STALLING_TICKS};
 use engine::{Height, PeerId, Tick};
 use storage::Synced;
 use systems::Machine;
@@ -105,7 +105,7 @@ impl Node {
         if let Some(step_ms) = self.clock.take_step() {
             self.tell_step(step_ms);
         }
-        if self.held.ticks() >= UNSYNCED_TICKS_MAX {
+        if self.held.ticks() >= STALLING_TICKS {
             self.totals.ticks_stalled += 1;
             return Ok(None);
         }

@@ -21,6 +21,8 @@ use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::batch::BatchSeed;
+
 /// The namespace of beacon messages: no other BLS signature of this project is valid as a beacon.
 pub const BEACON_NAMESPACE: &[u8] = b"bitcraps beacon 1";
 
@@ -230,12 +232,10 @@ impl BeaconVerifier {
     }
 
     /// The places of those that do not verify, ascending. One pairing check for each chunk of many, chunks in
-    /// parallel; a chunk that fails is bisected. `seed` must be unknown to whoever made the beacons; it changes no
-    /// verdict.
-    pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], seed: [u8; 32]) -> Vec<usize> {
+    /// parallel, each with coefficients of its own; a chunk that fails is bisected.
+    pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], seed: &BatchSeed) -> Vec<usize> {
         let bad_of_chunk = |(chunk, items): (usize, &[(BeaconMessage, Beacon)])| {
-            let mut rng = ChaCha20Rng::from_seed(seed);
-            rng.set_stream(chunk as u64);
+            let mut rng = self.coefficients(items, seed);
             let mut bad = Vec::new();
             let mut points: Vec<(usize, [u8; 80], G1)> = Vec::with_capacity(items.len());
             for (place, (message, beacon)) in items.iter().enumerate() {
@@ -250,6 +250,16 @@ impl BeaconVerifier {
             bad
         };
         items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect()
+    }
+
+    /// The coefficients of the equation over a chunk: key, messages and beacons all change them.
+    fn coefficients(&self, items: &[(BeaconMessage, Beacon)], seed: &BatchSeed) -> ChaCha20Rng {
+        seed.coefficients(b"bls12-381 minsig", |hasher| {
+            hasher.update(self.key.encode().as_ref());
+            for (message, beacon) in items {
+                hasher.update(&message.bytes()).update(beacon);
+            }
+        })
     }
 
     fn bisect(&self, points: &[(usize, [u8; 80], G1)], rng: &mut ChaCha20Rng, bad: &mut Vec<usize>) {

@@ -2,7 +2,7 @@
 
 mod builder;
 
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, TIME_MS_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
@@ -10,6 +10,7 @@ use engine::message::intent::{Expiry, Intent, IntentKind};
 use engine::{Hash, Height};
 use thiserror::Error;
 
+use crate::batch::BatchSeed;
 use crate::certificate::{CertificateError, certificate_items, check_certificate_form};
 use crate::signature::{PublicKey, SignedItem, encoding_is_acceptable, verify_batch};
 use crate::validators::Validators;
@@ -53,6 +54,12 @@ pub enum BlockError {
     Time {
         /// The parent's.
         parent: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// Its time is later than any block's can be.
+    #[error("the block's time {found} ms is after the year 2106")]
+    TooLate {
         /// The block's.
         found: u64,
     },
@@ -150,7 +157,7 @@ pub enum BlockError {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: [u8; 32]) -> Result<(), BlockError> {
+pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
     check_block_form(block, context)?;
     let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
     let carried = carried_items(block, context, &mut items);
@@ -175,8 +182,17 @@ pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(),
     if found > BLOCK_BYTES_MAX {
         return Err(BlockError::Size { most: BLOCK_BYTES_MAX, found });
     }
-    check_header(block, context)?;
-    check_carried(block, context)?;
+    check_head(&block.header, block.certificate.as_ref(), context)?;
+    let header = &block.header;
+    let fields = [
+        ("system section", header.system == system_hash(&block.system)),
+        ("pledges", header.pledges == pledges_root(&block.pledges)),
+        ("intent count", header.intent_count as usize == block.intents.len()),
+        ("intents root", header.intents == intents_root(&block.intents)),
+    ];
+    if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
+        return Err(BlockError::Header { field });
+    }
     match (block.system.len(), block.pledges.len()) {
         (0, 0) => {}
         (0, found) => return Err(BlockError::Pledges { found }),
@@ -209,8 +225,21 @@ pub fn check_clock(header: &Header, parent_time_ms: u64, clock_ms: u64) -> Resul
     Ok(())
 }
 
-fn check_header(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
-    let header = &block.header;
+/// Checks all of a block but its intents: its header, and the form of the certificate that it carries. What is left of a block
+/// whose body was given up can be checked so far.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_head(
+    header: &Header,
+    carried: Option<&Certificate>,
+    context: &BlockContext<'_>,
+) -> Result<(), BlockError> {
+    check_header(header, carried, context)?;
+    check_carried(carried, context)
+}
+
+fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
     let fields = [
         ("version", header.version == BLOCK_VERSION),
         ("reserved bytes", header.reserved == [0; 64]),
@@ -219,22 +248,22 @@ fn check_header(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockEr
         ("parent", header.parent == context.parent),
         ("validators", header.validators == context.validators.hash()),
         ("next validators", header.next_validators == context.next_validators.hash()),
-        ("system section", header.system == system_hash(&block.system)),
-        ("pledges", header.pledges == pledges_root(&block.pledges)),
         ("root chain", header.root_chain == context.root_chain),
-        ("intent count", header.intent_count as usize == block.intents.len()),
-        ("intents root", header.intents == intents_root(&block.intents)),
-        ("certificate", header.certificate == block.certificate.as_ref().map_or([0; 32], Certificate::hash)),
+        ("certificate", header.certificate == carried.map_or([0; 32], Certificate::hash)),
     ];
     if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
         return Err(BlockError::Header { field });
     }
     let (parent, found) = (context.parent_time_ms, header.time_ms);
-    if found <= parent { Err(BlockError::Time { parent, found }) } else { Ok(()) }
+    match () {
+        () if found <= parent => Err(BlockError::Time { parent, found }),
+        () if found > TIME_MS_MAX => Err(BlockError::TooLate { found }),
+        () => Ok(()),
+    }
 }
 
-fn check_carried(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
-    match &block.certificate {
+fn check_carried(carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
+    match carried {
         None if context.height == Height(1) => Ok(()),
         Some(certificate) if context.height > Height(1) => {
             let (set, height) = (context.parent_validators, context.height.back(1));

@@ -5,6 +5,7 @@ use engine::message::vote::{PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, VoteBody, VoteKind
 use engine::{Hash, Height};
 use thiserror::Error;
 
+use crate::batch::BatchSeed;
 use crate::signature::{SignedItem, verify_all};
 use crate::validators::Validators;
 
@@ -122,7 +123,7 @@ pub fn check_certificate(
     chain: &Hash,
     height: Height,
     block: &Hash,
-    seed: [u8; 32],
+    seed: &BatchSeed,
 ) -> Result<(), CertificateError> {
     check_certificate_form(certificate, validators, height, block)?;
     check_signatures(certificate, VoteKind::Precommit, validators, chain, seed)
@@ -133,7 +134,7 @@ pub(crate) fn check_polka(
     certificate: &Certificate,
     validators: &Validators,
     chain: &Hash,
-    seed: [u8; 32],
+    seed: &BatchSeed,
 ) -> Result<(), CertificateError> {
     check_slots(certificate, validators)?;
     check_signatures(certificate, VoteKind::Prevote, validators, chain, seed)
@@ -144,7 +145,7 @@ fn check_signatures(
     kind: VoteKind,
     validators: &Validators,
     chain: &Hash,
-    seed: [u8; 32],
+    seed: &BatchSeed,
 ) -> Result<(), CertificateError> {
     let items: Vec<SignedItem<'_>> = items(certificate, kind, validators, chain).collect();
     // An entry without a key would be left out, and count all the same.
@@ -179,7 +180,7 @@ mod tests {
     fn every_wrong_certificate_is_refused_for_its_reason() {
         let keys: Vec<VoteKey> = (0..4).map(|slot| VoteKey::from_seed(&[slot; 32])).collect();
         let set = Validators::new(keys.iter().map(VoteKey::public).collect()).expect("keys");
-        let check = |c: &Certificate| check_certificate(c, &set, &CHAIN, Height(9), &BLOCK, [1; 32]);
+        let check = |c: &Certificate| check_certificate(c, &set, &CHAIN, Height(9), &BLOCK, &BatchSeed::known([1; 32]));
         let of = |slots: &[u32]| certificate(&keys, slots, VoteKind::Precommit);
         assert_eq!(check(&of(&[0, 1, 3])), Ok(()));
         assert_eq!(check(&of(&[0, 1, 2, 3])), Ok(()));
@@ -189,7 +190,7 @@ mod tests {
         assert_eq!(check(&of(&[0, 1, 4])), Err(CertificateError::UnknownSlot { slot: 4, count: 4 }));
         let prevotes = certificate(&keys, &[0, 1, 2], VoteKind::Prevote);
         assert_eq!(check(&prevotes), Err(CertificateError::Signature { height: Height(9) }));
-        assert_eq!(check_polka(&prevotes, &set, &CHAIN, [1; 32]), Ok(()));
+        assert_eq!(check_polka(&prevotes, &set, &CHAIN, &BatchSeed::known([1; 32])), Ok(()));
         let round = Certificate { round: 2, ..of(&[0, 1, 2]) };
         assert_eq!(check(&round), Err(CertificateError::Signature { height: Height(9) }));
         let height = Certificate { height: Height(8), ..of(&[0, 1, 2]) };

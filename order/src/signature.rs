@@ -14,8 +14,9 @@ use engine::message::share::{SHARE_DOMAIN, Share, ShareBody};
 use engine::message::signed::signed_bytes;
 use engine::message::vote::{PROPOSAL_DOMAIN, Proposal, ProposalBody, Vote, VoteBody};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
+
+use crate::batch::BatchSeed;
 
 /// An Ed25519 public key as it travels.
 pub type PublicKey = [u8; 32];
@@ -90,30 +91,35 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 
 /// Verifies many signatures; `verdicts[i]` becomes what [`SignedItem::verify`] says of `items[i]`.
 ///
-/// Chunks of fixed size run in parallel; a chunk that fails is bisected. `seed` must be unknown to whoever made the
-/// signatures; it changes no verdict.
+/// Chunks of fixed size run in parallel, each with coefficients of its own; a chunk that fails is bisected.
 ///
 /// # Panics
 /// If `verdicts` is not as long as `items`.
-pub fn verify_batch(items: &[SignedItem<'_>], seed: [u8; 32], verdicts: &mut [bool]) {
+pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [bool]) {
     assert_eq!(items.len(), verdicts.len(), "one verdict for each signature");
-    items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK)).enumerate().for_each(
-        |(chunk, (items, verdicts))| {
-            let mut rng = ChaCha20Rng::from_seed(seed);
-            rng.set_stream(chunk as u64);
-            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
-            bisect(&items, verdicts, &mut rng);
-        },
-    );
+    let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
+    chunks.for_each(|(items, verdicts)| {
+        let mut rng = coefficients(items, seed);
+        let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+        bisect(&items, verdicts, &mut rng);
+    });
 }
 
 /// Whether all of many signatures verify; stops at the first chunk that does not.
-pub fn verify_all(items: &[SignedItem<'_>], seed: [u8; 32]) -> bool {
-    items.par_chunks(SIGNATURES_PER_TASK).enumerate().all(|(chunk, items)| {
-        let mut rng = ChaCha20Rng::from_seed(seed);
-        rng.set_stream(chunk as u64);
+pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
+    items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
+        let mut rng = coefficients(items, seed);
         let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
         batch_holds(&items, &mut rng)
+    })
+}
+
+/// The coefficients of the equation over a chunk: keys, messages and signatures all change them.
+fn coefficients(items: &[SignedItem<'_>], seed: &BatchSeed) -> ChaCha20Rng {
+    seed.coefficients(b"ed25519 zip-215 ", |hasher| {
+        for item in items {
+            hasher.update(item.key).update(&item.signed_bytes()).update(item.signature);
+        }
     })
 }
 

@@ -170,7 +170,6 @@ impl Host {
         let driving = Driving::Stepped(Box::new(move |disk| Box::new(Witness::new(disk, record, spoiled))));
         let options = Options {
             keys: (self.keys)(),
-            seed: std::array::from_fn(|byte| (self.draw.bits() >> (byte % 8)) as u8),
             threads: 1,
             peers: home.peers,
             writing: home.writing.clone(),
@@ -303,7 +302,7 @@ fn save(disk: &FaultyBackend, from: &Path, to: &Path) -> std::io::Result<()> {
         if disk.list(&path).is_ok() {
             save(disk, &path, &target)?;
         } else {
-            std::fs::write(target, disk.read(&path)?)?;
+            std::fs::write(target, disk.read(&path, u64::MAX)?)?;
         }
     }
     // Who reads a session looks at this file for a writer.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use engine::Height;
-use engine::limits::{LOG_GROUP_BYTES_MAX, SEGMENT_BYTES, SYNC_BYTES, TICKS_WAITING_MAX};
+use engine::limits::{LOG_GROUP_BYTES_MAX, SEGMENT_BYTES, SYNC_BYTES, UNSYNCED_TICKS_MAX};
 
 use crate::backend::is_full;
 use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer};
@@ -134,7 +134,7 @@ impl Disk {
             let file = end.segment.as_ref().map_or("journal".into(), |(number, ..)| format!("journal/{number:08}.seg"));
             let offset = end.segment.as_ref().map_or(0, |(_, _, offset)| *offset);
             let problem = format!("it ends at height {decided}, but height {synced} had been synced");
-            return Err(crate::Damage { file, offset, problem }.into());
+            return Err(crate::Damage::new(file, offset, problem).into());
         }
         let fence = if let LogFound::Entries { fence, .. } = &log { *fence } else { Height::GENESIS };
         let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
@@ -159,13 +159,13 @@ impl Disk {
     /// # Panics
     /// If as many ticks wait as may: whoever submits looks at [`Disk::has_room`] or at how much it submitted.
     pub fn submit(&mut self, group: Group) {
-        assert!(self.has_room(), "no more than {TICKS_WAITING_MAX} ticks wait for the disk");
+        assert!(self.has_room(), "no more than {UNSYNCED_TICKS_MAX} ticks wait for the disk");
         self.waiting.push_back(group);
     }
 
     /// Whether another tick may wait.
     pub fn has_room(&self) -> bool {
-        self.waiting.len() < TICKS_WAITING_MAX
+        self.waiting.len() < UNSYNCED_TICKS_MAX
     }
 
     /// When [`Disk::poll`] will do something, if something is under way.

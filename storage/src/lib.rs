@@ -32,6 +32,53 @@ pub(crate) const fn align_up(offset: u64) -> u64 {
     offset.div_ceil(BLOCK) * BLOCK
 }
 
+/// What kind of fault stored bytes have. It decides what may be done about them; the words are for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DamageKind {
+    /// The bytes are not those that were written. At the end of what was written they may be an unfinished group, which is
+    /// cut when the session goes on.
+    Bytes,
+    /// The bytes are of a version that this program does not read. They are never cut: another program reads them.
+    Version,
+}
+
+/// What is wrong with some bytes; [`Damage`] says where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Its kind.
+    pub kind: DamageKind,
+    /// What is wrong, in words.
+    pub text: String,
+}
+
+impl Problem {
+    /// `what` has `found` for its version, which this program does not read.
+    pub(crate) fn version(what: &str, found: impl std::fmt::Display, read: u32) -> Self {
+        Self {
+            kind: DamageKind::Version,
+            text: format!("{what} has version {found}, this program reads version {read}"),
+        }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        Self { kind: DamageKind::Bytes, text }
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// What is wrong with stored bytes, and where.
 #[derive(thiserror::Error, Clone, PartialEq, Eq, Debug)]
 #[error("{file} is damaged at byte {offset}: {problem}")]
@@ -41,5 +88,12 @@ pub struct Damage {
     /// The offset in it.
     pub offset: u64,
     /// What is wrong there.
-    pub problem: String,
+    pub problem: Problem,
+}
+
+impl Damage {
+    /// A problem at a place.
+    pub(crate) fn new(file: impl Into<String>, offset: u64, problem: impl Into<Problem>) -> Self {
+        Self { file: file.into(), offset, problem: problem.into() }
+    }
 }

@@ -15,14 +15,18 @@ use engine::limits::LOG_GROUP_BYTES_MAX;
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name, numbered};
-use crate::{BLOCK, Damage, align_up};
+use crate::{BLOCK, Damage, DamageKind, Problem, align_up};
 
 /// First bytes of every group; the last two digits are the version.
 const MAGIC: [u8; 8] = *b"BCCLOG02";
+/// The version that this code writes and reads.
+const VERSION: u32 = 2;
 /// Bytes of a group's header.
 const HEADER: usize = 64;
 /// Bytes after which a new file begins.
 pub const FILE_BYTES: u64 = 8 << 20;
+/// Bytes of a file, at most: one that was nearly full, and the largest group behind it.
+const FILE_BYTES_MAX: u64 = 2 * (LOG_GROUP_BYTES_MAX as u64 + FILE_BYTES);
 
 /// One group's entries.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -127,11 +131,12 @@ fn encode(group: &LogGroup, out: &mut Vec<u8>) {
 }
 
 /// The group at the start of `bytes`, and its length.
-fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), String> {
+fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     let mut reader = Reader::new("group", bytes);
     let row: GroupRow = reader.row().map_err(|_| "the group header is cut short")?;
     if row.magic[..6] == MAGIC[..6] && row.magic != MAGIC {
-        return Err("the group has another version than this program reads".into());
+        let found = String::from_utf8_lossy(&row.magic[6..]).into_owned();
+        return Err(Problem::version("the group", found, VERSION));
     }
     if row.magic != MAGIC {
         return Err("this is no group".into());
@@ -160,7 +165,7 @@ fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), String> {
 }
 
 /// Reads a file's groups; where they end, and what is wrong there if anything is.
-fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<String>) {
+fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<Problem>) {
     let (mut groups, mut at) = (Vec::new(), 0);
     loop {
         let rest = &bytes[at..];
@@ -207,7 +212,7 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     let files = numbered(&**backend, &dir.join("consensus"), "log")?;
     let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
     for (place, (number, path)) in files.iter().enumerate() {
-        let bytes = backend.read(path).map_err(OpenError::io(path))?;
+        let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
         let mut from = 0;
         loop {
             let (groups, end, problem) = read(&bytes[from..]);
@@ -218,19 +223,18 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
             }
             let Some(problem) = problem else { break };
             let at = from + end as usize;
-            let damage = Damage { file: format!("consensus/{}", name(*number, "log")), offset: at as u64, problem };
-            let next = (at + 1).next_multiple_of(BLOCK as usize);
-            let whole = (next..bytes.len()).step_by(BLOCK as usize).find(|place| decode(&bytes[*place..]).is_ok());
-            match whole {
-                Some(place) => {
+            let newer = problem.kind == DamageKind::Version;
+            let damage = Damage::new(format!("consensus/{}", name(*number, "log")), at as u64, problem);
+            match search(&bytes, at as u64) {
+                Search::Group(place) => {
                     check.damages.push(damage);
                     from = place;
                 }
-                None if place + 1 == files.len() => {
+                Search::Nothing if place + 1 == files.len() && !newer => {
                     check.torn = Some(damage);
                     break;
                 }
-                None => {
+                Search::Nothing | Search::TooLong => {
                     check.damages.push(damage);
                     break;
                 }
@@ -240,9 +244,38 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     Ok(check)
 }
 
-fn valid_group_after(bytes: &[u8], at: u64) -> bool {
-    let next = align_up(at + 1) as usize;
-    (next..bytes.len()).step_by(BLOCK as usize).any(|at| decode(&bytes[at..]).is_ok())
+/// What follows a bad place.
+#[derive(PartialEq, Eq)]
+enum Search {
+    /// A whole group, and where it begins.
+    Group(usize),
+    /// Nothing whole.
+    Nothing,
+    /// So much that looks like groups that it was not all looked at.
+    TooLong,
+}
+
+/// How many times its own length of a file may be hashed in a search.
+const SEARCH_LENGTHS: usize = 4;
+
+/// Looks for a whole group behind a bad place.
+fn search(bytes: &[u8], at: u64) -> Search {
+    let mut left = SEARCH_LENGTHS * bytes.len();
+    for place in (align_up(at + 1) as usize..bytes.len()).step_by(BLOCK as usize) {
+        let rest = &bytes[place..];
+        let Ok(row) = Reader::new("group", rest).row::<GroupRow>() else { continue };
+        if row.magic != MAGIC {
+            continue;
+        }
+        left = left.saturating_sub(HEADER + (row.payload as usize).min(rest.len()));
+        if left == 0 {
+            return Search::TooLong;
+        }
+        if decode(rest).is_ok() {
+            return Search::Group(place);
+        }
+    }
+    Search::Nothing
 }
 
 impl LogWriter {
@@ -268,12 +301,15 @@ impl LogWriter {
         };
         let (mut all, mut synced, mut fence, mut damage) = (Vec::new(), Height::GENESIS, Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
-            let bytes = backend.read(path).map_err(OpenError::io(path))?;
+            let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
-            if let Some(problem) = problem.filter(|_| !last || valid_group_after(&bytes, end)) {
+            if let Some(problem) = problem.filter(|problem| {
+                // What another version wrote may hold votes that this node signed: it is not cut.
+                problem.kind == DamageKind::Version || !last || search(&bytes, end) != Search::Nothing
+            }) {
                 let file = format!("consensus/{}", name(*number, "log"));
-                damage.get_or_insert(Damage { file, offset: end, problem });
+                damage.get_or_insert(Damage::new(file, end, problem));
             }
             synced = groups.iter().map(|group| group.synced).fold(synced, Height::max);
             fence = groups.iter().map(|group| group.fence).fold(fence, Height::max);

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use aside::is_aside;
 use engine::genesis::GENESIS_VERSION;
+use engine::limits::GENESIS_BYTES_MAX;
 use engine::{Genesis, Hash};
 use thiserror::Error;
 
 use crate::Damage;
-use crate::backend::{Backend, FileBackend};
+use crate::backend::{Backend, FileBackend, open_regular};
 use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
@@ -114,7 +115,7 @@ fn is_fresh(backend: &dyn Backend, dir: &Path) -> Result<bool, OpenError> {
 
 /// Whether some process writes the session now. Whoever starts to write it in this very moment waits a little.
 pub fn is_written(dir: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(dir.join("LOCK")) else { return false };
+    let Ok(file) = open_regular(&dir.join("LOCK"), std::fs::File::options().read(true)) else { return false };
     matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
 }
 
@@ -136,7 +137,7 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
         return Err(missing("there is no such directory"));
     }
     let path = dir.join("genesis.json");
-    match backend.read(&path) {
+    match backend.read(&path, GENESIS_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no genesis.json")),
         Err(error) => Err(OpenError::io(&path)(error)),
         Ok(_) if backend.list(&dir.join("journal")).is_err() => Err(missing("it has no journal")),
@@ -244,13 +245,22 @@ pub(crate) fn numbered(backend: &dyn Backend, folder: &Path, ending: &str) -> Re
     };
     for path in entries {
         let number = path.extension().filter(|found| *found == ending).and(path.file_stem());
-        if let Some(number) = number.and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()) {
+        let Some(number) = number.and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()) else { continue };
+        // `7.seg` and `+7.seg` are no second names of `00000007.seg`.
+        if path.file_name().is_some_and(|found| *found == *name(number, ending)) {
+            if number > FILES_MAX {
+                let problem = format!("no session has a file of number {number}");
+                return Err(Damage::new(path.display().to_string(), 0, problem).into());
+            }
             files.push((number, path));
         }
     }
     files.sort_unstable();
     Ok(files)
 }
+
+/// The highest number of a file: what comes after it can still be counted, and no disk holds as many.
+const FILES_MAX: u32 = 1 << 30;
 
 /// The name of a numbered file.
 pub(crate) fn name(number: u32, ending: &str) -> String {

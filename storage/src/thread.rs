@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
-use engine::limits::TICKS_WAITING_MAX;
+use engine::limits::UNSYNCED_TICKS_MAX;
 
 use crate::disk::{Disk, Group, OpenedAs, Synced, Writing};
 use crate::journal::{JournalReader, Retirer};
@@ -63,8 +63,8 @@ impl Storage {
     /// If the system refuses.
     pub fn of(mut disk: Disk) -> Result<Self, OpenError> {
         let retirer = disk.take_retirer();
-        let (to_thread, groups) = bounded(TICKS_WAITING_MAX);
-        let (from_thread, synced) = bounded(2 * TICKS_WAITING_MAX);
+        let (to_thread, groups) = bounded(UNSYNCED_TICKS_MAX);
+        let (from_thread, synced) = bounded(2 * UNSYNCED_TICKS_MAX);
         let dir = disk.dir().to_owned();
         let thread = std::thread::Builder::new()
             .name("storage".into())

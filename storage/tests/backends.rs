@@ -23,7 +23,7 @@ fn use_it(backend: &dyn Backend, dir: &Path) {
     let reader = backend.open(&path, Access::Read).expect("there");
     assert!(reader.write_all_at(b"x", 0).is_err(), "it was opened for reading");
     assert_eq!(reader.len().expect("a length"), 8_200);
-    let bytes = backend.read(&path).expect("read");
+    let bytes = backend.read(&path, 1 << 20).expect("read");
     assert_eq!(&bytes[..10], b"\0\0\0hello\0\0");
     assert_eq!((&bytes[8..4_096], &bytes[4_096..]), (&[0; 4_088][..], &[7; 4_104][..]));
     assert_eq!(reader.read_range(8_198, 100).expect("the end"), [7, 7]);
@@ -64,7 +64,7 @@ fn power_off_loses_only_what_was_not_synced() {
         disk.create(Path::new("/d/other")).expect("new");
         let after = disk.restart();
         assert!(file.sync().is_err() && disk.is_off(), "the old disk is dead");
-        let bytes = after.read(path).expect("its name was synced");
+        let bytes = after.read(path, 1 << 20).expect("its name was synced");
         assert!(bytes.len() >= 2_048, "its length was synced");
         assert!(bytes[..512].iter().chain(&bytes[1_536..2_048]).all(|byte| *byte == 1), "it was synced");
         let sectors = bytes.chunks(512).map(|sector| sector[0]).collect::<Vec<_>>();
@@ -100,4 +100,29 @@ fn faults_come_when_planned_and_room_ends() {
     disk.plan(next, Fault::PowerOff);
     assert!(file.sync().is_err() && disk.is_off());
     assert!(file.write_all_at(&[1], 0).is_err() && disk.create(&dir.join("other")).is_err());
+}
+
+/// What a stranger can put where a file is expected. None of it is waited for, and none is read.
+#[test]
+fn a_pipe_a_device_a_folder_and_an_endless_file_are_refused_before_they_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().expect("mkfifo runs").success());
+    std::os::unix::fs::symlink("/dev/zero", path("device")).expect("a link");
+    std::fs::create_dir(path("folder")).expect("a folder");
+    for name in ["pipe", "device", "folder"] {
+        let error = FileBackend.open(&path(name), Access::Read).err().expect("no file");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}: {error}");
+        assert!(FileBackend.read(&path(name), 1 << 20).is_err() && FileBackend.view(&path(name), 0, 1 << 20).is_err());
+        assert!(FileBackend.lock(&path(name)).is_err(), "{name}");
+    }
+    let endless = std::fs::File::create(path("endless")).expect("a file");
+    endless.set_len(1 << 42).expect("sparse");
+    for error in [
+        FileBackend.read(&path("endless"), 1 << 28).expect_err("too long"),
+        FileBackend.view(&path("endless"), 1 << 41, 1 << 28).expect_err("too long"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+        assert!(error.to_string().contains("4398046511104 bytes"), "{error}");
+    }
 }

@@ -63,7 +63,7 @@ fn write(opened: &StorageOpened, from: u64) -> (u64, Option<Synced>) {
     }
     while height < GROUPS || synced < height {
         // Now and then two ticks become one group.
-        let last = if height % 5 == 2 { (height + 2).min(GROUPS) } else { height + 1 };
+        let last = (height + 1 + u64::from(height % 5 == 2)).min(GROUPS);
         (height + 1..=last).for_each(|height| opened.storage.submit(unlogged(height)));
         height = last;
         while synced < height {

@@ -67,7 +67,7 @@ fn a_bit_that_flips_anywhere_is_found_and_named() {
     assert!(journal.iter().any(|path| path.extension().is_some_and(|ending| ending == "head")) && journal.len() > 4);
     let mut flipped = 0;
     for path in &journal {
-        let whole = disk.read(path).expect("read");
+        let whole = disk.read(path, 1 << 20).expect("read");
         for at in 0..whole.len() {
             let mut altered = whole.clone();
             altered[at] ^= 1 << (at % 8);
@@ -110,7 +110,7 @@ fn a_bit_that_flips_in_the_log_is_never_heard() {
     let logs = files(&disk, "consensus");
     assert!(!logs.is_empty(), "{logs:?}");
     for path in &logs {
-        let whole = disk.read(path).expect("read");
+        let whole = disk.read(path, 1 << 20).expect("read");
         for at in (0..whole.len()).step_by(13) {
             let mut altered = whole.clone();
             altered[at] ^= 1 << (at % 8);
@@ -128,7 +128,7 @@ fn a_bit_that_flips_in_the_log_is_never_heard() {
 fn any_bytes_in_any_file_are_read_without_a_panic() {
     let (disk, _) = session();
     let paths = [files(&disk, "journal"), files(&disk, "consensus")].concat();
-    let kept: Vec<Vec<u8>> = paths.iter().map(|path| disk.read(path).expect("read")).collect();
+    let kept: Vec<Vec<u8>> = paths.iter().map(|path| disk.read(path, 1 << 20).expect("read")).collect();
     bolero::check!().with_iterations(400).with_type::<(u8, u32, bool, Vec<u8>)>().for_each(
         |(which, at, cut, noise): &(u8, u32, bool, Vec<u8>)| {
             let which = usize::from(*which) % paths.len();

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use engine::Height;
+use engine::{Genesis, Height};
 use proptest::prelude::*;
+use storage::backend::{Backend, FileBackend};
 use storage::{
-    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, Synced, Tail,
+    DamageKind, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, Synced,
+    Tail, check_journal, check_log,
 };
 
 fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
@@ -43,6 +46,10 @@ fn read(dir: &Path) -> Result<(Vec<Frame>, Tail), OpenError> {
         frames.push(frame);
     }
     Ok((frames, reader.end().expect("read to the end").tail.clone()))
+}
+
+fn files() -> Arc<dyn Backend> {
+    Arc::new(FileBackend)
 }
 
 fn segment(dir: &Path) -> std::path::PathBuf {
@@ -243,6 +250,46 @@ fn another_genesis_and_a_newer_version_are_refused_by_name() {
     newer[4_096 + 96..4_096 + 128].copy_from_slice(&hash);
     fs::write(segment(&session_dir), &newer).expect("a newer frame");
     assert!(read(&session_dir).expect_err("newer").to_string().contains("version 9, this program reads version"));
+}
+
+/// What another version wrote at the end of a file looks as unreadable as a group that was never completed. Its kind tells
+/// them apart, and nothing of it is cut: it may be a decided block, or a vote that this node signed.
+#[test]
+fn the_last_frame_or_log_group_of_another_version_is_damage_and_is_not_cut() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session_dir = dir.path().join("s");
+    session(&session_dir, 1);
+    let whole = fs::read(segment(&session_dir)).expect("a segment");
+    let mut newer = whole.clone();
+    newer[4_096 + 4] = 9;
+    let hash = *blake3::hash(&newer[4_096..4_096 + 96]).as_bytes();
+    newer[4_096 + 96..4_096 + 128].copy_from_slice(&hash);
+    fs::write(segment(&session_dir), &newer).expect("a frame of another version");
+    let error = Storage::open(Session::open(&session_dir).expect("a session")).err().expect("damage");
+    let OpenError::Damaged(damage) = error else { panic!("{error}") };
+    assert_eq!(damage.problem.kind, DamageKind::Version);
+    assert_eq!(fs::read(segment(&session_dir)).expect("a segment"), newer);
+    let check = check_journal(&files(), &session_dir, &Genesis::chain_id(b"{}"), |_| ()).expect("readable");
+    assert_eq!((check.torn, check.damages.len()), (None, 1));
+
+    fs::write(segment(&session_dir), &whole).expect("the segment");
+    let mut newer = fs::read(log(&session_dir)).expect("a log");
+    newer[..8].copy_from_slice(b"BCCLOG09");
+    fs::write(log(&session_dir), &newer).expect("a group of another version");
+    let check = check_log(&files(), &session_dir).expect("readable");
+    assert_eq!((check.torn, check.damages.len()), (None, 1));
+    assert_eq!(check.damages[0].problem.kind, DamageKind::Version);
+    let opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a damaged log is a finding");
+    assert!(matches!(&opened.log, LogFound::Damaged(damage) if damage.problem.kind == DamageKind::Version));
+    opened.storage.close();
+    assert_eq!(fs::read(log(&session_dir)).expect("a log"), newer);
+
+    // The same bytes with a broken hash are an unfinished group, and are cut.
+    let mut torn = whole;
+    torn[4_096 + 4] = 9;
+    fs::write(segment(&session_dir), &torn).expect("a torn frame");
+    assert!(matches!(read(&session_dir), Ok((frames, Tail::Torn { at, .. }))
+        if frames.is_empty() && at.problem.kind == DamageKind::Bytes));
 }
 
 proptest! {

@@ -26,4 +26,4 @@ pub use state::setup::Setup;
 
 // The modules that other crates reach into.
 pub use settle::ledger;
-pub use state::{activity, snapshot};
+pub use state::{activity, check_rows, snapshot};

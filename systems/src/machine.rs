@@ -1,10 +1,12 @@
 //! The replicated state machine: decided blocks and beacons in, receipts and roots out.
 
+use std::convert::Infallible;
+
 use bevy_ecs::schedule::Schedule;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
-use engine::image::{self, DirtyMap, ImageError, ImageLayout, RootTree, Saved};
+use engine::image::{self, DirtyMap, ImageLayout, RootTree, Saved};
 use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
@@ -12,6 +14,7 @@ use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 use engine::pool::Arenas;
 use engine::{Hash, Height};
+use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner, BeaconVerifier};
 use order::consensus::{ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
@@ -43,6 +46,7 @@ use crate::settle::turns::Turns;
 use crate::settle::{invariants, settle_schedule};
 use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
+use crate::state::check_rows::{LoadError, RowError, check_keys, check_rows};
 use crate::state::due::DueTimes;
 use crate::state::saving::Saving;
 use crate::state::setup::Setup;
@@ -87,8 +91,8 @@ pub struct Membership {
     pub group: BeaconGroup,
     /// Its share of the group's key.
     pub signer: BeaconSigner,
-    /// Randomness for batch verification.
-    pub seed: [u8; 32],
+    /// For the coefficients of batch verification.
+    pub seed: BatchSeed,
     /// Connections that this node may have at once: rows of the peer columns.
     pub peers: u32,
     /// The network key of this node; none where it speaks to no other.
@@ -116,7 +120,7 @@ impl Machine {
             validators: validators.clone(),
             own: Some((slot, member.vote.clone())),
             timeouts: TimeoutConfig::default(),
-            seed: member.seed,
+            seed: member.seed.clone(),
         };
         let orderer = Orderer::new(validators, Some(config))?;
         let claim = member.network.map(|network| member.vote.sign_claim(slot, network, &setup.chain));
@@ -129,7 +133,7 @@ impl Machine {
     ///
     /// # Errors
     /// If the validators or the group key of genesis cannot be.
-    pub fn follower(setup: Setup, workers: usize, seed: [u8; 32], peers: u32) -> Result<Self, JoinError> {
+    pub fn follower(setup: Setup, workers: usize, seed: BatchSeed, peers: u32) -> Result<Self, JoinError> {
         let orderer = Orderer::new(Validators::of_genesis(&setup.genesis)?, None)?;
         Self::exchanging(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
     }
@@ -140,7 +144,7 @@ impl Machine {
         orderer: Orderer,
         (group, own): (Option<BeaconGroup>, Option<(BeaconSigner, VoteKey)>),
         nodes: Nodes,
-        seed: [u8; 32],
+        seed: BatchSeed,
         peers: u32,
     ) -> Result<Self, JoinError> {
         let verifier = BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|_| JoinError::GroupKey)?;
@@ -190,6 +194,15 @@ impl Machine {
         let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All, round: 0 };
         machine.derive();
         machine
+    }
+
+    /// Checks the rows of a state that came from elsewhere, and derives what is node-local from them.
+    pub(crate) fn take_up(&mut self) -> Result<(), RowError> {
+        let setup = self.world.resource::<Setup>().clone();
+        self.read(|rows| check_rows(&setup, rows))?;
+        self.derive();
+        let (mut columns, index) = self.lookup.get_mut(&mut self.world).expect("the world has its columns");
+        check_keys(&columns.rows(), &index)
     }
 
     /// Derives everything node-local from the columns.
@@ -502,11 +515,10 @@ impl Machine {
     /// Loads an image of the same genesis.
     ///
     /// # Errors
-    /// If it does not fit the capacities; nothing changed then.
-    pub fn import(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+    /// If it does not fit the capacities, or a row is none of a state; the machine must then be loaded again or thrown away.
+    pub fn import(&mut self, bytes: &[u8]) -> Result<(), LoadError<Infallible>> {
         let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
         image::import(&self.layout, &mut columns.rows(), bytes)?;
-        self.derive();
-        Ok(())
+        Ok(self.take_up()?)
     }
 }

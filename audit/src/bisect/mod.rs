@@ -19,13 +19,16 @@ use engine::message::intent::IntentBody;
 use engine::{Height, hex};
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
-use storage::snapshot::{StoredSnapshot, read_catalog};
+use storage::snapshot::StoredSnapshot;
 use systems::{Machine, Setup};
 
-use crate::export::write_image;
-use crate::walker::{Difference, Recording, Step, Walker};
 use storage::read_genesis;
 use words::Failure;
+
+use crate::export::write_image;
+use crate::reading::Reading;
+use crate::verify::Verifier;
+use crate::walker::{Difference, Recording, Step, Walker, snapshots_of};
 
 pub use fields::{RowDifference, compare};
 
@@ -53,8 +56,8 @@ pub struct Bisected {
 /// How a comparison is done.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct BisectConfig {
-    /// Workers.
-    pub threads: usize,
+    /// How the sessions are read. Two states may be held at a time.
+    pub reading: Reading,
     /// Where both images are written, if there are two: a new or empty directory.
     pub images: Option<PathBuf>,
 }
@@ -70,7 +73,61 @@ fn difference(height: Height, row: &RowDifference) -> Difference {
     }
 }
 
+impl BisectConfig {
+    /// How one of two states is read: each may take half of the memory.
+    fn half(&self) -> Reading {
+        Reading { memory_max: self.reading.memory_max / 2, ..self.reading }
+    }
+}
+
+/// Verifies the signatures of heights that are compared, some at a time, up to the first that is forged.
+struct Signatures {
+    verifier: Verifier,
+    steps: Vec<Step>,
+    intents: usize,
+    forged: Option<Difference>,
+}
+
+impl Signatures {
+    fn of(dir: &Path) -> anyhow::Result<Self> {
+        let (genesis, chain) = read_genesis(dir)?;
+        let verifier = Verifier::new(&Setup::new(genesis, chain)?)?;
+        Ok(Self { verifier, steps: Vec::new(), intents: 0, forged: None })
+    }
+
+    fn take(&mut self, step: &Step) {
+        if self.forged.is_some() {
+            return;
+        }
+        self.intents += step.decided.block.intents.len();
+        self.steps.push(step.clone());
+        if self.steps.len() >= BATCH_HEIGHTS || self.intents >= BATCH_INTENTS {
+            self.verify();
+        }
+    }
+
+    fn verify(&mut self) {
+        if self.forged.is_none() {
+            self.forged = self.verifier.steps(&self.steps.iter().collect::<Vec<_>>()).forged;
+        }
+        self.steps.clear();
+        self.intents = 0;
+    }
+}
+
+/// Heights that are verified together, and intents, about.
+const BATCH_HEIGHTS: usize = 256;
+const BATCH_INTENTS: usize = 2_048;
+
 impl Bisected {
+    /// Takes note of a forged signature: it is in the record, whatever else differs.
+    fn forged(&mut self, dir: &Path, forged: &Difference) {
+        self.ok = false;
+        self.cause.get_or_insert_with(|| forged.clone());
+        self.first_difference.get_or_insert_with(|| forged.clone());
+        self.notes.push(format!("{}: {forged}", dir.display()));
+    }
+
     /// Takes the differences of two states after a height.
     fn rows(&mut self, height: Height, rows: &[RowDifference]) {
         let mut all = rows.iter().map(|row| difference(height, row));
@@ -131,10 +188,14 @@ pub fn bisect(
         }
     }
     let mut differing = None;
+    let mut signatures = [Signatures::of(a)?, Signatures::of(b)?];
     while let (Some(left), Some(right)) = (&one, &other) {
         let height = left.settled.height;
         result.heights = [height.0; 2];
+        // Where both records are the same, one of them is verified.
+        signatures[0].take(left);
         if let Some(cause) = record_difference(left, right) {
+            signatures[1].take(right);
             differing = Some((cause, left.clone(), right.clone()));
             break;
         }
@@ -148,13 +209,26 @@ pub fn bisect(
             next = recording.read()?;
         }
     }
+    signatures.iter_mut().for_each(Signatures::verify);
+    let forged: Vec<(&Path, Difference)> =
+        [a, b].into_iter().zip(signatures).filter_map(|(dir, found)| Some((dir, found.forged?))).collect();
     let Some((cause, left, right)) = differing else {
         result.ok = true;
+        forged.iter().for_each(|(dir, forged)| result.forged(dir, forged));
         return Ok(result);
     };
     let height = left.settled.height;
-    let mut left_state = state_with(a, &left, config.threads)?;
-    let mut right_state = state_with(b, &right, config.threads)?;
+    if let Some((dir, earlier)) = forged.iter().find(|(_, forged)| forged.height < height.0) {
+        // A state behind a forged intent is none that a chain can have.
+        result.forged(dir, earlier);
+        result.notes.push(format!("from height {height} on they differ: {cause}"));
+        return Ok(result);
+    }
+    let mut left_state = state_with(a, &left, config.half())?;
+    let mut right_state = state_with(b, &right, config.half())?;
+    for (dir, forged) in &forged {
+        result.notes.push(format!("{}: {forged}", dir.display()));
+    }
     let rows = compare_machines(&mut left_state, &mut right_state);
     result.cause = Some(cause.clone());
     if rows.is_empty() {
@@ -180,13 +254,17 @@ pub fn bisect(
 /// # Errors
 /// If it is no session, or damaged.
 pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut on_height: impl FnMut(Height)) -> anyhow::Result<Bisected> {
-    let mut walker = Walker::earliest(dir, config.threads)?;
+    let mut walker = Walker::earliest(dir, config.half())?;
     let mut result = Bisected::default();
     let cause = loop {
-        let Some(step) = walker.read()? else { break None };
-        if let Err(found) = walker.execute(&step) {
-            break Some((found, step.settled.height));
-        }
+        let Some(next) = walker.read_verified()? else { break None };
+        let step = match next.and_then(|step| walker.execute(&step).map(|()| step)) {
+            Ok(step) => step,
+            Err(found) => {
+                let height = Height(found.height);
+                break Some((found, height));
+            }
+        };
         result.agree = step.settled.height.0;
         on_height(step.settled.height);
     };
@@ -220,9 +298,9 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
     let (genesis, chain) = read_genesis(dir)?;
     let setup = Setup::new(genesis, chain)?;
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-    let catalog = read_catalog(&backend, dir, &chain)?;
+    let catalog = snapshots_of(dir, config.reading.origin)?;
     for at in catalog.snapshots.range(height..).map(|(at, _)| *at) {
-        let mut found = Machine::new(setup.clone(), config.threads);
+        let mut found = config.half().machine(setup.clone())?;
         let loaded =
             StoredSnapshot::open(&backend, dir, &catalog, at).map_err(anyhow::Error::from).and_then(|stored| {
                 Ok(found
@@ -232,7 +310,7 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
             result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));
             continue;
         }
-        let Some(mut expected) = replay_ignoring_roots_from(dir, height, at, config.threads)? else {
+        let Some(mut expected) = replay_ignoring_roots_from(dir, height, at, config.half())? else {
             result.notes.push(format!("the blocks up to the snapshot of height {at} cannot be executed"));
             return Ok(());
         };
@@ -259,9 +337,9 @@ fn replay_ignoring_roots_from(
     dir: &Path,
     wrong: Height,
     at: Height,
-    threads: usize,
+    reading: Reading,
 ) -> anyhow::Result<Option<Machine>> {
-    let mut walker = Walker::near(dir, threads, wrong.back(1))?;
+    let mut walker = Walker::near(dir, reading, wrong.back(1))?;
     walker.walk_to(wrong.back(1))?;
     while walker.height() < at {
         let Some(step) = walker.read()? else { return Ok(None) };
@@ -273,9 +351,9 @@ fn replay_ignoring_roots_from(
 }
 
 /// The state that a height of a session leads to, whatever root its record says.
-fn state_with(dir: &Path, step: &Step, threads: usize) -> anyhow::Result<Machine> {
+fn state_with(dir: &Path, step: &Step, reading: Reading) -> anyhow::Result<Machine> {
     let height = step.settled.height;
-    let mut walker = Walker::near(dir, threads, height.back(1))?;
+    let mut walker = Walker::near(dir, reading, height.back(1))?;
     walker.walk_to(height.back(1)).with_context(|| {
         format!("{}: it differs from its own replay before; `bisect {}` shows where", dir.display(), dir.display())
     })?;

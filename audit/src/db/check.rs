@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::GROUP_BYTES;
+use engine::limits::{GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Retired};
-use engine::message::certificate::Settled;
+use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
@@ -78,7 +78,7 @@ impl CheckReport {
 
     fn damage(&mut self, damage: Damage) {
         let Damage { file, offset, problem } = damage;
-        self.note(Severity::Damaged, &file, Some(offset), problem);
+        self.note(Severity::Damaged, &file, Some(offset), problem.text);
     }
 }
 
@@ -124,8 +124,13 @@ struct Heights {
     decided: Height,
     settled: Height,
     parent: Hash,
-    /// Intents of decided heights that are not settled yet.
-    waiting: BTreeMap<Height, usize>,
+    /// Intents and hash of decided heights that are not settled yet.
+    waiting: BTreeMap<Height, (usize, Hash)>,
+    /// Root chains that blocks name of heights that are not settled yet: a restart decides again what its log has, and settles
+    /// then.
+    named: BTreeMap<Height, Hash>,
+    /// Of the last settled height and of the one before it.
+    root_chains: [Hash; 2],
     roots: BTreeMap<Height, Hash>,
     problems: Vec<String>,
     gap: bool,
@@ -141,20 +146,50 @@ impl Heights {
                     let follows = header.parent == self.parent && *height == self.decided.next();
                     let follows = follows || self.gap || self.decided == Height::GENESIS && *height > Height(1);
                     let own = header.height == *height && certificate.block == header.hash();
+                    let after = height.back(2);
+                    let root_chain = match self.settled.0.checked_sub(after.0) {
+                        _ if after == Height::GENESIS => [0; 32],
+                        None => *self.named.entry(after).or_insert(header.root_chain),
+                        Some(later) => self.root_chains[usize::from(later > 0)],
+                    };
                     self.parent = header.hash();
                     self.decided = *height;
-                    self.waiting.insert(*height, header.intent_count as usize);
-                    (!follows || !own).then(|| "it does not follow the height before it".to_owned())
+                    self.waiting.insert(*height, (header.intent_count as usize, self.parent));
+                    match () {
+                        () if !follows || !own => Some("it does not follow the height before it".to_owned()),
+                        () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
+                            self.waiting.clear();
+                            self.named.clear();
+                            Some("too many heights before it are not settled".to_owned())
+                        }
+                        () if header.root_chain != root_chain && !self.gap => {
+                            Some("it was decided after another state than the record has".to_owned())
+                        }
+                        () => None,
+                    }
                 }
             },
             FrameKind::Settled => match Settled::decode(body) {
                 Err(error) => Some(error.to_string()),
                 Ok(settled) => {
-                    let intents = self.waiting.remove(height);
+                    let (intents, block) = self.waiting.remove(height).unzip();
                     let fits = settled.height == *height && intents == Some(settled.verdicts.len());
+                    let Settled { beacon, root, root_chain, verdicts, .. } = settled;
+                    let (block, verdicts) = (block.unwrap_or_default(), verdicts_hash(verdicts.into_iter()));
+                    let link =
+                        ChainLink { height: *height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
+                    let chained = link.after(&self.root_chains[0]);
                     self.settled = *height;
-                    self.roots.insert(*height, settled.root);
-                    (!fits && !self.gap).then(|| "it does not settle a block that was decided".to_owned())
+                    self.root_chains = [root_chain, self.root_chains[0]];
+                    self.roots.insert(*height, root);
+                    let named = self.named.remove(height).unwrap_or(root_chain);
+                    match () {
+                        () if self.gap => None,
+                        () if named != root_chain => Some("a block was decided after another state".to_owned()),
+                        () if !fits => Some("it does not settle a block that was decided".to_owned()),
+                        () if root_chain != chained => Some("its root chain is not that of what it holds".to_owned()),
+                        () => None,
+                    }
                 }
             },
             FrameKind::Base => match ChainNote::decode(body) {
@@ -162,6 +197,7 @@ impl Heights {
                 Ok(note) => {
                     let first = self.decided == Height::GENESIS && note.height == *height;
                     (self.decided, self.settled, self.parent) = (note.height, note.height, note.block);
+                    self.root_chains = note.root_chains;
                     self.roots.insert(note.height, note.root);
                     (!first).then(|| "a journal begins at a snapshot with its first frame, or not at all".to_owned())
                 }
@@ -326,7 +362,7 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
     }
     let cache: u64 = files.iter().filter(|file| file.kind == FileKind::Cache).map(|file| file.bytes).sum();
     if cache > 0 {
-        let problem = format!("{cache} bytes of pages that can be made again; each is verified when it is read");
+        let problem = format!("{cache} bytes that an earlier program left: nothing reads them, they may be deleted");
         report.note(Severity::Note, "cache", None, problem);
     }
 }

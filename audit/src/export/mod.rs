@@ -22,7 +22,8 @@ use aside::{NewDir, NewFile, Readers};
 use engine::{Hash, Height};
 use systems::Machine;
 
-use crate::walker::{Walker, state_at};
+use crate::reading::Reading;
+use crate::walker::{Walker, walk_to};
 pub use schema::{BALANCES, Column, Kind, SHEETS, Sheet, Value};
 use words::Failure;
 
@@ -37,8 +38,8 @@ pub struct ExportConfig {
     pub image: Option<PathBuf>,
     /// The last height; without it, the last settled one.
     pub height: Option<Height>,
-    /// Workers.
-    pub threads: usize,
+    /// How the session is read.
+    pub reading: Reading,
 }
 
 /// What was written.
@@ -48,6 +49,8 @@ pub struct Exported {
     pub height: Height,
     /// The root after it.
     pub root: Hash,
+    /// The first height that was executed and verified for it: the state before comes from a snapshot that the headers name.
+    pub executed_from: Height,
     /// Bytes of the image, if it was written.
     pub image_bytes: Option<u64>,
     /// Rows of each sheet, if sheets were written.
@@ -147,22 +150,30 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
     };
     let image = config.image.as_ref().map(begin).transpose()?;
     let mut files: Vec<PathBuf> = config.image.iter().cloned().collect();
-    let (mut machine, root, rows) = if config.csv.is_some() || config.parquet.is_some() {
+    let Walked { mut machine, root, executed_from, rows } = if config.csv.is_some() || config.parquet.is_some() {
         let sinks = Sinks::begin(config)?;
         files.extend(sinks.sinks.iter().flat_map(|(folder, _)| folder.files()));
         walk(dir, config, sinks, &mut on_height)?
     } else {
-        let (machine, root) = state_at(dir, config.height, config.threads)?;
-        (machine, root, Vec::new())
+        let walker = walk_to(dir, config.height, config.reading)?;
+        let executed_from = walker.executed_from();
+        let mut machine = walker.into_machine();
+        Walked { root: machine.root(), machine, executed_from, rows: Vec::new() }
     };
     let image_bytes = match (image, &config.image) {
         (Some(file), Some(path)) => Some(write_image(&mut machine, file, path)?),
         _ => None,
     };
-    Ok(Exported { height: machine.chain().settled, root, image_bytes, rows, files })
+    Ok(Exported { height: machine.chain().settled, root, executed_from, image_bytes, rows, files })
 }
 
-type Walked = (Machine, Hash, Vec<(&'static str, u64)>);
+/// Where a walk ended, and what it gave.
+struct Walked {
+    machine: Machine,
+    root: Hash,
+    executed_from: Height,
+    rows: Vec<(&'static str, u64)>,
+}
 
 /// Walks the session and gives its rows to the sinks.
 fn walk(
@@ -171,9 +182,9 @@ fn walk(
     mut sinks: Sinks,
     on_height: &mut impl FnMut(Height),
 ) -> anyhow::Result<Walked> {
-    let mut walker = Walker::earliest(dir, config.threads)?;
+    let mut walker = Walker::earliest(dir, config.reading)?;
     walker.machine().watch(true);
-    let first = walker.height().next();
+    let executed_from = walker.executed_from();
     let to = config.height.unwrap_or(Height(u64::MAX));
     let mut maker = rows::RowMaker::begin(walker.machine(), &mut sinks)?;
     while walker.height() < to {
@@ -187,11 +198,11 @@ fn walk(
     }
     let mut machine = walker.into_machine();
     rows::balances(&mut machine, &mut sinks)?;
-    let about = rows::session(&machine, first, &mut sinks)?;
+    let about = rows::session(&machine, executed_from, &mut sinks)?;
     let root = machine.root();
     let rows = SHEETS.iter().map(|sheet| sheet.name).zip(sinks.rows).collect();
     sinks.finish(&about)?;
-    Ok((machine, root, rows))
+    Ok(Walked { machine, root, executed_from, rows })
 }
 
 /// Writes a machine's image to a new file, which is seen once it is whole, and returns its size.

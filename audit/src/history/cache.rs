@@ -1,24 +1,29 @@
-//! The tiers that keep pages: memory, and a folder of the session's that may be deleted at any time.
+//! The tiers that keep pages: memory, and a folder of the reader's own that may be deleted at any time.
 //!
+//! The folder is the user's, never the session's: whoever hands a session over could have written its pages too. There is one
+//! for each chain, and a page is taken from it only where the session records the root chain that the page was made under.
 //! One process has the folder at a time. A second one, that finds it taken, keeps pages in memory only and says so.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use engine::Hash;
 use engine::limits::{CACHE_WAITING_BYTES_MAX, HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, PAGE_BYTES_MAX};
+use engine::{Hash, hex};
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, ErrorKind, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
     HybridCacheEntry, HybridCachePolicy, LruConfig, PsyncIoEngineConfig,
 };
 use serde::Serialize;
 
+use storage::backend::open_regular;
+
 use super::page::{Page, PageKey};
+use crate::reading::Origin;
 
 /// Bytes of one file of the disk tier, at most, and so of the largest stored page that it takes.
 const FILE_BYTES: u64 = 16 << 20;
@@ -26,18 +31,27 @@ const FILE_BYTES: u64 = 16 << 20;
 const FILES_MIN: u64 = 8;
 
 /// What the tiers may hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CacheConfig {
     /// Bytes in memory.
     pub memory_bytes: u64,
-    /// Bytes on disk; 0 for no disk tier.
+    /// Bytes on disk, for each chain; 0 for no disk tier.
     pub disk_bytes: u64,
+    /// The folder of all chains; without it there is no disk tier.
+    pub folder: Option<PathBuf>,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { memory_bytes: HISTORY_MEMORY_BYTES, disk_bytes: HISTORY_DISK_BYTES }
+        Self { memory_bytes: HISTORY_MEMORY_BYTES, disk_bytes: HISTORY_DISK_BYTES, folder: user_folder() }
     }
+}
+
+/// `bitcraps/history` in the user's cache folder: `XDG_CACHE_HOME`, else `.cache` in the home directory.
+pub fn user_folder() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("bitcraps").join("history"))
 }
 
 /// How often each tier had what was asked for. Counted since the process began; whoever exports metrics reads it.
@@ -178,19 +192,22 @@ pub struct PageCache {
 /// Takes the folder, unless another process has it or nothing may be written there.
 fn take(folder: &Path) -> Option<File> {
     std::fs::create_dir_all(folder).ok()?;
-    let file = File::options().create(true).truncate(false).write(true).open(folder.join("LOCK")).ok()?;
+    let file = open_regular(&folder.join("LOCK"), File::options().create(true).truncate(false).write(true)).ok()?;
     file.try_lock().ok()?;
     Some(file)
 }
 
 impl PageCache {
-    /// The tiers of the session at `dir`.
+    /// The tiers of a chain. Pages of a session of the reader's own, whose signatures nobody verified again, are kept apart
+    /// from those of strangers' sessions.
     ///
     /// # Errors
     /// If the system refuses a thread, or a file of the folder.
-    pub fn open(dir: &Path, chain: Hash, config: CacheConfig) -> anyhow::Result<Self> {
-        let folder = dir.join("cache");
-        let lock = if config.disk_bytes == 0 { None } else { take(&folder) };
+    pub fn open(chain: Hash, origin: Origin, config: CacheConfig) -> anyhow::Result<Self> {
+        let kind = if origin == Origin::Own { "own" } else { "verified" };
+        let folder = config.folder.unwrap_or_default().join(hex(&chain)).join(kind);
+        let has_folder = folder.is_absolute() && config.disk_bytes > 0;
+        let lock = if has_folder { take(&folder) } else { None };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("history")
@@ -231,9 +248,13 @@ impl PageCache {
         &self.counts
     }
 
-    /// A page, if a tier has it.
-    pub fn get(&self, key: PageKey) -> Option<(HeldPage, Tier)> {
-        if let Some(entry) = self.hybrid.memory().get(&key) {
+    /// A page, if a tier has it as it was made under `root_chain`, which commits to every block and every state up to its last
+    /// height.
+    pub fn get(&self, key: PageKey, root_chain: &Hash) -> Option<(HeldPage, Tier)> {
+        let fits = |page: &Page| {
+            page.header().chain == self.chain && page.header().root_chain == *root_chain && page.key() == key
+        };
+        if let Some(entry) = self.hybrid.memory().get(&key).filter(|entry| fits(entry.value())) {
             TierCounts::count(&self.counts.memory);
             return Some((HeldPage::Cached(entry), Tier::Memory));
         }
@@ -248,8 +269,8 @@ impl PageCache {
                 return None;
             }
         };
-        // Another chain's folder was put here.
-        if entry.header().chain != self.chain || entry.value().key() != key || !entry.is_whole() {
+        // Another chain's folder was put here, or the page is of a session that went another way.
+        if !fits(entry.value()) || !entry.is_whole() {
             TierCounts::count(&self.counts.damaged);
             self.hybrid.remove(&key);
             return None;

@@ -1,13 +1,14 @@
 //! Reading: pages from the tiers, and where none has them from a walk, newest first.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use engine::limits::{HISTORY_BEHIND_HEIGHTS, ROLL_ENTRIES_MAX};
 use engine::message::intent::IntentKind;
-use engine::{AccountId, Height, TableId};
-use storage::snapshot::Ranges;
+use engine::{AccountId, Hash, Height, TableId};
+use storage::snapshot::{Catalog, Ranges};
 use systems::activity::ActiveKind;
 use systems::{Machine, Setup};
 
@@ -15,9 +16,14 @@ use super::build::PageBuilder;
 use super::cache::{CacheConfig, HeldPage, PageCache, TierCounts};
 use super::entry::{Entry, Event, Subject};
 use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
-use crate::walker::{GivenUp, Recording, Walker};
+use crate::reading::{Origin, Reading};
+use crate::recording::last_retired;
+use crate::walker::{GivenUp, Recording, Walker, nothing_executable, root_chains, snapshots_of};
 use storage::read_genesis;
 use words::Failure;
+
+/// Pages whose recorded root chains are read together: a question goes from the newest to older ones.
+const ROOT_CHAIN_PAGES: u64 = 8;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,11 +54,15 @@ pub struct Answer {
 /// The history of one session.
 pub struct History {
     dir: PathBuf,
-    threads: usize,
+    reading: Reading,
     setup: Setup,
     cache: PageCache,
-    /// Which pages need not be looked at; without it, all are.
+    /// Which pages need not be looked at; without it, all are. Only a session of the reader's own has it.
     ranges: Option<Ranges>,
+    /// The recorded root chain after the last height of each page that was asked for.
+    root_chains: RefCell<BTreeMap<u64, Hash>>,
+    /// The snapshots of a session that nobody writes, once they were looked at.
+    catalog: RefCell<Option<Catalog>>,
     /// Whether another process writes the session.
     live: bool,
     on_height: Box<dyn Fn(Height)>,
@@ -82,16 +92,20 @@ impl Newest {
 }
 
 impl History {
-    /// The history of the session at `dir`. `threads` are the walk's workers; they change nothing but speed.
+    /// The history of the session at `dir`.
     ///
     /// # Errors
     /// If there is no session, or the cache's folder cannot be used.
-    pub fn open(dir: &Path, threads: usize, config: CacheConfig) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, reading: impl Into<Reading>, config: CacheConfig) -> anyhow::Result<Self> {
+        let reading = reading.into();
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
-        let cache = PageCache::open(dir, chain, config)?;
-        let (ranges, live) = (Ranges::open(dir, &chain), storage::is_written(dir));
-        Ok(Self { dir: dir.to_owned(), threads, setup, cache, ranges, live, on_height: Box::new(|_| ()) })
+        let cache = PageCache::open(chain, reading.origin, config)?;
+        // What an index leaves out is never looked at: a stranger could hide a page with it.
+        let ranges = if reading.origin == Origin::Own { Ranges::open(dir, &chain) } else { None };
+        let (root_chains, catalog) = (RefCell::default(), RefCell::default());
+        let (dir, live) = (dir.to_owned(), storage::is_written(dir));
+        Ok(Self { dir, reading, setup, cache, ranges, root_chains, catalog, live, on_height: Box::new(|_| ()) })
     }
 
     /// The same, with somebody who hears of the heights that are executed.
@@ -109,10 +123,25 @@ impl History {
         &self.cache
     }
 
-    /// All parts of a page, if the tiers have them all.
-    fn cached(&self, page: u64) -> Option<Vec<HeldPage>> {
+    /// All parts of a page, if the tiers have them all as the session records them.
+    pub fn cached(&self, page: u64) -> Option<Vec<HeldPage>> {
+        let root_chain = self.root_chain(page)?;
         let parts = parts_of(self.setup.genesis.tables);
-        (0..parts).map(|part| self.cache.get(PageKey { page, part }).map(|(held, _)| held)).collect()
+        (0..parts).map(|part| self.cache.get(PageKey { page, part }, &root_chain).map(|(held, _)| held)).collect()
+    }
+
+    /// The root chain that the session records after a page's last height; none where it does not reach that, or cannot be
+    /// read there: the walk says why.
+    fn root_chain(&self, page: u64) -> Option<Hash> {
+        let mut known = self.root_chains.borrow_mut();
+        if !known.contains_key(&page) {
+            let first = page.saturating_sub(ROOT_CHAIN_PAGES - 1);
+            let heights = heights_of(first).end - 1..heights_of(page).end;
+            let found = root_chains(&self.dir, heights).ok()?;
+            let of_page = |page: u64| Some((page, *found.get(&(heights_of(page).end - 1))?));
+            known.extend((first..=page).filter_map(of_page));
+        }
+        known.get(&page).copied()
     }
 
     /// The highest page, not above `page`, on which something of the subject may be.
@@ -127,7 +156,18 @@ impl History {
 
     /// A walk that stands at or before `height`.
     fn walker(&self, height: Height) -> anyhow::Result<Walker> {
-        let mut walker = Walker::near(&self.dir, self.threads, height)?;
+        let mut walker = match self.live {
+            true => Walker::near(&self.dir, self.reading, height)?,
+            // Nobody adds to them: they are read once.
+            false => {
+                let mut catalog = self.catalog.borrow_mut();
+                if catalog.is_none() {
+                    *catalog = Some(snapshots_of(&self.dir, self.reading.origin)?);
+                }
+                let catalog = catalog.as_ref().expect("read above");
+                Walker::near_among(&self.dir, self.reading, height, catalog)?
+            }
+        };
         walker.machine().watch(true);
         Ok(walker)
     }
@@ -175,6 +215,7 @@ impl History {
     ) -> anyhow::Result<Walker> {
         let last = page.map_or(u64::MAX, |page| heights_of(page).end - 1);
         let enough = last.saturating_add(if self.live { HISTORY_BEHIND_HEIGHTS } else { 0 });
+        walker.until(Height(enough));
         let mut builder: Option<PageBuilder> = None;
         let mut whole: VecDeque<Vec<super::Page>> = VecDeque::new();
         while walker.height().0 < enough {
@@ -208,6 +249,19 @@ impl History {
             self.show(number, &held, last, &mut visit)?;
         }
         Ok(walker)
+    }
+
+    /// Refuses a session without a snapshot behind what its journal gave up: an empty answer would be no answer.
+    fn check_executable(&self) -> anyhow::Result<()> {
+        let retired = last_retired(&self.dir)?;
+        let mut newest = self.walker(Height(u64::MAX))?;
+        if newest.height() < retired {
+            return Err(nothing_executable(retired).into());
+        }
+        match newest.step() {
+            Err(error) if error.is::<GivenUp>() => Err(nothing_executable(retired).into()),
+            stepped => stepped.map(|_| ()),
+        }
     }
 
     fn show(
@@ -259,6 +313,7 @@ impl History {
                     Some(parts) => run.push(page, subject.entries(&parts)),
                     None => match self.collect(Some(page), &subject, &mut run) {
                         Err(error) if error.is::<GivenUp>() => {
+                            self.check_executable()?;
                             (complete, given_up) = (true, true);
                             break;
                         }
@@ -268,10 +323,16 @@ impl History {
                 None => match self.collect(None, &subject, &mut run) {
                     // The page of the newest snapshot begins below what is left.
                     Err(error) if error.is::<GivenUp>() => {
+                        self.check_executable()?;
                         (complete, given_up) = (true, true);
                         break;
                     }
-                    collected => reached = Some(collected?),
+                    collected => {
+                        let end = collected?;
+                        // The newest snapshot is of the last height, and what leads there is no longer whole.
+                        given_up = run.pages.is_empty() && end > Height::GENESIS;
+                        reached = Some(end);
+                    }
                 },
             }
             started = true;

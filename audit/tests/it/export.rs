@@ -37,7 +37,7 @@ fn dev(dir: &Path, heights: u64) -> Totals {
 fn all(dir: &Path, height: Option<u64>) -> ExportConfig {
     let (csv, parquet) = (Some(dir.join("csv")), Some(dir.join("parquet")));
     let image = Some(dir.join("state.img"));
-    ExportConfig { csv, parquet, image, height: height.map(Height), threads: 1 }
+    ExportConfig { csv, parquet, image, height: height.map(Height), reading: 1.into() }
 }
 
 /// A sheet's rows by column name.

@@ -67,7 +67,7 @@ fn run(dir: &Path, heights: u64) -> (String, String, Option<Height>) {
 #[test]
 fn a_session_of_the_first_format_is_refused_by_name() {
     let session = recorded("session-1");
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+    let config = ReplayConfig::all(1);
     for error in [
         replay(&session, &config, |_| ()).expect_err("an older format"),
         storage::read_genesis(&session).expect_err("an older format").into(),
@@ -90,7 +90,7 @@ fn a_session_of_this_format_is_read_and_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     copy(&data(), &session);
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+    let config = ReplayConfig::all(1);
     let replayed = replay(&session, &config, |_| ()).expect("a session");
     assert_eq!(replayed.difference, None);
     assert_eq!(

@@ -29,7 +29,7 @@ fn check(dir: &Path, threads: usize) -> anyhow::Result<Outcome> {
     std::thread::scope(|scope| {
         let run = || {
             let _pool = engine::pool::build(threads).expect("a pool");
-            let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads, verify: true };
+            let config = ReplayConfig::all(threads);
             replay(dir, &config, |_| ())
         };
         scope.spawn(run).join().expect("the replay does not panic")

@@ -64,3 +64,19 @@ pub enum RowsFormat {
     /// Comma separated values.
     Csv,
 }
+
+impl From<OutputArgs> for RowsFormat {
+    fn from(output: OutputArgs) -> Self {
+        match output.format {
+            Format::Table => Self::Table,
+            Format::Json => Self::Json,
+            Format::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+impl From<RowsArgs> for RowsFormat {
+    fn from(output: RowsArgs) -> Self {
+        output.format
+    }
+}

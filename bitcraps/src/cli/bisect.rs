@@ -7,8 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::OutputArgs;
 use super::dev::workers_in_range;
+use super::session::{SessionArgs, identified};
 use super::{Failure, thousands};
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
+use audit::reading::Origin;
 
 #[derive(Args, Debug)]
 #[command(
@@ -26,6 +28,8 @@ pub struct BisectArgs {
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, std::num::NonZero::get), value_name = "N", value_parser = workers_in_range)]
     threads: usize,
     #[command(flatten)]
+    expected: SessionArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -36,7 +40,13 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
-    let config = BisectConfig { threads: args.threads, images: args.images.clone() };
+    let reading = args.expected.reading(args.threads, Origin::Stranger);
+    let config = BisectConfig { reading, images: args.images.clone() };
+    let identity = args.expected.identify(&args.a, args.output)?;
+    args.expected.check_root_chain(&args.a, None)?;
+    if let Some(b) = &args.b {
+        SessionArgs::describe(b, args.output)?;
+    }
     let on_height = |height: engine::Height| bar.set_position(height.0);
     let result = match &args.b {
         Some(b) => bisect(&args.a, b, &config, on_height),
@@ -47,7 +57,8 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
     if people {
         print(args, &result)?;
     } else {
-        say!("{}", serde_json::to_string(&result).context("a result is plain data")?);
+        let value = serde_json::to_value(&result).context("a result is plain data")?;
+        say!("{}", identified(value, &identity));
     }
     match &result.first_difference {
         None => Ok(()),

@@ -74,7 +74,7 @@ pub struct BackupArgs {
     output: OutputArgs,
 }
 
-fn size(text: &str) -> Result<ByteSize, String> {
+pub fn size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|error| format!("{error}; write a number of bytes, or for example 20GB"))
 }
 

@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::args::OutputArgs;
 use super::dev::workers_in_range;
+use super::session::{SessionArgs, identified};
 use super::thousands;
 use audit::export::{ExportConfig, Exported, export};
+use audit::reading::Origin;
 
 #[derive(Args, Debug)]
 #[command(
@@ -35,6 +37,8 @@ pub struct ExportArgs {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_in_range)]
     threads: usize,
     #[command(flatten)]
+    expected: SessionArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -46,9 +50,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         parquet: args.parquet.clone(),
         image: args.image.clone(),
         height: args.height.map(Height),
-        threads: args.threads,
+        reading: args.expected.reading(args.threads, Origin::Stranger),
     };
     let people = args.output.is_for_people();
+    let identity = args.expected.identify(&args.session, args.output)?;
+    args.expected.check_root_chain(&args.session, args.height.map(Height))?;
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
@@ -58,13 +64,17 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     if people {
         print(args, &exported)?
     } else {
-        say!("{}", as_json(&exported))
+        say!("{}", identified(as_json(&exported), &identity))
     }
     Ok(())
 }
 
 fn as_json(exported: &Exported) -> serde_json::Value {
-    let mut value = json!({"height": exported.height.0, "root": hex(&exported.root)});
+    let mut value = json!({
+        "height": exported.height.0,
+        "root": hex(&exported.root),
+        "verified_from": exported.executed_from.0,
+    });
     if let Some(bytes) = exported.image_bytes {
         value["bytes"] = bytes.into();
     }
@@ -91,5 +101,9 @@ fn print(args: &ExportArgs, exported: &Exported) -> std::io::Result<()> {
         say!("`b3sum {path}` prints the root:");
     }
     say!("  root  {}", hex(&exported.root));
+    if exported.executed_from > Height(1) {
+        let from = thousands(exported.executed_from.0);
+        say!("  verified from height {from}; before it only headers, and the snapshot that they name");
+    }
     Ok(())
 }

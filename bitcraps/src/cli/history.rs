@@ -1,5 +1,5 @@
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use comfy_table::presets::NOTHING;
@@ -13,11 +13,14 @@ use systems::catalogue::{BETS, bet_of, number_of};
 
 use super::args::{RowsArgs, RowsFormat};
 use super::dev::workers_in_range;
+use super::session::{SessionArgs, identified};
 use super::{Failure, thousands};
 use audit::history::{
     Answer, CacheConfig, Entry, Event, History, NO_TABLE, Question, Subject, TierReport, chips_of, event_name,
     event_words, reindex,
 };
+use audit::reading::Origin;
+use audit::walker::{Identity, last_settled};
 use node::config::Config;
 
 #[derive(Args, Debug)]
@@ -59,6 +62,11 @@ pub struct HistoryArgs {
     /// Workers; they change nothing but speed.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_in_range)]
     threads: usize,
+    /// The session is of a node of one's own: use its index, and do not verify the signatures that it verified.
+    #[arg(long)]
+    own: bool,
+    #[command(flatten)]
+    expected: SessionArgs,
     /// Say on stderr which tier had how many of the pages.
     #[arg(long)]
     stats: bool,
@@ -76,7 +84,11 @@ fn roll(text: &str) -> Result<(u32, u32), String> {
 
 /// The budgets of the cache of history.
 fn cache_config(config: &Config) -> CacheConfig {
-    CacheConfig { memory_bytes: config.cache.memory_bytes_max, disk_bytes: config.cache.disk_bytes_max }
+    CacheConfig {
+        memory_bytes: config.cache.memory_bytes_max,
+        disk_bytes: config.cache.disk_bytes_max,
+        ..CacheConfig::default()
+    }
 }
 
 /// Runs the command.
@@ -93,12 +105,18 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
         }
         None => (args.session.clone().or_else(|| args.data.clone()).unwrap_or_default(), CacheConfig::default()),
     };
+    let identity = args.expected.identify(&dir, args.output)?;
+    check_end(args, &dir)?;
+    args.expected.check_root_chain(&dir, None)?;
     let _pool = engine::pool::build(args.threads)?;
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{spinner} executes again: height {human_pos}, {per_sec}");
     bar.set_style(style.expect("a fixed template"));
     let shown = bar.clone();
-    let history = History::open(&dir, args.threads, cache)?.watched(move |height| shown.set_position(height.0));
+    // Whoever has a node's configuration runs the node.
+    let origin = if args.own || args.config.is_some() { Origin::Own } else { Origin::Stranger };
+    let reading = args.expected.reading(args.threads, origin);
+    let history = History::open(&dir, reading, cache)?.watched(move |height| shown.set_position(height.0));
     if args.reindex {
         let coverage = reindex(&dir, &history);
         bar.finish_and_clear();
@@ -120,11 +138,24 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     let (reader, answer) = answer?;
-    print(args, &history, reader, &answer)?;
+    print(args, &history, reader, &answer, &identity)?;
     if args.stats {
         stats(&history.cache().counts().report(), history.cache().has_disk());
     }
     Ok(())
+}
+
+/// Heights that a session does not have are asked for by mistake, or the session is not the one that was meant.
+fn check_end(args: &HistoryArgs, dir: &Path) -> anyhow::Result<()> {
+    let end = last_settled(dir)?.map_or(0, |(height, _)| height.0);
+    let beyond = [("--from", Some(args.from).filter(|from| *from > 1)), ("--to", args.to)];
+    match beyond.into_iter().find_map(|(what, height)| Some((what, height.filter(|height| *height > end)?))) {
+        None => Ok(()),
+        Some((what, height)) => {
+            let text = format!("{}: the session ends at height {end}; {what} {height} is beyond", dir.display());
+            Err(Failure::Data(text).into())
+        }
+    }
 }
 
 /// Whose history it is, if it is a player's, and what happened.
@@ -244,7 +275,13 @@ fn record(entry: &Entry, reader: Option<u32>, setup: &Setup) -> Map<String, Valu
     row
 }
 
-fn print(args: &HistoryArgs, history: &History, reader: Option<u32>, answer: &Answer) -> anyhow::Result<()> {
+fn print(
+    args: &HistoryArgs,
+    history: &History,
+    reader: Option<u32>,
+    answer: &Answer,
+    identity: &Identity,
+) -> anyhow::Result<()> {
     let setup = history.setup();
     let records = answer.entries.iter().map(|entry| record(entry, reader, setup));
     match args.output.format {
@@ -254,10 +291,9 @@ fn print(args: &HistoryArgs, history: &History, reader: Option<u32>, answer: &An
             let rows: Vec<Value> = records.map(Value::Object).collect();
             let older = answer.older.map(|height| height.0);
             let given_up = answer.given_up;
-            say!(
-                "{}",
-                json!({ "account": reader, "rows": rows, "older": older, "given_up": given_up, "tiers": tiers })
-            );
+            let value =
+                json!({ "account": reader, "rows": rows, "older": older, "given_up": given_up, "tiers": tiers });
+            say!("{}", identified(value, identity));
         }
         RowsFormat::Ndjson => {
             let mut out = std::io::BufWriter::new(super::out::out());
@@ -352,7 +388,7 @@ fn stats(tiers: &TierReport, disk: bool) {
     }
     if !disk {
         remark(format_args!(
-            "pages: another process has the folder `cache`, or nothing may be written there: memory only"
+            "pages: another process has the chain's folder in the user's cache, or nothing may be written there: memory only"
         ));
     }
 }

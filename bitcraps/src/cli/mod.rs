@@ -21,6 +21,7 @@ mod out;
 mod play;
 mod replay;
 mod script;
+mod session;
 mod sim;
 
 use std::io::IsTerminal;
@@ -81,7 +82,8 @@ enum Command {
     Db(db::DbCommand),
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// The code that a command ends with for an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return match failure {
             Failure::Usage(_) => 2,
@@ -111,6 +113,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let data = error.is::<storage::OpenError>()
         || error.is::<engine::genesis::GenesisError>()
         || error.chain().any(|cause| cause.is::<std::io::Error>() || is_csv_io(cause))
+        || error.is::<storage::Damage>()
         || error.is::<audit::walker::GivenUp>();
     if data { 4 } else { 1 }
 }

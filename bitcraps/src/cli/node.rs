@@ -83,7 +83,7 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
 fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
     let (keys, setup) = open_keys(config)?;
     let genesis = storage::genesis_bytes(&config.node.data)?;
-    if genesis.len() > GENESIS_BYTES_MAX {
+    if genesis.len() as u64 > GENESIS_BYTES_MAX {
         let most = GENESIS_BYTES_MAX;
         return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
     }
@@ -99,14 +99,11 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(config.node.threads)?;
     let began = Instant::now();
     let session = Session::open(&config.node.data)?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("the system gives no randomness")?;
     let validator = keys.validator;
     let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let (threads, peers) = (config.node.threads, config.net.connections_max);
     let options = Options {
         keys: keys_of_validator,
-        seed,
         threads,
         peers,
         writing: config.writing(),

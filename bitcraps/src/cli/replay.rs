@@ -8,13 +8,15 @@ use serde_json::json;
 
 use super::args::OutputArgs;
 use super::dev::workers_in_range;
+use super::session::{SessionArgs, identified};
 use super::{Failure, program, thousands};
 use audit::bisect::{BisectConfig, Bisected, locate};
+use audit::reading::Origin;
 use audit::replay::{Outcome, ReplayConfig, replay};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps replay sessions/0001              check everything\n  bitcraps replay sessions/0001 --from 500 --to 600\n  bitcraps replay sessions/0001 --output json\n\nExit codes: 4 if the session is damaged or none, 5 if it differs from its replay."
+    after_help = "Examples:\n  bitcraps replay sessions/0001              check everything\n  bitcraps replay sessions/0001 --from 500 --to 600\n  bitcraps replay sessions/0001 --output json\n  bitcraps replay theirs --chain HEX --root-chain HEX     only if it is the session that was meant\n\nExit codes: 4 if the session is damaged or none, 5 if it differs from its replay."
 )]
 pub struct ReplayArgs {
     /// The session's directory.
@@ -35,23 +37,23 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     #[command(flatten)]
+    expected: SessionArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
-    let to = args.to.unwrap_or(u64::MAX);
-    if args.from == 0 || to < args.from {
-        return Err(Failure::Usage(format!(
-            "--from {} --to {to}: heights begin at 1, and --to is not below --from",
-            args.from
-        ))
-        .into());
+    if args.from == 0 || args.to.is_some_and(|to| to < args.from) {
+        let to = args.to.map_or(String::new(), |to| format!(" --to {to}"));
+        let text = format!("--from {}{to}: heights begin at 1, and --to is not below --from", args.from);
+        return Err(Failure::Usage(text).into());
     }
-    let config =
-        ReplayConfig { from: Height(args.from), to: Height(to), threads: args.threads, verify: !args.execute_only };
+    let reading = args.expected.reading(args.threads, Origin::Stranger);
+    let config = ReplayConfig { from: Height(args.from), to: args.to.map(Height), reading, verify: !args.execute_only };
     let _pool = engine::pool::build(args.threads)?;
     let people = args.output.is_for_people();
+    let identity = args.expected.identify(&args.session, args.output)?;
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
@@ -64,10 +66,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         located.notes.iter().try_for_each(|note| super::out::line(format_args!("  {note}")))?;
         located.images.iter().try_for_each(|path| super::out::line(format_args!("  image  {}", path.display())))?;
     } else {
-        say!("{}", as_json(&outcome, &located))
+        say!("{}", identified(as_json(&outcome, &located), &identity))
     }
     match outcome.difference {
-        None => Ok(()),
+        None => args.expected.check_root_chain(&args.session, args.to.map(Height)),
         Some(difference) => Err(Failure::Mismatch(difference.to_string()).into()),
     }
 }
@@ -76,7 +78,8 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
 fn locate_row(args: &ReplayArgs, outcome: &mut Outcome) -> anyhow::Result<Bisected> {
     let mut located = Bisected::default();
     if let Some(difference) = &mut outcome.difference {
-        let config = BisectConfig { threads: args.threads, images: args.images.clone() };
+        let reading = args.expected.reading(args.threads, Origin::Stranger);
+        let config = BisectConfig { reading, images: args.images.clone() };
         locate(&args.session, difference, &config, &mut located)?;
         if let Some(first) = &located.first_difference {
             *difference = first.clone();
@@ -88,10 +91,12 @@ fn locate_row(args: &ReplayArgs, outcome: &mut Outcome) -> anyhow::Result<Bisect
 fn as_json(outcome: &Outcome, located: &Bisected) -> serde_json::Value {
     let mut value = json!({
         "ok": outcome.difference.is_none(),
-        "keys": outcome.keys.name(),
         "heights": outcome.heights,
         "height": outcome.height.0,
         "base": outcome.base.0,
+        "headers_only_to": outcome.base.0,
+        "verified_from": outcome.verified_from.map(|height| height.0),
+        "session_height": outcome.end.0,
         "root": hex(&outcome.root),
         "root_chain": hex(&outcome.root_chain),
         "seconds": outcome.seconds,
@@ -110,10 +115,20 @@ fn as_json(outcome: &Outcome, located: &Bisected) -> serde_json::Value {
     value
 }
 
+/// What is known of the heights before the first that was verified.
+fn before(outcome: &Outcome) -> String {
+    match (outcome.base, outcome.verified_from) {
+        (base, Some(from)) if base > Height::GENESIS && from > base.next() => {
+            format!("before it only headers up to {}, and execution", thousands(base.0))
+        }
+        (base, _) if base > Height::GENESIS => "before it only headers".into(),
+        _ => "before it only execution".into(),
+    }
+}
+
 fn print(args: &ReplayArgs, outcome: &Outcome) -> std::io::Result<()> {
     let counts = &outcome.counts;
     let times = (outcome.played_ms as f64 / 1_000.0) / outcome.seconds.max(1e-9);
-    say!("{}", args.session.display());
     say!("  heights       {} in {:.2} s, {times:.0} times real time", thousands(outcome.heights), outcome.seconds);
     if outcome.base > Height::GENESIS {
         let base = thousands(outcome.base.0);
@@ -123,6 +138,9 @@ fn print(args: &ReplayArgs, outcome: &Outcome) -> std::io::Result<()> {
         say!("  verified      nothing: --execute-only");
     } else {
         say!("  verified      {} signatures, {} beacons", thousands(outcome.signatures), thousands(outcome.beacons));
+    }
+    if let Some(from) = outcome.verified_from.filter(|from| *from > Height(1)) {
+        say!("  verified from height {}; {}", thousands(from.0), before(outcome));
     }
     say!(
         "  executed      {} rolls, {} bets decided, {} intents",
@@ -138,8 +156,8 @@ fn print(args: &ReplayArgs, outcome: &Outcome) -> std::io::Result<()> {
     }
     say!("  root          {}", hex(&outcome.root));
     say!("  root chain    {}", hex(&outcome.root_chain));
-    if let Some(warning) = outcome.keys.warning() {
-        say!("  keys          {warning}");
+    if outcome.height < outcome.end {
+        say!("  not read      heights {} to {}", thousands(outcome.height.0 + 1), thousands(outcome.end.0));
     }
     if outcome.difference.is_none() {
         say!("same root at height {}", thousands(outcome.height.0));

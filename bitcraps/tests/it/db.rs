@@ -44,7 +44,7 @@ fn dev(dir: &Path, heights: u64, stop: &AtomicBool) -> Totals {
 
 fn audit(dir: &Path) -> audit::replay::Outcome {
     apart(|| {
-        let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+        let config = ReplayConfig::all(1);
         replay(dir, &config, |_| ()).expect("a whole session")
     })
 }
@@ -162,7 +162,7 @@ fn what_is_no_part_of_a_session_is_named() {
     }
     fs::create_dir(session.join("cache")).expect("a folder");
     fs::write(session.join("cache/page"), b"x").expect("written");
-    assert!(checked(&session).ok, "a cache is a part of a session");
+    assert!(checked(&session).ok, "a folder that an earlier program left");
     fs::remove_file(session.join("snapshots/index.redb")).expect("removed");
     let report = checked(&session);
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("made again")), "{report:?}");
@@ -235,13 +235,14 @@ fn tools_begin_behind_bodies_that_were_given_up() {
     let outcome = audit(&session);
     assert_eq!((outcome.difference, outcome.root), (None, totals.root));
     assert!(outcome.base > Height::GENESIS && outcome.heights == 3_000 - outcome.base.0, "from {}", outcome.base);
-    let rows = audit::export::ExportConfig { csv: Some(dir.path().join("rows")), threads: 1, ..Default::default() };
+    let rows =
+        audit::export::ExportConfig { csv: Some(dir.path().join("rows")), reading: 1.into(), ..Default::default() };
     let exported = apart(|| audit::export::export(&session, &rows, |_| ())).expect("an export");
     assert_eq!((exported.height, exported.root), (Height(3_000), totals.root));
 
     let copied = backup(&session, &copy, |_| ()).expect("a copy");
     assert_eq!((copied.root, audit(&copy).root), (totals.root, totals.root));
-    let config = audit::bisect::BisectConfig { threads: 1, images: None };
+    let config = audit::bisect::BisectConfig { reading: 1.into(), images: None };
     let result = apart(|| audit::bisect::bisect(&session, &copy, &config, |_| ())).expect("two sessions");
     assert!(result.ok && result.agree == 3_000, "{result:?}");
     let result = apart(|| audit::bisect::bisect_replay(&session, &config, |_| ())).expect("a session");

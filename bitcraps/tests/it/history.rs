@@ -1,6 +1,6 @@
 //! `bitcraps history` as a person or a script meets it: on a stopped session and on one that is being written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,18 @@ use engine::message::intent::IntentKind;
 use serde_json::Value;
 use storage::{FrameKind, JournalReader};
 
+thread_local! {
+    /// The cache folder of the user: each test has its own, and with it its thread.
+    static CACHE: tempfile::TempDir = tempfile::tempdir().expect("a directory");
+}
+
+fn cache() -> PathBuf {
+    CACHE.with(|cache| cache.path().to_owned())
+}
+
 fn bitcraps(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bitcraps")).args(args).output().expect("the program runs")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
+    command.env("XDG_CACHE_HOME", cache()).args(args).output().expect("the program runs")
 }
 
 fn printed(output: &Output) -> String {
@@ -109,8 +119,8 @@ fn a_roll_is_shown_with_its_bets_and_payouts_and_the_cache_may_go() {
     assert_eq!((&rolls[0]["table"], &rolls[0]["roll"]), (&1.into(), &3.into()));
     assert!(rows.iter().all(|row| row["table"] == 1 && (row["roll"].is_null() || row["roll"] == 3)));
     let made = printed(&bitcraps(&["history", &session, "--reindex"]));
-    assert!(made.starts_with("the index tells of heights 1 to "), "{made}");
-    std::fs::remove_dir_all(Path::new(&session).join("cache")).expect("the cache's folder");
+    assert!(made.contains("\nthe index tells of heights 1 to "), "{made}");
+    std::fs::remove_dir_all(cache().join("bitcraps/history")).expect("the cache's folder");
     assert_eq!(roll("1:3")["rows"], shown["rows"]);
     let from_disk = json(&["history", &session, "--table", "1", "--to", "300", "--output", "json"]);
     assert!(from_disk["tiers"]["disk"].as_u64().is_some_and(|pages| pages > 0), "{}", from_disk["tiers"]);

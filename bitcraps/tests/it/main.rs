@@ -13,3 +13,4 @@ mod network;
 mod newcomer;
 mod readme;
 mod sources;
+mod strangers;

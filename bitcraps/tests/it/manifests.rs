@@ -168,6 +168,18 @@ fn crates_share_versions_and_lints() {
 }
 
 #[test]
+fn every_member_is_compiled_as_ours() {
+    let workspace = manifest(&root().join("Cargo.toml"));
+    let named: Vec<&String> = workspace["profile"]["dev"]["package"].as_table().expect("profiles").keys().collect();
+    for member in members() {
+        assert!(
+            named.contains(&&member),
+            "profile.dev.package has no `{member}`: it would be optimised like a dependency"
+        );
+    }
+}
+
+#[test]
 fn the_core_has_one_list_of_bans() {
     let bans = |name: &str| read(&root().join(name).join("clippy.toml"));
     for name in ["order", "systems"] {

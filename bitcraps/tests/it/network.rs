@@ -88,7 +88,6 @@ impl TestNode {
             let keys_of = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
             let options = Options {
                 keys: keys_of,
-                seed: [7; 32],
                 threads: 1,
                 peers: server.connections_max,
                 writing: storage::Writing::default(),
@@ -131,7 +130,7 @@ fn audit(session: &Path) -> audit::replay::Outcome {
     std::thread::scope(|scope| {
         let run = || {
             let _pool = engine::pool::build(2).expect("a pool");
-            let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 2, verify: true };
+            let config = ReplayConfig::all(2);
             let outcome = replay(session, &config, |_| ()).expect("a whole session");
             assert_eq!(outcome.difference, None);
             outcome

@@ -5,10 +5,10 @@ use bytemuck::{Pod, Zeroable};
 use super::certificate::Certificate;
 use super::intent::{Intent, IntentBody};
 use super::pledge::PledgeRow;
-use super::{DecodeError, Hash, Reader};
+use super::{DecodeError, Hash, Reader, check_height};
 use crate::ids::Height;
 use crate::limits::{
-    BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, SYSTEM_MESSAGE_BYTES_MAX, SYSTEM_MESSAGES_MAX,
+    BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, SYSTEM_MESSAGE_BYTES_MAX, SYSTEM_MESSAGES_MAX, TIME_MS_MAX,
 };
 
 /// The version of header and block that this code writes.
@@ -272,6 +272,10 @@ fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>),
     }
     if header.reserved != [0; 64] {
         return Err(reader.wrong(DecodeError::NotZero { field: "header reserved" }));
+    }
+    check_height(header.height)?;
+    if header.time_ms > TIME_MS_MAX {
+        return Err(DecodeError::Value { field: "block time", found: header.time_ms });
     }
     let carried = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };
     Ok((header, carried))

@@ -1,7 +1,7 @@
 //! Proof that q validators precommitted one block, and what the beacon adds to it.
 
 use super::verdict::Verdict;
-use super::{DecodeError, Hash, Reader};
+use super::{DecodeError, Hash, Reader, check_height};
 use crate::ids::Height;
 use crate::limits::{BLOCK_INTENTS_MAX, VALIDATORS_MAX};
 
@@ -60,7 +60,7 @@ impl Certificate {
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let height = Height(reader.u64()?);
+        let height = check_height(Height(reader.u64()?))?;
         let round = reader.u32()?;
         let count = reader.count("certificate signatures", VALIDATORS_MAX as usize)?;
         let block = reader.array()?;
@@ -130,7 +130,7 @@ impl Settled {
     /// Too short, too long, more verdicts than a block has intents, or a verdict that is none.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("settled body", bytes);
-        let (height, beacon) = (Height(reader.u64()?), reader.array()?);
+        let (height, beacon) = (check_height(Height(reader.u64()?))?, reader.array()?);
         let (root, root_chain) = (reader.array()?, reader.array()?);
         let count = reader.count("verdicts", BLOCK_INTENTS_MAX)?;
         let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;

@@ -3,6 +3,7 @@
 use super::certificate::Certificate;
 use super::{DecodeError, Hash, Reader};
 use crate::ids::Height;
+use crate::limits::TIME_MS_MAX;
 
 /// The version of notes that this code writes and reads.
 pub const NOTE_VERSION: u32 = 2;
@@ -67,6 +68,9 @@ impl ChainNote {
             certificate: Certificate::read(&mut reader)?,
         };
         reader.end()?;
+        if note.time_ms > TIME_MS_MAX {
+            return Err(DecodeError::Value { field: "chain note time", found: note.time_ms });
+        }
         if note.height == Height::GENESIS || note.receipts_from > note.height {
             return Err(DecodeError::Value { field: "chain note height", found: note.height.0 });
         }

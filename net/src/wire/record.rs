@@ -480,7 +480,7 @@ impl Body for PeerRecord {
 /// The genesis, byte for byte as its file is.
 impl Body for u8 {
     type Bytes = Self;
-    const LIST_MAX: usize = GENESIS_BYTES_MAX;
+    const LIST_MAX: usize = GENESIS_BYTES_MAX as usize;
 
     fn to_bytes(&self) -> Self {
         *self

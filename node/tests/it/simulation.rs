@@ -11,7 +11,7 @@ use audit::replay::{ReplayConfig, replay};
 use engine::genesis::Genesis;
 use engine::io::Verdict;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
-use engine::{Hash, Height, TableId};
+use engine::{Hash, TableId};
 use keys::identity;
 use net::client::{Client, ClientConfig, Command, Event, endpoint_on};
 use net::memory::{Conditions, Network, Traffic};
@@ -144,7 +144,6 @@ fn run(seed: u64) -> (Traffic, u32) {
     let validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let options = Options {
         keys: validator,
-        seed: [3; 32],
         threads: 1,
         peers: 64,
         writing: config.writing(),
@@ -231,7 +230,7 @@ fn check(seed: u64, session: &std::path::Path, totals: &Totals, players: &[Playe
     }
     assert_eq!(totals.counts.bets_placed, applied, "seed {seed}: what was applied had a receipt that says so");
     assert!(applied >= u64::from(PLAYERS) * BETS / 2, "seed {seed}: only {applied} bets");
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: true };
+    let config = ReplayConfig::all(1);
     let outcome = replay(session, &config, |_| ()).expect("a whole session");
     assert_eq!(outcome.difference, None, "seed {seed}");
     assert_eq!((outcome.root_chain, outcome.counts.bets_placed), (totals.root_chain, applied), "seed {seed}");

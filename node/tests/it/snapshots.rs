@@ -120,7 +120,7 @@ fn snapshots_change_nothing_and_a_restarted_node_goes_on_from_the_newest() {
             from = snapshot;
         }
     }
-    let config = ReplayConfig { from: Height(1), to: Height(u64::MAX), threads: 1, verify: false };
+    let config = ReplayConfig { verify: false, ..ReplayConfig::all(1) };
     let outcome = apart(|| replay(&with, &config, |_| ())).expect("a whole session");
     assert_eq!((outcome.difference, outcome.heights), (None, 280));
 }

@@ -1,3 +1,6 @@
+use commonware_cryptography::bls12381::primitives::group::Scalar;
+use rand_chacha::rand_core::Rng;
+
 use super::*;
 
 fn message(height: u64) -> BeaconMessage {
@@ -79,8 +82,8 @@ fn batches_find_every_wrong_beacon() {
     let verifier = BeaconVerifier::new(&group.key()).expect("a key");
     let mut items: Vec<(BeaconMessage, Beacon)> =
         (0..300).map(|height| (message(height), signers[0].share(&message(height)).signature)).collect();
-    assert_eq!(verifier.verify_batch(&items, [1; 32]), []);
-    assert_eq!(verifier.verify_batch(&[], [1; 32]), []);
+    assert_eq!(verifier.verify_batch(&items, &BatchSeed::known([1; 32])), []);
+    assert_eq!(verifier.verify_batch(&[], &BatchSeed::known([1; 32])), []);
     // Another point, two that cancel each other in a plain sum, no point, the point at infinity.
     items[0].1 = items[1].1;
     (items[130].1, items[131].1) = (items[131].1, items[130].1);
@@ -91,11 +94,48 @@ fn batches_find_every_wrong_beacon() {
     assert_eq!(alone, [0, 130, 131, 200, 299]);
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        assert_eq!(pool.install(|| verifier.verify_batch(&items, [threads as u8; 32])), alone);
+        assert_eq!(pool.install(|| verifier.verify_batch(&items, &BatchSeed::known([threads as u8; 32]))), alone);
     }
 }
 
 #[test]
 fn a_group_key_that_is_no_point_is_refused() {
     assert_eq!(BeaconVerifier::new(&[1; 96]).map(|_| ()), Err(BeaconError::GroupKey));
+}
+
+/// Two beacons, each wrong by a multiple of the same point, so that the errors cancel under the coefficients of `rng`.
+fn forge(signer: &BeaconSigner, mut rng: ChaCha20Rng) -> Vec<(BeaconMessage, Beacon)> {
+    let mut coefficient = || {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        // The library takes the highest byte first.
+        bytes.reverse();
+        let value = u128::from_le_bytes(bytes);
+        Scalar::from_limbs([value as u64, (value >> 64) as u64, 0, 0])
+    };
+    let (first, second) = (coefficient(), coefficient());
+    let honest = |height| G1::decode(signer.share(&message(height)).signature.to_vec()).expect("a point");
+    let (plus, minus) = (honest(3) * &second, -(honest(3) * &first));
+    vec![(message(1), to_beacon(&(honest(1) + &plus))), (message(2), to_beacon(&(honest(2) + &minus)))]
+}
+
+/// As for Ed25519: coefficients follow from a secret and from the batch, so knowing one of them helps nobody.
+#[test]
+fn false_beacons_that_cancel_under_known_coefficients_are_refused() {
+    let (group, signers) = group(1);
+    let verifier = BeaconVerifier::new(&group.key()).expect("a key");
+    let known = BatchSeed::known([9; 32]);
+    let bare = || ChaCha20Rng::from_seed([9; 32]);
+    let forged = forge(&signers[0], bare());
+    let points: Vec<(usize, [u8; 80], G1)> = forged
+        .iter()
+        .enumerate()
+        .map(|(place, (message, beacon))| (place, message.bytes(), G1::decode(beacon.to_vec()).expect("a point")))
+        .collect();
+    let mut bad = Vec::new();
+    verifier.bisect(&points, &mut bare(), &mut bad);
+    assert_eq!(bad, [], "the forgery is one: a known stream is fooled by it");
+    assert_eq!(verifier.verify_batch(&forged, &known), [0, 1]);
+    let again = forge(&signers[0], verifier.coefficients(&forged, &known));
+    assert_eq!(verifier.verify_batch(&again, &known), [0, 1]);
 }

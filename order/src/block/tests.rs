@@ -76,7 +76,7 @@ impl World {
     }
 
     fn check(&self, block: &Block) -> Result<(), BlockError> {
-        check_block(block, &self.context(8), [9; 32])
+        check_block(block, &self.context(8), &BatchSeed::known([9; 32]))
     }
 }
 
@@ -108,7 +108,7 @@ fn a_built_block_is_valid() {
     assert_eq!(check_clock(&block.header, parent_ms, TIME_MS + 501), Err(error));
     assert_eq!(check_clock(&block.header, TIME_MS - 1, TIME_MS + 5_000), Ok(()), "the least time that may follow");
     let first = BlockBuilder::new(world.context(1), 0, 0, None).finish();
-    assert_eq!(check_block(&first, &world.context(1), [9; 32]), Ok(()));
+    assert_eq!(check_block(&first, &world.context(1), &BatchSeed::known([9; 32])), Ok(()));
     assert_eq!(first.header.time_ms, TIME_MS, "above its parent's, whatever the clock says");
 }
 
@@ -148,6 +148,11 @@ fn every_field_of_the_header_is_checked() {
     let mut late = block.clone();
     late.header.time_ms = TIME_MS - 1;
     assert_eq!(world.check(&late), Err(BlockError::Time { parent: TIME_MS - 1, found: TIME_MS - 1 }));
+    for found in [TIME_MS_MAX + 1, u64::MAX] {
+        let mut after = block.clone();
+        after.header.time_ms = found;
+        assert_eq!(world.check(&after), Err(BlockError::TooLate { found }), "no sum with a time overflows");
+    }
 }
 
 #[test]
@@ -193,7 +198,7 @@ fn the_carried_certificate_is_checked() {
     short.signatures.pop();
     assert_eq!(carrying(Some(short)), Err(CertificateError::Quorum { quorum: 3, found: 2 }.into()));
     let first = BlockBuilder::new(world.context(1), 0, TIME_MS, Some(world.certificate(0))).finish();
-    assert_eq!(check_block(&first, &world.context(1), [9; 32]), Err(BlockError::CertificateMissing));
+    assert_eq!(check_block(&first, &world.context(1), &BatchSeed::known([9; 32])), Err(BlockError::CertificateMissing));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
+use crate::batch::BatchSeed;
 use crate::certificate::check_certificate;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
@@ -94,7 +95,7 @@ impl Cluster {
             validators: self.validators.clone(),
             own: Some((slot as u32, self.keys[slot].clone())),
             timeouts: TimeoutConfig::default(),
-            seed: [9; 32],
+            seed: BatchSeed::known([9; 32]),
         };
         let consensus = Consensus::new(config, Height(1)).expect("the own key is in the set");
         let (timers, log, decided, asked, later) = (Timers::default(), Vec::new(), BTreeMap::new(), None, Vec::new());
@@ -124,8 +125,14 @@ impl Cluster {
                     Effect::StartedRound { round, .. } => self.rounds += u64::from(round > 0),
                     Effect::Decide(certificate) => {
                         let (height, block) = (certificate.height, certificate.block);
-                        let checked =
-                            check_certificate(&certificate, &self.validators, &CHAIN, height, &block, [1; 32]);
+                        let checked = check_certificate(
+                            &certificate,
+                            &self.validators,
+                            &CHAIN,
+                            height,
+                            &block,
+                            &BatchSeed::known([1; 32]),
+                        );
                         assert_eq!(checked, Ok(()));
                         let before = node.decided.insert(height.0, block);
                         assert!(before.is_none_or(|before| before == block), "two decisions of one node");

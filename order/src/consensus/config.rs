@@ -5,6 +5,7 @@ use engine::Hash;
 
 use super::context::Ctx;
 use super::timeout::TimeoutConfig;
+use crate::batch::BatchSeed;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
 
@@ -21,6 +22,6 @@ pub struct ConsensusConfig {
     pub own: Option<(u32, VoteKey)>,
     /// How long to wait for what.
     pub timeouts: TimeoutConfig,
-    /// For the coefficients of batch verification. Unknown to others; changes no verdict.
-    pub seed: [u8; 32],
+    /// For the coefficients of batch verification.
+    pub seed: BatchSeed,
 }

@@ -12,6 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
+use crate::batch::BatchSeed;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
 
@@ -105,7 +106,7 @@ impl Run {
             validators: self.validators.clone(),
             own: Some((0, self.key.clone())),
             timeouts: TimeoutConfig::default(),
-            seed: [9; 32],
+            seed: BatchSeed::known([9; 32]),
         };
         Consensus::new(config, height).expect("the own key is in the set")
     }
@@ -250,7 +251,7 @@ fn a_lone_validator_decides_each_height_in_two_steps() {
             &CHAIN,
             Height(height),
             &block,
-            [1; 32],
+            &BatchSeed::known([1; 32]),
         );
         assert_eq!(checked, Ok(()));
         let logged = out.iter().filter(|effect| matches!(effect, Effect::Log(_))).count();

@@ -17,6 +17,7 @@ use super::context::{
 use super::entry::{LogEntry, ProposedValue};
 use super::message::{Effect, Message};
 use super::timeout::{Timeout, TimeoutConfig, TimeoutKind};
+use crate::batch::BatchSeed;
 use crate::certificate::check_slots;
 use crate::signature::{Signature, SignedItem, VoteKey};
 use crate::validators::Validators;
@@ -25,7 +26,7 @@ use crate::validators::Validators;
 pub(super) struct Shell {
     pub(super) chain: Hash,
     pub(super) validators: CoreValidators,
-    pub(super) seed: [u8; 32],
+    pub(super) seed: BatchSeed,
     own: Option<(u32, VoteKey)>,
     timeouts: TimeoutConfig,
     /// Bodies and signatures that were verified, or made here, in this step.

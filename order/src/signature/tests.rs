@@ -1,3 +1,9 @@
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT as BASE;
+use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::scalar::Scalar;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha512};
+
 use super::*;
 use engine::Height;
 use engine::message::vote::{PRECOMMIT_DOMAIN, VoteKind};
@@ -103,15 +109,15 @@ fn each_vector_has_its_verdict_alone_and_in_a_batch() {
     let vectors = vectors();
     let items = items(&vectors);
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, [7; 32], &mut verdicts);
+    verify_batch(&items, &BatchSeed::known([7; 32]), &mut verdicts);
     for (vector, (item, batched)) in vectors.iter().zip(items.iter().zip(&verdicts)) {
         assert_eq!(item.verify(), vector.holds, "alone: {}", vector.name);
         assert_eq!(*batched, vector.holds, "in a batch: {}", vector.name);
     }
-    assert!(!verify_all(&items, [7; 32]));
+    assert!(!verify_all(&items, &BatchSeed::known([7; 32])));
     let good: Vec<SignedItem<'_>> =
         items.iter().zip(&vectors).filter(|(_, v)| v.holds).map(|(item, _)| *item).collect();
-    assert!(verify_all(&good, [7; 32]));
+    assert!(verify_all(&good, &BatchSeed::known([7; 32])));
 }
 
 /// The vectors tell verifiers apart: the one that only signs here would answer differently.
@@ -138,7 +144,7 @@ fn batches_find_every_wrong_signature() {
     for (threads, count) in [(1, 700), (2, 700), (3, 1), (8, 0), (3, 256), (2, 257)] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         let mut verdicts = vec![true; count];
-        pool.install(|| verify_batch(&items[..count], [threads as u8; 32], &mut verdicts));
+        pool.install(|| verify_batch(&items[..count], &BatchSeed::known([threads as u8; 32]), &mut verdicts));
         let expected: Vec<bool> = vectors[..count].iter().map(|vector| vector.holds).collect();
         assert_eq!(verdicts, expected, "{threads} threads, {count} signatures");
     }
@@ -187,5 +193,67 @@ fn a_prevote_is_no_precommit_and_a_vote_no_proposal() {
     assert!(!SignedItem::vote(&vote, &public, &[8; 32]).verify(), "another chain");
     for domain in [&PRECOMMIT_DOMAIN, &PROPOSAL_DOMAIN, &INTENT_DOMAIN] {
         assert!(!SignedItem { domain, ..item }.verify());
+    }
+}
+
+/// The scalar that a signature binds R, key and message by.
+fn challenge(r: &EdwardsPoint, key: &PublicKey, body: &[u8; 64]) -> Scalar {
+    let hash = Sha512::new()
+        .chain_update(r.compress().as_bytes())
+        .chain_update(key)
+        .chain_update(signed_bytes(&DOMAIN, &CHAIN, body));
+    Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
+}
+
+/// The next coefficient that the library takes for a signature.
+fn coefficient(rng: &mut ChaCha20Rng) -> Scalar {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    Scalar::from(u128::from_le_bytes(bytes))
+}
+
+/// Two false signatures whose errors cancel under the coefficients that `rng` gives: the first under the key of somebody
+/// who signed nothing, the second under a key of the forger's own.
+fn forge(victim: &PublicKey, mut rng: ChaCha20Rng) -> [Vector; 2] {
+    let (first, second) = (coefficient(&mut rng), coefficient(&mut rng));
+    let victim_point = curve25519_dalek::edwards::CompressedEdwardsY(*victim).decompress().expect("a key");
+    let (r, s) = (BASE * Scalar::from(5u8), Scalar::from(7u8));
+    let body = [1; 64];
+    let error = BASE * s - r - victim_point * challenge(&r, victim, &body);
+    let stolen = Vector {
+        name: "stolen",
+        key: *victim,
+        body,
+        signature: join(r.compress().to_bytes(), s.to_bytes()),
+        holds: false,
+    };
+    let (secret, nonce) = (Scalar::from(11u8), Scalar::from(13u8));
+    let (key, body) = ((BASE * secret).compress().to_bytes(), [2; 64]);
+    let r = BASE * nonce + error * (first * second.invert());
+    let s = nonce + challenge(&r, &key, &body) * secret;
+    let signature = join(r.compress().to_bytes(), s.to_bytes());
+    [stolen, Vector { name: "balancing", key, body, signature, holds: false }]
+}
+
+/// Whoever knows the coefficients of a batch can make it hold with false signatures in it. Knowing the seed is not enough:
+/// the coefficients follow from the batch too, and a signature that is changed to fit them changes them.
+#[test]
+fn false_signatures_that_cancel_under_known_coefficients_are_refused() {
+    let victim = VoteKey::from_seed(&[50; 32]).public();
+    let known = BatchSeed::known([9; 32]);
+    let bare = || ChaCha20Rng::from_seed([9; 32]);
+    let before = forge(&victim, bare());
+    let guesses = [forge(&victim, bare()), forge(&victim, coefficients(&items(&before), &known))];
+    let forged = items(&guesses[0]);
+    let library: Vec<batch::Item> = forged.iter().map(SignedItem::batch_item).collect();
+    // The library takes keys in an order of its own, so a forger is right every second time.
+    assert!((0..64).any(|_| batch_holds(&library, &mut bare())), "the forgery is one: a known stream is fooled by it");
+    for guess in &guesses {
+        for _ in 0..64 {
+            let mut verdicts = [true; 2];
+            verify_batch(&items(guess), &known, &mut verdicts);
+            assert_eq!(verdicts, [false; 2]);
+            assert!(!verify_all(&items(guess), &known));
+        }
     }
 }

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::path::Path;
 
 use memmap2::{Mmap, MmapOptions};
 
@@ -40,18 +39,15 @@ impl Deref for FileBytes {
     }
 }
 
-/// Maps a file that is complete: a sealed segment, which is removed at its end, but never written or cut.
-pub(super) fn map(path: &Path, from: u64) -> io::Result<FileBytes> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len().saturating_sub(from);
-    let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+/// Maps `length` bytes of a file that is complete: a sealed segment, which is removed at its end, but never written or cut.
+pub(super) fn map(file: &File, from: u64, length: usize) -> io::Result<FileBytes> {
     if length == 0 {
         return Ok(FileBytes::default());
     }
     // SAFETY: the mapping is read-only and shared. Its bytes change only if somebody writes the file, which this program
     // does not do to a sealed segment; a removed file stays until the mapping goes. Every byte that is used is covered by a hash that was computed from the mapping itself, after it was copied or
     // decompressed. Another program that cuts the file meanwhile ends this process by a signal, as it would any reader.
-    let map = unsafe { MmapOptions::new().offset(from).len(length).map(&file)? };
+    let map = unsafe { MmapOptions::new().offset(from).len(length).map(file)? };
     #[cfg(unix)]
     // A hint, and nothing else: whoever reads a segment reads it from front to back.
     let _ = map.advise(memmap2::Advice::Sequential);
@@ -72,14 +68,16 @@ mod tests {
             backend.create_dir(dir.path()).expect("a directory");
             backend.write_new(&path, &bytes).expect("written");
             for from in [0, 1, 4_096, 19_999, 20_000, 30_000] {
-                let view = backend.view(&path, from).expect("a view");
+                let view = backend.view(&path, from, 20_000).expect("a view");
                 assert_eq!(*view, bytes[(from as usize).min(bytes.len())..], "from {from}");
             }
+            let long = [backend.view(&path, 0, 19_999).map(|_| ()), backend.read(&path, 19_999).map(|_| ())];
+            assert!(long.iter().all(|read| matches!(read, Err(error) if error.kind() == io::ErrorKind::FileTooLarge)));
         }
-        let view = FileBackend.view(&path, 0).expect("a view");
+        let view = FileBackend.view(&path, 0, 20_000).expect("a view");
         assert!(matches!(view, FileBytes::Mapped(_)), "a file is mapped");
         std::fs::remove_file(&path).expect("removed");
         assert_eq!(*view, bytes[..]);
-        assert!(FileBackend.view(&path, 0).is_err());
+        assert!(FileBackend.view(&path, 0, 20_000).is_err());
     }
 }

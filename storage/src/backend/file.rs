@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
-use super::{Access, Backend, FileBytes, Handle};
+use super::{Access, Backend, FileBytes, Handle, bounded_len};
 
 /// Files of the file system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -19,7 +19,7 @@ impl Backend for FileBackend {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn Handle>> {
-        Ok(Box::new(OpenOptions::new().read(true).write(access == Access::Write).open(path)?))
+        Ok(Box::new(open_regular(path, OpenOptions::new().read(true).write(access == Access::Write))?))
     }
 
     #[cfg(target_os = "linux")]
@@ -57,13 +57,11 @@ impl Backend for FileBackend {
         aside::write_new(path, bytes, aside::Readers::Usual)
     }
 
-    fn view(&self, path: &Path, from: u64) -> io::Result<FileBytes> {
+    fn view(&self, path: &Path, from: u64, most: u64) -> io::Result<FileBytes> {
+        let file = open_regular(path, OpenOptions::new().read(true))?;
+        let length = bounded_len(&file, most)?.saturating_sub(from as usize);
         // A file system that cannot map reads.
-        super::bytes::map(path, from).or_else(|_| {
-            let file = File::open(path)?;
-            let length = usize::try_from(file.metadata()?.len().saturating_sub(from));
-            file.read_range(from, length.map_err(|_| io::ErrorKind::FileTooLarge)?).map(FileBytes::Read)
-        })
+        super::bytes::map(&file, from, length).or_else(|_| file.read_range(from, length).map(FileBytes::Read))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -76,10 +74,24 @@ impl Backend for FileBackend {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        let file = open_regular(path, File::options().create(true).truncate(false).write(true))?;
         file.try_lock()?;
         Ok(Box::new(file))
     }
+}
+
+/// Opens a regular file. Nothing else is waited for: opening a pipe that nobody writes returns at once, and is refused.
+///
+/// # Errors
+/// What the system says; `InvalidInput` if it is no regular file.
+pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(|_| io::ErrorKind::Unsupported)?;
+    let file = options.custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }
 
 impl Handle for File {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use bytes::FileBytes;
 pub use faulty::{Fault, FaultyBackend, Sector};
-pub use file::FileBackend;
+pub use file::{FileBackend, open_regular};
 pub use memory::MemoryBackend;
 
 /// What a handle is for.
@@ -34,10 +34,10 @@ pub trait Backend: Send + Sync + 'static {
     /// What the system says.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
 
-    /// An existing file.
+    /// An existing file: a regular one, never a pipe or a device, at which a reader would wait for ever.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; `InvalidInput` if it is no regular file.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn Handle>>;
 
     /// An existing file for writing past the page cache: whole blocks, from memory that is aligned to blocks. `None` where
@@ -95,24 +95,25 @@ pub trait Backend: Send + Sync + 'static {
     /// `WouldBlock` if another one is in.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 
-    /// A whole file.
+    /// A whole file of at most `most` bytes.
     ///
     /// # Errors
-    /// What the system says.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+    /// What the system says; `FileTooLarge` before anything is read.
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let file = self.open(path, Access::Read)?;
-        let length = file.len()?;
-        file.read_range(0, usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?)
+        let length = bounded_len(&*file, most)?;
+        file.read_range(0, length)
     }
 
-    /// A file that is complete and is never written or cut again, from an offset on: mapped where the system can, else read.
+    /// A file of at most `most` bytes that is complete and is never written or cut again, from an offset on: mapped where the
+    /// system can, else read.
     ///
     /// # Errors
-    /// What the system says.
-    fn view(&self, path: &Path, from: u64) -> io::Result<FileBytes> {
+    /// As [`Backend::read`].
+    fn view(&self, path: &Path, from: u64, most: u64) -> io::Result<FileBytes> {
         let file = self.open(path, Access::Read)?;
-        let length = usize::try_from(file.len()?.saturating_sub(from)).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        file.read_range(from, length).map(FileBytes::Read)
+        let length = bounded_len(&*file, most)?;
+        file.read_range(from, length.saturating_sub(from as usize)).map(FileBytes::Read)
     }
 
     /// A new file with all its bytes on disk; its directory is not synced.
@@ -190,6 +191,19 @@ pub trait Handle: Send + Sync {
         bytes.truncate(filled);
         Ok(bytes)
     }
+}
+
+/// The length of a file that is to be read whole: a stranger's file may say any length, and need no bytes for it.
+///
+/// # Errors
+/// `FileTooLarge` if it is longer than `most`.
+pub fn bounded_len(file: &dyn Handle, most: u64) -> io::Result<usize> {
+    let length = file.len()?;
+    if length > most {
+        let text = format!("it has {length} bytes, and no file of its kind has more than {most}");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
 /// Whether an error says that there is no room: what was tried may be tried again when there is.

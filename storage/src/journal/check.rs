@@ -10,9 +10,10 @@ use super::index::Index;
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
+use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::Backend;
 use crate::session::OpenError;
-use crate::{BLOCK, Damage};
+use crate::{BLOCK, Damage, DamageKind, Problem};
 
 /// What a journal came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -43,19 +44,19 @@ pub fn check_journal(
     let mut check = JournalCheck { segments: segments.len() as u64, ..JournalCheck::default() };
     let mut scan = Scan::default();
     // The hash of the last frame before a segment; unknown behind damage.
-    let (mut before, mut next) = (Some([0; 32]), 1);
+    let (mut before, mut next) = (Some([0; 32]), 1u64);
     for (place, (number, path)) in segments.iter().enumerate() {
         let path = &path_now(&**backend, path);
         let file = format!("journal/{}", path.file_name().unwrap_or_default().display());
         let kind = segment::SegmentKind::of(path);
         let last = place + 1 == segments.len();
-        let bytes = backend.read(path).map_err(OpenError::io(path))?;
-        let damage = |offset: u64, problem: String| Damage { file: file.clone(), offset, problem };
-        if *number != next {
-            check.damages.push(damage(0, format!("segment {number} stands where segment {next} belongs")));
+        let bytes = backend.read(path, SEGMENT_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
+        let damage = |offset: u64, problem: Problem| Damage::new(file.clone(), offset, problem);
+        if u64::from(*number) != next {
+            check.damages.push(damage(0, format!("segment {number} stands where segment {next} belongs").into()));
             before = None;
         }
-        next = number + 1;
+        next = u64::from(*number) + 1;
         let rest_is_zero = bytes.get(BLOCK as usize..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0));
         let written = bytes.len() as u64;
         match segment::check(&bytes, kind, *number, chain) {
@@ -90,7 +91,7 @@ pub fn check_journal(
 fn segment_frames(
     scan: &mut Scan,
     last: bool,
-    damage: &impl Fn(u64, String) -> Damage,
+    damage: &impl Fn(u64, Problem) -> Damage,
     check: &mut JournalCheck,
     found: &mut impl FnMut(Frame),
 ) -> bool {
@@ -115,7 +116,7 @@ fn segment_frames(
                 if lost && Index::begins(rest) && Index::decode(rest, scan.offset(at)).is_ok() {
                     return false;
                 }
-                if last && !problem.contains("this program reads") && !scan.was_synced(at) {
+                if last && problem.kind == DamageKind::Bytes && !scan.was_synced(at) {
                     check.torn = Some((damage(scan.offset(at), problem), scan.dirty_bytes(at)));
                     return false;
                 }

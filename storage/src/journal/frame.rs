@@ -1,8 +1,10 @@
 //! A frame: a 128-byte header and a body.
 
 use bytemuck::{Pod, Zeroable};
-use engine::limits::FRAME_BODY_BYTES_MAX;
+use engine::limits::{FRAME_BODY_BYTES_MAX, HEIGHT_MAX};
 use engine::{Hash, Height};
+
+use crate::Problem;
 
 /// First bytes of every frame.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
@@ -10,6 +12,8 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
 pub const VERSION: u16 = 3;
 /// Bytes of a frame's header.
 pub const HEADER: usize = 128;
+/// Bytes that LZ4 can make of one.
+pub const LZ4_RATIO_MAX: usize = 255;
 /// Frames start at multiples of this, so that padding is told from a frame by its first bytes.
 pub const ALIGN: usize = 8;
 
@@ -125,7 +129,7 @@ pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> 
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
+pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, Problem> {
     let row: HeaderRow = bytemuck::cast(*bytes);
     if row.magic != MAGIC {
         return Err("this is no frame".into());
@@ -134,7 +138,7 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
         return Err("the frame header's hash is wrong".into());
     }
     if row.version != VERSION {
-        return Err(format!("the frame has version {}, this program reads version {VERSION}", row.version));
+        return Err(Problem::version("the frame", row.version, VERSION.into()));
     }
     let kind = FrameKind::ALL.into_iter().find(|kind| *kind as u8 == row.kind);
     let kind = kind.ok_or_else(|| format!("the frame has kind {}", row.kind))?;
@@ -142,10 +146,14 @@ pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, String> {
         return Err("the frame header holds unknown values".into());
     }
     let (length, stored) = (row.length as usize, row.stored as usize);
-    if length > FRAME_BODY_BYTES_MAX || stored > length {
-        return Err(format!("the frame says {length} bytes, {stored} stored"));
+    // LZ4 makes at most 255 bytes of one: no more is set aside than what is stored can fill.
+    if length > FRAME_BODY_BYTES_MAX || stored > length || length > stored.saturating_mul(LZ4_RATIO_MAX) {
+        return Err(format!("the frame says {length} bytes, {stored} stored").into());
     }
     let (lz4, height) = (row.codec == 1, Height(row.height));
+    if height.0 > HEIGHT_MAX {
+        return Err(format!("the frame has height {height}, which no chain reaches").into());
+    }
     let HeaderRow { group, previous, body, hash, .. } = row;
     Ok(FrameHeader { kind, lz4, height, length, stored, group, previous, body, hash })
 }

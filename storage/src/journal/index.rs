@@ -2,13 +2,15 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::Reader;
-use engine::limits::SEGMENT_MARKS_MAX;
 use engine::{Hash, Height};
 
-use crate::{BLOCK, align_up};
+use super::segment::SEGMENT_FILE_BYTES_MAX;
+use crate::{BLOCK, Problem, align_up};
 
 /// First bytes of an index; the last two digits are the version.
 const MAGIC: [u8; 8] = *b"BCSIDX01";
+/// The version that this code writes and reads.
+const INDEX_VERSION: u32 = 1;
 /// Last bytes of an index.
 const END: [u8; 8] = *b"BCSIDXEN";
 /// Bytes before the marks.
@@ -21,6 +23,9 @@ const FOOTER: usize = size_of::<FooterRow>();
 pub const TAIL: usize = 16;
 /// Bytes of frames between two marks, about: what a reader that looks for a height reads too much.
 pub const MARK_BYTES: u64 = 64 << 10;
+
+/// Marks of a segment, at most: twice as many as the longest one needs.
+const MARKS_MAX: usize = (2 * SEGMENT_FILE_BYTES_MAX / MARK_BYTES) as usize;
 
 /// How an index begins. Layout: 96 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -122,11 +127,12 @@ impl Index {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn decode(bytes: &[u8], offset: u64) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8], offset: u64) -> Result<Self, Problem> {
         let footer =
             bytes.len().checked_sub(FOOTER).filter(|footer| *footer >= HEADER).ok_or("the index is cut short")?;
         if Self::begins(bytes) && bytes[..8] != MAGIC {
-            return Err("the index has another version than this program reads".into());
+            let found = String::from_utf8_lossy(&bytes[6..8]).into_owned();
+            return Err(Problem::version("the index", found, INDEX_VERSION));
         }
         let whole = |_| "the index is cut short";
         let mut reader = Reader::new("index", bytes);
@@ -135,14 +141,15 @@ impl Index {
         if header.magic != MAGIC || end.magic != END {
             return Err("this is no index".into());
         }
+        let count = header.marks as usize;
+        let marks_end = HEADER + count.min(MARKS_MAX) * MARK;
+        let expected = align_up((marks_end + FOOTER) as u64) as usize;
+        if count > MARKS_MAX || bytes.len() != expected || header.offset != offset || end.offset != offset {
+            return Err("the index says another length or place".into());
+        }
+        // After the length: only as much is hashed as an index can have.
         if *blake3::hash(&bytes[..footer]).as_bytes() != end.hash {
             return Err("the index's hash is wrong".into());
-        }
-        let count = header.marks as usize;
-        let marks_end = HEADER + count.min(SEGMENT_MARKS_MAX) * MARK;
-        let expected = align_up((marks_end + FOOTER) as u64) as usize;
-        if count > SEGMENT_MARKS_MAX || bytes.len() != expected || header.offset != offset || end.offset != offset {
-            return Err("the index says another length or place".into());
         }
         let padding = bytes[marks_end..footer].iter().any(|byte| *byte != 0);
         if header.reserved != 0 || header.zero != [0; 32] || padding {

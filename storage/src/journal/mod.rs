@@ -16,6 +16,7 @@ mod retired;
 mod check;
 
 pub use check::{JournalCheck, check_journal};
+pub(crate) use frame::LZ4_RATIO_MAX;
 pub use frame::{Frame, FrameKind};
 pub use reader::{End, JournalReader, Tail};
 pub use retired::{Retention, Retirer};

@@ -10,9 +10,10 @@ use super::index::{Index, Mark, TAIL};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
-use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle};
+use super::segment::SEGMENT_FILE_BYTES_MAX;
+use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle, bounded_len};
 use crate::session::{OpenError, Session, genesis_bytes_on};
-use crate::{BLOCK, Damage};
+use crate::{BLOCK, Damage, DamageKind, Problem};
 
 /// What follows the last frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -150,13 +151,13 @@ impl JournalReader {
         self.decided
     }
 
-    fn damage_in(&self, index: usize, offset: u64, problem: String) -> Damage {
+    fn damage_in(&self, index: usize, offset: u64, problem: Problem) -> Damage {
         let path = &self.segments[index].1;
         let file = path.strip_prefix(&self.dir).unwrap_or(path).display().to_string();
-        Damage { file, offset, problem }
+        Damage::new(file, offset, problem)
     }
 
-    fn damage(&self, at: usize, problem: String) -> Damage {
+    fn damage(&self, at: usize, problem: Problem) -> Damage {
         self.damage_in(self.next - 1, self.scan.offset(at), problem)
     }
 
@@ -173,9 +174,9 @@ impl JournalReader {
     }
 
     /// Bytes that are wrong: the torn end of the journal if nothing that was synced later follows, else damage.
-    fn bad(&mut self, at: usize, problem: String) -> Result<(), OpenError> {
+    fn bad(&mut self, at: usize, problem: Problem) -> Result<(), OpenError> {
         let damage = self.damage(at, problem);
-        let newer = damage.problem.contains("this program reads");
+        let newer = damage.problem.kind == DamageKind::Version;
         if newer || self.next < self.segments.len() || self.scan.was_synced(at) {
             return Err(damage.into());
         }
@@ -233,11 +234,13 @@ impl JournalReader {
     fn load(&self, at: usize, from: u64) -> Result<FileBytes, OpenError> {
         let path = &self.segments[at].1;
         let bytes = if at + 1 < self.segments.len() {
-            self.backend.view(path, from)
+            self.backend.view(path, from, SEGMENT_FILE_BYTES_MAX)
         } else if from == 0 {
-            self.backend.read(path).map(FileBytes::Read)
+            self.backend.read(path, SEGMENT_FILE_BYTES_MAX).map(FileBytes::Read)
         } else {
-            let read = |file: Box<dyn Handle>| file.read_range(from, (file.len()?.saturating_sub(from)) as usize);
+            let read = |file: Box<dyn Handle>| {
+                file.read_range(from, bounded_len(&*file, SEGMENT_FILE_BYTES_MAX)?.saturating_sub(from as usize))
+            };
             self.backend.open(path, Access::Read).and_then(read).map(FileBytes::Read)
         };
         bytes.map_err(OpenError::io(path))
@@ -245,9 +248,9 @@ impl JournalReader {
 
     /// Checks a segment's first block.
     fn header(&self, kind: segment::SegmentKind, number: u32, bytes: &[u8]) -> Result<(), segment::BadHeader> {
-        let wrong = |problem: String| Err(segment::BadHeader { problem, unfinished: false });
+        let wrong = |problem: Problem| Err(segment::BadHeader { problem, unfinished: false });
         if number as usize != self.next {
-            return wrong(format!("segment {number} stands where segment {} belongs", self.next));
+            return wrong(format!("segment {number} stands where segment {} belongs", self.next).into());
         }
         if segment::check(bytes, kind, number, &self.chain)? != self.scan.previous {
             return wrong("the segment does not follow the one before it".into());
@@ -299,7 +302,7 @@ impl JournalReader {
         self.segments[at].1.clone_from(&path);
         let path = &path;
         let file = self.backend.open(path, Access::Read).map_err(OpenError::io(path))?;
-        let length = file.len().map_err(OpenError::io(path))?;
+        let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(OpenError::io(path))? as u64;
         let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(OpenError::io(path))?;
         let Some(offset) = Index::find(&tail, length) else {
             let sealed = at + 1 < self.segments.len();

@@ -14,10 +14,11 @@ use engine::{Hash, Height};
 use super::frame::{ALIGN, Frame, FrameKind, encode};
 use super::index::{FrameMarks, Index, TAIL};
 use super::scan::{Scan, ScanItem};
+use super::segment::SEGMENT_FILE_BYTES_MAX;
 use super::segment::{self, SegmentKind};
-use crate::backend::{Access, Backend};
+use crate::backend::{Access, Backend, bounded_len};
 use crate::session::{OpenError, name, numbered};
-use crate::{BLOCK, Damage};
+use crate::{BLOCK, Damage, Problem};
 
 /// How much of the journal's bodies stays.
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +97,10 @@ impl Retirer {
     fn retire_segment(&self, number: u32, path: &Path, keep: Height) -> Result<bool, OpenError> {
         let io = |error| OpenError::io(path)(error);
         let file = self.backend.open(path, Access::Read).map_err(io)?;
-        let length = file.len().map_err(io)?;
+        let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(io)? as u64;
         let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(io)?;
         let damaged =
-            |offset, problem: String| Damage { file: format!("journal/{}", name(number, "seg")), offset, problem };
+            |offset, problem: Problem| Damage::new(format!("journal/{}", name(number, "seg")), offset, problem);
         let Some(offset) = Index::find(&tail, length) else {
             return Err(damaged(length, "a sealed segment has no index".into()).into());
         };
@@ -124,7 +125,7 @@ impl Retirer {
     }
 
     /// What stays of a segment, or where it is wrong.
-    fn head(&self, number: u32, bytes: Vec<u8>, sealed: &Index) -> Result<Vec<u8>, (u64, String)> {
+    fn head(&self, number: u32, bytes: Vec<u8>, sealed: &Index) -> Result<Vec<u8>, (u64, Problem)> {
         let first = segment::check(&bytes, SegmentKind::Whole, number, &self.chain).map_err(|bad| (0, bad.problem))?;
         let mut scan = Scan::default();
         scan.load(bytes, 0, 0);
@@ -143,7 +144,7 @@ impl Retirer {
             };
             let frame = match frame.kind {
                 FrameKind::Decided => {
-                    let body = (self.retention.retire)(&frame.body).map_err(|problem| (at, problem))?;
+                    let body = (self.retention.retire)(&frame.body).map_err(|problem| (at, problem.into()))?;
                     Frame { kind: FrameKind::Retired, body, ..frame }
                 }
                 FrameKind::Settled | FrameKind::Retired | FrameKind::Evidence | FrameKind::Base => frame,

@@ -5,7 +5,7 @@ use engine::{Hash, Height};
 use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
 use super::index::{FrameMarks, Index};
 use crate::backend::FileBytes;
-use crate::{BLOCK, align_up};
+use crate::{BLOCK, Problem, align_up};
 
 /// What a place holds.
 pub enum ScanItem {
@@ -20,7 +20,7 @@ pub enum ScanItem {
         /// Where.
         at: usize,
         /// Why it is wrong.
-        problem: String,
+        problem: Problem,
     },
 }
 
@@ -43,7 +43,13 @@ pub struct Scan {
     pub head: bool,
     /// Where the group of the last frame begins in the segment; unknown where the place was jumped to.
     group: Option<u64>,
+    /// Bytes that may still be hashed in search of what follows a bad place. A stranger can make every place look like the
+    /// start of a long frame, and hashing them all would take days.
+    search_left: u64,
 }
+
+/// How many times its own length of a segment may be hashed in searches.
+const SEARCH_LENGTHS: u64 = 4;
 
 impl Scan {
     /// Takes up another segment at an offset that a frame begins at.
@@ -53,6 +59,7 @@ impl Scan {
         self.at = (offset - base) as usize;
         self.group = (offset == 0).then_some(0);
         self.marks = FrameMarks::default();
+        self.search_left = SEARCH_LENGTHS * self.bytes.len() as u64;
     }
 
     /// The offset in the segment of a place.
@@ -136,10 +143,21 @@ impl Scan {
         }
     }
 
-    /// The frame at a place.
-    fn frame_at(&self, at: usize) -> Result<(Frame, FrameHeader), String> {
+    fn header_at(&self, at: usize) -> Result<FrameHeader, Problem> {
         let header = self.bytes.get(at..at + HEADER).ok_or("the frame header is cut short")?;
-        let header = decode_header(header.try_into().expect("a header's bytes"))?;
+        decode_header(header.try_into().expect("a header's bytes"))
+    }
+
+    /// The frame at a place in a search, if there is one and the search may go on.
+    fn search_at(&mut self, at: usize) -> Option<(Frame, FrameHeader)> {
+        let header = self.header_at(at).ok()?;
+        self.search_left = self.search_left.saturating_sub((HEADER + header.stored) as u64);
+        if self.search_left == 0 { None } else { self.frame_at(at).ok() }
+    }
+
+    /// The frame at a place.
+    fn frame_at(&self, at: usize) -> Result<(Frame, FrameHeader), Problem> {
+        let header = self.header_at(at)?;
         let stored = self.bytes.get(at + HEADER..at + HEADER + header.stored).ok_or("the frame body is cut short")?;
         let body = decode_body(&header, stored)?;
         Ok((Frame { kind: header.kind, height: header.height, body }, header))
@@ -147,24 +165,34 @@ impl Scan {
 
     /// Whether a frame or an index behind a bad place shows that the bad place had been synced: one that belongs to a
     /// later group does. Disks write in any order, so that one of the same group shows nothing.
-    pub fn was_synced(&self, at: usize) -> bool {
+    /// Where too much looks like frames to look at all of it, the answer is yes: nothing is cut then.
+    pub fn was_synced(&mut self, at: usize) -> bool {
         let from = (at + 1).next_multiple_of(ALIGN);
-        let later = |place: usize| self.frame_at(place).is_ok_and(|(_, header)| header.group > self.offset(at));
-        let sealed = |place: usize| Index::decode(&self.bytes[place..], self.offset(place)).is_ok();
-        (from..self.bytes.len().saturating_sub(HEADER)).step_by(ALIGN).any(|place| {
+        for place in (from..self.bytes.len().saturating_sub(HEADER)).step_by(ALIGN) {
             let start = &self.bytes[place..];
-            start[..4] == MAGIC.to_le_bytes() && later(place)
-                || place.is_multiple_of(BLOCK as usize) && Index::begins(start) && sealed(place)
-        })
+            let sealed = place.is_multiple_of(BLOCK as usize)
+                && Index::begins(start)
+                && Index::decode(start, self.offset(place)).is_ok();
+            let frame = if start.starts_with(&MAGIC.to_le_bytes()) { self.search_at(place) } else { None };
+            let later = frame.is_some_and(|(_, header)| header.group > self.offset(at));
+            if sealed || later || self.search_left == 0 {
+                return true;
+            }
+        }
+        false
     }
 
-    /// Goes to the next whole frame or index behind a bad place, whatever should come before it; false if there is none.
+    /// Goes to the next whole frame or index behind a bad place, whatever should come before it; false if there is none, or
+    /// too much looks like one.
     pub fn resume(&mut self, at: usize) -> bool {
         let from = (at + 1).next_multiple_of(ALIGN);
         for place in (from..self.bytes.len()).step_by(ALIGN) {
             let rest = &self.bytes[place..];
             let index = place.is_multiple_of(BLOCK as usize) && Index::begins(rest);
-            let frame = if rest.starts_with(&MAGIC.to_le_bytes()) { self.frame_at(place).ok() } else { None };
+            let frame = if rest.starts_with(&MAGIC.to_le_bytes()) { self.search_at(place) } else { None };
+            if self.search_left == 0 {
+                return false;
+            }
             if let Some((_, header)) = &frame {
                 self.previous = header.previous;
             }

@@ -4,12 +4,15 @@ use bytemuck::{Pod, Zeroable};
 use engine::Hash;
 use engine::bytes::Reader;
 
-use crate::BLOCK;
+use crate::{BLOCK, Problem};
 
 /// First bytes of every segment.
 const SEGMENT_MAGIC: [u8; 8] = *b"BCSEGM01";
 /// First bytes of what stays of a segment that has given up its bodies.
 const HEAD_MAGIC: [u8; 8] = *b"BCHEAD01";
+/// Bytes of a segment's file, at most: one that was nearly full, and a group of all that waited for the disk behind it. A
+/// longer file is none of ours, whoever reads it.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// The version of segments that this code writes and reads.
 const SEGMENT_VERSION: u32 = 3;
 
@@ -72,7 +75,7 @@ pub fn header(kind: SegmentKind, number: u32, chain: &Hash, previous: &Hash) -> 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BadHeader {
     /// What is wrong, in words.
-    pub problem: String,
+    pub problem: Problem,
     /// Whether it may be a header that never reached the disk as a whole.
     pub unfinished: bool,
 }
@@ -83,7 +86,7 @@ pub struct BadHeader {
 /// What is wrong with the block.
 pub fn check(bytes: &[u8], kind: SegmentKind, number: u32, chain: &Hash) -> Result<Hash, BadHeader> {
     let unfinished = |problem: &str| Err(BadHeader { problem: problem.into(), unfinished: true });
-    let wrong = |problem: String| Err(BadHeader { problem, unfinished: false });
+    let wrong = |problem: Problem| Err(BadHeader { problem, unfinished: false });
     let mut block = Reader::new("segment header", bytes.get(..BLOCK as usize).unwrap_or_default());
     let Ok(row) = block.row::<HeaderRow>() else { return unfinished("the segment header is cut short") };
     if row.magic != kind.magic() {
@@ -93,10 +96,10 @@ pub fn check(bytes: &[u8], kind: SegmentKind, number: u32, chain: &Hash) -> Resu
         return unfinished("the segment header's hash is wrong");
     }
     if row.version != SEGMENT_VERSION {
-        return wrong(format!("the segment has version {}, this program reads version {SEGMENT_VERSION}", row.version));
+        return wrong(Problem::version("the segment", row.version, SEGMENT_VERSION));
     }
     if row.number != number {
-        return wrong(format!("the segment says that it is number {}", row.number));
+        return wrong(format!("the segment says that it is number {}", row.number).into());
     }
     if row.chain != *chain {
         return wrong("the segment belongs to another genesis".into());

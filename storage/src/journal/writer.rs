@@ -9,10 +9,14 @@ use engine::{Hash, Height};
 use super::frame::{Frame, encode};
 use super::index::{FrameMarks, Index};
 use super::reader::{End, Tail};
-use super::segment;
+use super::segment::{self, SEGMENT_FILE_BYTES_MAX};
+use crate::align_up;
 use crate::backend::Backend;
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name};
+
+/// Bytes of zeros ahead and of the index, at most.
+const AHEAD_AND_INDEX: u64 = 2 << 20;
 
 /// The end of the journal, where groups are appended.
 pub struct JournalWriter {
@@ -101,6 +105,8 @@ impl JournalWriter {
             *previous = encode(frame, group, previous, &mut self.buffer);
             *highest = frame.height.max(*highest);
         }
+        let end = group + align_up(self.buffer.len() as u64) + AHEAD_AND_INDEX;
+        assert!(end <= SEGMENT_FILE_BYTES_MAX, "a segment is no longer than its readers read");
         file.append(&mut self.buffer)
     }
 

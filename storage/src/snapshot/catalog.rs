@@ -8,11 +8,11 @@ use std::sync::Arc;
 use engine::limits::PACK_RECORD_BYTES_MAX;
 use engine::{Hash, Height};
 
-use super::pack::{PackOffset, pack_path};
+use super::pack::{PACK_FILE_BYTES_MAX, PackOffset, pack_path};
 use super::record::{ALIGN, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header};
-use crate::backend::{Access, Backend, Handle};
+use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
-use crate::{BLOCK, Damage, align_up};
+use crate::{BLOCK, Damage, DamageKind, Problem, align_up};
 
 /// Where groups and snapshots lie.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -24,6 +24,10 @@ pub struct Catalog {
     /// Where the packs end: what lies behind was never finished.
     pub end: Option<(u32, u64)>,
 }
+
+/// How many times its own length of a pack may be read in search of the next record behind a bad place. A stranger can make
+/// every place look like a long record.
+const SEARCH_LENGTHS: u64 = 4;
 
 /// What is known about one record of a pack.
 pub struct Found {
@@ -50,14 +54,15 @@ pub fn walk_pack(
 ) -> io::Result<(u64, Vec<Damage>)> {
     let file = format!("snapshots/{}", name(number, "pack"));
     let mut damages = Vec::new();
-    let mut damage = |offset: u64, problem: String| damages.push(Damage { file: file.clone(), offset, problem });
-    let length = pack.len()?;
+    let mut damage = |offset: u64, problem: Problem| damages.push(Damage::new(file.clone(), offset, problem));
+    let length = bounded_len(pack, PACK_FILE_BYTES_MAX)? as u64;
     let header = pack.read_range(0, BLOCK as usize)?;
     if let Err(problem) = check_pack_header(&header, number, chain) {
         damage(0, problem);
         return Ok((0, damages));
     }
     let (mut at, mut end, mut lost) = (BLOCK, BLOCK, false);
+    let mut search_left = SEARCH_LENGTHS * length;
     while at < length {
         let head = pack.read_range(at, HEADER)?;
         let record = decode_record_header(&head).and_then(|header| {
@@ -79,9 +84,15 @@ pub fn walk_pack(
             Err(_) if at % BLOCK != 0 && !lost && are_zeros(pack, at, align_up(at))? => at = align_up(at),
             Err(problem) => {
                 if !lost {
-                    damage(at, problem);
+                    damage(at, problem.into());
                 }
                 lost = true;
+                let stored = decode_record_header(&head).map_or(0, |header| header.stored);
+                search_left = search_left.saturating_sub((HEADER + stored) as u64);
+                if search_left == 0 {
+                    damage(at, "too much behind it looks like records and is none".into());
+                    break;
+                }
                 at += ALIGN as u64;
                 at = next_magic(pack, at, length)?;
             }
@@ -142,12 +153,13 @@ impl Catalog {
                 Some((last, end)) if *number == last && length < end => {
                     let file = format!("snapshots/{}", name(last, "pack"));
                     let problem = format!("the pack ends where {end} bytes were finished");
-                    found.push(Damage { file, offset: length, problem });
+                    found.push(Damage::new(file, length, problem));
                 }
                 Some((last, end)) => found.retain(|damage| (*number, damage.offset) < (last, end)),
                 // A pack whose own header is wrong is no torn one, unless it never came to hold anything.
                 None if packs.last().is_some_and(|last| last.0 == *number) => {
-                    found.retain(|damage| damage.offset < end || (end == 0 && length > BLOCK));
+                    let newer = |damage: &Damage| damage.problem.kind == DamageKind::Version;
+                    found.retain(|damage| newer(damage) || damage.offset < end || (end == 0 && length > BLOCK));
                 }
                 None => {}
             }
@@ -175,6 +187,9 @@ pub(super) fn read_record(pack: &dyn Handle, place: PackOffset) -> Result<Vec<u8
     if place.bytes as usize > PACK_RECORD_BYTES_MAX + HEADER {
         return Err("the index says more bytes than a record has".into());
     }
-    let bytes = pack.read_range(place.offset, place.bytes as usize).map_err(|error| error.to_string())?;
-    if bytes.len() < place.bytes as usize { Err("the pack ends before the record".into()) } else { Ok(bytes) }
+    let length = bounded_len(pack, PACK_FILE_BYTES_MAX).map_err(|error| error.to_string())? as u64;
+    if place.offset.checked_add(place.bytes.into()).is_none_or(|end| end > length) {
+        return Err("the pack ends before the record".into());
+    }
+    pack.read_range(place.offset, place.bytes as usize).map_err(|error| error.to_string())
 }

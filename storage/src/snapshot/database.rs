@@ -1,9 +1,16 @@
 //! The database of the index: what it is called, its version, and what redb's errors mean.
 
+use std::path::Path;
+
 use engine::Hash;
 use redb::{DatabaseError, ReadableDatabase, TableDefinition, TableError};
 use thiserror::Error;
 
+use crate::backend::{bounded_len, open_regular};
+
+/// Bytes of an index's file that is read for somebody who does not write it, at most: it holds 60 bytes or so for each group
+/// of the image that a snapshot holds, and all of them are read into memory.
+pub(super) const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// The version of the index that this code writes and reads.
 pub const INDEX_VERSION: u64 = 1;
 
@@ -28,6 +35,16 @@ pub enum IndexError {
     /// Another process writes it, or the system refused.
     #[error("snapshots/index.redb: {0}")]
     Refused(String),
+}
+
+/// Looks at the file before redb opens it, which would wait at a pipe and believe any length.
+pub(super) fn check_file(path: &Path, most: u64) -> Result<(), IndexError> {
+    let file = open_regular(path, std::fs::File::options().read(true));
+    let checked = file.and_then(|file| bounded_len(&file, most));
+    checked.map(|_| ()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::FileTooLarge => damaged(error),
+        _ => refused(error),
+    })
 }
 
 pub(super) fn refused(error: impl std::fmt::Display) -> IndexError {

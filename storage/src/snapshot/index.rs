@@ -11,7 +11,8 @@ use redb::{
 
 use super::catalog::Catalog;
 use super::database::{
-    CHAIN, INDEX_VERSION, IndexError, META, check_version, damaged, guarded, open_error, read_version, refused,
+    CHAIN, INDEX_BYTES_MAX, INDEX_VERSION, IndexError, META, check_file, check_version, damaged, guarded, open_error,
+    read_version, refused,
 };
 use super::pack::PackOffset;
 use super::ranges::{self, Coverage, RangeRow};
@@ -99,6 +100,9 @@ impl Index {
             builder.set_check_integrity_on_open(true);
             let db = if backend.is_file_system() {
                 builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+                if path.exists() {
+                    check_file(path, u64::MAX)?;
+                }
                 builder.create(path).map_err(open_error)?
             } else {
                 let handle = backend.open(path, Access::Write).or_else(|_| backend.create(path)).map_err(refused)?;
@@ -200,6 +204,7 @@ pub fn read_index(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
         let mut builder = Builder::new();
         builder.set_cache_size(8 << 20);
         builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+        check_file(path, INDEX_BYTES_MAX)?;
         let db: ReadOnlyDatabase = builder.open_read_only(path).map_err(open_error)?;
         let version = read_version(&db)?.ok_or_else(|| damaged("it has no version"))?;
         check_version(&db, version, chain)?;

@@ -3,10 +3,11 @@
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::Reader;
 use engine::image::group_value;
-use engine::limits::{GROUP_BYTES, PACK_RECORD_BYTES_MAX};
+use engine::limits::{GROUP_BYTES, HEIGHT_MAX, PACK_RECORD_BYTES_MAX, TIME_MS_MAX};
 use engine::{Hash, Height};
 
-use crate::BLOCK;
+use crate::journal::LZ4_RATIO_MAX;
+use crate::{BLOCK, Problem};
 
 /// First bytes of every pack.
 pub const PACK_MAGIC: [u8; 8] = *b"BCPACK01";
@@ -55,7 +56,7 @@ pub fn pack_header(number: u32, chain: &Hash) -> Vec<u8> {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), String> {
+pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), Problem> {
     let bytes = bytes.get(..BLOCK as usize).ok_or("the pack's header is cut short")?;
     let row: PackRow = Reader::new("pack header", bytes).row().map_err(|problem| problem.to_string())?;
     if row.magic != PACK_MAGIC {
@@ -65,13 +66,13 @@ pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), 
         return Err("the pack header's hash is wrong".into());
     }
     if row.version != PACK_VERSION {
-        return Err(format!("the pack has version {}, this program reads version {PACK_VERSION}", row.version));
+        return Err(Problem::version("the pack", row.version, PACK_VERSION));
     }
     if row.chain != *chain {
         return Err("the pack belongs to another genesis".into());
     }
     if row.number != number {
-        return Err(format!("the pack says that it is number {}", row.number));
+        return Err(format!("the pack says that it is number {}", row.number).into());
     }
     if bytes[size_of::<PackRow>()..].iter().any(|byte| *byte != 0) {
         return Err("the pack header's padding is not zero".into());
@@ -198,7 +199,13 @@ fn decode_row(bytes: &[u8]) -> Result<(RecordHeader, RecordRow), String> {
     if !fits || stored > length || (row.codec == 0 && stored != length) {
         return Err(format!("the record says {length} bytes, {stored} stored"));
     }
+    if length > stored.saturating_mul(LZ4_RATIO_MAX) {
+        return Err(format!("the record says that {stored} bytes unpack to {length}"));
+    }
     let moment = Moment { height: Height(row.height), time_ms: row.time_ms };
+    if moment.height.0 > HEIGHT_MAX || moment.time_ms > TIME_MS_MAX {
+        return Err(format!("the record is of height {}, time {}", moment.height, moment.time_ms));
+    }
     if kind == RecordKind::Group && moment != Moment::default() {
         return Err("the record's header holds unknown values".into());
     }

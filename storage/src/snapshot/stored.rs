@@ -9,7 +9,7 @@ use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
 use super::pack::PackOffset;
-use super::record::{GroupRow, RecordKind, SnapshotMap, decode_group, decode_record};
+use super::record::{GroupRow, HEADER, RecordKind, SnapshotMap, decode_group, decode_record};
 use crate::Damage;
 use crate::backend::{Backend, Handle};
 use crate::session::name;
@@ -44,7 +44,7 @@ impl Packs<'_> {
 }
 
 fn damage(pack: u32, offset: u64, problem: String) -> Damage {
-    Damage { file: format!("snapshots/{}", name(pack, "pack")), offset, problem }
+    Damage::new(format!("snapshots/{}", name(pack, "pack")), offset, problem)
 }
 
 /// Reads the map of a snapshot.
@@ -64,8 +64,7 @@ impl StoredSnapshot {
     /// Where it is damaged.
     pub fn open(backend: &Arc<dyn Backend>, dir: &Path, catalog: &Catalog, height: Height) -> Result<Self, Damage> {
         let folder = dir.join("snapshots");
-        let missing =
-            |problem: &str| Damage { file: "snapshots/index.redb".into(), offset: 0, problem: problem.into() };
+        let missing = |problem: &str| Damage::new("snapshots/index.redb", 0, problem);
         let (place, _) = *catalog.snapshots.get(&height).ok_or_else(|| missing("it knows of no such snapshot"))?;
         let mut packs = Packs { backend, folder, open: BTreeMap::new() };
         let map = read_map(packs.get(place.pack)?, place, height);
@@ -98,9 +97,12 @@ impl StoredSnapshot {
     pub fn read_group(&self, index: usize, out: &mut [u8; GROUP_BYTES]) -> Result<(), Damage> {
         let Some((name, place)) = self.groups.get(index) else {
             let problem = format!("snapshot {} has no group {index}", self.height);
-            return Err(Damage { file: "snapshots/index.redb".into(), offset: 0, problem });
+            return Err(Damage::new("snapshots/index.redb", 0, problem));
         };
         let wrong = |problem| damage(place.pack, place.offset, problem);
+        if place.bytes as usize > HEADER + GROUP_BYTES {
+            return Err(wrong("the index says more bytes than a group's record has".into()));
+        }
         let record = read_record(&*self.packs[&place.pack], *place).map_err(wrong)?;
         decode_group(&record, name, out).map_err(wrong)
     }

@@ -95,6 +95,11 @@ pub fn ignores_puck(spot: Spot) -> bool {
     (1..PUCKS).all(|puck| (0..ROLLS).all(|roll| base(puck, roll) == base(0, roll)))
 }
 
+/// States of progress that a bet on a spot can be in; 0 is the start.
+pub fn states(spot: Spot) -> u16 {
+    BETS[bet_of(spot).index()].family.states()
+}
+
 /// How many tiers a spot's bet can end at.
 pub fn tiers(spot: Spot) -> usize {
     pays::pays(BETS[bet_of(spot).index()].family, &TableRules::default()).len()

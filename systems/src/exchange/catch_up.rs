@@ -18,6 +18,7 @@ use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::{Hash, Height, PeerId};
+use order::batch::BatchSeed;
 use order::beacon::BeaconMessage;
 use order::block::{BlockContext, carried_items, check_block_form, intent_items};
 use order::certificate::{certificate_items, check_certificate_form};
@@ -101,7 +102,7 @@ pub fn catch_up(
     for (from, entries) in heard.ranges.drain(..) {
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
-    state.verify(&setup, &seed, &clock, &orderer.validators, &chain, &part, &mut inbox);
+    state.verify(&setup, &seed, &orderer.validators, &chain, &part, &mut inbox);
     state.ask(&clock, &nodes, &chain, orderer.is_voting(), &mut outbox);
     state.tell(&chain, orderer.is_voting(), &nodes, &mut outbox);
 }
@@ -172,7 +173,6 @@ impl CatchUp {
         &mut self,
         setup: &Setup,
         seed: &VerifySeed,
-        clock: &Clock,
         validators: &Validators,
         chain: &Chain,
         part: &BeaconPart,
@@ -181,10 +181,7 @@ impl CatchUp {
         let (batch, mut liar) = self.next_batch(setup, validators, chain);
         let mut good = batch.len();
         if good > 0 {
-            let mut input = [2; 9];
-            input[..8].copy_from_slice(&clock.tick.0.to_le_bytes());
-            let seed = *blake3::keyed_hash(&seed.0, &input).as_bytes();
-            if let Some(bad) = first_forged(&batch, setup, validators, part, seed) {
+            if let Some(bad) = first_forged(&batch, setup, validators, part, &seed.0) {
                 liar = Some(batch[bad].0);
                 good = bad;
             }
@@ -365,7 +362,7 @@ fn first_forged(
     setup: &Setup,
     validators: &Validators,
     part: &BeaconPart,
-    seed: [u8; 32],
+    seed: &BatchSeed,
 ) -> Option<usize> {
     let issuers = issuers(setup);
     let (mut items, mut owners): (Vec<SignedItem<'_>>, Vec<usize>) = (Vec::new(), Vec::new());

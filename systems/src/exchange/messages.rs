@@ -66,11 +66,7 @@ pub fn verify_messages(
     let wanted = wanted(&mut heard, &tally, &bodies, &shares, &evidence, &validators, decided, round);
     let items: Vec<SignedItem<'_>> = wanted.iter().map(|(_, signed)| item(signed, &validators, &setup)).collect();
     let mut verdicts = vec![false; items.len()];
-    // Each tick has coefficients of its own, and other ones than its intents have.
-    let mut input = [0; 9];
-    input[..8].copy_from_slice(&clock.tick.0.to_le_bytes());
-    input[8] = 1;
-    verify_batch(&items, *blake3::keyed_hash(&seed.0, &input).as_bytes(), &mut verdicts);
+    verify_batch(&items, &seed.0, &mut verdicts);
     let mut first_holds = true;
     for ((from, signed), holds) in wanted.iter().zip(verdicts) {
         if matches!(signed, Signed::First(_)) {

@@ -10,6 +10,7 @@ use engine::message::block::{Block, Decided};
 use engine::message::node::{BlockRow, NodeMessage};
 use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteKind};
 use engine::{Hash, Height, PeerId};
+use order::batch::BatchSeed;
 use order::block::{BlockBuilder, BlockContext, BlockError, PushError, check_block, check_clock, check_turn};
 use order::consensus::{
     Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, ProposedValue, Timeout, TimeoutKind,
@@ -73,7 +74,7 @@ pub(super) struct OrderStep<'a> {
     pub(super) clock: Clock,
     pub(super) setup: &'a Setup,
     pub(super) issuers: &'a [PublicKey],
-    pub(super) seed: [u8; 32],
+    pub(super) seed: &'a BatchSeed,
     pub(super) chain: &'a mut Chain,
     pub(super) orderer: &'a mut Orderer,
     pub(super) answers: &'a mut Answers,
@@ -115,7 +116,7 @@ pub fn order_blocks(
         clock: *clock,
         setup: &setup,
         issuers: &issuers,
-        seed: seed.0,
+        seed: &seed.0,
         chain: &mut chain,
         orderer: &mut orderer,
         answers: &mut answers,

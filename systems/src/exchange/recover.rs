@@ -46,7 +46,7 @@ pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Ve
         clock: Clock { now_ms: chain.parent_time_ms, ..Clock::default() },
         setup: &setup,
         issuers: &issuers,
-        seed: seed.0,
+        seed: &seed.0,
         chain: &mut chain,
         orderer: &mut orderer,
         answers: &mut answers,

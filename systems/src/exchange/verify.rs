@@ -6,17 +6,18 @@ use engine::columns::PeerColumns;
 use engine::genesis::Opening;
 use engine::io::{Offence, ShedReason};
 use engine::message::refusal::Refusal;
+use order::batch::BatchSeed;
 use order::block::intent_signer;
 use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acceptable, verify_batch};
 
 use super::answers::{Answers, Known};
 use super::peers::row;
-use super::tick::{Clock, Inbox, Origin, Outbox, Pending};
+use super::tick::{Inbox, Origin, Outbox, Pending};
 use crate::state::setup::Setup;
 
-/// Randomness for the coefficients of batch verification, drawn by the node at its start. It changes no verdict.
-#[derive(Resource, Clone, Copy)]
-pub struct VerifySeed(pub [u8; 32]);
+/// For the coefficients of batch verification, drawn by the node at its start.
+#[derive(Resource)]
+pub struct VerifySeed(pub BatchSeed);
 
 /// The keys that may issue vouchers.
 pub fn issuers(setup: &Setup) -> Vec<PublicKey> {
@@ -36,7 +37,6 @@ fn enters(key: &PublicKey, signer: Option<&PublicKey>) -> bool {
 pub fn verify_intents(
     setup: Res<'_, Setup>,
     seed: Res<'_, VerifySeed>,
-    clock: Res<'_, Clock>,
     mut inbox: ResMut<'_, Inbox>,
     mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
@@ -55,9 +55,7 @@ pub fn verify_intents(
         .filter_map(|(intent, signer)| signer.map(|key| SignedItem::intent(intent, key, &setup.chain)))
         .collect();
     let mut verdicts = vec![false; items.len()];
-    // Each tick has coefficients of its own.
-    let tick_seed = *blake3::keyed_hash(&seed.0, &clock.tick.0.to_le_bytes()).as_bytes();
-    verify_batch(&items, tick_seed, &mut verdicts);
+    verify_batch(&items, &seed.0, &mut verdicts);
     let mut verdicts = verdicts.into_iter();
     let (peers, _) = columns.rows();
     let (mut offences, mut accepted) = (Vec::new(), Vec::new());

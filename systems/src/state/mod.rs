@@ -9,5 +9,7 @@ pub mod chunk;
 
 pub mod activity;
 
+pub mod check_rows;
+
 pub mod saving;
 pub mod snapshot;

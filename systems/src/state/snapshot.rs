@@ -1,9 +1,8 @@
 //! Snapshots of a machine: taken while it goes on, and loaded before it does.
 
-use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, ImageError, Saved};
+use engine::image::{self, DirtyMap, GroupBlock, GroupSaver, Saved};
 use engine::io::Receipt;
 use engine::limits::GROUP_BYTES;
-use engine::message::DecodeError;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
@@ -16,42 +15,7 @@ use crate::exchange::chain::Chain;
 use crate::machine::Machine;
 use crate::settle::mark::mark_block;
 
-/// Why a snapshot cannot be loaded. The machine then holds neither what it held nor the snapshot.
-#[derive(Error, Debug)]
-pub enum LoadError<E> {
-    /// A group could not be read.
-    #[error(transparent)]
-    Read(E),
-    /// A group that does not fit the columns.
-    #[error(transparent)]
-    Image(ImageError),
-    /// The note cannot be read.
-    #[error(transparent)]
-    Note(DecodeError),
-    /// The note is of another height.
-    #[error("its note is of height {0}")]
-    Height(Height),
-    /// The image of this chain has another size.
-    #[error("it has {found} groups where the image has {expected}")]
-    Groups {
-        /// Groups of the snapshot.
-        found: usize,
-        /// Groups of the image.
-        expected: usize,
-    },
-    /// Chaining values of other groups.
-    #[error("the chaining values of its groups lead to another root than its note has")]
-    Values,
-    /// The image is not the one that the chain had.
-    #[error("the image has another root than the height it is said to be of")]
-    Root,
-}
-
-impl<E> From<ImageError> for LoadError<E> {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
+pub use super::check_rows::LoadError;
 
 /// A recorded height that the snapshot contradicts, or that contradicts itself.
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
@@ -155,10 +119,12 @@ impl Machine {
         })
     }
 
-    /// Loads a snapshot: `read` puts a group's bytes where it is told to. The root is computed and compared.
+    /// Loads a snapshot: `read` puts a group's bytes where it is told to. The root is computed and compared, and every row
+    /// checked.
     ///
     /// # Errors
-    /// If a group cannot be read or the root is another; the machine must then be loaded again or thrown away.
+    /// If a group cannot be read, the root is another, or a row is none of a state; the machine must then be loaded again or
+    /// thrown away.
     pub fn load<E: Send>(
         &mut self,
         note: &ChainNote,
@@ -168,11 +134,11 @@ impl Machine {
         let read = |index: usize, group: &mut [u8; GROUP_BYTES]| read(index, group).map_err(LoadError::Read);
         image::fill(&self.layout, &mut columns.rows(), read)?;
         self.world.resource_mut::<DirtyMap>().mark_all();
-        let height = self.read(|rows| rows.house.height);
-        if self.root() != note.root || height != note.height {
+        let of = self.read(|rows| (rows.house.height, rows.house.time_ms));
+        if self.root() != note.root || of != (note.height, note.time_ms) {
             return Err(LoadError::Root);
         }
-        self.derive();
+        self.take_up()?;
         self.world.resource_mut::<Chain>().stand(note);
         let mut dirty = self.world.resource_mut::<DirtyMap>();
         dirty.clear();

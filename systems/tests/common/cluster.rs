@@ -2,6 +2,7 @@
 //! disks that sync a little later.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::num::NonZeroU32;
 
 use engine::io::{Alarm, Input, Output, Receipt, Verdict};
@@ -12,6 +13,7 @@ use engine::message::evidence::Evidence;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::{NodeKind, NodeMessage, RangeEntry, RangeRow};
 use engine::{Genesis, Hash, Height, PeerId, TableId, Tick};
+use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, deal};
 use order::keys::{DevKeys, dev_keys};
 use systems::exchange::recover::logged_heights;
@@ -25,6 +27,17 @@ use crate::common::{Lot, START_MS, genesis};
 const CHAIN: Hash = [9; 32];
 /// Ticks until a group is on disk.
 const SYNC_TICKS: u64 = 1;
+
+/// Where the coefficients of a node's batches come from, here without entropy.
+fn seed() -> BatchSeed {
+    let mut drawn = 0;
+    let seed = BatchSeed::draw(|bytes| {
+        drawn += 1;
+        bytes.fill(drawn);
+        Ok::<(), Infallible>(())
+    });
+    seed.expect("it cannot fail")
+}
 
 /// One node: its machine, and what its disk holds.
 pub struct Host {
@@ -153,13 +166,13 @@ impl Cluster {
     pub fn start(&mut self, slot: usize) {
         let peers = self.hosts.len() as u32 + 1;
         let mut machine = if self.hosts[slot].follows {
-            Machine::follower(self.setup.clone(), 1, [slot as u8; 32], peers).expect("a genesis")
+            Machine::follower(self.setup.clone(), 1, seed(), peers).expect("a genesis")
         } else {
             let (group, beacons) = self.signers();
             let signer = beacons.into_iter().nth(slot).expect("a share for each slot");
             let vote = self.keys.votes[slot].clone();
             let network = Some(network_key(slot));
-            let member = Membership { vote, group, signer, seed: [slot as u8; 32], peers, network };
+            let member = Membership { vote, group, signer, seed: seed(), peers, network };
             Machine::validator(self.setup.clone(), 1, member).expect("a validator of genesis")
         };
         let host = &mut self.hosts[slot];

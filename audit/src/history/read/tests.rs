@@ -77,8 +77,9 @@ fn model(dir: &Path) -> Vec<Told> {
     heights
 }
 
-fn config(disk_bytes: u64) -> CacheConfig {
-    CacheConfig { memory_bytes: 1 << 20, disk_bytes }
+/// A cache beside the session.
+fn config(session: &Path, disk_bytes: u64) -> CacheConfig {
+    CacheConfig { memory_bytes: 1 << 20, disk_bytes, folder: Some(session.with_extension("cache")) }
 }
 
 fn all(subject: Subject) -> Question {
@@ -172,7 +173,7 @@ fn the_history_is_what_the_engine_told_from_every_tier() {
     session(&path, 450);
     on_thread(|| {
         let model = model(&path);
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let check = |history: &History| {
             (0..14).for_each(|account| check_account(history, &model, account));
             (0..3).for_each(|table| check_table(history, &model, table));
@@ -183,7 +184,7 @@ fn the_history_is_what_the_engine_told_from_every_tier() {
         drop(history);
 
         // Whole pages come from disk now, and only the last one is made again.
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let question = Question { to: Some(Height(448)), ..all(Subject::Table(TableId(0))) };
         let from_disk = history.answer(&question).expect("an answer");
         assert_eq!(history.cache().counts().report(), TierReport { disk: 7, ..TierReport::default() });
@@ -200,7 +201,7 @@ fn answers_of_any_length_are_parts_of_one_history() {
     let path = dir.path().join("s");
     session(&path, 300);
     on_thread(|| {
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         for subject in [Subject::Table(TableId(1)), Subject::Account(AccountId(5)), Subject::Account(AccountId(99))] {
             let whole = history.answer(&all(subject)).expect("an answer");
             assert_eq!(whole.older, None);
@@ -239,7 +240,7 @@ fn the_index_names_every_page_on_which_something_happened() {
         let (from, to) = ranges.coverage();
         assert_eq!((first.0, from), (Height(1), Height(1)));
         assert!(to > first.1 && to.0 > 200, "{first:?}, up to {to}");
-        let mut history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let mut history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         history.ranges = None;
         let (mut active, mut idle) = (0, 0);
         for subject in
@@ -269,7 +270,7 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
     on_thread(|| {
         let chain = read_genesis(&path).expect("a genesis").1;
         let kept = Ranges::open(&path, &chain).expect("an index").coverage();
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let pages = |ranges: &Ranges, kind: u8, id: u32, to: u64| -> Vec<bool> {
             (0..to / PAGE_HEIGHTS).map(|page| ranges.active_at_or_below(kind, id, page) == Some(page)).collect()
         };
@@ -307,7 +308,7 @@ fn a_history_ends_where_the_journal_gave_up_what_is_older() {
     session_with(&path, 1_600, writing.clone());
     session_with(&path, 2_400, writing);
     on_thread(|| {
-        let history = History::open(&path, 1, config(0)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 0)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("what is left");
         assert!(whole.given_up && whole.older.is_none(), "the oldest blocks are gone");
         let (first, last) = (whole.entries[0].height, whole.entries[whole.entries.len() - 1].height);
@@ -330,7 +331,7 @@ fn every_roll_is_found_by_its_number() {
     session(&path, 400);
     on_thread(|| {
         let model = model(&path);
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let mut rolls = 0;
         for height in &model {
             // Each table's first rolls, and some of the others: every search walks the session.
@@ -355,14 +356,14 @@ fn a_session_that_is_written_keeps_no_page_that_could_still_change() {
     session(&path, 330);
     on_thread(|| {
         let held = storage::Session::open(&path).expect("the session");
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
         // Pages 0 to 2 end at least 128 heights before 330.
         let kept = |history: &History| (0..6).map(|page| history.cached(page).is_some()).collect::<Vec<_>>();
         assert_eq!(kept(&history), [true, true, true, false, false, false]);
         drop(held);
         drop(history);
-        let history = History::open(&path, 1, config(4 << 20)).expect("a history");
+        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         assert_eq!(history.answer(&all(Subject::Table(TableId(0)))).expect("an answer"), whole);
         assert_eq!(kept(&history), [true, true, true, true, true, false]);
     });

@@ -1,0 +1,240 @@
+//! The record of a session, read in order: heights that were decided, with what they led to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::path::Path;
+
+use engine::limits::UNSETTLED_RECORDED_MAX;
+use engine::message::block::Decided;
+use engine::message::certificate::Settled;
+use engine::{Hash, Height, hex};
+use storage::{FrameKind, JournalReader, Tail};
+use systems::Machine;
+use words::Failure;
+
+use crate::recorded::Recorded;
+
+/// The journal keeps no more than header, certificate and root of a height.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error(
+    "the journal gave up what height {0} decided (storage.bytes_max): only its header, certificate and root are left, so it \
+     cannot be executed again"
+)]
+pub struct GivenUp(pub Height);
+
+/// One recorded height: what was decided, and what it led to.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The block with this node's certificate.
+    pub decided: Decided,
+    /// The beacon, and the state that the record says it led to.
+    pub settled: Settled,
+}
+
+/// The settled heights of a session in order, as they were recorded.
+pub struct Recording {
+    journal: JournalReader,
+    waiting: VecDeque<Decided>,
+    /// Heights that were read and are to be read again.
+    ahead: VecDeque<Step>,
+    /// Up to this height nothing is needed: that the journal gave bodies up there is no fault.
+    known: Height,
+}
+
+/// Refuses a record that decides without end: no node wrote it.
+pub(crate) fn check_waiting(waiting: usize) -> Result<(), Failure> {
+    if waiting <= UNSETTLED_RECORDED_MAX {
+        return Ok(());
+    }
+    Err(Failure::Data(format!(
+        "{waiting} heights in a row are decided and not settled; there are never more than {UNSETTLED_RECORDED_MAX}"
+    )))
+}
+
+impl Recording {
+    /// The record of a session.
+    ///
+    /// # Errors
+    /// If the directory is no session.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        Self::open_at(dir, Height::GENESIS)
+    }
+
+    /// The record of a session from a height on: nothing before is read.
+    ///
+    /// # Errors
+    /// If the directory is no session.
+    pub fn open_at(dir: &Path, from: Height) -> anyhow::Result<Self> {
+        Ok(Self {
+            journal: JournalReader::open_at(dir, from)?,
+            waiting: VecDeque::new(),
+            ahead: VecDeque::new(),
+            known: Height::GENESIS,
+        })
+    }
+
+    /// The record of a session from the first height on that the journal still has whole.
+    ///
+    /// # Errors
+    /// If the directory is no session, or its journal is damaged.
+    pub fn whole(dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self { known: last_retired(dir)?, ..Self::open(dir)? })
+    }
+
+    /// The next settled height, or `None` after the last.
+    ///
+    /// # Errors
+    /// If the journal is damaged, or its frames cannot be.
+    pub fn read(&mut self) -> anyhow::Result<Option<Step>> {
+        match self.ahead.pop_front() {
+            Some(step) => Ok(Some(step)),
+            None => self.read_journal(),
+        }
+    }
+
+    fn read_journal(&mut self) -> anyhow::Result<Option<Step>> {
+        while let Some(frame) = self.journal.next_frame()? {
+            let height = frame.height;
+            match frame.kind {
+                FrameKind::Retired if height <= self.known => continue,
+                FrameKind::Retired => return Err(GivenUp(height).into()),
+                // What a block led to, whose body was given up or lies before the place where reading began.
+                FrameKind::Settled if height <= self.known && !self.waits(height) => continue,
+                // What validators did beside the chain, and where a journal began, change nothing that is executed.
+                FrameKind::Evidence | FrameKind::Base => continue,
+                FrameKind::Decided | FrameKind::Settled => {}
+            }
+            match Recorded::of(&frame)? {
+                Recorded::Decided(decided) => {
+                    self.waiting.push_back(decided);
+                    check_waiting(self.waiting.len())?;
+                }
+                Recorded::Settled(settled) => {
+                    let decided = self.waiting.pop_front().filter(|decided| decided.block.header.height == height);
+                    let decided =
+                        decided.ok_or_else(|| Failure::Data(format!("height {height} is settled but not decided")))?;
+                    return Ok(Some(Step { decided, settled }));
+                }
+                Recorded::Retired(_) | Recorded::Base(_) | Recorded::Evidence => {
+                    unreachable!("those were passed over or refused above")
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the next settled height, which is read again.
+    ///
+    /// # Errors
+    /// As [`Recording::read`].
+    pub fn peek(&mut self) -> anyhow::Result<Option<&Step>> {
+        if self.ahead.is_empty() {
+            let next = self.read_journal()?;
+            self.ahead.extend(next);
+        }
+        Ok(self.ahead.front())
+    }
+
+    /// Whether the block of a height was read and is not settled yet.
+    fn waits(&self, height: Height) -> bool {
+        self.waiting.front().is_some_and(|decided| decided.block.header.height == height)
+    }
+
+    /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
+    /// still has it whole. The headers of the two heights that follow repeat the root chain that leads to it.
+    pub(crate) fn after_snapshot(dir: &Path, machine: &mut Machine) -> anyhow::Result<Self> {
+        let at = machine.chain().settled;
+        let mut recording = Self { known: at, ..Self::open_at(dir, at)? };
+        match recording.read()? {
+            Some(step) if step.settled.height == at => machine.recall(&step.decided, &step.settled)?,
+            Some(step) if step.settled.height == at.next() => recording.ahead.push_back(step),
+            Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
+            None => anyhow::bail!("the journal ends before it"),
+        }
+        while recording.ahead.len() < 2 {
+            let Some(step) = recording.read_journal()? else { break };
+            recording.ahead.push_back(step);
+        }
+        let settled = recording.ahead.iter().map(|step| &step.decided);
+        let headers = settled.chain(&recording.waiting).map(|decided| &decided.block.header);
+        let chain = machine.chain();
+        for (height, header) in [at.next(), at.next().next()].into_iter().zip(headers) {
+            let found = header.height;
+            anyhow::ensure!(found == height, "the journal has height {found} where {height} belongs");
+            let (found, expected) = (hex(&header.root_chain), hex(&chain.root_chain_for(height)));
+            anyhow::ensure!(
+                found == expected,
+                "height {height} was decided after another state than it has: root chain {found}, not {expected}"
+            );
+        }
+        Ok(recording)
+    }
+
+    /// Decided heights that no settled frame has followed so far.
+    pub fn unsettled(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// What follows the last frame, if it is no clean end; known after the last height was read.
+    pub fn torn(&self) -> Option<String> {
+        match &self.journal.end()?.tail {
+            Tail::Torn { at, bytes } => Some(format!("{bytes} bytes of an unfinished group: {at}")),
+            Tail::Clean => None,
+        }
+    }
+}
+
+/// The last height whose body the journal gave up; genesis if it gave up none.
+pub(crate) fn last_retired(dir: &Path) -> anyhow::Result<Height> {
+    let mut journal = JournalReader::open(dir)?;
+    let mut last = Height::GENESIS;
+    while let Some(frame) = journal.next_frame()? {
+        match frame.kind {
+            FrameKind::Retired | FrameKind::Base => last = frame.height,
+            FrameKind::Decided => break,
+            FrameKind::Settled | FrameKind::Evidence => {}
+        }
+    }
+    Ok(last)
+}
+
+/// The last settled height of a session and its root chain, or `None` if it has none. Only the end of the journal is read.
+///
+/// # Errors
+/// If the directory is no session, or its journal is damaged.
+pub fn last_settled(dir: &Path) -> anyhow::Result<Option<(Height, Hash)>> {
+    // Far above everything: the end is found, and no frame is handed out.
+    let mut end = JournalReader::open_at(dir, Height(u64::MAX))?;
+    while end.next_frame()?.is_some() {}
+    let from = end.decided().back(UNSETTLED_RECORDED_MAX as u64);
+    let mut journal = JournalReader::open_at(dir, from)?;
+    let mut last = None;
+    while let Some(frame) = journal.next_frame()? {
+        if let Recorded::Settled(settled) = Recorded::of(&frame)? {
+            last = Some((settled.height, settled.root_chain));
+        }
+    }
+    Ok(last)
+}
+
+/// The recorded root chain after each of some heights, as far as the session reaches.
+///
+/// # Errors
+/// If the directory is no session, or its journal is damaged.
+pub fn root_chains(dir: &Path, heights: Range<u64>) -> anyhow::Result<BTreeMap<u64, Hash>> {
+    let mut journal = JournalReader::open_at(dir, Height(heights.start))?;
+    let mut chains = BTreeMap::new();
+    while let Some(frame) = journal.next_frame()? {
+        let is_past = frame.height.0 >= heights.end.saturating_add(UNSETTLED_RECORDED_MAX as u64);
+        if is_past || chains.len() as u64 == heights.end - heights.start {
+            break;
+        }
+        if frame.kind == FrameKind::Settled
+            && heights.contains(&frame.height.0)
+            && let Recorded::Settled(settled) = Recorded::of(&frame)?
+        {
+            chains.insert(settled.height.0, settled.root_chain);
+        }
+    }
+    Ok(chains)
+}

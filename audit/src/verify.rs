@@ -1,0 +1,149 @@
+//! Signatures of a record, verified in batches: intents, certificates, beacons.
+
+use anyhow::Context;
+use engine::Hash;
+use engine::message::block::{Decided, Retired};
+use engine::message::certificate::{Beacon, Settled};
+use order::batch::BatchSeed;
+use order::beacon::{BeaconMessage, BeaconVerifier};
+use order::block::{BlockContext, carried_items, intent_items};
+use order::certificate::certificate_items;
+use order::signature::{PublicKey, SignedItem, verify_batch};
+use order::validators::Validators;
+use systems::Setup;
+use systems::exchange::beacon::EPOCH;
+use systems::exchange::verify::issuers;
+use words::Failure;
+
+use crate::difference::Difference;
+use crate::recording::Step;
+
+/// What signatures of a chain are verified with.
+pub struct Verifier {
+    validators: Validators,
+    beacons: BeaconVerifier,
+    issuers: Vec<PublicKey>,
+    chain: Hash,
+    /// Drawn anew for each reader: whoever made the session cannot know it.
+    seed: BatchSeed,
+}
+
+/// What a batch came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Verified {
+    /// Signatures that were verified.
+    pub signatures: u64,
+    /// Beacons that were verified.
+    pub beacons: u64,
+    /// The first of them that is forged.
+    pub forged: Option<Difference>,
+}
+
+/// Signatures to verify together, and where each stands in the record.
+#[derive(Default)]
+struct Batch<'a> {
+    items: Vec<SignedItem<'a>>,
+    places: Vec<(u64, &'static str, u64)>,
+    beacons: Vec<(BeaconMessage, Beacon)>,
+}
+
+impl Batch<'_> {
+    /// Takes note of where the items that were added belong.
+    fn note(&mut self, height: u64, component: &'static str) {
+        let first = self.places.len();
+        self.places.extend((0..self.items.len() - first).map(|row| (height, component, row as u64)));
+    }
+}
+
+fn forged(height: u64, component: &'static str, row: u64) -> Difference {
+    let (expected, found) = ("one that verifies".into(), "one that does not".into());
+    Difference { height, component, row, field: "signature".into(), expected, found }
+}
+
+impl Verifier {
+    /// For a chain.
+    ///
+    /// # Errors
+    /// If its genesis has keys that are none, or the system gives no randomness.
+    pub fn new(setup: &Setup) -> anyhow::Result<Self> {
+        let data = |error: &dyn std::fmt::Display| Failure::Data(error.to_string());
+        Ok(Self {
+            validators: Validators::of_genesis(&setup.genesis).map_err(|error| data(&error))?,
+            beacons: BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|error| data(&error))?,
+            issuers: issuers(setup),
+            chain: setup.chain,
+            seed: BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?,
+        })
+    }
+
+    /// The validators.
+    pub fn validators(&self) -> &Validators {
+        &self.validators
+    }
+
+    /// Verifies every intent, certificate and beacon of some heights.
+    pub fn steps(&self, steps: &[&Step]) -> Verified {
+        let mut batch = Batch::default();
+        for Step { decided: Decided { block, certificate }, settled } in steps.iter().copied() {
+            let height = block.header.height.0;
+            batch.items.extend(certificate_items(certificate, &self.validators, &self.chain));
+            batch.note(height, "Certificate");
+            let context = BlockContext {
+                chain: &self.chain,
+                height: block.header.height,
+                parent: block.header.parent,
+                parent_time_ms: 0,
+                root_chain: block.header.root_chain,
+                validators: &self.validators,
+                next_validators: &self.validators,
+                parent_validators: &self.validators,
+                issuers: &self.issuers,
+            };
+            carried_items(block, &context, &mut batch.items);
+            batch.note(height, "Certificate");
+            if intent_items(block, &context, &mut batch.items).is_err() {
+                return Verified { forged: Some(forged(height, "Intent", 0)), ..Verified::default() };
+            }
+            batch.note(height, "Intent");
+            batch.beacons.push(self.beacon(block.header.height, block.header.hash(), settled));
+        }
+        self.run(&batch)
+    }
+
+    /// Verifies the certificates and beacons of heights of which only heads are left.
+    pub fn heads(&self, heads: &[(Retired, Settled)]) -> Verified {
+        let mut batch = Batch::default();
+        for (Retired { header, carried, certificate }, settled) in heads {
+            for certificate in carried.iter().chain([certificate]) {
+                batch.items.extend(certificate_items(certificate, &self.validators, &self.chain));
+                batch.note(header.height.0, "Certificate");
+            }
+            batch.beacons.push(self.beacon(header.height, header.hash(), settled));
+        }
+        self.run(&batch)
+    }
+
+    fn beacon(&self, height: engine::Height, block: Hash, settled: &Settled) -> (BeaconMessage, Beacon) {
+        (BeaconMessage { chain: self.chain, epoch: EPOCH, height, block }, settled.beacon)
+    }
+
+    fn run(&self, batch: &Batch<'_>) -> Verified {
+        assert_eq!(batch.items.len(), batch.places.len(), "each signature has its place");
+        let mut verdicts = vec![false; batch.items.len()];
+        verify_batch(&batch.items, &self.seed, &mut verdicts);
+        let signature = verdicts.iter().position(|verdict| !verdict).map(|place| {
+            let (height, component, row) = batch.places[place];
+            forged(height, component, row)
+        });
+        let bad = self.beacons.verify_batch(&batch.beacons, &self.seed);
+        let beacon = bad.first().map(|place| {
+            let height = batch.beacons[*place].0.height.0;
+            Difference { field: "beacon".into(), ..forged(height, "Settled", 0) }
+        });
+        Verified {
+            signatures: batch.items.len() as u64,
+            beacons: batch.beacons.len() as u64,
+            forged: [signature, beacon].into_iter().flatten().min_by_key(|difference| difference.height),
+        }
+    }
+}

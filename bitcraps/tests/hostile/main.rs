@@ -1,0 +1,187 @@
+//! Sessions that a stranger forged with right hashes: every one is refused with exit code 4 or 5, or it is equal to the honest
+//! one as far as it goes. Never a panic, never more memory than a bound.
+//!
+//! A process of its own, since the bound is on the memory of the process. `HOSTILE=5000 cargo test --test hostile` forges
+//! more; each forgery follows from its number, which a failure prints.
+
+mod forge;
+
+use std::fs;
+use std::path::Path;
+
+use audit::bisect::{BisectConfig, bisect_replay};
+use audit::db::{check, stats};
+use audit::export::{ExportConfig, export};
+use audit::history::{Answer, CacheConfig, Entry, History, Question, Subject};
+use audit::reading::Reading;
+use audit::recorded::Recorded;
+use audit::replay::{ReplayConfig, replay};
+use audit::walker::last_settled;
+use bitcraps::cli::exit_code;
+use engine::{Hash, Height, TableId};
+use forge::{Honest, Lot, apart, record, snapshots_of};
+use storage::{FrameKind, Writing};
+
+/// Forgeries of each kind where nothing else is said.
+const FORGERIES: u64 = 24;
+/// What the process may take, dev sessions and all.
+const MEMORY_MAX: u64 = 512 << 20;
+/// What a reader may take: the state of these sessions needs a few MiB beside what every reader needs.
+const READER_MEMORY_MAX: u64 = 400 << 20;
+
+/// An honest session, and everything that can be said of it.
+struct Told {
+    honest: Honest,
+    /// By height, from 1.
+    root_chains: Vec<Hash>,
+    roots: Vec<Hash>,
+    history: Vec<Entry>,
+    /// Whether its oldest bodies were given up: its history begins somewhere then.
+    given_up: bool,
+}
+
+fn reading() -> Reading {
+    Reading { memory_max: READER_MEMORY_MAX, ..Reading::from(1) }
+}
+
+/// Everything that happened at a table.
+fn history(dir: &Path) -> anyhow::Result<Answer> {
+    let config = CacheConfig { memory_bytes: 1 << 20, disk_bytes: 0, folder: None };
+    let history = History::open(dir, reading(), config)?;
+    let (subject, from) = (Subject::Table(TableId(0)), Height(1));
+    history.answer(&Question { subject, from, to: None, limit: usize::MAX, opened: false })
+}
+
+impl Told {
+    fn of(dir: &Path) -> Self {
+        let honest = Honest::of(dir);
+        let settled = honest.frames.iter().filter_map(|frame| match Recorded::of(frame).expect("a frame") {
+            Recorded::Settled(settled) => Some((settled.root_chain, settled.root)),
+            _ => None,
+        });
+        let (root_chains, roots) = settled.unzip();
+        let history = apart(|| history(dir)).expect("a history").entries;
+        let given_up = honest.frames.iter().any(|frame| frame.kind == FrameKind::Retired);
+        Self { honest, root_chains, roots, history, given_up }
+    }
+}
+
+/// What every command that reads a stranger's session says of it: refused with 4 or 5, or equal to the honest one.
+/// Returns how many refused it.
+fn judge(told: &Told, dir: &Path, place: &str) -> u64 {
+    let refused = |what: &str, error: anyhow::Error| {
+        let code = exit_code(&error);
+        assert!(code == 4 || code == 5, "{place}: {what} ends with {code}: {error:#}");
+        1
+    };
+    let mut refusals = match apart(|| replay(dir, &ReplayConfig::all(reading()), |_| ())) {
+        Err(error) => refused("replay", error),
+        Ok(outcome) if outcome.difference.is_some() => 1,
+        Ok(outcome) => {
+            let height = outcome.height.0 as usize;
+            assert_eq!(told.root_chains.get(height - 1), Some(&outcome.root_chain), "{place}: replay says ok");
+            0
+        }
+    };
+    refusals += match apart(|| history(dir)) {
+        Err(error) => refused("history", error),
+        Ok(Answer { entries, given_up, .. }) if entries.is_empty() && given_up => {
+            assert!(told.given_up, "{place}: history says that what happened was given up");
+            0
+        }
+        Ok(Answer { entries, .. }) => {
+            // Where the end is damaged, a history that needed none of it is judged as far as it says anything.
+            let said = entries.last().map_or(Height::GENESIS, |entry| entry.height);
+            let last = last_settled(dir).map_or(said, |last| last.map_or(Height::GENESIS, |(height, _)| height));
+            let first = entries.first().filter(|_| told.given_up).map_or(Height(1), |entry| entry.height);
+            let within = |entry: &&Entry| (first..=last).contains(&entry.height);
+            let honest: Vec<&Entry> = told.history.iter().filter(within).collect();
+            let differs = entries.iter().zip(&honest).find(|(said, honest)| said != *honest);
+            assert!(differs.is_none(), "{place}: history from {first} to {last} differs: {differs:#?}");
+            assert_eq!(entries.len(), honest.len(), "{place}: history from {first} to {last} has other entries");
+            0
+        }
+    };
+    let image = dir.with_extension("img");
+    let config = ExportConfig { image: Some(image.clone()), reading: reading(), ..ExportConfig::default() };
+    refusals += match apart(|| export(dir, &config, |_| ())) {
+        Err(error) => refused("export", error),
+        Ok(exported) => {
+            let root = told.roots.get(exported.height.0 as usize - 1);
+            assert_eq!(root, Some(&exported.root), "{place}: export is of another state");
+            0
+        }
+    };
+    let _ = fs::remove_file(&image);
+    let config = BisectConfig { reading: Reading { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
+    refusals += match apart(|| bisect_replay(dir, &config, |_| ())) {
+        Err(error) => refused("bisect", error),
+        Ok(result) => u64::from(!result.ok),
+    };
+    for (what, result) in [("check", check(dir, |_| ()).map(|_| ())), ("stats", stats(dir, None).map(|_| ()))] {
+        refusals += result.err().map_or(0, |error| refused(what, error));
+    }
+    refusals
+}
+
+/// A way to forge: makes a session in the new directory it is given.
+type Forge = fn(&Honest, &mut Lot, &Path);
+
+/// Forges sessions of a kind and judges each. Returns how many judgements were refusals.
+fn forge_all(name: &str, told: &Told, forge: Forge) -> u64 {
+    let count = std::env::var("HOSTILE").map_or(FORGERIES, |count| count.parse().expect("HOSTILE is a number"));
+    let mut refusals = 0;
+    for number in 0..count {
+        let place = tempfile::tempdir().expect("a directory");
+        let dir = place.path().join("s");
+        forge(&told.honest, &mut Lot(number * 0x9e37_79b9 + 7), &dir);
+        refusals += judge(told, &dir, &format!("{name} {number}"));
+    }
+    println!("{name}: {count} forged, {refusals} of {} judgements refused", 6 * count);
+    refusals
+}
+
+/// The most memory that this process has had.
+fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak");
+    let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+    kib << 10
+}
+
+/// Every kind of forgery, one after another, so that the peak is that of one reader at a time.
+#[test]
+fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (whole, given_up) = (place.path().join("whole"), place.path().join("given-up"));
+    record(&whole, 70, Writing { segment_bytes: 24 << 10, ..Writing::default() });
+    let mut config = node::config::Config::default();
+    config.storage.bytes_max = 48 << 10;
+    record(&given_up, 900, Writing { segment_bytes: 16 << 10, ..config.writing() });
+    let (whole, given_up) = (Told::of(&whole), Told::of(&given_up));
+    assert!(given_up.given_up && !whole.given_up);
+    assert!(!snapshots_of(&whole.honest).is_empty() && !snapshots_of(&given_up.honest).is_empty());
+    for (name, told) in [("whole", &whole), ("given up", &given_up)] {
+        assert_eq!(judge(told, &told.honest.dir, name), 0, "the honest session is accepted by all");
+    }
+    let after_recording = peak_bytes();
+
+    let kinds: [(&str, &Told, Forge, bool); 10] = [
+        ("times", &whole, forge::times, true),
+        ("frames", &whole, forge::frames, true),
+        ("frames behind given-up ones", &given_up, forge::frames, true),
+        ("unsettled", &whole, forge::unsettled, true),
+        ("genesis", &whole, forge::genesis, true),
+        ("rows", &whole, forge::rows, false),
+        ("rows behind given-up bodies", &given_up, forge::rows, true),
+        ("caches and indexes", &whole, forge::caches_and_indexes, false),
+        ("logs", &whole, forge::logs, false),
+        ("sizes", &whole, forge::sizes, true),
+    ];
+    for (name, told, forge, some_refuse) in kinds {
+        let refusals = forge_all(name, told, forge);
+        assert!(refusals > 0 || !some_refuse, "{name}: nothing was refused, so nothing was forged");
+        let peak = peak_bytes();
+        assert!(peak <= MEMORY_MAX, "{name}: {} MiB, after recording {}", peak >> 20, after_recording >> 20);
+    }
+}
