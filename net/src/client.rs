@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Hash;
-use engine::io::{ShedReason, Standing, TableUpdate, Watched};
+use engine::io::{ChainProgress, ShedReason, TableUpdate, Watched};
 use engine::message::intent::Intent;
 pub use quinn::Endpoint;
 use quinn::{ConnectionError, RecvStream, VarInt};
@@ -538,7 +538,7 @@ impl Client {
             }
             ToClient::Account(account) => hear(Event::Account(account)),
             ToClient::Table(TableMessage { update, whole }) => hear(Event::Table { update, whole }),
-            ToClient::Standing(Standing { now_ms, .. }) => {
+            ToClient::Standing(ChainProgress { now_ms, .. }) => {
                 let (then_ms, then) = self.node_clock;
                 let moment = self.started.elapsed();
                 let expected_ms = then_ms.saturating_add((moment - then).as_millis() as u64);

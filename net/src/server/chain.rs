@@ -5,7 +5,7 @@ use engine::genesis::KeySource;
 
 /// What a node tells those who connect.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct ChainInfo {
     /// The chain id.
     pub id: Hash,
     /// The bytes of the genesis.

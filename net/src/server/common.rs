@@ -3,29 +3,32 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use engine::io::{Input, NodeStatus, Standing};
+use engine::io::{ChainProgress, Input, NodeStatus};
+use engine::limits::MESSAGE_RECORDS_MAX;
 use engine::{PeerId, TableId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::admission::{Admission, Allowance};
-use super::chain::Chain;
+use super::chain::ChainInfo;
 use super::config::ServerConfig;
 use super::counters::Counters;
 use super::errands::Errands;
 use super::nodes::Nodes;
 use super::slots::Slots;
+use super::visitors::{Kind, Visit, Visitors};
 use crate::session::{Close, CloseCode, Event};
-use crate::tls::Identity;
+use crate::tls::{Identity, Key};
 use crate::transport::address_bytes;
-use crate::wire::{PEERS_MAX, PeerRecord, Welcome};
+use crate::wire::{PeerRecord, Welcome};
 
 /// What the tick last said of the chain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Published {
-    pub(super) standing: Standing,
+    pub(super) standing: ChainProgress,
     pub(super) at: Instant,
     /// How often the clock was set, which everyone is told.
     pub(super) steps: u32,
@@ -34,7 +37,7 @@ pub(super) struct Published {
 pub(super) struct Common {
     pub(super) config: ServerConfig,
     pub(super) identity: Identity,
-    pub(super) chain: Chain,
+    pub(super) chain: ChainInfo,
     /// Where this node listens.
     pub(super) own: SocketAddr,
     pub(super) intents: Sender<Input>,
@@ -45,6 +48,7 @@ pub(super) struct Common {
     pub(super) watchers: BTreeMap<TableId, Vec<PeerId>>,
     pub(super) nodes: Nodes,
     pub(super) errands: Errands,
+    pub(super) visitors: Visitors,
     pub(super) counters: Arc<Counters>,
     /// Bytes that wait in this process for connections.
     pub(super) held: usize,
@@ -53,9 +57,9 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> ChainProgress {
         let Published { standing, at, .. } = *self.published.borrow();
-        Standing { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
+        ChainProgress { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
     }
 
     pub(super) fn status(&self) -> NodeStatus {
@@ -92,7 +96,7 @@ impl Common {
             own.signature = self.identity.sign(&own.signed_bytes(&self.chain.id));
             records.push(own);
         }
-        records.extend(self.nodes.newest(PEERS_MAX - records.len()));
+        records.extend(self.nodes.newest(MESSAGE_RECORDS_MAX - records.len()));
         records
     }
 
@@ -128,5 +132,17 @@ impl Common {
                 self.watchers.remove(&table);
             }
         }
+    }
+
+    /// A connection was turned away before it could say hello: why in a word and in a sentence.
+    pub(super) fn refused(&mut self, now: Duration, why: (&'static str, &str), address: [u8; 16], key: Option<Key>) {
+        let (reason, text) = why;
+        self.visitors.note(now, &Visit { kind: Kind::Refused, reason, text, address, key });
+    }
+
+    /// A handshake that a peer began did not end well.
+    pub(super) fn failed(&mut self, now: Duration, how: &str, address: [u8; 16]) {
+        Counters::add(&self.counters.handshakes_failed, 1);
+        self.refused(now, ("HANDSHAKE", how), address, None);
     }
 }

@@ -4,16 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use engine::limits::PEERS_MAX;
+use engine::limits::{NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_MAX};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::{milliseconds, size, within, write_milliseconds, write_size};
-
-/// Bytes of a node's name, at most.
-const NAME_BYTES_MAX: usize = 32;
-/// Other nodes that a configuration may name.
-const PEERS_NAMED_MAX: usize = 64;
 
 /// The bounds of a node's network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -121,8 +116,10 @@ fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(D::Error::custom(format!("a name has at most {NAME_BYTES_MAX} bytes, and no control characters")));
+    if name.len() > NODE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(D::Error::custom(format!(
+            "a name has at most {NODE_NAME_BYTES_MAX} bytes, and no control characters"
+        )));
     }
     Ok(name)
 }

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use engine::limits::RECORD_LISTS_UNVERIFIED_MAX;
 use engine::{Hash, PeerId};
 use tokio::sync::{Notify, mpsc};
 
@@ -13,8 +14,6 @@ use crate::lan::{Found, Lan};
 use crate::tls::KeyRules;
 use crate::wire::PeerRecord;
 
-/// Lists of records that wait to be verified.
-const UNVERIFIED_MAX: usize = 64;
 /// Results that wait to be taken.
 const DONE_MAX: usize = 256;
 
@@ -59,7 +58,7 @@ impl Errands {
     pub(super) fn start(rules: KeyRules, chain: Hash, wake: Arc<Notify>) -> Self {
         let (sender, done) = mpsc::channel(DONE_MAX);
         let results = Results { done: sender, wake };
-        let (news, unverified) = mpsc::channel(UNVERIFIED_MAX);
+        let (news, unverified) = mpsc::channel(RECORD_LISTS_UNVERIFIED_MAX);
         tokio::spawn(verify(unverified, rules, chain, results.clone()));
         Self { done, results, news }
     }

@@ -22,13 +22,13 @@ use engine::PeerId;
 use quinn_proto::Incoming;
 use tokio::time::Instant;
 
+use super::ack_batching::AckBatching;
 use super::common::Common;
 use super::counters::{Counters, Gauges};
 use super::dues::Dues;
 use super::kept::Batch;
 use super::peer::{Peer, Stage, Untold};
 use super::quic::Quic;
-use super::together::Together;
 use crate::session::{Close, CloseCode};
 
 /// How often round trips are measured, and nodes told where this one stands.
@@ -51,7 +51,7 @@ pub(super) struct Host {
     stalled: Vec<usize>,
     /// Connections that have ended, of which the tick does not know all yet.
     leaving: Vec<(PeerId, Untold)>,
-    together: Together,
+    batching: AckBatching,
     outputs: Receiver<Batch>,
     gauges: Arc<Gauges>,
     stop: Arc<AtomicBool>,
@@ -88,7 +88,7 @@ impl Host {
             half_open: 0,
             stalled: Vec::new(),
             leaving: Vec::new(),
-            together: Together::new(now),
+            batching: AckBatching::new(now),
             outputs,
             gauges,
             stop,
@@ -123,6 +123,7 @@ impl Host {
             self.end_all();
         }
         self.leave();
+        self.common.visitors.tell_untold(self.now);
         let is_sent = self.quic.send();
         self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
         self.count();
@@ -137,8 +138,9 @@ impl Host {
         self.dues
             .next()
             .into_iter()
-            .chain(self.together.next_due())
+            .chain(self.batching.next_due())
             .chain(self.farewell)
+            .chain(self.common.visitors.next_due())
             .fold(dial.min(sample), Ord::min)
     }
 

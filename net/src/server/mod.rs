@@ -10,6 +10,7 @@
 //! Intents have a queue of their own: whatever else arrives, there is as much room for them as before.
 //! It moves bytes and keeps bounds; it knows no rule of the game.
 
+mod ack_batching;
 mod admission;
 mod chain;
 mod common;
@@ -27,7 +28,7 @@ mod peer;
 mod quic;
 mod slots;
 mod talk;
-mod together;
+mod visitors;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +37,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
-use engine::io::{Input, Output, Standing};
+use engine::io::{ChainProgress, Input, Output};
+use engine::limits::{EDGE_INPUTS_MAX, EDGE_OUTPUTS_MAX};
 use quinn_proto::Endpoint;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use thiserror::Error;
@@ -44,27 +46,22 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::admission::Admission;
-pub use self::chain::Chain;
+pub use self::chain::ChainInfo;
 use self::common::{Common, Published};
 pub use self::config::ServerConfig;
 pub use self::counters::Counters;
 use self::counters::Gauges;
 use self::errands::Errands;
 use self::host::{Host, Shared};
-use self::kept::{Batch, Kept};
+use self::kept::{Batch, Undelivered};
 use self::nodes::Nodes;
 use self::packets::Packets;
 use self::quic::Quic;
 use self::slots::Slots;
-pub use self::together::APART_PER_S;
+use self::visitors::Visitors;
 use crate::lan::Lan;
 use crate::tls::{Identity, IdentityError};
 use crate::transport::{BoundSocket, Carrier, bind, node_transport};
-
-/// Batches of intents that may wait for the tick, and as many other inputs.
-const INPUTS: usize = 16 * 1024;
-/// Batches of outputs that may wait for the host.
-const OUTPUTS: usize = 256;
 
 /// Why a network does not start.
 #[derive(Error, Debug)]
@@ -96,7 +93,7 @@ pub struct Server {
     events: Receiver<Input>,
     outputs: Sender<Batch>,
     /// What the host had no room for; it goes first.
-    kept: Kept,
+    kept: Undelivered,
     published: watch::Sender<Published>,
     wake: Arc<Notify>,
     stop: Arc<AtomicBool>,
@@ -110,7 +107,7 @@ impl Server {
     ///
     /// # Errors
     /// If the address, the thread or the key cannot be had.
-    pub fn start(config: ServerConfig, chain: Chain, identity: Identity) -> Result<Self, StartError> {
+    pub fn start(config: ServerConfig, chain: ChainInfo, identity: Identity) -> Result<Self, StartError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Threads)?;
         let listen = config.listen;
@@ -141,7 +138,7 @@ impl Server {
         carrier: Carrier,
         address: SocketAddr,
         config: ServerConfig,
-        chain: Chain,
+        chain: ChainInfo,
         identity: Identity,
     ) -> Result<Self, StartError> {
         let (server, host) = Self::with_host(carrier, address, config, chain, identity)?;
@@ -153,15 +150,15 @@ impl Server {
         carrier: Carrier,
         address: SocketAddr,
         config: ServerConfig,
-        chain: Chain,
+        chain: ChainInfo,
         identity: Identity,
     ) -> Result<(Self, Host), StartError> {
-        let (intents_in, intents) = crossbeam_channel::bounded(INPUTS);
-        let (events_in, events) = crossbeam_channel::bounded(INPUTS);
-        let (outputs, outputs_out) = crossbeam_channel::bounded(OUTPUTS);
+        let (intents_in, intents) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
+        let (events_in, events) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
+        let (outputs, outputs_out) = crossbeam_channel::bounded(EDGE_OUTPUTS_MAX);
         let started = Instant::now();
         let (published, published_out) =
-            watch::channel(Published { standing: Standing::default(), at: started, steps: 0 });
+            watch::channel(Published { standing: ChainProgress::default(), at: started, steps: 0 });
         let (counters, gauges, wake, stop) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let quic = quic(carrier, &config, &identity, address)?;
         let errands = Errands::start(identity.rules(), chain.id, Arc::clone(&wake));
@@ -186,12 +183,13 @@ impl Server {
             watchers: Default::default(),
             errands,
             counters: Arc::clone(&counters),
+            visitors: Visitors::default(),
             held: 0,
             heard: Vec::new(),
         };
         let shared = Shared { outputs: outputs_out, gauges: Arc::clone(&gauges), stop: Arc::clone(&stop) };
         let host = Host::new(common, quic, started, shared);
-        let (kept, socket_bytes, thread) = (Kept::default(), (0, 0), None);
+        let (kept, socket_bytes, thread) = (Undelivered::default(), (0, 0), None);
         let server = Self {
             address,
             socket_bytes,
@@ -213,8 +211,8 @@ impl Server {
     /// What arrived since the last time: who came, went and watches, then the intents; each in order.
     pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
         // As much as the channels hold, so that a tick has an end. Whoever sent intents is known before they are taken.
-        inputs.extend(self.events.try_iter().take(INPUTS));
-        inputs.extend(self.intents.try_iter().take(INPUTS));
+        inputs.extend(self.events.try_iter().take(EDGE_INPUTS_MAX));
+        inputs.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
     }
 
     /// Gives outputs to those whom they concern, in order. Never waits: what the host has no room for goes first the
@@ -235,12 +233,12 @@ impl Server {
     }
 
     /// Says where the chain stands, to those who connect from now on.
-    pub fn publish(&self, standing: Standing) {
+    pub fn publish(&self, standing: ChainProgress) {
         self.published.send_modify(|published| (published.standing, published.at) = (standing, Instant::now()));
     }
 
     /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.
-    pub fn tell_time(&self, standing: Standing) {
+    pub fn tell_time(&self, standing: ChainProgress) {
         self.publish(standing);
         self.published.send_modify(|published| published.steps += 1);
         self.wake.notify_one();

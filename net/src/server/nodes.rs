@@ -10,15 +10,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use engine::Height;
+use engine::limits::{DIALS_MAX, NODES_KNOWN_MAX};
 
 use super::config::ServerConfig;
 use crate::tls::Key;
 use crate::wire::PeerRecord;
 
-/// Nodes that are remembered.
-const BOOK_MAX: usize = 1_024;
-/// Connections to other nodes that this node opens.
-const DIALS_MAX: usize = 16;
 /// How often nodes that are not connected are tried.
 pub(super) const TRY_EVERY: Duration = Duration::from_secs(2);
 /// The longest pause before a node that does not answer is tried again.
@@ -90,7 +87,7 @@ impl Book {
             return;
         }
         self.0.insert(record.key, record);
-        if self.0.len() > BOOK_MAX {
+        if self.0.len() > NODES_KNOWN_MAX {
             let oldest = self.0.values().min_by_key(|record| record.time_s).expect("there are many").key;
             self.0.remove(&oldest);
         }
@@ -179,7 +176,7 @@ impl Nodes {
 
     /// A node says on the local network that it is there.
     pub(super) fn see(&mut self, key: Key, address: SocketAddr) {
-        if self.nearby.len() < BOOK_MAX {
+        if self.nearby.len() < NODES_KNOWN_MAX {
             self.nearby.insert(key, address);
         }
     }
@@ -243,12 +240,12 @@ mod tests {
     #[test]
     fn the_book_keeps_the_newest() {
         let mut book = Book::default();
-        for number in 0..BOOK_MAX as u64 + 10 {
+        for number in 0..NODES_KNOWN_MAX as u64 + 10 {
             let mut new = record(0, 1_000 + number);
             new.key[..8].copy_from_slice(&number.to_le_bytes());
             book.remember(new);
         }
-        assert_eq!(book.0.len(), BOOK_MAX);
+        assert_eq!(book.0.len(), NODES_KNOWN_MAX);
         assert_eq!(book.0.values().map(|record| record.time_s).min(), Some(1_010));
     }
 }

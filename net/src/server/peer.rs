@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use engine::PeerId;
 use engine::io::Input;
+use quinn_proto::ConnectionError;
 
 use super::admission::Allowance;
 use super::nodes::Candidate;
@@ -48,6 +49,8 @@ pub(super) struct Open {
     pub(super) untold: Untold,
     /// What was heard and not taken, since the tick had no room for what came before.
     pub(super) unheard: VecDeque<Event>,
+    /// How QUIC lost the connection, once it has.
+    pub(super) broke: Option<ConnectionError>,
     /// How the connection ends once all that was heard is taken.
     pub(super) ending: Option<Result<(), Close>>,
     /// A node that was dialled: when it is told again where this one stands, and since when it is told.
@@ -71,6 +74,7 @@ impl Open {
             updates: Updates::default(),
             untold: Untold::default(),
             unheard: VecDeque::new(),
+            broke: None,
             ending: None,
             telling: (now, None),
             counted: 0,

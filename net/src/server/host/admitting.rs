@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use engine::io::{Input, Offence, Watched};
+use engine::limits::HALF_OPEN_MAX;
 use quinn_proto::Incoming;
 
 use super::{Counters, Host, Peer, Stage};
 use crate::server::admission::Allowance;
 use crate::server::peer::Open;
 use crate::server::talk::Talk;
+use crate::server::visitors::{Departure, Kind, Visit, ending};
 use crate::session::{Close, CloseCode, Session, SessionBounds};
 use crate::tls::{Key, proven_key};
 use crate::transport::address_bytes;
 
-/// Half-open connections above which a new one must prove its address first.
-const RETRY_ABOVE: u32 = 256;
 /// Handshakes that one turn begins. Each takes a signature and the making of keys, and everyone else waits for that.
 const HANDSHAKES_MAX: usize = 8;
 
@@ -26,7 +26,7 @@ impl Host {
             let counters = &self.common.counters;
             if self.farewell.is_some() {
                 self.quic.refuse(incoming);
-            } else if !incoming.remote_address_validated() && self.half_open >= RETRY_ABOVE {
+            } else if !incoming.remote_address_validated() && self.half_open >= HALF_OPEN_MAX {
                 Counters::add(&counters.retried, 1);
                 self.quic.retry(incoming);
             } else if let Err(code) = self.common.admission.admit(address, self.now) {
@@ -36,6 +36,7 @@ impl Host {
                     _ => &counters.refused_full,
                 };
                 Counters::add(counter, 1);
+                self.common.refused(self.now, (code.name(), code.sentence()), address, None);
                 self.quic.refuse(incoming);
             } else {
                 self.half_open += 1;
@@ -61,7 +62,7 @@ impl Host {
             }
             None => {
                 self.half_open -= 1;
-                Counters::add(&self.common.counters.handshakes_failed, 1);
+                self.common.failed(self.now, "its handshake failed", address);
                 self.common.admission.release(address, Allowance::Idle);
             }
         }
@@ -84,13 +85,13 @@ impl Host {
         let Some(peer) = self.peers[row].as_ref() else { return };
         let is_dialled = peer.dialled.is_some();
         let key = self.quic.line(row).and_then(|line| proven_key(line.crypto_session().peer_identity()));
-        let Some(key) = key else { return self.fail(row, "no key") };
+        let Some(key) = key else { return self.fail(row, "its handshake failed") };
         if is_dialled {
             return self.dialled(row, key);
         }
         if self.common.admission.is_banned(&key, self.now) {
             Counters::add(&self.common.counters.refused_banned, 1);
-            return self.end(row, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
+            return self.turn_away(row, key, CloseCode::Banned);
         }
         let config = &self.common.config;
         let bounds = SessionBounds {
@@ -101,9 +102,16 @@ impl Host {
         let now = self.now;
         if !self.open(row, key, |id| Talk::Heard(Session::new(id, &bounds, now))) {
             Counters::add(&self.common.counters.refused_full, 1);
-            return self.end(row, &Close::new(CloseCode::Full, CloseCode::Full.sentence()));
+            return self.turn_away(row, key, CloseCode::Full);
         }
         Counters::add(&self.common.counters.accepted, 1);
+    }
+
+    /// Turns a connection away whose key is known now.
+    fn turn_away(&mut self, row: usize, key: Key, code: CloseCode) {
+        let address = self.peers[row].as_ref().expect("it was let in").address;
+        self.common.refused(self.now, (code.name(), code.sentence()), address, Some(key));
+        self.end(row, &Close::new(code, code.sentence()));
     }
 
     /// Gives a connection whose key is proven a slot. Says whether there was one.
@@ -122,7 +130,7 @@ impl Host {
         let Some(peer) = self.peers[row].as_ref() else { return };
         match &peer.dialled {
             Some(node) => tracing::debug!(node = node.address, problem, "no connection to another node"),
-            None => Counters::add(&self.common.counters.handshakes_failed, 1),
+            None => self.common.failed(self.now, problem, peer.address),
         }
         self.end(row, &Close::new(CloseCode::Done, ""));
     }
@@ -155,6 +163,10 @@ impl Host {
             }
             open.untold.tell(Input::Left(open.id), &common.events);
         }
+        let put_out = (close.code != CloseCode::Done).then_some(close);
+        let Departure { reason, text } = ending(put_out, open.broke.take());
+        let visit = Visit { kind: Kind::Went, reason, text: &text, address: peer.address, key: Some(open.key) };
+        common.visitors.note(self.now, &visit);
         common.slots.end(open.id);
         self.leaving.push((open.id, open.untold));
     }

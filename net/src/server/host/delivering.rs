@@ -5,6 +5,7 @@ use engine::io::{Input, Output, TableUpdate};
 
 use super::{Counters, Host, Peer, SAMPLE, Stage};
 use crate::server::peer::Open;
+use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode};
 use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient, encode_table};
 
@@ -24,7 +25,7 @@ impl Host {
                 });
             }
         }
-        while let Some(peer) = self.together.take_due(self.now) {
+        while let Some(peer) = self.batching.take_due(self.now) {
             self.to(peer, |open| {
                 open.answers.release();
                 Ok(())
@@ -49,7 +50,7 @@ impl Host {
                 if self.common.slots.row(to).is_none() {
                     return;
                 }
-                if self.together.waits(to, self.now) {
+                if self.batching.count_and_defer(to, self.now) {
                     self.hold(to, acknowledged);
                 } else {
                     self.to(to, |open| open.answer(acknowledged));
@@ -67,8 +68,11 @@ impl Host {
             Output::Ban { peer, key, address, offence } => {
                 Counters::add(&self.common.counters.banned, 1);
                 self.common.admission.ban(key, address, self.now);
+                let text = format!("too much of {}", offence.name());
+                let visit = Visit { kind: Kind::Banned, reason: offence.name(), text: &text, address, key: Some(key) };
+                self.common.visitors.note(self.now, &visit);
                 if let Some(row) = self.common.slots.row(peer) {
-                    self.end(row, &Close::new(CloseCode::Banned, format!("too much of {}", offence.name())));
+                    self.end(row, &Close::new(CloseCode::Banned, text));
                 }
             }
             // Those are for the disk.

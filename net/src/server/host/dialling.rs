@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use engine::io::{Input, Offence};
 use quinn_proto::ClientConfig;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{Host, Peer, Stage};
 use crate::server::admission::Allowance;
 use crate::server::errands::Done;
 use crate::server::nodes::{Candidate, TRY_EVERY};
 use crate::server::talk::Talk;
+use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode, Inflow};
 use crate::tls::Key;
 use crate::transport::{NODE_WINDOW, RECEIVE_WINDOW, address_bytes, client_transport};
@@ -129,8 +130,9 @@ impl Host {
         if !self.open(row, key, |_| Talk::Dialled(inflow)) {
             return self.end(row, &Close::new(CloseCode::Full, CloseCode::Full.sentence()));
         }
-        info!(node = candidate.address, key = engine::hex(&key), "connected to another node");
         let common = &mut self.common;
+        let came = Visit { kind: Kind::Came, reason: "node that was dialled", text: "", address, key: Some(key) };
+        common.visitors.note(self.now, &came);
         common.nodes.joined(key);
         let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
         open.untold.tell(Input::Joined { peer: open.id, key, address, node: true }, &common.events);

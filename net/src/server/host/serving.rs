@@ -12,6 +12,7 @@ use crate::server::admission::Allowance;
 use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
 use crate::server::quic::Said;
+use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
 use crate::transport::{IDLE_MESSAGE_BYTES, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
@@ -56,8 +57,9 @@ impl Host {
                 Moved::ConnectionLost { reason } => match &mut self.peers[row] {
                     Some(Peer { stage: Stage::Open(open), .. }) => {
                         open.ending.get_or_insert(Ok(()));
+                        open.broke = Some(reason);
                     }
-                    Some(_) => self.fail(row, &reason.to_string()),
+                    Some(_) => self.fail(row, "its handshake failed"),
                     None => {}
                 },
                 Moved::Stream(StreamEvent::Readable { .. } | StreamEvent::Opened { .. }) => {
@@ -75,7 +77,7 @@ impl Host {
         let (Some(Some(peer)), Some(line)) = (self.peers.get_mut(row), self.quic.line(row)) else { return };
         let Peer { address, allowed, stage, .. } = peer;
         let open = match stage {
-            Stage::Handshake(by) if *by <= self.now => return self.fail(row, "no answer"),
+            Stage::Handshake(by) if *by <= self.now => return self.fail(row, "its handshake took too long"),
             Stage::Handshake(_) => return,
             Stage::Open(open) => open,
         };
@@ -268,6 +270,9 @@ impl Conversation<'_> {
             self.allow_node()?;
         }
         let (peer, key, address) = (self.open.id, self.open.key, self.address);
+        let reason = if node { "node" } else { "player" };
+        let visit = Visit { kind: Kind::Came, reason, text: "", address, key: Some(key) };
+        self.common.visitors.note(self.now, &visit);
         self.open.has_joined = true;
         self.open.untold.tell(Input::Joined { peer, key, address, node }, &self.common.events);
         // The welcome comes first: nodes are told where this one stands as soon as they are marked.
