@@ -10,7 +10,7 @@ test:
 
 # The benches, for real: quiet machine, some minutes.
 bench:
-    cargo bench --workspace
+    cargo bench --package benches
 
 # Licences, sources, second versions. Needs cargo-deny.
 deny:
@@ -23,3 +23,7 @@ golden:
 # The book. Needs mdbook.
 docs:
     mdbook build docs
+
+# The binary of packages, and of figures under load: target/dist/bitcraps. Some minutes.
+package:
+    cargo build --profile dist

@@ -7,12 +7,12 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 /// How the name of what is written aside ends.
@@ -77,9 +77,10 @@ fn locked(aside: &Path, open: impl Fn() -> io::Result<File>) -> io::Result<File>
             }
             file => file?,
         };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(refused("being written by another process")),
-            result => result?,
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(refused("being written by another process")),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => {}
         }
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(aside));
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {

@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use engine::limits::{REPLAY_HEIGHTS, REPLAY_SIGNATURES};
 use engine::{Hash, Height};
 use systems::Counts;
 use words::Failure;
@@ -19,11 +20,6 @@ use crate::reading::Reading;
 use crate::verify::{Verified, Verifier};
 pub use crate::walker::Difference;
 use crate::walker::{Step, Walker, last_settled};
-
-/// Signatures that are verified together.
-const BATCH_SIGNATURES: usize = 8_192;
-/// Heights that are taken together, at most.
-const BATCH_HEIGHTS: usize = 512;
 
 /// Which part of a session is checked, and how.
 #[derive(Clone, Copy, Debug)]
@@ -82,11 +78,11 @@ pub struct Outcome {
     pub torn: Option<String>,
 }
 
-/// Replays a session; `look` hears of the height after each batch.
+/// Replays a session; `on_height` hears of the height after each batch.
 ///
 /// # Errors
 /// If there is no session, it is damaged, or its genesis cannot be.
-pub fn replay(dir: &Path, config: &ReplayConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Outcome> {
+pub fn replay(dir: &Path, config: &ReplayConfig, mut on_height: impl FnMut(Height)) -> anyhow::Result<Outcome> {
     // Genesis first: a session of another format is refused by its name, not as a damaged journal.
     storage::read_genesis(dir)?;
     let end = last_settled(dir)?.map_or(Height::GENESIS, |(height, _)| height);
@@ -99,7 +95,7 @@ pub fn replay(dir: &Path, config: &ReplayConfig, mut look: impl FnMut(Height)) -
             break;
         }
         auditor.outcome.difference = auditor.check(&batch);
-        look(auditor.outcome.height);
+        on_height(auditor.outcome.height);
     }
     let mut outcome = auditor.outcome;
     outcome.seconds = began.elapsed().as_secs_f64();
@@ -174,7 +170,7 @@ impl Auditor {
     fn batch(&mut self) -> anyhow::Result<Vec<Step>> {
         let (mut batch, mut signatures): (Vec<Step>, usize) = (Vec::new(), 0);
         let to = self.config.to.unwrap_or(Height(u64::MAX));
-        while signatures < BATCH_SIGNATURES && batch.len() < BATCH_HEIGHTS {
+        while signatures < REPLAY_SIGNATURES && batch.len() < REPLAY_HEIGHTS {
             let Some(step) = self.walker.read()?.filter(|step| step.settled.height <= to) else { break };
             signatures += step.decided.block.intents.len() + 1;
             batch.push(step);

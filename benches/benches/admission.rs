@@ -3,11 +3,14 @@
 //!
 //! `cargo test` shrinks everything: then the figures mean nothing.
 
+use std::cell::RefCell;
 use std::num::NonZeroU32;
 
-use benches::{middle, time, tiny};
+use benches::beside::{beside, group, pooled, readable, time};
+use benches::tiny;
 use bevy_ecs::schedule::IntoScheduleConfigs;
 use bevy_ecs::system::ResMut;
+use criterion::{Criterion, Throughput};
 use ed25519_zebra::batch;
 use engine::PeerId;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
@@ -16,6 +19,7 @@ use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{TableId, TableRules};
 use order::batch::BatchSeed;
 use order::keys::{DevKeys, dev_keys};
+use order::signature::PlayerKey;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
@@ -32,16 +36,10 @@ const PLAYERS: u32 = 1_000;
 const EXPIRY_S: u32 = 30;
 
 fn main() {
-    let runs = if tiny() { 2 } else { 9 };
     let sizes: &[usize] = if tiny() { &[64] } else { &[64, 256, 1_024, 8_192] };
-    let (setup, intents) = chain_and_intents(&keys(), sizes.iter().sum::<usize>() * runs);
+    let setup = chain(&keys());
     for threads in [1, 2] {
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let pool = engine::pool::build(threads).expect("a pool");
-                pool.install(|| admit(&setup, &intents, sizes, runs, threads));
-            });
-        });
+        pooled(threads, |criterion| admit(criterion, &setup, sizes, threads));
     }
 }
 
@@ -49,7 +47,7 @@ fn keys() -> DevKeys {
     dev_keys(&[1; 32], NonZeroU32::MIN)
 }
 
-fn chain_and_intents(keys: &DevKeys, count: usize) -> (Setup, Vec<Intent>) {
+fn chain(keys: &DevKeys) -> Setup {
     let mut genesis = Genesis {
         version: GENESIS_VERSION,
         name: "bench".into(),
@@ -74,19 +72,35 @@ fn chain_and_intents(keys: &DevKeys, count: usize) -> (Setup, Vec<Intent>) {
         group_key: HexBytes([0; 96]),
     };
     keys.install(&mut genesis);
-    let chain = [7; 32];
-    let players: Vec<_> = (0..PLAYERS).map(|player| keys.player(player)).collect();
-    let sign = |number: usize| {
-        let key = &players[number % players.len()];
-        let number = (number / players.len()) as u64;
-        key.sign(IntentBody::new(IntentKind::Leave, key.public(), number, EXPIRY_S).at(TableId(0)), &chain)
-    };
-    let intents = (0..count).into_par_iter().map(sign).collect();
-    (Setup::new(genesis, chain).expect("a genesis"), intents)
+    Setup::new(genesis, [7; 32]).expect("a genesis")
 }
 
-fn admit(setup: &Setup, intents: &[Intent], sizes: &[usize], runs: usize, threads: usize) {
+/// Players whose intents are all new: one that is known would be answered without a signature.
+struct Players {
+    keys: Vec<PlayerKey>,
+    signed: usize,
+}
+
+impl Players {
+    fn new(keys: &DevKeys) -> Self {
+        Self { keys: (0..PLAYERS).map(|player| keys.player(player)).collect(), signed: 0 }
+    }
+
+    fn sign(&mut self, count: usize, chain: &[u8; 32]) -> Vec<Intent> {
+        let sign = |number: usize| {
+            let key = &self.keys[number % self.keys.len()];
+            let number = (number / self.keys.len()) as u64;
+            key.sign(IntentBody::new(IntentKind::Leave, key.public(), number, EXPIRY_S).at(TableId(0)), chain)
+        };
+        let intents = (self.signed..self.signed + count).into_par_iter().map(sign).collect();
+        self.signed += count;
+        intents
+    }
+}
+
+fn admit(criterion: &mut Criterion, setup: &Setup, sizes: &[usize], threads: usize) {
     let keys = keys();
+    let players = RefCell::new(Players::new(&keys));
     let [vote] = <[_; 1]>::try_from(keys.votes).expect("one validator");
     let [signer] = <[_; 1]>::try_from(keys.beacons).expect("one share");
     let seed = BatchSeed::draw(getrandom::fill).expect("the system gives randomness");
@@ -95,35 +109,41 @@ fn admit(setup: &Setup, intents: &[Intent], sizes: &[usize], runs: usize, thread
     let mut admission = chained();
     admission
         .add_systems((peers::update_peers, ingress::take_inputs, verify::verify_intents, peers::judge_peers).chain());
-    let mut rest = intents;
-    for size in sizes {
-        let (mut node, mut bare) = (Vec::new(), Vec::new());
-        for _ in 0..runs {
-            let (some, others) = rest.split_at(*size);
-            rest = others;
-            bare.push(time(|| verify_bare(some, &setup.chain)));
-            let mut arrived = vec![Input::Intents { from: PeerId::LOCAL, intents: some.to_vec() }];
+    for &size in sizes {
+        let name = format!("admission/threads={threads}");
+        let mut group = group(criterion, name.clone(), Throughput::Elements(size as u64));
+        let sign = || players.borrow_mut().sign(size, &setup.chain);
+        let ours = || {
+            let mut arrived = vec![Input::Intents { from: PeerId::LOCAL, intents: sign() }];
             let mut arrive = chained();
             arrive.add_systems(move |mut inbox: ResMut<'_, Inbox>| inbox.inputs.append(&mut arrived));
             machine.run(&mut arrive);
-            node.push(time(|| machine.run(&mut admission)));
+            let took = time(|| machine.run(&mut admission));
             let mut leave = chained();
-            let count = *size;
             leave.add_systems(move |mut pending: ResMut<'_, Pending>| {
-                assert_eq!(pending.queue.len(), count, "every intent was admitted");
+                assert_eq!(pending.queue.len(), size, "every intent was admitted");
                 pending.queue.clear();
             });
             machine.run(&mut leave);
+            took
+        };
+        let id = format!("intents={size}");
+        let limit = || {
+            let intents = sign();
+            time(|| verify_bare(&intents, &setup.chain))
+        };
+        let admitted = beside(&mut group, &id, ours, limit);
+        admitted.print(&format!("{name}/{id}"), "bare batches");
+        if !admitted.ours.is_empty() {
+            let each = |seconds: f64| readable(seconds / size as f64);
+            println!(
+                "{name}/{id}: {:.0} intents/s, {} each; in bare batches {} each",
+                size as f64 / admitted.ours.median(),
+                each(admitted.ours.median()),
+                each(admitted.limit.median()),
+            );
         }
-        let (node, bare) = (middle(node), middle(bare));
-        let per_s = |seconds: f64| *size as f64 / seconds;
-        println!(
-            "admission::verify/intents={size}/threads={threads}: {:.0}/s, {:.2} of bare batches ({:.0}/s, {:.1} us each)",
-            per_s(node),
-            bare / node,
-            per_s(bare),
-            1e6 * bare / *size as f64,
-        );
+        group.finish();
     }
 }
 

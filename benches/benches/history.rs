@@ -3,21 +3,24 @@
 //! The limit of a warm read is a lookup in a bare hash map and a copy of the same pages' bytes. A session of 100 tables
 //! and 600 players is made first. `cargo test` shrinks it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::Duration;
 
 use audit::history::{
     CacheConfig, HeldPage, History, PAGE_HEIGHTS, Page, PageCache, PageKey, Question, Subject, TierCounts,
 };
 use audit::reading::{Origin, Reading};
-use benches::trace::Trace;
-use benches::{time, tiny};
+use benches::beside::{Runs, alone, beside, criterion, group, time};
+use benches::tiny;
+use benches::trace::{Read, Trace};
+use criterion::{Criterion, Throughput};
 use engine::{AccountId, Height};
 use load::dev::{DevConfig, open};
-use load::players::Temper;
+use load::players::Habits;
 use node::clock::Pace;
 
 /// What the trace is made of; `docs/history.md` repeats it.
@@ -50,20 +53,22 @@ fn main() {
     let reading = Reading { origin: Origin::Own, ..Reading::from(threads) };
     let history = History::open(&session, reading, plenty).expect("a history");
     cold(&history, &size);
-    warm(&history, &size);
+    let mut criterion = criterion().sample_size(if tiny { 10 } else { 100 });
+    warm(&mut criterion, &history, &size);
+    from_disk(&mut criterion, &history, &size);
     let pages = all_pages(&history, &size);
     drop(history);
     rates(&dir.path().join("trace"), &size, &pages);
 }
 
 fn record(session: &Path, size: &Size, threads: usize) {
-    let temper = Temper { think_min_ms: 2_400, think_max_ms: 7_200, ..Temper::default() };
+    let habits = Habits { think_min_ms: 2_400, think_max_ms: 7_200, ..Habits::default() };
     let config = DevConfig {
         tables: size.tables,
         players: size.players,
         threads,
         pace: Pace::Max,
-        temper,
+        habits,
         block_interval_ms: 100,
         ..DevConfig::default()
     };
@@ -78,24 +83,15 @@ fn question(player: u32, to: u64) -> Question {
     Question { subject, from: Height(1), to: Some(Height(to)), limit: LIMIT, opened: false }
 }
 
-fn percentiles(mut micros: Vec<f64>) -> [f64; 3] {
-    micros.sort_by(f64::total_cmp);
-    [50, 95, 99].map(|percent| micros[(micros.len() * percent / 100).min(micros.len() - 1)])
-}
-
 /// The first read of a session, from the nearest snapshot; then a walk over all of it.
 fn cold(history: &History, size: &Size) {
     let heights = size.pages * PAGE_HEIGHTS;
-    let first = time(|| {
-        black_box(history.answer(&question(0, heights)).expect("an answer"));
-    });
+    let first = time(|| _ = black_box(history.answer(&question(0, heights)).expect("an answer"))).as_secs_f64();
     let before = history.cache().counts().report();
-    let seconds = time(|| {
-        black_box(history.walk_all(|_, _| Ok(())).expect("a walk"));
-    });
+    let seconds = time(|| _ = black_box(history.walk_all(|_, _| Ok(())).expect("a walk"))).as_secs_f64();
     let tiers = history.cache().counts().report();
     println!(
-        "history::cold: the first read {first:.2} s, {} pages made from {} heights; all {} pages {seconds:.2} s, {:.0} \
+        "history/cold: the first read {first:.2} s, {} pages made from {} heights; all {} pages {seconds:.2} s, {:.0} \
          heights/s executed, {:.0} us a page",
         before.cold,
         before.heights,
@@ -105,68 +101,99 @@ fn cold(history: &History, size: &Size) {
     );
 }
 
-/// Reads of 50 entries whose pages lie in memory, then from disk; and the bare lookup and copy of the same pages.
-fn warm(history: &History, size: &Size) {
-    let reads: Vec<_> = Trace::new(SEED, size.players, 8).take((size.reads / 20).max(100)).collect();
-    let last = size.pages * PAGE_HEIGHTS;
-    let ask = |read: &benches::trace::Read| {
-        let before = history.cache().counts().report();
-        let began = Instant::now();
-        let answer =
-            history.answer(&question(read.player, last - u64::from(read.age) * PAGE_HEIGHTS)).expect("an answer");
-        let micros = began.elapsed().as_secs_f64() * 1e6;
-        black_box(&answer);
-        let after = history.cache().counts().report();
-        (micros, after.memory - before.memory, after.disk - before.disk)
-    };
-    reads.iter().for_each(|read| _ = ask(read));
-    let asked: Vec<_> = reads.iter().map(ask).collect();
-    let pages: u64 = asked.iter().map(|(_, memory, _)| memory).sum();
-    assert_eq!(pages, asked.iter().map(|(_, memory, disk)| memory + disk).sum::<u64>(), "warm reads are from memory");
-    let [p50, p95, p99] = percentiles(asked.iter().map(|(micros, ..)| *micros).collect());
+/// The reads of the trace, one after another and again from the first.
+struct Reads<'a> {
+    history: &'a History,
+    reads: std::iter::Cycle<std::vec::IntoIter<Read>>,
+    last: u64,
+}
 
-    let bare: HashMap<PageKey, Vec<u8>> =
-        all_pages(history, size).into_iter().map(|page| (page.key(), page.encode())).collect();
-    let bytes: HashMap<PageKey, usize> =
-        all_pages(history, size).into_iter().map(|page| (page.key(), page.len())).collect();
-    let plain: HashMap<PageKey, Vec<u8>> = bytes.iter().map(|(key, length)| (*key, vec![7; *length])).collect();
+/// One read, and how many pages it needed from each tier.
+struct Asked {
+    took: Duration,
+    read: Read,
+    memory: u64,
+    disk: u64,
+}
+
+impl<'a> Reads<'a> {
+    fn new(history: &'a History, size: &Size) -> Self {
+        let reads: Vec<_> = Trace::new(SEED, size.players, 8).take((size.reads / 20).max(100)).collect();
+        Self { history, reads: reads.into_iter().cycle(), last: size.pages * PAGE_HEIGHTS }
+    }
+
+    fn next(&mut self) -> Asked {
+        let read = self.reads.next().expect("it goes on for ever");
+        let question = question(read.player, self.last - u64::from(read.age) * PAGE_HEIGHTS);
+        let before = self.history.cache().counts().report();
+        let took = time(|| _ = black_box(self.history.answer(&question).expect("an answer")));
+        let after = self.history.cache().counts().report();
+        Asked { took, read, memory: after.memory - before.memory, disk: after.disk - before.disk }
+    }
+}
+
+/// Reads of 50 entries whose pages lie in memory; and the bare lookup and copy of the same pages.
+fn warm(criterion: &mut Criterion, history: &History, size: &Size) {
+    let lengths = all_pages(history, size).into_iter().map(|page| (page.key(), vec![7; page.len()]));
+    let plain: HashMap<PageKey, Vec<u8>> = lengths.collect();
+    let mut reads = Reads::new(history, size);
+    (0..(size.reads / 20).max(100)).for_each(|_| _ = reads.next());
     let mut copy = Vec::new();
-    let limit: Vec<f64> = reads
-        .iter()
-        .zip(&asked)
-        .map(|(read, (_, memory, _))| {
-            let newest = size.pages - 1 - u64::from(read.age);
-            let began = Instant::now();
+    let (asked, mut pages, mut count) = (RefCell::new(None), 0, 0_u64);
+    let ours = || {
+        let read = reads.next();
+        assert_eq!(read.disk, 0, "warm reads are from memory");
+        let took = read.took;
+        pages += read.memory;
+        count += 1;
+        *asked.borrow_mut() = Some(read);
+        took
+    };
+    let limit = || {
+        let Asked { read, memory, .. } = asked.borrow_mut().take().expect("it was asked just now");
+        let newest = size.pages - 1 - u64::from(read.age);
+        time(|| {
             copy.clear();
-            for page in (0..*memory).map(|back| newest.saturating_sub(back)) {
+            for page in (0..memory).map(|back| newest.saturating_sub(back)) {
                 copy.extend_from_slice(&plain[&PageKey { page, part: 0 }]);
             }
             black_box(&copy);
-            began.elapsed().as_secs_f64() * 1e6
         })
-        .collect();
-    let [l50, l95, _] = percentiles(limit);
-    let stored: usize = bare.values().map(Vec::len).sum();
-    let whole: usize = bytes.values().sum();
-    println!(
-        "history::warm/entries={LIMIT}: P50 {p50:.0} us, P95 {p95:.0} us, P99 {p99:.0} us ({} reads, {:.1} pages each of {} \
-         KiB, {} KiB stored; bare lookup and copy P50 {l50:.0} us, P95 {l95:.0} us: ratio {:.2} at P95)",
-        reads.len(),
-        pages as f64 / reads.len() as f64,
-        whole / bytes.len() / 1_024,
-        stored / bytes.len() / 1_024,
-        p95 / l95
-    );
-
-    let mut from_disk = Vec::new();
-    for read in reads.iter().take(300) {
-        history.cache().forget_memory();
-        let (micros, _, disk) = ask(read);
-        assert!(disk > 0, "nothing is in memory");
-        from_disk.push(micros / disk as f64);
+    };
+    let mut group = criterion.benchmark_group("history/warm");
+    group.throughput(Throughput::Elements(LIMIT as u64));
+    let name = format!("entries={LIMIT}");
+    let read = beside(&mut group, &name, ours, limit);
+    group.finish();
+    read.print_percentiles(&format!("history/warm/{name}"), "a bare lookup and copy");
+    if count > 0 {
+        let whole: usize = plain.values().map(Vec::len).sum();
+        println!(
+            "history/warm/{name}: {count} reads, {:.1} pages each of {} KiB",
+            pages as f64 / count as f64,
+            whole / plain.len() / 1_024
+        );
     }
-    let [p50, p95, _] = percentiles(from_disk);
-    println!("history::disk: P50 {p50:.0} us, P95 {p95:.0} us a page (read, hash, LZ4, rows checked)");
+}
+
+/// Reads whose pages are in memory no more: read, hash, LZ4, rows checked.
+fn from_disk(criterion: &mut Criterion, history: &History, size: &Size) {
+    let mut reads = Reads::new(history, size);
+    let mut group = group(criterion, "history/disk".to_owned(), Throughput::Elements(1));
+    let runs: Runs = alone(&mut group, "page", || {
+        history.cache().forget_memory();
+        let read = reads.next();
+        assert!(read.disk > 0, "nothing is in memory");
+        read.took / read.disk as u32
+    });
+    group.finish();
+    if !runs.is_empty() {
+        println!(
+            "history/disk/page: P50 {:.0} us, P95 {:.0} us a page",
+            runs.percentile(50) * 1e6,
+            runs.percentile(95) * 1e6
+        );
+    }
 }
 
 fn all_pages(history: &History, size: &Size) -> Vec<Page> {
@@ -207,7 +234,7 @@ fn rates(dir: &Path, size: &Size, pages: &[Page]) {
     let tiers = cache.counts().report();
     let percent = |part: u64| 100.0 * part as f64 / tiers.asked() as f64;
     println!(
-        "history::trace/reads={}: memory {:.2}%, with disk {:.2}%, with the cold tier {:.2}% ({} pages asked for; memory holds \
+        "history/trace/reads={}: memory {:.2}%, with disk {:.2}%, with the cold tier {:.2}% ({} pages asked for; memory holds \
          an eighth of {} MiB, disk half of {} MiB stored; seed {SEED})",
         size.reads,
         percent(tiers.memory),

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::{World, middle, resident_mib, time, tiny};
+use benches::beside::{Beside, alone, beside, group, pooled, readable, time};
+use benches::{World, resident_mib, tiny};
 use bytemuck::Zeroable;
+use criterion::{Criterion, Throughput};
 use engine::Height;
 use engine::image::{GroupBlock, Saved};
 use engine::limits::{GROUP_BYTES, SNAPSHOT_BLOCK_GROUPS};
@@ -17,7 +19,9 @@ use engine::message::certificate::Certificate;
 use engine::message::note::ChainNote;
 use storage::Session;
 use storage::backend::{Backend, FileBackend};
-use storage::snapshot::{Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog};
+use storage::snapshot::{
+    KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, read_catalog,
+};
 use systems::{Draw, Machine};
 
 const SEATS: u32 = 8;
@@ -25,14 +29,9 @@ const SEATS: u32 = 8;
 const TICK: Duration = Duration::from_millis(5);
 
 fn main() {
-    let (tables, snapshots) = if tiny() { (600, 2) } else { (100_000, 4) };
+    let tables = if tiny() { 600 } else { 100_000 };
     for (phases, rolls) in [(20, "5%"), (1, "100%")] {
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let pool = engine::pool::build(1).expect("a pool");
-                pool.install(|| while_tables_roll(tables, phases, rolls, snapshots));
-            });
-        });
+        pooled(1, |criterion| while_tables_roll(criterion, tables, phases, rolls));
     }
 }
 
@@ -40,16 +39,22 @@ fn main() {
 #[derive(Default)]
 struct Cost {
     /// What copying took of each tick.
-    holds: Vec<f64>,
+    holds: Vec<Duration>,
     /// What settling took, copying apart.
-    settles: Vec<f64>,
+    settles: Vec<Duration>,
     /// Ticks whose height waited for copies, or for room.
     waits: u64,
     ticks: u64,
     resident_mib: u64,
 }
 
-fn while_tables_roll(tables: u32, phases: u32, rolls: &str, count: u64) {
+fn middle(mut figures: Vec<Duration>) -> Duration {
+    figures.sort();
+    figures[figures.len() / 2]
+}
+
+/// One snapshot after another while tables roll: what is measured is the tick that copying held longest.
+fn while_tables_roll(criterion: &mut Criterion, tables: u32, phases: u32, rolls: &str) {
     let mut world = World::new(tables, SEATS, phases, 1);
     world.machine.root();
     let dir = tempfile::tempdir().expect("a directory");
@@ -57,9 +62,10 @@ fn while_tables_roll(tables: u32, phases: u32, rolls: &str, count: u64) {
     let session = Session::create(&path, b"{}").expect("a session");
     let snapshots = SnapshotsFound::open(&session, |_| ()).expect("none").start(None).expect("a thread");
     let before = resident_mib();
-    let limit = copy_limit();
     let mut last = None;
-    for number in 0..count {
+    let name = format!("snapshot/longest hold/tables={tables}/rolls={rolls}");
+    let mut held = group(criterion, name.clone(), Throughput::Elements(1));
+    let runs = alone(&mut held, "tick", || {
         let groups = world.machine.layout().groups();
         let changed = world.machine.begin_saving();
         let note = note(&mut world);
@@ -67,41 +73,49 @@ fn while_tables_roll(tables: u32, phases: u32, rolls: &str, count: u64) {
         let began = Instant::now();
         snapshots.begin(info, note.encode(), groups, changed);
         let (cost, taken) = take(&mut world, &snapshots);
-        let seconds = began.elapsed().as_secs_f64();
-        let name = format!("snapshot::take/tables={tables}/rolls={rolls}/number={number}");
-        let longest = cost.holds.iter().copied().fold(0.0, f64::max);
-        println!(
-            "{name}: copying held a tick {:.2} ms at most, {:.2} ms in the middle; settling took {:.2} ms in the middle, {:.2} \
-             at most; in {} of {} ticks a height waited",
-            longest * 1e3,
-            middle(cost.holds.clone()) * 1e3,
-            middle(cost.settles.clone()) * 1e3,
-            cost.settles.iter().copied().fold(0.0, f64::max) * 1e3,
-            cost.waits,
-            cost.ticks,
-        );
-        println!(
-            "{name}: {} of {groups} groups changed, {} written, {:.1} MiB of {:.1}; {seconds:.2} s; {}; {} MiB resident, {before} \
-             before",
-            taken.groups,
-            taken.groups_written,
-            taken.bytes as f64 / (1 << 20) as f64,
-            (taken.groups * GROUP_BYTES as u64) as f64 / (1 << 20) as f64,
-            if taken.direct { "past the page cache" } else { "through the page cache" },
-            cost.resident_mib,
-        );
-        println!("{name}: a bare copy of 64 groups takes {:.3} ms", limit * 1e3);
-        if !tiny() && longest >= 5e-3 {
-            println!("{name}: TARGET MISSED: a tick was held 5 ms or more");
-        }
+        print_cost(&name, &cost, &taken, groups, began.elapsed(), before);
         last = Some(note);
-    }
+        cost.holds.iter().copied().max().expect("some ticks")
+    });
+    held.finish();
     snapshots.close();
-    start(&world, &session, &path, &last.expect("a snapshot"), tables);
+    if !runs.is_empty() {
+        println!("{name}: a bare copy of 64 groups takes {}", readable(copy_limit().as_secs_f64()));
+    }
+    if !tiny() && !runs.is_empty() && runs.percentile(100) >= 5e-3 {
+        println!("{name}: TARGET MISSED: a tick was held 5 ms or more");
+    }
+    if let Some(last) = last {
+        start(criterion, &world, &session, &path, &last, tables);
+    }
+}
+
+fn print_cost(name: &str, cost: &Cost, taken: &SnapshotDone, groups: usize, took: Duration, before: u64) {
+    let milliseconds = |of: Duration| of.as_secs_f64() * 1e3;
+    println!(
+        "{name}: copying held a tick {:.2} ms at most, {:.2} ms in the middle; settling took {:.2} ms in the middle, {:.2} at \
+         most; in {} of {} ticks a height waited",
+        milliseconds(cost.holds.iter().copied().max().unwrap_or_default()),
+        milliseconds(middle(cost.holds.clone())),
+        milliseconds(middle(cost.settles.clone())),
+        milliseconds(cost.settles.iter().copied().max().unwrap_or_default()),
+        cost.waits,
+        cost.ticks,
+    );
+    println!(
+        "{name}: {} of {groups} groups changed, {} written, {:.1} MiB of {:.1}; {:.2} s; {}; {} MiB resident, {before} before",
+        taken.groups,
+        taken.groups_written,
+        taken.bytes as f64 / (1 << 20) as f64,
+        (taken.groups * GROUP_BYTES as u64) as f64 / (1 << 20) as f64,
+        took.as_secs_f64(),
+        if taken.direct { "past the page cache" } else { "through the page cache" },
+        cost.resident_mib,
+    );
 }
 
 /// Runs ticks until the snapshot is on disk: each settles a height, copies what it overwrites before, and some more after.
-fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, Taken) {
+fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, SnapshotDone) {
     let mut cost = Cost::default();
     let (mut blocks, mut handed): (Vec<GroupBlock>, bool) = (Vec::new(), false);
     loop {
@@ -137,9 +151,9 @@ fn take(world: &mut World, snapshots: &Snapshots) -> (Cost, Taken) {
         std::thread::sleep(TICK.saturating_sub(began.elapsed()));
         while let Ok(kept) = snapshots.kept().try_recv() {
             match kept {
-                Kept::Block(block) => world.machine.give_back_block(block),
-                Kept::Taken(taken) => return (cost, taken),
-                Kept::Failed(problem) => panic!("{problem}"),
+                KeeperEvent::Block(block) => world.machine.give_back_block(block),
+                KeeperEvent::Done(taken) => return (cost, taken),
+                KeeperEvent::Failed(problem) => panic!("{problem}"),
             }
         }
     }
@@ -161,8 +175,8 @@ fn note(world: &mut World) -> ChainNote {
     }
 }
 
-/// Seconds for a bare copy of as many groups as a tick sweeps, from memory that is not at hand.
-fn copy_limit() -> f64 {
+/// A bare copy of as many groups as a tick sweeps, from memory that is not at hand.
+fn copy_limit() -> Duration {
     let bytes = SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES;
     let (from, mut to) = (vec![7_u8; 64 * bytes], vec![0_u8; bytes]);
     let copies = (0..63).map(|place| {
@@ -174,38 +188,36 @@ fn copy_limit() -> f64 {
     middle(copies.collect())
 }
 
-/// A start: the index, the snapshot's map, every group, the root, and what is derived from the columns.
-fn start(world: &World, session: &Session, path: &Path, note: &ChainNote, tables: u32) {
+/// A start: the index, the snapshot's map, every group, the root, and what is derived from the columns; and reading and
+/// checking the groups alone.
+fn start(criterion: &mut Criterion, world: &World, session: &Session, path: &Path, note: &ChainNote, tables: u32) {
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-    let setup = world.machine.setup().clone();
-    let mut machine = Machine::new(setup, 1);
-    let mut loaded = None;
-    let index = time(|| _ = SnapshotsFound::open(session, |_| ()).expect("the index").newest_first());
-    let whole = time(|| {
+    let open = || {
         let catalog = read_catalog(&backend, path, &session.chain()).expect("the index");
         let (height, _) = catalog.snapshots.last_key_value().expect("a snapshot");
-        let stored = StoredSnapshot::open(&backend, path, &catalog, *height).expect("whole");
-        machine.load(note, |index, group| stored.read_group(index, group)).expect("the root is right");
-        loaded = Some((stored, *height));
-    });
-    let (stored, height) = loaded.expect("loaded");
-    let mut group = [0; GROUP_BYTES];
-    let limit = time(|| {
-        for index in 0..stored.groups() {
-            stored.read_group(index, &mut group).expect("whole");
-        }
-    });
-    assert!(height > Height::GENESIS);
-    println!(
-        "snapshot::start/tables={tables}: {:.0} ms to open the index, {:.0} ms to load and verify {} groups and derive the rest; \
-         reading and checking them alone takes {:.0} ms; ratio {:.2}",
-        index * 1e3,
-        whole * 1e3,
-        stored.groups(),
-        limit * 1e3,
-        limit / whole,
-    );
-    if !tiny() && index + whole >= 5.0 {
-        println!("snapshot::start/tables={tables}: TARGET MISSED: 5 s");
+        assert!(*height > Height::GENESIS);
+        StoredSnapshot::open(&backend, path, &catalog, *height).expect("whole")
+    };
+    let ours = || {
+        let mut machine = Machine::new(world.machine.setup().clone(), 1);
+        time(|| {
+            SnapshotsFound::open(session, |_| ()).expect("the index").newest_first();
+            let stored = open();
+            machine.load(note, |index, group| stored.read_group(index, group)).expect("the root is right");
+        })
+    };
+    let limit = || {
+        let stored = open();
+        let mut group = [0; GROUP_BYTES];
+        time(|| (0..stored.groups()).for_each(|index| stored.read_group(index, &mut group).expect("whole")))
+    };
+    let groups = world.machine.layout().groups();
+    let mut group = group(criterion, "snapshot/start".to_owned(), Throughput::Elements(groups as u64));
+    let name = format!("tables={tables}");
+    let started: Beside = beside(&mut group, &name, ours, limit);
+    started.print(&format!("snapshot/start/{name}"), "reading and checking the groups alone");
+    if !tiny() && !started.ours.is_empty() && started.ours.median() >= 5.0 {
+        println!("snapshot/start/{name}: TARGET MISSED: 5 s");
     }
+    group.finish();
 }

@@ -1,9 +1,8 @@
 //! Workloads that the benches share.
 
+pub mod beside;
 pub mod raw;
 pub mod trace;
-
-use std::time::Instant;
 
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -117,31 +116,6 @@ impl World {
         all.expect("writing to a vector cannot fail");
         image
     }
-}
-
-/// Runs `setup`, then times `work`, `runs` times; the median in seconds.
-pub fn median<T>(runs: usize, mut setup: impl FnMut(usize) -> T, mut work: impl FnMut(&mut T)) -> f64 {
-    let timed = (0..runs).map(|run| {
-        let mut input = setup(run);
-        time(|| work(&mut input))
-    });
-    middle(timed.collect())
-}
-
-/// Seconds that some work takes.
-pub fn time(work: impl FnOnce()) -> f64 {
-    let began = Instant::now();
-    work();
-    began.elapsed().as_secs_f64()
-}
-
-/// The median of some figures.
-///
-/// # Panics
-/// If there is none.
-pub fn middle(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 /// RssAnon and RssShmem of this process, in MiB.

@@ -233,14 +233,13 @@ pub struct HexBytes<const N: usize>(pub [u8; N]);
 
 /// Lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const_hex::encode(bytes)
 }
 
 /// The bytes of a hex text of exactly `2 N` digits.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
-    if digits.len() == 2 * N { bytes.try_into().ok() } else { None }
+    // The library takes a prefix too, which would be a second way to write the same bytes.
+    if text.len() == 2 * N { const_hex::decode_to_array(text).ok() } else { None }
 }
 
 impl<const N: usize> std::fmt::Debug for HexBytes<N> {

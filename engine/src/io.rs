@@ -8,12 +8,13 @@ use crate::component::{Account, BetRow, Seat, Table};
 use crate::dice::{Dice, Puck, RollEvent};
 use crate::genesis::hex;
 use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
-use crate::message::Hash;
+use crate::limits::SPOTS;
 use crate::message::block::Decided;
 use crate::message::certificate::Settled;
 use crate::message::evidence::Evidence;
 use crate::message::intent::{Intent, IntentId};
 use crate::message::node::{NodeMessage, RangeRow};
+use crate::message::{DecodeError, Hash};
 
 pub use crate::message::verdict::Verdict;
 
@@ -287,13 +288,11 @@ impl ShedReason {
 }
 
 impl TryFrom<u8> for ShedReason {
-    type Error = crate::message::DecodeError;
+    type Error = DecodeError;
 
     fn try_from(byte: u8) -> Result<Self, Self::Error> {
         let known = Self::ALL.into_iter().find(|(reason, ..)| *reason as u8 == byte);
-        known
-            .map(|(reason, ..)| reason)
-            .ok_or(crate::message::DecodeError::Value { field: "reason of shedding", found: byte.into() })
+        known.map(|(reason, ..)| reason).ok_or(DecodeError::Value { field: "reason of shedding", found: byte.into() })
     }
 }
 
@@ -363,7 +362,7 @@ pub struct SeatUpdate {
 
 /// Where a node's chain stands.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Standing {
+pub struct ChainProgress {
     /// The node's time, in milliseconds since the Unix epoch.
     pub now_ms: u64,
     /// The last decided height that is on disk.
@@ -380,7 +379,7 @@ pub struct Standing {
     pub disk_full: bool,
 }
 
-impl Standing {
+impl ChainProgress {
     /// Takes note of a height that was decided: its header has the root chain of the height two before.
     pub fn decide(&mut self, height: Height) {
         (self.decided, self.certified) = (height, height.back(2));
@@ -396,7 +395,7 @@ impl Standing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeStatus {
     /// Where its chain stands.
-    pub standing: Standing,
+    pub standing: ChainProgress,
     /// Connections that it has.
     pub connections: u32,
     /// Other nodes among them.
@@ -411,8 +410,8 @@ impl NodeStatus {
     /// Why the node is of no use to a player now, in a word; nothing if it is.
     pub fn unready(&self) -> Option<&'static str> {
         match self.standing {
-            Standing { disk_full: true, .. } => Some("disk full"),
-            Standing { follows: true, .. } => Some("follows"),
+            ChainProgress { disk_full: true, .. } => Some("disk full"),
+            ChainProgress { follows: true, .. } => Some("follows"),
             _ => None,
         }
     }
@@ -501,6 +500,35 @@ pub enum BetResult {
 }
 
 impl BetResult {
+    /// The two bytes that stand for it wherever it is sent or stored: which result it is, and the spot that the bet travelled
+    /// to, 0 if it did not.
+    pub const fn to_bytes(self) -> [u8; 2] {
+        match self {
+            Self::Win => [1, 0],
+            Self::Lose => [2, 0],
+            Self::Push => [3, 0],
+            Self::Return => [4, 0],
+            Self::Travel(spot) => [5, spot.0],
+        }
+    }
+
+    /// The result that two bytes stand for.
+    ///
+    /// # Errors
+    /// If there is no such result or spot, or a spot beside a bet that did not travel.
+    pub fn of_bytes([result, to]: [u8; 2]) -> Result<Self, DecodeError> {
+        let found = match result {
+            1 => Self::Win,
+            2 => Self::Lose,
+            3 => Self::Push,
+            4 => Self::Return,
+            5 if usize::from(to) < SPOTS => return Ok(Self::Travel(Spot(to))),
+            5 => return Err(DecodeError::Value { field: "spot", found: to.into() }),
+            found => return Err(DecodeError::Value { field: "result", found: found.into() }),
+        };
+        if to == 0 { Ok(found) } else { Err(DecodeError::NotZero { field: "spot of a bet that did not travel" }) }
+    }
+
     /// The name that scenario files and output use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -510,5 +538,22 @@ impl BetResult {
             Self::Return => "return",
             Self::Travel(_) => "travel",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_two_bytes_are_one_result_or_none() {
+        let mut results = 0;
+        for bytes in (0..=u16::MAX).map(u16::to_le_bytes) {
+            if let Ok(result) = BetResult::of_bytes(bytes) {
+                assert_eq!(result.to_bytes(), bytes);
+                results += 1;
+            }
+        }
+        assert_eq!(results, 4 + SPOTS);
     }
 }

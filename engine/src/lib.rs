@@ -6,6 +6,7 @@
 //! This crate has no IO, no clock, no randomness, and no rule of the game: it holds the data that rules act on.
 
 pub mod bytes;
+pub mod bits;
 pub mod limits;
 pub mod ids;
 pub mod address;

@@ -112,7 +112,7 @@ pub const TIME_MS_MAX: u64 = u32::MAX as u64 * 1_000;
 pub const HEIGHT_MAX: u64 = 1 << 48;
 /// What a 32-bit counter of a row may hold when a state is loaded: no chain lasts long enough to count the rest.
 pub const COUNTER_MAX: u64 = 1 << 31;
-/// Bytes of a genesis file.
+/// Bytes of a genesis file, and of the largest genesis that is sent.
 pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
 /// Milliseconds of a tick.
 pub const TICK_MS: u64 = 5;
@@ -142,6 +142,128 @@ pub const CLOSING_AFTER_MS: u64 = 1_000;
 /// Heights for which the proposers of failed rounds lose their first turn.
 pub const SKIP_HEIGHTS: u64 = 64;
 
+// Order: what is verified together, and what is kept of others' proposals.
+/// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
+pub const SIGNATURES_PER_TASK: usize = 256;
+/// Beacons that share one pairing check. Fixed, so that the work does not depend on the number of threads.
+pub const BEACONS_PER_TASK: usize = 128;
+/// Signatures of one node's messages that are verified in one tick, at most. What is above is dropped; it comes again.
+pub const NODE_CHECKS_MAX: usize = 512;
+/// Certificates, bodies, beacons and questions of one node that are looked at in one tick, at most.
+pub const NODE_QUESTIONS_MAX: usize = 16;
+/// Beacons that are remembered for those who ask with a share.
+pub const RECENT_BEACONS: usize = 16;
+/// Heights above the last decided one of which bodies are kept.
+pub const BODY_HEIGHTS: u64 = 2;
+/// Proposals of one round: the proposer's, and one that contradicts it.
+pub const ROUND_PROPOSALS_MAX: usize = 2;
+
+// Catching up.
+/// Heights of one question.
+pub const ASK_HEIGHTS: u32 = 64;
+/// Questions that are open at once.
+pub const ASKS_MAX: usize = 4;
+/// Heights that are verified in one tick, at most; one height is always.
+pub const VERIFY_HEIGHTS: usize = 64;
+/// Signatures of them that are, at most.
+pub const VERIFY_SIGNATURES: usize = 8_192;
+/// Bytes of heights that came and were not verified yet, at most.
+pub const CAME_BYTES_MAX: usize = 8 * RANGE_BYTES_MAX;
+/// Verified heights that wait to be executed, at most.
+pub const READY_MAX: usize = 256;
+/// Heights that a node that is behind settles in one tick beside the first.
+pub const SETTLE_TOLD_MAX: usize = 63;
+
+// Peers: who may come in, and what is remembered of those who went.
+/// Keys whose scores are kept after they left.
+pub const DEPARTED_SCORES_MAX: usize = 4_096;
+/// Address blocks that are remembered, connected or not.
+pub const ADDRESS_BLOCKS_MAX: usize = 1 << 16;
+/// Banned keys that are remembered.
+pub const BANS_MAX: usize = 1 << 14;
+/// Keys of one address that may be banned before the address is.
+pub const BANNED_KEYS_OF_ADDRESS: u32 = 4;
+/// Half-open connections above which a new one must prove its address first.
+pub const HALF_OPEN_MAX: u32 = 256;
+/// Other nodes that are remembered.
+pub const NODES_KNOWN_MAX: usize = 1_024;
+/// Connections to other nodes that this node opens.
+pub const DIALS_MAX: usize = 16;
+/// Lists of other nodes' records that wait to be verified.
+pub const RECORD_LISTS_UNVERIFIED_MAX: usize = 64;
+/// Nodes found on the local network and not yet looked at.
+pub const LAN_FOUND_MAX: usize = 64;
+/// Other nodes that a configuration may name.
+pub const PEERS_NAMED_MAX: usize = 64;
+/// Bytes of a node's name, at most.
+pub const NODE_NAME_BYTES_MAX: usize = 32;
+/// Lines of the log about connections, of one kind in a second; what is beyond them is counted.
+pub const VISITOR_LINES_PER_S_MAX: u32 = 5;
+
+// The edge: what waits between the sockets and the tick.
+/// Batches of intents that may wait for the tick, and as many other inputs.
+pub const EDGE_INPUTS_MAX: usize = 16 * 1024;
+/// Batches of outputs that may wait for the router.
+pub const EDGE_OUTPUTS_MAX: usize = 256;
+/// Outputs that may wait for the router until no more updates of what is watched are kept.
+///
+/// Answers are kept beyond it. They are bounded all the same: while something waits here the tick takes no more from the
+/// network, and each intent that it took before has two answers at most.
+pub const EDGE_UPDATES_MAX: usize = 1 << 16;
+/// Acknowledgements in a second, above which they wait for their receipts.
+pub const SEPARATE_ACKS_PER_S_MAX: u32 = 12_000;
+/// Intents without a last answer that a client holds at most.
+pub const CLIENT_INTENTS_MAX: usize = 4_096;
+/// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
+pub const DISK_FULL_INPUTS_MAX: usize = 1 << 16;
+
+// Messages of the protocol.
+/// Intents of one message.
+pub const MESSAGE_INTENTS_MAX: usize = 64;
+/// Pledges of one message.
+pub const MESSAGE_PLEDGES_MAX: usize = 16;
+/// Answers of one message.
+pub const MESSAGE_ANSWERS_MAX: usize = 128;
+/// Peer records of one message.
+pub const MESSAGE_RECORDS_MAX: usize = 32;
+
+// The disk.
+/// Ticks that wait for the disk at which a node on the wall's time skips ticks, until fewer wait.
+pub const STALLING_TICKS: usize = 48;
+/// Bytes of ticks that are written together; one tick alone may have more.
+pub const SYNC_BYTES: usize = 16 << 20;
+/// Bytes of a group of the consensus log, at most.
+pub const LOG_GROUP_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a frame's body before compression, at most: a block, twice over, and its certificates.
+pub const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes after which a new segment begins.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes after which a new pack begins.
+pub const PACK_BYTES: u64 = 64 << 20;
+/// Bytes of the content of a pack's record, at most: a snapshot's map of the largest image there can be.
+pub const PACK_RECORD_BYTES_MAX: usize = 64 << 20;
+
+// Reading a session.
+/// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
+/// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
+/// would be wrong for ever.
+pub const HISTORY_BEHIND_HEIGHTS: u64 = 128;
+/// Entries at a table that are looked through at first for the roll before another.
+pub const ROLL_ENTRIES_MAX: usize = 512;
+/// Bytes of a part of a page of history, at most. One that is larger is not kept by the cache.
+pub const PAGE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of history that may wait for the disk tier before whoever adds a page waits.
+pub const CACHE_WAITING_BYTES_MAX: usize = 8 << 20;
+/// Signatures that `replay` verifies together.
+pub const REPLAY_SIGNATURES: usize = 8_192;
+/// Heights that `replay` takes together, at most.
+pub const REPLAY_HEIGHTS: usize = 512;
+/// The largest key file that is read.
+pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+/// The longest first line of a passphrase file.
+pub const PASSPHRASE_BYTES_MAX: u64 = 4 * 1024;
+
+// Sums.
 /// Milliseconds of idleness that a genesis may allow: sums with any block's time stay far below u64.
 pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
 
@@ -162,3 +284,24 @@ const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + 48 + 68 * VALIDATORS_MAX as usize + 1_024);
 const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS) && CLOSING_AFTER_MS.is_multiple_of(TICK_MS));
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);
+// Each of these waits for the one after it. A tick is skipped before the storage thread would have to refuse its group; and
+// a page of a live session is kept only once no group that holds its heights can still wait for the disk.
+const _: () = assert!(STALLING_TICKS < UNSYNCED_TICKS_MAX);
+const _: () = assert!((UNSYNCED_TICKS_MAX as u64) < HISTORY_BEHIND_HEIGHTS);
+// A block with its certificate fits a frame, uncompressed, twice; and so does the largest answer to a node that is behind.
+const _: () = assert!(FRAME_BODY_BYTES_MAX >= 2 * RANGE_BYTES_MAX);
+const _: () = assert!(LOG_GROUP_BYTES_MAX >= 2 * SYNC_BYTES && SYNC_BYTES >= FRAME_BODY_BYTES_MAX);
+// A segment holds more than the largest frame, and a pack more than a block of groups.
+const _: () = assert!(SEGMENT_BYTES as usize > 2 * FRAME_BODY_BYTES_MAX);
+const _: () = assert!(PACK_BYTES as usize > SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES);
+// A client holds more than one connection has credit for, a message carries no more than that, and its answers fit one too.
+const _: () = assert!(CLIENT_INTENTS_MAX > PEER_CREDIT as usize && MESSAGE_INTENTS_MAX <= PEER_CREDIT as usize);
+const _: () = assert!(MESSAGE_ANSWERS_MAX >= 2 * MESSAGE_INTENTS_MAX);
+// What a tick takes from the edge while the disk is full is kept whole.
+const _: () = assert!(DISK_FULL_INPUTS_MAX >= 2 * EDGE_INPUTS_MAX);
+// What others told of is executed as fast as it can come: as many heights in a tick as one question asks for.
+const _: () = assert!(SETTLE_TOLD_MAX + 1 >= ASK_HEIGHTS as usize && READY_MAX >= ASKS_MAX * ASK_HEIGHTS as usize);
+const _: () = assert!(ASK_HEIGHTS as usize <= RANGE_HEIGHTS_MAX && VERIFY_SIGNATURES >= VALIDATORS_MAX as usize);
+const _: () = assert!(CAME_BYTES_MAX >= ASKS_MAX * RANGE_BYTES_MAX);
+// Votes of a height that may still be proposed are kept, and of a body that is asked for.
+const _: () = assert!(BODY_HEIGHTS <= AHEAD_HEIGHTS && HALF_OPEN_MAX <= PEERS_MAX && DIALS_MAX < PEERS_NAMED_MAX);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use aside::{Readers, write_new};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::KeypairBytes;
+use engine::limits::{KEY_FILE_BYTES_MAX, PASSPHRASE_BYTES_MAX};
 use pkcs8::pkcs5::pbes2;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey, KeyError, LineEnding, PrivateKeyInfoRef};
 use thiserror::Error;
@@ -27,10 +28,6 @@ pub type Passphrase = Zeroizing<String>;
 const ENCRYPTED: &str = "BEGIN ENCRYPTED PRIVATE KEY";
 /// The label of an encrypted key, as it is written.
 const ENCRYPTED_LABEL: &str = "ENCRYPTED PRIVATE KEY";
-/// The largest key file that is read.
-const BYTES_MAX: u64 = 16 * 1024;
-/// The longest first line of a passphrase file.
-const PASSPHRASE_BYTES_MAX: u64 = 4 * 1024;
 /// Rounds of PBKDF2 with SHA-256: what OWASP recommends, a third of a second.
 const ROUNDS: u32 = 600_000;
 
@@ -125,7 +122,7 @@ pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>)
         }
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
     let key = if text.contains(ENCRYPTED) {
         let passphrase = ask()?;
         SigningKey::from_pkcs8_encrypted_pem(&text, passphrase.as_bytes())

@@ -11,7 +11,7 @@ use storage::backend::{Access, Backend, FileBackend};
 use storage::{Session, Writing};
 use systems::Setup;
 
-use crate::players::{Players, Temper};
+use crate::players::{Habits, Players};
 use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
@@ -43,7 +43,7 @@ pub struct DevConfig {
     /// How fast virtual time runs.
     pub pace: Pace,
     /// How the players think.
-    pub temper: Temper,
+    pub habits: Habits,
     /// Milliseconds between two blocks, at least.
     pub block_interval_ms: u64,
     /// Milliseconds after which a table rolls by itself.
@@ -66,7 +66,7 @@ impl Default for DevConfig {
             seed: 1,
             threads: workers(),
             pace: Pace::Real,
-            temper: Temper::default(),
+            habits: Habits::default(),
             block_interval_ms: 50,
             window_ms: 1_000,
             peers: 0,
@@ -124,7 +124,7 @@ pub fn genesis_bytes(config: &DevConfig) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A session that was begun or found.
-pub struct Opened {
+pub struct DevNode {
     /// The node, ready for its next tick.
     pub node: Node,
     /// The genesis.
@@ -147,7 +147,7 @@ pub fn next_session() -> PathBuf {
 ///
 /// # Errors
 /// If the directory holds something else, was made with another seed, or is damaged.
-pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
+pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<DevNode> {
     open_on(Arc::new(FileBackend), dir, config)
 }
 
@@ -155,7 +155,7 @@ pub fn open(dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
 ///
 /// # Errors
 /// As [`open()`].
-pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> anyhow::Result<Opened> {
+pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, config: &DevConfig) -> anyhow::Result<DevNode> {
     open_seen(backend, dir, config, |_| ())
 }
 
@@ -167,8 +167,8 @@ pub fn open_seen(
     backend: Arc<dyn Backend>,
     dir: &Path,
     config: &DevConfig,
-    look: impl Fn(&str) + Send + Clone + 'static,
-) -> anyhow::Result<Opened> {
+    on_step: impl Fn(&str) + Send + Clone + 'static,
+) -> anyhow::Result<DevNode> {
     let path = dir.join("genesis.json");
     let session = if backend.open(&path, Access::Read).is_ok() {
         Session::open_on(backend.clone(), dir)?
@@ -195,9 +195,9 @@ pub fn open_seen(
         pace: config.snapshots,
         driving: Driving::Threads,
     };
-    let open::Opened { machine, storage, snapshots, found } = open::open(session, setup, options, look)?;
-    let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.temper);
+    let open::StartedNode { machine, storage, snapshots, found } = open::open(session, setup, options, on_step)?;
+    let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.habits);
     let mut node = Node::new(machine, storage, Some(Box::new(players)), Time::Virtual(config.pace));
     node.keep(snapshots);
-    Ok(Opened { node, genesis, chain, found })
+    Ok(DevNode { node, genesis, chain, found })
 }

@@ -134,7 +134,7 @@ impl Driver {
         &self.heard
     }
 
-    /// Sends every intent when it is due; `look` is called about ten times a second.
+    /// Sends every intent when it is due; `on_progress` is called about ten times a second.
     ///
     /// # Errors
     /// If the signing thread stopped.
@@ -143,7 +143,7 @@ impl Driver {
         load: &Load,
         signed: SignedAhead,
         stop: &AtomicBool,
-        look: impl FnMut(Duration, &Heard),
+        on_progress: impl FnMut(Duration, &Heard),
     ) -> anyhow::Result<()> {
         let users = self.clients.len() as u64;
         let mut churned = 0;
@@ -159,7 +159,7 @@ impl Driver {
                 churned += 1;
             }
         };
-        schedule::run(load, &self.users, signed, &self.heard, stop, send, look)
+        schedule::run(load, &self.users, signed, &self.heard, stop, send, on_progress)
     }
 
     /// Closes every connection, and gives what was heard.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use bytemuck::Zeroable;
 use clap::ValueEnum;
-use engine::io::{Standing, Watched};
+use engine::io::{ChainProgress, Watched};
+use engine::limits::MESSAGE_INTENTS_MAX;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Hash, TableId};
 use net::client::{Endpoint, Lost, RawConnection, socket};
 use net::tls::Identity;
-use net::wire::{Hello, INTENTS_MAX, PeerRecord, Role, ToNode};
+use net::wire::{Hello, PeerRecord, Role, ToNode};
 use order::signature::PlayerKey;
 use tokio::runtime::Runtime;
 
@@ -52,7 +53,7 @@ impl HostileKind {
             Self::SwitchAccounts => switch(account(round)),
             Self::Genesis => ToNode::AskGenesis,
             Self::Peers => ToNode::Peers((0..8).map(|number| unsigned_record(8 * round + number)).collect()),
-            Self::Standings => ToNode::Standing(Standing::default()),
+            Self::Standings => ToNode::Standing(ChainProgress::default()),
             Self::Opens => ToNode::Intents(vec![opening(player, chain, round)]),
             _ => return None,
         })
@@ -210,7 +211,7 @@ async fn fill(connection: &mut RawConnection) -> Result<(), Lost> {
         connection.say(&ToNode::AskGenesis).await?;
     }
     let mut bytes = Vec::new();
-    ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+    ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
     bytes.pop();
     connection.send(&bytes).await
 }

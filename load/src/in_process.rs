@@ -8,14 +8,14 @@ use std::time::Instant;
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::PeerId;
-use engine::io::{Input, Output, Standing};
+use engine::io::{ChainProgress, Input, Output};
 use engine::message::intent::Intent;
 use net::wire::{Answer, AnswerVerdict};
 use serde_json::json;
 use storage::Session;
 
 use super::report::Report;
-use super::run::{IN_PROCESS, Judged, Place, Progress, Running, judge, new_chain};
+use super::run::{IN_PROCESS, Judged, Progress, RunSite, Running, judge, new_chain};
 use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
@@ -78,7 +78,7 @@ impl Edge for Link {
         true
     }
 
-    fn publish(&mut self, _standing: Standing) {}
+    fn publish(&mut self, _standing: ChainProgress) {}
 
     fn close(self: Box<Self>) {}
 }
@@ -108,14 +108,19 @@ fn prepare(load: &Load, users: &Users, heard: &Heard, inputs: &Sender<Input>) ->
 ///
 /// # Errors
 /// If the node cannot be made, or stops.
-pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&Progress)) -> anyhow::Result<Report> {
+pub fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
     let mut config = Config::default();
-    config.node.threads = place.threads;
-    create(&place.dir, &new_chain(load), config.clone(), None)?;
-    let session = place.dir.join("session");
+    config.node.threads = site.threads;
+    create(&site.dir, &new_chain(load), config.clone(), None)?;
+    let session = site.dir.join("session");
     config.node.data.clone_from(&session);
     for path in [&mut config.keys.validator, &mut config.keys.dkg, &mut config.keys.beacon, &mut config.keys.net] {
-        *path = place.dir.join(&*path);
+        *path = site.dir.join(&*path);
     }
     let (keys, setup) = open_keys(&config)?;
     let (chain, tables) = (setup.chain, setup.genesis.tables);
@@ -123,7 +128,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let options = Options {
         keys,
-        threads: place.threads,
+        threads: site.threads,
         peers: 0,
         writing: config.writing(),
         pace: SnapshotPace::default(),
@@ -137,7 +142,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let (inputs_in, inputs) = bounded(INPUTS);
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
-    let (ends, threads) = (Arc::clone(&end), place.threads);
+    let (ends, threads) = (Arc::clone(&end), site.threads);
     let node = std::thread::spawn(move || -> anyhow::Result<node::totals::Totals> {
         let _pool = engine::pool::build(threads)?;
         let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
@@ -155,7 +160,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     let prepared_in = began.elapsed();
     let mut signed_count = 0;
     let ran = prepared.and_then(|()| {
-        let signed = SignedAhead::sign(load, &users, &place.dir, stop, |part| look(&Progress::Signing(part)))?;
+        let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
         signed_count = signed.count;
         let send = |_, due: Option<(usize, Intent)>| {
             if let Some((user, intent)) = due
@@ -170,7 +175,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
                 samples.push((meter.sample(), Default::default()));
             }
             let node = samples.last().map(|sample| sample.0).unwrap_or_default();
-            look(&Progress::Running(Running::of(elapsed, heard, node)));
+            on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
         })
     });
     end.store(true, Ordering::Relaxed);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use engine::limits::SEPARATE_ACKS_PER_S_MAX;
 use net::client::{Lost, RawConnection, socket};
-use net::server::APART_PER_S;
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
@@ -36,8 +36,8 @@ const WINDOW_MS: u64 = 2_000;
 /// Chips of an account: four hours of bets do not use them up.
 const GRANT: u64 = 1_000_000;
 
-/// Where a run takes place.
-pub struct Place {
+/// Where a run takes site.
+pub struct RunSite {
     /// A node that runs already, or none: then one is started.
     pub target: Option<SocketAddr>,
     /// Where the started node and its session live.
@@ -74,11 +74,11 @@ impl Running {
 }
 
 /// Makes a node for a load and starts it.
-fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
+fn start(load: &Load, site: &RunSite) -> anyhow::Result<Target> {
     let rate = |count| NonZeroU32::new(count).expect("not zero");
     let mut config = Config::default();
     config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.node.threads = place.threads;
+    config.node.threads = site.threads;
     let connections = load.users + load.slow_readers + load.hostile + load.idle + SPARE;
     // All users have one address here, which no real crowd has.
     config.net.connections_max = connections;
@@ -91,8 +91,8 @@ fn start(load: &Load, place: &Place) -> anyhow::Result<Target> {
     config.net.opens_per_connection_per_min = rate(1_000_000);
     config.net.opens_per_address_per_min = rate(1_000_000);
     config.net.intents_per_connection_per_s = rate(100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32));
-    let created = create(&place.dir, &new_chain(load), config, None)?;
-    Target::start(&created.config, place.dir.join("session"))
+    let created = create(&site.dir, &new_chain(load), config, None)?;
+    Target::start(&created.config, site.dir.join("session"))
 }
 
 /// The chain of a load.
@@ -123,13 +123,18 @@ fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
     })
 }
 
-/// Runs a load and judges it. `look` is called while it goes on.
+/// Runs a load and judges it. `on_progress` is called while it goes on.
 ///
 /// # Errors
 /// If the node does not start or not end, or not all users can connect.
-pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&Progress)) -> anyhow::Result<Report> {
-    let target = if place.target.is_none() { Some(start(load, place)?) } else { None };
-    let address = target.as_ref().map(|target| target.address).or(place.target).context("a node")?;
+pub fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
+    let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
+    let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
     let welcome = welcome(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
         Some(lost) => {
             Failure::Unreachable(format!("{address}: {lost}; is the node running, and is this its address?")).into()
@@ -138,7 +143,8 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
     })?;
     let users = Users::new(load.users, welcome.tables, load.seed, welcome.chain, welcome.standing.now_ms);
     let driver = Driver::connect(load, address, users)?;
-    let signed = SignedAhead::sign(load, driver.users(), &place.dir, stop, |part| look(&Progress::Signing(part)))?;
+    let signed =
+        SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let signed_count = signed.count;
     let disturbed = disturb(driver.others().0, load, address, welcome.chain)?;
     // The disturbers are there before the first intent is due.
@@ -153,7 +159,7 @@ pub fn run(load: &Load, place: &Place, stop: &AtomicBool, mut look: impl FnMut(&
             samples.push(sample);
         }
         let node = samples.last().map(|sample| sample.0).unwrap_or_default();
-        look(&Progress::Running(Running::of(elapsed, heard, node)));
+        on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
     })?;
     let mut notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
@@ -354,7 +360,7 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
         summary.p95_ms < LATENCY_TARGET_MS && summary.settled > 0,
     )];
     // Above that rate the node lets acknowledgements wait for their receipts, and there is no routing to be seen.
-    if load.rate <= f64::from(APART_PER_S) {
+    if load.rate <= f64::from(SEPARATE_ACKS_PER_S_MAX) {
         goals.push(goal(
             "routing (bet to acknowledgement), P95",
             "under 10 ms".into(),

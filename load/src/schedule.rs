@@ -121,8 +121,8 @@ impl Heard {
     }
 
     /// Looks at what was recorded so far.
-    pub fn read<R>(&self, look: impl FnOnce(&Recorder) -> R) -> R {
-        look(&lock(&self.recorder))
+    pub fn read<R>(&self, read: impl FnOnce(&Recorder) -> R) -> R {
+        read(&lock(&self.recorder))
     }
 
     /// Connections that were lost and made again.
@@ -148,7 +148,7 @@ pub(super) fn run(
     heard: &Heard,
     stop: &AtomicBool,
     mut send: impl FnMut(Duration, Option<(usize, Intent)>),
-    mut look: impl FnMut(Duration, &Heard),
+    mut on_progress: impl FnMut(Duration, &Heard),
 ) -> anyhow::Result<()> {
     let count = load.intents();
     let waiting = (WAITING_S * load.rate) as usize / HANDED_AT_ONCE as usize + 1;
@@ -185,7 +185,7 @@ pub(super) fn run(
         send(now, None);
         if now >= looked {
             looked = now + Duration::from_millis(100);
-            look(now, heard);
+            on_progress(now, heard);
         }
         std::thread::sleep(Duration::from_micros(500));
     }
@@ -193,7 +193,7 @@ pub(super) fn run(
     handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
     let asked = Instant::now();
     while heard.read(Recorder::unanswered) > 0 && asked.elapsed() < LAST {
-        look(start.elapsed(), heard);
+        on_progress(start.elapsed(), heard);
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())

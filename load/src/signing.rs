@@ -31,7 +31,7 @@ pub struct SignedAhead {
 }
 
 impl SignedAhead {
-    /// Signs a schedule with every core. `look` is told the part that is done.
+    /// Signs a schedule with every core. `on_progress` is told the part that is done.
     ///
     /// # Errors
     /// If the file for the signatures cannot be had.
@@ -40,7 +40,7 @@ impl SignedAhead {
         users: &Users,
         dir: &Path,
         stop: &AtomicBool,
-        mut look: impl FnMut(f64),
+        mut on_progress: impl FnMut(f64),
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let path = dir.join("signatures");
@@ -66,7 +66,7 @@ impl SignedAhead {
             signed.sign_some(load, users, signed.count..next, threads, &mut bytes);
             file.write_all(&bytes).context("writing the signatures")?;
             signed.count = next;
-            look(next as f64 / wanted as f64);
+            on_progress(next as f64 / wanted as f64);
         }
         // The disk must not still be busy with them when the node writes.
         file.sync_data().context("writing the signatures")?;

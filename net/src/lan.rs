@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use engine::limits::LAN_FOUND_MAX;
 use engine::{Hash, hex, unhex};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::sync::mpsc;
@@ -12,8 +13,6 @@ use tracing::warn;
 use crate::tls::Key;
 
 const SERVICE: &str = "_bitcraps._udp.local.";
-/// Nodes found and not yet looked at.
-const FOUND: usize = 64;
 
 /// A node that says that it is on the local network.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,7 +65,7 @@ impl Lan {
 
     /// Nodes as they are found, inside the caller's runtime.
     pub fn browse(&self) -> mpsc::Receiver<Found> {
-        let (found, nodes) = mpsc::channel(FOUND);
+        let (found, nodes) = mpsc::channel(LAN_FOUND_MAX);
         match self.0.browse(SERVICE) {
             Ok(events) => {
                 tokio::spawn(async move {

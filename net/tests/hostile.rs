@@ -11,18 +11,18 @@ use std::time::Duration;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
 use engine::genesis::KeySource;
-use engine::io::{Input, Offence, Output, Receipt, Standing, Verdict, Watched};
-use engine::limits::{PEER_CREDIT, SCORE_BAN};
+use engine::io::{ChainProgress, Input, Offence, Output, Receipt, Verdict, Watched};
+use engine::limits::{MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
 use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection, endpoint_on};
 use net::memory::{Conditions, Network};
-use net::server::{Chain, Server, ServerConfig};
+use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::{Identity, Key, KeyRules};
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
-use net::wire::{AnswerVerdict, Hello, INTENTS_MAX, PeerRecord, Role, ToNode};
+use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -97,7 +97,7 @@ fn points(offence: Offence) -> u32 {
 impl Node {
     fn start(network: &Network, host: u32, change: impl FnOnce(ServerConfig) -> ServerConfig) -> Shared {
         let address = at(host);
-        let chain = Chain { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, keys: KeySource::Seed };
+        let chain = ChainInfo { id: CHAIN, genesis: vec![7; 200_000], tables: 8, seats: 8, keys: KeySource::Seed };
         let config = change(config(address));
         let server = Server::on(network.socket(address), address, config, chain, identity(&format!("node {host}")));
         let node = Rc::new(RefCell::new(Self {
@@ -295,8 +295,8 @@ impl Flood {
         let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());
         match self {
             Self::Intents => {
-                let first = round * INTENTS_MAX as u64;
-                ToNode::Intents((first..first + INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
+                let first = round * MESSAGE_INTENTS_MAX as u64;
+                ToNode::Intents((first..first + MESSAGE_INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
             }
             Self::Watch => ToNode::Watch(vec![(table(1), true)]),
             Self::SwitchTables => ToNode::Watch(vec![(table(round), true), (table(round), false)]),
@@ -310,7 +310,7 @@ impl Flood {
                 };
                 ToNode::Peers((0..8).map(record).collect())
             }
-            Self::Standings => ToNode::Standing(Standing::default()),
+            Self::Standings => ToNode::Standing(ChainProgress::default()),
         }
     }
 }
@@ -372,13 +372,50 @@ fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing
 }
 
 #[test]
+fn a_thousand_who_come_in_the_same_moment_are_let_in_and_most_prove_their_address_first() {
+    const COMERS: u32 = 1_000;
+    run(8, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut player = Player::connect(&network, 2, "honest");
+        after(1).await;
+        let come = |host: u32| {
+            let network = network.clone();
+            spawn_local(async move {
+                let endpoint = endpoint(&network, 100 + host);
+                let raw = RawConnection::connect(&endpoint, &identity(&format!("comer {host}")), at(1)).await;
+                raw.map(|raw| (endpoint, raw))
+            })
+        };
+        let comers: Vec<_> = (0..COMERS).map(come).collect();
+        player.send(1..51).await;
+        let mut inside = Vec::new();
+        for comer in comers {
+            inside.push(comer.await.expect("no panic").expect("let in"));
+        }
+        after(1).await;
+        assert_eq!((player.listen(), player.losses), (50, 0), "whoever is in plays on");
+        {
+            let node = node.borrow();
+            assert_eq!(node.server().connections(), COMERS + 1);
+            assert_eq!(node.count("accepted"), u64::from(COMERS) + 1);
+            let retried = node.count("retried");
+            assert!(retried > u64::from(COMERS) / 2, "{retried} had to prove where they are");
+            assert_eq!(node.count("handshakes_failed"), 0);
+        }
+        drop(inside);
+        after(40).await;
+        assert_eq!(node.borrow().server().connections(), 1, "and all of them are seen to leave");
+    });
+}
+
+#[test]
 fn a_byte_a_second_makes_no_message() {
     run(1, async |network| {
         let node = Node::start(&network, 1, |config| config);
         let mut connection = raw(&network, 2, "slow", Role::Client).await;
         after(20).await;
         let mut bytes = Vec::new();
-        ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+        ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
         let began = tokio::time::Instant::now();
         for byte in bytes {
             if connection.send(&[byte]).await.is_err() {
@@ -413,7 +450,7 @@ fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
                 let watch = (0..8).map(|table| (Watched::Table(TableId(table)), true));
                 raw.say(&ToNode::Watch(watch.collect())).await.ok()?;
                 let mut bytes = Vec::new();
-                ToNode::Intents(vec![Intent::zeroed(); INTENTS_MAX]).encode(&mut bytes);
+                ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
                 bytes.pop();
                 raw.send(&bytes).await.ok()?;
                 Some((endpoint, raw))
@@ -526,7 +563,7 @@ fn of_ninety_intents_given_while_a_client_reconnects_ninety_are_answered() {
 fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
     run(7, async |network| {
         let node = Node::start(&network, 1, |config| config);
-        node.borrow().server().publish(Standing { now_ms: 1_000_000_000, ..Standing::default() });
+        node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
         let mut teller = raw(&network, 2, "teller", Role::Node).await;
         let (_, pair) = key_pair("third");
         let mut record = PeerRecord {

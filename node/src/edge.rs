@@ -1,6 +1,6 @@
 //! The two doors of a node: the network, and players of its own process.
 
-use engine::io::{Input, Output, Receipt, Standing};
+use engine::io::{ChainProgress, Input, Output, Receipt};
 use engine::message::intent::Intent;
 use net::server::Server;
 use systems::Machine;
@@ -19,10 +19,10 @@ pub trait Edge {
     }
 
     /// Says where the chain stands.
-    fn publish(&mut self, standing: Standing);
+    fn publish(&mut self, standing: ChainProgress);
 
     /// The clock was set: says to everyone who is connected where the chain stands and what time it is here.
-    fn tell_time(&mut self, standing: Standing) {
+    fn tell_time(&mut self, standing: ChainProgress) {
         self.publish(standing);
     }
 
@@ -39,11 +39,11 @@ impl Edge for Server {
         Server::send(self, outputs)
     }
 
-    fn publish(&mut self, standing: Standing) {
+    fn publish(&mut self, standing: ChainProgress) {
         Server::publish(self, standing);
     }
 
-    fn tell_time(&mut self, standing: Standing) {
+    fn tell_time(&mut self, standing: ChainProgress) {
         Server::tell_time(self, standing);
     }
 

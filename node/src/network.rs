@@ -2,15 +2,15 @@
 
 use engine::Genesis;
 use keys::identity;
-use net::server::{Chain, Server, ServerConfig, StartError};
+use net::server::{ChainInfo, Server, ServerConfig, StartError};
 use order::signature::NetKey;
 
 /// What a chain's node tells those who connect.
 ///
 /// # Panics
 /// If the genesis has more seats than any may have.
-pub fn chain(genesis: &Genesis, bytes: Vec<u8>) -> Chain {
-    Chain {
+pub fn chain(genesis: &Genesis, bytes: Vec<u8>) -> ChainInfo {
+    ChainInfo {
         id: Genesis::chain_id(&bytes),
         genesis: bytes,
         tables: genesis.tables,

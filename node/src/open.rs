@@ -24,7 +24,7 @@ use systems::machine::Membership;
 use systems::{Machine, Setup};
 
 use crate::activity::ActivityRows;
-use crate::record::Held;
+use crate::record::UnsyncedReplies;
 use crate::recording::{Driving, Recording};
 use crate::snapshots::{Keeping, SnapshotPace};
 use words::{Failure, thousands};
@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 /// A session that was begun or found.
-pub struct Opened {
+pub struct StartedNode {
     /// The validator.
     pub machine: Machine,
     /// Its disk.
@@ -92,7 +92,7 @@ impl Found {
 }
 
 /// Goes on with a session, or begins it if nothing was recorded yet: from its newest good snapshot, or genesis, and the
-/// frames above it. `look` hears what it is at, for people.
+/// frames above it. `on_step` hears what it is at, for people.
 ///
 /// # Errors
 /// If the keys are not those of its genesis, or it is damaged.
@@ -100,25 +100,25 @@ pub fn open(
     session: Session,
     setup: Setup,
     options: Options,
-    look: impl Fn(&str) + Send + Clone + 'static,
-) -> anyhow::Result<Opened> {
+    on_step: impl Fn(&str) + Send + Clone + 'static,
+) -> anyhow::Result<StartedNode> {
     let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace, driving } = options;
     let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
     let member = Membership { vote, group, signer: beacon, seed, peers, network: None };
     let mut machine = Machine::validator(setup, threads, member)?;
     let mut found = Found::default();
 
-    look("opening the index of snapshots");
-    let repairing = look.clone();
+    on_step("opening the index of snapshots");
+    let repairing = on_step.clone();
     let snapshots = SnapshotsFound::open(&session, move |part| {
         repairing(&format!("repairing the index of snapshots: {:.0}%", part * 100.0));
     })?;
     found.repaired.extend(snapshots.repaired.clone());
-    let note = load_newest(&mut machine, &snapshots, &mut found, &look)?;
+    let note = load_newest(&mut machine, &snapshots, &mut found, &on_step)?;
     machine.activity().loaded(found.snapshot.unwrap_or_default());
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
-    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &look)?;
+    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &on_step)?;
     let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
@@ -136,7 +136,7 @@ pub fn open(
     };
     let kept = if stepped { snapshots.start_stepped(found.snapshot) } else { snapshots.start(found.snapshot)? };
     let snapshots = Keeping::new(kept, pace, note.as_ref());
-    Ok(Opened { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
+    Ok(StartedNode { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
 }
 
 /// Loads the newest snapshot that is good; the others are named.
@@ -144,11 +144,11 @@ fn load_newest(
     machine: &mut Machine,
     snapshots: &SnapshotsFound,
     found: &mut Found,
-    look: &impl Fn(&str),
+    on_step: &impl Fn(&str),
 ) -> anyhow::Result<Option<ChainNote>> {
     let mut failed = false;
     for info in snapshots.newest_first() {
-        look(&format!("loading the snapshot at height {}", thousands(info.height.0)));
+        on_step(&format!("loading the snapshot at height {}", thousands(info.height.0)));
         let stored = snapshots.snapshot(info.height).map_err(anyhow::Error::from);
         match stored.and_then(|stored| {
             Ok(machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
@@ -185,7 +185,7 @@ fn execute(
     reader: &mut JournalReader,
     note: Option<&ChainNote>,
     found: &mut Found,
-    look: &impl Fn(&str),
+    on_step: &impl Fn(&str),
 ) -> anyhow::Result<Height> {
     let from = note.map_or(Height::GENESIS, |note| note.height);
     let mut recalled = note.is_none();
@@ -246,7 +246,7 @@ fn execute(
         }
         found.executed += 1;
         if found.executed.is_multiple_of(64) {
-            look(&format!("executing height {}", thousands(height.0)));
+            on_step(&format!("executing height {}", thousands(height.0)));
         }
     }
     if !recalled {
@@ -289,7 +289,7 @@ fn recover(machine: &mut Machine, storage: &mut dyn Recording, log: &LogFound, d
         LogFound::Missing | LogFound::Damaged(_) => Vec::new(),
     };
     let mut outputs = machine.recover(logged)?;
-    let mut held = Held::default();
+    let mut held = UnsyncedReplies::default();
     if let Some(group) = held.record(0, &mut outputs) {
         storage.submit(group);
         match storage.wait(None)?.context("the disk has nothing to say")? {

@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 
-use engine::io::{Output, Standing};
+use engine::io::{ChainProgress, Output};
 use engine::{Hash, Height};
 use storage::{Frame, FrameKind, Group};
 
 /// Outputs that wait until the group of their tick is on disk.
 #[derive(Default)]
-pub struct Held {
+pub struct UnsyncedReplies {
     ticks: VecDeque<Tick>,
     /// Where the chain stands on disk.
-    standing: Standing,
+    standing: ChainProgress,
 }
 
 struct Tick {
@@ -33,9 +33,9 @@ pub fn is_at_once(output: &Output) -> bool {
     }
 }
 
-impl Held {
+impl UnsyncedReplies {
     /// Nothing waits, and the chain stands here.
-    pub fn at(standing: Standing) -> Self {
+    pub fn at(standing: ChainProgress) -> Self {
         Self { ticks: VecDeque::new(), standing }
     }
 
@@ -88,7 +88,7 @@ impl Held {
     }
 
     /// What waited for every group up to `synced`, in order, and where the chain stands on disk if that changed.
-    pub fn release(&mut self, synced: u64, released: &mut Vec<Output>) -> Option<Standing> {
+    pub fn release(&mut self, synced: u64, released: &mut Vec<Output>) -> Option<ChainProgress> {
         let before = self.standing;
         while let Some(tick) = self.ticks.pop_front_if(|tick| tick.id <= synced) {
             released.extend(tick.outputs);

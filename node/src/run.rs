@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use engine::io::{Input, Output, ShedReason, Standing};
+use engine::io::{ChainProgress, Input, Output, ShedReason};
+use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, STALLING_TICKS};
 use engine::{Height, PeerId, Tick};
 use storage::Synced;
 use systems::Machine;
@@ -16,7 +17,7 @@ use systems::exchange::Clock;
 
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
-use crate::record::{Held, is_at_once};
+use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::snapshots::Keeping;
 use crate::totals::Totals;
@@ -68,7 +69,7 @@ impl Node {
         Ok(())
     }
 
-    /// Runs until `heights` are settled, or `stop` is set; `look` is called after every tick. A node with a network that
+    /// Runs until `heights` are settled, or `stop` is set; `on_tick` is called after every tick. A node with a network that
     /// is stopped takes no intents any more and goes on until those it took have their receipts.
     ///
     /// # Errors
@@ -77,16 +78,16 @@ impl Node {
         &mut self,
         heights: Option<u64>,
         stop: &AtomicBool,
-        mut look: impl FnMut(&Totals, &mut Machine, u64),
+        mut on_tick: impl FnMut(&Totals, &mut Machine, u64),
     ) -> anyhow::Result<()> {
         let last = heights.map_or(Height(u64::MAX), Height);
         let mut ends: Option<Instant> = None;
         self.clock.go_on();
         while self.totals.height < last && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end) {
             if let Some(now_ms) = self.step()? {
-                look(&self.totals, &mut self.machine, now_ms);
+                on_tick(&self.totals, &mut self.machine, now_ms);
             } else if self.totals.disk_full.is_some() {
-                look(&self.totals, &mut self.machine, self.clock.now_ms());
+                on_tick(&self.totals, &mut self.machine, self.clock.now_ms());
             }
             if ends.is_none() && stop.load(Ordering::Relaxed) {
                 self.machine.close_intake();
@@ -104,7 +105,7 @@ impl Node {
         if let Some(step_ms) = self.clock.take_step() {
             self.tell_step(step_ms);
         }
-        if self.held.ticks() >= UNSYNCED_MAX {
+        if self.held.ticks() >= STALLING_TICKS {
             self.totals.ticks_stalled += 1;
             return Ok(None);
         }
@@ -131,7 +132,7 @@ impl Node {
         };
         tracing::warn!("the clock was set {way} by {:.1} s: {then}", step_ms.unsigned_abs() as f64 / 1_000.0);
         if let Some(network) = &mut self.network {
-            network.tell_time(Standing { now_ms: self.clock.now_ms(), ..self.standing });
+            network.tell_time(ChainProgress { now_ms: self.clock.now_ms(), ..self.standing });
         }
     }
 
@@ -203,7 +204,7 @@ impl Node {
         let now_ms = self.clock.now_ms();
         if let Some(network) = &mut self.network {
             let disk_full = self.totals.disk_full.is_some();
-            network.publish(Standing { now_ms, disk_full, ..self.standing });
+            network.publish(ChainProgress { now_ms, disk_full, ..self.standing });
         }
         Ok(())
     }
@@ -219,12 +220,6 @@ impl Node {
     }
 }
 
-/// Ticks that may wait for the disk; a node on the wall's time that has more of them skips ticks until it has fewer.
-const UNSYNCED_MAX: usize = 48;
-/// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
-const INPUTS_KEPT: usize = 1 << 16;
-/// Heights that a node that is behind settles in one tick beside the first.
-const SETTLE_TOLD_MAX: usize = 63;
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -235,11 +230,11 @@ pub struct Node {
     players: Option<Box<dyn LocalPlayers>>,
     network: Option<Box<dyn Edge>>,
     snapshots: Option<Keeping>,
-    held: Held,
+    held: UnsyncedReplies,
     clock: NodeClock,
     /// The height that it began with.
     found: Height,
-    standing: Standing,
+    standing: ChainProgress,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     released: Vec<Output>,
@@ -266,7 +261,7 @@ impl Node {
             players,
             network: None,
             snapshots: None,
-            held: Held::at(standing),
+            held: UnsyncedReplies::at(standing),
             clock,
             found,
             standing,
@@ -282,7 +277,7 @@ impl Node {
         &self.machine
     }
 
-    /// Its machine, to look at its columns.
+    /// Its machine, to on_tick at its columns.
     pub fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
     }
@@ -315,7 +310,7 @@ impl Node {
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(Standing {
+        network.publish(ChainProgress {
             now_ms: self.clock.now_ms(),
             disk_full: self.totals.disk_full.is_some(),
             ..self.standing
@@ -340,7 +335,7 @@ impl Node {
         }
         let Some(network) = &mut self.network else { return Ok(()) };
         let kept = self.inputs.len();
-        if kept < INPUTS_KEPT && network.is_flowing() {
+        if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
             network.take_inputs(&mut self.inputs);
         }
         let mut shed = Vec::new();
@@ -351,7 +346,7 @@ impl Node {
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
-        network.publish(Standing {
+        network.publish(ChainProgress {
             now_ms: self.clock.now_ms(),
             disk_full: self.totals.disk_full.is_some(),
             ..self.standing

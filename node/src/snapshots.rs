@@ -13,7 +13,7 @@ use engine::image::GroupBlock;
 use engine::limits::{SNAPSHOT_BLOCK_GROUPS, SNAPSHOT_HEIGHTS};
 use engine::message::note::ChainNote;
 use engine::{Height, Tick};
-use storage::snapshot::{Kept, SnapshotInfo, Snapshots, Taken};
+use storage::snapshot::{KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots};
 use systems::Machine;
 
 /// When snapshots begin, and how fast they are copied.
@@ -77,7 +77,7 @@ pub struct SnapshotCounts {
     /// Those that came to nothing.
     pub failed: u64,
     /// The last one.
-    pub last: Option<Taken>,
+    pub last: Option<SnapshotDone>,
     /// From which height on a restart needs whole blocks, as [`Keeping::needed_from`] has it.
     pub needed_from: Option<Height>,
     /// The longest that a tick was held by its sweep.
@@ -191,10 +191,10 @@ impl Keeping {
         self.blocks.drain(..).for_each(|block| self.snapshots.put(block));
     }
 
-    fn hear(&mut self, kept: Kept, machine: &mut Machine) {
+    fn hear(&mut self, kept: KeeperEvent, machine: &mut Machine) {
         match kept {
-            Kept::Block(block) => machine.give_back_block(block),
-            Kept::Taken(taken) => {
+            KeeperEvent::Block(block) => machine.give_back_block(block),
+            KeeperEvent::Done(taken) => {
                 tracing::info!(
                     "snapshot {}: {} groups changed, {} written, {} bytes, {}",
                     taken.height,
@@ -209,7 +209,7 @@ impl Keeping {
                 self.counts.last = Some(taken);
                 self.state = State::Idle;
             }
-            Kept::Failed(problem) => {
+            KeeperEvent::Failed(problem) => {
                 tracing::warn!("a snapshot came to nothing ({problem}); the next one is tried in a while");
                 self.fail(machine);
             }

@@ -46,6 +46,23 @@ impl Totals {
         Self { height: chain.settled, root_chain: chain.root_chains[0], ..Self::default() }
     }
 
+    /// All counts with the names that programs read.
+    pub fn list(&self) -> [(&'static str, u64); 11] {
+        [
+            ("rolls", self.counts.rolls),
+            ("bets_placed", self.counts.bets_placed),
+            ("bets_resolved", self.counts.bets_resolved),
+            ("refused", self.counts.refused + self.turned_away),
+            ("applied", self.counts.applied),
+            ("receipts", self.receipts),
+            ("shed", self.shed),
+            ("snapshots", self.snapshots.taken),
+            ("snapshots_failed", self.snapshots.failed),
+            ("ticks_missed", self.ticks_missed),
+            ("ticks_stalled", self.ticks_stalled),
+        ]
+    }
+
     /// Adds the height that was settled last.
     pub(crate) fn add_height(&mut self, machine: &Machine) {
         let report = machine.report();

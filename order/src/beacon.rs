@@ -13,6 +13,7 @@ use commonware_cryptography::bls12381::primitives::variant::{MinSig, PartialSign
 use commonware_parallel::Sequential;
 use commonware_utils::iter::NonEmpty;
 use commonware_utils::{N3f1, Participant};
+use engine::limits::BEACONS_PER_TASK;
 use engine::message::certificate::Beacon;
 use engine::{Hash, Height};
 use rand_chacha::ChaCha20Rng;
@@ -24,8 +25,6 @@ use crate::batch::BatchSeed;
 
 /// The namespace of beacon messages: no other BLS signature of this project is valid as a beacon.
 pub const BEACON_NAMESPACE: &[u8] = b"bitcraps beacon 1";
-/// Beacons that share one pairing check. Fixed, so that the work does not depend on the number of threads.
-const BATCH_BEACONS: usize = 128;
 
 /// What a beacon is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,6 +184,7 @@ impl BeaconCollector {
         if self.shares.iter().all(|other| other.index != share.index) {
             self.shares.push(share);
         }
+        assert!(self.shares.len() <= count as usize, "a slot has one share");
         Ok(())
     }
 
@@ -239,7 +239,7 @@ impl BeaconVerifier {
             let mut bad = Vec::new();
             let mut points: Vec<(usize, [u8; 80], G1)> = Vec::with_capacity(items.len());
             for (place, (message, beacon)) in items.iter().enumerate() {
-                let place = chunk * BATCH_BEACONS + place;
+                let place = chunk * BEACONS_PER_TASK + place;
                 match G1::decode(beacon.to_vec()) {
                     Ok(point) => points.push((place, message.bytes(), point)),
                     Err(_) => bad.push(place),
@@ -249,7 +249,7 @@ impl BeaconVerifier {
             bad.sort_unstable();
             bad
         };
-        items.par_chunks(BATCH_BEACONS).enumerate().flat_map_iter(bad_of_chunk).collect()
+        items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect()
     }
 
     /// The coefficients of the equation over a chunk: key, messages and beacons all change them.

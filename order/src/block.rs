@@ -162,6 +162,8 @@ pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) 
     let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
     let carried = carried_items(block, context, &mut items);
     intent_items(block, context, &mut items)?;
+    // A verdict is found by its place: the carried certificate's first, then one for each intent.
+    assert_eq!(items.len(), carried + block.intents.len(), "every intent has one signer");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, seed, &mut verdicts);
     match verdicts.iter().position(|holds| !holds) {
@@ -330,7 +332,9 @@ pub fn carried_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &m
     if let Some(certificate) = &block.certificate {
         items.extend(certificate_items(certificate, context.parent_validators, context.chain));
     }
-    items.len() - before
+    let carried = items.len() - before;
+    assert!(block.certificate.is_some() || carried == 0, "only a certificate carries signatures");
+    carried
 }
 
 /// Appends the intents' signatures in order, each under the key that must have signed it.

@@ -85,6 +85,7 @@ pub(crate) fn check_slots(certificate: &Certificate, validators: &Validators) ->
         return Err(CertificateError::UnknownSlot { slot, count });
     }
     let (quorum, found) = (validators.quorum(), certificate.signatures.len());
+    assert!(found <= count, "slots that ascend and are known are of different validators");
     if found < quorum { Err(CertificateError::Quorum { quorum, found }) } else { Ok(()) }
 }
 
@@ -147,6 +148,8 @@ fn check_signatures(
     seed: &BatchSeed,
 ) -> Result<(), CertificateError> {
     let items: Vec<SignedItem<'_>> = items(certificate, kind, validators, chain).collect();
+    // An entry without a key would be left out, and count all the same.
+    assert_eq!(items.len(), certificate.signatures.len(), "slots are checked before signatures");
     let holds = match items.as_slice() {
         [item] => item.verify(),
         items => verify_all(items, seed),

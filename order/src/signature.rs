@@ -7,6 +7,7 @@ use ed25519_dalek::Signer;
 use ed25519_zebra::batch;
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
 use engine::Hash;
+use engine::limits::SIGNATURES_PER_TASK;
 use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
 use engine::message::node::{CLAIM_DOMAIN, Claim, ClaimBody};
 use engine::message::share::{SHARE_DOMAIN, Share, ShareBody};
@@ -21,9 +22,6 @@ use crate::batch::BatchSeed;
 pub type PublicKey = [u8; 32];
 /// An Ed25519 signature as it travels.
 pub type Signature = [u8; 64];
-
-/// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
-const BATCH_SIGNATURES: usize = 256;
 
 /// One signature over `domain, chain, body`, to be verified. Borrows what lies in a block and copies the body.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +97,7 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 /// If `verdicts` is not as long as `items`.
 pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [bool]) {
     assert_eq!(items.len(), verdicts.len(), "one verdict for each signature");
-    let chunks = items.par_chunks(BATCH_SIGNATURES).zip(verdicts.par_chunks_mut(BATCH_SIGNATURES));
+    let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
     chunks.for_each(|(items, verdicts)| {
         let mut rng = coefficients(items, seed);
         let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
@@ -109,7 +107,7 @@ pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [
 
 /// Whether all of many signatures verify; stops at the first chunk that does not.
 pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
-    items.par_chunks(BATCH_SIGNATURES).all(|items| {
+    items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
         let mut rng = coefficients(items, seed);
         let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
         batch_holds(&items, &mut rng)

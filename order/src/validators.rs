@@ -32,6 +32,7 @@ impl Slots {
         assert!(slot < VALIDATORS_MAX, "slot {slot} is above all");
         let before = self.0;
         self.0 |= 1 << slot;
+        assert!(self.contains(slot) && self.count() <= VALIDATORS_MAX as usize);
         self.0 != before
     }
 
@@ -101,7 +102,11 @@ impl Validators {
             hasher.update(&(slot as u32).to_le_bytes()).update(key);
         }
         let hash = *hasher.finalize().as_bytes();
-        Ok(Self { keys: keys.into(), hash, skipped: Slots::default() })
+        let set = Self { keys: keys.into(), hash, skipped: Slots::default() };
+        // What safety rests on: two quorums share a validator that is not faulty. What liveness rests on: those who are not
+        // faulty are a quorum.
+        assert!(2 * set.quorum() > set.count() + set.faulty_max() && set.quorum() <= set.count() - set.faulty_max());
+        Ok(set)
     }
 
     /// The validators of genesis.
@@ -143,7 +148,12 @@ impl Validators {
     }
 
     /// The same validators, of whom some lose their first turn.
+    ///
+    /// # Panics
+    /// If more do than may be faulty, or one that is none of them.
     pub fn skipping(&self, skipped: Slots) -> Self {
+        assert!(skipped.count() <= self.faulty_max(), "a turn is lost by those who may be faulty, and no more");
+        assert!(skipped.iter().all(|slot| self.key(slot).is_some()), "only a validator has a turn to lose");
         Self { skipped, ..self.clone() }
     }
 
@@ -155,6 +165,7 @@ impl Validators {
             return ((height.0 % count + u64::from(round) % count) % count) as u32;
         }
         let (skipped, others): (Vec<u32>, Vec<u32>) = rotation.partition(|slot| self.skipped.contains(*slot));
+        assert!(!others.is_empty(), "somebody always has a first turn");
         let turn = (u64::from(round) % count) as usize;
         others.iter().chain(&skipped).nth(turn).copied().expect("a turn for each validator")
     }
@@ -170,13 +181,18 @@ impl Validators {
         rows.sort_unstable();
         let mut skipped = Slots::default();
         rows.iter().take(self.faulty_max()).for_each(|(_, slot)| _ = skipped.insert(*slot));
+        assert!(skipped.count() <= self.faulty_max());
         skipped
     }
 
     /// Notes in the validators' rows that the rounds of `height` below `round` failed: their proposers lose their first
     /// turn from `height + 2` on. `self` must be the set of that height with whom it skipped. A row that still counts at the
     /// height or the next one is left alone: whose turn it was must follow from the rows two heights later too.
+    ///
+    /// # Panics
+    /// If a validator has no row.
     pub fn note_failed(&self, height: Height, round: u32, skipped_until: &mut [Height]) {
+        assert!(skipped_until.len() >= self.count(), "every validator has a row");
         if self.faulty_max() == 0 {
             return;
         }
@@ -184,6 +200,7 @@ impl Validators {
             let until = &mut skipped_until[self.proposer(height, failed) as usize];
             if *until <= height.next() {
                 *until = Height(height.0 + 2 + SKIP_HEIGHTS);
+                assert!(*until > height.next(), "the height after the next one is the first that is skipped");
             }
         }
     }

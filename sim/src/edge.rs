@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use engine::io::{Input, Output, Standing};
+use engine::io::{ChainProgress, Input, Output};
 use engine::message::intent::Intent;
 use engine::{Hash, PeerId};
 use net::wire::{Answer, AnswerVerdict, Decoder, Hello, Role, ToClient, ToNode, WireError};
@@ -20,7 +20,7 @@ pub struct Lines {
     /// What the node gave out and nobody carried away yet.
     pub outputs: Vec<Output>,
     /// Where the node says that its chain stands.
-    pub standing: Standing,
+    pub standing: ChainProgress,
 }
 
 /// The node's side of its lines.
@@ -36,7 +36,7 @@ impl Edge for SimEdge {
         true
     }
 
-    fn publish(&mut self, standing: Standing) {
+    fn publish(&mut self, standing: ChainProgress) {
         self.0.borrow_mut().standing = standing;
     }
 

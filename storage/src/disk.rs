@@ -12,16 +12,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use engine::Height;
-use engine::limits::UNSYNCED_TICKS_MAX;
+use engine::limits::{LOG_GROUP_BYTES_MAX, SEGMENT_BYTES, SYNC_BYTES, UNSYNCED_TICKS_MAX};
 
 use crate::backend::is_full;
-use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer, SEGMENT_BYTES};
-use crate::log::{FILE_BYTES, GROUP_MAX, LogFound, LogGroup, LogWriter};
+use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer};
+use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
-/// Bytes of ticks that are written together; one tick alone may have more.
-const BATCH_BYTES: usize = 16 << 20;
 
-const _: () = assert!(BATCH_BYTES < GROUP_MAX);
+const _: () = assert!(SYNC_BYTES < LOG_GROUP_BYTES_MAX);
 
 /// What one tick wants on disk.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -222,7 +220,7 @@ impl Disk {
         let mut batch = Batch::default();
         while let Some(group) = self.waiting.front() {
             let bytes = group.bytes();
-            if batch.ticks > 0 && batch.bytes + bytes > BATCH_BYTES {
+            if batch.ticks > 0 && batch.bytes + bytes > SYNC_BYTES {
                 break;
             }
             batch.ticks += 1;

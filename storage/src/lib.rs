@@ -22,7 +22,7 @@ pub use disk::{Disk, Group, OpenedAs, Synced, Writing};
 pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Retention, Tail, check_journal};
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
-pub use thread::{Opened, Storage};
+pub use thread::{Storage, StorageOpened};
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
 pub const BLOCK: u64 = 4096;

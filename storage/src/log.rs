@@ -7,7 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytemuck::{Pod, Zeroable};
 use engine::Height;
+use engine::bytes::Reader;
+use engine::limits::LOG_GROUP_BYTES_MAX;
 
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
@@ -23,9 +26,7 @@ const HEADER: usize = 64;
 /// Bytes after which a new file begins.
 pub const FILE_BYTES: u64 = 8 << 20;
 /// Bytes of a file, at most: one that was nearly full, and the largest group behind it.
-const FILE_BYTES_MAX: u64 = 2 * (GROUP_MAX as u64 + FILE_BYTES);
-/// Bytes of a group, at most.
-pub const GROUP_MAX: usize = 64 << 20;
+const FILE_BYTES_MAX: u64 = 2 * (LOG_GROUP_BYTES_MAX as u64 + FILE_BYTES);
 
 /// One group's entries.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -73,69 +74,94 @@ pub struct LogWriter {
     synced: Option<(u64, Height)>,
 }
 
-/// Layout: magic 8, synced height u64, entries u32, payload bytes u32, fence u64, BLAKE3 32 of the 32 bytes before and the
-/// payload; then for each entry height u64, length u32, zero u32, bytes.
+/// How a group begins. Layout: 64 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct GroupRow {
+    magic: [u8; 8],
+    /// The last height whose decided frame was synced before.
+    synced: u64,
+    /// Entries.
+    entries: u32,
+    /// Their bytes, with what each begins with.
+    payload: u32,
+    fence: u64,
+    /// BLAKE3 of the 32 bytes before and of the payload.
+    sum: [u8; 32],
+}
+
+/// How an entry begins. Layout: 16 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct EntryRow {
+    height: u64,
+    length: u32,
+    reserved: u32,
+}
+
+const _: () = assert!(size_of::<GroupRow>() == HEADER && size_of::<EntryRow>() == 16);
+
+impl GroupRow {
+    fn sum(&self, payload: &[u8]) -> [u8; 32] {
+        *blake3::Hasher::new().update(&bytemuck::bytes_of(self)[..32]).update(payload).finalize().as_bytes()
+    }
+}
+
 fn encode(group: &LogGroup, out: &mut Vec<u8>) {
     let start = out.len();
-    let length = |count: usize| u32::try_from(count).expect("groups are bounded").to_le_bytes();
-    let payload: usize = group.entries.iter().map(|(_, bytes)| 16 + bytes.len()).sum();
-    assert!(payload <= GROUP_MAX, "a tick's entries are bounded");
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&group.synced.0.to_le_bytes());
-    out.extend_from_slice(&length(group.entries.len()));
-    out.extend_from_slice(&length(payload));
-    out.extend_from_slice(&group.fence.0.to_le_bytes());
-    out.extend_from_slice(&[0; 32]);
+    let length = |count: usize| u32::try_from(count).expect("groups are bounded");
+    let payload: usize = group.entries.iter().map(|(_, bytes)| size_of::<EntryRow>() + bytes.len()).sum();
+    assert!(payload <= LOG_GROUP_BYTES_MAX, "a tick's entries are bounded");
+    let mut row = GroupRow {
+        magic: MAGIC,
+        synced: group.synced.0,
+        entries: length(group.entries.len()),
+        payload: length(payload),
+        fence: group.fence.0,
+        sum: [0; 32],
+    };
+    out.resize(start + HEADER, 0);
     for (height, bytes) in &group.entries {
-        out.extend_from_slice(&height.0.to_le_bytes());
-        out.extend_from_slice(&length(bytes.len()));
-        out.extend_from_slice(&[0; 4]);
+        let entry = EntryRow { height: height.0, length: length(bytes.len()), reserved: 0 };
+        out.extend_from_slice(bytemuck::bytes_of(&entry));
         out.extend_from_slice(bytes);
     }
-    let hash = checksum(&out[start..]);
-    out[start + 32..start + HEADER].copy_from_slice(&hash);
-}
-
-fn checksum(group: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new().update(&group[..32]).update(&group[HEADER..]).finalize().as_bytes()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> usize {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes")) as usize
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+    row.sum = row.sum(&out[start + HEADER..]);
+    out[start..start + HEADER].copy_from_slice(bytemuck::bytes_of(&row));
 }
 
 /// The group at the start of `bytes`, and its length.
 fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
-    let header = bytes.get(..HEADER).ok_or("the group header is cut short")?;
-    if header[..6] == MAGIC[..6] && header[..8] != MAGIC {
-        let found = String::from_utf8_lossy(&header[6..8]).into_owned();
+    let mut reader = Reader::new("group", bytes);
+    let row: GroupRow = reader.row().map_err(|_| "the group header is cut short")?;
+    if row.magic[..6] == MAGIC[..6] && row.magic != MAGIC {
+        let found = String::from_utf8_lossy(&row.magic[6..]).into_owned();
         return Err(Problem::version("the group", found, VERSION));
     }
-    if header[..8] != MAGIC {
+    if row.magic != MAGIC {
         return Err("this is no group".into());
     }
-    let payload = u32_at(header, 20);
-    let group = bytes.get(..HEADER + payload).filter(|_| payload <= GROUP_MAX).ok_or("the group is cut short")?;
-    if checksum(group) != header[32..64] {
+    let length = row.payload as usize;
+    let payload = reader.take(length).ok().filter(|_| length <= LOG_GROUP_BYTES_MAX).ok_or("the group is cut short")?;
+    if row.sum != row.sum(payload) {
         return Err("the group's checksum is wrong".into());
     }
     let mut entries = Vec::new();
-    let mut rest = &group[HEADER..];
-    while !rest.is_empty() {
-        let bytes =
-            rest.get(..16).and_then(|head| rest.get(16..16 + u32_at(head, 8))).ok_or("an entry is cut short")?;
-        entries.push((Height(u64_at(rest, 0)), bytes.to_vec()));
-        rest = &rest[16 + bytes.len()..];
+    let mut rest = Reader::new("entries", payload);
+    while rest.left() > 0 {
+        let cut = |_| "an entry is cut short";
+        let entry: EntryRow = rest.row().map_err(cut)?;
+        let bytes = rest.take(entry.length as usize).map_err(cut)?;
+        if entry.reserved != 0 {
+            return Err("an entry's padding is not zero".into());
+        }
+        entries.push((Height(entry.height), bytes.to_vec()));
     }
-    if entries.len() != u32_at(header, 16) {
+    if entries.len() != row.entries as usize {
         return Err("the group has another number of entries than it says".into());
     }
-    let (synced, fence) = (Height(u64_at(header, 8)), Height(u64_at(header, 24)));
-    Ok((LogGroup { synced, fence, entries }, HEADER + payload))
+    let (synced, fence) = (Height(row.synced), Height(row.fence));
+    Ok((LogGroup { synced, fence, entries }, HEADER + length))
 }
 
 /// Reads a file's groups; where they end, and what is wrong there if anything is.
@@ -237,10 +263,11 @@ fn search(bytes: &[u8], at: u64) -> Search {
     let mut left = SEARCH_LENGTHS * bytes.len();
     for place in (align_up(at + 1) as usize..bytes.len()).step_by(BLOCK as usize) {
         let rest = &bytes[place..];
-        if !rest.starts_with(&MAGIC) || rest.len() < HEADER {
+        let Ok(row) = Reader::new("group", rest).row::<GroupRow>() else { continue };
+        if row.magic != MAGIC {
             continue;
         }
-        left = left.saturating_sub(HEADER + u32_at(rest, 20).min(rest.len()));
+        left = left.saturating_sub(HEADER + (row.payload as usize).min(rest.len()));
         if left == 0 {
             return Search::TooLong;
         }

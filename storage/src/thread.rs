@@ -12,7 +12,7 @@ use crate::journal::{JournalReader, Retirer};
 use crate::session::{OpenError, Session};
 
 /// A session's journal and log, written by a thread.
-pub type Opened = OpenedAs<Storage>;
+pub type StorageOpened = OpenedAs<Storage>;
 
 /// The storage thread's handle.
 pub struct Storage {
@@ -30,7 +30,7 @@ impl Storage {
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn open(session: Session) -> Result<Opened, OpenError> {
+    pub fn open(session: Session) -> Result<StorageOpened, OpenError> {
         Self::open_with(session, Writing::default())
     }
 
@@ -38,23 +38,23 @@ impl Storage {
     ///
     /// # Errors
     /// As [`Storage::open`].
-    pub fn open_with(session: Session, writing: Writing) -> Result<Opened, OpenError> {
+    pub fn open_with(session: Session, writing: Writing) -> Result<StorageOpened, OpenError> {
         let mut reader = JournalReader::of(&session, Height::GENESIS)?;
         let mut frames = Vec::new();
         while let Some(frame) = reader.next_frame()? {
             frames.push(frame);
         }
         let opened = Self::start(session, reader, writing)?;
-        Ok(Opened { frames, ..opened })
+        Ok(StorageOpened { frames, ..opened })
     }
 
     /// Starts the thread behind a session whose journal was read; what was not read yet is read, and dropped.
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn start(session: Session, reader: JournalReader, writing: Writing) -> Result<Opened, OpenError> {
+    pub fn start(session: Session, reader: JournalReader, writing: Writing) -> Result<StorageOpened, OpenError> {
         let OpenedAs { storage: disk, frames, end, log } = Disk::start(session, reader, writing)?;
-        Ok(Opened { storage: Self::of(disk)?, frames, end, log })
+        Ok(StorageOpened { storage: Self::of(disk)?, frames, end, log })
     }
 
     /// Starts the thread that drives a disk.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use engine::Height;
 use storage::backend::{Fault, FaultyBackend};
 use storage::{
-    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Opened, Retention, Session, Storage, Synced, Writing,
+    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened, Synced,
+    Writing,
 };
 
 const DIR: &str = "/disk/session";
@@ -41,7 +42,7 @@ fn frames_to(height: u64) -> Vec<Frame> {
 }
 
 /// Writes on from a height. Returns the last that was said to be on disk, and what stopped it.
-fn write(opened: &Opened, from: u64) -> (u64, Option<Synced>) {
+fn write(opened: &StorageOpened, from: u64) -> (u64, Option<Synced>) {
     let mut synced = from;
     let mut height = from;
     // What the log has of a height is heard again, and not logged again.
@@ -90,14 +91,14 @@ fn disk(seed: u64, faults: &[(u64, Fault)]) -> FaultyBackend {
     disk
 }
 
-fn open(disk: &FaultyBackend) -> Result<Opened, OpenError> {
+fn open(disk: &FaultyBackend) -> Result<StorageOpened, OpenError> {
     let backend = Arc::new(disk.clone());
     let dir = Path::new(DIR);
     Storage::open_with(Session::open_on(backend, dir)?, writing())
 }
 
 /// What an opened session holds, checked against what was promised; the last decided height.
-fn check(opened: &Opened, promised: u64, context: &str) -> u64 {
+fn check(opened: &StorageOpened, promised: u64, context: &str) -> u64 {
     let decided = opened.frames.iter().filter(|frame| frame.kind != FrameKind::Settled).count() as u64;
     assert!(decided >= promised, "{context}: height {promised} was promised, the journal ends at {decided}");
     let whole = frames_to(decided);

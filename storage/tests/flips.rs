@@ -8,7 +8,7 @@ use std::sync::Arc;
 use engine::Height;
 use storage::backend::{Access, Backend, MemoryBackend};
 use storage::{
-    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Opened, Retention, Session, Storage, Synced,
+    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened, Synced,
 };
 use storage::{Tail, Writing};
 
@@ -36,7 +36,7 @@ fn session() -> (MemoryBackend, Vec<Frame>) {
     (disk, frames)
 }
 
-fn open(disk: &MemoryBackend) -> Result<Opened, OpenError> {
+fn open(disk: &MemoryBackend) -> Result<StorageOpened, OpenError> {
     Storage::open(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?)
 }
 
@@ -98,7 +98,7 @@ fn a_bit_that_flips_anywhere_is_found_and_named() {
 #[test]
 fn a_bit_that_flips_in_the_log_is_never_heard() {
     let (disk, _) = session();
-    let entries = |opened: Opened| match opened.log {
+    let entries = |opened: StorageOpened| match opened.log {
         LogFound::Entries { entries, .. } => Some(entries),
         LogFound::Damaged(damage) => {
             assert!(damage.file.starts_with("consensus/"), "{damage}");

@@ -8,8 +8,8 @@ use engine::{Genesis, Height};
 use proptest::prelude::*;
 use storage::backend::{Backend, FileBackend};
 use storage::{
-    DamageKind, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Opened, Session, Storage, Synced, Tail,
-    check_journal, check_log,
+    DamageKind, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, Synced,
+    Tail, check_journal, check_log,
 };
 
 fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
@@ -24,7 +24,7 @@ fn group(id: u64) -> Group {
     Group { id, frames, entries, fence: None }
 }
 
-fn write(opened: &Opened, group: Group) {
+fn write(opened: &StorageOpened, group: Group) {
     let id = group.id;
     opened.storage.submit(group);
     assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));

@@ -13,7 +13,8 @@ use engine::limits::GROUP_BYTES;
 use storage::Session;
 use storage::backend::{Backend, FileBackend, MemoryBackend};
 use storage::snapshot::{
-    Catalog, Kept, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, Taken, read_catalog, read_index,
+    Catalog, KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots, SnapshotsFound, StoredSnapshot, read_catalog,
+    read_index,
 };
 
 fn genesis() -> Genesis {
@@ -74,7 +75,7 @@ impl Stage {
     }
 
     /// Writes some rows, then takes a snapshot.
-    fn take(&mut self, snapshots: &Snapshots, time_ms: u64) -> Result<Taken, String> {
+    fn take(&mut self, snapshots: &Snapshots, time_ms: u64) -> Result<SnapshotDone, String> {
         self.height += 1;
         let rows: Vec<usize> = (0..20).map(|_| self.below(16_000) as usize).collect();
         let mut state = bevy_ecs::system::SystemState::<Columns<'_, '_>>::new(&mut self.world);
@@ -104,12 +105,12 @@ impl Stage {
         snapshots.finish();
         loop {
             match snapshots.kept().recv().expect("the thread lives") {
-                Kept::Block(block) => self.saver.give_back(block),
-                Kept::Taken(taken) => {
+                KeeperEvent::Block(block) => self.saver.give_back(block),
+                KeeperEvent::Done(taken) => {
                     self.images.insert(info.height, image);
                     return Ok(taken);
                 }
-                Kept::Failed(problem) => {
+                KeeperEvent::Failed(problem) => {
                     self.saver.give_up(&mut self.dirty);
                     return Err(problem);
                 }

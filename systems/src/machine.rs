@@ -7,7 +7,7 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageLayout, RootTree, Saved};
-use engine::io::{Input, Output, Receipt, Standing, Verdict};
+use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
@@ -31,7 +31,7 @@ use crate::exchange::exchange_schedule;
 use crate::exchange::fault::ExchangeError;
 use crate::exchange::nodes::{Heard, Nodes};
 use crate::exchange::order::Orderer;
-use crate::exchange::peers::Grudges;
+use crate::exchange::peers::DepartedScores;
 use crate::exchange::recover::{LoggedHeight, recover};
 use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
@@ -39,7 +39,7 @@ use crate::exchange::verify::VerifySeed;
 use crate::exchange::watch::Watches;
 use crate::settle::block::{Current, Draw, Report};
 use crate::settle::ledger::Ledger;
-use crate::settle::mark::Marks;
+use crate::settle::mark::WrittenGroups;
 use crate::settle::resolve::Crossing;
 use crate::settle::roll::Rolled;
 use crate::settle::turns::Turns;
@@ -172,7 +172,7 @@ impl Machine {
         world.insert_resource(Outbox::default());
         world.insert_resource(Answers::of(&setup.genesis));
         world.insert_resource(Watches::default());
-        world.insert_resource(Grudges::default());
+        world.insert_resource(DepartedScores::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
         let (height, draw) = (Height::GENESIS, Draw::Beacon([0; 48]));
         world.insert_resource(Current { height, time_ms: 0, active_ms: 0, round: 0, intents: Vec::new(), draw });
@@ -184,7 +184,7 @@ impl Machine {
         world.insert_resource(AccountIndex::default());
         world.insert_resource(Ledger::default());
         let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
-        world.insert_resource(Marks { map: DirtyMap::clean(layout.clone()), of: None });
+        world.insert_resource(WrittenGroups { map: DirtyMap::clean(layout.clone()), of: None });
         world.insert_resource(setup.clone());
         engine::world::spawn(&mut world, &setup.genesis, &setup.rules_hashes(), peers, workers);
         let columns = SystemState::new(&mut world);
@@ -219,7 +219,7 @@ impl Machine {
         *self.world.resource_mut::<DueTimes>() = due;
         *self.world.resource_mut::<AccountIndex>() = index;
         self.world.resource_mut::<DirtyMap>().mark_all();
-        self.world.resource_mut::<Marks>().of = None;
+        self.world.resource_mut::<WrittenGroups>().of = None;
     }
 
     /// Settles one height.
@@ -423,9 +423,9 @@ impl Machine {
     }
 
     /// Where this node's chain stands at `now_ms`.
-    pub fn standing(&self, now_ms: u64) -> Standing {
+    pub fn standing(&self, now_ms: u64) -> ChainProgress {
         let chain = self.chain();
-        let mut standing = Standing { now_ms, ..Standing::default() };
+        let mut standing = ChainProgress { now_ms, ..ChainProgress::default() };
         standing.decide(chain.decided);
         standing.settle(chain.settled, chain.root_chains[0]);
         standing
@@ -446,11 +446,6 @@ impl Machine {
         let mut state = SystemState::<engine::columns::PeerColumns<'_, '_>>::new(&mut self.world);
         let mut columns = state.get_mut(&mut self.world).expect("the world has its columns");
         look(columns.rows().0)
-    }
-
-    /// Intents that wait for a block, and how many were shed.
-    pub fn pending(&self) -> &Pending {
-        self.world.resource()
     }
 
     /// Which tables and accounts did something on which page of history; a validator keeps it.

@@ -157,11 +157,16 @@ fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDiffere
     first.read(|first| second.read(|second| compare(first, second)))
 }
 
-/// Finds the first thing in which two sessions differ; `look` hears of the heights.
+/// Finds the first thing in which two sessions differ; `on_height` hears of the heights.
 ///
 /// # Errors
 /// If one is no session, is damaged, or differs from its own replay before.
-pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Bisected> {
+pub fn bisect(
+    a: &Path,
+    b: &Path,
+    config: &BisectConfig,
+    mut on_height: impl FnMut(Height),
+) -> anyhow::Result<Bisected> {
     let mut result = Bisected::default();
     if let Some(found) = genesis_difference(a, b)? {
         let chain = |dir: &Path| {
@@ -195,7 +200,7 @@ pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(He
             break;
         }
         result.agree = height.0;
-        look(height);
+        on_height(height);
         (one, other) = (first.read()?, second.read()?);
     }
     for (place, (recording, mut next)) in [(&mut first, one), (&mut second, other)].into_iter().enumerate() {
@@ -248,7 +253,7 @@ pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, mut look: impl FnMut(He
 ///
 /// # Errors
 /// If it is no session, or damaged.
-pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Bisected> {
+pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut on_height: impl FnMut(Height)) -> anyhow::Result<Bisected> {
     let mut walker = Walker::earliest(dir, config.half())?;
     let mut result = Bisected::default();
     let cause = loop {
@@ -261,7 +266,7 @@ pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut look: impl FnMut(Hei
             }
         };
         result.agree = step.settled.height.0;
-        look(step.settled.height);
+        on_height(step.settled.height);
     };
     result.heights = [result.agree; 2];
     let Some((cause, height)) = cause else {
@@ -305,7 +310,7 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
             result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));
             continue;
         }
-        let Some(mut expected) = lenient(dir, height, at, config.half())? else {
+        let Some(mut expected) = replay_ignoring_roots_from(dir, height, at, config.half())? else {
             result.notes.push(format!("the blocks up to the snapshot of height {at} cannot be executed"));
             return Ok(());
         };
@@ -328,7 +333,12 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
 }
 
 /// The state at a height above one at which the record is wrong: from there on its roots are not compared.
-fn lenient(dir: &Path, wrong: Height, at: Height, reading: Reading) -> anyhow::Result<Option<Machine>> {
+fn replay_ignoring_roots_from(
+    dir: &Path,
+    wrong: Height,
+    at: Height,
+    reading: Reading,
+) -> anyhow::Result<Option<Machine>> {
     let mut walker = Walker::near(dir, reading, wrong.back(1))?;
     walker.walk_to(wrong.back(1))?;
     while walker.height() < at {

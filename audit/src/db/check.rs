@@ -22,7 +22,7 @@ use storage::read_genesis;
 /// How much a finding matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mark {
+pub enum Severity {
     /// Worth knowing, and as it should be.
     Note,
     /// Not a part of a session.
@@ -35,7 +35,7 @@ pub enum Mark {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
     /// How much it matters.
-    pub mark: Mark,
+    pub severity: Severity,
     /// The file, relative to the session.
     pub file: String,
     /// The offset in it, where there is one.
@@ -72,24 +72,24 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    fn note(&mut self, mark: Mark, file: &str, offset: Option<u64>, problem: impl Into<String>) {
-        self.findings.push(Finding { mark, file: file.into(), offset, problem: problem.into() });
+    fn note(&mut self, severity: Severity, file: &str, offset: Option<u64>, problem: impl Into<String>) {
+        self.findings.push(Finding { severity, file: file.into(), offset, problem: problem.into() });
     }
 
     fn damage(&mut self, damage: Damage) {
         let Damage { file, offset, problem } = damage;
-        self.note(Mark::Damaged, &file, Some(offset), problem.text);
+        self.note(Severity::Damaged, &file, Some(offset), problem.text);
     }
 }
 
 /// How often a file that is being written is read again before it counts as damaged.
 const ATTEMPTS: usize = 4;
 
-/// Checks a session; `look` hears which files are read.
+/// Checks a session; `on_file` hears which files are read.
 ///
 /// # Errors
 /// If there is no session, or the system refuses. What is damaged is in the report.
-pub fn check(dir: &Path, mut look: impl FnMut(&str)) -> anyhow::Result<CheckReport> {
+pub fn check(dir: &Path, mut on_file: impl FnMut(&str)) -> anyhow::Result<CheckReport> {
     let (genesis, chain) = read_genesis(dir)?;
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     let live = is_written(dir);
@@ -97,19 +97,19 @@ pub fn check(dir: &Path, mut look: impl FnMut(&str)) -> anyhow::Result<CheckRepo
     let mut report = CheckReport { live, ..CheckReport::default() };
     report.files = files.len() as u64;
     report.bytes = files.iter().map(|file| file.bytes).sum();
-    look("genesis.json");
+    on_file("genesis.json");
     if let Err(error) = Setup::new(genesis, chain) {
-        report.note(Mark::Damaged, "genesis.json", None, error.to_string());
+        report.note(Severity::Damaged, "genesis.json", None, error.to_string());
     }
-    look("journal");
+    on_file("journal");
     let chain_of_blocks = journal(&backend, dir, &chain, live, &mut report)?;
-    look("consensus");
+    on_file("consensus");
     log(&backend, dir, live, &mut report)?;
-    look("snapshots");
+    on_file("snapshots");
     snapshots(&backend, dir, &chain, &chain_of_blocks, &mut report)?;
     strangers(dir, &files, &mut report);
     report.findings.sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
-    report.ok = report.findings.iter().all(|finding| finding.mark == Mark::Note);
+    report.ok = report.findings.iter().all(|finding| finding.severity == Severity::Note);
     Ok(report)
 }
 
@@ -219,7 +219,7 @@ fn journal(
     report: &mut CheckReport,
 ) -> anyhow::Result<BTreeMap<Height, Hash>> {
     let (mut checked, mut heights) = (storage::JournalCheck::default(), Heights::default());
-    // A group that is being written may look like damage for a moment.
+    // A group that is being written may on_file like damage for a moment.
     for attempt in 1..=if live { ATTEMPTS } else { 1 } {
         heights = Heights::default();
         checked = check_journal(backend, dir, chain, |frame| heights.take(&frame))?;
@@ -238,13 +238,13 @@ fn journal(
     // Behind damage, frames are missing: that they do not follow one another says nothing more.
     if whole {
         for problem in heights.problems {
-            report.note(Mark::Damaged, "journal", None, problem);
+            report.note(Severity::Damaged, "journal", None, problem);
         }
     }
     if let Some((torn, bytes)) = checked.torn {
         let when = if live { "a group that is being written" } else { "a group that was never completed" };
         let problem = format!("{when}: {bytes} bytes, {}; it is cut when the node starts", torn.problem);
-        report.note(Mark::Note, &torn.file, Some(torn.offset), problem);
+        report.note(Severity::Note, &torn.file, Some(torn.offset), problem);
     }
     Ok(heights.roots)
 }
@@ -261,19 +261,19 @@ fn log(backend: &Arc<dyn Backend>, dir: &Path, live: bool, report: &mut CheckRep
     report.log_entries = checked.entries;
     checked.damages.into_iter().for_each(|damage| report.damage(damage));
     if let Some(torn) = checked.torn {
-        report.note(Mark::Note, &torn.file, Some(torn.offset), format!("an unfinished group: {}", torn.problem));
+        report.note(Severity::Note, &torn.file, Some(torn.offset), format!("an unfinished group: {}", torn.problem));
     }
     if checked.files == 0 && report.decided > 0 {
         let problem =
             "there is no consensus log: replay and backup work, but a validator may not sign with this session";
-        report.note(Mark::Note, "consensus", None, problem);
+        report.note(Severity::Note, "consensus", None, problem);
     }
     if checked.synced.0 > report.decided && !live {
         let problem = format!(
             "the journal ends at height {}, but the consensus log knows that height {} had been synced",
             report.decided, checked.synced
         );
-        report.note(Mark::Damaged, "journal", None, problem);
+        report.note(Severity::Damaged, "journal", None, problem);
     }
     Ok(())
 }
@@ -295,12 +295,14 @@ fn snapshots(
     let index = check_index(backend, dir, chain, !live)?;
     if !index.exists && records > 0 {
         let problem = "the index is missing; it is made again from the packs when the node starts";
-        report.note(Mark::Note, "snapshots/index.redb", None, problem);
+        report.note(Severity::Note, "snapshots/index.redb", None, problem);
     }
     let mut known: Vec<Damage> = Vec::new();
     for damage in index.damages {
         let seen = report.findings.iter().any(|finding| {
-            finding.mark == Mark::Damaged && finding.file == damage.file && finding.offset == Some(damage.offset)
+            finding.severity == Severity::Damaged
+                && finding.file == damage.file
+                && finding.offset == Some(damage.offset)
         });
         if !seen && !known.contains(&damage) {
             known.push(damage.clone());
@@ -310,14 +312,19 @@ fn snapshots(
     for height in index.catalog.snapshots.keys() {
         match snapshot_root(backend, dir, &index.catalog, *height) {
             Err(problem) if live && !index.catalog.snapshots.contains_key(height) => {
-                report.note(Mark::Note, "snapshots", None, problem);
+                report.note(Severity::Note, "snapshots", None, problem);
             }
             Err(problem) => {
-                report.note(Mark::Damaged, "snapshots", None, format!("the snapshot of height {height}: {problem}"));
+                report.note(
+                    Severity::Damaged,
+                    "snapshots",
+                    None,
+                    format!("the snapshot of height {height}: {problem}"),
+                );
             }
             Ok(root) if roots.get(height).is_some_and(|recorded| *recorded != root) => {
                 let problem = format!("the snapshot of height {height} has another root than the journal says");
-                report.note(Mark::Damaged, "snapshots", None, problem);
+                report.note(Severity::Damaged, "snapshots", None, problem);
             }
             Ok(_) => report.snapshots += 1,
         }
@@ -347,15 +354,15 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
     for file in files.iter().filter(|file| file.kind == FileKind::Unknown) {
         // A node may have removed what it only needed for a moment.
         if !report.live || dir.join(&file.name).exists() {
-            report.note(Mark::Unknown, &file.name, None, format!("not a part of a session ({} bytes)", file.bytes));
+            report.note(Severity::Unknown, &file.name, None, format!("not a part of a session ({} bytes)", file.bytes));
         }
     }
     for file in files.iter().filter(|file| file.kind == FileKind::Lock && file.bytes > 0) {
-        report.note(Mark::Unknown, &file.name, None, "the lock holds nothing, but this file does");
+        report.note(Severity::Unknown, &file.name, None, "the lock holds nothing, but this file does");
     }
     let cache: u64 = files.iter().filter(|file| file.kind == FileKind::Cache).map(|file| file.bytes).sum();
     if cache > 0 {
         let problem = format!("{cache} bytes that an earlier program left: nothing reads them, they may be deleted");
-        report.note(Mark::Note, "cache", None, problem);
+        report.note(Severity::Note, "cache", None, problem);
     }
 }

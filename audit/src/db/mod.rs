@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-pub use check::{CheckReport, Finding, Mark, check};
+pub use check::{CheckReport, Finding, Severity, check};
 pub use stats::{Stats, stats};
 
 /// What a file of a session is.

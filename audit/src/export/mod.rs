@@ -139,11 +139,11 @@ impl Sinks {
     }
 }
 
-/// Exports a session; `look` hears of the heights.
+/// Exports a session; `on_height` hears of the heights.
 ///
 /// # Errors
 /// If the session does not reach the height, is damaged, differs from its replay, or a file exists or cannot be written.
-pub fn export(dir: &Path, config: &ExportConfig, mut look: impl FnMut(Height)) -> anyhow::Result<Exported> {
+pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Height)) -> anyhow::Result<Exported> {
     let begin = |path: &PathBuf| {
         let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
         NewFile::create(path, Readers::Usual).map_err(failed)
@@ -153,7 +153,7 @@ pub fn export(dir: &Path, config: &ExportConfig, mut look: impl FnMut(Height)) -
     let Walked { mut machine, root, executed_from, rows } = if config.csv.is_some() || config.parquet.is_some() {
         let sinks = Sinks::begin(config)?;
         files.extend(sinks.sinks.iter().flat_map(|(folder, _)| folder.files()));
-        walk(dir, config, sinks, &mut look)?
+        walk(dir, config, sinks, &mut on_height)?
     } else {
         let walker = walk_to(dir, config.height, config.reading)?;
         let executed_from = walker.executed_from();
@@ -176,7 +176,12 @@ struct Walked {
 }
 
 /// Walks the session and gives its rows to the sinks.
-fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnMut(Height)) -> anyhow::Result<Walked> {
+fn walk(
+    dir: &Path,
+    config: &ExportConfig,
+    mut sinks: Sinks,
+    on_height: &mut impl FnMut(Height),
+) -> anyhow::Result<Walked> {
     let mut walker = Walker::earliest(dir, config.reading)?;
     walker.machine().watch(true);
     let executed_from = walker.executed_from();
@@ -185,7 +190,7 @@ fn walk(dir: &Path, config: &ExportConfig, mut sinks: Sinks, look: &mut impl FnM
     while walker.height() < to {
         let Some(step) = walker.step()? else { break };
         maker.height(&step, walker.machine(), &mut sinks)?;
-        look(step.settled.height);
+        on_height(step.settled.height);
     }
     let reached = walker.height();
     if config.height.is_some_and(|height| height != reached) || reached == Height::GENESIS {

@@ -12,26 +12,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES};
+use engine::limits::{CACHE_WAITING_BYTES_MAX, HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, PAGE_BYTES_MAX};
 use engine::{Hash, hex};
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, ErrorKind, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
     HybridCacheEntry, HybridCachePolicy, LruConfig, PsyncIoEngineConfig,
 };
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use storage::backend::open_regular;
 
-use super::page::{PAGE_BYTES_MAX, Page, PageKey};
+use super::page::{Page, PageKey};
 use crate::reading::Origin;
 
 /// Bytes of one file of the disk tier, at most, and so of the largest stored page that it takes.
 const FILE_BYTES: u64 = 16 << 20;
 /// Files of the disk tier, at least: it evicts a file at a time.
 const FILES_MIN: u64 = 8;
-/// Bytes that may wait for the disk tier before whoever adds a page waits.
-const WAITING_BYTES_MAX: usize = 8 << 20;
 
 /// What the tiers may hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -196,7 +193,7 @@ pub struct PageCache {
 fn take(folder: &Path) -> Option<File> {
     std::fs::create_dir_all(folder).ok()?;
     let file = open_regular(&folder.join("LOCK"), File::options().create(true).truncate(false).write(true)).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    file.try_lock().ok()?;
     Some(file)
 }
 
@@ -293,7 +290,7 @@ impl PageCache {
         }
         let bytes = page.len() as u64;
         let entry = self.hybrid.insert(page.key(), page);
-        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES_MAX as u64 {
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > CACHE_WAITING_BYTES_MAX as u64 {
             self.settle();
         }
         HeldPage::Cached(entry)

@@ -19,9 +19,7 @@ pub use self::words::{chips_of, event_name, event_words};
 pub use build::PageBuilder;
 pub use cache::{CacheConfig, HeldPage, PageCache, Tier, TierCounts, TierReport};
 pub use entry::{Entry, Event, Subject};
-pub use page::{
-    HeightRows, PAGE_BYTES_MAX, PAGE_HEIGHTS, Page, PageError, PageKey, Rows, heights_of, page_of, parts_of,
-};
+pub use page::{HeightRows, PAGE_HEIGHTS, Page, PageError, PageKey, Rows, heights_of, page_of, parts_of};
 pub use read::{Answer, History, Question};
 pub use reindex::reindex;
 pub use rows::{BalanceRow, IntentRow, LeavingRow, NO_TABLE, ResolutionRow, RollRow};

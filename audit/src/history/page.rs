@@ -6,9 +6,12 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
+use engine::bytes::Reader;
+use engine::io::BetResult;
+use engine::limits::PAGE_BYTES_MAX;
 pub use engine::limits::PAGE_HEIGHTS;
 use engine::message::intent::IntentKind;
-use engine::{Height, TableId};
+use engine::{Hash, Height, TableId};
 use thiserror::Error;
 
 use super::rows::{
@@ -17,12 +20,32 @@ use super::rows::{
 
 /// Tables of one part of a page: it bounds what a page with many tables needs at a time.
 pub const PART_TABLES: u32 = 4_096;
-/// Bytes of a part, at most. One that is larger is not kept by the cache.
-pub const PAGE_BYTES_MAX: usize = 64 << 20;
 
-const MAGIC: [u8; 8] = *b"BCPAGE01";
-const STORED_HEADER: usize = 64;
+const MAGIC: [u8; 8] = *b"BCPAGE02";
 const HEADER: usize = size_of::<PageHeader>();
+
+/// How a stored page begins. Layout: 64 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct StoredRow {
+    magic: [u8; 8],
+    length: u32,
+    stored: u32,
+    page: u64,
+    part: u32,
+    /// 0 as it is, 1 an LZ4 block.
+    codec: u32,
+    /// BLAKE3 of the 32 bytes before and of the stored bytes.
+    hash: Hash,
+}
+
+const _: () = assert!(size_of::<StoredRow>() == 64);
+
+impl StoredRow {
+    fn hash(&self, stored: &[u8]) -> Hash {
+        *blake3::Hasher::new().update(&bytemuck::bytes_of(self)[..32]).update(stored).finalize().as_bytes()
+    }
+}
 
 /// What names a part of a page.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -248,8 +271,8 @@ impl Page {
         }
         let known = |row: &ResolutionRow| {
             let spot = |spot: u8| usize::from(spot) < engine::limits::SPOTS;
-            let to = if row.result == 4 { spot(row.to) } else { row.to == super::rows::NO_SPOT };
-            row.result <= 4 && spot(row.spot) && to && row.reserved == [0; 4]
+            let result = BetResult::of_bytes([row.result, row.to]);
+            result.is_ok() && spot(row.spot) && row.reserved == [0; 4]
         };
         if !self.rows::<ResolutionRow>(3).iter().all(known) {
             return wrong("resolutions");
@@ -276,19 +299,19 @@ impl Page {
         let packed = lz4_flex::block::compress(plain);
         let lz4 = packed.len() < plain.len();
         let stored: &[u8] = if lz4 { &packed } else { plain };
-        let length = |bytes: usize| u32::try_from(bytes).expect("pages are bounded").to_le_bytes();
+        let length = |bytes: usize| u32::try_from(bytes).expect("pages are bounded");
         let PageKey { page, part } = self.key();
-        let mut out = Vec::with_capacity(STORED_HEADER + stored.len());
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&length(plain.len()));
-        out.extend_from_slice(&length(stored.len()));
-        out.extend_from_slice(&page.to_le_bytes());
-        out.extend_from_slice(&part.to_le_bytes());
-        out.extend_from_slice(&u32::from(lz4).to_le_bytes());
-        let hash = blake3::Hasher::new().update(&out).update(stored).finalize();
-        out.extend_from_slice(hash.as_bytes());
-        out.extend_from_slice(stored);
-        out
+        let mut row = StoredRow {
+            magic: MAGIC,
+            length: length(plain.len()),
+            stored: length(stored.len()),
+            page,
+            part,
+            codec: lz4.into(),
+            hash: [0; 32],
+        };
+        row.hash = row.hash(stored);
+        [bytemuck::bytes_of(&row), stored].concat()
     }
 
     /// Reads a stored page.
@@ -296,17 +319,15 @@ impl Page {
     /// # Errors
     /// If the bytes are no page, or one of them is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageError> {
-        let (header, stored) = bytes.split_at_checked(STORED_HEADER).ok_or(PageError::Length)?;
-        if header[..8] != MAGIC {
+        let mut reader = Reader::new("stored page", bytes);
+        let row: StoredRow = reader.row().map_err(|_| PageError::Length)?;
+        if row.magic != MAGIC {
             return Err(PageError::Magic);
         }
-        let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
-        let (length, kept, part, codec) = (word(8) as usize, word(12) as usize, word(24), word(28));
-        if stored.len() != kept {
-            return Err(PageError::Length);
-        }
-        let hash = blake3::Hasher::new().update(&header[..32]).update(stored).finalize();
-        if hash != header[32..64] {
+        let (length, kept, codec) = (row.length as usize, row.stored as usize, row.codec);
+        let stored = reader.take(kept).map_err(|_| PageError::Length)?;
+        reader.end().map_err(|_| PageError::Length)?;
+        if row.hash != row.hash(stored) {
             return Err(PageError::Hash);
         }
         if length < HEADER || length % 8 != 0 || length > PAGE_BYTES_MAX || codec > 1 {
@@ -329,7 +350,7 @@ impl Page {
         }
         let page = Self { words, starts };
         page.check()?;
-        let key = PageKey { page: u64::from_le_bytes(header[16..24].try_into().expect("8 bytes")), part };
+        let key = PageKey { page: row.page, part: row.part };
         if page.key() != key {
             return Err(PageError::Value("number"));
         }

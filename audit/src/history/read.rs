@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use engine::limits::{HISTORY_BEHIND_HEIGHTS, ROLL_ENTRIES_MAX};
 use engine::message::intent::IntentKind;
 use engine::{AccountId, Hash, Height, TableId};
 use storage::snapshot::{Catalog, Ranges};
@@ -21,16 +22,8 @@ use crate::walker::{GivenUp, Recording, Walker, nothing_executable, root_chains,
 use storage::read_genesis;
 use words::Failure;
 
-/// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
-/// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
-/// would be wrong for ever.
-pub(super) const KEPT_BEHIND: u64 = 128;
-
 /// Pages whose recorded root chains are read together: a question goes from the newest to older ones.
 const ROOT_CHAIN_PAGES: u64 = 8;
-
-/// Entries at a table that are looked through at first for the roll before another.
-const ROLL_ENTRIES: usize = 512;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +65,7 @@ pub struct History {
     catalog: RefCell<Option<Catalog>>,
     /// Whether another process writes the session.
     live: bool,
-    look: Box<dyn Fn(Height)>,
+    on_height: Box<dyn Fn(Height)>,
 }
 
 /// Entries of some pages, found oldest page first, of which only the newest are wanted.
@@ -112,12 +105,12 @@ impl History {
         let ranges = if reading.origin == Origin::Own { Ranges::open(dir, &chain) } else { None };
         let (root_chains, catalog) = (RefCell::default(), RefCell::default());
         let (dir, live) = (dir.to_owned(), storage::is_written(dir));
-        Ok(Self { dir, reading, setup, cache, ranges, root_chains, catalog, live, look: Box::new(|_| ()) })
+        Ok(Self { dir, reading, setup, cache, ranges, root_chains, catalog, live, on_height: Box::new(|_| ()) })
     }
 
     /// The same, with somebody who hears of the heights that are executed.
-    pub fn watched(self, look: impl Fn(Height) + 'static) -> Self {
-        Self { look: Box::new(look), ..self }
+    pub fn watched(self, on_height: impl Fn(Height) + 'static) -> Self {
+        Self { on_height: Box::new(on_height), ..self }
     }
 
     /// The chain's constants.
@@ -221,7 +214,7 @@ impl History {
         mut visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>,
     ) -> anyhow::Result<Walker> {
         let last = page.map_or(u64::MAX, |page| heights_of(page).end - 1);
-        let enough = last.saturating_add(if self.live { KEPT_BEHIND } else { 0 });
+        let enough = last.saturating_add(if self.live { HISTORY_BEHIND_HEIGHTS } else { 0 });
         walker.until(Height(enough));
         let mut builder: Option<PageBuilder> = None;
         let mut whole: VecDeque<Vec<super::Page>> = VecDeque::new();
@@ -237,9 +230,11 @@ impl History {
             building.take(&step, walker.machine());
             if building.heights() == PAGE_HEIGHTS {
                 whole.extend(builder.take().map(PageBuilder::finish));
-                (self.look)(height);
+                (self.on_height)(height);
             }
-            while whole.front().is_some_and(|parts| !self.live || parts[0].heights().end + KEPT_BEHIND <= height.0 + 1)
+            while whole
+                .front()
+                .is_some_and(|parts| !self.live || parts[0].heights().end + HISTORY_BEHIND_HEIGHTS <= height.0 + 1)
             {
                 let parts = whole.pop_front().expect("looked at above");
                 let number = parts[0].header().page;
@@ -378,9 +373,9 @@ impl History {
     ///
     /// # Errors
     /// If the session is damaged, or differs from its replay.
-    pub fn at_end<R>(&self, look: impl FnOnce(&mut Machine) -> R) -> anyhow::Result<R> {
+    pub fn at_end<R>(&self, read: impl FnOnce(&mut Machine) -> R) -> anyhow::Result<R> {
         let mut walker = self.walk(None, |_, _| Ok(()))?;
-        Ok(look(walker.machine()))
+        Ok(read(walker.machine()))
     }
 
     /// What happened at a table after the roll before `number` and up to that roll: bets, dice, payouts.
@@ -389,7 +384,7 @@ impl History {
     /// As [`History::height_of_roll`].
     pub fn roll(&self, table: TableId, number: u32) -> anyhow::Result<Answer> {
         let to = self.height_of_roll(table, number)?;
-        let mut limit = ROLL_ENTRIES;
+        let mut limit = ROLL_ENTRIES_MAX;
         loop {
             let question =
                 Question { subject: Subject::Table(table), from: Height(1), to: Some(to), limit, opened: false };
@@ -416,7 +411,7 @@ impl History {
         let mut first = None;
         let mut walker = self.walk(None, |page, parts| {
             first = first.or(Some(page));
-            search.look(page, parts);
+            search.on_page(parts);
             Ok(())
         })?;
         let rolled = walker.machine().read(|rows| rows.tables.get(table.index()).map(|row| row.roll_number));
@@ -449,11 +444,11 @@ impl History {
         let mut next = self.active(&subject, middle);
         while let Some(page) = next.filter(|page| *page >= search.low) {
             let seen = match self.cached(page) {
-                Some(parts) => search.look(page, &parts),
+                Some(parts) => search.on_page(&parts),
                 None => {
                     let mut seen = None;
-                    let walked = self.walk(Some(page), |passed, parts| {
-                        seen = search.look(passed, parts);
+                    let walked = self.walk(Some(page), |_, parts| {
+                        seen = search.on_page(parts);
                         Ok(())
                     });
                     match walked {
@@ -493,7 +488,7 @@ struct Search {
 
 impl Search {
     /// The table's rolls on a page; the height, if the roll is among them.
-    fn look(&mut self, _page: u64, parts: &[HeldPage]) -> Option<(u32, u32)> {
+    fn on_page(&mut self, parts: &[HeldPage]) -> Option<(u32, u32)> {
         let part = parts.iter().find_map(|part| part.rolls_of(self.table).map(|rolls| (part, rolls)));
         let (part, rolls) = part?;
         if rolls.0 <= self.number && self.number <= rolls.1 {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use engine::Height;
-use engine::limits::SPAN_PAGES;
+use engine::limits::{HISTORY_BEHIND_HEIGHTS, SPAN_PAGES};
 use engine::message::intent::IntentKind;
 use storage::Session;
 use storage::snapshot::{RANGE_IDS, RangeRow, SnapshotsFound};
@@ -13,7 +13,7 @@ use systems::activity::ActiveKind;
 
 use super::cache::HeldPage;
 use super::page::heights_of;
-use super::read::{History, KEPT_BEHIND};
+use super::read::History;
 
 type Rows = BTreeMap<(u8, u64, u32), Box<[u64; RANGE_IDS]>>;
 
@@ -58,7 +58,7 @@ pub fn reindex(dir: &Path, history: &History) -> anyhow::Result<(Height, Height)
     let first = Height(first.context("the session holds no settled height")?);
     // What a power cut may still take back is left to the node; what its newest snapshot has is on disk.
     let snapshot = found.newest_first().first().map_or(0, |info| info.height.0);
-    let coverage = (first, Height(snapshot.max(last.saturating_sub(KEPT_BEHIND))));
+    let coverage = (first, Height(snapshot.max(last.saturating_sub(HISTORY_BEHIND_HEIGHTS))));
     let row = |((kind, span, block), words)| RangeRow { kind, span, block, words };
     found.set_ranges(rows.into_iter().map(row).collect(), coverage)?;
     Ok(coverage)

@@ -4,15 +4,10 @@ use bytemuck::{Pod, Zeroable};
 use engine::Chips;
 use engine::io::{BetResult, Leaving, Receipt, Resolution, RollReport, Verdict};
 use engine::message::intent::Intent;
-use engine::message::refusal::Refusal;
-use engine::{AccountId, Hash, Spot};
+use engine::{AccountId, Hash};
 
 /// No table: what concerns only an account.
 pub const NO_TABLE: u32 = u32::MAX;
-/// No spot: the bet did not travel.
-pub const NO_SPOT: u8 = u8::MAX;
-/// A verdict's byte is this and the code of the refusal; below it stand the verdicts that are none.
-const REFUSED: u8 = 0x10;
 
 /// How a page begins. Layout: 128 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -124,9 +119,9 @@ pub struct ResolutionRow {
     pub wager: u32,
     /// Where the bet lay.
     pub spot: u8,
-    /// 0 win, 1 lose, 2 push, 3 return, 4 travel.
+    /// What happened, as [`BetResult::to_bytes`] has it.
     pub result: u8,
-    /// Where it travelled to, else 255.
+    /// Where it travelled to, else 0.
     pub to: u8,
     /// The seat.
     pub seat: u8,
@@ -195,31 +190,19 @@ impl IntentRow {
             bet: body.bet,
             box_number: body.box_number,
             working: body.working,
-            verdict: match receipt.verdict {
-                Verdict::Applied => 0,
-                Verdict::OddsReturned => 1,
-                Verdict::Refused(refusal) => REFUSED + refusal as u8,
-            },
+            verdict: receipt.verdict.to_byte(),
             reserved: [0; 3],
         }
     }
 
     /// What became of it; `None` where the byte has no meaning.
     pub fn verdict(&self) -> Option<Verdict> {
-        match self.verdict {
-            0 => Some(Verdict::Applied),
-            1 => Some(Verdict::OddsReturned),
-            byte => {
-                let code = byte.checked_sub(REFUSED)?;
-                let known = Refusal::ALL.into_iter().find(|(refusal, ..)| *refusal as u8 == code);
-                known.map(|(refusal, ..)| Verdict::Refused(refusal))
-            }
-        }
+        Verdict::try_from(self.verdict).ok()
     }
 
     /// Whether it was applied.
     pub fn is_applied(&self) -> bool {
-        self.verdict < REFUSED
+        self.verdict().is_some_and(|verdict| !matches!(verdict, Verdict::Refused(_)))
     }
 }
 
@@ -240,13 +223,7 @@ impl From<&RollReport> for RollRow {
 impl ResolutionRow {
     /// The row of what roll number `roll` did to a bet.
     pub fn new(one: &Resolution, roll: u32) -> Self {
-        let (result, to) = match one.result {
-            BetResult::Win => (0, NO_SPOT),
-            BetResult::Lose => (1, NO_SPOT),
-            BetResult::Push => (2, NO_SPOT),
-            BetResult::Return => (3, NO_SPOT),
-            BetResult::Travel(to) => (4, to.0),
-        };
+        let [result, to] = one.result.to_bytes();
         Self {
             credit: one.credit.0,
             table: one.table.0,
@@ -262,14 +239,11 @@ impl ResolutionRow {
     }
 
     /// What happened to the bet.
+    ///
+    /// # Panics
+    /// If the row is of no page: a page's rows were checked when it was read.
     pub fn result(&self) -> BetResult {
-        match self.result {
-            0 => BetResult::Win,
-            1 => BetResult::Lose,
-            2 => BetResult::Push,
-            3 => BetResult::Return,
-            _ => BetResult::Travel(Spot(self.to)),
-        }
+        BetResult::of_bytes([self.result, self.to]).expect("a page's rows were checked")
     }
 }
 

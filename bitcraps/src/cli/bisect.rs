@@ -5,9 +5,10 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::args::OutputArgs;
 use super::dev::workers_in_range;
 use super::session::{SessionArgs, identified};
-use super::{Failure, Format, thousands};
+use super::{Failure, thousands};
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
 use audit::reading::Origin;
 
@@ -28,18 +29,14 @@ pub struct BisectArgs {
     threads: usize,
     #[command(flatten)]
     expected: SessionArgs,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("bisect prints table, json or ndjson".into()).into());
-    }
     let _pool = engine::pool::build(args.threads)?;
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
@@ -50,10 +47,10 @@ pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
     if let Some(b) = &args.b {
         SessionArgs::describe(b, args.output)?;
     }
-    let look = |height: engine::Height| bar.set_position(height.0);
+    let on_height = |height: engine::Height| bar.set_position(height.0);
     let result = match &args.b {
-        Some(b) => bisect(&args.a, b, &config, look),
-        None => bisect_replay(&args.a, &config, look),
+        Some(b) => bisect(&args.a, b, &config, on_height),
+        None => bisect_replay(&args.a, &config, on_height),
     };
     bar.finish_and_clear();
     let result = result?;

@@ -1,4 +1,3 @@
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -8,9 +7,10 @@ use engine::hex;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Failure, Format, thousands};
+use super::args::{Format, OutputArgs, RowsArgs, RowsFormat};
+use super::{Failure, thousands};
 use crate::db::{backup, compact};
-use audit::db::{CheckReport, Mark, Stats, check, stats};
+use audit::db::{CheckReport, Severity, Stats, check, stats};
 
 #[derive(Subcommand, Debug)]
 #[command(
@@ -37,9 +37,8 @@ pub struct StatsArgs {
     /// Project the days until the record reaches this size.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     bytes_max: Option<ByteSize>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: RowsArgs,
 }
 
 #[derive(Args, Debug)]
@@ -49,9 +48,8 @@ pub struct StatsArgs {
 pub struct CheckArgs {
     /// The session's directory.
     session: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: RowsArgs,
 }
 
 #[derive(Args, Debug)]
@@ -59,9 +57,8 @@ pub struct CheckArgs {
 pub struct CompactArgs {
     /// The session's directory.
     session: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Args, Debug)]
@@ -73,9 +70,8 @@ pub struct BackupArgs {
     session: PathBuf,
     /// The new directory for the copy.
     to: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 pub fn size(text: &str) -> Result<ByteSize, String> {
@@ -92,26 +88,18 @@ pub fn run(command: &DbCommand) -> anyhow::Result<()> {
     }
 }
 
-fn spinner(output: Format) -> ProgressBar {
-    let shown = output == Format::Table && std::io::stderr().is_terminal();
+fn spinner(shown: bool) -> ProgressBar {
     let bar = if shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a fixed template"));
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     bar
 }
 
-fn no_csv(command: &str, output: Format) -> Result<(), Failure> {
-    match output {
-        Format::Csv => Err(Failure::Usage(format!("{command} prints table, json or ndjson"))),
-        _ => Ok(()),
-    }
-}
-
 fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
     let stats = stats(&args.session, args.bytes_max.map(|size| size.as_u64()))?;
-    match args.output {
-        Format::Table => print_stats(args, &stats)?,
-        Format::Csv => {
+    match args.output.format {
+        RowsFormat::Table => print_stats(args, &stats)?,
+        RowsFormat::Csv => {
             let value = serde_json::to_value(&stats).context("stats are plain data")?;
             let fields = value.as_object().context("stats are fields")?;
             let mut csv = csv::Writer::from_writer(super::out::out());
@@ -171,29 +159,29 @@ fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
 }
 
 fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
-    let bar = spinner(args.output);
+    let bar = spinner(args.output.is_watched());
     let report = check(&args.session, |what| bar.set_message(format!("reading {what}")));
     bar.finish_and_clear();
     let report = report?;
-    match args.output {
-        Format::Table => print_check(args, &report)?,
-        Format::Json => say!("{}", serde_json::to_string(&report).context("a report is plain data")?),
-        Format::Ndjson => {
+    match args.output.format {
+        RowsFormat::Table => print_check(args, &report)?,
+        RowsFormat::Json => say!("{}", serde_json::to_string(&report).context("a report is plain data")?),
+        RowsFormat::Ndjson => {
             for finding in &report.findings {
                 say!("{}", serde_json::to_string(finding).context("a finding is plain data")?);
             }
         }
-        Format::Csv => {
+        RowsFormat::Csv => {
             let mut csv = csv::Writer::from_writer(super::out::out());
             csv.write_record(["mark", "file", "offset", "problem"])?;
             for finding in &report.findings {
                 let offset = finding.offset.map_or(String::new(), |offset| offset.to_string());
-                csv.write_record([mark(finding.mark), &finding.file, &offset, &finding.problem])?;
+                csv.write_record([severity(finding.severity), &finding.file, &offset, &finding.problem])?;
             }
             csv.flush()?;
         }
     }
-    let bad = report.findings.iter().filter(|finding| finding.mark != Mark::Note);
+    let bad = report.findings.iter().filter(|finding| finding.severity != Severity::Note);
     match bad.clone().next() {
         None => Ok(()),
         Some(first) => {
@@ -204,11 +192,11 @@ fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
     }
 }
 
-fn mark(mark: Mark) -> &'static str {
-    match mark {
-        Mark::Note => "note",
-        Mark::Unknown => "unknown",
-        Mark::Damaged => "damaged",
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Unknown => "unknown",
+        Severity::Damaged => "damaged",
     }
 }
 
@@ -225,7 +213,7 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
     say!("  snapshots     {}, {} records", report.snapshots, thousands(report.pack_records));
     for finding in &report.findings {
         let at = finding.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-        say!("  {:<13} {}{at}: {}", mark(finding.mark), finding.file, finding.problem);
+        say!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem);
     }
     if report.ok {
         say!("whole: every byte is what was written");
@@ -234,13 +222,12 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
 }
 
 fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
-    no_csv("db compact", args.output)?;
-    let bar = spinner(args.output);
+    let bar = spinner(args.output.is_watched());
     bar.set_message("compacting");
     let compacted = compact(&args.session);
     bar.finish_and_clear();
     let compacted = compacted?;
-    match args.output {
+    match args.output.format {
         Format::Table => say!(
             "{}: {} before, {} after; {} snapshots are kept",
             args.session.display(),
@@ -256,12 +243,11 @@ fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
 }
 
 fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
-    no_csv("db backup", args.output)?;
-    let bar = spinner(args.output);
+    let bar = spinner(args.output.is_watched());
     let copied = backup(&args.session, &args.to, |name| bar.set_message(format!("copying {name}")));
     bar.finish_and_clear();
     let copied = copied?;
-    match args.output {
+    match args.output.format {
         Format::Table => {
             let to = args.to.display();
             say!(

@@ -18,9 +18,10 @@ use storage::backend::FileBackend;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
+use super::args::OutputArgs;
 use super::out::fit;
-use super::{Failure, Format, Opening, disk_full, program, stop_signals, thousands};
-use load::dev::{DevConfig, Opened, genesis, genesis_bytes, next_session, open_seen};
+use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
+use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
 #[derive(Args, Debug)]
@@ -55,9 +56,8 @@ pub struct DevArgs {
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pace: Pace,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// How fast virtual time runs.
@@ -78,9 +78,6 @@ pub(super) fn workers_in_range(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(args: &DevArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("dev prints table, json or ndjson".into()).into());
-    }
     let listens = listen_at(args)?;
     if args.players == 0 && (args.heights.is_some() || listens.is_none()) {
         let problem = match args.heights {
@@ -111,14 +108,14 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if let Some(address) = listens {
         std::net::UdpSocket::bind(address).map_err(|error| StartError::Bind { address, error })?;
     }
-    let Opened { mut node, genesis, chain, found } =
-        open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().look())?;
+    let DevNode { mut node, genesis, chain, found } =
+        open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
     if let Some(network) = network {
         node.listen(network);
     }
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     if people {
         let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
         say!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
@@ -159,24 +156,18 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if people {
         summary(&totals, &dir.display().to_string(), status.played_s)?;
     } else {
-        say!(
-            "{}",
-            json!({
-                "height": totals.height.0,
-                "root": settled.then(|| hex(&totals.root)),
-                "root_chain": settled.then(|| hex(&totals.root_chain)),
-                "session": dir.display().to_string(),
-                "tables": genesis.tables,
-                "players": args.players,
-                "rolls": totals.counts.rolls,
-                "bets_placed": totals.counts.bets_placed,
-                "bets_resolved": totals.counts.bets_resolved,
-                "refused": totals.counts.refused + totals.turned_away,
-                "refusals": totals.refusals,
-                "keys": genesis.keys.name(),
-                "listen": listens.map(|address| address.to_string()),
-            })
-        );
+        let summary = json!({
+            "height": totals.height.0,
+            "root": settled.then(|| hex(&totals.root)),
+            "root_chain": settled.then(|| hex(&totals.root_chain)),
+            "session": dir.display().to_string(),
+            "tables": genesis.tables,
+            "players": args.players,
+            "refusals": totals.refusals,
+            "keys": genesis.keys.name(),
+            "listen": listens.map(|address| address.to_string()),
+        });
+        say!("{}", with_counts(summary, &totals));
     }
     match args.heights {
         Some(wanted) if rest.ended => Err(Failure::Target(format!(

@@ -6,9 +6,10 @@ use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::args::OutputArgs;
 use super::dev::workers_in_range;
 use super::session::{SessionArgs, identified};
-use super::{Failure, Format, thousands};
+use super::thousands;
 use audit::export::{ExportConfig, Exported, export};
 use audit::reading::Origin;
 
@@ -37,16 +38,12 @@ pub struct ExportArgs {
     threads: usize,
     #[command(flatten)]
     expected: SessionArgs,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("export prints table, json or ndjson; --csv DIR writes rows".into()).into());
-    }
     let _pool = engine::pool::build(args.threads)?;
     let config = ExportConfig {
         csv: args.csv.clone(),
@@ -55,7 +52,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         height: args.height.map(Height),
         reading: args.expected.reading(args.threads, Origin::Stranger),
     };
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
     args.expected.check_root_chain(&args.session, args.height.map(Height))?;
     let bar =

@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use systems::Setup;
 use systems::catalogue::{BETS, bet_of, number_of};
 
+use super::args::{RowsArgs, RowsFormat};
 use super::dev::workers_in_range;
 use super::session::{SessionArgs, identified};
-use super::{Failure, Format, thousands};
+use super::{Failure, thousands};
 use audit::history::{
     Answer, CacheConfig, Entry, Event, History, NO_TABLE, Question, Subject, TierReport, chips_of, event_name,
     event_words, reindex,
@@ -69,9 +70,8 @@ pub struct HistoryArgs {
     /// Say on stderr which tier had how many of the pages.
     #[arg(long)]
     stats: bool,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: RowsArgs,
 }
 
 /// How often a session that another process writes is read again before it counts as damaged.
@@ -284,9 +284,9 @@ fn print(
 ) -> anyhow::Result<()> {
     let setup = history.setup();
     let records = answer.entries.iter().map(|entry| record(entry, reader, setup));
-    match args.output {
-        Format::Table => people(history, reader, answer)?,
-        Format::Json => {
+    match args.output.format {
+        RowsFormat::Table => people(history, reader, answer)?,
+        RowsFormat::Json => {
             let tiers = history.cache().counts().report();
             let rows: Vec<Value> = records.map(Value::Object).collect();
             let older = answer.older.map(|height| height.0);
@@ -295,14 +295,14 @@ fn print(
                 json!({ "account": reader, "rows": rows, "older": older, "given_up": given_up, "tiers": tiers });
             say!("{}", identified(value, identity));
         }
-        Format::Ndjson => {
+        RowsFormat::Ndjson => {
             let mut out = std::io::BufWriter::new(super::out::out());
             for record in records {
                 writeln!(out, "{}", Value::Object(record))?;
             }
             out.flush()?;
         }
-        Format::Csv => {
+        RowsFormat::Csv => {
             let mut csv = csv::Writer::from_writer(super::out::out());
             csv.write_record(COLUMNS)?;
             for record in records {

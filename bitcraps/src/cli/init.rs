@@ -10,7 +10,8 @@ use clap::Args;
 use engine::hex;
 use serde_json::json;
 
-use super::{Failure, Format, program};
+use super::args::OutputArgs;
+use super::{Failure, program};
 use keys::keyfile;
 use node::config::{BYTES_MAX_LEAST, Config};
 use node::init::{NewChain, create};
@@ -53,9 +54,8 @@ pub struct InitArgs {
     /// Write the secret keys without a passphrase: whoever reads the files is this node.
     #[arg(long)]
     plain_keys: bool,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// What a disk must have beside the journal: room for snapshots, and for what is being written.
@@ -94,7 +94,7 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
     let suggested = suggested.unwrap_or(BYTES_MAX_LEAST);
     let bytes = match args.bytes_max {
         Some(bytes) => bytes.as_u64(),
-        None if args.output == Format::Table && std::io::stdin().is_terminal() => {
+        None if args.output.is_for_people() && std::io::stdin().is_terminal() => {
             let mut terminal = std::io::stderr();
             // Whoever sees no question may still answer.
             let _ = write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested));
@@ -116,9 +116,6 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
 
 /// Runs the command.
 pub fn run(args: &InitArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("init prints table, json or ndjson".into()).into());
-    }
     if args.name.len() > 32 || args.name.chars().any(char::is_control) {
         return Err(Failure::Usage("--name: at most 32 bytes, and no control characters".into()).into());
     }
@@ -139,7 +136,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     let passphrase = if args.plain_keys { None } else { Some(keyfile::passphrase("the node's new keys", true)?) };
     let created = create(&args.dir, &new, config, passphrase)?;
     let path = created.config.display();
-    if args.output != Format::Table {
+    if !args.output.is_for_people() {
         say!(
             "{}",
             json!({

@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::args::{Format, OutputArgs};
 use super::dev::workers_in_range;
-use super::{Failure, Format, stop_signals, thousands};
+use super::{Failure, stop_signals, thousands};
 use load::report::{Comparison, Report, comparison_html, write_new_in};
-use load::run::{Place, Progress, run as run_load};
+use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
 use node::config::workers;
 
@@ -80,9 +81,8 @@ pub struct LoadArgs {
     /// Decides the users' keys and bets.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn part(text: &str) -> Result<f64, String> {
@@ -101,9 +101,6 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         return compare(args, a, b);
     }
     let scenario = args.scenario.expect("required without --compare");
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("load prints table, json or ndjson".into()).into());
-    }
     let (users, rate, seconds) = scenario.figures();
     let duration = args.duration.map_or(Duration::from_secs(seconds).mul_f64(args.time_scale), Duration::from_secs);
     let ramp = Duration::from_secs(args.ramp);
@@ -130,15 +127,15 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
             Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into()
         );
     }
-    // Before a run of minutes whose report would have no place.
+    // Before a run of minutes whose report would have no site.
     if let Some(dir) = &args.report {
         Report::check_place(dir)?;
     }
     let stop = stop_signals()?;
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
-    let place = Place { target: args.target, dir, threads: args.threads };
-    let people = args.output == Format::Table;
+    let site = RunSite { target: args.target, dir, threads: args.threads };
+    let people = args.output.is_for_people();
     if people {
         say!(
             "Load `{}`: {} users, {} intents a second, {} s.\n",
@@ -151,9 +148,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let bar = bar(people, &load);
     let show = |progress: &Progress| show(&bar, progress);
     let result = if args.in_process {
-        load::in_process::run(&load, &place, &stop, show)
+        load::in_process::run(&load, &site, &stop, show)
     } else {
-        run_load(&load, &place, &stop, show)
+        run_load(&load, &site, &stop, show)
     };
     bar.finish_and_clear();
     // What was kept only for the replay goes, whatever came of the run.
@@ -256,9 +253,9 @@ fn compare(args: &LoadArgs, a: &std::path::Path, b: &std::path::Path) -> anyhow:
     let read = |path| Report::read(path).map_err(|error| Failure::Data(error.to_string()));
     let (a, b) = (read(a)?, read(b)?);
     let comparison = Comparison::of(&a, &b);
-    match args.output {
+    match args.output.format {
         Format::Table => say!("{comparison}"),
-        _ => say!("{}", serde_json::to_string(&comparison)?),
+        Format::Json | Format::Ndjson => say!("{}", serde_json::to_string(&comparison)?),
     }
     if let Some(dir) = &args.report {
         write_new_in(dir, &[("comparison.html", comparison_html(&a, &b))])?;

@@ -7,6 +7,7 @@ macro_rules! say {
     };
 }
 
+mod args;
 mod bisect;
 mod db;
 mod dev;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use words::{Failure, thousands};
 
@@ -79,20 +80,6 @@ enum Command {
     /// Take stock of a session's files, check, compact or copy them.
     #[command(subcommand)]
     Db(db::DbCommand),
-}
-
-/// How data is printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// One JSON object.
-    Json,
-    /// One JSON object a line.
-    Ndjson,
-    /// Comma separated values.
-    Csv,
 }
 
 /// The code that a command ends with for an error.
@@ -193,7 +180,7 @@ impl Opening {
         Self(bar)
     }
 
-    fn look(&self) -> impl Fn(&str) + Send + Clone + 'static {
+    fn on_step(&self) -> impl Fn(&str) + Send + Clone + 'static {
         let bar = self.0.clone();
         move |what| bar.set_message(what.to_owned())
     }
@@ -233,6 +220,13 @@ fn logs(command: &Command) {
     // A log that nobody reads any more ends nothing; the library would say so where nobody reads either, and panic.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
     log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+}
+
+/// A summary for programs, with everything that was counted.
+fn with_counts(mut summary: serde_json::Value, totals: &::node::totals::Totals) -> serde_json::Value {
+    let fields = summary.as_object_mut().expect("a summary is an object");
+    fields.extend(totals.list().map(|(name, count)| (name.to_owned(), count.into())));
+    summary
 }
 
 /// How this program was called, for the commands it suggests.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
+use engine::limits::GENESIS_BYTES_MAX;
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use net::server::{Counters, StartError};
@@ -16,7 +17,8 @@ use storage::Session;
 use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
-use super::{Failure, Format, Opening, disk_full, stop_signals, thousands};
+use super::args::OutputArgs;
+use super::{Failure, Opening, disk_full, stop_signals, thousands, with_counts};
 use node::clock::Time;
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
@@ -29,15 +31,14 @@ use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
+    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\n--output json or ndjson: one object once it listens and one at its end, for programs.\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
 )]
 pub struct NodeArgs {
     /// The configuration; `bitcraps init` makes one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// How to print: one object once it listens and one at the end, for programs.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Looks at a configuration.
@@ -82,8 +83,8 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
 fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
     let (keys, setup) = open_keys(config)?;
     let genesis = storage::genesis_bytes(&config.node.data)?;
-    if genesis.len() > net::wire::GENESIS_BYTES_MAX {
-        let most = net::wire::GENESIS_BYTES_MAX;
+    if genesis.len() as u64 > GENESIS_BYTES_MAX {
+        let most = GENESIS_BYTES_MAX;
         return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
     }
     Ok((keys, setup, genesis))
@@ -91,10 +92,7 @@ fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
 
 /// Runs the command.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("node prints table, json or ndjson".into()).into());
-    }
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let config = Config::load(&args.config)?;
     let (keys, setup, genesis) = prepare(&config)?;
     let stop = stop_signals()?;
@@ -112,8 +110,8 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         pace: SnapshotPace::default(),
         driving: Driving::Threads,
     };
-    let open::Opened { machine, storage, snapshots, found } =
-        open::open(session, setup, options, Opening::new().look())?;
+    let open::StartedNode { machine, storage, snapshots, found } =
+        open::open(session, setup, options, Opening::new().on_step())?;
     let recovered = began.elapsed();
     let network = listen(&machine.setup().genesis, genesis, &keys.net, config.net.clone())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
@@ -187,30 +185,17 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     }
     let network: serde_json::Map<String, serde_json::Value> =
         counted.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
-    say!(
-        "{}",
-        json!({
-            "height": totals.height.0,
-            "root": settled.then(|| hex(&totals.root)),
-            "root_chain": settled.then(|| hex(&totals.root_chain)),
-            "session": config.node.data.display().to_string(),
-            "tables": tables,
-            "players": 0,
-            "rolls": totals.counts.rolls,
-            "bets_placed": totals.counts.bets_placed,
-            "bets_resolved": totals.counts.bets_resolved,
-            "refused": totals.counts.refused + totals.turned_away,
-            "applied": totals.counts.applied,
-            "refusals": totals.refusals,
-            "receipts": totals.receipts,
-            "shed": totals.shed,
-            "snapshots": totals.snapshots.taken,
-            "snapshots_failed": totals.snapshots.failed,
-            "ticks_missed": totals.ticks_missed,
-            "ticks_stalled": totals.ticks_stalled,
-            "network": network,
-        })
-    );
+    let summary = json!({
+        "height": totals.height.0,
+        "root": settled.then(|| hex(&totals.root)),
+        "root_chain": settled.then(|| hex(&totals.root_chain)),
+        "session": config.node.data.display().to_string(),
+        "tables": tables,
+        "players": 0,
+        "refusals": totals.refusals,
+        "network": network,
+    });
+    say!("{}", with_counts(summary, &totals));
     Ok(())
 }
 
@@ -256,7 +241,7 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
         ProgressBar::hidden()
     };
     let mut shown = Instant::now();
-    let look = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
+    let on_tick = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
         if bar.is_hidden() || shown.elapsed() < Duration::from_millis(200) {
             return;
         }
@@ -280,7 +265,7 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
         ));
         bar.tick();
     };
-    let result = node.run(None, stop, look);
+    let result = node.run(None, stop, on_tick);
     bar.finish_and_clear();
     result
 }

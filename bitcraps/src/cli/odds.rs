@@ -12,7 +12,8 @@ use systems::Catalogue;
 use systems::catalogue::{BETS, bet_named};
 use systems::odds::{Odds, all_odds, odds_of};
 
-use super::{Failure, Format, nearest};
+use super::args::{RowsArgs, RowsFormat};
+use super::{Failure, nearest};
 
 #[derive(Args, Debug)]
 #[command(
@@ -25,9 +26,8 @@ pub struct OddsArgs {
     /// A rule that differs from CANON-1; may be given again.
     #[arg(long = "rules", value_name = "KEY=VALUE")]
     rules: Vec<String>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: RowsArgs,
 }
 
 /// The columns that programs get.
@@ -61,13 +61,13 @@ pub fn run(args: &OddsArgs) -> anyhow::Result<()> {
     let odds =
         if bets.is_empty() { all_odds(&catalogue) } else { bets.iter().map(|bet| odds_of(&catalogue, *bet)).collect() };
     let mut out = super::out::out();
-    match args.output {
-        Format::Table => {
+    match args.output.format {
+        RowsFormat::Table => {
             let mut table = table(&catalogue, &odds);
             super::out::fit_table(&mut table);
             writeln!(out, "{table}")?;
         }
-        Format::Csv => {
+        RowsFormat::Csv => {
             let mut csv = csv::WriterBuilder::new().from_writer(out);
             csv.write_record(COLUMNS)?;
             for odds in &odds {
@@ -75,11 +75,11 @@ pub fn run(args: &OddsArgs) -> anyhow::Result<()> {
             }
             csv.flush()?;
         }
-        Format::Json => {
+        RowsFormat::Json => {
             let rows: Vec<Value> = odds.iter().map(|odds| object(&catalogue, odds)).collect();
             writeln!(out, "{}", json!({ "rows": rows }))?;
         }
-        Format::Ndjson => {
+        RowsFormat::Ndjson => {
             for odds in &odds {
                 writeln!(out, "{}", object(&catalogue, odds))?;
             }

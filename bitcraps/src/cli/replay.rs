@@ -6,9 +6,10 @@ use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::args::OutputArgs;
 use super::dev::workers_in_range;
 use super::session::{SessionArgs, identified};
-use super::{Failure, Format, program, thousands};
+use super::{Failure, program, thousands};
 use audit::bisect::{BisectConfig, Bisected, locate};
 use audit::reading::Origin;
 use audit::replay::{Outcome, ReplayConfig, replay};
@@ -37,9 +38,8 @@ pub struct ReplayArgs {
     images: Option<PathBuf>,
     #[command(flatten)]
     expected: SessionArgs,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
@@ -49,13 +49,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         let text = format!("--from {}{to}: heights begin at 1, and --to is not below --from", args.from);
         return Err(Failure::Usage(text).into());
     }
-    if args.output == Format::Csv {
-        return Err(Failure::Usage("replay prints table, json or ndjson".into()).into());
-    }
     let reading = args.expected.reading(args.threads, Origin::Stranger);
     let config = ReplayConfig { from: Height(args.from), to: args.to.map(Height), reading, verify: !args.execute_only };
     let _pool = engine::pool::build(args.threads)?;
-    let people = args.output == Format::Table;
+    let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
     let bar =
         if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };

@@ -7,7 +7,8 @@ use clap::Args;
 use engine::{Hash, Height, hex, unhex};
 use serde_json::Value;
 
-use super::{Failure, Format, thousands};
+use super::args::RowsFormat;
+use super::{Failure, thousands};
 
 /// How somebody's session is read, and which one it must be.
 #[derive(Args, Debug)]
@@ -35,7 +36,7 @@ impl SessionArgs {
 
     /// Says what the session is, before anything else is said of it, and refuses another chain than the expected one. Rows
     /// for programs are not mixed with it: there it goes to stderr.
-    pub fn identify(&self, dir: &Path, output: Format) -> anyhow::Result<Identity> {
+    pub fn identify(&self, dir: &Path, output: impl Into<RowsFormat>) -> anyhow::Result<Identity> {
         let found = Self::describe(dir, output)?;
         match self.chain.map(|chain| hex(&chain)) {
             Some(expected) if expected != found.chain => {
@@ -47,13 +48,13 @@ impl SessionArgs {
     }
 
     /// Says what a session is.
-    pub fn describe(dir: &Path, output: Format) -> anyhow::Result<Identity> {
+    pub fn describe(dir: &Path, output: impl Into<RowsFormat>) -> anyhow::Result<Identity> {
         let found = identity(dir)?;
         let lines = lines(dir, &found);
-        match output {
-            Format::Table => say!("{lines}"),
-            Format::Json => {}
-            Format::Ndjson | Format::Csv => eprintln!("{lines}"),
+        match output.into() {
+            RowsFormat::Table => say!("{lines}"),
+            RowsFormat::Json => {}
+            RowsFormat::Ndjson | RowsFormat::Csv => eprintln!("{lines}"),
         }
         Ok(found)
     }

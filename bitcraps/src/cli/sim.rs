@@ -1,4 +1,3 @@
-use std::io::IsTerminal;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,7 +11,8 @@ use sim::outcome::MARKS;
 use sim::plan::Plant;
 use sim::{Outcome, Plan};
 
-use super::{Failure, Format, stop_signals, thousands};
+use super::args::OutputArgs;
+use super::{Failure, stop_signals, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -43,9 +43,8 @@ pub struct SimArgs {
     /// Plant a bug, to see that it is caught.
     #[arg(long, value_name = "NAME")]
     plant: Option<Plant>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Seeds within which a planted bug must be caught.
@@ -74,9 +73,6 @@ impl SimArgs {
 
 /// Runs the command.
 pub fn run(args: &SimArgs) -> anyhow::Result<()> {
-    if !matches!(args.output, Format::Table | Format::Json) {
-        return Err(Failure::Usage("sim prints table or json".into()).into());
-    }
     let _pool = engine::pool::build(1)?;
     // A node that stops by a panic is a finding, and is told as one.
     std::panic::set_hook(Box::new(|_| ()));
@@ -89,7 +85,7 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
 }
 
 fn bar(args: &SimArgs, length: u64, template: &str) -> ProgressBar {
-    let shown = args.output == Format::Table && std::io::stderr().is_terminal();
+    let shown = args.output.is_watched();
     let bar = if shown { ProgressBar::new(length) } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
     bar
@@ -102,7 +98,7 @@ fn one(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
     let outcome = sim::run(&plan, |height, _| bar.set_position(height.0))?;
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
-    if args.output == Format::Json {
+    if !args.output.is_for_people() {
         say!("{}", as_json(&plan, &outcome, seconds))
     } else {
         print(&plan, &outcome, seconds)?;
@@ -215,7 +211,7 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let hours = began.elapsed().as_secs_f64() / 3_600.0;
     let (virtual_hours, per_hour) = (virtual_ms as f64 / 3_600_000.0, f64::from(done) / hours);
-    if args.output == Format::Json {
+    if !args.output.is_for_people() {
         let value = json!({
             "ok": true, "seeds": done, "nodes": args.nodes, "heights": heights, "virtual_hours": virtual_hours,
             "seconds": hours * 3_600.0, "seeds_per_hour": per_hour, "faults": faults, "marks": marks,
@@ -258,7 +254,7 @@ fn planted(args: &SimArgs, plant: Plant) -> anyhow::Result<()> {
         let plan = args.plan(seed);
         let Some(broken) = sim::run(&plan, |_, _| ())?.broken else { continue };
         let tried = seed - from + 1;
-        if args.output == Format::Json {
+        if !args.output.is_for_people() {
             say!(
                 "{}",
                 json!({ "ok": true, "plant": plant.name(), "seeds": tried, "seed": seed, "broken": broken.property.name(), "seen": broken.seen })

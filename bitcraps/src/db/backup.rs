@@ -43,11 +43,11 @@ pub struct BackedUp {
 /// How often copying begins again because the node removed a file meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// Copies a session into a new directory and verifies the copy; `look` hears which file is copied.
+/// Copies a session into a new directory and verifies the copy; `on_file` hears which file is copied.
 ///
 /// # Errors
 /// If there is no session, the directory is not empty, the copy is not whole, or the system refuses.
-pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Result<BackedUp> {
+pub fn backup(dir: &Path, to: &Path, mut on_file: impl FnMut(&str)) -> anyhow::Result<BackedUp> {
     let (_, chain) = read_genesis(dir)?;
     let text = to.display();
     let new = NewDir::create(to).map_err(|error| Failure::Data(format!("{text}: {error}")))?;
@@ -56,13 +56,13 @@ pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Resu
         fs::create_dir(to.join(folder)).with_context(|| text.to_string())?;
     }
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-    copy_kinds(dir, to, &[FileKind::Pack], &mut look)?;
+    copy_kinds(dir, to, &[FileKind::Pack], &mut on_file)?;
     let (pack_records, damages) = check_packs(&backend, to, &chain)?;
     if let Some(damage) = damages.first() {
         bail!(Failure::Data(format!("the packs cannot be copied whole: {damage}; `db check` says more")));
     }
-    copy_kinds(dir, to, &[FileKind::Segment, FileKind::Head], &mut look)?;
-    look("genesis.json");
+    copy_kinds(dir, to, &[FileKind::Segment, FileKind::Head], &mut on_file)?;
+    on_file("genesis.json");
     copy(dir, to, "genesis.json")?;
     let (frames, settled, retired) = verify_journal(to)?;
     let newest = read_catalog(&backend, to, &chain)?.snapshots.last_key_value().map(|(height, _)| *height);
@@ -85,14 +85,14 @@ pub fn backup(dir: &Path, to: &Path, mut look: impl FnMut(&str)) -> anyhow::Resu
 
 /// Copies the files of some kinds. Where the node removes one meanwhile, what it became has to be copied too: the copy
 /// begins again.
-fn copy_kinds(dir: &Path, to: &Path, kinds: &[FileKind], look: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+fn copy_kinds(dir: &Path, to: &Path, kinds: &[FileKind], on_file: &mut impl FnMut(&str)) -> anyhow::Result<()> {
     for _ in 0..ATTEMPTS {
         let files = session_files(dir)?;
         let names: Vec<&str> =
             files.iter().filter(|file| kinds.contains(&file.kind)).map(|file| file.name.as_str()).collect();
         let mut copied = Vec::new();
         let all = names.iter().try_for_each(|name| {
-            look(name);
+            on_file(name);
             copied.push(to.join(name));
             copy(dir, to, name)
         });

@@ -19,7 +19,7 @@ use engine::{Height, hex};
 use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use storage::read_genesis;
-use storage::snapshot::{Kept, SnapshotInfo, SnapshotsFound};
+use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
 use storage::{Frame, FrameKind, Group, Session, Storage};
 use systems::{Machine, Setup};
 
@@ -183,9 +183,9 @@ fn snapshot(session: &Session, machine: &mut Machine, settled: &Settled) {
     snapshots.finish();
     loop {
         match snapshots.kept().recv().expect("the thread lives") {
-            Kept::Taken(_) => break,
-            Kept::Block(block) => machine.give_back_block(block),
-            Kept::Failed(problem) => panic!("{problem}"),
+            KeeperEvent::Done(_) => break,
+            KeeperEvent::Block(block) => machine.give_back_block(block),
+            KeeperEvent::Failed(problem) => panic!("{problem}"),
         }
     }
     snapshots.close();

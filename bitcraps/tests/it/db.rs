@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use audit::db::{CheckReport, Mark, check, stats};
+use audit::db::{CheckReport, Severity, check, stats};
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::{Walker, state_at};
 use bitcraps::db::{backup, compact};
@@ -132,7 +132,9 @@ fn every_flipped_bit_is_found_and_its_file_named() {
                 Ok(report) => {
                     let torn = |finding: &audit::db::Finding| finding.problem.contains("never completed");
                     let named = report.findings.iter().any(|finding| {
-                        (finding.mark == Mark::Damaged || torn(finding) || finding.problem.contains("unfinished"))
+                        (finding.severity == Severity::Damaged
+                            || torn(finding)
+                            || finding.problem.contains("unfinished"))
                             && (genesis || finding.file == file.display().to_string().replace('\\', "/"))
                     });
                     in_index += usize::from(index && named);
@@ -154,7 +156,7 @@ fn what_is_no_part_of_a_session_is_named() {
     for name in ["notes.txt", "journal/00000009.tmp", "snapshots/other.redb"] {
         fs::write(session.join(name), b"x").expect("written");
         let report = checked(&session);
-        let unknown: Vec<_> = report.findings.iter().filter(|finding| finding.mark == Mark::Unknown).collect();
+        let unknown: Vec<_> = report.findings.iter().filter(|finding| finding.severity == Severity::Unknown).collect();
         assert!(!report.ok && unknown.len() == 1 && unknown[0].file == name, "{unknown:?}");
         fs::remove_file(session.join(name)).expect("removed");
     }

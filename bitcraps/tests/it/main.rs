@@ -7,6 +7,7 @@ mod fuzz;
 mod history;
 mod kill;
 mod load;
+mod log;
 mod manifests;
 mod network;
 mod newcomer;

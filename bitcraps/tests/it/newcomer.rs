@@ -12,7 +12,7 @@ use serde_json::Value;
 /// How long anything may take that must end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn program() -> Command {
+pub(super) fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
     // Whatever this machine says about passphrases and logs is none of a test's.
     program.env_remove("BITCRAPS_PASSPHRASE").env_remove("BITCRAPS_PASSPHRASE_FILE").env_remove("BITCRAPS_LOG");
@@ -25,7 +25,7 @@ fn bitcraps(args: &[&str]) -> Output {
 }
 
 /// The exit code, standard output and standard error.
-fn run(args: &[&str]) -> (i32, String, String) {
+pub(super) fn run(args: &[&str]) -> (i32, String, String) {
     said(&bitcraps(args))
 }
 
@@ -34,11 +34,11 @@ fn said(output: &Output) -> (i32, String, String) {
     (output.status.code().expect("no signal"), text(&output.stdout), text(&output.stderr))
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
 }
 
-fn signal(child: &Child, name: &str) {
+pub(super) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
 }

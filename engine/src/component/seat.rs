@@ -2,6 +2,7 @@ use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
 use super::row::{ChainStart, Fields, Row, fields};
+use crate::bits::ones_of;
 use crate::chips::Chips;
 use crate::ids::{AccountId, Spot};
 use crate::limits::SPOT_WORDS;
@@ -67,16 +68,7 @@ impl SpotMask {
     /// The spots in ascending order.
     #[inline]
     pub fn iter(self) -> impl Iterator<Item = Spot> {
-        self.0.into_iter().zip([0u8, 64, 128]).flat_map(|(mut word, base)| {
-            std::iter::from_fn(move || {
-                if word == 0 {
-                    return None;
-                }
-                let bit = word.trailing_zeros() as u8;
-                word &= word - 1;
-                Some(Spot(base + bit))
-            })
-        })
+        ones_of(self.0).map(|bit| Spot(bit as u8))
     }
 }
 

@@ -17,8 +17,8 @@ use order::keys::DevKeys;
 use systems::Machine;
 
 use chance::Chance;
+pub use player::Habits;
 use player::Player;
-pub use player::Temper;
 pub use strategy::Strategy;
 
 /// Strangers whose accounts the reckless try to open beside their own.
@@ -27,7 +27,7 @@ const STRANGERS: u32 = 8;
 /// All players of a session.
 pub struct Players {
     chain: Hash,
-    temper: Temper,
+    habits: Habits,
     players: Vec<Player>,
     by_key: std::collections::BTreeMap<[u8; 32], usize>,
     /// How often the reckless tried to open the account of a stranger.
@@ -39,20 +39,20 @@ pub struct Players {
 
 impl Players {
     /// `count` players at `tables` tables; each strategy has its share.
-    pub fn new(keys: DevKeys, chain: Hash, count: u32, tables: u32, seats: u32, seed: u64, temper: Temper) -> Self {
-        let company = (count / tables).clamp(1, seats.min(6));
+    pub fn new(keys: DevKeys, chain: Hash, count: u32, tables: u32, seats: u32, seed: u64, habits: Habits) -> Self {
+        let players_per_table = (count / tables).clamp(1, seats.min(6));
         let player = |number: u32| {
             let key = keys.player(number);
             let mut rng = Chance::new(seed, number.into());
             let strategy = Strategy::ALL[number as usize % Strategy::ALL.len()];
             // Neighbours sit together, so that small sessions have company too.
-            let home = TableId((number / company) % tables);
+            let home = TableId((number / players_per_table) % tables);
             let act_at_ms = rng.below(200);
             Player { public: key.public(), key, strategy, rng, home, next_number: 1, account: None, act_at_ms }
         };
         let players: Vec<Player> = (0..count).map(player).collect();
         let by_key = players.iter().enumerate().map(|(index, player)| (player.public, index)).collect();
-        Self { chain, temper, players, by_key, strangers: 0, keys, seats: seats as usize, tables }
+        Self { chain, habits, players, by_key, strangers: 0, keys, seats: seats as usize, tables }
     }
 }
 
@@ -72,16 +72,16 @@ impl LocalPlayers for Players {
             return intents;
         }
         let players_count = self.players.len() as u32;
-        let Self { chain, temper, players, strangers, keys, seats, tables, .. } = self;
+        let Self { chain, habits, players, strangers, keys, seats, tables, .. } = self;
         for player in players.iter_mut().filter(|player| player.act_at_ms <= since_start) {
-            let span = temper.think_max_ms - temper.think_min_ms + 1;
-            player.act_at_ms = since_start + temper.think_min_ms + player.rng.below(span);
+            let span = habits.think_max_ms - habits.think_min_ms + 1;
+            player.act_at_ms = since_start + habits.think_min_ms + player.rng.below(span);
             if player.account.is_none() {
                 player.account = machine.account_of(&player.public);
             }
             match player.account {
                 None => intents.push(player.open(chain, now_ms)),
-                Some(account) => player.play(machine, account, chain, now_ms, temper, *seats, &mut intents),
+                Some(account) => player.play(machine, account, chain, now_ms, habits, *seats, &mut intents),
             }
             if player.strategy == Strategy::Reckless && player.rng.once_in(3) {
                 // Most slots are for people: a few strangers take turns.

@@ -11,9 +11,9 @@ use super::strategy::{self, Strategy, View};
 /// Seconds of block time until an intent expires.
 const EXPIRY_S: u64 = 20;
 
-/// How players think.
+/// How fast players act, and with how much they sit down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Temper {
+pub struct Habits {
     /// Shortest time between two intents of a player, in milliseconds.
     pub think_min_ms: u64,
     /// Longest time.
@@ -22,7 +22,7 @@ pub struct Temper {
     pub buy_in: u64,
 }
 
-impl Default for Temper {
+impl Default for Habits {
     fn default() -> Self {
         Self { think_min_ms: 150, think_max_ms: 1_500, buy_in: 4_000 }
     }
@@ -63,7 +63,7 @@ impl Player {
         account: AccountId,
         chain: &Hash,
         now_ms: u64,
-        temper: &Temper,
+        habits: &Habits,
         seats: usize,
         intents: &mut Vec<Intent>,
     ) {
@@ -73,7 +73,7 @@ impl Player {
             self.next_number = view.number_highest + 1;
         }
         let Some(seat) = view.seat.take() else {
-            let chips = view.cage.min(Chips(temper.buy_in));
+            let chips = view.cage.min(Chips(habits.buy_in));
             let body = if chips.0 < 50 {
                 return;
             } else {

@@ -5,18 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::io::ShedReason;
-use engine::limits::PEER_CREDIT;
+use engine::limits::{CLIENT_INTENTS_MAX, PEER_CREDIT};
 use engine::message::intent::{Intent, IntentId};
 
 use crate::wire::{Answer, AnswerVerdict};
 
-/// Intents without a last answer that a client holds at most.
-const HELD_MAX: usize = 4_096;
 /// How long a client waits after a node was too busy to take an intent again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// An intent without its last answer.
-struct Held {
+struct Unanswered {
     intent: Intent,
     /// How many were given before it.
     place: u64,
@@ -28,7 +26,7 @@ struct Held {
 
 /// All intents of a client without their last answer.
 pub(super) struct Sending {
-    held: BTreeMap<IntentId, Held>,
+    held: BTreeMap<IntentId, Unanswered>,
     /// Those that are to be sent, in the order in which they were given.
     line: BTreeMap<u64, IntentId>,
     given: u64,
@@ -55,13 +53,13 @@ impl Sending {
         if self.held.contains_key(&id) {
             return true;
         }
-        if self.held.len() == HELD_MAX {
+        if self.held.len() == CLIENT_INTENTS_MAX {
             return false;
         }
         let place = self.given;
         self.given += 1;
         self.line.insert(place, id);
-        self.held.insert(id, Held { intent, place, is_on_its_way: false, was_sent: false });
+        self.held.insert(id, Unanswered { intent, place, is_on_its_way: false, was_sent: false });
         true
     }
 
@@ -197,11 +195,11 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded() {
         let mut sending = Sending::new();
-        assert!((0..HELD_MAX as u64).all(|number| sending.give(intent(number))));
-        assert!(!sending.give(intent(HELD_MAX as u64)));
+        assert!((0..CLIENT_INTENTS_MAX as u64).all(|number| sending.give(intent(number))));
+        assert!(!sending.give(intent(CLIENT_INTENTS_MAX as u64)));
         sending.connected(64);
         sending.take_sendable(NOW);
         assert!(sending.answered(&receipt(5), NOW));
-        assert!(sending.give(intent(HELD_MAX as u64)));
+        assert!(sending.give(intent(CLIENT_INTENTS_MAX as u64)));
     }
 }

@@ -5,19 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::address::{AddressBlock, WIDE_SHARE};
+use engine::limits::{ADDRESS_BLOCKS_MAX, BANNED_KEYS_OF_ADDRESS, BANS_MAX};
 use engine::rate::{Meter, Rate};
 
-use super::ServerConfig;
+use super::config::ServerConfig;
 use crate::session::CloseCode;
 use crate::tls::Key;
 use crate::transport::{IDLE_BYTES, NODE_BYTES, PLAYING_BYTES};
 
-/// Address blocks that are remembered, connected or not.
-const BLOCKS_MAX: usize = 1 << 16;
-/// Banned keys that are remembered.
-const BANS_MAX: usize = 1 << 14;
-/// Keys of one address that may be banned before the address is.
-const BANNED_KEYS_OF_ADDRESS: u32 = 4;
 /// How often the blocks without a connection are looked over, while there are too many.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -149,13 +144,13 @@ impl Admission {
         if self.connections >= self.connections_max || self.reserved + IDLE_BYTES > self.reserved_max {
             return Err(CloseCode::Full);
         }
-        if self.blocks.len() + 2 > BLOCKS_MAX {
+        if self.blocks.len() + 2 > ADDRESS_BLOCKS_MAX {
             // The sweep is long: while it finds nothing, it is not made for each of a flood of connections.
             if now >= self.swept + SWEEP_EVERY {
                 self.swept = now;
                 self.blocks.retain(|_, block| !block.is_forgotten(now));
             }
-            if self.blocks.len() + 2 > BLOCKS_MAX {
+            if self.blocks.len() + 2 > ADDRESS_BLOCKS_MAX {
                 return Err(CloseCode::Full);
             }
         }
@@ -353,7 +348,7 @@ mod tests {
             admission.release(address(known), Allowance::Idle);
             known += 1;
         }
-        assert!(known as usize >= BLOCKS_MAX - 2, "{known}");
+        assert!(known as usize >= ADDRESS_BLOCKS_MAX - 2, "{known}");
         assert_eq!(admission.admit(v4(1), NOW), Err(CloseCode::Full));
         assert_eq!(admission.admit(v4(1), NOW + Duration::from_secs(2)), Ok(()));
         assert!(admission.blocks.len() < 10, "those without a connection are gone");

@@ -4,16 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use engine::limits::{PEERS_MAX, WORKERS_MAX};
+use engine::limits::{NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_MAX};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::{milliseconds, size, within, write_milliseconds, write_size};
-
-/// Bytes of a node's name, at most.
-const NAME_BYTES_MAX: usize = 32;
-/// Other nodes that a configuration may name.
-const PEERS_NAMED_MAX: usize = 64;
 
 /// The bounds of a node's network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -61,9 +56,6 @@ pub struct ServerConfig {
     /// What the system is asked for, for the UDP socket.
     #[serde(deserialize_with = "socket_bytes", serialize_with = "write_size")]
     pub socket_buffer_bytes: u64,
-    /// Threads of the sockets' runtime.
-    #[serde(deserialize_with = "threads")]
-    pub threads: usize,
     /// Announce this node on the local network, and look for others there.
     pub mdns: bool,
     /// Other nodes to stay connected to.
@@ -88,7 +80,6 @@ impl Default for ServerConfig {
             handshake_timeout: Duration::from_secs(5),
             ban: Duration::from_secs(600),
             socket_buffer_bytes: 8 << 20,
-            threads: 1,
             mdns: false,
             peers: Vec::new(),
         }
@@ -123,14 +114,12 @@ fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     size(deserializer, 64 << 10..=1 << 30)
 }
 
-fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    within(deserializer, 1..=WORKERS_MAX)
-}
-
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(D::Error::custom(format!("a name has at most {NAME_BYTES_MAX} bytes, and no control characters")));
+    if name.len() > NODE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(D::Error::custom(format!(
+            "a name has at most {NODE_NAME_BYTES_MAX} bytes, and no control characters"
+        )));
     }
     Ok(name)
 }

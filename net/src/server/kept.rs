@@ -1,12 +1,7 @@
 //! What the tick gave out and the router has no room for yet.
 
 use engine::io::Output;
-
-/// Outputs that may wait until no more updates of what is watched are kept.
-///
-/// Answers are kept beyond it. They are bounded all the same: while something waits here the tick takes no more from the
-/// network, and each intent that it took before has two answers at most.
-const UPDATES_KEPT_MAX: usize = 1 << 16;
+use engine::limits::EDGE_UPDATES_MAX;
 
 /// What the router takes at once.
 #[derive(Default, Debug)]
@@ -19,13 +14,13 @@ pub(super) struct Batch {
 
 /// Outputs that wait for the router.
 #[derive(Default, Debug)]
-pub(super) struct Kept(Batch);
+pub(super) struct Undelivered(Batch);
 
-impl Kept {
+impl Undelivered {
     /// Takes the outputs of a tick.
     pub(super) fn append(&mut self, outputs: &mut Vec<Output>) {
         let Batch { outputs: kept, missed } = &mut self.0;
-        if kept.len() + outputs.len() <= UPDATES_KEPT_MAX {
+        if kept.len() + outputs.len() <= EDGE_UPDATES_MAX {
             return kept.append(outputs);
         }
         for output in outputs.drain(..) {
@@ -59,7 +54,7 @@ mod tests {
         let account = Output::Account { to: peer, key: [1; 32], height: Height(1), account: None };
         let id = IntentId { key: [2; 32], number: 7, mark: [0; 16] };
         let answer = Output::Acknowledged { to: peer, id };
-        let mut kept = Kept::default();
+        let mut kept = Undelivered::default();
         for _ in 0..1_000 {
             let mut tick: Vec<Output> = vec![account.clone(); 200];
             tick.push(answer.clone());
@@ -68,7 +63,7 @@ mod tests {
         }
         let batch = kept.take();
         assert!(batch.missed, "those who watch must be told the whole");
-        assert!(batch.outputs.len() <= UPDATES_KEPT_MAX + 1_000, "{}", batch.outputs.len());
+        assert!(batch.outputs.len() <= EDGE_UPDATES_MAX + 1_000, "{}", batch.outputs.len());
         assert_eq!(batch.outputs.iter().filter(|output| **output == answer).count(), 1_000);
         assert!(kept.is_empty() && !kept.take().missed);
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use engine::TableId;
+use engine::limits::MESSAGE_INTENTS_MAX;
 use engine::message::intent::{IntentBody, IntentKind};
 
 use super::*;
 use crate::budget::{ENTRY_COST, EXCESS_OFFENCE, WATCH_COST};
-use crate::wire::{INTENTS_MAX, Role};
+use crate::wire::Role;
 
 const PEER: PeerId = PeerId { slot: 3, generation: 1 };
 const PER_S: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
@@ -107,9 +108,9 @@ fn mix(role: Role) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let message = match state >> 61 {
             0..4 if role == Role::Node => ToNode::Peers(vec![bytemuck::Zeroable::zeroed(); 5]),
-            _ if role == Role::Node => ToNode::Standing(engine::io::Standing::default()),
+            _ if role == Role::Node => ToNode::Standing(engine::io::ChainProgress::default()),
             0 | 1 => {
-                let count = 1 + (state >> 40) % INTENTS_MAX as u64;
+                let count = 1 + (state >> 40) % MESSAGE_INTENTS_MAX as u64;
                 next += count;
                 ToNode::Intents((next - count..next).map(intent).collect())
             }
@@ -217,7 +218,7 @@ fn messages_out_of_place_end_the_connection() {
         let mut events = Vec::new();
         session.take(message, START, &mut events).map_err(|close| close.code)
     };
-    let standing = bytes(&ToNode::Standing(engine::io::Standing::default()));
+    let standing = bytes(&ToNode::Standing(engine::io::ChainProgress::default()));
     assert_eq!(place(&mut session(), &bytes(&ToNode::AskGenesis)), Err(CloseCode::Malformed), "before hello");
     assert_eq!(place(&mut open(Role::Client), &hello(Role::Client)), Err(CloseCode::Malformed), "a second hello");
     assert_eq!(place(&mut open(Role::Client), &standing), Err(CloseCode::Malformed), "a player is no node");

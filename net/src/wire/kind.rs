@@ -2,7 +2,7 @@
 
 use super::payload::{Bounds, Payload};
 use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
-use engine::io::{NodeStatus, Standing, Watched};
+use engine::io::{ChainProgress, NodeStatus, Watched};
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
 
@@ -135,7 +135,7 @@ messages! {
         /// Nodes that the sender, a node, knows.
         5 PeersToNode: Peers(peers: Vec<PeerRecord>) = Then, Node, "396bb0b9b869d147";
         /// Where the sender, a node, stands.
-        6 StandingToNode: Standing(standing: Standing) = Then, Node, "78dd68f31c2920ee";
+        6 StandingToNode: Standing(standing: ChainProgress) = Then, Node, "78dd68f31c2920ee";
         /// Signed pledges and openings.
         7 Pledges: Pledges(pledges: Vec<PledgeRow>) = Then, Client, "f4e7584de342cbf0";
         /// Asks how the node is.
@@ -156,7 +156,7 @@ messages! {
         /// Nodes that this node knows.
         69 Peers: Peers(peers: Vec<PeerRecord>) = Then, Node, "589c5625ce1a7180";
         /// Where this node stands.
-        70 Standing: Standing(standing: Standing) = Then, Client | Node, "be77d52dccb02fb8";
+        70 Standing: Standing(standing: ChainProgress) = Then, Client | Node, "be77d52dccb02fb8";
         /// How this node is.
         71 Status: Status(status: NodeStatus) = Then, Client, "282ec82ce0b5bd05";
     }

@@ -33,16 +33,6 @@ pub const VERSION: u8 = 2;
 pub const ALPN: &[u8] = b"bitcraps/2";
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
-/// Bytes of the largest genesis that is sent.
-pub const GENESIS_BYTES_MAX: usize = 256 * 1024;
-/// Intents of one message.
-pub const INTENTS_MAX: usize = 64;
-/// Pledges of one message.
-pub const PLEDGES_MAX: usize = 16;
-/// Answers of one message.
-pub const ANSWERS_MAX: usize = 128;
-/// Peer records of one message.
-pub const PEERS_MAX: usize = 32;
 /// Bytes of the largest table update: 16 seats of 32 bets, and what a roll did to each of them.
 pub const TABLE_BYTES_MAX: usize = 32 + 64 + 16 + 16 * (8 + 64 + 32 * 8) + 16 * 32 * 24;
 

@@ -4,8 +4,11 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
-use engine::io::{NodeStatus, Receipt, ShedReason, Standing, Verdict, Watched};
-use engine::limits::PEER_WATCHES_MAX;
+use engine::io::{ChainProgress, NodeStatus, Receipt, ShedReason, Verdict, Watched};
+use engine::limits::{
+    GENESIS_BYTES_MAX, MESSAGE_ANSWERS_MAX, MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX, MESSAGE_RECORDS_MAX,
+    PEER_WATCHES_MAX,
+};
 use engine::message::intent::{Intent, IntentId};
 use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
@@ -13,7 +16,6 @@ use engine::message::signed::signed_bytes;
 use engine::{AccountId, Hash, Height, TableId};
 
 use super::payload::Body;
-use super::{ANSWERS_MAX, GENESIS_BYTES_MAX, INTENTS_MAX, PEERS_MAX, PLEDGES_MAX};
 
 /// Text in a fixed field: UTF-8, zeros after it.
 pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
@@ -214,7 +216,7 @@ pub struct Welcome {
     /// The chain that the node keeps.
     pub chain: Hash,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: ChainProgress,
     /// The node's name, at most 32 bytes of UTF-8.
     pub name: String,
     /// Craps tables.
@@ -253,7 +255,7 @@ impl Body for Welcome {
         }
         Ok(Self {
             chain: body.chain,
-            standing: Standing::of_bytes(&body.standing)?,
+            standing: ChainProgress::of_bytes(&body.standing)?,
             name: read_text("name", &body.name)?,
             tables: body.tables,
             seats: body.seats,
@@ -267,7 +269,7 @@ impl Body for Welcome {
     fn samples() -> Vec<Self> {
         vec![Self {
             chain: [1; 32],
-            standing: Standing::samples()[0],
+            standing: ChainProgress::samples()[0],
             name: "Tisch Süd".into(),
             tables: 4,
             seats: 8,
@@ -286,7 +288,7 @@ fn switch(byte: u8, field: &'static str) -> Result<bool, DecodeError> {
     }
 }
 
-impl Body for Standing {
+impl Body for ChainProgress {
     type Bytes = StandingBody;
 
     fn to_bytes(&self) -> StandingBody {
@@ -353,7 +355,7 @@ impl Body for NodeStatus {
         }
         let furthest = (body.furthest_key, Height(body.furthest_settled));
         Ok(Self {
-            standing: Standing::of_bytes(&body.standing)?,
+            standing: ChainProgress::of_bytes(&body.standing)?,
             connections: body.connections,
             nodes: body.nodes,
             behind: body.behind,
@@ -364,14 +366,14 @@ impl Body for NodeStatus {
     #[cfg(test)]
     fn samples() -> Vec<Self> {
         let furthest = Some(([8; 32], Height(3)));
-        vec![Self { standing: Standing::samples()[0], connections: 40, nodes: 4, behind: 2, furthest }]
+        vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest }]
     }
 }
 
 /// Nothing about a pledge is checked here but its form.
 impl Body for PledgeRow {
     type Bytes = Self;
-    const LIST_MAX: usize = PLEDGES_MAX;
+    const LIST_MAX: usize = MESSAGE_PLEDGES_MAX;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -434,7 +436,7 @@ impl Body for (Watched, bool) {
 /// Nothing about an intent is checked here: the tick does that.
 impl Body for Intent {
     type Bytes = Self;
-    const LIST_MAX: usize = INTENTS_MAX;
+    const LIST_MAX: usize = MESSAGE_INTENTS_MAX;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -454,7 +456,7 @@ impl Body for Intent {
 
 impl Body for PeerRecord {
     type Bytes = Self;
-    const LIST_MAX: usize = PEERS_MAX;
+    const LIST_MAX: usize = MESSAGE_RECORDS_MAX;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -478,7 +480,7 @@ impl Body for PeerRecord {
 /// The genesis, byte for byte as its file is.
 impl Body for u8 {
     type Bytes = Self;
-    const LIST_MAX: usize = GENESIS_BYTES_MAX;
+    const LIST_MAX: usize = GENESIS_BYTES_MAX as usize;
 
     fn to_bytes(&self) -> Self {
         *self
@@ -536,7 +538,7 @@ impl Answer {
 
 impl Body for Answer {
     type Bytes = AnswerBody;
-    const LIST_MAX: usize = ANSWERS_MAX;
+    const LIST_MAX: usize = MESSAGE_ANSWERS_MAX;
 
     fn to_bytes(&self) -> AnswerBody {
         let IntentId { key, number, mark } = self.id;

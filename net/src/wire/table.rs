@@ -119,13 +119,7 @@ pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::cast_slice(bets));
     }
     for resolution in &update.resolutions {
-        let (result, to) = match resolution.result {
-            BetResult::Win => (1, 0),
-            BetResult::Lose => (2, 0),
-            BetResult::Push => (3, 0),
-            BetResult::Return => (4, 0),
-            BetResult::Travel(spot) => (5, spot.0),
-        };
+        let [result, to] = resolution.result.to_bytes();
         let resolved = Resolved {
             credit: resolution.credit.0,
             account: resolution.account.0,
@@ -223,15 +217,8 @@ fn read_seat(parts: &mut Reader<'_>) -> Result<SeatUpdate, DecodeError> {
 fn read_resolution(table: TableId, parts: &mut Reader<'_>) -> Result<Resolution, DecodeError> {
     let resolved: Resolved = parts.row()?;
     let spot = |spot: u8| if usize::from(spot) < SPOTS { Ok(Spot(spot)) } else { Err(parts.value("spot", spot)) };
-    let result = match resolved.result {
-        1 => BetResult::Win,
-        2 => BetResult::Lose,
-        3 => BetResult::Push,
-        4 => BetResult::Return,
-        5 => BetResult::Travel(spot(resolved.to)?),
-        found => return Err(parts.value("result", found)),
-    };
-    if resolved.reserved != [0; 4] || (resolved.result != 5 && resolved.to != 0) {
+    let result = BetResult::of_bytes([resolved.result, resolved.to]).map_err(|problem| parts.wrong(problem))?;
+    if resolved.reserved != [0; 4] {
         return Err(parts.wrong(DecodeError::NotZero { field: "resolution" }));
     }
     Ok(Resolution {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use engine::PeerId;
-use engine::io::{Input, Output, ShedReason, Standing};
+use engine::io::{ChainProgress, Input, Output, ShedReason};
 use engine::message::block::{Decided, Retired};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use load::dev::{DevConfig, open_on};
@@ -63,7 +63,7 @@ impl Edge for Guest {
         true
     }
 
-    fn publish(&mut self, standing: Standing) {
+    fn publish(&mut self, standing: ChainProgress) {
         self.now_s = u32::try_from(standing.now_ms / 1_000 + 30).expect("until 2106");
     }
 

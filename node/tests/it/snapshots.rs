@@ -11,7 +11,7 @@ use engine::io::{Input, Output, Receipt};
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::{Height, PeerId, Tick};
-use load::dev::{DevConfig, Opened, open};
+use load::dev::{DevConfig, DevNode, open};
 use node::clock::Pace;
 use node::open::Found;
 use node::snapshots::SnapshotPace;
@@ -38,7 +38,7 @@ fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 
 fn try_dev(dir: &Path, config: &DevConfig, heights: u64) -> Result<(Totals, Option<Found>), String> {
     apart(|| {
-        let Opened { mut node, found, .. } = open(dir, config).map_err(|error| format!("{error:#}"))?;
+        let DevNode { mut node, found, .. } = open(dir, config).map_err(|error| format!("{error:#}"))?;
         node.run(Some(heights), &STOP, |_, _, _| ()).map_err(|error| format!("{error:#}"))?;
         Ok((node.close(), found))
     })
@@ -161,7 +161,7 @@ fn a_restarted_node_answers_what_is_sent_again_as_before() {
     dev(&path, &often(), 200);
     let recorded = frames(&path);
     apart(|| {
-        let Opened { node, found, .. } = open(&path, &never()).expect("a session");
+        let DevNode { node, found, .. } = open(&path, &never()).expect("a session");
         let snapshot = found.expect("it goes on").snapshot.expect("from a snapshot");
         let mut machine = node.into_machine();
         let mut checked = 0;
@@ -204,7 +204,7 @@ fn damaged_snapshots_are_named_and_the_one_before_or_genesis_serves() {
         170,
     );
     let catalog = catalog(&whole);
-    let newest: Vec<(Height, storage::snapshot::Place)> =
+    let newest: Vec<(Height, storage::snapshot::PackOffset)> =
         catalog.snapshots.iter().rev().map(|(height, (place, _))| (*height, *place)).collect();
 
     // The map of the newest: the one before serves.

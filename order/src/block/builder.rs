@@ -60,6 +60,7 @@ impl<'a> BlockBuilder<'a> {
         };
         let block = Block { header, certificate, system: Vec::new(), pledges: Vec::new(), intents: Vec::new() };
         let bytes = block.encoded_len();
+        assert!(bytes <= BLOCK_BYTES_MAX, "an empty block with the largest certificate leaves room for intents");
         Self { context, block, bytes, numbers: BTreeMap::new() }
     }
 
@@ -96,8 +97,10 @@ impl<'a> BlockBuilder<'a> {
             return Err(PushError::AccountFull);
         }
         numbers.push(intent.body.number);
+        assert!(numbers.len() <= BLOCK_ACCOUNT_INTENTS_MAX);
         self.bytes = bytes;
         self.block.intents.push(*intent);
+        assert!(self.block.intents.len() <= BLOCK_INTENTS_MAX && self.bytes <= BLOCK_BYTES_MAX);
         Ok(())
     }
 
@@ -107,6 +110,7 @@ impl<'a> BlockBuilder<'a> {
         block.header.intents = intents_root(&block.intents);
         block.header.intent_count =
             u32::try_from(block.intents.len()).expect("bounded by the limit on a block's intents");
+        assert_eq!(block.encoded_len(), self.bytes, "its bytes were counted as it grew");
         block
     }
 }

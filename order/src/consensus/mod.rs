@@ -250,7 +250,9 @@ impl Consensus {
         // Not a restart in the core's sense: that would say the log was discarded. No target time: no clock.
         let input =
             CoreInput::StartHeight(CoreHeight(height.0), validators, false, None, VoteExtensionPolicy::Disabled);
-        self.run(input, out)
+        self.run(input, out)?;
+        assert!(self.height() == height && self.round().is_some(), "a height that was started has a round");
+        Ok(())
     }
 
     fn admit(
@@ -287,6 +289,7 @@ impl Consensus {
         }
         let quorum = if certificate.precommits { set.quorum() } else { set.count() / 3 + 1 };
         let found = items.len();
+        assert!(quorum <= set.count() && found <= set.count(), "slots ascend, and each has a key");
         if found < quorum {
             return Err(CertificateError::Quorum { quorum, found }.into());
         }
@@ -298,6 +301,7 @@ impl Consensus {
 
     /// Lets the core hear one input, answering its effects on the way.
     fn run(&mut self, input: CoreInput, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
+        let before = (self.height(), self.round());
         let (state, shell) = (&mut self.state, &mut self.shell);
         let result: Result<(), malachite::Error<Ctx>> = process!(
             input: input,
@@ -307,7 +311,11 @@ impl Consensus {
         );
         let height = self.height();
         match result {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // A validator that went back to a round could vote in it twice.
+                assert!((height, self.round()) >= before, "heights and rounds never go back");
+                Ok(())
+            }
             Err(malachite::Error::ReplayDivergence(kind, height, round)) => Err(ConsensusError::Divergence {
                 kind: match kind {
                     malachite::RecordKind::Prevote => "prevote",

@@ -33,6 +33,7 @@ impl Consensus {
         if let Some(entry) = entries.iter().find(|entry| entry.height() != height) {
             return Err(ConsensusError::Height { expected: height, found: entry.height() });
         }
+        assert!(self.shell.replay.is_none() && self.shell.logged.is_empty(), "one height is recovered after another");
         self.shell.trusted.clear();
         self.shell.logged = entries.to_vec();
         self.shell.replay = Some(Replay::default());
@@ -42,6 +43,7 @@ impl Consensus {
         self.send_again(entries, replay.messages, out);
         let answered = self.answer_asked(entries, replay.asked, out);
         self.shell.logged.clear();
+        assert!(self.shell.replay.is_none(), "what is published from now on leaves at once");
         answered
     }
 

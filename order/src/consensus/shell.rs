@@ -159,14 +159,16 @@ impl Shell {
     }
 
     fn sign_vote(&mut self, vote: CoreVote) -> core::SignedVote<Ctx> {
-        let (_, key) = self.own.as_ref().expect("the core signs only where an own key was given");
+        let (slot, key) = self.own.as_ref().expect("the core signs only where an own key was given");
+        assert_eq!(vote.body().slot, *slot, "a vote is signed for the own slot only");
         let signed = key.sign_vote(vote.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedVote::new(vote, signed.signature)
     }
 
     fn sign_proposal(&mut self, proposal: CoreProposal) -> core::SignedProposal<Ctx> {
-        let (_, key) = self.own.as_ref().expect("the core signs only where an own key was given");
+        let (slot, key) = self.own.as_ref().expect("the core signs only where an own key was given");
+        assert_eq!(proposal.body().slot, *slot, "a proposal is signed for the own slot only");
         let signed = key.sign_proposal(proposal.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedProposal::new(proposal, signed.signature)

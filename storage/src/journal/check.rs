@@ -8,7 +8,7 @@ use engine::{Hash, Height};
 use super::frame::Frame;
 use super::index::Index;
 use super::retired::{journal_files, path_now};
-use super::scan::{Scan, Step};
+use super::scan::{Scan, ScanItem};
 use super::segment;
 use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::Backend;
@@ -48,7 +48,7 @@ pub fn check_journal(
     for (place, (number, path)) in segments.iter().enumerate() {
         let path = &path_now(&**backend, path);
         let file = format!("journal/{}", path.file_name().unwrap_or_default().display());
-        let form = segment::Form::of(path);
+        let kind = segment::SegmentKind::of(path);
         let last = place + 1 == segments.len();
         let bytes = backend.read(path, SEGMENT_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
         let damage = |offset: u64, problem: Problem| Damage::new(file.clone(), offset, problem);
@@ -59,7 +59,7 @@ pub fn check_journal(
         next = u64::from(*number) + 1;
         let rest_is_zero = bytes.get(BLOCK as usize..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0));
         let written = bytes.len() as u64;
-        match segment::check(&bytes, form, *number, chain) {
+        match segment::check(&bytes, kind, *number, chain) {
             Ok(previous) => {
                 if before.is_some_and(|before| before != previous) {
                     check.damages.push(damage(0, "the segment does not follow the one before it".into()));
@@ -81,7 +81,7 @@ pub fn check_journal(
             }
         }
         scan.at = scan.at.max(BLOCK as usize);
-        scan.head = form == segment::Form::Head;
+        scan.head = kind == segment::SegmentKind::Head;
         before = segment_frames(&mut scan, last, &damage, &mut check, &mut found).then_some(scan.previous);
     }
     Ok(check)
@@ -98,19 +98,19 @@ fn segment_frames(
     let mut lost = false;
     loop {
         match scan.step() {
-            Step::Frame(frame) => {
+            ScanItem::Frame(frame) => {
                 check.frames += 1;
                 check.highest = check.highest.max(frame.height);
                 found(frame);
             }
-            Step::Sealed => return true,
-            Step::End => {
+            ScanItem::Sealed => return true,
+            ScanItem::End => {
                 if !last {
                     check.damages.push(damage(scan.offset(scan.at), "a sealed segment has no index".into()));
                 }
                 return !lost;
             }
-            Step::Bad { at, problem } => {
+            ScanItem::Bad { at, problem } => {
                 // Behind frames that are lost, the index says more than was seen; it is whole all the same.
                 let rest = &scan.bytes[at..];
                 if lost && Index::begins(rest) && Index::decode(rest, scan.offset(at)).is_ok() {

@@ -1,6 +1,7 @@
 //! A frame: a 128-byte header and a body.
 
-use engine::limits::HEIGHT_MAX;
+use bytemuck::{Pod, Zeroable};
+use engine::limits::{FRAME_BODY_BYTES_MAX, HEIGHT_MAX};
 use engine::{Hash, Height};
 
 use crate::Problem;
@@ -11,8 +12,6 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"BCFR");
 pub const VERSION: u16 = 3;
 /// Bytes of a frame's header.
 pub const HEADER: usize = 128;
-/// Bytes of a body before compression, at most: a block, twice over, and its certificates.
-pub const BODY_MAX: usize = 4 << 20;
 /// Bytes that LZ4 can make of one.
 pub const LZ4_RATIO_MAX: usize = 255;
 /// Frames start at multiples of this, so that padding is told from a frame by its first bytes.
@@ -55,8 +54,35 @@ pub struct Frame {
     pub body: Vec<u8>,
 }
 
-/// Layout: magic u32, version u16, kind u8, codec u8, height u64, length u32, stored length u32, group u64,
-/// hash of the previous frame's header 32, hash of the stored body 32, hash of the 96 bytes before 32.
+/// How a frame begins. Layout: 128 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct HeaderRow {
+    magic: u32,
+    version: u16,
+    kind: u8,
+    /// 0 as it is, 1 an LZ4 block.
+    codec: u8,
+    height: u64,
+    length: u32,
+    stored: u32,
+    group: u64,
+    previous: Hash,
+    /// BLAKE3 of the stored body.
+    body: Hash,
+    /// BLAKE3 of the 96 bytes before.
+    hash: Hash,
+}
+
+const _: () = assert!(size_of::<HeaderRow>() == HEADER);
+
+impl HeaderRow {
+    fn hash(&self) -> Hash {
+        *blake3::hash(&bytemuck::bytes_of(self)[..96]).as_bytes()
+    }
+}
+
+/// What a frame's header says.
 pub struct FrameHeader {
     pub kind: FrameKind,
     pub lz4: bool,
@@ -74,30 +100,29 @@ pub struct FrameHeader {
 
 /// Appends a frame of the group that begins at `group`, and returns its header's hash.
 pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> Hash {
-    assert!(frame.body.len() <= BODY_MAX, "bodies are bounded where they are built");
+    assert!(frame.body.len() <= FRAME_BODY_BYTES_MAX, "bodies are bounded where they are built");
     out.resize(out.len().next_multiple_of(ALIGN), 0);
     let packed = lz4_flex::block::compress(&frame.body);
     let lz4 = packed.len() < frame.body.len();
     let stored: &[u8] = if lz4 { &packed } else { &frame.body };
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("bodies are below 4 MiB").to_le_bytes();
-    let start = out.len();
-    out.extend_from_slice(&MAGIC.to_le_bytes());
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[frame.kind as u8, lz4.into()]);
-    out.extend_from_slice(&frame.height.0.to_le_bytes());
-    out.extend_from_slice(&length(&frame.body));
-    out.extend_from_slice(&length(stored));
-    out.extend_from_slice(&group.to_le_bytes());
-    out.extend_from_slice(previous);
-    out.extend_from_slice(blake3::hash(stored).as_bytes());
-    let hash = *blake3::hash(&out[start..]).as_bytes();
-    out.extend_from_slice(&hash);
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("bodies are below 4 MiB");
+    let mut row = HeaderRow {
+        magic: MAGIC,
+        version: VERSION,
+        kind: frame.kind as u8,
+        codec: lz4.into(),
+        height: frame.height.0,
+        length: length(&frame.body),
+        stored: length(stored),
+        group,
+        previous: *previous,
+        body: *blake3::hash(stored).as_bytes(),
+        hash: [0; 32],
+    };
+    row.hash = row.hash();
+    out.extend_from_slice(bytemuck::bytes_of(&row));
     out.extend_from_slice(stored);
-    hash
-}
-
-fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("the header is longer")
+    row.hash
 }
 
 /// Reads a header.
@@ -105,43 +130,32 @@ fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_header(bytes: &[u8; HEADER]) -> Result<FrameHeader, Problem> {
-    if word(bytes, 0) != MAGIC.to_le_bytes() {
+    let row: HeaderRow = bytemuck::cast(*bytes);
+    if row.magic != MAGIC {
         return Err("this is no frame".into());
     }
-    let hash: Hash = word(bytes, 96);
-    if *blake3::hash(&bytes[..96]).as_bytes() != hash {
+    if row.hash != row.hash() {
         return Err("the frame header's hash is wrong".into());
     }
-    let version = u16::from_le_bytes(word(bytes, 4));
-    if version != VERSION {
-        return Err(Problem::version("the frame", version, VERSION.into()));
+    if row.version != VERSION {
+        return Err(Problem::version("the frame", row.version, VERSION.into()));
     }
-    let kind = FrameKind::ALL.into_iter().find(|kind| *kind as u8 == bytes[6]);
-    let kind = kind.ok_or_else(|| format!("the frame has kind {}", bytes[6]))?;
-    if bytes[7] > 1 {
+    let kind = FrameKind::ALL.into_iter().find(|kind| *kind as u8 == row.kind);
+    let kind = kind.ok_or_else(|| format!("the frame has kind {}", row.kind))?;
+    if row.codec > 1 {
         return Err("the frame header holds unknown values".into());
     }
-    let length = u32::from_le_bytes(word(bytes, 16)) as usize;
-    let stored = u32::from_le_bytes(word(bytes, 20)) as usize;
+    let (length, stored) = (row.length as usize, row.stored as usize);
     // LZ4 makes at most 255 bytes of one: no more is set aside than what is stored can fill.
-    if length > BODY_MAX || stored > length || length > stored.saturating_mul(LZ4_RATIO_MAX) {
+    if length > FRAME_BODY_BYTES_MAX || stored > length || length > stored.saturating_mul(LZ4_RATIO_MAX) {
         return Err(format!("the frame says {length} bytes, {stored} stored").into());
     }
-    let height = Height(u64::from_le_bytes(word(bytes, 8)));
+    let (lz4, height) = (row.codec == 1, Height(row.height));
     if height.0 > HEIGHT_MAX {
         return Err(format!("the frame has height {height}, which no chain reaches").into());
     }
-    Ok(FrameHeader {
-        kind,
-        lz4: bytes[7] == 1,
-        height,
-        length,
-        stored,
-        group: u64::from_le_bytes(word(bytes, 24)),
-        previous: word(bytes, 32),
-        body: word(bytes, 64),
-        hash,
-    })
+    let HeaderRow { group, previous, body, hash, .. } = row;
+    Ok(FrameHeader { kind, lz4, height, length, stored, group, previous, body, hash })
 }
 
 /// Reads a body, given its header.

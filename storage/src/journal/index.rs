@@ -1,5 +1,7 @@
 //! The index that ends a sealed segment: at some of its frames, which heights lie before.
 
+use bytemuck::{Pod, Zeroable};
+use engine::bytes::Reader;
 use engine::{Hash, Height};
 
 use super::segment::SEGMENT_FILE_BYTES_MAX;
@@ -12,15 +14,54 @@ const INDEX_VERSION: u32 = 1;
 /// Last bytes of an index.
 const END: [u8; 8] = *b"BCSIDXEN";
 /// Bytes before the marks.
-const HEADER: usize = 96;
+const HEADER: usize = size_of::<HeaderRow>();
 /// Bytes of a mark.
-const MARK: usize = 48;
-/// Bytes after the padding: the hash, the offset where the index begins, and the last magic.
-const FOOTER: usize = 48;
+const MARK: usize = size_of::<MarkRow>();
+/// Bytes after the padding.
+const FOOTER: usize = size_of::<FooterRow>();
+/// Those of them that say where an index begins: the offset and the last magic.
+pub const TAIL: usize = 16;
 /// Bytes of frames between two marks, about: what a reader that looks for a height reads too much.
 pub const MARK_BYTES: u64 = 64 << 10;
+
 /// Marks of a segment, at most: twice as many as the longest one needs.
 const MARKS_MAX: usize = (2 * SEGMENT_FILE_BYTES_MAX / MARK_BYTES) as usize;
+
+/// How an index begins. Layout: 96 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct HeaderRow {
+    magic: [u8; 8],
+    marks: u32,
+    reserved: u32,
+    /// Where the index begins.
+    offset: u64,
+    last: u64,
+    previous: Hash,
+    zero: [u8; 32],
+}
+
+/// A mark in an index. Layout: 48 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MarkRow {
+    before: u64,
+    offset: u64,
+    previous: Hash,
+}
+
+/// How an index ends. Layout: 48 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct FooterRow {
+    /// BLAKE3 of all bytes before.
+    hash: Hash,
+    /// Where the index begins.
+    offset: u64,
+    magic: [u8; 8],
+}
+
+const _: () = assert!(HEADER == 96 && MARK == 48 && FOOTER == 32 + TAIL);
 
 /// A frame that can be begun with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,40 +99,28 @@ impl Index {
         bytes.len() >= 6 && bytes[..6] == MAGIC[..6]
     }
 
-    /// Its bytes, whole blocks.
-    ///
-    /// Layout: magic 8, marks u32, zero u32, offset u64, last height u64, hash of the last frame's header 32, zero 32;
-    /// the marks, each height u64, offset u64, hash 32; zeros; in the last 48 bytes: hash of all before 32, offset u64,
-    /// last magic 8.
+    /// Its bytes, whole blocks: how it begins, the marks, zeros, how it ends.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let count = u32::try_from(self.marks.len()).expect("marks are bounded by the segment's bytes");
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&count.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.offset.to_le_bytes());
-        out.extend_from_slice(&self.last.0.to_le_bytes());
-        out.extend_from_slice(&self.previous);
-        out.resize(start + HEADER, 0);
-        for mark in &self.marks {
-            out.extend_from_slice(&mark.before.0.to_le_bytes());
-            out.extend_from_slice(&mark.offset.to_le_bytes());
-            out.extend_from_slice(&mark.previous);
+        let (offset, last, previous) = (self.offset, self.last.0, self.previous);
+        let header = HeaderRow { magic: MAGIC, marks: count, reserved: 0, offset, last, previous, zero: [0; 32] };
+        out.extend_from_slice(bytemuck::bytes_of(&header));
+        for Mark { before, offset, previous } in self.marks.iter().copied() {
+            out.extend_from_slice(bytemuck::bytes_of(&MarkRow { before: before.0, offset, previous }));
         }
         let length = align_up((out.len() - start + FOOTER) as u64) as usize;
         out.resize(start + length - FOOTER, 0);
-        let hash = *blake3::hash(&out[start..]).as_bytes();
-        out.extend_from_slice(&hash);
-        out.extend_from_slice(&self.offset.to_le_bytes());
-        out.extend_from_slice(&END);
+        let footer = FooterRow { hash: *blake3::hash(&out[start..]).as_bytes(), offset, magic: END };
+        out.extend_from_slice(bytemuck::bytes_of(&footer));
     }
 
     /// Where the index of a file begins, from its last bytes; `None` if it has none.
     pub fn find(tail: &[u8], file_bytes: u64) -> Option<u64> {
-        let footer = tail.get(tail.len().checked_sub(16)?..)?;
-        let offset = u64::from_le_bytes(footer[..8].try_into().expect("8 bytes"));
+        let mut end = Reader::new("end of an index", tail.get(tail.len().checked_sub(TAIL)?..)?);
+        let (offset, magic) = (end.u64().ok()?, end.array().ok()?);
         let fits = offset >= BLOCK && offset.is_multiple_of(BLOCK) && offset < file_bytes;
-        (footer[8..] == END && fits).then_some(offset)
+        (magic == END && fits).then_some(offset)
     }
 
     /// Reads an index that begins at `offset` and takes all of `bytes`.
@@ -99,52 +128,56 @@ impl Index {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn decode(bytes: &[u8], offset: u64) -> Result<Self, Problem> {
-        if bytes.len() < HEADER + FOOTER {
-            return Err("the index is cut short".into());
-        }
+        let footer =
+            bytes.len().checked_sub(FOOTER).filter(|footer| *footer >= HEADER).ok_or("the index is cut short")?;
         if Self::begins(bytes) && bytes[..8] != MAGIC {
             let found = String::from_utf8_lossy(&bytes[6..8]).into_owned();
             return Err(Problem::version("the index", found, INDEX_VERSION));
         }
-        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
-        let hash = |at: usize| -> Hash { bytes[at..at + 32].try_into().expect("32 bytes") };
-        let footer = bytes.len() - FOOTER;
-        if bytes[..8] != MAGIC || bytes[footer + 40..] != END {
+        let whole = |_| "the index is cut short";
+        let mut reader = Reader::new("index", bytes);
+        let header: HeaderRow = reader.row().map_err(whole)?;
+        let end: FooterRow = Reader::new("end of an index", &bytes[footer..]).row().map_err(whole)?;
+        if header.magic != MAGIC || end.magic != END {
             return Err("this is no index".into());
         }
-        let count = word(8) as usize;
+        let count = header.marks as usize;
         let marks_end = HEADER + count.min(MARKS_MAX) * MARK;
         let expected = align_up((marks_end + FOOTER) as u64) as usize;
-        if count > MARKS_MAX || bytes.len() != expected || word(16) != offset || word(footer + 32) != offset {
+        if count > MARKS_MAX || bytes.len() != expected || header.offset != offset || end.offset != offset {
             return Err("the index says another length or place".into());
         }
         // After the length: only as much is hashed as an index can have.
-        if *blake3::hash(&bytes[..footer]).as_bytes() != bytes[footer..footer + 32] {
+        if *blake3::hash(&bytes[..footer]).as_bytes() != end.hash {
             return Err("the index's hash is wrong".into());
         }
-        if bytes[64..HEADER].iter().chain(&bytes[marks_end..footer]).any(|byte| *byte != 0) {
+        let padding = bytes[marks_end..footer].iter().any(|byte| *byte != 0);
+        if header.reserved != 0 || header.zero != [0; 32] || padding {
             return Err("the index's padding is not zero".into());
         }
-        let mark = |at: usize| Mark { before: Height(word(at)), offset: word(at + 8), previous: hash(at + 16) };
-        let marks: Vec<Mark> = (0..count).map(|index| mark(HEADER + index * MARK)).collect();
+        let mut mark = || -> Result<Mark, &'static str> {
+            let MarkRow { before, offset, previous } = reader.row().map_err(whole)?;
+            Ok(Mark { before: Height(before), offset, previous })
+        };
+        let marks: Vec<Mark> = (0..count).map(|_| mark()).collect::<Result<_, _>>()?;
         let rising = |pair: &[Mark]| pair[0].before <= pair[1].before && pair[0].offset < pair[1].offset;
         let inside = marks.iter().all(|mark| mark.offset >= BLOCK && mark.offset < offset);
-        let last = Height(word(24));
+        let last = Height(header.last);
         if !marks.windows(2).all(rising) || !inside || marks.last().is_some_and(|mark| mark.before > last) {
             return Err("the index's marks are out of order".into());
         }
-        Ok(Self { marks, last, previous: hash(32), offset })
+        Ok(Self { marks, last, previous: header.previous, offset })
     }
 }
 
 /// The marks of a segment, as its frames pass by.
 #[derive(Clone, Default, Debug)]
-pub struct Marks {
+pub struct FrameMarks {
     /// What was marked.
     pub marks: Vec<Mark>,
 }
 
-impl Marks {
+impl FrameMarks {
     /// A frame at `offset`, behind others up to height `before`, the last of which has the header hash `previous`.
     pub fn pass(&mut self, offset: u64, before: Height, previous: &Hash) {
         if self.marks.last().is_none_or(|mark| offset - mark.offset >= MARK_BYTES) {

@@ -20,4 +20,4 @@ pub(crate) use frame::LZ4_RATIO_MAX;
 pub use frame::{Frame, FrameKind};
 pub use reader::{End, JournalReader, Tail};
 pub use retired::{Retention, Retirer};
-pub use writer::{JournalWriter, SEGMENT_BYTES};
+pub use writer::JournalWriter;

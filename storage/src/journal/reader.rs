@@ -6,9 +6,9 @@ use std::sync::Arc;
 use engine::{Genesis, Hash, Height};
 
 use super::frame::Frame;
-use super::index::{Index, Mark};
+use super::index::{Index, Mark, TAIL};
 use super::retired::{journal_files, path_now};
-use super::scan::{Scan, Step};
+use super::scan::{Scan, ScanItem};
 use super::segment;
 use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle, bounded_len};
@@ -122,7 +122,7 @@ impl JournalReader {
                 break;
             }
             match self.scan.step() {
-                Step::Frame(frame) => {
+                ScanItem::Frame(frame) => {
                     if frame.kind.is_decided() {
                         self.decided = self.decided.max(frame.height);
                     }
@@ -130,12 +130,12 @@ impl JournalReader {
                         return Ok(Some(frame));
                     }
                 }
-                Step::Sealed => self.sealed = true,
-                Step::End if self.next < self.segments.len() => {
+                ScanItem::Sealed => self.sealed = true,
+                ScanItem::End if self.next < self.segments.len() => {
                     return Err(self.damage(self.scan.at, "a sealed segment has no index".into()).into());
                 }
-                Step::End => self.finish(self.scan.at, Tail::Clean),
-                Step::Bad { at, problem } => self.bad(at, problem)?,
+                ScanItem::End => self.finish(self.scan.at, Tail::Clean),
+                ScanItem::Bad { at, problem } => self.bad(at, problem)?,
             }
         }
         Ok(None)
@@ -207,10 +207,10 @@ impl JournalReader {
         let bytes = self.load(self.next, 0)?;
         self.next += 1;
         self.sealed = false;
-        let form = segment::Form::of(&path);
-        let header = self.header(form, number, &bytes);
+        let kind = segment::SegmentKind::of(&path);
+        let header = self.header(kind, number, &bytes);
         self.scan.load(bytes, 0, 0);
-        self.scan.head = form == segment::Form::Head;
+        self.scan.head = kind == segment::SegmentKind::Head;
         match header {
             Ok(()) => self.scan.at = BLOCK as usize,
             Err(segment::BadHeader { problem, unfinished }) => {
@@ -247,12 +247,12 @@ impl JournalReader {
     }
 
     /// Checks a segment's first block.
-    fn header(&self, form: segment::Form, number: u32, bytes: &[u8]) -> Result<(), segment::BadHeader> {
+    fn header(&self, kind: segment::SegmentKind, number: u32, bytes: &[u8]) -> Result<(), segment::BadHeader> {
         let wrong = |problem: Problem| Err(segment::BadHeader { problem, unfinished: false });
         if number as usize != self.next {
             return wrong(format!("segment {number} stands where segment {} belongs", self.next).into());
         }
-        if segment::check(bytes, form, number, &self.chain)? != self.scan.previous {
+        if segment::check(bytes, kind, number, &self.chain)? != self.scan.previous {
             return wrong("the segment does not follow the one before it".into());
         }
         Ok(())
@@ -279,7 +279,7 @@ impl JournalReader {
         let Some(index) = self.index_of(at)? else { return Ok(()) };
         let Some(mark) = index.mark(self.from).copied() else { return Ok(()) };
         let (number, path) = self.segments[at].clone();
-        let form = segment::Form::of(&path);
+        let kind = segment::SegmentKind::of(&path);
         let file = self.backend.open(&path, Access::Read).map_err(OpenError::io(&path))?;
         let base = mark.offset / BLOCK * BLOCK;
         let read = |from: u64, length: u64| file.read_range(from, length as usize).map_err(OpenError::io(&path));
@@ -287,9 +287,9 @@ impl JournalReader {
         let bytes = self.load(at, base)?;
         self.next = at + 1;
         self.sealed = false;
-        self.header(form, number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;
+        self.header(kind, number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;
         self.scan.load(bytes, base, mark.offset);
-        self.scan.head = form == segment::Form::Head;
+        self.scan.head = kind == segment::SegmentKind::Head;
         self.scan.previous = mark.previous;
         self.scan.highest = mark.before;
         self.decided = mark.before;
@@ -303,7 +303,7 @@ impl JournalReader {
         let path = &path;
         let file = self.backend.open(path, Access::Read).map_err(OpenError::io(path))?;
         let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(OpenError::io(path))? as u64;
-        let tail = file.read_range(length.saturating_sub(16), 16).map_err(OpenError::io(path))?;
+        let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(OpenError::io(path))?;
         let Some(offset) = Index::find(&tail, length) else {
             let sealed = at + 1 < self.segments.len();
             let missing = || self.damage_in(at, length, "a sealed segment has no index".into());

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameKind, encode};
-use super::index::{Index, Marks};
-use super::scan::{Scan, Step};
+use super::index::{FrameMarks, Index, TAIL};
+use super::scan::{Scan, ScanItem};
 use super::segment::SEGMENT_FILE_BYTES_MAX;
-use super::segment::{self, Form};
+use super::segment::{self, SegmentKind};
 use crate::backend::{Access, Backend, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{BLOCK, Damage, Problem};
@@ -98,7 +98,7 @@ impl Retirer {
         let io = |error| OpenError::io(path)(error);
         let file = self.backend.open(path, Access::Read).map_err(io)?;
         let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(io)? as u64;
-        let tail = file.read_range(length.saturating_sub(16), 16).map_err(io)?;
+        let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(io)?;
         let damaged =
             |offset, problem: Problem| Damage::new(format!("journal/{}", name(number, "seg")), offset, problem);
         let Some(offset) = Index::find(&tail, length) else {
@@ -126,21 +126,21 @@ impl Retirer {
 
     /// What stays of a segment, or where it is wrong.
     fn head(&self, number: u32, bytes: Vec<u8>, sealed: &Index) -> Result<Vec<u8>, (u64, Problem)> {
-        let first = segment::check(&bytes, Form::Whole, number, &self.chain).map_err(|bad| (0, bad.problem))?;
+        let first = segment::check(&bytes, SegmentKind::Whole, number, &self.chain).map_err(|bad| (0, bad.problem))?;
         let mut scan = Scan::default();
         scan.load(bytes, 0, 0);
         scan.at = BLOCK as usize;
         scan.previous = first;
         scan.highest = sealed.marks.first().map_or(Height::GENESIS, |mark| mark.before);
-        let mut head = segment::header(Form::Head, number, &self.chain, &first);
-        let (mut previous, mut highest, mut marks) = (first, scan.highest, Marks::default());
+        let mut head = segment::header(SegmentKind::Head, number, &self.chain, &first);
+        let (mut previous, mut highest, mut marks) = (first, scan.highest, FrameMarks::default());
         loop {
             let at = scan.at as u64;
             let frame = match scan.step() {
-                Step::Frame(frame) => frame,
-                Step::Sealed => break,
-                Step::End => return Err((at, "a sealed segment has no index".into())),
-                Step::Bad { at, problem } => return Err((at as u64, problem)),
+                ScanItem::Frame(frame) => frame,
+                ScanItem::Sealed => break,
+                ScanItem::End => return Err((at, "a sealed segment has no index".into())),
+                ScanItem::Bad { at, problem } => return Err((at as u64, problem)),
             };
             let frame = match frame.kind {
                 FrameKind::Decided => {

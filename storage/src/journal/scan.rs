@@ -3,12 +3,12 @@
 use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
-use super::index::{Index, Marks};
+use super::index::{FrameMarks, Index};
 use crate::backend::FileBytes;
 use crate::{BLOCK, Problem, align_up};
 
 /// What a place holds.
-pub enum Step {
+pub enum ScanItem {
     /// A frame.
     Frame(Frame),
     /// The index, and with it the end of the segment.
@@ -38,7 +38,7 @@ pub struct Scan {
     /// The highest height so far.
     pub highest: Height,
     /// The marks of the frames that passed by.
-    pub marks: Marks,
+    pub marks: FrameMarks,
     /// Whether these are what stays of a segment: its frames are a chain of their own.
     pub head: bool,
     /// Where the group of the last frame begins in the segment; unknown where the place was jumped to.
@@ -58,7 +58,7 @@ impl Scan {
         self.base = base;
         self.at = (offset - base) as usize;
         self.group = (offset == 0).then_some(0);
-        self.marks = Marks::default();
+        self.marks = FrameMarks::default();
         self.search_left = SEARCH_LENGTHS * self.bytes.len() as u64;
     }
 
@@ -68,7 +68,7 @@ impl Scan {
     }
 
     /// What comes next.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> ScanItem {
         loop {
             let aligned = self.at.next_multiple_of(ALIGN).min(self.bytes.len());
             if let Some(bad) = self.zeros(self.at, aligned, "padding is not zero") {
@@ -85,27 +85,27 @@ impl Scan {
                 return bad;
             }
             if self.at == block_end {
-                return self.zeros(self.at, self.bytes.len(), "zeros ahead are not zero").unwrap_or(Step::End);
+                return self.zeros(self.at, self.bytes.len(), "zeros ahead are not zero").unwrap_or(ScanItem::End);
             }
             self.at = block_end;
         }
     }
 
-    fn zeros(&self, from: usize, to: usize, problem: &str) -> Option<Step> {
+    fn zeros(&self, from: usize, to: usize, problem: &str) -> Option<ScanItem> {
         let dirt = self.bytes[from..to].iter().position(|byte| *byte != 0)?;
-        Some(Step::Bad { at: from + dirt, problem: problem.into() })
+        Some(ScanItem::Bad { at: from + dirt, problem: problem.into() })
     }
 
-    fn frame(&mut self) -> Step {
+    fn frame(&mut self) -> ScanItem {
         let at = self.at;
         match self.frame_at(at) {
             Ok((_, header)) if header.previous != self.previous => {
-                Step::Bad { at, problem: "the frame does not follow the one before it".into() }
+                ScanItem::Bad { at, problem: "the frame does not follow the one before it".into() }
             }
             Ok((_, FrameHeader { group, .. }))
                 if self.group.is_some_and(|last| group != last && group != self.offset(at)) =>
             {
-                Step::Bad { at, problem: "the frame says that it was synced with others".into() }
+                ScanItem::Bad { at, problem: "the frame says that it was synced with others".into() }
             }
             Ok((frame, header)) => {
                 self.marks.pass(self.base + at as u64, self.highest, &self.previous);
@@ -113,20 +113,20 @@ impl Scan {
                 self.highest = self.highest.max(frame.height);
                 self.group = Some(header.group);
                 self.at = at + HEADER + header.stored;
-                Step::Frame(frame)
+                ScanItem::Frame(frame)
             }
-            Err(problem) => Step::Bad { at, problem },
+            Err(problem) => ScanItem::Bad { at, problem },
         }
     }
 
-    fn index(&mut self) -> Step {
+    fn index(&mut self) -> ScanItem {
         let at = self.at;
-        let wrong = |problem: &str| Step::Bad { at, problem: problem.into() };
+        let wrong = |problem: &str| ScanItem::Bad { at, problem: problem.into() };
         if !at.is_multiple_of(BLOCK as usize) {
             return wrong("an index does not begin a block");
         }
         match Index::decode(&self.bytes[at..], self.offset(at)) {
-            Err(problem) => Step::Bad { at, problem },
+            Err(problem) => ScanItem::Bad { at, problem },
             Ok(index) if !self.head && index.previous != self.previous || index.last != self.highest => {
                 wrong("the index is not that of the frames before it")
             }
@@ -138,7 +138,7 @@ impl Scan {
                 // What follows goes on from the segment's own last frame, also where only its head stayed.
                 self.previous = index.previous;
                 self.at = self.bytes.len();
-                Step::Sealed
+                ScanItem::Sealed
             }
         }
     }
@@ -197,7 +197,7 @@ impl Scan {
                 self.previous = header.previous;
             }
             if index || frame.is_some() {
-                (self.at, self.group, self.marks) = (place, None, Marks::default());
+                (self.at, self.group, self.marks) = (place, None, FrameMarks::default());
                 return true;
             }
         }

@@ -1,6 +1,8 @@
 //! How a segment begins.
 
+use bytemuck::{Pod, Zeroable};
 use engine::Hash;
+use engine::bytes::Reader;
 
 use crate::{BLOCK, Problem};
 
@@ -16,14 +18,14 @@ const SEGMENT_VERSION: u32 = 3;
 
 /// Which of the two files with a segment's number one is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
+pub enum SegmentKind {
     /// The segment itself.
     Whole,
     /// What stays of one that has given up its bodies.
     Head,
 }
 
-impl Form {
+impl SegmentKind {
     fn magic(self) -> [u8; 8] {
         match self {
             Self::Whole => SEGMENT_MAGIC,
@@ -31,25 +33,40 @@ impl Form {
         }
     }
 
-    /// The form of a file, by its name.
+    /// The kind of a file, by its name.
     pub fn of(path: &std::path::Path) -> Self {
         if path.extension().is_some_and(|ending| ending == "head") { Self::Head } else { Self::Whole }
     }
 }
 
+/// The first block of a segment: this row, and zeros. Layout: 112 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct HeaderRow {
+    magic: [u8; 8],
+    version: u32,
+    number: u32,
+    chain: Hash,
+    /// The hash of the last frame header before the segment.
+    previous: Hash,
+    /// BLAKE3 of the 80 bytes before.
+    hash: Hash,
+}
+
+const _: () = assert!(size_of::<HeaderRow>() == 112);
+
+impl HeaderRow {
+    fn hash(&self) -> Hash {
+        *blake3::hash(&bytemuck::bytes_of(self)[..80]).as_bytes()
+    }
+}
+
 /// The first block of a segment, or of what stays of it.
-///
-/// Layout: magic 8, version u32, number u32, chain id 32, hash of the last frame header before 32, hash of the 80
-/// bytes before 32, zeros to 4096.
-pub fn header(form: Form, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(BLOCK as usize);
-    bytes.extend_from_slice(&form.magic());
-    bytes.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes.extend_from_slice(chain);
-    bytes.extend_from_slice(previous);
-    let hash = *blake3::hash(&bytes).as_bytes();
-    bytes.extend_from_slice(&hash);
+pub fn header(kind: SegmentKind, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8> {
+    let (magic, version) = (kind.magic(), SEGMENT_VERSION);
+    let mut row = HeaderRow { magic, version, number, chain: *chain, previous: *previous, hash: [0; 32] };
+    row.hash = row.hash();
+    let mut bytes = bytemuck::bytes_of(&row).to_vec();
     bytes.resize(BLOCK as usize, 0);
     bytes
 }
@@ -67,30 +84,28 @@ pub struct BadHeader {
 ///
 /// # Errors
 /// What is wrong with the block.
-pub fn check(bytes: &[u8], form: Form, number: u32, chain: &Hash) -> Result<Hash, BadHeader> {
+pub fn check(bytes: &[u8], kind: SegmentKind, number: u32, chain: &Hash) -> Result<Hash, BadHeader> {
     let unfinished = |problem: &str| Err(BadHeader { problem: problem.into(), unfinished: true });
     let wrong = |problem: Problem| Err(BadHeader { problem, unfinished: false });
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
-    if bytes.len() < BLOCK as usize {
-        return unfinished("the segment header is cut short");
-    }
-    if bytes[..8] != form.magic() {
+    let mut block = Reader::new("segment header", bytes.get(..BLOCK as usize).unwrap_or_default());
+    let Ok(row) = block.row::<HeaderRow>() else { return unfinished("the segment header is cut short") };
+    if row.magic != kind.magic() {
         return unfinished("this is no journal segment");
     }
-    if *blake3::hash(&bytes[..80]).as_bytes() != bytes[80..112] {
+    if row.hash != row.hash() {
         return unfinished("the segment header's hash is wrong");
     }
-    if word(8) != SEGMENT_VERSION {
-        return wrong(Problem::version("the segment", word(8), SEGMENT_VERSION));
+    if row.version != SEGMENT_VERSION {
+        return wrong(Problem::version("the segment", row.version, SEGMENT_VERSION));
     }
-    if word(12) != number {
-        return wrong(format!("the segment says that it is number {}", word(12)).into());
+    if row.number != number {
+        return wrong(format!("the segment says that it is number {}", row.number).into());
     }
-    if bytes[16..48] != *chain {
+    if row.chain != *chain {
         return wrong("the segment belongs to another genesis".into());
     }
-    if bytes[112..BLOCK as usize].iter().any(|byte| *byte != 0) {
+    if block.zeros("padding", block.left()).is_err() {
         return unfinished("the segment header's padding is not zero");
     }
-    Ok(bytes[48..80].try_into().expect("32 bytes"))
+    Ok(row.previous)
 }

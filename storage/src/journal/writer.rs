@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::{Hash, Height};
 
 use super::frame::{Frame, encode};
-use super::index::{Index, Marks};
+use super::index::{FrameMarks, Index};
 use super::reader::{End, Tail};
 use super::segment::{self, SEGMENT_FILE_BYTES_MAX};
 use crate::align_up;
@@ -15,8 +15,6 @@ use crate::backend::Backend;
 use crate::file::GroupFile;
 use crate::session::{OpenError, Session, name};
 
-/// Bytes after which a new segment begins.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of zeros ahead and of the index, at most.
 const AHEAD_AND_INDEX: u64 = 2 << 20;
 
@@ -30,18 +28,18 @@ pub struct JournalWriter {
     /// Whether there may be a segment behind that one which was not begun as a whole.
     begun: bool,
     segment_bytes: u64,
-    place: Place,
+    tip: JournalTip,
     /// Where it stood before the group that is not on disk yet.
-    synced: Option<(u64, Place)>,
+    synced: Option<(u64, JournalTip)>,
     buffer: Vec<u8>,
 }
 
 /// What the next frame follows.
 #[derive(Clone)]
-struct Place {
+struct JournalTip {
     previous: Hash,
     highest: Height,
-    marks: Marks,
+    marks: FrameMarks,
 }
 
 impl JournalWriter {
@@ -51,7 +49,7 @@ impl JournalWriter {
     /// If the system refuses.
     pub fn open(session: &Session, end: &End, segment_bytes: u64) -> Result<Self, OpenError> {
         let backend = session.backend().clone();
-        let marks = Marks { marks: end.marks.clone() };
+        let marks = FrameMarks { marks: end.marks.clone() };
         let mut writer = Self {
             backend: backend.clone(),
             folder: session.dir().join("journal"),
@@ -60,7 +58,7 @@ impl JournalWriter {
             file: None,
             begun: false,
             segment_bytes,
-            place: Place { previous: end.previous, highest: end.highest, marks },
+            tip: JournalTip { previous: end.previous, highest: end.highest, marks },
             synced: None,
             buffer: Vec::new(),
         };
@@ -98,9 +96,9 @@ impl JournalWriter {
         }
         let file = self.file.as_mut().expect("a segment was begun");
         let group = file.end();
-        self.synced = Some((group, self.place.clone()));
+        self.synced = Some((group, self.tip.clone()));
         self.buffer.clear();
-        let Place { previous, highest, marks } = &mut self.place;
+        let JournalTip { previous, highest, marks } = &mut self.tip;
         for frame in frames {
             self.buffer.resize(self.buffer.len().next_multiple_of(super::frame::ALIGN), 0);
             marks.pass(group + self.buffer.len() as u64, *highest, previous);
@@ -116,7 +114,7 @@ impl JournalWriter {
     fn seal_segment(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let offset = file.end();
-        let Place { previous, highest: last, marks } = &self.place;
+        let JournalTip { previous, highest: last, marks } = &self.tip;
         let index = Index { marks: marks.marks.clone(), last: *last, previous: *previous, offset };
         self.buffer.clear();
         index.encode(&mut self.buffer);
@@ -132,7 +130,7 @@ impl JournalWriter {
         let number = self.number + 1;
         let path = self.folder.join(name(number, "seg"));
         let begin = |file: &mut GroupFile| {
-            file.append(&mut segment::header(segment::Form::Whole, number, &self.chain, &self.place.previous))?;
+            file.append(&mut segment::header(segment::SegmentKind::Whole, number, &self.chain, &self.tip.previous))?;
             file.sync()?;
             self.backend.sync_dir(&self.folder)
         };
@@ -149,7 +147,7 @@ impl JournalWriter {
         self.begun = false;
         self.file = Some(file);
         self.number = number;
-        self.place.marks = Marks::default();
+        self.tip.marks = FrameMarks::default();
         Ok(())
     }
 
@@ -167,9 +165,9 @@ impl JournalWriter {
 
     /// Forgets the group that did not reach the disk for want of room.
     pub fn rewind(&mut self) {
-        if let (Some(file), Some((end, place))) = (&mut self.file, self.synced.take()) {
+        if let (Some(file), Some((end, tip))) = (&mut self.file, self.synced.take()) {
             file.rewind(end);
-            self.place = place;
+            self.tip = tip;
         }
     }
 

@@ -5,12 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::limits::PACK_RECORD_BYTES_MAX;
 use engine::{Hash, Height};
 
-use super::pack::{PACK_FILE_BYTES_MAX, Place, pack_path};
-use super::record::{
-    ALIGN, CONTENT_MAX, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header,
-};
+use super::pack::{PACK_FILE_BYTES_MAX, PackOffset, pack_path};
+use super::record::{ALIGN, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header};
 use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{BLOCK, Damage, DamageKind, Problem, align_up};
@@ -19,9 +18,9 @@ use crate::{BLOCK, Damage, DamageKind, Problem, align_up};
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Catalog {
     /// Groups by name.
-    pub groups: BTreeMap<Hash, Place>,
+    pub groups: BTreeMap<Hash, PackOffset>,
     /// Snapshots by height, with their blocks' time.
-    pub snapshots: BTreeMap<Height, (Place, u64)>,
+    pub snapshots: BTreeMap<Height, (PackOffset, u64)>,
     /// Where the packs end: what lies behind was never finished.
     pub end: Option<(u32, u64)>,
 }
@@ -35,7 +34,7 @@ pub struct Found {
     /// What it holds.
     pub kind: RecordKind,
     /// Where it lies.
-    pub place: Place,
+    pub place: PackOffset,
     /// Its name.
     pub name: Hash,
     /// Its moment, if it is a snapshot.
@@ -72,7 +71,7 @@ pub fn walk_pack(
         });
         match record {
             Ok((header, bytes)) => {
-                let place = Place { pack: number, bytes: bytes as u32, offset: at };
+                let place = PackOffset { pack: number, bytes: bytes as u32, offset: at };
                 found(Found { kind: header.kind, place, name: header.name, moment: header.moment });
                 let behind = at + bytes as u64;
                 at = behind.next_multiple_of(ALIGN as u64);
@@ -184,8 +183,8 @@ pub(super) fn open_pack(backend: &Arc<dyn Backend>, folder: &Path, number: u32) 
 }
 
 /// Reads a record whole.
-pub(super) fn read_record(pack: &dyn Handle, place: Place) -> Result<Vec<u8>, String> {
-    if place.bytes as usize > CONTENT_MAX + HEADER {
+pub(super) fn read_record(pack: &dyn Handle, place: PackOffset) -> Result<Vec<u8>, String> {
+    if place.bytes as usize > PACK_RECORD_BYTES_MAX + HEADER {
         return Err("the index says more bytes than a record has".into());
     }
     let length = bounded_len(pack, PACK_FILE_BYTES_MAX).map_err(|error| error.to_string())? as u64;

@@ -14,7 +14,7 @@ use super::database::{
     CHAIN, INDEX_BYTES_MAX, INDEX_VERSION, IndexError, META, check_file, check_version, damaged, guarded, open_error,
     read_version, refused,
 };
-use super::pack::Place;
+use super::pack::PackOffset;
 use super::ranges::{self, Coverage, RangeRow};
 use crate::backend::{Access, Backend, Handle};
 
@@ -27,11 +27,11 @@ const SNAPSHOTS: TableDefinition<'_, u64, (u32, u32, u64, u64)> = TableDefinitio
 #[derive(Default)]
 pub struct Change {
     /// Groups that are new or lie elsewhere now.
-    pub groups: Vec<(Hash, Place)>,
+    pub groups: Vec<(Hash, PackOffset)>,
     /// Groups that no snapshot has any more.
     pub groups_gone: Vec<Hash>,
     /// Snapshots that are new or lie elsewhere now, with their blocks' time.
-    pub snapshots: Vec<(Height, Place, u64)>,
+    pub snapshots: Vec<(Height, PackOffset, u64)>,
     /// Snapshots that are dropped.
     pub snapshots_gone: Vec<Height>,
     /// Where the packs end.
@@ -223,12 +223,12 @@ fn read_catalog(db: &impl ReadableDatabase) -> Result<Catalog, IndexError> {
     for row in txn.open_table(GROUPS).map_err(damaged)?.iter().map_err(damaged)? {
         let (name, place) = row.map_err(damaged)?;
         let (pack, bytes, offset) = place.value();
-        catalog.groups.insert(*name.value(), Place { pack, bytes, offset });
+        catalog.groups.insert(*name.value(), PackOffset { pack, bytes, offset });
     }
     for row in txn.open_table(SNAPSHOTS).map_err(damaged)?.iter().map_err(damaged)? {
         let (height, place) = row.map_err(damaged)?;
         let (pack, bytes, offset, time_ms) = place.value();
-        catalog.snapshots.insert(Height(height.value()), (Place { pack, bytes, offset }, time_ms));
+        catalog.snapshots.insert(Height(height.value()), (PackOffset { pack, bytes, offset }, time_ms));
     }
     Ok(catalog)
 }

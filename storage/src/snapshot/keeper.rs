@@ -11,7 +11,7 @@ use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
 use super::index::{Change, Index};
-use super::pack::{PackWriter, Place, pack_path};
+use super::pack::{PackOffset, PackWriter, pack_path};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
@@ -28,7 +28,7 @@ const ROOM: u64 = 64 << 20;
 
 /// A snapshot that is on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Taken {
+pub struct SnapshotDone {
     /// Its height.
     pub height: Height,
     /// Groups that changed since the one before.
@@ -46,17 +46,17 @@ pub struct Taken {
 /// A pack is rewritten offline if more than this part of what lives in it is dead beside it.
 const DEAD_PART: u64 = 20;
 
-struct Held {
-    place: Place,
+struct PackedGroup {
+    place: PackOffset,
     /// How often the maps of all snapshots name it.
     references: u32,
 }
 
-struct Taking {
+struct SnapshotInProgress {
     moment: Moment,
     note: Vec<u8>,
     map: Vec<Option<GroupRow>>,
-    fresh: BTreeMap<Hash, Place>,
+    fresh: BTreeMap<Hash, PackOffset>,
     groups: u64,
     written_before: u64,
 }
@@ -69,11 +69,11 @@ pub struct Keeper {
     packs: PackWriter,
     /// Where the packs end as the index has it.
     committed: (u32, Option<u64>),
-    groups: BTreeMap<Hash, Held>,
-    snapshots: BTreeMap<Height, (Place, u64)>,
+    groups: BTreeMap<Hash, PackedGroup>,
+    snapshots: BTreeMap<Height, (PackOffset, u64)>,
     /// The map that the next snapshot changes.
     latest: Vec<GroupRow>,
-    taking: Option<Taking>,
+    taking: Option<SnapshotInProgress>,
     record: Vec<u8>,
     /// Where the index of history comes from, and what it tells of so far.
     ranges: Option<Box<dyn RangeSource>>,
@@ -127,7 +127,8 @@ impl Keeper {
             None => (highest, None),
         };
         let packs = PackWriter::open(backend.clone(), folder.clone(), chain, committed, pack_bytes)?;
-        let groups = catalog.groups.into_iter().map(|(name, place)| (name, Held { place, references: 0 })).collect();
+        let groups =
+            catalog.groups.into_iter().map(|(name, place)| (name, PackedGroup { place, references: 0 })).collect();
         let snapshots = catalog.snapshots;
         let (latest, taking, record) = (Vec::new(), None, Vec::new());
         let coverage = index.coverage();
@@ -180,7 +181,7 @@ impl Keeper {
         }
     }
 
-    fn map_at(&self, height: Height, place: Place) -> Result<SnapshotMap, String> {
+    fn map_at(&self, height: Height, place: PackOffset) -> Result<SnapshotMap, String> {
         let pack = open_pack(&self.backend, &self.folder, place.pack).map_err(|error| error.to_string())?;
         read_map(&*pack, place, height)
     }
@@ -201,7 +202,7 @@ impl Keeper {
             vec![None; groups]
         };
         let written_before = self.packs.written;
-        self.taking = Some(Taking { moment, note, map, fresh: BTreeMap::new(), groups: 0, written_before });
+        self.taking = Some(SnapshotInProgress { moment, note, map, fresh: BTreeMap::new(), groups: 0, written_before });
         Ok(())
     }
 
@@ -229,12 +230,12 @@ impl Keeper {
     ///
     /// # Errors
     /// What failed, in words; the snapshot must be given up.
-    pub fn finish(&mut self) -> Result<Taken, String> {
+    pub fn finish(&mut self) -> Result<SnapshotDone, String> {
         let taking = self.taking.as_ref().ok_or("no snapshot was begun")?;
         let (moment, written_before, groups) = (taking.moment, taking.written_before, taking.groups);
         let rows: Option<Vec<GroupRow>> = taking.map.iter().copied().collect();
         let map = SnapshotMap { note: taking.note.clone(), groups: rows.ok_or("groups are missing")? };
-        let fresh: Vec<(Hash, Place)> = taking.fresh.iter().map(|(name, place)| (*name, *place)).collect();
+        let fresh: Vec<(Hash, PackOffset)> = taking.fresh.iter().map(|(name, place)| (*name, *place)).collect();
         let bytes = map.encode();
         let name = *blake3::hash(&bytes).as_bytes();
         let place = append(&mut self.packs, &mut self.record, RecordKind::Snapshot, moment, &bytes, &name);
@@ -271,7 +272,7 @@ impl Keeper {
         self.taking = None;
         self.committed = self.packs.end().map_or(self.committed, |(number, end)| (number, Some(end)));
         let count = fresh.len() as u64;
-        fresh.into_iter().for_each(|(name, place)| _ = self.groups.insert(name, Held { place, references: 0 }));
+        fresh.into_iter().for_each(|(name, place)| _ = self.groups.insert(name, PackedGroup { place, references: 0 }));
         for (name, count) in counts {
             let held = self.groups.get_mut(&name).expect("every name of a map has a place");
             held.references =
@@ -284,7 +285,7 @@ impl Keeper {
         let direct = self.packs.is_direct().unwrap_or(false);
         let bytes = self.packs.written - written_before;
         let snapshots = self.snapshots.len() as u64;
-        Ok(Taken { height: moment.height, groups, groups_written: count, bytes, snapshots, direct })
+        Ok(SnapshotDone { height: moment.height, groups, groups_written: count, bytes, snapshots, direct })
     }
 
     /// The rows of the index of history up to a height, behind those that are there; or what is left of them, where some
@@ -353,7 +354,7 @@ impl Keeper {
             let length = open_pack(&self.backend, &self.folder, number).and_then(|pack| pack.len()).map_err(text)?;
             let places =
                 self.groups.values().map(|held| held.place).chain(self.snapshots.values().map(|(place, _)| *place));
-            let record = |place: Place| u64::from(place.bytes).next_multiple_of(ALIGN as u64);
+            let record = |place: PackOffset| u64::from(place.bytes).next_multiple_of(ALIGN as u64);
             let living: u64 = places.filter(|place| place.pack == number).map(record).sum();
             // The header is no loss that rewriting would undo.
             if length.saturating_sub(BLOCK + living) > living / DEAD_PART {
@@ -378,20 +379,20 @@ impl Keeper {
 
     fn rewrite(&mut self, number: u32) -> Result<(), String> {
         let pack = open_pack(&self.backend, &self.folder, number).map_err(|error| error.to_string())?;
-        let groups: Vec<(Hash, Place)> = self
+        let groups: Vec<(Hash, PackOffset)> = self
             .groups
             .iter()
             .filter(|(_, held)| held.place.pack == number)
             .map(|(name, held)| (*name, held.place))
             .collect();
-        let snapshots: Vec<(Height, Place, u64)> = self
+        let snapshots: Vec<(Height, PackOffset, u64)> = self
             .snapshots
             .iter()
             .filter(|(_, (place, _))| place.pack == number)
             .map(|(height, (place, time_ms))| (*height, *place, *time_ms))
             .collect();
         let packs = &mut self.packs;
-        let mut moved = |place: Place| -> Result<Place, String> {
+        let mut moved = |place: PackOffset| -> Result<PackOffset, String> {
             let mut record = read_record(&*pack, place)?;
             decode_record(&record)?;
             record.resize(record.len().next_multiple_of(ALIGN), 0);
@@ -434,7 +435,7 @@ fn append(
     moment: Moment,
     bytes: &[u8],
     name: &Hash,
-) -> io::Result<Place> {
+) -> io::Result<PackOffset> {
     record.clear();
     encode_record(kind, moment, bytes, name, record);
     let stored = super::record::decode_record_header(record).expect("a record that was just made").stored;

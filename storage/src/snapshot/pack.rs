@@ -6,22 +6,21 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use engine::Hash;
+use engine::limits::{PACK_BYTES, PACK_RECORD_BYTES_MAX};
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;
-use crate::snapshot::record::{CONTENT_MAX, pack_header};
+use crate::snapshot::record::pack_header;
 use crate::{BLOCK, align_up};
 
-/// Bytes after which a new pack begins.
-pub const PACK_BYTES: u64 = 64 << 20;
 /// Bytes of a pack, at most: one that was nearly full, and the largest record behind it.
-pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + CONTENT_MAX as u64);
+pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
 /// Blocks that are written at a time: 1 MiB.
 const BUFFER_BLOCKS: usize = 256;
 
 /// Where a record lies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place {
+pub struct PackOffset {
     /// The pack.
     pub pack: u32,
     /// Bytes of the record.
@@ -130,12 +129,12 @@ impl PackWriter {
     ///
     /// # Errors
     /// What the system says; [`PackWriter::cut`] makes the writer good again.
-    pub fn append(&mut self, record: &[u8], bytes: usize) -> io::Result<Place> {
+    pub fn append(&mut self, record: &[u8], bytes: usize) -> io::Result<PackOffset> {
         if self.file.as_ref().is_none_or(|file| file.end + self.filled as u64 >= self.pack_bytes) {
             self.next_pack()?;
         }
         let file = self.file.as_mut().expect("a pack was begun");
-        let place = Place {
+        let place = PackOffset {
             pack: self.number,
             bytes: u32::try_from(bytes).expect("records are bounded"),
             offset: file.end + self.filled as u64,

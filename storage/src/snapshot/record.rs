@@ -1,8 +1,9 @@
 //! What a pack holds: records of groups and of snapshots, each under a checksum of its own.
 
 use bytemuck::{Pod, Zeroable};
+use engine::bytes::Reader;
 use engine::image::group_value;
-use engine::limits::{GROUP_BYTES, HEIGHT_MAX, TIME_MS_MAX};
+use engine::limits::{GROUP_BYTES, HEIGHT_MAX, PACK_RECORD_BYTES_MAX, TIME_MS_MAX};
 use engine::{Hash, Height};
 
 use crate::journal::LZ4_RATIO_MAX;
@@ -18,22 +19,35 @@ pub const MAGIC: [u8; 4] = *b"BCPR";
 pub const HEADER: usize = 96;
 /// Records start at multiples of this.
 pub const ALIGN: usize = 8;
-/// Bytes of a record's content, at most: a snapshot's map of the largest image there can be.
-pub const CONTENT_MAX: usize = 64 << 20;
 /// Bytes of a snapshot record before its note.
 const MAP_HEAD: usize = 8;
 
+/// How a pack begins: this row, and zeros to the end of the block. Layout: 80 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct PackRow {
+    magic: [u8; 8],
+    version: u32,
+    number: u32,
+    chain: Hash,
+    /// BLAKE3 of the 48 bytes before.
+    hash: Hash,
+}
+
+const _: () = assert!(size_of::<PackRow>() == 80);
+
+impl PackRow {
+    fn hash(&self) -> Hash {
+        *blake3::hash(&bytemuck::bytes_of(self)[..48]).as_bytes()
+    }
+}
+
 /// How a pack begins: one block.
-///
-/// Layout: magic 8, version u32, number u32, chain id 32, hash of the 48 bytes before 32, zeros to 4096.
 pub fn pack_header(number: u32, chain: &Hash) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(BLOCK as usize);
-    bytes.extend_from_slice(&PACK_MAGIC);
-    bytes.extend_from_slice(&PACK_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes.extend_from_slice(chain);
-    let hash = *blake3::hash(&bytes).as_bytes();
-    bytes.extend_from_slice(&hash);
+    let (magic, version) = (PACK_MAGIC, PACK_VERSION);
+    let mut row = PackRow { magic, version, number, chain: *chain, hash: [0; 32] };
+    row.hash = row.hash();
+    let mut bytes = bytemuck::bytes_of(&row).to_vec();
     bytes.resize(BLOCK as usize, 0);
     bytes
 }
@@ -43,24 +57,25 @@ pub fn pack_header(number: u32, chain: &Hash) -> Vec<u8> {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn check_pack_header(bytes: &[u8], number: u32, chain: &Hash) -> Result<(), Problem> {
-    if bytes.len() < BLOCK as usize {
-        return Err("the pack's header is cut short".into());
-    }
-    if bytes[..8] != PACK_MAGIC {
+    let bytes = bytes.get(..BLOCK as usize).ok_or("the pack's header is cut short")?;
+    let row: PackRow = Reader::new("pack header", bytes).row().map_err(|problem| problem.to_string())?;
+    if row.magic != PACK_MAGIC {
         return Err("this is no pack".into());
     }
-    if *blake3::hash(&bytes[..48]).as_bytes() != bytes[48..80] {
+    if row.hash != row.hash() {
         return Err("the pack header's hash is wrong".into());
     }
-    let version = u32::from_le_bytes(word(bytes, 8));
-    if version != PACK_VERSION {
-        return Err(Problem::version("the pack", version, PACK_VERSION));
+    if row.version != PACK_VERSION {
+        return Err(Problem::version("the pack", row.version, PACK_VERSION));
     }
-    if bytes[16..48] != *chain {
+    if row.chain != *chain {
         return Err("the pack belongs to another genesis".into());
     }
-    if bytes[..BLOCK as usize] != pack_header(number, chain) {
-        return Err("the pack has another number, or its header's padding is not zero".into());
+    if row.number != number {
+        return Err(format!("the pack says that it is number {}", row.number).into());
+    }
+    if bytes[size_of::<PackRow>()..].iter().any(|byte| *byte != 0) {
+        return Err("the pack header's padding is not zero".into());
     }
     Ok(())
 }
@@ -84,10 +99,34 @@ pub struct Moment {
     pub time_ms: u64,
 }
 
-/// A record's header.
-///
-/// Layout: magic 4, kind u8, codec u8, zero 2, bytes u32, bytes stored u32, height u64, time u64, BLAKE3 of the bytes
-/// 32, BLAKE3 of the 64 bytes before and of the stored bytes 32.
+/// How a record begins. Layout: 96 bytes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct RecordRow {
+    magic: [u8; 4],
+    kind: u8,
+    /// 0 as it is, 1 an LZ4 block.
+    codec: u8,
+    reserved: [u8; 2],
+    length: u32,
+    stored: u32,
+    height: u64,
+    time_ms: u64,
+    /// BLAKE3 of the bytes.
+    name: Hash,
+    /// BLAKE3 of the 64 bytes before and of the stored bytes.
+    sum: Hash,
+}
+
+const _: () = assert!(size_of::<RecordRow>() == HEADER);
+
+impl RecordRow {
+    fn sum(&self, stored: &[u8]) -> Hash {
+        *blake3::Hasher::new().update(&bytemuck::bytes_of(self)[..64]).update(stored).finalize().as_bytes()
+    }
+}
+
+/// What a record's header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordHeader {
     /// What it holds.
@@ -104,13 +143,9 @@ pub struct RecordHeader {
     pub name: Hash,
 }
 
-fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("callers look at whole headers")
-}
-
 /// Appends a record; `out` ends at a multiple of [`ALIGN`] before and after.
 pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash, out: &mut Vec<u8>) {
-    assert!(bytes.len() <= CONTENT_MAX, "contents are bounded by the image");
+    assert!(bytes.len() <= PACK_RECORD_BYTES_MAX, "contents are bounded by the image");
     let start = out.len();
     out.resize(start + HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
     let packed = lz4_flex::block::compress_into(bytes, &mut out[start + HEADER..]).expect("the output is large enough");
@@ -120,22 +155,22 @@ pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash
         out[start + HEADER..start + HEADER + stored].copy_from_slice(bytes);
     }
     out.truncate(start + HEADER + stored);
-    let length = |count: usize| u32::try_from(count).expect("contents are below 64 MiB").to_le_bytes();
-    let header = &mut out[start..];
-    header[..4].copy_from_slice(&MAGIC);
-    header[4..8].copy_from_slice(&[kind as u8, lz4.into(), 0, 0]);
-    header[8..12].copy_from_slice(&length(bytes.len()));
-    header[12..16].copy_from_slice(&length(stored));
-    header[16..24].copy_from_slice(&moment.height.0.to_le_bytes());
-    header[24..32].copy_from_slice(&moment.time_ms.to_le_bytes());
-    header[32..64].copy_from_slice(name);
-    let sum = checksum(header);
-    header[64..HEADER].copy_from_slice(&sum);
+    let length = |count: usize| u32::try_from(count).expect("contents are below 64 MiB");
+    let mut row = RecordRow {
+        magic: MAGIC,
+        kind: kind as u8,
+        codec: lz4.into(),
+        reserved: [0; 2],
+        length: length(bytes.len()),
+        stored: length(stored),
+        height: moment.height.0,
+        time_ms: moment.time_ms,
+        name: *name,
+        sum: [0; 32],
+    };
+    row.sum = row.sum(&out[start + HEADER..]);
+    out[start..start + HEADER].copy_from_slice(bytemuck::bytes_of(&row));
     out.resize(out.len().next_multiple_of(ALIGN), 0);
-}
-
-fn checksum(record: &[u8]) -> Hash {
-    *blake3::Hasher::new().update(&record[..64]).update(&record[HEADER..]).finalize().as_bytes()
 }
 
 /// Reads a header. It says nothing about the bytes behind it, and its own checksum covers those.
@@ -143,45 +178,46 @@ fn checksum(record: &[u8]) -> Hash {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_record_header(bytes: &[u8]) -> Result<RecordHeader, String> {
-    let bytes = bytes.get(..HEADER).ok_or("the record's header is cut short")?;
-    if bytes[..4] != MAGIC {
+    decode_row(bytes).map(|(header, _)| header)
+}
+
+fn decode_row(bytes: &[u8]) -> Result<(RecordHeader, RecordRow), String> {
+    let row = Reader::new("record", bytes).row::<RecordRow>().map_err(|_| "the record's header is cut short")?;
+    if row.magic != MAGIC {
         return Err("this is no record".into());
     }
-    let kind = match bytes[4] {
+    let kind = match row.kind {
         1 => RecordKind::Group,
         2 => RecordKind::Snapshot,
         other => return Err(format!("the record has kind {other}")),
     };
-    if bytes[5] > 1 || bytes[6..8] != [0; 2] {
+    if row.codec > 1 || row.reserved != [0; 2] {
         return Err("the record's header holds unknown values".into());
     }
-    let length = u32::from_le_bytes(word(bytes, 8)) as usize;
-    let stored = u32::from_le_bytes(word(bytes, 12)) as usize;
-    let fits = if kind == RecordKind::Group { length == GROUP_BYTES } else { length <= CONTENT_MAX };
-    if !fits || stored > length || (bytes[5] == 0 && stored != length) {
+    let (length, stored) = (row.length as usize, row.stored as usize);
+    let fits = if kind == RecordKind::Group { length == GROUP_BYTES } else { length <= PACK_RECORD_BYTES_MAX };
+    if !fits || stored > length || (row.codec == 0 && stored != length) {
         return Err(format!("the record says {length} bytes, {stored} stored"));
     }
     if length > stored.saturating_mul(LZ4_RATIO_MAX) {
         return Err(format!("the record says that {stored} bytes unpack to {length}"));
     }
-    let moment =
-        Moment { height: Height(u64::from_le_bytes(word(bytes, 16))), time_ms: u64::from_le_bytes(word(bytes, 24)) };
+    let moment = Moment { height: Height(row.height), time_ms: row.time_ms };
     if moment.height.0 > HEIGHT_MAX || moment.time_ms > TIME_MS_MAX {
         return Err(format!("the record is of height {}, time {}", moment.height, moment.time_ms));
     }
     if kind == RecordKind::Group && moment != Moment::default() {
         return Err("the record's header holds unknown values".into());
     }
-    Ok(RecordHeader { kind, lz4: bytes[5] == 1, length, stored, moment, name: word(bytes, 32) })
+    Ok((RecordHeader { kind, lz4: row.codec == 1, length, stored, moment, name: row.name }, row))
 }
 
 /// Reads a whole record into `out`, which must have as many bytes as the header says.
-fn decode_into(header: &RecordHeader, record: &[u8], out: &mut [u8]) -> Result<(), String> {
-    let record = record.get(..HEADER + header.stored).ok_or("the record is cut short")?;
-    if checksum(record) != record[64..HEADER] {
+fn decode_into(header: &RecordHeader, row: &RecordRow, record: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let stored = record.get(HEADER..HEADER + header.stored).ok_or("the record is cut short")?;
+    if row.sum != row.sum(stored) {
         return Err("the record's checksum is wrong".into());
     }
-    let stored = &record[HEADER..];
     if header.lz4 {
         let count = lz4_flex::block::decompress_into(stored, out).map_err(|error| format!("the record: {error}"))?;
         if count != out.len() {
@@ -201,11 +237,11 @@ fn decode_into(header: &RecordHeader, record: &[u8], out: &mut [u8]) -> Result<(
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_group(record: &[u8], name: &Hash, out: &mut [u8; GROUP_BYTES]) -> Result<(), String> {
-    let header = decode_record_header(record)?;
+    let (header, row) = decode_row(record)?;
     if header.kind != RecordKind::Group || header.name != *name {
         return Err("this is another record than the index says".into());
     }
-    decode_into(&header, record, out)
+    decode_into(&header, &row, record, out)
 }
 
 /// Reads a record.
@@ -213,12 +249,12 @@ pub fn decode_group(record: &[u8], name: &Hash, out: &mut [u8; GROUP_BYTES]) -> 
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_record(record: &[u8]) -> Result<(RecordHeader, Vec<u8>), String> {
-    let header = decode_record_header(record)?;
+    let (header, row) = decode_row(record)?;
     if record.len() < HEADER + header.stored {
         return Err("the record is cut short".into());
     }
     let mut out = vec![0; header.length];
-    decode_into(&header, record, &mut out)?;
+    decode_into(&header, &row, record, &mut out)?;
     Ok((header, out))
 }
 
@@ -270,9 +306,9 @@ impl SnapshotMap {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let head = bytes.get(..MAP_HEAD).ok_or("the snapshot's map is cut short")?;
-        let note = u32::from_le_bytes(word(head, 0)) as usize;
-        let count = u32::from_le_bytes(word(head, 4)) as usize;
+        let mut head = Reader::new("snapshot's map", bytes);
+        let mut length = || head.u32().map_err(|_| "the snapshot's map is cut short");
+        let (note, count) = (length()? as usize, length()? as usize);
         let names = (MAP_HEAD + note).next_multiple_of(8);
         if bytes.len() != names + count * size_of::<GroupRow>() {
             return Err("the snapshot's map has another length than it says".into());

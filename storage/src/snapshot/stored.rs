@@ -8,7 +8,7 @@ use engine::limits::GROUP_BYTES;
 use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
-use super::pack::Place;
+use super::pack::PackOffset;
 use super::record::{GroupRow, HEADER, RecordKind, SnapshotMap, decode_group, decode_record};
 use crate::Damage;
 use crate::backend::{Backend, Handle};
@@ -20,7 +20,7 @@ pub struct StoredSnapshot {
     pub height: Height,
     /// The node's own bytes: where the chain stood.
     pub note: Vec<u8>,
-    groups: Vec<(Hash, Place)>,
+    groups: Vec<(Hash, PackOffset)>,
     values: Vec<Hash>,
     packs: BTreeMap<u32, Box<dyn Handle>>,
 }
@@ -48,7 +48,7 @@ fn damage(pack: u32, offset: u64, problem: String) -> Damage {
 }
 
 /// Reads the map of a snapshot.
-pub(super) fn read_map(pack: &dyn Handle, place: Place, height: Height) -> Result<SnapshotMap, String> {
+pub(super) fn read_map(pack: &dyn Handle, place: PackOffset, height: Height) -> Result<SnapshotMap, String> {
     let record = read_record(pack, place)?;
     let (header, content) = decode_record(&record)?;
     if header.kind != RecordKind::Snapshot || header.moment.height != height {

@@ -7,14 +7,13 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use engine::image::GroupBlock;
-use engine::limits::SNAPSHOT_BLOCKS_MAX;
+use engine::limits::{PACK_BYTES, SNAPSHOT_BLOCKS_MAX};
 use engine::{Hash, Height};
 
 use super::catalog::Catalog;
 use super::database::IndexError;
 use super::index::{Change, Index, read_index};
-use super::keeper::{Keeper, Taken};
-use super::pack::PACK_BYTES;
+use super::keeper::{Keeper, SnapshotDone};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::Moment;
 use super::stored::StoredSnapshot;
@@ -54,11 +53,11 @@ enum Task {
 }
 
 /// What has become of what was handed over.
-pub enum Kept {
+pub enum KeeperEvent {
     /// The groups of a block are copied: it can be filled again.
     Block(GroupBlock),
     /// The snapshot is on disk.
-    Taken(Taken),
+    Done(SnapshotDone),
     /// It came to nothing, and nothing of it is left. The next one may succeed.
     Failed(String),
 }
@@ -66,14 +65,14 @@ pub enum Kept {
 /// What keeps a session's snapshots.
 pub struct Snapshots {
     keeping: Keeping,
-    kept: Receiver<Kept>,
+    kept: Receiver<KeeperEvent>,
 }
 
 enum Keeping {
     /// Beside the tick.
     Thread { tasks: Option<Sender<Task>>, thread: Option<JoinHandle<()>> },
     /// Whatever is handed over is done before the call returns.
-    Stepped { steps: RefCell<Steps>, say: Sender<Kept> },
+    Stepped { steps: RefCell<Steps>, say: Sender<KeeperEvent> },
 }
 
 /// What the packs of a session hold, for a process that only reads: from the index, or where that cannot be read from the
@@ -224,7 +223,7 @@ impl SnapshotsFound {
 
 /// The snapshots of a catalog, the newest first.
 pub fn newest_first(catalog: &Catalog) -> Vec<SnapshotInfo> {
-    let info = |(height, (_, time_ms)): (&Height, &(super::pack::Place, u64))| SnapshotInfo {
+    let info = |(height, (_, time_ms)): (&Height, &(super::pack::PackOffset, u64))| SnapshotInfo {
         height: *height,
         time_ms: *time_ms,
     };
@@ -247,7 +246,7 @@ struct Steps {
     keeper: Result<Keeper, String>,
     /// Whether the snapshot under way came to nothing, or none is.
     failed: bool,
-    said: Vec<Kept>,
+    said: Vec<KeeperEvent>,
 }
 
 impl Steps {
@@ -263,13 +262,13 @@ impl Steps {
             }
             Task::Block(block) => {
                 let result = if self.failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
-                self.said.push(Kept::Block(block));
+                self.said.push(KeeperEvent::Block(block));
                 result
             }
             Task::Finish if self.failed => Ok(()),
             Task::Finish => keeper.finish().map(|taken| {
                 self.failed = true;
-                self.said.push(Kept::Taken(taken));
+                self.said.push(KeeperEvent::Done(taken));
                 if let Err(problem) = keeper.compact() {
                     tracing::warn!("packs of snapshots stay as they are: {problem}");
                 }
@@ -282,7 +281,7 @@ impl Steps {
         if let Err(problem) = result {
             self.failed = true;
             let given_up = keeper.give_up().map_err(|error| error.to_string());
-            self.said.push(Kept::Failed(given_up.as_ref().err().unwrap_or(&problem).clone()));
+            self.said.push(KeeperEvent::Failed(given_up.as_ref().err().unwrap_or(&problem).clone()));
             if let Err(problem) = given_up {
                 self.keeper = Err(problem);
             }
@@ -291,17 +290,17 @@ impl Steps {
 }
 
 /// Nothing can be kept any more: blocks go back, and every snapshot fails.
-fn refuse(problem: &str, task: Task) -> Option<Kept> {
+fn refuse(problem: &str, task: Task) -> Option<KeeperEvent> {
     match task {
-        Task::Block(block) => Some(Kept::Block(block)),
-        Task::Begin { .. } => Some(Kept::Failed(problem.to_owned())),
+        Task::Block(block) => Some(KeeperEvent::Block(block)),
+        Task::Begin { .. } => Some(KeeperEvent::Failed(problem.to_owned())),
         Task::Finish | Task::GiveUp => None,
     }
 }
 
-fn run(steps: &mut Steps, tasks: &Receiver<Task>, kept: &Sender<Kept>) {
+fn run(steps: &mut Steps, tasks: &Receiver<Task>, kept: &Sender<KeeperEvent>) {
     if let Err(problem) = &steps.keeper {
-        steps.said.push(Kept::Failed(problem.clone()));
+        steps.said.push(KeeperEvent::Failed(problem.clone()));
     }
     loop {
         // Whoever listens may have gone; the snapshot is kept all the same.
@@ -346,7 +345,7 @@ impl Snapshots {
     }
 
     /// What has become of what was handed over.
-    pub fn kept(&self) -> &Receiver<Kept> {
+    pub fn kept(&self) -> &Receiver<KeeperEvent> {
         &self.kept
     }
 

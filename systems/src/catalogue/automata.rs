@@ -9,7 +9,7 @@ use engine::limits::SPOTS;
 use engine::{Dice, Hash, Puck, Spot};
 
 use super::bets::BETS;
-use super::family::{Family, Step};
+use super::family::{Family, FamilyMove};
 use super::spots::{bet_of, number_of, travelled_spot};
 
 /// What one roll means to every spot: a row of outcomes.
@@ -131,15 +131,15 @@ fn compile_spot(automata: &mut Automata, spot: Spot) {
     }
 }
 
-fn pack(bet: engine::BetId, step: Step) -> Packed {
+fn pack(bet: engine::BetId, step: FamilyMove) -> Packed {
     match step {
-        Step::Stay => Packed::new(Packed::STAY, 0),
-        Step::Advance(progress) => Packed::new(Packed::ADVANCE, progress.into()),
-        Step::Travel(number) => {
+        FamilyMove::Stay => Packed::new(Packed::STAY, 0),
+        FamilyMove::Advance(progress) => Packed::new(Packed::ADVANCE, progress.into()),
+        FamilyMove::Travel(number) => {
             let to = travelled_spot(bet, number).expect("a bet travels to a box number");
             Packed::new(Packed::TRAVEL, to.0.into())
         }
-        Step::End(tier) => Packed::new(Packed::END, tier.into()),
+        FamilyMove::End(tier) => Packed::new(Packed::END, tier.into()),
     }
 }
 

@@ -128,7 +128,7 @@ pub enum Placement {
 
 /// One step of an automaton.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum FamilyMove {
     /// Nothing changes.
     Stay,
     /// The bet has counted something.
@@ -139,7 +139,7 @@ pub enum Step {
     End(u16),
 }
 
-use Step::{Advance, End, Stay, Travel};
+use FamilyMove::{Advance, End, Stay, Travel};
 
 /// The tier of a loss in every family that can lose outright.
 pub const LOSE: u16 = 0;
@@ -308,7 +308,7 @@ impl Family {
     }
 
     /// The step of the automaton from `progress` on a roll. `puck` is the puck before it.
-    pub fn step(self, number: Option<u8>, progress: u16, puck: Puck, dice: Dice) -> Step {
+    pub fn step(self, number: Option<u8>, progress: u16, puck: Puck, dice: Dice) -> FamilyMove {
         let symbol = self.symbol(number, puck, dice);
         let total = dice.total();
         let first_of = |wins: Rolls, loses: Rolls| match () {
@@ -419,7 +419,7 @@ impl Family {
     }
 
     /// Bets on a whole hand: `symbol` is 1 to 6 for a point made, 7 for the seven-out, 8 for a natural.
-    fn step_hand(self, progress: u16, symbol: u8) -> Step {
+    fn step_hand(self, progress: u16, symbol: u8) -> FamilyMove {
         let made = (1..=6).contains(&symbol).then(|| usize::from(symbol) - 1);
         match (self, symbol, made) {
             (Self::Fire, 7, _) => End(progress.count_ones() as u16),
@@ -442,7 +442,7 @@ impl Family {
     }
 }
 
-const fn advance(from: u16, to: u16) -> Step {
+const fn advance(from: u16, to: u16) -> FamilyMove {
     if from == to { Stay } else { Advance(to) }
 }
 

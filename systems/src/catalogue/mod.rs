@@ -66,7 +66,7 @@ pub struct Catalogue {
 
 /// What an automaton does, for those who walk it rather than play it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum CompiledMove {
     /// Nothing.
     Stay,
     /// New progress.
@@ -78,14 +78,14 @@ pub enum Step {
 }
 
 /// The step of a working bet, from the table of transitions that the game runs on.
-pub fn step(spot: Spot, progress: u16, puck: Puck, dice: Dice) -> Step {
+pub fn step(spot: Spot, progress: u16, puck: Puck, dice: Dice) -> CompiledMove {
     let base = AUTOMATA.rows[row_index(puck, dice)].base[spot.index()];
     let packed = AUTOMATA.transitions[base as usize + usize::from(progress)];
     match packed.kind() {
-        Packed::STAY => Step::Stay,
-        Packed::ADVANCE => Step::Advance(packed.payload() as u16),
-        Packed::TRAVEL => Step::Travel(Spot(packed.payload() as u8)),
-        _ => Step::End(packed.payload() as u16),
+        Packed::STAY => CompiledMove::Stay,
+        Packed::ADVANCE => CompiledMove::Advance(packed.payload() as u16),
+        Packed::TRAVEL => CompiledMove::Travel(Spot(packed.payload() as u8)),
+        _ => CompiledMove::End(packed.payload() as u16),
     }
 }
 

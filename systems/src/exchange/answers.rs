@@ -4,11 +4,14 @@
 //! its receipt goes to whoever sent it last. One that has its receipt is told so again. Nothing here is replicated: what
 //! is forgotten is answered by the account's window of used numbers.
 
+use std::hash::BuildHasher;
+
 use bevy_ecs::resource::Resource;
 use engine::io::{Receipt, Verdict};
 use engine::limits::{BLOCK_INTENTS_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
 use engine::message::intent::{Intent, IntentId};
 use engine::{Genesis, PeerId};
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 /// Intents that wait, by key and number, and the last receipts.
@@ -65,12 +68,11 @@ impl Default for Answers {
     }
 }
 
-/// Keys are uniform for whoever does not choose them; whoever does only slows the look-up of his own intents, of which
-/// few may wait.
-fn place(id: &IntentId) -> u64 {
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| id.key[at + byte]));
-    let mixed = (word(0) ^ id.number.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ mixed >> 29 ^ word(8).rotate_left(17) ^ word(16)).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ word(24)
+/// The bucket of an intent: those with one key and number share it, of which few may wait.
+///
+/// Whoever chooses keys that collide only slows the look-up of his own intents. The mark is no part of it: all intents with one key and number are in one bucket.
+fn bucket_of(id: &IntentId) -> u64 {
+    FixedState::default().hash_one((id.key, id.number))
 }
 
 /// Whether a receipt says that the number is used up: only then may the same intent never be applied again.
@@ -96,7 +98,7 @@ impl Answers {
     /// What is known about an intent whose signature was not checked yet.
     pub fn look_up(&self, intent: &Intent) -> Known {
         let id = intent.id();
-        let hash = place(&id);
+        let hash = bucket_of(&id);
         if let Some(waiting) = self.waiting.find(hash, |waiting| waiting.has_number_of(&id)) {
             return if waiting.id == id { Known::Waits } else { Known::NumberWaits };
         }
@@ -109,7 +111,7 @@ impl Answers {
 
     fn kept(&self, id: &IntentId) -> Option<Receipt> {
         let is = |row: &u32| self.kept[*row as usize].id == *id;
-        self.by_intent.find(place(id), is).map(|row| self.kept[*row as usize])
+        self.by_intent.find(bucket_of(id), is).map(|row| self.kept[*row as usize])
     }
 
     /// A verified intent waits from now on, and `to` waits with it. Says what was known, and changes nothing if it waits,
@@ -123,13 +125,13 @@ impl Answers {
     }
 
     fn insert(&mut self, waiting: Waiting) {
-        self.waiting.insert_unique(place(&waiting.id), waiting, |other| place(&other.id));
+        self.waiting.insert_unique(bucket_of(&waiting.id), waiting, |other| bucket_of(&other.id));
     }
 
     /// An intent was decided: it waits for its receipt, whoever proposed it, and goes into no other block.
     pub fn decide(&mut self, intent: &Intent) {
         let id = intent.id();
-        if let Some(waiting) = self.waiting.find_mut(place(&id), |waiting| waiting.has_number_of(&id)) {
+        if let Some(waiting) = self.waiting.find_mut(bucket_of(&id), |waiting| waiting.has_number_of(&id)) {
             // Where another one with its number waits, the height's verdict says which of them the number went to.
             waiting.decided |= waiting.id == id;
         } else if self.kept(&id).is_none_or(|receipt| !is_final(receipt.verdict)) {
@@ -139,7 +141,7 @@ impl Answers {
 
     /// Whether an intent waits and is in no decided block.
     pub fn is_open(&self, id: &IntentId) -> bool {
-        let waiting = self.waiting.find(place(id), |waiting| waiting.id == *id);
+        let waiting = self.waiting.find(bucket_of(id), |waiting| waiting.id == *id);
         waiting.is_some_and(|waiting| !waiting.decided)
     }
 
@@ -147,14 +149,14 @@ impl Answers {
     /// there was another.
     pub fn redirect(&mut self, intent: &Intent, to: PeerId) -> Option<PeerId> {
         let id = intent.id();
-        let waiting = self.waiting.find_mut(place(&id), |waiting| waiting.id == id)?;
+        let waiting = self.waiting.find_mut(bucket_of(&id), |waiting| waiting.id == id)?;
         let before = std::mem::replace(&mut waiting.to, to);
         (before != to && before != PeerId::NONE).then_some(before)
     }
 
     /// An intent has its receipt. Returns who hears of it.
     pub fn answer(&mut self, receipt: &Receipt) -> Hears {
-        let hash = place(&receipt.id);
+        let hash = bucket_of(&receipt.id);
         self.keep(*receipt, hash);
         let nobody = Hears { to: PeerId::NONE, other: None };
         let Ok(entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
@@ -201,13 +203,13 @@ impl Answers {
             self.kept.push(kept);
         } else {
             let old = std::mem::replace(&mut self.kept[self.oldest], kept);
-            if let Ok(entry) = self.by_intent.find_entry(place(&old.id), |other| *other == row) {
+            if let Ok(entry) = self.by_intent.find_entry(bucket_of(&old.id), |other| *other == row) {
                 entry.remove();
             }
         }
         self.oldest = (self.oldest + 1) % RECEIPTS_KEPT_MAX;
         let rows = &self.kept;
-        self.by_intent.insert_unique(hash, row, |row| place(&rows[*row as usize].id));
+        self.by_intent.insert_unique(hash, row, |row| bucket_of(&rows[*row as usize].id));
     }
 }
 

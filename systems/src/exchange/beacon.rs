@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::Offence;
-use engine::limits::UNSETTLED_MAX;
+use engine::limits::{RECENT_BEACONS, UNSETTLED_MAX};
 use engine::message::certificate::Beacon;
 use engine::message::evidence::Evidence;
 use engine::message::node::{BeaconRow, NodeMessage};
@@ -26,8 +26,6 @@ use crate::state::setup::Setup;
 pub const EPOCH: u64 = 0;
 /// Milliseconds after which a share is sent again while its beacon is missing.
 const RESEND_MS: u64 = 200;
-/// Beacons that are remembered for those who ask with a share.
-const RECENT: usize = 16;
 
 /// This node's part in the beacon.
 #[derive(Resource)]
@@ -64,7 +62,7 @@ impl Shares {
     /// Whether a share whose signature was not verified could be of use.
     pub fn wants(&self, share: &Share, decided: Height) -> bool {
         let height = share.body.height;
-        let near = height.0 + RECENT as u64 > decided.0 && height.0 <= decided.0 + UNSETTLED_MAX as u64;
+        let near = height.0 + RECENT_BEACONS as u64 > decided.0 && height.0 <= decided.0 + UNSETTLED_MAX as u64;
         // One that is known is wanted: its author sends it again because it lacks the beacon.
         near && share.body.epoch == EPOCH && height > Height::GENESIS
     }
@@ -98,7 +96,7 @@ impl Shares {
     pub fn note(&mut self, height: Height, block: Hash, beacon: Beacon) {
         self.heights.remove(&height);
         if self.recent.iter().all(|row| row.height != height) {
-            if self.recent.len() == RECENT {
+            if self.recent.len() == RECENT_BEACONS {
                 self.recent.pop_front();
             }
             self.recent.push_back(BeaconRow { height, block, beacon });

@@ -6,16 +6,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
-use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, PAST_ROUNDS};
+use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX};
 use engine::message::block::Block;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
 use engine::{Hash, Height, PeerId};
-
-/// Heights above the last decided one of which bodies are kept.
-const BODY_HEIGHTS: u64 = 2;
-/// Proposals of one round: the proposer's, and one that contradicts it.
-const ROUND_PROPOSALS_MAX: usize = 2;
 
 /// Proposals and bodies of the heights above the last decided one. Bounded: two proposals for each round and slot, a body
 /// only for a proposal, and the bytes of each height's bodies.
@@ -28,13 +23,13 @@ pub struct Bodies {
 
 #[derive(Default)]
 struct HeightBodies {
-    proposals: Vec<Held>,
+    proposals: Vec<KnownProposal>,
     bodies: Vec<Body>,
     bytes: usize,
 }
 
 /// A proposal whose signature was verified.
-pub struct Held {
+pub struct KnownProposal {
     /// The proposal.
     pub proposal: Proposal,
     /// The order of blocks has heard it.
@@ -94,12 +89,12 @@ impl Bodies {
     /// Holds a proposal whose signature was verified. If it contradicts another one of its slot, that is evidence.
     pub fn hold(&mut self, proposal: Proposal, from: PeerId, ask_ms: u64) -> Option<Evidence> {
         let bodies = self.heights.entry(proposal.body.height).or_default();
-        let contradicts = |held: &&Held| {
+        let contradicts = |held: &&KnownProposal| {
             let (one, other) = (&held.proposal.body, &proposal.body);
             (one.round, one.slot) == (other.round, other.slot) && one != other
         };
         let first = bodies.proposals.iter().find(contradicts).map(|held| held.proposal);
-        bodies.proposals.push(Held { proposal, heard: false, from, ask_ms });
+        bodies.proposals.push(KnownProposal { proposal, heard: false, from, ask_ms });
         first.map(|first| Evidence::Proposals(first, proposal))
     }
 
@@ -184,7 +179,7 @@ impl Bodies {
     }
 
     /// The proposals of a height.
-    pub fn proposals(&mut self, height: Height) -> &mut [Held] {
+    pub fn proposals(&mut self, height: Height) -> &mut [KnownProposal] {
         self.heights.get_mut(&height).map_or(&mut [], |bodies| &mut bodies.proposals)
     }
 

@@ -11,7 +11,9 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::io::{Offence, Output};
-use engine::limits::{RANGE_BYTES_MAX, UNSETTLED_MAX};
+use engine::limits::{
+    ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX, VERIFY_HEIGHTS, VERIFY_SIGNATURES,
+};
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
@@ -36,21 +38,10 @@ use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::{VerifySeed, issuers};
 use crate::state::setup::Setup;
 
-/// Heights of one question.
-const ASK_HEIGHTS: u32 = 64;
-/// Questions that are open at once.
-const ASKS_MAX: usize = 4;
 /// Milliseconds until a question goes to another node.
 const ASK_MS: u64 = 1_000;
 /// Milliseconds that a validator waits for votes before it asks for the one height that it lacks.
 const BEHIND_MS: u64 = 100;
-/// Heights and signatures that are verified in one tick, at most; one height is always.
-const VERIFY_HEIGHTS: usize = 64;
-const VERIFY_SIGNATURES: usize = 8_192;
-/// Bytes of heights that came and were not verified yet, at most.
-const CAME_BYTES_MAX: usize = 8 * RANGE_BYTES_MAX;
-/// Verified heights that wait to be executed, at most.
-const READY_MAX: usize = 256;
 
 /// Heights on their way to this node.
 #[derive(Resource, Default)]

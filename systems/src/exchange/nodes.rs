@@ -4,6 +4,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::ResMut;
 use engine::PeerId;
 use engine::io::Input;
+use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX};
 use engine::message::block::Block;
 use engine::message::certificate::Certificate;
 use engine::message::evidence::Evidence;
@@ -14,11 +15,6 @@ use engine::message::share::Share;
 use engine::message::vote::{Proposal, Vote};
 
 use super::tick::{Inbox, Outbox};
-
-/// Signatures of one node's messages that are verified in one tick, at most. What is above is dropped; it comes again.
-const CHECKS_MAX: usize = 512;
-/// Certificates, bodies, beacons and questions of one node that are looked at in one tick, at most.
-const QUESTIONS_MAX: usize = 16;
 
 /// The other nodes that are connected.
 #[derive(Resource, Default)]
@@ -158,7 +154,7 @@ impl Heard {
         };
         node.checks += checks;
         node.questions += questions;
-        if node.checks > CHECKS_MAX || node.questions > QUESTIONS_MAX {
+        if node.checks > NODE_CHECKS_MAX || node.questions > NODE_QUESTIONS_MAX {
             return;
         }
         match message {

@@ -70,7 +70,7 @@ pub struct Orderer {
 }
 
 /// What a step of the order of blocks reads and writes.
-pub(super) struct Step<'a> {
+pub(super) struct OrderStep<'a> {
     pub(super) clock: Clock,
     pub(super) setup: &'a Setup,
     pub(super) issuers: &'a [PublicKey],
@@ -112,7 +112,7 @@ pub fn order_blocks(
         return;
     }
     let issuers = issuers(&setup);
-    let mut step = Step {
+    let mut step = OrderStep {
         clock: *clock,
         setup: &setup,
         issuers: &issuers,
@@ -210,7 +210,7 @@ impl Orderer {
     }
 }
 
-impl Step<'_> {
+impl OrderStep<'_> {
     /// What a restart scheduled runs from the first tick on, and the interval of the last block is not cut short.
     fn first_tick(&mut self) {
         if self.orderer.ready_ms.is_some() {

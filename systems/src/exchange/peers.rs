@@ -9,7 +9,7 @@ use engine::PeerId;
 use engine::columns::PeerColumns;
 use engine::component::{Peer, PeerKey, PeerStatus};
 use engine::io::{Input, Offence, Output};
-use engine::limits::SCORE_BAN;
+use engine::limits::{DEPARTED_SCORES_MAX, SCORE_BAN};
 
 use super::tick::{Clock, Inbox, Outbox};
 
@@ -25,7 +25,7 @@ pub const fn points(offence: Offence) -> u32 {
 
 /// Scores of keys that left with some: coming back does not clear them. Bounded: the lowest is forgotten first.
 #[derive(Resource, Default)]
-pub struct Grudges {
+pub struct DepartedScores {
     by_key: BTreeMap<[u8; 32], Score>,
     /// The same by score, so that the lowest is found without a walk over all of them.
     by_score: BTreeSet<(Score, [u8; 32])>,
@@ -34,18 +34,15 @@ pub struct Grudges {
 /// Points, and up to when they have decayed.
 type Score = (u32, u64);
 
-/// Keys whose scores are kept after they left.
-const GRUDGES_MAX: usize = 4_096;
-
-impl Grudges {
-    fn keep(&mut self, key: [u8; 32], score: Score) {
+impl DepartedScores {
+    fn insert(&mut self, key: [u8; 32], score: Score) {
         if score.0 == 0 {
             return;
         }
         self.take(&key);
         self.by_key.insert(key, score);
         self.by_score.insert((score, key));
-        if self.by_key.len() > GRUDGES_MAX {
+        if self.by_key.len() > DEPARTED_SCORES_MAX {
             let (_, lowest) = self.by_score.pop_first().expect("there are many");
             self.by_key.remove(&lowest);
         }
@@ -64,7 +61,7 @@ impl Grudges {
 pub fn update_peers(
     clock: Res<'_, Clock>,
     inbox: Res<'_, Inbox>,
-    mut grudges: ResMut<'_, Grudges>,
+    mut departed: ResMut<'_, DepartedScores>,
     mut outbox: ResMut<'_, Outbox>,
     mut columns: PeerColumns<'_, '_>,
 ) {
@@ -75,7 +72,7 @@ pub fn update_peers(
                 let status = if *node { PeerStatus::Node } else { PeerStatus::Client };
                 let row = &mut peers[peer.slot as usize];
                 assert!(row.status == PeerStatus::Free as u8, "a peer leaves its row before another takes it");
-                let (score, scored_ms) = grudges.take(key).unwrap_or((0, clock.now_ms));
+                let (score, scored_ms) = departed.take(key).unwrap_or((0, clock.now_ms));
                 *row = Peer {
                     joined_ms: clock.now_ms,
                     scored_ms,
@@ -91,7 +88,7 @@ pub fn update_peers(
                 if let Some(row) = row(peers, *peer) {
                     let key = &mut keys[peer.slot as usize];
                     if row.is_connected() {
-                        grudges.keep(key.key, (row.score, row.scored_ms));
+                        departed.insert(key.key, (row.score, row.scored_ms));
                     }
                     *row = Peer { generation: peer.generation, ..Peer::zeroed() };
                     *key = PeerKey::zeroed();
@@ -156,24 +153,24 @@ mod tests {
 
     #[test]
     fn the_lowest_score_is_forgotten_first() {
-        let mut grudges = Grudges::default();
+        let mut departed = DepartedScores::default();
         let key = |number: u32| {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&number.to_le_bytes());
             key
         };
-        for number in 0..GRUDGES_MAX as u32 + 100 {
-            grudges.keep(key(number), (1 + number % 90, 1_000));
+        for number in 0..DEPARTED_SCORES_MAX as u32 + 100 {
+            departed.insert(key(number), (1 + number % 90, 1_000));
         }
-        assert_eq!(grudges.by_key.len(), GRUDGES_MAX);
-        assert_eq!(grudges.take(&key(0)), None);
-        assert_eq!(grudges.take(&key(89)), Some((90, 1_000)));
+        assert_eq!(departed.by_key.len(), DEPARTED_SCORES_MAX);
+        assert_eq!(departed.take(&key(0)), None);
+        assert_eq!(departed.take(&key(89)), Some((90, 1_000)));
         let stranger = key(u32::MAX);
-        grudges.keep(stranger, (0, 1_000));
-        assert_eq!(grudges.take(&stranger), None, "nothing is nothing to keep");
-        grudges.keep(key(89), (7, 2_000));
-        grudges.keep(key(89), (8, 3_000));
-        assert_eq!(grudges.take(&key(89)), Some((8, 3_000)));
+        departed.insert(stranger, (0, 1_000));
+        assert_eq!(departed.take(&stranger), None, "nothing is nothing to keep");
+        departed.insert(key(89), (7, 2_000));
+        departed.insert(key(89), (8, 3_000));
+        assert_eq!(departed.take(&key(89)), Some((8, 3_000)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::bodies::{Bodies, Judged};
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
-use super::order::{BODY, ENTRY, Orderer, Step};
+use super::order::{BODY, ENTRY, OrderStep, Orderer};
 use super::tally::Tally;
 use super::tick::{Clock, Outbox, Pending};
 use super::verify::{VerifySeed, issuers};
@@ -42,7 +42,7 @@ pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Ve
     let Some(config) = orderer.config.clone() else { return Ok(Vec::new()) };
     orderer.consensus = Some(Consensus::new(config, chain.decided.next())?);
     let (issuers, mut outbox) = (issuers(&setup), Outbox::default());
-    let mut step = Step {
+    let mut step = OrderStep {
         clock: Clock { now_ms: chain.parent_time_ms, ..Clock::default() },
         setup: &setup,
         issuers: &issuers,
@@ -73,7 +73,7 @@ pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Ve
     Ok(outbox.outputs)
 }
 
-impl Step<'_> {
+impl OrderStep<'_> {
     /// Puts what the log holds of a height where it was: votes to the tally, proposals and bodies with their verdicts.
     fn recall(&mut self, logged: &LoggedHeight) {
         logged.blocks.iter().for_each(|block| self.bodies.put_logged(block.clone()));

@@ -12,7 +12,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Zero};
 
-use crate::catalogue::{Step, ignores_puck, step, tiers};
+use crate::catalogue::{CompiledMove, ignores_puck, step, tiers};
 
 /// Where a chain ends: the probability of each tier, and the expected rolls until then.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -107,10 +107,10 @@ fn explore(first: State) -> Vec<Vec<(To, Ways)>> {
                 }))
             };
             let to = match step(state.spot, state.progress, state.puck, dice) {
-                Step::Stay => follow(state.spot, state.progress),
-                Step::Advance(progress) => follow(state.spot, progress),
-                Step::Travel(spot) => follow(spot, 0),
-                Step::End(tier) => To::Tier(tier),
+                CompiledMove::Stay => follow(state.spot, state.progress),
+                CompiledMove::Advance(progress) => follow(state.spot, progress),
+                CompiledMove::Travel(spot) => follow(spot, 0),
+                CompiledMove::End(tier) => To::Tier(tier),
             };
             match successors.iter_mut().find(|(known, _)| *known == to) {
                 Some((_, ways)) => *ways += dice.ways(),

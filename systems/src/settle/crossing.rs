@@ -45,6 +45,7 @@ pub fn settle_accounts(
         let row = &mut rows.tables[table.index()];
         assert!(row.bank < Chips(setup.genesis.bank_target), "only a bank below its target asks for more");
         let lacks = Chips(setup.genesis.bank_target) - row.bank;
+        // A treasury that is empty fills no bank, and no chip is made for it: the table refuses bets that it cannot pay.
         let fill = lacks.min(house.treasury);
         house.treasury -= fill;
         house.banks += fill;

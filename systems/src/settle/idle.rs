@@ -28,6 +28,7 @@ pub fn free_idle_accounts(
             continue;
         }
         if fate.returns_grant() {
+            // What the account gave to others stays theirs: only what is left of the grant goes back.
             let chips = rows.accounts[id].granted.min(rows.accounts[id].cage);
             Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty }.cage_to_treasury(id, chips);
             rows.accounts[id].granted = Chips::ZERO;

@@ -138,6 +138,7 @@ impl Postings<'_, '_> {
     pub fn cage_to_cage(&mut self, from: usize, to: usize, chips: Chips) {
         assert!(from != to && self.rows.accounts[to].is_open(), "a transfer goes to another open account");
         assert!(chips <= self.rows.accounts[from].cage, "a transfer that the cage does not have is refused");
+        // All cages together hold what they held: the control account stays as it is.
         self.rows.accounts[from].cage -= chips;
         self.rows.accounts[to].cage += chips;
         self.ledger.cages[from / CHUNK_ACCOUNTS] -= chips;

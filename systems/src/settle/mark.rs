@@ -20,7 +20,7 @@ use crate::state::setup::Setup;
 
 /// The groups that the coming height may write.
 #[derive(Resource)]
-pub struct Marks {
+pub struct WrittenGroups {
     /// The groups.
     pub map: DirtyMap,
     /// The height that they were marked for: while it waits, nothing that marking looks at changes.
@@ -106,7 +106,7 @@ fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, at: Moment, m
     left.into_iter().flatten().for_each(|account| mark_account(marks, account));
 }
 
-/// Marks what the due tables of one chunk write. Returns whose players may leave.
+/// WrittenGroups what the due tables of one chunk write. Returns whose players may leave.
 fn mark_chunk(
     setup: &Setup,
     (tables, seats): (&[Table], &[Seat]),

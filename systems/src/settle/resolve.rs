@@ -11,6 +11,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
+use engine::bits::ones;
 use engine::columns::{Column, Columns};
 use engine::component::{BetRow, Seat, SeatBetsMut, SeatStatus, SpotMask};
 use engine::image::DirtyMap;
@@ -165,6 +166,7 @@ pub fn resolve_seat(
         let works = bet.flags.works(default_working.contains(spot));
         let end = match catalogue.transition(row, spot, bet.progress, works) {
             Transition::Stay => {
+                // From the first roll that it sees on, a bet on a whole hand cannot be raised any more.
                 if catalogue.is_hand(spot) && !bet.flags.seen() {
                     bets.row_mut(index).flags = bet.flags.with_seen();
                     outcome.changed = true;
@@ -215,6 +217,7 @@ pub fn resolve_seat(
         let count = bets.seat.spots.count();
         bets.remove_all(&gone);
         assert_eq!(bets.seat.spots.count() + gone.count(), count, "what was decided leaves the seat, and nothing else");
+        // Only now, when those that were decided are gone: a seat may be full, and a spot may change hands in one roll.
         travelled.into_iter().flatten().for_each(|bet| bets.insert(bet));
         outcome.changed = true;
     }
@@ -308,10 +311,7 @@ impl<'a> Resolver<'a, '_> {
         let row = catalogue.row(puck, table.last_dice().expect("a table that rolled has dice"));
         let default_working = catalogue.default_working(puck);
         let per_table = self.setup.genesis.seats as usize;
-        let mut occupied = table.occupied;
-        while occupied != 0 {
-            let number = occupied.trailing_zeros() as usize;
-            occupied &= occupied - 1;
+        for number in ones(table.occupied.into()) {
             let seat = place * per_table + number;
             let account = chunk.seats[seat].account;
             let mut bets =

@@ -2,6 +2,7 @@
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
+use engine::bits::ones_of;
 use engine::columns::Columns;
 use engine::component::Table;
 use engine::limits::{CHUNK_TABLES, RULES_MAX};
@@ -32,13 +33,7 @@ impl Rolled {
 
 /// The tables of a mask, in order.
 pub fn tables_of(mask: [u64; WORDS]) -> impl Iterator<Item = usize> {
-    mask.into_iter().enumerate().flat_map(|(word, mut bits)| {
-        std::iter::from_fn(move || {
-            let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-            bits &= bits - 1;
-            Some(word * 64 + bit)
-        })
-    })
+    ones_of(mask)
 }
 
 /// The dice of a height by set of rules, or the given ones of a script.

@@ -1,12 +1,14 @@
 //! Accounts: finding them by key, and free slots by number, which is node-local and derived from the columns; and what
 //! becomes of those that nobody uses.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasher;
 
 use bevy_ecs::resource::Resource;
+use engine::bits::ones_of;
 use engine::component::{Account, AccountKey};
 use engine::limits::{CHUNK_ACCOUNTS, RECOUNT_PARTS};
 use engine::{AccountId, Chips, Genesis, Height};
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 /// What becomes of an account that is looked over.
@@ -65,32 +67,9 @@ pub struct AccountIndex {
     first_free_word: usize,
 }
 
-/// Public keys are already uniform: eight of their bytes, mixed once, place them.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(8) {
-            let mut eight = [0; 8];
-            eight[..word.len()].copy_from_slice(word);
-            self.0 = (self.0.rotate_left(23) ^ u64::from_le_bytes(eight)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-        self.0 ^= self.0 >> 29;
-    }
-}
-
-type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
-
-fn place(key: &[u8; 32]) -> u64 {
-    use std::hash::BuildHasher;
-    let mut hasher = BuildKeyHasher::default().build_hasher();
-    hasher.write(key);
-    hasher.finish()
+/// The hash by which a key is found.
+fn hash_of(key: &[u8; 32]) -> u64 {
+    FixedState::default().hash_one(key)
 }
 
 impl AccountIndex {
@@ -114,7 +93,7 @@ impl AccountIndex {
     /// The account with this key.
     #[inline]
     pub fn find(&self, key: &[u8; 32], keys: &[AccountKey]) -> Option<AccountId> {
-        self.by_key.find(place(key), |id| keys[*id as usize].key == *key).map(|id| AccountId(*id))
+        self.by_key.find(hash_of(key), |id| keys[*id as usize].key == *key).map(|id| AccountId(*id))
     }
 
     /// The lowest free slot.
@@ -128,20 +107,14 @@ impl AccountIndex {
 
     /// All free slots, the lowest first.
     pub fn free_slots(&self) -> impl Iterator<Item = AccountId> + '_ {
-        self.free.iter().enumerate().skip(self.first_free_word).flat_map(|(word, bits)| {
-            let mut bits = *bits;
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-                bits &= bits - 1;
-                Some(AccountId((word * 64 + bit) as u32))
-            })
-        })
+        let words = self.free.iter().skip(self.first_free_word).copied();
+        ones_of(words).map(|bit| AccountId((self.first_free_word * 64 + bit) as u32))
     }
 
     /// A slot was opened; its key is in the column already.
     pub fn insert(&mut self, id: AccountId, keys: &[AccountKey]) {
         self.free[id.index() / 64] &= !(1 << (id.index() % 64));
-        self.by_key.insert_unique(place(&keys[id.index()].key), id.0, |id| place(&keys[*id as usize].key));
+        self.by_key.insert_unique(hash_of(&keys[id.index()].key), id.0, |id| hash_of(&keys[*id as usize].key));
     }
 
     /// A slot becomes free; its key is in the column still.
@@ -149,7 +122,7 @@ impl AccountIndex {
     /// # Panics
     /// If it was not in the index.
     pub fn remove(&mut self, id: AccountId, keys: &[AccountKey]) {
-        let entry = self.by_key.find_entry(place(&keys[id.index()].key), |found| *found == id.0);
+        let entry = self.by_key.find_entry(hash_of(&keys[id.index()].key), |found| *found == id.0);
         entry.expect("an open account is in the index").remove();
         self.free[id.index() / 64] |= 1 << (id.index() % 64);
         self.first_free_word = self.first_free_word.min(id.index() / 64);

@@ -7,7 +7,7 @@ use engine::image::{DirtyMap, GroupSaver};
 use super::accounts::AccountIndex;
 use super::due::DueTimes;
 use super::setup::Setup;
-use crate::settle::mark::Marks;
+use crate::settle::mark::WrittenGroups;
 
 /// What saving groups before a height looks at.
 pub(crate) type Saving = SystemState<(
@@ -15,7 +15,7 @@ pub(crate) type Saving = SystemState<(
     Res<'static, Setup>,
     Res<'static, AccountIndex>,
     Res<'static, DueTimes>,
-    ResMut<'static, Marks>,
+    ResMut<'static, WrittenGroups>,
     ResMut<'static, GroupSaver>,
     ResMut<'static, DirtyMap>,
 )>;
@@ -26,7 +26,7 @@ pub(crate) struct SavingParts<'a> {
     pub(crate) setup: &'a Setup,
     pub(crate) index: &'a AccountIndex,
     pub(crate) due: &'a DueTimes,
-    pub(crate) marks: &'a mut Marks,
+    pub(crate) marks: &'a mut WrittenGroups,
     pub(crate) saver: &'a mut GroupSaver,
     pub(crate) dirty: &'a mut DirtyMap,
 }

@@ -25,7 +25,7 @@ pub fn sample() -> Page {
                 to,
                 ..Zeroable::zeroed()
             };
-            rows.resolutions.extend([resolution(4, 150), resolution(0, 255)]);
+            rows.resolutions.extend([resolution(5, 150), resolution(1, 0)]);
             rows.leavings.push(LeavingRow { left_with: 90, table: 3, account: 7, freed: 1, ..Zeroable::zeroed() });
             rows.balances.push(BalanceRow { cage: 90, account: 7, table: 3, seat: 255, ..Zeroable::zeroed() });
         }
@@ -105,7 +105,7 @@ fn whole_bytes_that_cannot_be_a_page_are_refused() {
         (first + 32 + 8, 1, PageError::Value("heights")),
         (intents + 36, 2, PageError::Value("intents")),
         (page.starts[2] + 10, 6, PageError::Value("rolls")),
-        (page.starts[3] + 25, 5, PageError::Value("resolutions")),
+        (page.starts[3] + 25, 6, PageError::Value("resolutions")),
         (page.starts[3] + 26, 200, PageError::Value("resolutions")),
         (page.starts[4] + 25, 2, PageError::Value("leavings")),
         (page.starts[5] + 33, 1, PageError::Value("balances")),

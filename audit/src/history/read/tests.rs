@@ -6,7 +6,7 @@ use engine::message::intent::Intent;
 use super::*;
 use crate::history::{BalanceRow, NO_TABLE, TierReport};
 use load::dev::{DevConfig, open};
-use load::players::Temper;
+use load::players::Habits;
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 
@@ -16,12 +16,12 @@ fn session(dir: &Path, heights: u64) {
 }
 
 fn session_with(dir: &Path, heights: u64, writing: storage::Writing) {
-    let temper = Temper { think_min_ms: 200, think_max_ms: 900, ..Temper::default() };
+    let habits = Habits { think_min_ms: 200, think_max_ms: 900, ..Habits::default() };
     // Snapshots as fast as they come, so that walks begin at many places.
     let snapshots = SnapshotPace { ticks: 12, heights: 1, ..SnapshotPace::default() };
     let pace = Pace::Max;
     let config =
-        DevConfig { tables: 3, players: 14, threads: 1, pace, temper, snapshots, writing, ..DevConfig::default() };
+        DevConfig { tables: 3, players: 14, threads: 1, pace, habits, snapshots, writing, ..DevConfig::default() };
     on_thread(|| {
         let mut opened = open(dir, &config).expect("a session");
         opened.node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");

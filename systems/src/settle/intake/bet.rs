@@ -33,6 +33,7 @@ impl Intake<'_, '_> {
         let seat = seat.ok_or(Refusal::UnknownPlayer)?;
         let spot = catalogue::spot_of(bet, body.box_number);
         let present = spot.and_then(|spot| self.rows.seat_bets(seat).get(spot));
+        // An amount near 2^64 must not wrap around to one that is allowed.
         let total = body.amount.saturating_add(present.map_or(0, |bet| bet.amount.into()));
         let rules = self.catalogue(table).rules();
         if body.amount == 0 || total < rules.min_bet.into() {
@@ -47,7 +48,7 @@ impl Intake<'_, '_> {
 
     /// Sets a bet's total: a raise goes on as a bet, a lowering gives chips back.
     pub(super) fn set_amount(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
-        let (bet, seat, present) = self.standing(seat, body)?;
+        let (bet, seat, present) = self.placed_bet(seat, body)?;
         let rules = self.catalogue(table).rules();
         if body.amount < rules.min_bet.into() {
             return Err(Refusal::BetTooSmall);
@@ -83,9 +84,11 @@ impl Intake<'_, '_> {
         if !allowed {
             return Err(Refusal::WrongPhase);
         }
+        // Its number is known: a raise now would be another bet than the one that was offered.
         if raise.spot.is_some_and(catalogue::has_travelled) {
             return Err(Refusal::ContractBet);
         }
+        // A bet on a whole hand that has seen a roll would be raised by somebody who has seen it too.
         if spec.family.is_hand() && raise.present.is_some_and(|bet| bet.flags.seen()) {
             return Err(Refusal::LockedBet);
         }
@@ -142,6 +145,7 @@ impl Intake<'_, '_> {
         let puck = self.rows.tables[table].puck();
         let catalogue = self.catalogue(table);
         catalogue.may_take_down(present, puck)?;
+        // Odds that were within the cap of the whole bet may be above that of what is left of it.
         if let Some(odds) = catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds))
             && u64::from(odds.amount) > u64::from(catalogue.odds_cap(odds.spot, puck)) * u64::from(total)
         {
@@ -161,10 +165,11 @@ impl Intake<'_, '_> {
 
     /// Takes a bet down, and its odds with it.
     pub(super) fn take_down(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
-        let (_, seat, present) = self.standing(seat, body)?;
+        let (_, seat, present) = self.placed_bet(seat, body)?;
         let puck = self.rows.tables[table].puck();
         self.catalogue(table).may_take_down(present, puck)?;
         self.return_bet(table, seat, present);
+        // Odds pay without an edge because they stand on a bet that has one: they do not stay alone.
         match catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds)) {
             Some(odds) => {
                 self.return_bet(table, seat, odds);
@@ -187,7 +192,7 @@ impl Intake<'_, '_> {
 
     /// Sets a bet working, off, or back to its default.
     pub(super) fn set_working(&mut self, _table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
-        let (bet, seat, present) = self.standing(seat, body)?;
+        let (bet, seat, present) = self.placed_bet(seat, body)?;
         if !catalogue::BETS[bet.index()].family.toggles() {
             return Err(Refusal::NotToggleable);
         }
@@ -199,7 +204,7 @@ impl Intake<'_, '_> {
     }
 
     /// A bet that stands on the player's seat. Unknown bets, unseated players and bad box numbers are no such bet too.
-    fn standing(&self, seat: Option<usize>, body: &IntentBody) -> Result<(BetId, usize, BetRow), Refusal> {
+    fn placed_bet(&self, seat: Option<usize>, body: &IntentBody) -> Result<(BetId, usize, BetRow), Refusal> {
         let bet = known_bet(body).ok_or(Refusal::NoSuchBet)?;
         let seat = seat.ok_or(Refusal::NoSuchBet)?;
         let spot = catalogue::standing_spot(bet, body.box_number).ok_or(Refusal::NoSuchBet)?;
@@ -210,6 +215,7 @@ impl Intake<'_, '_> {
     fn mark_bets(&mut self, seat: usize) {
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Bets, seat);
+        // Rows lie in the order of spots: one more or less moves rows between the hot line and the cold ones.
         if self.rows.seats[seat].spots.count() as usize >= SEAT_BETS_HOT {
             self.dirty.mark(Column::MoreBets, seat);
         }

@@ -140,12 +140,15 @@ impl Intake<'_, '_> {
     fn admit(&mut self, body: &IntentBody, hint: Hint) -> Applied {
         let kind = IntentKind::try_from(body.kind).expect("a block's intents have known kinds");
         if matches!(kind, IntentKind::Open | IntentKind::OpenVoucher) {
+            // Who has no account has no numbers either: an open intent that comes again finds the account open.
             self.check_expiry(body)?;
             return self.open(kind, body);
         }
         let known = hint.account.filter(|id| self.rows.keys[id.index()].key == body.key);
         let id = known.or_else(|| self.index.find(&body.key, self.rows.keys)).ok_or(Refusal::UnknownAccount)?;
         self.check_expiry(body)?;
+        // The number is used up before anything else is looked at: an intent that is refused now could otherwise be applied
+        // later, by whoever kept a copy of it.
         self.rows.accounts[id.index()].check_number(body.number)?;
         self.rows.accounts[id.index()].use_number(body.number);
         self.dirty.mark(Column::Accounts, id.index());
@@ -170,6 +173,7 @@ impl Intake<'_, '_> {
     fn at_table(&mut self, kind: IntentKind, id: AccountId, body: &IntentBody, hint: Option<usize>) -> Applied {
         let table = body.target as usize;
         let row = self.rows.tables.get(table).ok_or(Refusal::UnknownTable)?;
+        // A bet that was meant for a roll that has been must not lie on the table for the next one.
         if body.roll != 0 && body.roll != row.roll_number + 1 {
             return Err(Refusal::StaleRoll);
         }

@@ -1,23 +1,22 @@
-//! Together: whether an acknowledgement leaves at once, or waits for its receipt to go with it.
+//! AckBatching: whether an acknowledgement leaves at once, or waits for its receipt to go with it.
 //!
 //! A packet costs both ends together about 13 us of processor time, whatever is in it, and a receipt says all that an
-//! acknowledgement does. Below [`APART_PER_S`] of them a second, a client is told at once that its intent waits; above,
+//! acknowledgement does. Below [`SEPARATE_ACKS_PER_S_MAX`] of them a second, a client is told at once that its intent waits; above,
 //! that packet would take the time that the receipts need, so the acknowledgement travels in the receipt's packet.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::PeerId;
+use engine::limits::SEPARATE_ACKS_PER_S_MAX;
 
-/// Acknowledgements in a second, above which they wait for their receipts.
-pub const APART_PER_S: u32 = 12_000;
 /// How long they are counted.
 const WINDOW: Duration = Duration::from_millis(100);
 /// How long one waits for its receipt.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// The rate of acknowledgements, and the connections for which one waits.
-pub(super) struct Together {
+pub(super) struct AckBatching {
     window_began: Duration,
     counted: u32,
     /// Whether the last window had more than leave alone.
@@ -26,16 +25,16 @@ pub(super) struct Together {
     waiting: VecDeque<(Duration, PeerId)>,
 }
 
-impl Together {
+impl AckBatching {
     pub(super) fn new(now: Duration) -> Self {
         Self { window_began: now, counted: 0, busy: false, waiting: VecDeque::new() }
     }
 
     /// Counts an acknowledgement for a peer. Says whether it waits for its receipt.
-    pub(super) fn waits(&mut self, peer: PeerId, now: Duration) -> bool {
+    pub(super) fn count_and_defer(&mut self, peer: PeerId, now: Duration) -> bool {
         let elapsed = now - self.window_began;
         if elapsed >= WINDOW {
-            let most = f64::from(APART_PER_S) * elapsed.as_secs_f64();
+            let most = f64::from(SEPARATE_ACKS_PER_S_MAX) * elapsed.as_secs_f64();
             self.busy = f64::from(self.counted) > most;
             (self.window_began, self.counted) = (now, 0);
         }
@@ -64,36 +63,38 @@ mod tests {
     const PEER: PeerId = PeerId { slot: 7, generation: 1 };
 
     /// So many acknowledgements a second for half a second; how many of them waited.
-    fn run(together: &mut Together, from: Duration, per_s: u32) -> usize {
+    fn run(batching: &mut AckBatching, from: Duration, per_s: u32) -> usize {
         let count = per_s / 2;
         (0..count)
-            .filter(|n| together.waits(PEER, from + Duration::from_secs_f64(f64::from(*n) / f64::from(per_s))))
+            .filter(|n| {
+                batching.count_and_defer(PEER, from + Duration::from_secs_f64(f64::from(*n) / f64::from(per_s)))
+            })
             .count()
     }
 
     #[test]
     fn acknowledgements_wait_only_while_there_are_many() {
         let start = Duration::from_secs(1_000);
-        let mut together = Together::new(start);
-        assert_eq!(run(&mut together, start, 10_000), 0);
-        assert_eq!(together.next_due(), None);
-        let many = run(&mut together, start + Duration::from_secs(1), 20_000);
+        let mut batching = AckBatching::new(start);
+        assert_eq!(run(&mut batching, start, 10_000), 0);
+        assert_eq!(batching.next_due(), None);
+        let many = run(&mut batching, start + Duration::from_secs(1), 20_000);
         // The window before counts a pause, and the one it is found in passes too.
         assert!((7_000..9_000).contains(&many), "{many}");
-        let few = run(&mut together, start + Duration::from_secs(2), 5_000);
+        let few = run(&mut batching, start + Duration::from_secs(2), 5_000);
         assert!(few <= 500, "{few}: the rate fell, which a window later is known");
-        assert_eq!(run(&mut together, start + Duration::from_secs(3), 5_000), 0);
+        assert_eq!(run(&mut batching, start + Duration::from_secs(3), 5_000), 0);
     }
 
     #[test]
     fn one_that_waited_long_enough_is_due() {
         let start = Duration::from_secs(1_000);
-        let mut together = Together::new(start);
-        together.busy = true;
-        assert!(together.waits(PEER, start));
-        assert_eq!(together.next_due(), Some(start + WAIT));
-        assert_eq!(together.take_due(start + WAIT - Duration::from_millis(1)), None);
-        assert_eq!(together.take_due(start + WAIT), Some(PEER));
-        assert_eq!(together.take_due(start + WAIT), None);
+        let mut batching = AckBatching::new(start);
+        batching.busy = true;
+        assert!(batching.count_and_defer(PEER, start));
+        assert_eq!(batching.next_due(), Some(start + WAIT));
+        assert_eq!(batching.take_due(start + WAIT - Duration::from_millis(1)), None);
+        assert_eq!(batching.take_due(start + WAIT), Some(PEER));
+        assert_eq!(batching.take_due(start + WAIT), None);
     }
 }

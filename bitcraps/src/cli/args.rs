@@ -1,0 +1,82 @@
+//! Arguments that several commands share.
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+
+/// How a command prints what it found, where that is one thing.
+#[derive(Args, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutputArgs {
+    /// How to print the result.
+    #[arg(long = "output", value_enum, value_name = "OUTPUT", default_value_t)]
+    pub format: Format,
+}
+
+impl OutputArgs {
+    /// Whether people read it.
+    pub fn is_for_people(self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// Whether somebody watches a status line meanwhile.
+    pub fn is_watched(self) -> bool {
+        self.is_for_people() && std::io::stderr().is_terminal()
+    }
+}
+
+/// How one thing is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// How a command prints what it found, where that is rows.
+#[derive(Args, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RowsArgs {
+    /// How to print the result.
+    #[arg(long = "output", value_enum, value_name = "OUTPUT", default_value_t)]
+    pub format: RowsFormat,
+}
+
+impl RowsArgs {
+    /// Whether somebody watches a status line meanwhile.
+    pub fn is_watched(self) -> bool {
+        self.format == RowsFormat::Table && std::io::stderr().is_terminal()
+    }
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub enum RowsFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma separated values.
+    Csv,
+}
+
+impl From<OutputArgs> for RowsFormat {
+    fn from(output: OutputArgs) -> Self {
+        match output.format {
+            Format::Table => Self::Table,
+            Format::Json => Self::Json,
+            Format::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+impl From<RowsArgs> for RowsFormat {
+    fn from(output: RowsArgs) -> Self {
+        output.format
+    }
+}

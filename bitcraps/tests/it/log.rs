@@ -1,0 +1,88 @@
+//! What a node's log says of those who come to its door.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStderr, Stdio};
+
+use super::newcomer::{program, run, signal, text};
+
+/// A node whose log is read, and a player that stays.
+struct Door {
+    node: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Door {
+    /// A node that lets one connection of an address in at a time.
+    fn open(dir: &std::path::Path) -> Self {
+        let place = dir.join("node");
+        let init =
+            ["init", text(&place), "--plain-keys", "--listen", "127.0.0.1:0", "--bytes-max", "0", "--window", "1000"];
+        assert_eq!(run(&init).0, 0);
+        let file = place.join("bitcraps.toml");
+        let config = fs::read_to_string(&file).expect("a configuration");
+        assert!(config.contains("connections_per_address_max = 64"), "{config}");
+        let config = config.replace("connections_per_address_max = 64", "connections_per_address_max = 1");
+        fs::write(&file, config).expect("written");
+        let mut node = program()
+            .args(["node", "--config", text(&file), "--output", "ndjson"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut ready = String::new();
+        BufReader::new(node.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("text");
+        let ready: serde_json::Value = serde_json::from_str(&ready).expect("a ready line");
+        let log = BufReader::new(node.stderr.take().expect("piped"));
+        Self { node, log, address: ready["listen"].as_str().expect("an address").to_owned() }
+    }
+
+    /// The next line of the log that has this text.
+    fn says(&mut self, what: &str) -> String {
+        let mut lines = BufRead::lines(&mut self.log).map(|line| line.expect("text"));
+        lines.find(|line| line.contains(what)).unwrap_or_else(|| panic!("the log never says `{what}`"))
+    }
+
+    fn player(&self, key: &std::path::Path) -> Child {
+        program()
+            .args(["play", &self.address, "--script", "--key", text(key)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs")
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = self.node.kill();
+        let _ = self.node.wait();
+    }
+}
+
+#[test]
+fn the_log_says_who_came_who_was_refused_and_who_went() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut door = Door::open(dir.path());
+    let warned = door.says("storage.bytes_max is 0");
+    assert!(warned.contains("free") && warned.contains("db stats"), "a journal without a bound is said: {warned}");
+    let mut first = door.player(&dir.path().join("first.pem"));
+    let came = door.says("a player came");
+    let key = came.split("key=").nth(1).expect("a key").trim_matches('"').split('"').next().expect("a word");
+    assert!(came.contains("address=127.0.0.1") && key.len() == 64, "{came}");
+
+    let mut second = door.player(&dir.path().join("second.pem"));
+    let refused = door.says("was refused");
+    assert!(refused.contains("ADDRESS_LIMIT") && refused.contains("unproven"), "{refused}");
+    second.kill().expect("it runs");
+    second.wait().expect("it ends");
+
+    first.stdin.take().expect("piped").write_all(b"quit\n").expect("it reads");
+    first.wait().expect("it ends");
+    let went = door.says("a connection ended");
+    assert!(went.contains(key) && went.contains("DONE"), "{went}");
+    signal(&door.node, "-TERM");
+    door.node.wait().expect("it ends");
+}
