@@ -11,11 +11,14 @@ use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
+use engine::message::node::NodeStanding;
 use engine::message::refusal::Refusal;
+use engine::message::snapshot::SnapshotProof;
 use engine::pool::Arenas;
-use engine::{Hash, Height};
+use engine::{Hash, Height, PeerId};
 use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner, BeaconVerifier};
+use order::certificate::proves_snapshot;
 use order::consensus::{ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
 use order::validators::{Validators, ValidatorsError};
@@ -275,6 +278,9 @@ impl Machine {
     ) -> Result<(), ExchangeError> {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
+        if let Some(logged) = self.world.resource_mut::<Orderer>().take_listened(&clock) {
+            outputs.append(&mut recover(&mut self.world, logged, Some(clock))?);
+        }
         self.exchange.run(&mut self.world);
         if let Some(fault) = self.world.resource_mut::<Orderer>().fault.take() {
             return Err(fault);
@@ -325,6 +331,37 @@ impl Machine {
         self.held != Saved::All
     }
 
+    /// Whether the passing of time may change something, beside tables that are due: a height is under way or due, or
+    /// something was asked of other nodes.
+    pub fn awaits_time(&self) -> bool {
+        let is_ordering = self.world.get_resource::<Orderer>().is_some_and(|orderer| orderer.awaits_time(self.chain()));
+        is_ordering || self.world.resource::<CatchUp>().is_under_way()
+    }
+
+    /// Whether everyone who is ahead has given up the height that comes next here: only a snapshot leads on.
+    pub fn past_is_gone(&self) -> bool {
+        self.world.resource::<CatchUp>().past_is_gone()
+    }
+
+    /// A snapshot comes instead of the heights that are gone: none is asked for any more.
+    pub fn await_snapshot(&mut self) {
+        self.world.resource_mut::<CatchUp>().paused = true;
+    }
+
+    /// The other nodes that are connected, and where each stands, as it says.
+    pub fn nodes(&self) -> impl Iterator<Item = (PeerId, NodeStanding)> {
+        self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))
+    }
+
+    /// Whether a proof of a snapshot that another node gave proves its root.
+    ///
+    /// # Panics
+    /// If this machine was made to settle only.
+    pub fn is_proven(&self, proof: &SnapshotProof) -> bool {
+        let (validators, seed) = (&self.world.resource::<Orderer>().validators, self.world.resource::<VerifySeed>());
+        proves_snapshot(proof, validators, &self.setup().chain, &seed.0)
+    }
+
     /// Whether it waits for room in the snapshot's pool: for blocks that come back.
     pub fn waits_for_room(&self) -> bool {
         self.held == Saved::NoRoom
@@ -346,12 +383,33 @@ impl Machine {
         })
     }
 
-    /// Hears the consensus log again, before the first tick of a session that goes on. Returns what must be recorded.
+    /// Hears the consensus log again, before the first tick of a session that goes on; nothing is signed at or below
+    /// `fence`, whatever it holds. A validator among others listens to them first, and hears its log in a later tick.
+    /// Returns what must be recorded.
     ///
     /// # Errors
     /// If the log leads elsewhere than where this validator signed: the node must stop.
-    pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ExchangeError> {
-        recover(&mut self.world, logged)
+    pub fn recover(&mut self, logged: Vec<LoggedHeight>, fence: Height) -> Result<Vec<Output>, ExchangeError> {
+        let decided = self.chain().decided;
+        let mut orderer = self.world.resource_mut::<Orderer>();
+        orderer.fence = fence;
+        if fence > decided {
+            orderer.follow_up_to(fence);
+        } else if orderer.is_voting() && orderer.validators.count() > 1 {
+            orderer.listen(logged);
+        } else {
+            return recover(&mut self.world, logged, None);
+        }
+        Ok(Vec::new())
+    }
+
+    /// This validator's log is lost, and its operator answers for it: it signed nothing above `fence`. Returns what must be
+    /// on the disk before anything else.
+    pub fn sign_above(&mut self, fence: Height) -> Vec<Output> {
+        let mut orderer = self.world.resource_mut::<Orderer>();
+        orderer.follow_up_to(fence);
+        orderer.by_operator = true;
+        vec![Output::Fence { height: fence }]
     }
 
     /// This validator's log is lost, or older than its journal: it cannot know what it signed, so it follows. It votes again

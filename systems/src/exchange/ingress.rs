@@ -53,8 +53,8 @@ pub fn take_inputs(
             Input::Intents { from, intents: arrived } => {
                 taking.all(Sender { peer: from, origin: Origin::Here }, arrived, validators);
             }
-            // One that only follows proposes nothing, and passes on what entered here only.
-            Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.is_voting() => {
+            // One that only follows proposes nothing, and passes on what entered here only. One that listens proposes soon.
+            Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.knows_its_votes() => {
                 let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
                 taking.all(Sender { peer: from, origin }, arrived, validators);
             }
