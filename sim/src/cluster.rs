@@ -22,7 +22,7 @@ use systems::Setup;
 use systems::catalogue::bet_named;
 
 use crate::draw::Draw;
-use crate::edge::{end, letter, peer, read_answers, read_letter, to_player};
+use crate::edge::{end, letter, network_key, peer, read_answers, read_letter, to_player};
 use crate::fault::Fault;
 use crate::heap::{Heap, Time};
 use crate::host::{Home, Host, Stopped};
@@ -337,9 +337,7 @@ impl Cluster {
         let ends: Vec<End> = others.chain((0..self.plan.players).map(End::Player)).collect();
         let joined = ends.into_iter().map(|end| {
             let peer = peer(end, nodes);
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&peer.slot.to_le_bytes());
-            key[31] = 1;
+            let key = network_key(peer.slot);
             Input::Joined { peer, key, address: [0; 16], node: matches!(end, End::Node(_)) }
         });
         let joined: Vec<Input> = joined.collect();

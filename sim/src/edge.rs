@@ -43,6 +43,14 @@ impl Edge for SimEdge {
     fn close(self: Box<Self>) {}
 }
 
+/// The network key of whoever has a row.
+pub fn network_key(slot: u32) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..4].copy_from_slice(&slot.to_le_bytes());
+    key[31] = 1;
+    key
+}
+
 /// The row of an end at a node: validators first, then players.
 pub fn peer(end: End, nodes: u32) -> PeerId {
     let slot = match end {

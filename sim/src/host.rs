@@ -175,10 +175,11 @@ impl Host {
             writing: home.writing.clone(),
             pace: home.pace,
             driving,
+            sign_from: None,
+            network: Some(crate::edge::network_key(self.slot)),
         };
         let opened = open::open(session, home.setup.clone(), options, |_| ())?;
-        let mut node = Node::new(opened.machine, opened.storage, None, NodeTime::Told);
-        node.keep(opened.snapshots);
+        let mut node = opened.into_node(None, NodeTime::Told);
         node.listen(SimEdge(Rc::clone(&self.lines)));
         Ok(node)
     }
