@@ -19,6 +19,7 @@ use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
 use storage::{Arrival, Disk, Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
+use systems::exchange::planted::{Planted, Sound};
 use systems::exchange::recover::logged_heights;
 use systems::machine::Membership;
 use systems::{Machine, Setup};
@@ -130,11 +131,24 @@ pub fn open(
     options: Options,
     on_step: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<StartedNode> {
+    open_planted::<Sound>(session, setup, options, on_step)
+}
+
+/// The same, with what a type plants in the validator.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_planted<P: Planted>(
+    session: Session,
+    setup: Setup,
+    options: Options,
+    on_step: impl Fn(&str) + Send + Clone + 'static,
+) -> anyhow::Result<StartedNode> {
     let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace, driving, network, sign_from } =
         options;
     let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
     let member = Membership { vote, group, signer: beacon, seed, peers, network };
-    let mut machine = Machine::validator(setup, threads, member)?;
+    let mut machine = Machine::planted::<P>(setup, threads, member)?;
     let mut found = Found::default();
 
     let arrival = Arrival::of(&session);

@@ -35,6 +35,7 @@ use crate::exchange::fault::ExchangeError;
 use crate::exchange::nodes::{Heard, Nodes};
 use crate::exchange::order::Orderer;
 use crate::exchange::peers::DepartedScores;
+use crate::exchange::planted::{Planted, Sound};
 use crate::exchange::recover::{LoggedHeight, recover};
 use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
@@ -105,7 +106,7 @@ pub struct Membership {
 impl Machine {
     /// A world at genesis that settles what others decided. `workers` changes nothing but speed.
     pub fn new(setup: Setup, workers: usize) -> Self {
-        Self::build(World::new(), setup, 0, workers)
+        Self::build::<Sound>(World::new(), setup, 0, workers)
     }
 
     /// A world at genesis that takes part in deciding.
@@ -113,6 +114,14 @@ impl Machine {
     /// # Errors
     /// If a key is not the one that genesis has.
     pub fn validator(setup: Setup, workers: usize, member: Membership) -> Result<Self, JoinError> {
+        Self::planted::<Sound>(setup, workers, member)
+    }
+
+    /// The same, with what a type plants in it.
+    ///
+    /// # Errors
+    /// As [`Machine::validator`].
+    pub fn planted<P: Planted>(setup: Setup, workers: usize, member: Membership) -> Result<Self, JoinError> {
         let validators = Validators::of_genesis(&setup.genesis)?;
         let slot = validators.slot_of(&member.vote.public()).ok_or(JoinError::NoValidator)?;
         if member.group.key() != setup.genesis.group_key.0 {
@@ -123,12 +132,13 @@ impl Machine {
             validators: validators.clone(),
             own: Some((slot, member.vote.clone())),
             timeouts: TimeoutConfig::default(),
+            quorum: P::QUORUM,
             seed: member.seed.clone(),
         };
         let orderer = Orderer::new(validators, Some(config))?;
         let claim = member.network.map(|network| member.vote.sign_claim(slot, network, &setup.chain));
         let part = (Some(member.group), Some((member.signer, member.vote)));
-        Self::exchanging(setup, workers, orderer, part, Nodes::claiming(claim), member.seed, member.peers)
+        Self::exchanging::<P>(setup, workers, orderer, part, Nodes::claiming(claim), member.seed, member.peers)
     }
 
     /// A world at genesis that votes on nothing: it hears from other nodes what was decided, verifies all of it, and settles
@@ -138,10 +148,10 @@ impl Machine {
     /// If the validators or the group key of genesis cannot be.
     pub fn follower(setup: Setup, workers: usize, seed: BatchSeed, peers: u32) -> Result<Self, JoinError> {
         let orderer = Orderer::new(Validators::of_genesis(&setup.genesis)?, None)?;
-        Self::exchanging(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
+        Self::exchanging::<Sound>(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
     }
 
-    fn exchanging(
+    fn exchanging<P: Planted>(
         setup: Setup,
         workers: usize,
         orderer: Orderer,
@@ -157,10 +167,10 @@ impl Machine {
         world.insert_resource(BeaconPart { group, verifier, own });
         world.insert_resource(VerifySeed(seed));
         world.insert_resource(nodes);
-        Ok(Self::build(world, setup, peers, workers))
+        Ok(Self::build::<P>(world, setup, peers, workers))
     }
 
-    fn build(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
+    fn build<P: Planted>(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
         world.init_resource::<Activity>();
         world.init_resource::<Nodes>();
         world.init_resource::<Heard>();
@@ -193,7 +203,7 @@ impl Machine {
         let columns = SystemState::new(&mut world);
         let lookup = SystemState::new(&mut world);
         let saving = SystemState::new(&mut world);
-        let (exchange, settle) = (exchange_schedule(), settle_schedule());
+        let (exchange, settle) = (exchange_schedule::<P>(), settle_schedule());
         let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All, round: 0 };
         machine.derive();
         machine

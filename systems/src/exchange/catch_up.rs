@@ -33,6 +33,7 @@ use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
 use super::nodes::{Heard, NodePeer, Nodes};
 use super::order::{Orderer, take_decided};
+use super::planted::Planted;
 use super::tally::Tally;
 use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::{VerifySeed, issuers};
@@ -79,7 +80,7 @@ impl Asked {
 }
 
 /// System: asks for what others decided, answers those who ask, verifies what came, and tells where this node stands.
-pub fn catch_up(
+pub fn catch_up<P: Planted>(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     seed: Res<'_, VerifySeed>,
@@ -113,7 +114,7 @@ pub fn catch_up(
         }
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
-    state.verify(&setup, &seed, &orderer.validators, &chain, &part, &mut inbox);
+    state.verify::<P>(&setup, &seed, &orderer.validators, &chain, &part, &mut inbox);
     state.ask(&clock, &nodes, &chain, orderer.is_voting(), &mut outbox);
     let follows = if orderer.is_voting() { 0 } else { NodeStanding::FOLLOWS };
     let by_operator = if orderer.by_operator { NodeStanding::BY_OPERATOR } else { 0 };
@@ -203,7 +204,7 @@ impl CatchUp {
     }
 
     /// Verifies heights that follow each other: every certificate, intent and beacon, in batches.
-    fn verify(
+    fn verify<P: Planted>(
         &mut self,
         setup: &Setup,
         seed: &VerifySeed,
@@ -215,7 +216,7 @@ impl CatchUp {
         let (batch, mut liar) = self.next_batch(setup, validators, chain);
         let mut good = batch.len();
         if good > 0 {
-            if let Some(bad) = first_forged(&batch, setup, validators, part, &seed.0) {
+            if let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &seed.0) {
                 liar = Some(batch[bad].0);
                 good = bad;
             }
@@ -419,7 +420,7 @@ fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
 }
 
 /// The first height of a batch of which a signature or the beacon does not verify.
-fn first_forged(
+fn first_forged<P: Planted>(
     batch: &[(PeerId, RangeEntry)],
     setup: &Setup,
     validators: &Validators,
@@ -442,10 +443,12 @@ fn first_forged(
             issuers: &issuers,
         };
         // The certificate that a block carries is its parent's: in a batch that one's own is verified.
-        if place == 0 {
+        if place == 0 && !P::CERTIFICATE_UNCHECKED {
             carried_items(block, &context, &mut items);
         }
-        items.extend(certificate_items(certificate, validators, &setup.chain));
+        if !P::CERTIFICATE_UNCHECKED {
+            items.extend(certificate_items(certificate, validators, &setup.chain));
+        }
         if intent_items(block, &context, &mut items).is_err() {
             return Some(place);
         }

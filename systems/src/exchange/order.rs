@@ -30,6 +30,7 @@ use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
 use super::nodes::{Heard, Nodes};
+use super::planted::Planted;
 use super::recover::LoggedHeight;
 use super::tally::{Counted, Tally};
 use super::tick::{Clock, Outbox, Pending};
@@ -115,7 +116,7 @@ pub(super) struct OrderStep<'a> {
 
 /// System: one step of the order of blocks. Starts a height when there is something to decide, hears what others said of
 /// it, builds a block when one is asked for, and takes note of what was decided.
-pub fn order_blocks(
+pub fn order_blocks<P: Planted>(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     due: Res<'_, DueTimes>,
@@ -164,9 +165,12 @@ pub fn order_blocks(
         }
     }
     step.start(&due, &turns);
-    step.hear(&mut heard, &nodes);
+    step.hear::<P>(&mut heard, &nodes);
     step.answer_asked();
     step.finish(&nodes);
+    if P::RECEIPT_BY_NUMBER {
+        chain.unsettled.iter().flat_map(|block| &block.block.intents).for_each(|intent| answers.mistake(intent));
+    }
 }
 
 impl Orderer {
@@ -351,7 +355,7 @@ impl OrderStep<'_> {
     }
 
     /// Hears what others said of the present height: certificates, proposals whose blocks were judged, votes.
-    fn hear(&mut self, heard: &mut Heard, nodes: &Nodes) {
+    fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
         let height = self.chain.decided.next();
         for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
             self.hear_certificate(polka.clone(), Input::Polka(polka));
@@ -364,7 +368,7 @@ impl OrderStep<'_> {
         if self.orderer.idle {
             return;
         }
-        self.judge(height);
+        self.judge::<P>(height);
         self.hear_proposals(height);
         for vote in self.tally.take_unheard(height) {
             if self.orderer.idle {
@@ -373,7 +377,7 @@ impl OrderStep<'_> {
             self.input(Input::Vote { vote, verified: true });
         }
         // Votes may be those that make a block timely.
-        self.judge(height);
+        self.judge::<P>(height);
         self.hear_proposals(height);
         self.ask_for_bodies(height, nodes);
         self.check_divergence(height);
@@ -400,7 +404,7 @@ impl OrderStep<'_> {
     }
 
     /// Judges blocks that arrived, and again those that only their time spoke against.
-    fn judge(&mut self, height: Height) {
+    fn judge<P: Planted>(&mut self, height: Height) {
         let Some(root_chain) = self.chain.root_chain_known(height) else { return };
         let context = BlockContext {
             chain: &self.setup.chain,
@@ -425,7 +429,8 @@ impl OrderStep<'_> {
             let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
             let Some(body) = self.bodies.get_mut(height, &hash) else { continue };
             let header = body.block.header;
-            let timely = is_wanted || check_clock(&header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
+            let timely = (is_wanted && !P::CLOCK_ON_REPROPOSALS)
+                || check_clock(&header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
             let judged = match body.judged {
                 Some(Judged::Untimely) if timely => Judged::Valid,
                 Some(_) => continue,
