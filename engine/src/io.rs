@@ -175,6 +175,20 @@ pub enum Output {
     },
 }
 
+/// Slots of validators: a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SlotList(pub u128);
+
+impl std::fmt::Display for SlotList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut slots = (0..u128::BITS).filter(|slot| self.0 >> slot & 1 == 1);
+        if let Some(first) = slots.next() {
+            write!(f, "{first}")?;
+        }
+        slots.try_for_each(|slot| write!(f, ", {slot}"))
+    }
+}
+
 /// What an operator must hear of.
 #[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
@@ -202,6 +216,38 @@ pub enum Alarm {
         slot: u32,
         /// The height that it spoke of.
         height: Height,
+    },
+    /// A certificate has a vote of this validator that is not in its log: its key was, or is, in use elsewhere.
+    #[error(
+        "the certificate of height {height} has a vote of this validator that is not in its log: its key was in use \
+         elsewhere, so it votes on nothing until it is three heights behind the highest of a quorum"
+    )]
+    OwnVoteElsewhere {
+        /// The certificate's height.
+        height: Height,
+    },
+    /// A decided block waits for its beacon: too few validators have released their shares.
+    #[error("height {height} waits for its beacon; no share came from validators {missing}")]
+    BeaconStalls {
+        /// The decided height.
+        height: Height,
+        /// Those whose shares are missing.
+        missing: SlotList,
+    },
+    /// All nodes that are ahead have given up the blocks that come next here.
+    #[error(
+        "no node has the block after height {height} any more: this session cannot go on. With the same genesis and keys, a new \
+         one gets a snapshot from the others"
+    )]
+    PastGone {
+        /// The last height that is decided here.
+        height: Height,
+    },
+    /// A validator that cannot know what it signed signs again, because its operator said so.
+    #[error("validator {slot} lost its log and signs again, because its operator answers for it")]
+    SignsByOperator {
+        /// Its slot.
+        slot: u32,
     },
     /// Two connections with different network keys prove that they speak for one validator: its keys are in two places.
     #[error("two network keys prove that they speak for validator {slot}: its vote key is in two places")]

@@ -125,6 +125,10 @@ pub const NODE_INTENTS_MAX: usize = 1_024;
 pub const RANGE_HEIGHTS_MAX: usize = 256;
 /// Bytes of one answer to a node that is behind: a largest block with its certificate fits.
 pub const RANGE_BYTES_MAX: usize = 2 << 20;
+/// Chaining values of a snapshot's groups in one part: 1 MiB.
+pub const PART_VALUES_MAX: u32 = 32_768;
+/// Groups of a snapshot in one part: 1 MiB.
+pub const PART_GROUPS_MAX: u32 = 64;
 /// Heights above the last decided one whose votes are kept.
 pub const AHEAD_HEIGHTS: u64 = 4;
 /// Rounds above the present one whose votes are kept: as many as the core looks ahead.

@@ -194,10 +194,12 @@ pub fn open_seen(
         writing: config.writing.clone(),
         pace: config.snapshots,
         driving: Driving::Threads,
+        sign_from: None,
+        network: None,
     };
-    let open::StartedNode { machine, storage, snapshots, found } = open::open(session, setup, options, on_step)?;
+    let mut opened = open::open(session, setup, options, on_step)?;
+    let found = opened.found.take();
     let players = Players::new(keys, chain, config.players, genesis.tables, genesis.seats, config.seed, config.habits);
-    let mut node = Node::new(machine, storage, Some(Box::new(players)), Time::Virtual(config.pace));
-    node.keep(snapshots);
+    let node = opened.into_node(Some(Box::new(players)), Time::Virtual(config.pace));
     Ok(DevNode { node, genesis, chain, found })
 }

@@ -27,7 +27,6 @@ use node::edge::Edge;
 use node::init::{create, open_keys};
 use node::open::{self, Keys, Options};
 use node::recording::Driving;
-use node::run::Node;
 use node::snapshots::SnapshotPace;
 
 /// Batches of inputs that may wait for the tick.
@@ -133,6 +132,8 @@ pub fn run(
         writing: config.writing(),
         pace: SnapshotPace::default(),
         driving: Driving::Threads,
+        sign_from: None,
+        network: None,
     };
     let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
 
@@ -145,8 +146,7 @@ pub fn run(
     let (ends, threads) = (Arc::clone(&end), site.threads);
     let node = std::thread::spawn(move || -> anyhow::Result<node::totals::Totals> {
         let _pool = engine::pool::build(threads)?;
-        let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
-        node.keep(opened.snapshots);
+        let mut node = opened.into_node(None, Time::Wall);
         node.listen(link);
         let result = node.run(None, &ends, |_, _, _| {});
         let totals = node.close();

@@ -6,6 +6,11 @@ use net::server::Server;
 use systems::Machine;
 
 /// Where a node's inputs come from, and its outputs go to.
+///
+/// Other nodes are connections like any: [`Input::Joined`] says that one is a node, [`Input::Node`] what it said, and
+/// [`Output::ToNode`] goes to one of them or to all. On the way it is bytes: [`net::wire::encode_node`] makes them, and
+/// [`net::wire::Decoder::between_nodes`] reads them. What is handed to [`Edge::send`] may leave at once: a vote or a share
+/// is handed over when what it says is on disk.
 pub trait Edge {
     /// What arrived since the last time, in order; a bounded number.
     fn take_inputs(&mut self, inputs: &mut Vec<Input>);

@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod activity;
+mod arriving;
 pub mod clock;
 pub mod config;
 pub mod edge;
@@ -18,6 +19,8 @@ pub mod open;
 pub mod record;
 pub mod recording;
 pub mod run;
+pub mod serving;
 pub mod snapshots;
+pub mod stopped;
 pub mod totals;
 mod wall;

@@ -18,15 +18,21 @@ use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
-use storage::{Disk, Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
+use storage::{Arrival, Disk, Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
+use systems::exchange::planted::{Planted, Sound};
 use systems::exchange::recover::logged_heights;
 use systems::machine::Membership;
 use systems::{Machine, Setup};
 
 use crate::activity::ActivityRows;
+use crate::clock::Time;
+use crate::edge::LocalPlayers;
 use crate::record::UnsyncedReplies;
 use crate::recording::{Driving, Recording};
+use crate::run::Node;
+use crate::serving::Serving;
 use crate::snapshots::{Keeping, SnapshotPace};
+use crate::stopped::StopNotes;
 use words::{Failure, thousands};
 
 /// The keys of a validator.
@@ -53,6 +59,11 @@ pub struct Options {
     pub pace: SnapshotPace,
     /// Who drives its disk.
     pub driving: Driving,
+    /// The height from which it may sign again although its log is lost: its operator answers for it that it signed nothing
+    /// there.
+    pub sign_from: Option<Height>,
+    /// Its network key, with which it proves to other nodes which validator it is; none where it speaks to no other.
+    pub network: Option<[u8; 32]>,
 }
 
 /// A session that was begun or found.
@@ -63,8 +74,26 @@ pub struct StartedNode {
     pub storage: Box<dyn Recording>,
     /// Its snapshots.
     pub snapshots: Keeping,
+    /// What answers nodes that are behind.
+    pub serving: Serving,
+    /// Where it says why it stopped.
+    pub stopped: StopNotes,
+    /// What marks a session to which a snapshot of other nodes is coming.
+    pub arrival: Arrival,
     /// What was found of a session that goes on; nothing if it begins.
     pub found: Option<Found>,
+}
+
+impl StartedNode {
+    /// The node that goes on with the session.
+    pub fn into_node(self, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Node {
+        let mut node = Node::new(self.machine, self.storage, players, time);
+        node.keep(self.snapshots);
+        node.serve(self.serving);
+        node.note_stops(self.stopped);
+        node.let_arrive(self.arrival);
+        node
+    }
 }
 
 /// What a session was when it was opened.
@@ -102,12 +131,30 @@ pub fn open(
     options: Options,
     on_step: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<StartedNode> {
-    let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace, driving } = options;
+    open_planted::<Sound>(session, setup, options, on_step)
+}
+
+/// The same, with what a type plants in the validator.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_planted<P: Planted>(
+    session: Session,
+    setup: Setup,
+    options: Options,
+    on_step: impl Fn(&str) + Send + Clone + 'static,
+) -> anyhow::Result<StartedNode> {
+    let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace, driving, network, sign_from } =
+        options;
     let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
-    let member = Membership { vote, group, signer: beacon, seed, peers, network: None };
-    let mut machine = Machine::validator(setup, threads, member)?;
+    let member = Membership { vote, group, signer: beacon, seed, peers, network };
+    let mut machine = Machine::planted::<P>(setup, threads, member)?;
     let mut found = Found::default();
 
+    let arrival = Arrival::of(&session);
+    if arrival.settle()? {
+        found.repaired.push("a snapshot of other nodes had not arrived as a whole; it comes again".into());
+    }
     on_step("opening the index of snapshots");
     let repairing = on_step.clone();
     let snapshots = SnapshotsFound::open(&session, move |part| {
@@ -118,17 +165,19 @@ pub fn open(
     machine.activity().loaded(found.snapshot.unwrap_or_default());
 
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
-    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &on_step)?;
+    let stopped = StopNotes::of(&session);
+    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &on_step, &stopped)?;
+    let stepped = matches!(driving, Driving::Stepped(_));
+    let serving = Serving::of(&session, stepped);
     let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
     }
-    let stepped = matches!(driving, Driving::Stepped(_));
     let mut storage: Box<dyn Recording> = match driving {
         Driving::Threads => Box::new(Storage::of(disk)?),
         Driving::Stepped(drive) => drive(disk),
     };
-    recover(&mut machine, &mut *storage, &log, decided)?;
+    recover(&mut machine, &mut *storage, &log, decided, sign_from)?;
     found.height = machine.chain().settled;
     let snapshots = match machine.activity().maps() {
         Some(maps) => snapshots.with_ranges(ActivityRows(Arc::clone(maps))),
@@ -136,7 +185,15 @@ pub fn open(
     };
     let kept = if stepped { snapshots.start_stepped(found.snapshot) } else { snapshots.start(found.snapshot)? };
     let snapshots = Keeping::new(kept, pace, note.as_ref());
-    Ok(StartedNode { machine, storage, snapshots, found: (decided > Height::GENESIS).then_some(found) })
+    Ok(StartedNode {
+        machine,
+        storage,
+        snapshots,
+        serving,
+        stopped,
+        arrival,
+        found: (decided > Height::GENESIS).then_some(found),
+    })
 }
 
 /// Loads the newest snapshot that is good; the others are named.
@@ -186,6 +243,7 @@ fn execute(
     note: Option<&ChainNote>,
     found: &mut Found,
     on_step: &impl Fn(&str),
+    stopped: &StopNotes,
 ) -> anyhow::Result<Height> {
     let from = note.map_or(Height::GENESIS, |note| note.height);
     let mut recalled = note.is_none();
@@ -213,6 +271,13 @@ fn execute(
                 continue;
             }
             FrameKind::Base => {
+                if note.is_none() {
+                    bail!(Failure::Data(format!(
+                        "the journal begins at the snapshot of height {height}, which cannot be loaded; with an empty directory, the \
+                         same genesis and keys the others give one again; {}",
+                        found.repaired.join("; ")
+                    )));
+                }
                 recalled |= begins_at(&body, note).map_err(wrong)?;
                 continue;
             }
@@ -256,9 +321,16 @@ fn execute(
         )));
     }
     for decided in &waiting {
-        let height = decided.block.header.height;
+        let (height, block) = (decided.block.header.height, decided.block.header.hash());
         if !follows(machine, decided) {
             bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
+        }
+        if let Some(note) = stopped.poison(height, &block).map_err(Failure::Data)? {
+            bail!(
+                "{}; this node does not settle it again while stopped/poison-{height}.json says so: remove that file to \
+                 try with a mended program",
+                note.problem
+            );
         }
         machine.restore(decided, None);
     }
@@ -275,20 +347,44 @@ fn begins_at(base: &[u8], note: Option<&ChainNote>) -> Result<bool, DecodeError>
 }
 
 /// Hears the consensus log again. A validator that cannot know what it signed may not sign: it follows, where the others can
-/// tell it when that is over.
-fn recover(machine: &mut Machine, storage: &mut dyn Recording, log: &LogFound, decided: Height) -> anyhow::Result<()> {
-    if let Some(problem) = what_is_unknown(log, decided) {
-        if machine.follow() {
+/// tell it when that is over, or its operator answers for it.
+fn recover(
+    machine: &mut Machine,
+    storage: &mut dyn Recording,
+    log: &LogFound,
+    decided: Height,
+    sign_from: Option<Height>,
+) -> anyhow::Result<()> {
+    let mut outputs = match (what_is_unknown(log, decided), sign_from) {
+        (Some(problem), Some(from)) => {
+            if machine.validators_at(decided.next()).count() == 1 && from != decided.next() {
+                bail!(Failure::Usage(format!(
+                    "the only validator can sign from height {} on, and no other",
+                    decided.next()
+                )));
+            }
+            tracing::warn!("{problem}: it signs from height {from} on, because its operator said so");
+            machine.sign_above(from.back(1))
+        }
+        (Some(problem), None) if machine.follow() => {
             tracing::warn!("{problem}: it votes on nothing until it is three heights behind the highest of a quorum");
             return Ok(());
         }
-        bail!(Failure::Data(format!("{problem}, so it may not go on; `replay` still checks the session")));
-    }
-    let logged = match log {
-        LogFound::Entries { entries, .. } => logged_heights(entries, decided).map_err(Failure::Data)?,
-        LogFound::Missing | LogFound::Damaged(_) => Vec::new(),
+        (Some(problem), None) => bail!(Failure::Data(format!(
+            "{problem}, so it may not go on; `replay` still checks the session. If it signed nothing above its last height, \
+             `node --sign-from {} --i-accept` lets it sign again",
+            decided.next()
+        ))),
+        (None, Some(_)) => bail!(Failure::Usage(
+            "the consensus log is whole, so this validator knows what it signed; start it without --sign-from".into()
+        )),
+        (None, None) => match log {
+            LogFound::Entries { entries, fence, .. } => {
+                machine.recover(logged_heights(entries, decided).map_err(Failure::Data)?, *fence)?
+            }
+            LogFound::Missing | LogFound::Damaged(_) => machine.recover(Vec::new(), Height::GENESIS)?,
+        },
     };
-    let mut outputs = machine.recover(logged)?;
     let mut held = UnsyncedReplies::default();
     if let Some(group) = held.record(0, &mut outputs) {
         storage.submit(group);

@@ -1,4 +1,5 @@
-//! Record: what a tick gives out, sorted into what goes out at once, what the disk gets, and what waits for it.
+//! Record: what a tick gives out, sorted into what goes out at once, what the disk gets, and what waits for it: votes,
+//! proposals and standings leave when the group that holds what they say is on disk.
 
 use std::collections::VecDeque;
 
@@ -80,6 +81,7 @@ impl UnsyncedReplies {
             }
         }
         let nothing = group.frames.is_empty() && group.entries.is_empty() && held.outputs.is_empty();
+        let nothing = nothing && group.fence.is_none();
         if nothing {
             return None;
         }

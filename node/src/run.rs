@@ -10,16 +10,20 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use engine::io::{ChainProgress, Input, Output, ShedReason};
 use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, STALLING_TICKS};
+use engine::message::node::NodeMessage;
 use engine::{Height, PeerId, Tick};
-use storage::Synced;
+use storage::{Arrival, Frame, FrameKind, Group, Synced};
 use systems::Machine;
-use systems::exchange::Clock;
+use systems::exchange::{Clock, ExchangeError};
 
+use crate::arriving::{Arriving, Turn};
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
+use crate::serving::{Asked, Serving};
 use crate::snapshots::Keeping;
+use crate::stopped::StopNotes;
 use crate::totals::Totals;
 
 impl Node {
@@ -33,7 +37,12 @@ impl Node {
             return Ok(None);
         }
         let Some(clock) = self.poll()? else { return Ok(None) };
-        self.machine.exchange(clock, &mut self.inputs, &mut self.outputs)?;
+        if self.take_arrived()? {
+            return Ok(None);
+        }
+        self.hear_snapshots();
+        let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
+        Self::noted(self.stopped.as_ref(), exchanged)?;
         self.answer();
         let settled = self.settle()?;
         if settled {
@@ -43,6 +52,7 @@ impl Node {
         self.record();
         self.flush()?;
         self.snapshot(settled);
+        self.arrive();
         Ok(Some(clock.now_ms))
     }
 
@@ -83,7 +93,10 @@ impl Node {
         let last = heights.map_or(Height(u64::MAX), Height);
         let mut ends: Option<Instant> = None;
         self.clock.go_on();
-        while self.totals.height < last && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end) {
+        while self.totals.height < last
+            && !self.arrived
+            && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end)
+        {
             if let Some(now_ms) = self.step()? {
                 on_tick(&self.totals, &mut self.machine, now_ms);
             } else if self.totals.disk_full.is_some() {
@@ -145,10 +158,17 @@ impl Node {
         Ok(())
     }
 
-    /// What promises nothing about the disk goes out, before a height is settled.
+    /// What promises nothing about the disk goes out, before a height is settled; and what was read from it for others.
     fn answer(&mut self) {
         let at_once = &mut self.released;
         at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
+        if let Some(serving) = &mut self.serving {
+            for output in at_once.extract_if(.., |output| matches!(output, Output::Serve { .. })) {
+                let Output::Serve { to, range } = output else { continue };
+                serving.ask(to, Asked::Range(range), self.standing.decided);
+            }
+            serving.turn(at_once);
+        }
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
             if let Output::Alarm(alarm) = output {
@@ -164,13 +184,13 @@ impl Node {
     /// Settles a height that is ready. One that must wait for a snapshot's room is settled in a later tick; virtual time
     /// stands still instead, so that a session is the same with snapshots and without.
     fn settle(&mut self) -> anyhow::Result<bool> {
-        let mut settled = self.machine.settle_ready(&mut self.outputs)?;
+        let mut settled = Self::noted(self.stopped.as_ref(), self.machine.settle_ready(&mut self.outputs))?;
         let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
         while self.machine.is_held() && !self.clock.is_wall() {
             if self.machine.waits_for_room() {
                 snapshots.await_room(&mut self.machine)?;
             }
-            settled = self.machine.settle_ready(&mut self.outputs)?;
+            settled = Self::noted(self.stopped.as_ref(), self.machine.settle_ready(&mut self.outputs))?;
         }
         Ok(settled)
     }
@@ -178,7 +198,11 @@ impl Node {
     /// Settles further heights in one tick while others have told of more than this node has.
     fn settle_told(&mut self) -> anyhow::Result<()> {
         for _ in 0..SETTLE_TOLD_MAX {
-            if !self.machine.is_behind() || !self.machine.settle_ready(&mut self.outputs)? {
+            if !self.machine.is_behind() {
+                break;
+            }
+            let settled = self.machine.settle_ready(&mut self.outputs);
+            if !Self::noted(self.stopped.as_ref(), settled)? {
                 break;
             }
             self.totals.add_height(&self.machine);
@@ -209,6 +233,74 @@ impl Node {
         Ok(())
     }
 
+    /// What other nodes say about snapshots goes from disk to disk, past the exchange.
+    fn hear_snapshots(&mut self) {
+        let is_about = |input: &mut Input| match input {
+            Input::Node { message, .. } => matches!(
+                message,
+                NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) | NodeMessage::AskPart(_) | NodeMessage::Part(_)
+            ),
+            _ => false,
+        };
+        let heard: Vec<Input> = self.inputs.extract_if(.., is_about).collect();
+        for input in heard {
+            let Input::Node { from, message } = input else { continue };
+            let asked = match message {
+                NodeMessage::AskSnapshot(height) => Asked::Snapshot(height),
+                NodeMessage::AskPart(row) => Asked::Part(row),
+                said => {
+                    self.in_arrival(|arriving, turn| arriving.hear(from, said, turn));
+                    continue;
+                }
+            };
+            if let Some(serving) = &mut self.serving {
+                serving.ask(from, asked, self.standing.decided);
+            }
+        }
+    }
+
+    fn in_arrival(&mut self, work: impl FnOnce(&mut Arriving, &mut Turn<'_>)) {
+        let (Some(arriving), Some(snapshots)) = (&mut self.arriving, &mut self.snapshots) else { return };
+        let now_ms = self.clock.tick().0 * QUANTUM_MS;
+        let mut outputs = Vec::new();
+        let (machine, inputs) = (&self.machine, &mut self.inputs);
+        work(arriving, &mut Turn { now_ms, machine, snapshots, outputs: &mut outputs, inputs });
+        if let Some(network) = &mut self.network {
+            network.send(&mut outputs);
+        }
+    }
+
+    /// Fetches a snapshot where this session has nothing, and nobody has the first blocks any more. The journal begins at it
+    /// once it is on disk.
+    fn arrive(&mut self) {
+        let is_new = self.machine.chain().decided == Height::GENESIS;
+        if self.arriving.is_none() && is_new && self.machine.past_is_gone() {
+            self.arriving = self.arrival.take().map(Arriving::new);
+            self.machine.await_snapshot();
+        }
+        self.in_arrival(Arriving::turn);
+        let Some(note) = self.arriving.as_ref().and_then(Arriving::arrived) else { return };
+        if self.base.is_none() {
+            let id = self.clock.tick().0 + 1;
+            let frame = Frame { kind: FrameKind::Base, height: note.height, body: note.encode() };
+            self.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            self.base = Some(id);
+        }
+    }
+
+    /// Whether the journal is about to begin at a snapshot: the node does nothing else any more.
+    fn take_arrived(&mut self) -> anyhow::Result<bool> {
+        if self.base.is_some() {
+            self.hear_disk(self.clock.at())?;
+        }
+        Ok(self.base.is_some())
+    }
+
+    /// Whether a snapshot of other nodes is on disk: whoever runs this node closes it and opens its session again.
+    pub fn has_arrived(&self) -> bool {
+        self.arrived
+    }
+
     /// Gives the snapshot that is under way its share of the tick. One that is complete says which heights it needs.
     fn snapshot(&mut self, settled: bool) {
         let Some(snapshots) = &mut self.snapshots else { return };
@@ -223,13 +315,21 @@ impl Node {
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// One node: a validator of one, with its disk, its network, and its simulated players.
+/// One node: a validator, with its disk, its network, and its simulated players.
 pub struct Node {
     machine: Machine,
     storage: Box<dyn Recording>,
     players: Option<Box<dyn LocalPlayers>>,
     network: Option<Box<dyn Edge>>,
     snapshots: Option<Keeping>,
+    serving: Option<Serving>,
+    /// A snapshot from other nodes, once it is needed; and what marks its session before.
+    arriving: Option<Arriving>,
+    arrival: Option<Arrival>,
+    /// The tick whose group has the journal's base frame.
+    base: Option<u64>,
+    arrived: bool,
+    stopped: Option<StopNotes>,
     held: UnsyncedReplies,
     clock: NodeClock,
     /// The height that it began with.
@@ -261,6 +361,12 @@ impl Node {
             players,
             network: None,
             snapshots: None,
+            serving: None,
+            arriving: None,
+            arrival: None,
+            base: None,
+            arrived: false,
+            stopped: None,
             held: UnsyncedReplies::at(standing),
             clock,
             found,
@@ -294,6 +400,9 @@ impl Node {
             && self.inputs.is_empty()
             && self.machine.unanswered() == 0
             && self.machine.chain().unsettled.is_empty()
+            && !self.machine.awaits_time()
+            && self.arriving.is_none()
+            && self.serving.as_ref().is_none_or(Serving::is_idle)
             && self.snapshots.as_ref().is_none_or(Keeping::is_idle)
     }
 
@@ -303,9 +412,32 @@ impl Node {
     }
 
     /// Keeps snapshots from now on.
-    pub fn keep(&mut self, mut snapshots: Keeping) {
+    pub(crate) fn keep(&mut self, mut snapshots: Keeping) {
         snapshots.begin_at(self.clock.tick());
         self.snapshots = Some(snapshots);
+    }
+
+    /// Answers nodes that are behind from now on.
+    pub(crate) fn serve(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+
+    /// May begin at a snapshot of other nodes.
+    pub(crate) fn let_arrive(&mut self, arrival: Arrival) {
+        self.arrival = Some(arrival);
+    }
+
+    /// Leaves a note from now on of why it stops, if it does.
+    pub(crate) fn note_stops(&mut self, stopped: StopNotes) {
+        self.stopped = Some(stopped);
+    }
+
+    /// What the machine says; if it must stop, a note of why is left.
+    fn noted<T>(stopped: Option<&StopNotes>, said: Result<T, ExchangeError>) -> anyhow::Result<T> {
+        said.map_err(|fault| {
+            stopped.iter().for_each(|stopped| stopped.leave(&fault));
+            fault.into()
+        })
     }
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
@@ -375,6 +507,7 @@ impl Node {
                 self.clock.go_on();
             }
         }
+        self.arrived |= self.base.is_some_and(|base| base <= group);
         self.inputs.push(Input::Synced { group });
         let mut released = std::mem::take(&mut self.released);
         if let Some(standing) = self.held.release(group, &mut released) {

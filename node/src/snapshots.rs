@@ -37,6 +37,9 @@ impl Default for SnapshotPace {
     }
 }
 
+/// Blocks from other nodes that may wait for the disk.
+const RECEIVED_MAX: usize = 8;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// Nothing is under way.
@@ -47,6 +50,10 @@ enum State {
     Copied(Height),
     /// The snapshot thread finishes it.
     Finishing,
+    /// Groups come from other nodes.
+    Receiving,
+    /// All of them are on disk, or they came to nothing.
+    Received(bool),
 }
 
 /// A node's snapshots.
@@ -65,6 +72,8 @@ pub struct Keeping {
     /// From where on the journal is needed by the newest snapshots, the newest last; the one under way apart.
     needed: [Option<Height>; 2],
     under_way: Height,
+    /// Blocks from other nodes that are not on disk yet.
+    received: usize,
     /// What has become of them.
     pub counts: SnapshotCounts,
 }
@@ -100,6 +109,7 @@ impl Keeping {
             blocks: Vec::new(),
             needed: [None, loaded.map(|note| note.receipts_from)],
             under_way: Height::GENESIS,
+            received: 0,
             counts: SnapshotCounts::default(),
         }
     }
@@ -169,6 +179,44 @@ impl Keeping {
         self.state == State::Idle
     }
 
+    /// Begins to take a snapshot that other nodes give.
+    ///
+    /// # Panics
+    /// If one is under way.
+    pub fn receive(&mut self, note: &ChainNote, groups: usize) {
+        assert_eq!(self.state, State::Idle, "one snapshot at a time");
+        let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
+        self.snapshots.begin_foreign(info, note.encode(), groups);
+        (self.state, self.received) = (State::Receiving, 0);
+    }
+
+    /// Takes some of its groups, which were verified.
+    pub fn take(&mut self, block: GroupBlock) {
+        self.received += 1;
+        self.snapshots.put(block);
+    }
+
+    /// How many blocks may come before others are on disk.
+    pub fn room(&self) -> usize {
+        RECEIVED_MAX.saturating_sub(self.received)
+    }
+
+    /// All groups were taken.
+    pub fn finish_receiving(&self) {
+        self.snapshots.finish();
+    }
+
+    /// Gives up what other nodes give.
+    pub fn give_up_receiving(&mut self) {
+        self.snapshots.give_up();
+        self.state = State::Idle;
+    }
+
+    /// Whether what other nodes gave is on disk; unknown as long as it is under way.
+    pub fn is_received(&self) -> Option<bool> {
+        if let State::Received(good) = self.state { Some(good) } else { None }
+    }
+
     /// Ends: what was finished is on disk, what was not is left out.
     pub fn close(self) -> SnapshotCounts {
         self.snapshots.close();
@@ -192,7 +240,14 @@ impl Keeping {
     }
 
     fn hear(&mut self, kept: KeeperEvent, machine: &mut Machine) {
+        let receives = matches!(self.state, State::Receiving | State::Received(_));
         match kept {
+            KeeperEvent::Block(_) if self.received > 0 => self.received -= 1,
+            KeeperEvent::Done(_) if receives => self.state = State::Received(true),
+            KeeperEvent::Failed(problem) if receives => {
+                tracing::warn!("a snapshot from other nodes came to nothing: {problem}");
+                self.state = State::Received(false);
+            }
             KeeperEvent::Block(block) => machine.give_back_block(block),
             KeeperEvent::Done(taken) => {
                 tracing::info!(

@@ -173,6 +173,23 @@ pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) 
     }
 }
 
+/// Checks all of a block but its intents' signatures and the proposer's turn: [`check_block_form`], and the certificate that
+/// it carries. For those who verify the intents in parts.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_block_head(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
+    check_block_form(block, context)?;
+    let mut items = Vec::with_capacity(context.parent_validators.count());
+    carried_items(block, context, &mut items);
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, seed, &mut verdicts);
+    if verdicts.into_iter().all(|holds| holds) {
+        return Ok(());
+    }
+    Err(CertificateError::Signature { height: context.height.back(1) }.into())
+}
+
 /// Checks all of a block but signatures and the proposer's turn ([`check_turn`]).
 ///
 /// # Errors

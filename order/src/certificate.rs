@@ -1,6 +1,8 @@
 //! Checks of certificates: form, quorum, signatures.
 
+use engine::message::block::Header;
 use engine::message::certificate::Certificate;
+use engine::message::snapshot::SnapshotProof;
 use engine::message::vote::{PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, VoteBody, VoteKind};
 use engine::{Hash, Height};
 use thiserror::Error;
@@ -127,6 +129,20 @@ pub fn check_certificate(
 ) -> Result<(), CertificateError> {
     check_certificate_form(certificate, validators, height, block)?;
     check_signatures(certificate, VoteKind::Precommit, validators, chain, seed)
+}
+
+/// Whether a proof of a snapshot proves its root: what it says holds together, the headers are of this set of validators, and
+/// a quorum of it signed the last header and the snapshot's own block.
+pub fn proves_snapshot(proof: &SnapshotProof, validators: &Validators, chain: &Hash, seed: &BatchSeed) -> bool {
+    let SnapshotProof { note, headers, certificate, .. } = proof;
+    let is_of_set = |header: &Header| [header.validators, header.next_validators] == [validators.hash(); 2];
+    let holds = |certificate: &Certificate, height: Height| {
+        check_certificate(certificate, validators, chain, height, &certificate.block, seed).is_ok()
+    };
+    proof.is_consistent(chain)
+        && headers.iter().all(is_of_set)
+        && holds(certificate, headers[2].height)
+        && holds(&note.certificate, note.height)
 }
 
 /// Checks a certificate of prevotes: slots, quorum, signatures.

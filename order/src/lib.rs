@@ -7,6 +7,7 @@
 //! No socket, file, thread of its own, clock or OS entropy: time comes as timeouts that elapsed, randomness as a seed.
 
 pub mod batch;
+pub mod memory;
 pub mod signature;
 pub mod keys;
 pub mod validators;

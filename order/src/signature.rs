@@ -17,6 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 
 use crate::batch::BatchSeed;
+use crate::memory;
 
 /// An Ed25519 public key as it travels.
 pub type PublicKey = [u8; 32];
@@ -86,7 +87,10 @@ impl<'a> SignedItem<'a> {
 
 /// Whether `signature` over `message` verifies under `key`, by the rules of ZIP-215.
 pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
-    VerificationKey::try_from(*key).is_ok_and(|key| key.verify(&ZebraSignature::from_bytes(signature), message).is_ok())
+    memory::verdict(&[key, message, signature], || {
+        let key = VerificationKey::try_from(*key);
+        key.is_ok_and(|key| key.verify(&ZebraSignature::from_bytes(signature), message).is_ok())
+    })
 }
 
 /// Verifies many signatures; `verdicts[i]` becomes what [`SignedItem::verify`] says of `items[i]`.
@@ -97,6 +101,9 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 /// If `verdicts` is not as long as `items`.
 pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [bool]) {
     assert_eq!(items.len(), verdicts.len(), "one verdict for each signature");
+    if memory::is_on() {
+        return items.iter().zip(verdicts).for_each(|(item, holds)| *holds = item.verify());
+    }
     let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
     chunks.for_each(|(items, verdicts)| {
         let mut rng = coefficients(items, seed);
@@ -107,6 +114,9 @@ pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [
 
 /// Whether all of many signatures verify; stops at the first chunk that does not.
 pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
+    if memory::is_on() {
+        return items.iter().all(SignedItem::verify);
+    }
     items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
         let mut rng = coefficients(items, seed);
         let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
@@ -183,6 +193,10 @@ fn is_small_order(key: &PublicKey) -> bool {
     zero_or_one || minus_one || ORDER_8.contains(&y)
 }
 
+fn signature(key: &ed25519_dalek::SigningKey, bytes: &[u8]) -> Signature {
+    memory::sign(key.verifying_key().as_bytes(), bytes).unwrap_or_else(|| key.sign(bytes).to_bytes())
+}
+
 macro_rules! signing_key {
     ($(#[$doc:meta])* $name:ident, $context:literal) => {
         $(#[$doc])*
@@ -245,7 +259,7 @@ impl NetKey {
 
     /// A signature over domain, chain and body.
     pub fn sign(&self, bytes: &[u8; 128]) -> Signature {
-        self.0.sign(bytes).to_bytes()
+        signature(&self.0, bytes)
     }
 }
 
@@ -272,21 +286,21 @@ impl VoteKey {
     }
 
     pub(crate) fn sign(&self, domain: &[u8; 32], chain: &Hash, body: &[u8; 64]) -> Signature {
-        self.0.sign(&signed_bytes(domain, chain, body)).to_bytes()
+        signature(&self.0, &signed_bytes(domain, chain, body))
     }
 }
 
 impl PlayerKey {
     /// The intent, signed for `chain`.
     pub fn sign(&self, body: IntentBody, chain: &Hash) -> Intent {
-        Intent { body, signature: self.0.sign(&body.signed_bytes(chain)).to_bytes() }
+        Intent { body, signature: signature(&self.0, &body.signed_bytes(chain)) }
     }
 }
 
 impl IssuerKey {
     /// The voucher intent, signed for `chain`.
     pub fn sign(&self, body: IntentBody, chain: &Hash) -> Intent {
-        Intent { body, signature: self.0.sign(&body.signed_bytes(chain)).to_bytes() }
+        Intent { body, signature: signature(&self.0, &body.signed_bytes(chain)) }
     }
 }
 

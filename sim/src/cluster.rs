@@ -5,14 +5,15 @@
 //! ```
 //! First the faults of the seed, and safety; then everything is healed, and the chain must go on.
 
+mod lives;
+pub mod script;
+mod traffic;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use engine::columns::Rows;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
-use engine::io::Input;
 use engine::{Height, TableId, TableRules};
 use node::open::Keys;
 use node::snapshots::SnapshotPace;
@@ -22,21 +23,25 @@ use systems::Setup;
 use systems::catalogue::bet_named;
 
 use crate::draw::Draw;
-use crate::edge::{end, letter, peer, read_answers, read_letter, to_player};
 use crate::fault::Fault;
 use crate::heap::{Heap, Time};
-use crate::host::{Home, Host, Stopped};
+use crate::host::{Home, Host};
+use crate::liars::Liar;
+use crate::links::Links;
+use crate::marks::Marks;
 use crate::network::{Conditions, End, Network, Packet};
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Plant};
 use crate::players::Player;
 use crate::properties::{Broken, Property, Seen};
-use crate::witness::Spoiled;
 
 /// When every simulated chain begins: 2026-01-01, midnight UTC.
 const START_MS: u64 = 1_767_225_600_000;
-/// Virtual time in which a healed cluster settles its next height.
+/// Virtual time in which a healed cluster settles its next height; and what each validator that lies adds, whose round fails.
 const PROGRESS: Time = 10_000_000;
+const PROGRESS_LIAR: Time = 6_000_000;
+/// Virtual time without a height after which all is healed for a while: rounds grow longer with each that fails.
+const STANDSTILL: Time = 8_000_000;
 /// Virtual time after which a run has failed, whatever it was doing.
 const PATIENCE: Time = 1_800_000_000;
 /// Craps tables, and seats of each.
@@ -57,12 +62,23 @@ enum Event {
     Arrives(Packet),
     /// A node's process starts.
     Start,
+    /// Both ends notice that a connection is gone.
+    Ends(Link),
+    /// A connection over which something was lost is made anew.
+    Again(Link),
     /// A player does something.
     Player(u32),
-    /// Something goes wrong.
-    Goes(Fault),
+    /// Something goes wrong, unless all was healed since this was planned.
+    Goes(Fault, u32),
     /// It is over.
     Over(Fault, Undo),
+}
+
+/// A connection: two nodes, and its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Link {
+    pair: (u32, u32),
+    number: u32,
 }
 
 /// What ends a fault.
@@ -83,16 +99,30 @@ pub struct Cluster {
     hosts: Vec<Host>,
     players: Vec<Player>,
     network: Network,
+    links: Links,
+    /// The last connection of each way over which something was lost.
+    lost_over: BTreeMap<(u32, u32), u32>,
     heap: Heap<Event>,
     now: Time,
     draw: Draw,
     seen: Seen,
-    /// From when on nothing goes wrong any more.
+    /// What the validators that may be faulty do, where they do something: as many as may be.
+    weak: BTreeMap<u32, Fault>,
+    liars: BTreeMap<u32, Liar>,
+    /// What a schedule does to what nodes say.
+    meddling: Option<script::Meddling>,
+    /// Validators in whose name a schedule says false things.
+    distrusted: BTreeSet<u32>,
+    /// Pairs of which one has put the other out.
+    put_out: BTreeSet<(u32, u32)>,
+    /// Since when nothing goes wrong.
     healed: Option<Time>,
+    /// How often all was healed.
+    rests: u32,
     /// The last time that some node settled a height, and the height.
     progress: (Time, Height),
     faults: BTreeMap<&'static str, u64>,
-    marks: BTreeMap<&'static str, u64>,
+    marks: Marks,
     events: u64,
 }
 
@@ -100,6 +130,19 @@ fn keys(plan: &Plan) -> DevKeys {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&plan.seed.to_le_bytes());
     dev_keys(&seed, NonZeroU32::new(plan.nodes).expect("a cluster has nodes"))
+}
+
+/// What each validator that may be faulty does, where the faults of the seed have something for it.
+fn weak(plan: &Plan) -> BTreeMap<u32, Fault> {
+    let kinds: Vec<Fault> = plan.drawn().into_iter().filter(|fault| fault.is_of_the_weak()).collect();
+    if kinds.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut draw = Draw::new(plan.seed, "weak");
+    let mut slots: Vec<u32> = (0..plan.nodes).collect();
+    draw.shuffle(&mut slots);
+    slots.truncate((plan.nodes as usize - 1) / 3);
+    slots.into_iter().map(|slot| (slot, *draw.pick(&kinds))).collect()
 }
 
 fn genesis(plan: &Plan, keys: &DevKeys) -> Genesis {
@@ -163,12 +206,24 @@ impl Cluster {
         let bet = bet_named("field").expect("the catalogue has it");
         let players = (0..plan.players).map(|number| {
             let table = TableId(number % TABLES);
-            Player::new(number, plan.seed, keys.player(number), chain, plan.nodes, table, bet, START_MS)
+            let key = keys.player(number);
+            let mut player = Player::new(number, plan.seed, key, chain, plan.nodes, table, bet, START_MS);
+            if plan.plant == Some(Plant::ReceiptByNumber) {
+                player.look_at_numbers();
+            }
+            player
         });
         let players = players.collect();
         let sound = Conditions { delay: 500, jitter: 2_000, ..Conditions::default() };
+        let weak = weak(&plan);
+        let lying = weak.iter().filter(|(_, fault)| fault.is_a_lie());
+        let liars = lying
+            .map(|(slot, lie)| (*slot, Liar::new(*lie, *slot, keys.votes[*slot as usize].clone(), chain, plan.seed)));
+        let liars = liars.collect();
         Ok(Self {
             network: Network::new(plan.seed, sound),
+            links: Links::default(),
+            lost_over: BTreeMap::new(),
             draw: Draw::new(plan.seed, "cluster"),
             home,
             hosts,
@@ -176,10 +231,16 @@ impl Cluster {
             heap: Heap::default(),
             now: 0,
             seen: Seen::default(),
+            weak,
+            liars,
+            meddling: None,
+            distrusted: BTreeSet::new(),
+            put_out: BTreeSet::new(),
             healed: None,
+            rests: 0,
             progress: (0, Height::GENESIS),
             faults: BTreeMap::new(),
-            marks: BTreeMap::new(),
+            marks: Marks::default(),
             events: 0,
             plan,
         })
@@ -195,12 +256,8 @@ impl Cluster {
         }
         for host in &self.hosts {
             let record = host.record.get();
-            for (mark, count) in [("ticks shared a sync", record.merged), ("no room on the disk", record.full)] {
-                // A mark that stands in an outcome was reached.
-                if count > 0 {
-                    *self.marks.entry(mark).or_default() += count;
-                }
-            }
+            self.marks.add("ticks shared a sync", record.merged);
+            self.marks.add("no room on the disk", record.full);
         }
         let replayed = if broken.is_none() { self.plan.nodes } else { 0 };
         Outcome {
@@ -209,7 +266,7 @@ impl Cluster {
             root_chain,
             virtual_ms: self.now / 1_000,
             faults: self.faults,
-            marks: self.marks,
+            marks: self.marks.reached(),
             heard,
             traffic: self.network.traffic,
             events: self.events,
@@ -244,36 +301,66 @@ impl Cluster {
         for player in 0..self.plan.players {
             self.heap.push(self.players[player as usize].wakes(), self.plan.nodes, Event::Player(player));
         }
-        for fault in self.plan.drawn() {
+        self.let_go_wrong();
+        for lie in self.weak.values().filter(|fault| fault.is_a_lie()) {
+            *self.faults.entry(lie.name()).or_default() += 1;
+        }
+    }
+
+    /// Plans the faults of the seed, from now on.
+    fn let_go_wrong(&mut self) {
+        for fault in self.plan.drawn().into_iter().filter(|fault| !fault.is_a_lie()) {
             self.next_fault(fault);
         }
     }
 
-    /// Whether every node has the heights that were asked for.
-    fn is_done(&self) -> bool {
-        let heights = Height(self.plan.heights);
-        self.healed.is_some() && self.hosts.iter().all(|host| host.is_up() && host.record.get().settled_to >= heights)
+    /// Whether most heights are settled, so that nothing goes wrong any more once all is healed.
+    fn is_late(&self) -> bool {
+        self.progress.1.0 >= self.plan.heights * 4 / 5
     }
 
-    /// Heals when most of the run is over; a healed cluster that stands still is broken.
+    /// Whether every node whose validator does not lie has the heights that were asked for.
+    fn is_done(&self) -> bool {
+        let heights = Height(self.plan.heights);
+        let mut honest = self.hosts.iter().filter(|host| self.is_trusted(host.slot));
+        self.healed.is_some()
+            && self.is_late()
+            && honest.all(|host| host.is_up() && host.record.get().settled_to >= heights)
+    }
+
+    /// Heals when most of the run is over, or nothing was settled for a while; a healed cluster that stands still is broken.
     fn check_time(&mut self) -> Result<(), Broken> {
         let (since, height) = self.progress;
-        if self.healed.is_none() && (height.0 >= self.plan.heights * 4 / 5 || self.now > PATIENCE / 2) {
-            self.heal();
+        let Some(healed) = self.healed else {
+            if self.is_late() || self.now > since + STANDSTILL {
+                self.heal();
+            }
+            return Ok(());
+        };
+        if since > healed && !self.is_late() {
+            self.healed = None;
+            self.let_go_wrong();
+            return Ok(());
         }
-        let stuck = self.healed.is_some_and(|healed| self.now > healed.max(since) + PROGRESS);
-        if stuck || self.now > PATIENCE {
-            let seen = format!("no node settled a height above {height} in 10 s, although nothing goes wrong any more");
-            return Err(Broken { property: Property::Progress, seen });
+        let allowed = PROGRESS + PROGRESS_LIAR * self.liars.len() as Time;
+        if self.now <= healed.max(since) + allowed && self.now <= PATIENCE {
+            return Ok(());
         }
-        Ok(())
+        let seen = if self.now > PATIENCE {
+            format!("after {} s of the chain a node has not settled height {}", self.now / 1_000_000, self.plan.heights)
+        } else {
+            format!("no node settled a height above {height} in {} s, although nothing goes wrong", allowed / 1_000_000)
+        };
+        Err(Broken { property: Property::Progress, seen: format!("{seen}; {}", self.stands()) })
     }
 
     fn heal(&mut self) {
         self.healed = Some(self.now);
+        self.rests += 1;
         let mut arrivals = Vec::new();
-        self.network.heal(self.now, &mut arrivals);
+        let cut = self.network.heal(self.now, &mut arrivals);
         self.put_on_the_way(arrivals);
+        self.connect_again(&cut);
         for slot in 0..self.hosts.len() {
             let host = &mut self.hosts[slot];
             host.clock = Default::default();
@@ -297,260 +384,30 @@ impl Cluster {
             }
             Event::Arrives(packet) => self.arrive(packet),
             Event::Start => self.start(slot as usize),
+            Event::Ends(link) => {
+                self.end_link(link);
+                Ok(())
+            }
+            Event::Again(link) => {
+                self.make_again(link);
+                Ok(())
+            }
             Event::Player(player) => {
                 self.act(player);
                 Ok(())
             }
-            Event::Goes(fault) => self.go_wrong(fault),
+            Event::Goes(_, rests) if rests != self.rests => Ok(()),
+            Event::Goes(fault, _) => self.go_wrong(fault),
             Event::Over(fault, undo) => self.over(slot as usize, fault, undo),
         }
     }
-
-    fn start(&mut self, slot: usize) -> Result<(), Broken> {
-        if self.hosts[slot].is_up() {
-            return Ok(());
-        }
-        let spoiled = match self.plan.plant {
-            Some(Plant::LogSkipped) => Spoiled::LogSkipped,
-            Some(Plant::SendBeforeSync) => Spoiled::SaidBeforeSync,
-            None => Spoiled::Not,
-        };
-        let host = &mut self.hosts[slot];
-        host.disk.set_delay(std::time::Duration::from_micros(2_000));
-        match host.start(self.now, &self.home, spoiled) {
-            Ok(decided) => {
-                let promised = host.record.get().promised;
-                self.seen.restarted(slot as u32, decided, promised)?;
-                self.join(slot);
-                self.look(slot)?;
-                self.wake(slot);
-                Ok(())
-            }
-            Err(stopped) => self.died(slot, stopped),
-        }
-    }
-
-    /// Everyone has a connection to it.
-    fn join(&mut self, slot: usize) {
-        let nodes = self.plan.nodes;
-        let others = (0..nodes).filter(|other| *other as usize != slot).map(End::Node);
-        let ends: Vec<End> = others.chain((0..self.plan.players).map(End::Player)).collect();
-        let joined = ends.into_iter().map(|end| {
-            let peer = peer(end, nodes);
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&peer.slot.to_le_bytes());
-            key[31] = 1;
-            Input::Joined { peer, key, address: [0; 16], node: matches!(end, End::Node(_)) }
-        });
-        let joined: Vec<Input> = joined.collect();
-        self.hosts[slot].arrived(joined);
-    }
-
-    fn tick(&mut self, slot: usize) -> Result<(), Broken> {
-        let host = &mut self.hosts[slot];
-        if host.wake != Some(self.now) || !host.is_up() {
-            return Ok(());
-        }
-        host.wake = None;
-        if host.paused > self.now {
-            self.wake(slot);
-            return Ok(());
-        }
-        let ticked = host.tick(self.now, &self.home);
-        self.after(slot, ticked)?;
-        self.sleep(slot);
-        Ok(())
-    }
-
-    /// When a node's next tick is: at once if the last one left something to do, else when a table is due or something
-    /// arrives. Ticks between change nothing.
-    fn sleep(&mut self, slot: usize) {
-        let (now, start_ms) = (self.now, self.home.start_ms);
-        let host = &mut self.hosts[slot];
-        let clock = host.clock;
-        let Some(node) = host.node() else { return };
-        if !node.is_idle() {
-            return self.wake(slot);
-        }
-        let shown = clock.shows(now, start_ms);
-        let due = node.machine().next_due_ms().map_or(1_000, |due| due.saturating_sub(shown).min(1_000));
-        let next = host.next_tick_at(now + due * 1_000);
-        self.wake_at(slot, next);
-    }
-
-    fn wake(&mut self, slot: usize) {
-        let host = &self.hosts[slot];
-        let next = host.next_tick_at(self.now.max(host.paused));
-        self.wake_at(slot, next);
-    }
-
-    fn wake_at(&mut self, slot: usize, at: Time) {
-        let host = &mut self.hosts[slot];
-        if host.is_up() && host.wake.is_none_or(|wake| at < wake) {
-            host.wake = Some(at);
-            self.heap.push(at, slot as u32, Event::Tick);
-        }
-    }
-
-    /// What follows from a tick or a sync: what was recorded is looked at, and what was sent goes on its way.
-    fn after(&mut self, slot: usize, done: Result<(), Stopped>) -> Result<(), Broken> {
-        self.look(slot)?;
-        if let Err(stopped) = done {
-            return self.died(slot, stopped);
-        }
-        self.send(slot);
-        let due = self.hosts[slot].record.get().due;
-        if let Some(due) = due {
-            let due = u64::try_from(due.as_micros()).unwrap_or(u64::MAX).max(self.now + 1);
-            self.heap.push(due, slot as u32, Event::Disk);
-        }
-        Ok(())
-    }
-
-    /// What a node recorded, held against what others did.
-    fn look(&mut self, slot: usize) -> Result<(), Broken> {
-        let node = slot as u32;
-        let (decided, settled) = {
-            let mut record = self.hosts[slot].record.get();
-            (std::mem::take(&mut record.decided), std::mem::take(&mut record.settled))
-        };
-        for decided in &decided {
-            self.seen.decided(node, &decided.block)?;
-        }
-        for settled in &settled {
-            self.seen.settled(node, settled.height, settled.root_chain, &settled.verdicts)?;
-            if settled.height > self.progress.1 {
-                self.progress = (self.now, settled.height);
-            }
-        }
-        if !settled.is_empty() {
-            self.count_chips(slot)?;
-        }
-        Ok(())
-    }
-
-    /// Every chip, counted row by row without the ledger.
-    fn count_chips(&mut self, slot: usize) -> Result<(), Broken> {
-        let supply = self.home.setup.genesis.supply;
-        let Some(node) = self.hosts[slot].node() else { return Ok(()) };
-        let counted = node.machine_mut().read(count_chips);
-        if counted == supply {
-            return Ok(());
-        }
-        let seen = format!("node {slot} holds {counted} chips where {supply} were made");
-        Err(Broken { property: Property::Conserved, seen })
-    }
-
-    fn send(&mut self, slot: usize) {
-        let outputs = std::mem::take(&mut self.hosts[slot].lines.borrow_mut().outputs);
-        let (from, nodes) = (End::Node(slot as u32), self.plan.nodes);
-        let mut arrivals = Vec::new();
-        for output in outputs {
-            let Some((to, bytes)) = to_player(&output) else { continue };
-            let Some(to) = end(to, nodes) else { continue };
-            self.network.send(self.now, Packet { from, to, bytes }, &mut arrivals);
-        }
-        self.put_on_the_way(arrivals);
-    }
-
-    fn put_on_the_way(&mut self, arrivals: Vec<(Time, Packet)>) {
-        for (at, packet) in arrivals {
-            let slot = match packet.to {
-                End::Node(slot) => slot,
-                End::Player(_) => self.plan.nodes,
-            };
-            self.heap.push(at, slot, Event::Arrives(packet));
-        }
-    }
-
-    fn arrive(&mut self, packet: Packet) -> Result<(), Broken> {
-        let Packet { from, to, bytes } = packet;
-        match (from, to) {
-            (from, End::Node(slot)) => {
-                let host = &mut self.hosts[slot as usize];
-                // A process that does not run hears nothing.
-                if host.is_up() {
-                    let inputs = read_letter(peer(from, self.plan.nodes), &bytes);
-                    host.arrived(inputs.expect("what players send is well formed"));
-                    self.wake(slot as usize);
-                }
-            }
-            (End::Node(node), End::Player(player)) => {
-                for answer in read_answers(&bytes).expect("what nodes send is well formed") {
-                    let sent = self.players[player as usize].hear(node, &answer);
-                    if let Some(intent) = sent {
-                        self.seen.answered(node, &intent, &answer)?;
-                    }
-                }
-            }
-            (End::Player(_), End::Player(_)) => unreachable!("players send to nodes"),
-        }
-        Ok(())
-    }
-
-    fn act(&mut self, player: u32) {
-        let letters = self.players[player as usize].act(self.now);
-        let from = End::Player(player);
-        let mut arrivals = Vec::new();
-        for (node, intents) in letters {
-            let bytes = letter(self.home.setup.chain, intents);
-            self.network.send(self.now, Packet { from, to: End::Node(node), bytes }, &mut arrivals);
-        }
-        self.put_on_the_way(arrivals);
-        let wakes = self.players[player as usize].wakes().max(self.now + 1);
-        self.heap.push(wakes, self.plan.nodes, Event::Player(player));
-    }
-
-    /// A node stopped: for what was done to its disk it starts again, for anything else the run is broken.
-    fn died(&mut self, slot: usize, stopped: Stopped) -> Result<(), Broken> {
-        match stopped {
-            Stopped::Disk(_) => {
-                self.mark("a node stopped because its disk failed");
-                self.hosts[slot].cut_power();
-                self.restart_later(slot);
-                Ok(())
-            }
-            Stopped::Itself(problem) => {
-                Err(Broken { property: Property::NoFault, seen: format!("node {slot} stopped: {problem}") })
-            }
-        }
-    }
-
-    fn restart_later(&mut self, slot: usize) {
-        let after = if self.healed.is_some() { 1_000 } else { self.draw.between(1_000, 1_500_000) };
-        self.heap.push(self.now + after, slot as u32, Event::Start);
-    }
-
-    fn mark(&mut self, mark: &'static str) {
-        *self.marks.entry(mark).or_default() += 1;
-    }
-
-    /// The session of every node is read again by an auditor.
-    fn end(&mut self) -> Result<(), Broken> {
-        for host in &mut self.hosts {
-            host.close();
-        }
-        let dir =
-            tempfile::tempdir().map_err(|error| Broken { property: Property::Replays, seen: error.to_string() })?;
-        for host in &self.hosts {
-            let path = dir.path().join(format!("node-{}", host.slot));
-            let failed =
-                |seen: String| Broken { property: Property::Replays, seen: format!("node {}: {seen}", host.slot) };
-            host.save(&path).map_err(|error| failed(error.to_string()))?;
-            crate::audit::replay(&path).map_err(failed)?;
-        }
-        Ok(())
-    }
 }
 
-/// All chips of all rows: cages, rails, bets, banks, treasury. No table of these rules takes a commission in advance.
-fn count_chips(rows: &Rows<'_>) -> u64 {
-    let cages: u64 = rows.accounts.iter().map(|account| account.cage.0).sum();
-    let rails: u64 = rows.seats.iter().map(|seat| seat.rail.0).sum();
-    let banks: u64 = rows.tables.iter().map(|table| table.bank.0).sum();
-    let felts: u64 =
-        (0..rows.seats.len()).flat_map(|seat| rows.seat_bets(seat).iter()).map(|bet| u64::from(bet.amount)).sum();
-    cages + rails + banks + felts + rows.house.treasury.0
+impl Cluster {
+    /// Whether what a validator says is its own, and must hold.
+    fn is_trusted(&self, slot: u32) -> bool {
+        !self.liars.contains_key(&slot) && !self.distrusted.contains(&slot)
+    }
 }
 
 fn plan_seed(home: &Home, slot: u32) -> u64 {

@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use engine::io::{ChainProgress, Input, Output};
 use engine::message::intent::Intent;
+use engine::message::node::NodeMessage;
 use engine::{Hash, PeerId};
-use net::wire::{Answer, AnswerVerdict, Decoder, Hello, Role, ToClient, ToNode, WireError};
+use net::wire::{Answer, AnswerVerdict, Decoder, Hello, Role, ToClient, ToNode, WireError, encode_node};
 use node::edge::Edge;
-
-use crate::network::End;
 
 /// What lies between a node and the network.
 #[derive(Default)]
@@ -43,22 +42,40 @@ impl Edge for SimEdge {
     fn close(self: Box<Self>) {}
 }
 
-/// The row of an end at a node: validators first, then players.
-pub fn peer(end: End, nodes: u32) -> PeerId {
-    let slot = match end {
-        End::Node(slot) => slot,
-        End::Player(player) => nodes + player,
-    };
-    PeerId { slot, generation: 0 }
+/// The network key of a node: what its connections prove.
+pub fn network_key(node: u32) -> [u8; 32] {
+    *blake3::hash(&node.to_le_bytes()).as_bytes()
 }
 
-/// Whose row it is.
-pub fn end(peer: PeerId, nodes: u32) -> Option<End> {
-    match peer {
-        PeerId::NONE | PeerId::LOCAL => None,
-        PeerId { slot, .. } if slot < nodes => Some(End::Node(slot)),
-        PeerId { slot, .. } => Some(End::Player(slot - nodes)),
+/// The row of a player at a node: nodes come first.
+pub fn player_peer(player: u32, nodes: u32) -> PeerId {
+    PeerId { slot: nodes + player, generation: 0 }
+}
+
+/// Which player's row it is.
+pub fn player(peer: PeerId, nodes: u32) -> Option<u32> {
+    if matches!(peer, PeerId::NONE | PeerId::LOCAL) { None } else { peer.slot.checked_sub(nodes) }
+}
+
+/// What a node says to another, as bytes.
+pub fn to_node(message: &NodeMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_node(message, &mut bytes);
+    bytes
+}
+
+/// What a node reads from another's bytes.
+///
+/// # Errors
+/// If they are no messages between nodes.
+pub fn read_node(bytes: &[u8]) -> Result<Vec<NodeMessage>, WireError> {
+    let mut decoder = Decoder::between_nodes();
+    decoder.push(bytes);
+    let mut messages = Vec::new();
+    while let Some(message) = decoder.next_message()? {
+        messages.push(message);
     }
+    Ok(messages)
 }
 
 /// What a player reads from a node's bytes.

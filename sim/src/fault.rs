@@ -39,10 +39,24 @@ pub enum Fault {
     Stall,
     /// The process stands still for a while.
     Pause,
+    /// All nodes go down at once, and come up in any order.
+    AllDown,
+    /// A disk is lost with all that was on it.
+    LostDisk,
+    /// A validator says nothing.
+    Silence,
+    /// A validator says one thing to some, and another to others.
+    Equivocation,
+    /// A validator keeps blocks and shares to itself.
+    Withholding,
+    /// A validator's shares are none.
+    GarbageShares,
+    /// A validator tells of blocks that were never decided, and of heights that it does not have.
+    FalseHistory,
 }
 
-/// All kinds, with their names and whether a single node can have them.
-const ALL: [(Fault, &str); 16] = [
+/// All kinds, with their names.
+const ALL: [(Fault, &str); 23] = [
     (Fault::Loss, "loss"),
     (Fault::Delay, "delay"),
     (Fault::Duplication, "duplication"),
@@ -59,9 +73,34 @@ const ALL: [(Fault, &str); 16] = [
     (Fault::Full, "full-disk"),
     (Fault::Stall, "stall"),
     (Fault::Pause, "pause"),
+    (Fault::AllDown, "all-down"),
+    (Fault::LostDisk, "lost-disk"),
+    (Fault::Silence, "silence"),
+    (Fault::Equivocation, "equivocation"),
+    (Fault::Withholding, "withholding"),
+    (Fault::GarbageShares, "garbage-shares"),
+    (Fault::FalseHistory, "false-history"),
 ];
 
 impl Fault {
+    /// Whether a validator that has it is not one that others may rely on: at most as many have one as may be faulty.
+    pub fn is_of_the_weak(self) -> bool {
+        matches!(
+            self,
+            Self::LostDisk
+                | Self::Silence
+                | Self::Equivocation
+                | Self::Withholding
+                | Self::GarbageShares
+                | Self::FalseHistory
+        )
+    }
+
+    /// Whether it is told by a validator's own key.
+    pub fn is_a_lie(self) -> bool {
+        self.is_of_the_weak() && self != Self::LostDisk
+    }
+
     /// All kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         ALL.into_iter().map(|(fault, _)| fault)
@@ -83,7 +122,7 @@ impl Fault {
 pub enum Faults {
     /// None.
     None,
-    /// Those that the seed draws: each with an even chance.
+    /// Those that the seed draws: each with an even chance, those of faulty validators with a small one.
     Some,
     /// Every kind.
     All,
@@ -97,7 +136,9 @@ impl Faults {
         let mut draw = Draw::new(seed, "faults");
         match self {
             Self::None => BTreeSet::new(),
-            Self::Some => Fault::all().filter(|_| draw.below(2) == 0).collect(),
+            Self::Some => {
+                Fault::all().filter(|fault| draw.below(if fault.is_of_the_weak() { 6 } else { 2 }) == 0).collect()
+            }
             Self::All => Fault::all().collect(),
             Self::List(faults) => faults.clone(),
         }

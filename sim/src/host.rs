@@ -10,7 +10,7 @@ use std::time::Duration;
 use engine::io::Input;
 use engine::{Height, Tick};
 use node::clock::{QUANTUM_MS, Time as NodeTime, Told};
-use node::open::{self, Keys, Options};
+use node::open::{Keys, Options, open, open_planted};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
@@ -19,8 +19,12 @@ use storage::{JournalReader, OpenError, Session, Writing};
 use systems::Setup;
 
 use crate::draw::Draw;
-use crate::edge::{Lines, SimEdge};
+use crate::edge::{Lines, SimEdge, network_key};
 use crate::heap::Time;
+use crate::plan::Plant;
+use crate::plants::{
+    CertificateUnchecked, ClockOnReproposals, ExpiredByClock, ReceiptByNumber, ShareOnPrecommit, TooFewAgree,
+};
 use crate::witness::{Shared, Spoiled, Witness, take_frame};
 
 /// Microseconds of a tick.
@@ -89,7 +93,11 @@ pub struct Host {
     pub lives: u32,
     /// When its next tick is, if one is awaited.
     pub wake: Option<Time>,
+    /// When its disk is looked at next, if something is under way there.
+    pub disk_due: Option<Time>,
     node: Option<Node>,
+    /// What it had recorded and settled when that was last asked.
+    did: (u64, Height),
     /// Operations of its disk that had failed when this life began.
     failures: u64,
     /// When this life began, and with which tick.
@@ -112,7 +120,9 @@ impl Host {
             paused: 0,
             lives: 0,
             wake: None,
+            disk_due: None,
             node: None,
+            did: (0, Height::GENESIS),
             failures: 0,
             began: (0, 0),
             keys,
@@ -130,16 +140,24 @@ impl Host {
         self.node.as_mut()
     }
 
+    /// How it is, in words.
+    pub fn stands(&mut self) -> String {
+        let Some(node) = &self.node else { return format!("node {} is down", self.slot) };
+        let (chain, votes) = (node.machine().chain(), node.machine().is_voting());
+        let voting = if votes { "votes" } else { "votes on nothing" };
+        format!("node {} stands at {} and {}, {voting}", self.slot, chain.decided, chain.settled)
+    }
+
     /// Starts it, as `open` does. Returns where its chain stands.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(&mut self, now: Time, home: &Home, spoiled: Spoiled) -> Result<Height, Stopped> {
+    pub fn start(&mut self, now: Time, home: &Home, plant: Option<Plant>) -> Result<Height, Stopped> {
         assert!(self.node.is_none(), "a process ends before the next begins");
         self.lives += 1;
         self.failures = self.disk.failures();
         *self.lines.borrow_mut() = Lines::default();
-        let opened = catch_unwind(AssertUnwindSafe(|| self.open(home, spoiled)));
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open(home, plant)));
         let node = match opened {
             Ok(Ok(node)) => node,
             Ok(Err(error)) => return Err(self.stopped(&format!("{error:#}"))),
@@ -152,11 +170,11 @@ impl Host {
         // A tick begins somewhere in the quantum of the simulation.
         self.began = (now + self.draw.below(TICK), node.tick().0);
         self.node = Some(node);
-        self.wake = None;
+        (self.wake, self.disk_due) = (None, None);
         Ok(decided)
     }
 
-    fn open(&mut self, home: &Home, spoiled: Spoiled) -> anyhow::Result<Node> {
+    fn open(&mut self, home: &Home, plant: Option<Plant>) -> anyhow::Result<Node> {
         let (dir, backend) = (Path::new(DIR), Arc::new(self.disk.clone()) as Arc<dyn Backend>);
         let begun = backend.open(&dir.join("genesis.json"), Access::Read).is_ok();
         let session = if begun && backend.list(&dir.join("consensus")).is_ok() {
@@ -167,6 +185,13 @@ impl Host {
             Session::create_on(Arc::new(self.disk.clone()), dir, &home.genesis)?
         };
         let record = self.record.clone();
+        let spoiled = match plant {
+            Some(Plant::LogSkipped) => Spoiled::LogSkipped,
+            Some(Plant::OwnLogOnly) => Spoiled::OwnLogOnly(self.slot),
+            Some(Plant::SendBeforeSync) => Spoiled::SaidBeforeSync,
+            Some(Plant::FenceIgnored) => Spoiled::FenceSkipped,
+            _ => Spoiled::Not,
+        };
         let driving = Driving::Stepped(Box::new(move |disk| Box::new(Witness::new(disk, record, spoiled))));
         let options = Options {
             keys: (self.keys)(),
@@ -175,10 +200,21 @@ impl Host {
             writing: home.writing.clone(),
             pace: home.pace,
             driving,
+            sign_from: None,
+            network: Some(network_key(self.slot)),
         };
-        let opened = open::open(session, home.setup.clone(), options, |_| ())?;
-        let mut node = Node::new(opened.machine, opened.storage, None, NodeTime::Told);
-        node.keep(opened.snapshots);
+        let setup = home.setup.clone();
+        let opened = match plant {
+            Some(Plant::TooFewAgree) => open_planted::<TooFewAgree>(session, setup, options, |_| ()),
+            Some(Plant::ShareOnPrecommit) => open_planted::<ShareOnPrecommit>(session, setup, options, |_| ()),
+            Some(Plant::CertificateUnchecked) => open_planted::<CertificateUnchecked>(session, setup, options, |_| ()),
+            Some(Plant::ClockOnReproposals) => open_planted::<ClockOnReproposals>(session, setup, options, |_| ()),
+            Some(Plant::ExpiredByClock) => open_planted::<ExpiredByClock>(session, setup, options, |_| ()),
+            Some(Plant::ReceiptByNumber) => open_planted::<ReceiptByNumber>(session, setup, options, |_| ()),
+            // Those lie in what passes between the node and its disk.
+            _ => open(session, setup, options, |_| ()),
+        }?;
+        let mut node = opened.into_node(None, NodeTime::Told);
         node.listen(SimEdge(Rc::clone(&self.lines)));
         Ok(node)
     }
@@ -194,6 +230,9 @@ impl Host {
         let (mut decided, mut settled) = (Vec::new(), Vec::new());
         while let Some(frame) = reader.next_frame()? {
             take_frame(&frame, &mut decided, &mut settled);
+        }
+        for decided in &decided {
+            record.keep(decided.block.header.height, decided.certificate.block);
         }
         record.decided.extend(decided.into_iter().filter(|decided| decided.block.header.height > from));
         record.settled.append(&mut settled);
@@ -239,6 +278,9 @@ impl Host {
     /// # Errors
     /// If the node stops.
     pub fn hear_disk(&mut self, now: Time) -> Result<(), Stopped> {
+        if self.disk_due == Some(now) {
+            self.disk_due = None;
+        }
         self.guarded(|node| node.hear_disk(Duration::from_micros(now)))
     }
 
@@ -251,6 +293,14 @@ impl Host {
             Err(panic) => Stopped::Itself(said(&*panic)),
         };
         Err(stopped)
+    }
+
+    /// Whether it said, recorded or settled something since this was asked last.
+    pub fn take_did(&mut self) -> bool {
+        let submitted = self.record.get().submitted;
+        let settled = self.node.as_ref().map_or(Height::GENESIS, |node| node.machine().chain().settled);
+        let before = std::mem::replace(&mut self.did, (submitted, settled));
+        before != self.did || !self.lines.borrow().outputs.is_empty()
     }
 
     /// Something arrived for its next tick.
@@ -271,10 +321,22 @@ impl Host {
         self.die(left);
     }
 
+    /// The process ends, and its disk is replaced by an empty one.
+    pub fn lose_disk(&mut self) {
+        let empty = FaultyBackend::new(self.draw.bits());
+        self.replace_disk(empty);
+    }
+
+    /// The process ends, and its disk is replaced by another: nothing that was promised on the old one holds there.
+    pub fn replace_disk(&mut self, disk: FaultyBackend) {
+        self.die(disk);
+        self.record.get().wiped();
+    }
+
     fn die(&mut self, left: FaultyBackend) {
         self.node = None;
         self.disk = left;
-        self.wake = None;
+        (self.wake, self.disk_due) = (None, None);
         self.record.get().died();
         *self.lines.borrow_mut() = Lines::default();
     }

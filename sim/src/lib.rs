@@ -9,20 +9,26 @@
 
 mod audit;
 pub mod cluster;
-mod draw;
+pub mod draw;
 mod edge;
 pub mod fault;
 mod heap;
 mod host;
+mod liars;
+mod links;
+pub mod marks;
 pub mod minimise;
 pub mod network;
 pub mod outcome;
 pub mod plan;
+mod plants;
 mod players;
 pub mod properties;
 mod witness;
 
 pub use cluster::Cluster;
+pub use host::Clock;
+pub use order::memory::{Signatures, remembering};
 pub use outcome::Outcome;
 pub use plan::Plan;
 
@@ -34,5 +40,5 @@ use engine::Height;
 /// # Errors
 /// If its genesis cannot be.
 pub fn run(plan: &Plan, look: impl FnMut(Height, u64)) -> anyhow::Result<Outcome> {
-    Ok(Cluster::new(plan.clone())?.run(look))
+    remembering(plan.signatures, || Ok(Cluster::new(plan.clone())?.run(look)))
 }

@@ -25,7 +25,7 @@ pub struct Packet {
     pub from: End,
     /// Who gets it.
     pub to: End,
-    /// The life of the receiver's connection that it was sent over: one that ended takes its messages along.
+    /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -134,6 +134,14 @@ impl Network {
         arrivals.push((at, packet));
     }
 
+    /// Sends what neither loss nor chance may touch: it arrives in its turn, unless its way is cut or clogged.
+    pub fn send_surely(&mut self, now: Time, packet: Packet, arrivals: &mut Vec<(Time, Packet)>) {
+        let Conditions { delay, jitter, .. } = self.conditions;
+        let conditions = std::mem::replace(&mut self.conditions, Conditions { delay, jitter, ..Conditions::default() });
+        self.send(now, packet, arrivals);
+        self.conditions = conditions;
+    }
+
     /// Cuts one way off, or lets it through again.
     pub fn cut(&mut self, from: End, to: End, cut: bool) {
         if cut {
@@ -157,15 +165,16 @@ impl Network {
         }
     }
 
-    /// Every way is free, and nothing goes wrong any more; what was held back arrives.
-    pub fn heal(&mut self, now: Time, arrivals: &mut Vec<(Time, Packet)>) {
-        self.cut.clear();
+    /// Every way is free, and nothing goes wrong any more; what was held back arrives. Returns the ways that were cut.
+    pub fn heal(&mut self, now: Time, arrivals: &mut Vec<(Time, Packet)>) -> Vec<(End, End)> {
+        let cut = std::mem::take(&mut self.cut).into_iter().collect();
         let ways: Vec<(End, End)> = self.clogged.keys().copied().collect();
         for (from, to) in ways {
             self.unclog(now, from, to, arrivals);
         }
         let Conditions { delay, jitter, .. } = self.conditions;
         self.conditions = Conditions { delay, jitter, ..Conditions::default() };
+        cut
     }
 }
 

@@ -35,11 +35,3 @@ pub struct Outcome {
     /// Sessions that passed `replay`.
     pub replayed: u32,
 }
-
-/// States that a simulation should reach now and then: a run of many seeds in which one never comes says so.
-pub const MARKS: [&str; 4] = [
-    "ticks shared a sync",
-    "no room on the disk",
-    "killed while it recovered",
-    "a node stopped because its disk failed",
-];

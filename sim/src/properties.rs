@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::io::Verdict;
 use engine::message::block::Block;
 use engine::message::intent::Intent;
+use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
 use engine::{Hash, Height};
 use net::wire::{Answer, AnswerVerdict};
@@ -23,6 +24,12 @@ pub struct Broken {
 pub enum Property {
     /// No two nodes decide different blocks at a height, and none decides twice.
     Agreement,
+    /// No honest validator says two things for one height, round and kind, in all its lives.
+    OneVoice,
+    /// No share of a beacon is released before its block is on the sender's disk.
+    SharesWait,
+    /// No honest node puts out an honest one, or holds that it lied.
+    NoFalseBlame,
     /// All nodes have one root and one root chain at each height.
     EqualRoots,
     /// All chips are the supply, whatever the ledger says.
@@ -46,6 +53,9 @@ impl Property {
     pub fn name(self) -> &'static str {
         match self {
             Self::Agreement => "agreement",
+            Self::OneVoice => "one-voice",
+            Self::SharesWait => "shares-wait",
+            Self::NoFalseBlame => "no-false-blame",
             Self::EqualRoots => "equal-roots",
             Self::Conserved => "conserved",
             Self::ReceiptMatches => "receipt-matches",
@@ -57,6 +67,12 @@ impl Property {
         }
     }
 }
+
+/// Heights below the highest decided one of which it is remembered what validators said.
+const SAID_HEIGHTS: u64 = 256;
+
+/// Where a validator may say one thing: height, slot, round, kind of vote, or 0 for a proposal.
+type Place = (u64, u32, u32, u8);
 
 fn broken(property: Property, seen: String) -> Result<(), Broken> {
     Err(Broken { property, seen })
@@ -76,6 +92,8 @@ pub struct Seen {
     blocks: BTreeMap<u64, (Hash, Block)>,
     /// The first root chain of each height, and its verdicts.
     settled: BTreeMap<u64, (Hash, Vec<Verdict>)>,
+    /// What honest validators said, over all their lives.
+    said: BTreeMap<Place, Hash>,
     /// Intents that were applied: where.
     applied: BTreeMap<Bytes, u64>,
     /// Intents of which somebody was told that they never will be.
@@ -105,6 +123,45 @@ impl Seen {
         }
         self.blocks.insert(height, (hash, block.clone()));
         Ok(())
+    }
+
+    /// An honest validator's node says something to others.
+    ///
+    /// # Errors
+    /// If it said something else at the same height, round and kind before.
+    pub fn said(&mut self, slot: u32, message: &NodeMessage) -> Result<(), Broken> {
+        match message {
+            NodeMessage::Votes(votes) => {
+                for body in votes.iter().map(|vote| vote.body).filter(|body| body.slot == slot) {
+                    let place = (body.height.0, slot, body.round, body.kind);
+                    self.say(place, body.value().unwrap_or([0xff; 32]))?;
+                }
+            }
+            NodeMessage::Proposal(proposal) if proposal.body.slot == slot => {
+                let body = &proposal.body;
+                self.say((body.height.0, slot, body.round, 0), body.block)?;
+            }
+            _ => {}
+        }
+        let first = self.blocks.last_key_value().map_or(0, |(height, _)| height.saturating_sub(SAID_HEIGHTS));
+        while self.said.first_key_value().is_some_and(|((height, ..), _)| *height < first) {
+            self.said.pop_first();
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, place: Place, value: Hash) -> Result<(), Broken> {
+        let first = *self.said.entry(place).or_insert(value);
+        if first == value {
+            return Ok(());
+        }
+        let (height, slot, round, kind) = place;
+        let what = ["a proposal", "a prevote", "a precommit"][usize::from(kind.min(2))];
+        let (first, other) = (engine::hex(&first), engine::hex(&value));
+        broken(
+            Property::OneVoice,
+            format!("validator {slot} signed {what} of {first} at height {height}, round {round}, and one of {other}"),
+        )
     }
 
     /// A node recorded a settled height.
@@ -160,6 +217,13 @@ impl Seen {
             let is_expired = late && verdict == Verdict::Refused(Refusal::Expired);
             if found.map(bytes) != Some(bytes(sent)) && is_expired {
                 return self.is_final(node, sent, Refusal::Expired);
+            }
+            // Nor is one in the block whose number went to another one there.
+            let same = |other: &Intent| (other.body.key, other.body.number) == (sent.body.key, sent.body.number);
+            let is_used = verdict == Verdict::Refused(Refusal::NumberUsed)
+                && block.is_some_and(|block| block.intents.iter().any(same));
+            if found.map(bytes) != Some(bytes(sent)) && is_used {
+                return self.is_final(node, sent, Refusal::NumberUsed);
             }
             if found.map(bytes) != Some(bytes(sent)) {
                 return broken(

@@ -1,13 +1,14 @@
 //! What passes between a node and its disk: looked at, and where a bug is planted, spoiled.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::Height;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
+use engine::{Hash, Height};
 use node::recording::Recording;
+use order::consensus::LogEntry;
 use storage::{Disk, Frame, FrameKind, Group, Synced};
 
 /// What was seen at one node's disk.
@@ -18,31 +19,86 @@ pub struct Record {
     pub decided: Vec<Decided>,
     /// Settled heights that were said to be on disk, and nobody looked at yet.
     pub settled: Vec<Settled>,
-    /// What groups hold that are not on disk, oldest first.
+    /// What groups hold that was not said to be on disk, oldest first.
     waiting: VecDeque<Waiting>,
+    /// What groups hold that is not on disk, whatever was said, oldest first.
+    unkept: VecDeque<Unkept>,
     /// The highest decided height that was said to be on disk, over all lives.
     pub promised: Height,
     /// The highest settled height that was said to be on disk, over all lives.
     pub settled_to: Height,
+    /// The last decided blocks that are on disk in truth.
+    pub kept: BTreeMap<Height, Hash>,
+    /// The highest height that an entry of the consensus log on the disk is of.
+    pub logged_to: Height,
+    /// The fence that is on the disk.
+    pub fence: Height,
     /// When the disk will have something to say.
     pub due: Option<Duration>,
-    /// Groups that were written.
-    pub groups: u64,
+    /// Groups that were submitted.
+    pub submitted: u64,
     /// Ticks that shared a sync with another.
     pub merged: u64,
     /// How often there was no room.
     pub full: u64,
+    /// Statements of which only one may be that were recorded: by whom.
+    pub blamed: Vec<u32>,
 }
 
-/// What a group holds that is not on disk yet.
-#[derive(Default)]
+/// What a group holds that was not said to be on disk.
 struct Waiting {
     group: u64,
     decided: Vec<Decided>,
     settled: Vec<Settled>,
 }
 
+/// What a group holds that is not on disk.
+struct Unkept {
+    group: u64,
+    blocks: Vec<(Height, Hash)>,
+    logged: Option<Height>,
+    fence: Option<Height>,
+}
+
+/// Decided blocks of which it is remembered that they are on disk.
+const KEPT: usize = 64;
+
 impl Record {
+    /// A decided block is on disk.
+    pub fn keep(&mut self, height: Height, block: Hash) {
+        self.kept.insert(height, block);
+        while self.kept.len() > KEPT {
+            self.kept.pop_first();
+        }
+    }
+
+    fn submit(&mut self, group: &Group) {
+        let (mut decided, mut settled) = (Vec::new(), Vec::new());
+        for frame in &group.frames {
+            take_frame(frame, &mut decided, &mut settled);
+            if frame.kind == FrameKind::Evidence
+                && let Ok(evidence) = engine::message::evidence::Evidence::decode(&frame.body)
+            {
+                self.blamed.push(evidence.slot());
+            }
+        }
+        let blocks = decided.iter().map(|decided| (decided.block.header.height, decided.certificate.block)).collect();
+        let logged = group.entries.iter().map(|(height, _)| *height).max();
+        self.unkept.push_back(Unkept { group: group.id, blocks, logged, fence: group.fence });
+        self.waiting.push_back(Waiting { group: group.id, decided, settled });
+        self.submitted += 1;
+    }
+
+    /// Groups are on disk in truth.
+    fn reached(&mut self, group: u64) {
+        while let Some(unkept) = self.unkept.pop_front_if(|unkept| unkept.group <= group) {
+            unkept.blocks.into_iter().for_each(|(height, block)| self.keep(height, block));
+            self.logged_to = self.logged_to.max(unkept.logged.unwrap_or_default());
+            self.fence = self.fence.max(unkept.fence.unwrap_or_default());
+        }
+    }
+
+    /// Groups were said to be on disk.
     fn synced(&mut self, group: u64) {
         let mut ticks = 0;
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.group <= group) {
@@ -54,14 +110,21 @@ impl Record {
             self.decided.extend(waiting.decided);
             self.settled.extend(waiting.settled);
         }
-        self.groups += 1;
         self.merged += u64::from(ticks > 1);
     }
 
     /// The node died: what was not on disk is not awaited any more.
     pub fn died(&mut self) {
         self.waiting.clear();
+        self.unkept.clear();
         self.due = None;
+    }
+
+    /// The disk was lost: what was promised before is not there any more, and nobody holds that against it.
+    pub fn wiped(&mut self) {
+        self.died();
+        self.kept.clear();
+        (self.promised, self.logged_to, self.fence) = Default::default();
     }
 }
 
@@ -73,8 +136,35 @@ pub enum Spoiled {
     Not,
     /// The consensus log is not written.
     LogSkipped,
+    /// The consensus log has what this validator said, and nothing of what it heard.
+    OwnLogOnly(u32),
     /// It is said at once that everything is on disk.
     SaidBeforeSync,
+    /// The fence is not written.
+    FenceSkipped,
+}
+
+impl Spoiled {
+    fn spoil(self, group: &mut Group) {
+        match self {
+            Self::Not | Self::SaidBeforeSync => {}
+            Self::LogSkipped => group.entries.clear(),
+            Self::OwnLogOnly(slot) => group.entries.retain(|(_, entry)| is_of(slot, entry)),
+            Self::FenceSkipped => group.fence = None,
+        }
+    }
+}
+
+/// Whether an entry of the consensus log is a body, or a message that a validator signed.
+fn is_of(slot: u32, entry: &[u8]) -> bool {
+    match entry.split_first() {
+        Some((1, rest)) => match LogEntry::decode(rest) {
+            Ok(LogEntry::Vote(vote)) => vote.body.slot == slot,
+            Ok(LogEntry::Proposal(proposal)) => proposal.body.slot == slot,
+            _ => false,
+        },
+        _ => true,
+    }
 }
 
 /// A record that a node and whoever looks at it share. Everything is one thread: nobody ever waits for it.
@@ -124,14 +214,8 @@ pub fn take_frame(frame: &Frame, decided: &mut Vec<Decided>, settled: &mut Vec<S
 
 impl Recording for Witness {
     fn submit(&mut self, mut group: Group) {
-        let mut waiting = Waiting { group: group.id, ..Waiting::default() };
-        for frame in &group.frames {
-            take_frame(frame, &mut waiting.decided, &mut waiting.settled);
-        }
-        self.record.get().waiting.push_back(waiting);
-        if self.spoiled == Spoiled::LogSkipped {
-            group.entries.clear();
-        }
+        self.spoiled.spoil(&mut group);
+        self.record.get().submit(&group);
         if self.spoiled == Spoiled::SaidBeforeSync {
             self.said.push(group.id);
         }
@@ -147,12 +231,17 @@ impl Recording for Witness {
             return Ok(Some(synced));
         }
         let synced = self.disk.poll(now);
+        if let Some(Synced::UpTo(group)) = &synced {
+            self.record.get().reached(*group);
+        }
+        // What was said already is not said again.
+        let synced =
+            synced.filter(|synced| self.spoiled != Spoiled::SaidBeforeSync || !matches!(synced, Synced::UpTo(_)));
         if let Some(synced) = &synced {
             self.hear(synced);
         }
         self.record.get().due = self.disk.due();
-        // What was said already is not said again.
-        Ok(synced.filter(|synced| self.spoiled != Spoiled::SaidBeforeSync || !matches!(synced, Synced::UpTo(_))))
+        Ok(synced)
     }
 
     fn wait(&mut self, _: Option<Instant>) -> anyhow::Result<Option<Synced>> {

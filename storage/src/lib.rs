@@ -9,6 +9,7 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+mod arrival;
 pub mod backend;
 mod disk;
 mod file;
@@ -18,8 +19,11 @@ mod session;
 pub mod snapshot;
 mod thread;
 
+pub use arrival::Arrival;
 pub use disk::{Disk, Group, OpenedAs, Synced, Writing};
-pub use journal::{End, Frame, FrameKind, JournalCheck, JournalReader, Retention, Tail, check_journal};
+pub use journal::{
+    End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Tail, check_journal,
+};
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
 pub use thread::{Storage, StorageOpened};

@@ -304,6 +304,10 @@ impl LogWriter {
             let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
+            // After a file was damaged, a fence moves only where its validator signs again: what came before counts no more.
+            if damage.is_some() && groups.iter().any(|group| group.fence > fence) {
+                (damage, all) = (None, Vec::new());
+            }
             if let Some(problem) = problem.filter(|problem| {
                 // What another version wrote may hold votes that this node signed: it is not cut.
                 problem.kind == DamageKind::Version || !last || search(&bytes, end) != Search::Nothing

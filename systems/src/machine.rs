@@ -11,11 +11,14 @@ use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
+use engine::message::node::NodeStanding;
 use engine::message::refusal::Refusal;
+use engine::message::snapshot::SnapshotProof;
 use engine::pool::Arenas;
-use engine::{Hash, Height};
+use engine::{Hash, Height, PeerId};
 use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, BeaconSigner, BeaconVerifier};
+use order::certificate::proves_snapshot;
 use order::consensus::{ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
 use order::validators::{Validators, ValidatorsError};
@@ -32,6 +35,7 @@ use crate::exchange::fault::ExchangeError;
 use crate::exchange::nodes::{Heard, Nodes};
 use crate::exchange::order::Orderer;
 use crate::exchange::peers::DepartedScores;
+use crate::exchange::planted::{Planted, Sound};
 use crate::exchange::recover::{LoggedHeight, recover};
 use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
@@ -102,7 +106,7 @@ pub struct Membership {
 impl Machine {
     /// A world at genesis that settles what others decided. `workers` changes nothing but speed.
     pub fn new(setup: Setup, workers: usize) -> Self {
-        Self::build(World::new(), setup, 0, workers)
+        Self::build::<Sound>(World::new(), setup, 0, workers)
     }
 
     /// A world at genesis that takes part in deciding.
@@ -110,6 +114,14 @@ impl Machine {
     /// # Errors
     /// If a key is not the one that genesis has.
     pub fn validator(setup: Setup, workers: usize, member: Membership) -> Result<Self, JoinError> {
+        Self::planted::<Sound>(setup, workers, member)
+    }
+
+    /// The same, with what a type plants in it.
+    ///
+    /// # Errors
+    /// As [`Machine::validator`].
+    pub fn planted<P: Planted>(setup: Setup, workers: usize, member: Membership) -> Result<Self, JoinError> {
         let validators = Validators::of_genesis(&setup.genesis)?;
         let slot = validators.slot_of(&member.vote.public()).ok_or(JoinError::NoValidator)?;
         if member.group.key() != setup.genesis.group_key.0 {
@@ -120,12 +132,13 @@ impl Machine {
             validators: validators.clone(),
             own: Some((slot, member.vote.clone())),
             timeouts: TimeoutConfig::default(),
+            quorum: P::QUORUM,
             seed: member.seed.clone(),
         };
         let orderer = Orderer::new(validators, Some(config))?;
         let claim = member.network.map(|network| member.vote.sign_claim(slot, network, &setup.chain));
         let part = (Some(member.group), Some((member.signer, member.vote)));
-        Self::exchanging(setup, workers, orderer, part, Nodes::claiming(claim), member.seed, member.peers)
+        Self::exchanging::<P>(setup, workers, orderer, part, Nodes::claiming(claim), member.seed, member.peers)
     }
 
     /// A world at genesis that votes on nothing: it hears from other nodes what was decided, verifies all of it, and settles
@@ -135,10 +148,10 @@ impl Machine {
     /// If the validators or the group key of genesis cannot be.
     pub fn follower(setup: Setup, workers: usize, seed: BatchSeed, peers: u32) -> Result<Self, JoinError> {
         let orderer = Orderer::new(Validators::of_genesis(&setup.genesis)?, None)?;
-        Self::exchanging(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
+        Self::exchanging::<Sound>(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
     }
 
-    fn exchanging(
+    fn exchanging<P: Planted>(
         setup: Setup,
         workers: usize,
         orderer: Orderer,
@@ -154,10 +167,10 @@ impl Machine {
         world.insert_resource(BeaconPart { group, verifier, own });
         world.insert_resource(VerifySeed(seed));
         world.insert_resource(nodes);
-        Ok(Self::build(world, setup, peers, workers))
+        Ok(Self::build::<P>(world, setup, peers, workers))
     }
 
-    fn build(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
+    fn build<P: Planted>(mut world: World, setup: Setup, peers: u32, workers: usize) -> Self {
         world.init_resource::<Activity>();
         world.init_resource::<Nodes>();
         world.init_resource::<Heard>();
@@ -190,7 +203,7 @@ impl Machine {
         let columns = SystemState::new(&mut world);
         let lookup = SystemState::new(&mut world);
         let saving = SystemState::new(&mut world);
-        let (exchange, settle) = (exchange_schedule(), settle_schedule());
+        let (exchange, settle) = (exchange_schedule::<P>(), settle_schedule());
         let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All, round: 0 };
         machine.derive();
         machine
@@ -275,6 +288,9 @@ impl Machine {
     ) -> Result<(), ExchangeError> {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
+        if let Some(logged) = self.world.resource_mut::<Orderer>().take_listened(&clock) {
+            outputs.append(&mut recover(&mut self.world, logged, Some(clock))?);
+        }
         self.exchange.run(&mut self.world);
         if let Some(fault) = self.world.resource_mut::<Orderer>().fault.take() {
             return Err(fault);
@@ -325,6 +341,37 @@ impl Machine {
         self.held != Saved::All
     }
 
+    /// Whether the passing of time may change something, beside tables that are due: a height is under way or due, or
+    /// something was asked of other nodes.
+    pub fn awaits_time(&self) -> bool {
+        let is_ordering = self.world.get_resource::<Orderer>().is_some_and(|orderer| orderer.awaits_time(self.chain()));
+        is_ordering || self.world.resource::<CatchUp>().is_under_way()
+    }
+
+    /// Whether everyone who is ahead has given up the height that comes next here: only a snapshot leads on.
+    pub fn past_is_gone(&self) -> bool {
+        self.world.resource::<CatchUp>().past_is_gone()
+    }
+
+    /// A snapshot comes instead of the heights that are gone: none is asked for any more.
+    pub fn await_snapshot(&mut self) {
+        self.world.resource_mut::<CatchUp>().paused = true;
+    }
+
+    /// The other nodes that are connected, and where each stands, as it says.
+    pub fn nodes(&self) -> impl Iterator<Item = (PeerId, NodeStanding)> {
+        self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))
+    }
+
+    /// Whether a proof of a snapshot that another node gave proves its root.
+    ///
+    /// # Panics
+    /// If this machine was made to settle only.
+    pub fn is_proven(&self, proof: &SnapshotProof) -> bool {
+        let (validators, seed) = (&self.world.resource::<Orderer>().validators, self.world.resource::<VerifySeed>());
+        proves_snapshot(proof, validators, &self.setup().chain, &seed.0)
+    }
+
     /// Whether it waits for room in the snapshot's pool: for blocks that come back.
     pub fn waits_for_room(&self) -> bool {
         self.held == Saved::NoRoom
@@ -346,12 +393,33 @@ impl Machine {
         })
     }
 
-    /// Hears the consensus log again, before the first tick of a session that goes on. Returns what must be recorded.
+    /// Hears the consensus log again, before the first tick of a session that goes on; nothing is signed at or below
+    /// `fence`, whatever it holds. A validator among others listens to them first, and hears its log in a later tick.
+    /// Returns what must be recorded.
     ///
     /// # Errors
     /// If the log leads elsewhere than where this validator signed: the node must stop.
-    pub fn recover(&mut self, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ExchangeError> {
-        recover(&mut self.world, logged)
+    pub fn recover(&mut self, logged: Vec<LoggedHeight>, fence: Height) -> Result<Vec<Output>, ExchangeError> {
+        let decided = self.chain().decided;
+        let mut orderer = self.world.resource_mut::<Orderer>();
+        orderer.fence = fence;
+        if fence > decided {
+            orderer.follow_up_to(fence);
+        } else if orderer.is_voting() && orderer.validators.count() > 1 {
+            orderer.listen(logged);
+        } else {
+            return recover(&mut self.world, logged, None);
+        }
+        Ok(Vec::new())
+    }
+
+    /// This validator's log is lost, and its operator answers for it: it signed nothing above `fence`. Returns what must be
+    /// on the disk before anything else.
+    pub fn sign_above(&mut self, fence: Height) -> Vec<Output> {
+        let mut orderer = self.world.resource_mut::<Orderer>();
+        orderer.follow_up_to(fence);
+        orderer.by_operator = true;
+        vec![Output::Fence { height: fence }]
     }
 
     /// This validator's log is lost, or older than its journal: it cannot know what it signed, so it follows. It votes again

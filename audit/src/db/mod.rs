@@ -36,6 +36,10 @@ pub enum FileKind {
     Index,
     /// A file of the cache of history.
     Cache,
+    /// Why a node stopped.
+    Stopped,
+    /// What marks a session to which a snapshot of other nodes is coming.
+    Arriving,
     /// Not a part of a session.
     Unknown,
 }
@@ -61,6 +65,8 @@ fn kind_of(name: &str) -> FileKind {
     match name.split_once('/') {
         None if name == "genesis.json" => FileKind::Genesis,
         None if name == "LOCK" => FileKind::Lock,
+        None if name == "ARRIVING" => FileKind::Arriving,
+        Some(("stopped", rest)) if rest.ends_with(".json") => FileKind::Stopped,
         Some(("journal", rest)) if numbered(rest, ".seg") => FileKind::Segment,
         Some(("journal", rest)) if numbered(rest, ".head") => FileKind::Head,
         Some(("consensus", rest)) if numbered(rest, ".log") => FileKind::Log,

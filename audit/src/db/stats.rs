@@ -83,7 +83,9 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
             FileKind::Pack | FileKind::Index => &mut stats.snapshot_bytes,
             _ => &mut stats.cache_bytes,
         };
-        if !matches!(file.kind, FileKind::Genesis | FileKind::Lock | FileKind::Unknown) {
+        let counts_nowhere = matches!(file.kind, FileKind::Genesis | FileKind::Lock | FileKind::Unknown)
+            || matches!(file.kind, FileKind::Stopped | FileKind::Arriving);
+        if !counts_nowhere {
             *sum += file.on_disk;
         }
         match file.kind {

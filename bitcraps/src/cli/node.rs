@@ -37,6 +37,13 @@ pub struct NodeArgs {
     /// The configuration; `bitcraps init` makes one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Sign from this height on although the consensus log is lost or older than the journal. Only where nothing was ever
+    /// signed at or above it: a validator that contradicts itself is proven to have done so.
+    #[arg(long, value_name = "HEIGHT", requires = "i_accept")]
+    sign_from: Option<u64>,
+    /// I answer for what this validator signed before.
+    #[arg(long, requires = "sign_from")]
+    i_accept: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -109,17 +116,19 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         writing: config.writing(),
         pace: SnapshotPace::default(),
         driving: Driving::Threads,
+        sign_from: args.sign_from.map(Height),
+        network: Some(keys.net.public()),
     };
-    let open::StartedNode { machine, storage, snapshots, found } =
-        open::open(session, setup, options, Opening::new().on_step())?;
+    let mut opened = open::open(session, setup, options, Opening::new().on_step())?;
+    let found = opened.found.take();
     let recovered = began.elapsed();
-    let network = listen(&machine.setup().genesis, genesis, &keys.net, config.net.clone())?;
+    let setup = opened.machine.setup();
+    let network = listen(&setup.genesis, genesis, &keys.net, config.net.clone())?;
     let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
     let counters = network.counters();
-    let chain = machine.setup().chain;
-    let (tables, keys_from) = (machine.setup().genesis.tables, machine.setup().genesis.keys);
-    let mut node = Node::new(machine, storage, None, Time::Wall);
-    node.keep(snapshots);
+    let chain = setup.chain;
+    let (tables, keys_from) = (setup.genesis.tables, setup.genesis.keys);
+    let mut node = opened.into_node(None, Time::Wall);
     node.listen(network);
     let height = found.as_ref().map_or(0, |found| found.height.0);
     let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();

@@ -1,22 +1,22 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use engine::hex;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sim::fault::Faults;
+use sim::marks::{MARKS, MARKS_ALONE};
 use sim::minimise::minimise;
-use sim::outcome::MARKS;
 use sim::plan::Plant;
-use sim::{Outcome, Plan};
+use sim::{Outcome, Plan, Signatures};
 
 use super::args::OutputArgs;
 use super::{Failure, stop_signals, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps sim --seed 7                     one run: what happened, and the root chain that it led to\n  bitcraps sim --seed 7 --faults none       the same node, and nothing goes wrong\n  bitcraps sim --seeds 0..200               many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --seed 7 --plant log-skipped a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
+    after_help = "Examples:\n  bitcraps sim --seed 7                     four nodes, one run: what happened, and the root chain that all share\n  bitcraps sim --seed 7 --nodes 7           a cluster of seven\n  bitcraps sim --seed 7 --faults none       nothing goes wrong\n  bitcraps sim --seeds 0..200               many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --seed 7 --plant log-skipped a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
 )]
 pub struct SimArgs {
     /// The seed: it decides everything that happens.
@@ -28,8 +28,8 @@ pub struct SimArgs {
     /// Make the run of a failing seed smaller.
     #[arg(long, value_name = "S", conflicts_with_all = ["seed", "plant"])]
     minimise: Option<u64>,
-    /// Validators; so far one, since simulated nodes do not hear each other yet.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = lone)]
+    /// Validators, each with a node of its own.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=13))]
     nodes: u32,
     /// Heights that every node is to settle.
     #[arg(long, default_value_t = 300, value_name = "H", value_parser = clap::value_parser!(u64).range(5..))]
@@ -40,6 +40,9 @@ pub struct SimArgs {
     /// Players.
     #[arg(long, default_value_t = 6, value_name = "P", value_parser = clap::value_parser!(u32).range(1..=64))]
     players: u32,
+    /// Real signatures, each verified once for all nodes; or hashes in their place, which prove nothing and are fast.
+    #[arg(long, value_enum, default_value_t = Signing::Real)]
+    signatures: Signing,
     /// Plant a bug, to see that it is caught.
     #[arg(long, value_name = "NAME")]
     plant: Option<Plant>,
@@ -47,15 +50,15 @@ pub struct SimArgs {
     output: OutputArgs,
 }
 
+/// What signatures are in a run.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Signing {
+    Real,
+    Simulated,
+}
+
 /// Seeds within which a planted bug must be caught.
 const PLANT_SEEDS: u64 = 50;
-
-fn lone(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(1) => Ok(1),
-        _ => Err("the simulator runs one node so far: nodes in it do not hear each other yet; write 1".into()),
-    }
-}
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {
     let wrong = || format!("`{text}` are no seeds; write A..B, with A below B");
@@ -67,7 +70,11 @@ fn seeds(text: &str) -> Result<(u64, u64), String> {
 impl SimArgs {
     fn plan(&self, seed: u64) -> Plan {
         let Self { nodes, heights, players, plant, .. } = *self;
-        Plan { seed, nodes, heights, faults: self.faults.clone(), players, plant }
+        let signatures = match self.signatures {
+            Signing::Real => Signatures::Real,
+            Signing::Simulated => Signatures::Simulated,
+        };
+        Plan { seed, nodes, heights, faults: self.faults.clone(), players, signatures, plant }
     }
 }
 
@@ -115,18 +122,16 @@ fn judge(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
 
 fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
     let names: Vec<&str> = plan.drawn().iter().map(|fault| fault.name()).collect();
-    say!(
-        "seed {}, {} nodes, {} players: keys from the seed, a chain for development",
-        plan.seed,
-        plan.nodes,
-        plan.players
-    );
+    let (nodes, players) = (counted(plan.nodes, "node"), counted(plan.players, "player"));
+    say!("seed {}, {nodes}, {players}: keys from the seed, a chain for development", plan.seed);
+    say!("  signatures  {}", signing(plan));
     say!("  faults      {}", if names.is_empty() { "none".into() } else { names.join(", ") });
     for (name, count) in &outcome.faults {
         say!("    {:<18} {count}", name);
     }
     say!("  height      {}", thousands(outcome.height.0));
-    say!("  root chain  {}", hex(&outcome.root_chain));
+    let whose = if plan.nodes > 1 { format!(", the same on all {} nodes", plan.nodes) } else { String::new() };
+    say!("  root chain  {}{whose}", hex(&outcome.root_chain));
     say!(
         "  time        {:.1} s of the chain in {seconds:.1} s, {} events",
         outcome.virtual_ms as f64 / 1_000.0,
@@ -134,8 +139,9 @@ fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
     );
     let traffic = &outcome.traffic;
     say!(
-        "  messages    {} sent; {} lost, {} cut off, {} doubled, {} reordered, {} again much later, {} held back",
+        "  messages    {} sent, {} KB; {} lost, {} cut off, {} doubled, {} reordered, {} again much later, {} held back",
         thousands(traffic.sent),
+        thousands(traffic.bytes / 1_000),
         traffic.lost,
         traffic.cut,
         traffic.doubled,
@@ -150,12 +156,29 @@ fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
         thousands(outcome.receipts),
         outcome.replayed
     );
-    print_marks(&outcome.marks)
+    print_marks(plan.nodes, &outcome.marks)
 }
 
-fn print_marks(marks: &std::collections::BTreeMap<&'static str, u64>) -> anyhow::Result<()> {
+fn counted(count: u32, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What the signatures of a run are worth.
+fn signing(plan: &Plan) -> &'static str {
+    match plan.signatures {
+        Signatures::Real => "real; each was verified once, and the verdict remembered for all nodes",
+        Signatures::Simulated => "simulated: hashes stand for them, so that nothing is proved about cryptography",
+    }
+}
+
+/// The rare states that a cluster of so many nodes can reach.
+fn marks_of(nodes: u32) -> &'static [&'static str] {
+    if nodes == 1 { &MARKS[..MARKS_ALONE] } else { &MARKS }
+}
+
+fn print_marks(nodes: u32, marks: &std::collections::BTreeMap<&'static str, u64>) -> anyhow::Result<()> {
     say!("  sometimes");
-    for mark in MARKS {
+    for mark in marks_of(nodes) {
         say!("    {:>8}  {mark}", thousands(marks.get(mark).copied().unwrap_or_default()));
     }
     Ok(())
@@ -167,6 +190,7 @@ fn as_json(plan: &Plan, outcome: &Outcome, seconds: f64) -> Value {
         "ok": broken.is_none(),
         "seed": plan.seed,
         "nodes": plan.nodes,
+        "signatures": if plan.signatures == Signatures::Real { "real, verified once" } else { "simulated" },
         "heights": outcome.height.0,
         "faults": outcome.faults,
         "root_chain": hex(&outcome.root_chain),
@@ -224,8 +248,8 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
     for (name, count) in &faults {
         say!("    {:<18} {}", name, thousands(*count));
     }
-    print_marks(&marks)?;
-    match MARKS.iter().find(|mark| !marks.contains_key(*mark)).filter(|_| done >= 1_000) {
+    print_marks(args.nodes, &marks)?;
+    match marks_of(args.nodes).iter().find(|mark| !marks.contains_key(*mark)).filter(|_| done >= 1_000) {
         Some(mark) => Err(Failure::Mismatch(format!("in {done} seeds this never happened: {mark}")).into()),
         None => Ok(()),
     }

@@ -12,8 +12,11 @@ use engine::Height;
 use engine::PeerId;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::{Certificate, Settled};
+use engine::message::node::NodeMessage;
 use engine::message::vote::{Proposal, ProposalBody, Vote, VoteBody, VoteKind};
-use net::wire::{Decoder, Direction, HEADER_BYTES, Kind, Role, TableMessage, ToClient, ToNode, VERSION};
+use net::wire::{
+    Decoder, Direction, HEADER_BYTES, Kind, Message, Role, TableMessage, ToClient, ToNode, VERSION, encode_node,
+};
 use order::consensus::LogEntry;
 use order::signature::VoteKey;
 use storage::{FrameKind, JournalReader};
@@ -79,6 +82,13 @@ fn shortest(kind: Kind) -> Vec<u8> {
         Kind::Answers => &[(68, 1)],
         Kind::Pledges => &[(36, 1), (40, 1)],
         Kind::Account => &[(40, 255), (41, 255), (42, 255), (43, 255)],
+        Kind::Votes => &[(48, 1)],
+        // The version of the block.
+        Kind::Body => &[(316, 2)],
+        Kind::Round => &[(64, 1)],
+        Kind::AskRange => &[(0, 1), (8, 1)],
+        // Two votes, for different blocks.
+        Kind::Evidence => &[(0, 1), (56, 1), (136, 1), (184, 1)],
         _ => &[],
     };
     set.iter().for_each(|(at, byte)| body[*at] = *byte);
@@ -181,16 +191,23 @@ fn consensus_log_entries_and_votes() {
 /// Decodes a body as whichever side takes the kind; what it took has one encoding, header included.
 fn check_message(kind: Kind, body: &[u8]) -> bool {
     let mut again = Vec::new();
-    if kind.spec().direction == Direction::ToNode {
-        let Ok(message) = ToNode::decode(kind, body) else { return false };
-        message.encode(&mut again);
-    } else {
-        let Ok(mut message) = ToClient::decode(kind, body) else { return false };
-        if let ToClient::Table(TableMessage { update, whole: true }) = &mut message {
-            // A whole table goes to one peer.
-            update.to = Some(PeerId::LOCAL);
+    match kind.spec().direction {
+        Direction::ToNode => {
+            let Ok(message) = ToNode::decode(kind, body) else { return false };
+            message.encode(&mut again);
         }
-        message.encode(&mut again);
+        Direction::ToClient => {
+            let Ok(mut message) = ToClient::decode(kind, body) else { return false };
+            if let ToClient::Table(TableMessage { update, whole: true }) = &mut message {
+                // A whole table goes to one peer.
+                update.to = Some(PeerId::LOCAL);
+            }
+            message.encode(&mut again);
+        }
+        Direction::Between => {
+            let Ok(message) = <NodeMessage as Message>::decode(kind, body) else { return false };
+            encode_node(&message, &mut again);
+        }
     }
     let [a, b, c, d] = (body.len() as u32).to_le_bytes();
     assert_eq!(again[..HEADER_BYTES], [a, b, c, d, kind as u8, VERSION, 0, 0]);
@@ -203,20 +220,26 @@ fn wire_messages() {
     for kind in Kind::ALL {
         assert!(check_message(kind, &shortest(kind)), "{kind:?} of its shortest body");
     }
-    static CHANGED: AtomicU32 = AtomicU32::new(0);
+    // Of what goes from or to clients, and of what goes between nodes.
+    static CHANGED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
     check!().with_type::<Fuzz>().for_each(|(is_noise, which, edits, noise)| {
         let kind = Kind::ALL[usize::from(*which) % Kind::ALL.len()];
         let body = if *is_noise { noise.clone() } else { changed(shortest(kind), edits) };
         if check_message(kind, &body) && !edits.is_empty() {
-            CHANGED.fetch_add(1, Ordering::Relaxed);
+            CHANGED[usize::from(kind.between().is_some())].fetch_add(1, Ordering::Relaxed);
         }
         let (mut node, mut client) = (Decoder::for_node(), Decoder::for_opener(Role::Client));
+        let mut between = Decoder::between_nodes();
         for part in body.chunks(37) {
             node.push(part);
             while let Ok(Some(_)) = node.next_message() {}
             client.push(part);
             while let Ok(Some(_)) = client.next_message() {}
+            between.push(part);
+            while let Ok(Some(_)) = between.next_message() {}
         }
     });
-    assert!(CHANGED.load(Ordering::Relaxed) > 0, "no changed body was taken");
+    for (count, of) in CHANGED.iter().zip(["clients", "nodes"]) {
+        assert!(count.load(Ordering::Relaxed) > 0, "no changed body of {of} was taken");
+    }
 }

@@ -29,7 +29,6 @@ use node::init::{NewChain, create, open_keys};
 use node::network::listen;
 use node::open::{Keys, Options, open};
 use node::recording::Driving;
-use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
 use order::signature::{NetKey, PlayerKey};
@@ -93,12 +92,13 @@ impl TestNode {
                 writing: storage::Writing::default(),
                 pace: SnapshotPace::default(),
                 driving: Driving::Threads,
+                sign_from: None,
+                network: Some(keys.net.public()),
             };
             let opened = open(Session::open(&data).expect("a session"), setup, options, |_| ()).expect("a new session");
             let network = listen(&opened.machine.setup().genesis, genesis, &keys.net, server).expect("a socket");
             told.send((network.address, network.counters())).expect("the test waits");
-            let mut node = Node::new(opened.machine, opened.storage, None, Time::Wall);
-            node.keep(opened.snapshots);
+            let mut node = opened.into_node(None, Time::Wall);
             node.listen(network);
             node.run(None, &ends, |_, _, _| ()).expect("the node runs");
             node.close()

@@ -22,6 +22,22 @@ impl GroupBlock {
         Self { groups: Vec::with_capacity(SNAPSHOT_BLOCK_GROUPS), copied: 0, bytes }
     }
 
+    /// Groups that came from elsewhere, with their bytes.
+    ///
+    /// # Panics
+    /// If there are more than a block has, or one is not as long as a group is.
+    pub fn of<'a>(groups: impl Iterator<Item = (u32, &'a [u8])>) -> Self {
+        let mut block = Self::new();
+        for (index, bytes) in groups {
+            assert!(!block.is_full(), "no more groups than a block has");
+            let from = block.groups.len() * GROUP_BYTES;
+            block.bytes[from..from + GROUP_BYTES].copy_from_slice(bytes);
+            block.groups.push(index);
+        }
+        block.copied = block.groups.len();
+        block
+    }
+
     /// The groups with their bytes.
     pub fn groups(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.groups.iter().copied().zip(self.bytes.chunks_exact(GROUP_BYTES))

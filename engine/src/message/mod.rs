@@ -12,6 +12,7 @@ pub mod share;
 pub mod evidence;
 pub mod block;
 pub mod note;
+pub mod snapshot;
 pub mod node;
 
 use crate::bytes::Reader;

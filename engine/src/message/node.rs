@@ -4,16 +4,18 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::block::{Block, Decided};
+use super::block::{Block, Decided, Header};
 use super::certificate::{Beacon, Certificate};
 use super::evidence::Evidence;
 use super::intent::Intent;
 use super::share::Share;
+use super::snapshot::{Part, PartRow, SnapshotProof};
 use super::vote::{NO_ROUND, Proposal, Vote};
 use super::{DecodeError, Hash, Reader, decode_pod};
 use crate::ids::Height;
 use crate::limits::{
-    BLOCK_BYTES_MAX, NODE_INTENTS_MAX, NODE_VOTES_MAX, RANGE_BYTES_MAX, RANGE_HEIGHTS_MAX, VALIDATORS_MAX,
+    BLOCK_BYTES_MAX, GROUP_BYTES, NODE_INTENTS_MAX, NODE_VOTES_MAX, PART_GROUPS_MAX, PART_VALUES_MAX, RANGE_BYTES_MAX,
+    RANGE_HEIGHTS_MAX, VALIDATORS_MAX,
 };
 
 /// What one node says to another.
@@ -47,6 +49,14 @@ pub enum NodeMessage {
     Evidence(Evidence),
     /// Says which validator the sender is.
     Claim(Claim),
+    /// Asks for what proves a snapshot: the one of a height, or the newest for height 0.
+    AskSnapshot(Height),
+    /// What proves a snapshot that the sender has.
+    Snapshot(Box<SnapshotProof>),
+    /// Asks for a part of a snapshot.
+    AskPart(PartRow),
+    /// A part of a snapshot.
+    Part(Part),
 }
 
 /// Votes of one height and round that let a round be entered.
@@ -112,7 +122,7 @@ pub struct NodeStanding {
     pub certified: Height,
     /// `root_chain` of the settled height.
     pub root_chain: Hash,
-    /// Bit 0: it follows, and votes on nothing.
+    /// Bit 0: it follows, and votes on nothing. Bit 1: it lost its log, and its operator let it sign again.
     pub flags: u32,
     /// Zero.
     pub reserved: [u8; 4],
@@ -151,6 +161,7 @@ pub struct RangeEntry {
 
 const _: () = assert!(size_of::<BeaconRow>() == 88 && size_of::<NodeStanding>() == 64);
 const _: () = assert!(size_of::<ClaimBody>() == 64 && size_of::<Claim>() == 128);
+const _: () = assert!(PART_VALUES_MAX as usize * size_of::<Hash>() <= PART_GROUPS_MAX as usize * GROUP_BYTES);
 const _: () = assert!(size_of::<BlockRow>() == 40 && size_of::<RangeRow>() == 16);
 
 /// What a message is. The numbers never change meaning.
@@ -185,10 +196,23 @@ pub enum NodeKind {
     Evidence = 13,
     /// [`NodeMessage::Claim`].
     Claim = 14,
+    /// [`NodeMessage::AskSnapshot`].
+    AskSnapshot = 15,
+    /// [`NodeMessage::Snapshot`].
+    Snapshot = 16,
+    /// [`NodeMessage::AskPart`].
+    AskPart = 17,
+    /// [`NodeMessage::Part`].
+    Part = 18,
 }
 
+/// Bytes of a block without certificate, messages, pledges and intents.
+const BLOCK_BYTES_MIN: usize = size_of::<Header>() + 8;
+/// Bytes of a certificate before its signatures, and of one of those.
+const CERTIFICATE_HEAD: usize = 48;
+const CERTIFICATE_ENTRY: usize = 68;
 /// Bytes of a certificate of all validators, at most.
-const CERTIFICATE_BYTES_MAX: usize = 48 + VALIDATORS_MAX as usize * 68;
+const CERTIFICATE_BYTES_MAX: usize = CERTIFICATE_HEAD + VALIDATORS_MAX as usize * CERTIFICATE_ENTRY;
 /// Bytes before a round certificate's votes.
 const ROUND_HEAD: usize = 16;
 /// Bytes before a range's entry: its length and whether there is a beacon.
@@ -196,7 +220,7 @@ const ENTRY_HEAD: usize = 8;
 
 impl NodeKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Votes,
         Self::Proposal,
         Self::Body,
@@ -211,6 +235,10 @@ impl NodeKind {
         Self::Range,
         Self::Evidence,
         Self::Claim,
+        Self::AskSnapshot,
+        Self::Snapshot,
+        Self::AskPart,
+        Self::Part,
     ];
 
     /// Bytes of a body of this kind, at most: to be checked before a byte of it is kept.
@@ -230,6 +258,39 @@ impl NodeKind {
             Self::Range => RANGE_BYTES_MAX,
             Self::Evidence => 8 + 2 * size_of::<Share>(),
             Self::Claim => size_of::<Claim>(),
+            Self::AskSnapshot => size_of::<Height>(),
+            Self::Snapshot => SnapshotProof::BYTES_MIN + 2 * VALIDATORS_MAX as usize * CERTIFICATE_ENTRY,
+            Self::AskPart => size_of::<PartRow>(),
+            Self::Part => size_of::<PartRow>() + PART_GROUPS_MAX as usize * GROUP_BYTES,
+        }
+    }
+
+    /// Bytes of a body of this kind, at least.
+    pub const fn bytes_min(self) -> usize {
+        match self {
+            Self::Votes => size_of::<Vote>(),
+            Self::Body => BLOCK_BYTES_MIN,
+            Self::Polka => CERTIFICATE_HEAD,
+            Self::Round => ROUND_HEAD + size_of::<Vote>(),
+            Self::Intents => size_of::<Intent>(),
+            Self::Range => 0,
+            Self::Evidence => 8 + 2 * size_of::<Vote>(),
+            Self::Proposal | Self::Share | Self::Beacon | Self::Standing => self.bytes_max(),
+            Self::AskBody | Self::AskRange | Self::Claim | Self::AskSnapshot | Self::AskPart => self.bytes_max(),
+            Self::Snapshot => SnapshotProof::BYTES_MIN,
+            Self::Part => size_of::<PartRow>() + size_of::<Hash>(),
+        }
+    }
+
+    /// What a body of this kind grows by above the least.
+    pub const fn bytes_unit(self) -> usize {
+        match self {
+            Self::Votes | Self::Round => size_of::<Vote>(),
+            Self::Polka | Self::Snapshot => CERTIFICATE_ENTRY,
+            Self::Part => size_of::<Hash>(),
+            Self::Intents => size_of::<Intent>(),
+            Self::Evidence => 2 * (size_of::<Share>() - size_of::<Vote>()),
+            _ => 1,
         }
     }
 
@@ -238,9 +299,10 @@ impl NodeKind {
         match self {
             Self::Votes | Self::Proposal | Self::Polka | Self::Round | Self::Share | Self::Beacon => Lane::Order,
             Self::Standing | Self::AskBody | Self::AskRange | Self::Evidence | Self::Claim => Lane::Order,
+            Self::AskSnapshot | Self::AskPart => Lane::Order,
             Self::Body => Lane::Bodies,
             Self::Intents => Lane::Intents,
-            Self::Range => Lane::History,
+            Self::Range | Self::Snapshot | Self::Part => Lane::History,
         }
     }
 }
@@ -286,6 +348,10 @@ impl NodeMessage {
             Self::Range(_) => NodeKind::Range,
             Self::Evidence(_) => NodeKind::Evidence,
             Self::Claim(_) => NodeKind::Claim,
+            Self::AskSnapshot(_) => NodeKind::AskSnapshot,
+            Self::Snapshot(_) => NodeKind::Snapshot,
+            Self::AskPart(_) => NodeKind::AskPart,
+            Self::Part(_) => NodeKind::Part,
         }
     }
 
@@ -299,6 +365,7 @@ impl NodeMessage {
             // Of blocks that were on disk before.
             Self::Share(_) | Self::Beacon(_) | Self::Range(_) => false,
             Self::Intents(_) | Self::AskBody(_) | Self::AskRange(_) | Self::Evidence(_) | Self::Claim(_) => false,
+            Self::AskSnapshot(_) | Self::Snapshot(_) | Self::AskPart(_) | Self::Part(_) => false,
         }
     }
 
@@ -319,6 +386,10 @@ impl NodeMessage {
             Self::Range(entries) => entries.iter().for_each(|entry| entry.encode(out)),
             Self::Evidence(evidence) => evidence.encode(out),
             Self::Claim(claim) => out.extend_from_slice(bytemuck::bytes_of(claim)),
+            Self::AskSnapshot(height) => out.extend_from_slice(&height.0.to_le_bytes()),
+            Self::Snapshot(proof) => proof.encode(out),
+            Self::AskPart(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
+            Self::Part(part) => part.encode(out),
         }
     }
 
@@ -352,6 +423,10 @@ impl NodeMessage {
             NodeKind::Range => Self::Range(decode_range(bytes)?),
             NodeKind::Evidence => Self::Evidence(Evidence::decode(bytes)?),
             NodeKind::Claim => Self::Claim(Claim::decode(bytes)?),
+            NodeKind::AskSnapshot => Self::AskSnapshot(decode_pod("question for a snapshot", bytes)?),
+            NodeKind::Snapshot => Self::Snapshot(Box::new(SnapshotProof::decode(bytes)?)),
+            NodeKind::AskPart => Self::AskPart(PartRow::decode(bytes)?),
+            NodeKind::Part => Self::Part(Part::decode(bytes)?),
         })
     }
 }
@@ -449,6 +524,8 @@ impl RoundCertificate {
 impl NodeStanding {
     /// The bit of [`NodeStanding::flags`] of a node that votes on nothing.
     pub const FOLLOWS: u32 = 1;
+    /// The bit of one that signs again because its operator answers for what it signed before.
+    pub const BY_OPERATOR: u32 = 2;
 
     /// Reads exactly one standing.
     ///
@@ -460,7 +537,7 @@ impl NodeStanding {
         match () {
             () if row.settled > row.decided => fail("settled height", row.settled.0),
             () if row.certified > row.settled => fail("certified height", row.certified.0),
-            () if row.flags > Self::FOLLOWS => fail("standing flags", row.flags.into()),
+            () if row.flags > Self::FOLLOWS | Self::BY_OPERATOR => fail("standing flags", row.flags.into()),
             () if row.reserved != [0; 4] => fail("standing reserved", 1),
             () => Ok(row),
         }

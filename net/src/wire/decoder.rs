@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use engine::bytes::zeros;
+use engine::message::node::NodeMessage;
 
 use super::{Direction, HEADER_BYTES, Kind, Role, ToClient, ToNode, VERSION, WireError};
 
@@ -79,6 +80,13 @@ impl Decoder<ToClient> {
     /// For whoever opened the connection, in this role: the stream that carries updates, which has no first message.
     pub const fn for_updates(role: Role) -> Self {
         Self::of(false, Some(role))
+    }
+}
+
+impl Decoder<NodeMessage> {
+    /// For either of two nodes: a stream that carries nothing but what goes between them.
+    pub const fn between_nodes() -> Self {
+        Self::of(false, Some(Role::Node))
     }
 }
 

@@ -4,6 +4,7 @@ use super::payload::{Bounds, Payload};
 use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
 use engine::io::{ChainProgress, NodeStatus, Watched};
 use engine::message::intent::Intent;
+use engine::message::node::NodeKind;
 use engine::message::pledge::PledgeRow;
 
 /// Which way a message goes.
@@ -13,6 +14,8 @@ pub enum Direction {
     ToNode,
     /// To whoever opened the connection.
     ToClient,
+    /// Both ways between two nodes, on streams that carry nothing else.
+    Between,
 }
 
 /// When a message may be said.
@@ -39,20 +42,29 @@ pub struct Spec {
 
 /// Makes everything that follows from the table of messages. A row has the kind's number and name; the variant that
 /// carries it, with what it carries; when it may be said, and on whose connections; and the first 64 bits of the BLAKE3 of
-/// its sample, which pin its encoding.
+/// its sample, which pin its encoding. What goes between two nodes has the number of its kind there, and 128 more.
 macro_rules! messages {
     ($($(#[$message_doc:meta])* $message:ident {
         $($(#[$doc:meta])* $number:literal $kind:ident: $variant:ident $(($value:ident: $payload:ty))?
             = $order:ident, $($role:ident)|+, $pinned:literal;)+
-    })+) => {
-        /// What a message is. The numbers never change meaning; those below 64 go to a node, those from 64 come from one.
+    })+ => Between {
+        $($(#[$node_doc:meta])* $node_number:literal $node_kind:ident: $node:ident, $node_pinned:literal;)+
+    }) => {
+        /// What a message is. The numbers never change meaning; those below 64 go to a node, those from 64 come from one,
+        /// those from 128 go between two.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u8)]
-        pub enum Kind { $($($(#[$doc])* $kind = $number,)+)+ }
+        pub enum Kind {
+            $($($(#[$doc])* $kind = $number,)+)+
+            $($(#[$node_doc])* $node_kind = $node_number,)+
+        }
+
+        $(const _: () = assert!($node_number == BETWEEN + NodeKind::$node as u8);)+
 
         impl Kind {
             /// All kinds, in the order of their numbers.
-            pub const ALL: [Self; [$($($number),+),+].len()] = [$($(Self::$kind),+),+];
+            pub const ALL: [Self; [$($($number,)+)+ $($node_number),+].len()] =
+                [$($(Self::$kind,)+)+ $(Self::$node_kind),+];
 
             /// What the protocol says of it.
             pub const fn spec(self) -> Spec {
@@ -63,6 +75,20 @@ macro_rules! messages {
                         roles: &[$(Role::$role),+],
                         bounds: <messages!(@payload $($payload)?) as Payload>::BOUNDS,
                     },)+)+
+                    $(Self::$node_kind => between(NodeKind::$node),)+
+                }
+            }
+
+            /// The kind of what goes between two nodes.
+            pub const fn of_node(kind: NodeKind) -> Self {
+                match kind { $(NodeKind::$node => Self::$node_kind,)+ }
+            }
+
+            /// What it is between two nodes, if it goes there.
+            pub const fn between(self) -> Option<NodeKind> {
+                match self {
+                    $(Self::$node_kind => Some(NodeKind::$node),)+
+                    _ => None,
                 }
             }
         }
@@ -111,6 +137,11 @@ macro_rules! messages {
                     <messages!(@payload $($payload)?) as Payload>::sample().encode(Kind::$kind, &mut bytes);
                     samples.push((Kind::$kind, bytes, $pinned));
                 })+)+
+                $({
+                    let mut bytes = Vec::new();
+                    crate::wire::node::encode_node(&crate::wire::node::sample(NodeKind::$node), &mut bytes);
+                    samples.push((Kind::$node_kind, bytes, $node_pinned));
+                })+
                 samples
             }
         }
@@ -160,6 +191,53 @@ messages! {
         /// How this node is.
         71 Status: Status(status: NodeStatus) = Then, Client, "282ec82ce0b5bd05";
     }
+    => Between {
+        /// Votes.
+        129 Votes: Votes, "ddacdef3bc15420d";
+        /// A proposal.
+        130 Proposal: Proposal, "c0482a898f93db87";
+        /// The body of a proposed block.
+        131 Body: Body, "f0f2f0634bc362e6";
+        /// A certificate of prevotes.
+        132 Polka: Polka, "2c1a6c6ea2d16514";
+        /// Votes that let a round be entered.
+        133 Round: Round, "879600f6bf78a72b";
+        /// A share of a beacon.
+        134 Share: Share, "f807dfa19d9eaeea";
+        /// A whole beacon.
+        135 Beacon: Beacon, "e07187fdbea55ff0";
+        /// Intents of the sender's own clients.
+        136 PassedIntents: Intents, "22c78eb2227858b7";
+        /// Where the sender's chain stands, for those who vote with it.
+        137 NodeStanding: Standing, "fac648381cc27ad5";
+        /// Asks for the body of a proposed block.
+        138 AskBody: AskBody, "942b8af5bdc09aab";
+        /// Asks for decided blocks.
+        139 AskRange: AskRange, "82c1a2c6e2453435";
+        /// Decided blocks with their beacons.
+        140 Range: Range, "128dff63cee2d504";
+        /// What one validator said of which only one may be.
+        141 Evidence: Evidence, "5ec8bf8e8f432968";
+        /// Which validator the sender is.
+        142 Claim: Claim, "ed51dfde620cd6e5";
+        /// Asks for what proves a snapshot.
+        143 AskSnapshot: AskSnapshot, "0d81af1b71305080";
+        /// What proves a snapshot.
+        144 Snapshot: Snapshot, "4471b1dad7824fa0";
+        /// Asks for a part of a snapshot.
+        145 AskPart: AskPart, "5fce907c02ec9f51";
+        /// A part of a snapshot.
+        146 Part: Part, "da3411fe6e60128d";
+    }
+}
+
+/// Numbers of kinds that go between two nodes lie above this.
+const BETWEEN: u8 = 128;
+
+/// What the protocol says of what goes between two nodes.
+const fn between(kind: NodeKind) -> Spec {
+    let bounds = Bounds { least: kind.bytes_min(), most: kind.bytes_max(), unit: kind.bytes_unit() };
+    Spec { direction: Direction::Between, order: Order::Then, roles: &[Role::Node], bounds }
 }
 
 impl Kind {

@@ -13,6 +13,7 @@ mod kind;
 mod payload;
 mod record;
 mod table;
+mod node;
 
 mod decoder;
 
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 pub use decoder::{Decoder, Message};
 pub use kind::{Direction, Kind, Order, Spec, ToClient, ToNode};
+pub use node::encode_node;
 pub use payload::Bounds;
 pub use record::{AccountRow, Answer, AnswerVerdict, Hello, PeerRecord, Role, Welcome};
 pub use table::TableMessage;

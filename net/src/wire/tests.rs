@@ -4,6 +4,8 @@ use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
 use proptest::prelude::*;
 
+use engine::message::node::NodeMessage;
+
 use super::kind::samples::samples;
 use super::*;
 
@@ -56,15 +58,17 @@ pub(super) fn table() -> TableUpdate {
 /// Decodes as whichever side takes the kind, and encodes again.
 fn again(kind: Kind, body: &[u8]) -> Result<Vec<u8>, WireError> {
     let mut bytes = Vec::new();
-    if kind.spec().direction == Direction::ToNode {
-        ToNode::decode(kind, body)?.encode(&mut bytes);
-    } else {
-        let mut message = ToClient::decode(kind, body)?;
-        if let ToClient::Table(TableMessage { update, whole: true }) = &mut message {
-            // A whole table goes to one peer.
-            update.to = Some(PeerId::LOCAL);
+    match kind.spec().direction {
+        Direction::ToNode => ToNode::decode(kind, body)?.encode(&mut bytes),
+        Direction::ToClient => {
+            let mut message = ToClient::decode(kind, body)?;
+            if let ToClient::Table(TableMessage { update, whole: true }) = &mut message {
+                // A whole table goes to one peer.
+                update.to = Some(PeerId::LOCAL);
+            }
+            message.encode(&mut bytes);
         }
-        message.encode(&mut bytes);
+        Direction::Between => encode_node(&<NodeMessage as Message>::decode(kind, body)?, &mut bytes),
     }
     Ok(bytes)
 }
@@ -83,9 +87,15 @@ fn every_kind_is_pinned_and_read_as_it_was_written() {
 }
 
 #[test]
-fn kinds_that_go_to_a_node_lie_below_64() {
+fn the_number_of_a_kind_says_which_way_it_goes() {
     for kind in Kind::ALL {
-        assert_eq!(kind.spec().direction == Direction::ToNode, (kind as u8) < 64, "{kind:?}");
+        let way = match kind as u8 {
+            ..64 => Direction::ToNode,
+            64..128 => Direction::ToClient,
+            128.. => Direction::Between,
+        };
+        assert_eq!(kind.spec().direction, way, "{kind:?}");
+        assert_eq!(kind.between().map(Kind::of_node), (way == Direction::Between).then_some(kind));
     }
 }
 
@@ -110,12 +120,18 @@ fn the_page_has_the_table_of_messages() {
         .into_iter()
         .map(|kind| {
             let Spec { direction, order, roles, bounds: Bounds { least, most, unit } } = kind.spec();
-            let way = if direction == Direction::ToNode { "to the node" } else { "from the node" };
+            let way = match direction {
+                Direction::ToNode => "to the node",
+                Direction::ToClient => "from the node",
+                Direction::Between => "both",
+            };
             let when = if order == Order::First { "first" } else { "then" };
             let roles: Vec<&str> =
                 roles.iter().map(|role| if *role == Role::Client { "client" } else { "node" }).collect();
             let bytes = if least == most {
                 least.to_string()
+            } else if unit == 1 && least != 1 {
+                format!("{least} to {most}")
             } else if unit == least {
                 format!("{unit} x 1 to {}", most / unit)
             } else {
@@ -216,6 +232,7 @@ fn header_where_it_may_come(kind: Kind, header: &[u8]) -> Result<bool, WireError
     match direction {
         Direction::ToNode => next(Decoder::for_node(), &before(hello(role)), header),
         Direction::ToClient => next(Decoder::for_opener(role), &before(welcome()), header),
+        Direction::Between => next(Decoder::between_nodes(), &[], header),
     }
 }
 
@@ -283,6 +300,8 @@ fn direction_order_and_role_are_checked_before_a_body_comes() {
             check(next(Decoder::for_opener(role), &welcome(), header), expected(Direction::ToClient, false, some));
             check(next(Decoder::for_updates(role), &[], header), expected(Direction::ToClient, false, some));
         }
+        let node = Some(Role::Node);
+        check(next(Decoder::between_nodes(), &[], header), expected(Direction::Between, false, node));
     }
     assert!(refused.iter().all(|count| *count > 10), "{refused:?} refusals by direction, order, role");
 }
@@ -290,10 +309,53 @@ fn direction_order_and_role_are_checked_before_a_body_comes() {
 #[test]
 fn a_body_that_goes_the_other_way_is_no_message() {
     for (kind, bytes, _) in samples() {
-        let body = &bytes[HEADER_BYTES..];
-        let to_node = kind.spec().direction == Direction::ToNode;
-        let wrong = if to_node { ToClient::decode(kind, body).err() } else { ToNode::decode(kind, body).err() };
-        assert_eq!(wrong, Some(WireError::Direction(kind)));
+        let (body, way) = (&bytes[HEADER_BYTES..], kind.spec().direction);
+        let errors = [
+            (Direction::ToNode, ToNode::decode(kind, body).err()),
+            (Direction::ToClient, ToClient::decode(kind, body).err()),
+            (Direction::Between, <NodeMessage as Message>::decode(kind, body).err()),
+        ];
+        for (other, error) in errors {
+            assert_eq!(error, (other != way).then_some(WireError::Direction(kind)), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn what_goes_between_two_nodes_is_read_the_same_however_it_arrives() {
+    let mut whole = Vec::new();
+    for (kind, bytes, _) in samples() {
+        if kind.between().is_some() {
+            whole.extend(bytes);
+        }
+    }
+    for step in [1, 7, 8, 9, 100, 10_000] {
+        let parts: Vec<&[u8]> = whole.chunks(step).collect();
+        assert_eq!(decode_all(Decoder::between_nodes(), encode_node, &parts), Ok(whole.clone()), "{step}");
+    }
+}
+
+/// Bytes of every kind between two nodes, changed at any place: another message, or none. As many were read as not.
+#[test]
+fn changed_messages_between_two_nodes_are_others_or_none() {
+    for (kind, bytes, _) in samples().into_iter().filter(|(kind, ..)| kind.between().is_some()) {
+        let (mut read, mut refused) = (0, 0);
+        for at in 0..bytes.len() - HEADER_BYTES {
+            for flip in [1, 0x41, 0xff] {
+                let mut changed = bytes[HEADER_BYTES..].to_vec();
+                changed[at] ^= flip;
+                match again(kind, &changed) {
+                    Ok(read_again) => {
+                        assert_eq!(read_again[HEADER_BYTES..], changed, "{kind:?}, byte {at}");
+                        read += 1;
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        // Only what is nothing but hashes, keys and heights can say anything.
+        let all_is_read = matches!(kind, Kind::Beacon | Kind::AskBody | Kind::PassedIntents | Kind::AskSnapshot);
+        assert!(read > 20 && (refused > 0) != all_is_read, "{kind:?}: {read} read, {refused} refused");
     }
 }
 

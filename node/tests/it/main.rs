@@ -1,5 +1,6 @@
 //! A node as a whole, in its own process.
 
+mod cluster;
 mod disk;
 mod simulation;
 mod snapshots;

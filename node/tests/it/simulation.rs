@@ -22,7 +22,6 @@ use node::init::{NewChain, create, open_keys};
 use node::network::chain;
 use node::open::{Keys, Options, open};
 use node::recording::Driving;
-use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
 use order::signature::{NetKey, PlayerKey};
@@ -149,6 +148,8 @@ fn run(seed: u64) -> (Traffic, u32) {
         writing: config.writing(),
         pace: SnapshotPace::default(),
         driving: Driving::Threads,
+        sign_from: None,
+        network: None,
     };
     let opened = open(Session::open(&config.node.data).expect("a session"), setup, options, |_| ()).expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("one");
@@ -159,8 +160,7 @@ fn run(seed: u64) -> (Traffic, u32) {
         let chain = chain(&opened.machine.setup().genesis, genesis);
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);
         let server = Server::on(carrier, here, bounds, chain, identity(&keys.net).expect("a key")).expect("a server");
-        let mut node = Node::new(opened.machine, opened.storage, None, Time::Virtual(Pace::Max));
-        node.keep(opened.snapshots);
+        let mut node = opened.into_node(None, Time::Virtual(Pace::Max));
         node.listen(server);
         // The node's time is that of its ticks, and runs as the paused clock does.
         let stop = Rc::new(AtomicBool::new(false));

@@ -104,13 +104,33 @@ impl<'a> BlockBuilder<'a> {
         Ok(())
     }
 
-    /// The block.
-    pub fn finish(self) -> Block {
+    /// The block. The intents of one key stand in it by number ascending, where that key's intents were pushed: one that
+    /// builds on another comes after it, whichever way the two came here.
+    pub fn finish(mut self) -> Block {
+        self.sort_numbers();
         let mut block = self.block;
         block.header.intents = intents_root(&block.intents);
         block.header.intent_count =
             u32::try_from(block.intents.len()).expect("bounded by the limit on a block's intents");
         assert_eq!(block.encoded_len(), self.bytes, "its bytes were counted as it grew");
         block
+    }
+
+    fn sort_numbers(&mut self) {
+        let unsorted = self.numbers.iter().filter(|(_, numbers)| !numbers.is_sorted());
+        let mut places: BTreeMap<PublicKey, Vec<usize>> = unsorted.map(|(key, _)| (*key, Vec::new())).collect();
+        if places.is_empty() {
+            return;
+        }
+        for (place, intent) in self.block.intents.iter().enumerate() {
+            if let Some(places) = places.get_mut(&intent.body.key) {
+                places.push(place);
+            }
+        }
+        for places in places.into_values() {
+            let mut intents: Vec<Intent> = places.iter().map(|place| self.block.intents[*place]).collect();
+            intents.sort_unstable_by_key(|intent| intent.body.number);
+            places.into_iter().zip(intents).for_each(|(place, intent)| self.block.intents[place] = intent);
+        }
     }
 }

@@ -95,6 +95,7 @@ impl Cluster {
             validators: self.validators.clone(),
             own: Some((slot as u32, self.keys[slot].clone())),
             timeouts: TimeoutConfig::default(),
+            quorum: Quorum::TwoThirds,
             seed: BatchSeed::known([9; 32]),
         };
         let consensus = Consensus::new(config, Height(1)).expect("the own key is in the set");

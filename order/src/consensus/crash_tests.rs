@@ -106,6 +106,7 @@ impl Run {
             validators: self.validators.clone(),
             own: Some((0, self.key.clone())),
             timeouts: TimeoutConfig::default(),
+            quorum: Quorum::TwoThirds,
             seed: BatchSeed::known([9; 32]),
         };
         Consensus::new(config, height).expect("the own key is in the set")

@@ -37,7 +37,7 @@ use crate::certificate::{CertificateError, check_polka};
 use crate::signature::SignedItem;
 use crate::validators::Validators;
 
-pub use self::config::ConsensusConfig;
+pub use self::config::{ConsensusConfig, Quorum};
 pub use self::entry::{LogEntry, ProposedValue};
 pub use self::message::{Effect, Input, Message};
 pub use self::timeout::{Timeout, TimeoutConfig, TimeoutKind};
@@ -131,7 +131,7 @@ impl Consensus {
         let address = Slot(config.own.as_ref().map_or(u32::MAX, |(slot, _)| *slot));
         let params = Params {
             address,
-            threshold_params: malachite::ThresholdParams::default(),
+            threshold_params: config.quorum.thresholds(),
             // ProposalOnly would mark every proposal valid by itself.
             value_payload: core::ValuePayload::ProposalAndParts,
             enabled: config.own.is_some(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use storage::backend::Fault as DiskFault;
 
+use super::lives::SYNC;
 use super::{Cluster, Event, Undo};
 use crate::fault::Fault;
 use crate::heap::Time;
@@ -18,6 +19,11 @@ fn every(fault: Fault) -> (Time, Time) {
         Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Reorder | Fault::Replay | Fault::ClockDrift => (0, 0),
         Fault::Clog | Fault::Stall | Fault::Pause => (500_000, 4_000_000),
         Fault::Partition | Fault::ClockStep | Fault::Full => (1_000_000, 8_000_000),
+        Fault::Silence | Fault::Equivocation | Fault::Withholding | Fault::GarbageShares | Fault::FalseHistory => {
+            (0, 0)
+        }
+        Fault::LostDisk => (1_500_000, 10_000_000),
+        Fault::AllDown => (2_000_000, 12_000_000),
         Fault::PowerCut | Fault::Kill | Fault::KillInRecovery | Fault::FailedSync => (800_000, 6_000_000),
     }
 }
@@ -27,7 +33,7 @@ impl Cluster {
     pub(super) fn next_fault(&mut self, fault: Fault) {
         let (least, most) = every(fault);
         let at = self.now + self.draw.between(least, most);
-        self.heap.push(at, self.plan.nodes, Event::Goes(fault));
+        self.heap.push(at, self.plan.nodes, Event::Goes(fault, self.rests));
     }
 
     /// Something goes wrong, unless nothing does any more.
@@ -66,7 +72,7 @@ impl Cluster {
                 // At one of the first things that it writes when it starts again.
                 let disk = &self.hosts[slot].disk;
                 disk.plan(disk.operations() + 1 + self.draw.below(6), DiskFault::PowerOff);
-                self.mark("killed while it recovered");
+                self.marks.count("killed while it recovered");
             }
             Fault::FailedSync => {
                 let disk = &self.hosts[slot].disk;
@@ -81,6 +87,11 @@ impl Cluster {
                 let longest = self.draw.between(20_000, 400_000);
                 self.hosts[slot].disk.set_delay(Duration::from_micros(longest));
                 self.later(slot, fault, 300_000, 3_000_000, Undo::Node);
+            }
+            Fault::AllDown => self.all_down(),
+            Fault::LostDisk => self.lose_disk(),
+            Fault::Silence | Fault::Equivocation | Fault::Withholding | Fault::GarbageShares | Fault::FalseHistory => {
+                unreachable!("a validator lies from the beginning")
             }
             Fault::Pause => {
                 self.hosts[slot].paused = self.now + self.draw.between(50_000, 3_000_000);
@@ -100,7 +111,39 @@ impl Cluster {
     fn kill(&mut self, slot: usize) {
         if self.hosts[slot].is_up() {
             self.hosts[slot].kill();
+            // The system closes its sockets.
+            self.leave(slot, true);
             self.restart_later(slot);
+        }
+    }
+
+    /// A disk is lost: only those lose one of whom it was drawn, since no rule is safe where more do than may be faulty.
+    fn lose_disk(&mut self) {
+        let losers: Vec<u32> =
+            self.weak.iter().filter(|(_, fault)| **fault == Fault::LostDisk).map(|(slot, _)| *slot).collect();
+        if losers.is_empty() {
+            return;
+        }
+        let slot = *self.draw.pick(&losers) as usize;
+        if self.hosts[slot].is_up() {
+            self.hosts[slot].lose_disk();
+            self.leave(slot, true);
+            self.restart_later(slot);
+        }
+    }
+
+    /// Every node goes down at once, some by the power; they come up in any order.
+    fn all_down(&mut self) {
+        for slot in 0..self.hosts.len() {
+            if self.hosts[slot].is_up() {
+                if self.draw.below(2) == 0 {
+                    self.hosts[slot].kill()
+                } else {
+                    self.hosts[slot].cut_power()
+                }
+                self.leave(slot, true);
+                self.restart_later(slot);
+            }
         }
     }
 
@@ -145,24 +188,28 @@ impl Cluster {
             Undo::Node => match fault {
                 Fault::ClockStep => host.clock.ahead_ms = 0,
                 Fault::Full => host.disk.set_room(None),
-                _ => host.disk.set_delay(Duration::from_micros(2_000)),
+                _ => host.disk.set_delay(SYNC),
             },
             Undo::Power => {
                 // It wrote nothing meanwhile, or the power went already.
                 if self.healed.is_none() && host.is_up() && host.disk.forget_faults() {
                     host.cut_power();
+                    self.leave(slot, false);
                     self.restart_later(slot);
                 }
             }
             Undo::Ways(ways) => {
                 let mut arrivals = Vec::new();
-                for (from, to) in ways {
-                    self.network.cut(from, to, false);
-                    if fault == Fault::Clog {
-                        self.network.unclog(self.now, from, to, &mut arrivals);
+                for (from, to) in &ways {
+                    match fault {
+                        Fault::Clog => self.network.unclog(self.now, *from, *to, &mut arrivals),
+                        _ => self.network.cut(*from, *to, false),
                     }
                 }
                 self.put_on_the_way(arrivals);
+                if fault == Fault::Partition {
+                    self.connect_again(&ways);
+                }
             }
         }
         Ok(())

@@ -13,11 +13,13 @@ mod writer;
 mod scan;
 mod reader;
 mod retired;
+mod past;
 mod check;
 
 pub use check::{JournalCheck, check_journal};
 pub(crate) use frame::LZ4_RATIO_MAX;
 pub use frame::{Frame, FrameKind};
+pub use past::{Past, PastReader};
 pub use reader::{End, JournalReader, Tail};
 pub use retired::{Retention, Retirer};
 pub use writer::JournalWriter;

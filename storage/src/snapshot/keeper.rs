@@ -59,6 +59,8 @@ struct SnapshotInProgress {
     fresh: BTreeMap<Hash, PackOffset>,
     groups: u64,
     written_before: u64,
+    /// It comes from another node: the heights below it were not executed here.
+    foreign: bool,
 }
 
 /// Everything that the snapshot thread holds.
@@ -186,23 +188,32 @@ impl Keeper {
         read_map(&*pack, place, height)
     }
 
-    /// Begins a snapshot of an image with `groups` groups, of which some changed since the last one.
+    /// Begins a snapshot of an image with `groups` groups, of which some changed since the last one; all of them come where
+    /// it is another node's, and the index of history hears nothing of it.
     ///
     /// # Errors
     /// If there is no room, in words.
-    pub fn begin(&mut self, moment: Moment, note: Vec<u8>, groups: usize, changed: usize) -> Result<(), String> {
+    pub fn begin(
+        &mut self,
+        moment: Moment,
+        note: Vec<u8>,
+        groups: usize,
+        changed: usize,
+        foreign: bool,
+    ) -> Result<(), String> {
         let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
         let needed = ROOM + (changed * GROUP_BYTES) as u64;
         if free < needed {
             return Err(format!("{free} bytes are free where {needed} are needed"));
         }
-        let map = if self.latest.len() == groups {
+        let map = if self.latest.len() == groups && !foreign {
             self.latest.iter().copied().map(Some).collect()
         } else {
             vec![None; groups]
         };
         let written_before = self.packs.written;
-        self.taking = Some(SnapshotInProgress { moment, note, map, fresh: BTreeMap::new(), groups: 0, written_before });
+        self.taking =
+            Some(SnapshotInProgress { moment, note, map, fresh: BTreeMap::new(), groups: 0, written_before, foreign });
         Ok(())
     }
 
@@ -233,6 +244,7 @@ impl Keeper {
     pub fn finish(&mut self) -> Result<SnapshotDone, String> {
         let taking = self.taking.as_ref().ok_or("no snapshot was begun")?;
         let (moment, written_before, groups) = (taking.moment, taking.written_before, taking.groups);
+        let ranges = if taking.foreign { None } else { self.read_ranges(moment.height) };
         let rows: Option<Vec<GroupRow>> = taking.map.iter().copied().collect();
         let map = SnapshotMap { note: taking.note.clone(), groups: rows.ok_or("groups are missing")? };
         let fresh: Vec<(Hash, PackOffset)> = taking.fresh.iter().map(|(name, place)| (*name, *place)).collect();
@@ -251,7 +263,7 @@ impl Keeper {
             snapshots: vec![(moment.height, place, moment.time_ms)],
             snapshots_gone: gone.clone(),
             end: self.packs.end(),
-            ranges: self.read_ranges(moment.height),
+            ranges,
         };
         let mut counts: BTreeMap<Hash, i64> = BTreeMap::new();
         map.groups.iter().for_each(|group| *counts.entry(group.name).or_default() += 1);

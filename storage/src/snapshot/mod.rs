@@ -15,6 +15,7 @@ mod index;
 mod catalog;
 mod keeper;
 mod thread;
+mod reader;
 mod check;
 
 pub use catalog::Catalog;
@@ -24,5 +25,6 @@ pub use index::read_index;
 pub use keeper::{SnapshotDone, thin};
 pub use pack::PackOffset;
 pub use ranges::{Coverage, RANGE_IDS, RangeRow, RangeSource, Ranges};
+pub use reader::SnapshotReader;
 pub use stored::StoredSnapshot;
 pub use thread::{KeeperEvent, SnapshotInfo, Snapshots, SnapshotsFound, newest_first, read_catalog};

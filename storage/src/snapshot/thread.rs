@@ -46,7 +46,7 @@ pub struct SnapshotsFound {
 }
 
 enum Task {
-    Begin { moment: Moment, note: Vec<u8>, groups: usize, changed: usize },
+    Begin { moment: Moment, note: Vec<u8>, groups: usize, changed: usize, foreign: bool },
     Block(GroupBlock),
     Finish,
     GiveUp,
@@ -256,9 +256,9 @@ impl Steps {
             Err(problem) => return self.said.extend(refuse(problem, task)),
         };
         let result = match task {
-            Task::Begin { moment, note, groups, changed } => {
+            Task::Begin { moment, note, groups, changed, foreign } => {
                 self.failed = false;
-                keeper.begin(moment, note, groups, changed)
+                keeper.begin(moment, note, groups, changed, foreign)
             }
             Task::Block(block) => {
                 let result = if self.failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
@@ -326,7 +326,13 @@ impl Snapshots {
     /// Begins a snapshot of an image with `groups` groups, of which `changed` are going to come.
     pub fn begin(&self, info: SnapshotInfo, note: Vec<u8>, groups: usize, changed: usize) {
         let moment = Moment { height: info.height, time_ms: info.time_ms };
-        self.send(Task::Begin { moment, note, groups, changed });
+        self.send(Task::Begin { moment, note, groups, changed, foreign: false });
+    }
+
+    /// Begins a snapshot that another node gives: all of its groups are going to come.
+    pub fn begin_foreign(&self, info: SnapshotInfo, note: Vec<u8>, groups: usize) {
+        let moment = Moment { height: info.height, time_ms: info.time_ms };
+        self.send(Task::Begin { moment, note, groups, changed: groups, foreign: true });
     }
 
     /// Hands over a block; it comes back.

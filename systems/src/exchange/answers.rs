@@ -139,6 +139,14 @@ impl Answers {
         }
     }
 
+    /// Takes a decided intent for the one with its number that waits: what [`super::planted`] may have a simulation do.
+    pub(super) fn mistake(&mut self, intent: &Intent) {
+        let id = intent.id();
+        if let Some(waiting) = self.waiting.find_mut(bucket_of(&id), |waiting| waiting.has_number_of(&id)) {
+            (waiting.id, waiting.decided) = (id, true);
+        }
+    }
+
     /// Whether an intent waits and is in no decided block.
     pub fn is_open(&self, id: &IntentId) -> bool {
         let waiting = self.waiting.find(bucket_of(id), |waiting| waiting.id == *id);

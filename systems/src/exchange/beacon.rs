@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
-use engine::io::Offence;
+use engine::io::{Alarm, Offence, Output, SlotList};
 use engine::limits::{RECENT_BEACONS, UNSETTLED_MAX};
 use engine::message::certificate::Beacon;
 use engine::message::evidence::Evidence;
@@ -26,6 +26,9 @@ use crate::state::setup::Setup;
 pub const EPOCH: u64 = 0;
 /// Milliseconds after which a share is sent again while its beacon is missing.
 const RESEND_MS: u64 = 200;
+/// Milliseconds for which a beacon is missing before its operator hears whose shares are, and then again.
+const STALL_MS: u64 = 2_000;
+const STALL_AGAIN_MS: u64 = 10_000;
 
 /// This node's part in the beacon.
 #[derive(Resource)]
@@ -55,6 +58,8 @@ struct HeightShares {
     collected: usize,
     /// When this node's own is sent again; 0 before it was sent.
     resend_ms: u64,
+    /// When the operator hears that it is missing, once it is awaited.
+    stalls_ms: Option<u64>,
     collector: Option<BeaconCollector>,
 }
 
@@ -145,6 +150,9 @@ pub fn make_beacons(
         block.beacon = block.beacon.or_else(|| of_height.collect(&part, &message));
         if let Some(beacon) = block.beacon {
             shares.note(message.height, block.hash, beacon);
+        } else if of_height.stalls(clock.elapsed_ms()) {
+            let missing = of_height.missing(&part, setup.genesis.validators.len());
+            outbox.outputs.push(Output::Alarm(Alarm::BeaconStalls { height: message.height, missing }));
         }
     }
     for (peer, height) in std::mem::take(&mut shares.asking) {
@@ -187,6 +195,23 @@ impl HeightShares {
             self.resend_ms = now_ms + RESEND_MS;
         }
         beacon
+    }
+
+    /// Whether the operator is to hear now that the beacon is missing.
+    fn stalls(&mut self, now_ms: u64) -> bool {
+        let due_ms = *self.stalls_ms.get_or_insert(now_ms + STALL_MS);
+        let is_due = now_ms >= due_ms;
+        if is_due {
+            self.stalls_ms = Some(now_ms + STALL_AGAIN_MS);
+        }
+        is_due
+    }
+
+    /// Whose shares did not come.
+    fn missing(&self, part: &BeaconPart, validators: usize) -> SlotList {
+        let own = part.own.as_ref().map(|(signer, _)| signer.slot());
+        let came = |slot: &u32| Some(*slot) == own || self.rows.iter().any(|row| row.body.slot == *slot);
+        SlotList((0..validators as u32).filter(|slot| !came(slot)).fold(0, |list, slot| list | 1 << slot))
     }
 
     /// Adds what others released. Shares that do not verify are dropped; their envelopes say whose they were.

@@ -48,6 +48,8 @@ pub struct Body {
     pub block: Block,
     /// Whether this node votes for it, once that is known.
     pub judged: Option<Judged>,
+    /// How many of its intents' signatures were verified, once all else was.
+    pub verified: Option<usize>,
     /// Its bytes are in the consensus log.
     pub logged: bool,
     /// The verdict that the order of blocks has heard.
@@ -117,7 +119,7 @@ impl Bodies {
             bodies.bytes -= bodies.bodies.swap_remove(place).block.encoded_len();
         }
         bodies.bytes += bytes;
-        bodies.bodies.push(Body { hash, block, judged: None, logged: false, heard: None });
+        bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: false, heard: None });
         true
     }
 
@@ -159,7 +161,7 @@ impl Bodies {
         let bodies = self.heights.entry(height).or_default();
         if bodies.bodies.iter().all(|body| body.hash != hash) {
             bodies.bytes += block.encoded_len();
-            bodies.bodies.push(Body { hash, block, judged: None, logged: true, heard: None });
+            bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: true, heard: None });
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
-use engine::io::{Offence, Output};
+use engine::io::{Alarm, Offence, Output};
 use engine::limits::{
     ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX, VERIFY_HEIGHTS, VERIFY_SIGNATURES,
 };
@@ -33,6 +33,7 @@ use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
 use super::nodes::{Heard, NodePeer, Nodes};
 use super::order::{Orderer, take_decided};
+use super::planted::Planted;
 use super::tally::Tally;
 use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::{VerifySeed, issuers};
@@ -42,6 +43,8 @@ use crate::state::setup::Setup;
 const ASK_MS: u64 = 1_000;
 /// Milliseconds that a validator waits for votes before it asks for the one height that it lacks.
 const BEHIND_MS: u64 = 100;
+/// Milliseconds for which a node is not asked again for what it has no more.
+const GONE_MS: u64 = 5_000;
 
 /// Heights on their way to this node.
 #[derive(Resource, Default)]
@@ -55,6 +58,12 @@ pub struct CatchUp {
     behind_ms: Option<u64>,
     turn: usize,
     told: NodeStanding,
+    /// Who answered that it has the next height no more, and until when that is believed, in milliseconds of ticks.
+    gone: BTreeMap<PeerId, u64>,
+    /// Everyone who is ahead did.
+    is_gone: bool,
+    /// A snapshot comes instead: nothing is asked for.
+    pub paused: bool,
 }
 
 struct Asked {
@@ -71,7 +80,7 @@ impl Asked {
 }
 
 /// System: asks for what others decided, answers those who ask, verifies what came, and tells where this node stands.
-pub fn catch_up(
+pub fn catch_up<P: Planted>(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     seed: Res<'_, VerifySeed>,
@@ -100,11 +109,16 @@ pub fn catch_up(
     let state = &mut *state;
     state.forget(chain.decided);
     for (from, entries) in heard.ranges.drain(..) {
+        if entries.is_empty() && state.asked.iter().any(|asked| asked.of == from) {
+            state.gone.insert(from, clock.elapsed_ms() + GONE_MS);
+        }
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
-    state.verify(&setup, &seed, &orderer.validators, &chain, &part, &mut inbox);
+    state.verify::<P>(&setup, &seed, &orderer.validators, &chain, &part, &mut inbox);
     state.ask(&clock, &nodes, &chain, orderer.is_voting(), &mut outbox);
-    state.tell(&chain, orderer.is_voting(), &nodes, &mut outbox);
+    let follows = if orderer.is_voting() { 0 } else { NodeStanding::FOLLOWS };
+    let by_operator = if orderer.by_operator { NodeStanding::BY_OPERATOR } else { 0 };
+    state.tell(&chain, follows | by_operator, &nodes, &mut outbox);
 }
 
 impl CatchUp {
@@ -124,6 +138,27 @@ impl CatchUp {
     /// Whether heights wait to be executed.
     pub fn is_behind(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Whether something was asked for, or came, or is missing for a while.
+    pub fn is_under_way(&self) -> bool {
+        !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || self.behind_ms.is_some()
+    }
+
+    /// Whether everyone who is ahead has given up the height that comes next here.
+    pub fn past_is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Looks at who of those that are ahead could still tell the next height.
+    fn look_for_past(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, outbox: &mut Outbox) {
+        self.gone.retain(|peer, until_ms| *until_ms > now_ms && nodes.get(*peer).is_some());
+        let mut ahead = nodes.rows().iter().filter(|node| node.standing.decided > chain.decided).peekable();
+        let is_gone = ahead.peek().is_some() && ahead.all(|node| self.gone.contains_key(&node.id));
+        if is_gone && !self.is_gone && chain.decided > Height::GENESIS {
+            outbox.outputs.push(Output::Alarm(Alarm::PastGone { height: chain.decided }));
+        }
+        self.is_gone = is_gone;
     }
 
     /// The last height that is verified, or decided.
@@ -169,7 +204,7 @@ impl CatchUp {
     }
 
     /// Verifies heights that follow each other: every certificate, intent and beacon, in batches.
-    fn verify(
+    fn verify<P: Planted>(
         &mut self,
         setup: &Setup,
         seed: &VerifySeed,
@@ -181,7 +216,7 @@ impl CatchUp {
         let (batch, mut liar) = self.next_batch(setup, validators, chain);
         let mut good = batch.len();
         if good > 0 {
-            if let Some(bad) = first_forged(&batch, setup, validators, part, &seed.0) {
+            if let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &seed.0) {
                 liar = Some(batch[bad].0);
                 good = bad;
             }
@@ -247,6 +282,10 @@ impl CatchUp {
     /// Asks for the heights that are missing, different ones of different nodes.
     fn ask(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, votes: bool, outbox: &mut Outbox) {
         let now_ms = clock.elapsed_ms();
+        self.look_for_past(now_ms, nodes, chain, outbox);
+        if self.paused {
+            return;
+        }
         self.asked.retain(|asked| asked.until_ms > now_ms && nodes.get(asked.of).is_some());
         let target = nodes.rows().iter().map(|node| node.standing.decided).max().unwrap_or_default();
         let settled = nodes.rows().iter().map(|node| node.standing.settled).max().unwrap_or_default();
@@ -270,8 +309,10 @@ impl CatchUp {
                 next = next.next();
                 continue;
             }
-            let has =
-                |node: &&NodePeer| node.standing.decided >= next && self.asked.iter().all(|asked| asked.of != node.id);
+            let has = |node: &&NodePeer| {
+                let is_free = self.asked.iter().all(|asked| asked.of != node.id) && !self.gone.contains_key(&node.id);
+                node.standing.decided >= next && is_free
+            };
             let able: Vec<PeerId> = nodes.rows().iter().filter(has).map(|node| node.id).collect();
             if able.is_empty() {
                 return;
@@ -286,13 +327,13 @@ impl CatchUp {
     }
 
     /// Tells the other nodes where this one stands, when that has changed, and those that connected in any case.
-    fn tell(&mut self, chain: &Chain, votes: bool, nodes: &Nodes, outbox: &mut Outbox) {
+    fn tell(&mut self, chain: &Chain, flags: u32, nodes: &Nodes, outbox: &mut Outbox) {
         let standing = NodeStanding {
             decided: chain.decided,
             settled: chain.settled,
             certified: chain.certified(),
             root_chain: chain.root_chains[0],
-            flags: if votes { 0 } else { NodeStanding::FOLLOWS },
+            flags,
             reserved: [0; 4],
         };
         if standing != self.told {
@@ -317,9 +358,20 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
         ResMut<'_, Tally>,
         ResMut<'_, Bodies>,
         ResMut<'_, EvidenceKept>,
+        ResMut<'_, Outbox>,
     )>::new(world);
-    let (clock, mut chain, mut orderer, mut told, mut answers, mut pending, mut tally, mut bodies, mut evidence) =
-        state.get_mut(world).expect("a node that exchanges has its resources");
+    let (
+        clock,
+        mut chain,
+        mut orderer,
+        mut told,
+        mut answers,
+        mut pending,
+        mut tally,
+        mut bodies,
+        mut evidence,
+        mut outbox,
+    ) = state.get_mut(world).expect("a node that exchanges has its resources");
     let height = chain.decided.next();
     let Some(own) = chain.root_chain_known(height).filter(|_| chain.unsettled.len() < UNSETTLED_MAX) else { return };
     let Some((decided, beacon)) = told.pop_after(chain.decided) else { return };
@@ -328,8 +380,19 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
         orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
         return;
     }
+    if let Some(vote) = orderer.signed_elsewhere(&decided.certificate, &tally) {
+        if !orderer.follow() {
+            orderer.fault.get_or_insert(ExchangeError::OtherLife { vote: Box::new(vote) });
+            return;
+        }
+        outbox.outputs.push(Output::Alarm(Alarm::OwnVoteElsewhere { height }));
+    }
     outputs.push(Output::Decided(Box::new(decided.clone())));
-    outputs.push(Output::Fence { height });
+    // One that follows because it cannot know what it signed must not find a fence at its next start that says it can.
+    if orderer.knows_its_votes() {
+        orderer.fence = orderer.fence.max(height);
+        outputs.push(Output::Fence { height: orderer.fence });
+    }
     take_decided(&mut chain, &mut answers, &mut pending, decided, clock.tick.0);
     chain.unsettled.back_mut().expect("decided above").beacon = beacon;
     orderer.pass(&clock);
@@ -357,7 +420,7 @@ fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
 }
 
 /// The first height of a batch of which a signature or the beacon does not verify.
-fn first_forged(
+fn first_forged<P: Planted>(
     batch: &[(PeerId, RangeEntry)],
     setup: &Setup,
     validators: &Validators,
@@ -380,10 +443,12 @@ fn first_forged(
             issuers: &issuers,
         };
         // The certificate that a block carries is its parent's: in a batch that one's own is verified.
-        if place == 0 {
+        if place == 0 && !P::CERTIFICATE_UNCHECKED {
             carried_items(block, &context, &mut items);
         }
-        items.extend(certificate_items(certificate, validators, &setup.chain));
+        if !P::CERTIFICATE_UNCHECKED {
+            items.extend(certificate_items(certificate, validators, &setup.chain));
+        }
         if intent_items(block, &context, &mut items).is_err() {
             return Some(place);
         }

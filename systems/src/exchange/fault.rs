@@ -1,5 +1,6 @@
 //! Fault: why a node must stop.
 
+use engine::message::vote::Vote;
 use engine::{Hash, Height};
 use order::consensus::ConsensusError;
 use thiserror::Error;
@@ -37,13 +38,13 @@ pub enum ExchangeError {
     },
     /// A vote of this validator that is not in its log.
     #[error(
-        "a vote of this validator for height {height}, round {round} is not in its log: its key is in use elsewhere, or this \
-         directory is a copy"
+        "a vote of this validator for height {}, round {} is not in its log: its key is in use elsewhere, or this directory \
+         is a copy",
+        .vote.body.height,
+        .vote.body.round
     )]
     OtherLife {
-        /// The height.
-        height: Height,
-        /// The round.
-        round: u32,
+        /// The vote, whose signature holds.
+        vote: Box<Vote>,
     },
 }

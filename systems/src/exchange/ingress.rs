@@ -14,11 +14,12 @@ use super::answers::{Answers, Known};
 use super::chain::Chain;
 use super::nodes::Nodes;
 use super::order::Orderer;
+use super::planted::Planted;
 use super::tick::{Clock, Inbox, Origin, Outbox, Pending, Sender};
 
 /// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are turned
 /// away, and what would overfill the queue is shed. The rest goes on to be verified.
-pub fn take_inputs(
+pub fn take_inputs<P: Planted>(
     clock: Res<'_, Clock>,
     chain: Res<'_, Chain>,
     nodes: Res<'_, Nodes>,
@@ -51,12 +52,12 @@ pub fn take_inputs(
             Input::Synced { group } => *synced = group.max(*synced),
             Input::Watch { .. } | Input::Left(_) => watches.push(input),
             Input::Intents { from, intents: arrived } => {
-                taking.all(Sender { peer: from, origin: Origin::Here }, arrived, validators);
+                taking.all::<P>(Sender { peer: from, origin: Origin::Here }, arrived, validators);
             }
-            // One that only follows proposes nothing, and passes on what entered here only.
-            Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.is_voting() => {
+            // One that only follows proposes nothing, and passes on what entered here only. One that listens proposes soon.
+            Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.knows_its_votes() => {
                 let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
-                taking.all(Sender { peer: from, origin }, arrived, validators);
+                taking.all::<P>(Sender { peer: from, origin }, arrived, validators);
             }
             // What else there is was taken by `hear_nodes` and `update_peers`.
             Input::Node { .. } => {}
@@ -86,16 +87,16 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn all(&mut self, sender: Sender, arrived: Vec<Intent>, validators: usize) {
+    fn all<P: Planted>(&mut self, sender: Sender, arrived: Vec<Intent>, validators: usize) {
         let taken = self.taken.get(&sender.origin).copied().unwrap_or_default();
         self.room = self.pending.room(sender.origin, validators).saturating_sub(taken);
         let before = self.senders.len();
         self.shed.clear();
-        arrived.into_iter().for_each(|intent| self.one(sender, intent));
+        arrived.into_iter().for_each(|intent| self.one::<P>(sender, intent));
         *self.taken.entry(sender.origin).or_default() += self.senders.len() - before;
     }
 
-    fn one(&mut self, sender: Sender, intent: Intent) {
+    fn one<P: Planted>(&mut self, sender: Sender, intent: Intent) {
         let from = sender.peer;
         if intent.body.check_form().is_err() {
             return self.turn_away(sender, &intent, ShedReason::Malformed);
@@ -116,6 +117,11 @@ impl Taking<'_> {
         }
         let (by_clock, by_chain) = (intent.body.expiry(self.now_ms), intent.body.expiry(self.parent_ms + 1));
         match () {
+            () if P::EXPIRED_BY_CLOCK && by_clock == Expiry::Passed => {
+                if sender.origin == Origin::Here {
+                    self.outbox.refuse(from, &intent, Refusal::Expired);
+                }
+            }
             // Every block to come has a time above its parent's: none that this node makes now could take it.
             () if by_clock == Expiry::Within && by_chain == Expiry::Passed => {
                 self.turn_away(sender, &intent, ShedReason::ClockBehind);

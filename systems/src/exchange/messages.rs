@@ -79,11 +79,11 @@ pub fn verify_messages(
         }
         match signed {
             Signed::Vote(vote) => {
-                let (own, contradicts) = (orderer.own_slot() == Some(vote.body.slot), vote.body.height > decided);
-                // It was not in this node's log: the vote key is in use elsewhere.
-                if own && contradicts && orderer.is_voting() {
-                    let (height, round) = (vote.body.height, vote.body.round);
-                    orderer.fault.get_or_insert(ExchangeError::OtherLife { height, round });
+                let own = orderer.own_slot() == Some(vote.body.slot);
+                // It is not in this node's log: the vote key is in use elsewhere.
+                let is_live = vote.body.height > decided.max(orderer.fence);
+                if own && is_live && orderer.knows_its_votes() && !orderer.has_logged(vote) {
+                    orderer.fault.get_or_insert(ExchangeError::OtherLife { vote: Box::new(*vote) });
                 }
                 if let Counted::Second(found) = tally.count(vote, &validators, false) {
                     evidence.keep(found, decided, &mut outbox);

@@ -9,6 +9,7 @@
 
 pub mod tick;
 pub mod fault;
+pub mod planted;
 
 pub mod nodes;
 pub mod peers;
@@ -29,27 +30,30 @@ pub mod watch;
 
 use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
 
+use self::planted::Planted;
+
 pub use fault::ExchangeError;
 pub use tick::{Clock, Inbox, Pending};
 
 /// The schedule of a tick. The list, read from top to bottom, is what happens.
-pub fn exchange_schedule() -> Schedule {
+pub fn exchange_schedule<P: Planted>() -> Schedule {
     let mut schedule = crate::schedule::chained();
     schedule.add_systems(
         (
             nodes::hear_nodes,
             peers::update_peers,
             messages::verify_messages,
-            ingress::take_inputs,
+            ingress::take_inputs::<P>,
             verify::verify_intents,
             forward::pass_on_intents,
-            order::order_blocks,
+            order::order_blocks::<P>,
             beacon::make_beacons,
-            catch_up::catch_up,
+            catch_up::catch_up::<P>,
             peers::judge_peers,
             watch::tell_watchers,
         )
             .chain(),
     );
+    P::add_systems(&mut schedule);
     schedule
 }

@@ -3,7 +3,7 @@
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::ResMut;
 use engine::PeerId;
-use engine::io::Input;
+use engine::io::{Alarm, Input, Output};
 use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX};
 use engine::message::block::Block;
 use engine::message::certificate::Certificate;
@@ -38,6 +38,8 @@ pub struct NodePeer {
     pub standing: NodeStanding,
     /// It has said so.
     pub has_told: bool,
+    /// The operator here has heard that it signs by its operator's word.
+    is_noted: bool,
     checks: usize,
     questions: usize,
 }
@@ -117,8 +119,17 @@ pub fn hear_nodes(
         match input {
             Input::Joined { peer, key, node: true, .. } => {
                 let standing = NodeStanding::default();
-                let (validator, has_told, checks, questions) = (None, false, 0, 0);
-                rows.push(NodePeer { id: *peer, key: *key, validator, standing, has_told, checks, questions });
+                let (validator, has_told, is_noted, checks, questions) = (None, false, false, 0, 0);
+                rows.push(NodePeer {
+                    id: *peer,
+                    key: *key,
+                    validator,
+                    standing,
+                    has_told,
+                    is_noted,
+                    checks,
+                    questions,
+                });
                 joined.push(*peer);
             }
             Input::Left(peer) => rows.retain(|node| node.id != *peer),
@@ -139,6 +150,12 @@ pub fn hear_nodes(
         let Input::Node { from, message } = input else { continue };
         let Some(node) = rows.iter_mut().find(|node| node.id == from) else { continue };
         heard.take(node, message);
+    }
+    for node in rows.iter_mut().filter(|node| node.standing.flags & NodeStanding::BY_OPERATOR != 0 && !node.is_noted) {
+        if let Some(slot) = node.validator {
+            node.is_noted = true;
+            outbox.outputs.push(Output::Alarm(Alarm::SignsByOperator { slot }));
+        }
     }
 }
 
@@ -177,6 +194,9 @@ impl Heard {
                 }
             }
             NodeMessage::Intents(_) => unreachable!("ingress takes intents"),
+            // Snapshots go from disk to disk: a node takes what is about them before its exchange hears it.
+            NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) => {}
+            NodeMessage::AskPart(_) | NodeMessage::Part(_) => {}
         }
     }
 }

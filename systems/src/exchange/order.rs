@@ -5,26 +5,33 @@ use std::collections::BTreeMap;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::{Alarm, Output};
-use engine::limits::{CLOSING_AFTER_MS, START_GRACE_MS, UNSETTLED_MAX};
+use engine::limits::{CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided};
+use engine::message::certificate::Certificate;
+use engine::message::intent::{Intent, IntentId};
 use engine::message::node::{BlockRow, NodeMessage};
-use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteKind};
+use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height, PeerId};
+use hashbrown::HashMap;
 use order::batch::BatchSeed;
-use order::block::{BlockBuilder, BlockContext, BlockError, PushError, check_block, check_clock, check_turn};
+use order::block::{
+    BlockBuilder, BlockContext, BlockError, PushError, check_block_head, check_clock, check_turn, intent_signer,
+};
 use order::consensus::{
     Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, ProposedValue, Timeout, TimeoutKind,
     Timers,
 };
-use order::signature::PublicKey;
+use order::signature::{PublicKey, SignedItem, verify_batch};
 use order::validators::Validators;
 
 use super::answers::Answers;
-use super::bodies::{Bodies, Judged};
+use super::bodies::{Bodies, Body, Judged};
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
 use super::nodes::{Heard, Nodes};
+use super::planted::Planted;
+use super::recover::LoggedHeight;
 use super::tally::{Counted, Tally};
 use super::tick::{Clock, Outbox, Pending};
 use super::verify::{VerifySeed, issuers};
@@ -39,6 +46,10 @@ pub(super) const ENTRY: u8 = 1;
 const ASK_AGAIN_MS: u64 = 50;
 /// Heights that a validator without its log stays behind the others before it votes again.
 const FOLLOW_HEIGHTS: u64 = 3;
+/// Signatures of intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
+const BODY_CHECKS_MAX: usize = 1_024;
+/// Intents from which on a block's are looked up among those that wait, which were verified when they came.
+const LOOK_UP_FROM: usize = 64;
 /// The first round in which what a validator is locked on is sent again.
 const HELP_ROUND: u32 = 1;
 
@@ -65,8 +76,22 @@ pub struct Orderer {
     reason_ms: Option<u64>,
     /// The height behind which a validator that follows, because it cannot know what it signed, votes again.
     votes_behind: Option<Height>,
+    /// A start that listens before it votes, with what its log holds.
+    listening: Option<Listening>,
+    /// Nothing at or below it is signed, whatever the log holds.
+    pub fence: Height,
+    /// This validator lost its log, and its operator said from where on it may sign again.
+    pub by_operator: bool,
     /// Why this node must stop, once it must.
     pub fault: Option<ExchangeError>,
+}
+
+/// A validator that starts listens for as long as others take to say again what they said: if its key is in use elsewhere,
+/// it hears of it before it adds to that.
+struct Listening {
+    logged: Vec<LoggedHeight>,
+    /// When it ends, in milliseconds of ticks; unknown before the first tick.
+    until_ms: Option<u64>,
 }
 
 /// What a step of the order of blocks reads and writes.
@@ -85,11 +110,13 @@ pub(super) struct OrderStep<'a> {
     pub(super) outbox: &'a mut Outbox,
     /// Votes of this step, to be sent together.
     pub(super) votes: Vec<Vote>,
+    /// Signatures of intents that this step may still verify.
+    pub(super) checks: usize,
 }
 
 /// System: one step of the order of blocks. Starts a height when there is something to decide, hears what others said of
 /// it, builds a block when one is asked for, and takes note of what was decided.
-pub fn order_blocks(
+pub fn order_blocks<P: Planted>(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     due: Res<'_, DueTimes>,
@@ -106,7 +133,9 @@ pub fn order_blocks(
     mut evidence: ResMut<'_, EvidenceKept>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    if !orderer.is_voting() && !orderer.takes_part_again(&clock, &nodes, &chain, &mut outbox) {
+    if !orderer.is_voting()
+        && (orderer.is_listening() || !orderer.takes_part_again(&clock, &nodes, &chain, &mut outbox))
+    {
         heard.polkas.clear();
         heard.rounds.clear();
         return;
@@ -126,6 +155,7 @@ pub fn order_blocks(
         evidence: &mut evidence,
         outbox: &mut outbox,
         votes: Vec::new(),
+        checks: BODY_CHECKS_MAX,
     };
     step.first_tick();
     while let Some(timeout) = step.orderer.timers.elapsed(clock.elapsed_ms()) {
@@ -135,9 +165,12 @@ pub fn order_blocks(
         }
     }
     step.start(&due, &turns);
-    step.hear(&mut heard, &nodes);
+    step.hear::<P>(&mut heard, &nodes);
     step.answer_asked();
     step.finish(&nodes);
+    if P::RECEIPT_BY_NUMBER {
+        chain.unsettled.iter().flat_map(|block| &block.block.intents).for_each(|intent| answers.mistake(intent));
+    }
 }
 
 impl Orderer {
@@ -148,13 +181,35 @@ impl Orderer {
     pub fn new(validators: Validators, config: Option<ConsensusConfig>) -> Result<Self, ConsensusError> {
         let consensus = config.clone().map(|config| Consensus::new(config, Height(1))).transpose()?;
         let timers = Timers::default();
-        let (idle, round, asked, ready_ms, reason_ms, votes_behind, fault) = (true, 0, None, None, None, None, None);
-        Ok(Self { consensus, config, validators, timers, idle, round, asked, ready_ms, reason_ms, votes_behind, fault })
+        Ok(Self {
+            consensus,
+            config,
+            validators,
+            timers,
+            idle: true,
+            round: 0,
+            asked: None,
+            ready_ms: None,
+            reason_ms: None,
+            votes_behind: None,
+            listening: None,
+            fence: Height::GENESIS,
+            by_operator: false,
+            fault: None,
+        })
     }
 
     /// Whether this node votes.
     pub fn is_voting(&self) -> bool {
         self.consensus.is_some()
+    }
+
+    /// Whether time alone may change something: a height is under way, the first tick is still to come, or a period of
+    /// play is not closed yet.
+    pub fn awaits_time(&self, chain: &Chain) -> bool {
+        let is_ordering =
+            self.is_voting() && (!self.idle || self.ready_ms.is_none() || chain.last_live > chain.certified());
+        is_ordering || self.is_listening()
     }
 
     /// This validator's slot.
@@ -168,8 +223,59 @@ impl Orderer {
         if self.validators.faulty_max() == 0 {
             return false;
         }
-        self.consensus = None;
+        (self.consensus, self.listening) = (None, None);
         true
+    }
+
+    /// Votes on nothing before the height above `fence` is due: at or below it nothing more is signed.
+    pub fn follow_up_to(&mut self, fence: Height) {
+        (self.consensus, self.listening) = (None, None);
+        self.fence = self.fence.max(fence);
+        self.votes_behind = Some(self.fence);
+    }
+
+    /// Votes on nothing for a while, then goes on from its log. One that is alone has nobody to listen to.
+    pub fn listen(&mut self, logged: Vec<LoggedHeight>) {
+        assert!(self.validators.count() > 1, "whoever is alone does not wait");
+        self.consensus = None;
+        self.listening = Some(Listening { logged, until_ms: None });
+    }
+
+    /// Whether this validator has started, and listens before it votes.
+    pub fn is_listening(&self) -> bool {
+        self.listening.is_some()
+    }
+
+    /// What the log holds, once this validator has listened for long enough.
+    pub fn take_listened(&mut self, clock: &Clock) -> Option<Vec<LoggedHeight>> {
+        let (listening, config) = (self.listening.as_mut()?, self.config.as_ref()?);
+        let now_ms = clock.elapsed_ms();
+        let until_ms = *listening.until_ms.get_or_insert(now_ms + config.timeouts.rebroadcast_ms);
+        if now_ms < until_ms {
+            return None;
+        }
+        self.listening.take().map(|listening| listening.logged)
+    }
+
+    /// Whether this validator knows all that it ever signed above its fence.
+    pub fn knows_its_votes(&self) -> bool {
+        self.is_voting() || self.is_listening()
+    }
+
+    /// Whether its log holds a vote that it listens with.
+    pub fn has_logged(&self, vote: &Vote) -> bool {
+        let entries = self.listening.iter().flat_map(|listening| &listening.logged).flat_map(|height| &height.entries);
+        entries.into_iter().any(|entry| matches!(entry, LogEntry::Vote(logged) if logged.body == vote.body))
+    }
+
+    /// A precommit of this validator in a certificate, if it is not one of this life.
+    pub fn signed_elsewhere(&self, certificate: &Certificate, tally: &Tally) -> Option<Vote> {
+        let own = self.own_slot().filter(|_| self.knows_its_votes() && certificate.height > self.fence)?;
+        let signature = certificate.signatures.iter().find(|entry| entry.slot == own)?.signature;
+        let Certificate { height, round, block, .. } = *certificate;
+        let vote = Vote { body: VoteBody::new(VoteKind::Precommit, height, round, Some(block), own), signature };
+        let is_known = self.has_logged(&vote) || tally.votes_of(height, own).iter().any(|own| own.body == vote.body);
+        (!is_known).then_some(vote)
     }
 
     /// A validator that follows votes again three heights behind the highest that a quorum of others has told of: it can
@@ -195,7 +301,8 @@ impl Orderer {
             }
         }
         self.pass(clock);
-        outbox.outputs.push(Output::Fence { height: chain.decided });
+        self.fence = self.fence.max(chain.decided);
+        outbox.outputs.push(Output::Fence { height: self.fence });
         true
     }
 
@@ -248,7 +355,7 @@ impl OrderStep<'_> {
     }
 
     /// Hears what others said of the present height: certificates, proposals whose blocks were judged, votes.
-    fn hear(&mut self, heard: &mut Heard, nodes: &Nodes) {
+    fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
         let height = self.chain.decided.next();
         for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
             self.hear_certificate(polka.clone(), Input::Polka(polka));
@@ -261,7 +368,7 @@ impl OrderStep<'_> {
         if self.orderer.idle {
             return;
         }
-        self.judge(height);
+        self.judge::<P>(height);
         self.hear_proposals(height);
         for vote in self.tally.take_unheard(height) {
             if self.orderer.idle {
@@ -270,7 +377,7 @@ impl OrderStep<'_> {
             self.input(Input::Vote { vote, verified: true });
         }
         // Votes may be those that make a block timely.
-        self.judge(height);
+        self.judge::<P>(height);
         self.hear_proposals(height);
         self.ask_for_bodies(height, nodes);
         self.check_divergence(height);
@@ -279,18 +386,12 @@ impl OrderStep<'_> {
     }
 
     /// A certificate of prevotes: the order of blocks checks it, and its votes are counted if it holds.
-    fn hear_certificate(&mut self, polka: engine::message::certificate::Certificate, input: Input) {
+    fn hear_certificate(&mut self, polka: Certificate, input: Input) {
         if self.orderer.idle || !self.try_input(input) {
             return;
         }
         for entry in &polka.signatures {
-            let body = engine::message::vote::VoteBody::new(
-                VoteKind::Prevote,
-                polka.height,
-                polka.round,
-                Some(polka.block),
-                entry.slot,
-            );
+            let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
             self.count(&Vote { body, signature: entry.signature });
         }
     }
@@ -303,7 +404,7 @@ impl OrderStep<'_> {
     }
 
     /// Judges blocks that arrived, and again those that only their time spoke against.
-    fn judge(&mut self, height: Height) {
+    fn judge<P: Planted>(&mut self, height: Height) {
         let Some(root_chain) = self.chain.root_chain_known(height) else { return };
         let context = BlockContext {
             chain: &self.setup.chain,
@@ -327,16 +428,16 @@ impl OrderStep<'_> {
             // Others voted for it, or say so: no clock may keep it from being decided.
             let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
             let Some(body) = self.bodies.get_mut(height, &hash) else { continue };
-            let header = &body.block.header;
-            let timely = is_wanted || check_clock(header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
+            let header = body.block.header;
+            let timely = (is_wanted && !P::CLOCK_ON_REPROPOSALS)
+                || check_clock(&header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
             let judged = match body.judged {
                 Some(Judged::Untimely) if timely => Judged::Valid,
                 Some(_) => continue,
-                None => match check_turn(header, context.validators)
-                    .and_then(|()| check_block(&body.block, &context, self.seed))
-                {
-                    Ok(()) if timely => Judged::Valid,
-                    Ok(()) => Judged::Untimely,
+                None => match check_part(body, &context, self.pending, self.seed, &mut self.checks) {
+                    Ok(false) => continue,
+                    Ok(true) if timely => Judged::Valid,
+                    Ok(true) => Judged::Untimely,
                     Err(BlockError::Header { field: "root chain" }) => Judged::Diverged,
                     Err(_) => Judged::Invalid,
                 },
@@ -563,7 +664,7 @@ impl OrderStep<'_> {
         }
     }
 
-    fn decide(&mut self, certificate: engine::message::certificate::Certificate) {
+    fn decide(&mut self, certificate: Certificate) {
         let (height, round, hash) = (certificate.height, certificate.round, certificate.block);
         let counted = self.tally.votes(height, round, VoteKind::Precommit, Some(hash));
         assert!(
@@ -606,12 +707,17 @@ impl OrderStep<'_> {
         named.into_iter().for_each(|proposal| self.outbox.tell(NodeMessage::Proposal(proposal)));
     }
 
+    /// Sends the step's votes together.
+    pub(super) fn tell_votes(&mut self) {
+        let votes = std::mem::take(&mut self.votes);
+        for votes in votes.chunks(NODE_VOTES_MAX) {
+            self.outbox.tell(NodeMessage::Votes(votes.to_vec()));
+        }
+    }
+
     /// Sends the step's votes together, and to nodes that connected what this validator said of the present height.
     fn finish(&mut self, nodes: &Nodes) {
-        let votes = std::mem::take(&mut self.votes);
-        if !votes.is_empty() {
-            self.outbox.tell(NodeMessage::Votes(votes));
-        }
+        self.tell_votes();
         if nodes.joined.is_empty() || self.orderer.idle {
             return;
         }
@@ -627,11 +733,57 @@ impl OrderStep<'_> {
             .collect();
         for peer in &nodes.joined {
             proposals.iter().for_each(|proposal| self.outbox.tell_one(*peer, NodeMessage::Proposal(*proposal)));
-            for votes in votes.chunks(engine::limits::NODE_VOTES_MAX) {
+            for votes in votes.chunks(NODE_VOTES_MAX) {
                 self.outbox.tell_one(*peer, NodeMessage::Votes(votes.to_vec()));
             }
         }
     }
+}
+
+/// Checks as much of a block as one step may: all but the signatures of intents first, then those, but for intents that wait
+/// here and were verified when they came. Says whether all of it is checked.
+fn check_part(
+    body: &mut Body,
+    context: &BlockContext<'_>,
+    pending: &Pending,
+    seed: &BatchSeed,
+    checks: &mut usize,
+) -> Result<bool, BlockError> {
+    let block = &body.block;
+    let from = match body.verified {
+        Some(verified) => verified,
+        None => {
+            check_turn(&block.header, context.validators)?;
+            check_block_head(block, context, seed)?;
+            *body.verified.insert(0)
+        }
+    };
+    let left = &block.intents[from..];
+    let waiting: HashMap<IntentId, &Intent> = if left.len() < LOOK_UP_FROM {
+        HashMap::new()
+    } else {
+        pending.queue.iter().map(|waiting| (waiting.intent.id(), &waiting.intent)).collect()
+    };
+    let (mut items, mut places, mut passed) = (Vec::new(), Vec::new(), 0);
+    for (place, intent) in (from..).zip(left) {
+        if waiting.get(&intent.id()).is_none_or(|known| *known != intent) {
+            if *checks == 0 {
+                break;
+            }
+            *checks -= 1;
+            let key = intent_signer(intent, context.issuers).ok_or(BlockError::Signature { index: place })?;
+            items.push(SignedItem::intent(intent, key, context.chain));
+            places.push(place);
+        }
+        passed += 1;
+    }
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, seed, &mut verdicts);
+    if let Some(bad) = verdicts.iter().position(|holds| !holds) {
+        return Err(BlockError::Signature { index: places[bad] });
+    }
+    body.verified = Some(from + passed);
+    Ok(from + passed == block.intents.len())
 }
 
 /// Takes note of a decided block: its intents wait for their receipts, and go into no other block.

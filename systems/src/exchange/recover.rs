@@ -12,6 +12,7 @@ use super::bodies::{Bodies, Judged};
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
+use super::nodes::Nodes;
 use super::order::{BODY, ENTRY, OrderStep, Orderer};
 use super::tally::Tally;
 use super::tick::{Clock, Outbox, Pending};
@@ -20,15 +21,20 @@ use crate::settle::turns::Turns;
 use crate::state::setup::Setup;
 
 /// Starts this validator from its log: every logged height above the last decided one is heard again before anything is
-/// proposed. Returns what must be recorded.
+/// proposed. Returns what must be recorded and sent. Before the first tick, or in the one that `now` says.
 ///
 /// # Errors
 /// If the log leads elsewhere than where this validator signed: the node must stop.
-pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Vec<Output>, ExchangeError> {
+pub(crate) fn recover(
+    world: &mut World,
+    logged: Vec<LoggedHeight>,
+    now: Option<Clock>,
+) -> Result<Vec<Output>, ExchangeError> {
     let mut state = SystemState::<(
         Res<'_, Setup>,
         Res<'_, VerifySeed>,
         Res<'_, Turns>,
+        Res<'_, Nodes>,
         ResMut<'_, Chain>,
         ResMut<'_, Orderer>,
         ResMut<'_, Answers>,
@@ -37,13 +43,25 @@ pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Ve
         ResMut<'_, Bodies>,
         ResMut<'_, EvidenceKept>,
     )>::new(world);
-    let (setup, seed, turns, mut chain, mut orderer, mut answers, mut pending, mut tally, mut bodies, mut evidence) =
-        state.get_mut(world).expect("a node that exchanges has its resources");
+    let (
+        setup,
+        seed,
+        turns,
+        nodes,
+        mut chain,
+        mut orderer,
+        mut answers,
+        mut pending,
+        mut tally,
+        mut bodies,
+        mut evidence,
+    ) = state.get_mut(world).expect("a node that exchanges has its resources");
     let Some(config) = orderer.config.clone() else { return Ok(Vec::new()) };
     orderer.consensus = Some(Consensus::new(config, chain.decided.next())?);
-    let (issuers, mut outbox) = (issuers(&setup), Outbox::default());
+    let issuers = issuers(&setup);
+    let mut outbox = Outbox { is_heard: !nodes.rows().is_empty(), ..Outbox::default() };
     let mut step = OrderStep {
-        clock: Clock { now_ms: chain.parent_time_ms, ..Clock::default() },
+        clock: now.unwrap_or(Clock { now_ms: chain.parent_time_ms, ..Clock::default() }),
         setup: &setup,
         issuers: &issuers,
         seed: &seed.0,
@@ -56,8 +74,13 @@ pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Ve
         evidence: &mut evidence,
         outbox: &mut outbox,
         votes: Vec::new(),
+        checks: 0,
     };
     for height in logged {
+        // Others told of it while this validator listened.
+        if height.height <= step.chain.decided {
+            continue;
+        }
         step.orderer.validators = turns.at(height.height);
         step.recall(&height);
         let (mut effects, validators) = (Vec::new(), step.orderer.validators.clone());
@@ -65,8 +88,9 @@ pub(crate) fn recover(world: &mut World, logged: Vec<LoggedHeight>) -> Result<Ve
         consensus.recover(height.height, &validators, &height.entries, &mut effects)?;
         effects.into_iter().for_each(|effect| step.take(effect));
     }
-    // The ticks begin later: what was scheduled is scheduled from the first one on.
-    step.orderer.ready_ms = None;
+    // Where the ticks begin later, what was scheduled is scheduled from the first one on.
+    step.orderer.ready_ms = now.map(|clock| clock.elapsed_ms());
+    step.tell_votes();
     if let Some(fault) = step.orderer.fault.take() {
         return Err(fault);
     }

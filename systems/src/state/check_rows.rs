@@ -10,7 +10,7 @@ use engine::component::{
     SeatStatus, Table, Validator,
 };
 use engine::image::ImageError;
-use engine::limits::{COUNTER_MAX, HEIGHT_MAX, SEAT_BETS_MAX, SPOTS, TIME_MS_MAX};
+use engine::limits::{COUNTER_MAX, HEIGHT_MAX, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS, TIME_MS_MAX};
 use engine::message::DecodeError;
 use engine::message::intent::Working;
 use engine::{AccountId, Dice, Height, Puck, Spot};
@@ -189,8 +189,13 @@ fn check_constants(setup: &Setup, rows: &Rows<'_>) -> Checked {
     let group_key = *rows.group_key == GroupKey::first(&start, 0);
     At { column: Column::GroupKey, row: 0 }.holds(group_key, "key", other)?;
     for (row, found) in rows.validators.iter().enumerate() {
-        let holds = *found == Validator::first(&start, row);
+        // Whose turns are skipped is state; all else of a validator is not.
+        let first = Validator::first(&start, row);
+        let holds = *found == Validator { skipped_until: found.skipped_until, ..first };
         At { column: Column::Validators, row }.holds(holds, "vote_key", other)?;
+        let votes = row < setup.genesis.validators.len();
+        let most = if votes { rows.house.height.0 + 2 + SKIP_HEIGHTS } else { 0 };
+        At { column: Column::Validators, row }.most("skipped_until", found.skipped_until.0, most)?;
     }
     for (row, found) in rows.next_validators.iter().enumerate() {
         let holds = *found == NextValidator::first(&start, row);

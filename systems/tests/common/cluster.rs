@@ -187,7 +187,7 @@ impl Cluster {
             Vec::new()
         } else {
             let logged = logged_heights(&host.log, decided).expect("its own log");
-            machine.recover(logged).expect("its own log")
+            machine.recover(logged, host.fence).expect("its own log")
         };
         host.generation += 1;
         host.machine = Some(machine);

@@ -1,6 +1,8 @@
 use super::*;
-use crate::message::certificate::CertificateSignature;
+use crate::message::certificate::{CertificateSignature, ChainLink};
+use crate::message::note::ChainNote;
 use crate::message::share::ShareBody;
+use crate::message::snapshot::PartKind;
 use crate::message::vote::{ProposalBody, VoteBody, VoteKind};
 
 fn vote(slot: u32, block: Option<Hash>) -> Vote {
@@ -23,7 +25,7 @@ fn certificate() -> Certificate {
 }
 
 fn block() -> Block {
-    let mut header = crate::message::block::Header::zeroed();
+    let mut header = Header::zeroed();
     (header.height, header.version, header.intent_count) = (Height(4), crate::message::block::BLOCK_VERSION, 1);
     let (system, pledges, intents) = (Vec::new(), Vec::new(), vec![Intent::zeroed()]);
     Block { header, certificate: Some(certificate()), system, pledges, intents }
@@ -63,7 +65,66 @@ fn messages() -> Vec<NodeMessage> {
             body: ClaimBody { network: [3; 32], slot: 2, reserved: [0; 28] },
             signature: [4; 64],
         }),
+        NodeMessage::AskSnapshot(Height(64)),
+        NodeMessage::Snapshot(Box::new(proof())),
+        NodeMessage::AskPart(PartRow::new(Height(64), PartKind::Groups, 7, 64)),
+        NodeMessage::Part(Part { row: PartRow::new(Height(64), PartKind::Values, 7, 3), bytes: vec![9; 96] }),
     ]
+}
+
+fn header(height: u64, parent: Hash) -> Header {
+    let mut header = Header::zeroed();
+    (header.height, header.version, header.parent) = (Height(height), crate::message::block::BLOCK_VERSION, parent);
+    header
+}
+
+/// A proof of which everything holds but the signatures.
+fn proof() -> SnapshotProof {
+    let own = header(64, [4; 32]);
+    let (block, root, verdicts, beacon) = (own.hash(), [6; 32], [7; 32], [8; 48]);
+    let before = [9; 32];
+    let link = ChainLink { height: Height(64), block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
+    let root_chains = [link.after(&before), before];
+    let next = header(65, block);
+    let last = Header { root_chain: root_chains[0], ..header(66, next.hash()) };
+    let of = |height, block| Certificate { height: Height(height), block, ..certificate() };
+    let note = ChainNote {
+        height: Height(64),
+        time_ms: 0,
+        receipts_from: Height(64),
+        block,
+        root,
+        root_chains,
+        validators: [[0; 32]; 2],
+        certificate: of(64, block),
+    };
+    SnapshotProof { note, beacon, verdicts, headers: [own, next, last], certificate: of(66, last.hash()) }
+}
+
+#[test]
+fn a_proof_of_a_snapshot_holds_together_or_proves_nothing() {
+    let good = proof();
+    assert!(good.is_consistent(&[0; 32]));
+    assert!(!good.is_consistent(&[1; 32]));
+    type Change = fn(&mut SnapshotProof);
+    let changes: [Change; 11] = [
+        |proof| proof.beacon[3] ^= 1,
+        |proof| proof.verdicts[3] ^= 1,
+        |proof| proof.note.root[3] ^= 1,
+        |proof| proof.note.root_chains[0][3] ^= 1,
+        |proof| proof.note.root_chains[1][3] ^= 1,
+        |proof| proof.note.time_ms += 1,
+        |proof| proof.note.receipts_from = Height(1),
+        |proof| proof.note.validators[1][0] ^= 1,
+        |proof| proof.headers[0].round += 1,
+        |proof| proof.headers[1].round += 1,
+        |proof| proof.headers[2].round += 1,
+    ];
+    for (place, change) in changes.into_iter().enumerate() {
+        let mut changed = good.clone();
+        change(&mut changed);
+        assert!(!changed.is_consistent(&[0; 32]), "change {place}");
+    }
 }
 
 fn bytes(message: &NodeMessage) -> Vec<u8> {
@@ -79,7 +140,9 @@ fn every_message_is_read_as_it_was_written() {
     assert_eq!(kinds.len(), NodeKind::ALL.len());
     for message in messages {
         let bytes = bytes(&message);
-        assert!(bytes.len() <= message.kind().bytes_max());
+        let kind = message.kind();
+        assert!((kind.bytes_min()..=kind.bytes_max()).contains(&bytes.len()), "{kind:?}");
+        assert!((bytes.len() - kind.bytes_min()).is_multiple_of(kind.bytes_unit()), "{kind:?}");
         assert_eq!(NodeMessage::decode(message.kind(), &bytes), Ok(message));
     }
 }
@@ -128,7 +191,7 @@ fn what_no_honest_node_says_is_refused() {
         assert!(decode(kind, &vec![0xff; kind.bytes_max() + 1]).is_err());
         assert_eq!(NodeKind::try_from(kind as u8), Ok(kind));
     }
-    assert!(NodeKind::try_from(0).is_err() && NodeKind::try_from(15).is_err());
+    assert!(NodeKind::try_from(0).is_err() && NodeKind::try_from(19).is_err());
 }
 
 #[test]

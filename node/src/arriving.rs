@@ -1,0 +1,260 @@
+//! Arriving: a snapshot from other nodes, for a session that has nothing where no node has the first blocks any more.
+//!
+//! ```text
+//!  proofs asked of all -> the highest one that holds -> chaining values of all groups, from one node -> they lead to the root
+//!    -> groups, from all that have it, each against its value -> packs, synced -> the journal's base frame -> opened again
+//! ```
+//! Whoever gives what does not hold is put out, and the others go on.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use engine::image::{GroupBlock, group_value, root_of};
+use engine::io::{Input, Offence, Output};
+use engine::limits::GROUP_BYTES;
+use engine::message::node::{NodeMessage, NodeStanding};
+use engine::message::note::ChainNote;
+use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
+use engine::{Hash, Height, PeerId};
+use storage::Arrival;
+use systems::Machine;
+
+use crate::snapshots::Keeping;
+
+/// Milliseconds that nodes have to prove their newest snapshots, from the first question on.
+const PROOFS_MS: u64 = 1_000;
+/// Milliseconds that a node has for a part, before another is asked.
+const PART_MS: u64 = 3_000;
+
+/// What an arriving snapshot reads and writes in a tick.
+pub struct Turn<'a> {
+    /// Milliseconds of ticks.
+    pub now_ms: u64,
+    /// The machine, which has nothing yet.
+    pub machine: &'a Machine,
+    /// Where the groups go.
+    pub snapshots: &'a mut Keeping,
+    /// Questions.
+    pub outputs: &'a mut Vec<Output>,
+    /// What nodes did that they may not do.
+    pub inputs: &'a mut Vec<Input>,
+}
+
+/// A snapshot on its way.
+pub struct Arriving {
+    arrival: Arrival,
+    stage: Stage,
+    /// Who proved which snapshot.
+    proofs: BTreeMap<PeerId, SnapshotProof>,
+}
+
+enum Stage {
+    /// Nodes are asked what they have; since when.
+    Proofs(Option<u64>),
+    /// One node is asked for the values of all groups.
+    Values { note: ChainNote, of: PeerId, until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
+    /// All that have the snapshot are asked for its groups.
+    Groups { note: ChainNote, values: Vec<Hash>, missing: VecDeque<PartRow>, asked: Vec<(PeerId, PartRow, u64)> },
+    /// Everything was handed over.
+    Finishing(ChainNote),
+    /// It is on disk, and the journal may begin at it.
+    Arrived(ChainNote),
+}
+
+impl Arriving {
+    /// Nothing was asked for yet.
+    pub fn new(arrival: Arrival) -> Self {
+        Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new() }
+    }
+
+    /// Where the chain stands at the snapshot, once it is on disk.
+    pub fn arrived(&self) -> Option<&ChainNote> {
+        if let Stage::Arrived(note) = &self.stage { Some(note) } else { None }
+    }
+
+    /// Hears what another node says about snapshots.
+    pub fn hear(&mut self, from: PeerId, message: NodeMessage, turn: &mut Turn<'_>) {
+        match message {
+            NodeMessage::Snapshot(proof) => self.hear_proof(from, *proof, turn),
+            NodeMessage::Part(part) => self.hear_part(from, part, turn),
+            _ => {}
+        }
+    }
+
+    fn hear_proof(&mut self, from: PeerId, proof: SnapshotProof, turn: &mut Turn<'_>) {
+        // One proof of each node is enough, and none that nobody asked for costs a signature.
+        let wanted = match &self.stage {
+            Stage::Proofs(Some(_)) => !self.proofs.contains_key(&from),
+            Stage::Proofs(None) | Stage::Finishing(_) | Stage::Arrived(_) => false,
+            Stage::Values { note, .. } | Stage::Groups { note, .. } => {
+                note.height == proof.note.height
+                    && self.proofs.get(&from).is_none_or(|known| known.note.height != note.height)
+            }
+        };
+        if !wanted {
+            return;
+        }
+        if turn.machine.is_proven(&proof) {
+            self.proofs.insert(from, proof);
+        } else {
+            self.put_out(from, turn);
+        }
+    }
+
+    /// A node gave what cannot be.
+    fn put_out(&mut self, peer: PeerId, turn: &mut Turn<'_>) {
+        self.proofs.remove(&peer);
+        turn.inputs.push(Input::Offended { peer, offence: Offence::FalseChain });
+    }
+
+    fn hear_part(&mut self, from: PeerId, part: Part, turn: &mut Turn<'_>) {
+        match &mut self.stage {
+            Stage::Values { of, asked, values, until_ms, .. } if *of == from && *asked == Some(part.row) => {
+                let hashes = part.bytes.chunks_exact(size_of::<Hash>());
+                values.extend(hashes.map(|hash| -> Hash { hash.try_into().expect("chunks of 32") }));
+                (*asked, *until_ms) = (None, turn.now_ms + PART_MS);
+            }
+            Stage::Groups { values, missing, asked, .. } => {
+                let Some(place) = asked.iter().position(|(of, row, _)| *of == from && *row == part.row) else { return };
+                asked.swap_remove(place);
+                let groups = (part.row.first..).zip(part.bytes.chunks_exact(GROUP_BYTES));
+                let holds =
+                    groups.clone().all(|(index, bytes)| group_value(index as usize, bytes) == values[index as usize]);
+                if holds {
+                    turn.snapshots.take(GroupBlock::of(groups));
+                } else {
+                    missing.push_back(part.row);
+                    self.put_out(from, turn);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Goes on.
+    pub fn turn(&mut self, turn: &mut Turn<'_>) {
+        let nodes: BTreeMap<PeerId, NodeStanding> = turn.machine.nodes().collect();
+        self.proofs.retain(|peer, _| nodes.contains_key(peer));
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Proofs(None)) {
+            Stage::Proofs(since) => self.ask_proofs(since, &nodes, turn),
+            Stage::Values { note, of, until_ms, asked, values } => {
+                self.ask_values(note, (of, until_ms), asked, values, &nodes, turn)
+            }
+            Stage::Groups { note, values, missing, asked } => self.ask_groups(note, values, missing, asked, turn),
+            Stage::Finishing(note) => match turn.snapshots.is_received() {
+                None => Stage::Finishing(note),
+                Some(true) => Stage::Arrived(note),
+                Some(false) => self.again(turn),
+            },
+            Stage::Arrived(note) => Stage::Arrived(note),
+        };
+    }
+
+    /// From the beginning: whatever came so far is given up.
+    fn again(&mut self, turn: &mut Turn<'_>) -> Stage {
+        turn.snapshots.give_up_receiving();
+        self.proofs.clear();
+        Stage::Proofs(None)
+    }
+
+    fn ask_proofs(&mut self, since: Option<u64>, nodes: &BTreeMap<PeerId, NodeStanding>, turn: &mut Turn<'_>) -> Stage {
+        let Some(since_ms) = since else {
+            self.proofs.clear();
+            let message = NodeMessage::AskSnapshot(Height::GENESIS);
+            let ask = |peer: &PeerId| Output::ToNode { to: Some(*peer), message: message.clone() };
+            turn.outputs.extend(nodes.keys().map(ask));
+            return Stage::Proofs(Some(turn.now_ms));
+        };
+        let all_came = !nodes.is_empty() && self.proofs.len() == nodes.len();
+        if !all_came && turn.now_ms < since_ms + PROOFS_MS {
+            return Stage::Proofs(since);
+        }
+        let highest = self.proofs.iter().max_by_key(|(peer, proof)| (proof.note.height, **peer));
+        let Some((of, proof)) = highest else { return Stage::Proofs(None) };
+        let (of, note) = (*of, proof.note.clone());
+        // Others have that one too, beside a newer or an older one.
+        for peer in nodes.keys() {
+            if self.proofs.get(peer).is_none_or(|proof| proof.note.height != note.height) {
+                turn.outputs.push(Output::ToNode { to: Some(*peer), message: NodeMessage::AskSnapshot(note.height) });
+            }
+        }
+        Stage::Values { note, of, until_ms: turn.now_ms + PART_MS, asked: None, values: Vec::new() }
+    }
+
+    fn ask_values(
+        &mut self,
+        note: ChainNote,
+        (of, until_ms): (PeerId, u64),
+        asked: Option<PartRow>,
+        values: Vec<Hash>,
+        nodes: &BTreeMap<PeerId, NodeStanding>,
+        turn: &mut Turn<'_>,
+    ) -> Stage {
+        if !nodes.contains_key(&of) || !self.proofs.contains_key(&of) || turn.now_ms >= until_ms {
+            return Stage::Proofs(None);
+        }
+        let groups = turn.machine.layout().groups();
+        if values.len() < groups {
+            let first = values.len() as u32;
+            let row =
+                PartRow::new(note.height, PartKind::Values, first, PartKind::Values.most().min(groups as u32 - first));
+            if asked.is_none() {
+                turn.outputs.push(Output::ToNode { to: Some(of), message: NodeMessage::AskPart(row) });
+            }
+            return Stage::Values { note, of, until_ms, asked: Some(row), values };
+        }
+        if root_of(&values) != note.root {
+            self.put_out(of, turn);
+            return Stage::Proofs(None);
+        }
+        if let Err(error) = self.arrival.begin() {
+            tracing::warn!("a snapshot of another node cannot be begun: {error}");
+            return Stage::Proofs(None);
+        }
+        turn.snapshots.receive(&note, groups);
+        let part = |first: usize| {
+            let count = (groups - first).min(PartKind::Groups.most() as usize);
+            PartRow::new(note.height, PartKind::Groups, first as u32, count as u32)
+        };
+        let missing = (0..groups).step_by(PartKind::Groups.most() as usize).map(part).collect();
+        Stage::Groups { note, values, missing, asked: Vec::new() }
+    }
+
+    fn ask_groups(
+        &mut self,
+        note: ChainNote,
+        values: Vec<Hash>,
+        mut missing: VecDeque<PartRow>,
+        mut asked: Vec<(PeerId, PartRow, u64)>,
+        turn: &mut Turn<'_>,
+    ) -> Stage {
+        if turn.snapshots.is_received() == Some(false) {
+            return self.again(turn);
+        }
+        for (of, row, _) in asked.extract_if(.., |(_, _, until_ms)| *until_ms <= turn.now_ms) {
+            // It may be gone, or have given the snapshot up: the others are asked.
+            self.proofs.remove(&of);
+            missing.push_back(row);
+        }
+        if missing.is_empty() && asked.is_empty() {
+            turn.snapshots.finish_receiving();
+            return Stage::Finishing(note);
+        }
+        let has_it = |(peer, proof): (&PeerId, &SnapshotProof)| (proof.note.height == note.height).then_some(*peer);
+        let sources: Vec<PeerId> = self.proofs.iter().filter_map(has_it).collect();
+        for (of, row, _) in asked.extract_if(.., |(of, ..)| !sources.contains(of)) {
+            let _ = of;
+            missing.push_back(row);
+        }
+        if sources.is_empty() {
+            return self.again(turn);
+        }
+        for source in sources {
+            let is_free = asked.iter().all(|(of, ..)| *of != source) && asked.len() < turn.snapshots.room();
+            if let Some(row) = missing.pop_front_if(|_| is_free) {
+                turn.outputs.push(Output::ToNode { to: Some(source), message: NodeMessage::AskPart(row) });
+                asked.push((source, row, turn.now_ms + PART_MS));
+            }
+        }
+        Stage::Groups { note, values, missing, asked }
+    }
+}

@@ -1,0 +1,260 @@
+//! Serving: what nodes that are behind ask for, read from the disk beside the tick.
+//!
+//! ```text
+//!  Output::Serve, AskSnapshot, AskPart -> asked, one question of each peer -> a thread of its own, or a step a tick
+//!    -> NodeMessage::Range, Snapshot, Part
+//! ```
+
+use std::collections::VecDeque;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::io::Output;
+use engine::limits::{GROUP_BYTES, RANGE_BYTES_MAX, RANGE_HEIGHTS_MAX};
+use engine::message::DecodeError;
+use engine::message::block::Decided;
+use engine::message::certificate::{Settled, verdicts_hash};
+use engine::message::node::{NodeMessage, RangeEntry, RangeRow};
+use engine::message::note::ChainNote;
+use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
+use engine::{Height, PeerId};
+use storage::snapshot::{SnapshotReader, StoredSnapshot};
+use storage::{Past, PastReader, Session};
+
+/// Questions that wait, at most; each of another peer. Whoever is not answered asks another node.
+const QUESTIONS_MAX: usize = 16;
+/// Bytes of decided bodies in one answer: what each entry has besides, and beacons, fit beside them.
+const BODIES_BYTES_MAX: usize = RANGE_BYTES_MAX - RANGE_HEIGHTS_MAX * 64;
+
+/// What a peer asks for.
+#[derive(Clone, Copy)]
+struct Question {
+    to: PeerId,
+    what: Asked,
+    /// The last decided height that this node has on its disk.
+    last: Height,
+}
+
+/// What can be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// Decided heights.
+    Range(RangeRow),
+    /// What proves the snapshot of a height, or the newest.
+    Snapshot(Height),
+    /// A part of a snapshot.
+    Part(PartRow),
+}
+
+/// What answers nodes that are behind.
+pub struct Serving {
+    asked: VecDeque<Question>,
+    reading: Reading,
+}
+
+enum Reading {
+    /// Nobody asked yet, so there is no thread.
+    Unstarted(Option<Sources>),
+    /// Beside the tick.
+    Thread(ReadingThread),
+    /// One question each time that answers are asked for.
+    Stepped(Box<Sources>),
+}
+
+/// Where answers come from.
+struct Sources {
+    past: PastReader,
+    snapshots: SnapshotReader,
+    /// The snapshot of which a part was asked for last.
+    open: Option<StoredSnapshot>,
+}
+
+struct ReadingThread {
+    questions: Option<Sender<Question>>,
+    answers: Receiver<(PeerId, Option<NodeMessage>)>,
+    thread: Option<JoinHandle<()>>,
+    /// Whose questions are with the thread.
+    busy: Vec<PeerId>,
+}
+
+impl Serving {
+    /// Answers from a session that this process writes; in steps, or with a thread that starts with the first question.
+    pub fn of(session: &Session, stepped: bool) -> Self {
+        let sources = Sources { past: PastReader::of(session), snapshots: SnapshotReader::of(session), open: None };
+        let reading = if stepped { Reading::Stepped(Box::new(sources)) } else { Reading::Unstarted(Some(sources)) };
+        Self { asked: VecDeque::new(), reading }
+    }
+
+    /// Takes a question of a peer that is behind, about what is on disk up to height `last`. One that comes too early is not
+    /// answered.
+    pub fn ask(&mut self, to: PeerId, what: Asked, last: Height) {
+        let busy = matches!(&self.reading, Reading::Thread(thread) if thread.busy.contains(&to));
+        if self.asked.len() < QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
+            self.asked.push_back(Question { to, what, last });
+        }
+    }
+
+    /// Whether nobody waits for an answer.
+    pub fn is_idle(&self) -> bool {
+        self.asked.is_empty() && !matches!(&self.reading, Reading::Thread(thread) if !thread.busy.is_empty())
+    }
+
+    /// Goes on, and appends what was read meanwhile.
+    pub fn turn(&mut self, outputs: &mut Vec<Output>) {
+        if let Reading::Unstarted(sources) = &mut self.reading {
+            if self.asked.is_empty() {
+                return;
+            }
+            let sources = sources.take().expect("taken only here");
+            match ReadingThread::start(sources) {
+                Ok(thread) => self.reading = Reading::Thread(thread),
+                Err((sources, problem)) => {
+                    tracing::warn!("nobody is served: {problem}");
+                    (self.reading, self.asked) = (Reading::Unstarted(Some(sources)), VecDeque::new());
+                    return;
+                }
+            }
+        }
+        match &mut self.reading {
+            Reading::Stepped(sources) => {
+                let Some(question) = self.asked.pop_front() else { return };
+                outputs.extend(told(question.to, sources.answer(&question)));
+            }
+            Reading::Thread(thread) => thread.turn(&mut self.asked, outputs),
+            Reading::Unstarted(_) => {}
+        }
+    }
+}
+
+impl ReadingThread {
+    fn start(sources: Sources) -> Result<Self, (Sources, std::io::Error)> {
+        let (to_thread, questions) = bounded::<Question>(QUESTIONS_MAX);
+        let (from_thread, answers) = bounded(QUESTIONS_MAX);
+        let (give, take) = bounded(1);
+        let _ = give.send(sources);
+        let run = {
+            let take = take.clone();
+            move || {
+                let Ok(mut sources): Result<Sources, _> = take.recv() else { return };
+                while let Ok(question) = questions.recv() {
+                    let answer = sources.answer(&question);
+                    if from_thread.send((question.to, answer)).is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        match std::thread::Builder::new().name("serving".into()).spawn(run) {
+            Ok(thread) => Ok(Self { questions: Some(to_thread), answers, thread: Some(thread), busy: Vec::new() }),
+            Err(error) => Err((take.recv().expect("no thread took it"), error)),
+        }
+    }
+
+    fn turn(&mut self, asked: &mut VecDeque<Question>, outputs: &mut Vec<Output>) {
+        while let Ok((to, answer)) = self.answers.try_recv() {
+            self.busy.retain(|busy| *busy != to);
+            outputs.extend(told(to, answer));
+        }
+        while self.busy.len() < QUESTIONS_MAX
+            && let Some(question) = asked.pop_front()
+        {
+            // The channel holds as many as may be with the thread.
+            if self.questions.as_ref().is_some_and(|questions| questions.try_send(question).is_ok()) {
+                self.busy.push(question.to);
+            }
+        }
+    }
+}
+
+impl Drop for ReadingThread {
+    fn drop(&mut self) {
+        self.questions = None;
+        // It may be waiting for somebody to hear it.
+        let (_, nobody) = bounded(0);
+        self.answers = nobody;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn told(to: PeerId, answer: Option<NodeMessage>) -> Option<Output> {
+    answer.map(|message| Output::ToNode { to: Some(to), message })
+}
+
+impl Sources {
+    /// What is on disk of what was asked for. Nothing where there is nothing to say; of heights that have gone, an empty range
+    /// says so.
+    fn answer(&mut self, question: &Question) -> Option<NodeMessage> {
+        let answer = match question.what {
+            Asked::Range(range) => self.range(range, question.last).map(|entries| Some(NodeMessage::Range(entries))),
+            Asked::Snapshot(height) => self.proof(height, question.last),
+            Asked::Part(row) => self.part(row),
+        };
+        answer.unwrap_or_else(|problem| {
+            tracing::warn!("{:?} is not answered: {problem:#}", question.what);
+            None
+        })
+    }
+
+    fn range(&mut self, range: RangeRow, last: Height) -> anyhow::Result<Vec<RangeEntry>> {
+        let count = (range.count as usize).min(RANGE_HEIGHTS_MAX);
+        let found = self.past.read(range.from, count, last, BODIES_BYTES_MAX)?;
+        Ok(found.into_iter().map(|past| entry(&past)).collect::<Result<_, _>>()?)
+    }
+
+    /// What proves a snapshot: it must be followed by two decided heights.
+    fn proof(&mut self, height: Height, last: Height) -> anyhow::Result<Option<NodeMessage>> {
+        let all = self.snapshots.heights()?;
+        let is_proven = |found: &Height| found.next().next() <= last && (height == Height::GENESIS || *found == height);
+        let Some(height) = all.into_iter().rev().find(is_proven) else { return Ok(None) };
+        let stored = self.snapshots.open(height)?;
+        let note = ChainNote::decode(&stored.note)?;
+        let found = self.past.another().read(height, 3, last, usize::MAX)?;
+        let [own, next, last] = &found[..] else { return Ok(None) };
+        let Some(settled) = own.settled.as_deref().map(Settled::decode).transpose()? else { return Ok(None) };
+        let (own, next, last) =
+            (Decided::decode(&own.decided)?, Decided::decode(&next.decided)?, Decided::decode(&last.decided)?);
+        let proof = SnapshotProof {
+            // Whoever gets it has no receipts of heights before.
+            note: ChainNote { receipts_from: height, ..note },
+            beacon: settled.beacon,
+            verdicts: verdicts_hash(settled.verdicts.iter().copied()),
+            headers: [own.block.header, next.block.header, last.block.header],
+            certificate: last.certificate,
+        };
+        self.open = Some(stored);
+        Ok(Some(NodeMessage::Snapshot(Box::new(proof))))
+    }
+
+    fn part(&mut self, row: PartRow) -> anyhow::Result<Option<NodeMessage>> {
+        if self.open.as_ref().is_none_or(|open| open.height != row.height) {
+            if !self.snapshots.heights()?.contains(&row.height) {
+                return Ok(None);
+            }
+            self.open = Some(self.snapshots.open(row.height)?);
+        }
+        let stored = self.open.as_ref().expect("opened above");
+        let groups = row.first as usize..row.first as usize + row.count as usize;
+        let Some(values) = stored.values().get(groups.clone()) else { return Ok(None) };
+        let bytes = match row.check_form()? {
+            PartKind::Values => values.concat(),
+            PartKind::Groups => {
+                let mut bytes = Vec::with_capacity(groups.len() * GROUP_BYTES);
+                let mut group = [0; GROUP_BYTES];
+                for index in groups {
+                    stored.read_group(index, &mut group)?;
+                    bytes.extend_from_slice(&group);
+                }
+                bytes
+            }
+        };
+        Ok(Some(NodeMessage::Part(Part { row, bytes })))
+    }
+}
+
+fn entry(past: &Past) -> Result<RangeEntry, DecodeError> {
+    let decided = Box::new(Decided::decode(&past.decided)?);
+    let settled = past.settled.as_deref().map(Settled::decode).transpose()?;
+    Ok(RangeEntry { decided, beacon: settled.map(|settled| settled.beacon) })
+}

@@ -1,0 +1,111 @@
+//! Rare states: which were reached, and how often. A simulation that never reaches one proves nothing about it.
+
+use std::collections::BTreeMap;
+
+use engine::Height;
+use engine::message::block::Decided;
+use engine::message::node::NodeMessage;
+
+/// Every state that a run of many seeds must reach; what a set of one validator can reach first.
+pub const MARKS: [&str; 18] = [
+    "ticks shared a sync",
+    "no room on the disk",
+    "killed while it recovered",
+    "a node stopped because its disk failed",
+    "decided in a later round",
+    "a block of an earlier round was proposed again and decided",
+    "a proposer lost its first turn",
+    "a round was entered by a certificate",
+    "a certificate of prevotes was told",
+    "a body was asked for",
+    "a whole beacon was told",
+    "several heights told at once",
+    "all nodes were down at once",
+    "a fence let a validator sign again",
+    "a validator that lost its log follows",
+    "a snapshot was transferred",
+    "a validator was proven to have said two things",
+    "a liar was put out",
+];
+
+/// How many of [`MARKS`] a set of one validator can reach: the first ones.
+pub const MARKS_ALONE: usize = 4;
+
+/// Counts by name.
+#[derive(Default)]
+pub struct Marks {
+    counts: BTreeMap<&'static str, u64>,
+    /// The last height whose block was looked at.
+    looked: Height,
+}
+
+impl Marks {
+    /// It happened.
+    pub fn count(&mut self, mark: &'static str) {
+        self.add(mark, 1);
+    }
+
+    /// It happened so many times.
+    ///
+    /// # Panics
+    /// If it is not on the list.
+    pub fn add(&mut self, mark: &'static str, times: u64) {
+        assert!(MARKS.contains(&mark), "`{mark}` is not on the list of what may be counted");
+        *self.counts.entry(mark).or_default() += times;
+    }
+
+    /// How often something was reached.
+    pub fn times(&self, mark: &str) -> u64 {
+        self.counts.get(mark).copied().unwrap_or_default()
+    }
+
+    /// What was reached at all.
+    pub fn reached(self) -> BTreeMap<&'static str, u64> {
+        self.counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// A node said something to others.
+    pub fn hear(&mut self, message: &NodeMessage) {
+        match message {
+            NodeMessage::Round(_) => self.count("a round was entered by a certificate"),
+            NodeMessage::Polka(_) => self.count("a certificate of prevotes was told"),
+            NodeMessage::AskBody(_) => self.count("a body was asked for"),
+            NodeMessage::Range(entries) if entries.len() > 1 => self.count("several heights told at once"),
+            NodeMessage::Beacon(_) => self.count("a whole beacon was told"),
+            _ => {}
+        }
+    }
+
+    /// A node recorded a decided block, of a set of so many.
+    pub fn decided(&mut self, decided: &Decided, nodes: u32) {
+        let header = &decided.block.header;
+        if header.height <= self.looked {
+            return;
+        }
+        self.looked = header.height;
+        let round = decided.certificate.round;
+        if round > 0 {
+            self.count("decided in a later round");
+        }
+        if round > header.round {
+            self.count("a block of an earlier round was proposed again and decided");
+        }
+        if header.round == 0 && u64::from(header.proposer) != header.height.0 % u64::from(nodes) {
+            self.count("a proposer lost its first turn");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_happened_was_reached() {
+        let mut marks = Marks::default();
+        marks.add(MARKS[0], 0);
+        marks.count(MARKS[1]);
+        marks.count(MARKS[1]);
+        assert_eq!(marks.reached(), BTreeMap::from([(MARKS[1], 2)]));
+    }
+}

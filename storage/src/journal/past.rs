@@ -1,0 +1,107 @@
+//! The past: decided heights with their blocks, read beside whoever writes the journal.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::Height;
+
+use super::frame::{Frame, FrameKind};
+use super::reader::JournalReader;
+use crate::backend::Backend;
+use crate::session::{OpenError, Session};
+
+/// What the journal has of a decided height.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Past {
+    /// The height.
+    pub height: Height,
+    /// The body of its decided frame.
+    pub decided: Vec<u8>,
+    /// The body of its settled frame, once there is one.
+    pub settled: Option<Vec<u8>>,
+}
+
+/// Reads decided heights of a session, one range after another. Whoever goes on where the last range ended pays for no search.
+pub struct PastReader {
+    backend: Arc<dyn Backend>,
+    dir: PathBuf,
+    open: Option<Open>,
+}
+
+/// A place in the journal.
+struct Open {
+    reader: JournalReader,
+    /// The height that comes next.
+    next: Height,
+    /// What was read and not handed out yet.
+    read: VecDeque<Past>,
+    /// Nothing more can be read from here.
+    ended: bool,
+}
+
+impl PastReader {
+    /// The past of a session that this process writes, or is about to.
+    pub fn of(session: &Session) -> Self {
+        Self { backend: session.backend().clone(), dir: session.dir().to_owned(), open: None }
+    }
+
+    /// Another reader of the same.
+    pub fn another(&self) -> Self {
+        Self { backend: self.backend.clone(), dir: self.dir.clone(), open: None }
+    }
+
+    /// Up to `count` heights from `from` on, one after another, none above `last`, of at most `bytes_max` bytes together; the
+    /// first one whatever it has. Nothing where the journal has no block of `from` any more.
+    ///
+    /// # Errors
+    /// If the journal is damaged, or the system refuses.
+    pub fn read(&mut self, from: Height, count: usize, last: Height, bytes_max: usize) -> Result<Vec<Past>, OpenError> {
+        let open = self.open.take().filter(|open| open.next == from);
+        let mut open = match open {
+            Some(open) => open,
+            None => {
+                let reader = JournalReader::open_on(self.backend.clone(), &self.dir, from)?;
+                Open { reader, next: from, read: VecDeque::new(), ended: false }
+            }
+        };
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        while found.len() < count && open.next <= last {
+            open.fill()?;
+            let Some(past) = open.read.front().filter(|past| past.height == open.next) else { break };
+            bytes += past.decided.len();
+            if !found.is_empty() && bytes > bytes_max {
+                break;
+            }
+            found.extend(open.read.pop_front());
+            open.next = open.next.next();
+        }
+        // The end of what is written now lies further on the next time.
+        self.open = (!open.ended).then_some(open);
+        Ok(found)
+    }
+}
+
+impl Open {
+    /// Reads on until what stands in front is whole, or nothing more is there.
+    fn fill(&mut self) -> Result<(), OpenError> {
+        while !self.ended && self.read.front().is_none_or(|past| past.settled.is_none()) {
+            match self.reader.next_frame()? {
+                Some(Frame { kind: FrameKind::Decided, height, body }) if height >= self.next => {
+                    self.read.push_back(Past { height, decided: body, settled: None });
+                }
+                Some(Frame { kind: FrameKind::Settled, height, body }) => {
+                    if let Some(past) = self.read.iter_mut().find(|past| past.height == height) {
+                        past.settled = Some(body);
+                    }
+                }
+                // Its block has gone.
+                Some(Frame { kind: FrameKind::Retired, height, .. }) if height >= self.next => self.ended = true,
+                Some(_) => {}
+                None => self.ended = true,
+            }
+        }
+        Ok(())
+    }
+}
