@@ -17,14 +17,14 @@ use engine::Hash;
 use engine::io::{ChainProgress, ShedReason, TableUpdate, Watched};
 use engine::message::intent::Intent;
 pub use quinn::Endpoint;
-use quinn::{ConnectionError, EndpointConfig, RecvStream, VarInt};
+use quinn::{ConnectionError, RecvStream, VarInt};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use self::sending::Sending;
 use crate::session::CloseCode;
-use crate::tls::{Identity, IdentityError, Key, peer_key};
+use crate::tls::{Identity, IdentityError, Key, proven_key};
 use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
 use crate::wire::{
     ALPN, AccountRow, Answer, AnswerVerdict, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
@@ -204,7 +204,7 @@ fn no_common_version() -> quinn::TransportErrorCode {
 /// # Errors
 /// If it cannot be had. Must be called inside a runtime.
 pub fn socket(local: SocketAddr, buffer_bytes: usize) -> io::Result<Endpoint> {
-    endpoint(Carrier::Udp(bind(local, buffer_bytes)?.socket), EndpointConfig::default(), None)
+    endpoint(Carrier::Udp(bind(local, buffer_bytes)?.socket))
 }
 
 /// A socket for nodes at any address: of both IPv6 and IPv4, or of IPv4 alone where there is no IPv6.
@@ -221,7 +221,7 @@ pub fn any_socket(buffer_bytes: usize) -> io::Result<Endpoint> {
 /// # Errors
 /// If the endpoint cannot be made.
 pub fn endpoint_on(carrier: Carrier) -> io::Result<Endpoint> {
-    endpoint(carrier, EndpointConfig::default(), None)
+    endpoint(carrier)
 }
 
 /// A client: one identity, one node.
@@ -408,7 +408,7 @@ impl Client {
         let silent = || Lost::Silent(address.clone());
         let quic = timeout(PATIENCE, connecting).await.map_err(|_| silent())?;
         let quic = quic.map_err(|error| Lost::of(&error, address))?;
-        let found = peer_key(&quic).ok_or_else(|| Lost::Other("the node proved no key".into()))?;
+        let found = proven_key(quic.peer_identity()).ok_or_else(|| Lost::Other("the node proved no key".into()))?;
         if let Some(expected) = self.config.node
             && expected != found
         {

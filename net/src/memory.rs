@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::server::lock;
 use crate::transport::Carrier;
 
 /// Packets that may wait at a socket; what comes on top is lost, as in a full buffer of the system.
@@ -69,6 +68,11 @@ struct Mailbox {
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
     newest: u64,
+}
+
+/// A lock that a panicking holder left is still good: every change under it is a single step.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Network {

@@ -1,5 +1,6 @@
 //! TLS 1.3 with raw public keys (RFC 7250): both sides prove an Ed25519 key, and no certificate authority is asked.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -156,9 +157,9 @@ fn key_of(spki: &[u8]) -> Option<Key> {
     spki.strip_prefix(&SPKI_PREFIX)?.try_into().ok()
 }
 
-/// The key that the other side of a connection proved.
-pub(crate) fn peer_key(connection: &quinn::Connection) -> Option<Key> {
-    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+/// The key that the other side of a connection proved, in what its handshake says of that side.
+pub(crate) fn proven_key(identity: Option<Box<dyn Any>>) -> Option<Key> {
+    let identity = identity?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     key_of(identity.first()?)
 }
 

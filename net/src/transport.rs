@@ -115,15 +115,12 @@ pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<BoundSocket>
     Ok(BoundSocket { socket, address, receive_bytes, send_bytes })
 }
 
-pub(crate) fn endpoint(
-    socket: Carrier,
-    config: EndpointConfig,
-    server: Option<quinn::ServerConfig>,
-) -> io::Result<quinn::Endpoint> {
-    let runtime = Arc::new(TokioRuntime);
+/// An endpoint for clients, inside the caller's runtime.
+pub(crate) fn endpoint(socket: Carrier) -> io::Result<quinn::Endpoint> {
+    let (config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
     match socket {
-        Carrier::Udp(socket) => quinn::Endpoint::new(config, server, socket, runtime),
-        Carrier::Other(socket) => quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime),
+        Carrier::Udp(socket) => quinn::Endpoint::new(config, None, socket, runtime),
+        Carrier::Other(socket) => quinn::Endpoint::new_with_abstract_socket(config, None, socket, runtime),
     }
 }
 

@@ -372,6 +372,43 @@ fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing
 }
 
 #[test]
+fn a_thousand_who_come_in_the_same_moment_are_let_in_and_most_prove_their_address_first() {
+    const COMERS: u32 = 1_000;
+    run(8, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut player = Player::connect(&network, 2, "honest");
+        after(1).await;
+        let come = |host: u32| {
+            let network = network.clone();
+            spawn_local(async move {
+                let endpoint = endpoint(&network, 100 + host);
+                let raw = RawConnection::connect(&endpoint, &identity(&format!("comer {host}")), at(1)).await;
+                raw.map(|raw| (endpoint, raw))
+            })
+        };
+        let comers: Vec<_> = (0..COMERS).map(come).collect();
+        player.send(1..51).await;
+        let mut inside = Vec::new();
+        for comer in comers {
+            inside.push(comer.await.expect("no panic").expect("let in"));
+        }
+        after(1).await;
+        assert_eq!((player.listen(), player.losses), (50, 0), "whoever is in plays on");
+        {
+            let node = node.borrow();
+            assert_eq!(node.server().connections(), COMERS + 1);
+            assert_eq!(node.count("accepted"), u64::from(COMERS) + 1);
+            let retried = node.count("retried");
+            assert!(retried > u64::from(COMERS) / 2, "{retried} had to prove where they are");
+            assert_eq!(node.count("handshakes_failed"), 0);
+        }
+        drop(inside);
+        after(40).await;
+        assert_eq!(node.borrow().server().connections(), 1, "and all of them are seen to leave");
+    });
+}
+
+#[test]
 fn a_byte_a_second_makes_no_message() {
     run(1, async |network| {
         let node = Node::start(&network, 1, |config| config);

@@ -234,7 +234,7 @@ const HEAD: &str = "\
 ";
 
 /// What each key means, by section.
-const MEANINGS: [(&str, &str, &str); 25] = [
+const MEANINGS: [(&str, &str, &str); 24] = [
     ("node", "data", "The session: genesis, journal and consensus log."),
     ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
     ("keys", "validator", "The secret from which the vote key follows. Whoever has it can vote as this node."),
@@ -283,7 +283,6 @@ const MEANINGS: [(&str, &str, &str); 25] = [
         "socket_buffer_bytes",
         "What the system is asked for, for the UDP socket's buffers. Large ones keep a thousand simultaneous connects fast.",
     ),
-    ("net", "threads", "Threads for the sockets."),
     ("net", "mdns", "Announce this node on the local network, and look for others there."),
     (
         "net",

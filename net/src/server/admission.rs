@@ -8,7 +8,7 @@ use engine::address::{AddressBlock, WIDE_SHARE};
 use engine::limits::{ADDRESS_BLOCKS_MAX, BANNED_KEYS_OF_ADDRESS, BANS_MAX};
 use engine::rate::{Meter, Rate};
 
-use super::ServerConfig;
+use super::config::ServerConfig;
 use crate::session::CloseCode;
 use crate::tls::Key;
 use crate::transport::{IDLE_BYTES, NODE_BYTES, PLAYING_BYTES};

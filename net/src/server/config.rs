@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use engine::limits::{NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_MAX, WORKERS_MAX};
+use engine::limits::{NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_MAX};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -56,9 +56,6 @@ pub struct ServerConfig {
     /// What the system is asked for, for the UDP socket.
     #[serde(deserialize_with = "socket_bytes", serialize_with = "write_size")]
     pub socket_buffer_bytes: u64,
-    /// Threads of the sockets' runtime.
-    #[serde(deserialize_with = "threads")]
-    pub threads: usize,
     /// Announce this node on the local network, and look for others there.
     pub mdns: bool,
     /// Other nodes to stay connected to.
@@ -83,7 +80,6 @@ impl Default for ServerConfig {
             handshake_timeout: Duration::from_secs(5),
             ban: Duration::from_secs(600),
             socket_buffer_bytes: 8 << 20,
-            threads: 1,
             mdns: false,
             peers: Vec::new(),
         }
@@ -116,10 +112,6 @@ fn ban<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error>
 
 fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     size(deserializer, 64 << 10..=1 << 30)
-}
-
-fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    within(deserializer, 1..=WORKERS_MAX)
 }
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -1,64 +1,67 @@
 //! A node's end of the network.
 //!
 //! ```text
-//!  sockets -> accept -> connection: session -> events, intents (bounded) -> the tick
-//!  sockets <- connection: writers <- queues (bounded) <- router <- batches of outputs <- the tick
+//!                     +----------------- host: one owner -----------------+
+//!  sockets -> packets | -> quic -> conversation: session -> events,       | -> (bounded) -> the tick
+//!                     |                                     intents       |
+//!  sockets <- packets | <- quic <- outbox (bounded) <- delivering         | <- batches  <- the tick
+//!                     +---------------------------------------------------+
 //! ```
 //! Intents have a queue of their own: whatever else arrives, there is as much room for them as before.
 //! It moves bytes and keeps bounds; it knows no rule of the game.
 
+mod ack_batching;
 mod admission;
+mod chain;
+mod common;
 mod config;
-mod connection;
+mod counters;
+mod drive;
+mod dues;
+mod errands;
+mod host;
 mod kept;
 mod nodes;
-mod router;
-mod ack_batching;
+mod outbox;
+mod packets;
+mod peer;
+mod quic;
+mod slots;
+mod talk;
 mod visitors;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
-use engine::genesis::KeySource;
-use engine::io::{ChainProgress, Input, NodeStatus, Output};
+use engine::io::{ChainProgress, Input, Output};
 use engine::limits::{EDGE_INPUTS_MAX, EDGE_OUTPUTS_MAX};
-use engine::{Hash, PeerId, TableId};
-use quinn::VarInt;
-use quinn::crypto::rustls::QuicServerConfig;
+use quinn_proto::Endpoint;
+use quinn_proto::crypto::rustls::QuicServerConfig;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::admission::Admission;
+pub use self::chain::ChainInfo;
+use self::common::{Common, Published};
 pub use self::config::ServerConfig;
-use crate::session::{CloseCode, Handled};
+pub use self::counters::Counters;
+use self::counters::Gauges;
+use self::errands::Errands;
+use self::host::{Host, Shared};
+use self::kept::{Batch, Undelivered};
+use self::nodes::Nodes;
+use self::packets::Packets;
+use self::quic::Quic;
+use self::slots::Slots;
+use self::visitors::Visitors;
+use crate::lan::Lan;
 use crate::tls::{Identity, IdentityError};
-use crate::transport::{BoundSocket, Carrier, bind, endpoint, node_transport};
-use crate::wire::{ToClient, Welcome};
-use admission::Admission;
-use connection::Connection;
-use kept::{Batch, Undelivered};
-use nodes::Nodes;
-use visitors::Visitors;
-
-/// What a node tells those who connect.
-#[derive(Clone, Debug)]
-pub struct ChainInfo {
-    /// The chain id.
-    pub id: Hash,
-    /// The bytes of the genesis.
-    pub genesis: Vec<u8>,
-    /// Craps tables.
-    pub tables: u32,
-    /// Seats of each.
-    pub seats: u8,
-    /// Where its keys come from.
-    pub keys: KeySource,
-}
+use crate::transport::{BoundSocket, Carrier, bind, node_transport};
 
 /// Why a network does not start.
 #[derive(Error, Debug)]
@@ -79,216 +82,51 @@ pub enum StartError {
     Identity(#[from] IdentityError),
 }
 
-/// Numbers of the network since the start.
-#[derive(Default, Debug)]
-pub struct Counters {
-    /// Connections that were let in.
-    pub accepted: AtomicU64,
-    /// Connections that were turned away because there were enough.
-    pub refused_full: AtomicU64,
-    /// Connections that were turned away for their address: too many, too fast.
-    pub refused_address: AtomicU64,
-    /// Connections that were turned away because their key or address is banned.
-    pub refused_banned: AtomicU64,
-    /// Connections that had to prove their address first.
-    pub retried: AtomicU64,
-    /// Handshakes that failed or took too long.
-    pub handshakes_failed: AtomicU64,
-    /// Connections that this node closed for what they did or did not do.
-    pub closed: AtomicU64,
-    /// Of them, those that did not read.
-    pub slow_readers: AtomicU64,
-    /// Keys that were banned.
-    pub banned: AtomicU64,
-    /// Intents that arrived.
-    pub intents: AtomicU64,
-    /// Intents that were shed before the tick.
-    pub shed: AtomicU64,
-    /// Messages that were handled; of intents, each one.
-    pub handled: AtomicU64,
-    /// Messages that were beyond the budget of their connection, and were not handled.
-    pub beyond_budget: AtomicU64,
-    /// Updates of watched tables that were left out for those that were behind; they got the whole later.
-    pub updates_skipped: AtomicU64,
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-
-    fn add_handled(&self, Handled { handled, dropped }: Handled) {
-        Self::add(&self.handled, handled.into());
-        Self::add(&self.beyond_budget, dropped.into());
-    }
-
-    /// All numbers with their names.
-    pub fn list(&self) -> [(&'static str, u64); 14] {
-        [
-            ("accepted", &self.accepted),
-            ("refused_full", &self.refused_full),
-            ("refused_address", &self.refused_address),
-            ("refused_banned", &self.refused_banned),
-            ("retried", &self.retried),
-            ("handshakes_failed", &self.handshakes_failed),
-            ("closed", &self.closed),
-            ("slow_readers", &self.slow_readers),
-            ("banned", &self.banned),
-            ("intents", &self.intents),
-            ("shed", &self.shed),
-            ("handled", &self.handled),
-            ("beyond_budget", &self.beyond_budget),
-            ("updates_skipped", &self.updates_skipped),
-        ]
-        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
-    }
-}
-
-/// Everything that connections share.
-///
-/// No lock is held while another is taken.
-struct Shared {
-    config: ServerConfig,
-    identity: Identity,
-    chain: ChainInfo,
-    /// Since when all moments are counted.
-    started: Instant,
-    intents: Sender<Input>,
-    events: Sender<Input>,
-    standing: watch::Receiver<(ChainProgress, Instant)>,
-    admission: Mutex<Admission>,
-    slots: RwLock<Slots>,
-    watchers: Mutex<BTreeMap<TableId, Vec<PeerId>>>,
-    nodes: Nodes,
-    visitors: Visitors,
-    counters: Arc<Counters>,
-}
-
-/// Connections by row. A row that was left is taken again last.
-struct Slots {
-    rows: Vec<(u32, Option<Arc<Connection>>)>,
-    free: VecDeque<u32>,
-}
-
-/// A lock that a panicking holder left is still good: every change under one is a single step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shared {
-    /// The time since the start: the one clock of every policy.
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    fn connection(&self, peer: PeerId) -> Option<Arc<Connection>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let (generation, connection) = slots.rows.get(peer.slot as usize)?;
-        if *generation == peer.generation { connection.clone() } else { None }
-    }
-
-    fn connections(&self) -> Vec<Arc<Connection>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.rows.iter().filter_map(|(_, row)| row.clone()).collect()
-    }
-
-    /// The row for a new connection. There are as many as connections are let in.
-    fn take_row(&self) -> Option<PeerId> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.free.pop_front()?;
-        let generation = &mut slots.rows[slot as usize].0;
-        *generation += 1;
-        Some(PeerId { slot, generation: *generation })
-    }
-
-    fn install(&self, peer: PeerId, connection: Arc<Connection>) {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.rows[peer.slot as usize].1 = Some(connection);
-    }
-
-    fn leave_row(&self, peer: PeerId) {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.rows[peer.slot as usize].1 = None;
-        slots.free.push_back(peer.slot);
-    }
-
-    fn standing(&self) -> ChainProgress {
-        let (standing, at) = *self.standing.borrow();
-        ChainProgress { now_ms: standing.now_ms + at.elapsed().as_millis() as u64, ..standing }
-    }
-
-    fn status(&self) -> NodeStatus {
-        let standing = self.standing();
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let connections = slots.rows.iter().filter(|(_, connection)| connection.is_some()).count() as u32;
-        drop(slots);
-        let (nodes, behind, furthest) = self.nodes.behind(standing.settled);
-        NodeStatus { standing, connections, nodes, behind, furthest }
-    }
-
-    fn welcome(&self) -> Welcome {
-        Welcome {
-            chain: self.chain.id,
-            standing: self.standing(),
-            name: self.config.name.clone(),
-            tables: self.chain.tables,
-            seats: self.chain.seats,
-            credit: engine::limits::PEER_CREDIT,
-            intents_per_s: self.config.intents_per_connection_per_s.get(),
-            keys: self.chain.keys,
-        }
-    }
-
-    /// Gives the tick an input that must not be lost: waits while the tick is behind.
-    async fn tell(&self, mut input: Input) {
-        while let Err(error) = self.events.try_send(input) {
-            if error.is_disconnected() {
-                return;
-            }
-            input = error.into_inner();
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
 /// A node's end of the network, while it runs.
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     /// Bytes of the socket's receive and send buffers, as the system gave them.
     pub socket_bytes: (usize, usize),
-    shared: Arc<Shared>,
+    key: [u8; 32],
     intents: Receiver<Input>,
     events: Receiver<Input>,
-    outputs: mpsc::Sender<Batch>,
-    /// What the router had no room for; it goes first.
+    outputs: Sender<Batch>,
+    /// What the host had no room for; it goes first.
     kept: Undelivered,
-    standing: watch::Sender<(ChainProgress, Instant)>,
-    endpoint: quinn::Endpoint,
-    runtime: Option<tokio::runtime::Runtime>,
+    published: watch::Sender<Published>,
+    wake: Arc<Notify>,
+    stop: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+    gauges: Arc<Gauges>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Listens from now on.
+    /// Listens from now on, on a thread of its own.
     ///
     /// # Errors
-    /// If the address, the threads or the key cannot be had.
+    /// If the address, the thread or the key cannot be had.
     pub fn start(config: ServerConfig, chain: ChainInfo, identity: Identity) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.threads.max(1))
-            .thread_name("net")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
-        let _inside = runtime.enter();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Threads)?;
         let listen = config.listen;
         let failed = |error| StartError::Bind { address: listen, error };
         let BoundSocket { socket, address, receive_bytes, send_bytes } =
             bind(listen, config.socket_buffer_bytes as usize).map_err(failed)?;
-        let mut server = Self::on(Carrier::Udp(socket), address, config, chain, identity)?;
+        let (mut server, host) = {
+            let _inside = runtime.enter();
+            Self::with_host(Carrier::Udp(socket), address, config, chain, identity)?
+        };
         server.socket_bytes = (receive_bytes, send_bytes);
-        drop(_inside);
-        server.runtime = Some(runtime);
+        let wake = Arc::clone(&server.wake);
+        let thread = std::thread::Builder::new().name("net".into());
+        let turns = move || {
+            runtime.block_on(drive::drive(host, wake));
+            // A name that is still looked up is nobody's any more.
+            runtime.shutdown_background();
+        };
+        server.thread = Some(thread.spawn(turns).map_err(StartError::Threads)?);
         Ok(server)
     }
 
@@ -303,40 +141,71 @@ impl Server {
         chain: ChainInfo,
         identity: Identity,
     ) -> Result<Self, StartError> {
+        let (server, host) = Self::with_host(carrier, address, config, chain, identity)?;
+        tokio::spawn(drive::drive(host, Arc::clone(&server.wake)));
+        Ok(server)
+    }
+
+    fn with_host(
+        carrier: Carrier,
+        address: SocketAddr,
+        config: ServerConfig,
+        chain: ChainInfo,
+        identity: Identity,
+    ) -> Result<(Self, Host), StartError> {
         let (intents_in, intents) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
         let (events_in, events) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
-        let (outputs, outputs_out) = mpsc::channel(EDGE_OUTPUTS_MAX);
-        let (standing, standing_out) = watch::channel((ChainProgress::default(), Instant::now()));
-        let crypto: QuicServerConfig = identity.server_config()?;
-        let mut quic = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        quic.transport_config(node_transport(config.idle_timeout))
-            .max_incoming(config.connections_max as usize)
-            .incoming_buffer_size(16 * 1024)
-            .incoming_buffer_size_total(4 * 1024 * 1024);
-        let failed = |error| StartError::Bind { address, error };
-        let endpoint = endpoint(carrier, identity.endpoint_config(), Some(quic)).map_err(failed)?;
-        let rows = config.connections_max;
-        let slots = Slots { rows: vec![(0, None); rows as usize], free: (0..rows).collect() };
-        let shared = Arc::new(Shared {
-            admission: Mutex::new(Admission::new(&config)),
-            slots: RwLock::new(slots),
-            nodes: Nodes::new(address, &config),
+        let (outputs, outputs_out) = crossbeam_channel::bounded(EDGE_OUTPUTS_MAX);
+        let started = Instant::now();
+        let (published, published_out) =
+            watch::channel(Published { standing: ChainProgress::default(), at: started, steps: 0 });
+        let (counters, gauges, wake, stop) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let quic = quic(carrier, &config, &identity, address)?;
+        let errands = Errands::start(identity.rules(), chain.id, Arc::clone(&wake));
+        if config.mdns
+            && let Some(lan) = Lan::start()
+        {
+            lan.announce(identity.key, chain.id, &config.name, address);
+            errands.browse(lan);
+        }
+        let key = identity.key;
+        let common = Common {
+            admission: Admission::new(&config),
+            slots: Slots::new(config.connections_max),
+            nodes: Nodes::new(&config),
             config,
             identity,
             chain,
-            started: Instant::now(),
+            own: address,
             intents: intents_in,
             events: events_in,
-            standing: standing_out,
-            watchers: Mutex::default(),
+            published: published_out,
+            watchers: Default::default(),
+            errands,
+            counters: Arc::clone(&counters),
             visitors: Visitors::default(),
-            counters: Arc::default(),
-        });
-        tokio::spawn(connection::accept(endpoint.clone(), Arc::clone(&shared)));
-        tokio::spawn(router::route(outputs_out, Arc::clone(&shared)));
-        nodes::start(&endpoint, &shared);
-        let (kept, socket_bytes) = (Undelivered::default(), (0, 0));
-        Ok(Self { address, socket_bytes, shared, intents, events, outputs, kept, standing, endpoint, runtime: None })
+            held: 0,
+            heard: Vec::new(),
+        };
+        let shared = Shared { outputs: outputs_out, gauges: Arc::clone(&gauges), stop: Arc::clone(&stop) };
+        let host = Host::new(common, quic, started, shared);
+        let (kept, socket_bytes, thread) = (Undelivered::default(), (0, 0), None);
+        let server = Self {
+            address,
+            socket_bytes,
+            key,
+            intents,
+            events,
+            outputs,
+            kept,
+            published,
+            wake,
+            stop,
+            counters,
+            gauges,
+            thread,
+        };
+        Ok((server, host))
     }
 
     /// What arrived since the last time: who came, went and watches, then the intents; each in order.
@@ -346,69 +215,92 @@ impl Server {
         inputs.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
     }
 
-    /// Gives outputs to those whom they concern, in order. Never waits: what the router has no room for goes first the
+    /// Gives outputs to those whom they concern, in order. Never waits: what the host has no room for goes first the
     /// next time. Says whether everything is on its way.
     pub fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
         self.kept.append(outputs);
         if self.kept.is_empty() {
             return true;
         }
-        match self.outputs.try_reserve() {
-            Ok(permit) => permit.send(self.kept.take()),
-            Err(_) => return false,
+        // Nobody else fills it.
+        if self.outputs.is_full() {
+            return false;
         }
+        // A host that has ended needs no outputs.
+        let _ = self.outputs.try_send(self.kept.take());
+        self.wake.notify_one();
         true
     }
 
     /// Says where the chain stands, to those who connect from now on.
     pub fn publish(&self, standing: ChainProgress) {
-        self.standing.send_replace((standing, Instant::now()));
+        self.published.send_modify(|published| (published.standing, published.at) = (standing, Instant::now()));
     }
 
     /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.
     pub fn tell_time(&self, standing: ChainProgress) {
         self.publish(standing);
-        let message = ToClient::Standing(standing);
-        self.shared.connections().iter().for_each(|connection| connection.control(&message));
+        self.published.send_modify(|published| published.steps += 1);
+        self.wake.notify_one();
     }
 
     /// Numbers since the start.
     pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.shared.counters)
+        Arc::clone(&self.counters)
     }
 
     /// Connections that are open now.
     pub fn connections(&self) -> u32 {
-        lock(&self.shared.admission).connections()
+        self.gauges.connections.load(Ordering::Relaxed)
     }
 
     /// Other nodes that this node knows of.
     pub fn nodes_known(&self) -> usize {
-        self.shared.nodes.known()
+        self.gauges.nodes_known.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait in this process for connections, beside what QUIC holds in their windows.
     pub fn held_bytes(&self) -> usize {
-        self.shared.connections().iter().map(|connection| connection.held_bytes()).sum()
+        self.gauges.held.load(Ordering::Relaxed)
     }
 
     /// Bytes that the connections may hold together, of those that they may at most.
     pub fn reserved_bytes(&self) -> u64 {
-        lock(&self.shared.admission).reserved()
+        self.gauges.reserved.load(Ordering::Relaxed)
     }
 
     /// Our network key.
     pub fn key(&self) -> [u8; 32] {
-        self.shared.identity.key
+        self.key
     }
 
     /// Closes every connection with a reason, and waits a moment until the peers have heard it.
-    pub fn close(mut self) {
-        self.endpoint.close(VarInt::from_u32(CloseCode::Shutdown as u32), b"the node ends");
-        let Some(runtime) = self.runtime.take() else { return };
-        let endpoint = self.endpoint.clone();
-        let _ =
-            runtime.block_on(async { tokio::time::timeout(Duration::from_millis(500), endpoint.wait_idle()).await });
-        runtime.shutdown_timeout(Duration::from_millis(500));
+    pub fn close(self) {
+        drop(self);
     }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A host that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn quic(carrier: Carrier, config: &ServerConfig, identity: &Identity, address: SocketAddr) -> Result<Quic, StartError> {
+    let crypto: QuicServerConfig = identity.server_config()?;
+    let mut server = quinn_proto::ServerConfig::with_crypto(Arc::new(crypto));
+    server
+        .transport_config(node_transport(config.idle_timeout))
+        .max_incoming(config.connections_max as usize)
+        .incoming_buffer_size(16 * 1024)
+        .incoming_buffer_size_total(4 * 1024 * 1024);
+    let packets = Packets::over(carrier).map_err(|error| StartError::Bind { address, error })?;
+    let endpoint =
+        Endpoint::new(Arc::new(identity.endpoint_config()), Some(Arc::new(server)), packets.keeps_whole(), None);
+    Ok(Quic::new(endpoint, packets))
 }

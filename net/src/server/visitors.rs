@@ -1,7 +1,7 @@
 //! What a node's log says of its connections: who came, went, was refused or banned, and why.
 //!
 //! ```text
-//!  connections, router -> Visit -> a few lines a second of each kind -> the log
+//!  connections, tick -> Visit -> a few lines a second of each kind -> the log
 //!                                  the rest, counted by reason, a line a second
 //! ```
 //! Strangers decide how often this happens, so a flood of them must not become a flood of lines.
@@ -9,14 +9,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::Ipv6Addr;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use engine::limits::VISITOR_LINES_PER_S_MAX;
-use quinn::ConnectionError;
+use quinn_proto::ConnectionError;
 use tracing::{info, warn};
 
-use super::lock;
 use crate::session::{Close, CloseCode};
 use crate::tls::Key;
 
@@ -98,13 +96,13 @@ impl Ration {
 
 /// The part of the log that is about connections.
 #[derive(Default)]
-pub(super) struct Visitors(Mutex<Ration>);
+pub(super) struct Visitors(Ration);
 
 impl Visitors {
     /// Tells of a visit, or counts it.
-    pub(super) fn note(&self, now: Duration, visit: &Visit<'_>) {
+    pub(super) fn note(&mut self, now: Duration, visit: &Visit<'_>) {
         self.tell_untold(now);
-        if !lock(&self.0).allows(visit.kind, visit.reason) {
+        if !self.0.allows(visit.kind, visit.reason) {
             return;
         }
         let (address, reason, text) = (Ipv6Addr::from(visit.address).to_canonical(), visit.reason, visit.text);
@@ -117,22 +115,23 @@ impl Visitors {
         }
     }
 
-    /// Tells how much of the last second was only counted. Whoever calls this each second leaves nothing untold for long.
-    pub(super) fn tell_untold(&self, now: Duration) {
-        let untold = lock(&self.0).turn(now);
-        if let Some(untold) = untold {
+    /// When what was only counted is to be told, if anything was.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        (!self.0.untold.is_empty()).then(|| Duration::from_secs(self.0.second + 1))
+    }
+
+    /// Tells how much of the last second was only counted.
+    pub(super) fn tell_untold(&mut self, now: Duration) {
+        if let Some(untold) = self.0.turn(now) {
             info!("connections in one second, beside those told: {untold}");
         }
     }
 }
 
-/// Why a connection ended, as far as this side knows: what it was put out for, what its reader found, or how it broke.
-pub(super) fn ending(put_out: Option<&Close>, read: Result<(), Close>, broke: Option<ConnectionError>) -> Departure {
+/// Why a connection ended, as far as this side knows: what it was put out for, or how it broke.
+pub(super) fn ending(put_out: Option<&Close>, broke: Option<ConnectionError>) -> Departure {
     if let Some(close) = put_out {
         return Departure::from(close);
-    }
-    if let Err(close) = read {
-        return Departure::from(&close);
     }
     match broke {
         Some(ConnectionError::ApplicationClosed(closed)) => {
@@ -140,7 +139,6 @@ pub(super) fn ending(put_out: Option<&Close>, read: Result<(), Close>, broke: Op
             Departure { reason: code.name(), text: "the other side closed it".to_owned() }
         }
         Some(ConnectionError::TimedOut) => Departure { reason: "SILENT", text: "nothing came any more".to_owned() },
-        Some(ConnectionError::LocallyClosed) => Departure::from(&Close::new(CloseCode::Shutdown, "this node ends")),
         Some(error) => Departure { reason: "BROKEN", text: error.to_string() },
         None => Departure { reason: CloseCode::Done.name(), text: "the other side ended its stream".to_owned() },
     }
@@ -202,11 +200,11 @@ mod tests {
     fn whoever_is_put_out_went_for_that() {
         let slow = Close::new(CloseCode::SlowReader, "answers was not read");
         let late = Close::new(CloseCode::Timeout, "no stream");
-        let why = |put_out: Option<&Close>, read, broke| ending(put_out, read, broke).reason;
-        assert_eq!(why(Some(&slow), Ok(()), Some(ConnectionError::LocallyClosed)), "SLOW_READER");
-        assert_eq!(why(None, Err(late), None), "TIMEOUT");
-        assert_eq!(why(None, Ok(()), Some(ConnectionError::TimedOut)), "SILENT");
-        assert_eq!(why(None, Ok(()), Some(ConnectionError::Reset)), "BROKEN");
-        assert_eq!(why(None, Ok(()), None), "DONE");
+        let why = |put_out: Option<&Close>, broke| ending(put_out, broke).reason;
+        assert_eq!(why(Some(&slow), Some(ConnectionError::TimedOut)), "SLOW_READER");
+        assert_eq!(why(Some(&late), None), "TIMEOUT");
+        assert_eq!(why(None, Some(ConnectionError::TimedOut)), "SILENT");
+        assert_eq!(why(None, Some(ConnectionError::Reset)), "BROKEN");
+        assert_eq!(why(None, None), "DONE");
     }
 }

@@ -1,0 +1,39 @@
+//! What makes a host turn: packets, the tick, and time. The same in virtual time and on a thread of its own.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+use super::host::Host;
+
+/// How long a turn waits after the one before: what arrives meanwhile is taken together.
+///
+/// Every turn costs a few microseconds, whatever it finds, and each connection that it serves may put into one packet what
+/// would have been two. A server with nothing to do does not turn at all, so that the first packet after a pause is
+/// answered at once.
+const TURN: Duration = Duration::from_millis(1);
+
+/// Turns a host until its node ends.
+pub(super) async fn drive(mut host: Host, wake: Arc<Notify>) {
+    while !host.has_ended() {
+        let due = host.at(host.next_due());
+        tokio::select! {
+            biased;
+            () = wake.notified() => {}
+            () = poll_fn(|cx| host.poll_receive(cx)) => {}
+            () = sleep_until(due) => {}
+        }
+        sleep_until(host.last_turn() + TURN).await;
+        // Others of this runtime, the system's events among them, have their turn too.
+        tokio::task::yield_now().await;
+        poll_fn(|cx| {
+            host.turn(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,219 @@
+//! Host: the one owner of a server's connections. All that happens to them happens in its turns.
+//!
+//! ```text
+//!  turn: receive -> admit -> accept -> expire -> run_errands -> dial -> deliver -> serve -> leave -> send
+//! ```
+//! A turn takes what has arrived, gives out what the tick has given, and asks each connection that was moved by either what
+//! it has to say. No connection has a task, a lock or a wake-up of its own.
+
+mod admitting;
+mod delivering;
+mod dialling;
+mod serving;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use engine::PeerId;
+use quinn_proto::Incoming;
+use tokio::time::Instant;
+
+use super::ack_batching::AckBatching;
+use super::common::Common;
+use super::counters::{Counters, Gauges};
+use super::dues::Dues;
+use super::kept::Batch;
+use super::peer::{Peer, Stage, Untold};
+use super::quic::Quic;
+use crate::session::{Close, CloseCode};
+
+/// How often round trips are measured, and nodes told where this one stands.
+const SAMPLE: Duration = Duration::from_secs(5);
+/// How long connections have to hear that the node ends.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The owner of all connections.
+pub(super) struct Host {
+    common: Common,
+    quic: Quic,
+    /// By the rows of [`Quic`].
+    peers: Vec<Option<Peer>>,
+    dues: Dues,
+    /// Connections that were let in and whose handshakes have not begun.
+    waiting: VecDeque<Incoming>,
+    /// Connections that peers opened and whose handshakes have not ended.
+    half_open: u32,
+    /// Rows that have something to tell the tick, which had no room for it.
+    stalled: Vec<usize>,
+    /// Connections that have ended, of which the tick does not know all yet.
+    leaving: Vec<(PeerId, Untold)>,
+    batching: AckBatching,
+    outputs: Receiver<Batch>,
+    gauges: Arc<Gauges>,
+    stop: Arc<AtomicBool>,
+    /// Until when connections may hear that the node ends, once it does.
+    farewell: Option<Duration>,
+    /// When it is looked for nodes to dial, and when round trips are measured.
+    next: (Duration, Duration),
+    /// How often the clock was set when everyone was last told.
+    steps: u32,
+    /// Since when all moments are counted, and the moment of this turn.
+    started: Instant,
+    now: Duration,
+    /// Whether the last turn left something to be done at once.
+    is_behind: bool,
+}
+
+/// What a server's handle shares with its host.
+pub(super) struct Shared {
+    pub(super) outputs: Receiver<Batch>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Host {
+    pub(super) fn new(common: Common, quic: Quic, started: Instant, shared: Shared) -> Self {
+        let Shared { outputs, gauges, stop } = shared;
+        let now = Duration::ZERO;
+        Self {
+            common,
+            quic,
+            peers: Vec::new(),
+            dues: Dues::default(),
+            waiting: VecDeque::new(),
+            half_open: 0,
+            stalled: Vec::new(),
+            leaving: Vec::new(),
+            batching: AckBatching::new(now),
+            outputs,
+            gauges,
+            stop,
+            farewell: None,
+            next: (now, now + SAMPLE),
+            steps: 0,
+            started,
+            now,
+            is_behind: false,
+        }
+    }
+
+    /// Takes some of what has arrived, if anything has; the task is woken once something does.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.now = self.started.elapsed();
+        self.quic.poll_receive(cx, self.moment())
+    }
+
+    /// One turn.
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
+        self.now = self.started.elapsed();
+        let has_more = self.quic.receive(cx, self.moment());
+        self.admit();
+        let is_crowded = self.accept();
+        self.expire();
+        self.run_errands();
+        self.dial();
+        self.deliver();
+        self.stalled.drain(..).for_each(|row| self.quic.mark(row));
+        self.serve();
+        if self.stop.load(Ordering::Relaxed) && self.farewell.is_none() {
+            self.end_all();
+        }
+        self.leave();
+        self.common.visitors.tell_untold(self.now);
+        let is_sent = self.quic.send();
+        self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
+        self.count();
+    }
+
+    /// When the next turn is due though nothing arrives.
+    pub(super) fn next_due(&self) -> Duration {
+        if self.is_behind {
+            return self.now;
+        }
+        let (dial, sample) = self.next;
+        self.dues
+            .next()
+            .into_iter()
+            .chain(self.batching.next_due())
+            .chain(self.farewell)
+            .chain(self.common.visitors.next_due())
+            .fold(dial.min(sample), Ord::min)
+    }
+
+    /// The moment of the last turn, as the runtime counts.
+    pub(super) fn last_turn(&self) -> Instant {
+        self.started + self.now
+    }
+
+    /// A moment as the runtime counts.
+    pub(super) fn at(&self, moment: Duration) -> Instant {
+        self.started + moment
+    }
+
+    /// Whether the node ends and everyone has heard it, or had the time to.
+    pub(super) fn has_ended(&self) -> bool {
+        self.farewell.is_some_and(|until| self.now >= until || self.quic.open() == 0)
+    }
+
+    /// This turn's moment as QUIC counts.
+    fn moment(&self) -> std::time::Instant {
+        self.last_turn().into_std()
+    }
+
+    /// Timers that are due do what they do.
+    fn expire(&mut self) {
+        let moment = self.moment();
+        for row in self.dues.expired(self.now) {
+            self.quic.expire(row, moment);
+        }
+    }
+
+    /// What the tick must still be told of connections that have ended.
+    fn leave(&mut self) {
+        let Self { leaving, common, .. } = self;
+        leaving.retain_mut(|(peer, untold)| {
+            let is_told = untold.flush(&common.events);
+            if is_told {
+                common.slots.free(*peer);
+            }
+            !is_told
+        });
+    }
+
+    /// A connection is closed for what its peer did or did not do.
+    fn put_out(&mut self, row: usize, close: &Close) {
+        let counters = &self.common.counters;
+        Counters::add(&counters.closed, 1);
+        if close.code == CloseCode::SlowReader {
+            Counters::add(&counters.slow_readers, 1);
+        }
+        self.end(row, close);
+    }
+
+    /// Every connection hears that the node ends, and nobody is let in any more.
+    fn end_all(&mut self) {
+        let close = Close::new(CloseCode::Shutdown, "the node ends");
+        (0..self.peers.len()).for_each(|row| self.end(row, &close));
+        while let Some(incoming) = self.waiting.pop_front() {
+            self.quic.refuse(incoming);
+        }
+        self.farewell = Some(self.now + FAREWELL);
+        self.serve();
+    }
+
+    /// What others read of this turn.
+    fn count(&mut self) {
+        let Self { common, gauges, quic, .. } = self;
+        gauges.connections.store(common.admission.connections(), Ordering::Relaxed);
+        gauges.reserved.store(common.admission.reserved(), Ordering::Relaxed);
+        gauges.held.store(common.held, Ordering::Relaxed);
+        gauges.nodes_known.store(common.nodes.known(), Ordering::Relaxed);
+        let (packets_in, packets_out) = quic.take_counted();
+        Counters::add(&common.counters.packets_in, packets_in);
+        Counters::add(&common.counters.packets_out, packets_out);
+    }
+}

@@ -1,0 +1,181 @@
+//! Who comes in, from the first packet to the proven key, and who leaves.
+
+use std::time::Duration;
+
+use engine::io::{Input, Offence, Watched};
+use engine::limits::HALF_OPEN_MAX;
+use quinn_proto::Incoming;
+
+use super::{Counters, Host, Peer, Stage};
+use crate::server::admission::Allowance;
+use crate::server::peer::Open;
+use crate::server::talk::Talk;
+use crate::server::visitors::{Departure, Kind, Visit, ending};
+use crate::session::{Close, CloseCode, Session, SessionBounds};
+use crate::tls::{Key, proven_key};
+use crate::transport::address_bytes;
+
+/// Handshakes that one turn begins. Each takes a signature and the making of keys, and everyone else waits for that.
+const HANDSHAKES_MAX: usize = 8;
+
+impl Host {
+    /// Looks at whoever wants in: each is let in, turned away, or asked to prove its address.
+    pub(super) fn admit(&mut self) {
+        while let Some(incoming) = self.quic.take_arrived() {
+            let address = address_bytes(incoming.remote_address().ip());
+            let counters = &self.common.counters;
+            if self.farewell.is_some() {
+                self.quic.refuse(incoming);
+            } else if !incoming.remote_address_validated() && self.half_open >= HALF_OPEN_MAX {
+                Counters::add(&counters.retried, 1);
+                self.quic.retry(incoming);
+            } else if let Err(code) = self.common.admission.admit(address, self.now) {
+                let counter = match code {
+                    CloseCode::Banned => &counters.refused_banned,
+                    CloseCode::AddressLimit => &counters.refused_address,
+                    _ => &counters.refused_full,
+                };
+                Counters::add(counter, 1);
+                self.common.refused(self.now, (code.name(), code.sentence()), address, None);
+                self.quic.refuse(incoming);
+            } else {
+                self.half_open += 1;
+                self.waiting.push_back(incoming);
+            }
+        }
+    }
+
+    /// Begins handshakes, a few a turn. Says whether others wait.
+    pub(super) fn accept(&mut self) -> bool {
+        for _ in 0..HANDSHAKES_MAX {
+            let Some(incoming) = self.waiting.pop_front() else { return false };
+            self.begin(incoming);
+        }
+        !self.waiting.is_empty()
+    }
+
+    fn begin(&mut self, incoming: Incoming) {
+        let address = address_bytes(incoming.remote_address().ip());
+        match self.quic.accept(incoming, self.moment()) {
+            Some(row) => {
+                self.seat(row, Peer { address, allowed: Allowance::Idle, dialled: None, stage: self.shaking() })
+            }
+            None => {
+                self.half_open -= 1;
+                self.common.failed(self.now, "its handshake failed", address);
+                self.common.admission.release(address, Allowance::Idle);
+            }
+        }
+    }
+
+    /// A handshake that begins now.
+    pub(super) fn shaking(&self) -> Stage {
+        Stage::Handshake(self.now + self.common.config.handshake_timeout)
+    }
+
+    pub(super) fn seat(&mut self, row: usize, peer: Peer) {
+        if self.peers.len() <= row {
+            self.peers.resize_with(row + 1, || None);
+        }
+        assert!(self.peers[row].replace(peer).is_none(), "a row has one connection");
+    }
+
+    /// A handshake has ended well.
+    pub(super) fn connected(&mut self, row: usize) {
+        let Some(peer) = self.peers[row].as_ref() else { return };
+        let is_dialled = peer.dialled.is_some();
+        let key = self.quic.line(row).and_then(|line| proven_key(line.crypto_session().peer_identity()));
+        let Some(key) = key else { return self.fail(row, "its handshake failed") };
+        if is_dialled {
+            return self.dialled(row, key);
+        }
+        if self.common.admission.is_banned(&key, self.now) {
+            Counters::add(&self.common.counters.refused_banned, 1);
+            return self.turn_away(row, key, CloseCode::Banned);
+        }
+        let config = &self.common.config;
+        let bounds = SessionBounds {
+            intents_per_s: config.intents_per_connection_per_s,
+            opens_per_min: config.opens_per_connection_per_min,
+            patience: config.handshake_timeout,
+        };
+        let now = self.now;
+        if !self.open(row, key, |id| Talk::Heard(Session::new(id, &bounds, now))) {
+            Counters::add(&self.common.counters.refused_full, 1);
+            return self.turn_away(row, key, CloseCode::Full);
+        }
+        Counters::add(&self.common.counters.accepted, 1);
+    }
+
+    /// Turns a connection away whose key is known now.
+    fn turn_away(&mut self, row: usize, key: Key, code: CloseCode) {
+        let address = self.peers[row].as_ref().expect("it was let in").address;
+        self.common.refused(self.now, (code.name(), code.sentence()), address, Some(key));
+        self.end(row, &Close::new(code, code.sentence()));
+    }
+
+    /// Gives a connection whose key is proven a slot. Says whether there was one.
+    pub(super) fn open(&mut self, row: usize, key: Key, talk: impl FnOnce(engine::PeerId) -> Talk) -> bool {
+        let Some(id) = self.common.slots.take(row) else { return false };
+        let peer = self.peers[row].as_mut().expect("it was let in");
+        if peer.dialled.is_none() {
+            self.half_open -= 1;
+        }
+        peer.stage = Stage::Open(Box::new(Open::new(id, key, talk(id), self.now)));
+        true
+    }
+
+    /// A handshake has failed, or takes too long.
+    pub(super) fn fail(&mut self, row: usize, problem: &str) {
+        let Some(peer) = self.peers[row].as_ref() else { return };
+        match &peer.dialled {
+            Some(node) => tracing::debug!(node = node.address, problem, "no connection to another node"),
+            None => self.common.failed(self.now, problem, peer.address),
+        }
+        self.end(row, &Close::new(CloseCode::Done, ""));
+    }
+
+    /// A connection ends: its peer is told why, and all that it held is given back.
+    pub(super) fn end(&mut self, row: usize, close: &Close) {
+        let Some(peer) = self.peers[row].take() else { return };
+        self.quic.close(row, close, self.moment());
+        let common = &mut self.common;
+        common.admission.release(peer.address, peer.allowed);
+        if let Some(candidate) = &peer.dialled {
+            common.nodes.hung_up(candidate);
+        }
+        let Stage::Open(mut open) = peer.stage else {
+            self.half_open -= u32::from(peer.dialled.is_none());
+            return;
+        };
+        common.held -= open.counted;
+        for what in open.talk.watching() {
+            if let Watched::Table(table) = what {
+                common.unwatch(*table, open.id);
+            }
+        }
+        if open.is_node {
+            common.nodes.left(&open.key);
+        }
+        if open.has_joined {
+            if close.code == CloseCode::Malformed {
+                open.untold.tell(Input::Offended { peer: open.id, offence: Offence::Malformed }, &common.events);
+            }
+            open.untold.tell(Input::Left(open.id), &common.events);
+        }
+        let put_out = (close.code != CloseCode::Done).then_some(close);
+        let Departure { reason, text } = ending(put_out, open.broke.take());
+        let visit = Visit { kind: Kind::Went, reason, text: &text, address: peer.address, key: Some(open.key) };
+        common.visitors.note(self.now, &visit);
+        common.slots.end(open.id);
+        self.leaving.push((open.id, open.untold));
+    }
+
+    /// The moment at which something is due for a peer though nothing arrives.
+    pub(super) fn due(&self, row: usize) -> Option<Duration> {
+        match &self.peers.get(row)?.as_ref()?.stage {
+            Stage::Handshake(by) => Some(*by),
+            Stage::Open(open) => open.due(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Delivering: what the tick gave out, to the connections it concerns.
+
+use engine::PeerId;
+use engine::io::{Input, Output, TableUpdate};
+
+use super::{Counters, Host, Peer, SAMPLE, Stage};
+use crate::server::peer::Open;
+use crate::server::visitors::{Kind, Visit};
+use crate::session::{Close, CloseCode};
+use crate::wire::{AccountRow, Answer, AnswerVerdict, ToClient, encode_table};
+
+impl Host {
+    /// Gives out what the tick has given since the last turn.
+    pub(super) fn deliver(&mut self) {
+        let mut bytes = Vec::new();
+        while let Ok(batch) = self.outputs.try_recv() {
+            batch.outputs.into_iter().for_each(|output| self.give(output, &mut bytes));
+            if batch.missed {
+                let now = self.now;
+                self.each_open(|open| {
+                    if !open.talk.watching().is_empty() {
+                        open.updates.miss(now);
+                    }
+                    Ok(())
+                });
+            }
+        }
+        while let Some(peer) = self.batching.take_due(self.now) {
+            self.to(peer, |open| {
+                open.answers.release();
+                Ok(())
+            });
+        }
+        let published = *self.common.published.borrow();
+        if std::mem::replace(&mut self.steps, published.steps) != published.steps {
+            let message = ToClient::Standing(published.standing);
+            self.each_open(|open| open.control(&message));
+        }
+        if self.now >= self.next.1 {
+            self.next.1 = self.now + SAMPLE;
+            self.sample();
+        }
+    }
+
+    fn give(&mut self, output: Output, bytes: &mut Vec<u8>) {
+        match output {
+            Output::Receipt { to, receipt } => self.to(to, |open| open.answer(Answer::receipt(&receipt))),
+            Output::Acknowledged { to, id } => {
+                let acknowledged = Answer { id, verdict: AnswerVerdict::Acknowledged };
+                if self.common.slots.row(to).is_none() {
+                    return;
+                }
+                if self.batching.count_and_defer(to, self.now) {
+                    self.hold(to, acknowledged);
+                } else {
+                    self.to(to, |open| open.answer(acknowledged));
+                }
+            }
+            Output::Shed { to, id, reason } => {
+                self.to(to, |open| open.answer(Answer { id, verdict: AnswerVerdict::Shed(reason) }));
+            }
+            Output::Table(update) => self.update_table(&update, bytes),
+            Output::Account { to, key, height, account } => {
+                bytes.clear();
+                ToClient::Account(AccountRow { key, height, account }).encode(bytes);
+                self.update(to, bytes);
+            }
+            Output::Ban { peer, key, address, offence } => {
+                Counters::add(&self.common.counters.banned, 1);
+                self.common.admission.ban(key, address, self.now);
+                let text = format!("too much of {}", offence.name());
+                let visit = Visit { kind: Kind::Banned, reason: offence.name(), text: &text, address, key: Some(key) };
+                self.common.visitors.note(self.now, &visit);
+                if let Some(row) = self.common.slots.row(peer) {
+                    self.end(row, &Close::new(CloseCode::Banned, text));
+                }
+            }
+            // Those are for the disk.
+            Output::Decided(_) | Output::Settled(_) | Output::Log { .. } | Output::Evidence(_) => {}
+            Output::Fence { .. } | Output::Serve { .. } => {}
+            // Those are for other nodes, to which no stream leads yet, and for the operator.
+            Output::ToNode { .. } | Output::Alarm(_) => {}
+        }
+    }
+
+    fn update_table(&mut self, update: &TableUpdate, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        encode_table(update, bytes);
+        if let Some(peer) = update.to {
+            return self.update(peer, bytes);
+        }
+        let watchers = self.common.watchers.get(&update.id).cloned().unwrap_or_default();
+        watchers.into_iter().for_each(|peer| self.update(peer, bytes));
+    }
+
+    /// Something that a peer watches changed.
+    fn update(&mut self, peer: PeerId, bytes: &[u8]) {
+        let (now, counters) = (self.now, std::sync::Arc::clone(&self.common.counters));
+        self.to(peer, |open| {
+            let has_room = open.updates.push(bytes, now);
+            if !matches!(has_room, Ok(true)) {
+                Counters::add(&counters.updates_skipped, 1);
+            }
+            has_room.map(|_| ())
+        });
+    }
+
+    fn hold(&mut self, peer: PeerId, acknowledged: Answer) {
+        let row = self.common.slots.row(peer);
+        if let Some(Some(Peer { stage: Stage::Open(open), .. })) = row.map(|row| &mut self.peers[row]) {
+            open.answers.hold(acknowledged);
+        }
+    }
+
+    /// Does something to a connection that is open, and puts it out if that says so.
+    fn to(&mut self, peer: PeerId, what: impl FnOnce(&mut Open) -> Result<(), Close>) {
+        let Some(row) = self.common.slots.row(peer) else { return };
+        let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
+        match what(open) {
+            Ok(()) => self.quic.mark(row),
+            Err(close) => self.put_out(row, &close),
+        }
+    }
+
+    fn each_open(&mut self, mut what: impl FnMut(&mut Open) -> Result<(), Close>) {
+        for row in 0..self.peers.len() {
+            if let Some(Peer { stage: Stage::Open(open), .. }) = &self.peers[row] {
+                self.to(open.id, &mut what);
+            }
+        }
+    }
+
+    /// The round trip of every connection, and for the nodes that opened one, where this one stands and whom it knows.
+    fn sample(&mut self) {
+        let standing = ToClient::Standing(self.common.standing());
+        let known = self.common.records();
+        for row in 0..self.peers.len() {
+            let Some(Peer { stage: Stage::Open(open), .. }) = &self.peers[row] else { continue };
+            let (peer, is_node) = (open.id, open.is_node);
+            let Some(line) = self.quic.line(row) else { continue };
+            let micros = u32::try_from(line.rtt().as_micros()).unwrap_or(u32::MAX);
+            // A sample that the tick has no room for is not worth waiting for.
+            let _ = self.common.events.try_send(Input::RoundTrip { peer, micros });
+            if is_node {
+                self.to(peer, |open| {
+                    open.control(&standing)?;
+                    if known.is_empty() { Ok(()) } else { open.control(&ToClient::Peers(known.clone())) }
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Other nodes that this one opens a connection to. Each is counted, bounded and banned as one that a peer opened.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::io::{Input, Offence};
+use quinn_proto::ClientConfig;
+use tracing::debug;
+
+use super::{Host, Peer, Stage};
+use crate::server::admission::Allowance;
+use crate::server::errands::Done;
+use crate::server::nodes::{Candidate, TRY_EVERY};
+use crate::server::talk::Talk;
+use crate::server::visitors::{Kind, Visit};
+use crate::session::{Close, CloseCode, Inflow};
+use crate::tls::Key;
+use crate::transport::{NODE_WINDOW, RECEIVE_WINDOW, address_bytes, client_transport};
+use crate::wire::{ALPN, Decoder, Hello, Role, ToNode};
+
+/// Silence after which a connection that this node opened is lost.
+const IDLE: Duration = Duration::from_secs(30);
+
+impl Host {
+    /// Takes what errands brought.
+    pub(super) fn run_errands(&mut self) {
+        while let Some(done) = self.common.errands.take() {
+            match done {
+                Done::Resolved(candidate, at) => {
+                    let tried = at.and_then(|at| self.try_node(&candidate, at));
+                    if let Err(problem) = tried {
+                        debug!(node = candidate.address, problem, "no connection to another node");
+                        self.common.nodes.hung_up(&candidate);
+                    }
+                }
+                Done::Verified { peer, held, has_false } => {
+                    held.into_iter().for_each(|record| self.common.nodes.remember(record));
+                    if has_false {
+                        self.offended(peer);
+                    }
+                }
+                Done::Nearby(node) => {
+                    if node.chain == self.common.chain.id && node.key != self.common.identity.key {
+                        self.common.nodes.see(node.key, node.address);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A peer told of nodes what no node signed.
+    fn offended(&mut self, peer: engine::PeerId) {
+        // Whoever has left meanwhile is judged no more.
+        let Some(row) = self.common.slots.row(peer) else { return };
+        if let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] {
+            open.untold.tell(Input::Offended { peer, offence: Offence::FalsePeer }, &self.common.events);
+            self.quic.mark(row);
+        }
+    }
+
+    /// Looks for nodes to connect to.
+    pub(super) fn dial(&mut self) {
+        if self.now < self.next.0 || self.farewell.is_some() {
+            return;
+        }
+        self.next.0 = self.now + TRY_EVERY;
+        for candidate in self.common.nodes.take_due(self.now) {
+            self.common.errands.resolve(candidate);
+        }
+    }
+
+    fn try_node(&mut self, candidate: &Candidate, at: SocketAddr) -> Result<(), String> {
+        if self.farewell.is_some() {
+            return Err("the node ends".into());
+        }
+        let (address, now, common) = (address_bytes(at.ip()), self.now, &mut self.common);
+        if candidate.key.is_some_and(|key| common.admission.is_banned(&key, now)) {
+            return Err("its key is banned".into());
+        }
+        common.admission.admit_dialled(address, now).map_err(|code| code.sentence().to_owned())?;
+        let mut allowed = Allowance::Idle;
+        match self.connect(candidate, at, &mut allowed) {
+            Ok(row) => {
+                self.seat(row, Peer { address, allowed, dialled: Some(candidate.clone()), stage: self.shaking() });
+                Ok(())
+            }
+            Err(problem) => {
+                self.common.admission.release(address, allowed);
+                Err(problem)
+            }
+        }
+    }
+
+    /// Opens a connection that admission has let in. Gives its row.
+    fn connect(&mut self, candidate: &Candidate, at: SocketAddr, allowed: &mut Allowance) -> Result<usize, String> {
+        // A node that this one only heard of gets the windows of a player, of which there are two: one for each stream.
+        let (wanted, window) = match candidate.is_configured {
+            true => (Allowance::Node, NODE_WINDOW),
+            false => (Allowance::Playing, RECEIVE_WINDOW / 2),
+        };
+        self.common.promote(allowed, wanted).map_err(|close| close.to_string())?;
+        let crypto = self.common.identity.client_config(ALPN).map_err(|error| error.to_string())?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config.transport_config(client_transport(window, IDLE));
+        self.quic.connect(config, at, self.moment()).map_err(|error| error.to_string())
+    }
+
+    /// A node that was dialled has proven its key.
+    pub(super) fn dialled(&mut self, row: usize, key: Key) {
+        let peer = self.peers[row].as_ref().expect("it was dialled");
+        let (candidate, address) = (peer.dialled.clone().expect("it was dialled"), peer.address);
+        if candidate.key.is_some_and(|expected| expected != key) {
+            let found = engine::hex(&key);
+            debug!(node = candidate.address, found, "it has another key than expected");
+            return self.end(row, &Close::new(CloseCode::Done, "another key was expected"));
+        }
+        let common = &mut self.common;
+        if common.admission.is_banned(&key, self.now) {
+            return self.end(row, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
+        }
+        if candidate.is_configured {
+            common.nodes.prove(key);
+        }
+        if key == common.identity.key || common.nodes.is_connected(&key) {
+            return self.end(row, &Close::new(CloseCode::Done, "connected already"));
+        }
+        let (per_s, patience) = (common.config.intents_per_connection_per_s, common.config.handshake_timeout);
+        let inflow = Inflow::new(Decoder::for_opener(Role::Node), per_s, patience, self.now);
+        if !self.open(row, key, |_| Talk::Dialled(inflow)) {
+            return self.end(row, &Close::new(CloseCode::Full, CloseCode::Full.sentence()));
+        }
+        let common = &mut self.common;
+        let came = Visit { kind: Kind::Came, reason: "node that was dialled", text: "", address, key: Some(key) };
+        common.visitors.note(self.now, &came);
+        common.nodes.joined(key);
+        let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
+        open.untold.tell(Input::Joined { peer: open.id, key, address, node: true }, &common.events);
+        let program = concat!("bitcraps ", env!("CARGO_PKG_VERSION")).to_owned();
+        let hello = ToNode::Hello(Hello { chain: Some(common.chain.id), program, role: Role::Node });
+        open.answers.tell(|bytes| hello.encode(bytes));
+    }
+}

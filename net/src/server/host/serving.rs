@@ -1,0 +1,381 @@
+//! Serving: each connection that was moved is heard, and written to.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::io::{Input, ShedReason, Watched};
+use engine::message::intent::Intent;
+use quinn_proto::{Connection, Dir, Event as Moved, ReadError, StreamEvent, StreamId, VarInt};
+
+use super::{Common, Counters, Host, Peer, Stage};
+use crate::server::admission::Allowance;
+use crate::server::outbox::BEHIND;
+use crate::server::peer::{Open, late};
+use crate::server::quic::Said;
+use crate::server::visitors::{Kind, Visit};
+use crate::session::{Close, CloseCode, Event, asks_for_account};
+use crate::transport::{IDLE_MESSAGE_BYTES, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW};
+use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
+
+/// Bytes that are read at once: what they ask for has answers that the outbox has room for, with the rest of a message
+/// before them.
+const READ_BYTES: usize = 4 * 1024;
+/// How often a node that was dialled is told where this one stands, and whom it knows.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+impl Host {
+    /// Serves every connection that was moved since the last turn, each once.
+    pub(super) fn serve(&mut self) {
+        for _ in 0..self.quic.marked() {
+            let Some(row) = self.quic.take_marked() else { return };
+            if self.quic.line(row).is_none() {
+                continue;
+            }
+            self.hear_moves(row);
+            self.converse(row);
+            let said = self.quic.say(row, self.moment());
+            match said {
+                Said::Due(due) => {
+                    let due = due.map(|due| due.saturating_duration_since(self.started.into_std()));
+                    let due = due.into_iter().chain(self.due(row)).min();
+                    self.dues.set(row, due);
+                }
+                Said::Drained => {
+                    // A connection is drained a while after it has ended; what killed it outright ended it here.
+                    self.end(row, &Close::new(CloseCode::Done, ""));
+                    self.dues.set(row, None);
+                }
+            }
+        }
+    }
+
+    /// What QUIC says of the connection itself.
+    fn hear_moves(&mut self, row: usize) {
+        while let Some(moved) = self.quic.event(row) {
+            match moved {
+                Moved::Connected => self.connected(row),
+                Moved::ConnectionLost { reason } => match &mut self.peers[row] {
+                    Some(Peer { stage: Stage::Open(open), .. }) => {
+                        open.ending.get_or_insert(Ok(()));
+                        open.broke = Some(reason);
+                    }
+                    Some(_) => self.fail(row, "its handshake failed"),
+                    None => {}
+                },
+                Moved::Stream(StreamEvent::Readable { .. } | StreamEvent::Opened { .. }) => {
+                    if let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] {
+                        open.is_readable = true;
+                    }
+                }
+                Moved::Stream(_) | Moved::HandshakeDataReady | Moved::DatagramReceived | Moved::DatagramsUnblocked => {}
+            }
+        }
+    }
+
+    /// Takes what a peer says and writes what it is told; ends the connection if either says so.
+    fn converse(&mut self, row: usize) {
+        let (Some(Some(peer)), Some(line)) = (self.peers.get_mut(row), self.quic.line(row)) else { return };
+        let Peer { address, allowed, stage, .. } = peer;
+        let open = match stage {
+            Stage::Handshake(by) if *by <= self.now => return self.fail(row, "its handshake took too long"),
+            Stage::Handshake(_) => return,
+            Stage::Open(open) => open,
+        };
+        let (now, common) = (self.now, &mut self.common);
+        let mut conversation = Conversation { open, address: *address, allowed, line, common, now };
+        let ended = conversation.listen().and_then(|goes_on| {
+            conversation.tell_node()?;
+            conversation.write();
+            Ok(goes_on)
+        });
+        conversation.count_held();
+        if conversation.open.is_stalled() {
+            self.stalled.push(row);
+        }
+        match ended {
+            Ok(true) => {}
+            Ok(false) => self.end(row, &Close::new(CloseCode::Done, "")),
+            Err(close) => self.put_out(row, &close),
+        }
+    }
+}
+
+/// One connection, and all that it touches while it is heard and written to.
+struct Conversation<'a> {
+    open: &'a mut Open,
+    address: [u8; 16],
+    allowed: &'a mut Allowance,
+    line: &'a mut Connection,
+    common: &'a mut Common,
+    now: Duration,
+}
+
+/// What a stream has to be read.
+enum Read {
+    Bytes(Bytes),
+    Nothing,
+    Ended,
+}
+
+fn read(line: &mut Connection, stream: StreamId) -> Read {
+    let mut stream = line.recv_stream(stream);
+    let Ok(mut chunks) = stream.read(true) else { return Read::Ended };
+    let read = match chunks.next(READ_BYTES) {
+        Ok(Some(chunk)) => Read::Bytes(chunk.bytes),
+        Ok(None) | Err(ReadError::Reset(_)) => Read::Ended,
+        Err(ReadError::Blocked) => Read::Nothing,
+    };
+    // What may be sent for it is asked of the connection in any case.
+    let _ = chunks.finalize();
+    read
+}
+
+impl Conversation<'_> {
+    /// Reads what there is, unless the tick has no room for what this peer said before. Says whether the connection goes on.
+    fn listen(&mut self) -> Result<bool, Close> {
+        self.open.untold.flush(&self.common.events);
+        while let Some(event) = (!self.open.is_stalled()).then(|| self.open.unheard.pop_front()).flatten() {
+            self.take(event)?;
+        }
+        while !self.open.is_stalled() {
+            if let Some(Err(close)) = self.open.ending.take_if(|ending| ending.is_err()) {
+                return Err(close);
+            }
+            match self.stream().filter(|_| self.open.is_readable).map(|stream| read(self.line, stream)) {
+                Some(Read::Bytes(bytes)) => {
+                    self.hear(&bytes)?;
+                    // A window full of intents that are shed has more answers than wait at once.
+                    self.write_answers();
+                }
+                Some(Read::Nothing) => self.open.is_readable = false,
+                Some(Read::Ended) => return Ok(false),
+                // What came before the end is read before it.
+                None if self.open.ending.is_some() => return Ok(false),
+                None => return self.be_in_time().map(|()| true),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The stream that carries what the peer says, once it is there.
+    fn stream(&mut self) -> Option<StreamId> {
+        if self.open.answers.stream.is_none() {
+            let is_dialled = self.open.talk.is_dialled();
+            let mut streams = self.line.streams();
+            let stream = if is_dialled { streams.open(Dir::Bi) } else { streams.accept(Dir::Bi) }?;
+            let _ = self.line.send_stream(stream).set_priority(1);
+            self.open.answers.stream = Some(stream);
+            // What came with its first packet is there without a word.
+            self.open.is_readable = true;
+        }
+        self.open.answers.stream
+    }
+
+    /// What the peer has to say must be whole in time.
+    fn be_in_time(&self) -> Result<(), Close> {
+        if self.open.talk.deadline().is_some_and(|deadline| deadline <= self.now) {
+            let what = if self.open.answers.stream.is_some() { "whole message" } else { "stream" };
+            return Err(late(what, self.common.config.handshake_timeout));
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        let mut events = std::mem::take(&mut self.common.heard);
+        let from = (self.open.id, &self.common.chain.id);
+        let heard = self.open.talk.take(bytes, self.now, from, &mut events);
+        self.common.counters.add_handled(self.open.talk.take_handled());
+        let mut taken = Ok(());
+        for event in events.drain(..) {
+            if self.open.is_stalled() {
+                self.open.unheard.push_back(event);
+            } else if taken.is_ok() {
+                taken = self.take(event);
+            }
+        }
+        self.common.heard = events;
+        taken?;
+        match heard {
+            Err(close) if self.open.is_stalled() => self.open.ending = Some(Err(close)),
+            heard => heard?,
+        }
+        if self.open.talk.unfinished() > IDLE_MESSAGE_BYTES { self.play() } else { Ok(()) }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Close> {
+        match event {
+            Event::Hello(hello) => self.join(hello.chain, hello.role == Role::Node),
+            Event::Input(Input::Intents { from, intents }) => {
+                self.play()?;
+                Counters::add(&self.common.counters.intents, intents.len() as u64);
+                let intents = self.rate_opens(intents)?;
+                if intents.is_empty() {
+                    return Ok(());
+                }
+                if let Err(full) = self.common.intents.try_send(Input::Intents { from, intents })
+                    && let Input::Intents { intents, .. } = full.into_inner()
+                {
+                    for intent in intents {
+                        self.shed(Answer { id: intent.id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) })?;
+                    }
+                }
+                Ok(())
+            }
+            Event::Input(input) => self.pass_on(input),
+            Event::Answer(answer) => self.shed(answer),
+            Event::AskGenesis => {
+                self.open.answers.ask_genesis();
+                Ok(())
+            }
+            Event::AskStatus => {
+                self.open.answers.ask_status();
+                Ok(())
+            }
+            Event::Peers(records) => {
+                let common = &*self.common;
+                let now_s = common.standing().now_ms / 1_000;
+                common.errands.verify(self.open.id, common.nodes.news(&records, &common.identity.key, now_s));
+                Ok(())
+            }
+        }
+    }
+
+    /// An input for the tick that is no intent.
+    fn pass_on(&mut self, input: Input) -> Result<(), Close> {
+        match &input {
+            Input::Watch { what, on, .. } => {
+                self.play()?;
+                let (what, on) = (*what, *on);
+                self.open.updates.is_wanted |= on;
+                match what {
+                    Watched::Table(table) if on => self.common.watch(table, self.open.id),
+                    Watched::Table(table) => self.common.unwatch(table, self.open.id),
+                    Watched::Account(_) => {}
+                }
+            }
+            Input::Told { settled, .. } => self.common.nodes.told(self.open.key, *settled),
+            _ => {}
+        }
+        self.open.untold.tell(input, &self.common.events);
+        Ok(())
+    }
+
+    /// The peer has said hello.
+    fn join(&mut self, chain: Option<engine::Hash>, node: bool) -> Result<(), Close> {
+        if chain.is_some_and(|chain| chain != self.common.chain.id) {
+            let ours = engine::hex(&self.common.chain.id);
+            return Err(Close::new(CloseCode::Chain, format!("this node keeps chain {ours}")));
+        }
+        if node {
+            self.allow_node()?;
+        }
+        let (peer, key, address) = (self.open.id, self.open.key, self.address);
+        let reason = if node { "node" } else { "player" };
+        let visit = Visit { kind: Kind::Came, reason, text: "", address, key: Some(key) };
+        self.common.visitors.note(self.now, &visit);
+        self.open.has_joined = true;
+        self.open.untold.tell(Input::Joined { peer, key, address, node }, &self.common.events);
+        // The welcome comes first: nodes are told where this one stands as soon as they are marked.
+        self.open.control(&ToClient::Welcome(self.common.welcome()))?;
+        if node {
+            self.open.is_node = true;
+            self.common.nodes.joined(key);
+        }
+        Ok(())
+    }
+
+    /// Sheds what asks for more accounts than the address may in a minute.
+    fn rate_opens(&mut self, mut intents: Vec<Intent>) -> Result<Vec<Intent>, Close> {
+        let mut shed = Vec::new();
+        intents.retain(|intent| {
+            let may = !asks_for_account(intent) || self.common.admission.open(self.address, self.now);
+            if !may {
+                shed.push(Answer { id: intent.id(), verdict: AnswerVerdict::Shed(ShedReason::OpenRate) });
+            }
+            may
+        });
+        shed.into_iter().try_for_each(|answer| self.shed(answer))?;
+        Ok(intents)
+    }
+
+    fn shed(&mut self, answer: Answer) -> Result<(), Close> {
+        Counters::add(&self.common.counters.shed, 1);
+        self.open.answer(answer)
+    }
+
+    /// The peer says that it is a node. One that this node does not know gets what a player gets.
+    fn allow_node(&mut self) -> Result<(), Close> {
+        if !self.common.nodes.is_known(&self.open.key) {
+            return self.play();
+        }
+        self.common.promote(self.allowed, Allowance::Node)?;
+        self.line.set_receive_window(VarInt::from_u32(NODE_WINDOW));
+        self.line.set_send_window(NODE_WINDOW.into());
+        Ok(())
+    }
+
+    /// The peer does more than look in: it may hold more.
+    fn play(&mut self) -> Result<(), Close> {
+        if *self.allowed == Allowance::Idle {
+            self.common.promote(self.allowed, Allowance::Playing)?;
+            self.line.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW));
+            self.line.set_send_window(SEND_WINDOW.into());
+        }
+        Ok(())
+    }
+
+    /// Tells a node that was dialled where this one stands and whom it knows, from time to time.
+    fn tell_node(&mut self) -> Result<(), Close> {
+        if !self.open.talk.is_dialled() {
+            return Ok(());
+        }
+        let (next, since) = &mut self.open.telling;
+        if self.open.answers.is_written() {
+            *since = None;
+        }
+        match *since {
+            Some(since) if self.now >= since + BEHIND => {
+                return Err(Close::new(CloseCode::SlowReader, "what a node tells another was not read"));
+            }
+            None if self.now >= *next => {
+                *next = self.now + TELL_EVERY;
+                *since = Some(self.now);
+                let (standing, known) = (self.common.standing(), self.common.records());
+                self.open.answers.tell(|bytes| {
+                    ToNode::Standing(standing).encode(bytes);
+                    if !known.is_empty() {
+                        ToNode::Peers(known).encode(bytes);
+                    }
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Writes what both streams take.
+    fn write(&mut self) {
+        self.write_answers();
+        let Self { open, line, common, .. } = self;
+        if open.talk.is_dialled() && open.answers.is_written() {
+            open.telling.1 = None;
+        }
+        if open.updates.write(line) {
+            for what in open.talk.watching() {
+                open.untold.tell(Input::Watch { peer: open.id, what: *what, on: true }, &common.events);
+            }
+        }
+    }
+
+    fn write_answers(&mut self) {
+        let common = &*self.common;
+        self.open.answers.write(self.line, &common.chain.genesis, || common.status());
+    }
+
+    /// Counts what waits for the connection.
+    fn count_held(&mut self) {
+        let held = self.open.held_bytes();
+        self.common.held = self.common.held - self.open.counted + held;
+        self.open.counted = held;
+    }
+}

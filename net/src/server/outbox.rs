@@ -1,0 +1,276 @@
+//! Outbox: what waits to be written to the two streams of a connection, within bounds.
+
+use std::time::Duration;
+
+use engine::io::NodeStatus;
+use quinn_proto::{Connection, Dir, SendStream, StreamId, WriteError};
+
+use crate::session::{Close, CloseCode};
+use crate::transport::{ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, QUEUE_BYTES};
+use crate::wire::{Answer, ToClient, encode_answers, genesis_header};
+
+/// Answers that may wait to be written.
+const ANSWERS_QUEUED_MAX: usize = ANSWERS_QUEUE_BYTES / size_of::<Answer>();
+/// How long a peer may be behind with what it is told.
+pub(super) const BEHIND: Duration = Duration::from_secs(10);
+
+// An intent within its credit is answered twice at most.
+const _: () = assert!(ANSWERS_QUEUED_MAX >= engine::limits::PEER_CREDIT as usize);
+
+fn not_read(what: &str) -> Close {
+    Close::new(CloseCode::SlowReader, format!("{what} was not read"))
+}
+
+/// Bytes on their way into a stream.
+#[derive(Default)]
+struct Writing {
+    bytes: Vec<u8>,
+    written: usize,
+    /// The peer wants no more of this stream.
+    is_stopped: bool,
+}
+
+impl Writing {
+    /// Writes what the stream takes. Says whether all of it is written.
+    fn write(&mut self, stream: &mut SendStream<'_>) -> bool {
+        let whole = self.write_from(stream, None);
+        if whole {
+            self.bytes.clear();
+            self.written = 0;
+        }
+        whole
+    }
+
+    /// The same of bytes that lie elsewhere, from a place on that moves.
+    fn write_from(&mut self, stream: &mut SendStream<'_>, other: Option<(&[u8], &mut usize)>) -> bool {
+        let Self { bytes, written, is_stopped } = self;
+        let (bytes, written) = other.unwrap_or((bytes, written));
+        while *written < bytes.len() && !*is_stopped {
+            match stream.write(&bytes[*written..]) {
+                Ok(count) => *written += count,
+                Err(WriteError::Blocked) => return false,
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => *is_stopped = true,
+            }
+        }
+        !*is_stopped
+    }
+}
+
+/// What goes over the stream that the client opened, or that this node opened to one that it dialled.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// Once it is there.
+    pub(super) stream: Option<StreamId>,
+    /// Whole messages, which go before answers.
+    control: Vec<u8>,
+    answers: Vec<Answer>,
+    /// Whether anything waits beside acknowledgements that are held.
+    is_due: bool,
+    genesis_wanted: bool,
+    status_wanted: bool,
+    writing: Writing,
+    /// How much of the genesis is written, while it is.
+    genesis: Option<usize>,
+}
+
+impl Answers {
+    /// Bytes that wait.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.control.capacity() + self.answers.capacity() * size_of::<Answer>() + self.writing.bytes.capacity()
+    }
+
+    /// Whether nothing waits but acknowledgements that are held.
+    pub(super) fn is_written(&self) -> bool {
+        !self.is_due && self.writing.bytes.is_empty() && self.genesis.is_none()
+    }
+
+    /// A message that goes before all answers.
+    ///
+    /// # Errors
+    /// If the peer does not read them.
+    pub(super) fn control(&mut self, message: &ToClient) -> Result<(), Close> {
+        message.encode(&mut self.control);
+        self.is_due = true;
+        if self.control.len() > CONTROL_QUEUE_BYTES { Err(not_read("what a node tells another")) } else { Ok(()) }
+    }
+
+    /// Bytes of messages for a node that this one dialled.
+    pub(super) fn tell(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.control);
+        self.is_due = true;
+    }
+
+    /// An answer to an intent.
+    ///
+    /// # Errors
+    /// If the peer does not read them.
+    pub(super) fn answer(&mut self, answer: Answer) -> Result<(), Close> {
+        if answer.is_final() {
+            // What an acknowledgement that waits here would say, this says too.
+            self.answers.retain(|waits| waits.is_final() || waits.id != answer.id);
+        }
+        self.answers.push(answer);
+        self.is_due = true;
+        if self.answers.len() > ANSWERS_QUEUED_MAX { Err(not_read("answers")) } else { Ok(()) }
+    }
+
+    /// An acknowledgement that goes with the next answer, unless that is its own receipt, or by [`Answers::release`].
+    pub(super) fn hold(&mut self, acknowledged: Answer) {
+        // No more can wait than the peer has credit for.
+        self.answers.push(acknowledged);
+    }
+
+    /// What is held goes out. Says whether there is any.
+    pub(super) fn release(&mut self) -> bool {
+        self.is_due |= !self.answers.is_empty();
+        !self.answers.is_empty()
+    }
+
+    /// The genesis is wanted. Asked again before it was written, it is written once.
+    pub(super) fn ask_genesis(&mut self) {
+        self.genesis_wanted = true;
+        self.is_due = true;
+    }
+
+    /// The status is wanted; once, however often that is said before it is written.
+    pub(super) fn ask_status(&mut self) {
+        self.status_wanted = true;
+        self.is_due = true;
+    }
+
+    /// Writes what the stream takes.
+    pub(super) fn write(&mut self, line: &mut Connection, genesis: &[u8], status: impl Fn() -> NodeStatus) {
+        let Some(stream) = self.stream else { return };
+        let mut stream = line.send_stream(stream);
+        while self.writing.write(&mut stream) {
+            if let Some(written) = &mut self.genesis {
+                // Written from where it lies: it may be larger than all that a connection may hold.
+                if !self.writing.write_from(&mut stream, Some((genesis, written))) {
+                    return;
+                }
+                self.genesis = None;
+            }
+            if !std::mem::take(&mut self.is_due) {
+                return;
+            }
+            self.fill(genesis, &status);
+        }
+    }
+
+    /// What waits is what is written next.
+    fn fill(&mut self, genesis: &[u8], status: impl Fn() -> NodeStatus) {
+        let bytes = &mut self.writing.bytes;
+        std::mem::swap(bytes, &mut self.control);
+        if std::mem::take(&mut self.status_wanted) {
+            ToClient::Status(status()).encode(bytes);
+        }
+        if std::mem::take(&mut self.genesis_wanted) {
+            bytes.extend_from_slice(&genesis_header(genesis.len()));
+            self.genesis = Some(0);
+            self.is_due = !self.answers.is_empty();
+        } else {
+            encode_answers(&self.answers, bytes);
+            self.answers.clear();
+        }
+    }
+}
+
+/// What goes over the stream that this node opens to whoever watches something.
+#[derive(Default)]
+pub(super) struct Updates {
+    /// Whether the peer has watched anything.
+    pub(super) is_wanted: bool,
+    stream: Option<StreamId>,
+    bytes: Vec<u8>,
+    /// Since when updates were left out.
+    behind: Option<Duration>,
+    writing: Writing,
+}
+
+impl Updates {
+    /// Bytes that wait.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.writing.bytes.capacity()
+    }
+
+    /// What changed at something the peer watches. Says whether there was room for it; one that is behind gets the whole
+    /// once it has caught up.
+    ///
+    /// # Errors
+    /// If it has been behind for too long.
+    pub(super) fn push(&mut self, bytes: &[u8], now: Duration) -> Result<bool, Close> {
+        if !self.bytes.is_empty() && self.bytes.len() + bytes.len() > QUEUE_BYTES {
+            let behind = *self.behind.get_or_insert(now);
+            return if now - behind > BEHIND { Err(not_read("what it watches")) } else { Ok(false) };
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(true)
+    }
+
+    /// Updates were left out: the peer is to be told the whole again.
+    pub(super) fn miss(&mut self, now: Duration) {
+        self.behind.get_or_insert(now);
+    }
+
+    /// Writes what the stream takes. Says whether a peer that was behind has caught up.
+    pub(super) fn write(&mut self, line: &mut Connection) -> bool {
+        if !self.is_wanted {
+            return false;
+        }
+        self.stream = self.stream.or_else(|| line.streams().open(Dir::Uni));
+        let Some(stream) = self.stream else { return false };
+        let mut stream = line.send_stream(stream);
+        while self.writing.write(&mut stream) {
+            if self.bytes.is_empty() {
+                return self.behind.take().is_some();
+            }
+            std::mem::swap(&mut self.writing.bytes, &mut self.bytes);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::AnswerVerdict;
+    use engine::Height;
+    use engine::io::Verdict;
+    use engine::message::intent::IntentId;
+
+    fn answer(number: u64, verdict: AnswerVerdict) -> Answer {
+        Answer { id: IntentId { key: [1; 32], number, mark: [2; 16] }, verdict }
+    }
+
+    fn receipt(number: u64) -> Answer {
+        answer(number, AnswerVerdict::Receipt { height: Height(1), index: 0, verdict: Verdict::Applied })
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_held_is_left_out_once_its_receipt_is_there() {
+        let mut answers = Answers::default();
+        answers.hold(answer(1, AnswerVerdict::Acknowledged));
+        answers.hold(answer(2, AnswerVerdict::Acknowledged));
+        assert!(answers.is_written(), "what is held alone makes no packet");
+        assert!(answers.answer(receipt(1)).is_ok());
+        assert!(!answers.is_written());
+        assert_eq!(answers.answers, [answer(2, AnswerVerdict::Acknowledged), receipt(1)]);
+        answers.answers.clear();
+        assert!(!answers.release(), "nothing is held");
+        answers.hold(answer(3, AnswerVerdict::Acknowledged));
+        assert!(answers.release() && !answers.is_written());
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_is_put_out_at_the_bound_of_each_queue() {
+        let mut answers = Answers::default();
+        let accepted = (0..).take_while(|number| answers.answer(receipt(*number)).is_ok()).count();
+        assert_eq!(accepted, ANSWERS_QUEUED_MAX);
+        let (mut updates, late) = (Updates::default(), Duration::from_secs(100));
+        let fits = (0..).take_while(|_| updates.push(&[0; 1_000], late) == Ok(true)).count();
+        assert_eq!(fits, QUEUE_BYTES / 1_000);
+        assert_eq!(updates.push(&[0; 1_000], late + BEHIND), Ok(false), "it has the time to catch up");
+        let put_out = updates.push(&[0; 1_000], late + BEHIND + Duration::from_millis(1));
+        assert_eq!(put_out.map_err(|close| close.code), Err(CloseCode::SlowReader));
+    }
+}
