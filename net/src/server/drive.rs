@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::host::Host;
 
@@ -17,8 +17,26 @@ use super::host::Host;
 /// answered at once.
 const TURN: Duration = Duration::from_millis(1);
 
+/// How a host rests between two turns.
+#[derive(Clone, Copy)]
+pub(super) enum Rest {
+    /// As its runtime does, in whatever time that has.
+    Awaited,
+    /// Its thread sleeps. A runtime that awaits is woken by each packet that arrives, only to find that it is no time yet.
+    Asleep,
+}
+
+impl Rest {
+    async fn until(self, moment: Instant) {
+        match self {
+            Self::Awaited => sleep_until(moment).await,
+            Self::Asleep => std::thread::sleep(moment.saturating_duration_since(Instant::now())),
+        }
+    }
+}
+
 /// Turns a host until its node ends.
-pub(super) async fn drive(mut host: Host, wake: Arc<Notify>) {
+pub(super) async fn drive(mut host: Host, wake: Arc<Notify>, rest: Rest) {
     while !host.has_ended() {
         let due = host.at(host.next_due());
         tokio::select! {
@@ -27,7 +45,7 @@ pub(super) async fn drive(mut host: Host, wake: Arc<Notify>) {
             () = poll_fn(|cx| host.poll_receive(cx)) => {}
             () = sleep_until(due) => {}
         }
-        sleep_until(host.last_turn() + TURN).await;
+        rest.until(host.last_turn() + TURN).await;
         // Others of this runtime, the system's events among them, have their turn too.
         tokio::task::yield_now().await;
         poll_fn(|cx| {

@@ -51,6 +51,7 @@ use self::common::{Common, Published};
 pub use self::config::ServerConfig;
 pub use self::counters::Counters;
 use self::counters::Gauges;
+use self::drive::Rest;
 use self::errands::Errands;
 use self::host::{Host, Shared};
 use self::kept::{Batch, Undelivered};
@@ -122,7 +123,7 @@ impl Server {
         let wake = Arc::clone(&server.wake);
         let thread = std::thread::Builder::new().name("net".into());
         let turns = move || {
-            runtime.block_on(drive::drive(host, wake));
+            runtime.block_on(drive::drive(host, wake, Rest::Asleep));
             // A name that is still looked up is nobody's any more.
             runtime.shutdown_background();
         };
@@ -142,7 +143,7 @@ impl Server {
         identity: Identity,
     ) -> Result<Self, StartError> {
         let (server, host) = Self::with_host(carrier, address, config, chain, identity)?;
-        tokio::spawn(drive::drive(host, Arc::clone(&server.wake)));
+        tokio::spawn(drive::drive(host, Arc::clone(&server.wake), Rest::Awaited));
         Ok(server)
     }
 
