@@ -87,6 +87,9 @@ fn shortest(kind: Kind) -> Vec<u8> {
         Kind::Body => &[(316, 2)],
         Kind::Round => &[(64, 1)],
         Kind::AskRange => &[(0, 1), (8, 1)],
+        Kind::AskPart | Kind::Part => &[(0, 1), (12, 1), (16, 1)],
+        // The versions of three blocks and of the note, whose height its certificate has.
+        Kind::Snapshot => &[(316, 2), (700, 2), (1_084, 2), (1_280, 2), (1_288, 1), (1_504, 1)],
         // Two votes, for different blocks.
         Kind::Evidence => &[(0, 1), (56, 1), (136, 1), (184, 1)],
         _ => &[],

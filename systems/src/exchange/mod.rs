@@ -22,6 +22,7 @@ pub mod answers;
 pub mod verify;
 pub mod forward;
 pub mod order;
+pub mod logged;
 pub mod recover;
 pub mod chain;
 pub mod beacon;

@@ -12,6 +12,7 @@ use super::bodies::{Bodies, Judged};
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
+use super::logged::LoggedHeight;
 use super::nodes::Nodes;
 use super::order::{BODY, ENTRY, OrderStep, Orderer};
 use super::tally::Tally;
@@ -122,17 +123,6 @@ impl OrderStep<'_> {
             }
         }
     }
-}
-
-/// What a restarted validator's log says about one height.
-#[derive(Default)]
-pub struct LoggedHeight {
-    /// The height.
-    pub height: Height,
-    /// The order's entries, in logged order.
-    pub entries: Vec<LogEntry>,
-    /// Bodies of blocks.
-    pub blocks: Vec<Block>,
 }
 
 /// Sorts a consensus log into what it says about the heights above `decided`.
