@@ -24,6 +24,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 use systems::chained;
+use systems::exchange::planted::Sound;
 use systems::exchange::{Inbox, Pending, ingress, peers, verify};
 use systems::machine::Membership;
 use systems::{Machine, Setup};
@@ -107,8 +108,9 @@ fn admit(criterion: &mut Criterion, setup: &Setup, sizes: &[usize], threads: usi
     let member = Membership { vote, group: keys.group, signer, seed, peers: 1, network: None };
     let mut machine = Machine::validator(setup.clone(), threads, member).expect("a validator");
     let mut admission = chained();
-    admission
-        .add_systems((peers::update_peers, ingress::take_inputs, verify::verify_intents, peers::judge_peers).chain());
+    admission.add_systems(
+        (peers::update_peers, ingress::take_inputs::<Sound>, verify::verify_intents, peers::judge_peers).chain(),
+    );
     for &size in sizes {
         let name = format!("admission/threads={threads}");
         let mut group = group(criterion, name.clone(), Throughput::Elements(size as u64));

@@ -108,7 +108,8 @@ impl Serving {
             let sources = sources.take().expect("taken only here");
             match ReadingThread::start(sources) {
                 Ok(thread) => self.reading = Reading::Thread(thread),
-                Err((sources, problem)) => {
+                Err(unstarted) => {
+                    let (sources, problem) = *unstarted;
                     tracing::warn!("nobody is served: {problem}");
                     (self.reading, self.asked) = (Reading::Unstarted(Some(sources)), VecDeque::new());
                     return;
@@ -127,7 +128,7 @@ impl Serving {
 }
 
 impl ReadingThread {
-    fn start(sources: Sources) -> Result<Self, (Sources, std::io::Error)> {
+    fn start(sources: Sources) -> Result<Self, Box<(Sources, std::io::Error)>> {
         let (to_thread, questions) = bounded::<Question>(QUESTIONS_MAX);
         let (from_thread, answers) = bounded(QUESTIONS_MAX);
         let (give, take) = bounded(1);
@@ -146,7 +147,7 @@ impl ReadingThread {
         };
         match std::thread::Builder::new().name("serving".into()).spawn(run) {
             Ok(thread) => Ok(Self { questions: Some(to_thread), answers, thread: Some(thread), busy: Vec::new() }),
-            Err(error) => Err((take.recv().expect("no thread took it"), error)),
+            Err(error) => Err(Box::new((take.recv().expect("no thread took it"), error))),
         }
     }
 

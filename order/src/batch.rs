@@ -93,7 +93,11 @@ mod tests {
 
     #[test]
     fn a_constant_is_no_seed() {
-        let drawn = std::panic::catch_unwind(|| BatchSeed::draw(|bytes| Ok::<_, Infallible>(bytes.fill(7))));
+        fn fill_sevens(bytes: &mut [u8]) -> Result<(), Infallible> {
+            bytes.fill(7);
+            Ok(())
+        }
+        let drawn = std::panic::catch_unwind(|| BatchSeed::draw(fill_sevens));
         assert!(drawn.is_err());
     }
 }

@@ -214,7 +214,14 @@ fn logs(command: &Command) {
         return;
     }
     // An operator reads back what a node did; elsewhere somebody looks on, and has a status line.
-    let usual = if matches!(command, Command::Node(_)) { "warn,node=info,net=info,storage=info" } else { "warn" };
+    // Of simulated nodes, what happened is counted and told in the end.
+    let ours = match command {
+        Command::Node(_) => "warn,node=info,net=info,storage=info",
+        Command::Sim(_) => "off",
+        _ => "warn",
+    };
+    // That a block is refused, and taken where a quorum has voted for it, is as it should be; the library of the order warns.
+    let usual = format!("{ours},arc_malachitebft_core_consensus=error,arc_malachitebft_core_driver=error");
     let filter = tracing_subscriber::EnvFilter::try_from_env("BITCRAPS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
     // A log that nobody reads any more ends nothing; the library would say so where nobody reads either, and panic.

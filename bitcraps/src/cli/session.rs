@@ -54,7 +54,7 @@ impl SessionArgs {
         match output.into() {
             RowsFormat::Table => say!("{lines}"),
             RowsFormat::Json => {}
-            RowsFormat::Ndjson | RowsFormat::Csv => eprintln!("{lines}"),
+            RowsFormat::Ndjson | RowsFormat::Csv => super::out::remark(format_args!("{lines}")),
         }
         Ok(found)
     }

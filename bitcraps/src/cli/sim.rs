@@ -16,11 +16,11 @@ use super::{Failure, stop_signals, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps sim --seed 7                     four nodes, one run: what happened, and the root chain that all share\n  bitcraps sim --seed 7 --nodes 7           a cluster of seven\n  bitcraps sim --seed 7 --faults none       nothing goes wrong\n  bitcraps sim --seeds 0..200               many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --seed 7 --plant log-skipped a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
+    after_help = "Examples:\n  bitcraps sim --seed 7                     four nodes, one run: what happened, and the root chain that all share\n  bitcraps sim --seed 7 --nodes 7           a cluster of seven\n  bitcraps sim --seed 7 --faults none       nothing goes wrong\n  bitcraps sim --seeds 0..200               many runs, with progress\n  bitcraps sim --minimise 7                 the smallest run like seed 7 that still fails\n  bitcraps sim --plant log-skipped          a bug is planted: exit code 0 if it is caught within 50 seeds, else 5\n\nExit codes: 5 if a property was broken, or a planted bug was not caught."
 )]
 pub struct SimArgs {
-    /// The seed: it decides everything that happens.
-    #[arg(long, value_name = "S", required_unless_present_any = ["seeds", "minimise"])]
+    /// The seed: it decides everything that happens. With --plant, the first of those that look for the bug; 0 if not given.
+    #[arg(long, value_name = "S", required_unless_present_any = ["seeds", "minimise", "plant"])]
     seed: Option<u64>,
     /// Run the seeds from A on, below B.
     #[arg(long, value_name = "A..B", value_parser = seeds, conflicts_with_all = ["seed", "minimise", "plant"])]

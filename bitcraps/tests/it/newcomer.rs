@@ -369,13 +369,14 @@ fn work_that_is_killed_blocks_no_other_try() {
     let place = |name: &str| dir.path().join(name);
     let (rows, image, copy) = (place("rows"), place("state.img"), place("copy"));
     let (node, dev) = (place("node"), place("dev"));
-    let commands = [
-        &["export", text(&one), "--csv", text(&rows), "--image", text(&image)][..],
-        &["db", "backup", text(&one), text(&copy)],
-        &["init", text(&node), "--bytes-max", "0"],
-        &["dev", "--heights", "5", "--pace", "max", "--data", text(&dev)],
+    let commands: [(&[&str], &[&Path]); 4] = [
+        (&["export", text(&one), "--csv", text(&rows), "--image", text(&image)], &[&rows, &image]),
+        (&["db", "backup", text(&one), text(&copy)], &[&copy]),
+        (&["init", text(&node), "--bytes-max", "0"], &[&node]),
+        // A session goes on.
+        (&["dev", "--heights", "5", "--pace", "max", "--data", text(&dev)], &[]),
     ];
-    for args in commands {
+    for (args, made) in commands {
         let command = || {
             let mut command = program();
             command.args(args).env("BITCRAPS_PASSPHRASE", "x").stdout(Stdio::null());
@@ -386,11 +387,11 @@ fn work_that_is_killed_blocks_no_other_try() {
             std::thread::sleep(Duration::from_millis(wait_ms));
             let _ = Command::new("kill").args([kill, &child.id().to_string()]).stderr(Stdio::null()).status();
             // It may have been faster than the signal; then what it made is whole, and goes.
-            if child.wait().expect("it ends").success() && args[0] != "dev" {
-                for path in [&rows, &copy, &node] {
-                    let _ = fs::remove_dir_all(path);
+            if child.wait().expect("it ends").success() {
+                for path in made {
+                    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+                    removed.expect("what was made is there");
                 }
-                let _ = fs::remove_file(&image);
             }
         }
         let (code, _, err) = said(&command().output().expect("the program runs"));

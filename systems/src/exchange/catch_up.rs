@@ -215,11 +215,11 @@ impl CatchUp {
     ) {
         let (batch, mut liar) = self.next_batch(setup, validators, chain);
         let mut good = batch.len();
-        if good > 0 {
-            if let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &seed.0) {
-                liar = Some(batch[bad].0);
-                good = bad;
-            }
+        if good > 0
+            && let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &seed.0)
+        {
+            liar = Some(batch[bad].0);
+            good = bad;
         }
         for (_, entry) in batch.into_iter().take(good) {
             self.ready.push_back((*entry.decided, entry.beacon));
