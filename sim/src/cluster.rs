@@ -124,6 +124,8 @@ pub struct Cluster {
     faults: BTreeMap<&'static str, u64>,
     marks: Marks,
     events: u64,
+    /// Sessions that passed `replay`.
+    replayed: u32,
 }
 
 fn keys(plan: &Plan) -> DevKeys {
@@ -242,6 +244,7 @@ impl Cluster {
             faults: BTreeMap::new(),
             marks: Marks::default(),
             events: 0,
+            replayed: 0,
             plan,
         })
     }
@@ -259,7 +262,6 @@ impl Cluster {
             self.marks.add("ticks shared a sync", record.merged);
             self.marks.add("no room on the disk", record.full);
         }
-        let replayed = if broken.is_none() { self.plan.nodes } else { 0 };
         Outcome {
             broken,
             height,
@@ -272,7 +274,7 @@ impl Cluster {
             events: self.events,
             receipts: self.seen.receipts,
             twice: self.seen.twice,
-            replayed,
+            replayed: self.replayed,
         }
     }
 

@@ -224,6 +224,18 @@ impl Consensus {
         Ok(found == expected)
     }
 
+    /// Whether a certificate would be checked and heard: one of another height, and one that lets nothing new be known, is
+    /// dropped as it is, and its signatures may be anything.
+    pub fn wants(&self, input: &Input) -> bool {
+        match input {
+            Input::Polka(polka) => self.is_of_this_height(polka.height) == Ok(true) && !self.knows_polka(polka),
+            Input::Round(certificate) => {
+                self.is_of_this_height(certificate.height) == Ok(true) && !self.is_past(certificate)
+            }
+            _ => true,
+        }
+    }
+
     /// Whether the core holds a certificate for the same polka, so that another one proves nothing more.
     fn knows_polka(&self, polka: &Certificate) -> bool {
         self.state.polka_certificate(from_round(polka.round), &BlockHash(polka.block)).is_some()

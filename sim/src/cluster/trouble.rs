@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use engine::Height;
 use storage::backend::Fault as DiskFault;
 
 use super::lives::SYNC;
@@ -11,6 +12,9 @@ use crate::fault::Fault;
 use crate::heap::Time;
 use crate::network::End;
 use crate::properties::Broken;
+
+/// The height from which on a disk may be lost.
+const BEGUN: Height = Height(8);
 
 /// How often a kind happens: microseconds between two, at least and at most.
 fn every(fault: Fault) -> (Time, Time) {
@@ -117,7 +121,8 @@ impl Cluster {
         }
     }
 
-    /// A disk is lost: only those lose one of whom it was drawn, since no rule is safe where more do than may be faulty.
+    /// A disk is lost: only those lose one of whom it was drawn, since no rule is safe where more do than may be faulty; and
+    /// only once the chain has begun, since nobody could know of one at genesis that it had signed something there.
     fn lose_disk(&mut self) {
         let losers: Vec<u32> =
             self.weak.iter().filter(|(_, fault)| **fault == Fault::LostDisk).map(|(slot, _)| *slot).collect();
@@ -125,7 +130,8 @@ impl Cluster {
             return;
         }
         let slot = *self.draw.pick(&losers) as usize;
-        if self.hosts[slot].is_up() {
+        let has_begun = self.hosts[slot].record.get().settled_to >= BEGUN;
+        if has_begun && self.hosts[slot].is_up() {
             self.hosts[slot].lose_disk();
             self.leave(slot, true);
             self.restart_later(slot);

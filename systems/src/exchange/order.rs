@@ -358,10 +358,16 @@ impl OrderStep<'_> {
     fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
         let height = self.chain.decided.next();
         for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
-            self.hear_certificate(polka.clone(), Input::Polka(polka));
+            if !self.hear_certificate(Input::Polka(polka.clone())) {
+                continue;
+            }
+            for entry in &polka.signatures {
+                let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
+                self.count(&Vote { body, signature: entry.signature });
+            }
         }
         for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
-            if !self.orderer.idle && self.try_input(Input::Round(round.clone())) {
+            if self.hear_certificate(Input::Round(round.clone())) {
                 round.votes.iter().for_each(|vote| self.count(vote));
             }
         }
@@ -385,15 +391,11 @@ impl OrderStep<'_> {
         self.bodies.forget_rounds(height, self.orderer.round);
     }
 
-    /// A certificate of prevotes: the order of blocks checks it, and its votes are counted if it holds.
-    fn hear_certificate(&mut self, polka: Certificate, input: Input) {
-        if self.orderer.idle || !self.try_input(input) {
-            return;
-        }
-        for entry in &polka.signatures {
-            let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
-            self.count(&Vote { body, signature: entry.signature });
-        }
+    /// A certificate of votes. Says whether the order of blocks has checked its signatures, and they hold: only then do its
+    /// votes count. One that says nothing new is dropped unchecked.
+    fn hear_certificate(&mut self, input: Input) -> bool {
+        let is_wanted = self.orderer.consensus.as_ref().is_some_and(|consensus| consensus.wants(&input));
+        !self.orderer.idle && is_wanted && self.try_input(input)
     }
 
     /// Counts a vote that the order of blocks has heard.
