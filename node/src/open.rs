@@ -36,6 +36,7 @@ use crate::stopped::StopNotes;
 use words::{Failure, thousands};
 
 /// The keys of a validator.
+#[derive(Clone)]
 pub struct Keys {
     /// For votes and proposals.
     pub vote: VoteKey,
@@ -411,7 +412,7 @@ fn what_is_unknown(log: &LogFound, decided: Height) -> Option<String> {
                 )
             })
         }
-        LogFound::Missing if decided == Height::GENESIS => None,
+        // A new session has a log that is empty; one without is that of a validator that lost its disk.
         LogFound::Missing => Some("the consensus log is missing: this validator cannot know what it signed".into()),
         LogFound::Damaged(damage) => Some(format!("{damage}; this validator cannot know what it signed")),
     }
