@@ -242,6 +242,13 @@ pub const LOG_GROUP_BYTES_MAX: usize = 64 << 20;
 pub const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
 /// Bytes after which a new segment begins.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of a segment that are compressed together: who reads one of them decompresses no more.
+pub const COMPRESSED_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of a segment that is compressed, at most: one that was nearly full, and the largest group behind it. Whoever reads
+/// it has it in memory.
+pub const COMPRESSED_SEGMENT_BYTES_MAX: usize = 96 << 20;
+/// Milliseconds that whoever compresses segments beside a node rests behind each chunk, for one of work.
+pub const COMPRESSING_REST_MS: u64 = 10;
 /// Bytes after which a new pack begins.
 pub const PACK_BYTES: u64 = 64 << 20;
 /// Bytes of the content of a pack's record, at most: a snapshot's map of the largest image there can be.
@@ -297,6 +304,9 @@ const _: () = assert!(FRAME_BODY_BYTES_MAX >= 2 * RANGE_BYTES_MAX);
 const _: () = assert!(LOG_GROUP_BYTES_MAX >= 2 * SYNC_BYTES && SYNC_BYTES >= FRAME_BODY_BYTES_MAX);
 // A segment holds more than the largest frame, and a pack more than a block of groups.
 const _: () = assert!(SEGMENT_BYTES as usize > 2 * FRAME_BODY_BYTES_MAX);
+// A segment is compressed unless groups of the largest kind came together at its end.
+const _: () = assert!(COMPRESSED_SEGMENT_BYTES_MAX >= SEGMENT_BYTES as usize + SYNC_BYTES + FRAME_BODY_BYTES_MAX);
+const _: () = assert!(COMPRESSED_SEGMENT_BYTES_MAX.is_multiple_of(COMPRESSED_CHUNK_BYTES));
 const _: () = assert!(PACK_BYTES as usize > SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES);
 // A client holds more than one connection has credit for, a message carries no more than that, and its answers fit one too.
 const _: () = assert!(CLIENT_INTENTS_MAX > PEER_CREDIT as usize && MESSAGE_INTENTS_MAX <= PEER_CREDIT as usize);

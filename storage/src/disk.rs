@@ -15,7 +15,7 @@ use engine::Height;
 use engine::limits::{LOG_GROUP_BYTES_MAX, SEGMENT_BYTES, SYNC_BYTES, UNSYNCED_TICKS_MAX};
 
 use crate::backend::is_full;
-use crate::journal::{End, Frame, JournalReader, JournalWriter, Retention, Retirer};
+use crate::journal::{Archive, End, Frame, JournalReader, JournalWriter, Retention};
 use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
 
@@ -113,8 +113,8 @@ pub struct Disk {
     waiting: VecDeque<Group>,
     under_way: Option<UnderWay>,
     failed: bool,
-    retirer: Option<Retirer>,
-    /// The lowest height that a start may need, until the bodies below it were looked at.
+    archive: Option<Archive>,
+    /// The lowest height that a start may need, until sealed segments were looked at.
     keep: Option<Height>,
 }
 
@@ -138,9 +138,7 @@ impl Disk {
         }
         let fence = if let LogFound::Entries { fence, .. } = &log { *fence } else { Height::GENESIS };
         let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
-        let retirer = writing
-            .retention
-            .map(|retention| Retirer::new(session.backend().clone(), session.dir(), session.chain(), retention));
+        let archive = Archive::new(session.backend().clone(), session.dir(), session.chain(), writing.retention);
         let disk = Self {
             session,
             writer: Writer { journal, log: log_writer, synced: decided, decided, fence },
@@ -148,7 +146,7 @@ impl Disk {
             waiting: VecDeque::new(),
             under_way: None,
             failed: false,
-            retirer,
+            archive: Some(archive),
             keep: None,
         };
         Ok(OpenedAs { storage: disk, frames: Vec::new(), end, log })
@@ -178,8 +176,8 @@ impl Disk {
         self.waiting.is_empty() && self.under_way.is_none()
     }
 
-    /// Says that a start will need nothing below a height. Bodies below it may be given up, if there are more than the
-    /// session may have: the next time that nothing is to be written.
+    /// Says that a start will need nothing below a height. The next time that nothing is to be written, sealed segments are
+    /// compressed, and bodies below it may be given up, if there are more than the session may have.
     pub fn keep_from(&mut self, height: Height) {
         self.keep = Some(height);
     }
@@ -194,7 +192,7 @@ impl Disk {
             self.begin(now);
         }
         let Some(under_way) = &mut self.under_way else {
-            self.retire();
+            self.tidy();
             return None;
         };
         if now < under_way.due {
@@ -237,16 +235,16 @@ impl Disk {
         }
     }
 
-    /// Gives up bodies that no start needs, where this is nobody else's to do.
-    fn retire(&mut self) {
-        if let (Some(retirer), Some(height)) = (&self.retirer, self.keep.take()) {
-            retirer.retire_and_say(height);
+    /// Looks after sealed segments, where this is nobody else's to do.
+    fn tidy(&mut self) {
+        if let (Some(archive), Some(height)) = (&self.archive, self.keep.take()) {
+            archive.turn(height, &|| true);
         }
     }
 
-    /// What gives up bodies, for a thread of its own.
-    pub(crate) fn take_retirer(&mut self) -> Option<Retirer> {
-        self.retirer.take()
+    /// What looks after sealed segments, for a thread of its own.
+    pub(crate) fn take_archive(&mut self) -> Archive {
+        self.archive.take().expect("it is taken by the one thread that drives the disk")
     }
 
     /// Writes what waits, whatever time it takes, and seals the files; what failed, if something did.

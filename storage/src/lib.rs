@@ -22,7 +22,7 @@ mod thread;
 pub use arrival::Arrival;
 pub use disk::{Disk, Group, OpenedAs, Synced, Writing};
 pub use journal::{
-    End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Tail, check_journal,
+    Compressor, End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Tail, check_journal,
 };
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};

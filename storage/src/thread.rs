@@ -1,14 +1,16 @@
 //! The storage thread: drives a session's disk beside the tick, and says when what it was given is on disk.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
-use engine::limits::UNSYNCED_TICKS_MAX;
+use engine::limits::{COMPRESSING_REST_MS, UNSYNCED_TICKS_MAX};
 
 use crate::disk::{Disk, Group, OpenedAs, Synced, Writing};
-use crate::journal::{JournalReader, Retirer};
+use crate::journal::{Archive, JournalReader};
 use crate::session::{OpenError, Session};
 
 /// A session's journal and log, written by a thread.
@@ -19,9 +21,11 @@ pub struct Storage {
     groups: Option<Sender<Group>>,
     synced: Receiver<Synced>,
     thread: Option<JoinHandle<Session>>,
-    /// To the thread that gives up bodies: the lowest height that a start may need.
+    /// To the thread that looks after sealed segments: the lowest height that a start may need.
     keep: Option<Sender<Height>>,
-    retiring: Option<JoinHandle<()>>,
+    archiving: Option<JoinHandle<()>>,
+    /// Whoever closes waits for no more than one chunk.
+    closing: Arc<AtomicBool>,
 }
 
 impl Storage {
@@ -62,7 +66,7 @@ impl Storage {
     /// # Errors
     /// If the system refuses.
     pub fn of(mut disk: Disk) -> Result<Self, OpenError> {
-        let retirer = disk.take_retirer();
+        let archive = disk.take_archive();
         let (to_thread, groups) = bounded(UNSYNCED_TICKS_MAX);
         let (from_thread, synced) = bounded(2 * UNSYNCED_TICKS_MAX);
         let dir = disk.dir().to_owned();
@@ -70,8 +74,16 @@ impl Storage {
             .name("storage".into())
             .spawn(move || drive(disk, &groups, &from_thread))
             .map_err(OpenError::io(&dir))?;
-        let (keep, retiring) = retirer.map(retiring).transpose()?.unzip();
-        Ok(Self { groups: Some(to_thread), synced, thread: Some(thread), keep, retiring })
+        let closing = Arc::new(AtomicBool::new(false));
+        let (keep, archiving) = archiving(archive, closing.clone())?;
+        Ok(Self {
+            groups: Some(to_thread),
+            synced,
+            thread: Some(thread),
+            keep: Some(keep),
+            archiving: Some(archiving),
+            closing,
+        })
     }
 
     /// Hands over what a tick produced. Waits only while 64 groups are waiting already.
@@ -80,8 +92,8 @@ impl Storage {
         let _ = self.groups.as_ref().expect("the handle was not closed").send(group);
     }
 
-    /// Says that a start will need nothing below a height: the newest two snapshots are at or above it. Bodies below it
-    /// may be given up, if there are more than the session may have.
+    /// Says that a start will need nothing below a height: the newest two snapshots are at or above it. Sealed segments are
+    /// compressed, and bodies below it may be given up, if there are more than the session may have.
     pub fn keep_from(&self, height: Height) {
         if let Some(keep) = &self.keep {
             // One that is still at it hears of a later height the next time.
@@ -97,27 +109,31 @@ impl Storage {
     /// Writes what waits, seals the files, and gives the session back.
     pub fn close(mut self) -> Session {
         self.groups = None;
-        self.end_retiring();
+        self.end_archiving();
         self.thread.take().expect("closed once").join().expect("the storage thread reports errors, it does not panic")
     }
 }
 
-/// The thread that gives up bodies.
-fn retiring(retirer: Retirer) -> Result<(Sender<Height>, JoinHandle<()>), OpenError> {
+/// The thread that looks after sealed segments.
+fn archiving(archive: Archive, closing: Arc<AtomicBool>) -> Result<(Sender<Height>, JoinHandle<()>), OpenError> {
     let (keep, heights) = bounded(1);
     let run = move || {
         while let Ok(height) = heights.recv() {
-            retirer.retire_and_say(height);
+            archive.turn(height, &|| {
+                std::thread::sleep(Duration::from_millis(COMPRESSING_REST_MS));
+                !closing.load(Ordering::Relaxed)
+            });
         }
     };
-    let thread = std::thread::Builder::new().name("retention".into()).spawn(run);
-    Ok((keep, thread.map_err(OpenError::io(std::path::Path::new("retention thread")))?))
+    let thread = std::thread::Builder::new().name("archive".into()).spawn(run);
+    Ok((keep, thread.map_err(OpenError::io(std::path::Path::new("archive thread")))?))
 }
 
 impl Storage {
-    fn end_retiring(&mut self) {
+    fn end_archiving(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
         self.keep = None;
-        if let Some(thread) = self.retiring.take() {
+        if let Some(thread) = self.archiving.take() {
             let _ = thread.join();
         }
     }
@@ -126,7 +142,7 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         self.groups = None;
-        self.end_retiring();
+        self.end_archiving();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

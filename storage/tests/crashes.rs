@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Height;
-use storage::backend::{Fault, FaultyBackend};
+use storage::backend::{Backend, Fault, FaultyBackend};
 use storage::{
-    Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened, Synced,
-    Writing,
+    Compressor, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Retention, Session, Storage,
+    StorageOpened, Synced, Writing,
 };
 
 const DIR: &str = "/disk/session";
@@ -225,22 +225,27 @@ fn a_full_disk_at_any_operation_only_delays() {
     println!("{} times without room: at each of {operations} operations, from {seeds} seeds", operations * seeds);
 }
 
-/// Bodies are given up while the power goes: what proves the chain stays, and whatever a start needs stays whole.
+/// Segments are compressed and bodies are given up while the power goes: what proves the chain stays, and whatever a start
+/// needs stays whole.
 #[test]
-fn a_power_cut_while_bodies_are_given_up_keeps_what_is_needed() {
+fn a_power_cut_while_segments_become_less_keeps_what_is_needed() {
     const KEPT: u64 = 16;
+    const CUTS: u64 = 120;
     let writing = Writing { retention: Some(Retention { bytes_max: 50 << 10, retire }), ..writing() };
     let open = |disk: &FaultyBackend| {
         Storage::open_with(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?, writing.clone())
     };
-    let mut retired_at_all = 0;
+    let (mut retired_at_all, mut compressed_at_all) = (0, 0);
     let seeds = seeds(8);
-    for (at, seed) in (1..=60).flat_map(|at| (0..seeds).map(move |seed| (at, seed))) {
-        let context = format!("seed {seed}, operation {at} while bodies go");
+    for (at, seed) in (1..=CUTS).flat_map(|at| (0..seeds).map(move |seed| (at, seed))) {
+        let context = format!("seed {seed}, operation {at} while segments become less");
         let disk = disk(seed ^ at << 8, &[]);
         let opened = open(&disk).expect("nothing fails yet");
         assert_eq!(write(&opened, 0), (GROUPS, None));
         disk.plan(disk.operations() + at, Fault::PowerOff);
+        // As the thread that looks after sealed segments does it, but for its rests, in which it may be told to stop.
+        let compressor = Compressor::new(Arc::new(disk.clone()), Path::new(DIR));
+        let _ = compressor.compress_sealed(&|| true);
         opened.storage.keep_from(Height(KEPT));
         drop(opened.storage);
         let disk = if disk.is_off() { disk.restart() } else { disk.copy() };
@@ -249,17 +254,28 @@ fn a_power_cut_while_bodies_are_given_up_keeps_what_is_needed() {
         let retired = opened.frames.iter().filter(|frame| frame.kind == FrameKind::Retired);
         assert!(retired.clone().all(|frame| frame.height.0 < KEPT), "{context}: a start needs more");
         // The next turn finishes what was begun.
+        let compressor = Compressor::new(Arc::new(disk.clone()), Path::new(DIR));
+        compressor.compress_sealed(&|| true).unwrap_or_else(|error| panic!("{context}: {error}"));
         opened.storage.keep_from(Height(KEPT));
         drop(opened.storage);
         let opened = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
         check(&opened, GROUPS, &context);
         let retired = opened.frames.iter().filter(|frame| frame.kind == FrameKind::Retired).count();
         assert!(retired > 5, "{context}: {retired} bodies were given up");
+        let journal = disk.list(&Path::new(DIR).join("journal")).expect("a folder");
+        let compressed = journal.iter().filter(|path| path.extension().is_some_and(|ending| ending == "zst")).count();
+        let segments = journal.iter().filter(|path| path.extension().is_some_and(|ending| ending == "seg")).count();
+        assert!(segments <= 2, "{context}: what was sealed before the last start is compressed: {journal:?}");
+        compressed_at_all += compressed;
         retired_at_all += retired;
         // A reader that wants what is whole begins there; one below is told what is gone.
         let mut reader = JournalReader::open_on(Arc::new(disk), Path::new(DIR), Height(KEPT)).expect("a session");
         let frame = reader.next_frame().expect("whole").expect("a frame");
         assert!(frame.kind != FrameKind::Retired && frame.height == Height(KEPT), "{context}: {frame:?}");
     }
-    println!("{} power cuts while bodies went; {retired_at_all} went", 60 * seeds);
+    assert!(compressed_at_all > 0, "segments were compressed");
+    println!(
+        "{} power cuts while {compressed_at_all} segments were compressed and {retired_at_all} bodies went",
+        CUTS * seeds
+    );
 }

@@ -88,8 +88,16 @@ pub fn backup(dir: &Path, to: &Path, mut on_file: impl FnMut(&str)) -> anyhow::R
 fn copy_kinds(dir: &Path, to: &Path, kinds: &[FileKind], on_file: &mut impl FnMut(&str)) -> anyhow::Result<()> {
     for _ in 0..ATTEMPTS {
         let files = session_files(dir)?;
-        let names: Vec<&str> =
-            files.iter().filter(|file| kinds.contains(&file.kind)).map(|file| file.name.as_str()).collect();
+        // What a segment is becoming, beside it, does not count yet.
+        let is_begun = |name: &str| {
+            let segment = name.strip_suffix(".zst").map(|stem| format!("{stem}.seg"));
+            segment.is_some_and(|segment| files.iter().any(|file| file.name == segment))
+        };
+        let names: Vec<&str> = files
+            .iter()
+            .filter(|file| kinds.contains(&file.kind) && !is_begun(&file.name))
+            .map(|file| file.name.as_str())
+            .collect();
         let mut copied = Vec::new();
         let all = names.iter().try_for_each(|name| {
             on_file(name);

@@ -1,9 +1,9 @@
-//! Less of a session: what is free, dead or written ahead goes back to the file system.
+//! Less of a session: what is free, dead or written ahead goes back to the file system, and sealed segments are compressed.
 
 use std::path::Path;
 
 use storage::snapshot::SnapshotsFound;
-use storage::{Session, Storage};
+use storage::{Compressor, Session, Storage};
 
 use audit::db::session_files;
 use words::Failure;
@@ -38,6 +38,7 @@ pub fn compact(dir: &Path) -> anyhow::Result<Compacted> {
     })?;
     // Opening reads the journal to its end and cuts what is torn; closing cuts the zeros ahead.
     let session = Storage::open(session)?.storage.close();
+    Compressor::new(session.backend().clone(), session.dir()).compress_sealed(&|| true)?;
     let mut snapshots = 0;
     if dir.join("snapshots").is_dir() {
         let found = SnapshotsFound::open(&session, |_| ())?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use engine::{Hash, Height};
 
+use super::compressed;
 use super::frame::Frame;
 use super::index::Index;
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
-use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::Backend;
 use crate::session::OpenError;
 use crate::{BLOCK, Damage, DamageKind, Problem};
@@ -50,8 +50,16 @@ pub fn check_journal(
         let file = format!("journal/{}", path.file_name().unwrap_or_default().display());
         let kind = segment::SegmentKind::of(path);
         let last = place + 1 == segments.len();
-        let bytes = backend.read(path, SEGMENT_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
         let damage = |offset: u64, problem: Problem| Damage::new(file.clone(), offset, problem);
+        let bytes = match compressed::read(&**backend, path, 0).map_err(compressed::failed(path)) {
+            // Nothing of it can be read; what comes after it can.
+            Err(OpenError::Damaged(damaged)) => {
+                check.damages.push(damaged);
+                (before, next) = (None, u64::from(*number) + 1);
+                continue;
+            }
+            bytes => bytes?,
+        };
         if u64::from(*number) != next {
             check.damages.push(damage(0, format!("segment {number} stands where segment {next} belongs").into()));
             before = None;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use engine::{Genesis, Hash, Height};
 
+use super::compressed;
 use super::frame::Frame;
 use super::index::{Index, Mark, TAIL};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
 use super::segment::SEGMENT_FILE_BYTES_MAX;
-use crate::backend::{Access, Backend, FileBackend, FileBytes, Handle, bounded_len};
+use crate::backend::{Backend, FileBackend, FileBytes, bounded_len};
 use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage, DamageKind, Problem};
 
@@ -229,21 +230,16 @@ impl JournalReader {
         Ok(true)
     }
 
-    /// A segment's bytes. All but the last are sealed for ever and are mapped where they lie; the last may still be written
-    /// or cut, so it is copied.
+    /// A segment's bytes. All but the last are sealed for ever and are mapped where they lie, if they are not compressed; the
+    /// last may still be written or cut, so it is copied.
     fn load(&self, at: usize, from: u64) -> Result<FileBytes, OpenError> {
         let path = &self.segments[at].1;
         let bytes = if at + 1 < self.segments.len() {
-            self.backend.view(path, from, SEGMENT_FILE_BYTES_MAX)
-        } else if from == 0 {
-            self.backend.read(path, SEGMENT_FILE_BYTES_MAX).map(FileBytes::Read)
+            compressed::view(&*self.backend, path, from)
         } else {
-            let read = |file: Box<dyn Handle>| {
-                file.read_range(from, bounded_len(&*file, SEGMENT_FILE_BYTES_MAX)?.saturating_sub(from as usize))
-            };
-            self.backend.open(path, Access::Read).and_then(read).map(FileBytes::Read)
+            compressed::read(&*self.backend, path, from).map(FileBytes::Read)
         };
-        bytes.map_err(OpenError::io(path))
+        bytes.map_err(compressed::failed(path))
     }
 
     /// Checks a segment's first block.
@@ -280,10 +276,9 @@ impl JournalReader {
         let Some(mark) = index.mark(self.from).copied() else { return Ok(()) };
         let (number, path) = self.segments[at].clone();
         let kind = segment::SegmentKind::of(&path);
-        let file = self.backend.open(&path, Access::Read).map_err(OpenError::io(&path))?;
         let base = mark.offset / BLOCK * BLOCK;
-        let read = |from: u64, length: u64| file.read_range(from, length as usize).map_err(OpenError::io(&path));
-        let header = read(0, BLOCK)?;
+        let header = compressed::open(&*self.backend, &path).and_then(|file| file.read_range(0, BLOCK as usize));
+        let header = header.map_err(compressed::failed(&path))?;
         let bytes = self.load(at, base)?;
         self.next = at + 1;
         self.sealed = false;
@@ -301,15 +296,16 @@ impl JournalReader {
         let path = path_now(&*self.backend, &self.segments[at].1);
         self.segments[at].1.clone_from(&path);
         let path = &path;
-        let file = self.backend.open(path, Access::Read).map_err(OpenError::io(path))?;
-        let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(OpenError::io(path))? as u64;
-        let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(OpenError::io(path))?;
+        let failed = || compressed::failed(path);
+        let file = compressed::open(&*self.backend, path).map_err(failed())?;
+        let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(failed())? as u64;
+        let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(failed())?;
         let Some(offset) = Index::find(&tail, length) else {
             let sealed = at + 1 < self.segments.len();
             let missing = || self.damage_in(at, length, "a sealed segment has no index".into());
             return if sealed { Err(missing().into()) } else { Ok(None) };
         };
-        let bytes = file.read_range(offset, (length - offset) as usize).map_err(OpenError::io(path))?;
+        let bytes = file.read_range(offset, (length - offset) as usize).map_err(failed())?;
         match Index::decode(&bytes, offset) {
             Ok(index) => Ok(Some(index)),
             Err(problem) => Err(self.damage_in(at, offset, problem).into()),

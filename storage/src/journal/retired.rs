@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use engine::{Hash, Height};
 
+use super::compressed;
 use super::frame::{ALIGN, Frame, FrameKind, encode};
 use super::index::{FrameMarks, Index, TAIL};
 use super::scan::{Scan, ScanItem};
 use super::segment::SEGMENT_FILE_BYTES_MAX;
 use super::segment::{self, SegmentKind};
 use crate::backend::{Access, Backend, bounded_len};
-use crate::session::{OpenError, name, numbered};
+use crate::session::{OpenError, numbered};
 use crate::{BLOCK, Damage, Problem};
 
 /// How much of the journal's bodies stays.
@@ -29,22 +30,34 @@ pub struct Retention {
     pub retire: fn(&[u8]) -> Result<Vec<u8>, String>,
 }
 
-/// The files of a journal in order: the segment with a number, or what stayed of it. What was begun to stay of a segment
-/// that is still there does not count.
-pub fn journal_files(backend: &dyn Backend, folder: &Path) -> Result<Vec<(u32, PathBuf)>, OpenError> {
-    // The heads come second: a segment that goes meanwhile is found in one list or the other.
-    let whole = numbered(backend, folder, "seg")?;
-    let mut files = numbered(backend, folder, "head")?;
-    files.retain(|(number, _)| whole.binary_search_by_key(number, |(number, _)| *number).is_err());
-    files.extend(whole);
-    files.sort_unstable();
+/// What a segment becomes, one after the other: each is made while the one before it is there, and does not count until that
+/// is gone.
+const ENDINGS: [&str; 3] = ["seg", compressed::ENDING, "head"];
+
+/// The files with these endings, in the order of their numbers; of each number the one whose ending comes first. They are
+/// listed in that order too: what changes meanwhile is found in one list or the other.
+fn files(backend: &dyn Backend, folder: &Path, endings: &[&str]) -> Result<Vec<(u32, PathBuf)>, OpenError> {
+    let mut files: Vec<(u32, PathBuf)> = Vec::new();
+    for ending in endings {
+        let mut more = numbered(backend, folder, ending)?;
+        more.retain(|(number, _)| files.binary_search_by_key(number, |(number, _)| *number).is_err());
+        files.extend(more);
+        files.sort_unstable();
+    }
     Ok(files)
 }
 
-/// Where a segment is now: it may have given up its bodies since the files were listed.
+/// The files of a journal in order: the segment with a number, or what stayed of it.
+pub fn journal_files(backend: &dyn Backend, folder: &Path) -> Result<Vec<(u32, PathBuf)>, OpenError> {
+    files(backend, folder, &ENDINGS)
+}
+
+/// Where a segment is now: it may have become less since the files were listed.
 pub fn path_now(backend: &dyn Backend, path: &Path) -> PathBuf {
-    let gone = backend.open(path, Access::Read).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if gone { path.with_extension("head") } else { path.to_owned() }
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let left = ENDINGS.iter().skip_while(|one| **one != ending).map(|one| path.with_extension(one));
+    let is_there = |path: &PathBuf| backend.open(path, Access::Read).is_ok_and(|_| true);
+    left.into_iter().find(is_there).unwrap_or_else(|| path.to_owned())
 }
 
 /// Gives up bodies for a session.
@@ -68,7 +81,7 @@ impl Retirer {
     /// If the system refuses, or a segment is damaged: then it stays, and so do those after it.
     pub fn retire(&self, keep: Height) -> Result<Vec<u32>, OpenError> {
         let mut segments = Vec::new();
-        for (number, path) in numbered(&*self.backend, &self.folder, "seg")? {
+        for (number, path) in files(&*self.backend, &self.folder, &ENDINGS[..2])? {
             let length = self.backend.open(&path, Access::Read).and_then(|file| file.len());
             segments.push((number, path.clone(), length.map_err(OpenError::io(&path))?));
         }
@@ -96,11 +109,12 @@ impl Retirer {
 
     fn retire_segment(&self, number: u32, path: &Path, keep: Height) -> Result<bool, OpenError> {
         let io = |error| OpenError::io(path)(error);
-        let file = self.backend.open(path, Access::Read).map_err(io)?;
+        let file = compressed::open(&*self.backend, path).map_err(compressed::failed(path))?;
         let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(io)? as u64;
         let tail = file.read_range(length.saturating_sub(TAIL as u64), TAIL).map_err(io)?;
-        let damaged =
-            |offset, problem: Problem| Damage::new(format!("journal/{}", name(number, "seg")), offset, problem);
+        let damaged = |offset, problem: Problem| {
+            Damage::new(format!("journal/{}", path.file_name().unwrap_or_default().display()), offset, problem)
+        };
         let Some(offset) = Index::find(&tail, length) else {
             return Err(damaged(length, "a sealed segment has no index".into()).into());
         };
@@ -112,10 +126,12 @@ impl Retirer {
         let bytes = file.read_range(0, length as usize).map_err(io)?;
         let head = self.head(number, bytes, &index).map_err(|(offset, problem)| damaged(offset, problem))?;
         let to = path.with_extension("head");
-        match self.backend.remove(&to) {
-            // One that was begun when the machine stopped.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&to)(error)),
-            _ => {}
+        // What was begun when the machine stopped.
+        for begun in ENDINGS.iter().map(|ending| path.with_extension(ending)).filter(|begun| begun != path) {
+            match self.backend.remove(&begun) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&begun)(error)),
+                _ => {}
+            }
         }
         self.backend.write_new(&to, &head).map_err(OpenError::io(&to))?;
         self.backend.sync_dir(&self.folder).map_err(io)?;

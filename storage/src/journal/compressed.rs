@@ -1,0 +1,263 @@
+//! Compressed segments: the bytes of a sealed segment in a tenth of its room.
+//!
+//! ```text
+//!  00000001.zst   a Zstandard frame for each MiB of the segment ..., a skippable frame with the length of each
+//! ```
+//! This is Zstandard's seekable format: `zstd -d 00000001.zst -o 00000001.seg` gives the segment back, and a reader reads a part
+//! of it without the rest. What is verified are the segment's own bytes, by its own hashes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::bytes::Reader;
+use engine::limits::{COMPRESSED_CHUNK_BYTES, COMPRESSED_SEGMENT_BYTES_MAX};
+
+use super::segment::SEGMENT_FILE_BYTES_MAX;
+use crate::backend::{Access, Backend, FileBytes, Handle, bounded_len};
+use crate::session::{OpenError, name, numbered};
+use crate::{Damage, Problem};
+
+/// How a compressed segment's file name ends.
+pub const ENDING: &str = "zst";
+/// Zstandard's quickest levels leave a hundredth more, the slowest a tenth less for fifty times the work.
+const LEVEL: i32 = 3;
+/// How a skippable frame that holds a seek table begins.
+const TABLE_MAGIC: u32 = 0x184d_2a5e;
+/// How a seek table ends.
+const FOOTER_MAGIC: u32 = 0x8f92_eab1;
+/// Magic and length before the rows.
+const TABLE_HEAD: usize = 8;
+/// Compressed and decompressed length of a frame.
+const TABLE_ROW: usize = 8;
+/// Number of frames, a byte of flags, magic.
+const FOOTER: usize = 9;
+/// The most frames that a compressed segment has.
+const CHUNKS_MAX: usize = COMPRESSED_SEGMENT_BYTES_MAX.div_ceil(COMPRESSED_CHUNK_BYTES);
+
+/// Compresses a segment's bytes, as long as `goes_on`, which is asked behind each chunk, says so.
+fn compress(bytes: &[u8], goes_on: &dyn Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
+    assert!(bytes.len() <= COMPRESSED_SEGMENT_BYTES_MAX, "a longer segment stays as it is");
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    let (mut file, mut rows) = (Vec::new(), Vec::new());
+    for chunk in bytes.chunks(COMPRESSED_CHUNK_BYTES) {
+        let frame = compressor.compress(chunk)?;
+        rows.extend((frame.len() as u32).to_le_bytes());
+        rows.extend((chunk.len() as u32).to_le_bytes());
+        file.extend(frame);
+        if !goes_on() {
+            return Ok(None);
+        }
+    }
+    let frames = (rows.len() / TABLE_ROW) as u32;
+    file.extend(TABLE_MAGIC.to_le_bytes());
+    file.extend(((rows.len() + FOOTER) as u32).to_le_bytes());
+    file.extend(rows);
+    file.extend(frames.to_le_bytes());
+    file.push(0);
+    file.extend(FOOTER_MAGIC.to_le_bytes());
+    Ok(Some(file))
+}
+
+/// A compressed segment that is read as if it were the segment. What is wrong with its bytes is an error of the kind
+/// `InvalidData`.
+struct Compressed {
+    file: Box<dyn Handle>,
+    /// Where each frame begins, and where the last one ends.
+    starts: Vec<u64>,
+    /// Bytes of the segment.
+    length: u64,
+}
+
+fn wrong(problem: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the compressed segment {problem}"))
+}
+
+impl Compressed {
+    /// Reads the seek table. Only the lengths that [`compress`] writes are taken: nothing is allocated for others.
+    fn open(file: Box<dyn Handle>) -> io::Result<Self> {
+        let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX)?;
+        let cut = || wrong("has no seek table");
+        let at = length.checked_sub(FOOTER).ok_or_else(cut)?;
+        let (frames, flags, magic) = read_footer(&file.read_range(at as u64, FOOTER)?).ok_or_else(cut)?;
+        if magic != FOOTER_MAGIC || flags != 0 {
+            return Err(cut());
+        }
+        let frames = frames as usize;
+        if frames > CHUNKS_MAX {
+            return Err(wrong(format!("says that it has {frames} frames; no segment has more than {CHUNKS_MAX}")));
+        }
+        let table = TABLE_HEAD + frames * TABLE_ROW + FOOTER;
+        let at = length.checked_sub(table).ok_or_else(cut)?;
+        let table = file.read_range(at as u64, table - FOOTER)?;
+        Self::table(file, &table, frames, at as u64)
+            .ok_or_else(|| wrong("has a seek table that is not that of its frames"))
+    }
+
+    fn table(file: Box<dyn Handle>, table: &[u8], frames: usize, frames_end: u64) -> Option<Self> {
+        let mut table = Reader::new("seek table", table);
+        let head = (table.u32().ok()?, table.u32().ok()?);
+        if head != (TABLE_MAGIC, (frames * TABLE_ROW + FOOTER) as u32) {
+            return None;
+        }
+        let (mut starts, mut length) = (vec![0], 0);
+        for frame in 0..frames {
+            let (compressed, chunk) = (table.u32().ok()?, table.u32().ok()? as usize);
+            let is_last = frame + 1 == frames;
+            if chunk == 0 || chunk > COMPRESSED_CHUNK_BYTES || (chunk < COMPRESSED_CHUNK_BYTES && !is_last) {
+                return None;
+            }
+            starts.push(starts.last()? + u64::from(compressed));
+            length += chunk as u64;
+        }
+        (starts.last() == Some(&frames_end)).then_some(Self { file, starts, length })
+    }
+
+    /// One chunk of the segment.
+    fn chunk(&self, index: usize) -> io::Result<Vec<u8>> {
+        let (from, to) = (self.starts[index], self.starts[index + 1]);
+        let most = zstd::zstd_safe::compress_bound(COMPRESSED_CHUNK_BYTES) as u64;
+        if to - from > most {
+            return Err(wrong(format!("has a frame of {} bytes for a chunk of {COMPRESSED_CHUNK_BYTES}", to - from)));
+        }
+        let length = (self.length as usize - index * COMPRESSED_CHUNK_BYTES).min(COMPRESSED_CHUNK_BYTES);
+        let frame = self.file.read_range(from, (to - from) as usize)?;
+        let chunk = zstd::bulk::decompress(&frame, length)
+            .map_err(|error| wrong(format!("cannot be decompressed at byte {from}: {error}")))?;
+        if chunk.len() != length {
+            return Err(wrong(format!("has {} bytes instead of {length} in the frame at byte {from}", chunk.len())));
+        }
+        Ok(chunk)
+    }
+}
+
+fn read_footer(bytes: &[u8]) -> Option<(u32, u8, u32)> {
+    let mut footer = Reader::new("seek table", bytes);
+    Some((footer.u32().ok()?, footer.u8().ok()?, footer.u32().ok()?))
+}
+
+impl Handle for Compressed {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.length)
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        if at >= self.length || buf.is_empty() {
+            return Ok(0);
+        }
+        let (index, within) = (at as usize / COMPRESSED_CHUNK_BYTES, at as usize % COMPRESSED_CHUNK_BYTES);
+        let chunk = self.chunk(index)?;
+        let count = buf.len().min(chunk.len() - within);
+        buf[..count].copy_from_slice(&chunk[within..within + count]);
+        Ok(count)
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == ENDING)
+}
+
+/// Opens a file of the journal for reading, compressed or not, as the bytes of the segment.
+pub fn open(backend: &dyn Backend, path: &Path) -> io::Result<Box<dyn Handle>> {
+    let file = backend.open(path, Access::Read)?;
+    Ok(if is_compressed(path) { Box::new(Compressed::open(file)?) } else { file })
+}
+
+/// The bytes of a file of the journal that is never written again, from an offset on: decompressed, or mapped.
+pub fn view(backend: &dyn Backend, path: &Path, from: u64) -> io::Result<FileBytes> {
+    if !is_compressed(path) {
+        return backend.view(path, from, SEGMENT_FILE_BYTES_MAX);
+    }
+    read(backend, path, from).map(FileBytes::Read)
+}
+
+/// The bytes of a file of the journal from an offset on, decompressed or copied.
+pub fn read(backend: &dyn Backend, path: &Path, from: u64) -> io::Result<Vec<u8>> {
+    let file = open(backend, path)?;
+    file.read_range(from, bounded_len(&*file, SEGMENT_FILE_BYTES_MAX)?.saturating_sub(from as usize))
+}
+
+/// What went wrong with a file of the journal: its bytes, or the system.
+pub fn failed(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    |error| {
+        if is_compressed(path) && error.kind() == io::ErrorKind::InvalidData {
+            let file = format!("journal/{}", path.file_name().unwrap_or_default().display());
+            return Damage::new(file, 0, Problem::from(error.to_string())).into();
+        }
+        OpenError::io(path)(error)
+    }
+}
+
+/// Compresses the sealed segments of a session.
+pub struct Compressor {
+    backend: Arc<dyn Backend>,
+    folder: PathBuf,
+}
+
+impl Compressor {
+    /// For a session's journal.
+    pub fn new(backend: Arc<dyn Backend>, dir: &Path) -> Self {
+        Self { backend, folder: dir.join("journal") }
+    }
+
+    /// Compresses every segment but the last, which is being written, as long as `goes_on`, which is asked behind each
+    /// [`COMPRESSED_CHUNK_BYTES`], says so. Returns the numbers of those that were compressed.
+    ///
+    /// # Errors
+    /// If the system refuses: then a segment stays as it is, and so do those after it.
+    pub fn compress_sealed(&self, goes_on: &dyn Fn() -> bool) -> Result<Vec<u32>, OpenError> {
+        let mut segments = numbered(&*self.backend, &self.folder, "seg")?;
+        segments.pop();
+        let mut compressed = Vec::new();
+        for (number, path) in segments {
+            if self.compress_one(number, &path, goes_on).map_err(OpenError::io(&path))? {
+                compressed.push(number);
+            }
+        }
+        Ok(compressed)
+    }
+
+    fn compress_one(&self, number: u32, path: &Path, goes_on: &dyn Fn() -> bool) -> io::Result<bool> {
+        let segment = self.backend.view(path, 0, SEGMENT_FILE_BYTES_MAX)?;
+        if segment.len() > COMPRESSED_SEGMENT_BYTES_MAX {
+            return Ok(false);
+        }
+        let Some(file) = compress(&segment, goes_on)? else { return Ok(false) };
+        let to = self.folder.join(name(number, ENDING));
+        match self.backend.remove(&to) {
+            // One that was begun when the machine stopped.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.backend.write_new(&to, &file)?;
+        self.backend.sync_dir(&self.folder)?;
+        // The segment is the only other copy: it goes when what was written says the same.
+        if *read(&*self.backend, &to, 0)? != *segment {
+            self.backend.remove(&to)?;
+            return Err(wrong("is not what was written"));
+        }
+        self.backend.remove(path)?;
+        self.backend.sync_dir(&self.folder)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;
