@@ -191,14 +191,16 @@ pub const BANNED_KEYS_OF_ADDRESS: u32 = 4;
 pub const HALF_OPEN_MAX: u32 = 256;
 /// Other nodes that are remembered.
 pub const NODES_KNOWN_MAX: usize = 1_024;
-/// Connections to other nodes that this node opens.
+/// Connections that this node opens to nodes that it was not told of, but heard of.
 pub const DIALS_MAX: usize = 16;
+/// Followers that nobody told a node of, at most.
+pub const FOLLOWERS_MAX: u32 = 1_024;
 /// Lists of other nodes' records that wait to be verified.
 pub const RECORD_LISTS_UNVERIFIED_MAX: usize = 64;
 /// Nodes found on the local network and not yet looked at.
 pub const LAN_FOUND_MAX: usize = 64;
 /// Other nodes that a configuration may name.
-pub const PEERS_NAMED_MAX: usize = 64;
+pub const PEERS_NAMED_MAX: usize = VALIDATORS_MAX as usize;
 /// Bytes of a node's name, at most.
 pub const NODE_NAME_BYTES_MAX: usize = 32;
 /// Lines of the log about connections, of one kind in a second; what is beyond them is counted.

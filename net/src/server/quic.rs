@@ -183,6 +183,14 @@ impl Quic {
         self.mark(row);
     }
 
+    /// Asks for a sign of life: a connection whose peer is gone ends by what comes back, or by nothing.
+    pub(super) fn ping(&mut self, row: usize) {
+        if let Some(line) = self.line(row) {
+            line.ping();
+            self.mark(row);
+        }
+    }
+
     /// Sends what a connection has to send, and tells the endpoint what it must know of it.
     pub(super) fn say(&mut self, row: usize, now: Instant) -> Said {
         let Self { endpoint, packets, lines, .. } = self;

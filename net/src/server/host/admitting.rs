@@ -141,8 +141,14 @@ impl Host {
         self.quic.close(row, close, self.moment());
         let common = &mut self.common;
         common.admission.release(peer.address, peer.allowed);
+        if let Stage::Open(open) = &peer.stage
+            && open.is_node
+        {
+            common.nodes.left(&open.key, open.id, self.now);
+            common.followers -= u32::from(open.is_follower);
+        }
         if let Some(candidate) = &peer.dialled {
-            common.nodes.hung_up(candidate);
+            common.nodes.hung_up(candidate, self.now);
         }
         let Stage::Open(mut open) = peer.stage else {
             self.half_open -= u32::from(peer.dialled.is_none());
@@ -154,9 +160,6 @@ impl Host {
                 common.unwatch(*table, open.id);
             }
         }
-        if open.is_node {
-            common.nodes.left(&open.key);
-        }
         if open.has_joined {
             if close.code == CloseCode::Malformed {
                 open.untold.tell(Input::Offended { peer: open.id, offence: Offence::Malformed }, &common.events);
@@ -165,6 +168,13 @@ impl Host {
         }
         let put_out = (close.code != CloseCode::Done).then_some(close);
         let Departure { reason, text } = ending(put_out, open.broke.take());
+        if peer.dialled.is_some() && reason == CloseCode::KeyInUse.name() && common.nodes.shut_out(open.key) {
+            tracing::error!(
+                node = engine::hex(&open.key),
+                "another process with this node's network key is connected there: its keys are in two places, or its directory \
+                 is a copy; as long as no quorum is connected, this one signs nothing"
+            );
+        }
         let visit = Visit { kind: Kind::Went, reason, text: &text, address: peer.address, key: Some(open.key) };
         common.visitors.note(self.now, &visit);
         common.slots.end(open.id);
