@@ -188,6 +188,8 @@ impl Sources {
     /// says so.
     fn answer(&mut self, question: &Question) -> Option<NodeMessage> {
         let answer = match question.what {
+            // It is about to be on disk: an empty range would say that it has gone.
+            Asked::Range(range) if range.from > question.last => Ok(None),
             Asked::Range(range) => self.range(range, question.last).map(|entries| Some(NodeMessage::Range(entries))),
             Asked::Snapshot(height) => self.proof(height, question.last),
             Asked::Part(row) => self.part(row),
