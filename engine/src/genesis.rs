@@ -236,6 +236,11 @@ pub fn hex(bytes: &[u8]) -> String {
     const_hex::encode(bytes)
 }
 
+/// The bytes of a hex text of any length.
+pub fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    const_hex::decode(text).ok()
+}
+
 /// The bytes of a hex text of exactly `2 N` digits.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     // The library takes a prefix too, which would be a second way to write the same bytes.

@@ -202,8 +202,6 @@ impl Shell {
         }
     }
 
-    /// What the core holds against validators, as far as it proves anything: it also pairs a proposal with itself, where the
-    /// first of two comes again.
     fn evidence(&self, found: &malachite::MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
         let slots = (0..self.validators.set().count() as u32).map(Slot);
         let votes = slots.clone().filter_map(|slot| found.votes.get(&slot)).flatten();
@@ -211,7 +209,6 @@ impl Shell {
         votes
             .map(|(one, other)| Evidence::Votes(to_vote(one), to_vote(other)))
             .chain(proposals.map(|(one, other)| Evidence::Proposals(to_proposal(one), to_proposal(other))))
-            .filter(Evidence::contradicts)
             .collect()
     }
 }
