@@ -63,6 +63,7 @@ impl Driver {
         for (number, user) in users.list().iter().enumerate() {
             let config = ClientConfig {
                 address: address.to_string(),
+                others: Vec::new(),
                 node: None,
                 chain: None,
                 program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),

@@ -25,7 +25,7 @@ use node::clock::Time;
 use node::config::Config;
 use node::edge::Edge;
 use node::init::{create, open_keys};
-use node::open::{self, Keys, Options};
+use node::open::{self, Options};
 use node::recording::Driving;
 use node::snapshots::SnapshotPace;
 
@@ -121,12 +121,10 @@ pub fn run(
     for path in [&mut config.keys.validator, &mut config.keys.dkg, &mut config.keys.beacon, &mut config.keys.net] {
         *path = site.dir.join(&*path);
     }
-    let (keys, setup) = open_keys(&config)?;
+    let (keys, setup) = open_keys(&config, false)?;
     let (chain, tables) = (setup.chain, setup.genesis.tables);
-    let validator = keys.validator;
-    let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
     let options = Options {
-        keys,
+        keys: keys.validator,
         threads: site.threads,
         peers: 0,
         writing: config.writing(),

@@ -169,6 +169,7 @@ impl Player {
         let endpoint = any_socket(1 << 20).context("a UDP socket")?;
         let config = ClientConfig {
             address: address.to_owned(),
+            others: Vec::new(),
             node,
             chain: None,
             program: concat!("bitcraps play ", env!("CARGO_PKG_VERSION")).into(),

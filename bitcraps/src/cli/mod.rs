@@ -9,9 +9,11 @@ macro_rules! say {
 
 mod args;
 mod bisect;
+mod cluster;
 mod db;
 mod dev;
 mod export;
+mod health;
 mod history;
 mod init;
 mod load;
@@ -59,6 +61,8 @@ enum Command {
     /// Check or show a node's configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
+    /// Ask nodes how they are; exit code 7 if something is wrong.
+    Health(health::HealthArgs),
     /// Play, in this terminal or by a script.
     Play(play::PlayArgs),
     /// Re-run a recorded session and check everything in it.
@@ -132,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Config(command) => node::config(&command),
+        Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Bisect(args) => bisect::run(&args),
@@ -155,6 +160,16 @@ pub fn main() -> ExitCode {
 /// Set by Ctrl-C or SIGTERM.
 fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
     stop_at(&[]).context("signals")
+}
+
+/// Set by Ctrl-C or SIGTERM, however often: for a process that another program started, which ends it at once with SIGKILL.
+fn first_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    Ok(stop)
 }
 
 /// Set by Ctrl-C, SIGTERM, or one of `others`. A second signal ends the process at once: a session is whole at any moment.
