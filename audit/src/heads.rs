@@ -9,6 +9,7 @@
 
 use std::path::Path;
 
+use engine::limits::HEADS_TOGETHER;
 use engine::message::block::Retired;
 use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
@@ -23,9 +24,6 @@ use crate::difference::Difference;
 use crate::recorded::Recorded;
 use crate::recording::check_waiting;
 use crate::verify::Verifier;
-
-/// Heads that are verified together.
-const BATCH_HEADS: usize = 1_024;
 
 /// What checking heads came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -179,7 +177,7 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
         }
         checked.last = chain.height;
         batch.push((head, settled));
-        if batch.len() == BATCH_HEADS {
+        if batch.len() == HEADS_TOGETHER {
             verify(verifier, &mut batch, &mut checked);
             if checked.difference.is_some() {
                 return Ok(checked);

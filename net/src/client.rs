@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::io::{ChainProgress, ShedReason, TableUpdate, Watched};
+use engine::limits::RECEIVE_WINDOW;
 use engine::message::intent::Intent;
 use engine::{Hash, Height};
 pub use quinn::Endpoint;
@@ -26,7 +27,7 @@ use tokio::time::{Instant, timeout};
 use self::sending::Sending;
 use crate::session::CloseCode;
 use crate::tls::{Identity, IdentityError, Key, proven_key};
-use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
+use crate::transport::{Carrier, bind, client_transport, endpoint};
 use crate::wire::{
     ALPN, AccountRow, Answer, AnswerVerdict, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
 };

@@ -5,19 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::limits::{BLOCK_BYTES_MAX, RANGE_BYTES_MAX};
+use engine::limits::{
+    ANSWERS_QUEUE_BYTES, BLOCK_BYTES_MAX, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, IDLE_WINDOW, RANGE_BYTES_MAX,
+    RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
+};
 use engine::message::node::Lane;
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
 
-/// Bytes that a peer may have sent and we not read, once it plays; quinn's own default is more than a megabyte.
-pub const RECEIVE_WINDOW: u32 = 16 * 1024;
-/// Bytes that we may have sent and a peer not acknowledged, once it plays.
-pub const SEND_WINDOW: u32 = 16 * 1024;
-/// Both, before a peer plays.
-pub const IDLE_WINDOW: u32 = 4 * 1024;
 /// Streams each way between two nodes.
 pub const LANES: usize = Lane::ALL.len();
 /// The window of each of them: the body of a largest block passes at once.
@@ -31,22 +28,14 @@ pub const NODE_SEND_WINDOW: u32 = LANE_WINDOW + 256 * 1024;
 pub const LANE_QUEUE_BYTES: [usize; LANES] = [512 * 1024, 2 * BLOCK_BYTES_MAX, 512 * 1024, RANGE_BYTES_MAX + 64 * 1024];
 /// Bytes of each lane of a node that may wait for the tick when another message is read.
 pub const LANE_UNTAKEN_BYTES: [usize; LANES] = [256 * 1024, BLOCK_BYTES_MAX, 256 * 1024, RANGE_BYTES_MAX];
-/// Bytes that wait in this process for one of a connection's two streams.
-pub const QUEUE_BYTES: usize = 16 * 1024;
 
-/// Bytes of answers, and of control messages, that wait in this process for a connection.
-pub const ANSWERS_QUEUE_BYTES: usize = 8 * 1024;
-/// The same for messages that go before answers: a welcome, and to nodes a standing and a list of peers.
-pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
-/// Bytes of an unfinished message up to which a connection stays idle.
-pub const IDLE_MESSAGE_BYTES: usize = 1024;
 /// Bytes of the largest unfinished message that a node takes from a player.
 const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
 
 /// What an idle connection may hold: its windows, the beginning of a message, a welcome and an answer or two.
 pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + IDLE_MESSAGE_BYTES as u64 + 1024;
 /// The queues of a connection. Each is there twice: while one is written, the next one fills.
-const QUEUES_BYTES: u64 = 2 * (QUEUE_BYTES + ANSWERS_QUEUE_BYTES + CONTROL_QUEUE_BYTES) as u64;
+const QUEUES_BYTES: u64 = 2 * (UPDATES_QUEUE_BYTES + ANSWERS_QUEUE_BYTES + CONTROL_QUEUE_BYTES) as u64;
 /// What a playing connection may hold: its windows, its queues, and one unfinished message.
 pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
 /// What the lanes of a node may hold beside its windows: what waits for it, what waits for the tick, and of each lane one

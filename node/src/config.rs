@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, WORKERS_MAX};
+use engine::limits::{
+    CONFIG_BYTES_MAX, HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, JOURNAL_BYTES_MAX_LEAST, WORKERS_MAX,
+};
 use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
 use net::settings::{size, within, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
-
-/// The least that `storage.bytes_max` may be, but for no bound: two segments.
-pub const BYTES_MAX_LEAST: u64 = 128 << 20;
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -142,7 +141,7 @@ fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     // Two segments: one that is written, and one that a start may need.
     let bytes = size(deserializer, 0..=u64::MAX)?;
-    if bytes > 0 && bytes < BYTES_MAX_LEAST {
+    if bytes > 0 && bytes < JOURNAL_BYTES_MAX_LEAST {
         return Err(D::Error::custom(format!("{bytes} bytes are fewer than 128 MiB, two segments; 0 is no bound")));
     }
     Ok(bytes)
@@ -163,7 +162,8 @@ impl Config {
     /// # Errors
     /// If it cannot be read, or says something that cannot be: with line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let text = words::text::read(path, CONFIG_BYTES_MAX)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         let mut config = Self::parse(&text)
             .map_err(|problem| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() })?;
         let folder = path.parent().unwrap_or(Path::new(""));

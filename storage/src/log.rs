@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 use engine::Height;
 use engine::bytes::Reader;
-use engine::limits::LOG_GROUP_BYTES_MAX;
+use engine::limits::{LOG_FILE_BYTES_MAX, LOG_GROUP_BYTES_MAX};
 
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
@@ -23,10 +23,6 @@ const MAGIC: [u8; 8] = *b"BCCLOG02";
 const VERSION: u32 = 2;
 /// Bytes of a group's header.
 const HEADER: usize = 64;
-/// Bytes after which a new file begins.
-pub const FILE_BYTES: u64 = 8 << 20;
-/// Bytes of a file, at most: one that was nearly full, and the largest group behind it.
-const FILE_BYTES_MAX: u64 = 2 * (LOG_GROUP_BYTES_MAX as u64 + FILE_BYTES);
 
 /// One group's entries.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -212,7 +208,7 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     let files = numbered(&**backend, &dir.join("consensus"), "log")?;
     let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
     for (place, (number, path)) in files.iter().enumerate() {
-        let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
+        let bytes = backend.read(path, LOG_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
         let mut from = 0;
         loop {
             let (groups, end, problem) = read(&bytes[from..]);
@@ -301,7 +297,7 @@ impl LogWriter {
         };
         let (mut all, mut synced, mut fence, mut damage) = (Vec::new(), Height::GENESIS, Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
-            let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
+            let bytes = backend.read(path, LOG_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
             // After a file was damaged, a fence moves only where its validator signs again: what came before counts no more.

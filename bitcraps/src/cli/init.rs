@@ -9,12 +9,13 @@ use bytesize::ByteSize;
 use clap::Args;
 use engine::genesis::KeySource;
 use engine::hex;
+use engine::limits::JOURNAL_BYTES_MAX_LEAST;
 use serde_json::json;
 
 use super::args::OutputArgs;
 use super::{Failure, program};
 use keys::keyfile::{self, Passphrase};
-use node::config::{BYTES_MAX_LEAST, Config};
+use node::config::Config;
 use node::deal::{VALIDATORS, deal, follower, read_places};
 use node::init::{NewChain, create, now_ms};
 
@@ -86,7 +87,7 @@ fn free_bytes(dir: &Path) -> anyhow::Result<u64> {
 fn half_of(free: u64) -> Option<u64> {
     let half = free / 2;
     let whole = if half >= 4 << 30 { half & !((1 << 30) - 1) } else { half & !((1 << 20) - 1) };
-    (free >= BYTES_MAX_LEAST + BESIDE_JOURNAL).then(|| whole.max(BYTES_MAX_LEAST))
+    (free >= JOURNAL_BYTES_MAX_LEAST + BESIDE_JOURNAL).then(|| whole.max(JOURNAL_BYTES_MAX_LEAST))
 }
 
 /// Bytes that the journal may have: as typed, as answered, or half of what is free.
@@ -99,12 +100,12 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
              --bytes-max",
             ByteSize(free),
             args.dir.display(),
-            ByteSize(BYTES_MAX_LEAST),
+            ByteSize(JOURNAL_BYTES_MAX_LEAST),
             ByteSize(BESIDE_JOURNAL)
         );
         return Err(Failure::Data(text).into());
     }
-    let suggested = suggested.unwrap_or(BYTES_MAX_LEAST);
+    let suggested = suggested.unwrap_or(JOURNAL_BYTES_MAX_LEAST);
     let bytes = match args.bytes_max {
         Some(bytes) => bytes.as_u64(),
         None if args.output.is_for_people() && std::io::stdin().is_terminal() => {
@@ -120,8 +121,9 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
         }
         None => suggested,
     };
-    if bytes > 0 && bytes < BYTES_MAX_LEAST {
-        let text = format!("--bytes-max {}: fewer than {}; 0 is no bound", ByteSize(bytes), ByteSize(BYTES_MAX_LEAST));
+    if bytes > 0 && bytes < JOURNAL_BYTES_MAX_LEAST {
+        let text =
+            format!("--bytes-max {}: fewer than {}; 0 is no bound", ByteSize(bytes), ByteSize(JOURNAL_BYTES_MAX_LEAST));
         return Err(Failure::Usage(text).into());
     }
     Ok(bytes)

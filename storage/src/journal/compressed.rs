@@ -13,10 +13,10 @@ use std::sync::Arc;
 use engine::bytes::Reader;
 use engine::limits::{COMPRESSED_CHUNK_BYTES, COMPRESSED_SEGMENT_BYTES_MAX};
 
-use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::{Access, Backend, FileBytes, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{Damage, Problem};
+use engine::limits::SEGMENT_FILE_BYTES_MAX;
 
 /// How a compressed segment's file name ends.
 pub const ENDING: &str = "zst";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::io::{Input, Offence, Watched};
-use engine::limits::HALF_OPEN_MAX;
+use engine::limits::{HALF_OPEN_MAX, TURN_HANDSHAKES_MAX};
 use quinn_proto::Incoming;
 
 use super::{Counters, Host, Peer, Stage};
@@ -14,9 +14,6 @@ use crate::server::visitors::{Departure, Kind, Visit, ending};
 use crate::session::{Close, CloseCode, Session, SessionBounds};
 use crate::tls::{Key, proven_key};
 use crate::transport::address_bytes;
-
-/// Handshakes that one turn begins. Each takes a signature and the making of keys, and everyone else waits for that.
-const HANDSHAKES_MAX: usize = 8;
 
 impl Host {
     /// Looks at whoever wants in: each is let in, turned away, or asked to prove its address.
@@ -47,7 +44,7 @@ impl Host {
 
     /// Begins handshakes, a few a turn. Says whether others wait.
     pub(super) fn accept(&mut self) -> bool {
-        for _ in 0..HANDSHAKES_MAX {
+        for _ in 0..TURN_HANDSHAKES_MAX {
             let Some(incoming) = self.waiting.pop_front() else { return false };
             self.begin(incoming);
         }
