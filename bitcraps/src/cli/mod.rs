@@ -127,9 +127,21 @@ fn is_csv_io(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<csv::Error>().is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(_)))
 }
 
+/// Says what `parsed` has to say instead of a command: help and the version, which were asked for, or what was typed wrong.
+fn said_at_once(parsed: &clap::Error) -> anyhow::Result<ExitCode> {
+    let said = parsed.print();
+    if !parsed.use_stderr() {
+        out::heard(said)?;
+    }
+    Ok(ExitCode::from(u8::try_from(parsed.exit_code()).expect("clap ends with 0 or 2")))
+}
+
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(parsed) => return ended(said_at_once(&parsed)),
+    };
     logs(&cli.command);
     let result = match cli.command {
         Command::Dev(args) => dev::run(&args),
@@ -148,13 +160,15 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Db(command) => db::run(&command),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            out::remark(format_args!("bitcraps: {}", causes(&error)));
-            ExitCode::from(exit_code(&error))
-        }
-    }
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// Says why a command failed, if it did, and which code it ends with.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        out::remark(format_args!("bitcraps: {}", causes(&error)));
+        ExitCode::from(exit_code(&error))
+    })
 }
 
 /// Set by Ctrl-C or SIGTERM.
