@@ -227,6 +227,7 @@ impl BeaconCollector {
             return if expected == share.signature { self.simulate(slot) } else { Err(BeaconError::Share { slot }) };
         }
         let value = G1::decode(share.signature.to_vec()).map_err(|_| BeaconError::Point { slot })?;
+        // Even if it is dropped below: from here on the sum is verified.
         self.foreign = true;
         self.insert(PartialSignature { index: Participant::new(slot), value })?;
         self.combine()
@@ -250,6 +251,7 @@ impl BeaconCollector {
         if slot >= count {
             return Err(BeaconError::UnknownSlot { slot, count });
         }
+        // The first one stays: a liar who sends again cannot replace what another's sum may already rest on.
         if self.shares.iter().all(|other| other.index != share.index) {
             self.shares.push(share);
         }
@@ -267,9 +269,11 @@ impl BeaconCollector {
             .expect("as many shares of different slots as the threshold asks for");
         let (key, beacon) = (self.group.0.public(), to_beacon(&sum));
         let holds = || verify_message::<MinSig>(key, BEACON_NAMESPACE, &bytes, &sum).is_ok();
+        // Own shares cannot be wrong; a lone validator saves the pairing of every height.
         if !self.foreign || memory::verdict(&[&self.group.key(), &bytes, &beacon], holds) {
             return Ok(Some(beacon));
         }
+        // Only now, one pairing for each: a single liar costs this once, since its share is named and dropped.
         let holds = |share: &PartialSignature<MinSig>| {
             threshold::verify_message::<MinSig>(&self.group.0, BEACON_NAMESPACE, &bytes, share).is_ok()
         };
@@ -312,6 +316,7 @@ impl BeaconVerifier {
     /// The places of those that do not verify, ascending. One pairing check for each chunk of many, chunks in
     /// parallel, each with coefficients of its own; a chunk that fails is bisected.
     pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], seed: &BatchSeed) -> Vec<usize> {
+        // What is remembered is remembered for each signature alone, not for the equation of a batch.
         if memory::is_on() {
             let all = items.iter().enumerate();
             return all
@@ -325,12 +330,14 @@ impl BeaconVerifier {
             let mut points: Vec<(usize, [u8; 80], G1)> = Vec::with_capacity(items.len());
             for (place, (message, beacon)) in items.iter().enumerate() {
                 let place = chunk * BEACONS_PER_TASK + place;
+                // Bytes that are no point have no place in the equation; they are wrong by themselves.
                 match G1::decode(beacon.to_vec()) {
                     Ok(point) => points.push((place, message.bytes(), point)),
                     Err(_) => bad.push(place),
                 }
             }
             self.bisect(&points, &mut rng, &mut bad);
+            // Those that were no points were found before the others.
             bad.sort_unstable();
             bad
         };
