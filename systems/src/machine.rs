@@ -527,10 +527,10 @@ impl Machine {
     }
 
     /// The rows of connections.
-    pub fn read_peers<R>(&mut self, look: impl FnOnce(&[engine::component::Peer]) -> R) -> R {
+    pub fn read_peers<R>(&mut self, read: impl FnOnce(&[engine::component::Peer]) -> R) -> R {
         let mut state = SystemState::<engine::columns::PeerColumns<'_, '_>>::new(&mut self.world);
         let mut columns = state.get_mut(&mut self.world).expect("the world has its columns");
-        look(columns.rows().0)
+        read(columns.rows().0)
     }
 
     /// Which tables and accounts did something on which page of history; a validator keeps it.
@@ -548,10 +548,10 @@ impl Machine {
         self.world.resource()
     }
 
-    /// Looks at the columns.
-    pub fn read<R>(&mut self, look: impl FnOnce(&Rows<'_>) -> R) -> R {
+    /// Reads the columns.
+    pub fn read<R>(&mut self, read: impl FnOnce(&Rows<'_>) -> R) -> R {
         let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
-        look(&columns.rows())
+        read(&columns.rows())
     }
 
     /// The chain's constants.
