@@ -15,6 +15,7 @@ pub mod config;
 pub mod deal;
 pub mod edge;
 pub mod init;
+pub mod layers;
 pub mod network;
 pub mod open;
 pub mod readings;
