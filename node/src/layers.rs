@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_later_layer_goes_over_an_earlier_one_and_each_value_says_its_own() {
-        let text = "# a node\n[net]\nname = \"file\"\nban_ms = 7\nconnections_max = 5\n";
+        let text = "# a node\n[net]\nname = \"file\"\nban_ms = 7000\nconnections_max = 5\n";
         let environment = [("BITCRAPS_NET_NAME", "variable"), ("BITCRAPS_NET_BAN_MS", "30s"), ("BITCRAPS_LOG", "info")];
         let layered = load(text, &environment, &["net.name=flag", "net.mdns=true"]).expect("good");
         assert_eq!(layered.config.net.name, "flag");
