@@ -353,7 +353,7 @@ impl Client {
             let wait = pause + Duration::from_millis(jitter);
             hear(Event::Down { reason: lost, pause: wait });
             // The pause grows once all nodes were tried.
-            if nodes == 1 || attempt as usize % nodes == 0 {
+            if nodes == 1 || (attempt as usize).is_multiple_of(nodes) {
                 pause = (pause * 2).min(if nodes == 1 { PAUSES.1 } else { SEVERAL_PAUSE });
             }
             self.go_on();
