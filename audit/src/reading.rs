@@ -2,14 +2,10 @@
 
 use engine::columns::Capacity;
 use engine::image::ImageLayout;
+use engine::limits::{READER_BESIDE_BYTES, READER_MEMORY_MAX};
 use systems::{Machine, Setup};
 use words::Failure;
 
-/// Bytes of memory that a state may take if nothing else is said: four times what 100,000 tables need.
-pub const MEMORY_MAX: u64 = 2 << 30;
-/// Bytes that a reader takes beside the state, at most: the last segment of the journal, blocks that are verified together,
-/// and their execution.
-const BESIDE: u64 = 320 << 20;
 /// Bytes that are derived from an account's row: its place by key, and its seats.
 const ACCOUNT_BYTES: u64 = 32;
 
@@ -35,9 +31,9 @@ pub struct Reading {
 }
 
 impl From<usize> for Reading {
-    /// A stranger's session, read with some workers in [`MEMORY_MAX`].
+    /// A stranger's session, read with some workers in [`READER_MEMORY_MAX`].
     fn from(threads: usize) -> Self {
-        Self { threads, memory_max: MEMORY_MAX, origin: Origin::Stranger }
+        Self { threads, memory_max: READER_MEMORY_MAX, origin: Origin::Stranger }
     }
 }
 
@@ -52,7 +48,7 @@ impl Default for Reading {
 pub fn memory_of(setup: &Setup) -> u64 {
     let layout = ImageLayout::new(Capacity::of(&setup.genesis));
     let derived = layout.bytes() / 8 + ACCOUNT_BYTES * u64::from(setup.genesis.accounts);
-    layout.bytes() + derived + BESIDE
+    layout.bytes() + derived + READER_BESIDE_BYTES
 }
 
 impl Reading {

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::limits::{WALK_HEIGHTS, WALK_SIGNATURES};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height, hex};
 use order::block::{BlockContext, check_block_form, check_turn};
@@ -33,10 +34,6 @@ use crate::verify::Verifier;
 pub use crate::difference::Difference;
 pub use crate::identity::{Identity, identity};
 pub use crate::recording::{GivenUp, Recording, Step, last_settled, root_chains};
-
-/// Signatures after which a batch is verified ahead of a walk, and heights, at most.
-const BATCH_SIGNATURES: usize = 2_048;
-const BATCH_HEIGHTS: usize = 128;
 
 /// A machine that executes a session's heights again.
 pub struct Walker {
@@ -190,7 +187,7 @@ impl Walker {
             return Err(failed);
         }
         let mut signatures = 0;
-        while signatures < BATCH_SIGNATURES && self.verified.len() < BATCH_HEIGHTS {
+        while signatures < WALK_SIGNATURES && self.verified.len() < WALK_HEIGHTS {
             let step = match self.recording.peek() {
                 Ok(Some(step)) => step,
                 Ok(None) => break,

@@ -58,8 +58,8 @@ impl KeySource {
     /// What every output repeats, where there is something that a quorum of validators does not answer for.
     pub const fn warning(self) -> Option<&'static str> {
         match self {
-            Self::Seed => Some("the keys follow from a seed: whoever knows it foresees every roll"),
-            Self::Dealer => Some("one person dealt the shares of the beacon key, and could foresee every roll"),
+            Self::Seed => Some("they follow from a seed: whoever knows it foresees every roll"),
+            Self::Dealer => Some("one person dealt the beacon shares, and could foresee every roll"),
             Self::Own => None,
         }
     }
@@ -234,6 +234,11 @@ pub struct HexBytes<const N: usize>(pub [u8; N]);
 /// Lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     const_hex::encode(bytes)
+}
+
+/// The bytes of a hex text of any length.
+pub fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    const_hex::decode(text).ok()
 }
 
 /// The bytes of a hex text of exactly `2 N` digits.

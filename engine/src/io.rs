@@ -437,6 +437,23 @@ impl ChainProgress {
     }
 }
 
+/// What a node's part in the order of blocks is at.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OrderProgress {
+    /// The round of the height above the last decided one.
+    pub round: u32,
+    /// Whose turn it is there.
+    pub proposer: u32,
+    /// This node's slot, if it is a validator.
+    pub slot: Option<u32>,
+    /// How many validators there are.
+    pub validators: u32,
+    /// How many of them are connected, this one included.
+    pub heard: u32,
+    /// Receipts that it gave since its start.
+    pub receipts: u64,
+}
+
 /// How a node is, for whoever looks after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeStatus {
@@ -450,6 +467,8 @@ pub struct NodeStatus {
     pub behind: u32,
     /// The one that is furthest behind: its network key, and its settled height.
     pub furthest: Option<([u8; 32], Height)>,
+    /// What its part in the order of blocks is at.
+    pub order: OrderProgress,
 }
 
 impl NodeStatus {

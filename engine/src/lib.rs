@@ -25,7 +25,7 @@ pub mod world;
 
 pub use chips::{Chips, Ratio};
 pub use dice::{Dice, Puck, RollEvent};
-pub use genesis::{Genesis, hex, unhex};
+pub use genesis::{Genesis, hex, unhex, unhex_all};
 pub use ids::{AccountId, BetId, Height, PeerId, Spot, TableId, Tick};
 pub use message::Hash;
 pub use rules::TableRules;

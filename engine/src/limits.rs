@@ -191,14 +191,16 @@ pub const BANNED_KEYS_OF_ADDRESS: u32 = 4;
 pub const HALF_OPEN_MAX: u32 = 256;
 /// Other nodes that are remembered.
 pub const NODES_KNOWN_MAX: usize = 1_024;
-/// Connections to other nodes that this node opens.
+/// Connections that this node opens to nodes that it was not told of, but heard of.
 pub const DIALS_MAX: usize = 16;
+/// Followers that nobody told a node of, at most.
+pub const FOLLOWERS_MAX: u32 = 1_024;
 /// Lists of other nodes' records that wait to be verified.
 pub const RECORD_LISTS_UNVERIFIED_MAX: usize = 64;
 /// Nodes found on the local network and not yet looked at.
 pub const LAN_FOUND_MAX: usize = 64;
 /// Other nodes that a configuration may name.
-pub const PEERS_NAMED_MAX: usize = 64;
+pub const PEERS_NAMED_MAX: usize = VALIDATORS_MAX as usize;
 /// Bytes of a node's name, at most.
 pub const NODE_NAME_BYTES_MAX: usize = 32;
 /// Lines of the log about connections, of one kind in a second; what is beyond them is counted.
@@ -221,6 +223,32 @@ pub const CLIENT_INTENTS_MAX: usize = 4_096;
 /// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
 pub const DISK_FULL_INPUTS_MAX: usize = 1 << 16;
 
+// What a connection may hold; `net/src/transport.rs` adds it up.
+/// Bytes that a peer may have sent and this node not read, once the peer plays; QUIC's usual bound is more than a megabyte.
+pub const RECEIVE_WINDOW: u32 = 16 * 1024;
+/// Bytes that this node may have sent and a peer not acknowledged, once the peer plays.
+pub const SEND_WINDOW: u32 = 16 * 1024;
+/// Both, before a peer plays.
+pub const IDLE_WINDOW: u32 = 4 * 1024;
+/// Bytes of updates that wait in this process for a connection.
+pub const UPDATES_QUEUE_BYTES: usize = 16 * 1024;
+/// Bytes of answers that do.
+pub const ANSWERS_QUEUE_BYTES: usize = 8 * 1024;
+/// Bytes of messages that go before answers: a welcome, and to nodes a standing and a list of peers.
+pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
+/// Bytes of an unfinished message up to which a connection stays idle.
+pub const IDLE_MESSAGE_BYTES: usize = 1024;
+/// Packets of all connections that may wait for the socket; more are not made.
+pub const PACKETS_WAITING_MAX: usize = 64;
+/// Packets of one connection that the socket takes in one call.
+pub const PACKET_SEGMENTS_MAX: usize = 10;
+/// Batches of packets that one turn of the network takes at most.
+pub const TURN_BATCHES_MAX: usize = 64;
+/// Handshakes that one turn begins. Each takes a signature and the making of keys, and everyone else waits for that.
+pub const TURN_HANDSHAKES_MAX: usize = 8;
+/// Results of errands that wait to be taken.
+pub const ERRANDS_DONE_MAX: usize = 256;
+
 // Messages of the protocol.
 /// Intents of one message.
 pub const MESSAGE_INTENTS_MAX: usize = 64;
@@ -240,8 +268,21 @@ pub const SYNC_BYTES: usize = 16 << 20;
 pub const LOG_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a frame's body before compression, at most: a block, twice over, and its certificates.
 pub const FRAME_BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes after which a new file of the consensus log begins.
+pub const LOG_FILE_BYTES: u64 = 8 << 20;
+/// Bytes of a file of the consensus log, at most: one that was nearly full, and the largest group behind it.
+pub const LOG_FILE_BYTES_MAX: u64 = 2 * (LOG_GROUP_BYTES_MAX as u64 + LOG_FILE_BYTES);
 /// Bytes after which a new segment begins.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of a segment's file, at most: one that was nearly full, and a group of all that waited for the disk behind it. A
+/// longer file is none of ours, whoever reads it.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of frames between two marks of a segment's index, about: what a reader that looks for a height reads too much.
+pub const SEGMENT_MARK_BYTES: u64 = 64 << 10;
+/// Marks of a segment, at most: twice as many as the longest one needs.
+pub const SEGMENT_MARKS_MAX: usize = (2 * SEGMENT_FILE_BYTES_MAX / SEGMENT_MARK_BYTES) as usize;
+/// The least that the bound of a journal may be: two segments.
+pub const JOURNAL_BYTES_MAX_LEAST: u64 = 2 * SEGMENT_BYTES;
 /// Bytes of a segment that are compressed together: who reads one of them decompresses no more.
 pub const COMPRESSED_CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of a segment that is compressed, at most: one that was nearly full, and the largest group behind it. Whoever reads
@@ -253,8 +294,40 @@ pub const COMPRESSING_REST_MS: u64 = 10;
 pub const PACK_BYTES: u64 = 64 << 20;
 /// Bytes of the content of a pack's record, at most: a snapshot's map of the largest image there can be.
 pub const PACK_RECORD_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a pack, at most: one that was nearly full, and the largest record behind it.
+pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
+/// Bytes of an index of snapshots that is read for somebody who does not write it, at most: it holds 60 bytes or so for each
+/// group of the image that a snapshot holds, and all of them are read into memory.
+pub const SNAPSHOT_INDEX_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of an index of snapshots that is copied into memory to be checked, at most; a larger one is read where it lies.
+pub const SNAPSHOT_INDEX_COPY_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of the mark of a session to which a snapshot is coming, at most.
+pub const ARRIVAL_BYTES_MAX: u64 = 4_096;
+/// Bytes of a note that says why a node stopped, at most.
+pub const STOPPED_BYTES_MAX: u64 = 64 << 10;
+/// Blocks of groups from other nodes that may wait for the disk.
+pub const RECEIVED_BLOCKS_MAX: usize = 8;
+/// Questions about the past that wait, at most; each of another peer. Whoever is not answered asks another node.
+pub const SERVED_QUESTIONS_MAX: usize = 16;
+/// Bytes of decided bodies in one answer about the past: what each entry has besides, and beacons, fit beside them.
+pub const SERVED_BODIES_BYTES_MAX: usize = RANGE_BYTES_MAX - RANGE_HEIGHTS_MAX * 64;
 
 // Reading a session.
+/// Bytes of memory that a state may take if nothing else is said: four times what 100,000 tables need.
+pub const READER_MEMORY_MAX: u64 = 2 << 30;
+/// Bytes that a reader takes beside the state, at most: the last segment of the journal, blocks that are verified together,
+/// and their execution.
+pub const READER_BESIDE_BYTES: u64 = 320 << 20;
+/// Heads of given-up heights that are verified together.
+pub const HEADS_TOGETHER: usize = 1_024;
+/// Signatures after which a batch is verified ahead of a walk.
+pub const WALK_SIGNATURES: usize = 2_048;
+/// Heights after which one is.
+pub const WALK_HEIGHTS: usize = 128;
+/// Heights of two sessions that are verified together.
+pub const BISECT_HEIGHTS: usize = 256;
+/// Intents in them, about.
+pub const BISECT_INTENTS: usize = 2_048;
 /// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
 /// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
 /// would be wrong for ever.
@@ -273,6 +346,24 @@ pub const REPLAY_HEIGHTS: usize = 512;
 pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 /// The longest first line of a passphrase file.
 pub const PASSPHRASE_BYTES_MAX: u64 = 4 * 1024;
+/// Bytes of a file of scenarios, at most.
+pub const SCENARIOS_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a configuration, at most.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of the figures of a load report that are read to be compared, at most.
+pub const REPORT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of the list of nodes that a player has met, at most.
+pub const KNOWN_NODES_BYTES_MAX: u64 = 1 << 20;
+
+// Programs that play.
+/// Events from a node that may wait for a client's program; the connection waits while there are as many.
+pub const PLAY_EVENTS_MAX: usize = 1_024;
+/// Commands that may wait at one client of a load.
+pub const LOAD_COMMANDS_MAX: usize = 64;
+/// Batches of inputs that may wait for the tick of a load in one process.
+pub const LOAD_INPUTS_MAX: usize = 1 << 16;
+/// Signatures that a load makes ahead, at most: 1.3 GB on disk. Those of later intents are made during the run.
+pub const LOAD_SIGNED_AHEAD_MAX: u64 = 20_000_000;
 
 // Sums.
 /// Milliseconds of idleness that a genesis may allow: sums with any block's time stay far below u64.
@@ -319,3 +410,19 @@ const _: () = assert!(ASK_HEIGHTS as usize <= RANGE_HEIGHTS_MAX && VERIFY_SIGNAT
 const _: () = assert!(CAME_BYTES_MAX >= ASKS_MAX * RANGE_BYTES_MAX);
 // Votes of a height that may still be proposed are kept, and of a body that is asked for.
 const _: () = assert!(BODY_HEIGHTS <= AHEAD_HEIGHTS && HALF_OPEN_MAX <= PEERS_MAX && DIALS_MAX < PEERS_NAMED_MAX);
+// A peer that plays may hold more than one that only came.
+const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW && IDLE_WINDOW <= SEND_WINDOW);
+const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize && CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
+// What waits for the socket is more than one connection sends at once, so that none keeps the others out.
+const _: () = assert!(PACKET_SEGMENTS_MAX < PACKETS_WAITING_MAX && TURN_HANDSHAKES_MAX < HALF_OPEN_MAX as usize);
+// No file that a node writes is longer than what a reader takes: it was nearly full, and one more group or record came.
+const _: () = assert!(SEGMENT_FILE_BYTES_MAX > SEGMENT_BYTES + (UNSYNCED_TICKS_MAX * BLOCK_BYTES_MAX) as u64);
+const _: () = assert!(LOG_FILE_BYTES_MAX > LOG_FILE_BYTES + LOG_GROUP_BYTES_MAX as u64);
+const _: () = assert!(PACK_FILE_BYTES_MAX > PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
+const _: () = assert!(SNAPSHOT_INDEX_COPY_BYTES_MAX <= SNAPSHOT_INDEX_BYTES_MAX);
+// A reader has room for the longest segment beside its state.
+const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX && READER_MEMORY_MAX > READER_BESIDE_BYTES);
+// A batch is at least one block of a walk, and one answer about the past holds a block.
+const _: () = assert!(SERVED_BODIES_BYTES_MAX >= BLOCK_BYTES_MAX && WALK_HEIGHTS <= REPLAY_HEIGHTS);
+// A client's program hears of all that its connection has credit for before the connection waits.
+const _: () = assert!(PLAY_EVENTS_MAX > 2 * PEER_CREDIT as usize && LOAD_COMMANDS_MAX >= PEER_CREDIT as usize);

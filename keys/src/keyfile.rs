@@ -85,12 +85,29 @@ pub enum KeyFileError {
 /// # Errors
 /// If the file exists or cannot be written.
 pub fn create(path: &Path, passphrase: Option<&str>) -> Result<Seed, KeyFileError> {
+    let seed = draw()?;
+    store(path, &seed, passphrase)?;
+    Ok(seed)
+}
+
+/// A new secret, from the system's entropy.
+///
+/// # Errors
+/// If the system gives none.
+pub fn draw() -> Result<Seed, KeyFileError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| KeyFileError::Entropy(error.to_string()))?;
-    let key = pkcs8_pem(&seed, passphrase).map_err(KeyFileError::Entropy)?;
-    let failed = |error| KeyFileError::Create { path: path.to_owned(), error };
-    write_new(path, key.as_bytes(), Readers::Owner).map_err(failed)?;
     Ok(seed)
+}
+
+/// Writes a secret where no file is yet, encrypted if there is a passphrase.
+///
+/// # Errors
+/// If the file exists or cannot be written.
+pub fn store(path: &Path, seed: &Seed, passphrase: Option<&str>) -> Result<(), KeyFileError> {
+    let key = pkcs8_pem(seed, passphrase).map_err(KeyFileError::Entropy)?;
+    let failed = |error| KeyFileError::Create { path: path.to_owned(), error };
+    write_new(path, key.as_bytes(), Readers::Owner).map_err(failed)
 }
 
 fn pkcs8_pem(seed: &Seed, passphrase: Option<&str>) -> Result<Zeroizing<String>, String> {

@@ -77,10 +77,16 @@ impl Default for DevConfig {
     }
 }
 
-fn keys(seed: u64) -> DevKeys {
+/// The keys of a development session.
+pub fn keys(seed: u64) -> DevKeys {
+    dev_keys(&seed_bytes(seed), NonZeroU32::MIN)
+}
+
+/// A seed as the keys are made of it.
+pub(crate) fn seed_bytes(seed: u64) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    dev_keys(&bytes, NonZeroU32::MIN)
+    bytes
 }
 
 /// The genesis of a development session. Its treasury can grant a few accounts more than there are players.
@@ -188,7 +194,7 @@ pub fn open_seen(
     let setup = Setup::new(genesis.clone(), chain)?;
     let beacon = keys.beacons.pop().expect("a group of one has one share");
     let options = Options {
-        keys: Keys { vote: keys.votes[0].clone(), group: keys.group.clone(), beacon },
+        keys: Some(Keys { vote: keys.votes[0].clone(), group: keys.group.clone(), beacon }),
         threads: config.threads,
         peers: config.peers,
         writing: config.writing.clone(),

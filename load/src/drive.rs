@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use engine::io::Watched;
+use engine::limits::LOAD_COMMANDS_MAX;
 use engine::message::intent::Intent;
 use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, socket};
 use tokio::runtime::Runtime;
@@ -18,8 +19,6 @@ use super::signing::SignedAhead;
 use super::users::{FIRST_BET, Users};
 use keys::identity;
 
-/// Commands that may wait at one client.
-const COMMANDS: usize = 64;
 /// Intents of one user that can be told apart while they are under way.
 const SLOTS: usize = 128;
 /// UDP sockets that the clients share.
@@ -63,13 +62,14 @@ impl Driver {
         for (number, user) in users.list().iter().enumerate() {
             let config = ClientConfig {
                 address: address.to_string(),
+                others: Vec::new(),
                 node: None,
                 chain: None,
                 program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),
                 reconnect: true,
             };
             let client = Client::new(config, endpoints[number % SOCKETS].clone(), &identity(&user.net)?)?;
-            let (commands, commands_in) = mpsc::channel(COMMANDS);
+            let (commands, commands_in) = mpsc::channel(LOAD_COMMANDS_MAX);
             clients.push(commands);
             let hear = Arc::clone(&heard);
             runtime.spawn(async move {

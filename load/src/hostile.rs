@@ -182,7 +182,7 @@ async fn begin(kind: HostileKind, connection: &mut RawConnection, key: &Identity
     }
     let done = match kind {
         Kind::BadSignatures => connection.say(&forged(key, chain, 1..=16)).await,
-        Kind::Garbage => connection.send(&[0xa5; 512]).await,
+        Kind::Garbage => connection.send(&garbage()).await,
         Kind::Oversized => connection.send(&[0xff, 0xff, 0xff, 0x7f, 2, net::wire::VERSION, 0, 0]).await,
         Kind::SlowLoris => drip(connection).await,
         Kind::Version => connection.send(&[64, 0, 0, 0, 1, 9, 0, 0]).await,
@@ -190,6 +190,13 @@ async fn begin(kind: HostileKind, connection: &mut RawConnection, key: &Identity
         _ => Ok(()),
     };
     done.is_ok()
+}
+
+/// No message of this version. Of another version nothing is known, so that it would be no offence.
+fn garbage() -> [u8; 512] {
+    let mut bytes = [0xa5; 512];
+    bytes[5] = net::wire::VERSION;
+    bytes
 }
 
 /// A hello, a byte a second.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::PeerId;
 use engine::io::{ChainProgress, Input, Output};
+use engine::limits::LOAD_INPUTS_MAX;
 use engine::message::intent::Intent;
 use net::wire::{Answer, AnswerVerdict};
 use serde_json::json;
@@ -20,17 +21,15 @@ use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
 use super::target::Meter;
-use super::users::{FIRST_BET, Users};
+use super::users::{FIRST_BET, House, Users};
 use node::clock::Time;
 use node::config::Config;
 use node::edge::Edge;
 use node::init::{create, open_keys};
-use node::open::{self, Keys, Options};
+use node::open::{self, Options};
 use node::recording::Driving;
 use node::snapshots::SnapshotPace;
 
-/// Batches of inputs that may wait for the tick.
-const INPUTS: usize = 1 << 16;
 /// Intents of one user that can be told apart while they are under way: a million users send one now and then.
 const SLOTS: usize = 16;
 /// Intents of the preparation that may be without their receipt: as many as a node holds, with room to spare.
@@ -58,7 +57,7 @@ impl Link {
 
 impl Edge for Link {
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
-        inputs.extend(self.inputs.try_iter().take(INPUTS));
+        inputs.extend(self.inputs.try_iter().take(LOAD_INPUTS_MAX));
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
@@ -121,12 +120,11 @@ pub fn run(
     for path in [&mut config.keys.validator, &mut config.keys.dkg, &mut config.keys.beacon, &mut config.keys.net] {
         *path = site.dir.join(&*path);
     }
-    let (keys, setup) = open_keys(&config)?;
+    let (keys, setup) = open_keys(&config, false)?;
     let (chain, tables) = (setup.chain, setup.genesis.tables);
-    let validator = keys.validator;
-    let keys = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
+    let house = House { chain, tables, grant: setup.genesis.grant };
     let options = Options {
-        keys,
+        keys: keys.validator,
         threads: site.threads,
         peers: 0,
         writing: config.writing(),
@@ -138,9 +136,9 @@ pub fn run(
     let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let users = Arc::new(Users::new(load.users, tables, load.seed, chain, now_ms as u64));
+    let users = Arc::new(Users::new(load.users, house, load.seed, now_ms as u64));
     let heard = Arc::new(Heard::new(load.users as usize, SLOTS));
-    let (inputs_in, inputs) = bounded(INPUTS);
+    let (inputs_in, inputs) = bounded(LOAD_INPUTS_MAX);
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
     let (ends, threads) = (Arc::clone(&end), site.threads);

@@ -8,6 +8,8 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod cluster;
+pub mod crowd;
 pub mod dev;
 pub mod drive;
 pub mod hostile;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use aside::{Readers, write_new};
+use engine::limits::REPORT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -239,7 +240,7 @@ impl Report {
     /// Names the file, and what is wrong with it where.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let path = if path.is_dir() { path.join(JSON_NAME) } else { path.to_path_buf() };
-        let text = match fs::read_to_string(&path) {
+        let text = match words::text::read(&path, REPORT_BYTES_MAX) {
             Ok(text) => text,
             Err(source) => return Err(ReadError::File { path, source }),
         };

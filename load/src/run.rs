@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use engine::Genesis;
 use engine::limits::SEPARATE_ACKS_PER_S_MAX;
 use net::client::{Lost, RawConnection, socket};
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
@@ -22,7 +23,7 @@ use super::scenario::Load;
 use super::schedule::Heard;
 use super::signing::SignedAhead;
 use super::target::{Meter, Sample, Target};
-use super::users::{Users, stray_key};
+use super::users::{House, Users, stray_key};
 use audit::replay::{ReplayConfig, replay};
 use keys::identity;
 use node::config::Config;
@@ -108,8 +109,8 @@ pub(super) fn new_chain(load: &Load) -> NewChain {
     }
 }
 
-/// What a node says to whoever connects.
-fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
+/// What a node says to whoever connects, and its chain.
+fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, House)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let local: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
@@ -118,8 +119,19 @@ fn welcome(address: SocketAddr, seed: u64) -> anyhow::Result<Welcome> {
             RawConnection::connect(&endpoint, &identity(&stray_key(seed, "first", 0))?, address).await?;
         connection.say(&ToNode::Hello(Hello { chain: None, program: "load".into(), role: Role::Client })).await?;
         let ToClient::Welcome(welcome) = connection.hear().await? else { anyhow::bail!("the node said no welcome") };
+        connection.say(&ToNode::AskGenesis).await?;
+        let bytes = loop {
+            if let ToClient::Genesis(bytes) = connection.hear().await? {
+                break bytes;
+            }
+        };
         connection.close();
-        Ok(welcome)
+        // The node may be anybody's: nothing is counted with that its genesis could not be.
+        let genesis: Genesis = serde_json::from_slice(&bytes).context("the node's genesis")?;
+        genesis.check()?;
+        let (chain, Genesis { tables, grant, .. }) = (Genesis::chain_id(&bytes), genesis);
+        anyhow::ensure!(chain == welcome.chain, "the genesis that the node gives is of another chain than it says");
+        Ok((welcome, House { chain, tables, grant }))
     })
 }
 
@@ -135,18 +147,18 @@ pub fn run(
 ) -> anyhow::Result<Report> {
     let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
-    let welcome = welcome(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
+    let (welcome, house) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
         Some(lost) => {
             Failure::Unreachable(format!("{address}: {lost}; is the node running, and is this its address?")).into()
         }
         None => error,
     })?;
-    let users = Users::new(load.users, welcome.tables, load.seed, welcome.chain, welcome.standing.now_ms);
+    let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
     let driver = Driver::connect(load, address, users)?;
     let signed =
         SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let signed_count = signed.count;
-    let disturbed = disturb(driver.others().0, load, address, welcome.chain)?;
+    let disturbed = disturb(driver.others().0, load, address, house.chain)?;
     // The disturbers are there before the first intent is due.
     std::thread::sleep(Duration::from_micros(600) * load.idle);
     let mut node = target.as_ref().map(|target| Meter::new(target.pid())).transpose()?;
@@ -200,7 +212,7 @@ pub fn run(
             None
         }
     };
-    let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
+    let judged = Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: "quic", notes };
     judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
 }
 

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use engine::io::{ShedReason, Verdict};
 use engine::message::intent::Intent;
+use engine::message::refusal::Refusal;
 use net::client::Event;
 use net::wire::{Answer, AnswerVerdict};
+use words::Failure;
 
 use super::recorder::Recorder;
 use super::scenario::Load;
@@ -40,6 +42,27 @@ pub struct Heard {
 /// A guard of a lock whose holder may have panicked: what it guards is counts.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What to do about a user who is refused an account or a seat.
+fn why_refused(refusal: Refusal) -> String {
+    let sentence = match refusal {
+        Refusal::NumberUsed => "a run before this one opened this user's account; another --seed has other users",
+        other => other.sentence(),
+    };
+    format!("{sentence} ({})", refusal.name())
+}
+
+/// What to do about a user whose account or seat is not even asked for.
+fn why_shed(reason: ShedReason) -> String {
+    let sentence = match reason {
+        ShedReason::OpenRate => {
+            "the node lets one address open a few accounts a minute only; net.opens_per_address_per_min and \
+             net.opens_per_connection_per_min in its configuration say how many"
+        }
+        other => other.sentence(),
+    };
+    format!("{sentence} ({})", reason.name())
 }
 
 impl Heard {
@@ -76,17 +99,15 @@ impl Heard {
         if answer.id.number < FIRST_BET {
             match answer.verdict {
                 AnswerVerdict::Acknowledged => {}
-                AnswerVerdict::Receipt { verdict: Verdict::Applied, .. } => {
+                AnswerVerdict::Receipt { verdict: Verdict::Applied | Verdict::OddsReturned, .. } => {
                     self.prepared.fetch_add(1, Ordering::Relaxed);
                 }
-                AnswerVerdict::Receipt { verdict, .. } => {
-                    self.fail(format!("user {user} cannot take part: {verdict:?}"));
+                AnswerVerdict::Receipt { verdict: Verdict::Refused(refusal), .. } => {
+                    self.fail(format!("user {user} cannot take part: {}", why_refused(refusal)));
                 }
-                AnswerVerdict::Shed(ShedReason::OpenRate) => self.fail(format!(
-                    "user {user} cannot take part: the node lets one address open a few accounts a minute only; \
-                     net.opens_per_address_per_min and net.opens_per_connection_per_min in its configuration say how many"
-                )),
-                AnswerVerdict::Shed(reason) => self.fail(format!("user {user} cannot take part: {}", reason.name())),
+                AnswerVerdict::Shed(reason) => {
+                    self.fail(format!("user {user} cannot take part: {}", why_shed(reason)));
+                }
             }
             return;
         }
@@ -107,7 +128,7 @@ impl Heard {
         let (mut last, mut moved) = (0, Instant::now());
         while done(self) < count {
             if let Some(problem) = lock(&self.problem).take() {
-                bail!("{problem}");
+                return Err(Failure::Unreachable(problem).into());
             }
             if done(self) != last {
                 (last, moved) = (done(self), Instant::now());

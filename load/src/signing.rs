@@ -8,13 +8,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use engine::limits::LOAD_SIGNED_AHEAD_MAX;
 use engine::message::intent::Intent;
 
 use super::scenario::Load;
 use super::users::{EXPIRY_S, Users};
 
-/// Signatures that are made ahead, at most: 1.3 GB on disk. Those of later intents are made during the run.
-const AHEAD_MAX: u64 = 20_000_000;
 /// How much later than planned a run may start: its intents are already on their way to expire.
 const LATE: Duration = Duration::from_secs(20);
 /// Intents that are signed, or handed over, in one go.
@@ -48,7 +47,7 @@ impl SignedAhead {
         let mut file = file.with_context(|| path.display().to_string())?;
         // It has no name from here on: it goes when it is closed, however this process ends.
         std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        let wanted = load.intents().min(AHEAD_MAX);
+        let wanted = load.intents().min(LOAD_SIGNED_AHEAD_MAX);
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let began = Instant::now();
         let mut planned = Duration::ZERO;
@@ -139,6 +138,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
+    use crate::users::House;
     use order::signature::SignedItem;
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             seed: 3,
         };
         let chain = [5; 32];
-        let users = Users::new(7, 2, 3, chain, 1_800_000_000_000);
+        let users = Users::new(7, House { chain, tables: 2, grant: 1_000 }, 3, 1_800_000_000_000);
         let dir = tempfile::tempdir().expect("a folder");
         let mut signed = SignedAhead::sign(&load, &users, dir.path(), &AtomicBool::new(false), |_| ()).expect("signed");
         assert_eq!(signed.count, 40_000);

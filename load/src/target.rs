@@ -1,5 +1,6 @@
 //! The node under load: a process of its own, so that its memory and its processor time are its own.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,39 +11,58 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// A node that this process started.
+/// A node that this process started. It ends when this process does, however that happens: its standard input ends then.
 pub struct Target {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Its network key.
+    pub key: [u8; 32],
     /// Its session.
     pub session: PathBuf,
 }
 
 impl Target {
-    /// Starts `bitcraps node` with a configuration, and waits until it listens.
+    /// Starts `bitcraps node` with a configuration, and waits until it listens. Its log is this process'.
     ///
     /// # Errors
     /// If it does not.
     pub fn start(config: &Path, session: PathBuf) -> anyhow::Result<Self> {
+        Self::start_logging(config, session, Stdio::inherit())
+    }
+
+    /// The same with a log in a file of its own, behind what is there.
+    ///
+    /// # Errors
+    /// If it does not listen, or the file cannot be written.
+    pub fn start_quietly(config: &Path, session: PathBuf, log: &Path) -> anyhow::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
+        Self::start_logging(config, session, file.into())
+            .with_context(|| format!("{} says why, if anything does", log.display()))
+    }
+
+    fn start_logging(config: &Path, session: PathBuf, log: Stdio) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program's own file")?;
         let mut child = Command::new(program)
-            .args(["node", "--output", "ndjson", "--config"])
+            .args(["node", "--ends-with-input", "--output", "ndjson", "--config"])
             .arg(config)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .context("the node's process")?;
         let stdout = child.stdout.take().context("the node's output")?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = lines.next().transpose()?.and_then(|line| serde_json::from_str::<Value>(&line).ok());
         let address = ready.as_ref().and_then(|ready| ready["listen"].as_str()?.parse().ok());
-        let Some(address) = address else {
+        let key = ready.as_ref().and_then(|ready| engine::unhex(ready["key"].as_str()?));
+        let (Some(address), Some(key)) = (address, key) else {
             let _ = child.kill();
             let _ = child.wait();
-            bail!("the node under load did not start");
+            bail!("the node of {} did not start", config.display());
         };
-        Ok(Self { child, lines, address, session })
+        Ok(Self { child, lines, address, key, session })
     }
 
     /// Its process.
@@ -50,17 +70,38 @@ impl Target {
         self.child.id()
     }
 
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Tells it to end, and does not wait for that.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn end(&self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("ending the node")
+    }
+
     /// Ends it cleanly, and returns what it says at its end.
     ///
     /// # Errors
     /// If it does not end, or says nothing.
-    pub fn stop(mut self) -> anyhow::Result<Value> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("ending the node")?;
+    pub fn stop(self) -> anyhow::Result<Value> {
+        self.end()?;
+        self.ended()
+    }
+
+    /// Waits until it has ended, and returns what it says at its end. A second signal would end it at once.
+    ///
+    /// # Errors
+    /// If it ends otherwise than cleanly, or says nothing.
+    pub fn ended(mut self) -> anyhow::Result<Value> {
         let last = self.lines.by_ref().map_while(Result::ok).last();
         let status = self.child.wait().context("the node's end")?;
         if !status.success() {
-            bail!("the node under load ended with {status}");
+            bail!("the node of {} ended with {status}", self.session.display());
         }
         last.and_then(|line| serde_json::from_str(&line).ok()).context("the node said nothing at its end")
     }

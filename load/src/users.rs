@@ -8,8 +8,6 @@ use order::signature::{NetKey, PlayerKey};
 use rayon::prelude::*;
 use systems::catalogue::BETS;
 
-/// Chips that a user sits down with.
-const BUY_IN: u64 = 500_000;
 /// Seconds until an intent expires, from when it is due.
 pub const EXPIRY_S: u64 = 30;
 /// Bets that are open in any phase and decided by the next roll: a user can place them for ever.
@@ -28,11 +26,22 @@ pub struct User {
     pub table: TableId,
 }
 
+/// What users must know of the chain that they play on.
+#[derive(Clone, Copy, Debug)]
+pub struct House {
+    /// The chain.
+    pub chain: Hash,
+    /// Its tables.
+    pub tables: u32,
+    /// Chips granted to an account that opens.
+    pub grant: u64,
+}
+
 /// All users of a run.
 pub struct Users {
     users: Vec<User>,
     bets: Vec<BetId>,
-    chain: Hash,
+    house: House,
     /// The node's time when this process' clock showed zero, in milliseconds since the Unix epoch.
     offset_ms: i64,
 }
@@ -54,22 +63,22 @@ fn wall_ms() -> i64 {
 }
 
 impl Users {
-    /// `count` users, spread over so many tables, of a chain whose node says that it is `now_ms`.
+    /// `count` users, spread over the tables of a house whose node says that it is `now_ms`.
     ///
     /// # Panics
     /// If the catalogue lacks a bet that they place.
-    pub fn new(count: u32, tables: u32, seed: u64, chain: Hash, now_ms: u64) -> Self {
+    pub fn new(count: u32, house: House, seed: u64, now_ms: u64) -> Self {
         // First: a million keys take half a minute.
         let offset_ms = now_ms as i64 - wall_ms();
         let user = |number: u32| {
             let key = PlayerKey::from_seed(&seed_of(seed, "player", number));
             let net = NetKey::from_seed(&seed_of(seed, "net", number));
-            User { public: key.public(), key, net, table: TableId(number % tables) }
+            User { public: key.public(), key, net, table: TableId(number % house.tables) }
         };
         let bet =
             |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
         let bets = BET_NAMES.iter().map(bet).collect();
-        Self { users: (0..count).into_par_iter().map(user).collect(), bets, chain, offset_ms }
+        Self { users: (0..count).into_par_iter().map(user).collect(), bets, house, offset_ms }
     }
 
     /// The users, by number.
@@ -89,7 +98,7 @@ impl Users {
 
     /// The user's signature under a body.
     pub fn sign(&self, user: usize, body: IntentBody) -> Intent {
-        self.users[user].key.sign(body, &self.chain)
+        self.users[user].key.sign(body, &self.house.chain)
     }
 
     /// Opens the account.
@@ -97,10 +106,10 @@ impl Users {
         self.sign(user, self.body(user, IntentKind::Open, 1, self.now_s() + EXPIRY_S))
     }
 
-    /// Takes the seat.
+    /// Takes the seat, with half of what the account was granted.
     pub fn sit(&self, user: usize) -> Intent {
         let body = self.body(user, IntentKind::Sit, 2, self.now_s() + EXPIRY_S);
-        self.sign(user, body.at(self.users[user].table).amount(BUY_IN))
+        self.sign(user, body.at(self.users[user].table).amount(self.house.grant / 2))
     }
 
     /// Intent `number` of the schedule, from 0, and whose it is: a bet. The users take turns; the number says which bet, and

@@ -6,6 +6,7 @@
 //! ```
 
 mod sending;
+pub mod status;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,9 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Hash;
 use engine::io::{ChainProgress, ShedReason, TableUpdate, Watched};
+use engine::limits::RECEIVE_WINDOW;
 use engine::message::intent::Intent;
+use engine::{Hash, Height};
 pub use quinn::Endpoint;
 use quinn::{ConnectionError, RecvStream, VarInt};
 use thiserror::Error;
@@ -25,15 +27,21 @@ use tokio::time::{Instant, timeout};
 use self::sending::Sending;
 use crate::session::CloseCode;
 use crate::tls::{Identity, IdentityError, Key, proven_key};
-use crate::transport::{Carrier, RECEIVE_WINDOW, bind, client_transport, endpoint};
+use crate::transport::{Carrier, bind, client_transport, endpoint};
 use crate::wire::{
     ALPN, AccountRow, Answer, AnswerVerdict, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
 };
 
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The longest pause where there are several nodes: one of them is likely to be there.
+const SEVERAL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node may take to answer a handshake, and to say welcome.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client waits until it asks a node that is behind again for what it shows.
+const WATCH_AGAIN: Duration = Duration::from_millis(250);
+/// Heights by which a node may be behind what another one has shown: it has them before anybody waits long.
+const BEHIND_HEIGHTS: u64 = 200;
 /// Silence after which a connection is lost.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -44,6 +52,8 @@ pub struct ClientConfig {
     pub address: String,
     /// The node's key, if it is known: another one is refused.
     pub node: Option<Key>,
+    /// Other nodes of the same chain, with their keys if those are known: when a node is lost, the next one is tried.
+    pub others: Vec<(String, Option<Key>)>,
     /// The chain, if it is known: another one is refused.
     pub chain: Option<Hash>,
     /// Name and version of this program.
@@ -154,6 +164,9 @@ pub enum Lost {
     /// The node said something that is no message.
     #[error("the node sent what is no message: {0}")]
     Wire(#[from] WireError),
+    /// The node is behind what this client has seen of the chain.
+    #[error("the node is {0} heights behind what another one has shown")]
+    Behind(u64),
     /// Anything else that befell the connection.
     #[error("{0}")]
     Other(String),
@@ -238,6 +251,11 @@ pub struct Client {
     node_clock: (u64, Duration),
     watching: BTreeSet<Watched>,
     genesis_wanted: bool,
+    /// The highest height of which this client has seen anything: nothing older is shown after it.
+    seen: Height,
+    /// What the present node showed older than that, and when it is asked for again.
+    doubted: BTreeSet<Watched>,
+    watched_again_at: Option<Duration>,
 }
 
 enum Ended {
@@ -268,9 +286,22 @@ impl Client {
         let mut quic = quinn::ClientConfig::new(Arc::new(identity.client_config(alpn)?));
         quic.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
         let (spread, started) = (u64::from_le_bytes(identity.key[..8].try_into().expect("32 bytes")), Instant::now());
-        let (sending, watching) = (Sending::new(), BTreeSet::new());
+        let (sending, watching) = (Sending::new(!config.others.is_empty()), BTreeSet::new());
         let (node_clock, genesis_wanted) = ((0, Duration::ZERO), false);
-        Ok(Self { config, endpoint, quic, spread, started, sending, node_clock, watching, genesis_wanted })
+        Ok(Self {
+            config,
+            endpoint,
+            quic,
+            spread,
+            started,
+            sending,
+            node_clock,
+            watching,
+            genesis_wanted,
+            seen: Height::GENESIS,
+            doubted: BTreeSet::new(),
+            watched_again_at: None,
+        })
     }
 
     /// The same, with a connection that counts as lost after so long a silence: for a person who looks at it.
@@ -289,7 +320,8 @@ impl Client {
         mut commands: mpsc::Receiver<Command>,
         mut hear: impl FnMut(Event) + Send,
     ) -> Result<(), Lost> {
-        let mut attempt = 0;
+        let mut attempt: u32 = 0;
+        let mut refused = 0;
         let mut pause = PAUSES.0;
         loop {
             attempt += 1;
@@ -308,19 +340,35 @@ impl Client {
                 Ended::Lost(lost) => lost,
             };
             if up {
-                (attempt, pause) = (0, PAUSES.0);
+                (attempt, pause, refused) = (0, PAUSES.0, 0);
             }
-            if lost.is_final() || !self.config.reconnect {
+            refused += usize::from(lost.is_final());
+            // Of several nodes, one that refuses this client for good is passed over while another may take it.
+            let nodes = 1 + self.config.others.len();
+            if refused >= nodes || !self.config.reconnect {
                 return Err(lost);
             }
             // A thousand clients that lost one node must not come back in the same moment: each has a key of its own.
             let jitter = (self.spread >> (attempt % 32)) % (pause.as_millis() as u64 / 2 + 1);
             let wait = pause + Duration::from_millis(jitter);
             hear(Event::Down { reason: lost, pause: wait });
-            pause = (pause * 2).min(PAUSES.1);
+            // The pause grows once all nodes were tried.
+            if nodes == 1 || attempt as usize % nodes == 0 {
+                pause = (pause * 2).min(if nodes == 1 { PAUSES.1 } else { SEVERAL_PAUSE });
+            }
+            self.go_on();
             if self.wait(wait, &mut commands, &mut hear).await {
                 return Ok(());
             }
+        }
+    }
+
+    /// The next node is tried, if there are several.
+    fn go_on(&mut self) {
+        let ClientConfig { address, node, others, .. } = &mut self.config;
+        if !others.is_empty() {
+            let (next, key) = others.remove(0);
+            others.push((std::mem::replace(address, next), std::mem::replace(node, key)));
         }
     }
 
@@ -443,6 +491,7 @@ impl Client {
         loop {
             if welcomed {
                 self.send_intents(&mut out);
+                self.watch_again(&mut out);
             }
             if !out.is_empty() {
                 // A node that does not read is found silent by QUIC's own timer.
@@ -451,7 +500,9 @@ impl Client {
                 }
                 out.clear();
             }
-            let resumes = self.sending.resumes_at(self.started.elapsed()).map(|at| self.started + at);
+            let resumes =
+                self.sending.resumes_at(self.started.elapsed()).into_iter().chain(self.watched_again_at).min();
+            let resumes = resumes.map(|at| self.started + at);
             // Whoever watches nothing has no second stream to look at.
             let watches = !self.watching.is_empty();
             let (decoder, chunk) = tokio::select! {
@@ -496,6 +547,10 @@ impl Client {
                         }
                         // A later connection must be to the same chain.
                         self.config.chain = Some(welcome.chain);
+                        let behind = self.seen.0.saturating_sub(welcome.standing.settled.0);
+                        if behind > BEHIND_HEIGHTS && !self.config.others.is_empty() {
+                            return Ended::Lost(Lost::Behind(behind));
+                        }
                         welcomed = true;
                         self.sending.connected(welcome.credit);
                         self.node_clock = (welcome.standing.now_ms, self.started.elapsed());
@@ -512,8 +567,29 @@ impl Client {
         }
     }
 
+    /// Something that the node showed is older than what was seen before: it is watched again after a while.
+    fn doubt(&mut self, what: Watched) {
+        self.doubted.insert(what);
+        self.watched_again_at = self.watched_again_at.or(Some(self.started.elapsed() + WATCH_AGAIN));
+    }
+
+    /// Asks again for the whole of what was doubted, once it is time.
+    fn watch_again(&mut self, out: &mut Vec<u8>) {
+        if self.watched_again_at.is_some_and(|at| at <= self.started.elapsed()) {
+            self.watched_again_at = None;
+            let doubted = std::mem::take(&mut self.doubted);
+            let again: Vec<(Watched, bool)> =
+                doubted.into_iter().filter(|what| self.watching.contains(what)).map(|what| (what, true)).collect();
+            if !again.is_empty() {
+                ToNode::Watch(again).encode(out);
+            }
+        }
+    }
+
     /// After a connect: everything watched is watched again. The intents follow, as credit allows.
     fn resume(&mut self, out: &mut Vec<u8>) {
+        self.doubted.clear();
+        self.watched_again_at = None;
         if self.genesis_wanted {
             ToNode::AskGenesis.encode(out);
         }
@@ -527,6 +603,9 @@ impl Client {
         match message {
             ToClient::Answers(answers) => {
                 for answer in answers {
+                    if let AnswerVerdict::Receipt { height, .. } = answer.verdict {
+                        self.seen = self.seen.max(height);
+                    }
                     if self.sending.answered(&answer, self.started.elapsed()) {
                         hear(Event::Answer(answer));
                     }
@@ -536,8 +615,23 @@ impl Client {
                 self.genesis_wanted = false;
                 hear(Event::Genesis(bytes));
             }
-            ToClient::Account(account) => hear(Event::Account(account)),
-            ToClient::Table(TableMessage { update, whole }) => hear(Event::Table { update, whole }),
+            // What a node that is behind shows was so before what this client has seen already: it is asked again for the
+            // whole, until it has caught up.
+            ToClient::Account(account) if account.height < self.seen => self.doubt(Watched::Account(account.key)),
+            ToClient::Table(TableMessage { update, .. }) if update.height < self.seen => {
+                self.doubt(Watched::Table(update.id));
+            }
+            ToClient::Account(account) => {
+                self.seen = account.height;
+                hear(Event::Account(account));
+            }
+            // A part of what changed, without the whole that it changes.
+            ToClient::Table(TableMessage { update, whole: false })
+                if self.doubted.contains(&Watched::Table(update.id)) => {}
+            ToClient::Table(TableMessage { update, whole }) => {
+                self.seen = update.height;
+                hear(Event::Table { update, whole });
+            }
             ToClient::Standing(ChainProgress { now_ms, .. }) => {
                 let (then_ms, then) = self.node_clock;
                 let moment = self.started.elapsed();
@@ -628,6 +722,11 @@ impl RawConnection {
                 _ => return Err(self.lost()),
             }
         }
+    }
+
+    /// The key that the node proved.
+    pub fn key(&self) -> Option<Key> {
+        proven_key(self.quic.peer_identity())
     }
 
     /// Waits until the node ends the connection.

@@ -10,13 +10,13 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod transport;
+pub mod tls;
+pub mod wire;
 pub mod budget;
+pub mod session;
+pub mod settings;
+pub mod server;
 pub mod client;
 pub mod lan;
 pub mod memory;
-pub mod server;
-pub mod session;
-pub mod settings;
-pub mod tls;
-pub mod transport;
-pub mod wire;

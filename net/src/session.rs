@@ -38,11 +38,13 @@ pub enum CloseCode {
     Shutdown = 8,
     /// The address has as many connections as one may have.
     AddressLimit = 9,
+    /// A node with this network key is connected already.
+    KeyInUse = 10,
 }
 
 impl CloseCode {
     /// All codes, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Done, "DONE", "the connection ended as it should"),
         (Self::Version, "VERSION", "the node speaks another version of the protocol"),
         (Self::Chain, "CHAIN", "the node keeps another chain"),
@@ -53,6 +55,7 @@ impl CloseCode {
         (Self::Timeout, "TIMEOUT", "the node waited too long for a message"),
         (Self::Shutdown, "SHUTDOWN", "the node ends; it may come back"),
         (Self::AddressLimit, "ADDRESS_LIMIT", "this address has as many connections as one may have"),
+        (Self::KeyInUse, "KEY_IN_USE", "a node with this network key is connected already"),
     ];
 
     /// The name that output uses.

@@ -5,39 +5,52 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::limits::{
+    ANSWERS_QUEUE_BYTES, BLOCK_BYTES_MAX, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, IDLE_WINDOW, RANGE_BYTES_MAX,
+    RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
+};
+use engine::message::node::Lane;
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
 
-/// Bytes that a peer may have sent and we not read, once it plays; quinn's own default is more than a megabyte.
-pub const RECEIVE_WINDOW: u32 = 16 * 1024;
-/// Bytes that we may have sent and a peer not acknowledged, once it plays.
-pub const SEND_WINDOW: u32 = 16 * 1024;
-/// Both, before a peer plays.
-pub const IDLE_WINDOW: u32 = 4 * 1024;
-/// The windows of a connection between nodes.
-pub const NODE_WINDOW: u32 = 256 * 1024;
-/// Bytes that wait in this process for one of a connection's two streams.
-pub const QUEUE_BYTES: usize = 16 * 1024;
+/// Streams each way between two nodes.
+pub const LANES: usize = Lane::ALL.len();
+/// The window of each of them: the body of a largest block passes at once.
+pub const LANE_WINDOW: u32 = (BLOCK_BYTES_MAX + 16 * 1024) as u32;
+/// What a node may have sent to another and that not read: all of its lanes at once, so that none holds up another, and the
+/// stream that both have beside them.
+pub const NODE_WINDOW: u32 = LANES as u32 * LANE_WINDOW + RECEIVE_WINDOW;
+/// What we may have sent to a node and that not acknowledged.
+pub const NODE_SEND_WINDOW: u32 = LANE_WINDOW + 256 * 1024;
+/// Bytes of each lane that wait in this process for another node, the most urgent lane first.
+pub const LANE_QUEUE_BYTES: [usize; LANES] = [512 * 1024, 2 * BLOCK_BYTES_MAX, 512 * 1024, RANGE_BYTES_MAX + 64 * 1024];
+/// Bytes of each lane of a node that may wait for the tick when another message is read.
+pub const LANE_UNTAKEN_BYTES: [usize; LANES] = [256 * 1024, BLOCK_BYTES_MAX, 256 * 1024, RANGE_BYTES_MAX];
 
-/// Bytes of answers, and of control messages, that wait in this process for a connection.
-pub const ANSWERS_QUEUE_BYTES: usize = 8 * 1024;
-/// The same for messages that go before answers: a welcome, and to nodes a standing and a list of peers.
-pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
-/// Bytes of an unfinished message up to which a connection stays idle.
-pub const IDLE_MESSAGE_BYTES: usize = 1024;
 /// Bytes of the largest unfinished message that a node takes from a player.
 const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
 
 /// What an idle connection may hold: its windows, the beginning of a message, a welcome and an answer or two.
 pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + IDLE_MESSAGE_BYTES as u64 + 1024;
 /// The queues of a connection. Each is there twice: while one is written, the next one fills.
-const QUEUES_BYTES: u64 = 2 * (QUEUE_BYTES + ANSWERS_QUEUE_BYTES + CONTROL_QUEUE_BYTES) as u64;
+const QUEUES_BYTES: u64 = 2 * (UPDATES_QUEUE_BYTES + ANSWERS_QUEUE_BYTES + CONTROL_QUEUE_BYTES) as u64;
 /// What a playing connection may hold: its windows, its queues, and one unfinished message.
 pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
-/// What a connection with a known node may hold. One that this node opened has a window for each of two streams.
-pub const NODE_BYTES: u64 = 3 * NODE_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
+/// What the lanes of a node may hold beside its windows: what waits for it, what waits for the tick, and of each lane one
+/// message that is written, one that is read, and one that the tick was given above its bound.
+const LANES_BYTES: u64 = {
+    let (mut bytes, mut lane) = (0, 0);
+    while lane < LANES {
+        bytes += LANE_QUEUE_BYTES[lane] + LANE_UNTAKEN_BYTES[lane] + 3 * (HEADER_BYTES + Lane::ALL[lane].bytes_max());
+        lane += 1;
+    }
+    bytes as u64
+};
+/// What a connection with another node may hold.
+pub const NODE_BYTES: u64 =
+    NODE_WINDOW as u64 + NODE_SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64 + LANES_BYTES;
 
 // What one connection may hold of an unfinished message is inside its share, before hello and after, and whichever side
 // opened it.
@@ -47,6 +60,9 @@ const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToClient, R
 
 /// How often a client shows that it lives, well below the idle time of any node.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// How often a node shows another that it lives, and the silence after which their connection is lost.
+const NODE_KEEP_ALIVE: Duration = Duration::from_secs(1);
+const NODE_IDLE: Duration = Duration::from_secs(3);
 
 fn shared(receive: u32, idle: Duration) -> TransportConfig {
     let mut config = TransportConfig::default();
@@ -61,7 +77,9 @@ fn shared(receive: u32, idle: Duration) -> TransportConfig {
 
 /// For a node: one stream that the client opens.
 pub(crate) fn node_transport(idle: Duration) -> Arc<TransportConfig> {
-    let mut config = shared(RECEIVE_WINDOW, idle);
+    // What a stream may carry at once is fixed before anybody has said who it is; the window of all streams of a connection,
+    // which is not, is what bounds it.
+    let mut config = shared(LANE_WINDOW, idle);
     config
         .receive_window(VarInt::from_u32(IDLE_WINDOW))
         .send_window(IDLE_WINDOW.into())
@@ -79,6 +97,18 @@ pub(crate) fn client_transport(window: u32, idle: Duration) -> Arc<TransportConf
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .keep_alive_interval(Some(KEEP_ALIVE.min(idle / 3)));
+    Arc::new(config)
+}
+
+/// For a node that opens a connection to another.
+pub(crate) fn lanes_transport() -> Arc<TransportConfig> {
+    let mut config = shared(LANE_WINDOW, NODE_IDLE);
+    config
+        .receive_window(VarInt::from_u32(NODE_WINDOW))
+        .send_window(NODE_SEND_WINDOW.into())
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(LANES as u32))
+        .keep_alive_interval(Some(NODE_KEEP_ALIVE));
     Arc::new(config)
 }
 

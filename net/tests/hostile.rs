@@ -229,6 +229,7 @@ impl Player {
     fn connect(network: &Network, host: u32, name: &str) -> Self {
         let config = ClientConfig {
             address: at(1).to_string(),
+            others: Vec::new(),
             node: None,
             chain: Some(CHAIN),
             program: "test".into(),
@@ -489,7 +490,7 @@ fn a_node_that_says_so_itself_is_allowed_what_a_player_is_until_it_is_known() {
     run(4, async |network| {
         let known = engine::hex(&identity("known").key);
         let peers = vec![format!("{known}@{}", at(99))];
-        let node = Node::start(&network, 1, |config| ServerConfig { peers, ..config });
+        let node = Node::start(&network, 1, |config| ServerConfig { peers, followers_max: 0, ..config });
         // Those that this node dials in vain reserve something for a while.
         let settled = async || {
             let mut least = u64::MAX;

@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, WORKERS_MAX};
+use engine::limits::{
+    CONFIG_BYTES_MAX, HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, JOURNAL_BYTES_MAX_LEAST, WORKERS_MAX,
+};
 use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
 use net::settings::{size, within, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
-
-/// The least that `storage.bytes_max` may be, but for no bound: two segments.
-pub const BYTES_MAX_LEAST: u64 = 128 << 20;
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -69,8 +68,10 @@ pub struct KeysConfig {
     pub validator: PathBuf,
     /// The secret from which the key for dealing shares follows.
     pub dkg: PathBuf,
-    /// The secret from which the beacon key follows.
+    /// The secret from which the beacon key follows; of one validator among several, its share of that key.
     pub beacon: PathBuf,
+    /// What is public of the shares of the beacon key; for one validator among several.
+    pub group: PathBuf,
     /// The secret from which the network key follows.
     pub net: PathBuf,
 }
@@ -98,6 +99,7 @@ impl Default for KeysConfig {
             validator: "keys/validator.pem".into(),
             dkg: "keys/dkg.pem".into(),
             beacon: "keys/beacon.pem".into(),
+            group: "keys/group.hex".into(),
             net: "keys/net.pem".into(),
         }
     }
@@ -139,7 +141,7 @@ fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     // Two segments: one that is written, and one that a start may need.
     let bytes = size(deserializer, 0..=u64::MAX)?;
-    if bytes > 0 && bytes < BYTES_MAX_LEAST {
+    if bytes > 0 && bytes < JOURNAL_BYTES_MAX_LEAST {
         return Err(D::Error::custom(format!("{bytes} bytes are fewer than 128 MiB, two segments; 0 is no bound")));
     }
     Ok(bytes)
@@ -160,7 +162,8 @@ impl Config {
     /// # Errors
     /// If it cannot be read, or says something that cannot be: with line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let text = words::text::read(path, CONFIG_BYTES_MAX)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         let mut config = Self::parse(&text)
             .map_err(|problem| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() })?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -171,9 +174,9 @@ impl Config {
     }
 
     /// All paths that it names.
-    fn paths(&mut self) -> [&mut PathBuf; 5] {
-        let KeysConfig { validator, dkg, beacon, net } = &mut self.keys;
-        [&mut self.node.data, validator, dkg, beacon, net]
+    fn paths(&mut self) -> [&mut PathBuf; 6] {
+        let KeysConfig { validator, dkg, beacon, group, net } = &mut self.keys;
+        [&mut self.node.data, validator, dkg, beacon, group, net]
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -234,7 +237,7 @@ const HEAD: &str = "\
 ";
 
 /// What each key means, by section.
-const MEANINGS: [(&str, &str, &str); 24] = [
+const MEANINGS: [(&str, &str, &str); 27] = [
     ("node", "data", "The session: genesis, journal and consensus log."),
     ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
     ("keys", "validator", "The secret from which the vote key follows. Whoever has it can vote as this node."),
@@ -242,8 +245,10 @@ const MEANINGS: [(&str, &str, &str); 24] = [
     (
         "keys",
         "beacon",
-        "The secret from which the beacon key follows. Whoever has it can foresee the dice; without it the chain stands still.",
+        "The secret from which the beacon key follows: whoever has it can foresee the dice; without it the chain stands still.\n\
+         Of one validator among several, its share of that key: a quorum of shares is needed for either.",
     ),
+    ("keys", "group", "What is public of all shares of the beacon key. A lone validator needs no such file."),
     ("keys", "net", "The secret from which the network key follows."),
     ("net", "listen", "Where to listen, UDP."),
     ("net", "name", "A name for people, at most 32 bytes."),
@@ -284,6 +289,16 @@ const MEANINGS: [(&str, &str, &str); 24] = [
         "What the system is asked for, for the UDP socket's buffers. Large ones keep a thousand simultaneous connects fast.",
     ),
     ("net", "mdns", "Announce this node on the local network, and look for others there."),
+    (
+        "net",
+        "validators",
+        "The other validators, each \"KEY@host:port\" with its network key. Each has 24 MiB of buffer_bytes_max kept for it.",
+    ),
+    (
+        "net",
+        "followers_max",
+        "Nodes that are named nowhere here and may follow this one all the same, 0 to 1024. Each may hold 24 MiB.",
+    ),
     (
         "net",
         "peers",

@@ -1,6 +1,6 @@
 //! The two doors of a node: the network, and players of its own process.
 
-use engine::io::{ChainProgress, Input, Output, Receipt};
+use engine::io::{ChainProgress, Input, OrderProgress, Output, Receipt};
 use engine::message::intent::Intent;
 use net::server::Server;
 use systems::Machine;
@@ -26,6 +26,9 @@ pub trait Edge {
     /// Says where the chain stands.
     fn publish(&mut self, standing: ChainProgress);
 
+    /// Says what this node's part in the order of blocks is at.
+    fn publish_order(&mut self, _order: OrderProgress) {}
+
     /// The clock was set: says to everyone who is connected where the chain stands and what time it is here.
     fn tell_time(&mut self, standing: ChainProgress) {
         self.publish(standing);
@@ -46,6 +49,10 @@ impl Edge for Server {
 
     fn publish(&mut self, standing: ChainProgress) {
         Server::publish(self, standing);
+    }
+
+    fn publish_order(&mut self, order: OrderProgress) {
+        Server::publish_order(self, order);
     }
 
     fn tell_time(&mut self, standing: ChainProgress) {

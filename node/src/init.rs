@@ -1,19 +1,22 @@
 //! `init`: a node of its own: keys, a genesis with one validator, a configuration.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use aside::NewDir;
 use engine::Hash;
 use engine::TableRules;
-use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
+use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
+use order::beacon::{BeaconGroup, BeaconSigner};
 use order::keys::{NodeKeys, NodeSeeds, node_keys};
-use order::signature::NetKey;
+use order::signature::{DkgKey, NetKey, VoteKey};
 use storage::Session;
 use systems::Setup;
 
 use crate::config::Config;
+use crate::open::Keys;
 use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
 use storage::read_genesis;
 use words::Failure;
@@ -38,9 +41,11 @@ pub struct NewChain {
 }
 
 /// The name of the configuration's file.
-const CONFIG: &str = "bitcraps.toml";
+pub(crate) const CONFIG: &str = "bitcraps.toml";
 /// Chips a bank is filled to.
 const BANK: u64 = 1_000_000;
+/// Milliseconds between two blocks of several validators, at least: as fast as they agree over links of some milliseconds.
+const BLOCK_INTERVAL_MS: u64 = 50;
 /// A day.
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -79,32 +84,63 @@ pub struct Created {
 }
 
 fn genesis(new: &NewChain, keys: &NodeKeys, start_ms: u64) -> anyhow::Result<Genesis> {
-    let too_much = || Failure::Usage("so many tables, accounts and chips are more than 64 bits can count".into());
-    let banks = u64::from(new.tables).checked_mul(BANK).ok_or_else(too_much)?;
-    let grants = u64::from(new.accounts).checked_mul(new.grant).ok_or_else(too_much)?;
-    Ok(Genesis {
-        version: GENESIS_VERSION,
-        name: new.name.clone(),
-        keys: KeySource::Own,
-        start_ms,
-        supply: banks.checked_add(grants).ok_or_else(too_much)?,
-        tables: new.tables,
-        seats: new.seats,
-        accounts: new.accounts,
-        grant: new.grant,
-        opening: Opening::Free { per_height: new.per_height },
-        rules: rules(),
-        bank_target: BANK,
-        window_min_ms: new.window_ms / 4,
-        window_max_ms: new.window_ms,
-        clock_phases: new.tables.min(10),
-        idle_ms: (8 * new.window_ms).max(120_000),
-        account_idle_ms: 30 * DAY_MS,
-        idleness: Default::default(),
-        block_interval_ms: 10,
-        validators: vec![keys.genesis_row(&new.name)],
-        group_key: HexBytes(keys.group.key()),
-    })
+    new.genesis(KeySource::Own, vec![keys.genesis_row(&new.name)], HexBytes(keys.group.key()), start_ms)
+}
+
+/// Now, in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// If the clock is set before that.
+pub fn now_ms() -> anyhow::Result<u64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(now.as_millis() as u64)
+}
+
+/// The folder for the keys of a node.
+pub(crate) fn make_keys_dir(node: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(node.join("keys"))
+}
+
+impl NewChain {
+    /// The genesis of these validators.
+    ///
+    /// # Errors
+    /// If it would have more chips than can be counted.
+    pub fn genesis(
+        &self,
+        keys: KeySource,
+        validators: Vec<GenesisValidator>,
+        group_key: HexBytes<96>,
+        start_ms: u64,
+    ) -> anyhow::Result<Genesis> {
+        let new = self;
+        let too_much = || Failure::Usage("so many tables, accounts and chips are more than 64 bits can count".into());
+        let banks = u64::from(new.tables).checked_mul(BANK).ok_or_else(too_much)?;
+        let grants = u64::from(new.accounts).checked_mul(new.grant).ok_or_else(too_much)?;
+        Ok(Genesis {
+            version: GENESIS_VERSION,
+            name: new.name.clone(),
+            keys,
+            start_ms,
+            supply: banks.checked_add(grants).ok_or_else(too_much)?,
+            tables: new.tables,
+            seats: new.seats,
+            accounts: new.accounts,
+            grant: new.grant,
+            opening: Opening::Free { per_height: new.per_height },
+            rules: rules(),
+            bank_target: BANK,
+            window_min_ms: new.window_ms / 4,
+            window_max_ms: new.window_ms,
+            clock_phases: new.tables.min(10),
+            idle_ms: (8 * new.window_ms).max(120_000),
+            account_idle_ms: 30 * DAY_MS,
+            idleness: Default::default(),
+            block_interval_ms: if validators.len() > 1 { BLOCK_INTERVAL_MS } else { 10 },
+            validators,
+            group_key,
+        })
+    }
 }
 
 /// Makes a node in a folder that is empty or not there: all of it, or nothing. Nothing is overwritten.
@@ -118,15 +154,14 @@ pub fn create(
     passphrase: Option<Passphrase>,
 ) -> anyhow::Result<Created> {
     // Everything that can be wrong is found before anything is written.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
     let any = NodeSeeds { vote: &[1; 32], dealer: &[1; 32], beacon: &[1; 32] };
-    let probe = genesis(new, &node_keys(any), now.as_millis() as u64)?;
+    let probe = genesis(new, &node_keys(any), now_ms()?)?;
     probe.check().map_err(|error| Failure::Usage(error.to_string()))?;
 
     let failed = |error| Failure::Data(format!("{}: {error}", dir.display()));
     let new_dir = NewDir::create(dir).map_err(failed)?;
     let place = new_dir.place();
-    std::fs::create_dir(place.join("keys")).map_err(failed)?;
+    make_keys_dir(place).map_err(failed)?;
     let secret = passphrase.as_ref().map(|passphrase| passphrase.as_str());
     let make = |path: &Path| keyfile::create(&place.join(path), secret);
     let (vote, dealer) = (make(&config.keys.validator)?, make(&config.keys.dkg)?);
@@ -148,17 +183,18 @@ pub fn create(
 
 /// The keys of a node.
 pub struct OpenedKeys {
-    /// Its validator's keys.
-    pub validator: NodeKeys,
+    /// Its validator's keys; none in a node that only follows.
+    pub validator: Option<Keys>,
     /// Its network key.
     pub net: NetKey,
 }
 
-/// Reads a node's keys, and checks that they are those of its session's genesis. A passphrase is asked for once.
+/// Reads a node's keys, and checks that they are those of its session's genesis. A passphrase is asked for once. One that
+/// only follows needs its network key alone.
 ///
 /// # Errors
 /// If a key cannot be read, or is another.
-pub fn open_keys(config: &Config) -> anyhow::Result<(OpenedKeys, Setup)> {
+pub fn open_keys(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup)> {
     let (genesis, chain) = read_genesis(&config.node.data)?;
     let mut asked: Option<Passphrase> = None;
     let mut read = |path: &Path| -> Result<Seed, KeyFileError> {
@@ -167,23 +203,56 @@ pub fn open_keys(config: &Config) -> anyhow::Result<(OpenedKeys, Setup)> {
             None => Ok(asked.insert(keyfile::passphrase("the node's keys", false)?).clone()),
         })
     };
+    let validator = if follows { None } else { Some(open_validator(config, &genesis, &mut read)?) };
+    let seed = read(&config.keys.net)?;
+    let net = NetKey::from_seed(&seed);
+    Ok((OpenedKeys { validator, net }, Setup::new(genesis, chain)?))
+}
+
+fn open_validator(
+    config: &Config,
+    genesis: &Genesis,
+    read: &mut impl FnMut(&Path) -> Result<Seed, KeyFileError>,
+) -> anyhow::Result<Keys> {
     let (vote, dealer) = (read(&config.keys.validator)?, read(&config.keys.dkg)?);
-    let (beacon, net) = (read(&config.keys.beacon)?, read(&config.keys.net)?);
-    let validator = node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon });
-    let row = genesis.validators.iter().find(|row| row.vote_key.0 == validator.vote.public());
-    let keys = [
-        ("validator", &config.keys.validator, row.is_some()),
-        ("dkg", &config.keys.dkg, row.is_some_and(|row| row.dkg_key.0 == validator.dealer.public())),
-        ("beacon", &config.keys.beacon, genesis.group_key.0 == validator.group.key()),
-    ];
-    if let Some((key, path, _)) = keys.into_iter().find(|(.., is_ours)| !is_ours) {
-        return Err(Failure::Config(format!(
+    let beacon = read(&config.keys.beacon)?;
+    let keys = &config.keys;
+    let another = |key: &str, path: &Path| {
+        Failure::Config(format!(
             "{} is not the key of the validator in {}/genesis.json: `keys.{key}` and `node.data` belong to two nodes",
             path.display(),
             config.node.data.display()
         ))
-        .into());
+    };
+    let own = VoteKey::from_seed(&vote).public();
+    let slot = genesis.validators.iter().position(|row| row.vote_key.0 == own);
+    let slot = slot.ok_or_else(|| another("validator", &keys.validator))?;
+    let validator = match genesis.validators.len() {
+        1 => node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon }),
+        count => {
+            let group = open_group(&keys.group, count)?;
+            let share = BeaconSigner::of_secret(&group, slot as u32, &beacon);
+            let beacon = share.map_err(|_| another("beacon", &keys.beacon))?;
+            NodeKeys { vote: VoteKey::from_seed(&vote), dealer: DkgKey::from_seed(&dealer), group, beacon }
+        }
+    };
+    if validator.dealer.public() != genesis.validators[slot].dkg_key.0 {
+        return Err(another("dkg", &keys.dkg).into());
     }
-    let net = NetKey::from_seed(&net);
-    Ok((OpenedKeys { validator, net }, Setup::new(genesis, chain)?))
+    if validator.group.key() != genesis.group_key.0 {
+        let (key, path) = if genesis.validators.len() == 1 { ("beacon", &keys.beacon) } else { ("group", &keys.group) };
+        return Err(another(key, path).into());
+    }
+    let NodeKeys { vote, group, beacon, .. } = validator;
+    Ok(Keys { vote, group, beacon })
+}
+
+/// What is public of a beacon key that was dealt to so many validators.
+fn open_group(path: &Path, validators: usize) -> anyhow::Result<BeaconGroup> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::Config(format!("{name}: {error}")))?;
+    let wrong = || Failure::Config(format!("{name}: not the shares' public keys, as `init --validators` writes them"));
+    let count = u32::try_from(validators).ok().and_then(NonZeroU32::new).ok_or_else(wrong)?;
+    let bytes = engine::unhex_all(text.trim()).ok_or_else(wrong)?;
+    Ok(BeaconGroup::of_bytes(&bytes, count).map_err(|error| Failure::Config(format!("{name}: {error}")))?)
 }

@@ -1,7 +1,7 @@
 //! What an operator's process needs and nothing else: the one loop, opening, recording, snapshots, configuration.
 //!
 //! ```text
-//!  init -> open -> run: clock, edge -> machine -> record -> disk -> edge
+//!  init, deal -> open -> run: clock, edge -> machine -> record -> disk -> edge
 //!                                         \-> snapshots
 //! ```
 //! Nothing here knows a rule that another node would need to agree on, and nothing draws, prints or asks.
@@ -12,6 +12,7 @@ pub mod activity;
 mod arriving;
 pub mod clock;
 pub mod config;
+pub mod deal;
 pub mod edge;
 pub mod init;
 pub mod network;

@@ -46,10 +46,10 @@ pub struct Keys {
     pub beacon: BeaconSigner,
 }
 
-/// What a validator is besides its session.
+/// What a node is besides its session.
 pub struct Options {
-    /// Its keys.
-    pub keys: Keys,
+    /// The keys of its validator; none for a node that only follows.
+    pub keys: Option<Keys>,
     /// Workers of the tick pool.
     pub threads: usize,
     /// Connections that it may have.
@@ -145,11 +145,16 @@ pub fn open_planted<P: Planted>(
     options: Options,
     on_step: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<StartedNode> {
-    let Options { keys: Keys { vote, group, beacon }, threads, peers, writing, pace, driving, network, sign_from } =
-        options;
+    let Options { keys, threads, peers, writing, pace, driving, network, sign_from } = options;
     let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
-    let member = Membership { vote, group, signer: beacon, seed, peers, network };
-    let mut machine = Machine::planted::<P>(setup, threads, member)?;
+    let follows = keys.is_none();
+    let mut machine = match keys {
+        Some(Keys { vote, group, beacon }) => {
+            let member = Membership { vote, group, signer: beacon, seed, peers, network };
+            Machine::planted::<P>(setup, threads, member)?
+        }
+        None => Machine::follower(setup, threads, seed, peers)?,
+    };
     let mut found = Found::default();
 
     let arrival = Arrival::of(&session);
@@ -178,7 +183,14 @@ pub fn open_planted<P: Planted>(
         Driving::Threads => Box::new(Storage::of(disk)?),
         Driving::Stepped(drive) => drive(disk),
     };
-    recover(&mut machine, &mut *storage, &log, decided, sign_from)?;
+    if follows {
+        // Whoever signs nothing has no log to answer for.
+        if sign_from.is_some() {
+            bail!(Failure::Usage("a node that follows signs nothing: --sign-from is for a validator".into()));
+        }
+    } else {
+        recover(&mut machine, &mut *storage, &log, decided, sign_from)?;
+    }
     found.height = machine.chain().settled;
     let snapshots = match machine.activity().maps() {
         Some(maps) => snapshots.with_ranges(ActivityRows(Arc::clone(maps))),
@@ -412,7 +424,7 @@ fn what_is_unknown(log: &LogFound, decided: Height) -> Option<String> {
                 )
             })
         }
-        // A new session has a log that is empty; one without is that of a validator that lost its disk.
+        LogFound::Missing if decided == Height::GENESIS => None,
         LogFound::Missing => Some("the consensus log is missing: this validator cannot know what it signed".into()),
         LogFound::Damaged(damage) => Some(format!("{damage}; this validator cannot know what it signed")),
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use engine::io::{ChainProgress, Input, Output, ShedReason};
+use engine::io::{ChainProgress, Input, OrderProgress, Output, ShedReason};
 use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, STALLING_TICKS};
 use engine::message::node::NodeMessage;
 use engine::{Height, PeerId, Tick};
@@ -227,8 +227,9 @@ impl Node {
         self.hear_disk(self.clock.at())?;
         let now_ms = self.clock.now_ms();
         if let Some(network) = &mut self.network {
-            let disk_full = self.totals.disk_full.is_some();
-            network.publish(ChainProgress { now_ms, disk_full, ..self.standing });
+            let (disk_full, follows) = (self.totals.disk_full.is_some(), !self.machine.is_voting());
+            network.publish(ChainProgress { now_ms, disk_full, follows, ..self.standing });
+            network.publish_order(OrderProgress { receipts: self.totals.receipts, ..self.machine.order_progress() });
         }
         Ok(())
     }

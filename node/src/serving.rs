@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use engine::io::Output;
-use engine::limits::{GROUP_BYTES, RANGE_BYTES_MAX, RANGE_HEIGHTS_MAX};
+use engine::limits::{GROUP_BYTES, RANGE_HEIGHTS_MAX, SERVED_BODIES_BYTES_MAX, SERVED_QUESTIONS_MAX};
 use engine::message::DecodeError;
 use engine::message::block::Decided;
 use engine::message::certificate::{Settled, verdicts_hash};
@@ -20,11 +20,6 @@ use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
 use engine::{Height, PeerId};
 use storage::snapshot::{SnapshotReader, StoredSnapshot};
 use storage::{Past, PastReader, Session};
-
-/// Questions that wait, at most; each of another peer. Whoever is not answered asks another node.
-const QUESTIONS_MAX: usize = 16;
-/// Bytes of decided bodies in one answer: what each entry has besides, and beacons, fit beside them.
-const BODIES_BYTES_MAX: usize = RANGE_BYTES_MAX - RANGE_HEIGHTS_MAX * 64;
 
 /// What a peer asks for.
 #[derive(Clone, Copy)]
@@ -89,7 +84,7 @@ impl Serving {
     /// answered.
     pub fn ask(&mut self, to: PeerId, what: Asked, last: Height) {
         let busy = matches!(&self.reading, Reading::Thread(thread) if thread.busy.contains(&to));
-        if self.asked.len() < QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
+        if self.asked.len() < SERVED_QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
             self.asked.push_back(Question { to, what, last });
         }
     }
@@ -129,8 +124,8 @@ impl Serving {
 
 impl ReadingThread {
     fn start(sources: Sources) -> Result<Self, Box<(Sources, std::io::Error)>> {
-        let (to_thread, questions) = bounded::<Question>(QUESTIONS_MAX);
-        let (from_thread, answers) = bounded(QUESTIONS_MAX);
+        let (to_thread, questions) = bounded::<Question>(SERVED_QUESTIONS_MAX);
+        let (from_thread, answers) = bounded(SERVED_QUESTIONS_MAX);
         let (give, take) = bounded(1);
         let _ = give.send(sources);
         let run = {
@@ -156,7 +151,7 @@ impl ReadingThread {
             self.busy.retain(|busy| *busy != to);
             outputs.extend(told(to, answer));
         }
-        while self.busy.len() < QUESTIONS_MAX
+        while self.busy.len() < SERVED_QUESTIONS_MAX
             && let Some(question) = asked.pop_front()
         {
             // The channel holds as many as may be with the thread.
@@ -188,6 +183,8 @@ impl Sources {
     /// says so.
     fn answer(&mut self, question: &Question) -> Option<NodeMessage> {
         let answer = match question.what {
+            // It is about to be on disk: an empty range would say that it has gone.
+            Asked::Range(range) if range.from > question.last => Ok(None),
             Asked::Range(range) => self.range(range, question.last).map(|entries| Some(NodeMessage::Range(entries))),
             Asked::Snapshot(height) => self.proof(height, question.last),
             Asked::Part(row) => self.part(row),
@@ -200,7 +197,7 @@ impl Sources {
 
     fn range(&mut self, range: RangeRow, last: Height) -> anyhow::Result<Vec<RangeEntry>> {
         let count = (range.count as usize).min(RANGE_HEIGHTS_MAX);
-        let found = self.past.read(range.from, count, last, BODIES_BYTES_MAX)?;
+        let found = self.past.read(range.from, count, last, SERVED_BODIES_BYTES_MAX)?;
         Ok(found.into_iter().map(|past| entry(&past)).collect::<Result<_, _>>()?)
     }
 

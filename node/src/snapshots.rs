@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use engine::image::GroupBlock;
-use engine::limits::{SNAPSHOT_BLOCK_GROUPS, SNAPSHOT_HEIGHTS};
+use engine::limits::{RECEIVED_BLOCKS_MAX, SNAPSHOT_BLOCK_GROUPS, SNAPSHOT_HEIGHTS};
 use engine::message::note::ChainNote;
 use engine::{Height, Tick};
 use storage::snapshot::{KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots};
@@ -36,9 +36,6 @@ impl Default for SnapshotPace {
         Self { ticks: 6_000, groups: 200_000, heights: SNAPSHOT_HEIGHTS, groups_per_tick: SNAPSHOT_BLOCK_GROUPS }
     }
 }
-
-/// Blocks from other nodes that may wait for the disk.
-const RECEIVED_MAX: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -198,7 +195,7 @@ impl Keeping {
 
     /// How many blocks may come before others are on disk.
     pub fn room(&self) -> usize {
-        RECEIVED_MAX.saturating_sub(self.received)
+        RECEIVED_BLOCKS_MAX.saturating_sub(self.received)
     }
 
     /// All groups were taken.

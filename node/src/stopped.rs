@@ -10,14 +10,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use engine::limits::STOPPED_BYTES_MAX;
 use engine::{Hash, Height, hex};
 use serde::{Deserialize, Serialize};
 use storage::Session;
 use storage::backend::Backend;
 use systems::exchange::ExchangeError;
-
-/// Bytes of a note, at most.
-const NOTE_BYTES_MAX: u64 = 64 << 10;
 
 /// The folder of a session in which it is said why a node stopped.
 pub struct StopNotes {
@@ -83,7 +81,7 @@ impl StopNotes {
     /// If there is a note that cannot be read.
     pub fn poison(&self, height: Height, block: &Hash) -> Result<Option<StopNote>, String> {
         let name = format!("stopped/poison-{height}.json");
-        let bytes = match self.backend.read(&self.dir.join(&name), NOTE_BYTES_MAX) {
+        let bytes = match self.backend.read(&self.dir.join(&name), STOPPED_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{name}: {error}")),

@@ -4,11 +4,11 @@
 
 use std::num::NonZeroU32;
 
-use commonware_codec::{DecodeExt, Encode};
+use commonware_codec::{Decode, DecodeExt, Encode};
 use commonware_cryptography::bls12381::dkg::feldman_desmedt::deal_anonymous;
-use commonware_cryptography::bls12381::primitives::group::{G1, G2, Share};
+use commonware_cryptography::bls12381::primitives::group::{G1, G2, Private, Share};
 use commonware_cryptography::bls12381::primitives::ops::{batch, threshold, verify_message};
-use commonware_cryptography::bls12381::primitives::sharing::{Mode, Sharing};
+use commonware_cryptography::bls12381::primitives::sharing::{Mode, ModeVersion, Sharing};
 use commonware_cryptography::bls12381::primitives::variant::{MinSig, PartialSignature};
 use commonware_parallel::Sequential;
 use commonware_utils::iter::NonEmpty;
@@ -67,6 +67,12 @@ pub enum BeaconError {
     /// No point of G2.
     #[error("the group key is no point of G2")]
     GroupKey,
+    /// Bytes that are no group of so many validators.
+    #[error("this is not the public side of a beacon key that was dealt to {validators} validators")]
+    Group {
+        /// How many there are.
+        validators: u32,
+    },
     /// No point of G1.
     #[error("the share of slot {slot} is no point of G1")]
     Point {
@@ -125,6 +131,22 @@ impl BeaconGroup {
     pub fn threshold(&self) -> u32 {
         self.0.required()
     }
+
+    /// Its bytes, for a file: nothing of it is secret.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.encode().to_vec()
+    }
+
+    /// The group of so many validators that these bytes are.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn of_bytes(bytes: &[u8], validators: NonZeroU32) -> Result<Self, BeaconError> {
+        let count = validators.get();
+        let group = Sharing::<MinSig>::decode_cfg(bytes.to_vec(), &(validators, ModeVersion::v0())).ok();
+        let group = group.filter(|group| group.total() == validators && group.required() == count - (count - 1) / 3);
+        group.map(Self).ok_or(BeaconError::Group { validators: count })
+    }
 }
 
 impl BeaconSigner {
@@ -133,11 +155,31 @@ impl BeaconSigner {
         self.share.index.get()
     }
 
+    /// The secret, for a file: whoever has a quorum of them foresees every roll.
+    pub fn secret(&self) -> [u8; 32] {
+        let bytes = self.share.private.expose(|private| private.encode());
+        bytes.as_ref().try_into().expect("a scalar has 32 bytes")
+    }
+
+    /// The share of a validator of a group whose secret this is.
+    ///
+    /// # Errors
+    /// If it is another's.
+    pub fn of_secret(group: &BeaconGroup, slot: u32, secret: &[u8; 32]) -> Result<Self, BeaconError> {
+        let private = Private::decode(secret.to_vec()).map_err(|_| BeaconError::Share { slot })?;
+        let share = Share::new(Participant::new(slot), private);
+        let expected = group.0.partial_public(share.index).map_err(|_| BeaconError::Share { slot })?;
+        if share.public::<MinSig>() != expected {
+            return Err(BeaconError::Share { slot });
+        }
+        Ok(Self { share })
+    }
+
     /// This validator's part of a beacon. It may leave the node only when the decided frame is on disk.
     pub fn share(&self, message: &BeaconMessage) -> BeaconShare {
         let (slot, bytes) = (self.slot(), message.bytes());
         let signature = memory::beacon(Some(slot), &bytes).unwrap_or_else(|| {
-            let partial = memory::timed(|| threshold::sign_message::<MinSig>(&self.share, BEACON_NAMESPACE, &bytes));
+            let partial = threshold::sign_message::<MinSig>(&self.share, BEACON_NAMESPACE, &bytes);
             to_beacon(&partial.value)
         });
         BeaconShare { slot, signature }
@@ -170,8 +212,7 @@ impl BeaconCollector {
         if memory::is_simulated() {
             return self.add(&signer.share(&self.message));
         }
-        let bytes = self.message.bytes();
-        self.insert(memory::timed(|| threshold::sign_message::<MinSig>(&signer.share, BEACON_NAMESPACE, &bytes)))?;
+        self.insert(threshold::sign_message::<MinSig>(&signer.share, BEACON_NAMESPACE, &self.message.bytes()))?;
         self.combine()
     }
 
@@ -186,6 +227,7 @@ impl BeaconCollector {
             return if expected == share.signature { self.simulate(slot) } else { Err(BeaconError::Share { slot }) };
         }
         let value = G1::decode(share.signature.to_vec()).map_err(|_| BeaconError::Point { slot })?;
+        // Even if it is dropped below: from here on the sum is verified.
         self.foreign = true;
         self.insert(PartialSignature { index: Participant::new(slot), value })?;
         self.combine()
@@ -209,6 +251,7 @@ impl BeaconCollector {
         if slot >= count {
             return Err(BeaconError::UnknownSlot { slot, count });
         }
+        // The first one stays: a liar who sends again cannot replace what another's sum may already rest on.
         if self.shares.iter().all(|other| other.index != share.index) {
             self.shares.push(share);
         }
@@ -222,13 +265,15 @@ impl BeaconCollector {
             return Ok(None);
         }
         let bytes = self.message.bytes();
-        let sum = memory::timed(|| threshold::recover::<MinSig, _>(&self.group.0, &self.shares, &Sequential))
+        let sum = threshold::recover::<MinSig, _>(&self.group.0, &self.shares, &Sequential)
             .expect("as many shares of different slots as the threshold asks for");
         let (key, beacon) = (self.group.0.public(), to_beacon(&sum));
         let holds = || verify_message::<MinSig>(key, BEACON_NAMESPACE, &bytes, &sum).is_ok();
+        // Own shares cannot be wrong; a lone validator saves the pairing of every height.
         if !self.foreign || memory::verdict(&[&self.group.key(), &bytes, &beacon], holds) {
             return Ok(Some(beacon));
         }
+        // Only now, one pairing for each: a single liar costs this once, since its share is named and dropped.
         let holds = |share: &PartialSignature<MinSig>| {
             threshold::verify_message::<MinSig>(&self.group.0, BEACON_NAMESPACE, &bytes, share).is_ok()
         };
@@ -271,6 +316,7 @@ impl BeaconVerifier {
     /// The places of those that do not verify, ascending. One pairing check for each chunk of many, chunks in
     /// parallel, each with coefficients of its own; a chunk that fails is bisected.
     pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], seed: &BatchSeed) -> Vec<usize> {
+        // What is remembered is remembered for each signature alone, not for the equation of a batch.
         if memory::is_on() {
             let all = items.iter().enumerate();
             return all
@@ -284,16 +330,18 @@ impl BeaconVerifier {
             let mut points: Vec<(usize, [u8; 80], G1)> = Vec::with_capacity(items.len());
             for (place, (message, beacon)) in items.iter().enumerate() {
                 let place = chunk * BEACONS_PER_TASK + place;
+                // Bytes that are no point have no place in the equation; they are wrong by themselves.
                 match G1::decode(beacon.to_vec()) {
                     Ok(point) => points.push((place, message.bytes(), point)),
                     Err(_) => bad.push(place),
                 }
             }
             self.bisect(&points, &mut rng, &mut bad);
+            // Those that were no points were found before the others.
             bad.sort_unstable();
             bad
         };
-        memory::timed(|| items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect())
+        items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect()
     }
 
     /// The coefficients of the equation over a chunk: key, messages and beacons all change them.

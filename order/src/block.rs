@@ -196,37 +196,29 @@ pub fn check_block_head(block: &Block, context: &BlockContext<'_>, seed: &BatchS
 /// The first thing that is wrong: size, header, certificate, sections, then the intents in order.
 pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(), BlockError> {
     let found = block.encoded_len();
+    // First of all: what is too large is not hashed and not looked through.
     if found > BLOCK_BYTES_MAX {
         return Err(BlockError::Size { most: BLOCK_BYTES_MAX, found });
     }
     check_head(&block.header, block.certificate.as_ref(), context)?;
-    check_sections(block)?;
+    let header = &block.header;
+    let fields = [
+        ("system section", header.system == system_hash(&block.system)),
+        ("pledges", header.pledges == pledges_root(&block.pledges)),
+        ("intent count", header.intent_count as usize == block.intents.len()),
+        ("intents root", header.intents == intents_root(&block.intents)),
+    ];
+    if let Some((field, _)) = fields.into_iter().find(|(_, holds)| !holds) {
+        return Err(BlockError::Header { field });
+    }
+    // Sections that nothing reads yet are refused with right hashes too: a later version would give them a meaning that
+    // this one has not checked.
     match (block.system.len(), block.pledges.len()) {
         (0, 0) => {}
         (0, found) => return Err(BlockError::Pledges { found }),
         (found, _) => return Err(BlockError::System { found }),
     }
     check_intents(&block.intents, block.header.time_ms, context.issuers.len())
-}
-
-/// Checks that a block holds what its header says of it. Its hash is that of the header alone: whoever tells a block may have put
-/// something else behind the header, and that speaks against the teller, not against the block.
-///
-/// # Errors
-/// The first section that is another than the header says.
-pub fn check_sections(block: &Block) -> Result<(), BlockError> {
-    let header = &block.header;
-    let fields = [
-        ("certificate", header.certificate == block.certificate.as_ref().map_or([0; 32], Certificate::hash)),
-        ("system section", header.system == system_hash(&block.system)),
-        ("pledges", header.pledges == pledges_root(&block.pledges)),
-        ("intent count", header.intent_count as usize == block.intents.len()),
-        ("intents root", header.intents == intents_root(&block.intents)),
-    ];
-    match fields.into_iter().find(|(_, holds)| !holds) {
-        Some((field, _)) => Err(BlockError::Header { field }),
-        None => Ok(()),
-    }
 }
 
 /// Checks that the proposer had its turn in the header's round. `validators` must be those of the height, with whom it
@@ -247,6 +239,7 @@ pub fn check_turn(header: &Header, validators: &Validators) -> Result<(), BlockE
 /// More than 500 ms apart.
 pub fn check_clock(header: &Header, parent_time_ms: u64, clock_ms: u64) -> Result<(), BlockError> {
     let found = header.time_ms;
+    // Where the clocks of all stand behind the chain, only the least time that the parent leaves can be proposed.
     if found != parent_time_ms.saturating_add(1) && found.abs_diff(clock_ms) > CLOCK_SKEW_MS_MAX {
         return Err(BlockError::Clock { clock: clock_ms, found });
     }
@@ -284,6 +277,7 @@ fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockC
     }
     let (parent, found) = (context.parent_time_ms, header.time_ms);
     match () {
+        // Time that stands still or goes back would let expired intents in again.
         () if found <= parent => Err(BlockError::Time { parent, found }),
         () if found > TIME_MS_MAX => Err(BlockError::TooLate { found }),
         () => Ok(()),
@@ -292,6 +286,7 @@ fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockC
 
 fn check_carried(carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
     match carried {
+        // The first block has no parent that anybody could have certified.
         None if context.height == Height(1) => Ok(()),
         Some(certificate) if context.height > Height(1) => {
             let (set, height) = (context.parent_validators, context.height.back(1));
@@ -307,6 +302,7 @@ fn check_intents(intents: &[Intent], time_ms: u64, issuers: usize) -> Result<(),
     }
     let mut rows: Vec<(&PublicKey, u64, usize)> =
         intents.iter().enumerate().map(|(index, intent)| (&intent.body.key, intent.body.number, index)).collect();
+    // Sorted, so that two of a kind stand together: comparing each with each would be quadratic in the block's size.
     rows.sort_unstable();
     if let Some(pair) = rows.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
         return Err(BlockError::Duplicate { index: pair[1].2 });
@@ -316,6 +312,7 @@ fn check_intents(intents: &[Intent], time_ms: u64, issuers: usize) -> Result<(),
         if !encoding_is_acceptable(run[0].0) {
             return Err(BlockError::Key { index: run[0].2 });
         }
+        // An account's window has as many numbers: more of them could not all be applied.
         if let Some(row) = run.get(BLOCK_ACCOUNT_INTENTS_MAX) {
             return Err(BlockError::AccountIntents { index: row.2 });
         }
@@ -344,6 +341,7 @@ impl IntentProblem {
 
 fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), IntentProblem> {
     let (kind, body) = (intent.body.check_form().map_err(IntentProblem::Form)?, &intent.body);
+    // Expiry is in whole seconds: half a second of block time must not end an intent that its own second still holds.
     match body.expiry(time_ms / 1_000 * 1_000) {
         Expiry::Passed => Err(IntentProblem::Expired),
         Expiry::TooFar => Err(IntentProblem::ExpiresTooLate),

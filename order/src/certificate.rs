@@ -71,6 +71,7 @@ pub fn check_certificate_form(
     if certificate.height != height {
         return Err(CertificateError::Height { expected: height, found: certificate.height });
     }
+    // A quorum agreed on something; that it was this block is what the certificate has to prove.
     if certificate.block != *block {
         return Err(CertificateError::Block { height });
     }
@@ -79,6 +80,7 @@ pub fn check_certificate_form(
 
 pub(crate) fn check_slots(certificate: &Certificate, validators: &Validators) -> Result<(), CertificateError> {
     let slots = certificate.signatures.iter().map(|entry| entry.slot);
+    // Ascending, so that each stands in it once: the same signature twice would make two votes of one.
     if let Some((_, slot)) = slots.clone().zip(slots.clone().skip(1)).find(|(slot, next)| slot >= next) {
         return Err(CertificateError::Order { slot });
     }
@@ -107,6 +109,7 @@ fn items<'a>(
     validators: &'a Validators,
     chain: &'a Hash,
 ) -> impl Iterator<Item = SignedItem<'a>> {
+    // Prevotes under the domain of precommits would prove a decision that nobody took.
     let domain = if kind == VoteKind::Precommit { &PRECOMMIT_DOMAIN } else { &PREVOTE_DOMAIN };
     certificate.signatures.iter().filter_map(move |entry| {
         let key = validators.key(entry.slot)?;
@@ -167,6 +170,7 @@ fn check_signatures(
     // An entry without a key would be left out, and count all the same.
     assert_eq!(items.len(), certificate.signatures.len(), "slots are checked before signatures");
     let holds = match items.as_slice() {
+        // One alone needs no equation, nor coefficients for it.
         [item] => item.verify(),
         items => verify_all(items, seed),
     };

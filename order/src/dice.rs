@@ -45,6 +45,7 @@ fn two_faces(mut fill: impl FnMut(&mut [u8; 64])) -> Dice {
     loop {
         let mut block = [0; 64];
         fill(&mut block);
+        // Bytes above the limit are passed over, not folded: faces 1 to 4 would come up more often.
         for face in block.into_iter().filter(|byte| *byte < BYTE_LIMIT).map(|byte| byte % 6 + 1) {
             match first {
                 None => first = Some(face),

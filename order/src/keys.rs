@@ -57,6 +57,11 @@ pub fn dev_keys(seed: &[u8; 32], validators: NonZeroU32) -> DevKeys {
     DevKeys { votes, dealers, group, beacons, seed }
 }
 
+/// A secret of a development chain: of a validator's slot, or of the group. It is the one that [`dev_keys`] takes.
+pub fn dev_secret(seed: &[u8; 32], role: &str, slot: u32) -> [u8; 32] {
+    numbered(&blake3::derive_key("bitcraps development keys 1", seed), role, slot)
+}
+
 /// The keys of a real node.
 pub fn node_keys(seeds: NodeSeeds<'_>) -> NodeKeys {
     let (group, beacons) = deal(NonZeroU32::MIN, blake3::derive_key("bitcraps beacon key 1", seeds.beacon));
@@ -117,6 +122,16 @@ mod tests {
             hasher.finalize().to_hex().as_str(),
             "7e3b8241b9b2ace3b8eb9664e3bed2ebd69c74c7c71dd3d073ed885b887d05e0"
         );
+    }
+
+    #[test]
+    fn development_secrets_are_those_of_the_development_keys() {
+        let keys = dev_keys(&[5; 32], NonZeroU32::new(4).expect("not zero"));
+        for (slot, vote) in (0..).zip(&keys.votes) {
+            assert_eq!(VoteKey::from_seed(&dev_secret(&[5; 32], "vote", slot)).public(), vote.public());
+        }
+        let (group, _) = deal(NonZeroU32::new(4).expect("not zero"), dev_secret(&[5; 32], "beacon", 0));
+        assert_eq!(group, keys.group);
     }
 
     #[test]

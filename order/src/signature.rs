@@ -101,16 +101,15 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 /// If `verdicts` is not as long as `items`.
 pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [bool]) {
     assert_eq!(items.len(), verdicts.len(), "one verdict for each signature");
+    // What a simulation remembers it remembers for each signature alone.
     if memory::is_on() {
         return items.iter().zip(verdicts).for_each(|(item, holds)| *holds = item.verify());
     }
     let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
-    memory::timed(|| {
-        chunks.for_each(|(items, verdicts)| {
-            let mut rng = coefficients(items, seed);
-            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
-            bisect(&items, verdicts, &mut rng);
-        });
+    chunks.for_each(|(items, verdicts)| {
+        let mut rng = coefficients(items, seed);
+        let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+        bisect(&items, verdicts, &mut rng);
     });
 }
 
@@ -119,12 +118,10 @@ pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
     if memory::is_on() {
         return items.iter().all(SignedItem::verify);
     }
-    memory::timed(|| {
-        items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
-            let mut rng = coefficients(items, seed);
-            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
-            batch_holds(&items, &mut rng)
-        })
+    items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
+        let mut rng = coefficients(items, seed);
+        let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+        batch_holds(&items, &mut rng)
     })
 }
 
@@ -147,6 +144,7 @@ fn bisect(items: &[batch::Item], verdicts: &mut [bool], rng: &mut ChaCha20Rng) {
     match items {
         [] => {}
         [item] => verdicts[0] = item.clone().verify_single().is_ok(),
+        // Coefficients go on from one equation to the next: halves that fail are not weighed as their whole was.
         _ if batch_holds(items, rng) => verdicts.fill(true),
         _ => {
             let half = items.len() / 2;
@@ -171,6 +169,7 @@ pub fn encoding_is_acceptable(key: &PublicKey) -> bool {
 /// Whether the y coordinate is below 2^255 - 19. The other non-canonical encodings, a sign bit at x = 0, are points
 /// of small order.
 fn y_is_canonical(key: &PublicKey) -> bool {
+    // The nineteen values from 2^255 - 19 on are second encodings of small ones: two keys would be one account.
     let all_ones = key[31] & 0x7f == 0x7f && key[1..31].iter().all(|byte| *byte == 0xff);
     !(all_ones && key[0] >= 0xed)
 }
@@ -198,7 +197,7 @@ fn is_small_order(key: &PublicKey) -> bool {
 }
 
 fn signature(key: &ed25519_dalek::SigningKey, bytes: &[u8]) -> Signature {
-    memory::sign(key.verifying_key().as_bytes(), bytes).unwrap_or_else(|| memory::timed(|| key.sign(bytes).to_bytes()))
+    memory::sign(key.verifying_key().as_bytes(), bytes).unwrap_or_else(|| key.sign(bytes).to_bytes())
 }
 
 macro_rules! signing_key {

@@ -90,13 +90,16 @@ impl Validators {
             return Err(ValidatorsError::Count { found, most });
         }
         for (second, key) in keys.iter().enumerate() {
+            // A key of small order verifies signatures that nobody made: its slot would be everybody's.
             if !key_is_acceptable(key) {
                 return Err(ValidatorsError::Key { slot: second as u32 });
             }
+            // Two slots of one key would give its holder two votes.
             if let Some(first) = keys[..second].iter().position(|other| other == key) {
                 return Err(ValidatorsError::Duplicate { first: first as u32, second: second as u32 });
             }
         }
+        // With the slots: the same keys in another order have other turns, and are another set.
         let mut hasher = blake3::Hasher::new_derive_key("bitcraps validators 1");
         for (slot, key) in keys.iter().enumerate() {
             hasher.update(&(slot as u32).to_le_bytes()).update(key);

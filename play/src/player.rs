@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
+use engine::limits::{KNOWN_NODES_BYTES_MAX, PLAY_EVENTS_MAX};
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Hash, TableId, hex, unhex};
 use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
@@ -23,8 +24,6 @@ use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
 
-/// Events that may wait for the program; the connection waits while there are as many.
-const EVENTS: usize = 1_024;
 /// Seconds of the node's time until an intent expires.
 const EXPIRY_S: u64 = 30;
 /// Silence after which a player is told that the connection is lost.
@@ -97,8 +96,14 @@ impl KnownNodes {
     }
 
     /// What a node of a chain was at this address.
-    pub fn known(&self, address: &str, chain: &Hash) -> Known {
-        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+    ///
+    /// # Errors
+    /// If there is a list that cannot be read: a node that may be known is not met as a new one.
+    pub fn known(&self, address: &str, chain: &Hash) -> std::io::Result<Known> {
+        let text = match words::text::read(&self.0, KNOWN_NODES_BYTES_MAX) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
         let mut known = Known::New;
         for line in text.lines() {
             let mut words = line.split(' ');
@@ -109,7 +114,7 @@ impl KnownNodes {
                 _ => {}
             }
         }
-        known
+        Ok(known)
     }
 
     /// Remembers a node's key.
@@ -169,14 +174,15 @@ impl Player {
         let endpoint = any_socket(1 << 20).context("a UDP socket")?;
         let config = ClientConfig {
             address: address.to_owned(),
+            others: Vec::new(),
             node,
             chain: None,
             program: concat!("bitcraps play ", env!("CARGO_PKG_VERSION")).into(),
             reconnect: true,
         };
         let client = Client::new(config, endpoint, &identity(&keys.net)?)?.lost_after(SILENCE);
-        let (commands, commands_in) = mpsc::channel(EVENTS);
-        let (events_in, events) = crossbeam_channel::bounded(EVENTS);
+        let (commands, commands_in) = mpsc::channel(PLAY_EVENTS_MAX);
+        let (events_in, events) = crossbeam_channel::bounded(PLAY_EVENTS_MAX);
         let client = runtime.spawn(async move {
             let ended = events_in.clone();
             let hear = move |event| _ = events_in.send(Heard::Event(Box::new(event)));
@@ -420,13 +426,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let nodes = KnownNodes::beside(&dir.path().join("player.pem"));
         let (here, there) = ("127.0.0.1:7400", "127.0.0.1:7401");
-        assert_eq!(nodes.known(here, &[1; 32]), Known::New);
+        assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::New);
         nodes.remember(here, &[1; 32], &[11; 32]).expect("written");
-        assert_eq!(nodes.known(here, &[1; 32]), Known::Key([11; 32]));
-        assert_eq!(nodes.known(here, &[2; 32]), Known::OtherChain);
-        assert_eq!(nodes.known(there, &[1; 32]), Known::New);
+        assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::Key([11; 32]));
+        assert_eq!(nodes.known(here, &[2; 32]).expect("a list"), Known::OtherChain);
+        assert_eq!(nodes.known(there, &[1; 32]).expect("a list"), Known::New);
         nodes.remember(here, &[2; 32], &[22; 32]).expect("written");
-        assert_eq!(nodes.known(here, &[1; 32]), Known::Key([11; 32]));
-        assert_eq!(nodes.known(here, &[2; 32]), Known::Key([22; 32]));
+        assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::Key([11; 32]));
+        assert_eq!(nodes.known(here, &[2; 32]).expect("a list"), Known::Key([22; 32]));
+        // A list that cannot be read knows nobody, and is no reason to trust anybody.
+        std::fs::remove_file(nodes.path()).expect("a list");
+        std::fs::create_dir(nodes.path()).expect("something else");
+        assert!(nodes.known(here, &[1; 32]).is_err());
     }
 }

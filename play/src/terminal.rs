@@ -10,10 +10,17 @@ use ratatui::crossterm::event::{
 };
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::supports_keyboard_enhancement;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::model::Game;
 use super::screen;
 use super::ui::Ui;
+
+/// How long a client whose terminal has gone may take to end by itself.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// The code that a shell gives a process that SIGHUP ended.
+const HUNG_UP: i32 = 129;
 
 /// What a person did at the terminal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,11 +40,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal.
+    /// Takes the terminal, and ends with it: a moment after it has gone, so does this process.
     ///
     /// # Errors
     /// If standard output is none.
     pub fn open() -> io::Result<Self> {
+        std::thread::spawn(end_with_the_terminal);
         let terminal = ratatui::try_init()?;
         // Where the terminal tells a held key from a new one, it shall; a paste must never be taken for keys.
         let enhanced = supports_keyboard_enhancement().unwrap_or(false);
@@ -69,6 +77,18 @@ impl Drop for Terminal {
         let _ = execute!(io::stdout(), DisableBracketedPaste);
         ratatui::restore();
     }
+}
+
+/// From a terminal that has gone the library reads without end: whoever waits for it hears of no signal any more, and takes a
+/// core. Nobody is there who would see a better end; the node sees a connection that fell silent.
+#[expect(clippy::disallowed_methods, reason = "the thread that would return from main may be in the library's loop")]
+fn end_with_the_terminal() {
+    let stdout = io::stdout();
+    // A hangup is told without being asked for.
+    let mut gone = [PollFd::new(&stdout, PollFlags::empty())];
+    while poll(&mut gone, None) == Err(Errno::INTR) {}
+    std::thread::sleep(LAST_MOMENT);
+    std::process::exit(HUNG_UP);
 }
 
 /// What was typed within this time, or `None`. Blocks its thread: the client gives it one of its own.

@@ -11,13 +11,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Height;
+use engine::limits::ARRIVAL_BYTES_MAX;
 
 use crate::backend::Backend;
 use crate::journal::JournalReader;
 use crate::session::{OpenError, Session, numbered};
-
-/// Bytes of the mark, at most.
-const MARK_BYTES_MAX: u64 = 4_096;
 
 /// What marks a session to which a snapshot is coming.
 pub struct Arrival {
@@ -40,7 +38,7 @@ impl Arrival {
     /// # Errors
     /// What the system says.
     pub fn begin(&self) -> io::Result<()> {
-        if self.backend.read(&self.mark(), MARK_BYTES_MAX).is_err() {
+        if self.backend.read(&self.mark(), ARRIVAL_BYTES_MAX).is_err() {
             self.backend.write_new(&self.mark(), b"a snapshot of another node comes\n")?;
         }
         self.backend.sync_dir(&self.dir)
@@ -52,7 +50,7 @@ impl Arrival {
     /// # Errors
     /// If the journal is damaged, or the system refuses.
     pub fn settle(&self) -> Result<bool, OpenError> {
-        if self.backend.read(&self.mark(), MARK_BYTES_MAX).is_err() {
+        if self.backend.read(&self.mark(), ARRIVAL_BYTES_MAX).is_err() {
             return Ok(false);
         }
         let mut reader = JournalReader::open_on(self.backend.clone(), &self.dir, Height::GENESIS)?;

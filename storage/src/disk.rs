@@ -12,11 +12,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use engine::Height;
-use engine::limits::{LOG_GROUP_BYTES_MAX, SEGMENT_BYTES, SYNC_BYTES, UNSYNCED_TICKS_MAX};
+use engine::limits::{LOG_FILE_BYTES, LOG_GROUP_BYTES_MAX, SEGMENT_BYTES, SYNC_BYTES, UNSYNCED_TICKS_MAX};
 
 use crate::backend::is_full;
 use crate::journal::{Archive, End, Frame, JournalReader, JournalWriter, Retention};
-use crate::log::{FILE_BYTES, LogFound, LogGroup, LogWriter};
+use crate::log::{LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
 
 const _: () = assert!(SYNC_BYTES < LOG_GROUP_BYTES_MAX);
@@ -69,7 +69,7 @@ pub struct Writing {
 
 impl Default for Writing {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, log_bytes: FILE_BYTES, again: Duration::from_secs(1), retention: None }
+        Self { segment_bytes: SEGMENT_BYTES, log_bytes: LOG_FILE_BYTES, again: Duration::from_secs(1), retention: None }
     }
 }
 

@@ -9,15 +9,15 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-mod arrival;
-pub mod backend;
+mod session;
+mod thread;
 mod disk;
-mod file;
 mod journal;
 mod log;
-mod session;
 pub mod snapshot;
-mod thread;
+mod arrival;
+mod file;
+pub mod backend;
 
 pub use arrival::Arrival;
 pub use disk::{Disk, Group, OpenedAs, Synced, Writing};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 use engine::Height;
 use engine::bytes::Reader;
-use engine::limits::LOG_GROUP_BYTES_MAX;
+use engine::limits::{LOG_FILE_BYTES_MAX, LOG_GROUP_BYTES_MAX};
 
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
@@ -23,10 +23,6 @@ const MAGIC: [u8; 8] = *b"BCCLOG02";
 const VERSION: u32 = 2;
 /// Bytes of a group's header.
 const HEADER: usize = 64;
-/// Bytes after which a new file begins.
-pub const FILE_BYTES: u64 = 8 << 20;
-/// Bytes of a file, at most: one that was nearly full, and the largest group behind it.
-const FILE_BYTES_MAX: u64 = 2 * (LOG_GROUP_BYTES_MAX as u64 + FILE_BYTES);
 
 /// One group's entries.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -134,9 +130,7 @@ fn encode(group: &LogGroup, out: &mut Vec<u8>) {
 fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     let mut reader = Reader::new("group", bytes);
     let row: GroupRow = reader.row().map_err(|_| "the group header is cut short")?;
-    // A write that was torn in the middle of them leaves zeros, which are no digits.
-    let has_version = row.magic[..6] == MAGIC[..6] && row.magic[6..].iter().all(u8::is_ascii_digit);
-    if has_version && row.magic != MAGIC {
+    if row.magic[..6] == MAGIC[..6] && row.magic != MAGIC {
         let found = String::from_utf8_lossy(&row.magic[6..]).into_owned();
         return Err(Problem::version("the group", found, VERSION));
     }
@@ -164,32 +158,6 @@ fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     }
     let (synced, fence) = (Height(row.synced), Height(row.fence));
     Ok((LogGroup { synced, fence, entries }, HEADER + length))
-}
-
-/// Begins the log of a validator that has signed nothing: a first file with one group, which says no more than that the log
-/// is whole. A first file that is there is made again.
-///
-/// # Errors
-/// If the system refuses.
-pub(crate) fn begin_log(backend: &dyn Backend, folder: &Path) -> Result<(), OpenError> {
-    let path = folder.join(name(1, "log"));
-    let begin = || {
-        backend
-            .remove(&path)
-            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-        let mut file = GroupFile::create(backend, &path, BLOCK)?;
-        let mut bytes = Vec::new();
-        encode(&LogGroup::default(), &mut bytes);
-        file.append(&mut bytes)?;
-        file.seal()?;
-        backend.sync_dir(folder)
-    };
-    begin().map_err(OpenError::io(&path))
-}
-
-/// Whether it is the first file of a log.
-pub(crate) fn is_first_log(path: &Path) -> bool {
-    path.file_name().is_some_and(|file| file == name(1, "log").as_str())
 }
 
 /// Reads a file's groups; where they end, and what is wrong there if anything is.
@@ -240,7 +208,7 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     let files = numbered(&**backend, &dir.join("consensus"), "log")?;
     let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
     for (place, (number, path)) in files.iter().enumerate() {
-        let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
+        let bytes = backend.read(path, LOG_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
         let mut from = 0;
         loop {
             let (groups, end, problem) = read(&bytes[from..]);
@@ -329,7 +297,7 @@ impl LogWriter {
         };
         let (mut all, mut synced, mut fence, mut damage) = (Vec::new(), Height::GENESIS, Height::GENESIS, None);
         for (index, (number, path)) in files.iter().enumerate() {
-            let bytes = backend.read(path, FILE_BYTES_MAX).map_err(OpenError::io(path))?;
+            let bytes = backend.read(path, LOG_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
             // After a file was damaged, a fence moves only where its validator signs again: what came before counts no more.

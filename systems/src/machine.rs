@@ -7,7 +7,7 @@ use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
 use engine::image::{self, DirtyMap, ImageLayout, RootTree, Saved};
-use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
+use engine::io::{ChainProgress, Input, OrderProgress, Output, Receipt, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
 use engine::message::intent::Intent;
@@ -289,7 +289,8 @@ impl Machine {
     ) -> Result<(), ExchangeError> {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
-        if let Some(logged) = self.world.resource_mut::<Orderer>().take_listened(&clock) {
+        let others = self.world.resource::<Nodes>().others(self.world.resource::<Orderer>().own_slot());
+        if let Some(logged) = self.world.resource_mut::<Orderer>().take_listened(&clock, others) {
             outputs.append(&mut recover(&mut self.world, logged, Some(clock))?);
         }
         self.exchange.run(&mut self.world);
@@ -435,6 +436,21 @@ impl Machine {
         self.world.resource::<Orderer>().is_voting()
     }
 
+    /// What this node's part in the order of blocks is at, but for its receipts.
+    pub fn order_progress(&self) -> OrderProgress {
+        let orderer = self.world.resource::<Orderer>();
+        let (validators, slot) = (&orderer.validators, orderer.own_slot());
+        let height = self.chain().decided.next();
+        OrderProgress {
+            round: orderer.round,
+            proposer: validators.proposer(height, orderer.round),
+            slot,
+            validators: validators.count() as u32,
+            heard: self.world.resource::<Nodes>().others(slot) as u32 + u32::from(slot.is_some()),
+            receipts: 0,
+        }
+    }
+
     /// Settles the first decided block, whose beacon is known.
     fn settle_next(&mut self) -> Settled {
         let mut next = self.world.resource_mut::<Chain>().unsettled.pop_front().expect("a block is ready");
@@ -511,10 +527,10 @@ impl Machine {
     }
 
     /// The rows of connections.
-    pub fn read_peers<R>(&mut self, look: impl FnOnce(&[engine::component::Peer]) -> R) -> R {
+    pub fn read_peers<R>(&mut self, read: impl FnOnce(&[engine::component::Peer]) -> R) -> R {
         let mut state = SystemState::<engine::columns::PeerColumns<'_, '_>>::new(&mut self.world);
         let mut columns = state.get_mut(&mut self.world).expect("the world has its columns");
-        look(columns.rows().0)
+        read(columns.rows().0)
     }
 
     /// Which tables and accounts did something on which page of history; a validator keeps it.
@@ -532,10 +548,10 @@ impl Machine {
         self.world.resource()
     }
 
-    /// Looks at the columns.
-    pub fn read<R>(&mut self, look: impl FnOnce(&Rows<'_>) -> R) -> R {
+    /// Reads the columns.
+    pub fn read<R>(&mut self, read: impl FnOnce(&Rows<'_>) -> R) -> R {
         let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
-        look(&columns.rows())
+        read(&columns.rows())
     }
 
     /// The chain's constants.

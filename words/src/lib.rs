@@ -1,4 +1,5 @@
-//! What people read: numbers, names of bets, sentences about rolls and intents, and why something failed.
+//! What people read: numbers, names of bets, sentences about rolls and intents, and why something failed; and the text that
+//! they hand over.
 //!
 //! The terminal client and the history say the same things, and neither sees the other.
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
@@ -8,6 +9,7 @@ pub mod failure;
 pub mod names;
 pub mod number;
 pub mod sentences;
+pub mod text;
 pub mod wish;
 
 pub use failure::Failure;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use aside::{NewDir, NewFile, Readers};
+use engine::limits::{BISECT_HEIGHTS, BISECT_INTENTS};
 use engine::message::block::Header;
 use engine::message::intent::IntentBody;
 use engine::{Height, hex};
@@ -101,7 +102,7 @@ impl Signatures {
         }
         self.intents += step.decided.block.intents.len();
         self.steps.push(step.clone());
-        if self.steps.len() >= BATCH_HEIGHTS || self.intents >= BATCH_INTENTS {
+        if self.steps.len() >= BISECT_HEIGHTS || self.intents >= BISECT_INTENTS {
             self.verify();
         }
     }
@@ -114,10 +115,6 @@ impl Signatures {
         self.intents = 0;
     }
 }
-
-/// Heights that are verified together, and intents, about.
-const BATCH_HEIGHTS: usize = 256;
-const BATCH_INTENTS: usize = 2_048;
 
 impl Bisected {
     /// Takes note of a forged signature: it is in the record, whatever else differs.

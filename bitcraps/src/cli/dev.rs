@@ -26,43 +26,46 @@ use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps dev                                   watch it, end it with Ctrl-C\n  bitcraps dev --tables 100 --players 600 --heights 2000 --pace max\n  bitcraps dev --seed 7 --heights 500 --pace max --output json\n  bitcraps dev --data my-session                 again: goes on where it ended"
+    after_help = "Examples:\n  bitcraps dev                                   watch it, end it with Ctrl-C\n  bitcraps dev --tables 100 --players 600 --heights 2000 --pace max\n  bitcraps dev --seed 7 --heights 500 --pace max --output json\n  bitcraps dev --data my-session                 again: goes on where it ended\n  bitcraps dev --nodes 4                         four validators, each a process: kill one, and start it again"
 )]
 pub struct DevArgs {
+    /// Validators: more than one are processes of their own, below DIR/node-0 and so on, on the wall's time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(super) nodes: u32,
     /// Craps tables.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    tables: u32,
+    pub(super) tables: u32,
     /// Simulated players.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..=800_000))]
-    players: u32,
+    pub(super) players: u32,
     /// Stop after this height; without it, run until Ctrl-C.
     #[arg(long)]
-    heights: Option<u64>,
+    pub(super) heights: Option<u64>,
     /// Decides keys, players and dice: the same seed gives the same session.
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// The session's directory; one that exists goes on. Without it, the next free number below `sessions`.
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    pub(super) data: Option<PathBuf>,
     /// Workers of the tick pool; they change nothing but speed.
     #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range)]
-    threads: usize,
+    pub(super) threads: usize,
     /// Where people connect with `play`; `none` to stay alone. At real pace, the first free port from 7400 on.
     #[arg(long, value_name = "ADDR|none")]
-    listen: Option<String>,
+    pub(super) listen: Option<String>,
     /// Milliseconds after which a table rolls by itself. Without it, 10,000 for people to follow; with `--pace max`, 1,000.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    window: Option<u64>,
+    pub(super) window: Option<u64>,
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
-    pace: Pace,
+    pub(super) pace: Pace,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 /// How fast virtual time runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Pace {
+pub(super) enum Pace {
     /// As the clock on the wall.
     Real,
     /// As fast as the machine can.
@@ -78,6 +81,9 @@ pub(super) fn workers_in_range(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(args: &DevArgs) -> anyhow::Result<()> {
+    if args.nodes > 1 {
+        return super::cluster::run(args);
+    }
     let listens = listen_at(args)?;
     if args.players == 0 && (args.heights.is_some() || listens.is_none()) {
         let problem = match args.heights {
@@ -180,7 +186,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
 }
 
 /// Milliseconds of a window that a person can follow, and place a bet in.
-const WINDOW_REAL_MS: u64 = 10_000;
+pub(super) const WINDOW_REAL_MS: u64 = 10_000;
 /// Milliseconds of a window that keeps simulated players busy.
 const WINDOW_MAX_MS: u64 = 1_000;
 /// Connections that a development node takes.

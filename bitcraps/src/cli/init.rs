@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Args;
+use engine::genesis::KeySource;
 use engine::hex;
+use engine::limits::JOURNAL_BYTES_MAX_LEAST;
 use serde_json::json;
 
 use super::args::OutputArgs;
 use super::{Failure, program};
-use keys::keyfile;
-use node::config::{BYTES_MAX_LEAST, Config};
-use node::init::{NewChain, create};
+use keys::keyfile::{self, Passphrase};
+use node::config::Config;
+use node::deal::{VALIDATORS, deal, follower, read_places};
+use node::init::{NewChain, create, now_ms};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps init my-node                          asks for a passphrase\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps init my-node --tables 100\n  bitcraps init test-node --plain-keys --window 5000\n  bitcraps node --config my-node/bitcraps.toml"
+    after_help = "Examples:\n  bitcraps init my-node                          asks for a passphrase\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps init my-node --tables 100\n  bitcraps init test-node --plain-keys --window 5000\n  bitcraps init chain --validators 4 --addresses addresses.txt\n  bitcraps init eyes --follow chain/node-0/session/genesis.json --addresses chain/validators.txt\n  bitcraps node --config my-node/bitcraps.toml"
 )]
 pub struct InitArgs {
     /// The node's folder: empty, or not there yet.
@@ -51,6 +54,17 @@ pub struct InitArgs {
     /// free.
     #[arg(long, value_name = "SIZE")]
     bytes_max: Option<ByteSize>,
+    /// Make so many validators of one chain, each in a folder `node-0`, `node-1` ... of DIR, to be given to its operator.
+    /// Whoever does that deals the shares of the beacon key, and could foresee every roll.
+    #[arg(long, value_name = "N", requires = "addresses", value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::VALIDATORS_MAX)), conflicts_with = "listen")]
+    validators: Option<u32>,
+    /// Make a node that follows the chain of this genesis file, and votes on nothing.
+    #[arg(long, value_name = "GENESIS", requires = "addresses", conflicts_with_all = ["validators", "tables", "seats", "accounts", "grant", "per_height", "window"])]
+    follow: Option<PathBuf>,
+    /// A line for each validator: HOST:PORT, and behind it where it listens if that is elsewhere. With --follow, the file
+    /// `validators.txt` that --validators made.
+    #[arg(long, value_name = "FILE")]
+    addresses: Option<PathBuf>,
     /// Write the secret keys without a passphrase: whoever reads the files is this node.
     #[arg(long)]
     plain_keys: bool,
@@ -73,7 +87,7 @@ fn free_bytes(dir: &Path) -> anyhow::Result<u64> {
 fn half_of(free: u64) -> Option<u64> {
     let half = free / 2;
     let whole = if half >= 4 << 30 { half & !((1 << 30) - 1) } else { half & !((1 << 20) - 1) };
-    (free >= BYTES_MAX_LEAST + BESIDE_JOURNAL).then(|| whole.max(BYTES_MAX_LEAST))
+    (free >= JOURNAL_BYTES_MAX_LEAST + BESIDE_JOURNAL).then(|| whole.max(JOURNAL_BYTES_MAX_LEAST))
 }
 
 /// Bytes that the journal may have: as typed, as answered, or half of what is free.
@@ -86,12 +100,12 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
              --bytes-max",
             ByteSize(free),
             args.dir.display(),
-            ByteSize(BYTES_MAX_LEAST),
+            ByteSize(JOURNAL_BYTES_MAX_LEAST),
             ByteSize(BESIDE_JOURNAL)
         );
         return Err(Failure::Data(text).into());
     }
-    let suggested = suggested.unwrap_or(BYTES_MAX_LEAST);
+    let suggested = suggested.unwrap_or(JOURNAL_BYTES_MAX_LEAST);
     let bytes = match args.bytes_max {
         Some(bytes) => bytes.as_u64(),
         None if args.output.is_for_people() && std::io::stdin().is_terminal() => {
@@ -107,8 +121,9 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
         }
         None => suggested,
     };
-    if bytes > 0 && bytes < BYTES_MAX_LEAST {
-        let text = format!("--bytes-max {}: fewer than {}; 0 is no bound", ByteSize(bytes), ByteSize(BYTES_MAX_LEAST));
+    if bytes > 0 && bytes < JOURNAL_BYTES_MAX_LEAST {
+        let text =
+            format!("--bytes-max {}: fewer than {}; 0 is no bound", ByteSize(bytes), ByteSize(JOURNAL_BYTES_MAX_LEAST));
         return Err(Failure::Usage(text).into());
     }
     Ok(bytes)
@@ -121,6 +136,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     }
     let mut config = Config::default();
     config.net.listen = args.listen;
+    config.net.name.clone_from(&args.name);
     config.storage.bytes_max = bytes_max(args)?;
     let journal = config.storage.bytes_max;
     let opens = config.net.opens_per_address_per_min;
@@ -134,6 +150,14 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
         window_ms: args.window,
     };
     let passphrase = if args.plain_keys { None } else { Some(keyfile::passphrase("the node's new keys", true)?) };
+    match (&args.addresses, args.validators, &args.follow) {
+        (Some(addresses), Some(count), _) => return deal_validators(args, addresses, count, &new, &config, passphrase),
+        (Some(addresses), _, Some(genesis)) => return make_follower(args, addresses, genesis, config, passphrase),
+        (Some(_), None, None) => {
+            return Err(Failure::Usage("--addresses is for --validators or --follow: say which".into()).into());
+        }
+        (None, ..) => {}
+    }
     let created = create(&args.dir, &new, config, passphrase)?;
     let path = created.config.display();
     if !args.output.is_for_people() {
@@ -172,6 +196,85 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     say!("Try next:");
     say!("  {} node --config {path}", program());
     say!("  {} play {}", program(), args.listen);
+    Ok(())
+}
+
+/// The validators of one chain, dealt by whoever runs this.
+fn deal_validators(
+    args: &InitArgs,
+    addresses: &Path,
+    count: u32,
+    new: &NewChain,
+    config: &Config,
+    passphrase: Option<Passphrase>,
+) -> anyhow::Result<()> {
+    let places = read_places(addresses)?;
+    if places.len() != count as usize {
+        let (found, file) = (places.len(), addresses.display());
+        let text = format!("{file} has {found} addresses, and --validators is {count}: one line for each validator");
+        return Err(Failure::Usage(text).into());
+    }
+    if let Some(known) = places.iter().find(|place| place.key.is_some()) {
+        let text = format!(
+            "{}: {} has a key already; --validators makes new ones: HOST:PORT alone",
+            addresses.display(),
+            known.reach
+        );
+        return Err(Failure::Usage(text).into());
+    }
+    let genesis = |rows, group| new.genesis(KeySource::Dealer, rows, group, now_ms()?);
+    let dealt = deal(&args.dir, &places, config, passphrase.as_ref(), |_, _| keyfile::draw(), genesis)?;
+    let validators = args.dir.join(VALIDATORS);
+    if !args.output.is_for_people() {
+        let nodes: Vec<_> = dealt
+            .nodes
+            .iter()
+            .map(|node| json!({"config": node.config.display().to_string(), "net_key": hex(&node.net_key), "address": node.place.reach}))
+            .collect();
+        let (chain, keys) = (hex(&dealt.chain), KeySource::Dealer.name());
+        say!(
+            "{}",
+            json!({"chain": chain, "keys": keys, "validators": validators.display().to_string(), "nodes": nodes})
+        );
+        return Ok(());
+    }
+    say!("A new chain with {} tables and {count} validators.\n", args.tables);
+    say!("  chain          {}", hex(&dealt.chain));
+    say!("  keys           {}: {}", KeySource::Dealer.name(), KeySource::Dealer.warning().unwrap_or_default());
+    for node in &dealt.nodes {
+        say!("  {}  {}", node.place.reach, node.config.display());
+    }
+    say!("  validators     {}: their network keys and addresses, for those who follow", validators.display());
+    if args.plain_keys {
+        say!("\nThe secret keys are NOT encrypted: whoever reads a folder's keys is that node.");
+    }
+    say!(
+        "\nGive each folder to its operator, keep no copy, and run each node from one place only: a validator in two places"
+    );
+    say!("contradicts itself. {} of {count} must run for heights to be decided.\n", count - (count - 1) / 3);
+    say!("Try next:");
+    say!("  {} node --config {}", program(), dealt.nodes[0].config.display());
+    Ok(())
+}
+
+/// A node that follows a chain.
+fn make_follower(
+    args: &InitArgs,
+    addresses: &Path,
+    genesis: &Path,
+    config: Config,
+    passphrase: Option<Passphrase>,
+) -> anyhow::Result<()> {
+    let (chain, made) = follower(&args.dir, genesis, &read_places(addresses)?, config, passphrase.as_ref())?;
+    let path = made.config.display();
+    if !args.output.is_for_people() {
+        say!("{}", json!({"config": path.to_string(), "chain": hex(&chain), "net_key": hex(&made.net_key)}));
+        return Ok(());
+    }
+    say!("A node that follows chain {}.\n", hex(&chain));
+    say!("  configuration  {path}");
+    say!("  network key    {}\n", hex(&made.net_key));
+    say!("Try next:\n  {} node --config {path} --follow", program());
     Ok(())
 }
 

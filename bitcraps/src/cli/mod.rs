@@ -9,9 +9,11 @@ macro_rules! say {
 
 mod args;
 mod bisect;
+mod cluster;
 mod db;
 mod dev;
 mod export;
+mod health;
 mod history;
 mod init;
 mod load;
@@ -59,6 +61,8 @@ enum Command {
     /// Check or show a node's configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
+    /// Ask nodes how they are; exit code 7 if something is wrong.
+    Health(health::HealthArgs),
     /// Play, in this terminal or by a script.
     Play(play::PlayArgs),
     /// Re-run a recorded session and check everything in it.
@@ -123,15 +127,28 @@ fn is_csv_io(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<csv::Error>().is_some_and(|error| matches!(error.kind(), csv::ErrorKind::Io(_)))
 }
 
+/// Says what `parsed` has to say instead of a command: help and the version, which were asked for, or what was typed wrong.
+fn said_at_once(parsed: &clap::Error) -> anyhow::Result<ExitCode> {
+    let said = parsed.print();
+    if !parsed.use_stderr() {
+        out::heard(said)?;
+    }
+    Ok(ExitCode::from(u8::try_from(parsed.exit_code()).expect("clap ends with 0 or 2")))
+}
+
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(parsed) => return ended(said_at_once(&parsed)),
+    };
     logs(&cli.command);
     let result = match cli.command {
         Command::Dev(args) => dev::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Config(command) => node::config(&command),
+        Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Bisect(args) => bisect::run(&args),
@@ -143,18 +160,30 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Db(command) => db::run(&command),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            out::remark(format_args!("bitcraps: {}", causes(&error)));
-            ExitCode::from(exit_code(&error))
-        }
-    }
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// Says why a command failed, if it did, and which code it ends with.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        out::remark(format_args!("bitcraps: {}", causes(&error)));
+        ExitCode::from(exit_code(&error))
+    })
 }
 
 /// Set by Ctrl-C or SIGTERM.
 fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
     stop_at(&[]).context("signals")
+}
+
+/// Set by Ctrl-C or SIGTERM, however often: for a process that another program started, which ends it at once with SIGKILL.
+fn first_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    Ok(stop)
 }
 
 /// Set by Ctrl-C, SIGTERM, or one of `others`. A second signal ends the process at once: a session is whole at any moment.

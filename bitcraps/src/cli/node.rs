@@ -1,8 +1,10 @@
 //! `node`: an operator's node, from its configuration.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -11,19 +13,19 @@ use clap::{Args, Subcommand};
 use engine::limits::GENESIS_BYTES_MAX;
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
-use net::server::{Counters, StartError};
+use net::server::{Counters, StartError, check_buffers};
 use serde_json::json;
 use storage::Session;
 use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
 use super::args::OutputArgs;
-use super::{Failure, Opening, disk_full, stop_signals, thousands, with_counts};
+use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
 use node::clock::Time;
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
 use node::network::listen;
-use node::open::{self, Keys, Options};
+use node::open::{self, Found, Options};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
@@ -31,7 +33,7 @@ use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\n--output json or ndjson: one object once it listens and one at its end, for programs.\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
+    after_help = "Examples:\n  bitcraps node --config my-node/bitcraps.toml\n  bitcraps node --config a-follower/bitcraps.toml --follow\n  BITCRAPS_PASSPHRASE_FILE=secret bitcraps node --config my-node/bitcraps.toml --output ndjson\n\n--output json or ndjson: one object once it listens and one at its end, for programs.\nCtrl-C or SIGTERM ends it cleanly: what it acknowledged gets its receipts first."
 )]
 pub struct NodeArgs {
     /// The configuration; `bitcraps init` makes one.
@@ -44,6 +46,12 @@ pub struct NodeArgs {
     /// I answer for what this validator signed before.
     #[arg(long, requires = "sign_from")]
     i_accept: bool,
+    /// Vote on nothing: hear from the validators what was decided, verify all of it, and serve players and other nodes.
+    #[arg(long, conflicts_with = "sign_from")]
+    follow: bool,
+    /// End cleanly when standard input ends: for programs that start a node and must not leave it behind.
+    #[arg(long, hide = true)]
+    ends_with_input: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -55,6 +63,9 @@ pub enum ConfigCommand {
     Check {
         /// The file.
         file: PathBuf,
+        /// Of a node that is to follow: it needs its network key alone.
+        #[arg(long)]
+        follow: bool,
     },
     /// Print a configuration in full, defaults included, as a file that works wherever it is put.
     Show {
@@ -66,9 +77,10 @@ pub enum ConfigCommand {
 /// Runs `config`.
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check { file } => {
+        ConfigCommand::Check { file, follow } => {
+            let follow = *follow;
             let config = Config::load(file)?;
-            prepare(&config)?;
+            prepare(&config, follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
                 drop(Session::open(&config.node.data)?);
@@ -87,8 +99,9 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
 }
 
 /// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
-fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
-    let (keys, setup) = open_keys(config)?;
+fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
+    check_buffers(&config.net)?;
+    let (keys, setup) = open_keys(config, follows)?;
     let genesis = storage::genesis_bytes(&config.node.data)?;
     if genesis.len() as u64 > GENESIS_BYTES_MAX {
         let most = GENESIS_BYTES_MAX;
@@ -97,47 +110,124 @@ fn prepare(config: &Config) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
     Ok((keys, setup, genesis))
 }
 
+/// Ends the node when whoever started it is gone: its standard input ends then, however that happened.
+fn end_with_input(stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while std::io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
 /// Runs the command.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
-    let people = args.output.is_for_people();
     let config = Config::load(&args.config)?;
-    let (keys, setup, genesis) = prepare(&config)?;
-    let stop = stop_signals()?;
+    let (keys, setup, genesis) = prepare(&config, args.follow)?;
+    let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
+    if args.ends_with_input {
+        end_with_input(&stop);
+    }
     let _pool = engine::pool::build(config.node.threads)?;
-    let began = Instant::now();
-    let session = Session::open(&config.node.data)?;
-    let validator = keys.validator;
-    let keys_of_validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
-    let (threads, peers) = (config.node.threads, config.net.connections_max);
-    let options = Options {
-        keys: keys_of_validator,
-        threads,
-        peers,
-        writing: config.writing(),
-        pace: SnapshotPace::default(),
-        driving: Driving::Threads,
-        sign_from: args.sign_from.map(Height),
-        network: Some(keys.net.public()),
-    };
-    let mut opened = open::open(session, setup, options, Opening::new().on_step())?;
-    let found = opened.found.take();
-    let recovered = began.elapsed();
-    let setup = opened.machine.setup();
-    let network = listen(&setup.genesis, genesis, &keys.net, config.net.clone())?;
-    let (address, key, socket) = (network.address, network.key(), network.socket_bytes);
-    let counters = network.counters();
-    let chain = setup.chain;
-    let (tables, keys_from) = (setup.genesis.tables, setup.genesis.keys);
-    let mut node = opened.into_node(None, Time::Wall);
-    node.listen(network);
-    let height = found.as_ref().map_or(0, |found| found.height.0);
-    let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();
-    if people {
-        say!("BitCraps node `{}`: {} craps tables, one validator.\n", config.net.name, thousands(tables.into()));
+    let operated = Operated { args, config, keys, setup, genesis, stop };
+    // A session that began at a snapshot of the others is opened again at it.
+    while operated.run_once()? {}
+    Ok(())
+}
+
+/// A node as its operator runs it.
+struct Operated<'a> {
+    args: &'a NodeArgs,
+    config: Config,
+    keys: OpenedKeys,
+    setup: Setup,
+    genesis: Vec<u8>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Operated<'_> {
+    /// Runs the node until it is told to stop, or has to be opened again, which it says.
+    fn run_once(&self) -> anyhow::Result<bool> {
+        let Self { args, config, keys, setup, .. } = self;
+        let began = Instant::now();
+        let session = Session::open(&config.node.data)?;
+        let options = Options {
+            keys: keys.validator.clone(),
+            threads: config.node.threads,
+            peers: config.net.connections_max,
+            writing: config.writing(),
+            pace: SnapshotPace::default(),
+            driving: Driving::Threads,
+            sign_from: args.sign_from.map(Height),
+            network: Some(keys.net.public()),
+        };
+        let mut opened = open::open(session, setup.clone(), options, Opening::new().on_step())?;
+        let found = opened.found.take();
+        let recovered = began.elapsed();
+        let slot = opened.machine.order_progress().slot;
+        let network = listen(&setup.genesis, self.genesis.clone(), &keys.net, config.net.clone())?;
+        let counters = network.counters();
+        let ready =
+            Ready { address: network.address, key: network.key(), socket: network.socket_bytes, recovered, slot };
+        let mut node = opened.into_node(None, Time::Wall);
+        node.listen(network);
+        self.say_ready(&ready, found.as_ref())?;
+        if let Some(warning) = room_warning(config)? {
+            tracing::warn!("{warning}");
+        }
+        let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters);
+        let has_arrived = node.has_arrived();
+        let totals = node.close();
+        result?;
+        if has_arrived {
+            return Ok(true);
+        }
+        self.say_end(&totals, &counters)?;
+        Ok(false)
+    }
+
+    /// Who this node is in its set.
+    fn part(&self, slot: Option<u32>) -> String {
+        let count = self.setup.genesis.validators.len();
+        match (slot, count) {
+            (Some(_), 1) => "one validator".into(),
+            (Some(slot), count) => format!("validator {slot} of {count}"),
+            (None, count) => format!("follows {count} validators, and votes on nothing"),
+        }
+    }
+
+    fn say_ready(&self, ready: &Ready, found: Option<&Found>) -> anyhow::Result<()> {
+        let Self { config, setup, .. } = self;
+        let Ready { address, key, socket, recovered, slot } = *ready;
+        let (tables, keys_from) = (setup.genesis.tables, setup.genesis.keys);
+        let height = found.map_or(0, |found| found.height.0);
+        let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();
+        if !self.args.output.is_for_people() {
+            let ready = json!({
+                "event": "ready",
+                "listen": address.to_string(),
+                "key": hex(&key),
+                "chain": hex(&setup.chain),
+                "keys": keys_from.name(),
+                "slot": slot,
+                "validators": setup.genesis.validators.len(),
+                "height": height,
+                "recovered_ms": recovered.as_millis() as u64,
+                "snapshot": found.and_then(|found| found.snapshot).map(|height| height.0),
+                "executed": found.map(|found| found.executed),
+                "repaired": repaired,
+                "socket_receive_bytes": socket.0,
+                "socket_send_bytes": socket.1,
+            });
+            say!("{ready}");
+            return Ok(());
+        }
+        let part = self.part(slot);
+        say!("BitCraps node `{}`: {} craps tables, {part}.\n", config.net.name, thousands(tables.into()));
         say!("  session   {}", config.node.data.display());
-        say!("  chain     {}", hex(&chain));
+        say!("  chain     {}", hex(&setup.chain));
         say!("  height    {} ({} ms to get there)", thousands(height), recovered.as_millis());
-        if let Some(found) = &found {
+        if let Some(found) = found {
             say!("  found     {}", found.path());
         }
         for repaired in &repaired {
@@ -146,66 +236,61 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         say!("  listens   {address}");
         say!("  key       {}", hex(&key));
         if let Some(warning) = keys_from.warning() {
-            say!("  keys      {warning}");
+            say!("  keys      {}: {warning}", keys_from.name());
         }
         if let Some(advice) = buffer_advice(socket, config.net.socket_buffer_bytes) {
             say!("  sockets   {advice}");
         }
-        say!("\nPlay chips only. With one validator, whoever runs it could foresee and choose the dice.");
-        say!("Ctrl-C ends it cleanly.\n");
-    } else {
-        let ready = json!({
-            "event": "ready",
-            "listen": address.to_string(),
-            "key": hex(&key),
-            "chain": hex(&chain),
-            "keys": keys_from.name(),
-            "height": height,
-            "recovered_ms": recovered.as_millis() as u64,
-            "snapshot": found.as_ref().and_then(|found| found.snapshot).map(|height| height.0),
-            "executed": found.as_ref().map(|found| found.executed),
-            "repaired": repaired,
-            "socket_receive_bytes": socket.0,
-            "socket_send_bytes": socket.1,
-        });
-        say!("{ready}");
-    }
-    if let Some(warning) = room_warning(&config)? {
-        tracing::warn!("{warning}");
-    }
-    let result = watch(&mut node, &stop, people, &counters);
-    let totals = node.close();
-    result?;
-    let counted = counters.list();
-    let settled = totals.height > Height::GENESIS;
-    if people {
-        say!("Stopped at height {}.", thousands(totals.height.0));
-        say!(
-            "  receipts  {}, {} of them refused",
-            thousands(totals.receipts),
-            thousands(totals.refusals.values().sum())
-        );
-        say!("  rolls     {}", thousands(totals.counts.rolls));
-        match totals.height {
-            Height::GENESIS => say!("  root      none: nothing was settled"),
-            _ => say!("  root      {}", hex(&totals.root)),
+        match setup.genesis.validators.len() {
+            1 => say!("\nPlay chips only. With one validator, whoever runs it could foresee and choose the dice."),
+            _ => say!("\nPlay chips only. A quorum of the validators together could foresee the dice."),
         }
-        return Ok(());
+        say!("Ctrl-C ends it cleanly.\n");
+        Ok(())
     }
-    let network: serde_json::Map<String, serde_json::Value> =
-        counted.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
-    let summary = json!({
-        "height": totals.height.0,
-        "root": settled.then(|| hex(&totals.root)),
-        "root_chain": settled.then(|| hex(&totals.root_chain)),
-        "session": config.node.data.display().to_string(),
-        "tables": tables,
-        "players": 0,
-        "refusals": totals.refusals,
-        "network": network,
-    });
-    say!("{}", with_counts(summary, &totals));
-    Ok(())
+
+    fn say_end(&self, totals: &Totals, counters: &Counters) -> anyhow::Result<()> {
+        let counted = counters.list();
+        let settled = totals.height > Height::GENESIS;
+        if self.args.output.is_for_people() {
+            say!("Stopped at height {}.", thousands(totals.height.0));
+            say!(
+                "  receipts  {}, {} of them refused",
+                thousands(totals.receipts),
+                thousands(totals.refusals.values().sum())
+            );
+            say!("  rolls     {}", thousands(totals.counts.rolls));
+            match totals.height {
+                Height::GENESIS => say!("  root      none: nothing was settled"),
+                _ => say!("  root      {}", hex(&totals.root)),
+            }
+            return Ok(());
+        }
+        let network: serde_json::Map<String, serde_json::Value> =
+            counted.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+        let summary = json!({
+            "height": totals.height.0,
+            "root": settled.then(|| hex(&totals.root)),
+            "root_chain": settled.then(|| hex(&totals.root_chain)),
+            "session": self.config.node.data.display().to_string(),
+            "tables": self.setup.genesis.tables,
+            "players": 0,
+            "refusals": totals.refusals,
+            "network": network,
+        });
+        say!("{}", with_counts(summary, totals));
+        Ok(())
+    }
+}
+
+/// What a node is once it listens.
+#[derive(Clone, Copy)]
+struct Ready {
+    address: SocketAddr,
+    key: [u8; 32],
+    socket: (usize, usize),
+    recovered: Duration,
+    slot: Option<u32>,
 }
 
 /// What an operator should know about a journal that the disk has no room for.
@@ -261,7 +346,7 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
             return;
         }
         let players = machine.read_peers(|peers| peers.iter().filter(|peer| peer.is_connected()).count());
-        let banned = counters.banned.load(std::sync::atomic::Ordering::Relaxed);
+        let banned = counters.banned.load(Ordering::Relaxed);
         bar.set_message(format!(
             "height {}  {} connections  {} rolls  {} receipts  {} refused  {} shed  {} banned",
             thousands(totals.height.0),

@@ -48,6 +48,11 @@ impl Write for Out {
     }
 }
 
+/// What somebody else's write to standard output comes to, as [`Out`] has it.
+pub fn heard(said: io::Result<()>) -> io::Result<()> {
+    outcome(said, out().terminal, ())
+}
+
 /// Prints a line.
 pub fn line(line: fmt::Arguments<'_>) -> io::Result<()> {
     writeln!(out(), "{line}")

@@ -77,7 +77,8 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
 /// Remembers a node that is met for the first time, and refuses one that shows another key for its chain than before.
 fn meet(nodes: &KnownNodes, address: &str, key: [u8; 32], game: &mut Game, pinned: bool) -> anyhow::Result<()> {
     let chain = game.setup().chain;
-    let words = match nodes.known(address, &chain) {
+    let known = nodes.known(address, &chain).with_context(|| nodes.path().display().to_string())?;
+    let words = match known {
         Known::Key(known) if known == key || pinned => return Ok(()),
         Known::Key(known) => {
             let lost = Lost::Key { expected: known, found: key };

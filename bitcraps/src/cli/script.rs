@@ -1,12 +1,13 @@
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
+use engine::limits::SCENARIOS_BYTES_MAX;
 use serde_json::json;
 
 use super::{Failure, thousands};
 use audit::script::{first_difference, play, read_scenarios};
+use words::text::{read, read_from};
 
 #[derive(Args, Debug)]
 #[command(
@@ -22,14 +23,13 @@ pub struct ScriptArgs {
 
 /// Runs the command.
 pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
-    let mut text = String::new();
-    if args.file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).context("standard input")?;
-    } else {
-        text = std::fs::read_to_string(&args.file)
-            .map_err(|error| Failure::Data(format!("{}: {error}", args.file.display())))?;
-    }
     let wrong = |error: String| Failure::Data(format!("{}: {error}", args.file.display()));
+    let text = if args.file.as_os_str() == "-" {
+        read_from(std::io::stdin(), SCENARIOS_BYTES_MAX)
+    } else {
+        read(&args.file, SCENARIOS_BYTES_MAX)
+    };
+    let text = text.map_err(|error| wrong(error.to_string()))?;
     let scenarios = read_scenarios(&text).map_err(|error| wrong(error.to_string()))?;
     let mut out = super::out::out();
     let mut differ = 0;

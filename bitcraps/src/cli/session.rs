@@ -1,9 +1,10 @@
 use std::path::Path;
 
-use audit::reading::{MEMORY_MAX, Origin, Reading};
+use audit::reading::{Origin, Reading};
 use audit::walker::{Identity, identity, last_settled, root_chains};
 use bytesize::ByteSize;
 use clap::Args;
+use engine::limits::READER_MEMORY_MAX;
 use engine::{Hash, Height, hex, unhex};
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ pub struct SessionArgs {
     #[arg(long, value_name = "HEX", value_parser = hash)]
     root_chain: Option<[u8; 32]>,
     /// Memory that the session's state may take.
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(MEMORY_MAX), value_parser = super::db::size)]
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(READER_MEMORY_MAX), value_parser = super::db::size)]
     memory_max: ByteSize,
 }
 

@@ -9,7 +9,7 @@ mod forge;
 use std::fs;
 use std::path::Path;
 
-use audit::bisect::{BisectConfig, bisect_replay};
+use audit::bisect::{BisectConfig, bisect, bisect_replay};
 use audit::db::{check, stats};
 use audit::export::{ExportConfig, export};
 use audit::history::{Answer, CacheConfig, Entry, History, Question, Subject};
@@ -18,12 +18,13 @@ use audit::recorded::Recorded;
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::last_settled;
 use bitcraps::cli::exit_code;
+use bitcraps::db::{backup, compact};
 use engine::{Hash, Height, TableId};
 use forge::{Honest, Lot, apart, record, snapshots_of};
 use storage::{FrameKind, Writing};
 
 /// Forgeries of each kind where nothing else is said.
-const FORGERIES: u64 = 24;
+const FORGERIES: u64 = 16;
 /// What the process may take, dev sessions and all.
 const MEMORY_MAX: u64 = 512 << 20;
 /// What a reader may take: the state of these sessions needs a few MiB beside what every reader needs.
@@ -102,24 +103,41 @@ fn judge(told: &Told, dir: &Path, place: &str) -> u64 {
             0
         }
     };
-    let image = dir.with_extension("img");
-    let config = ExportConfig { image: Some(image.clone()), reading: reading(), ..ExportConfig::default() };
-    refusals += match apart(|| export(dir, &config, |_| ())) {
-        Err(error) => refused("export", error),
-        Ok(exported) => {
-            let root = told.roots.get(exported.height.0 as usize - 1);
-            assert_eq!(root, Some(&exported.root), "{place}: export is of another state");
-            0
-        }
-    };
-    let _ = fs::remove_file(&image);
+    let (image, rows) = (dir.with_extension("img"), dir.with_extension("rows"));
+    let to_image = ExportConfig { image: Some(image.clone()), reading: reading(), ..ExportConfig::default() };
+    let to_rows = ExportConfig { csv: Some(rows.clone()), reading: reading(), ..ExportConfig::default() };
+    for config in [to_image, to_rows] {
+        refusals += match apart(|| export(dir, &config, |_| ())) {
+            Err(error) => refused("export", error),
+            Ok(exported) => {
+                let root = told.roots.get(exported.height.0 as usize - 1);
+                assert_eq!(root, Some(&exported.root), "{place}: export is of another state");
+                0
+            }
+        };
+    }
     let config = BisectConfig { reading: Reading { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
     refusals += match apart(|| bisect_replay(dir, &config, |_| ())) {
         Err(error) => refused("bisect", error),
         Ok(result) => u64::from(!result.ok),
     };
-    for (what, result) in [("check", check(dir, |_| ()).map(|_| ())), ("stats", stats(dir, None).map(|_| ()))] {
+    refusals += match apart(|| bisect(&told.honest.dir, dir, &config, |_| ())) {
+        Err(error) => refused("bisect of two", error),
+        Ok(result) => u64::from(!result.ok),
+    };
+    // The last one changes the session: it cuts what was never whole.
+    let copy = dir.with_extension("copy");
+    for (what, result) in [
+        ("check", check(dir, |_| ()).map(|_| ())),
+        ("stats", stats(dir, None).map(|_| ())),
+        ("backup", backup(dir, &copy, |_| ()).map(|_| ())),
+        ("compact", compact(dir).map(|_| ())),
+    ] {
         refusals += result.err().map_or(0, |error| refused(what, error));
+    }
+    let _ = fs::remove_file(&image);
+    for folder in [&rows, &copy] {
+        let _ = fs::remove_dir_all(folder);
     }
     refusals
 }
@@ -137,7 +155,7 @@ fn forge_all(name: &str, told: &Told, forge: Forge) -> u64 {
         forge(&told.honest, &mut Lot(number * 0x9e37_79b9 + 7), &dir);
         refusals += judge(told, &dir, &format!("{name} {number}"));
     }
-    println!("{name}: {count} forged, {refusals} of {} judgements refused", 6 * count);
+    println!("{name}: {count} forged, {refusals} of {} judgements refused", 10 * count);
     refusals
 }
 
@@ -162,7 +180,9 @@ fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
     assert!(given_up.given_up && !whole.given_up);
     assert!(!snapshots_of(&whole.honest).is_empty() && !snapshots_of(&given_up.honest).is_empty());
     for (name, told) in [("whole", &whole), ("given up", &given_up)] {
-        assert_eq!(judge(told, &told.honest.dir, name), 0, "the honest session is accepted by all");
+        let copy = place.path().join(format!("copy of {name}"));
+        told.honest.copy_to(&copy);
+        assert_eq!(judge(told, &copy, name), 0, "the honest session is accepted by all");
     }
     let after_recording = peak_bytes();
 

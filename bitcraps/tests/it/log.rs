@@ -14,8 +14,8 @@ struct Door {
 }
 
 impl Door {
-    /// A node that lets one connection of an address in at a time.
-    fn open(dir: &std::path::Path) -> Self {
+    /// A node that lets so many connections of an address in at a time.
+    fn open(dir: &std::path::Path, connections: u32) -> Self {
         let place = dir.join("node");
         let init =
             ["init", text(&place), "--plain-keys", "--listen", "127.0.0.1:0", "--bytes-max", "0", "--window", "1000"];
@@ -23,7 +23,8 @@ impl Door {
         let file = place.join("bitcraps.toml");
         let config = fs::read_to_string(&file).expect("a configuration");
         assert!(config.contains("connections_per_address_max = 64"), "{config}");
-        let config = config.replace("connections_per_address_max = 64", "connections_per_address_max = 1");
+        let bound = format!("connections_per_address_max = {connections}");
+        let config = config.replace("connections_per_address_max = 64", &bound);
         fs::write(&file, config).expect("written");
         let mut node = program()
             .args(["node", "--config", text(&file), "--output", "ndjson"])
@@ -42,6 +43,12 @@ impl Door {
     fn says(&mut self, what: &str) -> String {
         let mut lines = BufRead::lines(&mut self.log).map(|line| line.expect("text"));
         lines.find(|line| line.contains(what)).unwrap_or_else(|| panic!("the log never says `{what}`"))
+    }
+
+    /// A load run against it: its exit code, what it says for programs, and what is wrong.
+    fn load(&self, more: &[&str]) -> (i32, String, String) {
+        let size = ["load", "baseline", "--target", &self.address, "--rate", "6", "--output", "json"];
+        run(&[&size[..], more].concat())
     }
 
     fn player(&self, key: &std::path::Path) -> Child {
@@ -65,7 +72,7 @@ impl Drop for Door {
 #[test]
 fn the_log_says_who_came_who_was_refused_and_who_went() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut door = Door::open(dir.path());
+    let mut door = Door::open(dir.path(), 1);
     let warned = door.says("storage.bytes_max is 0");
     assert!(warned.contains("free") && warned.contains("db stats"), "a journal without a bound is said: {warned}");
     let mut first = door.player(&dir.path().join("first.pem"));
@@ -83,6 +90,29 @@ fn the_log_says_who_came_who_was_refused_and_who_went() {
     first.wait().expect("it ends");
     let went = door.says("a connection ended");
     assert!(went.contains(key) && went.contains("DONE"), "{went}");
+    signal(&door.node, "-TERM");
+    door.node.wait().expect("it ends");
+}
+
+/// Against a node as `init` makes it, whose grants and limits are not those of a load's own.
+#[test]
+fn a_load_takes_part_at_a_node_that_runs_already_or_says_why_not_and_the_log_says_who_was_banned() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut door = Door::open(dir.path(), 64);
+    let flood = ["--users", "3", "--duration", "4", "--hostile", "1", "--hostile-kind", "bad-signatures"];
+    let (code, out, err) = door.load(&flood);
+    // How fast it was is for a quiet machine to judge.
+    assert!(code == 0 || code == 6, "{code} {err}");
+    let said: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&said["settled"], &said["refused"], &said["lost"]), (&24.into(), &0.into(), &0.into()), "{said}");
+    let banned = door.says("was banned");
+    let is_said = ["WARN a key was banned: ", "address=127.0.0.66", "key=", r#"reason="bad_signature""#];
+    assert!(is_said.iter().all(|what| banned.contains(what)), "{banned}");
+
+    let (code, _, err) = door.load(&["--users", "3", "--duration", "1"]);
+    assert!(code == 7 && err.contains("--seed") && err.contains("NUMBER_USED"), "{code} {err}");
+    let (code, _, err) = door.load(&["--users", "30", "--duration", "1", "--seed", "2"]);
+    assert!(code == 7 && err.contains("net.opens_per_address_per_min"), "{code} {err}");
     signal(&door.node, "-TERM");
     door.node.wait().expect("it ends");
 }

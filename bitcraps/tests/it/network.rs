@@ -27,7 +27,7 @@ use node::clock::Time;
 use node::config::Config;
 use node::init::{NewChain, create, open_keys};
 use node::network::listen;
-use node::open::{Keys, Options, open};
+use node::open::{Options, open};
 use node::recording::Driving;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -65,7 +65,7 @@ impl TestNode {
         let place = dir.path().join("node");
         let created = create(&place, new, Config::default(), None).expect("a new node");
         let config = Config::load(&created.config).expect("its configuration");
-        let (keys, setup) = open_keys(&config).expect("its keys");
+        let (keys, setup) = open_keys(&config, false).expect("its keys");
         let genesis = storage::genesis_bytes(&config.node.data).expect("its genesis");
         let server = bounds(ServerConfig {
             connections_per_address_max: 1_000,
@@ -83,10 +83,8 @@ impl TestNode {
         let chain = setup.chain;
         let thread = std::thread::spawn(move || {
             let _pool = engine::pool::build(1).expect("a pool");
-            let validator = keys.validator;
-            let keys_of = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
             let options = Options {
-                keys: keys_of,
+                keys: keys.validator,
                 threads: 1,
                 peers: server.connections_max,
                 writing: storage::Writing::default(),
@@ -162,6 +160,7 @@ impl TestPlayer {
         let endpoint = socket(([127, 0, 0, 1], 0).into(), 1 << 20).expect("a socket");
         let config = ClientConfig {
             address: address.to_string(),
+            others: Vec::new(),
             node: None,
             chain: Some(chain),
             program: "test".into(),
@@ -483,6 +482,7 @@ fn what_is_no_message_ends_the_connection_with_a_code() {
 
         let config = ClientConfig {
             address: node.address.to_string(),
+            others: Vec::new(),
             node: None,
             chain: None,
             program: "test".into(),
@@ -799,6 +799,7 @@ fn another_key_at_the_same_address_is_refused_by_the_client() {
     let lost = runtime.block_on(async {
         let config = ClientConfig {
             address: node.address.to_string(),
+            others: Vec::new(),
             node: Some([3; 32]),
             chain: None,
             program: "test".into(),

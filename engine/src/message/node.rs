@@ -321,6 +321,34 @@ pub enum Lane {
     History = 3,
 }
 
+impl Lane {
+    /// All lanes, the most urgent first.
+    pub const ALL: [Self; 4] = [Self::Order, Self::Bodies, Self::Intents, Self::History];
+
+    /// Its name in output and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Bodies => "bodies",
+            Self::Intents => "intents",
+            Self::History => "history",
+        }
+    }
+
+    /// Bytes of the largest body that it carries.
+    pub const fn bytes_max(self) -> usize {
+        let (mut most, mut index) = (0, 0);
+        while index < NodeKind::ALL.len() {
+            let kind = NodeKind::ALL[index];
+            if kind.lane() as u8 == self as u8 && kind.bytes_max() > most {
+                most = kind.bytes_max();
+            }
+            index += 1;
+        }
+        most
+    }
+}
+
 impl TryFrom<u8> for NodeKind {
     type Error = DecodeError;
 

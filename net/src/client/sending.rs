@@ -32,17 +32,20 @@ pub(super) struct Sending {
     given: u64,
     on_their_way: usize,
     credit: usize,
+    /// There are other nodes, which take what one that ends does not.
+    has_others: bool,
     paused_until: Duration,
 }
 
 impl Sending {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(has_others: bool) -> Self {
         Self {
             held: BTreeMap::new(),
             line: BTreeMap::new(),
             given: 0,
             on_their_way: 0,
             credit: PEER_CREDIT as usize,
+            has_others,
             paused_until: Duration::ZERO,
         }
     }
@@ -106,7 +109,9 @@ impl Sending {
             return self.forget(&id);
         };
         let may_be_taken_later = matches!(reason, ShedReason::Busy | ShedReason::RateLimit | ShedReason::NoCredit);
-        if !(held.was_sent && may_be_taken_later) {
+        // A node that ends closes the connection soon: the next one gets it.
+        let is_for_another = self.has_others && reason == ShedReason::Closed;
+        if !(held.was_sent && may_be_taken_later || is_for_another) {
             return self.forget(&id);
         }
         // A node may have it from before: only a receipt says what became of it.
@@ -149,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_above_the_credit_follows_as_receipts_come() {
-        let mut sending = Sending::new();
+        let mut sending = Sending::new(false);
         assert!((1..=90).all(|number| sending.give(intent(number))));
         sending.connected(64);
         assert_eq!(numbers(&sending.take_sendable(NOW)), (1..=64).collect::<Vec<_>>());
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_is_sent_again_until_its_receipt_and_the_new_may_be_shed() {
-        let mut sending = Sending::new();
+        let mut sending = Sending::new(false);
         sending.connected(4);
         assert!((1..=3).all(|number| sending.give(intent(number))));
         assert_eq!(numbers(&sending.take_sendable(NOW)), [1, 2, 3]);
@@ -193,8 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_that_ends_does_not_take_is_for_the_next_one() {
+        for has_others in [false, true] {
+            let mut sending = Sending::new(has_others);
+            sending.connected(4);
+            assert!(sending.give(intent(1)));
+            assert_eq!(numbers(&sending.take_sendable(NOW)), [1]);
+            let is_told = sending.answered(&answer(1, AnswerVerdict::Shed(ShedReason::Closed)), NOW);
+            assert_eq!((is_told, sending.held.len()), (!has_others, usize::from(has_others)));
+            sending.connected(4);
+            assert_eq!(sending.take_sendable(NOW).len(), usize::from(has_others));
+        }
+    }
+
+    #[test]
     fn what_is_held_is_bounded() {
-        let mut sending = Sending::new();
+        let mut sending = Sending::new(false);
         assert!((0..CLIENT_INTENTS_MAX as u64).all(|number| sending.give(intent(number))));
         assert!(!sending.give(intent(CLIENT_INTENTS_MAX as u64)));
         sending.connected(64);

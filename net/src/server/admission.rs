@@ -23,8 +23,10 @@ pub(crate) enum Allowance {
     Idle,
     /// It sent intents, or watches something.
     Playing,
-    /// A node that this one was told of, or whose key was proven at an address that this one was told of.
+    /// A node with all that goes between nodes: one that this node was told of, or one of a few others.
     Node,
+    /// The same for a validator, out of what is kept for validators.
+    Validator,
 }
 
 impl Allowance {
@@ -32,7 +34,7 @@ impl Allowance {
         match self {
             Self::Idle => IDLE_BYTES,
             Self::Playing => PLAYING_BYTES,
-            Self::Node => NODE_BYTES,
+            Self::Node | Self::Validator => NODE_BYTES,
         }
     }
 }
@@ -49,6 +51,8 @@ pub(crate) struct Admission {
     ban: Duration,
     reserved: u64,
     reserved_max: u64,
+    /// Validators that are not connected: there is room for them, whoever comes.
+    awaited: u32,
     blocks: BTreeMap<AddressBlock, Block>,
     swept: Duration,
     banned: BTreeMap<Key, Duration>,
@@ -95,8 +99,9 @@ impl Admission {
             opens,
             opens_wide,
             ban: config.ban,
-            reserved: 0,
+            reserved: config.reserved_bytes(),
             reserved_max: config.buffer_bytes_max,
+            awaited: config.validators.len() as u32,
             blocks: BTreeMap::new(),
             swept: Duration::ZERO,
             banned: BTreeMap::new(),
@@ -116,7 +121,10 @@ impl Admission {
     /// # Errors
     /// The reason for which it stays out.
     pub(super) fn admit(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
-        self.check(address, now)?;
+        if self.connections + self.awaited >= self.connections_max {
+            return Err(CloseCode::Full);
+        }
+        self.check(address, now, IDLE_BYTES)?;
         let blocks = AddressBlock::of(address);
         for (block, share) in blocks.with_shares() {
             let rate = if share == 1 { self.connects } else { self.connects_wide };
@@ -134,14 +142,15 @@ impl Admission {
     /// # Errors
     /// The reason for which it is not opened.
     pub(crate) fn admit_dialled(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
-        self.check(address, now)?;
+        let bytes = if self.awaited > 0 { 0 } else { IDLE_BYTES };
+        self.check(address, now, bytes)?;
         self.count_in(address);
         Ok(())
     }
 
     /// What concerns strangers and dialled nodes alike: room for a connection, its bytes and its address, and no ban.
-    fn check(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
-        if self.connections >= self.connections_max || self.reserved + IDLE_BYTES > self.reserved_max {
+    fn check(&mut self, address: [u8; 16], now: Duration, bytes: u64) -> Result<(), CloseCode> {
+        if self.connections >= self.connections_max || self.reserved + bytes > self.reserved_max {
             return Err(CloseCode::Full);
         }
         if self.blocks.len() + 2 > ADDRESS_BLOCKS_MAX {
@@ -172,7 +181,10 @@ impl Admission {
             known.connections -= 1;
         }
         self.connections -= 1;
-        self.reserved -= allowed.bytes();
+        match allowed {
+            Allowance::Validator => self.awaited += 1,
+            other => self.reserved -= other.bytes(),
+        }
     }
 
     /// A connection from the address asks for an account. Says whether it may.
@@ -184,15 +196,22 @@ impl Admission {
         })
     }
 
-    /// A connection does more than before: it is allowed more, if there is room. Says whether there was.
-    pub(crate) fn promote(&mut self, from: Allowance, to: Allowance) -> bool {
+    /// A connection does more than before: it is allowed more, if there is room. Gives what it is allowed now.
+    pub(crate) fn promote(&mut self, from: Allowance, to: Allowance) -> Option<Allowance> {
         assert!(to.bytes() >= from.bytes(), "nobody is allowed less than before");
-        let more = to.bytes() - from.bytes();
-        let room = self.reserved + more <= self.reserved_max;
-        if room {
-            self.reserved += more;
+        if to == Allowance::Validator && self.awaited > 0 {
+            self.awaited -= 1;
+            self.reserved -= from.bytes();
+            return Some(to);
         }
-        room
+        // A second connection with a validator, until one of them ends.
+        let to = if to == Allowance::Validator { Allowance::Node } else { to };
+        let more = to.bytes() - from.bytes();
+        if self.reserved + more > self.reserved_max {
+            return None;
+        }
+        self.reserved += more;
+        Some(to)
     }
 
     pub(crate) fn is_banned(&self, key: &Key, now: Duration) -> bool {
@@ -241,6 +260,7 @@ mod tests {
             ban: Duration::from_secs(60),
             reserved: 0,
             reserved_max: bytes,
+            awaited: 0,
             blocks: BTreeMap::new(),
             swept: Duration::ZERO,
             banned: BTreeMap::new(),
@@ -270,13 +290,36 @@ mod tests {
 
         let mut small = admission(100, 100, PLAYING_BYTES + IDLE_BYTES, FAST);
         assert_eq!([small.admit(v4(1), NOW), small.admit(v4(1), NOW)], [Ok(()), Ok(())]);
-        assert!(small.promote(Allowance::Idle, Allowance::Playing));
-        assert!(!small.promote(Allowance::Idle, Allowance::Playing), "there is no room for a second player");
+        assert_eq!(small.promote(Allowance::Idle, Allowance::Playing), Some(Allowance::Playing));
+        assert_eq!(small.promote(Allowance::Idle, Allowance::Playing), None, "there is no room for a second player");
         assert_eq!(small.admit(v4(2), NOW), Err(CloseCode::Full));
         small.release(v4(1), Allowance::Playing);
         assert_eq!(small.reserved(), IDLE_BYTES);
-        assert!(small.promote(Allowance::Idle, Allowance::Playing));
-        assert!(!small.promote(Allowance::Playing, Allowance::Node), "a node's windows count too");
+        assert_eq!(small.promote(Allowance::Idle, Allowance::Playing), Some(Allowance::Playing));
+        assert_eq!(small.promote(Allowance::Playing, Allowance::Node), None, "a node's windows count too");
+    }
+
+    #[test]
+    fn there_is_room_for_a_validator_whoever_came_before() {
+        let mut full = admission(3, 100, NODE_BYTES + IDLE_BYTES, FAST);
+        (full.awaited, full.reserved) = (1, NODE_BYTES);
+        assert_eq!(full.admit(v4(1), NOW), Ok(()));
+        assert_eq!(full.promote(Allowance::Idle, Allowance::Playing), None, "the rest is the validator's");
+        assert_eq!(full.admit(v4(1), NOW), Err(CloseCode::Full));
+        full.release(v4(1), Allowance::Idle);
+        assert_eq!(full.admit_dialled(v4(2), NOW), Ok(()));
+        assert_eq!(full.promote(Allowance::Idle, Allowance::Validator), Some(Allowance::Validator));
+        assert_eq!(full.reserved(), NODE_BYTES);
+        assert_eq!(full.admit_dialled(v4(2), NOW), Ok(()));
+        assert_eq!(
+            full.promote(Allowance::Idle, Allowance::Validator),
+            None,
+            "its second connection has no room of its own"
+        );
+        full.release(v4(2), Allowance::Validator);
+        assert_eq!(full.awaited, 1);
+        full.release(v4(2), Allowance::Idle);
+        assert_eq!(full.reserved(), NODE_BYTES);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use engine::io::{ChainProgress, Input, NodeStatus};
+use engine::io::{ChainProgress, Input, NodeStatus, OrderProgress};
 use engine::limits::MESSAGE_RECORDS_MAX;
 use engine::{PeerId, TableId};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use super::chain::ChainInfo;
 use super::config::ServerConfig;
 use super::counters::Counters;
 use super::errands::Errands;
+use super::lanes::FromNode;
 use super::nodes::Nodes;
 use super::slots::Slots;
 use super::visitors::{Kind, Visit, Visitors};
@@ -29,6 +30,7 @@ use crate::wire::{PeerRecord, Welcome};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Published {
     pub(super) standing: ChainProgress,
+    pub(super) order: OrderProgress,
     pub(super) at: Instant,
     /// How often the clock was set, which everyone is told.
     pub(super) steps: u32,
@@ -42,12 +44,20 @@ pub(super) struct Common {
     pub(super) own: SocketAddr,
     pub(super) intents: Sender<Input>,
     pub(super) events: Sender<Input>,
+    /// What other nodes say, for the tick.
+    pub(super) intake: Sender<FromNode>,
     pub(super) published: watch::Receiver<Published>,
     pub(super) admission: Admission,
     pub(super) slots: Slots,
     pub(super) watchers: BTreeMap<TableId, Vec<PeerId>>,
     pub(super) nodes: Nodes,
     pub(super) errands: Errands,
+    /// Nodes that nobody told this one of, and that have what goes between nodes.
+    pub(super) followers: u32,
+    /// Connections with nodes whose place another one took.
+    pub(super) replaced: Vec<PeerId>,
+    /// Connections with nodes that others wanted to take the place of: whether they live is to be found out.
+    pub(super) doubted: Vec<PeerId>,
     pub(super) visitors: Visitors,
     pub(super) counters: Arc<Counters>,
     /// Bytes that wait in this process for connections.
@@ -65,7 +75,8 @@ impl Common {
     pub(super) fn status(&self) -> NodeStatus {
         let standing = self.standing();
         let (nodes, behind, furthest) = self.nodes.behind(standing.settled);
-        NodeStatus { standing, connections: self.slots.taken(), nodes, behind, furthest }
+        let order = self.published.borrow().order;
+        NodeStatus { standing, connections: self.slots.taken(), nodes, behind, furthest, order }
     }
 
     pub(super) fn welcome(&self) -> Welcome {
@@ -108,11 +119,11 @@ impl Common {
         if allowed.bytes() >= to.bytes() {
             return Ok(());
         }
-        if !self.admission.promote(*allowed, to) {
+        let Some(given) = self.admission.promote(*allowed, to) else {
             Counters::add(&self.counters.refused_full, 1);
             return Err(Close::new(CloseCode::Full, "no room in net.buffer_bytes_max"));
-        }
-        *allowed = to;
+        };
+        *allowed = given;
         Ok(())
     }
 

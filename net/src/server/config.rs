@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use engine::limits::{NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_MAX};
+use engine::limits::{FOLLOWERS_MAX, NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_MAX};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::{milliseconds, size, within, write_milliseconds, write_size};
+use crate::transport::NODE_BYTES;
 
 /// The bounds of a node's network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,9 +59,22 @@ pub struct ServerConfig {
     pub socket_buffer_bytes: u64,
     /// Announce this node on the local network, and look for others there.
     pub mdns: bool,
+    /// The other validators, each with its network key: there is room for their connections whatever else comes.
+    #[serde(deserialize_with = "validators")]
+    pub validators: Vec<String>,
     /// Other nodes to stay connected to.
     #[serde(deserialize_with = "peers")]
     pub peers: Vec<String>,
+    /// Nodes that nobody told this one of, and that may have what goes between nodes all the same: they follow.
+    #[serde(deserialize_with = "followers")]
+    pub followers_max: u32,
+}
+
+impl ServerConfig {
+    /// Bytes of the buffers that the connections of the validators take from what all may hold.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.validators.len() as u64 * NODE_BYTES
+    }
 }
 
 impl Default for ServerConfig {
@@ -81,7 +95,9 @@ impl Default for ServerConfig {
             ban: Duration::from_secs(600),
             socket_buffer_bytes: 8 << 20,
             mdns: false,
+            validators: Vec::new(),
             peers: Vec::new(),
+            followers_max: 0,
         }
     }
 }
@@ -122,6 +138,18 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
         )));
     }
     Ok(name)
+}
+
+fn followers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    within(deserializer, 0..=FOLLOWERS_MAX)
+}
+
+fn validators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let named = peers(deserializer)?;
+    match named.iter().find(|named| !named.contains('@')) {
+        Some(named) => Err(D::Error::custom(format!("`{named}` has no network key: a validator is KEY@HOST:PORT"))),
+        None => Ok(named),
+    }
 }
 
 fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -35,6 +35,8 @@ pub struct Counters {
     pub beyond_budget: AtomicU64,
     /// Updates of watched tables that were left out for those that were behind; they got the whole later.
     pub updates_skipped: AtomicU64,
+    /// Messages for other nodes that were left out: they are decided, or asked for again.
+    pub lanes_left_out: AtomicU64,
     /// Packets that arrived.
     pub packets_in: AtomicU64,
     /// Packets that were sent.
@@ -52,7 +54,7 @@ impl Counters {
     }
 
     /// All numbers with their names.
-    pub fn list(&self) -> [(&'static str, u64); 16] {
+    pub fn list(&self) -> [(&'static str, u64); 17] {
         [
             ("accepted", &self.accepted),
             ("refused_full", &self.refused_full),
@@ -68,6 +70,7 @@ impl Counters {
             ("handled", &self.handled),
             ("beyond_budget", &self.beyond_budget),
             ("updates_skipped", &self.updates_skipped),
+            ("lanes_left_out", &self.lanes_left_out),
             ("packets_in", &self.packets_in),
             ("packets_out", &self.packets_out),
         ]

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use engine::limits::RECORD_LISTS_UNVERIFIED_MAX;
+use engine::limits::{ERRANDS_DONE_MAX, RECORD_LISTS_UNVERIFIED_MAX};
 use engine::{Hash, PeerId};
 use tokio::sync::{Notify, mpsc};
 
@@ -13,9 +13,6 @@ use super::nodes::Candidate;
 use crate::lan::{Found, Lan};
 use crate::tls::KeyRules;
 use crate::wire::PeerRecord;
-
-/// Results that wait to be taken.
-const DONE_MAX: usize = 256;
 
 /// Records of a peer that this node has not seen.
 type News = (PeerId, Vec<PeerRecord>);
@@ -56,7 +53,7 @@ impl Results {
 impl Errands {
     /// Starts what runs all the time, inside the caller's runtime.
     pub(super) fn start(rules: KeyRules, chain: Hash, wake: Arc<Notify>) -> Self {
-        let (sender, done) = mpsc::channel(DONE_MAX);
+        let (sender, done) = mpsc::channel(ERRANDS_DONE_MAX);
         let results = Results { done: sender, wake };
         let (news, unverified) = mpsc::channel(RECORD_LISTS_UNVERIFIED_MAX);
         tokio::spawn(verify(unverified, rules, chain, results.clone()));

@@ -21,6 +21,7 @@ mod dues;
 mod errands;
 mod host;
 mod kept;
+mod lanes;
 mod nodes;
 mod outbox;
 mod packets;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
-use engine::io::{ChainProgress, Input, Output};
+use engine::io::{ChainProgress, Input, OrderProgress, Output};
 use engine::limits::{EDGE_INPUTS_MAX, EDGE_OUTPUTS_MAX};
 use quinn_proto::Endpoint;
 use quinn_proto::crypto::rustls::QuicServerConfig;
@@ -55,6 +56,7 @@ use self::drive::Rest;
 use self::errands::Errands;
 use self::host::{Host, Shared};
 use self::kept::{Batch, Undelivered};
+use self::lanes::FromNode;
 use self::nodes::Nodes;
 use self::packets::Packets;
 use self::quic::Quic;
@@ -75,12 +77,40 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The connections of the validators need more than all connections may hold.
+    #[error(
+        "net.buffer_bytes_max is {bytes}, and the connections of {validators} other validators need {needed} with a mebibyte \
+         beside them"
+    )]
+    Buffers {
+        /// Bytes that all connections may hold.
+        bytes: u64,
+        /// Validators that are named.
+        validators: usize,
+        /// Bytes that would be enough.
+        needed: u64,
+    },
     /// The system refuses threads.
     #[error("cannot start the network's threads: {0}")]
     Threads(io::Error),
     /// The key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+}
+
+/// Bytes of buffers that there must be beside those of the validators' connections.
+const BESIDE_VALIDATORS: u64 = 1 << 20;
+
+/// Whether what all connections may hold is enough for those of the validators, and for others.
+///
+/// # Errors
+/// If it is not.
+pub fn check_buffers(config: &ServerConfig) -> Result<(), StartError> {
+    let needed = config.reserved_bytes() + BESIDE_VALIDATORS;
+    if config.buffer_bytes_max >= needed || config.validators.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::Buffers { bytes: config.buffer_bytes_max, validators: config.validators.len(), needed })
 }
 
 /// A node's end of the network, while it runs.
@@ -92,6 +122,7 @@ pub struct Server {
     key: [u8; 32],
     intents: Receiver<Input>,
     events: Receiver<Input>,
+    intake: Receiver<FromNode>,
     outputs: Sender<Batch>,
     /// What the host had no room for; it goes first.
     kept: Undelivered,
@@ -156,10 +187,16 @@ impl Server {
     ) -> Result<(Self, Host), StartError> {
         let (intents_in, intents) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
         let (events_in, events) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
+        let (intake_in, intake) = lanes::intake();
         let (outputs, outputs_out) = crossbeam_channel::bounded(EDGE_OUTPUTS_MAX);
         let started = Instant::now();
-        let (published, published_out) =
-            watch::channel(Published { standing: ChainProgress::default(), at: started, steps: 0 });
+        let (published, published_out) = watch::channel(Published {
+            standing: ChainProgress::default(),
+            order: OrderProgress::default(),
+            at: started,
+            steps: 0,
+        });
+        check_buffers(&config)?;
         let (counters, gauges, wake, stop) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let quic = quic(carrier, &config, &identity, address)?;
         let errands = Errands::start(identity.rules(), chain.id, Arc::clone(&wake));
@@ -173,17 +210,21 @@ impl Server {
         let common = Common {
             admission: Admission::new(&config),
             slots: Slots::new(config.connections_max),
-            nodes: Nodes::new(&config),
+            nodes: Nodes::new(&config, identity.key),
             config,
             identity,
             chain,
             own: address,
             intents: intents_in,
             events: events_in,
+            intake: intake_in,
             published: published_out,
             watchers: Default::default(),
             errands,
             counters: Arc::clone(&counters),
+            followers: 0,
+            replaced: Vec::new(),
+            doubted: Vec::new(),
             visitors: Visitors::default(),
             held: 0,
             heard: Vec::new(),
@@ -197,6 +238,7 @@ impl Server {
             key,
             intents,
             events,
+            intake,
             outputs,
             kept,
             published,
@@ -209,11 +251,14 @@ impl Server {
         Ok((server, host))
     }
 
-    /// What arrived since the last time: who came, went and watches, then the intents; each in order.
+    /// What arrived since the last time: who came, went and watches, then what nodes say, then the intents; each in order.
     pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
-        // As much as the channels hold, so that a tick has an end. Whoever sent intents is known before they are taken.
+        // As much as the channels hold, so that a tick has an end. Whoever said something came before: of what is taken last
+        // from here, nothing is from somebody who is not known yet.
+        let mut said: Vec<Input> = self.intake.try_iter().take(self.intake.len()).map(FromNode::take).collect();
+        said.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
         inputs.extend(self.events.try_iter().take(EDGE_INPUTS_MAX));
-        inputs.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
+        inputs.append(&mut said);
     }
 
     /// Gives outputs to those whom they concern, in order. Never waits: what the host has no room for goes first the
@@ -236,6 +281,11 @@ impl Server {
     /// Says where the chain stands, to those who connect from now on.
     pub fn publish(&self, standing: ChainProgress) {
         self.published.send_modify(|published| (published.standing, published.at) = (standing, Instant::now()));
+    }
+
+    /// Says what this node's part in the order of blocks is at, to those who ask.
+    pub fn publish_order(&self, order: OrderProgress) {
+        self.published.send_modify(|published| published.order = order);
     }
 
     /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.

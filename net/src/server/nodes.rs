@@ -9,17 +9,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use engine::Height;
 use engine::limits::{DIALS_MAX, NODES_KNOWN_MAX};
+use engine::{Height, PeerId};
 
 use super::config::ServerConfig;
 use crate::tls::Key;
 use crate::wire::PeerRecord;
 
-/// How often nodes that are not connected are tried.
-pub(super) const TRY_EVERY: Duration = Duration::from_secs(2);
-/// The longest pause before a node that does not answer is tried again.
-const PAUSE_MAX: Duration = Duration::from_secs(120);
+/// How often nodes that are not connected are looked over.
+pub(super) const TRY_EVERY: Duration = Duration::from_millis(250);
+/// The shortest and the longest pause before a node that this one only heard of is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
+/// How long such a node must stay for its next pause to be the shortest again.
+const STAYED: Duration = Duration::from_secs(10);
+/// Of two validators the one with the lower key opens their connection; the other one does once that has not come for so long.
+const GRACE: Duration = Duration::from_secs(1);
+/// The pause before a configured node is tried again, and how much longer it may be.
+const SOON: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(500));
+/// How old a connection is that gives way to no other. Two that are younger were opened by both sides in the same moment.
+const SETTLED: Duration = Duration::from_secs(2);
+/// How often in a row a node must say that this node's key is in use: a connection of an earlier life is gone by then.
+const SHUT_OUT_TIMES: u32 = 8;
 /// How old a record may be.
 const RECORD_AGE_S: u64 = 7 * 24 * 3_600;
 /// How far in the future a record may have been signed.
@@ -27,20 +37,51 @@ const RECORD_AHEAD_S: u64 = 600;
 
 /// What is known of other nodes.
 pub(super) struct Nodes {
+    own: Key,
     configured: Vec<Candidate>,
     book: Book,
-    /// How many connections there are with each, whichever side opened them.
-    connected: BTreeMap<Key, u32>,
+    /// The connection with each.
+    connected: BTreeMap<Key, Link>,
     /// The settled heights that connected nodes told.
     settled: BTreeMap<Key, Height>,
     /// Keys that were proven at an address that this node was told of.
-    proven: BTreeSet<Key>,
+    proven: BTreeMap<String, Key>,
     /// Seen on the local network: unsigned, so only tried, never told on.
     nearby: BTreeMap<Key, SocketAddr>,
     /// When each candidate is tried again, and how long the pause after that is.
     pauses: BTreeMap<Candidate, (Duration, Duration)>,
     /// Those that are tried or connected now, by this node.
     dialled: BTreeSet<Candidate>,
+    /// How often in a row nodes said that this node's key is connected to them already.
+    shut_out: BTreeMap<Key, u32>,
+    /// Spreads the tries of nodes that lost each other in the same moment.
+    tries: u64,
+}
+
+/// The connection with a node.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    id: PeerId,
+    /// This node opened it.
+    is_dialled: bool,
+    since: Duration,
+}
+
+/// What becomes of a second connection with a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Second {
+    /// There is no first one.
+    None,
+    /// It stays, and the first one ends.
+    Stays {
+        /// The first one.
+        ends: PeerId,
+    },
+    /// It ends; whether the first one still lives is to be found out.
+    Ends {
+        /// The first one.
+        stays: PeerId,
+    },
 }
 
 /// A node that can be tried.
@@ -50,21 +91,20 @@ pub(super) struct Candidate {
     pub(super) key: Option<Key>,
     /// This node was told to stay connected to it.
     pub(super) is_configured: bool,
+    /// It was told that this is a validator.
+    pub(super) is_validator: bool,
 }
 
 impl Candidate {
     /// `host:port`, or `key@host:port`.
-    fn configured(text: &str) -> Self {
-        let is_configured = true;
-        match text.split_once('@') {
-            Some((key, address)) => Self { address: address.to_owned(), key: engine::unhex(key), is_configured },
-            None => Self { address: text.to_owned(), key: None, is_configured },
-        }
+    fn configured(text: &str, is_validator: bool) -> Self {
+        let (key, address) = text.split_once('@').map_or((None, text), |(key, address)| (engine::unhex(key), address));
+        Self { address: address.to_owned(), key, is_configured: true, is_validator }
     }
 
     /// Seen on the local network, or in a record that somebody signed.
     fn learnt(key: Key, address: SocketAddr) -> Self {
-        Self { address: address.to_string(), key: Some(key), is_configured: false }
+        Self { address: address.to_string(), key: Some(key), is_configured: false, is_validator: false }
     }
 }
 
@@ -95,16 +135,21 @@ impl Book {
 }
 
 impl Nodes {
-    pub(super) fn new(config: &ServerConfig) -> Self {
+    pub(super) fn new(config: &ServerConfig, own: Key) -> Self {
+        let validators = config.validators.iter().map(|text| Candidate::configured(text, true));
+        let peers = config.peers.iter().map(|text| Candidate::configured(text, false));
         Self {
-            configured: config.peers.iter().map(|text| Candidate::configured(text)).collect(),
+            own,
+            configured: validators.chain(peers).collect(),
             book: Book::default(),
             connected: BTreeMap::new(),
             settled: BTreeMap::new(),
-            proven: BTreeSet::new(),
+            proven: BTreeMap::new(),
             nearby: BTreeMap::new(),
             pauses: BTreeMap::new(),
             dialled: BTreeSet::new(),
+            shut_out: BTreeMap::new(),
+            tries: 0,
         }
     }
 
@@ -127,31 +172,58 @@ impl Nodes {
 
     /// Whether this node was told of that key, or found it where it was told to look.
     pub(super) fn is_known(&self, key: &Key) -> bool {
-        self.configured.iter().any(|candidate| candidate.key == Some(*key)) || self.proven.contains(key)
+        self.configured.iter().any(|candidate| candidate.key == Some(*key))
+            || self.proven.values().any(|proven| proven == key)
+    }
+
+    /// Whether this node was told that a validator speaks with that key.
+    pub(super) fn is_validator(&self, key: &Key) -> bool {
+        self.configured.iter().any(|candidate| candidate.is_validator && candidate.key == Some(*key))
     }
 
     /// A key was proven at an address that this node was told of.
-    pub(super) fn prove(&mut self, key: Key) {
-        self.proven.insert(key);
+    pub(super) fn prove(&mut self, address: &str, key: Key) {
+        self.proven.insert(address.to_owned(), key);
     }
 
-    /// One more connection with a node.
-    pub(super) fn joined(&mut self, key: Key) {
-        *self.connected.entry(key).or_default() += 1;
-    }
-
-    /// One connection less; the node is connected still while there is another.
-    pub(super) fn left(&mut self, key: &Key) {
-        let count = self.connected.get_mut(key).expect("a node that leaves has joined");
-        *count -= 1;
-        if *count == 0 {
-            self.connected.remove(key);
-            self.settled.remove(key);
+    /// What becomes of another connection with a node. Both ends come to the same answer: one that has stood for a while
+    /// stays, and of two that were opened in the same moment the one of the lower key.
+    pub(super) fn second(&self, key: &Key, is_dialled: bool, now: Duration) -> Second {
+        let Some(link) = self.connected.get(key) else { return Second::None };
+        let is_of_lower = is_dialled == (self.own < *key);
+        match link.since + SETTLED > now && link.is_dialled != is_dialled && is_of_lower {
+            true => Second::Stays { ends: link.id },
+            false => Second::Ends { stays: link.id },
         }
     }
 
-    pub(super) fn is_connected(&self, key: &Key) -> bool {
-        self.connected.contains_key(key)
+    /// A node is connected.
+    pub(super) fn joined(&mut self, key: Key, id: PeerId, is_dialled: bool, now: Duration) {
+        let before = self.connected.insert(key, Link { id, is_dialled, since: now });
+        assert!(before.is_none(), "a node has one connection");
+    }
+
+    /// A connection with a node has ended; the node is connected still if another one took its place.
+    pub(super) fn left(&mut self, key: &Key, id: PeerId, now: Duration) {
+        let Some(link) = self.connected.get(key).filter(|link| link.id == id) else { return };
+        if link.since + SETTLED < now {
+            self.shut_out.remove(key);
+        }
+        self.connected.remove(key);
+        self.settled.remove(key);
+    }
+
+    /// A node that this one dialled says that this node's key is connected there already. Says whether that has gone on for
+    /// so long that it is another process with this node's keys, and no connection of an earlier life.
+    pub(super) fn shut_out(&mut self, key: Key) -> bool {
+        let times = self.shut_out.entry(key).or_default();
+        *times += 1;
+        *times == SHUT_OUT_TIMES
+    }
+
+    /// The connections with nodes.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PeerId> {
+        self.connected.values().map(|link| link.id)
     }
 
     /// Of records that a peer told, those that are worth a signature.
@@ -186,25 +258,50 @@ impl Nodes {
         let mut candidates = self.configured.clone();
         let learnt = self.book.0.values().map(|record| (record.key, socket_address(record)));
         let nearby = self.nearby.iter().map(|(key, at)| (*key, *at));
-        candidates.extend(learnt.chain(nearby).map(|(key, at)| Candidate::learnt(key, at)));
-        candidates.retain(|candidate| candidate.key.is_none_or(|key| !self.is_connected(&key)));
-        self.pauses.retain(|candidate, _| candidates.contains(candidate));
+        let unconfigured = learnt.chain(nearby).filter(|(key, _)| !self.is_known(key));
+        candidates.extend(unconfigured.map(|(key, at)| Candidate::learnt(key, at)));
+        let is_up = |candidate: &Candidate| {
+            let key = candidate.key.as_ref().or_else(|| self.proven.get(&candidate.address));
+            key.is_some_and(|key| self.connected.contains_key(key))
+        };
+        // A configured one that is lost later is tried at once.
+        self.pauses
+            .retain(|candidate, _| candidates.contains(candidate) && !(candidate.is_configured && is_up(candidate)));
+        candidates.retain(|candidate| !is_up(candidate));
         candidates.retain(|candidate| {
-            let is_busy = self.dialled.len() >= DIALS_MAX || self.dialled.contains(candidate);
-            let (next, pause) = self.pauses.entry(candidate.clone()).or_insert((now, TRY_EVERY));
+            let learnt = self.dialled.iter().filter(|dialled| !dialled.is_configured).count();
+            let is_busy = self.dialled.contains(candidate) || (!candidate.is_configured && learnt >= DIALS_MAX);
+            let first = now + self.grace(candidate);
+            let (next, pause) = self.pauses.entry(candidate.clone()).or_insert((first, PAUSES.0));
             if is_busy || *next > now {
                 return false;
             }
+            if now > *next + STAYED {
+                *pause = PAUSES.0;
+            }
             // Twice as long each time, until it stays.
-            (*next, *pause) = (now + *pause, (*pause * 2).min(PAUSE_MAX));
+            (*next, *pause) = (now + *pause, (*pause * 2).min(PAUSES.1));
             self.dialled.insert(candidate.clone())
         });
         candidates
     }
 
-    /// A candidate is neither tried nor connected by this node any more.
-    pub(super) fn hung_up(&mut self, candidate: &Candidate) {
+    /// How long it is left to the other side to open a connection.
+    fn grace(&self, candidate: &Candidate) -> Duration {
+        let is_others = candidate.is_validator && candidate.key.is_some_and(|key| key < self.own);
+        if is_others { GRACE } else { Duration::ZERO }
+    }
+
+    /// A candidate is neither tried nor connected by this node any more. A configured one is tried again within a second.
+    pub(super) fn hung_up(&mut self, candidate: &Candidate, now: Duration) {
         self.dialled.remove(candidate);
+        if candidate.is_configured {
+            self.tries += 1;
+            let own = u64::from_le_bytes(self.own[..8].try_into().expect("32 bytes"));
+            let spread = own.wrapping_add(self.tries).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let jitter = SOON.1.mul_f64(spread as f64 / f64::from(u32::MAX));
+            self.pauses.insert(candidate.clone(), (now + SOON.0 + jitter, PAUSES.0));
+        }
     }
 }
 
@@ -235,6 +332,72 @@ mod tests {
             record(4, now_s + RECORD_AHEAD_S + 1),
         ];
         assert_eq!(book.news(&told, now_s), [record(1, now_s - 5), record(2, now_s)]);
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn validator(key: u8) -> String {
+        format!("{}@127.0.0.1:{}", engine::hex(&[key; 32]), 7_000 + u16::from(key))
+    }
+
+    /// What a node with a key knows that was told of validators with other keys.
+    fn nodes(own: u8, others: &[u8]) -> Nodes {
+        let validators = others.iter().map(|key| validator(*key)).collect();
+        Nodes::new(&ServerConfig { validators, ..ServerConfig::default() }, [own; 32])
+    }
+
+    fn id(slot: u32) -> PeerId {
+        PeerId { slot, generation: 1 }
+    }
+
+    #[test]
+    fn the_lower_key_dials_and_the_other_one_after_a_second() {
+        let mut nodes = nodes(5, &[3, 7]);
+        let dialled = |due: Vec<Candidate>| due.iter().filter_map(|one| Some(one.key?[0])).collect::<Vec<_>>();
+        assert_eq!(dialled(nodes.take_due(SECOND)), [7]);
+        assert!(nodes.take_due(2 * SECOND - Duration::from_millis(1)).is_empty());
+        assert_eq!(dialled(nodes.take_due(2 * SECOND)), [3]);
+        assert!(nodes.take_due(9 * SECOND).is_empty(), "both are dialled");
+    }
+
+    #[test]
+    fn a_configured_node_is_tried_again_within_a_second_however_long_it_was_away() {
+        let mut nodes = nodes(5, &[7]);
+        let mut now = SECOND;
+        for _ in 0..100 {
+            let due = nodes.take_due(now);
+            assert_eq!(due.len(), 1, "at {now:?}");
+            nodes.hung_up(&due[0], now);
+            assert!(nodes.take_due(now).is_empty(), "not at once");
+            now += SOON.0 + SOON.1;
+        }
+        let due = nodes.take_due(now);
+        nodes.joined([7; 32], id(1), true, now);
+        assert!(nodes.take_due(now + 9 * SECOND).is_empty(), "it is connected");
+        nodes.left(&[7; 32], id(1), now + 9 * SECOND);
+        nodes.hung_up(&due[0], now + 9 * SECOND);
+        assert_eq!(nodes.take_due(now + 10 * SECOND), due);
+    }
+
+    #[test]
+    fn of_two_connections_both_ends_keep_the_same_one() {
+        for (low, high) in [(3, 7), (1, 2)] {
+            // Both dialled in the same moment: each end sees its own first.
+            let (mut one, mut other) = (nodes(low, &[high]), nodes(high, &[low]));
+            one.joined([high; 32], id(1), true, SECOND);
+            other.joined([low; 32], id(2), true, SECOND);
+            assert_eq!(one.second(&[high; 32], false, SECOND), Second::Ends { stays: id(1) });
+            assert_eq!(other.second(&[low; 32], false, SECOND), Second::Stays { ends: id(2) });
+            // One that has stood for a while stays, whoever comes: it may be another life of the same key.
+            assert_eq!(other.second(&[low; 32], false, 9 * SECOND), Second::Ends { stays: id(2) });
+        }
+        let mut nodes = nodes(5, &[7]);
+        nodes.joined([7; 32], id(1), false, SECOND);
+        assert_eq!(nodes.second(&[7; 32], false, SECOND), Second::Ends { stays: id(1) }, "of one direction the first");
+        nodes.left(&[7; 32], id(2), 9 * SECOND);
+        assert!(nodes.second(&[7; 32], false, SECOND) != Second::None, "another connection of it ended");
+        nodes.left(&[7; 32], id(1), 9 * SECOND);
+        assert_eq!(nodes.second(&[7; 32], false, SECOND), Second::None);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use engine::io::NodeStatus;
+use engine::limits::{ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, UPDATES_QUEUE_BYTES};
 use quinn_proto::{Connection, Dir, SendStream, StreamId, WriteError};
 
 use crate::session::{Close, CloseCode};
-use crate::transport::{ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, QUEUE_BYTES};
 use crate::wire::{Answer, ToClient, encode_answers, genesis_header};
 
 /// Answers that may wait to be written.
@@ -199,7 +199,7 @@ impl Updates {
     /// # Errors
     /// If it has been behind for too long.
     pub(super) fn push(&mut self, bytes: &[u8], now: Duration) -> Result<bool, Close> {
-        if !self.bytes.is_empty() && self.bytes.len() + bytes.len() > QUEUE_BYTES {
+        if !self.bytes.is_empty() && self.bytes.len() + bytes.len() > UPDATES_QUEUE_BYTES {
             let behind = *self.behind.get_or_insert(now);
             return if now - behind > BEHIND { Err(not_read("what it watches")) } else { Ok(false) };
         }
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(accepted, ANSWERS_QUEUED_MAX);
         let (mut updates, late) = (Updates::default(), Duration::from_secs(100));
         let fits = (0..).take_while(|_| updates.push(&[0; 1_000], late) == Ok(true)).count();
-        assert_eq!(fits, QUEUE_BYTES / 1_000);
+        assert_eq!(fits, UPDATES_QUEUE_BYTES / 1_000);
         assert_eq!(updates.push(&[0; 1_000], late + BEHIND), Ok(false), "it has the time to catch up");
         let put_out = updates.push(&[0; 1_000], late + BEHIND + Duration::from_millis(1));
         assert_eq!(put_out.map_err(|close| close.code), Err(CloseCode::SlowReader));

@@ -5,6 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use engine::limits::{PACKET_SEGMENTS_MAX, PACKETS_WAITING_MAX};
 use quinn::udp::{self, BATCH_SIZE, RecvMeta};
 use quinn::{AsyncUdpSocket, EcnCodepoint, Runtime, TokioRuntime, Transmit};
 use tracing::warn;
@@ -13,10 +14,6 @@ use crate::transport::Carrier;
 
 /// Bytes of the largest packet that is taken: QUIC says so to every peer.
 const PACKET_BYTES: usize = 1_472;
-/// Packets that may wait to be sent; more are not made.
-const WAITING_MAX: usize = 64;
-/// Segments of one connection that may be sent at once.
-const SEGMENTS_MAX: usize = 10;
 
 /// The socket, and what is to be sent over it.
 pub(super) struct Packets {
@@ -63,7 +60,7 @@ impl Packets {
 
     /// Segments of one connection that a packet to be sent may have.
     pub(super) fn segments(&self) -> usize {
-        self.socket.max_transmit_segments().min(SEGMENTS_MAX)
+        self.socket.max_transmit_segments().min(PACKET_SEGMENTS_MAX)
     }
 
     /// Takes as many packets as the system hands over at once; how many they were. If none is there, the task is woken once
@@ -100,10 +97,10 @@ impl Packets {
 
     /// Whether another packet may be made.
     pub(super) fn has_room(&mut self) -> bool {
-        if self.waiting.len() >= WAITING_MAX {
+        if self.waiting.len() >= PACKETS_WAITING_MAX {
             self.send();
         }
-        self.waiting.len() < WAITING_MAX
+        self.waiting.len() < PACKETS_WAITING_MAX
     }
 
     /// An empty buffer for a packet.
@@ -118,7 +115,7 @@ impl Packets {
 
     /// Takes back a buffer that is not needed.
     pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < WAITING_MAX {
+        if self.spare.len() < PACKETS_WAITING_MAX {
             buffer.clear();
             self.spare.push(buffer);
         }

@@ -9,6 +9,7 @@ use engine::io::Input;
 use quinn_proto::ConnectionError;
 
 use super::admission::Allowance;
+use super::lanes::Lanes;
 use super::nodes::Candidate;
 use super::outbox::{Answers, BEHIND, Updates};
 use super::talk::Talk;
@@ -42,6 +43,10 @@ pub(super) struct Open {
     pub(super) has_joined: bool,
     /// Another node at the other end, whichever side opened the connection.
     pub(super) is_node: bool,
+    /// What goes between nodes, if the other node is allowed that.
+    pub(super) lanes: Option<Box<Lanes>>,
+    /// It is one of the nodes that nobody told this one of.
+    pub(super) is_follower: bool,
     /// Whether the peer's stream may have something to be read.
     pub(super) is_readable: bool,
     pub(super) answers: Answers,
@@ -69,6 +74,8 @@ impl Open {
             talk,
             has_joined: is_dialled,
             is_node: is_dialled,
+            lanes: None,
+            is_follower: false,
             is_readable: false,
             answers: Answers::default(),
             updates: Updates::default(),
@@ -83,7 +90,8 @@ impl Open {
 
     /// Bytes that wait in this process for the connection, to be read or to be written.
     pub(super) fn held_bytes(&self) -> usize {
-        self.talk.unfinished() + self.answers.held_bytes() + self.updates.held_bytes()
+        let lanes = self.lanes.as_ref().map_or(0, |lanes| lanes.held_bytes());
+        self.talk.unfinished() + self.answers.held_bytes() + self.updates.held_bytes() + lanes
     }
 
     /// When something is due though nothing arrives.
@@ -93,7 +101,8 @@ impl Open {
             (_, Some(since)) => Some(since + BEHIND),
             (next, None) => Some(next),
         };
-        self.talk.deadline().into_iter().chain(telling).min()
+        let lanes = self.lanes.as_ref().and_then(|lanes| lanes.due());
+        self.talk.deadline().into_iter().chain(telling).chain(lanes).min()
     }
 
     /// Whether the tick has no room for what this connection has to tell it: nothing more is read meanwhile.

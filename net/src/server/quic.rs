@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use engine::limits::TURN_BATCHES_MAX;
 use quinn_proto::{
     ClientConfig, ConnectError, Connection, ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit,
     VarInt,
@@ -15,9 +16,6 @@ use quinn_proto::{
 
 use super::packets::Packets;
 use crate::session::Close;
-
-/// Batches of packets that one turn takes at most.
-const BATCHES_MAX: usize = 64;
 
 /// The endpoint and its connections.
 pub(super) struct Quic {
@@ -72,7 +70,7 @@ impl Quic {
 
     /// Takes all that has arrived, as far as a turn takes it. Says whether there may be more.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        (0..BATCHES_MAX).all(|_| self.poll_receive(cx, now).is_ready())
+        (0..TURN_BATCHES_MAX).all(|_| self.poll_receive(cx, now).is_ready())
     }
 
     /// The next connection that wants in.
@@ -181,6 +179,14 @@ impl Quic {
         let Some(line) = self.line(row) else { return };
         line.close(now, VarInt::from_u32(close.code as u32), Bytes::copy_from_slice(close.text.as_bytes()));
         self.mark(row);
+    }
+
+    /// Asks for a sign of life: a connection whose peer is gone ends by what comes back, or by nothing.
+    pub(super) fn ping(&mut self, row: usize) {
+        if let Some(line) = self.line(row) {
+            line.ping();
+            self.mark(row);
+        }
     }
 
     /// Sends what a connection has to send, and tells the endpoint what it must know of it.

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use engine::bytes::zeros;
-use engine::message::node::NodeMessage;
+use engine::message::node::{Lane, NodeMessage};
 
 use super::{Direction, HEADER_BYTES, Kind, Role, ToClient, ToNode, VERSION, WireError};
 
@@ -46,8 +46,8 @@ impl Message for ToClient {
     }
 }
 
-/// Cuts a stream of bytes into messages of one direction. A header is checked when it is whole: direction, order, role and
-/// length, so that no byte is waited for of a message that may not come. Holds at most one unfinished message.
+/// Cuts a stream of bytes into messages of one direction. A header is checked when it is whole: direction, order, role, lane
+/// and length, so that no byte is waited for of a message that may not come. Holds at most one unfinished message.
 pub struct Decoder<M> {
     held: Vec<u8>,
     /// Bytes of `held` that were given out.
@@ -56,6 +56,10 @@ pub struct Decoder<M> {
     is_first: bool,
     /// Who opened the connection, once it is known.
     role: Option<Role>,
+    /// The lane of the stream, once a message has said which it is.
+    lane: Option<Lane>,
+    /// Bytes of the last message.
+    last_bytes: usize,
     messages: PhantomData<fn() -> M>,
 }
 
@@ -92,12 +96,22 @@ impl Decoder<NodeMessage> {
 
 impl<M> Decoder<M> {
     const fn of(is_first: bool, role: Option<Role>) -> Self {
-        Self { held: Vec::new(), done: 0, is_first, role, messages: PhantomData }
+        Self { held: Vec::new(), done: 0, is_first, role, lane: None, last_bytes: 0, messages: PhantomData }
     }
 
     /// The role of whoever opened the connection, once it is known.
     pub const fn role(&self) -> Option<Role> {
         self.role
+    }
+
+    /// The lane that the stream carries, once its first header has said it.
+    pub const fn lane(&self) -> Option<Lane> {
+        self.lane
+    }
+
+    /// Bytes of the last message, with its header.
+    pub const fn last_bytes(&self) -> usize {
+        self.last_bytes
     }
 
     /// Bytes of an unfinished message.
@@ -138,12 +152,18 @@ impl<M: Message> Decoder<M> {
         }
         zeros("header", &zero)?;
         let kind = Kind::try_from(kind)?;
-        kind.spec().check(kind, M::DIRECTION, self.is_first, self.role)?;
+        let spec = kind.spec();
+        spec.check(kind, M::DIRECTION, self.is_first, self.role)?;
+        if self.lane.is_some() && spec.lane != self.lane {
+            return Err(WireError::Lane(kind));
+        }
+        self.lane = spec.lane;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
         kind.check_length(length)?;
         let Some(body) = rest[HEADER_BYTES..].get(..length) else { return Ok(None) };
         let message = M::decode(kind, body)?;
-        self.done += HEADER_BYTES + length;
+        self.last_bytes = HEADER_BYTES + length;
+        self.done += self.last_bytes;
         self.is_first = false;
         self.role = self.role.or(message.role());
         Ok(Some(message))

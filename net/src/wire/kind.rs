@@ -4,7 +4,7 @@ use super::payload::{Bounds, Payload};
 use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
 use engine::io::{ChainProgress, NodeStatus, Watched};
 use engine::message::intent::Intent;
-use engine::message::node::NodeKind;
+use engine::message::node::{Lane, NodeKind};
 use engine::message::pledge::PledgeRow;
 
 /// Which way a message goes.
@@ -36,6 +36,8 @@ pub struct Spec {
     pub order: Order,
     /// The roles on whose connections it may be said.
     pub roles: &'static [Role],
+    /// The lane that carries it, if it goes between two nodes.
+    pub lane: Option<Lane>,
     /// Bytes of its body.
     pub bounds: Bounds,
 }
@@ -73,6 +75,7 @@ macro_rules! messages {
                         direction: Direction::$message,
                         order: Order::$order,
                         roles: &[$(Role::$role),+],
+                        lane: None,
                         bounds: <messages!(@payload $($payload)?) as Payload>::BOUNDS,
                     },)+)+
                     $(Self::$node_kind => between(NodeKind::$node),)+
@@ -189,7 +192,7 @@ messages! {
         /// Where this node stands.
         70 Standing: Standing(standing: ChainProgress) = Then, Client | Node, "be77d52dccb02fb8";
         /// How this node is.
-        71 Status: Status(status: NodeStatus) = Then, Client, "282ec82ce0b5bd05";
+        71 Status: Status(status: NodeStatus) = Then, Client, "3b222a42210840ea";
     }
     => Between {
         /// Votes.
@@ -237,7 +240,7 @@ const BETWEEN: u8 = 128;
 /// What the protocol says of what goes between two nodes.
 const fn between(kind: NodeKind) -> Spec {
     let bounds = Bounds { least: kind.bytes_min(), most: kind.bytes_max(), unit: kind.bytes_unit() };
-    Spec { direction: Direction::Between, order: Order::Then, roles: &[Role::Node], bounds }
+    Spec { direction: Direction::Between, order: Order::Then, roles: &[Role::Node], lane: Some(kind.lane()), bounds }
 }
 
 impl Kind {

@@ -59,6 +59,9 @@ pub enum WireError {
     /// A kind that this role neither says nor is told.
     #[error("a {0:?} message is not for this role: some are for players' programs, others for nodes")]
     Role(Kind),
+    /// A kind that another stream between two nodes carries.
+    #[error("a {0:?} message goes over the stream of another lane")]
+    Lane(Kind),
     /// A length that the kind does not have.
     #[error("a {kind:?} message of {found} bytes: it has {least} to {most}")]
     Length {

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
-use engine::io::{ChainProgress, NodeStatus, Receipt, ShedReason, Verdict, Watched};
+use engine::io::{ChainProgress, NodeStatus, OrderProgress, Receipt, ShedReason, Verdict, Watched};
 use engine::limits::{
     GENESIS_BYTES_MAX, MESSAGE_ANSWERS_MAX, MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX, MESSAGE_RECORDS_MAX,
     PEER_WATCHES_MAX,
@@ -75,7 +75,7 @@ pub struct StandingBody {
     reserved: [u8; 6],
 }
 
-/// Layout: 128 bytes, no padding.
+/// Layout: 152 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct StatusBody {
@@ -83,9 +83,14 @@ pub struct StatusBody {
     connections: u32,
     nodes: u32,
     behind: u32,
-    reserved: u32,
+    round: u32,
     furthest_key: [u8; 32],
     furthest_settled: u64,
+    receipts: u64,
+    proposer: u32,
+    slot: u32,
+    validators: u32,
+    heard: u32,
 }
 
 /// Layout: 152 bytes, no padding.
@@ -149,7 +154,7 @@ pub struct PeerRecord {
 
 const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
 const _: () =
-    assert!(size_of::<StatusBody>() == 128 && size_of::<StandingBody>() == 72 && size_of::<WelcomeBody>() == 152);
+    assert!(size_of::<StatusBody>() == 152 && size_of::<StandingBody>() == 72 && size_of::<WelcomeBody>() == 152);
 const _: () =
     assert!(size_of::<AnswerBody>() == 72 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
 
@@ -331,6 +336,9 @@ impl Body for ChainProgress {
     }
 }
 
+/// The slot of a node that is no validator.
+const NO_SLOT: u32 = u32::MAX;
+
 impl Body for NodeStatus {
     type Bytes = StatusBody;
 
@@ -341,14 +349,18 @@ impl Body for NodeStatus {
             connections: self.connections,
             nodes: self.nodes,
             behind: self.behind,
-            reserved: 0,
+            round: self.order.round,
             furthest_key,
             furthest_settled,
+            receipts: self.order.receipts,
+            proposer: self.order.proposer,
+            slot: self.order.slot.unwrap_or(NO_SLOT),
+            validators: self.order.validators,
+            heard: self.order.heard,
         }
     }
 
     fn of_bytes(body: &StatusBody) -> Result<Self, DecodeError> {
-        zeros("status", &body.reserved.to_le_bytes())?;
         if body.behind == 0 {
             zeros("nobody behind", &body.furthest_key)?;
             zeros("nobody behind", &body.furthest_settled.to_le_bytes())?;
@@ -360,13 +372,22 @@ impl Body for NodeStatus {
             nodes: body.nodes,
             behind: body.behind,
             furthest: (body.behind > 0).then_some(furthest),
+            order: OrderProgress {
+                round: body.round,
+                proposer: body.proposer,
+                slot: (body.slot != NO_SLOT).then_some(body.slot),
+                validators: body.validators,
+                heard: body.heard,
+                receipts: body.receipts,
+            },
         })
     }
 
     #[cfg(test)]
     fn samples() -> Vec<Self> {
         let furthest = Some(([8; 32], Height(3)));
-        vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest }]
+        let order = OrderProgress { round: 1, proposer: 3, slot: Some(2), validators: 4, heard: 3, receipts: 77 };
+        vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest, order }]
     }
 }
 

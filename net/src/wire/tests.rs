@@ -4,7 +4,7 @@ use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
 use proptest::prelude::*;
 
-use engine::message::node::NodeMessage;
+use engine::message::node::{Lane, NodeMessage};
 
 use super::kind::samples::samples;
 use super::*;
@@ -119,7 +119,7 @@ fn the_page_has_the_table_of_messages() {
     let code: Vec<String> = Kind::ALL
         .into_iter()
         .map(|kind| {
-            let Spec { direction, order, roles, bounds: Bounds { least, most, unit } } = kind.spec();
+            let Spec { direction, order, roles, lane, bounds: Bounds { least, most, unit } } = kind.spec();
             let way = match direction {
                 Direction::ToNode => "to the node",
                 Direction::ToClient => "from the node",
@@ -137,7 +137,8 @@ fn the_page_has_the_table_of_messages() {
             } else {
                 format!("{least} to {most}, in steps of {unit}")
             };
-            format!("| {} | {} | {way} | {when} | {} | {bytes} |", kind as u8, words(kind), roles.join(", "))
+            let (roles, lane) = (roles.join(", "), lane.map_or("", Lane::name));
+            format!("| {} | {} | {way} | {when} | {roles} | {lane} | {bytes} |", kind as u8, words(kind))
         })
         .collect();
     assert_eq!(page, code);
@@ -323,15 +324,30 @@ fn a_body_that_goes_the_other_way_is_no_message() {
 
 #[test]
 fn what_goes_between_two_nodes_is_read_the_same_however_it_arrives() {
-    let mut whole = Vec::new();
-    for (kind, bytes, _) in samples() {
-        if kind.between().is_some() {
-            whole.extend(bytes);
+    for lane in Lane::ALL {
+        let of_lane = samples().into_iter().filter(|(kind, ..)| kind.spec().lane == Some(lane));
+        let whole: Vec<u8> = of_lane.flat_map(|(_, bytes, _)| bytes).collect();
+        for step in [1, 7, 8, 9, 100, 10_000] {
+            let parts: Vec<&[u8]> = whole.chunks(step).collect();
+            let read = decode_all(Decoder::between_nodes(), encode_node, &parts);
+            assert!(read.as_ref() == Ok(&whole), "{lane:?}, {step}");
         }
     }
-    for step in [1, 7, 8, 9, 100, 10_000] {
-        let parts: Vec<&[u8]> = whole.chunks(step).collect();
-        assert_eq!(decode_all(Decoder::between_nodes(), encode_node, &parts), Ok(whole.clone()), "{step}");
+}
+
+#[test]
+fn a_stream_carries_one_lane() {
+    for (first, one, _) in samples().into_iter().filter(|(kind, ..)| kind.between().is_some()) {
+        for (second, other, _) in samples().into_iter().filter(|(kind, ..)| kind.between().is_some()) {
+            let mut decoder = Decoder::between_nodes();
+            decoder.push(&one);
+            assert!(matches!(decoder.next_message(), Ok(Some(_))), "{first:?}");
+            // Its header is enough.
+            decoder.push(&other[..HEADER_BYTES]);
+            let is_same = first.spec().lane == second.spec().lane;
+            let refused = decoder.next_message().err();
+            assert_eq!(refused, (!is_same).then_some(WireError::Lane(second)), "{first:?}, then {second:?}");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use net::wire::{Answer, AnswerVerdict};
 use node::clock::{Pace, QUANTUM_MS, Time};
 use node::init::{NewChain, create, open_keys};
 use node::network::chain;
-use node::open::{Keys, Options, open};
+use node::open::{Options, open};
 use node::recording::Driving;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -81,6 +81,7 @@ async fn play(network: Network, host: u8, node: SocketAddr, chain: Hash, now_ms:
     let key = PlayerKey::from_seed(&name);
     let config = ClientConfig {
         address: node.to_string(),
+        others: Vec::new(),
         node: None,
         chain: Some(chain),
         program: "sim".into(),
@@ -138,11 +139,9 @@ async fn play(network: Network, host: u8, node: SocketAddr, chain: Hash, now_ms:
 fn run(seed: u64) -> (Traffic, u32) {
     let dir = tempfile::tempdir().expect("a folder");
     let (config, genesis) = session(dir.path());
-    let (keys, setup) = open_keys(&config).expect("its keys");
-    let validator = keys.validator;
-    let validator = Keys { vote: validator.vote, group: validator.group, beacon: validator.beacon };
+    let (keys, setup) = open_keys(&config, false).expect("its keys");
     let options = Options {
-        keys: validator,
+        keys: keys.validator,
         threads: 1,
         peers: 64,
         writing: config.writing(),

@@ -139,3 +139,26 @@ fn false_beacons_that_cancel_under_known_coefficients_are_refused() {
     let again = forge(&signers[0], verifier.coefficients(&forged, &known));
     assert_eq!(verifier.verify_batch(&again, &known), [0, 1]);
 }
+
+#[test]
+fn a_share_and_its_group_are_kept_as_bytes_and_no_other_share_passes_for_it() {
+    let (group, signers) = group(4);
+    let four = NonZeroU32::new(4).expect("not zero");
+    let read = BeaconGroup::of_bytes(&group.to_bytes(), four).expect("the same group");
+    assert_eq!(read, group);
+    for signer in &signers {
+        let again = BeaconSigner::of_secret(&read, signer.slot(), &signer.secret()).expect("its share");
+        assert_eq!(again.share(&message(1)), signer.share(&message(1)));
+    }
+    let of_another = BeaconSigner::of_secret(&group, 1, &signers[0].secret()).map(|_| ());
+    assert_eq!(of_another, Err(BeaconError::Share { slot: 1 }));
+    assert_eq!(
+        BeaconSigner::of_secret(&group, 9, &signers[0].secret()).map(|_| ()),
+        Err(BeaconError::Share { slot: 9 })
+    );
+    let seven = NonZeroU32::new(7).expect("not zero");
+    assert_eq!(BeaconGroup::of_bytes(&group.to_bytes(), seven), Err(BeaconError::Group { validators: 7 }));
+    let mut cut = group.to_bytes();
+    cut.pop();
+    assert_eq!(BeaconGroup::of_bytes(&cut, four), Err(BeaconError::Group { validators: 4 }));
+}

@@ -51,6 +51,7 @@ impl<'a> BlockBuilder<'a> {
             pledges: pledges_root(&[]),
             root_chain: context.root_chain,
             height: context.height,
+            // A clock that was set back builds a block of the least time that is valid, not one that everybody refuses.
             time_ms: time_ms.max(context.parent_time_ms.saturating_add(1)),
             round,
             proposer: context.validators.proposer(context.height, round),
@@ -82,6 +83,7 @@ impl<'a> BlockBuilder<'a> {
         let index = self.block.intents.len();
         match check_intent(intent, self.block.header.time_ms, self.context.issuers.len()) {
             Ok(()) => {}
+            // It waits for a block of a later time; every other fault stays.
             Err(IntentProblem::ExpiresTooLate) => return Err(PushError::Later),
             Err(problem) => return Err(PushError::Never(problem.at(index))),
         }
@@ -90,12 +92,14 @@ impl<'a> BlockBuilder<'a> {
             return Err(PushError::Full);
         }
         let numbers = self.numbers.entry(intent.body.key).or_default();
+        // Two that claim one number: the block would be refused for the second, and every other intent with it.
         if numbers.contains(&intent.body.number) {
             return Err(PushError::Never(BlockError::Duplicate { index }));
         }
         if numbers.len() >= BLOCK_ACCOUNT_INTENTS_MAX {
             return Err(PushError::AccountFull);
         }
+        // Counted only once it is taken: what was refused may come in again.
         numbers.push(intent.body.number);
         assert!(numbers.len() <= BLOCK_ACCOUNT_INTENTS_MAX);
         self.bytes = bytes;
@@ -117,6 +121,7 @@ impl<'a> BlockBuilder<'a> {
     }
 
     fn sort_numbers(&mut self) {
+        // Most keys have one intent, or send theirs in order: only the others are moved.
         let unsorted = self.numbers.iter().filter(|(_, numbers)| !numbers.is_sorted());
         let mut places: BTreeMap<PublicKey, Vec<usize>> = unsorted.map(|(key, _)| (*key, Vec::new())).collect();
         if places.is_empty() {

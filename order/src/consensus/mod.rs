@@ -160,11 +160,13 @@ impl Consensus {
     /// # Errors
     /// The input was wrong and changed nothing, or the node must stop: [`ConsensusError::is_fatal`].
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
+        // What was verified in an earlier step is not believed in this one: a row would outlive the message that it was of.
         self.shell.trusted.clear();
         let input = match input {
             Input::StartHeight(height, validators) => return self.start_height(height, &validators, out),
             Input::Value { round, header } => {
                 let own = self.shell.own_slot();
+                // A block of another proposer, offered as our own, would be signed as a second proposal of this round.
                 if header.chain != self.shell.chain || Some(header.proposer) != own {
                     return Err(ConsensusError::ForeignBlock { height: header.height });
                 }
@@ -175,6 +177,7 @@ impl Consensus {
                 if !self.is_of_this_height(vote.body.height)? {
                     return Ok(());
                 }
+                // Before the core hears of it: a vote that nobody signed would be counted, logged and sent on.
                 self.admit(vote.body.slot, verified, |key, chain| SignedItem::vote(&vote, key, chain).verify())?;
                 self.shell.trust(bytemuck::cast(vote.body), vote.signature);
                 CoreInput::Vote(from_vote(&vote))
@@ -218,6 +221,7 @@ impl Consensus {
     /// Whether a message is of the height that was started; one of an earlier height is of no use any more.
     fn is_of_this_height(&self, found: Height) -> Result<bool, ConsensusError> {
         let expected = self.height();
+        // Its signature is one of a set that is not known yet, and the core would keep it under the present one's.
         if found > expected || (found == expected && self.round().is_none()) {
             return Err(ConsensusError::Height { expected, found });
         }
@@ -253,6 +257,7 @@ impl Consensus {
         validators: &Validators,
         out: &mut Vec<Effect>,
     ) -> Result<(), ConsensusError> {
+        // A height that was begun is never begun again: its votes are out, and others would contradict them.
         let expected = if self.round().is_some() { self.height().next() } else { self.height() };
         if height < expected {
             return Err(ConsensusError::Height { expected, found: height });
@@ -274,6 +279,7 @@ impl Consensus {
         verify: impl FnOnce(&[u8; 32], &Hash) -> bool,
     ) -> Result<(), ConsensusError> {
         match self.shell.validators.set().key(slot) {
+            // The slot decides the key, never the message: else anybody could vote under a key of their own.
             Some(key) if verified || verify(key, &self.shell.chain) => Ok(()),
             _ => Err(ConsensusError::Signature { slot }),
         }
@@ -285,6 +291,7 @@ impl Consensus {
         let mut items: Vec<SignedItem<'_>> = Vec::with_capacity(certificate.votes.len());
         for (place, vote) in certificate.votes.iter().enumerate() {
             let (kind, slot) = (vote.body.check_form()?, vote.body.slot);
+            // Ascending slots are of different validators: one that stood in it twice would count twice.
             if place > 0 && certificate.votes[place - 1].body.slot >= slot {
                 return Err(CertificateError::Order { slot }.into());
             }
@@ -293,12 +300,14 @@ impl Consensus {
                 return Err(CertificateError::Height { expected, found: vote.body.height }.into());
             }
             let fits = vote.body.round == certificate.round;
+            // A round is left after precommits of a quorum; other votes, however many, prove only that some were in it.
             if !fits || (certificate.precommits && kind != engine::message::vote::VoteKind::Precommit) {
                 return Err(DecodeError::Value { field: "round certificate's vote", found: slot.into() }.into());
             }
             let key = set.key(slot).ok_or(CertificateError::UnknownSlot { slot, count: set.count() })?;
             items.push(SignedItem::vote(vote, key, chain));
         }
+        // One more than may be faulty: at least one of them is honest, and was there.
         let quorum = if certificate.precommits { set.quorum() } else { set.count() / 3 + 1 };
         let found = items.len();
         assert!(quorum <= set.count() && found <= set.count(), "slots ascend, and each has a key");

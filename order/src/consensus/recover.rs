@@ -30,6 +30,7 @@ impl Consensus {
         entries: &[LogEntry],
         out: &mut Vec<Effect>,
     ) -> Result<(), ConsensusError> {
+        // An entry of another height would be heard as one of this, under the keys of another set.
         if let Some(entry) = entries.iter().find(|entry| entry.height() != height) {
             return Err(ConsensusError::Height { expected: height, found: entry.height() });
         }
@@ -56,6 +57,7 @@ impl Consensus {
     ) -> Result<(), ConsensusError> {
         self.start_height(height, validators, out)?;
         let inputs: Vec<CoreInput> = entries.iter().map(from_entry).collect();
+        // The core compares each message that it is about to sign with what the log holds of ours.
         self.state.index_wal_entries(&inputs);
         for (entry, input) in entries.iter().zip(inputs) {
             match entry {
@@ -73,6 +75,7 @@ impl Consensus {
 
     fn send_again(&self, entries: &[LogEntry], messages: Vec<Message>, out: &mut Vec<Effect>) {
         let own = self.shell.own_slot();
+        // The power may have gone between signing and sending: what is logged may never have left.
         let logged: Vec<Message> = entries
             .iter()
             .filter_map(|entry| match entry {
@@ -92,12 +95,14 @@ impl Consensus {
         out: &mut Vec<Effect>,
     ) -> Result<(), ConsensusError> {
         let Some((height, round)) = asked else { return Ok(()) };
+        // The log may lead past the question: an answer to it would be a proposal of a round that is over.
         let stands = self.height() == height && self.round() == Some(round) && self.state.driver.step_is_propose();
         let own = self.shell.own_slot();
         let is_own_proposal = |entry: &LogEntry| matches!(entry, LogEntry::Proposal(p) if Some(p.body.slot) == own && p.body.round == round);
         if !stands || entries.iter().any(is_own_proposal) {
             return Ok(());
         }
+        // A value that was built before the restart was shown to nobody or to some; another one would contradict it.
         let built = entries.iter().find_map(|entry| match entry {
             LogEntry::Value(value) if Some(value.slot) == own && value.round == round => Some(value.block),
             _ => None,

@@ -57,11 +57,13 @@ impl Shell {
     /// # Errors
     /// The own slot, if it is not this node's any more.
     pub(super) fn start(&mut self, validators: &Validators) -> Result<(), u32> {
+        // A validator that was replaced would sign votes that are its successor's to sign.
         if let Some((slot, key)) = &self.own
             && validators.key(*slot) != Some(&key.public())
         {
             return Err(*slot);
         }
+        // The set rarely changes: the core clones the one that it has at will, and need not be given another.
         if self.validators.set() != validators {
             self.validators = CoreValidators::new(validators.clone());
         }
@@ -130,6 +132,7 @@ impl Shell {
             }
             E::GetValue(height, round, _, _) => {
                 let (height, round) = (Height(height.0), to_round(round));
+                // While the log is heard again the value may stand in it: another one would be a second proposal of the round.
                 match &mut self.replay {
                     Some(replay) => replay.asked = Some((height, round)),
                     None => out.push(Effect::GetValue { height, round }),
@@ -190,28 +193,28 @@ impl Shell {
 
     fn log(&self, height: CoreHeight, input: &CoreInput, out: &mut Vec<Effect>) {
         let entry = to_entry(height, input).expect("the core logs votes, proposals, values, polkas and timeouts");
+        // A restart that logged its log again would double it at each start.
         if !self.logged.contains(&entry) {
             out.push(Effect::Log(entry));
         }
     }
 
     fn publish(&mut self, message: Message, out: &mut Vec<Effect>) {
+        // Nothing leaves before the whole log was heard: what it led to at first may not be what was signed in the end.
         match &mut self.replay {
             Some(replay) => replay.messages.push(message),
             None => out.push(Effect::Publish(message)),
         }
     }
 
-    /// What the core holds against validators, as far as it proves anything: it also pairs a proposal with itself, where the
-    /// first of two comes again.
     fn evidence(&self, found: &malachite::MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
+        // By slot, not in the order of the core's map: all nodes write the same evidence in the same order.
         let slots = (0..self.validators.set().count() as u32).map(Slot);
         let votes = slots.clone().filter_map(|slot| found.votes.get(&slot)).flatten();
         let proposals = slots.filter_map(|slot| found.proposals.get(&slot)).flatten();
         votes
             .map(|(one, other)| Evidence::Votes(to_vote(one), to_vote(other)))
             .chain(proposals.map(|(one, other)| Evidence::Proposals(to_proposal(one), to_proposal(other))))
-            .filter(Evidence::contradicts)
             .collect()
     }
 }
@@ -263,6 +266,7 @@ pub(super) fn from_timeout(timeout: Timeout) -> core::Timeout {
 
 fn to_round_certificate(certificate: &core::RoundCertificate<Ctx>) -> RoundCertificate {
     let mut votes: Vec<Vote> = certificate.votes(&Ctx).map(|vote| to_vote(&vote)).collect();
+    // The core has them in the order in which they came; whoever checks them asks for ascending slots.
     votes.sort_by_key(|vote| vote.body.slot);
     RoundCertificate {
         height: Height(certificate.height.0),

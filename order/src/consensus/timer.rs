@@ -14,6 +14,7 @@ impl Timers {
     pub fn apply(&mut self, effect: &Effect, now_ms: u64) {
         match effect {
             Effect::Schedule { timeout, after_ms } => {
+                // Scheduled anew, it elapses once, at the later moment.
                 self.rows.retain(|(_, other)| other != timeout);
                 self.rows.push((now_ms.saturating_add(*after_ms), *timeout));
             }
@@ -30,6 +31,7 @@ impl Timers {
 
     /// Takes the timeout that elapsed first, if one has. Ask again until there is none.
     pub fn elapsed(&mut self, now_ms: u64) -> Option<Timeout> {
+        // The earliest, and of equals always the same: all runs of one seed go the same way.
         let first = self.rows.iter().copied().filter(|(due, _)| *due <= now_ms).min()?;
         self.rows.retain(|row| *row != first);
         Some(first.1)

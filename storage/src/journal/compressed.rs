@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::bytes::Reader;
-use engine::limits::{COMPRESSED_CHUNK_BYTES, COMPRESSED_SEGMENT_BYTES_MAX};
+use engine::limits::{COMPRESSED_CHUNK_BYTES, COMPRESSED_SEGMENT_BYTES_MAX, SEGMENT_FILE_BYTES_MAX};
 
-use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::{Access, Backend, FileBytes, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{Damage, Problem};

@@ -2,9 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::Reader;
+use engine::limits::{SEGMENT_MARK_BYTES, SEGMENT_MARKS_MAX};
 use engine::{Hash, Height};
 
-use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::{BLOCK, Problem, align_up};
 
 /// First bytes of an index; the last two digits are the version.
@@ -21,11 +21,6 @@ const MARK: usize = size_of::<MarkRow>();
 const FOOTER: usize = size_of::<FooterRow>();
 /// Those of them that say where an index begins: the offset and the last magic.
 pub const TAIL: usize = 16;
-/// Bytes of frames between two marks, about: what a reader that looks for a height reads too much.
-pub const MARK_BYTES: u64 = 64 << 10;
-
-/// Marks of a segment, at most: twice as many as the longest one needs.
-const MARKS_MAX: usize = (2 * SEGMENT_FILE_BYTES_MAX / MARK_BYTES) as usize;
 
 /// How an index begins. Layout: 96 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -142,9 +137,9 @@ impl Index {
             return Err("this is no index".into());
         }
         let count = header.marks as usize;
-        let marks_end = HEADER + count.min(MARKS_MAX) * MARK;
+        let marks_end = HEADER + count.min(SEGMENT_MARKS_MAX) * MARK;
         let expected = align_up((marks_end + FOOTER) as u64) as usize;
-        if count > MARKS_MAX || bytes.len() != expected || header.offset != offset || end.offset != offset {
+        if count > SEGMENT_MARKS_MAX || bytes.len() != expected || header.offset != offset || end.offset != offset {
             return Err("the index says another length or place".into());
         }
         // After the length: only as much is hashed as an index can have.
@@ -180,7 +175,7 @@ pub struct FrameMarks {
 impl FrameMarks {
     /// A frame at `offset`, behind others up to height `before`, the last of which has the header hash `previous`.
     pub fn pass(&mut self, offset: u64, before: Height, previous: &Hash) {
-        if self.marks.last().is_none_or(|mark| offset - mark.offset >= MARK_BYTES) {
+        if self.marks.last().is_none_or(|mark| offset - mark.offset >= SEGMENT_MARK_BYTES) {
             self.marks.push(Mark { before, offset, previous: *previous });
         }
     }

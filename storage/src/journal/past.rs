@@ -58,6 +58,7 @@ impl PastReader {
     /// If the journal is damaged, or the system refuses.
     pub fn read(&mut self, from: Height, count: usize, last: Height, bytes_max: usize) -> Result<Vec<Past>, OpenError> {
         let open = self.open.take().filter(|open| open.next == from);
+        let goes_on = open.is_some();
         let mut open = match open {
             Some(open) => open,
             None => {
@@ -76,6 +77,10 @@ impl PastReader {
             }
             found.extend(open.read.pop_front());
             open.next = open.next.next();
+        }
+        if goes_on && open.ended && found.is_empty() {
+            // It has come to where the journal ended when it was opened, and more was written since.
+            return self.read(from, count, last, bytes_max);
         }
         // The end of what is written now lies further on the next time.
         self.open = (!open.ended).then_some(open);

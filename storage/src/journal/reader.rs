@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::limits::SEGMENT_FILE_BYTES_MAX;
 use engine::{Genesis, Hash, Height};
 
 use super::compressed;
@@ -11,7 +12,6 @@ use super::index::{Index, Mark, TAIL};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
-use super::segment::SEGMENT_FILE_BYTES_MAX;
 use crate::backend::{Backend, FileBackend, FileBytes, bounded_len};
 use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage, DamageKind, Problem};

@@ -9,13 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::limits::SEGMENT_FILE_BYTES_MAX;
 use engine::{Hash, Height};
 
 use super::compressed;
 use super::frame::{ALIGN, Frame, FrameKind, encode};
 use super::index::{FrameMarks, Index, TAIL};
 use super::scan::{Scan, ScanItem};
-use super::segment::SEGMENT_FILE_BYTES_MAX;
 use super::segment::{self, SegmentKind};
 use crate::backend::{Access, Backend, bounded_len};
 use crate::session::{OpenError, numbered};

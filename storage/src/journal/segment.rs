@@ -10,9 +10,6 @@ use crate::{BLOCK, Problem};
 const SEGMENT_MAGIC: [u8; 8] = *b"BCSEGM01";
 /// First bytes of what stays of a segment that has given up its bodies.
 const HEAD_MAGIC: [u8; 8] = *b"BCHEAD01";
-/// Bytes of a segment's file, at most: one that was nearly full, and a group of all that waited for the disk behind it. A
-/// longer file is none of ours, whoever reads it.
-pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
 /// The version of segments that this code writes and reads.
 const SEGMENT_VERSION: u32 = 3;
 

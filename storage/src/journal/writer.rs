@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use engine::limits::SEGMENT_FILE_BYTES_MAX;
 use engine::{Hash, Height};
 
 use super::frame::{Frame, encode};
 use super::index::{FrameMarks, Index};
 use super::reader::{End, Tail};
-use super::segment::{self, SEGMENT_FILE_BYTES_MAX};
+use super::segment;
 use crate::align_up;
 use crate::backend::Backend;
 use crate::file::GroupFile;

@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::PACK_RECORD_BYTES_MAX;
+use engine::limits::{PACK_FILE_BYTES_MAX, PACK_RECORD_BYTES_MAX};
 use engine::{Hash, Height};
 
-use super::pack::{PACK_FILE_BYTES_MAX, PackOffset, pack_path};
+use super::pack::{PackOffset, pack_path};
 use super::record::{ALIGN, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header};
 use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Hash;
+use engine::limits::SNAPSHOT_INDEX_COPY_BYTES_MAX;
 
 use super::catalog::Catalog;
 use super::database::{IndexError, check_file};
@@ -13,8 +14,6 @@ use crate::Damage;
 use crate::backend::{Backend, FileBackend, MemoryBackend};
 use crate::session::OpenError;
 
-/// Bytes of an index that is copied into memory, at most; a larger one is read where it lies.
-const COPY_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of cache for reading an index that was copied into memory.
 const CACHE_BYTES: usize = 1 << 20;
 
@@ -51,7 +50,7 @@ pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: 
     let mut check = IndexCheck { exists: path.exists(), ..IndexCheck::default() };
     let damage = |problem: String| Damage::new("snapshots/index.redb", 0, problem);
     let read = match check.exists {
-        true if quiet && check_file(&path, COPY_BYTES_MAX).is_ok() => read_copy(&path, chain),
+        true if quiet && check_file(&path, SNAPSHOT_INDEX_COPY_BYTES_MAX).is_ok() => read_copy(&path, chain),
         true => read_index(&path, chain),
         false => return Ok(check),
     };
@@ -78,6 +77,8 @@ fn read_copy(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
     let memory: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
     memory.create_dir(Path::new("/copy")).map_err(refused)?;
     let copy = Path::new("/copy/index.redb");
-    memory.write_new(copy, &FileBackend.read(path, COPY_BYTES_MAX).map_err(refused)?).map_err(refused)?;
+    memory
+        .write_new(copy, &FileBackend.read(path, SNAPSHOT_INDEX_COPY_BYTES_MAX).map_err(refused)?)
+        .map_err(refused)?;
     Index::open(&memory, copy, chain, CACHE_BYTES, |_| ())?.catalog()
 }

@@ -8,9 +8,6 @@ use thiserror::Error;
 
 use crate::backend::{bounded_len, open_regular};
 
-/// Bytes of an index's file that is read for somebody who does not write it, at most: it holds 60 bytes or so for each group
-/// of the image that a snapshot holds, and all of them are read into memory.
-pub(super) const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// The version of the index that this code writes and reads.
 pub const INDEX_VERSION: u64 = 1;
 

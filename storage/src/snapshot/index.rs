@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::limits::SNAPSHOT_INDEX_BYTES_MAX;
 use engine::{Hash, Height};
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend,
@@ -11,8 +12,8 @@ use redb::{
 
 use super::catalog::Catalog;
 use super::database::{
-    CHAIN, INDEX_BYTES_MAX, INDEX_VERSION, IndexError, META, check_file, check_version, damaged, guarded, open_error,
-    read_version, refused,
+    CHAIN, INDEX_VERSION, IndexError, META, check_file, check_version, damaged, guarded, open_error, read_version,
+    refused,
 };
 use super::pack::PackOffset;
 use super::ranges::{self, Coverage, RangeRow};
@@ -204,7 +205,7 @@ pub fn read_index(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
         let mut builder = Builder::new();
         builder.set_cache_size(8 << 20);
         builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
-        check_file(path, INDEX_BYTES_MAX)?;
+        check_file(path, SNAPSHOT_INDEX_BYTES_MAX)?;
         let db: ReadOnlyDatabase = builder.open_read_only(path).map_err(open_error)?;
         let version = read_version(&db)?.ok_or_else(|| damaged("it has no version"))?;
         check_version(&db, version, chain)?;

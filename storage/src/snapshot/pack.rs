@@ -6,15 +6,12 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use engine::Hash;
-use engine::limits::{PACK_BYTES, PACK_RECORD_BYTES_MAX};
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;
 use crate::snapshot::record::pack_header;
 use crate::{BLOCK, align_up};
 
-/// Bytes of a pack, at most: one that was nearly full, and the largest record behind it.
-pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
 /// Blocks that are written at a time: 1 MiB.
 const BUFFER_BLOCKS: usize = 256;
 

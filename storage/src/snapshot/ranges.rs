@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use engine::limits::{PAGE_HEIGHTS, SPAN_PAGES};
+use engine::limits::{PAGE_HEIGHTS, SNAPSHOT_INDEX_BYTES_MAX, SPAN_PAGES};
 use engine::{Hash, Height};
 use redb::{Builder, ConcurrencyMode, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
 use super::database::{
-    INDEX_BYTES_MAX, IndexError, META, check_file, check_version, damaged, guarded, open_error, read_version, refused,
+    IndexError, META, check_file, check_version, damaged, guarded, open_error, read_version, refused,
 };
 
 /// Ids of a row.
@@ -120,7 +120,7 @@ impl Ranges {
             let mut builder = Builder::new();
             builder.set_cache_size(4 << 20);
             builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
-            check_file(&path, INDEX_BYTES_MAX)?;
+            check_file(&path, SNAPSHOT_INDEX_BYTES_MAX)?;
             let db = builder.open_read_only(&path).map_err(open_error)?;
             let version = read_version(&db)?.ok_or_else(|| damaged("it has no version"))?;
             check_version(&db, version, chain)?;

@@ -94,6 +94,12 @@ impl Nodes {
         self.rows.iter().find(|node| node.id == id)
     }
 
+    /// How many validators other than one are connected, and have proved which they are.
+    pub fn others(&self, own: Option<u32>) -> usize {
+        let slots = self.rows.iter().filter_map(|node| node.validator).filter(|slot| Some(*slot) != own);
+        slots.map(|slot| 1u128 << slot).fold(0, |all, slot| all | slot).count_ones() as usize
+    }
+
     /// Which validator a connection is.
     pub fn validator(&self, id: PeerId) -> Option<u32> {
         self.get(id).and_then(|node| node.validator)

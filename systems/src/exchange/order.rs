@@ -90,7 +90,7 @@ pub struct Orderer {
 /// it hears of it before it adds to that.
 struct Listening {
     logged: Vec<LoggedHeight>,
-    /// When it ends, in milliseconds of ticks; unknown before the first tick.
+    /// When it ends, in milliseconds of ticks; unknown until a quorum is connected.
     until_ms: Option<u64>,
 }
 
@@ -246,10 +246,15 @@ impl Orderer {
         self.listening.is_some()
     }
 
-    /// What the log holds, once this validator has listened for long enough.
-    pub fn take_listened(&mut self, clock: &Clock) -> Option<Vec<LoggedHeight>> {
+    /// What the log holds, once this validator has listened for long enough to so many others that they make a quorum with
+    /// it. Whoever hears fewer decides nothing, and may be another life of a validator that the others do hear.
+    pub fn take_listened(&mut self, clock: &Clock, others: usize) -> Option<Vec<LoggedHeight>> {
         let (listening, config) = (self.listening.as_mut()?, self.config.as_ref()?);
         let now_ms = clock.elapsed_ms();
+        if others + 1 < self.validators.quorum() {
+            listening.until_ms = None;
+            return None;
+        }
         let until_ms = *listening.until_ms.get_or_insert(now_ms + config.timeouts.rebroadcast_ms);
         if now_ms < until_ms {
             return None;

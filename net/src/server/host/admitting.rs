@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::io::{Input, Offence, Watched};
-use engine::limits::HALF_OPEN_MAX;
+use engine::limits::{HALF_OPEN_MAX, TURN_HANDSHAKES_MAX};
 use quinn_proto::Incoming;
 
 use super::{Counters, Host, Peer, Stage};
@@ -14,9 +14,6 @@ use crate::server::visitors::{Departure, Kind, Visit, ending};
 use crate::session::{Close, CloseCode, Session, SessionBounds};
 use crate::tls::{Key, proven_key};
 use crate::transport::address_bytes;
-
-/// Handshakes that one turn begins. Each takes a signature and the making of keys, and everyone else waits for that.
-const HANDSHAKES_MAX: usize = 8;
 
 impl Host {
     /// Looks at whoever wants in: each is let in, turned away, or asked to prove its address.
@@ -47,7 +44,7 @@ impl Host {
 
     /// Begins handshakes, a few a turn. Says whether others wait.
     pub(super) fn accept(&mut self) -> bool {
-        for _ in 0..HANDSHAKES_MAX {
+        for _ in 0..TURN_HANDSHAKES_MAX {
             let Some(incoming) = self.waiting.pop_front() else { return false };
             self.begin(incoming);
         }
@@ -141,8 +138,14 @@ impl Host {
         self.quic.close(row, close, self.moment());
         let common = &mut self.common;
         common.admission.release(peer.address, peer.allowed);
+        if let Stage::Open(open) = &peer.stage
+            && open.is_node
+        {
+            common.nodes.left(&open.key, open.id, self.now);
+            common.followers -= u32::from(open.is_follower);
+        }
         if let Some(candidate) = &peer.dialled {
-            common.nodes.hung_up(candidate);
+            common.nodes.hung_up(candidate, self.now);
         }
         let Stage::Open(mut open) = peer.stage else {
             self.half_open -= u32::from(peer.dialled.is_none());
@@ -154,9 +157,6 @@ impl Host {
                 common.unwatch(*table, open.id);
             }
         }
-        if open.is_node {
-            common.nodes.left(&open.key);
-        }
         if open.has_joined {
             if close.code == CloseCode::Malformed {
                 open.untold.tell(Input::Offended { peer: open.id, offence: Offence::Malformed }, &common.events);
@@ -165,6 +165,13 @@ impl Host {
         }
         let put_out = (close.code != CloseCode::Done).then_some(close);
         let Departure { reason, text } = ending(put_out, open.broke.take());
+        if peer.dialled.is_some() && reason == CloseCode::KeyInUse.name() && common.nodes.shut_out(open.key) {
+            tracing::error!(
+                node = engine::hex(&open.key),
+                "another process with this node's network key is connected there: its keys are in two places, or its directory \
+                 is a copy; as long as no quorum is connected, this one signs nothing"
+            );
+        }
         let visit = Visit { kind: Kind::Went, reason, text: &text, address: peer.address, key: Some(open.key) };
         common.visitors.note(self.now, &visit);
         common.slots.end(open.id);

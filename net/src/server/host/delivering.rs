@@ -2,8 +2,10 @@
 
 use engine::PeerId;
 use engine::io::{Input, Output, TableUpdate};
+use engine::message::node::NodeMessage;
 
 use super::{Counters, Host, Peer, SAMPLE, Stage};
+use crate::server::lanes::Parcel;
 use crate::server::peer::Open;
 use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode};
@@ -78,8 +80,23 @@ impl Host {
             // Those are for the disk.
             Output::Decided(_) | Output::Settled(_) | Output::Log { .. } | Output::Evidence(_) => {}
             Output::Fence { .. } | Output::Serve { .. } => {}
-            // Those are for other nodes, to which no stream leads yet, and for the operator.
-            Output::ToNode { .. } | Output::Alarm(_) => {}
+            Output::ToNode { to, message } => self.say(to, &message),
+            // That is for the operator.
+            Output::Alarm(_) => {}
+        }
+    }
+
+    /// Something is said to one node, or to all.
+    fn say(&mut self, to: Option<PeerId>, message: &NodeMessage) {
+        let (parcel, decided) = (Parcel::of(message, to.is_some()), self.common.standing().decided);
+        let nodes: Vec<PeerId> = to.map_or_else(|| self.common.nodes.ids().collect(), |one| vec![one]);
+        for node in nodes {
+            let mut left_out = 0;
+            self.to(node, |open| {
+                left_out = open.lanes.as_mut().map_or(0, |lanes| lanes.say(&parcel, decided));
+                Ok(())
+            });
+            Counters::add(&self.common.counters.lanes_left_out, left_out);
         }
     }
 

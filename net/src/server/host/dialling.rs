@@ -11,16 +11,17 @@ use tracing::debug;
 use super::{Host, Peer, Stage};
 use crate::server::admission::Allowance;
 use crate::server::errands::Done;
-use crate::server::nodes::{Candidate, TRY_EVERY};
+use crate::server::lanes::Lanes;
+use crate::server::nodes::{Candidate, Second, TRY_EVERY};
 use crate::server::talk::Talk;
 use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode, Inflow};
 use crate::tls::Key;
-use crate::transport::{NODE_WINDOW, RECEIVE_WINDOW, address_bytes, client_transport};
+use crate::transport::{address_bytes, lanes_transport};
 use crate::wire::{ALPN, Decoder, Hello, Role, ToNode};
 
-/// Silence after which a connection that this node opened is lost.
-const IDLE: Duration = Duration::from_secs(30);
+/// Time for a handshake with another node: one that starts in the meantime is tried anew.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 impl Host {
     /// Takes what errands brought.
@@ -31,7 +32,7 @@ impl Host {
                     let tried = at.and_then(|at| self.try_node(&candidate, at));
                     if let Err(problem) = tried {
                         debug!(node = candidate.address, problem, "no connection to another node");
-                        self.common.nodes.hung_up(&candidate);
+                        self.common.nodes.hung_up(&candidate, self.now);
                     }
                 }
                 Done::Verified { peer, held, has_false } => {
@@ -82,7 +83,9 @@ impl Host {
         let mut allowed = Allowance::Idle;
         match self.connect(candidate, at, &mut allowed) {
             Ok(row) => {
-                self.seat(row, Peer { address, allowed, dialled: Some(candidate.clone()), stage: self.shaking() });
+                let by = self.now + HANDSHAKE.min(self.common.config.handshake_timeout);
+                let dialled = Some(candidate.clone());
+                self.seat(row, Peer { address, allowed, dialled, stage: Stage::Handshake(by) });
                 Ok(())
             }
             Err(problem) => {
@@ -94,16 +97,37 @@ impl Host {
 
     /// Opens a connection that admission has let in. Gives its row.
     fn connect(&mut self, candidate: &Candidate, at: SocketAddr, allowed: &mut Allowance) -> Result<usize, String> {
-        // A node that this one only heard of gets the windows of a player, of which there are two: one for each stream.
-        let (wanted, window) = match candidate.is_configured {
-            true => (Allowance::Node, NODE_WINDOW),
-            false => (Allowance::Playing, RECEIVE_WINDOW / 2),
-        };
+        let wanted = if candidate.is_validator { Allowance::Validator } else { Allowance::Node };
+        if !candidate.is_configured && self.common.followers >= self.common.config.followers_max {
+            return Err("there are as many followers as net.followers_max allows".into());
+        }
         self.common.promote(allowed, wanted).map_err(|close| close.to_string())?;
         let crypto = self.common.identity.client_config(ALPN).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(client_transport(window, IDLE));
+        config.transport_config(lanes_transport());
         self.quic.connect(config, at, self.moment()).map_err(|error| error.to_string())
+    }
+
+    /// Whether a connection with a node that was dialled is the only one, or takes the other one's place; if not, it is ended.
+    fn is_only(&mut self, row: usize, key: &Key) -> bool {
+        let close = Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence());
+        match self.common.nodes.second(key, true, self.now) {
+            Second::None => true,
+            Second::Stays { ends } => {
+                if let Some(other) = self.common.slots.row(ends) {
+                    self.end(other, &close);
+                }
+                true
+            }
+            Second::Ends { stays } => {
+                // If that one's peer is gone, what comes back ends it, and this one is free to come again.
+                if let Some(other) = self.common.slots.row(stays) {
+                    self.quic.ping(other);
+                }
+                self.end(row, &close);
+                false
+            }
+        }
     }
 
     /// A node that was dialled has proven its key.
@@ -120,11 +144,15 @@ impl Host {
             return self.end(row, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
         }
         if candidate.is_configured {
-            common.nodes.prove(key);
+            common.nodes.prove(&candidate.address, key);
         }
-        if key == common.identity.key || common.nodes.is_connected(&key) {
-            return self.end(row, &Close::new(CloseCode::Done, "connected already"));
+        if key == common.identity.key {
+            return self.end(row, &Close::new(CloseCode::Done, "it is this node"));
         }
+        if !self.is_only(row, &key) {
+            return;
+        }
+        let common = &mut self.common;
         let (per_s, patience) = (common.config.intents_per_connection_per_s, common.config.handshake_timeout);
         let inflow = Inflow::new(Decoder::for_opener(Role::Node), per_s, patience, self.now);
         if !self.open(row, key, |_| Talk::Dialled(inflow)) {
@@ -133,8 +161,11 @@ impl Host {
         let common = &mut self.common;
         let came = Visit { kind: Kind::Came, reason: "node that was dialled", text: "", address, key: Some(key) };
         common.visitors.note(self.now, &came);
-        common.nodes.joined(key);
         let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
+        common.nodes.joined(key, open.id, true, self.now);
+        open.lanes = Some(Box::new(Lanes::new()));
+        open.is_follower = !candidate.is_configured;
+        common.followers += u32::from(open.is_follower);
         open.untold.tell(Input::Joined { peer: open.id, key, address, node: true }, &common.events);
         let program = concat!("bitcraps ", env!("CARGO_PKG_VERSION")).to_owned();
         let hello = ToNode::Hello(Hello { chain: Some(common.chain.id), program, role: Role::Node });

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::io::{Input, ShedReason, Watched};
+use engine::limits::{IDLE_MESSAGE_BYTES, RECEIVE_WINDOW, SEND_WINDOW};
 use engine::message::intent::Intent;
+use engine::message::node::NodeMessage;
 use quinn_proto::{Connection, Dir, Event as Moved, ReadError, StreamEvent, StreamId, VarInt};
 
 use super::{Common, Counters, Host, Peer, Stage};
 use crate::server::admission::Allowance;
+use crate::server::lanes::Lanes;
+use crate::server::nodes::Second;
 use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
 use crate::server::quic::Said;
 use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
-use crate::transport::{IDLE_MESSAGE_BYTES, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW};
+use crate::transport::{LANES, NODE_SEND_WINDOW, NODE_WINDOW};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
 
 /// Bytes that are read at once: what they ask for has answers that the outbox has room for, with the rest of a message
@@ -84,18 +88,35 @@ impl Host {
         let (now, common) = (self.now, &mut self.common);
         let mut conversation = Conversation { open, address: *address, allowed, line, common, now };
         let ended = conversation.listen().and_then(|goes_on| {
+            conversation.hear_lanes()?;
             conversation.tell_node()?;
             conversation.write();
             Ok(goes_on)
         });
         conversation.count_held();
-        if conversation.open.is_stalled() {
+        let has_stalled_lane = conversation.open.lanes.as_ref().is_some_and(|lanes| lanes.is_stalled());
+        if conversation.open.is_stalled() || has_stalled_lane {
             self.stalled.push(row);
         }
         match ended {
             Ok(true) => {}
             Ok(false) => self.end(row, &Close::new(CloseCode::Done, "")),
             Err(close) => self.put_out(row, &close),
+        }
+        self.settle_doubles();
+    }
+
+    /// Of two connections with one node one ends, and one that may be dead is asked for a sign of life.
+    fn settle_doubles(&mut self) {
+        for peer in std::mem::take(&mut self.common.replaced) {
+            if let Some(row) = self.common.slots.row(peer) {
+                self.end(row, &Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
+            }
+        }
+        for peer in std::mem::take(&mut self.common.doubted) {
+            if let Some(row) = self.common.slots.row(peer) {
+                self.quic.ping(row);
+            }
         }
     }
 }
@@ -266,20 +287,21 @@ impl Conversation<'_> {
             let ours = engine::hex(&self.common.chain.id);
             return Err(Close::new(CloseCode::Chain, format!("this node keeps chain {ours}")));
         }
-        if node {
-            self.allow_node()?;
-        }
+        let has_lanes = node && self.allow_node()?;
         let (peer, key, address) = (self.open.id, self.open.key, self.address);
         let reason = if node { "node" } else { "player" };
         let visit = Visit { kind: Kind::Came, reason, text: "", address, key: Some(key) };
         self.common.visitors.note(self.now, &visit);
         self.open.has_joined = true;
-        self.open.untold.tell(Input::Joined { peer, key, address, node }, &self.common.events);
+        self.open.untold.tell(Input::Joined { peer, key, address, node: has_lanes }, &self.common.events);
         // The welcome comes first: nodes are told where this one stands as soon as they are marked.
         self.open.control(&ToClient::Welcome(self.common.welcome()))?;
         if node {
             self.open.is_node = true;
-            self.common.nodes.joined(key);
+            self.common.nodes.joined(key, peer, false, self.now);
+        }
+        if has_lanes {
+            self.open.lanes = Some(Box::new(Lanes::new()));
         }
         Ok(())
     }
@@ -303,15 +325,47 @@ impl Conversation<'_> {
         self.open.answer(answer)
     }
 
-    /// The peer says that it is a node. One that this node does not know gets what a player gets.
-    fn allow_node(&mut self) -> Result<(), Close> {
-        if !self.common.nodes.is_known(&self.open.key) {
-            return self.play();
+    /// The peer says that it is a node. Says whether it gets what goes between nodes: one that this node was not told of,
+    /// and is not one of a few that follow, gets what a player gets.
+    fn allow_node(&mut self) -> Result<bool, Close> {
+        let (key, common) = (self.open.key, &mut *self.common);
+        match common.nodes.second(&key, false, self.now) {
+            Second::None => {}
+            Second::Stays { ends } => {
+                common.nodes.left(&key, ends, self.now);
+                common.replaced.push(ends);
+            }
+            Second::Ends { stays } => {
+                common.doubted.push(stays);
+                return Err(Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
+            }
         }
-        self.common.promote(self.allowed, Allowance::Node)?;
+        let allowance = match (common.nodes.is_validator(&key), common.nodes.is_known(&key)) {
+            (true, _) => Allowance::Validator,
+            (_, true) => Allowance::Node,
+            _ if common.followers < common.config.followers_max => {
+                self.open.is_follower = true;
+                Allowance::Node
+            }
+            _ => return self.play().map(|()| false),
+        };
+        common.promote(self.allowed, allowance)?;
+        common.followers += u32::from(self.open.is_follower);
         self.line.set_receive_window(VarInt::from_u32(NODE_WINDOW));
-        self.line.set_send_window(NODE_WINDOW.into());
-        Ok(())
+        self.line.set_send_window(NODE_SEND_WINDOW.into());
+        self.line.set_max_concurrent_streams(Dir::Uni, VarInt::from_u32(LANES as u32));
+        Ok(true)
+    }
+
+    /// Takes what another node says over its lanes, as far as the tick has room.
+    fn hear_lanes(&mut self) -> Result<(), Close> {
+        let Some(lanes) = &mut self.open.lanes else { return Ok(()) };
+        let (key, nodes) = (self.open.key, &mut self.common.nodes);
+        lanes.read(self.line, (self.now, self.open.id), &self.common.intake, |message| {
+            if let NodeMessage::Standing(standing) = message {
+                nodes.told(key, standing.settled);
+            }
+        })
     }
 
     /// The peer does more than look in: it may hold more.
@@ -357,6 +411,9 @@ impl Conversation<'_> {
     fn write(&mut self) {
         self.write_answers();
         let Self { open, line, common, .. } = self;
+        if let Some(lanes) = &mut open.lanes {
+            lanes.write(line);
+        }
         if open.talk.is_dialled() && open.answers.is_written() {
             open.telling.1 = None;
         }

@@ -192,7 +192,7 @@ impl Cluster {
         let beacon = keys.beacons.swap_remove(validator);
         let keys = Keys { vote: keys.votes[validator].clone(), group: keys.group, beacon };
         let options = Options {
-            keys,
+            keys: Some(keys),
             threads: 1,
             peers: CLIENT.slot + 1,
             writing: self.writing.clone(),

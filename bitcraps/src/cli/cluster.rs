@@ -1,0 +1,239 @@
+//! `dev --nodes`: several validators on this machine, each a process, and players at all of them.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use audit::replay::{ReplayConfig, replay};
+use engine::{Height, hex};
+use indicatif::{ProgressBar, ProgressStyle};
+use load::cluster::{Cluster, Member, open_dev};
+use load::crowd::{Counted, Crowd};
+use load::dev::{DevConfig, keys, next_session};
+use serde_json::json;
+
+use super::dev::{DevArgs, Pace, WINDOW_REAL_MS};
+use super::out::fit;
+use super::{Failure, program, stop_signals, thousands};
+
+/// Connections that each node takes, beside those of the players.
+const GUESTS_MAX: u32 = 256;
+/// How often the table is drawn.
+const DRAWN_EVERY: Duration = Duration::from_millis(250);
+/// How long the nodes have to come to one height before they end.
+const LEVEL: Duration = Duration::from_secs(5);
+
+/// Runs the command.
+pub fn run(args: &DevArgs) -> anyhow::Result<()> {
+    if args.pace == Pace::Max {
+        let problem = "--pace max: several validators compare their clocks with the wall's; leave it out";
+        return Err(Failure::Usage(problem.into()).into());
+    }
+    if args.listen.is_some() {
+        let problem = "--listen: each of several validators takes a free port, which is shown";
+        return Err(Failure::Usage(problem.into()).into());
+    }
+    let config = DevConfig {
+        tables: args.tables,
+        players: args.players,
+        seed: args.seed,
+        window_ms: args.window.unwrap_or(WINDOW_REAL_MS),
+        ..DevConfig::default()
+    };
+    let stop = stop_signals()?;
+    let dir = args.data.clone().unwrap_or_else(next_session);
+    let configs = open_dev(&dir, &config, args.nodes, args.threads, args.players + GUESTS_MAX)?;
+    let mut cluster = Cluster::start(&configs)?;
+    let nodes: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
+    let crowd = Crowd::start(cluster.runtime(), &keys(args.seed), args.players, args.tables, cluster.chain, &nodes)?;
+    let people = args.output.is_for_people();
+    if people {
+        introduce(args, &dir, &mut cluster)?;
+    }
+    let mut table = Table::new(people);
+    while !stop.load(Ordering::Relaxed) && args.heights.is_none_or(|heights| cluster.highest() < Height(heights)) {
+        table.show(&mut cluster, &crowd.counted);
+        std::thread::sleep(DRAWN_EVERY);
+    }
+    table.bar.finish_and_clear();
+    end(args, &dir, cluster, crowd)
+}
+
+fn introduce(args: &DevArgs, dir: &Path, cluster: &mut Cluster) -> anyhow::Result<()> {
+    let (tables, players) = (thousands(args.tables.into()), thousands(args.players.into()));
+    let count = cluster.members.len();
+    say!("BitCraps: {tables} craps tables, {players} simulated players, {count} validators; seed {}.\n", args.seed);
+    say!("  sessions  {}", dir.display());
+    say!("  chain     {}", hex(&cluster.chain));
+    if let Some(warning) = cluster.genesis.keys.warning() {
+        say!("  keys      {}: {warning}", cluster.genesis.keys.name());
+    }
+    let play: Vec<String> = cluster.members.iter().map(|member| member.address.to_string()).collect();
+    say!("  play      {} play {}\n", program(), play.join(" "));
+    for (slot, member) in cluster.members.iter_mut().enumerate() {
+        let pid = member.pid().unwrap_or_default();
+        say!("  node {slot}    {}  kill -9 {pid}", member.address);
+        say!("            again: {}", again(member));
+    }
+    say!(
+        "\n{} of {count} must run for heights to be decided. Ctrl-C ends all that this command started.\n",
+        count - (count - 1) / 3
+    );
+    Ok(())
+}
+
+/// The command that starts a node again.
+fn again(member: &Member) -> String {
+    format!("{} node --config {}", program(), member.config.display())
+}
+
+/// The lines that live while the cluster runs.
+struct Table {
+    bar: ProgressBar,
+    /// When receipts were counted last, and how many each node had given.
+    counted: (Instant, Vec<u64>),
+    /// Receipts a second of each node.
+    rates: Vec<f64>,
+}
+
+impl Table {
+    fn new(people: bool) -> Self {
+        let bar = if people && std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{prefix}\n{msg}").expect("a fixed template");
+            ProgressBar::new_spinner().with_style(style)
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { bar, counted: (Instant::now(), Vec::new()), rates: Vec::new() }
+    }
+
+    fn show(&mut self, cluster: &mut Cluster, counted: &Counted) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.count(cluster);
+        let highest = cluster.highest();
+        let head = format!(
+            "{:<6}{:>8}  {:<9}{:>10}{:>7}{:>10}{:>8}{:>7}{:>12}",
+            "node", "pid", "is", "height", "round", "proposer", "behind", "peers", "receipts/s"
+        );
+        let mut lines = vec![fit(&head, 0)];
+        for (slot, rate) in self.rates.iter().enumerate() {
+            lines.push(fit(&row(slot, &mut cluster.members[slot], highest, *rate), 0));
+        }
+        let count = |counter: &AtomicU64| thousands(counter.load(Ordering::Relaxed));
+        let played = format!(
+            "players: {} connected, {} intents sent, {} applied, {} refused, {} not taken, {} answered wrongly",
+            count(&counted.connected),
+            count(&counted.sent),
+            count(&counted.applied),
+            count(&counted.refused),
+            count(&counted.shed),
+            count(&counted.wrong),
+        );
+        lines.push(fit(&played, 0));
+        self.bar.set_message(lines.join("\n"));
+        self.bar.tick();
+    }
+
+    /// Receipts a second, over the last second or so.
+    fn count(&mut self, cluster: &Cluster) {
+        let receipts: Vec<u64> =
+            cluster.members.iter().map(|member| member.status().map_or(0, |status| status.order.receipts)).collect();
+        let (at, before) = &self.counted;
+        let seconds = at.elapsed().as_secs_f64();
+        if before.is_empty() || seconds >= 1.0 {
+            let rate = |(now, before): (&u64, &u64)| now.saturating_sub(*before) as f64 / seconds.max(1.0);
+            self.rates = match before.is_empty() {
+                true => vec![0.0; receipts.len()],
+                false => receipts.iter().zip(before).map(rate).collect(),
+            };
+            self.counted = (Instant::now(), receipts);
+        }
+    }
+}
+
+fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
+    let pid = member.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    let Some(status) = member.status() else {
+        return format!("{slot:<6}{pid:>8}  away: {}", again(member));
+    };
+    let (standing, order) = (status.standing, status.order);
+    let is = match status.unready() {
+        Some(why) => why,
+        None => "votes",
+    };
+    let behind = highest.0 - standing.settled.0.min(highest.0);
+    format!(
+        "{slot:<6}{pid:>8}  {is:<9}{:>10}{:>7}{:>10}{behind:>8}{:>7}{rate:>12.0}",
+        standing.settled.0, order.round, order.proposer, status.nodes
+    )
+}
+
+/// Everything that was started ends; then the sessions are compared and replayed.
+fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow::Result<()> {
+    let counted = Arc::clone(&crowd.counted);
+    crowd.stop();
+    let until = Instant::now() + LEVEL;
+    while cluster.lowest() < cluster.highest() && Instant::now() < until {
+        std::thread::sleep(DRAWN_EVERY);
+    }
+    let started_by_others: Vec<usize> = (0..cluster.members.len())
+        .filter(|slot| cluster.members[*slot].pid().is_none() && cluster.members[*slot].status().is_some())
+        .collect();
+    cluster.stop()?;
+    let (height, root_chains) = cluster.compare()?;
+    let agree = root_chains.iter().all(|root_chain| root_chain.is_some() && *root_chain == root_chains[0]);
+    let mut replayed = Vec::new();
+    for member in &cluster.members {
+        let outcome = replay(&member.session, &ReplayConfig::all(args.threads), |_| {})?;
+        replayed.push((outcome.height, outcome.difference.is_none()));
+    }
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let wrong = count(&counted.wrong);
+    let ok = agree && replayed.iter().all(|(_, ok)| *ok) && wrong == 0;
+    if args.output.is_for_people() {
+        say!("Stopped. Root chains at height {}, which all sessions have:", thousands(height.0));
+        for (slot, (root_chain, (last, replays))) in root_chains.iter().zip(&replayed).enumerate() {
+            let root_chain = root_chain.as_ref().map_or_else(|| "none".to_owned(), |root_chain| hex(root_chain));
+            let replays = if *replays { "replays" } else { "DOES NOT REPLAY" };
+            say!("  node {slot}  {root_chain}  {replays} to height {}", thousands(last.0));
+        }
+        say!("  {}", if agree { "all equal" } else { "THEY DIFFER: `bisect` names the first difference" });
+        say!(
+            "  intents {} sent, {} applied, {} refused, {} not taken; each has one final answer{}",
+            thousands(count(&counted.sent)),
+            thousands(count(&counted.applied)),
+            thousands(count(&counted.refused)),
+            thousands(count(&counted.shed)),
+            if wrong == 0 { String::new() } else { format!(", but {wrong} that were answered twice") }
+        );
+        for slot in &started_by_others {
+            say!("  node {slot} runs on: this command did not start it");
+        }
+        say!("\nTry next:\n  {} dev --nodes {} --data {}", program(), args.nodes, dir.display());
+    } else {
+        let sessions: Vec<String> = cluster.members.iter().map(|member| member.session.display().to_string()).collect();
+        let summary = json!({
+            "ok": ok,
+            "nodes": args.nodes,
+            "height": height.0,
+            "root_chain": root_chains[0].as_ref().map(|root_chain| hex(root_chain)),
+            "root_chains_equal": agree,
+            "replay_ok": replayed.iter().all(|(_, ok)| *ok),
+            "sessions": sessions,
+            "keys": cluster.genesis.keys.name(),
+            "tables": args.tables,
+            "players": args.players,
+            "intents_sent": count(&counted.sent),
+            "intents_applied": count(&counted.applied),
+            "intents_refused": count(&counted.refused),
+            "intents_not_taken": count(&counted.shed),
+            "answered_wrongly": wrong,
+        });
+        say!("{summary}");
+    }
+    if ok { Ok(()) } else { Err(Failure::Mismatch("the nodes' sessions do not agree".into()).into()) }
+}

@@ -1,0 +1,277 @@
+//! Several validators on this machine: processes of this program, each with a directory, keys and a port of its own.
+//!
+//! ```text
+//!  seed -> folders node-0 .. node-N -> processes, whose standard input is held: they end when this one does
+//!  each node is asked for its status over QUIC, whoever started it
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use engine::genesis::{Genesis, HexBytes, KeySource};
+use engine::io::NodeStatus;
+use engine::{Hash, Height};
+use keys::identity;
+use keys::keyfile::Seed;
+use net::client::{Endpoint, socket, status};
+use node::config::Config;
+use node::deal::{Place, Role, deal, folder};
+use node::init::now_ms;
+use order::keys::dev_secret;
+use storage::{FrameKind, JournalReader};
+use tokio::runtime::Runtime;
+use words::Failure;
+
+use crate::dev::{DevConfig, genesis, seed_bytes};
+use crate::target::Target;
+use crate::users::stray_key;
+
+/// The first port that is tried for a node of this machine.
+const FIRST_PORT: u16 = 7_400;
+/// How often each node is asked how it is.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// Journal frames of the last heights that are looked through for two sessions' common end.
+const TAIL_HEIGHTS: u64 = 4_096;
+
+/// Ports on this machine that nobody has, as many as there are nodes.
+///
+/// # Errors
+/// If there are not so many.
+pub fn free_places(count: u32) -> anyhow::Result<Vec<Place>> {
+    let mut held: Vec<UdpSocket> = Vec::new();
+    for port in FIRST_PORT..u16::MAX {
+        if held.len() == count as usize {
+            break;
+        }
+        held.extend(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)));
+    }
+    // They are given back here, and taken by the nodes: a port that another program takes in between is refused there.
+    let places: Vec<Place> = held.iter().filter_map(|socket| socket.local_addr().ok()).map(Place::here).collect();
+    if places.len() < count as usize {
+        return Err(Failure::Data(format!("{count} free ports on this machine")).into());
+    }
+    Ok(places)
+}
+
+/// The bounds of a node whose players and whose peers all have one address.
+///
+/// # Panics
+/// Never: the rates are not zero.
+pub fn local_config(threads: usize, connections: u32, intents_per_s: u32) -> Config {
+    let rate = |count| NonZeroU32::new(count).expect("not zero");
+    let mut config = Config::default();
+    config.node.threads = threads;
+    config.net.connections_max = connections;
+    config.net.connections_per_address_max = connections;
+    config.net.connects_per_address_per_s = rate(1_000_000);
+    config.net.opens_per_connection_per_min = rate(1_000_000);
+    config.net.opens_per_address_per_min = rate(1_000_000);
+    config.net.intents_per_connection_per_s = rate(intents_per_s.max(1));
+    config
+}
+
+/// Makes the directories of a development cluster, or finds those that are there.
+///
+/// # Errors
+/// If they cannot be made, or something else is there.
+pub fn open_dev(
+    dir: &Path,
+    dev: &DevConfig,
+    nodes: u32,
+    threads: usize,
+    connections: u32,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let found: Vec<PathBuf> = (0..nodes as usize).map(|slot| dir.join(folder(slot)).join("bitcraps.toml")).collect();
+    let there = found.iter().filter(|config| config.exists()).count();
+    if there == found.len() && !dir.join(folder(found.len())).exists() {
+        return Ok(found);
+    }
+    if there > 0 {
+        return Err(Failure::Data(format!("{} has a cluster of another size than {nodes}", dir.display())).into());
+    }
+    let seed = seed_bytes(dev.seed);
+    let secret = |role: Role, slot: u32| {
+        let name = match role {
+            Role::Vote => "vote",
+            Role::Dkg => "dkg",
+            Role::Beacon => "beacon",
+            Role::Net => "net",
+        };
+        Ok(Seed::new(dev_secret(&seed, name, slot)))
+    };
+    let start_ms = now_ms()?;
+    let make = |validators, group_key: HexBytes<96>| {
+        Ok(Genesis { keys: KeySource::Seed, start_ms, validators, group_key, ..genesis(dev) })
+    };
+    let base = local_config(threads, connections, 100);
+    let dealt = deal(dir, &free_places(nodes)?, &base, None, secret, make)?;
+    Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
+}
+
+/// One validator of the cluster.
+pub struct Member {
+    /// Its configuration's file.
+    pub config: PathBuf,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its session.
+    pub session: PathBuf,
+    /// Its network key.
+    pub key: [u8; 32],
+    /// The process that this one started, until that has ended.
+    target: Option<Target>,
+    /// What it said last of how it is, while it answers.
+    status: Arc<Mutex<Option<NodeStatus>>>,
+}
+
+impl Member {
+    /// The process that this one started, while it runs.
+    pub fn pid(&mut self) -> Option<u32> {
+        let target = self.target.as_mut()?;
+        target.is_running().then(|| target.pid())
+    }
+
+    /// How it is; nothing while it does not answer.
+    pub fn status(&self) -> Option<NodeStatus> {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Several validators on this machine.
+pub struct Cluster {
+    /// By slot.
+    pub members: Vec<Member>,
+    /// The chain id.
+    pub chain: Hash,
+    /// The genesis.
+    pub genesis: Genesis,
+    runtime: Runtime,
+}
+
+impl Cluster {
+    /// Starts a process for each configuration, and waits until each listens.
+    ///
+    /// # Errors
+    /// If one does not.
+    pub fn start(configs: &[PathBuf]) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let mut members = Vec::with_capacity(configs.len());
+        for path in configs {
+            let config = Config::load(path)?;
+            let folder = path.parent().context("a configuration lies in a folder")?;
+            let target = Target::start_quietly(path, config.node.data.clone(), &folder.join("node.log"))?;
+            members.push(Member {
+                config: path.clone(),
+                address: target.address,
+                session: config.node.data,
+                key: target.key,
+                target: Some(target),
+                status: Arc::default(),
+            });
+        }
+        let (genesis, chain) = storage::read_genesis(&members.first().context("a validator")?.session)?;
+        let endpoint = {
+            let _inside = runtime.enter();
+            socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 1 << 20).context("a UDP socket")?
+        };
+        for (slot, member) in members.iter().enumerate() {
+            let (at, latest, endpoint) = (member.address, Arc::clone(&member.status), endpoint.clone());
+            runtime.spawn(ask(endpoint, slot as u32, at, latest));
+        }
+        Ok(Self { members, chain, genesis, runtime })
+    }
+
+    /// The runtime that asks, for others who connect.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Kills a process that this one started, at once.
+    pub fn kill(&mut self, slot: usize) {
+        self.members[slot].target = None;
+    }
+
+    /// Starts a validator again.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn restart(&mut self, slot: usize) -> anyhow::Result<()> {
+        let member = &mut self.members[slot];
+        member.target = None;
+        let folder = member.config.parent().context("a configuration lies in a folder")?;
+        let target = Target::start_quietly(&member.config, member.session.clone(), &folder.join("node.log"))?;
+        member.target = Some(target);
+        Ok(())
+    }
+
+    /// The highest settled height that a node told of.
+    pub fn highest(&self) -> Height {
+        self.members.iter().filter_map(Member::status).map(|status| status.standing.settled).max().unwrap_or_default()
+    }
+
+    /// The lowest settled height of the nodes that answer.
+    pub fn lowest(&self) -> Height {
+        self.members.iter().filter_map(Member::status).map(|status| status.standing.settled).min().unwrap_or_default()
+    }
+
+    /// Ends the processes that this one started, cleanly. Gives those that do not run any more, or not by this one.
+    ///
+    /// # Errors
+    /// If one does not end.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let targets: Vec<Target> = self.members.iter_mut().filter_map(|member| member.target.take()).collect();
+        let running: Vec<Target> =
+            targets.into_iter().filter_map(|mut target| target.is_running().then_some(target)).collect();
+        running.iter().try_for_each(Target::end)?;
+        running.into_iter().try_for_each(|target| target.ended().map(|_| ()))
+    }
+
+    /// Where the sessions stand on disk: the highest height that all of them have settled, and each one's root chain there.
+    ///
+    /// # Errors
+    /// If a session cannot be read.
+    pub fn compare(&self) -> anyhow::Result<(Height, Vec<Option<Hash>>)> {
+        let ends: Vec<Height> =
+            self.members.iter().map(|member| last_settled(&member.session)).collect::<anyhow::Result<_>>()?;
+        let common = ends.into_iter().min().unwrap_or_default();
+        let chains = self.members.iter().map(|member| root_chain(&member.session, common));
+        Ok((common, chains.collect::<anyhow::Result<_>>()?))
+    }
+}
+
+/// Asks a node how it is, for as long as the program runs.
+async fn ask(endpoint: Endpoint, slot: u32, at: SocketAddr, latest: Arc<Mutex<Option<NodeStatus>>>) {
+    let set = |status| *latest.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    let Ok(identity) = identity(&stray_key(0, "status", slot)) else { return };
+    loop {
+        if let Ok(mut asking) = status::Asking::connect(&endpoint, &identity, at).await {
+            while let Ok(status) = asking.ask().await {
+                set(Some(status));
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
+        set(None);
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// The last height that a session has settled.
+fn last_settled(session: &Path) -> anyhow::Result<Height> {
+    Ok(audit::walker::last_settled(session)?.map_or(Height::GENESIS, |(height, _)| height))
+}
+
+/// The root chain of a height, as a session records it; none where it has none of that height.
+fn root_chain(session: &Path, height: Height) -> anyhow::Result<Option<Hash>> {
+    let mut reader = JournalReader::open_at(session, height.back(TAIL_HEIGHTS))?;
+    while let Some(frame) = reader.next_frame()? {
+        if frame.kind == FrameKind::Settled && frame.height == height {
+            let settled = engine::message::certificate::Settled::decode(&frame.body);
+            return Ok(Some(settled.map_err(|error| Failure::Data(error.to_string()))?.root_chain));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,260 @@
+//! A crowd: simulated players who are clients like any, spread over several nodes. When the node of one dies, it goes on at
+//! another with the same numbers.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use engine::io::{Verdict, Watched};
+use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
+use engine::message::refusal::Refusal;
+use engine::{BetId, Hash, TableId};
+use keys::identity;
+use net::client::{Client, ClientConfig, Command, Event, socket};
+use net::wire::{Answer, AnswerVerdict};
+use order::keys::DevKeys;
+use order::signature::{NetKey, PlayerKey};
+use systems::catalogue::bet_named;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// Seconds until an intent expires.
+const EXPIRY_S: u64 = 30;
+/// Chips that a player sits down with.
+const BUY_IN: u64 = 4_000;
+/// Chips of a bet.
+const BET: u64 = 5;
+/// What they bet on: bets that are open in any phase.
+const BETS: [&str; 3] = ["field", "any_craps", "any_seven"];
+/// The shortest and the longest time between two bets of a player.
+const THINKS_MS: (u64, u64) = (400, 2_000);
+/// How long a player waits who has no chips left, or no seat.
+const RESTS: Duration = Duration::from_secs(10);
+/// Commands that may wait at one client, and events that may wait for its player.
+const COMMANDS: usize = 64;
+const EVENTS: usize = 1_024;
+
+/// What came of the intents of a crowd.
+#[derive(Default, Debug)]
+pub struct Counted {
+    /// Intents that were sent.
+    pub sent: AtomicU64,
+    /// Those that were applied.
+    pub applied: AtomicU64,
+    /// Those that were refused in a block, or expired.
+    pub refused: AtomicU64,
+    /// Those that no node took.
+    pub shed: AtomicU64,
+    /// Second last answers about one intent, or answers about none that was sent: there must be none.
+    pub wrong: AtomicU64,
+    /// Players who are connected.
+    pub connected: AtomicU64,
+}
+
+/// Simulated players at several nodes.
+pub struct Crowd {
+    /// What came of their intents.
+    pub counted: Arc<Counted>,
+    players: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// Lets `count` players play, each at one of the nodes first.
+    ///
+    /// # Errors
+    /// If there is no socket.
+    pub fn start(
+        runtime: &Runtime,
+        keys: &DevKeys,
+        count: u32,
+        tables: u32,
+        chain: Hash,
+        nodes: &[SocketAddr],
+    ) -> anyhow::Result<Self> {
+        let _inside = runtime.enter();
+        let endpoint = socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 8 << 20).context("a UDP socket")?;
+        let counted: Arc<Counted> = Arc::default();
+        let mut players = Vec::new();
+        for number in 0..count {
+            let key = keys.player(number);
+            let net = NetKey::from_seed(blake3::hash(&key.public()).as_bytes());
+            let mut at: Vec<SocketAddr> = nodes.to_vec();
+            at.rotate_left(number as usize % nodes.len());
+            let config = ClientConfig {
+                address: at[0].to_string(),
+                node: None,
+                others: at[1..].iter().map(|at| (at.to_string(), None)).collect(),
+                chain: Some(chain),
+                program: concat!("bitcraps crowd ", env!("CARGO_PKG_VERSION")).into(),
+                reconnect: true,
+            };
+            // Soon after its node is gone, a player is at the next one.
+            let client = Client::new(config, endpoint.clone(), &identity(&net)?)?.lost_after(Duration::from_secs(3));
+            let player = Player {
+                key,
+                chain,
+                table: TableId(number % tables),
+                next: 1,
+                draw: u64::from(number) + 1,
+                is_seated: false,
+                open: BTreeMap::new(),
+                counted: Arc::clone(&counted),
+            };
+            players.push(tokio::spawn(player.play(client)));
+        }
+        Ok(Self { counted, players })
+    }
+
+    /// Nobody plays any more.
+    pub fn stop(self) {
+        self.players.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+struct Player {
+    key: PlayerKey,
+    chain: Hash,
+    table: TableId,
+    next: u64,
+    draw: u64,
+    is_seated: bool,
+    /// Intents without a last answer.
+    open: BTreeMap<IntentId, IntentKind>,
+    counted: Arc<Counted>,
+}
+
+impl Player {
+    async fn play(mut self, client: Client) {
+        let (commands, commands_in) = mpsc::channel(COMMANDS);
+        let (events, mut heard) = mpsc::channel(EVENTS);
+        let counted = Arc::clone(&self.counted);
+        let hear = move |event| {
+            // This task does nothing but hear them.
+            if events.try_send(event).is_err() {
+                counted.wrong.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let account = Watched::Account(self.key.public());
+        let runs = tokio::spawn(async move { client.run(commands_in, hear).await });
+        if commands.send(Command::Watch(account, true)).await.is_err() {
+            return;
+        }
+        let mut acts_at = tokio::time::Instant::now() + Duration::from_millis(self.below(500));
+        let mut has_looked = false;
+        loop {
+            tokio::select! {
+                event = heard.recv() => match event {
+                    None => break,
+                    Some(event) => {
+                        has_looked |= matches!(event, Event::Account(_));
+                        if self.hear(event) {
+                            acts_at = tokio::time::Instant::now() + RESTS;
+                        }
+                    }
+                },
+                () = tokio::time::sleep_until(acts_at) => {
+                    // What it knows of its account comes first: which numbers are used.
+                    if has_looked && self.open.is_empty() {
+                        let intent = self.next_intent();
+                        if commands.send(Command::Send(vec![intent])).await.is_err() {
+                            break;
+                        }
+                    }
+                    let thinks = THINKS_MS.0 + self.below(THINKS_MS.1 - THINKS_MS.0);
+                    acts_at = tokio::time::Instant::now() + Duration::from_millis(thinks);
+                }
+            }
+        }
+        runs.abort();
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.draw = self.draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.draw >> 33) % bound
+    }
+
+    fn next_intent(&mut self) -> Intent {
+        let kind = match (self.next, self.is_seated) {
+            (1, _) => IntentKind::Open,
+            (_, false) => IntentKind::Sit,
+            _ => IntentKind::Bet,
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).unwrap_or(u32::MAX);
+        let body = IntentBody::new(kind, self.key.public(), self.next, expiry_s);
+        let body = match kind {
+            IntentKind::Sit => body.at(self.table).amount(BUY_IN),
+            IntentKind::Bet => body.at(self.table).on(self.bet(), 0).amount(BET),
+            _ => body,
+        };
+        let intent = self.key.sign(body, &self.chain);
+        self.next += 1;
+        self.open.insert(intent.id(), kind);
+        self.counted.sent.fetch_add(1, Ordering::Relaxed);
+        intent
+    }
+
+    fn bet(&mut self) -> BetId {
+        let name = BETS[self.below(BETS.len() as u64) as usize];
+        bet_named(name).expect("a bet of the catalogue")
+    }
+
+    /// Takes what the node says. Says whether there is nothing to do for a while.
+    fn hear(&mut self, event: Event) -> bool {
+        match event {
+            Event::Up { .. } => _ = self.counted.connected.fetch_add(1, Ordering::Relaxed),
+            Event::Down { .. } => {
+                let fewer = |count: u64| Some(count.saturating_sub(1));
+                let _ = self.counted.connected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+            }
+            Event::Account(row) if self.open.is_empty() => {
+                if let Some((_, account)) = row.account {
+                    self.next = self.next.max(account.number_highest + 1).max(2);
+                }
+            }
+            Event::Answer(answer) if answer.is_final() => return self.answered(&answer),
+            _ => {}
+        }
+        false
+    }
+
+    fn answered(&mut self, answer: &Answer) -> bool {
+        let Some(kind) = self.open.remove(&answer.id) else {
+            self.counted.wrong.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        let AnswerVerdict::Receipt { verdict, .. } = answer.verdict else {
+            self.counted.shed.fetch_add(1, Ordering::Relaxed);
+            // An account that did not open used no number.
+            self.next = if kind == IntentKind::Open { 1 } else { self.next };
+            return true;
+        };
+        let Verdict::Refused(refusal) = verdict else {
+            self.counted.applied.fetch_add(1, Ordering::Relaxed);
+            self.is_seated |= kind == IntentKind::Sit;
+            return false;
+        };
+        self.counted.refused.fetch_add(1, Ordering::Relaxed);
+        match (kind, refusal) {
+            (IntentKind::Open, Refusal::AccountExists) => false,
+            (IntentKind::Open, _) => {
+                self.next = 1;
+                true
+            }
+            // It sits there from a session before.
+            (IntentKind::Sit, Refusal::AlreadySeated) => {
+                self.is_seated = true;
+                false
+            }
+            (IntentKind::Sit, _) => true,
+            (_, Refusal::UnknownPlayer) => {
+                self.is_seated = false;
+                false
+            }
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Dealing: several nodes of one chain at once, each with its folder, and nodes that follow a chain.
+//!
+//! ```text
+//!  addresses -> keys of every role for each -> one genesis -> a folder for each validator, which names the others
+//! ```
+//! Whoever deals has seen every share of the beacon key: genesis says so, and every output repeats it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use aside::{NewDir, Readers, write_new};
+use engine::genesis::{Genesis, GenesisValidator, HexBytes};
+use engine::limits::{FOLLOWERS_MAX, GENESIS_BYTES_MAX, VALIDATORS_MAX};
+use engine::{Hash, hex, unhex};
+use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
+use net::transport::NODE_BYTES;
+use order::beacon::deal as deal_beacon;
+use order::signature::{DkgKey, NetKey, VoteKey};
+use storage::Session;
+use systems::Setup;
+use words::Failure;
+
+use crate::config::Config;
+use crate::init::{CONFIG, make_keys_dir};
+
+const _: () = assert!(FOLLOWERS_MAX >= VALIDATORS_MAX);
+
+/// The file in a dealt folder that names its validators, for those who follow them.
+pub const VALIDATORS: &str = "validators.txt";
+
+/// Where a validator is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its network key, where that is known.
+    pub key: Option<[u8; 32]>,
+    /// Where others reach it: `host:port`.
+    pub reach: String,
+    /// Where it listens itself.
+    pub listen: SocketAddr,
+}
+
+impl Place {
+    /// On this machine.
+    pub fn here(listen: SocketAddr) -> Self {
+        Self { key: None, reach: listen.to_string(), listen }
+    }
+
+    /// A line of a file of addresses: `HOST:PORT`, or `KEY@HOST:PORT`; behind it, where the node listens if that is
+    /// elsewhere.
+    fn parse(line: &str) -> Result<Self, String> {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        let (key, reach) = match first.split_once('@') {
+            None => (None, first),
+            Some((key, reach)) => {
+                let known = unhex(key).ok_or_else(|| format!("`{key}` is no network key: it has 64 hex digits"))?;
+                (Some(known), reach)
+            }
+        };
+        let wrong = || format!("`{reach}` is no HOST:PORT, such as craps.example.org:7400 or 192.0.2.7:7400");
+        let (host, port) = reach.rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        let host: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+        let listen = match words.next() {
+            None => SocketAddr::new(host.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port),
+            Some(text) => text.parse().map_err(|_| {
+                format!("`{text}` is no address to listen at, such as 0.0.0.0:7400; leave it out to listen at {reach}")
+            })?,
+        };
+        match words.next() {
+            None => Ok(Self { key, reach: reach.to_owned(), listen }),
+            Some(more) => {
+                Err(format!("`{more}` is one word too many: HOST:PORT, and where it listens if that is elsewhere"))
+            }
+        }
+    }
+
+    fn named(&self, key: &[u8; 32]) -> String {
+        format!("{}@{}", hex(key), self.reach)
+    }
+}
+
+/// Reads a file of addresses: a line for each validator, in the order of their slots. Empty lines and those that begin with
+/// `#` say nothing.
+///
+/// # Errors
+/// If it cannot be read, or with the line that is wrong and what it should be.
+pub fn read_places(path: &Path) -> Result<Vec<Place>, Failure> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::Data(format!("{name}: {error}")))?;
+    parse_places(&text).map_err(|(line, problem)| Failure::Usage(format!("{name}, line {line}: {problem}")))
+}
+
+fn parse_places(text: &str) -> Result<Vec<Place>, (usize, String)> {
+    let mut places: Vec<(usize, Place)> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let place = Place::parse(line).map_err(|problem| (number, problem))?;
+        if let Some((first, _)) = places.iter().find(|(_, other)| other.reach == place.reach) {
+            return Err((
+                number,
+                format!("{} is on line {first} too: every validator has an address of its own", place.reach),
+            ));
+        }
+        if places.len() == VALIDATORS_MAX as usize {
+            return Err((number, format!("at most {VALIDATORS_MAX} validators")));
+        }
+        places.push((number, place));
+    }
+    Ok(places.into_iter().map(|(_, place)| place).collect())
+}
+
+/// What the secrets of a chain's validators are for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Votes and proposals.
+    Vote,
+    /// Dealing shares of the beacon key.
+    Dkg,
+    /// The beacon key, which is dealt: one secret for all.
+    Beacon,
+    /// The network.
+    Net,
+}
+
+/// A node that was made.
+#[derive(Clone, Debug)]
+pub struct Dealt {
+    /// Its configuration.
+    pub config: PathBuf,
+    /// Its network key.
+    pub net_key: [u8; 32],
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A chain of several validators that was made.
+#[derive(Clone, Debug)]
+pub struct DealtChain {
+    /// The chain id.
+    pub chain: Hash,
+    /// Its validators, by slot.
+    pub nodes: Vec<Dealt>,
+}
+
+/// The folder of a validator in that of the chain.
+pub fn folder(slot: usize) -> String {
+    format!("node-{slot}")
+}
+
+/// Followers that a dealt node takes, unless its operator says otherwise.
+const FOLLOWERS: u32 = 4;
+
+/// Room for the connections of the other validators, and of a few followers.
+fn give_room(config: &mut Config) {
+    config.net.followers_max = FOLLOWERS;
+    config.net.buffer_bytes_max += config.net.reserved_bytes() + u64::from(FOLLOWERS) * NODE_BYTES;
+}
+
+/// Makes the validators of a chain in a folder that is empty or not there: all of them, or nothing. Nothing is overwritten.
+/// `secret` gives each secret, and `genesis` the genesis of the validators with their group key.
+///
+/// # Errors
+/// If something is there, the chain cannot be so, or a file cannot be written.
+pub fn deal(
+    dir: &Path,
+    places: &[Place],
+    base: &Config,
+    passphrase: Option<&Passphrase>,
+    mut secret: impl FnMut(Role, u32) -> Result<Seed, KeyFileError>,
+    genesis: impl FnOnce(Vec<GenesisValidator>, HexBytes<96>) -> anyhow::Result<Genesis>,
+) -> anyhow::Result<DealtChain> {
+    let count = u32::try_from(places.len()).ok().and_then(NonZeroU32::new).context("a validator")?;
+    let (group, shares) = deal_beacon(count, *secret(Role::Beacon, 0)?);
+    let seeds = |role, secret: &mut dyn FnMut(Role, u32) -> Result<Seed, KeyFileError>| {
+        (0..count.get()).map(|slot| secret(role, slot)).collect::<Result<Vec<Seed>, _>>()
+    };
+    let (votes, dealers) = (seeds(Role::Vote, &mut secret)?, seeds(Role::Dkg, &mut secret)?);
+    let nets = seeds(Role::Net, &mut secret)?;
+    let rows = votes.iter().zip(&dealers).enumerate().map(|(slot, (vote, dealer))| GenesisValidator {
+        name: folder(slot),
+        vote_key: HexBytes(VoteKey::from_seed(vote).public()),
+        dkg_key: HexBytes(DkgKey::from_seed(dealer).public()),
+    });
+    let genesis = genesis(rows.collect(), HexBytes(group.key()))?;
+    // Everything that can be wrong is found before anything is written.
+    genesis.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut bytes = serde_json::to_vec_pretty(&genesis).context("genesis is plain data")?;
+    bytes.push(b'\n');
+    let net_keys: Vec<[u8; 32]> = nets.iter().map(|net| NetKey::from_seed(net).public()).collect();
+
+    let failed = |error| Failure::Data(format!("{}: {error}", dir.display()));
+    let new_dir = NewDir::create(dir).map_err(failed)?;
+    let mut nodes = Vec::with_capacity(places.len());
+    let words = passphrase.map(|passphrase| passphrase.as_str());
+    for (slot, place) in places.iter().enumerate() {
+        let at = new_dir.place().join(folder(slot));
+        std::fs::create_dir(&at).map_err(failed)?;
+        make_keys_dir(&at).map_err(failed)?;
+        let store = |path: &Path, seed: &Seed| keyfile::store(&at.join(path), seed, words);
+        store(&base.keys.validator, &votes[slot])?;
+        store(&base.keys.dkg, &dealers[slot])?;
+        store(&base.keys.net, &nets[slot])?;
+        store(&base.keys.beacon, &Seed::new(shares[slot].secret()))?;
+        let public = format!("{}\n", hex(&group.to_bytes()));
+        write_new(&at.join(&base.keys.group), public.as_bytes(), Readers::Usual).map_err(failed)?;
+        drop(Session::create(&at.join(&base.node.data), &bytes)?);
+        let mut config = base.clone();
+        config.net.listen = place.listen;
+        config.net.name = folder(slot);
+        let others = places.iter().zip(&net_keys).enumerate().filter(|(other, _)| *other != slot);
+        config.net.validators = others.map(|(_, (place, key))| place.named(key)).collect();
+        give_room(&mut config);
+        std::fs::write(at.join(CONFIG), config.text()).map_err(failed)?;
+        let config = dir.join(folder(slot)).join(CONFIG);
+        nodes.push(Dealt { config, net_key: net_keys[slot], place: place.clone() });
+    }
+    let named: String = nodes.iter().map(|node| format!("{}\n", node.place.named(&node.net_key))).collect();
+    write_new(&new_dir.place().join(VALIDATORS), named.as_bytes(), Readers::Usual).map_err(failed)?;
+    new_dir.publish().map_err(failed)?;
+    Ok(DealtChain { chain: Genesis::chain_id(&bytes), nodes })
+}
+
+/// Makes a node that follows a chain: a network key of its own, the chain's genesis, and where its validators are.
+///
+/// # Errors
+/// If something is there, or a file cannot be written or is no genesis.
+pub fn follower(
+    dir: &Path,
+    genesis: &Path,
+    validators: &[Place],
+    mut config: Config,
+    passphrase: Option<&Passphrase>,
+) -> anyhow::Result<(Hash, Dealt)> {
+    let name = genesis.display();
+    let bytes = std::fs::read(genesis).map_err(|error| Failure::Data(format!("{name}: {error}")))?;
+    if bytes.len() as u64 > GENESIS_BYTES_MAX {
+        return Err(
+            Failure::Data(format!("{name}: {} bytes; a genesis has at most {GENESIS_BYTES_MAX}", bytes.len())).into()
+        );
+    }
+    let parsed: Genesis =
+        serde_json::from_slice(&bytes).map_err(|error| Failure::Data(format!("{name}: no genesis: {error}")))?;
+    let chain = Genesis::chain_id(&bytes);
+    Setup::new(parsed, chain).with_context(|| name.to_string())?;
+    config.net.validators = validators
+        .iter()
+        .map(|place| place.key.map(|key| place.named(&key)).ok_or(&place.reach))
+        .collect::<Result<_, _>>()
+        .map_err(|reach| {
+            Failure::Usage(format!("{reach} has no network key: a follower is told KEY@HOST:PORT, as in {VALIDATORS}"))
+        })?;
+    give_room(&mut config);
+    let failed = |error| Failure::Data(format!("{}: {error}", dir.display()));
+    let new_dir = NewDir::create(dir).map_err(failed)?;
+    let at = new_dir.place();
+    make_keys_dir(at).map_err(failed)?;
+    let seed = keyfile::create(&at.join(&config.keys.net), passphrase.map(|passphrase| passphrase.as_str()))?;
+    let net_key = NetKey::from_seed(&seed).public();
+    drop(Session::create(&at.join(&config.node.data), &bytes)?);
+    std::fs::write(at.join(CONFIG), config.text()).map_err(failed)?;
+    new_dir.publish().map_err(failed)?;
+    Ok((chain, Dealt { config: dir.join(CONFIG), net_key, place: Place::here(config.net.listen) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_addresses_is_read_line_by_line() {
+        let key = "ab".repeat(32);
+        let text =
+            format!("# four\n\n127.0.0.1:7400\ncraps.example.org:7401\n[::1]:7402\n{key}@10.0.0.1:7403 0.0.0.0:9\n");
+        let places = parse_places(&text).expect("four places");
+        let listens: Vec<String> = places.iter().map(|place| place.listen.to_string()).collect();
+        assert_eq!(listens, ["127.0.0.1:7400", "0.0.0.0:7401", "[::1]:7402", "0.0.0.0:9"]);
+        assert_eq!((places[1].reach.as_str(), places[3].key), ("craps.example.org:7401", Some([0xab; 32])));
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_with_what_it_should_be() {
+        for (text, line, says) in [
+            ("127.0.0.1:1\nhost\n", 2, "`host` is no HOST:PORT, such as"),
+            ("a:1\n\na:0\n", 3, "`a:0` is no HOST:PORT"),
+            (":7400", 1, "no HOST:PORT"),
+            ("a:1\n# again\na:1\n", 3, "a:1 is on line 1 too"),
+            ("xx@a:1", 1, "`xx` is no network key"),
+            ("a:1 here", 1, "`here` is no address to listen at"),
+            ("a:1 0.0.0.0:1 b", 1, "`b` is one word too many"),
+        ] {
+            let (found, problem) = parse_places(text).expect_err(text);
+            assert_eq!(found, line, "{text}");
+            assert!(problem.contains(says), "{text}: {problem}");
+        }
+    }
+}
