@@ -1,40 +1,12 @@
-//! Bugs that others had, each as a schedule that leads a cluster to where it was: a test is named after what must hold.
+//! What nodes that stop, restart, are away or lose something must not do.
 
 use engine::Height;
-use engine::message::node::{NodeMessage, RoundCertificate};
-use engine::message::vote::{Vote, VoteBody, VoteKind};
-use sim::cluster::script::{Meddling, Said};
+use engine::message::node::NodeMessage;
+use engine::message::vote::VoteKind;
+use sim::Clock;
 use sim::draw::Draw;
-use sim::fault::Faults;
-use sim::{Clock, Cluster, Plan, Signatures, remembering};
 
-/// Leads a cluster of four through a schedule.
-fn led(seed: u64, lead: impl FnOnce(Cluster) + Send) {
-    let plan = Plan { faults: Faults::None, signatures: Signatures::Simulated, ..Plan::of(seed) };
-    std::thread::scope(|scope| {
-        let work = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            remembering(Signatures::Simulated, || {
-                let mut cluster = Cluster::new(plan).expect("a genesis");
-                cluster.begin_schedule();
-                lead(cluster);
-            });
-        };
-        scope.spawn(work).join().expect("the schedule holds");
-    });
-}
-
-/// Goes on until every node that runs has settled some more heights.
-fn goes_on(cluster: &mut Cluster, more: u64) {
-    let target = Height(cluster.highest().0 + more);
-    let levelled = cluster.until(20_000, |cluster| cluster.all_settled(target)).expect("sound");
-    assert!(levelled, "height {target} was not settled everywhere in 20 s; the highest is {}", cluster.highest());
-}
-
-/// Drops everything that a rule picks.
-fn dropping(mut picks: impl FnMut(&Said<'_>) -> bool + 'static) -> Option<Meddling> {
-    Some(Box::new(move |said| picks(&said).then(Vec::new)))
-}
+use super::{dropping, goes_on, led};
 
 #[test]
 fn a_lock_that_only_one_knows_of_holds_up_nothing_for_long() {
@@ -165,107 +137,49 @@ fn clocks_that_step_stop_nothing_and_no_lock_is_judged_by_a_clock() {
 
 #[test]
 fn a_copy_of_a_directory_says_nothing_that_contradicts_the_original() {
-    led(6, |mut cluster| {
-        let mut draw = Draw::new(6, "copies");
-        for _ in 0..10 {
-            goes_on(&mut cluster, 1);
-            cluster.go_on(draw.below(150)).expect("sound");
-            let node = draw.below(4) as u32;
-            let copy = cluster.copy_disk_of(node);
-            cluster.go_on(draw.below(600)).expect("sound");
-            cluster.replace_disk_of(node, copy);
-            cluster.go_on(draw.below(400)).expect("sound");
-            cluster.bring_up(node).expect("sound");
-            // Until it votes again: no rule is safe where more than may be faulty do not know what they signed.
-            let votes = cluster.until(20_000, |cluster| cluster.votes(node)).expect("sound");
-            assert!(votes, "node {node} does not vote again");
-        }
-        goes_on(&mut cluster, 5);
-        cluster.finish().expect("sound");
-    });
-}
-
-#[test]
-fn votes_in_a_certificate_that_says_nothing_new_are_held_against_nobody() {
-    led(10, |mut cluster| {
-        goes_on(&mut cluster, 3);
-        cluster.distrust(3);
-        for _ in 0..60 {
-            for node in 0..3 {
-                let height = cluster.decided(node).next();
-                // Everybody is in round 0, or beyond; nobody signed these.
-                let vote = |slot| {
-                    let body = VoteBody::new(VoteKind::Prevote, height, 0, Some([9; 32]), slot);
-                    Vote { body, signature: [7; 64] }
-                };
-                let votes = vec![vote(0), vote(1), vote(2)];
-                let forged = RoundCertificate { height, round: 0, precommits: false, votes };
-                cluster.say(3, node, NodeMessage::Round(forged));
-            }
-            cluster.go_on(20).expect("sound");
-        }
-        let target = Height(cluster.highest().0 + 5);
-        let went_on = cluster.until(10_000, |cluster| (0..3).all(|node| cluster.settled(node) >= target));
-        assert!(went_on.expect("sound"), "{}", cluster.stands());
-    });
-}
-
-#[test]
-fn whatever_one_says_to_a_running_cluster_the_others_go_on() {
-    for seed in 0..12 {
-        led(seed, |mut cluster| {
-            goes_on(&mut cluster, 3);
-            cluster.distrust(3);
-            cluster.meddle(Some(garbling(seed)));
-            // A lock that it hides is found when its holder proposes: rounds are long by then.
-            for _ in 0..4 {
-                let target = Height(cluster.highest().0 + 3);
-                let went_on = cluster.until(40_000, |cluster| (0..3).all(|node| cluster.settled(node) >= target));
-                assert!(went_on.expect("sound"), "seed {seed}: {}", cluster.stands());
-            }
+    // Fifty moments, over five chains.
+    for seed in 60..65 {
+        led(seed, move |mut cluster| {
+            copies(&mut cluster, seed);
+            cluster.finish().expect("sound");
         });
     }
 }
 
-/// Half of what node 3 says has some bits that are wrong, and is what those bytes say, if they say anything.
-fn garbling(seed: u64) -> Meddling {
-    let mut draw = Draw::new(seed, "garbled");
-    Box::new(move |said| {
-        if said.from != 3 || draw.below(2) == 0 {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        said.message.encode(&mut bytes);
-        for _ in 0..=draw.below(3) {
-            let place = draw.below(bytes.len() as u64) as usize;
-            bytes[place] ^= 1 << draw.below(8);
-        }
-        Some(NodeMessage::decode(said.message.kind(), &bytes).into_iter().collect())
-    })
+fn copies(cluster: &mut sim::Cluster, seed: u64) {
+    let mut draw = Draw::new(seed, "copies");
+    for _ in 0..10 {
+        goes_on(cluster, 1);
+        cluster.go_on(draw.below(150)).expect("sound");
+        let node = draw.below(4) as u32;
+        let copy = cluster.copy_disk_of(node);
+        cluster.go_on(draw.below(600)).expect("sound");
+        cluster.replace_disk_of(node, copy);
+        cluster.go_on(draw.below(400)).expect("sound");
+        cluster.bring_up(node).expect("sound");
+        // Until it votes again: no rule is safe where more than may be faulty do not know what they signed.
+        let votes = cluster.until(20_000, |cluster| cluster.votes(node)).expect("sound");
+        assert!(votes, "node {node} does not vote again");
+    }
+    goes_on(cluster, 5);
 }
 
 #[test]
-fn votes_far_ahead_by_the_thousand_crowd_out_no_honest_vote() {
-    led(8, |mut cluster| {
-        goes_on(&mut cluster, 3);
-        cluster.distrust(3);
-        let (key, chain) = (cluster.vote_key(3), cluster.chain());
-        for step in 0..40u32 {
-            let height = Height(cluster.highest().0 + 2 + u64::from(step % 4));
-            let votes: Vec<Vote> = (0..250u32)
-                .map(|number| {
-                    let mut block = [0; 32];
-                    block[..4].copy_from_slice(&(step * 1_000 + number).to_le_bytes());
-                    let kind = if number % 2 == 0 { VoteKind::Prevote } else { VoteKind::Precommit };
-                    key.sign_vote(VoteBody::new(kind, height, number % 12, Some(block), 3), &chain)
-                })
-                .collect();
-            (0..3).for_each(|node| cluster.say(3, node, NodeMessage::Votes(votes.clone())));
-            cluster.go_on(25).expect("sound");
+fn one_that_lost_its_disk_signs_nothing_before_it_knows_where_the_others_are() {
+    led(11, |mut cluster| {
+        goes_on(&mut cluster, 10);
+        for _ in 0..3 {
+            cluster.lose_disk_of(3);
+            cluster.cut_between(&[0, 1, 2], &[3], true);
+            cluster.bring_up(3).expect("sound");
+            cluster.go_on(6_000).expect("sound");
+            assert!(!cluster.votes(3), "it hears nobody");
+            cluster.cut_between(&[0, 1, 2], &[3], false);
+            let votes = cluster.until(20_000, |cluster| cluster.votes(3)).expect("sound");
+            assert!(votes, "{}", cluster.stands());
+            goes_on(&mut cluster, 5);
         }
-        let target = Height(cluster.highest().0 + 5);
-        let went_on = cluster.until(10_000, |cluster| (0..3).all(|node| cluster.settled(node) >= target));
-        assert!(went_on.expect("sound"));
+        cluster.finish().expect("sound");
     });
 }
 
@@ -280,6 +194,85 @@ fn a_power_cut_at_any_write_of_one_stops_no_other_and_not_itself() {
             cluster.bring_up(0).expect("sound");
         }
         goes_on(&mut cluster, 3);
+        cluster.finish().expect("sound");
+    });
+}
+
+#[test]
+fn one_that_was_away_levels_over_heights_that_were_decided_in_later_rounds() {
+    led(16, |mut cluster| {
+        goes_on(&mut cluster, 3);
+        cluster.cut_between(&[0, 1, 2], &[3], true);
+        cluster.cut_between(&[3], &[0, 1, 2], true);
+        // Nobody hears a proposal of a first round.
+        cluster.meddle(dropping(
+            |said| matches!(said.message, NodeMessage::Proposal(proposal) if proposal.body.round == 0),
+        ));
+        let target = Height(cluster.highest().0 + 12);
+        let went_on = cluster.until(60_000, |cluster| (0..3).all(|node| cluster.settled(node) >= target));
+        assert!(went_on.expect("sound"), "{}", cluster.stands());
+        assert!(cluster.reached("decided in a later round") >= 10);
+        cluster.meddle(None);
+        // Each tells the certificates that it saw itself.
+        for of in 0..3 {
+            let behind = cluster.settled(3);
+            cluster.cut_between(&[of], &[3], false);
+            cluster.cut_between(&[3], &[of], false);
+            let levels = cluster.until(20_000, |cluster| cluster.settled(3) > behind).expect("sound");
+            assert!(levels, "of node {of} alone: {}", cluster.stands());
+            if of < 2 {
+                cluster.cut_between(&[of], &[3], true);
+                cluster.cut_between(&[3], &[of], true);
+                goes_on_without_3(&mut cluster);
+            }
+        }
+        goes_on(&mut cluster, 3);
+        cluster.finish().expect("sound");
+    });
+}
+
+fn goes_on_without_3(cluster: &mut sim::Cluster) {
+    let target = Height(cluster.highest().0 + 3);
+    let went_on = cluster.until(20_000, |cluster| (0..3).all(|node| cluster.settled(node) >= target));
+    assert!(went_on.expect("sound"), "{}", cluster.stands());
+}
+
+#[test]
+fn whose_turn_it_is_follows_alike_from_a_live_a_restored_and_a_transferred_state() {
+    led(17, |mut cluster| {
+        goes_on(&mut cluster, 3);
+        // Node 3 proposes nothing that anybody hears: it loses its first turns.
+        cluster.meddle(dropping(|said| said.from == 3 && matches!(said.message, NodeMessage::Proposal(_))));
+        goes_on(&mut cluster, 8);
+        // Two minutes on the others have no first blocks any more: whoever has nothing begins at a snapshot.
+        let begun = cluster.now_ms();
+        while cluster.now_ms() < begun + 150_000 {
+            goes_on(&mut cluster, 20);
+        }
+        cluster.lose_disk_of(2);
+        cluster.bring_up(2).expect("sound");
+        let level = cluster.until(60_000, |cluster| cluster.votes(2)).expect("sound");
+        assert!(level && cluster.reached("a snapshot was transferred") > 0, "{}", cluster.stands());
+        let mut skipped = 0;
+        for step in 0..12 {
+            if step % 4 == 0 {
+                cluster.take_down(0);
+                cluster.bring_up(0).expect("sound");
+            }
+            goes_on(&mut cluster, 6);
+            let same = cluster.until(10_000, |cluster| {
+                let turns: Vec<_> = (0..4).map(|node| cluster.turns(node)).collect();
+                turns
+                    .iter()
+                    .all(|turn| turn.is_some() && turn.as_ref().map(|turn| turn.0) == turns[0].as_ref().map(|t| t.0))
+            });
+            assert!(same.expect("sound"), "{}", cluster.stands());
+            let turns: Vec<_> = (0..4).filter_map(|node| cluster.turns(node)).collect();
+            assert!(turns.iter().all(|turn| *turn == turns[0]), "{turns:?}");
+            let (height, order) = &turns[0];
+            skipped += u32::from(u64::from(order[0]) != height.0 % 4 || order[3] == 3);
+        }
+        assert!(skipped > 0, "somebody lost a turn");
         cluster.finish().expect("sound");
     });
 }
