@@ -238,6 +238,22 @@ fn goes_on_without_3(cluster: &mut sim::Cluster) {
 }
 
 #[test]
+fn a_session_that_begins_at_a_snapshot_replays_from_there() {
+    led(18, |mut cluster| {
+        while cluster.now_ms() < 150_000 {
+            goes_on(&mut cluster, 20);
+        }
+        cluster.lose_disk_of(2);
+        cluster.bring_up(2).expect("sound");
+        let came = cluster.until(60_000, |cluster| cluster.reached("a snapshot was transferred") > 0);
+        assert!(came.expect("sound"), "{}", cluster.stands());
+        // Before it has taken a snapshot of its own.
+        goes_on(&mut cluster, 3);
+        cluster.finish().expect("sound");
+    });
+}
+
+#[test]
 fn whose_turn_it_is_follows_alike_from_a_live_a_restored_and_a_transferred_state() {
     led(17, |mut cluster| {
         goes_on(&mut cluster, 3);
