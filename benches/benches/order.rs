@@ -41,6 +41,10 @@ fn set(keys: &[VoteKey]) -> Validators {
     Validators::new(keys.iter().map(VoteKey::public).collect()).expect("good keys")
 }
 
+fn batch_seed() -> BatchSeed {
+    BatchSeed::draw(getrandom::fill).expect("the system gives randomness")
+}
+
 fn block(height: u64) -> Hash {
     *blake3::hash(&height.to_le_bytes()).as_bytes()
 }
@@ -107,7 +111,7 @@ fn steps(criterion: &mut Criterion, heights: u64) {
         decide(&keys, &set, &signed, &mut took);
         began.elapsed()
     });
-    let seed = BatchSeed::known([7; 32]);
+    let seed = batch_seed();
     let of = |vote: &'_ Vote| set.key(vote.body.slot).expect("a validator voted");
     let items: Vec<SignedItem<'_>> = signed[0].iter().map(|vote| SignedItem::vote(vote, of(vote), &CHAIN)).collect();
     let mut verdicts = vec![false; items.len()];
@@ -136,7 +140,7 @@ fn decide(keys: &[VoteKey], set: &Validators, signed: &[Vec<Vote>], took: &mut V
         own: Some((0, keys[0].clone())),
         quorum: Quorum::TwoThirds,
         timeouts: TimeoutConfig::default(),
-        seed: BatchSeed::known([9; 32]),
+        seed: batch_seed(),
     };
     let mut consensus = Consensus::new(config, Height(1)).expect("the own key");
     let mut effects = Vec::new();
