@@ -81,6 +81,8 @@ impl Cluster {
         let made = bitcraps()
             .args([
                 "init",
+                "--dashboard",
+                "127.0.0.1:0",
                 "--validators",
                 "4",
                 "--plain-keys",
@@ -395,6 +397,8 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     let made = bitcraps()
         .args([
             "init",
+            "--dashboard",
+            "127.0.0.1:0",
             "--plain-keys",
             "--bytes-max",
             "0",
@@ -445,7 +449,7 @@ fn a_validator_that_lies_holds_up_nobody() {
     let crowd = cluster.crowd(&[0, 1, 2]);
     cluster.progress(&[0, 1, 2, 3], 2);
     cluster.kill(3);
-    let config = node::config::Config::load(&cluster.members[3].config).expect("its configuration");
+    let config = node::layers::Layered::load(&cluster.members[3].config, &[]).expect("its configuration").config;
     let (keys, setup) = node::init::open_keys(&config, true).expect("its network key");
     let genesis = storage::genesis_bytes(&config.node.data).expect("its genesis");
     let mut liar = node::network::listen(&setup.genesis, genesis, &keys.net, config.net.clone()).expect("its address");

@@ -259,6 +259,9 @@ pub const MESSAGE_ANSWERS_MAX: usize = 128;
 /// Peer records of one message.
 pub const MESSAGE_RECORDS_MAX: usize = 32;
 
+/// How often a thread that has nothing to do shows that it could, at least.
+pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
+
 // The disk.
 /// Ticks that wait for the disk at which a node on the wall's time skips ticks, until fewer wait.
 pub const STALLING_TICKS: usize = 48;

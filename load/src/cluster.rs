@@ -18,9 +18,10 @@ use engine::{Hash, Height};
 use keys::identity;
 use keys::keyfile::Seed;
 use net::client::{Endpoint, socket, status};
-use node::config::Config;
+use node::config::{Config, ServedAt};
 use node::deal::{Place, Role, deal, folder};
 use node::init::now_ms;
+use node::layers::Layered;
 use order::keys::dev_secret;
 use storage::{FrameKind, JournalReader};
 use tokio::runtime::Runtime;
@@ -65,6 +66,8 @@ pub fn local_config(threads: usize, connections: u32, intents_per_s: u32) -> Con
     let rate = |count| NonZeroU32::new(count).expect("not zero");
     let mut config = Config::default();
     config.node.threads = threads;
+    // Each has a dashboard of its own; its log says where.
+    config.monitoring.listen = ServedAt::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     config.net.connections_max = connections;
     config.net.connections_per_address_max = connections;
     config.net.connects_per_address_per_s = rate(1_000_000);
@@ -161,7 +164,7 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut members = Vec::with_capacity(configs.len());
         for path in configs {
-            let config = Config::load(path)?;
+            let config = Layered::load(path, &[])?.config;
             let folder = path.parent().context("a configuration lies in a folder")?;
             let target = Target::start_quietly(path, config.node.data.clone(), &folder.join("node.log"))?;
             members.push(Member {

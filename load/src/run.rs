@@ -26,7 +26,7 @@ use super::target::{Meter, Sample, Target};
 use super::users::{House, Users, stray_key};
 use audit::replay::{ReplayConfig, replay};
 use keys::identity;
-use node::config::Config;
+use node::config::{Config, ServedAt};
 use node::init::{NewChain, create};
 use words::Failure;
 
@@ -79,6 +79,7 @@ fn start(load: &Load, site: &RunSite) -> anyhow::Result<Target> {
     let rate = |count| NonZeroU32::new(count).expect("not zero");
     let mut config = Config::default();
     config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.monitoring.listen = ServedAt::Address(SocketAddr::from(([127, 0, 0, 1], 0)));
     config.node.threads = site.threads;
     let connections = load.users + load.slow_readers + load.hostile + load.idle + SPARE;
     // All users have one address here, which no real crowd has.

@@ -24,15 +24,33 @@ where
     Err(D::Error::custom(format!("{value} is not from {} to {}", range.start(), range.end())))
 }
 
-/// Reads a number of milliseconds that must be in a range.
+/// Reads a number of milliseconds, or a time with its unit such as `30s`, that must be in a range of milliseconds.
 ///
 /// # Errors
-/// If it is not, or is no number.
+/// If it is not, or is neither.
 pub fn milliseconds<'de, D: Deserializer<'de>>(
     deserializer: D,
     range: RangeInclusive<u64>,
 ) -> Result<Duration, D::Error> {
-    within(deserializer, range).map(Duration::from_millis)
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Time {
+        Number(i64),
+        Text(String),
+    }
+    let milliseconds = match Time::deserialize(deserializer)? {
+        Time::Number(number) => number.into(),
+        Time::Text(text) => {
+            let time: jiff::SignedDuration =
+                text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no time such as 30s or 500ms")))?;
+            time.as_millis()
+        }
+    };
+    let (low, high) = (range.start(), range.end());
+    match u64::try_from(milliseconds).ok().filter(|milliseconds| range.contains(milliseconds)) {
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+        None => Err(D::Error::custom(format!("{milliseconds} is not from {low} to {high}"))),
+    }
 }
 
 /// Writes a time as its number of milliseconds.

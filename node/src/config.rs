@@ -1,16 +1,21 @@
 //! The configuration of a node: one strict TOML file. What is not known is refused, with its line and column.
 
-use std::path::{Path, PathBuf};
+mod meanings;
+mod watching;
 
-use engine::limits::{
-    CONFIG_BYTES_MAX, HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, JOURNAL_BYTES_MAX_LEAST, WORKERS_MAX,
-};
+use std::path::PathBuf;
+
+use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, JOURNAL_BYTES_MAX_LEAST, WORKERS_MAX};
 use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
 use net::settings::{size, within, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
+
+pub(crate) use self::meanings::MEANINGS;
+use self::meanings::{HEAD, meaning};
+pub use self::watching::{AlertsConfig, MemoryConfig, MonitoringConfig, ServedAt};
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -26,6 +31,12 @@ pub struct Config {
     pub storage: StorageConfig,
     /// The cache of history.
     pub cache: CacheSection,
+    /// What it may have of the machine's memory.
+    pub memory: MemoryConfig,
+    /// What is served about it.
+    pub monitoring: MonitoringConfig,
+    /// Who is told when something is the matter.
+    pub alerts: AlertsConfig,
 }
 
 /// What stays on disk.
@@ -116,6 +127,14 @@ pub enum ConfigError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The environment or the command line says something that cannot be.
+    #[error("{name}: {problem}")]
+    Setting {
+        /// What says so.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file says something that cannot be.
     #[error("{path}: {problem}")]
     Wrong {
@@ -147,6 +166,18 @@ fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::E
     Ok(bytes)
 }
 
+/// What the library says of a key that is not known, with the nearest one that is in place of all of them.
+fn with_nearest(problem: &str) -> String {
+    let Some((before, known)) = problem.split_once("`, expected ") else { return problem.to_owned() };
+    let Some(name) = before.rsplit_once("unknown field `").map(|(_, name)| name) else { return problem.to_owned() };
+    let known = known.split('`').skip(1).step_by(2);
+    let near = known.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
+    match near.filter(|(far, _)| *far <= 3) {
+        Some((_, known)) => format!("{before}`; did you mean `{known}`?"),
+        None => problem.to_owned(),
+    }
+}
+
 /// What stays of a decided block when its body is given up.
 ///
 /// # Errors
@@ -157,30 +188,18 @@ pub fn retire(body: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 impl Config {
-    /// Reads a file. Its paths become relative to where the file is.
-    ///
-    /// # Errors
-    /// If it cannot be read, or says something that cannot be: with line and column.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = words::text::read(path, CONFIG_BYTES_MAX)
-            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        let mut config = Self::parse(&text)
-            .map_err(|problem| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for relative in config.paths() {
-            *relative = folder.join(&relative);
-        }
-        Ok(config)
-    }
-
     /// All paths that it names.
-    fn paths(&mut self) -> [&mut PathBuf; 6] {
+    pub(crate) fn paths(&mut self) -> [&mut PathBuf; 6] {
         let KeysConfig { validator, dkg, beacon, group, net } = &mut self.keys;
         [&mut self.node.data, validator, dkg, beacon, group, net]
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+    /// Reads text. Its paths stay as they are.
+    ///
+    /// # Errors
+    /// Where and why it cannot be, with the nearest name of a key that is not known.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| with_nearest(&error.to_string()))
     }
 
     /// How the session is written.
@@ -224,105 +243,6 @@ impl Config {
     }
 }
 
-/// What a key means, in lines; nothing for a key that has no meaning yet, which a test forbids.
-fn meaning(section: &str, key: &str) -> &'static str {
-    MEANINGS.iter().find(|(of, name, _)| (*of, *name) == (section, key)).map_or("", |(_, _, meaning)| meaning)
-}
-
-/// What the file begins with.
-const HEAD: &str = "\
-# A BitCraps node. Every key is here with its meaning; a key that is left out has its default.
-# Relative paths start where this file is. Unknown keys are refused.
-
-";
-
-/// What each key means, by section.
-const MEANINGS: [(&str, &str, &str); 27] = [
-    ("node", "data", "The session: genesis, journal and consensus log."),
-    ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
-    ("keys", "validator", "The secret from which the vote key follows. Whoever has it can vote as this node."),
-    ("keys", "dkg", "The secret from which the key for dealing shares of the beacon key follows."),
-    (
-        "keys",
-        "beacon",
-        "The secret from which the beacon key follows: whoever has it can foresee the dice; without it the chain stands still.\n\
-         Of one validator among several, its share of that key: a quorum of shares is needed for either.",
-    ),
-    ("keys", "group", "What is public of all shares of the beacon key. A lone validator needs no such file."),
-    ("keys", "net", "The secret from which the network key follows."),
-    ("net", "listen", "Where to listen, UDP."),
-    ("net", "name", "A name for people, at most 32 bytes."),
-    ("net", "connections_max", "Connections at once, 1 to 20000."),
-    ("net", "connections_per_address_max", "Connections of one address at once."),
-    ("net", "connects_per_address_per_s", "Connections that one address may begin in a second."),
-    (
-        "net",
-        "intents_per_connection_per_s",
-        "Intents that one connection may send in a second; twice as many in a burst.",
-    ),
-    (
-        "net",
-        "opens_per_connection_per_min",
-        "Accounts that one connection may ask for in a minute, where accounts open freely.",
-    ),
-    (
-        "net",
-        "opens_per_address_per_min",
-        "The same for one address, over all of its connections: it keeps a stranger from taking the whole house.",
-    ),
-    (
-        "net",
-        "buffer_bytes_max",
-        "Bytes that the buffers of all connections may hold together, 1 MiB or more.\n\
-         A connection that plays may hold 104 KiB, an idle one 10 KiB.",
-    ),
-    ("net", "idle_timeout_ms", "Silence after which a connection ends, 1000 to 600000."),
-    (
-        "net",
-        "handshake_timeout_ms",
-        "Time for a handshake, for the first message, and for the rest of one that was begun, 100 to 60000.",
-    ),
-    ("net", "ban_ms", "How long a banned key or address stays out."),
-    (
-        "net",
-        "socket_buffer_bytes",
-        "What the system is asked for, for the UDP socket's buffers. Large ones keep a thousand simultaneous connects fast.",
-    ),
-    ("net", "mdns", "Announce this node on the local network, and look for others there."),
-    (
-        "net",
-        "validators",
-        "The other validators, each \"KEY@host:port\" with its network key. Each has 24 MiB of buffer_bytes_max kept for it.",
-    ),
-    (
-        "net",
-        "followers_max",
-        "Nodes that are named nowhere here and may follow this one all the same, 0 to 1024. Each may hold 24 MiB.",
-    ),
-    (
-        "net",
-        "peers",
-        "Other nodes to stay connected to: \"host:port\", or \"KEY@host:port\" to insist on a network key.",
-    ),
-    (
-        "storage",
-        "bytes_max",
-        "Bytes that the whole segments of the journal may have, 128 MiB or more; 0 for no bound. Beyond it the oldest\n\
-         segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever. What a start\n\
-         needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.",
-    ),
-    (
-        "cache",
-        "memory_bytes_max",
-        "What `bitcraps history` and the pages of players may hold in memory, 1 MiB or more.",
-    ),
-    (
-        "cache",
-        "disk_bytes_max",
-        "What they may hold on disk, in the session's folder `cache`, which may be deleted at any time; 0 for no disk.",
-    ),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,6 +258,12 @@ mod tests {
         other.net.name = "a \"name\"".into();
         other.cache.disk_bytes_max = 0;
         other.storage.bytes_max = 10 << 30;
+        other.alerts.webhook = "http://127.0.0.1:9/x".into();
+        other.alerts.exec = vec!["a b".into(), "c\nd".into()];
+        other.alerts.mail_to = vec!["ops@example.org".into()];
+        other.monitoring.listen = ServedAt::Off;
+        other.monitoring.hosts = vec!["node.example".into()];
+        other.memory.budget_bytes = 512 << 20;
         assert_eq!(Config::parse(&other.text()), Ok(other));
     }
 
@@ -370,16 +296,25 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_line_and_column() {
         for (text, line, column, says) in [
-            ("[net]\nlisten = \"127.0.0.1:1\"\nconections_max = 3\n", 3, 1, "unknown field `conections_max`"),
+            (
+                "[net]\nlisten = \"127.0.0.1:1\"\nconections_max = 3\n",
+                3,
+                1,
+                "unknown field `conections_max`; did you mean `connections_max`?",
+            ),
             ("[net]\nconnections_max = 0\n", 2, 19, "0 is not from 1 to 20000"),
             ("[node]\nthreads = 65\n", 2, 11, "65 is not from 1 to 64"),
             ("[net]\nbuffer_bytes_max = \"12 KiB\"\n", 2, 20, "is not from 1.0 MiB"),
             ("[net]\nlisten = \"nowhere\"\n", 2, 10, "invalid socket address"),
             ("[net]\npeers = [\"a:1\", \"b\"]\n", 2, 9, "neither HOST:PORT"),
-            ("[net]\nidle_timeout_ms = -1\n", 2, 19, "invalid value"),
+            ("[net]\nidle_timeout_ms = -1\n", 2, 19, "-1 is not from 1000"),
             ("[cache]\nmemory_bytes_max = 4096\n", 2, 20, "is not from 1.0 MiB"),
             ("[storage]\nbytes_max = \"1 MiB\"\n", 2, 13, "fewer than 128 MiB"),
-            ("[nett]\n", 1, 2, "unknown field `nett`"),
+            ("[monitoring]\nlisten = \"7480\"\n", 2, 10, "is no address such as"),
+            ("[memory]\nbudget_bytes = \"1 MiB\"\n", 2, 16, "fewer than 64 MiB"),
+            ("[alerts]\nwebhook = \"https://x\"\n", 2, 11, "is no address of http://"),
+            ("[alerts]\nmail_to = [\"a@b\\nBcc: c@d\"]\n", 2, 11, "is no address such as"),
+            ("[nett]\n", 1, 2, "unknown field `nett`; did you mean `net`?"),
         ] {
             let problem = Config::parse(text).expect_err(text);
             assert!(problem.contains(&format!("line {line}, column {column}")), "{text}: {problem}");

@@ -7,6 +7,8 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use engine::Height;
 use storage::{Disk, Group, Storage, Synced};
 
+use crate::threads::{BACKGROUND_PERIOD, STORAGE_PERIOD, WatchedThread};
+
 /// What keeps a node's groups, and says when they are kept.
 pub trait Recording: Send {
     /// Takes what a tick produced.
@@ -27,6 +29,11 @@ pub trait Recording: Send {
 
     /// Says that a start will need nothing below a height: bodies below it may be given up.
     fn keep_from(&mut self, height: Height);
+
+    /// Threads that it has beside the tick; none where it is stepped.
+    fn threads(&self) -> Vec<WatchedThread> {
+        Vec::new()
+    }
 
     /// Ends cleanly: what was submitted is on disk, and the files are sealed.
     fn close(self: Box<Self>);
@@ -67,6 +74,11 @@ impl Recording for Storage {
 
     fn keep_from(&mut self, height: Height) {
         Storage::keep_from(self, height);
+    }
+
+    fn threads(&self) -> Vec<WatchedThread> {
+        let archive = WatchedThread::new("archive", BACKGROUND_PERIOD, self.archive_turns());
+        vec![WatchedThread::new("storage", STORAGE_PERIOD, self.turns()), archive]
     }
 
     fn close(self: Box<Self>) {

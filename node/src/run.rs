@@ -4,6 +4,7 @@
 //!  poll -> exchange -> answer -> settle -> record -> flush -> snapshot
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,11 +20,13 @@ use systems::exchange::{Clock, ExchangeError};
 use crate::arriving::{Arriving, Turn};
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
+use crate::readings::{Readings, Recorder, SnapshotsSoFar, Standing, TickMoments};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::serving::{Asked, Serving};
 use crate::snapshots::Keeping;
 use crate::stopped::StopNotes;
+use crate::threads::WatchedThread;
 use crate::totals::Totals;
 
 impl Node {
@@ -32,6 +35,10 @@ impl Node {
     /// # Errors
     /// If the disk fails, or the order of blocks contradicts itself.
     pub fn step(&mut self) -> anyhow::Result<Option<u64>> {
+        self.recorder.step();
+        if self.recorder.is_due() {
+            self.publish();
+        }
         if self.totals.disk_full.is_some() {
             self.wait_for_room()?;
             return Ok(None);
@@ -40,19 +47,29 @@ impl Node {
         if self.take_arrived()? {
             return Ok(None);
         }
+        let began = Instant::now();
         self.hear_snapshots();
+        self.count_arrived();
         let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
         Self::noted(self.stopped.as_ref(), exchanged)?;
+        let exchanged = Instant::now();
+        self.recorder.add_outputs(&self.outputs, clock.now_ms);
         self.answer();
         let settled = self.settle()?;
         if settled {
             self.totals.add_height(&self.machine);
             self.settle_told()?;
         }
+        let settled_at = settled.then(Instant::now);
         self.record();
+        let recorded = Instant::now();
         self.flush()?;
+        // Virtual time waits for the disk in there, which is no work of the tick.
+        let waited = if self.clock.waits_for_disk() { recorded.elapsed() } else { Duration::ZERO };
         self.snapshot(settled);
         self.arrive();
+        self.recorder
+            .end(&TickMoments { waited, began, exchanged, settled: settled_at }, Duration::from_millis(QUANTUM_MS));
         Ok(Some(clock.now_ms))
     }
 
@@ -213,6 +230,7 @@ impl Node {
     /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
     fn record(&mut self) {
         if let Some(group) = self.held.record(self.clock.tick().0, &mut self.outputs) {
+            self.recorder.handed(group.id);
             self.storage.submit(group);
         }
     }
@@ -313,6 +331,8 @@ impl Node {
     }
 }
 
+/// How often a node is stepped, at least: a tick that takes longer than this has stopped moving.
+const TICK_PERIOD: Duration = Duration::from_secs(1);
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -339,6 +359,7 @@ pub struct Node {
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     released: Vec<Output>,
+    recorder: Recorder,
     /// What has happened.
     pub totals: Totals,
 }
@@ -375,8 +396,48 @@ impl Node {
             inputs: Vec::new(),
             outputs: Vec::new(),
             released: Vec::new(),
+            recorder: Recorder::new(),
             totals,
         }
+    }
+
+    /// What it measures, for any thread to read; published once a second.
+    pub fn readings(&self) -> Arc<Readings> {
+        self.recorder.shared()
+    }
+
+    /// Its threads, each of which shows that it moves: the one that steps it, and those beside it. The network's, and the
+    /// workers of the pool, are with whoever started them.
+    pub fn threads(&self) -> Vec<WatchedThread> {
+        let own = WatchedThread::new("tick", TICK_PERIOD, Arc::clone(&self.recorder.shared().steps));
+        let snapshots = self.snapshots.iter().flat_map(Keeping::threads);
+        let serving = self.serving.iter().flat_map(Serving::threads);
+        [own].into_iter().chain(self.storage.threads()).chain(snapshots).chain(serving).collect()
+    }
+
+    fn count_arrived(&mut self) {
+        let intents = |input: &Input| match input {
+            Input::Intents { intents, .. } => intents.len(),
+            _ => 0,
+        };
+        self.recorder.add_arrived(self.inputs.iter().map(intents).sum());
+    }
+
+    /// Lets others read how it is, and what it has counted so far.
+    fn publish(&mut self) {
+        let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
+        let now = Standing {
+            progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
+            unanswered: self.machine.unanswered(),
+            unsynced_ticks: self.held.ticks(),
+            snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
+                taken: counts.taken,
+                failed: counts.failed,
+                waits: counts.waits,
+                longest_hold: counts.longest_hold,
+            }),
+        };
+        self.recorder.publish(&self.totals, &now);
     }
 
     /// Its machine.
@@ -508,6 +569,7 @@ impl Node {
                 self.clock.go_on();
             }
         }
+        self.recorder.synced(group);
         self.arrived |= self.base.is_some_and(|base| base <= group);
         self.inputs.push(Input::Synced { group });
         let mut released = std::mem::take(&mut self.released);

@@ -6,11 +6,13 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::io::Output;
-use engine::limits::{GROUP_BYTES, RANGE_HEIGHTS_MAX, SERVED_BODIES_BYTES_MAX, SERVED_QUESTIONS_MAX};
+use engine::limits::{GROUP_BYTES, HEARTBEAT, RANGE_HEIGHTS_MAX, SERVED_BODIES_BYTES_MAX, SERVED_QUESTIONS_MAX};
 use engine::message::DecodeError;
 use engine::message::block::Decided;
 use engine::message::certificate::{Settled, verdicts_hash};
@@ -20,6 +22,8 @@ use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
 use engine::{Height, PeerId};
 use storage::snapshot::{SnapshotReader, StoredSnapshot};
 use storage::{Past, PastReader, Session};
+
+use crate::threads::{BACKGROUND_PERIOD, WatchedThread};
 
 /// What a peer asks for.
 #[derive(Clone, Copy)]
@@ -45,6 +49,8 @@ pub enum Asked {
 pub struct Serving {
     asked: VecDeque<Question>,
     reading: Reading,
+    /// Turns of the thread, once there is one.
+    turns: Arc<AtomicU64>,
 }
 
 enum Reading {
@@ -77,7 +83,7 @@ impl Serving {
     pub fn of(session: &Session, stepped: bool) -> Self {
         let sources = Sources { past: PastReader::of(session), snapshots: SnapshotReader::of(session), open: None };
         let reading = if stepped { Reading::Stepped(Box::new(sources)) } else { Reading::Unstarted(Some(sources)) };
-        Self { asked: VecDeque::new(), reading }
+        Self { asked: VecDeque::new(), reading, turns: Arc::default() }
     }
 
     /// Takes a question of a peer that is behind, about what is on disk up to height `last`. One that comes too early is not
@@ -87,6 +93,12 @@ impl Serving {
         if self.asked.len() < SERVED_QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
             self.asked.push_back(Question { to, what, last });
         }
+    }
+
+    /// The thread that it has, or will have.
+    pub(crate) fn threads(&self) -> Option<WatchedThread> {
+        let is_stepped = matches!(self.reading, Reading::Stepped(_));
+        (!is_stepped).then(|| WatchedThread::new("serving", BACKGROUND_PERIOD, Arc::clone(&self.turns)))
     }
 
     /// Whether nobody waits for an answer.
@@ -101,7 +113,7 @@ impl Serving {
                 return;
             }
             let sources = sources.take().expect("taken only here");
-            match ReadingThread::start(sources) {
+            match ReadingThread::start(sources, Arc::clone(&self.turns)) {
                 Ok(thread) => self.reading = Reading::Thread(thread),
                 Err(unstarted) => {
                     let (sources, problem) = *unstarted;
@@ -123,7 +135,7 @@ impl Serving {
 }
 
 impl ReadingThread {
-    fn start(sources: Sources) -> Result<Self, Box<(Sources, std::io::Error)>> {
+    fn start(sources: Sources, turns: Arc<AtomicU64>) -> Result<Self, Box<(Sources, std::io::Error)>> {
         let (to_thread, questions) = bounded::<Question>(SERVED_QUESTIONS_MAX);
         let (from_thread, answers) = bounded(SERVED_QUESTIONS_MAX);
         let (give, take) = bounded(1);
@@ -132,7 +144,13 @@ impl ReadingThread {
             let take = take.clone();
             move || {
                 let Ok(mut sources): Result<Sources, _> = take.recv() else { return };
-                while let Ok(question) = questions.recv() {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    let question = match questions.recv_timeout(HEARTBEAT) {
+                        Ok(question) => question,
+                        Err(RecvTimeoutError::Timeout) => continue,
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    };
                     let answer = sources.answer(&question);
                     if from_thread.send((question.to, answer)).is_err() {
                         return;

@@ -16,6 +16,8 @@ use engine::{Height, Tick};
 use storage::snapshot::{KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots};
 use systems::Machine;
 
+use crate::threads::{BACKGROUND_PERIOD, WatchedThread};
+
 /// When snapshots begin, and how fast they are copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotPace {
@@ -109,6 +111,11 @@ impl Keeping {
             received: 0,
             counts: SnapshotCounts::default(),
         }
+    }
+
+    /// The thread that keeps them.
+    pub(crate) fn threads(&self) -> Option<WatchedThread> {
+        self.snapshots.turns().map(|turns| WatchedThread::new("snapshots", BACKGROUND_PERIOD, turns))
     }
 
     /// The node goes on at this tick: what came before is over.

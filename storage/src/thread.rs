@@ -1,13 +1,13 @@
 //! The storage thread: drives a session's disk beside the tick, and says when what it was given is on disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
-use engine::limits::{COMPRESSING_REST_MS, UNSYNCED_TICKS_MAX};
+use engine::limits::{COMPRESSING_REST_MS, HEARTBEAT, UNSYNCED_TICKS_MAX};
 
 use crate::disk::{Disk, Group, OpenedAs, Synced, Writing};
 use crate::journal::{Archive, JournalReader};
@@ -26,6 +26,8 @@ pub struct Storage {
     archiving: Option<JoinHandle<()>>,
     /// Whoever closes waits for no more than one chunk.
     closing: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
+    archive_turns: Arc<AtomicU64>,
 }
 
 impl Storage {
@@ -70,12 +72,14 @@ impl Storage {
         let (to_thread, groups) = bounded(UNSYNCED_TICKS_MAX);
         let (from_thread, synced) = bounded(2 * UNSYNCED_TICKS_MAX);
         let dir = disk.dir().to_owned();
+        let (turns, archive_turns): (Arc<AtomicU64>, Arc<AtomicU64>) = (Arc::default(), Arc::default());
+        let own_turns = Arc::clone(&turns);
         let thread = std::thread::Builder::new()
             .name("storage".into())
-            .spawn(move || drive(disk, &groups, &from_thread))
+            .spawn(move || drive(disk, &groups, &from_thread, &own_turns))
             .map_err(OpenError::io(&dir))?;
         let closing = Arc::new(AtomicBool::new(false));
-        let (keep, archiving) = archiving(archive, closing.clone())?;
+        let (keep, archiving) = archiving(archive, closing.clone(), Arc::clone(&archive_turns))?;
         Ok(Self {
             groups: Some(to_thread),
             synced,
@@ -83,6 +87,8 @@ impl Storage {
             keep: Some(keep),
             archiving: Some(archiving),
             closing,
+            turns,
+            archive_turns,
         })
     }
 
@@ -106,6 +112,16 @@ impl Storage {
         &self.synced
     }
 
+    /// How often the thread has turned: at least every [`HEARTBEAT`], unless a write or sync takes longer.
+    pub fn turns(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.turns)
+    }
+
+    /// The same of the thread that looks after sealed segments.
+    pub fn archive_turns(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.archive_turns)
+    }
+
     /// Writes what waits, seals the files, and gives the session back.
     pub fn close(mut self) -> Session {
         self.groups = None;
@@ -115,11 +131,22 @@ impl Storage {
 }
 
 /// The thread that looks after sealed segments.
-fn archiving(archive: Archive, closing: Arc<AtomicBool>) -> Result<(Sender<Height>, JoinHandle<()>), OpenError> {
+fn archiving(
+    archive: Archive,
+    closing: Arc<AtomicBool>,
+    turns: Arc<AtomicU64>,
+) -> Result<(Sender<Height>, JoinHandle<()>), OpenError> {
     let (keep, heights) = bounded(1);
     let run = move || {
-        while let Ok(height) = heights.recv() {
+        loop {
+            turns.fetch_add(1, Ordering::Relaxed);
+            let height = match heights.recv_timeout(HEARTBEAT) {
+                Ok(height) => height,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             archive.turn(height, &|| {
+                turns.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(COMPRESSING_REST_MS));
                 !closing.load(Ordering::Relaxed)
             });
@@ -150,11 +177,12 @@ impl Drop for Storage {
 }
 
 /// Drives a disk in the time of the wall, until nobody hands anything over any more.
-fn drive(mut disk: Disk, groups: &Receiver<Group>, synced: &Sender<Synced>) -> Session {
+fn drive(mut disk: Disk, groups: &Receiver<Group>, synced: &Sender<Synced>, turns: &AtomicU64) -> Session {
     let began = Instant::now();
     loop {
+        turns.fetch_add(1, Ordering::Relaxed);
         let heard = match disk.due() {
-            None => groups.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => groups.recv_timeout(HEARTBEAT),
             Some(due) if disk.has_room() => groups.recv_timeout(due.saturating_sub(began.elapsed())),
             Some(due) => {
                 std::thread::sleep(due.saturating_sub(began.elapsed()));

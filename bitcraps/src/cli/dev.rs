@@ -11,7 +11,10 @@ use engine::io::BetResult;
 use engine::{Chips, Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use net::server::{Server, ServerConfig, StartError};
-use node::config::workers;
+use node::config::{AlertsConfig, ServedAt, workers};
+use operate::monitor::{Listening, Monitor, MonitorError};
+use operate::reading::Sources;
+use operate::watching::MonitorConfig;
 use order::signature::NetKey;
 use serde_json::json;
 use storage::backend::FileBackend;
@@ -53,6 +56,10 @@ pub struct DevArgs {
     /// Where people connect with `play`; `none` to stay alone. At real pace, the first free port from 7400 on.
     #[arg(long, value_name = "ADDR|none")]
     pub(super) listen: Option<String>,
+    /// Where a browser finds the dashboard; `off` for nowhere. At real pace, the first free port from 7480 on. Of several
+    /// validators, each has its own, and this is not said.
+    #[arg(long, value_name = "ADDR|off")]
+    pub(super) dashboard: Option<ServedAt>,
     /// Milliseconds after which a table rolls by itself. Without it, 10,000 for people to follow; with `--pace max`, 1,000.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub(super) window: Option<u64>,
@@ -108,7 +115,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
-    let _pool = engine::pool::build(args.threads)?;
+    let listening = dashboard_at(args)?;
+    let pool = Arc::new(engine::pool::build(args.threads)?);
     // Before the session is begun: where nobody can listen, none is left behind. The address is given back until the node
     // knows its time, since an intent that is dated before that has expired when it arrives.
     if let Some(address) = listens {
@@ -118,9 +126,16 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
+    let mut sources = Sources { pool: Some(pool), ..Sources::of(&node, &dir) };
     if let Some(network) = network {
+        sources = sources.with_network(&network, &server_config(&config, network.address));
         node.listen(network);
     }
+    let title = format!("dev, seed {}", args.seed);
+    let watching = MonitorConfig { hosts: Vec::new(), title, alerts: AlertsConfig::default() };
+    // Whoever wants heights and no page has no use for alerts either.
+    let monitor = listening.map(|listening| Monitor::start(Some(listening), watching, sources)).transpose()?;
+    let dashboard = monitor.as_ref().and_then(|monitor| monitor.address).map(|address| format!("http://{address}/"));
     let people = args.output.is_for_people();
     if people {
         let (tables, players) = (thousands(genesis.tables.into()), thousands(args.players.into()));
@@ -133,6 +148,9 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         }
         if let Some(address) = listens {
             say!("  listens   {address}: in another terminal, `{} play {address}`", program());
+        }
+        if let Some(dashboard) = &dashboard {
+            say!("  dashboard {dashboard}");
         }
         for repaired in found.iter().flat_map(|found| &found.repaired) {
             say!("  repaired  {repaired}");
@@ -156,6 +174,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         }
     });
     status.bar.finish_and_clear();
+    drop(monitor);
     let totals = node.close();
     result?;
     let settled = totals.height > Height::GENESIS;
@@ -172,6 +191,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             "refusals": totals.refusals,
             "keys": genesis.keys.name(),
             "listen": listens.map(|address| address.to_string()),
+            "dashboard": dashboard,
         });
         say!("{}", with_counts(summary, &totals));
     }
@@ -193,6 +213,8 @@ const WINDOW_MAX_MS: u64 = 1_000;
 const GUESTS_MAX: u32 = 256;
 /// Ports that are tried for one that is free.
 const PORTS: std::ops::Range<u16> = 7_400..7_420;
+/// The same for the dashboard.
+const DASHBOARD_PORTS: std::ops::Range<u16> = 7_480..7_500;
 
 /// The first address on this machine that nobody listens at.
 fn first_free() -> Option<SocketAddr> {
@@ -214,16 +236,30 @@ fn listen_at(args: &DevArgs) -> Result<Option<SocketAddr>, Failure> {
     }
 }
 
-/// Listens for the session that is there, or will be.
-fn listen(dir: &Path, dev: &DevConfig, address: SocketAddr) -> anyhow::Result<Server> {
-    let seed = dev.seed;
-    let config = ServerConfig {
-        name: format!("dev, seed {seed}"),
+/// Where the dashboard is, if it is anywhere: whoever asked for an address is told if it cannot be had.
+fn dashboard_at(args: &DevArgs) -> Result<Option<Listening>, MonitorError> {
+    let mut ports = DASHBOARD_PORTS;
+    match args.dashboard {
+        Some(at) => at.address().map(Listening::at).transpose(),
+        None if args.pace == Pace::Max => Ok(None),
+        None => Ok(ports.find_map(|port| Listening::at(SocketAddr::from(([127, 0, 0, 1], port))).ok())),
+    }
+}
+
+/// The bounds of its network.
+fn server_config(dev: &DevConfig, address: SocketAddr) -> ServerConfig {
+    ServerConfig {
+        name: format!("dev, seed {}", dev.seed),
         connections_max: GUESTS_MAX,
         connections_per_address_max: GUESTS_MAX,
         listen: address,
         ..ServerConfig::default()
-    };
+    }
+}
+
+/// Listens for the session that is there, or will be.
+fn listen(dir: &Path, dev: &DevConfig, address: SocketAddr) -> anyhow::Result<Server> {
+    let (seed, config) = (dev.seed, server_config(dev, address));
     let mut bytes = *b"bitcraps development network key";
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let (genesis, file) = match storage::read_genesis(dir) {

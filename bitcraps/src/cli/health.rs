@@ -11,6 +11,7 @@ use engine::{Hash, Height, hex};
 use net::client::{Endpoint, any_socket, status::Asking};
 use net::tls::Identity;
 use node::config::Config;
+use node::layers::Layered;
 use order::signature::NetKey;
 use serde_json::{Value, json};
 
@@ -161,7 +162,7 @@ fn others(config: &Config) -> Vec<String> {
 
 /// Runs the command.
 pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
-    let config = args.config.as_deref().map(Config::load).transpose()?;
+    let config = args.config.as_deref().map(|file| Layered::load(file, &[])).transpose()?.map(|layered| layered.config);
     let asker = Asker::new()?;
     let own = match (&args.node, &config) {
         (Some(node), _) => node.clone(),

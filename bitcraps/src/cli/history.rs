@@ -22,6 +22,7 @@ use audit::history::{
 use audit::reading::Origin;
 use audit::walker::{Identity, last_settled};
 use node::config::Config;
+use node::layers::Layered;
 
 #[derive(Args, Debug)]
 #[command(
@@ -100,7 +101,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     }
     let (dir, cache) = match &args.config {
         Some(file) => {
-            let config = Config::load(file)?;
+            let config = Layered::load(file, &[])?.config;
             (config.node.data.clone(), cache_config(&config))
         }
         None => (args.session.clone().or_else(|| args.data.clone()).unwrap_or_default(), CacheConfig::default()),

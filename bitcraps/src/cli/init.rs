@@ -15,7 +15,7 @@ use serde_json::json;
 use super::args::OutputArgs;
 use super::{Failure, program};
 use keys::keyfile::{self, Passphrase};
-use node::config::Config;
+use node::config::{Config, ServedAt};
 use node::deal::{VALIDATORS, deal, follower, read_places};
 use node::init::{NewChain, create, now_ms};
 
@@ -50,6 +50,9 @@ pub struct InitArgs {
     /// Where the node will listen, UDP.
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where the node will serve its dashboard, metrics and health, TCP; `off` for nowhere.
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDR|off")]
+    dashboard: ServedAt,
     /// Bytes that the journal may have, such as 20GiB, or 0 for no bound. Asked for in a terminal; otherwise half of what is
     /// free.
     #[arg(long, value_name = "SIZE")]
@@ -136,6 +139,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     }
     let mut config = Config::default();
     config.net.listen = args.listen;
+    config.monitoring.listen = args.dashboard;
     config.net.name.clone_from(&args.name);
     config.storage.bytes_max = bytes_max(args)?;
     let journal = config.storage.bytes_max;

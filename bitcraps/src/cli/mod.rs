@@ -24,7 +24,9 @@ mod play;
 mod replay;
 mod script;
 mod session;
+mod shell;
 mod sim;
+mod top;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use words::{Failure, thousands};
 
@@ -58,6 +60,8 @@ enum Command {
     Init(init::InitArgs),
     /// Run a node that people and programs connect to.
     Node(node::NodeArgs),
+    /// Watch a running node in this terminal.
+    Top(top::TopArgs),
     /// Check or show a node's configuration.
     #[command(subcommand)]
     Config(node::ConfigCommand),
@@ -84,6 +88,10 @@ enum Command {
     /// Take stock of a session's files, check, compact or copy them.
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Print completions for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Write the manual's pages.
+    Man(shell::ManArgs),
 }
 
 /// The code that a command ends with for an error.
@@ -107,11 +115,13 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let config = error.is::<::node::config::ConfigError>()
         || error.is::<keys::keyfile::KeyFileError>()
-        || error.is::<net::server::StartError>();
+        || error.is::<net::server::StartError>()
+        || error.is::<operate::monitor::MonitorError>();
     if config {
         return 3;
     }
-    if error.chain().any(|cause| cause.is::<net::client::Lost>()) {
+    let unreachable = matches!(error.downcast_ref(), Some(operate::top::TopError::Unreachable { .. }));
+    if unreachable || error.chain().any(|cause| cause.is::<net::client::Lost>()) {
         return 7;
     }
     let data = error.is::<storage::OpenError>()
@@ -147,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Node(args) => node::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Config(command) => node::config(&command),
         Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
@@ -159,6 +170,8 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Db(command) => db::run(&command),
+        Command::Completions(args) => shell::completions(&args, Cli::command()),
+        Command::Man(args) => shell::man(&args, Cli::command()),
     };
     ended(result.map(|()| ExitCode::SUCCESS))
 }
@@ -239,13 +252,13 @@ fn causes(error: &anyhow::Error) -> String {
 
 /// Logs go to stderr; `BITCRAPS_LOG` says which, as in `info` or `net=debug`. `play` has the screen for itself.
 fn logs(command: &Command) {
-    if matches!(command, Command::Play(_)) {
+    if matches!(command, Command::Play(_) | Command::Top(_)) {
         return;
     }
     // An operator reads back what a node did; elsewhere somebody looks on, and has a status line.
     // Of simulated nodes, what happened is counted and told in the end.
     let ours = match command {
-        Command::Node(_) => "warn,node=info,net=info,storage=info",
+        Command::Node(_) => "warn,node=info,net=info,storage=info,operate=info",
         Command::Sim(_) => "off",
         _ => "warn",
     };

@@ -14,6 +14,9 @@ use engine::limits::GENESIS_BYTES_MAX;
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use net::server::{Counters, StartError, check_buffers};
+use operate::monitor::{Listening, Monitor};
+use operate::reading::Sources;
+use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::Session;
 use storage::backend::{Backend, FileBackend};
@@ -24,6 +27,7 @@ use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, 
 use node::clock::Time;
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
+use node::layers::Layered;
 use node::network::listen;
 use node::open::{self, Found, Options};
 use node::recording::Driving;
@@ -53,7 +57,17 @@ pub struct NodeArgs {
     #[arg(long, hide = true)]
     ends_with_input: bool,
     #[command(flatten)]
+    set: SetArgs,
+    #[command(flatten)]
     output: OutputArgs,
+}
+
+/// Values over those of the file and the environment.
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    /// Set a key over what the file and the environment say, such as net.listen=127.0.0.1:7400; may be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
 }
 
 /// Looks at a configuration.
@@ -66,20 +80,29 @@ pub enum ConfigCommand {
         /// Of a node that is to follow: it needs its network key alone.
         #[arg(long)]
         follow: bool,
+        #[command(flatten)]
+        set: SetArgs,
     },
     /// Print a configuration in full, defaults included, as a file that works wherever it is put.
     Show {
         /// The file.
         file: PathBuf,
+        /// Print each key with its value and where that is from: default, line of the file, variable, or --set.
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        set: SetArgs,
     },
+    /// Print a JSON Schema of the file, for editors.
+    Schema,
 }
 
 /// Runs `config`.
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check { file, follow } => {
+        ConfigCommand::Check { file, follow, set } => {
             let follow = *follow;
-            let config = Config::load(file)?;
+            let config = Layered::load(file, &set.set)?.config;
             prepare(&config, follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
@@ -87,13 +110,20 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
                 let listen = config.net.listen;
                 net::transport::bind(listen, config.net.socket_buffer_bytes as usize)
                     .map_err(|error| StartError::Bind { address: listen, error })?;
+                config.monitoring.listen.address().map(Listening::at).transpose()?;
             }
             say!("{}: good{}", file.display(), if running { "; a node runs with its session now" } else { "" });
         }
-        ConfigCommand::Show { file } => {
-            let config = Config::load(file)?.absolute().with_context(|| file.display().to_string())?;
-            say!("{}", config.text().trim_end());
+        ConfigCommand::Show { file, origin: true, set } => {
+            for (key, value, origin) in Layered::load(file, &set.set)?.rows() {
+                say!("{:<60} # {origin}", format!("{key} = {value}"));
+            }
         }
+        ConfigCommand::Show { file, origin: false, set } => {
+            let config = Layered::load(file, &set.set)?.config.absolute();
+            say!("{}", config.with_context(|| file.display().to_string())?.text().trim_end());
+        }
+        ConfigCommand::Schema => say!("{:#}", node::layers::schema()),
     }
     Ok(())
 }
@@ -122,14 +152,14 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 
 /// Runs the command.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    let config = Layered::load(&args.config, &args.set.set)?.config;
     let (keys, setup, genesis) = prepare(&config, args.follow)?;
     let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
     if args.ends_with_input {
         end_with_input(&stop);
     }
-    let _pool = engine::pool::build(config.node.threads)?;
-    let operated = Operated { args, config, keys, setup, genesis, stop };
+    let pool = Arc::new(engine::pool::build(config.node.threads)?);
+    let operated = Operated { args, config, keys, setup, genesis, stop, pool };
     // A session that began at a snapshot of the others is opened again at it.
     while operated.run_once()? {}
     Ok(())
@@ -143,6 +173,7 @@ struct Operated<'a> {
     setup: Setup,
     genesis: Vec<u8>,
     stop: Arc<AtomicBool>,
+    pool: Arc<rayon::ThreadPool>,
 }
 
 impl Operated<'_> {
@@ -150,6 +181,8 @@ impl Operated<'_> {
     fn run_once(&self) -> anyhow::Result<bool> {
         let Self { args, config, keys, setup, .. } = self;
         let began = Instant::now();
+        // Before the session is touched: whoever cannot have the address hears of it at once.
+        let listening = config.monitoring.listen.address().map(Listening::at).transpose()?;
         let session = Session::open(&config.node.data)?;
         let options = Options {
             keys: keys.validator.clone(),
@@ -167,15 +200,22 @@ impl Operated<'_> {
         let slot = opened.machine.order_progress().slot;
         let network = listen(&setup.genesis, self.genesis.clone(), &keys.net, config.net.clone())?;
         let counters = network.counters();
-        let ready =
-            Ready { address: network.address, key: network.key(), socket: network.socket_bytes, recovered, slot };
         let mut node = opened.into_node(None, Time::Wall);
+        let sources = Sources {
+            pool: Some(Arc::clone(&self.pool)),
+            memory_budget: config.memory.budget_bytes,
+            ..Sources::of(&node, &config.node.data).with_network(&network, &config.net)
+        };
+        let monitor = Monitor::start(listening, monitor_config(config), sources)?;
+        let (address, key, socket, dashboard) = (network.address, network.key(), network.socket_bytes, monitor.address);
         node.listen(network);
+        let ready = Ready { address, key, socket, dashboard, recovered, slot };
         self.say_ready(&ready, found.as_ref())?;
         if let Some(warning) = room_warning(config)? {
             tracing::warn!("{warning}");
         }
         let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters);
+        drop(monitor);
         let has_arrived = node.has_arrived();
         let totals = node.close();
         result?;
@@ -198,7 +238,7 @@ impl Operated<'_> {
 
     fn say_ready(&self, ready: &Ready, found: Option<&Found>) -> anyhow::Result<()> {
         let Self { config, setup, .. } = self;
-        let Ready { address, key, socket, recovered, slot } = *ready;
+        let Ready { address, key, socket, dashboard, recovered, slot } = *ready;
         let (tables, keys_from) = (setup.genesis.tables, setup.genesis.keys);
         let height = found.map_or(0, |found| found.height.0);
         let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();
@@ -207,6 +247,7 @@ impl Operated<'_> {
                 "event": "ready",
                 "listen": address.to_string(),
                 "key": hex(&key),
+                "dashboard": dashboard.map(|address| format!("http://{address}/")),
                 "chain": hex(&setup.chain),
                 "keys": keys_from.name(),
                 "slot": slot,
@@ -235,6 +276,9 @@ impl Operated<'_> {
         }
         say!("  listens   {address}");
         say!("  key       {}", hex(&key));
+        if let Some(address) = dashboard {
+            say!("  dashboard http://{address}/");
+        }
         if let Some(warning) = keys_from.warning() {
             say!("  keys      {}: {warning}", keys_from.name());
         }
@@ -289,8 +333,16 @@ struct Ready {
     address: SocketAddr,
     key: [u8; 32],
     socket: (usize, usize),
+    dashboard: Option<SocketAddr>,
     recovered: Duration,
     slot: Option<u32>,
+}
+
+/// What the monitor is told of the configuration.
+fn monitor_config(config: &Config) -> MonitorConfig {
+    let name = &config.net.name;
+    let title = if name.is_empty() { "BitCraps node".into() } else { name.clone() };
+    MonitorConfig { hosts: config.monitoring.hosts.clone(), title, alerts: config.alerts.clone() }
 }
 
 /// What an operator should know about a journal that the disk has no room for.

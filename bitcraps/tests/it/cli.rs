@@ -221,8 +221,11 @@ fn init_bounds_the_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let init = |name: &str, more: &[&str]| {
         let node = dir.path().join(name);
-        let args =
-            [&["init", text(&node), "--plain-keys", "--listen", "127.0.0.1:0", "--output", "json"], more].concat();
+        let args = [
+            &["init", text(&node), "--plain-keys", "--listen", "127.0.0.1:0", "--dashboard", "off", "--output", "json"],
+            more,
+        ]
+        .concat();
         (bitcraps(&args), node.join("bitcraps.toml"))
     };
     let (made, config) = init("told", &["--bytes-max", "20GiB"]);

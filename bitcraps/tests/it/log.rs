@@ -17,8 +17,19 @@ impl Door {
     /// A node that lets so many connections of an address in at a time.
     fn open(dir: &std::path::Path, connections: u32) -> Self {
         let place = dir.join("node");
-        let init =
-            ["init", text(&place), "--plain-keys", "--listen", "127.0.0.1:0", "--bytes-max", "0", "--window", "1000"];
+        let init = [
+            "init",
+            text(&place),
+            "--plain-keys",
+            "--listen",
+            "127.0.0.1:0",
+            "--dashboard",
+            "off",
+            "--bytes-max",
+            "0",
+            "--window",
+            "1000",
+        ];
         assert_eq!(run(&init).0, 0);
         let file = place.join("bitcraps.toml");
         let config = fs::read_to_string(&file).expect("a configuration");

@@ -9,6 +9,7 @@ mod kill;
 mod load;
 mod log;
 mod manifests;
+mod monitor;
 mod network;
 mod newcomer;
 mod readme;

@@ -21,7 +21,7 @@ pub(crate) fn manifest(path: &Path) -> Table {
 }
 
 /// Every crate of the workspace: those that are absent yet have their rule already.
-const MAY_SEE: [(&str, &[&str]); 15] = [
+const MAY_SEE: [(&str, &[&str]); 16] = [
     ("engine", &[]),
     ("order", &["engine"]),
     ("systems", &["engine", "order"]),
@@ -35,11 +35,12 @@ const MAY_SEE: [(&str, &[&str]); 15] = [
     ("play", &["engine", "order", "systems", "net", "words", "keys"]),
     ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "aside"]),
     ("sim", &["engine", "order", "systems", "net", "storage", "node", "audit"]),
+    ("operate", &["engine", "net", "node"]),
     (
         "bitcraps",
         &[
             "engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "play", "load", "sim",
-            "aside",
+            "operate", "aside",
         ],
     ),
     ("benches", &["engine", "order", "systems", "net", "storage", "keys", "node", "audit", "load"]),
@@ -145,7 +146,8 @@ fn compiled_by(name: &str, found: &mut Vec<String>) {
 fn a_validator_links_no_screen_and_no_sheet() {
     let mut found = Vec::new();
     compiled_by("node", &mut found);
-    for absent in ["clap", "comfy-table", "csv", "foyer", "hdrhistogram", "indicatif", "parquet", "ratatui", "sysinfo"]
+    for absent in
+        ["axum", "clap", "comfy-table", "csv", "foyer", "hdrhistogram", "indicatif", "parquet", "ratatui", "sysinfo"]
     {
         assert!(!found.iter().any(|named| named == absent), "`node` brings `{absent}` along");
     }

@@ -26,6 +26,7 @@ use net::wire::{Answer, AnswerVerdict, Hello, Role, ToClient, ToNode, VERSION};
 use node::clock::Time;
 use node::config::Config;
 use node::init::{NewChain, create, open_keys};
+use node::layers::Layered;
 use node::network::listen;
 use node::open::{Options, open};
 use node::recording::Driving;
@@ -64,7 +65,7 @@ impl TestNode {
         let dir = tempfile::tempdir().expect("a folder");
         let place = dir.path().join("node");
         let created = create(&place, new, Config::default(), None).expect("a new node");
-        let config = Config::load(&created.config).expect("its configuration");
+        let config = Layered::load(&created.config, &[]).expect("its configuration").config;
         let (keys, setup) = open_keys(&config, false).expect("its keys");
         let genesis = storage::genesis_bytes(&config.node.data).expect("its genesis");
         let server = bounds(ServerConfig {
@@ -383,7 +384,7 @@ impl Killable {
 fn clients_play_on_through_kills_and_nothing_is_lost_or_doubled() {
     let dir = tempfile::tempdir().expect("a folder");
     let created = create(&dir.path().join("n"), &chain(1, 300), Config::default(), None).expect("a node");
-    let mut config = Config::load(&created.config).expect("its configuration");
+    let mut config = Layered::load(&created.config, &[]).expect("its configuration").config;
     // A port that stays the same from start to start.
     config.net.listen =
         std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");

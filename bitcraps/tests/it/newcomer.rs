@@ -389,8 +389,19 @@ fn a_reader_of_standard_error_that_goes_away_changes_no_exit_code() {
 fn a_node_whose_readers_have_gone_goes_on_and_ends_cleanly() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("node");
-    let init =
-        ["init", text(&place), "--plain-keys", "--listen", "127.0.0.1:0", "--bytes-max", "0", "--window", "1000"];
+    let init = [
+        "init",
+        text(&place),
+        "--plain-keys",
+        "--listen",
+        "127.0.0.1:0",
+        "--dashboard",
+        "off",
+        "--bytes-max",
+        "0",
+        "--window",
+        "1000",
+    ];
     assert_eq!(run(&init).0, 0);
     let mut child = program()
         .args(["node", "--config", text(&place.join("bitcraps.toml")), "--output", "ndjson"])
@@ -525,7 +536,7 @@ fn an_empty_passphrase_is_refused_and_the_first_line_of_a_file_counts() {
     fs::write(&secret, "correct horse\r\nnot this line\n").expect("written");
     fs::write(&empty, "\nnot this line\n").expect("written");
     let init = |name: &str, value: &str| {
-        let args = ["init", text(&place), "--listen", "127.0.0.1:0", "--bytes-max", "0"];
+        let args = ["init", text(&place), "--listen", "127.0.0.1:0", "--dashboard", "off", "--bytes-max", "0"];
         said(&program().args(args).env(name, value).output().expect("the program runs"))
     };
     for (name, value) in [("BITCRAPS_PASSPHRASE", ""), ("BITCRAPS_PASSPHRASE_FILE", text(&empty))] {
@@ -609,7 +620,21 @@ fn no_scenarios_are_no_success() {
 fn a_configuration_is_good_only_where_the_node_starts() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("node");
-    assert_eq!(run(&["init", text(&place), "--plain-keys", "--listen", "127.0.0.1:0", "--bytes-max", "0"]).0, 0);
+    assert_eq!(
+        run(&[
+            "init",
+            text(&place),
+            "--plain-keys",
+            "--listen",
+            "127.0.0.1:0",
+            "--dashboard",
+            "off",
+            "--bytes-max",
+            "0"
+        ])
+        .0,
+        0
+    );
     let config = place.join("bitcraps.toml");
     let check = |path: &Path| run(&["config", "check", text(path)]);
     assert_eq!(check(&config).0, 0);

@@ -1,5 +1,6 @@
 //! Numbers of the network: what happened since the start, and what there is now.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::session::Handled;
@@ -80,13 +81,15 @@ impl Counters {
 
 /// What there is now, as the end of the last turn left it.
 #[derive(Default, Debug)]
-pub(super) struct Gauges {
+pub struct Gauges {
+    /// Turns of the host: at least one every [`engine::limits::HEARTBEAT`].
+    pub turns: Arc<AtomicU64>,
     /// Connections that were let in and are open.
-    pub(super) connections: AtomicU32,
+    pub connections: AtomicU32,
     /// Bytes that they may hold together.
-    pub(super) reserved: AtomicU64,
+    pub reserved: AtomicU64,
     /// Bytes that wait in this process for them.
-    pub(super) held: AtomicUsize,
+    pub held: AtomicUsize,
     /// Other nodes that this node knows of.
-    pub(super) nodes_known: AtomicUsize,
+    pub nodes_known: AtomicUsize,
 }

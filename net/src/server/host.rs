@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use engine::PeerId;
+use engine::limits::HEARTBEAT;
 use quinn_proto::Incoming;
 use tokio::time::Instant;
 
@@ -141,6 +142,7 @@ impl Host {
             .chain(self.batching.next_due())
             .chain(self.farewell)
             .chain(self.common.visitors.next_due())
+            .chain([self.now + HEARTBEAT])
             .fold(dial.min(sample), Ord::min)
     }
 
@@ -208,6 +210,7 @@ impl Host {
     /// What others read of this turn.
     fn count(&mut self) {
         let Self { common, gauges, quic, .. } = self;
+        gauges.turns.fetch_add(1, Ordering::Relaxed);
         gauges.connections.store(common.admission.connections(), Ordering::Relaxed);
         gauges.reserved.store(common.admission.reserved(), Ordering::Relaxed);
         gauges.held.store(common.held, Ordering::Relaxed);

@@ -50,8 +50,7 @@ use self::admission::Admission;
 pub use self::chain::ChainInfo;
 use self::common::{Common, Published};
 pub use self::config::ServerConfig;
-pub use self::counters::Counters;
-use self::counters::Gauges;
+pub use self::counters::{Counters, Gauges};
 use self::drive::Rest;
 use self::errands::Errands;
 use self::host::{Host, Shared};
@@ -298,6 +297,11 @@ impl Server {
     /// Numbers since the start.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// How it is now.
+    pub fn gauges(&self) -> Arc<Gauges> {
+        Arc::clone(&self.gauges)
     }
 
     /// Connections that are open now.

@@ -57,7 +57,7 @@ fn session(dir: &std::path::Path) -> (node::config::Config, Vec<u8>) {
         window_ms: 4_000,
     };
     let created = create(&dir.join("made"), &new, node::config::Config::default(), None).expect("a node");
-    let mut config = node::config::Config::load(&created.config).expect("its configuration");
+    let mut config = node::layers::Layered::load(&created.config, &[]).expect("its configuration").config;
     let bytes = storage::genesis_bytes(&config.node.data).expect("its genesis");
     let genesis: Genesis = serde_json::from_slice(&bytes).expect("its genesis");
     let slower = serde_json::to_vec(&Genesis { block_interval_ms: BLOCK_MS, ..genesis }).expect("plain data");

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use engine::image::GroupBlock;
-use engine::limits::{PACK_BYTES, SNAPSHOT_BLOCKS_MAX};
+use engine::limits::{HEARTBEAT, PACK_BYTES, SNAPSHOT_BLOCKS_MAX};
 use engine::{Hash, Height};
 
 use super::catalog::Catalog;
@@ -66,6 +67,7 @@ pub enum KeeperEvent {
 pub struct Snapshots {
     keeping: Keeping,
     kept: Receiver<KeeperEvent>,
+    turns: Arc<AtomicU64>,
 }
 
 enum Keeping {
@@ -195,14 +197,16 @@ impl SnapshotsFound {
         // As many as there are blocks, and what stands between two snapshots: the tick never waits here.
         let (to_thread, tasks) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
         let (from_thread, kept) = bounded(2 * SNAPSHOT_BLOCKS_MAX);
+        let turns: Arc<AtomicU64> = Arc::default();
+        let own_turns = Arc::clone(&turns);
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
             .spawn(move || {
                 lower_priority();
-                run(&mut self.steps(loaded, pack_bytes), &tasks, &from_thread);
+                run(&mut self.steps(loaded, pack_bytes), &tasks, &from_thread, &own_turns);
             })
             .map_err(OpenError::io(Path::new("snapshot thread")))?;
-        Ok(Snapshots { keeping: Keeping::Thread { tasks: Some(to_thread), thread: Some(thread) }, kept })
+        Ok(Snapshots { keeping: Keeping::Thread { tasks: Some(to_thread), thread: Some(thread) }, kept, turns })
     }
 
     /// [`SnapshotsFound::start`] without a thread: each task is done where it is handed over, so that what happens to the
@@ -210,7 +214,8 @@ impl SnapshotsFound {
     pub fn start_stepped(self, loaded: Option<Height>) -> Snapshots {
         // Whoever hands over hears afterwards.
         let (say, kept) = unbounded();
-        Snapshots { keeping: Keeping::Stepped { steps: RefCell::new(self.steps(loaded, PACK_BYTES)), say }, kept }
+        let keeping = Keeping::Stepped { steps: RefCell::new(self.steps(loaded, PACK_BYTES)), say };
+        Snapshots { keeping, kept, turns: Arc::default() }
     }
 
     fn steps(self, loaded: Option<Height>, pack_bytes: u64) -> Steps {
@@ -298,15 +303,19 @@ fn refuse(problem: &str, task: Task) -> Option<KeeperEvent> {
     }
 }
 
-fn run(steps: &mut Steps, tasks: &Receiver<Task>, kept: &Sender<KeeperEvent>) {
+fn run(steps: &mut Steps, tasks: &Receiver<Task>, kept: &Sender<KeeperEvent>, turns: &AtomicU64) {
     if let Err(problem) = &steps.keeper {
         steps.said.push(KeeperEvent::Failed(problem.clone()));
     }
     loop {
         // Whoever listens may have gone; the snapshot is kept all the same.
         steps.said.drain(..).for_each(|what| _ = kept.send(what));
-        let Ok(task) = tasks.recv() else { return };
-        steps.step(task);
+        turns.fetch_add(1, Ordering::Relaxed);
+        match tasks.recv_timeout(HEARTBEAT) {
+            Ok(task) => steps.step(task),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
@@ -321,6 +330,11 @@ impl Snapshots {
                 steps.said.drain(..).for_each(|what| _ = say.send(what));
             }
         }
+    }
+
+    /// How often the thread has turned, at least every [`HEARTBEAT`] unless it is at something; nothing where there is none.
+    pub fn turns(&self) -> Option<Arc<AtomicU64>> {
+        matches!(self.keeping, Keeping::Thread { .. }).then(|| Arc::clone(&self.turns))
     }
 
     /// Begins a snapshot of an image with `groups` groups, of which `changed` are going to come.

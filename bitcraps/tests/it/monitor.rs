@@ -1,0 +1,251 @@
+//! The monitor of a real process: page, metrics, health, and what is said when a thread stands still.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A `dev` that runs until it is dropped.
+struct Dev {
+    process: Child,
+    address: SocketAddr,
+    /// Read on, so that the process is never held by a full pipe.
+    _output: std::io::Lines<BufReader<ChildStdout>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Dev {
+    fn start(more: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let session = dir.path().join("s");
+        let session = session.to_str().expect("a plain path");
+        let args = ["dev", "--data", session, "--tables", "4", "--players", "24", "--window", "500"];
+        let mut process = Command::new(env!("CARGO_BIN_EXE_bitcraps"))
+            .args(args)
+            .args(["--dashboard", "127.0.0.1:0"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let line =
+            output.by_ref().map_while(Result::ok).find(|line| line.contains("dashboard")).expect("it says where");
+        let address = line.split("http://").nth(1).and_then(|rest| rest.trim_end_matches('/').parse().ok());
+        Self { process, address: address.expect("an address"), _output: output, _dir: dir }
+    }
+
+    /// An answer of the monitor: its status, its head and its body.
+    fn get(&self, path: &str, host: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer of text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    fn ask(&self, path: &str) -> (u16, String) {
+        let (status, _, body) = self.get(path, &self.address.to_string());
+        (status, body)
+    }
+
+    /// The values of all metrics without labels.
+    fn scrape(&self) -> BTreeMap<String, f64> {
+        let (status, text) = self.ask("/metrics");
+        assert_eq!(status, 200);
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let values = lines.filter_map(|line| line.rsplit_once(' '));
+        values.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+    }
+
+    /// Asks whether it is ready until an answer is as wanted; what was answered last.
+    fn until_ready_is(&self, wanted: impl Fn(u16, &str) -> bool) -> String {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let (status, body) = self.ask("/readyz");
+            if wanted(status, &body) {
+                return body;
+            }
+            assert!(Instant::now() < until, "it goes on to say {status} {body}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn what_is_served_is_live_and_for_this_machine_only() {
+    let dev = Dev::start(&["--listen", "none"]);
+    dev.until_ready_is(|status, _| status == 200);
+    let own = dev.address.to_string();
+    let (status, head, page) = dev.get("/", &own);
+    assert_eq!(status, 200);
+    assert!(head.contains("content-security-policy: default-src 'none'") && head.contains("nosniff"), "{head}");
+    let mut bytes = page.len();
+    for file in page.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")) {
+        let (status, _, text) = dev.get(&format!("/{file}"), &own);
+        assert_eq!(status, 200, "{file}");
+        bytes += text.len();
+    }
+    assert!((60_000..300_000).contains(&bytes), "the page with all its files has {bytes} bytes");
+    let (status, ..) = dev.get("/metrics", "evil.example");
+    assert_eq!(status, 421, "a name that was made to point here");
+    assert_eq!(dev.ask("/nowhere").0, 404);
+    assert_eq!((dev.ask("/livez").0, dev.ask("/healthz").0), (200, 200));
+
+    let grows =
+        ["bitcraps_ticks_total", "bitcraps_height_settled", "bitcraps_rolls_total", "bitcraps_cpu_seconds_total"];
+    let before = dev.scrape();
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = dev.scrape();
+        if grows.iter().all(|name| now[*name] > before[*name]) {
+            assert_eq!(now["bitcraps_tick_seconds_count"], now["bitcraps_ticks_total"]);
+            assert!(now["bitcraps_memory_bytes"] > 1e6 && now["bitcraps_session_bytes"] > 0.0);
+            break;
+        }
+        assert!(Instant::now() < until, "{before:?} does not grow: {now:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let (_, text) = dev.ask("/metrics");
+    promtool(&["check", "metrics"], &text);
+}
+
+/// Runs Prometheus' own checker, where it is installed.
+fn promtool(args: &[&str], input: &str) {
+    let child =
+        Command::new("promtool").args(args).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = child else {
+        println!("promtool is not installed: what it says of {args:?} was left out");
+        return;
+    };
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    let said = child.wait_with_output().expect("it ends");
+    let text = [said.stdout, said.stderr].concat();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&text));
+}
+
+#[test]
+fn rules_for_prometheus_are_good() {
+    let rules = crate::manifests::root().join("packaging/prometheus/bitcraps.rules.yml");
+    promtool(&["check", "rules", rules.to_str().expect("a plain path")], "");
+}
+
+#[test]
+fn events_follow_one_another() {
+    let dev = Dev::start(&["--listen", "none"]);
+    let stream = TcpStream::connect(dev.address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+    write!(&stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut events =
+        lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("data: ")?).ok());
+    let mut heights = Vec::new();
+    for _ in 0..6 {
+        let event = events.next().expect("they go on");
+        assert!(heights.len() < 2 || event["limits"]["cpu"].as_f64().is_some_and(|cpus| cpus >= 1.0), "{event}");
+        heights.push(event["values"]["height"].as_f64().unwrap_or(0.0));
+    }
+    assert!(heights.windows(2).all(|pair| pair[0] <= pair[1]) && heights[0] < heights[5], "{heights:?}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_and_leaves_no_session() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    let run = Command::new(env!("CARGO_BIN_EXE_bitcraps"))
+        .args(["dev", "--data", session.to_str().expect("a plain path"), "--dashboard", &address])
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains(&format!("cannot serve the dashboard on {address}")) && said.contains("monitoring.listen"),
+        "{said}"
+    );
+    assert!(!session.exists());
+}
+
+/// Looks at the page of a node in a browser, where there is one: false where there is none.
+fn browse(dev: &Dev, args: &[&str]) -> bool {
+    let root = crate::manifests::root();
+    let modules = root.join("target/browser/node_modules");
+    let chromium = std::env::var("CHROMIUM").unwrap_or("/usr/bin/chromium".into());
+    if !modules.join("playwright-core").exists() || !Path::new(&chromium).exists() {
+        println!("no browser and playwright, which .ci/run installs: looking at the dashboard was left out");
+        return false;
+    }
+    let run = Command::new("node")
+        .arg(root.join("web/tests/dashboard.cjs"))
+        .arg(format!("http://{}/", dev.address))
+        .args(args)
+        .env("NODE_PATH", modules)
+        .output()
+        .expect("node is there with npm");
+    let said = [run.stdout, run.stderr].concat();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&said));
+    true
+}
+
+#[test]
+fn the_page_is_filled_true_accessible_and_readable_in_a_browser() {
+    let dev = Dev::start(&["--listen", "127.0.0.1:0"]);
+    dev.until_ready_is(|status, _| status == 200);
+    let shots = tempfile::tempdir().expect("a directory");
+    let folder = std::env::var("BITCRAPS_SCREENSHOTS").unwrap_or(shots.path().to_string_lossy().into_owned());
+    browse(&dev, &["look", &folder]);
+}
+
+/// The thread of a process that has a name.
+#[cfg(target_os = "linux")]
+fn thread_of(process: u32, name: &str) -> nix::unistd::Pid {
+    let tasks = Path::new("/proc").join(process.to_string()).join("task");
+    let tasks = std::fs::read_dir(tasks).expect("a process").map(|task| task.expect("a thread"));
+    let named = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|found| found.trim_end() == name)
+    };
+    let found = tasks.filter(named).map(|task| task.file_name().to_string_lossy().parse().expect("a number")).min();
+    nix::unistd::Pid::from_raw(found.unwrap_or_else(|| panic!("no thread `{name}`")))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
+    use nix::sys::ptrace::{Options, detach, interrupt, seize};
+    use nix::sys::wait::{WaitPidFlag, waitpid};
+
+    let dev = Dev::start(&["--listen", "127.0.0.1:0"]);
+    dev.until_ready_is(|status, _| status == 200);
+    // The tick's thread is the first of the process, and has its name.
+    for (thread, name) in [("storage", "storage"), ("net", "net"), ("bitcraps", "tick"), ("snapshots", "snapshots")] {
+        let id = thread_of(dev.process.id(), thread);
+        if let Err(error) = seize(id, Options::empty()) {
+            println!("this system lets nobody stop a thread ({error}): freezing was left out");
+            return;
+        }
+        interrupt(id).expect("it was seized");
+        waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
+        let wanted = format!("the thread `{name}` has not moved");
+        dev.until_ready_is(|status, body| status == 503 && body.contains(&wanted));
+        if thread == "storage" && browse(&dev, &["wait", "a thread stands still"]) {
+            detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
+            browse(&dev, &["wait", "No alert is on."]);
+        } else {
+            detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
+        }
+        dev.until_ready_is(|status, _| status == 200);
+    }
+}

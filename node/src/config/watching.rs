@@ -1,0 +1,127 @@
+//! The sections about watching a node: what it may have of memory, where its dashboard is, who hears of alerts.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use net::settings::{size, write_size};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Who is told when something is the matter; the log always is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsConfig {
+    /// An address of plain HTTP to which each change is posted; empty for none.
+    #[serde(deserialize_with = "webhook")]
+    pub webhook: String,
+    /// A program and its arguments, run for each change; empty for none.
+    pub exec: Vec<String>,
+    /// Who gets a letter.
+    #[serde(deserialize_with = "mail_to")]
+    pub mail_to: Vec<String>,
+    /// The program that sends it.
+    pub sendmail: String,
+}
+
+impl Default for AlertsConfig {
+    fn default() -> Self {
+        let sendmail = "/usr/sbin/sendmail".into();
+        Self { webhook: String::new(), exec: Vec::new(), mail_to: Vec::new(), sendmail }
+    }
+}
+
+/// What the node may have of the machine's memory.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemoryConfig {
+    /// Bytes of memory; 0 for what its control group, or the machine, has.
+    #[serde(deserialize_with = "memory_bytes", serialize_with = "write_size")]
+    pub budget_bytes: u64,
+}
+
+/// What is served about the node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitoringConfig {
+    /// Where the dashboard, metrics and health are, TCP.
+    pub listen: ServedAt,
+    /// Names under which they may be asked for, beside addresses.
+    pub hosts: Vec<String>,
+}
+
+/// Where something is served, as the configuration and the command line have it: an address, or `off`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ServedAt {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    Address(SocketAddr),
+}
+
+impl ServedAt {
+    /// The address, if it is anywhere.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::Address(address) => Some(address),
+        }
+    }
+}
+
+impl FromStr for ServedAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let wrong = |_| format!("`{text}` is no address such as \"127.0.0.1:7480\", and not \"off\"");
+        text.parse().map(Self::Address).map_err(wrong)
+    }
+}
+
+impl TryFrom<String> for ServedAt {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ServedAt> for String {
+    fn from(at: ServedAt) -> Self {
+        at.address().map_or_else(|| "off".into(), |address| address.to_string())
+    }
+}
+
+impl Default for MonitoringConfig {
+    fn default() -> Self {
+        Self { listen: ServedAt::Address(SocketAddr::from(([127, 0, 0, 1], 7_480))), hosts: Vec::new() }
+    }
+}
+
+fn memory_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    // What an empty node has in memory is less than half of that.
+    let bytes = size(deserializer, 0..=u64::MAX)?;
+    if bytes > 0 && bytes < 64 << 20 {
+        return Err(D::Error::custom(format!("{bytes} bytes are fewer than 64 MiB; 0 is what the machine has")));
+    }
+    Ok(bytes)
+}
+
+fn webhook<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    if url.is_empty() || url.starts_with("http://") {
+        return Ok(url);
+    }
+    Err(D::Error::custom(format!("`{url}` is no address of http://; for another protocol, `exec` runs a program")))
+}
+
+fn mail_to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let addresses = Vec::<String>::deserialize(deserializer)?;
+    match addresses.iter().find(|one| !one.contains('@') || one.contains(|c: char| c.is_control() || c == ',')) {
+        Some(wrong) => Err(D::Error::custom(format!("`{wrong}` is no address such as ops@example.org"))),
+        None => Ok(addresses),
+    }
+}

@@ -1,0 +1,348 @@
+//! What a running node measures: counted on the tick's thread in plain numbers, and published once a second as words that
+//! any thread may read.
+//!
+//! ```text
+//!  tick: Recorder (its own numbers) -> once a second, one store a word -> Readings <- whoever watches
+//! ```
+//! A tick takes no lock here and asks the allocator for nothing. Whoever reads may see some words of one second beside some of
+//! the next: each word is whole, and all of them only grow or say how it is now.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytemuck::{Pod, Zeroable};
+use engine::io::{ChainProgress, Output};
+use engine::limits::UNSYNCED_TICKS_MAX;
+use engine::message::refusal::Refusal;
+
+use crate::totals::Totals;
+
+/// Upper ends of a histogram's buckets, in microseconds; one more bucket takes what is above.
+pub const BUCKET_ENDS_US: [u64; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000,
+];
+
+/// How often readings are published.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// How long something took, each time: counted by bucket. Layout: 19 words, no padding. Units: microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Histogram {
+    /// How many fell into each bucket alone; the last is above all ends.
+    pub counts: [u64; BUCKET_ENDS_US.len() + 1],
+    /// All of them together.
+    pub sum_us: u64,
+}
+
+impl Histogram {
+    /// Counts one that took `micros` microseconds.
+    pub fn add_us(&mut self, micros: u64) {
+        self.counts[BUCKET_ENDS_US.partition_point(|end| *end < micros)] += 1;
+        self.sum_us += micros;
+    }
+
+    fn add(&mut self, time: Duration) {
+        self.add_us(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// Everything that the tick's thread measures. Layout: words of 64 bits, no padding. What ends in `_us` is in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct TickReadings {
+    /// Ticks that were run.
+    pub ticks: u64,
+    /// Ticks that the clock passed by.
+    pub ticks_missed: u64,
+    /// Ticks that were skipped because the disk was behind.
+    pub ticks_stalled: u64,
+    /// Ticks whose work took longer than a tick has.
+    pub ticks_overrun: u64,
+    /// The last decided height on disk.
+    pub decided: u64,
+    /// The last settled height on disk.
+    pub settled: u64,
+    /// The last height whose root a quorum answers for.
+    pub certified: u64,
+    /// 1 while it follows and votes on nothing.
+    pub follows: u64,
+    /// 1 while the disk has no room.
+    pub disk_full: u64,
+    /// Intents without a receipt.
+    pub unanswered: u64,
+    /// Ticks whose group is not on disk.
+    pub unsynced_ticks: u64,
+    /// Tables that rolled.
+    pub rolls: u64,
+    /// Bets placed or raised.
+    pub bets_placed: u64,
+    /// Bets decided, pushed or returned.
+    pub bets_resolved: u64,
+    /// Intents that blocks applied.
+    pub applied: u64,
+    /// Chips won beyond the wagers.
+    pub paid_chips: u64,
+    /// Wagers lost.
+    pub lost_chips: u64,
+    /// Intents that arrived, from the network and from simulated players.
+    pub arrived: u64,
+    /// Intents whose signature was verified and that wait or waited for a block.
+    pub acknowledged: u64,
+    /// Receipts that went out.
+    pub receipts: u64,
+    /// Intents that were not taken.
+    pub shed: u64,
+    /// Alarms: something that must not happen was seen.
+    pub alarms: u64,
+    /// Snapshots on disk.
+    pub snapshots_taken: u64,
+    /// Snapshots that came to nothing.
+    pub snapshots_failed: u64,
+    /// Ticks whose height waited for a snapshot's room.
+    pub snapshot_waits: u64,
+    /// The longest that a tick was held by a snapshot.
+    pub snapshot_longest_hold_us: u64,
+    /// Refused intents, by the place of their code in [`Refusal::ALL`].
+    pub refused: [u64; Refusal::ALL.len()],
+    /// A tick's work, from its inputs to its end.
+    pub tick: Histogram,
+    /// The exchange of a tick.
+    pub exchange: Histogram,
+    /// Settling, of a tick that settled.
+    pub settle: Histogram,
+    /// From a block's time to its decision here, in the node's time.
+    pub decision: Histogram,
+    /// From handing a tick to the disk until it says that it is synced.
+    pub sync: Histogram,
+}
+
+const WORDS: usize = size_of::<TickReadings>() / size_of::<u64>();
+const _: () = assert!(size_of::<TickReadings>().is_multiple_of(size_of::<u64>()));
+
+/// What others read of a node.
+#[derive(Debug)]
+pub struct Readings {
+    words: Box<[AtomicU64]>,
+    /// Steps of the tick's thread, also of those that wait for room on the disk.
+    pub(crate) steps: Arc<AtomicU64>,
+}
+
+impl Readings {
+    fn new() -> Self {
+        Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), steps: Arc::default() }
+    }
+
+    fn publish(&self, readings: &TickReadings) {
+        let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(readings));
+        self.words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
+    }
+
+    /// What was published last.
+    pub fn read(&self) -> TickReadings {
+        let mut readings = TickReadings::zeroed();
+        let words: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut readings));
+        words.iter_mut().zip(&self.words).for_each(|(word, shared)| *word = shared.load(Ordering::Relaxed));
+        readings
+    }
+}
+
+/// The moments of one tick.
+pub(crate) struct TickMoments {
+    pub began: Instant,
+    /// How long it waited for the disk, which is no work.
+    pub waited: Duration,
+    pub exchanged: Instant,
+    /// When it had settled, if it did.
+    pub settled: Option<Instant>,
+}
+
+/// The numbers that the tick's thread keeps for itself.
+pub(crate) struct Recorder {
+    own: TickReadings,
+    /// Groups that the disk has not synced, and when it was given them: a ring, since groups are synced in order.
+    handed: [(u64, Option<Instant>); UNSYNCED_TICKS_MAX],
+    /// How many it was given.
+    handed_count: usize,
+    shared: Arc<Readings>,
+    published: Instant,
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        Self {
+            own: TickReadings::zeroed(),
+            handed: [(0, None); UNSYNCED_TICKS_MAX],
+            handed_count: 0,
+            shared: Arc::new(Readings::new()),
+            published: Instant::now(),
+        }
+    }
+
+    pub fn shared(&self) -> Arc<Readings> {
+        Arc::clone(&self.shared)
+    }
+
+    /// The thread takes a step.
+    pub fn step(&self) {
+        self.shared.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what a tick has to say.
+    pub fn add_outputs(&mut self, outputs: &[Output], now_ms: u64) {
+        for output in outputs {
+            match output {
+                Output::Decided(decided) => {
+                    let took_ms = now_ms.saturating_sub(decided.block.header.time_ms);
+                    self.own.decision.add_us(took_ms.saturating_mul(1_000));
+                }
+                Output::Acknowledged { .. } => self.own.acknowledged += 1,
+                Output::Alarm(_) => self.own.alarms += 1,
+                _ => {}
+            }
+        }
+    }
+
+    pub fn add_arrived(&mut self, count: usize) {
+        self.own.arrived += count as u64;
+    }
+
+    /// The disk was given the group of a tick.
+    pub fn handed(&mut self, id: u64) {
+        self.handed[self.handed_count % UNSYNCED_TICKS_MAX] = (id, Some(Instant::now()));
+        self.handed_count += 1;
+    }
+
+    /// Every group up to this one is on disk.
+    pub fn synced(&mut self, up_to: u64) {
+        let now = Instant::now();
+        for (id, since) in &mut self.handed {
+            if *id <= up_to
+                && let Some(since) = since.take()
+            {
+                self.own.sync.add(now - since);
+            }
+        }
+    }
+
+    /// A tick has ended.
+    pub fn end(&mut self, moments: &TickMoments, quantum: Duration) {
+        let now = Instant::now();
+        let took = (now - moments.began).saturating_sub(moments.waited);
+        self.own.ticks += 1;
+        self.own.ticks_overrun += u64::from(took > quantum);
+        self.own.tick.add(took);
+        self.own.exchange.add(moments.exchanged - moments.began);
+        if let Some(settled) = moments.settled {
+            self.own.settle.add(settled - moments.exchanged);
+        }
+    }
+
+    /// Whether a second has passed since readings were published.
+    pub fn is_due(&self) -> bool {
+        self.published.elapsed() >= PUBLISH
+    }
+
+    /// Publishes what was counted, with how the node is now.
+    pub fn publish(&mut self, totals: &Totals, now: &Standing) {
+        let counts = &totals.counts;
+        let mut refused = [0; Refusal::ALL.len()];
+        for (place, (_, name, _)) in refused.iter_mut().zip(Refusal::ALL) {
+            *place = totals.refusals.get(name).copied().unwrap_or(0);
+        }
+        self.own = TickReadings {
+            ticks_missed: totals.ticks_missed,
+            ticks_stalled: totals.ticks_stalled,
+            decided: now.progress.decided.0,
+            settled: now.progress.settled.0,
+            certified: now.progress.certified.0,
+            follows: u64::from(now.progress.follows),
+            disk_full: u64::from(totals.disk_full.is_some()),
+            unanswered: now.unanswered as u64,
+            unsynced_ticks: now.unsynced_ticks as u64,
+            rolls: counts.rolls,
+            bets_placed: counts.bets_placed,
+            bets_resolved: counts.bets_resolved,
+            applied: counts.applied,
+            paid_chips: counts.paid,
+            lost_chips: counts.lost,
+            receipts: totals.receipts,
+            shed: totals.shed,
+            snapshots_taken: now.snapshots.taken,
+            snapshots_failed: now.snapshots.failed,
+            snapshot_waits: now.snapshots.waits,
+            snapshot_longest_hold_us: now.snapshots.longest_hold.as_micros() as u64,
+            refused,
+            ..self.own
+        };
+        self.shared.publish(&self.own);
+        self.published = Instant::now();
+    }
+}
+
+/// How many snapshots there were, and what they cost ticks.
+#[derive(Default)]
+pub(crate) struct SnapshotsSoFar {
+    pub taken: u64,
+    pub failed: u64,
+    pub waits: u64,
+    pub longest_hold: Duration,
+}
+
+/// How a node is at a moment.
+pub(crate) struct Standing {
+    pub progress: ChainProgress,
+    pub unanswered: usize,
+    pub unsynced_ticks: usize,
+    pub snapshots: SnapshotsSoFar,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_falls_into_the_first_bucket_that_it_does_not_exceed() {
+        let mut histogram = Histogram::zeroed();
+        for micros in [0, 50, 51, 5_000_000, 5_000_001] {
+            histogram.add_us(micros);
+        }
+        assert_eq!((histogram.counts[0], histogram.counts[1]), (2, 1));
+        assert_eq!((histogram.counts[16], histogram.counts[17]), (1, 1));
+        assert_eq!((histogram.count(), histogram.sum_us), (5, 10_000_102));
+        assert!(BUCKET_ENDS_US.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn what_was_published_is_what_is_read() {
+        let mut recorder = Recorder::new();
+        let shared = recorder.shared();
+        for id in [7, 8] {
+            recorder.handed(id);
+        }
+        recorder.synced(7);
+        recorder.synced(7);
+        recorder.add_arrived(3);
+        let refused = Refusal::ALL[4].1;
+        let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
+        let standing = Standing {
+            progress: ChainProgress::default(),
+            unanswered: 5,
+            unsynced_ticks: 1,
+            snapshots: SnapshotsSoFar::default(),
+        };
+        assert_eq!(shared.read(), TickReadings::zeroed(), "nothing is seen before");
+        recorder.publish(&totals, &standing);
+        let read = shared.read();
+        assert_eq!((read.receipts, read.arrived, read.unanswered, read.unsynced_ticks), (9, 3, 5, 1));
+        assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
+        assert_eq!(read.sync.count(), 1, "a group is synced once");
+    }
+}

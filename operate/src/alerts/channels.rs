@@ -1,0 +1,307 @@
+//! Where changes of alerts go: the log always, and a webhook, a command and e-mail where the configuration names them. A
+//! thread of its own does it, so that neither the node nor its watching waits for anybody.
+
+use std::io::Write;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::http::{Request, Uri, header};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use node::config::AlertsConfig;
+use thiserror::Error;
+use tokio::net::TcpStream;
+
+use super::rules::Level;
+use super::state::Change;
+
+/// Changes that may wait to be told; beyond that the log alone has them.
+const WAITING_MAX: usize = 64;
+/// How long one channel may take for one change.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a change was not told somewhere.
+#[derive(Error, Debug)]
+pub enum ChannelError {
+    /// A program cannot be run.
+    #[error("{program}: {error}")]
+    Run {
+        /// The program.
+        program: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A program ended with a fault, or was ended because it took too long.
+    #[error("{program}: {status}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+    },
+    /// A webhook did not take it.
+    #[error("{url}: {problem}")]
+    Webhook {
+        /// Its address.
+        url: String,
+        /// What became of the request.
+        problem: String,
+    },
+}
+
+/// Tells changes, on a thread of its own.
+pub struct Channels {
+    changes: Option<Sender<Change>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Channels {
+    /// Tells them where the configuration says.
+    ///
+    /// # Errors
+    /// If the system refuses the thread.
+    pub fn start(config: AlertsConfig, node: String) -> std::io::Result<Self> {
+        let (changes, heard) = bounded(WAITING_MAX);
+        let run = move || tell_all(&config, &node, &heard);
+        let thread = std::thread::Builder::new().name("alerts".into()).spawn(run)?;
+        Ok(Self { changes: Some(changes), thread: Some(thread) })
+    }
+
+    /// Logs a change, and has it told elsewhere without waiting.
+    pub fn tell(&self, change: Change) {
+        let Change { rule, title, why, .. } = &change;
+        match change.level {
+            Level::None => tracing::info!("alert over: {rule}, {title} ({why})"),
+            Level::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+            Level::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+        }
+        if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
+            tracing::warn!("{WAITING_MAX} alerts wait to be told; this one is in the log alone");
+        }
+    }
+}
+
+impl Drop for Channels {
+    fn drop(&mut self) {
+        self.changes = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tell_all(config: &AlertsConfig, node: &str, heard: &Receiver<Change>) {
+    while let Ok(change) = heard.recv() {
+        for told in [webhook(config, node, &change), command(config, node, &change), mail(config, node, &change)] {
+            if let Err(error) = told {
+                tracing::warn!("an alert was not told: {error}");
+            }
+        }
+    }
+}
+
+/// What programs read of a change.
+fn as_json(node: &str, change: &Change) -> String {
+    let mut value = serde_json::to_value(change).expect("a change is plain data");
+    value["node"] = node.into();
+    value.to_string()
+}
+
+fn webhook(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), ChannelError> {
+    if config.webhook.is_empty() {
+        return Ok(());
+    }
+    let problem = |problem: String| ChannelError::Webhook { url: config.webhook.clone(), problem };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| problem(error.to_string()))?;
+    let body = as_json(node, change);
+    let sent = runtime.block_on(async { tokio::time::timeout(PATIENCE, post(&config.webhook, body)).await });
+    match sent {
+        Ok(sent) => sent.map_err(problem),
+        Err(_) => Err(problem(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// Posts JSON to an address of plain HTTP, and wants an answer of success.
+async fn post(url: &str, body: String) -> Result<(), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("no address: {error}"))?;
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err("no address of http://".into()) };
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)));
+    let stream = stream.await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let authority = uri.authority().expect("it has a host").as_str().to_owned();
+    let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
+        .header(header::HOST, authority)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| error.to_string())?;
+    // It ends with the runtime, if not before.
+    drop(tokio::spawn(connection));
+    let status = sender.send_request(request).await.map_err(|error| error.to_string())?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+}
+
+/// Runs the operator's command: the change is its standard input, and in its environment.
+fn command(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), ChannelError> {
+    let Some((program, args)) = config.exec.split_first() else { return Ok(()) };
+    let mut command = Command::new(program);
+    command.args(args);
+    command.env("BITCRAPS_ALERT", change.rule).env("BITCRAPS_ALERT_LEVEL", change.level.name());
+    command.env("BITCRAPS_ALERT_WHY", &change.why).env("BITCRAPS_ALERT_NODE", node);
+    run(program, command, &as_json(node, change))
+}
+
+/// Hands a letter to the system's sendmail.
+fn mail(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), ChannelError> {
+    if config.mail_to.is_empty() {
+        return Ok(());
+    }
+    let program = &config.sendmail;
+    let mut command = Command::new(program);
+    command.args(["-i", "-t"]);
+    let level = if change.level == Level::None { "over" } else { change.level.name() };
+    // Neither a rule's words nor a node's name have a line break, so no header can be made up.
+    let letter = format!(
+        "To: {}\nSubject: [{level}] {node}: {}\nContent-Type: text/plain; charset=utf-8\n\n{}: {}\n{}\n\ndocs/{} says what to do.\n",
+        config.mail_to.join(", "),
+        change.title,
+        change.rule,
+        change.title,
+        change.why,
+        change.page
+    );
+    run(program, command, &letter)
+}
+
+/// Runs a program to its end, with text as its standard input, for as long as it may take.
+fn run(program: &str, mut command: Command, input: &str) -> Result<(), ChannelError> {
+    let failed = |error| ChannelError::Run { program: program.to_owned(), error };
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // What it does not read it does not want. The text is shorter than a pipe, so nothing waits here.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    match wait(&mut child).map_err(failed)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(ChannelError::Failed { program: program.to_owned(), status: status.to_string() }),
+        None => {
+            let status = format!("ended after {} s", PATIENCE.as_secs());
+            Err(ChannelError::Failed { program: program.to_owned(), status })
+        }
+    }
+}
+
+/// How a program ended, or nothing if it took too long and was ended.
+fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn change() -> Change {
+        Change {
+            rule: "MemoryHigh",
+            title: "memory is nearly used up",
+            level: Level::Critical,
+            before: Level::None,
+            why: "99.0 %; critical is above 98.0 % for 60 s".into(),
+            at_ms: 7,
+            page: "runbook/memory-high.md".into(),
+        }
+    }
+
+    /// A shell that writes what it was given to a file.
+    fn writes(file: &std::path::Path, what: &str) -> Vec<String> {
+        ["/bin/sh", "-c", &format!("{what} > '{}'", file.display())].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn a_command_gets_the_change_as_json_and_in_its_environment() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("told");
+        let exec = writes(&file, "(echo $BITCRAPS_ALERT $BITCRAPS_ALERT_LEVEL; cat)");
+        let config = AlertsConfig { exec, ..AlertsConfig::default() };
+        command(&config, "north", &change()).expect("a shell");
+        let told = std::fs::read_to_string(&file).expect("it wrote");
+        let (first, json) = told.split_once('\n').expect("two lines");
+        assert_eq!(first, "MemoryHigh critical");
+        let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        assert_eq!((json["node"].as_str(), json["level"].as_str()), (Some("north"), Some("critical")));
+        let config = AlertsConfig { exec: vec!["/bin/false".into()], ..AlertsConfig::default() };
+        assert!(matches!(command(&config, "north", &change()), Err(ChannelError::Failed { .. })));
+        let config = AlertsConfig { exec: vec!["/no/such".into()], ..AlertsConfig::default() };
+        assert!(matches!(command(&config, "north", &change()), Err(ChannelError::Run { .. })));
+    }
+
+    #[test]
+    fn a_letter_has_its_headers_and_the_page() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let (program, file) = (dir.path().join("sendmail"), dir.path().join("letter"));
+        std::fs::write(&program, format!("#!/bin/sh\n(echo \"$@\"; cat) > '{}'\n", file.display())).expect("written");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("its own file");
+        let config = AlertsConfig {
+            mail_to: vec!["a@example.org".into(), "b@example.org".into()],
+            sendmail: program.display().to_string(),
+            ..AlertsConfig::default()
+        };
+        mail(&config, "north", &change()).expect("a program");
+        let letter = std::fs::read_to_string(&file).expect("it wrote");
+        let head = "-i -t\nTo: a@example.org, b@example.org\nSubject: [critical] north: memory is nearly used up\n";
+        assert!(letter.starts_with(head), "{letter}");
+        assert!(letter.contains("docs/runbook/memory-high.md"), "{letter}");
+    }
+
+    #[test]
+    fn a_webhook_is_posted_to_and_must_answer() {
+        for (status, is_taken) in [("204 No Content", true), ("500 Oh No", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let url = format!("http://{}/hook?of=me", listener.local_addr().expect("an address"));
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("somebody comes");
+                let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+                let (mut head, mut length) = (String::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).expect("a line");
+                    if let Some(bytes) = line.to_lowercase().strip_prefix("content-length:") {
+                        length = bytes.trim().parse().expect("a number");
+                    }
+                    head.push_str(&line);
+                    if line == "\r\n" {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).expect("a body");
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").expect("an answer");
+                (head, String::from_utf8(body).expect("text"))
+            });
+            let config = AlertsConfig { webhook: url, ..AlertsConfig::default() };
+            let told = webhook(&config, "north", &change());
+            assert_eq!(told.is_ok(), is_taken, "{told:?}");
+            let (head, body) = server.join().expect("it answered");
+            assert!(head.starts_with("POST /hook?of=me HTTP/1.1\r\n"), "{head}");
+            assert!(body.contains("\"rule\":\"MemoryHigh\"") && body.contains("\"node\":\"north\""), "{body}");
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! The table of rules. Thresholds are shares of what the node may have wherever it has a bound, so that they need no tuning.
+
+use serde::Serialize;
+
+use crate::history::Expr::{self, Fixed, Growth, Now, Quantile, Rate, Ratio};
+use crate::metrics::Unit;
+use crate::tiles::CPUS_BUSY;
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// All is well.
+    None,
+    /// Somebody should look today.
+    Warning,
+    /// Somebody should look now.
+    Critical,
+}
+
+impl Level {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// On which side of a threshold it is bad.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Above it.
+    Above,
+    /// Below it.
+    Below,
+}
+
+/// What is too much, and for how long it must be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Threshold {
+    /// The value beyond which it is.
+    pub value: f64,
+    /// Seconds for which it must be beyond without a break.
+    pub seconds: u32,
+}
+
+/// One rule.
+pub struct Rule {
+    /// Its name, as Prometheus shows it; the page is named after it.
+    pub name: &'static str,
+    /// What is compared.
+    pub value: Expr,
+    /// What that is counted in.
+    pub unit: Unit,
+    /// On which side it is bad.
+    pub side: Side,
+    /// From where on it is a warning.
+    pub warning: Option<Threshold>,
+    /// From where on it is critical.
+    pub critical: Option<Threshold>,
+    /// What is the matter, in a few words.
+    pub title: &'static str,
+    /// What it means for those who play, and for the node.
+    pub meaning: &'static str,
+    /// What to look at and what to do, in the order in which to do it.
+    pub steps: &'static [&'static str],
+}
+
+impl Rule {
+    /// The name of its page: `MemoryHigh` is `memory-high`.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        for letter in self.name.chars() {
+            if letter.is_ascii_uppercase() && !page.is_empty() {
+                page.push('-');
+            }
+            page.push(letter.to_ascii_lowercase());
+        }
+        page
+    }
+
+    /// Its thresholds, the worse first.
+    pub fn thresholds(&self) -> impl Iterator<Item = (Level, Threshold)> {
+        let critical = self.critical.map(|threshold| (Level::Critical, threshold));
+        critical.into_iter().chain(self.warning.map(|threshold| (Level::Warning, threshold)))
+    }
+}
+
+const fn at(value: f64, seconds: u32) -> Option<Threshold> {
+    Some(Threshold { value, seconds })
+}
+
+const HOUR: f64 = 3_600.0;
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// All rules, the worst first.
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "NoProgress",
+        value: Now("bitcraps_stalled_seconds"),
+        unit: Unit::Seconds,
+        side: Side::Above,
+        warning: at(10.0, 0),
+        critical: at(30.0, 0),
+        title: "nothing goes on",
+        meaning: "Intents wait and no block is decided, or a decided block has no beacon. Bets stay as they are; nothing is lost.",
+        steps: &[
+            "`/readyz` says what stands still: which thread, the disk, or which height.",
+            "Among several validators: enough of them must be reachable. Look at the others' `/readyz`, and at the clocks.",
+            "Alone: look at the log for the disk, and restart the node if a thread does not move.",
+        ],
+    },
+    Rule {
+        name: "ThreadFrozen",
+        value: Now("bitcraps_threads_frozen"),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: None,
+        critical: at(0.0, 0),
+        title: "a thread stands still",
+        meaning: "One thread of the node has not moved for longer than any of its work takes. What depends on it waits.",
+        steps: &[
+            "`/readyz` names the thread. `storage`: the disk does not answer; look at the kernel's log and at other writers.",
+            "`net`, `tick` or a worker: the machine is short of processors, or the program hangs. Keep `gdb -p PID -batch -ex 'thread apply all bt'`, then restart.",
+        ],
+    },
+    Rule {
+        name: "DiskFull",
+        value: Now("bitcraps_disk_full"),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: None,
+        critical: at(0.0, 0),
+        title: "the disk has no room",
+        meaning: "The chain stands still and intents are answered with DISK_FULL. Nothing is lost; it goes on once there is room.",
+        steps: &[
+            "Make room on the disk of the session; the node tries again every second.",
+            "`bitcraps db stats` shows what takes the room; lower `storage.bytes_max` before the next start.",
+        ],
+    },
+    Rule {
+        name: "Alarm",
+        value: Rate("bitcraps_alarms_total", 300),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: None,
+        critical: at(0.0, 0),
+        title: "something was seen that must not happen",
+        meaning: "A validator contradicted itself, or a quorum certified another state than this node computed. The log says which.",
+        steps: &[
+            "Read the log for the line of level ERROR; it names the validator and the height.",
+            "`bitcraps replay` checks this node's own record; `bitcraps bisect` finds the first difference to another's.",
+            "Tell the other operators. A validator that contradicts itself runs twice, or lies.",
+        ],
+    },
+    Rule {
+        name: "MemoryHigh",
+        value: Ratio(&Now("bitcraps_memory_bytes"), &Now("bitcraps_memory_budget_bytes")),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.78, 60),
+        critical: at(0.98, 60),
+        title: "memory is nearly used up",
+        meaning: "The process has most of the memory that it may have. Beyond it the system may end it; it comes back with all that had a receipt.",
+        steps: &[
+            "Look at connections and buffers on the dashboard: `net.buffer_bytes_max` bounds what they hold.",
+            "Lower `cache.memory_bytes_max`, or raise `memory.budget_bytes` and the control group's bound.",
+            "If it grows without more connections or tables, keep the metrics and report it.",
+        ],
+    },
+    Rule {
+        name: "ConnectionsHigh",
+        value: Ratio(&Now("bitcraps_connections"), &Now("bitcraps_connections_max")),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.80, 10),
+        critical: at(0.95, 10),
+        title: "connections are nearly used up",
+        meaning: "Soon nobody else can come in: further connections are refused before the handshake.",
+        steps: &[
+            "`bitcraps_net_refused_address_total` and the log tell a crowd from one address that connects too often.",
+            "Raise `net.connections_max`, and `net.buffer_bytes_max` with it (104 KiB a playing connection), and restart.",
+        ],
+    },
+    Rule {
+        name: "BuffersHigh",
+        value: Ratio(&Now("bitcraps_net_reserved_bytes"), &Now("bitcraps_net_buffer_max_bytes")),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.80, 10),
+        critical: at(0.95, 10),
+        title: "connection buffers are nearly used up",
+        meaning: "A further connection is refused, and one that begins to play is closed with FULL.",
+        steps: &["Raise `net.buffer_bytes_max`: 104 KiB for each that plays, 10 KiB for each that is idle; restart."],
+    },
+    Rule {
+        name: "DecisionSlow",
+        value: Quantile(0.95, "bitcraps_decision_seconds", 30),
+        unit: Unit::Seconds,
+        side: Side::Above,
+        warning: at(0.05, 30),
+        critical: at(0.1, 30),
+        title: "blocks are decided slowly",
+        meaning: "From a block's time to its decision, one in twenty takes longer than this. Players wait for receipts as much longer.",
+        steps: &[
+            "Compare the clocks of the validators: the time is measured from the proposer's clock.",
+            "Look at the tick and at disk syncs: both are part of it.",
+            "Look at round trips to the other validators.",
+        ],
+    },
+    Rule {
+        name: "SyncSlow",
+        value: Quantile(0.95, "bitcraps_sync_seconds", 30),
+        unit: Unit::Seconds,
+        side: Side::Above,
+        warning: at(0.02, 30),
+        critical: at(0.2, 30),
+        title: "the disk syncs slowly",
+        meaning: "Receipts and dice wait for the disk. Beyond 48 ticks that wait, ticks are skipped.",
+        steps: &[
+            "`bitcraps_pressure_io_ratio` and `iostat -x 1` tell whether others write to the same disk.",
+            "A disk with power-loss protection syncs in less than a millisecond; a network disk seldom does.",
+        ],
+    },
+    Rule {
+        name: "TicksOverrun",
+        value: Ratio(&Rate("bitcraps_ticks_overrun_total", 30), &Rate("bitcraps_ticks_total", 30)),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.05, 30),
+        critical: at(0.5, 30),
+        title: "ticks take longer than they have",
+        meaning: "The work of a tick does not fit into 5 ms. Latency grows first, then intents are shed.",
+        steps: &[
+            "Look at processors busy and at `bitcraps_pressure_cpu_ratio`: the machine may be shared.",
+            "Raise `node.threads` where there are cores, or take fewer intents (`net.intents_per_connection_per_s`).",
+        ],
+    },
+    Rule {
+        name: "TicksMissed",
+        value: Rate("bitcraps_ticks_missed_total", 30),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: at(2.0, 30),
+        critical: at(100.0, 30),
+        title: "ticks are missed",
+        meaning: "The node was not run when it was due: its processor was taken, or ticks overran. 200 a second is all of them.",
+        steps: &["As for ticks that overrun.", "On a virtual machine, look at stolen time (`vmstat 1`, column st)."],
+    },
+    Rule {
+        name: "Shedding",
+        value: Ratio(&Rate("bitcraps_intents_shed_total", 30), &Rate("bitcraps_intents_arrived_total", 30)),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.01, 30),
+        critical: at(0.1, 30),
+        title: "intents are not taken",
+        meaning: "Queues are full, or intents come too late. Clients are told, and send them again.",
+        steps: &[
+            "Look at intents without a receipt, at disk syncs and at ticks: what is slow fills the queue before it.",
+            "If one connection sends most of them, lower `net.intents_per_connection_per_s`.",
+        ],
+    },
+    Rule {
+        name: "IntentsWaiting",
+        value: Ratio(&Now("bitcraps_intents_unanswered"), &Fixed(engine::limits::PENDING_MAX as f64)),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.5, 10),
+        critical: at(0.9, 10),
+        title: "many intents wait for a block",
+        meaning: "More intents come than blocks take. What is beyond the queue is shed with BUSY.",
+        steps: &["As for slow decisions; one of them is the cause, unless a crowd sends more than the node can do."],
+    },
+    Rule {
+        name: "CpuHigh",
+        value: Ratio(&CPUS_BUSY, &Now("bitcraps_cpus")),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.70, 300),
+        critical: at(0.95, 60),
+        title: "processors are nearly used up",
+        meaning: "There is little room for a burst.",
+        steps: &[
+            "`bitcraps_thread_cpu_seconds_total` says which thread it is.",
+            "Take fewer intents, or a machine with more cores.",
+        ],
+    },
+    Rule {
+        name: "DiskLow",
+        value: Now("bitcraps_disk_free_bytes"),
+        unit: Unit::Bytes,
+        side: Side::Below,
+        warning: at(2.0 * GIB, 60),
+        critical: at(0.5 * GIB, 60),
+        title: "little is free on the disk",
+        meaning: "When it is full the chain stands still. Snapshots pause before that, and restarts take longer.",
+        steps: &[
+            "`bitcraps db stats` shows what takes the room and when it is used up.",
+            "Lower `storage.bytes_max`, or make room.",
+        ],
+    },
+    Rule {
+        name: "DiskFilling",
+        value: Ratio(&Now("bitcraps_disk_free_bytes"), &Growth("bitcraps_session_bytes", 300)),
+        unit: Unit::Seconds,
+        side: Side::Below,
+        warning: at(7.0 * 24.0 * HOUR, 300),
+        critical: at(24.0 * HOUR, 300),
+        title: "the disk will be full soon",
+        meaning: "At the pace of the last minutes the session fills what is free. `storage.bytes_max` stops it if that is less.",
+        steps: &[
+            "Set `storage.bytes_max` below what the disk has.",
+            "`bitcraps db stats` projects when the bound is reached.",
+        ],
+    },
+    Rule {
+        name: "SnapshotsFail",
+        value: Rate("bitcraps_snapshots_failed_total", 600),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: at(0.0, 0),
+        critical: None,
+        title: "a snapshot came to nothing",
+        meaning: "The next restart begins at an older one and takes longer. Nothing is lost.",
+        steps: &[
+            "The log says why; most often there was no room.",
+            "`bitcraps db check` looks at those that there are.",
+        ],
+    },
+    Rule {
+        name: "Follows",
+        value: Now("bitcraps_follows"),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: at(0.0, 60),
+        critical: None,
+        title: "the node follows and does not vote",
+        meaning: "Its consensus log is lost or old, so it cannot know what it signed. It votes again three heights behind a quorum.",
+        steps: &[
+            "Wait while heights grow.",
+            "Alone, or where too many lost theirs, read `A lost log` in docs/operating.md.",
+        ],
+    },
+    Rule {
+        name: "FilesHigh",
+        value: Ratio(&Now("bitcraps_open_files"), &Now("bitcraps_open_files_max")),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.80, 60),
+        critical: at(0.95, 60),
+        title: "open files are nearly used up",
+        meaning: "A file that cannot be opened stops the node. Connections need none; they share one socket.",
+        steps: &[
+            "Raise the limit (`ulimit -n`, `LimitNOFILE=` of the unit).",
+            "If it grows by itself, keep `ls -l /proc/PID/fd` and report it.",
+        ],
+    },
+    Rule {
+        name: "SwitchesHigh",
+        value: Rate("bitcraps_context_switches_total", 60),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: at(10_000.0, 60),
+        critical: None,
+        title: "threads are switched often",
+        meaning: "Processor time goes to switching. Usually others on the machine ask for the same cores.",
+        steps: &[
+            "Look for other processes that are busy.",
+            "Lower `node.threads` to the cores that the node has for itself.",
+        ],
+    },
+    Rule {
+        name: "MemoryPressure",
+        value: Now("bitcraps_pressure_memory_ratio"),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.1, 30),
+        critical: at(0.4, 30),
+        title: "the machine is short of memory",
+        meaning: "Tasks of the machine wait for memory, this node among them, and soon the system ends one of them.",
+        steps: &[
+            "Look which process grows.",
+            "Give the node a control group of its own with a bound, and `memory.budget_bytes` below it.",
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiles::tests::assert_sound;
+
+    #[test]
+    fn rules_are_sound_and_worse_is_farther() {
+        for rule in RULES {
+            assert_sound(&rule.value);
+            assert_eq!(RULES.iter().filter(|other| other.name == rule.name).count(), 1, "{}", rule.name);
+            assert!(!rule.steps.is_empty() && rule.thresholds().next().is_some(), "{}", rule.name);
+            if let (Some(warning), Some(critical)) = (rule.warning, rule.critical) {
+                let is_worse = if rule.side == Side::Above {
+                    critical.value > warning.value
+                } else {
+                    critical.value < warning.value
+                };
+                assert!(is_worse, "{}", rule.name);
+            }
+        }
+        assert_eq!(RULES[0].page(), "no-progress");
+    }
+}

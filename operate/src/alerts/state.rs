@@ -1,0 +1,184 @@
+//! How each rule stands: on after its duration, off once the value has been well back for a while.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::rules::{Level, RULES, Rule, Side, Threshold};
+use crate::history::History;
+
+/// By how much of a threshold a value must be back before the alert goes off: a value that swings about it tells once.
+const HYSTERESIS: f64 = 0.05;
+/// How long it must be back, at least.
+const CLEAR_AFTER: Duration = Duration::from_secs(10);
+
+/// A change of a rule's level.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Change {
+    /// The rule.
+    pub rule: &'static str,
+    /// What is the matter.
+    pub title: &'static str,
+    /// How bad it is now.
+    pub level: Level,
+    /// How bad it was.
+    pub before: Level,
+    /// The value, the threshold and how long, in words.
+    pub why: String,
+    /// When it changed, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The page that says what to do, below `docs`.
+    pub page: String,
+}
+
+/// An alert that is on.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Alert {
+    /// The rule.
+    pub rule: &'static str,
+    /// What is the matter.
+    pub title: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// The value and the threshold, in words.
+    pub why: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// The page that says what to do, below `docs`.
+    pub page: String,
+}
+
+/// How one rule stands.
+struct State {
+    rule: &'static Rule,
+    level: Level,
+    since_ms: u64,
+    why: String,
+    /// Since when the value is beyond each threshold, the worse first; and since when it has been back of it.
+    beyond: [Option<Instant>; 2],
+    back: Option<Instant>,
+}
+
+impl State {
+    fn new(rule: &'static Rule) -> Self {
+        Self { rule, level: Level::None, since_ms: 0, why: String::new(), beyond: [None; 2], back: None }
+    }
+
+    /// Takes the value of now; nothing is as good as a good one, since where nothing is measured nothing is late.
+    fn step(&mut self, value: Option<f64>, now: Instant, now_ms: u64) -> Option<Change> {
+        let mut wanted = Level::None;
+        for (since, (level, threshold)) in self.beyond.iter_mut().zip(self.rule.thresholds()) {
+            *since =
+                value.filter(|value| is_beyond(*value, threshold.value, self.rule.side)).map(|_| since.unwrap_or(now));
+            let is_long = since.is_some_and(|since| now - since >= Duration::from_secs(threshold.seconds.into()));
+            if is_long {
+                wanted = wanted.max(level);
+            }
+        }
+        if let Some(value) = value.filter(|_| wanted >= self.level && wanted > Level::None) {
+            self.why = self.words(value, wanted);
+        }
+        if wanted < self.level && !self.is_back(value, now) {
+            return None;
+        }
+        self.back = None;
+        if wanted == self.level {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.level, wanted);
+        if before == Level::None {
+            self.since_ms = now_ms;
+        }
+        let why = match value {
+            Some(value) => self.words(value, wanted.max(Level::Warning)),
+            None => "nothing is measured now".into(),
+        };
+        let Rule { name, title, .. } = *self.rule;
+        Some(Change { rule: name, title, level: wanted, before, why, at_ms: now_ms, page: page_of(self.rule) })
+    }
+
+    /// The threshold that the present level is about.
+    fn own_threshold(&self) -> Option<Threshold> {
+        self.rule.thresholds().find(|(level, _)| *level == self.level).map(|(_, threshold)| threshold)
+    }
+
+    /// Whether a value is back of the present level's threshold, by more than the hysteresis.
+    fn is_well_back(&self, value: Option<f64>) -> bool {
+        let Some(threshold) = self.own_threshold() else { return true };
+        let margin = threshold.value.abs() * HYSTERESIS;
+        let inner = if self.rule.side == Side::Above { threshold.value - margin } else { threshold.value + margin };
+        value.is_none_or(|value| !is_beyond(value, inner, self.rule.side))
+    }
+
+    /// Whether the value has been back for long enough.
+    fn is_back(&mut self, value: Option<f64>, now: Instant) -> bool {
+        if !self.is_well_back(value) {
+            self.back = None;
+            return false;
+        }
+        now - *self.back.get_or_insert(now) >= CLEAR_AFTER
+    }
+
+    fn words(&self, value: f64, level: Level) -> String {
+        let threshold = self.rule.thresholds().find(|(of, _)| *of == level).or(self.rule.thresholds().last());
+        let Some((_, Threshold { value: bound, seconds })) = threshold else { return String::new() };
+        let unit = self.rule.unit;
+        let side = if self.rule.side == Side::Above { "above" } else { "below" };
+        let long = if seconds > 0 { format!(" for {seconds} s") } else { String::new() };
+        format!("{}; {level} is {side} {}{long}", unit.written(value), unit.written(bound), level = level.name())
+    }
+}
+
+fn is_beyond(value: f64, threshold: f64, side: Side) -> bool {
+    match side {
+        Side::Above => value > threshold,
+        Side::Below => value < threshold,
+    }
+}
+
+fn page_of(rule: &Rule) -> String {
+    format!("runbook/{}.md", rule.page())
+}
+
+/// How all rules stand.
+pub struct Alerts(Vec<State>);
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self(RULES.iter().map(State::new).collect())
+    }
+}
+
+impl Alerts {
+    /// Compares what history says now. Gives what changed.
+    pub fn step(&mut self, history: &History) -> Vec<Change> {
+        let Some(newest) = history.newest() else { return Vec::new() };
+        let (now, now_ms) = (newest.at, newest.at_ms);
+        self.0.iter_mut().filter_map(|state| state.step(value_of(state.rule, history), now, now_ms)).collect()
+    }
+
+    /// Those that are on, the worst first.
+    pub fn on(&self) -> Vec<Alert> {
+        let on = self.0.iter().filter(|state| state.level > Level::None);
+        let mut on: Vec<Alert> = on
+            .map(|state| Alert {
+                rule: state.rule.name,
+                title: state.rule.title,
+                level: state.level,
+                why: state.why.clone(),
+                since_ms: state.since_ms,
+                page: page_of(state.rule),
+            })
+            .collect();
+        on.sort_by_key(|alert| std::cmp::Reverse(alert.level));
+        on
+    }
+}
+
+/// What a rule compares. What shrinks by itself is never full: a disk to which nothing is added has all the time there is.
+fn value_of(rule: &Rule, history: &History) -> Option<f64> {
+    rule.value.value(history).filter(|value| rule.side == Side::Above || *value >= 0.0)
+}
+
+#[cfg(test)]
+mod tests;

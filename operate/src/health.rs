@@ -1,0 +1,314 @@
+//! Whether a node is alive and ready. Ready means that it makes progress: each of its threads moves, and what it took goes on.
+//! Where it does not, reasons say what stands still.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use node::readings::TickReadings;
+use node::threads::WatchedThread;
+use serde::Serialize;
+
+use crate::reading::Reading;
+
+/// How long intents or a decided height may wait before that is no progress. A beacon, or a quorum, takes much less.
+const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
+/// How long the tick's thread may stand still before the process is of no use any more: whoever restarts it may do so.
+const ALIVE_WITHIN: Duration = Duration::from_secs(60);
+/// How often a worker of the pool is asked, and how long its answer may take: a stage of a large tick is in it.
+const WORKER_PERIOD: Duration = Duration::from_secs(2);
+
+/// A thread and when it was last seen to have moved.
+struct Seen {
+    thread: WatchedThread,
+    turns: u64,
+    moved: Instant,
+}
+
+impl Seen {
+    fn new(thread: WatchedThread, now: Instant) -> Self {
+        Self { turns: thread.turns.load(Ordering::Relaxed), thread, moved: now }
+    }
+
+    fn look(&mut self, now: Instant) {
+        let turns = self.thread.turns.load(Ordering::Relaxed);
+        if turns != self.turns {
+            (self.turns, self.moved) = (turns, now);
+        }
+    }
+
+    /// How long it has stood still, if that is too long: told before twice its period has passed.
+    fn frozen(&self, now: Instant) -> Option<Frozen> {
+        let still = now - self.moved;
+        let is_too_long = self.turns > 0 && still > self.thread.period * 3 / 2;
+        is_too_long.then(|| Frozen { name: self.thread.name.clone(), still })
+    }
+}
+
+/// A thread that stands still.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frozen {
+    /// Its name.
+    pub name: String,
+    /// For how long.
+    pub still: Duration,
+}
+
+/// Watches whether threads move.
+pub struct ThreadWatch {
+    seen: Vec<Seen>,
+    workers: Option<WorkerWatch>,
+}
+
+/// Asks each worker of a pool to say that it moves. The tick's thread is worker 0 and watched as itself.
+struct WorkerWatch {
+    pool: Arc<rayon::ThreadPool>,
+    /// How often each was asked, and how often it has answered.
+    asked: u64,
+    answered: Vec<Arc<AtomicU64>>,
+    /// Since when each owes an answer.
+    owes: Vec<Option<Instant>>,
+}
+
+/// Answers that worker 0 may owe: it gives them when it joins others, which a tick of small stages never does.
+const TICK_OWES_MAX: u64 = 64;
+
+impl WorkerWatch {
+    fn new(pool: Arc<rayon::ThreadPool>) -> Option<Self> {
+        let workers = pool.current_num_threads();
+        let answered = (0..workers).map(|_| Arc::default()).collect();
+        (workers > 1).then(|| Self { pool, asked: 0, answered, owes: vec![None; workers] })
+    }
+
+    fn answers(&self, worker: usize) -> u64 {
+        self.answered[worker].load(Ordering::Relaxed)
+    }
+
+    fn look(&mut self, now: Instant) {
+        for worker in 1..self.answered.len() {
+            if self.answers(worker) == self.asked {
+                self.owes[worker] = None;
+            }
+        }
+        let all_answered = self.owes.iter().skip(1).all(Option::is_none);
+        if !all_answered || self.asked - self.answers(0) >= TICK_OWES_MAX {
+            return;
+        }
+        self.asked += 1;
+        self.owes.iter_mut().skip(1).for_each(|owes| *owes = Some(now));
+        let answered = self.answered.clone();
+        self.pool.spawn_broadcast(move |context| {
+            answered[context.index()].fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    fn frozen(&self, now: Instant) -> impl Iterator<Item = Frozen> {
+        let owing = self.owes.iter().enumerate().filter_map(|(worker, since)| Some((worker, (*since)?)));
+        owing.filter_map(move |(worker, since)| {
+            let still = now - since;
+            (still > WORKER_PERIOD).then(|| Frozen { name: format!("worker-{worker}"), still })
+        })
+    }
+}
+
+impl ThreadWatch {
+    /// Watches these threads, and the workers of a pool beside the tick's.
+    pub fn new(threads: &[WatchedThread], pool: Option<Arc<rayon::ThreadPool>>) -> Self {
+        let now = Instant::now();
+        let seen = threads.iter().map(|thread| Seen::new(thread.clone(), now)).collect();
+        Self { seen, workers: pool.and_then(WorkerWatch::new) }
+    }
+
+    /// Looks who has moved; to be called several times in the shortest period.
+    pub fn look(&mut self, now: Instant) {
+        self.seen.iter_mut().for_each(|seen| seen.look(now));
+        if let Some(workers) = &mut self.workers {
+            workers.look(now);
+        }
+    }
+
+    /// The threads that stand still.
+    pub fn frozen(&self, now: Instant) -> Vec<Frozen> {
+        let workers = self.workers.iter().flat_map(|workers| workers.frozen(now));
+        self.seen.iter().filter_map(|seen| seen.frozen(now)).chain(workers).collect()
+    }
+
+    /// Whether the tick's thread has stood still for so long that the process is of no use.
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.seen.iter().all(|seen| seen.thread.name != "tick" || now - seen.moved < ALIVE_WITHIN)
+    }
+}
+
+/// Watches whether what the node took goes on.
+pub struct ProgressWatch {
+    last: Option<TickReadings>,
+    noted: Instant,
+    decided: Instant,
+    settled: Instant,
+}
+
+impl ProgressWatch {
+    /// Progress counts from now on.
+    pub fn new(now: Instant) -> Self {
+        Self { last: None, noted: now, decided: now, settled: now }
+    }
+
+    /// Takes note of a reading.
+    pub fn note(&mut self, tick: &TickReadings, now: Instant) {
+        // A node where nothing waits has nothing to decide, and is not late with it.
+        if self.last.is_none_or(|last| last.decided != tick.decided) || tick.unanswered == 0 {
+            self.decided = now;
+        }
+        if self.last.is_none_or(|last| last.settled != tick.settled) || tick.decided == tick.settled {
+            self.settled = now;
+        }
+        (self.last, self.noted) = (Some(*tick), now);
+    }
+
+    /// For how long something had waited without any progress at the last reading: 0 where all goes on.
+    pub fn stalled(&self) -> Duration {
+        (self.noted - self.decided).max(self.noted - self.settled)
+    }
+
+    /// Why the node is not ready; nothing if it is.
+    pub fn reasons(&self, now: Instant) -> Vec<String> {
+        let Some(tick) = &self.last.filter(|tick| tick.ticks > 0 || tick.disk_full > 0) else {
+            return vec!["the node has not ticked yet".into()];
+        };
+        let mut reasons = Vec::new();
+        if tick.disk_full > 0 {
+            reasons.push("the disk is full: the chain stands still until there is room".into());
+        }
+        if tick.follows > 0 {
+            reasons.push("the node follows and votes on nothing until it knows what it signed".into());
+        }
+        let (undecided, unsettled) = (now - self.decided, now - self.settled);
+        if unsettled > PROGRESS_WITHIN {
+            reasons.push(format!(
+                "height {} is decided, and nothing above height {} has been settled for {:.0} s",
+                tick.decided,
+                tick.settled,
+                unsettled.as_secs_f64()
+            ));
+        } else if undecided > PROGRESS_WITHIN {
+            reasons.push(format!(
+                "{} intents wait, and no height has been decided for {:.0} s",
+                tick.unanswered,
+                undecided.as_secs_f64()
+            ));
+        }
+        reasons
+    }
+}
+
+/// How a node is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Health {
+    /// Whether the process is of use; one that is not may be restarted.
+    pub live: bool,
+    /// Whether it makes progress.
+    pub ready: bool,
+    /// Why it is not ready.
+    pub reasons: Vec<String>,
+    /// The last settled height on disk.
+    pub height: u64,
+}
+
+impl Health {
+    /// How a node is by what was seen of it.
+    pub fn of(threads: &ThreadWatch, progress: &ProgressWatch, newest: Option<&Reading>, now: Instant) -> Self {
+        let frozen = threads.frozen(now);
+        let still = |frozen: &Frozen| {
+            format!("the thread `{}` has not moved for {:.1} s", frozen.name, frozen.still.as_secs_f64())
+        };
+        let mut reasons: Vec<String> = frozen.iter().map(still).collect();
+        reasons.extend(progress.reasons(now));
+        let height = newest.map_or(0, |reading| reading.tick.settled);
+        Self { live: threads.is_alive(now), ready: reasons.is_empty(), reasons, height }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_thread_that_stands_still_is_named_before_twice_its_period() {
+        let turns = Arc::new(AtomicU64::new(1));
+        let mut watch = ThreadWatch::new(&[WatchedThread::new("storage", SECOND, Arc::clone(&turns))], None);
+        let began = Instant::now();
+        watch.look(began);
+        assert!(watch.frozen(began + SECOND).is_empty());
+        let frozen = watch.frozen(began + 2 * SECOND);
+        assert_eq!(frozen.first().map(|frozen| &*frozen.name), Some("storage"));
+        turns.store(2, Ordering::Relaxed);
+        watch.look(began + 2 * SECOND);
+        assert!(watch.frozen(began + 3 * SECOND).is_empty(), "it moves again");
+    }
+
+    #[test]
+    fn a_thread_that_was_not_started_is_not_missed() {
+        let watch = ThreadWatch::new(&[WatchedThread::new("serving", SECOND, Arc::default())], None);
+        assert!(watch.frozen(Instant::now() + 100 * SECOND).is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_is_kept_from_answering_is_named() {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads"));
+        let mut watch = ThreadWatch::new(&[], Some(Arc::clone(&pool)));
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let (say, hear) = std::sync::mpsc::channel();
+        let wait = std::sync::Mutex::new(wait);
+        pool.spawn_broadcast(move |context| {
+            if context.index() == 1 {
+                let wait = wait.lock().expect("no other takes it");
+                say.send(()).expect("somebody hears");
+                let _ = wait.recv();
+            }
+        });
+        hear.recv().expect("worker 1 is at it");
+        let began = Instant::now();
+        watch.look(began);
+        let frozen = watch.frozen(began + 2 * WORKER_PERIOD);
+        assert_eq!(frozen.iter().map(|frozen| &*frozen.name).collect::<Vec<_>>(), ["worker-1"]);
+        let_go.send(()).expect("it waits");
+        while watch.workers.as_ref().is_some_and(|workers| workers.answers(1) < 1) {
+            std::thread::yield_now();
+        }
+        watch.look(began);
+        assert!(watch.frozen(began + WORKER_PERIOD).is_empty());
+    }
+
+    #[test]
+    fn ready_means_that_what_was_taken_goes_on() {
+        let began = Instant::now();
+        let mut watch = ProgressWatch::new(began);
+        let late = began + PROGRESS_WITHIN + SECOND;
+        let tick = TickReadings { ticks: 1, decided: 5, settled: 5, ..TickReadings::zeroed() };
+        assert_eq!(watch.reasons(began).len(), 1, "it has not ticked yet");
+        watch.note(&tick, began);
+        watch.note(&tick, late);
+        assert!(watch.reasons(late).is_empty(), "nothing waits");
+
+        watch = ProgressWatch::new(began);
+        let waiting = TickReadings { unanswered: 3, ..tick };
+        watch.note(&waiting, began);
+        watch.note(&waiting, late);
+        let reasons = watch.reasons(late);
+        assert!(reasons.len() == 1 && reasons[0].contains("3 intents wait"), "{reasons:?}");
+        watch.note(&TickReadings { decided: 6, ..waiting }, late);
+        assert!(watch.reasons(late).is_empty(), "a height was decided");
+
+        let later = late + PROGRESS_WITHIN + SECOND;
+        watch.note(&TickReadings { decided: 6, ..tick }, later);
+        let reasons = watch.reasons(later);
+        assert!(reasons.len() == 1 && reasons[0].contains("height 6 is decided"), "{reasons:?}");
+
+        watch.note(&TickReadings { disk_full: 1, follows: 1, ..tick }, later);
+        assert_eq!(watch.reasons(later).len(), 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! What is answered over HTTP: the page, what it follows, metrics and health. Nothing that could be asked changes anything.
+//!
+//! A page of a stranger must not read a node that listens on loopback: whoever asks names a host that is an address or known,
+//! which a name that was made to point here (DNS rebinding) is not.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream::{Stream, unfold};
+use serde_json::{Value, json};
+
+use crate::text::exposition;
+use crate::tiles::{SECTIONS, tiles};
+use crate::watching::{Shared, Viewer};
+
+/// What the page may load, and from where: this node alone.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Everything that is answered.
+pub fn routes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(|| file("text/html; charset=utf-8", include_str!("../../web/index.html"))))
+        .route("/dashboard.js", get(|| file("text/javascript", include_str!("../../web/dashboard.js"))))
+        .route("/dashboard.css", get(|| file("text/css", include_str!("../../web/dashboard.css"))))
+        .route("/uplot.js", get(|| file("text/javascript", include_str!("../../web/uplot/uPlot.iife.min.js"))))
+        .route("/uplot.css", get(|| file("text/css", include_str!("../../web/uplot/uPlot.min.css"))))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/healthz", get(healthz))
+        .route("/events", get(events))
+        .route("/api/page", get(page))
+        .route("/api/history", get(history))
+        .layer(from_fn_with_state(Arc::clone(&shared), guard))
+        .with_state(shared)
+}
+
+async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+/// Refuses whoever names a host that this node is not, and says what a browser may do with what it gets.
+async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let mut response = if is_known(request.headers(), &shared.hosts) {
+        next.run(request).await
+    } else {
+        let problem = "this node is not of that name; `monitoring.hosts` lists those that it has\n";
+        (StatusCode::MISDIRECTED_REQUEST, problem).into_response()
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether a request names an address, this machine, or a name that the configuration lists.
+fn is_known(headers: &HeaderMap, hosts: &[String]) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let began = Instant::now();
+    let reading = shared.read_now();
+    let text = exposition(&reading);
+    shared.scraped(began.elapsed());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn livez(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.health().live {
+        true => (StatusCode::OK, "live\n").into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the tick's thread stands still\n").into_response(),
+    }
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let health = shared.health();
+    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": health.ready, "reasons": health.reasons }))).into_response()
+}
+
+async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
+    let health = shared.health();
+    let status = if health.live && health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
+}
+
+/// What the page consists of.
+async fn page(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let sections: Vec<Value> = SECTIONS
+        .iter()
+        .map(|section| {
+            let tiles = section.tiles.iter().map(|tile| {
+                json!({
+                    "id": tile.id,
+                    "title": tile.title,
+                    "unit": tile.unit.name(),
+                    "per_second": tile.per_second,
+                    "limit": tile.limit.as_ref().map(|limit| limit.kind),
+                })
+            });
+            json!({ "title": section.title, "tiles": tiles.collect::<Vec<_>>() })
+        })
+        .collect();
+    Json(json!({ "title": shared.title, "version": env!("CARGO_PKG_VERSION"), "sections": sections }))
+}
+
+/// The last minutes, so that a page begins with full charts.
+async fn history(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let history = shared.history();
+    let times: Vec<u64> = history.all().map(|reading| reading.at_ms).collect();
+    let values: serde_json::Map<String, Value> = tiles()
+        .map(|tile| {
+            let values: Vec<Option<f64>> = (0..times.len()).map(|at| tile.value.value_at(&history, at)).collect();
+            (tile.id.to_owned(), json!(values))
+        })
+        .collect();
+    Json(json!({ "times_ms": times, "values": values }))
+}
+
+/// What happens, each second, for as long as the page is there. The bound keeps pages that nobody closes from adding up.
+async fn events(State(shared): State<Arc<Shared>>) -> Response {
+    let Some(viewer) = Viewer::enter(&shared) else {
+        let problem = "as many pages follow this node as may\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
+    };
+    let keep = KeepAlive::new().interval(Duration::from_secs(15));
+    Sse::new(follow(shared, viewer)).keep_alive(keep).into_response()
+}
+
+fn follow(shared: Arc<Shared>, viewer: Viewer) -> impl Stream<Item = Result<Event, Infallible>> {
+    // The page that has just come is told at once.
+    unfold((shared, viewer, true), |(shared, mut viewer, is_new)| async move {
+        if !is_new && !viewer.next().await {
+            return None;
+        }
+        let event = Event::default().data(shared.event().to_string());
+        Some((Ok(event), (shared, viewer, false)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_made_to_point_here_is_not_known() {
+        let known = |host: &'static str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            is_known(&headers, &["node.example".into()])
+        };
+        for host in ["127.0.0.1:7480", "localhost:7480", "LOCALHOST", "[::1]:7480", "10.1.2.3", "Node.Example:80"] {
+            assert!(known(host), "{host}");
+        }
+        for host in ["evil.example:7480", "", "localhost.evil.example", "127.0.0.1.evil.example", "[evil"] {
+            assert!(!known(host), "{host}");
+        }
+        assert!(!is_known(&HeaderMap::new(), &[]), "a request without a host");
+    }
+}

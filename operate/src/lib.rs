@@ -1,0 +1,25 @@
+//! What an operator sees of a node: metrics, health, alerts, the dashboard.
+//!
+//! ```text
+//!  node's readings, network's counters, /proc -> Reading -> History -> expressions -> dashboard, alerts
+//!                                                  |  \-> metrics table -> /metrics
+//!                                                  \---> health -> /livez, /readyz
+//! ```
+//! One thread beside the node takes a reading every second and answers HTTP. It reads what other threads published as words:
+//! no tick waits for it, and a node runs the same without it. Nothing here changes a node: every answer is one to read.
+// `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
+pub mod process;
+pub mod reading;
+pub mod metrics;
+mod text;
+pub mod history;
+pub mod health;
+pub mod tiles;
+pub mod alerts;
+pub mod dashboards;
+pub mod watching;
+mod http;
+pub mod monitor;
+pub mod top;

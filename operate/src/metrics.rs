@@ -1,0 +1,521 @@
+//! The table of metrics: name, unit, kind and help of each, and where in a reading its value is. What `/metrics` answers, the
+//! page of metrics, the dashboard and the alerts follow from it.
+//!
+//! A new metric is two files: a field where it is measured (`node/src/readings.rs`, or a reading here), and its line below.
+
+use bytesize::ByteSize;
+use engine::message::refusal::Refusal;
+use node::readings::Histogram;
+
+use crate::reading::Reading;
+
+/// What a value is counted in. The name of a metric ends with it, as Prometheus has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Seconds.
+    Seconds,
+    /// A share, from 0 to 1.
+    Ratio,
+    /// Chips.
+    Chips,
+}
+
+impl Unit {
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Bytes => "bytes",
+            Self::Seconds => "seconds",
+            Self::Ratio => "ratio",
+            Self::Chips => "chips",
+        }
+    }
+
+    /// A value of it, for people.
+    pub fn written(self, value: f64) -> String {
+        match self {
+            Self::Count | Self::Chips => format!("{}", (value * 10.0).round() / 10.0),
+            Self::Bytes => ByteSize(value.max(0.0) as u64).to_string(),
+            Self::Ratio => format!("{:.1} %", 100.0 * value),
+            Self::Seconds if value >= 86_400.0 => format!("{:.1} days", value / 86_400.0),
+            Self::Seconds if value >= 1.0 => format!("{value:.1} s"),
+            Self::Seconds => format!("{:.1} ms", 1_000.0 * value),
+        }
+    }
+}
+
+/// Where a metric's value is in a reading, which also says what kind it is.
+#[derive(Clone, Copy)]
+pub enum Source {
+    /// A number that only grows.
+    Counter(fn(&Reading) -> Option<u64>),
+    /// The same in fractions.
+    FractionCounter(fn(&Reading) -> Option<f64>),
+    /// How it is now.
+    Gauge(fn(&Reading) -> Option<f64>),
+    /// A number that only grows, for each value of a label.
+    Labelled(&'static str, fn(&Reading) -> Vec<(String, f64)>),
+    /// How long something took, each time, by buckets.
+    Times(fn(&Reading) -> &Histogram),
+}
+
+/// One metric.
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// Where its value is.
+    pub source: Source,
+    /// What it means, in a sentence.
+    pub help: &'static str,
+}
+
+impl Metric {
+    /// Its kind, as Prometheus names it.
+    pub fn kind(&self) -> &'static str {
+        match self.source {
+            Source::Counter(_) | Source::FractionCounter(_) | Source::Labelled(..) => "counter",
+            Source::Gauge(_) => "gauge",
+            Source::Times(_) => "histogram",
+        }
+    }
+
+    /// Its value as one number, if it is one; of labelled ones, all together.
+    pub fn value(&self, reading: &Reading) -> Option<f64> {
+        match self.source {
+            Source::Counter(read) => read(reading).map(|count| count as f64),
+            Source::FractionCounter(read) | Source::Gauge(read) => read(reading),
+            Source::Labelled(_, read) => Some(read(reading).iter().map(|(_, value)| value).sum()),
+            Source::Times(_) => None,
+        }
+    }
+
+    /// Its buckets, if it has any.
+    pub fn times<'a>(&self, reading: &'a Reading) -> Option<&'a Histogram> {
+        match self.source {
+            Source::Times(read) => Some(read(reading)),
+            _ => None,
+        }
+    }
+}
+
+/// The metric of a name.
+pub fn metric(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+const fn counter(name: &'static str, read: fn(&Reading) -> Option<u64>, help: &'static str) -> Metric {
+    Metric { name, unit: Unit::Count, source: Source::Counter(read), help }
+}
+
+const fn gauge(name: &'static str, unit: Unit, read: fn(&Reading) -> Option<f64>, help: &'static str) -> Metric {
+    Metric { name, unit, source: Source::Gauge(read), help }
+}
+
+const fn times(name: &'static str, read: fn(&Reading) -> &Histogram, help: &'static str) -> Metric {
+    Metric { name, unit: Unit::Seconds, source: Source::Times(read), help }
+}
+
+const fn of_network(name: &'static str, read: fn(&Reading) -> Option<u64>, help: &'static str) -> Metric {
+    counter(name, read, help)
+}
+
+/// A number of the network.
+macro_rules! network {
+    ($field:ident) => {
+        |reading| reading.network.as_ref().map(|network| network.$field as f64)
+    };
+    (counted $name:literal) => {
+        |reading| reading.network.as_ref()?.counter($name)
+    };
+}
+
+/// A number of the tick, which is always known.
+macro_rules! tick {
+    ($field:ident) => {
+        |reading| Some(reading.tick.$field)
+    };
+    (now $field:ident) => {
+        |reading| Some(reading.tick.$field as f64)
+    };
+}
+
+/// A number that the system may not tell.
+macro_rules! system {
+    ($($field:ident).+) => {
+        |reading| reading.$($field).+.map(|value| value as f64)
+    };
+}
+
+/// All metrics, in the order in which they are shown.
+pub const METRICS: &[Metric] = &[
+    // Ticks.
+    counter("bitcraps_ticks_total", tick!(ticks), "Ticks that were run."),
+    counter("bitcraps_ticks_missed_total", tick!(ticks_missed), "Ticks that the clock passed by."),
+    counter(
+        "bitcraps_ticks_stalled_total",
+        tick!(ticks_stalled),
+        "Ticks that were skipped because the disk was behind.",
+    ),
+    counter(
+        "bitcraps_ticks_overrun_total",
+        tick!(ticks_overrun),
+        "Ticks whose work took longer than a tick has, 5 ms.",
+    ),
+    times("bitcraps_tick_seconds", |reading| &reading.tick.tick, "A tick's work, from its inputs to its end."),
+    times(
+        "bitcraps_exchange_seconds",
+        |reading| &reading.tick.exchange,
+        "The exchange of a tick: verifying, ordering, answering.",
+    ),
+    times(
+        "bitcraps_settle_seconds",
+        |reading| &reading.tick.settle,
+        "Settling in a tick that settled, with what is answered before.",
+    ),
+    times("bitcraps_decision_seconds", |reading| &reading.tick.decision, "From a block's time to its decision here."),
+    times(
+        "bitcraps_sync_seconds",
+        |reading| &reading.tick.sync,
+        "From handing a tick's record to the disk until it is synced.",
+    ),
+    // The chain.
+    gauge("bitcraps_height_decided", Unit::Count, tick!(now decided), "The last decided height on this node's disk."),
+    gauge("bitcraps_height_settled", Unit::Count, tick!(now settled), "The last settled height on this node's disk."),
+    gauge(
+        "bitcraps_height_certified",
+        Unit::Count,
+        tick!(now certified),
+        "The last height whose root a quorum answers for.",
+    ),
+    gauge("bitcraps_follows", Unit::Count, tick!(now follows), "1 while the node follows and votes on nothing."),
+    gauge(
+        "bitcraps_intents_unanswered",
+        Unit::Count,
+        tick!(now unanswered),
+        "Intents that were acknowledged and have no receipt yet.",
+    ),
+    counter(
+        "bitcraps_alarms_total",
+        tick!(alarms),
+        "Alarms: something was seen that must not happen, such as two votes of one validator.",
+    ),
+    // Intents.
+    counter("bitcraps_intents_arrived_total", tick!(arrived), "Intents that reached the tick."),
+    counter(
+        "bitcraps_intents_verified_total",
+        tick!(acknowledged),
+        "Intents whose signature held and that were acknowledged.",
+    ),
+    counter("bitcraps_intents_applied_total", tick!(applied), "Intents that blocks applied."),
+    counter("bitcraps_intents_shed_total", tick!(shed), "Intents that the tick did not take; they may be sent again."),
+    counter("bitcraps_receipts_total", tick!(receipts), "Receipts that went out, settled and refused."),
+    Metric {
+        name: "bitcraps_intents_refused_total",
+        unit: Unit::Count,
+        source: Source::Labelled("code", |reading| {
+            let codes = Refusal::ALL.iter().zip(reading.tick.refused);
+            codes.map(|((_, code, _), count)| ((*code).to_owned(), count as f64)).collect()
+        }),
+        help: "Refused intents, by code.",
+    },
+    // The game.
+    counter("bitcraps_rolls_total", tick!(rolls), "Rolls of all tables."),
+    counter("bitcraps_bets_placed_total", tick!(bets_placed), "Bets placed or raised."),
+    counter("bitcraps_bets_resolved_total", tick!(bets_resolved), "Bets won, lost, pushed or returned."),
+    Metric {
+        name: "bitcraps_paid_chips_total",
+        unit: Unit::Chips,
+        source: Source::Counter(tick!(paid_chips)),
+        help: "Chips that players won beyond their wagers.",
+    },
+    Metric {
+        name: "bitcraps_lost_chips_total",
+        unit: Unit::Chips,
+        source: Source::Counter(tick!(lost_chips)),
+        help: "Wagers that players lost.",
+    },
+    // The disk.
+    gauge(
+        "bitcraps_unsynced_ticks",
+        Unit::Count,
+        tick!(now unsynced_ticks),
+        "Ticks whose record is not synced; the tick skips at 48.",
+    ),
+    gauge(
+        "bitcraps_disk_full",
+        Unit::Count,
+        tick!(now disk_full),
+        "1 while the disk has no room and the chain stands still.",
+    ),
+    gauge("bitcraps_disk_free_bytes", Unit::Bytes, system!(disk_free_bytes), "Free where the session lies."),
+    gauge("bitcraps_session_bytes", Unit::Bytes, system!(session_bytes), "The session's files."),
+    counter("bitcraps_snapshots_total", tick!(snapshots_taken), "Snapshots that are on disk."),
+    counter("bitcraps_snapshots_failed_total", tick!(snapshots_failed), "Snapshots that came to nothing."),
+    counter("bitcraps_snapshot_waits_total", tick!(snapshot_waits), "Ticks whose height waited for a snapshot's room."),
+    gauge(
+        "bitcraps_snapshot_longest_hold_seconds",
+        Unit::Seconds,
+        |reading| Some(reading.tick.snapshot_longest_hold_us as f64 / 1e6),
+        "The longest that a tick was held by a snapshot.",
+    ),
+    // The network.
+    gauge("bitcraps_connections", Unit::Count, network!(connections), "Connections that are open."),
+    gauge(
+        "bitcraps_connections_max",
+        Unit::Count,
+        network!(connections_max),
+        "Connections that may be open (net.connections_max).",
+    ),
+    gauge(
+        "bitcraps_net_reserved_bytes",
+        Unit::Bytes,
+        network!(reserved_bytes),
+        "What the connections may hold together.",
+    ),
+    gauge(
+        "bitcraps_net_buffer_max_bytes",
+        Unit::Bytes,
+        network!(buffer_bytes_max),
+        "What they may hold at most (net.buffer_bytes_max).",
+    ),
+    gauge("bitcraps_net_held_bytes", Unit::Bytes, network!(held_bytes), "What waits in this process for them."),
+    gauge("bitcraps_nodes_known", Unit::Count, network!(nodes_known), "Other nodes that are known."),
+    of_network("bitcraps_net_accepted_total", network!(counted "accepted"), "Connections that were let in."),
+    of_network(
+        "bitcraps_net_refused_full_total",
+        network!(counted "refused_full"),
+        "Connections that were turned away because there were enough.",
+    ),
+    of_network(
+        "bitcraps_net_refused_address_total",
+        network!(counted "refused_address"),
+        "Connections that were turned away for their address.",
+    ),
+    of_network(
+        "bitcraps_net_refused_banned_total",
+        network!(counted "refused_banned"),
+        "Connections that were turned away because they are banned.",
+    ),
+    of_network(
+        "bitcraps_net_retried_total",
+        network!(counted "retried"),
+        "Connections that had to prove their address first.",
+    ),
+    of_network(
+        "bitcraps_net_handshakes_failed_total",
+        network!(counted "handshakes_failed"),
+        "Handshakes that failed or took too long.",
+    ),
+    of_network(
+        "bitcraps_net_closed_total",
+        network!(counted "closed"),
+        "Connections that this node closed for what they did or did not do.",
+    ),
+    of_network(
+        "bitcraps_net_slow_readers_total",
+        network!(counted "slow_readers"),
+        "Of them, those that did not read.",
+    ),
+    of_network("bitcraps_net_banned_total", network!(counted "banned"), "Keys that were banned."),
+    of_network("bitcraps_net_intents_total", network!(counted "intents"), "Intents that arrived over the network."),
+    of_network("bitcraps_net_intents_shed_total", network!(counted "shed"), "Intents that were shed before the tick."),
+    of_network("bitcraps_net_messages_total", network!(counted "handled"), "Messages that were handled."),
+    of_network(
+        "bitcraps_net_messages_beyond_budget_total",
+        network!(counted "beyond_budget"),
+        "Messages beyond the budget of their connection.",
+    ),
+    of_network(
+        "bitcraps_net_updates_skipped_total",
+        network!(counted "updates_skipped"),
+        "Updates that were left out for connections that were behind.",
+    ),
+    of_network(
+        "bitcraps_net_lanes_left_out_total",
+        network!(counted "lanes_left_out"),
+        "Messages for other nodes that were left out; they are decided, or asked for again.",
+    ),
+    of_network("bitcraps_net_packets_received_total", network!(counted "packets_in"), "Packets that arrived."),
+    of_network("bitcraps_net_packets_sent_total", network!(counted "packets_out"), "Packets that were sent."),
+    // The process.
+    Metric {
+        name: "bitcraps_cpu_seconds_total",
+        unit: Unit::Seconds,
+        source: Source::FractionCounter(|reading| reading.process.cpu_seconds),
+        help: "Processor time of this process.",
+    },
+    Metric {
+        name: "bitcraps_thread_cpu_seconds_total",
+        unit: Unit::Seconds,
+        source: Source::Labelled("thread", |reading| {
+            let mut threads: Vec<(String, f64)> = Vec::new();
+            for thread in &reading.process.threads {
+                match threads.last_mut().filter(|(name, _)| *name == thread.name) {
+                    Some((_, seconds)) => *seconds += thread.cpu_seconds,
+                    None => threads.push((thread.name.clone(), thread.cpu_seconds)),
+                }
+            }
+            threads
+        }),
+        help: "Processor time of its threads, by name.",
+    },
+    gauge("bitcraps_cpus", Unit::Count, system!(machine.cpus), "Processors that it may use."),
+    gauge(
+        "bitcraps_memory_bytes",
+        Unit::Bytes,
+        system!(process.memory_bytes),
+        "RssAnon and RssShmem: what the process alone has in memory.",
+    ),
+    gauge(
+        "bitcraps_memory_budget_bytes",
+        Unit::Bytes,
+        system!(memory_budget),
+        "What it may have (memory.budget_bytes, the control group, or the machine).",
+    ),
+    gauge(
+        "bitcraps_memory_peak_bytes",
+        Unit::Bytes,
+        system!(process.peak_bytes),
+        "The most that was resident at once, mapped files included.",
+    ),
+    gauge(
+        "bitcraps_memory_mapped_bytes",
+        Unit::Bytes,
+        system!(process.mapped_bytes),
+        "Mapped files in memory; the system takes them back.",
+    ),
+    gauge("bitcraps_open_files", Unit::Count, system!(process.files), "Open files."),
+    gauge("bitcraps_open_files_max", Unit::Count, system!(machine.files_max), "Files that may be open."),
+    counter(
+        "bitcraps_disk_written_bytes_total",
+        |reading| reading.process.written_bytes,
+        "Bytes that were written to the disk for it.",
+    ),
+    counter(
+        "bitcraps_disk_read_bytes_total",
+        |reading| reading.process.read_bytes,
+        "Bytes that were read from the disk for it.",
+    ),
+    counter(
+        "bitcraps_major_faults_total",
+        |reading| reading.process.major_faults,
+        "Page faults that had to wait for the disk.",
+    ),
+    counter(
+        "bitcraps_context_switches_total",
+        |reading| Some(reading.process.switches()),
+        "Context switches of its threads.",
+    ),
+    gauge("bitcraps_threads", Unit::Count, |reading| Some(reading.process.threads.len() as f64), "Threads."),
+    gauge(
+        "bitcraps_threads_frozen",
+        Unit::Count,
+        |reading| Some(reading.threads_frozen as f64),
+        "Threads that stand still; /readyz names them.",
+    ),
+    gauge(
+        "bitcraps_stalled_seconds",
+        Unit::Seconds,
+        |reading| Some(reading.stalled.as_secs_f64()),
+        "For how long something has waited without any progress; 0 where all goes on.",
+    ),
+    gauge(
+        "bitcraps_uptime_seconds",
+        Unit::Seconds,
+        |reading| Some(reading.uptime.as_secs_f64()),
+        "Since the node started.",
+    ),
+    // The machine.
+    gauge(
+        "bitcraps_pressure_cpu_ratio",
+        Unit::Ratio,
+        system!(pressure.cpu),
+        "Share of the last 10 s in which some task of the machine waited for a processor.",
+    ),
+    gauge("bitcraps_pressure_memory_ratio", Unit::Ratio, system!(pressure.memory), "The same for memory."),
+    gauge("bitcraps_pressure_io_ratio", Unit::Ratio, system!(pressure.io), "The same for a disk."),
+    // The monitor.
+    gauge("bitcraps_alerts", Unit::Count, |reading| Some(reading.alerts as f64), "Alerts that are on."),
+    counter("bitcraps_scrapes_total", |reading| Some(reading.own.scrapes), "Answers of /metrics."),
+    gauge(
+        "bitcraps_scrape_seconds",
+        Unit::Seconds,
+        |reading| Some(reading.own.scrape_seconds),
+        "How long the last one took to make.",
+    ),
+    gauge(
+        "bitcraps_dashboard_viewers",
+        Unit::Count,
+        |reading| Some(reading.own.viewers as f64),
+        "Pages that follow this node now.",
+    ),
+];
+
+/// The page of metrics, as `docs/metrics.md` has it.
+pub fn page() -> String {
+    let mut page = PAGE_HEAD.to_owned();
+    for metric in METRICS {
+        let label =
+            if let Source::Labelled(label, _) = metric.source { format!(", by `{label}`") } else { String::new() };
+        let (name, kind, unit) = (metric.name, metric.kind(), metric.unit.name());
+        page.push_str(&format!("| `{name}` | {kind}{label} | {unit} | {} |\n", metric.help));
+    }
+    page
+}
+
+const PAGE_HEAD: &str = "\
+# Metrics
+
+`http://127.0.0.1:7480/metrics` answers in Prometheus' text format ([how to turn it on](operating.md#watching-a-node)). Each is
+measured; what the system does not tell is left out, and so is the network where a node has none. The tick publishes what it counts
+once a second, without a lock. Histograms have buckets from 50 us to 5 s.
+
+| name | kind | unit | what it is |
+|---|---|---|---|
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_unit_and_kind_and_are_there_once() {
+        for metric in METRICS {
+            let name = metric.name;
+            assert!(name.starts_with("bitcraps_"), "{name}");
+            assert_eq!(METRICS.iter().filter(|other| other.name == name).count(), 1, "{name}");
+            assert_eq!(metric.kind() == "counter", name.ends_with("_total"), "{name}");
+            let stem = name.trim_end_matches("_total");
+            if !metric.unit.name().is_empty() {
+                assert!(stem.ends_with(metric.unit.name()), "{name} is in {}", metric.unit.name());
+            }
+            assert!(metric.help.ends_with('.') && metric.help.len() > 5, "{name}: {}", metric.help);
+        }
+    }
+
+    #[test]
+    fn whatever_the_network_counts_has_its_metric() {
+        for (name, _) in net::server::Counters::default().list() {
+            let mut reading = Reading::empty(std::time::Instant::now());
+            reading.network = Some(crate::reading::NetworkReading {
+                counters: vec![(name, 1)],
+                connections: 0,
+                connections_max: 0,
+                reserved_bytes: 0,
+                buffer_bytes_max: 0,
+                held_bytes: 0,
+                nodes_known: 0,
+            });
+            let is_shown =
+                |metric: &&Metric| metric.name.starts_with("bitcraps_net_") && metric.value(&reading) == Some(1.0);
+            assert_eq!(METRICS.iter().filter(is_shown).count(), 1, "{name}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A reading: everything that is known of a node at one moment, and where it is read from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytemuck::Zeroable;
+use net::server::{Counters, Gauges, Server, ServerConfig};
+use node::readings::{Readings, TickReadings};
+use node::run::Node;
+use node::threads::WatchedThread;
+
+use crate::process::{Machine, Pressure, ProcessReading};
+
+/// How often the network's thread turns, at least.
+const NETWORK_PERIOD: Duration = Duration::from_secs(1);
+/// How often the sizes of a session's files are added up.
+const SIZES_EVERY: Duration = Duration::from_secs(10);
+
+/// What a node offers to be read, and what it may use.
+pub struct Sources {
+    /// What its tick measures.
+    pub readings: Arc<Readings>,
+    /// Its threads.
+    pub threads: Vec<WatchedThread>,
+    /// Its network, if it has one.
+    pub network: Option<NetworkSource>,
+    /// The tick's pool; its workers are asked whether they move.
+    pub pool: Option<Arc<rayon::ThreadPool>>,
+    /// The session's directory.
+    pub data: PathBuf,
+    /// Bytes of memory that it may use; 0 for what the machine, or its control group, has.
+    pub memory_budget: u64,
+}
+
+/// A network that is read.
+pub struct NetworkSource {
+    counters: Arc<Counters>,
+    gauges: Arc<Gauges>,
+    connections_max: u32,
+    buffer_bytes_max: u64,
+}
+
+impl Sources {
+    /// What a node offers that is about to run.
+    pub fn of(node: &Node, data: &Path) -> Self {
+        let (readings, threads) = (node.readings(), node.threads());
+        Self { readings, threads, network: None, pool: None, data: data.to_owned(), memory_budget: 0 }
+    }
+
+    /// With its network too.
+    pub fn with_network(mut self, server: &Server, config: &ServerConfig) -> Self {
+        let gauges = server.gauges();
+        self.threads.push(WatchedThread::new("net", NETWORK_PERIOD, Arc::clone(&gauges.turns)));
+        self.network = Some(NetworkSource {
+            counters: server.counters(),
+            gauges,
+            connections_max: config.connections_max,
+            buffer_bytes_max: config.buffer_bytes_max,
+        });
+        self
+    }
+}
+
+/// The network at a moment.
+#[derive(Clone, Debug)]
+pub struct NetworkReading {
+    /// What has happened, by name.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Connections.
+    pub connections: u64,
+    /// Of at most.
+    pub connections_max: u64,
+    /// Bytes that they may hold together now.
+    pub reserved_bytes: u64,
+    /// Of at most.
+    pub buffer_bytes_max: u64,
+    /// Bytes that wait for them in this process.
+    pub held_bytes: u64,
+    /// Other nodes that are known.
+    pub nodes_known: u64,
+}
+
+impl NetworkReading {
+    fn take(source: &NetworkSource) -> Self {
+        let gauges = &source.gauges;
+        Self {
+            counters: source.counters.list().to_vec(),
+            connections: gauges.connections.load(Ordering::Relaxed).into(),
+            connections_max: source.connections_max.into(),
+            reserved_bytes: gauges.reserved.load(Ordering::Relaxed),
+            buffer_bytes_max: source.buffer_bytes_max,
+            held_bytes: gauges.held.load(Ordering::Relaxed) as u64,
+            nodes_known: gauges.nodes_known.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// A counter by its name; nothing if the network counts nothing of that name, which a test forbids.
+    pub fn counter(&self, name: &str) -> Option<u64> {
+        self.counters.iter().find(|(of, _)| *of == name).map(|(_, count)| *count)
+    }
+}
+
+/// What the monitor has done itself.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct OwnReading {
+    /// Scrapes that were answered.
+    pub scrapes: u64,
+    /// How long the last one took, in seconds.
+    pub scrape_seconds: f64,
+    /// Pages that follow what happens.
+    pub viewers: u64,
+}
+
+/// Everything that is known of a node at one moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The moment, for rates.
+    pub at: Instant,
+    /// The same on the wall, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Since the monitor started.
+    pub uptime: Duration,
+    /// What the tick measures.
+    pub tick: TickReadings,
+    /// The network, if there is one.
+    pub network: Option<NetworkReading>,
+    /// This process.
+    pub process: ProcessReading,
+    /// Its machine.
+    pub pressure: Pressure,
+    /// What may be used of it.
+    pub machine: Machine,
+    /// Bytes of memory that the node may use.
+    pub memory_budget: Option<u64>,
+    /// Bytes of the session's files.
+    pub session_bytes: Option<u64>,
+    /// Bytes that are free where they lie.
+    pub disk_free_bytes: Option<u64>,
+    /// Threads that stand still.
+    pub threads_frozen: u64,
+    /// For how long something has waited without any progress.
+    pub stalled: Duration,
+    /// Alerts that are on.
+    pub alerts: u64,
+    /// The monitor.
+    pub own: OwnReading,
+}
+
+impl Reading {
+    /// A reading of which nothing is known yet.
+    pub(crate) fn empty(at: Instant) -> Self {
+        Self {
+            at,
+            at_ms: 0,
+            uptime: Duration::ZERO,
+            tick: TickReadings::zeroed(),
+            network: None,
+            process: ProcessReading::default(),
+            pressure: Pressure::default(),
+            machine: Machine::default(),
+            memory_budget: None,
+            session_bytes: None,
+            disk_free_bytes: None,
+            threads_frozen: 0,
+            stalled: Duration::ZERO,
+            alerts: 0,
+            own: OwnReading::default(),
+        }
+    }
+}
+
+/// Takes readings.
+pub struct Reader {
+    sources: Sources,
+    machine: Machine,
+    started: Instant,
+    sizes: Option<(Instant, u64)>,
+}
+
+impl Reader {
+    /// Readings of a node that starts now.
+    pub fn new(sources: Sources) -> Self {
+        Self { sources, machine: Machine::take(), started: Instant::now(), sizes: None }
+    }
+
+    /// What is read.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// A reading of now. What only the monitor knows is left for it to fill in.
+    pub fn take(&mut self) -> Reading {
+        let at = Instant::now();
+        if self.sizes.is_none_or(|(taken, _)| at - taken >= SIZES_EVERY) {
+            self.sizes = Some((at, bytes_below(&self.sources.data)));
+        }
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let budget = (self.sources.memory_budget > 0).then_some(self.sources.memory_budget);
+        Reading {
+            at,
+            at_ms: wall.as_millis() as u64,
+            uptime: at - self.started,
+            tick: self.sources.readings.read(),
+            network: self.sources.network.as_ref().map(NetworkReading::take),
+            process: ProcessReading::take(),
+            pressure: Pressure::take(),
+            machine: self.machine,
+            memory_budget: budget.or(self.machine.memory_bytes),
+            session_bytes: self.sizes.map(|(_, bytes)| bytes),
+            disk_free_bytes: free_bytes(&self.sources.data),
+            ..Reading::empty(at)
+        }
+    }
+}
+
+/// Bytes that files below a folder take on the disk. What cannot be read, or has just gone, counts nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

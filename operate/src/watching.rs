@@ -1,0 +1,184 @@
+//! What the monitor knows of its node: readings, health and alerts, for whoever answers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use node::config::AlertsConfig;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::alerts::channels::Channels;
+use crate::alerts::state::Alerts;
+use crate::health::{Health, ProgressWatch, ThreadWatch};
+use crate::history::History;
+use crate::reading::{OwnReading, Reader, Reading, Sources};
+use crate::tiles::tiles;
+
+/// Pages that may follow one node.
+const VIEWERS_MAX: u64 = 32;
+/// The tiles that a line of status has.
+const STATUS_TILES: [&str; 6] = ["height", "intents", "decision", "connections", "cpu", "memory"];
+
+/// What a monitor is told beside what it reads.
+#[derive(Clone, Debug)]
+pub struct MonitorConfig {
+    /// Names under which it may be asked, beside addresses.
+    pub hosts: Vec<String>,
+    /// What the page is called.
+    pub title: String,
+    /// Where alerts are told beside the log.
+    pub alerts: AlertsConfig,
+}
+
+/// What the answers share. Everything here is the monitor's alone: its thread takes each lock, and no other does.
+pub(crate) struct Shared {
+    pub(crate) title: String,
+    pub(crate) hosts: Vec<String>,
+    reader: Mutex<Reader>,
+    threads: Mutex<ThreadWatch>,
+    progress: Mutex<ProgressWatch>,
+    history: Mutex<History>,
+    alerts: Mutex<Alerts>,
+    channels: Channels,
+    /// Counts the readings, and wakes the pages.
+    taken: watch::Sender<u64>,
+    viewers: AtomicU64,
+    scrapes: AtomicU64,
+    scrape_us: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("a panic of the monitor's thread ends the monitor")
+}
+
+impl Shared {
+    pub(crate) fn new(config: MonitorConfig, sources: Sources, channels: Channels) -> Self {
+        let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
+        Self {
+            title: config.title,
+            hosts: config.hosts,
+            reader: Mutex::new(Reader::new(sources)),
+            threads: Mutex::new(threads),
+            progress: Mutex::new(ProgressWatch::new(Instant::now())),
+            history: Mutex::default(),
+            alerts: Mutex::default(),
+            channels,
+            taken: watch::Sender::new(0),
+            viewers: AtomicU64::new(0),
+            scrapes: AtomicU64::new(0),
+            scrape_us: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that /metrics was answered.
+    pub(crate) fn scraped(&self, took: Duration) {
+        self.scrapes.fetch_add(1, Ordering::Relaxed);
+        self.scrape_us.store(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// A reading of now, with what only the monitor knows.
+    pub(crate) fn read_now(&self) -> Reading {
+        let now = Instant::now();
+        let frozen = lock(&self.threads).frozen(now).len();
+        let stalled = lock(&self.progress).stalled();
+        let alerts = lock(&self.alerts).on().len() as u64;
+        let own = OwnReading {
+            scrapes: self.scrapes.load(Ordering::Relaxed),
+            scrape_seconds: self.scrape_us.load(Ordering::Relaxed) as f64 / 1e6,
+            viewers: self.viewers.load(Ordering::Relaxed),
+        };
+        Reading { threads_frozen: frozen as u64, stalled, alerts, own, ..lock(&self.reader).take() }
+    }
+
+    /// Takes a reading: what it changes is told.
+    pub(crate) fn take_reading(&self) {
+        let reading = self.read_now();
+        lock(&self.progress).note(&reading.tick, reading.at);
+        lock(&self.history).push(reading);
+        let changes = lock(&self.alerts).step(&lock(&self.history));
+        changes.into_iter().for_each(|change| self.channels.tell(change));
+        self.taken.send_modify(|taken| *taken += 1);
+    }
+
+    /// Looks which threads have moved.
+    pub(crate) fn look(&self) {
+        lock(&self.threads).look(Instant::now());
+    }
+
+    /// How the node is.
+    pub(crate) fn health(&self) -> Health {
+        Health::of(&lock(&self.threads), &lock(&self.progress), lock(&self.history).newest(), Instant::now())
+    }
+
+    /// The last minutes.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    /// How the node is, in a line for the log.
+    pub(crate) fn status(&self) -> String {
+        let health = self.health();
+        let alerts = lock(&self.alerts).on().len();
+        let history = self.history();
+        let shown = STATUS_TILES.iter().filter_map(|id| tiles().find(|tile| tile.id == *id));
+        let known = shown.filter_map(|tile| Some((tile, tile.value.value(&history)?)));
+        let words: Vec<String> = known
+            .map(|(tile, value)| {
+                let per = if tile.per_second { "/s" } else { "" };
+                format!("{} {}{per}", tile.title.to_lowercase(), tile.unit.written(value))
+            })
+            .collect();
+        let ready = if health.ready { "ready".into() } else { format!("NOT READY: {}", health.reasons.join("; ")) };
+        format!("{ready}; {}; alerts {alerts}", words.join(", "))
+    }
+
+    /// What a page is told each second.
+    pub(crate) fn event(&self) -> Value {
+        let health = self.health();
+        let history = self.history();
+        let (mut values, mut limits) = (Map::new(), Map::new());
+        for tile in tiles() {
+            values.insert(tile.id.to_owned(), json!(tile.value.value(&history)));
+            if let Some(limit) = &tile.limit {
+                limits.insert(tile.id.to_owned(), json!(limit.value.value(&history)));
+            }
+        }
+        let newest = history.newest();
+        json!({
+            "time_ms": newest.map(|reading| reading.at_ms),
+            "uptime_s": newest.map(|reading| reading.uptime.as_secs()),
+            "ready": health.ready,
+            "reasons": health.reasons,
+            "alerts": lock(&self.alerts).on(),
+            "values": values,
+            "limits": limits,
+        })
+    }
+}
+
+/// A page that follows the node; it is counted while it is there.
+pub(crate) struct Viewer {
+    shared: Arc<Shared>,
+    taken: watch::Receiver<u64>,
+}
+
+impl Viewer {
+    /// Lets a page in, if there is room.
+    pub(crate) fn enter(shared: &Arc<Shared>) -> Option<Self> {
+        let enter = |viewers: u64| (viewers < VIEWERS_MAX).then_some(viewers + 1);
+        shared.viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
+        Some(Self { shared: Arc::clone(shared), taken: shared.taken.subscribe() })
+    }
+
+    /// Waits for the next reading; false once there will be none.
+    pub(crate) async fn next(&mut self) -> bool {
+        self.taken.changed().await.is_ok()
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.shared.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
+}

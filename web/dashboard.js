@@ -1,0 +1,177 @@
+"use strict";
+// The page of a node: what it consists of and its last minutes come from /api, and every second an event. All text that comes
+// from the node is set as text, never as markup.
+
+const SPAN = 600;
+const tiles = new Map();
+const times = [];
+const byId = (id) => document.getElementById(id);
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function scaled(value, steps) {
+  const [size, unit] = steps.find(([size]) => Math.abs(value) >= size) ?? steps[steps.length - 1];
+  const number = value / size;
+  const digits = number === 0 || Math.abs(number) >= 100 ? 0 : Math.abs(number) >= 10 ? 1 : 2;
+  return number.toLocaleString("en", { maximumFractionDigits: digits }) + unit;
+}
+
+function written(value, tile) {
+  if (value === null || value === undefined) return "–";
+  const per = tile.per_second ? "/s" : "";
+  switch (tile.unit) {
+    case "bytes": return scaled(value, [[2 ** 40, " TiB"], [2 ** 30, " GiB"], [2 ** 20, " MiB"], [2 ** 10, " KiB"], [1, " B"]]) + per;
+    case "seconds": return scaled(value, [[1, " s"], [1e-3, " ms"], [1e-6, " µs"]]);
+    case "ratio": return scaled(value * 100, [[1, " %"]]);
+    default: return scaled(value, [[1, ""]]) + per;
+  }
+}
+
+function chart(tile) {
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const room = tile.room.getBoundingClientRect();
+  const options = {
+    width: Math.max(40, room.width),
+    height: room.height,
+    padding: [4, 0, 4, 0],
+    cursor: { show: false },
+    legend: { show: false },
+    axes: [{ show: false }, { show: false }],
+    scales: { x: { time: false }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
+    series: [{}, { stroke: () => color("--line"), fill: () => color("--fill"), width: 1.5, spanGaps: false, points: { show: false } }],
+  };
+  tile.plot = new uPlot(options, [times, tile.values], tile.room);
+  new ResizeObserver(() => {
+    const { width, height } = tile.room.getBoundingClientRect();
+    if (width > 0) tile.plot.setSize({ width, height });
+  }).observe(tile.room);
+}
+
+function build(page, history) {
+  document.title = `BitCraps · ${page.title}`;
+  byId("name").textContent = page.title;
+  times.push(...history.times_ms.map((ms) => ms / 1000));
+  page.sections.forEach((section, number) => {
+    const grid = element("div", { class: "tiles" });
+    for (const tile of section.tiles) {
+      tile.values = history.values[tile.id];
+      tile.value = element("span", { class: "value" }, "–");
+      tile.bound = element("span", { class: "limit" });
+      tile.share = element("i");
+      tile.room = element("div", { class: "chart", role: "img", "aria-label": `${tile.title}, the last minutes` });
+      tile.card = element("article", { class: "tile", id: `tile-${tile.id}` },
+        element("h3", {}, tile.title),
+        element("p", { class: "now" }, tile.value, " ", tile.bound),
+        ...(tile.limit ? [element("div", { class: "bar", "aria-hidden": "true" }, tile.share)] : []),
+        tile.room);
+      grid.append(tile.card);
+      tiles.set(tile.id, tile);
+    }
+    const title = element("h2", { id: `section-${number}` }, section.title);
+    byId("sections").append(element("section", { "aria-labelledby": `section-${number}` }, title, grid));
+  });
+  tiles.forEach(chart);
+}
+
+// Where a value is by its limit, in words too: colour alone tells nothing to some.
+function judge(tile, value, limit) {
+  if (!tile.limit || limit === null || limit === undefined) return ["", "none"];
+  const bound = written(limit, tile);
+  if (value === null || value === undefined) return [tile.limit === "most" ? `of ${bound}` : `target ${bound}`, "none"];
+  const share = limit > 0 ? value / limit : value > 0 ? Infinity : 0;
+  if (tile.limit === "target") {
+    return share > 1 ? [`above the target ${bound}`, "warning"] : [`target ${bound}`, "none"];
+  }
+  const text = `of ${bound}, ${Math.round(100 * Math.min(share, 9.99))} %`;
+  return [text, share > 0.95 ? "critical" : share > 0.8 ? "warning" : "none"];
+}
+
+function show(tile, value, limit) {
+  tile.value.textContent = written(value, tile);
+  const [text, level] = judge(tile, value, limit);
+  tile.bound.textContent = text;
+  tile.card.dataset.level = level;
+  if (tile.limit) tile.share.style.width = limit > 0 && value > 0 ? `${Math.min(100, (100 * value) / limit)}%` : "0";
+  tile.room.setAttribute("aria-label", `${tile.title}, the last minutes; now ${tile.value.textContent} ${text}`);
+}
+
+function span(seconds) {
+  const [days, hours, minutes] = [seconds / 86400, (seconds / 3600) % 24, (seconds / 60) % 60].map(Math.floor);
+  if (days > 0) return `${days} d ${hours} h`;
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
+}
+
+function showAlerts(event) {
+  const rows = event.reasons.map((reason) => element("li", { "data-level": "critical" }, element("b", {}, "Not ready"), ` ${reason}`));
+  for (const alert of event.alerts ?? []) {
+    const since = new Date(alert.since_ms);
+    rows.push(element("li", { "data-level": alert.level },
+      element("b", {}, alert.level), ` ${alert.title}: ${alert.why} `,
+      element("small", {}, `since ${since.toLocaleTimeString()}, ${span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)))}; run-book: ${alert.page}`)));
+  }
+  if (rows.length === 0) rows.push(element("li", { "data-level": "none" }, "No alert is on."));
+  const text = rows.map((row) => row.textContent).join("\n");
+  const list = byId("alerts");
+  if (list.dataset.text !== text) {
+    list.dataset.text = text;
+    list.replaceChildren(...rows);
+  }
+}
+
+function take(event) {
+  const state = byId("state");
+  const said = event.ready ? "ready" : "not ready";
+  if (state.textContent !== said) state.textContent = said;
+  state.dataset.level = event.ready ? "good" : "bad";
+  const height = event.values.height?.toLocaleString("en") ?? "–";
+  byId("facts").textContent = `height ${height} · up ${span(event.uptime_s ?? 0)}`;
+  showAlerts(event);
+  const time = event.time_ms / 1000;
+  const isNew = times.length === 0 || time > times[times.length - 1];
+  if (isNew) times.push(time);
+  const isLong = times.length > SPAN;
+  if (isLong) times.shift();
+  for (const [id, tile] of tiles) {
+    if (isNew) tile.values.push(event.values[id] ?? null);
+    if (isLong) tile.values.shift();
+    show(tile, event.values[id], event.limits[id]);
+    if (!document.hidden) tile.plot.setData([times, tile.values]);
+  }
+}
+
+function follow() {
+  const events = new EventSource("events");
+  events.onmessage = (message) => {
+    byId("lost").hidden = true;
+    document.body.classList.remove("stale");
+    take(JSON.parse(message.data));
+  };
+  events.onerror = () => {
+    const lost = byId("lost");
+    if (lost.hidden) lost.textContent = `No word from the node since ${new Date().toLocaleTimeString()}; what follows is old.`;
+    lost.hidden = false;
+    document.body.classList.add("stale");
+    // A browser tries again by itself, unless the answer was no stream.
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
+  };
+}
+
+async function begin() {
+  const [page, history] = await Promise.all(["api/page", "api/history"].map(async (path) => (await fetch(path)).json()));
+  build(page, history);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tiles.forEach((tile) => tile.plot.redraw()));
+  follow();
+}
+
+begin().catch((error) => {
+  const lost = byId("lost");
+  lost.textContent = `The node does not answer (${error.message}); this page tries again.`;
+  lost.hidden = false;
+  setTimeout(() => location.reload(), 3000);
+});

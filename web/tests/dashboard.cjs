@@ -1,0 +1,105 @@
+// The dashboard of a running node, in headless Chromium.
+//
+//   NODE_PATH=target/browser/node_modules node web/tests/dashboard.cjs URL look FOLDER   all that must hold; screenshots
+//   NODE_PATH=target/browser/node_modules node web/tests/dashboard.cjs URL wait TEXT     until the list of alerts has a text
+"use strict";
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const { chromium } = require("playwright-core");
+
+const [url, task, argument] = process.argv.slice(2);
+const SECTIONS = ["System Health", "Application Performance", "Game Engine", "Resource Utilization"];
+const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
+const BYTES_MAX = 300 * 1024;
+
+async function open(browser, options) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.noted = [];
+  page.on("console", (message) => page.noted.push(`console ${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => page.noted.push(`error: ${error.message}`));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) page.noted.push(`asks ${request.url()}`);
+  });
+  const began = Date.now();
+  await page.goto(url);
+  await page.locator("#tile-height canvas").waitFor();
+  page.first = Date.now() - began;
+  await page.waitForFunction(() => document.querySelector("#state").textContent !== "connecting");
+  return page;
+}
+
+const metrics = async () => {
+  const lines = (await (await fetch(`${url}metrics`)).text()).split("\n").filter((line) => line && !line.startsWith("#"));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]));
+};
+const value = (page, id) => page.locator(`#tile-${id} .value`).textContent();
+const number = async (page, id) => Number((await value(page, id)).replace(/[^0-9.]/g, ""));
+
+async function values(page) {
+  assert.deepEqual(await page.locator("h2").allTextContents(), ["Active alerts", ...SECTIONS]);
+  const tiles = await page.locator(".tile").count();
+  assert.equal(await page.locator(".tile canvas").count(), tiles, "a chart for each value");
+  // What is on the page lies between what /metrics said before and says after.
+  for (let tries = 0; ; tries++) {
+    const before = await metrics();
+    await page.waitForTimeout(1500);
+    const shown = { height: await number(page, "height"), connections: await number(page, "connections"), files: await number(page, "files") };
+    await page.waitForTimeout(200);
+    const after = await metrics();
+    const between = (name, found) => before.get(name) <= found && found <= after.get(name);
+    const isTrue = between("bitcraps_height_settled", shown.height) && between("bitcraps_open_files", shown.files);
+    if (isTrue && after.get("bitcraps_height_settled") > before.get("bitcraps_height_settled")) break;
+    assert.ok(tries < 10, `${JSON.stringify(shown)} is not between two answers of /metrics`);
+  }
+  const texts = await page.locator(".tile .value").allTextContents();
+  assert.ok(texts.filter((text) => text !== "–").length > tiles * 0.8, `filled: ${texts}`);
+  const height = await number(page, "height");
+  await page.waitForFunction((old) => Number(document.querySelector("#tile-height .value").textContent.replace(/\D/g, "")) > old, height);
+  for (const limit of ["connections", "cpu", "memory", "tick"]) {
+    assert.match(await page.locator(`#tile-${limit} .limit`).textContent(), /of |target/, `${limit} has its limit beside it`);
+  }
+}
+
+async function accessible(page) {
+  await page.evaluate(fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8"));
+  const { violations } = await page.evaluate(() => axe.run());
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), []);
+}
+
+async function look(browser) {
+  for (const [name, viewport] of Object.entries(SIZES)) {
+    for (const colorScheme of ["light", "dark"]) {
+      const page = await open(browser, { viewport, colorScheme, deviceScaleFactor: name === "phone" ? 2 : 1 });
+      if (name === "desktop" && colorScheme === "light") await values(page);
+      await accessible(page);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${name}: ${wide} pixels stand out`);
+      await page.screenshot({ path: `${argument}/${name}-${colorScheme}.png`, fullPage: name === "desktop" });
+      assert.deepEqual(page.noted, [], "nothing on the console, and nobody else is asked");
+      const parts = ["navigation", "resource"];
+      page.bytes = await page.evaluate(
+        (parts) => parts.flatMap((part) => performance.getEntriesByType(part)).reduce((sum, { transferSize }) => sum + transferSize, 0), parts);
+      assert.ok(page.bytes > 50_000 && page.bytes < BYTES_MAX, `${page.bytes} bytes`);
+      console.log(`${name} ${colorScheme}: ${page.bytes} bytes, first chart after ${page.first} ms`);
+      await page.context().close();
+    }
+  }
+}
+
+async function main() {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+  try {
+    if (task === "look") return await look(browser);
+    const page = await open(browser, { viewport: SIZES.desktop });
+    await page.locator("#alerts", { hasText: argument }).waitFor({ timeout: 60_000 });
+    if (process.argv[5]) await page.screenshot({ path: process.argv[5], fullPage: true });
+  } finally {
+    await browser.close();
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
