@@ -144,8 +144,9 @@ fn a_bit_that_flips_in_the_log_is_never_heard() {
 }
 
 #[test]
-fn any_bytes_in_any_file_are_read_without_a_panic() {
+fn any_bytes_in_any_file_are_read_as_what_was_written_or_named() {
     let (disk, _) = session(true);
+    let (whole, _) = read(&disk).expect("whole");
     let paths = [files(&disk, "journal"), files(&disk, "consensus")].concat();
     let kept: Vec<Vec<u8>> = paths.iter().map(|path| disk.read(path, 1 << 20).expect("read")).collect();
     bolero::check!().with_iterations(400).with_type::<(u8, u32, bool, Vec<u8>)>().for_each(
@@ -159,7 +160,10 @@ fn any_bytes_in_any_file_are_read_without_a_panic() {
                 bytes.truncate(end);
             }
             put(&disk, &paths[which], &bytes);
-            let _ = read(&disk);
+            match read(&disk) {
+                Ok((found, _)) => assert!(whole.starts_with(&found), "what is read is what was written"),
+                Err(error) => assert!(error.to_string().contains("journal"), "it names the file: {error}"),
+            }
             let _ = open(&disk);
             paths.iter().zip(&kept).for_each(|(path, bytes)| {
                 if disk.open(path, Access::Read).is_err() {
