@@ -195,11 +195,18 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
 }
 
 /// Checks that a snapshot is the state that the record has at its height, and that what the record says there belongs
-/// together.
+/// together. A journal that begins at a snapshot has no more of its height than a note: the heights that follow prove it,
+/// whose headers name its block and its root chain.
 ///
 /// # Errors
 /// If the journal is damaged, has not that height, or has something else there.
 pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>) -> anyhow::Result<()> {
+    if let Some(base) = base_at(dir, note.height)? {
+        let same = (base.block, base.time_ms, base.root, base.root_chains)
+            == (note.block, note.time_ms, note.root, note.root_chains);
+        anyhow::ensure!(same, "the journal begins at another snapshot of height {}", note.height);
+        return Ok(());
+    }
     let head = head_at(dir, note.height)?;
     let (Retired { header, .. }, settled) = &head;
     let chained = chained(&note.block, settled, &note.root_chains[1]);
@@ -216,6 +223,19 @@ pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>)
         anyhow::bail!("{forged}");
     }
     Ok(())
+}
+
+/// What a journal that begins at the snapshot of a height says of it; nothing if it begins elsewhere.
+fn base_at(dir: &Path, height: Height) -> anyhow::Result<Option<ChainNote>> {
+    let mut journal = JournalReader::open_at(dir, height)?;
+    while let Some(frame) = journal.next_frame()?.filter(|frame| frame.height <= height) {
+        if let Recorded::Base(note) = Recorded::of(&frame)?
+            && note.height == height
+        {
+            return Ok(Some(note));
+        }
+    }
+    Ok(None)
 }
 
 /// The head of a height, and what it led to.

@@ -424,7 +424,7 @@ fn what_is_unknown(log: &LogFound, decided: Height) -> Option<String> {
                 )
             })
         }
-        LogFound::Missing if decided == Height::GENESIS => None,
+        // A new session has a log that is empty; one without is that of a validator that lost its disk.
         LogFound::Missing => Some("the consensus log is missing: this validator cannot know what it signed".into()),
         LogFound::Damaged(damage) => Some(format!("{damage}; this validator cannot know what it signed")),
     }

@@ -179,7 +179,7 @@ impl BeaconSigner {
     pub fn share(&self, message: &BeaconMessage) -> BeaconShare {
         let (slot, bytes) = (self.slot(), message.bytes());
         let signature = memory::beacon(Some(slot), &bytes).unwrap_or_else(|| {
-            let partial = threshold::sign_message::<MinSig>(&self.share, BEACON_NAMESPACE, &bytes);
+            let partial = memory::timed(|| threshold::sign_message::<MinSig>(&self.share, BEACON_NAMESPACE, &bytes));
             to_beacon(&partial.value)
         });
         BeaconShare { slot, signature }
@@ -212,7 +212,8 @@ impl BeaconCollector {
         if memory::is_simulated() {
             return self.add(&signer.share(&self.message));
         }
-        self.insert(threshold::sign_message::<MinSig>(&signer.share, BEACON_NAMESPACE, &self.message.bytes()))?;
+        let bytes = self.message.bytes();
+        self.insert(memory::timed(|| threshold::sign_message::<MinSig>(&signer.share, BEACON_NAMESPACE, &bytes)))?;
         self.combine()
     }
 
@@ -265,7 +266,7 @@ impl BeaconCollector {
             return Ok(None);
         }
         let bytes = self.message.bytes();
-        let sum = threshold::recover::<MinSig, _>(&self.group.0, &self.shares, &Sequential)
+        let sum = memory::timed(|| threshold::recover::<MinSig, _>(&self.group.0, &self.shares, &Sequential))
             .expect("as many shares of different slots as the threshold asks for");
         let (key, beacon) = (self.group.0.public(), to_beacon(&sum));
         let holds = || verify_message::<MinSig>(key, BEACON_NAMESPACE, &bytes, &sum).is_ok();
@@ -341,7 +342,7 @@ impl BeaconVerifier {
             bad.sort_unstable();
             bad
         };
-        items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect()
+        memory::timed(|| items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect())
     }
 
     /// The coefficients of the equation over a chunk: key, messages and beacons all change them.

@@ -2,11 +2,12 @@
 //!
 //! In a simulation the nodes of a cluster share a thread, and each of them verifies what all the others verified. A verdict
 //! is a function of key, bytes and signature: to remember it changes none. A simulation may go further and let keys sign
-//! with hashes, which only the same thread takes for signatures. Both end with the scope that began them, and nothing but
-//! `sim` begins one.
+//! with hashes, which only the same thread takes for signatures. It is told what cryptography took. All that ends with the
+//! scope that began it, and nothing but `sim` begins one: the sources are looked through for that.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use engine::Hash;
 use engine::message::certificate::Beacon;
@@ -16,13 +17,21 @@ use engine::message::certificate::Beacon;
 pub enum Signatures {
     /// Ed25519 and BLS12-381; each is verified once.
     Real,
+    /// The same, and nothing is remembered: every node verifies all that it hears, in batches, as outside.
+    Unshared,
     /// Hashes that stand for them, which nobody could tell from forged ones without this memory. Nothing is proved by them.
     Simulated,
 }
 
+/// What tells the time in a scope: nothing in this crate has a clock.
+pub type Stopwatch = fn() -> Duration;
+
 struct Memory {
     signatures: Signatures,
     verdicts: BTreeMap<Hash, bool>,
+    stopwatch: Stopwatch,
+    /// What real cryptography took.
+    spent: Duration,
 }
 
 thread_local! {
@@ -42,13 +51,30 @@ impl Drop for Scope {
 ///
 /// # Panics
 /// Inside another such scope.
-pub fn remembering<R>(signatures: Signatures, work: impl FnOnce() -> R) -> R {
+pub fn remembering<R>(signatures: Signatures, stopwatch: Stopwatch, work: impl FnOnce() -> R) -> R {
     MEMORY.with_borrow_mut(|memory| {
         assert!(memory.is_none(), "one memory at a time");
-        *memory = Some(Memory { signatures, verdicts: BTreeMap::new() });
+        *memory = Some(Memory { signatures, verdicts: BTreeMap::new(), stopwatch, spent: Duration::ZERO });
     });
     let _scope = Scope;
     work()
+}
+
+/// What real cryptography has taken in this scope; nothing outside one.
+pub fn spent() -> Duration {
+    MEMORY.with_borrow(|memory| memory.as_ref().map_or(Duration::ZERO, |memory| memory.spent))
+}
+
+/// Does some cryptography, whose time counts in a scope.
+pub(crate) fn timed<R>(work: impl FnOnce() -> R) -> R {
+    let Some(stopwatch) = MEMORY.with_borrow(|memory| memory.as_ref().map(|memory| memory.stopwatch)) else {
+        return work();
+    };
+    let began = stopwatch();
+    let done = work();
+    let took = stopwatch().saturating_sub(began);
+    MEMORY.with_borrow_mut(|memory| memory.iter_mut().for_each(|memory| memory.spent += took));
+    done
 }
 
 /// Whether this thread takes hashes for signatures.
@@ -56,20 +82,20 @@ pub(crate) fn is_simulated() -> bool {
     MEMORY.with_borrow(|memory| memory.as_ref().is_some_and(|memory| memory.signatures == Signatures::Simulated))
 }
 
-/// Whether this thread remembers anything.
+/// Whether this thread remembers verdicts.
 pub(crate) fn is_on() -> bool {
-    MEMORY.with_borrow(Option::is_some)
+    MEMORY.with_borrow(|memory| memory.as_ref().is_some_and(|memory| memory.signatures != Signatures::Unshared))
 }
 
 /// The verdict on a signature, by what it is over: remembered, or found by `verify` and remembered.
 pub(crate) fn verdict(parts: &[&[u8]], verify: impl FnOnce() -> bool) -> bool {
     if !is_on() {
-        return verify();
+        return timed(verify);
     }
     let place = digest("bitcraps remembered verdict 1", parts);
     let known = MEMORY.with_borrow(|memory| memory.as_ref().and_then(|memory| memory.verdicts.get(&place).copied()));
     known.unwrap_or_else(|| {
-        let holds = !is_simulated() && verify();
+        let holds = !is_simulated() && timed(verify);
         remember(place, holds);
         holds
     })
@@ -131,6 +157,28 @@ mod tests {
     use std::cell::Cell;
     use std::num::NonZeroU32;
 
+    fn never() -> Duration {
+        Duration::ZERO
+    }
+
+    #[test]
+    fn cryptography_is_timed_whether_its_verdicts_are_remembered_or_not() {
+        thread_local!(static TICKS: Cell<u64> = const { Cell::new(0) });
+        fn ticks() -> Duration {
+            TICKS.set(TICKS.get() + 1);
+            Duration::from_secs(TICKS.get())
+        }
+        let key = VoteKey::from_seed(&[1; 32]);
+        let [shared, unshared] = [Signatures::Real, Signatures::Unshared].map(|signatures| {
+            remembering(signatures, ticks, || {
+                assert!((0..3).all(|_| !verify(&key.public(), b"this", &[7; 64])));
+                spent().as_secs()
+            })
+        });
+        assert_eq!((shared, unshared), (1, 3));
+        assert_eq!(spent(), Duration::ZERO, "outside nobody counts");
+    }
+
     #[test]
     fn what_was_verified_once_is_not_verified_again_and_nothing_is_outside() {
         let times = Cell::new(0);
@@ -140,7 +188,7 @@ mod tests {
                 true
             })
         };
-        assert!(remembering(Signatures::Real, || ask() && ask()));
+        assert!(remembering(Signatures::Real, never, || ask() && ask()));
         assert_eq!(times.get(), 1);
         assert!(ask() && ask());
         assert_eq!(times.get(), 3, "outside nothing is remembered");
@@ -148,21 +196,24 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_scope() {
-        let caught = std::panic::catch_unwind(|| remembering(Signatures::Simulated, || panic!("in the middle")));
+        let caught = std::panic::catch_unwind(|| remembering(Signatures::Simulated, never, || panic!("in the middle")));
         assert!(caught.is_err() && !is_on());
     }
 
     #[test]
     fn a_simulated_signature_holds_inside_its_scope_for_its_bytes_and_nowhere_else() {
         let (key, other) = (VoteKey::from_seed(&[1; 32]), VoteKey::from_seed(&[2; 32]));
-        let signature = remembering(Signatures::Simulated, || {
+        let signature = remembering(Signatures::Simulated, never, || {
             let signature = sign(&key.public(), b"this").expect("simulated");
             assert!(verify(&key.public(), b"this", &signature));
             assert!(!verify(&key.public(), b"that", &signature) && !verify(&other.public(), b"this", &signature));
             signature
         });
         assert!(!verify(&key.public(), b"this", &signature));
-        assert!(!remembering(Signatures::Simulated, || verify(&key.public(), b"this", &signature)), "another scope");
+        assert!(
+            !remembering(Signatures::Simulated, never, || verify(&key.public(), b"this", &signature)),
+            "another scope"
+        );
     }
 
     #[test]
@@ -170,7 +221,7 @@ mod tests {
         let (group, signers) = deal(NonZeroU32::new(4).expect("four"), [3; 32]);
         let message = BeaconMessage { chain: [1; 32], epoch: 0, height: Height(5), block: [2; 32] };
         let verifier = BeaconVerifier::new(&group.key()).expect("a key");
-        let beacon = remembering(Signatures::Simulated, || {
+        let beacon = remembering(Signatures::Simulated, never, || {
             let mut collector = BeaconCollector::new(group.clone(), message);
             let mut garbage = signers[1].share(&message);
             garbage.signature[7] ^= 1;

@@ -106,10 +106,12 @@ pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [
         return items.iter().zip(verdicts).for_each(|(item, holds)| *holds = item.verify());
     }
     let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
-    chunks.for_each(|(items, verdicts)| {
-        let mut rng = coefficients(items, seed);
-        let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
-        bisect(&items, verdicts, &mut rng);
+    memory::timed(|| {
+        chunks.for_each(|(items, verdicts)| {
+            let mut rng = coefficients(items, seed);
+            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+            bisect(&items, verdicts, &mut rng);
+        });
     });
 }
 
@@ -118,10 +120,12 @@ pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
     if memory::is_on() {
         return items.iter().all(SignedItem::verify);
     }
-    items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
-        let mut rng = coefficients(items, seed);
-        let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
-        batch_holds(&items, &mut rng)
+    memory::timed(|| {
+        items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
+            let mut rng = coefficients(items, seed);
+            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+            batch_holds(&items, &mut rng)
+        })
     })
 }
 
@@ -197,7 +201,7 @@ fn is_small_order(key: &PublicKey) -> bool {
 }
 
 fn signature(key: &ed25519_dalek::SigningKey, bytes: &[u8]) -> Signature {
-    memory::sign(key.verifying_key().as_bytes(), bytes).unwrap_or_else(|| key.sign(bytes).to_bytes())
+    memory::sign(key.verifying_key().as_bytes(), bytes).unwrap_or_else(|| memory::timed(|| key.sign(bytes).to_bytes()))
 }
 
 macro_rules! signing_key {

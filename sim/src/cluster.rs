@@ -18,7 +18,7 @@ use engine::{Height, TableId, TableRules};
 use node::open::Keys;
 use node::snapshots::SnapshotPace;
 use order::keys::{DevKeys, dev_keys};
-use storage::Writing;
+use storage::{Retention, Writing};
 use systems::Setup;
 use systems::catalogue::bet_named;
 
@@ -193,16 +193,17 @@ impl Cluster {
             start_ms: START_MS,
             peers: plan.nodes + plan.players,
             pace: SnapshotPace { ticks: 600, ..SnapshotPace::default() },
-            writing: Writing { segment_bytes: 256 << 10, log_bytes: 128 << 10, ..Writing::default() },
+            // Little is kept, so that who begins late finds the first blocks gone.
+            writing: Writing {
+                segment_bytes: 64 << 10,
+                log_bytes: 128 << 10,
+                retention: Some(Retention { bytes_max: 128 << 10, retire: node::config::retire }),
+                ..Writing::default()
+            },
         };
         let hosts = (0..plan.nodes).map(|slot| {
-            let plan = plan.clone();
-            let keys = move || {
-                let mut keys = self::keys(&plan);
-                let beacon = keys.beacons.swap_remove(slot as usize);
-                Keys { vote: keys.votes[slot as usize].clone(), group: keys.group, beacon }
-            };
-            Host::new(slot, plan_seed(&home, slot), Box::new(keys))
+            let (vote, beacon) = (keys.votes[slot as usize].clone(), keys.beacons[slot as usize].clone());
+            Host::new(slot, plan_seed(&home, slot), Keys { vote, group: keys.group.clone(), beacon })
         });
         let hosts = hosts.collect();
         let bet = bet_named("field").expect("the catalogue has it");
@@ -249,9 +250,9 @@ impl Cluster {
         })
     }
 
-    /// Runs to the end, and says what came of it. `look` is called now and then with the height and the virtual time.
-    pub fn run(mut self, mut look: impl FnMut(Height, u64)) -> Outcome {
-        let broken = self.live(&mut look).and_then(|()| self.end()).err();
+    /// Ends, and says what came of a run that broke a property or none.
+    pub(crate) fn judge(mut self, lived: Result<(), Broken>) -> Outcome {
+        let broken = lived.and_then(|()| self.end()).err();
         let (height, root_chain) = self.seen.last();
         let mut heard = BTreeMap::new();
         for (name, count) in self.players.iter().flat_map(|player| &player.heard) {
@@ -278,7 +279,8 @@ impl Cluster {
         }
     }
 
-    fn live(&mut self, look: &mut impl FnMut(Height, u64)) -> Result<(), Broken> {
+    /// Runs until all that was asked for is done. `look` is called now and then with the height and the virtual time.
+    pub(crate) fn live(&mut self, look: &mut impl FnMut(Height, u64)) -> Result<(), Broken> {
         self.begin();
         while let Some((at, slot, event)) = self.heap.pop() {
             assert!(at >= self.now, "time goes on");

@@ -14,7 +14,7 @@ use node::open::{Keys, Options, open, open_planted};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
-use storage::backend::{Access, Backend, FaultyBackend};
+use storage::backend::{Backend, FaultyBackend};
 use storage::{JournalReader, OpenError, Session, Writing};
 use systems::Setup;
 
@@ -102,13 +102,13 @@ pub struct Host {
     failures: u64,
     /// When this life began, and with which tick.
     began: (Time, u64),
-    keys: Box<dyn Fn() -> Keys>,
+    keys: Keys,
     draw: Draw,
 }
 
 impl Host {
     /// A node that never ran, with an empty disk.
-    pub fn new(slot: u32, seed: u64, keys: Box<dyn Fn() -> Keys>) -> Self {
+    pub fn new(slot: u32, seed: u64, keys: Keys) -> Self {
         let mut draw = Draw::new(seed, &format!("host {slot}"));
         let disk = FaultyBackend::new(draw.bits());
         Self {
@@ -176,13 +176,11 @@ impl Host {
 
     fn open(&mut self, home: &Home, plant: Option<Plant>) -> anyhow::Result<Node> {
         let (dir, backend) = (Path::new(DIR), Arc::new(self.disk.clone()) as Arc<dyn Backend>);
-        let begun = backend.open(&dir.join("genesis.json"), Access::Read).is_ok();
-        let session = if begun && backend.list(&dir.join("consensus")).is_ok() {
-            Session::open_on(backend, dir)?
+        // Who makes keys makes the session with them, before any process runs.
+        let session = if self.lives == 1 {
+            Session::create_on(backend, dir, &home.genesis)?
         } else {
-            // The power went while the directory was made: nothing was ever said, and it is made again.
-            self.wipe();
-            Session::create_on(Arc::new(self.disk.clone()), dir, &home.genesis)?
+            Session::open_on(backend, dir)?
         };
         let record = self.record.clone();
         let spoiled = match plant {
@@ -194,7 +192,7 @@ impl Host {
         };
         let driving = Driving::Stepped(Box::new(move |disk| Box::new(Witness::new(disk, record, spoiled))));
         let options = Options {
-            keys: Some((self.keys)()),
+            keys: Some(self.keys.clone()),
             threads: 1,
             peers: home.peers,
             writing: home.writing.clone(),
@@ -237,10 +235,6 @@ impl Host {
         record.decided.extend(decided.into_iter().filter(|decided| decided.block.header.height > from));
         record.settled.append(&mut settled);
         Ok(())
-    }
-
-    fn wipe(&mut self) {
-        self.disk = FaultyBackend::new(self.draw.bits());
     }
 
     /// Whether what stopped it was done to its disk.
@@ -321,10 +315,20 @@ impl Host {
         self.die(left);
     }
 
-    /// The process ends, and its disk is replaced by an empty one.
-    pub fn lose_disk(&mut self) {
-        let empty = FaultyBackend::new(self.draw.bits());
-        self.replace_disk(empty);
+    /// The process ends, and its disk is replaced by one on which its operator put nothing but the genesis.
+    ///
+    /// # Panics
+    /// If the new disk does not take it.
+    pub fn lose_disk(&mut self, home: &Home) {
+        let (disk, dir) = (FaultyBackend::new(self.draw.bits()), Path::new(DIR));
+        let begin = || {
+            disk.create_dir(&dir.join("journal"))?;
+            disk.create_dir(&dir.join("consensus"))?;
+            disk.write_new(&dir.join("genesis.json"), &home.genesis)?;
+            disk.sync_dir(dir)
+        };
+        begin().expect("nothing is wrong with a new disk");
+        self.replace_disk(disk);
     }
 
     /// The process ends, and its disk is replaced by another: nothing that was promised on the old one holds there.

@@ -28,11 +28,34 @@ mod witness;
 
 pub use cluster::Cluster;
 pub use host::Clock;
-pub use order::memory::{Signatures, remembering};
+pub use order::memory::Signatures;
 pub use outcome::Outcome;
 pub use plan::Plan;
 
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
 use engine::Height;
+
+/// What a run took of the processor's time, from the start of its nodes to the last event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cost {
+    /// All of it.
+    pub whole: Duration,
+    /// Real cryptography.
+    pub cryptography: Duration,
+}
+
+/// Time since it was asked for first.
+fn stopwatch() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed()
+}
+
+/// Does some work inside whose nodes share what they know of signatures. The calling thread is theirs.
+pub fn remembering<R>(signatures: Signatures, work: impl FnOnce() -> R) -> R {
+    order::memory::remembering(signatures, stopwatch, work)
+}
 
 /// Runs a plan to its end. `look` is called now and then with the highest settled height and the virtual milliseconds.
 /// The calling thread is the cluster's.
@@ -40,5 +63,19 @@ use engine::Height;
 /// # Errors
 /// If its genesis cannot be.
 pub fn run(plan: &Plan, look: impl FnMut(Height, u64)) -> anyhow::Result<Outcome> {
-    remembering(plan.signatures, || Ok(Cluster::new(plan.clone())?.run(look)))
+    Ok(run_timed(plan, look)?.0)
+}
+
+/// The same, and what it took until the sessions were read again.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_timed(plan: &Plan, mut look: impl FnMut(Height, u64)) -> anyhow::Result<(Outcome, Cost)> {
+    remembering(plan.signatures, || {
+        let mut cluster = Cluster::new(plan.clone())?;
+        let (began, known) = (stopwatch(), order::memory::spent());
+        let lived = cluster.live(&mut look);
+        let cost = Cost { whole: stopwatch() - began, cryptography: order::memory::spent() - known };
+        Ok((cluster.judge(lived), cost))
+    })
 }

@@ -30,7 +30,7 @@ pub struct Outcome {
     pub events: u64,
     /// Receipts that were compared with the blocks they name.
     pub receipts: u64,
-    /// Intents that were applied twice.
+    /// Intents that were decided once more, although their number was used up.
     pub twice: u64,
     /// Sessions that passed `replay`.
     pub replayed: u32,

@@ -49,8 +49,10 @@ impl Plan {
         if *players != plain.players {
             command.push_str(&format!(" --players {players}"));
         }
-        if *signatures == Signatures::Simulated {
-            command.push_str(" --signatures simulated");
+        match signatures {
+            Signatures::Real => {}
+            Signatures::Unshared => command.push_str(" --signatures unshared"),
+            Signatures::Simulated => command.push_str(" --signatures simulated"),
         }
         if let Some(plant) = plant {
             command.push_str(&format!(" --plant {}", plant.name()));

@@ -98,7 +98,9 @@ pub struct Seen {
     applied: BTreeMap<Bytes, u64>,
     /// Intents of which somebody was told that they never will be.
     never: BTreeMap<Bytes, String>,
-    /// Intents that were decided twice.
+    /// Intents that stand in a decided block: the last one, and where in it.
+    taken: BTreeMap<Bytes, (u64, usize)>,
+    /// Intents that were decided once more, although the number of the first one was used up, or nobody knew what came of it.
     pub twice: u64,
     /// Receipts that were compared with the blocks they name.
     pub receipts: u64,
@@ -121,8 +123,18 @@ impl Seen {
             }
             return Ok(());
         }
+        for (index, intent) in block.intents.iter().enumerate() {
+            let before = self.taken.insert(bytes(intent), (height, index));
+            self.twice += u64::from(before.is_some_and(|before| !self.may_come_again(before)));
+        }
         self.blocks.insert(height, (hash, block.clone()));
         Ok(())
+    }
+
+    /// Whether what stands at a place was refused, and left its number: whoever signed it may try again.
+    fn may_come_again(&self, (height, index): (u64, usize)) -> bool {
+        let verdict = self.settled.get(&height).and_then(|(_, verdicts)| verdicts.get(index));
+        matches!(verdict, Some(Verdict::Refused(refusal)) if !refusal.uses_number() && *refusal != Refusal::NumberUsed)
     }
 
     /// An honest validator's node says something to others.
@@ -194,8 +206,9 @@ impl Seen {
                     format!("height {height} applied an intent of which a player had been told: {told}"),
                 );
             }
-            if self.applied.insert(intent, height.0).is_some() {
-                self.twice += 1;
+            if let Some(first) = self.applied.insert(intent, height.0) {
+                let seen = format!("height {height} applied an intent that height {first} had applied");
+                return broken(Property::FinalIsFinal, seen);
             }
         }
         Ok(())

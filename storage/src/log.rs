@@ -130,7 +130,9 @@ fn encode(group: &LogGroup, out: &mut Vec<u8>) {
 fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     let mut reader = Reader::new("group", bytes);
     let row: GroupRow = reader.row().map_err(|_| "the group header is cut short")?;
-    if row.magic[..6] == MAGIC[..6] && row.magic != MAGIC {
+    // A write that was torn in the middle of them leaves zeros, which are no digits.
+    let has_version = row.magic[..6] == MAGIC[..6] && row.magic[6..].iter().all(u8::is_ascii_digit);
+    if has_version && row.magic != MAGIC {
         let found = String::from_utf8_lossy(&row.magic[6..]).into_owned();
         return Err(Problem::version("the group", found, VERSION));
     }
@@ -158,6 +160,32 @@ fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     }
     let (synced, fence) = (Height(row.synced), Height(row.fence));
     Ok((LogGroup { synced, fence, entries }, HEADER + length))
+}
+
+/// Begins the log of a validator that has signed nothing: a first file with one group, which says no more than that the log
+/// is whole. A first file that is there is made again.
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn begin_log(backend: &dyn Backend, folder: &Path) -> Result<(), OpenError> {
+    let path = folder.join(name(1, "log"));
+    let begin = || {
+        backend
+            .remove(&path)
+            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        let mut file = GroupFile::create(backend, &path, BLOCK)?;
+        let mut bytes = Vec::new();
+        encode(&LogGroup::default(), &mut bytes);
+        file.append(&mut bytes)?;
+        file.seal()?;
+        backend.sync_dir(folder)
+    };
+    begin().map_err(OpenError::io(&path))
+}
+
+/// Whether it is the first file of a log.
+pub(crate) fn is_first_log(path: &Path) -> bool {
+    path.file_name().is_some_and(|file| file == name(1, "log").as_str())
 }
 
 /// Reads a file's groups; where they end, and what is wrong there if anything is.

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::Damage;
 use crate::backend::{Backend, FileBackend, open_regular};
+use crate::log::{begin_log, is_first_log};
 use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
@@ -103,7 +104,9 @@ fn is_fresh(backend: &dyn Backend, dir: &Path) -> Result<bool, OpenError> {
     for path in backend.list(dir).map_err(OpenError::io(dir))? {
         let begun = match path.file_name().and_then(|name| name.to_str()) {
             Some("LOCK") => true,
-            Some("journal" | "consensus") => backend.list(&path).is_ok_and(|files| files.is_empty()),
+            Some("journal") => backend.list(&path).is_ok_and(|files| files.is_empty()),
+            // Nothing was signed before there was a genesis.
+            Some("consensus") => backend.list(&path).is_ok_and(|files| files.iter().all(|path| is_first_log(path))),
             _ => is_aside(&path),
         };
         if !begun {
@@ -175,7 +178,8 @@ pub fn read_genesis_on(backend: &dyn Backend, dir: &Path) -> Result<(Genesis, Ha
 }
 
 impl Session {
-    /// Makes a session of a new or empty directory.
+    /// Makes a session of a new or empty directory, for a validator that has signed nothing yet: its consensus log says so.
+    /// One that lost its disk has no log, and knows less.
     ///
     /// # Errors
     /// If the directory holds anything, or the system refuses.
@@ -196,6 +200,7 @@ impl Session {
         for part in ["journal", "consensus"] {
             backend.create_dir(&dir.join(part)).map_err(OpenError::io(dir))?;
         }
+        begin_log(&*backend, &dir.join("consensus"))?;
         let path = dir.join("genesis.json");
         backend.write_new(&path, genesis).map_err(OpenError::io(&path))?;
         backend.sync_dir(dir).map_err(OpenError::io(dir))?;

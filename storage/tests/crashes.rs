@@ -211,10 +211,12 @@ fn a_failed_operation_loses_nothing_that_was_promised() {
 fn a_full_disk_at_any_operation_only_delays() {
     let (operations, seeds) = (operations(), seeds(4));
     for (at, seed) in (1..=operations).flat_map(|at| (0..seeds).map(move |seed| (at, seed))) {
-        let faults = (0..=seed % 3).map(|more| (at + more, Fault::Fail(ErrorKind::StorageFull))).collect::<Vec<_>>();
-        let disk = disk(seed ^ at << 8, &faults);
+        let disk = disk(seed ^ at << 8, &[]);
         let context = format!("seed {seed}, no room at operation {at}");
         let opened = open(&disk).expect("there is room");
+        for more in 0..=seed % 3 {
+            disk.plan(disk.operations() + at + more, Fault::Fail(ErrorKind::StorageFull));
+        }
         assert_eq!(write(&opened, 0), (GROUPS, None), "{context}");
         drop(opened.storage);
         let opened = open(&disk.restart()).unwrap_or_else(|error| panic!("{context}: {error}"));

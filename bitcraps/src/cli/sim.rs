@@ -9,7 +9,7 @@ use sim::fault::Faults;
 use sim::marks::{MARKS, MARKS_ALONE};
 use sim::minimise::minimise;
 use sim::plan::Plant;
-use sim::{Outcome, Plan, Signatures};
+use sim::{Cost, Outcome, Plan, Signatures};
 
 use super::args::OutputArgs;
 use super::{Failure, stop_signals, thousands};
@@ -40,7 +40,8 @@ pub struct SimArgs {
     /// Players.
     #[arg(long, default_value_t = 6, value_name = "P", value_parser = clap::value_parser!(u32).range(1..=64))]
     players: u32,
-    /// Real signatures, each verified once for all nodes; or hashes in their place, which prove nothing and are fast.
+    /// Real signatures, each verified once for all nodes; the same, unshared, verified by every node for itself; or hashes in
+    /// their place, which prove nothing and are fast.
     #[arg(long, value_enum, default_value_t = Signing::Real)]
     signatures: Signing,
     /// Plant a bug, to see that it is caught.
@@ -54,6 +55,7 @@ pub struct SimArgs {
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum Signing {
     Real,
+    Unshared,
     Simulated,
 }
 
@@ -72,6 +74,7 @@ impl SimArgs {
         let Self { nodes, heights, players, plant, .. } = *self;
         let signatures = match self.signatures {
             Signing::Real => Signatures::Real,
+            Signing::Unshared => Signatures::Unshared,
             Signing::Simulated => Signatures::Simulated,
         };
         Plan { seed, nodes, heights, faults: self.faults.clone(), players, signatures, plant }
@@ -102,13 +105,13 @@ fn one(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
     let plan = args.plan(seed);
     let bar = bar(args, plan.heights, "{wide_bar} height {pos} of {len}");
     let began = Instant::now();
-    let outcome = sim::run(&plan, |height, _| bar.set_position(height.0))?;
+    let (outcome, cost) = sim::run_timed(&plan, |height, _| bar.set_position(height.0))?;
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
     if !args.output.is_for_people() {
-        say!("{}", as_json(&plan, &outcome, seconds))
+        say!("{}", as_json(&plan, &outcome, cost, seconds))
     } else {
-        print(&plan, &outcome, seconds)?;
+        print(&plan, &outcome, cost, seconds)?;
     }
     judge(&plan, &outcome)
 }
@@ -120,7 +123,7 @@ fn judge(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
     Err(Failure::Mismatch(format!("{property}: {seen}\n  again: {}", plan.repeat())).into())
 }
 
-fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
+fn print(plan: &Plan, outcome: &Outcome, cost: Cost, seconds: f64) -> anyhow::Result<()> {
     let names: Vec<&str> = plan.drawn().iter().map(|fault| fault.name()).collect();
     let (nodes, players) = (counted(plan.nodes, "node"), counted(plan.players, "player"));
     say!("seed {}, {nodes}, {players}: keys from the seed, a chain for development", plan.seed);
@@ -137,6 +140,8 @@ fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
         outcome.virtual_ms as f64 / 1_000.0,
         thousands(outcome.events)
     );
+    let [whole, cryptography] = a_height(cost, outcome);
+    say!("  a height    {whole:.2} ms, of which cryptography {cryptography:.2} ms");
     let traffic = &outcome.traffic;
     say!(
         "  messages    {} sent, {} KB; {} lost, {} cut off, {} doubled, {} reordered, {} again much later, {} held back",
@@ -159,6 +164,12 @@ fn print(plan: &Plan, outcome: &Outcome, seconds: f64) -> anyhow::Result<()> {
     print_marks(plan.nodes, &outcome.marks)
 }
 
+/// Milliseconds of a height: all, and real cryptography alone.
+fn a_height(cost: Cost, outcome: &Outcome) -> [f64; 2] {
+    let heights = outcome.height.0.max(1) as f64;
+    [cost.whole, cost.cryptography].map(|time| time.as_secs_f64() * 1_000.0 / heights)
+}
+
 fn counted(count: u32, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -167,6 +178,7 @@ fn counted(count: u32, what: &str) -> String {
 fn signing(plan: &Plan) -> &'static str {
     match plan.signatures {
         Signatures::Real => "real; each was verified once, and the verdict remembered for all nodes",
+        Signatures::Unshared => "real; each node verified all that it heard",
         Signatures::Simulated => "simulated: hashes stand for them, so that nothing is proved about cryptography",
     }
 }
@@ -184,18 +196,24 @@ fn print_marks(nodes: u32, marks: &std::collections::BTreeMap<&'static str, u64>
     Ok(())
 }
 
-fn as_json(plan: &Plan, outcome: &Outcome, seconds: f64) -> Value {
+fn as_json(plan: &Plan, outcome: &Outcome, cost: Cost, seconds: f64) -> Value {
     let broken = outcome.broken.as_ref();
     let mut value = json!({
         "ok": broken.is_none(),
         "seed": plan.seed,
         "nodes": plan.nodes,
-        "signatures": if plan.signatures == Signatures::Real { "real, verified once" } else { "simulated" },
+        "signatures": match plan.signatures {
+            Signatures::Real => "real, verified once",
+            Signatures::Unshared => "real",
+            Signatures::Simulated => "simulated",
+        },
         "heights": outcome.height.0,
         "faults": outcome.faults,
         "root_chain": hex(&outcome.root_chain),
         "virtual_ms": outcome.virtual_ms,
         "seconds": seconds,
+        "height_ms": a_height(cost, outcome)[0],
+        "cryptography_ms": a_height(cost, outcome)[1],
         "events": outcome.events,
         "marks": outcome.marks,
         "answers": outcome.heard,

@@ -210,3 +210,17 @@ fn a_name_in_a_longer_word_is_no_use() {
     assert!(names("use pkcs8 as other;", "pkcs8") && names("use signal_hook::flag;", "signal-hook"));
     assert!(!names("use toml_edit::Table; my_toml::x; a::toml::b", "toml"));
 }
+
+/// A memory of verdicts, or hashes in the place of signatures, would be a hole in whatever plays: nothing but a simulation begins
+/// the scope in which a thread has them.
+#[test]
+fn only_simulations_remember_signatures() {
+    let begins = |name: &str| code(&[root().join(name).join("src")]).contains("memory::remembering(");
+    let found: Vec<String> = members().into_iter().filter(|name| begins(name)).collect();
+    assert_eq!(found, ["sim"]);
+    // Of the program's commands one alone simulates.
+    let mut commands = Vec::new();
+    files(&root().join("bitcraps/src"), &mut commands);
+    commands.retain(|path| without_comments(&read(path)).contains("sim::"));
+    assert!(commands.len() == 1 && commands[0].ends_with("cli/sim.rs"), "{commands:?}");
+}

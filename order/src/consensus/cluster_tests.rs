@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::message::block::{BLOCK_VERSION, Header};
-use engine::message::vote::{NO_ROUND, VoteBody};
+use engine::message::vote::{NO_ROUND, ProposalBody, VoteBody};
 use engine::{Hash, Height};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -356,4 +356,37 @@ fn validators_that_forget_their_log_contradict_themselves() {
     }
     assert!(contradictions > 10 && evidence > 0, "{contradictions} contradictions, {evidence} proven");
     println!("{contradictions} contradictions, {evidence} proven");
+}
+
+#[test]
+fn a_proposal_that_comes_again_beside_another_one_is_no_evidence() {
+    let cluster = Cluster::new(1, &[0, 1, 2, 3]);
+    let mut node = cluster.node(0);
+    let (height, key) = (Height(1), &cluster.keys[1]);
+    assert_eq!(cluster.validators.proposer(height, 0), 1);
+    let proposal = |block: u8| {
+        let body =
+            ProposalBody { height, block: [block; 32], round: 0, polka_round: NO_ROUND, slot: 1, reserved: [0; 12] };
+        key.sign_proposal(body, &CHAIN)
+    };
+    let value = |block: u8, valid| {
+        let (round, polka_round, slot, caught_up, reserved) = (0, NO_ROUND, 1, 0, [0; 10]);
+        let block = [block; 32];
+        Input::ProposedValue(ProposedValue { block, height, round, polka_round, slot, valid, caught_up, reserved })
+    };
+    let told = |block| Input::Proposal { proposal: proposal(block), verified: false };
+    let mut inputs = vec![Input::StartHeight(height, cluster.validators.clone())];
+    inputs.extend([told(1), value(1, 0), told(2), value(2, 1), told(1), value(1, 1), told(2)]);
+    inputs.extend((1..4).map(|slot| {
+        let body = VoteBody::new(engine::message::vote::VoteKind::Precommit, height, 0, Some([2; 32]), slot);
+        Input::Vote { vote: cluster.keys[slot as usize].sign_vote(body, &CHAIN), verified: false }
+    }));
+    let mut effects = Vec::new();
+    inputs.into_iter().for_each(|input| node.hear(input, &mut effects));
+    let finalized = effects.into_iter().find_map(|effect| match effect {
+        Effect::Finalized { evidence, .. } => Some(evidence),
+        _ => None,
+    });
+    let evidence = finalized.expect("three of four have said so");
+    assert_eq!(evidence, [engine::message::evidence::Evidence::Proposals(proposal(1), proposal(2))]);
 }

@@ -207,6 +207,8 @@ impl Shell {
         }
     }
 
+    /// What the core holds against validators, as far as it proves anything: it also pairs a proposal with itself, where the
+    /// first of two comes again.
     fn evidence(&self, found: &malachite::MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
         // By slot, not in the order of the core's map: all nodes write the same evidence in the same order.
         let slots = (0..self.validators.set().count() as u32).map(Slot);
@@ -215,6 +217,7 @@ impl Shell {
         votes
             .map(|(one, other)| Evidence::Votes(to_vote(one), to_vote(other)))
             .chain(proposals.map(|(one, other)| Evidence::Proposals(to_proposal(one), to_proposal(other))))
+            .filter(Evidence::contradicts)
             .collect()
     }
 }

@@ -5,13 +5,15 @@ use engine::columns::Rows;
 
 use super::{Cluster, Event};
 use crate::heap::Time;
-use crate::host::Stopped;
+use crate::host::{Stopped, TICK};
 use crate::properties::{Broken, Property};
 
 /// The longest that a sync takes where nothing is wrong with the disk.
 pub(super) const SYNC: std::time::Duration = std::time::Duration::from_millis(2);
 /// The longest that a node sleeps, in milliseconds.
 const SLEEP_MS: u64 = 1_000;
+/// Ticks from one in which a node did nothing, and waits for a timeout or an answer, to the next.
+const WAITING_TICKS: Time = 4;
 
 impl Cluster {
     pub(super) fn start(&mut self, slot: usize) -> Result<(), Broken> {
@@ -59,15 +61,19 @@ impl Cluster {
         self.after(slot, ticked)
     }
 
-    /// When a node's next tick is: the next one if this one did something or left something to do, else when a table is due
-    /// or something arrives. Ticks between change nothing.
+    /// When a node's next tick is: the next one if this one did something; a few later if it waits for some time to pass, so
+    /// that timeouts are up to 12 ms late; else when a table is due or something arrives, since ticks between change nothing.
     fn sleep(&mut self, slot: usize, did: bool) {
         let (now, start_ms) = (self.now, self.home.start_ms);
         let host = &mut self.hosts[slot];
         let clock = host.clock;
         let Some(node) = host.node() else { return };
-        if did || !node.is_idle() {
+        if did {
             return self.wake(slot);
+        }
+        if !node.is_idle() {
+            let next = host.next_tick_at(now + (WAITING_TICKS - 1) * TICK);
+            return self.wake_at(slot, next);
         }
         let shown = clock.shows(now, start_ms);
         let due_ms = node.machine().next_due_ms().map_or(SLEEP_MS, |due| due.saturating_sub(shown).min(SLEEP_MS));

@@ -2,7 +2,7 @@
 
 use engine::message::node::NodeMessage;
 use engine::{Height, PeerId};
-use order::signature::VoteKey;
+use order::signature::{PlayerKey, VoteKey};
 use storage::backend::{Fault as DiskFault, FaultyBackend};
 
 use super::{Cluster, keys};
@@ -97,7 +97,7 @@ impl Cluster {
 
     /// Replaces a node's disk by an empty one; its process ends.
     pub fn lose_disk_of(&mut self, node: u32) {
-        self.hosts[node as usize].lose_disk();
+        self.hosts[node as usize].lose_disk(&self.home);
         self.leave(node as usize, true);
     }
 
@@ -202,6 +202,24 @@ impl Cluster {
     /// Whether a node votes.
     pub fn votes(&mut self, node: u32) -> bool {
         self.hosts[node as usize].node().is_some_and(|node| node.machine().is_voting())
+    }
+
+    /// Whose turn it is at the height after the last decided one of a node, in some rounds, as it sees it: with the height.
+    pub fn turns(&mut self, node: u32) -> Option<(Height, Vec<u32>)> {
+        let machine = self.hosts[node as usize].node()?.machine();
+        let height = machine.chain().decided.next();
+        let validators = machine.validators_at(height);
+        Some((height, (0..4).map(|round| validators.proposer(height, round)).collect()))
+    }
+
+    /// A player's key.
+    pub fn player_key(&self, number: u32) -> PlayerKey {
+        keys(&self.plan).player(number)
+    }
+
+    /// The wall's time where it is right, in milliseconds since the Unix epoch.
+    pub fn wall_ms(&self) -> u64 {
+        self.home.start_ms + self.now_ms()
     }
 
     /// The rare states that were reached so far.

@@ -27,8 +27,8 @@ fn every(fault: Fault) -> (Time, Time) {
             (0, 0)
         }
         Fault::LostDisk => (1_500_000, 10_000_000),
-        Fault::AllDown => (2_000_000, 12_000_000),
-        Fault::PowerCut | Fault::Kill | Fault::KillInRecovery | Fault::FailedSync => (800_000, 6_000_000),
+        Fault::AllDown => (3_000_000, 25_000_000),
+        Fault::PowerCut | Fault::Kill | Fault::KillInRecovery | Fault::FailedSync => (1_000_000, 15_000_000),
     }
 }
 
@@ -132,7 +132,7 @@ impl Cluster {
         let slot = *self.draw.pick(&losers) as usize;
         let has_begun = self.hosts[slot].record.get().settled_to >= BEGUN;
         if has_begun && self.hosts[slot].is_up() {
-            self.hosts[slot].lose_disk();
+            self.hosts[slot].lose_disk(&self.home);
             self.leave(slot, true);
             self.restart_later(slot);
         }

@@ -290,17 +290,15 @@ impl FaultyBackend {
     /// A copy of the disk as it is now, with nothing left to lose.
     pub fn copy(&self) -> Self {
         let old = self.disk();
-        let settled = |file: &File| File { safe: file.now.clone(), pending: Vec::new(), ..file.clone() };
-        Self {
-            disk: Arc::new(Mutex::new(Disk {
-                random: old.random,
-                dirs: old.dirs.clone(),
-                names: old.names.clone(),
-                safe: old.names.clone(),
-                files: old.files.iter().map(settled).collect(),
-                ..Disk::default()
-            })),
+        let mut new = Disk { random: old.random, dirs: old.dirs.clone(), ..Disk::default() };
+        // What was removed is gone.
+        for (path, index) in &old.names {
+            let now = &old.files[*index].now;
+            new.names.insert(path.clone(), new.files.len());
+            new.safe.insert(path.clone(), new.files.len());
+            new.files.push(File { now: now.clone(), safe: now.clone(), pending: Vec::new() });
         }
+        Self { disk: Arc::new(Mutex::new(new)) }
     }
 }
 

@@ -10,6 +10,7 @@ use bevy_ecs::resource::Resource;
 use engine::io::{Receipt, Verdict};
 use engine::limits::{BLOCK_INTENTS_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
 use engine::message::intent::{Intent, IntentId};
+use engine::message::refusal::Refusal;
 use engine::{Genesis, PeerId};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -75,11 +76,12 @@ fn bucket_of(id: &IntentId) -> u64 {
     FixedState::default().hash_one((id.key, id.number))
 }
 
-/// Whether a receipt says that the number is used up: only then may the same intent never be applied again.
+/// Whether a receipt says that the number is used up, by this intent or by another one: only then may the same intent never
+/// be applied again.
 fn is_final(verdict: Verdict) -> bool {
     match verdict {
         Verdict::Applied | Verdict::OddsReturned => true,
-        Verdict::Refused(refusal) => refusal.uses_number(),
+        Verdict::Refused(refusal) => refusal.uses_number() || refusal == Refusal::NumberUsed,
     }
 }
 
@@ -226,7 +228,6 @@ mod tests {
     use super::*;
     use bytemuck::Zeroable;
     use engine::Height;
-    use engine::message::refusal::Refusal;
 
     fn intent(key: u8, number: u64, mark: u8) -> Intent {
         let mut intent = Intent::zeroed();
@@ -265,6 +266,19 @@ mod tests {
         assert_eq!(answers.look_up(&intent(1, 7, 8)), Known::NumberWaits);
         answers.answer(&receipt(&intent(1, 7, 9), 3, Verdict::Applied));
         assert_eq!(answers.look_up(&intent(1, 7, 8)), Known::New);
+    }
+
+    #[test]
+    fn what_was_refused_for_its_number_is_proposed_by_nobody_again() {
+        let mut answers = Answers::default();
+        let (first, second) = (intent(1, 7, 9), intent(1, 7, 8));
+        answers.decide(&first);
+        answers.answer(&receipt(&first, 3, Verdict::Applied));
+        answers.decide(&second);
+        let used = receipt(&second, 4, Verdict::Refused(Refusal::NumberUsed));
+        answers.answer(&used);
+        assert_eq!(answers.wait(&second, A), Known::Answered(used));
+        assert_eq!(answers.waiting(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use engine::message::block::Block;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
 use engine::{Hash, Height, PeerId};
+use order::block::check_sections;
 
 /// Proposals and bodies of the heights above the last decided one. Bounded: two proposals for each round and slot, a body
 /// only for a proposal, and the bytes of each height's bodies.
@@ -54,6 +55,17 @@ pub struct Body {
     pub logged: bool,
     /// The verdict that the order of blocks has heard.
     pub heard: Option<bool>,
+}
+
+/// What became of a body that another node told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// It is kept.
+    Kept,
+    /// It is known, or of no use, or there is no room for it.
+    Dropped,
+    /// It is not what its header says: another one with this header may come, and be right.
+    Forged,
 }
 
 /// The verdict on a block.
@@ -101,26 +113,29 @@ impl Bodies {
     }
 
     /// Takes a body that some held proposal names. Where there is no room, bodies of the earliest rounds make some, but none
-    /// that `is_needed`. Says whether it did.
-    pub fn take(&mut self, block: Block, decided: Height, is_needed: impl Fn(&Hash) -> bool) -> bool {
+    /// that `is_needed`.
+    pub fn take(&mut self, block: Block, decided: Height, is_needed: impl Fn(&Hash) -> bool) -> Told {
         let (height, hash) = (block.header.height, block.header.hash());
         if height <= decided || height.0 > decided.0 + BODY_HEIGHTS {
-            return false;
+            return Told::Dropped;
         }
-        let Some(bodies) = self.heights.get_mut(&height) else { return false };
+        let Some(bodies) = self.heights.get_mut(&height) else { return Told::Dropped };
         let named = bodies.proposals.iter().any(|held| held.proposal.body.block == hash);
         let bytes = block.encoded_len();
         if !named || bodies.bodies.iter().any(|body| body.hash == hash) {
-            return false;
+            return Told::Dropped;
+        }
+        if check_sections(&block).is_err() {
+            return Told::Forged;
         }
         while bodies.bytes + bytes > BODIES_BYTES_MAX {
             let old = bodies.bodies.iter().enumerate().filter(|(_, body)| !is_needed(&body.hash));
-            let Some((place, _)) = old.min_by_key(|(_, body)| body.block.header.round) else { return false };
+            let Some((place, _)) = old.min_by_key(|(_, body)| body.block.header.round) else { return Told::Dropped };
             bodies.bytes -= bodies.bodies.swap_remove(place).block.encoded_len();
         }
         bodies.bytes += bytes;
         bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: false, heard: None });
-        true
+        Told::Kept
     }
 
     /// Keeps a body that overtook its proposal, from a connection that has proved which validator it is.

@@ -14,7 +14,7 @@ use order::signature::{SignedItem, verify_batch};
 use order::validators::Validators;
 
 use super::beacon::Shares;
-use super::bodies::Bodies;
+use super::bodies::{Bodies, Told};
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
@@ -112,7 +112,9 @@ pub fn verify_messages(
     for (from, block) in heard.bodies.drain(..) {
         let height = block.header.height;
         if bodies.is_named(height, &block.header.hash()) {
-            bodies.take(*block, decided, |hash| tally.has_polka(height, hash, quorum));
+            if bodies.take(*block, decided, |hash| tally.has_polka(height, hash, quorum)) == Told::Forged {
+                inbox.offences.push((from, Offence::Malformed));
+            }
         } else if let Some(slot) = nodes.validator(from) {
             bodies.keep_early(slot, *block, decided);
         }
