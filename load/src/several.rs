@@ -9,9 +9,9 @@ use engine::genesis::KeySource;
 use engine::{Height, hex};
 use keys::keyfile;
 use net::transport::PLAYING_BYTES;
-use node::config::Config;
 use node::deal::deal;
 use node::init::now_ms;
+use node::layers::Layered;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -50,7 +50,7 @@ fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
 fn delay(runtime: &Runtime, configs: &[PathBuf], delay_ms: &std::ops::RangeInclusive<u64>) -> anyhow::Result<()> {
     let mut seed = 1;
     for path in configs {
-        let mut config = Config::load(path)?.absolute()?;
+        let mut config = Layered::load(path, &[])?.config.absolute()?;
         for named in &mut config.net.validators {
             let (key, at) = named.split_once('@').context("a validator is named with its key")?;
             seed += 1;
