@@ -2,7 +2,7 @@
 //!
 //! Every wait has a bound and none of them decides: what must hold is asked of the nodes and of what they recorded.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -511,4 +511,86 @@ fn lies(height: Height) -> Vec<engine::io::Output> {
         NodeMessage::Range(vec![RangeEntry { decided: Box::new(decided), beacon: Some([5; 48]) }]),
     ];
     said.into_iter().map(|message| engine::io::Output::ToNode { to: None, message }).collect()
+}
+
+/// A player who was told of all nodes plays on when their own is killed: the same numbers, one receipt for each.
+#[test]
+fn a_player_goes_on_at_another_node_with_the_same_numbers() {
+    let mut cluster = Cluster::started();
+    let crowd = cluster.crowd(&[1, 2, 3]);
+    cluster.progress(&[0, 1, 2, 3], 2);
+    let key = cluster._dir.path().join("player.pem");
+    let mut child = bitcraps()
+        .args(["play", "--script", "--key"])
+        .arg(&key)
+        .args(cluster.members.iter().map(|member| member.address.to_string()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut script = child.stdin.take().expect("piped");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let (said, events) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = said.send(serde_json::from_str::<Value>(&line).expect("a JSON object a line"));
+        }
+    });
+    let mut play = Process(child);
+    let mut heard: Vec<Value> = Vec::new();
+    let mut until = |what: &str, holds: &dyn Fn(&[Value]) -> bool| {
+        while !holds(&heard) {
+            heard.push(events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: {heard:#?}")));
+        }
+    };
+    let receipts = |heard: &[Value]| heard.iter().filter(|event| event["event"] == "receipt").count();
+    writeln!(script, "sit 1000").expect("it reads");
+    until("an account and a seat", &|heard| receipts(heard) == 2);
+    cluster.kill(0);
+    writeln!(script, "bet field 5\nbet any_seven 5\nbet any_craps 5").expect("it reads");
+    until("three bets", &|heard| receipts(heard) >= 5);
+    until("a roll is certified", &|heard| heard.iter().any(|event| event["event"] == "certified"));
+    drop(script);
+    assert!(play.0.wait().expect("it ends").success());
+    heard.extend(events.iter());
+    let mut numbers: Vec<u64> =
+        heard.iter().filter(|event| event["event"] == "receipt").filter_map(|event| event["number"].as_u64()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3, 4, 5], "each intent has one receipt");
+    cluster.start(0);
+    cluster.progress(&[0, 1, 2, 3], 3);
+    cluster.finish(crowd);
+}
+
+#[test]
+fn validators_that_agreed_on_it_halt_at_one_height() {
+    let mut cluster = Cluster::new();
+    for slot in 0..4 {
+        let config = cluster.members[slot].config.clone();
+        cluster.members[slot].process = Some(start(&config, &["--halt-at", "30"]).0);
+    }
+    let crowd = cluster.crowd(&[0, 1, 2, 3]);
+    for slot in 0..4 {
+        let mut process = cluster.members[slot].process.take().expect("it runs");
+        let end = Instant::now() + PATIENCE;
+        // Waiting would end its input, and it with that.
+        let status = loop {
+            if let Some(status) = process.0.try_wait().expect("a process") {
+                break status;
+            }
+            assert!(Instant::now() < end, "node {slot} does not halt: {}", cluster.log());
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        assert!(status.success(), "node {slot}");
+    }
+    crowd.stop();
+    for member in &cluster.members {
+        let outcome = replay(&member.session, &ReplayConfig::all(1), |_| {}).expect("a session");
+        assert_eq!((outcome.height, outcome.difference.is_none()), (Height(30), true));
+    }
+    // Without the flag they go on.
+    (0..4).for_each(|slot| cluster.start(slot));
+    let crowd = cluster.crowd(&[0, 1, 2, 3]);
+    cluster.until("players play again", |_| crowd.counted.applied.load(Ordering::Relaxed) > 8);
+    cluster.finish(crowd);
 }

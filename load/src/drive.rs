@@ -21,6 +21,8 @@ use keys::identity;
 
 /// Intents of one user that can be told apart while they are under way.
 const SLOTS: usize = 128;
+/// Silence after which a user whose node is one of several goes on at another.
+const LOST_AFTER: Duration = Duration::from_secs(2);
 /// UDP sockets that the clients share.
 const SOCKETS: usize = 4;
 /// What the system is asked for, for each socket.
@@ -43,7 +45,8 @@ impl Driver {
     ///
     /// # Errors
     /// If they are not all connected in time.
-    pub fn connect(load: &Load, address: SocketAddr, users: Users) -> anyhow::Result<Self> {
+    pub fn connect(load: &Load, nodes: &[SocketAddr], users: Users) -> anyhow::Result<Self> {
+        let address = *nodes.first().context("a node")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("clients")
@@ -61,14 +64,15 @@ impl Driver {
         let mut clients = Vec::with_capacity(users.list().len());
         for (number, user) in users.list().iter().enumerate() {
             let config = ClientConfig {
-                address: address.to_string(),
-                others: Vec::new(),
+                address: nodes[number % nodes.len()].to_string(),
+                others: (1..nodes.len()).map(|more| (nodes[(number + more) % nodes.len()].to_string(), None)).collect(),
                 node: None,
                 chain: None,
                 program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),
                 reconnect: true,
             };
             let client = Client::new(config, endpoints[number % SOCKETS].clone(), &identity(&user.net)?)?;
+            let client = if nodes.len() > 1 { client.lost_after(LOST_AFTER) } else { client };
             let (commands, commands_in) = mpsc::channel(LOAD_COMMANDS_MAX);
             clients.push(commands);
             let hear = Arc::clone(&heard);

@@ -10,6 +10,7 @@
 
 pub mod cluster;
 pub mod crowd;
+mod delays;
 pub mod dev;
 pub mod drive;
 pub mod hostile;
@@ -20,6 +21,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 mod schedule;
+mod several;
 mod signing;
 pub mod target;
 pub mod users;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,6 +22,7 @@ use super::report::{
 };
 use super::scenario::Load;
 use super::schedule::Heard;
+use super::several;
 use super::signing::SignedAhead;
 use super::target::{Meter, Sample, Target};
 use super::users::{House, Users, stray_key};
@@ -45,6 +47,12 @@ pub struct RunSite {
     pub dir: PathBuf,
     /// Workers of its tick pool.
     pub threads: usize,
+    /// Validators that are started, each a process.
+    pub nodes: u32,
+    /// How many of them are killed in the middle of the run, one after another, and started again.
+    pub kill: u32,
+    /// Milliseconds that a packet takes from one of them to another.
+    pub delay_ms: Option<RangeInclusive<u64>>,
 }
 
 /// What a run says while it goes on.
@@ -111,7 +119,7 @@ pub(super) fn new_chain(load: &Load) -> NewChain {
 }
 
 /// What a node says to whoever connects, and its chain.
-fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, House)> {
+pub(super) fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, House)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let local: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
@@ -146,6 +154,9 @@ pub fn run(
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
+    if site.nodes > 1 {
+        return several::run(load, site, stop, on_progress);
+    }
     let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
     let (welcome, house) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
@@ -155,7 +166,7 @@ pub fn run(
         None => error,
     })?;
     let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
-    let driver = Driver::connect(load, address, users)?;
+    let driver = Driver::connect(load, &[address], users)?;
     let signed =
         SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let signed_count = signed.count;
@@ -216,6 +227,9 @@ pub fn run(
     let judged = Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: "quic", notes };
     judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
 }
+
+/// The name of the target for what a player waits for.
+pub(super) const RECEIPT_TARGET: &str = "bet to receipt, P95";
 
 /// How intents travel where there are no sockets.
 pub(super) const IN_PROCESS: &str = "in-process";
@@ -367,7 +381,7 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
     let answered = (summary.settled + summary.refused) as f64 / load.duration.as_secs_f64();
     let due = load.intents() as f64 / load.duration.as_secs_f64();
     let mut goals = vec![goal(
-        "bet to receipt, P95",
+        RECEIPT_TARGET,
         format!("under {LATENCY_TARGET_MS} ms"),
         format!("{:.1} ms", summary.p95_ms),
         summary.p95_ms < LATENCY_TARGET_MS && summary.settled > 0,

@@ -90,7 +90,8 @@ impl Heard {
             Event::Down { .. } => _ = self.reconnects.fetch_add(1, Ordering::Relaxed),
             Event::Table { .. } => _ = self.updates.fetch_add(1, Ordering::Relaxed),
             Event::Answer(answer) => self.answered(user, start, &answer),
-            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) | Event::ClockSet { .. } => {}
+            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) => {}
+            Event::ClockSet { .. } | Event::Status(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::io::{ChainProgress, ShedReason, TableUpdate, Watched};
+use engine::io::{ChainProgress, NodeStatus, ShedReason, TableUpdate, Watched};
 use engine::limits::RECEIVE_WINDOW;
 use engine::message::intent::Intent;
 use engine::{Hash, Height};
@@ -71,6 +71,8 @@ pub enum Command {
     Watch(Watched, bool),
     /// Ask for the genesis.
     AskGenesis,
+    /// Ask how the node is.
+    AskStatus,
     /// Drop the connection and make another: this machine has a new address, or wants to know that it can.
     Reconnect,
     /// End.
@@ -91,6 +93,8 @@ pub enum Event {
         welcome: Welcome,
         /// The key that it proved.
         node: Key,
+        /// Where it is, as it was given.
+        address: String,
         /// Round trip.
         rtt: Duration,
     },
@@ -105,6 +109,8 @@ pub enum Event {
     Answer(Answer),
     /// The genesis.
     Genesis(Vec<u8>),
+    /// How the node is.
+    Status(NodeStatus),
     /// The node's clock was set.
     ClockSet {
         /// By so many milliseconds forward, or back if it is less than zero.
@@ -353,7 +359,7 @@ impl Client {
             let wait = pause + Duration::from_millis(jitter);
             hear(Event::Down { reason: lost, pause: wait });
             // The pause grows once all nodes were tried.
-            if nodes == 1 || attempt as usize % nodes == 0 {
+            if nodes == 1 || (attempt as usize).is_multiple_of(nodes) {
                 pause = (pause * 2).min(if nodes == 1 { PAUSES.1 } else { SEVERAL_PAUSE });
             }
             self.go_on();
@@ -415,6 +421,7 @@ impl Client {
                 self.genesis_wanted = true;
                 ToNode::AskGenesis.encode(out);
             }
+            Command::AskStatus => ToNode::AskStatus.encode(out),
             Command::Reconnect | Command::Close => {}
         }
     }
@@ -554,7 +561,7 @@ impl Client {
                         welcomed = true;
                         self.sending.connected(welcome.credit);
                         self.node_clock = (welcome.standing.now_ms, self.started.elapsed());
-                        hear(Event::Up { welcome, node, rtt: quic.rtt() });
+                        hear(Event::Up { welcome, node, address: address.clone(), rtt: quic.rtt() });
                         self.resume(&mut out);
                     }
                     Ok(message) => self.hear(message, hear),
@@ -639,8 +646,9 @@ impl Client {
                 self.node_clock = (now_ms, moment);
                 hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
             }
-            // The decoder lets none of these through: they are said to nodes, or first; and a player asks for no status.
-            ToClient::Welcome(_) | ToClient::Peers(_) | ToClient::Status(_) => {}
+            ToClient::Status(status) => hear(Event::Status(status)),
+            // The decoder lets none of these through: they are said to nodes, or first.
+            ToClient::Welcome(_) | ToClient::Peers(_) => {}
         }
     }
 }

@@ -80,6 +80,8 @@ pub enum Event<'a> {
     Seat(TableId, usize, SeatLost),
     /// A roll.
     Roll(&'a RollReport),
+    /// A roll, and the height at which it fell: a quorum of validators answers for it.
+    Certified(TableId, u32, Height),
     /// What a roll did to one of the player's bets.
     Resolution(&'a Resolution),
     /// An intent went out.
@@ -131,6 +133,9 @@ fn object(event: Event<'_>) -> Value {
             "event": "roll", "table": roll.table.0, "number": roll.roll_number, "dice": roll.dice.faces(),
             "total": roll.dice.total(), "result": roll.event.name(), "point": point(roll.puck), "shooter": roll.shooter,
         }),
+        Event::Certified(table, roll, height) => {
+            json!({ "event": "certified", "table": table.0, "number": roll, "height": height.0 })
+        }
         Event::Resolution(one) => {
             let to = match one.result {
                 BetResult::Travel(to) => number_of(to),

@@ -1,5 +1,6 @@
 //! A player at a node: the key, the connection, and what the node tells, put into the model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
 use engine::limits::{KNOWN_NODES_BYTES_MAX, PLAY_EVENTS_MAX};
 use engine::message::intent::IntentKind;
-use engine::{Genesis, Hash, TableId, hex, unhex};
+use engine::{Genesis, Hash, Height, TableId, hex, unhex};
 use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
 use net::wire::{AnswerVerdict, Welcome};
 use order::signature::{NetKey, PlayerKey};
@@ -142,13 +143,40 @@ pub struct Player {
     events: Receiver<Heard>,
     keys: PlayerKeys,
     chain: Hash,
-    /// The node's key, once it was met.
-    node: [u8; 32],
+    /// The key of each node that was met, by its address.
+    met: BTreeMap<String, [u8; 32]>,
     /// The node's time, and when it was told.
     clock: (u64, Instant),
     /// Where the connection stands, as the model shows it.
     wanted: TableId,
+    /// When the node was asked last how far the chain is certified.
+    asked: Instant,
+    /// Rolls that were seen, with their heights, and that no quorum answers for yet.
+    uncertified: Vec<(TableId, u32, Height)>,
 }
+
+/// Where a node is, and which key it has to prove.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeAt {
+    /// `host:port`.
+    pub address: String,
+    /// Its key, if only that one is taken.
+    pub key: Option<[u8; 32]>,
+}
+
+/// What the first connection brought.
+struct First {
+    welcome: Welcome,
+    /// Where the node is, and the key that it proved.
+    met: (String, [u8; 32]),
+    rtt: Duration,
+    genesis: Vec<u8>,
+}
+
+/// How often a node is asked how far the chain is certified, while a roll waits for that.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Rolls that wait to be certified, at most.
+const UNCERTIFIED_MAX: usize = 64;
 
 enum Heard {
     Event(Box<Event>),
@@ -163,19 +191,15 @@ impl Player {
     ///
     /// # Errors
     /// If there is no node, or it is another than `node`.
-    pub fn connect(
-        address: &str,
-        node: Option<[u8; 32]>,
-        keys: PlayerKeys,
-        table: TableId,
-    ) -> anyhow::Result<(Self, Game, [u8; 32])> {
+    pub fn connect(nodes: &[NodeAt], keys: PlayerKeys, table: TableId) -> anyhow::Result<(Self, Game)> {
+        let first = nodes.first().context("a node")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let inside = runtime.enter();
         let endpoint = any_socket(1 << 20).context("a UDP socket")?;
         let config = ClientConfig {
-            address: address.to_owned(),
-            others: Vec::new(),
-            node,
+            address: first.address.clone(),
+            others: nodes[1..].iter().map(|node| (node.address.clone(), node.key)).collect(),
+            node: first.key,
             chain: None,
             program: concat!("bitcraps play ", env!("CARGO_PKG_VERSION")).into(),
             reconnect: true,
@@ -192,27 +216,40 @@ impl Player {
         });
         drop(inside);
         let clock = (0, Instant::now());
-        let mut player =
-            Self { runtime, client, commands, events, keys, chain: [0; 32], node: [0; 32], clock, wanted: table };
-        let (welcome, key, rtt, genesis) = player.first()?;
+        let mut player = Self {
+            runtime,
+            client,
+            commands,
+            events,
+            keys,
+            chain: [0; 32],
+            met: BTreeMap::new(),
+            clock,
+            wanted: table,
+            asked: clock.1,
+            uncertified: Vec::new(),
+        };
+        let First { welcome, met, rtt, genesis } = player.first(nodes.len())?;
         let chain = Genesis::chain_id(&genesis);
         if chain != welcome.chain {
             return Err(Failure::Mismatch("the node's genesis is not that of the chain it names".into()).into());
         }
         let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
-        (player.chain, player.node) = (chain, key);
+        player.chain = chain;
+        let address = met.0.clone();
+        player.met.insert(met.0, met.1);
         let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
-        let mut game = Game::new(Setup::new(genesis, chain)?, name, address.to_owned(), player.keys.public());
+        let mut game = Game::new(Setup::new(genesis, chain)?, name, address, player.keys.public());
         game.check_table(table).map_err(Failure::Usage)?;
         game.watch(table);
         game.set_link(Link::Up { rtt_ms: rtt.as_millis() as u32 });
         player.tell(Command::Watch(Watched::Account(player.keys.public()), true));
         player.tell(Command::Watch(Watched::Table(table), true));
-        Ok((player, game, key))
+        Ok((player, game))
     }
 
     /// The first connection and the genesis.
-    fn first(&mut self) -> anyhow::Result<(Welcome, [u8; 32], Duration, Vec<u8>)> {
+    fn first(&mut self, nodes: usize) -> anyhow::Result<First> {
         let until = Instant::now() + PATIENCE;
         let mut up = None;
         let mut why = "no node answers there".to_owned();
@@ -221,20 +258,20 @@ impl Player {
         loop {
             match self.events.recv_deadline(until) {
                 Ok(Heard::Event(event)) => match *event {
-                    Event::Up { welcome, node, rtt } => {
+                    Event::Up { welcome, node, address, rtt } => {
                         self.clock = (welcome.standing.now_ms, Instant::now());
-                        up = Some((welcome, node, rtt));
+                        up = Some((welcome, (address, node), rtt));
                         self.tell(Command::AskGenesis);
                     }
                     Event::Genesis(genesis) => {
-                        if let Some((welcome, node, rtt)) = up {
-                            return Ok((welcome, node, rtt, genesis));
+                        if let Some((welcome, met, rtt)) = up {
+                            return Ok(First { welcome, met, rtt, genesis });
                         }
                     }
                     Event::Down { reason, .. } => {
                         why = reason.to_string();
                         // Nobody listens there, or the name does not exist: waiting does not help a person who mistyped.
-                        if matches!(reason, Lost::Address { .. }) {
+                        if matches!(reason, Lost::Address { .. }) && nodes == 1 {
                             return Err(unreachable(&why).into());
                         }
                     }
@@ -293,6 +330,7 @@ impl Player {
     /// # Errors
     /// If the connection is lost for good.
     pub fn hear(&mut self, within: Duration, game: &mut Game, tell: Tell<'_>) -> anyhow::Result<bool> {
+        self.ask_certified();
         let mut heard = match self.events.recv_timeout(within) {
             Ok(heard) => heard,
             Err(RecvTimeoutError::Timeout) => {
@@ -304,10 +342,11 @@ impl Player {
         loop {
             match heard {
                 Heard::Event(event) => {
-                    if let Event::Up { node, .. } = &*event
-                        && *node != self.node
+                    if let Event::Up { node, address, .. } = &*event
+                        && let Some(expected) = self.met.insert(address.clone(), *node)
+                        && *node != expected
                     {
-                        let lost = Lost::Key { expected: self.node, found: *node };
+                        let lost = Lost::Key { expected, found: *node };
                         return Err(Failure::Unreachable(format!("after the connection was lost, {lost}")).into());
                     }
                     self.take(*event, game, tell);
@@ -360,8 +399,39 @@ impl Player {
                 let seconds = by_ms.unsigned_abs() / 1_000;
                 game.say(Severity::Warning, format!("the node's clock was set {way} by {seconds} s"));
             }
+            Event::Status(status) => self.certified(status.standing.certified, game, tell),
             Event::Genesis(_) => {}
         }
+    }
+
+    /// Rolls up to a height are certified: a quorum of validators answers for what they did.
+    fn certified(&mut self, height: Height, game: &mut Game, tell: Tell<'_>) {
+        let (certified, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.uncertified).into_iter().partition(|(_, _, at)| *at <= height);
+        self.uncertified = waiting;
+        for (table, roll, height) in certified {
+            tell(event_line(lines::Event::Certified(table, roll, height)));
+            // A lone validator answers for itself.
+            if game.setup().genesis.validators.len() > 1 {
+                game.say(
+                    Severity::Info,
+                    format!("roll {table}:{roll} is certified: a quorum of validators answers for it"),
+                );
+            }
+        }
+    }
+
+    /// Asks how far the chain is certified, if a roll waits for that.
+    fn ask_certified(&mut self) {
+        if !self.uncertified.is_empty() && self.asked.elapsed() >= ASK_EVERY {
+            self.asked = Instant::now();
+            self.tell(Command::AskStatus);
+        }
+    }
+
+    /// The nodes that were met, with their keys.
+    pub fn met(&self) -> impl Iterator<Item = (&str, [u8; 32])> {
+        self.met.iter().map(|(address, key)| (address.as_str(), *key))
     }
 
     fn link(&self, link: Link, game: &mut Game, tell: Tell<'_>) {
@@ -369,7 +439,7 @@ impl Player {
         game.set_link(link);
     }
 
-    fn table(&self, update: engine::io::TableUpdate, whole: bool, game: &mut Game, tell: Tell<'_>) {
+    fn table(&mut self, update: engine::io::TableUpdate, whole: bool, game: &mut Game, tell: Tell<'_>) {
         if update.id != game.watched {
             return;
         }
@@ -397,6 +467,10 @@ impl Player {
         }
         if let Some(roll) = update.roll {
             tell(event_line(lines::Event::Roll(&roll)));
+            if self.uncertified.len() == UNCERTIFIED_MAX {
+                self.uncertified.remove(0);
+            }
+            self.uncertified.push((update.id, roll.roll_number, update.height));
             let account = game.account.map(|(id, _)| id);
             for one in update.resolutions.iter().filter(|one| Some(one.account) == account) {
                 tell(event_line(lines::Event::Resolution(one)));

@@ -431,6 +431,11 @@ impl Machine {
         self.world.resource_mut::<Orderer>().follow()
     }
 
+    /// Starts no height above this one: with a quorum that does the same, the chain stops there.
+    pub fn halt_at(&mut self, height: Height) {
+        self.world.resource_mut::<Orderer>().halt_at = Some(height);
+    }
+
     /// Whether this node votes.
     pub fn is_voting(&self) -> bool {
         self.world.resource::<Orderer>().is_voting()

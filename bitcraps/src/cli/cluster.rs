@@ -161,10 +161,7 @@ fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
         return format!("{slot:<6}{pid:>8}  away: {}", again(member));
     };
     let (standing, order) = (status.standing, status.order);
-    let is = match status.unready() {
-        Some(why) => why,
-        None => "votes",
-    };
+    let is = status.unready().unwrap_or("votes");
     let behind = highest.0 - standing.settled.0.min(highest.0);
     format!(
         "{slot:<6}{pid:>8}  {is:<9}{:>10}{:>7}{:>10}{behind:>8}{:>7}{rate:>12.0}",

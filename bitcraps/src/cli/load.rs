@@ -18,7 +18,7 @@ use node::config::workers;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load peak --rate 15000 --duration 60 --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
+    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 60\n  bitcraps load peak --rate 15000 --duration 60 --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
 )]
 pub struct LoadArgs {
     /// How much, and for how long.
@@ -63,6 +63,15 @@ pub struct LoadArgs {
     /// A node that runs already. Without it, one is started, and its session replayed at the end.
     #[arg(long, value_name = "ADDR")]
     target: Option<SocketAddr>,
+    /// Validators that are started, each a process; users are spread over all of them.
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["target", "in_process", "hostile", "idle", "slow_readers"], value_parser = clap::value_parser!(u32).range(1..=16))]
+    nodes: u32,
+    /// Validators that are killed in the middle of the run, one after another, and started again after 5 s.
+    #[arg(long, default_value_t = 0, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=16))]
+    kill: u32,
+    /// Milliseconds that a packet takes from one validator to another, such as 5..15.
+    #[arg(long, value_name = "A..B", value_parser = delay)]
+    delay_ms: Option<std::ops::RangeInclusive<u64>>,
     /// No sockets: the node is part of this process. For up to a million users.
     #[arg(long, conflicts_with_all = ["target", "watchers", "churn", "slow_readers", "hostile", "idle"])]
     in_process: bool,
@@ -88,6 +97,13 @@ pub struct LoadArgs {
 fn part(text: &str) -> Result<f64, String> {
     let wrong = || "a number above 0, at most 10".to_owned();
     text.parse().ok().filter(|part| *part > 0.0 && *part <= 10.0).ok_or_else(wrong)
+}
+
+fn delay(text: &str) -> Result<std::ops::RangeInclusive<u64>, String> {
+    let wrong = || "two numbers of milliseconds, at most 1000, such as 5..15".to_owned();
+    let (least, most) = text.split_once("..").ok_or_else(wrong)?;
+    let (least, most): (u64, u64) = (least.parse().map_err(|_| wrong())?, most.parse().map_err(|_| wrong())?);
+    if least <= most && most <= 1_000 { Ok(least..=most) } else { Err(wrong()) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -134,7 +150,11 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let stop = stop_signals()?;
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
-    let site = RunSite { target: args.target, dir, threads: args.threads };
+    if args.nodes < 2 && (args.kill > 0 || args.delay_ms.is_some()) {
+        return Err(Failure::Usage("--kill and --delay-ms are for several validators: say --nodes 4".into()).into());
+    }
+    let (nodes, kill, delay_ms) = (args.nodes, args.kill, args.delay_ms.clone());
+    let site = RunSite { target: args.target, dir, threads: args.threads, nodes, kill, delay_ms };
     let people = args.output.is_for_people();
     if people {
         say!(

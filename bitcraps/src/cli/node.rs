@@ -53,6 +53,9 @@ pub struct NodeArgs {
     /// Vote on nothing: hear from the validators what was decided, verify all of it, and serve players and other nodes.
     #[arg(long, conflicts_with = "sign_from")]
     follow: bool,
+    /// Stop once this height is settled, and start none above it: for a change that all operators agreed on.
+    #[arg(long, value_name = "HEIGHT")]
+    halt_at: Option<u64>,
     /// End cleanly when standard input ends: for programs that start a node and must not leave it behind.
     #[arg(long, hide = true)]
     ends_with_input: bool,
@@ -214,7 +217,11 @@ impl Operated<'_> {
         if let Some(warning) = room_warning(config)? {
             tracing::warn!("{warning}");
         }
-        let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters);
+        if let Some(height) = args.halt_at {
+            node.machine_mut().halt_at(Height(height));
+        }
+        let halt = Halt::at(args.halt_at);
+        let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters, halt);
         drop(monitor);
         let has_arrived = node.has_arrived();
         let totals = node.close();
@@ -378,8 +385,31 @@ fn buffer_advice((receive, send): (usize, usize), asked: u64) -> Option<String> 
     })
 }
 
+/// Tells when a node that stops at a height may end: once that is settled here, and the others have it too or had the time.
+struct Halt {
+    height: Option<Height>,
+    since: Option<Instant>,
+}
+
+/// How long a node that has halted stays for those that are behind.
+const HALT_STAYS: Duration = Duration::from_secs(10);
+
+impl Halt {
+    fn at(height: Option<u64>) -> Self {
+        Self { height: height.map(Height), since: None }
+    }
+
+    fn is_over(&mut self, settled: Height, machine: &systems::Machine) -> bool {
+        let Some(height) = self.height.filter(|height| settled >= *height) else { return false };
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let all_have_it = machine.nodes().all(|(_, standing)| standing.settled >= height);
+        // A moment longer, so that what was said last is on its way.
+        since.elapsed() > HALT_STAYS || (all_have_it && since.elapsed() > Duration::from_secs(1))
+    }
+}
+
 /// Runs with a line of what happens, for people.
-fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) -> anyhow::Result<()> {
+fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters, mut halt: Halt) -> anyhow::Result<()> {
     let bar = if people && std::io::stderr().is_terminal() {
         let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("a fixed template");
         ProgressBar::new_spinner().with_style(style)
@@ -388,6 +418,9 @@ fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters) 
     };
     let mut shown = Instant::now();
     let on_tick = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
+        if halt.is_over(totals.height, machine) {
+            stop.store(true, Ordering::Relaxed);
+        }
         if bar.is_hidden() || shown.elapsed() < Duration::from_millis(200) {
             return;
         }

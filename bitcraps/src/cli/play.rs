@@ -19,7 +19,7 @@ use super::{Failure, stop_signals};
 use play::action::Action;
 use play::lines::{Event, ScriptStep, event_line, parse_line};
 use play::model::Game;
-use play::player::{Known, KnownNodes, Player, PlayerKeys, default_key_path};
+use play::player::{Known, KnownNodes, NodeAt, Player, PlayerKeys, default_key_path};
 use play::terminal::{Terminal, Typed, typed};
 use play::theme::Theme;
 use play::ui::{self, Ui};
@@ -28,12 +28,13 @@ use words::wish::Wish;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps play                                  the node on this machine, or on the local network\n  bitcraps play craps.example.org:7400 --table 3\n  bitcraps play KEY@craps.example.org:7400       only the node with this network key\n  printf 'sit 1000\\nbet pass_line 5\\nwait receipt\\n' | bitcraps play 127.0.0.1:7400 --script\n\nThe key is made on first use; whoever has it has the account. Keys and commands: `?` in the client, or docs/play.md."
+    after_help = "Examples:\n  bitcraps play                                  the node on this machine, or on the local network\n  bitcraps play craps.example.org:7400 --table 3\n  bitcraps play KEY@craps.example.org:7400       only the node with this network key\n  bitcraps play 127.0.0.1:7400 127.0.0.1:7401    the second one when the first is lost\n  printf 'sit 1000\\nbet pass_line 5\\nwait receipt\\n' | bitcraps play 127.0.0.1:7400 --script\n\nThe key is made on first use; whoever has it has the account. Keys and commands: `?` in the client, or docs/play.md."
 )]
 pub struct PlayArgs {
-    /// The node: HOST:PORT, or KEY@HOST:PORT. Without it, the local network is asked, then this machine.
+    /// The node: HOST:PORT, or KEY@HOST:PORT. Without it, the local network is asked, then this machine. Of several nodes of
+    /// one chain the next one is taken when one is lost, and everything goes on with the same numbers.
     #[arg(value_name = "NODE")]
-    node: Option<String>,
+    nodes: Vec<String>,
     /// The table to watch first.
     #[arg(long, default_value_t = 0)]
     table: u32,
@@ -61,15 +62,31 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         let problem = "standard output is no terminal; `play --script` is for programs";
         return Err(Failure::Usage(problem.into()).into());
     }
-    let (address, pinned) = find_node(args.node.as_deref())?;
+    let nodes = find_nodes(&args.nodes)?;
     let path = args.key.clone().unwrap_or_else(default_key_path);
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
-    let (mut player, mut game, key) = Player::connect(&address, pinned, keys, TableId(args.table))?;
+    let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table))?;
     if made {
         game.say(Severity::Good, format!("a new key was made: {}; keep it, it is your account", path.display()));
     }
-    meet(&KnownNodes::beside(&path), &address, key, &mut game, pinned.is_some())?;
-    if args.script { script(&mut player, &mut game) } else { screen(&mut player, &mut game) }?;
+    let known = KnownNodes::beside(&path);
+    let mut met = 0;
+    let mut meet_all = |player: &Player, game: &mut Game| -> anyhow::Result<()> {
+        // Another one is met when the first is lost.
+        if player.met().count() != std::mem::replace(&mut met, player.met().count()) {
+            for (address, key) in player.met() {
+                let pinned = nodes.iter().any(|node| node.address == address && node.key.is_some());
+                meet(&known, address, key, game, pinned)?;
+            }
+        }
+        Ok(())
+    };
+    meet_all(&player, &mut game)?;
+    if args.script {
+        script(&mut player, &mut game, &mut meet_all)
+    } else {
+        screen(&mut player, &mut game, &mut meet_all)
+    }?;
     player.close();
     Ok(())
 }
@@ -101,36 +118,43 @@ fn meet(nodes: &KnownNodes, address: &str, key: [u8; 32], game: &mut Game, pinne
     Ok(())
 }
 
-fn find_node(asked: Option<&str>) -> anyhow::Result<(String, Option<[u8; 32]>)> {
-    let Some(text) = asked else {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let mut found = runtime.block_on(lan::find(LAN_PATIENCE));
-        found.sort_by_key(|node| node.address);
-        return match &found[..] {
-            [] => Ok((HERE.to_owned(), None)),
-            [node] => Ok((node.address.to_string(), Some(node.key))),
-            several => {
-                let list: Vec<String> =
-                    several.iter().map(|node| format!("{}@{} ({})", hex(&node.key), node.address, node.name)).collect();
-                Err(Failure::Usage(format!(
-                    "several nodes are on the local network, say which:\n  {}",
-                    list.join("\n  ")
-                ))
+/// Looks at nodes that were met since the last time.
+type Meet<'a> = &'a mut dyn FnMut(&Player, &mut Game) -> anyhow::Result<()>;
+
+fn find_nodes(asked: &[String]) -> anyhow::Result<Vec<NodeAt>> {
+    let Some(first) = asked.first() else { return Ok(vec![find_node()?]) };
+    let others = asked[1..].iter().filter(|other| *other != first);
+    std::iter::once(first).chain(others).map(|text| Ok(parse_node(text)?)).collect()
+}
+
+fn find_node() -> anyhow::Result<NodeAt> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut found = runtime.block_on(lan::find(LAN_PATIENCE));
+    found.sort_by_key(|node| node.address);
+    match &found[..] {
+        [] => Ok(NodeAt { address: HERE.to_owned(), key: None }),
+        [node] => Ok(NodeAt { address: node.address.to_string(), key: Some(node.key) }),
+        several => {
+            let list: Vec<String> =
+                several.iter().map(|node| format!("{}@{} ({})", hex(&node.key), node.address, node.name)).collect();
+            Err(Failure::Usage(format!("several nodes are on the local network, say which:\n  {}", list.join("\n  ")))
                 .into())
-            }
-        };
-    };
+        }
+    }
+}
+
+fn parse_node(text: &str) -> Result<NodeAt, Failure> {
     let (key, address) = match text.split_once('@') {
         None => (None, text),
         Some((key, address)) => match unhex(key) {
             Some(key) => (Some(key), address),
-            None => return Err(Failure::Usage(format!("`{key}` is no network key: it has 64 hex digits")).into()),
+            None => return Err(Failure::Usage(format!("`{key}` is no network key: it has 64 hex digits"))),
         },
     };
     if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}")).into());
+        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}")));
     }
-    Ok((address.to_owned(), key))
+    Ok(NodeAt { address: address.to_owned(), key })
 }
 
 /// Opens an account for whoever has none, where that is free.
@@ -152,7 +176,7 @@ fn first_look(player: &mut Player, game: &mut Game, tell: &mut dyn FnMut(String)
     Ok(())
 }
 
-fn screen(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
+fn screen(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Result<()> {
     first_look(player, game, &mut |_| {})?;
     // What every bet is worth takes a second to compute, which the screen does not wait for.
     let (odds, rules) = (Arc::clone(&game.odds), game.rules());
@@ -164,6 +188,7 @@ fn screen(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
     let mut drawn: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         let mut news = player.hear(Duration::from_millis(5), game, &mut |_| {})?;
+        meet(player, game)?;
         while let Some(typed) = typed(Duration::from_millis(10))? {
             news = true;
             let action = match typed {
@@ -197,7 +222,7 @@ enum Waiting {
     Until(Instant),
 }
 
-fn script(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
+fn script(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Result<()> {
     let mut written = Ok(());
     let mut tell = |line: String| {
         if written.is_ok() {
@@ -212,6 +237,7 @@ fn script(player: &mut Player, game: &mut Game) -> anyhow::Result<()> {
     let mut wrong = 0;
     while !stop.load(Ordering::Relaxed) {
         player.hear(Duration::from_millis(5), game, &mut tell)?;
+        meet(player, game)?;
         let rolled = game.rolls.back().map_or(0, |roll| roll.roll_number);
         let over = match &waiting {
             None => true,

@@ -221,6 +221,11 @@ impl Nodes {
         *times == SHUT_OUT_TIMES
     }
 
+    /// The key of a candidate, as far as it is known.
+    pub(super) fn key_of(&self, candidate: &Candidate) -> Option<Key> {
+        candidate.key.or_else(|| self.proven.get(&candidate.address).copied())
+    }
+
     /// The connections with nodes.
     pub(super) fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.connected.values().map(|link| link.id)

@@ -80,6 +80,8 @@ pub struct Orderer {
     listening: Option<Listening>,
     /// Nothing at or below it is signed, whatever the log holds.
     pub fence: Height,
+    /// No height above it is started: the operators agreed to stop there.
+    pub halt_at: Option<Height>,
     /// This validator lost its log, and its operator said from where on it may sign again.
     pub by_operator: bool,
     /// Why this node must stop, once it must.
@@ -194,6 +196,7 @@ impl Orderer {
             votes_behind: None,
             listening: None,
             fence: Height::GENESIS,
+            halt_at: None,
             by_operator: false,
             fault: None,
         })
@@ -337,7 +340,8 @@ impl OrderStep<'_> {
     /// Starts the next height if there is a reason to. The proposer of the first round starts by itself; the others wait
     /// for what it says, and a while longer than their own reason lasts.
     fn start(&mut self, due: &DueTimes, turns: &Turns) {
-        if !self.orderer.idle || self.chain.unsettled.len() >= UNSETTLED_MAX {
+        let has_halted = self.orderer.halt_at.is_some_and(|halt| self.chain.decided >= halt);
+        if !self.orderer.idle || has_halted || self.chain.unsettled.len() >= UNSETTLED_MAX {
             return;
         }
         let (height, now_ms) = (self.chain.decided.next(), self.clock.elapsed_ms());

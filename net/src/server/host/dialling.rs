@@ -76,7 +76,7 @@ impl Host {
             return Err("the node ends".into());
         }
         let (address, now, common) = (address_bytes(at.ip()), self.now, &mut self.common);
-        if candidate.key.is_some_and(|key| common.admission.is_banned(&key, now)) {
+        if common.nodes.key_of(candidate).is_some_and(|key| common.admission.is_banned(&key, now)) {
             return Err("its key is banned".into());
         }
         common.admission.admit_dialled(address, now).map_err(|code| code.sentence().to_owned())?;

@@ -1,0 +1,198 @@
+//! A load run against several validators, some of which are killed meanwhile, over links that take their time.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use engine::genesis::KeySource;
+use engine::{Height, hex};
+use keys::keyfile;
+use net::transport::PLAYING_BYTES;
+use node::deal::deal;
+use node::init::now_ms;
+use node::layers::Layered;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::cluster::{Cluster, free_places, local_config};
+use super::delays::link;
+use super::drive::Driver;
+use super::report::Report;
+use super::run::{Judged, Progress, RECEIPT_TARGET, RunSite, Running, judge, meet, new_chain};
+use super::scenario::Load;
+use super::signing::SignedAhead;
+use super::target::{Meter, Sample};
+use super::users::Users;
+
+/// Connections of each node beside those of all users, who may all come to one.
+const SPARE: u32 = 64;
+/// Milliseconds from a bet to its receipt that are asked of several validators, for 95 of 100.
+const LATENCY_MS: f64 = 150.0;
+/// How long a killed validator is away.
+const AWAY: Duration = Duration::from_secs(5);
+/// How long the nodes have to come to one height at the end.
+const LEVEL: Duration = Duration::from_secs(10);
+
+/// Makes the validators' directories.
+fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
+    let connections = load.users + SPARE;
+    let rate = 100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32);
+    let mut base = local_config(site.threads, connections, rate);
+    base.net.buffer_bytes_max = u64::from(connections) * PLAYING_BYTES;
+    let chain = new_chain(load);
+    let genesis = |rows, group| chain.genesis(KeySource::Dealer, rows, group, now_ms()?);
+    let dealt = deal(&site.dir, &free_places(site.nodes)?, &base, None, |_, _| keyfile::draw(), genesis)?;
+    Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
+}
+
+/// Puts a link of some delay between every two nodes.
+fn delay(runtime: &Runtime, configs: &[PathBuf], delay_ms: &std::ops::RangeInclusive<u64>) -> anyhow::Result<()> {
+    let mut seed = 1;
+    for path in configs {
+        let mut config = Layered::load(path, &[])?.config.absolute()?;
+        for named in &mut config.net.validators {
+            let (key, at) = named.split_once('@').context("a validator is named with its key")?;
+            seed += 1;
+            *named = format!("{key}@{}", link(runtime, at.parse()?, delay_ms, seed)?);
+        }
+        std::fs::write(path, config.text()).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// The processor time of all nodes, and the memory of the largest.
+struct Meters(Vec<(u32, Meter)>);
+
+impl Meters {
+    fn sample(&mut self, cluster: &mut Cluster) -> Sample {
+        for member in &mut cluster.members {
+            let Some(pid) = member.pid() else { continue };
+            if self.0.iter().all(|(known, _)| *known != pid) {
+                self.0.extend(Meter::new(pid).ok().map(|meter| (pid, meter)));
+            }
+        }
+        let samples = self.0.iter_mut().map(|(_, meter)| meter.sample());
+        samples.fold(Sample::default(), |all, one| Sample {
+            memory_mb: all.memory_mb.max(one.memory_mb),
+            cpu_percent: all.cpu_percent + one.cpu_percent,
+        })
+    }
+}
+
+/// Which validator is away, and what came of those that were.
+struct Kills {
+    /// When the next one is killed, or started again.
+    next: Duration,
+    every: Duration,
+    left: u32,
+    slot: usize,
+    is_away: bool,
+    /// A validator that was started again: when, and the height that it has to come to.
+    coming: Option<(Instant, Height)>,
+    notes: Vec<String>,
+}
+
+impl Kills {
+    fn new(load: &Load, count: u32) -> Self {
+        let every = load.duration / (count + 1);
+        Self { next: every, every, left: count, slot: 0, is_away: false, coming: None, notes: Vec::new() }
+    }
+
+    fn turn(&mut self, elapsed: Duration, cluster: &mut Cluster) {
+        if let Some((since, height)) = self.coming {
+            let settled = cluster.members[self.slot].status().map(|status| status.standing.settled);
+            if settled.is_some_and(|settled| settled >= height) {
+                let ms = since.elapsed().as_millis();
+                self.notes.push(format!("validator {} was level again {ms} ms after its start.", self.slot));
+                self.coming = None;
+                self.slot += 1;
+            }
+            return;
+        }
+        if elapsed < self.next || (self.left == 0 && !self.is_away) {
+            return;
+        }
+        if self.is_away {
+            self.is_away = false;
+            self.next += self.every.saturating_sub(AWAY);
+            let began = Instant::now();
+            match cluster.restart(self.slot) {
+                Ok(()) => self.coming = Some((began, cluster.highest())),
+                Err(problem) => self.notes.push(format!("validator {} did not start again: {problem:#}", self.slot)),
+            }
+        } else {
+            cluster.kill(self.slot);
+            self.notes.push(format!("validator {} was killed after {:.0} s.", self.slot, elapsed.as_secs_f64()));
+            (self.is_away, self.left) = (true, self.left - 1);
+            self.next = elapsed + AWAY;
+        }
+    }
+}
+
+/// Runs a load against several validators and judges it.
+///
+/// # Errors
+/// If the nodes do not start or end, or not all users can connect.
+pub(super) fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
+    let configs = make(load, site)?;
+    let links = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    if let Some(delay_ms) = &site.delay_ms {
+        delay(&links, &configs, delay_ms)?;
+    }
+    let mut cluster = Cluster::start(&configs)?;
+    let addresses: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
+    let (welcome, house) = meet(addresses[0], load.seed)?;
+    let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
+    let driver = Driver::connect(load, &addresses, users)?;
+    let signed =
+        SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
+    let mut meters = Meters(Vec::new());
+    let mut own = Meter::new(std::process::id())?;
+    let mut samples: Vec<(Sample, Sample)> = Vec::new();
+    let mut kills = Kills::new(load, site.kill);
+    let started = SystemTime::now();
+    driver.run(load, signed, stop, |elapsed, heard| {
+        kills.turn(elapsed, &mut cluster);
+        if elapsed.as_secs() as usize > samples.len() {
+            samples.push((meters.sample(&mut cluster), own.sample()));
+        }
+        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+        on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
+    })?;
+    let mut notes = vec![format!(
+        "{} validators, each a process, and the generator share the machine; the processor time is that of all nodes, the \
+         memory that of the largest one. Open loop: latency counts from when an intent was due.",
+        site.nodes
+    )];
+    if let Some(delay_ms) = &site.delay_ms {
+        notes.push(format!("A packet took {} to {} ms from one to another.", delay_ms.start(), delay_ms.end()));
+    }
+    notes.append(&mut kills.notes);
+    notes.push(format!("{} connections of users were lost and made again.", driver.heard().reconnects()));
+    let heard = driver.close();
+    let until = Instant::now() + LEVEL;
+    while cluster.lowest() < cluster.highest() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    cluster.stop()?;
+    let (height, root_chains) = cluster.compare()?;
+    let agree = root_chains.iter().all(|root_chain| root_chain.is_some() && *root_chain == root_chains[0]);
+    notes.push(format!("Root chains at height {height}: {}.", if agree { "all equal" } else { "THEY DIFFER" }));
+    let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
+    let session = &cluster.members[0].session;
+    let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));
+    let said = json!({ "root_chain": last });
+    let mut report = judge(load, judged, Some((session, &said)))?;
+    for target in report.targets.iter_mut().filter(|target| target.name == RECEIPT_TARGET) {
+        target.wanted = format!("under {LATENCY_MS} ms");
+        target.met = report.summary.p95_ms < LATENCY_MS && report.summary.settled > 0;
+    }
+    report.summary.ok = agree && report.targets.iter().all(|target| target.met);
+    Ok(report)
+}
