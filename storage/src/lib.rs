@@ -14,6 +14,7 @@ mod thread;
 mod disk;
 mod journal;
 mod log;
+mod log_group;
 pub mod snapshot;
 mod arrival;
 mod file;

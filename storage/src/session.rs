@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::Damage;
 use crate::backend::{Backend, FileBackend, open_regular};
-use crate::log::{begin_log, is_first_log};
+use crate::log_group::first_block;
 use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
@@ -106,7 +106,9 @@ fn is_fresh(backend: &dyn Backend, dir: &Path) -> Result<bool, OpenError> {
             Some("LOCK") => true,
             Some("journal") => backend.list(&path).is_ok_and(|files| files.is_empty()),
             // Nothing was signed before there was a genesis.
-            Some("consensus") => backend.list(&path).is_ok_and(|files| files.iter().all(|path| is_first_log(path))),
+            Some("consensus") => {
+                backend.list(&path).is_ok_and(|files| files.iter().all(|path| path.ends_with(name(1, "log"))))
+            }
             _ => is_aside(&path),
         };
         if !begun {
@@ -200,7 +202,16 @@ impl Session {
         for part in ["journal", "consensus"] {
             backend.create_dir(&dir.join(part)).map_err(OpenError::io(dir))?;
         }
-        begin_log(&*backend, &dir.join("consensus"))?;
+        let log = dir.join("consensus").join(name(1, "log"));
+        let begin = || {
+            // One that an earlier attempt left is made again.
+            backend
+                .remove(&log)
+                .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+            backend.write_new(&log, &first_block())?;
+            backend.sync_dir(&dir.join("consensus"))
+        };
+        begin().map_err(OpenError::io(&log))?;
         let path = dir.join("genesis.json");
         backend.write_new(&path, genesis).map_err(OpenError::io(&path))?;
         backend.sync_dir(dir).map_err(OpenError::io(dir))?;

@@ -221,6 +221,6 @@ fn only_simulations_remember_signatures() {
     // Of the program's commands one alone simulates.
     let mut commands = Vec::new();
     files(&root().join("bitcraps/src"), &mut commands);
-    commands.retain(|path| without_comments(&read(path)).contains("sim::"));
+    commands.retain(|path| without_comments(&read(path)).contains("use sim::"));
     assert!(commands.len() == 1 && commands[0].ends_with("cli/sim.rs"), "{commands:?}");
 }
