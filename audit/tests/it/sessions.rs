@@ -128,7 +128,7 @@ fn players_exercise_every_bet_and_every_refusal_slow() {
                     }
                 });
             };
-            opened.node.run(Some(12_000), &STOP, look).expect("the session runs");
+            opened.node.run(Some(18_000), &STOP, look).expect("the session runs");
             opened.node.close()
         };
         scope.spawn(run).join().expect("the node does not panic")
