@@ -21,7 +21,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 mod schedule;
-mod several;
+pub mod several;
 mod signing;
 pub mod target;
 pub mod users;

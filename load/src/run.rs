@@ -22,7 +22,6 @@ use super::report::{
 };
 use super::scenario::Load;
 use super::schedule::Heard;
-use super::several;
 use super::signing::SignedAhead;
 use super::target::{Meter, Sample, Target};
 use super::users::{House, Users, stray_key};
@@ -144,7 +143,7 @@ pub(super) fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, H
     })
 }
 
-/// Runs a load and judges it. `on_progress` is called while it goes on.
+/// Runs a load at one node and judges it. `on_progress` is called while it goes on.
 ///
 /// # Errors
 /// If the node does not start or not end, or not all users can connect.
@@ -154,9 +153,6 @@ pub fn run(
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
-    if site.nodes > 1 {
-        return several::run(load, site, stop, on_progress);
-    }
     let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
     let (welcome, house) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {

@@ -134,7 +134,7 @@ impl Kills {
 ///
 /// # Errors
 /// If the nodes do not start or end, or not all users can connect.
-pub(super) fn run(
+pub fn run(
     load: &Load,
     site: &RunSite,
     stop: &AtomicBool,

@@ -169,6 +169,8 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let show = |progress: &Progress| show(&bar, progress);
     let result = if args.in_process {
         load::in_process::run(&load, &site, &stop, show)
+    } else if site.nodes > 1 {
+        load::several::run(&load, &site, &stop, show)
     } else {
         run_load(&load, &site, &stop, show)
     };
