@@ -410,7 +410,7 @@ fn a_session_says_what_a_plain_model_says_whatever_is_mixed_and_cut() {
                 session.take(piece, now, &mut events).expect("a message");
             }
             let said = said_by(&events);
-            assert_eq!(said, expected, "seed {seed}, {message:?}");
+            assert_eq!(said, expected, "seed {seed}, at {now:?}");
             let watching: BTreeSet<u32> = session
                 .watching()
                 .iter()
