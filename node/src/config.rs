@@ -13,9 +13,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
-pub(crate) use self::meanings::MEANINGS;
 use self::meanings::{HEAD, meaning};
-pub use self::watching::{AlertsConfig, MemoryConfig, MonitoringConfig, ServedAt};
+pub(crate) use self::meanings::{MEANINGS, may_change};
+pub use self::watching::{AlertsConfig, LogConfig, LogFormat, MemoryConfig, MonitoringConfig, ServedAt};
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub use self::watching::{AlertsConfig, MemoryConfig, MonitoringConfig, ServedAt}
 pub struct Config {
     /// The process and its session.
     pub node: NodeConfig,
+    /// What it says of itself.
+    pub log: LogConfig,
     /// Where the keys are.
     pub keys: KeysConfig,
     /// The network.
@@ -40,12 +42,15 @@ pub struct Config {
 }
 
 /// What stays on disk.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
     /// Bytes of the journal's whole segments; 0 for no bound.
     #[serde(deserialize_with = "journal_bytes", serialize_with = "write_size")]
     pub bytes_max: u64,
+    /// Bytes of the disk that stay free; 0 for none.
+    #[serde(deserialize_with = "free_bytes", serialize_with = "write_size")]
+    pub min_free: u64,
 }
 
 /// The cache of history: pages that `history` made, so that they need not be made again.
@@ -95,6 +100,12 @@ pub fn workers() -> usize {
 impl Default for NodeConfig {
     fn default() -> Self {
         Self { data: "session".into(), threads: workers() }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { bytes_max: 0, min_free: 256 << 20 }
     }
 }
 
@@ -157,6 +168,10 @@ fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
     size(deserializer, 0..=16 << 40)
 }
 
+fn free_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    size(deserializer, 0..=16 << 40)
+}
+
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     // Two segments: one that is written, and one that a start may need.
     let bytes = size(deserializer, 0..=u64::MAX)?;
@@ -206,7 +221,13 @@ impl Config {
     pub fn writing(&self) -> storage::Writing {
         let bytes_max = self.storage.bytes_max;
         let retention = (bytes_max > 0).then_some(storage::Retention { bytes_max, retire });
-        storage::Writing { retention, ..storage::Writing::default() }
+        storage::Writing { retention, min_free: self.storage.min_free, ..storage::Writing::default() }
+    }
+
+    /// This one, with what a node that runs takes of another: the keys that the file's head names.
+    pub(crate) fn while_running(&self, new: Self) -> Self {
+        let monitoring = MonitoringConfig { hosts: new.monitoring.hosts, ..self.monitoring.clone() };
+        Self { log: new.log, memory: new.memory, alerts: new.alerts, monitoring, ..self.clone() }
     }
 
     /// The same with paths that hold wherever the file lies.
