@@ -21,5 +21,6 @@ pub mod alerts;
 pub mod dashboards;
 pub mod watching;
 mod http;
+pub mod service;
 pub mod monitor;
 pub mod top;

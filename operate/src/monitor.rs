@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::alerts::channels::Channels;
 use crate::http::routes;
 use crate::reading::Sources;
+use crate::service::Watchdog;
 use crate::watching::{MonitorConfig, Shared};
 
 /// How often it is looked which threads have moved: several times in the shortest period of a thread.
@@ -67,6 +68,7 @@ impl Listening {
 pub struct Monitor {
     /// Where it listens, if it does.
     pub address: Option<SocketAddr>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -83,7 +85,9 @@ impl Monitor {
         let (stop, stopped) = oneshot::channel();
         let channels = Channels::start(config.alerts.clone(), config.title.clone()).map_err(MonitorError::Thread)?;
         let shared = Arc::new(Shared::new(config, sources, channels));
+        let watched = Arc::clone(&shared);
         let run = move || {
+            let shared = watched;
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
@@ -94,7 +98,26 @@ impl Monitor {
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("monitor".into()).spawn(run).map_err(MonitorError::Thread)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What can be changed while it runs, by whom [`Changer::change`] is called.
+    pub fn changer(&self) -> Changer {
+        Changer(Arc::clone(&self.shared))
+    }
+}
+
+/// Changes what a monitor is told.
+#[derive(Clone)]
+pub struct Changer(Arc<Shared>);
+
+impl Changer {
+    /// Takes another configuration, all but its title.
+    ///
+    /// # Errors
+    /// If the system refuses a thread: then all stays as it was.
+    pub fn change(&self, config: MonitorConfig) -> Result<(), MonitorError> {
+        self.0.change(config).map_err(MonitorError::Thread)
     }
 }
 
@@ -126,9 +149,11 @@ async fn answer(shared: &Arc<Shared>, listening: Option<Listening>) {
 async fn look(shared: &Shared) {
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut watchdog = Watchdog::asked_for();
     for count in 1_u32.. {
         every.tick().await;
         shared.look();
+        watchdog.look(Instant::now(), || shared.health().live);
         if count.is_multiple_of(LOOKS_PER_READING) {
             shared.take_reading();
         }

@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use net::server::{Counters, StartError, check_buffers};
 use operate::monitor::{Listening, Monitor};
 use operate::reading::Sources;
+use operate::service;
 use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::Session;
@@ -23,6 +24,8 @@ use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
 use super::args::OutputArgs;
+use super::logs::{self, Logs};
+use super::reload::Reload;
 use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
 use node::clock::Time;
 use node::config::Config;
@@ -133,7 +136,7 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
 
 /// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
 fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
-    check_buffers(&config.net)?;
+    check(config)?;
     let (keys, setup) = open_keys(config, follows)?;
     let genesis = storage::genesis_bytes(&config.node.data)?;
     if genesis.len() as u64 > GENESIS_BYTES_MAX {
@@ -154,15 +157,18 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 }
 
 /// Runs the command.
-pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
-    let config = Layered::load(&args.config, &args.set.set)?.config;
+pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
+    let layered = Layered::load(&args.config, &args.set.set)?;
+    let config = layered.config.clone();
+    logs.change(&config.log)?;
     let (keys, setup, genesis) = prepare(&config, args.follow)?;
+    let reload = Reload::start(args.config.clone(), args.set.set.clone(), layered, logs)?;
     let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
     if args.ends_with_input {
         end_with_input(&stop);
     }
     let pool = Arc::new(engine::pool::build(config.node.threads)?);
-    let operated = Operated { args, config, keys, setup, genesis, stop, pool };
+    let operated = Operated { args, config, keys, setup, genesis, stop, pool, reload };
     // A session that began at a snapshot of the others is opened again at it.
     while operated.run_once()? {}
     Ok(())
@@ -177,6 +183,7 @@ struct Operated<'a> {
     genesis: Vec<u8>,
     stop: Arc<AtomicBool>,
     pool: Arc<rayon::ThreadPool>,
+    reload: Reload,
 }
 
 impl Operated<'_> {
@@ -206,14 +213,15 @@ impl Operated<'_> {
         let mut node = opened.into_node(None, Time::Wall);
         let sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            memory_budget: config.memory.budget_bytes,
             ..Sources::of(&node, &config.node.data).with_network(&network, &config.net)
         };
-        let monitor = Monitor::start(listening, monitor_config(config), sources)?;
+        let monitor = Monitor::start(listening, self.reload.monitor_config(), sources)?;
+        self.reload.watched_by(&monitor);
         let (address, key, socket, dashboard) = (network.address, network.key(), network.socket_bytes, monitor.address);
         node.listen(network);
         let ready = Ready { address, key, socket, dashboard, recovered, slot };
         self.say_ready(&ready, found.as_ref())?;
+        service::ready("running");
         if let Some(warning) = room_warning(config)? {
             tracing::warn!("{warning}");
         }
@@ -222,8 +230,11 @@ impl Operated<'_> {
         }
         let halt = Halt::at(args.halt_at);
         let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters, halt);
-        drop(monitor);
         let has_arrived = node.has_arrived();
+        if !has_arrived {
+            service::stopping();
+        }
+        drop(monitor);
         let totals = node.close();
         result?;
         if has_arrived {
@@ -345,11 +356,25 @@ struct Ready {
     slot: Option<u32>,
 }
 
+/// Whether a node could run with a configuration, as far as that can be said without its keys.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    check_buffers(&config.net)?;
+    Ok(logs::check(&config.log)?)
+}
+
 /// What the monitor is told of the configuration.
-fn monitor_config(config: &Config) -> MonitorConfig {
+pub fn monitor_config(config: &Config) -> MonitorConfig {
     let name = &config.net.name;
     let title = if name.is_empty() { "BitCraps node".into() } else { name.clone() };
-    MonitorConfig { hosts: config.monitoring.hosts.clone(), title, alerts: config.alerts.clone() }
+    MonitorConfig {
+        hosts: config.monitoring.hosts.clone(),
+        title,
+        alerts: config.alerts.clone(),
+        memory_budget: config.memory.budget_bytes,
+    }
 }
 
 /// What an operator should know about a journal that the disk has no room for.

@@ -13,5 +13,6 @@ mod monitor;
 mod network;
 mod newcomer;
 mod readme;
+mod service;
 mod sources;
 mod strangers;

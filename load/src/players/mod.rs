@@ -16,7 +16,7 @@ use node::edge::LocalPlayers;
 use order::keys::DevKeys;
 use systems::Machine;
 
-use chance::Chance;
+pub(crate) use chance::Chance;
 pub use player::Habits;
 use player::Player;
 pub use strategy::Strategy;
