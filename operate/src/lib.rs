@@ -23,4 +23,5 @@ pub mod watching;
 mod http;
 pub mod service;
 pub mod monitor;
+pub mod doctor;
 pub mod top;

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::alerts::channels::Channels;
-use crate::http::routes;
+use crate::http::{BOUNDS, routes, serve};
 use crate::reading::Sources;
 use crate::service::Watchdog;
 use crate::watching::{MonitorConfig, Shared};
@@ -134,12 +134,9 @@ impl Drop for Monitor {
 /// Answers for as long as it can. Where it cannot, the node is watched all the same.
 async fn answer(shared: &Arc<Shared>, listening: Option<Listening>) {
     if let Some(Listening { listener, .. }) = listening {
-        let served = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => axum::serve(listener, routes(Arc::clone(shared))).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = served {
-            tracing::error!("the dashboard is not served any more: {error}");
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => serve(listener, routes(Arc::clone(shared)), BOUNDS).await,
+            Err(error) => tracing::error!("the dashboard is not served: {error}"),
         }
     }
     std::future::pending::<()>().await;

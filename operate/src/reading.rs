@@ -232,7 +232,8 @@ fn bytes_below(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-fn free_bytes(folder: &Path) -> Option<u64> {
+/// What is free on the disk of a folder.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

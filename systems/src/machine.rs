@@ -443,6 +443,11 @@ impl Machine {
         self.world.resource::<Orderer>().is_voting()
     }
 
+    /// Whether this validator knows all that it ever signed above its fence: it votes, or listens before it does.
+    pub fn knows_its_votes(&self) -> bool {
+        self.world.resource::<Orderer>().knows_its_votes()
+    }
+
     /// What this node's part in the order of blocks is at, but for its receipts.
     pub fn order_progress(&self) -> OrderProgress {
         let orderer = self.world.resource::<Orderer>();

@@ -11,8 +11,10 @@ mod args;
 mod audit_dice;
 mod bisect;
 mod cluster;
+mod config;
 mod db;
 mod dev;
+mod doctor;
 mod export;
 mod health;
 mod history;
@@ -69,7 +71,9 @@ enum Command {
     Top(top::TopArgs),
     /// Check or show a node's configuration.
     #[command(subcommand)]
-    Config(node::ConfigCommand),
+    Config(config::ConfigCommand),
+    /// Say whether this machine is one on which a node does well, and what mends what is not.
+    Doctor(doctor::DoctorArgs),
     /// Ask nodes how they are; exit code 7 if something is wrong.
     Health(health::HealthArgs),
     /// Play, in this terminal or by a script.
@@ -168,7 +172,8 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Node(args) => node::run(&args, logs.expect("a node has a log")),
         Command::Top(args) => top::run(&args),
-        Command::Config(command) => node::config(&command),
+        Command::Config(command) => config::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -12,8 +12,8 @@ use operate::watching::MonitorConfig;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 
+use super::config::{check, monitor_config};
 use super::logs::Logs;
-use super::node::{check, monitor_config};
 
 /// A configuration that is read again while its node runs.
 pub struct Reload {

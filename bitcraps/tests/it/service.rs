@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::newcomer::{made_node, program, signal, text};
+use super::newcomer::{made_node, program, run, signal, text};
 
 /// What may pass until something is said that must be.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -73,6 +73,33 @@ impl Drop for Served {
         let _ = self.node.kill();
         let _ = self.node.wait();
     }
+}
+
+/// What `doctor` finds for a node of this configuration: its exit code, and the grade of each thing.
+fn doctor(config: &Path, set: &str) -> (i32, Value) {
+    let (code, out, err) = run(&["doctor", "--config", text(config), "--set", set, "--output", "json"]);
+    let said: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {err}"));
+    let grades = said["findings"].as_array().expect("findings").iter();
+    let grades = grades.map(|one| (one["what"].as_str().expect("a word").to_owned(), one["grade"].clone())).collect();
+    (code, Value::Object(grades))
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_for_a_node_and_leaves_a_running_one_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = made_node(&dir.path().join("node"), &[]);
+    let (_, grades) = doctor(&config, "net.name=x");
+    assert_eq!((&grades["address"], &grades["memory"]), (&"ok".into(), &"ok".into()), "{grades}");
+    let (code, grades) = doctor(&config, "memory.budget_bytes=900000GiB");
+    assert_eq!((code, &grades["memory"]), (3, &"wrong".into()), "{grades}");
+    let served = Served::start(dir.path(), &config);
+    served.tells("READY=1");
+    let (_, grades) = doctor(&config, "net.name=x");
+    assert_eq!(
+        (&grades["address"], &grades["disk"].is_string()),
+        (&Value::Null, &true),
+        "the address is its own: {grades}"
+    );
 }
 
 #[test]
