@@ -24,7 +24,7 @@ use forge::{Honest, Lot, apart, record, snapshots_of};
 use storage::{FrameKind, Writing};
 
 /// Forgeries of each kind where nothing else is said.
-const FORGERIES: u64 = 16;
+const FORGERIES: u64 = 8;
 /// What the process may take, dev sessions and all.
 const MEMORY_MAX: u64 = 512 << 20;
 /// What a reader may take: the state of these sessions needs a few MiB beside what every reader needs.
