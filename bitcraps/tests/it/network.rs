@@ -514,7 +514,8 @@ fn whoever_asks_for_the_status_gets_it_and_a_pledge_is_shed() {
         assert!(status.standing.settled <= status.standing.decided);
         assert_eq!(status.standing.certified, status.standing.decided.back(2));
 
-        let pledge = PledgeRow { table: 3, roll: 9, kind: 1, signature: [7; 64], ..PledgeRow::zeroed() };
+        let pledge =
+            PledgeRow { table: 3, roll: 9, kind: 1, value: [2; 32], signature: [7; 64], ..PledgeRow::zeroed() };
         connection.say(&ToNode::Pledges(vec![pledge])).await.expect("sent");
         let Ok(ToClient::Answers(answers)) = connection.hear().await else { panic!("an answer") };
         let verdict = AnswerVerdict::Shed(ShedReason::NoPledges);

@@ -43,6 +43,7 @@ impl World {
             next_validators: &self.next_validators,
             parent_validators: &self.validators,
             issuers: &self.issuers,
+            has_pledged: false,
         }
     }
 

@@ -131,23 +131,24 @@ impl Chain {
         Height(self.decided.0.saturating_sub(2))
     }
 
-    /// Takes note of a settled height and returns its `root_chain`. One with intents or `rolls` is live.
+    /// Takes note of a settled height and returns its `root_chain`. One with intents is live, and one where something else
+    /// happened (`is_live`).
     pub fn settle(
         &mut self,
         settled: Unsettled,
         beacon: &Beacon,
         root: &Hash,
         verdicts: &[Verdict],
-        rolls: u64,
+        is_live: bool,
     ) -> Hash {
         let header = &settled.block.header;
         let (height, time_ms) = (header.height, header.time_ms);
         assert_eq!(height, self.settled.next(), "heights are settled one after another");
-        assert_eq!(verdicts.len(), header.intent_count as usize, "a verdict for each intent");
+        assert!(header.fits_verdicts(verdicts.len()), "a verdict for each intent and for each pledge");
         let verdicts = &verdicts_hash(verdicts.iter().copied());
         let chained = ChainLink { height, block: &settled.hash, beacon, root, verdicts }.after(&self.root_chains[0]);
         self.settled = height;
-        if rolls > 0 || header.intent_count > 0 {
+        if is_live || header.intent_count > 0 {
             self.last_live = height;
         }
         self.root_chains = [chained, self.root_chains[0]];

@@ -7,8 +7,11 @@ use engine::io::{Input, Offence, Output, Receipt, ShedReason, Verdict};
 use engine::limits::{FOREIGN_MAX, PENDING_MAX, TICK_MS};
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::{Height, PeerId, Tick};
+
+use super::pledges::PendingPledges;
 
 /// The time of this tick: the only clock there is.
 #[derive(Resource, Clone, Copy, Default, Debug)]
@@ -35,6 +38,8 @@ pub struct Inbox {
     pub intents: Vec<Intent>,
     /// Who sent each of them.
     pub senders: Vec<Sender>,
+    /// Pledges and openings of well-formed bodies, to be verified, and who sent each.
+    pub pledges: Vec<(Sender, PledgeRow)>,
     /// Those that entered here, verified, and are passed on to the other nodes.
     pub accepted: Vec<Intent>,
     /// What peers did that they may not do.
@@ -85,6 +90,8 @@ pub struct Pending {
     foreign: BTreeMap<Origin, usize>,
     /// Intents since the start that this node did not take.
     pub shed: u64,
+    /// Verified pledges and openings, in a queue of their own: no flood of intents keeps an opening from its deadline.
+    pub pledges: PendingPledges,
 }
 
 impl Pending {
@@ -158,7 +165,11 @@ impl Outbox {
     }
 
     pub(super) fn shed(&mut self, to: PeerId, intent: &Intent, reason: ShedReason) {
-        self.outputs.push(Output::Shed { to, id: intent.id(), reason });
+        self.shed_id(to, intent.id(), reason);
+    }
+
+    pub(super) fn shed_id(&mut self, to: PeerId, id: IntentId, reason: ShedReason) {
+        self.outputs.push(Output::Shed { to, id, reason });
     }
 }
 
