@@ -4,13 +4,13 @@
 use thiserror::Error;
 
 use crate::chips::Chips;
-use crate::component::{Account, BetRow, Seat, Table};
+use crate::component::{Account, BetRow, Pledge, Seat, Table};
 use crate::dice::{Dice, Puck, RollEvent};
 use crate::genesis::hex;
 use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
 use crate::limits::SPOTS;
-use crate::message::block::Decided;
-use crate::message::certificate::{Beacon, Settled};
+use crate::message::block::{Decided, Header};
+use crate::message::certificate::{Beacon, Certificate, Settled};
 use crate::message::evidence::Evidence;
 use crate::message::intent::{Intent, IntentId};
 use crate::message::node::{NodeMessage, RangeRow};
@@ -430,6 +430,19 @@ pub struct TableUpdate {
     pub roll: Option<RollReport>,
     /// What the roll did to bets.
     pub resolutions: Vec<Resolution>,
+    /// What its player pledged, if it is a pledged table.
+    pub pledge: Option<Pledge>,
+    /// The block that closed the bets of the roll that waits, if one does: whoever opens it sees that it was decided.
+    pub closing: Option<Box<Closing>>,
+}
+
+/// A decided block without its contents.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Closing {
+    /// What its hash covers.
+    pub header: Header,
+    /// The precommits that decided it.
+    pub certificate: Certificate,
 }
 
 /// A seat and its bets.

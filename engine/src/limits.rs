@@ -56,6 +56,9 @@ pub const OPENING_GAP_MS_MAX: u64 = 1_000;
 pub const OPEN_MS_MIN: u32 = 2_000;
 /// The same, at most: the block that closed the bets must not be older than what a node still knows of when it starts again.
 pub const OPEN_MS_MAX: u32 = 60_000;
+/// Blocks that closed bets and are kept for those who open them: as many as there can be in the longest deadline, and as many
+/// again.
+pub const CLOSINGS_MAX: usize = 2 * (OPEN_MS_MAX as usize / PROPOSAL_INTERVAL_MS_MIN as usize);
 /// Verified pledges and openings that wait for a block; those that other nodes passed on have as much room again.
 pub const PLEDGES_PENDING_MAX: usize = BLOCK_PLEDGES_MAX;
 /// Milliseconds of ticks after which a pledge or an opening that no block took is let go: its player sends it again.

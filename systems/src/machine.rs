@@ -28,7 +28,7 @@ use crate::exchange::answers::{Answers, Hears};
 use crate::exchange::beacon::{BeaconPart, Shares};
 use crate::exchange::bodies::Bodies;
 use crate::exchange::catch_up::{CatchUp, take_told};
-use crate::exchange::chain::Chain;
+use crate::exchange::chain::{Chain, Closings};
 use crate::exchange::evidence::EvidenceKept;
 use crate::exchange::exchange_schedule;
 use crate::exchange::fault::ExchangeError;
@@ -189,6 +189,7 @@ impl Machine {
         world.insert_resource(Watches::default());
         world.insert_resource(DepartedScores::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
+        world.insert_resource(Closings::default());
         let (height, draw) = (Height::GENESIS, Draw::Beacon([0; 48]));
         let part = BlockPart::default();
         world.insert_resource(Current {
@@ -290,6 +291,7 @@ impl Machine {
         report.receipts.clear();
         report.pledge_receipts.clear();
         report.openings.clear();
+        report.closed.clear();
         report.rolls.clear();
         report.resolutions.clear();
         report.leavings.clear();
@@ -494,9 +496,13 @@ impl Machine {
         let has_pledges = !pledges.is_empty();
         self.part = BlockPart { round: header.round, hash: next.hash, pledges };
         let root = self.settle(header.height, header.time_ms, intents, Draw::Beacon(beacon)).root;
-        let Report { receipts, pledge_receipts, counts, .. } = self.world.resource::<Report>();
+        let Report { receipts, pledge_receipts, counts, closed, .. } = self.world.resource::<Report>();
         let verdicts: Vec<Verdict> = receipts.iter().chain(pledge_receipts).map(|receipt| receipt.verdict).collect();
+        let closes = !closed.is_empty();
         let is_live = counts.rolls > 0 || counts.forfeits > 0 || has_pledges;
+        if closes {
+            self.world.resource_mut::<Closings>().keep(next.hash, &next.block.header, &next.certificate);
+        }
         let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts, is_live);
         Settled { height: header.height, beacon, root, root_chain, verdicts }
     }

@@ -42,7 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn chain(tables: u32, window_ms: u64) -> NewChain {
     let (seats, accounts, grant, per_height) = (8, 200, 10_000, 100);
-    NewChain { name: "test".into(), tables, seats, accounts, grant, per_height, window_ms }
+    let dice = engine::rules::DiceSource::Beacon;
+    NewChain { name: "test".into(), tables, seats, accounts, grant, per_height, window_ms, dice }
 }
 
 /// A node on a thread of its own.

@@ -59,7 +59,11 @@ impl Certificate {
         blake3::derive_key("bitcraps certificate 1", &bytes)
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads a certificate that other bytes follow.
+    ///
+    /// # Errors
+    /// As [`Certificate::decode`].
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let height = check_height(Height(reader.u64()?))?;
         let round = reader.u32()?;
         let count = reader.count("certificate signatures", VALIDATORS_MAX as usize)?;

@@ -6,6 +6,7 @@ use order::signature::PlayerKey;
 use systems::Machine;
 
 use super::chance::Chance;
+use super::half::Half;
 use super::strategy::{self, Strategy, View};
 
 /// Seconds of block time until an intent expires.
@@ -39,6 +40,8 @@ pub(super) struct Player {
     pub next_number: u64,
     pub account: Option<AccountId>,
     pub act_at_ms: u64,
+    /// What it brings to the dice of a pledged table.
+    pub half: Half,
 }
 
 impl Player {

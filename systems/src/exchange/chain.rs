@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
-use engine::io::Verdict;
-use engine::limits::RECEIPTS_KEPT_MS;
-use engine::message::block::{Block, Decided};
+use engine::io::{Closing, Verdict};
+use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS};
+use engine::message::block::{Block, Decided, Header};
 use engine::message::certificate::{Beacon, Certificate, ChainLink, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Genesis, Hash, Height};
@@ -22,6 +22,30 @@ pub struct Unsettled {
     pub beacon: Option<Beacon>,
     /// This node's certificate for it.
     pub certificate: Certificate,
+}
+
+/// Blocks that closed the bets of rolls at pledged tables, for those who open them. Node-local; the oldest go when there are
+/// more than a deadline's worth of them.
+#[derive(Resource, Default)]
+pub struct Closings {
+    blocks: VecDeque<(Hash, Header, Certificate)>,
+}
+
+impl Closings {
+    /// Takes note of a block.
+    pub fn keep(&mut self, hash: Hash, header: &Header, certificate: &Certificate) {
+        if self.blocks.len() == CLOSINGS_MAX {
+            self.blocks.pop_front();
+        }
+        self.blocks.push_back((hash, *header, certificate.clone()));
+        assert!(self.blocks.len() <= CLOSINGS_MAX, "what is kept is bounded");
+    }
+
+    /// The block with this hash.
+    pub fn of(&self, hash: &Hash) -> Option<Closing> {
+        let (_, header, certificate) = self.blocks.iter().rev().find(|(of, ..)| of == hash)?;
+        Some(Closing { header: *header, certificate: certificate.clone() })
+    }
 }
 
 /// What a note says of the last settled block.

@@ -5,7 +5,7 @@ use engine::io::{Leaving, OpeningReport, Receipt, Resolution, RollReport};
 use engine::message::certificate::Beacon;
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
-use engine::{Dice, Hash, Height};
+use engine::{Dice, Hash, Height, TableId};
 
 /// Where the dice of a height come from.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -55,6 +55,8 @@ pub struct Report {
     pub receipts: Vec<Receipt>,
     /// What became of each pledge and opening, in block order.
     pub pledge_receipts: Vec<Receipt>,
+    /// Pledged tables whose bets were closed, or forfeited.
+    pub closed: Vec<TableId>,
     /// Rolls of pledged tables that were opened, and bets that were forfeited, in table order.
     pub openings: Vec<OpeningReport>,
     /// The rolls, in table order.

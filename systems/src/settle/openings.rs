@@ -183,6 +183,7 @@ impl<'r> Attended<'_, 'r> {
         self.mark_bets();
         self.change().exposure -= bets.exposure;
         self.book.felt_to_forfeited(table, bets.chips);
+        self.report.closed.push(TableId(table as u32));
         self.report.counts.forfeits += 1;
         self.report.counts.lost += wagers;
 

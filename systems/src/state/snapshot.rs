@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::saving::SavingParts;
 use crate::exchange::answers::Answers;
-use crate::exchange::chain::Chain;
+use crate::exchange::chain::{Chain, Closings};
 use crate::machine::Machine;
 use crate::settle::mark::mark_block;
 
@@ -198,6 +198,11 @@ impl Machine {
             }
         }
         chain.remember(height, decided.block.header.time_ms);
+        // Bets that it closed may wait for their opening still.
+        if self.setup().has_pledged() {
+            let header = &decided.block.header;
+            self.world.resource_mut::<Closings>().keep(header.hash(), header, &decided.certificate);
+        }
         let mut answers = self.world.resource_mut::<Answers>();
         for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
             answers.wait(intent, PeerId::NONE);

@@ -20,7 +20,7 @@ use engine::io::{Receipt, Verdict};
 use engine::message::certificate::Beacon;
 use engine::message::intent::{Expiry, Intent, IntentBody, IntentKind};
 use engine::message::refusal::Refusal;
-use engine::{AccountId, Chips, Hash};
+use engine::{AccountId, Chips, Hash, TableId};
 
 use crate::catalogue::Catalogue;
 use crate::settle::block::{Counts, Current, Draw, Report};
@@ -51,6 +51,7 @@ pub struct Intake<'a, 'r> {
     /// The block, and its beacon: what a roll of a pledged table waits with.
     closing: (Hash, Beacon),
     opened: &'a mut Opened,
+    closed: &'a mut Vec<TableId>,
     accounts_opened: u32,
 }
 
@@ -69,7 +70,7 @@ pub fn apply_intents(
 ) {
     activity.begin(current.height);
     let mut rows = columns.rows();
-    let Report { receipts, pledge_receipts, counts, .. } = &mut *report;
+    let Report { receipts, pledge_receipts, counts, closed, .. } = &mut *report;
     let beacon = if let Draw::Beacon(beacon) = current.draw { beacon } else { [0; 48] };
     let mut intake = Intake {
         setup: &setup,
@@ -84,6 +85,7 @@ pub fn apply_intents(
         opening_ms: current.opening_ms,
         closing: (current.part.hash, beacon),
         opened: &mut opened,
+        closed,
         accounts_opened: 0,
     };
     let first = current.intents.len() as u32;

@@ -62,6 +62,7 @@ impl Intake<'_, '_> {
         let (block, beacon) = self.closing;
         let open_until_ms = self.opening_ms + open_ms;
         self.pledge(table).freeze(block, beacon, open_until_ms);
+        self.closed.push(TableId(table as u32));
         self.table(table).roll_called = 1;
         // A height each second, so that the clock of openings runs while a roll waits.
         self.visit(table, self.time_ms + OPENING_GAP_MS_MAX);
