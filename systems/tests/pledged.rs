@@ -623,7 +623,7 @@ fn random_play_conserves_chips_and_every_state_of_it_loads() {
         }
         assert!(play.stage.time_ms > START_MS);
     }
-    assert!(rolls > 500 && forfeits > 100 && waited > 500, "{rolls} rolls, {forfeits} forfeits, {waited} waits");
+    assert!(rolls > 500 && forfeits > 20 && waited > 500, "{rolls} rolls, {forfeits} forfeits, {waited} waits");
 }
 
 #[test]

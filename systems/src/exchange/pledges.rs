@@ -8,81 +8,14 @@ use bevy_ecs::system::{Res, ResMut};
 use engine::Height;
 use engine::PeerId;
 use engine::io::{Offence, Output, Receipt, ShedReason, Verdict};
-use engine::limits::{NODE_PLEDGES_MAX, PLEDGE_WAITS_MS, PLEDGES_PENDING_MAX};
-use engine::message::intent::IntentId;
+use engine::limits::NODE_PLEDGES_MAX;
 use engine::message::node::NodeMessage;
-use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use order::signature::{SignedItem, encoding_is_acceptable, verify_batch};
 
-use super::tick::{Clock, Inbox, Origin, Outbox, Pending, Sender};
+use super::tick::{Clock, Inbox, Origin, Outbox, Pending};
 use super::verify::VerifySeed;
 use crate::state::setup::Setup;
-
-/// A verified pledge or opening that waits for a block, or is in one and waits for its receipt.
-#[derive(Clone, Copy, Debug)]
-struct WaitingPledge {
-    row: PledgeRow,
-    origin: Origin,
-    /// Who waits with it here.
-    to: PeerId,
-    /// When it came, in milliseconds of ticks.
-    since_ms: u64,
-    is_decided: bool,
-}
-
-/// Verified pledges and openings that wait. Bounded: those of this node's clients, and as many again of all other nodes.
-#[derive(Default, Debug)]
-pub struct PendingPledges {
-    queue: Vec<WaitingPledge>,
-}
-
-impl PendingPledges {
-    /// Whether one waits for a block.
-    pub fn waits(&self) -> bool {
-        self.queue.iter().any(|waiting| !waiting.is_decided)
-    }
-
-    /// Those that wait for a block, openings first.
-    pub(super) fn to_propose(&self) -> impl Iterator<Item = &PledgeRow> {
-        let of = |opening: bool| {
-            let rows = self.queue.iter().filter(|waiting| !waiting.is_decided).map(|waiting| &waiting.row);
-            rows.filter(move |row| row.is_opening() == opening)
-        };
-        of(true).chain(of(false))
-    }
-
-    /// They are in a decided block, and go into no other.
-    pub(super) fn decide(&mut self, rows: &[PledgeRow]) {
-        for row in rows {
-            if let Some(waiting) = self.queue.iter_mut().find(|waiting| waiting.row == *row) {
-                waiting.is_decided = true;
-            }
-        }
-    }
-
-    /// One has its receipt: says who waits for that here.
-    pub(crate) fn answer(&mut self, id: &IntentId) -> Option<PeerId> {
-        let place = self.queue.iter().position(|waiting| waiting.is_decided && waiting.row.id() == *id)?;
-        Some(self.queue.remove(place).to).filter(|to| *to != PeerId::NONE)
-    }
-
-    /// Takes one whose signature verifies. Says whether there was room.
-    fn take(&mut self, row: &PledgeRow, sender: Sender, now_ms: u64) -> bool {
-        let to = sender.waits();
-        if let Some(waiting) = self.queue.iter_mut().find(|waiting| waiting.row == *row) {
-            waiting.to = if to == PeerId::NONE { waiting.to } else { to };
-            return true;
-        }
-        let is_here = sender.origin == Origin::Here;
-        let taken = self.queue.iter().filter(|waiting| (waiting.origin == Origin::Here) == is_here).count();
-        if taken >= PLEDGES_PENDING_MAX {
-            return false;
-        }
-        self.queue.push(WaitingPledge { row: *row, origin: sender.origin, to, since_ms: now_ms, is_decided: false });
-        true
-    }
-}
 
 /// System: verifies what came in, passes on what entered here, and lets go what waited too long.
 pub fn take_pledges(
@@ -96,16 +29,10 @@ pub fn take_pledges(
     let now_ms = clock.elapsed_ms();
     let Inbox { pledges, offences, closed, .. } = &mut *inbox;
     let waiting = &mut pending.pledges;
-    if pledges.is_empty() && waiting.queue.is_empty() {
+    if pledges.is_empty() && waiting.is_empty() {
         return;
     }
-    waiting.queue.retain(|waiting| {
-        let stays = waiting.is_decided || now_ms < waiting.since_ms + PLEDGE_WAITS_MS;
-        if !stays && waiting.to != PeerId::NONE {
-            outbox.shed_id(waiting.to, waiting.row.id(), ShedReason::Busy);
-        }
-        stays
-    });
+    waiting.let_go(now_ms, |to, id| outbox.shed_id(to, id, ShedReason::Busy));
     let items: Vec<SignedItem<'_>> = pledges.iter().map(|(_, row)| SignedItem::pledge(row, &setup.chain)).collect();
     let mut verdicts = vec![false; items.len()];
     if setup.has_pledged() {
