@@ -196,7 +196,7 @@ fn table(id: TableId, row: &Table, may_roll_ms: Option<u64>, own: Option<(usize,
     json!({
         "event": "table", "table": id.0, "roll_number": row.roll_number, "hand_number": row.hand_number,
         "point": Puck::from_byte(row.point).map_or(Value::Null, point), "shooter": shooter,
-        "next_roll_ms": next, "may_roll_ms": may_roll_ms, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
+        "next_roll_ms": next, "may_roll_ms": may_roll_ms, "called": row.roll_called == 1, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
     })
 }
 
