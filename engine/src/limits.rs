@@ -372,6 +372,10 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub const REPORT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the list of nodes that a player has met, at most.
 pub const KNOWN_NODES_BYTES_MAX: u64 = 1 << 20;
+/// The longest file of validators' addresses.
+pub const ADDRESSES_BYTES_MAX: u64 = 1 << 20;
+/// The longest file of a group's public keys: two digits for each byte of the group's key and of each share's.
+pub const GROUP_FILE_BYTES_MAX: u64 = 64 << 10;
 
 // Programs that play.
 /// Events from a node that may wait for a client's program; the connection waits while there are as many.
@@ -443,6 +447,7 @@ const _: () = assert!(SNAPSHOT_INDEX_COPY_BYTES_MAX <= SNAPSHOT_INDEX_BYTES_MAX)
 // A reader has room for the longest segment beside its state.
 const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX && READER_MEMORY_MAX > READER_BESIDE_BYTES);
 // A batch is at least one block of a walk, and one answer about the past holds a block.
+const _: () = assert!(GROUP_FILE_BYTES_MAX >= 2 * 96 * (VALIDATORS_MAX as u64 + 1) + 2);
 const _: () = assert!(SERVED_BODIES_BYTES_MAX >= BLOCK_BYTES_MAX && WALK_HEIGHTS <= REPLAY_HEIGHTS);
 // A client's program hears of all that its connection has credit for before the connection waits.
 const _: () = assert!(PLAY_EVENTS_MAX > 2 * PEER_CREDIT as usize && LOAD_COMMANDS_MAX >= PEER_CREDIT as usize);

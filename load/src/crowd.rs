@@ -21,6 +21,8 @@ use systems::catalogue::bet_named;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::players::Chance;
+
 /// Seconds until an intent expires.
 const EXPIRY_S: u64 = 30;
 /// Chips that a player sits down with.
@@ -29,6 +31,8 @@ const BUY_IN: u64 = 4_000;
 const BET: u64 = 5;
 /// What they bet on: bets that are open in any phase.
 const BETS: [&str; 3] = ["field", "any_craps", "any_seven"];
+/// What the players' chances follow from: they are the same in every run.
+const CROWD_SEED: u64 = 1;
 /// The shortest and the longest time between two bets of a player.
 const THINKS_MS: (u64, u64) = (400, 2_000);
 /// How long a player waits who has no chips left, or no seat.
@@ -98,7 +102,7 @@ impl Crowd {
                 chain,
                 table: TableId(number % tables),
                 next: 1,
-                draw: u64::from(number) + 1,
+                chance: Chance::new(CROWD_SEED, number.into()),
                 is_seated: false,
                 open: BTreeMap::new(),
                 counted: Arc::clone(&counted),
@@ -119,7 +123,7 @@ struct Player {
     chain: Hash,
     table: TableId,
     next: u64,
-    draw: u64,
+    chance: Chance,
     is_seated: bool,
     /// Intents without a last answer.
     open: BTreeMap<IntentId, IntentKind>,
@@ -142,7 +146,7 @@ impl Player {
         if commands.send(Command::Watch(account, true)).await.is_err() {
             return;
         }
-        let mut acts_at = tokio::time::Instant::now() + Duration::from_millis(self.below(500));
+        let mut acts_at = tokio::time::Instant::now() + Duration::from_millis(self.chance.below(500));
         let mut has_looked = false;
         loop {
             tokio::select! {
@@ -163,17 +167,12 @@ impl Player {
                             break;
                         }
                     }
-                    let thinks = THINKS_MS.0 + self.below(THINKS_MS.1 - THINKS_MS.0);
+                    let thinks = THINKS_MS.0 + self.chance.below(THINKS_MS.1 - THINKS_MS.0);
                     acts_at = tokio::time::Instant::now() + Duration::from_millis(thinks);
                 }
             }
         }
         runs.abort();
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw = self.draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        (self.draw >> 33) % bound
     }
 
     fn next_intent(&mut self) -> Intent {
@@ -198,7 +197,7 @@ impl Player {
     }
 
     fn bet(&mut self) -> BetId {
-        let name = BETS[self.below(BETS.len() as u64) as usize];
+        let name = BETS[self.chance.below(BETS.len() as u64) as usize];
         bet_named(name).expect("a bet of the catalogue")
     }
 

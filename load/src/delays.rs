@@ -18,6 +18,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::players::Chance;
+
 /// Bytes of the largest packet.
 const PACKET_BYTES: usize = 65_536;
 /// Packets that may be on one way; more are lost, as on a link.
@@ -45,8 +47,9 @@ pub fn link(
     let address = near.local_addr().context("a UDP socket")?;
     // Whoever speaks first on this side is the one that is answered.
     let from: Arc<AtomicU64> = Arc::default();
-    let there = Way { from: Arc::clone(&near), to: Arc::clone(&far), draw: seed, delay_ms: delay_ms.clone() };
-    let back = Way { from: far, to: near, draw: !seed, delay_ms: delay_ms.clone() };
+    let there =
+        Way { from: Arc::clone(&near), to: Arc::clone(&far), chance: Chance::new(seed, 0), delay_ms: delay_ms.clone() };
+    let back = Way { from: far, to: near, chance: Chance::new(seed, 1), delay_ms: delay_ms.clone() };
     let heard = Arc::clone(&from);
     tokio::spawn(there.carry(move |sender| {
         heard.store(port_of(sender), Ordering::Relaxed);
@@ -67,7 +70,7 @@ fn port_of(address: SocketAddr) -> u64 {
 struct Way {
     from: Arc<UdpSocket>,
     to: Arc<UdpSocket>,
-    draw: u64,
+    chance: Chance,
     delay_ms: RangeInclusive<u64>,
 }
 
@@ -95,8 +98,7 @@ impl Way {
     }
 
     fn delay(&mut self) -> Duration {
-        self.draw = self.draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let span = (self.delay_ms.end() - self.delay_ms.start()) * 1_000 + 1;
-        Duration::from_micros(self.delay_ms.start() * 1_000 + (self.draw >> 33) % span)
+        Duration::from_micros(self.delay_ms.start() * 1_000 + self.chance.below(span))
     }
 }

@@ -10,7 +10,7 @@ use engine::limits::{
     RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
 };
 use engine::message::node::Lane;
-use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{EndpointConfig, IdleTimeout, Runtime as _, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
@@ -143,6 +143,18 @@ pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<BoundSocket>
     let socket: std::net::UdpSocket = socket.into();
     let address = socket.local_addr()?;
     Ok(BoundSocket { socket, address, receive_bytes, send_bytes })
+}
+
+/// How many packets of one connection the system takes, and gives, with one call at most.
+///
+/// # Errors
+/// If the system refuses the socket.
+pub fn segments(socket: std::net::UdpSocket) -> io::Result<(usize, usize)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    socket.set_nonblocking(true)?;
+    let socket = TokioRuntime.wrap_udp_socket(socket)?;
+    Ok((socket.max_transmit_segments(), socket.max_receive_segments()))
 }
 
 /// An endpoint for clients, inside the caller's runtime.

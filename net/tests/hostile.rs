@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, Verdict, Watched};
-use engine::limits::{MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
+use engine::limits::{BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
@@ -428,6 +428,28 @@ fn a_byte_a_second_makes_no_message() {
         assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         assert_eq!(node.borrow().count("closed"), 1);
+    });
+}
+
+#[test]
+fn whoever_says_something_before_hello_is_banned() {
+    run(1, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let unasked = async |name: &str| {
+            let mut raw = RawConnection::connect(&endpoint(&network, 2), &identity(name), at(1)).await?;
+            raw.say(&ToNode::AskGenesis).await?;
+            Err::<(), Lost>(raw.closed().await)
+        };
+        for number in 0..BANNED_KEYS_OF_ADDRESS {
+            let lost = unasked(&format!("liar {number}")).await.expect_err("it is closed");
+            assert!(matches!(lost, Lost::Closed { code: CloseCode::Malformed, .. }), "{lost}");
+            let again = unasked(&format!("liar {number}")).await.expect_err("it is not let in again");
+            assert!(matches!(again, Lost::Closed { code: CloseCode::Banned, .. } | Lost::Refused), "{again}");
+            after(1).await;
+        }
+        assert_eq!(node.borrow().count("banned"), u64::from(BANNED_KEYS_OF_ADDRESS));
+        let other_key = unasked("another key").await.expect_err("nor is anybody from there");
+        assert!(matches!(other_key, Lost::Closed { code: CloseCode::Banned, .. } | Lost::Refused), "{other_key}");
     });
 }
 

@@ -13,9 +13,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
-pub(crate) use self::meanings::MEANINGS;
 use self::meanings::{HEAD, meaning};
-pub use self::watching::{AlertsConfig, MemoryConfig, MonitoringConfig, ServedAt};
+pub(crate) use self::meanings::{MEANINGS, may_change};
+pub use self::watching::{AlertsConfig, LogConfig, LogFormat, MemoryConfig, MonitoringConfig, ServedAt};
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub use self::watching::{AlertsConfig, MemoryConfig, MonitoringConfig, ServedAt}
 pub struct Config {
     /// The process and its session.
     pub node: NodeConfig,
+    /// What it says of itself.
+    pub log: LogConfig,
     /// Where the keys are.
     pub keys: KeysConfig,
     /// The network.
@@ -207,6 +209,12 @@ impl Config {
         let bytes_max = self.storage.bytes_max;
         let retention = (bytes_max > 0).then_some(storage::Retention { bytes_max, retire });
         storage::Writing { retention, ..storage::Writing::default() }
+    }
+
+    /// This one, with what a node that runs takes of another: the keys that the file's head names.
+    pub(crate) fn while_running(&self, new: Self) -> Self {
+        let monitoring = MonitoringConfig { hosts: new.monitoring.hosts, ..self.monitoring.clone() };
+        Self { log: new.log, memory: new.memory, alerts: new.alerts, monitoring, ..self.clone() }
     }
 
     /// The same with paths that hold wherever the file lies.

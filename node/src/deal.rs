@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use aside::{NewDir, Readers, write_new};
 use engine::genesis::{Genesis, GenesisValidator, HexBytes};
-use engine::limits::{FOLLOWERS_MAX, GENESIS_BYTES_MAX, VALIDATORS_MAX};
+use engine::limits::{ADDRESSES_BYTES_MAX, FOLLOWERS_MAX, GENESIS_BYTES_MAX, VALIDATORS_MAX};
 use engine::{Hash, hex, unhex};
 use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
 use net::transport::NODE_BYTES;
@@ -92,7 +92,8 @@ impl Place {
 /// If it cannot be read, or with the line that is wrong and what it should be.
 pub fn read_places(path: &Path) -> Result<Vec<Place>, Failure> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::Data(format!("{name}: {error}")))?;
+    let text =
+        words::text::read(path, ADDRESSES_BYTES_MAX).map_err(|error| Failure::Data(format!("{name}: {error}")))?;
     parse_places(&text).map_err(|(line, problem)| Failure::Usage(format!("{name}, line {line}: {problem}")))
 }
 
@@ -241,12 +242,9 @@ pub fn follower(
     passphrase: Option<&Passphrase>,
 ) -> anyhow::Result<(Hash, Dealt)> {
     let name = genesis.display();
-    let bytes = std::fs::read(genesis).map_err(|error| Failure::Data(format!("{name}: {error}")))?;
-    if bytes.len() as u64 > GENESIS_BYTES_MAX {
-        return Err(
-            Failure::Data(format!("{name}: {} bytes; a genesis has at most {GENESIS_BYTES_MAX}", bytes.len())).into()
-        );
-    }
+    let text = words::text::read(genesis, GENESIS_BYTES_MAX)
+        .map_err(|error| Failure::Data(format!("{name}: no genesis: {error}")))?;
+    let bytes = text.into_bytes();
     let parsed: Genesis =
         serde_json::from_slice(&bytes).map_err(|error| Failure::Data(format!("{name}: no genesis: {error}")))?;
     let chain = Genesis::chain_id(&bytes);

@@ -8,6 +8,7 @@ use aside::NewDir;
 use engine::Hash;
 use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
+use engine::limits::GROUP_FILE_BYTES_MAX;
 use engine::rules::{BonusPaytable, Commission, DiceSource, FieldPaytable, FirePaytable};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::keys::{NodeKeys, NodeSeeds, node_keys};
@@ -258,7 +259,8 @@ fn open_validator(
 /// What is public of a beacon key that was dealt to so many validators.
 fn open_group(path: &Path, validators: usize) -> anyhow::Result<BeaconGroup> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::Config(format!("{name}: {error}")))?;
+    let text =
+        words::text::read(path, GROUP_FILE_BYTES_MAX).map_err(|error| Failure::Config(format!("{name}: {error}")))?;
     let wrong = || Failure::Config(format!("{name}: not the shares' public keys, as `init --validators` writes them"));
     let count = u32::try_from(validators).ok().and_then(NonZeroU32::new).ok_or_else(wrong)?;
     let bytes = engine::unhex_all(text.trim()).ok_or_else(wrong)?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
-use crate::config::{Config, ConfigError, MEANINGS};
+use crate::config::{Config, ConfigError, MEANINGS, may_change};
 
 /// What a variable of the environment begins with: `BITCRAPS_NET_LISTEN` is `net.listen`.
 const PREFIX: &str = "BITCRAPS_";
@@ -104,6 +104,43 @@ impl Layered {
         let rows = self.origins.iter();
         rows.map(|(section, key, origin)| (format!("{section}.{key}"), table[*section][*key].to_string(), origin))
             .collect()
+    }
+}
+
+/// A key whose value differs between two configurations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// Its section and name.
+    pub key: String,
+    /// What it was and what it is, as TOML has it.
+    pub values: (String, String),
+    /// Whether a node that runs takes the new value.
+    pub at_once: bool,
+}
+
+impl Display for Changed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { key, values: (was, is), at_once } = self;
+        write!(f, "{key}: {was} -> {is}{}", if *at_once { "" } else { ", from the next start on" })
+    }
+}
+
+impl Layered {
+    /// The keys that another configuration has with other values.
+    pub fn changed(&self, other: &Self) -> Vec<Changed> {
+        let rows = self.rows().into_iter().zip(other.rows()).zip(&self.origins);
+        rows.filter(|(((_, was, _), (_, is, _)), _)| was != is)
+            .map(|(((key, was, _), (_, is, _)), (section, name, _))| Changed {
+                key,
+                values: (was, is),
+                at_once: may_change(section, name),
+            })
+            .collect()
+    }
+
+    /// This one, with what a node that runs takes of another.
+    pub fn while_running(&self, new: Self) -> Self {
+        Self { config: self.config.while_running(new.config), origins: new.origins }
     }
 }
 
@@ -243,6 +280,17 @@ mod tests {
         assert_eq!(of("ban_ms"), Some(&Origin::Variable("BITCRAPS_NET_BAN_MS".into())));
         assert_eq!(of("connections_max"), Some(&Origin::File(5)));
         assert_eq!(of("listen"), Some(&Origin::Default));
+    }
+
+    #[test]
+    fn what_changed_between_two_files_is_said_with_when_it_counts() {
+        let before = load("[net]\nname = \"a\"\n[log]\nfilter = \"info\"\n", &[], &[]).expect("good");
+        let after = load("[net]\nname = \"b\"\n[log]\nfilter = \"debug\"\n", &[], &[]).expect("good");
+        let said: Vec<String> = before.changed(&after).iter().map(Changed::to_string).collect();
+        assert_eq!(said, ["log.filter: \"info\" -> \"debug\"", "net.name: \"a\" -> \"b\", from the next start on"]);
+        let running = before.while_running(after.clone());
+        assert!(before.changed(&running).iter().all(|changed| changed.at_once), "nothing else was taken");
+        assert!(running.changed(&after).iter().all(|changed| !changed.at_once), "and nothing was left out");
     }
 
     #[test]

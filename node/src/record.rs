@@ -44,19 +44,23 @@ impl UnsyncedReplies {
     /// there is nothing for the disk, and nothing that waits.
     ///
     /// # Panics
-    /// If an output is among them that should have gone out at once.
+    /// If an output is among them that should have gone out at once, or heights or ticks do not follow one another.
     pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Option<Group> {
+        assert!(self.ticks.back().is_none_or(|last| last.id < id), "tick {id} is recorded after the one before it");
         let mut group = Group { id, ..Group::default() };
         let mut held = Tick { id, outputs: Vec::new(), decided: None, settled: None };
         for output in outputs.drain(..) {
             match output {
                 Output::Decided(decided) => {
                     let height = decided.block.header.height;
+                    assert!(held.decided.is_none_or(|before| before < height), "height {height} is decided once");
                     held.decided = Some(height);
                     group.frames.push(Frame { kind: FrameKind::Decided, height, body: decided.encode() });
                 }
                 Output::Settled(settled) => {
                     let body = settled.encode();
+                    let before = held.settled.map(|(height, _)| height);
+                    assert!(before.is_none_or(|before| before < settled.height), "heights are settled in order");
                     group.frames.push(Frame { kind: FrameKind::Settled, height: settled.height, body });
                     held.settled = Some((settled.height, settled.root_chain));
                 }
@@ -97,6 +101,12 @@ impl UnsyncedReplies {
             tick.decided.iter().for_each(|height| self.standing.decide(*height));
             tick.settled.iter().for_each(|(height, root_chain)| self.standing.settle(*height, *root_chain));
         }
+        // What left promises something about the disk: nothing of a tick that the disk does not have may be among it.
+        assert!(self.ticks.front().is_none_or(|tick| tick.id > synced), "what waits is not on disk");
+        assert!(
+            self.standing.decided >= before.decided && self.standing.settled >= before.settled,
+            "it never goes back"
+        );
         (self.standing != before).then_some(self.standing)
     }
 

@@ -17,7 +17,12 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream::{Stream, unfold};
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::text::exposition;
 use crate::tiles::{SECTIONS, tiles};
@@ -26,6 +31,39 @@ use crate::watching::{Shared, Viewer};
 /// What the page may load, and from where: this node alone.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What those who ask may have of this node together.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at once; whoever comes then waits until one ends.
+    pub connections: usize,
+    /// Time for the head of a request, and between two of them.
+    pub head: Duration,
+}
+
+/// Twice the pages that may follow the node, so that there is room for whoever scrapes or looks on.
+pub const BOUNDS: Bounds = Bounds { connections: 64, head: Duration::from_secs(10) };
+
+/// Answers whoever connects, for as long as it is polled.
+pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+        let Ok((stream, _)) = listener.accept().await else {
+            // No file is left for a connection, say: one may be in a moment.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let answers = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
+        tokio::spawn(async move {
+            // That somebody breaks off is no fault of this node.
+            let _ = answers.await;
+            drop(place);
+        });
+    }
+}
 
 /// Everything that is answered.
 pub fn routes(shared: Arc<Shared>) -> Router {
@@ -52,7 +90,7 @@ async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
 
 /// Refuses whoever names a host that this node is not, and says what a browser may do with what it gets.
 async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let mut response = if is_known(request.headers(), &shared.hosts) {
+    let mut response = if is_known(request.headers(), |name| shared.is_named(name)) {
         next.run(request).await
     } else {
         let problem = "this node is not of that name; `monitoring.hosts` lists those that it has\n";
@@ -71,15 +109,13 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
 }
 
 /// Whether a request names an address, this machine, or a name that the configuration lists.
-fn is_known(headers: &HeaderMap, hosts: &[String]) -> bool {
+fn is_known(headers: &HeaderMap, is_named: impl FnOnce(&str) -> bool) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || is_named(name)
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
@@ -166,12 +202,41 @@ fn follow(shared: Arc<Shared>, viewer: Viewer) -> impl Stream<Item = Result<Even
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    /// Connections that say nothing have all places; somebody who asks gets one as soon as their time is over.
+    #[test]
+    fn those_who_say_nothing_keep_nobody_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let at = listener.local_addr().expect("an address");
+        let bounds = Bounds { connections: 4, head: Duration::from_millis(50) };
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                listener.set_nonblocking(true).expect("it is a socket");
+                let listener = TcpListener::from_std(listener).expect("it is a socket");
+                serve(listener, Router::new().route("/", get(|| async { "here" })), bounds).await;
+            });
+        });
+        let silent: Vec<_> = (0..12).map(|_| TcpStream::connect(at).expect("a connection")).collect();
+        let mut asks = TcpStream::connect(at).expect("a connection");
+        asks.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        asks.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+        for mut one in silent {
+            let mut rest = Vec::new();
+            let _ = one.read_to_end(&mut rest);
+            assert!(!rest.starts_with(b"HTTP/1.1 200"), "nothing was asked");
+        }
+    }
 
     #[test]
     fn a_name_that_was_made_to_point_here_is_not_known() {
         let known = |host: &'static str| {
             let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
-            is_known(&headers, &["node.example".into()])
+            is_known(&headers, |name| name.eq_ignore_ascii_case("node.example"))
         };
         for host in ["127.0.0.1:7480", "localhost:7480", "LOCALHOST", "[::1]:7480", "10.1.2.3", "Node.Example:80"] {
             assert!(known(host), "{host}");
@@ -179,6 +244,6 @@ mod tests {
         for host in ["evil.example:7480", "", "localhost.evil.example", "127.0.0.1.evil.example", "[evil"] {
             assert!(!known(host), "{host}");
         }
-        assert!(!is_known(&HeaderMap::new(), &[]), "a request without a host");
+        assert!(!is_known(&HeaderMap::new(), |_| true), "a request without a host");
     }
 }

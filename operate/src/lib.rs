@@ -21,5 +21,7 @@ pub mod alerts;
 pub mod dashboards;
 pub mod watching;
 mod http;
+pub mod service;
 pub mod monitor;
+pub mod doctor;
 pub mod top;

@@ -122,10 +122,6 @@ const fn times(name: &'static str, read: fn(&Reading) -> &Histogram, help: &'sta
     Metric { name, unit: Unit::Seconds, source: Source::Times(read), help }
 }
 
-const fn of_network(name: &'static str, read: fn(&Reading) -> Option<u64>, help: &'static str) -> Metric {
-    counter(name, read, help)
-}
-
 /// A number of the network.
 macro_rules! network {
     ($field:ident) => {
@@ -287,63 +283,59 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge("bitcraps_net_held_bytes", Unit::Bytes, network!(held_bytes), "What waits in this process for them."),
     gauge("bitcraps_nodes_known", Unit::Count, network!(nodes_known), "Other nodes that are known."),
-    of_network("bitcraps_net_accepted_total", network!(counted "accepted"), "Connections that were let in."),
-    of_network(
+    counter("bitcraps_net_accepted_total", network!(counted "accepted"), "Connections that were let in."),
+    counter(
         "bitcraps_net_refused_full_total",
         network!(counted "refused_full"),
         "Connections that were turned away because there were enough.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_refused_address_total",
         network!(counted "refused_address"),
         "Connections that were turned away for their address.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_refused_banned_total",
         network!(counted "refused_banned"),
         "Connections that were turned away because they are banned.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_retried_total",
         network!(counted "retried"),
         "Connections that had to prove their address first.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_handshakes_failed_total",
         network!(counted "handshakes_failed"),
         "Handshakes that failed or took too long.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_closed_total",
         network!(counted "closed"),
         "Connections that this node closed for what they did or did not do.",
     ),
-    of_network(
-        "bitcraps_net_slow_readers_total",
-        network!(counted "slow_readers"),
-        "Of them, those that did not read.",
-    ),
-    of_network("bitcraps_net_banned_total", network!(counted "banned"), "Keys that were banned."),
-    of_network("bitcraps_net_intents_total", network!(counted "intents"), "Intents that arrived over the network."),
-    of_network("bitcraps_net_intents_shed_total", network!(counted "shed"), "Intents that were shed before the tick."),
-    of_network("bitcraps_net_messages_total", network!(counted "handled"), "Messages that were handled."),
-    of_network(
+    counter("bitcraps_net_slow_readers_total", network!(counted "slow_readers"), "Of them, those that did not read."),
+    counter("bitcraps_net_banned_total", network!(counted "banned"), "Keys that were banned."),
+    counter("bitcraps_net_intents_total", network!(counted "intents"), "Intents that arrived over the network."),
+    counter("bitcraps_net_intents_shed_total", network!(counted "shed"), "Intents that were shed before the tick."),
+    counter("bitcraps_net_messages_total", network!(counted "handled"), "Messages that were handled."),
+    counter(
         "bitcraps_net_messages_beyond_budget_total",
         network!(counted "beyond_budget"),
         "Messages beyond the budget of their connection.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_updates_skipped_total",
         network!(counted "updates_skipped"),
         "Updates that were left out for connections that were behind.",
     ),
-    of_network(
+    counter(
         "bitcraps_net_lanes_left_out_total",
         network!(counted "lanes_left_out"),
         "Messages for other nodes that were left out; they are decided, or asked for again.",
     ),
-    of_network("bitcraps_net_packets_received_total", network!(counted "packets_in"), "Packets that arrived."),
-    of_network("bitcraps_net_packets_sent_total", network!(counted "packets_out"), "Packets that were sent."),
+    counter("bitcraps_net_packets_received_total", network!(counted "packets_in"), "Packets that arrived."),
+    counter("bitcraps_net_packets_sent_total", network!(counted "packets_out"), "Packets that were sent."),
     // The process.
     Metric {
         name: "bitcraps_cpu_seconds_total",

@@ -4,14 +4,15 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::alerts::channels::Channels;
-use crate::http::routes;
+use crate::http::{BOUNDS, routes, serve};
 use crate::reading::Sources;
+use crate::service::Watchdog;
 use crate::watching::{MonitorConfig, Shared};
 
 /// How often it is looked which threads have moved: several times in the shortest period of a thread.
@@ -67,6 +68,7 @@ impl Listening {
 pub struct Monitor {
     /// Where it listens, if it does.
     pub address: Option<SocketAddr>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -83,7 +85,9 @@ impl Monitor {
         let (stop, stopped) = oneshot::channel();
         let channels = Channels::start(config.alerts.clone(), config.title.clone()).map_err(MonitorError::Thread)?;
         let shared = Arc::new(Shared::new(config, sources, channels));
+        let watched = Arc::clone(&shared);
         let run = move || {
+            let shared = watched;
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
@@ -94,7 +98,26 @@ impl Monitor {
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("monitor".into()).spawn(run).map_err(MonitorError::Thread)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What can be changed while it runs, by whom [`Changer::change`] is called.
+    pub fn changer(&self) -> Changer {
+        Changer(Arc::clone(&self.shared))
+    }
+}
+
+/// Changes what a monitor is told.
+#[derive(Clone)]
+pub struct Changer(Arc<Shared>);
+
+impl Changer {
+    /// Takes another configuration, all but its title.
+    ///
+    /// # Errors
+    /// If the system refuses a thread: then all stays as it was.
+    pub fn change(&self, config: MonitorConfig) -> Result<(), MonitorError> {
+        self.0.change(config).map_err(MonitorError::Thread)
     }
 }
 
@@ -111,12 +134,9 @@ impl Drop for Monitor {
 /// Answers for as long as it can. Where it cannot, the node is watched all the same.
 async fn answer(shared: &Arc<Shared>, listening: Option<Listening>) {
     if let Some(Listening { listener, .. }) = listening {
-        let served = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => axum::serve(listener, routes(Arc::clone(shared))).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = served {
-            tracing::error!("the dashboard is not served any more: {error}");
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => serve(listener, routes(Arc::clone(shared)), BOUNDS).await,
+            Err(error) => tracing::error!("the dashboard is not served: {error}"),
         }
     }
     std::future::pending::<()>().await;
@@ -126,9 +146,11 @@ async fn answer(shared: &Arc<Shared>, listening: Option<Listening>) {
 async fn look(shared: &Shared) {
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut watchdog = Watchdog::asked_for();
     for count in 1_u32.. {
         every.tick().await;
         shared.look();
+        watchdog.look(Instant::now(), || shared.health().live);
         if count.is_multiple_of(LOOKS_PER_READING) {
             shared.take_reading();
         }

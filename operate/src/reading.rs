@@ -31,8 +31,6 @@ pub struct Sources {
     pub pool: Option<Arc<rayon::ThreadPool>>,
     /// The session's directory.
     pub data: PathBuf,
-    /// Bytes of memory that it may use; 0 for what the machine, or its control group, has.
-    pub memory_budget: u64,
 }
 
 /// A network that is read.
@@ -47,7 +45,7 @@ impl Sources {
     /// What a node offers that is about to run.
     pub fn of(node: &Node, data: &Path) -> Self {
         let (readings, threads) = (node.readings(), node.threads());
-        Self { readings, threads, network: None, pool: None, data: data.to_owned(), memory_budget: 0 }
+        Self { readings, threads, network: None, pool: None, data: data.to_owned() }
     }
 
     /// With its network too.
@@ -176,6 +174,7 @@ impl Reading {
 pub struct Reader {
     sources: Sources,
     machine: Machine,
+    memory_budget: u64,
     started: Instant,
     sizes: Option<(Instant, u64)>,
 }
@@ -183,12 +182,17 @@ pub struct Reader {
 impl Reader {
     /// Readings of a node that starts now.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, machine: Machine::take(), started: Instant::now(), sizes: None }
+        Self { sources, machine: Machine::take(), memory_budget: 0, started: Instant::now(), sizes: None }
     }
 
     /// What is read.
     pub fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// Measures by another budget of memory from now on; 0 for what the machine, or its control group, has.
+    pub fn set_memory_budget(&mut self, bytes: u64) {
+        self.memory_budget = bytes;
     }
 
     /// A reading of now. What only the monitor knows is left for it to fill in.
@@ -198,7 +202,7 @@ impl Reader {
             self.sizes = Some((at, bytes_below(&self.sources.data)));
         }
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let budget = (self.sources.memory_budget > 0).then_some(self.sources.memory_budget);
+        let budget = (self.memory_budget > 0).then_some(self.memory_budget);
         Reading {
             at,
             at_ms: wall.as_millis() as u64,
@@ -228,7 +232,8 @@ fn bytes_below(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-fn free_bytes(folder: &Path) -> Option<u64> {
+/// What is free on the disk of a folder.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -1,5 +1,6 @@
 //! What the monitor knows of its node: readings, health and alerts, for whoever answers.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -29,18 +30,21 @@ pub struct MonitorConfig {
     pub title: String,
     /// Where alerts are told beside the log.
     pub alerts: AlertsConfig,
+    /// Bytes of memory that the node may use; 0 for what the machine, or its control group, has.
+    pub memory_budget: u64,
 }
 
-/// What the answers share. Everything here is the monitor's alone: its thread takes each lock, and no other does.
+/// What the answers share. Everything here is the monitor's: its thread takes each lock, and so does whoever changes what it
+/// is told, which never holds two.
 pub(crate) struct Shared {
     pub(crate) title: String,
-    pub(crate) hosts: Vec<String>,
+    hosts: Mutex<Vec<String>>,
     reader: Mutex<Reader>,
     threads: Mutex<ThreadWatch>,
     progress: Mutex<ProgressWatch>,
     history: Mutex<History>,
     alerts: Mutex<Alerts>,
-    channels: Channels,
+    channels: Mutex<Channels>,
     /// Counts the readings, and wakes the pages.
     taken: watch::Sender<u64>,
     viewers: AtomicU64,
@@ -55,15 +59,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(config: MonitorConfig, sources: Sources, channels: Channels) -> Self {
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
+        let mut reader = Reader::new(sources);
+        reader.set_memory_budget(config.memory_budget);
         Self {
             title: config.title,
-            hosts: config.hosts,
-            reader: Mutex::new(Reader::new(sources)),
+            hosts: Mutex::new(config.hosts),
+            reader: Mutex::new(reader),
             threads: Mutex::new(threads),
             progress: Mutex::new(ProgressWatch::new(Instant::now())),
             history: Mutex::default(),
             alerts: Mutex::default(),
-            channels,
+            channels: Mutex::new(channels),
             taken: watch::Sender::new(0),
             viewers: AtomicU64::new(0),
             scrapes: AtomicU64::new(0),
@@ -97,8 +103,29 @@ impl Shared {
         lock(&self.progress).note(&reading.tick, reading.at);
         lock(&self.history).push(reading);
         let changes = lock(&self.alerts).step(&lock(&self.history));
-        changes.into_iter().for_each(|change| self.channels.tell(change));
+        let channels = lock(&self.channels);
+        changes.into_iter().for_each(|change| channels.tell(change));
+        drop(channels);
         self.taken.send_modify(|taken| *taken += 1);
+    }
+
+    /// Takes other names, another budget, and tells changes elsewhere from now on. The title stays.
+    ///
+    /// # Errors
+    /// If the system refuses a thread: then all stays as it was.
+    pub(crate) fn change(&self, config: MonitorConfig) -> io::Result<()> {
+        let channels = Channels::start(config.alerts, self.title.clone())?;
+        // What waits at the old ones is told first, and nobody else waits for that.
+        let old = std::mem::replace(&mut *lock(&self.channels), channels);
+        drop(old);
+        *lock(&self.hosts) = config.hosts;
+        lock(&self.reader).set_memory_budget(config.memory_budget);
+        Ok(())
+    }
+
+    /// Whether the node has this name, beside its addresses.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        lock(&self.hosts).iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// Looks which threads have moved.

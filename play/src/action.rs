@@ -62,6 +62,12 @@ pub enum CommandError {
     /// Zero chips.
     #[error("at least 1 chip")]
     Nothing,
+    /// More chips than a number here holds.
+    #[error("`{word}` is more than all chips there are")]
+    TooMany {
+        /// What was typed.
+        word: String,
+    },
     /// A bet that always works.
     #[error("{bet} always works; it cannot be turned on or off")]
     AlwaysWorks {
@@ -161,22 +167,38 @@ fn working_of(word: &str) -> Option<Working> {
     [Working::On, Working::Off, Working::Default].into_iter().find(|value| setting(*value) == word)
 }
 
-/// Chips as people write them: `1,000`, `1_000`, `$25`, `2k`.
-fn chips(word: &str) -> Option<u64> {
-    let word = word.strip_prefix('$').unwrap_or(word);
-    let (digits, unit) = match word.strip_suffix(['k', 'm']) {
-        Some(digits) => (digits, if word.ends_with('k') { 1_000 } else { 1_000_000 }),
-        None => (word, 1),
+/// Chips as people write them: `1,000`, `1_000`, `$25`, `2k`. Nothing if the word is no number.
+///
+/// # Errors
+/// If the number is larger than 64 bits hold.
+fn chips(word: &str) -> Result<Option<u64>, CommandError> {
+    let plain = word.strip_prefix('$').unwrap_or(word);
+    let (digits, unit) = match plain.strip_suffix(['k', 'm']) {
+        Some(digits) => (digits, if plain.ends_with('k') { 1_000 } else { 1_000_000 }),
+        None => (plain, 1),
     };
-    let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.ends_with(|c: char| c.is_ascii_digit());
-    let digits: String = digits.chars().filter(|c| !matches!(c, ',' | '_')).collect();
-    digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)
+    let is_digit = |c: char| c.is_ascii_digit();
+    let is_number = digits.starts_with(is_digit)
+        && digits.ends_with(is_digit)
+        && digits.chars().all(|c| is_digit(c) || matches!(c, ',' | '_'));
+    if !is_number {
+        return Ok(None);
+    }
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    let amount = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    amount.map(Some).ok_or_else(|| CommandError::TooMany { word: word.into() })
 }
 
 /// The chips at either end of some words, and the other words.
-fn number_of_chips<'w, 'a>(words: &'w [&'a str]) -> Option<(u64, &'w [&'a str])> {
-    let first = words.split_first().and_then(|(word, rest)| Some((chips(word)?, rest)));
-    first.or_else(|| words.split_last().and_then(|(word, rest)| Some((chips(word)?, rest))))
+fn number_of_chips<'w, 'a>(words: &'w [&'a str]) -> Result<Option<(u64, &'w [&'a str])>, CommandError> {
+    for end in [words.split_first(), words.split_last()] {
+        if let Some((word, rest)) = end
+            && let Some(amount) = chips(word)?
+        {
+            return Ok(Some((amount, rest)));
+        }
+    }
+    Ok(None)
 }
 
 fn at_least_one(amount: u64) -> Result<u64, CommandError> {
@@ -235,7 +257,7 @@ fn bet(words: &[&str]) -> Result<Action, CommandError> {
         Some((value, rest)) if rest.len() > 1 && working_of(value).is_some() => (rest, working_of(value)),
         _ => (words, None),
     };
-    let Some((amount, of)) = number_of_chips(words) else {
+    let Some((amount, of)) = number_of_chips(words)? else {
         let (bet, number) = target(words, false, "{} 5")?;
         let name = BETS[bet.index()].name;
         let example = if number == 0 { format!("{name} 5") } else { format!("{name} {number} 5") };
@@ -265,10 +287,9 @@ fn take(words: &[&str]) -> Result<Action, CommandError> {
 }
 
 fn set(words: &[&str]) -> Result<Action, CommandError> {
-    let split = words.split_last().and_then(|(last, rest)| Some((chips(last)?, rest)));
-    let Some((amount, of)) = split.filter(|(_, of)| !of.is_empty()) else {
-        return Err(CommandError::NeedsAmount { example: "set place_6 30".into() });
-    };
+    let needs_amount = || CommandError::NeedsAmount { example: "set place_6 30".into() };
+    let (last, of) = words.split_last().filter(|(_, of)| !of.is_empty()).ok_or_else(needs_amount)?;
+    let amount = chips(last)?.ok_or_else(needs_amount)?;
     let (bet, number) = target(of, true, "set {} 30")?;
     Ok(Action::Wish(Wish::new(IntentKind::SetAmount).on(bet, number).amount(at_least_one(amount)?)))
 }
@@ -285,7 +306,7 @@ fn sit(words: &[&str]) -> Result<Action, CommandError> {
     let words = if words.first() == Some(&"down") { &words[1..] } else { words };
     match words {
         [amount] => {
-            let amount = chips(amount).ok_or_else(|| CommandError::NeedsAmount { example: "sit 1000".into() })?;
+            let amount = chips(amount)?.ok_or_else(|| CommandError::NeedsAmount { example: "sit 1000".into() })?;
             Ok(Action::Wish(Wish::new(IntentKind::Sit).amount(at_least_one(amount)?)))
         }
         _ => Err(CommandError::NeedsAmount { example: "sit 1000".into() }),

@@ -128,6 +128,8 @@ pub struct Game {
     rolled: BTreeMap<TableId, u32>,
     /// The lowest number that was not given to an intent.
     next_number: u64,
+    /// The account was opened, and its row has not come yet.
+    opened: bool,
     /// The table that the player left, until the player sits down again.
     left: Option<TableId>,
 }
@@ -155,6 +157,7 @@ impl Game {
             lost: 0,
             rolled: BTreeMap::new(),
             next_number: 1,
+            opened: false,
             left: None,
         }
     }
@@ -195,6 +198,7 @@ impl Game {
 
     /// The player's account as the node tells it.
     pub fn set_account(&mut self, account: Option<(AccountId, Account)>) {
+        self.opened &= account.is_none();
         self.account = account;
     }
 
@@ -264,14 +268,10 @@ impl Game {
         let number = match self.account {
             Some((_, account)) => self.next_number.max(account.number_highest + 1),
             // An account that is opened begins with number 1.
-            None if kind == IntentKind::Open => 1,
+            None if kind == IntentKind::Open && !self.opened => 1,
             None => self.next_number.max(2),
         };
-        self.next_number = if kind == IntentKind::Open && self.account.is_none() && self.in_flight.is_empty() {
-            2
-        } else {
-            self.next_number.max(number + 1)
-        };
+        self.next_number = if number == 1 && self.in_flight.is_empty() { 2 } else { self.next_number.max(number + 1) };
         number
     }
 
@@ -303,6 +303,8 @@ impl Game {
     pub fn receipt(&mut self, number: u64, verdict: Verdict, height: Height) {
         self.settled(height);
         let sent = self.take_sent(number);
+        let is_opened = |sent: InFlight| sent.wish.kind == IntentKind::Open && verdict == Verdict::Applied;
+        self.opened |= self.account.is_none() && sent.is_some_and(is_opened);
         if let Some(sent) = sent.filter(|sent| sent.wish.kind == IntentKind::Leave && verdict == Verdict::Applied) {
             self.left = Some(sent.table);
         }

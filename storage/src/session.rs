@@ -107,7 +107,8 @@ fn is_fresh(backend: &dyn Backend, dir: &Path) -> Result<bool, OpenError> {
             Some("journal") => backend.list(&path).is_ok_and(|files| files.is_empty()),
             // Nothing was signed before there was a genesis.
             Some("consensus") => {
-                backend.list(&path).is_ok_and(|files| files.iter().all(|path| path.ends_with(name(1, "log"))))
+                let is_begun = |path: &PathBuf| path.ends_with(name(1, "log")) || is_aside(path);
+                backend.list(&path).is_ok_and(|files| files.iter().all(is_begun))
             }
             _ => is_aside(&path),
         };

@@ -21,8 +21,10 @@ pub struct Storage {
     groups: Option<Sender<Group>>,
     synced: Receiver<Synced>,
     thread: Option<JoinHandle<Session>>,
-    /// To the thread that looks after sealed segments: the lowest height that a start may need.
-    keep: Option<Sender<Height>>,
+    /// The lowest height that a start may need, for the thread that looks after sealed segments.
+    keep: Arc<AtomicU64>,
+    /// Wakes that thread. Closed, it ends the thread after one last turn for what it has not heard yet.
+    kept: Option<Sender<()>>,
     archiving: Option<JoinHandle<()>>,
     /// Whoever closes waits for no more than one chunk.
     closing: Arc<AtomicBool>,
@@ -79,12 +81,14 @@ impl Storage {
             .spawn(move || drive(disk, &groups, &from_thread, &own_turns))
             .map_err(OpenError::io(&dir))?;
         let closing = Arc::new(AtomicBool::new(false));
-        let (keep, archiving) = archiving(archive, closing.clone(), Arc::clone(&archive_turns))?;
+        let keep: Arc<AtomicU64> = Arc::default();
+        let (kept, archiving) = archiving(archive, Arc::clone(&keep), closing.clone(), Arc::clone(&archive_turns))?;
         Ok(Self {
             groups: Some(to_thread),
             synced,
             thread: Some(thread),
-            keep: Some(keep),
+            keep,
+            kept: Some(kept),
             archiving: Some(archiving),
             closing,
             turns,
@@ -101,9 +105,10 @@ impl Storage {
     /// Says that a start will need nothing below a height: the newest two snapshots are at or above it. Sealed segments are
     /// compressed, and bodies below it may be given up, if there are more than the session may have.
     pub fn keep_from(&self, height: Height) {
-        if let Some(keep) = &self.keep {
-            // One that is still at it hears of a later height the next time.
-            let _ = keep.try_send(height);
+        self.keep.fetch_max(height.0, Ordering::Relaxed);
+        if let Some(kept) = &self.kept {
+            // A full channel wakes it as well, and it reads the latest height then.
+            let _ = kept.try_send(());
         }
     }
 
@@ -133,19 +138,20 @@ impl Storage {
 /// The thread that looks after sealed segments.
 fn archiving(
     archive: Archive,
+    keep: Arc<AtomicU64>,
     closing: Arc<AtomicBool>,
     turns: Arc<AtomicU64>,
-) -> Result<(Sender<Height>, JoinHandle<()>), OpenError> {
-    let (keep, heights) = bounded(1);
+) -> Result<(Sender<()>, JoinHandle<()>), OpenError> {
+    let (kept, woken) = bounded(1);
     let run = move || {
         loop {
             turns.fetch_add(1, Ordering::Relaxed);
-            let height = match heights.recv_timeout(HEARTBEAT) {
-                Ok(height) => height,
+            match woken.recv_timeout(HEARTBEAT) {
+                Ok(()) => {}
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
-            };
-            archive.turn(height, &|| {
+            }
+            archive.turn(Height(keep.load(Ordering::Relaxed)), &|| {
                 turns.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(COMPRESSING_REST_MS));
                 !closing.load(Ordering::Relaxed)
@@ -153,13 +159,13 @@ fn archiving(
         }
     };
     let thread = std::thread::Builder::new().name("archive".into()).spawn(run);
-    Ok((keep, thread.map_err(OpenError::io(std::path::Path::new("archive thread")))?))
+    Ok((kept, thread.map_err(OpenError::io(std::path::Path::new("archive thread")))?))
 }
 
 impl Storage {
     fn end_archiving(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
-        self.keep = None;
+        self.kept = None;
         if let Some(thread) = self.archiving.take() {
             let _ = thread.join();
         }
@@ -215,13 +221,32 @@ fn drive(mut disk: Disk, groups: &Receiver<Group>, synced: &Sender<Synced>, turn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Frame, FrameKind};
+    use crate::journal::{Frame, FrameKind, Retention};
 
     #[test]
     fn a_full_segment_is_sealed_and_the_next_goes_on() {
         // A segment with one mark, and one with several.
         sealed_segments(16 << 10, 3_000);
         sealed_segments(300 << 10, 20_000);
+    }
+
+    #[test]
+    fn bodies_below_the_last_height_that_was_told_go_before_a_session_is_closed() {
+        let retention = Some(Retention { bytes_max: 1, retire: |body| Ok(body[..4].to_vec()) });
+        let writing = Writing { segment_bytes: 16 << 10, retention, ..Writing::default() };
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty");
+        for id in 1..=60 {
+            let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![7; 3_000] };
+            opened.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
+            opened.storage.keep_from(Height(id));
+        }
+        drop(opened.storage.close());
+        let mut files: Vec<_> = std::fs::read_dir(path.join("journal")).expect("a folder").collect();
+        files.retain(|file| file.as_ref().expect("a file").path().extension() != Some("head".as_ref()));
+        assert_eq!(files.len(), 1, "all but the segment that is being written: {files:?}");
     }
 
     fn sealed_segments(segment_bytes: u64, body_bytes: u64) {

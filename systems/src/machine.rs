@@ -321,7 +321,8 @@ impl Machine {
         *self.world.resource_mut::<Clock>() = clock;
         self.world.resource_mut::<Inbox>().inputs.append(inputs);
         let others = self.world.resource::<Nodes>().others(self.world.resource::<Orderer>().own_slot());
-        if let Some(logged) = self.world.resource_mut::<Orderer>().take_listened(&clock, others) {
+        let decided = self.chain().decided;
+        if let Some(logged) = self.world.resource_mut::<Orderer>().take_listened(&clock, others, decided) {
             outputs.append(&mut recover(&mut self.world, logged, Some(clock))?);
         }
         self.exchange.run(&mut self.world);
@@ -436,10 +437,10 @@ impl Machine {
         let decided = self.chain().decided;
         let mut orderer = self.world.resource_mut::<Orderer>();
         orderer.fence = fence;
-        if fence > decided {
-            orderer.follow_up_to(fence);
-        } else if orderer.is_voting() && orderer.validators.count() > 1 {
+        if orderer.is_voting() && orderer.validators.count() > 1 {
             orderer.listen(logged);
+        } else if fence > decided {
+            orderer.follow_up_to(fence);
         } else {
             return recover(&mut self.world, logged, None);
         }

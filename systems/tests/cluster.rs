@@ -335,6 +335,47 @@ fn one_that_lost_its_log_follows_for_a_while() {
     assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
 }
 
+/// One that caught up signs above its fence; then a group of its log is on the disk, and the frames that it was written with
+/// are not. It levels once more, and contradicts nothing that it signed behind the fence.
+#[test]
+fn one_whose_log_is_ahead_of_its_journal_repeats_what_it_signed_above_its_fence() {
+    let mut cluster = Cluster::new(4, 0, 83);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let told = cluster.machine(3).chain().decided.next();
+    let height = told.next();
+    // Node 3 hears of a height only when the others have decided it; of the next it hears, and is heard by nobody.
+    cluster.tamper = Some(Box::new(move |from, to, message| match &message {
+        NodeMessage::Votes(votes) => {
+            let is_of = |height| votes.iter().any(|vote| vote.body.height == height);
+            (!(to == 3 && is_of(told)) && !(from == 3 && is_of(height))).then_some(message)
+        }
+        NodeMessage::Proposal(proposal) if to == 3 && proposal.body.height == told => None,
+        _ => Some(message),
+    }));
+    bet_all(&mut cluster, 4, &[0, 1, 2]);
+    assert!(cluster.until(600, |cluster| cluster.hosts[3].fence == told), "it levels behind a fence");
+    assert_eq!(cluster.machine(0).chain().decided, told);
+    cluster.stop(1);
+    bet_all(&mut cluster, 4, &[0, 2]);
+    cluster.steps(150);
+    let votes = cluster.logged_votes(3, height);
+    assert!(votes.iter().any(|vote| vote.slot == 3 && vote.round == 0 && vote.value().is_some()), "{votes:?}");
+    cluster.stop(3);
+    assert!(cluster.hosts[3].decided.remove(&told).is_some(), "the journal loses the last height");
+    cluster.hosts[3].settled.remove(&told);
+    // It does not hear of that block again: whoever forgot it would vote for nothing now.
+    cluster.tamper = Some(Box::new(move |_, to, message| match &message {
+        NodeMessage::Proposal(proposal) if to == 3 && proposal.body.height == height => None,
+        _ => Some(message),
+    }));
+    cluster.start(3);
+    // Without its votes there is no quorum. That it says nothing else than before, the cluster checks at every message.
+    assert!(cluster.until(3_000, |cluster| cluster.settled(0) >= height && cluster.settled(3) >= height));
+    assert!(cluster.hosts.iter().all(|host| host.evidence.is_empty()));
+}
+
 /// A share in another's name has no envelope of that other; garbage in the own envelope is dropped, and blames its author.
 #[test]
 fn shares_that_do_not_verify_stop_no_beacon() {

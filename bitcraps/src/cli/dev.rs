@@ -136,7 +136,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         node.listen(network);
     }
     let title = format!("dev, seed {}", args.seed);
-    let watching = MonitorConfig { hosts: Vec::new(), title, alerts: AlertsConfig::default() };
+    let watching = MonitorConfig { hosts: Vec::new(), title, alerts: AlertsConfig::default(), memory_budget: 0 };
     // Whoever wants heights and no page has no use for alerts either.
     let monitor = listening.map(|listening| Monitor::start(Some(listening), watching, sources)).transpose()?;
     let dashboard = monitor.as_ref().and_then(|monitor| monitor.address).map(|address| format!("http://{address}/"));

@@ -153,6 +153,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     if args.nodes < 2 && (args.kill > 0 || args.delay_ms.is_some()) {
         return Err(Failure::Usage("--kill and --delay-ms are for several validators: say --nodes 4".into()).into());
     }
+    if args.kill > args.nodes {
+        return Err(Failure::Usage(format!("--kill {}: there are {} validators", args.kill, args.nodes)).into());
+    }
     let (nodes, kill, delay_ms) = (args.nodes, args.kill, args.delay_ms.clone());
     let site = RunSite { target: args.target, dir, threads: args.threads, nodes, kill, delay_ms };
     let people = args.output.is_for_people();

@@ -10,17 +10,21 @@ macro_rules! say {
 mod args;
 mod bisect;
 mod cluster;
+mod config;
 mod db;
 mod dev;
+mod doctor;
 mod export;
 mod health;
 mod history;
 mod init;
 mod load;
+mod logs;
 mod node;
 mod odds;
 mod out;
 mod play;
+mod reload;
 mod replay;
 mod script;
 mod session;
@@ -28,15 +32,17 @@ mod shell;
 mod sim;
 mod top;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ::node::config::LogConfig;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use words::{Failure, thousands};
+
+use self::logs::Logs;
 
 /// BitCraps: provably fair craps with play chips.
 #[derive(Parser, Debug)]
@@ -64,7 +70,9 @@ enum Command {
     Top(top::TopArgs),
     /// Check or show a node's configuration.
     #[command(subcommand)]
-    Config(node::ConfigCommand),
+    Config(config::ConfigCommand),
+    /// Say whether this machine is one on which a node does well, and what mends what is not.
+    Doctor(doctor::DoctorArgs),
     /// Ask nodes how they are; exit code 7 if something is wrong.
     Health(health::HealthArgs),
     /// Play, in this terminal or by a script.
@@ -152,13 +160,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(parsed) => return ended(said_at_once(&parsed)),
     };
-    logs(&cli.command);
+    let logs = match logs(&cli.command) {
+        Ok(logs) => logs,
+        Err(failure) => return ended(Err(failure.into())),
+    };
     let result = match cli.command {
         Command::Dev(args) => dev::run(&args),
         Command::Init(args) => init::run(&args),
-        Command::Node(args) => node::run(&args),
+        Command::Node(args) => node::run(&args, logs.expect("a node has a log")),
         Command::Top(args) => top::run(&args),
-        Command::Config(command) => node::config(&command),
+        Command::Config(command) => config::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),
@@ -250,25 +262,17 @@ fn causes(error: &anyhow::Error) -> String {
     text
 }
 
-/// Logs go to stderr; `BITCRAPS_LOG` says which, as in `info` or `net=debug`. `play` has the screen for itself.
-fn logs(command: &Command) {
-    if matches!(command, Command::Play(_) | Command::Top(_)) {
-        return;
-    }
+/// Begins the log of a command; `play` and `top` have the screen for themselves.
+fn logs(command: &Command) -> Result<Option<Logs>, Failure> {
     // An operator reads back what a node did; elsewhere somebody looks on, and has a status line.
     // Of simulated nodes, what happened is counted and told in the end.
-    let ours = match command {
-        Command::Node(_) => "warn,node=info,net=info,storage=info,operate=info",
-        Command::Sim(_) => "off",
-        _ => "warn",
+    let usual = match command {
+        Command::Play(_) | Command::Top(_) => return Ok(None),
+        Command::Node(_) => LogConfig::default().filter,
+        Command::Sim(_) => "off".into(),
+        _ => "warn".into(),
     };
-    // That a block is refused, and taken where a quorum has voted for it, is as it should be; the library of the order warns.
-    let usual = format!("{ours},arc_malachitebft_core_consensus=error,arc_malachitebft_core_driver=error");
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BITCRAPS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    // A log that nobody reads any more ends nothing; the library would say so where nobody reads either, and panic.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
-    log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    Logs::start(&usual).map(Some)
 }
 
 /// A summary for programs, with everything that was counted.

@@ -9,24 +9,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use clap::{Args, Subcommand};
-use engine::limits::GENESIS_BYTES_MAX;
+use clap::Args;
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
-use net::server::{Counters, StartError, check_buffers};
+use net::server::Counters;
 use operate::monitor::{Listening, Monitor};
 use operate::reading::Sources;
-use operate::watching::MonitorConfig;
+use operate::service;
 use serde_json::json;
 use storage::Session;
 use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
 use super::args::OutputArgs;
-use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
+use super::config::{SetArgs, prepare};
+use super::logs::Logs;
+use super::reload::Reload;
+use super::{Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
 use node::clock::Time;
 use node::config::Config;
-use node::init::{OpenedKeys, open_keys};
+use node::init::OpenedKeys;
 use node::layers::Layered;
 use node::network::listen;
 use node::open::{self, Found, Options};
@@ -65,84 +67,6 @@ pub struct NodeArgs {
     output: OutputArgs,
 }
 
-/// Values over those of the file and the environment.
-#[derive(Args, Debug)]
-pub struct SetArgs {
-    /// Set a key over what the file and the environment say, such as net.listen=127.0.0.1:7400; may be repeated.
-    #[arg(long, value_name = "SECTION.KEY=VALUE")]
-    set: Vec<String>,
-}
-
-/// Looks at a configuration.
-#[derive(Subcommand, Debug)]
-pub enum ConfigCommand {
-    /// Say whether a node starts with a configuration: its values, keys, genesis and address. Asks for the passphrase.
-    Check {
-        /// The file.
-        file: PathBuf,
-        /// Of a node that is to follow: it needs its network key alone.
-        #[arg(long)]
-        follow: bool,
-        #[command(flatten)]
-        set: SetArgs,
-    },
-    /// Print a configuration in full, defaults included, as a file that works wherever it is put.
-    Show {
-        /// The file.
-        file: PathBuf,
-        /// Print each key with its value and where that is from: default, line of the file, variable, or --set.
-        #[arg(long)]
-        origin: bool,
-        #[command(flatten)]
-        set: SetArgs,
-    },
-    /// Print a JSON Schema of the file, for editors.
-    Schema,
-}
-
-/// Runs `config`.
-pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
-    match command {
-        ConfigCommand::Check { file, follow, set } => {
-            let follow = *follow;
-            let config = Layered::load(file, &set.set)?.config;
-            prepare(&config, follow)?;
-            let running = storage::is_written(&config.node.data);
-            if !running {
-                drop(Session::open(&config.node.data)?);
-                let listen = config.net.listen;
-                net::transport::bind(listen, config.net.socket_buffer_bytes as usize)
-                    .map_err(|error| StartError::Bind { address: listen, error })?;
-                config.monitoring.listen.address().map(Listening::at).transpose()?;
-            }
-            say!("{}: good{}", file.display(), if running { "; a node runs with its session now" } else { "" });
-        }
-        ConfigCommand::Show { file, origin: true, set } => {
-            for (key, value, origin) in Layered::load(file, &set.set)?.rows() {
-                say!("{:<60} # {origin}", format!("{key} = {value}"));
-            }
-        }
-        ConfigCommand::Show { file, origin: false, set } => {
-            let config = Layered::load(file, &set.set)?.config.absolute();
-            say!("{}", config.with_context(|| file.display().to_string())?.text().trim_end());
-        }
-        ConfigCommand::Schema => say!("{:#}", node::layers::schema()),
-    }
-    Ok(())
-}
-
-/// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
-fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
-    check_buffers(&config.net)?;
-    let (keys, setup) = open_keys(config, follows)?;
-    let genesis = storage::genesis_bytes(&config.node.data)?;
-    if genesis.len() as u64 > GENESIS_BYTES_MAX {
-        let most = GENESIS_BYTES_MAX;
-        return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
-    }
-    Ok((keys, setup, genesis))
-}
-
 /// Ends the node when whoever started it is gone: its standard input ends then, however that happened.
 fn end_with_input(stop: &Arc<AtomicBool>) {
     let stop = Arc::clone(stop);
@@ -154,15 +78,18 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 }
 
 /// Runs the command.
-pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
-    let config = Layered::load(&args.config, &args.set.set)?.config;
+pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
+    let layered = Layered::load(&args.config, args.set.all())?;
+    let config = layered.config.clone();
+    logs.change(&config.log)?;
     let (keys, setup, genesis) = prepare(&config, args.follow)?;
+    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), layered, logs)?;
     let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
     if args.ends_with_input {
         end_with_input(&stop);
     }
     let pool = Arc::new(engine::pool::build(config.node.threads)?);
-    let operated = Operated { args, config, keys, setup, genesis, stop, pool };
+    let operated = Operated { args, config, keys, setup, genesis, stop, pool, reload };
     // A session that began at a snapshot of the others is opened again at it.
     while operated.run_once()? {}
     Ok(())
@@ -177,6 +104,7 @@ struct Operated<'a> {
     genesis: Vec<u8>,
     stop: Arc<AtomicBool>,
     pool: Arc<rayon::ThreadPool>,
+    reload: Reload,
 }
 
 impl Operated<'_> {
@@ -206,14 +134,15 @@ impl Operated<'_> {
         let mut node = opened.into_node(None, Time::Wall);
         let sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            memory_budget: config.memory.budget_bytes,
             ..Sources::of(&node, &config.node.data).with_network(&network, &config.net)
         };
-        let monitor = Monitor::start(listening, monitor_config(config), sources)?;
+        let monitor = Monitor::start(listening, self.reload.monitor_config(), sources)?;
+        self.reload.watched_by(&monitor);
         let (address, key, socket, dashboard) = (network.address, network.key(), network.socket_bytes, monitor.address);
         node.listen(network);
         let ready = Ready { address, key, socket, dashboard, recovered, slot };
         self.say_ready(&ready, found.as_ref())?;
+        service::ready("running");
         if let Some(warning) = room_warning(config)? {
             tracing::warn!("{warning}");
         }
@@ -222,8 +151,11 @@ impl Operated<'_> {
         }
         let halt = Halt::at(args.halt_at);
         let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters, halt);
-        drop(monitor);
         let has_arrived = node.has_arrived();
+        if !has_arrived {
+            service::stopping();
+        }
+        drop(monitor);
         let totals = node.close();
         result?;
         if has_arrived {
@@ -343,13 +275,6 @@ struct Ready {
     dashboard: Option<SocketAddr>,
     recovered: Duration,
     slot: Option<u32>,
-}
-
-/// What the monitor is told of the configuration.
-fn monitor_config(config: &Config) -> MonitorConfig {
-    let name = &config.net.name;
-    let title = if name.is_empty() { "BitCraps node".into() } else { name.clone() };
-    MonitorConfig { hosts: config.monitoring.hosts.clone(), title, alerts: config.alerts.clone() }
 }
 
 /// What an operator should know about a journal that the disk has no room for.

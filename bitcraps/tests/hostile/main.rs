@@ -20,7 +20,7 @@ use audit::walker::last_settled;
 use bitcraps::cli::exit_code;
 use bitcraps::db::{backup, compact};
 use engine::{Hash, Height, TableId};
-use forge::{Honest, Lot, apart, record, snapshots_of};
+use forge::{Honest, Lot, apart, record, record_given_up, snapshots_of};
 use storage::{FrameKind, Writing};
 
 /// Forgeries of each kind where nothing else is said.
@@ -173,9 +173,7 @@ fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
     let place = tempfile::tempdir().expect("a directory");
     let (whole, given_up) = (place.path().join("whole"), place.path().join("given-up"));
     record(&whole, 70, Writing { segment_bytes: 24 << 10, ..Writing::default() });
-    let mut config = node::config::Config::default();
-    config.storage.bytes_max = 48 << 10;
-    record(&given_up, 900, Writing { segment_bytes: 16 << 10, ..config.writing() });
+    record_given_up(&given_up);
     let (whole, given_up) = (Told::of(&whole), Told::of(&given_up));
     assert!(given_up.given_up && !whole.given_up);
     assert!(!snapshots_of(&whole.honest).is_empty() && !snapshots_of(&given_up.honest).is_empty());

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, Stdio};
 
-use super::newcomer::{program, run, signal, text};
+use super::newcomer::{made_node, program, run, signal, text};
 
 /// A node whose log is read, and a player that stays.
 struct Door {
@@ -16,22 +16,7 @@ struct Door {
 impl Door {
     /// A node that lets so many connections of an address in at a time.
     fn open(dir: &std::path::Path, connections: u32) -> Self {
-        let place = dir.join("node");
-        let init = [
-            "init",
-            text(&place),
-            "--plain-keys",
-            "--listen",
-            "127.0.0.1:0",
-            "--dashboard",
-            "off",
-            "--bytes-max",
-            "0",
-            "--window",
-            "1000",
-        ];
-        assert_eq!(run(&init).0, 0);
-        let file = place.join("bitcraps.toml");
+        let file = made_node(&dir.join("node"), &["--window", "1000"]);
         let config = fs::read_to_string(&file).expect("a configuration");
         assert!(config.contains("connections_per_address_max = 64"), "{config}");
         let bound = format!("connections_per_address_max = {connections}");

@@ -14,5 +14,6 @@ mod network;
 mod newcomer;
 mod pledged;
 mod readme;
+mod service;
 mod sources;
 mod strangers;

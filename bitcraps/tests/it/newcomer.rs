@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,14 @@ pub(super) fn text(path: &Path) -> &str {
 pub(super) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
+}
+
+/// Makes a node that listens at any port, shows no dashboard, and asks nobody anything. Gives its configuration.
+pub(super) fn made_node(place: &Path, more: &[&str]) -> PathBuf {
+    let quiet = ["--plain-keys", "--listen", "127.0.0.1:0", "--dashboard", "off", "--bytes-max", "0"];
+    let (code, _, err) = run(&[&["init", text(place)], &quiet[..], more].concat());
+    assert_eq!(code, 0, "{err}");
+    place.join("bitcraps.toml")
 }
 
 /// Waits for a process that must end.
@@ -145,14 +153,17 @@ fn the_example_of_the_page_about_playing_ends() {
         play(&dev.address, &key, "open\nopen\nwait receipt\nfield 5\nfield 5\nleave\nwait receipt\nquit\n");
     assert_eq!(code, 0, "{err}");
     let mut numbers: Vec<u64> = events(&all, "sent").map(|sent| sent["number"].as_u64().expect("a number")).collect();
-    // An account that is being opened is not opened once more: both have one number, and one receipt.
-    assert_eq!((numbers.len(), numbers[0] == numbers[1]), (5, true), "{numbers:?}");
+    // An account that is being opened is not opened once more: both have one number, and one receipt. Where the first has
+    // its receipt already, the second is another intent.
+    assert!(numbers.len() == 5 && numbers[1] - numbers[0] <= 1, "{numbers:?}");
     numbers.dedup();
     assert!(numbers.is_sorted_by(|one, next| one < next), "no two others have one number: {numbers:?}");
     assert_eq!(events(&all, "receipt").count(), numbers.len());
     // A key that is new, and a script that does not wait.
     let (code, all, _) = play(&dev.address, &dir.path().join("other.pem"), "open\nopen\nsit 100\nwait receipt\nquit\n");
-    assert_eq!((code, events(&all, "receipt").count()), (0, 2), "{all:?}");
+    let mut numbers: Vec<u64> = events(&all, "sent").map(|sent| sent["number"].as_u64().expect("a number")).collect();
+    numbers.dedup();
+    assert_eq!((code, events(&all, "receipt").count()), (0, numbers.len()), "{all:?}");
 }
 
 #[test]
@@ -325,7 +336,7 @@ fn session_of(path: &Path, heights: u64, seed: u64) -> Value {
 }
 
 /// A session of a few heights.
-fn session(dir: &Path, name: &str, seed: u64) -> std::path::PathBuf {
+fn session(dir: &Path, name: &str, seed: u64) -> PathBuf {
     let path = dir.join(name);
     session_of(&path, 30, seed);
     path
@@ -389,22 +400,9 @@ fn a_reader_of_standard_error_that_goes_away_changes_no_exit_code() {
 fn a_node_whose_readers_have_gone_goes_on_and_ends_cleanly() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("node");
-    let init = [
-        "init",
-        text(&place),
-        "--plain-keys",
-        "--listen",
-        "127.0.0.1:0",
-        "--dashboard",
-        "off",
-        "--bytes-max",
-        "0",
-        "--window",
-        "1000",
-    ];
-    assert_eq!(run(&init).0, 0);
+    let config = made_node(&place, &["--window", "1000"]);
     let mut child = program()
-        .args(["node", "--config", text(&place.join("bitcraps.toml")), "--output", "ndjson"])
+        .args(["node", "--config", text(&config), "--output", "ndjson"])
         .env("BITCRAPS_LOG", "trace")
         .stdout(Stdio::piped())
         .stderr(gone())
@@ -518,6 +516,7 @@ fn a_session_that_was_only_begun_is_begun_again() {
     }
     fs::write(path.join("LOCK"), "").expect("written");
     fs::write(path.join(".genesis.json.bitcraps-part"), "{\"half").expect("written");
+    fs::write(path.join("consensus/.00000001.log.bitcraps-part"), "half").expect("written");
     session(dir.path(), "s", 1);
     assert_eq!(run(&["db", "check", text(&path)]).0, 0, "and nothing of it is left");
     // Somebody else's files are nobody's session.
@@ -620,22 +619,7 @@ fn no_scenarios_are_no_success() {
 fn a_configuration_is_good_only_where_the_node_starts() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("node");
-    assert_eq!(
-        run(&[
-            "init",
-            text(&place),
-            "--plain-keys",
-            "--listen",
-            "127.0.0.1:0",
-            "--dashboard",
-            "off",
-            "--bytes-max",
-            "0"
-        ])
-        .0,
-        0
-    );
-    let config = place.join("bitcraps.toml");
+    let config = made_node(&place, &[]);
     let check = |path: &Path| run(&["config", "check", text(path)]);
     assert_eq!(check(&config).0, 0);
     let original = fs::read_to_string(&config).expect("a configuration");

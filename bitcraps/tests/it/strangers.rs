@@ -16,7 +16,7 @@ use storage::{Frame, FrameKind, Session, Writing};
 #[path = "../hostile/forge.rs"]
 mod forge;
 
-use forge::{Honest, apart, frame, pack, record, resign, snapshots_of, write};
+use forge::{Honest, apart, frame, pack, record, record_given_up, resign, snapshots_of, write};
 
 /// A session of 40 heights, whose cache folder is beside it.
 struct Place {
@@ -236,9 +236,10 @@ fn a_record_of_a_restart_that_decided_several_heights_from_its_log_is_whole() {
 
 /// A session whose oldest bodies were given up.
 fn given_up() -> (Place, Honest) {
-    let mut config = node::config::Config::default();
-    config.storage.bytes_max = 48 << 10;
-    let (place, honest) = Place::new(900, Writing { segment_bytes: 16 << 10, ..config.writing() });
+    let place = Place { dir: tempfile::tempdir().expect("a directory") };
+    let path = place.path("honest");
+    record_given_up(&path);
+    let honest = Honest::of(&path);
     assert!(honest.frames.iter().any(|frame| frame.kind == FrameKind::Retired), "bodies were given up");
     (place, honest)
 }

@@ -18,7 +18,7 @@ use node::edge::LocalPlayers;
 use order::keys::DevKeys;
 use systems::Machine;
 
-use chance::Chance;
+pub(crate) use chance::Chance;
 use half::Half;
 pub use player::Habits;
 use player::Player;

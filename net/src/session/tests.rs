@@ -226,3 +226,212 @@ fn messages_out_of_place_end_the_connection() {
     let too_many = (0..=PEER_WATCHES_MAX as u32).map(|table| (Watched::Table(TableId(table)), true));
     assert_eq!(place(&mut open(Role::Client), &bytes(&ToNode::Watch(too_many.collect()))), Err(CloseCode::Malformed));
 }
+
+/// What may be spent, counted as a pile that grows with time up to a bound.
+struct Pile {
+    grows_per_s: u64,
+    most: u64,
+    /// In billionths, so that what grows in a nanosecond is whole.
+    has: u64,
+    last: Duration,
+}
+
+const BILLION: u64 = 1_000_000_000;
+
+impl Pile {
+    fn full(grows_per_s: u64, most: u64) -> Self {
+        Self { grows_per_s, most, has: most * BILLION, last: START }
+    }
+
+    fn spend(&mut self, units: u64, now: Duration) -> bool {
+        let grown = u64::try_from((now - self.last).as_nanos()).expect("a test of minutes") * self.grows_per_s;
+        self.has = (self.has + grown).min(self.most * BILLION);
+        self.last = now;
+        let pays = self.has >= units * BILLION;
+        self.has -= if pays { units * BILLION } else { 0 };
+        pays
+    }
+}
+
+/// A connection as the page about the protocol has it, with nothing packed or counted cleverly.
+struct Model {
+    budget: Pile,
+    /// Ten times what it is: one account in ten seconds is less than one in a second.
+    opens: Pile,
+    unanswered: BTreeSet<u64>,
+    watching: BTreeSet<u32>,
+    excess: u64,
+}
+
+/// What a session says, as far as a model has it.
+#[derive(PartialEq, Eq, Debug)]
+enum Said {
+    Intent(u64),
+    Shed(u64, ShedReason),
+    Watch(u32, bool),
+    Genesis,
+    Flood,
+}
+
+impl Model {
+    fn new() -> Self {
+        let per_s = u64::from(PER_S.get() * INTENT_COST);
+        let mut budget = Pile::full(per_s, 2 * per_s + u64::from(ENTRY_COST));
+        assert!(budget.spend(crate::budget::SMALL_COST.into(), START), "the hello");
+        let opens = Pile::full(1, 60);
+        Self { budget, opens, unanswered: BTreeSet::new(), watching: BTreeSet::new(), excess: 0 }
+    }
+
+    /// Takes intents, of which each fourth asks for an account.
+    fn intents(&mut self, numbers: &[u64], now: Duration, said: &mut Vec<Said>) {
+        let mut sheds = Vec::new();
+        for number in numbers {
+            let again = self.unanswered.contains(number);
+            let reason = if !self.budget.spend(INTENT_COST.into(), now) {
+                self.excess += u64::from(INTENT_COST);
+                Some(ShedReason::RateLimit)
+            } else if !again && self.unanswered.len() == PEER_CREDIT as usize {
+                self.excess += u64::from(INTENT_COST);
+                Some(ShedReason::NoCredit)
+            } else if number % 4 == 0 && !again && !self.opens.spend(10, now) {
+                Some(ShedReason::OpenRate)
+            } else {
+                None
+            };
+            match reason {
+                Some(reason) => sheds.push(Said::Shed(*number, reason)),
+                None => {
+                    self.unanswered.insert(*number);
+                    said.push(Said::Intent(*number));
+                }
+            }
+        }
+        said.extend(sheds);
+    }
+
+    fn whole(&mut self, price: u32, now: Duration) -> bool {
+        let paid = self.budget.spend(price.into(), now);
+        self.excess += if paid { 0 } else { u64::from(price) };
+        paid
+    }
+
+    /// Says the offence at the end of what was taken together.
+    fn offence(&mut self, said: &mut Vec<Said>) {
+        if self.excess >= u64::from(EXCESS_OFFENCE) {
+            self.excess = 0;
+            said.push(Said::Flood);
+        }
+    }
+}
+
+fn asking(number: u64) -> Intent {
+    let kind = if number % 4 == 0 { IntentKind::Open } else { IntentKind::Leave };
+    Intent { body: IntentBody::new(kind, [7; 32], number, 1_000_000).at(TableId(0)), signature: [1; 64] }
+}
+
+/// Intents of a message first, then what was shed of it: the order within a message is nobody's business.
+fn said_by(events: &[Event]) -> Vec<Said> {
+    let (mut said, mut sheds) = (Vec::new(), Vec::new());
+    for event in events {
+        match event {
+            Event::Answer(Answer { id, verdict: AnswerVerdict::Shed(reason) }) => {
+                sheds.push(Said::Shed(id.number, *reason));
+                continue;
+            }
+            Event::Input(Input::Intents { intents, .. }) => {
+                said.extend(intents.iter().map(|intent| Said::Intent(intent.body.number)));
+            }
+            Event::Input(Input::Watch { what: Watched::Table(table), on, .. }) => said.push(Said::Watch(table.0, *on)),
+            Event::AskGenesis => said.push(Said::Genesis),
+            Event::Input(Input::Offended { offence: Offence::Flood, .. }) => {
+                said.append(&mut sheds);
+                said.push(Said::Flood);
+            }
+            other => panic!("{other:?} was not asked for"),
+        }
+    }
+    said.append(&mut sheds);
+    said
+}
+
+#[test]
+fn a_session_says_what_a_plain_model_says_whatever_is_mixed_and_cut() {
+    let mut seen = [0u32; 7];
+    for seed in 1..=6u64 {
+        let (mut session, mut model) = (open(Role::Client), Model::new());
+        let (mut now, mut state) = (START, seed);
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for _ in 0..2_000 {
+            // Quiet times and floods.
+            let longest = if draw(400) == 0 { 20_000_000 } else { 60_000 };
+            now += Duration::from_micros(draw(longest));
+            let mut expected = Vec::new();
+            let message = match draw(8) {
+                0..3 => {
+                    let first = draw(400);
+                    let numbers: Vec<u64> = (first..first + 1 + draw(24)).collect();
+                    model.intents(&numbers, now, &mut expected);
+                    ToNode::Intents(numbers.into_iter().map(asking).collect())
+                }
+                3..5 => {
+                    let (table, on) = (draw(12) as u32, draw(2) == 0);
+                    if model.whole(WATCH_COST, now) {
+                        let was = if on { !model.watching.insert(table) } else { model.watching.remove(&table) };
+                        (on || was).then(|| expected.push(Said::Watch(table, on)));
+                    }
+                    ToNode::Watch(vec![(Watched::Table(TableId(table)), on)])
+                }
+                5 => {
+                    if model.whole(crate::budget::GENESIS_COST, now) {
+                        expected.push(Said::Genesis);
+                    }
+                    ToNode::AskGenesis
+                }
+                // Answers, last ones and others, to what waits and to what does not.
+                _ => {
+                    for _ in 0..draw(20) {
+                        let number = draw(400);
+                        let is_last = draw(3) > 0;
+                        let verdict =
+                            if is_last { AnswerVerdict::Shed(ShedReason::Busy) } else { AnswerVerdict::Acknowledged };
+                        session.answered(&Answer { id: asking(number).id(), verdict });
+                        is_last.then(|| model.unanswered.remove(&number));
+                    }
+                    continue;
+                }
+            };
+            model.offence(&mut expected);
+            let (bytes, mut events) = (bytes(&message), Vec::new());
+            let cut = draw(bytes.len() as u64) as usize;
+            for piece in [&bytes[..cut], &bytes[cut..]] {
+                session.take(piece, now, &mut events).expect("a message");
+            }
+            let said = said_by(&events);
+            assert_eq!(said, expected, "seed {seed}, at {now:?}");
+            let watching: BTreeSet<u32> = session
+                .watching()
+                .iter()
+                .map(|what| match what {
+                    Watched::Table(table) => table.0,
+                    Watched::Account(_) => panic!("no account is watched"),
+                })
+                .collect();
+            assert_eq!(watching, model.watching, "seed {seed}");
+            for one in said {
+                seen[match one {
+                    Said::Intent(_) => 0,
+                    Said::Shed(_, ShedReason::RateLimit) => 1,
+                    Said::Shed(_, ShedReason::NoCredit) => 2,
+                    Said::Shed(..) => 3,
+                    Said::Watch(..) => 4,
+                    Said::Genesis => 5,
+                    Said::Flood => 6,
+                }] += 1;
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 20), "each happens often: {seen:?}");
+}

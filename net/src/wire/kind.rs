@@ -232,7 +232,7 @@ messages! {
         /// A part of a snapshot.
         146 Part: Part, "da3411fe6e60128d";
         /// Pledges and openings of the sender's own clients.
-        147 PassedPledges: Pledges, "0000000000000000";
+        147 PassedPledges: Pledges, "87c630d58a4f98ff";
     }
 }
 

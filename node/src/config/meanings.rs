@@ -5,17 +5,30 @@ pub(super) fn meaning(section: &str, key: &str) -> &'static str {
     MEANINGS.iter().find(|(of, name, _)| (*of, *name) == (section, key)).map_or("", |(_, _, meaning)| meaning)
 }
 
+/// Whether a key's value may change while a node runs.
+pub(crate) fn may_change(section: &str, key: &str) -> bool {
+    matches!((section, key), ("log" | "memory" | "alerts", _) | ("monitoring", "hosts"))
+}
+
 /// What the file begins with.
 pub(super) const HEAD: &str = "\
 # A BitCraps node. Every key is here with its meaning; a key that is left out has its default.
 # Relative paths start where this file is. Unknown keys are refused.
+# SIGHUP has [log], [memory], [alerts] and monitoring.hosts read again; the rest holds from the next start on.
 
 ";
 
 /// What each key means, by section.
-pub(crate) const MEANINGS: [(&str, &str, &str); 34] = [
+pub(crate) const MEANINGS: [(&str, &str, &str); 36] = [
     ("node", "data", "The session: genesis, journal and consensus log."),
     ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
+    (
+        "log",
+        "filter",
+        "What is logged: error, warn, info, debug or trace, for all of it or by part, such as \"warn,net=debug\".\n\
+         The variable BITCRAPS_LOG goes over it.",
+    ),
+    ("log", "format", "How a line is written: \"text\" for people, \"json\" for programs."),
     ("keys", "validator", "The secret from which the vote key follows. Whoever has it can vote as this node."),
     ("keys", "dkg", "The secret from which the key for dealing shares of the beacon key follows."),
     (

@@ -1,4 +1,4 @@
-//! The sections about watching a node: what it may have of memory, where its dashboard is, who hears of alerts.
+//! The sections about watching a node: its log, what it may have of memory, where its dashboard is, who hears of alerts.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -6,6 +6,36 @@ use std::str::FromStr;
 use net::settings::{size, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+
+/// What a node says of itself on standard error.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// What is logged: a level, or levels by target.
+    pub filter: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            filter: "warn,node=info,net=info,storage=info,operate=info,bitcraps=info".into(),
+            format: LogFormat::Text,
+        }
+    }
+}
 
 /// Who is told when something is the matter; the log always is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

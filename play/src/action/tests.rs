@@ -89,6 +89,10 @@ fn every_command_is_understood_and_its_form_is_an_intents() {
 fn what_is_wrong_is_answered_with_what_would_be_right() {
     for (text, answer) in [
         ("", "type a command, for example `field 5`, or `help`"),
+        ("field 18446744073709551616", "`18446744073709551616` is more than all chips there are"),
+        ("99999999999999999999 on field", "`99999999999999999999` is more than all chips there are"),
+        ("set place_6 99999999999999999k", "`99999999999999999k` is more than all chips there are"),
+        ("sit $18446744073709551616", "`$18446744073709551616` is more than all chips there are"),
         ("feild 5", "there is no bet `feild`; did you mean `field`?"),
         ("rol", "there is no command or bet `rol`; did you mean `roll`?"),
         ("xyzzy", "there is no command or bet `xyzzy`"),

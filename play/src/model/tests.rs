@@ -168,6 +168,8 @@ fn no_two_intents_on_their_way_have_one_number() {
     send(&mut game, IntentKind::Sit);
     send(&mut game, IntentKind::Bet);
     game.receipt(1, Verdict::Applied, Height(1));
+    // It is open, and its row is on its way.
+    send(&mut game, IntentKind::Open);
     let mut account = standing().account.expect("an account");
     account.1.number_highest = 1;
     game.set_account(Some(account));
@@ -177,7 +179,7 @@ fn no_two_intents_on_their_way_have_one_number() {
     account.1.number_highest = 40;
     game.set_account(Some(account));
     send(&mut game, IntentKind::Bet);
-    assert_eq!(sent, [1, 2, 3, 4, 5, 41]);
+    assert_eq!(sent, [1, 2, 3, 4, 5, 6, 41]);
 }
 
 #[test]

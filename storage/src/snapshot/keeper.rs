@@ -177,6 +177,8 @@ impl Keeper {
         let unused = self.groups.iter().filter(|(_, held)| held.references == 0);
         change.groups_gone = unused.map(|(name, _)| *name).collect();
         let nothing = change.snapshots_gone.is_empty() && change.groups_gone.is_empty();
+        // The next snapshot names these groups again without writing them: one that is not there would be lost for ever.
+        assert!(self.latest.iter().all(|row| self.groups.contains_key(&row.name)), "a map names what the packs hold");
         // What cannot be written now is found again at the next start.
         if nothing || self.index.commit(&change).is_ok() {
             change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use engine::bytes::{DecodeError, Reader};
 use engine::limits::{PAGE_HEIGHTS, SNAPSHOT_INDEX_BYTES_MAX, SPAN_PAGES};
 use engine::{Hash, Height};
 use redb::{Builder, ConcurrencyMode, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -60,20 +61,18 @@ fn encode(words: &[u64; RANGE_IDS]) -> Vec<u8> {
 }
 
 /// The words of a row, each with its place among the ids.
-fn decode(bytes: &[u8]) -> Result<Box<[u64; RANGE_IDS]>, String> {
-    let (mask, rest) = bytes.split_at_checked(MASK).ok_or("a row of ranges is cut short")?;
-    let count: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
-    if rest.len() != count as usize * 8 {
-        return Err("a row of ranges has another length than it says".into());
-    }
+fn decode(bytes: &[u8]) -> Result<Box<[u64; RANGE_IDS]>, DecodeError> {
+    let mut row = Reader::new("row of ranges", bytes);
+    let mask: [u8; MASK] = row.array()?;
     let mut words = Box::new([0; RANGE_IDS]);
-    let present = (0..RANGE_IDS).filter(|id| mask[id / 8] >> (id % 8) & 1 == 1);
-    for (id, word) in present.zip(rest.chunks_exact(8)) {
-        words[id] = u64::from_le_bytes(word.try_into().expect("8 bytes"));
+    for id in (0..RANGE_IDS).filter(|id| mask[id / 8] >> (id % 8) & 1 == 1) {
+        words[id] = row.u64()?;
+        // One that is zero has no place in the mask: a row would have two encodings.
         if words[id] == 0 {
-            return Err("a row of ranges has a word that is zero".into());
+            return Err(row.value("word", 0u64));
         }
     }
+    row.end()?;
     Ok(words)
 }
 

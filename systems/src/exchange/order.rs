@@ -251,7 +251,10 @@ impl Orderer {
 
     /// What the log holds, once this validator has listened for long enough to so many others that they make a quorum with
     /// it. Whoever hears fewer decides nothing, and may be another life of a validator that the others do hear.
-    pub fn take_listened(&mut self, clock: &Clock, others: usize) -> Option<Vec<LoggedHeight>> {
+    ///
+    /// A group of the log may be on the disk and the frames that it was written with not: then the fence is above what is
+    /// decided here, and what was signed behind it is heard again only when the others have told of all up to it.
+    pub fn take_listened(&mut self, clock: &Clock, others: usize, decided: Height) -> Option<Vec<LoggedHeight>> {
         let (listening, config) = (self.listening.as_mut()?, self.config.as_ref()?);
         let now_ms = clock.elapsed_ms();
         if others + 1 < self.validators.quorum() {
@@ -259,7 +262,7 @@ impl Orderer {
             return None;
         }
         let until_ms = *listening.until_ms.get_or_insert(now_ms + config.timeouts.rebroadcast_ms);
-        if now_ms < until_ms {
+        if now_ms < until_ms || decided < self.fence {
             return None;
         }
         self.listening.take().map(|listening| listening.logged)

@@ -12,9 +12,11 @@ use engine::message::certificate::Settled;
 use engine::message::evidence::Evidence;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::{NodeKind, NodeMessage, RangeEntry, RangeRow};
+use engine::message::vote::VoteBody;
 use engine::{Genesis, Hash, Height, PeerId, TableId, Tick};
 use order::batch::BatchSeed;
 use order::beacon::{BeaconGroup, deal};
+use order::consensus::LogEntry;
 use order::keys::{DevKeys, dev_keys};
 use systems::exchange::recover::logged_heights;
 use systems::exchange::{Clock, ExchangeError};
@@ -451,6 +453,13 @@ impl Cluster {
 
     pub fn root_chain(&self, slot: usize) -> Option<Hash> {
         self.hosts[slot].settled.last_key_value().map(|(_, settled)| settled.root_chain)
+    }
+
+    /// The votes of a height that a node's log holds.
+    pub fn logged_votes(&self, slot: usize, height: Height) -> Vec<VoteBody> {
+        let logged = logged_heights(&self.hosts[slot].log, height.back(1)).expect("its own log");
+        let entries = logged.into_iter().filter(|logged| logged.height == height).flat_map(|logged| logged.entries);
+        entries.filter_map(|entry| if let LogEntry::Vote(vote) = entry { Some(vote.body) } else { None }).collect()
     }
 
     /// Every applied receipt is of an intent that stands in the block of its height, at its place.

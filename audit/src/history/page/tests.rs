@@ -130,6 +130,7 @@ fn a_decoder_takes_any_bytes_without_a_panic() {
             plain[place] ^= byte;
         }
         if let Ok(page) = Page::decode(&sealed(&plain, sample().key())) {
+            assert_eq!(page.bytes(), plain, "what was read is what was there");
             page.iter().for_each(drop);
         }
     });

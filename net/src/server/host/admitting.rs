@@ -162,6 +162,10 @@ impl Host {
                 open.untold.tell(Input::Offended { peer: open.id, offence: Offence::Malformed }, &common.events);
             }
             open.untold.tell(Input::Left(open.id), &common.events);
+        } else if close.code == CloseCode::Malformed {
+            // The world keeps no score of a key that never said hello, and nothing that it sent was right.
+            common.admission.ban(open.key, peer.address, self.now);
+            Counters::add(&common.counters.banned, 1);
         }
         let put_out = (close.code != CloseCode::Done).then_some(close);
         let Departure { reason, text } = ending(put_out, open.broke.take());

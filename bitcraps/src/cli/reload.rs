@@ -1,0 +1,100 @@
+//! SIGHUP: a node's configuration is read again, and what may change while it runs is changed. The log has what that was.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use ::node::layers::{Changed, Layered};
+use anyhow::Context;
+use operate::monitor::{Changer, Monitor};
+use operate::service;
+use operate::watching::MonitorConfig;
+use signal_hook::consts::SIGHUP;
+use signal_hook::iterator::{Handle, Signals};
+
+use super::config::{check, monitor_config};
+use super::logs::Logs;
+
+/// A configuration that is read again while its node runs.
+pub struct Reload {
+    state: Arc<Mutex<State>>,
+    signals: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is read again, and who takes it.
+struct State {
+    path: PathBuf,
+    set: Vec<String>,
+    layered: Layered,
+    logs: Logs,
+    monitor: Option<Changer>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no panic while it is held")
+}
+
+impl State {
+    /// Reads the configuration again and changes what may change.
+    ///
+    /// # Errors
+    /// If a node would not start with it: then all stays as it was.
+    fn reload(&mut self) -> anyhow::Result<Vec<Changed>> {
+        let new = Layered::load(&self.path, &self.set)?;
+        check(&new.config)?;
+        let changed = self.layered.changed(&new);
+        // What counts from the next start on is said each time, until there was one.
+        self.layered = self.layered.while_running(new);
+        self.logs.change(&self.layered.config.log)?;
+        if let Some(monitor) = &self.monitor {
+            monitor.change(monitor_config(&self.layered.config))?;
+        }
+        Ok(changed)
+    }
+}
+
+impl Reload {
+    /// Waits for SIGHUP from now on, which ends the process no more.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn start(path: PathBuf, set: Vec<String>, layered: Layered, logs: Logs) -> anyhow::Result<Self> {
+        let mut signals = Signals::new([SIGHUP]).context("signals")?;
+        let handle = signals.handle();
+        let state = Arc::new(Mutex::new(State { path, set, layered, logs, monitor: None }));
+        let shared = Arc::clone(&state);
+        let run = move || {
+            for _ in signals.forever() {
+                service::reloading();
+                match lock(&shared).reload() {
+                    Ok(changed) if changed.is_empty() => tracing::info!("the configuration is what it was"),
+                    Ok(changed) => changed.iter().for_each(|changed| tracing::info!("configuration: {changed}")),
+                    Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+                }
+                service::ready("running");
+            }
+        };
+        let thread = std::thread::Builder::new().name("reload".into()).spawn(run).context("a thread")?;
+        Ok(Self { state, signals: handle, thread: Some(thread) })
+    }
+
+    /// What a monitor is told now.
+    pub fn monitor_config(&self) -> MonitorConfig {
+        monitor_config(&lock(&self.state).layered.config)
+    }
+
+    /// Has a monitor told of what changes.
+    pub fn watched_by(&self, monitor: &Monitor) {
+        lock(&self.state).monitor = Some(monitor.changer());
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        self.signals.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

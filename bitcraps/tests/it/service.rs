@@ -1,0 +1,142 @@
+//! A node under a manager of services: what it says to that, and what SIGHUP changes.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::newcomer::{made_node, program, run, signal, text};
+
+/// What may pass until something is said that must be.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A node that tells a manager how it is, and logs for programs.
+struct Served {
+    node: Child,
+    log: BufReader<ChildStderr>,
+    /// What the manager is told, a line each. It always listens: whoever tells one that does not waits for it.
+    told: Receiver<String>,
+}
+
+impl Served {
+    fn start(dir: &Path, config: &Path) -> Self {
+        let path = dir.join("notify");
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        let (lines, told) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(count) = manager.recv(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                if text.lines().any(|line| lines.send(line.to_owned()).is_err()) {
+                    return;
+                }
+            }
+        });
+        let mut node = program()
+            .args(["node", "--config", text(config), "--output", "ndjson"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "1000000")
+            .env("BITCRAPS_LOG_FORMAT", "json")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let log = BufReader::new(node.stderr.take().expect("piped"));
+        Self { node, log, told }
+    }
+
+    /// Waits until the manager is told this.
+    fn tells(&self, what: &str) {
+        while self.told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("`{what}` is never told")) != what {}
+    }
+
+    /// The next lines of the log, each an object, until one has this message; that one's level.
+    fn says(&mut self, message: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).expect("text") > 0, "the log never says `{message}`");
+            let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if said["message"].as_str().is_some_and(|said| said.contains(message)) {
+                return said["level"].as_str().expect("a level").to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.node.kill();
+        let _ = self.node.wait();
+    }
+}
+
+/// What `doctor` finds for a node of this configuration: its exit code, and the grade of each thing.
+fn doctor(config: &Path, set: &str) -> (i32, Value) {
+    let (code, out, err) = run(&["doctor", "--config", text(config), "--set", set, "--output", "json"]);
+    let said: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {err}"));
+    let grades = said["findings"].as_array().expect("findings").iter();
+    let grades = grades.map(|one| (one["what"].as_str().expect("a word").to_owned(), one["grade"].clone())).collect();
+    (code, Value::Object(grades))
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_for_a_node_and_leaves_a_running_one_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = made_node(&dir.path().join("node"), &[]);
+    let (_, grades) = doctor(&config, "net.name=x");
+    assert_eq!((&grades["address"], &grades["memory"]), (&"ok".into(), &"ok".into()), "{grades}");
+    let (code, grades) = doctor(&config, "memory.budget_bytes=900000GiB");
+    assert_eq!((code, &grades["memory"]), (3, &"wrong".into()), "{grades}");
+    let served = Served::start(dir.path(), &config);
+    served.tells("READY=1");
+    let (_, grades) = doctor(&config, "net.name=x");
+    assert_eq!(
+        (&grades["address"], &grades["disk"].is_string()),
+        (&Value::Null, &true),
+        "the address is its own: {grades}"
+    );
+}
+
+#[test]
+fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = made_node(&dir.path().join("node"), &["--window", "1000"]);
+    let mut served = Served::start(dir.path(), &config);
+    served.tells("READY=1");
+    served.tells("WATCHDOG=1");
+    served.tells("WATCHDOG=1");
+
+    let original = fs::read_to_string(&config).expect("a configuration");
+    let changed = original
+        .replace("mail_to = []", "mail_to = [\"ops@example.org\"]")
+        .replace("name = \"craps\"", "name = \"new\"");
+    let changed = changed.replace("hosts = []", "hosts = [\"node.example\"]");
+    fs::write(&config, &changed).expect("written");
+    signal(&served.node, "-HUP");
+    served.tells("RELOADING=1");
+    assert_eq!(served.says("net.name: \"craps\" -> \"new\", from the next start on"), "INFO");
+    served.says("monitoring.hosts: [] -> [\"node.example\"]");
+    served.says("alerts.mail_to: [] -> [\"ops@example.org\"]");
+    served.tells("READY=1");
+
+    fs::write(&config, changed.replace("filter = \"", "filter = \"=,")).expect("written");
+    signal(&served.node, "-HUP");
+    assert_eq!(served.says("the configuration stays as it was: log.filter"), "ERROR");
+
+    // What waits for the next start is said again; what was taken is not.
+    fs::write(&config, &changed).expect("written");
+    signal(&served.node, "-HUP");
+    served.says("net.name");
+    fs::write(&config, &original.replace("hosts = []", "hosts = [\"node.example\"]")).expect("written");
+    signal(&served.node, "-HUP");
+    served.says("alerts.mail_to: [\"ops@example.org\"] -> []");
+
+    signal(&served.node, "-TERM");
+    served.tells("STOPPING=1");
+    assert!(served.node.wait().expect("it ends").success());
+}

@@ -1,0 +1,312 @@
+//! Whether a machine is one on which a node does well: each thing that is looked at, what was found, and what mends it.
+//!
+//! Nothing is changed by it but a file in the session's folder that is written, synced and removed again.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use net::transport::{bind, segments};
+use node::config::Config;
+use rustix::fs::statfs;
+use serde::Serialize;
+
+use crate::monitor::Listening;
+use crate::process::Machine;
+use crate::reading::free_bytes;
+
+/// Syncs of which the median is told.
+const SYNCS: usize = 21;
+/// A sync that takes longer than this is seen by players: a receipt waits for one.
+const SYNC_SLOW: Duration = Duration::from_millis(20);
+/// Files that a node may have open at once, with some room: its own, and those who look at it.
+const FILES_LEAST: u64 = 1_024;
+/// What an empty node needs, with some room.
+const MEMORY_LEAST: u64 = 256 << 20;
+/// What is left of a disk when a node asks for room.
+const DISK_LEAST: u64 = 1 << 30;
+
+/// How much something matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// It is as it should be, or cannot be otherwise.
+    Ok,
+    /// The node runs, and could run better.
+    Note,
+    /// The node does not start, or loses what it holds.
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub what: &'static str,
+    /// How much it matters.
+    pub grade: Grade,
+    /// What was found.
+    pub found: String,
+    /// What to do, where something is to be done.
+    pub advice: Option<String>,
+}
+
+fn ok(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, grade: Grade::Ok, found: found.into(), advice: None }
+}
+
+fn note(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { what, grade: Grade::Note, found: found.into(), advice: Some(advice.into()) }
+}
+
+fn wrong(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { what, grade: Grade::Wrong, found: found.into(), advice: Some(advice.into()) }
+}
+
+/// Looks at this machine with the eyes of a node of this configuration. `runs` says that the node runs now, so that its
+/// addresses are taken by itself.
+pub fn look(config: &Config, runs: bool) -> Vec<Finding> {
+    let machine = Machine::take();
+    let mut findings = vec![processors(config, machine.cpus), vectors(), memory(config, machine.memory_bytes)];
+    findings.extend(pages());
+    findings.push(files(machine.files_max));
+    findings.push(pressure());
+    let folder = existing(&config.node.data);
+    findings.extend(file_system(&folder));
+    findings.push(room(config, &folder));
+    findings.push(syncs(&folder));
+    findings.extend(sockets(config));
+    if !runs {
+        findings.push(address("address", config.net.listen, |address| bind(address, 1 << 16).map(drop)));
+        findings.extend(
+            config.monitoring.listen.address().map(|at| {
+                address("dashboard", at, |address| Listening::at(address).map(drop).map_err(io::Error::other))
+            }),
+        );
+    }
+    findings
+}
+
+fn processors(config: &Config, cpus: Option<u64>) -> Finding {
+    let threads = config.node.threads as u64;
+    match cpus {
+        None => ok("processors", "not told by the system"),
+        Some(1) => note("processors", "1", "two or more: the network and the tick share this one"),
+        Some(cpus) if threads > cpus => note(
+            "processors",
+            format!("{cpus}, for {threads} workers"),
+            format!("node.threads = {} leaves one for the network and the disk", cpus - 1),
+        ),
+        Some(cpus) => ok("processors", format!("{cpus}, for {threads} workers beside the network and the disk")),
+    }
+}
+
+/// What the processor has for signatures: the library of curves chooses by itself.
+fn vectors() -> Finding {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has = [
+            ("AVX-512 IFMA", std::is_x86_feature_detected!("avx512ifma")),
+            ("AVX2", std::is_x86_feature_detected!("avx2")),
+        ];
+        match has.iter().find(|(_, has)| *has) {
+            Some((name, _)) => ok("vectors", format!("{name}, used for signatures")),
+            None => {
+                note("vectors", "neither AVX2 nor AVX-512", "signatures take a multiple of the time; another machine")
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    ok("vectors", "signatures are verified without them on this processor")
+}
+
+fn memory(config: &Config, machine: Option<u64>) -> Finding {
+    let budget = config.memory.budget_bytes;
+    match (machine, budget) {
+        (None, _) => ok("memory", "not told by the system"),
+        (Some(bytes), _) if bytes < MEMORY_LEAST => {
+            wrong("memory", ByteSize(bytes).to_string(), format!("{} or more", ByteSize(MEMORY_LEAST)))
+        }
+        (Some(bytes), budget) if budget > bytes => wrong(
+            "memory",
+            format!("{} for a budget of {}", ByteSize(bytes), ByteSize(budget)),
+            "memory.budget_bytes below what the machine, or its control group, has",
+        ),
+        (Some(bytes), 0) => ok("memory", format!("{}, all of it the budget", ByteSize(bytes))),
+        (Some(bytes), budget) => ok("memory", format!("{} for a budget of {}", ByteSize(bytes), ByteSize(budget))),
+    }
+}
+
+/// Huge pages, where the system has them.
+fn pages() -> Option<Finding> {
+    let text = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    let chosen = text.split('[').nth(1)?.split(']').next()?.to_owned();
+    Some(ok("huge pages", chosen))
+}
+
+fn files(most: Option<u64>) -> Finding {
+    match most {
+        None => ok("files", "no bound is told by the system"),
+        Some(most) if most < FILES_LEAST => wrong(
+            "files",
+            format!("{most} may be open"),
+            format!("`ulimit -n 65536`, or LimitNOFILE={FILES_LEAST} or more"),
+        ),
+        Some(most) => ok("files", format!("{most} may be open")),
+    }
+}
+
+/// Whether the system tells what waits for what; the alerts of pressure need it.
+fn pressure() -> Finding {
+    match fs::read_to_string("/proc/pressure/memory") {
+        Ok(_) => ok("pressure", "told by the system"),
+        Err(_) => {
+            note("pressure", "not told by the system", "the kernel option `psi=1`; alerts of pressure stay silent")
+        }
+    }
+}
+
+/// The nearest folder that is there.
+fn existing(path: &Path) -> PathBuf {
+    let near = path.ancestors().find(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
+    near.map_or_else(|| ".".into(), Path::to_owned)
+}
+
+/// Kinds of file systems by their number, as statfs(2) has them, that are no place for a session.
+const UNFIT: [(u64, &str, &str); 3] = [
+    (0x0102_1994, "tmpfs", "a session in memory is gone when the machine stops: node.data on a disk"),
+    (0x6969, "nfs", "its locks and syncs depend on another machine: node.data on a disk of this one"),
+    (0xff53_4d42, "cifs", "its locks and syncs depend on another machine: node.data on a disk of this one"),
+];
+
+fn file_system(folder: &Path) -> Option<Finding> {
+    let kind = statfs(folder).ok()?.f_type as u64 & 0xffff_ffff;
+    let unfit = UNFIT.iter().find(|(number, ..)| *number == kind);
+    Some(match unfit {
+        Some((_, name, advice)) => wrong("file system", format!("{name} at {}", folder.display()), *advice),
+        None => ok("file system", format!("fit for a session, at {}", folder.display())),
+    })
+}
+
+fn room(config: &Config, folder: &Path) -> Finding {
+    let Some(free) = free_bytes(folder) else { return ok("room", "not told by the system") };
+    let bound = config.storage.bytes_max;
+    let found = |more: &str| format!("{} free{more}", ByteSize(free));
+    match bound {
+        _ if free < DISK_LEAST => wrong("room", found(""), format!("{} or more", ByteSize(DISK_LEAST))),
+        0 => note("room", found(", no bound of the journal"), "storage.bytes_max below what is free"),
+        bound => ok("room", found(&format!(", storage.bytes_max is {}", ByteSize(bound)))),
+    }
+}
+
+/// How long a write of a block takes until it is on the disk: a receipt waits for that.
+fn syncs(folder: &Path) -> Finding {
+    match sync_times(folder) {
+        Err(error) => wrong("disk", format!("{}: {error}", folder.display()), "a folder that this user may write in"),
+        Ok(mut times) => {
+            times.sort_unstable();
+            let median = times[times.len() / 2];
+            let found = format!("a sync takes {:.1} ms (median of {})", median.as_secs_f64() * 1e3, times.len());
+            match median > SYNC_SLOW {
+                true => note("disk", found, "a disk with less: each receipt waits for one sync"),
+                false => ok("disk", found),
+            }
+        }
+    }
+}
+
+fn sync_times(folder: &Path) -> io::Result<Vec<Duration>> {
+    let path = folder.join(format!(".doctor-{}", std::process::id()));
+    let mut file = fs::File::options().write(true).create_new(true).open(&path)?;
+    let times = (0..SYNCS)
+        .map(|_| {
+            let began = Instant::now();
+            file.write_all(&[0; 4_096])?;
+            file.sync_data()?;
+            Ok(began.elapsed())
+        })
+        .collect();
+    fs::remove_file(&path)?;
+    times
+}
+
+/// What the system gives a UDP socket.
+fn sockets(config: &Config) -> Vec<Finding> {
+    let asked = config.net.socket_buffer_bytes;
+    let here = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bound = match bind(here, asked as usize) {
+        Ok(bound) => bound,
+        Err(error) => return vec![wrong("sockets", error.to_string(), "UDP on loopback")],
+    };
+    let least = bound.receive_bytes.min(bound.send_bytes) as u64;
+    let buffers = match least < asked {
+        true => note(
+            "socket buffers",
+            format!("{} of {}", ByteSize(least), ByteSize(asked)),
+            format!("`sysctl -w net.core.rmem_max={asked} net.core.wmem_max={asked}`"),
+        ),
+        false => ok("socket buffers", ByteSize(least).to_string()),
+    };
+    let batches = match segments(bound.socket) {
+        Ok((1, _)) => {
+            note("packets", "one packet a system call", "a kernel with UDP segmentation offload (Linux 4.18)")
+        }
+        Ok((out, into)) => ok("packets", format!("{out} out and {into} in, of one connection, a system call")),
+        Err(error) => wrong("packets", error.to_string(), "UDP on loopback"),
+    };
+    vec![buffers, batches]
+}
+
+fn address(what: &'static str, at: SocketAddr, take: impl FnOnce(SocketAddr) -> io::Result<()>) -> Finding {
+    match take(at) {
+        Ok(()) => ok(what, at.to_string()),
+        Err(error) => wrong(what, format!("{at}: {error}"), "end what has it, or choose another address"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use node::config::ServedAt;
+
+    fn graded(findings: &[Finding], what: &str) -> Option<Grade> {
+        findings.iter().find(|finding| finding.what == what).map(|finding| finding.grade)
+    }
+
+    #[test]
+    fn whatever_is_wrong_has_an_advice_and_is_found() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let udp = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        let mut config = Config::default();
+        config.node.data = dir.path().join("not/there");
+        config.node.threads = 64;
+        config.memory.budget_bytes = u64::MAX;
+        config.net.listen = udp.local_addr().expect("an address");
+        config.monitoring.listen = ServedAt::Address(taken.local_addr().expect("an address"));
+        let findings = look(&config, false);
+        for what in ["memory", "address", "dashboard"] {
+            assert_eq!(graded(&findings, what), Some(Grade::Wrong), "{what}: {findings:?}");
+        }
+        assert!(matches!(graded(&findings, "disk"), Some(Grade::Ok | Grade::Note)), "{findings:?}");
+        assert!(findings.iter().all(|finding| (finding.grade == Grade::Ok) == finding.advice.is_none()));
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing is left behind");
+        let running = look(&config, true);
+        assert_eq!((graded(&running, "address"), graded(&running, "dashboard")), (None, None), "they are its own");
+    }
+
+    #[test]
+    fn bounds_that_are_too_low_are_wrong() {
+        assert_eq!(files(Some(FILES_LEAST - 1)).grade, Grade::Wrong);
+        assert_eq!(files(Some(FILES_LEAST)).grade, Grade::Ok);
+        assert_eq!(processors(&Config::default(), Some(1)).grade, Grade::Note);
+        assert_eq!(memory(&Config::default(), Some(MEMORY_LEAST - 1)).grade, Grade::Wrong);
+        let missing = syncs(Path::new("/nowhere"));
+        assert!(missing.grade == Grade::Wrong && missing.found.starts_with("/nowhere: "), "{missing:?}");
+        let in_memory = file_system(Path::new("/dev/shm"));
+        assert!(in_memory.is_none_or(|found| found.grade == Grade::Wrong && found.found.contains("tmpfs")));
+    }
+}
