@@ -1,6 +1,7 @@
 //! Pledged tables as a person meets them: `dev --dice both` with simulated players, and `play` through the deaths of client
 //! and node.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -52,6 +53,70 @@ fn a_session_of_pledged_tables_replays_and_its_history_shows_what_was_pledged_op
         forfeits += count(&events, "forfeit");
     }
     assert!(rolls > 50 && forfeits > 0, "{rolls} rolls, {forfeits} forfeits");
+    let rows = dir.path().join("rows");
+    let rows = rows.to_str().expect("a temporary path is text");
+    done(dir.path(), &["export", session, "--csv", rows]);
+    let (found, lost) = recomputed(Path::new(rows));
+    assert_eq!((found, lost), (rolls, forfeits), "every roll and every forfeit of the history is in the rows");
+    published_script(rows, rolls);
+}
+
+fn sheet(rows: &Path, name: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(rows.join(format!("{name}.csv"))).expect("a CSV file");
+    let names = reader.headers().expect("names").clone();
+    let row = |row: csv::StringRecord| names.iter().map(str::to_owned).zip(row.iter().map(str::to_owned)).collect();
+    reader.records().map(|found| row(found.expect("a row"))).collect()
+}
+
+fn derived(context: &str, parts: &[&[u8]], bytes: &mut [u8]) {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    parts.iter().for_each(|part| _ = hasher.update(part));
+    hasher.finalize_xof().fill(bytes);
+}
+
+/// Recomputes every roll from exported rows, as the page about fairness says; returns how many were opened and forfeited.
+fn recomputed(rows: &Path) -> (usize, usize) {
+    let hex = |row: &BTreeMap<String, String>, name: &str| engine::unhex_all(&row[name]).expect("hex");
+    let chain = hex(&sheet(rows, "session")[0], "chain");
+    let rules: BTreeMap<String, Vec<u8>> =
+        sheet(rows, "tables").iter().map(|row| (row["table_id"].clone(), hex(row, "rules_hash"))).collect();
+    let rolls: BTreeMap<(String, String), [String; 2]> = sheet(rows, "rolls")
+        .into_iter()
+        .map(|row| ((row["table_id"].clone(), row["roll_number"].clone()), [row["die_1"].clone(), row["die_2"].clone()]))
+        .collect();
+    let mut forfeited = 0;
+    for row in sheet(rows, "openings") {
+        if row["outcome"] == "forfeited" {
+            assert!(row["opened_value"].is_empty() && row["forfeited"] != "0");
+            forfeited += 1;
+            continue;
+        }
+        let number = |name: &str| row[name].parse::<u32>().expect("a number").to_le_bytes();
+        let (table, roll) = (number("table_id"), number("roll_number"));
+        let (key, beacon, value) = (hex(&row, "account_key"), hex(&row, "beacon"), hex(&row, "opened_value"));
+        let (mut end, mut stream) = ([0; 32], [0; 512]);
+        derived("bitcraps pledge end 1", &[&chain, &table, &key, &roll, &value], &mut end);
+        assert_eq!(end.to_vec(), hex(&row, "pledged_end"), "what was opened is what was pledged");
+        let of_rules = &rules[&row["table_id"]];
+        derived("bitcraps dice of both 1", &[&beacon, &value, of_rules, &table, &roll], &mut stream);
+        let faces: Vec<String> =
+            stream.iter().filter(|byte| **byte < 252).map(|byte| (byte % 6 + 1).to_string()).take(2).collect();
+        assert_eq!(faces, rolls[&(row["table_id"].clone(), row["roll_number"].clone())], "{row:?}");
+    }
+    (rolls.len(), forfeited)
+}
+
+/// Runs the script of the page about fairness as it stands there, where Python and its `blake3` are.
+fn published_script(rows: &str, rolls: usize) {
+    let has_it = Command::new("python3").args(["-c", "import blake3"]).output();
+    if !has_it.is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fairness.md")).expect("a page");
+    let script = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a script");
+    let output = Command::new("python3").args(["-c", script, rows]).output().expect("Python runs");
+    let (said, problem) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.trim(), format!("{rolls} rolls are what both halves give"), "{problem}");
 }
 
 /// A running `play --script`, and what it writes.
