@@ -14,6 +14,7 @@ use audit::replay::{ReplayConfig, replay};
 use engine::io::NodeStatus;
 use engine::{Hash, Height};
 use load::crowd::Crowd;
+use load::delays::Links;
 use net::client::{Endpoint, socket, status::Asking};
 use order::keys::{DevKeys, dev_keys};
 use order::signature::NetKey;
@@ -294,6 +295,66 @@ fn one_that_stands_still_is_done_without_and_comes_back() {
     cluster.finish(crowd);
 }
 
+/// Two halves are no quorum and decide nothing; three that lost one go on; and all agree once they hear each other again.
+#[test]
+fn a_network_that_falls_apart_decides_once_and_goes_on_when_it_is_whole() {
+    let mut cluster = Cluster::new();
+    let configs: Vec<PathBuf> = cluster.members.iter().map(|member| member.config.clone()).collect();
+    let links = Links::between(&cluster.runtime, &configs, &(0..=1)).expect("links");
+    (0..4).for_each(|slot| cluster.start(slot));
+    let crowd = cluster.crowd(&[0, 1, 2, 3]);
+    cluster.progress(&[0, 1, 2, 3], 3);
+
+    links.cut(|one, other| one / 2 != other / 2);
+    let still = cluster.until_still();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(cluster.highest(), still, "no half is a quorum");
+    links.cut(|_, _| false);
+    let healed = Instant::now();
+    cluster.progress(&[0, 1, 2, 3], 1);
+    println!("two halves: the next height {} ms after they were whole", healed.elapsed().as_millis());
+
+    links.cut(|one, other| one == 3 && other != 3);
+    cluster.progress(&[0, 1, 2], 10);
+    links.cut(|_, _| false);
+    let (healed, highest) = (Instant::now(), cluster.highest());
+    cluster.until("it is level again", |cluster| cluster.settled(3) >= highest);
+    println!("one apart: level {} ms after it was back", healed.elapsed().as_millis());
+    cluster.progress(&[0, 1, 2, 3], 3);
+    cluster.finish(crowd);
+}
+
+/// A validator whose disk is damaged says where and does not start; the others go on; with nothing left of its session but the
+/// genesis it gets the rest from them, and votes when it may.
+#[test]
+fn one_whose_disk_is_damaged_does_not_start_and_gets_all_from_the_others() {
+    let mut cluster = Cluster::started();
+    let crowd = cluster.crowd(&[0, 1, 2]);
+    cluster.progress(&[0, 1, 2, 3], 5);
+    cluster.end(3);
+    let Member { session, config, .. } = &cluster.members[3];
+    let segment = session.join("journal/00000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    // Behind the header of the segment, and long before its end.
+    bytes[4_096 + 200] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let said = bitcraps().args(["node", "--config"]).arg(config).output().expect("the program runs");
+    let problem = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.code() == Some(4) && problem.contains("journal/00000001.seg"), "{problem}");
+    for folder in ["journal", "consensus", "snapshots"] {
+        let folder = session.join(folder);
+        for file in std::fs::read_dir(&folder).into_iter().flatten() {
+            std::fs::remove_file(file.expect("a file").path()).expect("a file");
+        }
+    }
+    cluster.progress(&[0, 1, 2], 5);
+    cluster.start(3);
+    let highest = cluster.highest();
+    cluster.until("it has all", |cluster| cluster.settled(3) >= highest);
+    cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.follows));
+    cluster.finish(crowd);
+}
+
 /// A validator whose log is gone cannot know what it signed: it votes on nothing until the others are far above.
 #[test]
 fn one_whose_log_is_lost_follows_until_it_may_vote_again() {
@@ -457,17 +518,26 @@ fn a_validator_that_lies_holds_up_nobody() {
     let (keys, setup) = node::init::open_keys(&config, true).expect("its network key");
     let genesis = storage::genesis_bytes(&config.node.data).expect("its genesis");
     let mut liar = node::network::listen(&setup.genesis, genesis, &keys.net, config.net.clone()).expect("its address");
-    let (mut heard, end) = (0, Instant::now() + Duration::from_secs(5));
+    let mut lie_for = |seconds, height| {
+        let (mut heard, end) = (0, Instant::now() + Duration::from_secs(seconds));
+        while Instant::now() < end {
+            let mut inputs = Vec::new();
+            liar.take_inputs(&mut inputs);
+            heard += inputs.iter().filter(|input| matches!(input, engine::io::Input::Node { .. })).count();
+            liar.send(&mut lies(height));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        heard
+    };
     let before = cluster.highest();
-    while Instant::now() < end {
-        let mut inputs = Vec::new();
-        liar.take_inputs(&mut inputs);
-        heard += inputs.iter().filter(|input| matches!(input, engine::io::Input::Node { .. })).count();
-        liar.send(&mut lies(before));
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(heard > 0, "the others took it for a validator at first");
-    assert!(cluster.highest() > before, "heights come");
+    assert!(lie_for(5, before) > 0, "the others took it for a validator at first");
+    let lied_to = cluster.highest();
+    assert!(lied_to > before, "heights come");
+    // One that starts knows nobody's lies, and hears them before it knows where the others are.
+    cluster.kill(2);
+    cluster.start(2);
+    assert!(lie_for(5, lied_to) > 0, "it took it for a validator too");
+    cluster.progress(&[0, 1, 2], 3);
     liar.close();
     // The key is banned for what it did; its operator waits until that is over, or a restart forgets it.
     (0..3).for_each(|slot| {

@@ -10,7 +10,7 @@
 
 pub mod cluster;
 pub mod crowd;
-mod delays;
+pub mod delays;
 pub mod dev;
 pub mod drive;
 pub mod hostile;

@@ -4,19 +4,16 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context;
 use engine::genesis::KeySource;
 use engine::{Height, hex};
 use keys::keyfile;
 use net::transport::PLAYING_BYTES;
 use node::deal::deal;
 use node::init::now_ms;
-use node::layers::Layered;
 use serde_json::json;
-use tokio::runtime::Runtime;
 
 use super::cluster::{Cluster, free_places, local_config};
-use super::delays::link;
+use super::delays::Links;
 use super::drive::Driver;
 use super::report::Report;
 use super::run::{Judged, Progress, RECEIPT_TARGET, RunSite, Running, judge, meet, new_chain};
@@ -44,21 +41,6 @@ fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
     let genesis = |rows, group| chain.genesis(KeySource::Dealer, rows, group, now_ms()?);
     let dealt = deal(&site.dir, &free_places(site.nodes)?, &base, None, |_, _| keyfile::draw(), genesis)?;
     Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
-}
-
-/// Puts a link of some delay between every two nodes.
-fn delay(runtime: &Runtime, configs: &[PathBuf], delay_ms: &std::ops::RangeInclusive<u64>) -> anyhow::Result<()> {
-    let mut seed = 1;
-    for path in configs {
-        let mut config = Layered::load(path, &[])?.config.absolute()?;
-        for named in &mut config.net.validators {
-            let (key, at) = named.split_once('@').context("a validator is named with its key")?;
-            seed += 1;
-            *named = format!("{key}@{}", link(runtime, at.parse()?, delay_ms, seed)?);
-        }
-        std::fs::write(path, config.text()).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
 }
 
 /// The processor time of all nodes, and the memory of the largest.
@@ -143,7 +125,7 @@ pub fn run(
     let configs = make(load, site)?;
     let links = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if let Some(delay_ms) = &site.delay_ms {
-        delay(&links, &configs, delay_ms)?;
+        Links::between(&links, &configs, delay_ms)?;
     }
     let mut cluster = Cluster::start(&configs)?;
     let addresses: Vec<_> = cluster.members.iter().map(|member| member.address).collect();

@@ -22,6 +22,8 @@ use crate::snapshots::Keeping;
 
 /// Milliseconds that nodes have to prove their newest snapshots, from the first question on.
 const PROOFS_MS: u64 = 1_000;
+/// Milliseconds until a snapshot that came to nothing is asked for again.
+const REST_MS: u64 = 1_000;
 /// Milliseconds that a node has for a part, before another is asked.
 const PART_MS: u64 = 3_000;
 
@@ -54,6 +56,8 @@ enum Stage {
     Values { note: ChainNote, of: PeerId, until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
     /// All that have the snapshot are asked for its groups.
     Groups { note: ChainNote, values: Vec<Hash>, missing: VecDeque<PartRow>, asked: Vec<(PeerId, PartRow, u64)> },
+    /// It came to nothing; it begins again then.
+    Resting(u64),
     /// Everything was handed over.
     Finishing(ChainNote),
     /// It is on disk, and the journal may begin at it.
@@ -84,7 +88,7 @@ impl Arriving {
         // One proof of each node is enough, and none that nobody asked for costs a signature.
         let wanted = match &self.stage {
             Stage::Proofs(Some(_)) => !self.proofs.contains_key(&from),
-            Stage::Proofs(None) | Stage::Finishing(_) | Stage::Arrived(_) => false,
+            Stage::Proofs(None) | Stage::Resting(_) | Stage::Finishing(_) | Stage::Arrived(_) => false,
             Stage::Values { note, .. } | Stage::Groups { note, .. } => {
                 note.height == proof.note.height
                     && self.proofs.get(&from).is_none_or(|known| known.note.height != note.height)
@@ -145,15 +149,17 @@ impl Arriving {
                 Some(true) => Stage::Arrived(note),
                 Some(false) => self.again(turn),
             },
+            Stage::Resting(until_ms) if turn.now_ms < until_ms => Stage::Resting(until_ms),
+            Stage::Resting(_) => Stage::Proofs(None),
             Stage::Arrived(note) => Stage::Arrived(note),
         };
     }
 
-    /// From the beginning: whatever came so far is given up.
+    /// From the beginning, after a while: whatever came so far is given up.
     fn again(&mut self, turn: &mut Turn<'_>) -> Stage {
         turn.snapshots.give_up_receiving();
         self.proofs.clear();
-        Stage::Proofs(None)
+        Stage::Resting(turn.now_ms + REST_MS)
     }
 
     fn ask_proofs(&mut self, since: Option<u64>, nodes: &BTreeMap<PeerId, NodeStanding>, turn: &mut Turn<'_>) -> Stage {

@@ -42,12 +42,15 @@ pub struct Config {
 }
 
 /// What stays on disk.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
     /// Bytes of the journal's whole segments; 0 for no bound.
     #[serde(deserialize_with = "journal_bytes", serialize_with = "write_size")]
     pub bytes_max: u64,
+    /// Bytes of the disk that stay free; 0 for none.
+    #[serde(deserialize_with = "free_bytes", serialize_with = "write_size")]
+    pub min_free: u64,
 }
 
 /// The cache of history: pages that `history` made, so that they need not be made again.
@@ -97,6 +100,12 @@ pub fn workers() -> usize {
 impl Default for NodeConfig {
     fn default() -> Self {
         Self { data: "session".into(), threads: workers() }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { bytes_max: 0, min_free: 256 << 20 }
     }
 }
 
@@ -159,6 +168,10 @@ fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
     size(deserializer, 0..=16 << 40)
 }
 
+fn free_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    size(deserializer, 0..=16 << 40)
+}
+
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     // Two segments: one that is written, and one that a start may need.
     let bytes = size(deserializer, 0..=u64::MAX)?;
@@ -208,7 +221,7 @@ impl Config {
     pub fn writing(&self) -> storage::Writing {
         let bytes_max = self.storage.bytes_max;
         let retention = (bytes_max > 0).then_some(storage::Retention { bytes_max, retire });
-        storage::Writing { retention, ..storage::Writing::default() }
+        storage::Writing { retention, min_free: self.storage.min_free, ..storage::Writing::default() }
     }
 
     /// This one, with what a node that runs takes of another: the keys that the file's head names.

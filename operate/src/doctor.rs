@@ -196,6 +196,11 @@ fn room(config: &Config, folder: &Path) -> Finding {
     let bound = config.storage.bytes_max;
     let found = |more: &str| format!("{} free{more}", ByteSize(free));
     match bound {
+        _ if free < config.storage.min_free => wrong(
+            "room",
+            found(&format!(", and storage.min_free is {}", ByteSize(config.storage.min_free))),
+            "more room: the node would take no intents",
+        ),
         _ if free < DISK_LEAST => wrong("room", found(""), format!("{} or more", ByteSize(DISK_LEAST))),
         0 => note("room", found(", no bound of the journal"), "storage.bytes_max below what is free"),
         bound => ok("room", found(&format!(", storage.bytes_max is {}", ByteSize(bound)))),
@@ -285,10 +290,11 @@ mod tests {
         config.node.data = dir.path().join("not/there");
         config.node.threads = 64;
         config.memory.budget_bytes = u64::MAX;
+        config.storage.min_free = u64::MAX;
         config.net.listen = udp.local_addr().expect("an address");
         config.monitoring.listen = ServedAt::Address(taken.local_addr().expect("an address"));
         let findings = look(&config, false);
-        for what in ["memory", "address", "dashboard"] {
+        for what in ["memory", "room", "address", "dashboard"] {
             assert_eq!(graded(&findings, what), Some(Grade::Wrong), "{what}: {findings:?}");
         }
         assert!(matches!(graded(&findings, "disk"), Some(Grade::Ok | Grade::Note)), "{findings:?}");

@@ -328,6 +328,8 @@ fn command_key(code: KeyCode, held: bool, game: &Game, ui: &mut Ui) -> Option<Ac
         }
         KeyCode::Enter if held => None,
         KeyCode::Enter => enter(game, ui),
+        // The line stays open after a command; whoever types its key again begins the next one.
+        KeyCode::Char(':' | '/') if ui.input.text.is_empty() => None,
         _ => {
             ui.input.edit(code);
             None

@@ -143,9 +143,13 @@ impl Host {
     /// How it is, in words.
     pub fn stands(&mut self) -> String {
         let Some(node) = &self.node else { return format!("node {} is down", self.slot) };
-        let (chain, votes) = (node.machine().chain(), node.machine().is_voting());
-        let voting = if votes { "votes" } else { "votes on nothing" };
-        format!("node {} stands at {} and {}, {voting}", self.slot, chain.decided, chain.settled)
+        let (chain, order) = (node.machine().chain(), node.machine().order_progress());
+        let does = match node.machine().is_voting() {
+            true => format!("votes in round {} of validator {}", order.round, order.proposer),
+            false => "votes on nothing".into(),
+        };
+        let heard = order.heard.saturating_sub(1);
+        format!("node {} stands at {} and {}, hears {heard}, {does}", self.slot, chain.decided, chain.settled)
     }
 
     /// Starts it, as `open` does. Returns where its chain stands.

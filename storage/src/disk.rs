@@ -65,11 +65,14 @@ pub struct Writing {
     pub again: Duration,
     /// How much of the journal's bodies stays; nothing goes where this is not set.
     pub retention: Option<Retention>,
+    /// Bytes of the disk that stay free: with fewer it is taken for full, until the session is closed.
+    pub min_free: u64,
 }
 
 impl Default for Writing {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, log_bytes: LOG_FILE_BYTES, again: Duration::from_secs(1), retention: None }
+        let again = Duration::from_secs(1);
+        Self { segment_bytes: SEGMENT_BYTES, log_bytes: LOG_FILE_BYTES, again, retention: None, min_free: 0 }
     }
 }
 
@@ -110,12 +113,30 @@ pub struct Disk {
     session: Session,
     writer: Writer,
     again: Duration,
+    min_free: u64,
     waiting: VecDeque<Group>,
     under_way: Option<UnderWay>,
     failed: bool,
     archive: Option<Archive>,
     /// The lowest height that a start may need, until sealed segments were looked at.
     keep: Option<Height>,
+}
+
+/// Whether a session's disk has as much free as it is to keep. A system that does not tell has enough.
+///
+/// # Errors
+/// As a disk that is full.
+fn keeps_free(session: &Session, min_free: u64) -> io::Result<()> {
+    if min_free == 0 {
+        return Ok(());
+    }
+    match session.backend().free_bytes(session.dir()) {
+        Ok(free) if free < min_free => {
+            let problem = format!("{} MiB free, and {} MiB are to stay free", free >> 20, min_free >> 20);
+            Err(io::Error::new(io::ErrorKind::StorageFull, problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Disk {
@@ -143,6 +164,7 @@ impl Disk {
             session,
             writer: Writer { journal, log: log_writer, synced: decided, decided, fence },
             again: writing.again,
+            min_free: writing.min_free,
             waiting: VecDeque::new(),
             under_way: None,
             failed: false,
@@ -198,7 +220,8 @@ impl Disk {
         if now < under_way.due {
             return None;
         }
-        match self.writer.write(&mut under_way.batch) {
+        let written = keeps_free(&self.session, self.min_free).and_then(|()| self.writer.write(&mut under_way.batch));
+        match written {
             Ok(()) => self.under_way.take().map(|done| Synced::UpTo(done.batch.last)),
             Err(error) if is_full(&error) => {
                 self.writer.rewind();
@@ -250,6 +273,8 @@ impl Disk {
     /// Writes what waits, whatever time it takes, and seals the files; what failed, if something did.
     pub fn finish(&mut self) -> Vec<Synced> {
         let mut said = Vec::new();
+        // What was taken is written: that is what the room was kept for.
+        self.min_free = 0;
         while let Some(synced) = self.poll(Duration::MAX) {
             said.push(synced);
         }

@@ -20,7 +20,13 @@ const GROUPS: u64 = 24;
 const LIVES: u32 = 4;
 
 fn writing() -> Writing {
-    Writing { segment_bytes: 40 << 10, log_bytes: 16 << 10, again: Duration::from_millis(1), retention: None }
+    Writing {
+        segment_bytes: 40 << 10,
+        log_bytes: 16 << 10,
+        again: Duration::from_millis(1),
+        retention: None,
+        min_free: 0,
+    }
 }
 
 /// Bytes that do not compress, some longer than a block.
@@ -223,6 +229,31 @@ fn a_full_disk_at_any_operation_only_delays() {
         assert_eq!(check(&opened, GROUPS, &context), GROUPS);
     }
     println!("{} times without room: at each of {operations} operations, from {seeds} seeds", operations * seeds);
+}
+
+/// The room that is to stay free is no room: the disk is full before it is, and nothing of what was taken is lost for it.
+#[test]
+fn a_disk_that_is_to_stay_free_is_full_before_it_is() {
+    let disk = disk(1, &[]);
+    let session = Session::open_on(Arc::new(disk.clone()), Path::new(DIR)).expect("a session");
+    let free = |bytes: u64| disk.set_room(Some(disk.used() + bytes));
+    let opened = Storage::open_with(session, Writing { min_free: 1 << 20, ..writing() }).expect("it opens");
+    let storage = opened.storage;
+    storage.submit(group(1));
+    assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(1)));
+    free(1 << 19);
+    storage.submit(group(2));
+    match storage.synced().recv() {
+        Ok(Synced::Full(problem)) => assert!(problem.contains("are to stay free"), "{problem}"),
+        other => panic!("{other:?}"),
+    }
+    disk.set_room(None);
+    assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(2)), "it goes on when there is room");
+    free(1 << 19);
+    storage.submit(group(3));
+    assert!(matches!(storage.synced().recv(), Ok(Synced::Full(_))));
+    let again = Storage::open(storage.close()).expect("a whole session");
+    assert_eq!(again.frames, frames_to(3), "at the end what was taken is written");
 }
 
 /// Segments are compressed and bodies are given up while the power goes: what proves the chain stays, and whatever a start

@@ -295,6 +295,7 @@ impl Machine {
         report.rolls.clear();
         report.resolutions.clear();
         report.leavings.clear();
+        report.felt.clear();
         report.counts = Default::default();
     }
 
@@ -473,6 +474,11 @@ impl Machine {
         self.world.resource::<Orderer>().is_voting()
     }
 
+    /// Whether this validator knows all that it ever signed above its fence: it votes, or listens before it does.
+    pub fn knows_its_votes(&self) -> bool {
+        self.world.resource::<Orderer>().knows_its_votes()
+    }
+
     /// What this node's part in the order of blocks is at, but for its receipts.
     pub fn order_progress(&self) -> OrderProgress {
         let orderer = self.world.resource::<Orderer>();
@@ -587,6 +593,11 @@ impl Machine {
     /// Wants rolls, resolutions and leavings in the reports, or not.
     pub fn watch(&mut self, watch: bool) {
         self.world.resource_mut::<Report>().watch = watch;
+    }
+
+    /// Wants the bets that lie when the dice fall in the reports, or not.
+    pub fn watch_felt(&mut self, watch: bool) {
+        self.world.resource_mut::<Report>().watch_felt = watch;
     }
 
     /// The last settled height's report.

@@ -376,6 +376,43 @@ fn one_whose_log_is_ahead_of_its_journal_repeats_what_it_signed_above_its_fence(
     assert!(cluster.hosts.iter().all(|host| host.evidence.is_empty()));
 }
 
+/// The first proposer alone sees that its block has a quorum of prevotes, one of which is of a validator that is gone then:
+/// it is locked on it, and without it there is no quorum. The others hear of it, and propose that block before its turn comes.
+#[test]
+fn whoever_hears_what_another_is_locked_on_proposes_it() {
+    let mut cluster = Cluster::new(4, 0, 84);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let height = cluster.machine(0).chain().decided.next();
+    let validators = cluster.machine(0).validators_at(height);
+    let turns: Vec<usize> = (0..4).map(|round| validators.proposer(height, round) as usize).collect();
+    let [locked, second, third, gone] = turns[..] else { panic!("four turns: {turns:?}") };
+    cluster.tamper = Some(Box::new(move |from, to, message| match &message {
+        // The second hears no proposal of the first round, and votes for nothing.
+        NodeMessage::Proposal(proposal) => {
+            let is_first = (proposal.body.height, proposal.body.round) == (height, 0);
+            (!is_first || to != second).then_some(message)
+        }
+        NodeMessage::Votes(votes) => {
+            let is_hidden = from == gone && to != locked && votes.iter().any(|vote| vote.body.height == height);
+            (!is_hidden).then_some(message)
+        }
+        _ => Some(message),
+    }));
+    bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+    let is_locked = |cluster: &Cluster| {
+        let of_one = |vote: &VoteBody| vote.slot as usize == locked && vote.kind == VoteKind::Precommit as u8;
+        cluster.logged_votes(locked, height).iter().any(|vote| of_one(vote) && vote.value().is_some())
+    };
+    assert!(cluster.until(400, is_locked));
+    cluster.stop(gone);
+    cluster.tamper = None;
+    assert!(cluster.until(3_000, |cluster| cluster.hosts[third].decided.contains_key(&height)));
+    let decided = &cluster.hosts[third].decided[&height];
+    assert_eq!((decided.block.header.round, decided.certificate.round), (0, 2), "the third turn is enough");
+}
+
 /// A share in another's name has no envelope of that other; garbage in the own envelope is dropped, and blames its author.
 #[test]
 fn shares_that_do_not_verify_stop_no_beacon() {

@@ -13,6 +13,7 @@ mod monitor;
 mod network;
 mod newcomer;
 mod pledged;
+mod prometheus;
 mod readme;
 mod service;
 mod sources;

@@ -8,16 +8,16 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A `dev` that runs until it is dropped.
-struct Dev {
+pub(super) struct Dev {
     process: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Read on, so that the process is never held by a full pipe.
     _output: std::io::Lines<BufReader<ChildStdout>>,
     _dir: tempfile::TempDir,
 }
 
 impl Dev {
-    fn start(more: &[&str]) -> Self {
+    pub(super) fn start(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let session = dir.path().join("s");
         let session = session.to_str().expect("a plain path");
@@ -64,7 +64,7 @@ impl Dev {
     }
 
     /// Asks whether it is ready until an answer is as wanted; what was answered last.
-    fn until_ready_is(&self, wanted: impl Fn(u16, &str) -> bool) -> String {
+    pub(super) fn until_ready_is(&self, wanted: impl Fn(u16, &str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             let (status, body) = self.ask("/readyz");

@@ -82,7 +82,9 @@ fn recomputed(rows: &Path) -> (usize, usize) {
         sheet(rows, "tables").iter().map(|row| (row["table_id"].clone(), hex(row, "rules_hash"))).collect();
     let rolls: BTreeMap<(String, String), [String; 2]> = sheet(rows, "rolls")
         .into_iter()
-        .map(|row| ((row["table_id"].clone(), row["roll_number"].clone()), [row["die_1"].clone(), row["die_2"].clone()]))
+        .map(|row| {
+            ((row["table_id"].clone(), row["roll_number"].clone()), [row["die_1"].clone(), row["die_2"].clone()])
+        })
         .collect();
     let mut forfeited = 0;
     for row in sheet(rows, "openings") {
@@ -112,7 +114,8 @@ fn published_script(rows: &str, rolls: usize) {
     if !has_it.is_ok_and(|output| output.status.success()) {
         return;
     }
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fairness.md")).expect("a page");
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fairness.md")).expect("a page");
     let script = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a script");
     let output = Command::new("python3").args(["-c", script, rows]).output().expect("Python runs");
     let (said, problem) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -19,7 +19,7 @@ pub(super) const HEAD: &str = "\
 ";
 
 /// What each key means, by section.
-pub(crate) const MEANINGS: [(&str, &str, &str); 36] = [
+pub(crate) const MEANINGS: [(&str, &str, &str); 37] = [
     ("node", "data", "The session: genesis, journal and consensus log."),
     ("node", "threads", "Workers of the tick pool, 1 to 64. They change nothing but speed."),
     (
@@ -99,6 +99,12 @@ pub(crate) const MEANINGS: [(&str, &str, &str); 36] = [
         "Bytes that the whole segments of the journal may have, 128 MiB or more; 0 for no bound. Beyond it the oldest\n\
          segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever. What a start\n\
          needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.",
+    ),
+    (
+        "storage",
+        "min_free",
+        "Bytes of the disk that stay free, for snapshots, logs and repair; 0 for none. With fewer the disk is taken for full: nothing\n\
+         is lost, no intents are taken, and the node goes on when there is room.",
     ),
     (
         "cache",

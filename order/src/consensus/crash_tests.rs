@@ -273,6 +273,10 @@ fn a_height_starts_once_and_above_those_before() {
     let foreign = Box::new(Header { chain: [4; 32], ..*header });
     let error = consensus.step(Input::Value { round: 0, header: foreign }, &mut out);
     assert_eq!(error, Err(ConsensusError::ForeignBlock { height: Height(5) }));
+    // A block of another proposer may be proposed again in a later round, never as this round's own.
+    let of_another = Box::new(Header { proposer: 1, ..*header });
+    let error = consensus.step(Input::Value { round: 0, header: of_another }, &mut out);
+    assert_eq!(error, Err(ConsensusError::ForeignBlock { height: Height(5) }));
     consensus.step(Input::Value { round: 0, header }, &mut out).expect("ours");
     assert_eq!(consensus.step(Input::StartHeight(Height(5), run.validators.clone()), &mut out), refused(6, 5));
     consensus.step(Input::StartHeight(Height(6), run.validators.clone()), &mut out).expect("the next");

@@ -17,8 +17,8 @@ pub enum Input {
     /// Begin a height, above every one before. What was heard of the present one is forgotten: its decision came from
     /// elsewhere if the core did not find it.
     StartHeight(Height, Validators),
-    /// The answer to [`Effect::GetValue`]: a block that this validator built, valid by construction.
-    /// Its body must be in the log before the entries of this step are.
+    /// The answer to [`Effect::GetValue`]: a block that this validator built, valid by construction, or one of an earlier
+    /// round that it found valid. Its body must be in the log before the entries of this step are.
     Value {
         /// The round it was asked for.
         round: u32,
@@ -62,7 +62,7 @@ pub enum Effect {
         /// Who proposes in it.
         proposer: u32,
     },
-    /// Build a block and answer with [`Input::Value`] in a later step, before the propose timeout.
+    /// Build a block, or find one, and answer with [`Input::Value`] in a later step, before the propose timeout.
     GetValue {
         /// The height.
         height: Height,

@@ -83,7 +83,7 @@ pub enum ConsensusError {
         /// The height that came.
         found: Height,
     },
-    /// A built block of another chain or proposer.
+    /// A block of another chain, or of another proposer's present round.
     #[error("the built block of height {height} is not ours")]
     ForeignBlock {
         /// The block's height.
@@ -166,8 +166,9 @@ impl Consensus {
             Input::StartHeight(height, validators) => return self.start_height(height, &validators, out),
             Input::Value { round, header } => {
                 let own = self.shell.own_slot();
-                // A block of another proposer, offered as our own, would be signed as a second proposal of this round.
-                if header.chain != self.shell.chain || Some(header.proposer) != own {
+                // A block of this round that another proposed, offered as our own, would be signed as a second proposal of it.
+                let is_ours = Some(header.proposer) == own || header.round < round;
+                if header.chain != self.shell.chain || !is_ours {
                     return Err(ConsensusError::ForeignBlock { height: header.height });
                 }
                 propose(header.height, round, header.hash())

@@ -63,7 +63,7 @@ impl Default for TimeoutConfig {
             prevote_ms: 100,
             precommit_ms: 100,
             rebroadcast_ms: 600,
-            delta_ms: 200,
+            delta_ms: 100,
             most_ms: 10_000,
         }
     }

@@ -166,7 +166,7 @@ fn typed_commands_are_mended_recalled_and_bounded() {
     keys.press(KeyCode::Esc);
     keys.char('/');
     assert!(keys.text("5 on field").is_some());
-    assert!(keys.text("roll").is_some());
+    assert!(keys.text(":roll").is_some(), "the key of the line once more is nothing");
     keys.press(KeyCode::Up);
     keys.press(KeyCode::Up);
     assert_eq!(keys.ui.input.text, "5 on field");

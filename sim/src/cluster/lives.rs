@@ -31,8 +31,7 @@ impl Cluster {
                     let record = host.record.get();
                     (record.promised, record.logged_to < decided && record.fence >= decided)
                 };
-                let votes = host.node().is_some_and(|node| node.machine().is_voting());
-                if !votes {
+                if host.node().is_some_and(|node| !node.machine().knows_its_votes()) {
                     self.marks.count("a validator that lost its log follows");
                 } else if fenced {
                     self.marks.count("a fence let a validator sign again");

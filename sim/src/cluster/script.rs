@@ -1,5 +1,6 @@
 //! A cluster that a test leads through a schedule: who runs, who hears whom, what is said in whose name.
 
+use bevy_ecs::schedule::Schedule;
 use engine::message::node::NodeMessage;
 use engine::{Height, PeerId};
 use order::signature::{PlayerKey, VoteKey};
@@ -135,6 +136,23 @@ impl Cluster {
         if !cut {
             self.connect_again(&ways);
         }
+    }
+
+    /// Runs systems that no node has over a node's state, once it has settled a height that is not on its disk yet.
+    ///
+    /// # Errors
+    /// The property that broke before.
+    pub fn spoil(&mut self, node: u32, systems: &mut Schedule) -> Result<bool, Broken> {
+        let slot = node as usize;
+        let has_settled = |cluster: &mut Self| {
+            let on_disk = cluster.hosts[slot].record.get().settled_to;
+            cluster.hosts[slot].node().is_some_and(|node| node.machine().chain().settled > on_disk)
+        };
+        let came = self.until(10_000, has_settled)?;
+        if let Some(node) = self.hosts[slot].node().filter(|_| came) {
+            node.machine_mut().run(systems);
+        }
+        Ok(came)
     }
 
     /// Lets something happen to what nodes say from now on.

@@ -3,9 +3,12 @@
 mod liars;
 mod restarts;
 
-use engine::Height;
+use bevy_ecs::system::Query;
+use engine::component::Account;
+use engine::{Chips, Height};
 use sim::cluster::script::{Meddling, Said};
 use sim::fault::Faults;
+use sim::properties::Property;
 use sim::{Cluster, Plan, Signatures, remembering};
 
 /// Leads a cluster of four through a schedule.
@@ -25,6 +28,21 @@ fn led_with(signatures: Signatures, seed: u64, lead: impl FnOnce(Cluster) + Send
             });
         };
         scope.spawn(work).join().expect("the schedule holds");
+    });
+}
+
+/// No plant makes chips, and the invariants of a node would stop it one height later: the count from outside comes first.
+#[test]
+fn a_chip_out_of_nothing_breaks_conserved() {
+    led(16, |mut cluster| {
+        goes_on(&mut cluster, 3);
+        let mut forge = systems::schedule::chained();
+        forge.add_systems(|mut accounts: Query<'_, '_, &mut Account>| {
+            accounts.iter_mut().next().expect("an account").cage += Chips(1);
+        });
+        assert_eq!(cluster.spoil(1, &mut forge), Ok(true));
+        let broken = cluster.go_on(1_000).expect_err("a chip too many");
+        assert_eq!(broken.property, Property::Conserved, "{}", broken.seen);
     });
 }
 

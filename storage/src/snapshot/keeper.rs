@@ -15,6 +15,7 @@ use super::pack::{PackOffset, PackWriter, pack_path};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
+use super::thread::INDEX_CACHE_BYTES;
 use crate::BLOCK;
 use crate::backend::Backend;
 use crate::session::numbered;
@@ -71,6 +72,8 @@ pub struct Keeper {
     packs: PackWriter,
     /// Where the packs end as the index has it.
     committed: (u32, Option<u64>),
+    /// The index failed: whether its last change is on the disk is not known, and redb takes no other.
+    index_failed: bool,
     groups: BTreeMap<Hash, PackedGroup>,
     snapshots: BTreeMap<Height, (PackOffset, u64)>,
     /// The map that the next snapshot changes.
@@ -140,6 +143,7 @@ impl Keeper {
             index,
             packs,
             committed,
+            index_failed: false,
             groups,
             snapshots,
             latest,
@@ -180,9 +184,16 @@ impl Keeper {
         // The next snapshot names these groups again without writing them: one that is not there would be lost for ever.
         assert!(self.latest.iter().all(|row| self.groups.contains_key(&row.name)), "a map names what the packs hold");
         // What cannot be written now is found again at the next start.
-        if nothing || self.index.commit(&change).is_ok() {
+        if nothing || self.commit(&change).is_ok() {
             change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));
         }
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), String> {
+        self.index.commit(change).map_err(|error| {
+            self.index_failed = true;
+            error.to_string()
+        })
     }
 
     fn map_at(&self, height: Height, place: PackOffset) -> Result<SnapshotMap, String> {
@@ -277,7 +288,7 @@ impl Keeper {
             |name: &Hash, count: i64| i64::from(self.groups.get(name).map_or(0, |held| held.references)) + count;
         change.groups_gone =
             counts.iter().filter(|(name, count)| after(name, **count) == 0).map(|(name, _)| *name).collect();
-        self.index.commit(&change).map_err(|error| error.to_string())?;
+        self.commit(&change)?;
         if let (Some((_, coverage)), Some(source)) = (&change.ranges, &self.ranges) {
             source.saved(coverage.1);
             self.coverage = Some(*coverage);
@@ -325,6 +336,31 @@ impl Keeper {
     pub fn give_up(&mut self) -> io::Result<()> {
         self.taking = None;
         self.packs.cut(self.committed)
+    }
+
+    /// Whether it takes nothing more before [`Keeper::restored`].
+    pub fn is_lost(&self) -> bool {
+        self.index_failed
+    }
+
+    /// Gives up what is under way. Where the index failed, it is opened again, and what the disk has is taken up: a snapshot
+    /// that is in it after all, and was said to have come to nothing, goes.
+    ///
+    /// # Errors
+    /// What failed, in words: nothing can be kept any more.
+    pub fn restored(mut self) -> Result<Self, String> {
+        if !self.index_failed {
+            return self.give_up().map(|()| self).map_err(|error| error.to_string());
+        }
+        let known = self.snapshots.last_key_value().map(|(height, _)| *height);
+        let (chain, pack_bytes) = (self.packs.chain(), self.packs.pack_bytes());
+        let Self { backend, folder, index, packs, ranges, .. } = self;
+        // redb lets nobody open what is open.
+        drop((index, packs));
+        let index = Index::open(&backend, &folder.join("index.redb"), &chain, INDEX_CACHE_BYTES, |_| ());
+        let index = index.map_err(|error| error.to_string())?;
+        let catalog = index.catalog().map_err(|error| error.to_string())?;
+        Self::new(backend, folder, chain, index, catalog, known, pack_bytes, ranges).map_err(|error| error.to_string())
     }
 
     /// Removes the packs that nothing lives in, and rewrites one that is mostly dead: what lives in it goes to the end.
@@ -425,7 +461,7 @@ impl Keeper {
         let result = result.and_then(|()| {
             self.packs.sync().map_err(|error| error.to_string())?;
             change.end = self.packs.end();
-            self.index.commit(&change).map_err(|error| error.to_string())
+            self.commit(&change)
         });
         if let Err(problem) = result {
             self.give_up().map_err(|error| error.to_string())?;

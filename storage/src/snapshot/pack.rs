@@ -112,6 +112,16 @@ impl PackWriter {
         Ok(())
     }
 
+    /// The chain whose packs these are.
+    pub fn chain(&self) -> Hash {
+        self.chain
+    }
+
+    /// Bytes after which a new pack begins.
+    pub fn pack_bytes(&self) -> u64 {
+        self.pack_bytes
+    }
+
     /// Whether packs are written past the page cache; nothing before the first.
     pub fn is_direct(&self) -> Option<bool> {
         self.file.as_ref().map(|file| file.direct.is_some())

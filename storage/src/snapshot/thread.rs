@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::session::{OpenError, Session, numbered};
 
 /// Bytes of memory that the index may use for its cache.
-const INDEX_CACHE_BYTES: usize = 8 << 20;
+pub(super) const INDEX_CACHE_BYTES: usize = 8 << 20;
 
 /// A snapshot that is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,13 +283,19 @@ impl Steps {
                 keeper.give_up().map_err(|error| error.to_string())
             }
         };
-        if let Err(problem) = result {
-            self.failed = true;
-            let given_up = keeper.give_up().map_err(|error| error.to_string());
-            self.said.push(KeeperEvent::Failed(given_up.as_ref().err().unwrap_or(&problem).clone()));
-            if let Err(problem) = given_up {
-                self.keeper = Err(problem);
-            }
+        let problem = result.err();
+        if problem.is_some() || keeper.is_lost() {
+            self.restore(problem);
+        }
+    }
+
+    /// Something came to nothing: what was under way, if a snapshot was, or else a rewritten pack. The next one may succeed.
+    fn restore(&mut self, problem: Option<String>) {
+        self.failed = true;
+        let lost = Err("nothing is kept any more".to_owned());
+        self.keeper = std::mem::replace(&mut self.keeper, lost).and_then(Keeper::restored);
+        if let Some(problem) = problem {
+            self.said.push(KeeperEvent::Failed(self.keeper.as_ref().err().unwrap_or(&problem).clone()));
         }
     }
 }

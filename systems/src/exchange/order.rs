@@ -6,7 +6,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::{Alarm, Output};
 use engine::limits::{CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
-use engine::message::block::{Block, Decided};
+use engine::message::block::{Block, Decided, Header};
 use engine::message::certificate::Certificate;
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::{BlockRow, NodeMessage};
@@ -50,7 +50,7 @@ const FOLLOW_HEIGHTS: u64 = 3;
 const BODY_CHECKS_MAX: usize = 1_024;
 /// Intents from which on a block's are looked up among those that wait, which were verified when they came.
 const LOOK_UP_FROM: usize = 64;
-/// The first round in which what a validator is locked on is sent again.
+/// The first round in which others are told what somebody may be locked on.
 const HELP_ROUND: u32 = 1;
 
 /// This node's part in the order of blocks.
@@ -470,6 +470,7 @@ impl OrderStep<'_> {
     /// Hands proposals to the order of blocks whose blocks were judged, each with the verdict.
     fn hear_proposals(&mut self, height: Height) {
         let validators = self.orderer.validators.clone();
+        let quorum = validators.quorum();
         let mut ready: Vec<(Proposal, bool)> = Vec::new();
         for place in 0..self.bodies.proposals(height).len() {
             let (proposal, was_heard) = {
@@ -481,9 +482,12 @@ impl OrderStep<'_> {
             let Some(judged) = block.judged else { continue };
             let valid = judged == Judged::Valid;
             let header = &block.block.header;
-            // Whoever proposes a block first says so in it: whose turn failed must not be a proposer's choice.
+            // Whoever proposes a block first says so in it: whose turn failed must not be a proposer's choice. One that a
+            // quorum voted for in an earlier round was looked at then.
             let is_first = body.polka_round == NO_ROUND;
-            let fits = !is_first || (header.round == body.round && header.proposer == body.slot);
+            let is_own = header.round == body.round && header.proposer == body.slot;
+            let had_polka = || header.round < body.round && self.tally.has_polka(height, &body.block, quorum);
+            let fits = !is_first || is_own || had_polka();
             let has_turn = validators.proposer(height, body.round) == body.slot;
             if fits && has_turn && (!was_heard || (valid && block.heard == Some(false))) {
                 ready.push((proposal, valid));
@@ -561,16 +565,40 @@ impl OrderStep<'_> {
         self.orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
     }
 
-    /// Builds the block that the order of blocks asks for.
+    /// Proposes what the order of blocks asks for: a block that had a quorum of prevotes before, or a new one.
     fn answer_asked(&mut self) {
         let height = self.chain.decided.next();
         if self.chain.root_chain_known(height).is_none() {
             return;
         }
-        if let Some(round) = self.orderer.asked.take() {
-            let block = self.build(round);
-            self.propose(block, round);
+        let Some(round) = self.orderer.asked.take() else { return };
+        match self.voted_for_before(height, round) {
+            Some(header) => {
+                // Whoever lacks the certificate finds that the block is of another round.
+                self.tell_lock();
+                self.input(Input::Value { round, header });
+            }
+            None => {
+                let block = self.build(round);
+                self.propose(block, round);
+            }
         }
+    }
+
+    /// The block of the last earlier round in which one had a quorum of prevotes, if this node has it and finds it valid.
+    ///
+    /// Somebody may be locked on it, and votes for nothing else; the order of blocks asks for another one all the same,
+    /// where it heard of that quorum after the round was over.
+    fn voted_for_before(&mut self, height: Height, round: u32) -> Option<Box<Header>> {
+        let quorum = self.orderer.validators.quorum();
+        let (_, block) = self.tally.quorum(height, VoteKind::Prevote, quorum).filter(|(before, _)| *before < round)?;
+        let body = self.bodies.get_mut(height, &block).filter(|body| body.judged == Some(Judged::Valid))?;
+        if !body.logged {
+            body.logged = true;
+            self.outbox.outputs.push(log_body(&body.block));
+        }
+        body.heard = Some(true);
+        Some(Box::new(body.block.header))
     }
 
     /// The next block, from the intents that wait. They stay where they are until a block with them is decided.
@@ -663,6 +691,9 @@ impl OrderStep<'_> {
                 self.orderer.idle = false;
                 self.orderer.round = round;
                 self.tally.enter(round);
+                if round >= HELP_ROUND {
+                    self.tell_lock();
+                }
             }
             Effect::Publish(Message::Vote(vote)) => self.votes.push(vote),
             Effect::Publish(Message::Proposal(proposal)) => {
@@ -705,8 +736,8 @@ impl OrderStep<'_> {
         self.orderer.ready_ms = Some(self.clock.elapsed_ms() + self.setup.genesis.block_interval_ms);
     }
 
-    /// What got lost is sent again: this validator's proposal of the round, and from round 1 on what it is locked on, so
-    /// that whoever proposes next proposes that (a hidden lock would make rounds fail for long).
+    /// What got lost is sent again: this validator's proposal of the round, and from round 1 on what somebody may be locked
+    /// on.
     fn send_again(&mut self, timeout: Timeout) {
         let height = self.chain.decided.next();
         if self.orderer.idle || !self.outbox.is_heard {
@@ -717,10 +748,15 @@ impl OrderStep<'_> {
         let proposals: Vec<Proposal> =
             self.bodies.proposals(height).iter().map(|held| held.proposal).filter(is_own).collect();
         proposals.into_iter().for_each(|proposal| self.outbox.tell(NodeMessage::Proposal(proposal)));
-        if timeout.round < HELP_ROUND {
-            return;
+        if timeout.round >= HELP_ROUND {
+            self.tell_lock();
         }
-        let quorum = self.orderer.validators.quorum();
+    }
+
+    /// Tells the others of the last block that had a quorum of prevotes, with its proposal: whoever proposes next proposes
+    /// that. A lock that only one knows of would make every round fail but its own.
+    fn tell_lock(&mut self) {
+        let (height, quorum) = (self.chain.decided.next(), self.orderer.validators.quorum());
         let Some((round, block)) = self.tally.quorum(height, VoteKind::Prevote, quorum) else { return };
         let Some(polka) = self.tally.certificate(height, round, VoteKind::Prevote, block, quorum) else { return };
         self.outbox.tell(NodeMessage::Polka(polka));

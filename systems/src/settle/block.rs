@@ -1,11 +1,12 @@
 //! The height that is being settled.
 
 use bevy_ecs::resource::Resource;
+use engine::component::BetRow;
 use engine::io::{Leaving, OpeningReport, Receipt, Resolution, RollReport};
 use engine::message::certificate::Beacon;
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
-use engine::{Dice, Hash, Height, TableId};
+use engine::{Dice, Hash, Height, Puck, TableId};
 
 /// Where the dice of a height come from.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -46,11 +47,26 @@ pub struct BlockPart {
     pub pledges: Vec<PledgeRow>,
 }
 
+/// A bet as it lay when the dice of its table fell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FeltBet {
+    /// The table.
+    pub table: TableId,
+    /// Its puck before the roll.
+    pub puck: Puck,
+    /// The bet.
+    pub bet: BetRow,
+}
+
 /// What a settled height gives to those who look: receipts always, the rest where somebody watches.
 #[derive(Resource, Default)]
 pub struct Report {
     /// Whether rolls, resolutions and leavings are wanted.
     pub watch: bool,
+    /// Whether the bets that lie when the dice fall are wanted.
+    pub watch_felt: bool,
+    /// The bets that lay at the tables that rolled, by table, seat and spot.
+    pub felt: Vec<FeltBet>,
     /// What became of each intent, in block order.
     pub receipts: Vec<Receipt>,
     /// What became of each pledge and opening, in block order.

@@ -10,6 +10,7 @@ pub mod mark;
 pub mod intake;
 pub mod roll;
 pub mod openings;
+pub mod felt;
 pub mod resolve;
 pub mod crossing;
 pub mod idle;
@@ -30,6 +31,7 @@ pub fn settle_schedule() -> Schedule {
             intake::apply_intents,
             roll::roll_dice,
             openings::attend_pledged_tables,
+            felt::note_felt,
             resolve::resolve_bets,
             crossing::settle_accounts,
             idle::free_idle_accounts,
