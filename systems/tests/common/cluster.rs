@@ -49,7 +49,7 @@ pub struct Host {
     pub settled: BTreeMap<Height, Settled>,
     log: Vec<(Height, Vec<u8>)>,
     groups: VecDeque<Group>,
-    inputs: Vec<Input>,
+    pub inputs: Vec<Input>,
     generation: u32,
     /// Milliseconds by which its clock is wrong.
     pub skew_ms: i64,
