@@ -540,11 +540,13 @@ impl Machine {
                 late.into_iter().map(|(to, id)| Output::Receipt { to, receipt: refused(id, Refusal::Expired) }),
             );
         }
-        for receipt in std::mem::take(&mut self.world.resource_mut::<Report>().pledge_receipts) {
+        let pledges = std::mem::take(&mut self.world.resource_mut::<Report>().pledge_receipts);
+        for receipt in &pledges {
             let to = self.world.resource_mut::<Pending>().pledges.answer(&receipt.id);
-            outputs.extend(to.map(|to| Output::Receipt { to, receipt }));
+            outputs.extend(to.map(|to| Output::Receipt { to, receipt: *receipt }));
         }
-        self.world.resource_mut::<Report>().receipts = receipts;
+        let mut report = self.world.resource_mut::<Report>();
+        (report.receipts, report.pledge_receipts) = (receipts, pledges);
         outputs
     }
 
