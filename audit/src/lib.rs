@@ -1,4 +1,4 @@
-//! What reads a session: the walker, replay, bisection, scenarios, history, export, and a look at its files.
+//! What reads a session: the walker, replay, bisection, scenarios, history, export, an audit of its dice, and a look at its files.
 //!
 //! Nothing here opens a socket or writes a session.
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
@@ -6,6 +6,7 @@
 
 pub mod bisect;
 pub mod db;
+pub mod dice;
 pub mod difference;
 pub mod export;
 pub mod heads;

@@ -21,7 +21,7 @@ pub mod machine;
 pub use catalogue::Catalogue;
 pub use machine::Machine;
 pub use schedule::chained;
-pub use settle::block::{Counts, Draw, Report};
+pub use settle::block::{Counts, Draw, FeltBet, Report};
 pub use state::setup::Setup;
 
 // The modules that other crates reach into.

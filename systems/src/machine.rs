@@ -264,6 +264,7 @@ impl Machine {
         report.rolls.clear();
         report.resolutions.clear();
         report.leavings.clear();
+        report.felt.clear();
         report.counts = Default::default();
     }
 
@@ -552,6 +553,11 @@ impl Machine {
     /// Wants rolls, resolutions and leavings in the reports, or not.
     pub fn watch(&mut self, watch: bool) {
         self.world.resource_mut::<Report>().watch = watch;
+    }
+
+    /// Wants the bets that lie when the dice fall in the reports, or not.
+    pub fn watch_felt(&mut self, watch: bool) {
+        self.world.resource_mut::<Report>().watch_felt = watch;
     }
 
     /// The last settled height's report.

@@ -2,14 +2,15 @@
 
 use std::str::FromStr;
 
-use engine::TableRules;
+use engine::dice::ROLLS;
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
+use engine::{Dice, Puck, Ratio, Spot, TableRules};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
 use systems::Catalogue;
-use systems::catalogue::{BETS, bet_named};
-use systems::odds::{Odds, all_odds, favours_player, odds_of};
+use systems::catalogue::{BETS, Pay, Transition, bet_named, ignores_puck};
+use systems::odds::{Odds, State, all_odds, favours_player, odds_of, worth_from};
 
 /// A CSV line's fields; a quoted one may hold commas.
 fn fields(line: &str) -> Vec<String> {
@@ -108,4 +109,47 @@ fn outcomes_of_every_bet_are_certain() {
     for odds in all_odds(&catalogue) {
         assert!(odds.p_win.is_positive() && &odds.p_win + &odds.p_push < BigRational::one());
     }
+}
+
+fn of(ratio: Ratio) -> BigRational {
+    BigRational::new(ratio.num.into(), ratio.den.into())
+}
+
+/// What a bet is worth is what it is worth after each roll, weighed by how often the roll comes; and when it is made, what its
+/// odds say.
+#[test]
+fn a_bet_is_worth_what_it_is_worth_after_the_next_roll() {
+    let rules = TableRules { commission: Commission::Upfront, ..TableRules::default() };
+    let catalogue = Catalogue::new(&rules).expect("rules");
+    let mut states = 0;
+    for name in
+        ["pass", "dont_pass", "come", "dont_come", "field", "buy_4", "lay_10", "hard_8", "place_6", "fire", "muggsy"]
+    {
+        let bet = bet_named(name).expect("a bet");
+        let first = State { puck: Puck::Off, spot: Spot(bet.0), progress: 0 };
+        let worth = worth_from(&catalogue, first);
+        let held = BigRational::one() + of(catalogue.commission(first.spot));
+        assert_eq!(worth[0], (first, (BigRational::one() + odds_of(&catalogue, bet).ev) * &held), "{name}");
+        let at = |wanted: State| &worth.iter().find(|(state, _)| *state == wanted).expect("a state that is reached").1;
+        for (state, now) in &worth {
+            let after = |roll: usize| {
+                let dice = Dice::from_roll_index(roll);
+                let puck = if ignores_puck(state.spot) { state.puck } else { state.puck.roll(dice).1 };
+                let row = catalogue.row(state.puck, dice);
+                let back = match catalogue.transition(row, state.spot, state.progress, true) {
+                    Transition::Stay => at(State { puck, ..*state }).clone(),
+                    Transition::Advance(progress) => at(State { puck, progress, ..*state }).clone(),
+                    Transition::Travel(spot) => at(State { puck, spot, progress: 0 }).clone(),
+                    Transition::End(Pay::Win(ratio)) => BigRational::one() + of(ratio),
+                    Transition::End(Pay::Push) | Transition::Return => held.clone(),
+                    Transition::End(Pay::Lose) => BigRational::zero(),
+                };
+                back * BigRational::from_integer(dice.ways().into())
+            };
+            let sum: BigRational = (0..ROLLS).map(after).sum();
+            assert_eq!(sum / BigRational::from_integer(36.into()), *now, "{name} in {state:?}");
+            states += 1;
+        }
+    }
+    assert!(states > 100, "{states} states");
 }

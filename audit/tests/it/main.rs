@@ -1,5 +1,6 @@
 //! Sessions that were recorded, read again.
 
+mod dice;
 mod export;
 mod fixture;
 mod scenarios;

@@ -8,6 +8,7 @@ macro_rules! say {
 }
 
 mod args;
+mod audit_dice;
 mod bisect;
 mod cluster;
 mod config;
@@ -51,7 +52,7 @@ use self::logs::Logs;
     version,
     about = "Provably fair craps with play chips: a node, its replay, and the exact odds.",
     arg_required_else_help = true,
-    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch, 6 target missed, 7 unreachable."
+    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps audit-dice DIR            who could have foreseen its rolls, and whether they look like it\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch,\n6 target missed or dice unusual, 7 unreachable."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -79,6 +80,8 @@ enum Command {
     Play(play::PlayArgs),
     /// Re-run a recorded session and check everything in it.
     Replay(replay::ReplayArgs),
+    /// Say who could have foreseen each roll of a session, and test whether its dice and results are unusual.
+    AuditDice(audit_dice::AuditDiceArgs),
     /// Find the first thing in which two sessions differ, or a session and its own replay.
     Bisect(bisect::BisectArgs),
     /// Send many players against a node, and judge what came of it.
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::AuditDice(args) => audit_dice::run(&args),
         Command::Bisect(args) => bisect::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Sim(args) => sim::run(&args),

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use audit::bisect::{BisectConfig, bisect, bisect_replay};
 use audit::db::{check, stats};
+use audit::dice::{DiceAudit, DiceConfig, audit_dice};
 use audit::export::{ExportConfig, export};
 use audit::history::{Answer, CacheConfig, Entry, History, Question, Subject};
 use audit::reading::Reading;
@@ -37,6 +38,8 @@ struct Told {
     root_chains: Vec<Hash>,
     roots: Vec<Hash>,
     history: Vec<Entry>,
+    /// What an audit of its dice says after each height.
+    dice: Vec<DiceAudit>,
     /// Whether its oldest bodies were given up: its history begins somewhere then.
     given_up: bool,
 }
@@ -62,8 +65,11 @@ impl Told {
         });
         let (root_chains, roots) = settled.unzip();
         let history = apart(|| history(dir)).expect("a history").entries;
+        let mut dice = Vec::new();
+        let config = DiceConfig { to: None, reading: reading() };
+        apart(|| audit_dice(dir, &config, |so_far| dice.push(so_far.clone()))).expect("an audit");
         let given_up = honest.frames.iter().any(|frame| frame.kind == FrameKind::Retired);
-        Self { honest, root_chains, roots, history, given_up }
+        Self { honest, root_chains, roots, history, dice, given_up }
     }
 }
 
@@ -100,6 +106,21 @@ fn judge(told: &Told, dir: &Path, place: &str) -> u64 {
             let differs = entries.iter().zip(&honest).find(|(said, honest)| said != *honest);
             assert!(differs.is_none(), "{place}: history from {first} to {last} differs: {differs:#?}");
             assert_eq!(entries.len(), honest.len(), "{place}: history from {first} to {last} has other entries");
+            0
+        }
+    };
+    let config = DiceConfig { to: None, reading: reading() };
+    refusals += match apart(|| audit_dice(dir, &config, |_| ())) {
+        Err(error) => refused("audit-dice", error),
+        Ok(audit) => {
+            let honest =
+                told.dice.iter().find(|honest| honest.height == audit.height).expect("a height of the session");
+            // Where a forged snapshot does not serve, a later one does: fewer rolls are audited, and it says so.
+            assert!(audit.from >= honest.from, "{place}: audit-dice begins at {}", audit.from);
+            if audit.from == honest.from {
+                let said = |audit: &DiceAudit| (audit.rolls(), audit.evidence, audit.highest);
+                assert_eq!(said(&audit), said(honest), "{place}: audit-dice says something else");
+            }
             0
         }
     };
@@ -155,7 +176,7 @@ fn forge_all(name: &str, told: &Told, forge: Forge) -> u64 {
         forge(&told.honest, &mut Lot(number * 0x9e37_79b9 + 7), &dir);
         refusals += judge(told, &dir, &format!("{name} {number}"));
     }
-    println!("{name}: {count} forged, {refusals} of {} judgements refused", 10 * count);
+    println!("{name}: {count} forged, {refusals} of {} judgements refused", 11 * count);
     refusals
 }
 

@@ -242,3 +242,31 @@ fn init_bounds_the_journal() {
     assert!(made.status.code() == Some(2) && message.contains("0 is no bound"), "{message}");
     assert!(!config.exists(), "nothing was made");
 }
+
+#[test]
+fn an_audit_of_dice_says_who_could_have_foreseen_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    let args = ["dev", "--heights", "60", "--pace", "max", "--output", "json", "--data", text(&session)];
+    let played = json(&bitcraps(&args));
+    let audited = json(&bitcraps(&["audit-dice", text(&session), "--output", "json"]));
+    assert_eq!((&audited["ok"], &audited["height"], &audited["rolls"]), (&true.into(), &60.into(), &played["rolls"]));
+    assert_eq!(audited["foreseeable_by"]["whoever_knows_the_seed"], played["rolls"]);
+    assert_eq!((&audited["foreseeable_by"]["operator"], &audited["threshold"]), (&0.into(), &1000.0.into()));
+    assert_eq!(audited["tables"].as_array().map(Vec::len), played["tables"].as_u64().map(|tables| tables as usize));
+    for field in ["log10_e", "faces_log10_e", "house_log10_e", "tables_log10_e", "proposers_log10_e"] {
+        assert!(audited[field].is_f64(), "{field} is part of the contract");
+    }
+    let shown = bitcraps(&["audit-dice", text(&session), "--to", "30"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("in heights 1 to 30") && shown.contains("whoever knows the seed"), "{shown}");
+    assert_eq!(failure(&["audit-dice", text(&session), "--to", "0"]).0, 2);
+    let (code, message) = failure(&["audit-dice", text(&session), "--to", "61"]);
+    assert!(code == 4 && message.contains("ends at height 60"), "{code} {message}");
+    let segment = session.join("journal/00000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("the journal");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    assert_eq!(failure(&["audit-dice", text(&session)]).0, 4, "a damaged session");
+}

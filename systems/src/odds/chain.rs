@@ -56,10 +56,13 @@ type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 /// A state: the puck (fixed where the automaton does not look at it), where the bet lies, what it has counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-struct State {
-    puck: Puck,
-    spot: Spot,
-    progress: u16,
+pub struct State {
+    /// The puck.
+    pub puck: Puck,
+    /// Where the bet lies.
+    pub spot: Spot,
+    /// What it has counted.
+    pub progress: u16,
 }
 
 /// Where a roll leads.
@@ -81,16 +84,20 @@ type Ways = u32;
 
 /// Solves the chain of a bet on `spot` that starts with the puck at `puck`.
 pub fn solve(puck: Puck, spot: Spot) -> Absorbed {
-    let graph = explore(State { puck, spot, progress: 0 });
-    let mut solver = Solver { graph: &graph, class_of: vec![usize::MAX; graph.len()], ..Solver::new(tiers(spot)) };
-    for part in parts(&graph) {
-        solver.solve_part(&part);
-    }
-    solver.classes[solver.class_of[0]].clone()
+    let (_, graph) = explore(State { puck, spot, progress: 0 });
+    let mut solver = Solver::of(&graph, spot);
+    solver.classes.swap_remove(solver.class_of[0])
 }
 
-/// All states that can be reached from the first, with their successors.
-fn explore(first: State) -> Vec<Vec<(To, Ways)>> {
+/// Solves the chain of a bet from a state on: the state itself first, and every one that can be reached from it.
+pub fn solve_from(first: State) -> Vec<(State, Absorbed)> {
+    let (states, graph) = explore(first);
+    let solver = Solver::of(&graph, first.spot);
+    states.into_iter().zip(&solver.class_of).map(|(state, class)| (state, solver.classes[*class].clone())).collect()
+}
+
+/// All states that can be reached from the first, the first itself among them, with their successors.
+fn explore(first: State) -> (Vec<State>, Vec<Vec<(To, Ways)>>) {
     let mut index = Map::from_iter([(first, 0)]);
     let mut states = vec![first];
     let mut graph: Vec<Vec<(To, Ways)>> = Vec::new();
@@ -119,7 +126,7 @@ fn explore(first: State) -> Vec<Vec<(To, Ways)>> {
         }
         graph.push(successors);
     }
-    graph
+    (states, graph)
 }
 
 /// The strongly connected parts, each before any that leads to it (Tarjan 1972, with the call stack written out).
@@ -171,10 +178,14 @@ struct Solver<'a> {
     by_successors: Map<Vec<(Solved, Ways)>, usize>,
 }
 
-impl Solver<'_> {
-    fn new(tiers: usize) -> Self {
+impl<'a> Solver<'a> {
+    /// Solves all of a graph, whose states are those of a bet on `spot`.
+    fn of(graph: &'a [Vec<(To, Ways)>], spot: Spot) -> Self {
         let (by_value, by_successors) = (Map::default(), Map::default());
-        Self { graph: &[], tiers, class_of: Vec::new(), classes: Vec::new(), by_value, by_successors }
+        let (tiers, class_of) = (tiers(spot), vec![usize::MAX; graph.len()]);
+        let mut solver = Self { graph, tiers, class_of, classes: Vec::new(), by_value, by_successors };
+        parts(graph).iter().for_each(|part| solver.solve_part(part));
+        solver
     }
 
     fn class(&mut self, value: Absorbed) -> usize {

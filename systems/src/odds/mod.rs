@@ -13,6 +13,7 @@ use num_traits::{One, Signed, Zero};
 
 use crate::catalogue::{self, BETS, Catalogue, Family, Flat, Pay, Placement};
 use chain::Absorbed;
+pub use chain::State;
 
 /// The exact odds of one bet, per bet made, always working.
 #[derive(Clone, PartialEq, Debug)]
@@ -107,6 +108,21 @@ fn weigh(catalogue: &Catalogue, bet: BetId, absorbed: &Absorbed) -> Odds {
     let ev = mean / (BigRational::one() + commission);
     let (rolls, max_win) = (absorbed.rolls.clone(), catalogue.max_win(Spot(bet.0)));
     Odds { bet, p_win, p_push, ev, variance, rolls, max_win }
+}
+
+/// The chips that a bet is expected to bring back for each chip wagered, in a state and in every one that it can come to
+/// from there, if it works on every roll: the wager with its profit where it wins, what was held where it is returned.
+pub fn worth_from(catalogue: &Catalogue, first: State) -> Vec<(State, BigRational)> {
+    let spot = first.spot;
+    let held = BigRational::one() + of_ratio(catalogue.commission(spot));
+    let back = |pay: &Pay| match pay {
+        Pay::Win(ratio) => BigRational::one() + of_ratio(*ratio),
+        Pay::Push => held.clone(),
+        Pay::Lose => BigRational::zero(),
+    };
+    let backs: Vec<BigRational> = catalogue.pays(catalogue::bet_of(spot)).iter().map(back).collect();
+    let worth = |absorbed: Absorbed| backs.iter().zip(&absorbed.tiers).map(|(back, p)| back * p).sum();
+    chain::solve_from(first).into_iter().map(|(state, absorbed)| (state, worth(absorbed))).collect()
 }
 
 /// The first bet under which the player has a positive expectation, with it: rules that genesis must refuse.

@@ -1,10 +1,11 @@
 //! The height that is being settled.
 
 use bevy_ecs::resource::Resource;
+use engine::component::BetRow;
 use engine::io::{Leaving, Receipt, Resolution, RollReport};
 use engine::message::certificate::Beacon;
 use engine::message::intent::Intent;
-use engine::{Dice, Hash, Height};
+use engine::{Dice, Hash, Height, Puck, TableId};
 
 /// Where the dice of a height come from.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,11 +33,26 @@ pub struct Current {
     pub draw: Draw,
 }
 
+/// A bet as it lay when the dice of its table fell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FeltBet {
+    /// The table.
+    pub table: TableId,
+    /// Its puck before the roll.
+    pub puck: Puck,
+    /// The bet.
+    pub bet: BetRow,
+}
+
 /// What a settled height gives to those who look: receipts always, the rest where somebody watches.
 #[derive(Resource, Default)]
 pub struct Report {
     /// Whether rolls, resolutions and leavings are wanted.
     pub watch: bool,
+    /// Whether the bets that lie when the dice fall are wanted.
+    pub watch_felt: bool,
+    /// The bets that lay at the tables that rolled, by table, seat and spot.
+    pub felt: Vec<FeltBet>,
     /// What became of each intent, in block order.
     pub receipts: Vec<Receipt>,
     /// The rolls, in table order.

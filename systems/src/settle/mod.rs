@@ -9,6 +9,7 @@ pub mod mark;
 
 pub mod intake;
 pub mod roll;
+pub mod felt;
 pub mod resolve;
 pub mod crossing;
 pub mod idle;
@@ -28,6 +29,7 @@ pub fn settle_schedule() -> Schedule {
             turns::note_failed_rounds,
             intake::apply_intents,
             roll::roll_dice,
+            felt::note_felt,
             resolve::resolve_bets,
             crossing::settle_accounts,
             idle::free_idle_accounts,
