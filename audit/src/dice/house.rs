@@ -16,7 +16,7 @@ const RANGE_MIN: f64 = 1e-6;
 /// Bettors on and against the house, with equal shares of the capital. Before each roll the gain that each of the 36 rolls would
 /// bring is known, and so is its mean; a bettor wins in proportion to what the house gains beyond the mean, and loses in
 /// proportion to what it falls short (testing by betting; Shafer 2021, Waudby-Smith and Ramdas 2024). Chips count, not rolls: the
-/// stake for a chip is the same while bets are as usual, and smaller where a roll could cost more than [`RISK_MAX`].
+/// stake for a chip is the same while bets are as usual, and smaller where a roll could cost more than three quarters.
 #[derive(Clone, Copy, Debug)]
 pub struct House {
     /// Sum of the variances of the rolls so far that could change anything, and how many they were.
