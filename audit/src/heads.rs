@@ -88,6 +88,7 @@ impl Chain<'_> {
             next_validators: validators,
             parent_validators: validators,
             issuers: &[],
+            has_pledged: self.setup.genesis.has_pledged(),
         };
         let block = header.hash();
         check_head(header, carried.as_ref(), &context)
@@ -98,7 +99,7 @@ impl Chain<'_> {
         if chained != settled.root_chain {
             return Err(differs("Settled", "root_chain", hex(&chained), hex(&settled.root_chain)));
         }
-        if settled.verdicts.len() != header.intent_count as usize {
+        if !header.fits_verdicts(settled.verdicts.len()) {
             let (intents, verdicts) = (header.intent_count.to_string(), settled.verdicts.len().to_string());
             return Err(differs("Settled", "verdicts", intents, verdicts));
         }

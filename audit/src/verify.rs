@@ -1,4 +1,4 @@
-//! Signatures of a record, verified in batches: intents, certificates, beacons.
+//! Signatures of a record, verified in batches: intents, pledges, certificates, beacons.
 
 use anyhow::Context;
 use engine::Hash;
@@ -6,7 +6,7 @@ use engine::message::block::{Decided, Retired};
 use engine::message::certificate::{Beacon, Settled};
 use order::batch::BatchSeed;
 use order::beacon::{BeaconMessage, BeaconVerifier};
-use order::block::{BlockContext, carried_items, intent_items};
+use order::block::{BlockContext, carried_items, intent_items, pledge_items};
 use order::certificate::certificate_items;
 use order::signature::{PublicKey, SignedItem, verify_batch};
 use order::validators::Validators;
@@ -23,6 +23,7 @@ pub struct Verifier {
     validators: Validators,
     beacons: BeaconVerifier,
     issuers: Vec<PublicKey>,
+    has_pledged: bool,
     chain: Hash,
     /// Drawn anew for each reader: whoever made the session cannot know it.
     seed: BatchSeed,
@@ -71,6 +72,7 @@ impl Verifier {
             validators: Validators::of_genesis(&setup.genesis).map_err(|error| data(&error))?,
             beacons: BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|error| data(&error))?,
             issuers: issuers(setup),
+            has_pledged: setup.genesis.has_pledged(),
             chain: setup.chain,
             seed: BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?,
         })
@@ -81,7 +83,7 @@ impl Verifier {
         &self.validators
     }
 
-    /// Verifies every intent, certificate and beacon of some heights.
+    /// Verifies every intent, pledge, certificate and beacon of some heights.
     pub fn steps(&self, steps: &[&Step]) -> Verified {
         let mut batch = Batch::default();
         for Step { decided: Decided { block, certificate }, settled } in steps.iter().copied() {
@@ -98,9 +100,12 @@ impl Verifier {
                 next_validators: &self.validators,
                 parent_validators: &self.validators,
                 issuers: &self.issuers,
+                has_pledged: self.has_pledged,
             };
             carried_items(block, &context, &mut batch.items);
             batch.note(height, "Certificate");
+            pledge_items(block, &context, &mut batch.items);
+            batch.note(height, "Pledge");
             if intent_items(block, &context, &mut batch.items).is_err() {
                 return Verified { forged: Some(forged(height, "Intent", 0)), ..Verified::default() };
             }

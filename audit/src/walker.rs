@@ -283,6 +283,7 @@ impl Walker {
             next_validators: validators,
             parent_validators: validators,
             issuers,
+            has_pledged: machine.setup().genesis.has_pledged(),
         };
         let turns = machine.validators_at(context.height);
         let header = &step.decided.block.header;
@@ -312,6 +313,7 @@ impl Walker {
             next_validators: validators,
             parent_validators: validators,
             issuers,
+            has_pledged: machine.setup().genesis.has_pledged(),
         };
         let turns = machine.validators_at(height);
         let checked = check_block_form(&decided.block, &context).and_then(|()| check_turn(header, &turns));

@@ -12,7 +12,6 @@ use crate::component::{
 };
 use crate::genesis::Genesis;
 use crate::limits::{RULES_MAX, VALIDATORS_MAX};
-use crate::rules::DiceSource;
 
 /// How many rows each growing column has; fixed by genesis for the life of a chain.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,12 +31,11 @@ impl Capacity {
     /// What a genesis fixes.
     pub fn of(genesis: &Genesis) -> Self {
         let tables = genesis.tables as usize;
-        let pledged = genesis.rules.iter().any(|rules| rules.dice == DiceSource::Both);
         Self {
             tables,
             seats: genesis.seats as usize,
             accounts: genesis.accounts as usize,
-            pledges: if pledged { tables } else { 1 },
+            pledges: if genesis.has_pledged() { tables } else { 1 },
         }
     }
 }
@@ -180,7 +178,7 @@ columns! {
         AccountKeys keys: all AccountKey;
     }
     |capacity| capacity.pledges => {
-        /// What shooters pledged, by table.
+        /// What players pledged, by table.
         Pledges pledges: all Pledge;
     }
 }

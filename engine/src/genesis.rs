@@ -8,7 +8,7 @@ use crate::limits::{
     TIME_MS_MAX, VALIDATORS_MAX,
 };
 use crate::message::Hash;
-use crate::rules::TableRules;
+use crate::rules::{DiceSource, TableRules};
 
 /// The version of the genesis file that this code writes and reads.
 pub const GENESIS_VERSION: u32 = 2;
@@ -174,6 +174,16 @@ impl Genesis {
     /// The rules that a table plays by.
     pub fn rules_of(&self, table: u32) -> usize {
         table as usize % self.rules.len()
+    }
+
+    /// Whether a table's player brings half of its dice.
+    pub fn is_pledged(&self, table: u32) -> bool {
+        self.rules[self.rules_of(table)].dice == DiceSource::Both
+    }
+
+    /// Whether some table's player does.
+    pub fn has_pledged(&self) -> bool {
+        self.rules.iter().any(|rules| rules.dice == DiceSource::Both)
     }
 
     /// Tables of one clock phase, the last phase may have fewer.

@@ -4,16 +4,17 @@
 use thiserror::Error;
 
 use crate::chips::Chips;
-use crate::component::{Account, BetRow, Seat, Table};
+use crate::component::{Account, BetRow, Pledge, Seat, Table};
 use crate::dice::{Dice, Puck, RollEvent};
 use crate::genesis::hex;
 use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
 use crate::limits::SPOTS;
-use crate::message::block::Decided;
-use crate::message::certificate::Settled;
+use crate::message::block::{Decided, Header};
+use crate::message::certificate::{Beacon, Certificate, Settled};
 use crate::message::evidence::Evidence;
 use crate::message::intent::{Intent, IntentId};
 use crate::message::node::{NodeMessage, RangeRow};
+use crate::message::pledge::PledgeRow;
 use crate::message::{DecodeError, Hash};
 
 pub use crate::message::verdict::Verdict;
@@ -27,6 +28,13 @@ pub enum Input {
         from: PeerId,
         /// In the order in which they were sent.
         intents: Vec<Intent>,
+    },
+    /// Pledges and openings as they arrived: nothing about them was checked but their form.
+    Pledges {
+        /// Who sent them, and hears what becomes of them.
+        from: PeerId,
+        /// In the order in which they were sent.
+        pledges: Vec<PledgeRow>,
     },
     /// A connection opened: its row is taken.
     Joined {
@@ -374,6 +382,35 @@ impl Offence {
     }
 }
 
+/// What became of the bets that a pledged table's player held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpeningReport {
+    /// The table.
+    pub table: TableId,
+    /// The player's account.
+    pub account: AccountId,
+    /// The roll, or 0 where the bets were those of a player who left and no roll waited.
+    pub roll: u32,
+    /// The block that closed the roll's bets, and its beacon; zero where no roll waited.
+    pub closed: (Hash, Beacon),
+    /// How it ended.
+    pub end: OpeningEnd,
+}
+
+/// How a pledged roll, or a wait without one, ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpeningEnd {
+    /// The player opened it, with this value.
+    Opened(Hash),
+    /// Nobody opened it in time: so many chips of bets and commission went to nobody. `end` is what was pledged.
+    Forfeited {
+        /// The chips.
+        chips: Chips,
+        /// The end that was pledged.
+        end: Hash,
+    },
+}
+
 /// What changed at a watched table since the last update, or all of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TableUpdate {
@@ -393,6 +430,19 @@ pub struct TableUpdate {
     pub roll: Option<RollReport>,
     /// What the roll did to bets.
     pub resolutions: Vec<Resolution>,
+    /// What its player pledged, if it is a pledged table.
+    pub pledge: Option<Pledge>,
+    /// The block that closed the bets of the roll that waits, if one does: whoever opens it sees that it was decided.
+    pub closing: Option<Box<Closing>>,
+}
+
+/// A decided block without its contents.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Closing {
+    /// What its hash covers.
+    pub header: Header,
+    /// The precommits that decided it.
+    pub certificate: Certificate,
 }
 
 /// A seat and its bets.

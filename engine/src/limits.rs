@@ -50,6 +50,19 @@ pub const SYSTEM_MESSAGES_MAX: usize = 64;
 pub const SYSTEM_MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// Pledges and openings of one block.
 pub const BLOCK_PLEDGES_MAX: usize = 4_096;
+/// Milliseconds that a gap between two blocks counts at most towards the deadline of an opening.
+pub const OPENING_GAP_MS_MAX: u64 = 1_000;
+/// Milliseconds that a player may have to open a roll, at least: more than one block can count.
+pub const OPEN_MS_MIN: u32 = 2_000;
+/// The same, at most: the block that closed the bets must not be older than what a node still knows of when it starts again.
+pub const OPEN_MS_MAX: u32 = 60_000;
+/// Blocks that closed bets and are kept for those who open them: as many as there can be in the longest deadline, and as many
+/// again.
+pub const CLOSINGS_MAX: usize = 2 * (OPEN_MS_MAX as usize / PROPOSAL_INTERVAL_MS_MIN as usize);
+/// Verified pledges and openings that wait for a block; those that other nodes passed on have as much room again.
+pub const PLEDGES_PENDING_MAX: usize = BLOCK_PLEDGES_MAX;
+/// Milliseconds of ticks after which a pledge or an opening that no block took is let go: its player sends it again.
+pub const PLEDGE_WAITS_MS: u64 = 10_000;
 /// Intents of one account in one block.
 pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
 /// Verified intents that wait for a block.
@@ -121,6 +134,8 @@ pub const TICK_MS: u64 = 5;
 pub const NODE_VOTES_MAX: usize = 2 * VALIDATORS_MAX as usize;
 /// Intents of one message between nodes.
 pub const NODE_INTENTS_MAX: usize = 1_024;
+/// Pledges of one message between nodes.
+pub const NODE_PLEDGES_MAX: usize = 64;
 /// Heights of one answer to a node that is behind.
 pub const RANGE_HEIGHTS_MAX: usize = 256;
 /// Bytes of one answer to a node that is behind: a largest block with its certificate fits.
@@ -388,6 +403,8 @@ const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
+const _: () = assert!(OPEN_MS_MIN as u64 > OPENING_GAP_MS_MAX && OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS);
+const _: () = assert!(MESSAGE_PLEDGES_MAX <= NODE_PLEDGES_MAX && NODE_PLEDGES_MAX <= PLEDGES_PENDING_MAX);
 const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + 48 + 68 * VALIDATORS_MAX as usize + 1_024);

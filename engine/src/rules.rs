@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dice::BOX_NUMBERS;
+use crate::limits::{OPEN_MS_MAX, OPEN_MS_MIN};
 
 /// When the commission of buy and lay bets is charged (R1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -59,7 +60,8 @@ pub enum DiceSource {
     /// The validators together: the beacon of the height.
     #[default]
     Beacon,
-    /// The validators and the shooter: the beacon, and a value that the shooter pledged before.
+    /// The validators and the player: the beacon, and a value that the player pledged before. Such a table has one seat, and
+    /// rolls only when its player calls (RULES.md R13).
     Both,
 }
 
@@ -89,7 +91,7 @@ pub struct TableRules {
     pub max_bet: u32,
     /// Who brings what the dice follow from.
     pub dice: DiceSource,
-    /// Milliseconds that a shooter has to open what was pledged; 0 where the dice follow from the beacon alone.
+    /// Milliseconds that the player has to open what was pledged; 0 where the dice follow from the beacon alone.
     pub open_ms: u32,
 }
 
@@ -130,11 +132,15 @@ impl TableRules {
         if self.max_bet < self.min_bet {
             return Err(format!("max_bet {} is below min_bet {}", self.max_bet, self.min_bet));
         }
-        if self.dice == DiceSource::Both {
-            return Err("dice is both; tables whose shooter brings half of the dice do not exist yet".into());
-        }
-        if self.open_ms != 0 {
-            return Err(format!("open_ms is {}; where dice is beacon it is 0", self.open_ms));
+        match self.dice {
+            DiceSource::Both if !(OPEN_MS_MIN..=OPEN_MS_MAX).contains(&self.open_ms) => {
+                let found = self.open_ms;
+                return Err(format!("open_ms is {found}; where dice is both it may be {OPEN_MS_MIN} to {OPEN_MS_MAX}"));
+            }
+            DiceSource::Beacon if self.open_ms != 0 => {
+                return Err(format!("open_ms is {}; where dice is beacon it is 0", self.open_ms));
+            }
+            DiceSource::Both | DiceSource::Beacon => {}
         }
         let limits = self.take_odds_max.iter().chain(&self.lay_odds_max);
         for (limit, number) in limits.zip(BOX_NUMBERS.iter().cycle()) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
+use engine::rules::DiceSource;
 use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Access, Backend, FileBackend};
 use storage::{Session, Writing};
@@ -48,6 +49,8 @@ pub struct DevConfig {
     pub block_interval_ms: u64,
     /// Milliseconds after which a table rolls by itself.
     pub window_ms: u64,
+    /// What the dice follow from.
+    pub dice: DiceSource,
     /// Connections that it may have; none if it does not listen.
     pub peers: u32,
     /// Accounts that people may open beside the simulated players.
@@ -69,6 +72,7 @@ impl Default for DevConfig {
             habits: Habits::default(),
             block_interval_ms: 50,
             window_ms: 1_000,
+            dice: DiceSource::Beacon,
             peers: 0,
             guests: GUESTS,
             writing: Writing::default(),
@@ -99,11 +103,11 @@ pub fn genesis(config: &DevConfig) -> Genesis {
         start_ms: START_MS,
         supply: tables * BANK + (players + u64::from(config.guests) + 3) * GRANT,
         tables: config.tables,
-        seats: 8,
+        seats: if config.dice == DiceSource::Both { 1 } else { 8 },
         accounts: config.players + config.guests + 6,
         grant: GRANT,
         opening: Opening::Free { per_height: (config.players / 4).max(4) },
-        rules: rules(),
+        rules: rules(config.dice),
         bank_target: BANK,
         window_min_ms: config.window_ms / 5,
         window_max_ms: config.window_ms,

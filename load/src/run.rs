@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use engine::Genesis;
 use engine::limits::SEPARATE_ACKS_PER_S_MAX;
+use engine::rules::DiceSource;
 use net::client::{Lost, RawConnection, socket};
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
@@ -114,6 +115,7 @@ pub(super) fn new_chain(load: &Load) -> NewChain {
         grant: GRANT,
         per_height: load.users,
         window_ms: WINDOW_MS,
+        dice: DiceSource::Beacon,
     }
 }
 

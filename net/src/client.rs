@@ -17,6 +17,7 @@ use std::time::Duration;
 use engine::io::{ChainProgress, NodeStatus, ShedReason, TableUpdate, Watched};
 use engine::limits::RECEIVE_WINDOW;
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 use engine::{Hash, Height};
 pub use quinn::Endpoint;
 use quinn::{ConnectionError, RecvStream, VarInt};
@@ -67,6 +68,8 @@ pub struct ClientConfig {
 pub enum Command {
     /// Send intents, and send them again until each has its receipt.
     Send(Vec<Intent>),
+    /// Send pledges and openings, once: whoever looks at the table sees whether they came.
+    Pledge(Vec<PledgeRow>),
     /// Watch something from now on, or no longer.
     Watch(Watched, bool),
     /// Ask for the genesis.
@@ -417,6 +420,7 @@ impl Client {
                 }
                 ToNode::Watch(vec![(what, on)]).encode(out);
             }
+            Command::Pledge(rows) => ToNode::Pledges(rows).encode(out),
             Command::AskGenesis => {
                 self.genesis_wanted = true;
                 ToNode::AskGenesis.encode(out);

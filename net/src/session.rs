@@ -7,7 +7,6 @@ use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
 use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
 use engine::message::intent::{Intent, IntentId, IntentKind};
-use engine::message::pledge::PledgeRow;
 use engine::rate::{Meter, Rate};
 use thiserror::Error;
 
@@ -303,7 +302,7 @@ impl Talk {
             }
             ToNode::AskGenesis => events.push(Event::AskGenesis),
             ToNode::AskStatus => events.push(Event::AskStatus),
-            ToNode::Pledges(pledges) => shed_pledges(&pledges, events),
+            ToNode::Pledges(pledges) => events.push(Event::Input(Input::Pledges { from: self.peer, pledges })),
             ToNode::Peers(peers) => events.push(Event::Peers(peers)),
             ToNode::Standing(standing) => {
                 let (decided, settled) = (standing.decided, standing.settled);
@@ -374,12 +373,6 @@ impl Talk {
 /// and a grant of the house. Vouchers are bounded by their issuer.
 pub(crate) fn asks_for_account(intent: &Intent) -> bool {
     intent.body.kind == IntentKind::Open as u8
-}
-
-/// No table takes a pledge.
-fn shed_pledges(pledges: &[PledgeRow], events: &mut Vec<Event>) {
-    let verdict = AnswerVerdict::Shed(ShedReason::NoPledges);
-    events.extend(pledges.iter().map(|pledge| Event::Answer(Answer { id: pledge.id(), verdict })));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use engine::io::{ChainProgress, Input, OrderProgress, Output, Receipt};
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 use net::server::Server;
 use systems::Machine;
 
@@ -68,6 +69,11 @@ impl Edge for Server {
 pub trait LocalPlayers {
     /// The intents that they send at `now_ms`, in milliseconds since the Unix epoch, after they looked at the tables.
     fn act(&mut self, machine: &mut Machine, now_ms: u64, start_ms: u64) -> Vec<Intent>;
+
+    /// What they pledge and open at `now_ms`.
+    fn pledge(&mut self, _machine: &mut Machine, _now_ms: u64) -> Vec<PledgeRow> {
+        Vec::new()
+    }
 
     /// Tells them of a receipt for one of them.
     fn hear(&mut self, receipt: &Receipt);

@@ -9,7 +9,7 @@ use engine::Hash;
 use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::limits::GROUP_FILE_BYTES_MAX;
-use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
+use engine::rules::{BonusPaytable, Commission, DiceSource, FieldPaytable, FirePaytable};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::keys::{NodeKeys, NodeSeeds, node_keys};
 use order::signature::{DkgKey, NetKey, VoteKey};
@@ -39,6 +39,8 @@ pub struct NewChain {
     pub per_height: u32,
     /// Milliseconds after which a table rolls by itself.
     pub window_ms: u64,
+    /// What the dice follow from.
+    pub dice: DiceSource,
 }
 
 /// The name of the configuration's file.
@@ -50,10 +52,14 @@ const BLOCK_INTERVAL_MS: u64 = 50;
 /// A day.
 const DAY_MS: u64 = 24 * 3_600_000;
 
-/// Three kinds of tables: CANON-1, commission in advance with a worse field, and the longer shots.
-pub fn rules() -> Vec<TableRules> {
+/// Milliseconds that players have to open a roll, where nothing else is said: a lost connection is had again by then.
+const OPEN_MS: u32 = 15_000;
+
+/// Three kinds of tables: CANON-1, commission in advance with a worse field, and the longer shots; with dice of one source.
+pub fn rules(dice: DiceSource) -> Vec<TableRules> {
     let max_bet = 5_000;
-    vec![
+    let open_ms = if dice == DiceSource::Both { OPEN_MS } else { 0 };
+    let kinds = vec![
         TableRules { max_bet, ..TableRules::default() },
         TableRules {
             commission: Commission::Upfront,
@@ -71,7 +77,8 @@ pub fn rules() -> Vec<TableRules> {
             max_bet,
             ..TableRules::default()
         },
-    ]
+    ];
+    kinds.into_iter().map(|rules| TableRules { dice, open_ms, ..rules }).collect()
 }
 
 /// What was made.
@@ -125,11 +132,12 @@ impl NewChain {
             start_ms,
             supply: banks.checked_add(grants).ok_or_else(too_much)?,
             tables: new.tables,
-            seats: new.seats,
+            // A pledged table has one seat: others would lie empty.
+            seats: if new.dice == DiceSource::Both { 1 } else { new.seats },
             accounts: new.accounts,
             grant: new.grant,
             opening: Opening::Free { per_height: new.per_height },
-            rules: rules(),
+            rules: rules(new.dice),
             bank_target: BANK,
             window_min_ms: new.window_ms / 4,
             window_max_ms: new.window_ms,

@@ -145,6 +145,10 @@ impl Node {
                 self.totals.sent += intents.len() as u64;
                 self.inputs.push(Input::Intents { from: PeerId::LOCAL, intents });
             }
+            let pledges = players.pledge(&mut self.machine, clock.now_ms);
+            if !pledges.is_empty() {
+                self.inputs.push(Input::Pledges { from: PeerId::LOCAL, pledges });
+            }
         }
         if let Some(network) = &mut self.network
             && network.is_flowing()

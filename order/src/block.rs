@@ -7,6 +7,7 @@ use engine::message::DecodeError;
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::{Expiry, Intent, IntentKind};
+use engine::message::pledge::PledgeRow;
 use engine::{Hash, Height};
 use thiserror::Error;
 
@@ -38,6 +39,8 @@ pub struct BlockContext<'a> {
     pub parent_validators: &'a Validators,
     /// The keys that may issue vouchers; empty where accounts open freely.
     pub issuers: &'a [PublicKey],
+    /// Whether some table of the chain takes pledges.
+    pub has_pledged: bool,
 }
 
 /// Why a block is not valid.
@@ -133,6 +136,18 @@ pub enum BlockError {
         /// How many are listed.
         count: usize,
     },
+    /// The key of a pledge is not canonical or of small order.
+    #[error("the key of pledge {index} is not acceptable")]
+    PledgeKey {
+        /// Its place among the block's pledges.
+        index: usize,
+    },
+    /// The signature of a pledge or an opening does not verify.
+    #[error("the signature of pledge {index} does not verify")]
+    PledgeSignature {
+        /// Its place among the block's pledges.
+        index: usize,
+    },
     /// A key has too many intents.
     #[error("the key of intent {index} has more than 64 intents in the block")]
     AccountIntents {
@@ -161,33 +176,39 @@ pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) 
     check_block_form(block, context)?;
     let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
     let carried = carried_items(block, context, &mut items);
+    pledge_items(block, context, &mut items);
+    let before_intents = items.len();
     intent_items(block, context, &mut items)?;
-    // A verdict is found by its place: the carried certificate's first, then one for each intent.
-    assert_eq!(items.len(), carried + block.intents.len(), "every intent has one signer");
+    // A verdict is found by its place: the carried certificate's first, then one for each pledge and each intent.
+    assert_eq!(before_intents, carried + block.pledges.len(), "every pledge has one signer");
+    assert_eq!(items.len(), before_intents + block.intents.len(), "every intent has one signer");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, seed, &mut verdicts);
     match verdicts.iter().position(|holds| !holds) {
         None => Ok(()),
         Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
-        Some(place) => Err(BlockError::Signature { index: place - carried }),
+        Some(place) if place < before_intents => Err(BlockError::PledgeSignature { index: place - carried }),
+        Some(place) => Err(BlockError::Signature { index: place - before_intents }),
     }
 }
 
-/// Checks all of a block but its intents' signatures and the proposer's turn: [`check_block_form`], and the certificate that
-/// it carries. For those who verify the intents in parts.
+/// Checks all of a block but its intents' signatures and the proposer's turn: [`check_block_form`], the certificate that it
+/// carries, and its pledges. For those who verify the intents in parts.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn check_block_head(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
     check_block_form(block, context)?;
-    let mut items = Vec::with_capacity(context.parent_validators.count());
-    carried_items(block, context, &mut items);
+    let mut items = Vec::with_capacity(context.parent_validators.count() + block.pledges.len());
+    let carried = carried_items(block, context, &mut items);
+    pledge_items(block, context, &mut items);
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, seed, &mut verdicts);
-    if verdicts.into_iter().all(|holds| holds) {
-        return Ok(());
+    match verdicts.into_iter().position(|holds| !holds) {
+        None => Ok(()),
+        Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
+        Some(place) => Err(BlockError::PledgeSignature { index: place - carried }),
     }
-    Err(CertificateError::Signature { height: context.height.back(1) }.into())
 }
 
 /// Checks all of a block but signatures and the proposer's turn ([`check_turn`]).
@@ -202,14 +223,24 @@ pub fn check_block_form(block: &Block, context: &BlockContext<'_>) -> Result<(),
     }
     check_head(&block.header, block.certificate.as_ref(), context)?;
     check_sections(block)?;
-    // Sections that nothing reads yet are refused with right hashes too: a later version would give them a meaning that
-    // this one has not checked.
-    match (block.system.len(), block.pledges.len()) {
-        (0, 0) => {}
-        (0, found) => return Err(BlockError::Pledges { found }),
-        (found, _) => return Err(BlockError::System { found }),
+    // A section that nothing reads yet is refused with the right hash too: a later version would give it a meaning that this
+    // one has not checked.
+    if !block.system.is_empty() {
+        return Err(BlockError::System { found: block.system.len() });
     }
+    check_pledges(&block.pledges, context.has_pledged)?;
     check_intents(&block.intents, block.header.time_ms, context.issuers.len())
+}
+
+fn check_pledges(pledges: &[PledgeRow], has_pledged: bool) -> Result<(), BlockError> {
+    if !has_pledged && !pledges.is_empty() {
+        return Err(BlockError::Pledges { found: pledges.len() });
+    }
+    // That the rows are well formed was said when they were read, or signed.
+    match pledges.iter().position(|row| !encoding_is_acceptable(&row.key)) {
+        Some(index) => Err(BlockError::PledgeKey { index }),
+        None => Ok(()),
+    }
 }
 
 /// Checks that a block holds what its header says of it. Its hash is that of the header alone: whoever tells a block may have put
@@ -372,6 +403,11 @@ pub fn carried_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &m
     let carried = items.len() - before;
     assert!(block.certificate.is_some() || carried == 0, "only a certificate carries signatures");
     carried
+}
+
+/// Appends the signatures of pledges and openings in order, each under the key that it names.
+pub fn pledge_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &mut Vec<SignedItem<'a>>) {
+    items.extend(block.pledges.iter().map(|row| SignedItem::pledge(row, context.chain)));
 }
 
 /// Appends the intents' signatures in order, each under the key that must have signed it.

@@ -1,4 +1,4 @@
-//! Dice from a beacon: one stream of bytes for each table and roll, no modulo bias.
+//! Dice from a beacon, or from a beacon and a player's value: one stream of bytes for each table and roll, no modulo bias.
 
 use engine::message::certificate::Beacon;
 use engine::{Dice, Hash, TableId};
@@ -12,6 +12,18 @@ const BYTE_LIMIT: u8 = 252;
 /// as a stream; bytes under 252, modulo 6, plus 1.
 pub fn dice(beacon: &Beacon, table: TableId, roll: u32, rules: &Hash) -> Dice {
     DiceRoller::new(beacon, rules).dice(table, roll)
+}
+
+/// The BLAKE3 key derivation context of dice that a player brings half of.
+pub const BOTH_CONTEXT: &str = "bitcraps dice of both 1";
+
+/// The dice of one roll of a pledged table: BLAKE3 (derive key, [`BOTH_CONTEXT`]) of the beacon 48 of the block that closed
+/// the bets, the opened value 32, rules hash 32, table u32, roll u32, read as [`dice`] reads its stream.
+pub fn dice_of_both(beacon: &Beacon, value: &Hash, table: TableId, roll: u32, rules: &Hash) -> Dice {
+    let mut hasher = blake3::Hasher::new_derive_key(BOTH_CONTEXT);
+    hasher.update(beacon).update(value).update(rules).update(&table.0.to_le_bytes()).update(&roll.to_le_bytes());
+    let mut stream = hasher.finalize_xof();
+    two_faces(|block| stream.fill(block))
 }
 
 /// The dice of many tables of one height that play by the same rules. What they share, beacon and rules, comes first,

@@ -10,6 +10,7 @@ use engine::Hash;
 use engine::limits::SIGNATURES_PER_TASK;
 use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
 use engine::message::node::{CLAIM_DOMAIN, Claim, ClaimBody};
+use engine::message::pledge::{PLEDGE_DOMAIN, PledgeRow};
 use engine::message::share::{SHARE_DOMAIN, Share, ShareBody};
 use engine::message::signed::signed_bytes;
 use engine::message::vote::{PROPOSAL_DOMAIN, Proposal, ProposalBody, Vote, VoteBody};
@@ -44,6 +45,11 @@ impl<'a> SignedItem<'a> {
     pub fn intent(intent: &'a Intent, key: &'a PublicKey, chain: &'a Hash) -> Self {
         let body = bytemuck::cast(intent.body);
         Self { key, domain: &INTENT_DOMAIN, chain, body, signature: &intent.signature }
+    }
+
+    /// A pledge or an opening under its player's key.
+    pub fn pledge(row: &'a PledgeRow, chain: &'a Hash) -> Self {
+        Self { key: &row.key, domain: &PLEDGE_DOMAIN, chain, body: row.signed(), signature: &row.signature }
     }
 
     /// A vote under the voter's key.
@@ -301,6 +307,12 @@ impl PlayerKey {
     /// The intent, signed for `chain`.
     pub fn sign(&self, body: IntentBody, chain: &Hash) -> Intent {
         Intent { body, signature: signature(&self.0, &body.signed_bytes(chain)) }
+    }
+
+    /// The pledge or opening, signed for `chain`.
+    pub fn sign_pledge(&self, row: PledgeRow, chain: &Hash) -> PledgeRow {
+        assert_eq!(row.key, self.public(), "a player pledges under the own key");
+        PledgeRow { signature: signature(&self.0, &signed_bytes(&PLEDGE_DOMAIN, chain, &row.signed())), ..row }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod lines;
 pub mod model;
 pub mod odds;
 pub mod player;
+pub mod pledging;
 pub mod screen;
 pub mod terminal;
 pub mod theme;

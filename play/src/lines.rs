@@ -2,13 +2,14 @@
 
 use engine::component::{Account, Table};
 use engine::io::{BetResult, Resolution, RollReport, Verdict};
-use engine::{AccountId, Chips, Height, Puck, Spot, TableId};
+use engine::{AccountId, Chips, Height, Puck, Spot, TableId, hex};
 use serde_json::{Value, json};
 use systems::catalogue::{BETS, bet_of, number_of};
 use thiserror::Error;
 
 use super::action::{Action, CommandError, parse};
 use super::model::{InFlight, Link, SeatLost, SeatView};
+use super::pledging::Halves;
 use words::sentences::receipt_words;
 use words::wish::{Wish, setting};
 
@@ -82,6 +83,8 @@ pub enum Event<'a> {
     Roll(&'a RollReport),
     /// A roll, and the height at which it fell: a quorum of validators answers for it.
     Certified(TableId, u32, Height),
+    /// What a roll of a pledged table was made of.
+    Halves(TableId, &'a Halves),
     /// What a roll did to one of the player's bets.
     Resolution(&'a Resolution),
     /// An intent went out.
@@ -136,6 +139,10 @@ fn object(event: Event<'_>) -> Value {
         Event::Certified(table, roll, height) => {
             json!({ "event": "certified", "table": table.0, "number": roll, "height": height.0 })
         }
+        Event::Halves(table, Halves { roll, own, theirs, left }) => json!({
+            "event": "halves", "table": table.0, "number": roll, "yours": hex(own), "theirs": hex(theirs),
+            "openings_left": left,
+        }),
         Event::Resolution(one) => {
             let to = match one.result {
                 BetResult::Travel(to) => number_of(to),
@@ -189,7 +196,7 @@ fn table(id: TableId, row: &Table, may_roll_ms: Option<u64>, own: Option<(usize,
     json!({
         "event": "table", "table": id.0, "roll_number": row.roll_number, "hand_number": row.hand_number,
         "point": Puck::from_byte(row.point).map_or(Value::Null, point), "shooter": shooter,
-        "next_roll_ms": next, "may_roll_ms": may_roll_ms, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
+        "next_roll_ms": next, "may_roll_ms": may_roll_ms, "called": row.roll_called == 1, "players": row.occupied.count_ones(), "felt": row.felt.0, "own": seat,
     })
 }
 

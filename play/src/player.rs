@@ -13,12 +13,14 @@ use engine::{Genesis, Hash, Height, TableId, hex, unhex};
 use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
 use net::wire::{AnswerVerdict, Welcome};
 use order::signature::{NetKey, PlayerKey};
+use order::validators::Validators;
 use systems::Setup;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
+use super::pledging::{Pledging, Shown, Step};
 use keys::identity;
 use keys::keyfile::{self, Seed};
 use words::Failure;
@@ -36,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct PlayerKeys {
     account: PlayerKey,
     net: NetKey,
+    /// Where the key lies: what is pledged lies beside it.
+    path: PathBuf,
 }
 
 impl PlayerKeys {
@@ -59,7 +63,8 @@ impl PlayerKeys {
             };
             keyfile::create(path, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?
         };
-        Ok((Self { account: PlayerKey::from_seed(&seed), net: NetKey::from_seed(&seed) }, !exists))
+        let (account, net) = (PlayerKey::from_seed(&seed), NetKey::from_seed(&seed));
+        Ok((Self { account, net, path: path.to_owned() }, !exists))
     }
 
     /// The account's public key.
@@ -153,6 +158,8 @@ pub struct Player {
     asked: Instant,
     /// Rolls that were seen, with their heights, and that no quorum answers for yet.
     uncertified: Vec<(TableId, u32, Height)>,
+    /// The player's half of the dice, on a chain that has such tables.
+    pledging: Option<Pledging>,
 }
 
 /// Where a node is, and which key it has to prove.
@@ -228,6 +235,7 @@ impl Player {
             wanted: table,
             asked: clock.1,
             uncertified: Vec::new(),
+            pledging: None,
         };
         let First { welcome, met, rtt, genesis } = player.first(nodes.len())?;
         let chain = Genesis::chain_id(&genesis);
@@ -236,6 +244,11 @@ impl Player {
         }
         let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
         player.chain = chain;
+        if genesis.has_pledged() {
+            let validators = Validators::of_genesis(&genesis).context("the node's genesis")?;
+            let key = player.keys.public();
+            player.pledging = Some(Pledging::new(&player.keys.path, key, chain, validators));
+        }
         let address = met.0.clone();
         player.met.insert(met.0, met.1);
         let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
@@ -316,7 +329,11 @@ impl Player {
     /// If there is no such table.
     pub fn watch(&mut self, table: TableId, game: &mut Game) -> Result<(), String> {
         game.check_table(table)?;
+        if table != self.wanted && self.pledging.as_ref().is_some_and(|pledging| pledging.waits(game)) {
+            return Err(format!("a roll of table {} waits for your half of its dice; it is opened first", self.wanted));
+        }
         if table != self.wanted {
+            self.pledging.iter_mut().for_each(Pledging::forget);
             self.tell(Command::Watch(Watched::Table(self.wanted), false));
             self.wanted = table;
         }
@@ -331,6 +348,7 @@ impl Player {
     /// If the connection is lost for good.
     pub fn hear(&mut self, within: Duration, game: &mut Game, tell: Tell<'_>) -> anyhow::Result<bool> {
         self.ask_certified();
+        self.bring_half(game);
         let mut heard = match self.events.recv_timeout(within) {
             Ok(heard) => heard,
             Err(RecvTimeoutError::Timeout) => {
@@ -372,6 +390,8 @@ impl Player {
             Event::Down { reason, pause } => {
                 self.link(Link::Down { why: reason.to_string(), retry_s: pause.as_secs().max(1) as u32 }, game, tell);
             }
+            // What came of a pledge or an opening, the table shows.
+            Event::Answer(answer) if self.pledging.as_ref().is_some_and(|pledging| pledging.is_own(&answer.id)) => {}
             Event::Answer(answer) => match answer.verdict {
                 AnswerVerdict::Acknowledged => game.acknowledged(answer.id.number),
                 AnswerVerdict::Receipt { height, verdict, .. } => {
@@ -477,8 +497,28 @@ impl Player {
             }
             game.rolled(roll, update.resolutions);
         }
+        if let Some(pledging) = &mut self.pledging {
+            let shown = update.pledge.map(|pledge| Shown { pledge, closing: update.closing.map(|closing| *closing) });
+            if let Some(halves) = pledging.show(shown, game) {
+                tell(event_line(lines::Event::Halves(update.id, &halves)));
+                game.say(Severity::Info, halves.words(update.id));
+            }
+            self.bring_half(game);
+        }
         let own = game.own_seat();
         tell(event_line(lines::Event::Table(update.id, &update.table, game.may_roll_ms(&update.table), own)));
+    }
+
+    /// Pledges and opens what is to be pledged or opened at the watched table.
+    fn bring_half(&mut self, game: &mut Game) {
+        let now_ms = self.now_ms();
+        let Some(pledging) = &mut self.pledging else { return };
+        for step in pledging.steps(game, &self.keys.account, now_ms) {
+            match step {
+                Step::Say(severity, text) => game.say(severity, text),
+                Step::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
+            }
+        }
     }
 
     /// Ends the connection, after what waits was sent.

@@ -28,7 +28,7 @@ use crate::exchange::answers::{Answers, Hears};
 use crate::exchange::beacon::{BeaconPart, Shares};
 use crate::exchange::bodies::Bodies;
 use crate::exchange::catch_up::{CatchUp, take_told};
-use crate::exchange::chain::Chain;
+use crate::exchange::chain::{Chain, Closings};
 use crate::exchange::evidence::EvidenceKept;
 use crate::exchange::exchange_schedule;
 use crate::exchange::fault::ExchangeError;
@@ -42,9 +42,10 @@ use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
 use crate::exchange::verify::VerifySeed;
 use crate::exchange::watch::Watches;
-use crate::settle::block::{Current, Draw, Report};
+use crate::settle::block::{BlockPart, Current, Draw, Report};
 use crate::settle::ledger::Ledger;
 use crate::settle::mark::WrittenGroups;
+use crate::settle::openings::Opened;
 use crate::settle::resolve::Crossing;
 use crate::settle::roll::Rolled;
 use crate::settle::turns::Turns;
@@ -67,8 +68,8 @@ pub struct Machine {
     pub(crate) saving: Saving,
     /// A height is ready and waits for the snapshot that is under way.
     held: Saved,
-    /// The round of the block that is settled next; 0 for heights that are settled without a block.
-    round: u32,
+    /// What the block that is settled next holds; nothing for heights that are settled without a block.
+    part: BlockPart,
 }
 
 /// Keys that do not fit genesis.
@@ -188,11 +189,22 @@ impl Machine {
         world.insert_resource(Watches::default());
         world.insert_resource(DepartedScores::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
+        world.insert_resource(Closings::default());
         let (height, draw) = (Height::GENESIS, Draw::Beacon([0; 48]));
-        world.insert_resource(Current { height, time_ms: 0, active_ms: 0, round: 0, intents: Vec::new(), draw });
+        let part = BlockPart::default();
+        world.insert_resource(Current {
+            height,
+            time_ms: 0,
+            active_ms: 0,
+            opening_ms: 0,
+            part,
+            intents: Vec::new(),
+            draw,
+        });
         world.insert_resource(Turns::none(&setup.genesis));
         world.insert_resource(Report::default());
         world.insert_resource(Crossing::default());
+        world.insert_resource(Opened::default());
         world.insert_resource(Rolled::none(setup.genesis.tables as usize));
         world.insert_resource(DueTimes::default());
         world.insert_resource(AccountIndex::default());
@@ -205,7 +217,17 @@ impl Machine {
         let lookup = SystemState::new(&mut world);
         let saving = SystemState::new(&mut world);
         let (exchange, settle) = (exchange_schedule::<P>(), settle_schedule());
-        let mut machine = Self { world, exchange, settle, columns, lookup, layout, saving, held: Saved::All, round: 0 };
+        let mut machine = Self {
+            world,
+            exchange,
+            settle,
+            columns,
+            lookup,
+            layout,
+            saving,
+            held: Saved::All,
+            part: BlockPart::default(),
+        };
         machine.derive();
         machine
     }
@@ -247,6 +269,11 @@ impl Machine {
         self.world.resource::<Report>()
     }
 
+    /// What the block of the height that is settled next holds beside its intents.
+    pub fn of_block(&mut self, part: BlockPart) {
+        self.part = part;
+    }
+
     /// Takes up a height: [`Machine::settle`] without its systems. With [`Machine::run`], for those who time the systems
     /// one by one.
     ///
@@ -256,15 +283,20 @@ impl Machine {
         let house = self.read(|rows| *rows.house);
         assert_eq!(height, house.height.next(), "heights are settled one after another");
         let active_ms = house.active_at(time_ms, self.setup().genesis.idleness.gap_max_ms);
-        let round = std::mem::take(&mut self.round);
+        let opening_ms = if self.setup().has_pledged() { house.opening_at(time_ms) } else { 0 };
+        let part = std::mem::take(&mut self.part);
         let mut current = self.world.resource_mut::<Current>();
-        *current = Current { height, time_ms, active_ms, round, intents, draw };
+        *current = Current { height, time_ms, active_ms, opening_ms, part, intents, draw };
         let mut report = self.world.resource_mut::<Report>();
         report.receipts.clear();
+        report.pledge_receipts.clear();
+        report.openings.clear();
+        report.closed.clear();
         report.rolls.clear();
         report.resolutions.clear();
         report.leavings.clear();
         report.felt.clear();
+        report.forfeited.clear();
         report.counts = Default::default();
     }
 
@@ -467,14 +499,19 @@ impl Machine {
     fn settle_next(&mut self) -> Settled {
         let mut next = self.world.resource_mut::<Chain>().unsettled.pop_front().expect("a block is ready");
         let beacon = next.beacon.expect("its beacon is known");
-        let intents = std::mem::take(&mut next.block.intents);
+        let (intents, pledges) = (std::mem::take(&mut next.block.intents), std::mem::take(&mut next.block.pledges));
         let header = next.block.header;
-        self.round = header.round;
+        let has_pledges = !pledges.is_empty();
+        self.part = BlockPart { round: header.round, hash: next.hash, pledges };
         let root = self.settle(header.height, header.time_ms, intents, Draw::Beacon(beacon)).root;
-        let receipts = &self.world.resource::<Report>().receipts;
-        let verdicts: Vec<Verdict> = receipts.iter().map(|receipt| receipt.verdict).collect();
-        let rolls = self.world.resource::<Report>().counts.rolls;
-        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts, rolls);
+        let Report { receipts, pledge_receipts, counts, closed, .. } = self.world.resource::<Report>();
+        let verdicts: Vec<Verdict> = receipts.iter().chain(pledge_receipts).map(|receipt| receipt.verdict).collect();
+        let closes = !closed.is_empty();
+        let is_live = counts.rolls > 0 || counts.forfeits > 0 || has_pledges;
+        if closes {
+            self.world.resource_mut::<Closings>().keep(next.hash, &next.block.header, &next.certificate);
+        }
+        let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts, is_live);
         Settled { height: header.height, beacon, root, root_chain, verdicts }
     }
 
@@ -504,7 +541,13 @@ impl Machine {
                 late.into_iter().map(|(to, id)| Output::Receipt { to, receipt: refused(id, Refusal::Expired) }),
             );
         }
-        self.world.resource_mut::<Report>().receipts = receipts;
+        let pledges = std::mem::take(&mut self.world.resource_mut::<Report>().pledge_receipts);
+        for receipt in &pledges {
+            let to = self.world.resource_mut::<Pending>().pledges.answer(&receipt.id);
+            outputs.extend(to.map(|to| Output::Receipt { to, receipt: *receipt }));
+        }
+        let mut report = self.world.resource_mut::<Report>();
+        (report.receipts, report.pledge_receipts) = (receipts, pledges);
         outputs
     }
 

@@ -102,7 +102,10 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     house!("height", |house| house.height = Height(u64::MAX));
     house!("time_ms", |house| house.time_ms = u64::MAX - 1);
     house!("time_ms", |house| house.time_ms = 0);
-    house!("reserved", |house| house.reserved[43] = 1);
+    house!("reserved", |house| house.reserved[23] = 1);
+    house!("reserved_after_accounts", |house| house.reserved_after_accounts[3] = 1);
+    house!("opening_ms", |house| house.opening_ms = 1);
+    house!("supply", |house| house.forfeited.0 += 1);
     house!("accounts_open", |house| house.accounts_open += 1);
     house!("rails", |house| {
         house.rails.0 += 1;

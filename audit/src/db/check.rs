@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::limits::{GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
-use engine::message::block::{Decided, Retired};
+use engine::message::block::{Decided, Header, Retired};
 use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
@@ -124,8 +124,8 @@ struct Heights {
     decided: Height,
     settled: Height,
     parent: Hash,
-    /// Intents and hash of decided heights that are not settled yet.
-    waiting: BTreeMap<Height, (usize, Hash)>,
+    /// Headers of decided heights that are not settled yet.
+    waiting: BTreeMap<Height, Header>,
     /// Root chains that blocks name of heights that are not settled yet: a restart decides again what its log has, and settles
     /// then.
     named: BTreeMap<Height, Hash>,
@@ -154,7 +154,7 @@ impl Heights {
                     };
                     self.parent = header.hash();
                     self.decided = *height;
-                    self.waiting.insert(*height, (header.intent_count as usize, self.parent));
+                    self.waiting.insert(*height, header);
                     match () {
                         () if !follows || !own => Some("it does not follow the height before it".to_owned()),
                         () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
@@ -172,10 +172,12 @@ impl Heights {
             FrameKind::Settled => match Settled::decode(body) {
                 Err(error) => Some(error.to_string()),
                 Ok(settled) => {
-                    let (intents, block) = self.waiting.remove(height).unzip();
-                    let fits = settled.height == *height && intents == Some(settled.verdicts.len());
+                    let header = self.waiting.remove(height);
+                    let fits = settled.height == *height
+                        && header.is_some_and(|header| header.fits_verdicts(settled.verdicts.len()));
                     let Settled { beacon, root, root_chain, verdicts, .. } = settled;
-                    let (block, verdicts) = (block.unwrap_or_default(), verdicts_hash(verdicts.into_iter()));
+                    let block = header.map_or([0; 32], |header| header.hash());
+                    let verdicts = verdicts_hash(verdicts.into_iter());
                     let link =
                         ChainLink { height: *height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
                     let chained = link.after(&self.root_chains[0]);

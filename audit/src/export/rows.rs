@@ -1,8 +1,9 @@
 //! The rows of a height, and of the end.
 
 use engine::component::Seat;
-use engine::io::{BetResult, Leaving, Resolution, RollReport, Verdict};
+use engine::io::{BetResult, Leaving, OpeningEnd, OpeningReport, Receipt, Resolution, RollReport, Verdict};
 use engine::message::intent::{Intent, IntentKind, Working};
+use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::rules::TableRules;
 use engine::{AccountId, BetId, Chips, Height, TableId, hex};
 use systems::Machine;
@@ -10,7 +11,9 @@ use systems::catalogue::{BETS as CATALOGUE, bet_of, number_of};
 use systems::ledger::held;
 
 use super::placed::{Placed, PlacedBets};
-use super::schema::{ACTIONS, BALANCES, BETS, DEPARTURES, PAYOUTS, ROLLS, RULES, SESSION, SHEETS, TABLES, Value};
+use super::schema::{
+    ACTIONS, BALANCES, BETS, DEPARTURES, OPENINGS, PAYOUTS, PLEDGES, ROLLS, RULES, SESSION, SHEETS, TABLES, Value,
+};
 use super::{About, Sinks};
 use crate::walker::Step;
 
@@ -83,13 +86,23 @@ impl RowMaker {
         let report = machine.report();
         let (rolls, resolutions, leavings) =
             (report.rolls.clone(), report.resolutions.clone(), report.leavings.clone());
+        let (openings, answers) = (report.openings.clone(), report.pledge_receipts.clone());
+        for (pledge, receipt) in step.decided.block.pledges.iter().zip(&answers) {
+            self::pledge(at, pledge, receipt, machine, sinks)?;
+        }
+        for opening in &openings {
+            self::opening(at, opening, machine, sinks)?;
+        }
         for roll in &rolls {
             self::roll(at, roll, sinks)?;
         }
         self.payouts(at, &rolls, &resolutions, machine, sinks)?;
         for leaving in &leavings {
             self.placed.seen_off(leaving.table, leaving.account);
-            departure(at, leaving, machine, sinks)?;
+            let forfeits = |opening: &OpeningReport| {
+                opening.table == leaving.table && matches!(opening.end, OpeningEnd::Forfeited { .. })
+            };
+            departure(at, leaving, openings.iter().any(forfeits), machine, sinks)?;
         }
         self.placed.end_height(machine);
         Ok(())
@@ -272,7 +285,66 @@ fn roll(at: Moment, roll: &RollReport, sinks: &mut Sinks) -> anyhow::Result<()> 
     sinks.row(ROLLS, &values)
 }
 
-fn departure(at: Moment, leaving: &Leaving, machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
+fn pledge(
+    at: Moment,
+    row: &PledgeRow,
+    receipt: &Receipt,
+    machine: &mut Machine,
+    sinks: &mut Sinks,
+) -> anyhow::Result<()> {
+    let values = [
+        Value::bounded(at.height.0),
+        Value::time(at.time_ms),
+        receipt.index.into(),
+        machine.account_of(&row.key).map(|account| account.0).into(),
+        hex(&row.key).into(),
+        if row.is_opening() { "opening" } else { "pledge" }.into(),
+        row.table.into(),
+        row.roll.into(),
+        if row.is_opening() { Value::Nothing } else { Value::chosen(row.number) },
+        hex(&row.value).into(),
+        hex(&row.block).into(),
+        verdict_name(receipt.verdict).into(),
+    ];
+    sinks.row(PLEDGES, &values)
+}
+
+/// What became of a roll that waited, or of bets that waited without one.
+fn opening(at: Moment, opening: &OpeningReport, machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let chain = machine.setup().chain;
+    let key = machine.read(|rows| rows.keys[opening.account.index()].key);
+    let (outcome, end, value, chips) = match opening.end {
+        OpeningEnd::Opened(value) => {
+            let end = pledge_end(&chain, opening.table, &key, opening.roll, &value);
+            ("opened", end, Some(hex(&value)), Chips::ZERO)
+        }
+        OpeningEnd::Forfeited { chips, end } => ("forfeited", end, None, chips),
+    };
+    let waited = |text: String| (opening.roll != 0).then_some(text);
+    let values = [
+        Value::bounded(at.height.0),
+        Value::time(at.time_ms),
+        opening.table.0.into(),
+        some(opening.roll, 0).into(),
+        opening.account.0.into(),
+        hex(&key).into(),
+        outcome.into(),
+        waited(hex(&opening.closed.0)).into(),
+        waited(hex(&opening.closed.1)).into(),
+        waited(hex(&end)).into(),
+        value.into(),
+        chips.into(),
+    ];
+    sinks.row(OPENINGS, &values)
+}
+
+fn departure(
+    at: Moment,
+    leaving: &Leaving,
+    forfeits: bool,
+    machine: &mut Machine,
+    sinks: &mut Sinks,
+) -> anyhow::Result<()> {
     let key = machine.read(|rows| rows.keys[leaving.account.index()].key);
     let values = [
         Value::bounded(at.height.0),
@@ -281,7 +353,12 @@ fn departure(at: Moment, leaving: &Leaving, machine: &mut Machine, sinks: &mut S
         leaving.seat.into(),
         leaving.account.0.into(),
         hex(&key).into(),
-        if leaving.absent { "absent" } else { "left" }.into(),
+        match leaving.absent {
+            _ if forfeits => "forfeited",
+            true => "absent",
+            false => "left",
+        }
+        .into(),
         leaving.returned.into(),
         leaving.left_with.into(),
     ];
@@ -328,7 +405,7 @@ pub fn session(machine: &Machine, first: Height, sinks: &mut Sinks) -> anyhow::R
     Ok(about)
 }
 
-/// Who holds which chips after the last height: open accounts, tables, the treasury. Together they are the supply.
+/// Who holds which chips after the last height: open accounts, tables, the treasury, and nobody what was forfeited. Together they are the supply.
 pub fn balances(machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
     let setup = machine.setup().clone();
     machine.read(|rows| {
@@ -351,7 +428,12 @@ pub fn balances(machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> 
             sinks.row(BALANCES, &balance("table", Some(id), None, parts))?;
         }
         let parts = [Chips::ZERO, Chips::ZERO, Chips::ZERO, rows.house.treasury];
-        sinks.row(BALANCES, &balance("treasury", None, None, parts))
+        sinks.row(BALANCES, &balance("treasury", None, None, parts))?;
+        if rows.house.forfeited == Chips::ZERO {
+            return Ok(());
+        }
+        let parts = [Chips::ZERO, Chips::ZERO, Chips::ZERO, rows.house.forfeited];
+        sinks.row(BALANCES, &balance("nobody", None, None, parts))
     })
 }
 

@@ -146,11 +146,15 @@ pub const ACTIONS: usize = 5;
 pub const PAYOUTS: usize = 6;
 /// Place of the sheet of departures: whom a roll saw off.
 pub const DEPARTURES: usize = 7;
+/// Place of the sheet of pledges and openings as players sent them.
+pub const PLEDGES: usize = 8;
+/// Place of the sheet of what became of rolls of pledged tables.
+pub const OPENINGS: usize = 9;
 /// Place of the sheet of balances after the last height.
-pub const BALANCES: usize = 8;
+pub const BALANCES: usize = 10;
 
 /// All sheets.
-pub const SHEETS: [Sheet; 9] = [
+pub const SHEETS: [Sheet; 11] = [
     Sheet {
         name: "session",
         columns: &[
@@ -254,6 +258,40 @@ pub const SHEETS: [Sheet; 9] = [
             text("reason"),
             integer("returned"),
             maybe(integer("left_with")),
+        ],
+    },
+    Sheet {
+        name: "pledges",
+        columns: &[
+            integer("height"),
+            time("block_time"),
+            integer("index_in_block"),
+            maybe(integer("account_id")),
+            text("account_key"),
+            text("request"),
+            integer("table_id"),
+            integer("roll_number"),
+            maybe(integer("pledge_number")),
+            text("sent_value"),
+            text("sent_block"),
+            text("verdict"),
+        ],
+    },
+    Sheet {
+        name: "openings",
+        columns: &[
+            integer("height"),
+            time("block_time"),
+            integer("table_id"),
+            maybe(integer("roll_number")),
+            integer("account_id"),
+            text("account_key"),
+            text("outcome"),
+            maybe(text("closing_block")),
+            maybe(text("beacon")),
+            maybe(text("pledged_end")),
+            maybe(text("opened_value")),
+            integer("forfeited"),
         ],
     },
     Sheet {

@@ -2,8 +2,9 @@
 
 use bytemuck::Zeroable;
 use engine::columns::Rows as Columns;
-use engine::io::{Receipt, Verdict};
+use engine::io::{OpeningEnd, Receipt, Verdict};
 use engine::message::intent::{Intent, IntentKind};
+use engine::message::pledge::PledgeRow;
 use engine::{AccountId, Chips};
 use systems::ledger::held;
 use systems::{Machine, Setup};
@@ -65,6 +66,7 @@ impl PageBuilder {
         self.next += 1;
         self.root_chain = step.settled.root_chain;
         self.intents(&step.decided.block.intents, machine);
+        self.pledges(&step.decided.block.pledges, machine);
         self.rolls(machine);
         self.balances(machine);
         let time_ms = step.decided.block.header.time_ms;
@@ -98,6 +100,17 @@ impl PageBuilder {
         }
     }
 
+    /// Pledges and openings, behind the intents.
+    fn pledges(&mut self, pledges: &[PledgeRow], machine: &mut Machine) {
+        let receipts: Vec<Receipt> = machine.report().pledge_receipts.clone();
+        for (pledge, receipt) in pledges.iter().zip(&receipts) {
+            let Some(account) = machine.account_of(&pledge.key) else { continue };
+            let table = if pledge.table < self.setup.genesis.tables { pledge.table } else { NO_TABLE };
+            let row = IntentRow::of_pledge(pledge, account, receipt);
+            self.parts[part_of(table) as usize].rows.intents.push(row);
+        }
+    }
+
     /// Rolls, what they did to bets, and whom they saw off: all in table order, so that a roll is found beside its bets.
     fn rolls(&mut self, machine: &Machine) {
         let report = machine.report();
@@ -113,7 +126,14 @@ impl PageBuilder {
             self.touched[part_of(one.table.0) as usize].push((one.table.0, one.account.0));
         }
         for leaving in &report.leavings {
-            self.parts[part_of(leaving.table.0) as usize].rows.leavings.push(LeavingRow::from(leaving));
+            let forfeited = report.openings.iter().filter(|opening| opening.table == leaving.table);
+            let chips = forfeited.filter_map(|opening| match opening.end {
+                OpeningEnd::Forfeited { chips, .. } => Some(chips),
+                OpeningEnd::Opened(_) => None,
+            });
+            let mut row = LeavingRow::from(leaving);
+            chips.for_each(|chips| (row.absent, row.returned) = (2, chips.0));
+            self.parts[part_of(leaving.table.0) as usize].rows.leavings.push(row);
             self.touched[part_of(leaving.table.0) as usize].push((leaving.table.0, leaving.account.0));
         }
     }

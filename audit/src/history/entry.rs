@@ -21,6 +21,8 @@ pub enum Subject {
 pub enum Event {
     /// An intent got its answer.
     Intent(IntentRow),
+    /// A pledge or an opening got its answer.
+    Pledge(IntentRow),
     /// A table rolled.
     Roll(RollRow),
     /// A roll did something to a bet.
@@ -43,16 +45,24 @@ pub struct Entry {
 }
 
 impl IntentRow {
+    /// What happened, as an event.
+    fn event(&self) -> Event {
+        if self.is_pledge() { Event::Pledge(*self) } else { Event::Intent(*self) }
+    }
+
     /// What was asked for.
     ///
     /// # Panics
-    /// Never: a page with an unknown kind is none.
+    /// If it is a pledge or an opening; a page with an unknown kind is none.
     pub fn kind(&self) -> IntentKind {
         IntentKind::try_from(self.kind).expect("pages are checked when they are made and when they are read")
     }
 
     /// The table that it was for.
     pub fn table(&self) -> Option<u32> {
+        if self.is_pledge() {
+            return Some(self.target);
+        }
         let none = matches!(self.kind(), IntentKind::Open | IntentKind::OpenVoucher | IntentKind::Transfer);
         (!none).then_some(self.target)
     }
@@ -62,7 +72,7 @@ impl Event {
     /// The table where it happened.
     pub fn table(&self) -> Option<u32> {
         match self {
-            Self::Intent(row) => row.table(),
+            Self::Intent(row) | Self::Pledge(row) => row.table(),
             Self::Roll(row) => Some(row.table),
             Self::Resolution(row) => Some(row.table),
             Self::Leaving(row) => Some(row.table),
@@ -72,7 +82,7 @@ impl Event {
     /// The account to which it happened.
     pub fn account(&self) -> Option<u32> {
         match self {
-            Self::Intent(row) => Some(row.account),
+            Self::Intent(row) | Self::Pledge(row) => Some(row.account),
             Self::Roll(_) => None,
             Self::Resolution(row) => Some(row.account),
             Self::Leaving(row) => Some(row.account),
@@ -82,7 +92,7 @@ impl Event {
     /// Intents come first in a height, in block order; then table by table the roll, its bets, and who left.
     fn place(&self) -> (u8, u32, u8) {
         match self {
-            Self::Intent(row) => (0, row.index, 0),
+            Self::Intent(row) | Self::Pledge(row) => (0, row.index, 0),
             Self::Roll(row) => (1, row.table, 0),
             Self::Resolution(row) => (1, row.table, 1),
             Self::Leaving(row) => (1, row.table, 2),
@@ -116,9 +126,9 @@ fn of_account(account: u32, rows: &HeightRows<'_>, entries: &mut Vec<Entry>) {
         entries.push(Entry { height: rows.height, time_ms: rows.time_ms, event, balance });
     };
     for row in rows.intents {
-        let received = row.kind() == IntentKind::Transfer && row.is_applied() && row.target == account;
+        let received = row.kind == IntentKind::Transfer as u8 && row.is_applied() && row.target == account;
         if row.account == account || received {
-            add(Event::Intent(*row), row.table().unwrap_or(NO_TABLE));
+            add(row.event(), row.table().unwrap_or(NO_TABLE));
         }
     }
     let mut shown = None;
@@ -145,7 +155,7 @@ fn of_table(table: u32, rows: &HeightRows<'_>, entries: &mut Vec<Entry>) {
     };
     // What was refused changed nothing at the table.
     for row in rows.intents.iter().filter(|row| row.table() == Some(table) && row.is_applied()) {
-        add(Event::Intent(*row));
+        add(row.event());
     }
     let rolls = rows.rolls.iter().filter(|row| row.table == table);
     rolls.for_each(|row| add(Event::Roll(*row)));

@@ -260,7 +260,7 @@ impl Page {
             return wrong("ends of rows");
         }
         let meant = |row: &IntentRow| {
-            let kind = IntentKind::try_from(row.kind).is_ok();
+            let kind = row.is_pledge() || IntentKind::try_from(row.kind).is_ok();
             kind && row.verdict().is_some() && row.reserved == [0; 3]
         };
         if !self.rows::<IntentRow>(1).iter().all(meant) {
@@ -277,7 +277,7 @@ impl Page {
         if !self.rows::<ResolutionRow>(3).iter().all(known) {
             return wrong("resolutions");
         }
-        if self.rows::<LeavingRow>(4).iter().any(|row| row.absent > 1 || row.freed > 1 || row.reserved != [0; 5]) {
+        if self.rows::<LeavingRow>(4).iter().any(|row| row.absent > 2 || row.freed > 1 || row.reserved != [0; 5]) {
             return wrong("leavings");
         }
         if self.rows::<BalanceRow>(5).iter().any(|row| row.reserved != [0; 7]) {

@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::Chips;
 use engine::io::{BetResult, Leaving, Receipt, Resolution, RollReport, Verdict};
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 use engine::{AccountId, Hash};
 
 /// No table: what concerns only an account.
@@ -53,7 +54,12 @@ pub struct HeightRow {
     pub reserved: u32,
 }
 
-/// An intent of a known account. Layout: 40 bytes.
+/// The kind of an intent's row that is a pledge of one.
+pub const PLEDGE: u8 = 64;
+/// The kind of an intent's row that is an opening.
+pub const OPENING: u8 = 65;
+
+/// An intent, a pledge or an opening of a known account. Layout: 40 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct IntentRow {
@@ -69,7 +75,7 @@ pub struct IntentRow {
     pub index: u32,
     /// The roll that it was for, 0 for any.
     pub roll: u32,
-    /// An [`engine::message::intent::IntentKind`].
+    /// An [`engine::message::intent::IntentKind`], or [`PLEDGE`] or [`OPENING`].
     pub kind: u8,
     /// The bet.
     pub bet: u8,
@@ -133,7 +139,7 @@ pub struct ResolutionRow {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct LeavingRow {
-    /// Chips of bets that were returned to the rail.
+    /// Chips of bets that were returned to the rail, or forfeited.
     pub returned: u64,
     /// The rail that went to the cage, if the seat became free.
     pub left_with: u64,
@@ -143,7 +149,7 @@ pub struct LeavingRow {
     pub account: u32,
     /// The seat.
     pub seat: u8,
-    /// 1 if the player was absent.
+    /// 1 if the player was absent, 2 if the bets were forfeited.
     pub absent: u8,
     /// 1 if the seat became free.
     pub freed: u8,
@@ -193,6 +199,25 @@ impl IntentRow {
             verdict: receipt.verdict.to_byte(),
             reserved: [0; 3],
         }
+    }
+
+    /// The row of a pledge or an opening and its answer.
+    pub fn of_pledge(pledge: &PledgeRow, account: AccountId, receipt: &Receipt) -> Self {
+        Self {
+            number: pledge.number,
+            account: account.0,
+            target: pledge.table,
+            index: receipt.index,
+            roll: pledge.roll,
+            kind: if pledge.is_opening() { OPENING } else { PLEDGE },
+            verdict: receipt.verdict.to_byte(),
+            ..Self::zeroed()
+        }
+    }
+
+    /// Whether it is a pledge or an opening.
+    pub fn is_pledge(&self) -> bool {
+        self.kind == PLEDGE || self.kind == OPENING
     }
 
     /// What became of it; `None` where the byte has no meaning.

@@ -6,7 +6,7 @@ use engine::{AccountId, BetId, Chips, Dice, Puck, RollEvent, Spot, TableId};
 use systems::Setup;
 
 use super::entry::Event;
-use super::rows::{IntentRow, ResolutionRow, RollRow};
+use super::rows::{IntentRow, OPENING, ResolutionRow, RollRow};
 use words::sentences::{profit, resolution_words, roll_words};
 use words::thousands;
 use words::wish::Wish;
@@ -26,8 +26,11 @@ pub fn event_name(event: &Event) -> &'static str {
             IntentKind::PassDice => "pass_dice",
             IntentKind::Transfer => "transfer",
         },
+        Event::Pledge(row) if row.kind == OPENING => "open_roll",
+        Event::Pledge(_) => "pledge",
         Event::Roll(_) => "roll",
         Event::Resolution(row) => row.result().name(),
+        Event::Leaving(row) if row.absent == 2 => "forfeit",
         Event::Leaving(row) if row.freed == 1 => "left",
         Event::Leaving(_) => "absent",
     }
@@ -78,6 +81,7 @@ pub fn chips_of(event: &Event, reader: Option<u32>, setup: &Setup) -> Option<i12
             IntentKind::Transfer => Some(-i128::from(row.amount)),
             _ => None,
         },
+        Event::Leaving(row) if row.absent == 2 => Some(-i128::from(row.returned)),
         Event::Resolution(row) if matches!(row.result(), BetResult::Win | BetResult::Lose) => {
             Some(row.profit(setup).into())
         }
@@ -102,12 +106,28 @@ fn intent_words(row: &IntentRow, reader: Option<u32>) -> String {
     }
 }
 
+fn pledge_words(row: &IntentRow) -> String {
+    let words = match row.kind {
+        OPENING => format!("open roll {}:{}", row.target, row.roll),
+        _ => format!("pledge for the rolls of table {} from {} on", row.target, row.roll),
+    };
+    match row.verdict() {
+        Some(Verdict::Refused(refusal)) => format!("{words}: refused, {} ({})", refusal.sentence(), refusal.name()),
+        _ => words,
+    }
+}
+
 /// An event in words, as the account `reader` sees it, or as the table's history tells it.
 pub fn event_words(event: &Event, reader: Option<u32>, setup: &Setup) -> String {
     let words = match event {
         Event::Intent(row) => intent_words(row, reader),
+        Event::Pledge(row) => pledge_words(row),
         Event::Roll(row) => row.report().map_or_else(|| "a roll".into(), |roll| roll_words(&roll)),
         Event::Resolution(row) => resolution_words(&row.report(), row.profit(setup)).1,
+        Event::Leaving(row) if row.absent == 2 => {
+            let (lost, left) = (thousands(row.returned), thousands(row.left_with));
+            format!("what was pledged was not opened in time: bets of {lost} are forfeited; leave with {left}")
+        }
         Event::Leaving(row) => {
             let returned = match row.returned {
                 0 => String::new(),

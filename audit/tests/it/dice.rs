@@ -87,6 +87,7 @@ impl Operator {
             next_validators: validators,
             parent_validators: validators,
             issuers: &[],
+            has_pledged: false,
         };
         let mut builder = BlockBuilder::new(context, 0, time_ms, self.certificate.clone());
         intents.iter().for_each(|intent| builder.push(intent).expect("it fits"));

@@ -138,7 +138,13 @@ fn players_exercise_every_bet_and_every_refusal_slow() {
         systems::catalogue::BETS.iter().filter(|bet| !bets.contains(&bet.id)).map(|bet| bet.name).collect();
     assert!(missing.is_empty(), "never placed: {missing:?}");
     let met = |refusal: &Refusal| totals.refusals.contains_key(refusal.name());
-    let unmet: Vec<_> = Refusal::ALL.iter().map(|entry| entry.0).filter(|refusal| !met(refusal)).collect();
+    // Those of pledged tables, which this house has none of; `systems/tests/pledged.rs` meets each.
+    let of_pledges = |refusal: &Refusal| {
+        use Refusal as R;
+        *refusal >= R::TakesNoPledge || matches!(refusal, R::Frozen | R::NotPledged | R::NoBet)
+    };
+    let all = Refusal::ALL.iter().map(|entry| entry.0).filter(|refusal| !of_pledges(refusal));
+    let unmet: Vec<_> = all.filter(|refusal| !met(refusal)).collect();
     assert!(unmet.is_empty(), "never met: {unmet:?}");
 }
 

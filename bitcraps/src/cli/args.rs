@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
+use engine::rules::DiceSource;
 
 /// How a command prints what it found, where that is one thing.
 #[derive(Args, Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +22,25 @@ impl OutputArgs {
     /// Whether somebody watches a status line meanwhile.
     pub fn is_watched(self) -> bool {
         self.is_for_people() && std::io::stderr().is_terminal()
+    }
+}
+
+/// What the dice of all tables follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+pub enum Dice {
+    /// The beacon of the validators.
+    #[default]
+    Beacon,
+    /// The beacon, and a value that each table's player brings: one seat a table, and neither side alone foresees a roll.
+    Both,
+}
+
+impl From<Dice> for DiceSource {
+    fn from(dice: Dice) -> Self {
+        match dice {
+            Dice::Beacon => Self::Beacon,
+            Dice::Both => Self::Both,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use load::crowd::{Counted, Crowd};
 use load::dev::{DevConfig, keys, next_session};
 use serde_json::json;
 
+use super::args::Dice;
 use super::dev::{DevArgs, Pace, WINDOW_REAL_MS};
 use super::out::fit;
 use super::{Failure, program, stop_signals, thousands};
@@ -35,11 +36,17 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         let problem = "--listen: each of several validators takes a free port, which is shown";
         return Err(Failure::Usage(problem.into()).into());
     }
+    if args.dice == Dice::Both && args.players > 0 {
+        let problem =
+            "--dice both: players who are simulated as clients pledge nothing; with --players 0 people can play";
+        return Err(Failure::Usage(problem.into()).into());
+    }
     let config = DevConfig {
         tables: args.tables,
         players: args.players,
         seed: args.seed,
         window_ms: args.window.unwrap_or(WINDOW_REAL_MS),
+        dice: args.dice.into(),
         ..DevConfig::default()
     };
     let stop = stop_signals()?;

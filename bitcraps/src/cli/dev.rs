@@ -21,7 +21,7 @@ use storage::backend::FileBackend;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
-use super::args::OutputArgs;
+use super::args::{Dice, OutputArgs};
 use super::out::fit;
 use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
 use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
@@ -29,7 +29,7 @@ use node::totals::Totals;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps dev                                   watch it, end it with Ctrl-C\n  bitcraps dev --tables 100 --players 600 --heights 2000 --pace max\n  bitcraps dev --seed 7 --heights 500 --pace max --output json\n  bitcraps dev --data my-session                 again: goes on where it ended\n  bitcraps dev --nodes 4                         four validators, each a process: kill one, and start it again"
+    after_help = "Examples:\n  bitcraps dev                                   watch it, end it with Ctrl-C\n  bitcraps dev --tables 100 --players 600 --heights 2000 --pace max\n  bitcraps dev --seed 7 --heights 500 --pace max --output json\n  bitcraps dev --data my-session                 again: goes on where it ended\n  bitcraps dev --dice both --tables 40           one seat a table; its player brings half of the dice\n  bitcraps dev --nodes 4                         four validators, each a process: kill one, and start it again"
 )]
 pub struct DevArgs {
     /// Validators: more than one are processes of their own, below DIR/node-0 and so on, on the wall's time.
@@ -63,6 +63,9 @@ pub struct DevArgs {
     /// Milliseconds after which a table rolls by itself. Without it, 10,000 for people to follow; with `--pace max`, 1,000.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub(super) window: Option<u64>,
+    /// What the dice follow from.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) dice: Dice,
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pub(super) pace: Pace,
@@ -110,6 +113,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             Pace::Max => node::clock::Pace::Max,
         },
         window_ms,
+        dice: args.dice.into(),
         peers: GUESTS_MAX,
         ..DevConfig::default()
     };
@@ -154,6 +158,11 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         }
         for repaired in found.iter().flat_map(|found| &found.repaired) {
             say!("  repaired  {repaired}");
+        }
+        if args.dice == Dice::Both {
+            say!(
+                "\nEach table has one seat, and its player brings half of the dice: what you pledge, nobody can foresee."
+            );
         }
         say!(
             "\nPlay chips only. The keys follow from the seed, so anyone can foresee these dice; and with one\nvalidator, whoever runs it could choose them. Nobody is asked to trust: every roll can be checked.\n"

@@ -240,6 +240,12 @@ fn record(entry: &Entry, reader: Option<u32>, setup: &Setup) -> Map<String, Valu
                 set("refusal", json!(refusal.name()));
             }
         }
+        Event::Pledge(pledge) => {
+            set("roll", json!(pledge.roll));
+            if let Some(engine::io::Verdict::Refused(refusal)) = pledge.verdict() {
+                set("refusal", json!(refusal.name()));
+            }
+        }
         Event::Roll(roll) => {
             set("roll", json!(roll.number));
             if let Some(report) = roll.report() {
@@ -262,7 +268,8 @@ fn record(entry: &Entry, reader: Option<u32>, setup: &Setup) -> Map<String, Valu
         }
         Event::Leaving(leaving) => {
             set("seat", json!(leaving.seat));
-            set("credit", json!(leaving.returned));
+            // What was forfeited went to nobody.
+            set("credit", json!((leaving.absent < 2).then_some(leaving.returned)));
             set("amount", json!((leaving.freed == 1).then_some(leaving.left_with)));
         }
     }

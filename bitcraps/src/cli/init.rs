@@ -12,7 +12,7 @@ use engine::hex;
 use engine::limits::JOURNAL_BYTES_MAX_LEAST;
 use serde_json::json;
 
-use super::args::OutputArgs;
+use super::args::{Dice, OutputArgs};
 use super::{Failure, program};
 use keys::keyfile::{self, Passphrase};
 use node::config::{Config, ServedAt};
@@ -44,6 +44,9 @@ pub struct InitArgs {
     /// Accounts that may open in one block.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     per_height: u32,
+    /// What the dice follow from. With `both`, each table has one seat.
+    #[arg(long, value_enum, default_value_t)]
+    dice: Dice,
     /// Milliseconds after which a table rolls by itself, if its shooter has not.
     #[arg(long, default_value_t = 20_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     window: u64,
@@ -62,7 +65,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "N", requires = "addresses", value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::VALIDATORS_MAX)), conflicts_with = "listen")]
     validators: Option<u32>,
     /// Make a node that follows the chain of this genesis file, and votes on nothing.
-    #[arg(long, value_name = "GENESIS", requires = "addresses", conflicts_with_all = ["validators", "tables", "seats", "accounts", "grant", "per_height", "window"])]
+    #[arg(long, value_name = "GENESIS", requires = "addresses", conflicts_with_all = ["validators", "tables", "seats", "accounts", "grant", "per_height", "window", "dice"])]
     follow: Option<PathBuf>,
     /// A line for each validator: HOST:PORT, and behind it where it listens if that is elsewhere. With --follow, the file
     /// `validators.txt` that --validators made.
@@ -152,6 +155,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
         grant: args.grant,
         per_height: args.per_height,
         window_ms: args.window,
+        dice: args.dice.into(),
     };
     let passphrase = if args.plain_keys { None } else { Some(keyfile::passphrase("the node's new keys", true)?) };
     match (&args.addresses, args.validators, &args.follow) {

@@ -80,7 +80,7 @@ fn shortest(kind: Kind) -> Vec<u8> {
         Kind::Watch => &[(36, 1)],
         Kind::Welcome => &[(148, 8), (149, 1)],
         Kind::Answers => &[(68, 1)],
-        Kind::Pledges => &[(36, 1), (40, 1)],
+        Kind::Pledges | Kind::PassedPledges => &[(36, 1), (40, 1), (64, 1)],
         Kind::Account => &[(40, 255), (41, 255), (42, 255), (43, 255)],
         Kind::Votes => &[(48, 1)],
         // The version of the block.

@@ -12,6 +12,7 @@ mod manifests;
 mod monitor;
 mod network;
 mod newcomer;
+mod pledged;
 mod prometheus;
 mod readme;
 mod service;

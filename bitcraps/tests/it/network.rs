@@ -42,7 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn chain(tables: u32, window_ms: u64) -> NewChain {
     let (seats, accounts, grant, per_height) = (8, 200, 10_000, 100);
-    NewChain { name: "test".into(), tables, seats, accounts, grant, per_height, window_ms }
+    let dice = engine::rules::DiceSource::Beacon;
+    NewChain { name: "test".into(), tables, seats, accounts, grant, per_height, window_ms, dice }
 }
 
 /// A node on a thread of its own.
@@ -514,7 +515,8 @@ fn whoever_asks_for_the_status_gets_it_and_a_pledge_is_shed() {
         assert!(status.standing.settled <= status.standing.decided);
         assert_eq!(status.standing.certified, status.standing.decided.back(2));
 
-        let pledge = PledgeRow { table: 3, roll: 9, kind: 1, signature: [7; 64], ..PledgeRow::zeroed() };
+        let pledge =
+            PledgeRow { table: 3, roll: 9, kind: 1, value: [2; 32], signature: [7; 64], ..PledgeRow::zeroed() };
         connection.say(&ToNode::Pledges(vec![pledge])).await.expect("sent");
         let Ok(ToClient::Answers(answers)) = connection.hear().await else { panic!("an answer") };
         let verdict = AnswerVerdict::Shed(ShedReason::NoPledges);

@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use super::row::{ChainStart, Fields, Row, fields};
 use crate::chips::Chips;
 use crate::ids::Height;
+use crate::limits::OPENING_GAP_MS_MAX;
 use crate::message::Hash;
 
 /// The house's own row: the treasury, the control accounts of the ledger, and where the chain stands.
@@ -35,7 +36,15 @@ pub struct House {
     /// Accounts in use.
     pub accounts_open: u32,
     /// Zero.
-    pub reserved: [u8; 44],
+    pub reserved_after_accounts: [u8; 4],
+    /// Chips of bets whose roll was not opened in time. Nobody can spend them: a bank that earned them would have a reason
+    /// to refuse openings.
+    pub forfeited: Chips,
+    /// The clock of openings: milliseconds of block time since the start, each gap between two blocks counted as at most
+    /// [`OPENING_GAP_MS_MAX`]. Zero where no table takes pledges.
+    pub opening_ms: u64,
+    /// Zero.
+    pub reserved: [u8; 24],
 }
 
 /// A validator: slot = row. Layout: 128 bytes, no padding. A slot without a validator is zero.
@@ -97,15 +106,21 @@ impl House {
         self.active_ms.saturating_add((time_ms - self.time_ms).min(gap_max_ms))
     }
 
+    /// The clock of openings at a block that follows: a node that stood still forfeits nobody's bets.
+    pub fn opening_at(&self, time_ms: u64) -> u64 {
+        assert!(time_ms > self.time_ms, "block time moves forward");
+        self.opening_ms.saturating_add((time_ms - self.time_ms).min(OPENING_GAP_MS_MAX))
+    }
+
     /// Whether the control accounts add up to the supply.
     pub fn is_conserved(&self) -> bool {
-        self.treasury + self.cages + self.rails + self.felts + self.banks == self.supply
+        self.treasury + self.cages + self.rails + self.felts + self.banks + self.forfeited == self.supply
     }
 }
 
 impl Row for House {
     const FIELDS: Fields = fields!(House: supply treasury cages rails felts banks height time_ms active_ms validators_from
-            accounts_open reserved);
+            accounts_open reserved_after_accounts forfeited opening_ms reserved);
 
     /// The treasury holds what the tables' banks do not.
     fn first(start: &ChainStart<'_>, _row: usize) -> Self {
@@ -123,7 +138,10 @@ impl Row for House {
             active_ms: 0,
             validators_from: Height::GENESIS,
             accounts_open: 0,
-            reserved: [0; 44],
+            reserved_after_accounts: [0; 4],
+            forfeited: Chips::ZERO,
+            opening_ms: 0,
+            reserved: [0; 24],
         }
     }
 }

@@ -59,6 +59,16 @@ impl Header {
     pub fn hash(&self) -> Hash {
         blake3::derive_key("bitcraps block 2", bytemuck::bytes_of(self))
     }
+
+    /// Whether a settled height may have so many verdicts: one for each intent, and for each pledge. How many pledges there
+    /// were a header does not say, only whether there were any.
+    pub fn fits_verdicts(&self, found: usize) -> bool {
+        let intents = self.intent_count as usize;
+        if self.pledges == pledges_root(&[]) {
+            return found == intents;
+        }
+        found > intents && found <= intents + BLOCK_PLEDGES_MAX
+    }
 }
 
 /// A block: header, the certificate of the height before, what changes validators and keys, pledges, and intents in the

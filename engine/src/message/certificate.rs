@@ -3,7 +3,7 @@
 use super::verdict::Verdict;
 use super::{DecodeError, Hash, Reader, check_height};
 use crate::ids::Height;
-use crate::limits::{BLOCK_INTENTS_MAX, VALIDATORS_MAX};
+use crate::limits::{BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, VALIDATORS_MAX};
 
 /// One validator's precommit in a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +59,11 @@ impl Certificate {
         blake3::derive_key("bitcraps certificate 1", &bytes)
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads a certificate that other bytes follow.
+    ///
+    /// # Errors
+    /// As [`Certificate::decode`].
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let height = check_height(Height(reader.u64()?))?;
         let round = reader.u32()?;
         let count = reader.count("certificate signatures", VALIDATORS_MAX as usize)?;
@@ -100,7 +104,7 @@ pub struct Settled {
     pub root: Hash,
     /// `BLAKE3(root_chain(h-1), h, block hash, beacon, root, hash of the verdicts)`.
     pub root_chain: Hash,
-    /// What became of each intent, in block order.
+    /// What became of each intent, in block order, and then of each pledge and opening.
     pub verdicts: Vec<Verdict>,
 }
 
@@ -111,14 +115,14 @@ impl Settled {
     /// Bytes before the verdicts.
     pub const HEAD: usize = 124;
 
-    /// Height u64, beacon 48, root 32, root chain 32, intents u32, then a byte for each.
+    /// Height u64, beacon 48, root 32, root chain 32, how many verdicts u32, then a byte for each.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::HEAD + self.verdicts.len());
         bytes.extend_from_slice(&self.height.0.to_le_bytes());
         bytes.extend_from_slice(&self.beacon);
         bytes.extend_from_slice(&self.root);
         bytes.extend_from_slice(&self.root_chain);
-        let count = u32::try_from(self.verdicts.len()).expect("a block bounds its intents");
+        let count = u32::try_from(self.verdicts.len()).expect("a block bounds its intents and pledges");
         bytes.extend_from_slice(&count.to_le_bytes());
         bytes.extend(self.verdicts.iter().map(|verdict| verdict.to_byte()));
         bytes
@@ -132,14 +136,14 @@ impl Settled {
         let mut reader = Reader::new("settled body", bytes);
         let (height, beacon) = (check_height(Height(reader.u64()?))?, reader.array()?);
         let (root, root_chain) = (reader.array()?, reader.array()?);
-        let count = reader.count("verdicts", BLOCK_INTENTS_MAX)?;
+        let count = reader.count("verdicts", BLOCK_INTENTS_MAX + BLOCK_PLEDGES_MAX)?;
         let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self { height, beacon, root, root_chain, verdicts })
     }
 }
 
-/// The hash of what became of a block's intents: BLAKE3 of a byte for each, in block order.
+/// The hash of what became of a block's intents and pledges: BLAKE3 of a byte for each, in block order.
 pub fn verdicts_hash(verdicts: impl Iterator<Item = Verdict>) -> Hash {
     let bytes: Vec<u8> = verdicts.map(Verdict::to_byte).collect();
     *blake3::hash(&bytes).as_bytes()

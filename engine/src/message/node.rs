@@ -8,14 +8,15 @@ use super::block::{Block, Decided, Header};
 use super::certificate::{Beacon, Certificate};
 use super::evidence::Evidence;
 use super::intent::Intent;
+use super::pledge::PledgeRow;
 use super::share::Share;
 use super::snapshot::{Part, PartRow, SnapshotProof};
 use super::vote::{NO_ROUND, Proposal, Vote};
 use super::{DecodeError, Hash, Reader, decode_pod};
 use crate::ids::Height;
 use crate::limits::{
-    BLOCK_BYTES_MAX, GROUP_BYTES, NODE_INTENTS_MAX, NODE_VOTES_MAX, PART_GROUPS_MAX, PART_VALUES_MAX, RANGE_BYTES_MAX,
-    RANGE_HEIGHTS_MAX, VALIDATORS_MAX,
+    BLOCK_BYTES_MAX, GROUP_BYTES, NODE_INTENTS_MAX, NODE_PLEDGES_MAX, NODE_VOTES_MAX, PART_GROUPS_MAX, PART_VALUES_MAX,
+    RANGE_BYTES_MAX, RANGE_HEIGHTS_MAX, VALIDATORS_MAX,
 };
 
 /// What one node says to another.
@@ -37,6 +38,8 @@ pub enum NodeMessage {
     Beacon(BeaconRow),
     /// Intents of the sender's own clients. One hop: whoever receives them passes them on to nobody.
     Intents(Vec<Intent>),
+    /// Pledges and openings of the sender's own clients, as intents.
+    Pledges(Vec<PledgeRow>),
     /// Where the sender's chain stands, on its disk.
     Standing(NodeStanding),
     /// Asks for the body of a proposed block.
@@ -204,6 +207,8 @@ pub enum NodeKind {
     AskPart = 17,
     /// [`NodeMessage::Part`].
     Part = 18,
+    /// [`NodeMessage::Pledges`].
+    Pledges = 19,
 }
 
 /// Bytes of a block without certificate, messages, pledges and intents.
@@ -220,7 +225,7 @@ const ENTRY_HEAD: usize = 8;
 
 impl NodeKind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Votes,
         Self::Proposal,
         Self::Body,
@@ -239,6 +244,7 @@ impl NodeKind {
         Self::Snapshot,
         Self::AskPart,
         Self::Part,
+        Self::Pledges,
     ];
 
     /// Bytes of a body of this kind, at most: to be checked before a byte of it is kept.
@@ -252,6 +258,7 @@ impl NodeKind {
             Self::Share => size_of::<Share>(),
             Self::Beacon => size_of::<BeaconRow>(),
             Self::Intents => NODE_INTENTS_MAX * size_of::<Intent>(),
+            Self::Pledges => NODE_PLEDGES_MAX * size_of::<PledgeRow>(),
             Self::Standing => size_of::<NodeStanding>(),
             Self::AskBody => size_of::<BlockRow>(),
             Self::AskRange => size_of::<RangeRow>(),
@@ -273,6 +280,7 @@ impl NodeKind {
             Self::Polka => CERTIFICATE_HEAD,
             Self::Round => ROUND_HEAD + size_of::<Vote>(),
             Self::Intents => size_of::<Intent>(),
+            Self::Pledges => size_of::<PledgeRow>(),
             Self::Range => 0,
             Self::Evidence => 8 + 2 * size_of::<Vote>(),
             Self::Proposal | Self::Share | Self::Beacon | Self::Standing => self.bytes_max(),
@@ -289,6 +297,7 @@ impl NodeKind {
             Self::Polka | Self::Snapshot => CERTIFICATE_ENTRY,
             Self::Part => size_of::<Hash>(),
             Self::Intents => size_of::<Intent>(),
+            Self::Pledges => size_of::<PledgeRow>(),
             Self::Evidence => 2 * (size_of::<Share>() - size_of::<Vote>()),
             _ => 1,
         }
@@ -301,7 +310,7 @@ impl NodeKind {
             Self::Standing | Self::AskBody | Self::AskRange | Self::Evidence | Self::Claim => Lane::Order,
             Self::AskSnapshot | Self::AskPart => Lane::Order,
             Self::Body => Lane::Bodies,
-            Self::Intents => Lane::Intents,
+            Self::Intents | Self::Pledges => Lane::Intents,
             Self::Range | Self::Snapshot | Self::Part => Lane::History,
         }
     }
@@ -315,7 +324,7 @@ pub enum Lane {
     Order = 0,
     /// Bodies of proposed blocks.
     Bodies = 1,
-    /// Intents of clients.
+    /// Intents, pledges and openings of clients.
     Intents = 2,
     /// Decided blocks for those who are behind.
     History = 3,
@@ -370,6 +379,7 @@ impl NodeMessage {
             Self::Share(_) => NodeKind::Share,
             Self::Beacon(_) => NodeKind::Beacon,
             Self::Intents(_) => NodeKind::Intents,
+            Self::Pledges(_) => NodeKind::Pledges,
             Self::Standing(_) => NodeKind::Standing,
             Self::AskBody(_) => NodeKind::AskBody,
             Self::AskRange(_) => NodeKind::AskRange,
@@ -392,7 +402,12 @@ impl NodeMessage {
             Self::Body(_) => true,
             // Of blocks that were on disk before.
             Self::Share(_) | Self::Beacon(_) | Self::Range(_) => false,
-            Self::Intents(_) | Self::AskBody(_) | Self::AskRange(_) | Self::Evidence(_) | Self::Claim(_) => false,
+            Self::Intents(_)
+            | Self::Pledges(_)
+            | Self::AskBody(_)
+            | Self::AskRange(_)
+            | Self::Evidence(_)
+            | Self::Claim(_) => false,
             Self::AskSnapshot(_) | Self::Snapshot(_) | Self::AskPart(_) | Self::Part(_) => false,
         }
     }
@@ -408,6 +423,7 @@ impl NodeMessage {
             Self::Share(share) => out.extend_from_slice(bytemuck::bytes_of(share)),
             Self::Beacon(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
             Self::Intents(intents) => out.extend_from_slice(bytemuck::cast_slice(intents)),
+            Self::Pledges(pledges) => out.extend_from_slice(bytemuck::cast_slice(pledges)),
             Self::Standing(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
             Self::AskBody(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
             Self::AskRange(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
@@ -445,6 +461,7 @@ impl NodeMessage {
             NodeKind::Share => Self::Share(Share::decode(bytes)?),
             NodeKind::Beacon => Self::Beacon(decode_pod("beacon", bytes)?),
             NodeKind::Intents => Self::Intents(rows("intents", bytes, |row| decode_pod("intent", row))?),
+            NodeKind::Pledges => Self::Pledges(rows("pledges", bytes, PledgeRow::decode)?),
             NodeKind::Standing => Self::Standing(NodeStanding::decode(bytes)?),
             NodeKind::AskBody => Self::AskBody(decode_pod("question for a body", bytes)?),
             NodeKind::AskRange => Self::AskRange(RangeRow::decode(bytes)?),

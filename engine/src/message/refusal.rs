@@ -6,6 +6,7 @@
 /// Up to [`Refusal::NumberAhead`] the number is not used up. Within a bet the order is that of RULES.md R3.
 /// Three operations have an order of their own inside it, as R3 says: `set_amount` and `take_down` answer
 /// `NO_SUCH_BET` before any reason of a bet (an unknown bet and an unseated player too), and so does `set_working`.
+/// Pledges and openings have their own order, that of R13.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Refusal {
@@ -52,6 +53,8 @@ pub enum Refusal {
     TableFull = 43,
     /// The buy-in is below the table's smallest bet.
     BuyInTooSmall = 44,
+    /// A roll of the table waits for its opening: until it is open or forfeited, nothing else is accepted there.
+    Frozen = 45,
 
     /// No bet has this number in the catalogue.
     UnknownBet = 60,
@@ -92,11 +95,28 @@ pub enum Refusal {
     WindowOpen = 82,
     /// There is no other player to take the dice.
     NoOtherPlayer = 83,
+    /// A roll of a pledged table needs a pledge first.
+    NotPledged = 84,
+    /// A roll of a pledged table needs a bet.
+    NoBet = 85,
+
+    /// The dice of this table follow from the beacon alone.
+    TakesNoPledge = 90,
+    /// The pledge's number is not above that of the last one.
+    PledgeBehind = 91,
+    /// No roll of the table waits for an opening.
+    NothingToOpen = 92,
+    /// The opening is for another block than the one that closed the bets.
+    OtherBlock = 93,
+    /// The opened value is not what was pledged.
+    WrongValue = 94,
+    /// The opening came after its deadline.
+    OpenedLate = 95,
 }
 
 impl Refusal {
     /// All refusals in precedence order, with the name and the sentence that a person reads.
-    pub const ALL: [(Self, &'static str, &'static str); 39] = [
+    pub const ALL: [(Self, &'static str, &'static str); 48] = [
         (Self::BadSignature, "BAD_SIGNATURE", "the signature does not verify under the intent's key"),
         (Self::UnknownAccount, "UNKNOWN_ACCOUNT", "no account has this key; open one first"),
         (Self::Expired, "EXPIRED", "the intent's expiry has passed; sign a new one"),
@@ -117,6 +137,7 @@ impl Refusal {
         (Self::AlreadySeated, "ALREADY_SEATED", "this account sits at the table already"),
         (Self::TableFull, "TABLE_FULL", "every seat of the table is taken"),
         (Self::BuyInTooSmall, "BUY_IN_TOO_SMALL", "the buy-in is below the table's smallest bet"),
+        (Self::Frozen, "FROZEN", "the table's roll waits for its opening; nothing else is accepted until then"),
         (Self::UnknownBet, "UNKNOWN_BET", "there is no such bet"),
         (Self::UnknownPlayer, "UNKNOWN_PLAYER", "this account has no seat at the table"),
         (Self::NoSuchBet, "NO_SUCH_BET", "there is no such bet on this seat"),
@@ -136,6 +157,14 @@ impl Refusal {
         (Self::RollCalled, "ROLL_CALLED", "the roll was called already"),
         (Self::WindowOpen, "WINDOW_OPEN", "the betting window has not been open for its minimum"),
         (Self::NoOtherPlayer, "NO_OTHER_PLAYER", "there is no other player to take the dice"),
+        (Self::NotPledged, "NOT_PLEDGED", "nothing is pledged for this roll; pledge first"),
+        (Self::NoBet, "NO_BET", "this table rolls only for a bet; place one first"),
+        (Self::TakesNoPledge, "TAKES_NO_PLEDGE", "the dice of this table follow from the beacon alone"),
+        (Self::PledgeBehind, "PLEDGE_BEHIND", "a newer pledge stands; its number must be above the last one's"),
+        (Self::NothingToOpen, "NOTHING_TO_OPEN", "no roll of the table waits for an opening"),
+        (Self::OtherBlock, "OTHER_BLOCK", "the opening is for another block than the one that closed the bets"),
+        (Self::WrongValue, "WRONG_VALUE", "the opened value is not what was pledged"),
+        (Self::OpenedLate, "OPENED_LATE", "the opening came after its deadline"),
     ];
 
     /// The code's name, as output and docs write it.

@@ -5,11 +5,13 @@
 
 mod chance;
 mod fault;
+mod half;
 mod player;
 mod strategy;
 
 use engine::io::{Receipt, Verdict};
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::{Hash, TableId};
 use node::edge::LocalPlayers;
@@ -17,6 +19,7 @@ use order::keys::DevKeys;
 use systems::Machine;
 
 pub(crate) use chance::Chance;
+use half::Half;
 pub use player::Habits;
 use player::Player;
 pub use strategy::Strategy;
@@ -48,7 +51,8 @@ impl Players {
             // Neighbours sit together, so that small sessions have company too.
             let home = TableId((number / players_per_table) % tables);
             let act_at_ms = rng.below(200);
-            Player { public: key.public(), key, strategy, rng, home, next_number: 1, account: None, act_at_ms }
+            let half = Half::default();
+            Player { public: key.public(), key, strategy, rng, home, next_number: 1, account: None, act_at_ms, half }
         };
         let players: Vec<Player> = (0..count).map(player).collect();
         let by_key = players.iter().enumerate().map(|(index, player)| (player.public, index)).collect();
@@ -63,6 +67,15 @@ impl LocalPlayers for Players {
             // Intents in between were lost; the window has not moved so far.
             player.next_number = player.next_number.saturating_sub(engine::limits::NUMBER_WINDOW / 2).max(1);
         }
+    }
+
+    fn pledge(&mut self, machine: &mut Machine, now_ms: u64) -> Vec<PledgeRow> {
+        if !machine.setup().has_pledged() {
+            return Vec::new();
+        }
+        let setup = machine.setup().clone();
+        let Self { players, .. } = self;
+        machine.read(|rows| players.iter_mut().filter_map(|player| player.bring_half(rows, &setup, now_ms)).collect())
     }
 
     fn act(&mut self, machine: &mut Machine, now_ms: u64, start_ms: u64) -> Vec<Intent> {

@@ -1,11 +1,14 @@
 //! One simulated player.
 
+use engine::columns::Rows;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::pledge::PledgeRow;
 use engine::{AccountId, Chips, Hash, TableId};
 use order::signature::PlayerKey;
-use systems::Machine;
+use systems::{Machine, Setup};
 
 use super::chance::Chance;
+use super::half::{AGAIN_MS, Half, WITHHOLDS};
 use super::strategy::{self, Strategy, View};
 
 /// Seconds of block time until an intent expires.
@@ -39,6 +42,8 @@ pub(super) struct Player {
     pub next_number: u64,
     pub account: Option<AccountId>,
     pub act_at_ms: u64,
+    /// What it brings to the dice of a pledged table.
+    pub half: Half,
 }
 
 impl Player {
@@ -104,5 +109,42 @@ impl Player {
         if leaves {
             self.home = TableId((self.home.0 + 1) % view.tables);
         }
+    }
+}
+
+impl Player {
+    /// A pledge or an opening, if its table waits for one.
+    pub fn bring_half(&mut self, rows: &Rows<'_>, setup: &Setup, now_ms: u64) -> Option<PledgeRow> {
+        let (account, table) = (self.account?, self.home);
+        let row = rows.tables.get(table.index()).filter(|row| setup.is_pledged(row))?;
+        let seat = &rows.seats[table.index() * rows.seats_per_table()];
+        if seat.account != account || !seat.is_seated() {
+            return None;
+        }
+        let (pledge, roll) = (&rows.pledges[table.index()], row.roll_number + 1);
+        let opens = pledge.is_frozen();
+        let is_own = self.half.table == table && self.half.end(roll) == Some(&pledge.end);
+        let was_sent = |(of, opened, at_ms)| (of, opened) == (roll, opens) && now_ms < at_ms + AGAIN_MS;
+        if self.half.sent.is_some_and(was_sent) || self.half.withheld == Some(roll) || (opens && !is_own) {
+            return None;
+        }
+        let value = self.half.end(roll + 1).copied().filter(|_| is_own);
+        let unsigned = match value {
+            Some(_) if !opens => return None,
+            Some(value) => {
+                if self.strategy == Strategy::Reckless && self.rng.once_in(WITHHOLDS) {
+                    self.half.withheld = Some(roll);
+                    return None;
+                }
+                PledgeRow::opening(self.public, table, roll, value, pledge.block)
+            }
+            None => {
+                self.half.begin(&setup.chain, table, &self.public, roll);
+                let end = *self.half.end(roll).expect("the first roll");
+                PledgeRow::pledge(self.public, table, roll, pledge.number + 1, end, [0; 32])
+            }
+        };
+        self.half.sent = Some((roll, opens, now_ms));
+        Some(self.key.sign_pledge(unsigned, &setup.chain))
     }
 }

@@ -231,6 +231,8 @@ messages! {
         145 AskPart: AskPart, "5fce907c02ec9f51";
         /// A part of a snapshot.
         146 Part: Part, "da3411fe6e60128d";
+        /// Pledges and openings of the sender's own clients.
+        147 PassedPledges: Pledges, "87c630d58a4f98ff";
     }
 }
 

@@ -36,7 +36,9 @@ pub const ALPN: &[u8] = b"bitcraps/2";
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 8;
 /// Bytes of the largest table update: 16 seats of 32 bets, and what a roll did to each of them.
-pub const TABLE_BYTES_MAX: usize = 32 + 64 + 16 + 16 * (8 + 64 + 32 * 8) + 16 * 32 * 24;
+pub const TABLE_BYTES_MAX: usize = 32 + 64 + 16 + PLEDGED_BYTES_MAX + 16 * (8 + 64 + 32 * 8) + 16 * 32 * 24;
+/// Bytes of what a pledged table's update has beside, at most: its pledge, and the block that closed the bets with its certificate.
+const PLEDGED_BYTES_MAX: usize = 128 + 384 + 48 + engine::limits::VALIDATORS_MAX as usize * 68;
 
 /// Bytes that are no message.
 #[derive(Error, Clone, PartialEq, Eq, Debug)]

@@ -40,6 +40,7 @@ pub(super) fn sample(kind: engine::message::node::NodeKind) -> NodeMessage {
         BeaconRow, BlockRow, Claim, ClaimBody, NodeKind, NodeStanding, RangeEntry, RangeRow, RoundCertificate,
     };
     use engine::message::note::ChainNote;
+    use engine::message::pledge::PledgeRow;
     use engine::message::share::{Share, ShareBody};
     use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
     use engine::message::vote::{Proposal, ProposalBody, Vote, VoteBody, VoteKind};
@@ -81,6 +82,10 @@ pub(super) fn sample(kind: engine::message::node::NodeKind) -> NodeMessage {
             let mut intent = Intent::zeroed();
             (intent.body.number, intent.signature) = (3, [5; 64]);
             NodeMessage::Intents(vec![intent; 3])
+        }
+        NodeKind::Pledges => {
+            let row = PledgeRow { roll: 3, kind: 1, number: 4, value: [5; 32], ..PledgeRow::zeroed() };
+            NodeMessage::Pledges(vec![row; 3])
         }
         NodeKind::Standing => NodeMessage::Standing(NodeStanding {
             decided: Height(9),

@@ -1,14 +1,17 @@
-//! A table update: the table's row, a roll, the seats that changed with their bets, and what the roll did to bets.
+//! A table update: the table's row, a roll, a pledge with the block that closed the bets, the seats that changed with their
+//! bets, and what the roll did to bets.
 //!
 //! ```text
-//!  prefix 32 | Table 64 | Roll 16, if any | seats x ( seat 8 | Seat 64 | bets x 8 ) | resolutions x 24
+//!  prefix 32 | Table 64 | Roll 16, if any | Pledge 128, if any | header 384, certificate 48 + 68 n, if any | seats x ( seat 8 | Seat 64 | bets x 8 ) | resolutions x 24
 //! ```
 
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, Reader};
 use engine::component::{BetRow, Seat, Table};
-use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
+use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::limits::{RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
+use engine::message::block::Header;
+use engine::message::certificate::Certificate;
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
 use super::payload::{Bounds, Payload};
@@ -25,7 +28,9 @@ struct Prefix {
     seats: u8,
     whole: u8,
     rolled: u8,
-    reserved: [u8; 7],
+    /// 1 with a pledge, 2 with a pledge and the block that closed the bets.
+    pledged: u8,
+    reserved: [u8; 6],
 }
 
 /// Layout: 16 bytes, no padding.
@@ -103,7 +108,8 @@ pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
         seats: update.seats.len() as u8,
         whole: update.to.is_some().into(),
         rolled: update.roll.is_some().into(),
-        reserved: [0; 7],
+        pledged: u8::from(update.pledge.is_some()) + u8::from(update.closing.is_some()),
+        reserved: [0; 6],
     };
     out.extend_from_slice(bytemuck::bytes_of(&prefix));
     out.extend_from_slice(bytemuck::bytes_of(&update.table));
@@ -111,6 +117,14 @@ pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
         let (number, dice, event) = (roll.roll_number, roll.dice.faces(), roll.event as u8);
         let roll = Roll { number, dice, event, puck: roll.puck.to_byte(), shooter: roll.shooter, reserved: [0; 7] };
         out.extend_from_slice(bytemuck::bytes_of(&roll));
+    }
+    assert!(update.pledge.is_some() || update.closing.is_none(), "only a pledged table's bets are closed by a block");
+    update.pledge.iter().for_each(|pledge| out.extend_from_slice(bytemuck::bytes_of(pledge)));
+    if let Some(closing) = &update.closing {
+        out.extend_from_slice(bytemuck::bytes_of(&closing.header));
+        closing.certificate.encode(out);
+        // Certificates of an odd number of validators leave half a word.
+        out.resize(out.len() + padding(closing.certificate.encoded_len()), 0);
     }
     for SeatUpdate { seat, row, bets } in &update.seats {
         let head = SeatHead { seat: *seat, bets: bets.len() as u8, reserved: [0; 6] };
@@ -134,11 +148,26 @@ pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
     }
 }
 
+/// Zeros behind a certificate of so many bytes.
+fn padding(bytes: usize) -> usize {
+    bytes.next_multiple_of(size_of::<BetRow>()) - bytes
+}
+
+fn read_closing(parts: &mut Reader<'_>) -> Result<Closing, DecodeError> {
+    let header: Header = parts.row()?;
+    let certificate = Certificate::read(parts)?;
+    let zeros = parts.take(padding(certificate.encoded_len()))?;
+    if zeros.iter().any(|byte| *byte != 0) {
+        return Err(parts.wrong(DecodeError::NotZero { field: "certificate" }));
+    }
+    Ok(Closing { header, certificate })
+}
+
 /// The update, with `to` empty: whether it is the whole table is the second value.
 pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
     let mut parts = Reader::new("table update", body);
     let prefix: Prefix = parts.row()?;
-    if prefix.reserved != [0; 7] || prefix.whole > 1 || prefix.rolled > 1 {
+    if prefix.reserved != [0; 6] || prefix.whole > 1 || prefix.rolled > 1 || prefix.pledged > 2 {
         return Err(parts.wrong(DecodeError::NotZero { field: "table update" }));
     }
     if u32::from(prefix.seats) > SEATS_MAX {
@@ -147,6 +176,8 @@ pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
     let table = read_table(&mut parts)?;
     let id = TableId(prefix.table);
     let roll = if prefix.rolled == 1 { Some(read_roll(id, &mut parts)?) } else { None };
+    let pledge = if prefix.pledged > 0 { Some(parts.row()?) } else { None };
+    let closing = if prefix.pledged > 1 { Some(Box::new(read_closing(&mut parts)?)) } else { None };
     let mut seats = Vec::with_capacity(prefix.seats.into());
     for _ in 0..prefix.seats {
         seats.push(read_seat(&mut parts)?);
@@ -160,7 +191,8 @@ pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
     }
     let resolutions = (0..count).map(|_| read_resolution(id, &mut parts)).collect::<Result<_, _>>()?;
     let (height, time_ms) = (Height(prefix.height), prefix.time_ms);
-    Ok((TableUpdate { to: None, id, height, time_ms, table, seats, roll, resolutions }, prefix.whole == 1))
+    let update = TableUpdate { to: None, id, height, time_ms, table, seats, roll, resolutions, pledge, closing };
+    Ok((update, prefix.whole == 1))
 }
 
 /// A row that another program sent must not be one at which ours would stop.

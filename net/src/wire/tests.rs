@@ -1,9 +1,11 @@
 use bytemuck::Zeroable;
-use engine::component::{BetRow, Seat, Table};
-use engine::io::{BetResult, Resolution, RollReport, SeatUpdate, TableUpdate};
+use engine::component::{BetRow, Pledge, Seat, Table};
+use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
 use proptest::prelude::*;
 
+use engine::message::block::Header;
+use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::node::{Lane, NodeMessage};
 
 use super::kind::samples::samples;
@@ -52,6 +54,8 @@ pub(super) fn table() -> TableUpdate {
             .zip([10, 0, 5, 5, 0])
             .map(|(result, credit)| resolved(result, credit))
             .collect(),
+        pledge: None,
+        closing: None,
     }
 }
 
@@ -156,7 +160,11 @@ fn a_whole_table_says_so_and_the_largest_one_fits() {
     let seats = (0..16).map(|seat| SeatUpdate { seat, row, bets: bets.clone() }).collect();
     let resolutions = vec![table().resolutions[0]; 16 * 32];
     bytes.clear();
-    encode_table(&TableUpdate { seats, resolutions, ..table() }, &mut bytes);
+    let signatures = (0..128).map(|slot| CertificateSignature { slot, signature: [7; 64] }).collect();
+    let certificate = Certificate { height: Height(9), round: 0, block: [2; 32], signatures };
+    let closing = Some(Box::new(Closing { header: Header::zeroed(), certificate }));
+    let pledge = Some(Pledge::zeroed());
+    encode_table(&TableUpdate { seats, resolutions, pledge, closing, ..table() }, &mut bytes);
     assert_eq!(bytes.len(), HEADER_BYTES + TABLE_BYTES_MAX);
 }
 
@@ -451,6 +459,26 @@ proptest! {
         while let Ok(None) = decoder.next_message() {
             prop_assert!(decoder.unfinished() <= most, "{} bytes of at most {most}", decoder.unfinished());
             decoder.push(&vec![0; part]);
+        }
+    }
+}
+
+/// What a pledged table's player must see to open a roll comes through, whatever the number of signatures.
+#[test]
+fn a_pledge_and_the_block_that_closed_the_bets_come_through() {
+    use engine::message::block::BLOCK_VERSION;
+    let pledge = Pledge { end: [1; 32], block: [2; 32], beacon: [3; 48], open_until_ms: 4, number: 5 };
+    for count in 0..4 {
+        let signatures = (0..count).map(|slot| CertificateSignature { slot, signature: [7; 64] }).collect();
+        let certificate = Certificate { height: Height(9), round: 0, block: [2; 32], signatures };
+        let header = Header { height: Height(9), version: BLOCK_VERSION, ..Header::zeroed() };
+        for closing in [None, Some(Box::new(Closing { header, certificate }))] {
+            let update = TableUpdate { pledge: Some(pledge), closing, ..table() };
+            let mut bytes = Vec::new();
+            encode_table(&update, &mut bytes);
+            let message = ToClient::decode(Kind::Table, &bytes[HEADER_BYTES..]).expect("a table");
+            assert_eq!(message, ToClient::Table(TableMessage { update: Box::new(update), whole: false }));
+            assert_eq!(again(Kind::Table, &bytes[HEADER_BYTES..]), Ok(bytes));
         }
     }
 }

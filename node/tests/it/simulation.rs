@@ -55,6 +55,7 @@ fn session(dir: &std::path::Path) -> (node::config::Config, Vec<u8>) {
         grant: 10_000,
         per_height: 20,
         window_ms: 4_000,
+        dice: engine::rules::DiceSource::Beacon,
     };
     let created = create(&dir.join("made"), &new, node::config::Config::default(), None).expect("a node");
     let mut config = node::layers::Layered::load(&created.config, &[]).expect("its configuration").config;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX};
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 use thiserror::Error;
 
 use super::{BlockContext, BlockError, IntentProblem, check_intent};
@@ -75,6 +76,24 @@ impl<'a> BlockBuilder<'a> {
         self.block.intents.is_empty()
     }
 
+    /// Takes a pledge or an opening whose signature and key were verified; says whether there was room.
+    ///
+    /// # Panics
+    /// If an intent was pushed before: these go first, so that intents leave them room.
+    pub fn push_pledge(&mut self, row: &PledgeRow) -> bool {
+        assert!(
+            self.block.intents.is_empty() && self.context.has_pledged,
+            "pledges go before intents, where tables take them"
+        );
+        let bytes = self.bytes + size_of::<PledgeRow>();
+        if self.block.pledges.len() >= BLOCK_PLEDGES_MAX || bytes > BLOCK_BYTES_MAX {
+            return false;
+        }
+        self.bytes = bytes;
+        self.block.pledges.push(*row);
+        true
+    }
+
     /// Takes an intent whose signature and key were verified.
     ///
     /// # Errors
@@ -113,6 +132,7 @@ impl<'a> BlockBuilder<'a> {
     pub fn finish(mut self) -> Block {
         self.sort_numbers();
         let mut block = self.block;
+        block.header.pledges = pledges_root(&block.pledges);
         block.header.intents = intents_root(&block.intents);
         block.header.intent_count =
             u32::try_from(block.intents.len()).expect("bounded by the limit on a block's intents");

@@ -43,6 +43,7 @@ impl World {
             next_validators: &self.next_validators,
             parent_validators: &self.validators,
             issuers: &self.issuers,
+            has_pledged: false,
         }
     }
 
@@ -159,7 +160,7 @@ fn every_field_of_the_header_is_checked() {
 fn sections_of_what_does_not_exist_yet_are_refused_though_their_hashes_hold() {
     let world = world();
     let mut block = world.block();
-    block.pledges.push(PledgeRow { roll: 1, kind: 1, ..PledgeRow::zeroed() });
+    block.pledges.push(PledgeRow { roll: 1, kind: 1, value: [1; 32], ..PledgeRow::zeroed() });
     block.header.pledges = pledges_root(&block.pledges);
     assert_eq!(world.check(&block), Err(BlockError::Pledges { found: 1 }));
     block.system.extend([vec![7; 9], vec![]]);
@@ -176,6 +177,58 @@ fn sections_of_what_does_not_exist_yet_are_refused_though_their_hashes_hold() {
     let at = DecodeError::At { what: "block", offset: 636, problem: Box::new(many) };
     assert_eq!(Block::decode(&bytes), Err(at));
     assert_ne!(system_hash(&[vec![1, 2], vec![]]), system_hash(&[vec![1], vec![2]]), "lengths count");
+}
+
+/// A block of a chain with pledged tables: as many intents as fit, and the pledges before them.
+#[test]
+fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_block_holds() {
+    let world = world();
+    let context = BlockContext { has_pledged: true, ..world.context(8) };
+    let seed = BatchSeed::known([9; 32]);
+    let key = world.keys.player(3);
+    let signed = |row: PledgeRow| key.sign_pledge(row, &CHAIN);
+    let pledge = signed(PledgeRow::pledge(key.public(), engine::TableId(0), 1, 1, [4; 32], PARENT));
+    let opening = signed(PledgeRow::opening(key.public(), engine::TableId(0), 1, [5; 32], PARENT));
+    let mut builder = BlockBuilder::new(context, 2, TIME_MS, Some(world.certificate(7)));
+    assert!(builder.push_pledge(&opening) && builder.push_pledge(&pledge));
+    builder.push(&world.intent(0, 1)).expect("valid");
+    let block = builder.finish();
+    assert_eq!(check_block(&block, &context, &seed), Ok(()));
+    assert_eq!(check_block_head(&block, &context, &seed), Ok(()));
+    let mut bytes = Vec::new();
+    block.encode(&mut bytes);
+    assert_eq!(Block::decode(&bytes), Ok(block.clone()));
+    let with = |change: fn(&mut PledgeRow)| {
+        let mut block = block.clone();
+        change(&mut block.pledges[1]);
+        block.header.pledges = pledges_root(&block.pledges);
+        (check_block(&block, &context, &seed), check_block_head(&block, &context, &seed))
+    };
+    let forged = Err(BlockError::PledgeSignature { index: 1 });
+    for change in [
+        (|row: &mut PledgeRow| row.value[0] ^= 1) as fn(&mut PledgeRow),
+        |row| row.block[0] ^= 1,
+        |row| row.roll += 1,
+        |row| row.table += 1,
+        |row| row.number += 1,
+        |row| row.signature[0] ^= 1,
+    ] {
+        assert_eq!(with(change), (forged.clone(), forged.clone()));
+    }
+    let key = Err(BlockError::PledgeKey { index: 1 });
+    assert_eq!(with(|row| row.key = [0; 32]), (key.clone(), key));
+
+    // Openings first: what fills a block leaves them their room.
+    let mut builder = BlockBuilder::new(context, 2, TIME_MS, Some(world.certificate(7)));
+    assert!(builder.push_pledge(&opening));
+    let mut row = world.intent(0, 1);
+    for number in 0..7_900u32 {
+        row.body.key[..4].copy_from_slice(&number.to_le_bytes());
+        builder.push(&row).expect("there is room");
+    }
+    assert_eq!(builder.push(&world.intent(1, 1)), Err(PushError::Full));
+    let block = builder.finish();
+    assert_eq!((block.pledges.len(), block.intents.len()), (1, 7_900));
 }
 
 #[test]

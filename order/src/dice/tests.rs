@@ -78,3 +78,72 @@ fn faces_are_uniform() {
     let squares: u64 = counts.iter().map(|count| (36 * count).abs_diff(1_000_000).pow(2)).sum();
     assert!(squares / 36_000_000 < 94, "{counts:?}");
 }
+
+/// Published in docs/formats/order.md: beacon byte, value byte, table, roll, rules byte, faces.
+const BOTH_VECTORS: [(u8, u8, u32, u32, u8); 4] =
+    [(0, 0, 0, 1, 0), (0, 1, 0, 1, 0), (1, 0, 0, 1, 0), (0xff, 0xff, u32::MAX, u32::MAX, 0xff)];
+
+/// The stream as a reader of the specification would write it.
+#[test]
+fn dice_of_both_follow_from_all_that_they_are_said_to() {
+    for (beacon, value, table, number, rules) in BOTH_VECTORS {
+        let mut input = vec![beacon; 48];
+        input.extend([value; 32]);
+        input.extend([rules; 32]);
+        input.extend(table.to_le_bytes());
+        input.extend(number.to_le_bytes());
+        let mut bytes = [0; 64];
+        blake3::Hasher::new_derive_key("bitcraps dice of both 1").update(&input).finalize_xof().fill(&mut bytes);
+        let kept: Vec<u8> = bytes.into_iter().filter(|byte| *byte < 252).collect();
+        let dice = dice_of_both(&[beacon; 48], &[value; 32], TableId(table), number, &[rules; 32]);
+        assert_eq!(dice.faces(), [kept[0] % 6 + 1, kept[1] % 6 + 1]);
+    }
+}
+
+/// An operator with all keys, who knows the beacon of every block that it could propose, tries ten contents a roll and proposes
+/// one that suits it: a million contents. The beacon is a function of the block's hash that only the operator knows: here another
+/// hash of it, since a signature would take a thousand times as long and nothing depends on which function it is.
+#[test]
+fn an_operator_that_tries_a_million_blocks_gains_nothing_at_a_pledged_table_and_much_at_another() {
+    use bytemuck::Zeroable;
+    use engine::message::block::Header;
+    const ROLLS: u32 = 100_000;
+    const TRIES: u64 = 10;
+    let rules = [3; 32];
+    let (mut alone, mut both, mut faces) = (0u32, 0u32, [0u32; 36]);
+    for roll in 1..=ROLLS {
+        let value = blake3::derive_key("a player's secret", &roll.to_le_bytes());
+        // Its best guess is as good as any other: the value that the player opened last.
+        let guess = blake3::derive_key("a player's secret", &(roll - 1).to_le_bytes());
+        let suits = |dice: Dice| dice.total() == 7;
+        let beacons = (0..TRIES).map(|content| {
+            let header = Header { time_ms: u64::from(roll) * 1_000 + content, ..Header::zeroed() };
+            let mut beacon = [0; 48];
+            blake3::Hasher::new_derive_key("the operator's signature")
+                .update(&header.hash())
+                .finalize_xof()
+                .fill(&mut beacon);
+            beacon
+        });
+        let beacons: Vec<Beacon> = beacons.collect();
+        let at_beacon = |beacon: &Beacon| dice(beacon, TableId(0), roll, &rules);
+        let chosen = beacons.iter().find(|beacon| suits(at_beacon(beacon))).unwrap_or(&beacons[0]);
+        alone += u32::from(suits(at_beacon(chosen)));
+        let guessed = |beacon: &Beacon| dice_of_both(beacon, &guess, TableId(0), roll, &rules);
+        let chosen = beacons.iter().find(|beacon| suits(guessed(beacon))).unwrap_or(&beacons[0]);
+        let rolled = dice_of_both(chosen, &value, TableId(0), roll, &rules);
+        both += u32::from(suits(rolled));
+        faces[usize::from(rolled.faces()[0] - 1) * 6 + usize::from(rolled.faces()[1] - 1)] += 1;
+    }
+    // Six standard deviations around one in six; where it knows the dice it has 1 - (5/6)^10, five in six.
+    let (expected, deviation) = (f64::from(ROLLS) / 6.0, (f64::from(ROLLS) * 5.0 / 36.0).sqrt());
+    assert!((f64::from(both) - expected).abs() < 6.0 * deviation, "{both} of {ROLLS} at the pledged table");
+    assert!(
+        f64::from(alone) > 4.9 * expected,
+        "{alone} of {ROLLS} at the other: the grinding of this test grinds nothing"
+    );
+    // All faces, against their odds: chi squared with 35 degrees of freedom, beyond 100 once in 10^7.
+    let each = f64::from(ROLLS) / 36.0;
+    let chi: f64 = faces.iter().map(|count| (f64::from(*count) - each).powi(2) / each).sum();
+    assert!(chi < 100.0, "chi squared {chi} of {faces:?}");
+}

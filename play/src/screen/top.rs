@@ -99,6 +99,11 @@ fn event_style(event: RollEvent, theme: Theme) -> Style {
 /// The time to the next roll as words and a gauge.
 fn clock(game: &Game, theme: Theme, columns: usize) -> Line<'static> {
     let Some(view) = &game.table else { return Line::default() };
+    // A pledged table never rolls by itself.
+    if game.setup().genesis.is_pledged(game.watched.0) && view.row.occupied != 0 {
+        let words = if view.row.roll_called == 1 { "your half is awaited" } else { "rolls when you call" };
+        return Line::styled(words, theme.strong());
+    }
     let Some(left) = game.until_roll_ms() else { return Line::styled("the dice rest: nobody plays", theme.faint()) };
     if left == 0 || view.row.roll_called == 1 {
         let words = if view.row.roll_called == 1 { "the roll is called" } else { "rolling" };

@@ -20,7 +20,7 @@ use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::{Hash, Height, PeerId};
 use order::batch::BatchSeed;
 use order::beacon::BeaconMessage;
-use order::block::{BlockContext, carried_items, check_block_form, intent_items};
+use order::block::{BlockContext, carried_items, check_block_form, intent_items, pledge_items};
 use order::certificate::{certificate_items, check_certificate_form};
 use order::signature::{SignedItem, verify_batch};
 use order::validators::Validators;
@@ -265,6 +265,7 @@ impl CatchUp {
                 next_validators: validators,
                 parent_validators: validators,
                 issuers: &issuers,
+                has_pledged: setup.genesis.has_pledged(),
             };
             let hash = header.hash();
             let holds = check_block_form(&entry.decided.block, &context).is_ok()
@@ -441,6 +442,7 @@ fn first_forged<P: Planted>(
             next_validators: validators,
             parent_validators: validators,
             issuers: &issuers,
+            has_pledged: setup.genesis.has_pledged(),
         };
         // The certificate that a block carries is its parent's: in a batch that one's own is verified.
         if place == 0 && !P::CERTIFICATE_UNCHECKED {
@@ -449,6 +451,7 @@ fn first_forged<P: Planted>(
         if !P::CERTIFICATE_UNCHECKED {
             items.extend(certificate_items(certificate, validators, &setup.chain));
         }
+        pledge_items(block, &context, &mut items);
         if intent_items(block, &context, &mut items).is_err() {
             return Some(place);
         }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
-use engine::io::Verdict;
-use engine::limits::RECEIPTS_KEPT_MS;
-use engine::message::block::{Block, Decided};
+use engine::io::{Closing, Verdict};
+use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS};
+use engine::message::block::{Block, Decided, Header};
 use engine::message::certificate::{Beacon, Certificate, ChainLink, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Genesis, Hash, Height};
@@ -22,6 +22,30 @@ pub struct Unsettled {
     pub beacon: Option<Beacon>,
     /// This node's certificate for it.
     pub certificate: Certificate,
+}
+
+/// Blocks that closed the bets of rolls at pledged tables, for those who open them. Node-local; the oldest go when there are
+/// more than a deadline's worth of them.
+#[derive(Resource, Default)]
+pub struct Closings {
+    blocks: VecDeque<(Hash, Header, Certificate)>,
+}
+
+impl Closings {
+    /// Takes note of a block.
+    pub fn keep(&mut self, hash: Hash, header: &Header, certificate: &Certificate) {
+        if self.blocks.len() == CLOSINGS_MAX {
+            self.blocks.pop_front();
+        }
+        self.blocks.push_back((hash, *header, certificate.clone()));
+        assert!(self.blocks.len() <= CLOSINGS_MAX, "what is kept is bounded");
+    }
+
+    /// The block with this hash.
+    pub fn of(&self, hash: &Hash) -> Option<Closing> {
+        let (_, header, certificate) = self.blocks.iter().rev().find(|(of, ..)| of == hash)?;
+        Some(Closing { header: *header, certificate: certificate.clone() })
+    }
 }
 
 /// What a note says of the last settled block.
@@ -131,23 +155,24 @@ impl Chain {
         Height(self.decided.0.saturating_sub(2))
     }
 
-    /// Takes note of a settled height and returns its `root_chain`. One with intents or `rolls` is live.
+    /// Takes note of a settled height and returns its `root_chain`. One with intents is live, and one where something else
+    /// happened (`is_live`).
     pub fn settle(
         &mut self,
         settled: Unsettled,
         beacon: &Beacon,
         root: &Hash,
         verdicts: &[Verdict],
-        rolls: u64,
+        is_live: bool,
     ) -> Hash {
         let header = &settled.block.header;
         let (height, time_ms) = (header.height, header.time_ms);
         assert_eq!(height, self.settled.next(), "heights are settled one after another");
-        assert_eq!(verdicts.len(), header.intent_count as usize, "a verdict for each intent");
+        assert!(header.fits_verdicts(verdicts.len()), "a verdict for each intent and for each pledge");
         let verdicts = &verdicts_hash(verdicts.iter().copied());
         let chained = ChainLink { height, block: &settled.hash, beacon, root, verdicts }.after(&self.root_chains[0]);
         self.settled = height;
-        if rolls > 0 || header.intent_count > 0 {
+        if is_live || header.intent_count > 0 {
             self.last_live = height;
         }
         self.root_chains = [chained, self.root_chains[0]];

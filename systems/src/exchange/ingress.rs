@@ -29,7 +29,7 @@ pub fn take_inputs<P: Planted>(
     mut pending: ResMut<'_, Pending>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let Inbox { inputs, intents, senders, synced, watches, closed, .. } = &mut *inbox;
+    let Inbox { inputs, intents, senders, pledges, synced, watches, closed, .. } = &mut *inbox;
     intents.clear();
     senders.clear();
     let mut taking = Taking {
@@ -58,6 +58,15 @@ pub fn take_inputs<P: Planted>(
             Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.knows_its_votes() => {
                 let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
                 taking.all::<P>(Sender { peer: from, origin }, arrived, validators);
+            }
+            Input::Pledges { from, pledges: rows } => {
+                let sender = Sender { peer: from, origin: Origin::Here };
+                pledges.extend(rows.into_iter().map(|row| (sender, row)));
+            }
+            Input::Node { from, message: NodeMessage::Pledges(rows) } if orderer.knows_its_votes() => {
+                let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
+                let sender = Sender { peer: from, origin };
+                pledges.extend(rows.into_iter().map(|row| (sender, row)));
             }
             // What else there is was taken by `hear_nodes` and `update_peers`.
             Input::Node { .. } => {}

@@ -20,6 +20,7 @@ pub mod evidence;
 pub mod ingress;
 pub mod answers;
 pub mod verify;
+pub mod pledges;
 pub mod forward;
 pub mod order;
 pub mod logged;
@@ -46,6 +47,7 @@ pub fn exchange_schedule<P: Planted>() -> Schedule {
             messages::verify_messages,
             ingress::take_inputs::<P>,
             verify::verify_intents,
+            pledges::take_pledges,
             forward::pass_on_intents,
             order::order_blocks::<P>,
             beacon::make_beacons,

@@ -106,7 +106,7 @@ impl Nodes {
     }
 }
 
-/// System: takes note of nodes that came and went, and sorts what they said. Intents stay in the inbox, for ingress.
+/// System: takes note of nodes that came and went, and sorts what they said. Intents and pledges stay in the inbox, for ingress.
 pub fn hear_nodes(
     mut inbox: ResMut<'_, Inbox>,
     mut nodes: ResMut<'_, Nodes>,
@@ -118,7 +118,7 @@ pub fn hear_nodes(
     offences.clear();
     joined.clear();
     let is_ours = |input: &mut Input| match input {
-        Input::Node { message, .. } => !matches!(message, NodeMessage::Intents(_)),
+        Input::Node { message, .. } => !matches!(message, NodeMessage::Intents(_) | NodeMessage::Pledges(_)),
         _ => false,
     };
     for input in &*inputs {
@@ -199,7 +199,7 @@ impl Heard {
                     node.standing = standing;
                 }
             }
-            NodeMessage::Intents(_) => unreachable!("ingress takes intents"),
+            NodeMessage::Intents(_) | NodeMessage::Pledges(_) => unreachable!("ingress takes them"),
             // Snapshots go from disk to disk: a node takes what is about them before its exchange hears it.
             NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) => {}
             NodeMessage::AskPart(_) | NodeMessage::Part(_) => {}

@@ -353,7 +353,8 @@ impl OrderStep<'_> {
         let ready_ms = self.orderer.ready_ms.expect("set at the first tick");
         let closing = self.chain.last_live > self.chain.certified() && now_ms >= ready_ms + CLOSING_AFTER_MS;
         let table_due = due.earliest().is_some_and(|earliest| earliest <= self.clock.now_ms);
-        let has_reason = !self.pending.queue.is_empty() || (self.chain.unsettled.is_empty() && (table_due || closing));
+        let waits = !self.pending.queue.is_empty() || self.pending.pledges.waits();
+        let has_reason = waits || (self.chain.unsettled.is_empty() && (table_due || closing));
         let reason_ms = has_reason.then(|| self.orderer.reason_ms.unwrap_or(now_ms));
         self.orderer.reason_ms = reason_ms;
         let is_told = self.tally.has(height) || self.bodies.has(height);
@@ -430,6 +431,7 @@ impl OrderStep<'_> {
             next_validators: &self.orderer.validators,
             parent_validators: &self.orderer.validators,
             issuers: self.issuers,
+            has_pledged: self.setup.genesis.has_pledged(),
         };
         let quorum = self.orderer.validators.quorum();
         let unsure: Vec<Hash> = self
@@ -612,8 +614,14 @@ impl OrderStep<'_> {
             next_validators: &self.orderer.validators,
             parent_validators: &self.orderer.validators,
             issuers: self.issuers,
+            has_pledged: self.setup.genesis.has_pledged(),
         };
         let mut builder = BlockBuilder::new(context, round, self.clock.now_ms, self.chain.certificate.clone());
+        for row in self.pending.pledges.to_propose() {
+            if !builder.push_pledge(row) {
+                break;
+            }
+        }
         let open = self.pending.queue.iter().filter(|waiting| self.answers.is_open(&waiting.intent.id()));
         for waiting in open {
             match builder.push(&waiting.intent) {
@@ -848,6 +856,7 @@ pub(super) fn take_decided(
     if !pending.queue.is_empty() {
         pending.retain(|intent| answers.is_open(&intent.id()));
     }
+    pending.pledges.decide(&decided.block.pledges);
     chain.decide(decided, group);
 }
 

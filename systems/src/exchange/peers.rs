@@ -105,7 +105,8 @@ pub fn update_peers(
                     row.rtt_us = *micros;
                 }
             }
-            Input::Intents { .. } | Input::Node { .. } | Input::Watch { .. } | Input::Synced { .. } => {}
+            Input::Intents { .. } | Input::Pledges { .. } | Input::Node { .. } => {}
+            Input::Watch { .. } | Input::Synced { .. } => {}
         }
     }
 }

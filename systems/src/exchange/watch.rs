@@ -7,15 +7,17 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use bytemuck::Zeroable;
 use engine::columns::{Columns, PeerColumns, Rows};
-use engine::component::{Account, BetRow, Seat, Table};
+use engine::component::{Account, BetRow, Pledge, Seat, Table};
 use engine::io::{Input, Output, SeatUpdate, TableUpdate, Watched};
 use engine::limits::{WATCH_INTERVAL_MS, WATCHES_MAX};
 use engine::{AccountId, Height, PeerId, TableId};
 
+use super::chain::Closings;
 use super::peers::row;
 use super::tick::{Clock, Inbox, Outbox};
 use crate::settle::block::{Current, Report};
 use crate::state::accounts::AccountIndex;
+use crate::state::setup::Setup;
 
 /// Who watches what, and what they were told last.
 #[derive(Resource, Default)]
@@ -40,6 +42,7 @@ struct Told {
     watchers: u32,
     table: Table,
     seats: Vec<(Seat, Vec<BetRow>)>,
+    pledge: Option<Pledge>,
 }
 
 impl Watches {
@@ -52,7 +55,7 @@ impl Watches {
                 self.count += 1;
                 self.newcomers.insert((what, peer));
                 if let Watched::Table(table) = what {
-                    let unseen = || Told { watchers: 0, table: Table::zeroed(), seats: Vec::new() };
+                    let unseen = || Told { watchers: 0, table: Table::zeroed(), seats: Vec::new(), pledge: None };
                     self.tables.entry(table).or_insert_with(unseen).watchers += 1;
                 }
             }
@@ -92,6 +95,8 @@ impl Watches {
 
 /// System: takes note of who watches what, and tells those who do what they have not seen.
 pub fn tell_watchers(
+    setup: Res<'_, Setup>,
+    closings: Res<'_, Closings>,
     clock: Res<'_, Clock>,
     current: Res<'_, Current>,
     index: Res<'_, AccountIndex>,
@@ -124,7 +129,8 @@ pub fn tell_watchers(
     if rolled {
         for roll in &report.rolls {
             let Some(told) = tables.get_mut(&roll.table) else { continue };
-            let mut update = told.update(&rows, roll.table, None).unwrap_or_else(|| whole(&rows, roll.table, None));
+            let whole = || whole(&rows, roll.table, None, &setup);
+            let mut update = told.update(&rows, roll.table, &setup).unwrap_or_else(whole);
             let first = report.resolutions.partition_point(|resolution| resolution.table < roll.table);
             let of_table = report.resolutions[first..].iter().take_while(|resolution| resolution.table == roll.table);
             update.roll = Some(*roll);
@@ -132,11 +138,18 @@ pub fn tell_watchers(
             outputs.push(Output::Table(Box::new(update)));
         }
     }
+    // Whoever must open a roll hears of it at once; so does whoever forfeited one.
+    if *height < current.height {
+        for id in &report.closed {
+            let update = tables.get_mut(id).and_then(|told| told.update(&rows, *id, &setup));
+            outputs.extend(update.map(|update| Output::Table(Box::new(update))));
+        }
+    }
     // A clock that is set back must not keep anybody waiting.
     if clock.now_ms.abs_diff(*told_ms) >= WATCH_INTERVAL_MS {
         *told_ms = clock.now_ms;
         for (id, told) in tables.iter_mut() {
-            outputs.extend(told.update(&rows, *id, None).map(|update| Output::Table(Box::new(update))));
+            outputs.extend(told.update(&rows, *id, &setup).map(|update| Output::Table(Box::new(update))));
         }
         for ((key, to), told) in accounts.iter_mut() {
             let account = account(&rows, &index, key);
@@ -156,10 +169,10 @@ pub fn tell_watchers(
                 let told = tables.get_mut(&id).expect("a watched table has its row");
                 // Those who watched before must not miss what changed since they were told.
                 if !told.seats.is_empty() {
-                    outputs.extend(told.update(&rows, id, None).map(|update| Output::Table(Box::new(update))));
+                    outputs.extend(told.update(&rows, id, &setup).map(|update| Output::Table(Box::new(update))));
                 }
-                told.remember(&rows, id);
-                outputs.push(Output::Table(Box::new(whole(&rows, id, Some(peer)))));
+                told.remember(&rows, id, &setup);
+                outputs.push(Output::Table(Box::new(whole(&rows, id, Some(peer), &setup))));
             }
             Watched::Table(_) => {}
             Watched::Account(key) => {
@@ -170,6 +183,11 @@ pub fn tell_watchers(
         }
     }
     *height = current.height;
+    for output in outputs.iter_mut() {
+        let Output::Table(update) = output else { continue };
+        let waits = update.pledge.filter(Pledge::is_frozen);
+        update.closing = waits.and_then(|pledge| closings.of(&pledge.block)).map(Box::new);
+    }
 }
 
 fn account(rows: &Rows<'_>, index: &AccountIndex, key: &[u8; 32]) -> Option<(AccountId, Account)> {
@@ -182,7 +200,7 @@ fn seats<'a>(rows: &'a Rows<'_>, id: TableId) -> impl Iterator<Item = (Seat, Vec
         .map(|seat| (rows.seats[seat], rows.seat_bets(seat).iter().collect::<Vec<_>>()))
 }
 
-fn whole(rows: &Rows<'_>, id: TableId, to: Option<PeerId>) -> TableUpdate {
+fn whole(rows: &Rows<'_>, id: TableId, to: Option<PeerId>, setup: &Setup) -> TableUpdate {
     let seats = seats(rows, id).enumerate().map(|(seat, (row, bets))| SeatUpdate { seat: seat as u8, row, bets });
     TableUpdate {
         to,
@@ -193,18 +211,26 @@ fn whole(rows: &Rows<'_>, id: TableId, to: Option<PeerId>) -> TableUpdate {
         seats: seats.collect(),
         roll: None,
         resolutions: Vec::new(),
+        pledge: pledge(rows, id, setup),
+        closing: None,
     }
 }
 
+/// What the player of a pledged table pledged.
+fn pledge(rows: &Rows<'_>, id: TableId, setup: &Setup) -> Option<Pledge> {
+    setup.is_pledged(&rows.tables[id.index()]).then(|| rows.pledges[id.index()])
+}
+
 impl Told {
-    fn remember(&mut self, rows: &Rows<'_>, id: TableId) {
+    fn remember(&mut self, rows: &Rows<'_>, id: TableId, setup: &Setup) {
         self.table = rows.tables[id.index()];
         self.seats = seats(rows, id).collect();
+        self.pledge = pledge(rows, id, setup);
     }
 
     /// What changed since the table was told last, if anything; it counts as told then. `None` too for a table that
     /// nobody was told of yet.
-    fn update(&mut self, rows: &Rows<'_>, id: TableId, to: Option<PeerId>) -> Option<TableUpdate> {
+    fn update(&mut self, rows: &Rows<'_>, id: TableId, setup: &Setup) -> Option<TableUpdate> {
         let table = rows.tables.get(id.index())?;
         let mut changed = Vec::new();
         let first = id.index() * rows.seats_per_table();
@@ -220,12 +246,14 @@ impl Told {
             bets.extend(bets_now.iter());
             changed.push(SeatUpdate { seat: number as u8, row: *row, bets: bets.clone() });
         }
-        if self.seats.is_empty() || (changed.is_empty() && *table == self.table) {
+        let pledge = pledge(rows, id, setup);
+        if self.seats.is_empty() || (changed.is_empty() && *table == self.table && pledge == self.pledge) {
             return None;
         }
-        self.table = *table;
+        (self.table, self.pledge) = (*table, pledge);
         let (height, time_ms) = (rows.house.height, rows.house.time_ms);
         let (table, seats, resolutions) = (*table, changed, Vec::new());
-        Some(TableUpdate { to, id, height, time_ms, table, seats, roll: None, resolutions })
+        let (to, roll, closing) = (None, None, None);
+        Some(TableUpdate { to, id, height, time_ms, table, seats, roll, resolutions, pledge, closing })
     }
 }

@@ -2,9 +2,10 @@
 
 use bevy_ecs::resource::Resource;
 use engine::component::BetRow;
-use engine::io::{Leaving, Receipt, Resolution, RollReport};
+use engine::io::{Leaving, OpeningReport, Receipt, Resolution, RollReport};
 use engine::message::certificate::Beacon;
 use engine::message::intent::Intent;
+use engine::message::pledge::PledgeRow;
 use engine::{Dice, Hash, Height, Puck, TableId};
 
 /// Where the dice of a height come from.
@@ -23,14 +24,27 @@ pub struct Current {
     pub height: Height,
     /// Its time.
     pub time_ms: u64,
-    /// The round in which its block was first proposed: those below failed.
-    pub round: u32,
     /// The same moment by the clock of activity: what seats and accounts are idle by.
     pub active_ms: u64,
+    /// The clock of openings at its block.
+    pub opening_ms: u64,
+    /// What else its block holds.
+    pub part: BlockPart,
     /// Its intents.
     pub intents: Vec<Intent>,
     /// Its dice.
     pub draw: Draw,
+}
+
+/// What a decided block holds beside height, time and intents. Heights that are settled without a block have none of it.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct BlockPart {
+    /// The round in which the block was first proposed: those below failed.
+    pub round: u32,
+    /// The block's hash.
+    pub hash: Hash,
+    /// Its pledges and openings.
+    pub pledges: Vec<PledgeRow>,
 }
 
 /// A bet as it lay when the dice of its table fell.
@@ -53,8 +67,16 @@ pub struct Report {
     pub watch_felt: bool,
     /// The bets that lay at the tables that rolled, by table, seat and spot.
     pub felt: Vec<FeltBet>,
+    /// The bets that were forfeited because their roll was not opened in time, by table and spot.
+    pub forfeited: Vec<FeltBet>,
     /// What became of each intent, in block order.
     pub receipts: Vec<Receipt>,
+    /// What became of each pledge and opening, in block order.
+    pub pledge_receipts: Vec<Receipt>,
+    /// Pledged tables whose bets were closed, or forfeited.
+    pub closed: Vec<TableId>,
+    /// Rolls of pledged tables that were opened, and bets that were forfeited, in table order.
+    pub openings: Vec<OpeningReport>,
     /// The rolls, in table order.
     pub rolls: Vec<RollReport>,
     /// What they did to bets, by table, seat and spot.
@@ -80,6 +102,8 @@ pub struct Counts {
     pub applied: u64,
     /// Intents refused.
     pub refused: u64,
+    /// Seats whose bets were forfeited.
+    pub forfeits: u64,
     /// Chips won beyond the wagers.
     pub paid: u64,
     /// Wagers lost.
@@ -93,6 +117,7 @@ impl std::ops::AddAssign for Counts {
         self.bets_resolved += other.bets_resolved;
         self.applied += other.applied;
         self.refused += other.refused;
+        self.forfeits += other.forfeits;
         self.paid += other.paid;
         self.lost += other.lost;
     }

@@ -62,5 +62,6 @@ pub fn settle_accounts(
     house.height = current.height;
     house.time_ms = current.time_ms;
     house.active_ms = current.active_ms;
+    house.opening_ms = current.opening_ms;
     dirty.mark(Column::House, 0);
 }

@@ -212,6 +212,22 @@ impl Postings<'_, '_> {
         self.close("rail to felt");
     }
 
+    /// Bets are forfeited: their chips go where nobody can spend them.
+    ///
+    /// # Panics
+    /// If the table's felt has less: what is forfeited was put there.
+    pub fn felt_to_forfeited(&mut self, table: usize, chips: Chips) {
+        assert!(chips <= self.rows.tables[table].felt, "what is forfeited was on the felt");
+        let house = &mut self.rows.house;
+        house.felts -= chips;
+        house.forfeited += chips;
+        self.rows.tables[table].felt -= chips;
+        self.ledger.tables[table / CHUNK_TABLES].felts -= chips;
+        self.dirty.mark(Column::House, 0);
+        self.dirty.mark(Column::Tables, table);
+        self.close("felt to forfeited");
+    }
+
     /// Chips come back from bets to a rail.
     ///
     /// # Panics

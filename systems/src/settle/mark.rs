@@ -51,6 +51,9 @@ pub fn mark_block(
     let time_ms = block.header.time_ms;
     let active_ms = rows.house.active_at(time_ms, setup.genesis.idleness.gap_max_ms);
     mark_intents(setup, rows, index, block, active_ms, marks);
+    if setup.has_pledged() {
+        mark_pledged(setup, rows, index, due, block, marks);
+    }
     mark_due_tables(setup, rows, due, Moment { time_ms, active_ms }, marks);
     mark_idle_accounts(setup, rows, block.header.height, active_ms, marks);
 }
@@ -90,6 +93,35 @@ fn mark_intents(
     }
     // New accounts take the lowest free slots.
     index.free_slots().take(opens).for_each(|id| mark_account(marks, id));
+}
+
+/// The pledged tables that the block names, and those that are due: whatever becomes of them, all of it may change.
+fn mark_pledged(
+    setup: &Setup,
+    rows: &Rows<'_>,
+    index: &AccountIndex,
+    due: &DueTimes,
+    block: &Block,
+    marks: &mut DirtyMap,
+) {
+    let named = block.pledges.iter().map(|row| row.table as usize);
+    let named = named.chain(block.intents.iter().map(|intent| intent.body.target as usize));
+    let is_due = |table: &usize| due.is_due(table / CHUNK_TABLES, block.header.time_ms);
+    let due = (0..rows.tables.len()).filter(is_due).filter(|table| rows.tables[*table].is_due(block.header.time_ms));
+    for table in named.chain(due).filter(|table| rows.tables.get(*table).is_some_and(|row| setup.is_pledged(row))) {
+        marks.mark(Column::Tables, table);
+        marks.mark(Column::Pledges, table);
+        let seat = table * rows.seats_per_table();
+        for column in [Column::Seats, Column::Bets, Column::MoreBets] {
+            marks.mark(column, seat);
+        }
+        if rows.seats[seat].account != AccountId::NONE {
+            mark_account(marks, rows.seats[seat].account);
+        }
+    }
+    for id in block.pledges.iter().filter_map(|row| index.find(&row.key, rows.keys)) {
+        mark_account(marks, id);
+    }
 }
 
 /// The tables that roll by the clock, with their players, their first bets, and the further ones where there are any.

@@ -1,7 +1,7 @@
 //! Settle: what one decided height does to the state, once its beacon is known.
 //!
 //! ```text
-//!  intake -> roll -> resolve -> crossing -> idle -> invariants -> root
+//!  intake -> roll, openings -> resolve -> crossing -> idle -> invariants -> root
 //! ```
 
 pub mod block;
@@ -9,6 +9,7 @@ pub mod mark;
 
 pub mod intake;
 pub mod roll;
+pub mod openings;
 pub mod felt;
 pub mod resolve;
 pub mod crossing;
@@ -29,6 +30,7 @@ pub fn settle_schedule() -> Schedule {
             turns::note_failed_rounds,
             intake::apply_intents,
             roll::roll_dice,
+            openings::attend_pledged_tables,
             felt::note_felt,
             resolve::resolve_bets,
             crossing::settle_accounts,

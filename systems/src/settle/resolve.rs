@@ -363,7 +363,7 @@ impl<'a> Resolver<'a, '_> {
         let table = &mut chunk.tables[place];
         let row = &mut chunk.seats[seat];
         let absent = is_absent(row, &self.setup.genesis, self.active_ms)
-            || (is_wanted(table, &self.setup.genesis, self.active_ms)
+            || (is_wanted(table, self.setup.genesis.seats, &self.setup.genesis, self.active_ms)
                 && is_bare(row, &self.setup.genesis, self.active_ms));
         let mut returned_chips = Chips::ZERO;
         if absent {

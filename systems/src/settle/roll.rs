@@ -1,4 +1,4 @@
-//! Roll: the dice of every table that is due, from the height's beacon.
+//! Roll: the dice of every table that is due, from the height's beacon, but for pledged tables.
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
@@ -81,7 +81,9 @@ pub fn roll_dice(
             if !due.is_due(chunk, time_ms) {
                 return;
             }
-            for (place, table) in tables.iter_mut().enumerate().filter(|(_, table)| table.is_due(time_ms)) {
+            // Pledged tables are due for other reasons; their dice are drawn from what was opened.
+            let rolls = |table: &Table| table.is_due(time_ms) && !setup.is_pledged(table);
+            for (place, table) in tables.iter_mut().enumerate().filter(|(_, table)| rolls(table)) {
                 assert!(table.occupied != 0, "only a table that somebody sits at rolls");
                 table.roll_number += 1;
                 table.opened_ms = time_ms;

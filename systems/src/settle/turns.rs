@@ -50,11 +50,11 @@ pub fn note_failed_rounds(
     mut columns: Columns<'_, '_>,
     mut dirty: ResMut<'_, DirtyMap>,
 ) {
-    if current.round == 0 {
+    if current.part.round == 0 {
         return;
     }
     let validators = turns.at(current.height);
-    validators.note_failed(current.height, current.round, &mut turns.skipped_until);
+    validators.note_failed(current.height, current.part.round, &mut turns.skipped_until);
     let rows = columns.rows();
     for (slot, until) in turns.skipped_until.iter().enumerate() {
         if rows.validators[slot].skipped_until != *until {

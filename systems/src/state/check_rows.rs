@@ -165,20 +165,24 @@ fn check_house(setup: &Setup, house: &House) -> Checked {
         ("rails", house.rails),
         ("felts", house.felts),
         ("banks", house.banks),
+        ("forfeited", house.forfeited),
     ] {
         at.most(field, chips.0, supply)?;
     }
     at.is("supply", u128::from(supply), {
-        let parts = [house.treasury, house.cages, house.rails, house.felts, house.banks];
+        let parts = [house.treasury, house.cages, house.rails, house.felts, house.banks, house.forfeited];
         parts.into_iter().map(|chips| u128::from(chips.0)).sum()
     })?;
     at.most("height", house.height.0, HEIGHT_MAX)?;
     at.most("time_ms", house.time_ms, TIME_MS_MAX)?;
     at.holds(house.time_ms >= setup.genesis.start_ms, "time_ms", || "before genesis".into())?;
     at.most("active_ms", house.active_ms, house.time_ms - setup.genesis.start_ms)?;
+    let opening_most = if setup.has_pledged() { house.time_ms - setup.genesis.start_ms } else { 0 };
+    at.most("opening_ms", house.opening_ms, opening_most)?;
+    at.is("reserved_after_accounts", house.reserved_after_accounts, [0; 4])?;
     // No block can change the validators yet.
     at.is("validators_from", house.validators_from, Height::GENESIS)?;
-    at.is("reserved", house.reserved, [0; 44])
+    at.is("reserved", house.reserved, [0; 24])
 }
 
 /// The columns that genesis fixes.
@@ -201,9 +205,11 @@ fn check_constants(setup: &Setup, rows: &Rows<'_>) -> Checked {
         let holds = *found == NextValidator::first(&start, row);
         At { column: Column::NextValidators, row }.holds(holds, "vote_key", other)?;
     }
-    for (row, found) in rows.pledges.iter().enumerate() {
+    // Where no table is pledged, the one row there is is zero.
+    let takes = |row: usize| rows.tables.get(row).is_some_and(|table| setup.is_pledged(table));
+    for (row, found) in rows.pledges.iter().enumerate().filter(|(row, _)| !takes(*row)) {
         let holds = *found == Pledge::first(&start, row);
-        At { column: Column::Pledges, row }.holds(holds, "value", other)?;
+        At { column: Column::Pledges, row }.holds(holds, "end", other)?;
     }
     for (row, found) in rows.rules.iter().enumerate() {
         let holds = *found == RulesHash::first(&start, row);
@@ -218,7 +224,10 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
     let seats = &rows.seats[id * per_table..(id + 1) * per_table];
     at.is("rules", usize::from(table.rules), setup.genesis.rules_of(id as u32))?;
     at.holds(Puck::from_byte(table.point).is_some(), "point", || format!("{} is no puck", table.point))?;
-    let dice = Dice::new(table.dice[0], table.dice[1]).is_some() || (table.dice == [0, 0] && table.roll_number == 0);
+    let is_pledged = setup.is_pledged(table);
+    // The last roll of a pledged table may have been used up without dice.
+    let no_dice = table.dice == [0, 0] && (table.roll_number == 0 || is_pledged);
+    let dice = Dice::new(table.dice[0], table.dice[1]).is_some() || no_dice;
     at.holds(dice, "dice", || format!("{:?} after {} rolls", table.dice, table.roll_number))?;
     at.most("roll_number", table.roll_number.into(), rows.house.height.0)?;
     at.most("roll_number", table.roll_number.into(), COUNTER_MAX)?;
@@ -235,9 +244,14 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
     let due = if occupied == 0 {
         table.next_roll_ms == Table::NEVER && table.point == 0 && table.roll_called == 0
     } else {
-        table.next_roll_ms <= TIME_MS_MAX + 2 * setup.genesis.window_max_ms
+        let longest_ms = setup.genesis.account_idle_ms.max(2 * setup.genesis.window_max_ms);
+        table.next_roll_ms <= TIME_MS_MAX + longest_ms
     };
     at.holds(due, "next_roll_ms", || format!("{} with the seats {occupied:#b} taken", table.next_roll_ms))?;
+
+    if is_pledged {
+        check_pledge(setup, rows, id)?;
+    }
 
     let mut sums = Sums { banks: table.bank.0.into(), ..Sums::default() };
     for seat in id * per_table..(id + 1) * per_table {
@@ -251,6 +265,27 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
     at.is("exposure", u128::from(table.exposure.0), sums.exposure)?;
     at.holds(table.exposure <= table.bank, "bank", || format!("{} cannot pay {}", table.bank, table.exposure))?;
     Ok(sums)
+}
+
+/// A pledged table's own row, and what follows from it for the table.
+fn check_pledge(setup: &Setup, rows: &Rows<'_>, id: usize) -> Checked {
+    let (at, pledge) = (At { column: Column::Pledges, row: id }, &rows.pledges[id]);
+    let (at_table, table) = (At { column: Column::Tables, row: id }, &rows.tables[id]);
+    at_table.most("occupied", table.occupied.into(), 1)?;
+    at_table.is("roll_called", table.roll_called, pledge.is_frozen().into())?;
+    if !pledge.is_frozen() {
+        at.is("block", pledge.block, [0; 32])?;
+        return at.is("beacon", pledge.beacon, [0; 48]);
+    }
+    let seat = &rows.seats[id * rows.seats_per_table()];
+    let holds = seat.is_seated() && !seat.spots.is_empty();
+    at.holds(holds, "open_until_ms", || "a roll waits without a player who has a bet".into())?;
+    at.holds(pledge.end != [0; 32], "end", || "a roll waits without a pledge".into())?;
+    let open_ms = u64::from(setup.catalogues[usize::from(table.rules)].rules().open_ms);
+    // One whose deadline has passed was forfeited by the height that passed it.
+    let (from, to) = (rows.house.opening_ms, rows.house.opening_ms + open_ms);
+    let holds = (from..=to).contains(&pledge.open_until_ms);
+    at.holds(holds, "open_until_ms", || format!("{}; it must be {from} to {to}", pledge.open_until_ms))
 }
 
 fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogue, sums: &mut Sums) -> Checked {

@@ -24,9 +24,9 @@ pub fn is_bare(seat: &Seat, genesis: &Genesis, active_ms: u64) -> bool {
     seat.is_seated() && seat.spots.is_empty() && seat.last_bet_ms.saturating_add(genesis.idleness.seat_ms) <= active_ms
 }
 
-/// Whether all seats of a table are taken, and somebody was refused one within that time.
-pub fn is_wanted(table: &Table, genesis: &Genesis, active_ms: u64) -> bool {
-    let is_full = table.occupied.count_ones() == genesis.seats;
+/// Whether all of so many seats of a table are taken, and somebody was refused one within that time.
+pub fn is_wanted(table: &Table, seats: u32, genesis: &Genesis, active_ms: u64) -> bool {
+    let is_full = table.occupied.count_ones() == seats;
     is_full && table.wanted_ms > 0 && table.wanted_ms.saturating_add(genesis.idleness.seat_ms) > active_ms
 }
 

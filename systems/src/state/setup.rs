@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use bevy_ecs::resource::Resource;
+use engine::component::Table;
 use engine::genesis::{GenesisError, Opening};
+use engine::limits::RULES_MAX;
+use engine::rules::{DiceSource, TableRules};
 use engine::{Genesis, Hash};
 
 use crate::catalogue::Catalogue;
 use crate::odds;
+
+const _: () = assert!(RULES_MAX <= u64::BITS as usize);
 
 /// The constants of a chain. Nothing in it changes after the start.
 #[derive(Resource, Clone)]
@@ -18,6 +23,8 @@ pub struct Setup {
     pub genesis: Arc<Genesis>,
     /// A compiled catalogue for each set of rules.
     pub catalogues: Arc<[Catalogue]>,
+    /// A bit for each set of rules by which players bring half of the dice.
+    pledged: u64,
 }
 
 impl Setup {
@@ -43,7 +50,22 @@ impl Setup {
             let problem = format!("issuer {issuer} is no canonical Ed25519 key of full order");
             return Err(GenesisError { field: "opening.issuers", problem });
         }
-        Ok(Self { chain, genesis: Arc::new(genesis), catalogues: catalogues.into() })
+        let bit = |(set, rules): (usize, &TableRules)| u64::from(rules.dice == DiceSource::Both) << set;
+        let pledged = genesis.rules.iter().enumerate().map(bit).sum();
+        assert_eq!(pledged != 0, genesis.has_pledged(), "every set of rules has its bit");
+        Ok(Self { chain, genesis: Arc::new(genesis), catalogues: catalogues.into(), pledged })
+    }
+
+    /// Whether some table is a pledged one.
+    #[inline]
+    pub fn has_pledged(&self) -> bool {
+        self.pledged != 0
+    }
+
+    /// Whether a table's player brings half of its dice.
+    #[inline]
+    pub fn is_pledged(&self, table: &Table) -> bool {
+        self.pledged >> table.rules & 1 == 1
     }
 
     /// The rules hashes, as the world's rules column holds them.
@@ -55,9 +77,13 @@ impl Setup {
     ///
     /// Tables of one clock phase roll together: each at its phase's point of a grid as wide as the longest window. A
     /// table that fell off the grid, because its shooter rolled early, comes back to it in two shorter windows; both
-    /// last at least half the longest, which genesis holds at no less than the shortest.
+    /// last at least half the longest, which genesis holds at no less than the shortest. A pledged table never rolls by itself:
+    /// it is looked at when its player may be absent.
     pub fn next_roll_ms(&self, table: usize, opened_ms: u64) -> u64 {
         let genesis = &self.genesis;
+        if self.has_pledged() && genesis.is_pledged(table as u32) {
+            return opened_ms + genesis.idle_ms;
+        }
         let (width, phases) = (genesis.window_max_ms, u64::from(genesis.clock_phases));
         let phase = table as u64 / u64::from(genesis.tables_per_phase());
         let offset = phase * width / phases;

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::saving::SavingParts;
 use crate::exchange::answers::Answers;
-use crate::exchange::chain::Chain;
+use crate::exchange::chain::{Chain, Closings};
 use crate::machine::Machine;
 use crate::settle::mark::mark_block;
 
@@ -20,10 +20,10 @@ pub use super::check_rows::LoadError;
 /// A recorded height that the snapshot contradicts, or that contradicts itself.
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
 pub enum RecallError {
-    /// Not as many verdicts as intents.
-    #[error("the settled frame has {found} verdicts for {expected} intents")]
+    /// Not as many verdicts as intents and pledges.
+    #[error("the settled frame has {found} verdicts for {expected} intents and pledges")]
     Verdicts {
-        /// Intents of the block.
+        /// Intents and pledges of the block.
         expected: usize,
         /// Verdicts found.
         found: usize,
@@ -180,8 +180,9 @@ impl Machine {
     /// If the frames contradict each other or the snapshot.
     pub fn recall(&mut self, decided: &Decided, settled: &Settled) -> Result<(), RecallError> {
         let (intents, height) = (&decided.block.intents, settled.height);
-        if intents.len() != settled.verdicts.len() {
-            return Err(RecallError::Verdicts { expected: intents.len(), found: settled.verdicts.len() });
+        let expected = intents.len() + decided.block.pledges.len();
+        if expected != settled.verdicts.len() {
+            return Err(RecallError::Verdicts { expected, found: settled.verdicts.len() });
         }
         let mut chain = self.world.resource_mut::<Chain>();
         if height == chain.settled {
@@ -197,6 +198,11 @@ impl Machine {
             }
         }
         chain.remember(height, decided.block.header.time_ms);
+        // Bets that it closed may wait for their opening still.
+        if self.setup().has_pledged() {
+            let header = &decided.block.header;
+            self.world.resource_mut::<Closings>().keep(header.hash(), header, &decided.certificate);
+        }
         let mut answers = self.world.resource_mut::<Answers>();
         for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
             answers.wait(intent, PeerId::NONE);

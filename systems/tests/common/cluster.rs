@@ -26,7 +26,7 @@ use systems::{Machine, Setup};
 use crate::common::{Lot, START_MS, genesis};
 
 /// The chain of all clusters.
-const CHAIN: Hash = [9; 32];
+pub const CHAIN: Hash = [9; 32];
 /// Ticks until a group is on disk.
 const SYNC_TICKS: u64 = 1;
 
@@ -49,7 +49,7 @@ pub struct Host {
     pub settled: BTreeMap<Height, Settled>,
     log: Vec<(Height, Vec<u8>)>,
     groups: VecDeque<Group>,
-    inputs: Vec<Input>,
+    pub inputs: Vec<Input>,
     generation: u32,
     /// Milliseconds by which its clock is wrong.
     pub skew_ms: i64,
@@ -114,8 +114,15 @@ pub fn cluster_genesis(validators: u32, keys: &DevKeys) -> Genesis {
 
 impl Cluster {
     pub fn new(validators: u32, followers: usize, seed: u64) -> Self {
+        Self::with(validators, followers, seed, |_| ())
+    }
+
+    /// The same with a genesis that was changed.
+    pub fn with(validators: u32, followers: usize, seed: u64, change: impl FnOnce(&mut Genesis)) -> Self {
         let keys = dev_keys(&[7; 32], NonZeroU32::new(validators).expect("at least one"));
-        let setup = Setup::new(cluster_genesis(validators, &keys), CHAIN).expect("a genesis");
+        let mut genesis = cluster_genesis(validators, &keys);
+        change(&mut genesis);
+        let setup = Setup::new(genesis, CHAIN).expect("a genesis");
         let mut cluster = Self {
             hosts: Vec::new(),
             keys,

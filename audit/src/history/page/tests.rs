@@ -107,7 +107,8 @@ fn whole_bytes_that_cannot_be_a_page_are_refused() {
         (page.starts[2] + 10, 6, PageError::Value("rolls")),
         (page.starts[3] + 25, 6, PageError::Value("resolutions")),
         (page.starts[3] + 26, 200, PageError::Value("resolutions")),
-        (page.starts[4] + 25, 2, PageError::Value("leavings")),
+        (intents + 32, 66, PageError::Value("intents")),
+        (page.starts[4] + 25, 3, PageError::Value("leavings")),
         (page.starts[5] + 33, 1, PageError::Value("balances")),
         (64, 8, PageError::Value("number")),
     ] {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::message::certificate::{CertificateSignature, ChainLink};
 use crate::message::note::ChainNote;
+use crate::message::pledge::PledgeRow;
 use crate::message::share::ShareBody;
 use crate::message::snapshot::PartKind;
 use crate::message::vote::{ProposalBody, VoteBody, VoteKind};
@@ -44,6 +45,7 @@ fn messages() -> Vec<NodeMessage> {
         NodeMessage::Share(share(5)),
         NodeMessage::Beacon(BeaconRow { height: Height(4), block: [7; 32], beacon: [6; 48] }),
         NodeMessage::Intents(vec![Intent::zeroed(); 3]),
+        NodeMessage::Pledges(vec![PledgeRow { roll: 1, kind: 1, value: [3; 32], ..PledgeRow::zeroed() }; 2]),
         NodeMessage::Standing(NodeStanding {
             decided: Height(9),
             settled: Height(8),
@@ -191,7 +193,7 @@ fn what_no_honest_node_says_is_refused() {
         assert!(decode(kind, &vec![0xff; kind.bytes_max() + 1]).is_err());
         assert_eq!(NodeKind::try_from(kind as u8), Ok(kind));
     }
-    assert!(NodeKind::try_from(0).is_err() && NodeKind::try_from(19).is_err());
+    assert!(NodeKind::try_from(0).is_err() && NodeKind::try_from(20).is_err());
 }
 
 #[test]

@@ -5,10 +5,11 @@
 //! ```
 //! The reasons for a refusal are looked for in one order, [`Refusal`]'s own. Once the number passes it is used up,
 //! whatever follows; apart from that a refused intent changes nothing, but that a table remembers when a seat was asked for
-//! in vain.
+//! in vain. Pledges and openings come before the block's intents, and have an order of their own (RULES.md R13).
 
 mod account;
 mod bet;
+mod pledge;
 mod seat;
 
 use bevy_ecs::system::{Res, ResMut};
@@ -16,13 +17,15 @@ use engine::columns::{Column, Columns, Rows};
 use engine::component::Table;
 use engine::image::DirtyMap;
 use engine::io::{Receipt, Verdict};
+use engine::message::certificate::Beacon;
 use engine::message::intent::{Expiry, Intent, IntentBody, IntentKind};
 use engine::message::refusal::Refusal;
-use engine::{AccountId, Chips};
+use engine::{AccountId, Chips, Hash, TableId};
 
 use crate::catalogue::Catalogue;
-use crate::settle::block::{Counts, Current, Report};
+use crate::settle::block::{Counts, Current, Draw, Report};
 use crate::settle::ledger::{Ledger, Postings};
+use crate::settle::openings::Opened;
 use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
 use crate::state::due::DueTimes;
@@ -43,6 +46,12 @@ pub struct Intake<'a, 'r> {
     time_ms: u64,
     /// The same moment by the clock of activity.
     active_ms: u64,
+    /// The same by the clock of openings.
+    opening_ms: u64,
+    /// The block, and its beacon: what a roll of a pledged table waits with.
+    closing: (Hash, Beacon),
+    opened: &'a mut Opened,
+    closed: &'a mut Vec<TableId>,
     accounts_opened: u32,
 }
 
@@ -57,10 +66,12 @@ pub fn apply_intents(
     mut dirty: ResMut<'_, DirtyMap>,
     mut report: ResMut<'_, Report>,
     activity: Res<'_, Activity>,
+    mut opened: ResMut<'_, Opened>,
 ) {
     activity.begin(current.height);
     let mut rows = columns.rows();
-    let Report { receipts, counts, .. } = &mut *report;
+    let Report { receipts, pledge_receipts, counts, closed, .. } = &mut *report;
+    let beacon = if let Draw::Beacon(beacon) = current.draw { beacon } else { [0; 48] };
     let mut intake = Intake {
         setup: &setup,
         rows: &mut rows,
@@ -71,8 +82,17 @@ pub fn apply_intents(
         counts,
         time_ms: current.time_ms,
         active_ms: current.active_ms,
+        opening_ms: current.opening_ms,
+        closing: (current.part.hash, beacon),
+        opened: &mut opened,
+        closed,
         accounts_opened: 0,
     };
+    let first = current.intents.len() as u32;
+    for (index, row) in (first..).zip(&current.part.pledges) {
+        let verdict = intake.take_pledge(row, &activity);
+        pledge_receipts.push(Receipt { id: row.id(), height: current.height, index, verdict });
+    }
     let mut index = 0;
     for window in current.intents.chunks(WINDOW) {
         let hints = intake.look_up(window);
@@ -176,6 +196,10 @@ impl Intake<'_, '_> {
         // A bet that was meant for a roll that has been must not lie on the table for the next one.
         if body.roll != 0 && body.roll != row.roll_number + 1 {
             return Err(Refusal::StaleRoll);
+        }
+        // The dice of a closed roll may be known to whoever holds the beacon or the value: nothing may be done any more.
+        if kind != IntentKind::Sit && self.is_frozen(table) {
+            return Err(Refusal::Frozen);
         }
         let known = hint.filter(|seat| self.sits(*seat, id));
         let seat = known.or_else(|| self.seat_of(table, id));

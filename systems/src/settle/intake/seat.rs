@@ -18,9 +18,13 @@ impl Intake<'_, '_> {
             return Err(Refusal::AlreadySeated);
         }
         let free = |seat: &usize| self.rows.seats[*seat].account == AccountId::NONE;
-        let Some(seat) = own.or_else(|| self.seats(table).find(free)) else {
+        let Some(seat) = own.or_else(|| self.open_seats(table).find(free)) else {
             // Somebody waits: at the next roll a player who does not bet makes room.
             self.table(table).wanted_ms = self.active_ms;
+            if self.is_pledged(table) && !self.is_frozen(table) {
+                // It has no roll of its own at which to look.
+                self.visit(table, self.time_ms);
+            }
             return Err(Refusal::TableFull);
         };
         let chips = Chips(body.amount);
@@ -30,6 +34,7 @@ impl Intake<'_, '_> {
         if chips > self.rows.accounts[id.index()].cage {
             return Err(Refusal::InsufficientFunds);
         }
+        assert!(!self.is_frozen(table), "while a roll waits its player sits, and the only seat is taken");
         if own.is_none() {
             self.rows.seats[seat] = Seat { account: id, ..Seat::EMPTY };
             self.rows.accounts[id.index()].seats += 1;
@@ -50,6 +55,9 @@ impl Intake<'_, '_> {
         let time_ms = self.time_ms;
         let was_empty = self.rows.tables[table].occupied == 0;
         let next_roll_ms = self.setup.next_roll_ms(table, time_ms);
+        if was_empty {
+            self.forget_pledge(table);
+        }
         let row = self.table(table);
         row.occupied |= 1 << place;
         if row.shooter == Table::NO_SHOOTER {
@@ -58,8 +66,10 @@ impl Intake<'_, '_> {
         if was_empty {
             row.hand_number += 1;
             row.opened_ms = time_ms;
-            row.next_roll_ms = next_roll_ms;
-            self.due.lower(table, next_roll_ms);
+        }
+        // A pledged table has no roll of its own at which a player who came back would be looked at.
+        if was_empty || self.is_pledged(table) {
+            self.visit(table, next_roll_ms);
         }
     }
 
@@ -86,6 +96,10 @@ impl Intake<'_, '_> {
         }
         let seats = self.seats(table);
         seats::hand_over(self.table_and_seats(table, seats), place as u8);
+        if self.is_pledged(table) && stays {
+            // Nobody rolls for the bets that stay: they wait as long as an account may.
+            self.rows.tables[table].next_roll_ms = self.time_ms + self.setup.genesis.account_idle_ms;
+        }
         self.due.refresh(self.rows.tables, table);
         Ok(Verdict::Applied)
     }
@@ -119,6 +133,9 @@ impl Intake<'_, '_> {
         }
         if self.time_ms < row.opened_ms + self.setup.genesis.window_min_ms {
             return Err(Refusal::WindowOpen);
+        }
+        if self.is_pledged(table) {
+            return self.close_bets(table);
         }
         let time_ms = self.time_ms;
         let row = self.table(table);

@@ -1,0 +1,386 @@
+//! What a player brings to the dice of pledged tables: secrets, beside the key, and on the disk before anything that
+//! depends on them is sent.
+//!
+//! ```text
+//!  pledge: a new secret ---> synced ---> its end is pledged for the table's next roll, and opens 4,096 of them
+//!  open:   table, roll, block -> synced -> the opening is signed; never a second block for one roll
+//! ```
+//! A book is a file of lines, each synced before anything is sent that depends on it; the last one about a table counts. A
+//! line that was cut off was never synced, and is passed over. One program holds a book at a time.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use engine::message::certificate::Certificate;
+use engine::message::pledge::{PledgeRow, pledge_end};
+use engine::{Hash, Height, TableId, hex, unhex};
+use thiserror::Error;
+
+/// Openings that one pledge is good for.
+pub const OPENINGS: u32 = 4_096;
+/// Bytes of a book from which on it is written anew when it is opened.
+const BOOK_BYTES_KEPT: u64 = 1 << 20;
+/// Bytes of a book that is read at all.
+const BOOK_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a book cannot be used.
+#[derive(Error, Debug)]
+pub enum BookError {
+    /// Another program pledges with this key.
+    #[error("{0} is held by another program: two that pledge with one key could open one roll for two blocks")]
+    Held(String),
+    /// The system refuses.
+    #[error("{path}: {error}")]
+    System {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Why a roll is not opened.
+#[derive(Error, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unopened {
+    /// The end that waits is none of this book's.
+    #[error("what was pledged for this roll is not known here")]
+    NotOwn,
+    /// An opening of this roll was signed for another block.
+    #[error("this roll was opened for another block already: the node shows a second block at one height")]
+    OtherBlock,
+    /// The book does not have the roll before: it was restored, or is a copy.
+    #[error("the roll before is not in the book of pledges: it was restored, or is a copy of another one")]
+    Unsure,
+    /// The block does not come after the one that was opened before.
+    #[error("the block that closed the bets does not come after the one of the roll before")]
+    Behind,
+}
+
+/// The last opening that was signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Signed {
+    roll: u32,
+    height: Height,
+    block: Hash,
+}
+
+/// What is kept of one table of one chain.
+struct Kept {
+    secret: Hash,
+    /// The first roll that it opens.
+    first: u32,
+    number: u64,
+    signed: Option<Signed>,
+    /// The ends from the first roll on, the secret last; made when they are asked for.
+    ends: Vec<Hash>,
+}
+
+/// The secrets of one key.
+pub struct PledgeBook {
+    path: PathBuf,
+    file: File,
+    key: [u8; 32],
+    kept: BTreeMap<(Hash, TableId), Kept>,
+}
+
+/// Where the book of a key file lies.
+pub fn beside(key: &Path) -> PathBuf {
+    let mut name = key.file_name().unwrap_or_default().to_owned();
+    name.push(".pledges");
+    key.with_file_name(name)
+}
+
+impl PledgeBook {
+    /// Opens the book of a public key, or begins it.
+    ///
+    /// # Errors
+    /// If another program holds it, or the system refuses.
+    pub fn open(path: &Path, key: [u8; 32]) -> Result<Self, BookError> {
+        let failed = |error| BookError::System { path: path.display().to_string(), error };
+        let mut file = Self::locked(path)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        if bytes > BOOK_BYTES_MAX {
+            return Err(failed(io::Error::other("longer than a book of pledges can be")));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
+        let mut book = Self { path: path.to_owned(), file, key, kept: BTreeMap::new() };
+        text.lines().for_each(|line| _ = book.read_line(line));
+        if bytes > BOOK_BYTES_KEPT {
+            book.rewrite().map_err(failed)?;
+        } else if !text.is_empty() && !text.ends_with('\n') {
+            // The line that was cut off must not take the next one with it.
+            book.write("").map_err(failed)?;
+        }
+        Ok(book)
+    }
+
+    fn locked(path: &Path) -> Result<File, BookError> {
+        let failed = |error| BookError::System { path: path.display().to_string(), error };
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => Err(BookError::Held(path.display().to_string())),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Takes a line up, if it is whole.
+    fn read_line(&mut self, line: &str) -> Option<()> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let place = |chain: &str, table: &str| Some((unhex(chain)?, TableId(table.parse().ok()?)));
+        match words[..] {
+            ["pledge", chain, table, first, number, secret] => {
+                let (place, secret) = (place(chain, table)?, unhex(secret)?);
+                let (first, number) = (first.parse().ok()?, number.parse().ok()?);
+                let signed = self.kept.get(&place).and_then(|kept| kept.signed);
+                self.kept.insert(place, Kept { secret, first, number, signed, ends: Vec::new() });
+            }
+            ["open", chain, table, roll, height, block, _certificate] => {
+                let kept = self.kept.get_mut(&place(chain, table)?)?;
+                let (roll, height) = (roll.parse().ok()?, Height(height.parse().ok()?));
+                kept.signed = Some(Signed { roll, height, block: unhex(block)? });
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn pledge_line((chain, table): &(Hash, TableId), kept: &Kept) -> String {
+        format!("pledge {} {table} {} {} {}", hex(chain), kept.first, kept.number, hex(&kept.secret))
+    }
+
+    fn open_line((chain, table): &(Hash, TableId), signed: &Signed, certificate: &str) -> String {
+        let Signed { roll, height, block } = signed;
+        format!("open {} {table} {roll} {} {} {certificate}", hex(chain), height.0, hex(block))
+    }
+
+    /// Appends a line; it is on the disk when this returns.
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        // In one write: a line that is cut off is one that was never synced.
+        self.file.write_all(format!("{line}\n").as_bytes())?;
+        self.file.sync_all()
+    }
+
+    /// Writes the book anew, with what counts.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let aside = self.path.with_file_name(name);
+        let _ = std::fs::remove_file(&aside);
+        let mut file = Self::locked(&aside).map_err(io::Error::other)?;
+        let mut text = String::new();
+        for (place, kept) in &self.kept {
+            text.push_str(&format!("{}\n", Self::pledge_line(place, kept)));
+            if let Some(signed) = &kept.signed {
+                text.push_str(&format!("{}\n", Self::open_line(place, signed, "-")));
+            }
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&aside, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        self.file = file;
+        Ok(())
+    }
+
+    /// A pledge of a new secret for a table's next roll, once the secret is on disk; not signed yet. `now_ms` makes its number
+    /// higher than that of a pledge of another copy of this key.
+    ///
+    /// # Errors
+    /// If the system gives no randomness, or the book cannot be written: then nothing may be pledged.
+    pub fn pledge(&mut self, chain: Hash, table: TableId, roll: u32, now_ms: u64, seen: Hash) -> io::Result<PledgeRow> {
+        let place = (chain, table);
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+        let before = self.kept.get(&place);
+        let number = now_ms.max(before.map_or(0, |kept| kept.number) + 1);
+        let signed = before.and_then(|kept| kept.signed);
+        let kept = Kept { secret, first: roll, number, signed, ends: Vec::new() };
+        self.write(&Self::pledge_line(&place, &kept))?;
+        self.kept.insert(place, kept);
+        let end = self.end(place, roll).expect("the first roll of a new secret");
+        Ok(PledgeRow::pledge(self.key, table, roll, number, end, seen))
+    }
+
+    /// The end that is pledged for a roll, if the book has it. The end of one roll is the value of the roll before.
+    fn end(&mut self, place: (Hash, TableId), roll: u32) -> Option<Hash> {
+        let (key, (chain, table)) = (self.key, place);
+        let kept = self.kept.get_mut(&place)?;
+        if kept.ends.is_empty() {
+            let mut ends = vec![kept.secret];
+            for roll in (kept.first..kept.first + OPENINGS).rev() {
+                let value = *ends.last().expect("the secret");
+                ends.push(pledge_end(&chain, table, &key, roll, &value));
+            }
+            ends.reverse();
+            kept.ends = ends;
+        }
+        kept.ends.get(roll.checked_sub(kept.first)? as usize).copied()
+    }
+
+    /// How many rolls can still be opened from this one on, if `end` is what this book has for it; none once they have run out.
+    pub fn openings_left(&mut self, chain: Hash, table: TableId, roll: u32, end: &Hash) -> Option<u32> {
+        let own = self.end((chain, table), roll)? == *end;
+        let first = self.kept.get(&(chain, table))?.first;
+        Some((first + OPENINGS).saturating_sub(roll)).filter(|left| own && *left > 0)
+    }
+
+    /// The opening of a roll whose bets a certified block closed, once that is on disk; not signed yet. The same block may be
+    /// opened again: the row is the same.
+    ///
+    /// # Errors
+    /// Inside, why this book does not open it. Outside, if the book cannot be written: then nothing may be sent.
+    pub fn open_roll(
+        &mut self,
+        chain: Hash,
+        table: TableId,
+        roll: u32,
+        end: &Hash,
+        height: Height,
+        certificate: &Certificate,
+    ) -> io::Result<Result<PledgeRow, Unopened>> {
+        let (place, block) = ((chain, table), certificate.block);
+        if self.openings_left(chain, table, roll, end).is_none() {
+            return Ok(Err(Unopened::NotOwn));
+        }
+        let value = self.end(place, roll + 1).expect("an opening is left");
+        let opening = PledgeRow::opening(self.key, table, roll, value, block);
+        let kept = &self.kept[&place];
+        match kept.signed {
+            Some(signed) if signed.roll == roll && signed.block == block => return Ok(Ok(opening)),
+            Some(signed) if signed.roll == roll => return Ok(Err(Unopened::OtherBlock)),
+            Some(signed) if signed.height >= height => return Ok(Err(Unopened::Behind)),
+            // Whoever does not know the roll before does not know whether this one was opened.
+            _ if kept.first < roll && kept.signed.is_none_or(|signed| signed.roll + 1 != roll) => {
+                return Ok(Err(Unopened::Unsure));
+            }
+            _ => {}
+        }
+        let signed = Signed { roll, height, block };
+        let mut bytes = Vec::new();
+        certificate.encode(&mut bytes);
+        self.write(&Self::open_line(&place, &signed, &hex(&bytes)))?;
+        self.kept.get_mut(&place).expect("looked at above").signed = Some(signed);
+        Ok(Ok(opening))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAIN: Hash = [7; 32];
+    const TABLE: TableId = TableId(3);
+
+    fn certificate(block: u8) -> Certificate {
+        Certificate { height: Height(1), round: 0, block: [block; 32], signatures: Vec::new() }
+    }
+
+    fn open(path: &Path) -> PledgeBook {
+        PledgeBook::open(path, [1; 32]).expect("a book")
+    }
+
+    /// Opens a roll at a height of ten times its number.
+    fn roll(book: &mut PledgeBook, number: u32, end: &Hash, block: u8) -> Result<PledgeRow, Unopened> {
+        let height = Height(u64::from(number) * 10);
+        book.open_roll(CHAIN, TABLE, number, end, height, &certificate(block)).expect("written")
+    }
+
+    #[test]
+    fn each_opening_shows_what_its_end_is_the_hash_of() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut book = open(&dir.path().join("player.pem.pledges"));
+        let mut end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        for number in 5..50 {
+            assert_eq!(book.openings_left(CHAIN, TABLE, number, &end), Some(OPENINGS - (number - 5)));
+            let opening = roll(&mut book, number, &end, number as u8).expect("opened");
+            assert_eq!(pledge_end(&CHAIN, TABLE, &[1; 32], number, &opening.value), end);
+            assert_eq!(opening.block, [number as u8; 32]);
+            end = opening.value;
+        }
+        let last = book.end((CHAIN, TABLE), 5 + OPENINGS - 1).expect("the last one");
+        assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS - 1, &last), Some(1));
+        let secret = book.end((CHAIN, TABLE), 5 + OPENINGS).expect("the secret");
+        assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS, &secret), None, "they have run out");
+    }
+
+    #[test]
+    fn a_book_that_is_opened_again_signs_the_same_and_no_second_block() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("player.pem.pledges");
+        let mut book = open(&path);
+        let end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        let opening = roll(&mut book, 5, &end, 9).expect("opened");
+        drop(book);
+        let mut again = open(&path);
+        assert_eq!(roll(&mut again, 5, &end, 9), Ok(opening), "the same bytes");
+        assert_eq!(roll(&mut again, 5, &end, 8), Err(Unopened::OtherBlock));
+        // Nor with another secret for the same roll.
+        let other = again.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged");
+        assert!(other.number > 100 && other.value != end);
+        assert_eq!(roll(&mut again, 5, &other.value, 8), Err(Unopened::OtherBlock));
+        assert_eq!(roll(&mut again, 5, &end, 9), Err(Unopened::NotOwn));
+        // The next roll's block comes after it.
+        let next = again.pledge(CHAIN, TABLE, 6, 0, [0; 32]).expect("pledged");
+        let early = again.open_roll(CHAIN, TABLE, 6, &next.value, Height(50), &certificate(3)).expect("written");
+        assert_eq!(early, Err(Unopened::Behind));
+        assert!(roll(&mut again, 6, &next.value, 3).is_ok());
+    }
+
+    #[test]
+    fn a_book_that_was_restored_opens_nothing_that_it_does_not_know_the_past_of() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, copy) = (dir.path().join("a"), dir.path().join("b"));
+        let mut book = open(&path);
+        let mut end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        end = roll(&mut book, 5, &end, 5).expect("opened").value;
+        std::fs::copy(&path, &copy).expect("a copy");
+        end = roll(&mut book, 6, &end, 6).expect("opened").value;
+        end = roll(&mut book, 7, &end, 7).expect("opened").value;
+        let mut restored = open(&copy);
+        assert_eq!(roll(&mut restored, 8, &end, 8), Err(Unopened::Unsure));
+        let anew = restored.pledge(CHAIN, TABLE, 9, 200, [0; 32]).expect("pledged");
+        assert!(roll(&mut restored, 9, &anew.value, 9).is_ok(), "what it pledged itself it opens");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_passed_over_and_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a");
+        let mut book = open(&path);
+        let end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        drop(book);
+        let whole = std::fs::read(&path).expect("a book");
+        for cut in 1..40 {
+            let mut text = whole.clone();
+            text.extend_from_slice(&whole[..cut]);
+            std::fs::write(&path, &text).expect("written");
+            let mut book = open(&path);
+            assert!(roll(&mut book, 5, &end, 9).is_ok());
+            drop(book);
+            assert_eq!(roll(&mut open(&path), 5, &end, 8), Err(Unopened::OtherBlock), "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn one_program_holds_a_book_and_a_long_one_is_written_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a");
+        let mut book = open(&path);
+        assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))));
+        let end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        roll(&mut book, 5, &end, 9).expect("opened");
+        let filler = format!("{}\n", "x".repeat(999)).repeat(1_100);
+        book.file.write_all(filler.as_bytes()).expect("written");
+        drop(book);
+        let mut book = open(&path);
+        assert!(std::fs::metadata(&path).expect("a book").len() < 1_000);
+        assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))), "the new file is held too");
+        assert_eq!(roll(&mut book, 5, &end, 8), Err(Unopened::OtherBlock));
+    }
+}

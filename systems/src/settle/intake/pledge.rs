@@ -1,0 +1,143 @@
+use bytemuck::Zeroable;
+use engine::TableId;
+use engine::columns::Column;
+use engine::component::Pledge;
+use engine::io::Verdict;
+use engine::limits::OPENING_GAP_MS_MAX;
+use engine::message::pledge::{PledgeRow, pledge_end};
+use engine::message::refusal::Refusal;
+
+use super::{Applied, Intake};
+use crate::state::activity::Activity;
+
+impl Intake<'_, '_> {
+    /// Whether a table's player brings half of its dice.
+    pub(super) fn is_pledged(&self, table: usize) -> bool {
+        self.setup.is_pledged(&self.rows.tables[table])
+    }
+
+    /// Whether a roll of the table waits for its opening, or was opened by this block.
+    pub(super) fn is_frozen(&self, table: usize) -> bool {
+        self.is_pledged(table) && self.rows.pledges[table].is_frozen()
+    }
+
+    /// The seats that may be taken: a pledged table has one, whose player alone brings the other half of its dice.
+    pub(super) fn open_seats(&self, table: usize) -> std::ops::Range<usize> {
+        let seats = self.seats(table);
+        if self.is_pledged(table) { seats.start..seats.start + 1 } else { seats }
+    }
+
+    /// The table rolls, or is looked at, from this time on.
+    pub(super) fn visit(&mut self, table: usize, at_ms: u64) {
+        let before_ms = std::mem::replace(&mut self.table(table).next_roll_ms, at_ms);
+        if at_ms <= before_ms {
+            self.due.lower(table, at_ms);
+        } else {
+            self.due.refresh(self.rows.tables, table);
+        }
+    }
+
+    /// Whoever sits down pledges anew: an end of the player before would be one that nobody here can open.
+    pub(super) fn forget_pledge(&mut self, table: usize) {
+        if self.is_pledged(table) {
+            *self.pledge(table) = Pledge::zeroed();
+        }
+    }
+
+    fn pledge(&mut self, table: usize) -> &mut Pledge {
+        self.dirty.mark(Column::Pledges, table);
+        &mut self.rows.pledges[table]
+    }
+
+    /// The player called the roll: the bets are closed, and the roll waits for its opening.
+    pub(super) fn close_bets(&mut self, table: usize) -> Applied {
+        let seat = self.seats(table).start;
+        if self.rows.pledges[table].end == [0; 32] {
+            return Err(Refusal::NotPledged);
+        }
+        if self.rows.seats[seat].spots.is_empty() {
+            return Err(Refusal::NoBet);
+        }
+        let open_ms = u64::from(self.catalogue(table).rules().open_ms);
+        let (block, beacon) = self.closing;
+        let open_until_ms = self.opening_ms + open_ms;
+        self.pledge(table).freeze(block, beacon, open_until_ms);
+        self.closed.push(TableId(table as u32));
+        self.table(table).roll_called = 1;
+        // A height each second, so that the clock of openings runs while a roll waits.
+        self.visit(table, self.time_ms + OPENING_GAP_MS_MAX);
+        assert!(self.is_frozen(table) && self.is_pledged(table), "nothing more is accepted at the table");
+        Ok(Verdict::Applied)
+    }
+
+    /// Applies a pledge or an opening.
+    pub(super) fn take_pledge(&mut self, row: &PledgeRow, activity: &Activity) -> Verdict {
+        let supply = self.rows.house.supply;
+        let verdict = match self.admit_pledge(row, activity) {
+            Ok(()) => Verdict::Applied,
+            Err(refusal) => Verdict::Refused(refusal),
+        };
+        assert!(self.rows.house.is_conserved(), "a pledge makes and loses no chip");
+        assert_eq!(self.rows.house.supply, supply, "the supply is that of genesis for ever");
+        verdict
+    }
+
+    /// The checks stand in the order of R13.
+    fn admit_pledge(&mut self, row: &PledgeRow, activity: &Activity) -> Result<(), Refusal> {
+        let id = self.index.find(&row.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
+        activity.account(id);
+        let table = row.table as usize;
+        let roll_number = self.rows.tables.get(table).ok_or(Refusal::UnknownTable)?.roll_number;
+        activity.table(TableId(row.table));
+        if !self.is_pledged(table) {
+            return Err(Refusal::TakesNoPledge);
+        }
+        if row.roll != roll_number + 1 {
+            return Err(Refusal::StaleRoll);
+        }
+        let seat = self.seat_of(table, id).ok_or(Refusal::UnknownPlayer)?;
+        if row.is_opening() {
+            self.open_roll(row, table)?;
+        } else {
+            self.set_end(row, table)?;
+        }
+        self.rows.accounts[id.index()].last_intent_ms = self.active_ms;
+        self.rows.seats[seat].last_intent_ms = self.active_ms;
+        self.dirty.mark(Column::Accounts, id.index());
+        self.dirty.mark(Column::Seats, seat);
+        Ok(())
+    }
+
+    fn set_end(&mut self, row: &PledgeRow, table: usize) -> Result<(), Refusal> {
+        let stands = self.rows.pledges[table];
+        if stands.is_frozen() {
+            return Err(Refusal::Frozen);
+        }
+        if row.number <= stands.number {
+            return Err(Refusal::PledgeBehind);
+        }
+        let pledge = self.pledge(table);
+        (pledge.end, pledge.number) = (row.value, row.number);
+        Ok(())
+    }
+
+    fn open_roll(&mut self, row: &PledgeRow, table: usize) -> Result<(), Refusal> {
+        let pledge = self.rows.pledges[table];
+        if !pledge.is_frozen() || self.opened.has(table) {
+            return Err(Refusal::NothingToOpen);
+        }
+        if row.block != pledge.block {
+            return Err(Refusal::OtherBlock);
+        }
+        let id = TableId(row.table);
+        if pledge_end(&self.setup.chain, id, &row.key, row.roll, &row.value) != pledge.end {
+            return Err(Refusal::WrongValue);
+        }
+        if self.opening_ms > pledge.open_until_ms {
+            return Err(Refusal::OpenedLate);
+        }
+        self.opened.put(table, row.value);
+        self.visit(table, self.time_ms);
+        Ok(())
+    }
+}
