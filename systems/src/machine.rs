@@ -296,6 +296,7 @@ impl Machine {
         report.resolutions.clear();
         report.leavings.clear();
         report.felt.clear();
+        report.forfeited.clear();
         report.counts = Default::default();
     }
 

@@ -40,6 +40,16 @@ impl Faces {
         self.rolls += 1;
     }
 
+    /// Takes a roll that was not opened, whose faces nobody has shown: it counts as those that speak least against fair faces, so
+    /// that whoever keeps some rolls back, for whatever reason, makes no evidence by it.
+    pub fn forfeit(&mut self) {
+        let least = self.counts.iter().copied().min().expect("there are 36 pairs") as f64;
+        for (capital, prior) in self.capital.iter_mut().zip(PRIORS) {
+            let rolls = self.rolls as f64;
+            capital.won((PAIRS as f64 * least - rolls) / (rolls + prior));
+        }
+    }
+
     /// The evidence against fair faces so far.
     pub fn evidence(&self) -> Evidence {
         Evidence::mean(self.capital.iter().copied(), 0)

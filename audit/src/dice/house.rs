@@ -36,21 +36,30 @@ impl Default for House {
 impl House {
     /// Takes a roll, with what each roll would have gained.
     pub fn take(&mut self, gains: &Gains, dice: Dice) {
+        self.bet(gains, Some(dice));
+    }
+
+    /// Takes a roll that was not opened: it costs every bettor as much as the worst of the 36 would.
+    pub fn forfeit(&mut self, gains: &Gains) {
+        self.bet(gains, None);
+    }
+
+    fn bet(&mut self, gains: &Gains, dice: Option<Dice>) {
         let (least, most) = gains.range();
         if most - least < RANGE_MIN {
             return;
         }
         let mean = gains.mean();
-        let beyond = gains.at(dice) - mean;
+        let beyond = dice.map(|dice| gains.at(dice) - mean);
         self.rolls += 1;
         self.variance += gains.variance();
-        self.beyond += beyond;
+        self.beyond += beyond.unwrap_or(0.0);
         // Known before the roll: the deviation of a usual roll, this one's included.
         let usual = (self.variance / self.rolls as f64).sqrt();
         for (capital, (sign, loss_max)) in self.capital.iter_mut().zip([(1.0, mean - least), (-1.0, most - mean)]) {
             for (capital, size) in capital.iter_mut().zip(SIZES) {
                 let stake = (size / usual).min(RISK_MAX / loss_max);
-                capital.won(sign * stake * beyond);
+                capital.won(stake * beyond.map_or(-loss_max, |beyond| sign * beyond));
             }
         }
     }

@@ -15,10 +15,13 @@ mod worth;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::io::{BetResult, RollReport};
-use engine::{Height, TableId};
+use engine::io::{BetResult, OpeningEnd, OpeningReport, RollReport};
+use engine::message::pledge::{PledgeRow, pledge_end};
+use engine::{Chips, Dice, Hash, Height, TableId};
+use order::dice::dice_of_both;
 use systems::ledger::held;
 use systems::{FeltBet, Setup};
 use words::Failure;
@@ -30,7 +33,7 @@ pub use evidence::Evidence;
 pub use faces::Faces;
 pub use foresight::Foresight;
 pub use house::House;
-pub use worth::{Gains, Worths};
+pub use worth::{Gains, Worths, paid};
 
 /// Evidence from which on a session is unusual: an honest one comes so far with a probability of at most one in so many.
 pub const UNUSUAL: f64 = 1_000.0;
@@ -64,6 +67,26 @@ pub struct Moment {
     pub evidence: Evidence,
 }
 
+/// Late openings that are listed at most.
+pub const LATE_MAX: usize = 1_000;
+
+/// A roll that was opened when its bets were forfeited already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LateOpening {
+    /// The height that has the opening.
+    pub height: Height,
+    /// The table.
+    pub table: TableId,
+    /// The roll.
+    pub roll: u32,
+    /// The dice that it would have had.
+    pub dice: Dice,
+    /// Chips that were forfeited.
+    pub forfeited: Chips,
+    /// Chips that the roll would have paid to the rail at once; other bets would have stayed.
+    pub paid: Chips,
+}
+
 /// What an audit found.
 #[derive(Clone, Debug)]
 pub struct DiceAudit {
@@ -79,6 +102,10 @@ pub struct DiceAudit {
     pub tables: Vec<(Foresight, Rolls)>,
     /// By validator: the rolls of the heights that it proposed.
     pub proposers: Vec<Rolls>,
+    /// Rolls that nobody opened in time: their bets went to nobody, and no dice were drawn.
+    pub forfeited: u64,
+    /// Those of them that were opened too late, the first [`LATE_MAX`]: what would have been.
+    pub late: Vec<LateOpening>,
     /// The faces of all rolls.
     pub faces: Faces,
     /// The evidence of both tests after the last height.
@@ -101,6 +128,8 @@ impl DiceAudit {
             foreseen: [0; Foresight::ALL.len()],
             tables,
             proposers: vec![Rolls::default(); genesis.validators.len()],
+            forfeited: 0,
+            late: Vec::new(),
             faces: Faces::default(),
             evidence: Evidence::NONE,
             highest: Moment { height: from.back(1), evidence: Evidence::NONE },
@@ -152,6 +181,14 @@ impl DiceAudit {
         }
     }
 
+    /// Takes a roll that nobody opened in time.
+    fn forfeit(&mut self, proposer: u32, table: TableId, gains: &Gains) {
+        self.forfeited += 1;
+        self.faces.forfeit();
+        self.tables[table.index()].1.house.forfeit(gains);
+        self.proposers[proposer as usize].house.forfeit(gains);
+    }
+
     fn won(&mut self, proposer: u32, table: TableId, chips: i64) {
         self.tables[table.index()].1.won += chips;
         self.proposers[proposer as usize].won += chips;
@@ -171,16 +208,28 @@ impl DiceAudit {
     }
 }
 
+/// A forfeited roll that may still be opened, without effect.
+struct Forfeited {
+    opening: OpeningReport,
+    chips: Chips,
+    end: Hash,
+    felt: Vec<FeltBet>,
+}
+
 /// The walk, and what the bets of each set of rules are worth.
 struct Auditor {
     walker: Walker,
     worths: Vec<Worths>,
     audit: DiceAudit,
+    /// Who proposed the block that closed the bets of a table's roll.
+    closed_by: BTreeMap<TableId, u32>,
+    /// The last forfeited roll of each table.
+    forfeited: BTreeMap<TableId, Forfeited>,
 }
 
 impl Auditor {
     fn height(&mut self, step: &Step) {
-        let Self { walker, worths, audit } = self;
+        let Self { walker, worths, audit, closed_by, forfeited } = self;
         let machine = walker.machine();
         let setup = machine.setup().clone();
         let report = machine.report();
@@ -190,15 +239,45 @@ impl Auditor {
             let laid = take_table(&mut felt, roll.table);
             let rules = setup.genesis.rules_of(roll.table.0);
             let gains = worths[rules].gains(&setup.catalogues[rules], laid.iter());
-            audit.roll(proposer, roll, &gains);
+            // What a pledged table rolls, the block decided that closed its bets.
+            audit.roll(closed_by.remove(&roll.table).unwrap_or(proposer), roll, &gains);
         }
+        for opening in report.openings.iter().filter(|opening| opening.roll != 0) {
+            let OpeningEnd::Forfeited { chips, end } = opening.end else { continue };
+            let felt: Vec<FeltBet> =
+                report.forfeited.iter().filter(|bet| bet.table == opening.table).copied().collect();
+            let rules = setup.genesis.rules_of(opening.table.0);
+            let gains = worths[rules].gains(&setup.catalogues[rules], felt.iter());
+            audit.forfeit(closed_by.remove(&opening.table).unwrap_or(proposer), opening.table, &gains);
+            forfeited.insert(opening.table, Forfeited { opening: *opening, chips, end, felt });
+        }
+        for row in step.decided.block.pledges.iter().filter(|row| row.is_opening()) {
+            let late = forfeited.get(&TableId(row.table)).and_then(|one| one.opened_by(row, step, &setup));
+            if let Some(late) = late {
+                forfeited.remove(&late.table);
+                audit.late.extend(Some(late).filter(|_| audit.late.len() < LATE_MAX));
+            }
+        }
+        closed_by.extend(report.closed.iter().map(|table| (*table, proposer)));
         assert!(felt.is_empty(), "the bets that lay are those of tables that rolled, in their order");
         for one in report.resolutions.iter().filter(|one| !matches!(one.result, BetResult::Travel(_))) {
             let catalogue = &setup.catalogues[setup.genesis.rules_of(one.table.0)];
             let held = held(one.wager, catalogue.commission(one.spot));
             audit.won(proposer, one.table, held.0.cast_signed() - one.credit.0.cast_signed());
         }
-        audit.end(step.settled.height, !report.rolls.is_empty());
+        audit.end(step.settled.height, !report.rolls.is_empty() || !report.openings.is_empty());
+    }
+}
+
+impl Forfeited {
+    /// What the roll would have been, if a row opens it.
+    fn opened_by(&self, row: &PledgeRow, step: &Step, setup: &Setup) -> Option<LateOpening> {
+        let OpeningReport { table, roll, closed: (_, beacon), .. } = self.opening;
+        let opens = row.roll == roll && pledge_end(&setup.chain, table, &row.key, roll, &row.value) == self.end;
+        let catalogue = &setup.catalogues[setup.genesis.rules_of(table.0)];
+        let dice = opens.then(|| dice_of_both(&beacon, &row.value, table, roll, &catalogue.hash()))?;
+        let paid = self.felt.iter().map(|laid| paid(catalogue, laid, dice)).sum();
+        Some(LateOpening { height: step.settled.height, table, roll, dice, forfeited: self.chips, paid })
     }
 }
 
@@ -223,7 +302,8 @@ pub fn audit_dice(dir: &Path, config: &DiceConfig, mut on_height: impl FnMut(&Di
     walker.until(config.to.unwrap_or(Height(u64::MAX)));
     let audit = DiceAudit::new(walker.setup(), walker.executed_from());
     let worths = genesis.rules.iter().map(|_| Worths::default()).collect();
-    let mut auditor = Auditor { walker, worths, audit };
+    let (closed_by, forfeited) = (BTreeMap::new(), BTreeMap::new());
+    let mut auditor = Auditor { walker, worths, audit, closed_by, forfeited };
     while config.to.is_none_or(|to| auditor.walker.height() < to) {
         let Some(step) = auditor.walker.step()? else { break };
         auditor.height(&step);

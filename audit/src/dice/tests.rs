@@ -224,3 +224,38 @@ fn an_operator_who_helps_the_players_is_seen() {
     };
     assert!((0..20).all(|seed| play(300, seed, &mut worths, worst).1.is_some()));
 }
+
+/// A player who sees the dice first, and opens only what is good for the bets: forfeits make no evidence against the house. If
+/// they were left out, they would.
+#[test]
+fn a_player_who_withholds_what_loses_makes_no_evidence_against_the_house() {
+    const SEQUENCES: u64 = 300;
+    let mut worths = Worths::default();
+    let (mut reached, mut reached_without) = (0, 0);
+    for seed in 0..SEQUENCES {
+        let (mut lot, mut felt) = (Lot::new(seed), Felt::new());
+        let (mut faces, mut house, mut without) = (Faces::default(), House::default(), House::default());
+        let mut highest = [1.0f64; 2];
+        for _ in 0..150 {
+            felt.bet(&mut lot);
+            let (gains, dice) = (felt.gains(&mut worths), lot.dice());
+            if gains.at(dice) > 0.0 {
+                faces.forfeit();
+                house.forfeit(&gains);
+                felt.bets.clear();
+            } else {
+                faces.take(dice);
+                house.take(&gains, dice);
+                without.take(&gains, dice);
+                felt.roll(dice);
+            }
+            let both = Evidence::mean([faces.evidence(), house.evidence()].into_iter(), 0);
+            highest = [highest[0].max(both.value()), highest[1].max(without.evidence().value())];
+        }
+        reached += u64::from(highest[0] >= 20.0);
+        reached_without += u64::from(highest[1] >= 20.0);
+    }
+    println!("withholding: {reached} of {SEQUENCES} came to 20, without forfeits {reached_without}");
+    assert!(reached <= SEQUENCES / 20, "{reached}");
+    assert!(reached_without > SEQUENCES / 2, "the negative control: {reached_without}");
+}

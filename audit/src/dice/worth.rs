@@ -2,7 +2,7 @@
 
 use engine::dice::{PUCKS, ROLLS};
 use engine::limits::SPOTS;
-use engine::{Dice, Puck, Spot};
+use engine::{Chips, Dice, Puck, Spot};
 use num_traits::ToPrimitive;
 use systems::catalogue::{Pay, Transition, states};
 use systems::ledger::held;
@@ -113,6 +113,17 @@ impl Worths {
         let mut gains = [0.0; ROLLS];
         laid.for_each(|bet| self.add_bet(&mut gains, catalogue, bet));
         Gains::of(gains)
+    }
+}
+
+/// Chips that a roll would pay to the rail at once for a bet that lay.
+pub fn paid(catalogue: &Catalogue, laid: &FeltBet, dice: Dice) -> Chips {
+    let FeltBet { puck, bet, .. } = *laid;
+    let works = bet.flags.works(catalogue.default_working(puck).contains(bet.spot));
+    match catalogue.transition(catalogue.row(puck, dice), bet.spot, bet.progress, works) {
+        Transition::End(Pay::Win(ratio)) => Chips(u64::from(bet.amount) + ratio.floor_of(bet.amount)),
+        Transition::End(Pay::Push) | Transition::Return => held(bet.amount, catalogue.commission(bet.spot)),
+        _ => Chips::ZERO,
     }
 }
 

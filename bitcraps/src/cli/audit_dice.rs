@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use audit::dice::{DiceAudit, DiceConfig, Evidence, Foresight, Rolls, UNUSUAL, audit_dice};
+use audit::dice::{DiceAudit, DiceConfig, Evidence, Foresight, LateOpening, Rolls, UNUSUAL, audit_dice};
 use audit::reading::Origin;
 use audit::walker::Identity;
 use clap::Args;
@@ -135,6 +135,19 @@ fn print(audit: &DiceAudit, identity: &Identity) -> anyhow::Result<()> {
         let who = if foresight == Foresight::Operator { holder(identity) } else { "" };
         say!("    {:>11}  {}{who}", thousands(count), foresight.name());
     }
+    if audit.forfeited > 0 {
+        say!("  forfeited     {}: not opened in time, their bets went to nobody", thousands(audit.forfeited));
+    }
+    for late in audit.late.iter().take(SHOWN) {
+        let LateOpening { height, table, roll, dice, forfeited, paid } = late;
+        let [first, second] = dice.faces();
+        say!(
+            "    {table}:{roll}  opened too late at height {}: {first}-{second} would have paid {} of {} forfeited",
+            thousands(height.0),
+            thousands(paid.0),
+            thousands(forfeited.0)
+        );
+    }
     say!("  the faces     {}", judgement(audit.faces.evidence(), 1));
     say!("  the house     {}", judgement(audit.house(), 1));
     let tables: Vec<&Rolls> = audit.tables.iter().map(|(_, rolls)| rolls).collect();
@@ -219,6 +232,11 @@ fn as_json(audit: &DiceAudit) -> Value {
         row["proposer"] = id.into();
         row
     });
+    let late = audit.late.iter().map(|late| {
+        let LateOpening { height, table, roll, dice, forfeited, paid } = late;
+        let dice = dice.faces();
+        json!({ "height": height.0, "table": table.0, "roll": roll, "dice": dice, "forfeited": forfeited.0, "paid": paid.0 })
+    });
     json!({
         "ok": !audit.is_unusual(),
         "verified_from": audit.from.0,
@@ -226,6 +244,8 @@ fn as_json(audit: &DiceAudit) -> Value {
         "heights": audit.heights,
         "rolls": audit.rolls(),
         "foreseeable_by": foreseen,
+        "forfeited": audit.forfeited,
+        "late_openings": late.collect::<Vec<_>>(),
         "threshold": UNUSUAL,
         "log10_e": audit.evidence.log10(),
         "highest": { "height": audit.highest.height.0, "log10_e": audit.highest.evidence.log10() },

@@ -67,6 +67,8 @@ pub struct Report {
     pub watch_felt: bool,
     /// The bets that lay at the tables that rolled, by table, seat and spot.
     pub felt: Vec<FeltBet>,
+    /// The bets that were forfeited because their roll was not opened in time, by table and spot.
+    pub forfeited: Vec<FeltBet>,
     /// What became of each intent, in block order.
     pub receipts: Vec<Receipt>,
     /// What became of each pledge and opening, in block order.

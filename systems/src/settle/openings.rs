@@ -22,7 +22,7 @@ use engine::limits::{CHUNK_TABLES, OPENING_GAP_MS_MAX};
 use engine::{AccountId, Chips, Hash, TableId};
 use order::dice::dice_of_both;
 
-use super::block::{Current, Draw, Report};
+use super::block::{Current, Draw, FeltBet, Report};
 use super::ledger::{Ledger, Postings};
 use super::roll::Rolled;
 use crate::state::activity::Activity;
@@ -178,6 +178,11 @@ impl<'r> Attended<'_, 'r> {
         let catalogue = &self.setup.catalogues[usize::from(self.rows().tables[table].rules)];
         let bets = seats::worth(self.rows().seat_bets(seat), &row.spots, catalogue);
         assert!(bets.chips > Chips::ZERO, "only a seat with bets waits for anything");
+        if self.report.watch_felt && waited.is_some() {
+            let (id, puck) = (TableId(table as u32), self.rows().tables[table].puck());
+            let laid = self.book.rows.seat_bets(seat).iter().map(|bet| FeltBet { table: id, puck, bet });
+            self.report.forfeited.extend(laid);
+        }
         let wagers: u64 = self.rows().seat_bets(seat).iter().map(|bet| u64::from(bet.amount)).sum();
         self.book.rows.seat_bets_mut(seat).remove_all(&row.spots);
         self.mark_bets();
