@@ -132,7 +132,7 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
     fs::write(&config, &changed).expect("written");
     signal(&served.node, "-HUP");
     served.says("net.name");
-    fs::write(&config, &original.replace("hosts = []", "hosts = [\"node.example\"]")).expect("written");
+    fs::write(&config, original.replace("hosts = []", "hosts = [\"node.example\"]")).expect("written");
     signal(&served.node, "-HUP");
     served.says("alerts.mail_to: [\"ops@example.org\"] -> []");
 

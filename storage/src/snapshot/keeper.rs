@@ -10,12 +10,11 @@ use engine::limits::GROUP_BYTES;
 use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
-use super::index::{Change, Index};
+use super::index::{Change, INDEX_CACHE_BYTES, Index};
 use super::pack::{PackOffset, PackWriter, pack_path};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
-use super::thread::INDEX_CACHE_BYTES;
 use crate::BLOCK;
 use crate::backend::Backend;
 use crate::session::numbered;

@@ -13,7 +13,7 @@ use engine::{Hash, Height};
 
 use super::catalog::Catalog;
 use super::database::IndexError;
-use super::index::{Change, Index, read_index};
+use super::index::{Change, INDEX_CACHE_BYTES, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::Moment;
@@ -21,9 +21,6 @@ use super::stored::StoredSnapshot;
 use crate::Damage;
 use crate::backend::Backend;
 use crate::session::{OpenError, Session, numbered};
-
-/// Bytes of memory that the index may use for its cache.
-pub(super) const INDEX_CACHE_BYTES: usize = 8 << 20;
 
 /// A snapshot that is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
