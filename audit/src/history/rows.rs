@@ -75,7 +75,7 @@ pub struct IntentRow {
     pub index: u32,
     /// The roll that it was for, 0 for any.
     pub roll: u32,
-    /// An [`engine::message::intent::IntentKind`], or [`PLEDGE`] or [`OPENING`].
+    /// An [`engine::message::intent::IntentKind`], or `PLEDGE` or `OPENING`.
     pub kind: u8,
     /// The bet.
     pub bet: u8,

@@ -293,7 +293,7 @@ impl Model {
             } else if !again && self.unanswered.len() == PEER_CREDIT as usize {
                 self.excess += u64::from(INTENT_COST);
                 Some(ShedReason::NoCredit)
-            } else if number % 4 == 0 && !again && !self.opens.spend(10, now) {
+            } else if number.is_multiple_of(4) && !again && !self.opens.spend(10, now) {
                 Some(ShedReason::OpenRate)
             } else {
                 None
@@ -325,7 +325,7 @@ impl Model {
 }
 
 fn asking(number: u64) -> Intent {
-    let kind = if number % 4 == 0 { IntentKind::Open } else { IntentKind::Leave };
+    let kind = if number.is_multiple_of(4) { IntentKind::Open } else { IntentKind::Leave };
     Intent { body: IntentBody::new(kind, [7; 32], number, 1_000_000).at(TableId(0)), signature: [1; 64] }
 }
 
