@@ -349,7 +349,8 @@ fn one_whose_log_is_ahead_of_its_journal_repeats_what_it_signed_above_its_fence(
     cluster.tamper = Some(Box::new(move |from, to, message| match &message {
         NodeMessage::Votes(votes) => {
             let is_of = |height| votes.iter().any(|vote| vote.body.height == height);
-            (!(to == 3 && is_of(told)) && !(from == 3 && is_of(height))).then_some(message)
+            let is_lost = to == 3 && is_of(told) || from == 3 && is_of(height);
+            (!is_lost).then_some(message)
         }
         NodeMessage::Proposal(proposal) if to == 3 && proposal.body.height == told => None,
         _ => Some(message),

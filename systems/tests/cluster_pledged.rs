@@ -2,7 +2,7 @@
 //! whoever proposes, and every node has the same state.
 
 mod common;
-#[allow(dead_code, reason = "each test binary uses its own part")]
+#[expect(dead_code, reason = "each test binary uses its own part")]
 #[path = "common/cluster.rs"]
 mod hosts;
 

@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytemuck::Zeroable;
 use common::bet;
@@ -87,7 +87,7 @@ impl Table {
             return None;
         }
         let mut after = *self;
-        after.seat.rail = after.seat.rail - Chips(1);
+        after.seat.rail -= Chips(1);
         after.bets_mut().insert(BetRow { amount: 1, progress: 0, spot, flags: BetFlags::default() });
         Some(after)
     }
@@ -107,7 +107,7 @@ struct Game {
     rules: Rules,
     /// What a chip counts for: a power of 36, so that every expectation is a whole number.
     scale: i128,
-    known: HashMap<Vec<u8>, i128>,
+    known: BTreeMap<Vec<u8>, i128>,
 }
 
 impl Game {
@@ -116,7 +116,7 @@ impl Game {
     fn worth(rules: Rules, rail: u64, rolls: u32) -> i128 {
         let catalogue = Catalogue::new(&TableRules::default()).expect("CANON-1");
         // A roll that is pledged for again counts twice.
-        let mut game = Self { catalogue, rules, scale: 36i128.pow(2 * rolls), known: HashMap::new() };
+        let mut game = Self { catalogue, rules, scale: 36i128.pow(2 * rolls), known: BTreeMap::new() };
         game.between(&Table::new(rail), rolls)
     }
 

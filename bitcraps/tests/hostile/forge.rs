@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,38 +65,23 @@ pub struct Honest {
 }
 
 pub fn record(dir: &Path, heights: u64, writing: Writing) {
-    record_until(dir, writing, &mut |settled| settled < heights);
-}
-
-/// Records a session whose oldest bodies are given up: it goes on until some are, since how soon there are too many bytes
-/// depends on how fast another thread compresses them.
-pub fn record_given_up(dir: &Path) {
-    let mut config = node::config::Config::default();
-    config.storage.bytes_max = 48 << 10;
-    let heads = dir.join("journal");
-    let is_head =
-        |entry: io::Result<fs::DirEntry>| entry.expect("an entry").path().extension() == Some("head".as_ref());
-    record_until(dir, Writing { segment_bytes: 16 << 10, ..config.writing() }, &mut |settled| {
-        assert!(settled < 20_000, "no bodies are given up");
-        settled < 900 || !fs::read_dir(&heads).expect("a journal").any(is_head)
-    });
-}
-
-/// Records as long as it is told to go on, asked with the height that is settled.
-fn record_until(dir: &Path, writing: Writing, goes_on: &mut (dyn FnMut(u64) -> bool + Send)) {
     apart(|| {
         let snapshots = SnapshotPace { ticks: 1, heights: 1, ..SnapshotPace::default() };
         let (pace, threads) = (Pace::Max, 1);
         let config =
             DevConfig { tables: 2, players: 6, guests: 2, threads, pace, snapshots, writing, ..DevConfig::default() };
         let mut opened = open(dir, &config).expect("a session");
-        let mut settled = 0;
-        while goes_on(settled) {
-            settled += 1;
-            opened.node.run(Some(settled), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
-        }
+        opened.node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
         opened.node.close();
     });
+}
+
+/// Records a session whose oldest bodies are given up when it is closed: even if all of its segments are compressed by then, they
+/// are more than it may have.
+pub fn record_given_up(dir: &Path) {
+    let mut config = node::config::Config::default();
+    config.storage.bytes_max = 32 << 10;
+    record(dir, 900, Writing { segment_bytes: 16 << 10, ..config.writing() });
 }
 
 pub fn frames_of(dir: &Path) -> Vec<Frame> {

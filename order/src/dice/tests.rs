@@ -135,15 +135,16 @@ fn an_operator_that_tries_a_million_blocks_gains_nothing_at_a_pledged_table_and_
         both += u32::from(suits(rolled));
         faces[usize::from(rolled.faces()[0] - 1) * 6 + usize::from(rolled.faces()[1] - 1)] += 1;
     }
-    // Six standard deviations around one in six; where it knows the dice it has 1 - (5/6)^10, five in six.
-    let (expected, deviation) = (f64::from(ROLLS) / 6.0, (f64::from(ROLLS) * 5.0 / 36.0).sqrt());
-    assert!((f64::from(both) - expected).abs() < 6.0 * deviation, "{both} of {ROLLS} at the pledged table");
+    // Six standard deviations, of the root of 5/36 of the rolls, around one in six; where it knows the dice it has
+    // 1 - (5/6)^10, five in six.
+    let rolls = u64::from(ROLLS);
+    let beyond = (6 * u64::from(both)).abs_diff(rolls);
+    assert!(beyond.pow(2) < 180 * rolls, "{both} of {ROLLS} at the pledged table");
     assert!(
-        f64::from(alone) > 4.9 * expected,
+        60 * u64::from(alone) > 49 * rolls,
         "{alone} of {ROLLS} at the other: the grinding of this test grinds nothing"
     );
-    // All faces, against their odds: chi squared with 35 degrees of freedom, beyond 100 once in 10^7.
-    let each = f64::from(ROLLS) / 36.0;
-    let chi: f64 = faces.iter().map(|count| (f64::from(*count) - each).powi(2) / each).sum();
-    assert!(chi < 100.0, "chi squared {chi} of {faces:?}");
+    // All faces, against their odds: chi squared with 35 degrees of freedom, beyond 100 once in 10^7. Here 36 rolls times it.
+    let chi: u64 = faces.iter().map(|count| (36 * u64::from(*count)).abs_diff(rolls).pow(2)).sum();
+    assert!(chi < 100 * 36 * rolls, "chi squared {} of {faces:?}", chi / (36 * rolls));
 }
