@@ -110,9 +110,7 @@ impl Player {
             self.home = TableId((self.home.0 + 1) % view.tables);
         }
     }
-}
 
-impl Player {
     /// A pledge or an opening, if its table waits for one.
     pub fn bring_half(&mut self, rows: &Rows<'_>, setup: &Setup, now_ms: u64) -> Option<PledgeRow> {
         let (account, table) = (self.account?, self.home);
@@ -141,7 +139,7 @@ impl Player {
             None => {
                 self.half.begin(&setup.chain, table, &self.public, roll);
                 let end = *self.half.end(roll).expect("the first roll");
-                PledgeRow::pledge(self.public, table, roll, pledge.number + 1, end, [0; 32])
+                PledgeRow::pledge(self.public, table, roll, pledge.number + 1, end)
             }
         };
         self.half.sent = Some((roll, opens, now_ms));

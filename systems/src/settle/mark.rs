@@ -106,8 +106,12 @@ fn mark_pledged(
 ) {
     let named = block.pledges.iter().map(|row| row.table as usize);
     let named = named.chain(block.intents.iter().map(|intent| intent.body.target as usize));
-    let is_due = |table: &usize| due.is_due(table / CHUNK_TABLES, block.header.time_ms);
-    let due = (0..rows.tables.len()).filter(is_due).filter(|table| rows.tables[*table].is_due(block.header.time_ms));
+    let time_ms = block.header.time_ms;
+    let chunks = rows.tables.chunks(CHUNK_TABLES).enumerate().filter(|(chunk, _)| due.is_due(*chunk, time_ms));
+    let due = chunks.flat_map(|(chunk, tables)| {
+        let is_due = move |(_, table): &(usize, &Table)| table.is_due(time_ms);
+        tables.iter().enumerate().filter(is_due).map(move |(place, _)| chunk * CHUNK_TABLES + place)
+    });
     for table in named.chain(due).filter(|table| rows.tables.get(*table).is_some_and(|row| setup.is_pledged(row))) {
         marks.mark(Column::Tables, table);
         marks.mark(Column::Pledges, table);
@@ -138,7 +142,7 @@ fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, at: Moment, m
     left.into_iter().flatten().for_each(|account| mark_account(marks, account));
 }
 
-/// WrittenGroups what the due tables of one chunk write. Returns whose players may leave.
+/// Marks what the due tables of one chunk write. Returns whose players may leave.
 fn mark_chunk(
     setup: &Setup,
     (tables, seats): (&[Table], &[Seat]),
