@@ -90,6 +90,14 @@ fn locked(aside: &Path, open: impl Fn() -> io::Result<File>) -> io::Result<File>
     Err(problem)
 }
 
+/// Waits until the name of a file is on disk, beside its bytes.
+///
+/// # Errors
+/// If the system refuses.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    sync_dir(folder(path))
+}
+
 fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path).and_then(|dir| dir.sync_all())
 }

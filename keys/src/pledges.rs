@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aside::sync_name;
 use engine::message::certificate::Certificate;
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::{Hash, Height, TableId, hex, unhex};
@@ -109,6 +110,10 @@ impl PledgeBook {
         file.read_to_string(&mut text).map_err(failed)?;
         let mut book = Self { path: path.to_owned(), file, key, kept: BTreeMap::new() };
         text.lines().for_each(|line| _ = book.read_line(line));
+        if text.is_empty() {
+            // Lines that are synced are lost all the same where their file has no name yet.
+            sync_name(path).map_err(failed)?;
+        }
         if bytes > BOOK_BYTES_KEPT {
             book.rewrite().map_err(failed)?;
         } else if !text.is_empty() && !text.ends_with('\n') {
@@ -182,8 +187,7 @@ impl PledgeBook {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&aside, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        sync_name(&self.path)?;
         self.file = file;
         Ok(())
     }
@@ -193,7 +197,7 @@ impl PledgeBook {
     ///
     /// # Errors
     /// If the system gives no randomness, or the book cannot be written: then nothing may be pledged.
-    pub fn pledge(&mut self, chain: Hash, table: TableId, roll: u32, now_ms: u64, seen: Hash) -> io::Result<PledgeRow> {
+    pub fn pledge(&mut self, chain: Hash, table: TableId, roll: u32, now_ms: u64) -> io::Result<PledgeRow> {
         let place = (chain, table);
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
@@ -204,7 +208,7 @@ impl PledgeBook {
         self.write(&Self::pledge_line(&place, &kept))?;
         self.kept.insert(place, kept);
         let end = self.end(place, roll).expect("the first roll of a new secret");
-        Ok(PledgeRow::pledge(self.key, table, roll, number, end, seen))
+        Ok(PledgeRow::pledge(self.key, table, roll, number, end))
     }
 
     /// The end that is pledged for a roll, if the book has it. The end of one roll is the value of the roll before.
@@ -295,7 +299,7 @@ mod tests {
     fn each_opening_shows_what_its_end_is_the_hash_of() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut book = open(&dir.path().join("player.pem.pledges"));
-        let mut end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        let mut end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
         for number in 5..50 {
             assert_eq!(book.openings_left(CHAIN, TABLE, number, &end), Some(OPENINGS - (number - 5)));
             let opening = roll(&mut book, number, &end, number as u8).expect("opened");
@@ -314,19 +318,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("player.pem.pledges");
         let mut book = open(&path);
-        let end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
         let opening = roll(&mut book, 5, &end, 9).expect("opened");
         drop(book);
         let mut again = open(&path);
         assert_eq!(roll(&mut again, 5, &end, 9), Ok(opening), "the same bytes");
         assert_eq!(roll(&mut again, 5, &end, 8), Err(Unopened::OtherBlock));
         // Nor with another secret for the same roll.
-        let other = again.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged");
+        let other = again.pledge(CHAIN, TABLE, 5, 100).expect("pledged");
         assert!(other.number > 100 && other.value != end);
         assert_eq!(roll(&mut again, 5, &other.value, 8), Err(Unopened::OtherBlock));
         assert_eq!(roll(&mut again, 5, &end, 9), Err(Unopened::NotOwn));
         // The next roll's block comes after it.
-        let next = again.pledge(CHAIN, TABLE, 6, 0, [0; 32]).expect("pledged");
+        let next = again.pledge(CHAIN, TABLE, 6, 0).expect("pledged");
         let early = again.open_roll(CHAIN, TABLE, 6, &next.value, Height(50), &certificate(3)).expect("written");
         assert_eq!(early, Err(Unopened::Behind));
         assert!(roll(&mut again, 6, &next.value, 3).is_ok());
@@ -337,14 +341,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, copy) = (dir.path().join("a"), dir.path().join("b"));
         let mut book = open(&path);
-        let mut end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        let mut end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
         end = roll(&mut book, 5, &end, 5).expect("opened").value;
         std::fs::copy(&path, &copy).expect("a copy");
         end = roll(&mut book, 6, &end, 6).expect("opened").value;
         end = roll(&mut book, 7, &end, 7).expect("opened").value;
         let mut restored = open(&copy);
         assert_eq!(roll(&mut restored, 8, &end, 8), Err(Unopened::Unsure));
-        let anew = restored.pledge(CHAIN, TABLE, 9, 200, [0; 32]).expect("pledged");
+        let anew = restored.pledge(CHAIN, TABLE, 9, 200).expect("pledged");
         assert!(roll(&mut restored, 9, &anew.value, 9).is_ok(), "what it pledged itself it opens");
     }
 
@@ -353,7 +357,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a");
         let mut book = open(&path);
-        let end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
         drop(book);
         let whole = std::fs::read(&path).expect("a book");
         for cut in 1..40 {
@@ -373,7 +377,7 @@ mod tests {
         let path = dir.path().join("a");
         let mut book = open(&path);
         assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))));
-        let end = book.pledge(CHAIN, TABLE, 5, 100, [0; 32]).expect("pledged").value;
+        let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
         roll(&mut book, 5, &end, 9).expect("opened");
         let filler = format!("{}\n", "x".repeat(999)).repeat(1_100);
         book.file.write_all(filler.as_bytes()).expect("written");

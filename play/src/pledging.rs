@@ -162,7 +162,7 @@ impl Pledging {
             return Ok(Some(row));
         }
         let number = now_ms.max(stands.number + 1);
-        let row = book.pledge(self.chain, table, roll, number, [0; 32]);
+        let row = book.pledge(self.chain, table, roll, number);
         row.map(Some).map_err(|error| format!("nothing is pledged: {}: {error}", self.path))
     }
 

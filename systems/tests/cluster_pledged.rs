@@ -44,7 +44,7 @@ fn roll_at(slot: usize, followers: usize) {
     assert!(cluster.until(2_000, |cluster| seated.iter().all(|intent| cluster.verdict(slot, intent).is_some())));
     let value = [7; 32];
     let end = pledge_end(&CHAIN, TABLE, &key.public(), 1, &value);
-    let pledge = give(&mut cluster, slot, &key, PledgeRow::pledge(key.public(), TABLE, 1, 1, end, [0; 32]));
+    let pledge = give(&mut cluster, slot, &key, PledgeRow::pledge(key.public(), TABLE, 1, 1, end));
     assert!(cluster.until(2_000, |cluster| answer(cluster, slot, &pledge) == Some(Verdict::Applied)), "pledged");
     let bet = cluster.intent(0, IntentKind::Bet, |body| body.at(TABLE).on(common::bet("field"), 0).amount(10));
     cluster.give(slot, vec![bet]);
@@ -79,7 +79,7 @@ fn a_roll_is_opened_by_way_of_a_node_that_votes_on_nothing() {
 fn a_pledge_that_does_not_verify_is_refused_at_the_door_and_goes_into_no_block() {
     let mut cluster = cluster(0);
     let key = cluster.keys.player(0);
-    let forged = PledgeRow { signature: [3; 64], ..PledgeRow::pledge(key.public(), TABLE, 1, 1, [5; 32], [0; 32]) };
+    let forged = PledgeRow { signature: [3; 64], ..PledgeRow::pledge(key.public(), TABLE, 1, 1, [5; 32]) };
     cluster.hosts[1].inputs.push(Input::Pledges { from: PeerId::LOCAL, pledges: vec![forged] });
     let refused = Verdict::Refused(engine::message::refusal::Refusal::BadSignature);
     assert!(cluster.until(100, |cluster| answer(cluster, 1, &forged) == Some(refused)));

@@ -60,7 +60,7 @@ impl Chain {
     }
 
     fn pledge(&self, roll: u32, number: u64) -> PledgeRow {
-        PledgeRow::pledge(self.key, self.table, roll, number, self.end(roll), [0; 32])
+        PledgeRow::pledge(self.key, self.table, roll, number, self.end(roll))
     }
 
     fn opening(&self, roll: u32, block: Hash) -> PledgeRow {

@@ -61,7 +61,8 @@ pub struct PledgeRow {
     pub reserved_after: [u8; 8],
     /// The end of a chain of hashes, or what it is the hash of.
     pub value: Hash,
-    /// Of a pledge, the last block that the player saw, which no rule asks for; of an opening, the block that closed the bets.
+    /// Of a pledge, whatever the player says; no rule asks for it, and this program leaves it zero. Of an opening, the block
+    /// that closed the bets.
     pub block: Hash,
     /// Ed25519 of the account's key.
     pub signature: [u8; 64],
@@ -79,9 +80,9 @@ pub fn pledge_end(chain: &Hash, table: TableId, key: &[u8; 32], roll: u32, value
 
 impl PledgeRow {
     /// A pledge of `end` for roll `roll` of a table, not signed yet.
-    pub fn pledge(key: [u8; 32], table: TableId, roll: u32, number: u64, end: Hash, seen: Hash) -> Self {
+    pub fn pledge(key: [u8; 32], table: TableId, roll: u32, number: u64, end: Hash) -> Self {
         let kind = PledgeKind::Pledge as u8;
-        Self { key, table: table.0, roll, kind, number, value: end, block: seen, ..Self::zeroed() }
+        Self { key, table: table.0, roll, kind, number, value: end, ..Self::zeroed() }
     }
 
     /// The opening of roll `roll`, whose bets `block` closed; not signed yet.

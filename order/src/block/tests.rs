@@ -187,7 +187,7 @@ fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_bl
     let seed = BatchSeed::known([9; 32]);
     let key = world.keys.player(3);
     let signed = |row: PledgeRow| key.sign_pledge(row, &CHAIN);
-    let pledge = signed(PledgeRow::pledge(key.public(), engine::TableId(0), 1, 1, [4; 32], PARENT));
+    let pledge = signed(PledgeRow::pledge(key.public(), engine::TableId(0), 1, 1, [4; 32]));
     let opening = signed(PledgeRow::opening(key.public(), engine::TableId(0), 1, [5; 32], PARENT));
     let mut builder = BlockBuilder::new(context, 2, TIME_MS, Some(world.certificate(7)));
     assert!(builder.push_pledge(&opening) && builder.push_pledge(&pledge));
