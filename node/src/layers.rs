@@ -118,10 +118,20 @@ pub struct Changed {
     pub at_once: bool,
 }
 
+/// Whether the value of a key is kept out of logs: whoever has the address of a webhook may post to it.
+fn may_hold_a_secret(key: &str) -> bool {
+    matches!(key, "alerts.webhook" | "alerts.exec")
+}
+
 impl Display for Changed {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let Self { key, values: (was, is), at_once } = self;
-        write!(f, "{key}: {was} -> {is}{}", if *at_once { "" } else { ", from the next start on" })
+        if may_hold_a_secret(key) {
+            write!(f, "{key}: changed")?;
+        } else {
+            write!(f, "{key}: {was} -> {is}")?;
+        }
+        f.write_str(if *at_once { "" } else { ", from the next start on" })
     }
 }
 
@@ -290,6 +300,10 @@ mod tests {
         let is_no_path = |changed: &&Changed| !changed.key.starts_with("keys") && changed.key != "node.data";
         let said: Vec<_> = before.changed(&after).iter().filter(is_no_path).map(Changed::to_string).collect();
         assert_eq!(said, ["log.filter: \"info\" -> \"debug\"", "net.name: \"a\" -> \"b\", from the next start on"]);
+        let hooked =
+            load("[net]\nname = \"a\"\n[log]\nfilter = \"info\"\n", &[], &["alerts.webhook=http://x.example/token"]);
+        let said: Vec<_> = before.changed(&hooked.expect("good")).iter().map(Changed::to_string).collect();
+        assert!(said.contains(&"alerts.webhook: changed".to_owned()) && !said.concat().contains("token"), "{said:?}");
         let running = before.while_running(after.clone());
         assert!(before.changed(&running).iter().all(|changed| changed.at_once), "nothing else was taken");
         assert!(running.changed(&after).iter().all(|changed| !changed.at_once), "and nothing was left out");
