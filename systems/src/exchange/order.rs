@@ -4,52 +4,45 @@ use std::collections::BTreeMap;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
-use engine::io::{Alarm, Output};
+use engine::io::Output;
 use engine::limits::{CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
-use engine::message::block::{Block, Decided, Header};
+use engine::message::block::{Block, Decided};
 use engine::message::certificate::Certificate;
-use engine::message::intent::{Intent, IntentId};
-use engine::message::node::{BlockRow, NodeMessage};
-use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
-use engine::{Hash, Height, PeerId};
-use hashbrown::HashMap;
+use engine::message::node::NodeMessage;
+use engine::message::vote::{Proposal, Vote, VoteBody, VoteKind};
+use engine::{Height, PeerId};
 use order::batch::BatchSeed;
-use order::block::{
-    BlockBuilder, BlockContext, BlockError, PushError, check_block_head, check_clock, check_turn, intent_signer,
-};
 use order::consensus::{
-    Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, ProposedValue, Timeout, TimeoutKind,
-    Timers,
+    Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, TimeoutKind, Timers,
 };
-use order::signature::{PublicKey, SignedItem, verify_batch};
+use order::signature::PublicKey;
 use order::validators::Validators;
 
 use super::answers::Answers;
-use super::bodies::{Bodies, Body, Judged};
+use super::bodies::Bodies;
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
 use super::logged::LoggedHeight;
 use super::nodes::{Heard, Nodes};
 use super::planted::Planted;
-use super::tally::{Counted, Tally};
+use super::tally::Tally;
 use super::tick::{Clock, Outbox, Pending};
 use super::verify::{VerifySeed, issuers};
 use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
 
+mod hearing;
+mod proposing;
+
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
 pub(super) const BODY: u8 = 0;
 pub(super) const ENTRY: u8 = 1;
-/// Milliseconds after which a body that did not come is asked for again, of another node.
-const ASK_AGAIN_MS: u64 = 50;
 /// Heights that a validator without its log stays behind the others before it votes again.
 const FOLLOW_HEIGHTS: u64 = 3;
 /// Signatures of intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
 const BODY_CHECKS_MAX: usize = 1_024;
-/// Intents from which on a block's are looked up among those that wait, which were verified when they came.
-const LOOK_UP_FROM: usize = 64;
 /// The first round in which others are told what somebody may be locked on.
 const HELP_ROUND: u32 = 1;
 
@@ -367,287 +360,6 @@ impl OrderStep<'_> {
         }
     }
 
-    /// Hears what others said of the present height: certificates, proposals whose blocks were judged, votes.
-    fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
-        let height = self.chain.decided.next();
-        for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
-            if !self.hear_certificate(Input::Polka(polka.clone())) {
-                continue;
-            }
-            for entry in &polka.signatures {
-                let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
-                self.count(&Vote { body, signature: entry.signature });
-            }
-        }
-        for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
-            if self.hear_certificate(Input::Round(round.clone())) {
-                round.votes.iter().for_each(|vote| self.count(vote));
-            }
-        }
-        if self.orderer.idle {
-            return;
-        }
-        self.judge::<P>(height);
-        self.hear_proposals(height);
-        for vote in self.tally.take_unheard(height) {
-            if self.orderer.idle {
-                break;
-            }
-            self.input(Input::Vote { vote, verified: true });
-        }
-        // Votes may be those that make a block timely.
-        self.judge::<P>(height);
-        self.hear_proposals(height);
-        self.ask_for_bodies(height, nodes);
-        self.check_divergence(height);
-        self.tally.forget_rounds(height);
-        self.bodies.forget_rounds(height, self.orderer.round);
-    }
-
-    /// A certificate of votes. Says whether the order of blocks has checked its signatures, and they hold: only then do its
-    /// votes count. One that says nothing new is dropped unchecked.
-    fn hear_certificate(&mut self, input: Input) -> bool {
-        let is_wanted = self.orderer.consensus.as_ref().is_some_and(|consensus| consensus.wants(&input));
-        !self.orderer.idle && is_wanted && self.try_input(input)
-    }
-
-    /// Counts a vote that the order of blocks has heard.
-    fn count(&mut self, vote: &Vote) {
-        if let Counted::Second(found) = self.tally.count(vote, &self.orderer.validators, true) {
-            self.evidence.keep(found, self.chain.decided, self.outbox);
-        }
-    }
-
-    /// Judges blocks that arrived, and again those that only their time spoke against.
-    fn judge<P: Planted>(&mut self, height: Height) {
-        let Some(root_chain) = self.chain.root_chain_known(height) else { return };
-        let context = BlockContext {
-            chain: &self.setup.chain,
-            height,
-            parent: self.chain.parent,
-            parent_time_ms: self.chain.parent_time_ms,
-            root_chain,
-            validators: &self.orderer.validators,
-            next_validators: &self.orderer.validators,
-            parent_validators: &self.orderer.validators,
-            issuers: self.issuers,
-            has_pledged: self.setup.genesis.has_pledged(),
-        };
-        let quorum = self.orderer.validators.quorum();
-        let unsure: Vec<Hash> = self
-            .bodies
-            .of(height)
-            .filter(|body| matches!(body.judged, None | Some(Judged::Untimely)))
-            .map(|body| body.hash)
-            .collect();
-        for hash in unsure {
-            // Others voted for it, or say so: no clock may keep it from being decided.
-            let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
-            let Some(body) = self.bodies.get_mut(height, &hash) else { continue };
-            let header = body.block.header;
-            let timely = (is_wanted && !P::CLOCK_ON_REPROPOSALS)
-                || check_clock(&header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
-            let judged = match body.judged {
-                Some(Judged::Untimely) if timely => Judged::Valid,
-                Some(_) => continue,
-                None => match check_part(body, &context, self.pending, self.seed, &mut self.checks) {
-                    Ok(false) => continue,
-                    Ok(true) if timely => Judged::Valid,
-                    Ok(true) => Judged::Untimely,
-                    Err(BlockError::Header { field: "root chain" }) => Judged::Diverged,
-                    Err(_) => Judged::Invalid,
-                },
-            };
-            body.judged = Some(judged);
-            if judged == Judged::Diverged {
-                let (own, proposed) = (root_chain, header.root_chain);
-                let alarm = Alarm::Diverged { height: height.back(2), own, proposed, proposer: header.proposer };
-                self.outbox.outputs.push(Output::Alarm(alarm));
-            }
-        }
-    }
-
-    /// Hands proposals to the order of blocks whose blocks were judged, each with the verdict.
-    fn hear_proposals(&mut self, height: Height) {
-        let validators = self.orderer.validators.clone();
-        let quorum = validators.quorum();
-        let mut ready: Vec<(Proposal, bool)> = Vec::new();
-        for place in 0..self.bodies.proposals(height).len() {
-            let (proposal, was_heard) = {
-                let held = &self.bodies.proposals(height)[place];
-                (held.proposal, held.heard)
-            };
-            let body = proposal.body;
-            let Some(block) = self.bodies.get(height, &body.block) else { continue };
-            let Some(judged) = block.judged else { continue };
-            let valid = judged == Judged::Valid;
-            let header = &block.block.header;
-            // Whoever proposes a block first says so in it: whose turn failed must not be a proposer's choice. One that a
-            // quorum voted for in an earlier round was looked at then.
-            let is_first = body.polka_round == NO_ROUND;
-            let is_own = header.round == body.round && header.proposer == body.slot;
-            let had_polka = || header.round < body.round && self.tally.has_polka(height, &body.block, quorum);
-            let fits = !is_first || is_own || had_polka();
-            let has_turn = validators.proposer(height, body.round) == body.slot;
-            if fits && has_turn && (!was_heard || (valid && block.heard == Some(false))) {
-                ready.push((proposal, valid));
-            }
-        }
-        ready.sort_unstable_by_key(|(proposal, _)| (proposal.body.round, proposal.body.slot, proposal.body.block));
-        for (proposal, valid) in ready {
-            if self.orderer.idle {
-                return;
-            }
-            self.hear_proposal(&proposal, valid);
-        }
-    }
-
-    fn hear_proposal(&mut self, proposal: &Proposal, valid: bool) {
-        let body = proposal.body;
-        let height = body.height;
-        if let Some(held) = self.bodies.proposals(height).iter_mut().find(|held| held.proposal == *proposal) {
-            held.heard = true;
-        }
-        let Some(block) = self.bodies.get_mut(height, &body.block) else { return };
-        let news = block.heard != Some(valid);
-        if !block.logged {
-            block.logged = true;
-            self.outbox.outputs.push(log_body(&block.block));
-        }
-        block.heard = Some(valid);
-        self.input(Input::Proposal { proposal: *proposal, verified: true });
-        if news && !self.orderer.idle {
-            let (round, polka_round, slot) = (body.round, body.polka_round, body.slot);
-            let (block, valid, caught_up, reserved) = (body.block, u8::from(valid), 0, [0; 10]);
-            let value = ProposedValue { block, height, round, polka_round, slot, valid, caught_up, reserved };
-            self.input(Input::ProposedValue(value));
-        }
-    }
-
-    /// Asks for bodies that did not come beside their proposals: each time another node.
-    fn ask_for_bodies(&mut self, height: Height, nodes: &Nodes) {
-        let now_ms = self.clock.elapsed_ms();
-        let missing: Vec<(usize, Hash)> = self
-            .bodies
-            .proposals(height)
-            .iter()
-            .enumerate()
-            .filter(|(_, held)| !held.heard && held.ask_ms <= now_ms)
-            .map(|(place, held)| (place, held.proposal.body.block))
-            .collect();
-        for (place, block) in missing {
-            if self.bodies.get(height, &block).is_some() {
-                continue;
-            }
-            let held = &mut self.bodies.proposals(height)[place];
-            held.ask_ms = now_ms + ASK_AGAIN_MS;
-            let turn = (now_ms / ASK_AGAIN_MS) as usize;
-            // Its proposer has it; so has, perhaps, whoever else is there.
-            let to = if turn.is_multiple_of(2) && nodes.get(held.from).is_some() {
-                held.from
-            } else if let Some(node) = nodes.rows().get(turn % nodes.rows().len().max(1)) {
-                node.id
-            } else {
-                return;
-            };
-            self.outbox.tell_one(to, NodeMessage::AskBody(BlockRow { height, block }));
-        }
-    }
-
-    /// A quorum for a block with another root: this node is the one that is wrong, and stops before it records more.
-    fn check_divergence(&mut self, height: Height) {
-        let quorum = self.orderer.validators.quorum();
-        let Some((_, block)) = self.tally.quorum(height, VoteKind::Precommit, quorum) else { return };
-        let Some(body) = self.bodies.get(height, &block).filter(|body| body.judged == Some(Judged::Diverged)) else {
-            return;
-        };
-        let (own, theirs) = (self.chain.root_chain_for(height), body.block.header.root_chain);
-        self.orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
-    }
-
-    /// Proposes what the order of blocks asks for: a block that had a quorum of prevotes before, or a new one.
-    fn answer_asked(&mut self) {
-        let height = self.chain.decided.next();
-        if self.chain.root_chain_known(height).is_none() {
-            return;
-        }
-        let Some(round) = self.orderer.asked.take() else { return };
-        match self.voted_for_before(height, round) {
-            Some(header) => {
-                // Whoever lacks the certificate finds that the block is of another round.
-                self.tell_lock();
-                self.input(Input::Value { round, header });
-            }
-            None => {
-                let block = self.build(round);
-                self.propose(block, round);
-            }
-        }
-    }
-
-    /// The block of the last earlier round in which one had a quorum of prevotes, if this node has it and finds it valid.
-    ///
-    /// Somebody may be locked on it, and votes for nothing else; the order of blocks asks for another one all the same,
-    /// where it heard of that quorum after the round was over.
-    fn voted_for_before(&mut self, height: Height, round: u32) -> Option<Box<Header>> {
-        let quorum = self.orderer.validators.quorum();
-        let (_, block) = self.tally.quorum(height, VoteKind::Prevote, quorum).filter(|(before, _)| *before < round)?;
-        let body = self.bodies.get_mut(height, &block).filter(|body| body.judged == Some(Judged::Valid))?;
-        if !body.logged {
-            body.logged = true;
-            self.outbox.outputs.push(log_body(&body.block));
-        }
-        body.heard = Some(true);
-        Some(Box::new(body.block.header))
-    }
-
-    /// The next block, from the intents that wait. They stay where they are until a block with them is decided.
-    fn build(&mut self, round: u32) -> Block {
-        let height = self.chain.decided.next();
-        let context = BlockContext {
-            chain: &self.setup.chain,
-            height,
-            parent: self.chain.parent,
-            parent_time_ms: self.chain.parent_time_ms,
-            root_chain: self.chain.root_chain_for(height),
-            validators: &self.orderer.validators,
-            next_validators: &self.orderer.validators,
-            parent_validators: &self.orderer.validators,
-            issuers: self.issuers,
-            has_pledged: self.setup.genesis.has_pledged(),
-        };
-        let mut builder = BlockBuilder::new(context, round, self.clock.now_ms, self.chain.certificate.clone());
-        for row in self.pending.pledges.to_propose() {
-            if !builder.push_pledge(row) {
-                break;
-            }
-        }
-        let open = self.pending.queue.iter().filter(|waiting| self.answers.is_open(&waiting.intent.id()));
-        for waiting in open {
-            match builder.push(&waiting.intent) {
-                // One that is late waits until the time of a settled block says so; one of two with a number, until the
-                // other has its verdict.
-                Ok(()) | Err(PushError::AccountFull | PushError::Later | PushError::Never(_)) => {}
-                Err(PushError::Full) => break,
-            }
-        }
-        builder.finish()
-    }
-
-    /// Proposes a block: its body is logged before anything that names it, and goes to the others beside the proposal.
-    fn propose(&mut self, block: Block, round: u32) {
-        self.outbox.outputs.push(log_body(&block));
-        let header = Box::new(block.header);
-        let (height, hash) = (header.height, header.hash());
-        let body = self.outbox.is_heard.then(|| Box::new(block.clone()));
-        self.bodies.put_logged(block);
-        if let Some(body) = self.bodies.get_mut(height, &hash) {
-            (body.judged, body.heard) = (Some(Judged::Valid), Some(true));
-        }
-        self.input(Input::Value { round, header });
-        body.into_iter().for_each(|body| self.outbox.tell(NodeMessage::Body(body)));
-    }
-
     /// Hands an input to the order of blocks. What is wrong with an input changes nothing; what is wrong with the order
     /// stops the node.
     fn input(&mut self, input: Input) {
@@ -736,35 +448,6 @@ impl OrderStep<'_> {
         self.orderer.ready_ms = Some(self.clock.elapsed_ms() + self.setup.genesis.block_interval_ms);
     }
 
-    /// What got lost is sent again: this validator's proposal of the round, and from round 1 on what somebody may be locked
-    /// on.
-    fn send_again(&mut self, timeout: Timeout) {
-        let height = self.chain.decided.next();
-        if self.orderer.idle || !self.outbox.is_heard {
-            return;
-        }
-        let own = self.orderer.own_slot();
-        let is_own = |proposal: &Proposal| Some(proposal.body.slot) == own && proposal.body.round == timeout.round;
-        let proposals: Vec<Proposal> =
-            self.bodies.proposals(height).iter().map(|held| held.proposal).filter(is_own).collect();
-        proposals.into_iter().for_each(|proposal| self.outbox.tell(NodeMessage::Proposal(proposal)));
-        if timeout.round >= HELP_ROUND {
-            self.tell_lock();
-        }
-    }
-
-    /// Tells the others of the last block that had a quorum of prevotes, with its proposal: whoever proposes next proposes
-    /// that. A lock that only one knows of would make every round fail but its own.
-    fn tell_lock(&mut self) {
-        let (height, quorum) = (self.chain.decided.next(), self.orderer.validators.quorum());
-        let Some((round, block)) = self.tally.quorum(height, VoteKind::Prevote, quorum) else { return };
-        let Some(polka) = self.tally.certificate(height, round, VoteKind::Prevote, block, quorum) else { return };
-        self.outbox.tell(NodeMessage::Polka(polka));
-        let of_block = |proposal: &Proposal| proposal.body.block == block && proposal.body.round == round;
-        let named = self.bodies.proposals(height).iter().map(|held| held.proposal).find(of_block);
-        named.into_iter().for_each(|proposal| self.outbox.tell(NodeMessage::Proposal(proposal)));
-    }
-
     /// Sends the step's votes together.
     pub(super) fn tell_votes(&mut self) {
         let votes = std::mem::take(&mut self.votes);
@@ -796,52 +479,6 @@ impl OrderStep<'_> {
             }
         }
     }
-}
-
-/// Checks as much of a block as one step may: all but the signatures of intents first, then those, but for intents that wait
-/// here and were verified when they came. Says whether all of it is checked.
-fn check_part(
-    body: &mut Body,
-    context: &BlockContext<'_>,
-    pending: &Pending,
-    seed: &BatchSeed,
-    checks: &mut usize,
-) -> Result<bool, BlockError> {
-    let block = &body.block;
-    let from = match body.verified {
-        Some(verified) => verified,
-        None => {
-            check_turn(&block.header, context.validators)?;
-            check_block_head(block, context, seed)?;
-            *body.verified.insert(0)
-        }
-    };
-    let left = &block.intents[from..];
-    let waiting: HashMap<IntentId, &Intent> = if left.len() < LOOK_UP_FROM {
-        HashMap::new()
-    } else {
-        pending.queue.iter().map(|waiting| (waiting.intent.id(), &waiting.intent)).collect()
-    };
-    let (mut items, mut places, mut passed) = (Vec::new(), Vec::new(), 0);
-    for (place, intent) in (from..).zip(left) {
-        if waiting.get(&intent.id()).is_none_or(|known| *known != intent) {
-            if *checks == 0 {
-                break;
-            }
-            *checks -= 1;
-            let key = intent_signer(intent, context.issuers).ok_or(BlockError::Signature { index: place })?;
-            items.push(SignedItem::intent(intent, key, context.chain));
-            places.push(place);
-        }
-        passed += 1;
-    }
-    let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, seed, &mut verdicts);
-    if let Some(bad) = verdicts.iter().position(|holds| !holds) {
-        return Err(BlockError::Signature { index: places[bad] });
-    }
-    body.verified = Some(from + passed);
-    Ok(from + passed == block.intents.len())
 }
 
 /// Takes note of a decided block: its intents wait for their receipts, and go into no other block.

@@ -1,0 +1,271 @@
+//! Hears what others said of the present height: certificates, proposals, votes; judges blocks, and asks for those that lack.
+
+use engine::io::{Alarm, Output};
+use engine::message::intent::{Intent, IntentId};
+use engine::message::node::{BlockRow, NodeMessage};
+use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
+use engine::{Hash, Height};
+use hashbrown::HashMap;
+use order::batch::BatchSeed;
+use order::block::{BlockContext, BlockError, check_block_head, check_clock, check_turn, intent_signer};
+use order::consensus::{Input, ProposedValue};
+use order::signature::{SignedItem, verify_batch};
+
+use super::{OrderStep, log_body};
+use crate::exchange::bodies::{Body, Judged};
+use crate::exchange::fault::ExchangeError;
+use crate::exchange::nodes::{Heard, Nodes};
+use crate::exchange::planted::Planted;
+use crate::exchange::tally::Counted;
+use crate::exchange::tick::Pending;
+
+/// Milliseconds after which a body that did not come is asked for again, of another node.
+const ASK_AGAIN_MS: u64 = 50;
+/// Intents from which on a block's are looked up among those that wait, which were verified when they came.
+const LOOK_UP_FROM: usize = 64;
+
+impl OrderStep<'_> {
+    /// Hears what others said of the present height: certificates, proposals whose blocks were judged, votes.
+    pub(super) fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
+        let height = self.chain.decided.next();
+        for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
+            if !self.hear_certificate(Input::Polka(polka.clone())) {
+                continue;
+            }
+            for entry in &polka.signatures {
+                let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
+                self.count(&Vote { body, signature: entry.signature });
+            }
+        }
+        for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
+            if self.hear_certificate(Input::Round(round.clone())) {
+                round.votes.iter().for_each(|vote| self.count(vote));
+            }
+        }
+        if self.orderer.idle {
+            return;
+        }
+        self.judge::<P>(height);
+        self.hear_proposals(height);
+        for vote in self.tally.take_unheard(height) {
+            if self.orderer.idle {
+                break;
+            }
+            self.input(Input::Vote { vote, verified: true });
+        }
+        // Votes may be those that make a block timely.
+        self.judge::<P>(height);
+        self.hear_proposals(height);
+        self.ask_for_bodies(height, nodes);
+        self.check_divergence(height);
+        self.tally.forget_rounds(height);
+        self.bodies.forget_rounds(height, self.orderer.round);
+    }
+
+    /// A certificate of votes. Says whether the order of blocks has checked its signatures, and they hold: only then do its
+    /// votes count. One that says nothing new is dropped unchecked.
+    fn hear_certificate(&mut self, input: Input) -> bool {
+        let is_wanted = self.orderer.consensus.as_ref().is_some_and(|consensus| consensus.wants(&input));
+        !self.orderer.idle && is_wanted && self.try_input(input)
+    }
+
+    /// Counts a vote that the order of blocks has heard.
+    pub(super) fn count(&mut self, vote: &Vote) {
+        if let Counted::Second(found) = self.tally.count(vote, &self.orderer.validators, true) {
+            self.evidence.keep(found, self.chain.decided, self.outbox);
+        }
+    }
+
+    /// Judges blocks that arrived, and again those that only their time spoke against.
+    fn judge<P: Planted>(&mut self, height: Height) {
+        let Some(root_chain) = self.chain.root_chain_known(height) else { return };
+        let context = BlockContext {
+            chain: &self.setup.chain,
+            height,
+            parent: self.chain.parent,
+            parent_time_ms: self.chain.parent_time_ms,
+            root_chain,
+            validators: &self.orderer.validators,
+            next_validators: &self.orderer.validators,
+            parent_validators: &self.orderer.validators,
+            issuers: self.issuers,
+            has_pledged: self.setup.genesis.has_pledged(),
+        };
+        let quorum = self.orderer.validators.quorum();
+        let unsure: Vec<Hash> = self
+            .bodies
+            .of(height)
+            .filter(|body| matches!(body.judged, None | Some(Judged::Untimely)))
+            .map(|body| body.hash)
+            .collect();
+        for hash in unsure {
+            // Others voted for it, or say so: no clock may keep it from being decided.
+            let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
+            let Some(body) = self.bodies.get_mut(height, &hash) else { continue };
+            let header = body.block.header;
+            let timely = (is_wanted && !P::CLOCK_ON_REPROPOSALS)
+                || check_clock(&header, self.chain.parent_time_ms, self.clock.now_ms).is_ok();
+            let judged = match body.judged {
+                Some(Judged::Untimely) if timely => Judged::Valid,
+                Some(_) => continue,
+                None => match check_part(body, &context, self.pending, self.seed, &mut self.checks) {
+                    Ok(false) => continue,
+                    Ok(true) if timely => Judged::Valid,
+                    Ok(true) => Judged::Untimely,
+                    Err(BlockError::Header { field: "root chain" }) => Judged::Diverged,
+                    Err(_) => Judged::Invalid,
+                },
+            };
+            body.judged = Some(judged);
+            if judged == Judged::Diverged {
+                let (own, proposed) = (root_chain, header.root_chain);
+                let alarm = Alarm::Diverged { height: height.back(2), own, proposed, proposer: header.proposer };
+                self.outbox.outputs.push(Output::Alarm(alarm));
+            }
+        }
+    }
+
+    /// Hands proposals to the order of blocks whose blocks were judged, each with the verdict.
+    fn hear_proposals(&mut self, height: Height) {
+        let validators = self.orderer.validators.clone();
+        let quorum = validators.quorum();
+        let mut ready: Vec<(Proposal, bool)> = Vec::new();
+        for place in 0..self.bodies.proposals(height).len() {
+            let (proposal, was_heard) = {
+                let held = &self.bodies.proposals(height)[place];
+                (held.proposal, held.heard)
+            };
+            let body = proposal.body;
+            let Some(block) = self.bodies.get(height, &body.block) else { continue };
+            let Some(judged) = block.judged else { continue };
+            let valid = judged == Judged::Valid;
+            let header = &block.block.header;
+            // Whoever proposes a block first says so in it: whose turn failed must not be a proposer's choice. One that a
+            // quorum voted for in an earlier round was looked at then.
+            let is_first = body.polka_round == NO_ROUND;
+            let is_own = header.round == body.round && header.proposer == body.slot;
+            let had_polka = || header.round < body.round && self.tally.has_polka(height, &body.block, quorum);
+            let fits = !is_first || is_own || had_polka();
+            let has_turn = validators.proposer(height, body.round) == body.slot;
+            if fits && has_turn && (!was_heard || (valid && block.heard == Some(false))) {
+                ready.push((proposal, valid));
+            }
+        }
+        ready.sort_unstable_by_key(|(proposal, _)| (proposal.body.round, proposal.body.slot, proposal.body.block));
+        for (proposal, valid) in ready {
+            if self.orderer.idle {
+                return;
+            }
+            self.hear_proposal(&proposal, valid);
+        }
+    }
+
+    fn hear_proposal(&mut self, proposal: &Proposal, valid: bool) {
+        let body = proposal.body;
+        let height = body.height;
+        if let Some(held) = self.bodies.proposals(height).iter_mut().find(|held| held.proposal == *proposal) {
+            held.heard = true;
+        }
+        let Some(block) = self.bodies.get_mut(height, &body.block) else { return };
+        let news = block.heard != Some(valid);
+        if !block.logged {
+            block.logged = true;
+            self.outbox.outputs.push(log_body(&block.block));
+        }
+        block.heard = Some(valid);
+        self.input(Input::Proposal { proposal: *proposal, verified: true });
+        if news && !self.orderer.idle {
+            let (round, polka_round, slot) = (body.round, body.polka_round, body.slot);
+            let (block, valid, caught_up, reserved) = (body.block, u8::from(valid), 0, [0; 10]);
+            let value = ProposedValue { block, height, round, polka_round, slot, valid, caught_up, reserved };
+            self.input(Input::ProposedValue(value));
+        }
+    }
+
+    /// Asks for bodies that did not come beside their proposals: each time another node.
+    fn ask_for_bodies(&mut self, height: Height, nodes: &Nodes) {
+        let now_ms = self.clock.elapsed_ms();
+        let missing: Vec<(usize, Hash)> = self
+            .bodies
+            .proposals(height)
+            .iter()
+            .enumerate()
+            .filter(|(_, held)| !held.heard && held.ask_ms <= now_ms)
+            .map(|(place, held)| (place, held.proposal.body.block))
+            .collect();
+        for (place, block) in missing {
+            if self.bodies.get(height, &block).is_some() {
+                continue;
+            }
+            let held = &mut self.bodies.proposals(height)[place];
+            held.ask_ms = now_ms + ASK_AGAIN_MS;
+            let turn = (now_ms / ASK_AGAIN_MS) as usize;
+            // Its proposer has it; so has, perhaps, whoever else is there.
+            let to = if turn.is_multiple_of(2) && nodes.get(held.from).is_some() {
+                held.from
+            } else if let Some(node) = nodes.rows().get(turn % nodes.rows().len().max(1)) {
+                node.id
+            } else {
+                return;
+            };
+            self.outbox.tell_one(to, NodeMessage::AskBody(BlockRow { height, block }));
+        }
+    }
+
+    /// A quorum for a block with another root: this node is the one that is wrong, and stops before it records more.
+    pub(super) fn check_divergence(&mut self, height: Height) {
+        let quorum = self.orderer.validators.quorum();
+        let Some((_, block)) = self.tally.quorum(height, VoteKind::Precommit, quorum) else { return };
+        let Some(body) = self.bodies.get(height, &block).filter(|body| body.judged == Some(Judged::Diverged)) else {
+            return;
+        };
+        let (own, theirs) = (self.chain.root_chain_for(height), body.block.header.root_chain);
+        self.orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
+    }
+}
+
+/// Checks as much of a block as one step may: all but the signatures of intents first, then those, but for intents that wait
+/// here and were verified when they came. Says whether all of it is checked.
+fn check_part(
+    body: &mut Body,
+    context: &BlockContext<'_>,
+    pending: &Pending,
+    seed: &BatchSeed,
+    checks: &mut usize,
+) -> Result<bool, BlockError> {
+    let block = &body.block;
+    let from = match body.verified {
+        Some(verified) => verified,
+        None => {
+            check_turn(&block.header, context.validators)?;
+            check_block_head(block, context, seed)?;
+            *body.verified.insert(0)
+        }
+    };
+    let left = &block.intents[from..];
+    let waiting: HashMap<IntentId, &Intent> = if left.len() < LOOK_UP_FROM {
+        HashMap::new()
+    } else {
+        pending.queue.iter().map(|waiting| (waiting.intent.id(), &waiting.intent)).collect()
+    };
+    let (mut items, mut places, mut passed) = (Vec::new(), Vec::new(), 0);
+    for (place, intent) in (from..).zip(left) {
+        if waiting.get(&intent.id()).is_none_or(|known| *known != intent) {
+            if *checks == 0 {
+                break;
+            }
+            *checks -= 1;
+            let key = intent_signer(intent, context.issuers).ok_or(BlockError::Signature { index: place })?;
+            items.push(SignedItem::intent(intent, key, context.chain));
+            places.push(place);
+        }
+        passed += 1;
+    }
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, seed, &mut verdicts);
+    if let Some(bad) = verdicts.iter().position(|holds| !holds) {
+        return Err(BlockError::Signature { index: places[bad] });
+    }
+    body.verified = Some(from + passed);
+    Ok(from + passed == block.intents.len())
+}
