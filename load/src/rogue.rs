@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use engine::io::{Input, Output};
 use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, NODE_INTENTS_MAX, NODE_VOTES_MAX};
 use engine::message::block::{BLOCK_VERSION, Block, Header};
+use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::NodeMessage;
 use engine::message::vote::{VoteBody, VoteKind};
@@ -126,9 +127,13 @@ impl Saying {
     }
 
     fn body(&self) -> NodeMessage {
-        let header = Header { height: self.decided.next(), version: BLOCK_VERSION, ..Header::zeroed() };
         let intents = vec![Intent::zeroed(); BLOCK_INTENTS_MAX];
-        let (certificate, system, pledges) = (None, Vec::new(), Vec::new());
+        let (height, version, intent_count) = (self.decided.next(), BLOCK_VERSION, intents.len() as u32);
+        let header = Header { height, version, intent_count, ..Header::zeroed() };
+        let signatures = (0..3).map(|slot| CertificateSignature { slot, signature: [0; 64] }).collect();
+        let before = Certificate { height: self.decided, round: 0, block: [0; 32], signatures };
+        let certificate = (self.decided > Height::GENESIS).then_some(before);
+        let (system, pledges) = (Vec::new(), Vec::new());
         NodeMessage::Body(Box::new(Block { header, certificate, system, pledges, intents }))
     }
 
