@@ -18,6 +18,7 @@ pub mod in_process;
 pub mod players;
 pub mod recorder;
 pub mod report;
+pub mod rogue;
 pub mod run;
 pub mod scenario;
 mod schedule;

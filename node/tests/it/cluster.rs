@@ -12,6 +12,7 @@ use engine::message::block::Header;
 use engine::message::certificate::Certificate;
 use engine::message::intent::IntentKind;
 use engine::message::node::{NodeKind, NodeMessage};
+use engine::message::snapshot::PartKind;
 use engine::message::vote::Proposal;
 use engine::{Chips, Height, TableId, hex};
 use hosts::{Cluster, DIR};
@@ -22,7 +23,11 @@ use storage::backend::{Access, Backend, FaultyBackend};
 
 /// Four nodes, with players seated at those that are named.
 fn playing(nodes: &[usize]) -> Cluster {
-    let mut cluster = Cluster::new(4);
+    seated(Cluster::new(4), nodes)
+}
+
+/// Players sit down at the nodes that are named.
+fn seated(mut cluster: Cluster, nodes: &[usize]) -> Cluster {
     let given: Vec<_> = (0..4).flat_map(|player| cluster.seat(player, nodes[player as usize % nodes.len()])).collect();
     let all = |cluster: &mut Cluster| given.iter().all(|intent| cluster.verdict(intent) == Some(Verdict::Applied));
     assert!(cluster.until(3_000, all), "players are seated");
@@ -360,8 +365,8 @@ fn a_block_that_broke_an_invariant_is_named_and_not_executed_again() {
 }
 
 /// Nodes that keep little, and a fourth with an empty disk.
-fn forgetful() -> Cluster {
-    let mut cluster = playing(&[0, 1, 2]);
+fn forgetful(tables: u32) -> Cluster {
+    let mut cluster = seated(Cluster::with_tables(4, tables), &[0, 1, 2]);
     (0..4).for_each(|slot| cluster.kill(slot));
     cluster.pace = SnapshotPace { ticks: 200, groups: u64::MAX, heights: 8, groups_per_tick: 64 };
     cluster.writing.segment_bytes = 32 << 10;
@@ -382,7 +387,7 @@ fn forgetful() -> Cluster {
 
 #[test]
 fn where_the_first_blocks_are_gone_a_new_node_begins_at_a_snapshot_of_the_others() {
-    let mut cluster = forgetful();
+    let mut cluster = forgetful(2);
     let before = cluster.settled(0);
     cluster.start(3);
     assert!(cluster.until(3_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
@@ -405,7 +410,7 @@ fn where_the_first_blocks_are_gone_a_new_node_begins_at_a_snapshot_of_the_others
 
 #[test]
 fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put_out() {
-    let mut cluster = forgetful();
+    let mut cluster = forgetful(2);
     let before = cluster.settled(0);
     cluster.tamper = Some(Box::new(|from, _, message| match message {
         NodeMessage::Part(mut part) if from == 0 && part.bytes.len() >= 16_384 => {
@@ -422,10 +427,46 @@ fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put
     cluster.check_records();
 }
 
+/// How many tables a state has that is fetched: some here; `BITCRAPS_TABLES=100000` is the long run.
+fn tables() -> u32 {
+    std::env::var("BITCRAPS_TABLES").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+}
+
+/// Nobody can be reached for longer than a part is waited for, twice: what came before is not asked for again.
+#[test]
+fn a_large_state_that_is_cut_off_twice_comes_on_from_where_it_was() {
+    let mut cluster = forgetful(tables());
+    let before = cluster.settled(0);
+    let groups = cluster.node(0).machine().layout().groups();
+    let needed =
+        (groups.div_ceil(PartKind::Groups.most() as usize) + groups.div_ceil(PartKind::Values.most() as usize)) as u64;
+    let parts = |cluster: &Cluster| cluster.said.get(&NodeKind::Part).copied().unwrap_or_default();
+    let (began, known) = (cluster.tick, parts(&cluster));
+    cluster.start(3);
+    let mut cut = Vec::new();
+    for round in 1..=2 {
+        assert!(cluster.until(8_000, |cluster| parts(cluster) >= known + needed * round / 3), "parts come");
+        cut.push(parts(&cluster) - known);
+        cluster.cut.insert(3);
+        cluster.steps(1_000);
+        cluster.cut.remove(&3);
+    }
+    assert!(cluster.until(100_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    let said = parts(&cluster) - known;
+    println!(
+        "{groups} groups of 16 KiB in {needed} parts, cut after {cut:?}: {said} were sent, level after {} ms of ticks",
+        (cluster.tick - began) * node::clock::QUANTUM_MS
+    );
+    // Of each of three nodes one part may have been under way when it was cut off, twice.
+    assert!(said <= needed + 2 * 3, "{said} parts were sent, of {needed} that are needed");
+    assert_eq!(cluster.hosts[3].arrivals, 1);
+    assert!(cluster.hosts.iter().all(|host| host.banned.is_empty() && host.fault.is_none()));
+}
+
 /// The process ends at any tick while a snapshot comes: the next start clears what there is of it, and it comes again.
 #[test]
 fn a_snapshot_that_had_not_arrived_as_a_whole_comes_again() {
-    let mut cluster = forgetful();
+    let mut cluster = forgetful(2);
     let before = cluster.settled(0);
     let mut broken_off = 0;
     for ticks in 4..120 {
