@@ -194,8 +194,12 @@ impl Node {
         }
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
-            if let Output::Alarm(alarm) = output {
-                tracing::error!("{alarm}");
+            match output {
+                Output::Alarm(alarm) => tracing::error!("{alarm}"),
+                Output::Diverged(divergence) => {
+                    self.stopped.iter().for_each(|notes| notes.leave_divergence(divergence));
+                }
+                _ => {}
             }
         }
         if let Some(network) = &mut self.network {
@@ -460,6 +464,7 @@ impl Node {
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
             held_bytes: self.machine.held_bytes(),
+            missing_shares: self.machine.order_progress().missing_shares,
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,
                 failed: counts.failed,
