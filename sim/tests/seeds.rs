@@ -10,7 +10,7 @@ use sim::plan::Plant;
 use sim::{Outcome, Plan, Signatures};
 
 /// That of seed 7 at height 40, where nothing goes wrong.
-const ROOT_CHAIN: &str = "82693c0b6a6e5c1cd3a977cb047204051073f728f67a4a6a7b7eded81d8faae6";
+const ROOT_CHAIN: &str = "ecb94f98fc36ce4ceb9e7f0474576601cbdd0edd92b7dfd43c6d6e74a1f84e2d";
 
 fn run(plan: &Plan) -> Outcome {
     std::thread::scope(|scope| {
