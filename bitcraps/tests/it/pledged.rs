@@ -246,3 +246,18 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
     let events = events(dir.path(), session, &["--table", "0"]);
     assert_eq!((count(&events, "pledge"), count(&events, "roll"), count(&events, "forfeit")), (1, 3, 0));
 }
+
+#[test]
+fn players_who_are_clients_pledge_and_open_at_tables_of_several_validators() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let data = path.to_str().expect("a temporary path is text");
+    let args = ["dev", "--dice", "both", "--nodes", "2", "--tables", "4", "--players", "4", "--heights", "150"];
+    done(dir.path(), &[&args[..], &["--window", "1000", "--output", "json", "--data", data]].concat());
+    let session = path.join("node-1/session");
+    let session = session.to_str().expect("a temporary path is text");
+    let tables = ["0", "1", "2", "3"].map(|table| events(dir.path(), session, &["--table", table]));
+    let of = |name: &str| tables.iter().map(|events| count(events, name)).sum::<usize>();
+    assert_eq!((of("roll"), of("forfeit")), (of("open_roll"), 0), "what is called is opened");
+    assert!(of("pledge") >= 4 && of("roll") > 4, "{} pledges, {} rolls", of("pledge"), of("roll"));
+}

@@ -81,7 +81,8 @@ pub fn take_pledges(
         return;
     }
     if let Some(reason) = turned_away(&setup, *closed) {
-        pledges.drain(..).for_each(|(sender, row)| outbox.shed_id(sender.waits(), row.id(), reason));
+        let own = pledges.drain(..).filter(|(sender, _)| sender.origin == Origin::Here);
+        own.for_each(|(sender, row)| outbox.shed_id(sender.peer, row.id(), reason));
         return;
     }
     let rows = &columns.rows();
