@@ -11,6 +11,7 @@ use crate::ids::{AccountId, Height, PeerId, Spot, TableId};
 use crate::limits::SPOTS;
 use crate::message::block::{Decided, Header};
 use crate::message::certificate::{Beacon, Certificate, Settled};
+use crate::message::divergence::Divergence;
 use crate::message::evidence::Evidence;
 use crate::message::intent::{Intent, IntentId};
 use crate::message::node::{NodeMessage, RangeRow};
@@ -168,6 +169,8 @@ pub enum Output {
     },
     /// To the disk: a validator said two things of which only one may be.
     Evidence(Evidence),
+    /// To the disk, beside the journal: a block that names another root than this node computed.
+    Diverged(Box<Divergence>),
     /// To the operator: something that only a faulty node does.
     Alarm(Alarm),
     /// To the edge: a peer is put out, and its key stays out.
@@ -187,9 +190,16 @@ pub enum Output {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct SlotList(pub u128);
 
+impl SlotList {
+    /// The slots, rising.
+    pub fn slots(self) -> impl Iterator<Item = u32> {
+        (0..u128::BITS).filter(move |slot| self.0 >> slot & 1 == 1)
+    }
+}
+
 impl std::fmt::Display for SlotList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut slots = (0..u128::BITS).filter(|slot| self.0 >> slot & 1 == 1);
+        let mut slots = self.slots();
         if let Some(first) = slots.next() {
             write!(f, "{first}")?;
         }
@@ -502,6 +512,8 @@ pub struct OrderProgress {
     pub heard: u32,
     /// Receipts that it gave since its start.
     pub receipts: u64,
+    /// Validators whose shares of the beacon have not come, where it has been awaited for too long.
+    pub missing_shares: SlotList,
 }
 
 /// How a node is, for whoever looks after it.
@@ -527,6 +539,7 @@ impl NodeStatus {
         match self.standing {
             ChainProgress { disk_full: true, .. } => Some("disk full"),
             ChainProgress { follows: true, .. } => Some("follows"),
+            _ if self.order.missing_shares != SlotList::default() => Some("waits for shares of the beacon"),
             _ => None,
         }
     }

@@ -161,7 +161,7 @@ pub const START_GRACE_MS: u64 = 150;
 /// Milliseconds without a height after which the last live one is followed by empty ones, until its root is certified.
 pub const CLOSING_AFTER_MS: u64 = 1_000;
 /// Heights for which the proposers of failed rounds lose their first turn.
-pub const SKIP_HEIGHTS: u64 = 64;
+pub const SKIP_HEIGHTS: u64 = 256;
 
 // Order: what is verified together, and what is kept of others' proposals.
 /// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
@@ -297,6 +297,8 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of a segment's file, at most: one that was nearly full, and a group of all that waited for the disk behind it. A
 /// longer file is none of ours, whoever reads it.
 pub const SEGMENT_FILE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a segment that a reader copies at a time: a compressed one, or the last one, which may still be written.
+pub const SEGMENT_WINDOW_BYTES: usize = 8 << 20;
 /// Bytes of frames between two marks of a segment's index, about: what a reader that looks for a height reads too much.
 pub const SEGMENT_MARK_BYTES: u64 = 64 << 10;
 /// Marks of a segment, at most: twice as many as the longest one needs.
@@ -325,6 +327,8 @@ pub const SNAPSHOT_INDEX_COPY_BYTES_MAX: u64 = 64 << 20;
 pub const ARRIVAL_BYTES_MAX: u64 = 4_096;
 /// Bytes of a note that says why a node stopped, at most.
 pub const STOPPED_BYTES_MAX: u64 = 64 << 10;
+/// Notes of blocks that named another root and did not stop the node, at most: the first ones say what there is to say.
+pub const DIVERGED_NOTES_MAX: usize = 16;
 /// Blocks of groups from other nodes that may wait for the disk.
 pub const RECEIVED_BLOCKS_MAX: usize = 8;
 /// Questions about the past that wait, at most; each of another peer. Whoever is not answered asks another node.
@@ -423,6 +427,7 @@ const _: () = assert!(FRAME_BODY_BYTES_MAX >= 2 * RANGE_BYTES_MAX);
 const _: () = assert!(LOG_GROUP_BYTES_MAX >= 2 * SYNC_BYTES && SYNC_BYTES >= FRAME_BODY_BYTES_MAX);
 // A segment holds more than the largest frame, and a pack more than a block of groups.
 const _: () = assert!(SEGMENT_BYTES as usize > 2 * FRAME_BODY_BYTES_MAX);
+const _: () = assert!(SEGMENT_WINDOW_BYTES > FRAME_BODY_BYTES_MAX + (64 << 10) && SEGMENT_WINDOW_BYTES > 2 * (2 << 20));
 // A segment is compressed unless groups of the largest kind came together at its end.
 const _: () = assert!(COMPRESSED_SEGMENT_BYTES_MAX >= SEGMENT_BYTES as usize + SYNC_BYTES + FRAME_BODY_BYTES_MAX);
 const _: () = assert!(COMPRESSED_SEGMENT_BYTES_MAX.is_multiple_of(COMPRESSED_CHUNK_BYTES));

@@ -20,6 +20,7 @@ pub mod players;
 pub mod pledged;
 pub mod recorder;
 pub mod report;
+pub mod rogue;
 pub mod run;
 pub mod scenario;
 mod schedule;

@@ -21,6 +21,7 @@ use super::recorder::{Counts, Recorder, cdf, quantile_ms};
 use super::report::{
     LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Machine, Offered, Report, Second, Summary, Target as Goal,
 };
+use super::rogue::RogueKind;
 use super::scenario::Load;
 use super::schedule::Heard;
 use super::signing::SignedAhead;
@@ -53,6 +54,8 @@ pub struct RunSite {
     pub kill: u32,
     /// Milliseconds that a packet takes from one of them to another.
     pub delay_ms: Option<RangeInclusive<u64>>,
+    /// What the last of them does instead of what a validator should.
+    pub rogue: Option<RogueKind>,
 }
 
 /// What a run says while it goes on.

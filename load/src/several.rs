@@ -16,6 +16,7 @@ use super::cluster::{Cluster, free_places, local_config};
 use super::delays::Links;
 use super::drive::Driver;
 use super::report::Report;
+use super::rogue::Rogue;
 use super::run::{Judged, Progress, RECEIPT_TARGET, RunSite, Running, judge, meet, new_chain};
 use super::scenario::Load;
 use super::signing::SignedAhead;
@@ -127,7 +128,9 @@ pub fn run(
     if let Some(delay_ms) = &site.delay_ms {
         Links::between(&links, &configs, delay_ms)?;
     }
-    let mut cluster = Cluster::start(&configs)?;
+    let (honest, last) = configs.split_at(configs.len() - usize::from(site.rogue.is_some()));
+    let mut cluster = Cluster::start(honest)?;
+    let rogue = last.first().zip(site.rogue).map(|(config, kind)| Rogue::start(config, kind)).transpose()?;
     let addresses: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
     let (welcome, house) = meet(addresses[0], load.seed)?;
     let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
@@ -154,6 +157,15 @@ pub fn run(
     )];
     if let Some(delay_ms) = &site.delay_ms {
         notes.push(format!("A packet took {} to {} ms from one to another.", delay_ms.start(), delay_ms.end()));
+    }
+    if let Some(rogue) = rogue {
+        let did = rogue.stop();
+        notes.push(format!(
+            "Validator {} was a rogue: it told all others {} messages, and was put out {} times.",
+            honest.len(),
+            did.said,
+            did.put_out
+        ));
     }
     notes.append(&mut kills.notes);
     notes.push(format!("{} connections of users were lost and made again.", driver.heard().reconnects()));

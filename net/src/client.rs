@@ -673,6 +673,8 @@ async fn read_updates(
 pub struct RawConnection {
     quic: quinn::Connection,
     send: quinn::SendStream,
+    /// Where what it says goes instead, once it has opened one.
+    lane: Option<quinn::SendStream>,
     recv: RecvStream,
     decoder: Decoder<ToClient>,
     address: String,
@@ -693,7 +695,7 @@ impl RawConnection {
         let quic = timeout(PATIENCE, connecting).await.map_err(|_| Lost::Silent(address.clone()))?;
         let quic = quic.map_err(|error| Lost::of(&error, &address))?;
         let (send, recv) = quic.open_bi().await.map_err(|error| Lost::of(&error, &address))?;
-        Ok(Self { quic, send, recv, decoder: Decoder::for_opener(Role::Client), address })
+        Ok(Self { quic, send, lane: None, recv, decoder: Decoder::for_opener(Role::Client), address })
     }
 
     /// Sends bytes as they are.
@@ -701,7 +703,7 @@ impl RawConnection {
     /// # Errors
     /// Why the connection ended.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        match self.send.write_all(bytes).await {
+        match self.lane.as_mut().unwrap_or(&mut self.send).write_all(bytes).await {
             Ok(()) => Ok(()),
             Err(_) => Err(self.lost()),
         }
@@ -733,6 +735,20 @@ impl RawConnection {
                 Ok(Some(chunk)) => self.decoder.push(&chunk.bytes),
                 _ => return Err(self.lost()),
             }
+        }
+    }
+
+    /// Opens a lane, as a node does that the other one knows; what is sent from now on goes there.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    pub async fn open_lane(&mut self) -> Result<(), Lost> {
+        match self.quic.open_uni().await {
+            Ok(lane) => {
+                self.lane = Some(lane);
+                Ok(())
+            }
+            Err(_) => Err(self.lost()),
         }
     }
 

@@ -26,8 +26,9 @@ pub const NODE_WINDOW: u32 = LANES as u32 * LANE_WINDOW + RECEIVE_WINDOW;
 pub const NODE_SEND_WINDOW: u32 = LANE_WINDOW + 256 * 1024;
 /// Bytes of each lane that wait in this process for another node, the most urgent lane first.
 pub const LANE_QUEUE_BYTES: [usize; LANES] = [512 * 1024, 2 * BLOCK_BYTES_MAX, 512 * 1024, RANGE_BYTES_MAX + 64 * 1024];
-/// Bytes of each lane of a node that may wait for the tick when another message is read.
-pub const LANE_UNTAKEN_BYTES: [usize; LANES] = [256 * 1024, BLOCK_BYTES_MAX, 256 * 1024, RANGE_BYTES_MAX];
+/// Bytes of each lane of a node that may wait for the tick when another message is read: what one node can make another look
+/// at in a tick. Votes and intents of honest nodes are far below it; beyond it QUIC's windows hold a flood back at its source.
+pub const LANE_UNTAKEN_BYTES: [usize; LANES] = [64 * 1024, BLOCK_BYTES_MAX, 64 * 1024, RANGE_BYTES_MAX];
 
 /// Bytes of the largest unfinished message that a node takes from a player.
 const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);

@@ -14,6 +14,8 @@ use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, Verdict, Watched};
 use engine::limits::{BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::node::NodeMessage;
+use engine::message::vote::Vote;
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
 use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection, endpoint_on};
@@ -22,7 +24,7 @@ use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::{Identity, Key, KeyRules};
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
-use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode};
+use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode, encode_node};
 use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -428,6 +430,32 @@ fn a_byte_a_second_makes_no_message() {
         assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         assert_eq!(node.borrow().count("closed"), 1);
+    });
+}
+
+/// A node that is known has larger windows, and no more time: on a lane a byte a second makes no message either.
+#[test]
+fn a_known_node_that_sends_a_byte_a_second_is_put_out() {
+    run(1, async |network| {
+        let known = engine::hex(&identity("known").key);
+        let peers = vec![format!("{known}@{}", at(99))];
+        let node = Node::start(&network, 1, |config| ServerConfig { peers, ..config });
+        let mut connection = raw(&network, 3, "known", Role::Node).await;
+        connection.open_lane().await.expect("a known node has lanes");
+        let mut bytes = Vec::new();
+        encode_node(&NodeMessage::Votes(vec![Vote::zeroed(); 16]), &mut bytes);
+        let began = tokio::time::Instant::now();
+        for byte in bytes {
+            if connection.send(&[byte]).await.is_err() {
+                break;
+            }
+            after(1).await;
+        }
+        let lost = connection.closed().await;
+        assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        after(1).await;
+        assert!(node.borrow().present.is_empty());
     });
 }
 

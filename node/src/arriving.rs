@@ -26,6 +26,8 @@ const PROOFS_MS: u64 = 1_000;
 const REST_MS: u64 = 1_000;
 /// Milliseconds that a node has for a part, before another is asked.
 const PART_MS: u64 = 3_000;
+/// Milliseconds for which a snapshot that came in part waits for someone who has the rest. Nodes keep one for longer.
+const ALONE_MS: u64 = 60_000;
 
 /// What an arriving snapshot reads and writes in a tick.
 pub struct Turn<'a> {
@@ -55,13 +57,30 @@ enum Stage {
     /// One node is asked for the values of all groups.
     Values { note: ChainNote, of: PeerId, until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
     /// All that have the snapshot are asked for its groups.
-    Groups { note: ChainNote, values: Vec<Hash>, missing: VecDeque<PartRow>, asked: Vec<(PeerId, PartRow, u64)> },
+    Groups(Fetching),
     /// It came to nothing; it begins again then.
     Resting(u64),
     /// Everything was handed over.
     Finishing(ChainNote),
     /// It is on disk, and the journal may begin at it.
     Arrived(ChainNote),
+}
+
+/// A snapshot whose groups are being fetched.
+struct Fetching {
+    note: ChainNote,
+    /// The chaining value of each group.
+    values: Vec<Hash>,
+    missing: VecDeque<PartRow>,
+    /// Of whom, which part, and until when it is waited for.
+    asked: Vec<(PeerId, PartRow, u64)>,
+    alone: Option<Alone>,
+}
+
+/// Nobody has the rest, or can be reached: who does is asked until it has been too long.
+struct Alone {
+    ask_ms: u64,
+    until_ms: u64,
 }
 
 impl Arriving {
@@ -89,7 +108,7 @@ impl Arriving {
         let wanted = match &self.stage {
             Stage::Proofs(Some(_)) => !self.proofs.contains_key(&from),
             Stage::Proofs(None) | Stage::Resting(_) | Stage::Finishing(_) | Stage::Arrived(_) => false,
-            Stage::Values { note, .. } | Stage::Groups { note, .. } => {
+            Stage::Values { note, .. } | Stage::Groups(Fetching { note, .. }) => {
                 note.height == proof.note.height
                     && self.proofs.get(&from).is_none_or(|known| known.note.height != note.height)
             }
@@ -117,7 +136,7 @@ impl Arriving {
                 values.extend(hashes.map(|hash| -> Hash { hash.try_into().expect("chunks of 32") }));
                 (*asked, *until_ms) = (None, turn.now_ms + PART_MS);
             }
-            Stage::Groups { values, missing, asked, .. } => {
+            Stage::Groups(Fetching { values, missing, asked, .. }) => {
                 let Some(place) = asked.iter().position(|(of, row, _)| *of == from && *row == part.row) else { return };
                 asked.swap_remove(place);
                 let groups = (part.row.first..).zip(part.bytes.chunks_exact(GROUP_BYTES));
@@ -143,7 +162,7 @@ impl Arriving {
             Stage::Values { note, of, until_ms, asked, values } => {
                 self.ask_values(note, (of, until_ms), asked, values, &nodes, turn)
             }
-            Stage::Groups { note, values, missing, asked } => self.ask_groups(note, values, missing, asked, turn),
+            Stage::Groups(fetching) => self.ask_groups(fetching, turn),
             Stage::Finishing(note) => match turn.snapshots.is_received() {
                 None => Stage::Finishing(note),
                 Some(true) => Stage::Arrived(note),
@@ -222,20 +241,14 @@ impl Arriving {
             PartRow::new(note.height, PartKind::Groups, first as u32, count as u32)
         };
         let missing = (0..groups).step_by(PartKind::Groups.most() as usize).map(part).collect();
-        Stage::Groups { note, values, missing, asked: Vec::new() }
+        Stage::Groups(Fetching { note, values, missing, asked: Vec::new(), alone: None })
     }
 
-    fn ask_groups(
-        &mut self,
-        note: ChainNote,
-        values: Vec<Hash>,
-        mut missing: VecDeque<PartRow>,
-        mut asked: Vec<(PeerId, PartRow, u64)>,
-        turn: &mut Turn<'_>,
-    ) -> Stage {
+    fn ask_groups(&mut self, mut fetching: Fetching, turn: &mut Turn<'_>) -> Stage {
         if turn.snapshots.is_received() == Some(false) {
             return self.again(turn);
         }
+        let Fetching { note, missing, asked, alone, .. } = &mut fetching;
         for (of, row, _) in asked.extract_if(.., |(_, _, until_ms)| *until_ms <= turn.now_ms) {
             // It may be gone, or have given the snapshot up: the others are asked.
             self.proofs.remove(&of);
@@ -243,17 +256,26 @@ impl Arriving {
         }
         if missing.is_empty() && asked.is_empty() {
             turn.snapshots.finish_receiving();
-            return Stage::Finishing(note);
+            return Stage::Finishing(fetching.note);
         }
         let has_it = |(peer, proof): (&PeerId, &SnapshotProof)| (proof.note.height == note.height).then_some(*peer);
         let sources: Vec<PeerId> = self.proofs.iter().filter_map(has_it).collect();
-        for (of, row, _) in asked.extract_if(.., |(of, ..)| !sources.contains(of)) {
-            let _ = of;
-            missing.push_back(row);
-        }
+        missing.extend(asked.extract_if(.., |(of, ..)| !sources.contains(of)).map(|(_, row, _)| row));
         if sources.is_empty() {
-            return self.again(turn);
+            let until_ms = turn.now_ms + ALONE_MS;
+            let alone = alone.get_or_insert(Alone { ask_ms: turn.now_ms, until_ms });
+            if turn.now_ms >= alone.until_ms {
+                return self.again(turn);
+            }
+            if turn.now_ms >= alone.ask_ms {
+                alone.ask_ms = turn.now_ms + REST_MS;
+                let message = NodeMessage::AskSnapshot(note.height);
+                let ask = |(peer, _)| Output::ToNode { to: Some(peer), message: message.clone() };
+                turn.outputs.extend(turn.machine.nodes().map(ask));
+            }
+            return Stage::Groups(fetching);
         }
+        *alone = None;
         for source in sources {
             let is_free = asked.iter().all(|(of, ..)| *of != source) && asked.len() < turn.snapshots.room();
             if let Some(row) = missing.pop_front_if(|_| is_free) {
@@ -261,6 +283,6 @@ impl Arriving {
                 asked.push((source, row, turn.now_ms + PART_MS));
             }
         }
-        Stage::Groups { note, values, missing, asked }
+        Stage::Groups(fetching)
     }
 }

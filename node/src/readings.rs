@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
-use engine::io::{ChainProgress, Output};
+use engine::io::{ChainProgress, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 
@@ -76,6 +76,8 @@ pub struct TickReadings {
     pub follows: u64,
     /// 1 while the disk has no room.
     pub disk_full: u64,
+    /// Validators whose shares of an overdue beacon have not come: a bit for each slot, those below 64 first.
+    pub missing_shares: [u64; 2],
     /// Intents without a receipt.
     pub unanswered: u64,
     /// Ticks whose group is not on disk.
@@ -122,6 +124,14 @@ pub struct TickReadings {
     pub decision: Histogram,
     /// From handing a tick to the disk until it says that it is synced.
     pub sync: Histogram,
+}
+
+impl TickReadings {
+    /// Validators whose shares of an overdue beacon have not come.
+    pub fn missing_shares(&self) -> SlotList {
+        let [low, high] = self.missing_shares.map(u128::from);
+        SlotList(high << 64 | low)
+    }
 }
 
 const WORDS: usize = size_of::<TickReadings>() / size_of::<u64>();
@@ -265,6 +275,7 @@ impl Recorder {
             certified: now.progress.certified.0,
             follows: u64::from(now.progress.follows),
             disk_full: u64::from(totals.disk_full.is_some()),
+            missing_shares: [now.missing_shares.0 as u64, (now.missing_shares.0 >> 64) as u64],
             unanswered: now.unanswered as u64,
             unsynced_ticks: now.unsynced_ticks as u64,
             rolls: counts.rolls,
@@ -301,6 +312,7 @@ pub(crate) struct Standing {
     pub progress: ChainProgress,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
+    pub missing_shares: SlotList,
     pub snapshots: SnapshotsSoFar,
 }
 
@@ -336,6 +348,7 @@ mod tests {
             progress: ChainProgress::default(),
             unanswered: 5,
             unsynced_ticks: 1,
+            missing_shares: SlotList(1 << 3 | 1 << 70),
             snapshots: SnapshotsSoFar::default(),
         };
         assert_eq!(shared.read(), TickReadings::zeroed(), "nothing is seen before");
@@ -344,5 +357,6 @@ mod tests {
         assert_eq!((read.receipts, read.arrived, read.unanswered, read.unsynced_ticks), (9, 3, 5, 1));
         assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
         assert_eq!(read.sync.count(), 1, "a group is synced once");
+        assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
     }
 }

@@ -28,7 +28,7 @@ struct Tick {
 pub fn is_at_once(output: &Output) -> bool {
     match output {
         Output::Acknowledged { .. } | Output::Shed { .. } | Output::Ban { .. } => true,
-        Output::Serve { .. } | Output::Alarm(_) => true,
+        Output::Serve { .. } | Output::Alarm(_) | Output::Diverged(_) => true,
         Output::ToNode { message, .. } => !message.awaits_disk(),
         _ => false,
     }
@@ -79,6 +79,7 @@ impl UnsyncedReplies {
                 | Output::Shed { .. }
                 | Output::Ban { .. }
                 | Output::Serve { .. }
+                | Output::Diverged(_)
                 | Output::Alarm(_) => {
                     unreachable!("what does not wait for the disk has gone out")
                 }

@@ -192,8 +192,12 @@ impl Node {
         }
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
-            if let Output::Alarm(alarm) = output {
-                tracing::error!("{alarm}");
+            match output {
+                Output::Alarm(alarm) => tracing::error!("{alarm}"),
+                Output::Diverged(divergence) => {
+                    self.stopped.iter().for_each(|notes| notes.leave_divergence(divergence));
+                }
+                _ => {}
             }
         }
         if let Some(network) = &mut self.network {
@@ -434,6 +438,7 @@ impl Node {
             progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
+            missing_shares: self.machine.order_progress().missing_shares,
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,
                 failed: counts.failed,

@@ -1,16 +1,19 @@
 //! What a node that must stop leaves in its session: why, for whoever looks into it, and for its next start.
 //!
 //! ```text
-//!  DIR/stopped/poison-12.json       a block that broke an invariant: it is not settled again by whoever finds this
-//!  DIR/stopped/diverged-12.json     two root chains of one height, for `bisect`
-//!  DIR/stopped/other_life-12.json   a vote of this validator that its log does not have
+//!  DIR/stopped/poison-12.json         a block that broke an invariant: it is not settled again by whoever finds this
+//!  DIR/stopped/diverged-12.json       two root chains of one height, with the block and the quorum of the other one, for `bisect`
+//!  DIR/stopped/other_life-12.json     a vote of this validator that its log does not have
+//!  DIR/stopped/diverged-12-by-3.json  the same two, where validator 3 proposed the other one: this alone stops nobody
 //! ```
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::limits::STOPPED_BYTES_MAX;
+use engine::limits::{DIVERGED_NOTES_MAX, STOPPED_BYTES_MAX};
+use engine::message::certificate::Certificate;
+use engine::message::divergence::Divergence;
 use engine::{Hash, Height, hex};
 use serde::{Deserialize, Serialize};
 use storage::Session;
@@ -38,9 +41,18 @@ pub struct StopNote {
     /// `root_chain` of the height as this node computed it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub own: Option<String>,
-    /// `root_chain` of the height as a quorum has it.
+    /// `root_chain` of the height as a quorum has it, or one proposer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub theirs: Option<String>,
+    /// The header of the block that names it: 384 bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub header: Option<String>,
+    /// The proposal of that block: 128 bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub proposal: Option<String>,
+    /// The certificate of that block.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate: Option<String>,
     /// A signed vote: 128 bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vote: Option<String>,
@@ -57,6 +69,34 @@ impl StopNotes {
         let Some((name, note)) = note_of(fault) else { return };
         if let Err(error) = self.write(&name, &note) {
             tracing::warn!("stopped/{name} cannot be written: {error}");
+        }
+    }
+
+    /// Keeps both rows of a block that names another root: the first ones of a session. What cannot be written is only said.
+    pub fn leave_divergence(&self, divergence: &Divergence) {
+        let (height, slot) = (divergence.height, divergence.header.proposer);
+        let name = format!("diverged-{height}-by-{slot}.json");
+        let problem = format!(
+            "validator {slot} proposed a block at height {} that names another root chain after height {height}",
+            divergence.header.height
+        );
+        let written = self.divergences().and_then(|kept| match kept {
+            ..DIVERGED_NOTES_MAX => self.write(&name, &note_of_divergence(divergence, problem)),
+            _ => Ok(()),
+        });
+        if let Err(error) = written {
+            tracing::warn!("stopped/{name} cannot be written: {error}");
+        }
+    }
+
+    /// How many are kept.
+    fn divergences(&self) -> io::Result<usize> {
+        let is_one =
+            |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains("-by-"));
+        match self.backend.list(&self.dir.join("stopped")) {
+            Ok(paths) => Ok(paths.iter().filter(|path| is_one(path)).count()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
         }
     }
 
@@ -91,35 +131,53 @@ impl StopNotes {
     }
 }
 
-fn note_of(fault: &ExchangeError) -> Option<(String, StopNote)> {
-    let of = |height: Height| StopNote {
+fn note(height: Height, problem: String) -> StopNote {
+    StopNote {
         program: env!("CARGO_PKG_VERSION").into(),
         height: height.0,
-        problem: fault.to_string(),
+        problem,
         block: None,
         own: None,
         theirs: None,
+        header: None,
+        proposal: None,
+        certificate: None,
         vote: None,
+    }
+}
+
+fn note_of_divergence(divergence: &Divergence, problem: String) -> StopNote {
+    let Divergence { height, own, header, proposal, certificate } = divergence;
+    let bytes_of = |certificate: &Certificate| {
+        let mut bytes = Vec::new();
+        certificate.encode(&mut bytes);
+        bytes
     };
+    StopNote {
+        block: Some(hex(&header.hash())),
+        own: Some(hex(own)),
+        theirs: Some(hex(&divergence.theirs())),
+        header: Some(hex(bytemuck::bytes_of(header))),
+        proposal: proposal.as_ref().map(|proposal| hex(bytemuck::bytes_of(proposal))),
+        certificate: certificate.as_ref().map(|certificate| hex(&bytes_of(certificate))),
+        ..note(*height, problem)
+    }
+}
+
+fn note_of(fault: &ExchangeError) -> Option<(String, StopNote)> {
+    let problem = fault.to_string();
     Some(match fault {
         ExchangeError::Order(_) => return None,
         ExchangeError::Poison { height, block, .. } => {
-            (format!("poison-{height}.json"), StopNote { block: Some(hex(block)), ..of(*height) })
+            (format!("poison-{height}.json"), StopNote { block: Some(hex(block)), ..note(*height, problem) })
         }
-        ExchangeError::Diverged { height, own, theirs } => {
-            let (own, theirs) = (Some(hex(own)), Some(hex(theirs)));
-            (format!("diverged-{height}.json"), StopNote { own, theirs, ..of(*height) })
+        ExchangeError::Diverged(divergence) => {
+            (format!("diverged-{}.json", divergence.height), note_of_divergence(divergence, problem))
         }
         ExchangeError::OtherLife { vote } => {
             let height = vote.body.height;
-            let row: String = vote_bytes(vote).iter().map(|byte| format!("{byte:02x}")).collect();
-            (format!("other_life-{height}.json"), StopNote { vote: Some(row), ..of(height) })
+            let vote = Some(hex(bytemuck::bytes_of(&**vote)));
+            (format!("other_life-{height}.json"), StopNote { vote, ..note(height, problem) })
         }
     })
-}
-
-fn vote_bytes(vote: &engine::message::vote::Vote) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    engine::message::node::NodeMessage::Votes(vec![*vote]).encode(&mut bytes);
-    bytes
 }

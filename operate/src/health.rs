@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use engine::io::SlotList;
 use node::readings::TickReadings;
 use node::threads::WatchedThread;
 use serde::Serialize;
@@ -184,8 +185,12 @@ impl ProgressWatch {
         }
         let (undecided, unsettled) = (now - self.decided, now - self.settled);
         if unsettled > PROGRESS_WITHIN {
+            let missing = match tick.missing_shares() {
+                SlotList(0) => String::new(),
+                missing => format!("; no share of the beacon came from validators {missing}"),
+            };
             reasons.push(format!(
-                "height {} is decided, and nothing above height {} has been settled for {:.0} s",
+                "height {} is decided, and nothing above height {} has been settled for {:.0} s{missing}",
                 tick.decided,
                 tick.settled,
                 unsettled.as_secs_f64()
@@ -307,6 +312,10 @@ mod tests {
         watch.note(&TickReadings { decided: 6, ..tick }, later);
         let reasons = watch.reasons(later);
         assert!(reasons.len() == 1 && reasons[0].contains("height 6 is decided"), "{reasons:?}");
+
+        watch.note(&TickReadings { decided: 6, missing_shares: [1 << 2 | 1 << 3, 0], ..tick }, later);
+        let reasons = watch.reasons(later);
+        assert!(reasons[0].ends_with("no share of the beacon came from validators 2, 3"), "{reasons:?}");
 
         watch.note(&TickReadings { disk_full: 1, follows: 1, ..tick }, later);
         assert_eq!(watch.reasons(later).len(), 2);

@@ -1,5 +1,6 @@
 //! The validators of a height: their keys by slot, the quorum, and whose turn it is.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use engine::limits::{SKIP_HEIGHTS, VALIDATORS_MAX};
@@ -175,12 +176,12 @@ impl Validators {
 
     /// Who loses the first turn at `height`, from what the validators' rows say after `height - 2` or `height - 1`: the
     /// [`SKIP_HEIGHTS`] heights before the one from which a row's validator proposes again, at most as many validators as
-    /// may be faulty, those first whose time ends first.
+    /// may be faulty, those first who failed last: one that is down loses its turn also where another failed once before it.
     pub fn skipped_at(&self, height: Height, skipped_until: &[Height]) -> Slots {
         let is_skipped = |until: Height| (until.0.saturating_sub(SKIP_HEIGHTS)..until.0).contains(&height.0);
         let rows = skipped_until.iter().enumerate().take(self.count());
-        let mut rows: Vec<(Height, u32)> =
-            rows.filter(|(_, until)| is_skipped(**until)).map(|(slot, until)| (*until, slot as u32)).collect();
+        let mut rows: Vec<(Reverse<Height>, u32)> =
+            rows.filter(|(_, until)| is_skipped(**until)).map(|(slot, until)| (Reverse(*until), slot as u32)).collect();
         rows.sort_unstable();
         let mut skipped = Slots::default();
         rows.iter().take(self.faulty_max()).for_each(|(_, slot)| _ = skipped.insert(*slot));
@@ -189,8 +190,9 @@ impl Validators {
     }
 
     /// Notes in the validators' rows that the rounds of `height` below `round` failed: their proposers lose their first
-    /// turn from `height + 2` on. `self` must be the set of that height with whom it skipped. A row that still counts at the
-    /// height or the next one is left alone: whose turn it was must follow from the rows two heights later too.
+    /// turn from `height + 2` on. `self` must be the set of that height with whom it skipped. Who loses the turn of the next
+    /// height is left alone: whose turn that is must follow from the rows before and after this height alike. A row that
+    /// counts and is not among them, since no more may be skipped, is renewed: it fails now, and the others failed before.
     ///
     /// # Panics
     /// If a validator has no row.
@@ -199,13 +201,15 @@ impl Validators {
         if self.faulty_max() == 0 {
             return;
         }
+        let skipped_next = self.skipped_at(height.next(), skipped_until);
         for failed in 0..round.min(self.count() as u32) {
-            let until = &mut skipped_until[self.proposer(height, failed) as usize];
-            if *until <= height.next() {
-                *until = Height(height.0 + 2 + SKIP_HEIGHTS);
-                assert!(*until > height.next(), "the height after the next one is the first that is skipped");
+            let slot = self.proposer(height, failed);
+            if !skipped_next.contains(slot) {
+                skipped_until[slot as usize] = Height(height.0 + 2 + SKIP_HEIGHTS);
             }
         }
+        let after = self.skipped_at(height.next(), skipped_until);
+        assert_eq!(after, skipped_next, "the height after the next one is the first whose turns change");
     }
 }
 
@@ -271,29 +275,47 @@ mod tests {
         let set = Validators::new(keys(4)).expect("keys");
         let mut until = vec![Height::GENESIS; 4];
         set.note_failed(Height(9), 1, &mut until);
-        assert_eq!(until, [0, 9 + 66, 0, 0].map(Height), "slot 1 had the first turn of height 9");
+        assert_eq!(until, [0, 11 + SKIP_HEIGHTS, 0, 0].map(Height), "slot 1 had the first turn of height 9");
         let at = |height| set.skipped_at(Height(height), &until);
-        assert_eq!([at(10), at(75)], [Slots::default(); 2]);
+        assert_eq!([at(10), at(11 + SKIP_HEIGHTS)], [Slots::default(); 2]);
         let mut one = Slots::default();
         one.insert(1);
-        assert_eq!([at(11), at(74)], [one; 2]);
+        assert_eq!([at(11), at(10 + SKIP_HEIGHTS)], [one; 2]);
         let skipping = set.skipping(one);
         let turns: Vec<u32> = (0..5).map(|round| skipping.proposer(Height(13), round)).collect();
         assert_eq!(turns, [2, 3, 0, 1, 2]);
     }
 
     #[test]
-    fn no_more_lose_their_turn_than_may_be_faulty_and_the_oldest_first() {
+    fn no_more_lose_their_turn_than_may_be_faulty_and_who_failed_last_first() {
         let set = Validators::new(keys(7)).expect("keys");
         let mut until = vec![Height::GENESIS; 7];
         set.note_failed(Height(7), 3, &mut until);
         set.note_failed(Height(8), 3, &mut until);
-        assert_eq!(until, [73, 73, 73, 74, 0, 0, 0].map(Height));
+        let (seventh, eighth) = (9 + SKIP_HEIGHTS, 10 + SKIP_HEIGHTS);
+        // Slot 2 failed at both: of three who had failed before, two are skipped at height 9, and it is not among them.
+        assert_eq!(until, [seventh, seventh, eighth, eighth, 0, 0, 0].map(Height));
         let skipped: Vec<u32> = set.skipped_at(Height(20), &until).iter().collect();
-        assert_eq!(skipped, [0, 1]);
+        assert_eq!(skipped, [2, 3]);
         let three = Validators::new(keys(3)).expect("keys");
         three.note_failed(Height(7), 2, &mut until);
         assert_eq!(three.skipped_at(Height(20), &[Height(80); 3]), Slots::default(), "none may be faulty");
+    }
+
+    /// One is down; another failed once, later. The one that is down fails again, and is the one that is skipped from then on.
+    #[test]
+    fn one_that_is_down_is_skipped_though_another_failed_after_it() {
+        let set = Validators::new(keys(4)).expect("keys");
+        let mut until = vec![Height::GENESIS; 4];
+        let skipped = |height, until: &[Height]| set.skipped_at(Height(height), until).iter().collect::<Vec<u32>>();
+        set.note_failed(Height(3), 1, &mut until);
+        set.note_failed(Height(6), 1, &mut until);
+        assert_eq!((skipped(7, &until), skipped(8, &until)), (vec![3], vec![2]));
+        let skipping = set.skipping(set.skipped_at(Height(11), &until));
+        assert_eq!(skipping.proposer(Height(11), 0), 3);
+        skipping.note_failed(Height(11), 1, &mut until);
+        assert_eq!((skipped(12, &until), skipped(13, &until)), (vec![2], vec![3]));
+        assert_eq!(skipped(12 + SKIP_HEIGHTS, &until), [3]);
     }
 
     /// Rows change at every height; whose turn it is follows from those after the height but one before, and from those

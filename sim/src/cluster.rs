@@ -94,6 +94,8 @@ enum Undo {
     Ways(Vec<(End, End)>),
     /// The power goes, if it has not gone at a write.
     Power,
+    /// The process is killed, and starts again.
+    Process,
 }
 
 /// A cluster that is being simulated.
@@ -155,6 +157,11 @@ fn weak(plan: &Plan) -> BTreeMap<u32, Fault> {
     slots.into_iter().map(|slot| (slot, *draw.pick(&kinds))).collect()
 }
 
+/// Validators of whom a second process may run.
+fn twins(weak: &BTreeMap<u32, Fault>) -> impl Iterator<Item = u32> {
+    weak.iter().filter(|(_, fault)| **fault == Fault::TwoLives).map(|(slot, _)| *slot)
+}
+
 fn genesis(plan: &Plan, keys: &DevKeys) -> Genesis {
     let players = u64::from(plan.players);
     let mut genesis = Genesis {
@@ -193,7 +200,7 @@ impl Cluster {
     /// # Errors
     /// If its genesis cannot be.
     pub fn new(plan: Plan) -> anyhow::Result<Self> {
-        let keys = keys(&plan);
+        let (keys, weak) = (keys(&plan), weak(&plan));
         let mut bytes = serde_json::to_vec_pretty(&genesis(&plan, &keys))?;
         bytes.push(b'\n');
         let chain = Genesis::chain_id(&bytes);
@@ -202,7 +209,7 @@ impl Cluster {
             setup,
             genesis: bytes,
             start_ms: START_MS,
-            peers: plan.nodes + plan.players,
+            peers: plan.nodes + twins(&weak).count() as u32 + plan.players,
             pace: SnapshotPace { ticks: 600, ..SnapshotPace::default() },
             // Little is kept, so that who begins late finds the first blocks gone.
             writing: Writing {
@@ -212,9 +219,9 @@ impl Cluster {
                 ..Writing::default()
             },
         };
-        let hosts = (0..plan.nodes).map(|slot| {
+        let hosts = (0..).zip((0..plan.nodes).chain(twins(&weak))).map(|(place, slot)| {
             let (vote, beacon) = (keys.votes[slot as usize].clone(), keys.beacons[slot as usize].clone());
-            Host::new(slot, plan_seed(&home, slot), Keys { vote, group: keys.group.clone(), beacon })
+            Host::new(place, slot, plan_seed(&home, place), Keys { vote, group: keys.group.clone(), beacon })
         });
         let hosts = hosts.collect();
         let bet = bet_named("field").expect("the catalogue has it");
@@ -232,7 +239,6 @@ impl Cluster {
         });
         let players = players.collect();
         let sound = Conditions { delay: 500, jitter: 2_000, ..Conditions::default() };
-        let weak = weak(&plan);
         let lying = weak.iter().filter(|(_, fault)| fault.is_a_lie());
         let liars = lying
             .map(|(slot, lie)| (*slot, Liar::new(*lie, *slot, keys.votes[*slot as usize].clone(), chain, plan.seed)));
@@ -342,7 +348,7 @@ impl Cluster {
     /// Whether every node whose validator does not lie has the heights that were asked for.
     fn is_done(&self) -> bool {
         let heights = Height(self.plan.heights);
-        let mut honest = self.hosts.iter().filter(|host| self.is_trusted(host.slot));
+        let mut honest = self.hosts.iter().filter(|host| self.is_trusted(host.place));
         self.healed.is_some()
             && self.is_late()
             && honest.all(|host| host.is_up() && host.record.get().settled_to >= heights)
@@ -362,7 +368,8 @@ impl Cluster {
             self.let_go_wrong();
             return Ok(());
         }
-        let allowed = PROGRESS + PROGRESS_LIAR * self.liars.len() as Time;
+        let unreliable = self.weak.values().filter(|fault| fault.spoils_words()).count();
+        let allowed = PROGRESS + PROGRESS_LIAR * unreliable as Time;
         if self.now <= healed.max(since) + allowed && self.now <= PATIENCE {
             return Ok(());
         }
@@ -387,9 +394,9 @@ impl Cluster {
             host.paused = 0;
             host.disk.set_room(None);
             host.disk.forget_faults();
-            let up = host.is_up();
+            let is_down = !host.is_up() && host.lives > 0;
             self.wake(slot);
-            if !up {
+            if is_down {
                 self.heap.push(self.now + 1, slot as u32, Event::Start);
             }
         }
@@ -421,9 +428,20 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// Whether what a validator says is its own, and must hold.
-    fn is_trusted(&self, slot: u32) -> bool {
-        !self.liars.contains_key(&slot) && !self.distrusted.contains(&slot)
+    /// Whether what is said at a place is its validator's own word, and must hold.
+    fn is_trusted(&self, place: u32) -> bool {
+        let slot = self.hosts[place as usize].slot;
+        !self.liars.contains_key(&slot) && !self.distrusted.contains(&slot) && !self.has_two_lives(slot)
+    }
+
+    /// Whether a second process may run with a validator's key.
+    fn has_two_lives(&self, slot: u32) -> bool {
+        self.weak.get(&slot) == Some(&Fault::TwoLives)
+    }
+
+    /// Processes of nodes that there may be: peers of each other, before players.
+    fn ends(&self) -> u32 {
+        self.hosts.len() as u32
     }
 }
 

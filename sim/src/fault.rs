@@ -53,10 +53,14 @@ pub enum Fault {
     GarbageShares,
     /// A validator tells of blocks that were never decided, and of heights that it does not have.
     FalseHistory,
+    /// A validator's directory is copied, and a second process runs with the copy: two lives with one key.
+    TwoLives,
+    /// A disk says that a write is done which is lost, or went elsewhere.
+    BadWrites,
 }
 
 /// All kinds, with their names.
-const ALL: [(Fault, &str); 23] = [
+const ALL: [(Fault, &str); 25] = [
     (Fault::Loss, "loss"),
     (Fault::Delay, "delay"),
     (Fault::Duplication, "duplication"),
@@ -80,24 +84,26 @@ const ALL: [(Fault, &str); 23] = [
     (Fault::Withholding, "withholding"),
     (Fault::GarbageShares, "garbage-shares"),
     (Fault::FalseHistory, "false-history"),
+    (Fault::TwoLives, "two-lives"),
+    (Fault::BadWrites, "bad-writes"),
 ];
 
 impl Fault {
     /// Whether a validator that has it is not one that others may rely on: at most as many have one as may be faulty.
     pub fn is_of_the_weak(self) -> bool {
-        matches!(
-            self,
-            Self::LostDisk
-                | Self::Silence
-                | Self::Equivocation
-                | Self::Withholding
-                | Self::GarbageShares
-                | Self::FalseHistory
-        )
+        self.is_a_lie() || matches!(self, Self::LostDisk | Self::TwoLives | Self::BadWrites)
     }
 
     /// Whether it is told by a validator's own key.
     pub fn is_a_lie(self) -> bool {
+        matches!(
+            self,
+            Self::Silence | Self::Equivocation | Self::Withholding | Self::GarbageShares | Self::FalseHistory
+        )
+    }
+
+    /// Whether what a validator says that has it need not be its honest word.
+    pub fn spoils_words(self) -> bool {
         self.is_of_the_weak() && self != Self::LostDisk
     }
 

@@ -77,6 +77,8 @@ pub struct Home {
 
 /// One node.
 pub struct Host {
+    /// Its place among all processes: that of its validator's slot, or one behind them for a second life.
+    pub place: u32,
     /// Its validator's slot.
     pub slot: u32,
     /// Its disk as it is in this life.
@@ -108,10 +110,11 @@ pub struct Host {
 
 impl Host {
     /// A node that never ran, with an empty disk.
-    pub fn new(slot: u32, seed: u64, keys: Keys) -> Self {
-        let mut draw = Draw::new(seed, &format!("host {slot}"));
+    pub fn new(place: u32, slot: u32, seed: u64, keys: Keys) -> Self {
+        let mut draw = Draw::new(seed, &format!("host {place}"));
         let disk = FaultyBackend::new(draw.bits());
         Self {
+            place,
             slot,
             disk,
             lines: Rc::default(),
@@ -142,14 +145,14 @@ impl Host {
 
     /// How it is, in words.
     pub fn stands(&mut self) -> String {
-        let Some(node) = &self.node else { return format!("node {} is down", self.slot) };
+        let Some(node) = &self.node else { return format!("node {} is down", self.place) };
         let (chain, order) = (node.machine().chain(), node.machine().order_progress());
         let does = match node.machine().is_voting() {
             true => format!("votes in round {} of validator {}", order.round, order.proposer),
             false => "votes on nothing".into(),
         };
         let heard = order.heard.saturating_sub(1);
-        format!("node {} stands at {} and {}, hears {heard}, {does}", self.slot, chain.decided, chain.settled)
+        format!("node {} stands at {} and {}, hears {heard}, {does}", self.place, chain.decided, chain.settled)
     }
 
     /// Starts it, as `open` does. Returns where its chain stands.
@@ -203,7 +206,7 @@ impl Host {
             pace: home.pace,
             driving,
             sign_from: None,
-            network: Some(network_key(self.slot)),
+            network: Some(network_key(self.place)),
         };
         let setup = home.setup.clone();
         let opened = match plant {
@@ -243,7 +246,7 @@ impl Host {
 
     /// Whether what stopped it was done to its disk.
     fn stopped(&self, problem: &str) -> Stopped {
-        let disk = self.disk.is_off() || self.disk.failures() > self.failures;
+        let disk = self.disk.is_off() || self.disk.failures() > self.failures || self.disk.is_harmed();
         if disk { Stopped::Disk(problem.to_owned()) } else { Stopped::Itself(problem.to_owned()) }
     }
 
@@ -333,6 +336,12 @@ impl Host {
         };
         begin().expect("nothing is wrong with a new disk");
         self.replace_disk(disk);
+    }
+
+    /// Whoever holds this disk, a copy of another's, did not make its session.
+    pub fn begin_with(&mut self, disk: FaultyBackend) {
+        self.replace_disk(disk);
+        self.lives = self.lives.max(1);
     }
 
     /// The process ends, and its disk is replaced by another: nothing that was promised on the old one holds there.

@@ -12,7 +12,7 @@ use net::wire::AnswerVerdict;
 use crate::half::{Row, Wrong};
 
 /// Every state that a run of many seeds must reach; what a set of one validator can reach first.
-pub const MARKS: [&str; 24] = [
+pub const MARKS: [&str; 26] = [
     "ticks shared a sync",
     "no room on the disk",
     "killed while it recovered",
@@ -37,6 +37,8 @@ pub const MARKS: [&str; 24] = [
     "a snapshot was transferred",
     "a validator was proven to have said two things",
     "a liar was put out",
+    "a validator heard of its other life and stopped",
+    "a disk was found to have lost a write",
 ];
 
 /// How many of [`MARKS`] a set of one validator can reach: the first ones.

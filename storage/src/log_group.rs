@@ -124,3 +124,30 @@ pub(crate) fn first_block() -> Vec<u8> {
     bytes.resize(BLOCK as usize, 0);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_group_is_read_as_it_was_written_and_any_other_bytes_are_none() {
+        static ENTRIES: AtomicU32 = AtomicU32::new(0);
+        type Fuzz = (u32, u32, Vec<(u32, Vec<u8>)>, u16, u8);
+        bolero::check!().with_type::<Fuzz>().for_each(|(synced, fence, entries, at, flip): &Fuzz| {
+            let entries: Vec<_> =
+                entries.iter().map(|(height, entry)| (Height((*height).into()), entry.clone())).collect();
+            let group = LogGroup { synced: Height((*synced).into()), fence: Height((*fence).into()), entries };
+            let mut bytes = Vec::new();
+            encode(&group, &mut bytes);
+            let length = bytes.len();
+            ENTRIES.fetch_add(group.entries.len() as u32, Ordering::Relaxed);
+            assert_eq!(decode(&bytes), Ok((group, length)));
+            bytes[usize::from(*at) % length] ^= flip | 1;
+            assert!(decode(&bytes).is_err());
+            assert!(decode(&bytes[..length - 1]).is_err());
+        });
+        assert!(ENTRIES.load(Ordering::Relaxed) > 100, "groups with entries were read");
+    }
+}

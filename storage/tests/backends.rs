@@ -102,6 +102,33 @@ fn faults_come_when_planned_and_room_ends() {
     assert!(file.write_all_at(&[1], 0).is_err() && disk.create(&dir.join("other")).is_err());
 }
 
+/// Such a disk says that all is well: only who reads finds out.
+#[test]
+fn writes_that_are_lost_or_go_elsewhere_are_said_to_be_done() {
+    for fault in [Fault::Lose, Fault::Misdirect] {
+        for seed in 0..20 {
+            let disk = FaultyBackend::new(seed);
+            let path = Path::new("/d/file");
+            disk.create_dir(Path::new("/d")).expect("made");
+            let file = disk.create(path).expect("new");
+            disk.sync_dir(Path::new("/d")).expect("synced");
+            file.write_all_at(&[1; 16_384], 0).expect("written");
+            disk.plan(disk.operations() + 1, fault);
+            // It waits for a write.
+            file.sync().expect("synced");
+            assert!(!disk.is_harmed());
+            file.write_all_at(&[2; 4_096], 4_096).expect("it says so");
+            file.write_all_at(&[3; 100], 0).expect("the one after is sound");
+            file.sync().expect("it says so");
+            let bytes = disk.restart().read(path, 1 << 20).expect("its name");
+            assert!(disk.is_harmed() && disk.restart().is_harmed() && disk.copy().is_harmed());
+            assert_eq!((bytes[..100].to_vec(), bytes[4_096]), (vec![3; 100], 1), "seed {seed}");
+            let elsewhere = bytes.chunks(4_096).filter(|block| block[4_095] == 2).count();
+            assert_eq!(elsewhere, usize::from(fault == Fault::Misdirect), "seed {seed}");
+        }
+    }
+}
+
 /// What a stranger can put where a file is expected. None of it is waited for, and none is read.
 #[test]
 fn a_pipe_a_device_a_folder_and_an_endless_file_are_refused_before_they_are_read() {

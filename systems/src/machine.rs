@@ -494,6 +494,7 @@ impl Machine {
             validators: validators.count() as u32,
             heard: self.world.resource::<Nodes>().others(slot) as u32 + u32::from(slot.is_some()),
             receipts: 0,
+            missing_shares: self.world.resource::<Shares>().missing(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bevy_ecs::system::{Query, ResMut};
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
-use engine::io::{Alarm, Verdict};
+use engine::io::{Alarm, SlotList, Verdict};
 use engine::limits::TICK_MS;
 use engine::message::evidence::Evidence;
 use engine::message::intent::{Intent, IntentKind};
@@ -436,6 +436,32 @@ fn shares_that_do_not_verify_stop_no_beacon() {
     assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)));
 }
 
+/// A beacon that does not come says whose shares are missing, for as long as they are.
+#[test]
+fn a_beacon_that_is_overdue_says_whose_shares_are_missing() {
+    let mut cluster = Cluster::new(4, 0, 52);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    let missing = |cluster: &Cluster, slot: usize| {
+        let machine = cluster.hosts[slot].machine.as_ref().expect("it runs");
+        machine.order_progress().missing_shares
+    };
+    assert!((0..4).all(|slot| missing(&cluster, slot) == SlotList::default()));
+    cluster.tamper = Some(Box::new(|from, _, message| match message {
+        NodeMessage::Share(_) if from > 1 => None,
+        // Nobody else tells it either.
+        NodeMessage::Beacon(_) | NodeMessage::Range(_) => None,
+        other => Some(other),
+    }));
+    bet_all(&mut cluster, 4, &[0]);
+    assert!(cluster.until(2_000, |cluster| !cluster.hosts[0].alarms.is_empty()));
+    assert_eq!(missing(&cluster, 0), SlotList(0b1100), "those whose shares nobody hears");
+    cluster.tamper = None;
+    assert!(cluster.until(2_000, |cluster| missing(cluster, 0) == SlotList::default()), "they came");
+    let bets = bet_all(&mut cluster, 4, &[0]);
+    assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+}
+
 /// An intent that is given to two nodes, and another one with its number, signed on a second machine of the player.
 #[test]
 fn whoever_signs_two_intents_with_one_number_gets_a_receipt_for_each() {
@@ -484,10 +510,17 @@ fn a_node_whose_state_differs_says_so_and_stops() {
         assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)), "the others go on");
     }
     let differing = &cluster.hosts[3];
-    let Some(ExchangeError::Diverged { height, own, theirs }) = differing.fault.clone() else {
+    let Some(ExchangeError::Diverged(divergence)) = differing.fault.clone() else {
         panic!("{:?}", differing.fault);
     };
-    assert_eq!((own, theirs), (differing.settled[&height].root_chain, cluster.hosts[0].settled[&height].root_chain));
+    let (height, rows) = (divergence.height, (divergence.own, divergence.theirs()));
+    assert_eq!(rows, (differing.settled[&height].root_chain, cluster.hosts[0].settled[&height].root_chain));
+    let block = divergence.header.hash();
+    assert_eq!(divergence.certificate.as_ref().map(|quorum| quorum.block), Some(block), "a quorum answers for it");
+    // It was told before, as the block was proposed, with its proposer's signed word.
+    let first = differing.divergences.first().expect("it says so before it stops");
+    assert_eq!(first.proposal.map(|proposal| proposal.body.block), Some(first.header.hash()));
+    assert!(first.theirs() != first.own && first.certificate.is_none());
     assert!(!differing.decided.contains_key(&Height(height.0 + 2)), "the block that says otherwise is not recorded");
 }
 

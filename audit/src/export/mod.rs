@@ -4,9 +4,11 @@
 //!  before the first height -> tables, rules                                     \
 //!  walk, height by height  -> rows of rolls, bets, actions, payouts, departures  -> a sink a format -> files
 //!  after the last height   -> balances, the session itself                      /  the image
+//!  beside the heights      -> what validators signed of which only one may be       lines of JSON
 //! ```
 //! Rows go out as the walk makes them: memory does not grow with the session.
 
+mod contradictions;
 mod csv;
 mod parquet;
 mod placed;
@@ -36,6 +38,8 @@ pub struct ExportConfig {
     pub parquet: Option<PathBuf>,
     /// The file for the image.
     pub image: Option<PathBuf>,
+    /// The file for what validators signed of which only one may be.
+    pub evidence: Option<PathBuf>,
     /// The last height; without it, the last settled one.
     pub height: Option<Height>,
     /// How the session is read.
@@ -53,6 +57,8 @@ pub struct Exported {
     pub executed_from: Height,
     /// Bytes of the image, if it was written.
     pub image_bytes: Option<u64>,
+    /// How often a validator was recorded to have signed two things of which only one may be, if that was written.
+    pub evidence: Option<u64>,
     /// Rows of each sheet, if sheets were written.
     pub rows: Vec<(&'static str, u64)>,
     /// The files, in the order in which they were begun.
@@ -149,7 +155,8 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
         NewFile::create(path, Readers::Usual).map_err(failed)
     };
     let image = config.image.as_ref().map(begin).transpose()?;
-    let mut files: Vec<PathBuf> = config.image.iter().cloned().collect();
+    let evidence = config.evidence.as_ref().map(begin).transpose()?;
+    let mut files: Vec<PathBuf> = config.image.iter().chain(&config.evidence).cloned().collect();
     let Walked { mut machine, root, executed_from, rows } = if config.csv.is_some() || config.parquet.is_some() {
         let sinks = Sinks::begin(config)?;
         files.extend(sinks.sinks.iter().flat_map(|(folder, _)| folder.files()));
@@ -164,7 +171,14 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
         (Some(file), Some(path)) => Some(write_image(&mut machine, file, path)?),
         _ => None,
     };
-    Ok(Exported { height: machine.chain().settled, root, executed_from, image_bytes, rows, files })
+    let evidence = match (evidence, &config.evidence) {
+        (Some(file), Some(path)) => {
+            let to = config.height.unwrap_or(Height(u64::MAX));
+            Some(contradictions::write(dir, to, file, path)?)
+        }
+        _ => None,
+    };
+    Ok(Exported { height: machine.chain().settled, root, executed_from, image_bytes, evidence, rows, files })
 }
 
 /// Where a walk ended, and what it gave.

@@ -6,12 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use audit::export::{ExportConfig, Exported, Kind, SHEETS, export};
 use engine::Height;
+use engine::message::evidence::Evidence;
+use engine::message::vote::{Vote, VoteBody, VoteKind};
 use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use node::totals::Totals;
 use parquet::basic::{Compression, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use storage::{Disk, Frame, FrameKind, Group, JournalReader, Session, Synced, Writing};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -37,7 +40,7 @@ fn dev(dir: &Path, heights: u64) -> Totals {
 fn all(dir: &Path, height: Option<u64>) -> ExportConfig {
     let (csv, parquet) = (Some(dir.join("csv")), Some(dir.join("parquet")));
     let image = Some(dir.join("state.img"));
-    ExportConfig { csv, parquet, image, height: height.map(Height), reading: 1.into() }
+    ExportConfig { csv, parquet, image, evidence: None, height: height.map(Height), reading: 1.into() }
 }
 
 /// A sheet's rows by column name.
@@ -286,4 +289,49 @@ fn docs_name_every_column_of_every_sheet() {
         let columns: Vec<&str> = sheet.columns.iter().map(|column| column.name).collect();
         assert_eq!(named, columns, "{}", sheet.name);
     }
+}
+
+/// Appends a frame to a session that has ended.
+fn append(dir: &Path, frame: Frame) {
+    let session = Session::open(dir).expect("a session");
+    let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
+    let mut disk = Disk::start(session, reader, Writing::default()).expect("it goes on").storage;
+    disk.submit(Group { id: 1, frames: vec![frame], ..Group::default() });
+    assert_eq!(disk.finish(), [Synced::UpTo(1)]);
+}
+
+#[test]
+fn evidence_is_exported_with_both_statements_and_only_if_both_are_signed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    dev(&session, 20);
+    let key = load::dev::keys(DevConfig::default().seed).votes[0].clone();
+    let chain = storage::read_genesis(&session).expect("a genesis").1;
+    let vote =
+        |block: Option<[u8; 32]>| key.sign_vote(VoteBody::new(VoteKind::Prevote, Height(9), 2, block, 0), &chain);
+    let [one, other] = [vote(None), vote(Some([7; 32]))];
+    let frame = |evidence: Evidence| {
+        let mut body = Vec::new();
+        evidence.encode(&mut body);
+        Frame { kind: FrameKind::Evidence, height: Height(20), body }
+    };
+    let written = |name: &str| {
+        let path = dir.path().join(name);
+        let config = ExportConfig { evidence: Some(path.clone()), reading: 1.into(), ..ExportConfig::default() };
+        pooled(|| export(&session, &config, |_| ()))
+            .map(|exported| (exported.evidence, std::fs::read_to_string(path).expect("a file")))
+    };
+    assert_eq!(written("none").expect("an export"), (Some(0), String::new()));
+    append(&session, frame(Evidence::Votes(one, other)));
+    let (count, lines) = written("one").expect("an export");
+    let row: serde_json::Value = serde_json::from_str(lines.trim_end()).expect("one line");
+    assert_eq!((count, &row["kind"], &row["slot"], &row["height"]), (Some(1), &"votes".into(), &0.into(), &9.into()));
+    assert_eq!((&row["round"], &row["recorded_after"]), (&2.into(), &20.into()));
+    let [first, second] = [one, other].map(|vote| engine::hex(bytemuck::bytes_of(&vote)));
+    assert_eq!((&row["one"], &row["other"]), (&first.into(), &second.into()));
+    // A session can hold anything.
+    let forged = Vote { signature: [3; 64], ..other };
+    append(&session, frame(Evidence::Votes(one, forged)));
+    let error = written("forged").expect_err("one signature is none").to_string();
+    assert!(error.contains("validator 0 did not sign both") && !dir.path().join("forged").exists(), "{error}");
 }

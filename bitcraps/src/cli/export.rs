@@ -16,7 +16,7 @@ use audit::reading::Origin;
 #[derive(Args, Debug)]
 #[command(
     group = clap::ArgGroup::new("what").required(true).multiple(true),
-    after_help = "Examples:\n  bitcraps export sessions/0001 --csv rows                rolls, bets, actions, payouts, departures, balances\n  bitcraps export sessions/0001 --parquet rows --height 5000\n  bitcraps export sessions/0001 --image state.img         `b3sum state.img` prints the root\n\nAmounts are in chips, times in milliseconds since the Unix epoch. A session that a node is writing can be exported."
+    after_help = "Examples:\n  bitcraps export sessions/0001 --csv rows                rolls, bets, actions, payouts, departures, balances\n  bitcraps export sessions/0001 --parquet rows --height 5000\n  bitcraps export sessions/0001 --image state.img         `b3sum state.img` prints the root\n  bitcraps export my-node/session --evidence found.jsonl  validators that signed two things of which only one may be\n\nAmounts are in chips, times in milliseconds since the Unix epoch. A session that a node is writing can be exported."
 )]
 pub struct ExportArgs {
     /// The session's directory.
@@ -30,6 +30,9 @@ pub struct ExportArgs {
     /// Write the image of all replicated columns to this new file.
     #[arg(long, value_name = "FILE", group = "what")]
     image: Option<PathBuf>,
+    /// Write what validators signed of which only one may be into this new file, a line of JSON each, both signatures verified.
+    #[arg(long, value_name = "FILE", group = "what")]
+    evidence: Option<PathBuf>,
     /// Up to and after this height; without it, the last.
     #[arg(long)]
     height: Option<u64>,
@@ -49,6 +52,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         csv: args.csv.clone(),
         parquet: args.parquet.clone(),
         image: args.image.clone(),
+        evidence: args.evidence.clone(),
         height: args.height.map(Height),
         reading: args.expected.reading(args.threads, Origin::Stranger),
     };
@@ -78,6 +82,9 @@ fn as_json(exported: &Exported) -> serde_json::Value {
     if let Some(bytes) = exported.image_bytes {
         value["bytes"] = bytes.into();
     }
+    if let Some(count) = exported.evidence {
+        value["evidence"] = count.into();
+    }
     if !exported.rows.is_empty() {
         value["rows"] = exported.rows.iter().map(|(name, count)| (name.to_string(), json!(count))).collect();
     }
@@ -99,6 +106,10 @@ fn print(args: &ExportArgs, exported: &Exported) -> std::io::Result<()> {
         let path = path.display();
         say!("{path}: the state after height {height}, {} bytes", thousands(bytes));
         say!("`b3sum {path}` prints the root:");
+    }
+    if let (Some(count), Some(path)) = (exported.evidence, &args.evidence) {
+        let times = if count == 1 { "time" } else { "times" };
+        say!("{}: {} {times} a validator signed two things of which only one may be", path.display(), thousands(count));
     }
     say!("  root  {}", hex(&exported.root));
     if exported.executed_from > Height(1) {

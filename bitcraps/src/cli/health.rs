@@ -204,11 +204,15 @@ fn line(found: &Found, highest: Height) -> String {
         Err(lost) => return format!("{:<24} away: {lost}", found.address),
     };
     let NodeStatus { standing, connections, nodes, order, .. } = said.status;
+    let missing = match order.missing_shares.slots().next() {
+        Some(_) => format!(", no share of the beacon from validators {}", order.missing_shares),
+        None => String::new(),
+    };
     let part =
         order.slot.map_or_else(|| "follower".to_owned(), |slot| format!("validator {slot} of {}", order.validators));
     let is = problem(&said.status, highest).unwrap_or_else(|| "good".to_owned());
     format!(
-        "{:<24} {is}: `{}`, {part}, height {} ({} certified), round {}, proposer {}, {nodes} nodes, {connections} connections",
+        "{:<24} {is}: `{}`, {part}, height {} ({} certified), round {}, proposer {}, {nodes} nodes, {connections} connections{missing}",
         found.address,
         said.name,
         thousands(standing.settled.0),
@@ -247,6 +251,7 @@ fn object(found: &Found, highest: Height) -> Value {
         "slot": order.slot,
         "validators": order.validators,
         "validators_heard": order.heard,
+        "missing_shares": order.missing_shares.slots().collect::<Vec<_>>(),
         "receipts": order.receipts,
     })
 }

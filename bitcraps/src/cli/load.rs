@@ -12,6 +12,7 @@ use super::args::{Format, OutputArgs};
 use super::dev::workers_in_range;
 use super::{Failure, stop_signals, thousands};
 use load::report::{Comparison, Report, comparison_html, write_new_in};
+use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
 use node::config::workers;
@@ -72,6 +73,9 @@ pub struct LoadArgs {
     /// Milliseconds that a packet takes from one validator to another, such as 5..15.
     #[arg(long, value_name = "A..B", value_parser = delay)]
     delay_ms: Option<std::ops::RangeInclusive<u64>>,
+    /// The last validator takes part in nothing and floods the others with this.
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "kill")]
+    rogue: Option<RogueKind>,
     /// No sockets: the node is part of this process. For up to a million users.
     #[arg(long, conflicts_with_all = ["target", "watchers", "churn", "slow_readers", "hostile", "idle"])]
     in_process: bool,
@@ -169,11 +173,15 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     if args.nodes < 2 && (args.kill > 0 || args.delay_ms.is_some()) {
         return Err(Failure::Usage("--kill and --delay-ms are for several validators: say --nodes 4".into()).into());
     }
+    if args.nodes < 4 && args.rogue.is_some() {
+        let problem = "--rogue: fewer than four validators do nothing without one of them: say --nodes 4";
+        return Err(Failure::Usage(problem.into()).into());
+    }
     if args.kill > args.nodes {
         return Err(Failure::Usage(format!("--kill {}: there are {} validators", args.kill, args.nodes)).into());
     }
-    let (nodes, kill, delay_ms) = (args.nodes, args.kill, args.delay_ms.clone());
-    let site = RunSite { target: args.target, dir, threads: args.threads, nodes, kill, delay_ms };
+    let (nodes, kill, delay_ms, rogue) = (args.nodes, args.kill, args.delay_ms.clone(), args.rogue);
+    let site = RunSite { target: args.target, dir, threads: args.threads, nodes, kill, delay_ms, rogue };
     let people = args.output.is_for_people();
     if people {
         say!(

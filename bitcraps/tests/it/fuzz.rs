@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bolero::check;
 use engine::Height;
 use engine::PeerId;
-use engine::message::block::{Block, Decided};
+use engine::message::block::{Block, Decided, Retired};
 use engine::message::certificate::{Certificate, Settled};
-use engine::message::node::NodeMessage;
+use engine::message::evidence::Evidence;
+use engine::message::node::{NodeMessage, RangeEntry};
+use engine::message::note::ChainNote;
 use engine::message::vote::{Proposal, ProposalBody, Vote, VoteBody, VoteKind};
 use net::wire::{
     Decoder, Direction, HEADER_BYTES, Kind, Message, Role, TableMessage, ToClient, ToNode, VERSION, encode_node,
@@ -49,7 +51,14 @@ static RECORDED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     while let Some(frame) = journal.next_frame().expect("a whole journal") {
         all.push(frame.body.clone());
         if frame.kind == FrameKind::Decided {
-            let Decided { block, certificate } = Decided::decode(&frame.body).expect("what was recorded");
+            let decided = Decided::decode(&frame.body).expect("what was recorded");
+            all.push(Retired::of(decided.clone()).encode());
+            all.push(note(&decided).encode());
+            let mut range = Vec::new();
+            let entry = RangeEntry { decided: Box::new(decided.clone()), beacon: Some([7; 48]) };
+            NodeMessage::Range(vec![entry]).encode(&mut range);
+            all.push(range);
+            let Decided { block, certificate } = decided;
             let mut bytes = Vec::new();
             block.encode(&mut bytes);
             all.push(bytes);
@@ -69,8 +78,27 @@ static RECORDED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let proposal = key.sign_proposal(body, &chain);
     all.extend([bytemuck::bytes_of(&vote).to_vec(), bytemuck::bytes_of(&proposal).to_vec()]);
     all.extend([LogEntry::Vote(vote).to_bytes(), LogEntry::Proposal(proposal).to_bytes()]);
+    let other = key.sign_vote(VoteBody::new(VoteKind::Prevote, Height(4), 2, None, 0), &chain);
+    let mut evidence = Vec::new();
+    Evidence::Votes(vote, other).encode(&mut evidence);
+    all.push(evidence);
     all
 });
+
+/// Where a chain would stand after a block.
+fn note(decided: &Decided) -> ChainNote {
+    let header = &decided.block.header;
+    ChainNote {
+        height: header.height,
+        time_ms: header.time_ms,
+        receipts_from: Height(1),
+        block: decided.certificate.block,
+        root: [1; 32],
+        root_chains: [[2; 32], header.root_chain],
+        validators: [header.validators, header.next_validators],
+        certificate: decided.certificate.clone(),
+    }
+}
 
 /// A body of each kind of message: the shortest, all zero but for what may not be.
 fn shortest(kind: Kind) -> Vec<u8> {
@@ -145,7 +173,7 @@ fn for_each(check_one: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
 
 #[test]
 fn blocks_and_certificates() {
-    static TAKEN: Taken<4> = Taken::none();
+    static TAKEN: Taken<8> = Taken::none();
     for_each(|bytes| {
         let mut again = Vec::new();
         if let Ok(block) = Block::decode(bytes) {
@@ -167,8 +195,24 @@ fn blocks_and_certificates() {
             assert_eq!(&settled.encode()[..], bytes);
             TAKEN.add(3);
         }
+        if let Ok(retired) = Retired::decode(bytes) {
+            assert_eq!(retired.encode(), bytes);
+            TAKEN.add(4);
+        }
+        if let Ok(note) = ChainNote::decode(bytes) {
+            assert_eq!(note.encode(), bytes);
+            TAKEN.add(5);
+        }
+        again.clear();
+        if let Ok(evidence) = Evidence::decode(bytes) {
+            evidence.encode(&mut again);
+            assert_eq!(again, bytes);
+            TAKEN.add(6);
+        }
+        TAKEN.0[7].fetch_add(u32::from(check_message(Kind::Range, bytes)), Ordering::Relaxed);
     });
-    TAKEN.check(["block", "certificate", "decided body", "settled body"]);
+    let names = ["block", "certificate", "decided body", "settled body", "retired body", "note", "evidence", "range"];
+    TAKEN.check(names);
 }
 
 #[test]
@@ -216,6 +260,29 @@ fn check_message(kind: Kind, body: &[u8]) -> bool {
     assert_eq!(again[..HEADER_BYTES], [a, b, c, d, kind as u8, VERSION, 0, 0]);
     assert_eq!(&again[HEADER_BYTES..], body);
     true
+}
+
+/// A decoder that takes nothing but what was written would pass every check of what it takes: of each kind some bodies with one
+/// other byte must be taken.
+#[test]
+fn every_kind_of_message_is_taken_with_other_bytes_too() {
+    for kind in Kind::ALL {
+        let mut body = shortest(kind);
+        let length = body.len().min(2_048);
+        let (mut taken, mut refused) = (0, 0);
+        for at in 0..length {
+            for flip in [1, 2, 0x80] {
+                body[at] ^= flip;
+                if check_message(kind, &body) {
+                    taken += 1
+                } else {
+                    refused += 1
+                }
+                body[at] ^= flip;
+            }
+        }
+        assert!(taken > 0 || length == 0, "{kind:?}: {taken} taken, {refused} refused");
+    }
 }
 
 #[test]

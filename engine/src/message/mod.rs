@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod share;
 pub mod evidence;
 pub mod block;
+pub mod divergence;
 pub mod note;
 pub mod snapshot;
 pub mod node;

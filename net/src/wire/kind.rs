@@ -192,7 +192,7 @@ messages! {
         /// Where this node stands.
         70 Standing: Standing(standing: ChainProgress) = Then, Client | Node, "be77d52dccb02fb8";
         /// How this node is.
-        71 Status: Status(status: NodeStatus) = Then, Client, "3b222a42210840ea";
+        71 Status: Status(status: NodeStatus) = Then, Client, "7bdf8610b9d05b6a";
     }
     => Between {
         /// Votes.

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::genesis::KeySource;
-use engine::io::{ChainProgress, NodeStatus, OrderProgress, Receipt, ShedReason, Verdict, Watched};
+use engine::io::{ChainProgress, NodeStatus, OrderProgress, Receipt, ShedReason, SlotList, Verdict, Watched};
 use engine::limits::{
     GENESIS_BYTES_MAX, MESSAGE_ANSWERS_MAX, MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX, MESSAGE_RECORDS_MAX,
     PEER_WATCHES_MAX,
@@ -75,7 +75,7 @@ pub struct StandingBody {
     reserved: [u8; 6],
 }
 
-/// Layout: 152 bytes, no padding.
+/// Layout: 168 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct StatusBody {
@@ -91,6 +91,7 @@ pub struct StatusBody {
     slot: u32,
     validators: u32,
     heard: u32,
+    missing_shares: [u8; 16],
 }
 
 /// Layout: 152 bytes, no padding.
@@ -154,7 +155,7 @@ pub struct PeerRecord {
 
 const _: () = assert!(size_of::<HelloBody>() == 64 && size_of::<WatchBody>() == 40);
 const _: () =
-    assert!(size_of::<StatusBody>() == 152 && size_of::<StandingBody>() == 72 && size_of::<WelcomeBody>() == 152);
+    assert!(size_of::<StatusBody>() == 168 && size_of::<StandingBody>() == 72 && size_of::<WelcomeBody>() == 152);
 const _: () =
     assert!(size_of::<AnswerBody>() == 72 && size_of::<AccountBody>() == 112 && size_of::<PeerRecord>() == 128);
 
@@ -357,6 +358,7 @@ impl Body for NodeStatus {
             slot: self.order.slot.unwrap_or(NO_SLOT),
             validators: self.order.validators,
             heard: self.order.heard,
+            missing_shares: self.order.missing_shares.0.to_le_bytes(),
         }
     }
 
@@ -379,6 +381,7 @@ impl Body for NodeStatus {
                 validators: body.validators,
                 heard: body.heard,
                 receipts: body.receipts,
+                missing_shares: SlotList(u128::from_le_bytes(body.missing_shares)),
             },
         })
     }
@@ -386,7 +389,15 @@ impl Body for NodeStatus {
     #[cfg(test)]
     fn samples() -> Vec<Self> {
         let furthest = Some(([8; 32], Height(3)));
-        let order = OrderProgress { round: 1, proposer: 3, slot: Some(2), validators: 4, heard: 3, receipts: 77 };
+        let order = OrderProgress {
+            round: 1,
+            proposer: 3,
+            slot: Some(2),
+            validators: 4,
+            heard: 3,
+            receipts: 77,
+            missing_shares: SlotList(0b1010),
+        };
         vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest, order }]
     }
 }

@@ -2,21 +2,32 @@
 
 mod hosts;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use engine::component::House;
+use engine::component::{House, Table};
+use engine::image::DirtyMap;
 use engine::io::{Alarm, Offence, Verdict};
+use engine::limits::{DIVERGED_NOTES_MAX, STOPPED_BYTES_MAX};
+use engine::message::block::Header;
+use engine::message::certificate::Certificate;
 use engine::message::intent::IntentKind;
 use engine::message::node::{NodeKind, NodeMessage};
-use engine::{Chips, Height, TableId};
+use engine::message::snapshot::PartKind;
+use engine::message::vote::Proposal;
+use engine::{Chips, Height, TableId, hex};
 use hosts::{Cluster, DIR};
 use node::snapshots::SnapshotPace;
+use node::stopped::StopNote;
 use storage::Retention;
 use storage::backend::{Access, Backend, FaultyBackend};
 
 /// Four nodes, with players seated at those that are named.
 fn playing(nodes: &[usize]) -> Cluster {
-    let mut cluster = Cluster::new(4);
+    seated(Cluster::new(4), nodes)
+}
+
+/// Players sit down at the nodes that are named.
+fn seated(mut cluster: Cluster, nodes: &[usize]) -> Cluster {
     let given: Vec<_> = (0..4).flat_map(|player| cluster.seat(player, nodes[player as usize % nodes.len()])).collect();
     let all = |cluster: &mut Cluster| given.iter().all(|intent| cluster.verdict(intent) == Some(Verdict::Applied));
     assert!(cluster.until(3_000, all), "players are seated");
@@ -274,6 +285,60 @@ fn more_lost_logs_than_may_be_need_an_operators_word() {
     cluster.check_records();
 }
 
+/// The state of one node changes without a block: it keeps what others propose instead, and stops when a quorum decides it.
+#[test]
+fn a_node_whose_state_differs_keeps_both_rows_and_stops() {
+    let mut cluster = playing(&[0, 1, 2]);
+    let mut differ = systems::schedule::chained();
+    differ.add_systems(
+        |mut tables: bevy_ecs::system::Query<'_, '_, &mut Table>, mut dirty: bevy_ecs::system::ResMut<'_, DirtyMap>| {
+            tables.iter_mut().next().expect("a table").hand_number += 1;
+            dirty.mark_all();
+        },
+    );
+    cluster.node(3).machine_mut().run(&mut differ);
+    for _ in 0..60 {
+        if cluster.hosts[3].fault.is_some() {
+            break;
+        }
+        cluster.steps(50);
+    }
+    let said = cluster.hosts[3].fault.clone().expect("it stops");
+    assert!(said.contains("another state than this node"), "{said}");
+    let read = |path: &PathBuf| -> StopNote {
+        let bytes = cluster.hosts[3].disk.read(path, STOPPED_BYTES_MAX).expect("a note");
+        serde_json::from_slice(&bytes).expect("a note")
+    };
+    let (told, stopped): (Vec<_>, Vec<_>) = cluster
+        .files(3, "stopped")
+        .iter()
+        .map(|path| (path.file_name().and_then(|name| name.to_str()).unwrap_or_default().contains("-by-"), read(path)))
+        .partition(|(is_told, _)| *is_told);
+    let [(_, stop)] = &stopped[..] else { panic!("one note of why it stopped: {stopped:?}") };
+    assert!(!told.is_empty() && told.len() <= DIVERGED_NOTES_MAX);
+    let recorded = cluster.journal(3);
+    let own = |height: u64| recorded[&Height(height)].1.as_ref().map(|settled| hex(&settled.root_chain));
+    for (_, note) in told.iter().chain(&stopped) {
+        let header: Header = bytemuck::pod_read_unaligned(&unhexed(&note.header));
+        assert_eq!((note.block.clone(), header.height), (Some(hex(&header.hash())), Height(note.height + 2)));
+        assert_eq!(note.theirs, Some(hex(&header.root_chain)));
+        assert_eq!(note.own, own(note.height), "what its own journal has");
+        assert_ne!(note.own, note.theirs);
+    }
+    let proposal: Proposal = bytemuck::pod_read_unaligned(&unhexed(&told[0].1.proposal));
+    assert_eq!(told[0].1.block, Some(hex(&proposal.body.block)), "its proposer signed it");
+    let certificate = Certificate::decode(&unhexed(&stop.certificate)).expect("a certificate");
+    assert!(
+        stop.block == Some(hex(&certificate.block)) && certificate.signatures.len() >= 3,
+        "a quorum answers for it"
+    );
+}
+
+fn unhexed(text: &Option<String>) -> Vec<u8> {
+    let text = text.as_ref().expect("it is in the note");
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+}
+
 /// A chip appears from nowhere: the block that finds out is named, and not settled again.
 #[test]
 fn a_block_that_broke_an_invariant_is_named_and_not_executed_again() {
@@ -300,8 +365,8 @@ fn a_block_that_broke_an_invariant_is_named_and_not_executed_again() {
 }
 
 /// Nodes that keep little, and a fourth with an empty disk.
-fn forgetful() -> Cluster {
-    let mut cluster = playing(&[0, 1, 2]);
+fn forgetful(tables: u32) -> Cluster {
+    let mut cluster = seated(Cluster::with_tables(4, tables), &[0, 1, 2]);
     (0..4).for_each(|slot| cluster.kill(slot));
     cluster.pace = SnapshotPace { ticks: 200, groups: u64::MAX, heights: 8, groups_per_tick: 64 };
     cluster.writing.segment_bytes = 32 << 10;
@@ -322,7 +387,7 @@ fn forgetful() -> Cluster {
 
 #[test]
 fn where_the_first_blocks_are_gone_a_new_node_begins_at_a_snapshot_of_the_others() {
-    let mut cluster = forgetful();
+    let mut cluster = forgetful(2);
     let before = cluster.settled(0);
     cluster.start(3);
     assert!(cluster.until(3_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
@@ -345,7 +410,7 @@ fn where_the_first_blocks_are_gone_a_new_node_begins_at_a_snapshot_of_the_others
 
 #[test]
 fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put_out() {
-    let mut cluster = forgetful();
+    let mut cluster = forgetful(2);
     let before = cluster.settled(0);
     cluster.tamper = Some(Box::new(|from, _, message| match message {
         NodeMessage::Part(mut part) if from == 0 && part.bytes.len() >= 16_384 => {
@@ -362,10 +427,46 @@ fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put
     cluster.check_records();
 }
 
+/// How many tables a state has that is fetched: some here; `BITCRAPS_TABLES=100000` is the long run.
+fn tables() -> u32 {
+    std::env::var("BITCRAPS_TABLES").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+}
+
+/// Nobody can be reached for longer than a part is waited for, twice: what came before is not asked for again.
+#[test]
+fn a_large_state_that_is_cut_off_twice_comes_on_from_where_it_was() {
+    let mut cluster = forgetful(tables());
+    let before = cluster.settled(0);
+    let groups = cluster.node(0).machine().layout().groups();
+    let needed =
+        (groups.div_ceil(PartKind::Groups.most() as usize) + groups.div_ceil(PartKind::Values.most() as usize)) as u64;
+    let parts = |cluster: &Cluster| cluster.said.get(&NodeKind::Part).copied().unwrap_or_default();
+    let (began, known) = (cluster.tick, parts(&cluster));
+    cluster.start(3);
+    let mut cut = Vec::new();
+    for round in 1..=2 {
+        assert!(cluster.until(8_000, |cluster| parts(cluster) >= known + needed * round / 3), "parts come");
+        cut.push(parts(&cluster) - known);
+        cluster.cut.insert(3);
+        cluster.steps(1_000);
+        cluster.cut.remove(&3);
+    }
+    assert!(cluster.until(100_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    let said = parts(&cluster) - known;
+    println!(
+        "{groups} groups of 16 KiB in {needed} parts, cut after {cut:?}: {said} were sent, level after {} ms of ticks",
+        (cluster.tick - began) * node::clock::QUANTUM_MS
+    );
+    // Of each of three nodes one part may have been under way when it was cut off, twice.
+    assert!(said <= needed + 2 * 3, "{said} parts were sent, of {needed} that are needed");
+    assert_eq!(cluster.hosts[3].arrivals, 1);
+    assert!(cluster.hosts.iter().all(|host| host.banned.is_empty() && host.fault.is_none()));
+}
+
 /// The process ends at any tick while a snapshot comes: the next start clears what there is of it, and it comes again.
 #[test]
 fn a_snapshot_that_had_not_arrived_as_a_whole_comes_again() {
-    let mut cluster = forgetful();
+    let mut cluster = forgetful(2);
     let before = cluster.settled(0);
     let mut broken_off = 0;
     for ticks in 4..120 {

@@ -4,6 +4,7 @@ use engine::Height;
 use engine::columns::Rows;
 
 use super::{Cluster, Event};
+use crate::audit::Wrong;
 use crate::heap::Time;
 use crate::host::{Stopped, TICK};
 use crate::properties::{Broken, Property};
@@ -20,7 +21,8 @@ impl Cluster {
         if self.hosts[slot].is_up() {
             return Ok(());
         }
-        if self.hosts.iter().all(|host| !host.is_up() && host.lives > 0) && self.plan.nodes > 1 {
+        let mut first_lives = self.hosts[..self.plan.nodes as usize].iter();
+        if first_lives.all(|host| !host.is_up() && host.lives > 0) && self.plan.nodes > 1 {
             self.marks.count("all nodes were down at once");
         }
         let host = &mut self.hosts[slot];
@@ -36,7 +38,9 @@ impl Cluster {
                 } else if fenced {
                     self.marks.count("a fence let a validator sign again");
                 }
-                self.seen.restarted(slot as u32, decided, promised)?;
+                if !self.hosts[slot].disk.is_harmed() {
+                    self.seen.restarted(slot as u32, decided, promised)?;
+                }
                 self.join(slot);
                 self.look(slot)?;
                 self.wake(slot);
@@ -182,6 +186,14 @@ impl Cluster {
     /// A node stopped: for what was done to its disk it starts again, for anything else the run is broken.
     fn died(&mut self, slot: usize, stopped: Stopped) -> Result<(), Broken> {
         match stopped {
+            // Its operator finds that it is not what was written.
+            Stopped::Disk(_) if self.hosts[slot].disk.is_harmed() && !self.hosts[slot].disk.is_off() => {
+                self.marks.count("a disk was found to have lost a write");
+                self.hosts[slot].lose_disk(&self.home);
+                self.leave(slot, true);
+                self.restart_later(slot);
+                Ok(())
+            }
             Stopped::Disk(_) => {
                 self.marks.count("a node stopped because its disk failed");
                 self.hosts[slot].cut_power();
@@ -189,8 +201,11 @@ impl Cluster {
                 self.restart_later(slot);
                 Ok(())
             }
-            // It hears of its own lies.
+            // It hears of its own lies, or of its other life.
             Stopped::Itself(_) if !self.is_trusted(slot as u32) => {
+                if self.has_two_lives(self.hosts[slot].slot) {
+                    self.marks.count("a validator heard of its other life and stopped");
+                }
                 self.hosts[slot].kill();
                 self.leave(slot, true);
                 self.restart_later(slot);
@@ -216,15 +231,19 @@ impl Cluster {
         let dir =
             tempfile::tempdir().map_err(|error| Broken { property: Property::Replays, seen: error.to_string() })?;
         for host in &self.hosts {
-            if !self.is_trusted(host.slot) && host.record.get().settled_to == Height::GENESIS {
+            if !self.is_trusted(host.place) && host.record.get().settled_to == Height::GENESIS {
                 continue;
             }
-            let path = dir.path().join(format!("node-{}", host.slot));
+            let path = dir.path().join(format!("node-{}", host.place));
             let failed =
-                |seen: String| Broken { property: Property::Replays, seen: format!("node {}: {seen}", host.slot) };
+                |seen: String| Broken { property: Property::Replays, seen: format!("node {}: {seen}", host.place) };
             host.save(&path).map_err(|error| failed(error.to_string()))?;
-            crate::audit::replay(&path).map_err(failed)?;
-            self.replayed += 1;
+            match crate::audit::replay(&path) {
+                Ok(()) => self.replayed += 1,
+                // What its disk did to it is found, whoever reads it.
+                Err(Wrong::Unreadable(_)) if host.disk.is_harmed() => {}
+                Err(Wrong::Unreadable(seen) | Wrong::Differs(seen)) => return Err(failed(seen)),
+            }
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ const IDLE: Time = 3_000_000;
 impl Cluster {
     /// Everyone connects to a node that has started.
     pub(super) fn join(&mut self, slot: usize) {
-        let nodes = self.plan.nodes;
+        let nodes = self.ends();
         let clients = (0..self.plan.players).map(|number| {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&number.to_le_bytes());
@@ -68,7 +68,7 @@ impl Cluster {
     /// A node is gone: the others notice sooner or later.
     pub(super) fn leave(&mut self, slot: usize, at_once: bool) {
         let slot = slot as u32;
-        for other in (0..self.plan.nodes).filter(|other| *other != slot) {
+        for other in (0..self.ends()).filter(|other| *other != slot) {
             let Some(number) = self.links.between(slot, other) else { continue };
             let after = if at_once { 1 } else { self.draw.below(IDLE) };
             self.heap.push(self.now + after, other, Event::Ends(Link { pair: (slot, other), number }));
@@ -100,7 +100,7 @@ impl Cluster {
     /// What a node gave out goes on its way.
     pub(super) fn send(&mut self, slot: usize) -> Result<(), Broken> {
         let outputs = std::mem::take(&mut self.hosts[slot].lines.borrow_mut().outputs);
-        let (from, nodes) = (End::Node(slot as u32), self.plan.nodes);
+        let (from, nodes) = (End::Node(slot as u32), self.ends());
         let mut arrivals = Vec::new();
         if let Some(liar) = self.liars.get_mut(&(slot as u32)) {
             liar.prepare(&outputs);
@@ -131,7 +131,7 @@ impl Cluster {
         self.look_at(slot, message)?;
         let from = slot as u32;
         let mut bytes = Vec::new();
-        for other in (0..self.plan.nodes).filter(|other| *other != from) {
+        for other in (0..self.ends()).filter(|other| *other != from) {
             let Some(number) = self.links.between(from, other) else { continue };
             if to.is_some_and(|peer| peer != PeerId { slot: other, generation: number }) {
                 continue;
@@ -185,7 +185,7 @@ impl Cluster {
 
     /// A node puts another out: honest ones never do that to each other.
     fn put_out(&mut self, slot: usize, peer: PeerId, offence: &str) -> Result<(), Broken> {
-        if player(peer, self.plan.nodes).is_some() {
+        if player(peer, self.ends()).is_some() {
             return Ok(());
         }
         let (slot, who) = (slot as u32, peer.slot);
@@ -213,7 +213,7 @@ impl Cluster {
         let Packet { from, to, bytes } = packet;
         match (from, to) {
             (End::Player(player), End::Node(slot)) => {
-                let from = player_peer(player, self.plan.nodes);
+                let from = player_peer(player, self.ends());
                 let inputs = read_letter(from, &bytes).expect("what players send is well formed");
                 self.arrive_at(slot, inputs);
             }

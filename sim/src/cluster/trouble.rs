@@ -26,7 +26,7 @@ fn every(fault: Fault) -> (Time, Time) {
         Fault::Silence | Fault::Equivocation | Fault::Withholding | Fault::GarbageShares | Fault::FalseHistory => {
             (0, 0)
         }
-        Fault::LostDisk => (1_500_000, 10_000_000),
+        Fault::LostDisk | Fault::TwoLives | Fault::BadWrites => (1_500_000, 10_000_000),
         Fault::AllDown => (3_000_000, 25_000_000),
         Fault::PowerCut | Fault::Kill | Fault::KillInRecovery | Fault::FailedSync => (1_000_000, 15_000_000),
     }
@@ -94,6 +94,8 @@ impl Cluster {
             }
             Fault::AllDown => self.all_down(),
             Fault::LostDisk => self.lose_disk(),
+            Fault::TwoLives => self.begin_second_life()?,
+            Fault::BadWrites => self.let_write_badly(),
             Fault::Silence | Fault::Equivocation | Fault::Withholding | Fault::GarbageShares | Fault::FalseHistory => {
                 unreachable!("a validator lies from the beginning")
             }
@@ -124,18 +126,45 @@ impl Cluster {
     /// A disk is lost: only those lose one of whom it was drawn, since no rule is safe where more do than may be faulty; and
     /// only once the chain has begun, since nobody could know of one at genesis that it had signed something there.
     fn lose_disk(&mut self) {
-        let losers: Vec<u32> =
-            self.weak.iter().filter(|(_, fault)| **fault == Fault::LostDisk).map(|(slot, _)| *slot).collect();
-        if losers.is_empty() {
-            return;
-        }
-        let slot = *self.draw.pick(&losers) as usize;
-        let has_begun = self.hosts[slot].record.get().settled_to >= BEGUN;
-        if has_begun && self.hosts[slot].is_up() {
+        if let Some(slot) = self.weak_with(Fault::LostDisk) {
             self.hosts[slot].lose_disk(&self.home);
             self.leave(slot, true);
             self.restart_later(slot);
         }
+    }
+
+    /// One of those validators of whom something was drawn, that runs and has begun.
+    fn weak_with(&mut self, kind: Fault) -> Option<usize> {
+        let slots: Vec<u32> = self.weak.iter().filter(|(_, fault)| **fault == kind).map(|(slot, _)| *slot).collect();
+        if slots.is_empty() {
+            return None;
+        }
+        let slot = *self.draw.pick(&slots) as usize;
+        let has_begun = self.hosts[slot].record.get().settled_to >= BEGUN;
+        (has_begun && self.hosts[slot].is_up()).then_some(slot)
+    }
+
+    /// A validator's directory is copied while it runs, and a second process starts with the copy; the one of before ends.
+    fn begin_second_life(&mut self) -> Result<(), Broken> {
+        let Some(slot) = self.weak_with(Fault::TwoLives) else { return Ok(()) };
+        let copy = self.hosts[slot].disk.copy();
+        let mut behind = self.plan.nodes as usize..self.hosts.len();
+        let place = behind.find(|place| self.hosts[*place].slot == slot as u32).expect("it has a place");
+        if self.hosts[place].is_up() {
+            self.leave(place, true);
+        }
+        self.hosts[place].begin_with(copy);
+        self.start(place)
+    }
+
+    /// One of the next writes of a disk is said to be done, and is not where it should be. Who reads it again finds out.
+    fn let_write_badly(&mut self) {
+        let Some(slot) = self.weak_with(Fault::BadWrites) else { return };
+        let fault = if self.draw.below(2) == 0 { DiskFault::Lose } else { DiskFault::Misdirect };
+        let disk = &self.hosts[slot].disk;
+        disk.plan(disk.operations() + 1 + self.draw.below(40), fault);
+        self.distrusted.insert(slot as u32);
+        self.later(slot, Fault::BadWrites, 200_000, 3_000_000, Undo::Process);
     }
 
     /// Every node goes down at once, some by the power; they come up in any order.
@@ -155,7 +184,7 @@ impl Cluster {
 
     /// Two parts that do not hear each other, or of which one does not hear the other.
     fn part(&mut self) {
-        let nodes: Vec<u32> = (0..self.plan.nodes).collect();
+        let nodes: Vec<u32> = (0..self.ends()).collect();
         let alone = self.draw.below(3) == 0;
         let one_way = self.draw.below(3) == 0;
         let lonely = *self.draw.pick(&nodes);
@@ -204,6 +233,7 @@ impl Cluster {
                     self.restart_later(slot);
                 }
             }
+            Undo::Process => self.kill(slot),
             Undo::Ways(ways) => {
                 let mut arrivals = Vec::new();
                 for (from, to) in &ways {

@@ -5,7 +5,8 @@
 //!  sync   -> the file's pending changes are safe                in any order; names that no directory sync made safe too
 //! ```
 //! It tears writes at 512 and 4096 bytes, reorders and drops what was not synced, forgets names, lets syncs take time, fails
-//! any operation with any error, and has as much room as it is given.
+//! any operation with any error, has as much room as it is given, and says of writes that they are done which are lost, or
+//! went elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use super::memory::{lock, read, write};
 use super::{Access, Backend, Handle};
+use crate::BLOCK;
 
 /// What befalls an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +25,17 @@ pub enum Fault {
     PowerOff,
     /// It fails with this error: of a write only a part is done, and a sync may have lost what it was to save.
     Fail(io::ErrorKind),
+    /// The next write is said to be done, and is not.
+    Lose,
+    /// The next write is said to be done, and went to another block of its file.
+    Misdirect,
+}
+
+impl Fault {
+    /// Whether it befalls writes alone: where another operation comes first, it waits.
+    fn is_of_writes(self) -> bool {
+        matches!(self, Self::Lose | Self::Misdirect)
+    }
 }
 
 /// In which pieces a write survives the loss of power.
@@ -49,6 +62,8 @@ struct Disk {
     faults: BTreeMap<u64, Fault>,
     /// Operations that failed, or found no room.
     failed: u64,
+    /// Whether some write is not where it was said to be.
+    harmed: bool,
     off: bool,
     room: Option<u64>,
     delay: Duration,
@@ -95,12 +110,16 @@ impl Disk {
     }
 
     /// Counts an operation that changes something, and says what befalls it.
-    fn next(&mut self) -> io::Result<Option<Fault>> {
+    fn next(&mut self, is_write: bool) -> io::Result<Option<Fault>> {
         if self.off {
             return Err(broken());
         }
         self.operations += 1;
-        let fault = self.faults.get(&self.operations).copied();
+        let mut fault = self.faults.get(&self.operations).copied();
+        if let Some(waits) = fault.filter(|fault| !is_write && fault.is_of_writes()) {
+            self.faults.entry(self.operations + 1).or_insert(waits);
+            fault = None;
+        }
         self.off |= fault == Some(Fault::PowerOff);
         self.failed += u64::from(matches!(fault, Some(Fault::Fail(_))));
         Ok(fault)
@@ -108,7 +127,7 @@ impl Disk {
 
     /// An operation that is done or not: with the power going, a coin decides.
     fn all_or_nothing(&mut self, act: impl FnOnce(&mut Self)) -> io::Result<()> {
-        match self.next()? {
+        match self.next(false)? {
             Some(Fault::Fail(kind)) => Err(kind.into()),
             Some(Fault::PowerOff) => {
                 if self.random(2) == 0 {
@@ -116,7 +135,7 @@ impl Disk {
                 }
                 Err(broken())
             }
-            None => {
+            Some(Fault::Lose | Fault::Misdirect) | None => {
                 act(self);
                 Ok(())
             }
@@ -134,9 +153,20 @@ impl Disk {
     }
 
     fn write(&mut self, index: usize, bytes: &[u8], at: u64) -> io::Result<()> {
-        let fault = self.next()?;
+        let fault = self.next(true)?;
         let part = |disk: &mut Self| disk.random(bytes.len() as u64 + 1) as usize;
         match fault {
+            Some(Fault::Lose) => {
+                self.harmed = true;
+                Ok(())
+            }
+            Some(Fault::Misdirect) => {
+                self.harmed = true;
+                let blocks = self.files[index].now.len() as u64 / BLOCK + 1;
+                let block = (at / BLOCK + 1 + self.random(blocks)) % (blocks + 1);
+                self.change(index, Change::Write(block * BLOCK + at % BLOCK, bytes.to_vec()));
+                Ok(())
+            }
             Some(fault) => {
                 let done = part(self);
                 self.change(index, Change::Write(at, bytes[..done].to_vec()));
@@ -157,7 +187,7 @@ impl Disk {
     }
 
     fn sync(&mut self, index: usize) -> io::Result<()> {
-        let fault = self.next()?;
+        let fault = self.next(false)?;
         match fault {
             Some(Fault::PowerOff) => Err(broken()),
             Some(Fault::Fail(kind)) => {
@@ -166,7 +196,7 @@ impl Disk {
                 self.files[index].pending = pending.into_iter().filter(|_| self.random(2) == 0).collect();
                 Err(kind.into())
             }
-            None => {
+            Some(Fault::Lose | Fault::Misdirect) | None => {
                 let File { safe, pending, .. } = &mut self.files[index];
                 pending.drain(..).for_each(|change| apply(safe, &change));
                 Ok(())
@@ -262,6 +292,11 @@ impl FaultyBackend {
         self.disk().delay = delay;
     }
 
+    /// Whether some write is not where it was said to be.
+    pub fn is_harmed(&self) -> bool {
+        self.disk().harmed
+    }
+
     /// Whether the power is off.
     pub fn is_off(&self) -> bool {
         self.disk().off
@@ -271,7 +306,7 @@ impl FaultyBackend {
     pub fn restart(&self) -> Self {
         let mut old = self.disk();
         old.off = true;
-        let mut new = Disk { dirs: old.dirs.clone(), delay: old.delay, ..Disk::default() };
+        let mut new = Disk { dirs: old.dirs.clone(), delay: old.delay, harmed: old.harmed, ..Disk::default() };
         let names: BTreeSet<PathBuf> = old.safe.keys().chain(old.names.keys()).cloned().collect();
         for path in names {
             let (safe, now) = (old.safe.get(&path).copied(), old.names.get(&path).copied());
@@ -290,7 +325,7 @@ impl FaultyBackend {
     /// A copy of the disk as it is now, with nothing left to lose.
     pub fn copy(&self) -> Self {
         let old = self.disk();
-        let mut new = Disk { random: old.random, dirs: old.dirs.clone(), ..Disk::default() };
+        let mut new = Disk { random: old.random, dirs: old.dirs.clone(), harmed: old.harmed, ..Disk::default() };
         // What was removed is gone.
         for (path, index) in &old.names {
             let now = &old.files[*index].now;

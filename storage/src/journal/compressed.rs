@@ -13,7 +13,7 @@ use std::sync::Arc;
 use engine::bytes::Reader;
 use engine::limits::{COMPRESSED_CHUNK_BYTES, COMPRESSED_SEGMENT_BYTES_MAX, SEGMENT_FILE_BYTES_MAX};
 
-use crate::backend::{Access, Backend, FileBytes, Handle, bounded_len};
+use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{Damage, Problem};
 
@@ -169,7 +169,8 @@ impl Handle for Compressed {
     }
 }
 
-fn is_compressed(path: &Path) -> bool {
+/// Whether a file of the journal is a compressed one, by its name.
+pub fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == ENDING)
 }
 
@@ -177,14 +178,6 @@ fn is_compressed(path: &Path) -> bool {
 pub fn open(backend: &dyn Backend, path: &Path) -> io::Result<Box<dyn Handle>> {
     let file = backend.open(path, Access::Read)?;
     Ok(if is_compressed(path) { Box::new(Compressed::open(file)?) } else { file })
-}
-
-/// The bytes of a file of the journal that is never written again, from an offset on: decompressed, or mapped.
-pub fn view(backend: &dyn Backend, path: &Path, from: u64) -> io::Result<FileBytes> {
-    if !is_compressed(path) {
-        return backend.view(path, from, SEGMENT_FILE_BYTES_MAX);
-    }
-    read(backend, path, from).map(FileBytes::Read)
 }
 
 /// The bytes of a file of the journal from an offset on, decompressed or copied.

@@ -82,11 +82,16 @@ pub struct Index {
     pub offset: u64,
 }
 
+/// The last of some marks, in order, before which all frames are of lower heights.
+pub fn mark_below(marks: &[Mark], height: Height) -> Option<&Mark> {
+    let after = marks.partition_point(|mark| mark.before < height);
+    marks.get(after.saturating_sub(1))
+}
+
 impl Index {
     /// The last mark before which all frames are of lower heights.
     pub fn mark(&self, height: Height) -> Option<&Mark> {
-        let after = self.marks.partition_point(|mark| mark.before < height);
-        self.marks.get(after.saturating_sub(1))
+        mark_below(&self.marks, height)
     }
 
     /// Bytes of the index that starts `bytes`, if they start one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::Height;
 
 use super::frame::{Frame, FrameKind};
-use super::reader::JournalReader;
+use super::reader::{JournalReader, KnownMarks};
 use crate::backend::Backend;
 use crate::session::{OpenError, Session};
 
@@ -27,6 +27,8 @@ pub struct PastReader {
     backend: Arc<dyn Backend>,
     dir: PathBuf,
     open: Option<Open>,
+    /// Where to begin in the last segment, which has no index yet.
+    known: KnownMarks,
 }
 
 /// A place in the journal.
@@ -43,12 +45,13 @@ struct Open {
 impl PastReader {
     /// The past of a session that this process writes, or is about to.
     pub fn of(session: &Session) -> Self {
-        Self { backend: session.backend().clone(), dir: session.dir().to_owned(), open: None }
+        let known = KnownMarks::default();
+        Self { backend: session.backend().clone(), dir: session.dir().to_owned(), open: None, known }
     }
 
     /// Another reader of the same.
     pub fn another(&self) -> Self {
-        Self { backend: self.backend.clone(), dir: self.dir.clone(), open: None }
+        Self { backend: self.backend.clone(), dir: self.dir.clone(), open: None, known: self.known.clone() }
     }
 
     /// Up to `count` heights from `from` on, one after another, none above `last`, of at most `bytes_max` bytes together; the
@@ -57,12 +60,32 @@ impl PastReader {
     /// # Errors
     /// If the journal is damaged, or the system refuses.
     pub fn read(&mut self, from: Height, count: usize, last: Height, bytes_max: usize) -> Result<Vec<Past>, OpenError> {
-        let open = self.open.take().filter(|open| open.next == from);
-        let goes_on = open.is_some();
-        let mut open = match open {
+        if from > last {
+            return Ok(Vec::new());
+        }
+        let goes_on = self.open.as_ref().is_some_and(|open| open.next == from);
+        let found = self.read_once(from, count, last, bytes_max);
+        if !matches!(&found, Ok(found) if !found.is_empty()) && (goes_on || !self.known.is_empty()) {
+            // It has come to where the journal ended when it was opened, and more was written since; or it has begun in a
+            // group for which there was no room in the end, and which was written otherwise.
+            (self.open, self.known) = (None, KnownMarks::default());
+            return self.read_once(from, count, last, bytes_max);
+        }
+        found
+    }
+
+    fn read_once(
+        &mut self,
+        from: Height,
+        count: usize,
+        last: Height,
+        bytes_max: usize,
+    ) -> Result<Vec<Past>, OpenError> {
+        let mut open = match self.open.take().filter(|open| open.next == from) {
             Some(open) => open,
             None => {
-                let reader = JournalReader::open_on(self.backend.clone(), &self.dir, from)?;
+                let known = self.known.clone();
+                let reader = JournalReader::open_knowing(self.backend.clone(), &self.dir, from, known)?;
                 Open { reader, next: from, read: VecDeque::new(), ended: false }
             }
         };
@@ -78,10 +101,7 @@ impl PastReader {
             found.extend(open.read.pop_front());
             open.next = open.next.next();
         }
-        if goes_on && open.ended && found.is_empty() {
-            // It has come to where the journal ended when it was opened, and more was written since.
-            return self.read(from, count, last, bytes_max);
-        }
+        self.known = open.reader.known_marks();
         // The end of what is written now lies further on the next time.
         self.open = (!open.ended).then_some(open);
         Ok(found)

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::limits::SEGMENT_FILE_BYTES_MAX;
+use engine::limits::{SEGMENT_FILE_BYTES_MAX, SEGMENT_MARKS_MAX, SEGMENT_WINDOW_BYTES};
 use engine::{Genesis, Hash, Height};
 
 use super::compressed;
 use super::frame::Frame;
-use super::index::{Index, Mark, TAIL};
+use super::index::{Index, Mark, TAIL, mark_below};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
-use crate::backend::{Backend, FileBackend, FileBytes, bounded_len};
+use crate::backend::{Backend, FileBackend, FileBytes, Handle, bounded_len};
 use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage, DamageKind, Problem};
 
@@ -47,7 +47,8 @@ pub struct End {
     pub(crate) marks: Vec<Mark>,
 }
 
-/// The frames of a session's journal, in order. A segment is looked at at a time: mapped, or the last one in memory.
+/// The frames of a session's journal, in order. A segment is looked at at a time: mapped, or, where it is compressed or may
+/// still be written, [`SEGMENT_WINDOW_BYTES`] of it in memory.
 pub struct JournalReader {
     backend: Arc<dyn Backend>,
     dir: PathBuf,
@@ -56,11 +57,47 @@ pub struct JournalReader {
     /// The segment after the one that is read.
     next: usize,
     scan: Scan,
+    /// What is not in memory of the segment that is read.
+    ahead: Option<Ahead>,
+    /// Frames of the last segment that may be begun with, where somebody has read it before: it has no index yet.
+    known: KnownMarks,
     /// Frames of lower heights are passed over.
     from: Height,
     sealed: bool,
     decided: Height,
     end: Option<End>,
+}
+
+/// What lies ahead of the bytes in memory. The file stays open: its name may come to mean what stays of the segment.
+struct Ahead {
+    file: Box<dyn Handle>,
+    /// Where it ended when it was opened.
+    end: u64,
+}
+
+/// Marks of the last segment, which nothing but reading it tells.
+#[derive(Clone, Default)]
+pub(super) struct KnownMarks {
+    /// Its number.
+    segment: u32,
+    marks: Vec<Mark>,
+}
+
+impl KnownMarks {
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Adds marks of a segment, in order; those of another one are forgotten.
+    fn add(&mut self, segment: u32, marks: &[Mark]) {
+        if self.segment != segment {
+            *self = Self { segment, marks: Vec::new() };
+        }
+        let last = self.marks.last().map_or(0, |mark| mark.offset);
+        self.marks.extend(marks.iter().filter(|mark| mark.offset > last).copied());
+        self.marks.truncate(SEGMENT_MARKS_MAX);
+    }
 }
 
 impl JournalReader {
@@ -93,6 +130,19 @@ impl JournalReader {
     /// # Errors
     /// If the directory is no session, or the index that it needs is damaged.
     pub fn open_on(backend: Arc<dyn Backend>, dir: &Path, from: Height) -> Result<Self, OpenError> {
+        Self::open_knowing(backend, dir, from, KnownMarks::default())
+    }
+
+    /// The same, by somebody who has read the last segment before.
+    ///
+    /// # Errors
+    /// As [`JournalReader::open_on`].
+    pub(super) fn open_knowing(
+        backend: Arc<dyn Backend>,
+        dir: &Path,
+        from: Height,
+        known: KnownMarks,
+    ) -> Result<Self, OpenError> {
         let chain = Genesis::chain_id(&genesis_bytes_on(&*backend, dir)?);
         let segments = journal_files(&*backend, &dir.join("journal"))?;
         let mut reader = Self {
@@ -102,6 +152,8 @@ impl JournalReader {
             segments,
             next: 0,
             scan: Scan::default(),
+            ahead: None,
+            known,
             from,
             sealed: false,
             decided: Height::GENESIS,
@@ -119,7 +171,7 @@ impl JournalReader {
     /// Damage: bytes that are wrong before the end of what was written.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, OpenError> {
         while self.end.is_none() {
-            if self.scan.at >= self.scan.bytes.len() && !self.next_segment()? {
+            if self.scan.at >= self.scan.bytes.len() && !self.read_on()? && !self.next_segment()? {
                 break;
             }
             match self.scan.step() {
@@ -132,6 +184,8 @@ impl JournalReader {
                     }
                 }
                 ScanItem::Sealed => self.sealed = true,
+                // What is cut off at the end of what is in memory looks as if it were wrong.
+                ScanItem::End | ScanItem::Bad { .. } if self.read_on()? => {}
                 ScanItem::End if self.next < self.segments.len() => {
                     return Err(self.damage(self.scan.at, "a sealed segment has no index".into()).into());
                 }
@@ -215,6 +269,8 @@ impl JournalReader {
         match header {
             Ok(()) => self.scan.at = BLOCK as usize,
             Err(segment::BadHeader { problem, unfinished }) => {
+                // All of it, since what follows the header decides.
+                self.read_on()?;
                 let written =
                     self.scan.bytes.get(BLOCK as usize..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
                 let damage = self.damage(0, problem);
@@ -231,15 +287,50 @@ impl JournalReader {
     }
 
     /// A segment's bytes. All but the last are sealed for ever and are mapped where they lie, if they are not compressed; the
-    /// last may still be written or cut, so it is copied.
-    fn load(&self, at: usize, from: u64) -> Result<FileBytes, OpenError> {
+    /// last may still be written or cut. Of those that are copied the first part comes, and [`JournalReader::read_on`] has the
+    /// others.
+    fn load(&mut self, at: usize, from: u64) -> Result<FileBytes, OpenError> {
         let path = &self.segments[at].1;
-        let bytes = if at + 1 < self.segments.len() {
-            compressed::view(&*self.backend, path, from)
-        } else {
-            compressed::read(&*self.backend, path, from).map(FileBytes::Read)
-        };
-        bytes.map_err(compressed::failed(path))
+        self.ahead = None;
+        if at + 1 < self.segments.len() && !compressed::is_compressed(path) {
+            let view = self.backend.view(path, from, SEGMENT_FILE_BYTES_MAX);
+            return view.map_err(compressed::failed(path));
+        }
+        let file = compressed::open(&*self.backend, path).map_err(compressed::failed(path))?;
+        let end = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(compressed::failed(path))? as u64;
+        let bytes = self.window(at, &*file, from, SEGMENT_WINDOW_BYTES.min(end.saturating_sub(from) as usize))?;
+        self.ahead = (from + (bytes.len() as u64) < end).then_some(Ahead { file, end });
+        Ok(FileBytes::Read(bytes))
+    }
+
+    fn window(&self, at: usize, file: &dyn Handle, from: u64, count: usize) -> Result<Vec<u8>, OpenError> {
+        file.read_range(from, count).map_err(compressed::failed(&self.segments[at].1))
+    }
+
+    /// Takes up more of the segment that is read, from the place that was reached; all of it, where nothing in memory could
+    /// be made of what begins there. False where all is in memory.
+    fn read_on(&mut self) -> Result<bool, OpenError> {
+        let Some(Ahead { file, end }) = self.ahead.take() else { return Ok(false) };
+        let base = self.scan.offset(self.scan.at) / BLOCK * BLOCK;
+        let rest = end.saturating_sub(base) as usize;
+        let count = if base == self.scan.base { rest } else { SEGMENT_WINDOW_BYTES.min(rest) };
+        let bytes = self.window(self.next - 1, &*file, base, count)?;
+        // One that is shorter now was cut at its end.
+        let is_whole = bytes.len() < count || count == rest;
+        self.scan.go_on(bytes, base);
+        self.ahead = (!is_whole).then_some(Ahead { file, end });
+        Ok(true)
+    }
+
+    /// What is known of the last segment, for who reads it again.
+    pub(super) fn known_marks(&self) -> KnownMarks {
+        let mut known = self.known.clone();
+        if self.next == self.segments.len()
+            && let Some((number, _)) = self.next.checked_sub(1).map(|at| &self.segments[at])
+        {
+            known.add(*number, &self.scan.marks.marks);
+        }
+        known
     }
 
     /// Checks a segment's first block.
@@ -272,9 +363,14 @@ impl JournalReader {
     }
 
     fn jump_within(&mut self, at: usize) -> Result<(), OpenError> {
-        let Some(index) = self.index_of(at)? else { return Ok(()) };
-        let Some(mark) = index.mark(self.from).copied() else { return Ok(()) };
+        let index = self.index_of(at)?;
         let (number, path) = self.segments[at].clone();
+        let mark = match &index {
+            Some(index) => index.mark(self.from),
+            None if self.known.segment == number => mark_below(&self.known.marks, self.from),
+            None => None,
+        };
+        let Some(mark) = mark.copied() else { return Ok(()) };
         let kind = segment::SegmentKind::of(&path);
         let base = mark.offset / BLOCK * BLOCK;
         let header = compressed::open(&*self.backend, &path).and_then(|file| file.read_range(0, BLOCK as usize));

@@ -62,6 +62,16 @@ impl Scan {
         self.search_left = SEARCH_LENGTHS * self.bytes.len() as u64;
     }
 
+    /// Goes on in other bytes of the same segment, which hold the place.
+    pub fn go_on(&mut self, bytes: Vec<u8>, base: u64) {
+        let offset = self.offset(self.at);
+        assert!(base <= offset, "no byte is passed over");
+        self.bytes = bytes.into();
+        self.base = base;
+        self.at = (offset - base) as usize;
+        self.search_left = SEARCH_LENGTHS * self.bytes.len() as u64;
+    }
+
     /// The offset in the segment of a place.
     pub fn offset(&self, at: usize) -> u64 {
         self.base + at as u64

@@ -31,9 +31,16 @@ struct Waiting {
     expiry_s: u32,
     /// It is in a decided block.
     decided: bool,
+    /// Another one with its number, which is in a decided block too and waits in its place once it has its receipt.
+    next: Option<Box<Self>>,
 }
 
 impl Waiting {
+    /// One that is in a decided block, and of which nobody here waits to hear.
+    fn decided(intent: &Intent) -> Self {
+        Self { id: intent.id(), to: PeerId::NONE, expiry_s: intent.body.expiry_s, decided: true, next: None }
+    }
+
     fn has_number_of(&self, id: &IntentId) -> bool {
         self.id.number == id.number && self.id.key == id.key
     }
@@ -121,7 +128,8 @@ impl Answers {
     pub fn wait(&mut self, intent: &Intent, to: PeerId) -> Known {
         let known = self.look_up(intent);
         if matches!(known, Known::New | Known::Refused(_)) {
-            self.insert(Waiting { id: intent.id(), to, expiry_s: intent.body.expiry_s, decided: false });
+            let (id, expiry_s) = (intent.id(), intent.body.expiry_s);
+            self.insert(Waiting { id, to, expiry_s, decided: false, next: None });
         }
         known
     }
@@ -135,9 +143,13 @@ impl Answers {
         let id = intent.id();
         if let Some(waiting) = self.waiting.find_mut(bucket_of(&id), |waiting| waiting.has_number_of(&id)) {
             // Where another one with its number waits, the height's verdict says which of them the number went to.
-            waiting.decided |= waiting.id == id;
+            if waiting.id == id {
+                waiting.decided = true;
+            } else {
+                waiting.next = Some(Box::new(Waiting::decided(intent)));
+            }
         } else if self.kept(&id).is_none_or(|receipt| !is_final(receipt.verdict)) {
-            self.insert(Waiting { id, to: PeerId::NONE, expiry_s: intent.body.expiry_s, decided: true });
+            self.insert(Waiting::decided(intent));
         }
     }
 
@@ -169,17 +181,19 @@ impl Answers {
         let hash = bucket_of(&receipt.id);
         self.keep(*receipt, hash);
         let nobody = Hears { to: PeerId::NONE, other: None };
-        let Ok(entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
+        let Ok(mut entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
             return nobody;
         };
-        if entry.get().id == receipt.id {
-            return Hears { to: entry.remove().0.to, other: None };
-        }
-        if !is_final(receipt.verdict) {
+        entry.get_mut().next.take_if(|next| next.id == receipt.id);
+        if entry.get().id != receipt.id && !is_final(receipt.verdict) {
             return nobody;
         }
-        let (Waiting { id, to, .. }, _) = entry.remove();
-        Hears { to: PeerId::NONE, other: Some((to, id)) }
+        let (Waiting { id, to, next, .. }, _) = entry.remove();
+        // A block above that is not settled yet holds it: whoever sends it again waits for that.
+        if let Some(next) = next {
+            self.insert(*next);
+        }
+        if id == receipt.id { Hears { to, other: None } } else { Hears { to: PeerId::NONE, other: Some((to, id)) } }
     }
 
     /// Those whose expiry the time of a settled block has passed, and that are in no decided block: nothing can apply them
@@ -187,8 +201,9 @@ impl Answers {
     pub fn expire(&mut self, time_ms: u64) -> Vec<(PeerId, IntentId)> {
         let now_s = time_ms / 1_000;
         let is_late = |waiting: &mut Waiting| !waiting.decided && u64::from(waiting.expiry_s) < now_s;
-        let mut late: Vec<(PeerId, IntentId)> =
-            self.waiting.extract_if(is_late).map(|waiting| (waiting.to, waiting.id)).collect();
+        let gone: Vec<Waiting> = self.waiting.extract_if(is_late).collect();
+        let mut late: Vec<(PeerId, IntentId)> = gone.iter().map(|waiting| (waiting.to, waiting.id)).collect();
+        gone.into_iter().filter_map(|waiting| waiting.next).for_each(|next| self.insert(*next));
         late.sort_unstable_by_key(|(_, id)| *id);
         late
     }
@@ -281,6 +296,33 @@ mod tests {
         assert_eq!(answers.waiting(), 0);
     }
 
+    /// Two intents with one number in two blocks, of which the first is settled: the second one is in a block still.
+    #[test]
+    fn what_is_decided_behind_another_with_its_number_goes_into_no_other_block() {
+        let mut answers = Answers::default();
+        let (first, second) = (intent(1, 7, 9), intent(1, 7, 8));
+        answers.decide(&first);
+        answers.decide(&second);
+        answers.answer(&receipt(&first, 3, Verdict::Applied));
+        assert_eq!(answers.wait(&second, A), Known::Waits);
+        assert!(!answers.is_open(&second.id()));
+        assert_eq!(answers.redirect(&second, A), None);
+        let used = receipt(&second, 4, Verdict::Refused(Refusal::NumberUsed));
+        assert_eq!(answers.answer(&used).to, A);
+        assert_eq!((answers.waiting(), answers.look_up(&second)), (0, Known::Answered(used)));
+        // One that was refused and left its number is in no block any more.
+        answers.wait(&intent(3, 7, 1), B);
+        answers.decide(&intent(3, 7, 2));
+        answers.answer(&receipt(&intent(3, 7, 2), 4, Verdict::Refused(Refusal::NumberAhead)));
+        answers.answer(&receipt(&intent(3, 7, 1), 5, Verdict::Applied));
+        assert_eq!(answers.waiting(), 0);
+        // The same where a third one waited in vain until it was too late.
+        answers.wait(&intent(2, 7, 1), B);
+        answers.decide(&intent(2, 7, 2));
+        assert_eq!(answers.expire(1_000_000), [(B, intent(2, 7, 1).id())]);
+        assert_eq!(answers.look_up(&intent(2, 7, 2)), Known::Waits);
+    }
+
     #[test]
     fn whoever_waits_for_another_intent_with_a_used_number_hears_of_it() {
         let mut answers = Answers::default();
@@ -290,6 +332,7 @@ mod tests {
         assert!(answers.is_open(&mine.id()), "the other one may be refused and leave the number");
         let left = receipt(&theirs, 2, Verdict::Refused(Refusal::NumberAhead));
         assert_eq!(answers.answer(&left), Hears { to: PeerId::NONE, other: None });
+        answers.decide(&theirs);
         let applied = receipt(&theirs, 3, Verdict::Applied);
         assert_eq!(answers.answer(&applied), Hears { to: PeerId::NONE, other: Some((A, mine.id())) });
         assert_eq!(answers.look_up(&theirs), Known::Answered(applied));

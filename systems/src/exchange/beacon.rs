@@ -60,6 +60,8 @@ struct HeightShares {
     resend_ms: u64,
     /// When the operator hears that it is missing, once it is awaited.
     stalls_ms: Option<u64>,
+    /// Whose shares did not come, once the operator has heard of it.
+    missing: SlotList,
     collector: Option<BeaconCollector>,
 }
 
@@ -108,6 +110,15 @@ impl Shares {
         }
     }
 
+    /// Whose shares of the first beacon that is overdue did not come; nobody's where none is.
+    pub fn missing(&self) -> SlotList {
+        self.heights
+            .values()
+            .map(|shares| shares.missing)
+            .find(|missing| *missing != SlotList::default())
+            .unwrap_or_default()
+    }
+
     /// Forgets heights that were settled without the help of shares.
     fn forget_up_to(&mut self, settled: Height) {
         if self.heights.first_key_value().is_some_and(|(height, _)| *height <= settled) {
@@ -151,8 +162,10 @@ pub fn make_beacons(
         if let Some(beacon) = block.beacon {
             shares.note(message.height, block.hash, beacon);
         } else if of_height.stalls(clock.elapsed_ms()) {
-            let missing = of_height.missing(&part, setup.genesis.validators.len());
+            let missing = of_height.note_missing(&part, setup.genesis.validators.len());
             outbox.outputs.push(Output::Alarm(Alarm::BeaconStalls { height: message.height, missing }));
+        } else if of_height.missing != SlotList::default() {
+            of_height.note_missing(&part, setup.genesis.validators.len());
         }
     }
     for (peer, height) in std::mem::take(&mut shares.asking) {
@@ -207,11 +220,13 @@ impl HeightShares {
         is_due
     }
 
-    /// Whose shares did not come.
-    fn missing(&self, part: &BeaconPart, validators: usize) -> SlotList {
+    /// Takes note of whose shares did not come.
+    fn note_missing(&mut self, part: &BeaconPart, validators: usize) -> SlotList {
         let own = part.own.as_ref().map(|(signer, _)| signer.slot());
         let came = |slot: &u32| Some(*slot) == own || self.rows.iter().any(|row| row.body.slot == *slot);
-        SlotList((0..validators as u32).filter(|slot| !came(slot)).fold(0, |list, slot| list | 1 << slot))
+        self.missing =
+            SlotList((0..validators as u32).filter(|slot| !came(slot)).fold(0, |list, slot| list | 1 << slot));
+        self.missing
     }
 
     /// Adds what others released. Shares that do not verify are dropped; their envelopes say whose they were.

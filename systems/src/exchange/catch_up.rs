@@ -16,6 +16,7 @@ use engine::limits::{
 };
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
+use engine::message::divergence::Divergence;
 use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::{Hash, Height, PeerId};
 use order::batch::BatchSeed;
@@ -376,9 +377,11 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
     let height = chain.decided.next();
     let Some(own) = chain.root_chain_known(height).filter(|_| chain.unsettled.len() < UNSETTLED_MAX) else { return };
     let Some((decided, beacon)) = told.pop_after(chain.decided) else { return };
-    let theirs = decided.block.header.root_chain;
-    if theirs != own {
-        orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
+    if decided.block.header.root_chain != own {
+        let Decided { block, certificate } = decided;
+        let (header, certificate) = (block.header, Some(certificate));
+        let divergence = Divergence { height: height.back(2), own, header, proposal: None, certificate };
+        orderer.fault.get_or_insert(ExchangeError::Diverged(Box::new(divergence)));
         return;
     }
     if let Some(vote) = orderer.signed_elsewhere(&decided.certificate, &tally) {

@@ -1,5 +1,6 @@
 //! Fault: why a node must stop.
 
+use engine::message::divergence::Divergence;
 use engine::message::vote::Vote;
 use engine::{Hash, Height};
 use order::consensus::ConsensusError;
@@ -13,19 +14,13 @@ pub enum ExchangeError {
     Order(#[from] ConsensusError),
     /// A quorum decided a block that names another root than this node computed.
     #[error(
-        "at height {height} a quorum of validators has another state than this node: root chain {} where {} was computed; \
+        "at height {} a quorum of validators has another state than this node: root chain {} where {} was computed; \
          `bisect` shows where a session of theirs and this one differ",
-        engine::hex(.theirs),
-        engine::hex(.own)
+        .0.height,
+        engine::hex(&.0.theirs()),
+        engine::hex(&.0.own)
     )]
-    Diverged {
-        /// The settled height whose root differs.
-        height: Height,
-        /// `root_chain` as this node computed it.
-        own: Hash,
-        /// `root_chain` as the decided block names it.
-        theirs: Hash,
-    },
+    Diverged(Box<Divergence>),
     /// Settling a block broke an invariant: nothing of it was recorded, and every honest node stops here.
     #[error("settling height {height}, block {}, breaks an invariant: {problem}", engine::hex(.block))]
     Poison {

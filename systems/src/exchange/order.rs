@@ -161,6 +161,8 @@ pub fn order_blocks<P: Planted>(
     }
     step.start(&due, &turns);
     step.hear::<P>(&mut heard, &nodes);
+    // Behind a height that was decided just now, the next one may be due at once: a tick less for each.
+    step.start(&due, &turns);
     step.answer_asked();
     step.finish(&nodes);
     if P::RECEIPT_BY_NUMBER {
@@ -327,10 +329,17 @@ impl OrderStep<'_> {
         if self.orderer.ready_ms.is_some() {
             return;
         }
-        let (now_ms, interval_ms) = (self.clock.elapsed_ms(), self.setup.genesis.block_interval_ms);
+        self.orderer.ready_ms = Some(self.ready_ms());
+        self.orderer.timers.begin_at(self.clock.elapsed_ms());
+    }
+
+    /// When the next height may begin: the interval after the last block's time, and not after its decision, so that the
+    /// milliseconds in which validators agree are a part of it. A proposer's clock that is ahead makes nobody wait longer
+    /// than the interval.
+    fn ready_ms(&self) -> u64 {
+        let interval_ms = self.setup.genesis.block_interval_ms;
         let left_ms = (self.chain.parent_time_ms + interval_ms).saturating_sub(self.clock.now_ms).min(interval_ms);
-        self.orderer.ready_ms = Some(now_ms + left_ms);
-        self.orderer.timers.begin_at(now_ms);
+        self.clock.elapsed_ms() + left_ms
     }
 
     /// Starts the next height if there is a reason to. The proposer of the first round starts by itself; the others wait
@@ -445,7 +454,7 @@ impl OrderStep<'_> {
         self.orderer.idle = true;
         self.orderer.asked = None;
         self.orderer.round = 0;
-        self.orderer.ready_ms = Some(self.clock.elapsed_ms() + self.setup.genesis.block_interval_ms);
+        self.orderer.ready_ms = Some(self.ready_ms());
     }
 
     /// Sends the step's votes together.

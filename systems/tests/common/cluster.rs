@@ -9,6 +9,7 @@ use engine::io::{Alarm, Input, Output, Receipt, Verdict};
 use engine::limits::TICK_MS;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
+use engine::message::divergence::Divergence;
 use engine::message::evidence::Evidence;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::{NodeKind, NodeMessage, RangeEntry, RangeRow};
@@ -55,6 +56,7 @@ pub struct Host {
     pub skew_ms: i64,
     pub receipts: Vec<Receipt>,
     pub alarms: Vec<Alarm>,
+    pub divergences: Vec<Divergence>,
     pub evidence: Vec<Evidence>,
     pub fault: Option<ExchangeError>,
     pub log_is_lost: bool,
@@ -152,6 +154,7 @@ impl Cluster {
                 skew_ms: 0,
                 receipts: Vec::new(),
                 alarms: Vec::new(),
+                divergences: Vec::new(),
                 evidence: Vec::new(),
                 fault: None,
                 log_is_lost: false,
@@ -329,6 +332,7 @@ impl Cluster {
                 Output::ToNode { to, message } => self.send(slot, to, message),
                 Output::Receipt { to: PeerId::LOCAL, receipt } => group.receipts.push(receipt),
                 Output::Alarm(alarm) => self.hosts[slot].alarms.push(alarm),
+                Output::Diverged(divergence) => self.hosts[slot].divergences.push(*divergence),
                 Output::Serve { to, range } => self.serve(slot, to, range),
                 Output::Decided(_)
                 | Output::Settled(_)

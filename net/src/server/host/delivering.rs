@@ -79,7 +79,7 @@ impl Host {
             }
             // Those are for the disk.
             Output::Decided(_) | Output::Settled(_) | Output::Log { .. } | Output::Evidence(_) => {}
-            Output::Fence { .. } | Output::Serve { .. } => {}
+            Output::Fence { .. } | Output::Serve { .. } | Output::Diverged(_) => {}
             Output::ToNode { to, message } => self.say(to, &message),
             // That is for the operator.
             Output::Alarm(_) => {}

@@ -110,14 +110,14 @@ pub struct Cluster {
     pub said: BTreeMap<NodeKind, u64>,
 }
 
-fn genesis(keys: &DevKeys) -> Genesis {
+fn genesis(keys: &DevKeys, tables: u32) -> Genesis {
     let mut genesis = Genesis {
         version: GENESIS_VERSION,
         name: "cluster".into(),
         keys: KeySource::Seed,
         start_ms: START_MS,
-        supply: 2_000_000,
-        tables: 2,
+        supply: 1_000_000 + 500_000 * u64::from(tables),
+        tables,
         seats: 4,
         accounts: 64,
         grant: 10_000,
@@ -149,8 +149,13 @@ fn dealt(validators: u32) -> DevKeys {
 impl Cluster {
     /// All nodes run.
     pub fn new(validators: u32) -> Self {
+        Self::with_tables(validators, 2)
+    }
+
+    /// All nodes run, and have so many tables.
+    pub fn with_tables(validators: u32, tables: u32) -> Self {
         let keys = dealt(validators);
-        let genesis = serde_json::to_vec(&genesis(&keys)).expect("plain data");
+        let genesis = serde_json::to_vec(&genesis(&keys, tables)).expect("plain data");
         let chain = Genesis::chain_id(&genesis);
         let setup = Setup::new(serde_json::from_slice(&genesis).expect("just written"), chain).expect("a genesis");
         let mut cluster = Self {

@@ -1,6 +1,8 @@
 //! Hears what others said of the present height: certificates, proposals, votes; judges blocks, and asks for those that lack.
 
 use engine::io::{Alarm, Output};
+use engine::message::block::Header;
+use engine::message::divergence::Divergence;
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::{BlockRow, NodeMessage};
 use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
@@ -98,6 +100,7 @@ impl OrderStep<'_> {
             .filter(|body| matches!(body.judged, None | Some(Judged::Untimely)))
             .map(|body| body.hash)
             .collect();
+        let mut diverged: Vec<Header> = Vec::new();
         for hash in unsure {
             // Others voted for it, or say so: no clock may keep it from being decided.
             let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
@@ -118,11 +121,25 @@ impl OrderStep<'_> {
             };
             body.judged = Some(judged);
             if judged == Judged::Diverged {
-                let (own, proposed) = (root_chain, header.root_chain);
-                let alarm = Alarm::Diverged { height: height.back(2), own, proposed, proposer: header.proposer };
-                self.outbox.outputs.push(Output::Alarm(alarm));
+                diverged.push(header);
             }
         }
+        diverged.iter().for_each(|header| self.tell_divergence(header, root_chain));
+    }
+
+    /// A block names another root than this node computed: the operator hears of it, and both rows are kept.
+    fn tell_divergence(&mut self, header: &Header, own: Hash) {
+        let (height, proposed, proposer) = (header.height.back(2), header.root_chain, header.proposer);
+        self.outbox.outputs.push(Output::Alarm(Alarm::Diverged { height, own, proposed, proposer }));
+        let divergence = self.divergence(header, own);
+        self.outbox.outputs.push(Output::Diverged(Box::new(divergence)));
+    }
+
+    fn divergence(&mut self, header: &Header, own: Hash) -> Divergence {
+        let hash = header.hash();
+        let proposals = self.bodies.proposals(header.height).iter();
+        let proposal = proposals.map(|held| held.proposal).find(|proposal| proposal.body.block == hash);
+        Divergence { height: header.height.back(2), own, header: *header, proposal, certificate: None }
     }
 
     /// Hands proposals to the order of blocks whose blocks were judged, each with the verdict.
@@ -215,12 +232,14 @@ impl OrderStep<'_> {
     /// A quorum for a block with another root: this node is the one that is wrong, and stops before it records more.
     pub(super) fn check_divergence(&mut self, height: Height) {
         let quorum = self.orderer.validators.quorum();
-        let Some((_, block)) = self.tally.quorum(height, VoteKind::Precommit, quorum) else { return };
+        let Some((round, block)) = self.tally.quorum(height, VoteKind::Precommit, quorum) else { return };
         let Some(body) = self.bodies.get(height, &block).filter(|body| body.judged == Some(Judged::Diverged)) else {
             return;
         };
-        let (own, theirs) = (self.chain.root_chain_for(height), body.block.header.root_chain);
-        self.orderer.fault.get_or_insert(ExchangeError::Diverged { height: height.back(2), own, theirs });
+        let header = body.block.header;
+        let certificate = self.tally.certificate(height, round, VoteKind::Precommit, block, quorum);
+        let divergence = Divergence { certificate, ..self.divergence(&header, self.chain.root_chain_for(height)) };
+        self.orderer.fault.get_or_insert(ExchangeError::Diverged(Box::new(divergence)));
     }
 }
 

@@ -1,0 +1,176 @@
+//! A validator that lies or floods, and a second life of one.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use engine::Height;
+use load::rogue::{Rogue, RogueKind};
+
+use crate::{Cluster, free_addresses, start, times};
+
+/// A peer with a validator's network key that lies: about its height, with blocks and certificates that nobody signed, and by
+/// asking for everything again and again.
+#[test]
+fn a_validator_that_lies_holds_up_nobody() {
+    let mut cluster = Cluster::started();
+    let crowd = cluster.crowd(&[0, 1, 2]);
+    cluster.progress(&[0, 1, 2, 3], 2);
+    cluster.kill(3);
+    let config = node::layers::Layered::load(&cluster.members[3].config, &[]).expect("its configuration").config;
+    let (keys, setup) = node::init::open_keys(&config, true).expect("its network key");
+    let genesis = storage::genesis_bytes(&config.node.data).expect("its genesis");
+    let mut liar = node::network::listen(&setup.genesis, genesis, &keys.net, config.net.clone()).expect("its address");
+    let mut lie_for = |seconds, height| {
+        let (mut heard, end) = (0, Instant::now() + Duration::from_secs(seconds));
+        while Instant::now() < end {
+            let mut inputs = Vec::new();
+            liar.take_inputs(&mut inputs);
+            heard += inputs.iter().filter(|input| matches!(input, engine::io::Input::Node { .. })).count();
+            liar.send(&mut lies(height));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        heard
+    };
+    let before = cluster.highest();
+    assert!(lie_for(5, before) > 0, "the others took it for a validator at first");
+    let lied_to = cluster.highest();
+    assert!(lied_to > before, "heights come");
+    // One that starts knows nobody's lies, and hears them before it knows where the others are.
+    cluster.kill(2);
+    cluster.start(2);
+    assert!(lie_for(5, lied_to) > 0, "it took it for a validator too");
+    cluster.progress(&[0, 1, 2], 3);
+    liar.close();
+    // The key is banned for what it did; its operator waits until that is over, or a restart forgets it.
+    (0..3).for_each(|slot| {
+        cluster.end(slot);
+        cluster.start(slot);
+    });
+    cluster.start(3);
+    cluster.progress(&[0, 1, 2, 3], 3);
+    cluster.finish(crowd);
+}
+
+/// What a liar says.
+fn lies(height: Height) -> Vec<engine::io::Output> {
+    use engine::message::certificate::{Certificate, CertificateSignature};
+    use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
+    use engine::message::vote::{Vote, VoteBody, VoteKind};
+    let standing = NodeStanding { decided: Height(1 << 60), settled: Height(1 << 60), ..NodeStanding::default() };
+    let signatures = (0..3).map(|slot| CertificateSignature { slot, signature: [3; 64] }).collect();
+    let certificate = Certificate { height: height.next(), round: 0, block: [9; 32], signatures };
+    let header = engine::message::block::Header {
+        height: height.next(),
+        version: engine::message::block::BLOCK_VERSION,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    let block = engine::message::block::Block {
+        header,
+        certificate: None,
+        system: Vec::new(),
+        pledges: Vec::new(),
+        intents: Vec::new(),
+    };
+    let decided = engine::message::block::Decided { block: block.clone(), certificate: certificate.clone() };
+    let votes = (0..64)
+        .map(|round| Vote {
+            body: VoteBody::new(VoteKind::Precommit, height.next(), round, Some([round as u8; 32]), 3),
+            signature: [1; 64],
+        })
+        .collect();
+    let said = [
+        NodeMessage::Standing(standing),
+        NodeMessage::Polka(certificate),
+        NodeMessage::Body(Box::new(block)),
+        NodeMessage::Votes(votes),
+        NodeMessage::AskRange(RangeRow::new(Height(1), 256)),
+        NodeMessage::Range(vec![RangeEntry { decided: Box::new(decided), beacon: Some([5; 48]) }]),
+    ];
+    said.into_iter().map(|message| engine::io::Output::ToNode { to: None, message }).collect()
+}
+
+/// A validator with true keys that sends as much as a line carries: the others go on, no intent of theirs is lost, and none
+/// of them holds more than it may.
+#[test]
+fn a_validator_that_floods_the_others_takes_nothing_from_them() {
+    let mut cluster = Cluster::started();
+    let crowd = cluster.crowd(&[0, 1, 2]);
+    cluster.progress(&[0, 1, 2, 3], 2);
+    cluster.kill(3);
+    for kind in [RogueKind::Votes, RogueKind::Bodies, RogueKind::Intents] {
+        let rogue = Rogue::start(&cluster.members[3].config, kind).expect("it takes the validator's place");
+        let end = Instant::now() + Duration::from_secs(4);
+        while Instant::now() < end {
+            cluster.progress(&[0, 1, 2], 2);
+            for slot in 0..3 {
+                let held = memory(cluster.process(slot).0.id());
+                assert!(held < MEMORY_BYTES, "{kind:?}: node {slot} holds {held} bytes");
+            }
+        }
+        let did = rogue.stop();
+        assert!(did.said > 100, "{kind:?}: {did:?}");
+    }
+    // Its key is banned for a while if what it did was an offence; a restart forgets it.
+    (0..3).for_each(|slot| {
+        cluster.end(slot);
+        cluster.start(slot);
+    });
+    cluster.start(3);
+    cluster.progress(&[0, 1, 2, 3], 3);
+    cluster.finish(crowd);
+}
+
+/// What a node may hold of a machine's memory.
+const MEMORY_BYTES: u64 = 512 << 20;
+
+/// What a process holds of it now.
+fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of Linux");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("what is resident");
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().expect("KiB");
+    kib << 10
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            // What a running node removes in between is not copied.
+            let _ = std::fs::copy(entry.path(), &target);
+        }
+    }
+}
+
+#[test]
+fn a_copied_directory_signs_nothing_beside_the_original() {
+    let cluster = Cluster::started();
+    let crowd = cluster.crowd(&[0, 1, 2]);
+    cluster.progress(&[0, 1, 2, 3], 2);
+    for moment in 0..times(3) {
+        std::thread::sleep(Duration::from_millis((moment * 397) % 900));
+        let folder = cluster._dir.path().join(format!("copy-{moment}"));
+        copy(cluster.members[3].config.parent().expect("a folder"), &folder);
+        let address = free_addresses(1)[0];
+        let config = folder.join("bitcraps.toml");
+        let text = std::fs::read_to_string(&config).expect("its configuration");
+        let text = text.replace(&cluster.members[3].address.to_string(), &address.to_string());
+        std::fs::write(&config, text).expect("its configuration");
+        let (second, _) = start(&config, &[]);
+        cluster.progress(&[0, 1, 2, 3], 5);
+        // It has stopped by itself, or it votes on nothing.
+        let status = cluster.status_at(address);
+        assert!(status.is_none_or(|status| status.standing.follows), "moment {moment}: {status:?}");
+        drop(second);
+    }
+    for slot in 0..4 {
+        let log = cluster.members[slot].session.join("stopped");
+        assert!(!log.exists(), "node {slot} did not stop for what the copy did");
+        cluster
+            .until("the originals vote", |cluster| cluster.status(slot).is_some_and(|status| !status.standing.follows));
+    }
+    cluster.finish(crowd);
+}

@@ -1,0 +1,195 @@
+//! Reading the past of a session beside whoever writes it: a part at a time, and no more than is asked for.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::Height;
+use engine::limits::SEGMENT_WINDOW_BYTES;
+use storage::backend::{Access, Backend, Handle, MemoryBackend};
+use storage::{Compressor, Disk, Frame, FrameKind, Group, JournalReader, PastReader, Session, Synced, Tail, Writing};
+
+const DIR: &str = "/s";
+/// Bytes of a block: noise, which no compression makes smaller.
+const BODY: usize = 96 << 10;
+const HEIGHTS: u64 = 240;
+
+/// Files in memory, and how many bytes of them were read: all together, and at once.
+#[derive(Clone, Default)]
+struct Counted {
+    inner: MemoryBackend,
+    read: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+struct CountedHandle {
+    inner: Box<dyn Handle>,
+    of: Counted,
+}
+
+impl Counted {
+    fn handle(&self, inner: Box<dyn Handle>) -> Box<dyn Handle> {
+        Box::new(CountedHandle { inner, of: self.clone() })
+    }
+
+    /// Bytes that were read since this was asked last.
+    fn take_read(&self) -> usize {
+        self.read.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Handle for CountedHandle {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let count = self.inner.read_at(buf, at)?;
+        self.of.read.fetch_add(count, Ordering::Relaxed);
+        self.of.most.fetch_max(count, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.inner.write_all_at(buf, at)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.inner.sync_all()
+    }
+}
+
+impl Backend for Counted {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        self.inner.create(path).map(|inner| self.handle(inner))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn Handle>> {
+        self.inner.open(path, access).map(|inner| self.handle(inner))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.inner.list(dir)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.sync_dir(path)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.inner.free_bytes(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.inner.lock(path)
+    }
+}
+
+fn body(height: u64) -> Vec<u8> {
+    let mut bytes = vec![0; BODY];
+    blake3::Hasher::new().update(&height.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn group(height: u64) -> Group {
+    let frame = |kind, body| Frame { kind, height: Height(height), body };
+    let frames = vec![frame(FrameKind::Decided, body(height)), frame(FrameKind::Settled, vec![height as u8; 200])];
+    Group { id: height, frames, ..Group::default() }
+}
+
+/// A session of three windows in one segment that is being written, or in several that are sealed; and who reads its past.
+fn written(backend: &Counted, segment_bytes: u64) -> (Disk, PastReader) {
+    let session = Session::create_on(Arc::new(backend.clone()), Path::new(DIR), b"{}").expect("a session");
+    let past = PastReader::of(&session);
+    let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
+    let writing = Writing { segment_bytes, ..Writing::default() };
+    let mut disk = Disk::start(session, reader, writing).expect("it starts").storage;
+    write(&mut disk, 1..=HEIGHTS);
+    (disk, past)
+}
+
+fn write(disk: &mut Disk, heights: std::ops::RangeInclusive<u64>) {
+    for height in heights {
+        disk.submit(group(height));
+        assert_eq!(disk.poll(std::time::Duration::MAX), Some(Synced::UpTo(height)));
+    }
+}
+
+/// Asks for some heights and looks at what comes.
+fn ask(past: &mut PastReader, from: u64, count: usize, last: u64) {
+    let found = past.read(Height(from), count, Height(last), usize::MAX).expect("sound");
+    let expected = count.min((last + 1).saturating_sub(from) as usize);
+    assert_eq!(found.len(), expected, "{count} heights from {from}");
+    for (height, found) in (from..).zip(&found) {
+        assert_eq!((found.height, &found.decided), (Height(height), &body(height)));
+        assert_eq!(found.settled.as_deref(), Some(&[height as u8; 200][..]));
+    }
+}
+
+#[test]
+fn a_reader_holds_a_part_of_a_segment_and_finds_every_frame() {
+    for segment_bytes in [1 << 30, 9 << 20] {
+        let backend = Counted::default();
+        let (disk, _) = written(&backend, segment_bytes);
+        let compressor = Compressor::new(Arc::new(backend.clone()), Path::new(DIR));
+        for is_compressed in [false, true] {
+            if is_compressed {
+                compressor.compress_sealed(&|| true).expect("there is room");
+            }
+            backend.most.store(0, Ordering::Relaxed);
+            let mut reader =
+                JournalReader::open_on(Arc::new(backend.clone()), Path::new(DIR), Height::GENESIS).expect("a session");
+            let mut frames = Vec::new();
+            while let Some(frame) = reader.next_frame().expect("sound") {
+                frames.push(frame);
+            }
+            assert!(frames.into_iter().eq((1..=HEIGHTS).flat_map(|height| group(height).frames)));
+            assert_eq!(reader.end().expect("read to the end").tail, Tail::Clean);
+            let most = backend.most.load(Ordering::Relaxed);
+            // A sealed segment that is not compressed is mapped where there is a system to do it.
+            assert!(most <= SEGMENT_WINDOW_BYTES || (segment_bytes < 1 << 30 && !is_compressed), "{most}");
+        }
+        drop(disk);
+    }
+}
+
+#[test]
+fn ranges_of_the_last_segment_are_found_without_reading_what_lies_before() {
+    let backend = Counted::default();
+    let (mut disk, mut past) = written(&backend, 1 << 30);
+    backend.take_read();
+    // Nobody knows where anything is: all that lies before is read once.
+    ask(&mut past, HEIGHTS - 3, 4, HEIGHTS);
+    assert!(backend.take_read() > HEIGHTS as usize * BODY / 2);
+    // Several who ask in turn, each for what comes next for it: a window is what is read at most, and a second one where a
+    // frame lies across its end.
+    for round in 0..10 {
+        for from in [1, 100, 200] {
+            ask(&mut past, from + 3 * round, 3, HEIGHTS);
+            assert!(backend.take_read() <= 3 * SEGMENT_WINDOW_BYTES);
+        }
+    }
+    write(&mut disk, HEIGHTS + 1..=HEIGHTS + 5);
+    backend.take_read();
+    ask(&mut past, HEIGHTS - 1, 10, HEIGHTS + 5);
+    ask(&mut past, HEIGHTS + 6, 3, HEIGHTS + 5);
+    ask(&mut past, HEIGHTS, 3, HEIGHTS + 5);
+    assert!(backend.take_read() <= 3 * SEGMENT_WINDOW_BYTES);
+}
