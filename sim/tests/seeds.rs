@@ -10,7 +10,7 @@ use sim::plan::Plant;
 use sim::{Outcome, Plan, Signatures};
 
 /// That of seed 7 at height 40, where nothing goes wrong.
-const ROOT_CHAIN: &str = "ecb94f98fc36ce4ceb9e7f0474576601cbdd0edd92b7dfd43c6d6e74a1f84e2d";
+const ROOT_CHAIN: &str = "e2df29906f2bb2a0404304990c5fbd3f9ce721d23a2355973e764723b09fa57f";
 
 fn run(plan: &Plan) -> Outcome {
     std::thread::scope(|scope| {
