@@ -7,7 +7,7 @@ use engine::message::block::Decided;
 use engine::message::node::NodeMessage;
 
 /// Every state that a run of many seeds must reach; what a set of one validator can reach first.
-pub const MARKS: [&str; 20] = [
+pub const MARKS: [&str; 21] = [
     "ticks shared a sync",
     "no room on the disk",
     "killed while it recovered",
@@ -28,6 +28,7 @@ pub const MARKS: [&str; 20] = [
     "a liar was put out",
     "a validator heard of its other life and stopped",
     "a disk was found to have lost a write",
+    "a share that was none was told",
 ];
 
 /// How many of [`MARKS`] a set of one validator can reach: the first ones.
