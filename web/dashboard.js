@@ -27,6 +27,7 @@ function written(value, tile) {
   switch (tile.unit) {
     case "bytes": return scaled(value, [[2 ** 40, " TiB"], [2 ** 30, " GiB"], [2 ** 20, " MiB"], [2 ** 10, " KiB"], [1, " B"]]) + per;
     case "seconds": return scaled(value, [[1, " s"], [1e-3, " ms"], [1e-6, " µs"]]);
+    case "level": return ["low", "medium", "high"][Math.round(value)];
     case "ratio": return scaled(value * 100, [[1, " %"]]);
     default: return scaled(value, [[1, ""]]) + per;
   }

@@ -19,6 +19,7 @@ pub mod genesis;
 pub mod component;
 pub mod columns;
 pub mod image;
+pub mod trim;
 pub mod pool;
 pub mod io;
 pub mod world;

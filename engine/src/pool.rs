@@ -9,6 +9,9 @@ use thiserror::Error;
 
 use crate::limits::WORKERS_MAX;
 
+/// Bytes that an arena begins with; the allocator rounds them up a little.
+const ARENA_BYTES: usize = 64 * 1024;
+
 /// The pool could not be built.
 #[derive(Error, Debug)]
 #[error("cannot start {threads} workers: {source}")]
@@ -43,7 +46,7 @@ struct Arena(Mutex<Bump>);
 
 impl Arena {
     fn new() -> Self {
-        Self(Mutex::new(Bump::with_capacity(64 * 1024)))
+        Self(Mutex::new(Bump::with_capacity(ARENA_BYTES)))
     }
 
     fn get(&mut self) -> &mut Bump {
@@ -64,6 +67,17 @@ impl Arenas {
     /// Frees everything at once.
     pub fn reset(&mut self) {
         self.workers.iter_mut().chain([&mut self.joined]).for_each(|arena| arena.get().reset());
+    }
+
+    /// Gives back what a large height needed: each arena is as it was at the start.
+    pub fn trim(&mut self) {
+        for arena in self.workers.iter_mut().chain([&mut self.joined]) {
+            if arena.get().allocated_bytes() > ARENA_BYTES {
+                *arena = Arena::new();
+            } else {
+                arena.get().reset();
+            }
+        }
     }
 
     /// Bytes that all arenas hold, used or not.
@@ -139,5 +153,20 @@ mod tests {
         held(&mut arenas);
         let steady = held(&mut arenas);
         assert_eq!(held(&mut arenas), steady);
+    }
+
+    #[test]
+    fn trimmed_arenas_are_as_new_ones_and_work_on() {
+        let mut arenas = Arenas::new(2);
+        let least = arenas.allocated_bytes();
+        let sum = |arenas: &mut Arenas| {
+            let found = arenas.map((0..4_000u64).collect::<Vec<_>>().into_iter(), |arena, n| arena.alloc([n; 64])[7]);
+            found.iter().sum::<u64>()
+        };
+        let first = sum(&mut arenas);
+        assert!(arenas.allocated_bytes() > 2 * least);
+        arenas.trim();
+        assert_eq!(arenas.allocated_bytes(), least);
+        assert_eq!(sum(&mut arenas), first);
     }
 }

@@ -4,7 +4,9 @@
 //!  node i -> socket that i was told of -> wait -> node j
 //!         <- wait <-
 //! ```
-//! A link keeps the order of its packets, as most do. One that is cut loses all of them, as a network does that falls apart.
+//! A link keeps the order of its packets, as most do, and takes equally long for those of a tenth of a second: one that drew for
+//! each packet would take nearly the longest for all of them, since none overtakes another. One that is cut loses all of them, as
+//! a network does that falls apart.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -27,6 +29,8 @@ use crate::players::Chance;
 const PACKET_BYTES: usize = 65_536;
 /// Packets that may be on one way; more are lost, as on a link.
 const UNDER_WAY_MAX: usize = 4_096;
+/// How long a link takes equally long for each packet.
+const STEADY: Duration = Duration::from_millis(100);
 /// What the system is asked for, for each socket.
 const SOCKET_BYTES: usize = 4 << 20;
 
@@ -97,6 +101,7 @@ fn link(
         chance: Chance::new(seed, direction),
         delay_ms: delay_ms.clone(),
         is_cut: Arc::clone(is_cut),
+        steady: (Instant::now(), Duration::ZERO),
     };
     let (there, back) = (way(&near, &far, 0), way(&far, &near, 1));
     let heard = Arc::clone(&from);
@@ -122,6 +127,8 @@ struct Way {
     chance: Chance,
     delay_ms: RangeInclusive<u64>,
     is_cut: Arc<AtomicBool>,
+    /// Until when a packet takes how long.
+    steady: (Instant, Duration),
 }
 
 impl Way {
@@ -145,13 +152,18 @@ impl Way {
             if self.is_cut.load(Ordering::Relaxed) {
                 continue;
             }
-            last = last.max(Instant::now() + self.delay());
+            let now = Instant::now();
+            last = last.max(now + self.delay(now));
             let _ = sender.try_send((last, to, room[..count].to_vec()));
         }
     }
 
-    fn delay(&mut self) -> Duration {
-        let span = (self.delay_ms.end() - self.delay_ms.start()) * 1_000 + 1;
-        Duration::from_micros(self.delay_ms.start() * 1_000 + self.chance.below(span))
+    fn delay(&mut self, now: Instant) -> Duration {
+        if now >= self.steady.0 {
+            let span = (self.delay_ms.end() - self.delay_ms.start()) * 1_000 + 1;
+            let delay = Duration::from_micros(self.delay_ms.start() * 1_000 + self.chance.below(span));
+            self.steady = (now + STEADY, delay);
+        }
+        self.steady.1
     }
 }

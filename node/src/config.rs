@@ -315,6 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn whatever_key_a_page_names_is_one_of_the_configuration() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let pages = std::fs::read_dir(root.join("docs")).expect("pages").map(|page| page.expect("a page").path());
+        let mut named = 0;
+        for page in pages.filter(|page| page.extension() == Some("md".as_ref())) {
+            let text = std::fs::read_to_string(&page).expect("a page");
+            for word in text.split('`').skip(1).step_by(2) {
+                let Some((section, rest)) = word.split_once('.') else { continue };
+                let key = rest.split([' ', '=']).next().expect("a first word");
+                if MEANINGS.iter().any(|(of, ..)| *of == section)
+                    && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                {
+                    assert!(!meaning(section, key).is_empty(), "{}: no key `{section}.{key}`", page.display());
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 50, "{named} keys are named on pages");
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_line_and_column() {
         for (text, line, column, says) in [
             (

@@ -107,6 +107,20 @@ impl Layered {
     }
 }
 
+impl Layered {
+    /// The same for whoever is not the operator: what may hold a secret, or names a person, is left out unless it is empty.
+    pub fn rows_without_secrets(&self) -> Vec<(String, String, &Origin)> {
+        let mut rows = self.rows();
+        for (key, value, _) in &mut rows {
+            let is_left_out = may_hold_a_secret(key) || key == "alerts.mail_to";
+            if is_left_out && !matches!(&**value, "\"\"" | "[]") {
+                *value = "(left out)".into();
+            }
+        }
+        rows
+    }
+}
+
 /// A key whose value differs between two configurations.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changed {

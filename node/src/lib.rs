@@ -1,7 +1,7 @@
 //! What an operator's process needs and nothing else: the one loop, opening, recording, snapshots, configuration.
 //!
 //! ```text
-//!  init, deal -> open -> run: clock, edge -> machine -> record -> disk -> edge
+//!  init, deal -> startup: open -> run: clock, edge -> machine -> record -> disk -> edge
 //!                                         \-> snapshots
 //! ```
 //! Nothing here knows a rule that another node would need to agree on, and nothing draws, prints or asks.
@@ -24,7 +24,9 @@ pub mod recording;
 pub mod run;
 pub mod serving;
 pub mod snapshots;
+pub mod startup;
 pub mod stopped;
 pub mod threads;
+pub mod throttles;
 pub mod totals;
 mod wall;

@@ -112,6 +112,16 @@ pub struct TickReadings {
     pub snapshot_waits: u64,
     /// The longest that a tick was held by a snapshot.
     pub snapshot_longest_hold_us: u64,
+    /// Bytes of the columns.
+    pub column_bytes: u64,
+    /// Bytes of the workers' arenas.
+    pub arena_bytes: u64,
+    /// Bytes of blocks on their way into a snapshot.
+    pub block_bytes: u64,
+    /// Times that the tick gave memory back, because it was asked to.
+    pub trims: u64,
+    /// The longest that it took.
+    pub trim_longest_us: u64,
     /// Refused intents, by the place of their code in [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
     /// A tick's work, from its inputs to its end.
@@ -242,6 +252,12 @@ impl Recorder {
         }
     }
 
+    /// The tick gave memory back.
+    pub fn trimmed(&mut self, took: Duration) {
+        self.own.trims += 1;
+        self.own.trim_longest_us = self.own.trim_longest_us.max(took.as_micros() as u64);
+    }
+
     /// A tick has ended.
     pub fn end(&mut self, moments: &TickMoments, quantum: Duration) {
         let now = Instant::now();
@@ -290,6 +306,9 @@ impl Recorder {
             snapshots_failed: now.snapshots.failed,
             snapshot_waits: now.snapshots.waits,
             snapshot_longest_hold_us: now.snapshots.longest_hold.as_micros() as u64,
+            column_bytes: now.held_bytes[0],
+            arena_bytes: now.held_bytes[1],
+            block_bytes: now.held_bytes[2],
             refused,
             ..self.own
         };
@@ -312,6 +331,8 @@ pub(crate) struct Standing {
     pub progress: ChainProgress,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
+    /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
+    pub held_bytes: [u64; 3],
     pub missing_shares: SlotList,
     pub snapshots: SnapshotsSoFar,
 }
@@ -348,6 +369,7 @@ mod tests {
             progress: ChainProgress::default(),
             unanswered: 5,
             unsynced_ticks: 1,
+            held_bytes: [7, 8, 9],
             missing_shares: SlotList(1 << 3 | 1 << 70),
             snapshots: SnapshotsSoFar::default(),
         };
@@ -356,6 +378,7 @@ mod tests {
         let read = shared.read();
         assert_eq!((read.receipts, read.arrived, read.unanswered, read.unsynced_ticks), (9, 3, 5, 1));
         assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
+        assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
         assert_eq!(read.sync.count(), 1, "a group is synced once");
         assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
     }

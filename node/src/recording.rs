@@ -1,11 +1,12 @@
 //! Where a node's groups go: to threads beside the tick, or to a disk that is stepped with the node.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use engine::Height;
-use storage::{Disk, Group, Storage, Synced};
+use storage::{ArchiveThrottle, Disk, Group, Storage, Synced};
 
 use crate::threads::{BACKGROUND_PERIOD, STORAGE_PERIOD, WatchedThread};
 
@@ -33,6 +34,11 @@ pub trait Recording: Send {
     /// Threads that it has beside the tick; none where it is stepped.
     fn threads(&self) -> Vec<WatchedThread> {
         Vec::new()
+    }
+
+    /// What may be held back of the work on sealed segments; nothing where it is stepped.
+    fn throttle(&self) -> Option<Arc<ArchiveThrottle>> {
+        None
     }
 
     /// Ends cleanly: what was submitted is on disk, and the files are sealed.
@@ -79,6 +85,10 @@ impl Recording for Storage {
     fn threads(&self) -> Vec<WatchedThread> {
         let archive = WatchedThread::new("archive", BACKGROUND_PERIOD, self.archive_turns());
         vec![WatchedThread::new("storage", STORAGE_PERIOD, self.turns()), archive]
+    }
+
+    fn throttle(&self) -> Option<Arc<ArchiveThrottle>> {
+        Some(Storage::throttle(self))
     }
 
     fn close(self: Box<Self>) {

@@ -24,9 +24,10 @@ use crate::readings::{Readings, Recorder, SnapshotsSoFar, Standing, TickMoments}
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::serving::{Asked, Serving};
-use crate::snapshots::Keeping;
+use crate::snapshots::{Keeping, SnapshotTurn};
 use crate::stopped::StopNotes;
 use crate::threads::WatchedThread;
+use crate::throttles::{Throttles, TickThrottle};
 use crate::totals::Totals;
 
 impl Node {
@@ -38,6 +39,7 @@ impl Node {
         self.recorder.step();
         if self.recorder.is_due() {
             self.publish();
+            self.trim();
         }
         if self.totals.disk_full.is_some() {
             self.wait_for_room()?;
@@ -332,7 +334,8 @@ impl Node {
     fn snapshot(&mut self, settled: bool) {
         let Some(snapshots) = &mut self.snapshots else { return };
         let taken = snapshots.counts.taken;
-        snapshots.turn(&mut self.machine, self.clock.tick(), settled, self.standing.settled);
+        let turn = SnapshotTurn { tick: self.clock.tick(), settled, on_disk: self.standing.settled };
+        snapshots.turn(&mut self.machine, &self.throttle, turn);
         if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
             self.storage.keep_from(height);
         }
@@ -368,6 +371,9 @@ pub struct Node {
     outputs: Vec<Output>,
     released: Vec<Output>,
     recorder: Recorder,
+    throttle: Arc<TickThrottle>,
+    /// Requests to trim that were seen.
+    trimmed: u64,
     /// What has happened.
     pub totals: Totals,
 }
@@ -405,6 +411,8 @@ impl Node {
             outputs: Vec::new(),
             released: Vec::new(),
             recorder: Recorder::new(),
+            throttle: Arc::default(),
+            trimmed: 0,
             totals,
         }
     }
@@ -423,6 +431,23 @@ impl Node {
         [own].into_iter().chain(self.storage.threads()).chain(snapshots).chain(serving).collect()
     }
 
+    /// What may be held back of its work beside the tick; the network's is with whoever started that.
+    pub fn throttles(&self) -> Throttles {
+        Throttles { tick: Arc::clone(&self.throttle), archive: self.storage.throttle() }
+    }
+
+    /// Gives back what the node holds in spare, if it was asked to.
+    fn trim(&mut self) {
+        let Some(trim) = self.throttle.trim.take(&mut self.trimmed) else { return };
+        let began = Instant::now();
+        self.machine.trim();
+        self.inputs.shrink_to_fit();
+        self.outputs.shrink_to_fit();
+        self.released.shrink_to_fit();
+        trim();
+        self.recorder.trimmed(began.elapsed());
+    }
+
     fn count_arrived(&mut self) {
         let intents = |input: &Input| match input {
             Input::Intents { intents, .. } => intents.len(),
@@ -438,6 +463,7 @@ impl Node {
             progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
+            held_bytes: self.machine.held_bytes(),
             missing_shares: self.machine.order_progress().missing_shares,
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,

@@ -17,6 +17,7 @@ use storage::snapshot::{KeeperEvent, SnapshotDone, SnapshotInfo, Snapshots};
 use systems::Machine;
 
 use crate::threads::{BACKGROUND_PERIOD, WatchedThread};
+use crate::throttles::TickThrottle;
 
 /// When snapshots begin, and how fast they are copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +54,15 @@ enum State {
     Receiving,
     /// All of them are on disk, or they came to nothing.
     Received(bool),
+}
+
+/// What a tick has done before its part for snapshots.
+pub(crate) struct SnapshotTurn {
+    pub tick: Tick,
+    /// Whether it settled a height.
+    pub settled: bool,
+    /// The last height that the journal has on disk.
+    pub on_disk: Height,
 }
 
 /// A node's snapshots.
@@ -123,9 +133,9 @@ impl Keeping {
         (self.tick, self.began) = (tick, tick);
     }
 
-    /// A tick's part: hears what has become of blocks, copies some groups, hands over what is copied. `settled` says
-    /// whether the tick settled a height, and `on_disk` is the last one that the journal has on disk.
-    pub fn turn(&mut self, machine: &mut Machine, tick: Tick, settled: bool, on_disk: Height) {
+    /// A tick's part: hears what has become of blocks, copies some groups, hands over what is copied.
+    pub(crate) fn turn(&mut self, machine: &mut Machine, throttle: &TickThrottle, at: SnapshotTurn) {
+        let SnapshotTurn { tick, settled, on_disk } = at;
         self.tick = tick;
         while let Ok(kept) = self.snapshots.kept().try_recv() {
             self.hear(kept, machine);
@@ -135,12 +145,13 @@ impl Keeping {
         }
         let due = tick.0 - self.began.0 >= self.pace.ticks || self.groups >= self.pace.groups;
         let height = machine.chain().settled;
-        if self.state == State::Idle && due && height > self.last && height.0.is_multiple_of(self.pace.heights) {
+        let is_one = due && height > self.last && height.0.is_multiple_of(self.pace.heights);
+        if self.state == State::Idle && is_one && throttle.lets_snapshots_begin() {
             self.begin(machine);
         }
         if let State::Copying(height) = self.state {
             let began = Instant::now();
-            machine.sweep_snapshot(self.pace.groups_per_tick);
+            machine.sweep_snapshot(throttle.groups(self.pace.groups_per_tick));
             self.counts.longest_hold = self.counts.longest_hold.max(began.elapsed());
             self.hand_over(machine);
             if let Some(group) = machine.saver().spoiled() {

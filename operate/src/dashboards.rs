@@ -17,7 +17,7 @@ fn unit(tile: &Tile) -> &'static str {
         (Unit::Seconds, _) => "s",
         (Unit::Ratio, _) => "percentunit",
         (Unit::Count | Unit::Chips, true) => "ops",
-        (Unit::Count | Unit::Chips, false) => "short",
+        (Unit::Count | Unit::Chips, false) | (Unit::Level, _) => "short",
     }
 }
 

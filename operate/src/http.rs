@@ -20,10 +20,12 @@ use futures_util::stream::{Stream, unfold};
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use node::startup::{Phase, PhaseTimes};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::resources::level::Resource;
 use crate::text::exposition;
 use crate::tiles::{SECTIONS, tiles};
 use crate::watching::{Shared, Viewer};
@@ -79,6 +81,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(healthz))
         .route("/events", get(events))
         .route("/api/page", get(page))
+        .route("/api/now", get(now))
         .route("/api/history", get(history))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
         .with_state(shared)
@@ -142,7 +145,19 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     let health = shared.health();
     let status = if health.live && health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(health)).into_response()
+    let resources = shared.resources();
+    let levels = Resource::ALL.map(|resource| (resource.name(), resources.levels[resource as usize].name()));
+    let mut body = json!(health);
+    body["levels"] = levels.into_iter().map(|(name, level)| (name.to_owned(), json!(level))).collect();
+    body["reactions"] = json!(resources.on);
+    body["start_ms"] = json!(shared.start().map(start_ms));
+    (status, Json(body)).into_response()
+}
+
+/// How long each phase of the start took, in milliseconds.
+fn start_ms(times: PhaseTimes) -> Value {
+    let phases = Phase::ALL.into_iter();
+    phases.map(|phase| (phase.name().to_owned(), json!(times.of(phase).as_secs_f64() * 1e3))).collect()
 }
 
 /// What the page consists of.
@@ -163,6 +178,11 @@ async fn page(State(shared): State<Arc<Shared>>) -> Json<Value> {
         })
         .collect();
     Json(json!({ "title": shared.title, "version": env!("CARGO_PKG_VERSION"), "sections": sections }))
+}
+
+/// What a page is told each second, once: values, limits and alerts.
+async fn now(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(shared.event())
 }
 
 /// The last minutes, so that a page begins with full charts.

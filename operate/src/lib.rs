@@ -3,10 +3,12 @@
 //! ```text
 //!  node's readings, network's counters, /proc -> Reading -> History -> expressions -> dashboard, alerts
 //!                                                  |  \-> metrics table -> /metrics
-//!                                                  \---> health -> /livez, /readyz
+//!                                                  |---> health -> /livez, /readyz
+//!                                                  \---> levels of resources -> reactions -> throttles of the node
 //! ```
 //! One thread beside the node takes a reading every second and answers HTTP. It reads what other threads published as words:
-//! no tick waits for it, and a node runs the same without it. Nothing here changes a node: every answer is one to read.
+//! no tick waits for it, and a node runs the same without it. Every answer is one to read; what is done by itself holds back work
+//! beside the tick, and who comes in, and nothing that is replicated.
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
@@ -18,10 +20,12 @@ pub mod history;
 pub mod health;
 pub mod tiles;
 pub mod alerts;
+pub mod resources;
 pub mod dashboards;
 pub mod watching;
 mod http;
 pub mod service;
 pub mod monitor;
 pub mod doctor;
+pub mod ask;
 pub mod top;

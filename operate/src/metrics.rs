@@ -6,8 +6,11 @@
 use bytesize::ByteSize;
 use engine::message::refusal::Refusal;
 use node::readings::Histogram;
+use node::startup::Phase;
 
 use crate::reading::Reading;
+use crate::resources::level::Resource;
+use crate::resources::reactions::PAUSE_SNAPSHOTS;
 
 /// What a value is counted in. The name of a metric ends with it, as Prometheus has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,8 @@ pub enum Unit {
     Ratio,
     /// Chips.
     Chips,
+    /// How scarce something is: 0 for low, 1 for medium, 2 for high.
+    Level,
 }
 
 impl Unit {
@@ -33,6 +38,7 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::Ratio => "ratio",
             Self::Chips => "chips",
+            Self::Level => "level",
         }
     }
 
@@ -40,6 +46,14 @@ impl Unit {
     pub fn written(self, value: f64) -> String {
         match self {
             Self::Count | Self::Chips => format!("{}", (value * 10.0).round() / 10.0),
+            Self::Level => (if value < 0.5 {
+                "low"
+            } else if value < 1.5 {
+                "medium"
+            } else {
+                "high"
+            })
+            .into(),
             Self::Bytes => ByteSize(value.max(0.0) as u64).to_string(),
             Self::Ratio => format!("{:.1} %", 100.0 * value),
             Self::Seconds if value >= 86_400.0 => format!("{:.1} days", value / 86_400.0),
@@ -139,6 +153,20 @@ macro_rules! tick {
     };
     (now $field:ident) => {
         |reading| Some(reading.tick.$field as f64)
+    };
+}
+
+/// How long a phase of the start took.
+macro_rules! start {
+    ($phase:ident) => {
+        |reading| reading.start.map(|times| times.of(Phase::$phase).as_secs_f64())
+    };
+}
+
+/// How scarce something is.
+macro_rules! level {
+    ($resource:ident) => {
+        |reading| Some(f64::from(reading.resources.levels[Resource::$resource as usize] as u8))
     };
 }
 
@@ -251,6 +279,12 @@ pub const METRICS: &[Metric] = &[
         "1 while the disk has no room and the chain stands still.",
     ),
     gauge("bitcraps_disk_free_bytes", Unit::Bytes, system!(disk_free_bytes), "Free where the session lies."),
+    gauge(
+        "bitcraps_disk_reserve_bytes",
+        Unit::Bytes,
+        |reading| Some(reading.disk_reserve_bytes as f64),
+        "What is to stay free there (storage.min_free, 64 MiB at least).",
+    ),
     gauge("bitcraps_session_bytes", Unit::Bytes, system!(session_bytes), "The session's files."),
     counter("bitcraps_snapshots_total", tick!(snapshots_taken), "Snapshots that are on disk."),
     counter("bitcraps_snapshots_failed_total", tick!(snapshots_failed), "Snapshots that came to nothing."),
@@ -293,6 +327,11 @@ pub const METRICS: &[Metric] = &[
         "bitcraps_net_refused_address_total",
         network!(counted "refused_address"),
         "Connections that were turned away for their address.",
+    ),
+    counter(
+        "bitcraps_net_refused_short_total",
+        network!(counted "refused_short"),
+        "Connections that were turned away because this node is short of memory or of buffers.",
     ),
     counter(
         "bitcraps_net_refused_banned_total",
@@ -372,6 +411,31 @@ pub const METRICS: &[Metric] = &[
         "What it may have (memory.budget_bytes, the control group, or the machine).",
     ),
     gauge(
+        "bitcraps_memory_columns_bytes",
+        Unit::Bytes,
+        tick!(now column_bytes),
+        "Of it the columns of the state, as far as they are in use.",
+    ),
+    gauge("bitcraps_memory_arenas_bytes", Unit::Bytes, tick!(now arena_bytes), "Of it the arenas of the workers."),
+    gauge(
+        "bitcraps_memory_blocks_bytes",
+        Unit::Bytes,
+        tick!(now block_bytes),
+        "Of it what was copied for a snapshot, or was and is kept for the next; bitcraps_net_held_bytes are of it too.",
+    ),
+    gauge(
+        "bitcraps_memory_group_bytes",
+        Unit::Bytes,
+        |reading| reading.group.map(|(used, _)| used as f64),
+        "What the control group has, where it is bounded, without files that the system takes back first.",
+    ),
+    gauge(
+        "bitcraps_memory_group_max_bytes",
+        Unit::Bytes,
+        |reading| reading.group.map(|(_, most)| most as f64),
+        "What the control group may have.",
+    ),
+    gauge(
         "bitcraps_memory_peak_bytes",
         Unit::Bytes,
         system!(process.peak_bytes),
@@ -424,15 +488,66 @@ pub const METRICS: &[Metric] = &[
         |reading| Some(reading.uptime.as_secs_f64()),
         "Since the node started.",
     ),
+    gauge("bitcraps_start_system_seconds", Unit::Seconds, start!(System), "Of its start the limits and the keys."),
+    gauge(
+        "bitcraps_start_core_seconds",
+        Unit::Seconds,
+        start!(Core),
+        "Of its start the pool, and the session with what was executed again.",
+    ),
+    gauge(
+        "bitcraps_start_service_seconds",
+        Unit::Seconds,
+        start!(Service),
+        "Of its start the self-test of signatures, and the network.",
+    ),
+    gauge("bitcraps_start_final_seconds", Unit::Seconds, start!(Final), "Of its start the monitor."),
     // The machine.
     gauge(
         "bitcraps_pressure_cpu_ratio",
         Unit::Ratio,
         system!(pressure.cpu),
-        "Share of the last 10 s in which some task of the machine waited for a processor.",
+        "Share of the last 10 s in which some task of the control group, or else of the machine, waited for a processor.",
     ),
     gauge("bitcraps_pressure_memory_ratio", Unit::Ratio, system!(pressure.memory), "The same for memory."),
     gauge("bitcraps_pressure_io_ratio", Unit::Ratio, system!(pressure.io), "The same for a disk."),
+    // Resources.
+    gauge(
+        "bitcraps_memory_level",
+        Unit::Level,
+        level!(Memory),
+        "How scarce memory is: 0 low, 1 medium, 2 high. What follows is in the guide.",
+    ),
+    gauge("bitcraps_cpu_level", Unit::Level, level!(Cpu), "The same for processors."),
+    gauge("bitcraps_network_level", Unit::Level, level!(Network), "The same for buffers of connections."),
+    gauge("bitcraps_disk_level", Unit::Level, level!(Disk), "The same for the disk, its room and its speed."),
+    Metric {
+        name: "bitcraps_reactions_total",
+        unit: Unit::Count,
+        source: Source::Labelled("reaction", |reading| {
+            reading.resources.begun.iter().map(|(name, count)| ((*name).to_owned(), *count as f64)).collect()
+        }),
+        help: "Times that the node began to hold something back because a resource was scarce, by what.",
+    },
+    gauge(
+        "bitcraps_reactions",
+        Unit::Count,
+        |reading| Some(reading.resources.on.len() as f64),
+        "What the node holds back now; /healthz names it.",
+    ),
+    gauge(
+        "bitcraps_snapshots_paused",
+        Unit::Count,
+        |reading| Some(f64::from(u8::from(reading.resources.on.contains(&PAUSE_SNAPSHOTS)))),
+        "1 while no snapshot begins because memory or the disk is scarce.",
+    ),
+    counter("bitcraps_trims_total", tick!(trims), "Times that the tick gave back memory that it did not need."),
+    gauge(
+        "bitcraps_trim_longest_seconds",
+        Unit::Seconds,
+        |reading| Some(reading.tick.trim_longest_us as f64 / 1e6),
+        "The longest that it was held by that.",
+    ),
     // The monitor.
     gauge("bitcraps_alerts", Unit::Count, |reading| Some(reading.alerts as f64), "Alerts that are on."),
     counter("bitcraps_scrapes_total", |reading| Some(reading.own.scrapes), "Answers of /metrics."),
@@ -490,6 +605,21 @@ mod tests {
             }
             assert!(metric.help.ends_with('.') && metric.help.len() > 5, "{name}: {}", metric.help);
         }
+    }
+
+    #[test]
+    fn whatever_metric_a_page_names_is_one() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let pages = std::fs::read_dir(root.join("docs")).expect("pages").map(|page| page.expect("a page").path());
+        let mut named = 0;
+        for page in pages.filter(|page| page.extension() == Some("md".as_ref())) {
+            let text = std::fs::read_to_string(&page).expect("a page");
+            for word in text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("bitcraps_")) {
+                assert!(metric(word).is_some(), "{}: no metric `{word}`", page.display());
+                named += 1;
+            }
+        }
+        assert!(named > METRICS.len() + 20, "{named} metrics are named on pages");
     }
 
     #[test]

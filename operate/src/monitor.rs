@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use node::startup::PhaseTimes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -101,6 +102,11 @@ impl Monitor {
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
+    /// The node is ready: says how long its start took.
+    pub fn started(&self, times: PhaseTimes) {
+        self.shared.started(times);
+    }
+
     /// What can be changed while it runs, by whom [`Changer::change`] is called.
     pub fn changer(&self) -> Changer {
         Changer(Arc::clone(&self.shared))
@@ -128,6 +134,7 @@ impl Drop for Monitor {
             // One that panicked has said so, and the node does not end for it.
             let _ = thread.join();
         }
+        self.shared.end();
     }
 }
 

@@ -43,7 +43,7 @@ pub struct ThreadReading {
     pub switches_involuntary: u64,
 }
 
-/// Its machine at a moment: the share of the last ten seconds in which something waited, from 0 to 1.
+/// Its control group, or its machine, at a moment: the share of the last ten seconds in which something waited, from 0 to 1.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Pressure {
     /// For a processor.
@@ -115,15 +115,20 @@ fn thread(folder: &Path) -> Option<ThreadReading> {
 }
 
 impl Pressure {
-    /// The machine's pressure now.
-    pub fn take() -> Self {
+    /// The pressure now: that of a control group where the system tells it, else the machine's.
+    pub fn take(group: Option<&MemoryGroup>) -> Self {
         let read = |name: &str| {
-            let text = fs::read_to_string(Path::new("/proc/pressure").join(name)).ok()?;
-            let average = text.lines().find_map(|line| line.strip_prefix("some avg10="))?;
-            Some(average.split_whitespace().next()?.parse::<f64>().ok()? / 100.0)
+            let own = group.and_then(|group| group.read(None, &format!("{name}.pressure")));
+            waited(&own.or_else(|| fs::read_to_string(Path::new("/proc/pressure").join(name)).ok())?)
         };
         Self { cpu: read("cpu"), memory: read("memory"), io: read("io") }
     }
+}
+
+/// The share of the last ten seconds in which something waited, as the system's files of pressure have it.
+fn waited(text: &str) -> Option<f64> {
+    let average = text.lines().find_map(|line| line.strip_prefix("some avg10="))?;
+    Some(average.split_whitespace().next()?.parse::<f64>().ok()? / 100.0)
 }
 
 /// What may be used of the machine, as far as this process is told.
@@ -142,9 +147,7 @@ impl Machine {
     pub fn take() -> Self {
         let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| field(&text, "MemTotal"));
         let total = total.map(|kib| kib * 1_024);
-        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let bound =
-            bound_files(&groups).iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min();
+        let bound = MemoryGroup::of_this_process().and_then(|group| group.bound());
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         Self {
             cpus: std::thread::available_parallelism().ok().map(|cpus| cpus.get() as u64),
@@ -158,23 +161,60 @@ fn files_max(limits: &str) -> Option<u64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
 }
 
-/// The files that may bound this process's memory: of its control group and of those above it, in both versions.
-fn bound_files(groups: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for line in groups.lines() {
+/// A control group that bounds memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryGroup {
+    folder: PathBuf,
+    /// Whether it is one of version 2, in which a group has one folder for all of its bounds.
+    is_unified: bool,
+}
+
+impl MemoryGroup {
+    /// The narrowest of those that this process is in, if any is bounded.
+    pub fn of_this_process() -> Option<Self> {
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        groups(&text).into_iter().filter(|group| group.bound().is_some()).min_by_key(Self::bound)
+    }
+
+    /// A file of it by its name in version 1, if it has one there, and in version 2.
+    fn read(&self, first: Option<&str>, second: &str) -> Option<String> {
+        let name = if self.is_unified { Some(second) } else { first };
+        fs::read_to_string(self.folder.join(name?)).ok()
+    }
+
+    /// Bytes that all of its processes may have together.
+    pub fn bound(&self) -> Option<u64> {
+        let bound = self.read(Some("memory.limit_in_bytes"), "memory.max")?.trim().parse().ok()?;
+        // Version 1 writes the largest number of pages for none.
+        (bound < 1 << 60).then_some(bound)
+    }
+
+    /// Bytes that they have, without files that nobody used for a while: those the system takes back first.
+    pub fn used(&self) -> Option<u64> {
+        let used: u64 = self.read(Some("memory.usage_in_bytes"), "memory.current")?.trim().parse().ok()?;
+        let stat = self.read(Some("memory.stat"), "memory.stat").unwrap_or_default();
+        let name = if self.is_unified { "inactive_file " } else { "total_inactive_file " };
+        let files = stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Some(used.saturating_sub(files.unwrap_or(0)))
+    }
+}
+
+/// The control groups that may bound this process's memory: its own and those above them, in both versions.
+fn groups(text: &str) -> Vec<MemoryGroup> {
+    let mut found = Vec::new();
+    for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-        let (root, file) = if controllers.is_empty() {
-            ("/sys/fs/cgroup", "memory.max")
-        } else if controllers.split(',').any(|one| one == "memory") {
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-        } else {
-            continue;
+        let is_unified = controllers.is_empty();
+        let root = match is_unified {
+            true => Path::new("/sys/fs/cgroup"),
+            false if controllers.split(',').any(|one| one == "memory") => Path::new("/sys/fs/cgroup/memory"),
+            false => continue,
         };
         let path = Path::new(path.trim_start_matches('/'));
-        files.extend(path.ancestors().map(|above| Path::new(root).join(above).join(file)));
+        found.extend(path.ancestors().map(|above| MemoryGroup { folder: root.join(above), is_unified }));
     }
-    files
+    found
 }
 
 #[cfg(test)]
@@ -191,18 +231,39 @@ mod tests {
 
     #[test]
     fn both_versions_of_control_groups_bound_memory() {
-        let files = bound_files("3:cpu,memory:/a/b\n0::/c\n2:freezer:/d\n");
-        let names: Vec<_> = files.iter().map(|file| file.to_str().expect("plain")).collect();
+        let found = groups("3:cpu,memory:/a/b\n0::/c\n2:freezer:/d\n");
+        let names: Vec<_> =
+            found.iter().map(|group| (group.folder.to_str().expect("plain"), group.is_unified)).collect();
         assert_eq!(
             names,
             [
-                "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes",
-                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "/sys/fs/cgroup/c/memory.max",
-                "/sys/fs/cgroup/memory.max",
+                ("/sys/fs/cgroup/memory/a/b", false),
+                ("/sys/fs/cgroup/memory/a", false),
+                ("/sys/fs/cgroup/memory/", false),
+                ("/sys/fs/cgroup/c", true),
+                ("/sys/fs/cgroup/", true),
             ]
         );
+    }
+
+    #[test]
+    fn a_group_tells_its_bound_its_use_and_in_version_2_what_waits() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+        let group = |is_unified| MemoryGroup { folder: dir.path().to_owned(), is_unified };
+        write("memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory.usage_in_bytes", "700\n");
+        write("memory.stat", "inactive_file 5\ntotal_inactive_file 300\n");
+        assert_eq!((group(false).bound(), group(false).used()), (None, Some(400)), "no bound is the largest number");
+        write("memory.limit_in_bytes", "536870912\n");
+        assert_eq!(group(false).bound(), Some(512 << 20));
+        write("memory.max", "max\n");
+        write("memory.current", "100\n");
+        write("memory.pressure", "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=1.00\n");
+        assert_eq!((group(true).bound(), group(true).used()), (None, Some(95)));
+        assert_eq!(Pressure::take(Some(&group(true))).memory, Some(0.125));
+        let machine = Pressure::take(None).memory;
+        assert_eq!(Pressure::take(Some(&group(false))).memory.is_some(), machine.is_some(), "the machine's");
     }
 
     #[test]

@@ -7,12 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytemuck::Zeroable;
-use net::server::{Counters, Gauges, Server, ServerConfig};
+use net::server::{Counters, Gauges, Server, ServerConfig, Throttle};
 use node::readings::{Readings, TickReadings};
 use node::run::Node;
+use node::startup::PhaseTimes;
 use node::threads::WatchedThread;
+use node::throttles::Throttles;
 
-use crate::process::{Machine, Pressure, ProcessReading};
+use crate::process::{Machine, MemoryGroup, Pressure, ProcessReading};
+use crate::resources::level::{Level, Resource};
 
 /// How often the network's thread turns, at least.
 const NETWORK_PERIOD: Duration = Duration::from_secs(1);
@@ -31,21 +34,44 @@ pub struct Sources {
     pub pool: Option<Arc<rayon::ThreadPool>>,
     /// The session's directory.
     pub data: PathBuf,
+    /// Bytes that are to stay free where it lies.
+    pub disk_reserve: u64,
+    /// What may be held back of its work.
+    pub throttles: Throttles,
+    /// Gives back what the allocator keeps for the thread that calls it.
+    pub trim: fn(),
 }
 
 /// A network that is read.
 pub struct NetworkSource {
     counters: Arc<Counters>,
     gauges: Arc<Gauges>,
+    throttle: Arc<Throttle>,
     connections_max: u32,
     buffer_bytes_max: u64,
 }
 
+impl NetworkSource {
+    /// What may be held back of it.
+    pub fn throttle(&self) -> Arc<Throttle> {
+        Arc::clone(&self.throttle)
+    }
+}
+
+/// Where the disk is taken for short although nothing is to stay free there: snapshots need as much.
+const RESERVE_LEAST: u64 = 64 << 20;
+
 impl Sources {
-    /// What a node offers that is about to run.
-    pub fn of(node: &Node, data: &Path) -> Self {
-        let (readings, threads) = (node.readings(), node.threads());
-        Self { readings, threads, network: None, pool: None, data: data.to_owned() }
+    /// What a node offers that is about to run; `trim` gives back what the allocator keeps for the thread that calls it.
+    pub fn of(node: &Node, data: &Path, trim: fn()) -> Self {
+        let (readings, threads, throttles) = (node.readings(), node.threads(), node.throttles());
+        let (data, disk_reserve) = (data.to_owned(), RESERVE_LEAST);
+        Self { readings, threads, network: None, pool: None, data, disk_reserve, throttles, trim }
+    }
+
+    /// With so many bytes that are to stay free on the disk.
+    pub fn with_reserve(self, min_free: u64) -> Self {
+        Self { disk_reserve: min_free.max(RESERVE_LEAST), ..self }
     }
 
     /// With its network too.
@@ -55,6 +81,7 @@ impl Sources {
         self.network = Some(NetworkSource {
             counters: server.counters(),
             gauges,
+            throttle: server.throttle(),
             connections_max: config.connections_max,
             buffer_bytes_max: config.buffer_bytes_max,
         });
@@ -101,6 +128,17 @@ impl NetworkReading {
     }
 }
 
+/// How scarce resources are, and what is done about it.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct ResourceReading {
+    /// By the number of the resource.
+    pub levels: [Level; Resource::ALL.len()],
+    /// How often each reaction began, by its name.
+    pub begun: Vec<(&'static str, u64)>,
+    /// Those that are on.
+    pub on: Vec<&'static str>,
+}
+
 /// What the monitor has done itself.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct OwnReading {
@@ -137,10 +175,18 @@ pub struct Reading {
     pub session_bytes: Option<u64>,
     /// Bytes that are free where they lie.
     pub disk_free_bytes: Option<u64>,
+    /// Bytes of its control group, without what the system takes back first, and of at most.
+    pub group: Option<(u64, u64)>,
+    /// Bytes that are to stay free on the disk.
+    pub disk_reserve_bytes: u64,
+    /// How scarce resources are.
+    pub resources: ResourceReading,
     /// Threads that stand still.
     pub threads_frozen: u64,
     /// For how long something has waited without any progress.
     pub stalled: Duration,
+    /// How long the start took, once it is over.
+    pub start: Option<PhaseTimes>,
     /// Alerts that are on.
     pub alerts: u64,
     /// The monitor.
@@ -162,8 +208,12 @@ impl Reading {
             memory_budget: None,
             session_bytes: None,
             disk_free_bytes: None,
+            group: None,
+            disk_reserve_bytes: 0,
+            resources: ResourceReading::default(),
             threads_frozen: 0,
             stalled: Duration::ZERO,
+            start: None,
             alerts: 0,
             own: OwnReading::default(),
         }
@@ -174,6 +224,7 @@ impl Reading {
 pub struct Reader {
     sources: Sources,
     machine: Machine,
+    group: Option<MemoryGroup>,
     memory_budget: u64,
     started: Instant,
     sizes: Option<(Instant, u64)>,
@@ -182,7 +233,8 @@ pub struct Reader {
 impl Reader {
     /// Readings of a node that starts now.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, machine: Machine::take(), memory_budget: 0, started: Instant::now(), sizes: None }
+        let (machine, group) = (Machine::take(), MemoryGroup::of_this_process());
+        Self { sources, machine, group, memory_budget: 0, started: Instant::now(), sizes: None }
     }
 
     /// What is read.
@@ -210,9 +262,12 @@ impl Reader {
             tick: self.sources.readings.read(),
             network: self.sources.network.as_ref().map(NetworkReading::take),
             process: ProcessReading::take(),
-            pressure: Pressure::take(),
+            pressure: Pressure::take(self.group.as_ref()),
             machine: self.machine,
-            memory_budget: budget.or(self.machine.memory_bytes),
+            // A budget beyond what there is would be none.
+            memory_budget: budget.into_iter().chain(self.machine.memory_bytes).min(),
+            group: self.group.as_ref().and_then(|group| group.used().zip(group.bound())),
+            disk_reserve_bytes: self.sources.disk_reserve,
             session_bytes: self.sizes.map(|(_, bytes)| bytes),
             disk_free_bytes: free_bytes(&self.sources.data),
             ..Reading::empty(at)

@@ -4,11 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::{Request, header};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
@@ -17,8 +15,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 use serde_json::Value;
 use thiserror::Error;
-use tokio::net::TcpStream;
 
+use crate::ask::open;
 use crate::tiles::{LimitKind, SECTIONS, Tile};
 
 /// Values of each tile that are drawn.
@@ -208,15 +206,7 @@ fn follow(address: SocketAddr, events: &Sender<Result<Value, String>>) {
 }
 
 async fn hear(address: SocketAddr, events: &Sender<Result<Value, String>>) -> Result<(), String> {
-    let said = |error: &dyn std::error::Error| error.to_string();
-    let stream = TcpStream::connect(address).await.map_err(|error| said(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
-    let request = Request::get("/events").header(header::HOST, address.to_string()).body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| said(&error))?;
-    // It ends with the runtime, if not before.
-    drop(tokio::spawn(connection));
-    let answer = sender.send_request(request).await.map_err(|error| said(&error))?;
+    let answer = open(address, "/events").await?;
     if !answer.status().is_success() {
         return Err(format!("it answered {}", answer.status()));
     }

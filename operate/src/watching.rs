@@ -2,10 +2,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use node::config::AlertsConfig;
+use node::startup::PhaseTimes;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -13,7 +14,8 @@ use crate::alerts::channels::Channels;
 use crate::alerts::state::Alerts;
 use crate::health::{Health, ProgressWatch, ThreadWatch};
 use crate::history::History;
-use crate::reading::{OwnReading, Reader, Reading, Sources};
+use crate::reading::{OwnReading, Reader, Reading, ResourceReading, Sources};
+use crate::resources::manager::{Event, Resources};
 use crate::tiles::tiles;
 
 /// Pages that may follow one node.
@@ -44,7 +46,9 @@ pub(crate) struct Shared {
     progress: Mutex<ProgressWatch>,
     history: Mutex<History>,
     alerts: Mutex<Alerts>,
+    resources: Mutex<Resources>,
     channels: Mutex<Channels>,
+    start: OnceLock<PhaseTimes>,
     /// Counts the readings, and wakes the pages.
     taken: watch::Sender<u64>,
     viewers: AtomicU64,
@@ -59,6 +63,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(config: MonitorConfig, sources: Sources, channels: Channels) -> Self {
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
+        let resources = Resources::new(&sources);
         let mut reader = Reader::new(sources);
         reader.set_memory_budget(config.memory_budget);
         Self {
@@ -69,12 +74,24 @@ impl Shared {
             progress: Mutex::new(ProgressWatch::new(Instant::now())),
             history: Mutex::default(),
             alerts: Mutex::default(),
+            resources: Mutex::new(resources),
             channels: Mutex::new(channels),
+            start: OnceLock::new(),
             taken: watch::Sender::new(0),
             viewers: AtomicU64::new(0),
             scrapes: AtomicU64::new(0),
             scrape_us: AtomicU64::new(0),
         }
+    }
+
+    /// Notes how long the node's start took; the first one said stays.
+    pub(crate) fn started(&self, times: PhaseTimes) {
+        self.start.get_or_init(|| times);
+    }
+
+    /// How long the node's start took, once it is over.
+    pub(crate) fn start(&self) -> Option<PhaseTimes> {
+        self.start.get().copied()
     }
 
     /// Notes that /metrics was answered.
@@ -94,7 +111,9 @@ impl Shared {
             scrape_seconds: self.scrape_us.load(Ordering::Relaxed) as f64 / 1e6,
             viewers: self.viewers.load(Ordering::Relaxed),
         };
-        Reading { threads_frozen: frozen as u64, stalled, alerts, own, ..lock(&self.reader).take() }
+        let resources = lock(&self.resources).reading();
+        let start = self.start();
+        Reading { threads_frozen: frozen as u64, stalled, alerts, resources, start, own, ..lock(&self.reader).take() }
     }
 
     /// Takes a reading: what it changes is told.
@@ -102,6 +121,12 @@ impl Shared {
         let reading = self.read_now();
         lock(&self.progress).note(&reading.tick, reading.at);
         lock(&self.history).push(reading);
+        for Event { text, is_worse } in lock(&self.resources).step(&lock(&self.history)) {
+            match is_worse {
+                true => tracing::warn!("{text}"),
+                false => tracing::info!("{text}"),
+            }
+        }
         let changes = lock(&self.alerts).step(&lock(&self.history));
         let channels = lock(&self.channels);
         changes.into_iter().for_each(|change| channels.tell(change));
@@ -136,6 +161,16 @@ impl Shared {
     /// How the node is.
     pub(crate) fn health(&self) -> Health {
         Health::of(&lock(&self.threads), &lock(&self.progress), lock(&self.history).newest(), Instant::now())
+    }
+
+    /// Nobody watches any more.
+    pub(crate) fn end(&self) {
+        lock(&self.resources).release();
+    }
+
+    /// How scarce resources are.
+    pub(crate) fn resources(&self) -> ResourceReading {
+        lock(&self.resources).reading()
     }
 
     /// The last minutes.

@@ -453,13 +453,7 @@ impl Player {
         self.uncertified = waiting;
         for (table, roll, height) in certified {
             tell(event_line(lines::Event::Certified(table, roll, height)));
-            // A lone validator answers for itself.
-            if game.setup().genesis.validators.len() > 1 {
-                game.say(
-                    Severity::Info,
-                    format!("roll {table}:{roll} is certified: a quorum of validators answers for it"),
-                );
-            }
+            game.certified(table, roll);
         }
     }
 

@@ -12,7 +12,7 @@ use net::wire::AnswerVerdict;
 use crate::half::{Row, Wrong};
 
 /// Every state that a run of many seeds must reach; what a set of one validator can reach first.
-pub const MARKS: [&str; 26] = [
+pub const MARKS: [&str; 27] = [
     "ticks shared a sync",
     "no room on the disk",
     "killed while it recovered",
@@ -39,6 +39,7 @@ pub const MARKS: [&str; 26] = [
     "a liar was put out",
     "a validator heard of its other life and stopped",
     "a disk was found to have lost a write",
+    "a share that was none was told",
 ];
 
 /// How many of [`MARKS`] a set of one validator can reach: the first ones.

@@ -261,7 +261,7 @@ impl Disk {
     /// Looks after sealed segments, where this is nobody else's to do.
     fn tidy(&mut self) {
         if let (Some(archive), Some(height)) = (&self.archive, self.keep.take()) {
-            archive.turn(height, &|| true);
+            archive.turn(height, false, &|| true);
         }
     }
 

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod session;
+mod throttle;
 mod thread;
 mod disk;
 mod journal;
@@ -28,6 +29,7 @@ pub use journal::{
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
 pub use thread::{Storage, StorageOpened};
+pub use throttle::ArchiveThrottle;
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
 pub const BLOCK: u64 = 4096;

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
-use engine::limits::{COMPRESSING_REST_MS, HEARTBEAT, UNSYNCED_TICKS_MAX};
+use engine::limits::{HEARTBEAT, UNSYNCED_TICKS_MAX};
 
 use crate::disk::{Disk, Group, OpenedAs, Synced, Writing};
 use crate::journal::{Archive, JournalReader};
 use crate::session::{OpenError, Session};
+use crate::throttle::ArchiveThrottle;
 
 /// A session's journal and log, written by a thread.
 pub type StorageOpened = OpenedAs<Storage>;
@@ -30,6 +31,7 @@ pub struct Storage {
     closing: Arc<AtomicBool>,
     turns: Arc<AtomicU64>,
     archive_turns: Arc<AtomicU64>,
+    throttle: Arc<ArchiveThrottle>,
 }
 
 impl Storage {
@@ -80,9 +82,16 @@ impl Storage {
             .name("storage".into())
             .spawn(move || drive(disk, &groups, &from_thread, &own_turns))
             .map_err(OpenError::io(&dir))?;
-        let closing = Arc::new(AtomicBool::new(false));
-        let keep: Arc<AtomicU64> = Arc::default();
-        let (kept, archiving) = archiving(archive, Arc::clone(&keep), closing.clone(), Arc::clone(&archive_turns))?;
+        let (closing, keep): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+        let throttle: Arc<ArchiveThrottle> = Arc::default();
+        let (kept, archiving) = Archiving {
+            archive,
+            keep: Arc::clone(&keep),
+            closing: Arc::clone(&closing),
+            turns: Arc::clone(&archive_turns),
+            throttle: Arc::clone(&throttle),
+        }
+        .start()?;
         Ok(Self {
             groups: Some(to_thread),
             synced,
@@ -93,6 +102,7 @@ impl Storage {
             closing,
             turns,
             archive_turns,
+            throttle,
         })
     }
 
@@ -127,6 +137,11 @@ impl Storage {
         Arc::clone(&self.archive_turns)
     }
 
+    /// What may be held back of that thread's work.
+    pub fn throttle(&self) -> Arc<ArchiveThrottle> {
+        Arc::clone(&self.throttle)
+    }
+
     /// Writes what waits, seals the files, and gives the session back.
     pub fn close(mut self) -> Session {
         self.groups = None;
@@ -136,30 +151,59 @@ impl Storage {
 }
 
 /// The thread that looks after sealed segments.
-fn archiving(
+struct Archiving {
     archive: Archive,
     keep: Arc<AtomicU64>,
     closing: Arc<AtomicBool>,
     turns: Arc<AtomicU64>,
-) -> Result<(Sender<()>, JoinHandle<()>), OpenError> {
-    let (kept, woken) = bounded(1);
-    let run = move || {
+    throttle: Arc<ArchiveThrottle>,
+}
+
+impl Archiving {
+    fn start(self) -> Result<(Sender<()>, JoinHandle<()>), OpenError> {
+        let (kept, woken) = bounded(1);
+        let thread = std::thread::Builder::new().name("archive".into()).spawn(move || self.run(&woken));
+        Ok((kept, thread.map_err(OpenError::io(std::path::Path::new("archive thread")))?))
+    }
+
+    /// Looks at segments whenever it is woken, and when bodies are to go early from now on, until nobody can wake it any more.
+    fn run(&self, woken: &Receiver<()>) {
+        let mut was_early = false;
         loop {
-            turns.fetch_add(1, Ordering::Relaxed);
-            match woken.recv_timeout(HEARTBEAT) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Timeout) => continue,
+            self.turn();
+            let heard = woken.recv_timeout(HEARTBEAT);
+            let early = self.throttle.retires_early();
+            match heard {
                 Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if was_early || !early => {}
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                    let keep = Height(self.keep.load(Ordering::Relaxed));
+                    self.archive.turn(keep, early, &|| self.rest());
+                }
             }
-            archive.turn(Height(keep.load(Ordering::Relaxed)), &|| {
-                turns.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(COMPRESSING_REST_MS));
-                !closing.load(Ordering::Relaxed)
-            });
+            was_early = early;
         }
-    };
-    let thread = std::thread::Builder::new().name("archive".into()).spawn(run);
-    Ok((kept, thread.map_err(OpenError::io(std::path::Path::new("archive thread")))?))
+    }
+
+    fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Rests behind a chunk, for as long as it is to now. Says whether to go on: whoever closes waits no longer than a heartbeat.
+    fn rest(&self) -> bool {
+        let began = Instant::now();
+        loop {
+            self.turn();
+            let left = self.throttle.rest().saturating_sub(began.elapsed());
+            if self.closing.load(Ordering::Relaxed) {
+                return false;
+            }
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(HEARTBEAT));
+        }
+    }
 }
 
 impl Storage {
@@ -220,6 +264,8 @@ fn drive(mut disk: Disk, groups: &Receiver<Group>, synced: &Sender<Synced>, turn
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::journal::{Frame, FrameKind, Retention};
 
@@ -247,6 +293,87 @@ mod tests {
         let mut files: Vec<_> = std::fs::read_dir(path.join("journal")).expect("a folder").collect();
         files.retain(|file| file.as_ref().expect("a file").path().extension() != Some("head".as_ref()));
         assert_eq!(files.len(), 1, "all but the segment that is being written: {files:?}");
+    }
+
+    /// The files of a session's journal with an ending.
+    fn count(dir: &Path, ending: &str) -> usize {
+        let files = std::fs::read_dir(dir.join("journal")).expect("a folder").map(|file| file.expect("a file").path());
+        files.filter(|path| path.extension() == Some(ending.as_ref())).count()
+    }
+
+    #[test]
+    fn where_the_disk_is_short_bodies_go_beyond_half_of_what_the_journal_may_have_and_no_more() {
+        let retention = Some(Retention { bytes_max: 4 << 20, retire: |body| Ok(body[..4].to_vec()) });
+        let writing = Writing { segment_bytes: 64 << 10, retention, ..Writing::default() };
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let storage = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty").storage;
+        // Bytes that no compression makes fewer.
+        let mut word = 1_u64;
+        let mut noise = || {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (word >> 56) as u8
+        };
+        for id in 1..=60 {
+            let frame =
+                Frame { kind: FrameKind::Decided, height: Height(id), body: (0..60_000).map(|_| noise()).collect() };
+            storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
+        }
+        storage.keep_from(Height(60));
+        let until = Instant::now() + std::time::Duration::from_secs(60);
+        let await_heads = |enough: &dyn Fn(usize) -> bool| {
+            while !enough(count(&path, "head")) {
+                assert!(Instant::now() < until, "{} segments gave up their bodies", count(&path, "head"));
+                std::thread::sleep(HEARTBEAT / 10);
+            }
+        };
+        let turns = storage.archive_turns();
+        let turned = turns.load(Ordering::Relaxed);
+        while turns.load(Ordering::Relaxed) < turned + 3 {
+            std::thread::sleep(HEARTBEAT / 10);
+        }
+        assert_eq!(count(&path, "head"), 0, "all of it is less than it may have");
+        storage.throttle().retire_early(true);
+        await_heads(&|heads| heads > 0);
+        storage.throttle().retire_early(false);
+        drop(storage.close());
+        let whole: u64 = std::fs::read_dir(path.join("journal"))
+            .expect("a folder")
+            .map(|file| file.expect("a file"))
+            .filter(|file| file.path().extension() != Some("head".as_ref()))
+            .map(|file| file.metadata().expect("a file").len())
+            .sum();
+        assert!((1 << 20..=2 << 20).contains(&whole), "half of what it may have is left: {whole}");
+    }
+
+    #[test]
+    fn a_slowed_compression_ends_with_its_session() {
+        let writing = Writing { segment_bytes: 16 << 10, ..Writing::default() };
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let storage = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty").storage;
+        storage.throttle().slow(u64::MAX);
+        for id in 1..=20 {
+            let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![7; 3_000] };
+            storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
+        }
+        storage.keep_from(Height(20));
+        let turns = storage.archive_turns();
+        let turned = turns.load(Ordering::Relaxed);
+        while turns.load(Ordering::Relaxed) < turned + 3 {
+            std::thread::sleep(HEARTBEAT / 10);
+        }
+        assert_eq!(count(&path, "zst"), 0, "it rests behind its first chunk, and moves all the same");
+        storage.throttle().slow(1);
+        let until = Instant::now() + std::time::Duration::from_secs(60);
+        while count(&path, "zst") == 0 {
+            assert!(Instant::now() < until, "it goes on once it may");
+            std::thread::sleep(HEARTBEAT / 10);
+        }
+        storage.throttle().slow(u64::MAX);
+        drop(storage.close());
     }
 
     fn sealed_segments(segment_bytes: u64, body_bytes: u64) {

@@ -6,7 +6,7 @@ use bevy_ecs::schedule::Schedule;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::columns::{Columns, Rows};
-use engine::image::{self, DirtyMap, ImageLayout, RootTree, Saved};
+use engine::image::{self, DirtyMap, GroupSaver, ImageLayout, RootTree, Saved};
 use engine::io::{ChainProgress, Input, OrderProgress, Output, Receipt, Verdict};
 use engine::message::block::Decided;
 use engine::message::certificate::{Beacon, Settled};
@@ -589,6 +589,19 @@ impl Machine {
         let mut state = SystemState::<engine::columns::PeerColumns<'_, '_>>::new(&mut self.world);
         let mut columns = state.get_mut(&mut self.world).expect("the world has its columns");
         read(columns.rows().0)
+    }
+
+    /// Bytes of the columns, of the workers' arenas, and of blocks on their way into a snapshot.
+    pub fn held_bytes(&mut self) -> [u64; 3] {
+        let columns = self.layout().bytes();
+        let arenas = self.world.resource_mut::<Arenas>().allocated_bytes() as u64;
+        [columns, arenas, self.world.resource::<GroupSaver>().held_bytes() as u64]
+    }
+
+    /// Gives back memory that heights and snapshots needed and that nothing needs now. Nothing of the state is in it.
+    pub fn trim(&mut self) {
+        self.world.resource_mut::<Arenas>().trim();
+        self.world.resource_mut::<GroupSaver>().trim();
     }
 
     /// Which tables and accounts did something on which page of history; a validator keeps it.

@@ -24,6 +24,7 @@ use systems::catalogue::{BETS, bet_of};
 use super::args::{Dice, OutputArgs};
 use super::out::fit;
 use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
+use crate::allocator;
 use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
@@ -130,7 +131,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
-    let mut sources = Sources { pool: Some(pool), ..Sources::of(&node, &dir) };
+    let mut sources = Sources { pool: Some(pool), ..Sources::of(&node, &dir, allocator::trim) };
     if let Some(network) = network {
         sources = sources.with_network(&network, &server_config(&config, network.address));
         node.listen(network);

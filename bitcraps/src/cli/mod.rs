@@ -31,6 +31,7 @@ mod script;
 mod session;
 mod shell;
 mod sim;
+mod support;
 mod top;
 
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Say whether this machine is one on which a node does well, and what mends what is not.
     Doctor(doctor::DoctorArgs),
+    /// Pack what whoever helps you needs to see of a node into one file, without any secret.
+    Support(support::SupportArgs),
     /// Ask nodes how they are; exit code 7 if something is wrong.
     Health(health::HealthArgs),
     /// Play, in this terminal or by a script.
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Support(args) => support::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Replay(args) => replay::run(&args),

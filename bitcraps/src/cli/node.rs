@@ -1,5 +1,6 @@
 //! `node`: an operator's node, from its configuration.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use net::server::Counters;
 use operate::monitor::{Listening, Monitor};
 use operate::reading::Sources;
 use operate::service;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use storage::Session;
 use storage::backend::{Backend, FileBackend};
@@ -26,6 +28,7 @@ use super::config::{SetArgs, prepare};
 use super::logs::Logs;
 use super::reload::Reload;
 use super::{Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
+use crate::allocator;
 use node::clock::Time;
 use node::config::Config;
 use node::init::OpenedKeys;
@@ -35,6 +38,7 @@ use node::open::{self, Found, Options};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
+use node::startup::{Phase, PhaseTimes, Startup, self_test};
 use node::totals::Totals;
 
 #[derive(Args, Debug)]
@@ -82,18 +86,35 @@ pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     let layered = Layered::load(&args.config, args.set.all())?;
     let config = layered.config.clone();
     logs.change(&config.log)?;
-    let (keys, setup, genesis) = prepare(&config, args.follow)?;
+    let mut startup = Startup::default();
+    let (keys, setup, genesis) = startup.run(Phase::System, || {
+        raise_files();
+        prepare(&config, args.follow)
+    })?;
     let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), layered, logs)?;
     let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
     if args.ends_with_input {
         end_with_input(&stop);
     }
-    let pool = Arc::new(engine::pool::build(config.node.threads)?);
-    let operated = Operated { args, config, keys, setup, genesis, stop, pool, reload };
+    let pool = startup.run(Phase::Core, || Ok(Arc::new(engine::pool::build(config.node.threads)?)))?;
+    let operated = Operated { args, config, keys, setup, genesis, stop, pool, reload, startup };
     // A session that began at a snapshot of the others is opened again at it.
     while operated.run_once()? {}
     Ok(())
 }
+
+/// Has as many files open as the system lets this process have, up to what a node could ever use.
+fn raise_files() {
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.unwrap_or(FILES_MAX).min(FILES_MAX);
+    if now.current.is_some_and(|current| current < most) {
+        // Where the system refuses, it is as it was, and `doctor` says whether that is enough.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: now.maximum });
+    }
+}
+
+/// Files that a node may have open, where the system lets it.
+const FILES_MAX: u64 = 65_536;
 
 /// A node as its operator runs it.
 struct Operated<'a> {
@@ -105,16 +126,18 @@ struct Operated<'a> {
     stop: Arc<AtomicBool>,
     pool: Arc<rayon::ThreadPool>,
     reload: Reload,
+    /// What of its start lies before its session.
+    startup: Startup,
 }
 
 impl Operated<'_> {
     /// Runs the node until it is told to stop, or has to be opened again, which it says.
     fn run_once(&self) -> anyhow::Result<bool> {
         let Self { args, config, keys, setup, .. } = self;
-        let began = Instant::now();
+        let (began, mut startup) = (Instant::now(), self.startup.clone());
         // Before the session is touched: whoever cannot have the address hears of it at once.
-        let listening = config.monitoring.listen.address().map(Listening::at).transpose()?;
-        let session = Session::open(&config.node.data)?;
+        let listening =
+            startup.run(Phase::Service, || Ok(config.monitoring.listen.address().map(Listening::at).transpose()?))?;
         let options = Options {
             keys: keys.validator.clone(),
             threads: config.node.threads,
@@ -125,24 +148,39 @@ impl Operated<'_> {
             sign_from: args.sign_from.map(Height),
             network: Some(keys.net.public()),
         };
-        let mut opened = open::open(session, setup.clone(), options, Opening::new().on_step())?;
+        let mut opened = startup.run(Phase::Core, || {
+            let session = Session::open(&config.node.data)?;
+            open::open(session, setup.clone(), options, Opening::new().on_step())
+        })?;
         let found = opened.found.take();
         let recovered = began.elapsed();
         let slot = opened.machine.order_progress().slot;
-        let network = listen(&setup.genesis, self.genesis.clone(), &keys.net, config.net.clone())?;
+        let network = startup.run(Phase::Service, || {
+            self_test()?;
+            Ok(listen(&setup.genesis, self.genesis.clone(), &keys.net, config.net.clone())?)
+        })?;
         let counters = network.counters();
         let mut node = opened.into_node(None, Time::Wall);
         let sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            ..Sources::of(&node, &config.node.data).with_network(&network, &config.net)
+            ..Sources::of(&node, &config.node.data, allocator::trim)
+                .with_network(&network, &config.net)
+                .with_reserve(config.storage.min_free)
         };
-        let monitor = Monitor::start(listening, self.reload.monitor_config(), sources)?;
+        let monitor =
+            startup.run(Phase::Final, || Ok(Monitor::start(listening, self.reload.monitor_config(), sources)?))?;
         self.reload.watched_by(&monitor);
         let (address, key, socket, dashboard) = (network.address, network.key(), network.socket_bytes, monitor.address);
         node.listen(network);
-        let ready = Ready { address, key, socket, dashboard, recovered, slot };
+        let times = startup.times();
+        monitor.started(times);
+        let ready = Ready { address, key, socket, dashboard, recovered, slot, times };
         self.say_ready(&ready, found.as_ref())?;
         service::ready("running");
+        tracing::info!("ready {} ms after the start: {}", times.total().as_millis(), times.words());
+        if times.total() > START_SLOW {
+            tracing::warn!("the start took more than {} s", START_SLOW.as_secs());
+        }
         if let Some(warning) = room_warning(config)? {
             tracing::warn!("{warning}");
         }
@@ -177,7 +215,7 @@ impl Operated<'_> {
 
     fn say_ready(&self, ready: &Ready, found: Option<&Found>) -> anyhow::Result<()> {
         let Self { config, setup, .. } = self;
-        let Ready { address, key, socket, dashboard, recovered, slot } = *ready;
+        let Ready { address, key, socket, dashboard, recovered, slot, times } = *ready;
         let (tables, keys_from) = (setup.genesis.tables, setup.genesis.keys);
         let height = found.map_or(0, |found| found.height.0);
         let repaired: Vec<&String> = found.iter().flat_map(|found| &found.repaired).collect();
@@ -196,6 +234,7 @@ impl Operated<'_> {
                 "snapshot": found.and_then(|found| found.snapshot).map(|height| height.0),
                 "executed": found.map(|found| found.executed),
                 "repaired": repaired,
+                "start_ms": Phase::ALL.map(|phase| (phase.name(), times.of(phase).as_millis() as u64)).into_iter().collect::<BTreeMap<_, _>>(),
                 "socket_receive_bytes": socket.0,
                 "socket_send_bytes": socket.1,
             });
@@ -213,6 +252,7 @@ impl Operated<'_> {
         for repaired in &repaired {
             say!("  repaired  {repaired}");
         }
+        say!("  start     {}", times.words());
         say!("  listens   {address}");
         say!("  key       {}", hex(&key));
         if let Some(address) = dashboard {
@@ -275,7 +315,11 @@ struct Ready {
     dashboard: Option<SocketAddr>,
     recovered: Duration,
     slot: Option<u32>,
+    times: PhaseTimes,
 }
+
+/// A start that takes longer is told.
+const START_SLOW: Duration = Duration::from_secs(20);
 
 /// What an operator should know about a journal that the disk has no room for.
 fn room_warning(config: &Config) -> anyhow::Result<Option<String>> {

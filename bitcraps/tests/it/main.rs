@@ -15,6 +15,8 @@ mod newcomer;
 mod pledged;
 mod prometheus;
 mod readme;
+mod resources;
+mod secrets;
 mod service;
 mod sources;
 mod strangers;

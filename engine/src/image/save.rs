@@ -83,7 +83,7 @@ pub struct GroupSaver {
     running: bool,
     spoiled: Option<usize>,
     free: Vec<GroupBlock>,
-    /// Blocks that were ever made.
+    /// Blocks that were made and are there.
     made: usize,
     filling: Option<GroupBlock>,
     full: Vec<GroupBlock>,
@@ -160,6 +160,18 @@ impl GroupSaver {
         block.groups.clear();
         block.copied = 0;
         self.free.push(block);
+    }
+
+    /// Bytes of all blocks that are there.
+    pub fn held_bytes(&self) -> usize {
+        self.made * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES
+    }
+
+    /// Blocks that are free are forgotten; they are made again when they are needed.
+    pub fn trim(&mut self) {
+        // Blocks that were filled by other nodes' snapshots were not made here.
+        self.made = self.made.saturating_sub(self.free.len());
+        self.free = Vec::new();
     }
 
     /// Blocks that are full; the last one too once every group was copied.
@@ -377,6 +389,8 @@ mod tests {
         }
 
         saver.give_up(&mut dirty);
+        saver.trim();
+        assert_eq!((saver.made, saver.free.len()), (0, 0), "blocks that are free take no memory");
         assert_eq!(saver.begin(&mut dirty), all, "what was given up is saved by the next");
         while saver.left() > 0 {
             saver.sweep(&rows, 1_000);

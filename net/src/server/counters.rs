@@ -16,6 +16,8 @@ pub struct Counters {
     pub refused_address: AtomicU64,
     /// Connections that were turned away because their key or address is banned.
     pub refused_banned: AtomicU64,
+    /// Connections that were turned away because this node is short of memory or of buffers.
+    pub refused_short: AtomicU64,
     /// Connections that had to prove their address first.
     pub retried: AtomicU64,
     /// Handshakes that failed or took too long.
@@ -55,12 +57,13 @@ impl Counters {
     }
 
     /// All numbers with their names.
-    pub fn list(&self) -> [(&'static str, u64); 17] {
+    pub fn list(&self) -> [(&'static str, u64); 18] {
         [
             ("accepted", &self.accepted),
             ("refused_full", &self.refused_full),
             ("refused_address", &self.refused_address),
             ("refused_banned", &self.refused_banned),
+            ("refused_short", &self.refused_short),
             ("retried", &self.retried),
             ("handshakes_failed", &self.handshakes_failed),
             ("closed", &self.closed),

@@ -3,19 +3,11 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::host::Host;
-
-/// How long a turn waits after the one before: what arrives meanwhile is taken together.
-///
-/// Every turn costs a few microseconds, whatever it finds, and each connection that it serves may put into one packet what
-/// would have been two. A server with nothing to do does not turn at all, so that the first packet after a pause is
-/// answered at once.
-const TURN: Duration = Duration::from_millis(1);
 
 /// How a host rests between two turns.
 #[derive(Clone, Copy)]
@@ -45,7 +37,7 @@ pub(super) async fn drive(mut host: Host, wake: Arc<Notify>, rest: Rest) {
             () = poll_fn(|cx| host.poll_receive(cx)) => {}
             () = sleep_until(due) => {}
         }
-        rest.until(host.last_turn() + TURN).await;
+        rest.until(host.last_turn() + host.waits()).await;
         // Others of this runtime, the system's events among them, have their turn too.
         tokio::task::yield_now().await;
         poll_fn(|cx| {

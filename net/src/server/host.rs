@@ -30,6 +30,7 @@ use super::dues::Dues;
 use super::kept::Batch;
 use super::peer::{Peer, Stage, Untold};
 use super::quic::Quic;
+use super::throttle::Throttle;
 use crate::session::{Close, CloseCode};
 
 /// How often round trips are measured, and nodes told where this one stands.
@@ -55,6 +56,9 @@ pub(super) struct Host {
     batching: AckBatching,
     outputs: Receiver<Batch>,
     gauges: Arc<Gauges>,
+    throttle: Arc<Throttle>,
+    /// Requests to trim that were seen.
+    trimmed: u64,
     stop: Arc<AtomicBool>,
     /// Until when connections may hear that the node ends, once it does.
     farewell: Option<Duration>,
@@ -73,12 +77,13 @@ pub(super) struct Host {
 pub(super) struct Shared {
     pub(super) outputs: Receiver<Batch>,
     pub(super) gauges: Arc<Gauges>,
+    pub(super) throttle: Arc<Throttle>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Host {
     pub(super) fn new(common: Common, quic: Quic, started: Instant, shared: Shared) -> Self {
-        let Shared { outputs, gauges, stop } = shared;
+        let Shared { outputs, gauges, throttle, stop } = shared;
         let now = Duration::ZERO;
         Self {
             common,
@@ -92,6 +97,8 @@ impl Host {
             batching: AckBatching::new(now),
             outputs,
             gauges,
+            throttle,
+            trimmed: 0,
             stop,
             farewell: None,
             next: (now, now + SAMPLE),
@@ -128,6 +135,14 @@ impl Host {
         let is_sent = self.quic.send();
         self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
         self.count();
+        if let Some(trim) = self.throttle.trim.take(&mut self.trimmed) {
+            trim();
+        }
+    }
+
+    /// How long the next turn waits after the last one.
+    pub(super) fn waits(&self) -> Duration {
+        self.throttle.turn()
     }
 
     /// When the next turn is due though nothing arrives.

@@ -29,6 +29,7 @@ mod peer;
 mod quic;
 mod slots;
 mod talk;
+mod throttle;
 mod visitors;
 
 use std::io;
@@ -60,6 +61,7 @@ use self::nodes::Nodes;
 use self::packets::Packets;
 use self::quic::Quic;
 use self::slots::Slots;
+pub use self::throttle::Throttle;
 use self::visitors::Visitors;
 use crate::lan::Lan;
 use crate::tls::{Identity, IdentityError};
@@ -130,6 +132,7 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     counters: Arc<Counters>,
     gauges: Arc<Gauges>,
+    throttle: Arc<Throttle>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -197,6 +200,7 @@ impl Server {
         });
         check_buffers(&config)?;
         let (counters, gauges, wake, stop) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let throttle: Arc<Throttle> = Arc::default();
         let quic = quic(carrier, &config, &identity, address)?;
         let errands = Errands::start(identity.rules(), chain.id, Arc::clone(&wake));
         if config.mdns
@@ -228,7 +232,12 @@ impl Server {
             held: 0,
             heard: Vec::new(),
         };
-        let shared = Shared { outputs: outputs_out, gauges: Arc::clone(&gauges), stop: Arc::clone(&stop) };
+        let shared = Shared {
+            outputs: outputs_out,
+            gauges: Arc::clone(&gauges),
+            throttle: Arc::clone(&throttle),
+            stop: Arc::clone(&stop),
+        };
         let host = Host::new(common, quic, started, shared);
         let (kept, socket_bytes, thread) = (Undelivered::default(), (0, 0), None);
         let server = Self {
@@ -245,6 +254,7 @@ impl Server {
             stop,
             counters,
             gauges,
+            throttle,
             thread,
         };
         Ok((server, host))
@@ -302,6 +312,11 @@ impl Server {
     /// How it is now.
     pub fn gauges(&self) -> Arc<Gauges> {
         Arc::clone(&self.gauges)
+    }
+
+    /// What may be held back of it.
+    pub fn throttle(&self) -> Arc<Throttle> {
+        Arc::clone(&self.throttle)
     }
 
     /// Connections that are open now.

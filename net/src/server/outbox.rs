@@ -13,6 +13,8 @@ use crate::wire::{Answer, ToClient, encode_answers, genesis_header};
 const ANSWERS_QUEUED_MAX: usize = ANSWERS_QUEUE_BYTES / size_of::<Answer>();
 /// How long a peer may be behind with what it is told.
 pub(super) const BEHIND: Duration = Duration::from_secs(10);
+/// How often a peer is told the whole of what it watches while changes are left out.
+const THIN: Duration = Duration::from_secs(1);
 
 // An intent within its credit is answered twice at most.
 const _: () = assert!(ANSWERS_QUEUED_MAX >= engine::limits::PEER_CREDIT as usize);
@@ -184,6 +186,8 @@ pub(super) struct Updates {
     bytes: Vec<u8>,
     /// Since when updates were left out.
     behind: Option<Duration>,
+    /// Before when the peer is not told the whole, though it has caught up.
+    whole_at: Option<Duration>,
     writing: Writing,
 }
 
@@ -194,12 +198,14 @@ impl Updates {
     }
 
     /// What changed at something the peer watches. Says whether there was room for it; one that is behind gets the whole
-    /// once it has caught up.
+    /// once it has caught up. Left out for want of room or, where changes are `thin`, in any case.
     ///
     /// # Errors
     /// If it has been behind for too long.
-    pub(super) fn push(&mut self, bytes: &[u8], now: Duration) -> Result<bool, Close> {
-        if !self.bytes.is_empty() && self.bytes.len() + bytes.len() > UPDATES_QUEUE_BYTES {
+    pub(super) fn push(&mut self, bytes: &[u8], thin: bool, now: Duration) -> Result<bool, Close> {
+        let is_full = !self.bytes.is_empty() && self.bytes.len() + bytes.len() > UPDATES_QUEUE_BYTES;
+        if is_full || thin {
+            self.whole_at = self.whole_at.max(thin.then(|| self.behind.unwrap_or(now) + THIN));
             let behind = *self.behind.get_or_insert(now);
             return if now - behind > BEHIND { Err(not_read("what it watches")) } else { Ok(false) };
         }
@@ -212,8 +218,23 @@ impl Updates {
         self.behind.get_or_insert(now);
     }
 
+    /// When the peer is to be told the whole though nothing arrives.
+    pub(super) fn due(&self) -> Option<Duration> {
+        // A stream that takes nothing now has its own way to come back.
+        self.whole_at.filter(|_| self.bytes.is_empty() && self.writing.bytes.is_empty())
+    }
+
+    /// Whether a peer to which all was written is to be told the whole now.
+    fn take_behind(&mut self, now: Duration) -> bool {
+        if self.whole_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.whole_at = None;
+        self.behind.take().is_some()
+    }
+
     /// Writes what the stream takes. Says whether a peer that was behind has caught up.
-    pub(super) fn write(&mut self, line: &mut Connection) -> bool {
+    pub(super) fn write(&mut self, line: &mut Connection, now: Duration) -> bool {
         if !self.is_wanted {
             return false;
         }
@@ -222,7 +243,7 @@ impl Updates {
         let mut stream = line.send_stream(stream);
         while self.writing.write(&mut stream) {
             if self.bytes.is_empty() {
-                return self.behind.take().is_some();
+                return self.take_behind(now);
             }
             std::mem::swap(&mut self.writing.bytes, &mut self.bytes);
         }
@@ -267,10 +288,26 @@ mod tests {
         let accepted = (0..).take_while(|number| answers.answer(receipt(*number)).is_ok()).count();
         assert_eq!(accepted, ANSWERS_QUEUED_MAX);
         let (mut updates, late) = (Updates::default(), Duration::from_secs(100));
-        let fits = (0..).take_while(|_| updates.push(&[0; 1_000], late) == Ok(true)).count();
+        let fits = (0..).take_while(|_| updates.push(&[0; 1_000], false, late) == Ok(true)).count();
         assert_eq!(fits, UPDATES_QUEUE_BYTES / 1_000);
-        assert_eq!(updates.push(&[0; 1_000], late + BEHIND), Ok(false), "it has the time to catch up");
-        let put_out = updates.push(&[0; 1_000], late + BEHIND + Duration::from_millis(1));
+        assert_eq!(updates.push(&[0; 1_000], false, late + BEHIND), Ok(false), "it has the time to catch up");
+        let put_out = updates.push(&[0; 1_000], false, late + BEHIND + Duration::from_millis(1));
         assert_eq!(put_out.map_err(|close| close.code), Err(CloseCode::SlowReader));
+    }
+    #[test]
+    fn where_changes_are_thin_the_whole_is_told_once_a_second() {
+        let (mut updates, mut told) = (Updates::default(), Vec::new());
+        for ms in (0..3_500).step_by(100) {
+            let now = Duration::from_millis(ms);
+            assert_eq!(updates.push(&[0; 1_000], true, now), Ok(false));
+            if updates.take_behind(now) {
+                told.push(ms);
+            }
+            assert!(updates.due().is_none_or(|due| due <= now + THIN), "nobody waits for longer");
+        }
+        assert_eq!(told, [1_000, 2_100, 3_200]);
+        assert_eq!(updates.push(&[0; 1_000], false, Duration::from_secs(4)), Ok(true));
+        assert!(updates.take_behind(Duration::from_secs(5)), "what was left out last is told too");
+        assert_eq!(updates.due(), None);
     }
 }

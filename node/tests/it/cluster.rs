@@ -429,7 +429,7 @@ fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put
 
 /// How many tables a state has that is fetched: some here; `BITCRAPS_TABLES=100000` is the long run.
 fn tables() -> u32 {
-    std::env::var("BITCRAPS_TABLES").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+    std::env::var("BITCRAPS_TABLES").ok().and_then(|text| text.parse().ok()).unwrap_or(30_000)
 }
 
 /// Nobody can be reached for longer than a part is waited for, twice: what came before is not asked for again.

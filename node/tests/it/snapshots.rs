@@ -126,6 +126,28 @@ fn snapshots_change_nothing_and_a_restarted_node_goes_on_from_the_newest() {
 }
 
 #[test]
+fn what_is_held_back_changes_nothing_that_is_replicated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (held, free) = (dir.path().join("held"), dir.path().join("free"));
+    let totals = apart(|| {
+        let DevNode { mut node, .. } = open(&held, &often()).expect("a session");
+        let throttles = node.throttles();
+        throttles.pause_snapshots(true);
+        throttles.slow_compression(10);
+        node.run(Some(120), &STOP, |_, machine, _| machine.trim()).expect("it runs");
+        assert!(!node.machine().saver().is_running(), "no snapshot has begun");
+        throttles.pause_snapshots(false);
+        throttles.slow_snapshots(16);
+        node.run(Some(300), &STOP, |_, machine, _| machine.trim()).expect("it runs");
+        node.close()
+    });
+    let (expected, _) = dev(&free, &often(), 300);
+    assert_eq!((totals.root, totals.root_chain), (expected.root, expected.root_chain));
+    let (some, more) = (totals.snapshots, expected.snapshots);
+    assert!(0 < some.taken && some.taken < more.taken && some.failed == 0, "{} of {}", some.taken, more.taken);
+}
+
+#[test]
 fn a_machine_from_any_snapshot_has_the_roots_and_receipts_of_one_that_never_stopped() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");

@@ -144,6 +144,9 @@ impl Cluster {
             }
             if let Some(liar) = self.liars.get_mut(&from) {
                 for lie in liar.tells(other, message) {
+                    if matches!((&lie, message), (NodeMessage::Share(told), NodeMessage::Share(own)) if told != own) {
+                        self.marks.count("a share that was none was told");
+                    }
                     self.carry(link, to_node(&lie), arrivals);
                 }
                 continue;

@@ -24,14 +24,15 @@ impl Archive {
         Self { compressor: Compressor::new(backend, dir), retirer }
     }
 
-    /// Compresses what was sealed, as long as `goes_on` says so, and gives up bodies of heights below `keep`.
-    pub fn turn(&self, keep: Height, goes_on: &dyn Fn() -> bool) {
+    /// Compresses what was sealed, as long as `goes_on` says so, and gives up bodies of heights below `keep`; early ones too
+    /// where the disk is short of room.
+    pub fn turn(&self, keep: Height, early: bool, goes_on: &dyn Fn() -> bool) {
         match self.compressor.compress_sealed(goes_on) {
             Ok(compressed) => compressed.iter().for_each(|number| tracing::info!("segment {number} is compressed")),
             Err(error) => tracing::warn!("a sealed segment stays as long as it is: {error}"),
         }
         if let Some(retirer) = &self.retirer {
-            retirer.retire_and_say(keep);
+            retirer.retire_and_say(keep, early);
         }
     }
 }

@@ -74,12 +74,12 @@ impl Retirer {
         Self { backend, folder: dir.join("journal"), chain, retention }
     }
 
-    /// Retires the oldest sealed segments until the whole ones have at most as many bytes as they may, or a segment has
-    /// frames of `keep` or above. Returns the numbers of those that went.
+    /// Retires the oldest sealed segments until the whole ones have at most as many bytes as they may (half of that if it is
+    /// `early`), or a segment has frames of `keep` or above. Returns the numbers of those that went.
     ///
     /// # Errors
     /// If the system refuses, or a segment is damaged: then it stays, and so do those after it.
-    pub fn retire(&self, keep: Height) -> Result<Vec<u32>, OpenError> {
+    pub fn retire(&self, keep: Height, early: bool) -> Result<Vec<u32>, OpenError> {
         let mut segments = Vec::new();
         for (number, path) in files(&*self.backend, &self.folder, &ENDINGS[..2])? {
             let length = self.backend.open(&path, Access::Read).and_then(|file| file.len());
@@ -87,10 +87,11 @@ impl Retirer {
         }
         let mut bytes: u64 = segments.iter().map(|(.., length)| length).sum();
         let mut retired = Vec::new();
+        let bytes_max = if early { self.retention.bytes_max / 2 } else { self.retention.bytes_max };
         // The last segment is being written.
         segments.pop();
         for (number, path, length) in segments {
-            if bytes <= self.retention.bytes_max || !self.retire_segment(number, &path, keep)? {
+            if bytes <= bytes_max || !self.retire_segment(number, &path, keep)? {
                 break;
             }
             bytes -= length;
@@ -100,8 +101,8 @@ impl Retirer {
     }
 
     /// [`Retirer::retire`], and what came of it is logged: a session that is too large is none the worse.
-    pub fn retire_and_say(&self, keep: Height) {
-        match self.retire(keep) {
+    pub fn retire_and_say(&self, keep: Height, early: bool) {
+        match self.retire(keep, early) {
             Ok(retired) => retired.iter().for_each(|number| tracing::info!("segment {number} gave up its bodies")),
             Err(error) => tracing::warn!("no bodies are given up: {error}"),
         }

@@ -23,6 +23,11 @@ impl Host {
             let counters = &self.common.counters;
             if self.farewell.is_some() {
                 self.quic.refuse(incoming);
+            } else if self.throttle.is_closed() {
+                Counters::add(&counters.refused_short, 1);
+                let why = (CloseCode::Full.name(), "this node is short of memory or of buffers");
+                self.common.refused(self.now, why, address, None);
+                self.quic.refuse(incoming);
             } else if !incoming.remote_address_validated() && self.half_open >= HALF_OPEN_MAX {
                 Counters::add(&counters.retried, 1);
                 self.quic.retry(incoming);

@@ -65,7 +65,7 @@ impl Host {
             Output::Account { to, key, height, account } => {
                 bytes.clear();
                 ToClient::Account(AccountRow { key, height, account }).encode(bytes);
-                self.update(to, bytes);
+                self.update(to, bytes, false);
             }
             Output::Ban { peer, key, address, offence } => {
                 Counters::add(&self.common.counters.banned, 1);
@@ -104,17 +104,18 @@ impl Host {
         bytes.clear();
         encode_table(update, bytes);
         if let Some(peer) = update.to {
-            return self.update(peer, bytes);
+            return self.update(peer, bytes, false);
         }
+        let thin = self.throttle.is_thin();
         let watchers = self.common.watchers.get(&update.id).cloned().unwrap_or_default();
-        watchers.into_iter().for_each(|peer| self.update(peer, bytes));
+        watchers.into_iter().for_each(|peer| self.update(peer, bytes, thin));
     }
 
     /// Something that a peer watches changed.
-    fn update(&mut self, peer: PeerId, bytes: &[u8]) {
+    fn update(&mut self, peer: PeerId, bytes: &[u8], thin: bool) {
         let (now, counters) = (self.now, std::sync::Arc::clone(&self.common.counters));
         self.to(peer, |open| {
-            let has_room = open.updates.push(bytes, now);
+            let has_room = open.updates.push(bytes, thin, now);
             if !matches!(has_room, Ok(true)) {
                 Counters::add(&counters.updates_skipped, 1);
             }

@@ -410,14 +410,14 @@ impl Conversation<'_> {
     /// Writes what both streams take.
     fn write(&mut self) {
         self.write_answers();
-        let Self { open, line, common, .. } = self;
+        let Self { open, line, common, now, .. } = self;
         if let Some(lanes) = &mut open.lanes {
             lanes.write(line);
         }
         if open.talk.is_dialled() && open.answers.is_written() {
             open.telling.1 = None;
         }
-        if open.updates.write(line) {
+        if open.updates.write(line, *now) {
             for what in open.talk.watching() {
                 open.untold.tell(Input::Watch { peer: open.id, what: *what, on: true }, &common.events);
             }

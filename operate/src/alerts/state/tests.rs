@@ -64,6 +64,8 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("DiskLow", |reading, _| reading.disk_free_bytes = Some(1 << 20)),
     ("DiskFilling", |reading, second| reading.session_bytes = Some((1 << 20) + (second << 30))),
     ("SnapshotsFail", |reading, _| reading.tick.snapshots_failed += 1),
+    ("SnapshotsPaused", |reading, _| reading.resources.on = vec!["pause_snapshots"]),
+    ("NewcomersRefused", |reading, second| network(reading).counters = vec![("refused_short", second)]),
     ("Follows", |reading, _| reading.tick.follows = 1),
     ("FilesHigh", |reading, _| reading.process.files = Some(990)),
     ("SwitchesHigh", |reading, second| {
@@ -77,44 +79,228 @@ const TROUBLES: &[(&str, Trouble)] = &[
 const LASTS: u64 = 700;
 const CALM: u64 = 1_500;
 
+/// A node that gets into trouble after 20 seconds and out of it again: its reading at each second.
+fn lived(name: &str, trouble: Trouble) -> Vec<Reading> {
+    let (began, is_filling) = (Instant::now(), name == "DiskFilling");
+    let at = |second| {
+        let mut reading = well(began + SECOND * second as u32, second);
+        // Counters stay where trouble left them; what only says how it is now is well again.
+        let counted = reading.clone();
+        if second >= 20 {
+            trouble(&mut reading, second.min(LASTS) - 19);
+        }
+        if second > LASTS {
+            let left = reading.tick;
+            let process = reading.process.clone();
+            reading = counted;
+            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, ..left };
+            (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
+            if is_filling {
+                reading.session_bytes = Some((1 << 20) + (LASTS << 30));
+            }
+        }
+        reading
+    };
+    (1..=LASTS + CALM).map(at).collect()
+}
+
+/// All that changes meanwhile.
+fn changes(lived: &[Reading]) -> Vec<Change> {
+    let (mut alerts, mut history) = (Alerts::default(), History::default());
+    let changes = lived.iter().flat_map(|reading| {
+        history.push(reading.clone());
+        alerts.step(&history)
+    });
+    let changes = changes.collect();
+    assert!(alerts.on().is_empty());
+    changes
+}
+
+fn rule_of(name: &str) -> &'static Rule {
+    RULES.iter().find(|rule| rule.name == name).expect("a rule of that name")
+}
+
 #[test]
 fn every_rule_fires_in_its_own_trouble_and_clears_after_it() {
     assert_eq!(TROUBLES.len(), RULES.len(), "each rule has its trouble");
     for (name, trouble) in TROUBLES {
-        let (mut alerts, mut history, began) = (Alerts::default(), History::default(), Instant::now());
-        let mut changes = Vec::new();
-        for second in 1..=LASTS + CALM {
-            let mut reading = well(began + SECOND * second as u32, second);
-            // Counters stay where trouble left them; what only says how it is now is well again.
-            let counted = reading.clone();
-            if second >= 20 {
-                trouble(&mut reading, second.min(LASTS) - 19);
-            }
-            if second > LASTS {
-                let left = reading.tick;
-                let process = reading.process.clone();
-                reading = counted;
-                reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, ..left };
-                (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
-                if *name == "DiskFilling" {
-                    reading.session_bytes = Some((1 << 20) + (LASTS << 30));
-                }
-            }
-            history.push(reading);
-            changes.extend(alerts.step(&history));
-        }
+        let changes = changes(&lived(name, *trouble));
         let others: Vec<_> = changes.iter().filter(|change| change.rule != *name).collect();
         assert!(others.is_empty(), "{name}: {others:?}");
         let levels: Vec<Level> = changes.iter().map(|change| change.level).collect();
-        let rule = RULES.iter().find(|rule| rule.name == *name).expect("a rule of that name");
+        let rule = rule_of(name);
         let worst = rule.thresholds().next().expect("a threshold").0;
         assert!(levels.contains(&worst), "{name} comes to {levels:?}");
         assert_eq!(levels.last(), Some(&Level::None), "{name} clears: {levels:?}");
         assert!(levels.len() <= 4, "{name} does not flutter: {levels:?}");
-        assert!(alerts.on().is_empty());
         let first_second = changes[0].at_ms / 1_000;
         let least = rule.thresholds().map(|(_, threshold)| threshold.seconds).min().expect("a threshold");
         assert!(first_second >= 20 + u64::from(least), "{name} waits for its duration, and fired at {first_second} s");
+    }
+}
+
+/// How often the series of Prometheus' tests have a value, in seconds.
+const EVERY: usize = 10;
+
+/// The series of a metric in those tests, at every reading.
+fn series(name: &str, readings: &[Reading]) -> String {
+    let metric = crate::metrics::metric(name).expect("rules look at metrics");
+    let mut text = String::new();
+    let mut write = |name: &str, values: Vec<Option<f64>>| {
+        let values: Vec<String> =
+            values.iter().map(|value| value.map_or("_".into(), |value| value.to_string())).collect();
+        let name = name.replace('"', "\\\"");
+        text.push_str(&format!("  - {{series: \"{name}\", values: \"{}\"}}\n", values.join(" ")));
+    };
+    if metric.kind() != "histogram" {
+        let values = readings.iter().map(|reading| metric.value(reading));
+        // What is counted by label is in one series: rules add it up.
+        write(&format!("{name}{{instance=\"a\"}}"), values.collect());
+        return text;
+    }
+    let ends = BUCKET_ENDS_US.iter().map(|end| (*end as f64 / 1e6).to_string()).chain(["+Inf".into()]);
+    for (bucket, end) in ends.enumerate() {
+        let below = |reading: &Reading| {
+            let times = metric.times(reading).expect("a histogram");
+            times.counts[..=bucket].iter().sum::<u64>() as f64
+        };
+        let values = readings.iter().map(|reading| Some(below(reading)));
+        write(&format!("{name}_bucket{{instance=\"a\",le=\"{end}\"}}"), values.collect());
+    }
+    text
+}
+
+/// What Prometheus' own tool is to find: in its own trouble a rule fires at each of its levels, and before and after at none.
+fn prometheus_test(name: &str, trouble: Trouble) -> String {
+    let rule = rule_of(name);
+    let all = lived(name, trouble);
+    let changes = changes(&all);
+    let readings: Vec<Reading> = all.into_iter().step_by(EVERY).collect();
+    // A while before the node's own alert is over: what is a moment's trouble is looked at for minutes.
+    let fires = changes.iter().rev().find(|change| change.level == Level::None).expect("it clears").at_ms / 1_000 - 30;
+    let mut text = format!("- interval: {EVERY}s\n  name: {name}\n  input_series:\n");
+    let mut names = rule.value.names();
+    names.dedup();
+    names.iter().for_each(|name| text.push_str(&series(name, &readings)));
+    let alerts: Vec<String> = rule
+        .thresholds()
+        .map(|(level, _)| {
+            format!(
+                "{{exp_labels: {{instance: a, severity: {}}}, exp_annotations: {{summary: \"{}\", description: \"{}\", runbook: \"docs/runbook/{}.md\"}}}}",
+                level.name(), rule.title, rule.meaning, rule.page()
+            )
+        })
+        .collect();
+    text.push_str("  alert_rule_test:\n");
+    for (at, alerts) in [(10, String::new()), (fires, alerts.join(", ")), (LASTS + CALM - 10, String::new())] {
+        text.push_str(&format!("  - {{eval_time: {at}s, alertname: {name}, exp_alerts: [{alerts}]}}\n"));
+    }
+    text
+}
+
+/// A node that answers no scrape for two minutes, and then does again.
+const SCRAPE_DOWN_TEST: &str = "\
+- interval: 5s
+  name: ScrapeDown
+  input_series:
+  - {series: 'up{job=\"bitcraps\",instance=\"a\"}', values: '1x11 0x23 1x23'}
+  alert_rule_test:
+  - {eval_time: 100s, alertname: ScrapeDown, exp_alerts: []}
+  - {eval_time: 250s, alertname: ScrapeDown, exp_alerts: []}
+  - eval_time: 170s
+    alertname: ScrapeDown
+    exp_alerts:
+    - exp_labels: {severity: critical, job: bitcraps, instance: a}
+      exp_annotations:
+        summary: a node does not answer
+        description: \"/metrics of a has not answered for a minute: the process is gone, or its machine.\"
+        runbook: docs/runbook/scrape-down.md
+";
+
+#[test]
+fn prometheus_fires_and_clears_each_rule_as_the_node_does() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let rules = root.join("packaging/prometheus/bitcraps.rules.yml");
+    let mut text = format!("rule_files: [{}]\nevaluation_interval: {EVERY}s\ntests:\n", rules.display());
+    TROUBLES.iter().for_each(|(name, trouble)| text.push_str(&prometheus_test(name, *trouble)));
+    text.push_str(SCRAPE_DOWN_TEST);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("tests.yml");
+    std::fs::write(&file, text).expect("written");
+    let Ok(run) = std::process::Command::new("promtool").args(["test", "rules"]).arg(&file).output() else {
+        println!("promtool is not installed: whether Prometheus fires and clears each rule was left out");
+        return;
+    };
+    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+    assert!(run.status.success(), "{said}");
+}
+
+/// Hears what is posted to a webhook: the rule and the level of each change.
+fn hear(listener: &std::net::TcpListener, count: usize) -> Vec<String> {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let heard = (0..count).map(|_| {
+        let (mut stream, _) = listener.accept().expect("somebody comes");
+        let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("a line");
+            if let Some(bytes) = line.to_lowercase().strip_prefix("content-length:") {
+                length = bytes.trim().parse().expect("a number");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).expect("a body");
+        write!(stream, "HTTP/1.1 204 No Content\r\n\r\n").expect("an answer");
+        let said: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        format!("{} {}", said["rule"].as_str().expect("a rule"), said["level"].as_str().expect("a level"))
+    });
+    heard.collect()
+}
+
+#[test]
+fn each_alert_fires_and_clears_through_each_channel() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (commands, letters, sendmail) =
+        (dir.path().join("commands"), dir.path().join("letters"), dir.path().join("sendmail"));
+    std::fs::write(&sendmail, format!("#!/bin/sh\ngrep ^Subject: >> '{}'\n", letters.display())).expect("written");
+    std::fs::set_permissions(&sendmail, std::fs::Permissions::from_mode(0o755)).expect("its own file");
+    let all: Vec<Change> = TROUBLES.iter().flat_map(|(name, trouble)| changes(&lived(name, *trouble))).collect();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let command = format!("echo $BITCRAPS_ALERT $BITCRAPS_ALERT_LEVEL >> '{}'", commands.display());
+    let config = node::config::AlertsConfig {
+        webhook: format!("http://{}/", listener.local_addr().expect("an address")),
+        exec: ["/bin/sh", "-c", &command].map(str::to_owned).into(),
+        mail_to: vec!["ops@example.org".into()],
+        sendmail: sendmail.display().to_string(),
+    };
+    let count = all.len();
+    let posted = std::thread::spawn(move || hear(&listener, count));
+    for few in all.chunks(16) {
+        let channels = crate::alerts::channels::Channels::start(config.clone(), "north".into()).expect("a thread");
+        few.iter().for_each(|change| channels.tell(change.clone()));
+    }
+    let wanted: Vec<String> = all.iter().map(|change| format!("{} {}", change.rule, change.level.name())).collect();
+    assert_eq!(posted.join().expect("it heard"), wanted);
+    let run = std::fs::read_to_string(&commands).expect("commands ran");
+    assert_eq!(run.lines().collect::<Vec<_>>(), wanted);
+    let letters = std::fs::read_to_string(&letters).expect("letters went out");
+    let subjects = all.iter().map(|change| {
+        let level = if change.level == Level::None { "over" } else { change.level.name() };
+        format!("Subject: [{level}] north: {}", change.title)
+    });
+    assert_eq!(letters.lines().collect::<Vec<_>>(), subjects.collect::<Vec<_>>());
+    for rule in RULES {
+        let of = |level: &str| wanted.contains(&format!("{} {level}", rule.name));
+        assert!(
+            rule.thresholds().all(|(level, _)| of(level.name()) || level == Level::Warning) && of("none"),
+            "{}",
+            rule.name
+        );
     }
 }
 
@@ -129,7 +315,7 @@ fn where_all_is_well_nothing_fires() {
 
 #[test]
 fn a_value_that_swings_about_its_threshold_tells_once() {
-    let rule = RULES.iter().find(|rule| rule.name == "ConnectionsHigh").expect("a rule");
+    let rule = rule_of("ConnectionsHigh");
     let (mut state, began) = (State::new(rule), Instant::now());
     let mut levels = Vec::new();
     for second in 0..200_u32 {
@@ -146,7 +332,7 @@ fn a_value_that_swings_about_its_threshold_tells_once() {
 
 #[test]
 fn a_short_peak_is_no_alert_and_worse_escalates() {
-    let rule = RULES.iter().find(|rule| rule.name == "MemoryHigh").expect("a rule");
+    let rule = rule_of("MemoryHigh");
     let (mut state, began) = (State::new(rule), Instant::now());
     let mut step = |second: u32, value: f64| state.step(Some(value), began + SECOND * second, 7);
     assert_eq!(step(0, 0.99), None);

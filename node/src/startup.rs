@@ -1,0 +1,187 @@
+//! A node's start in phases, each timed and each named where it fails.
+//!
+//! ```text
+//!  system: limits, keys -> core: pool, session, what is executed again -> service: self-test, network -> final: monitor, ready
+//! ```
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use engine::message::vote::{VoteBody, VoteKind};
+use engine::{Height, hex};
+use order::batch::BatchSeed;
+use order::beacon::{BeaconCollector, BeaconMessage, BeaconVerifier, deal};
+use order::signature::{SignedItem, VoteKey, verify, verify_batch};
+
+/// A phase of a start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// What the system grants, and the keys.
+    System,
+    /// The pool, the session, and what of it is executed again.
+    Core,
+    /// Whether signatures are what they should be here; the network.
+    Service,
+    /// What watches the node; then it is ready.
+    Final,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::System, Self::Core, Self::Service, Self::Final];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Core => "core",
+            Self::Service => "service",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// How long each phase took.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PhaseTimes([Duration; Phase::ALL.len()]);
+
+impl PhaseTimes {
+    /// How long one took; nothing if it was not there yet.
+    pub fn of(&self, phase: Phase) -> Duration {
+        self.0[phase as usize]
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> Duration {
+        self.0.iter().sum()
+    }
+
+    /// All of them, for people.
+    pub fn words(&self) -> String {
+        let mut words = String::new();
+        for phase in Phase::ALL {
+            let comma = if words.is_empty() { "" } else { ", " };
+            write!(words, "{comma}{} {} ms", phase.name(), self.of(phase).as_millis())
+                .expect("a string takes everything");
+        }
+        words
+    }
+}
+
+/// A start that is under way.
+#[derive(Clone, Default, Debug)]
+pub struct Startup {
+    times: PhaseTimes,
+}
+
+impl Startup {
+    /// Does a part of a phase, and adds its time.
+    ///
+    /// # Errors
+    /// What went wrong, with the name of the phase.
+    pub fn run<T>(&mut self, phase: Phase, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let began = Instant::now();
+        let done = work();
+        self.times.0[phase as usize] += began.elapsed();
+        done.with_context(|| format!("the start ends in its phase `{}`", phase.name()))
+    }
+
+    /// How long the phases have taken.
+    pub fn times(&self) -> PhaseTimes {
+        self.times
+    }
+}
+
+/// A signature of RFC 8032, 7.1, test 3.
+const KNOWN_KEY: [u8; 32] = bytes("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025");
+const KNOWN_MESSAGE: [u8; 2] = [0xaf, 0x82];
+const KNOWN_SIGNATURE: [u8; 64] = bytes(
+    "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
+);
+
+/// The bytes of hexadecimal digits in lower case, when the program is compiled.
+const fn bytes<const N: usize>(digits: &str) -> [u8; N] {
+    const fn value(digit: u8) -> u8 {
+        if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
+    }
+    let digits = digits.as_bytes();
+    assert!(digits.len() == 2 * N, "two digits a byte");
+    let (mut bytes, mut at) = ([0; N], 0);
+    while at < N {
+        bytes[at] = value(digits[2 * at]) << 4 | value(digits[2 * at + 1]);
+        at += 1;
+    }
+    bytes
+}
+
+/// Whether this processor computes signatures as every other does: the libraries choose vector instructions by what it says of
+/// itself, and a node that takes a false signature, or refuses a good one, has left its chain.
+///
+/// # Errors
+/// What it computes otherwise.
+pub fn self_test() -> anyhow::Result<()> {
+    let wrong = |what: &str| {
+        anyhow::anyhow!("this machine computes {what} otherwise than it must: nothing that it signs or takes counts")
+    };
+    let mut altered = KNOWN_SIGNATURE;
+    altered[3] ^= 1;
+    if !verify(&KNOWN_KEY, &KNOWN_MESSAGE, &KNOWN_SIGNATURE) || verify(&KNOWN_KEY, &KNOWN_MESSAGE, &altered) {
+        return Err(wrong("a known signature"));
+    }
+    let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
+    // As many as take the path of vectors, one of them false.
+    let chain = [7; 32];
+    let keys: Vec<VoteKey> = (0..SELF_TEST_BATCH).map(|number| VoteKey::from_seed(&[number; 32])).collect();
+    let publics: Vec<[u8; 32]> = keys.iter().map(VoteKey::public).collect();
+    let body = VoteBody::new(VoteKind::Prevote, Height(1), 0, Some([9; 32]), 0);
+    let mut votes: Vec<_> = keys.iter().map(|key| key.sign_vote(body, &chain)).collect();
+    votes[1].signature[5] ^= 1;
+    let items: Vec<SignedItem<'_>> =
+        votes.iter().zip(&publics).map(|(vote, key)| SignedItem::vote(vote, key, &chain)).collect();
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, &seed, &mut verdicts);
+    if verdicts.iter().enumerate().any(|(number, holds)| *holds == (number == 1)) {
+        return Err(wrong("a batch of signatures"));
+    }
+    let (group, signers) = deal(std::num::NonZeroU32::MIN, [3; 32]);
+    let message = BeaconMessage { chain, epoch: 0, height: Height(1), block: [5; 32] };
+    let beacon = BeaconCollector::new(group.clone(), message).add_own(&signers[0])?.ok_or_else(|| wrong("a beacon"))?;
+    let verifier = BeaconVerifier::new(&group.key())?;
+    let other = BeaconMessage { height: Height(2), ..message };
+    if !verifier.verify(&message, &beacon) || verifier.verify(&other, &beacon) {
+        return Err(wrong("a beacon"));
+    }
+    tracing::debug!(known = hex(&KNOWN_KEY), "signatures and beacons are what they should be");
+    Ok(())
+}
+
+/// Signatures of the self-test's batch.
+const SELF_TEST_BATCH: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use words::Failure;
+
+    #[test]
+    fn signatures_and_beacons_are_what_they_should_be() {
+        self_test().expect("this machine computes as every other");
+    }
+
+    #[test]
+    fn a_phase_that_fails_is_named_and_keeps_the_kind_of_its_failure() {
+        let mut startup = Startup::default();
+        startup.run(Phase::System, || Ok(())).expect("nothing is wrong");
+        let failed = startup.run(Phase::Core, || -> anyhow::Result<()> {
+            std::thread::sleep(Duration::from_millis(2));
+            Err(Failure::Data("no journal".into()).into())
+        });
+        let error = failed.expect_err("it fails");
+        assert_eq!(format!("{error:#}"), "the start ends in its phase `core`: no journal");
+        assert!(matches!(error.downcast_ref(), Some(Failure::Data(_))), "its exit code is that of its cause");
+        let times = startup.times();
+        assert!(times.of(Phase::Core) >= Duration::from_millis(2) && times.total() >= times.of(Phase::Core));
+        assert!(times.words().starts_with("system 0 ms, core "), "{}", times.words());
+    }
+}
