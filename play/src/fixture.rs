@@ -21,6 +21,11 @@ pub fn spot(name: &str, number: u8) -> Spot {
 
 /// A node that was never reached.
 pub fn game() -> Game {
+    game_of(1)
+}
+
+/// The same of a chain with so many validators.
+fn game_of(validators: u8) -> Game {
     let upfront = TableRules { commission: Commission::Upfront, min_bet: 5, ..TableRules::default() };
     let genesis = Genesis {
         version: GENESIS_VERSION,
@@ -42,11 +47,13 @@ pub fn game() -> Game {
         account_idle_ms: 3_600_000,
         idleness: Default::default(),
         block_interval_ms: 50,
-        validators: vec![GenesisValidator {
-            name: "one".into(),
-            vote_key: HexBytes([0; 32]),
-            dkg_key: HexBytes([8; 32]),
-        }],
+        validators: (0..validators)
+            .map(|slot| GenesisValidator {
+                name: format!("validator {slot}"),
+                vote_key: HexBytes([slot; 32]),
+                dkg_key: HexBytes([slot + 8; 32]),
+            })
+            .collect(),
         group_key: HexBytes([0; 96]),
     };
     let setup = Setup::new(genesis, [0xAB; 32]).expect("a genesis");
@@ -96,7 +103,12 @@ fn row(point: u8, shooter: u8) -> Table {
 
 /// Connected, with an account, at a table of others.
 pub fn standing() -> Game {
-    let mut game = game();
+    standing_of(1)
+}
+
+/// The same of a chain with so many validators.
+pub fn standing_of(validators: u8) -> Game {
+    let mut game = game_of(validators);
     game.set_link(Link::Up { rtt_ms: 12 });
     game.settled(Height(12_345));
     game.set_account(Some((OWN, account(10_000))));

@@ -126,6 +126,8 @@ pub struct Game {
     pub lost: u64,
     /// The last roll that was taken in, by table.
     rolled: BTreeMap<TableId, u32>,
+    /// The last roll that a quorum of validators answers for, by table.
+    certified: BTreeMap<TableId, u32>,
     /// The lowest number that was not given to an intent.
     next_number: u64,
     /// The account was opened, and its row has not come yet.
@@ -156,6 +158,7 @@ impl Game {
             won: 0,
             lost: 0,
             rolled: BTreeMap::new(),
+            certified: BTreeMap::new(),
             next_number: 1,
             opened: false,
             left: None,
@@ -322,6 +325,20 @@ impl Game {
     fn take_sent(&mut self, number: u64) -> Option<InFlight> {
         let place = self.in_flight.iter().position(|sent| sent.number == number)?;
         Some(self.in_flight.remove(place))
+    }
+
+    /// A roll of any table is certified: a quorum of validators answers for what it did.
+    pub fn certified(&mut self, table: TableId, roll: u32) {
+        if table.0 < self.setup.genesis.tables {
+            let last = self.certified.entry(table).or_default();
+            *last = roll.max(*last);
+        }
+    }
+
+    /// The last roll of the watched table that is certified. None where one validator would answer for itself.
+    pub fn certified_roll(&self) -> Option<u32> {
+        let has_quorum = self.setup.genesis.validators.len() > 1;
+        self.certified.get(&self.watched).copied().filter(|_| has_quorum)
     }
 
     /// A roll of any table and what it decided there. A roll that is told again is dropped.

@@ -34,7 +34,7 @@ const MAY_SEE: [(&str, &[&str]); 16] = [
     ("audit", &["engine", "order", "systems", "storage", "words", "aside"]),
     ("play", &["engine", "order", "systems", "net", "words", "keys"]),
     ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "aside"]),
-    ("sim", &["engine", "order", "systems", "net", "storage", "node", "audit"]),
+    ("sim", &["engine", "order", "systems", "net", "storage", "keys", "node", "audit"]),
     ("operate", &["engine", "net", "node"]),
     (
         "bitcraps",

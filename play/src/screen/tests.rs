@@ -9,7 +9,7 @@ use ratatui::style::Color;
 use systems::catalogue::BETS;
 
 use super::draw;
-use crate::fixture::{OWN, game, playing, seat, spot, standing};
+use crate::fixture::{OWN, game, playing, seat, spot, standing, standing_of};
 use crate::model::{Game, Link};
 use crate::theme::Theme;
 use crate::ui::{Mode, Ui};
@@ -131,6 +131,23 @@ fn with_bets_and_a_point_all_that_matters_is_on_the_screen() {
         ];
         shows(&picture(&game, &ui, columns, rows), &facts);
     }
+}
+
+#[test]
+fn of_several_validators_it_says_up_to_which_roll_they_answer() {
+    let mut game = standing_of(4);
+    let before = picture(&game, &ui(), 120, 40);
+    assert!(!before.contains("certified"), "{before}");
+    game.certified(TableId(0), 419);
+    game.certified(TableId(1), 421);
+    shows(&picture(&game, &ui(), 120, 40), &["rolled 8", "roll 421", "certified to 419"]);
+    game.certified(TableId(0), 421);
+    game.certified(TableId(0), 420);
+    let picture = picture(&game, &ui(), 120, 40);
+    assert!(picture.contains("certified") && !picture.contains("certified to"), "{picture}");
+    let mut alone = standing();
+    alone.certified(TableId(0), 421);
+    assert_eq!(alone.certified_roll(), None, "one validator answers for itself");
 }
 
 #[test]

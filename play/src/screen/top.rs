@@ -84,6 +84,13 @@ fn last_roll(game: &Game, theme: Theme, columns: usize) -> Line<'static> {
         parts.add(1, vec![Span::styled(event_words(roll.event, roll.puck), style)]);
     }
     parts.add(2, vec![Span::styled(format!("roll {}", thousands(view.row.roll_number.into())), theme.faint())]);
+    if let Some(certified) = game.certified_roll() {
+        let words = match certified == view.row.roll_number {
+            true => "certified".to_owned(),
+            false => format!("certified to {}", thousands(certified.into())),
+        };
+        parts.add(3, vec![Span::styled(words, theme.faint())]);
+    }
     parts.fit(columns)
 }
 
