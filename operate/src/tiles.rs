@@ -142,10 +142,10 @@ pub const SECTIONS: [Section; 4] = [
             tile("cpu", "Processors busy", CPUS_BUSY, Unit::Count).most(Now("bitcraps_cpus")),
             tile("memory", "Memory", Now("bitcraps_memory_bytes"), Unit::Bytes)
                 .most(Now("bitcraps_memory_budget_bytes")),
-            tile("memory_level", "Memory is scarce", Now("bitcraps_memory_level"), Unit::Level),
-            tile("cpu_level", "Processors are scarce", Now("bitcraps_cpu_level"), Unit::Level),
-            tile("network_level", "Buffers are scarce", Now("bitcraps_network_level"), Unit::Level),
-            tile("disk_level", "The disk is scarce", Now("bitcraps_disk_level"), Unit::Level),
+            tile("memory_level", "Level of memory", Now("bitcraps_memory_level"), Unit::Level),
+            tile("cpu_level", "Level of processors", Now("bitcraps_cpu_level"), Unit::Level),
+            tile("network_level", "Level of buffers", Now("bitcraps_network_level"), Unit::Level),
+            tile("disk_level", "Level of the disk", Now("bitcraps_disk_level"), Unit::Level),
             tile("session", "Session on disk", Now("bitcraps_session_bytes"), Unit::Bytes)
                 .most(Sum(&Now("bitcraps_session_bytes"), &Now("bitcraps_disk_free_bytes"))),
             rate("growth", "Session grows", Growth("bitcraps_session_bytes", 60), Unit::Bytes),
