@@ -27,3 +27,10 @@ docs:
 # The binary of packages, and of figures under load: target/dist/bitcraps. Some minutes.
 package:
     cargo build --profile dist
+
+# A Debian package, which target/debian has then. Needs cargo-deb; some minutes.
+deb: package
+    mkdir -p target/package
+    target/dist/bitcraps man target/package/man
+    for shell in bash zsh fish; do target/dist/bitcraps completions $shell > target/package/bitcraps.$shell; done
+    cargo deb --package bitcraps --profile dist --no-build

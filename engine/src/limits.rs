@@ -59,10 +59,12 @@ pub const OPEN_MS_MAX: u32 = 60_000;
 /// Blocks that closed bets and are kept for those who open them: as many as there can be in the longest deadline, and as many
 /// again.
 pub const CLOSINGS_MAX: usize = 2 * (OPEN_MS_MAX as usize / PROPOSAL_INTERVAL_MS_MIN as usize);
-/// Verified pledges and openings that wait for a block; those that other nodes passed on have as much room again.
-pub const PLEDGES_PENDING_MAX: usize = BLOCK_PLEDGES_MAX;
-/// Milliseconds of ticks after which a pledge or an opening that no block took is let go: its player sends it again.
-pub const PLEDGE_WAITS_MS: u64 = 10_000;
+/// Rolls that were forfeited and are known, so that an opening of one goes into the record: the last ones.
+pub const FORFEITS_KEPT_MAX: usize = 1_024;
+/// Pledges and openings that other nodes passed on before this one has settled what they follow: shared out by origin.
+pub const EARLY_PLEDGES_MAX: usize = BLOCK_PLEDGES_MAX;
+/// Milliseconds of ticks after which such a row is let go: its player sends it again.
+pub const EARLY_PLEDGE_WAITS_MS: u64 = 2_000;
 /// Intents of one account in one block.
 pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
 /// Verified intents that wait for a block.
@@ -408,7 +410,9 @@ const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(OPEN_MS_MIN as u64 > OPENING_GAP_MS_MAX && OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS);
-const _: () = assert!(MESSAGE_PLEDGES_MAX <= NODE_PLEDGES_MAX && NODE_PLEDGES_MAX <= PLEDGES_PENDING_MAX);
+const _: () = assert!(MESSAGE_PLEDGES_MAX <= NODE_PLEDGES_MAX);
+// Nobody's share of what comes early is nothing.
+const _: () = assert!(EARLY_PLEDGES_MAX / VALIDATORS_MAX as usize >= MESSAGE_PLEDGES_MAX);
 const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + 48 + 68 * VALIDATORS_MAX as usize + 1_024);

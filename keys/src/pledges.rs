@@ -62,10 +62,35 @@ pub enum Unopened {
 
 /// The last opening that was signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Signed {
+pub struct Signed {
+    /// The roll.
+    pub roll: u32,
+    /// The height of the block that closed its bets.
+    pub height: Height,
+    /// That block.
+    pub block: Hash,
+}
+
+/// Whether `roll` may be opened for a block, by one who knows of `signed`, and whose secret opens rolls from `first` on. The
+/// same opening again is one that may be.
+///
+/// # Errors
+/// Why it may not: a second block for one roll, or a past that is not known.
+pub fn check_opening(
+    first: u32,
+    signed: Option<&Signed>,
     roll: u32,
     height: Height,
-    block: Hash,
+    block: &Hash,
+) -> Result<(), Unopened> {
+    match signed {
+        Some(signed) if signed.roll == roll && signed.block == *block => Ok(()),
+        Some(signed) if signed.roll == roll => Err(Unopened::OtherBlock),
+        Some(signed) if signed.height >= height => Err(Unopened::Behind),
+        // Whoever does not know the roll before does not know whether this one was opened.
+        _ if first < roll && signed.is_none_or(|signed| signed.roll + 1 != roll) => Err(Unopened::Unsure),
+        _ => Ok(()),
+    }
 }
 
 /// What is kept of one table of one chain.
@@ -192,6 +217,14 @@ impl PledgeBook {
         Ok(())
     }
 
+    /// The tables of a chain at which something was pledged, the last one first.
+    pub fn tables(&self, chain: Hash) -> Vec<TableId> {
+        let of_chain = self.kept.iter().filter(|((of, _), _)| *of == chain);
+        let mut tables: Vec<(u64, TableId)> = of_chain.map(|((_, table), kept)| (kept.number, *table)).collect();
+        tables.sort_unstable_by(|one, other| other.cmp(one));
+        tables.into_iter().map(|(_, table)| table).collect()
+    }
+
     /// A pledge of a new secret for a table's next roll, once the secret is on disk; not signed yet. `now_ms` makes its number
     /// higher than that of a pledge of another copy of this key.
     ///
@@ -255,15 +288,11 @@ impl PledgeBook {
         let value = self.end(place, roll + 1).expect("an opening is left");
         let opening = PledgeRow::opening(self.key, table, roll, value, block);
         let kept = &self.kept[&place];
-        match kept.signed {
-            Some(signed) if signed.roll == roll && signed.block == block => return Ok(Ok(opening)),
-            Some(signed) if signed.roll == roll => return Ok(Err(Unopened::OtherBlock)),
-            Some(signed) if signed.height >= height => return Ok(Err(Unopened::Behind)),
-            // Whoever does not know the roll before does not know whether this one was opened.
-            _ if kept.first < roll && kept.signed.is_none_or(|signed| signed.roll + 1 != roll) => {
-                return Ok(Err(Unopened::Unsure));
-            }
-            _ => {}
+        if let Err(why) = check_opening(kept.first, kept.signed.as_ref(), roll, height, &block) {
+            return Ok(Err(why));
+        }
+        if kept.signed.is_some_and(|signed| signed.roll == roll) {
+            return Ok(Ok(opening));
         }
         let signed = Signed { roll, height, block };
         let mut bytes = Vec::new();
@@ -307,6 +336,10 @@ mod tests {
             assert_eq!(opening.block, [number as u8; 32]);
             end = opening.value;
         }
+        book.pledge(CHAIN, TableId(1), 1, 99).expect("pledged");
+        book.pledge(CHAIN, TableId(9), 1, 101).expect("pledged");
+        assert_eq!(book.tables(CHAIN), [TableId(9), TABLE, TableId(1)], "the last one first");
+        assert_eq!(book.tables([8; 32]), []);
         let last = book.end((CHAIN, TABLE), 5 + OPENINGS - 1).expect("the last one");
         assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS - 1, &last), Some(1));
         let secret = book.end((CHAIN, TABLE), 5 + OPENINGS).expect("the secret");

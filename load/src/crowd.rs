@@ -11,16 +11,18 @@ use anyhow::Context;
 use engine::io::{Verdict, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
 use engine::message::refusal::Refusal;
-use engine::{BetId, Hash, TableId};
+use engine::{AccountId, BetId, Genesis, Hash, TableId};
 use keys::identity;
 use net::client::{Client, ClientConfig, Command, Event, socket};
 use net::wire::{Answer, AnswerVerdict};
 use order::keys::DevKeys;
 use order::signature::{NetKey, PlayerKey};
+use order::validators::Validators;
 use systems::catalogue::bet_named;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::bringing::Bringing;
 use crate::players::Chance;
 
 /// Seconds until an intent expires.
@@ -35,6 +37,8 @@ const BETS: [&str; 3] = ["field", "any_craps", "any_seven"];
 const CROWD_SEED: u64 = 1;
 /// The shortest and the longest time between two bets of a player.
 const THINKS_MS: (u64, u64) = (400, 2_000);
+/// How often a player at a pledged table looks whether something is to be sent again.
+const LOOKS: Duration = Duration::from_millis(500);
 /// How long a player waits who has no chips left, or no seat.
 const RESTS: Duration = Duration::from_secs(10);
 /// Commands that may wait at one client, and events that may wait for its player.
@@ -48,6 +52,8 @@ pub struct Counted {
     pub sent: AtomicU64,
     /// Those that were applied.
     pub applied: AtomicU64,
+    /// Rolls of pledged tables that they opened, each as often as that was sent.
+    pub opened: AtomicU64,
     /// Those that were refused in a block, or expired.
     pub refused: AtomicU64,
     /// Those that no node took.
@@ -74,10 +80,12 @@ impl Crowd {
         runtime: &Runtime,
         keys: &DevKeys,
         count: u32,
-        tables: u32,
+        genesis: &Genesis,
         chain: Hash,
         nodes: &[SocketAddr],
     ) -> anyhow::Result<Self> {
+        let tables = genesis.tables;
+        let validators = Arc::new(Validators::of_genesis(genesis)?);
         let _inside = runtime.enter();
         let endpoint = socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 8 << 20).context("a UDP socket")?;
         let counted: Arc<Counted> = Arc::default();
@@ -97,13 +105,20 @@ impl Crowd {
             };
             // Soon after its node is gone, a player is at the next one.
             let client = Client::new(config, endpoint.clone(), &identity(&net)?)?.lost_after(Duration::from_secs(3));
+            let table = TableId(number % tables);
+            let half = genesis.has_pledged();
+            let half = half.then(|| Bringing::new(keys.player(number), chain, Arc::clone(&validators), table));
             let player = Player {
                 key,
                 chain,
-                table: TableId(number % tables),
+                table,
+                tables,
+                half,
+                account: None,
                 next: 1,
                 chance: Chance::new(CROWD_SEED, number.into()),
                 is_seated: false,
+                has_bet: false,
                 open: BTreeMap::new(),
                 counted: Arc::clone(&counted),
             };
@@ -122,9 +137,14 @@ struct Player {
     key: PlayerKey,
     chain: Hash,
     table: TableId,
+    tables: u32,
+    /// What it brings to the dice, on a chain with pledged tables.
+    half: Option<Bringing>,
+    account: Option<AccountId>,
     next: u64,
     chance: Chance,
     is_seated: bool,
+    has_bet: bool,
     /// Intents without a last answer.
     open: BTreeMap<IntentId, IntentKind>,
     counted: Arc<Counted>,
@@ -148,7 +168,11 @@ impl Player {
         }
         let mut acts_at = tokio::time::Instant::now() + Duration::from_millis(self.chance.below(500));
         let mut has_looked = false;
+        let mut watches = None;
         loop {
+            if !self.look_on(&commands, &mut watches).await {
+                break;
+            }
             tokio::select! {
                 event = heard.recv() => match event {
                     None => break,
@@ -159,6 +183,7 @@ impl Player {
                         }
                     }
                 },
+                () = tokio::time::sleep(LOOKS), if self.half.is_some() => {}
                 () = tokio::time::sleep_until(acts_at) => {
                     // What it knows of its account comes first: which numbers are used.
                     if has_looked && self.open.is_empty() {
@@ -175,18 +200,45 @@ impl Player {
         runs.abort();
     }
 
+    /// Watches the table where it sits or would, if that is a pledged one, and pledges and opens there. Says whether the
+    /// client still runs.
+    async fn look_on(&mut self, commands: &mpsc::Sender<Command>, watches: &mut Option<TableId>) -> bool {
+        let Some(half) = &mut self.half else { return true };
+        if *watches != Some(self.table) {
+            half.go_to(self.table);
+            if let Some(before) = watches.replace(self.table)
+                && commands.send(Command::Watch(Watched::Table(before), false)).await.is_err()
+            {
+                return false;
+            }
+            if commands.send(Command::Watch(Watched::Table(self.table), true)).await.is_err() {
+                return false;
+            }
+        }
+        let Some(row) = self.account.and_then(|account| half.next(account)) else { return true };
+        if row.is_opening() {
+            self.counted.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        commands.send(Command::Pledge(vec![row])).await.is_ok()
+    }
+
     fn next_intent(&mut self) -> Intent {
+        let may_call = self.half.as_ref().zip(self.account).is_some_and(|(half, account)| half.may_call(account));
         let kind = match (self.next, self.is_seated) {
             (1, _) => IntentKind::Open,
             (_, false) => IntentKind::Sit,
+            // A pledged table rolls for no other reason.
+            _ if may_call && self.has_bet => IntentKind::Roll,
             _ => IntentKind::Bet,
         };
+        self.has_bet = kind == IntentKind::Bet;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).unwrap_or(u32::MAX);
         let body = IntentBody::new(kind, self.key.public(), self.next, expiry_s);
         let body = match kind {
             IntentKind::Sit => body.at(self.table).amount(BUY_IN),
             IntentKind::Bet => body.at(self.table).on(self.bet(), 0).amount(BET),
+            IntentKind::Roll => body.at(self.table),
             _ => body,
         };
         let intent = self.key.sign(body, &self.chain);
@@ -209,11 +261,17 @@ impl Player {
                 let fewer = |count: u64| Some(count.saturating_sub(1));
                 let _ = self.counted.connected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
             }
-            Event::Account(row) if self.open.is_empty() => {
-                if let Some((_, account)) = row.account {
+            Event::Account(row) => {
+                self.account = row.account.map(|(id, _)| id);
+                if let Some((_, account)) = row.account.filter(|_| self.open.is_empty()) {
                     self.next = self.next.max(account.number_highest + 1).max(2);
                 }
             }
+            Event::Table { update, whole } => {
+                self.half.iter_mut().for_each(|half| half.show(&update, whole));
+            }
+            // What came of a pledge or an opening, the table shows.
+            Event::Answer(answer) if self.half.is_some() && !self.open.contains_key(&answer.id) => {}
             Event::Answer(answer) if answer.is_final() => return self.answered(&answer),
             _ => {}
         }
@@ -248,7 +306,14 @@ impl Player {
                 self.is_seated = true;
                 false
             }
+            // A pledged table has one seat: another one may be free.
+            (IntentKind::Sit, Refusal::TableFull) if self.half.is_some() => {
+                self.table = TableId((self.table.0 + 1) % self.tables);
+                true
+            }
             (IntentKind::Sit, _) => true,
+            // The roll before waits for its opening, or its window is young.
+            (_, Refusal::Frozen | Refusal::WindowOpen) => false,
             (_, Refusal::UnknownPlayer) => {
                 self.is_seated = false;
                 false

@@ -8,6 +8,7 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+mod bringing;
 pub mod cluster;
 pub mod crowd;
 pub mod delays;
@@ -16,6 +17,7 @@ pub mod drive;
 pub mod hostile;
 pub mod in_process;
 pub mod players;
+pub mod pledged;
 pub mod recorder;
 pub mod report;
 pub mod rogue;

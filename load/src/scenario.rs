@@ -13,6 +13,8 @@ pub enum Scenario {
     Stress,
     /// 500 users, 5,000 intents a second, 4 hours.
     Endurance,
+    /// 1,000 players at pledged tables and 1,000 at others, each with a table that rolls once a second, 1 minute.
+    Pledged,
 }
 
 impl Scenario {
@@ -23,6 +25,7 @@ impl Scenario {
             Self::Peak => "peak",
             Self::Stress => "stress",
             Self::Endurance => "endurance",
+            Self::Pledged => "pledged",
         }
     }
 
@@ -33,6 +36,7 @@ impl Scenario {
             Self::Peak => (1_000, 10_000, 600),
             Self::Stress => (2_000, 20_000, 900),
             Self::Endurance => (500, 5_000, 4 * 3_600),
+            Self::Pledged => (2_000, 2_000, 60),
         }
     }
 }

@@ -84,6 +84,12 @@ impl Heard {
         lock(&self.problem).get_or_insert(problem);
     }
 
+    /// An intent goes out that was due so long after the start.
+    pub(super) fn offer(&self, user: usize, number: u64, due: Duration) {
+        self.due.set(user, number, due.as_micros() as u64);
+        lock(&self.recorder).offered(due);
+    }
+
     pub(super) fn hear(&self, user: usize, start: Instant, event: Event) {
         match event {
             Event::Up { .. } => _ = self.up.fetch_add(1, Ordering::Relaxed),
@@ -126,6 +132,20 @@ impl Heard {
     /// # Errors
     /// If it is not done in time, or somebody cannot take part.
     pub(super) fn wait(&self, what: &str, count: u64, done: impl Fn(&Self) -> u64) -> anyhow::Result<()> {
+        self.wait_within(what, count, PATIENCE, done)
+    }
+
+    /// The same, where nothing may move for `patience`.
+    ///
+    /// # Errors
+    /// As [`Heard::wait`].
+    pub(super) fn wait_within(
+        &self,
+        what: &str,
+        count: u64,
+        patience: Duration,
+        done: impl Fn(&Self) -> u64,
+    ) -> anyhow::Result<()> {
         let (mut last, mut moved) = (0, Instant::now());
         while done(self) < count {
             if let Some(problem) = lock(&self.problem).take() {
@@ -134,8 +154,8 @@ impl Heard {
             if done(self) != last {
                 (last, moved) = (done(self), Instant::now());
             }
-            if moved.elapsed() > PATIENCE {
-                bail!("only {last} of {count} users could {what}; nothing came for {} s", PATIENCE.as_secs());
+            if moved.elapsed() > patience {
+                bail!("only {last} of {count} users could {what}; nothing came for {} s", patience.as_secs());
             }
             std::thread::sleep(Duration::from_millis(1));
         }

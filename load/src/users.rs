@@ -52,6 +52,11 @@ fn seed_of(seed: u64, role: &str, user: u32) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// The seed of a user's account key.
+pub(crate) fn player_seed(seed: u64, user: u32) -> [u8; 32] {
+    seed_of(seed, "player", user)
+}
+
 /// A key for a connection that belongs to no user.
 pub fn stray_key(seed: u64, role: &str, number: u32) -> NetKey {
     NetKey::from_seed(&seed_of(seed, role, number))
@@ -71,7 +76,7 @@ impl Users {
         // First: a million keys take half a minute.
         let offset_ms = now_ms as i64 - wall_ms();
         let user = |number: u32| {
-            let key = PlayerKey::from_seed(&seed_of(seed, "player", number));
+            let key = PlayerKey::from_seed(&player_seed(seed, number));
             let net = NetKey::from_seed(&seed_of(seed, "net", number));
             User { public: key.public(), key, net, table: TableId(number % house.tables) }
         };

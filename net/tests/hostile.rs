@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
+use engine::component::Table;
 use engine::genesis::KeySource;
-use engine::io::{ChainProgress, Input, Offence, Output, Receipt, Verdict, Watched};
+use engine::io::{ChainProgress, Input, Offence, Output, Receipt, TableUpdate, Verdict, Watched};
 use engine::limits::{BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::NodeMessage;
@@ -640,5 +641,72 @@ fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
         after(1).await;
         assert_eq!(node.borrow().seen[&teller_key].offences, [Offence::FalsePeer]);
         assert_eq!(node.borrow().server().nodes_known(), 1);
+    });
+}
+
+#[test]
+fn a_closed_door_turns_newcomers_away_and_keeps_nobody_from_playing() {
+    run(21, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut player = Player::connect(&network, 2, "honest");
+        after(1).await;
+        let throttle = node.borrow().server().throttle();
+        throttle.close(true);
+        let refused = RawConnection::connect(&endpoint(&network, 3), &identity("newcomer"), at(1)).await;
+        assert!(refused.is_err() && node.borrow().count("refused_short") >= 1);
+        player.send(1..51).await;
+        after(1).await;
+        assert_eq!((player.listen(), player.losses), (50, 0), "whoever is in plays on");
+        throttle.close(false);
+        let _inside = raw(&network, 4, "newcomer", Role::Client).await;
+        after(1).await;
+        assert_eq!(node.borrow().server().connections(), 2);
+    });
+}
+
+#[test]
+fn where_changes_are_thin_a_watcher_is_told_the_whole_once_a_second_and_receipts_go_on() {
+    run(22, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut player = Player::connect(&network, 2, "honest");
+        let (name, table) = ("watcher", TableId(1));
+        let mut watcher = raw(&network, 3, name, Role::Client).await;
+        watcher.say(&ToNode::Watch(vec![(Watched::Table(table), true)])).await.expect("sent");
+        let read = spawn_local(async move { while watcher.hear().await.is_ok() {} });
+        let changes = Rc::clone(&node);
+        spawn_local(async move {
+            loop {
+                let update = TableUpdate {
+                    to: None,
+                    id: table,
+                    height: Height(1),
+                    time_ms: 1,
+                    table: Table::zeroed(),
+                    seats: Vec::new(),
+                    roll: None,
+                    resolutions: Vec::new(),
+                    pledge: None,
+                    closing: None,
+                };
+                changes.borrow_mut().outputs.push(Output::Table(Box::new(update)));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let wholes = || node.borrow().seen[&identity(name).key].watches;
+        after(3).await;
+        assert_eq!((wholes(), node.borrow().count("updates_skipped")), (1, 0), "it was told each change");
+        let throttle = node.borrow().server().throttle();
+        throttle.thin_updates(true);
+        player.send(1..51).await;
+        after(10).await;
+        assert!((9..=11).contains(&wholes()), "the whole is asked for once a second: {} times", wholes());
+        assert!(node.borrow().count("updates_skipped") >= 150, "in place of each change");
+        assert_eq!((player.listen(), player.losses), (50, 0), "answers are not thinned");
+        throttle.thin_updates(false);
+        after(2).await;
+        let (skipped, asked) = (node.borrow().count("updates_skipped"), wholes());
+        after(5).await;
+        assert_eq!((node.borrow().count("updates_skipped"), wholes()), (skipped, asked), "all changes again");
+        read.abort();
     });
 }

@@ -17,6 +17,7 @@ use engine::{Hash, hex, unhex};
 use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
 use net::transport::NODE_BYTES;
 use order::beacon::deal as deal_beacon;
+use order::keys::{NodeSeeds, node_keys};
 use order::signature::{DkgKey, NetKey, VoteKey};
 use storage::Session;
 use systems::Setup;
@@ -180,12 +181,20 @@ pub fn deal(
     genesis: impl FnOnce(Vec<GenesisValidator>, HexBytes<96>) -> anyhow::Result<Genesis>,
 ) -> anyhow::Result<DealtChain> {
     let count = u32::try_from(places.len()).ok().and_then(NonZeroU32::new).context("a validator")?;
-    let (group, shares) = deal_beacon(count, *secret(Role::Beacon, 0)?);
+    let beacon = secret(Role::Beacon, 0)?;
     let seeds = |role, secret: &mut dyn FnMut(Role, u32) -> Result<Seed, KeyFileError>| {
         (0..count.get()).map(|slot| secret(role, slot)).collect::<Result<Vec<Seed>, _>>()
     };
     let (votes, dealers) = (seeds(Role::Vote, &mut secret)?, seeds(Role::Dkg, &mut secret)?);
     let nets = seeds(Role::Net, &mut secret)?;
+    let (group, shares) = match (&votes[..], &dealers[..]) {
+        // A validator of one keeps the seed of the whole key, as `init` writes it.
+        ([vote], [dealer]) => (node_keys(NodeSeeds { vote, dealer, beacon: &beacon }).group, vec![beacon]),
+        _ => {
+            let (group, shares) = deal_beacon(count, *beacon);
+            (group, shares.iter().map(|share| Seed::new(share.secret())).collect())
+        }
+    };
     let rows = votes.iter().zip(&dealers).enumerate().map(|(slot, (vote, dealer))| GenesisValidator {
         name: folder(slot),
         vote_key: HexBytes(VoteKey::from_seed(vote).public()),
@@ -210,7 +219,7 @@ pub fn deal(
         store(&base.keys.validator, &votes[slot])?;
         store(&base.keys.dkg, &dealers[slot])?;
         store(&base.keys.net, &nets[slot])?;
-        store(&base.keys.beacon, &Seed::new(shares[slot].secret()))?;
+        store(&base.keys.beacon, &shares[slot])?;
         let public = format!("{}\n", hex(&group.to_bytes()));
         write_new(&at.join(&base.keys.group), public.as_bytes(), Readers::Usual).map_err(failed)?;
         drop(Session::create(&at.join(&base.node.data), &bytes)?);

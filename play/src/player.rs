@@ -1,13 +1,13 @@
 //! A player at a node: the key, the connection, and what the node tells, put into the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
-use engine::limits::{KNOWN_NODES_BYTES_MAX, PLAY_EVENTS_MAX};
+use engine::limits::{KNOWN_NODES_BYTES_MAX, PEER_WATCHES_MAX, PLAY_EVENTS_MAX};
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Hash, Height, TableId, hex, unhex};
 use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
@@ -20,13 +20,15 @@ use tokio::sync::mpsc;
 
 use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
-use super::pledging::{Pledging, Shown, Step};
+use super::pledging::{Pledging, Step};
 use keys::identity;
 use keys::keyfile::{self, Seed};
 use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
 
+/// Tables that are watched beside the one that is looked at: what a connection may watch, without that and the account.
+const ALSO_MAX: usize = PEER_WATCHES_MAX - 2;
 /// Seconds of the node's time until an intent expires.
 const EXPIRY_S: u64 = 30;
 /// Silence after which a player is told that the connection is lost.
@@ -160,6 +162,10 @@ pub struct Player {
     uncertified: Vec<(TableId, u32, Height)>,
     /// The player's half of the dice, on a chain that has such tables.
     pledging: Option<Pledging>,
+    /// Tables that are watched for the rolls that may wait there, beside the one that is looked at.
+    also: BTreeSet<TableId>,
+    /// Tables that will be, once others are seen not to be the player's.
+    later: Vec<TableId>,
 }
 
 /// Where a node is, and which key it has to prove.
@@ -236,6 +242,8 @@ impl Player {
             asked: clock.1,
             uncertified: Vec::new(),
             pledging: None,
+            also: BTreeSet::new(),
+            later: Vec::new(),
         };
         let First { welcome, met, rtt, genesis } = player.first(nodes.len())?;
         let chain = Genesis::chain_id(&genesis);
@@ -247,7 +255,11 @@ impl Player {
         if genesis.has_pledged() {
             let validators = Validators::of_genesis(&genesis).context("the node's genesis")?;
             let key = player.keys.public();
-            player.pledging = Some(Pledging::new(&player.keys.path, key, chain, validators));
+            let pledging = Pledging::new(&player.keys.path, key, chain, validators);
+            player.later = pledging.tables();
+            player.later.retain(|of| *of != table && of.0 < genesis.tables && genesis.is_pledged(of.0));
+            player.later.reverse();
+            player.pledging = Some(pledging);
         }
         let address = met.0.clone();
         player.met.insert(met.0, met.1);
@@ -258,6 +270,7 @@ impl Player {
         game.set_link(Link::Up { rtt_ms: rtt.as_millis() as u32 });
         player.tell(Command::Watch(Watched::Account(player.keys.public()), true));
         player.tell(Command::Watch(Watched::Table(table), true));
+        player.watch_seats(&game);
         Ok((player, game))
     }
 
@@ -329,12 +342,20 @@ impl Player {
     /// If there is no such table.
     pub fn watch(&mut self, table: TableId, game: &mut Game) -> Result<(), String> {
         game.check_table(table)?;
-        if table != self.wanted && self.pledging.as_ref().is_some_and(|pledging| pledging.waits(game)) {
-            return Err(format!("a roll of table {} waits for your half of its dice; it is opened first", self.wanted));
-        }
         if table != self.wanted {
-            self.pledging.iter_mut().for_each(Pledging::forget);
-            self.tell(Command::Watch(Watched::Table(self.wanted), false));
+            // A roll that was called just now may wait there soon.
+            if self.may_sit(self.wanted, game) {
+                if self.also.len() >= ALSO_MAX && !self.also.contains(&table) {
+                    return Err(format!("you sit at {ALSO_MAX} other tables with half of their dice: leave one first"));
+                }
+                self.also.insert(self.wanted);
+            } else {
+                self.tell(Command::Watch(Watched::Table(self.wanted), false));
+                let wanted = self.wanted;
+                self.pledging.iter_mut().for_each(|pledging| pledging.forget(wanted));
+            }
+            self.also.remove(&table);
+            self.later.retain(|later| *later != table);
             self.wanted = table;
         }
         game.watch(table);
@@ -407,6 +428,7 @@ impl Player {
             Event::Account(row) => {
                 game.settled(row.height);
                 game.set_account(row.account);
+                self.watch_seats(game);
                 if let Some((id, account)) = &row.account {
                     tell(event_line(lines::Event::Account(*id, account)));
                 }
@@ -454,8 +476,11 @@ impl Player {
     }
 
     fn table(&mut self, update: engine::io::TableUpdate, whole: bool, game: &mut Game, tell: Tell<'_>) {
+        if update.id == game.watched || self.also.contains(&update.id) {
+            self.show_half(&update, whole, game, tell);
+        }
         if update.id != game.watched {
-            return;
+            return self.watch_seats(game);
         }
         game.settled(update.height);
         let mut seats = match (&game.table, whole) {
@@ -491,23 +516,52 @@ impl Player {
             }
             game.rolled(roll, update.resolutions);
         }
-        if let Some(pledging) = &mut self.pledging {
-            let shown = update.pledge.map(|pledge| Shown { pledge, closing: update.closing.map(|closing| *closing) });
-            if let Some(halves) = pledging.show(shown, game) {
-                tell(event_line(lines::Event::Halves(update.id, &halves)));
-                game.say(Severity::Info, halves.words(update.id));
-            }
-            self.bring_half(game);
-        }
         let own = game.own_seat();
         tell(event_line(lines::Event::Table(update.id, &update.table, game.may_roll_ms(&update.table), own)));
     }
 
-    /// Pledges and opens what is to be pledged or opened at the watched table.
-    fn bring_half(&mut self, game: &mut Game) {
-        let now_ms = self.now_ms();
+    /// What a table shows of both halves of its dice.
+    fn show_half(&mut self, update: &engine::io::TableUpdate, whole: bool, game: &mut Game, tell: Tell<'_>) {
         let Some(pledging) = &mut self.pledging else { return };
-        for step in pledging.steps(game, &self.keys.account, now_ms) {
+        let account = game.account.map(|(id, _)| id);
+        if let Some(halves) = pledging.show(update, whole, account) {
+            tell(event_line(lines::Event::Halves(update.id, &halves)));
+            game.say(Severity::Info, halves.words(update.id));
+        }
+        self.bring_half(game);
+    }
+
+    /// Whether the player may sit at a table with half of its dice, as far as is known.
+    fn may_sit(&self, table: TableId, game: &Game) -> bool {
+        let (Some(pledging), Some((account, _))) = (&self.pledging, game.account) else { return false };
+        let is_strange = pledging.sits(table, account) == Some(false) && game.in_flight.is_empty();
+        game.setup().genesis.is_pledged(table.0) && !is_strange
+    }
+
+    /// Watches tables where a roll of the player's may wait, and no more those at which somebody else sits.
+    fn watch_seats(&mut self, game: &Game) {
+        let (Some(pledging), Some((account, _))) = (&mut self.pledging, game.account) else { return };
+        // What is under way may be a seat.
+        let is_strange = |table: &TableId| game.in_flight.is_empty() && pledging.sits(*table, account) == Some(false);
+        let strange: Vec<TableId> = self.also.iter().copied().filter(is_strange).collect();
+        for table in strange {
+            pledging.forget(table);
+            self.also.remove(&table);
+            let _ = self.commands.blocking_send(Command::Watch(Watched::Table(table), false));
+        }
+        while self.also.len() < ALSO_MAX
+            && let Some(table) = self.later.pop()
+        {
+            self.also.insert(table);
+            let _ = self.commands.blocking_send(Command::Watch(Watched::Table(table), true));
+        }
+    }
+
+    /// Opens what waits to be opened, and pledges what is to be pledged at the watched table.
+    fn bring_half(&mut self, game: &mut Game) {
+        let (now_ms, here, account) = (self.now_ms(), game.watched, game.account.map(|(id, _)| id));
+        let Some(pledging) = &mut self.pledging else { return };
+        for step in pledging.steps(account, here, &self.keys.account, now_ms) {
             match step {
                 Step::Say(severity, text) => game.say(severity, text),
                 Step::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),

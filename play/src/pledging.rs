@@ -1,33 +1,26 @@
-//! The player's half of the dice at a pledged table: pledges when nothing of its own is pledged, and opens each roll once, for
-//! a block that a quorum of validators certified.
+//! The player's half of the dice at pledged tables: pledges when nothing of its own is pledged, and opens each roll once, for
+//! a block that a quorum of validators certified. It opens at every table where the player sits, whatever else is looked at.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::component::Pledge;
-use engine::io::Closing;
+use engine::component::{Pledge, Seat, Table};
+use engine::io::{Closing, TableUpdate};
 use engine::message::intent::IntentId;
 use engine::message::pledge::PledgeRow;
-use engine::{Hash, TableId, hex};
+use engine::{AccountId, Hash, TableId, hex};
 use keys::pledges::{PledgeBook, Unopened, beside};
 use order::certificate::{certificate_items, check_certificate_form};
 use order::signature::{PlayerKey, SignedItem};
 use order::validators::Validators;
 use words::sentences::Severity;
 
-use super::model::Game;
-
 /// After this long without an effect a pledge or an opening is sent again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What was shown of the watched table.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Shown {
-    pub pledge: Pledge,
-    pub closing: Option<Closing>,
-}
-
 /// What is to be done next.
+#[derive(Debug)]
 pub(super) enum Step {
     /// Send it.
     Send(PledgeRow),
@@ -48,6 +41,28 @@ pub struct Halves {
     pub left: u32,
 }
 
+/// A pledged table as it was shown last.
+struct Shown {
+    table: Table,
+    /// Its only seat.
+    seat: Seat,
+    pledge: Pledge,
+    closing: Option<Closing>,
+    /// The roll that waited when the table was shown before.
+    waited: Option<(u32, Pledge)>,
+    sent: Option<(PledgeRow, Instant)>,
+}
+
+impl Shown {
+    fn is_of(&self, account: AccountId) -> bool {
+        self.seat.account == account
+    }
+
+    fn next_roll(&self) -> u32 {
+        self.table.roll_number + 1
+    }
+}
+
 /// The player's half of the dice.
 pub(super) struct Pledging {
     book: Result<PledgeBook, String>,
@@ -55,10 +70,7 @@ pub(super) struct Pledging {
     path: String,
     chain: Hash,
     validators: Validators,
-    shown: Option<Shown>,
-    /// The roll that waited when the table was last shown.
-    waited: Option<(u32, Pledge)>,
-    sent: Option<(PledgeRow, Instant)>,
+    tables: BTreeMap<TableId, Shown>,
     /// What was said last, so that it is said once.
     said: String,
     has_begun: bool,
@@ -68,97 +80,133 @@ impl Pledging {
     pub(super) fn new(key_path: &Path, key: [u8; 32], chain: Hash, validators: Validators) -> Self {
         let path = beside(key_path);
         let book = PledgeBook::open(&path, key).map_err(|error| error.to_string());
-        Self {
-            book,
-            path: path.display().to_string(),
-            chain,
-            validators,
-            shown: None,
-            waited: None,
-            sent: None,
-            said: String::new(),
-            has_begun: false,
-        }
+        let (path, said) = (path.display().to_string(), String::new());
+        Self { book, path, chain, validators, tables: BTreeMap::new(), said, has_begun: false }
     }
 
-    /// Another table is watched.
-    pub(super) fn forget(&mut self) {
-        (self.shown, self.waited, self.sent) = (None, None, None);
+    /// The tables at which this key pledged before: a roll may wait there. The last one first.
+    pub(super) fn tables(&self) -> Vec<TableId> {
+        self.book.as_ref().map_or_else(|_| Vec::new(), |book| book.tables(self.chain))
+    }
+
+    /// A table is not shown any more.
+    pub(super) fn forget(&mut self, table: TableId) {
+        self.tables.remove(&table);
+    }
+
+    /// Whether an account has the seat of a table, as it was shown last; nothing while it was not.
+    pub(super) fn sits(&self, table: TableId, account: AccountId) -> Option<bool> {
+        self.tables.get(&table).map(|shown| shown.is_of(account))
     }
 
     /// Whether an answer is to a pledge or an opening: what came of those the table shows.
     pub(super) fn is_own(&self, id: &IntentId) -> bool {
-        self.sent.is_some_and(|(row, _)| row.id() == *id)
+        self.tables.values().any(|shown| shown.sent.is_some_and(|(row, _)| row.id() == *id))
     }
 
-    /// Whether a roll of the player's own waits for its opening.
-    pub(super) fn waits(&self, game: &Game) -> bool {
-        game.own_seat().is_some() && self.shown.as_ref().is_some_and(|shown| shown.pledge.is_frozen())
+    /// A table was shown. Says what the roll that was opened was made of, if it is the account's.
+    pub(super) fn show(&mut self, update: &TableUpdate, whole: bool, account: Option<AccountId>) -> Option<Halves> {
+        let pledge = update.pledge?;
+        let before = self.tables.remove(&update.id);
+        // What changed at a table of which nothing is known yet: the whole comes.
+        let seat = update.seats.iter().find(|seat| seat.seat == 0).map(|seat| seat.row);
+        let seat = seat.or(before.as_ref().filter(|_| !whole).map(|before| before.seat))?;
+        let (waited, sent) = before.map_or((None, None), |before| (before.waited, before.sent));
+        let closing = update.closing.as_deref().cloned();
+        let mut shown = Shown { table: update.table, seat, pledge, closing, waited, sent };
+        let halves = self.rolled(&mut shown, update.id).filter(|_| account == Some(seat.account));
+        self.tables.insert(update.id, shown);
+        halves
     }
 
-    /// The table was shown. Says what the roll that was opened was made of.
-    pub(super) fn show(&mut self, shown: Option<Shown>, game: &Game) -> Option<Halves> {
-        self.shown = shown;
-        let (shown, table) = (self.shown.as_ref()?, game.table.as_ref()?.row);
-        let next = table.roll_number + 1;
+    /// What the roll that waited was made of, if it was opened.
+    fn rolled(&mut self, shown: &mut Shown, table: TableId) -> Option<Halves> {
+        let next = shown.next_roll();
         if shown.pledge.is_frozen() {
-            self.waited = game.own_seat().map(|_| (next, shown.pledge));
+            shown.waited = Some((next, shown.pledge));
             return None;
         }
-        let (roll, waited) = self.waited.take()?;
-        let left = self.book.as_mut().ok()?.openings_left(self.chain, game.watched, next, &shown.pledge.end);
-        let is_opened = roll + 1 == next && table.dice != [0, 0];
+        let (roll, waited) = shown.waited.take()?;
+        let left = self.book.as_mut().ok()?.openings_left(self.chain, table, next, &shown.pledge.end);
+        let is_opened = roll + 1 == next && shown.table.dice != [0, 0];
         is_opened.then_some(Halves { roll, own: shown.pledge.end, theirs: waited.beacon, left: left.unwrap_or(0) })
     }
 
-    /// What is to be done at the table as it was shown last.
-    pub(super) fn steps(&mut self, game: &Game, key: &PlayerKey, now_ms: u64) -> Vec<Step> {
-        let Some(shown) = self.shown.clone() else { return Vec::new() };
-        let sits = game.own_seat().is_some_and(|(_, view)| view.seat.is_seated());
-        let Some(table) = game.table.as_ref().filter(|_| sits) else { return Vec::new() };
-        let (id, roll) = (game.watched, table.row.roll_number + 1);
-        let opens = shown.pledge.is_frozen();
-        if let Some((row, at)) = self.sent
+    /// What is to be done: rolls of the account's are opened wherever it sits, and `here` something of its own is pledged.
+    pub(super) fn steps(
+        &mut self,
+        account: Option<AccountId>,
+        here: TableId,
+        key: &PlayerKey,
+        now_ms: u64,
+    ) -> Vec<Step> {
+        let Some(account) = account else { return Vec::new() };
+        let own = |(_, shown): &(&TableId, &mut Shown)| shown.is_of(account) && shown.seat.is_seated();
+        let mut own: Vec<(TableId, &mut Shown)> =
+            self.tables.iter_mut().filter(own).map(|(table, shown)| (*table, shown)).collect();
+        own.retain(|(table, shown)| shown.pledge.is_frozen() || *table == here);
+        let mut half = Half { book: &mut self.book, path: &self.path, chain: self.chain, validators: &self.validators };
+        let mut steps = Vec::new();
+        for (table, shown) in own {
+            match half.bring(table, shown, now_ms) {
+                Ok(Some(row)) => {
+                    let row = key.sign_pledge(row, &self.chain);
+                    shown.sent = Some((row, Instant::now()));
+                    if !row.is_opening() && !std::mem::replace(&mut self.has_begun, true) {
+                        steps.push(Step::Say(Severity::Info, first_words(&self.path)));
+                    }
+                    steps.push(Step::Send(row));
+                }
+                Ok(None) => {}
+                Err(problem) if problem == self.said => {}
+                Err(problem) => {
+                    self.said.clone_from(&problem);
+                    steps.push(Step::Say(Severity::Warning, problem));
+                }
+            }
+        }
+        steps
+    }
+}
+
+fn first_words(path: &str) -> String {
+    format!(
+        "half of this table's dice is yours: a secret in {path}. If it is lost while a roll waits, the bets on the table are \
+         lost, and nothing else; this program opens each roll at once, so leave it running until the dice fall"
+    )
+}
+
+/// The book, and what its openings are held against.
+struct Half<'a> {
+    book: &'a mut Result<PledgeBook, String>,
+    path: &'a str,
+    chain: Hash,
+    validators: &'a Validators,
+}
+
+impl Half<'_> {
+    /// The next row for a table, not signed yet.
+    fn bring(&mut self, table: TableId, shown: &Shown, now_ms: u64) -> Result<Option<PledgeRow>, String> {
+        let (roll, opens) = (shown.next_roll(), shown.pledge.is_frozen());
+        if let Some((row, at)) = shown.sent
             && (row.roll, row.is_opening()) == (roll, opens)
             && at.elapsed() < AGAIN
         {
-            return Vec::new();
+            return Ok(None);
         }
-        let done = if opens { self.open(id, roll, &shown) } else { self.pledge(id, roll, &shown.pledge, now_ms) };
-        match done {
-            Ok(Some(row)) => {
-                let row = key.sign_pledge(row, &self.chain);
-                self.sent = Some((row, Instant::now()));
-                let begins = !opens && !std::mem::replace(&mut self.has_begun, true);
-                let warning = begins.then(|| Step::Say(Severity::Info, self.first_words()));
-                warning.into_iter().chain([Step::Send(row)]).collect()
-            }
-            Ok(None) => Vec::new(),
-            Err(problem) if problem == self.said => Vec::new(),
-            Err(problem) => {
-                self.said.clone_from(&problem);
-                vec![Step::Say(Severity::Warning, problem)]
-            }
-        }
-    }
-
-    fn first_words(&self) -> String {
-        format!(
-            "half of this table's dice is yours: a secret in {}. If it is lost while a roll waits, the bets on the table are \
-             lost, and nothing else; this program opens each roll at once, so leave it running until the dice fall",
-            self.path
-        )
+        if opens { self.open(table, roll, shown).map(Some) } else { self.pledge(table, roll, shown, now_ms) }
     }
 
     /// A pledge, if nothing of the player's own is pledged, or no opening is left of it.
-    fn pledge(&mut self, table: TableId, roll: u32, stands: &Pledge, now_ms: u64) -> Result<Option<PledgeRow>, String> {
+    fn pledge(&mut self, table: TableId, roll: u32, shown: &Shown, now_ms: u64) -> Result<Option<PledgeRow>, String> {
+        let stands = &shown.pledge;
         let book = self.book.as_mut().map_err(|problem| format!("nothing is pledged here: {problem}"))?;
         if book.openings_left(self.chain, table, roll, &stands.end).is_some() {
             return Ok(None);
         }
         // The same pledge again, while nobody shows it: a new secret for each try would fill the book.
         let is_it = |row: &PledgeRow| (row.roll, row.is_opening()) == (roll, false) && row.number > stands.number;
-        if let Some((row, _)) = self.sent.filter(|(row, _)| is_it(row)) {
+        if let Some((row, _)) = shown.sent.filter(|(row, _)| is_it(row)) {
             return Ok(Some(row));
         }
         let number = now_ms.max(stands.number + 1);
@@ -167,7 +215,7 @@ impl Pledging {
     }
 
     /// The opening of the roll that waits, for a block that is shown to be decided.
-    fn open(&mut self, table: TableId, roll: u32, shown: &Shown) -> Result<Option<PledgeRow>, String> {
+    fn open(&mut self, table: TableId, roll: u32, shown: &Shown) -> Result<PledgeRow, String> {
         let unsure = |why: &str| format!("roll {table}:{roll} is not opened, and its bets will be lost: {why}");
         let book = self.book.as_mut().map_err(|problem| unsure(problem))?;
         let closing =
@@ -175,14 +223,14 @@ impl Pledging {
         let Closing { header, certificate } = closing;
         let is_block = header.hash() == shown.pledge.block && header.chain == self.chain;
         let is_decided = is_block
-            && check_certificate_form(certificate, &self.validators, header.height, &shown.pledge.block).is_ok()
-            && certificate_items(certificate, &self.validators, &self.chain).all(|item: SignedItem<'_>| item.verify());
+            && check_certificate_form(certificate, self.validators, header.height, &shown.pledge.block).is_ok()
+            && certificate_items(certificate, self.validators, &self.chain).all(|item: SignedItem<'_>| item.verify());
         if !is_decided {
             return Err(unsure("no quorum of validators answers for the block that closed the bets"));
         }
         let opening = book.open_roll(self.chain, table, roll, &shown.pledge.end, header.height, certificate);
         match opening.map_err(|error| unsure(&error.to_string()))? {
-            Ok(row) => Ok(Some(row)),
+            Ok(row) => Ok(row),
             Err(Unopened::OtherBlock) => {
                 Err(unsure(&format!("{}. The certificate of the first is in {}", Unopened::OtherBlock, self.path)))
             }
@@ -199,3 +247,6 @@ impl Halves {
         format!("roll {table}:{}: your half {own}.., their half {theirs}..; {left} openings left", self.roll)
     }
 }
+
+#[cfg(test)]
+mod tests;

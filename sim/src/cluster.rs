@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
+use engine::message::pledge::PledgeRow;
+use engine::rules::DiceSource;
 use engine::{Height, TableId, TableRules};
 use node::open::Keys;
 use node::snapshots::SnapshotPace;
@@ -44,9 +46,11 @@ const PROGRESS_LIAR: Time = 6_000_000;
 const STANDSTILL: Time = 8_000_000;
 /// Virtual time after which a run has failed, whatever it was doing.
 const PATIENCE: Time = 1_800_000_000;
-/// Craps tables, and seats of each.
-const TABLES: u32 = 2;
+/// Craps tables, every other one a pledged one, and seats of each.
+const TABLES: u32 = 4;
 const SEATS: u32 = 4;
+/// Milliseconds that the player of a pledged table has to open a roll.
+const OPEN_MS: u32 = 3_000;
 /// Chips a new account is granted, and a bank is filled to.
 const GRANT: u64 = 10_000;
 const BANK: u64 = 100_000;
@@ -125,6 +129,10 @@ pub struct Cluster {
     progress: (Time, Height),
     faults: BTreeMap<&'static str, u64>,
     marks: Marks,
+    /// The last opening in a block, by table: what anybody may copy.
+    last_openings: BTreeMap<u32, PledgeRow>,
+    /// The most chips that a node held as forfeited.
+    forfeited: u64,
     events: u64,
     /// Sessions that passed `replay`.
     replayed: u32,
@@ -167,7 +175,10 @@ fn genesis(plan: &Plan, keys: &DevKeys) -> Genesis {
         accounts: plan.players + 4,
         grant: GRANT,
         opening: Opening::Free { per_height: 3 },
-        rules: vec![TableRules { max_bet: 500, ..TableRules::default() }],
+        rules: vec![
+            TableRules { max_bet: 500, ..TableRules::default() },
+            TableRules { max_bet: 500, dice: DiceSource::Both, open_ms: OPEN_MS, ..TableRules::default() },
+        ],
         bank_target: BANK,
         window_min_ms: 200,
         window_max_ms: 1_000,
@@ -218,6 +229,9 @@ impl Cluster {
             let table = TableId(number % TABLES);
             let key = keys.player(number);
             let mut player = Player::new(number, plan.seed, key, chain, plan.nodes, table, bet, START_MS);
+            if home.setup.genesis.is_pledged(table.0) {
+                player.bring_half();
+            }
             if plan.plant == Some(Plant::ReceiptByNumber) {
                 player.look_at_numbers();
             }
@@ -250,6 +264,8 @@ impl Cluster {
             progress: (0, Height::GENESIS),
             faults: BTreeMap::new(),
             marks: Marks::default(),
+            last_openings: BTreeMap::new(),
+            forfeited: 0,
             events: 0,
             replayed: 0,
             plan,
@@ -403,10 +419,7 @@ impl Cluster {
                 self.make_again(link);
                 Ok(())
             }
-            Event::Player(player) => {
-                self.act(player);
-                Ok(())
-            }
+            Event::Player(player) => self.act(player),
             Event::Goes(_, rests) if rests != self.rests => Ok(()),
             Event::Goes(fault, _) => self.go_wrong(fault),
             Event::Over(fault, undo) => self.over(slot as usize, fault, undo),

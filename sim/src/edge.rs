@@ -7,6 +7,7 @@ use std::rc::Rc;
 use engine::io::{ChainProgress, Input, Output};
 use engine::message::intent::Intent;
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
 use engine::{Hash, PeerId};
 use net::wire::{Answer, AnswerVerdict, Decoder, Hello, Role, ToClient, ToNode, WireError, encode_node};
 use node::edge::Edge;
@@ -95,11 +96,16 @@ pub fn read_answers(bytes: &[u8]) -> Result<Vec<Answer>, WireError> {
 }
 
 /// What a player's program sends: each letter is a connection of its own, which begins as every connection does.
-pub fn letter(chain: Hash, intents: Vec<Intent>) -> Vec<u8> {
+pub fn letter(chain: Hash, intents: Vec<Intent>, pledges: Vec<PledgeRow>) -> Vec<u8> {
     let hello = Hello { chain: Some(chain), program: "sim".into(), role: Role::Client };
     let mut bytes = Vec::new();
     ToNode::Hello(hello).encode(&mut bytes);
-    ToNode::Intents(intents).encode(&mut bytes);
+    if !intents.is_empty() {
+        ToNode::Intents(intents).encode(&mut bytes);
+    }
+    if !pledges.is_empty() {
+        ToNode::Pledges(pledges).encode(&mut bytes);
+    }
     bytes
 }
 
@@ -112,8 +118,10 @@ pub fn read_letter(from: PeerId, bytes: &[u8]) -> Result<Vec<Input>, WireError> 
     decoder.push(bytes);
     let mut inputs = Vec::new();
     while let Some(message) = decoder.next_message()? {
-        if let ToNode::Intents(intents) = message {
-            inputs.push(Input::Intents { from, intents });
+        match message {
+            ToNode::Intents(intents) => inputs.push(Input::Intents { from, intents }),
+            ToNode::Pledges(pledges) => inputs.push(Input::Pledges { from, pledges }),
+            _ => {}
         }
     }
     Ok(inputs)

@@ -11,6 +11,7 @@ mod audit;
 pub mod cluster;
 pub mod draw;
 mod edge;
+mod half;
 pub mod fault;
 mod heap;
 mod host;

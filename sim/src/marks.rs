@@ -1,17 +1,28 @@
 //! Rare states: which were reached, and how often. A simulation that never reaches one proves nothing about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::Height;
-use engine::message::block::Decided;
+use engine::io::Verdict;
+use engine::message::block::{Block, Decided};
 use engine::message::node::NodeMessage;
+use engine::message::refusal::Refusal;
+use net::wire::AnswerVerdict;
+
+use crate::half::{Row, Wrong};
 
 /// Every state that a run of many seeds must reach; what a set of one validator can reach first.
-pub const MARKS: [&str; 21] = [
+pub const MARKS: [&str; 27] = [
     "ticks shared a sync",
     "no room on the disk",
     "killed while it recovered",
     "a node stopped because its disk failed",
+    "an opening was decided",
+    "a roll was forfeited",
+    "a late opening was kept without effect",
+    "a foreign or copied opening was refused",
+    "a player pledged anew",
+    "a client that was restored opened nothing",
     "decided in a later round",
     "a block of an earlier round was proposed again and decided",
     "a proposer lost its first turn",
@@ -32,7 +43,7 @@ pub const MARKS: [&str; 21] = [
 ];
 
 /// How many of [`MARKS`] a set of one validator can reach: the first ones.
-pub const MARKS_ALONE: usize = 4;
+pub const MARKS_ALONE: usize = 10;
 
 /// Counts by name.
 #[derive(Default)]
@@ -40,6 +51,8 @@ pub struct Marks {
     counts: BTreeMap<&'static str, u64>,
     /// The last height whose block was looked at.
     looked: Height,
+    /// Who pledged at which table.
+    pledged: BTreeSet<([u8; 32], u32)>,
 }
 
 impl Marks {
@@ -76,6 +89,30 @@ impl Marks {
             NodeMessage::Range(entries) if entries.len() > 1 => self.count("several heights told at once"),
             NodeMessage::Beacon(_) => self.count("a whole beacon was told"),
             _ => {}
+        }
+    }
+
+    /// A height was settled for the first time: what its pledges and openings came to.
+    pub fn settled(&mut self, block: &Block, verdicts: &[Verdict]) {
+        for (row, verdict) in block.pledges.iter().zip(verdicts.iter().skip(block.intents.len())) {
+            match (row.is_opening(), verdict) {
+                (true, Verdict::Applied) => self.count("an opening was decided"),
+                (true, Verdict::Refused(Refusal::StaleRoll | Refusal::OpenedLate)) => {
+                    self.count("a late opening was kept without effect");
+                }
+                (false, Verdict::Applied) if !self.pledged.insert((row.key, row.table)) => {
+                    self.count("a player pledged anew");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A player heard of a row on which something was wrong.
+    pub fn heard(&mut self, row: &Row, verdict: AnswerVerdict) {
+        let is_refused = matches!(verdict, AnswerVerdict::Receipt { verdict: Verdict::Refused(_), .. });
+        if row.wrong == Some(Wrong::Foreign) && is_refused {
+            self.count("a foreign or copied opening was refused");
         }
     }
 

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 
 use engine::io::{ShedReason, Verdict};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::{BetId, Hash, TableId};
 use net::wire::{Answer, AnswerVerdict};
 use order::signature::PlayerKey;
 
 use crate::draw::Draw;
+use crate::half::{Half, Look, Row};
 use crate::heap::Time;
 
 /// Intents that a player has without an answer, at most.
@@ -45,6 +47,8 @@ pub struct Player {
     seated: bool,
     act: Time,
     draw: Draw,
+    /// Its half of the dice, where it sits at a pledged table.
+    half: Option<Half>,
     /// It takes a receipt for that of whatever it sent under the number: what a planted bug needs to be seen.
     by_number: bool,
     /// Milliseconds since the Unix epoch when the simulation began.
@@ -53,8 +57,21 @@ pub struct Player {
     pub heard: BTreeMap<&'static str, u64>,
 }
 
-/// What a player sends: to which node, which intents.
-pub type Letter = (u32, Vec<Intent>);
+/// What a player sends to a node.
+pub struct Letter {
+    /// The node.
+    pub node: u32,
+    /// Its intents.
+    pub intents: Vec<Intent>,
+    /// Its pledges and openings.
+    pub pledges: Vec<PledgeRow>,
+}
+
+impl Letter {
+    fn of(node: u32, intent: Intent) -> Self {
+        Self { node, intents: vec![intent], pledges: Vec::new() }
+    }
+}
 
 impl Player {
     /// Player `number` of a seed, at a table.
@@ -82,10 +99,52 @@ impl Player {
             seated: false,
             act: draw.below(300_000),
             draw,
+            half: None,
             by_number: false,
             start_ms,
             heard: BTreeMap::new(),
         }
+    }
+
+    /// Its table is a pledged one.
+    pub fn bring_half(&mut self) {
+        self.half = Some(Half::new(self.chain, self.table));
+    }
+
+    /// Its table, if that is a pledged one.
+    pub fn pledged_table(&self) -> Option<TableId> {
+        self.half.as_ref().map(|_| self.table)
+    }
+
+    /// Rolls that its program did not open, since what became of the one before is not known to it.
+    pub fn unsure(&self) -> u64 {
+        self.half.as_ref().map_or(0, |half| half.unsure)
+    }
+
+    /// The node that it asks now how its table stands: mostly the one that it sends to first.
+    pub fn looks_at(&mut self) -> u32 {
+        if self.draw.below(4) > 0 { self.home } else { self.draw.below(self.nodes.into()) as u32 }
+    }
+
+    /// What it brings to its table's dice after a look at the table, and what it sends to which nodes.
+    pub fn bring(&mut self, now: Time, node: u32, look: &Look) -> (Vec<Row>, Vec<Letter>) {
+        let Some(half) = &mut self.half else { return Default::default() };
+        let rows = half.act(look, &self.key, now, &mut self.draw);
+        let pledges: Vec<PledgeRow> = rows.iter().map(|row| row.row).collect();
+        let mut letters = Vec::new();
+        if !pledges.is_empty() {
+            letters.push(Letter { node, intents: Vec::new(), pledges: pledges.clone() });
+            // Twice, and at two nodes.
+            if self.draw.below(5) == 0 {
+                letters.push(Letter { node: (node + 1) % self.nodes, intents: Vec::new(), pledges });
+            }
+        }
+        (rows, letters)
+    }
+
+    /// Hears an answer that may be about a pledge or an opening. Returns that.
+    pub fn hear_pledge(&mut self, answer: &Answer) -> Option<Row> {
+        self.half.as_mut()?.hear(answer)
     }
 
     /// Lets it look at the numbers of receipts only.
@@ -113,7 +172,7 @@ impl Player {
     fn keep(&mut self, now: Time, node: u32, intent: Intent, letters: &mut Vec<Letter>) {
         let spread = self.draw.below(AGAIN / 2);
         self.sent.push(Sent { intent, to: vec![node], again: now + AGAIN + spread, times: 1 });
-        letters.push((node, vec![intent]));
+        letters.push(Letter::of(node, intent));
     }
 
     /// What it sends at a time.
@@ -130,7 +189,8 @@ impl Player {
         let kind = match () {
             () if !self.opened => IntentKind::Open,
             () if !self.seated => IntentKind::Sit,
-            () if self.draw.in_thousand(150) => IntentKind::Roll,
+            // A pledged table rolls for no other reason.
+            () if self.draw.in_thousand(if self.half.is_some() { 450 } else { 150 }) => IntentKind::Roll,
             () if self.draw.in_thousand(20) => IntentKind::Leave,
             () => IntentKind::Bet,
         };
@@ -150,7 +210,7 @@ impl Player {
             12..14 => {
                 let mut wrong = intent;
                 wrong.signature[4] ^= 1;
-                letters.push((node, vec![wrong]));
+                letters.push(Letter::of(node, wrong));
                 self.keep(now, node, intent, &mut letters);
             }
             _ => self.keep(now, node, intent, &mut letters),
@@ -168,7 +228,7 @@ impl Player {
                 sent.to.push(node);
             }
             sent.again = now + AGAIN + self.draw.below(AGAIN / 2);
-            letters.push((node, vec![sent.intent]));
+            letters.push(Letter::of(node, sent.intent));
         }
         // What can be applied no more and was never answered is given up a minute later.
         let now_s = (self.start_ms + now / 1_000) / 1_000;

@@ -6,6 +6,7 @@ use engine::io::Verdict;
 use engine::message::block::Block;
 use engine::message::intent::Intent;
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::{Hash, Height};
 use net::wire::{Answer, AnswerVerdict};
@@ -34,6 +35,8 @@ pub enum Property {
     EqualRoots,
     /// All chips are the supply, whatever the ledger says.
     Conserved,
+    /// No roll is opened twice, and no player's program signs openings of one roll for two blocks.
+    OneOpening,
     /// A receipt names the place of the very bytes that its receiver sent.
     ReceiptMatches,
     /// What was told to be final is not applied afterwards.
@@ -58,6 +61,7 @@ impl Property {
             Self::NoFalseBlame => "no-false-blame",
             Self::EqualRoots => "equal-roots",
             Self::Conserved => "conserved",
+            Self::OneOpening => "one-opening",
             Self::ReceiptMatches => "receipt-matches",
             Self::FinalIsFinal => "final-is-final",
             Self::Durable => "durable",
@@ -98,6 +102,10 @@ pub struct Seen {
     applied: BTreeMap<Bytes, u64>,
     /// Intents of which somebody was told that they never will be.
     never: BTreeMap<Bytes, String>,
+    /// The block for which each roll's opening was signed, by key, table and roll.
+    signed: BTreeMap<([u8; 32], u32, u32), Hash>,
+    /// The height whose block opened each roll, by table and roll.
+    opened: BTreeMap<(u32, u32), u64>,
     /// Intents that stand in a decided block: the last one, and where in it.
     taken: BTreeMap<Bytes, (u64, usize)>,
     /// Intents that were decided once more, although the number of the first one was used up, or nobody knew what came of it.
@@ -211,7 +219,64 @@ impl Seen {
                 return broken(Property::FinalIsFinal, seen);
             }
         }
+        for (row, verdict) in block.pledges.iter().zip(verdicts.iter().skip(block.intents.len())) {
+            if !row.is_opening() || *verdict != Verdict::Applied {
+                continue;
+            }
+            if let Some(first) = self.opened.insert((row.table, row.roll), height.0) {
+                let seen = format!("height {height} opened roll {}:{}, as height {first} had", row.table, row.roll);
+                return broken(Property::OneOpening, seen);
+            }
+        }
         Ok(())
+    }
+
+    /// A player's program signed an opening.
+    ///
+    /// # Errors
+    /// If it signed one of that roll for another block before.
+    pub fn signed(&mut self, row: &PledgeRow) -> Result<(), Broken> {
+        let first = *self.signed.entry((row.key, row.table, row.roll)).or_insert(row.block);
+        if first == row.block {
+            return Ok(());
+        }
+        let (player, first, other) = (engine::hex(&row.key[..4]), engine::hex(&first), engine::hex(&row.block));
+        broken(
+            Property::OneOpening,
+            format!("player {player} opened roll {}:{} for block {first}, and for {other}", row.table, row.roll),
+        )
+    }
+
+    /// A player heard an answer about a pledge or an opening that it sent.
+    ///
+    /// # Errors
+    /// If the answer names a place at which another row stands, or another verdict than the block led to.
+    pub fn pledge_answered(&mut self, node: u32, sent: &PledgeRow, answer: &Answer) -> Result<(), Broken> {
+        let AnswerVerdict::Receipt { height, index, verdict } = answer.verdict else { return Ok(()) };
+        let what = format!("node {node} told of roll {}:{} {verdict:?} of height {height}", sent.table, sent.roll);
+        if height == Height::GENESIS {
+            let is_refused = matches!(verdict, Verdict::Refused(_));
+            return if is_refused { Ok(()) } else { broken(Property::ReceiptMatches, what) };
+        }
+        self.receipts += 1;
+        let block = self.blocks.get(&height.0).map(|(_, block)| block);
+        let place = block.and_then(|block| (index as usize).checked_sub(block.intents.len()));
+        let found = block.zip(place).and_then(|(block, place)| block.pledges.get(place));
+        let settled = self.settled.get(&height.0).and_then(|(_, verdicts)| verdicts.get(index as usize));
+        if found == Some(sent) && settled == Some(&verdict) {
+            return Ok(());
+        }
+        broken(Property::ReceiptMatches, format!("{what}, where {found:?} led to {settled:?}"))
+    }
+
+    /// The height of a block that some node has on its disk.
+    pub fn height_of(&self, block: &Hash) -> Option<Height> {
+        self.blocks.iter().rev().find(|(_, (hash, _))| hash == block).map(|(height, _)| Height(*height))
+    }
+
+    /// The block of a height.
+    pub fn block(&self, height: Height) -> Option<&Block> {
+        self.blocks.get(&height.0).map(|(_, block)| block)
     }
 
     /// A player heard an answer about an intent that it sent.

@@ -5,8 +5,11 @@ use engine::io::Verdict;
 use engine::message::block::{Block, Header};
 use engine::message::intent::Intent;
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
+use engine::message::refusal::Refusal;
 use engine::message::vote::{Vote, VoteBody, VoteKind};
-use engine::{Hash, Height};
+use engine::{Hash, Height, TableId};
+use net::wire::{Answer, AnswerVerdict};
 use sim::properties::{Broken, Property, Seen};
 
 fn block(height: u64, time_ms: u64, intents: Vec<Intent>) -> Block {
@@ -65,4 +68,43 @@ fn what_was_promised_and_is_not_there_breaks_durable() {
     let seen = Seen::default();
     assert_eq!(seen.restarted(0, Height(7), Height(7)), Ok(()));
     assert_eq!(broken(seen.restarted(0, Height(6), Height(7))), Property::Durable);
+}
+
+fn opening(roll: u32, block: Hash) -> PledgeRow {
+    PledgeRow::opening([1; 32], TableId(1), roll, [2; 32], block)
+}
+
+#[test]
+fn a_roll_that_is_opened_twice_or_for_two_blocks_breaks_one_opening() {
+    let mut seen = Seen::default();
+    for (roll, of) in [(4, [7; 32]), (5, [8; 32]), (4, [7; 32])] {
+        assert_eq!(seen.signed(&opening(roll, of)), Ok(()), "it says it again");
+    }
+    assert_eq!(broken(seen.signed(&opening(4, [9; 32]))), Property::OneOpening);
+    for height in 1..=2 {
+        let block = Block { pledges: vec![opening(4, [7; 32])], ..block(height, height, Vec::new()) };
+        seen.decided(0, &block).expect("one of each height");
+    }
+    assert_eq!(seen.settled(0, Height(1), [1; 32], &[Verdict::Applied]), Ok(()));
+    assert_eq!(broken(seen.settled(0, Height(2), [2; 32], &[Verdict::Applied])), Property::OneOpening);
+}
+
+#[test]
+fn a_receipt_of_another_opening_or_with_another_verdict_breaks_receipt_matches() {
+    let (mut seen, row) = (Seen::default(), opening(4, [7; 32]));
+    let block = Block { pledges: vec![row], ..block(1, 1, vec![Intent::zeroed()]) };
+    seen.decided(0, &block).expect("the first");
+    seen.settled(0, Height(1), [1; 32], &[Verdict::Applied; 2]).expect("the first");
+    let answer = |height, index, verdict| Answer {
+        id: row.id(),
+        verdict: AnswerVerdict::Receipt { height: Height(height), index, verdict },
+    };
+    let refused = Verdict::Refused(Refusal::StaleRoll);
+    assert_eq!(seen.pledge_answered(0, &row, &answer(1, 1, Verdict::Applied)), Ok(()));
+    assert_eq!(seen.pledge_answered(0, &row, &answer(0, 0, refused)), Ok(()), "refused before any block");
+    for wrong in [answer(1, 0, Verdict::Applied), answer(1, 1, refused), answer(0, 0, Verdict::Applied)] {
+        assert_eq!(broken(seen.pledge_answered(0, &row, &wrong)), Property::ReceiptMatches);
+    }
+    let other = answer(1, 1, Verdict::Applied);
+    assert_eq!(broken(seen.pledge_answered(0, &opening(5, [7; 32]), &other)), Property::ReceiptMatches);
 }

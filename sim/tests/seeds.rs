@@ -10,7 +10,7 @@ use sim::plan::Plant;
 use sim::{Outcome, Plan, Signatures};
 
 /// That of seed 7 at height 40, where nothing goes wrong.
-const ROOT_CHAIN: &str = "0333d7664e9ef1d17cde1a716255dfef31ef11d8e6161e15e798261462270e05";
+const ROOT_CHAIN: &str = "e2df29906f2bb2a0404304990c5fbd3f9ce721d23a2355973e764723b09fa57f";
 
 fn run(plan: &Plan) -> Outcome {
     std::thread::scope(|scope| {

@@ -54,6 +54,7 @@ use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
 use crate::state::check_rows::{LoadError, RowError, check_keys, check_rows};
 use crate::state::due::DueTimes;
+use crate::state::pledges::Forfeits;
 use crate::state::saving::Saving;
 use crate::state::setup::Setup;
 
@@ -205,6 +206,7 @@ impl Machine {
         world.insert_resource(Report::default());
         world.insert_resource(Crossing::default());
         world.insert_resource(Opened::default());
+        world.insert_resource(Forfeits::default());
         world.insert_resource(Rolled::none(setup.genesis.tables as usize));
         world.insert_resource(DueTimes::default());
         world.insert_resource(AccountIndex::default());

@@ -14,7 +14,6 @@ use load::crowd::{Counted, Crowd};
 use load::dev::{DevConfig, keys, next_session};
 use serde_json::json;
 
-use super::args::Dice;
 use super::dev::{DevArgs, Pace, WINDOW_REAL_MS};
 use super::out::fit;
 use super::{Failure, program, stop_signals, thousands};
@@ -36,11 +35,6 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         let problem = "--listen: each of several validators takes a free port, which is shown";
         return Err(Failure::Usage(problem.into()).into());
     }
-    if args.dice == Dice::Both && args.players > 0 {
-        let problem =
-            "--dice both: players who are simulated as clients pledge nothing; with --players 0 people can play";
-        return Err(Failure::Usage(problem.into()).into());
-    }
     let config = DevConfig {
         tables: args.tables,
         players: args.players,
@@ -54,7 +48,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let configs = open_dev(&dir, &config, args.nodes, args.threads, args.players + GUESTS_MAX)?;
     let mut cluster = Cluster::start(&configs)?;
     let nodes: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
-    let crowd = Crowd::start(cluster.runtime(), &keys(args.seed), args.players, args.tables, cluster.chain, &nodes)?;
+    let crowd =
+        Crowd::start(cluster.runtime(), &keys(args.seed), args.players, &cluster.genesis, cluster.chain, &nodes)?;
     let people = args.output.is_for_people();
     if people {
         introduce(args, &dir, &mut cluster)?;

@@ -19,7 +19,7 @@ use node::config::workers;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 60\n  bitcraps load peak --rate 15000 --duration 60 --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
+    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 60\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60 --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
 )]
 pub struct LoadArgs {
     /// How much, and for how long.
@@ -98,6 +98,15 @@ pub struct LoadArgs {
     output: OutputArgs,
 }
 
+impl LoadArgs {
+    /// Whether something was said that does not go with players who have a table each.
+    fn asks_for_more(&self) -> bool {
+        let others = self.watchers + self.slow_readers + self.hostile + self.idle + self.kill;
+        let is_elsewhere = self.in_process || self.target.is_some() || self.delay_ms.is_some();
+        others > 0 || self.churn > 0.0 || self.ramp > 0 || self.rate.is_some() || self.tables.is_some() || is_elsewhere
+    }
+}
+
 fn part(text: &str) -> Result<f64, String> {
     let wrong = || "a number above 0, at most 10".to_owned();
     text.parse().ok().filter(|part| *part > 0.0 && *part <= 10.0).ok_or_else(wrong)
@@ -127,9 +136,16 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     if ramp > duration {
         return Err(Failure::Usage("the ramp is longer than the run".into()).into());
     }
+    let is_pledged = scenario == Scenario::Pledged;
+    if is_pledged && args.asks_for_more() {
+        let problem = "`pledged` has a table for each player, which bets and calls once a second: it takes --users, --duration, \
+                       --time-scale, --nodes, --threads, --seed, --data and --report";
+        return Err(Failure::Usage(problem.into()).into());
+    }
+    let users = args.users.unwrap_or(users);
     let load = Load {
-        users: args.users.unwrap_or(users),
-        rate: args.rate.unwrap_or(rate.into()),
+        users,
+        rate: args.rate.unwrap_or(if is_pledged { users.into() } else { rate.into() }),
         duration,
         ramp,
         watchers: args.watchers,
@@ -178,7 +194,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let bar = bar(people, &load);
     let show = |progress: &Progress| show(&bar, progress);
-    let result = if args.in_process {
+    let result = if is_pledged {
+        load::pledged::run(&load, &site, &stop, show)
+    } else if args.in_process {
         load::in_process::run(&load, &site, &stop, show)
     } else if site.nodes > 1 {
         load::several::run(&load, &site, &stop, show)

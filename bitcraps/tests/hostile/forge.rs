@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use audit::walker::Walker;
 use engine::image::group_value;
 use engine::limits::{GROUP_BYTES, TIME_MS_MAX};
-use engine::message::block::{Block, Decided, intents_root};
-use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
+use engine::message::block::{Block, Decided, intents_root, pledges_root};
+use engine::message::certificate::{Beacon, ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::message::vote::{VoteBody, VoteKind};
+use engine::rules::DiceSource;
 use engine::{Genesis, Hash, Height};
 use load::dev::{DevConfig, open};
 use node::clock::Pace;
@@ -65,11 +67,19 @@ pub struct Honest {
 }
 
 pub fn record(dir: &Path, heights: u64, writing: Writing) {
+    record_with(dir, heights, DevConfig { tables: 2, players: 6, guests: 2, writing, ..DevConfig::default() });
+}
+
+/// Records a session whose players bring half of the dice.
+pub fn record_pledged(dir: &Path, heights: u64) {
+    let (dice, writing) = (DiceSource::Both, Writing { segment_bytes: 24 << 10, ..Writing::default() });
+    record_with(dir, heights, DevConfig { tables: 2, players: 2, guests: 2, dice, writing, ..DevConfig::default() });
+}
+
+fn record_with(dir: &Path, heights: u64, config: DevConfig) {
     apart(|| {
         let snapshots = SnapshotPace { ticks: 1, heights: 1, ..SnapshotPace::default() };
-        let (pace, threads) = (Pace::Max, 1);
-        let config =
-            DevConfig { tables: 2, players: 6, guests: 2, threads, pace, snapshots, writing, ..DevConfig::default() };
+        let config = DevConfig { threads: 1, pace: Pace::Max, snapshots, ..config };
         let mut opened = open(dir, &config).expect("a session");
         opened.node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
         opened.node.close();
@@ -131,6 +141,7 @@ pub fn resign(
     let before = decided.block.header.hash();
     alter(&mut decided.block);
     decided.block.header.intents = intents_root(&decided.block.intents);
+    decided.block.header.pledges = pledges_root(&decided.block.pledges);
     let (height, block) = (decided.block.header.height, decided.block.header.hash());
     assert_ne!(before, block, "something was altered");
     let body = VoteBody::new(VoteKind::Precommit, height, decided.certificate.round, Some(block), 0);
@@ -143,6 +154,48 @@ pub fn resign(
     let link = ChainLink { height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
     let root_chain = link.after(&[0; 32]);
     (decided, Settled { height, beacon, root_chain, ..settled.clone() })
+}
+
+/// What a decided block leads to behind the honest heights before it.
+pub fn resettled(honest: &Honest, decided: &Decided, beacon: Beacon) -> Settled {
+    apart(|| {
+        let mut walker = Walker::open(&honest.dir, 1).expect("a session");
+        walker.walk_to(decided.block.header.height.back(1)).expect("an honest session");
+        walker.into_machine().restore(decided, Some(beacon)).expect("it has a beacon")
+    })
+}
+
+/// Another pledge or opening in a block that the validator decided: under a signature that is none, with all that follows from
+/// it; or under its player's, with what the honest one led to.
+pub fn openings(honest: &Honest, lot: &mut Lot, dir: &Path) {
+    let of = |frame: &Frame| Decided::decode(&frame.body).expect("a block");
+    let holds = |frame: &Frame| frame.kind == FrameKind::Decided && !of(frame).block.pledges.is_empty();
+    let pledged: Vec<usize> = (0..honest.frames.len()).filter(|at| holds(&honest.frames[*at])).collect();
+    let decided = of(&honest.frames[lot.pick(&pledged)]);
+    let height = decided.block.header.height;
+    let own = |frame: &&Frame| frame.kind == FrameKind::Settled && frame.height == height;
+    let settled = Settled::decode(&honest.frames.iter().find(own).expect("settled").body).expect("a settled body");
+    let (keys, byte, signs) = (keys(), lot.below(32) as usize, lot.below(2) == 0);
+    let (row, kind) = (lot.below(decided.block.pledges.len() as u64) as usize, lot.below(5));
+    let (decided, mut settled) = resign(&honest.chain, &decided, &settled, |block| {
+        let row = &mut block.pledges[row];
+        match kind {
+            0 => row.value[byte] ^= 1,
+            1 => row.block[byte] ^= 1,
+            2 => row.roll += 1,
+            3 => row.table ^= 1,
+            _ => (row.kind, row.number) = if row.is_opening() { (1, 1 << 40) } else { (2, 0) },
+        }
+        let signer = (0..2).map(|player| keys.player(player)).find(|key| key.public() == row.key).filter(|_| signs);
+        *row = signer.map_or(*row, |key| key.sign_pledge(*row, &honest.chain));
+    });
+    if !signs {
+        settled = resettled(honest, &decided, settled.beacon);
+    }
+    let mut frames: Vec<Frame> = honest.frames.iter().filter(|frame| frame.height < height).cloned().collect();
+    frames.push(frame(FrameKind::Decided, height, decided.encode()));
+    frames.push(frame(FrameKind::Settled, height, settled.encode()));
+    write(dir, &honest.genesis, frames);
 }
 
 pub fn frame(kind: FrameKind, height: Height, body: Vec<u8>) -> Frame {
@@ -298,14 +351,24 @@ pub fn snapshots_of(honest: &Honest) -> BTreeMap<Height, (ChainNote, Vec<u8>)> {
 
 /// A snapshot with another word in its image, whose root and note are right; some of them with a note that is altered too.
 pub fn rows(honest: &Honest, lot: &mut Lot, dir: &Path) {
+    // Rows that are in use lie at the beginning of each column.
+    rows_at(honest, lot, dir, |lot, groups| lot.below(groups) as usize * GROUP_BYTES + 8 * lot.below(96) as usize);
+}
+
+/// The same in what two tables' players pledged: ends, blocks that closed bets, their beacons, deadlines and numbers. Pledges are
+/// the last column, of one group.
+pub fn pledge_rows(honest: &Honest, lot: &mut Lot, dir: &Path) {
+    rows_at(honest, lot, dir, |lot, groups| (groups as usize - 1) * GROUP_BYTES + 8 * lot.below(32) as usize);
+}
+
+fn rows_at(honest: &Honest, lot: &mut Lot, dir: &Path, place: impl Fn(&mut Lot, u64) -> usize) {
     honest.copy_to(dir);
     let all = snapshots_of(honest);
     let heights: Vec<Height> = all.keys().copied().collect();
     let (mut note, mut image) = all[&lot.pick(&heights)].clone();
     let groups = (image.len() / GROUP_BYTES) as u64;
     for _ in 0..1 + lot.below(3) {
-        // Rows that are in use lie at the beginning of each column.
-        let at = lot.below(groups) as usize * GROUP_BYTES + 8 * lot.below(96) as usize;
+        let at = place(lot, groups);
         let word = u64::from_le_bytes(image[at..at + 8].try_into().expect("8 bytes"));
         let to = lot.pick(&[0, u64::MAX, word ^ 1, word.wrapping_add(1_000_000), 1 << 63, word ^ 0xff00]);
         image[at..at + 8].copy_from_slice(&to.to_le_bytes());

@@ -21,7 +21,7 @@ use audit::walker::last_settled;
 use bitcraps::cli::exit_code;
 use bitcraps::db::{backup, compact};
 use engine::{Hash, Height, TableId};
-use forge::{Honest, Lot, apart, record, record_given_up, snapshots_of};
+use forge::{Honest, Lot, apart, record, record_given_up, record_pledged, snapshots_of};
 use storage::{FrameKind, Writing};
 
 /// Forgeries of each kind where nothing else is said.
@@ -195,20 +195,26 @@ fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
     let (whole, given_up) = (place.path().join("whole"), place.path().join("given-up"));
     record(&whole, 70, Writing { segment_bytes: 24 << 10, ..Writing::default() });
     record_given_up(&given_up);
-    let (whole, given_up) = (Told::of(&whole), Told::of(&given_up));
+    let pledged = place.path().join("pledged");
+    record_pledged(&pledged, 200);
+    let (whole, given_up, pledged) = (Told::of(&whole), Told::of(&given_up), Told::of(&pledged));
     assert!(given_up.given_up && !whole.given_up);
     assert!(!snapshots_of(&whole.honest).is_empty() && !snapshots_of(&given_up.honest).is_empty());
-    for (name, told) in [("whole", &whole), ("given up", &given_up)] {
+    assert!(!snapshots_of(&pledged.honest).is_empty());
+    for (name, told) in [("whole", &whole), ("given up", &given_up), ("pledged", &pledged)] {
         let copy = place.path().join(format!("copy of {name}"));
         told.honest.copy_to(&copy);
         assert_eq!(judge(told, &copy, name), 0, "the honest session is accepted by all");
     }
     let after_recording = peak_bytes();
 
-    let kinds: [(&str, &Told, Forge, bool); 10] = [
+    let kinds: [(&str, &Told, Forge, bool); 13] = [
         ("times", &whole, forge::times, true),
         ("frames", &whole, forge::frames, true),
         ("frames behind given-up ones", &given_up, forge::frames, true),
+        ("frames of pledged tables", &pledged, forge::frames, true),
+        ("openings", &pledged, forge::openings, true),
+        ("rows of pledges", &pledged, forge::pledge_rows, false),
         ("unsettled", &whole, forge::unsettled, true),
         ("genesis", &whole, forge::genesis, true),
         ("rows", &whole, forge::rows, false),

@@ -60,3 +60,27 @@ fn a_run_in_one_process_loses_nothing_and_replays() {
     let output = load(&["peak", "--in-process", "--users", "8", "--rate", "40", "--duration", "3"]);
     assert_whole(&summary(&output));
 }
+
+#[test]
+fn pledged_tables_and_others_roll_beside_each_other_and_nothing_is_forfeited() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = dir.path().join("kept");
+    let output = load(&["pledged", "--users", "6", "--duration", "4", "--data", text(&kept)]);
+    let summary = summary(&output);
+    assert_eq!((count(&summary, "lost"), &summary["replay_ok"]), (0, &Value::Bool(true)), "{summary}");
+    let targets = summary["targets"].as_array().expect("a list");
+    let names: Vec<&str> = targets.iter().filter_map(|target| target["name"].as_str()).collect();
+    assert!(names.contains(&"called roll to dice at pledged tables, P95"), "{names:?}");
+    let notes = summary["notes"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    let rolls = |of: &str| {
+        let note = notes.clone().find_map(|note| note.strip_prefix(of)?.split_once(" rolls;"));
+        note.and_then(|(rolls, _)| rolls.parse::<u32>().ok()).unwrap_or_else(|| panic!("{of}: {summary}"))
+    };
+    assert!(rolls("Pledged tables: ") > 0 && rolls("Tables of the beacon alone, in the same run: ") > 0, "{summary}");
+    let mut audit = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
+    audit.env("XDG_CACHE_HOME", dir.path().join("cache")).args(["audit-dice", "--output", "json"]);
+    let audit = audit.arg(kept.join("node-0/session")).output().expect("the program runs");
+    let audit: Value = serde_json::from_slice(&audit.stdout).expect("one JSON object");
+    assert_eq!(audit["forfeited"], 0, "{audit}");
+    assert!(audit["foreseeable_by"]["neither_alone"].as_u64() > Some(0), "{audit}");
+}

@@ -34,7 +34,7 @@ const MAY_SEE: [(&str, &[&str]); 16] = [
     ("audit", &["engine", "order", "systems", "storage", "words", "aside"]),
     ("play", &["engine", "order", "systems", "net", "words", "keys"]),
     ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "aside"]),
-    ("sim", &["engine", "order", "systems", "net", "storage", "node", "audit"]),
+    ("sim", &["engine", "order", "systems", "net", "storage", "keys", "node", "audit"]),
     ("operate", &["engine", "net", "node"]),
     (
         "bitcraps",
@@ -315,4 +315,23 @@ fn the_page_of_refusals_is_the_engines_list() {
         .map(|(refusal, name, sentence)| format!("| {} | `{name}` | {sentence} |", *refusal as u8))
         .collect();
     assert_eq!(rows, expected);
+}
+
+#[test]
+fn what_the_debian_package_takes_from_the_tree_is_there() {
+    let manifest = manifest(&root().join("bitcraps/Cargo.toml"));
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let mut sources: Vec<String> =
+        deb["assets"].as_array().expect("a list").iter().map(|asset| text(&asset[0])).collect();
+    sources.extend([text(&deb["license-file"][0]), format!("{}/postinst", text(&deb["maintainer-scripts"]))]);
+    sources.push(format!("{}/bitcraps.service", text(&deb["systemd-units"]["unit-scripts"])));
+    let recipe = read(&root().join("justfile"));
+    for source in sources {
+        let is_made = source.starts_with("target/release") || source.starts_with("../target/package");
+        let stem =
+            source.trim_start_matches("../").split(['*', '.']).next().expect("a first part").trim_end_matches('/');
+        let is_there = root().join("bitcraps").join(&source).exists();
+        assert!(is_there || (is_made && recipe.contains(stem.trim_start_matches("target/release/"))), "{source}");
+    }
 }

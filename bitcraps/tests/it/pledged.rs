@@ -59,6 +59,33 @@ fn a_session_of_pledged_tables_replays_and_its_history_shows_what_was_pledged_op
     let (found, lost) = recomputed(Path::new(rows));
     assert_eq!((found, lost), (rolls, forfeits), "every roll and every forfeit of the history is in the rows");
     published_script(rows, rolls);
+    audited(dir.path(), session, rolls, forfeits);
+}
+
+/// What an audit says of the session: who could have foreseen its rolls, and what those that were opened too late would have
+/// paid.
+fn audited(dir: &Path, session: &str, rolls: usize, forfeits: usize) {
+    let audit: Value =
+        serde_json::from_str(&done(dir, &["audit-dice", session, "--output", "json"])).expect("one JSON object");
+    let number = |value: &Value| value.as_u64().expect("a number") as usize;
+    assert_eq!(number(&audit["rolls"]), rolls);
+    assert_eq!(number(&audit["foreseeable_by"]["whoever_knows_the_seed"]), rolls, "its keys follow from a seed");
+    // Bets that nobody rolled for are forfeited too.
+    let forfeits = number(&audit["forfeited"]).min(forfeits);
+    let late = audit["late_openings"].as_array().expect("a list");
+    assert!(!late.is_empty() && late.len() <= forfeits, "{} late openings of {forfeits} forfeits", late.len());
+    let people = done(dir, &["audit-dice", session, "--output", "table"]);
+    for opening in late {
+        let (table, roll, paid) = (&opening["table"], &opening["roll"], &opening["paid"]);
+        assert!(opening["forfeited"].as_u64() > Some(0), "{opening}");
+        let [first, second] = [0, 1].map(|die| opening["dice"][die].as_u64().expect("a face"));
+        assert!((1..=6).contains(&first) && (1..=6).contains(&second), "{opening}");
+        let said = people.lines().find(|line| line.contains(&format!(" {table}:{roll}  opened too late at height")));
+        if let (Some(said), Some(paid)) = (said, paid.as_u64().filter(|paid| *paid < 1_000)) {
+            assert!(said.contains(&format!(": {first}-{second} would have paid {paid} of ")), "{said}");
+        }
+    }
+    assert!(people.contains("would have paid"), "{people}");
 }
 
 fn sheet(rows: &Path, name: &str) -> Vec<BTreeMap<String, String>> {
@@ -218,4 +245,19 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
     assert_eq!(replayed["ok"], true, "{replayed}");
     let events = events(dir.path(), session, &["--table", "0"]);
     assert_eq!((count(&events, "pledge"), count(&events, "roll"), count(&events, "forfeit")), (1, 3, 0));
+}
+
+#[test]
+fn players_who_are_clients_pledge_and_open_at_tables_of_several_validators() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let data = path.to_str().expect("a temporary path is text");
+    let args = ["dev", "--dice", "both", "--nodes", "2", "--tables", "4", "--players", "4", "--heights", "150"];
+    done(dir.path(), &[&args[..], &["--window", "1000", "--output", "json", "--data", data]].concat());
+    let session = path.join("node-1/session");
+    let session = session.to_str().expect("a temporary path is text");
+    let tables = ["0", "1", "2", "3"].map(|table| events(dir.path(), session, &["--table", table]));
+    let of = |name: &str| tables.iter().map(|events| count(events, name)).sum::<usize>();
+    assert_eq!((of("roll"), of("forfeit")), (of("open_roll"), 0), "what is called is opened");
+    assert!(of("pledge") >= 4 && of("roll") > 4, "{} pledges, {} rolls", of("pledge"), of("roll"));
 }

@@ -54,7 +54,7 @@ fn seed(path: &Path) -> Vec<u8> {
         .chunks(4)
         .flat_map(|four| {
             let word = four.iter().fold(0_u32, |word, six| word << 6 | u32::from(*six)) << (6 * (4 - four.len()));
-            word.to_be_bytes()[1..four.len()].to_vec()
+            [16, 8, 0].map(|shift| (word >> shift) as u8)[..four.len() - 1].to_vec()
         })
         .collect();
     // PKCS#8 version 1 of Ed25519: 16 bytes before the seed (RFC 8410, 7).

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use audit::recorded::Recorded;
-use audit::walker::Walker;
 use engine::limits::GROUP_BYTES;
 use engine::message::block::{Decided, Retired};
 use engine::{Height, hex};
@@ -16,7 +15,7 @@ use storage::{Frame, FrameKind, Session, Writing};
 #[path = "../hostile/forge.rs"]
 mod forge;
 
-use forge::{Honest, apart, frame, pack, record, record_given_up, resign, snapshots_of, write};
+use forge::{Honest, frame, pack, record, record_given_up, resettled, resign, snapshots_of, write};
 
 /// A session of 40 heights, whose cache folder is beside it.
 struct Place {
@@ -165,11 +164,7 @@ fn with_forged_intent(honest: &Honest, path: &Path) -> u64 {
     };
     let forge = |block: &mut engine::message::block::Block| block.intents[0].signature[40] ^= 1;
     let (decided, settled) = resign(&honest.chain, &decided, &settled, forge);
-    let settled = apart(|| {
-        let mut walker = Walker::open(&honest.dir, 1).expect("a session");
-        walker.walk_to(height.back(1)).expect("an honest session");
-        walker.into_machine().restore(&decided, Some(settled.beacon)).expect("it has a beacon")
-    });
+    let settled = resettled(honest, &decided, settled.beacon);
     let mut frames: Vec<Frame> = honest.frames.iter().filter(|frame| frame.height < height).cloned().collect();
     frames.push(frame(FrameKind::Decided, height, decided.encode()));
     frames.push(frame(FrameKind::Settled, height, settled.encode()));

@@ -154,7 +154,8 @@ impl Cluster {
     /// Players at the nodes that are named.
     fn crowd(&self, nodes: &[usize]) -> Crowd {
         let at: Vec<SocketAddr> = nodes.iter().map(|slot| self.members[*slot].address).collect();
-        Crowd::start(&self.runtime, &self.keys, 8, 2, self.chain, &at).expect("players")
+        let (genesis, _) = storage::read_genesis(&self.members[0].session).expect("a session");
+        Crowd::start(&self.runtime, &self.keys, 8, &genesis, self.chain, &at).expect("players")
     }
 
     fn status_at(&self, address: SocketAddr) -> Option<NodeStatus> {

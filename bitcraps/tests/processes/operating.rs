@@ -72,7 +72,8 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     let (mut follower, ready) = start(&place.join("bitcraps.toml"), &["--follow"]);
     assert_eq!((&ready["slot"], &ready["validators"]), (&Value::Null, &Value::from(4)));
     // Its players' intents go into blocks of the validators.
-    let crowd = Crowd::start(&cluster.runtime, &cluster.keys, 8, 2, cluster.chain, &[address]).expect("players");
+    let (genesis, _) = storage::read_genesis(&cluster.members[0].session).expect("a session");
+    let crowd = Crowd::start(&cluster.runtime, &cluster.keys, 8, &genesis, cluster.chain, &[address]).expect("players");
     cluster.progress(&[0, 1, 2, 3], 5);
     let highest = cluster.highest();
     cluster.until("it is level", |cluster| {

@@ -19,7 +19,7 @@ use order::keys::DevKeys;
 use systems::Machine;
 
 pub(crate) use chance::Chance;
-use half::Half;
+pub(crate) use half::Half;
 pub use player::Habits;
 use player::Player;
 pub use strategy::Strategy;

@@ -114,6 +114,10 @@ impl Player {
     /// A pledge or an opening, if its table waits for one.
     pub fn bring_half(&mut self, rows: &Rows<'_>, setup: &Setup, now_ms: u64) -> Option<PledgeRow> {
         let (account, table) = (self.account?, self.home);
+        let is_over = |late: &mut PledgeRow| rows.tables[late.table as usize].roll_number >= late.roll;
+        if let Some(late) = self.half.late.take_if(is_over) {
+            return Some(late);
+        }
         let row = rows.tables.get(table.index()).filter(|row| setup.is_pledged(row))?;
         let seat = &rows.seats[table.index() * rows.seats_per_table()];
         if seat.account != account || !seat.is_seated() {
@@ -130,11 +134,13 @@ impl Player {
         let unsigned = match value {
             Some(_) if !opens => return None,
             Some(value) => {
+                let opening = PledgeRow::opening(self.public, table, roll, value, pledge.block);
                 if self.strategy == Strategy::Reckless && self.rng.once_in(WITHHOLDS) {
                     self.half.withheld = Some(roll);
+                    self.half.late = Some(self.key.sign_pledge(opening, &setup.chain));
                     return None;
                 }
-                PledgeRow::opening(self.public, table, roll, value, pledge.block)
+                opening
             }
             None => {
                 self.half.begin(&setup.chain, table, &self.public, roll);

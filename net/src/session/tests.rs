@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use engine::TableId;
-use engine::limits::MESSAGE_INTENTS_MAX;
+use engine::limits::{MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX};
 use engine::message::intent::{IntentBody, IntentKind};
+use engine::message::pledge::PledgeRow;
 
 use super::*;
 use crate::budget::{ENTRY_COST, EXCESS_OFFENCE, WATCH_COST};
@@ -103,6 +104,7 @@ fn mix(role: Role) {
     assert_eq!(session.take_handled(), Handled { handled: 1, dropped: 0 }, "the hello");
     let (mut events, mut now, mut state) = (Vec::new(), START, 9u64);
     let (mut units, mut offered, mut next) = (0u64, 0u64, 1);
+    let pledge = PledgeRow { roll: 1, kind: 1, value: [2; 32], ..bytemuck::Zeroable::zeroed() };
     let lasts = Duration::from_secs(30);
     while now < START + lasts {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -115,6 +117,7 @@ fn mix(role: Role) {
                 ToNode::Intents((next - count..next).map(intent).collect())
             }
             2 | 3 => ToNode::Watch(vec![(Watched::Table(TableId((state >> 50) as u32 % 8)), state >> 59 & 1 == 0)]),
+            4 | 5 => ToNode::Pledges(vec![pledge; 1 + (state >> 40) as usize % MESSAGE_PLEDGES_MAX]),
             _ => ToNode::AskGenesis,
         };
         events.clear();

@@ -143,7 +143,13 @@ impl Cluster {
             self.marks.decided(decided, self.plan.nodes);
         }
         for settled in &settled {
+            let is_first = settled.height > self.seen.last().0;
             self.seen.settled(node, settled.height, settled.root_chain, &settled.verdicts)?;
+            if let Some(block) = self.seen.block(settled.height).filter(|_| is_first) {
+                self.marks.settled(block, &settled.verdicts);
+                self.last_openings
+                    .extend(block.pledges.iter().filter(|row| row.is_opening()).map(|row| (row.table, *row)));
+            }
             if settled.height > self.progress.1 {
                 self.progress = (self.now, settled.height);
             }
@@ -165,7 +171,11 @@ impl Cluster {
     fn count_chips(&mut self, slot: usize) -> Result<(), Broken> {
         let supply = self.home.setup.genesis.supply;
         let Some(node) = self.hosts[slot].node() else { return Ok(()) };
-        let counted = node.machine_mut().read(count_chips);
+        let (counted, forfeited) = node.machine_mut().read(|rows| (count_chips(rows), rows.house.forfeited.0));
+        if forfeited > self.forfeited {
+            self.forfeited = forfeited;
+            self.marks.count("a roll was forfeited");
+        }
         if counted == supply {
             return Ok(());
         }
@@ -239,12 +249,12 @@ impl Cluster {
     }
 }
 
-/// All chips of all rows: cages, rails, bets, banks, treasury. No table of these rules takes a commission in advance.
+/// All chips of all rows: cages, rails, bets, banks, treasury, and those that nobody can spend. No table of these rules takes a commission in advance.
 fn count_chips(rows: &Rows<'_>) -> u64 {
     let cages: u64 = rows.accounts.iter().map(|account| account.cage.0).sum();
     let rails: u64 = rows.seats.iter().map(|seat| seat.rail.0).sum();
     let banks: u64 = rows.tables.iter().map(|table| table.bank.0).sum();
     let felts: u64 =
         (0..rows.seats.len()).flat_map(|seat| rows.seat_bets(seat).iter()).map(|bet| u64::from(bet.amount)).sum();
-    cages + rails + banks + felts + rows.house.treasury.0
+    cages + rails + banks + felts + rows.house.treasury.0 + rows.house.forfeited.0
 }

@@ -8,8 +8,10 @@ use engine::message::node::NodeMessage;
 
 use super::{Cluster, Event, Link, script};
 use crate::edge::{letter, network_key, player, player_peer, read_answers, read_letter, read_node, to_node, to_player};
+use crate::half::Look;
 use crate::heap::Time;
 use crate::network::{End, Packet};
+use crate::players::Letter;
 use crate::properties::{Broken, Property};
 
 /// Until a node notices that another is gone, at most: the idle time of a connection.
@@ -237,6 +239,9 @@ impl Cluster {
                     let sent = self.players[player as usize].hear(node, &answer);
                     if let Some(intent) = sent {
                         self.seen.answered(node, &intent, &answer)?;
+                    } else if let Some(row) = self.players[player as usize].hear_pledge(&answer) {
+                        self.marks.heard(&row, answer.verdict);
+                        self.seen.pledge_answered(node, &row.row, &answer)?;
                     }
                 }
             }
@@ -254,16 +259,42 @@ impl Cluster {
         }
     }
 
-    pub(super) fn act(&mut self, player: u32) {
-        let letters = self.players[player as usize].act(self.now);
+    pub(super) fn act(&mut self, player: u32) -> Result<(), Broken> {
+        let mut letters = self.players[player as usize].act(self.now);
+        letters.append(&mut self.bring_half(player)?);
         let from = End::Player(player);
         let mut arrivals = Vec::new();
-        for (node, intents) in letters {
-            let bytes = letter(self.home.setup.chain, intents);
+        for Letter { node, intents, pledges } in letters {
+            let bytes = letter(self.home.setup.chain, intents, pledges);
             self.network.send(self.now, Packet { from, to: End::Node(node), bytes }, &mut arrivals);
         }
         self.put_on_the_way(arrivals);
         let wakes = self.players[player as usize].wakes().max(self.now + 1);
         self.heap.push(wakes, self.plan.nodes, Event::Player(player));
+        Ok(())
+    }
+
+    /// What a player pledges and opens, after a look at its table as a node shows it.
+    fn bring_half(&mut self, number: u32) -> Result<Vec<Letter>, Broken> {
+        let player = &mut self.players[number as usize];
+        let Some(table) = player.pledged_table() else { return Ok(Vec::new()) };
+        let node = player.looks_at();
+        let (last, seen) = (self.last_openings.get(&table.0).copied(), &self.seen);
+        let Some(running) = self.hosts[node as usize].node() else { return Ok(Vec::new()) };
+        let look = running.machine_mut().read(|rows| {
+            let (row, pledge) = (&rows.tables[table.index()], rows.pledges[table.index()]);
+            let seat = &rows.seats[table.index() * rows.seats_per_table()];
+            let seated = seat.is_seated().then(|| rows.keys[seat.account.index()].key);
+            Look { roll: row.roll_number + 1, pledge, seated, closed_at: seen.height_of(&pledge.block), last }
+        });
+        let before = player.unsure();
+        let (rows, letters) = player.bring(self.now, node, &look);
+        if player.unsure() > before {
+            self.marks.count("a client that was restored opened nothing");
+        }
+        for row in rows.iter().filter(|row| row.wrong.is_none() && row.row.is_opening()) {
+            self.seen.signed(&row.row)?;
+        }
+        Ok(letters)
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bevy_ecs::system::{Res, ResMut};
+use engine::Height;
 use engine::io::{Input, Output, ShedReason};
 use engine::message::intent::{Expiry, Intent};
 use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
-use engine::{Height, PeerId};
 use hashbrown::HashSet;
 
 use super::answers::{Answers, Known};
@@ -15,7 +15,8 @@ use super::chain::Chain;
 use super::nodes::Nodes;
 use super::order::Orderer;
 use super::planted::Planted;
-use super::tick::{Clock, Inbox, Origin, Outbox, Pending, Sender};
+use super::sender::{Origin, Sender};
+use super::tick::{Clock, Inbox, Outbox, Pending};
 
 /// System: sorts what came in. An intent that is known is answered as before; malformed and untimely ones are turned
 /// away, and what would overfill the queue is shed. The rest goes on to be verified.
@@ -166,12 +167,5 @@ impl Taking<'_> {
         if sender.origin == Origin::Here {
             self.outbox.shed(sender.peer, intent, reason);
         }
-    }
-}
-
-impl Sender {
-    /// Who waits for the receipt here.
-    pub(super) fn waits(&self) -> PeerId {
-        if self.origin == Origin::Here { self.peer } else { PeerId::NONE }
     }
 }

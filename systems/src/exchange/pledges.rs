@@ -1,73 +1,167 @@
 //! Pledges: what players bring to the dice of pledged tables, on its way into a block.
 //!
-//! An opening has a deadline, so pledges wait in a queue of their own, which no flood of intents fills, and go into a block
-//! before its intents, openings first. One that comes again takes the place of itself; one that no block took in time is let
-//! go, and its player sends it again.
+//! ```text
+//!  row -> would it be applied now? --yes--> signature -> its lane -> block
+//!              |-- it is behind, or another's ---------> refused, with the code that a block would give
+//!              |-- of a forfeited roll ----------------> signature -> the lane of late ones, once
+//!              '-- it came from another node, which has settled more -> early, until this one has
+//! ```
+//! The state is asked before the signature: what nobody may bring costs a look at a few rows, and takes no place.
+
+use std::collections::BTreeMap;
 
 use bevy_ecs::system::{Res, ResMut};
-use engine::Height;
-use engine::PeerId;
+use engine::columns::{Columns, Rows};
 use engine::io::{Offence, Output, Receipt, ShedReason, Verdict};
-use engine::limits::NODE_PLEDGES_MAX;
+use engine::limits::{NODE_CHECKS_MAX, NODE_PLEDGES_MAX};
+use engine::message::intent::IntentId;
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
+use engine::{Height, PeerId};
 use order::signature::{SignedItem, encoding_is_acceptable, verify_batch};
 
-use super::tick::{Clock, Inbox, Origin, Outbox, Pending};
+use super::chain::Chain;
+use super::lanes::Lane;
+use super::order::Orderer;
+use super::sender::{Origin, Sender};
+use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::VerifySeed;
+use crate::state::accounts::AccountIndex;
+use crate::state::pledges::{Forfeits, check_pledge};
 use crate::state::setup::Setup;
 
-/// System: verifies what came in, passes on what entered here, and lets go what waited too long.
+/// What a row is held against.
+struct Door<'a, 'r> {
+    setup: &'a Setup,
+    rows: &'a Rows<'r>,
+    index: &'a AccountIndex,
+    forfeits: &'a Forfeits,
+}
+
+impl Door<'_, '_> {
+    /// Where a row would wait, if it would be applied as things stand, or is of use to the record.
+    fn fits(&self, row: &PledgeRow) -> Result<Lane, Refusal> {
+        let id = self.index.find(&row.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
+        match check_pledge(row, id, self.rows, self.setup, false) {
+            Ok(_) if row.is_opening() => Ok(Lane::Opening),
+            Ok(_) => Ok(Lane::Pledge),
+            Err(Refusal::StaleRoll) if self.forfeits.is_late(row, &self.setup.chain) => Ok(Lane::Late),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Whether a row that is refused may be right once more is settled.
+    fn is_early(&self, row: &PledgeRow, refusal: Refusal) -> bool {
+        match refusal {
+            Refusal::UnknownAccount | Refusal::UnknownPlayer | Refusal::NothingToOpen => true,
+            Refusal::StaleRoll => self.rows.tables[row.table as usize].roll_number + 1 < row.roll,
+            _ => false,
+        }
+    }
+}
+
+/// System: verifies what came in and may wait, passes on what entered here, and lets go what fits no more.
 pub fn take_pledges(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
+    chain: Res<'_, Chain>,
     seed: Res<'_, VerifySeed>,
+    orderer: Res<'_, Orderer>,
+    index: Res<'_, AccountIndex>,
+    forfeits: Res<'_, Forfeits>,
+    mut columns: Columns<'_, '_>,
     mut inbox: ResMut<'_, Inbox>,
     mut pending: ResMut<'_, Pending>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let now_ms = clock.elapsed_ms();
     let Inbox { pledges, offences, closed, .. } = &mut *inbox;
-    let waiting = &mut pending.pledges;
-    if pledges.is_empty() && waiting.is_empty() {
+    let lanes = &mut pending.pledges;
+    if pledges.is_empty() && lanes.is_empty() {
         return;
     }
-    waiting.let_go(now_ms, |to, id| outbox.shed_id(to, id, ShedReason::Busy));
-    let items: Vec<SignedItem<'_>> = pledges.iter().map(|(_, row)| SignedItem::pledge(row, &setup.chain)).collect();
-    let mut verdicts = vec![false; items.len()];
-    if setup.has_pledged() {
-        verify_batch(&items, &seed.0, &mut verdicts);
+    if let Some(reason) = turned_away(&setup, *closed) {
+        let own = pledges.drain(..).filter(|(sender, _)| sender.origin == Origin::Here);
+        own.for_each(|(sender, row)| outbox.shed_id(sender.peer, row.id(), reason));
+        return;
     }
-    drop(items);
-    let mut passed_on = Vec::new();
-    for ((sender, row), holds) in pledges.drain(..).zip(verdicts) {
-        let (to, id) = (sender.waits(), row.id());
-        let shed = match () {
-            () if !setup.has_pledged() => Some(ShedReason::NoPledges),
-            () if *closed => Some(ShedReason::Closed),
-            () if !holds || !encoding_is_acceptable(&row.key) => {
-                offences.push((sender.peer, Offence::BadSignature));
-                if to != PeerId::NONE {
-                    let verdict = Verdict::Refused(Refusal::BadSignature);
-                    let receipt = Receipt { id, height: Height::GENESIS, index: 0, verdict };
-                    outbox.outputs.push(Output::Receipt { to, receipt });
+    let rows = &columns.rows();
+    let door = Door { setup: &setup, rows, index: &index, forfeits: &forfeits };
+    let (now_ms, validators) = (clock.elapsed_ms(), orderer.validators.count());
+    let mut arrived = lanes.settle(
+        chain.settled,
+        now_ms,
+        |row| door.fits(row),
+        |to, id, refusal| refuse(&mut outbox, to, id, refusal),
+    );
+    arrived.append(pledges);
+    let (mut taken, mut passed_on) = (Vec::new(), Vec::new());
+    let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
+    for (sender, row) in arrived {
+        if lanes.knows(&row, &sender) {
+            accept(&mut outbox, &mut passed_on, &sender, &row);
+            continue;
+        }
+        match door.fits(&row) {
+            Ok(lane) => {
+                let checked = checks.entry(sender.origin).or_default();
+                *checked += 1;
+                // Of another node no more is verified in a tick than of its votes.
+                if sender.origin == Origin::Here || *checked <= NODE_CHECKS_MAX {
+                    taken.push((sender, row, lane));
                 }
-                continue;
             }
-            () if !waiting.take(&row, sender, now_ms) => Some(ShedReason::Busy),
-            () => None,
-        };
-        match shed {
-            Some(reason) if to != PeerId::NONE => outbox.shed_id(to, id, reason),
-            Some(_) => {}
-            None if sender.origin == Origin::Here => {
-                outbox.outputs.push(Output::Acknowledged { to, id });
-                passed_on.push(row);
+            Err(refusal) if sender.origin != Origin::Here && door.is_early(&row, refusal) => {
+                lanes.keep_early(&row, sender, validators, now_ms);
             }
-            None => {}
+            Err(refusal) => refuse(&mut outbox, sender.waits(), row.id(), refusal),
+        }
+    }
+    let items: Vec<SignedItem<'_>> = taken.iter().map(|(_, row, _)| SignedItem::pledge(row, &setup.chain)).collect();
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, &seed.0, &mut verdicts);
+    drop(items);
+    for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
+        if !holds || !encoding_is_acceptable(&row.key) {
+            offences.push((sender.peer, Offence::BadSignature));
+            refuse(&mut outbox, sender.waits(), row.id(), Refusal::BadSignature);
+        } else if lanes.knows(&row, &sender)
+            || lanes.take(lane, &row, &sender, |to, id| refuse(&mut outbox, to, id, Refusal::PledgeBehind))
+        {
+            accept(&mut outbox, &mut passed_on, &sender, &row);
+        } else {
+            let refusal = if lane == Lane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
+            refuse(&mut outbox, sender.waits(), row.id(), refusal);
         }
     }
     for rows in passed_on.chunks(NODE_PLEDGES_MAX) {
         outbox.tell(NodeMessage::Pledges(rows.to_vec()));
+    }
+}
+
+/// Why nothing of this is taken at all.
+fn turned_away(setup: &Setup, closed: bool) -> Option<ShedReason> {
+    match () {
+        () if !setup.has_pledged() => Some(ShedReason::NoPledges),
+        () if closed => Some(ShedReason::Closed),
+        () => None,
+    }
+}
+
+/// A row waits here. What entered here is passed on, also when it comes again: another node may have lost it.
+fn accept(outbox: &mut Outbox, passed_on: &mut Vec<PledgeRow>, sender: &Sender, row: &PledgeRow) {
+    if sender.origin == Origin::Here {
+        outbox.outputs.push(Output::Acknowledged { to: sender.peer, id: row.id() });
+        passed_on.push(*row);
+    }
+}
+
+/// No block will have it from here: what a block would say of it is said at once.
+fn refuse(outbox: &mut Outbox, to: PeerId, id: IntentId, refusal: Refusal) {
+    if to != PeerId::NONE {
+        let verdict = Verdict::Refused(refusal);
+        outbox
+            .outputs
+            .push(Output::Receipt { to, receipt: Receipt { id, height: Height::GENESIS, index: 0, verdict } });
     }
 }

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Input, Offence, Output, Receipt, ShedReason, Verdict};
-use engine::limits::{FOREIGN_MAX, PENDING_MAX, PLEDGE_WAITS_MS, PLEDGES_PENDING_MAX, TICK_MS};
+use engine::limits::{FOREIGN_MAX, PENDING_MAX, TICK_MS};
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::NodeMessage;
 use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 use engine::{Height, PeerId, Tick};
+
+use super::lanes::PledgeLanes;
+use super::sender::{Origin, Sender};
 
 /// The time of this tick: the only clock there is.
 #[derive(Resource, Clone, Copy, Default, Debug)]
@@ -50,26 +53,6 @@ pub struct Inbox {
     pub synced: u64,
 }
 
-/// Who sent an intent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sender {
-    /// The connection.
-    pub peer: PeerId,
-    /// Where it entered the cluster.
-    pub origin: Origin,
-}
-
-/// Where an intent entered the cluster.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Origin {
-    /// Here.
-    Here,
-    /// At another validator.
-    Validator(u32),
-    /// At a node that votes on nothing, or has not proved which validator it is.
-    Follower,
-}
-
 /// A verified intent that waits for a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
@@ -88,8 +71,8 @@ pub struct Pending {
     foreign: BTreeMap<Origin, usize>,
     /// Intents since the start that this node did not take.
     pub shed: u64,
-    /// Verified pledges and openings, in a queue of their own: no flood of intents keeps an opening from its deadline.
-    pub pledges: PendingPledges,
+    /// Pledges and openings, in lanes of their own: no flood of intents keeps an opening from its deadline.
+    pub pledges: PledgeLanes,
 }
 
 impl Pending {
@@ -121,87 +104,6 @@ impl Pending {
             }
             stays
         });
-    }
-}
-
-/// A verified pledge or opening that waits for a block, or is in one and waits for its receipt.
-#[derive(Clone, Copy, Debug)]
-struct WaitingPledge {
-    row: PledgeRow,
-    origin: Origin,
-    /// Who waits with it here.
-    to: PeerId,
-    /// When it came, in milliseconds of ticks.
-    since_ms: u64,
-    is_decided: bool,
-}
-
-/// Verified pledges and openings that wait. Bounded: those of this node's clients, and as many again of all other nodes.
-#[derive(Default, Debug)]
-pub struct PendingPledges {
-    queue: Vec<WaitingPledge>,
-}
-
-impl PendingPledges {
-    /// Whether none waits, for a block or for its receipt.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Lets those go that no block took in time; whoever waits with one here hears of it.
-    pub(super) fn let_go(&mut self, now_ms: u64, mut tell: impl FnMut(PeerId, IntentId)) {
-        self.queue.retain(|waiting| {
-            let stays = waiting.is_decided || now_ms < waiting.since_ms + PLEDGE_WAITS_MS;
-            if !stays && waiting.to != PeerId::NONE {
-                tell(waiting.to, waiting.row.id());
-            }
-            stays
-        });
-    }
-
-    /// Whether one waits for a block.
-    pub fn waits(&self) -> bool {
-        self.queue.iter().any(|waiting| !waiting.is_decided)
-    }
-
-    /// Those that wait for a block, openings first.
-    pub(super) fn to_propose(&self) -> impl Iterator<Item = &PledgeRow> {
-        let of = |opening: bool| {
-            let rows = self.queue.iter().filter(|waiting| !waiting.is_decided).map(|waiting| &waiting.row);
-            rows.filter(move |row| row.is_opening() == opening)
-        };
-        of(true).chain(of(false))
-    }
-
-    /// They are in a decided block, and go into no other.
-    pub(super) fn decide(&mut self, rows: &[PledgeRow]) {
-        for row in rows {
-            if let Some(waiting) = self.queue.iter_mut().find(|waiting| waiting.row == *row) {
-                waiting.is_decided = true;
-            }
-        }
-    }
-
-    /// One has its receipt: says who waits for that here.
-    pub(crate) fn answer(&mut self, id: &IntentId) -> Option<PeerId> {
-        let place = self.queue.iter().position(|waiting| waiting.is_decided && waiting.row.id() == *id)?;
-        Some(self.queue.remove(place).to).filter(|to| *to != PeerId::NONE)
-    }
-
-    /// Takes one whose signature verifies. Says whether there was room.
-    pub(super) fn take(&mut self, row: &PledgeRow, sender: Sender, now_ms: u64) -> bool {
-        let to = sender.waits();
-        if let Some(waiting) = self.queue.iter_mut().find(|waiting| waiting.row == *row) {
-            waiting.to = if to == PeerId::NONE { waiting.to } else { to };
-            return true;
-        }
-        let is_here = sender.origin == Origin::Here;
-        let taken = self.queue.iter().filter(|waiting| (waiting.origin == Origin::Here) == is_here).count();
-        if taken >= PLEDGES_PENDING_MAX {
-            return false;
-        }
-        self.queue.push(WaitingPledge { row: *row, origin: sender.origin, to, since_ms: now_ms, is_decided: false });
-        true
     }
 }
 

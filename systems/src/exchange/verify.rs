@@ -12,7 +12,8 @@ use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acc
 
 use super::answers::{Answers, Known};
 use super::peers::row;
-use super::tick::{Inbox, Origin, Outbox, Pending};
+use super::sender::Origin;
+use super::tick::{Inbox, Outbox, Pending};
 use crate::state::setup::Setup;
 
 /// For the coefficients of batch verification, drawn by the node at its start.

@@ -27,6 +27,7 @@ use super::ledger::{Ledger, Postings};
 use super::roll::Rolled;
 use crate::state::activity::Activity;
 use crate::state::due::DueTimes;
+use crate::state::pledges::{Forfeit, Forfeits};
 use crate::state::seats::{self, is_absent, is_bare, is_wanted};
 use crate::state::setup::Setup;
 
@@ -62,6 +63,7 @@ pub fn attend_pledged_tables(
     mut dirty: ResMut<'_, DirtyMap>,
     mut rolled: ResMut<'_, Rolled>,
     mut opened: ResMut<'_, Opened>,
+    mut forfeits: ResMut<'_, Forfeits>,
     mut report: ResMut<'_, Report>,
     activity: Res<'_, Activity>,
 ) {
@@ -81,8 +83,9 @@ pub fn attend_pledged_tables(
             }
             activity.table(TableId(table as u32));
             let book = Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty };
+            let (report, forfeits) = (&mut report, &mut forfeits);
             let mut attended =
-                Attended { setup: &setup, current: &current, book, report: &mut report, activity: &activity, table };
+                Attended { setup: &setup, current: &current, book, report, forfeits, activity: &activity, table };
             if attended.attend(opened.take(table)) {
                 let place = table % CHUNK_TABLES;
                 rolled.chunks[chunk][place / 64] |= 1 << (place % 64);
@@ -99,6 +102,7 @@ struct Attended<'a, 'r> {
     current: &'a Current,
     book: Postings<'a, 'r>,
     report: &'a mut Report,
+    forfeits: &'a mut Forfeits,
     activity: &'a Activity,
     table: usize,
 }
@@ -199,6 +203,10 @@ impl<'r> Attended<'_, 'r> {
             (row.roll_number, row.dice, row.roll_called) = (roll, [0, 0], 0);
         }
         let Pledge { end, block, beacon, .. } = waited.unwrap_or_else(Pledge::zeroed);
+        if waited.is_some() {
+            let key = self.rows().keys[row.account.index()].key;
+            self.forfeits.keep(Forfeit { key, table: TableId(table as u32), roll, end, block });
+        }
         self.book.rows.pledges[table] = Pledge::zeroed();
         self.book.dirty.mark(Column::Pledges, table);
         let end = OpeningEnd::Forfeited { chips: bets.chips, end };

@@ -5,6 +5,7 @@ pub mod setup;
 pub mod accounts;
 pub mod due;
 pub mod seats;
+pub mod pledges;
 pub mod chunk;
 
 pub mod activity;

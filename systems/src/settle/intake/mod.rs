@@ -29,6 +29,7 @@ use crate::settle::openings::Opened;
 use crate::state::accounts::AccountIndex;
 use crate::state::activity::Activity;
 use crate::state::due::DueTimes;
+use crate::state::pledges::Forfeits;
 use crate::state::setup::Setup;
 
 /// What became of one intent.
@@ -51,6 +52,7 @@ pub struct Intake<'a, 'r> {
     /// The block, and its beacon: what a roll of a pledged table waits with.
     closing: (Hash, Beacon),
     opened: &'a mut Opened,
+    forfeits: &'a mut Forfeits,
     closed: &'a mut Vec<TableId>,
     accounts_opened: u32,
 }
@@ -67,6 +69,7 @@ pub fn apply_intents(
     mut report: ResMut<'_, Report>,
     activity: Res<'_, Activity>,
     mut opened: ResMut<'_, Opened>,
+    mut forfeits: ResMut<'_, Forfeits>,
 ) {
     activity.begin(current.height);
     let mut rows = columns.rows();
@@ -85,6 +88,7 @@ pub fn apply_intents(
         opening_ms: current.opening_ms,
         closing: (current.part.hash, beacon),
         opened: &mut opened,
+        forfeits: &mut forfeits,
         closed,
         accounts_opened: 0,
     };

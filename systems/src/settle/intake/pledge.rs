@@ -4,11 +4,12 @@ use engine::columns::Column;
 use engine::component::Pledge;
 use engine::io::Verdict;
 use engine::limits::OPENING_GAP_MS_MAX;
-use engine::message::pledge::{PledgeRow, pledge_end};
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 
 use super::{Applied, Intake};
 use crate::state::activity::Activity;
+use crate::state::pledges::check_pledge;
 
 impl Intake<'_, '_> {
     /// Whether a table's player brings half of its dice.
@@ -75,7 +76,12 @@ impl Intake<'_, '_> {
         let supply = self.rows.house.supply;
         let verdict = match self.admit_pledge(row, activity) {
             Ok(()) => Verdict::Applied,
-            Err(refusal) => Verdict::Refused(refusal),
+            Err(refusal) => {
+                if row.is_opening() {
+                    self.forfeits.recorded(row, &self.setup.chain);
+                }
+                Verdict::Refused(refusal)
+            }
         };
         assert!(self.rows.house.is_conserved(), "a pledge makes and loses no chip");
         assert_eq!(self.rows.house.supply, supply, "the supply is that of genesis for ever");
@@ -87,19 +93,15 @@ impl Intake<'_, '_> {
         let id = self.index.find(&row.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
         activity.account(id);
         let table = row.table as usize;
-        let roll_number = self.rows.tables.get(table).ok_or(Refusal::UnknownTable)?.roll_number;
-        activity.table(TableId(row.table));
-        if !self.is_pledged(table) {
-            return Err(Refusal::TakesNoPledge);
+        if table < self.rows.tables.len() {
+            activity.table(TableId(row.table));
         }
-        if row.roll != roll_number + 1 {
-            return Err(Refusal::StaleRoll);
-        }
-        let seat = self.seat_of(table, id).ok_or(Refusal::UnknownPlayer)?;
+        let seat = check_pledge(row, id, self.rows, self.setup, self.opened.has(table))?;
         if row.is_opening() {
             self.open_roll(row, table)?;
         } else {
-            self.set_end(row, table)?;
+            let pledge = self.pledge(table);
+            (pledge.end, pledge.number) = (row.value, row.number);
         }
         self.rows.accounts[id.index()].last_intent_ms = self.active_ms;
         self.rows.seats[seat].last_intent_ms = self.active_ms;
@@ -108,32 +110,8 @@ impl Intake<'_, '_> {
         Ok(())
     }
 
-    fn set_end(&mut self, row: &PledgeRow, table: usize) -> Result<(), Refusal> {
-        let stands = self.rows.pledges[table];
-        if stands.is_frozen() {
-            return Err(Refusal::Frozen);
-        }
-        if row.number <= stands.number {
-            return Err(Refusal::PledgeBehind);
-        }
-        let pledge = self.pledge(table);
-        (pledge.end, pledge.number) = (row.value, row.number);
-        Ok(())
-    }
-
     fn open_roll(&mut self, row: &PledgeRow, table: usize) -> Result<(), Refusal> {
-        let pledge = self.rows.pledges[table];
-        if !pledge.is_frozen() || self.opened.has(table) {
-            return Err(Refusal::NothingToOpen);
-        }
-        if row.block != pledge.block {
-            return Err(Refusal::OtherBlock);
-        }
-        let id = TableId(row.table);
-        if pledge_end(&self.setup.chain, id, &row.key, row.roll, &row.value) != pledge.end {
-            return Err(Refusal::WrongValue);
-        }
-        if self.opening_ms > pledge.open_until_ms {
+        if self.opening_ms > self.rows.pledges[table].open_until_ms {
             return Err(Refusal::OpenedLate);
         }
         self.opened.put(table, row.value);

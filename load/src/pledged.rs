@@ -1,0 +1,429 @@
+//! What it costs that a player brings half of the dice: players at pledged tables, and as many at tables of the beacon alone, in
+//! one chain and at one time. Each has a table of their own, and bets and calls the roll once a second.
+//!
+//! ```text
+//!  due -> bet ........ receipt -> call ........ (opening) ........ dice -> until the next second
+//!         bet to receipt          called roll to dice
+//! ```
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use engine::genesis::{Genesis, KeySource};
+use engine::io::{Verdict, Watched};
+use engine::limits::LOAD_COMMANDS_MAX;
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::rules::{DiceSource, TableRules};
+use engine::{AccountId, Hash, TableId, hex};
+use hdrhistogram::Histogram;
+use keys::{identity, keyfile};
+use net::client::{Client, ClientConfig, Command, Event, socket};
+use net::transport::PLAYING_BYTES;
+use net::wire::{Answer, AnswerVerdict};
+use node::deal::deal;
+use node::init::now_ms;
+use order::signature::{NetKey, PlayerKey};
+use order::validators::Validators;
+use serde_json::json;
+use systems::catalogue::bet_named;
+use tokio::sync::{mpsc, watch};
+
+use super::bringing::Bringing;
+use super::cluster::{Cluster, free_places, local_config};
+use super::recorder::quantile_ms;
+use super::report::{Report, Target as Goal};
+use super::run::{Judged, Progress, RECEIPT_TARGET, RunSite, Running, judge, new_chain};
+use super::scenario::Load;
+use super::schedule::{Heard, lock};
+use super::target::{Meter, Sample};
+use super::users::{EXPIRY_S, player_seed};
+
+/// Between two rolls of a table.
+const CYCLE: Duration = Duration::from_secs(1);
+/// Milliseconds that bets must be open, and after which a table rolls by itself: each is rolled long before.
+const WINDOW_MS: (u64, u64) = (250, 10_000);
+/// Milliseconds to open a roll.
+const OPEN_MS: u32 = 10_000;
+/// What may be asked of a called roll at P95, in milliseconds beyond that at the other tables.
+const DICE_MORE_MS: f64 = 100.0;
+/// What a receipt may take at P95, against the other tables.
+const RECEIPT_MORE: f64 = 1.1;
+/// How long everyone may take to sit down and pledge.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what is under way at the end may take.
+const LAST: Duration = Duration::from_secs(12);
+/// Intents of one player that can be told apart.
+const SLOTS: usize = 16;
+/// Connections beside the players'.
+const SPARE: u32 = 64;
+/// Events that may wait for their player.
+const EVENTS: usize = 256;
+
+/// Times at the tables of one kind, in microseconds.
+struct Times {
+    receipts: Histogram<u64>,
+    dice: Histogram<u64>,
+}
+
+/// What the players measure together.
+struct Measured {
+    heard: Heard,
+    /// At tables of the beacon alone, and at pledged ones.
+    kinds: [Mutex<Times>; 2],
+    /// Players who sit, and have pledged where they must.
+    ready: AtomicU64,
+    /// Seconds in which a player's roll before was not over yet.
+    skipped: AtomicU64,
+    /// Calls that were refused.
+    refused: AtomicU64,
+}
+
+fn times() -> Mutex<Times> {
+    let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("fixed bounds");
+    Mutex::new(Times { receipts: histogram(), dice: histogram() })
+}
+
+fn micros(time: Duration) -> u64 {
+    (time.as_micros() as u64).clamp(1, 600_000_000)
+}
+
+/// One player.
+struct Player {
+    number: usize,
+    key: PlayerKey,
+    chain: Hash,
+    table: TableId,
+    /// What it brings to the dice, at a pledged table.
+    half: Option<Bringing>,
+    account: Option<AccountId>,
+    next: u64,
+    measured: Arc<Measured>,
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    /// The last roll that was shown.
+    rolled: u32,
+}
+
+impl Player {
+    fn intent(&mut self, kind: IntentKind, fill: impl FnOnce(IntentBody) -> IntentBody) -> Intent {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).unwrap_or(u32::MAX);
+        let intent = self.key.sign(fill(IntentBody::new(kind, self.key.public(), self.next, expiry_s)), &self.chain);
+        self.next += 1;
+        intent
+    }
+
+    async fn say(&self, command: Command) -> anyhow::Result<()> {
+        self.commands.send(command).await.context("a client has stopped")
+    }
+
+    /// Takes what the node says until it answers an intent for good.
+    async fn receipt(&mut self, intent: &Intent) -> anyhow::Result<Answer> {
+        self.say(Command::Send(vec![*intent])).await?;
+        loop {
+            let event = self.events.recv().await.context("a client has stopped")?;
+            if let Some(answer) = self.hear(event).await?.filter(|answer| answer.id == intent.id()) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Takes something that the node says, and sends what follows from it. Gives the last answer to an intent.
+    async fn hear(&mut self, event: Event) -> anyhow::Result<Option<Answer>> {
+        let mut last = None;
+        match event {
+            Event::Account(row) => self.account = row.account.map(|(id, _)| id),
+            Event::Table { update, whole } => {
+                self.rolled = update.table.roll_number;
+                self.half.iter_mut().for_each(|half| half.show(&update, whole));
+            }
+            Event::Answer(answer) => {
+                let start = *lock(&self.measured.heard.start);
+                self.measured.heard.answered(self.number, start, &answer);
+                last = Some(answer).filter(Answer::is_final);
+            }
+            _ => {}
+        }
+        self.bring().await?;
+        Ok(last)
+    }
+
+    async fn bring(&mut self) -> anyhow::Result<()> {
+        let row = self.account.and_then(|account| self.half.as_mut()?.next(account));
+        if let Some(row) = row {
+            self.say(Command::Pledge(vec![row])).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens an account, sits down, and pledges where that is needed.
+    async fn prepare(&mut self, buy_in: u64) -> anyhow::Result<()> {
+        self.say(Command::Watch(Watched::Account(self.key.public()), true)).await?;
+        self.say(Command::Watch(Watched::Table(self.table), true)).await?;
+        let (open, table) = (self.intent(IntentKind::Open, |body| body), self.table);
+        self.receipt(&open).await?;
+        let sit = self.intent(IntentKind::Sit, |body| body.at(table).amount(buy_in));
+        self.receipt(&sit).await?;
+        while self.half.as_ref().is_some_and(|half| !self.account.is_some_and(|account| half.may_call(account))) {
+            self.next_event(Duration::from_millis(200)).await?;
+        }
+        self.measured.ready.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits for something that the node says, for a time at most.
+    async fn next_event(&mut self, within: Duration) -> anyhow::Result<()> {
+        match tokio::time::timeout(within, self.events.recv()).await {
+            Ok(event) => self.hear(event.context("a client has stopped")?).await.map(|_| ()),
+            Err(_) => self.bring().await,
+        }
+    }
+
+    async fn idle_until(&mut self, at: Instant) -> anyhow::Result<()> {
+        while let Some(left) = at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.next_event(left).await?;
+        }
+        Ok(())
+    }
+
+    /// Bets and calls once in each second until `lasts` is over; each player begins at another moment of it.
+    async fn play(&mut self, start: Instant, shift: Duration, lasts: Duration) -> anyhow::Result<()> {
+        let mut due = shift;
+        while due < lasts {
+            self.idle_until(start + due).await?;
+            self.cycle(start, due).await?;
+            due += CYCLE;
+            while due < lasts && start.elapsed() > due {
+                self.measured.skipped.fetch_add(1, Ordering::Relaxed);
+                due += CYCLE;
+            }
+        }
+        Ok(())
+    }
+
+    async fn cycle(&mut self, start: Instant, due: Duration) -> anyhow::Result<()> {
+        let (table, kind) = (self.table, usize::from(self.half.is_some()));
+        let field = bet_named("field").expect("the catalogue has it");
+        let bet = self.intent(IntentKind::Bet, |body| body.at(table).on(field, 0).amount(4));
+        self.measured.heard.offer(self.number, bet.body.number, due);
+        let answer = self.receipt(&bet).await?;
+        let took = start.elapsed().saturating_sub(due);
+        if !is_applied(&answer) {
+            return Ok(());
+        }
+        let _ = lock(&self.measured.kinds[kind]).receipts.record(micros(took));
+        let (called, before) = (Instant::now(), self.rolled);
+        let call = self.intent(IntentKind::Roll, |body| body.at(table));
+        if !is_applied(&self.receipt(&call).await?) {
+            self.measured.refused.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        while self.rolled <= before && called.elapsed() < LAST {
+            self.next_event(Duration::from_millis(200)).await?;
+        }
+        let _ = lock(&self.measured.kinds[kind]).dice.record(micros(called.elapsed()));
+        Ok(())
+    }
+}
+
+fn is_applied(answer: &Answer) -> bool {
+    matches!(answer.verdict, AnswerVerdict::Receipt { verdict: Verdict::Applied, .. })
+}
+
+/// The validators' directories. Every other table is a pledged one.
+fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
+    let connections = load.users + SPARE;
+    let mut base = local_config(site.threads, connections, 100);
+    base.net.buffer_bytes_max = u64::from(connections) * PLAYING_BYTES;
+    let chain = new_chain(load);
+    let genesis = |rows, group| {
+        let rules = vec![
+            TableRules { max_bet: 5_000, ..TableRules::default() },
+            TableRules { max_bet: 5_000, dice: DiceSource::Both, open_ms: OPEN_MS, ..TableRules::default() },
+        ];
+        let genesis = chain.genesis(KeySource::Dealer, rows, group, now_ms()?)?;
+        let (tables, (window_min_ms, window_max_ms)) = (load.users, WINDOW_MS);
+        let supply = genesis.supply + u64::from(tables) * genesis.bank_target;
+        Ok(Genesis { rules, tables, seats: 1, supply, window_min_ms, window_max_ms, ..genesis })
+    };
+    let dealt = deal(&site.dir, &free_places(site.nodes)?, &base, None, |_, _| keyfile::draw(), genesis)?;
+    Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
+}
+
+/// Connects the players, and lets each play from the moment that is said.
+fn begin(
+    load: &Load,
+    cluster: &Cluster,
+    measured: &Arc<Measured>,
+    starts: &watch::Receiver<Option<Instant>>,
+) -> anyhow::Result<()> {
+    let nodes: Vec<SocketAddr> = cluster.members.iter().map(|member| member.address).collect();
+    let validators = Arc::new(Validators::of_genesis(&cluster.genesis)?);
+    let _inside = cluster.runtime().enter();
+    let endpoint = socket(SocketAddr::from(([0, 0, 0, 0], 0)), 8 << 20).context("a UDP socket")?;
+    for number in 0..load.users {
+        let (key, table) = (PlayerKey::from_seed(&player_seed(load.seed, number)), TableId(number));
+        let config = ClientConfig {
+            address: nodes[number as usize % nodes.len()].to_string(),
+            node: None,
+            others: Vec::new(),
+            chain: Some(cluster.chain),
+            program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),
+            reconnect: true,
+        };
+        let net = NetKey::from_seed(blake3::hash(&key.public()).as_bytes());
+        let client = Client::new(config, endpoint.clone(), &identity(&net)?)?;
+        let (commands, commands_in) = mpsc::channel(LOAD_COMMANDS_MAX);
+        let (events_in, events) = mpsc::channel(EVENTS);
+        let hear = Arc::clone(measured);
+        tokio::spawn(async move {
+            let heard = |event| {
+                if events_in.try_send(event).is_err() {
+                    hear.heard.fail(format!("player {number} is too far behind to hear its node"));
+                }
+            };
+            let _ = client.run(commands_in, heard).await;
+        });
+        let pledged = cluster.genesis.is_pledged(number);
+        let own = PlayerKey::from_seed(&player_seed(load.seed, number));
+        let half = pledged.then(|| Bringing::new(own, cluster.chain, Arc::clone(&validators), table));
+        let (chain, measured, mut starts) = (cluster.chain, Arc::clone(measured), starts.clone());
+        let (number, next, account, rolled) = (number as usize, 1, None, 0);
+        let mut player = Player { number, key, chain, table, half, account, next, measured, commands, events, rolled };
+        let (lasts, buy_in) = (load.duration, cluster.genesis.grant / 2);
+        // Neighbours are one of each kind: both kinds are spread over the second alike.
+        let shift = CYCLE.mul_f64((number / 2) as f64 / f64::from(load.users.div_ceil(2)));
+        tokio::spawn(async move {
+            let plays = async {
+                player.prepare(buy_in).await?;
+                let start = loop {
+                    if let Some(start) = *starts.borrow_and_update() {
+                        break start;
+                    }
+                    tokio::select! {
+                        changed = starts.changed() => changed.context("the run is over")?,
+                        event = player.events.recv() => {
+                            player.hear(event.context("a client has stopped")?).await?;
+                        }
+                    }
+                };
+                player.play(start, shift, lasts).await
+            };
+            let played: anyhow::Result<()> = plays.await;
+            if let Err(problem) = played {
+                player.measured.heard.fail(format!("player {number}: {problem:#}"));
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Runs the players and judges what they measured.
+///
+/// # Errors
+/// If the nodes do not start or end, or not all players can sit down and pledge.
+pub fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
+    let mut cluster = Cluster::start(&make(load, site)?)?;
+    let measured = Arc::new(Measured {
+        heard: Heard::new(load.users as usize, SLOTS),
+        kinds: [times(), times()],
+        ready: AtomicU64::new(0),
+        skipped: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+    });
+    let (starts_in, starts) = watch::channel(None);
+    begin(load, &cluster, &measured, &starts)?;
+    let ready = |_: &Heard| measured.ready.load(Ordering::Relaxed);
+    measured.heard.wait_within("sit down and pledge", load.users.into(), PATIENCE, ready)?;
+    let mut meter = cluster.members[0].pid().map(Meter::new).transpose()?;
+    let mut own = Meter::new(std::process::id())?;
+    let mut samples: Vec<(Sample, Sample)> = Vec::new();
+    let (started, start) = (SystemTime::now(), Instant::now());
+    *lock(&measured.heard.start) = start;
+    starts_in.send(Some(start)).context("the players are gone")?;
+    while start.elapsed() < load.duration + Duration::from_secs(1) && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(100));
+        if start.elapsed().as_secs() as usize > samples.len() {
+            samples.push((meter.as_mut().map(Meter::sample).unwrap_or_default(), own.sample()));
+        }
+        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+        on_progress(&Progress::Running(Running::of(start.elapsed(), &measured.heard, node)));
+        if let Some(problem) = lock(&measured.heard.problem).take() {
+            anyhow::bail!(problem);
+        }
+    }
+    let asked = Instant::now();
+    while measured.heard.read(super::recorder::Recorder::unanswered) > 0 && asked.elapsed() < LAST {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    cluster.stop()?;
+    let session = &cluster.members[0].session;
+    let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));
+    let said = json!({ "root_chain": last });
+    let (goals, notes) = found(load, &measured);
+    let judged =
+        Judged { heard: &measured.heard, samples: &samples, started, tables: load.users, transport: "quic", notes };
+    let mut report = judge(load, judged, Some((session, &said)))?;
+    // The bound of a few tables' receipts is not that of two thousand tables that roll each second, on any machine: the other
+    // tables of the same run are.
+    report.targets.retain(|target| target.name != RECEIPT_TARGET);
+    report.targets.extend(goals);
+    report.summary.ok = report.targets.iter().all(|target| target.met);
+    Ok(report)
+}
+
+/// Both kinds of tables beside each other.
+fn found(load: &Load, measured: &Measured) -> (Vec<Goal>, Vec<String>) {
+    let [beacon, pledged] = [0, 1].map(|kind| {
+        let times = lock(&measured.kinds[kind]);
+        let of = |times: &Histogram<u64>| [0.5, 0.95, 0.99].map(|quantile| quantile_ms(times, quantile));
+        (of(&times.receipts), of(&times.dice), times.dice.len())
+    });
+    let line = |name: &str, (receipts, dice, rolls): ([f64; 3], [f64; 3], u64)| {
+        let words = |[p50, p95, p99]: [f64; 3]| format!("P50 {p50:.1}, P95 {p95:.1}, P99 {p99:.1} ms");
+        format!("{name}: {rolls} rolls; bet to receipt {}; called roll to dice {}.", words(receipts), words(dice))
+    };
+    let due = load.duration.as_secs() * u64::from(load.users);
+    let (skipped, refused) = (measured.skipped.load(Ordering::Relaxed), measured.refused.load(Ordering::Relaxed));
+    let notes = vec![
+        line("Pledged tables", pledged),
+        line("Tables of the beacon alone, in the same run", beacon),
+        format!(
+            "Each player has a table, bets and calls once a second; a bet's time counts from when it was due. Of {due} rolls \
+             {skipped} were left out since the one before was not over, and {refused} calls were refused. A player verifies \
+             the certificate before it opens; it keeps no book on the disk, which takes `play` one sync more."
+        ),
+    ];
+    let goal = |name: &str, wanted: String, found: String, met| Goal { name: name.into(), wanted, found, met };
+    let more_ms = pledged.1[1] - beacon.1[1];
+    let goals = vec![
+        goal(
+            "bet to receipt at pledged tables, P95",
+            format!("at most {RECEIPT_MORE} times that at the others"),
+            format!("{:.1} ms, {:.1} ms", pledged.0[1], beacon.0[1]),
+            pledged.2 > 0 && pledged.0[1] <= RECEIPT_MORE * beacon.0[1],
+        ),
+        goal(
+            "called roll to dice at pledged tables, P95",
+            format!("at most {DICE_MORE_MS} ms more than at the others"),
+            format!("{more_ms:.1} ms more"),
+            pledged.2 > 0 && more_ms <= DICE_MORE_MS,
+        ),
+        goal(
+            "rolls",
+            format!("95% of {due}"),
+            (pledged.2 + beacon.2).to_string(),
+            100 * (pledged.2 + beacon.2) >= 95 * due,
+        ),
+    ];
+    (goals, notes)
+}

@@ -1,0 +1,169 @@
+use std::num::NonZeroU32;
+
+use bytemuck::Zeroable;
+use engine::component::SeatStatus;
+use engine::io::SeatUpdate;
+use engine::message::block::Header;
+use engine::message::certificate::{Certificate, CertificateSignature};
+use engine::message::pledge::pledge_end;
+use engine::message::vote::{VoteBody, VoteKind};
+use engine::{Genesis, Height};
+use order::keys::{DevKeys, dev_keys};
+
+use super::*;
+
+const CHAIN: Hash = [0xAB; 32];
+const OWN: AccountId = AccountId(17);
+const HERE: TableId = TableId(0);
+const THERE: TableId = TableId(2);
+
+/// A player with a key, at a house of one validator.
+struct Stage {
+    dir: tempfile::TempDir,
+    keys: DevKeys,
+    key: PlayerKey,
+    pledging: Pledging,
+}
+
+fn validators(keys: &DevKeys) -> Validators {
+    let mut genesis: Genesis = crate::fixture::game().setup().genesis.as_ref().clone();
+    keys.install(&mut genesis);
+    Validators::of_genesis(&genesis).expect("validators")
+}
+
+fn pledging(dir: &Path, keys: &DevKeys, key: &PlayerKey) -> Pledging {
+    Pledging::new(&dir.join("player.pem"), key.public(), CHAIN, validators(keys))
+}
+
+impl Stage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (keys, key) = (dev_keys(&[3; 32], NonZeroU32::MIN), PlayerKey::from_seed(&[5; 32]));
+        let pledging = pledging(dir.path(), &keys, &key);
+        Self { dir, keys, key, pledging }
+    }
+
+    /// The program ends, and starts again.
+    fn restart(&mut self) {
+        let nowhere = tempfile::tempdir().expect("a directory");
+        self.pledging = pledging(nowhere.path(), &self.keys, &self.key);
+        self.pledging = pledging(self.dir.path(), &self.keys, &self.key);
+    }
+
+    /// A block of a height, and its certificate.
+    fn closing(&self, height: u64, time_ms: u64) -> Closing {
+        let header = Header { chain: CHAIN, height: Height(height), time_ms, ..Header::zeroed() };
+        let block = header.hash();
+        let body = VoteBody::new(VoteKind::Precommit, Height(height), 0, Some(block), 0);
+        let signature = self.keys.votes[0].sign_vote(body, &CHAIN).signature;
+        let signatures = vec![CertificateSignature { slot: 0, signature }];
+        Closing { header, certificate: Certificate { height: Height(height), round: 0, block, signatures } }
+    }
+
+    /// Shows a table at which the player sits, after so many rolls. Gives what is to be done.
+    fn show(&mut self, id: TableId, rolls: u32, pledge: Pledge, closing: Option<Closing>) -> Vec<Step> {
+        let row = Seat { account: OWN, status: SeatStatus::Seated as u8, ..Seat::EMPTY };
+        let update = TableUpdate {
+            to: None,
+            id,
+            height: Height(9),
+            time_ms: 1,
+            table: Table { roll_number: rolls, dice: [3, 4], ..Table::zeroed() },
+            seats: vec![SeatUpdate { seat: 0, row, bets: Vec::new() }],
+            roll: None,
+            resolutions: Vec::new(),
+            pledge: Some(pledge),
+            closing: closing.map(Box::new),
+        };
+        self.pledging.show(&update, true, Some(OWN));
+        self.pledging.steps(Some(OWN), HERE, &self.key, 1_000)
+    }
+
+    /// Looks at a table where the player sits, and pledges for its next roll.
+    fn pledged(&mut self, id: TableId, rolls: u32) -> PledgeRow {
+        self.show(id, rolls, Pledge::zeroed(), None);
+        self.pledging.tables.get_mut(&id).expect("shown").sent = None;
+        sent(&self.pledging.steps(Some(OWN), id, &self.key, 1_000)).expect("a pledge")
+    }
+}
+
+/// A roll that waits.
+fn waits(pledge: &PledgeRow, closing: &Closing) -> Pledge {
+    Pledge {
+        end: pledge.value,
+        block: closing.header.hash(),
+        open_until_ms: 99,
+        number: pledge.number,
+        ..Pledge::zeroed()
+    }
+}
+
+fn sent(steps: &[Step]) -> Option<PledgeRow> {
+    steps.iter().find_map(|step| if let Step::Send(row) = step { Some(*row) } else { None })
+}
+
+fn said(steps: &[Step]) -> String {
+    let texts = steps.iter().map(|step| if let Step::Say(_, text) = step { text.as_str() } else { "" });
+    texts.collect()
+}
+
+#[test]
+fn a_roll_is_opened_at_a_table_that_is_not_looked_at_any_more_and_after_a_restart() {
+    let mut stage = Stage::new();
+    let (pledge, closing) = (stage.pledged(THERE, 4), stage.closing(20, 1));
+    assert!(sent(&stage.show(HERE, 0, Pledge::zeroed(), None)).is_some_and(|row| row.table == HERE.0));
+    let opening = sent(&stage.show(THERE, 4, waits(&pledge, &closing), Some(closing.clone()))).expect("an opening");
+    assert_eq!((opening.table, opening.roll, opening.block), (THERE.0, 5, closing.header.hash()));
+    assert_eq!(pledge_end(&CHAIN, THERE, &stage.key.public(), 5, &opening.value), pledge.value);
+    // Another start knows where a roll may wait, and opens it with the same bytes.
+    stage.restart();
+    assert_eq!(stage.pledging.tables(), [THERE, HERE]);
+    let again = stage.show(THERE, 4, waits(&pledge, &closing), Some(closing));
+    assert_eq!(sent(&again), Some(opening));
+}
+
+#[test]
+fn a_roll_is_opened_only_for_a_block_that_a_quorum_certified_and_for_one_alone() {
+    let mut stage = Stage::new();
+    let pledge = stage.pledged(HERE, 0);
+    let (closing, other) = (stage.closing(20, 1), stage.closing(20, 2));
+    let uncertified = Closing { header: closing.header, certificate: other.certificate.clone() };
+    let mut forged = closing.clone();
+    forged.certificate.signatures[0].signature[3] ^= 1;
+    for (pledge, shown) in [
+        (waits(&pledge, &closing), None),
+        (waits(&pledge, &closing), Some(other.clone())),
+        (waits(&pledge, &closing), Some(uncertified)),
+        (waits(&pledge, &closing), Some(forged)),
+    ] {
+        let steps = stage.show(HERE, 0, pledge, shown);
+        assert_eq!(sent(&steps), None);
+    }
+    assert!(sent(&stage.show(HERE, 0, waits(&pledge, &closing), Some(closing.clone()))).is_some());
+    // As if a while had passed.
+    stage.pledging.tables.get_mut(&HERE).expect("shown").sent = None;
+    let steps = stage.show(HERE, 0, waits(&pledge, &other), Some(other));
+    assert_eq!(sent(&steps), None, "a second block at one height");
+    assert!(said(&steps).contains("the node shows a second block at one height"), "{}", said(&steps));
+}
+
+#[test]
+fn a_lost_secret_opens_nothing_says_what_it_costs_and_is_followed_by_a_new_pledge() {
+    let mut stage = Stage::new();
+    let first = stage.show(HERE, 0, Pledge::zeroed(), None);
+    let pledge = sent(&first).expect("a pledge");
+    assert!(said(&first).contains("the bets on the table are lost, and nothing else"), "{}", said(&first));
+    std::fs::remove_file(beside(&stage.dir.path().join("player.pem"))).expect("a book");
+    stage.restart();
+    let closing = stage.closing(20, 1);
+    let steps = stage.show(HERE, 0, waits(&pledge, &closing), Some(closing.clone()));
+    assert_eq!(sent(&steps), None);
+    assert!(said(&steps).contains("is not opened, and its bets will be lost"), "{}", said(&steps));
+    assert_eq!(said(&stage.show(HERE, 0, waits(&pledge, &closing), Some(closing))), "", "once");
+    // The roll is used up, and the player sits down again.
+    let anew = sent(&stage.show(HERE, 1, Pledge::zeroed(), None)).expect("a pledge");
+    assert_eq!((anew.is_opening(), anew.roll), (false, 2));
+    assert_ne!(anew.value, pledge.value);
+    let closing = stage.closing(30, 3);
+    assert!(sent(&stage.show(HERE, 1, waits(&anew, &closing), Some(closing))).is_some());
+}
