@@ -162,8 +162,11 @@ fn the_example_of_the_page_about_playing_ends() {
     // A key that is new, and a script that does not wait.
     let (code, all, _) = play(&dev.address, &dir.path().join("other.pem"), "open\nopen\nsit 100\nwait receipt\nquit\n");
     let mut numbers: Vec<u64> = events(&all, "sent").map(|sent| sent["number"].as_u64().expect("a number")).collect();
+    // The account was asked for before the first line; where it was there by then, the lines have other numbers.
+    numbers.insert(0, 1);
     numbers.dedup();
-    assert_eq!((code, events(&all, "receipt").count()), (0, numbers.len()), "{all:?}");
+    let receipts = events(&all, "receipt").map(|receipt| receipt["number"].as_u64().expect("a number"));
+    assert_eq!((code, receipts.collect::<Vec<u64>>()), (0, numbers), "{all:?}");
 }
 
 #[test]
