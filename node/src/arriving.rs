@@ -136,7 +136,7 @@ impl Arriving {
                 values.extend(hashes.map(|hash| -> Hash { hash.try_into().expect("chunks of 32") }));
                 (*asked, *until_ms) = (None, turn.now_ms + PART_MS);
             }
-            Stage::Groups(Fetching { values, missing, asked, .. }) => {
+            Stage::Groups(Fetching { values, missing, asked, alone, .. }) => {
                 let Some(place) = asked.iter().position(|(of, row, _)| *of == from && *row == part.row) else { return };
                 asked.swap_remove(place);
                 let groups = (part.row.first..).zip(part.bytes.chunks_exact(GROUP_BYTES));
@@ -144,6 +144,7 @@ impl Arriving {
                     groups.clone().all(|(index, bytes)| group_value(index as usize, bytes) == values[index as usize]);
                 if holds {
                     turn.snapshots.take(GroupBlock::of(groups));
+                    *alone = None;
                 } else {
                     missing.push_back(part.row);
                     self.put_out(from, turn);
@@ -261,12 +262,13 @@ impl Arriving {
         let has_it = |(peer, proof): (&PeerId, &SnapshotProof)| (proof.note.height == note.height).then_some(*peer);
         let sources: Vec<PeerId> = self.proofs.iter().filter_map(has_it).collect();
         missing.extend(asked.extract_if(.., |(of, ..)| !sources.contains(of)).map(|(_, row, _)| row));
+        // Only a part that comes is progress: one who proves the snapshot again and again and gives nothing holds up nobody.
+        if alone.as_ref().is_some_and(|alone| turn.now_ms >= alone.until_ms) {
+            return self.again(turn);
+        }
         if sources.is_empty() {
             let until_ms = turn.now_ms + ALONE_MS;
             let alone = alone.get_or_insert(Alone { ask_ms: turn.now_ms, until_ms });
-            if turn.now_ms >= alone.until_ms {
-                return self.again(turn);
-            }
             if turn.now_ms >= alone.ask_ms {
                 alone.ask_ms = turn.now_ms + REST_MS;
                 let message = NodeMessage::AskSnapshot(note.height);
@@ -275,7 +277,6 @@ impl Arriving {
             }
             return Stage::Groups(fetching);
         }
-        *alone = None;
         for source in sources {
             let is_free = asked.iter().all(|(of, ..)| *of != source) && asked.len() < turn.snapshots.room();
             if let Some(row) = missing.pop_front_if(|_| is_free) {
