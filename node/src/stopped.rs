@@ -74,28 +74,31 @@ impl StopNotes {
 
     /// Keeps both rows of a block that names another root: the first ones of a session. What cannot be written is only said.
     pub fn leave_divergence(&self, divergence: &Divergence) {
-        let (height, slot) = (divergence.height, divergence.header.proposer);
+        let (height, slot) = (divergence.height, divergence.proposer());
         let name = format!("diverged-{height}-by-{slot}.json");
         let problem = format!(
             "validator {slot} proposed a block at height {} that names another root chain after height {height}",
             divergence.header.height
         );
-        let written = self.divergences().and_then(|kept| match kept {
-            ..DIVERGED_NOTES_MAX => self.write(&name, &note_of_divergence(divergence, problem)),
-            _ => Ok(()),
+        let written = self.divergences().and_then(|kept| {
+            let is_kept = kept.iter().any(|path| path.ends_with(&name));
+            match kept.len() {
+                ..DIVERGED_NOTES_MAX if !is_kept => self.write(&name, &note_of_divergence(divergence, problem)),
+                _ => Ok(()),
+            }
         });
         if let Err(error) = written {
             tracing::warn!("stopped/{name} cannot be written: {error}");
         }
     }
 
-    /// How many are kept.
-    fn divergences(&self) -> io::Result<usize> {
+    /// Those that are kept.
+    fn divergences(&self) -> io::Result<Vec<PathBuf>> {
         let is_one =
             |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains("-by-"));
         match self.backend.list(&self.dir.join("stopped")) {
-            Ok(paths) => Ok(paths.iter().filter(|path| is_one(path)).count()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Ok(paths) => Ok(paths.into_iter().filter(is_one).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

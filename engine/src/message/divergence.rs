@@ -23,6 +23,11 @@ pub struct Divergence {
 }
 
 impl Divergence {
+    /// Whose word it is: the slot that signed the proposal. The header's own, which anybody may write, where none came.
+    pub fn proposer(&self) -> u32 {
+        self.proposal.map_or(self.header.proposer, |proposal| proposal.body.slot)
+    }
+
     /// `root_chain` as the block names it.
     pub fn theirs(&self) -> Hash {
         self.header.root_chain

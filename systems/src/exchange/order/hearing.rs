@@ -129,9 +129,9 @@ impl OrderStep<'_> {
 
     /// A block names another root than this node computed: the operator hears of it, and both rows are kept.
     fn tell_divergence(&mut self, header: &Header, own: Hash) {
-        let (height, proposed, proposer) = (header.height.back(2), header.root_chain, header.proposer);
-        self.outbox.outputs.push(Output::Alarm(Alarm::Diverged { height, own, proposed, proposer }));
         let divergence = self.divergence(header, own);
+        let (height, proposed, proposer) = (divergence.height, divergence.theirs(), divergence.proposer());
+        self.outbox.outputs.push(Output::Alarm(Alarm::Diverged { height, own, proposed, proposer }));
         self.outbox.outputs.push(Output::Diverged(Box::new(divergence)));
     }
 
