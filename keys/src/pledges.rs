@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aside::sync_name;
+use engine::limits::COUNTER_MAX;
 use engine::message::certificate::Certificate;
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::{Hash, Height, TableId, hex, unhex};
@@ -165,7 +166,10 @@ impl PledgeBook {
         match words[..] {
             ["pledge", chain, table, first, number, secret] => {
                 let (place, secret) = (place(chain, table)?, unhex(secret)?);
-                let (first, number) = (first.parse().ok()?, number.parse().ok()?);
+                let (first, number) = (first.parse::<u32>().ok()?, number.parse::<u64>().ok()?);
+                if u64::from(first) > COUNTER_MAX {
+                    return None;
+                }
                 let signed = self.kept.get(&place).and_then(|kept| kept.signed);
                 self.kept.insert(place, Kept { secret, first, number, signed, ends: Vec::new() });
             }

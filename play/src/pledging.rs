@@ -209,7 +209,7 @@ impl Half<'_> {
         if let Some((row, _)) = shown.sent.filter(|(row, _)| is_it(row)) {
             return Ok(Some(row));
         }
-        let number = now_ms.max(stands.number + 1);
+        let number = now_ms.max(stands.number.saturating_add(1));
         let row = book.pledge(self.chain, table, roll, number);
         row.map(Some).map_err(|error| format!("nothing is pledged: {}: {error}", self.path))
     }

@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, Reader};
 use engine::component::{BetRow, Seat, Table};
 use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUpdate};
-use engine::limits::{RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
+use engine::limits::{COUNTER_MAX, RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::message::block::Header;
 use engine::message::certificate::Certificate;
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
@@ -204,6 +204,10 @@ fn read_table(parts: &mut Reader<'_>) -> Result<Table, DecodeError> {
     }
     if usize::from(table.rules) >= RULES_MAX {
         return Err(parts.value("rules", table.rules));
+    }
+    // A player counts on from there, and keeps what was counted beside the key.
+    if u64::from(table.roll_number) > COUNTER_MAX {
+        return Err(parts.value("roll number", table.roll_number));
     }
     Ok(table)
 }

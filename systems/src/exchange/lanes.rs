@@ -41,10 +41,20 @@ struct Waiting {
 
 /// A row that this node cannot judge before it has settled more; its signature was not looked at yet.
 #[derive(Clone, Copy, Debug)]
-struct Early {
-    row: PledgeRow,
-    sender: Sender,
-    until_ms: u64,
+pub(super) struct Early {
+    /// The row.
+    pub row: PledgeRow,
+    /// Who passed it on.
+    pub sender: Sender,
+    /// Until when it is kept, however often it is judged: in milliseconds of ticks.
+    pub until_ms: u64,
+}
+
+impl Early {
+    /// One that came now.
+    pub fn at(now_ms: u64, (sender, row): (Sender, PledgeRow)) -> Self {
+        Self { row, sender, until_ms: now_ms + EARLY_PLEDGE_WAITS_MS }
+    }
 }
 
 /// Verified pledges and openings that wait. Bounded: a place for each table in each lane, and as many as the decided blocks have
@@ -90,7 +100,8 @@ impl PledgeLanes {
                     decided = lane.remove(&row.table).expect("looked at above");
                 }
             }
-            self.decided.insert(row.id(), decided);
+            // One that a faulty proposer puts into blocks twice keeps whoever waits for it.
+            self.decided.entry(row.id()).or_insert(decided);
         }
     }
 
@@ -132,10 +143,12 @@ impl PledgeLanes {
     }
 
     /// Keeps a row that another node passed on until this one has settled more, if its origin has room.
-    pub(super) fn keep_early(&mut self, row: &PledgeRow, sender: Sender, validators: usize, now_ms: u64) {
-        let of_origin = self.early.iter().filter(|early| early.sender.origin == sender.origin).count();
-        if sender.origin != Origin::Here && of_origin < EARLY_PLEDGES_MAX / validators.max(1) {
-            self.early.push(Early { row: *row, sender, until_ms: now_ms + EARLY_PLEDGE_WAITS_MS });
+    pub(super) fn keep_early(&mut self, early: Early, validators: usize) {
+        let origin = early.sender.origin;
+        let of_origin = self.early.iter().filter(|other| other.sender.origin == origin).count();
+        let is_new = self.early.iter().all(|other| other.row != early.row);
+        if is_new && origin != Origin::Here && of_origin < EARLY_PLEDGES_MAX / validators.max(1) {
+            self.early.push(early);
         }
     }
 
@@ -147,7 +160,7 @@ impl PledgeLanes {
         now_ms: u64,
         mut fits: impl FnMut(&PledgeRow) -> Result<Lane, R>,
         mut tell: impl FnMut(PeerId, IntentId, R),
-    ) -> Vec<(Sender, PledgeRow)> {
+    ) -> Vec<Early> {
         if std::mem::replace(&mut self.settled, settled) == settled {
             self.early.retain(|early| now_ms < early.until_ms);
             return Vec::new();
@@ -170,7 +183,7 @@ impl PledgeLanes {
             self.lanes[lane as usize].entry(waiting.row.table).or_insert(waiting);
         }
         let early = std::mem::take(&mut self.early);
-        early.into_iter().filter(|early| now_ms < early.until_ms).map(|early| (early.sender, early.row)).collect()
+        early.into_iter().filter(|early| now_ms < early.until_ms).collect()
     }
 }
 
@@ -229,18 +242,24 @@ mod tests {
         let share = EARLY_PLEDGES_MAX / VALIDATORS_MAX as usize;
         for origin in [Origin::Here, Origin::Follower, Origin::Validator(3), Origin::Validator(4)] {
             for number in 0..share as u64 + 9 {
-                lanes.keep_early(&pledge(1, number), of(origin), VALIDATORS_MAX as usize, 100);
+                lanes.keep_early(Early::at(100, (of(origin), pledge(1, number))), VALIDATORS_MAX as usize);
             }
         }
         assert_eq!(lanes.early.len(), 3 * share, "those who are here are told at once");
         let mut again = lanes.settle(Height(1), 100, |_| Err(()), |_, _, ()| ());
         assert_eq!((again.len(), lanes.early.len()), (3 * share, 0));
-        let (sender, row) = again.remove(0);
-        lanes.keep_early(&row, sender, 4, 100);
-        let fits = |_: &PledgeRow| Err(());
-        assert!(lanes.settle(Height(1), 100 + EARLY_PLEDGE_WAITS_MS - 1, fits, |_, _, ()| ()).is_empty());
+        // Judged again and again, the same row has one place, and goes when its time is over.
+        let early = again.remove(0);
+        lanes.keep_early(early, 4);
+        lanes.keep_early(Early::at(150, (early.sender, early.row)), 4);
         assert_eq!(lanes.early.len(), 1);
-        lanes.settle(Height(1), 100 + EARLY_PLEDGE_WAITS_MS, fits, |_, _, ()| ());
+        let again = lanes.settle(Height(2), 200, |_| Err(()), |_, _, ()| ());
+        assert_eq!(again[0].until_ms, 100 + EARLY_PLEDGE_WAITS_MS);
+        lanes.keep_early(again[0], 4);
+        let fits = |_: &PledgeRow| Err(());
+        assert!(lanes.settle(Height(2), 100 + EARLY_PLEDGE_WAITS_MS - 1, fits, |_, _, ()| ()).is_empty());
+        assert_eq!(lanes.early.len(), 1);
+        lanes.settle(Height(2), 100 + EARLY_PLEDGE_WAITS_MS, fits, |_, _, ()| ());
         assert!(lanes.is_empty());
     }
 

@@ -22,7 +22,7 @@ use engine::{Height, PeerId};
 use order::signature::{SignedItem, encoding_is_acceptable, verify_batch};
 
 use super::chain::Chain;
-use super::lanes::Lane;
+use super::lanes::{Early, Lane};
 use super::order::Orderer;
 use super::sender::{Origin, Sender};
 use super::tick::{Clock, Inbox, Outbox, Pending};
@@ -94,10 +94,11 @@ pub fn take_pledges(
         |row| door.fits(row),
         |to, id, refusal| refuse(&mut outbox, to, id, refusal),
     );
-    arrived.append(pledges);
+    arrived.extend(pledges.drain(..).map(|came| Early::at(now_ms, came)));
     let (mut taken, mut passed_on) = (Vec::new(), Vec::new());
     let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
-    for (sender, row) in arrived {
+    for early in arrived {
+        let Early { sender, row, .. } = early;
         if lanes.knows(&row, &sender) {
             accept(&mut outbox, &mut passed_on, &sender, &row);
             continue;
@@ -112,7 +113,7 @@ pub fn take_pledges(
                 }
             }
             Err(refusal) if sender.origin != Origin::Here && door.is_early(&row, refusal) => {
-                lanes.keep_early(&row, sender, validators, now_ms);
+                lanes.keep_early(early, validators);
             }
             Err(refusal) => refuse(&mut outbox, sender.waits(), row.id(), refusal),
         }
