@@ -72,7 +72,10 @@ impl UnsyncedReplies {
                 Output::Evidence(evidence) => {
                     let mut body = Vec::new();
                     evidence.encode(&mut body);
-                    group.frames.push(Frame { kind: FrameKind::Evidence, height: evidence.height(), body });
+                    // What was decided last stands with it: the height that it speaks of is in it.
+                    let before = self.ticks.iter().rev().find_map(|tick| tick.decided);
+                    let height = held.decided.or(before).unwrap_or(self.standing.decided);
+                    group.frames.push(Frame { kind: FrameKind::Evidence, height, body });
                 }
                 Output::Fence { height } => group.fence = Some(height),
                 Output::Acknowledged { .. }

@@ -328,7 +328,8 @@ impl JournalReader {
         if self.next == self.segments.len()
             && let Some((number, _)) = self.next.checked_sub(1).map(|at| &self.segments[at])
         {
-            known.add(*number, &self.scan.marks.marks);
+            // Whoever came to the end has handed over what it knows.
+            known.add(*number, self.end.as_ref().map_or(&self.scan.marks.marks, |end| &end.marks));
         }
         known
     }
