@@ -647,13 +647,23 @@ fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
 #[test]
 fn a_closed_door_turns_newcomers_away_and_keeps_nobody_from_playing() {
     run(21, async |network| {
-        let node = Node::start(&network, 1, |config| config);
+        let known = engine::hex(&identity("known").key);
+        let peers = vec![format!("{known}@{}", at(99))];
+        let node = Node::start(&network, 1, |config| ServerConfig { peers, ..config });
         let mut player = Player::connect(&network, 2, "honest");
         after(1).await;
         let throttle = node.borrow().server().throttle();
         throttle.close(true);
-        let refused = RawConnection::connect(&endpoint(&network, 3), &identity("newcomer"), at(1)).await;
-        assert!(refused.is_err() && node.borrow().count("refused_short") >= 1);
+        let lost = match RawConnection::connect(&endpoint(&network, 3), &identity("newcomer"), at(1)).await {
+            Ok(newcomer) => newcomer.closed().await,
+            Err(lost) => lost,
+        };
+        assert!(matches!(lost, Lost::Closed { code: CloseCode::Full, .. }), "{lost}");
+        assert_eq!(node.borrow().count("refused_short"), 1);
+        let other = raw(&network, 5, "known", Role::Node).await;
+        after(1).await;
+        assert_eq!(node.borrow().server().connections(), 2, "nodes find each other though both are short");
+        drop(other);
         player.send(1..51).await;
         after(1).await;
         assert_eq!((player.listen(), player.losses), (50, 0), "whoever is in plays on");

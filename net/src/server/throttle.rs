@@ -25,7 +25,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Refuses whoever wants in, or lets them in again. Those who are in, and nodes that this one dials, are not concerned.
+    /// Refuses whoever wants in, or lets them in again. Those who are in, and nodes that it knows, are not concerned.
     pub fn close(&self, is_closed: bool) {
         self.closed.store(is_closed, Ordering::Relaxed);
     }

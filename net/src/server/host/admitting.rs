@@ -23,11 +23,6 @@ impl Host {
             let counters = &self.common.counters;
             if self.farewell.is_some() {
                 self.quic.refuse(incoming);
-            } else if self.throttle.is_closed() {
-                Counters::add(&counters.refused_short, 1);
-                let why = (CloseCode::Full.name(), "this node is short of memory or of buffers");
-                self.common.refused(self.now, why, address, None);
-                self.quic.refuse(incoming);
             } else if !incoming.remote_address_validated() && self.half_open >= HALF_OPEN_MAX {
                 Counters::add(&counters.retried, 1);
                 self.quic.retry(incoming);
@@ -94,6 +89,11 @@ impl Host {
         if self.common.admission.is_banned(&key, self.now) {
             Counters::add(&self.common.counters.refused_banned, 1);
             return self.turn_away(row, key, CloseCode::Banned);
+        }
+        // Only the key tells who it is: two nodes that are both short would find each other no more if nobody came so far.
+        if self.throttle.is_closed() && !self.common.nodes.is_known(&key) {
+            Counters::add(&self.common.counters.refused_short, 1);
+            return self.turn_away(row, key, CloseCode::Full);
         }
         let config = &self.common.config;
         let bounds = SessionBounds {
