@@ -2,7 +2,7 @@
 //! there is such a bound, so that they need no tuning.
 
 use super::level::{Bounds, Resource};
-use crate::history::Expr::{self, Fixed, Growth, Less, Now, Rate, Ratio};
+use crate::history::Expr::{self, Fixed, Growth, Less, Now, Rate, Ratio, Sum};
 use crate::tiles::CPUS_BUSY;
 
 /// One signal.
@@ -108,7 +108,8 @@ pub const SIGNALS: [Signal; 13] = [
     signal(
         ROOM,
         Resource::Disk,
-        Ratio(&Now("bitcraps_disk_reserve_bytes"), &Now("bitcraps_disk_free_bytes")),
+        // A full disk has no byte left, and by nothing nothing is divided.
+        Ratio(&Now("bitcraps_disk_reserve_bytes"), &Sum(&Now("bitcraps_disk_free_bytes"), &Fixed(1.0))),
         [0.25, 0.5],
         "what is to stay free on the disk by what is free",
     ),
