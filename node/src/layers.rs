@@ -112,8 +112,7 @@ impl Layered {
     pub fn rows_without_secrets(&self) -> Vec<(String, String, &Origin)> {
         let mut rows = self.rows();
         for (key, value, _) in &mut rows {
-            let is_left_out = may_hold_a_secret(key) || key == "alerts.mail_to";
-            if is_left_out && !matches!(&**value, "\"\"" | "[]") {
+            if may_hold_a_secret(key) && !matches!(&**value, "\"\"" | "[]") {
                 *value = "(left out)".into();
             }
         }
@@ -134,7 +133,7 @@ pub struct Changed {
 
 /// Whether the value of a key is kept out of logs: whoever has the address of a webhook may post to it.
 fn may_hold_a_secret(key: &str) -> bool {
-    matches!(key, "alerts.webhook" | "alerts.exec")
+    matches!(key, "alerts.webhook" | "alerts.exec" | "alerts.mail_to")
 }
 
 impl Display for Changed {

@@ -145,7 +145,7 @@ fn webhook<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     if url.is_empty() || url.starts_with("http://") {
         return Ok(url);
     }
-    Err(D::Error::custom(format!("`{url}` is no address of http://; for another protocol, `exec` runs a program")))
+    Err(D::Error::custom("no address of http://; for another protocol, `exec` runs a program"))
 }
 
 fn mail_to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -43,10 +43,8 @@ pub enum ChannelError {
         status: String,
     },
     /// A webhook did not take it.
-    #[error("{url}: {problem}")]
+    #[error("the webhook: {problem}")]
     Webhook {
-        /// Its address.
-        url: String,
         /// What became of the request.
         problem: String,
     },
@@ -114,7 +112,7 @@ fn webhook(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), Cha
     if config.webhook.is_empty() {
         return Ok(());
     }
-    let problem = |problem: String| ChannelError::Webhook { url: config.webhook.clone(), problem };
+    let problem = |problem: String| ChannelError::Webhook { problem };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| problem(error.to_string()))?;
     let body = as_json(node, change);
