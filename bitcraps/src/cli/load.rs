@@ -103,7 +103,13 @@ impl LoadArgs {
     fn asks_for_more(&self) -> bool {
         let others = self.watchers + self.slow_readers + self.hostile + self.idle + self.kill;
         let is_elsewhere = self.in_process || self.target.is_some() || self.delay_ms.is_some();
-        others > 0 || self.churn > 0.0 || self.ramp > 0 || self.rate.is_some() || self.tables.is_some() || is_elsewhere
+        others > 0
+            || self.churn > 0.0
+            || self.ramp > 0
+            || self.rate.is_some()
+            || self.tables.is_some()
+            || self.rogue.is_some()
+            || is_elsewhere
     }
 }
 

@@ -61,8 +61,13 @@ pub fn run(args: &SupportArgs) -> anyhow::Result<()> {
     ask_node(&layered.config, &mut parts);
     take_stock(&layered.config.node.data, args.check, &mut parts);
     for log in &args.log {
-        let name = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        parts.insert(format!("logs/{name}"), end_of(log).with_context(|| log.display().to_string())?);
+        let name = format!("logs/{}", log.file_name().unwrap_or_default().to_string_lossy());
+        let end = end_of(log).with_context(|| log.display().to_string())?;
+        if parts.insert(name.clone(), end).is_some() {
+            return Err(
+                Failure::Usage(format!("two logs would be {name} in the archive: name one of them otherwise")).into()
+            );
+        }
     }
     let bytes = pack(&parts).context("an archive in memory")?;
     let failed = |error| Failure::Data(format!("{}: {error}", args.to.display()));
