@@ -354,7 +354,7 @@ mod tests {
             ("[storage]\nbytes_max = \"1 MiB\"\n", 2, 13, "fewer than 128 MiB"),
             ("[monitoring]\nlisten = \"7480\"\n", 2, 10, "is no address such as"),
             ("[memory]\nbudget_bytes = \"1 MiB\"\n", 2, 16, "fewer than 64 MiB"),
-            ("[alerts]\nwebhook = \"https://x\"\n", 2, 11, "is no address of http://"),
+            ("[alerts]\nwebhook = \"https://x\"\n", 2, 11, "no address of http://"),
             ("[alerts]\nmail_to = [\"a@b\\nBcc: c@d\"]\n", 2, 11, "is no address such as"),
             ("[nett]\n", 1, 2, "unknown field `nett`; did you mean `net`?"),
         ] {

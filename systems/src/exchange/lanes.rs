@@ -240,9 +240,9 @@ mod tests {
     fn what_comes_early_has_a_share_for_each_origin_and_goes_when_its_time_is_over() {
         let mut lanes = PledgeLanes::default();
         let share = EARLY_PLEDGES_MAX / VALIDATORS_MAX as usize;
-        for origin in [Origin::Here, Origin::Follower, Origin::Validator(3), Origin::Validator(4)] {
+        for (table, origin) in (0..).zip([Origin::Here, Origin::Follower, Origin::Validator(3), Origin::Validator(4)]) {
             for number in 0..share as u64 + 9 {
-                lanes.keep_early(Early::at(100, (of(origin), pledge(1, number))), VALIDATORS_MAX as usize);
+                lanes.keep_early(Early::at(100, (of(origin), pledge(table, number))), VALIDATORS_MAX as usize);
             }
         }
         assert_eq!(lanes.early.len(), 3 * share, "those who are here are told at once");
