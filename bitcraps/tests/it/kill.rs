@@ -4,16 +4,17 @@
 //! A few times here; `BITCRAPS_KILLS=50` for more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use engine::message::block::Decided;
 use serde_json::Value;
 use storage::{FrameKind, JournalReader};
+
+use super::lines::Lines;
 
 fn bitcraps(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
@@ -26,7 +27,7 @@ fn life(session: &str, key: &str, address: &str, after: Duration) -> (Vec<(u64, 
     let args = ["dev", "--data", session, "--listen", address, "--players", "20", "--tables", "4", "--threads", "1"];
     let mut node = bitcraps(&args).spawn().expect("the program runs");
     let began = Instant::now();
-    let (mut player, lines) = loop {
+    let (mut player, lines, first) = loop {
         // Until the node listens, a client finds nobody.
         let mut player = bitcraps(&["play", address, "--key", key, "--script"])
             .stdin(Stdio::piped())
@@ -34,24 +35,22 @@ fn life(session: &str, key: &str, address: &str, after: Duration) -> (Vec<(u64, 
             .expect("the program runs");
         let script = format!("sit 2000\n{}", "bet field 1\nsleep 20\n".repeat(500));
         let mut input = player.stdin.take().expect("a pipe");
-        let (lines, heard) = mpsc::channel();
-        let output = BufReader::new(player.stdout.take().expect("a pipe"));
-        std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| _ = lines.send(line)));
+        let lines = Lines::of(player.stdout.take().expect("a pipe"));
         // A client that ended has closed its pipe; the script needs no answer.
         std::thread::spawn(move || {
             _ = input.write_all(script.as_bytes()).map(|()| std::thread::sleep(Duration::from_secs(60)))
         });
-        match heard.recv_timeout(Duration::from_secs(20)) {
-            Ok(line) => break (player, std::iter::once(line).chain(heard)),
-            Err(_) => end(&mut player),
+        match lines.within(Duration::from_secs(20)) {
+            Some(first) => break (player, lines, first),
+            None => end(&mut player),
         }
         assert!(began.elapsed() < Duration::from_secs(60), "the node does not listen");
         std::thread::sleep(Duration::from_millis(50));
     };
-    let (mut receipts, mut lines) = (Vec::new(), lines);
+    let (mut receipts, mut next) = (Vec::new(), first);
     let mut kill_at = None;
     let killer = loop {
-        let line: Value = serde_json::from_str(&lines.next().expect("the client goes on")).expect("a JSON object");
+        let line: Value = serde_json::from_str(&next).expect("a JSON object");
         if line["event"] == "receipt" {
             kill_at.get_or_insert_with(|| Instant::now() + after);
             receipts.push((line["number"].as_u64().expect("a number"), line["height"].as_u64().expect("a height")));
@@ -59,14 +58,15 @@ fn life(session: &str, key: &str, address: &str, after: Duration) -> (Vec<(u64, 
         if kill_at.is_some_and(|at| Instant::now() >= at) {
             break node.kill();
         }
+        next = lines.next();
     };
     killer.expect("it can be killed");
     let said = node.wait_with_output().expect("it ends");
     // What was on its way when the node died may still have come.
     std::thread::sleep(Duration::from_millis(50));
     end(&mut player);
-    for line in lines {
-        let line: Value = serde_json::from_str(&line).expect("a JSON object");
+    for line in lines.rest().lines() {
+        let line: Value = serde_json::from_str(line).expect("a JSON object");
         if line["event"] == "receipt" && line["refusal"] != "EXPIRED" {
             receipts.push((line["number"].as_u64().expect("a number"), line["height"].as_u64().expect("a height")));
         }

@@ -1,15 +1,16 @@
 //! What a node's log says of those who come to its door.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStderr, Stdio};
+use std::io::Write;
+use std::process::{Child, Stdio};
 
+use super::lines::Lines;
 use super::newcomer::{made_node, program, run, signal, text};
 
 /// A node whose log is read, and a player that stays.
 struct Door {
     node: Child,
-    log: BufReader<ChildStderr>,
+    log: Lines,
     address: String,
 }
 
@@ -28,17 +29,15 @@ impl Door {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program runs");
-        let mut ready = String::new();
-        BufReader::new(node.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("text");
+        let ready = Lines::of(node.stdout.take().expect("piped")).next();
         let ready: serde_json::Value = serde_json::from_str(&ready).expect("a ready line");
-        let log = BufReader::new(node.stderr.take().expect("piped"));
+        let log = Lines::of(node.stderr.take().expect("piped"));
         Self { node, log, address: ready["listen"].as_str().expect("an address").to_owned() }
     }
 
     /// The next line of the log that has this text.
-    fn says(&mut self, what: &str) -> String {
-        let mut lines = BufRead::lines(&mut self.log).map(|line| line.expect("text"));
-        lines.find(|line| line.contains(what)).unwrap_or_else(|| panic!("the log never says `{what}`"))
+    fn says(&self, what: &str) -> String {
+        self.log.until(what)
     }
 
     /// A load run against it: its exit code, what it says for programs, and what is wrong.

@@ -6,6 +6,7 @@ mod db;
 mod fuzz;
 mod history;
 mod kill;
+mod lines;
 mod load;
 mod log;
 mod manifests;

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::lines::Lines;
 
 /// A `dev` that runs until it is dropped.
 pub(super) struct Dev {
     process: Child,
     pub(super) address: SocketAddr,
-    /// Read on, so that the process is never held by a full pipe.
-    _output: std::io::Lines<BufReader<ChildStdout>>,
     _dir: tempfile::TempDir,
 }
 
@@ -30,11 +30,9 @@ impl Dev {
             .stderr(Stdio::null())
             .spawn()
             .expect("the program runs");
-        let mut output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let line =
-            output.by_ref().map_while(Result::ok).find(|line| line.contains("dashboard")).expect("it says where");
+        let line = Lines::of(process.stdout.take().expect("a pipe")).until("dashboard");
         let address = line.split("http://").nth(1).and_then(|rest| rest.trim_end_matches('/').parse().ok());
-        Self { process, address: address.expect("an address"), _output: output, _dir: dir }
+        Self { process, address: address.expect("an address"), _dir: dir }
     }
 
     /// An answer of the monitor: its status, its head and its body.

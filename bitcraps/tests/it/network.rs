@@ -1,7 +1,6 @@
 //! Players and abusers over real sockets: who plays is paid, through kills and reconnects; who abuses the node is refused
 //! with a code and counted, and the others do not notice.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -36,6 +35,8 @@ use order::signature::{NetKey, PlayerKey};
 use storage::Session;
 use systems::catalogue::bet_named;
 use tokio::sync::mpsc;
+
+use super::lines::Lines;
 
 /// How long anything may take that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -368,8 +369,7 @@ impl Killable {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program runs");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+        let line = Lines::of(child.stdout.take().expect("piped")).next();
         let ready: serde_json::Value = serde_json::from_str(&line).expect("an object");
         let address = ready["listen"].as_str().expect("an address").parse().expect("an address");
         Self { child, address }

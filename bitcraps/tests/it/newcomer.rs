@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take that must end.
-const PATIENCE: Duration = Duration::from_secs(120);
+use super::lines::{Lines, PATIENCE};
 
 pub(super) fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
@@ -68,7 +67,7 @@ fn end(mut child: Child) -> Output {
 /// A `dev` that people can connect to; it is killed when it is dropped.
 struct Dev {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Lines,
     address: String,
 }
 
@@ -84,12 +83,8 @@ impl Dev {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program runs");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        while !line.contains("listens") {
-            line.clear();
-            assert!(lines.read_line(&mut line).expect("text") > 0, "dev ended");
-        }
+        let lines = Lines::of(child.stdout.take().expect("piped"));
+        let line = lines.until("listens");
         let address = line.split_whitespace().nth(1).expect("an address").trim_end_matches(':').to_owned();
         Self { child, lines, address }
     }
@@ -97,8 +92,7 @@ impl Dev {
     /// Ends it cleanly, and gives what it says at its end.
     fn stop(mut self) -> (i32, String) {
         signal(&self.child, "-TERM");
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).expect("text");
+        let rest = self.lines.rest();
         (self.child.wait().expect("it ends").code().expect("no signal"), rest)
     }
 }
@@ -110,8 +104,8 @@ impl Drop for Dev {
     }
 }
 
-/// Plays a script: the exit code, and the events.
-fn play(address: &str, key: &Path, script: &str) -> (i32, Vec<Value>, String) {
+/// Plays a script: the exit code, and what is printed.
+pub(super) fn play_script(address: &str, key: &Path, script: &str) -> (i32, String, String) {
     let mut child = program()
         .args(["play", address, "--script", "--key", text(key)])
         .stdin(Stdio::piped())
@@ -120,7 +114,12 @@ fn play(address: &str, key: &Path, script: &str) -> (i32, Vec<Value>, String) {
         .spawn()
         .expect("the program runs");
     child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
-    let (code, out, err) = said(&end(child));
+    said(&end(child))
+}
+
+/// Plays a script: the exit code, and the events.
+fn play(address: &str, key: &Path, script: &str) -> (i32, Vec<Value>, String) {
+    let (code, out, err) = play_script(address, key, script);
     let events = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     (code, events, err)
 }
@@ -220,13 +219,13 @@ fn a_node_that_falls_silent_is_said_to_be_lost() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
-    lines.find(|line| line.contains(r#""event":"account""#)).expect("it plays");
+    let lines = Lines::of(child.stdout.take().expect("piped"));
+    lines.until(r#""event":"account""#);
     signal(&dev.child, "-STOP");
-    let lost = lines.find(|line| line.contains(r#""state":"down""#)).expect("it says so");
+    let lost = lines.until(r#""state":"down""#);
     signal(&dev.child, "-CONT");
     assert!(lost.contains("no node answers"), "{lost}");
-    lines.find(|line| line.contains(r#""state":"up""#)).expect("it comes back");
+    lines.until(r#""state":"up""#);
     drop(child.stdin.take());
     assert!(child.wait().expect("it ends").success());
 }
@@ -491,11 +490,15 @@ fn work_that_is_killed_blocks_no_other_try() {
             let mut child = command().stderr(Stdio::null()).spawn().expect("the program runs");
             std::thread::sleep(Duration::from_millis(wait_ms));
             let _ = Command::new("kill").args([kill, &child.id().to_string()]).stderr(Stdio::null()).status();
-            // It may have been faster than the signal; then what it made is whole, and goes.
-            if child.wait().expect("it ends").success() {
-                for path in made {
-                    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-                    removed.expect("what was made is there");
+            // It may have been faster than the signal, which may also have come between its work and its end; what has its
+            // name is whole, and goes.
+            let has_ended = child.wait().expect("it ends").success();
+            for path in made {
+                assert!(path.exists() || !has_ended, "what was made is there");
+                match path.is_dir() {
+                    true => fs::remove_dir_all(path).expect("it can be removed"),
+                    false if path.exists() => fs::remove_file(path).expect("it can be removed"),
+                    false => {}
                 }
             }
         }

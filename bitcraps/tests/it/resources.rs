@@ -1,7 +1,7 @@
 //! What a node does by itself while memory is scarce, seen from outside: on a budget that SIGHUP changes, and in a control group.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::lines::{Lines, PATIENCE};
 use super::newcomer::{made_node, program, run, signal, text};
-
-/// What may pass until a level has changed.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node with a monitor.
 struct Node {
@@ -25,8 +23,7 @@ impl Node {
     /// Runs a command that starts a node, which says where it is.
     fn start(mut command: Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program runs");
-        let mut ready = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut ready).expect("text");
+        let ready = Lines::of(process.stdout.take().expect("piped")).next();
         let ready: Value = serde_json::from_str(&ready).expect("a ready line");
         let dashboard = ready["dashboard"].as_str().expect("an address");
         let dashboard = dashboard.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -95,12 +92,10 @@ fn a_budget_that_is_too_small_closes_the_door_and_those_who_are_in_play_on() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    let mut events = BufReader::new(player.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
-    let mut hear =
-        |what: &str| events.find(|line| line.contains(what)).unwrap_or_else(|| panic!("`{what}` never comes"));
+    let events = Lines::of(player.stdout.take().expect("piped"));
     let mut say = |line: &str| player.stdin.as_mut().expect("piped").write_all(line.as_bytes()).expect("it reads");
     say("open\n");
-    hear("\"receipt\"");
+    events.until("\"receipt\"");
 
     let original = fs::read_to_string(&config).expect("a configuration");
     let small = original.replace("budget_bytes = \"0\"", "budget_bytes = \"64MiB\"");
@@ -116,7 +111,7 @@ fn a_budget_that_is_too_small_closes_the_door_and_those_who_are_in_play_on() {
     assert!(node.metric("bitcraps_net_refused_short_total") >= 1.0);
     assert_eq!((node.metric("bitcraps_memory_level"), node.metric("bitcraps_snapshots_paused")), (2.0, 1.0));
     say("sit 1000\n");
-    hear("\"receipt\"");
+    events.until("\"receipt\"");
     let until = Instant::now() + PATIENCE;
     while node.metric("bitcraps_trims_total") < 1.0 {
         assert!(Instant::now() < until, "the tick gives memory back");

@@ -5,11 +5,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::newcomer::{made_node, program, run, signal, text};
+use super::lines::Lines;
+use super::newcomer::{made_node, play_script, program, run, signal, text};
 
 /// What the configuration of the node has and nobody else is to see.
 const WEBHOOK: &str = "http://127.0.0.1:9/hook-token-83b1f0";
@@ -127,13 +128,15 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
         .stderr(fs::File::create(&log).expect("a log"))
         .spawn()
         .expect("the program runs");
-    let mut said = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(node.stdout.take().expect("piped")), &mut said)
-        .expect("text");
+    let said = Lines::of(node.stdout.take().expect("piped")).next();
     let ready: Value = serde_json::from_str(&said).expect("a ready line");
     let monitor = ready["dashboard"].as_str().expect("an address").trim_start_matches("http://").trim_end_matches('/');
     let player = dir.path().join("player.pem");
-    let (code, events, err) = play(ready["listen"].as_str().expect("an address"), &player);
+    let (code, events, err) = play_script(
+        ready["listen"].as_str().expect("an address"),
+        &player,
+        "open\nwait receipt\nsit 1000\nwait receipt\npass 10\nwait receipt\nquit\n",
+    );
     assert_eq!(code, 0, "{err}");
     signal(&node, "-HUP");
 
@@ -194,27 +197,6 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
     assert!(part("doctor.json").contains("\"file system\"") && part("versions.json").contains("\"kernel\""));
     assert!(part("session/stats.json").contains("\"settled\"") && part("session/check.json").contains("\"ok\""));
     assert!(part("logs/node.log").contains("a player came"));
-}
-
-/// Opens an account and plays; the exit code, and what is printed.
-fn play(address: &str, key: &Path) -> (i32, String, String) {
-    let mut player = program()
-        .args(["play", address, "--script", "--key", text(key)])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let script = b"open\nwait receipt\nsit 1000\nwait receipt\npass 10\nwait receipt\nquit\n";
-    player.stdin.take().expect("piped").write_all(script).expect("it reads");
-    let until = Instant::now() + Duration::from_secs(120);
-    while player.try_wait().expect("a child").is_none() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let _ = player.kill();
-    let said = player.wait_with_output().expect("it ended");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (said.status.code().unwrap_or(-1), text(said.stdout), text(said.stderr))
 }
 
 /// The files of the session: what other nodes get is in there.
