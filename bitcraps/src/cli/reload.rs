@@ -70,7 +70,12 @@ impl Reload {
                 match lock(&shared).reload() {
                     Ok(changed) if changed.is_empty() => tracing::info!("the configuration is what it was"),
                     Ok(changed) => changed.iter().for_each(|changed| tracing::info!("configuration: {changed}")),
-                    Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+                    Err(error) => {
+                        tracing::error!(
+                            "the configuration stays as it was: {}",
+                            without_lines_of_file(&format!("{error:#}"))
+                        );
+                    }
                 }
                 service::ready("running");
             }
@@ -90,11 +95,36 @@ impl Reload {
     }
 }
 
+/// A problem without the lines of the file that are shown with it: what stands there may be a secret, and a log is no place
+/// for pictures.
+fn without_lines_of_file(problem: &str) -> String {
+    let is_shown =
+        |line: &&str| line.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()).starts_with('|');
+    problem.lines().filter(|line| !is_shown(line)).collect::<Vec<&str>>().join(": ")
+}
+
 impl Drop for Reload {
     fn drop(&mut self) {
         self.signals.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_file_is_not_logged() {
+        let path = std::env::temp_dir().join(format!("bitcraps-reload-{}.toml", std::process::id()));
+        std::fs::write(&path, "[alerts]\nwebhook = \"https://host/token\"\n").expect("a file");
+        let error = Layered::load(&path, &[]).expect_err("it has no address of http://");
+        std::fs::remove_file(&path).expect("a file");
+        assert!(format!("{error:#}").contains("host/token"), "people who look at the file see the line: {error:#}");
+        let logged = without_lines_of_file(&format!("{error:#}"));
+        assert!(logged.contains("line 2, column 11") && logged.contains("no address of http://"), "{logged}");
+        assert!(!logged.contains("token") && !logged.contains('\n'), "{logged}");
     }
 }
