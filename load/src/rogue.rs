@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use bytemuck::Zeroable;
 use clap::ValueEnum;
 use engine::io::{Input, Output};
-use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, NODE_INTENTS_MAX, NODE_VOTES_MAX};
+use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, EXPIRY_AHEAD_S_MAX, NODE_INTENTS_MAX, NODE_VOTES_MAX};
 use engine::message::block::{BLOCK_VERSION, Block, Header};
 use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -27,11 +27,13 @@ use rayon::prelude::*;
 const TURN: Duration = Duration::from_millis(1);
 /// Bytes that a gigabit carries to each of three others in a turn.
 const TURN_BYTES: usize = 40_000;
-/// Intents that are signed before it begins, so that signing takes nothing from the others on one machine, and then said in
-/// turn: what was not taken at first comes again.
-const SIGNED_AHEAD: u64 = 200_000;
-/// Seconds until they expire: longer than any of them is said.
-const EXPIRY_S: u32 = 3_600;
+/// Intents that are signed at once, so that signing takes little from the others on one machine, and then said in turn: what
+/// was not taken at first comes again.
+const SIGNED_AHEAD: u64 = 50_000;
+/// For how long they are said: none of them has expired by then, nor expires so late that no node looks at it.
+const SIGNED_FOR: Duration = Duration::from_secs(EXPIRY_AHEAD_S_MAX / 2);
+/// Seconds until they expire.
+const EXPIRY_S: u64 = EXPIRY_AHEAD_S_MAX - 5;
 
 /// What a rogue floods the others with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -138,7 +140,8 @@ impl Saying {
     }
 
     fn intents(&self) -> Vec<NodeMessage> {
-        let expiry_s = u32::try_from(node::init::now_ms().unwrap_or_default() / 1_000).unwrap_or_default() + EXPIRY_S;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).expect("seconds since 1970 fit until 2106");
         let sign = |number: u64| {
             let key = PlayerKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes());
             key.sign(IntentBody::new(IntentKind::Roll, key.public(), 1, expiry_s).at(TableId(0)), &self.chain)
@@ -159,6 +162,7 @@ fn flood(
     let mut did = RogueDid::default();
     let mut next = 0;
     let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    let mut made = Instant::now();
     // What may be said by now, in bytes.
     let (began, mut said_bytes) = (Instant::now(), 0_u128);
     while !stop.load(Ordering::Relaxed) {
@@ -176,8 +180,12 @@ fn flood(
                 _ => {}
             }
         }
-        if saying.decided != before && saying.kind != RogueKind::Intents {
-            messages = saying.messages();
+        let is_old = match saying.kind {
+            RogueKind::Intents => made.elapsed() >= SIGNED_FOR,
+            _ => saying.decided != before,
+        };
+        if is_old {
+            (messages, made) = (saying.messages(), Instant::now());
         }
         let may = began.elapsed().as_millis() / TURN.as_millis() * TURN_BYTES as u128;
         while said_bytes < may && !messages.is_empty() {

@@ -140,6 +140,14 @@ impl Cluster {
         self.members[slot].process = None;
     }
 
+    /// Ends the validators that are named and starts them again, one after the other: whom they banned they have forgotten.
+    fn restart(&mut self, slots: &[usize]) {
+        for slot in slots {
+            self.end(*slot);
+            self.start(*slot);
+        }
+    }
+
     fn process(&self, slot: usize) -> &Process {
         self.members[slot].process.as_ref().expect("it runs")
     }
