@@ -49,7 +49,7 @@ impl Bringing {
 
     /// Goes to another table.
     pub(crate) fn go_to(&mut self, table: TableId) {
-        (self.table, self.shown, self.sent) = (table, None, None);
+        (self.table, self.shown, self.sent, self.opened) = (table, None, None, None);
     }
 
     /// The table was shown.

@@ -149,6 +149,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         return Err(Failure::Usage(problem.into()).into());
     }
     let users = args.users.unwrap_or(users);
+    if is_pledged && users < 2 {
+        return Err(Failure::Usage("`pledged` compares two kinds of tables: --users 2 or more".into()).into());
+    }
     let load = Load {
         users,
         rate: args.rate.unwrap_or(if is_pledged { users.into() } else { rate.into() }),
