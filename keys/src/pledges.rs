@@ -101,6 +101,8 @@ struct Kept {
     first: u32,
     number: u64,
     signed: Option<Signed>,
+    /// The certificate of the block for which that was signed, in hex.
+    proof: String,
     /// The ends from the first roll on, the secret last; made when they are asked for.
     ends: Vec<Hash>,
 }
@@ -170,13 +172,14 @@ impl PledgeBook {
                 if u64::from(first) > COUNTER_MAX {
                     return None;
                 }
-                let signed = self.kept.get(&place).and_then(|kept| kept.signed);
-                self.kept.insert(place, Kept { secret, first, number, signed, ends: Vec::new() });
+                let (signed, proof) = self.signed_at(&place);
+                self.kept.insert(place, Kept { secret, first, number, signed, proof, ends: Vec::new() });
             }
-            ["open", chain, table, roll, height, block, _certificate] => {
+            ["open", chain, table, roll, height, block, certificate] => {
                 let kept = self.kept.get_mut(&place(chain, table)?)?;
                 let (roll, height) = (roll.parse().ok()?, Height(height.parse().ok()?));
                 kept.signed = Some(Signed { roll, height, block: unhex(block)? });
+                certificate.clone_into(&mut kept.proof);
             }
             _ => return None,
         }
@@ -210,7 +213,7 @@ impl PledgeBook {
         for (place, kept) in &self.kept {
             text.push_str(&format!("{}\n", Self::pledge_line(place, kept)));
             if let Some(signed) = &kept.signed {
-                text.push_str(&format!("{}\n", Self::open_line(place, signed, "-")));
+                text.push_str(&format!("{}\n", Self::open_line(place, signed, &kept.proof)));
             }
         }
         file.write_all(text.as_bytes())?;
@@ -219,6 +222,11 @@ impl PledgeBook {
         sync_name(&self.path)?;
         self.file = file;
         Ok(())
+    }
+
+    /// The last opening that was signed at a table, and the certificate of its block.
+    fn signed_at(&self, place: &(Hash, TableId)) -> (Option<Signed>, String) {
+        self.kept.get(place).map_or_else(Default::default, |kept| (kept.signed, kept.proof.clone()))
     }
 
     /// The tables of a chain at which something was pledged, the last one first.
@@ -238,10 +246,9 @@ impl PledgeBook {
         let place = (chain, table);
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-        let before = self.kept.get(&place);
-        let number = now_ms.max(before.map_or(0, |kept| kept.number) + 1);
-        let signed = before.and_then(|kept| kept.signed);
-        let kept = Kept { secret, first: roll, number, signed, ends: Vec::new() };
+        let number = now_ms.max(self.kept.get(&place).map_or(0, |kept| kept.number).saturating_add(1));
+        let (signed, proof) = self.signed_at(&place);
+        let kept = Kept { secret, first: roll, number, signed, proof, ends: Vec::new() };
         self.write(&Self::pledge_line(&place, &kept))?;
         self.kept.insert(place, kept);
         let end = self.end(place, roll).expect("the first roll of a new secret");
@@ -301,8 +308,10 @@ impl PledgeBook {
         let signed = Signed { roll, height, block };
         let mut bytes = Vec::new();
         certificate.encode(&mut bytes);
-        self.write(&Self::open_line(&place, &signed, &hex(&bytes)))?;
-        self.kept.get_mut(&place).expect("looked at above").signed = Some(signed);
+        let proof = hex(&bytes);
+        self.write(&Self::open_line(&place, &signed, &proof))?;
+        let kept = self.kept.get_mut(&place).expect("looked at above");
+        (kept.signed, kept.proof) = (Some(signed), proof);
         Ok(Ok(opening))
     }
 }
