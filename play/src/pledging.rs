@@ -51,6 +51,10 @@ struct Shown {
     /// The roll that waited when the table was shown before.
     waited: Option<(u32, Pledge)>,
     sent: Option<(PledgeRow, Instant)>,
+    /// What was said of it last, so that it is said once.
+    said: String,
+    /// When something failed as it is shown now.
+    failed: Option<Instant>,
 }
 
 impl Shown {
@@ -71,8 +75,6 @@ pub(super) struct Pledging {
     chain: Hash,
     validators: Validators,
     tables: BTreeMap<TableId, Shown>,
-    /// What was said last, so that it is said once.
-    said: String,
     has_begun: bool,
 }
 
@@ -80,8 +82,7 @@ impl Pledging {
     pub(super) fn new(key_path: &Path, key: [u8; 32], chain: Hash, validators: Validators) -> Self {
         let path = beside(key_path);
         let book = PledgeBook::open(&path, key).map_err(|error| error.to_string());
-        let (path, said) = (path.display().to_string(), String::new());
-        Self { book, path, chain, validators, tables: BTreeMap::new(), said, has_begun: false }
+        Self { book, path: path.display().to_string(), chain, validators, tables: BTreeMap::new(), has_begun: false }
     }
 
     /// The tables at which this key pledged before: a roll may wait there. The last one first.
@@ -111,9 +112,10 @@ impl Pledging {
         // What changed at a table of which nothing is known yet: the whole comes.
         let seat = update.seats.iter().find(|seat| seat.seat == 0).map(|seat| seat.row);
         let seat = seat.or(before.as_ref().filter(|_| !whole).map(|before| before.seat))?;
-        let (waited, sent) = before.map_or((None, None), |before| (before.waited, before.sent));
+        let (waited, sent, said) =
+            before.map_or_else(Default::default, |before| (before.waited, before.sent, before.said));
         let closing = update.closing.as_deref().cloned();
-        let mut shown = Shown { table: update.table, seat, pledge, closing, waited, sent };
+        let mut shown = Shown { table: update.table, seat, pledge, closing, waited, sent, said, failed: None };
         let halves = self.rolled(&mut shown, update.id).filter(|_| account == Some(seat.account));
         self.tables.insert(update.id, shown);
         halves
@@ -158,10 +160,12 @@ impl Pledging {
                     steps.push(Step::Send(row));
                 }
                 Ok(None) => {}
-                Err(problem) if problem == self.said => {}
                 Err(problem) => {
-                    self.said.clone_from(&problem);
-                    steps.push(Step::Say(Severity::Warning, problem));
+                    shown.failed = Some(Instant::now());
+                    if shown.said != problem {
+                        shown.said.clone_from(&problem);
+                        steps.push(Step::Say(Severity::Warning, problem));
+                    }
                 }
             }
         }
@@ -192,6 +196,9 @@ impl Half<'_> {
             && (row.roll, row.is_opening()) == (roll, opens)
             && at.elapsed() < AGAIN
         {
+            return Ok(None);
+        }
+        if shown.failed.is_some_and(|at| at.elapsed() < AGAIN) {
             return Ok(None);
         }
         if opens { self.open(table, roll, shown).map(Some) } else { self.pledge(table, roll, shown, now_ms) }
