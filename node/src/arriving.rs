@@ -6,7 +6,7 @@
 //! ```
 //! Whoever gives what does not hold is put out, and the others go on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine::image::{GroupBlock, group_value, root_of};
 use engine::io::{Input, Offence, Output};
@@ -49,6 +49,8 @@ pub struct Arriving {
     stage: Stage,
     /// Who proved which snapshot.
     proofs: BTreeMap<PeerId, SnapshotProof>,
+    /// Who proved one and gave no values of its groups: others are asked first.
+    silent: BTreeSet<PeerId>,
 }
 
 enum Stage {
@@ -86,7 +88,7 @@ struct Alone {
 impl Arriving {
     /// Nothing was asked for yet.
     pub fn new(arrival: Arrival) -> Self {
-        Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new() }
+        Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new(), silent: BTreeSet::new() }
     }
 
     /// Where the chain stands at the snapshot, once it is on disk.
@@ -158,6 +160,7 @@ impl Arriving {
     pub fn turn(&mut self, turn: &mut Turn<'_>) {
         let nodes: BTreeMap<PeerId, NodeStanding> = turn.machine.nodes().collect();
         self.proofs.retain(|peer, _| nodes.contains_key(peer));
+        self.silent.retain(|peer| nodes.contains_key(peer));
         self.stage = match std::mem::replace(&mut self.stage, Stage::Proofs(None)) {
             Stage::Proofs(since) => self.ask_proofs(since, &nodes, turn),
             Stage::Values { note, of, until_ms, asked, values } => {
@@ -194,7 +197,8 @@ impl Arriving {
         if !all_came && turn.now_ms < since_ms + PROOFS_MS {
             return Stage::Proofs(since);
         }
-        let highest = self.proofs.iter().max_by_key(|(peer, proof)| (proof.note.height, **peer));
+        let rank = |peer: &PeerId, proof: &SnapshotProof| (!self.silent.contains(peer), proof.note.height, *peer);
+        let highest = self.proofs.iter().max_by_key(|(peer, proof)| rank(peer, proof));
         let Some((of, proof)) = highest else { return Stage::Proofs(None) };
         let (of, note) = (*of, proof.note.clone());
         // Others have that one too, beside a newer or an older one.
@@ -216,6 +220,7 @@ impl Arriving {
         turn: &mut Turn<'_>,
     ) -> Stage {
         if !nodes.contains_key(&of) || !self.proofs.contains_key(&of) || turn.now_ms >= until_ms {
+            self.silent.insert(of);
             return Stage::Proofs(None);
         }
         let groups = turn.machine.layout().groups();
