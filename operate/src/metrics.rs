@@ -315,6 +315,12 @@ pub const METRICS: &[Metric] = &[
         network!(buffer_bytes_max),
         "What they may hold at most (net.buffer_bytes_max).",
     ),
+    gauge(
+        "bitcraps_net_kept_bytes",
+        Unit::Bytes,
+        network!(kept_bytes),
+        "What of both is kept for validators, whether they are connected or not.",
+    ),
     gauge("bitcraps_net_held_bytes", Unit::Bytes, network!(held_bytes), "What waits in this process for them."),
     gauge("bitcraps_nodes_known", Unit::Count, network!(nodes_known), "Other nodes that are known."),
     counter("bitcraps_net_accepted_total", network!(counted "accepted"), "Connections that were let in."),
@@ -626,15 +632,10 @@ mod tests {
     fn whatever_the_network_counts_has_its_metric() {
         for (name, _) in net::server::Counters::default().list() {
             let mut reading = Reading::empty(std::time::Instant::now());
-            reading.network = Some(crate::reading::NetworkReading {
-                counters: vec![(name, 1)],
-                connections: 0,
-                connections_max: 0,
-                reserved_bytes: 0,
-                buffer_bytes_max: 0,
-                held_bytes: 0,
-                nodes_known: 0,
-            });
+            let counters = vec![(name, 1)];
+            let mut network = crate::reading::NetworkReading { counters, ..crate::reading::NetworkReading::quiet() };
+            (network.connections, network.connections_max, network.reserved_bytes) = (0, 0, 0);
+            reading.network = Some(network);
             let is_shown =
                 |metric: &&Metric| metric.name.starts_with("bitcraps_net_") && metric.value(&reading) == Some(1.0);
             assert_eq!(METRICS.iter().filter(is_shown).count(), 1, "{name}");

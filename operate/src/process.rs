@@ -172,8 +172,12 @@ pub struct MemoryGroup {
 impl MemoryGroup {
     /// The narrowest of those that this process is in, if any is bounded.
     pub fn of_this_process() -> Option<Self> {
-        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        groups(&text).into_iter().filter(|group| group.bound().is_some()).min_by_key(Self::bound)
+        own_groups().into_iter().filter(|group| group.bound().is_some()).min_by_key(Self::bound)
+    }
+
+    /// The one of version 2 that this process is in, bounded or not: its pressure is this process' own.
+    pub fn unified() -> Option<Self> {
+        own_groups().into_iter().find(|group| group.is_unified)
     }
 
     /// A file of it by its name in version 1, if it has one there, and in version 2.
@@ -197,6 +201,10 @@ impl MemoryGroup {
         let files = stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         Some(used.saturating_sub(files.unwrap_or(0)))
     }
+}
+
+fn own_groups() -> Vec<MemoryGroup> {
+    groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
 }
 
 /// The control groups that may bound this process's memory: its own and those above them, in both versions.

@@ -49,6 +49,7 @@ pub struct NetworkSource {
     throttle: Arc<Throttle>,
     connections_max: u32,
     buffer_bytes_max: u64,
+    kept_bytes: u64,
 }
 
 impl NetworkSource {
@@ -84,6 +85,7 @@ impl Sources {
             throttle: server.throttle(),
             connections_max: config.connections_max,
             buffer_bytes_max: config.buffer_bytes_max,
+            kept_bytes: config.reserved_bytes(),
         });
         self
     }
@@ -102,6 +104,8 @@ pub struct NetworkReading {
     pub reserved_bytes: u64,
     /// Of at most.
     pub buffer_bytes_max: u64,
+    /// Bytes of both that are kept for validators, whether they are connected or not.
+    pub kept_bytes: u64,
     /// Bytes that wait for them in this process.
     pub held_bytes: u64,
     /// Other nodes that are known.
@@ -117,6 +121,7 @@ impl NetworkReading {
             connections_max: source.connections_max.into(),
             reserved_bytes: gauges.reserved.load(Ordering::Relaxed),
             buffer_bytes_max: source.buffer_bytes_max,
+            kept_bytes: source.kept_bytes,
             held_bytes: gauges.held.load(Ordering::Relaxed) as u64,
             nodes_known: gauges.nodes_known.load(Ordering::Relaxed) as u64,
         }
@@ -125,6 +130,23 @@ impl NetworkReading {
     /// A counter by its name; nothing if the network counts nothing of that name, which a test forbids.
     pub fn counter(&self, name: &str) -> Option<u64> {
         self.counters.iter().find(|(of, _)| *of == name).map(|(_, count)| *count)
+    }
+}
+
+#[cfg(test)]
+impl NetworkReading {
+    /// One connection of a hundred, and a hundredth of the buffers.
+    pub(crate) fn quiet() -> Self {
+        Self {
+            counters: Vec::new(),
+            connections: 1,
+            connections_max: 100,
+            reserved_bytes: 1,
+            buffer_bytes_max: 100,
+            kept_bytes: 0,
+            held_bytes: 0,
+            nodes_known: 0,
+        }
     }
 }
 
@@ -225,6 +247,7 @@ pub struct Reader {
     sources: Sources,
     machine: Machine,
     group: Option<MemoryGroup>,
+    unified: Option<MemoryGroup>,
     memory_budget: u64,
     started: Instant,
     sizes: Option<(Instant, u64)>,
@@ -233,8 +256,8 @@ pub struct Reader {
 impl Reader {
     /// Readings of a node that starts now.
     pub fn new(sources: Sources) -> Self {
-        let (machine, group) = (Machine::take(), MemoryGroup::of_this_process());
-        Self { sources, machine, group, memory_budget: 0, started: Instant::now(), sizes: None }
+        let (machine, group, unified) = (Machine::take(), MemoryGroup::of_this_process(), MemoryGroup::unified());
+        Self { sources, machine, group, unified, memory_budget: 0, started: Instant::now(), sizes: None }
     }
 
     /// What is read.
@@ -262,7 +285,7 @@ impl Reader {
             tick: self.sources.readings.read(),
             network: self.sources.network.as_ref().map(NetworkReading::take),
             process: ProcessReading::take(),
-            pressure: Pressure::take(self.group.as_ref()),
+            pressure: Pressure::take(self.unified.as_ref()),
             machine: self.machine,
             // A budget beyond what there is would be none.
             memory_budget: budget.into_iter().chain(self.machine.memory_bytes).min(),

@@ -74,6 +74,12 @@ const fn p95(name: &'static str) -> Expr {
 
 /// Processor time a second: how many processors are busy.
 pub const CPUS_BUSY: Expr = Rate("bitcraps_cpu_seconds_total", SPAN);
+/// The share of the buffers for others than validators that is taken: those of validators are kept for them whether they are
+/// there or not.
+pub const BUFFERS_USED: Expr = Ratio(
+    &Less(&Now("bitcraps_net_reserved_bytes"), &Now("bitcraps_net_kept_bytes")),
+    &Less(&Now("bitcraps_net_buffer_max_bytes"), &Now("bitcraps_net_kept_bytes")),
+);
 /// Intents that were not done: refused by the rules, or not taken.
 pub const TURNED_AWAY: Expr =
     Sum(&Rate("bitcraps_intents_refused_total", SPAN), &Rate("bitcraps_intents_shed_total", SPAN));

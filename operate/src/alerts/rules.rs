@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::history::Expr::{self, Fixed, Growth, Now, Quantile, Rate, Ratio};
 use crate::metrics::Unit;
-use crate::tiles::CPUS_BUSY;
+use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -187,7 +187,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "BuffersHigh",
-        value: Ratio(&Now("bitcraps_net_reserved_bytes"), &Now("bitcraps_net_buffer_max_bytes")),
+        value: BUFFERS_USED,
         unit: Unit::Ratio,
         side: Side::Above,
         warning: at(0.80, 10),

@@ -206,15 +206,7 @@ mod tests {
         let mut reading = Reading::empty(at);
         (reading.memory_budget, reading.process.memory_bytes) = (Some(1_000), Some(700));
         (reading.disk_free_bytes, reading.disk_reserve_bytes) = (Some(1_000), 10);
-        reading.network = Some(NetworkReading {
-            counters: Vec::new(),
-            connections: 1,
-            connections_max: 100,
-            reserved_bytes: 1,
-            buffer_bytes_max: 100,
-            held_bytes: 0,
-            nodes_known: 0,
-        });
+        reading.network = Some(NetworkReading::quiet());
         reading
     }
 
@@ -293,6 +285,31 @@ mod tests {
         assert_eq!(node.on(), ["refuse_newcomers", "thin_updates"]);
         node.watch(CALM, reserved(1));
         assert!(node.on().is_empty() && !node.network.is_thin() && !node.network.is_closed());
+    }
+
+    /// What is kept for validators is taken from the start: it is none of the others' business.
+    #[test]
+    fn buffers_that_are_kept_for_validators_are_not_scarce() {
+        let mut node = Watched::new();
+        let kept = |reserved: u64| {
+            move |reading: &mut Reading| {
+                let network = reading.network.as_mut().expect("a network");
+                (network.kept_bytes, network.reserved_bytes) = (94, reserved);
+            }
+        };
+        node.watch(20, kept(95));
+        assert!(node.on().is_empty(), "{:?}", node.on());
+        node.watch(5, kept(100));
+        assert_eq!(node.on(), ["refuse_newcomers", "thin_updates"]);
+    }
+
+    #[test]
+    fn a_disk_without_a_byte_left_is_short_of_room() {
+        let mut node = Watched::new();
+        node.watch(5, |reading| reading.disk_free_bytes = Some(0));
+        assert_eq!(node.on(), ["pause_snapshots", "retire_early"]);
+        node.watch(CALM, |reading| reading.disk_free_bytes = Some(0));
+        assert_eq!(node.on(), ["pause_snapshots", "retire_early"], "nor is it well after a while");
     }
 
     #[test]

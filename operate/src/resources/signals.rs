@@ -3,7 +3,7 @@
 
 use super::level::{Bounds, Resource};
 use crate::history::Expr::{self, Fixed, Growth, Less, Now, Rate, Ratio, Sum};
-use crate::tiles::CPUS_BUSY;
+use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 
 /// One signal.
 pub struct Signal {
@@ -93,7 +93,7 @@ pub const SIGNALS: [Signal; 13] = [
     signal(
         "network_buffers",
         Resource::Network,
-        Ratio(&Now("bitcraps_net_reserved_bytes"), &Now("bitcraps_net_buffer_max_bytes")),
+        BUFFERS_USED,
         [0.8, 0.95],
         "buffers that connections may fill by net.buffer_bytes_max",
     ),

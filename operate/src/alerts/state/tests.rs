@@ -21,15 +21,7 @@ fn well(at: Instant, second: u64) -> Reading {
     reading.disk_free_bytes = Some(1 << 40);
     reading.session_bytes = Some(1 << 20);
     reading.pressure.memory = Some(0.0);
-    reading.network = Some(NetworkReading {
-        counters: Vec::new(),
-        connections: 1,
-        connections_max: 100,
-        reserved_bytes: 1,
-        buffer_bytes_max: 100,
-        held_bytes: 0,
-        nodes_known: 0,
-    });
+    reading.network = Some(NetworkReading::quiet());
     reading
 }
 
