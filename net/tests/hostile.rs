@@ -412,6 +412,18 @@ fn a_thousand_who_come_in_the_same_moment_are_let_in_and_most_prove_their_addres
     });
 }
 
+/// Sends bytes one by one, a second apart, until the connection ends: how it did, and after how long.
+async fn drips(connection: &mut RawConnection, bytes: &[u8]) -> (Lost, Duration) {
+    let began = tokio::time::Instant::now();
+    for byte in bytes {
+        if connection.send(&[*byte]).await.is_err() {
+            break;
+        }
+        after(1).await;
+    }
+    (connection.closed().await, began.elapsed())
+}
+
 #[test]
 fn a_byte_a_second_makes_no_message() {
     run(1, async |network| {
@@ -420,16 +432,9 @@ fn a_byte_a_second_makes_no_message() {
         after(20).await;
         let mut bytes = Vec::new();
         ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
-        let began = tokio::time::Instant::now();
-        for byte in bytes {
-            if connection.send(&[byte]).await.is_err() {
-                break;
-            }
-            after(1).await;
-        }
-        let lost = connection.closed().await;
+        let (lost, took) = drips(&mut connection, &bytes).await;
         assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
-        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert!(took < Duration::from_secs(8), "{took:?}");
         assert_eq!(node.borrow().count("closed"), 1);
     });
 }
@@ -445,16 +450,9 @@ fn a_known_node_that_sends_a_byte_a_second_is_put_out() {
         connection.open_lane().await.expect("a known node has lanes");
         let mut bytes = Vec::new();
         encode_node(&NodeMessage::Votes(vec![Vote::zeroed(); 16]), &mut bytes);
-        let began = tokio::time::Instant::now();
-        for byte in bytes {
-            if connection.send(&[byte]).await.is_err() {
-                break;
-            }
-            after(1).await;
-        }
-        let lost = connection.closed().await;
+        let (lost, took) = drips(&mut connection, &bytes).await;
         assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert!(took < Duration::from_secs(30), "{took:?}");
         after(1).await;
         assert!(node.borrow().present.is_empty());
     });
