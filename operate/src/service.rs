@@ -1,30 +1,80 @@
 //! What the system's manager of services (systemd) is told, where one started this process and asks for it: that the node is
 //! ready, that it is alive, that it reads its configuration again, that it ends. See sd_notify(3).
+//!
+//! The words are the library's, and the socket is ours: a socket of datagrams that nobody reads is full after ten, and the
+//! library waits then for as long as it takes.
 
+use std::ffi::OsStr;
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// Says something to whoever started this process, if that listens.
-fn tell(state: &[NotifyState<'_>]) {
-    // Nobody there is the usual case, and a manager that is gone is nothing that a node could mend.
-    let _ = sd_notify::notify(state);
+/// How long a manager is waited for that does not read: as long as the node itself can wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where a manager listens: at a path, or on Linux at a name that no file has, which is written with an `@`.
+fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = name.as_bytes().strip_prefix(b"@") {
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(name)
+}
+
+/// Says something to whoever listens there, in one datagram.
+///
+/// # Errors
+/// If nobody listens, or has no room for it within `patience`; without that, at once.
+fn send(to: &SocketAddr, state: &[NotifyState<'_>], patience: Option<Duration>) -> io::Result<()> {
+    let text: String = state.iter().map(|state| format!("{state}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    match patience {
+        Some(_) => socket.set_write_timeout(patience)?,
+        None => socket.set_nonblocking(true)?,
+    }
+    socket.send_to_addr(text.as_bytes(), to)?;
+    Ok(())
+}
+
+/// Says something to whoever started this process, if that listens; whether it was taken, or nobody is there to take it.
+fn tell(state: &[NotifyState<'_>], patience: Option<Duration>) -> bool {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return true };
+    match address(&name).and_then(|to| send(&to, state, patience)) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!("the manager of services was not told: {error}");
+            false
+        }
+    }
+}
+
+/// Says something that counts, and that is not said again.
+fn tell_once(state: &[NotifyState<'_>]) {
+    if !tell(state, Some(PATIENCE)) {
+        tracing::warn!("the manager of services does not listen: it was not told {}", state[0]);
+    }
 }
 
 /// The node takes intents now.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    tell_once(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The node ends, and takes the time that it needs.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    tell_once(&[NotifyState::Stopping]);
 }
 
 /// The configuration is read again, until [`ready`] is said.
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        tell_once(&[NotifyState::Reloading, now]);
     }
 }
 
@@ -41,13 +91,55 @@ impl Watchdog {
         Self { every: sd_notify::watchdog_enabled().map(|within| within / 2), last: None }
     }
 
-    /// To be called several times in that time. A node that is not alive says nothing, and is ended and started again.
+    /// To be called several times in that time, and never held up. A node that is not alive says nothing, and is ended and
+    /// started again; a manager that had no room for it is told at the next look.
     pub fn look(&mut self, now: Instant, is_alive: impl FnOnce() -> bool) {
         let Some(every) = self.every else { return };
         let is_due = self.last.is_none_or(|last| now - last >= every);
-        if is_due && is_alive() {
-            tell(&[NotifyState::Watchdog]);
+        if is_due && is_alive() && tell(&[NotifyState::Watchdog], None) {
             self.last = Some(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More than any system lets wait at a socket of datagrams.
+    const MORE_THAN_FIT: usize = 100_000;
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nobody_up_and_hears_the_next_word_once_it_reads() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        let to = address(path.as_os_str()).expect("an address");
+        let tell = |patience| send(&to, &[NotifyState::Ready, NotifyState::Status("on")], patience);
+        let taken = (0..MORE_THAN_FIT).take_while(|_| tell(None).is_ok()).count();
+        assert!((1..MORE_THAN_FIT).contains(&taken), "{taken} datagrams");
+        for patience in [None, Some(Duration::from_millis(1))] {
+            let full = tell(patience).expect_err("it is full");
+            assert_eq!(full.kind(), io::ErrorKind::WouldBlock, "{full}");
+        }
+        let mut bytes = [0; 64];
+        let length = manager.recv(&mut bytes).expect("a datagram");
+        assert_eq!(&bytes[..length], b"READY=1\nSTATUS=on\n");
+        tell(None).expect("there is room again");
+        drop(manager);
+        assert_eq!(tell(None).expect_err("nobody listens").kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_no_file_has_is_an_address_too() {
+        let name = format!("bitcraps-notify-{}", std::process::id());
+        let manager = SocketAddr::from_abstract_name(&name).and_then(|at| UnixDatagram::bind_addr(&at));
+        let manager = manager.expect("a socket");
+        let to = address(OsStr::new(&format!("@{name}"))).expect("an address");
+        send(&to, &[NotifyState::Watchdog], None).expect("it listens");
+        let mut bytes = [0; 64];
+        let length = manager.recv(&mut bytes).expect("a datagram");
+        assert_eq!(&bytes[..length], b"WATCHDOG=1\n");
     }
 }

@@ -90,7 +90,7 @@ fn unpacked(archive: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// A body of a monitor.
-fn ask(address: &str, path: &str) -> Vec<u8> {
+pub(super) fn ask(address: &str, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("it reads");

@@ -1,41 +1,57 @@
 //! A node under a manager of services: what it says to that, and what SIGHUP changes.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::lines::{Lines, PATIENCE};
 use super::newcomer::{made_node, program, run, signal, text};
+use super::secrets::ask;
 
 /// A node that tells a manager how it is, and logs for programs.
 struct Served {
     node: Child,
     log: Lines,
-    /// What the manager is told, a line each. It always listens: whoever tells one that does not waits for it.
+    /// What the manager is told, a line each.
     told: Receiver<String>,
+}
+
+/// Reads what a manager is told, always, by a thread of its own.
+fn read(manager: UnixDatagram) -> Receiver<String> {
+    let (lines, told) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4_096];
+        while let Ok(count) = manager.recv(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+            if text.lines().any(|line| lines.send(line.to_owned()).is_err()) {
+                return;
+            }
+        }
+    });
+    told
 }
 
 impl Served {
     fn start(dir: &Path, config: &Path) -> Self {
         let path = dir.join("notify");
         let manager = UnixDatagram::bind(&path).expect("a socket");
-        let (lines, told) = channel();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4_096];
-            while let Ok(count) = manager.recv(&mut bytes) {
-                let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-                if text.lines().any(|line| lines.send(line.to_owned()).is_err()) {
-                    return;
-                }
-            }
-        });
+        let mut served = Self::under(&path, config);
+        served.told = read(manager);
+        served
+    }
+
+    /// A node under a manager that is somebody else's, and that is told nothing here.
+    fn under(manager: &Path, config: &Path) -> Self {
         let mut node = program()
             .args(["node", "--config", text(config), "--output", "ndjson"])
-            .env("NOTIFY_SOCKET", &path)
+            .env("NOTIFY_SOCKET", manager)
             .env("WATCHDOG_USEC", "1000000")
             .env("BITCRAPS_LOG_FORMAT", "json")
             .stdout(Stdio::null())
@@ -43,7 +59,7 @@ impl Served {
             .spawn()
             .expect("the program runs");
         let log = Lines::of(node.stderr.take().expect("piped"));
-        Self { node, log, told }
+        Self { node, log, told: channel().1 }
     }
 
     /// Waits until the manager is told this.
@@ -135,4 +151,43 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
     // Its log ends with it.
     served.log.rest();
     assert!(served.node.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_manager_that_does_not_read_holds_up_neither_the_start_nor_the_monitor() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = made_node(&dir.path().join("node"), &[]);
+    // A port that was free a moment ago.
+    let monitor =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    let file = fs::read_to_string(&config).expect("a configuration");
+    let (head, tail) = file.split_once("[monitoring]").expect("a section");
+    let tail = tail.replacen("listen = \"off\"", &format!("listen = \"{monitor}\""), 1);
+    fs::write(&config, format!("{head}[monitoring]{tail}")).expect("written");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    // A sender has a bound of its own: the queue is full where a new one has no room for its first word.
+    let full = (0..100_000).any(|_| {
+        let sender = UnixDatagram::unbound().expect("a socket");
+        sender.set_nonblocking(true).expect("it is a socket");
+        sender.send_to(b"FULL=1", &path).is_err()
+    });
+    assert!(full, "this system lets any number of words wait");
+    let mut served = Served::under(&path, &config);
+    served.says("the manager of services does not listen: it was not told READY=1");
+    // A reading is taken every second, and the watchdog is due twice in one.
+    let mut times = BTreeSet::new();
+    let until = Instant::now() + PATIENCE;
+    while times.len() < 4 {
+        let answer = String::from_utf8(ask(&monitor, "/api/now")).expect("text");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let now: Value = serde_json::from_str(body).expect("JSON");
+        times.extend(now["time_ms"].as_u64());
+        assert!(Instant::now() < until, "readings of {times:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    served.told = read(manager);
+    served.tells("WATCHDOG=1");
+    signal(&served.node, "-TERM");
+    served.tells("STOPPING=1");
 }
