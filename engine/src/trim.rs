@@ -12,7 +12,7 @@ pub struct TrimRequest {
 }
 
 impl TrimRequest {
-    /// Asks once more. `how` gives back what the allocator keeps for the thread that calls it; the first one said stays.
+    /// Asks once more. `how` lets go of what the allocator keeps for the thread that calls it; the first one said stays.
     pub fn ask(&self, how: fn()) {
         self.how.get_or_init(|| how);
         self.asked.fetch_add(1, Ordering::Release);

@@ -160,6 +160,7 @@ async fn look(shared: &Shared) {
         watchdog.look(Instant::now(), || shared.health().live);
         if count.is_multiple_of(LOOKS_PER_READING) {
             shared.take_reading();
+            shared.give_back();
         }
         if count.is_multiple_of(LOOKS_PER_STATUS) {
             tracing::info!("{}", shared.status());

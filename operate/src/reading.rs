@@ -38,8 +38,17 @@ pub struct Sources {
     pub disk_reserve: u64,
     /// What may be held back of its work.
     pub throttles: Throttles,
-    /// Gives back what the allocator keeps for the thread that calls it.
+    /// How its threads let go of memory.
+    pub memory: Memory,
+}
+
+/// How the threads of a process let go of memory that they do not need.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Lets go of what the allocator keeps for the thread that calls it. A tick may wait for it: the system is asked for nothing.
     pub trim: fn(),
+    /// Gives back to the system what no thread has; it takes as long as there is memory to give back.
+    pub give_back: fn(),
 }
 
 /// A network that is read.
@@ -63,11 +72,11 @@ impl NetworkSource {
 const RESERVE_LEAST: u64 = 64 << 20;
 
 impl Sources {
-    /// What a node offers that is about to run; `trim` gives back what the allocator keeps for the thread that calls it.
-    pub fn of(node: &Node, data: &Path, trim: fn()) -> Self {
+    /// What a node offers that is about to run.
+    pub fn of(node: &Node, data: &Path, memory: Memory) -> Self {
         let (readings, threads, throttles) = (node.readings(), node.threads(), node.throttles());
         let (data, disk_reserve) = (data.to_owned(), RESERVE_LEAST);
-        Self { readings, threads, network: None, pool: None, data, disk_reserve, throttles, trim }
+        Self { readings, threads, network: None, pool: None, data, disk_reserve, throttles, memory }
     }
 
     /// With so many bytes that are to stay free on the disk.

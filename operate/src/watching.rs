@@ -14,7 +14,7 @@ use crate::alerts::channels::Channels;
 use crate::alerts::state::Alerts;
 use crate::health::{Health, ProgressWatch, ThreadWatch};
 use crate::history::History;
-use crate::reading::{OwnReading, Reader, Reading, ResourceReading, Sources};
+use crate::reading::{Memory, OwnReading, Reader, Reading, ResourceReading, Sources};
 use crate::resources::manager::{Event, Resources};
 use crate::tiles::tiles;
 
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     alerts: Mutex<Alerts>,
     resources: Mutex<Resources>,
     channels: Mutex<Channels>,
+    memory: Memory,
     start: OnceLock<PhaseTimes>,
     /// Counts the readings, and wakes the pages.
     taken: watch::Sender<u64>,
@@ -64,6 +65,7 @@ impl Shared {
     pub(crate) fn new(config: MonitorConfig, sources: Sources, channels: Channels) -> Self {
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
         let resources = Resources::new(&sources);
+        let memory = sources.memory;
         let mut reader = Reader::new(sources);
         reader.set_memory_budget(config.memory_budget);
         Self {
@@ -76,6 +78,7 @@ impl Shared {
             alerts: Mutex::default(),
             resources: Mutex::new(resources),
             channels: Mutex::new(channels),
+            memory,
             start: OnceLock::new(),
             taken: watch::Sender::new(0),
             viewers: AtomicU64::new(0),
@@ -132,6 +135,11 @@ impl Shared {
         changes.into_iter().for_each(|change| channels.tell(change));
         drop(channels);
         self.taken.send_modify(|taken| *taken += 1);
+    }
+
+    /// Gives back to the system what the node's threads have let go of.
+    pub(crate) fn give_back(&self) {
+        (self.memory.give_back)();
     }
 
     /// Takes other names, another budget, and tells changes elsewhere from now on. The title stays.

@@ -95,6 +95,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if args.nodes > 1 {
         return super::cluster::run(args);
     }
+    allocator::leave_to_monitor();
     let listens = listen_at(args)?;
     if args.players == 0 && (args.heights.is_some() || listens.is_none()) {
         let problem = match args.heights {
@@ -131,7 +132,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
-    let mut sources = Sources { pool: Some(pool), ..Sources::of(&node, &dir, allocator::trim) };
+    let mut sources = Sources { pool: Some(pool), ..Sources::of(&node, &dir, allocator::MEMORY) };
     if let Some(network) = network {
         sources = sources.with_network(&network, &server_config(&config, network.address));
         node.listen(network);

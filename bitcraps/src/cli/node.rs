@@ -83,6 +83,7 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 
 /// Runs the command.
 pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
+    allocator::leave_to_monitor();
     let layered = Layered::load(&args.config, args.set.all())?;
     let config = layered.config.clone();
     logs.change(&config.log)?;
@@ -163,7 +164,7 @@ impl Operated<'_> {
         let mut node = opened.into_node(None, Time::Wall);
         let sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            ..Sources::of(&node, &config.node.data, allocator::trim)
+            ..Sources::of(&node, &config.node.data, allocator::MEMORY)
                 .with_network(&network, &config.net)
                 .with_reserve(config.storage.min_free)
         };

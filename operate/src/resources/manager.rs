@@ -43,7 +43,7 @@ impl Resources {
             throttles: sources.throttles.clone(),
             network: sources.network.as_ref().map(|network| network.throttle()),
             pool: sources.pool.clone(),
-            trim: sources.trim,
+            trim: sources.memory.trim,
             asked: Arc::default(),
         };
         Self::with(handles)

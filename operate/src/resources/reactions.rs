@@ -16,7 +16,7 @@ pub struct Handles {
     pub network: Option<Arc<Throttle>>,
     /// The tick's pool, whose workers hold memory of their own.
     pub pool: Option<Arc<rayon::ThreadPool>>,
-    /// Gives back what the allocator keeps for the thread that calls it.
+    /// Lets go of what the allocator keeps for the thread that calls it.
     pub trim: fn(),
     /// Held by each request to the pool that not all of its workers have done.
     pub asked: Arc<()>,
