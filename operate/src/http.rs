@@ -4,13 +4,14 @@
 //! which a name that was made to point here (DNS rebinding) is not.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -25,7 +26,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::resources::level::Resource;
+use crate::past::{PastError, PastQuestion};
+use crate::resources::level::{Level, Resource};
 use crate::text::exposition;
 use crate::tiles::{SECTIONS, tiles};
 use crate::watching::{Shared, Viewer};
@@ -83,6 +85,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/page", get(page))
         .route("/api/now", get(now))
         .route("/api/history", get(history))
+        .route("/api/game/{of}/{which}", get(game))
         .layer(from_fn_with_state(Arc::clone(&shared), guard))
         .with_state(shared)
 }
@@ -196,6 +199,44 @@ async fn history(State(shared): State<Arc<Shared>>) -> Json<Value> {
         })
         .collect();
     Json(json!({ "times_ms": times, "values": values }))
+}
+
+/// What happened at a table, to a player or at a roll.
+async fn game(
+    State(shared): State<Arc<Shared>>,
+    Path((of, which)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let question = match PastQuestion::parse(&of, &which, query.as_deref().unwrap_or_default()) {
+        Ok(question) => question,
+        Err(problem) => return refusal(StatusCode::BAD_REQUEST, &problem),
+    };
+    let answer = match &shared.past {
+        None => Err(PastError::Nowhere),
+        Some(_) if shared.resources().levels[Resource::Memory as usize] == Level::High => Err(PastError::Scarce),
+        Some(past) => past.answer(&question).await,
+    };
+    match answer {
+        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+        Err(problem) => {
+            let status = match problem {
+                PastError::Nowhere | PastError::None(_) => StatusCode::NOT_FOUND,
+                PastError::Long => StatusCode::BAD_REQUEST,
+                PastError::Busy | PastError::Scarce => StatusCode::SERVICE_UNAVAILABLE,
+                PastError::Late => StatusCode::GATEWAY_TIMEOUT,
+                PastError::Failed(ref why) => {
+                    tracing::warn!("a question about the past was not answered: {why}");
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
+            refusal(status, &problem)
+        }
+    }
+}
+
+/// Why there is no answer, for programs and people.
+fn refusal(status: StatusCode, problem: &dyn Display) -> Response {
+    (status, Json(json!({ "error": problem.to_string() }))).into_response()
 }
 
 /// What happens, each second, for as long as the page is there. The bound keeps pages that nobody closes from adding up.

@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod process;
+pub mod past;
 pub mod reading;
 pub mod metrics;
 mod text;

@@ -14,6 +14,7 @@ use node::startup::PhaseTimes;
 use node::threads::WatchedThread;
 use node::throttles::Throttles;
 
+use crate::past::PastCommand;
 use crate::process::{Machine, MemoryGroup, Pressure, ProcessReading};
 use crate::resources::level::{Level, Resource};
 
@@ -40,6 +41,8 @@ pub struct Sources {
     pub throttles: Throttles,
     /// How its threads let go of memory.
     pub memory: Memory,
+    /// How its past is read, if it is.
+    pub past: Option<PastCommand>,
 }
 
 /// How the threads of a process let go of memory that they do not need.
@@ -76,7 +79,7 @@ impl Sources {
     pub fn of(node: &Node, data: &Path, memory: Memory) -> Self {
         let (readings, threads, throttles) = (node.readings(), node.threads(), node.throttles());
         let (data, disk_reserve) = (data.to_owned(), RESERVE_LEAST);
-        Self { readings, threads, network: None, pool: None, data, disk_reserve, throttles, memory }
+        Self { readings, threads, network: None, pool: None, data, disk_reserve, throttles, memory, past: None }
     }
 
     /// With so many bytes that are to stay free on the disk.

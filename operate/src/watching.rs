@@ -14,6 +14,7 @@ use crate::alerts::channels::Channels;
 use crate::alerts::state::Alerts;
 use crate::health::{Health, ProgressWatch, ThreadWatch};
 use crate::history::History;
+use crate::past::Past;
 use crate::reading::{Memory, OwnReading, Reader, Reading, ResourceReading, Sources};
 use crate::resources::manager::{Event, Resources};
 use crate::tiles::tiles;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     resources: Mutex<Resources>,
     channels: Mutex<Channels>,
     memory: Memory,
+    /// What answers about the game's past, if anything does.
+    pub(crate) past: Option<Past>,
     start: OnceLock<PhaseTimes>,
     /// Counts the readings, and wakes the pages.
     taken: watch::Sender<u64>,
@@ -62,10 +65,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(config: MonitorConfig, sources: Sources, channels: Channels) -> Self {
+    pub(crate) fn new(config: MonitorConfig, mut sources: Sources, channels: Channels) -> Self {
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
         let resources = Resources::new(&sources);
-        let memory = sources.memory;
+        let (memory, past) = (sources.memory, sources.past.take().map(Past::new));
         let mut reader = Reader::new(sources);
         reader.set_memory_budget(config.memory_budget);
         Self {
@@ -79,6 +82,7 @@ impl Shared {
             resources: Mutex::new(resources),
             channels: Mutex::new(channels),
             memory,
+            past,
             start: OnceLock::new(),
             taken: watch::Sender::new(0),
             viewers: AtomicU64::new(0),

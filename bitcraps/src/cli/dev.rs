@@ -23,6 +23,7 @@ use systems::catalogue::{BETS, bet_of};
 
 use super::args::{Dice, OutputArgs};
 use super::out::fit;
+use super::past::{Place, past_of};
 use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
 use crate::allocator;
 use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
@@ -132,7 +133,8 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
-    let mut sources = Sources { pool: Some(pool), ..Sources::of(&node, &dir, allocator::MEMORY) };
+    let past = Some(past_of(Place::Session(dir.clone())));
+    let mut sources = Sources { pool: Some(pool), past, ..Sources::of(&node, &dir, allocator::MEMORY) };
     if let Some(network) = network {
         sources = sources.with_network(&network, &server_config(&config, network.address));
         node.listen(network);

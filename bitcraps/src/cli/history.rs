@@ -12,7 +12,9 @@ use systems::Setup;
 use systems::catalogue::{BETS, bet_of, number_of};
 
 use super::args::{RowsArgs, RowsFormat};
+use super::config::SetArgs;
 use super::dev::workers_in_range;
+use super::past::stand_back;
 use super::session::{SessionArgs, identified};
 use super::{Failure, thousands};
 use audit::history::{
@@ -67,6 +69,11 @@ pub struct HistoryArgs {
     #[arg(long)]
     own: bool,
     #[command(flatten)]
+    set: SetArgs,
+    /// A running node asks: leave everything to it, and end with it.
+    #[arg(long, hide = true)]
+    beside_node: bool,
+    #[command(flatten)]
     expected: SessionArgs,
     /// Say on stderr which tier had how many of the pages.
     #[arg(long)]
@@ -94,6 +101,12 @@ fn cache_config(config: &Config) -> CacheConfig {
 
 /// Runs the command.
 pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
+    if args.beside_node {
+        stand_back();
+    }
+    if args.config.is_none() && !args.set.all().is_empty() {
+        return Err(Failure::Usage("--set is for a node's configuration: name it by --config".into()).into());
+    }
     if args.from == 0 || args.to.is_some_and(|to| to < args.from) {
         let to = args.to.map_or(String::new(), |to| format!(" --to {to}"));
         let text = format!("--from {}{to}: heights begin at 1, and --to is not below --from", args.from);
@@ -101,7 +114,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     }
     let (dir, cache) = match &args.config {
         Some(file) => {
-            let config = Layered::load(file, &[])?.config;
+            let config = Layered::load(file, args.set.all())?.config;
             (config.node.data.clone(), cache_config(&config))
         }
         None => (args.session.clone().or_else(|| args.data.clone()).unwrap_or_default(), CacheConfig::default()),

@@ -24,6 +24,7 @@ mod logs;
 mod node;
 mod odds;
 mod out;
+mod past;
 mod play;
 mod reload;
 mod replay;

@@ -13,6 +13,7 @@ mod manifests;
 mod monitor;
 mod network;
 mod newcomer;
+mod past;
 mod pledged;
 mod prometheus;
 mod readme;

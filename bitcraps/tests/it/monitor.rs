@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::lines::Lines;
 pub(super) struct Dev {
     process: Child,
     pub(super) address: SocketAddr,
+    pub(super) session: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -20,23 +21,24 @@ impl Dev {
     pub(super) fn start(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let session = dir.path().join("s");
-        let session = session.to_str().expect("a plain path");
-        let args = ["dev", "--data", session, "--tables", "4", "--players", "24", "--window", "500"];
+        let named = session.to_str().expect("a plain path");
+        let args = ["dev", "--data", named, "--tables", "4", "--players", "24", "--window", "500"];
         let mut process = Command::new(env!("CARGO_BIN_EXE_bitcraps"))
             .args(args)
             .args(["--dashboard", "127.0.0.1:0"])
             .args(more)
+            .env("XDG_CACHE_HOME", dir.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("the program runs");
         let line = Lines::of(process.stdout.take().expect("a pipe")).until("dashboard");
         let address = line.split("http://").nth(1).and_then(|rest| rest.trim_end_matches('/').parse().ok());
-        Self { process, address: address.expect("an address"), _dir: dir }
+        Self { process, address: address.expect("an address"), session, _dir: dir }
     }
 
     /// An answer of the monitor: its status, its head and its body.
-    fn get(&self, path: &str, host: &str) -> (u16, String, String) {
+    pub(super) fn get(&self, path: &str, host: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
@@ -47,7 +49,7 @@ impl Dev {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    fn ask(&self, path: &str) -> (u16, String) {
+    pub(super) fn ask(&self, path: &str) -> (u16, String) {
         let (status, _, body) = self.get(path, &self.address.to_string());
         (status, body)
     }

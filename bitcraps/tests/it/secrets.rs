@@ -124,6 +124,7 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
     let log = dir.path().join("node.log");
     let mut node = program()
         .args(["node", "--config", text(&config), "--output", "ndjson", "--set", "monitoring.listen=127.0.0.1:0"])
+        .env("XDG_CACHE_HOME", dir.path())
         .stdout(Stdio::piped())
         .stderr(fs::File::create(&log).expect("a log"))
         .spawn()
@@ -167,9 +168,11 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
     assert!(again == 4 && refused.contains("support.tar.zst"), "nothing is overwritten: {again} {refused}");
     let parts = unpacked(&archive);
     let mut texts: Vec<_> = parts.iter().map(|(name, bytes)| (format!("archive: {name}"), bytes.clone())).collect();
-    for path in ["/", "/metrics", "/healthz", "/readyz", "/api/page", "/api/now", "/api/history"] {
+    for path in ["/", "/metrics", "/healthz", "/readyz", "/api/page", "/api/now", "/api/history", "/api/game/table/0"] {
         texts.push((path.into(), ask(monitor, path)));
     }
+    let past = &texts.last().expect("it was asked").1;
+    assert!(String::from_utf8_lossy(past).contains("\"open\""), "{}", String::from_utf8_lossy(past));
     signal(&node, "-TERM");
     assert!(node.wait().expect("it ends").success());
     texts.push(("log".into(), fs::read(&log).expect("a log")));

@@ -1,0 +1,77 @@
+//! A running node's past, which `history` reads in a process of its own: the node gives it no memory and no turn of its
+//! own, and it takes none from the node.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use engine::hex;
+use operate::past::{PastCommand, PastOf, PastQuestion};
+
+/// Memory that a state may take which is read beside a node: what 100,000 tables need.
+const MEMORY_MAX: &str = "512MiB";
+
+/// Where a node's past is read.
+pub enum Place {
+    /// In a session.
+    Session(PathBuf),
+    /// In that of a node's configuration and the values set over it, within the budgets of its cache.
+    Config(PathBuf, Vec<String>),
+}
+
+impl Place {
+    fn args(&self) -> Vec<OsString> {
+        // A path may look like an option.
+        let named = |option: &str, path: &PathBuf| {
+            let mut arg = OsString::from(option);
+            arg.push(path);
+            arg
+        };
+        match self {
+            Self::Session(dir) => vec![named("--data=", dir), "--own".into()],
+            Self::Config(file, set) => {
+                let set = set.iter().map(|set| format!("--set={set}").into());
+                [named("--config=", file)].into_iter().chain(set).collect()
+            }
+        }
+    }
+}
+
+/// What answers questions about a node's past: this program, whatever has taken its place on the disk since.
+pub fn past_of(place: Place) -> PastCommand {
+    Box::new(move |question| {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["history", "--beside-node", "--output=json", "--memory-max", MEMORY_MAX]);
+        command.args(place.args()).args(words(question));
+        // It is asked for its answer or one reason, and needs neither the node's passphrase nor its manager.
+        command.env("BITCRAPS_LOG", "off");
+        for secret in ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+            command.env_remove(secret);
+        }
+        command
+    })
+}
+
+/// A question, as `history` is asked it.
+fn words(question: &PastQuestion) -> Vec<String> {
+    let of = match question.of {
+        PastOf::Table(table) => format!("--table={table}"),
+        PastOf::Account(account) => format!("--player={account}"),
+        PastOf::Player(key) => format!("--player={}", hex(&key)),
+        PastOf::Roll(table, number) => format!("--roll={table}:{number}"),
+    };
+    let limit = format!("--limit={}", question.lines);
+    [of, limit].into_iter().chain(question.to.map(|to| format!("--to={to}"))).collect()
+}
+
+/// Leaves processors and memory to everybody else, and ends with the node that asked.
+pub fn stand_back() {
+    // Where the system refuses one of these, the answer is the same.
+    let _ = rustix::process::setpriority_process(None, 19);
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+        // Whose memory the system takes first, where there is no more: this process's, and not the node's.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    }
+}
