@@ -123,6 +123,14 @@ fn a_forbidden_dependency_is_seen_in_every_guise() {
 }
 
 #[test]
+fn the_debian_package_says_which_version_it_is_of() {
+    let workspace = manifest(&root().join("Cargo.toml"));
+    let version = workspace["workspace"]["package"]["version"].as_str().expect("a version");
+    let changelog = read(&root().join("packaging/debian/changelog"));
+    assert!(changelog.starts_with(&format!("bitcraps ({version}-1) ")), "packaging/debian/changelog: {changelog}");
+}
+
+#[test]
 fn what_tests_may_see_the_crate_may_not() {
     let of = |kind: &str| format!("{kind}.load.workspace = true").parse::<Table>().expect("a manifest");
     assert!(forbidden("audit", &of("dev-dependencies")).is_empty());
