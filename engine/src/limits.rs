@@ -166,7 +166,7 @@ pub const START_GRACE_MS: u64 = 150;
 /// Milliseconds without a height after which the last live one is followed by empty ones, until its root is certified.
 pub const CLOSING_AFTER_MS: u64 = 1_000;
 /// Heights for which the proposers of failed rounds lose their first turn.
-pub const SKIP_HEIGHTS: u64 = 256;
+pub const SKIP_HEIGHTS: u64 = 1_024;
 
 // Order: what is verified together, and what is kept of others' proposals.
 /// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
