@@ -5,7 +5,10 @@
 //!                        ^ sent again, the same bytes, after every reconnect
 //! ```
 
+mod lost;
 mod sending;
+mod talk;
+mod raw;
 pub mod status;
 
 use std::collections::BTreeSet;
@@ -14,24 +17,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::io::{ChainProgress, NodeStatus, ShedReason, TableUpdate, Watched};
+use engine::io::{NodeStatus, ShedReason, TableUpdate, Watched};
 use engine::limits::RECEIVE_WINDOW;
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
 use engine::{Hash, Height};
 pub use quinn::Endpoint;
-use quinn::{ConnectionError, RecvStream, VarInt};
-use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+pub use self::lost::Lost;
+pub use self::raw::RawConnection;
 use self::sending::Sending;
-use crate::session::CloseCode;
-use crate::tls::{Identity, IdentityError, Key, proven_key};
+use crate::tls::{Identity, IdentityError, Key};
 use crate::transport::{Carrier, bind, client_transport, endpoint};
-use crate::wire::{
-    ALPN, AccountRow, Answer, AnswerVerdict, Decoder, Hello, Role, TableMessage, ToClient, ToNode, Welcome, WireError,
-};
+use crate::wire::{ALPN, AccountRow, Answer, AnswerVerdict, ToNode, Welcome};
 
 /// The first pause before another try, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -39,10 +39,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const SEVERAL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node may take to answer a handshake, and to say welcome.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a client waits until it asks a node that is behind again for what it shows.
-const WATCH_AGAIN: Duration = Duration::from_millis(250);
-/// Heights by which a node may be behind what another one has shown: it has them before anybody waits long.
-const BEHIND_HEIGHTS: u64 = 200;
 /// Silence after which a connection is lost.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -130,95 +126,6 @@ pub enum Event {
         /// Whether it is the whole table.
         whole: bool,
     },
-}
-
-/// Why there is no connection.
-#[derive(Error, Clone, PartialEq, Eq, Debug)]
-pub enum Lost {
-    /// The name has no address.
-    #[error("{address}: {problem}")]
-    Address {
-        /// What was looked up.
-        address: String,
-        /// What the system says.
-        problem: String,
-    },
-    /// Nothing answers there.
-    #[error("no node answers at {0}")]
-    Silent(String),
-    /// The node refused the connection before it looked at it.
-    #[error(
-        "the node refuses the connection: it ends, or is full, or this address has too many connections or is banned"
-    )]
-    Refused,
-    /// No version of the protocol is common to both.
-    #[error("the node speaks another version of the protocol; this program speaks version {}", crate::wire::VERSION)]
-    Version,
-    /// The node has another key than was expected.
-    #[error("the node has key {}, but {} was expected", engine::hex(.found), engine::hex(.expected))]
-    Key {
-        /// What was expected.
-        expected: Key,
-        /// What the node proved.
-        found: Key,
-    },
-    /// The node closed the connection and said why.
-    #[error("{}{}", .code.sentence(), if .text.is_empty() { String::new() } else { format!(" ({text})") })]
-    Closed {
-        /// The code.
-        code: CloseCode,
-        /// Details.
-        text: String,
-    },
-    /// The node said something that is no message.
-    #[error("the node sent what is no message: {0}")]
-    Wire(#[from] WireError),
-    /// The node is behind what this client has seen of the chain.
-    #[error("the node is {0} heights behind what another one has shown")]
-    Behind(u64),
-    /// Anything else that befell the connection.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl Lost {
-    /// Whether trying again cannot help.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Version | Self::Key { .. } => true,
-            Self::Closed { code, .. } => {
-                matches!(code, CloseCode::Version | CloseCode::Chain | CloseCode::Banned | CloseCode::Malformed)
-            }
-            _ => false,
-        }
-    }
-
-    fn of(error: &ConnectionError, address: &str) -> Self {
-        match error {
-            ConnectionError::ApplicationClosed(close) => {
-                let text = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
-                match CloseCode::of(close.error_code.into_inner()) {
-                    Some(code) => Self::Closed { code, text },
-                    None => Self::Other(text),
-                }
-            }
-            ConnectionError::ConnectionClosed(close)
-                if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
-            {
-                Self::Refused
-            }
-            ConnectionError::ConnectionClosed(close) if close.error_code == no_common_version() => Self::Version,
-            ConnectionError::TransportError(error) if error.code == no_common_version() => Self::Version,
-            ConnectionError::VersionMismatch => Self::Version,
-            ConnectionError::TimedOut => Self::Silent(address.to_owned()),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-/// The TLS alert `no_application_protocol`.
-fn no_common_version() -> quinn::TransportErrorCode {
-    quinn::TransportErrorCode::crypto(120)
 }
 
 /// A socket that clients share.
@@ -436,339 +343,5 @@ impl Client {
         if !intents.is_empty() {
             ToNode::Intents(intents).encode(out);
         }
-    }
-
-    async fn connected(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        hear: &mut (impl FnMut(Event) + Send),
-    ) -> Ended {
-        match self.connect().await {
-            Ok((quic, node)) => {
-                let ended = self.talk(&quic, node, commands, hear).await;
-                quic.close(VarInt::from_u32(CloseCode::Done as u32), b"");
-                ended
-            }
-            Err(lost) => Ended::Lost(lost),
-        }
-    }
-
-    async fn connect(&self) -> Result<(quinn::Connection, Key), Lost> {
-        let address = &self.config.address;
-        let unknown = |problem: String| Lost::Address { address: address.clone(), problem };
-        let mut addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
-        let only_v4 = self.endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
-        let at = addresses.find(|at| at.is_ipv4() || !only_v4);
-        let at = at.ok_or_else(|| unknown("the name has no address that this machine can reach".into()))?;
-        let connecting = self
-            .endpoint
-            .connect_with(self.quic.clone(), at, "bitcraps")
-            .map_err(|error| Lost::Other(error.to_string()))?;
-        let silent = || Lost::Silent(address.clone());
-        let quic = timeout(PATIENCE, connecting).await.map_err(|_| silent())?;
-        let quic = quic.map_err(|error| Lost::of(&error, address))?;
-        let found = proven_key(quic.peer_identity()).ok_or_else(|| Lost::Other("the node proved no key".into()))?;
-        if let Some(expected) = self.config.node
-            && expected != found
-        {
-            quic.close(VarInt::from_u32(CloseCode::Done as u32), b"another key was expected");
-            return Err(Lost::Key { expected, found });
-        }
-        Ok((quic, found))
-    }
-
-    async fn talk(
-        &mut self,
-        quic: &quinn::Connection,
-        node: Key,
-        commands: &mut mpsc::Receiver<Command>,
-        hear: &mut (impl FnMut(Event) + Send),
-    ) -> Ended {
-        let address = self.config.address.clone();
-        let lost = || {
-            let reason = quic.close_reason();
-            Ended::Lost(reason.map_or(Lost::Other("the connection ended".into()), |error| Lost::of(&error, &address)))
-        };
-        let Ok((mut send, mut recv)) = quic.open_bi().await else { return lost() };
-        let mut out = Vec::new();
-        let program = self.config.program.clone();
-        ToNode::Hello(Hello { chain: self.config.chain, program, role: Role::Client }).encode(&mut out);
-        let mut welcomed = false;
-        let mut updates: Option<RecvStream> = None;
-        let mut answers_decoder = Decoder::for_opener(Role::Client);
-        let mut updates_decoder = Decoder::for_updates(Role::Client);
-        let deadline = tokio::time::sleep(PATIENCE);
-        tokio::pin!(deadline);
-        loop {
-            if welcomed {
-                self.send_intents(&mut out);
-                self.watch_again(&mut out);
-            }
-            if !out.is_empty() {
-                // A node that does not read is found silent by QUIC's own timer.
-                if send.write_all(&out).await.is_err() {
-                    return lost();
-                }
-                out.clear();
-            }
-            let resumes =
-                self.sending.resumes_at(self.started.elapsed()).into_iter().chain(self.watched_again_at).min();
-            let resumes = resumes.map(|at| self.started + at);
-            // Whoever watches nothing has no second stream to look at.
-            let watches = !self.watching.is_empty();
-            let (decoder, chunk) = tokio::select! {
-                biased;
-                chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_decoder, chunk),
-                chunk = read_updates(quic, &mut updates), if watches => (&mut updates_decoder, chunk),
-                command = commands.recv(), if welcomed => {
-                    match command {
-                        None | Some(Command::Close) => {
-                            // What was sent before is on its way; the node has it, or the next connection sends it.
-                            let _ = send.finish();
-                            return Ended::Asked;
-                        }
-                        Some(Command::Reconnect) => return Ended::Again,
-                        Some(command) => self.take(command, &mut out, hear),
-                    }
-                    // What else waits goes with it.
-                    while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
-                        if matches!(command, Command::Close | Command::Reconnect) {
-                            self.send_intents(&mut out);
-                            let _ = send.write_all(&out).await;
-                            let _ = send.finish();
-                            return if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again };
-                        }
-                        self.take(command, &mut out, hear);
-                    }
-                    continue;
-                }
-                () = tokio::time::sleep_until(resumes.unwrap_or(self.started)), if resumes.is_some() => continue,
-                () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(self.config.address.clone())),
-            };
-            let Ok(Some(chunk)) = chunk else { return lost() };
-            decoder.push(&chunk.bytes);
-            while let Some(message) = decoder.next_message().transpose() {
-                match message {
-                    Ok(ToClient::Welcome(welcome)) => {
-                        if let Some(chain) = self.config.chain
-                            && chain != welcome.chain
-                        {
-                            let text = format!("it keeps {}", engine::hex(&welcome.chain));
-                            return Ended::Lost(Lost::Closed { code: CloseCode::Chain, text });
-                        }
-                        // A later connection must be to the same chain.
-                        self.config.chain = Some(welcome.chain);
-                        let behind = self.seen.0.saturating_sub(welcome.standing.settled.0);
-                        if behind > BEHIND_HEIGHTS && !self.config.others.is_empty() {
-                            return Ended::Lost(Lost::Behind(behind));
-                        }
-                        welcomed = true;
-                        self.sending.connected(welcome.credit);
-                        self.node_clock = (welcome.standing.now_ms, self.started.elapsed());
-                        hear(Event::Up { welcome, node, address: address.clone(), rtt: quic.rtt() });
-                        self.resume(&mut out);
-                    }
-                    Ok(message) => self.hear(message, hear),
-                    Err(error) => {
-                        quic.close(VarInt::from_u32(CloseCode::Malformed as u32), error.to_string().as_bytes());
-                        return Ended::Lost(Lost::Wire(error));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Something that the node showed is older than what was seen before: it is watched again after a while.
-    fn doubt(&mut self, what: Watched) {
-        self.doubted.insert(what);
-        self.watched_again_at = self.watched_again_at.or(Some(self.started.elapsed() + WATCH_AGAIN));
-    }
-
-    /// Asks again for the whole of what was doubted, once it is time.
-    fn watch_again(&mut self, out: &mut Vec<u8>) {
-        if self.watched_again_at.is_some_and(|at| at <= self.started.elapsed()) {
-            self.watched_again_at = None;
-            let doubted = std::mem::take(&mut self.doubted);
-            let again: Vec<(Watched, bool)> =
-                doubted.into_iter().filter(|what| self.watching.contains(what)).map(|what| (what, true)).collect();
-            if !again.is_empty() {
-                ToNode::Watch(again).encode(out);
-            }
-        }
-    }
-
-    /// After a connect: everything watched is watched again. The intents follow, as credit allows.
-    fn resume(&mut self, out: &mut Vec<u8>) {
-        self.doubted.clear();
-        self.watched_again_at = None;
-        if self.genesis_wanted {
-            ToNode::AskGenesis.encode(out);
-        }
-        let watching: Vec<(Watched, bool)> = self.watching.iter().map(|what| (*what, true)).collect();
-        if !watching.is_empty() {
-            ToNode::Watch(watching).encode(out);
-        }
-    }
-
-    fn hear(&mut self, message: ToClient, hear: &mut (impl FnMut(Event) + Send)) {
-        match message {
-            ToClient::Answers(answers) => {
-                for answer in answers {
-                    if let AnswerVerdict::Receipt { height, .. } = answer.verdict {
-                        self.seen = self.seen.max(height);
-                    }
-                    if self.sending.answered(&answer, self.started.elapsed()) {
-                        hear(Event::Answer(answer));
-                    }
-                }
-            }
-            ToClient::Genesis(bytes) => {
-                self.genesis_wanted = false;
-                hear(Event::Genesis(bytes));
-            }
-            // What a node that is behind shows was so before what this client has seen already: it is asked again for the
-            // whole, until it has caught up.
-            ToClient::Account(account) if account.height < self.seen => self.doubt(Watched::Account(account.key)),
-            ToClient::Table(TableMessage { update, .. }) if update.height < self.seen => {
-                self.doubt(Watched::Table(update.id));
-            }
-            ToClient::Account(account) => {
-                self.seen = account.height;
-                hear(Event::Account(account));
-            }
-            // A part of what changed, without the whole that it changes.
-            ToClient::Table(TableMessage { update, whole: false })
-                if self.doubted.contains(&Watched::Table(update.id)) => {}
-            ToClient::Table(TableMessage { update, whole }) => {
-                self.seen = update.height;
-                hear(Event::Table { update, whole });
-            }
-            ToClient::Standing(ChainProgress { now_ms, .. }) => {
-                let (then_ms, then) = self.node_clock;
-                let moment = self.started.elapsed();
-                let expected_ms = then_ms.saturating_add((moment - then).as_millis() as u64);
-                self.node_clock = (now_ms, moment);
-                hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
-            }
-            ToClient::Status(status) => hear(Event::Status(status)),
-            // The decoder lets none of these through: they are said to nodes, or first.
-            ToClient::Welcome(_) | ToClient::Peers(_) => {}
-        }
-    }
-}
-
-/// The next bytes of the node's own stream, which it opens once something is watched.
-async fn read_updates(
-    quic: &quinn::Connection,
-    updates: &mut Option<RecvStream>,
-) -> Result<Option<quinn::Chunk>, quinn::ReadError> {
-    if updates.is_none() {
-        *updates = Some(quic.accept_uni().await?);
-    }
-    updates.as_mut().expect("accepted above").read_chunk(RECEIVE_WINDOW as usize, true).await
-}
-
-/// A connection without a session, for tests and load runs of what a client must not do: sends any bytes, reads or does
-/// not read.
-pub struct RawConnection {
-    quic: quinn::Connection,
-    send: quinn::SendStream,
-    /// Where what it says goes instead, once it has opened one.
-    lane: Option<quinn::SendStream>,
-    recv: RecvStream,
-    decoder: Decoder<ToClient>,
-    address: String,
-}
-
-impl RawConnection {
-    /// Connects and opens the stream, and says nothing.
-    ///
-    /// # Errors
-    /// Why there is no connection.
-    pub async fn connect(endpoint: &Endpoint, identity: &Identity, at: SocketAddr) -> Result<Self, Lost> {
-        let other = |error: &dyn std::fmt::Display| Lost::Other(error.to_string());
-        let crypto = identity.client_config(ALPN).map_err(|error| other(&error))?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
-        let connecting = endpoint.connect_with(config, at, "bitcraps").map_err(|error| other(&error))?;
-        let address = at.to_string();
-        let quic = timeout(PATIENCE, connecting).await.map_err(|_| Lost::Silent(address.clone()))?;
-        let quic = quic.map_err(|error| Lost::of(&error, &address))?;
-        let (send, recv) = quic.open_bi().await.map_err(|error| Lost::of(&error, &address))?;
-        Ok(Self { quic, send, lane: None, recv, decoder: Decoder::for_opener(Role::Client), address })
-    }
-
-    /// Sends bytes as they are.
-    ///
-    /// # Errors
-    /// Why the connection ended.
-    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        match self.lane.as_mut().unwrap_or(&mut self.send).write_all(bytes).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.lost()),
-        }
-    }
-
-    /// Sends a message.
-    ///
-    /// # Errors
-    /// Why the connection ended.
-    pub async fn say(&mut self, message: &ToNode) -> Result<(), Lost> {
-        if let ToNode::Hello(hello) = message {
-            self.decoder.open_as(hello.role);
-        }
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        self.send(&bytes).await
-    }
-
-    /// The next message.
-    ///
-    /// # Errors
-    /// Why the connection ended.
-    pub async fn hear(&mut self) -> Result<ToClient, Lost> {
-        loop {
-            if let Some(message) = self.decoder.next_message()? {
-                return Ok(message);
-            }
-            match self.recv.read_chunk(RECEIVE_WINDOW as usize, true).await {
-                Ok(Some(chunk)) => self.decoder.push(&chunk.bytes),
-                _ => return Err(self.lost()),
-            }
-        }
-    }
-
-    /// Opens a lane, as a node does that the other one knows; what is sent from now on goes there.
-    ///
-    /// # Errors
-    /// Why the connection ended.
-    pub async fn open_lane(&mut self) -> Result<(), Lost> {
-        match self.quic.open_uni().await {
-            Ok(lane) => {
-                self.lane = Some(lane);
-                Ok(())
-            }
-            Err(_) => Err(self.lost()),
-        }
-    }
-
-    /// The key that the node proved.
-    pub fn key(&self) -> Option<Key> {
-        proven_key(self.quic.peer_identity())
-    }
-
-    /// Waits until the node ends the connection.
-    pub async fn closed(&self) -> Lost {
-        Lost::of(&self.quic.closed().await, &self.address)
-    }
-
-    /// Ends the connection, as a client does.
-    pub fn close(&self) {
-        self.quic.close(VarInt::from_u32(CloseCode::Done as u32), b"");
-    }
-
-    fn lost(&self) -> Lost {
-        let reason = self.quic.close_reason();
-        reason.map_or(Lost::Other("the stream ended".into()), |error| Lost::of(&error, &self.address))
     }
 }

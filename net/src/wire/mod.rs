@@ -11,20 +11,29 @@
 mod kind;
 
 mod payload;
-mod record;
+mod field;
+mod greeting;
+mod status;
+mod rows;
+mod answer;
+mod watched;
 mod table;
+mod peer;
 mod node;
 
 mod decoder;
 
 use thiserror::Error;
 
+pub use answer::{Answer, AnswerVerdict};
 pub use decoder::{Decoder, Message};
+pub use greeting::{Hello, Role, Welcome};
 pub use kind::{Direction, Kind, Order, Spec, ToClient, ToNode};
 pub use node::encode_node;
 pub use payload::Bounds;
-pub use record::{AccountRow, Answer, AnswerVerdict, Hello, PeerRecord, Role, Welcome};
+pub use peer::PeerRecord;
 pub use table::TableMessage;
+pub use watched::AccountRow;
 
 use engine::bytes::DecodeError;
 use engine::io::TableUpdate;

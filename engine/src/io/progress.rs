@@ -1,0 +1,104 @@
+//! Where a chain stands, and how a node is.
+
+use crate::Hash;
+use crate::ids::Height;
+
+/// Slots of validators: a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SlotList(pub u128);
+
+impl SlotList {
+    /// The slots, rising.
+    pub fn slots(self) -> impl Iterator<Item = u32> {
+        (0..u128::BITS).filter(move |slot| self.0 >> slot & 1 == 1)
+    }
+}
+
+impl std::fmt::Display for SlotList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut slots = self.slots();
+        if let Some(first) = slots.next() {
+            write!(f, "{first}")?;
+        }
+        slots.try_for_each(|slot| write!(f, ", {slot}"))
+    }
+}
+
+/// Where a node's chain stands.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ChainProgress {
+    /// The node's time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// The last decided height that is on disk.
+    pub decided: Height,
+    /// The last settled height that is on disk.
+    pub settled: Height,
+    /// The last height whose `root_chain` a decided header has: what a quorum of validators answers for.
+    pub certified: Height,
+    /// `root_chain` of the settled height.
+    pub root_chain: Hash,
+    /// It follows, and votes on nothing.
+    pub follows: bool,
+    /// Its disk is full: it takes no intents, and settles nothing.
+    pub disk_full: bool,
+}
+
+impl ChainProgress {
+    /// Takes note of a height that was decided: its header has the root chain of the height two before.
+    pub fn decide(&mut self, height: Height) {
+        (self.decided, self.certified) = (height, height.back(2));
+    }
+
+    /// Takes note of a height that was settled.
+    pub fn settle(&mut self, height: Height, root_chain: Hash) {
+        (self.settled, self.root_chain) = (height, root_chain);
+    }
+}
+
+/// What a node's part in the order of blocks is at.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OrderProgress {
+    /// The round of the height above the last decided one.
+    pub round: u32,
+    /// Whose turn it is there.
+    pub proposer: u32,
+    /// This node's slot, if it is a validator.
+    pub slot: Option<u32>,
+    /// How many validators there are.
+    pub validators: u32,
+    /// How many of them are connected, this one included.
+    pub heard: u32,
+    /// Receipts that it gave since its start.
+    pub receipts: u64,
+    /// Validators whose shares of the beacon have not come, where it has been awaited for too long.
+    pub missing_shares: SlotList,
+}
+
+/// How a node is, for whoever looks after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeStatus {
+    /// Where its chain stands.
+    pub standing: ChainProgress,
+    /// Connections that it has.
+    pub connections: u32,
+    /// Other nodes among them.
+    pub nodes: u32,
+    /// Of those, the ones that are behind this node's settled height.
+    pub behind: u32,
+    /// The one that is furthest behind: its network key, and its settled height.
+    pub furthest: Option<([u8; 32], Height)>,
+    /// What its part in the order of blocks is at.
+    pub order: OrderProgress,
+}
+
+impl NodeStatus {
+    /// Why the node is of no use to a player now, in a word; nothing if it is.
+    pub fn unready(&self) -> Option<&'static str> {
+        match self.standing {
+            ChainProgress { disk_full: true, .. } => Some("disk full"),
+            ChainProgress { follows: true, .. } => Some("follows"),
+            _ if self.order.missing_shares != SlotList::default() => Some("waits for shares of the beacon"),
+            _ => None,
+        }
+    }
+}

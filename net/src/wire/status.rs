@@ -1,0 +1,152 @@
+//! Where a chain stands, and how a node is.
+
+use bytemuck::{Pod, Zeroable};
+use engine::Height;
+use engine::bytes::{DecodeError, zeros};
+use engine::io::{ChainProgress, NodeStatus, OrderProgress, SlotList};
+
+use super::field::switch;
+use super::payload::Body;
+
+/// Layout: 72 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct StandingBody {
+    now_ms: u64,
+    decided: u64,
+    settled: u64,
+    certified: u64,
+    root_chain: [u8; 32],
+    follows: u8,
+    disk_full: u8,
+    reserved: [u8; 6],
+}
+
+/// Layout: 168 bytes, no padding.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct StatusBody {
+    standing: StandingBody,
+    connections: u32,
+    nodes: u32,
+    behind: u32,
+    round: u32,
+    furthest_key: [u8; 32],
+    furthest_settled: u64,
+    receipts: u64,
+    proposer: u32,
+    slot: u32,
+    validators: u32,
+    heard: u32,
+    missing_shares: [u8; 16],
+}
+
+const _: () = assert!(size_of::<StatusBody>() == 168 && size_of::<StandingBody>() == 72);
+
+impl Body for ChainProgress {
+    type Bytes = StandingBody;
+
+    fn to_bytes(&self) -> StandingBody {
+        StandingBody {
+            now_ms: self.now_ms,
+            decided: self.decided.0,
+            settled: self.settled.0,
+            certified: self.certified.0,
+            root_chain: self.root_chain,
+            follows: self.follows.into(),
+            disk_full: self.disk_full.into(),
+            reserved: [0; 6],
+        }
+    }
+
+    fn of_bytes(body: &StandingBody) -> Result<Self, DecodeError> {
+        zeros("standing", &body.reserved)?;
+        Ok(Self {
+            now_ms: body.now_ms,
+            decided: Height(body.decided),
+            settled: Height(body.settled),
+            certified: Height(body.certified),
+            root_chain: body.root_chain,
+            follows: switch(body.follows, "follows")?,
+            disk_full: switch(body.disk_full, "disk_full")?,
+        })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![Self {
+            now_ms: 1_800_000_000_123,
+            decided: Height(12),
+            settled: Height(11),
+            certified: Height(10),
+            root_chain: [6; 32],
+            follows: true,
+            disk_full: true,
+        }]
+    }
+}
+
+/// The slot of a node that is no validator.
+const NO_SLOT: u32 = u32::MAX;
+
+impl Body for NodeStatus {
+    type Bytes = StatusBody;
+
+    fn to_bytes(&self) -> StatusBody {
+        let (furthest_key, furthest_settled) = self.furthest.map_or(([0; 32], 0), |(key, height)| (key, height.0));
+        StatusBody {
+            standing: self.standing.to_bytes(),
+            connections: self.connections,
+            nodes: self.nodes,
+            behind: self.behind,
+            round: self.order.round,
+            furthest_key,
+            furthest_settled,
+            receipts: self.order.receipts,
+            proposer: self.order.proposer,
+            slot: self.order.slot.unwrap_or(NO_SLOT),
+            validators: self.order.validators,
+            heard: self.order.heard,
+            missing_shares: self.order.missing_shares.0.to_le_bytes(),
+        }
+    }
+
+    fn of_bytes(body: &StatusBody) -> Result<Self, DecodeError> {
+        if body.behind == 0 {
+            zeros("nobody behind", &body.furthest_key)?;
+            zeros("nobody behind", &body.furthest_settled.to_le_bytes())?;
+        }
+        let furthest = (body.furthest_key, Height(body.furthest_settled));
+        Ok(Self {
+            standing: ChainProgress::of_bytes(&body.standing)?,
+            connections: body.connections,
+            nodes: body.nodes,
+            behind: body.behind,
+            furthest: (body.behind > 0).then_some(furthest),
+            order: OrderProgress {
+                round: body.round,
+                proposer: body.proposer,
+                slot: (body.slot != NO_SLOT).then_some(body.slot),
+                validators: body.validators,
+                heard: body.heard,
+                receipts: body.receipts,
+                missing_shares: SlotList(u128::from_le_bytes(body.missing_shares)),
+            },
+        })
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        let furthest = Some(([8; 32], Height(3)));
+        let order = OrderProgress {
+            round: 1,
+            proposer: 3,
+            slot: Some(2),
+            validators: 4,
+            heard: 3,
+            receipts: 77,
+            missing_shares: SlotList(0b1010),
+        };
+        vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest, order }]
+    }
+}

@@ -1,0 +1,145 @@
+//! What a machine shows: where its chain and its part in the order stand, its rows, and its last report.
+
+use bevy_ecs::system::SystemState;
+use engine::columns::Rows;
+use engine::image::GroupSaver;
+use engine::io::{ChainProgress, OrderProgress};
+use engine::message::node::NodeStanding;
+use engine::pool::Arenas;
+use engine::{Height, PeerId};
+use order::validators::Validators;
+
+use super::Machine;
+use crate::exchange::answers::Answers;
+use crate::exchange::beacon::Shares;
+use crate::exchange::catch_up::CatchUp;
+use crate::exchange::chain::Chain;
+use crate::exchange::nodes::Nodes;
+use crate::exchange::order::Orderer;
+use crate::settle::block::Report;
+use crate::settle::turns::Turns;
+use crate::state::activity::Activity;
+use crate::state::due::DueTimes;
+use crate::state::setup::Setup;
+
+impl Machine {
+    /// Whether heights that others told of wait to be settled: several may be settled in one tick.
+    pub fn is_behind(&self) -> bool {
+        self.world.resource::<CatchUp>().is_behind()
+    }
+
+    /// Whether the passing of time may change something, beside tables that are due: a height is under way or due, or
+    /// something was asked of other nodes.
+    pub fn awaits_time(&self) -> bool {
+        let is_ordering = self.world.get_resource::<Orderer>().is_some_and(|orderer| orderer.awaits_time(self.chain()));
+        is_ordering || self.world.resource::<CatchUp>().is_under_way()
+    }
+
+    /// The other nodes that are connected, and where each stands, as it says.
+    pub fn nodes(&self) -> impl Iterator<Item = (PeerId, NodeStanding)> {
+        self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))
+    }
+
+    /// What this node's part in the order of blocks is at, but for its receipts.
+    pub fn order_progress(&self) -> OrderProgress {
+        let orderer = self.world.resource::<Orderer>();
+        let (validators, slot) = (&orderer.validators, orderer.own_slot());
+        let height = self.chain().decided.next();
+        OrderProgress {
+            round: orderer.round,
+            proposer: validators.proposer(height, orderer.round),
+            slot,
+            validators: validators.count() as u32,
+            heard: self.world.resource::<Nodes>().others(slot) as u32 + u32::from(slot.is_some()),
+            receipts: 0,
+            missing_shares: self.world.resource::<Shares>().missing(),
+        }
+    }
+
+    /// The validators of a height, with those who lose their first turn there. Right for the next height, and the one
+    /// after it once that is settled.
+    pub fn validators_at(&self, height: Height) -> Validators {
+        self.world.resource::<Turns>().at(height)
+    }
+
+    /// Where the chain stands.
+    pub fn chain(&self) -> &Chain {
+        self.world.resource()
+    }
+
+    /// Where this node's chain stands at `now_ms`.
+    pub fn standing(&self, now_ms: u64) -> ChainProgress {
+        let chain = self.chain();
+        let mut standing = ChainProgress { now_ms, ..ChainProgress::default() };
+        standing.decide(chain.decided);
+        standing.settle(chain.settled, chain.root_chains[0]);
+        standing
+    }
+
+    /// Intents without a receipt: those that wait for a block, and those in blocks that are not settled.
+    pub fn unanswered(&self) -> usize {
+        self.world.resource::<Answers>().waiting()
+    }
+
+    /// The rows of connections.
+    pub fn read_peers<R>(&mut self, read: impl FnOnce(&[engine::component::Peer]) -> R) -> R {
+        let mut state = SystemState::<engine::columns::PeerColumns<'_, '_>>::new(&mut self.world);
+        let mut columns = state.get_mut(&mut self.world).expect("the world has its columns");
+        read(columns.rows().0)
+    }
+
+    /// Bytes of the columns, of the workers' arenas, and of blocks on their way into a snapshot.
+    pub fn held_bytes(&mut self) -> [u64; 3] {
+        let columns = self.layout().bytes();
+        let arenas = self.world.resource_mut::<Arenas>().allocated_bytes() as u64;
+        [columns, arenas, self.world.resource::<GroupSaver>().held_bytes() as u64]
+    }
+
+    /// Gives back memory that heights and snapshots needed and that nothing needs now. Nothing of the state is in it.
+    pub fn trim(&mut self) {
+        self.world.resource_mut::<Arenas>().trim();
+        self.world.resource_mut::<GroupSaver>().trim();
+    }
+
+    /// Which tables and accounts did something on which page of history; a validator keeps it.
+    pub fn activity(&self) -> &Activity {
+        self.world.resource()
+    }
+
+    /// Wants rolls, resolutions and leavings in the reports, or not.
+    pub fn watch(&mut self, watch: bool) {
+        self.world.resource_mut::<Report>().watch = watch;
+    }
+
+    /// Wants the bets that lie when the dice fall in the reports, or not.
+    pub fn watch_felt(&mut self, watch: bool) {
+        self.world.resource_mut::<Report>().watch_felt = watch;
+    }
+
+    /// The last settled height's report.
+    pub fn report(&self) -> &Report {
+        self.world.resource()
+    }
+
+    /// Reads the columns.
+    pub fn read<R>(&mut self, read: impl FnOnce(&Rows<'_>) -> R) -> R {
+        let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
+        read(&columns.rows())
+    }
+
+    /// The chain's constants.
+    pub fn setup(&self) -> &Setup {
+        self.world.resource()
+    }
+
+    /// When the next table is due, or `None` while every table is empty.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.world.resource::<DueTimes>().earliest()
+    }
+
+    /// The account with this key.
+    pub fn account_of(&mut self, key: &[u8; 32]) -> Option<engine::AccountId> {
+        let (mut columns, index) = self.lookup.get_mut(&mut self.world).expect("the world has its columns");
+        index.find(key, columns.rows().keys)
+    }
+}
