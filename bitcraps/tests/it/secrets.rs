@@ -172,7 +172,7 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
         texts.push((path.into(), ask(monitor, path)));
     }
     let past = &texts.last().expect("it was asked").1;
-    assert!(String::from_utf8_lossy(past).contains("\"open\""), "{}", String::from_utf8_lossy(past));
+    assert!(String::from_utf8_lossy(past).contains("\"sit\""), "{}", String::from_utf8_lossy(past));
     signal(&node, "-TERM");
     assert!(node.wait().expect("it ends").success());
     texts.push(("log".into(), fs::read(&log).expect("a log")));
