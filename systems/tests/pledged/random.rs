@@ -64,7 +64,8 @@ impl Random {
                 9 => IntentKind::TakeDown,
                 _ => continue,
             };
-            let (bet, number) = (BetId(self.lot.below(145) as u8), [0, 4, 6, 8][self.lot.below(4) as usize]);
+            let (bet, number) =
+                (BetId(self.lot.below(engine::limits::BETS as u64) as u8), [0, 4, 6, 8][self.lot.below(4) as usize]);
             let amount = 10 + self.lot.below(50);
             intents.push(self.stage.intent(player, kind, |body| match kind {
                 IntentKind::Sit => body.at(table).amount(amount),
