@@ -71,6 +71,11 @@ pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
 pub const PENDING_MAX: usize = 1 << 16;
 /// Verified intents that other nodes passed on and that wait for a block: as many again, shared out by origin.
 pub const FOREIGN_MAX: usize = PENDING_MAX;
+/// Intents of another node that are looked at though none was applied: as many as enter in a fifth of a second, before the first
+/// of them can have its receipt.
+pub const UNPROVEN_MAX: u64 = 2_048;
+/// The same in each tick above that: 800 a second, of which verification takes a fiftieth of a core.
+pub const UNPROVEN_PER_TICK: u64 = 4;
 /// Blocks that may be decided and not yet settled.
 pub const UNSETTLED_MAX: usize = 2;
 /// Ticks whose groups may wait for the disk.
@@ -161,7 +166,7 @@ pub const START_GRACE_MS: u64 = 150;
 /// Milliseconds without a height after which the last live one is followed by empty ones, until its root is certified.
 pub const CLOSING_AFTER_MS: u64 = 1_000;
 /// Heights for which the proposers of failed rounds lose their first turn.
-pub const SKIP_HEIGHTS: u64 = 256;
+pub const SKIP_HEIGHTS: u64 = 1_024;
 
 // Order: what is verified together, and what is kept of others' proposals.
 /// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.

@@ -48,7 +48,7 @@ pub(crate) const CONFIG: &str = "bitcraps.toml";
 /// Chips a bank is filled to.
 const BANK: u64 = 1_000_000;
 /// Milliseconds between two blocks of several validators, at least: as fast as they agree over links of some milliseconds.
-const BLOCK_INTERVAL_MS: u64 = 50;
+const BLOCK_INTERVAL_MS: u64 = 40;
 /// A day.
 const DAY_MS: u64 = 24 * 3_600_000;
 

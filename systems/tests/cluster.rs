@@ -10,7 +10,7 @@ use bevy_ecs::system::{Query, ResMut};
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
 use engine::io::{Alarm, SlotList, Verdict};
-use engine::limits::TICK_MS;
+use engine::limits::{TICK_MS, UNPROVEN_MAX, UNPROVEN_PER_TICK};
 use engine::message::evidence::Evidence;
 use engine::message::intent::{Intent, IntentKind};
 use engine::message::node::{BeaconRow, NodeMessage, RangeEntry};
@@ -281,6 +281,28 @@ fn a_follower_settles_what_the_validators_decide() {
     assert!(level(&mut cluster));
     assert_eq!(cluster.root_chain(4), cluster.root_chain(0));
     assert!(cluster.hosts[4].fault.is_none());
+}
+
+#[test]
+fn who_passes_on_what_is_applied_is_heard_however_much_that_is() {
+    let mut cluster = Cluster::new(1, 1, 37);
+    let mut given = Vec::new();
+    (0..8).for_each(|player| given.extend(cluster.seat(player, 1).into_iter().map(|intent| (1, intent))));
+    assert!(cluster.until(500, |cluster| all_applied(cluster, &given)));
+    let (field, began, mut count) = (common::bet("field"), cluster.tick, 0);
+    while count < 2 * UNPROVEN_MAX {
+        let mut bets = Vec::new();
+        for player in 0..8 {
+            let at = TableId(player % 2);
+            let bet = |_| cluster.intent(player, IntentKind::Bet, |body| body.at(at).on(field, 0).amount(5));
+            bets.extend((0..64).map(bet));
+        }
+        count += bets.len() as u64;
+        cluster.give(1, bets.clone());
+        let given: Vec<(usize, Intent)> = bets.into_iter().map(|bet| (1, bet)).collect();
+        assert!(cluster.until(100, |cluster| all_applied(cluster, &given)), "{count} intents");
+    }
+    assert!((cluster.tick - began) * UNPROVEN_PER_TICK < UNPROVEN_MAX, "time alone would not have let them pass");
 }
 
 #[test]

@@ -15,19 +15,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use engine::io::Input;
-use engine::limits::AHEAD_HEIGHTS;
+use engine::limits::{AHEAD_HEIGHTS, TICK_MS};
 use engine::message::node::{Lane, NodeKind, NodeMessage};
 use engine::{Height, PeerId};
 use quinn_proto::{Connection, Dir, ReadError, StreamId, WriteError};
 
 use crate::session::{Close, CloseCode};
-use crate::transport::{LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES, LANES};
+use crate::transport::{LANE_BYTES_PER_MS, LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES, LANES};
 use crate::wire::{Decoder, encode_node};
 
 /// Bytes that are read of a stream at once.
 const READ_BYTES: usize = 64 * 1024;
 /// What a message counts for at least: what it takes in the tick's queue, however short it is.
 const LEAST_BYTES: usize = 256;
+/// How far a lane may be ahead of its pace when another message is read: what a tick may bring at once.
+const AHEAD: Duration = Duration::from_millis(TICK_MS);
 /// Time for a message between nodes, from its first byte to its last: the largest has two mebibytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -178,7 +180,30 @@ struct Incoming {
     decoder: Decoder<NodeMessage>,
     /// When the message that has begun must be whole.
     deadline: Option<Duration>,
+    /// When what was read so far would have come at the lane's pace.
+    paced: Duration,
     is_stalled: bool,
+}
+
+impl Incoming {
+    fn new(stream: StreamId) -> Self {
+        let decoder = Decoder::between_nodes();
+        Self { stream, decoder, deadline: None, paced: Duration::ZERO, is_stalled: false }
+    }
+
+    /// Whether another message, which may be the largest there is, may be read: the tick has room for it, and the lane is not
+    /// ahead of its pace.
+    fn may_read(&self, untaken: &Untaken, now: Duration) -> bool {
+        let has_room =
+            |lane: Lane| untaken.0[lane as usize].load(Ordering::Relaxed) < LANE_UNTAKEN_BYTES[lane as usize];
+        self.decoder.lane().is_none_or(has_room) && self.paced <= now + AHEAD
+    }
+
+    /// So many bytes of a lane were read.
+    fn note(&mut self, lane: Lane, bytes: usize, now: Duration) {
+        let takes_ns = bytes as u64 * 1_000_000 / LANE_BYTES_PER_MS[lane as usize] as u64;
+        self.paced = self.paced.max(now) + Duration::from_nanos(takes_ns);
+    }
 }
 
 /// All lanes of one node.
@@ -225,15 +250,14 @@ impl Lanes {
         mut take: impl FnMut(&NodeMessage),
     ) -> Result<(), Close> {
         while let Some(stream) = line.streams().accept(Dir::Uni) {
-            let decoder = Decoder::between_nodes();
-            self.incoming.push(Incoming { stream, decoder, deadline: None, is_stalled: false });
+            self.incoming.push(Incoming::new(stream));
         }
         let Self { incoming, untaken, told, .. } = self;
         for at in 0..incoming.len() {
             let has_lane = incoming[at].decoder.lane();
             let one = &mut incoming[at];
             loop {
-                while has_room(untaken, one.decoder.lane()) {
+                while one.may_read(untaken, now) {
                     let Some(message) = one.decoder.next_message()? else { break };
                     one.deadline = None;
                     if let NodeMessage::Standing(standing) = &message {
@@ -242,12 +266,13 @@ impl Lanes {
                     take(&message);
                     let lane = message.kind().lane();
                     let bytes = one.decoder.last_bytes().max(LEAST_BYTES);
+                    one.note(lane, bytes, now);
                     untaken.0[lane as usize].fetch_add(bytes, Ordering::Relaxed);
                     let input = Input::Node { from, message };
                     // A tick that is gone needs no input.
                     let _ = intake.send(FromNode { input, lane, bytes, untaken: Arc::clone(untaken) });
                 }
-                one.is_stalled = !has_room(untaken, one.decoder.lane());
+                one.is_stalled = !one.may_read(untaken, now);
                 if one.is_stalled {
                     break;
                 }
@@ -276,7 +301,7 @@ impl Lanes {
         Ok(())
     }
 
-    /// Whether the tick has no room for what a lane has.
+    /// Whether a lane may have more than may be read now.
     pub(super) fn is_stalled(&self) -> bool {
         self.incoming.iter().any(|incoming| incoming.is_stalled)
     }
@@ -292,11 +317,6 @@ impl Lanes {
         let unfinished: usize = self.incoming.iter().map(|incoming| incoming.decoder.unfinished()).sum();
         untaken + unfinished + self.queues.iter().map(Queue::held_bytes).sum::<usize>()
     }
-}
-
-/// Whether the tick has room for another message of a lane, which may be the largest there is.
-fn has_room(untaken: &Untaken, lane: Option<Lane>) -> bool {
-    lane.is_none_or(|lane| untaken.0[lane as usize].load(Ordering::Relaxed) < LANE_UNTAKEN_BYTES[lane as usize])
 }
 
 /// What a stream has to be read.
@@ -344,6 +364,25 @@ mod tests {
         assert_eq!(queue.push(votes(102, 256), Lane::Order, Height(2)), 1, "the oldest goes");
         assert_eq!(heights(&queue)[0], 4);
         assert!(queue.bytes <= LANE_QUEUE_BYTES[Lane::Order as usize]);
+    }
+
+    #[test]
+    fn a_lane_is_read_at_its_pace() {
+        let untaken = Untaken::default();
+        for lane in Lane::ALL {
+            let mut incoming = Incoming::new(StreamId::new(quinn_proto::Side::Client, Dir::Uni, 0));
+            let (mut read, message) = (0, lane.bytes_max().min(100 * 1024));
+            for ms in 1_000..2_000 {
+                let now = Duration::from_millis(ms);
+                while incoming.may_read(&untaken, now) {
+                    incoming.note(lane, message, now);
+                    read += message;
+                }
+            }
+            let paced = 1_000 * LANE_BYTES_PER_MS[lane as usize];
+            let ahead = TICK_MS as usize * LANE_BYTES_PER_MS[lane as usize] + message;
+            assert!((paced..=paced + ahead).contains(&read), "{lane:?}: {read} of {paced}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use engine::{Genesis, PeerId};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use super::sender::{Origin, Sender};
+
 /// Intents that wait, by key and number, and the last receipts.
 #[derive(Resource)]
 pub struct Answers {
@@ -28,6 +30,8 @@ pub struct Answers {
 struct Waiting {
     id: IntentId,
     to: PeerId,
+    /// Where it entered, if that is known.
+    origin: Origin,
     expiry_s: u32,
     /// It is in a decided block.
     decided: bool,
@@ -38,7 +42,8 @@ struct Waiting {
 impl Waiting {
     /// One that is in a decided block, and of which nobody here waits to hear.
     fn decided(intent: &Intent) -> Self {
-        Self { id: intent.id(), to: PeerId::NONE, expiry_s: intent.body.expiry_s, decided: true, next: None }
+        let expiry_s = intent.body.expiry_s;
+        Self { id: intent.id(), to: PeerId::NONE, origin: Origin::Here, expiry_s, decided: true, next: None }
     }
 
     fn has_number_of(&self, id: &IntentId) -> bool {
@@ -68,6 +73,8 @@ pub struct Hears {
     pub to: PeerId,
     /// Who waits for another intent with its key and number, which can never be applied now.
     pub other: Option<(PeerId, IntentId)>,
+    /// Where it entered, if it waited here.
+    pub origin: Option<Origin>,
 }
 
 impl Default for Answers {
@@ -123,13 +130,14 @@ impl Answers {
         self.by_intent.find(bucket_of(id), is).map(|row| self.kept[*row as usize])
     }
 
-    /// A verified intent waits from now on, and `to` waits with it. Says what was known, and changes nothing if it waits,
+    /// A verified intent waits from now on, and whoever sent it here waits with it. Says what was known, and changes nothing if it waits,
     /// or another one with its number does, or it was answered for good.
-    pub fn wait(&mut self, intent: &Intent, to: PeerId) -> Known {
+    pub fn wait(&mut self, intent: &Intent, sender: &Sender) -> Known {
         let known = self.look_up(intent);
         if matches!(known, Known::New | Known::Refused(_)) {
             let (id, expiry_s) = (intent.id(), intent.body.expiry_s);
-            self.insert(Waiting { id, to, expiry_s, decided: false, next: None });
+            let (to, origin) = (sender.waits(), sender.origin);
+            self.insert(Waiting { id, to, origin, expiry_s, decided: false, next: None });
         }
         known
     }
@@ -180,7 +188,7 @@ impl Answers {
     pub fn answer(&mut self, receipt: &Receipt) -> Hears {
         let hash = bucket_of(&receipt.id);
         self.keep(*receipt, hash);
-        let nobody = Hears { to: PeerId::NONE, other: None };
+        let nobody = Hears { to: PeerId::NONE, other: None, origin: None };
         let Ok(mut entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
             return nobody;
         };
@@ -188,12 +196,15 @@ impl Answers {
         if entry.get().id != receipt.id && !is_final(receipt.verdict) {
             return nobody;
         }
-        let (Waiting { id, to, next, .. }, _) = entry.remove();
+        let (Waiting { id, to, origin, next, .. }, _) = entry.remove();
         // A block above that is not settled yet holds it: whoever sends it again waits for that.
         if let Some(next) = next {
             self.insert(*next);
         }
-        if id == receipt.id { Hears { to, other: None } } else { Hears { to: PeerId::NONE, other: Some((to, id)) } }
+        match id == receipt.id {
+            true => Hears { to, origin: Some(origin), ..nobody },
+            false => Hears { other: Some((to, id)), ..nobody },
+        }
     }
 
     /// Those whose expiry the time of a settled block has passed, and that are in no decided block: nothing can apply them
@@ -252,6 +263,10 @@ mod tests {
         intent
     }
 
+    fn wait(answers: &mut Answers, intent: &Intent, peer: PeerId) -> Known {
+        answers.wait(intent, &Sender { peer, origin: Origin::Here })
+    }
+
     fn receipt(of: &Intent, height: u64, verdict: Verdict) -> Receipt {
         Receipt { id: of.id(), height: Height(height), index: 0, verdict }
     }
@@ -263,8 +278,8 @@ mod tests {
     fn an_intent_sent_again_is_taken_once_and_answered_where_it_was_sent_last() {
         let mut answers = Answers::default();
         let bet = intent(1, 7, 9);
-        assert_eq!(answers.wait(&bet, A), Known::New);
-        assert_eq!(answers.wait(&bet, B), Known::Waits);
+        assert_eq!(wait(&mut answers, &bet, A), Known::New);
+        assert_eq!(wait(&mut answers, &bet, B), Known::Waits);
         assert_eq!(answers.redirect(&bet, B), Some(A));
         assert_eq!(answers.redirect(&bet, B), None);
         let applied = receipt(&bet, 3, Verdict::Applied);
@@ -277,7 +292,7 @@ mod tests {
     #[test]
     fn another_intent_with_the_same_number_is_another() {
         let mut answers = Answers::default();
-        answers.wait(&intent(1, 7, 9), A);
+        wait(&mut answers, &intent(1, 7, 9), A);
         assert_eq!(answers.look_up(&intent(1, 7, 8)), Known::NumberWaits);
         answers.answer(&receipt(&intent(1, 7, 9), 3, Verdict::Applied));
         assert_eq!(answers.look_up(&intent(1, 7, 8)), Known::New);
@@ -292,7 +307,7 @@ mod tests {
         answers.decide(&second);
         let used = receipt(&second, 4, Verdict::Refused(Refusal::NumberUsed));
         answers.answer(&used);
-        assert_eq!(answers.wait(&second, A), Known::Answered(used));
+        assert_eq!(wait(&mut answers, &second, A), Known::Answered(used));
         assert_eq!(answers.waiting(), 0);
     }
 
@@ -304,20 +319,20 @@ mod tests {
         answers.decide(&first);
         answers.decide(&second);
         answers.answer(&receipt(&first, 3, Verdict::Applied));
-        assert_eq!(answers.wait(&second, A), Known::Waits);
+        assert_eq!(wait(&mut answers, &second, A), Known::Waits);
         assert!(!answers.is_open(&second.id()));
         assert_eq!(answers.redirect(&second, A), None);
         let used = receipt(&second, 4, Verdict::Refused(Refusal::NumberUsed));
         assert_eq!(answers.answer(&used).to, A);
         assert_eq!((answers.waiting(), answers.look_up(&second)), (0, Known::Answered(used)));
         // One that was refused and left its number is in no block any more.
-        answers.wait(&intent(3, 7, 1), B);
+        wait(&mut answers, &intent(3, 7, 1), B);
         answers.decide(&intent(3, 7, 2));
         answers.answer(&receipt(&intent(3, 7, 2), 4, Verdict::Refused(Refusal::NumberAhead)));
         answers.answer(&receipt(&intent(3, 7, 1), 5, Verdict::Applied));
         assert_eq!(answers.waiting(), 0);
         // The same where a third one waited in vain until it was too late.
-        answers.wait(&intent(2, 7, 1), B);
+        wait(&mut answers, &intent(2, 7, 1), B);
         answers.decide(&intent(2, 7, 2));
         assert_eq!(answers.expire(1_000_000), [(B, intent(2, 7, 1).id())]);
         assert_eq!(answers.look_up(&intent(2, 7, 2)), Known::Waits);
@@ -327,14 +342,14 @@ mod tests {
     fn whoever_waits_for_another_intent_with_a_used_number_hears_of_it() {
         let mut answers = Answers::default();
         let (mine, theirs) = (intent(1, 7, 9), intent(1, 7, 8));
-        answers.wait(&mine, A);
+        wait(&mut answers, &mine, A);
         answers.decide(&theirs);
         assert!(answers.is_open(&mine.id()), "the other one may be refused and leave the number");
         let left = receipt(&theirs, 2, Verdict::Refused(Refusal::NumberAhead));
-        assert_eq!(answers.answer(&left), Hears { to: PeerId::NONE, other: None });
+        assert_eq!(answers.answer(&left), Hears { to: PeerId::NONE, other: None, origin: None });
         answers.decide(&theirs);
         let applied = receipt(&theirs, 3, Verdict::Applied);
-        assert_eq!(answers.answer(&applied), Hears { to: PeerId::NONE, other: Some((A, mine.id())) });
+        assert_eq!(answers.answer(&applied), Hears { to: PeerId::NONE, other: Some((A, mine.id())), origin: None });
         assert_eq!(answers.look_up(&theirs), Known::Answered(applied));
         assert_eq!(answers.look_up(&mine), Known::New, "the account's window answers that one");
         assert_eq!(answers.waiting(), 0);
@@ -344,7 +359,7 @@ mod tests {
     fn what_is_decided_goes_into_no_other_block_and_keeps_whoever_waits() {
         let mut answers = Answers::default();
         let bet = intent(2, 7, 9);
-        answers.wait(&bet, B);
+        wait(&mut answers, &bet, B);
         assert!(answers.is_open(&bet.id()));
         answers.decide(&bet);
         assert!(!answers.is_open(&bet.id()));
@@ -366,9 +381,9 @@ mod tests {
             late.body.expiry_s = expiry_s;
             late
         };
-        answers.wait(&late(2, 50), B);
-        answers.wait(&late(1, 50), A);
-        answers.wait(&late(3, 51), A);
+        wait(&mut answers, &late(2, 50), B);
+        wait(&mut answers, &late(1, 50), A);
+        wait(&mut answers, &late(3, 51), A);
         assert_eq!(answers.expire(50_999), []);
         assert_eq!(answers.expire(51_000), [(A, late(1, 50).id()), (B, late(2, 50).id())]);
         assert_eq!(answers.waiting(), 1);
@@ -378,11 +393,11 @@ mod tests {
     fn a_refusal_that_left_the_number_unused_is_not_the_last_word() {
         let mut answers = Answers::default();
         let open = intent(1, 1, 1);
-        answers.wait(&open, A);
+        wait(&mut answers, &open, A);
         let refused = receipt(&open, 3, Verdict::Refused(Refusal::OpenLimit));
         assert_eq!(answers.answer(&refused).to, A);
         assert_eq!(answers.look_up(&open), Known::Refused(refused));
-        assert_eq!(answers.wait(&open, A), Known::Refused(refused));
+        assert_eq!(wait(&mut answers, &open, A), Known::Refused(refused));
         let applied = receipt(&open, 4, Verdict::Applied);
         assert_eq!(answers.answer(&applied).to, A);
         assert_eq!(answers.look_up(&open), Known::Answered(applied));
@@ -394,7 +409,7 @@ mod tests {
         let over = 1_000;
         for number in 0..(RECEIPTS_KEPT_MAX + over) as u64 {
             let bet = intent((number % 7) as u8, number, 1);
-            assert_eq!(answers.wait(&bet, A), Known::New);
+            assert_eq!(wait(&mut answers, &bet, A), Known::New);
             answers.answer(&receipt(&bet, number, Verdict::Applied));
         }
         for number in [0, over as u64 - 1] {

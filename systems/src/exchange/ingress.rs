@@ -34,7 +34,7 @@ pub fn take_inputs<P: Planted>(
     intents.clear();
     senders.clear();
     let mut taking = Taking {
-        now_ms: clock.now_ms,
+        clock: *clock,
         parent_ms: chain.parent_time_ms,
         settled: (chain.settled, chain.settled_time_ms()),
         closed: *closed,
@@ -77,7 +77,7 @@ pub fn take_inputs<P: Planted>(
 }
 
 struct Taking<'a> {
-    now_ms: u64,
+    clock: Clock,
     /// The time of the last decided block.
     parent_ms: u64,
     /// The last settled height, and its block's time.
@@ -98,12 +98,16 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     fn all<P: Planted>(&mut self, sender: Sender, arrived: Vec<Intent>, validators: usize) {
-        let taken = self.taken.get(&sender.origin).copied().unwrap_or_default();
-        self.room = self.pending.room(sender.origin, validators).saturating_sub(taken);
+        let (origin, tick) = (sender.origin, self.clock.tick);
+        let taken = self.taken.get(&origin).copied().unwrap_or_default();
+        let places = self.pending.room(origin, validators).saturating_sub(taken);
+        self.room = places.min(self.pending.trust.left(origin, tick));
         let before = self.senders.len();
         self.shed.clear();
         arrived.into_iter().for_each(|intent| self.one::<P>(sender, intent));
-        *self.taken.entry(sender.origin).or_default() += self.senders.len() - before;
+        let count = self.senders.len() - before;
+        *self.taken.entry(origin).or_default() += count;
+        self.pending.trust.look(origin, count, tick);
     }
 
     fn one<P: Planted>(&mut self, sender: Sender, intent: Intent) {
@@ -125,7 +129,7 @@ impl Taking<'_> {
             }
             Known::New | Known::Refused(_) => {}
         }
-        let (by_clock, by_chain) = (intent.body.expiry(self.now_ms), intent.body.expiry(self.parent_ms + 1));
+        let (by_clock, by_chain) = (intent.body.expiry(self.clock.now_ms), intent.body.expiry(self.parent_ms + 1));
         match () {
             () if P::EXPIRED_BY_CLOCK && by_clock == Expiry::Passed => {
                 if sender.origin == Origin::Here {

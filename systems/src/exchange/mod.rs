@@ -8,6 +8,7 @@
 //! One validator is the same exchange with a set of one. Nothing here is replicated. What must reach the disk or the players goes to the outbox.
 
 pub mod sender;
+mod trust;
 pub mod lanes;
 pub mod tick;
 pub mod fault;

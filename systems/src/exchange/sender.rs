@@ -23,6 +23,9 @@ pub enum Origin {
 }
 
 impl Sender {
+    /// Who sent what is read of the record.
+    pub const NOBODY: Self = Self { peer: PeerId::NONE, origin: Origin::Here };
+
     /// Who waits for the receipt here.
     pub(super) fn waits(&self) -> PeerId {
         if self.origin == Origin::Here { self.peer } else { PeerId::NONE }

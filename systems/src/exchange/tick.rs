@@ -13,6 +13,7 @@ use engine::{Height, PeerId, Tick};
 
 use super::lanes::PledgeLanes;
 use super::sender::{Origin, Sender};
+use super::trust::Trust;
 
 /// The time of this tick: the only clock there is.
 #[derive(Resource, Clone, Copy, Default, Debug)]
@@ -69,6 +70,8 @@ pub struct Pending {
     pub queue: VecDeque<Waiting>,
     /// How many of them entered elsewhere, by origin.
     foreign: BTreeMap<Origin, usize>,
+    /// How many more of those are looked at.
+    pub(crate) trust: Trust,
     /// Intents since the start that this node did not take.
     pub shed: u64,
     /// Pledges and openings, in lanes of their own: no flood of intents keeps an opening from its deadline.

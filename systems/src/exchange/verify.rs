@@ -65,7 +65,7 @@ pub fn verify_intents(
         let (from, here) = (sender.waits(), sender.origin == Origin::Here);
         let mut peer = row(peers, sender.peer);
         if verified && enters(&intent.body.key, *signer) {
-            match answers.wait(intent, from) {
+            match answers.wait(intent, sender) {
                 Known::New | Known::Refused(_) => {
                     pending.push(*intent, sender.origin);
                     if here && outbox.is_heard {

@@ -201,7 +201,10 @@ impl Machine {
         let mut outputs = Vec::with_capacity(receipts.len());
         let refused = |id, refusal| Receipt { id, height, index: 0, verdict: Verdict::Refused(refusal) };
         for receipt in &receipts {
-            let Hears { to, other } = answers.answer(receipt);
+            let Hears { to, other, origin } = answers.answer(receipt);
+            if !matches!(receipt.verdict, Verdict::Refused(_)) {
+                origin.into_iter().for_each(|origin| pending.trust.prove(origin));
+            }
             outputs.push(Output::Receipt { to, receipt: *receipt });
             if let Some((to, id)) = other {
                 outputs.push(Output::Receipt { to, receipt: refused(id, Refusal::NumberUsed) });

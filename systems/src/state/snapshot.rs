@@ -6,12 +6,13 @@ use engine::limits::GROUP_BYTES;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
-use engine::{Hash, Height, PeerId};
+use engine::{Hash, Height};
 use thiserror::Error;
 
 use super::saving::SavingParts;
 use crate::exchange::answers::Answers;
 use crate::exchange::chain::{Chain, Closings};
+use crate::exchange::sender::Sender;
 use crate::machine::Machine;
 use crate::settle::mark::mark_block;
 
@@ -205,7 +206,7 @@ impl Machine {
         }
         let mut answers = self.world.resource_mut::<Answers>();
         for (index, (intent, verdict)) in intents.iter().zip(&settled.verdicts).enumerate() {
-            answers.wait(intent, PeerId::NONE);
+            answers.wait(intent, &Sender::NOBODY);
             answers.answer(&Receipt { id: intent.id(), height, index: index as u32, verdict: *verdict });
         }
         Ok(())
