@@ -46,7 +46,7 @@ fn chained(block: &Hash, settled: &Settled, before: &Hash) -> Hash {
 }
 
 /// Where the chain of heads stands.
-struct Chain<'a> {
+struct HeadChain<'a> {
     setup: &'a Setup,
     verifier: &'a Verifier,
     height: Height,
@@ -57,7 +57,7 @@ struct Chain<'a> {
     root: Hash,
 }
 
-impl Chain<'_> {
+impl HeadChain<'_> {
     /// Stands where a journal begins that was begun at another node's snapshot: what came before is nowhere in it.
     fn begin(&mut self, note: &ChainNote) {
         (self.height, self.parent, self.parent_time_ms) = (note.height, note.block, note.time_ms);
@@ -137,7 +137,7 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
     let mut journal = JournalReader::open(dir)?;
     let parent_time_ms = setup.genesis.start_ms;
     let (height, parent, root, root_chains) = (Height::GENESIS, [0; 32], [0; 32], [[0; 32]; 2]);
-    let mut chain = Chain { setup, verifier, height, parent, parent_time_ms, root_chains, root };
+    let mut chain = HeadChain { setup, verifier, height, parent, parent_time_ms, root_chains, root };
     let mut checked = HeadsChecked::default();
     let (mut waiting, mut batch) = (std::collections::VecDeque::new(), Vec::new());
     while chain.height < note.height {

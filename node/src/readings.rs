@@ -277,7 +277,7 @@ impl Recorder {
     }
 
     /// Publishes what was counted, with how the node is now.
-    pub fn publish(&mut self, totals: &Totals, now: &Standing) {
+    pub fn publish(&mut self, totals: &Totals, now: &NodeState) {
         let counts = &totals.counts;
         let mut refused = [0; Refusal::ALL.len()];
         for (place, (_, name, _)) in refused.iter_mut().zip(Refusal::ALL) {
@@ -327,7 +327,7 @@ pub(crate) struct SnapshotsSoFar {
 }
 
 /// How a node is at a moment.
-pub(crate) struct Standing {
+pub(crate) struct NodeState {
     pub progress: ChainProgress,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
@@ -365,7 +365,7 @@ mod tests {
         recorder.add_arrived(3);
         let refused = Refusal::ALL[4].1;
         let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
-        let standing = Standing {
+        let standing = NodeState {
             progress: ChainProgress::default(),
             unanswered: 5,
             unsynced_ticks: 1,

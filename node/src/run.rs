@@ -20,7 +20,7 @@ use systems::exchange::{Clock, ExchangeError};
 use crate::arriving::{Arriving, Turn};
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
-use crate::readings::{Readings, Recorder, SnapshotsSoFar, Standing, TickMoments};
+use crate::readings::{NodeState, Readings, Recorder, SnapshotsSoFar, TickMoments};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::serving::{Asked, Serving};
@@ -459,7 +459,7 @@ impl Node {
     /// Lets others read how it is, and what it has counted so far.
     fn publish(&mut self) {
         let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
-        let now = Standing {
+        let now = NodeState {
             progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),

@@ -15,10 +15,12 @@ pub mod felt;
 #[cfg(test)]
 mod fixture;
 pub mod input;
+pub mod known_nodes;
 pub mod lines;
 pub mod model;
 pub mod odds;
 pub mod player;
+pub mod player_keys;
 pub mod pledging;
 pub mod screen;
 pub mod terminal;

@@ -1,18 +1,16 @@
 //! A player at a node: the key, the connection, and what the node tells, put into the model.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
-use engine::limits::{KNOWN_NODES_BYTES_MAX, PEER_WATCHES_MAX, PLAY_EVENTS_MAX};
+use engine::limits::{PEER_WATCHES_MAX, PLAY_EVENTS_MAX};
 use engine::message::intent::IntentKind;
-use engine::{Genesis, Hash, Height, TableId, hex, unhex};
+use engine::{Genesis, Hash, Height, TableId};
 use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
 use net::wire::{AnswerVerdict, Welcome};
-use order::signature::{NetKey, PlayerKey};
 use order::validators::Validators;
 use systems::Setup;
 use tokio::runtime::Runtime;
@@ -20,9 +18,9 @@ use tokio::sync::mpsc;
 
 use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
+use super::player_keys::PlayerKeys;
 use super::pledging::{Pledging, Step};
 use keys::identity;
-use keys::keyfile::{self, Seed};
 use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
@@ -35,112 +33,6 @@ const EXPIRY_S: u64 = 30;
 const SILENCE: Duration = Duration::from_secs(3);
 /// How long the first connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The keys of a player: the account's, and the program's on the network.
-pub struct PlayerKeys {
-    account: PlayerKey,
-    net: NetKey,
-    /// Where the key lies: what is pledged lies beside it.
-    path: PathBuf,
-}
-
-impl PlayerKeys {
-    /// Reads the player's key file, or makes it: `true` if it was made.
-    ///
-    /// # Errors
-    /// If it cannot be read or made.
-    pub fn open(path: &Path, encrypt: bool) -> anyhow::Result<(Self, bool)> {
-        let exists = path.exists();
-        let seed: Seed = if exists {
-            keyfile::read(path, || keyfile::passphrase(&path.display().to_string(), false))?
-        } else {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if let Some(folder) = folder {
-                std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-            }
-            let passphrase = if encrypt {
-                Some(keyfile::passphrase(&format!("the new key {}", path.display()), true)?)
-            } else {
-                None
-            };
-            keyfile::create(path, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?
-        };
-        let (account, net) = (PlayerKey::from_seed(&seed), NetKey::from_seed(&seed));
-        Ok((Self { account, net, path: path.to_owned() }, !exists))
-    }
-
-    /// The account's public key.
-    pub fn public(&self) -> [u8; 32] {
-        self.account.public()
-    }
-}
-
-/// Where a player's key lies when nothing was said.
-pub fn default_key_path() -> PathBuf {
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    data.or_else(home).unwrap_or_default().join("bitcraps/player.pem")
-}
-
-/// The nodes that a player knows, by chain and address: a node of the same chain that shows another key than before is
-/// not the same node. Another chain is another game, where the player has another account; `dev` begins one at every turn.
-pub struct KnownNodes(PathBuf);
-
-/// What is known of an address where a node was met.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Known {
-    /// Nothing was met there yet.
-    New,
-    /// Only other chains were.
-    OtherChain,
-    /// The same chain, by a node with this key.
-    Key([u8; 32]),
-}
-
-impl KnownNodes {
-    /// Beside the player's key.
-    pub fn beside(key: &Path) -> Self {
-        Self(key.with_file_name("known_nodes"))
-    }
-
-    /// What a node of a chain was at this address.
-    ///
-    /// # Errors
-    /// If there is a list that cannot be read: a node that may be known is not met as a new one.
-    pub fn known(&self, address: &str, chain: &Hash) -> std::io::Result<Known> {
-        let text = match words::text::read(&self.0, KNOWN_NODES_BYTES_MAX) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read?,
-        };
-        let mut known = Known::New;
-        for line in text.lines() {
-            let mut words = line.split(' ');
-            let (place, of, key) = (words.next(), words.next(), words.next());
-            match (of.and_then(unhex), key.and_then(unhex)) {
-                (Some(of), Some(key)) if place == Some(address) && of == *chain => known = Known::Key(key),
-                (Some(_), Some(_)) if place == Some(address) && known == Known::New => known = Known::OtherChain,
-                _ => {}
-            }
-        }
-        Ok(known)
-    }
-
-    /// Remembers a node's key.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn remember(&self, address: &str, chain: &Hash, key: &[u8; 32]) -> std::io::Result<()> {
-        use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0)?;
-        // In one write: a line that is cut off would take the next with it.
-        file.write_all(format!("{address} {} {}\n", hex(chain), hex(key)).as_bytes())
-    }
-
-    /// Where it is written.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
 
 /// A player at a node.
 pub struct Player {
@@ -576,29 +468,5 @@ impl Player {
         // A node that does not answer is not waited for.
         let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(300), client).await });
         runtime.shutdown_timeout(Duration::from_millis(300));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_known_for_its_chain_and_another_chain_is_another_game() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let nodes = KnownNodes::beside(&dir.path().join("player.pem"));
-        let (here, there) = ("127.0.0.1:7400", "127.0.0.1:7401");
-        assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::New);
-        nodes.remember(here, &[1; 32], &[11; 32]).expect("written");
-        assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::Key([11; 32]));
-        assert_eq!(nodes.known(here, &[2; 32]).expect("a list"), Known::OtherChain);
-        assert_eq!(nodes.known(there, &[1; 32]).expect("a list"), Known::New);
-        nodes.remember(here, &[2; 32], &[22; 32]).expect("written");
-        assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::Key([11; 32]));
-        assert_eq!(nodes.known(here, &[2; 32]).expect("a list"), Known::Key([22; 32]));
-        // A list that cannot be read knows nobody, and is no reason to trust anybody.
-        std::fs::remove_file(nodes.path()).expect("a list");
-        std::fs::create_dir(nodes.path()).expect("something else");
-        assert!(nodes.known(here, &[1; 32]).is_err());
     }
 }

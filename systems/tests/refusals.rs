@@ -155,12 +155,16 @@ fn a_bet_is_refused_in_the_order_of_r3() {
     };
     assert_eq!(stage.refused(5, IntentKind::Open, |body| IntentBody { number: 99, ..body }), Refusal::NumberAhead);
     assert_eq!(
-        stage.refused(0, IntentKind::Bet, |body| IntentBody { bet: 145, ..body.at(TABLE) }),
+        stage.refused(0, IntentKind::Bet, |body| IntentBody { bet: engine::limits::BETS as u8, ..body.at(TABLE) }),
         Refusal::UnknownBet
     );
     assert_eq!(stage.one(5, IntentKind::Open, |body| IntentBody { number: 3, ..body }), Verdict::Applied);
     assert_eq!(
-        stage.refused(5, IntentKind::Bet, |body| IntentBody { bet: 145, number: 4, ..body.at(TABLE) }),
+        stage.refused(5, IntentKind::Bet, |body| IntentBody {
+            bet: engine::limits::BETS as u8,
+            number: 4,
+            ..body.at(TABLE)
+        }),
         Refusal::UnknownBet
     );
     assert_eq!(

@@ -137,6 +137,8 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
         };
     }
     table!("rules", |row| row.rules = 255);
+    // The first table's too, at which the only row of pledges is looked at where no table is pledged.
+    refused(alter::<Table>(&image, &layout, Column::Tables, 0, |row| row.rules = 64), Column::Tables, 0, "rules");
     table!("point", |row| row.point = 7);
     table!("dice", |row| row.dice = [7, 1]);
     table!("dice", |row| row.dice = [0, 0]);

@@ -43,7 +43,8 @@ fn intents(stage: &mut Stage, lot: &mut Lot, players: u32) -> Vec<Intent> {
                 6 => stage.intent(player, IntentKind::Transfer, |body| body.at(table).amount(5)),
                 7 => stage.intent(player, IntentKind::Sit, |body| body.at(table).amount(10)),
                 _ => {
-                    let (bet, amount) = (BetId(lot.below(145) as u8), [7, 60][lot.below(2) as usize]);
+                    let (bet, amount) =
+                        (BetId(lot.below(engine::limits::BETS as u64) as u8), [7, 60][lot.below(2) as usize]);
                     stage.intent(player, IntentKind::Bet, |body| body.at(own).on(bet, 6).amount(amount))
                 }
             }

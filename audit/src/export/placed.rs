@@ -99,7 +99,7 @@ impl PlacedBets {
         self.of((table, account)).for_each(|lying| lying.doubtful = true);
     }
 
-    /// Takes note of a player whom a roll saw off.
+    /// Takes note of a player who left at a roll.
     pub fn seen_off(&mut self, table: TableId, account: AccountId) {
         self.touched.push((table, account));
     }

@@ -144,7 +144,7 @@ pub const BETS: usize = 4;
 pub const ACTIONS: usize = 5;
 /// Place of the sheet of payouts: what each roll did to each bet.
 pub const PAYOUTS: usize = 6;
-/// Place of the sheet of departures: whom a roll saw off.
+/// Place of the sheet of departures: who left at which roll.
 pub const DEPARTURES: usize = 7;
 /// Place of the sheet of pledges and openings as players sent them.
 pub const PLEDGES: usize = 8;

@@ -111,7 +111,7 @@ impl PageBuilder {
         }
     }
 
-    /// Rolls, what they did to bets, and whom they saw off: all in table order, so that a roll is found beside its bets.
+    /// Rolls, what they did to bets, and who left at them: all in table order, so that a roll is found beside its bets.
     fn rolls(&mut self, machine: &Machine) {
         let report = machine.report();
         for roll in &report.rolls {

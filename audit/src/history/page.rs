@@ -123,7 +123,7 @@ pub struct HeightRows<'a> {
     pub rolls: &'a [RollRow],
     /// What they did to bets, by table, seat and spot.
     pub resolutions: &'a [ResolutionRow],
-    /// Players whom they saw off.
+    /// Players who left at them.
     pub leavings: &'a [LeavingRow],
     /// Balances after the height, by table and account.
     pub balances: &'a [BalanceRow],

@@ -135,7 +135,7 @@ pub struct ResolutionRow {
     pub reserved: [u8; 4],
 }
 
-/// A player whom a roll saw off. Layout: 32 bytes.
+/// A player who left at a roll. Layout: 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct LeavingRow {

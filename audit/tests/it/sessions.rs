@@ -138,7 +138,7 @@ fn players_exercise_every_bet_and_every_refusal_slow() {
         systems::catalogue::BETS.iter().filter(|bet| !bets.contains(&bet.id)).map(|bet| bet.name).collect();
     assert!(missing.is_empty(), "never placed: {missing:?}");
     let met = |refusal: &Refusal| totals.refusals.contains_key(refusal.name());
-    // Those of pledged tables, which this house has none of; `systems/tests/pledged.rs` meets each.
+    // Those of pledged tables, which this house has none of; `systems/tests/pledged` meets each.
     let of_pledges = |refusal: &Refusal| {
         use Refusal as R;
         *refusal >= R::TakesNoPledge || matches!(refusal, R::Frozen | R::NotPledged | R::NoBet)

@@ -17,9 +17,11 @@ use net::lan;
 
 use super::{Failure, stop_signals};
 use play::action::Action;
+use play::known_nodes::{Known, KnownNodes};
 use play::lines::{Event, ScriptStep, event_line, parse_line};
 use play::model::Game;
-use play::player::{Known, KnownNodes, NodeAt, Player, PlayerKeys, default_key_path};
+use play::player::{NodeAt, Player};
+use play::player_keys::{PlayerKeys, default_key_path};
 use play::terminal::{Terminal, Typed, typed};
 use play::theme::Theme;
 use play::ui::{self, Ui};

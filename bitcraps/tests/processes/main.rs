@@ -6,6 +6,7 @@ mod faults;
 mod operating;
 mod rogues;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
 use engine::io::NodeStatus;
+use engine::message::block::Decided;
 use engine::{Hash, Height};
 use load::crowd::Crowd;
 use net::client::{Endpoint, socket, status::Asking};
 use order::keys::{DevKeys, dev_keys};
 use order::signature::NetKey;
 use serde_json::Value;
+use storage::{FrameKind, JournalReader};
 use tokio::runtime::Runtime;
 
 /// How long anything may take: far longer than it does.
@@ -235,7 +238,21 @@ impl Cluster {
         assert!(counted.applied.load(Ordering::Relaxed) > 8, "players played: {counted:?}");
         let sessions: Vec<&Path> = self.members.iter().map(|member| member.session.as_path()).collect();
         check(&sessions);
+        println!("heights by the round in which they were decided: {:?}", by_round(sessions[0]));
     }
+}
+
+/// How many heights of a session were decided in each round: in the first but where a proposer was away or late.
+fn by_round(session: &Path) -> BTreeMap<u32, u64> {
+    let mut reader = JournalReader::open(session).expect("a session");
+    let mut rounds = BTreeMap::new();
+    while let Some(frame) = reader.next_frame().expect("a whole journal") {
+        if frame.kind == FrameKind::Decided {
+            let decided = Decided::decode(&frame.body).expect("a block");
+            *rounds.entry(decided.certificate.round).or_default() += 1;
+        }
+    }
+    rounds
 }
 
 /// Starts a node, waits until it listens, and gives its first line.

@@ -117,7 +117,7 @@ impl BetResult {
     }
 }
 
-/// A player whom a roll saw off: absent for too long, or left before and now without a bet.
+/// A player who leaves at a roll: absent for too long, or asked to leave before and now without a bet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaving {
     /// The table.

@@ -90,7 +90,7 @@ impl Quic {
     pub(super) fn accept(&mut self, incoming: Incoming, now: Instant) -> Option<usize> {
         let mut response = Vec::new();
         match self.endpoint.accept(incoming, now, &mut response, None) {
-            Ok((handle, line)) => Some(self.seat(handle, line)),
+            Ok((handle, line)) => Some(self.install(handle, line)),
             Err(error) => {
                 if let Some(transmit) = error.response {
                     self.respond(transmit, response);
@@ -124,10 +124,10 @@ impl Quic {
         now: Instant,
     ) -> Result<usize, ConnectError> {
         let (handle, line) = self.endpoint.connect(now, config, at, "bitcraps")?;
-        Ok(self.seat(handle, line))
+        Ok(self.install(handle, line))
     }
 
-    fn seat(&mut self, ConnectionHandle(row): ConnectionHandle, line: Connection) -> usize {
+    fn install(&mut self, ConnectionHandle(row): ConnectionHandle, line: Connection) -> usize {
         if self.lines.len() <= row {
             self.lines.resize_with(row + 1, || None);
             self.is_marked.resize(row + 1, false);

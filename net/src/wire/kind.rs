@@ -1,5 +1,7 @@
 //! What the protocol says of each kind of message: the table from which kinds, checks and both enums of messages follow.
 
+use std::fmt;
+
 use super::payload::{Bounds, Payload};
 use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
 use engine::io::{ChainProgress, NodeStatus, Watched};
@@ -44,29 +46,32 @@ pub struct Spec {
 
 /// Makes everything that follows from the table of messages. A row has the kind's number and name; the variant that
 /// carries it, with what it carries; when it may be said, and on whose connections; and the first 64 bits of the BLAKE3 of
-/// its sample, which pin its encoding. What goes between two nodes has the number of its kind there, and 128 more.
+/// its sample, which pin its encoding. What goes between two nodes is listed where it is made, in [`NodeKind`].
 macro_rules! messages {
     ($($(#[$message_doc:meta])* $message:ident {
         $($(#[$doc:meta])* $number:literal $kind:ident: $variant:ident $(($value:ident: $payload:ty))?
             = $order:ident, $($role:ident)|+, $pinned:literal;)+
-    })+ => Between {
-        $($(#[$node_doc:meta])* $node_number:literal $node_kind:ident: $node:ident, $node_pinned:literal;)+
-    }) => {
+    })+) => {
         /// What a message is. The numbers never change meaning; those below 64 go to a node, those from 64 come from one,
         /// those from 128 go between two.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
         pub enum Kind {
-            $($($(#[$doc])* $kind = $number,)+)+
-            $($(#[$node_doc])* $node_kind = $node_number,)+
+            $($($(#[$doc])* $kind,)+)+
+            /// What one node says to another.
+            Between(NodeKind),
         }
 
-        $(const _: () = assert!($node_number == BETWEEN + NodeKind::$node as u8);)+
+        /// Kinds that go one way.
+        const ONE_WAY: [Kind; [$($($number),+),+].len()] = [$($(Kind::$kind),+),+];
 
         impl Kind {
-            /// All kinds, in the order of their numbers.
-            pub const ALL: [Self; [$($($number,)+)+ $($node_number),+].len()] =
-                [$($(Self::$kind,)+)+ $(Self::$node_kind),+];
+            /// The number in a header.
+            pub const fn number(self) -> u8 {
+                match self {
+                    $($(Self::$kind => $number,)+)+
+                    Self::Between(kind) => BETWEEN + kind as u8,
+                }
+            }
 
             /// What the protocol says of it.
             pub const fn spec(self) -> Spec {
@@ -78,20 +83,7 @@ macro_rules! messages {
                         lane: None,
                         bounds: <messages!(@payload $($payload)?) as Payload>::BOUNDS,
                     },)+)+
-                    $(Self::$node_kind => between(NodeKind::$node),)+
-                }
-            }
-
-            /// The kind of what goes between two nodes.
-            pub const fn of_node(kind: NodeKind) -> Self {
-                match kind { $(NodeKind::$node => Self::$node_kind,)+ }
-            }
-
-            /// What it is between two nodes, if it goes there.
-            pub const fn between(self) -> Option<NodeKind> {
-                match self {
-                    $(Self::$node_kind => Some(NodeKind::$node),)+
-                    _ => None,
+                    Self::Between(kind) => between(kind),
                 }
             }
         }
@@ -131,6 +123,7 @@ macro_rules! messages {
         #[cfg(test)]
         pub(super) mod samples {
             use super::*;
+            use crate::wire::node;
 
             /// A message of every kind as it is sent, and what its hash must begin with.
             pub(in crate::wire) fn samples() -> Vec<(Kind, Vec<u8>, &'static str)> {
@@ -140,11 +133,11 @@ macro_rules! messages {
                     <messages!(@payload $($payload)?) as Payload>::sample().encode(Kind::$kind, &mut bytes);
                     samples.push((Kind::$kind, bytes, $pinned));
                 })+)+
-                $({
+                for kind in NodeKind::ALL {
                     let mut bytes = Vec::new();
-                    crate::wire::node::encode_node(&crate::wire::node::sample(NodeKind::$node), &mut bytes);
-                    samples.push((Kind::$node_kind, bytes, $node_pinned));
-                })+
+                    node::encode_node(&node::sample(kind), &mut bytes);
+                    samples.push((Kind::Between(kind), bytes, node::pinned(kind)));
+                }
                 samples
             }
         }
@@ -194,46 +187,6 @@ messages! {
         /// How this node is.
         71 Status: Status(status: NodeStatus) = Then, Client, "7bdf8610b9d05b6a";
     }
-    => Between {
-        /// Votes.
-        129 Votes: Votes, "ddacdef3bc15420d";
-        /// A proposal.
-        130 Proposal: Proposal, "c0482a898f93db87";
-        /// The body of a proposed block.
-        131 Body: Body, "f0f2f0634bc362e6";
-        /// A certificate of prevotes.
-        132 Polka: Polka, "2c1a6c6ea2d16514";
-        /// Votes that let a round be entered.
-        133 Round: Round, "879600f6bf78a72b";
-        /// A share of a beacon.
-        134 Share: Share, "f807dfa19d9eaeea";
-        /// A whole beacon.
-        135 Beacon: Beacon, "e07187fdbea55ff0";
-        /// Intents of the sender's own clients.
-        136 PassedIntents: Intents, "22c78eb2227858b7";
-        /// Where the sender's chain stands, for those who vote with it.
-        137 NodeStanding: Standing, "fac648381cc27ad5";
-        /// Asks for the body of a proposed block.
-        138 AskBody: AskBody, "942b8af5bdc09aab";
-        /// Asks for decided blocks.
-        139 AskRange: AskRange, "82c1a2c6e2453435";
-        /// Decided blocks with their beacons.
-        140 Range: Range, "128dff63cee2d504";
-        /// What one validator said of which only one may be.
-        141 Evidence: Evidence, "5ec8bf8e8f432968";
-        /// Which validator the sender is.
-        142 Claim: Claim, "ed51dfde620cd6e5";
-        /// Asks for what proves a snapshot.
-        143 AskSnapshot: AskSnapshot, "0d81af1b71305080";
-        /// What proves a snapshot.
-        144 Snapshot: Snapshot, "4471b1dad7824fa0";
-        /// Asks for a part of a snapshot.
-        145 AskPart: AskPart, "5fce907c02ec9f51";
-        /// A part of a snapshot.
-        146 Part: Part, "da3411fe6e60128d";
-        /// Pledges and openings of the sender's own clients.
-        147 PassedPledges: Pledges, "87c630d58a4f98ff";
-    }
 }
 
 /// Numbers of kinds that go between two nodes lie above this.
@@ -246,6 +199,16 @@ const fn between(kind: NodeKind) -> Spec {
 }
 
 impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; ONE_WAY.len() + NodeKind::ALL.len()] = {
+        let (mut all, mut at) = ([Self::Hello; ONE_WAY.len() + NodeKind::ALL.len()], 0);
+        while at < all.len() {
+            all[at] = if at < ONE_WAY.len() { ONE_WAY[at] } else { Self::Between(NodeKind::ALL[at - ONE_WAY.len()]) };
+            at += 1;
+        }
+        all
+    };
+
     /// Bytes of the largest body that goes one way on the connections of a role.
     pub const fn body_bytes_max(direction: Direction, role: Role) -> usize {
         let (mut most, mut index) = (0, 0);
@@ -303,10 +266,19 @@ impl Spec {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Between(kind) => write!(f, "{kind:?}"),
+            one_way => write!(f, "{one_way:?}"),
+        }
+    }
+}
+
 impl TryFrom<u8> for Kind {
     type Error = WireError;
 
     fn try_from(byte: u8) -> Result<Self, WireError> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == byte).ok_or(WireError::Kind(byte))
+        Self::ALL.into_iter().find(|kind| kind.number() == byte).ok_or(WireError::Kind(byte))
     }
 }

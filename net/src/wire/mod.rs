@@ -62,19 +62,19 @@ pub enum WireError {
     #[error("no message has kind {0}")]
     Kind(u8),
     /// A kind that goes the other way.
-    #[error("a {0:?} message goes the other way")]
+    #[error("a {0} message goes the other way")]
     Direction(Kind),
     /// A first message that is not one, or a second that is.
-    #[error("a {0:?} message comes out of order: hello and welcome come first, and once")]
+    #[error("a {0} message comes out of order: hello and welcome come first, and once")]
     Order(Kind),
     /// A kind that this role neither says nor is told.
-    #[error("a {0:?} message is not for this role: some are for players' programs, others for nodes")]
+    #[error("a {0} message is not for this role: some are for players' programs, others for nodes")]
     Role(Kind),
     /// A kind that another stream between two nodes carries.
-    #[error("a {0:?} message goes over the stream of another lane")]
+    #[error("a {0} message goes over the stream of another lane")]
     Lane(Kind),
     /// A length that the kind does not have.
-    #[error("a {kind:?} message of {found} bytes: it has {least} to {most}")]
+    #[error("a {kind} message of {found} bytes: it has {least} to {most}")]
     Length {
         /// The kind.
         kind: Kind,
@@ -102,9 +102,9 @@ fn frame(kind: Kind, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
 /// # Panics
 /// If the body has a length that its kind does not have: what we send is ours.
 fn header(kind: Kind, length: usize) -> [u8; HEADER_BYTES] {
-    assert!(kind.check_length(length).is_ok(), "a {kind:?} message of {length} bytes");
+    assert!(kind.check_length(length).is_ok(), "a {kind} message of {length} bytes");
     let [a, b, c, d] = (length as u32).to_le_bytes();
-    [a, b, c, d, kind as u8, VERSION, 0, 0]
+    [a, b, c, d, kind.number(), VERSION, 0, 0]
 }
 
 /// What stands before a genesis of this length, whose bytes follow.

@@ -10,7 +10,7 @@ use super::{Direction, Kind, Role, WireError, frame};
 /// # Panics
 /// If it has more bytes than its kind may: what we send is ours.
 pub fn encode_node(message: &NodeMessage, out: &mut Vec<u8>) {
-    frame(Kind::of_node(message.kind()), out, |out| message.encode(out));
+    frame(Kind::Between(message.kind()), out, |out| message.encode(out));
 }
 
 impl Message for NodeMessage {
@@ -18,7 +18,7 @@ impl Message for NodeMessage {
 
     fn decode(kind: Kind, body: &[u8]) -> Result<Self, WireError> {
         kind.check_length(body.len())?;
-        let between = kind.between().ok_or(WireError::Direction(kind))?;
+        let Kind::Between(between) = kind else { return Err(WireError::Direction(kind)) };
         Ok(Self::decode(between, body)?)
     }
 
@@ -140,5 +140,33 @@ pub(super) fn sample(kind: engine::message::node::NodeKind) -> NodeMessage {
         NodeKind::Part => {
             NodeMessage::Part(Part { row: PartRow::new(Height(64), PartKind::Values, 7, 3), bytes: vec![9; 96] })
         }
+    }
+}
+
+/// The first 64 bits of the BLAKE3 of a sample, which pin its encoding.
+#[cfg(test)]
+pub(super) const fn pinned(kind: engine::message::node::NodeKind) -> &'static str {
+    use engine::message::node::NodeKind;
+
+    match kind {
+        NodeKind::Votes => "ddacdef3bc15420d",
+        NodeKind::Proposal => "c0482a898f93db87",
+        NodeKind::Body => "f0f2f0634bc362e6",
+        NodeKind::Polka => "2c1a6c6ea2d16514",
+        NodeKind::Round => "879600f6bf78a72b",
+        NodeKind::Share => "f807dfa19d9eaeea",
+        NodeKind::Beacon => "e07187fdbea55ff0",
+        NodeKind::Intents => "22c78eb2227858b7",
+        NodeKind::Standing => "fac648381cc27ad5",
+        NodeKind::AskBody => "942b8af5bdc09aab",
+        NodeKind::AskRange => "82c1a2c6e2453435",
+        NodeKind::Range => "128dff63cee2d504",
+        NodeKind::Evidence => "5ec8bf8e8f432968",
+        NodeKind::Claim => "ed51dfde620cd6e5",
+        NodeKind::AskSnapshot => "0d81af1b71305080",
+        NodeKind::Snapshot => "4471b1dad7824fa0",
+        NodeKind::AskPart => "5fce907c02ec9f51",
+        NodeKind::Part => "da3411fe6e60128d",
+        NodeKind::Pledges => "87c630d58a4f98ff",
     }
 }

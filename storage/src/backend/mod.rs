@@ -60,7 +60,7 @@ pub trait Backend: Send + Sync + 'static {
     /// What the system says; a directory that is missing is `NotFound`.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// A directory, and those that it needs above it; an existing one is none the worse.
+    /// A directory, and those that it needs above it, where they do not exist yet.
     ///
     /// # Errors
     /// What the system says.

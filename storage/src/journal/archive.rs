@@ -9,8 +9,8 @@ use super::compressed::Compressor;
 use super::retired::{Retention, Retirer};
 use crate::backend::Backend;
 
-/// Looks after a session's sealed segments. One that is too large, or larger than it could be, is none the worse: what goes
-/// wrong is logged, and tried again the next time.
+/// Looks after a session's sealed segments. A session that stays larger than it could be is still whole: what goes wrong is
+/// logged, and tried again the next time.
 pub struct Archive {
     compressor: Compressor,
     /// Nothing goes where this is not set.

@@ -100,7 +100,7 @@ impl Retirer {
         Ok(retired)
     }
 
-    /// [`Retirer::retire`], and what came of it is logged: a session that is too large is none the worse.
+    /// [`Retirer::retire`], and what came of it is logged: a session that stays too large is still whole.
     pub fn retire_and_say(&self, keep: Height, early: bool) {
         match self.retire(keep, early) {
             Ok(retired) => retired.iter().for_each(|number| tracing::info!("segment {number} gave up its bodies")),

@@ -48,7 +48,7 @@ const LABELS: [SpotLabel; SPOTS] = {
         }
         index += 1;
     }
-    assert!(spot == SPOTS, "the catalogue has 172 spots");
+    assert!(spot == SPOTS, "the catalogue fills every spot");
     labels
 };
 

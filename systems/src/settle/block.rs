@@ -81,7 +81,7 @@ pub struct Report {
     pub rolls: Vec<RollReport>,
     /// What they did to bets, by table, seat and spot.
     pub resolutions: Vec<Resolution>,
-    /// Players whom rolls saw off, in table order.
+    /// Players who left at rolls, in table order.
     pub leavings: Vec<Leaving>,
     /// Numbers of this height.
     pub counts: Counts,

@@ -205,8 +205,9 @@ fn check_constants(setup: &Setup, rows: &Rows<'_>) -> Checked {
         let holds = *found == NextValidator::first(&start, row);
         At { column: Column::NextValidators, row }.holds(holds, "vote_key", other)?;
     }
-    // Where no table is pledged, the one row there is is zero.
-    let takes = |row: usize| rows.tables.get(row).is_some_and(|table| setup.is_pledged(table));
+    // Where no table is pledged, the one row there is is zero. Which are is asked of genesis: the tables' rows are not checked
+    // yet, and a set of rules that is none has no bit.
+    let takes = |row: usize| row < rows.tables.len() && setup.genesis.is_pledged(row as u32);
     for (row, found) in rows.pledges.iter().enumerate().filter(|(row, _)| !takes(*row)) {
         let holds = *found == Pledge::first(&start, row);
         At { column: Column::Pledges, row }.holds(holds, "end", other)?;

@@ -195,7 +195,8 @@ pub fn session(genesis: &Genesis, players: u32, heights: u64, seed: u64) -> Vec<
                 ][lot.below(10) as usize],
             };
             let leaves = kind == IntentKind::Leave && lot.below(4) > 0;
-            let (bet, number) = (BetId(lot.below(145) as u8), [0, 4, 5, 6, 8, 9, 10][lot.below(7) as usize]);
+            let (bet, number) =
+                (BetId(lot.below(engine::limits::BETS as u64) as u8), [0, 4, 5, 6, 8, 9, 10][lot.below(7) as usize]);
             let (amount, working) = (1 + lot.below(200), lot.below(3) as u8);
             intents.push(stage.intent(player, if leaves { IntentKind::Bet } else { kind }, |body| match kind {
                 IntentKind::Open => body,

@@ -55,7 +55,7 @@ impl Host {
         let address = address_bytes(incoming.remote_address().ip());
         match self.quic.accept(incoming, self.moment()) {
             Some(row) => {
-                self.seat(row, Peer { address, allowed: Allowance::Idle, dialled: None, stage: self.shaking() })
+                self.install(row, Peer { address, allowed: Allowance::Idle, dialled: None, stage: self.shaking() })
             }
             None => {
                 self.half_open -= 1;
@@ -70,7 +70,7 @@ impl Host {
         Stage::Handshake(self.now + self.common.config.handshake_timeout)
     }
 
-    pub(super) fn seat(&mut self, row: usize, peer: Peer) {
+    pub(super) fn install(&mut self, row: usize, peer: Peer) {
         if self.peers.len() <= row {
             self.peers.resize_with(row + 1, || None);
         }

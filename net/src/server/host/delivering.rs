@@ -77,7 +77,7 @@ impl Host {
                     self.end(row, &Close::new(CloseCode::Banned, text));
                 }
             }
-            // Those are for the disk.
+            // The node gave these to its disk before anything came here.
             Output::Decided(_) | Output::Settled(_) | Output::Log { .. } | Output::Evidence(_) => {}
             Output::Fence { .. } | Output::Serve { .. } | Output::Diverged(_) => {}
             Output::ToNode { to, message } => self.say(to, &message),

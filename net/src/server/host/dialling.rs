@@ -85,7 +85,7 @@ impl Host {
             Ok(row) => {
                 let by = self.now + HANDSHAKE.min(self.common.config.handshake_timeout);
                 let dialled = Some(candidate.clone());
-                self.seat(row, Peer { address, allowed, dialled, stage: Stage::Handshake(by) });
+                self.install(row, Peer { address, allowed, dialled, stage: Stage::Handshake(by) });
                 Ok(())
             }
             Err(problem) => {

@@ -1,6 +1,10 @@
 //! A node's end of the network under those who mean it no good, over real QUIC in virtual time. The test is the tick: it
 //! answers intents, tells watchers, keeps scores and bans. Nothing here depends on how fast the machine is.
 
+mod crowds;
+mod floods;
+mod nodes;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -267,151 +271,6 @@ impl Player {
     }
 }
 
-/// What a flooder says again and again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Flood {
-    Intents,
-    Watch,
-    SwitchTables,
-    SwitchAccounts,
-    Genesis,
-    FalsePeers,
-    Standings,
-}
-
-const FLOODS: [Flood; 7] = [
-    Flood::Intents,
-    Flood::Watch,
-    Flood::SwitchTables,
-    Flood::SwitchAccounts,
-    Flood::Genesis,
-    Flood::FalsePeers,
-    Flood::Standings,
-];
-
-impl Flood {
-    fn role(self) -> Role {
-        if matches!(self, Self::FalsePeers | Self::Standings) { Role::Node } else { Role::Client }
-    }
-
-    fn message(self, key: Key, round: u64) -> ToNode {
-        let table = |number: u64| Watched::Table(TableId(number as u32 % 8));
-        let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());
-        match self {
-            Self::Intents => {
-                let first = round * MESSAGE_INTENTS_MAX as u64;
-                ToNode::Intents((first..first + MESSAGE_INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
-            }
-            Self::Watch => ToNode::Watch(vec![(table(1), true)]),
-            Self::SwitchTables => ToNode::Watch(vec![(table(round), true), (table(round), false)]),
-            Self::SwitchAccounts => ToNode::Watch(vec![(account(round), true), (account(round), false)]),
-            Self::Genesis => ToNode::AskGenesis,
-            Self::FalsePeers => {
-                let record = |number: u64| PeerRecord {
-                    key: *blake3::hash(&(round * 8 + number).to_le_bytes()).as_bytes(),
-                    time_s: 1,
-                    ..PeerRecord::zeroed()
-                };
-                ToNode::Peers((0..8).map(record).collect())
-            }
-            Self::Standings => ToNode::Standing(ChainProgress::default()),
-        }
-    }
-}
-
-/// Says it until the node ends the connection, and reads what comes, so that it is no slow reader.
-async fn flood(network: Network, host: u32, kind: Flood) -> Lost {
-    let name = format!("flooder {host}");
-    let mut connection = raw(&network, host, &name, kind.role()).await;
-    let key = identity(&name).key;
-    for round in 0.. {
-        if connection.say(&kind.message(key, round)).await.is_err() {
-            break;
-        }
-        while let Ok(heard) = tokio::time::timeout(Duration::from_micros(200), connection.hear()).await {
-            if heard.is_err() {
-                return connection.closed().await;
-            }
-        }
-    }
-    connection.closed().await
-}
-
-#[test]
-fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing_from_others() {
-    for kind in FLOODS {
-        run(kind as u64, async |network| {
-            let node = Node::start(&network, 1, |config| config);
-            let mut player = Player::connect(&network, 2, "honest");
-            let flooders: Vec<_> = (0..4).map(|n| spawn_local(flood(network.clone(), 10 + n, kind))).collect();
-            let mut next = 1;
-            for _ in 0..200 {
-                player.send(next..next + 5).await;
-                next += 5;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                player.listen();
-            }
-            after(2).await;
-            assert_eq!(player.listen(), next - 1, "{kind:?}: every intent has its receipt");
-            assert_eq!(player.losses, 0, "{kind:?}");
-            for flooder in flooders {
-                let lost = flooder.await.expect("no panic");
-                // Where the word that it is banned was lost in its own flood, it hears that there is no such connection.
-                let is_banned = matches!(lost, Lost::Closed { code: CloseCode::Banned, .. } | Lost::Other(_));
-                assert!(is_banned, "{kind:?}: {lost}");
-            }
-            let node = node.borrow();
-            for number in 0..4 {
-                let seen = &node.seen[&identity(&format!("flooder {}", 10 + number)).key];
-                assert!(seen.banned && seen.left == 1, "{kind:?}: {seen:?}");
-                let units = seen.intents * u64::from(INTENT_COST) + seen.watches * u64::from(WATCH_COST);
-                let most = u64::from(ENTRY_COST) + (2 + 22) * u64::from(PER_S * INTENT_COST);
-                assert!(units <= most, "{kind:?}: {units} of {most} units reached the tick");
-            }
-            // False records are an offence before they are too many.
-            assert!(node.count("beyond_budget") > 0 || kind == Flood::FalsePeers, "{kind:?}");
-            assert_eq!((node.count("banned"), node.count("slow_readers")), (4, 0), "{kind:?}");
-        });
-    }
-}
-
-#[test]
-fn a_thousand_who_come_in_the_same_moment_are_let_in_and_most_prove_their_address_first() {
-    const COMERS: u32 = 1_000;
-    run(8, async |network| {
-        let node = Node::start(&network, 1, |config| config);
-        let mut player = Player::connect(&network, 2, "honest");
-        after(1).await;
-        let come = |host: u32| {
-            let network = network.clone();
-            spawn_local(async move {
-                let endpoint = endpoint(&network, 100 + host);
-                let raw = RawConnection::connect(&endpoint, &identity(&format!("comer {host}")), at(1)).await;
-                raw.map(|raw| (endpoint, raw))
-            })
-        };
-        let comers: Vec<_> = (0..COMERS).map(come).collect();
-        player.send(1..51).await;
-        let mut inside = Vec::new();
-        for comer in comers {
-            inside.push(comer.await.expect("no panic").expect("let in"));
-        }
-        after(1).await;
-        assert_eq!((player.listen(), player.losses), (50, 0), "whoever is in plays on");
-        {
-            let node = node.borrow();
-            assert_eq!(node.server().connections(), COMERS + 1);
-            assert_eq!(node.count("accepted"), u64::from(COMERS) + 1);
-            let retried = node.count("retried");
-            assert!(retried > u64::from(COMERS) / 2, "{retried} had to prove where they are");
-            assert_eq!(node.count("handshakes_failed"), 0);
-        }
-        drop(inside);
-        after(40).await;
-        assert_eq!(node.borrow().server().connections(), 1, "and all of them are seen to leave");
-    });
-}
-
 /// Sends bytes one by one, a second apart, until the connection ends: how it did, and after how long.
 async fn drips(connection: &mut RawConnection, bytes: &[u8]) -> (Lost, Duration) {
     let began = tokio::time::Instant::now();
@@ -439,25 +298,6 @@ fn a_byte_a_second_makes_no_message() {
     });
 }
 
-/// A node that is known has larger windows, and no more time: on a lane a byte a second makes no message either.
-#[test]
-fn a_known_node_that_sends_a_byte_a_second_is_put_out() {
-    run(1, async |network| {
-        let known = engine::hex(&identity("known").key);
-        let peers = vec![format!("{known}@{}", at(99))];
-        let node = Node::start(&network, 1, |config| ServerConfig { peers, ..config });
-        let mut connection = raw(&network, 3, "known", Role::Node).await;
-        connection.open_lane().await.expect("a known node has lanes");
-        let mut bytes = Vec::new();
-        encode_node(&NodeMessage::Votes(vec![Vote::zeroed(); 16]), &mut bytes);
-        let (lost, took) = drips(&mut connection, &bytes).await;
-        assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{lost}");
-        assert!(took < Duration::from_secs(30), "{took:?}");
-        after(1).await;
-        assert!(node.borrow().present.is_empty());
-    });
-}
-
 #[test]
 fn whoever_says_something_before_hello_is_banned() {
     run(1, async |network| {
@@ -477,109 +317,6 @@ fn whoever_says_something_before_hello_is_banned() {
         assert_eq!(node.borrow().count("banned"), u64::from(BANNED_KEYS_OF_ADDRESS));
         let other_key = unasked("another key").await.expect_err("nor is anybody from there");
         assert!(matches!(other_key, Lost::Closed { code: CloseCode::Banned, .. } | Lost::Refused), "{other_key}");
-    });
-}
-
-#[test]
-fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
-    const HOSTILE: u32 = 2_000;
-    const BOUND: u64 = 48 << 20;
-    run(3, async |network| {
-        let node = Node::start(&network, 1, |config| ServerConfig { buffer_bytes_max: BOUND, ..config });
-        let mut begun = Vec::new();
-        for host in 0..HOSTILE {
-            let network = network.clone();
-            begun.push(spawn_local(async move {
-                let name = format!("full {host}");
-                let endpoint = endpoint(&network, 100 + host);
-                let mut raw = RawConnection::connect(&endpoint, &identity(&name), at(1)).await.ok()?;
-                raw.say(&ToNode::Hello(Hello { chain: None, program: "x".into(), role: Role::Client })).await.ok()?;
-                for _ in 0..4 {
-                    raw.say(&ToNode::AskGenesis).await.ok()?;
-                }
-                let watch = (0..8).map(|table| (Watched::Table(TableId(table)), true));
-                raw.say(&ToNode::Watch(watch.collect())).await.ok()?;
-                let mut bytes = Vec::new();
-                ToNode::Intents(vec![Intent::zeroed(); MESSAGE_INTENTS_MAX]).encode(&mut bytes);
-                bytes.pop();
-                raw.send(&bytes).await.ok()?;
-                Some((endpoint, raw))
-            }));
-        }
-        let account = |peer: &PeerId| Output::Account { to: *peer, key: [1; 32], height: Height(1), account: None };
-        let (mut most_held, mut most_reserved) = (0, 0);
-        // While they still come: those who were first may be gone before the last is there.
-        for _ in 0..60 {
-            {
-                let mut node = node.borrow_mut();
-                let peers: Vec<PeerId> = node.present.keys().copied().collect();
-                let many = peers.iter().flat_map(|peer| std::iter::repeat_with(|| account(peer)).take(40));
-                node.outputs.extend(many.collect::<Vec<_>>());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let node = node.borrow();
-            most_held = most_held.max(node.server().held_bytes() as u64);
-            most_reserved = most_reserved.max(node.server().reserved_bytes());
-        }
-        let mut held = Vec::new();
-        for connection in begun {
-            held.extend(connection.await.expect("no panic"));
-        }
-        assert!(most_reserved <= BOUND, "{most_reserved} reserved of {BOUND}");
-        assert!(most_held <= most_reserved, "{most_held} held of {most_reserved} reserved");
-        assert!(most_held > BOUND / 16, "they did fill their queues: {most_held}");
-        let refused = node.borrow().count("refused_full");
-        assert!(refused > 1_000, "{refused} had no room");
-        drop(held);
-    });
-}
-
-#[test]
-fn a_node_that_says_so_itself_is_allowed_what_a_player_is_until_it_is_known() {
-    run(4, async |network| {
-        let known = engine::hex(&identity("known").key);
-        let peers = vec![format!("{known}@{}", at(99))];
-        let node = Node::start(&network, 1, |config| ServerConfig { peers, followers_max: 0, ..config });
-        // Those that this node dials in vain reserve something for a while.
-        let settled = async || {
-            let mut least = u64::MAX;
-            for _ in 0..100 {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                least = least.min(node.borrow().server().reserved_bytes());
-            }
-            least
-        };
-        assert_eq!(settled().await, 0);
-        let _stranger = raw(&network, 2, "stranger", Role::Node).await;
-        assert_eq!(settled().await, PLAYING_BYTES);
-        let _known = raw(&network, 3, "known", Role::Node).await;
-        assert_eq!(settled().await, PLAYING_BYTES + NODE_BYTES);
-    });
-}
-
-#[test]
-fn a_ban_reaches_a_node_that_this_one_dialled_and_it_is_not_dialled_again() {
-    run(5, async |network| {
-        let there = Node::start(&network, 2, |config| config);
-        let here = Node::start(&network, 1, |config| ServerConfig { peers: vec![at(2).to_string()], ..config });
-        after(10).await;
-        let (other, own) = (identity("node 2").key, identity("node 1").key);
-        let dialled = here.borrow().present.iter().find(|(_, (key, _))| *key == other).map(|(peer, _)| *peer);
-        assert!(there.borrow().present.values().any(|(key, _)| *key == own));
-        {
-            let mut here = here.borrow_mut();
-            let mut outputs = Vec::new();
-            (0..2).for_each(|_| here.judge(dialled.expect("it was dialled"), Offence::FalsePeer, &mut outputs));
-            assert_eq!(outputs.len(), 1);
-            here.outputs = outputs;
-        }
-        after(1).await;
-        assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "the connection has ended");
-        assert_eq!(here.borrow().seen[&other].left, 1);
-        after(300).await;
-        assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "nor is there another");
-        after(700).await;
-        assert_eq!(here.borrow().present.len(), 1, "a ban ends");
     });
 }
 
@@ -606,68 +343,6 @@ fn of_ninety_intents_given_while_a_client_reconnects_ninety_are_answered() {
         assert_eq!(player.listen(), 180);
         assert!(player.losses >= 1);
         assert_eq!(node.borrow().seen[&player.key].intents, 180);
-    });
-}
-
-#[test]
-fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
-    run(7, async |network| {
-        let node = Node::start(&network, 1, |config| config);
-        node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
-        let mut teller = raw(&network, 2, "teller", Role::Node).await;
-        let (_, pair) = key_pair("third");
-        let mut record = PeerRecord {
-            key: pair.public_key().as_ref().try_into().expect("32 bytes"),
-            time_s: 1_000_000,
-            port: 9,
-            ..PeerRecord::zeroed()
-        };
-        record.signature = pair.sign(&record.signed_bytes(&CHAIN)).as_ref().try_into().expect("64 bytes");
-        for _ in 0..5 {
-            teller.say(&ToNode::Peers(vec![record])).await.expect("sent");
-            after(1).await;
-        }
-        assert_eq!(node.borrow().server().nodes_known(), 1);
-        // The same record under a false signature says nothing new, so that nobody looks at it.
-        let mut false_one = PeerRecord { signature: [9; 64], ..record };
-        teller.say(&ToNode::Peers(vec![false_one])).await.expect("sent");
-        after(1).await;
-        let teller_key = identity("teller").key;
-        assert_eq!(node.borrow().seen[&teller_key].offences, []);
-        false_one.time_s += 1;
-        teller.say(&ToNode::Peers(vec![false_one])).await.expect("sent");
-        after(1).await;
-        assert_eq!(node.borrow().seen[&teller_key].offences, [Offence::FalsePeer]);
-        assert_eq!(node.borrow().server().nodes_known(), 1);
-    });
-}
-
-#[test]
-fn a_closed_door_turns_newcomers_away_and_keeps_nobody_from_playing() {
-    run(21, async |network| {
-        let known = engine::hex(&identity("known").key);
-        let peers = vec![format!("{known}@{}", at(99))];
-        let node = Node::start(&network, 1, |config| ServerConfig { peers, ..config });
-        let mut player = Player::connect(&network, 2, "honest");
-        after(1).await;
-        let throttle = node.borrow().server().throttle();
-        throttle.close(true);
-        let lost = match RawConnection::connect(&endpoint(&network, 3), &identity("newcomer"), at(1)).await {
-            Ok(newcomer) => newcomer.closed().await,
-            Err(lost) => lost,
-        };
-        assert!(matches!(lost, Lost::Closed { code: CloseCode::Full, .. }), "{lost}");
-        assert_eq!(node.borrow().count("refused_short"), 1);
-        let _other = raw(&network, 5, "known", Role::Node).await;
-        after(1).await;
-        assert_eq!(node.borrow().server().connections(), 2, "nodes find each other though both are short");
-        player.send(1..51).await;
-        after(1).await;
-        assert_eq!((player.listen(), player.losses), (50, 0), "whoever is in plays on");
-        throttle.close(false);
-        let _inside = raw(&network, 4, "newcomer", Role::Client).await;
-        after(1).await;
-        assert_eq!(node.borrow().server().connections(), 3);
     });
 }
 

@@ -1,0 +1,116 @@
+//! Playing by script, as the page about playing shows it.
+
+use super::*;
+
+/// Plays a script: the exit code, and the events.
+pub(super) fn play(address: &str, key: &Path, script: &str) -> (i32, Vec<Value>, String) {
+    let (code, out, err) = play_script(address, key, script);
+    let events = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    (code, events, err)
+}
+
+pub(super) fn events<'a>(events: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    events.iter().filter(move |event| event["event"] == kind)
+}
+
+/// The script on the page about playing, as it stands there.
+fn example_of_the_page() -> String {
+    let page = include_str!("../../../../docs/play.md");
+    let example = page.split("```").find(|part| part.contains("wait receipt\nsit 1000")).expect("an example");
+    example.trim_start().to_owned()
+}
+
+#[test]
+fn the_example_of_the_page_about_playing_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let key = dir.path().join("player.pem");
+    let (code, all, err) = play(&dev.address, &key, &example_of_the_page());
+    assert_eq!(code, 0, "{err}");
+    let receipts: Vec<&Value> = events(&all, "receipt").collect();
+    assert_eq!(receipts.len(), 3, "open, sit, pass: {receipts:?}");
+    assert!(receipts.iter().all(|receipt| receipt["result"] == "applied"), "{receipts:?}");
+    assert!(events(&all, "roll").count() >= 1);
+    assert!(events(&all, "table").any(|table| table["may_roll_ms"].is_u64()), "it says when the shooter may roll");
+    // With the account there already, and with nothing at all between the lines.
+    let (code, all, err) =
+        play(&dev.address, &key, "open\nopen\nwait receipt\nfield 5\nfield 5\nleave\nwait receipt\nquit\n");
+    assert_eq!(code, 0, "{err}");
+    let mut numbers: Vec<u64> = events(&all, "sent").map(|sent| sent["number"].as_u64().expect("a number")).collect();
+    // An account that is being opened is not opened once more: both have one number, and one receipt. Where the first has
+    // its receipt already, the second is another intent.
+    assert!(numbers.len() == 5 && numbers[1] - numbers[0] <= 1, "{numbers:?}");
+    numbers.dedup();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "no two others have one number: {numbers:?}");
+    assert_eq!(events(&all, "receipt").count(), numbers.len());
+    // A key that is new, and a script that does not wait.
+    let (code, all, _) = play(&dev.address, &dir.path().join("other.pem"), "open\nopen\nsit 100\nwait receipt\nquit\n");
+    let mut numbers: Vec<u64> = events(&all, "sent").map(|sent| sent["number"].as_u64().expect("a number")).collect();
+    // The account was asked for before the first line; where it was there by then, the lines have other numbers.
+    numbers.insert(0, 1);
+    numbers.dedup();
+    let receipts = events(&all, "receipt").map(|receipt| receipt["number"].as_u64().expect("a number"));
+    assert_eq!((code, receipts.collect::<Vec<u64>>()), (0, numbers), "{all:?}");
+}
+
+#[test]
+fn a_table_that_does_not_exist_is_refused_with_the_range() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let key = dir.path().join("player.pem");
+    let (code, all, err) = play(&dev.address, &key, "table 99\ntable 1\nquit\n");
+    let problem = events(&all, "error").next().expect("an error");
+    assert!(problem["message"].as_str().is_some_and(|text| text.contains("the tables are 0 to 1")), "{problem}");
+    assert!(code == 2 && err.contains("1 of 3 lines"), "{code} {err}");
+    let output = bitcraps(&["play", &dev.address, "--script", "--table", "2", "--key", text(&key)]);
+    let (code, _, err) = said(&output);
+    assert!(code == 2 && err.contains("the tables are 0 to 1"), "{code} {err}");
+}
+
+/// Every `dev` with another seed is another chain, and each listens where the one before did.
+#[test]
+fn another_chain_at_the_same_address_is_another_game() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("player.pem");
+    let dev = Dev::start(&dir.path().join("a"), "127.0.0.1:0", &["--seed", "1"]);
+    let address = dev.address.clone();
+    assert_eq!(play(&address, &key, "wait receipt\nquit\n").0, 0);
+    drop(dev);
+    let dev = Dev::start(&dir.path().join("b"), &address, &["--seed", "2"]);
+    let (code, all, err) = play(&address, &key, "wait receipt\nquit\n");
+    assert_eq!(code, 0, "{err}");
+    let opened: Vec<&Value> = events(&all, "receipt").collect();
+    assert!(matches!(opened[..], [receipt] if receipt["result"] == "applied"), "an account of its own: {opened:?}");
+    drop(dev);
+    // The same chain under another key is not: somebody may pretend to be the node.
+    let known = dir.path().join("known_nodes");
+    let lines = fs::read_to_string(&known).expect("known nodes");
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    let first = lines.lines().next().expect("a line");
+    let (kept, _) = first.rsplit_once(' ').expect("a key");
+    fs::write(&known, format!("{kept} {}\n", "ab".repeat(32))).expect("written");
+    let dev = Dev::start(&dir.path().join("a"), &address, &["--seed", "1"]);
+    let (code, _, err) = play(&dev.address, &key, "quit\n");
+    assert!(code == 7 && err.contains("was expected"), "{code} {err}");
+}
+
+#[test]
+fn a_node_that_falls_silent_is_said_to_be_lost() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let mut child = program()
+        .args(["play", &dev.address, "--script", "--key", text(&dir.path().join("player.pem"))])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let lines = Lines::of(child.stdout.take().expect("piped"));
+    lines.until(r#""event":"account""#);
+    signal(&dev.child, "-STOP");
+    let lost = lines.until(r#""state":"down""#);
+    signal(&dev.child, "-CONT");
+    assert!(lost.contains("no node answers"), "{lost}");
+    lines.until(r#""state":"up""#);
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it ends").success());
+}

@@ -1,0 +1,111 @@
+//! Whoever says one thing again and again.
+
+use super::*;
+
+/// What a flooder says again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flood {
+    Intents,
+    Watch,
+    SwitchTables,
+    SwitchAccounts,
+    Genesis,
+    FalsePeers,
+    Standings,
+}
+
+const FLOODS: [Flood; 7] = [
+    Flood::Intents,
+    Flood::Watch,
+    Flood::SwitchTables,
+    Flood::SwitchAccounts,
+    Flood::Genesis,
+    Flood::FalsePeers,
+    Flood::Standings,
+];
+
+impl Flood {
+    fn role(self) -> Role {
+        if matches!(self, Self::FalsePeers | Self::Standings) { Role::Node } else { Role::Client }
+    }
+
+    fn message(self, key: Key, round: u64) -> ToNode {
+        let table = |number: u64| Watched::Table(TableId(number as u32 % 8));
+        let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        match self {
+            Self::Intents => {
+                let first = round * MESSAGE_INTENTS_MAX as u64;
+                ToNode::Intents((first..first + MESSAGE_INTENTS_MAX as u64).map(|number| intent(key, number)).collect())
+            }
+            Self::Watch => ToNode::Watch(vec![(table(1), true)]),
+            Self::SwitchTables => ToNode::Watch(vec![(table(round), true), (table(round), false)]),
+            Self::SwitchAccounts => ToNode::Watch(vec![(account(round), true), (account(round), false)]),
+            Self::Genesis => ToNode::AskGenesis,
+            Self::FalsePeers => {
+                let record = |number: u64| PeerRecord {
+                    key: *blake3::hash(&(round * 8 + number).to_le_bytes()).as_bytes(),
+                    time_s: 1,
+                    ..PeerRecord::zeroed()
+                };
+                ToNode::Peers((0..8).map(record).collect())
+            }
+            Self::Standings => ToNode::Standing(ChainProgress::default()),
+        }
+    }
+}
+
+/// Says it until the node ends the connection, and reads what comes, so that it is no slow reader.
+async fn flood(network: Network, host: u32, kind: Flood) -> Lost {
+    let name = format!("flooder {host}");
+    let mut connection = raw(&network, host, &name, kind.role()).await;
+    let key = identity(&name).key;
+    for round in 0.. {
+        if connection.say(&kind.message(key, round)).await.is_err() {
+            break;
+        }
+        while let Ok(heard) = tokio::time::timeout(Duration::from_micros(200), connection.hear()).await {
+            if heard.is_err() {
+                return connection.closed().await;
+            }
+        }
+    }
+    connection.closed().await
+}
+
+#[test]
+fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing_from_others() {
+    for kind in FLOODS {
+        run(kind as u64, async |network| {
+            let node = Node::start(&network, 1, |config| config);
+            let mut player = Player::connect(&network, 2, "honest");
+            let flooders: Vec<_> = (0..4).map(|n| spawn_local(flood(network.clone(), 10 + n, kind))).collect();
+            let mut next = 1;
+            for _ in 0..200 {
+                player.send(next..next + 5).await;
+                next += 5;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                player.listen();
+            }
+            after(2).await;
+            assert_eq!(player.listen(), next - 1, "{kind:?}: every intent has its receipt");
+            assert_eq!(player.losses, 0, "{kind:?}");
+            for flooder in flooders {
+                let lost = flooder.await.expect("no panic");
+                // Where the word that it is banned was lost in its own flood, it hears that there is no such connection.
+                let is_banned = matches!(lost, Lost::Closed { code: CloseCode::Banned, .. } | Lost::Other(_));
+                assert!(is_banned, "{kind:?}: {lost}");
+            }
+            let node = node.borrow();
+            for number in 0..4 {
+                let seen = &node.seen[&identity(&format!("flooder {}", 10 + number)).key];
+                assert!(seen.banned && seen.left == 1, "{kind:?}: {seen:?}");
+                let units = seen.intents * u64::from(INTENT_COST) + seen.watches * u64::from(WATCH_COST);
+                let most = u64::from(ENTRY_COST) + (2 + 22) * u64::from(PER_S * INTENT_COST);
+                assert!(units <= most, "{kind:?}: {units} of {most} units reached the tick");
+            }
+            // False records are an offence before they are too many.
+            assert!(node.count("beyond_budget") > 0 || kind == Flood::FalsePeers, "{kind:?}");
+            assert_eq!((node.count("banned"), node.count("slow_readers")), (4, 0), "{kind:?}");
+        });
+    }
+}
