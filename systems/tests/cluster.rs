@@ -10,7 +10,7 @@ use bevy_ecs::system::{Query, ResMut};
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
 use engine::io::{Alarm, SlotList, Verdict};
-use engine::limits::{TICK_MS, UNPROVEN_MAX, UNPROVEN_PER_TICK};
+use engine::limits::{TICK_MS, UNPROVEN_MAX, UNPROVEN_PER_TICK, UNSETTLED_MAX};
 use engine::message::evidence::Evidence;
 use engine::message::intent::{Intent, IntentKind};
 use engine::message::node::{BeaconRow, NodeMessage, RangeEntry};
@@ -329,6 +329,33 @@ fn one_that_was_away_for_long_catches_up_from_several_and_puts_out_a_liar() {
     cluster.start(3);
     assert!(cluster.until(4_000, |cluster| cluster.settled(3) >= before), "{:?}", cluster.settled(3));
     assert_eq!(cluster.hosts[3].settled[&before].root_chain, cluster.hosts[0].settled[&before].root_chain);
+}
+
+/// Whoever told of heights when their beacons were not known yet need not be asked about them again: others know.
+#[test]
+fn beacons_that_were_not_told_with_their_heights_are_asked_for() {
+    let mut cluster = Cluster::new(4, 0, 73);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    cluster.stop(3);
+    for _ in 0..6 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let before = cluster.settled(0);
+    assert!(before.0 > cluster.settled(3).0 + UNSETTLED_MAX as u64 + 2);
+    let mut is_first = true;
+    cluster.tamper = Some(Box::new(move |_, to, message| match message {
+        NodeMessage::Range(mut entries) if to == 3 && std::mem::take(&mut is_first) => {
+            entries.iter_mut().take(UNSETTLED_MAX).for_each(|entry| entry.beacon = None);
+            Some(NodeMessage::Range(entries))
+        }
+        // Nor does it hear of them otherwise.
+        NodeMessage::Share(_) | NodeMessage::Beacon(_) if to == 3 => None,
+        other => Some(other),
+    }));
+    cluster.start(3);
+    assert!(cluster.until(4_000, |cluster| cluster.settled(3) >= before), "{:?}", cluster.settled(3));
 }
 
 /// A validator that lost its log follows until it is far above all that it can have signed; then it votes again. That it

@@ -32,7 +32,7 @@ use super::bodies::Bodies;
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
-use super::nodes::{Heard, NodePeer, Nodes};
+use super::nodes::{Heard, Nodes};
 use super::order::{Orderer, take_decided};
 use super::planted::Planted;
 use super::tally::Tally;
@@ -304,6 +304,13 @@ impl CatchUp {
         }
         let verified = self.verified(chain.decided);
         let first = if lacks_beacon && verified == chain.decided { chain.settled } else { verified };
+        // What is ready waits for the beacons of those before it, which may have been told without one.
+        let waits_for = chain.settled.next();
+        if lacks_beacon && first != chain.settled && !self.asked.iter().any(|asked| asked.covers(waits_for)) {
+            let count = chain.decided.0 - chain.settled.0;
+            let range = RangeRow::new(waits_for, u32::try_from(count).expect("few wait to be settled"));
+            self.ask_one(range, now_ms, nodes, |standing| standing.settled >= waits_for, outbox);
+        }
         let mut next = first.next();
         let last = target.max(settled);
         while self.asked.len() < ASKS_MAX && next <= last && next.0 - first.0 <= READY_MAX as u64 {
@@ -311,21 +318,34 @@ impl CatchUp {
                 next = next.next();
                 continue;
             }
-            let has = |node: &&NodePeer| {
-                let is_free = self.asked.iter().all(|asked| asked.of != node.id) && !self.gone.contains_key(&node.id);
-                node.standing.decided >= next && is_free
-            };
-            let able: Vec<PeerId> = nodes.rows().iter().filter(has).map(|node| node.id).collect();
-            if able.is_empty() {
+            let range = RangeRow::new(next, ASK_HEIGHTS);
+            if !self.ask_one(range, now_ms, nodes, |standing| standing.decided >= next, outbox) {
                 return;
             }
-            self.turn += 1;
-            let of = able[self.turn % able.len()];
-            let range = RangeRow::new(next, ASK_HEIGHTS);
-            outbox.tell_one(of, NodeMessage::AskRange(range));
-            self.asked.push(Asked { range, of, until_ms: now_ms + ASK_MS });
             next = Height(next.0 + u64::from(ASK_HEIGHTS));
         }
+    }
+
+    /// Asks one of those that have a range, each in turn, and of which nothing is asked now. Says whether there is one.
+    fn ask_one(
+        &mut self,
+        range: RangeRow,
+        now_ms: u64,
+        nodes: &Nodes,
+        has: impl Fn(&NodeStanding) -> bool,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let is_free = |id: &PeerId| self.asked.iter().all(|asked| asked.of != *id) && !self.gone.contains_key(id);
+        let able: Vec<PeerId> =
+            nodes.rows().iter().filter(|node| has(&node.standing) && is_free(&node.id)).map(|node| node.id).collect();
+        if able.is_empty() {
+            return false;
+        }
+        self.turn += 1;
+        let of = able[self.turn % able.len()];
+        outbox.tell_one(of, NodeMessage::AskRange(range));
+        self.asked.push(Asked { range, of, until_ms: now_ms + ASK_MS });
+        true
     }
 
     /// Tells the other nodes where this one stands, when that has changed, and those that connected in any case.
