@@ -267,10 +267,13 @@ fn players_bet_are_paid_and_agree_with_the_record_to_the_chip() {
             player.commands.send(Command::Watch(Watched::Table(TableId(1)), true)).await.expect("runs");
             player.commands.send(Command::Watch(Watched::Account(public), true)).await.expect("runs");
         }
-        for round in 0..6u64 {
+        for round in 0..6 {
             let mut last = Height::GENESIS;
+            // A field bet loses once, or wins once, twice or three times, what was put down: those of 20 never make up for the
+            // one of 5, and nobody ends as they began.
+            let amount = if round == 0 { 5 } else { 20 };
             for player in &mut players {
-                let bet = player.bet(1, 5 + round);
+                let bet = player.bet(1, amount);
                 player.send(vec![bet]).await;
                 let (height, verdict) = player.receipt(bet.body.number).await;
                 assert_eq!(verdict, Verdict::Applied);
@@ -315,7 +318,7 @@ fn players_bet_are_paid_and_agree_with_the_record_to_the_chip() {
     for (key, cage) in &balances {
         assert_eq!(chips_of(&mut machine, key), *cage);
     }
-    assert!(balances.iter().any(|(_, cage)| *cage != 10_000), "bets were won and lost: {balances:?}");
+    assert!(balances.iter().all(|(_, cage)| *cage != 10_000), "bets were won and lost: {balances:?}");
 }
 
 #[test]
