@@ -71,7 +71,7 @@ pub const BLOCK_ACCOUNT_INTENTS_MAX: usize = NUMBER_WINDOW as usize;
 pub const PENDING_MAX: usize = 1 << 16;
 /// Verified intents that other nodes passed on and that wait for a block: as many again, shared out by origin.
 pub const FOREIGN_MAX: usize = PENDING_MAX;
-/// Intents of another node that are looked at though none was applied: as many as enter in a fifth of a second, before the first
+/// Intents of one other node that are looked at though none was applied: as many as enter in a fifth of a second, before the first
 /// of them can have its receipt.
 pub const UNPROVEN_MAX: u64 = 2_048;
 /// The same in each tick above that: 800 a second, of which verification takes a fiftieth of a core.

@@ -15,7 +15,7 @@ use engine::{Genesis, PeerId};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::sender::{Origin, Sender};
+use super::sender::Sender;
 
 /// Intents that wait, by key and number, and the last receipts.
 #[derive(Resource)]
@@ -30,8 +30,8 @@ pub struct Answers {
 struct Waiting {
     id: IntentId,
     to: PeerId,
-    /// Where it entered, if that is known.
-    origin: Origin,
+    /// Who sent it first.
+    sender: Sender,
     expiry_s: u32,
     /// It is in a decided block.
     decided: bool,
@@ -43,7 +43,7 @@ impl Waiting {
     /// One that is in a decided block, and of which nobody here waits to hear.
     fn decided(intent: &Intent) -> Self {
         let expiry_s = intent.body.expiry_s;
-        Self { id: intent.id(), to: PeerId::NONE, origin: Origin::Here, expiry_s, decided: true, next: None }
+        Self { id: intent.id(), to: PeerId::NONE, sender: Sender::NOBODY, expiry_s, decided: true, next: None }
     }
 
     fn has_number_of(&self, id: &IntentId) -> bool {
@@ -73,8 +73,8 @@ pub struct Hears {
     pub to: PeerId,
     /// Who waits for another intent with its key and number, which can never be applied now.
     pub other: Option<(PeerId, IntentId)>,
-    /// Where it entered, if it waited here.
-    pub origin: Option<Origin>,
+    /// Who sent it first, if it waited here.
+    pub sender: Option<Sender>,
 }
 
 impl Default for Answers {
@@ -136,8 +136,7 @@ impl Answers {
         let known = self.look_up(intent);
         if matches!(known, Known::New | Known::Refused(_)) {
             let (id, expiry_s) = (intent.id(), intent.body.expiry_s);
-            let (to, origin) = (sender.waits(), sender.origin);
-            self.insert(Waiting { id, to, origin, expiry_s, decided: false, next: None });
+            self.insert(Waiting { id, to: sender.waits(), sender: *sender, expiry_s, decided: false, next: None });
         }
         known
     }
@@ -188,7 +187,7 @@ impl Answers {
     pub fn answer(&mut self, receipt: &Receipt) -> Hears {
         let hash = bucket_of(&receipt.id);
         self.keep(*receipt, hash);
-        let nobody = Hears { to: PeerId::NONE, other: None, origin: None };
+        let nobody = Hears { to: PeerId::NONE, other: None, sender: None };
         let Ok(mut entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
             return nobody;
         };
@@ -196,13 +195,13 @@ impl Answers {
         if entry.get().id != receipt.id && !is_final(receipt.verdict) {
             return nobody;
         }
-        let (Waiting { id, to, origin, next, .. }, _) = entry.remove();
+        let (Waiting { id, to, sender, next, .. }, _) = entry.remove();
         // A block above that is not settled yet holds it: whoever sends it again waits for that.
         if let Some(next) = next {
             self.insert(*next);
         }
         match id == receipt.id {
-            true => Hears { to, origin: Some(origin), ..nobody },
+            true => Hears { to, sender: Some(sender), ..nobody },
             false => Hears { other: Some((to, id)), ..nobody },
         }
     }
@@ -251,6 +250,7 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sender::Origin;
     use super::*;
     use bytemuck::Zeroable;
     use engine::Height;
@@ -346,10 +346,10 @@ mod tests {
         answers.decide(&theirs);
         assert!(answers.is_open(&mine.id()), "the other one may be refused and leave the number");
         let left = receipt(&theirs, 2, Verdict::Refused(Refusal::NumberAhead));
-        assert_eq!(answers.answer(&left), Hears { to: PeerId::NONE, other: None, origin: None });
+        assert_eq!(answers.answer(&left), Hears { to: PeerId::NONE, other: None, sender: None });
         answers.decide(&theirs);
         let applied = receipt(&theirs, 3, Verdict::Applied);
-        assert_eq!(answers.answer(&applied), Hears { to: PeerId::NONE, other: Some((A, mine.id())), origin: None });
+        assert_eq!(answers.answer(&applied), Hears { to: PeerId::NONE, other: Some((A, mine.id())), sender: None });
         assert_eq!(answers.look_up(&theirs), Known::Answered(applied));
         assert_eq!(answers.look_up(&mine), Known::New, "the account's window answers that one");
         assert_eq!(answers.waiting(), 0);

@@ -101,13 +101,13 @@ impl Taking<'_> {
         let (origin, tick) = (sender.origin, self.clock.tick);
         let taken = self.taken.get(&origin).copied().unwrap_or_default();
         let places = self.pending.room(origin, validators).saturating_sub(taken);
-        self.room = places.min(self.pending.trust.left(origin, tick));
+        self.room = places.min(self.pending.trust.left(&sender, tick));
         let before = self.senders.len();
         self.shed.clear();
         arrived.into_iter().for_each(|intent| self.one::<P>(sender, intent));
         let count = self.senders.len() - before;
         *self.taken.entry(origin).or_default() += count;
-        self.pending.trust.look(origin, count, tick);
+        self.pending.trust.look(&sender, count, tick);
     }
 
     fn one<P: Planted>(&mut self, sender: Sender, intent: Intent) {

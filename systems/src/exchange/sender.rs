@@ -23,7 +23,7 @@ pub enum Origin {
 }
 
 impl Sender {
-    /// Who sent what is read of the record.
+    /// Who sent what stands in the record, or came in a block of others.
     pub const NOBODY: Self = Self { peer: PeerId::NONE, origin: Origin::Here };
 
     /// Who waits for the receipt here.

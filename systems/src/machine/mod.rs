@@ -201,9 +201,9 @@ impl Machine {
         let mut outputs = Vec::with_capacity(receipts.len());
         let refused = |id, refusal| Receipt { id, height, index: 0, verdict: Verdict::Refused(refusal) };
         for receipt in &receipts {
-            let Hears { to, other, origin } = answers.answer(receipt);
+            let Hears { to, other, sender } = answers.answer(receipt);
             if !matches!(receipt.verdict, Verdict::Refused(_)) {
-                origin.into_iter().for_each(|origin| pending.trust.prove(origin));
+                sender.iter().for_each(|sender| pending.trust.prove(sender));
             }
             outputs.push(Output::Receipt { to, receipt: *receipt });
             if let Some((to, id)) = other {
