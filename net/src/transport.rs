@@ -27,7 +27,7 @@ pub const NODE_SEND_WINDOW: u32 = LANE_WINDOW + 256 * 1024;
 /// Bytes of each lane that wait in this process for another node, the most urgent lane first.
 pub const LANE_QUEUE_BYTES: [usize; LANES] = [512 * 1024, 2 * BLOCK_BYTES_MAX, 512 * 1024, RANGE_BYTES_MAX + 64 * 1024];
 /// Bytes of each lane of a node that are read in a millisecond, over a while: what one node can make another look at. What honest
-/// nodes say is far below it (13,600 votes, 16,000 intents or 20 largest blocks a second); beyond it QUIC's windows hold a flood
+/// nodes say is far below it (52,000 messages of a vote or two, 16,000 intents or 20 largest blocks a second); beyond it QUIC's windows hold a flood
 /// back at its source.
 pub const LANE_BYTES_PER_MS: [usize; LANES] = [13 * 1024, 20 * 1024, 3 * 1024, 256 * 1024];
 /// Bytes of each lane of a node that may wait for the tick when another message is read.

@@ -1,12 +1,13 @@
 //! Nodes among themselves, over real QUIC in virtual time: who connects with whom, and what passes on which lane.
 
+mod common;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use common::{at, identity};
 use engine::Height;
 use engine::PeerId;
 use engine::genesis::KeySource;
@@ -16,29 +17,12 @@ use engine::message::snapshot::{Part, PartKind, PartRow};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
 use net::memory::{Conditions, Network};
 use net::server::{ChainInfo, Server, ServerConfig};
-use net::tls::{Identity, Key, KeyRules};
+use net::tls::Key;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::Instant;
 
 const TICK: Duration = Duration::from_millis(5);
 const CHAIN: [u8; 32] = [5; 32];
-
-fn at(host: u32) -> SocketAddr {
-    let [c, b, a, _] = host.to_le_bytes();
-    SocketAddr::from(([10, a, b, c], 7_400))
-}
-
-fn identity(name: &str) -> Identity {
-    let seed = *blake3::hash(name.as_bytes()).as_bytes();
-    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed");
-    let public: Key = pair.public_key().as_ref().try_into().expect("32 bytes");
-    let rules = KeyRules {
-        accept: |key| *key != [0; 32],
-        verify: |key, bytes, signature| UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok(),
-    };
-    let sign = move |bytes: &[u8; 128]| pair.sign(bytes).as_ref().try_into().expect("64 bytes");
-    Identity::new(&seed, public, sign, rules).expect("an identity")
-}
 
 fn key(host: u32) -> Key {
     identity(&format!("node {host}")).key

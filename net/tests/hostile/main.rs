@@ -1,6 +1,8 @@
 //! A node's end of the network under those who mean it no good, over real QUIC in virtual time. The test is the tick: it
 //! answers intents, tells watchers, keeps scores and bans. Nothing here depends on how fast the machine is.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod crowds;
 mod floods;
 mod nodes;
@@ -12,8 +14,8 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use bytemuck::Zeroable;
+use common::{at, identity, key_pair};
 use engine::component::Table;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, TableUpdate, Verdict, Watched};
@@ -27,7 +29,7 @@ use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConne
 use net::memory::{Conditions, Network};
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
-use net::tls::{Identity, Key, KeyRules};
+use net::tls::Key;
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
 use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode, encode_node};
 use tokio::sync::mpsc;
@@ -36,27 +38,6 @@ use tokio::task::{LocalSet, spawn_local};
 const TICK: Duration = Duration::from_millis(5);
 const PER_S: u32 = 100;
 const CHAIN: [u8; 32] = [5; 32];
-
-fn at(host: u32) -> SocketAddr {
-    let [c, b, a, _] = host.to_le_bytes();
-    SocketAddr::from(([10, a, b, c], 7_400))
-}
-
-fn key_pair(name: &str) -> ([u8; 32], Ed25519KeyPair) {
-    let seed = *blake3::hash(name.as_bytes()).as_bytes();
-    (seed, Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed"))
-}
-
-fn identity(name: &str) -> Identity {
-    let (seed, pair) = key_pair(name);
-    let public: Key = pair.public_key().as_ref().try_into().expect("32 bytes");
-    let rules = KeyRules {
-        accept: |key| *key != [0; 32],
-        verify: |key, bytes, signature| UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok(),
-    };
-    let sign = move |bytes: &[u8; 128]| pair.sign(bytes).as_ref().try_into().expect("64 bytes");
-    Identity::new(&seed, public, sign, rules).expect("an identity")
-}
 
 fn config(listen: SocketAddr) -> ServerConfig {
     let per_s = |count| NonZeroU32::new(count).expect("not zero");

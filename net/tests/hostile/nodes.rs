@@ -1,6 +1,7 @@
 //! Other nodes that mean this one no good.
 
 use super::*;
+use aws_lc_rs::signature::KeyPair;
 
 /// A node that is known has larger windows, and no more time: on a lane a byte a second makes no message either.
 #[test]

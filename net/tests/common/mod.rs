@@ -1,0 +1,30 @@
+//! Who takes part in the tests of connections, and where.
+
+use std::net::SocketAddr;
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use net::tls::{Identity, Key, KeyRules};
+
+/// The address of a host of the network in memory.
+pub fn at(host: u32) -> SocketAddr {
+    let [c, b, a, _] = host.to_le_bytes();
+    SocketAddr::from(([10, a, b, c], 7_400))
+}
+
+/// A seed and its keys, by a name.
+pub fn key_pair(name: &str) -> ([u8; 32], Ed25519KeyPair) {
+    let seed = *blake3::hash(name.as_bytes()).as_bytes();
+    (seed, Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed"))
+}
+
+/// The same as an identity that signs, and knows what others sign.
+pub fn identity(name: &str) -> Identity {
+    let (seed, pair) = key_pair(name);
+    let public: Key = pair.public_key().as_ref().try_into().expect("32 bytes");
+    let rules = KeyRules {
+        accept: |key| *key != [0; 32],
+        verify: |key, bytes, signature| UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok(),
+    };
+    let sign = move |bytes: &[u8; 128]| pair.sign(bytes).as_ref().try_into().expect("64 bytes");
+    Identity::new(&seed, public, sign, rules).expect("an identity")
+}
