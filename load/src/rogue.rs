@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytemuck::Zeroable;
@@ -140,8 +140,8 @@ impl Saying {
     }
 
     fn intents(&self) -> Vec<NodeMessage> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+        let now_ms = node::init::now_ms().expect("a clock that is set");
+        let expiry_s = u32::try_from(now_ms / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
         let sign = |number: u64| {
             let key = PlayerKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes());
             key.sign(IntentBody::new(IntentKind::Roll, key.public(), 1, expiry_s).at(TableId(0)), &self.chain)
