@@ -37,10 +37,18 @@ impl Place {
     }
 }
 
-/// What answers questions about a node's past: this program, whatever has taken its place on the disk since.
+/// This program: on Linux whatever has taken its place on the disk since.
+fn this_program() -> PathBuf {
+    match std::env::current_exe() {
+        Ok(program) if !cfg!(target_os = "linux") => program,
+        _ => "/proc/self/exe".into(),
+    }
+}
+
+/// What answers questions about a node's past.
 pub fn past_of(place: Place) -> PastCommand {
     Box::new(move |question| {
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(this_program());
         command.args(["history", "--beside-node", "--output=json", "--memory-max", MEMORY_MAX]);
         command.args(place.args()).args(words(question));
         // It is asked for its answer or one reason, and needs neither the node's passphrase nor its manager.
