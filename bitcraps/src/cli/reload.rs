@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_file_is_not_logged() {
-        let path = std::env::temp_dir().join(format!("bitcraps-reload-{}.toml", std::process::id()));
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("bitcraps.toml");
         std::fs::write(&path, "[alerts]\nwebhook = \"https://host/token\"\n").expect("a file");
         let error = Layered::load(&path, &[]).expect_err("it has no address of http://");
-        std::fs::remove_file(&path).expect("a file");
         assert!(format!("{error:#}").contains("host/token"), "people who look at the file see the line: {error:#}");
         let logged = without_lines_of_file(&format!("{error:#}"));
         assert!(logged.contains("line 2, column 11") && logged.contains("no address of http://"), "{logged}");

@@ -21,6 +21,11 @@ impl Lines {
         Self(lines)
     }
 
+    /// Lines that somebody else reads.
+    pub(super) fn heard(lines: Receiver<String>) -> Self {
+        Self(lines)
+    }
+
     /// The next line, if one comes within a time.
     pub(super) fn within(&self, time: Duration) -> Option<String> {
         self.0.recv_timeout(time).ok()

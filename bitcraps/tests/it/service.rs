@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,11 +20,11 @@ struct Served {
     node: Child,
     log: Lines,
     /// What the manager is told, a line each.
-    told: Receiver<String>,
+    told: Lines,
 }
 
 /// Reads what a manager is told, always, by a thread of its own.
-fn read(manager: UnixDatagram) -> Receiver<String> {
+fn read(manager: UnixDatagram) -> Lines {
     let (lines, told) = channel();
     std::thread::spawn(move || {
         let mut bytes = [0; 4_096];
@@ -35,7 +35,7 @@ fn read(manager: UnixDatagram) -> Receiver<String> {
             }
         }
     });
-    told
+    Lines::heard(told)
 }
 
 impl Served {
@@ -59,12 +59,12 @@ impl Served {
             .spawn()
             .expect("the program runs");
         let log = Lines::of(node.stderr.take().expect("piped"));
-        Self { node, log, told: channel().1 }
+        Self { node, log, told: Lines::heard(channel().1) }
     }
 
     /// Waits until the manager is told this.
     fn tells(&self, what: &str) {
-        while self.told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("`{what}` is never told")) != what {}
+        self.told.until(what);
     }
 
     /// The level of the next message with this text.

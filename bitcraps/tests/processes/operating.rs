@@ -153,8 +153,11 @@ fn a_player_goes_on_at_another_node_with_the_same_numbers() {
     let mut play = Process(child);
     let mut heard: Vec<Value> = Vec::new();
     let mut until = |what: &str, holds: &dyn Fn(&[Value]) -> bool| {
+        // However much else is said meanwhile.
+        let until = Instant::now() + PATIENCE;
         while !holds(&heard) {
-            heard.push(events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: {heard:#?}")));
+            let left = until.saturating_duration_since(Instant::now());
+            heard.push(events.recv_timeout(left).unwrap_or_else(|_| panic!("{what}: {heard:#?}")));
         }
     };
     let receipts = |heard: &[Value]| heard.iter().filter(|event| event["event"] == "receipt").count();
