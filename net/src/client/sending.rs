@@ -108,13 +108,14 @@ impl Sending {
         let AnswerVerdict::Shed(reason) = answer.verdict else {
             return self.forget(&id);
         };
-        let may_be_taken_later = matches!(reason, ShedReason::Busy | ShedReason::RateLimit | ShedReason::NoCredit);
+        // A node may have it from before: only a receipt says what became of it. But one that cannot be so was taken nowhere,
+        // and the receipt of one that moved goes elsewhere.
+        let may_be_taken = held.was_sent && !matches!(reason, ShedReason::Malformed | ShedReason::Moved);
         // A node that ends closes the connection soon: the next one gets it.
         let is_for_another = self.has_others && reason == ShedReason::Closed;
-        if !(held.was_sent && may_be_taken_later || is_for_another) {
+        if !may_be_taken && !is_for_another {
             return self.forget(&id);
         }
-        // A node may have it from before: only a receipt says what became of it.
         self.line.insert(held.place, id);
         self.paused_until = now + PAUSE;
         false
@@ -195,6 +196,21 @@ mod tests {
         assert_eq!(sending.held.len(), 1);
         assert!(sending.answered(&receipt(77), NOW), "an answer to nothing is told and changes nothing");
         assert_eq!(sending.on_their_way, 1);
+    }
+
+    #[test]
+    fn that_a_node_does_not_take_what_another_may_have_is_no_last_word() {
+        for (reason, name, _) in ShedReason::ALL {
+            let mut sending = Sending::new(false);
+            assert!(sending.give(intent(1)));
+            for _ in 0..2 {
+                sending.connected(4);
+                assert_eq!(numbers(&sending.take_sendable(NOW)), [1]);
+            }
+            let is_last = sending.answered(&answer(1, AnswerVerdict::Shed(reason)), NOW);
+            assert_eq!(is_last, matches!(reason, ShedReason::Malformed | ShedReason::Moved), "{name}");
+            assert_eq!(numbers(&sending.take_sendable(NOW + PAUSE)).len(), usize::from(!is_last), "{name}");
+        }
     }
 
     #[test]
