@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use order::signature::{NetKey, PlayerKey};
 use order::validators::Validators;
 use systems::catalogue::bet_named;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::bringing::Bringing;
 use crate::players::Chance;
@@ -60,8 +60,17 @@ pub struct Counted {
     pub shed: AtomicU64,
     /// Second last answers about one intent, or answers about none that was sent: there must be none.
     pub wrong: AtomicU64,
+    /// The first of them.
+    pub first_wrong: OnceLock<String>,
     /// Players who are connected.
     pub connected: AtomicU64,
+}
+
+impl Counted {
+    fn count_wrong(&self, what: impl FnOnce() -> String) {
+        self.wrong.fetch_add(1, Ordering::Relaxed);
+        self.first_wrong.get_or_init(what);
+    }
 }
 
 /// Simulated players at several nodes.
@@ -156,9 +165,9 @@ impl Player {
         let (events, mut heard) = mpsc::channel(EVENTS);
         let counted = Arc::clone(&self.counted);
         let hear = move |event| {
-            // This task does nothing but hear them.
-            if events.try_send(event).is_err() {
-                counted.wrong.fetch_add(1, Ordering::Relaxed);
+            // This task does nothing but hear them. One that was stopped hears no more, and its client a moment later.
+            if let Err(TrySendError::Full(event)) = events.try_send(event) {
+                counted.count_wrong(|| format!("no room for {event:?}"));
             }
         };
         let account = Watched::Account(self.key.public());
@@ -280,7 +289,7 @@ impl Player {
 
     fn answered(&mut self, answer: &Answer) -> bool {
         let Some(kind) = self.open.remove(&answer.id) else {
-            self.counted.wrong.fetch_add(1, Ordering::Relaxed);
+            self.counted.count_wrong(|| format!("no intent waits for {answer:?}"));
             return false;
         };
         let AnswerVerdict::Receipt { verdict, .. } = answer.verdict else {

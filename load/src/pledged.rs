@@ -30,6 +30,7 @@ use order::signature::{NetKey, PlayerKey};
 use order::validators::Validators;
 use serde_json::json;
 use systems::catalogue::bet_named;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::bringing::Bringing;
@@ -285,7 +286,8 @@ fn begin(
         let hear = Arc::clone(measured);
         tokio::spawn(async move {
             let heard = |event| {
-                if events_in.try_send(event).is_err() {
+                // A player that is done hears no more, and its client a moment later.
+                if let Err(TrySendError::Full(_)) = events_in.try_send(event) {
                     hear.heard.fail(format!("player {number} is too far behind to hear its node"));
                 }
             };

@@ -191,7 +191,7 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
         replayed.push((outcome.height, outcome.difference.is_none()));
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let wrong = count(&counted.wrong);
+    let (wrong, first_wrong) = (count(&counted.wrong), counted.first_wrong.get());
     let ok = agree && replayed.iter().all(|(_, ok)| *ok) && wrong == 0;
     if args.output.is_for_people() {
         say!("Stopped. Root chains at height {}, which all sessions have:", thousands(height.0));
@@ -207,7 +207,8 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
             thousands(count(&counted.applied)),
             thousands(count(&counted.refused)),
             thousands(count(&counted.shed)),
-            if wrong == 0 { String::new() } else { format!(", but {wrong} that were answered twice") }
+            first_wrong
+                .map_or_else(String::new, |first| format!(", but {wrong} were answered wrongly, the first: {first}"))
         );
         for slot in &started_by_others {
             say!("  node {slot} runs on: this command did not start it");
