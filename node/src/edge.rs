@@ -1,5 +1,6 @@
 //! The two doors of a node: the network, and players of its own process.
 
+use crossbeam_channel::Receiver;
 use engine::io::{ChainProgress, Input, OrderProgress, Output, Receipt};
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
@@ -15,6 +16,12 @@ use systems::Machine;
 pub trait Edge {
     /// What arrived since the last time, in order; a bounded number.
     fn take_inputs(&mut self, inputs: &mut Vec<Input>);
+
+    /// Says, once, that something arrived on which a height may wait: where time is the wall's, a tick may begin for it
+    /// before it is due.
+    fn urgent(&self) -> Option<&Receiver<()>> {
+        None
+    }
 
     /// Gives outputs to those whom they concern, without waiting. Says whether everything is on its way.
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool;
@@ -42,6 +49,10 @@ pub trait Edge {
 impl Edge for Server {
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
         Server::take_inputs(self, inputs);
+    }
+
+    fn urgent(&self) -> Option<&Receiver<()>> {
+        Some(Server::urgent(self))
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use crossbeam_channel::{RecvTimeoutError, TryRecvError};
+use anyhow::{Context, bail};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, select_biased};
 use engine::Height;
 use storage::{ArchiveThrottle, Disk, Group, Storage, Synced};
 
@@ -27,6 +27,14 @@ pub trait Recording: Send {
     /// # Errors
     /// As [`Recording::poll`].
     fn wait(&mut self, until: Option<Instant>) -> anyhow::Result<Option<Synced>>;
+
+    /// As [`Recording::wait`], but no longer than until `urgent` has something.
+    ///
+    /// # Errors
+    /// As [`Recording::poll`].
+    fn wait_unless(&mut self, until: Instant, _urgent: &Receiver<()>) -> anyhow::Result<Option<Synced>> {
+        self.wait(Some(until))
+    }
 
     /// Says that a start will need nothing below a height: bodies below it may be given up.
     fn keep_from(&mut self, height: Height);
@@ -75,6 +83,14 @@ impl Recording for Storage {
             Ok(synced) => Ok(Some(synced)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => bail!("the storage thread has stopped"),
+        }
+    }
+
+    fn wait_unless(&mut self, until: Instant, urgent: &Receiver<()>) -> anyhow::Result<Option<Synced>> {
+        select_biased! {
+            recv(self.synced()) -> synced => synced.map(Some).context("the storage thread has stopped"),
+            recv(urgent) -> _ => Ok(None),
+            default(until.saturating_duration_since(Instant::now())) => Ok(None),
         }
     }
 

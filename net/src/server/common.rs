@@ -17,7 +17,7 @@ use super::chain::ChainInfo;
 use super::config::ServerConfig;
 use super::counters::Counters;
 use super::errands::Errands;
-use super::lanes::FromNode;
+use super::lanes::Intake;
 use super::nodes::Nodes;
 use super::slots::Slots;
 use super::visitors::{Kind, Visit, Visitors};
@@ -45,7 +45,7 @@ pub(super) struct Common {
     pub(super) intents: Sender<Input>,
     pub(super) events: Sender<Input>,
     /// What other nodes say, for the tick.
-    pub(super) intake: Sender<FromNode>,
+    pub(super) intake: Intake,
     pub(super) published: watch::Receiver<Published>,
     pub(super) admission: Admission,
     pub(super) slots: Slots,

@@ -161,14 +161,53 @@ pub(super) struct FromNode {
     untaken: Arc<Untaken>,
 }
 
+/// Where what nodes say is put for the tick.
+pub(super) struct Intake {
+    said: Sender<FromNode>,
+    urgent: Sender<()>,
+}
+
 /// Where what nodes say waits for the tick. It has no bound of its own: each lane of each node has one.
-pub(super) fn intake() -> (Sender<FromNode>, Receiver<FromNode>) {
-    crossbeam_channel::unbounded()
+pub(super) struct Said {
+    said: Receiver<FromNode>,
+    urgent: Receiver<()>,
+}
+
+/// Both ends.
+pub(super) fn intake() -> (Intake, Said) {
+    let ((said_in, said), (urgent_in, urgent)) = (crossbeam_channel::unbounded(), crossbeam_channel::bounded(1));
+    (Intake { said: said_in, urgent: urgent_in }, Said { said, urgent })
+}
+
+impl Intake {
+    /// For the tick; one that is gone needs nothing.
+    fn put(&self, one: FromNode) {
+        let is_urgent = matches!(one.lane, Lane::Order | Lane::Bodies);
+        let _ = self.said.send(one);
+        // Where it was said already, the tick hears this with it.
+        if is_urgent {
+            let _ = self.urgent.try_send(());
+        }
+    }
+}
+
+impl Said {
+    /// What waits now, in order.
+    pub(super) fn take(&self) -> impl Iterator<Item = Input> {
+        // What is urgent from here on comes after this.
+        let _ = self.urgent.try_recv();
+        self.said.try_iter().take(self.said.len()).map(FromNode::take)
+    }
+
+    /// Says, once, that something waits on which a height may wait.
+    pub(super) fn urgent(&self) -> &Receiver<()> {
+        &self.urgent
+    }
 }
 
 impl FromNode {
     /// The tick takes it: there is room for more.
-    pub(super) fn take(self) -> Input {
+    fn take(self) -> Input {
         self.untaken.0[self.lane as usize].fetch_sub(self.bytes, Ordering::Relaxed);
         self.input
     }
@@ -246,7 +285,7 @@ impl Lanes {
         &mut self,
         line: &mut Connection,
         (now, from): (Duration, PeerId),
-        intake: &Sender<FromNode>,
+        intake: &Intake,
         mut take: impl FnMut(&NodeMessage),
     ) -> Result<(), Close> {
         while let Some(stream) = line.streams().accept(Dir::Uni) {
@@ -269,8 +308,7 @@ impl Lanes {
                     one.note(lane, bytes, now);
                     untaken.0[lane as usize].fetch_add(bytes, Ordering::Relaxed);
                     let input = Input::Node { from, message };
-                    // A tick that is gone needs no input.
-                    let _ = intake.send(FromNode { input, lane, bytes, untaken: Arc::clone(untaken) });
+                    intake.put(FromNode { input, lane, bytes, untaken: Arc::clone(untaken) });
                 }
                 one.is_stalled = !one.may_read(untaken, now);
                 if one.is_stalled {

@@ -56,7 +56,7 @@ use self::drive::Rest;
 use self::errands::Errands;
 use self::host::{Host, Shared};
 use self::kept::{Batch, Undelivered};
-use self::lanes::FromNode;
+use self::lanes::Said;
 use self::nodes::Nodes;
 use self::packets::Packets;
 use self::quic::Quic;
@@ -123,7 +123,7 @@ pub struct Server {
     key: [u8; 32],
     intents: Receiver<Input>,
     events: Receiver<Input>,
-    intake: Receiver<FromNode>,
+    said: Said,
     outputs: Sender<Batch>,
     /// What the host had no room for; it goes first.
     kept: Undelivered,
@@ -189,7 +189,7 @@ impl Server {
     ) -> Result<(Self, Host), StartError> {
         let (intents_in, intents) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
         let (events_in, events) = crossbeam_channel::bounded(EDGE_INPUTS_MAX);
-        let (intake_in, intake) = lanes::intake();
+        let (intake, said) = lanes::intake();
         let (outputs, outputs_out) = crossbeam_channel::bounded(EDGE_OUTPUTS_MAX);
         let started = Instant::now();
         let (published, published_out) = watch::channel(Published {
@@ -220,7 +220,7 @@ impl Server {
             own: address,
             intents: intents_in,
             events: events_in,
-            intake: intake_in,
+            intake,
             published: published_out,
             watchers: Default::default(),
             errands,
@@ -246,7 +246,7 @@ impl Server {
             key,
             intents,
             events,
-            intake,
+            said,
             outputs,
             kept,
             published,
@@ -264,10 +264,15 @@ impl Server {
     pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
         // As much as the channels hold, so that a tick has an end. Whoever said something came before: of what is taken last
         // from here, nothing is from somebody who is not known yet.
-        let mut said: Vec<Input> = self.intake.try_iter().take(self.intake.len()).map(FromNode::take).collect();
+        let mut said: Vec<Input> = self.said.take().collect();
         said.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
         inputs.extend(self.events.try_iter().take(EDGE_INPUTS_MAX));
         inputs.append(&mut said);
+    }
+
+    /// Says, once, that another node said something on which a height may wait. Whoever takes the inputs has heard it.
+    pub fn urgent(&self) -> &Receiver<()> {
+        self.said.urgent()
     }
 
     /// Gives outputs to those whom they concern, in order. Never waits: what the host has no room for goes first the

@@ -4,3 +4,4 @@ mod cluster;
 mod disk;
 mod simulation;
 mod snapshots;
+mod ticks;

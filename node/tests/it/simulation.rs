@@ -46,7 +46,7 @@ fn at(host: u8) -> SocketAddr {
 }
 
 /// A session with a slower chain than `init` makes, so that an hour of virtual time is cheap.
-fn session(dir: &std::path::Path) -> (node::config::Config, Vec<u8>) {
+pub(crate) fn session(dir: &std::path::Path) -> (node::config::Config, Vec<u8>) {
     let new = NewChain {
         name: "sim".into(),
         tables: 1,

@@ -1,0 +1,69 @@
+//! When a tick of a node on the wall's time begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, bounded};
+use engine::io::{ChainProgress, Input, Output};
+use node::clock::{Pace, Time};
+use node::edge::Edge;
+use node::open::{Options, open};
+use node::recording::Driving;
+use node::snapshots::SnapshotPace;
+use storage::Session;
+
+/// A network on which nothing is ever said, however often it calls for the tick.
+struct Caller {
+    urgent: Receiver<()>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Edge for Caller {
+    fn take_inputs(&mut self, _: &mut Vec<Input>) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn urgent(&self) -> Option<&Receiver<()>> {
+        Some(&self.urgent)
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        outputs.clear();
+        true
+    }
+
+    fn publish(&mut self, _: ChainProgress) {}
+
+    fn close(self: Box<Self>) {}
+}
+
+/// Whether one tick hears that something is urgent before it takes what there is. Whoever waits for the tick to be due does not.
+fn hears(time: Time) -> bool {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, _) = crate::simulation::session(dir.path());
+    let (keys, setup) = node::init::open_keys(&config, false).expect("its keys");
+    let options = Options {
+        keys: keys.validator,
+        threads: 1,
+        peers: 4,
+        writing: config.writing(),
+        pace: SnapshotPace::default(),
+        driving: Driving::Threads,
+        sign_from: None,
+        network: None,
+    };
+    let opened = open(Session::open(&config.node.data).expect("a session"), setup, options, |_| ()).expect("opened");
+    let mut node = opened.into_node(None, time);
+    let ((call, urgent), taken) = (bounded(1), Arc::default());
+    node.listen(Caller { urgent, taken: Arc::clone(&taken) });
+    call.send(()).expect("there is room");
+    node.step().expect("the node runs");
+    assert_eq!(taken.load(Ordering::Relaxed), 1, "a tick took what there is");
+    call.is_empty()
+}
+
+#[test]
+fn what_is_urgent_begins_a_tick_of_the_wall_and_none_of_virtual_time() {
+    assert!(hears(Time::Wall));
+    assert!(!hears(Time::Virtual(Pace::Max)));
+}
