@@ -169,7 +169,7 @@ columns! {
         /// First bets of each seat.
         Bets bets: all Bets;
         /// Further bets of each seat.
-        MoreBets more: all MoreBets;
+        MoreBets more_bets: all MoreBets;
     }
     |capacity| capacity.accounts => {
         /// Accounts.
@@ -202,13 +202,13 @@ impl Rows<'_> {
     /// A seat's bets to read.
     #[inline]
     pub fn seat_bets(&self, seat: usize) -> SeatBets<'_> {
-        SeatBets { spots: self.seats[seat].spots, hot: &self.bets[seat], cold: &self.more[seat] }
+        SeatBets { spots: self.seats[seat].spots, hot: &self.bets[seat], cold: &self.more_bets[seat] }
     }
 
     /// A seat's bets to write.
     #[inline]
     pub fn seat_bets_mut(&mut self, seat: usize) -> SeatBetsMut<'_> {
-        SeatBetsMut { seat: &mut self.seats[seat], hot: &mut self.bets[seat], cold: &mut self.more[seat] }
+        SeatBetsMut { seat: &mut self.seats[seat], hot: &mut self.bets[seat], cold: &mut self.more_bets[seat] }
     }
 }
 

@@ -314,8 +314,11 @@ impl<'a> Resolver<'a, '_> {
         for number in ones(table.occupied.into()) {
             let seat = place * per_table + number;
             let account = chunk.seats[seat].account;
-            let mut bets =
-                SeatBetsMut { seat: &mut chunk.seats[seat], hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };
+            let mut bets = SeatBetsMut {
+                seat: &mut chunk.seats[seat],
+                hot: &mut chunk.bets[seat],
+                cold: &mut chunk.more_bets[seat],
+            };
             let rows_before = bets.seat.spots.count() as usize;
             let outcome = resolve_seat(&mut bets, catalogue, row, default_working, |bet, credit, result| {
                 if self.watch {
@@ -367,7 +370,7 @@ impl<'a> Resolver<'a, '_> {
                 && is_bare(row, &self.setup.genesis, self.active_ms));
         let mut returned_chips = Chips::ZERO;
         if absent {
-            let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more[seat] };
+            let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more_bets[seat] };
             let returned = seats::returnable(bets.view(), catalogue, table.puck());
             let freed = seats::worth(bets.view(), &returned, catalogue);
             chunk.dirty.mark(Column::Bets, seat);

@@ -18,7 +18,7 @@ pub struct TableChunk<'a> {
     /// The seats' first bets.
     pub bets: &'a mut [Bets],
     /// The seats' further bets.
-    pub more: &'a mut [MoreBets],
+    pub more_bets: &'a mut [MoreBets],
     /// What the tables hold together.
     pub totals: &'a mut TableTotals,
     /// The chunk's groups of the image.
@@ -36,16 +36,16 @@ pub fn table_chunks<'a>(
         .chunks_mut(CHUNK_TABLES)
         .zip(rows.seats.chunks_mut(seats))
         .zip(rows.bets.chunks_mut(seats))
-        .zip(rows.more.chunks_mut(seats))
+        .zip(rows.more_bets.chunks_mut(seats))
         .zip(&mut ledger.tables)
         .zip(dirty.table_chunks())
         .enumerate()
-        .map(|(index, (((((tables, seats), bets), more), totals), dirty))| TableChunk {
+        .map(|(index, (((((tables, seats), bets), more_bets), totals), dirty))| TableChunk {
             index,
             tables,
             seats,
             bets,
-            more,
+            more_bets,
             totals,
             dirty,
         })
