@@ -1,5 +1,4 @@
 use std::cmp::Reverse;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use audit::dice::{DiceAudit, DiceConfig, Evidence, Foresight, LateOpening, Rolls, UNUSUAL, audit_dice};
@@ -50,8 +49,7 @@ pub fn run(args: &AuditDiceArgs) -> anyhow::Result<()> {
     let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
     args.expected.check_root_chain(&args.session, config.to)?;
-    let bar =
-        if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
     let audited = audit_dice(&args.session, &config, |so_far| bar.set_position(so_far.height.0));
     bar.finish_and_clear();

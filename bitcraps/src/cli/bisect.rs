@@ -1,4 +1,3 @@
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -37,8 +36,7 @@ pub struct BisectArgs {
 pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(args.threads)?;
     let people = args.output.is_for_people();
-    let bar =
-        if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
     let reading = args.expected.reading(args.threads, Origin::Stranger);
     let config = BisectConfig { reading, images: args.images.clone() };

@@ -1,6 +1,5 @@
 //! `dev --nodes`: several validators on this machine, each a process, and players at all of them.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use load::crowd::{Counted, Crowd};
 use load::dev::{DevConfig, keys, next_session};
 use serde_json::json;
 
+use super::args::OutputArgs;
 use super::dev::{DevArgs, Pace, WINDOW_REAL_MS};
 use super::out::fit;
 use super::{Failure, program, stop_signals, thousands};
@@ -54,7 +54,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if people {
         introduce(args, &dir, &mut cluster)?;
     }
-    let mut table = Table::new(people);
+    let mut table = Table::new(args.output);
     while !stop.load(Ordering::Relaxed) && args.heights.is_none_or(|heights| cluster.highest() < Height(heights)) {
         table.show(&mut cluster, &crowd.counted);
         std::thread::sleep(DRAWN_EVERY);
@@ -101,8 +101,8 @@ struct Table {
 }
 
 impl Table {
-    fn new(people: bool) -> Self {
-        let bar = if people && std::io::stderr().is_terminal() {
+    fn new(output: OutputArgs) -> Self {
+        let bar = if output.is_watched() {
             let style = ProgressStyle::with_template("{prefix}\n{msg}").expect("a fixed template");
             ProgressBar::new_spinner().with_style(style)
         } else {

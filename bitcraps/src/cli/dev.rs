@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -175,7 +175,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
             say!("Ctrl-C ends it cleanly.\n");
         }
     }
-    let mut status = Status::new(people, args.heights, genesis.start_ms, found.map_or(0, |found| found.height.0));
+    let mut status = Status::new(args.output, args.heights, genesis.start_ms, found.map_or(0, |found| found.height.0));
     let mut rest = Rest::new(window_ms);
     let result = node.run(args.heights, &stop, |totals, machine, now_ms| {
         status.show(totals, machine, now_ms);
@@ -327,8 +327,8 @@ struct Status {
 }
 
 impl Status {
-    fn new(people: bool, heights: Option<u64>, start_ms: u64, first_height: u64) -> Self {
-        let bar = if people && std::io::stderr().is_terminal() {
+    fn new(output: OutputArgs, heights: Option<u64>, start_ms: u64, first_height: u64) -> Self {
+        let bar = if output.is_watched() {
             let bar = ProgressBar::new(heights.unwrap_or(0));
             let style = match heights {
                 Some(_) => "{spinner} {prefix}\n{msg}\n  [{wide_bar}] {percent}%, {eta} left",

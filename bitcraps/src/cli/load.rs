@@ -1,6 +1,5 @@
 //! `load`: many players against one node, judged.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -201,7 +200,7 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
             load.duration.as_secs_f64()
         );
     }
-    let bar = bar(people, &load);
+    let bar = bar(args.output, &load);
     let show = |progress: &Progress| show(&bar, progress);
     let result = if is_pledged {
         load::pledged::run(&load, &site, &stop, show)
@@ -242,8 +241,8 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     Err(Failure::Target(format!("missed: {}", missed.join("; "))).into())
 }
 
-fn bar(people: bool, load: &Load) -> ProgressBar {
-    if !people || !std::io::stderr().is_terminal() {
+fn bar(output: OutputArgs, load: &Load) -> ProgressBar {
+    if !output.is_watched() {
         return ProgressBar::hidden();
     }
     let style =

@@ -1,7 +1,7 @@
 //! `node`: an operator's node, from its configuration.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ impl Operated<'_> {
             node.machine_mut().halt_at(Height(height));
         }
         let halt = Halt::at(args.halt_at);
-        let result = watch(&mut node, &self.stop, args.output.is_for_people(), &counters, halt);
+        let result = watch(&mut node, &self.stop, args.output, &counters, halt);
         let has_arrived = node.has_arrived();
         if !has_arrived {
             service::stopping();
@@ -381,8 +381,14 @@ impl Halt {
 }
 
 /// Runs with a line of what happens, for people.
-fn watch(node: &mut Node, stop: &AtomicBool, people: bool, counters: &Counters, mut halt: Halt) -> anyhow::Result<()> {
-    let bar = if people && std::io::stderr().is_terminal() {
+fn watch(
+    node: &mut Node,
+    stop: &AtomicBool,
+    output: OutputArgs,
+    counters: &Counters,
+    mut halt: Halt,
+) -> anyhow::Result<()> {
+    let bar = if output.is_watched() {
         let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("a fixed template");
         ProgressBar::new_spinner().with_style(style)
     } else {

@@ -1,4 +1,3 @@
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -54,8 +53,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(args.threads)?;
     let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
-    let bar =
-        if people && std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
     let outcome = replay(&args.session, &config, |height| bar.set_position(height.0));
     bar.finish_and_clear();
