@@ -4,30 +4,31 @@
 //!  poll -> exchange -> answer -> settle -> record -> flush -> snapshot
 //! ```
 
+mod disk;
+mod snapshots;
+mod state;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use engine::io::{ChainProgress, Input, OrderProgress, Output, ShedReason};
-use engine::limits::{DISK_FULL_INPUTS_MAX, SETTLE_TOLD_MAX, STALLING_TICKS};
-use engine::message::node::NodeMessage;
-use engine::{Height, PeerId, Tick};
-use storage::{Arrival, Frame, FrameKind, Group, Synced};
+use engine::io::{ChainProgress, Input, Output};
+use engine::limits::{SETTLE_TOLD_MAX, STALLING_TICKS};
+use engine::{Height, PeerId};
+use storage::Arrival;
 use systems::Machine;
 use systems::exchange::{Clock, ExchangeError};
 
-use crate::arriving::{Arriving, Turn};
+use crate::arriving::Arriving;
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
-use crate::readings::{NodeState, Readings, Recorder, SnapshotsSoFar, TickMoments};
+use crate::readings::{Recorder, TickMoments};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::serving::{Asked, Serving};
-use crate::snapshots::{Keeping, SnapshotTurn};
+use crate::snapshots::Keeping;
 use crate::stopped::StopNotes;
-use crate::threads::WatchedThread;
-use crate::throttles::{Throttles, TickThrottle};
+use crate::throttles::TickThrottle;
 use crate::totals::Totals;
 
 impl Node {
@@ -85,17 +86,6 @@ impl Node {
     pub fn step_at(&mut self, told: Told) -> anyhow::Result<()> {
         self.clock.tell(told);
         self.step().map(|_| ())
-    }
-
-    /// Hears what the disk has to say by a moment between two ticks: what waited for it goes out at once.
-    ///
-    /// # Errors
-    /// If the disk fails.
-    pub fn hear_disk(&mut self, at: Duration) -> anyhow::Result<()> {
-        while let Some(synced) = self.storage.poll(at)? {
-            self.synced(synced)?;
-        }
-        Ok(())
     }
 
     /// Runs until `heights` are settled, or `stop` is set; `on_tick` is called after every tick. A node with a network that
@@ -245,114 +235,8 @@ impl Node {
         }
         Ok(())
     }
-
-    /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
-    fn record(&mut self) {
-        if let Some(group) = self.held.record(self.clock.tick().0, &mut self.outputs) {
-            self.recorder.handed(group.id);
-            self.storage.submit(group);
-        }
-    }
-
-    /// What is on disk lets its receipts out. In virtual time, everything is awaited.
-    fn flush(&mut self) -> anyhow::Result<()> {
-        while self.clock.waits_for_disk() && self.held.ticks() > 0 && self.totals.disk_full.is_none() {
-            if let Some(synced) = self.storage.wait(None)? {
-                self.synced(synced)?;
-            }
-        }
-        self.hear_disk(self.clock.at())?;
-        let now_ms = self.clock.now_ms();
-        if let Some(network) = &mut self.network {
-            let (disk_full, follows) = (self.totals.disk_full.is_some(), !self.machine.is_voting());
-            network.publish(ChainProgress { now_ms, disk_full, follows, ..self.standing });
-            network.publish_order(OrderProgress { receipts: self.totals.receipts, ..self.machine.order_progress() });
-        }
-        Ok(())
-    }
-
-    /// What other nodes say about snapshots goes from disk to disk, past the exchange.
-    fn hear_snapshots(&mut self) {
-        let is_about = |input: &mut Input| match input {
-            Input::Node { message, .. } => matches!(
-                message,
-                NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) | NodeMessage::AskPart(_) | NodeMessage::Part(_)
-            ),
-            _ => false,
-        };
-        let heard: Vec<Input> = self.inputs.extract_if(.., is_about).collect();
-        for input in heard {
-            let Input::Node { from, message } = input else { continue };
-            let asked = match message {
-                NodeMessage::AskSnapshot(height) => Asked::Snapshot(height),
-                NodeMessage::AskPart(row) => Asked::Part(row),
-                said => {
-                    self.in_arrival(|arriving, turn| arriving.hear(from, said, turn));
-                    continue;
-                }
-            };
-            if let Some(serving) = &mut self.serving {
-                serving.ask(from, asked, self.standing.decided);
-            }
-        }
-    }
-
-    fn in_arrival(&mut self, work: impl FnOnce(&mut Arriving, &mut Turn<'_>)) {
-        let (Some(arriving), Some(snapshots)) = (&mut self.arriving, &mut self.snapshots) else { return };
-        let now_ms = self.clock.tick().0 * QUANTUM_MS;
-        let mut outputs = Vec::new();
-        let (machine, inputs) = (&self.machine, &mut self.inputs);
-        work(arriving, &mut Turn { now_ms, machine, snapshots, outputs: &mut outputs, inputs });
-        if let Some(network) = &mut self.network {
-            network.send(&mut outputs);
-        }
-    }
-
-    /// Fetches a snapshot where this session has nothing, and nobody has the first blocks any more. The journal begins at it
-    /// once it is on disk.
-    fn arrive(&mut self) {
-        let is_new = self.machine.chain().decided == Height::GENESIS;
-        if self.arriving.is_none() && is_new && self.machine.past_is_gone() {
-            self.arriving = self.arrival.take().map(Arriving::new);
-            self.machine.await_snapshot();
-        }
-        self.in_arrival(Arriving::turn);
-        let Some(note) = self.arriving.as_ref().and_then(Arriving::arrived) else { return };
-        if self.base.is_none() {
-            let id = self.clock.tick().0 + 1;
-            let frame = Frame { kind: FrameKind::Base, height: note.height, body: note.encode() };
-            self.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
-            self.base = Some(id);
-        }
-    }
-
-    /// Whether the journal is about to begin at a snapshot: the node does nothing else any more.
-    fn take_arrived(&mut self) -> anyhow::Result<bool> {
-        if self.base.is_some() {
-            self.hear_disk(self.clock.at())?;
-        }
-        Ok(self.base.is_some())
-    }
-
-    /// Whether a snapshot of other nodes is on disk: whoever runs this node closes it and opens its session again.
-    pub fn has_arrived(&self) -> bool {
-        self.arrived
-    }
-
-    /// Gives the snapshot that is under way its share of the tick. One that is complete says which heights it needs.
-    fn snapshot(&mut self, settled: bool) {
-        let Some(snapshots) = &mut self.snapshots else { return };
-        let taken = snapshots.counts.taken;
-        let turn = SnapshotTurn { tick: self.clock.tick(), settled, on_disk: self.standing.settled };
-        snapshots.turn(&mut self.machine, &self.throttle, turn);
-        if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
-            self.storage.keep_from(height);
-        }
-    }
 }
 
-/// How often a node is stepped, at least: a tick that takes longer than this has stopped moving.
-const TICK_PERIOD: Duration = Duration::from_secs(1);
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -426,113 +310,6 @@ impl Node {
         }
     }
 
-    /// What it measures, for any thread to read; published once a second.
-    pub fn readings(&self) -> Arc<Readings> {
-        self.recorder.shared()
-    }
-
-    /// Its threads, each of which shows that it moves: the one that steps it, and those beside it. The network's, and the
-    /// workers of the pool, are with whoever started them.
-    pub fn threads(&self) -> Vec<WatchedThread> {
-        let own = WatchedThread::new("tick", TICK_PERIOD, Arc::clone(&self.recorder.shared().steps));
-        let snapshots = self.snapshots.iter().flat_map(Keeping::threads);
-        let serving = self.serving.iter().flat_map(Serving::threads);
-        [own].into_iter().chain(self.storage.threads()).chain(snapshots).chain(serving).collect()
-    }
-
-    /// What may be held back of its work beside the tick; the network's is with whoever started that.
-    pub fn throttles(&self) -> Throttles {
-        Throttles { tick: Arc::clone(&self.throttle), archive: self.storage.throttle() }
-    }
-
-    /// Gives back what the node holds in spare, if it was asked to.
-    fn trim(&mut self) {
-        let Some(trim) = self.throttle.trim.take(&mut self.trimmed) else { return };
-        let began = Instant::now();
-        self.machine.trim();
-        self.inputs.shrink_to_fit();
-        self.outputs.shrink_to_fit();
-        self.released.shrink_to_fit();
-        trim();
-        self.recorder.trimmed(began.elapsed());
-    }
-
-    fn count_arrived(&mut self) {
-        let intents = |input: &Input| match input {
-            Input::Intents { intents, .. } => intents.len(),
-            _ => 0,
-        };
-        self.recorder.add_arrived(self.inputs.iter().map(intents).sum());
-    }
-
-    /// Lets others read how it is, and what it has counted so far.
-    fn publish(&mut self) {
-        let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
-        let now = NodeState {
-            progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
-            unanswered: self.machine.unanswered(),
-            unsynced_ticks: self.held.ticks(),
-            held_bytes: self.machine.held_bytes(),
-            missing_shares: self.machine.order_progress().missing_shares,
-            snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
-                taken: counts.taken,
-                failed: counts.failed,
-                waits: counts.waits,
-                longest_hold: counts.longest_hold,
-            }),
-        };
-        self.recorder.publish(&self.totals, &now);
-    }
-
-    /// Its machine.
-    pub fn machine(&self) -> &Machine {
-        &self.machine
-    }
-
-    /// Its machine, to on_tick at its columns.
-    pub fn machine_mut(&mut self) -> &mut Machine {
-        &mut self.machine
-    }
-
-    /// Its last tick.
-    pub fn tick(&self) -> Tick {
-        self.clock.tick()
-    }
-
-    /// Whether the next tick changes nothing unless something arrives, a table is due, or the disk has something to say.
-    pub fn is_idle(&self) -> bool {
-        self.held.ticks() == 0
-            && self.totals.disk_full.is_none()
-            && self.inputs.is_empty()
-            && self.machine.unanswered() == 0
-            && self.machine.chain().unsettled.is_empty()
-            && !self.machine.awaits_time()
-            && self.arriving.is_none()
-            && self.serving.as_ref().is_none_or(Serving::is_idle)
-            && self.snapshots.as_ref().is_none_or(Keeping::is_idle)
-    }
-
-    /// Its machine alone: what it holds is not recorded any more.
-    pub fn into_machine(self) -> Machine {
-        self.machine
-    }
-
-    /// Keeps snapshots from now on.
-    pub(crate) fn keep(&mut self, mut snapshots: Keeping) {
-        snapshots.begin_at(self.clock.tick());
-        self.snapshots = Some(snapshots);
-    }
-
-    /// Answers nodes that are behind from now on.
-    pub(crate) fn serve(&mut self, serving: Serving) {
-        self.serving = Some(serving);
-    }
-
-    /// May begin at a snapshot of other nodes.
-    pub(crate) fn let_arrive(&mut self, arrival: Arrival) {
-        self.arrival = Some(arrival);
-    }
-
     /// Leaves a note from now on of why it stops, if it does.
     pub(crate) fn note_stops(&mut self, stopped: StopNotes) {
         self.stopped = Some(stopped);
@@ -558,86 +335,6 @@ impl Node {
 
     fn is_drained(&self) -> bool {
         self.machine.unanswered() == 0 && self.held.ticks() == 0
-    }
-
-    /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
-    /// turned away; what else the network says is kept.
-    fn wait_for_room(&mut self) -> anyhow::Result<()> {
-        let heard = if self.clock.is_told() {
-            self.storage.poll(self.clock.at())?
-        } else {
-            self.storage.wait(Some(Instant::now() + Duration::from_millis(QUANTUM_MS)))?
-        };
-        if let Some(synced) = heard {
-            self.synced(synced)?;
-        }
-        let Some(network) = &mut self.network else { return Ok(()) };
-        let kept = self.inputs.len();
-        if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
-            network.take_inputs(&mut self.inputs);
-        }
-        let mut shed = Vec::new();
-        for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
-            let Input::Intents { from, intents } = input else { continue };
-            let reason = ShedReason::DiskFull;
-            shed.extend(intents.iter().map(|intent| Output::Shed { to: from, id: intent.id(), reason }));
-        }
-        self.totals.shed += shed.len() as u64;
-        network.send(&mut shed);
-        network.publish(ChainProgress {
-            now_ms: self.clock.now_ms(),
-            disk_full: self.totals.disk_full.is_some(),
-            ..self.standing
-        });
-        Ok(())
-    }
-
-    /// The disk has a group, or says that it cannot have it.
-    fn synced(&mut self, synced: Synced) -> anyhow::Result<()> {
-        let group = match synced {
-            Synced::UpTo(group) => group,
-            Synced::Full(problem) => {
-                tracing::error!(
-                    "the disk is full ({problem}): no intents are taken and nothing is settled until there is room; what \
-                     was recorded is kept, and tried again each second"
-                );
-                self.totals.disk_full = Some(problem);
-                return Ok(());
-            }
-            Synced::Failed(problem) => bail!("the session cannot be written any more: {problem}"),
-        };
-        if self.totals.disk_full.take().is_some() {
-            tracing::info!("the disk has room again: the node goes on");
-            // Virtual time stood still meanwhile.
-            if self.clock.waits_for_disk() {
-                self.clock.go_on();
-            }
-        }
-        self.recorder.synced(group);
-        self.arrived |= self.base.is_some_and(|base| base <= group);
-        self.inputs.push(Input::Synced { group });
-        let mut released = std::mem::take(&mut self.released);
-        if let Some(standing) = self.held.release(group, &mut released) {
-            self.standing = standing;
-        }
-        self.tell(&mut released);
-        released.clear();
-        self.released = released;
-        Ok(())
-    }
-
-    /// Gives what was released to whom it concerns.
-    fn tell(&mut self, released: &mut Vec<Output>) {
-        for output in &*released {
-            self.totals.add_output(output);
-            if let (Some(players), Output::Receipt { to: PeerId::LOCAL, receipt }) = (&mut self.players, output) {
-                players.hear(receipt);
-            }
-        }
-        if let Some(network) = &mut self.network {
-            released.retain(|output| !matches!(output, Output::Receipt { to: PeerId::LOCAL | PeerId::NONE, .. }));
-            network.send(released);
-        }
     }
 
     /// Ends cleanly: peers are told, what was recorded is on disk, and the files are sealed.

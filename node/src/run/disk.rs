@@ -1,0 +1,130 @@
+//! The node and its disk: what a tick recorded, and what may be said once that is kept.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use engine::PeerId;
+use engine::io::{ChainProgress, Input, OrderProgress, Output, ShedReason};
+use engine::limits::DISK_FULL_INPUTS_MAX;
+use storage::Synced;
+
+use super::Node;
+use crate::clock::QUANTUM_MS;
+
+impl Node {
+    /// Hears what the disk has to say by a moment between two ticks: what waited for it goes out at once.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn hear_disk(&mut self, at: Duration) -> anyhow::Result<()> {
+        while let Some(synced) = self.storage.poll(at)? {
+            self.synced(synced)?;
+        }
+        Ok(())
+    }
+
+    /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
+    pub(super) fn record(&mut self) {
+        if let Some(group) = self.held.record(self.clock.tick().0, &mut self.outputs) {
+            self.recorder.handed(group.id);
+            self.storage.submit(group);
+        }
+    }
+
+    /// What is on disk lets its receipts out. In virtual time, everything is awaited.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        while self.clock.waits_for_disk() && self.held.ticks() > 0 && self.totals.disk_full.is_none() {
+            if let Some(synced) = self.storage.wait(None)? {
+                self.synced(synced)?;
+            }
+        }
+        self.hear_disk(self.clock.at())?;
+        let now_ms = self.clock.now_ms();
+        if let Some(network) = &mut self.network {
+            let (disk_full, follows) = (self.totals.disk_full.is_some(), !self.machine.is_voting());
+            network.publish(ChainProgress { now_ms, disk_full, follows, ..self.standing });
+            network.publish_order(OrderProgress { receipts: self.totals.receipts, ..self.machine.order_progress() });
+        }
+        Ok(())
+    }
+
+    /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
+    /// turned away; what else the network says is kept.
+    pub(super) fn wait_for_room(&mut self) -> anyhow::Result<()> {
+        let heard = if self.clock.is_told() {
+            self.storage.poll(self.clock.at())?
+        } else {
+            self.storage.wait(Some(Instant::now() + Duration::from_millis(QUANTUM_MS)))?
+        };
+        if let Some(synced) = heard {
+            self.synced(synced)?;
+        }
+        let Some(network) = &mut self.network else { return Ok(()) };
+        let kept = self.inputs.len();
+        if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
+            network.take_inputs(&mut self.inputs);
+        }
+        let mut shed = Vec::new();
+        for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
+            let Input::Intents { from, intents } = input else { continue };
+            let reason = ShedReason::DiskFull;
+            shed.extend(intents.iter().map(|intent| Output::Shed { to: from, id: intent.id(), reason }));
+        }
+        self.totals.shed += shed.len() as u64;
+        network.send(&mut shed);
+        network.publish(ChainProgress {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            ..self.standing
+        });
+        Ok(())
+    }
+
+    /// The disk has a group, or says that it cannot have it.
+    pub(super) fn synced(&mut self, synced: Synced) -> anyhow::Result<()> {
+        let group = match synced {
+            Synced::UpTo(group) => group,
+            Synced::Full(problem) => {
+                tracing::error!(
+                    "the disk is full ({problem}): no intents are taken and nothing is settled until there is room; what \
+                     was recorded is kept, and tried again each second"
+                );
+                self.totals.disk_full = Some(problem);
+                return Ok(());
+            }
+            Synced::Failed(problem) => bail!("the session cannot be written any more: {problem}"),
+        };
+        if self.totals.disk_full.take().is_some() {
+            tracing::info!("the disk has room again: the node goes on");
+            // Virtual time stood still meanwhile.
+            if self.clock.waits_for_disk() {
+                self.clock.go_on();
+            }
+        }
+        self.recorder.synced(group);
+        self.arrived |= self.base.is_some_and(|base| base <= group);
+        self.inputs.push(Input::Synced { group });
+        let mut released = std::mem::take(&mut self.released);
+        if let Some(standing) = self.held.release(group, &mut released) {
+            self.standing = standing;
+        }
+        self.tell(&mut released);
+        released.clear();
+        self.released = released;
+        Ok(())
+    }
+
+    /// Gives what was released to whom it concerns.
+    fn tell(&mut self, released: &mut Vec<Output>) {
+        for output in &*released {
+            self.totals.add_output(output);
+            if let (Some(players), Output::Receipt { to: PeerId::LOCAL, receipt }) = (&mut self.players, output) {
+                players.hear(receipt);
+            }
+        }
+        if let Some(network) = &mut self.network {
+            released.retain(|output| !matches!(output, Output::Receipt { to: PeerId::LOCAL | PeerId::NONE, .. }));
+            network.send(released);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The node and its snapshots: those that it takes, those that others ask for, and one at which its journal begins.
+
+use engine::Height;
+use engine::io::Input;
+use engine::message::node::NodeMessage;
+use storage::{Arrival, Frame, FrameKind, Group};
+
+use super::Node;
+use crate::arriving::{Arriving, Turn};
+use crate::clock::QUANTUM_MS;
+use crate::serving::{Asked, Serving};
+use crate::snapshots::{Keeping, SnapshotTurn};
+
+impl Node {
+    /// What other nodes say about snapshots goes from disk to disk, past the exchange.
+    pub(super) fn hear_snapshots(&mut self) {
+        let is_about = |input: &mut Input| match input {
+            Input::Node { message, .. } => matches!(
+                message,
+                NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) | NodeMessage::AskPart(_) | NodeMessage::Part(_)
+            ),
+            _ => false,
+        };
+        let heard: Vec<Input> = self.inputs.extract_if(.., is_about).collect();
+        for input in heard {
+            let Input::Node { from, message } = input else { continue };
+            let asked = match message {
+                NodeMessage::AskSnapshot(height) => Asked::Snapshot(height),
+                NodeMessage::AskPart(row) => Asked::Part(row),
+                said => {
+                    self.in_arrival(|arriving, turn| arriving.hear(from, said, turn));
+                    continue;
+                }
+            };
+            if let Some(serving) = &mut self.serving {
+                serving.ask(from, asked, self.standing.decided);
+            }
+        }
+    }
+
+    fn in_arrival(&mut self, work: impl FnOnce(&mut Arriving, &mut Turn<'_>)) {
+        let (Some(arriving), Some(snapshots)) = (&mut self.arriving, &mut self.snapshots) else { return };
+        let now_ms = self.clock.tick().0 * QUANTUM_MS;
+        let mut outputs = Vec::new();
+        let (machine, inputs) = (&self.machine, &mut self.inputs);
+        work(arriving, &mut Turn { now_ms, machine, snapshots, outputs: &mut outputs, inputs });
+        if let Some(network) = &mut self.network {
+            network.send(&mut outputs);
+        }
+    }
+
+    /// Fetches a snapshot where this session has nothing, and nobody has the first blocks any more. The journal begins at it
+    /// once it is on disk.
+    pub(super) fn arrive(&mut self) {
+        let is_new = self.machine.chain().decided == Height::GENESIS;
+        if self.arriving.is_none() && is_new && self.machine.past_is_gone() {
+            self.arriving = self.arrival.take().map(Arriving::new);
+            self.machine.await_snapshot();
+        }
+        self.in_arrival(Arriving::turn);
+        let Some(note) = self.arriving.as_ref().and_then(Arriving::arrived) else { return };
+        if self.base.is_none() {
+            let id = self.clock.tick().0 + 1;
+            let frame = Frame { kind: FrameKind::Base, height: note.height, body: note.encode() };
+            self.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            self.base = Some(id);
+        }
+    }
+
+    /// Whether the journal is about to begin at a snapshot: the node does nothing else any more.
+    pub(super) fn take_arrived(&mut self) -> anyhow::Result<bool> {
+        if self.base.is_some() {
+            self.hear_disk(self.clock.at())?;
+        }
+        Ok(self.base.is_some())
+    }
+
+    /// Whether a snapshot of other nodes is on disk: whoever runs this node closes it and opens its session again.
+    pub fn has_arrived(&self) -> bool {
+        self.arrived
+    }
+
+    /// Gives the snapshot that is under way its share of the tick. One that is complete says which heights it needs.
+    pub(super) fn snapshot(&mut self, settled: bool) {
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let taken = snapshots.counts.taken;
+        let turn = SnapshotTurn { tick: self.clock.tick(), settled, on_disk: self.standing.settled };
+        snapshots.turn(&mut self.machine, &self.throttle, turn);
+        if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
+            self.storage.keep_from(height);
+        }
+    }
+
+    /// Keeps snapshots from now on.
+    pub(crate) fn keep(&mut self, mut snapshots: Keeping) {
+        snapshots.begin_at(self.clock.tick());
+        self.snapshots = Some(snapshots);
+    }
+
+    /// Answers nodes that are behind from now on.
+    pub(crate) fn serve(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+
+    /// May begin at a snapshot of other nodes.
+    pub(crate) fn let_arrive(&mut self, arrival: Arrival) {
+        self.arrival = Some(arrival);
+    }
+}

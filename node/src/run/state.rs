@@ -1,0 +1,111 @@
+//! What others read of a node, and what it gives back when it is asked to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::Tick;
+use engine::io::{ChainProgress, Input};
+use systems::Machine;
+
+use super::Node;
+use crate::readings::{NodeState, Readings, SnapshotsSoFar};
+use crate::serving::Serving;
+use crate::snapshots::Keeping;
+use crate::threads::WatchedThread;
+use crate::throttles::Throttles;
+
+/// How often a node is stepped, at least: a tick that takes longer than this has stopped moving.
+const TICK_PERIOD: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// What it measures, for any thread to read; published once a second.
+    pub fn readings(&self) -> Arc<Readings> {
+        self.recorder.shared()
+    }
+
+    /// Its threads, each of which shows that it moves: the one that steps it, and those beside it. The network's, and the
+    /// workers of the pool, are with whoever started them.
+    pub fn threads(&self) -> Vec<WatchedThread> {
+        let own = WatchedThread::new("tick", TICK_PERIOD, Arc::clone(&self.recorder.shared().steps));
+        let snapshots = self.snapshots.iter().flat_map(Keeping::threads);
+        let serving = self.serving.iter().flat_map(Serving::threads);
+        [own].into_iter().chain(self.storage.threads()).chain(snapshots).chain(serving).collect()
+    }
+
+    /// What may be held back of its work beside the tick; the network's is with whoever started that.
+    pub fn throttles(&self) -> Throttles {
+        Throttles { tick: Arc::clone(&self.throttle), archive: self.storage.throttle() }
+    }
+
+    /// Gives back what the node holds in spare, if it was asked to.
+    pub(super) fn trim(&mut self) {
+        let Some(trim) = self.throttle.trim.take(&mut self.trimmed) else { return };
+        let began = Instant::now();
+        self.machine.trim();
+        self.inputs.shrink_to_fit();
+        self.outputs.shrink_to_fit();
+        self.released.shrink_to_fit();
+        trim();
+        self.recorder.trimmed(began.elapsed());
+    }
+
+    pub(super) fn count_arrived(&mut self) {
+        let intents = |input: &Input| match input {
+            Input::Intents { intents, .. } => intents.len(),
+            _ => 0,
+        };
+        self.recorder.add_arrived(self.inputs.iter().map(intents).sum());
+    }
+
+    /// Lets others read how it is, and what it has counted so far.
+    pub(super) fn publish(&mut self) {
+        let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
+        let now = NodeState {
+            progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
+            unanswered: self.machine.unanswered(),
+            unsynced_ticks: self.held.ticks(),
+            held_bytes: self.machine.held_bytes(),
+            missing_shares: self.machine.order_progress().missing_shares,
+            snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
+                taken: counts.taken,
+                failed: counts.failed,
+                waits: counts.waits,
+                longest_hold: counts.longest_hold,
+            }),
+        };
+        self.recorder.publish(&self.totals, &now);
+    }
+
+    /// Its machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Its machine, to look at its columns.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Its last tick.
+    pub fn tick(&self) -> Tick {
+        self.clock.tick()
+    }
+
+    /// Whether the next tick changes nothing unless something arrives, a table is due, or the disk has something to say.
+    pub fn is_idle(&self) -> bool {
+        self.held.ticks() == 0
+            && self.totals.disk_full.is_none()
+            && self.inputs.is_empty()
+            && self.machine.unanswered() == 0
+            && self.machine.chain().unsettled.is_empty()
+            && !self.machine.awaits_time()
+            && self.arriving.is_none()
+            && self.serving.as_ref().is_none_or(Serving::is_idle)
+            && self.snapshots.as_ref().is_none_or(Keeping::is_idle)
+    }
+
+    /// Its machine alone: what it holds is not recorded any more.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+}
