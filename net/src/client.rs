@@ -85,6 +85,8 @@ pub enum Event {
     Connecting {
         /// From 1.
         attempt: u32,
+        /// Where, as it was given: what follows, up to the next attempt, is about the node there.
+        address: String,
     },
     /// Connected.
     Up {
@@ -241,7 +243,7 @@ impl Client {
         let mut pause = PAUSES.0;
         loop {
             attempt += 1;
-            hear(Event::Connecting { attempt });
+            hear(Event::Connecting { attempt, address: self.config.address.clone() });
             let mut up = false;
             let mut hear_up = |event: Event| {
                 up |= matches!(event, Event::Up { .. });
@@ -258,8 +260,9 @@ impl Client {
             if up {
                 (attempt, pause, refused) = (0, PAUSES.0, 0);
             }
-            refused += usize::from(lost.is_final());
-            // Of several nodes, one that refuses this client for good is passed over while another may take it.
+            // Of several nodes, one that refuses this client for good is passed over while another may take it: only where all
+            // of them did so, one after the other, is there nothing to wait for.
+            refused = if lost.is_final() { refused + 1 } else { 0 };
             let nodes = 1 + self.config.others.len();
             if refused >= nodes || !self.config.reconnect {
                 return Err(lost);

@@ -91,6 +91,8 @@ pub enum Event<'a> {
     Sent(u64, &'a Wish),
     /// What became of an intent.
     Receipt(u64, Option<&'a InFlight>, Verdict, Height),
+    /// The program ends, and an intent has no receipt yet.
+    Unanswered(u64, &'a Wish),
     /// The node had no room for an intent.
     Shed(u64, &'a str),
     /// The node's clock was set, by so many milliseconds.
@@ -171,6 +173,9 @@ fn object(event: Event<'_>) -> Value {
                 "words": receipt_words(sent.map(|sent| &sent.wish), number, verdict).1,
             })
         }
+        Event::Unanswered(number, wish) => {
+            json!({ "event": "unanswered", "number": number, "words": wish.words() })
+        }
         Event::Shed(number, reason) => json!({ "event": "shed", "number": number, "reason": reason }),
         Event::ClockSet(by_ms) => json!({ "event": "clock_set", "by_ms": by_ms }),
         Event::Error(line, message) => json!({ "event": "error", "line": line, "message": message }),
@@ -226,6 +231,43 @@ mod tests {
         assert_eq!(parse_line("sleep long"), Err(LineError::Sleep));
         assert_eq!(parse_line("sleep 99999999999"), Err(LineError::Sleep));
         assert!(matches!(parse_line("feild 5"), Err(LineError::Command(_))));
+    }
+
+    #[test]
+    fn every_event_is_on_the_page_with_its_fields() {
+        let page = include_str!("../../docs/play.md");
+        let mut game = playing();
+        let wish = Wish::new(IntentKind::Bet).on(bet_of(spot("field", 0)), 0).amount(5);
+        game.sent(7, wish);
+        let (id, account) = game.account.expect("an account");
+        let view = game.table.as_ref().expect("a table");
+        let halves = Halves { roll: 1, own: [1; 32], theirs: [2; 48], left: 3 };
+        for event in [
+            Event::Link(&Link::Connecting { attempt: 1 }),
+            Event::Link(&Link::Up { rtt_ms: 1 }),
+            Event::Link(&Link::Down { why: "silence".into(), retry_s: 3 }),
+            Event::Account(id, &account),
+            Event::Table(TableId(0), &view.row, None, None),
+            Event::Seat(TableId(0), 2, SeatLost::Absent { idle_ms: 60_000 }),
+            Event::Roll(&roll(8, [3, 4], Puck::On(6))),
+            Event::Certified(TableId(0), 8, Height(9)),
+            Event::Halves(TableId(0), &halves),
+            Event::Resolution(&resolution("come", 0, 10, 0, BetResult::Lose)),
+            Event::Sent(7, &wish),
+            Event::Receipt(7, game.in_flight.first(), Verdict::Applied, Height(9)),
+            Event::Unanswered(7, &wish),
+            Event::Shed(7, "busy"),
+            Event::ClockSet(1),
+            Event::Error(2, "no"),
+        ] {
+            let object = object(event);
+            let name = object["event"].as_str().expect("a name");
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("`{name}` is not on the page"));
+            for field in object.as_object().expect("an object").keys().filter(|field| *field != "event") {
+                assert!(row.contains(&format!("`{field}`")), "`{name}` has `{field}`, which is not on the page");
+            }
+        }
     }
 
     #[test]

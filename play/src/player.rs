@@ -42,6 +42,8 @@ pub struct Player {
     events: Receiver<Heard>,
     keys: PlayerKeys,
     chain: Hash,
+    /// The node that is tried or connected.
+    at: String,
     /// The key of each node that was met, by its address.
     met: BTreeMap<String, [u8; 32]>,
     /// The node's time, and when it was told.
@@ -69,6 +71,32 @@ pub struct NodeAt {
     pub key: Option<[u8; 32]>,
 }
 
+/// Why nodes cannot be had, by their addresses.
+#[derive(Default)]
+struct Problems(BTreeMap<String, Lost>);
+
+impl Problems {
+    /// All of them, each with its address.
+    fn words(&self) -> String {
+        self.0.iter().map(|(address, lost)| words_at(address, lost)).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Why no node of any address can be had.
+    fn unreachable(&self, at: &str) -> Failure {
+        Failure::Unreachable(match self.0.len() {
+            0 => format!("{at}: the node does not send its genesis"),
+            1 => format!("{}; is the node running, and is this its address?", self.words()),
+            _ => format!("{}; are the nodes running, and are these their addresses?", self.words()),
+        })
+    }
+}
+
+/// Why a node cannot be had, with its address.
+fn words_at(address: &str, lost: &Lost) -> String {
+    let text = lost.to_string();
+    if text.contains(address) { text } else { format!("{address}: {text}") }
+}
+
 /// What the first connection brought.
 struct First {
     welcome: Welcome,
@@ -92,11 +120,17 @@ enum Heard {
 type Tell<'a> = &'a mut dyn FnMut(String);
 
 impl Player {
-    /// Connects to a node, learns its genesis, and watches a table and the player's account.
+    /// Connects to a node, learns its genesis, and watches a table and the player's account. `say` hears of each node that
+    /// cannot be had, as soon as that is known.
     ///
     /// # Errors
     /// If there is no node, or it is another than `node`.
-    pub fn connect(nodes: &[NodeAt], keys: PlayerKeys, table: TableId) -> anyhow::Result<(Self, Game)> {
+    pub fn connect(
+        nodes: &[NodeAt],
+        keys: PlayerKeys,
+        table: TableId,
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<(Self, Game)> {
         let first = nodes.first().context("a node")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let inside = runtime.enter();
@@ -128,6 +162,7 @@ impl Player {
             events,
             keys,
             chain: [0; 32],
+            at: first.address.clone(),
             met: BTreeMap::new(),
             clock,
             wanted: table,
@@ -137,7 +172,7 @@ impl Player {
             also: BTreeSet::new(),
             later: Vec::new(),
         };
-        let First { welcome, met, rtt, genesis } = player.first(nodes.len())?;
+        let First { welcome, met, rtt, genesis } = player.first(nodes, say)?;
         let chain = Genesis::chain_id(&genesis);
         if chain != welcome.chain {
             return Err(Failure::Mismatch("the node's genesis is not that of the chain it names".into()).into());
@@ -167,15 +202,16 @@ impl Player {
     }
 
     /// The first connection and the genesis.
-    fn first(&mut self, nodes: usize) -> anyhow::Result<First> {
-        let until = Instant::now() + PATIENCE;
+    fn first(&mut self, nodes: &[NodeAt], say: &mut dyn FnMut(&str)) -> anyhow::Result<First> {
+        let nodes = nodes.iter().map(|node| &node.address).collect::<BTreeSet<_>>().len();
+        let next = if nodes > 1 { "the next node is tried" } else { "it is tried again" };
+        let mut until = Instant::now() + PATIENCE;
         let mut up = None;
-        let mut why = "no node answers there".to_owned();
-        let unreachable =
-            |why: &str| Failure::Unreachable(format!("{why}; is the node running, and is this its address?"));
+        let mut problems = Problems::default();
         loop {
             match self.events.recv_deadline(until) {
                 Ok(Heard::Event(event)) => match *event {
+                    Event::Connecting { address, .. } => self.at = address,
                     Event::Up { welcome, node, address, rtt } => {
                         self.clock = (welcome.standing.now_ms, Instant::now());
                         up = Some((welcome, (address, node), rtt));
@@ -187,16 +223,27 @@ impl Player {
                         }
                     }
                     Event::Down { reason, .. } => {
-                        why = reason.to_string();
-                        // Nobody listens there, or the name does not exist: waiting does not help a person who mistyped.
-                        if matches!(reason, Lost::Address { .. }) && nodes == 1 {
-                            return Err(unreachable(&why).into());
+                        let is_news = problems.0.insert(self.at.clone(), reason.clone()).as_ref() != Some(&reason);
+                        // The names do not exist: waiting does not help a person who mistyped.
+                        let mistyped = problems.0.values().all(|lost| matches!(lost, Lost::Address { .. }));
+                        if mistyped && problems.0.len() == nodes {
+                            return Err(problems.unreachable(&self.at).into());
+                        }
+                        // Each is tried once, however long those before it took.
+                        if problems.0.len() < nodes {
+                            until = until.max(Instant::now() + PATIENCE);
+                        }
+                        if is_news {
+                            say(&format!("{}; {next}", words_at(&self.at, &reason)));
                         }
                     }
                     _ => {}
                 },
-                Ok(Heard::Ended(lost)) => return Err(Failure::Unreachable(lost.to_string()).into()),
-                Err(_) => return Err(unreachable(&why).into()),
+                Ok(Heard::Ended(lost)) => {
+                    problems.0.insert(self.at.clone(), lost);
+                    return Err(Failure::Unreachable(problems.words()).into());
+                }
+                Err(_) => return Err(problems.unreachable(&self.at).into()),
             }
         }
     }
@@ -282,7 +329,7 @@ impl Player {
                     }
                     self.take(*event, game, tell);
                 }
-                Heard::Ended(lost) => return Err(Failure::Unreachable(lost.to_string()).into()),
+                Heard::Ended(lost) => return Err(Failure::Unreachable(words_at(&self.at, &lost)).into()),
             }
             match self.events.try_recv() {
                 Ok(next) => heard = next,
@@ -295,13 +342,20 @@ impl Player {
 
     fn take(&mut self, event: Event, game: &mut Game, tell: Tell<'_>) {
         match event {
-            Event::Connecting { attempt } => self.link(Link::Connecting { attempt }, game, tell),
+            Event::Connecting { attempt, address } => {
+                self.at = address;
+                self.link(Link::Connecting { attempt }, game, tell);
+            }
             Event::Up { welcome, rtt, .. } => {
                 self.clock = (welcome.standing.now_ms, Instant::now());
                 self.link(Link::Up { rtt_ms: rtt.as_millis() as u32 }, game, tell);
             }
             Event::Down { reason, pause } => {
-                self.link(Link::Down { why: reason.to_string(), retry_s: pause.as_secs().max(1) as u32 }, game, tell);
+                self.link(
+                    Link::Down { why: words_at(&self.at, &reason), retry_s: pause.as_secs().max(1) as u32 },
+                    game,
+                    tell,
+                );
             }
             // What came of a pledge or an opening, the table shows.
             Event::Answer(answer) if self.pledging.as_ref().is_some_and(|pledging| pledging.is_own(&answer.id)) => {}

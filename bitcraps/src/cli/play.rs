@@ -67,7 +67,8 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
     let nodes = find_nodes(&args.nodes)?;
     let path = args.key.clone().unwrap_or_else(default_key_path);
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
-    let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table))?;
+    let mut say = |problem: &str| super::out::remark(format_args!("bitcraps: {problem}"));
+    let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table), &mut say)?;
     if made {
         game.say(Severity::Good, format!("a new key was made: {}; keep it, it is your account", path.display()));
     }
@@ -125,7 +126,7 @@ type Meet<'a> = &'a mut dyn FnMut(&Player, &mut Game) -> anyhow::Result<()>;
 
 fn find_nodes(asked: &[String]) -> anyhow::Result<Vec<NodeAt>> {
     let Some(first) = asked.first() else { return Ok(vec![find_node()?]) };
-    let others = asked[1..].iter().filter(|other| *other != first);
+    let others = (1..asked.len()).filter(|at| !asked[..*at].contains(&asked[*at])).map(|at| &asked[at]);
     std::iter::once(first).chain(others).map(|text| Ok(parse_node(text)?)).collect()
 }
 
@@ -231,14 +232,33 @@ fn script(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Resul
             written = super::out::line(format_args!("{line}"));
         }
     };
-    first_look(player, game, &mut tell)?;
+    let played = play_script(player, game, meet, &mut tell);
+    // However it ended, nothing that was sent stays without a word.
+    for sent in &game.in_flight {
+        tell(event_line(Event::Unanswered(sent.number, &sent.wish)));
+    }
+    written?;
+    match played? {
+        (0, _) => Ok(()),
+        (wrong, number) => Err(Failure::Usage(format!("{wrong} of {number} lines were no commands")).into()),
+    }
+}
+
+/// Does what a script says. Gives how many of its lines were wrong, and how many there were.
+fn play_script(
+    player: &mut Player,
+    game: &mut Game,
+    meet: Meet<'_>,
+    tell: &mut dyn FnMut(String),
+) -> anyhow::Result<(u64, u64)> {
+    first_look(player, game, tell)?;
     let stop = stop_signals()?;
     let lines = lines();
     let mut waiting: Option<Waiting> = None;
     let mut number = 0;
     let mut wrong = 0;
     while !stop.load(Ordering::Relaxed) {
-        player.hear(Duration::from_millis(5), game, &mut tell)?;
+        player.hear(Duration::from_millis(5), game, tell)?;
         meet(player, game)?;
         let rolled = game.rolls.back().map_or(0, |roll| roll.roll_number);
         let over = match &waiting {
@@ -284,11 +304,7 @@ fn script(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Resul
             }
         }
     }
-    written?;
-    match wrong {
-        0 => Ok(()),
-        wrong => Err(Failure::Usage(format!("{wrong} of {number} lines were no commands")).into()),
-    }
+    Ok((wrong, number))
 }
 
 /// The lines of standard input, from a thread that waits for them.

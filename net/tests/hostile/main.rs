@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod behind;
 mod crowds;
 mod floods;
 mod nodes;
@@ -215,9 +216,14 @@ struct Player {
 
 impl Player {
     fn connect(network: &Network, host: u32, name: &str) -> Self {
+        Self::among(network, host, name, Vec::new())
+    }
+
+    /// A client of the node at host 1, and of others.
+    fn among(network: &Network, host: u32, name: &str, others: Vec<(String, Option<Key>)>) -> Self {
         let config = ClientConfig {
             address: at(1).to_string(),
-            others: Vec::new(),
+            others,
             node: None,
             chain: Some(CHAIN),
             program: "test".into(),

@@ -114,3 +114,41 @@ fn a_node_that_falls_silent_is_said_to_be_lost() {
     drop(child.stdin.take());
     assert!(child.wait().expect("it ends").success());
 }
+
+#[test]
+fn of_several_nodes_that_are_not_there_each_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let silent = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    let [one, other] = silent.each_ref().map(|socket| socket.local_addr().expect("an address").to_string());
+    let (code, _, err) = run(&["play", &one, &other, "--script", "--key", text(&dir.path().join("player.pem"))]);
+    assert!(code == 7 && err.contains(&format!("{one}; the next node is tried")), "{code} {err}");
+    let last = err.lines().last().expect("why it ends");
+    assert!(last.contains(&one) && last.contains(&other) && last.contains("are the nodes running"), "{err}");
+}
+
+/// The node of a chain is gone, and another chain is where it was.
+#[test]
+fn what_was_sent_to_a_node_that_does_not_come_back_is_said_to_be_unanswered() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut dev = Dev::start(&dir.path().join("a"), "127.0.0.1:0", &["--seed", "1"]);
+    let address = dev.address.clone();
+    let mut child = program()
+        .args(["play", &address, "--script", "--key", text(&dir.path().join("player.pem"))])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut script = child.stdin.take().expect("piped");
+    let lines = Lines::of(child.stdout.take().expect("piped"));
+    lines.until(r#""event":"account""#);
+    dev.child.kill().expect("it runs");
+    dev.child.wait().expect("it ends");
+    writeln!(script, "sit 100").expect("it reads");
+    let sent: Value = serde_json::from_str(&lines.until(r#""event":"sent""#)).expect("JSON");
+    let _other = Dev::start(&dir.path().join("b"), &address, &["--seed", "2"]);
+    let unanswered: Value = serde_json::from_str(&lines.until(r#""event":"unanswered""#)).expect("JSON");
+    assert_eq!((&unanswered["number"], &unanswered["words"]), (&sent["number"], &sent["words"]));
+    let (code, _, err) = said(&end(child));
+    assert!(code == 7 && err.contains(&format!("{address}: the node keeps another chain")), "{code} {err}");
+}
