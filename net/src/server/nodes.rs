@@ -35,6 +35,9 @@ const RECORD_AGE_S: u64 = 7 * 24 * 3_600;
 /// How far in the future a record may have been signed.
 const RECORD_AHEAD_S: u64 = 600;
 
+/// How often it is told that a node which this one was told of proves another key.
+const STRANGERS_EVERY: Duration = Duration::from_secs(60);
+
 /// What is known of other nodes.
 pub(super) struct Nodes {
     own: Key,
@@ -54,6 +57,8 @@ pub(super) struct Nodes {
     dialled: BTreeSet<Candidate>,
     /// How often in a row nodes said that this node's key is connected to them already.
     shut_out: BTreeMap<Key, u32>,
+    /// When it was told last that a node which this one was told of proves another key.
+    strangers: BTreeMap<String, Duration>,
     /// Spreads the tries of nodes that lost each other in the same moment.
     tries: u64,
 }
@@ -149,6 +154,7 @@ impl Nodes {
             pauses: BTreeMap::new(),
             dialled: BTreeSet::new(),
             shut_out: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             tries: 0,
         }
     }
@@ -184,6 +190,17 @@ impl Nodes {
     /// A key was proven at an address that this node was told of.
     pub(super) fn prove(&mut self, address: &str, key: Key) {
         self.proven.insert(address.to_owned(), key);
+    }
+
+    /// A node proved another key than the candidate's. Says whether an operator is to be told: of one that the configuration
+    /// names, once in a while.
+    pub(super) fn is_stranger_told(&mut self, candidate: &Candidate, now: Duration) -> bool {
+        let told = self.strangers.get(&candidate.address);
+        let is_told = candidate.is_configured && told.is_none_or(|told| *told + STRANGERS_EVERY <= now);
+        if is_told {
+            self.strangers.insert(candidate.address.clone(), now);
+        }
+        is_told
     }
 
     /// What becomes of another connection with a node. Both ends come to the same answer: one that has stood for a while
@@ -340,6 +357,19 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_configured_node_with_another_key_is_told_of_once_a_minute() {
+        let mut nodes = nodes(1, &[2, 3]);
+        let [two, three] = [2, 3].map(|key| Candidate::configured(&validator(key), true));
+        assert!(nodes.is_stranger_told(&two, SECOND));
+        assert!(!nodes.is_stranger_told(&two, 60 * SECOND), "59 s later");
+        assert!(nodes.is_stranger_told(&three, 2 * SECOND), "another one");
+        assert!(nodes.is_stranger_told(&two, 61 * SECOND) && !nodes.is_stranger_told(&two, 62 * SECOND));
+        // Whatever strangers put into their records fills no log.
+        let learnt = Candidate::learnt([4; 32], "127.0.0.1:7004".parse().expect("an address"));
+        assert!(!nodes.is_stranger_told(&learnt, SECOND) && nodes.strangers.len() == 2);
+    }
 
     fn validator(key: u8) -> String {
         format!("{}@127.0.0.1:{}", engine::hex(&[key; 32]), 7_000 + u16::from(key))

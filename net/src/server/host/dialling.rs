@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::io::{Input, Offence};
 use quinn_proto::ClientConfig;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Host, Peer, Stage};
 use crate::server::admission::Allowance;
@@ -134,9 +134,14 @@ impl Host {
     pub(super) fn dialled(&mut self, row: usize, key: Key) {
         let peer = self.peers[row].as_ref().expect("it was dialled");
         let (candidate, address) = (peer.dialled.clone().expect("it was dialled"), peer.address);
-        if candidate.key.is_some_and(|expected| expected != key) {
-            let found = engine::hex(&key);
-            debug!(node = candidate.address, found, "it has another key than expected");
+        if let Some(expected) = candidate.key.filter(|expected| *expected != key) {
+            let (node, found, expected) = (&candidate.address, engine::hex(&key), engine::hex(&expected));
+            if self.common.nodes.is_stranger_told(&candidate, self.now) {
+                let of = if candidate.is_validator { "net.validators" } else { "net.peers" };
+                warn!(node, found, expected, "the node there has another key than {of} says: none of the two is heard");
+            } else {
+                debug!(node, found, expected, "it has another key than expected");
+            }
             return self.end(row, &Close::new(CloseCode::Done, "another key was expected"));
         }
         let common = &mut self.common;
