@@ -37,7 +37,9 @@ pub enum OpenError {
         missing: String,
     },
     /// Another process writes it.
-    #[error("{0} is in use by another process")]
+    #[error(
+        "{0} is in use by another process: one at a time writes a session; end that one first, or name another directory"
+    )]
     Locked(PathBuf),
     /// It was damaged.
     #[error("{0}")]
