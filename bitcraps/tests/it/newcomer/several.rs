@@ -175,3 +175,42 @@ fn validators_that_settle_nothing_end_well_and_say_so() {
     let says = format!("cannot listen on {listen}");
     assert!(code != 0 && err.contains(&says) && err.contains("node-1/node.log"), "{code} {err}");
 }
+
+#[test]
+fn a_validator_with_another_key_than_configured_is_told_of_in_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chain = dir.path().join("chain");
+    assert_eq!(deal(&chain, "1", &addresses(dir.path(), 1)).0, 0);
+    let node = |config: &Path, more: &[&str]| {
+        let mut command = program();
+        command.args(["node", "--ends-with-input", "--output", "ndjson", "--config", text(config)]).args(more);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
+    };
+    let mut validator = node(&chain.join("node-0/bitcraps.toml"), &[]);
+    Lines::of(validator.stdout.take().expect("piped")).until("ready");
+    let list = fs::read_to_string(chain.join("validators.txt")).expect("a list");
+    let (key, at) = list.trim().split_once('@').expect("a key");
+    let (altered, eyes) = (dir.path().join("altered.txt"), dir.path().join("eyes"));
+    fs::write(&altered, format!("{}@{at}\n", "ab".repeat(32))).expect("written");
+    let (code, _, err) = follow(&eyes, &chain.join("node-0/session/genesis.json"), &altered, &[]);
+    assert_eq!(code, 0, "{err}");
+    let mut follower = node(&eyes.join("bitcraps.toml"), &["--follow"]);
+    let said = Lines::of(follower.stderr.take().expect("piped")).until("another key than net.validators says");
+    assert!(said.contains(at) && said.contains(key) && said.contains(&"ab".repeat(32)), "{said}");
+    for mut one in [follower, validator] {
+        drop(one.stdin.take());
+        assert!(one.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn a_session_that_somebody_writes_is_nobody_elses_and_the_advice_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let _dev = Dev::start(&path, "127.0.0.1:0", &[]);
+    let (code, _, err) = run(&["dev", "--heights", "1", "--pace", "max", "--data", text(&path)]);
+    assert!(
+        code == 4 && err.contains("in use by another process") && err.contains("end that one first"),
+        "{code} {err}"
+    );
+}
