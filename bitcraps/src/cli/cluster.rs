@@ -18,6 +18,9 @@ use super::dev::{DevArgs, Pace, WINDOW_REAL_MS};
 use super::out::fit;
 use super::{Failure, program, stop_signals, thousands};
 
+/// How long the players' last intents are waited for at the end: much longer than a set with a quorum takes.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Connections that each node takes, beside those of the players.
 const GUESTS_MAX: u32 = 256;
 /// How often the table is drawn.
@@ -174,6 +177,11 @@ fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
 /// Everything that was started ends; then the sessions are compared and replayed.
 fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow::Result<()> {
     let counted = Arc::clone(&crowd.counted);
+    crowd.rest();
+    let until = Instant::now() + ANSWERED_WITHIN;
+    while counted.unanswered.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     crowd.stop();
     let until = Instant::now() + LEVEL;
     while cluster.lowest() < cluster.highest() && Instant::now() < until {
@@ -192,6 +200,7 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (wrong, first_wrong) = (count(&counted.wrong), counted.first_wrong.get());
+    let unanswered = count(&counted.unanswered);
     let ok = agree && replayed.iter().all(|(_, ok)| *ok) && wrong == 0;
     if args.output.is_for_people() {
         say!("Stopped. Root chains at height {}, which all sessions have:", thousands(height.0));
@@ -202,11 +211,15 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
         }
         say!("  {}", if agree { "all equal" } else { "THEY DIFFER: `bisect` names the first difference" });
         say!(
-            "  intents {} sent, {} applied, {} refused, {} not taken; each has one final answer{}",
+            "  intents {} sent, {} applied, {} refused, {} not taken; {}{}",
             thousands(count(&counted.sent)),
             thousands(count(&counted.applied)),
             thousands(count(&counted.refused)),
             thousands(count(&counted.shed)),
+            match unanswered {
+                0 => "each has one final answer".into(),
+                some => format!("{} were still without an answer", thousands(some)),
+            },
             first_wrong
                 .map_or_else(String::new, |first| format!(", but {wrong} were answered wrongly, the first: {first}"))
         );
@@ -231,6 +244,7 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
             "intents_applied": count(&counted.applied),
             "intents_refused": count(&counted.refused),
             "intents_not_taken": count(&counted.shed),
+            "intents_unanswered": unanswered,
             "answered_wrongly": wrong,
         });
         say!("{summary}");
