@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::genesis::{Genesis, HexBytes, KeySource};
 use engine::io::NodeStatus;
+use engine::limits::VALIDATORS_MAX;
 use engine::{Hash, Height};
 use keys::identity;
 use keys::keyfile::Seed;
@@ -25,6 +26,7 @@ use node::layers::Layered;
 use order::keys::dev_secret;
 use storage::{FrameKind, JournalReader};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use words::Failure;
 
 use crate::dev::{DevConfig, genesis, seed_bytes};
@@ -77,6 +79,16 @@ pub fn local_config(threads: usize, connections: u32, intents_per_s: u32) -> Con
     config
 }
 
+/// The configurations of a cluster's validators in a folder.
+fn configs_in(dir: &Path, nodes: u32) -> impl Iterator<Item = PathBuf> {
+    (0..nodes as usize).map(|slot| dir.join(folder(slot)).join("bitcraps.toml"))
+}
+
+/// How many validators the folder of a cluster holds; none in any other folder.
+pub fn size_of(dir: &Path) -> u32 {
+    configs_in(dir, VALIDATORS_MAX).map(|config| u32::from(config.exists())).sum()
+}
+
 /// Makes the directories of a development cluster, or finds those that are there.
 ///
 /// # Errors
@@ -88,13 +100,21 @@ pub fn open_dev(
     threads: usize,
     connections: u32,
 ) -> anyhow::Result<Vec<PathBuf>> {
-    let found: Vec<PathBuf> = (0..nodes as usize).map(|slot| dir.join(folder(slot)).join("bitcraps.toml")).collect();
-    let there = found.iter().filter(|config| config.exists()).count();
-    if there == found.len() && !dir.join(folder(found.len())).exists() {
-        return Ok(found);
+    let (there, name) = (size_of(dir), dir.display());
+    if there == nodes && configs_in(dir, nodes).all(|config| config.exists()) {
+        return Ok(configs_in(dir, nodes).collect());
     }
     if there > 0 {
-        return Err(Failure::Data(format!("{} has a cluster of another size than {nodes}", dir.display())).into());
+        return Err(Failure::Data(format!(
+            "{name} has a cluster of {there} validators, and --nodes is {nodes}: say --nodes {there}, or give a new directory"
+        ))
+        .into());
+    }
+    if dir.join("genesis.json").exists() {
+        return Err(Failure::Data(format!(
+            "{name} is the session of one validator: leave out --nodes, or give a new directory"
+        ))
+        .into());
     }
     let seed = seed_bytes(dev.seed);
     let secret = |role: Role, slot: u32| {
@@ -129,18 +149,64 @@ pub struct Member {
     target: Option<Target>,
     /// What it said last of how it is, while it answers.
     status: Arc<Mutex<Option<NodeStatus>>>,
+    /// Told when that process has ended: whoever asks it how it is asks anew, in case somebody else starts it again.
+    ended: Arc<Notify>,
 }
 
 impl Member {
-    /// The process that this one started, while it runs.
+    /// The process that this one started, while it runs. What it said is forgotten as soon as it is seen to have ended: its
+    /// connection is silent for seconds before that is a loss.
     pub fn pid(&mut self) -> Option<u32> {
         let target = self.target.as_mut()?;
-        target.is_running().then(|| target.pid())
+        if target.is_running() {
+            return Some(target.pid());
+        }
+        self.forget();
+        None
+    }
+
+    /// Ends its process at once, if that runs, and knows nothing of how it is any more.
+    fn forget(&mut self) {
+        self.target = None;
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.ended.notify_one();
     }
 
     /// How it is; nothing while it does not answer.
     pub fn status(&self) -> Option<NodeStatus> {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session has on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionEnd {
+    /// The last height that it has settled.
+    pub settled: Height,
+    /// Its root chain at the height at which sessions are compared, if it has one there.
+    pub root_chain: Option<Hash>,
+}
+
+/// The sessions of a cluster beside each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compared {
+    /// The highest height that all have settled which settled any; genesis where none did.
+    pub height: Height,
+    /// By slot.
+    pub ends: Vec<SessionEnd>,
+}
+
+impl Compared {
+    /// Whether all sessions that settled anything have the same root chain.
+    pub fn agree(&self) -> bool {
+        let mut settled = self.ends.iter().filter(|end| end.settled > Height::GENESIS).map(|end| end.root_chain);
+        let first = settled.next();
+        first.is_none_or(|first| first.is_some() && settled.all(|root_chain| root_chain == first))
+    }
+
+    /// The root chain of the first session that has one.
+    pub fn root_chain(&self) -> Option<Hash> {
+        self.ends.iter().find_map(|end| end.root_chain)
     }
 }
 
@@ -174,6 +240,7 @@ impl Cluster {
                 key: target.key,
                 target: Some(target),
                 status: Arc::default(),
+                ended: Arc::default(),
             });
         }
         let (genesis, chain) = storage::read_genesis(&members.first().context("a validator")?.session)?;
@@ -182,8 +249,8 @@ impl Cluster {
             socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 1 << 20).context("a UDP socket")?
         };
         for (slot, member) in members.iter().enumerate() {
-            let (at, latest, endpoint) = (member.address, Arc::clone(&member.status), endpoint.clone());
-            runtime.spawn(ask(endpoint, slot as u32, at, latest));
+            let (latest, ended) = (Arc::clone(&member.status), Arc::clone(&member.ended));
+            runtime.spawn(ask(endpoint.clone(), slot as u32, member.address, latest, ended));
         }
         Ok(Self { members, chain, genesis, runtime })
     }
@@ -195,7 +262,7 @@ impl Cluster {
 
     /// Kills a process that this one started, at once.
     pub fn kill(&mut self, slot: usize) {
-        self.members[slot].target = None;
+        self.members[slot].forget();
     }
 
     /// Starts a validator again.
@@ -204,7 +271,7 @@ impl Cluster {
     /// If it does not start.
     pub fn restart(&mut self, slot: usize) -> anyhow::Result<()> {
         let member = &mut self.members[slot];
-        member.target = None;
+        member.forget();
         let folder = member.config.parent().context("a configuration lies in a folder")?;
         let target = Target::start_quietly(&member.config, member.session.clone(), &folder.join("node.log"))?;
         member.target = Some(target);
@@ -233,28 +300,45 @@ impl Cluster {
         running.into_iter().try_for_each(|target| target.ended().map(|_| ()))
     }
 
-    /// Where the sessions stand on disk: the highest height that all of them have settled, and each one's root chain there.
+    /// Where the sessions stand on disk.
     ///
     /// # Errors
     /// If a session cannot be read.
-    pub fn compare(&self) -> anyhow::Result<(Height, Vec<Option<Hash>>)> {
-        let ends: Vec<Height> =
+    pub fn compare(&self) -> anyhow::Result<Compared> {
+        let last: Vec<Height> =
             self.members.iter().map(|member| last_settled(&member.session)).collect::<anyhow::Result<_>>()?;
-        let common = ends.into_iter().min().unwrap_or_default();
-        let chains = self.members.iter().map(|member| root_chain(&member.session, common));
-        Ok((common, chains.collect::<anyhow::Result<_>>()?))
+        // One that settled nothing contradicts nobody.
+        let height = last.iter().copied().filter(|last| *last > Height::GENESIS).min().unwrap_or_default();
+        let ends = self.members.iter().zip(last).map(|(member, settled)| {
+            let settled_any = settled > Height::GENESIS;
+            let root_chain = if settled_any { root_chain(&member.session, height)? } else { None };
+            Ok(SessionEnd { settled, root_chain })
+        });
+        Ok(Compared { height, ends: ends.collect::<anyhow::Result<_>>()? })
     }
 }
 
-/// Asks a node how it is, for as long as the program runs.
-async fn ask(endpoint: Endpoint, slot: u32, at: SocketAddr, latest: Arc<Mutex<Option<NodeStatus>>>) {
+/// Asks a node how it is, for as long as the program runs; over a new connection once its process has ended.
+async fn ask(
+    endpoint: Endpoint,
+    slot: u32,
+    at: SocketAddr,
+    latest: Arc<Mutex<Option<NodeStatus>>>,
+    ended: Arc<Notify>,
+) {
     let set = |status| *latest.lock().unwrap_or_else(PoisonError::into_inner) = status;
     let Ok(identity) = identity(&stray_key(0, "status", slot)) else { return };
     loop {
         if let Ok(mut asking) = status::Asking::connect(&endpoint, &identity, at).await {
-            while let Ok(status) = asking.ask().await {
-                set(Some(status));
-                tokio::time::sleep(ASK_EVERY).await;
+            let answers = async {
+                while let Ok(status) = asking.ask().await {
+                    set(Some(status));
+                    tokio::time::sleep(ASK_EVERY).await;
+                }
+            };
+            tokio::select! {
+                () = answers => {}
+                () = ended.notified() => {}
             }
         }
         set(None);
@@ -277,4 +361,58 @@ fn root_chain(session: &Path, height: Height) -> anyhow::Result<Option<Hash>> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use engine::io::{ChainProgress, OrderProgress};
+
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_said_is_forgotten_before_its_connection_is_silent() {
+        let child = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().expect("a process");
+        let pid = child.id();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let status = NodeStatus {
+            standing: ChainProgress::default(),
+            connections: 0,
+            nodes: 0,
+            behind: 0,
+            furthest: None,
+            order: OrderProgress::default(),
+        };
+        let mut member = Member {
+            config: PathBuf::new(),
+            address,
+            session: PathBuf::new(),
+            key: [0; 32],
+            target: Some(Target::of(child, address).expect("its output is piped")),
+            status: Arc::new(Mutex::new(Some(status))),
+            ended: Arc::default(),
+        };
+        assert_eq!((member.pid(), member.status()), (Some(pid), Some(status)));
+        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
+        assert!(killed.success());
+        while member.pid().is_some() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(member.status(), None);
+        // Somebody else starts it again, and it answers.
+        *member.status.lock().expect("whole") = Some(status);
+        assert_eq!((member.pid(), member.status()), (None, Some(status)));
+    }
+
+    #[test]
+    fn sessions_agree_where_those_that_settled_anything_have_one_root_chain() {
+        let none = SessionEnd { settled: Height::GENESIS, root_chain: None };
+        let end = |root_chain| SessionEnd { settled: Height(7), root_chain };
+        let agree = |ends: &[SessionEnd]| Compared { height: Height(7), ends: ends.to_vec() }.agree();
+        assert!(agree(&[none, none]) && agree(&[none, end(Some([1; 32])), end(Some([1; 32]))]));
+        assert!(!agree(&[none, end(Some([1; 32])), end(Some([2; 32]))]));
+        assert!(!agree(&[end(Some([1; 32])), end(None)]), "one that settled heights and has not this one");
+        assert!(!agree(&[end(None)]));
+    }
 }

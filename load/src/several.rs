@@ -175,9 +175,15 @@ pub fn run(
         std::thread::sleep(Duration::from_millis(100));
     }
     cluster.stop()?;
-    let (height, root_chains) = cluster.compare()?;
-    let agree = root_chains.iter().all(|root_chain| root_chain.is_some() && *root_chain == root_chains[0]);
-    notes.push(format!("Root chains at height {height}: {}.", if agree { "all equal" } else { "THEY DIFFER" }));
+    let compared = cluster.compare()?;
+    let height = compared.height;
+    let settled = compared.ends.iter().all(|end| end.settled > Height::GENESIS);
+    let agree = compared.agree() && settled;
+    notes.push(match (settled, agree) {
+        (_, true) => format!("Root chains at height {height}: all equal."),
+        (true, false) => format!("Root chains at height {height}: THEY DIFFER."),
+        (false, false) => "A validator settled NOTHING.".into(),
+    });
     let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
     let session = &cluster.members[0].session;
     let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));

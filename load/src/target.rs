@@ -1,15 +1,18 @@
 //! The node under load: a process of its own, so that its memory and its processor time are its own.
 
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Bytes at the end of a log in which its last line is looked for.
+const LAST_BYTES: u64 = 64 << 10;
 
 /// A node that this process started. It ends when this process does, however that happens: its standard input ends then.
 pub struct Target {
@@ -37,9 +40,20 @@ impl Target {
     /// # Errors
     /// If it does not listen, or the file cannot be written.
     pub fn start_quietly(config: &Path, session: PathBuf, log: &Path) -> anyhow::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
-        Self::start_logging(config, session, file.into())
-            .with_context(|| format!("{} says why, if anything does", log.display()))
+        let at_log = || log.display().to_string();
+        let file = OpenOptions::new().create(true).append(true).open(log).with_context(at_log)?;
+        let before = file.metadata().with_context(at_log)?.len();
+        Self::start_logging(config, session, file.into()).map_err(|error| match last_line(log, before) {
+            Some(line) => anyhow!("{error:#}: {line}; its log is {}", log.display()),
+            None => anyhow!("{error:#}, and {} does not say why", log.display()),
+        })
+    }
+
+    /// A process that listens already.
+    #[cfg(test)]
+    pub(crate) fn of(mut child: Child, address: SocketAddr) -> Option<Self> {
+        let lines = BufReader::new(child.stdout.take()?).lines();
+        Some(Self { child, lines, address, key: [0; 32], session: PathBuf::new() })
     }
 
     fn start_logging(config: &Path, session: PathBuf, log: Stdio) -> anyhow::Result<Self> {
@@ -112,6 +126,18 @@ impl Drop for Target {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a node said last in its log behind what was there before: why it did not start, where it did not.
+fn last_line(log: &Path, before: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    let written = file.metadata().ok()?.len().saturating_sub(before).min(LAST_BYTES);
+    file.seek(SeekFrom::End(-i64::try_from(written).ok()?)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(line.trim_start_matches("bitcraps: ").to_owned())
 }
 
 /// Memory and processor time of a process, sampled.

@@ -5,13 +5,13 @@
 //! ```
 //! Whoever deals has seen every share of the beacon key: genesis says so, and every output repeats it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use aside::{NewDir, Readers, write_new};
-use engine::genesis::{Genesis, GenesisValidator, HexBytes};
+use engine::genesis::{Genesis, GenesisValidator, HexBytes, KeySource};
 use engine::limits::{ADDRESSES_BYTES_MAX, FOLLOWERS_MAX, GENESIS_BYTES_MAX, VALIDATORS_MAX};
 use engine::{Hash, hex, unhex};
 use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
@@ -93,12 +93,76 @@ impl Place {
 /// If it cannot be read, or with the line that is wrong and what it should be.
 pub fn read_places(path: &Path) -> Result<Vec<Place>, Failure> {
     let name = path.display();
-    let text =
-        words::text::read(path, ADDRESSES_BYTES_MAX).map_err(|error| Failure::Data(format!("{name}: {error}")))?;
-    parse_places(&text).map_err(|(line, problem)| Failure::Usage(format!("{name}, line {line}: {problem}")))
+    let text = words::text::read(path, ADDRESSES_BYTES_MAX)
+        .map_err(|error| Failure::Data(format!("--addresses {name}: {error}; {LINES_WANTED}")))?;
+    let places = parse_places(&text).and_then(|places| check_apart(&places, addresses_of).map(|()| places));
+    let places =
+        places.map_err(|(line, problem)| Failure::Usage(format!("--addresses {name}, line {line}: {problem}")))?;
+    if places.is_empty() {
+        return Err(Failure::Usage(format!("--addresses {name} names no validator; {LINES_WANTED}")));
+    }
+    Ok(places.into_iter().map(|(_, place)| place).collect())
 }
 
-fn parse_places(text: &str) -> Result<Vec<Place>, (usize, String)> {
+/// What a file of addresses is, for whoever gave something else.
+const LINES_WANTED: &str = "the file has a line for each validator, such as `craps.example.org:7400`, and where it listens \
+                            behind that if it is elsewhere; for --follow it is the chain's validators.txt, with lines \
+                            KEY@HOST:PORT";
+
+/// The addresses that a `host:port` leads to, as far as this machine knows. A name may be known elsewhere only.
+fn addresses_of(reach: &str) -> Vec<SocketAddr> {
+    reach.to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+}
+
+/// Whether several machines can have an address, each in a network of its own.
+fn may_be_anywhere(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_unspecified() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// Refuses lines that are one validator's, however they are written: with one key, with names that lead to one address, or
+/// with one address to listen at.
+fn check_apart(
+    places: &[(usize, Place)],
+    resolve: impl Fn(&str) -> Vec<SocketAddr> + Sync,
+) -> Result<(), (usize, String)> {
+    // All at once: a name that nobody knows may take seconds.
+    let led_to: Vec<Vec<SocketAddr>> = std::thread::scope(|scope| {
+        let lookups: Vec<_> = places.iter().map(|(_, place)| scope.spawn(|| resolve(&place.reach))).collect();
+        lookups.into_iter().map(|lookup| lookup.join().expect("looking up a name does not panic")).collect()
+    });
+    for (at, (number, place)) in places.iter().enumerate() {
+        for ((first, other), others) in places[..at].iter().zip(&led_to) {
+            if place.key.is_some() && place.key == other.key {
+                return Err((*number, format!("line {first} has this key too: every validator has a key of its own")));
+            }
+            let (reach, of_first) = (&place.reach, &other.reach);
+            if let Some(address) = led_to[at].iter().find(|address| others.contains(address)) {
+                return Err((
+                    *number,
+                    format!(
+                        "{reach} is {address}, and so is {of_first} on line {first}: every validator has an address of its own"
+                    ),
+                ));
+            }
+            if place.listen == other.listen && !may_be_anywhere(place.listen.ip()) {
+                return Err((
+                    *number,
+                    format!(
+                        "it listens at {}, as line {first} does: every validator has an address of its own",
+                        place.listen
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The places with the numbers of their lines.
+fn parse_places(text: &str) -> Result<Vec<(usize, Place)>, (usize, String)> {
     let mut places: Vec<(usize, Place)> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -106,7 +170,8 @@ fn parse_places(text: &str) -> Result<Vec<Place>, (usize, String)> {
             continue;
         }
         let place = Place::parse(line).map_err(|problem| (number, problem))?;
-        if let Some((first, _)) = places.iter().find(|(_, other)| other.reach == place.reach) {
+        // Names that nobody knows here are compared as they stand.
+        if let Some((first, _)) = places.iter().find(|(_, other)| other.reach.eq_ignore_ascii_case(&place.reach)) {
             return Err((
                 number,
                 format!("{} is on line {first} too: every validator has an address of its own", place.reach),
@@ -117,7 +182,7 @@ fn parse_places(text: &str) -> Result<Vec<Place>, (usize, String)> {
         }
         places.push((number, place));
     }
-    Ok(places.into_iter().map(|(_, place)| place).collect())
+    Ok(places)
 }
 
 /// What the secrets of a chain's validators are for.
@@ -151,6 +216,17 @@ pub struct DealtChain {
     pub chain: Hash,
     /// Its validators, by slot.
     pub nodes: Vec<Dealt>,
+}
+
+/// A node that follows a chain, as it was made.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    /// The chain id.
+    pub chain: Hash,
+    /// Where the keys of the chain's validators are from.
+    pub keys: KeySource,
+    /// The node.
+    pub node: Dealt,
 }
 
 /// The folder of a validator in that of the chain.
@@ -249,14 +325,19 @@ pub fn follower(
     validators: &[Place],
     mut config: Config,
     passphrase: Option<&Passphrase>,
-) -> anyhow::Result<(Hash, Dealt)> {
+) -> anyhow::Result<Follower> {
     let name = genesis.display();
-    let text = words::text::read(genesis, GENESIS_BYTES_MAX)
-        .map_err(|error| Failure::Data(format!("{name}: no genesis: {error}")))?;
+    let no_genesis = |error: &dyn std::fmt::Display| {
+        Failure::Data(format!(
+            "--follow {name}: {error}; it takes the chain's genesis.json, as any of its operators has it, such as \
+             node-0/session/genesis.json"
+        ))
+    };
+    let text = words::text::read(genesis, GENESIS_BYTES_MAX).map_err(|error| no_genesis(&error))?;
     let bytes = text.into_bytes();
     let parsed: Genesis =
-        serde_json::from_slice(&bytes).map_err(|error| Failure::Data(format!("{name}: no genesis: {error}")))?;
-    let chain = Genesis::chain_id(&bytes);
+        serde_json::from_slice(&bytes).map_err(|error| no_genesis(&format!("this is no genesis ({error})")))?;
+    let (chain, keys) = (Genesis::chain_id(&bytes), parsed.keys);
     Setup::new(parsed, chain).with_context(|| name.to_string())?;
     config.net.validators = validators
         .iter()
@@ -275,7 +356,8 @@ pub fn follower(
     drop(Session::create(&at.join(&config.node.data), &bytes)?);
     std::fs::write(at.join(CONFIG), config.text()).map_err(failed)?;
     new_dir.publish().map_err(failed)?;
-    Ok((chain, Dealt { config: dir.join(CONFIG), net_key, place: Place::here(config.net.listen) }))
+    let node = Dealt { config: dir.join(CONFIG), net_key, place: Place::here(config.net.listen) };
+    Ok(Follower { chain, keys, node })
 }
 
 #[cfg(test)]
@@ -287,7 +369,8 @@ mod tests {
         let key = "ab".repeat(32);
         let text =
             format!("# four\n\n127.0.0.1:7400\ncraps.example.org:7401\n[::1]:7402\n{key}@10.0.0.1:7403 0.0.0.0:9\n");
-        let places = parse_places(&text).expect("four places");
+        let places: Vec<Place> =
+            parse_places(&text).expect("four places").into_iter().map(|(_, place)| place).collect();
         let listens: Vec<String> = places.iter().map(|place| place.listen.to_string()).collect();
         assert_eq!(listens, ["127.0.0.1:7400", "0.0.0.0:7401", "[::1]:7402", "0.0.0.0:9"]);
         assert_eq!((places[1].reach.as_str(), places[3].key), ("craps.example.org:7401", Some([0xab; 32])));
@@ -300,6 +383,7 @@ mod tests {
             ("a:1\n\na:0\n", 3, "`a:0` is no HOST:PORT"),
             (":7400", 1, "no HOST:PORT"),
             ("a:1\n# again\na:1\n", 3, "a:1 is on line 1 too"),
+            ("a.org:1\nA.ORG:1\n", 2, "A.ORG:1 is on line 1 too"),
             ("xx@a:1", 1, "`xx` is no network key"),
             ("a:1 here", 1, "`here` is no address to listen at"),
             ("a:1 0.0.0.0:1 b", 1, "`b` is one word too many"),
@@ -307,6 +391,37 @@ mod tests {
             let (found, problem) = parse_places(text).expect_err(text);
             assert_eq!(found, line, "{text}");
             assert!(problem.contains(says), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn two_lines_for_one_validator_are_refused_however_they_are_written() {
+        let key = "ab".repeat(32);
+        let resolve = |reach: &str| match reach {
+            "nobody.example:1" | "nowhere.example:1" => Vec::new(),
+            "here.example:1" => ["[::1]:1", "127.0.0.1:1"].map(|at| at.parse().expect("an address")).to_vec(),
+            "there.example:1" => vec!["192.0.2.1:1".parse().expect("an address")],
+            other => other.parse().into_iter().collect(),
+        };
+        let apart = |text: &str| check_apart(&parse_places(text).expect("places"), resolve);
+        for text in [
+            "here.example:1\nthere.example:1\nnobody.example:1\nnowhere.example:1\n",
+            "127.0.0.1:1\n127.0.0.1:2\n[::1]:1\n",
+            // Each in a network of its own.
+            "192.0.2.1:1 10.0.0.7:7400\n192.0.2.2:1 10.0.0.7:7400\n",
+        ] {
+            assert_eq!(apart(text), Ok(()), "{text}");
+        }
+        for (text, line, says) in [
+            ("127.0.0.1:1\n\nhere.example:1\n", 3, "here.example:1 is 127.0.0.1:1, and so is 127.0.0.1:1 on line 1"),
+            ("here.example:1\n[::1]:1\n", 2, "[::1]:1 is [::1]:1, and so is here.example:1 on line 1"),
+            ("127.0.0.1:1\n127.0.0.1:01\n", 2, "is 127.0.0.1:1, and so is 127.0.0.1:1 on line 1"),
+            ("127.0.0.1:1\nthere.example:1 127.0.0.1:1\n", 2, "it listens at 127.0.0.1:1, as line 1 does"),
+            ("a:1 192.0.2.9:5\nb:1 192.0.2.9:5\n", 2, "it listens at 192.0.2.9:5, as line 1 does"),
+            (&format!("{key}@a:1\n{key}@b:1\n"), 2, "line 1 has this key too"),
+        ] {
+            let (found, problem) = apart(text).expect_err(text);
+            assert!(found == line && problem.contains(says), "{text}: line {found}: {problem}");
         }
     }
 }

@@ -16,7 +16,7 @@ use order::signature::{DkgKey, NetKey, VoteKey};
 use storage::Session;
 use systems::Setup;
 
-use crate::config::Config;
+use crate::config::{Config, KeysConfig};
 use crate::open::Keys;
 use keys::keyfile::{self, KeyFileError, Passphrase, Seed};
 use storage::read_genesis;
@@ -223,37 +223,74 @@ fn open_validator(
     genesis: &Genesis,
     read: &mut impl FnMut(&Path) -> Result<Seed, KeyFileError>,
 ) -> anyhow::Result<Keys> {
-    let (vote, dealer) = (read(&config.keys.validator)?, read(&config.keys.dkg)?);
-    let beacon = read(&config.keys.beacon)?;
     let keys = &config.keys;
-    let another = |key: &str, path: &Path| {
+    if [&keys.validator, &keys.dkg, &keys.beacon].iter().all(|path| !path.exists()) {
+        return Err(Failure::Config(format!(
+            "{}: there is no such file, and neither keys.dkg nor keys.beacon: this node has no validator's key; `--follow` \
+             runs it as a follower",
+            keys.validator.display()
+        ))
+        .into());
+    }
+    let (vote, dealer) = (read(&keys.validator)?, read(&keys.dkg)?);
+    let beacon = read(&keys.beacon)?;
+    let (vote_key, dealer_key) = (VoteKey::from_seed(&vote), DkgKey::from_seed(&dealer));
+    let slot_of = |is_own: &dyn Fn(&GenesisValidator) -> bool| genesis.validators.iter().position(is_own);
+    let no_one = |key: &str, path: &Path| {
         Failure::Config(format!(
-            "{} is not the key of the validator in {}/genesis.json: `keys.{key}` and `node.data` belong to two nodes",
+            "{} is not the key of a validator in {}/genesis.json: `keys.{key}` and `node.data` belong to two nodes",
             path.display(),
             config.node.data.display()
         ))
     };
-    let own = VoteKey::from_seed(&vote).public();
-    let slot = genesis.validators.iter().position(|row| row.vote_key.0 == own);
-    let slot = slot.ok_or_else(|| another("validator", &keys.validator))?;
-    let validator = match genesis.validators.len() {
-        1 => node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon }),
-        count => {
-            let group = open_group(&keys.group, count)?;
-            let share = BeaconSigner::of_secret(&group, slot as u32, &beacon);
-            let beacon = share.map_err(|_| another("beacon", &keys.beacon))?;
-            NodeKeys { vote: VoteKey::from_seed(&vote), dealer: DkgKey::from_seed(&dealer), group, beacon }
+    let voter =
+        slot_of(&|row| row.vote_key.0 == vote_key.public()).ok_or_else(|| no_one("validator", &keys.validator))?;
+    let deals = slot_of(&|row| row.dkg_key.0 == dealer_key.public()).ok_or_else(|| no_one("dkg", &keys.dkg))?;
+    let count = genesis.validators.len();
+    let (group, beacon, shares) = if count == 1 {
+        let NodeKeys { group, beacon, .. } = node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon });
+        (group, beacon, 0)
+    } else {
+        let group = open_group(&keys.group, count)?;
+        if group.key() != genesis.group_key.0 {
+            return Err(no_one("group", &keys.group).into());
         }
+        let share = |slot: usize| Some((BeaconSigner::of_secret(&group, slot as u32, &beacon).ok()?, slot));
+        // Its own slot first: a share is compared with one group element of each slot.
+        let own = share(voter).or_else(|| (0..count).find_map(share));
+        let (beacon, shares) = own.ok_or_else(|| no_one("beacon", &keys.beacon))?;
+        (group, beacon, shares)
     };
-    if validator.dealer.public() != genesis.validators[slot].dkg_key.0 {
-        return Err(another("dkg", &keys.dkg).into());
+    if group.key() != genesis.group_key.0 {
+        return Err(no_one("beacon", &keys.beacon).into());
     }
-    if validator.group.key() != genesis.group_key.0 {
-        let (key, path) = if genesis.validators.len() == 1 { ("beacon", &keys.beacon) } else { ("group", &keys.group) };
-        return Err(another(key, path).into());
+    same_slot(keys, [voter, deals, shares])?;
+    Ok(Keys { vote: vote_key, group, beacon })
+}
+
+/// Whether three keys are one validator's, whose slots these are: of votes, dealing and the beacon. The one that the other
+/// two contradict is named.
+fn same_slot(keys: &KeysConfig, [voter, deals, shares]: [usize; 3]) -> Result<(), Failure> {
+    let odd = |name: &str, path: &Path, of: usize, others: usize| {
+        Failure::Config(format!(
+            "{}: `keys.{name}` is the key of validator {of}, and the other keys here are those of validator {others}",
+            path.display()
+        ))
+    };
+    if voter == deals && deals == shares {
+        Ok(())
+    } else if deals == shares {
+        Err(odd("validator", &keys.validator, voter, deals))
+    } else if voter == shares {
+        Err(odd("dkg", &keys.dkg, deals, voter))
+    } else if voter == deals {
+        Err(odd("beacon", &keys.beacon, shares, voter))
+    } else {
+        Err(Failure::Config(format!(
+            "`keys.validator` is the key of validator {voter}, `keys.dkg` of validator {deals}, and `keys.beacon` of validator \
+             {shares}: all of them are one validator's"
+        )))
     }
-    let NodeKeys { vote, group, beacon, .. } = validator;
-    Ok(Keys { vote, group, beacon })
 }
 
 /// What is public of a beacon key that was dealt to so many validators.

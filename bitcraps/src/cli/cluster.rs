@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use audit::replay::{ReplayConfig, replay};
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
-use load::cluster::{Cluster, Member, open_dev};
+use load::cluster::{Cluster, Compared, Member, SessionEnd, open_dev};
 use load::crowd::{Counted, Crowd};
 use load::dev::{DevConfig, keys, next_session};
 use serde_json::json;
 
 use super::args::OutputArgs;
-use super::dev::{DevArgs, Pace, WINDOW_REAL_MS};
+use super::dev::{DevArgs, Pace, WINDOW_REAL_MS, check_players};
 use super::out::fit;
 use super::{Failure, program, stop_signals, thousands};
 
@@ -38,6 +38,11 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         let problem = "--listen: each of several validators takes a free port, which is shown";
         return Err(Failure::Usage(problem.into()).into());
     }
+    if args.dashboard.is_some() {
+        let problem = "--dashboard: each of several validators has its own, and its node.log says where";
+        return Err(Failure::Usage(problem.into()).into());
+    }
+    check_players(args, true)?;
     let config = DevConfig {
         tables: args.tables,
         players: args.players,
@@ -191,38 +196,23 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
         .filter(|slot| cluster.members[*slot].pid().is_none() && cluster.members[*slot].status().is_some())
         .collect();
     cluster.stop()?;
-    let (height, root_chains) = cluster.compare()?;
-    let agree = root_chains.iter().all(|root_chain| root_chain.is_some() && *root_chain == root_chains[0]);
+    let compared = cluster.compare()?;
     let mut replayed = Vec::new();
-    for member in &cluster.members {
-        let outcome = replay(&member.session, &ReplayConfig::all(args.threads), |_| {})?;
-        replayed.push((outcome.height, outcome.difference.is_none()));
+    for (member, end) in cluster.members.iter().zip(&compared.ends) {
+        // One that settled nothing has nothing to replay.
+        replayed.push(if end.settled > Height::GENESIS {
+            let outcome = replay(&member.session, &ReplayConfig::all(args.threads), |_| {})?;
+            Some((outcome.height, outcome.difference.is_none()))
+        } else {
+            None
+        });
     }
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (wrong, first_wrong) = (count(&counted.wrong), counted.first_wrong.get());
-    let unanswered = count(&counted.unanswered);
-    let ok = agree && replayed.iter().all(|(_, ok)| *ok) && wrong == 0;
+    let replays = replayed.iter().flatten().all(|(_, ok)| *ok);
+    let ok = compared.agree() && replays && count(&counted.wrong) == 0;
     if args.output.is_for_people() {
-        say!("Stopped. Root chains at height {}, which all sessions have:", thousands(height.0));
-        for (slot, (root_chain, (last, replays))) in root_chains.iter().zip(&replayed).enumerate() {
-            let root_chain = root_chain.as_ref().map_or_else(|| "none".to_owned(), |root_chain| hex(root_chain));
-            let replays = if *replays { "replays" } else { "DOES NOT REPLAY" };
-            say!("  node {slot}  {root_chain}  {replays} to height {}", thousands(last.0));
-        }
-        say!("  {}", if agree { "all equal" } else { "THEY DIFFER: `bisect` names the first difference" });
-        say!(
-            "  intents {} sent, {} applied, {} refused, {} not taken; {}{}",
-            thousands(count(&counted.sent)),
-            thousands(count(&counted.applied)),
-            thousands(count(&counted.refused)),
-            thousands(count(&counted.shed)),
-            match unanswered {
-                0 => "each has one final answer".into(),
-                some => format!("{} were still without an answer", thousands(some)),
-            },
-            first_wrong
-                .map_or_else(String::new, |first| format!(", but {wrong} were answered wrongly, the first: {first}"))
-        );
+        say_sessions(&compared, &replayed)?;
+        say_answers(&counted)?;
         for slot in &started_by_others {
             say!("  node {slot} runs on: this command did not start it");
         }
@@ -232,10 +222,10 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
         let summary = json!({
             "ok": ok,
             "nodes": args.nodes,
-            "height": height.0,
-            "root_chain": root_chains[0].as_ref().map(|root_chain| hex(root_chain)),
-            "root_chains_equal": agree,
-            "replay_ok": replayed.iter().all(|(_, ok)| *ok),
+            "height": compared.height.0,
+            "root_chain": compared.root_chain().map(|root_chain| hex(&root_chain)),
+            "root_chains_equal": compared.agree(),
+            "replay_ok": replays,
             "sessions": sessions,
             "keys": cluster.genesis.keys.name(),
             "tables": args.tables,
@@ -244,10 +234,50 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
             "intents_applied": count(&counted.applied),
             "intents_refused": count(&counted.refused),
             "intents_not_taken": count(&counted.shed),
-            "intents_unanswered": unanswered,
-            "answered_wrongly": wrong,
+            "intents_unanswered": count(&counted.unanswered),
+            "answered_wrongly": count(&counted.wrong),
         });
         say!("{summary}");
     }
     if ok { Ok(()) } else { Err(Failure::Mismatch("the nodes' sessions do not agree".into()).into()) }
+}
+
+/// What the sessions came to.
+fn say_sessions(compared: &Compared, replayed: &[Option<(Height, bool)>]) -> std::io::Result<()> {
+    if compared.height == Height::GENESIS {
+        say!("Stopped: nothing was settled.");
+        return Ok(());
+    }
+    say!("Stopped. Root chains at height {}, which all sessions have:", thousands(compared.height.0));
+    for (slot, (SessionEnd { root_chain, .. }, replayed)) in compared.ends.iter().zip(replayed).enumerate() {
+        let Some((last, replays)) = replayed else {
+            say!("  node {slot}  none: nothing was settled here");
+            continue;
+        };
+        let root_chain = root_chain.as_ref().map_or_else(|| "none".to_owned(), |root_chain| hex(root_chain));
+        let replays = if *replays { "replays" } else { "DOES NOT REPLAY" };
+        say!("  node {slot}  {root_chain}  {replays} to height {}", thousands(last.0));
+    }
+    say!("  {}", if compared.agree() { "all equal" } else { "THEY DIFFER: `bisect` names the first difference" });
+    Ok(())
+}
+
+/// What became of the players' intents.
+fn say_answers(counted: &Counted) -> std::io::Result<()> {
+    let count = |counter: &AtomicU64| thousands(counter.load(Ordering::Relaxed));
+    let wrong = counted.first_wrong.get().map_or_else(String::new, |first| {
+        format!(", but {} were answered wrongly, the first: {first}", count(&counted.wrong))
+    });
+    let last = match counted.unanswered.load(Ordering::Relaxed) {
+        0 => "each has one final answer".to_owned(),
+        _ => format!("{} were still without an answer", count(&counted.unanswered)),
+    };
+    say!(
+        "  intents {} sent, {} applied, {} refused, {} not taken; {last}{wrong}",
+        count(&counted.sent),
+        count(&counted.applied),
+        count(&counted.refused),
+        count(&counted.shed),
+    );
+    Ok(())
 }

@@ -26,6 +26,7 @@ use super::out::fit;
 use super::past::{Place, past_of};
 use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
 use crate::allocator;
+use load::cluster;
 use load::dev::{DevConfig, DevNode, genesis, genesis_bytes, next_session, open_seen};
 use node::totals::Totals;
 
@@ -91,6 +92,17 @@ pub(super) fn workers_in_range(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Refuses a session in which nothing would ever happen.
+pub(super) fn check_players(args: &DevArgs, listens: bool) -> Result<(), Failure> {
+    let problem = match args.heights {
+        _ if args.players > 0 => return Ok(()),
+        Some(_) => "--players 0 with --heights: heights come when somebody plays; leave out one of the two",
+        None if listens => return Ok(()),
+        None => "--players 0 where nobody can connect: nothing would ever happen; see --listen",
+    };
+    Err(Failure::Usage(problem.into()))
+}
+
 /// Runs the command.
 pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if args.nodes > 1 {
@@ -98,13 +110,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     }
     allocator::leave_to_monitor();
     let listens = listen_at(args)?;
-    if args.players == 0 && (args.heights.is_some() || listens.is_none()) {
-        let problem = match args.heights {
-            Some(_) => "--players 0 with --heights: heights come when somebody plays; leave out one of the two",
-            None => "--players 0 where nobody can connect: nothing would ever happen; see --listen",
-        };
-        return Err(Failure::Usage(problem.into()).into());
-    }
+    check_players(args, listens.is_some())?;
     let window_ms = args.window.unwrap_or(if args.pace == Pace::Max { WINDOW_MAX_MS } else { WINDOW_REAL_MS });
     let config = DevConfig {
         tables: args.tables,
@@ -122,6 +128,11 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
+    let several = cluster::size_of(&dir);
+    if several > 1 {
+        let text = format!("{} has a cluster of {several} validators: say --nodes {several}", dir.display());
+        return Err(Failure::Data(text).into());
+    }
     let listening = dashboard_at(args)?;
     let pool = Arc::new(engine::pool::build(args.threads)?);
     // Before the session is begun: where nobody can listen, none is left behind. The address is given back until the node

@@ -174,6 +174,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
             json!({
                 "config": path.to_string(),
                 "chain": hex(&created.chain),
+                "keys": KeySource::Own.name(),
                 "net_key": hex(&created.net_key),
                 "bytes_max": journal,
                 "genesis": args.dir.join("session/genesis.json").display().to_string(),
@@ -219,7 +220,7 @@ fn deal_validators(
     let places = read_places(addresses)?;
     if places.len() != count as usize {
         let (found, file) = (places.len(), addresses.display());
-        let text = format!("{file} has {found} addresses, and --validators is {count}: one line for each validator");
+        let text = format!("{file} has {}, and --validators is {count}: one line for each", validators(found));
         return Err(Failure::Usage(text).into());
     }
     if let Some(known) = places.iter().find(|place| place.key.is_some()) {
@@ -232,7 +233,7 @@ fn deal_validators(
     }
     let genesis = |rows, group| new.genesis(KeySource::Dealer, rows, group, now_ms()?);
     let dealt = deal(&args.dir, &places, config, passphrase.as_ref(), |_, _| keyfile::draw(), genesis)?;
-    let validators = args.dir.join(VALIDATORS);
+    let named = args.dir.join(VALIDATORS);
     if !args.output.is_for_people() {
         let nodes: Vec<_> = dealt
             .nodes
@@ -240,26 +241,26 @@ fn deal_validators(
             .map(|node| json!({"config": node.config.display().to_string(), "net_key": hex(&node.net_key), "address": node.place.reach}))
             .collect();
         let (chain, keys) = (hex(&dealt.chain), KeySource::Dealer.name());
-        say!(
-            "{}",
-            json!({"chain": chain, "keys": keys, "validators": validators.display().to_string(), "nodes": nodes})
-        );
+        say!("{}", json!({"chain": chain, "keys": keys, "validators": named.display().to_string(), "nodes": nodes}));
         return Ok(());
     }
-    say!("A new chain with {} tables and {count} validators.\n", args.tables);
+    say!("A new chain with {} tables and {}.\n", args.tables, validators(places.len()));
     say!("  chain          {}", hex(&dealt.chain));
-    say!("  keys           {}: {}", KeySource::Dealer.name(), KeySource::Dealer.warning().unwrap_or_default());
+    say_keys(KeySource::Dealer)?;
     for node in &dealt.nodes {
         say!("  {}  {}", node.place.reach, node.config.display());
     }
-    say!("  validators     {}: their network keys and addresses, for those who follow", validators.display());
+    say!("  validators     {}: their network keys and addresses, for those who follow", named.display());
     if args.plain_keys {
         say!("\nThe secret keys are NOT encrypted: whoever reads a folder's keys is that node.");
     }
     say!(
         "\nGive each folder to its operator, keep no copy, and run each node from one place only: a validator in two places"
     );
-    say!("contradicts itself. {} of {count} must run for heights to be decided.\n", count - (count - 1) / 3);
+    match count {
+        1 => say!("contradicts itself. Heights are decided while it runs.\n"),
+        _ => say!("contradicts itself. {} of {count} must run for heights to be decided.\n", count - (count - 1) / 3),
+    }
     say!("Try next:");
     say!("  {} node --config {}", program(), dealt.nodes[0].config.display());
     Ok(())
@@ -273,17 +274,32 @@ fn make_follower(
     config: Config,
     passphrase: Option<Passphrase>,
 ) -> anyhow::Result<()> {
-    let (chain, made) = follower(&args.dir, genesis, &read_places(addresses)?, config, passphrase.as_ref())?;
-    let path = made.config.display();
+    let made = follower(&args.dir, genesis, &read_places(addresses)?, config, passphrase.as_ref())?;
+    let (chain, net_key, path) = (hex(&made.chain), hex(&made.node.net_key), made.node.config.display());
     if !args.output.is_for_people() {
-        say!("{}", json!({"config": path.to_string(), "chain": hex(&chain), "net_key": hex(&made.net_key)}));
+        let config = path.to_string();
+        say!("{}", json!({"config": config, "chain": chain, "keys": made.keys.name(), "net_key": net_key}));
         return Ok(());
     }
-    say!("A node that follows chain {}.\n", hex(&chain));
+    say!("A node that follows chain {chain}.\n");
     say!("  configuration  {path}");
-    say!("  network key    {}\n", hex(&made.net_key));
+    say_keys(made.keys)?;
+    say!("  network key    {net_key}\n");
     say!("Try next:\n  {} node --config {path} --follow", program());
     Ok(())
+}
+
+/// Where a chain's keys are from, where a quorum of its validators does not answer for that.
+fn say_keys(keys: KeySource) -> std::io::Result<()> {
+    if let Some(warning) = keys.warning() {
+        say!("  keys           {}: {warning}", keys.name());
+    }
+    Ok(())
+}
+
+/// So many validators.
+fn validators(count: usize) -> String {
+    if count == 1 { "one validator".into() } else { format!("{count} validators") }
 }
 
 #[cfg(test)]

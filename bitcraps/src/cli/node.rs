@@ -225,6 +225,7 @@ impl Operated<'_> {
         match (slot, count) {
             (Some(_), 1) => "one validator".into(),
             (Some(slot), count) => format!("validator {slot} of {count}"),
+            (None, 1) => "follows one validator, and votes on nothing".into(),
             (None, count) => format!("follows {count} validators, and votes on nothing"),
         }
     }

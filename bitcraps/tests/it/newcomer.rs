@@ -2,6 +2,7 @@
 
 mod playing;
 mod readers;
+mod several;
 #[cfg(target_os = "linux")]
 mod terminals;
 
