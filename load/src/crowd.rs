@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ const EVENTS: usize = 1_024;
 pub struct Counted {
     /// Intents that were sent.
     pub sent: AtomicU64,
+    /// Those of them without a last answer.
+    pub unanswered: AtomicU64,
     /// Those that were applied.
     pub applied: AtomicU64,
     /// Rolls of pledged tables that they opened, each as often as that was sent.
@@ -77,6 +79,7 @@ impl Counted {
 pub struct Crowd {
     /// What came of their intents.
     pub counted: Arc<Counted>,
+    rests: Arc<AtomicBool>,
     players: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -97,7 +100,7 @@ impl Crowd {
         let validators = Arc::new(Validators::of_genesis(genesis)?);
         let _inside = runtime.enter();
         let endpoint = socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 8 << 20).context("a UDP socket")?;
-        let counted: Arc<Counted> = Arc::default();
+        let (counted, rests): (Arc<Counted>, Arc<AtomicBool>) = Default::default();
         let mut players = Vec::new();
         for number in 0..count {
             let key = keys.player(number);
@@ -130,10 +133,16 @@ impl Crowd {
                 has_bet: false,
                 open: BTreeMap::new(),
                 counted: Arc::clone(&counted),
+                rests: Arc::clone(&rests),
             };
             players.push(tokio::spawn(player.play(client)));
         }
-        Ok(Self { counted, players })
+        Ok(Self { counted, rests, players })
+    }
+
+    /// They send nothing new, and wait for the answers to what they sent.
+    pub fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
     }
 
     /// Nobody plays any more.
@@ -157,6 +166,7 @@ struct Player {
     /// Intents without a last answer.
     open: BTreeMap<IntentId, IntentKind>,
     counted: Arc<Counted>,
+    rests: Arc<AtomicBool>,
 }
 
 impl Player {
@@ -195,7 +205,7 @@ impl Player {
                 () = tokio::time::sleep(LOOKS), if self.half.is_some() => {}
                 () = tokio::time::sleep_until(acts_at) => {
                     // What it knows of its account comes first: which numbers are used.
-                    if has_looked && self.open.is_empty() {
+                    if has_looked && self.open.is_empty() && !self.rests.load(Ordering::Relaxed) {
                         let intent = self.next_intent();
                         if commands.send(Command::Send(vec![intent])).await.is_err() {
                             break;
@@ -254,6 +264,7 @@ impl Player {
         self.next += 1;
         self.open.insert(intent.id(), kind);
         self.counted.sent.fetch_add(1, Ordering::Relaxed);
+        self.counted.unanswered.fetch_add(1, Ordering::Relaxed);
         intent
     }
 
@@ -292,6 +303,7 @@ impl Player {
             self.counted.count_wrong(|| format!("no intent waits for {answer:?}"));
             return false;
         };
+        self.counted.unanswered.fetch_sub(1, Ordering::Relaxed);
         let AnswerVerdict::Receipt { verdict, .. } = answer.verdict else {
             self.counted.shed.fetch_add(1, Ordering::Relaxed);
             // An account that did not open used no number.

@@ -72,7 +72,7 @@ pub struct TickReadings {
     pub settled: u64,
     /// The last height whose root a quorum answers for.
     pub certified: u64,
-    /// 1 while it follows and votes on nothing.
+    /// 1 while it is a validator and votes on nothing, since it cannot know what it signed.
     pub follows: u64,
     /// 1 while the disk has no room.
     pub disk_full: u64,

@@ -181,7 +181,7 @@ impl ProgressWatch {
             reasons.push("the disk is full: the chain stands still until there is room".into());
         }
         if tick.follows > 0 {
-            reasons.push("the node follows and votes on nothing until it knows what it signed".into());
+            reasons.push("this validator votes on nothing until it can know what it signed".into());
         }
         let (undecided, unsettled) = (now - self.decided, now - self.settled);
         if unsettled > PROGRESS_WITHIN {

@@ -218,7 +218,12 @@ pub const METRICS: &[Metric] = &[
         tick!(now certified),
         "The last height whose root a quorum answers for.",
     ),
-    gauge("bitcraps_follows", Unit::Count, tick!(now follows), "1 while the node follows and votes on nothing."),
+    gauge(
+        "bitcraps_follows",
+        Unit::Count,
+        tick!(now follows),
+        "1 while a validator votes on nothing, since it cannot know what it signed.",
+    ),
     gauge(
         "bitcraps_intents_unanswered",
         Unit::Count,

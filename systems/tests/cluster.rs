@@ -283,6 +283,17 @@ fn a_follower_settles_what_the_validators_decide() {
     assert!(cluster.hosts[4].fault.is_none());
 }
 
+/// Whoever a follower told first may be gone since: those who come hear what entered there before.
+#[test]
+fn what_a_follower_took_is_passed_on_to_validators_that_come_later() {
+    let mut cluster = Cluster::new(4, 1, 33);
+    (0..4).for_each(|slot| cluster.stop(slot));
+    let given: Vec<(usize, Intent)> = cluster.seat(9, 4).into_iter().map(|intent| (4, intent)).collect();
+    cluster.steps(10);
+    (0..4).for_each(|slot| cluster.start(slot));
+    assert!(cluster.until(1_000, |cluster| all_applied(cluster, &given)), "long before they expire");
+}
+
 #[test]
 fn who_passes_on_what_is_applied_is_heard_however_much_that_is() {
     let mut cluster = Cluster::new(1, 1, 37);

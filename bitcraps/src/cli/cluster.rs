@@ -18,6 +18,9 @@ use super::dev::{DevArgs, Pace, WINDOW_REAL_MS, check_players};
 use super::out::fit;
 use super::{Failure, program, stop_signals, thousands};
 
+/// How long the players' last intents are waited for at the end: much longer than a set with a quorum takes.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Connections that each node takes, beside those of the players.
 const GUESTS_MAX: u32 = 256;
 /// How often the table is drawn.
@@ -179,6 +182,11 @@ fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
 /// Everything that was started ends; then the sessions are compared and replayed.
 fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow::Result<()> {
     let counted = Arc::clone(&crowd.counted);
+    crowd.rest();
+    let until = Instant::now() + ANSWERED_WITHIN;
+    while counted.unanswered.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     crowd.stop();
     let until = Instant::now() + LEVEL;
     while cluster.lowest() < cluster.highest() && Instant::now() < until {
@@ -226,6 +234,7 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
             "intents_applied": count(&counted.applied),
             "intents_refused": count(&counted.refused),
             "intents_not_taken": count(&counted.shed),
+            "intents_unanswered": count(&counted.unanswered),
             "answered_wrongly": count(&counted.wrong),
         });
         say!("{summary}");
@@ -259,8 +268,12 @@ fn say_answers(counted: &Counted) -> std::io::Result<()> {
     let wrong = counted.first_wrong.get().map_or_else(String::new, |first| {
         format!(", but {} were answered wrongly, the first: {first}", count(&counted.wrong))
     });
+    let last = match counted.unanswered.load(Ordering::Relaxed) {
+        0 => "each has one final answer".to_owned(),
+        _ => format!("{} were still without an answer", count(&counted.unanswered)),
+    };
     say!(
-        "  intents {} sent, {} applied, {} refused, {} not taken; each has one final answer{wrong}",
+        "  intents {} sent, {} applied, {} refused, {} not taken; {last}{wrong}",
         count(&counted.sent),
         count(&counted.applied),
         count(&counted.refused),

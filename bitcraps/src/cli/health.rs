@@ -1,23 +1,21 @@
 //! `health`: how nodes are, asked over QUIC by the status message.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod together;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use clap::Args;
+use engine::hex;
 use engine::io::NodeStatus;
-use engine::{Hash, Height, hex};
-use net::client::{Endpoint, any_socket, status::Asking};
-use net::tls::Identity;
-use node::config::Config;
 use node::layers::Layered;
-use order::signature::NetKey;
 use serde_json::{Value, json};
+use storage::read_genesis;
+
+use self::together::{Asker, Found, Named, Together, others, own, problem};
 
 use super::args::OutputArgs;
 use super::{Failure, thousands};
-use keys::{identity, keyfile};
 
 #[derive(Args, Debug)]
 #[command(
@@ -25,7 +23,7 @@ use keys::{identity, keyfile};
 )]
 pub struct HealthArgs {
     /// The node: HOST:PORT. Without it, the one of --config.
-    #[arg(value_name = "NODE", required_unless_present = "config")]
+    #[arg(value_name = "NODE")]
     node: Option<String>,
     /// A node's configuration: where it listens, and who the other validators are.
     #[arg(long, value_name = "FILE")]
@@ -46,136 +44,33 @@ pub struct HealthArgs {
     output: OutputArgs,
 }
 
-/// Heights by which a node may be behind the highest and count as level: what is decided and on its way.
-const LEVEL_HEIGHTS: u64 = 8;
 /// How often a node is asked while it is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-
-/// What was found at one address.
-struct Found {
-    address: String,
-    said: Result<Said, String>,
-}
-
-/// What a node said.
-struct Said {
-    key: [u8; 32],
-    name: String,
-    chain: Hash,
-    status: NodeStatus,
-}
-
-/// Whom to ask, and as whom.
-struct Asker {
-    runtime: tokio::runtime::Runtime,
-    endpoint: Endpoint,
-    identity: Identity,
-}
-
-impl Asker {
-    fn new() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let endpoint = {
-            let _inside = runtime.enter();
-            any_socket(1 << 20).context("a UDP socket")?
-        };
-        // A key for this question alone: nothing is asked as anybody.
-        let identity = identity(&NetKey::from_seed(&*keyfile::draw()?))?;
-        Ok(Self { runtime, endpoint, identity })
-    }
-
-    fn ask(&self, address: &str) -> Found {
-        let said = self.runtime.block_on(async {
-            let mut found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
-            let at = found.next().ok_or_else(|| "the name has no address".to_owned())?;
-            let said = |lost: net::client::Lost| lost.to_string();
-            let mut asking = Asking::connect(&self.endpoint, &self.identity, at).await.map_err(said)?;
-            let status = asking.ask().await.map_err(said)?;
-            let (key, chain, name) = (asking.key, asking.welcome.chain, asking.welcome.name.clone());
-            asking.close();
-            Ok(Said { key, name, chain, status })
-        });
-        Found { address: address.to_owned(), said }
-    }
-}
-
-/// What all validators say together.
-struct Together {
-    found: Vec<Found>,
-    highest: Height,
-    quorum: usize,
-    /// Validators that answer, vote and are level.
-    good: usize,
-}
-
-impl Together {
-    fn of(found: Vec<Found>) -> Self {
-        let count = found.len();
-        let said = || found.iter().filter_map(|found| found.said.as_ref().ok());
-        let highest = said().map(|said| said.status.standing.settled).max().unwrap_or_default();
-        let quorum = count - (count.saturating_sub(1)) / 3;
-        let good = said().filter(|said| problem(&said.status, highest).is_none()).count();
-        Self { found, highest, quorum, good }
-    }
-
-    /// How many help to decide if one of them does not.
-    fn good_without(&self, one: usize) -> usize {
-        let good = |found: &Found| found.said.as_ref().is_ok_and(|said| problem(&said.status, self.highest).is_none());
-        self.found.iter().enumerate().filter(|(at, found)| *at != one && good(found)).count()
-    }
-
-    /// How many more may go before heights are no longer decided; nothing if they are not now.
-    fn may_go(&self) -> Option<usize> {
-        self.good.checked_sub(self.quorum)
-    }
-}
-
-/// Why a node does not count as one that helps to decide.
-fn problem(status: &NodeStatus, highest: Height) -> Option<String> {
-    let behind = highest.0.saturating_sub(status.standing.settled.0);
-    match status.unready() {
-        Some(why) => Some(why.to_owned()),
-        None if behind > LEVEL_HEIGHTS => Some(format!("{} heights behind", thousands(behind))),
-        None => None,
-    }
-}
-
-/// Where a node of this configuration is reached from this machine.
-fn own_address(config: &Config) -> String {
-    let mut at: SocketAddr = config.net.listen;
-    if at.ip().is_unspecified() {
-        at.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    at.to_string()
-}
-
-/// The other validators, as the configuration names them.
-fn others(config: &Config) -> Vec<String> {
-    config
-        .net
-        .validators
-        .iter()
-        .filter_map(|named| named.split_once('@'))
-        .map(|(_, address)| address.to_owned())
-        .collect()
-}
 
 /// Runs the command.
 pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
     let config = args.config.as_deref().map(|file| Layered::load(file, &[])).transpose()?.map(|layered| layered.config);
     let asker = Asker::new()?;
-    let own = match (&args.node, &config) {
-        (Some(node), _) => node.clone(),
-        (None, Some(config)) => own_address(config),
-        (None, None) => return Err(Failure::Usage("say a node, or --config".into()).into()),
+    let node = match (&args.node, &config) {
+        (Some(node), _) => Named { address: node.clone(), key: None },
+        (None, Some(config)) => own(config),
+        (None, None) => {
+            let text = "say which node: HOST:PORT, or --config FILE for the one of that configuration";
+            return Err(Failure::Usage(text.into()).into());
+        }
     };
+    if !node.address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Err(
+            Failure::Usage(format!("{}: a node is named HOST:PORT, such as 127.0.0.1:7400", node.address)).into()
+        );
+    }
     let Some(config) = config.filter(|_| args.cluster || args.before_restart || args.after_restart) else {
-        return one(args, &asker.ask(&own));
+        return one(args, &asker.ask(&[node])[0]);
     };
-    let all = || {
-        let addresses = std::iter::once(own.clone()).chain(others(&config));
-        Together::of(addresses.map(|address| asker.ask(&address)).collect())
-    };
+    // The chain of the configuration's session says who must be there, whoever answers.
+    let (genesis, chain) = read_genesis(&config.node.data)?;
+    let nodes: Vec<Named> = std::iter::once(node).chain(others(&config)).collect();
+    let all = || Together::of(asker.ask(&nodes), chain, genesis.validators.len());
     if args.before_restart {
         return before_restart(args, &all());
     }
@@ -187,18 +82,20 @@ pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
 
 fn one(args: &HealthArgs, found: &Found) -> anyhow::Result<()> {
     let said = found.said.as_ref().map_err(|lost| Failure::Unreachable(format!("{}: {lost}", found.address)))?;
+    let is = problem(&said.status, said.status.standing.settled);
     if args.output.is_for_people() {
-        say!("{}", line(found, said.status.standing.settled));
+        say!("{}", line(found, is.as_deref()));
     } else {
-        say!("{}", object(found, said.status.standing.settled));
+        say!("{}", object(found, is.as_deref()));
     }
-    match said.status.unready() {
+    match is {
         None => Ok(()),
         Some(why) => Err(Failure::Unreachable(format!("{} is not ready: {why}", found.address)).into()),
     }
 }
 
-fn line(found: &Found, highest: Height) -> String {
+/// A node in a line, with what is wrong with it.
+fn line(found: &Found, problem: Option<&str>) -> String {
     let said = match &found.said {
         Ok(said) => said,
         Err(lost) => return format!("{:<24} away: {lost}", found.address),
@@ -210,7 +107,7 @@ fn line(found: &Found, highest: Height) -> String {
     };
     let part =
         order.slot.map_or_else(|| "follower".to_owned(), |slot| format!("validator {slot} of {}", order.validators));
-    let is = problem(&said.status, highest).unwrap_or_else(|| "good".to_owned());
+    let is = problem.unwrap_or("good");
     format!(
         "{:<24} {is}: `{}`, {part}, height {} ({} certified), round {}, proposer {}, {nodes} nodes, {connections} connections{missing}",
         found.address,
@@ -222,13 +119,12 @@ fn line(found: &Found, highest: Height) -> String {
     )
 }
 
-fn object(found: &Found, highest: Height) -> Value {
+fn object(found: &Found, problem: Option<&str>) -> Value {
     let said = match &found.said {
         Ok(said) => said,
         Err(lost) => return json!({"address": found.address, "ok": false, "problem": lost}),
     };
     let NodeStatus { standing, connections, nodes, behind, furthest, order } = said.status;
-    let problem = problem(&said.status, highest);
     json!({
         "address": found.address,
         "ok": problem.is_none(),
@@ -256,58 +152,45 @@ fn object(found: &Found, highest: Height) -> Value {
     })
 }
 
-/// What would break the quorum, in a sentence.
-fn verdict(together: &Together) -> String {
-    let Together { found, quorum, good, .. } = together;
-    let count = found.len();
-    match together.may_go() {
-        None => format!("{good} of {count} validators help to decide, and {quorum} must: no heights are decided"),
-        Some(0) => format!("{good} of {count} validators help to decide, and {quorum} must: no other may go"),
-        Some(more) => format!("{good} of {count} validators help to decide, and {quorum} must: {more} more may go"),
-    }
-}
-
 fn cluster(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
-    let highest = together.highest;
-    let chains: Vec<Hash> = together.found.iter().filter_map(|found| Some(found.said.as_ref().ok()?.chain)).collect();
-    let one_chain = chains.windows(2).all(|pair| pair[0] == pair[1]);
     if args.output.is_for_people() {
         for found in &together.found {
-            say!("{}", line(found, highest));
+            say!("{}", line(found, together.problem(found).as_deref()));
         }
-        say!("{}", verdict(together));
+        say!("{}", together.verdict());
     } else {
-        let nodes: Vec<Value> = together.found.iter().map(|found| object(found, highest)).collect();
-        let ok = together.good == together.found.len() && one_chain;
+        let nodes = together.found.iter().map(|found| object(found, together.problem(found).as_deref()));
         say!(
             "{}",
-            json!({"ok": ok, "nodes": nodes, "highest": highest.0, "quorum": together.quorum, "good": together.good, "may_go": together.may_go()})
+            json!({
+                "ok": together.is_well(),
+                "nodes": nodes.collect::<Vec<Value>>(),
+                "highest": together.highest.0,
+                "validators": together.validators,
+                "quorum": together.quorum,
+                "good": together.good(),
+                "may_go": together.may_go(),
+            })
         );
     }
-    if !one_chain {
-        return Err(Failure::Unreachable("the validators keep different chains".into()).into());
-    }
-    if together.good == together.found.len() { Ok(()) } else { Err(Failure::Unreachable(verdict(together)).into()) }
+    if together.is_well() { Ok(()) } else { Err(Failure::Unreachable(together.verdict()).into()) }
 }
 
 /// Whether the first of the nodes may be stopped.
 fn before_restart(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
-    let count = together.found.len();
-    let without = together.good_without(0);
-    let may = without >= together.quorum;
+    let (count, quorum, without) = (together.validators, together.quorum, together.good_without_own());
+    let follows = together.own_follows();
+    let may = follows || without >= quorum;
     if !args.output.is_for_people() {
-        say!("{}", json!({"ok": may, "good_without_it": without, "quorum": together.quorum}));
+        say!("{}", json!({"ok": may, "follows": follows, "good_without_it": without, "quorum": quorum}));
     }
+    let help = format!("without it {without} of {count} validators help to decide, and {quorum} must");
     if !may {
-        let text =
-            format!("without it {without} of {count} validators help to decide, and {} must: wait", together.quorum);
-        return Err(Failure::Unreachable(text).into());
+        return Err(Failure::Unreachable(format!("{help}: wait")).into());
     }
     if args.output.is_for_people() {
-        say!(
-            "it may be stopped: without it {without} of {count} validators help to decide, and {} must",
-            together.quorum
-        );
+        let why = if follows { "it follows, and the validators need it for nothing".to_owned() } else { help };
+        say!("it may be stopped: {why}");
     }
     Ok(())
 }
@@ -318,15 +201,11 @@ fn after_restart(args: &HealthArgs, all: impl Fn() -> Together) -> anyhow::Resul
     loop {
         let together = all();
         let own = &together.found[0];
-        let missing = match &own.said {
-            Err(lost) => Some(lost.clone()),
-            Ok(said) => problem(&said.status, together.highest),
-        };
-        let Some(missing) = missing else {
+        let Some(missing) = together.problem(own) else {
             if args.output.is_for_people() {
-                say!("{}", line(own, together.highest));
+                say!("{}", line(own, None));
             } else {
-                say!("{}", object(own, together.highest));
+                say!("{}", object(own, None));
             }
             return Ok(());
         };
@@ -334,45 +213,5 @@ fn after_restart(args: &HealthArgs, all: impl Fn() -> Together) -> anyhow::Resul
             return Err(Failure::Unreachable(format!("{} is not back: {missing}", own.address)).into());
         }
         std::thread::sleep(ASK_EVERY);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use engine::io::{ChainProgress, OrderProgress};
-
-    use super::*;
-
-    fn found(settled: u64, follows: bool) -> Found {
-        let standing = ChainProgress { settled: Height(settled), follows, ..ChainProgress::default() };
-        let order = OrderProgress::default();
-        let status = NodeStatus { standing, connections: 1, nodes: 3, behind: 0, furthest: None, order };
-        Found { address: "a:1".into(), said: Ok(Said { key: [1; 32], name: "a".into(), chain: [2; 32], status }) }
-    }
-
-    fn away() -> Found {
-        Found { address: "b:1".into(), said: Err("no node answers".into()) }
-    }
-
-    #[test]
-    fn what_would_break_the_quorum_is_said() {
-        let say = |found| verdict(&Together::of(found));
-        assert!(say((0..4).map(|_| found(100, false)).collect()).ends_with("1 more may go"));
-        assert!(say(vec![found(100, false), found(99, false), found(100, false), away()]).ends_with("no other may go"));
-        let behind = vec![found(100, false), found(50, false), found(100, true), found(100, false)];
-        assert!(say(behind).ends_with("no heights are decided"));
-        assert!(say(vec![found(5, false)]).ends_with("no other may go"), "one alone");
-    }
-
-    #[test]
-    fn one_that_is_needed_may_not_be_stopped() {
-        let may = |others: Vec<Found>| {
-            let together = Together::of(std::iter::once(found(100, false)).chain(others).collect());
-            (together.good_without(0), together.quorum)
-        };
-        assert_eq!(may(vec![found(100, false), found(100, false), away()]), (2, 3));
-        assert_eq!(may(vec![found(100, false), found(100, true), found(100, false)]), (2, 3));
-        assert_eq!(may(vec![found(100, false), found(20, false), found(100, false)]), (2, 3));
-        assert_eq!(may(vec![found(100, false), found(100, false), found(100, false)]), (3, 3));
     }
 }

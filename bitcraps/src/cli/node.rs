@@ -28,7 +28,7 @@ use super::config::{SetArgs, prepare};
 use super::logs::Logs;
 use super::past::{Place, past_of};
 use super::reload::Reload;
-use super::{Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
+use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
 use crate::allocator;
 use node::clock::Time;
 use node::config::Config;
@@ -61,7 +61,7 @@ pub struct NodeArgs {
     #[arg(long, conflicts_with = "sign_from")]
     follow: bool,
     /// Stop once this height is settled, and start none above it: for a change that all operators agreed on.
-    #[arg(long, value_name = "HEIGHT")]
+    #[arg(long, value_name = "HEIGHT", value_parser = clap::value_parser!(u64).range(1..))]
     halt_at: Option<u64>,
     /// End cleanly when standard input ends: for programs that start a node and must not leave it behind.
     #[arg(long, hide = true)]
@@ -154,6 +154,12 @@ impl Operated<'_> {
             let session = Session::open(&config.node.data)?;
             open::open(session, setup.clone(), options, Opening::new().on_step())
         })?;
+        let decided = opened.machine.chain().decided;
+        if let Some(halt) = args.halt_at.filter(|halt| decided > Height(*halt)) {
+            let text =
+                format!("--halt-at {halt}: height {decided} is decided here; agree on a height that is yet to come");
+            return Err(Failure::Usage(text).into());
+        }
         let found = opened.found.take();
         let recovered = began.elapsed();
         let slot = opened.machine.order_progress().slot;
@@ -203,6 +209,13 @@ impl Operated<'_> {
             return Ok(true);
         }
         self.say_end(&totals, &counters)?;
+        if let Some(halt) = args.halt_at.filter(|halt| totals.height > Height(*halt)) {
+            let text = format!(
+                "stopped at height {} and not at {halt}: the others were above it already; agree on a height that is yet to come",
+                totals.height
+            );
+            return Err(Failure::Mismatch(text).into());
+        }
         Ok(false)
     }
 

@@ -22,3 +22,7 @@ mod secrets;
 mod service;
 mod sources;
 mod strangers;
+
+/// Held by whoever starts a cluster with `dev --nodes`: ports are looked for before its nodes take them, and two clusters that
+/// look in the same moment find the same.
+static PORTS: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -252,6 +252,7 @@ fn players_who_are_clients_pledge_and_open_at_tables_of_several_validators() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     let data = path.to_str().expect("a temporary path is text");
+    let _ports = crate::PORTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let args = ["dev", "--dice", "both", "--nodes", "2", "--tables", "4", "--players", "4", "--heights", "150"];
     done(dir.path(), &[&args[..], &["--window", "1000", "--output", "json", "--data", data]].concat());
     let session = path.join("node-1/session");

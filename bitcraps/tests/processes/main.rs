@@ -222,6 +222,12 @@ impl Cluster {
         last
     }
 
+    /// Players rest, until each of their intents has its last answer.
+    fn until_answered(&self, crowd: &Crowd) {
+        crowd.rest();
+        self.until("each intent has its last answer", |_| crowd.counted.unanswered.load(Ordering::Relaxed) == 0);
+    }
+
     fn log(&self) -> String {
         let statuses: Vec<_> = (0..self.members.len()).map(|slot| self.status(slot)).collect();
         format!("{statuses:#?}")
@@ -232,6 +238,7 @@ impl Cluster {
         let highest = self.highest();
         self.until("all are level", |cluster| (0..4).all(|slot| cluster.settled(slot) >= highest));
         let counted = std::sync::Arc::clone(&crowd.counted);
+        self.until_answered(&crowd);
         crowd.stop();
         (0..4).for_each(|slot| self.end(slot));
         assert_eq!(counted.first_wrong.get(), None, "each intent has one last answer");

@@ -14,10 +14,15 @@ use serde_json::Value;
 use crate::{Cluster, PATIENCE, Process, bitcraps, check, free_addresses, start};
 
 fn health(config: &Path, more: &[&str]) -> bool {
+    health_says(config, more).0
+}
+
+/// Whether all is well, and what was said if a node was asked.
+fn health_says(config: &Path, more: &[&str]) -> (bool, Value) {
     let said = bitcraps().args(["health", "--output", "json", "--config"]).arg(config).args(more).output();
     let said = said.expect("the program runs");
     assert!(matches!(said.status.code(), Some(0 | 7)), "{}", String::from_utf8_lossy(&said.stderr));
-    said.status.success()
+    (said.status.success(), serde_json::from_slice(&said.stdout).unwrap_or_default())
 }
 
 #[test]
@@ -30,8 +35,12 @@ fn a_rolling_restart_by_its_gates_loses_no_answer() {
         cluster.until("it may be stopped", |_| health(&config, &["--before-restart"]));
         cluster.end(slot);
         assert!(!health(&config, &["--cluster"]), "one is away");
-        let others = (slot + 1) % 4;
-        assert!(!health(&cluster.members[others].config.clone(), &["--before-restart"]), "no other may go");
+        let other = cluster.members[(slot + 1) % 4].config.clone();
+        cluster.until("the others play on, and it is said so though one is silent", |_| {
+            let (is_well, said) = health_says(&other, &["--cluster"]);
+            !is_well && (&said["good"], &said["may_go"]) == (&Value::from(3), &Value::from(0))
+        });
+        assert!(!health(&other, &["--before-restart"]), "no other may go");
         cluster.start(slot);
         assert!(health(&config, &["--after-restart"]), "it is back");
     }
@@ -79,6 +88,12 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     cluster.until("it is level", |cluster| {
         cluster.status_at(address).is_some_and(|status| status.standing.settled >= highest && status.standing.follows)
     });
+    let config = place.join("bitcraps.toml");
+    cluster.until("it is well, and no validator", |_| {
+        let (is_well, said) = health_says(&config, &["--cluster"]);
+        is_well && (&said["good"], &said["validators"]) == (&Value::from(4), &Value::from(4))
+    });
+    assert!(health(&config, &["--after-restart"]) && health(&config, &["--before-restart"]) && health(&config, &[]));
     // Two of four are no quorum, whoever follows.
     cluster.kill(0);
     cluster.kill(1);
@@ -87,6 +102,7 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     assert_eq!(cluster.highest(), stood, "one that follows is no validator");
     (0..2).for_each(|slot| cluster.start(slot));
     cluster.progress(&[0, 1, 2, 3], 3);
+    cluster.until_answered(&crowd);
     follower.signal(rustix::process::Signal::TERM);
     assert!(follower.0.wait().expect("it ends").success());
     let session = place.join("session");
@@ -115,11 +131,16 @@ fn validators_that_agreed_on_it_halt_at_one_height() {
         };
         assert!(status.success(), "node {slot}");
     }
+    assert_eq!(crowd.counted.first_wrong.get(), None, "none was answered twice");
     crowd.stop();
     for member in &cluster.members {
         let outcome = replay(&member.session, &ReplayConfig::all(1), |_| {}).expect("a session");
         assert_eq!((outcome.height, outcome.difference.is_none()), (Height(30), true));
     }
+    let config = &cluster.members[0].config;
+    let late = bitcraps().args(["node", "--halt-at", "29", "--config"]).arg(config).output().expect("the program runs");
+    let said = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert!(late.status.code() == Some(2) && said.contains("height 30 is decided here"), "{said}");
     // Without the flag they go on.
     (0..4).for_each(|slot| cluster.start(slot));
     let crowd = cluster.crowd(&[0, 1, 2, 3]);

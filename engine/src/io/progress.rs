@@ -96,7 +96,10 @@ impl NodeStatus {
     pub fn unready(&self) -> Option<&'static str> {
         match self.standing {
             ChainProgress { disk_full: true, .. } => Some("disk full"),
-            ChainProgress { follows: true, .. } => Some("follows"),
+            // One without a slot votes on nothing by its operator's will, and is of use to players.
+            ChainProgress { follows: true, .. } if self.order.slot.is_some() => {
+                Some("votes on nothing until it can know what it signed")
+            }
             _ if self.order.missing_shares != SlotList::default() => Some("waits for shares of the beacon"),
             _ => None,
         }

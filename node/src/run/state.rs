@@ -60,12 +60,15 @@ impl Node {
     /// Lets others read how it is, and what it has counted so far.
     pub(super) fn publish(&mut self) {
         let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
+        let order = self.machine.order_progress();
+        // One without a slot votes on nothing by its operator's will: nobody is to be told.
+        let follows = order.slot.is_some() && !self.machine.is_voting();
         let now = NodeState {
-            progress: ChainProgress { follows: !self.machine.is_voting(), ..self.standing },
+            progress: ChainProgress { follows, ..self.standing },
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
             held_bytes: self.machine.held_bytes(),
-            missing_shares: self.machine.order_progress().missing_shares,
+            missing_shares: order.missing_shares,
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,
                 failed: counts.failed,

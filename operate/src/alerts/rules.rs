@@ -363,7 +363,7 @@ pub const RULES: &[Rule] = &[
         side: Side::Above,
         warning: at(0.0, 60),
         critical: None,
-        title: "the node follows and does not vote",
+        title: "a validator does not vote",
         meaning: "Its consensus log is lost or old, so it cannot know what it signed. It votes again three heights behind a quorum.",
         steps: &[
             "Wait while heights grow.",

@@ -143,6 +143,7 @@ fn validators_that_settle_nothing_end_well_and_say_so() {
     }
     let (code, _, err) = run(&["dev", "--nodes", "2", "--dashboard", "127.0.0.1:0", "--data", text(&path)]);
     assert!(code == 2 && err.contains("--dashboard") && !path.exists(), "{code} {err}");
+    let _ports = crate::PORTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut child = program()
         .args(["dev", "--nodes", "2", "--players", "0", "--tables", "2", "--data", text(&path)])
         .stdout(Stdio::piped())
@@ -170,8 +171,9 @@ fn validators_that_settle_nothing_end_well_and_say_so() {
     let written = fs::read_to_string(&config).expect("a configuration");
     let listen = written.lines().find_map(|line| line.strip_prefix("listen = \"127.0.0.1:")).expect("an address");
     let listen = format!("127.0.0.1:{}", listen.trim_end_matches('"'));
-    let _holder = UdpSocket::bind(&listen).expect("nobody has it");
-    let (code, _, err) = again(&["dev", "--nodes", "2"]);
+    // A node of another test that has it serves as well.
+    let _holder = UdpSocket::bind(&listen);
+    let (code, _, err) = again(&["dev", "--nodes", "2", "--heights", "5"]);
     let says = format!("cannot listen on {listen}");
     assert!(code != 0 && err.contains(&says) && err.contains("node-1/node.log"), "{code} {err}");
 }

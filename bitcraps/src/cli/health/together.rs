@@ -1,0 +1,271 @@
+//! What several nodes say at one moment, and what follows from it for their quorum.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context;
+use engine::io::NodeStatus;
+use engine::{Hash, Height, hex};
+use keys::{identity, keyfile};
+use net::client::{Endpoint, any_socket, status::Asking};
+use net::tls::Identity;
+use node::config::Config;
+use order::signature::NetKey;
+use tokio::task::JoinSet;
+
+use crate::cli::thousands;
+
+/// Heights by which a node may be behind the highest and count as level: what is decided and on its way.
+const LEVEL_HEIGHTS: u64 = 8;
+/// How long a name may take to be looked up.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// Whom to ask.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Named {
+    /// HOST:PORT.
+    pub(super) address: String,
+    /// The network key that it must prove, where somebody said it.
+    pub(super) key: Option<[u8; 32]>,
+}
+
+/// What was found at one address.
+pub(super) struct Found {
+    pub(super) address: String,
+    pub(super) said: Result<Said, String>,
+}
+
+/// What a node said.
+pub(super) struct Said {
+    pub(super) key: [u8; 32],
+    pub(super) name: String,
+    pub(super) chain: Hash,
+    pub(super) status: NodeStatus,
+}
+
+/// Asks, as nobody in particular.
+pub(super) struct Asker {
+    runtime: tokio::runtime::Runtime,
+    endpoint: Endpoint,
+    identity: Identity,
+}
+
+impl Asker {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let endpoint = {
+            let _inside = runtime.enter();
+            any_socket(1 << 20).context("a UDP socket")?
+        };
+        // A key for this question alone: nothing is asked as anybody.
+        let identity = identity(&NetKey::from_seed(&*keyfile::draw()?))?;
+        Ok(Self { runtime, endpoint, identity })
+    }
+
+    /// Asks all of them at once, so that heights of one moment are compared however long one of them is silent. What they
+    /// said comes in the order in which they were named.
+    pub(super) fn ask(&self, nodes: &[Named]) -> Vec<Found> {
+        self.runtime.block_on(async {
+            let mut asked = JoinSet::new();
+            for (place, node) in nodes.iter().cloned().enumerate() {
+                let (endpoint, identity) = (self.endpoint.clone(), self.identity.clone());
+                asked.spawn(async move { (place, ask(&endpoint, &identity, node).await) });
+            }
+            let mut found = asked.join_all().await;
+            found.sort_by_key(|(place, _)| *place);
+            found.into_iter().map(|(_, found)| found).collect()
+        })
+    }
+}
+
+async fn ask(endpoint: &Endpoint, identity: &Identity, node: Named) -> Found {
+    let said = async {
+        let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host(&node.address)).await;
+        let mut found = found.map_err(|_| "the name is not found".to_owned())?.map_err(|error| error.to_string())?;
+        let at = found.next().ok_or_else(|| "the name has no address".to_owned())?;
+        let lost = |lost: net::client::Lost| lost.to_string();
+        let mut asking = Asking::connect(endpoint, identity, at).await.map_err(lost)?;
+        if let Some(expected) = node.key.filter(|key| *key != asking.key) {
+            let problem =
+                format!("another node answers: its key is {}, and {} is named", hex(&asking.key), hex(&expected));
+            asking.close();
+            return Err(problem);
+        }
+        let status = asking.ask().await.map_err(lost)?;
+        let (key, chain, name) = (asking.key, asking.welcome.chain, asking.welcome.name.clone());
+        asking.close();
+        Ok(Said { key, name, chain, status })
+    };
+    let said = said.await;
+    Found { address: node.address, said }
+}
+
+/// What a node and all validators say together.
+pub(super) struct Together {
+    /// The node whose configuration was read, and the other validators.
+    pub(super) found: Vec<Found>,
+    pub(super) highest: Height,
+    /// Validators of the chain.
+    pub(super) validators: usize,
+    pub(super) quorum: usize,
+    chain: Hash,
+}
+
+impl Together {
+    /// By what was found of the validators of a chain.
+    pub(super) fn of(found: Vec<Found>, chain: Hash, validators: usize) -> Self {
+        let of_chain = found.iter().filter_map(|found| found.said.as_ref().ok()).filter(|said| said.chain == chain);
+        let highest = of_chain.map(|said| said.status.standing.settled).max().unwrap_or_default();
+        Self { found, highest, validators, quorum: validators - (validators - 1) / 3, chain }
+    }
+
+    /// Why a node is not as it should be; nothing if it is.
+    pub(super) fn problem(&self, found: &Found) -> Option<String> {
+        let said = match &found.said {
+            Ok(said) => said,
+            Err(lost) => return Some(lost.clone()),
+        };
+        if said.chain != self.chain {
+            return Some(format!("keeps another chain: {}", hex(&said.chain)));
+        }
+        problem(&said.status, self.highest)
+    }
+
+    fn slots(&self, found: &[Found]) -> BTreeSet<u32> {
+        let good = found.iter().filter(|found| self.problem(found).is_none());
+        good.filter_map(|found| found.said.as_ref().ok()?.status.order.slot).collect()
+    }
+
+    /// How many validators answer, vote and are level: however many addresses lead to one of them.
+    pub(super) fn good(&self) -> usize {
+        self.slots(&self.found).len()
+    }
+
+    /// How many of them there are beside the node whose configuration was read.
+    pub(super) fn good_without_own(&self) -> usize {
+        let mut others = self.slots(&self.found[1..]);
+        if let Ok(Said { status: NodeStatus { order, .. }, .. }) = &self.found[0].said {
+            order.slot.iter().for_each(|own| _ = others.remove(own));
+        }
+        others.len()
+    }
+
+    /// Whether that node votes on nothing by its operator's will: whether it runs is nothing to the others.
+    pub(super) fn own_follows(&self) -> bool {
+        self.found[0].said.as_ref().is_ok_and(|said| said.chain == self.chain && said.status.order.slot.is_none())
+    }
+
+    /// How many more may go before heights are no longer decided; nothing if they are not now.
+    pub(super) fn may_go(&self) -> Option<usize> {
+        self.good().checked_sub(self.quorum)
+    }
+
+    /// Whether all of them are as they should be.
+    pub(super) fn is_well(&self) -> bool {
+        self.good() == self.validators && self.found.iter().all(|found| self.problem(found).is_none())
+    }
+
+    /// What would break the quorum, in a sentence.
+    pub(super) fn verdict(&self) -> String {
+        let (good, count, quorum) = (self.good(), self.validators, self.quorum);
+        let help = format!("{good} of {count} validators help to decide, and {quorum} must");
+        match self.may_go() {
+            None => format!("{help}: no heights are decided"),
+            Some(0) => format!("{help}: no other may go"),
+            Some(more) => format!("{help}: {more} more may go"),
+        }
+    }
+}
+
+/// Why a node does not count as one that is of use; nothing if it does.
+pub(super) fn problem(status: &NodeStatus, highest: Height) -> Option<String> {
+    let behind = highest.0.saturating_sub(status.standing.settled.0);
+    match status.unready() {
+        Some(why) => Some(why.to_owned()),
+        None if behind > LEVEL_HEIGHTS => Some(format!("{} heights behind", thousands(behind))),
+        None => None,
+    }
+}
+
+/// Where a node of this configuration is reached from this machine.
+pub(super) fn own(config: &Config) -> Named {
+    let mut at: SocketAddr = config.net.listen;
+    if at.ip().is_unspecified() {
+        at.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    Named { address: at.to_string(), key: None }
+}
+
+/// The other validators, as the configuration names them.
+pub(super) fn others(config: &Config) -> impl Iterator<Item = Named> {
+    let named = config.net.validators.iter().filter_map(|named| named.split_once('@'));
+    named.map(|(key, address)| Named { address: address.to_owned(), key: engine::unhex(key) })
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::io::{ChainProgress, OrderProgress};
+
+    use super::*;
+
+    const CHAIN: Hash = [2; 32];
+
+    fn found(slot: impl Into<Option<u32>>, settled: u64, follows: bool) -> Found {
+        let standing = ChainProgress { settled: Height(settled), follows, ..ChainProgress::default() };
+        let order = OrderProgress { slot: slot.into(), ..OrderProgress::default() };
+        let status = NodeStatus { standing, connections: 1, nodes: 3, behind: 0, furthest: None, order };
+        Found { address: "a:1".into(), said: Ok(Said { key: [1; 32], name: "a".into(), chain: CHAIN, status }) }
+    }
+
+    fn away() -> Found {
+        Found { address: "b:1".into(), said: Err("no node answers".into()) }
+    }
+
+    fn foreign(slot: u32) -> Found {
+        let mut foreign = found(slot, 100, false);
+        foreign.said.iter_mut().for_each(|said| said.chain = [3; 32]);
+        foreign
+    }
+
+    fn of(found: Vec<Found>) -> Together {
+        Together::of(found, CHAIN, 4)
+    }
+
+    #[test]
+    fn what_would_break_the_quorum_is_said() {
+        let good = |slot| found(slot, 100, false);
+        assert!(of((0..4).map(good).collect()).verdict().ends_with("1 more may go"));
+        assert!(of(vec![good(0), found(1, 99, false), good(2), away()]).verdict().ends_with("no other may go"));
+        let behind = of(vec![good(0), found(1, 50, false), found(2, 100, true), good(3)]);
+        assert!(behind.verdict().ends_with("no heights are decided"));
+        assert!(of(vec![good(0), good(1), good(1), good(1)]).verdict().starts_with("2 of 4"), "one node thrice is one");
+        assert!(of(vec![good(0), good(1), foreign(2), good(3)]).verdict().starts_with("3 of 4"), "of another chain");
+        let alone = Together::of(vec![found(0, 5, false)], CHAIN, 1);
+        assert!(alone.verdict().ends_with("no other may go") && alone.is_well(), "one alone");
+    }
+
+    #[test]
+    fn one_that_is_needed_may_not_be_stopped() {
+        let without =
+            |others: Vec<Found>| of(std::iter::once(found(0, 100, false)).chain(others).collect()).good_without_own();
+        let good = |slot| found(slot, 100, false);
+        assert_eq!(without(vec![good(1), good(2), away()]), 2);
+        assert_eq!(without(vec![good(1), found(2, 100, true), good(3)]), 2);
+        assert_eq!(without(vec![good(1), found(2, 20, false), good(3)]), 2);
+        assert_eq!(without(vec![good(1), good(2), good(3)]), 3);
+        assert_eq!(without(vec![good(1), good(1), good(1)]), 1, "three names of one node");
+        assert_eq!(without(vec![good(0), good(2), good(3)]), 2, "its own address is among the others'");
+        assert_eq!(without(vec![good(1), foreign(2), good(3)]), 2);
+    }
+
+    #[test]
+    fn a_node_that_follows_is_well_and_no_validator() {
+        let follower = |settled| found(None, settled, true);
+        let all = |own| of(std::iter::once(own).chain((0..4).map(|slot| found(slot, 100, false))).collect());
+        assert!(all(follower(100)).is_well() && all(follower(100)).own_follows());
+        assert!(all(follower(100)).verdict().starts_with("4 of 4"));
+        assert!(!all(follower(50)).is_well(), "it is behind");
+        assert!(!all(found(0, 100, true)).own_follows(), "a validator that cannot know what it signed");
+    }
+}
