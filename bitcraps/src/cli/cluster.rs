@@ -83,8 +83,9 @@ fn introduce(args: &DevArgs, dir: &Path, cluster: &mut Cluster) -> anyhow::Resul
     let play: Vec<String> = cluster.members.iter().map(|member| member.address.to_string()).collect();
     say!("  play      {} play {}\n", program(), play.join(" "));
     for (slot, member) in cluster.members.iter_mut().enumerate() {
-        let pid = member.pid().unwrap_or_default();
-        say!("  node {slot}    {}  kill -9 {pid}", member.address);
+        // One that has ended meanwhile has no number, and 0 would name the reader's own processes.
+        let kill = member.pid().map_or_else(|| "has ended".to_owned(), |pid| format!("kill -9 {pid}"));
+        say!("  node {slot}    {}  {kill}", member.address);
         say!("            again: {}", again(member));
     }
     say!(
