@@ -167,9 +167,14 @@ impl Table {
 }
 
 fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
-    let pid = member.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+    let process = member.pid();
+    let pid = process.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
     let Some(status) = member.status() else {
-        return format!("{slot:<6}{pid:>8}  away: {}", again(member));
+        // One that runs is not to be started a second time.
+        return match process {
+            Some(_) => format!("{slot:<6}{pid:>8}  does not answer"),
+            None => format!("{slot:<6}{pid:>8}  away: {}", again(member)),
+        };
     };
     let (standing, order) = (status.standing, status.order);
     let is = status.unready().unwrap_or("votes");
