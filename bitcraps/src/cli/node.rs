@@ -187,6 +187,12 @@ impl Operated<'_> {
         self.say_ready(&ready, found.as_ref())?;
         service::ready("running");
         tracing::info!("ready {} ms after the start: {}", times.total().as_millis(), times.words());
+        // People have been told; of a node that a program started, this is where they look.
+        if !args.output.is_for_people()
+            && let Some(address) = dashboard
+        {
+            tracing::info!("the dashboard is at http://{address}/");
+        }
         if times.total() > START_SLOW {
             tracing::warn!("the start took more than {} s", START_SLOW.as_secs());
         }

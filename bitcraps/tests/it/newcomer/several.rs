@@ -156,6 +156,9 @@ fn validators_that_settle_nothing_end_well_and_say_so() {
     assert!(child.wait().expect("it ends").success() && rest.contains("nothing was settled"), "{rest}");
     assert!(!rest.contains("DIFFER") && !rest.contains("REPLAY"), "{rest}");
 
+    let log = fs::read_to_string(path.join("node-1/node.log")).expect("a log");
+    assert!(log.contains("the dashboard is at http://127.0.0.1:"), "{log}");
+
     // What it left is called what it is.
     let again = |args: &[&str]| run(&[args, &["--pace", "real", "--data", text(&path)]].concat());
     let (code, _, err) = again(&["dev"]);
