@@ -190,18 +190,17 @@ pub struct SessionEnd {
 /// The sessions of a cluster beside each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Compared {
-    /// The highest height that all have settled which settled any; genesis where none did.
+    /// The highest height that all have settled which settled any; genesis if none did.
     pub height: Height,
     /// By slot.
     pub ends: Vec<SessionEnd>,
 }
 
 impl Compared {
-    /// Whether all sessions that settled anything have the same root chain.
+    /// Whether all sessions have the same root chain, or none has settled anything.
     pub fn agree(&self) -> bool {
-        let mut settled = self.ends.iter().filter(|end| end.settled > Height::GENESIS).map(|end| end.root_chain);
-        let first = settled.next();
-        first.is_none_or(|first| first.is_some() && settled.all(|root_chain| root_chain == first))
+        let first = self.root_chain();
+        self.height == Height::GENESIS || first.is_some() && self.ends.iter().all(|end| end.root_chain == first)
     }
 
     /// The root chain of the first session that has one.
@@ -307,7 +306,7 @@ impl Cluster {
     pub fn compare(&self) -> anyhow::Result<Compared> {
         let last: Vec<Height> =
             self.members.iter().map(|member| last_settled(&member.session)).collect::<anyhow::Result<_>>()?;
-        // One that settled nothing contradicts nobody.
+        // One that settled nothing has no height to be compared at, and is shown beside the others.
         let height = last.iter().copied().filter(|last| *last > Height::GENESIS).min().unwrap_or_default();
         let ends = self.members.iter().zip(last).map(|(member, settled)| {
             let settled_any = settled > Height::GENESIS;
@@ -406,13 +405,15 @@ mod tests {
     }
 
     #[test]
-    fn sessions_agree_where_those_that_settled_anything_have_one_root_chain() {
+    fn sessions_agree_with_one_root_chain_or_with_nothing_settled() {
         let none = SessionEnd { settled: Height::GENESIS, root_chain: None };
         let end = |root_chain| SessionEnd { settled: Height(7), root_chain };
-        let agree = |ends: &[SessionEnd]| Compared { height: Height(7), ends: ends.to_vec() }.agree();
-        assert!(agree(&[none, none]) && agree(&[none, end(Some([1; 32])), end(Some([1; 32]))]));
-        assert!(!agree(&[none, end(Some([1; 32])), end(Some([2; 32]))]));
-        assert!(!agree(&[end(Some([1; 32])), end(None)]), "one that settled heights and has not this one");
-        assert!(!agree(&[end(None)]));
+        let agree = |height, ends: &[SessionEnd]| Compared { height: Height(height), ends: ends.to_vec() }.agree();
+        let (one, two) = (end(Some([1; 32])), end(Some([2; 32])));
+        assert!(agree(0, &[none, none]) && agree(7, &[one, one]));
+        assert!(!agree(7, &[one, two]));
+        assert!(!agree(7, &[one, end(None)]), "one that settled heights and has not this one");
+        assert!(!agree(7, &[none, one, one]), "one that settled nothing beside others that did");
+        assert!(!agree(7, &[end(None)]));
     }
 }

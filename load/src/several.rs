@@ -176,13 +176,12 @@ pub fn run(
     }
     cluster.stop()?;
     let compared = cluster.compare()?;
-    let height = compared.height;
-    let settled = compared.ends.iter().all(|end| end.settled > Height::GENESIS);
-    let agree = compared.agree() && settled;
+    let (height, settled) = (compared.height, compared.ends.iter().all(|end| end.settled > Height::GENESIS));
+    let agree = settled && compared.agree();
     notes.push(match (settled, agree) {
-        (_, true) => format!("Root chains at height {height}: all equal."),
+        (false, _) => "A validator settled NOTHING.".into(),
+        (true, true) => format!("Root chains at height {height}: all equal."),
         (true, false) => format!("Root chains at height {height}: THEY DIFFER."),
-        (false, false) => "A validator settled NOTHING.".into(),
     });
     let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
     let session = &cluster.members[0].session;
