@@ -177,10 +177,10 @@ fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
         };
     };
     let (standing, order) = (status.standing, status.order);
-    let is = status.unready().unwrap_or("votes");
+    let (is, why) = status.unready().map_or(("votes", String::new()), |why| ("not ready", format!("  {why}")));
     let behind = highest.0 - standing.settled.0.min(highest.0);
     format!(
-        "{slot:<6}{pid:>8}  {is:<9}{:>10}{:>7}{:>10}{behind:>8}{:>7}{rate:>12.0}",
+        "{slot:<6}{pid:>8}  {is:<9}{:>10}{:>7}{:>10}{behind:>8}{:>7}{rate:>12.0}{why}",
         standing.settled.0, order.round, order.proposer, status.nodes
     )
 }

@@ -92,13 +92,13 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// Why the node is of no use to a player now, in a word; nothing if it is.
+    /// Why the node is not as it should be, in a few words; nothing if it is.
     pub fn unready(&self) -> Option<&'static str> {
         match self.standing {
             ChainProgress { disk_full: true, .. } => Some("disk full"),
             // One without a slot votes on nothing by its operator's will, and is of use to players.
             ChainProgress { follows: true, .. } if self.order.slot.is_some() => {
-                Some("votes on nothing until it can know what it signed")
+                Some("does not vote: it cannot know what it signed")
             }
             _ if self.order.missing_shares != SlotList::default() => Some("waits for shares of the beacon"),
             _ => None,
