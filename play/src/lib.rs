@@ -22,6 +22,7 @@ pub mod odds;
 pub mod player;
 pub mod player_keys;
 pub mod pledging;
+mod problems;
 pub mod screen;
 pub mod terminal;
 pub mod theme;

@@ -20,6 +20,7 @@ use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
 use super::player_keys::PlayerKeys;
 use super::pledging::{Pledging, Step};
+use super::problems::{Problems, words_at};
 use keys::identity;
 use words::Failure;
 use words::sentences::Severity;
@@ -69,32 +70,6 @@ pub struct NodeAt {
     pub address: String,
     /// Its key, if only that one is taken.
     pub key: Option<[u8; 32]>,
-}
-
-/// Why nodes cannot be had, by their addresses.
-#[derive(Default)]
-struct Problems(BTreeMap<String, Lost>);
-
-impl Problems {
-    /// All of them, each with its address.
-    fn words(&self) -> String {
-        self.0.iter().map(|(address, lost)| words_at(address, lost)).collect::<Vec<_>>().join("; ")
-    }
-
-    /// Why no node of any address can be had.
-    fn unreachable(&self, at: &str) -> Failure {
-        Failure::Unreachable(match self.0.len() {
-            0 => format!("{at}: the node does not send its genesis"),
-            1 => format!("{}; is the node running, and is this its address?", self.words()),
-            _ => format!("{}; are the nodes running, and are these their addresses?", self.words()),
-        })
-    }
-}
-
-/// Why a node cannot be had, with its address.
-fn words_at(address: &str, lost: &Lost) -> String {
-    let text = lost.to_string();
-    if text.contains(address) { text } else { format!("{address}: {text}") }
 }
 
 /// What the first connection brought.
