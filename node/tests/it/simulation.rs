@@ -20,7 +20,7 @@ use net::wire::{Answer, AnswerVerdict};
 use node::clock::{Pace, QUANTUM_MS, Time};
 use node::init::{NewChain, create, open_keys};
 use node::network::chain;
-use node::open::{Options, open};
+use node::open::{Options, StartedNode, open};
 use node::recording::Driving;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -136,11 +136,9 @@ async fn play(network: Network, host: u8, node: SocketAddr, chain: Hash, now_ms:
     played
 }
 
-/// One run from a seed. Returns what befell its packets.
-fn run(seed: u64) -> (Traffic, u32) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let (config, genesis) = session(dir.path());
-    let (keys, setup) = open_keys(&config, false).expect("its keys");
+/// Opens a node on a session, with its network key.
+pub(crate) fn opened(config: &node::config::Config) -> (StartedNode, NetKey) {
+    let (keys, setup) = open_keys(config, false).expect("its keys");
     let options = Options {
         keys: keys.validator,
         threads: 1,
@@ -151,7 +149,15 @@ fn run(seed: u64) -> (Traffic, u32) {
         sign_from: None,
         network: None,
     };
-    let opened = open(Session::open(&config.node.data).expect("a session"), setup, options, |_| ()).expect("opened");
+    let session = Session::open(&config.node.data).expect("a session");
+    (open(session, setup, options, |_| ()).expect("opened"), keys.net)
+}
+
+/// One run from a seed. Returns what befell its packets.
+fn run(seed: u64) -> (Traffic, u32) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, genesis) = session(dir.path());
+    let (opened, net_key) = opened(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("one");
     let network = Network::new(seed, Conditions::NONE);
     let (totals, players, traffic) = LocalSet::new().block_on(&runtime, async {
@@ -159,7 +165,7 @@ fn run(seed: u64) -> (Traffic, u32) {
         let bounds = ServerConfig { connections_per_address_max: 64, listen: here, ..ServerConfig::default() };
         let chain = chain(&opened.machine.setup().genesis, genesis);
         let (id, now_ms) = (chain.id, opened.machine.setup().genesis.start_ms);
-        let server = Server::on(carrier, here, bounds, chain, identity(&keys.net).expect("a key")).expect("a server");
+        let server = Server::on(carrier, here, bounds, chain, identity(&net_key).expect("a key")).expect("a server");
         let mut node = opened.into_node(None, Time::Virtual(Pace::Max));
         node.listen(server);
         // The node's time is that of its ticks, and runs as the paused clock does.

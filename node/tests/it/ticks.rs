@@ -7,10 +7,6 @@ use crossbeam_channel::{Receiver, bounded};
 use engine::io::{ChainProgress, Input, Output};
 use node::clock::{Pace, Time};
 use node::edge::Edge;
-use node::open::{Options, open};
-use node::recording::Driving;
-use node::snapshots::SnapshotPace;
-use storage::Session;
 
 /// A network on which nothing is ever said, however often it calls for the tick.
 struct Caller {
@@ -41,19 +37,7 @@ impl Edge for Caller {
 fn hears(time: Time) -> bool {
     let dir = tempfile::tempdir().expect("a folder");
     let (config, _) = crate::simulation::session(dir.path());
-    let (keys, setup) = node::init::open_keys(&config, false).expect("its keys");
-    let options = Options {
-        keys: keys.validator,
-        threads: 1,
-        peers: 4,
-        writing: config.writing(),
-        pace: SnapshotPace::default(),
-        driving: Driving::Threads,
-        sign_from: None,
-        network: None,
-    };
-    let opened = open(Session::open(&config.node.data).expect("a session"), setup, options, |_| ()).expect("opened");
-    let mut node = opened.into_node(None, time);
+    let mut node = crate::simulation::opened(&config).0.into_node(None, time);
     let ((call, urgent), taken) = (bounded(1), Arc::default());
     node.listen(Caller { urgent, taken: Arc::clone(&taken) });
     call.send(()).expect("there is room");
