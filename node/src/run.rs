@@ -165,13 +165,13 @@ impl Node {
     /// Waits until the tick begins. What reaches the disk meanwhile lets its receipts out at once.
     fn await_tick(&mut self) -> anyhow::Result<()> {
         let Some(due) = self.clock.due() else { return Ok(()) };
-        let is_told = self.network.as_ref().is_some_and(|network| network.urgent().is_some());
-        let early = self.clock.early().filter(|_| is_told);
+        let calls = self.network.as_ref().is_some_and(|network| network.urgent().is_some());
+        let early = self.clock.early().filter(|_| calls);
         while let Some(synced) = self.storage.wait(early.or(Some(due)))? {
             self.synced(synced)?;
         }
         // A height takes as many ticks as messages wait for each other in it: none of them waits until the next tick is due.
-        while is_told
+        while calls
             && let Some(urgent) = self.network.as_ref().and_then(|network| network.urgent())
             && let Some(synced) = self.storage.wait_unless(due, urgent)?
         {
