@@ -33,9 +33,9 @@ pub fn pass_on_intents(
     }
     let entered = pending.queue.iter().filter(|waiting| waiting.origin == Origin::Here).map(|waiting| waiting.intent);
     let open: Vec<Intent> = entered.filter(|intent| answers.is_open(&intent.id())).collect();
-    for (peer, intents) in
-        nodes.joined.iter().flat_map(|peer| open.chunks(NODE_INTENTS_MAX).map(move |some| (peer, some)))
-    {
-        outbox.tell_one(*peer, NodeMessage::Intents(intents.to_vec()));
+    for peer in &nodes.joined {
+        for intents in open.chunks(NODE_INTENTS_MAX) {
+            outbox.tell_one(*peer, NodeMessage::Intents(intents.to_vec()));
+        }
     }
 }
