@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use engine::limits::LOAD_SIGNED_AHEAD_MAX;
+use engine::limits::{EXPIRY_AHEAD_S_MAX, LOAD_SIGNED_AHEAD_MAX};
 use engine::message::intent::Intent;
 
 use super::scenario::Load;
@@ -16,6 +16,11 @@ use super::users::{EXPIRY_S, Users};
 
 /// How much later than planned a run may start: its intents are already on their way to expire.
 const LATE: Duration = Duration::from_secs(20);
+/// How many seconds earlier than planned it may start: before that, its intents expire so late that no node takes them.
+const EARLY_S: u64 = 20;
+const _: () = assert!(LATE.as_secs() < EXPIRY_S && EXPIRY_S + EARLY_S < EXPIRY_AHEAD_S_MAX);
+/// How often it looks whether the start has come.
+const LOOKS: Duration = Duration::from_millis(50);
 /// Intents that are signed, or handed over, in one go.
 const SIGNED_AT_ONCE: u64 = 16_384;
 pub const HANDED_AT_ONCE: u64 = 256;
@@ -70,7 +75,15 @@ impl SignedAhead {
         // The disk must not still be busy with them when the node writes.
         file.sync_data().context("writing the signatures")?;
         file.rewind().context("reading the signatures")?;
+        signed.await_start(users, stop);
         Ok(signed)
+    }
+
+    /// Waits where signing took less time than the first ones had foretold.
+    fn await_start(&self, users: &Users, stop: &AtomicBool) {
+        while users.now_s() + EARLY_S < self.start_s && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOKS);
+        }
     }
 
     fn sign_some(
@@ -140,6 +153,19 @@ mod tests {
     use super::*;
     use crate::users::House;
     use order::signature::SignedItem;
+
+    /// The first signatures may take much longer than the others, where something else has the processors just then.
+    #[test]
+    fn no_intent_is_handed_over_while_it_expires_too_late_for_a_node() {
+        let users = Users::new(1, House { chain: [5; 32], tables: 1, grant: 1_000 }, 3, 1_800_000_000_000);
+        let file = tempfile::tempfile().expect("a file");
+        let signed = SignedAhead { start_s: users.now_s() + EARLY_S + 2, count: 0, file };
+        signed.await_start(&users, &AtomicBool::new(true));
+        assert!(users.now_s() + EARLY_S < signed.start_s, "who ends it waits for nothing");
+        signed.await_start(&users, &AtomicBool::new(false));
+        let first = signed.start_s + EXPIRY_S;
+        assert!(first <= users.now_s() + EXPIRY_AHEAD_S_MAX, "a node takes it");
+    }
 
     #[test]
     fn every_intent_is_handed_over_in_order_and_verifies() {
