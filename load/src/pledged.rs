@@ -59,8 +59,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LAST: Duration = Duration::from_secs(12);
 /// Intents of one player that can be told apart.
 const SLOTS: usize = 16;
-/// Connections beside the players'.
-const SPARE: u32 = 64;
 /// Events that may wait for their player.
 const EVENTS: usize = 256;
 
@@ -240,7 +238,7 @@ fn is_applied(answer: &Answer) -> bool {
 
 /// The validators' directories. Every other table is a pledged one.
 fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
-    let connections = load.users + SPARE;
+    let connections = load.connections();
     let mut base = local_config(site.threads, connections, 100);
     base.net.buffer_bytes_max = u64::from(connections) * PLAYING_BYTES;
     let chain = new_chain(load);

@@ -33,8 +33,6 @@ use node::config::{Config, ServedAt};
 use node::init::{NewChain, create};
 use words::Failure;
 
-/// How many connections beyond the users' a node under load takes.
-const SPARE: u32 = 64;
 /// Milliseconds after which a table rolls by itself.
 const WINDOW_MS: u64 = 2_000;
 /// Chips of an account: four hours of bets do not use them up.
@@ -92,14 +90,13 @@ fn start(load: &Load, site: &RunSite) -> anyhow::Result<Target> {
     config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.monitoring.listen = ServedAt::Address(SocketAddr::from(([127, 0, 0, 1], 0)));
     config.node.threads = site.threads;
-    let connections = load.users + load.slow_readers + load.hostile + load.idle + SPARE;
+    let connections = load.connections();
     // All users have one address here, which no real crowd has.
     config.net.connections_max = connections;
     config.net.connections_per_address_max = connections;
     config.net.connects_per_address_per_s = rate(1_000_000);
-    // Room for all of them, and not for more: what they hold is part of the memory that is judged.
-    let playing = u64::from(load.users + load.slow_readers + load.hostile + SPARE);
-    config.net.buffer_bytes_max = playing * PLAYING_BYTES + u64::from(load.idle) * IDLE_BYTES;
+    let playing = load.playing();
+    config.net.buffer_bytes_max = u64::from(playing) * PLAYING_BYTES + u64::from(connections - playing) * IDLE_BYTES;
     // Every user opens an account at once.
     config.net.opens_per_connection_per_min = rate(1_000_000);
     config.net.opens_per_address_per_min = rate(1_000_000);
@@ -114,7 +111,7 @@ pub(super) fn new_chain(load: &Load) -> NewChain {
         name: "load".into(),
         tables: load.tables(),
         seats: super::scenario::USERS_PER_TABLE,
-        accounts: load.users + SPARE,
+        accounts: load.accounts(),
         grant: GRANT,
         per_height: load.users,
         window_ms: WINDOW_MS,

@@ -106,10 +106,33 @@ pub struct Load {
 /// Users at one table.
 pub const USERS_PER_TABLE: u32 = 8;
 
+/// Accounts, and connections, beside the users'.
+const SPARE: u32 = 64;
+
+fn with_room(connections: u32) -> u32 {
+    connections + connections / 2 + SPARE
+}
+
 impl Load {
     /// Tables of its chain.
     pub fn tables(&self) -> u32 {
         self.users.div_ceil(USERS_PER_TABLE).max(self.tables_min)
+    }
+
+    /// Accounts of its chain.
+    pub fn accounts(&self) -> u32 {
+        self.users + SPARE
+    }
+
+    /// Connections that play, of which a node has room for half as many again: one that is nearly full tells those who watch less
+    /// than it otherwise would, and warns its operator, which is not what a load is to show.
+    pub fn playing(&self) -> u32 {
+        with_room(self.users + self.slow_readers + self.hostile)
+    }
+
+    /// All connections, with the same room.
+    pub fn connections(&self) -> u32 {
+        self.playing() + with_room(self.idle)
     }
 
     /// When intent `number`, from 0, is due after the start: an open loop, which nothing that a node does can shift.

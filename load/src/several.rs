@@ -23,8 +23,6 @@ use super::signing::SignedAhead;
 use super::target::{Meter, Sample};
 use super::users::Users;
 
-/// Connections of each node beside those of all users, who may all come to one.
-const SPARE: u32 = 64;
 /// Milliseconds from a bet to its receipt that are asked of several validators, for 95 of 100.
 const LATENCY_MS: f64 = 150.0;
 /// How long a killed validator is away.
@@ -34,7 +32,8 @@ const LEVEL: Duration = Duration::from_secs(10);
 
 /// Makes the validators' directories.
 fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
-    let connections = load.users + SPARE;
+    // All users may come to one node.
+    let connections = load.connections();
     let rate = 100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32);
     let mut base = local_config(site.threads, connections, rate);
     base.net.buffer_bytes_max = u64::from(connections) * PLAYING_BYTES;
