@@ -5,6 +5,7 @@
 mod faults;
 mod operating;
 mod rogues;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -67,7 +68,7 @@ struct Cluster {
     keys: DevKeys,
     runtime: Runtime,
     endpoint: Endpoint,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn bitcraps() -> Command {
@@ -84,6 +85,10 @@ fn free_addresses(count: usize) -> Vec<SocketAddr> {
 
 impl Cluster {
     fn new() -> Self {
+        Self::with_tables(2)
+    }
+
+    fn with_tables(tables: u32) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let addresses = free_addresses(4);
         let file = dir.path().join("addresses.txt");
@@ -99,7 +104,7 @@ impl Cluster {
                 "4",
                 "--plain-keys",
                 "--tables",
-                "2",
+                &tables.to_string(),
                 "--window",
                 "1000",
                 "--output",
@@ -124,7 +129,7 @@ impl Cluster {
             socket(([127, 0, 0, 1], 0).into(), 1 << 20).expect("a socket")
         };
         let keys = dev_keys(&[9; 32], NonZeroU32::MIN);
-        Self { members: members.collect(), chain, keys, runtime, endpoint, _dir: dir }
+        Self { members: members.collect(), chain, keys, runtime, endpoint, dir }
     }
 
     fn started() -> Self {
@@ -234,7 +239,7 @@ impl Cluster {
     }
 
     /// All end; then every session replays, all root chains agree, and every intent had one last answer.
-    fn finish(mut self, crowd: Crowd) {
+    fn finish(mut self, crowd: Crowd) -> Finished {
         let highest = self.highest();
         self.until("all are level", |cluster| (0..4).all(|slot| cluster.settled(slot) >= highest));
         let counted = std::sync::Arc::clone(&crowd.counted);
@@ -245,8 +250,18 @@ impl Cluster {
         assert!(counted.applied.load(Ordering::Relaxed) > 8, "players played: {counted:?}");
         let sessions: Vec<&Path> = self.members.iter().map(|member| member.session.as_path()).collect();
         check(&sessions);
-        println!("heights by the round in which they were decided: {:?}", by_round(sessions[0]));
+        let rounds = by_round(sessions[0]);
+        println!("heights by the round in which they were decided: {rounds:?}");
+        Finished { rounds, contradictions: sessions.iter().map(|session| contradictions(session)).sum() }
     }
+}
+
+/// What the sessions of a cluster say at its end.
+struct Finished {
+    /// How many heights were decided in each round.
+    rounds: BTreeMap<u32, u64>,
+    /// How often a validator was seen to contradict itself, by each of the others.
+    contradictions: usize,
 }
 
 /// How many heights of a session were decided in each round: in the first but where a proposer was away or late.
@@ -260,6 +275,27 @@ fn by_round(session: &Path) -> BTreeMap<u32, u64> {
         }
     }
     rounds
+}
+
+/// Contradictions of a validator that a session has recorded.
+fn contradictions(session: &Path) -> usize {
+    let mut reader = JournalReader::open(session).expect("a session");
+    let frames = std::iter::from_fn(|| reader.next_frame().expect("a whole journal"));
+    frames.filter(|frame| frame.kind == FrameKind::Evidence).count()
+}
+
+/// Copies a folder, but for what a running node removes meanwhile.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            let _ = std::fs::copy(entry.path(), &target);
+        }
+    }
 }
 
 /// Starts a node, waits until it listens, and gives its first line.

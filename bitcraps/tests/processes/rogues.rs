@@ -1,14 +1,22 @@
 //! A validator that lies or floods, and a second life of one.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
+use bytemuck::Zeroable;
 use engine::Height;
 use engine::limits::{TICK_MS, UNPROVEN_MAX, UNPROVEN_PER_TICK};
+use engine::message::node::NodeMessage;
+use engine::message::vote::Vote;
 use load::rogue::{Rogue, RogueKind};
+use net::client::{Endpoint, Lost, RawConnection};
+use net::session::CloseCode;
+use net::tls::Identity;
+use net::wire::{Hello, Role, ToNode, encode_node};
+use tokio::task::JoinHandle;
 
-use crate::{Cluster, free_addresses, start, times};
+use crate::{Cluster, copy, free_addresses, start, times};
 
 /// A peer with a validator's network key that lies: about its height, with blocks and certificates that nobody signed, and by
 /// asking for everything again and again.
@@ -72,7 +80,7 @@ fn lies(height: Height) -> Vec<engine::io::Output> {
     let header = engine::message::block::Header {
         height: height.next(),
         version: engine::message::block::BLOCK_VERSION,
-        ..bytemuck::Zeroable::zeroed()
+        ..Zeroable::zeroed()
     };
     let block = engine::message::block::Block {
         header,
@@ -153,18 +161,51 @@ fn memory(pid: u32) -> u64 {
     kib << 10
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            // What a running node removes in between is not copied.
-            let _ = std::fs::copy(entry.path(), &target);
-        }
+/// A validator with true keys of which a byte a second comes: one that starts puts it out as one that runs does, and nobody waits for it.
+#[test]
+fn a_validator_that_says_a_byte_a_second_is_put_out_and_waited_for_by_nobody() {
+    let mut cluster = Cluster::started();
+    let crowd = cluster.crowd(&[0, 1, 2]);
+    cluster.progress(&[0, 1, 2, 3], 2);
+    cluster.kill(3);
+    let config = node::layers::Layered::load(&cluster.members[3].config, &[]).expect("its configuration").config;
+    let (keys, _) = node::init::open_keys(&config, true).expect("its network key");
+    let identity = keys::identity(&keys.net).expect("a key");
+    // Nobody else may have its place while it is believed to be there.
+    cluster.until("it is missed", |cluster| cluster.status(0).is_some_and(|status| status.nodes == 2));
+    cluster.kill(2);
+    cluster.start(2);
+    let slow = [0, 2].map(|slot| {
+        let (endpoint, identity, address) = (cluster.endpoint.clone(), identity.clone(), cluster.members[slot].address);
+        cluster.runtime.spawn(async move { drip(&endpoint, &identity, address).await })
+    });
+    while !slow.iter().all(JoinHandle::is_finished) {
+        cluster.progress(&[0, 1, 2], 3);
     }
+    for (slot, lost) in slow.into_iter().enumerate() {
+        let lost = cluster.runtime.block_on(lost).expect("no panic");
+        assert!(matches!(lost, Lost::Closed { code: CloseCode::Timeout, .. }), "{slot}: {lost}");
+    }
+    cluster.start(3);
+    cluster.progress(&[0, 1, 2, 3], 3);
+    cluster.finish(crowd);
+}
+
+/// Says hello as a node, opens a lane, and sends a byte of votes a second, until that is ended or has lasted for too long.
+async fn drip(endpoint: &Endpoint, identity: &Identity, at: SocketAddr) -> Lost {
+    let mut votes = Vec::new();
+    encode_node(&NodeMessage::Votes(vec![Vote::zeroed(); 16]), &mut votes);
+    let mut slow = RawConnection::connect(endpoint, identity, at).await.expect("it is let in");
+    let hello = Hello { chain: None, program: "slow".into(), role: Role::Node };
+    slow.say(&ToNode::Hello(hello)).await.expect("said");
+    slow.open_lane().await.expect("a validator has lanes");
+    for byte in votes.into_iter().take(60) {
+        if slow.send(&[byte]).await.is_err() {
+            return slow.closed().await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Lost::Other("nobody minds a byte a second".into())
 }
 
 #[test]
@@ -174,7 +215,7 @@ fn a_copied_directory_signs_nothing_beside_the_original() {
     cluster.progress(&[0, 1, 2, 3], 2);
     for moment in 0..times(3) {
         std::thread::sleep(Duration::from_millis((moment * 397) % 900));
-        let folder = cluster._dir.path().join(format!("copy-{moment}"));
+        let folder = cluster.dir.path().join(format!("copy-{moment}"));
         copy(cluster.members[3].config.parent().expect("a folder"), &folder);
         let address = free_addresses(1)[0];
         let config = folder.join("bitcraps.toml");
@@ -194,5 +235,43 @@ fn a_copied_directory_signs_nothing_beside_the_original() {
         cluster
             .until("the originals vote", |cluster| cluster.status(slot).is_some_and(|status| !status.standing.follows));
     }
-    cluster.finish(crowd);
+    assert_eq!(cluster.finish(crowd).contradictions, 0);
+}
+
+/// A validator whose folder is an older copy of it: it has signed what its log does not know, and finds that in the certificates of
+/// the others. It votes again once that is behind it, and contradicts itself never.
+#[test]
+fn a_restored_directory_signs_nothing_until_what_it_signed_is_behind_it() {
+    let mut cluster = Cluster::started();
+    let crowd = cluster.crowd(&[0, 1, 2]);
+    for moment in 0..times(1) {
+        cluster.progress(&[0, 1, 2, 3], 2);
+        cluster.end(3);
+        let session = cluster.members[3].session.clone();
+        let kept = cluster.dir.path().join(format!("kept-{moment}"));
+        copy(&session, &kept);
+        cluster.start(3);
+        // With three of four its votes are in each certificate.
+        cluster.kill(2);
+        cluster.progress(&[0, 1, 3], 5 + moment % 7);
+        cluster.kill(3);
+        std::fs::remove_dir_all(&session).expect("its session");
+        copy(&kept, &session);
+        // Two that vote are no quorum: nothing is decided while it does not vote. What was decided before is settled with its share.
+        cluster.until_still();
+        let decided = |cluster: &Cluster| cluster.status(0).map(|status| status.standing.decided);
+        let still = decided(&cluster).expect("it runs");
+        cluster.start(3);
+        cluster.until("it follows, and is level", |cluster| {
+            cluster.status(3).is_some_and(|status| status.standing.follows && status.standing.settled >= still)
+        });
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(decided(&cluster), Some(still), "moment {moment}: it does not vote");
+        cluster.start(2);
+        cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.follows));
+    }
+    cluster.progress(&[0, 1, 2, 3], 3);
+    let sessions: Vec<_> = cluster.members.iter().map(|member| member.session.clone()).collect();
+    assert!(sessions.iter().all(|session| !session.join("stopped").exists()));
+    assert_eq!(cluster.finish(crowd).contradictions, 0);
 }
