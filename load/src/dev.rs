@@ -11,6 +11,7 @@ use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Access, Backend, FileBackend};
 use storage::{Session, Writing};
 use systems::Setup;
+use words::Failure;
 
 use crate::players::{Habits, Players};
 use node::clock::{Pace, Time};
@@ -190,10 +191,8 @@ pub fn open_seen(
     let (genesis, chain) = storage::read_genesis_on(&*backend, dir)?;
     let mut keys = keys(config.seed);
     if genesis.group_key.0 != keys.group.key() {
-        bail!(storage::OpenError::NotASession {
-            path: dir.to_owned(),
-            missing: format!("it was begun with another seed than {} (its genesis is `{}`)", config.seed, genesis.name),
-        });
+        let (dir, seed, name) = (dir.display(), config.seed, &genesis.name);
+        bail!(Failure::Data(format!("{dir} was begun with another seed than {seed} (its genesis is `{name}`)")));
     }
     let setup = Setup::new(genesis.clone(), chain)?;
     let beacon = keys.beacons.pop().expect("a group of one has one share");

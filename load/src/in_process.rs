@@ -1,8 +1,10 @@
 //! A load without sockets: the node runs in this process, and intents and answers go through memory. For as many players
 //! as there is memory for.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -26,9 +28,10 @@ use node::clock::Time;
 use node::config::Config;
 use node::edge::Edge;
 use node::init::{create, open_keys};
-use node::open::{self, Options};
+use node::open::{self, Options, StartedNode};
 use node::recording::Driving;
 use node::snapshots::SnapshotPace;
+use node::totals::Totals;
 
 /// Intents of one user that can be told apart while they are under way: a million users send one now and then.
 const SLOTS: usize = 16;
@@ -102,16 +105,14 @@ fn prepare(load: &Load, users: &Users, heard: &Heard, inputs: &Sender<Input>) ->
     each("sit down", count, &|user| users.sit(user))
 }
 
-/// Runs a load in this process and judges it.
-///
-/// # Errors
-/// If the node cannot be made, or stops.
-pub fn run(
-    load: &Load,
-    site: &RunSite,
-    stop: &AtomicBool,
-    mut on_progress: impl FnMut(&Progress),
-) -> anyhow::Result<Report> {
+/// A node in this process that has just begun its session.
+struct Begun {
+    session: PathBuf,
+    opened: StartedNode,
+    house: House,
+}
+
+fn begin(load: &Load, site: &RunSite) -> anyhow::Result<Begun> {
     let mut config = Config::default();
     config.node.threads = site.threads;
     create(&site.dir, &new_chain(load), config.clone(), None)?;
@@ -121,8 +122,7 @@ pub fn run(
         *path = site.dir.join(&*path);
     }
     let (keys, setup) = open_keys(&config, false)?;
-    let (chain, tables) = (setup.chain, setup.genesis.tables);
-    let house = House { chain, tables, grant: setup.genesis.grant };
+    let house = House { chain: setup.chain, tables: setup.genesis.tables, grant: setup.genesis.grant };
     let options = Options {
         keys: keys.validator,
         threads: site.threads,
@@ -134,22 +134,39 @@ pub fn run(
         network: None,
     };
     let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
+    Ok(Begun { session, opened, house })
+}
 
+/// The node on a thread of its own, until it is told to end.
+fn start(opened: StartedNode, link: Link, threads: usize, end: Arc<AtomicBool>) -> JoinHandle<anyhow::Result<Totals>> {
+    std::thread::spawn(move || {
+        let _pool = engine::pool::build(threads)?;
+        let mut node = opened.into_node(None, Time::Wall);
+        node.listen(link);
+        let result = node.run(None, &end, |_, _, _| {});
+        let totals = node.close();
+        result.map(|()| totals)
+    })
+}
+
+/// Runs a load in this process and judges it.
+///
+/// # Errors
+/// If the node cannot be made, or stops.
+pub fn run(
+    load: &Load,
+    site: &RunSite,
+    stop: &AtomicBool,
+    mut on_progress: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
+    let Begun { session, opened, house } = begin(load, site)?;
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
     let users = Arc::new(Users::new(load.users, house, load.seed, now_ms as u64));
     let heard = Arc::new(Heard::new(load.users as usize, SLOTS));
     let (inputs_in, inputs) = bounded(LOAD_INPUTS_MAX);
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
-    let (ends, threads) = (Arc::clone(&end), site.threads);
-    let node = std::thread::spawn(move || -> anyhow::Result<node::totals::Totals> {
-        let _pool = engine::pool::build(threads)?;
-        let mut node = opened.into_node(None, Time::Wall);
-        node.listen(link);
-        let result = node.run(None, &ends, |_, _, _| {});
-        let totals = node.close();
-        result.map(|()| totals)
-    });
+    let node = start(opened, link, site.threads, Arc::clone(&end));
     let mut meter = Meter::new(std::process::id())?;
     let mut samples = Vec::new();
     let started = std::time::SystemTime::now();
@@ -193,7 +210,7 @@ pub fn run(
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
     judge(
         load,
-        Judged { heard: &heard, samples: &samples, started, tables, transport: IN_PROCESS, notes },
+        Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: IN_PROCESS, notes },
         Some((&session, &said)),
     )
 }

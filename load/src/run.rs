@@ -16,7 +16,7 @@ use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
 use super::drive::Driver;
-use super::hostile::disturb;
+use super::hostile::{Disturbed, disturb};
 use super::recorder::{Counts, Recorder, cdf, quantile_ms};
 use super::report::{
     LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Machine, Offered, Report, Second, Summary, Target as Goal,
@@ -159,6 +159,8 @@ pub fn run(
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
     let (welcome, house) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
         Some(lost) => {
+            let lost = lost.to_string();
+            let lost = lost.trim_end_matches(&format!(" at {address}"));
             Failure::Unreachable(format!("{address}: {lost}; is the node running, and is this its address?")).into()
         }
         None => error,
@@ -183,6 +185,26 @@ pub fn run(
         let node = samples.last().map(|sample| sample.0).unwrap_or_default();
         on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
     })?;
+    let mut notes = notes(load, &driver, signed_count, &disturbed);
+    let heard = driver.close();
+    let said = match target {
+        Some(target) => {
+            let session = target.session.clone();
+            let said = target.stop()?;
+            notes.push(format!("The node says: {said}"));
+            Some((session, said))
+        }
+        None => {
+            notes.push("The node was not started by this run: its memory and session are its own.".into());
+            None
+        }
+    };
+    let judged = Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: "quic", notes };
+    judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
+}
+
+/// What a reader of the report should know of the run.
+fn notes(load: &Load, driver: &Driver, signed_count: u64, disturbed: &Disturbed) -> Vec<String> {
     let mut notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
          sent after its height is on disk."
@@ -209,21 +231,7 @@ pub fn run(
             count(&disturbed.refused)
         ));
     }
-    let heard = driver.close();
-    let said = match target {
-        Some(target) => {
-            let session = target.session.clone();
-            let said = target.stop()?;
-            notes.push(format!("The node says: {said}"));
-            Some((session, said))
-        }
-        None => {
-            notes.push("The node was not started by this run: its memory and session are its own.".into());
-            None
-        }
-    };
-    let judged = Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: "quic", notes };
-    judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
+    notes
 }
 
 /// The name of the target for what a player waits for.

@@ -112,6 +112,26 @@ impl Kills {
     }
 }
 
+/// What a reader of the report should know of the cluster.
+fn notes(site: &RunSite, honest: usize, rogue: Option<Rogue>) -> Vec<String> {
+    let mut notes = vec![format!(
+        "{} validators, each a process, and the generator share the machine; the processor time is that of all nodes, the \
+         memory that of the largest one. Open loop: latency counts from when an intent was due.",
+        site.nodes
+    )];
+    if let Some(delay_ms) = &site.delay_ms {
+        notes.push(format!("A packet took {} to {} ms from one to another.", delay_ms.start(), delay_ms.end()));
+    }
+    if let Some(rogue) = rogue {
+        let did = rogue.stop();
+        notes.push(format!(
+            "Validator {} was a rogue: it told all others {} messages, and was put out {} times.",
+            honest, did.said, did.put_out
+        ));
+    }
+    notes
+}
+
 /// Runs a load against several validators and judges it.
 ///
 /// # Errors
@@ -149,23 +169,7 @@ pub fn run(
         let node = samples.last().map(|sample| sample.0).unwrap_or_default();
         on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
     })?;
-    let mut notes = vec![format!(
-        "{} validators, each a process, and the generator share the machine; the processor time is that of all nodes, the \
-         memory that of the largest one. Open loop: latency counts from when an intent was due.",
-        site.nodes
-    )];
-    if let Some(delay_ms) = &site.delay_ms {
-        notes.push(format!("A packet took {} to {} ms from one to another.", delay_ms.start(), delay_ms.end()));
-    }
-    if let Some(rogue) = rogue {
-        let did = rogue.stop();
-        notes.push(format!(
-            "Validator {} was a rogue: it told all others {} messages, and was put out {} times.",
-            honest.len(),
-            did.said,
-            did.put_out
-        ));
-    }
+    let mut notes = notes(site, honest.len(), rogue);
     notes.append(&mut kills.notes);
     notes.push(format!("{} connections of users were lost and made again.", driver.heard().reconnects()));
     let heard = driver.close();

@@ -92,15 +92,16 @@ pub fn look(config: &Config, runs: bool) -> Vec<Finding> {
 
 fn processors(config: &Config, cpus: Option<u64>) -> Finding {
     let threads = config.node.threads as u64;
+    let workers = if threads == 1 { "1 worker".to_owned() } else { format!("{threads} workers") };
     match cpus {
         None => ok("processors", "not told by the system"),
         Some(1) => note("processors", "1", "two or more: the network and the tick share this one"),
         Some(cpus) if threads > cpus => note(
             "processors",
-            format!("{cpus}, for {threads} workers"),
+            format!("{cpus}, for {workers}"),
             format!("node.threads = {} leaves one for the network and the disk", cpus - 1),
         ),
-        Some(cpus) => ok("processors", format!("{cpus}, for {threads} workers beside the network and the disk")),
+        Some(cpus) => ok("processors", format!("{cpus}, for {workers} beside the network and the disk")),
     }
 }
 

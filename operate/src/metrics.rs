@@ -268,7 +268,7 @@ pub const METRICS: &[Metric] = &[
         name: "bitcraps_lost_chips_total",
         unit: Unit::Chips,
         source: Source::Counter(tick!(lost_chips)),
-        help: "Wagers that players lost.",
+        help: "Wagers that players lost, and commissions of bets that were decided.",
     },
     // The disk.
     gauge(

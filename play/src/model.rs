@@ -397,6 +397,20 @@ impl Game {
         seats.iter().enumerate().find(|(_, view)| view.seat.account == id)
     }
 
+    /// Whether every seat of the watched table is somebody else's.
+    pub fn is_full(&self) -> bool {
+        let seats = self.setup.genesis.seats;
+        self.own_seat().is_none() && self.table.as_ref().is_some_and(|view| view.row.occupied.count_ones() >= seats)
+    }
+
+    /// What somebody does who wants a seat, where every seat is taken.
+    pub fn full_words(&self) -> &'static str {
+        match self.setup.genesis.tables {
+            1 => "every seat is taken: one may become free",
+            _ => "every seat is taken: ] shows the next table",
+        }
+    }
+
     /// The player's bet on a spot.
     pub fn own_bet(&self, spot: Spot) -> Option<BetRow> {
         self.own_seat()?.1.bets.iter().find(|bet| bet.spot == spot).copied()

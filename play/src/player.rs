@@ -277,6 +277,15 @@ impl Player {
         Ok(())
     }
 
+    /// Watches the next table, if somebody else has every seat of this one. Says whether it does.
+    pub fn pass_full_table(&mut self, game: &mut Game) -> bool {
+        let here = game.watched;
+        // A roll of the player's may wait here, also before the node has told of the account.
+        let has_half = self.pledging.as_ref().is_some_and(|pledging| pledging.tables().contains(&here));
+        let next = TableId((here.0 + 1) % game.setup().genesis.tables);
+        next != here && game.is_full() && !has_half && self.watch(next, game).is_ok()
+    }
+
     /// Takes what the node told within a time; `tell` hears each event as a line for programs. Says whether something came.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 //!  line, keys
 //! ```
 
+mod area;
 mod detail;
 mod felt;
 mod foot;
@@ -23,6 +24,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use self::area::{column, row};
 use self::text::{Parts, columns_of, cut};
 use super::model::{Game, Link};
 use super::ui::{Mode, Ui};
@@ -63,18 +65,6 @@ pub fn draw(frame: &mut Frame<'_>, game: &Game, ui: &Ui) {
     if ui.mode == Mode::Help {
         help::draw(frame, game, ui, area);
     }
-}
-
-/// So many rows of an area.
-fn row(area: Rect, from: u16, rows: u16) -> Rect {
-    let from = from.min(area.height);
-    Rect { y: area.y + from, height: rows.min(area.height - from), ..area }
-}
-
-/// So many columns of an area.
-fn column(area: Rect, from: u16, columns: u16) -> Rect {
-    let from = from.min(area.width);
-    Rect { x: area.x + from, width: columns.min(area.width - from), ..area }
 }
 
 fn narrow(frame: &mut Frame<'_>, game: &Game, ui: &Ui, area: Rect) {

@@ -263,6 +263,7 @@ fn play_key(code: KeyCode, game: &Game, ui: &mut Ui) -> Option<Action> {
         (IntentKind::Open, false, _) => Some(Action::Wish(Wish::new(kind))),
         (_, false, _) => ui.say("you have no account yet: O opens one"),
         (IntentKind::Sit, true, true) => ui.say("you sit here already; L leaves"),
+        (_, true, false) if game.is_full() => ui.say(game.full_words()),
         (IntentKind::Sit, true, false) => {
             let offer = buy_in(game).to_string();
             ui.digits = false;

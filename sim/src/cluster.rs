@@ -6,6 +6,7 @@
 //! First the faults of the seed, and safety; then everything is healed, and the chain must go on.
 
 mod lives;
+mod said;
 pub mod script;
 mod traffic;
 mod trouble;
@@ -116,7 +117,7 @@ pub struct Cluster {
     weak: BTreeMap<u32, Fault>,
     liars: BTreeMap<u32, Liar>,
     /// What a schedule does to what nodes say.
-    meddling: Option<script::Meddling>,
+    meddling: Option<said::Meddling>,
     /// Validators in whose name a schedule says false things.
     distrusted: BTreeSet<u32>,
     /// Pairs of which one has put the other out.

@@ -147,6 +147,7 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
     let path = dir.join("genesis.json");
     match backend.read(&path, GENESIS_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no genesis.json")),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(missing("it is a file")),
         Err(error) => Err(OpenError::io(&path)(error)),
         Ok(_) if backend.list(&dir.join("journal")).is_err() => Err(missing("it has no journal")),
         Ok(bytes) => Ok(bytes),

@@ -13,4 +13,4 @@ pub mod text;
 pub mod wish;
 
 pub use failure::Failure;
-pub use number::thousands;
+pub use number::{counted, thousands};

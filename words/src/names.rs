@@ -33,6 +33,15 @@ const LISTED: usize = 6;
 /// Letters that a mistyped name may differ by.
 const FAR_MAX: usize = 3;
 
+/// The known name nearest to a mistyped word, if one is so near that it may have been meant: a short word differs from too many
+/// names by a few letters.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = squash(word);
+    let far = |name: &str| strsim::damerau_levenshtein(&word, &squash(name));
+    let nearest = known.map(|name| (far(name), name)).min();
+    nearest.filter(|(far, _)| *far <= FAR_MAX.min(word.len() / 2)).map(|(_, name)| name)
+}
+
 fn hint(near: &Option<&'static str>) -> String {
     near.map_or(String::new(), |near| format!("; did you mean `{near}`?"))
 }
@@ -129,9 +138,7 @@ pub fn find(words: &[&str]) -> Result<BetId, NameError> {
     match begun[..] {
         [bet] => Ok(bet.id),
         [] => {
-            let far = |name: &str| strsim::damerau_levenshtein(&key, &squash(name));
-            let nearest = BETS.iter().map(|bet| (far(bet.name), bet.name)).min();
-            let near = nearest.filter(|(far, _)| *far <= FAR_MAX.min(key.len() / 2)).map(|(_, name)| name);
+            let near = nearest(&key, BETS.iter().map(|bet| bet.name));
             Err(NameError::Unknown { word: word(), near })
         }
         _ => Err(NameError::Several { word: word(), names: begun.iter().map(|bet| bet.name).collect() }),

@@ -44,10 +44,15 @@ pub fn event_words(event: RollEvent, puck: Puck) -> String {
     }
 }
 
-/// A roll in words: `roll 421: 5-3 is 8, no decision`.
+/// A roll in words: `roll no. 421: 5-3, total 8, no decision`.
 pub fn roll_words(roll: &RollReport) -> String {
     let [a, b] = roll.dice.faces();
-    format!("roll {}: {a}-{b} is {}, {}", roll.roll_number, roll.dice.total(), event_words(roll.event, roll.puck))
+    format!(
+        "roll no. {}: {a}-{b}, total {}, {}",
+        roll.roll_number,
+        roll.dice.total(),
+        event_words(roll.event, roll.puck)
+    )
 }
 
 /// What a roll did to a bet, in words: `field wins: 5 pays 10`.

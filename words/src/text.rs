@@ -1,4 +1,5 @@
-//! Text that somebody hands over as a file: read within a bound, so that no file and no device takes all memory.
+//! Text that somebody hands over as a file, read within a bound, so that no file and no device takes all memory; and text that
+//! is laid out in lines.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,6 +26,23 @@ pub fn read_from(from: impl Read, bytes_max: u64) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {bytes_max} bytes")));
     }
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// The lines of a text in so many columns, those after the first set in. `columns_of` measures a part of a line.
+pub fn wrap(text: &str, columns: usize, indent: usize, columns_of: impl Fn(&str) -> usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.trim().is_empty() && columns_of(&line) + 1 + columns_of(word) > columns {
+            lines.push(std::mem::take(&mut line));
+            line = " ".repeat(indent);
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }
 
 #[cfg(test)]

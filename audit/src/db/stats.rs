@@ -32,6 +32,8 @@ pub struct Stats {
     pub last_time_ms: u64,
     /// Segments of the journal.
     pub segments: u64,
+    /// Those of them that are compressed.
+    pub compressed: u64,
     /// Segments of which only headers, certificates and beacons stay.
     pub heads: u64,
     /// Frames of whole segments.
@@ -89,7 +91,10 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
             *sum += file.on_disk;
         }
         match file.kind {
-            FileKind::Segment => stats.segments += 1,
+            FileKind::Segment => {
+                stats.segments += 1;
+                stats.compressed += u64::from(file.name.ends_with(".zst"));
+            }
             FileKind::Head => stats.heads += 1,
             FileKind::Pack => stats.packs += 1,
             _ => {}

@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use anyhow::Context;
 
 use super::schema::{SHEETS, Value};
-use super::{About, Sink};
+use super::sink::{About, Sink};
 
 /// A CSV file for each sheet.
 pub struct CsvSink {

@@ -14,16 +14,18 @@ mod parquet;
 mod placed;
 mod rows;
 mod schema;
+mod sink;
+mod sinks;
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use aside::{NewDir, NewFile, Readers};
+use aside::{NewFile, Readers};
 use engine::{Hash, Height};
 use systems::Machine;
 
+use self::sinks::Sinks;
 use crate::reading::Reading;
 use crate::walker::{Walker, walk_to};
 pub use schema::{BALANCES, Column, Kind, SHEETS, Sheet, Value};
@@ -65,86 +67,6 @@ pub struct Exported {
     pub files: Vec<PathBuf>,
 }
 
-/// What a session is and where the export ends, by name: the sheet of the session, and what Parquet files say of themselves.
-type About = Vec<(&'static str, String)>;
-
-/// Where rows go: one for each format.
-trait Sink {
-    /// Takes a row of a sheet.
-    fn row(&mut self, sheet: usize, values: &[Value<'_>]) -> anyhow::Result<()>;
-    /// Completes the files. `about` says whose rows they are, where a format has a place for it.
-    fn finish(self: Box<Self>, about: &About) -> anyhow::Result<()>;
-}
-
-/// A directory of sheets in one format, which is seen once all of it is whole.
-struct Folder {
-    path: PathBuf,
-    dir: NewDir,
-    ending: &'static str,
-}
-
-/// The file's name, as errors say it.
-fn file_name(sheet: &Sheet, ending: &str) -> String {
-    format!("{}.{ending}", sheet.name)
-}
-
-impl Folder {
-    /// A new file for each sheet, in a directory that is new or empty.
-    fn begin(path: &Path, ending: &'static str) -> anyhow::Result<(Self, Vec<File>)> {
-        let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
-        let dir = NewDir::create(path).map_err(failed)?;
-        let files = SHEETS.iter().map(|sheet| File::create_new(dir.place().join(file_name(sheet, ending))));
-        let files = files.collect::<io::Result<_>>().map_err(failed)?;
-        Ok((Self { path: path.to_owned(), dir, ending }, files))
-    }
-
-    fn files(&self) -> impl Iterator<Item = PathBuf> {
-        SHEETS.iter().map(|sheet| self.path.join(file_name(sheet, self.ending)))
-    }
-}
-
-/// Where the rows go, and how many rows each sheet has.
-#[derive(Default)]
-struct Sinks {
-    sinks: Vec<(Folder, Box<dyn Sink>)>,
-    rows: [u64; SHEETS.len()],
-}
-
-impl Sinks {
-    fn begin(config: &ExportConfig) -> anyhow::Result<Self> {
-        let mut sinks = Self::default();
-        if let Some(path) = &config.csv {
-            let (folder, files) = Folder::begin(path, "csv")?;
-            sinks.sinks.push((folder, Box::new(csv::CsvSink::new(files)?)));
-        }
-        if let Some(path) = &config.parquet {
-            let (folder, files) = Folder::begin(path, "parquet")?;
-            sinks.sinks.push((folder, Box::new(parquet::ParquetSink::new(files)?)));
-        }
-        Ok(sinks)
-    }
-
-    fn row(&mut self, sheet: usize, values: &[Value<'_>]) -> anyhow::Result<()> {
-        assert_eq!(values.len(), SHEETS[sheet].columns.len(), "a row has its sheet's columns");
-        self.rows[sheet] += 1;
-        for (folder, sink) in &mut self.sinks {
-            let file = || folder.path.join(file_name(&SHEETS[sheet], folder.ending)).display().to_string();
-            sink.row(sheet, values).with_context(file)?;
-        }
-        Ok(())
-    }
-
-    /// Completes the files; they are seen now.
-    fn finish(self, about: &About) -> anyhow::Result<()> {
-        for (folder, sink) in self.sinks {
-            let path = || folder.path.display().to_string();
-            sink.finish(about).with_context(path)?;
-            folder.dir.publish().with_context(path)?;
-        }
-        Ok(())
-    }
-}
-
 /// Exports a session; `on_height` hears of the heights.
 ///
 /// # Errors
@@ -158,8 +80,8 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
     let evidence = config.evidence.as_ref().map(begin).transpose()?;
     let mut files: Vec<PathBuf> = config.image.iter().chain(&config.evidence).cloned().collect();
     let Walked { mut machine, root, executed_from, rows } = if config.csv.is_some() || config.parquet.is_some() {
-        let sinks = Sinks::begin(config)?;
-        files.extend(sinks.sinks.iter().flat_map(|(folder, _)| folder.files()));
+        let sinks = Sinks::begin(config.csv.as_deref(), config.parquet.as_deref())?;
+        files.extend(sinks.files());
         walk(dir, config, sinks, &mut on_height)?
     } else {
         let walker = walk_to(dir, config.height, config.reading)?;
@@ -214,7 +136,7 @@ fn walk(
     rows::balances(&mut machine, &mut sinks)?;
     let about = rows::session(&machine, executed_from, &mut sinks)?;
     let root = machine.root();
-    let rows = SHEETS.iter().map(|sheet| sheet.name).zip(sinks.rows).collect();
+    let rows = SHEETS.iter().map(|sheet| sheet.name).zip(sinks.rows()).collect();
     sinks.finish(&about)?;
     Ok(Walked { machine, root, executed_from, rows })
 }

@@ -13,7 +13,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::schema::{Column, Kind, SHEETS, Sheet, Value};
-use super::{About, Sink};
+use super::sink::{About, Sink};
 
 /// Rows of a group: what is in memory at a time.
 const GROUP_ROWS: usize = 32_768;

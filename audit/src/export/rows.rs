@@ -14,7 +14,8 @@ use super::placed::{Placed, PlacedBets};
 use super::schema::{
     ACTIONS, BALANCES, BETS, DEPARTURES, OPENINGS, PAYOUTS, PLEDGES, ROLLS, RULES, SESSION, SHEETS, TABLES, Value,
 };
-use super::{About, Sinks};
+use super::sink::About;
+use super::sinks::Sinks;
 use crate::walker::Step;
 
 /// The name of a request, as output and scenario files write it.

@@ -44,6 +44,14 @@ impl From<Dice> for DiceSource {
     }
 }
 
+/// A number of workers.
+pub fn workers_in_range(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers) if (1..=engine::limits::WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => Err(format!("a number from 1 to {}", engine::limits::WORKERS_MAX)),
+    }
+}
+
 /// How one thing is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
 pub enum Format {

@@ -8,13 +8,12 @@ use clap::Args;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use engine::Height;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::args::OutputArgs;
-use super::dev::workers_in_range;
+use super::args::{OutputArgs, workers_in_range};
+use super::bars::spinner;
 use super::session::{SessionArgs, identified};
-use super::{Failure, thousands};
+use words::{Failure, thousands};
 
 /// Tables that people are shown: those with the most evidence.
 const SHOWN: usize = 20;
@@ -49,8 +48,7 @@ pub fn run(args: &AuditDiceArgs) -> anyhow::Result<()> {
     let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
     args.expected.check_root_chain(&args.session, config.to)?;
-    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
+    let bar = spinner(args.output.is_watched(), "{spinner} height {human_pos}, {per_sec}");
     let audited = audit_dice(&args.session, &config, |so_far| bar.set_position(so_far.height.0));
     bar.finish_and_clear();
     let audit = audited?;

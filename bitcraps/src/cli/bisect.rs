@@ -2,14 +2,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::OutputArgs;
-use super::dev::workers_in_range;
+use super::args::{OutputArgs, workers_in_range};
+use super::bars::spinner;
 use super::session::{SessionArgs, identified};
-use super::{Failure, thousands};
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
 use audit::reading::Origin;
+use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -36,8 +35,7 @@ pub struct BisectArgs {
 pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(args.threads)?;
     let people = args.output.is_for_people();
-    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
+    let bar = spinner(args.output.is_watched(), "{spinner} height {human_pos}, {per_sec}");
     let reading = args.expected.reading(args.threads, Origin::Stranger);
     let config = BisectConfig { reading, images: args.images.clone() };
     let identity = args.expected.identify(&args.a, args.output)?;
@@ -81,12 +79,14 @@ fn print(args: &BisectArgs, result: &Bisected) -> std::io::Result<()> {
         Some(b) => say!("{a} and {}: the same up to height {agree}", b.display()),
     }
     if result.ok {
-        if let [one, other] = result.heights
-            && one != other
-        {
-            say!("one ends at height {}, the other at {}", thousands(one), thousands(other));
+        match result.heights {
+            // What one of them does not have cannot differ.
+            [one, other] if one != other => {
+                say!("one ends at height {}, the other at {}", thousands(one), thousands(other));
+                say!("nothing differs up to height {agree}");
+            }
+            _ => say!("nothing differs"),
         }
-        say!("nothing differs");
         return Ok(());
     }
     if let Some(cause) = result.cause.as_ref().filter(|cause| Some(*cause) != result.first_difference.as_ref()) {

@@ -7,22 +7,23 @@ use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
 use engine::{Height, hex};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use load::cluster::{Cluster, Compared, Member, SessionEnd, open_dev};
 use load::crowd::{Counted, Crowd};
 use load::dev::{DevConfig, keys, next_session};
 use serde_json::json;
 
 use super::args::OutputArgs;
-use super::dev::{DevArgs, Pace, WINDOW_REAL_MS, check_players};
-use super::out::fit;
-use super::{Failure, program, stop_signals, thousands};
+use super::bars::spinner;
+use super::dev::args::{DevArgs, GUESTS_MAX, Pace, WINDOW_REAL_MS};
+use super::out::{fit, paragraph};
+use super::phrases::program;
+use super::signals::stop_signals;
+use words::{Failure, thousands};
 
 /// How long the players' last intents are waited for at the end: much longer than a set with a quorum takes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Connections that each node takes, beside those of the players.
-const GUESTS_MAX: u32 = 256;
 /// How often the table is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(250);
 /// How long the nodes have to come to one height before they end.
@@ -42,10 +43,10 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         let problem = "--dashboard: each of several validators has its own, and its node.log says where";
         return Err(Failure::Usage(problem.into()).into());
     }
-    check_players(args, true)?;
+    args.check_players(true)?;
     let config = DevConfig {
         tables: args.tables,
-        players: args.players,
+        players: args.players_at(None),
         seed: args.seed,
         window_ms: args.window.unwrap_or(WINDOW_REAL_MS),
         dice: args.dice.into(),
@@ -53,14 +54,14 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
-    let configs = open_dev(&dir, &config, args.nodes, args.threads, args.players + GUESTS_MAX)?;
+    let configs = open_dev(&dir, &config, args.nodes, args.threads, config.players + GUESTS_MAX)?;
     let mut cluster = Cluster::start(&configs)?;
     let nodes: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
-    let crowd =
-        Crowd::start(cluster.runtime(), &keys(args.seed), args.players, &cluster.genesis, cluster.chain, &nodes)?;
+    let players = args.players_at(Some(&cluster.genesis));
+    let crowd = Crowd::start(cluster.runtime(), &keys(args.seed), players, &cluster.genesis, cluster.chain, &nodes)?;
     let people = args.output.is_for_people();
     if people {
-        introduce(args, &dir, &mut cluster)?;
+        introduce(args, players, &dir, &mut cluster)?;
     }
     let mut table = Table::new(args.output);
     while !stop.load(Ordering::Relaxed) && args.heights.is_none_or(|heights| cluster.highest() < Height(heights)) {
@@ -68,11 +69,11 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         std::thread::sleep(DRAWN_EVERY);
     }
     table.bar.finish_and_clear();
-    end(args, &dir, cluster, crowd)
+    end(args, players, &dir, cluster, crowd)
 }
 
-fn introduce(args: &DevArgs, dir: &Path, cluster: &mut Cluster) -> anyhow::Result<()> {
-    let (tables, players) = (thousands(args.tables.into()), thousands(args.players.into()));
+fn introduce(args: &DevArgs, players: u32, dir: &Path, cluster: &mut Cluster) -> anyhow::Result<()> {
+    let (tables, players) = (thousands(cluster.genesis.tables.into()), thousands(players.into()));
     let count = cluster.members.len();
     say!("BitCraps: {tables} craps tables, {players} simulated players, {count} validators; seed {}.\n", args.seed);
     say!("  sessions  {}", dir.display());
@@ -88,10 +89,12 @@ fn introduce(args: &DevArgs, dir: &Path, cluster: &mut Cluster) -> anyhow::Resul
         say!("  node {slot}    {}  {kill}", member.address);
         say!("            again: {}", again(member));
     }
-    say!(
-        "\n{} of {count} must run for heights to be decided. Ctrl-C ends all that this command started.\n",
-        count - (count - 1) / 3
-    );
+    say!("");
+    let quorum = count - (count - 1) / 3;
+    paragraph(&format!(
+        "{quorum} of {count} must run for heights to be decided. Ctrl-C ends all that this command started."
+    ))?;
+    say!("");
     Ok(())
 }
 
@@ -111,12 +114,7 @@ struct Table {
 
 impl Table {
     fn new(output: OutputArgs) -> Self {
-        let bar = if output.is_watched() {
-            let style = ProgressStyle::with_template("{prefix}\n{msg}").expect("a fixed template");
-            ProgressBar::new_spinner().with_style(style)
-        } else {
-            ProgressBar::hidden()
-        };
+        let bar = spinner(output.is_watched(), "{prefix}\n{msg}");
         Self { bar, counted: (Instant::now(), Vec::new()), rates: Vec::new() }
     }
 
@@ -134,17 +132,7 @@ impl Table {
         for (slot, rate) in self.rates.iter().enumerate() {
             lines.push(fit(&row(slot, &mut cluster.members[slot], highest, *rate), 0));
         }
-        let count = |counter: &AtomicU64| thousands(counter.load(Ordering::Relaxed));
-        let played = format!(
-            "players: {} connected, {} intents sent, {} applied, {} refused, {} not taken, {} answered wrongly",
-            count(&counted.connected),
-            count(&counted.sent),
-            count(&counted.applied),
-            count(&counted.refused),
-            count(&counted.shed),
-            count(&counted.wrong),
-        );
-        lines.push(fit(&played, 0));
+        lines.extend(played(counted).map(|line| fit(&line, 0)));
         self.bar.set_message(lines.join("\n"));
         self.bar.tick();
     }
@@ -164,6 +152,26 @@ impl Table {
             self.counted = (Instant::now(), receipts);
         }
     }
+}
+
+/// What the players came to so far: first what should be nothing, as far as it is over.
+fn played(counted: &Counted) -> [String; 2] {
+    let count = |counter: &AtomicU64| thousands(counter.load(Ordering::Relaxed));
+    [
+        format!(
+            "players: {} connected, {} answered wrongly, {} without an answer",
+            count(&counted.connected),
+            count(&counted.wrong),
+            count(&counted.unanswered),
+        ),
+        format!(
+            "intents: {} sent, {} applied, {} refused, {} not taken",
+            count(&counted.sent),
+            count(&counted.applied),
+            count(&counted.refused),
+            count(&counted.shed),
+        ),
+    ]
 }
 
 fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
@@ -186,7 +194,7 @@ fn row(slot: usize, member: &mut Member, highest: Height, rate: f64) -> String {
 }
 
 /// Everything that was started ends; then the sessions are compared and replayed.
-fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow::Result<()> {
+fn end(args: &DevArgs, players: u32, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow::Result<()> {
     let counted = Arc::clone(&crowd.counted);
     crowd.rest();
     let until = Instant::now() + ANSWERED_WITHIN;
@@ -234,8 +242,8 @@ fn end(args: &DevArgs, dir: &Path, mut cluster: Cluster, crowd: Crowd) -> anyhow
             "replay_ok": replays,
             "sessions": sessions,
             "keys": cluster.genesis.keys.name(),
-            "tables": args.tables,
-            "players": args.players,
+            "tables": cluster.genesis.tables,
+            "players": players,
             "intents_sent": count(&counted.sent),
             "intents_applied": count(&counted.applied),
             "intents_refused": count(&counted.refused),
@@ -278,12 +286,28 @@ fn say_answers(counted: &Counted) -> std::io::Result<()> {
         0 => "each has one final answer".to_owned(),
         _ => format!("{} were still without an answer", count(&counted.unanswered)),
     };
-    say!(
+    paragraph(&format!(
         "  intents {} sent, {} applied, {} refused, {} not taken; {last}{wrong}",
         count(&counted.sent),
         count(&counted.applied),
         count(&counted.refused),
         count(&counted.shed),
-    );
-    Ok(())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_players_came_to_is_seen_on_a_terminal_of_80_columns() {
+        let counted = Counted::default();
+        for counter in [&counted.sent, &counted.applied, &counted.refused, &counted.shed, &counted.unanswered] {
+            counter.store(1_234_567, Ordering::Relaxed);
+        }
+        counted.connected.store(1_000, Ordering::Relaxed);
+        for line in played(&counted) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
 }

@@ -14,7 +14,8 @@ use operate::watching::MonitorConfig;
 use storage::Session;
 use systems::Setup;
 
-use super::{Failure, logs};
+use super::logs;
+use words::Failure;
 
 /// Values over those of the file and the environment.
 #[derive(Args, Debug)]

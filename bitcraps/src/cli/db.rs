@@ -4,13 +4,14 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use engine::hex;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::args::{Format, OutputArgs, RowsArgs, RowsFormat};
-use super::{Failure, thousands};
+use super::bars::spinner;
 use crate::db::{backup, compact};
 use audit::db::{CheckReport, Severity, Stats, check, stats};
+use words::{Failure, counted, thousands};
 
 #[derive(Subcommand, Debug)]
 #[command(
@@ -88,9 +89,8 @@ pub fn run(command: &DbCommand) -> anyhow::Result<()> {
     }
 }
 
-fn spinner(shown: bool) -> ProgressBar {
-    let bar = if shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a fixed template"));
+fn clock(watched: bool) -> ProgressBar {
+    let bar = spinner(watched, "{spinner} {elapsed} {wide_msg}");
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     bar
 }
@@ -124,21 +124,21 @@ fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
         thousands(stats.decided),
         thousands(stats.settled)
     );
-    let heads = if stats.heads > 0 { format!(", {} heads", stats.heads) } else { String::new() };
+    let heads = if stats.heads > 0 { format!(", {}", counted(stats.heads, "head")) } else { String::new() };
     say!(
-        "  journal       {} in {} segments{heads}, {} frames",
+        "  journal       {} in {}{heads}, {}",
         size(stats.journal_bytes),
-        stats.segments,
-        thousands(stats.frames)
+        counted(stats.segments, "segment"),
+        counted(stats.frames, "frame")
     );
     say!("  log           {}", size(stats.log_bytes));
     match (stats.newest_snapshot, stats.newest_snapshot_age_ms) {
         (Some(height), Some(age)) => say!(
-            "  snapshots     {} in {} packs: {}, {} groups; the newest at height {}, {:.1} s of play old",
+            "  snapshots     {} in {}: {}, {}; the newest at height {}, {:.1} s of play old",
             size(stats.snapshot_bytes),
-            stats.packs,
+            counted(stats.packs, "pack"),
             stats.snapshots,
-            thousands(stats.groups),
+            counted(stats.groups, "group"),
             thousands(height),
             age as f64 / 1_000.0
         ),
@@ -147,7 +147,12 @@ fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
     say!("  cache         {}", size(stats.cache_bytes));
     say!("  all           {} on the disk, {} free", size(stats.bytes), size(stats.free_bytes));
     if let Some(rate) = stats.journal_bytes_per_day {
-        say!("  growth        {} of journal a day of play", size(rate as u64));
+        // A young session would frighten: what is full is compressed a while later.
+        let uncompressed = match stats.compressed {
+            0 => "; none of it is compressed yet, which leaves about a tenth",
+            _ => "",
+        };
+        say!("  growth        {} of journal a day of play{uncompressed}", size(rate as u64));
     }
     if let (Some(most), Some(left)) = (stats.bytes_max, stats.days_to_bytes_max) {
         say!("  limit         {}: {} until the oldest bodies go", size(most), days(left));
@@ -159,7 +164,7 @@ fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
 }
 
 fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
-    let bar = spinner(args.output.is_watched());
+    let bar = clock(args.output.is_watched());
     let report = check(&args.session, |what| bar.set_message(format!("reading {what}")));
     bar.finish_and_clear();
     let report = report?;
@@ -202,15 +207,18 @@ fn severity(severity: Severity) -> &'static str {
 
 fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
     say!("{}{}", args.session.display(), if report.live { " (a node is writing it)" } else { "" });
-    say!("  read          {} files, {}", report.files, ByteSize(report.bytes));
+    say!("  read          {}, {}", counted(report.files, "file"), ByteSize(report.bytes));
     say!(
-        "  journal       {} frames, decided up to height {}, settled up to {}",
-        thousands(report.frames),
+        "  journal       {}, decided up to height {}, settled up to {}",
+        counted(report.frames, "frame"),
         thousands(report.decided),
         thousands(report.settled)
     );
-    say!("  log           {} entries", thousands(report.log_entries));
-    say!("  snapshots     {}, {} records", report.snapshots, thousands(report.pack_records));
+    say!(
+        "  log           {}",
+        if report.log_entries == 1 { "1 entry".into() } else { format!("{} entries", thousands(report.log_entries)) }
+    );
+    say!("  snapshots     {}, {}", report.snapshots, counted(report.pack_records, "record"));
     for finding in &report.findings {
         let at = finding.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
         say!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem);
@@ -222,18 +230,18 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
 }
 
 fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
-    let bar = spinner(args.output.is_watched());
+    let bar = clock(args.output.is_watched());
     bar.set_message("compacting");
     let compacted = compact(&args.session);
     bar.finish_and_clear();
     let compacted = compacted?;
     match args.output.format {
         Format::Table => say!(
-            "{}: {} before, {} after; {} snapshots are kept",
+            "{}: {} before, {} after; {} kept",
             args.session.display(),
             ByteSize(compacted.before),
             ByteSize(compacted.after),
-            compacted.snapshots
+            counted(compacted.snapshots, "snapshot")
         ),
         _ => {
             say!("{}", json!({"before": compacted.before, "after": compacted.after, "snapshots": compacted.snapshots}))
@@ -243,7 +251,7 @@ fn run_compact(args: &CompactArgs) -> anyhow::Result<()> {
 }
 
 fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
-    let bar = spinner(args.output.is_watched());
+    let bar = clock(args.output.is_watched());
     let copied = backup(&args.session, &args.to, |name| bar.set_message(format!("copying {name}")));
     bar.finish_and_clear();
     let copied = copied?;
@@ -251,16 +259,20 @@ fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
         Format::Table => {
             let to = args.to.display();
             say!(
-                "{to}: up to height {}, {} files, {}",
+                "{to}: up to height {}, {}, {}",
                 thousands(copied.height.0),
-                copied.files,
+                counted(copied.files, "file"),
                 ByteSize(copied.bytes)
             );
-            say!("  verified      {} frames, {} records of packs", copied.frames, copied.pack_records);
+            say!(
+                "  verified      {}, {} of packs",
+                counted(copied.frames, "frame"),
+                counted(copied.pack_records, "record")
+            );
             say!("  root          {}", hex(&copied.root));
             say!("  root chain    {}", hex(&copied.root_chain));
             say!("The copy has no consensus log: replay it, check it, export it; no validator may sign with it.");
-            say!("\nTry next:\n  {} replay {to}", super::program());
+            say!("\nTry next:\n  {} replay {to}", super::phrases::program());
         }
         _ => say!(
             "{}",

@@ -10,10 +10,10 @@ use node::layers::Layered;
 use operate::doctor::{Finding, Grade, look};
 use serde_json::json;
 
-use super::Failure;
 use super::args::{Format, OutputArgs};
 use super::config::{SetArgs, check};
 use super::out::fit_table;
+use words::Failure;
 
 #[derive(Args, Debug)]
 #[command(

@@ -2,15 +2,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use engine::{Height, hex};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::args::OutputArgs;
-use super::dev::workers_in_range;
+use super::args::{OutputArgs, workers_in_range};
+use super::bars::spinner;
 use super::session::{SessionArgs, identified};
-use super::thousands;
 use audit::export::{ExportConfig, Exported, export};
 use audit::reading::Origin;
+use words::{counted, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -58,8 +57,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
     args.expected.check_root_chain(&args.session, args.height.map(Height))?;
-    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
+    let bar = spinner(args.output.is_watched(), "{spinner} height {human_pos}, {per_sec}");
     let exported = export(&args.session, &config, |height| bar.set_position(height.0));
     bar.finish_and_clear();
     let exported = exported?;
@@ -97,7 +95,7 @@ fn print(args: &ExportArgs, exported: &Exported) -> std::io::Result<()> {
         let places: Vec<String> = places.map(|path| path.display().to_string()).collect();
         say!("{}: up to height {height}", places.join(", "));
         for (name, count) in &exported.rows {
-            say!("  {name:<12}  {} rows", thousands(*count));
+            say!("  {name:<12}  {}", counted(*count, "row"));
         }
     }
     if let (Some(bytes), Some(path)) = (exported.image_bytes, &args.image) {

@@ -15,7 +15,7 @@ use storage::read_genesis;
 use self::together::{Asker, Found, Named, Together, others, own, problem};
 
 use super::args::OutputArgs;
-use super::{Failure, thousands};
+use words::{Failure, counted, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -31,7 +31,7 @@ pub struct HealthArgs {
     /// Ask every validator: who is behind, who is away, and how many more may go.
     #[arg(long, requires = "config")]
     cluster: bool,
-    /// Whether this node may be stopped now: the others are a quorum without it, and level.
+    /// Whether this node may be stopped now: the others are a quorum without it, and level; or there are no others.
     #[arg(long, requires = "config", conflicts_with = "cluster")]
     before_restart: bool,
     /// Wait until this node is back: level with the others, and voting if it is a validator.
@@ -109,13 +109,15 @@ fn line(found: &Found, problem: Option<&str>) -> String {
         order.slot.map_or_else(|| "follower".to_owned(), |slot| format!("validator {slot} of {}", order.validators));
     let is = problem.unwrap_or("good");
     format!(
-        "{:<24} {is}: `{}`, {part}, height {} ({} certified), round {}, proposer {}, {nodes} nodes, {connections} connections{missing}",
+        "{:<24} {is}: `{}`, {part}, height {} ({} certified), round {}, proposer {}, {}, {}{missing}",
         found.address,
         said.name,
         thousands(standing.settled.0),
         thousands(standing.certified.0),
         order.round,
         order.proposer,
+        counted(nodes.into(), "node"),
+        counted(connections.into(), "connection"),
     )
 }
 
@@ -179,17 +181,26 @@ fn cluster(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
 /// Whether the first of the nodes may be stopped.
 fn before_restart(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
     let (count, quorum, without) = (together.validators, together.quorum, together.good_without_own());
-    let follows = together.own_follows();
-    let may = follows || without >= quorum;
+    let (follows, alone) = (together.own_follows(), together.own_is_alone());
+    let may = follows || alone || without >= quorum;
     if !args.output.is_for_people() {
-        say!("{}", json!({"ok": may, "follows": follows, "good_without_it": without, "quorum": quorum}));
+        say!(
+            "{}",
+            json!({"ok": may, "follows": follows, "alone": alone, "good_without_it": without, "quorum": quorum})
+        );
     }
     let help = format!("without it {without} of {count} validators help to decide, and {quorum} must");
     if !may {
         return Err(Failure::Unreachable(format!("{help}: wait")).into());
     }
     if args.output.is_for_people() {
-        let why = if follows { "it follows, and the validators need it for nothing".to_owned() } else { help };
+        let why = match (follows, alone) {
+            (true, _) => "it follows, and the validators need it for nothing",
+            (_, true) => {
+                "it is the only validator: nothing is decided while it is stopped, and nobody can be waited for"
+            }
+            _ => &help,
+        };
         say!("it may be stopped: {why}");
     }
     Ok(())

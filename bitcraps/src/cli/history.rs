@@ -5,18 +5,16 @@ use clap::{ArgGroup, Args};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, LineStyle, Table};
 use engine::{AccountId, Height, TableId, unhex};
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use systems::Setup;
 use systems::catalogue::{BETS, bet_of, number_of};
 
-use super::args::{RowsArgs, RowsFormat};
+use super::args::{RowsArgs, RowsFormat, workers_in_range};
+use super::bars::spinner;
 use super::config::SetArgs;
-use super::dev::workers_in_range;
 use super::past::stand_back;
 use super::session::{SessionArgs, identified};
-use super::{Failure, thousands};
 use audit::history::{
     Answer, CacheConfig, Entry, Event, History, NO_TABLE, Question, Subject, TierReport, chips_of, event_name,
     event_words, reindex,
@@ -25,6 +23,7 @@ use audit::reading::Origin;
 use audit::walker::{Identity, last_settled};
 use node::config::Config;
 use node::layers::Layered;
+use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -123,9 +122,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     check_end(args, &dir)?;
     args.expected.check_root_chain(&dir, None)?;
     let _pool = engine::pool::build(args.threads)?;
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{spinner} executes again: height {human_pos}, {per_sec}");
-    bar.set_style(style.expect("a fixed template"));
+    let bar = spinner(std::io::stderr().is_terminal(), "{spinner} executes again: height {human_pos}, {per_sec}");
     let shown = bar.clone();
     // Whoever has a node's configuration runs the node.
     let origin = if args.own || args.config.is_some() { Origin::Own } else { Origin::Stranger };

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,11 +14,12 @@ use engine::limits::JOURNAL_BYTES_MAX_LEAST;
 use serde_json::json;
 
 use super::args::{Dice, OutputArgs};
-use super::{Failure, program};
+use super::phrases::program;
 use keys::keyfile::{self, Passphrase};
 use node::config::{Config, ServedAt};
 use node::deal::{VALIDATORS, deal, follower, read_places};
-use node::init::{NewChain, create, now_ms};
+use node::init::{Created, NewChain, create, now_ms};
+use words::Failure;
 
 #[derive(Args, Debug)]
 #[command(
@@ -166,7 +168,12 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
         }
         (None, ..) => {}
     }
-    let created = create(&args.dir, &new, config, passphrase)?;
+    tell(args, &create(&args.dir, &new, config, passphrase)?, journal, opens)
+}
+
+/// Says what was made of a chain with one validator, how many bytes its journal may have, and how many accounts a minute are
+/// opened from one address.
+fn tell(args: &InitArgs, created: &Created, journal: u64, opens: NonZeroU32) -> anyhow::Result<()> {
     let path = created.config.display();
     if !args.output.is_for_people() {
         say!(

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::args::{Format, OutputArgs};
-use super::dev::workers_in_range;
-use super::{Failure, stop_signals, thousands};
+use super::args::{Format, OutputArgs, workers_in_range};
+use super::bars::bar;
+use super::signals::stop_signals;
 use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
 use node::config::workers;
+use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -135,42 +136,8 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         return compare(args, a, b);
     }
     let scenario = args.scenario.expect("required without --compare");
-    let (users, rate, seconds) = scenario.figures();
-    let duration = args.duration.map_or(Duration::from_secs(seconds).mul_f64(args.time_scale), Duration::from_secs);
-    let ramp = Duration::from_secs(args.ramp);
-    if ramp > duration {
-        return Err(Failure::Usage("the ramp is longer than the run".into()).into());
-    }
-    let is_pledged = scenario == Scenario::Pledged;
-    if is_pledged && args.asks_for_more() {
-        let problem = "`pledged` has a table for each player, which bets and calls once a second: it takes --users, --duration, \
-                       --time-scale, --nodes, --threads, --seed, --data and --report";
-        return Err(Failure::Usage(problem.into()).into());
-    }
-    let users = args.users.unwrap_or(users);
-    if is_pledged && users < 2 {
-        return Err(Failure::Usage("`pledged` compares two kinds of tables: --users 2 or more".into()).into());
-    }
-    let load = Load {
-        users,
-        rate: args.rate.unwrap_or(if is_pledged { users.into() } else { rate.into() }),
-        duration,
-        ramp,
-        watchers: args.watchers,
-        churn: args.churn,
-        slow_readers: args.slow_readers,
-        hostile: args.hostile,
-        hostile_kind: args.hostile_kind,
-        idle: args.idle,
-        tables_min: args.tables.unwrap_or(0),
-        seed: args.seed,
-    };
-    if load.rate > 30.0 * f64::from(load.users) && !args.in_process {
-        let most = 30.0 * f64::from(load.users);
-        return Err(
-            Failure::Usage(format!("{} users send at most {most} intents a second; ask for more", load.users)).into()
-        );
-    }
+    let load = load_of(args, scenario)?;
+    check_nodes(args)?;
     // Before a run of minutes whose report would have no site.
     if let Some(dir) = &args.report {
         Report::check_place(dir)?;
@@ -178,20 +145,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let stop = stop_signals()?;
     let temporary = std::env::temp_dir().join(format!("bitcraps-load-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
-    if args.nodes < 2 && (args.kill > 0 || args.delay_ms.is_some()) {
-        return Err(Failure::Usage("--kill and --delay-ms are for several validators: say --nodes 4".into()).into());
-    }
-    if args.nodes < 4 && args.rogue.is_some() {
-        let problem = "--rogue: fewer than four validators do nothing without one of them: say --nodes 4";
-        return Err(Failure::Usage(problem.into()).into());
-    }
-    if args.kill > args.nodes {
-        return Err(Failure::Usage(format!("--kill {}: there are {} validators", args.kill, args.nodes)).into());
-    }
     let (nodes, kill, delay_ms, rogue) = (args.nodes, args.kill, args.delay_ms.clone(), args.rogue);
     let site = RunSite { target: args.target, dir, threads: args.threads, nodes, kill, delay_ms, rogue };
-    let people = args.output.is_for_people();
-    if people {
+    if args.output.is_for_people() {
         say!(
             "Load `{}`: {} users, {} intents a second, {} s.\n",
             scenario.name(),
@@ -200,9 +156,10 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
             load.duration.as_secs_f64()
         );
     }
-    let bar = bar(args.output, &load);
+    let length = load.duration.as_millis() as u64;
+    let bar = bar(args.output.is_watched(), length, "{wide_msg}\n  [{wide_bar}] {percent}%, {eta} left");
     let show = |progress: &Progress| show(&bar, progress);
-    let result = if is_pledged {
+    let result = if scenario == Scenario::Pledged {
         load::pledged::run(&load, &site, &stop, show)
     } else if args.in_process {
         load::in_process::run(&load, &site, &stop, show)
@@ -218,16 +175,75 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let mut report = result?;
     report.scenario = scenario.name().into();
+    tell(args, &report)
+}
+
+/// What is to be run, if it can be.
+fn load_of(args: &LoadArgs, scenario: Scenario) -> Result<Load, Failure> {
+    let (users, rate, seconds) = scenario.figures();
+    let duration = args.duration.map_or(Duration::from_secs(seconds).mul_f64(args.time_scale), Duration::from_secs);
+    let ramp = Duration::from_secs(args.ramp);
+    if ramp > duration {
+        return Err(Failure::Usage("the ramp is longer than the run".into()));
+    }
+    let is_pledged = scenario == Scenario::Pledged;
+    if is_pledged && args.asks_for_more() {
+        let problem = "`pledged` has a table for each player, which bets and calls once a second: it takes --users, --duration, \
+                       --time-scale, --nodes, --threads, --seed, --data and --report";
+        return Err(Failure::Usage(problem.into()));
+    }
+    let users = args.users.unwrap_or(users);
+    if is_pledged && users < 2 {
+        return Err(Failure::Usage("`pledged` compares two kinds of tables: --users 2 or more".into()));
+    }
+    let rate = args.rate.unwrap_or(if is_pledged { users.into() } else { rate.into() });
+    let most = 30.0 * f64::from(users);
+    if rate > most && !args.in_process {
+        return Err(Failure::Usage(format!("{users} users send at most {most} intents a second; ask for more")));
+    }
+    Ok(Load {
+        users,
+        rate,
+        duration,
+        ramp,
+        watchers: args.watchers,
+        churn: args.churn,
+        slow_readers: args.slow_readers,
+        hostile: args.hostile,
+        hostile_kind: args.hostile_kind,
+        idle: args.idle,
+        tables_min: args.tables.unwrap_or(0),
+        seed: args.seed,
+    })
+}
+
+/// Refuses what so few validators cannot do.
+fn check_nodes(args: &LoadArgs) -> Result<(), Failure> {
+    let problem = match args.nodes {
+        ..2 if args.kill > 0 || args.delay_ms.is_some() => {
+            "--kill and --delay-ms are for several validators: say --nodes 4".into()
+        }
+        ..4 if args.rogue.is_some() => {
+            "--rogue: fewer than four validators do nothing without one of them: say --nodes 4".into()
+        }
+        nodes if args.kill > nodes => format!("--kill {}: there are {nodes} validators", args.kill),
+        _ => return Ok(()),
+    };
+    Err(Failure::Usage(problem))
+}
+
+/// Says what came of a run, and fails if a target was missed.
+fn tell(args: &LoadArgs, report: &Report) -> anyhow::Result<()> {
     if let Some(dir) = &args.report {
         report.write(dir)?;
     }
-    if people {
-        say!("{}", summary(&report));
+    if args.output.is_for_people() {
+        say!("{}", summary(report));
         if let Some(dir) = &args.report {
             say!("\nReport: {}", dir.join("report.html").display());
         }
     } else {
-        say!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(report)?);
     }
     if report.summary.ok {
         return Ok(());
@@ -239,15 +255,6 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
         .map(|target| format!("{}: wanted {}, found {}", target.name, target.wanted, target.found))
         .collect();
     Err(Failure::Target(format!("missed: {}", missed.join("; "))).into())
-}
-
-fn bar(output: OutputArgs, load: &Load) -> ProgressBar {
-    if !output.is_watched() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{wide_msg}\n  [{wide_bar}] {percent}%, {eta} left").expect("a fixed template");
-    ProgressBar::new(load.duration.as_millis() as u64).with_style(style)
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -8,6 +8,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use words::Failure;
 
+use super::bars::BesideBars;
+
 /// The variable that says what is logged, for every command.
 const VARIABLE: &str = "BITCRAPS_LOG";
 /// That a block is refused, and taken where a quorum has voted for it, is as it should be; the library of the order warns.
@@ -35,7 +37,7 @@ fn filter(usual: &str) -> Result<EnvFilter, Failure> {
 /// How a line is written. A log that nobody reads any more ends nothing; the library would say so where nobody reads either,
 /// and panic.
 fn lines(format: LogFormat) -> Lines {
-    let layer = fmt::layer().with_target(false).log_internal_errors(false).with_writer(std::io::stderr);
+    let layer = fmt::layer().with_target(false).log_internal_errors(false).with_writer(BesideBars::default);
     match format {
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.with_target(true).with_ansi(false).json().flatten_event(true).boxed(),

@@ -9,6 +9,7 @@ macro_rules! say {
 
 mod args;
 mod audit_dice;
+mod bars;
 mod bisect;
 mod cluster;
 mod config;
@@ -25,25 +26,23 @@ mod node;
 mod odds;
 mod out;
 mod past;
+mod phrases;
 mod play;
 mod reload;
 mod replay;
 mod script;
 mod session;
 mod shell;
+mod signals;
 mod sim;
 mod support;
 mod top;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ::node::config::LogConfig;
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
-use words::{Failure, thousands};
+use words::Failure;
 
 use self::logs::Logs;
 
@@ -64,7 +63,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run tables and simulated players on this machine, and record the session.
-    Dev(dev::DevArgs),
+    Dev(dev::args::DevArgs),
     /// Make a node: keys, genesis, configuration.
     Init(init::InitArgs),
     /// Run a node that people and programs connect to.
@@ -205,61 +204,6 @@ fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// Set by Ctrl-C or SIGTERM.
-fn stop_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    stop_at(&[]).context("signals")
-}
-
-/// Set by Ctrl-C or SIGTERM, however often: for a process that another program started, which ends it at once with SIGKILL.
-fn first_signal() -> anyhow::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
-    }
-    Ok(stop)
-}
-
-/// Set by Ctrl-C, SIGTERM, or one of `others`. A second signal ends the process at once: a session is whole at any moment.
-fn stop_at(others: &[i32]) -> std::io::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    keys::prompt::release_signals();
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM].iter().chain(others) {
-        signal_hook::flag::register_conditional_shutdown(*signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(*signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
-}
-
-/// A spinner while a session is opened, which says what that is at.
-struct Opening(ProgressBar);
-
-impl Opening {
-    fn new() -> Self {
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg}").expect("a fixed template"));
-        bar.enable_steady_tick(std::time::Duration::from_millis(100));
-        Self(bar)
-    }
-
-    fn on_step(&self) -> impl Fn(&str) + Send + Clone + 'static {
-        let bar = self.0.clone();
-        move |what| bar.set_message(what.to_owned())
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// What a person reads while the disk has no room.
-fn disk_full(problem: &str) -> String {
-    format!("the disk is full ({problem}): nothing is lost, no intents are taken; it goes on when there is room")
-}
-
 /// An error and its causes, each said once: some errors have their cause's words in their own.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
@@ -282,27 +226,6 @@ fn logs(command: &Command) -> Result<Option<Logs>, Failure> {
         _ => "warn".into(),
     };
     Logs::start(&usual).map(Some)
-}
-
-/// A summary for programs, with everything that was counted.
-fn with_counts(mut summary: serde_json::Value, totals: &::node::totals::Totals) -> serde_json::Value {
-    let fields = summary.as_object_mut().expect("a summary is an object");
-    fields.extend(totals.list().map(|(name, count)| (name.to_owned(), count.into())));
-    summary
-}
-
-/// How this program was called, for the commands it suggests.
-fn program() -> &'static str {
-    if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "bitcraps" }
-}
-
-/// The known word nearest to a mistyped one, if any is near.
-fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|known| (strsim::damerau_levenshtein(word, known), known))
-        .min()
-        .filter(|(far, _)| *far <= 3)
-        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Args;
 use engine::{Height, hex};
-use indicatif::{ProgressBar, ProgressStyle};
 use net::server::Counters;
 use operate::monitor::{Listening, Monitor};
 use operate::reading::Sources;
@@ -24,23 +23,26 @@ use storage::backend::{Backend, FileBackend};
 use systems::Setup;
 
 use super::args::OutputArgs;
+use super::bars::{Opening, spinner};
 use super::config::{SetArgs, prepare};
 use super::logs::Logs;
 use super::past::{Place, past_of};
+use super::phrases::{disk_full, with_counts};
 use super::reload::Reload;
-use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
+use super::signals::{first_signal, stop_signals};
 use crate::allocator;
 use node::clock::Time;
 use node::config::Config;
 use node::init::OpenedKeys;
 use node::layers::Layered;
 use node::network::listen;
-use node::open::{self, Found, Options};
+use node::open::{self, Found, Options, StartedNode};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use node::startup::{Phase, PhaseTimes, Startup, self_test};
 use node::totals::Totals;
+use words::{Failure, counted, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -140,26 +142,7 @@ impl Operated<'_> {
         // Before the session is touched: whoever cannot have the address hears of it at once.
         let listening =
             startup.run(Phase::Service, || Ok(config.monitoring.listen.address().map(Listening::at).transpose()?))?;
-        let options = Options {
-            keys: keys.validator.clone(),
-            threads: config.node.threads,
-            peers: config.net.connections_max,
-            writing: config.writing(),
-            pace: SnapshotPace::default(),
-            driving: Driving::Threads,
-            sign_from: args.sign_from.map(Height),
-            network: Some(keys.net.public()),
-        };
-        let mut opened = startup.run(Phase::Core, || {
-            let session = Session::open(&config.node.data)?;
-            open::open(session, setup.clone(), options, Opening::new().on_step())
-        })?;
-        let decided = opened.machine.chain().decided;
-        if let Some(halt) = args.halt_at.filter(|halt| decided > Height(*halt)) {
-            let text =
-                format!("--halt-at {halt}: height {decided} is decided here; agree on a height that is yet to come");
-            return Err(Failure::Usage(text).into());
-        }
+        let mut opened = self.open(&mut startup)?;
         let found = opened.found.take();
         let recovered = began.elapsed();
         let slot = opened.machine.order_progress().slot;
@@ -186,19 +169,7 @@ impl Operated<'_> {
         let ready = Ready { address, key, socket, dashboard, recovered, slot, times };
         self.say_ready(&ready, found.as_ref())?;
         service::ready("running");
-        tracing::info!("ready {} ms after the start: {}", times.total().as_millis(), times.words());
-        // People have been told; of a node that a program started, this is where they look.
-        if !args.output.is_for_people()
-            && let Some(address) = dashboard
-        {
-            tracing::info!("the dashboard is at http://{address}/");
-        }
-        if times.total() > START_SLOW {
-            tracing::warn!("the start took more than {} s", START_SLOW.as_secs());
-        }
-        if let Some(warning) = room_warning(config)? {
-            tracing::warn!("{warning}");
-        }
+        self.log_start(times, dashboard)?;
         if let Some(height) = args.halt_at {
             node.machine_mut().halt_at(Height(height));
         }
@@ -215,14 +186,64 @@ impl Operated<'_> {
             return Ok(true);
         }
         self.say_end(&totals, &counters)?;
-        if let Some(halt) = args.halt_at.filter(|halt| totals.height > Height(*halt)) {
+        self.check_halt(&totals)?;
+        Ok(false)
+    }
+
+    /// The session, ready to be gone on with.
+    fn open(&self, startup: &mut Startup) -> anyhow::Result<StartedNode> {
+        let Self { args, config, keys, setup, .. } = self;
+        let options = Options {
+            keys: keys.validator.clone(),
+            threads: config.node.threads,
+            peers: config.net.connections_max,
+            writing: config.writing(),
+            pace: SnapshotPace::default(),
+            driving: Driving::Threads,
+            sign_from: args.sign_from.map(Height),
+            network: Some(keys.net.public()),
+        };
+        let opened = startup.run(Phase::Core, || {
+            let session = Session::open(&config.node.data)?;
+            open::open(session, setup.clone(), options, Opening::new().on_step())
+        })?;
+        let decided = opened.machine.chain().decided;
+        if let Some(halt) = args.halt_at.filter(|halt| decided > Height(*halt)) {
+            let text =
+                format!("--halt-at {halt}: height {decided} is decided here; agree on a height that is yet to come");
+            return Err(Failure::Usage(text).into());
+        }
+        Ok(opened)
+    }
+
+    /// Logs how the start went, and what an operator should know of it.
+    fn log_start(&self, times: PhaseTimes, dashboard: Option<SocketAddr>) -> anyhow::Result<()> {
+        tracing::info!("ready {} ms after the start: {}", times.total().as_millis(), times.words());
+        // People have been told; of a node that a program started, this is where they look.
+        if !self.args.output.is_for_people()
+            && let Some(address) = dashboard
+        {
+            tracing::info!("the dashboard is at http://{address}/");
+        }
+        if times.total() > START_SLOW {
+            tracing::warn!("the start took more than {} s", START_SLOW.as_secs());
+        }
+        if let Some(warning) = room_warning(&self.config)? {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    /// Fails if the node stopped at another height than the one that was agreed on.
+    fn check_halt(&self, totals: &Totals) -> Result<(), Failure> {
+        if let Some(halt) = self.args.halt_at.filter(|halt| totals.height > Height(*halt)) {
             let text = format!(
                 "stopped at height {} and not at {halt}: the others were above it already; agree on a height that is yet to come",
                 totals.height
             );
-            return Err(Failure::Mismatch(text).into());
+            return Err(Failure::Mismatch(text));
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Who this node is in its set.
@@ -408,12 +429,7 @@ fn watch(
     counters: &Counters,
     mut halt: Halt,
 ) -> anyhow::Result<()> {
-    let bar = if output.is_watched() {
-        let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("a fixed template");
-        ProgressBar::new_spinner().with_style(style)
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = spinner(output.is_watched(), "{spinner} {wide_msg}");
     let mut shown = Instant::now();
     let on_tick = |totals: &Totals, machine: &mut systems::Machine, _now_ms: u64| {
         if halt.is_over(totals.height, machine) {
@@ -431,11 +447,11 @@ fn watch(
         let players = machine.read_peers(|peers| peers.iter().filter(|peer| peer.is_connected()).count());
         let banned = counters.banned.load(Ordering::Relaxed);
         bar.set_message(format!(
-            "height {}  {} connections  {} rolls  {} receipts  {} refused  {} shed  {} banned",
+            "height {}  {}  {}  {}  {} refused  {} shed  {} banned",
             thousands(totals.height.0),
-            thousands(players as u64),
-            thousands(totals.counts.rolls),
-            thousands(totals.receipts),
+            counted(players as u64, "connection"),
+            counted(totals.counts.rolls, "roll"),
+            counted(totals.receipts, "receipt"),
             thousands(totals.refusals.values().sum()),
             thousands(totals.shed),
             thousands(banned),

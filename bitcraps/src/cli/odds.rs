@@ -13,7 +13,8 @@ use systems::catalogue::{BETS, bet_named};
 use systems::odds::{Odds, all_odds, odds_of};
 
 use super::args::{RowsArgs, RowsFormat};
-use super::{Failure, nearest};
+use words::Failure;
+use words::names::{self, nearest};
 
 #[derive(Args, Debug)]
 #[command(
@@ -100,13 +101,11 @@ fn set_rule(rules: &mut TableRules, rule: &str) -> Result<(), Failure> {
     rules.set(key, value).map_err(Failure::Usage)
 }
 
+/// A bet by the catalogue's name, its number, or as people call it.
 fn find_bet(name: &str) -> Result<BetId, Failure> {
-    let by_number = || name.parse().ok().filter(|id: &u8| usize::from(*id) < BETS.len()).map(BetId);
-    bet_named(name).or_else(by_number).ok_or_else(|| {
-        let hint = nearest(name, BETS.iter().map(|bet| bet.name))
-            .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        Failure::Usage(format!("there is no bet `{name}`{hint}"))
-    })
+    let by_number = name.parse().ok().filter(|id: &u8| usize::from(*id) < BETS.len()).map(BetId);
+    let by_name = || names::find(&name.split_whitespace().collect::<Vec<_>>());
+    bet_named(name).or(by_number).map_or_else(by_name, Ok).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Decimal digits, the last place rounded half away from zero.

@@ -11,6 +11,9 @@ use std::os::fd::AsFd;
 use comfy_table::{ContentArrangement, Table};
 use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
+use words::text::wrap;
+
+use super::bars::BesideBars;
 
 /// Standard output.
 pub struct Out {
@@ -60,7 +63,7 @@ pub fn line(line: fmt::Arguments<'_>) -> io::Result<()> {
 
 /// Says a line to whoever watches; if nobody does, nothing is lost.
 pub fn remark(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = BesideBars.write_all(format!("{line}\n").as_bytes());
 }
 
 /// Columns of a terminal.
@@ -77,6 +80,27 @@ pub fn fit(line: &str, taken: usize) -> String {
 fn fit_to(line: &str, columns: Option<u16>, taken: usize) -> String {
     let room = columns.map_or(usize::MAX, |columns| usize::from(columns).saturating_sub(taken));
     line.chars().take(room).collect()
+}
+
+/// Columns of a paragraph where the terminal has more, or there is none.
+const PARAGRAPH_COLUMNS: usize = 100;
+
+/// Columns that a line of standard output has.
+pub fn line_columns() -> usize {
+    columns(io::stdout()).map_or(usize::MAX, usize::from)
+}
+
+/// Prints a text as wide as the terminal, but no wider than one reads with ease. Lines after the first are set in as far as
+/// the first one is.
+pub fn paragraph(text: &str) -> io::Result<()> {
+    paragraph_to(text, line_columns()).iter().try_for_each(|text| line(format_args!("{text}")))
+}
+
+fn paragraph_to(text: &str, columns: usize) -> Vec<String> {
+    let (words, indent) = (text.trim_start(), text.len() - text.trim_start().len());
+    let room = columns.min(PARAGRAPH_COLUMNS).saturating_sub(indent);
+    let lines = wrap(words, room, 0, |text| text.chars().count());
+    lines.iter().map(|line| " ".repeat(indent) + line).collect()
 }
 
 /// A table as wide as the terminal, if it would be wider; where there is no terminal, as wide as it is.
@@ -113,6 +137,17 @@ mod tests {
             assert!(fit_to(&line, Some(columns), 2).chars().count() + 2 <= usize::from(columns).max(2));
         }
         assert_eq!(fit_to(&line, None, 2), line);
+    }
+
+    #[test]
+    fn a_paragraph_is_broken_between_words_and_set_in_as_it_begins() {
+        let text = "  most of them NO_SUCH_BET 15, NOT_SHOOTER 13, WRONG_PHASE 11, UNKNOWN_PLAYER 6";
+        assert_eq!(
+            paragraph_to(text, 40),
+            ["  most of them NO_SUCH_BET 15,", "  NOT_SHOOTER 13, WRONG_PHASE 11,", "  UNKNOWN_PLAYER 6"]
+        );
+        assert_eq!(paragraph_to(text, usize::MAX), [text]);
+        assert!(paragraph_to(&text.repeat(9), usize::MAX).iter().all(|line| line.len() <= PARAGRAPH_COLUMNS));
     }
 
     #[test]

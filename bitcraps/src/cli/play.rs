@@ -15,7 +15,7 @@ use engine::{TableId, hex, unhex};
 use net::client::Lost;
 use net::lan;
 
-use super::{Failure, stop_signals};
+use super::signals::stop_signals;
 use play::action::Action;
 use play::known_nodes::{Known, KnownNodes};
 use play::lines::{Event, ScriptStep, event_line, parse_line};
@@ -25,6 +25,7 @@ use play::player_keys::{PlayerKeys, default_key_path};
 use play::terminal::{Terminal, Typed, typed};
 use play::theme::Theme;
 use play::ui::{self, Ui};
+use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
 
@@ -37,9 +38,9 @@ pub struct PlayArgs {
     /// one chain the next one is taken when one is lost, and everything goes on with the same numbers.
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
-    /// The table to watch first.
-    #[arg(long, default_value_t = 0)]
-    table: u32,
+    /// The table to watch first. Without it, the first one from 0 on that has a free seat, if one of the first few has.
+    #[arg(long)]
+    table: Option<u32>,
     /// The player's secret key.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -68,7 +69,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
     let path = args.key.clone().unwrap_or_else(default_key_path);
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
     let mut say = |problem: &str| super::out::remark(format_args!("bitcraps: {problem}"));
-    let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table), &mut say)?;
+    let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table.unwrap_or(0)), &mut say)?;
     if made {
         game.say(Severity::Good, format!("a new key was made: {}; keep it, it is your account", path.display()));
     }
@@ -85,10 +86,11 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         Ok(())
     };
     meet_all(&player, &mut game)?;
+    let seeks = args.table.is_none();
     if args.script {
-        script(&mut player, &mut game, &mut meet_all)
+        script(&mut player, &mut game, seeks, &mut meet_all)
     } else {
-        screen(&mut player, &mut game, &mut meet_all)
+        screen(&mut player, &mut game, seeks, &mut meet_all)
     }?;
     player.close();
     Ok(())
@@ -168,25 +170,46 @@ fn open_account(player: &mut Player, game: &mut Game) {
     }
 }
 
-/// Hears the node until it told of the table, so that what follows knows whether there is an account.
-fn first_look(player: &mut Player, game: &mut Game, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
+/// Tables that are passed by at the beginning because every seat of theirs is taken, at most.
+const TABLES_PASSED_MAX: u32 = 16;
+
+/// Hears the node until it told of the table, so that what follows knows whether there is an account. Whoever `seeks` a seat
+/// begins at a table that has one.
+fn first_look(player: &mut Player, game: &mut Game, seeks: bool, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
+    hear_table(player, game, tell)?;
+    let first = game.watched;
+    // Where all of them are full, this leads back to the first one.
+    for _ in 0..game.setup().genesis.tables.min(TABLES_PASSED_MAX) {
+        if !seeks || !player.pass_full_table(game) {
+            break;
+        }
+        hear_table(player, game, tell)?;
+    }
+    if game.watched != first && !game.is_full() {
+        let here = game.watched;
+        game.say(Severity::Info, format!("every seat of table {first} is taken: this is table {here}"));
+    }
+    open_account(player, game);
+    Ok(())
+}
+
+fn hear_table(player: &mut Player, game: &mut Game, tell: &mut dyn FnMut(String)) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs(2);
     while game.table.is_none() && Instant::now() < until {
         player.hear(Duration::from_millis(20), game, tell)?;
     }
     player.hear(Duration::from_millis(20), game, tell)?;
-    open_account(player, game);
     Ok(())
 }
 
-fn screen(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Result<()> {
-    first_look(player, game, &mut |_| {})?;
+fn screen(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> anyhow::Result<()> {
+    first_look(player, game, seeks, &mut |_| {})?;
     // What every bet is worth takes a second to compute, which the screen does not wait for.
     let (odds, rules) = (Arc::clone(&game.odds), game.rules());
     std::thread::spawn(move || odds.fill(rules));
     let mut ui = Ui::new(Theme::from_env(|name| std::env::var(name).ok()));
     // Before the terminal is taken: one that hangs up is given back too.
-    let stop = super::stop_at(&[signal_hook::consts::SIGHUP]).context("signals")?;
+    let stop = super::signals::stop_at(&[signal_hook::consts::SIGHUP]).context("signals")?;
     let mut terminal = Terminal::open()?;
     let mut drawn: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
@@ -225,14 +248,14 @@ enum Waiting {
     Until(Instant),
 }
 
-fn script(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Result<()> {
+fn script(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> anyhow::Result<()> {
     let mut written = Ok(());
     let mut tell = |line: String| {
         if written.is_ok() {
             written = super::out::line(format_args!("{line}"));
         }
     };
-    let played = play_script(player, game, meet, &mut tell);
+    let played = play_script(player, game, seeks, meet, &mut tell);
     // However it ended, nothing that was sent stays without a word.
     for sent in &game.in_flight {
         tell(event_line(Event::Unanswered(sent.number, &sent.wish)));
@@ -248,10 +271,11 @@ fn script(player: &mut Player, game: &mut Game, meet: Meet<'_>) -> anyhow::Resul
 fn play_script(
     player: &mut Player,
     game: &mut Game,
+    seeks: bool,
     meet: Meet<'_>,
     tell: &mut dyn FnMut(String),
 ) -> anyhow::Result<(u64, u64)> {
-    first_look(player, game, tell)?;
+    first_look(player, game, seeks, tell)?;
     let stop = stop_signals()?;
     let lines = lines();
     let mut waiting: Option<Waiting> = None;

@@ -2,16 +2,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use engine::{Height, hex};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::args::OutputArgs;
-use super::dev::workers_in_range;
+use super::args::{OutputArgs, workers_in_range};
+use super::bars::spinner;
+use super::phrases::program;
 use super::session::{SessionArgs, identified};
-use super::{Failure, program, thousands};
 use audit::bisect::{BisectConfig, Bisected, locate};
 use audit::reading::Origin;
 use audit::replay::{Outcome, ReplayConfig, replay};
+use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -53,8 +53,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(args.threads)?;
     let people = args.output.is_for_people();
     let identity = args.expected.identify(&args.session, args.output)?;
-    let bar = if args.output.is_watched() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{spinner} height {human_pos}, {per_sec}").expect("a fixed template"));
+    let bar = spinner(args.output.is_watched(), "{spinner} height {human_pos}, {per_sec}");
     let outcome = replay(&args.session, &config, |height| bar.set_position(height.0));
     bar.finish_and_clear();
     let mut outcome = outcome?;

@@ -5,9 +5,9 @@ use clap::Args;
 use engine::limits::SCENARIOS_BYTES_MAX;
 use serde_json::json;
 
-use super::{Failure, thousands};
 use audit::script::{first_difference, play, read_scenarios};
 use words::text::{read, read_from};
+use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(

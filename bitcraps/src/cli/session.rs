@@ -9,7 +9,7 @@ use engine::{Hash, Height, hex, unhex};
 use serde_json::Value;
 
 use super::args::RowsFormat;
-use super::{Failure, thousands};
+use words::{Failure, thousands};
 
 /// How somebody's session is read, and which one it must be.
 #[derive(Args, Debug)]

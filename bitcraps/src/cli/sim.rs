@@ -3,7 +3,6 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use engine::hex;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sim::fault::Faults;
 use sim::marks::{MARKS, MARKS_ALONE};
@@ -12,7 +11,9 @@ use sim::plan::Plant;
 use sim::{Cost, Outcome, Plan, Signatures};
 
 use super::args::OutputArgs;
-use super::{Failure, stop_signals, thousands};
+use super::bars::bar;
+use super::signals::stop_signals;
+use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -94,16 +95,9 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     }
 }
 
-fn bar(args: &SimArgs, length: u64, template: &str) -> ProgressBar {
-    let shown = args.output.is_watched();
-    let bar = if shown { ProgressBar::new(length) } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
-    bar
-}
-
 fn one(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
     let plan = args.plan(seed);
-    let bar = bar(args, plan.heights, "{wide_bar} height {pos} of {len}");
+    let bar = bar(args.output.is_watched(), plan.heights, "{wide_bar} height {pos} of {len}");
     let began = Instant::now();
     let (outcome, cost) = sim::run_timed(&plan, |height, _| bar.set_position(height.0))?;
     bar.finish_and_clear();
@@ -231,7 +225,7 @@ fn as_json(plan: &Plan, outcome: &Outcome, cost: Cost, seconds: f64) -> Value {
 /// Many seeds: the first that breaks something ends it.
 fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
     let stop = stop_signals()?;
-    let bar = bar(args, to - from, "{wide_bar} seed {msg}, {pos} of {len}, {per_sec}, {eta} left");
+    let bar = bar(args.output.is_watched(), to - from, "{wide_bar} seed {msg}, {pos} of {len}, {per_sec}, {eta} left");
     let began = Instant::now();
     let (mut done, mut virtual_ms, mut heights) = (0, 0, 0);
     let (mut marks, mut faults) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());

@@ -16,9 +16,9 @@ use operate::ask::get;
 use operate::doctor::look;
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::OutputArgs;
 use super::config::SetArgs;
+use words::Failure;
 
 /// Bytes of a log's end that are packed.
 const LOG_BYTES_MAX: u64 = 4 << 20;

@@ -129,7 +129,8 @@ fn what_is_typed_wrong_is_usage_with_the_nearest_right_word() {
     for (args, near) in [
         (&["dev", "--table", "3"][..], "--tables"),
         (&["repaly", "x"][..], "replay"),
-        (&["odds", "--bet", "hard8"][..], "hard_8"),
+        (&["odds", "--bet", "hrad8"][..], "hard_8"),
+        (&["odds", "--bet", "repeater"][..], "could be repeater_2"),
         (&["odds", "--rules", "barr=2"][..], "bar"),
         (&["odds", "--rules", "bar=4"][..], "12, 2 or 3"),
         (&["replay", "x", "--from", "9", "--to", "3"][..], "--to is not below --from"),
@@ -141,6 +142,17 @@ fn what_is_typed_wrong_is_usage_with_the_nearest_right_word() {
 }
 
 #[test]
+fn a_bet_is_named_as_people_name_it_and_no_far_one_is_suggested() {
+    for (name, bet) in [("yo", "yo_11"), ("place 6", "place_6"), ("hard8", "hard_8"), ("34", "fire"), ("fire", "fire")]
+    {
+        let odds = json(&bitcraps(&["odds", "--bet", name, "--output", "json"]));
+        assert_eq!(odds["rows"][0]["bet"], bet, "{name}");
+    }
+    let (code, message) = failure(&["odds", "--bet", "xq"]);
+    assert!(code == 2 && message.contains("there is no bet `xq`") && !message.contains("did you mean"), "{message}");
+}
+
+#[test]
 fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let (code, message) = failure(&["replay", text(dir.path())]);
@@ -149,6 +161,21 @@ fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
     assert!(code == 4 && message.contains("not empty"), "{code} {message}");
 
     let file = dir.path().join("scenario.json");
+    std::fs::write(&file, "").expect("a file");
+    for args in [&["replay"][..], &["export", "--image", "state.img"], &["db", "stats"]] {
+        let (code, message) = failure(&[args, &[text(&file)]].concat());
+        assert!(code == 4 && message.contains("is not a recorded session: it is a file"), "{args:?}: {code} {message}");
+    }
+    let session = dir.path().join("s");
+    let dev = ["dev", "--heights", "2", "--pace", "max", "--output", "json", "--data", text(&session)];
+    json(&bitcraps(&dev));
+    let (code, message) = failure(&[&dev[..], &["--seed", "2"]].concat());
+    assert!(
+        code == 4 && message.contains("was begun with another seed than 2 (its genesis is `dev, seed 1`)"),
+        "{message}"
+    );
+    assert!(!message.contains("not a recorded session"), "{message}");
+
     let check = |content: &str| {
         std::fs::write(&file, content).expect("a file");
         failure(&["script", text(&file), "--check"])

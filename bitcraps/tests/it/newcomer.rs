@@ -406,7 +406,7 @@ fn a_target_that_nobody_answers_at_is_unreachable() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = silent.local_addr().expect("an address").to_string();
     let (code, _, err) = run(&["load", "baseline", "--target", &address, "--time-scale", "0.01"]);
-    assert!(code == 7 && err.contains(&address) && err.contains("is the node running"), "{code} {err}");
+    assert!(code == 7 && err.matches(&address).count() == 1 && err.contains("is the node running"), "{code} {err}");
 }
 
 #[test]
@@ -427,4 +427,33 @@ fn two_chains_are_called_two_chains() {
     let (code, out, _) = run(&["bisect", text(&one), text(&other)]);
     assert_eq!(code, 5);
     assert!(out.contains("two chains") && !out.contains("the same up to"), "{out}");
+    // One chain, of which one session is shorter: no more is said than what both have.
+    let longer = dir.path().join("longer");
+    session_of(&longer, 40, 1);
+    let (code, out, _) = run(&["bisect", text(&one), text(&longer)]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("one ends at height 30, the other at 40") && out.ends_with("differs up to height 30\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_young_session_says_that_it_will_be_compressed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = session(dir.path(), "one", 1);
+    let (code, out, _) = run(&["db", "stats", text(&one)]);
+    assert!(
+        code == 0 && out.contains("a day of play; none of it is compressed yet, which leaves about a tenth"),
+        "{out}"
+    );
+    assert!(out.contains("in 1 segment, "), "{out}");
+}
+
+#[test]
+fn an_address_that_nobody_answers_at_is_named_once() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = silent.local_addr().expect("an address").to_string();
+    let (code, _, err) = run(&["health", &address]);
+    assert!(code == 7 && err.matches(&address).count() == 1 && err.contains("no node answers"), "{code} {err}");
 }

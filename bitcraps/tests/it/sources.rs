@@ -27,7 +27,9 @@ fn modules(src: &Path) -> Modules {
             module.pop();
         }
         let text = without_comments(&read(&path));
-        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+        let inline = ["mod tests {", "pub(crate) mod tests {"].map(|tests| format!("#[cfg(test)]\n{tests}"));
+        let end = inline.iter().filter_map(|tests| text.find(tests)).min().unwrap_or(text.len());
+        let text = text[..end].to_owned();
         if module.last().is_none_or(|last| last != "tests") {
             modules.insert(module, text);
         }
@@ -59,42 +61,59 @@ fn expand(tree: &str) -> Vec<String> {
     paths
 }
 
-/// The modules that a module names in its `use` lines. What it hands on of its own children is a door, not a need.
+/// The module that a path in `module` leads to.
+fn resolve(module: &[String], path: &str, modules: &Modules) -> Vec<String> {
+    let mut parts = path.split("::").peekable();
+    let mut at: Vec<String> = match parts.peek().copied() {
+        Some("crate") => parts.next().map(|_| Vec::new()).unwrap_or_default(),
+        Some("self") => parts.next().map(|_| module.to_vec()).unwrap_or_default(),
+        Some("super") => {
+            let mut base = module.to_vec();
+            while parts.next_if_eq(&"super").is_some() {
+                base.pop();
+            }
+            base
+        }
+        _ => module.to_vec(),
+    };
+    for part in parts {
+        let below = [&at[..], &[part.to_owned()]].concat();
+        if !modules.contains_key(&below) {
+            break;
+        }
+        at = below;
+    }
+    at
+}
+
+/// The paths in some code: `crate::a::b`, `super::a`, `child::x`. One that begins with `::` names another crate.
+fn paths(code: &str) -> impl Iterator<Item = &str> {
+    let of_path = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+    code.split(move |letter| !of_path(letter)).filter(|path| path.contains("::") && !path.starts_with(':'))
+}
+
+/// The modules that a module names, in its `use` lines and in its code. What it hands on of its own children is a door, not a
+/// need.
 fn needs(module: &[String], text: &str, modules: &Modules) -> BTreeSet<Vec<String>> {
     let mut needed = BTreeSet::new();
     for statement in text.split(';') {
-        let Some((before, tree)) = statement.rsplit_once("use ") else { continue };
-        let visibility = before.lines().last().unwrap_or_default().trim();
-        if !(visibility.is_empty() || visibility.starts_with("pub")) {
-            continue;
-        }
-        for path in expand(&tree.split_whitespace().collect::<Vec<_>>().join(" ")) {
-            let mut parts = path.split("::").peekable();
-            let mut at: Vec<String> = match parts.peek().copied() {
-                Some("crate") => parts.next().map(|_| Vec::new()).unwrap_or_default(),
-                Some("self") => parts.next().map(|_| module.to_vec()).unwrap_or_default(),
-                Some("super") => {
-                    let mut base = module.to_vec();
-                    while parts.next_if_eq(&"super").is_some() {
-                        base.pop();
+        let mut code = statement;
+        if let Some((before, tree)) = statement.rsplit_once("use ") {
+            let visibility = before.lines().last().unwrap_or_default().trim();
+            if visibility.is_empty() || visibility.starts_with("pub") {
+                code = before;
+                for path in expand(&tree.split_whitespace().collect::<Vec<_>>().join(" ")) {
+                    let at = resolve(module, &path, modules);
+                    let is_door = visibility.starts_with("pub") && at.starts_with(module);
+                    if !is_door && path.contains("::") {
+                        needed.insert(at);
                     }
-                    base
                 }
-                _ => module.to_vec(),
-            };
-            for part in parts {
-                let below = [&at[..], &[part.to_owned()]].concat();
-                if !modules.contains_key(&below) {
-                    break;
-                }
-                at = below;
-            }
-            let is_door = visibility.starts_with("pub") && at.starts_with(module);
-            if at != module && !is_door && path.contains("::") {
-                needed.insert(at);
             }
         }
+        needed.extend(paths(code).map(|path| resolve(module, path, modules)));
     }
+    needed.remove(module);
     needed
 }
 
@@ -150,6 +169,27 @@ fn a_circle_is_seen_through_braces_and_super() {
     assert_eq!(circle(&edges(&modules)), Some(vec!["a".into(), "b".into()]));
     modules.insert(vec!["b".into()], "use super::c::Z;".into());
     assert_eq!(circle(&edges(&modules)), None, "a door of the root is no need");
+}
+
+#[test]
+fn a_circle_is_seen_through_paths_in_code() {
+    let texts = [
+        (&["a"][..], "mod child;\nfn run() { child::run(::node::clock::now()) }"),
+        (&["a", "child"], "fn run() { let x = crate::b::X; }"),
+        (&["b"], "fn back() -> super::c::Y { 1 }"),
+        (&["c"], ""),
+    ];
+    let named = |name: &[&str]| name.iter().map(|part| (*part).to_owned()).collect::<Vec<String>>();
+    let mut modules: Modules = texts.map(|(name, text)| (named(name), text.to_owned())).into();
+    let edges = |modules: &Modules| -> BTreeMap<_, _> {
+        modules.iter().map(|(module, text)| (module.clone(), needs(module, text, modules))).collect()
+    };
+    assert_eq!(circle(&edges(&modules)), None);
+    modules.insert(named(&["c"]), "fn run() { crate::a::child::run() }".into());
+    assert_eq!(circle(&edges(&modules)), Some(vec!["a::child".into(), "b".into(), "c".into()]));
+    modules.insert(named(&["c"]), String::new());
+    modules.insert(named(&["a", "child"]), "use super::Failure;".into());
+    assert_eq!(circle(&edges(&modules)), Some(vec!["a".into(), "a::child".into()]), "a parent that calls its child");
 }
 
 /// Whether a crate's name is written where code would name it.

@@ -8,8 +8,9 @@ use engine::limits::MESSAGE_ANSWERS_MAX;
 use engine::message::intent::IntentId;
 use engine::message::refusal::Refusal;
 
+use super::Kind;
 use super::field::value;
-use super::payload::Body;
+use super::payload::{Body, encode_list};
 
 /// Layout: 72 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -129,4 +130,9 @@ impl Body for Answer {
             .map(|(verdict, number)| Self { id: IntentId { key: [2; 32], number, mark: [3; 16] }, verdict })
             .collect()
     }
+}
+
+/// Appends answers without taking them.
+pub fn encode_answers(answers: &[Answer], out: &mut Vec<u8>) {
+    encode_list(answers, Kind::Answers, out);
 }

@@ -10,6 +10,7 @@
 
 mod kind;
 
+mod frame;
 mod payload;
 mod field;
 mod greeting;
@@ -25,18 +26,18 @@ mod decoder;
 
 use thiserror::Error;
 
-pub use answer::{Answer, AnswerVerdict};
+pub use answer::{Answer, AnswerVerdict, encode_answers};
 pub use decoder::{Decoder, Message};
+pub use frame::genesis_header;
 pub use greeting::{Hello, Role, Welcome};
 pub use kind::{Direction, Kind, Order, Spec, ToClient, ToNode};
 pub use node::encode_node;
 pub use payload::Bounds;
 pub use peer::PeerRecord;
-pub use table::TableMessage;
+pub use table::{TableMessage, encode_table};
 pub use watched::AccountRow;
 
 use engine::bytes::DecodeError;
-use engine::io::TableUpdate;
 
 /// The version of the protocol that this code speaks, in every header and in [`ALPN`].
 pub const VERSION: u8 = 2;
@@ -88,41 +89,6 @@ pub enum WireError {
     /// Bytes of a header or a body that are not what they should be.
     #[error(transparent)]
     Bytes(#[from] DecodeError),
-}
-
-/// Puts a message together: its header before the body that `fill` appends.
-fn frame(kind: Kind, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend([0; HEADER_BYTES]);
-    fill(out);
-    let length = out.len() - start - HEADER_BYTES;
-    out[start..start + HEADER_BYTES].copy_from_slice(&header(kind, length));
-}
-
-/// # Panics
-/// If the body has a length that its kind does not have: what we send is ours.
-fn header(kind: Kind, length: usize) -> [u8; HEADER_BYTES] {
-    assert!(kind.check_length(length).is_ok(), "a {kind} message of {length} bytes");
-    let [a, b, c, d] = (length as u32).to_le_bytes();
-    [a, b, c, d, kind.number(), VERSION, 0, 0]
-}
-
-/// What stands before a genesis of this length, whose bytes follow.
-///
-/// # Panics
-/// If it is longer than a message may be: a node checks that when it starts.
-pub fn genesis_header(length: usize) -> [u8; HEADER_BYTES] {
-    header(Kind::Genesis, length)
-}
-
-/// Appends answers without taking them.
-pub fn encode_answers(answers: &[Answer], out: &mut Vec<u8>) {
-    payload::encode_list(answers, Kind::Answers, out);
-}
-
-/// Appends a table update without taking it; one for a single peer is the whole table.
-pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
-    frame(Kind::Table, out, |out| table::encode(update, out));
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use engine::message::node::NodeMessage;
 
 use super::decoder::Message;
-use super::{Direction, Kind, Role, WireError, frame};
+use super::frame::frame;
+use super::{Direction, Kind, Role, WireError};
 
 /// Appends what one node says to another.
 ///

@@ -3,7 +3,8 @@
 use bytemuck::{Pod, pod_read_unaligned};
 use engine::bytes::DecodeError;
 
-use super::{Kind, frame};
+use super::Kind;
+use super::frame::frame;
 
 /// Bytes of a body: `least` and `most` of them, in whole `unit`s above `least`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

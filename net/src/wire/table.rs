@@ -14,8 +14,9 @@ use engine::message::block::Header;
 use engine::message::certificate::Certificate;
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
+use super::frame::frame;
 use super::payload::{Bounds, Payload};
-use super::{Kind, TABLE_BYTES_MAX, frame};
+use super::{Kind, TABLE_BYTES_MAX};
 
 /// Layout: 32 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -70,6 +71,11 @@ struct Resolved {
 
 const _: () = assert!(size_of::<Prefix>() == 32 && size_of::<Roll>() == 16);
 const _: () = assert!(size_of::<SeatHead>() == 8 && size_of::<Resolved>() == 24);
+
+/// Appends a table update without taking it; one for a single peer is the whole table.
+pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
+    frame(Kind::Table, out, |out| encode(update, out));
+}
 
 /// A table update as it is received.
 #[derive(Clone, PartialEq, Debug)]

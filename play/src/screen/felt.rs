@@ -8,8 +8,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use super::area::{column, row};
 use super::text::{columns_of, cut, rule, short, wrap};
-use super::{column, row};
 use crate::felt::{Group, cell_words};
 use crate::model::Game;
 use crate::ui::Ui;

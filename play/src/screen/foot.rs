@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use systems::catalogue::{BETS, bet_of};
 
-use super::row;
+use super::area::row;
 use super::text::{Parts, columns_of, cut, rule, wrap};
 use crate::model::{Game, Link};
 use crate::ui::{CHIP_SIZES, Mode, Ui};
@@ -140,7 +140,8 @@ fn keys(game: &Game, ui: &Ui) -> Vec<(u8, &'static str, &'static str)> {
             match (up, game.account.is_some(), game.own_seat()) {
                 (false, ..) => {}
                 (true, false, _) => keys.push((1, "O", "open account")),
-                (true, true, None) => keys.push((1, "s", "sit down")),
+                (true, true, None) if !game.is_full() => keys.push((1, "s", "sit down")),
+                (true, true, None) => keys.extend((game.setup().genesis.tables > 1).then_some((1, "]", "next table"))),
                 (true, true, Some(_)) => seated_keys(game, ui, &mut keys),
             }
             keys.extend([(6, "arrows", "move"), (5, "Tab", "group"), (7, ":", "type"), (9, "[ ]", "table")]);

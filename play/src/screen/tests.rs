@@ -77,6 +77,25 @@ fn before_the_first_word_it_says_that_it_is_connecting() {
 }
 
 #[test]
+fn at_a_full_table_it_leads_to_the_next_one() {
+    let mut game = standing();
+    let mut table = game.table.clone().expect("a table");
+    table.row.occupied = u16::MAX;
+    game.set_table(TableId(0), table.row, table.seats);
+    for (columns, rows) in [(80, 24), (120, 40)] {
+        let picture = picture(&game, &ui(), columns, rows);
+        shows(&picture, &["every seat is taken: ] shows the next table", "] next table"]);
+        assert!(!picture.contains("s sit"), "{picture}");
+    }
+    // One of the seats is the player's.
+    let mut game = playing();
+    let mut table = game.table.clone().expect("a table");
+    table.row.occupied = u16::MAX;
+    game.set_table(TableId(0), table.row, table.seats);
+    assert!(!picture(&game, &ui(), 80, 24).contains("every seat is taken"));
+}
+
+#[test]
 fn at_an_open_table_without_a_seat_it_says_how_to_sit() {
     for (columns, rows) in [(80, 24), (120, 40)] {
         let facts = [

@@ -53,19 +53,7 @@ pub fn short(chips: u64, columns: usize) -> String {
 
 /// The lines of a text in so many columns, those after the first set in.
 pub fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.trim().is_empty() && columns_of(&line) + 1 + columns_of(word) > columns {
-            lines.push(std::mem::take(&mut line));
-            line = " ".repeat(indent);
-        } else if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
+    words::text::wrap(text, columns, indent, columns_of)
 }
 
 /// Pieces of a line; those of the highest rank are left out first where they do not all fit.

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::column;
+use super::area::column;
 use super::text::{Parts, rule, short};
 use crate::model::{Game, Link};
 use crate::theme::Theme;
@@ -148,7 +148,8 @@ fn own(game: &Game, theme: Theme, columns: usize) -> [Line<'static>; 2] {
     };
     cage.add(1, vec![Span::raw("session "), Span::styled(result_words(session), style)]);
     let Some((number, view)) = game.own_seat() else {
-        return [Line::styled("no seat here yet: s sits down", theme.warning()), cage.fit(columns)];
+        let words = if game.is_full() { game.full_words() } else { "no seat here yet: s sits down" };
+        return [Line::styled(words, theme.warning()), cage.fit(columns)];
     };
     let mut rail = Parts::new("  ");
     let (chips, bets) = (view.seat.rail.0, game.in_bets(view).0);

@@ -6,27 +6,11 @@ use engine::{Height, PeerId};
 use order::signature::{PlayerKey, VoteKey};
 use storage::backend::{Fault as DiskFault, FaultyBackend};
 
+pub use super::said::{Meddling, Said};
 use super::{Cluster, keys};
-use crate::heap::Time;
 use crate::host::Clock;
 use crate::network::{Conditions, End};
 use crate::properties::Broken;
-
-/// What one node is about to say to another.
-#[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
-    /// Virtual microseconds since the beginning.
-    pub now: Time,
-    /// Who says it.
-    pub from: u32,
-    /// To whom.
-    pub to: u32,
-    /// What.
-    pub message: &'a NodeMessage,
-}
-
-/// What becomes of what nodes say: nothing said here leaves it as it is; else these go instead.
-pub type Meddling = Box<dyn FnMut(Said<'_>) -> Option<Vec<NodeMessage>>>;
 
 impl Cluster {
     /// Begins: processes start and players act. To be called once, before the other steps of a schedule.

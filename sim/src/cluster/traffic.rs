@@ -6,7 +6,8 @@ use engine::PeerId;
 use engine::io::{Input, Offence, Output};
 use engine::message::node::NodeMessage;
 
-use super::{Cluster, Event, Link, script};
+use super::said::Said;
+use super::{Cluster, Event, Link};
 use crate::edge::{letter, network_key, player, player_peer, read_answers, read_letter, read_node, to_node, to_player};
 use crate::half::Look;
 use crate::heap::Time;
@@ -137,7 +138,7 @@ impl Cluster {
                 continue;
             }
             let link = Link { pair: (from, other), number };
-            let said = script::Said { now: self.now, from, to: other, message };
+            let said = Said { now: self.now, from, to: other, message };
             if let Some(instead) = self.meddling.as_mut().and_then(|meddling| meddling(said)) {
                 instead.iter().for_each(|message| self.carry(link, to_node(message), arrivals));
                 continue;

@@ -106,7 +106,8 @@ pub struct Counts {
     pub forfeits: u64,
     /// Chips won beyond the wagers.
     pub paid: u64,
-    /// Wagers lost.
+    /// Wagers lost or forfeited, and commissions of bets that were won, lost or forfeited: `lost - paid` is what players have
+    /// less.
     pub lost: u64,
 }
 

@@ -187,14 +187,13 @@ impl<'r> Attended<'_, 'r> {
             let laid = self.book.rows.seat_bets(seat).iter().map(|bet| FeltBet { table: id, puck, bet });
             self.report.forfeited.extend(laid);
         }
-        let wagers: u64 = self.rows().seat_bets(seat).iter().map(|bet| u64::from(bet.amount)).sum();
         self.book.rows.seat_bets_mut(seat).remove_all(&row.spots);
         self.mark_bets();
         self.change().exposure -= bets.exposure;
         self.book.felt_to_forfeited(table, bets.chips);
         self.report.closed.push(TableId(table as u32));
         self.report.counts.forfeits += 1;
-        self.report.counts.lost += wagers;
+        self.report.counts.lost += bets.chips.0;
 
         let mut roll = 0;
         if waited.is_some() {

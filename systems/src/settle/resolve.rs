@@ -132,7 +132,7 @@ pub struct SeatOutcome {
     pub exposure: Chips,
     /// Wagers won or lost.
     pub wagered: Chips,
-    /// Wagers lost.
+    /// Wagers lost, and commissions of bets that were won or lost.
     pub lost: Chips,
     /// Wins beyond the wagers.
     pub profit: Chips,
@@ -195,11 +195,12 @@ pub fn resolve_seat(
                 let profit = Chips(ratio.floor_of(bet.amount));
                 outcome.wagered += wager;
                 outcome.profit += profit;
+                outcome.lost += held - wager;
                 (wager + profit, BetResult::Win)
             }
             Some(Pay::Lose) => {
                 outcome.wagered += wager;
-                outcome.lost += wager;
+                outcome.lost += held;
                 (Chips::ZERO, BetResult::Lose)
             }
             Some(Pay::Push) => (held, BetResult::Push),

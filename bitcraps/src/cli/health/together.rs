@@ -14,7 +14,7 @@ use node::config::Config;
 use order::signature::NetKey;
 use tokio::task::JoinSet;
 
-use crate::cli::thousands;
+use words::thousands;
 
 /// Heights by which a node may be behind the highest and count as level: what is decided and on its way.
 const LEVEL_HEIGHTS: u64 = 8;
@@ -84,7 +84,9 @@ async fn ask(endpoint: &Endpoint, identity: &Identity, node: Named) -> Found {
         let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host(&node.address)).await;
         let mut found = found.map_err(|_| "the name is not found".to_owned())?.map_err(|error| error.to_string())?;
         let at = found.next().ok_or_else(|| "the name has no address".to_owned())?;
-        let lost = |lost: net::client::Lost| lost.to_string();
+        // Whoever asked names the node beside what is said here.
+        let at_it = format!(" at {}", node.address);
+        let lost = |lost: net::client::Lost| lost.to_string().trim_end_matches(&at_it).to_owned();
         let mut asking = Asking::connect(endpoint, identity, at).await.map_err(lost)?;
         if let Some(expected) = node.key.filter(|key| *key != asking.key) {
             let problem =
@@ -154,6 +156,16 @@ impl Together {
     /// Whether that node votes on nothing by its operator's will: whether it runs is nothing to the others.
     pub(super) fn own_follows(&self) -> bool {
         self.found[0].said.as_ref().is_ok_and(|said| said.chain == self.chain && said.status.order.slot.is_none())
+    }
+
+    /// Whether nobody can be waited for while that node is stopped: it is the chain's only validator.
+    pub(super) fn own_is_alone(&self) -> bool {
+        let own = match &self.found[0].said {
+            Ok(said) => said.chain == self.chain && said.status.order.slot.is_some(),
+            // It is away, and its configuration names no other.
+            Err(_) => self.found.len() == 1,
+        };
+        self.validators == 1 && own
     }
 
     /// How many more may go before heights are no longer decided; nothing if they are not now.
@@ -257,6 +269,16 @@ mod tests {
         assert_eq!(without(vec![good(1), good(1), good(1)]), 1, "three names of one node");
         assert_eq!(without(vec![good(0), good(2), good(3)]), 2, "its own address is among the others'");
         assert_eq!(without(vec![good(1), foreign(2), good(3)]), 2);
+    }
+
+    #[test]
+    fn an_only_validator_waits_for_nobody() {
+        let of = |found: Vec<Found>, validators| Together::of(found, CHAIN, validators).own_is_alone();
+        assert!(of(vec![found(0, 100, false)], 1));
+        assert!(of(vec![away()], 1), "it is stopped already");
+        assert!(!of(vec![found(None, 100, true), found(0, 100, false)], 1), "a follower of it");
+        assert!(!of(vec![foreign(0)], 1), "another chain's node");
+        assert!(!of(vec![found(0, 100, false), away(), away(), away()], 4));
     }
 
     #[test]

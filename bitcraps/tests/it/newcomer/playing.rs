@@ -53,6 +53,32 @@ fn the_example_of_the_page_about_playing_ends() {
     assert_eq!((code, receipts.collect::<Vec<u64>>()), (0, numbers), "{all:?}");
 }
 
+/// Both commands as the README has them: a table has one seat, and simulated players leave some.
+#[test]
+fn at_tables_of_one_seat_a_person_finds_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    let mut child = program()
+        .args(["dev", "--dice", "both", "--window", "1000", "--listen", "127.0.0.1:0", "--data", text(&session)])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let lines = Lines::of(child.stdout.take().expect("piped"));
+    let address =
+        lines.until("listens").split_whitespace().nth(1).expect("an address").trim_end_matches(':').to_owned();
+    let dev = Dev { child, lines, address };
+    // Long enough for the players to sit down: one of them likes table 0.
+    std::thread::sleep(Duration::from_secs(5));
+    let (code, all, err) =
+        play(&dev.address, &dir.path().join("player.pem"), "open\nwait receipt\nsit 1000\nwait receipt\n");
+    assert_eq!(code, 0, "{err}");
+    let sat = events(&all, "receipt").last().expect("a receipt");
+    assert_eq!(sat["result"], "applied", "{sat}");
+    let table = |event: &Value| event["table"].as_u64().expect("a table");
+    let (first, last) = (events(&all, "table").next(), events(&all, "table").next_back());
+    assert!(first.map(table) == Some(0) && last.map(table) > Some(0), "the first table was full: {first:?} {last:?}");
+}
+
 #[test]
 fn a_table_that_does_not_exist_is_refused_with_the_range() {
     let dir = tempfile::tempdir().expect("a directory");
