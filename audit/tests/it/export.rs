@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use audit::export::{ExportConfig, Exported, Kind, SHEETS, export};
+use audit::walker::walk_to;
 use engine::Height;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{Vote, VoteBody, VoteKind};
@@ -115,7 +116,7 @@ fn rows_are_the_session_in_every_format() {
     let lost: Vec<_> = payouts.into_iter().filter(|row| row["outcome"] == "lose").collect();
     assert_eq!(sum(&lost, "wager"), totals.counts.lost);
     let supply =
-        pooled(|| audit::walker::state_at(&session, None, 1)).expect("a state").0.read(|rows| rows.house.supply);
+        pooled(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
     assert_eq!(sum(&balances, "chips"), supply.0);
 }
 
@@ -127,7 +128,11 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     let place = |name: &str| -> PathBuf { dir.path().join(name) };
     std::fs::create_dir(place("a")).expect("a directory");
     let exported = pooled(|| export(&session, &all(&place("a"), Some(40)), |_| ())).expect("an export");
-    let (mut machine, root) = pooled(|| audit::walker::state_at(&session, Some(Height(40)), 1)).expect("a state");
+    let (mut machine, root) = pooled(|| {
+        let mut machine = walk_to(&session, Some(Height(40)), 1).expect("a state").into_machine();
+        let root = machine.root();
+        (machine, root)
+    });
     assert_eq!((exported.height, exported.root), (Height(40), root));
     assert!(rows(&place("a"), "actions").iter().all(|row| row["height"].parse::<u64>().expect("a height") <= 40));
     let cages = machine.read(|rows| rows.house.cages);

@@ -31,6 +31,27 @@ fn world() -> World {
     World { keys, validators, next_validators, issuers: vec![IssuerKey::from_seed(&[1; 32]).public()] }
 }
 
+/// Checks a block in full but for the proposer's turn, every signature in one batch. The first thing that is wrong.
+fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
+    check_block_form(block, context)?;
+    let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
+    let carried = carried_items(block, context, &mut items);
+    pledge_items(block, context, &mut items);
+    let before_intents = items.len();
+    intent_items(block, context, &mut items)?;
+    // A verdict is found by its place: the carried certificate's first, then one for each pledge and each intent.
+    assert_eq!(before_intents, carried + block.pledges.len(), "every pledge has one signer");
+    assert_eq!(items.len(), before_intents + block.intents.len(), "every intent has one signer");
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, seed, &mut verdicts);
+    match verdicts.iter().position(|holds| !holds) {
+        None => Ok(()),
+        Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
+        Some(place) if place < before_intents => Err(BlockError::PledgeSignature { index: place - carried }),
+        Some(place) => Err(BlockError::Signature { index: place - before_intents }),
+    }
+}
+
 impl World {
     fn context(&self, height: u64) -> BlockContext<'_> {
         BlockContext {

@@ -131,11 +131,6 @@ impl CatchUp {
         self.ready.pop_front_if(|(next, _)| next.block.header.height == decided.next())
     }
 
-    /// Puts back what was taken too early.
-    pub fn put_back(&mut self, decided: Decided, beacon: Option<Beacon>) {
-        self.ready.push_front((decided, beacon));
-    }
-
     /// Whether heights wait to be executed.
     pub fn is_behind(&self) -> bool {
         !self.ready.is_empty()
