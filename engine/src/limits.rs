@@ -453,15 +453,16 @@ const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW && IDLE_WINDOW <= SEND_WINDO
 const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize && CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
 // What waits for the socket is more than one connection sends at once, so that none keeps the others out.
 const _: () = assert!(PACKET_SEGMENTS_MAX < PACKETS_WAITING_MAX && TURN_HANDSHAKES_MAX < HALF_OPEN_MAX as usize);
-// No file that a node writes is longer than what a reader takes: it was nearly full, and one more group or record came.
+// No file that a node writes is longer than what a reader takes. A file may exceed its limit by the last group or record that was
+// written to it.
 const _: () = assert!(SEGMENT_FILE_BYTES_MAX > SEGMENT_BYTES + (UNSYNCED_TICKS_MAX * BLOCK_BYTES_MAX) as u64);
 const _: () = assert!(LOG_FILE_BYTES_MAX > LOG_FILE_BYTES + LOG_GROUP_BYTES_MAX as u64);
 const _: () = assert!(PACK_FILE_BYTES_MAX > PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_BYTES_MAX <= SNAPSHOT_INDEX_BYTES_MAX);
 // A reader has room for the longest segment beside its state.
 const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX && READER_MEMORY_MAX > READER_BESIDE_BYTES);
-// A batch is at least one block of a walk, and one answer about the past holds a block.
 const _: () = assert!(GROUP_FILE_BYTES_MAX >= 2 * 96 * (VALIDATORS_MAX as u64 + 1) + 2);
+// A batch is at least one block of a walk, and one answer about the past holds a block.
 const _: () = assert!(SERVED_BODIES_BYTES_MAX >= BLOCK_BYTES_MAX && WALK_HEIGHTS <= REPLAY_HEIGHTS);
 // A client's program hears of all that its connection has credit for before the connection waits.
 const _: () = assert!(PLAY_EVENTS_MAX > 2 * PEER_CREDIT as usize && LOAD_COMMANDS_MAX >= PEER_CREDIT as usize);

@@ -25,7 +25,7 @@ pub enum CertificateError {
     /// It is for another block.
     #[error("the certificate of height {height} is for another block")]
     Block {
-        /// The height.
+        /// The height that it was to be for.
         height: Height,
     },
     /// Slots do not ascend: out of order, or one twice.
@@ -37,7 +37,7 @@ pub enum CertificateError {
     /// No validator has the slot.
     #[error("slot {slot} of the certificate is no validator's; there are {count}")]
     UnknownSlot {
-        /// The slot.
+        /// The number that stands in it.
         slot: u32,
         /// How many validators there are.
         count: usize,
@@ -53,7 +53,7 @@ pub enum CertificateError {
     /// A signature does not verify.
     #[error("a signature of the certificate of height {height} does not verify")]
     Signature {
-        /// The height.
+        /// The height that it is for.
         height: Height,
     },
 }

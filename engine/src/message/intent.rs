@@ -58,7 +58,7 @@ pub type Mark = [u8; 16];
 pub struct IntentId {
     /// The key that the intent names.
     pub key: [u8; 32],
-    /// Its number.
+    /// Any unused one in the account's window of 64.
     pub number: u64,
     /// The first 16 bytes of its signature.
     pub mark: Mark,

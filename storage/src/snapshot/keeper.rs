@@ -29,7 +29,7 @@ const ROOM: u64 = 64 << 20;
 /// A snapshot that is on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotDone {
-    /// Its height.
+    /// The settled height whose image it holds.
     pub height: Height,
     /// Groups that changed since the one before.
     pub groups: u64,

@@ -25,7 +25,7 @@ use crate::session::{OpenError, Session, numbered};
 /// A snapshot that is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotInfo {
-    /// Its height.
+    /// The settled height whose image it holds.
     pub height: Height,
     /// Its block's time.
     pub time_ms: u64,
