@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
+use engine::limits::DEV_GUESTS_MAX;
 use engine::{Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use load::cluster::{Cluster, Compared, Member, SessionEnd, open_dev};
@@ -21,8 +22,6 @@ use super::{Failure, program, stop_signals, thousands};
 /// How long the players' last intents are waited for at the end: much longer than a set with a quorum takes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Connections that each node takes, beside those of the players.
-const GUESTS_MAX: u32 = 256;
 /// How often the table is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(250);
 /// How long the nodes have to come to one height before they end.
@@ -53,7 +52,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
-    let configs = open_dev(&dir, &config, args.nodes, args.threads, args.players + GUESTS_MAX)?;
+    let configs = open_dev(&dir, &config, args.nodes, args.threads, args.players + DEV_GUESTS_MAX)?;
     let mut cluster = Cluster::start(&configs)?;
     let nodes: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
     let crowd =

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use engine::io::BetResult;
+use engine::limits::DEV_GUESTS_MAX;
 use engine::{Chips, Height, hex};
 use indicatif::{ProgressBar, ProgressStyle};
 use net::server::{Server, ServerConfig, StartError};
@@ -123,7 +124,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         },
         window_ms,
         dice: args.dice.into(),
-        peers: GUESTS_MAX,
+        peers: DEV_GUESTS_MAX,
         ..DevConfig::default()
     };
     let stop = stop_signals()?;
@@ -233,8 +234,6 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
 pub(super) const WINDOW_REAL_MS: u64 = 10_000;
 /// Milliseconds of a window that keeps simulated players busy.
 const WINDOW_MAX_MS: u64 = 1_000;
-/// Connections that a development node takes.
-const GUESTS_MAX: u32 = 256;
 /// Ports that are tried for one that is free.
 const PORTS: std::ops::Range<u16> = 7_400..7_420;
 /// The same for the dashboard.
@@ -274,8 +273,8 @@ fn dashboard_at(args: &DevArgs) -> Result<Option<Listening>, MonitorError> {
 fn server_config(dev: &DevConfig, address: SocketAddr) -> ServerConfig {
     ServerConfig {
         name: format!("dev, seed {}", dev.seed),
-        connections_max: GUESTS_MAX,
-        connections_per_address_max: GUESTS_MAX,
+        connections_max: DEV_GUESTS_MAX,
+        connections_per_address_max: DEV_GUESTS_MAX,
         listen: address,
         ..ServerConfig::default()
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Request, Uri, header};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::limits::ALERTS_WAITING_MAX;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -18,8 +19,6 @@ use tokio::net::TcpStream;
 use super::rules::Level;
 use super::state::Change;
 
-/// Changes that may wait to be told; beyond that the log alone has them.
-const WAITING_MAX: usize = 64;
 /// How long one channel may take for one change.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -62,7 +61,7 @@ impl Channels {
     /// # Errors
     /// If the system refuses the thread.
     pub fn start(config: AlertsConfig, node: String) -> std::io::Result<Self> {
-        let (changes, heard) = bounded(WAITING_MAX);
+        let (changes, heard) = bounded(ALERTS_WAITING_MAX);
         let run = move || tell_all(&config, &node, &heard);
         let thread = std::thread::Builder::new().name("alerts".into()).spawn(run)?;
         Ok(Self { changes: Some(changes), thread: Some(thread) })
@@ -77,7 +76,7 @@ impl Channels {
             Level::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
         }
         if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
-            tracing::warn!("{WAITING_MAX} alerts wait to be told; this one is in the log alone");
+            tracing::warn!("{ALERTS_WAITING_MAX} alerts wait to be told; this one is in the log alone");
         }
     }
 }

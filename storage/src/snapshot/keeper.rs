@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::image::GroupBlock;
-use engine::limits::GROUP_BYTES;
+use engine::limits::{GROUP_BYTES, SNAPSHOT_INDEX_CACHE_BYTES};
 use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
-use super::index::{Change, INDEX_CACHE_BYTES, Index};
+use super::index::{Change, Index};
 use super::pack::{PackOffset, PackWriter, pack_path};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
@@ -356,7 +356,7 @@ impl Keeper {
         let Self { backend, folder, index, packs, ranges, .. } = self;
         // redb lets nobody open what is open.
         drop((index, packs));
-        let index = Index::open(&backend, &folder.join("index.redb"), &chain, INDEX_CACHE_BYTES, |_| ());
+        let index = Index::open(&backend, &folder.join("index.redb"), &chain, SNAPSHOT_INDEX_CACHE_BYTES, |_| ());
         let index = index.map_err(|error| error.to_string())?;
         let catalog = index.catalog().map_err(|error| error.to_string())?;
         Self::new(backend, folder, chain, index, catalog, known, pack_bytes, ranges).map_err(|error| error.to_string())

@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use engine::image::GroupBlock;
-use engine::limits::{HEARTBEAT, PACK_BYTES, SNAPSHOT_BLOCKS_MAX};
+use engine::limits::{HEARTBEAT, PACK_BYTES, SNAPSHOT_BLOCKS_MAX, SNAPSHOT_INDEX_CACHE_BYTES};
 use engine::{Hash, Height};
 
 use super::catalog::Catalog;
 use super::database::IndexError;
-use super::index::{Change, INDEX_CACHE_BYTES, Index, read_index};
+use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::Moment;
@@ -105,7 +105,7 @@ impl SnapshotsFound {
             backend.sync_dir(&dir).map_err(OpenError::io(&dir))?;
         }
         let path = folder.join("index.redb");
-        let open = |repairing| Index::open(&backend, &path, &chain, INDEX_CACHE_BYTES, repairing);
+        let open = |repairing| Index::open(&backend, &path, &chain, SNAPSHOT_INDEX_CACHE_BYTES, repairing);
         let first = open(repairing.clone()).and_then(|index| index.catalog().map(|catalog| (index, catalog)));
         let mut repaired = None;
         let (index, mut catalog) = match first {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::Output;
-use engine::limits::{CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
+use engine::limits::{BODY_CHECKS_MAX, CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Certificate;
 use engine::message::node::NodeMessage;
@@ -41,8 +41,6 @@ pub(super) const BODY: u8 = 0;
 pub(super) const ENTRY: u8 = 1;
 /// Heights that a validator without its log stays behind the others before it votes again.
 const FOLLOW_HEIGHTS: u64 = 3;
-/// Signatures of intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
-const BODY_CHECKS_MAX: usize = 1_024;
 /// The first round in which others are told what somebody may be locked on.
 const HELP_ROUND: u32 = 1;
 
