@@ -11,7 +11,7 @@ use engine::message::pledge::PledgeRow;
 use engine::{Hash, Height};
 use thiserror::Error;
 
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::certificate::{CertificateError, certificate_items, check_certificate_form};
 use crate::signature::{PublicKey, SignedItem, encoding_is_acceptable, verify_batch};
 use crate::validators::Validators;
@@ -173,13 +173,13 @@ pub enum BlockError {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check_block_head(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
+pub fn check_block_head(block: &Block, context: &BlockContext<'_>, secret: &BatchSecret) -> Result<(), BlockError> {
     check_block_form(block, context)?;
     let mut items = Vec::with_capacity(context.parent_validators.count() + block.pledges.len());
     let carried = carried_items(block, context, &mut items);
     pledge_items(block, context, &mut items);
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, seed, &mut verdicts);
+    verify_batch(&items, secret, &mut verdicts);
     match verdicts.into_iter().position(|holds| !holds) {
         None => Ok(()),
         Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
 use super::player_keys::PlayerKeys;
-use super::pledging::{Pledging, Step};
+use super::pledging::{PledgeStep, Pledging};
 use super::problems::{Problems, words_at};
 use keys::identity;
 use words::Failure;
@@ -482,8 +482,8 @@ impl Player {
         let Some(pledging) = &mut self.pledging else { return };
         for step in pledging.steps(account, here, &self.keys.account, now_ms) {
             match step {
-                Step::Say(severity, text) => game.say(severity, text),
-                Step::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
+                PledgeStep::Say(severity, text) => game.say(severity, text),
+                PledgeStep::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
             }
         }
     }

@@ -20,7 +20,7 @@ use order::block::{BlockBuilder, BlockContext};
 use order::keys::{DevKeys, dev_keys};
 use order::signature::PlayerKey;
 use order::validators::Validators;
-use storage::{Frame, FrameKind, Group, Session, Storage};
+use storage::{Frame, FrameKind, Session, Storage, SyncGroup};
 use systems::catalogue::bet_named;
 use systems::exchange::beacon::EPOCH;
 use systems::{Machine, Setup};
@@ -150,7 +150,7 @@ fn record(dir: &Path, tries: u64, rolls: u32) {
     }
     let storage = Storage::open(Session::create(dir, &bytes).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(operator.frames.chunks(16)) {
-        storage.submit(Group { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
+        storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }
     storage.close();
 }

@@ -15,7 +15,7 @@ use node::totals::Totals;
 use parquet::basic::{Compression, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use storage::{Disk, Frame, FrameKind, Group, JournalReader, Session, Synced, Writing};
+use storage::{Disk, Frame, FrameKind, JournalReader, Session, SyncGroup, Synced, Writing};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -115,8 +115,7 @@ fn rows_are_the_session_in_every_format() {
     assert_eq!(paid, totals.counts.paid);
     let lost: Vec<_> = payouts.into_iter().filter(|row| row["outcome"] == "lose").collect();
     assert_eq!(sum(&lost, "wager"), totals.counts.lost);
-    let supply =
-        pooled(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
+    let supply = pooled(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
     assert_eq!(sum(&balances, "chips"), supply.0);
 }
 
@@ -301,7 +300,7 @@ fn append(dir: &Path, frame: Frame) {
     let session = Session::open(dir).expect("a session");
     let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
     let mut disk = Disk::start(session, reader, Writing::default()).expect("it goes on").storage;
-    disk.submit(Group { id: 1, frames: vec![frame], ..Group::default() });
+    disk.submit(SyncGroup { id: 1, frames: vec![frame], ..SyncGroup::default() });
     assert_eq!(disk.finish(), [Synced::UpTo(1)]);
 }
 

@@ -22,9 +22,9 @@ use storage::backend::FileBackend;
 use systems::Machine;
 use systems::catalogue::{BETS, bet_of};
 
-use super::args::{Dice, OutputArgs};
+use super::args::{DiceOf, OutputArgs};
 use super::out::fit;
-use super::past::{Place, past_of};
+use super::past::{PastSource, past_of};
 use super::{Failure, Opening, disk_full, program, stop_signals, thousands, with_counts};
 use crate::allocator;
 use load::cluster;
@@ -69,7 +69,7 @@ pub struct DevArgs {
     pub(super) window: Option<u64>,
     /// What the dice follow from.
     #[arg(long, value_enum, default_value_t)]
-    pub(super) dice: Dice,
+    pub(super) dice: DiceOf,
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pub(super) pace: Pace,
@@ -145,7 +145,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
-    let past = Some(past_of(Place::Session(dir.clone())));
+    let past = Some(past_of(PastSource::Session(dir.clone())));
     let mut sources = Sources { pool: Some(pool), past, ..Sources::of(&node, &dir, allocator::MEMORY) };
     if let Some(network) = network {
         sources = sources.with_network(&network, &server_config(&config, network.address));
@@ -175,7 +175,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         for repaired in found.iter().flat_map(|found| &found.repaired) {
             say!("  repaired  {repaired}");
         }
-        if args.dice == Dice::Both {
+        if args.dice == DiceOf::Both {
             say!(
                 "\nEach table has one seat, and its player brings half of the dice: what you pledge, nobody can foresee."
             );

@@ -26,7 +26,7 @@ use systems::Setup;
 use super::args::OutputArgs;
 use super::config::{SetArgs, prepare};
 use super::logs::Logs;
-use super::past::{Place, past_of};
+use super::past::{PastSource, past_of};
 use super::reload::Reload;
 use super::{Failure, Opening, disk_full, first_signal, stop_signals, thousands, with_counts};
 use crate::allocator;
@@ -171,7 +171,7 @@ impl Operated<'_> {
         let mut node = opened.into_node(None, Time::Wall);
         let sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            past: Some(past_of(Place::Config(args.config.clone(), args.set.all().to_vec()))),
+            past: Some(past_of(PastSource::Config(args.config.clone(), args.set.all().to_vec()))),
             ..Sources::of(&node, &config.node.data, allocator::MEMORY)
                 .with_network(&network, &config.net)
                 .with_reserve(config.storage.min_free)

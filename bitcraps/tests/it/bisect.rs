@@ -20,7 +20,7 @@ use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use storage::read_genesis;
 use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
-use storage::{Frame, FrameKind, Group, Session, Storage};
+use storage::{Frame, FrameKind, Session, Storage, SyncGroup};
 use systems::{Machine, Setup};
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -82,7 +82,7 @@ fn write(dir: &Path, genesis_of: &Path, steps: &[Step]) -> Session {
         let height = settled.height;
         [frame(FrameKind::Decided, height, decided.encode()), frame(FrameKind::Settled, height, settled.encode())]
     });
-    storage.submit(Group { id: 1, frames: frames.collect(), ..Group::default() });
+    storage.submit(SyncGroup { id: 1, frames: frames.collect(), ..SyncGroup::default() });
     storage.close()
 }
 

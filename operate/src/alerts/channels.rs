@@ -16,7 +16,7 @@ use node::config::AlertsConfig;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::rules::Level;
+use super::rules::AlertLevel;
 use super::state::Change;
 
 /// How long one channel may take for one change.
@@ -71,9 +71,9 @@ impl Channels {
     pub fn tell(&self, change: Change) {
         let Change { rule, title, why, .. } = &change;
         match change.level {
-            Level::None => tracing::info!("alert over: {rule}, {title} ({why})"),
-            Level::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{}", change.page),
-            Level::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+            AlertLevel::None => tracing::info!("alert over: {rule}, {title} ({why})"),
+            AlertLevel::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+            AlertLevel::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
         }
         if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
             tracing::warn!("{ALERTS_WAITING_MAX} alerts wait to be told; this one is in the log alone");
@@ -160,7 +160,7 @@ fn mail(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), Channe
     let program = &config.sendmail;
     let mut command = Command::new(program);
     command.args(["-i", "-t"]);
-    let level = if change.level == Level::None { "over" } else { change.level.name() };
+    let level = if change.level == AlertLevel::None { "over" } else { change.level.name() };
     // Neither a rule's words nor a node's name have a line break, so no header can be made up.
     let letter = format!(
         "To: {}\nSubject: [{level}] {node}: {}\nContent-Type: text/plain; charset=utf-8\n\n{}: {}\n{}\n\ndocs/{} says what to do.\n",
@@ -218,8 +218,8 @@ mod tests {
         Change {
             rule: "MemoryHigh",
             title: "memory is nearly used up",
-            level: Level::Critical,
-            before: Level::None,
+            level: AlertLevel::Critical,
+            before: AlertLevel::None,
             why: "99.0 %; critical is above 98.0 % for 60 s".into(),
             at_ms: 7,
             page: "runbook/memory-high.md".into(),

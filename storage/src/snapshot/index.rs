@@ -136,7 +136,7 @@ impl Index {
     ///
     /// # Errors
     /// What redb says; nothing changed then.
-    pub fn commit(&self, change: &Change) -> Result<(), IndexError> {
+    pub fn write(&self, change: &Change) -> Result<(), IndexError> {
         let write = || -> Result<(), redb::Error> {
             let mut txn = self.db.begin_write()?;
             // Repair after a crash then reads the allocator's state instead of every page.

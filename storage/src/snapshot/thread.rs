@@ -127,7 +127,7 @@ impl SnapshotsFound {
                 end: found.end,
                 ..Change::default()
             };
-            index.commit(&change).map_err(OpenError::Index)?;
+            index.write(&change).map_err(OpenError::Index)?;
             if !found.is_empty() && repaired.is_none() {
                 repaired = Some("snapshots/index.redb was missing and was made again from the packs".into());
             }
@@ -150,7 +150,7 @@ impl SnapshotsFound {
     /// If the index cannot be written.
     pub fn set_ranges(&self, rows: Vec<RangeRow>, coverage: Coverage) -> Result<(), OpenError> {
         let change = Change { ranges: Some((rows, coverage)), ..Change::default() };
-        self.index.commit(&change).map_err(OpenError::Index)
+        self.index.write(&change).map_err(OpenError::Index)
     }
 
     /// The snapshots, the newest first.

@@ -11,7 +11,7 @@ use engine::message::certificate::Certificate;
 use engine::message::node::NodeMessage;
 use engine::message::vote::{Proposal, Vote, VoteBody, VoteKind};
 use engine::{Height, PeerId};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::consensus::{
     Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, TimeoutKind, Timers,
 };
@@ -28,7 +28,7 @@ use super::nodes::{Heard, Nodes};
 use super::planted::Planted;
 use super::tally::Tally;
 use super::tick::{Clock, Outbox, Pending};
-use super::verify::{VerifySeed, issuers};
+use super::verify::{VerifySecret, issuers};
 use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
@@ -92,7 +92,7 @@ pub(super) struct OrderStep<'a> {
     pub(super) clock: Clock,
     pub(super) setup: &'a Setup,
     pub(super) issuers: &'a [PublicKey],
-    pub(super) seed: &'a BatchSeed,
+    pub(super) secret: &'a BatchSecret,
     pub(super) chain: &'a mut Chain,
     pub(super) orderer: &'a mut Orderer,
     pub(super) answers: &'a mut Answers,
@@ -114,7 +114,7 @@ pub fn order_blocks<P: Planted>(
     clock: Res<'_, Clock>,
     due: Res<'_, DueTimes>,
     turns: Res<'_, Turns>,
-    seed: Res<'_, VerifySeed>,
+    secret: Res<'_, VerifySecret>,
     nodes: Res<'_, Nodes>,
     mut heard: ResMut<'_, Heard>,
     mut pending: ResMut<'_, Pending>,
@@ -138,7 +138,7 @@ pub fn order_blocks<P: Planted>(
         clock: *clock,
         setup: &setup,
         issuers: &issuers,
-        seed: &seed.0,
+        secret: &secret.0,
         chain: &mut chain,
         orderer: &mut orderer,
         answers: &mut answers,

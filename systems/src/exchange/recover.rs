@@ -17,7 +17,7 @@ use super::nodes::Nodes;
 use super::order::{BODY, ENTRY, OrderStep, Orderer};
 use super::tally::Tally;
 use super::tick::{Clock, Outbox, Pending};
-use super::verify::{VerifySeed, issuers};
+use super::verify::{VerifySecret, issuers};
 use crate::settle::turns::Turns;
 use crate::state::setup::Setup;
 
@@ -33,7 +33,7 @@ pub(crate) fn recover(
 ) -> Result<Vec<Output>, ExchangeError> {
     let mut state = SystemState::<(
         Res<'_, Setup>,
-        Res<'_, VerifySeed>,
+        Res<'_, VerifySecret>,
         Res<'_, Turns>,
         Res<'_, Nodes>,
         ResMut<'_, Chain>,
@@ -46,7 +46,7 @@ pub(crate) fn recover(
     )>::new(world);
     let (
         setup,
-        seed,
+        secret,
         turns,
         nodes,
         mut chain,
@@ -65,7 +65,7 @@ pub(crate) fn recover(
         clock: now.unwrap_or(Clock { now_ms: chain.parent_time_ms, ..Clock::default() }),
         setup: &setup,
         issuers: &issuers,
-        seed: &seed.0,
+        secret: &secret.0,
         chain: &mut chain,
         orderer: &mut orderer,
         answers: &mut answers,
