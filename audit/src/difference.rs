@@ -5,13 +5,13 @@ use serde::Serialize;
 /// The first thing in which a session differs from its replay, or from another session.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Difference {
-    /// The height.
+    /// The first height of which something differs.
     pub height: u64,
     /// What differs: a component, a message, or the settled frame.
     pub component: &'static str,
     /// Its row: the intent's place, the validator's slot, else 0.
     pub row: u64,
-    /// The field.
+    /// The field of the row, as its format names it.
     pub field: String,
     /// What it must be.
     pub expected: String,

@@ -4,18 +4,18 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod bisect;
-pub mod db;
-pub mod dice;
-pub mod difference;
-pub mod export;
-pub mod heads;
-pub mod history;
-pub mod identity;
 pub mod reading;
+pub mod identity;
 pub mod recorded;
 pub mod recording;
-pub mod replay;
-pub mod script;
+pub mod heads;
 pub mod verify;
+pub mod difference;
 pub mod walker;
+pub mod replay;
+pub mod bisect;
+pub mod script;
+pub mod dice;
+pub mod history;
+pub mod export;
+pub mod db;

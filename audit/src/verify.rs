@@ -4,7 +4,7 @@ use anyhow::Context;
 use engine::Hash;
 use engine::message::block::{Decided, Retired};
 use engine::message::certificate::{Beacon, Settled};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::beacon::{BeaconMessage, BeaconVerifier};
 use order::block::{BlockContext, carried_items, intent_items, pledge_items};
 use order::certificate::certificate_items;
@@ -26,7 +26,7 @@ pub struct Verifier {
     has_pledged: bool,
     chain: Hash,
     /// Drawn anew for each reader: whoever made the session cannot know it.
-    seed: BatchSeed,
+    secret: BatchSecret,
 }
 
 /// What a batch came to.
@@ -74,7 +74,7 @@ impl Verifier {
             issuers: issuers(setup),
             has_pledged: setup.genesis.has_pledged(),
             chain: setup.chain,
-            seed: BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?,
+            secret: BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?,
         })
     }
 
@@ -135,12 +135,12 @@ impl Verifier {
     fn run(&self, batch: &Batch<'_>) -> Verified {
         assert_eq!(batch.items.len(), batch.places.len(), "each signature has its place");
         let mut verdicts = vec![false; batch.items.len()];
-        verify_batch(&batch.items, &self.seed, &mut verdicts);
+        verify_batch(&batch.items, &self.secret, &mut verdicts);
         let signature = verdicts.iter().position(|verdict| !verdict).map(|place| {
             let (height, component, row) = batch.places[place];
             forged(height, component, row)
         });
-        let bad = self.beacons.verify_batch(&batch.beacons, &self.seed);
+        let bad = self.beacons.verify_batch(&batch.beacons, &self.secret);
         let beacon = bad.first().map(|place| {
             let height = batch.beacons[*place].0.height.0;
             Difference { field: "beacon".into(), ..forged(height, "Settled", 0) }

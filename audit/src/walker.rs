@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use engine::limits::{WALK_HEIGHTS, WALK_SIGNATURES};
 use engine::message::note::ChainNote;
-use engine::{Hash, Height, hex};
+use engine::{Height, hex};
 use order::block::{BlockContext, check_block_form, check_turn};
 use order::certificate::check_certificate_form;
 use order::signature::PublicKey;
@@ -427,10 +427,11 @@ pub fn snapshots_of(dir: &Path, origin: Origin) -> anyhow::Result<Catalog> {
     })
 }
 
-/// A walk that stands after `height`, or after the last settled height, as [`state_at`] makes it.
+/// A walk that stands after `height` of a session, or after its last settled height. It begins at the nearest snapshot below that,
+/// if there is one; every height above it is verified and executed, and its root compared.
 ///
 /// # Errors
-/// As [`state_at`].
+/// If the session does not reach the height, is damaged, or differs from its replay.
 pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<Walker> {
     let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
     match height {
@@ -438,15 +439,4 @@ pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) 
         None => while walker.step()?.is_some() {},
     }
     Ok(walker)
-}
-
-/// A machine with the state of a session after `height`, or after its last settled height, and the root of that state.
-/// The nearest snapshot is taken where there is one; every height above it is verified and executed, and its root compared.
-///
-/// # Errors
-/// If the session does not reach the height, is damaged, or differs from its replay.
-pub fn state_at(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<(Machine, Hash)> {
-    let mut machine = walk_to(dir, height, reading)?.into_machine();
-    let root = machine.root();
-    Ok((machine, root))
 }

@@ -17,7 +17,7 @@ use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use engine::io::Input;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{TableId, TableRules};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::keys::{DevKeys, dev_keys};
 use order::signature::PlayerKey;
 use rand_chacha::ChaCha20Rng;
@@ -104,8 +104,8 @@ fn admit(criterion: &mut Criterion, setup: &Setup, sizes: &[usize], threads: usi
     let players = RefCell::new(Players::new(&keys));
     let [vote] = <[_; 1]>::try_from(keys.votes).expect("one validator");
     let [signer] = <[_; 1]>::try_from(keys.beacons).expect("one share");
-    let seed = BatchSeed::draw(getrandom::fill).expect("the system gives randomness");
-    let member = Membership { vote, group: keys.group, signer, seed, peers: 1, network: None };
+    let secret = BatchSecret::draw(getrandom::fill).expect("the system gives randomness");
+    let member = Membership { vote, group: keys.group, signer, secret, peers: 1, network: None };
     let mut machine = Machine::validator(setup.clone(), threads, member).expect("a validator");
     let mut admission = chained();
     admission.add_systems(

@@ -11,7 +11,7 @@ use benches::tiny;
 use criterion::{Criterion, Throughput};
 use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::consensus::{Consensus, ConsensusConfig, Effect, Input, ProposedValue, Quorum, TimeoutConfig};
 use order::signature::{SignedItem, VoteKey, verify_batch};
 use order::validators::Validators;
@@ -41,8 +41,8 @@ fn set(keys: &[VoteKey]) -> Validators {
     Validators::new(keys.iter().map(VoteKey::public).collect()).expect("good keys")
 }
 
-fn batch_seed() -> BatchSeed {
-    BatchSeed::draw(getrandom::fill).expect("the system gives randomness")
+fn batch_secret() -> BatchSecret {
+    BatchSecret::draw(getrandom::fill).expect("the system gives randomness")
 }
 
 fn block(height: u64) -> Hash {
@@ -111,11 +111,11 @@ fn steps(criterion: &mut Criterion, heights: u64) {
         decide(&keys, &set, &signed, &mut took);
         began.elapsed()
     });
-    let seed = batch_seed();
+    let secret = batch_secret();
     let of = |vote: &'_ Vote| set.key(vote.body.slot).expect("a validator voted");
     let items: Vec<SignedItem<'_>> = signed[0].iter().map(|vote| SignedItem::vote(vote, of(vote), &CHAIN)).collect();
     let mut verdicts = vec![false; items.len()];
-    let batch = time(|| verify_batch(&items, &seed, &mut verdicts)).as_secs_f64() / items.len() as f64;
+    let batch = time(|| verify_batch(&items, &secret, &mut verdicts)).as_secs_f64() / items.len() as f64;
     assert!(verdicts.into_iter().all(|holds| holds));
     if took.is_empty() {
         return;
@@ -140,7 +140,7 @@ fn decide(keys: &[VoteKey], set: &Validators, signed: &[Vec<Vote>], took: &mut V
         own: Some((0, keys[0].clone())),
         quorum: Quorum::TwoThirds,
         timeouts: TimeoutConfig::default(),
-        seed: batch_seed(),
+        secret: batch_secret(),
     };
     let mut consensus = Consensus::new(config, Height(1)).expect("the own key");
     let mut effects = Vec::new();

@@ -15,7 +15,7 @@ use benches::beside::{beside, criterion, group, time};
 use benches::tiny;
 use criterion::{Criterion, Throughput};
 use engine::Height;
-use storage::{Frame, FrameKind, Group, JournalReader, Session, Storage, Synced};
+use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Synced};
 
 const BLOCK: usize = 4096;
 /// Bytes of a frame's header, and of a log group's header with one entry's.
@@ -81,7 +81,7 @@ fn session(dir: &Path, name: &str) -> Session {
 }
 
 fn write(storage: &Storage, id: u64, frames: Vec<Frame>, entries: Vec<(Height, Vec<u8>)>) {
-    storage.submit(Group { id, frames, entries, fence: None });
+    storage.submit(SyncGroup { id, frames, entries, fence: None });
     assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
 }
 

@@ -37,7 +37,7 @@ pub enum DecodeError {
     /// A value that its field cannot have.
     #[error("{field} is {found}")]
     Value {
-        /// The field.
+        /// The name that the format's page has for it.
         field: &'static str,
         /// What it held.
         found: u64,
@@ -45,13 +45,13 @@ pub enum DecodeError {
     /// Bytes that must be zero and are not.
     #[error("{field}: bytes that must be zero are not")]
     NotZero {
-        /// The field.
+        /// The name that the format's page has for it.
         field: &'static str,
     },
     /// Text that is not UTF-8, or has a control character.
     #[error("{field} is no text: UTF-8 without control characters")]
     Text {
-        /// The field.
+        /// The name that the format's page has for it.
         field: &'static str,
     },
     /// One of the others, and where it was found.

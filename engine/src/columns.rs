@@ -16,11 +16,11 @@ use crate::limits::{RULES_MAX, VALIDATORS_MAX};
 /// How many rows each growing column has; fixed by genesis for the life of a chain.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
-    /// Tables.
+    /// At most [`crate::limits::TABLES_MAX`]; each has as many seats as genesis says.
     pub tables: usize,
     /// Seats of each table.
     pub seats: usize,
-    /// Accounts.
+    /// At most [`crate::limits::ACCOUNTS_MAX`].
     pub accounts: usize,
     /// Pledges: one for each table where some table's dice need one, else a single row that nothing touches. A column
     /// has at least one row, and 100,000 of them would be 6 MiB of zeros in memory and in every image.

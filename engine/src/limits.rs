@@ -1,4 +1,5 @@
-//! Every bound of the system in one place, with the relations between them asserted at compile time.
+//! Every bound on what somebody else can make a node, or a client, hold or repeat, with the relations between them asserted at compile
+//! time. What only its own file's pace or picture depends on is a constant of that file.
 
 /// Ids of the catalogue's bets run from 0 to 144 (RULES.md R11).
 pub const BETS: usize = 145;
@@ -177,6 +178,8 @@ pub const BEACONS_PER_TASK: usize = 128;
 pub const NODE_CHECKS_MAX: usize = 512;
 /// Certificates, bodies, beacons and questions of one node that are looked at in one tick, at most.
 pub const NODE_QUESTIONS_MAX: usize = 16;
+/// Signatures of intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
+pub const BODY_CHECKS_MAX: usize = 1_024;
 /// Beacons that are remembered for those who ask with a share.
 pub const RECENT_BEACONS: usize = 16;
 /// Heights above the last decided one of which bodies are kept.
@@ -258,6 +261,23 @@ pub const UPDATES_QUEUE_BYTES: usize = 16 * 1024;
 pub const ANSWERS_QUEUE_BYTES: usize = 8 * 1024;
 /// Bytes of messages that go before answers: a welcome, and to nodes a standing and a list of peers.
 pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
+/// Streams each way between two nodes.
+pub const LANES: usize = 4;
+/// The window of each of them: the body of a largest block passes at once.
+pub const LANE_WINDOW: u32 = (BLOCK_BYTES_MAX + 16 * 1024) as u32;
+/// What a node may have sent to another and that not read: all of its lanes at once, so that none holds up another, and the
+/// stream that both have beside them.
+pub const NODE_WINDOW: u32 = LANES as u32 * LANE_WINDOW + RECEIVE_WINDOW;
+/// What we may have sent to a node and that not acknowledged.
+pub const NODE_SEND_WINDOW: u32 = LANE_WINDOW + 256 * 1024;
+/// Bytes of each lane that wait in this process for another node, the most urgent lane first.
+pub const LANE_QUEUE_BYTES: [usize; LANES] = [512 * 1024, 2 * BLOCK_BYTES_MAX, 512 * 1024, RANGE_BYTES_MAX + 64 * 1024];
+/// Bytes of each lane of a node that are read in a millisecond, over a while: what one node can make another look at. What honest
+/// nodes say is far below it (52,000 messages of a vote or two, 16,000 intents or 20 largest blocks a second); beyond it QUIC's windows hold a
+/// flood back at its source.
+pub const LANE_BYTES_PER_MS: [usize; LANES] = [13 * 1024, 20 * 1024, 3 * 1024, 256 * 1024];
+/// Bytes of each lane of a node that may wait for the tick when another message is read.
+pub const LANE_UNTAKEN_BYTES: [usize; LANES] = [64 * 1024, BLOCK_BYTES_MAX, 64 * 1024, RANGE_BYTES_MAX];
 /// Bytes of an unfinished message up to which a connection stays idle.
 pub const IDLE_MESSAGE_BYTES: usize = 1024;
 /// Packets of all connections that may wait for the socket; more are not made.
@@ -328,6 +348,10 @@ pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + PACK_RECORD_BYTES_MAX as 
 pub const SNAPSHOT_INDEX_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of an index of snapshots that is copied into memory to be checked, at most; a larger one is read where it lies.
 pub const SNAPSHOT_INDEX_COPY_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of memory that an open index of snapshots may use for its cache.
+pub const SNAPSHOT_INDEX_CACHE_BYTES: usize = 8 << 20;
+/// The same for an index that was copied into memory to be checked: all of it is there already.
+pub const SNAPSHOT_INDEX_COPY_CACHE_BYTES: usize = 1 << 20;
 /// Bytes of the mark of a session to which a snapshot is coming, at most.
 pub const ARRIVAL_BYTES_MAX: u64 = 4_096;
 /// Bytes of a note that says why a node stopped, at most.
@@ -383,14 +407,47 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub const REPORT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the list of nodes that a player has met, at most.
 pub const KNOWN_NODES_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a player's book of pledges, at most.
+pub const BOOK_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one from which on it is written anew when it is opened.
+pub const BOOK_BYTES_KEPT: u64 = 1 << 20;
 /// The longest file of validators' addresses.
 pub const ADDRESSES_BYTES_MAX: u64 = 1 << 20;
 /// The longest file of a group's public keys: two digits for each byte of the group's key and of each share's.
 pub const GROUP_FILE_BYTES_MAX: u64 = 64 << 10;
 
+// Watching a node.
+/// Pages that may follow one node.
+pub const VIEWERS_MAX: u64 = 32;
+/// Bytes of an answer of a node's monitor, at most: what is longer is none.
+pub const MONITOR_ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one event that a monitor sends to those who follow it, at most.
+pub const MONITOR_EVENT_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of an answer about the game's past, at most.
+pub const PAST_ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of what a process that looks for one says of its failure that are read.
+pub const PAST_PROBLEM_BYTES_MAX: u64 = 4 << 10;
+/// Lines of an answer about the game's past, about, at most.
+pub const PAST_LINES_MAX: u32 = 1_000;
+/// Changes of alerts that may wait to be told; beyond that the log alone has them.
+pub const ALERTS_WAITING_MAX: usize = 64;
+/// Requests for spare memory that may wait at the tick's pool: the tick's thread is one of its workers, and does them when it
+/// joins others.
+pub const TRIMS_WAITING_MAX: usize = 64;
+/// Bytes of a log's end that `support` packs.
+pub const SUPPORT_LOG_BYTES_MAX: u64 = 4 << 20;
+
 // Programs that play.
 /// Events from a node that may wait for a client's program; the connection waits while there are as many.
 pub const PLAY_EVENTS_MAX: usize = 1_024;
+/// Rolls that a player waits to see certified, at most.
+pub const PLAY_UNCERTIFIED_MAX: usize = 64;
+/// Rolls of a table that a player's program remembers.
+pub const PLAY_ROLLS_KEPT: usize = 100;
+/// Lines that it remembers of what happened.
+pub const PLAY_LINES_KEPT: usize = 200;
+/// Connections that a development node takes beside those of its simulated players.
+pub const DEV_GUESTS_MAX: u32 = 256;
 /// Commands that may wait at one client of a load.
 pub const LOAD_COMMANDS_MAX: usize = 64;
 /// Batches of inputs that may wait for the tick of a load in one process.
@@ -453,15 +510,30 @@ const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW && IDLE_WINDOW <= SEND_WINDO
 const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize && CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
 // What waits for the socket is more than one connection sends at once, so that none keeps the others out.
 const _: () = assert!(PACKET_SEGMENTS_MAX < PACKETS_WAITING_MAX && TURN_HANDSHAKES_MAX < HALF_OPEN_MAX as usize);
-// No file that a node writes is longer than what a reader takes: it was nearly full, and one more group or record came.
+// No file that a node writes is longer than what a reader takes. A file may exceed its limit by the last group or record that was
+// written to it.
 const _: () = assert!(SEGMENT_FILE_BYTES_MAX > SEGMENT_BYTES + (UNSYNCED_TICKS_MAX * BLOCK_BYTES_MAX) as u64);
 const _: () = assert!(LOG_FILE_BYTES_MAX > LOG_FILE_BYTES + LOG_GROUP_BYTES_MAX as u64);
 const _: () = assert!(PACK_FILE_BYTES_MAX > PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_BYTES_MAX <= SNAPSHOT_INDEX_BYTES_MAX);
 // A reader has room for the longest segment beside its state.
 const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX && READER_MEMORY_MAX > READER_BESIDE_BYTES);
-// A batch is at least one block of a walk, and one answer about the past holds a block.
 const _: () = assert!(GROUP_FILE_BYTES_MAX >= 2 * 96 * (VALIDATORS_MAX as u64 + 1) + 2);
+// A batch is at least one block of a walk, and one answer about the past holds a block.
 const _: () = assert!(SERVED_BODIES_BYTES_MAX >= BLOCK_BYTES_MAX && WALK_HEIGHTS <= REPLAY_HEIGHTS);
 // A client's program hears of all that its connection has credit for before the connection waits.
 const _: () = assert!(PLAY_EVENTS_MAX > 2 * PEER_CREDIT as usize && LOAD_COMMANDS_MAX >= PEER_CREDIT as usize);
+// All lanes of a node are open at once beside its main stream, and the body of a largest block passes one of them whole.
+const _: () = assert!(NODE_WINDOW as usize >= LANES * LANE_WINDOW as usize && LANE_WINDOW as usize >= BLOCK_BYTES_MAX);
+// A body waits for a node while another is sent, and an answer to one that is behind fits its lane whole.
+const _: () = assert!(LANE_QUEUE_BYTES[1] >= 2 * BLOCK_BYTES_MAX && LANE_QUEUE_BYTES[3] > RANGE_BYTES_MAX);
+// Bodies of others are verified in whole batches, and a largest block within a few ticks.
+const _: () = assert!(BODY_CHECKS_MAX.is_multiple_of(SIGNATURES_PER_TASK) && 8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
+// A program that asks a monitor takes any answer that a monitor gives.
+const _: () = assert!(PAST_ANSWER_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX as u64);
+const _: () = assert!(MONITOR_EVENT_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX);
+// What is written anew is far from what is refused, so that a player hears of it in time.
+const _: () = assert!(2 * BOOK_BYTES_KEPT <= BOOK_BYTES_MAX);
+const _: () = assert!(SNAPSHOT_INDEX_COPY_CACHE_BYTES as u64 <= SNAPSHOT_INDEX_COPY_BYTES_MAX);
+// A table that a player watches is remembered for longer than its rolls wait to be certified.
+const _: () = assert!(PLAY_UNCERTIFIED_MAX <= PLAY_ROLLS_KEPT && DEV_GUESTS_MAX <= PEERS_MAX);

@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aside::sync_name;
-use engine::limits::COUNTER_MAX;
+use engine::limits::{BOOK_BYTES_KEPT, BOOK_BYTES_MAX, COUNTER_MAX};
 use engine::message::certificate::Certificate;
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::{Hash, Height, TableId, hex, unhex};
@@ -23,10 +23,6 @@ use thiserror::Error;
 
 /// Openings that one pledge is good for.
 pub const OPENINGS: u32 = 4_096;
-/// Bytes of a book from which on it is written anew when it is opened.
-const BOOK_BYTES_KEPT: u64 = 1 << 20;
-/// Bytes of a book that is read at all.
-const BOOK_BYTES_MAX: u64 = 64 << 20;
 
 /// Why a book cannot be used.
 #[derive(Error, Debug)]

@@ -20,7 +20,7 @@ use keys::identity;
 use keys::keyfile::Seed;
 use net::client::{Endpoint, socket, status};
 use node::config::{Config, ServedAt};
-use node::deal::{Place, Role, deal, folder};
+use node::deal::{Role, ValidatorAddress, deal, folder};
 use node::init::now_ms;
 use node::layers::Layered;
 use order::keys::dev_secret;
@@ -44,7 +44,7 @@ const TAIL_HEIGHTS: u64 = 4_096;
 ///
 /// # Errors
 /// If there are not so many.
-pub fn free_places(count: u32) -> anyhow::Result<Vec<Place>> {
+pub fn free_places(count: u32) -> anyhow::Result<Vec<ValidatorAddress>> {
     let mut held: Vec<UdpSocket> = Vec::new();
     for port in FIRST_PORT..u16::MAX {
         if held.len() == count as usize {
@@ -53,7 +53,8 @@ pub fn free_places(count: u32) -> anyhow::Result<Vec<Place>> {
         held.extend(UdpSocket::bind((Ipv4Addr::LOCALHOST, port)));
     }
     // They are given back here, and taken by the nodes: a port that another program takes in between is refused there.
-    let places: Vec<Place> = held.iter().filter_map(|socket| socket.local_addr().ok()).map(Place::here).collect();
+    let places: Vec<ValidatorAddress> =
+        held.iter().filter_map(|socket| socket.local_addr().ok()).map(ValidatorAddress::here).collect();
     if places.len() < count as usize {
         return Err(Failure::Data(format!("{count} free ports on this machine")).into());
     }

@@ -147,14 +147,6 @@ pub fn any_socket(buffer_bytes: usize) -> io::Result<Endpoint> {
     socket(both, buffer_bytes).or_else(|_| socket(SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0)), buffer_bytes))
 }
 
-/// The same as [`socket`] over what carries packets.
-///
-/// # Errors
-/// If the endpoint cannot be made.
-pub fn endpoint_on(carrier: Carrier) -> io::Result<Endpoint> {
-    endpoint(carrier)
-}
-
 /// A client: one identity, one node.
 pub struct Client {
     config: ClientConfig,

@@ -17,7 +17,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::transport::Carrier;
+use crate::transport::{Carrier, endpoint};
 
 /// Packets that may wait at a socket; what comes on top is lost, as in a full buffer of the system.
 const QUEUE: usize = 4_096;
@@ -86,6 +86,14 @@ impl Network {
     pub fn socket(&self, address: SocketAddr) -> Carrier {
         lock(&self.0).boxes.insert(address, Mailbox::default());
         Carrier::Other(Arc::new(Socket { network: self.clone(), address }))
+    }
+
+    /// What clients at an address that nobody has yet share, as they share a socket of the system.
+    ///
+    /// # Errors
+    /// If it cannot be made. Must be called inside a runtime.
+    pub fn endpoint(&self, address: SocketAddr) -> io::Result<quinn::Endpoint> {
+        endpoint(self.socket(address))
     }
 
     /// Changes what befalls packets from now on.

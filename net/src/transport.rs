@@ -1,4 +1,4 @@
-//! QUIC: budgets, sockets, endpoints. One place for every number that bounds a connection.
+//! QUIC: budgets, sockets, endpoints. What bounds a connection (`engine/src/limits.rs`) is added up here.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -6,32 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::limits::{
-    ANSWERS_QUEUE_BYTES, BLOCK_BYTES_MAX, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, IDLE_WINDOW, RANGE_BYTES_MAX,
-    RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
+    ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, IDLE_WINDOW, LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES,
+    LANE_WINDOW, LANES, NODE_SEND_WINDOW, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
 };
 use engine::message::node::Lane;
 use quinn::{EndpointConfig, IdleTimeout, Runtime as _, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
-
-/// Streams each way between two nodes.
-pub const LANES: usize = Lane::ALL.len();
-/// The window of each of them: the body of a largest block passes at once.
-pub const LANE_WINDOW: u32 = (BLOCK_BYTES_MAX + 16 * 1024) as u32;
-/// What a node may have sent to another and that not read: all of its lanes at once, so that none holds up another, and the
-/// stream that both have beside them.
-pub const NODE_WINDOW: u32 = LANES as u32 * LANE_WINDOW + RECEIVE_WINDOW;
-/// What we may have sent to a node and that not acknowledged.
-pub const NODE_SEND_WINDOW: u32 = LANE_WINDOW + 256 * 1024;
-/// Bytes of each lane that wait in this process for another node, the most urgent lane first.
-pub const LANE_QUEUE_BYTES: [usize; LANES] = [512 * 1024, 2 * BLOCK_BYTES_MAX, 512 * 1024, RANGE_BYTES_MAX + 64 * 1024];
-/// Bytes of each lane of a node that are read in a millisecond, over a while: what one node can make another look at. What honest
-/// nodes say is far below it (52,000 messages of a vote or two, 16,000 intents or 20 largest blocks a second); beyond it QUIC's windows hold a flood
-/// back at its source.
-pub const LANE_BYTES_PER_MS: [usize; LANES] = [13 * 1024, 20 * 1024, 3 * 1024, 256 * 1024];
-/// Bytes of each lane of a node that may wait for the tick when another message is read.
-pub const LANE_UNTAKEN_BYTES: [usize; LANES] = [64 * 1024, BLOCK_BYTES_MAX, 64 * 1024, RANGE_BYTES_MAX];
 
 /// Bytes of the largest unfinished message that a node takes from a player.
 const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
@@ -56,6 +38,15 @@ const LANES_BYTES: u64 = {
 pub const NODE_BYTES: u64 =
     NODE_WINDOW as u64 + NODE_SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64 + LANES_BYTES;
 
+// A lane has room for its largest message where it waits, and so much of it passes at once.
+const _: () = {
+    let mut lane = 0;
+    while lane < LANES {
+        let message = HEADER_BYTES + Lane::ALL[lane].bytes_max();
+        assert!(message <= LANE_QUEUE_BYTES[lane], "the largest message of a lane fits its queue");
+        lane += 1;
+    }
+};
 // What one connection may hold of an unfinished message is inside its share, before hello and after, and whichever side
 // opened it.
 const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= IDLE_MESSAGE_BYTES);

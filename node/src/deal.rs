@@ -33,7 +33,7 @@ pub const VALIDATORS: &str = "validators.txt";
 
 /// Where a validator is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct ValidatorAddress {
     /// Its network key, where that is known.
     pub key: Option<[u8; 32]>,
     /// Where others reach it: `host:port`.
@@ -42,7 +42,7 @@ pub struct Place {
     pub listen: SocketAddr,
 }
 
-impl Place {
+impl ValidatorAddress {
     /// On this machine.
     pub fn here(listen: SocketAddr) -> Self {
         Self { key: None, reach: listen.to_string(), listen }
@@ -91,11 +91,11 @@ impl Place {
 ///
 /// # Errors
 /// If it cannot be read, or with the line that is wrong and what it should be.
-pub fn read_places(path: &Path) -> Result<Vec<Place>, Failure> {
+pub fn read_addresses(path: &Path) -> Result<Vec<ValidatorAddress>, Failure> {
     let name = path.display();
     let text = words::text::read(path, ADDRESSES_BYTES_MAX)
         .map_err(|error| Failure::Data(format!("--addresses {name}: {error}; {LINES_WANTED}")))?;
-    let places = parse_places(&text).and_then(|places| check_apart(&places, addresses_of).map(|()| places));
+    let places = parse_addresses(&text).and_then(|places| check_apart(&places, addresses_of).map(|()| places));
     let places =
         places.map_err(|(line, problem)| Failure::Usage(format!("--addresses {name}, line {line}: {problem}")))?;
     if places.is_empty() {
@@ -125,7 +125,7 @@ fn may_be_anywhere(address: IpAddr) -> bool {
 /// Refuses lines that are one validator's, however they are written: with one key, with names that lead to one address, or
 /// with one address to listen at.
 fn check_apart(
-    places: &[(usize, Place)],
+    places: &[(usize, ValidatorAddress)],
     resolve: impl Fn(&str) -> Vec<SocketAddr> + Sync,
 ) -> Result<(), (usize, String)> {
     // All at once: a name that nobody knows may take seconds.
@@ -162,14 +162,14 @@ fn check_apart(
 }
 
 /// The places with the numbers of their lines.
-fn parse_places(text: &str) -> Result<Vec<(usize, Place)>, (usize, String)> {
-    let mut places: Vec<(usize, Place)> = Vec::new();
+fn parse_addresses(text: &str) -> Result<Vec<(usize, ValidatorAddress)>, (usize, String)> {
+    let mut places: Vec<(usize, ValidatorAddress)> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let place = Place::parse(line).map_err(|problem| (number, problem))?;
+        let place = ValidatorAddress::parse(line).map_err(|problem| (number, problem))?;
         // Names that nobody knows here are compared as they stand.
         if let Some((first, _)) = places.iter().find(|(_, other)| other.reach.eq_ignore_ascii_case(&place.reach)) {
             return Err((
@@ -206,7 +206,7 @@ pub struct Dealt {
     /// Its network key.
     pub net_key: [u8; 32],
     /// Where it is.
-    pub place: Place,
+    pub place: ValidatorAddress,
 }
 
 /// A chain of several validators that was made.
@@ -250,7 +250,7 @@ fn give_room(config: &mut Config) {
 /// If something is there, the chain cannot be so, or a file cannot be written.
 pub fn deal(
     dir: &Path,
-    places: &[Place],
+    places: &[ValidatorAddress],
     base: &Config,
     passphrase: Option<&Passphrase>,
     mut secret: impl FnMut(Role, u32) -> Result<Seed, KeyFileError>,
@@ -322,7 +322,7 @@ pub fn deal(
 pub fn follower(
     dir: &Path,
     genesis: &Path,
-    validators: &[Place],
+    validators: &[ValidatorAddress],
     mut config: Config,
     passphrase: Option<&Passphrase>,
 ) -> anyhow::Result<Follower> {
@@ -356,7 +356,7 @@ pub fn follower(
     drop(Session::create(&at.join(&config.node.data), &bytes)?);
     std::fs::write(at.join(CONFIG), config.text()).map_err(failed)?;
     new_dir.publish().map_err(failed)?;
-    let node = Dealt { config: dir.join(CONFIG), net_key, place: Place::here(config.net.listen) };
+    let node = Dealt { config: dir.join(CONFIG), net_key, place: ValidatorAddress::here(config.net.listen) };
     Ok(Follower { chain, keys, node })
 }
 
@@ -369,8 +369,8 @@ mod tests {
         let key = "ab".repeat(32);
         let text =
             format!("# four\n\n127.0.0.1:7400\ncraps.example.org:7401\n[::1]:7402\n{key}@10.0.0.1:7403 0.0.0.0:9\n");
-        let places: Vec<Place> =
-            parse_places(&text).expect("four places").into_iter().map(|(_, place)| place).collect();
+        let places: Vec<ValidatorAddress> =
+            parse_addresses(&text).expect("four places").into_iter().map(|(_, place)| place).collect();
         let listens: Vec<String> = places.iter().map(|place| place.listen.to_string()).collect();
         assert_eq!(listens, ["127.0.0.1:7400", "0.0.0.0:7401", "[::1]:7402", "0.0.0.0:9"]);
         assert_eq!((places[1].reach.as_str(), places[3].key), ("craps.example.org:7401", Some([0xab; 32])));
@@ -388,7 +388,7 @@ mod tests {
             ("a:1 here", 1, "`here` is no address to listen at"),
             ("a:1 0.0.0.0:1 b", 1, "`b` is one word too many"),
         ] {
-            let (found, problem) = parse_places(text).expect_err(text);
+            let (found, problem) = parse_addresses(text).expect_err(text);
             assert_eq!(found, line, "{text}");
             assert!(problem.contains(says), "{text}: {problem}");
         }
@@ -403,7 +403,7 @@ mod tests {
             "there.example:1" => vec!["192.0.2.1:1".parse().expect("an address")],
             other => other.parse().into_iter().collect(),
         };
-        let apart = |text: &str| check_apart(&parse_places(text).expect("places"), resolve);
+        let apart = |text: &str| check_apart(&parse_addresses(text).expect("places"), resolve);
         for text in [
             "here.example:1\nthere.example:1\nnobody.example:1\nnowhere.example:1\n",
             "127.0.0.1:1\n127.0.0.1:2\n[::1]:1\n",

@@ -8,25 +8,25 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod activity;
-mod arriving;
-pub mod clock;
 pub mod config;
-pub mod deal;
-pub mod edge;
-pub mod init;
 pub mod layers;
-pub mod network;
+pub mod init;
+pub mod deal;
+pub mod activity;
 pub mod open;
-pub mod readings;
-pub mod record;
-pub mod recording;
-pub mod run;
-pub mod serving;
-pub mod snapshots;
-pub mod startup;
-pub mod stopped;
+mod arriving;
+pub mod network;
 pub mod threads;
 pub mod throttles;
-pub mod totals;
+pub mod startup;
+pub mod edge;
 mod wall;
+pub mod clock;
+pub mod run;
+pub mod record;
+pub mod recording;
+pub mod serving;
+pub mod snapshots;
+pub mod totals;
+pub mod readings;
+pub mod stopped;

@@ -14,7 +14,7 @@ use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
 use engine::message::{DecodeError, expect_height};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
@@ -146,14 +146,14 @@ pub fn open_planted<P: Planted>(
     on_step: impl Fn(&str) + Send + Clone + 'static,
 ) -> anyhow::Result<StartedNode> {
     let Options { keys, threads, peers, writing, pace, driving, network, sign_from } = options;
-    let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
+    let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
     let follows = keys.is_none();
     let mut machine = match keys {
         Some(Keys { vote, group, beacon }) => {
-            let member = Membership { vote, group, signer: beacon, seed, peers, network };
+            let member = Membership { vote, group, signer: beacon, secret, peers, network };
             Machine::planted::<P>(setup, threads, member)?
         }
-        None => Machine::follower(setup, threads, seed, peers)?,
+        None => Machine::follower(setup, threads, secret, peers)?,
     };
     let mut found = Found::default();
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use engine::io::{ChainProgress, Output};
 use engine::{Hash, Height};
-use storage::{Frame, FrameKind, Group};
+use storage::{Frame, FrameKind, SyncGroup};
 
 /// Outputs that wait until the group of their tick is on disk.
 #[derive(Default)]
@@ -45,9 +45,9 @@ impl UnsyncedReplies {
     ///
     /// # Panics
     /// If an output is among them that should have gone out at once, or heights or ticks do not follow one another.
-    pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Option<Group> {
+    pub fn record(&mut self, id: u64, outputs: &mut Vec<Output>) -> Option<SyncGroup> {
         assert!(self.ticks.back().is_none_or(|last| last.id < id), "tick {id} is recorded after the one before it");
-        let mut group = Group { id, ..Group::default() };
+        let mut group = SyncGroup { id, ..SyncGroup::default() };
         let mut held = Tick { id, outputs: Vec::new(), decided: None, settled: None };
         for output in outputs.drain(..) {
             match output {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, select_biased};
 use engine::Height;
-use storage::{ArchiveThrottle, Disk, Group, Storage, Synced};
+use storage::{ArchiveThrottle, Disk, Storage, SyncGroup, Synced};
 
 use crate::threads::{BACKGROUND_PERIOD, STORAGE_PERIOD, WatchedThread};
 
 /// What keeps a node's groups, and says when they are kept.
 pub trait Recording: Send {
     /// Takes what a tick produced.
-    fn submit(&mut self, group: Group);
+    fn submit(&mut self, group: SyncGroup);
 
     /// What has become of what was submitted, by `now` where this is stepped: counted from wherever the caller counts. To
     /// be asked until it says nothing.
@@ -62,7 +62,7 @@ pub enum Driving {
 }
 
 impl Recording for Storage {
-    fn submit(&mut self, group: Group) {
+    fn submit(&mut self, group: SyncGroup) {
         Storage::submit(self, group);
     }
 
@@ -113,7 +113,7 @@ impl Recording for Storage {
 }
 
 impl Recording for Disk {
-    fn submit(&mut self, group: Group) {
+    fn submit(&mut self, group: SyncGroup) {
         Disk::submit(self, group);
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use engine::message::vote::{VoteBody, VoteKind};
 use engine::{Height, unhex};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::beacon::{BeaconCollector, BeaconMessage, BeaconVerifier, deal};
 use order::signature::{SignedItem, VoteKey, verify, verify_batch};
 
@@ -115,7 +115,7 @@ pub fn self_test() -> anyhow::Result<()> {
     if !verify(&key, &KNOWN_MESSAGE, &signature) || verify(&key, &KNOWN_MESSAGE, &altered) {
         return Err(wrong("a known signature"));
     }
-    let seed = BatchSeed::draw(getrandom::fill).context("the system gives no randomness")?;
+    let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
     // As many as take the path of vectors, one of them false.
     let chain = [7; 32];
     let keys: Vec<VoteKey> = (0..SELF_TEST_BATCH).map(|number| VoteKey::from_seed(&[number; 32])).collect();
@@ -126,7 +126,7 @@ pub fn self_test() -> anyhow::Result<()> {
     let items: Vec<SignedItem<'_>> =
         votes.iter().zip(&publics).map(|(vote, key)| SignedItem::vote(vote, key, &chain)).collect();
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &seed, &mut verdicts);
+    verify_batch(&items, &secret, &mut verdicts);
     if verdicts.iter().enumerate().any(|(number, holds)| *holds == (number == 1)) {
         return Err(wrong("a batch of signatures"));
     }

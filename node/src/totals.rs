@@ -13,9 +13,9 @@ use crate::snapshots::SnapshotCounts;
 pub struct Totals {
     /// The last settled height.
     pub height: Height,
-    /// Its root.
+    /// BLAKE3 of the image after that height.
     pub root: Hash,
-    /// Its root chain.
+    /// The hash that chains this root to those of all heights before.
     pub root_chain: Hash,
     /// Sums over all heights.
     pub counts: Counts,

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::{Request, Response, header};
+use engine::limits::MONITOR_ANSWER_BYTES_MAX;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Bytes of an answer, at most.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,7 +34,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let body = async {
-        let body = Limited::new(open(address, path).await?.into_body(), ANSWER_BYTES_MAX);
+        let body = Limited::new(open(address, path).await?.into_body(), MONITOR_ANSWER_BYTES_MAX);
         let bytes = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
         String::from_utf8(bytes.into()).map_err(|_| "the answer is no text".to_owned())
     };

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use engine::limits::{PAST_ANSWER_BYTES_MAX, PAST_LINES_MAX, PAST_PROBLEM_BYTES_MAX};
 use engine::{AccountId, TableId, unhex};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -12,14 +13,8 @@ use tokio::sync::Semaphore;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes of an answer, at most.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
-/// Bytes of what a process says of its failure that are read.
-const PROBLEM_BYTES_MAX: u64 = 4 << 10;
 /// Lines of an answer, about, if nothing else is asked for.
 const LINES: u32 = 50;
-/// Lines of an answer, about, at most.
-const LINES_MAX: u32 = 1_000;
 /// What a command ends with whose question has no answer in this session: no such table, say.
 const EXIT_DATA: i32 = 4;
 
@@ -64,7 +59,7 @@ pub enum QuestionError {
     Roll,
     /// A bound is none, or not known.
     #[error(
-        "`{0}`: there are limit=1 to {LINES_MAX} and to=HEIGHT, each once, and neither for a roll, which is shown whole"
+        "`{0}`: there are limit=1 to {PAST_LINES_MAX} and to=HEIGHT, each once, and neither for a roll, which is shown whole"
     )]
     Bound(String),
 }
@@ -96,7 +91,7 @@ impl PastQuestion {
             let value = value.parse::<u64>().ok().filter(|value| *value > 0).ok_or_else(wrong)?;
             let known = match name {
                 _ if matches!(of, PastOf::Roll(..)) => return Err(wrong()),
-                "limit" if value <= LINES_MAX.into() => &mut lines,
+                "limit" if value <= PAST_LINES_MAX.into() => &mut lines,
                 "to" => &mut to,
                 _ => return Err(wrong()),
             };
@@ -124,7 +119,7 @@ pub enum PastError {
     #[error("no answer within {} s; `bitcraps history` takes the time that it needs", PATIENCE.as_secs())]
     Late,
     /// It is too long.
-    #[error("the answer is longer than {} MiB; ask for fewer lines, or use `bitcraps history`", ANSWER_BYTES_MAX >> 20)]
+    #[error("the answer is longer than {} MiB; ask for fewer lines, or use `bitcraps history`", PAST_ANSWER_BYTES_MAX >> 20)]
     Long,
     /// There is nothing of that in the session.
     #[error("{0}")]
@@ -188,7 +183,7 @@ impl Past {
         let reading = tokio::task::spawn_blocking(move || read(out, err));
         let Ok(said) = tokio::time::timeout(patience, reading).await else { return Err(PastError::Late) };
         let (answer, problem) = said.map_err(|error| PastError::Failed(error.to_string()))?.map_err(failed)?;
-        if answer.len() as u64 > ANSWER_BYTES_MAX {
+        if answer.len() as u64 > PAST_ANSWER_BYTES_MAX {
             return Err(PastError::Long);
         }
         judged(running.ended().await.map_err(failed)?, answer, &problem)
@@ -199,9 +194,9 @@ impl Past {
 /// takes, so that it does not wait for that to be read first.
 fn read(out: ChildStdout, err: ChildStderr) -> io::Result<(Vec<u8>, String)> {
     let (mut answer, mut problem) = (Vec::new(), Vec::new());
-    out.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer)?;
-    if answer.len() as u64 <= ANSWER_BYTES_MAX {
-        err.take(PROBLEM_BYTES_MAX).read_to_end(&mut problem)?;
+    out.take(PAST_ANSWER_BYTES_MAX + 1).read_to_end(&mut answer)?;
+    if answer.len() as u64 <= PAST_ANSWER_BYTES_MAX {
+        err.take(PAST_PROBLEM_BYTES_MAX).read_to_end(&mut problem)?;
     }
     Ok((answer, String::from_utf8_lossy(&problem).trim().to_owned()))
 }

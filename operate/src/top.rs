@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use engine::limits::MONITOR_EVENT_BYTES_MAX;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use ratatui::Frame;
@@ -213,9 +214,6 @@ async fn hear(address: SocketAddr, events: &Sender<Result<Value, String>>) -> Re
     pass_on(answer.into_body(), events).await
 }
 
-/// Bytes of one event, at most: what is longer is no event of a node.
-const EVENT_BYTES_MAX: usize = 64 * 1_024;
-
 async fn pass_on(mut body: Incoming, events: &Sender<Result<Value, String>>) -> Result<(), String> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -229,7 +227,7 @@ async fn pass_on(mut body: Incoming, events: &Sender<Result<Value, String>>) -> 
                 return Ok(());
             }
         }
-        if text.len() > EVENT_BYTES_MAX {
+        if text.len() > MONITOR_EVENT_BYTES_MAX {
             return Err("no event of a node: it has no end".into());
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use engine::limits::VIEWERS_MAX;
 use node::config::AlertsConfig;
 use node::startup::PhaseTimes;
 use serde_json::{Map, Value, json};
@@ -19,8 +20,6 @@ use crate::reading::{Memory, OwnReading, Reader, Reading, ResourceReading, Sourc
 use crate::resources::manager::{Event, Resources};
 use crate::tiles::tiles;
 
-/// Pages that may follow one node.
-const VIEWERS_MAX: u64 = 32;
 /// The tiles that a line of status has.
 const STATUS_TILES: [&str; 6] = ["height", "intents", "decision", "connections", "cpu", "memory"];
 

@@ -8,22 +8,22 @@
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Bytes that a [`BatchSeed`] takes from the system in one draw.
+/// Bytes that a [`BatchSecret`] takes from the system in one draw.
 const DRAW_BYTES: usize = 32;
 
 /// The secret part of all batch coefficients of a process. It changes no verdict on an honest batch.
 #[derive(Clone)]
-pub struct BatchSeed([u8; 32]);
+pub struct BatchSecret([u8; 32]);
 
-impl std::fmt::Debug for BatchSeed {
+impl std::fmt::Debug for BatchSecret {
     /// Shows nothing of the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BatchSeed")
+        write!(f, "BatchSecret")
     }
 }
 
-impl BatchSeed {
-    /// Draws a seed from the system's entropy: `fill` is `getrandom::fill`, which this crate may not call itself.
+impl BatchSecret {
+    /// Draws a secret from the system's entropy: `fill` is `getrandom::fill`, which this crate may not call itself.
     ///
     /// # Errors
     /// What `fill` returns.
@@ -49,10 +49,10 @@ impl BatchSeed {
         ChaCha20Rng::from_seed(*hasher.finalize().as_bytes())
     }
 
-    /// A seed that a test knows.
+    /// A secret that a test knows.
     #[cfg(test)]
-    pub(crate) fn known(seed: [u8; 32]) -> Self {
-        Self(seed)
+    pub(crate) fn known(secret: [u8; 32]) -> Self {
+        Self(secret)
     }
 }
 
@@ -64,18 +64,18 @@ mod tests {
 
     use super::*;
 
-    fn first(seed: &BatchSeed, batch: &[u8]) -> u64 {
-        seed.coefficients(b"test equation  1", |hasher| _ = hasher.update(batch)).next_u64()
+    fn first(secret: &BatchSecret, batch: &[u8]) -> u64 {
+        secret.coefficients(b"test equation  1", |hasher| _ = hasher.update(batch)).next_u64()
     }
 
     #[test]
     fn coefficients_follow_from_the_seed_and_from_the_whole_batch() {
-        let (seed, other) = (BatchSeed::known([1; 32]), BatchSeed::known([2; 32]));
-        assert_eq!(first(&seed, b"batch"), first(&seed.clone(), b"batch"));
-        assert_ne!(first(&seed, b"batch"), first(&other, b"batch"));
-        assert_ne!(first(&seed, b"batch"), first(&seed, b"batcH"));
-        let of_another_kind = seed.coefficients(b"test equation  2", |hasher| _ = hasher.update(b"batch")).next_u64();
-        assert_ne!(first(&seed, b"batch"), of_another_kind);
+        let (secret, other) = (BatchSecret::known([1; 32]), BatchSecret::known([2; 32]));
+        assert_eq!(first(&secret, b"batch"), first(&secret.clone(), b"batch"));
+        assert_ne!(first(&secret, b"batch"), first(&other, b"batch"));
+        assert_ne!(first(&secret, b"batch"), first(&secret, b"batcH"));
+        let of_another_kind = secret.coefficients(b"test equation  2", |hasher| _ = hasher.update(b"batch")).next_u64();
+        assert_ne!(first(&secret, b"batch"), of_another_kind);
     }
 
     #[test]
@@ -86,9 +86,9 @@ mod tests {
             bytes.fill(count);
             Ok::<(), Infallible>(())
         };
-        let (Ok(one), Ok(other)) = (BatchSeed::draw(&mut fill), BatchSeed::draw(&mut fill));
+        let (Ok(one), Ok(other)) = (BatchSecret::draw(&mut fill), BatchSecret::draw(&mut fill));
         assert_ne!(one.0, other.0);
-        assert_eq!(BatchSeed::draw(|_| Err("no entropy")).map(|_| ()), Err("no entropy"));
+        assert_eq!(BatchSecret::draw(|_| Err("no entropy")).map(|_| ()), Err("no entropy"));
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
             bytes.fill(7);
             Ok(())
         }
-        let drawn = std::panic::catch_unwind(|| BatchSeed::draw(fill_sevens));
+        let drawn = std::panic::catch_unwind(|| BatchSecret::draw(fill_sevens));
         assert!(drawn.is_err());
     }
 }

@@ -21,7 +21,7 @@ use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::memory;
 
 /// The namespace of beacon messages: no other BLS signature of this project is valid as a beacon.
@@ -316,7 +316,7 @@ impl BeaconVerifier {
 
     /// The places of those that do not verify, ascending. One pairing check for each chunk of many, chunks in
     /// parallel, each with coefficients of its own; a chunk that fails is bisected.
-    pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], seed: &BatchSeed) -> Vec<usize> {
+    pub fn verify_batch(&self, items: &[(BeaconMessage, Beacon)], secret: &BatchSecret) -> Vec<usize> {
         // What is remembered is remembered for each signature alone, not for the equation of a batch.
         if memory::is_on() {
             let all = items.iter().enumerate();
@@ -326,7 +326,7 @@ impl BeaconVerifier {
                 .collect();
         }
         let bad_of_chunk = |(chunk, items): (usize, &[(BeaconMessage, Beacon)])| {
-            let mut rng = self.coefficients(items, seed);
+            let mut rng = self.coefficients(items, secret);
             let mut bad = Vec::new();
             let mut points: Vec<(usize, [u8; 80], G1)> = Vec::with_capacity(items.len());
             for (place, (message, beacon)) in items.iter().enumerate() {
@@ -346,8 +346,8 @@ impl BeaconVerifier {
     }
 
     /// The coefficients of the equation over a chunk: key, messages and beacons all change them.
-    fn coefficients(&self, items: &[(BeaconMessage, Beacon)], seed: &BatchSeed) -> ChaCha20Rng {
-        seed.coefficients(b"bls12-381 minsig", |hasher| {
+    fn coefficients(&self, items: &[(BeaconMessage, Beacon)], secret: &BatchSecret) -> ChaCha20Rng {
+        secret.coefficients(b"bls12-381 minsig", |hasher| {
             hasher.update(self.key.encode().as_ref());
             for (message, beacon) in items {
                 hasher.update(&message.bytes()).update(beacon);

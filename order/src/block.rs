@@ -11,7 +11,7 @@ use engine::message::pledge::PledgeRow;
 use engine::{Hash, Height};
 use thiserror::Error;
 
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::certificate::{CertificateError, certificate_items, check_certificate_form};
 use crate::signature::{PublicKey, SignedItem, encoding_is_acceptable, verify_batch};
 use crate::validators::Validators;
@@ -168,42 +168,18 @@ pub enum BlockError {
     },
 }
 
-/// Checks a block in full but for the proposer's turn: [`check_block_form`], then every signature in batches.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn check_block(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
-    check_block_form(block, context)?;
-    let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
-    let carried = carried_items(block, context, &mut items);
-    pledge_items(block, context, &mut items);
-    let before_intents = items.len();
-    intent_items(block, context, &mut items)?;
-    // A verdict is found by its place: the carried certificate's first, then one for each pledge and each intent.
-    assert_eq!(before_intents, carried + block.pledges.len(), "every pledge has one signer");
-    assert_eq!(items.len(), before_intents + block.intents.len(), "every intent has one signer");
-    let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, seed, &mut verdicts);
-    match verdicts.iter().position(|holds| !holds) {
-        None => Ok(()),
-        Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
-        Some(place) if place < before_intents => Err(BlockError::PledgeSignature { index: place - carried }),
-        Some(place) => Err(BlockError::Signature { index: place - before_intents }),
-    }
-}
-
 /// Checks all of a block but its intents' signatures and the proposer's turn: [`check_block_form`], the certificate that it
 /// carries, and its pledges. For those who verify the intents in parts.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check_block_head(block: &Block, context: &BlockContext<'_>, seed: &BatchSeed) -> Result<(), BlockError> {
+pub fn check_block_head(block: &Block, context: &BlockContext<'_>, secret: &BatchSecret) -> Result<(), BlockError> {
     check_block_form(block, context)?;
     let mut items = Vec::with_capacity(context.parent_validators.count() + block.pledges.len());
     let carried = carried_items(block, context, &mut items);
     pledge_items(block, context, &mut items);
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, seed, &mut verdicts);
+    verify_batch(&items, secret, &mut verdicts);
     match verdicts.into_iter().position(|holds| !holds) {
         None => Ok(()),
         Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),

@@ -7,7 +7,7 @@ use engine::message::vote::{PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, VoteBody, VoteKind
 use engine::{Hash, Height};
 use thiserror::Error;
 
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::signature::{SignedItem, verify_all};
 use crate::validators::Validators;
 
@@ -25,7 +25,7 @@ pub enum CertificateError {
     /// It is for another block.
     #[error("the certificate of height {height} is for another block")]
     Block {
-        /// The height.
+        /// The height that it was to be for.
         height: Height,
     },
     /// Slots do not ascend: out of order, or one twice.
@@ -37,7 +37,7 @@ pub enum CertificateError {
     /// No validator has the slot.
     #[error("slot {slot} of the certificate is no validator's; there are {count}")]
     UnknownSlot {
-        /// The slot.
+        /// The number that stands in it.
         slot: u32,
         /// How many validators there are.
         count: usize,
@@ -53,7 +53,7 @@ pub enum CertificateError {
     /// A signature does not verify.
     #[error("a signature of the certificate of height {height} does not verify")]
     Signature {
-        /// The height.
+        /// The height that it is for.
         height: Height,
     },
 }
@@ -128,19 +128,19 @@ pub fn check_certificate(
     chain: &Hash,
     height: Height,
     block: &Hash,
-    seed: &BatchSeed,
+    secret: &BatchSecret,
 ) -> Result<(), CertificateError> {
     check_certificate_form(certificate, validators, height, block)?;
-    check_signatures(certificate, VoteKind::Precommit, validators, chain, seed)
+    check_signatures(certificate, VoteKind::Precommit, validators, chain, secret)
 }
 
 /// Whether a proof of a snapshot proves its root: what it says holds together, the headers are of this set of validators, and
 /// a quorum of it signed the last header and the snapshot's own block.
-pub fn proves_snapshot(proof: &SnapshotProof, validators: &Validators, chain: &Hash, seed: &BatchSeed) -> bool {
+pub fn proves_snapshot(proof: &SnapshotProof, validators: &Validators, chain: &Hash, secret: &BatchSecret) -> bool {
     let SnapshotProof { note, headers, certificate, .. } = proof;
     let is_of_set = |header: &Header| [header.validators, header.next_validators] == [validators.hash(); 2];
     let holds = |certificate: &Certificate, height: Height| {
-        check_certificate(certificate, validators, chain, height, &certificate.block, seed).is_ok()
+        check_certificate(certificate, validators, chain, height, &certificate.block, secret).is_ok()
     };
     proof.is_consistent(chain)
         && headers.iter().all(is_of_set)
@@ -153,10 +153,10 @@ pub(crate) fn check_polka(
     certificate: &Certificate,
     validators: &Validators,
     chain: &Hash,
-    seed: &BatchSeed,
+    secret: &BatchSecret,
 ) -> Result<(), CertificateError> {
     check_slots(certificate, validators)?;
-    check_signatures(certificate, VoteKind::Prevote, validators, chain, seed)
+    check_signatures(certificate, VoteKind::Prevote, validators, chain, secret)
 }
 
 fn check_signatures(
@@ -164,7 +164,7 @@ fn check_signatures(
     kind: VoteKind,
     validators: &Validators,
     chain: &Hash,
-    seed: &BatchSeed,
+    secret: &BatchSecret,
 ) -> Result<(), CertificateError> {
     let items: Vec<SignedItem<'_>> = items(certificate, kind, validators, chain).collect();
     // An entry without a key would be left out, and count all the same.
@@ -172,7 +172,7 @@ fn check_signatures(
     let holds = match items.as_slice() {
         // One alone needs no equation, nor coefficients for it.
         [item] => item.verify(),
-        items => verify_all(items, seed),
+        items => verify_all(items, secret),
     };
     if holds { Ok(()) } else { Err(CertificateError::Signature { height: certificate.height }) }
 }
@@ -200,7 +200,8 @@ mod tests {
     fn every_wrong_certificate_is_refused_for_its_reason() {
         let keys: Vec<VoteKey> = (0..4).map(|slot| VoteKey::from_seed(&[slot; 32])).collect();
         let set = Validators::new(keys.iter().map(VoteKey::public).collect()).expect("keys");
-        let check = |c: &Certificate| check_certificate(c, &set, &CHAIN, Height(9), &BLOCK, &BatchSeed::known([1; 32]));
+        let check =
+            |c: &Certificate| check_certificate(c, &set, &CHAIN, Height(9), &BLOCK, &BatchSecret::known([1; 32]));
         let of = |slots: &[u32]| certificate(&keys, slots, VoteKind::Precommit);
         assert_eq!(check(&of(&[0, 1, 3])), Ok(()));
         assert_eq!(check(&of(&[0, 1, 2, 3])), Ok(()));
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!(check(&of(&[0, 1, 4])), Err(CertificateError::UnknownSlot { slot: 4, count: 4 }));
         let prevotes = certificate(&keys, &[0, 1, 2], VoteKind::Prevote);
         assert_eq!(check(&prevotes), Err(CertificateError::Signature { height: Height(9) }));
-        assert_eq!(check_polka(&prevotes, &set, &CHAIN, &BatchSeed::known([1; 32])), Ok(()));
+        assert_eq!(check_polka(&prevotes, &set, &CHAIN, &BatchSecret::known([1; 32])), Ok(()));
         let round = Certificate { round: 2, ..of(&[0, 1, 2]) };
         assert_eq!(check(&round), Err(CertificateError::Signature { height: Height(9) }));
         let height = Certificate { height: Height(8), ..of(&[0, 1, 2]) };

@@ -150,7 +150,7 @@ fn fill(context: &str, parts: &[&[u8]], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::BatchSeed;
+    use crate::batch::BatchSecret;
     use crate::beacon::{BeaconCollector, BeaconMessage, BeaconVerifier, deal};
     use crate::signature::{VoteKey, verify};
     use engine::Height;
@@ -231,7 +231,7 @@ mod tests {
             let beacon = collector.add(&signers[2].share(&message)).expect("good shares").expect("three of four");
             assert!(
                 verifier.verify(&message, &beacon)
-                    && verifier.verify_batch(&[(message, beacon)], &BatchSeed::known([0; 32])).is_empty()
+                    && verifier.verify_batch(&[(message, beacon)], &BatchSecret::known([0; 32])).is_empty()
             );
             let later = BeaconMessage { height: Height(6), ..message };
             assert!(!verifier.verify(&later, &beacon));

@@ -17,7 +17,7 @@ use engine::message::vote::{PROPOSAL_DOMAIN, Proposal, ProposalBody, Vote, VoteB
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::memory;
 
 /// An Ed25519 public key as it travels.
@@ -105,7 +105,7 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 ///
 /// # Panics
 /// If `verdicts` is not as long as `items`.
-pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [bool]) {
+pub fn verify_batch(items: &[SignedItem<'_>], secret: &BatchSecret, verdicts: &mut [bool]) {
     assert_eq!(items.len(), verdicts.len(), "one verdict for each signature");
     // What a simulation remembers it remembers for each signature alone.
     if memory::is_on() {
@@ -114,7 +114,7 @@ pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [
     let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
     memory::timed(|| {
         chunks.for_each(|(items, verdicts)| {
-            let mut rng = coefficients(items, seed);
+            let mut rng = coefficients(items, secret);
             let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
             bisect(&items, verdicts, &mut rng);
         });
@@ -122,13 +122,13 @@ pub fn verify_batch(items: &[SignedItem<'_>], seed: &BatchSeed, verdicts: &mut [
 }
 
 /// Whether all of many signatures verify; stops at the first chunk that does not.
-pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
+pub fn verify_all(items: &[SignedItem<'_>], secret: &BatchSecret) -> bool {
     if memory::is_on() {
         return items.iter().all(SignedItem::verify);
     }
     memory::timed(|| {
         items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
-            let mut rng = coefficients(items, seed);
+            let mut rng = coefficients(items, secret);
             let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
             batch_holds(&items, &mut rng)
         })
@@ -136,8 +136,8 @@ pub fn verify_all(items: &[SignedItem<'_>], seed: &BatchSeed) -> bool {
 }
 
 /// The coefficients of the equation over a chunk: keys, messages and signatures all change them.
-fn coefficients(items: &[SignedItem<'_>], seed: &BatchSeed) -> ChaCha20Rng {
-    seed.coefficients(b"ed25519 zip-215 ", |hasher| {
+fn coefficients(items: &[SignedItem<'_>], secret: &BatchSecret) -> ChaCha20Rng {
+    secret.coefficients(b"ed25519 zip-215 ", |hasher| {
         for item in items {
             hasher.update(item.key).update(&item.signed_bytes()).update(item.signature);
         }

@@ -8,7 +8,7 @@ use systems::catalogue::{BETS, Family, Flat, bet_named, bet_of, spot_of, standin
 use words::names::spot_words;
 
 /// Bets that are shown together.
-pub struct Group {
+pub struct BetGroup {
     /// Its name.
     pub name: &'static str,
     /// A heading for each column; without, every cell carries its own name.
@@ -25,7 +25,7 @@ pub struct Row {
     pub cells: Vec<Option<Spot>>,
 }
 
-impl Group {
+impl BetGroup {
     /// How many columns it has.
     pub fn width(&self) -> usize {
         self.rows.iter().map(|row| row.cells.len()).max().unwrap_or(0)
@@ -47,9 +47,9 @@ fn named(name: &str) -> Option<Spot> {
 }
 
 /// A group whose cells carry their names, so many in a row.
-fn list(name: &'static str, rows: &[&[&str]]) -> Group {
+fn list(name: &'static str, rows: &[&[&str]]) -> BetGroup {
     let row = |names: &&[&str]| Row { name: "", cells: names.iter().map(|name| named(name)).collect() };
-    Group { name, columns: Vec::new(), rows: rows.iter().map(row).collect() }
+    BetGroup { name, columns: Vec::new(), rows: rows.iter().map(row).collect() }
 }
 
 /// A row with a cell for each number, of the catalogue's bets `prefix_number`.
@@ -62,7 +62,7 @@ fn with_family(family: impl Fn(Family) -> bool) -> BetId {
     bet.expect("the catalogue has every family").id
 }
 
-fn come() -> Group {
+fn come() -> BetGroup {
     let flat = |name, bet: BetId| {
         let travelled = BOX_NUMBERS.iter().map(|number| standing_spot(bet, *number));
         Row { name, cells: std::iter::once(spot_of(bet, 0)).chain(travelled).collect() }
@@ -72,7 +72,7 @@ fn come() -> Group {
         let cells = std::iter::once(None).chain(BOX_NUMBERS.iter().map(|number| spot_of(bet, *number)));
         Row { name, cells: cells.collect() }
     };
-    Group {
+    BetGroup {
         name: "Come",
         columns: std::iter::once("new".into()).chain(BOX_NUMBERS.iter().map(u8::to_string)).collect(),
         rows: vec![
@@ -84,9 +84,9 @@ fn come() -> Group {
     }
 }
 
-fn place() -> Group {
+fn place() -> BetGroup {
     let put_odds = with_family(|family| matches!(family, Family::Odds(Flat::Put)));
-    Group {
+    BetGroup {
         name: "Place",
         columns: BOX_NUMBERS.iter().map(u8::to_string).collect(),
         rows: vec![
@@ -100,9 +100,9 @@ fn place() -> Group {
     }
 }
 
-fn totals() -> Group {
+fn totals() -> BetGroup {
     let all: Vec<u8> = (2..=12).collect();
-    Group {
+    BetGroup {
         name: "Totals",
         columns: all.iter().map(u8::to_string).collect(),
         rows: vec![
@@ -114,13 +114,13 @@ fn totals() -> Group {
     }
 }
 
-fn hops() -> Group {
+fn hops() -> BetGroup {
     const NAMES: [&str; 6] = ["hop 1", "hop 2", "hop 3", "hop 4", "hop 5", "hop 6"];
     let row = |low: u8| {
         let cell = |high: u8| if high < low { None } else { named(&format!("hop_{low}{high}")) };
         Row { name: NAMES[usize::from(low) - 1], cells: (1..=6).map(cell).collect() }
     };
-    Group {
+    BetGroup {
         name: "Hops",
         columns: (1..=6).map(|face: u8| format!("with {face}")).collect(),
         rows: (1..=6).map(row).collect(),
@@ -128,7 +128,7 @@ fn hops() -> Group {
 }
 
 /// The groups, in the order in which Tab goes through them. Every spot is in one of them.
-pub fn groups() -> Vec<Group> {
+pub fn groups() -> Vec<BetGroup> {
     vec![
         list(
             "Line",
@@ -175,7 +175,7 @@ pub fn cell_words(spot: Spot) -> String {
 }
 
 /// Where a spot lies: group, row and column.
-pub fn place_of(groups: &[Group], spot: Spot) -> Option<(usize, usize, usize)> {
+pub fn place_of(groups: &[BetGroup], spot: Spot) -> Option<(usize, usize, usize)> {
     groups.iter().enumerate().find_map(|(index, group)| {
         let found = group.rows.iter().enumerate().find_map(|(row, cells)| {
             cells.cells.iter().position(|cell| *cell == Some(spot)).map(|column| (row, column))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::component::{Account, BetFlags, BetRow, Seat, Table};
 use engine::io::{Resolution, RollReport, Verdict};
-use engine::limits::{SEAT_BETS_MAX, SEATS_MAX, SPOTS};
+use engine::limits::{PLAY_LINES_KEPT, PLAY_ROLLS_KEPT, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::message::intent::{IntentKind, Working};
 use engine::{AccountId, Chips, Height, Puck, Spot, TableId};
 use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled};
@@ -20,10 +20,6 @@ use super::odds::OddsBook;
 use words::sentences::{Severity, profit, receipt_words, resolution_words, roll_words};
 use words::wish::Wish;
 
-/// Rolls that are remembered.
-pub const ROLLS_KEPT: usize = 100;
-/// Lines of the log that are remembered.
-pub const LINES_KEPT: usize = 200;
 /// Intents that may be on their way at once; the account's window of numbers holds no more.
 pub const IN_FLIGHT_MAX: usize = engine::limits::NUMBER_WINDOW as usize;
 
@@ -182,7 +178,7 @@ impl Game {
 
     /// Adds a line to the log; the oldest goes when it is full.
     pub fn say(&mut self, severity: Severity, text: impl Into<String>) {
-        if self.log.len() == LINES_KEPT {
+        if self.log.len() == PLAY_LINES_KEPT {
             self.log.pop_front();
         }
         self.log.push_back(Line { severity, text: text.into() });
@@ -372,7 +368,7 @@ impl Game {
 
     fn show_roll(&mut self, roll: RollReport, resolutions: Vec<Resolution>) {
         self.say(Severity::Info, roll_words(&roll));
-        if self.rolls.len() == ROLLS_KEPT {
+        if self.rolls.len() == PLAY_ROLLS_KEPT {
             self.rolls.pop_front();
         }
         self.rolls.push_back(roll);

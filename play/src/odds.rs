@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use engine::{BetId, Dice, Puck, Ratio, Spot};
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{Signed, Zero};
+use num_traits::Zero;
 use systems::catalogue::{BETS, Family, Pay, Placement, Transition, bet_of, number_of};
-use systems::odds::odds_of;
+use systems::odds::{decimal, odds_of};
 use systems::{Catalogue, Setup};
 
 /// Characters up to which a fraction is shown beside its decimals.
@@ -77,16 +77,6 @@ fn worth(catalogue: &Catalogue, bet: BetId) -> Worth {
         edge: percent(&-odds.ev),
         rolls: decimal(&odds.rolls, 2),
     }
-}
-
-/// Decimal digits, the last place rounded half away from zero.
-fn decimal(value: &BigRational, places: u32) -> String {
-    let scale = BigInt::from(10).pow(places);
-    let half = BigRational::new(BigInt::from(1), BigInt::from(2));
-    let scaled = (value.abs() * BigRational::from_integer(scale.clone()) + half).floor().to_integer();
-    let sign = if value.is_negative() && !scaled.is_zero() { "-" } else { "" };
-    let (whole, rest) = (&scaled / &scale, &scaled % &scale);
-    format!("{sign}{whole}.{rest:0>width$}", width = places as usize)
 }
 
 fn fraction(value: &BigRational) -> Option<String> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
-use engine::limits::{PEER_WATCHES_MAX, PLAY_EVENTS_MAX};
+use engine::limits::{PEER_WATCHES_MAX, PLAY_EVENTS_MAX, PLAY_UNCERTIFIED_MAX};
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Hash, Height, TableId};
 use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
 use super::player_keys::PlayerKeys;
-use super::pledging::{Pledging, Step};
+use super::pledging::{PledgeStep, Pledging};
 use super::problems::{Problems, words_at};
 use keys::identity;
 use words::Failure;
@@ -83,8 +83,6 @@ struct First {
 
 /// How often a node is asked how far the chain is certified, while a roll waits for that.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Rolls that wait to be certified, at most.
-const UNCERTIFIED_MAX: usize = 64;
 
 enum Heard {
     Event(Box<Event>),
@@ -436,7 +434,7 @@ impl Player {
         }
         if let Some(roll) = update.roll {
             tell(event_line(lines::Event::Roll(&roll)));
-            if self.uncertified.len() == UNCERTIFIED_MAX {
+            if self.uncertified.len() == PLAY_UNCERTIFIED_MAX {
                 self.uncertified.remove(0);
             }
             self.uncertified.push((update.id, roll.roll_number, update.height));
@@ -493,8 +491,8 @@ impl Player {
         let Some(pledging) = &mut self.pledging else { return };
         for step in pledging.steps(account, here, &self.keys.account, now_ms) {
             match step {
-                Step::Say(severity, text) => game.say(severity, text),
-                Step::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
+                PledgeStep::Say(severity, text) => game.say(severity, text),
+                PledgeStep::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
             }
         }
     }

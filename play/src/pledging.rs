@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// What is to be done next.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PledgeStep {
     /// Send it.
     Send(PledgeRow),
     /// Tell the player.
@@ -141,7 +141,7 @@ impl Pledging {
         here: TableId,
         key: &PlayerKey,
         now_ms: u64,
-    ) -> Vec<Step> {
+    ) -> Vec<PledgeStep> {
         let Some(account) = account else { return Vec::new() };
         let own = |(_, shown): &(&TableId, &mut Shown)| shown.is_of(account) && shown.seat.is_seated();
         let mut own: Vec<(TableId, &mut Shown)> =
@@ -155,16 +155,16 @@ impl Pledging {
                     let row = key.sign_pledge(row, &self.chain);
                     shown.sent = Some((row, Instant::now()));
                     if !row.is_opening() && !std::mem::replace(&mut self.has_begun, true) {
-                        steps.push(Step::Say(Severity::Info, first_words(&self.path)));
+                        steps.push(PledgeStep::Say(Severity::Info, first_words(&self.path)));
                     }
-                    steps.push(Step::Send(row));
+                    steps.push(PledgeStep::Send(row));
                 }
                 Ok(None) => {}
                 Err(problem) => {
                     shown.failed = Some(Instant::now());
                     if shown.said != problem {
                         shown.said.clone_from(&problem);
-                        steps.push(Step::Say(Severity::Warning, problem));
+                        steps.push(PledgeStep::Say(Severity::Warning, problem));
                     }
                 }
             }

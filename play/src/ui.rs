@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use systems::catalogue::{BETS, bet_of, has_travelled, number_of};
 
 use super::action::{Action, parse};
-use super::felt::{Group, groups, place_of};
+use super::felt::{BetGroup, groups, place_of};
 use super::input::Input;
 use super::model::{Game, Link};
 use super::theme::Theme;
@@ -47,7 +47,7 @@ pub struct Ui {
     /// What the terminal shows.
     pub theme: Theme,
     /// The felt.
-    pub groups: Vec<Group>,
+    pub groups: Vec<BetGroup>,
     /// Group, row and column of the cursor; there is a bet.
     pub cursor: (usize, usize, usize),
     /// Chips of the next bet.

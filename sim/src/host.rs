@@ -34,14 +34,14 @@ const DIR: &str = "/disk/session";
 
 /// A node's clock on the wall, against the simulation's time.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Clock {
+pub struct HostClock {
     /// Milliseconds that it is ahead.
     pub ahead_ms: i64,
     /// Microseconds that it gains in a second.
     pub drift: i64,
 }
 
-impl Clock {
+impl HostClock {
     /// What it shows, in milliseconds since `start_ms`.
     pub fn shows(&self, now: Time, start_ms: u64) -> u64 {
         let now_ms = (now / 1_000) as i64;
@@ -88,7 +88,7 @@ pub struct Host {
     /// What was seen at its disk.
     pub record: Shared,
     /// Its clock.
-    pub clock: Clock,
+    pub clock: HostClock,
     /// It stands still until then.
     pub paused: Time,
     /// How often it was started.
@@ -119,7 +119,7 @@ impl Host {
             disk,
             lines: Rc::default(),
             record: Shared::default(),
-            clock: Clock::default(),
+            clock: HostClock::default(),
             paused: 0,
             lives: 0,
             wake: None,

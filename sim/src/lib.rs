@@ -28,7 +28,7 @@ pub mod properties;
 mod witness;
 
 pub use cluster::Cluster;
-pub use host::Clock;
+pub use host::HostClock;
 pub use order::memory::Signatures;
 pub use outcome::Outcome;
 pub use plan::Plan;

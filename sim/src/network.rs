@@ -134,14 +134,6 @@ impl Network {
         arrivals.push((at, packet));
     }
 
-    /// Sends what neither loss nor chance may touch: it arrives in its turn, unless its way is cut or clogged.
-    pub fn send_surely(&mut self, now: Time, packet: Packet, arrivals: &mut Vec<(Time, Packet)>) {
-        let Conditions { delay, jitter, .. } = self.conditions;
-        let conditions = std::mem::replace(&mut self.conditions, Conditions { delay, jitter, ..Conditions::default() });
-        self.send(now, packet, arrivals);
-        self.conditions = conditions;
-    }
-
     /// Cuts one way off, or lets it through again.
     pub fn cut(&mut self, from: End, to: End, cut: bool) {
         if cut {

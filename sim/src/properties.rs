@@ -76,7 +76,7 @@ impl Property {
 const SAID_HEIGHTS: u64 = 256;
 
 /// Where a validator may say one thing: height, slot, round, kind of vote, or 0 for a proposal.
-type Place = (u64, u32, u32, u8);
+type SaidAt = (u64, u32, u32, u8);
 
 fn broken(property: Property, seen: String) -> Result<(), Broken> {
     Err(Broken { property, seen })
@@ -97,7 +97,7 @@ pub struct Seen {
     /// The first root chain of each height, and its verdicts.
     settled: BTreeMap<u64, (Hash, Vec<Verdict>)>,
     /// What honest validators said, over all their lives.
-    said: BTreeMap<Place, Hash>,
+    said: BTreeMap<SaidAt, Hash>,
     /// Intents that were applied: where.
     applied: BTreeMap<Bytes, u64>,
     /// Intents of which somebody was told that they never will be.
@@ -170,7 +170,7 @@ impl Seen {
         Ok(())
     }
 
-    fn say(&mut self, place: Place, value: Hash) -> Result<(), Broken> {
+    fn say(&mut self, place: SaidAt, value: Hash) -> Result<(), Broken> {
         let first = *self.said.entry(place).or_insert(value);
         if first == value {
             return Ok(());

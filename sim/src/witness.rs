@@ -9,7 +9,7 @@ use engine::message::certificate::Settled;
 use engine::{Hash, Height};
 use node::recording::Recording;
 use order::consensus::LogEntry;
-use storage::{Disk, Frame, FrameKind, Group, Synced};
+use storage::{Disk, Frame, FrameKind, SyncGroup, Synced};
 
 /// What was seen at one node's disk.
 #[derive(Default)]
@@ -72,7 +72,7 @@ impl Record {
         }
     }
 
-    fn submit(&mut self, group: &Group) {
+    fn submit(&mut self, group: &SyncGroup) {
         let (mut decided, mut settled) = (Vec::new(), Vec::new());
         for frame in &group.frames {
             take_frame(frame, &mut decided, &mut settled);
@@ -145,7 +145,7 @@ pub enum Spoiled {
 }
 
 impl Spoiled {
-    fn spoil(self, group: &mut Group) {
+    fn spoil(self, group: &mut SyncGroup) {
         match self {
             Self::Not | Self::SaidBeforeSync => {}
             Self::LogSkipped => group.entries.clear(),
@@ -213,7 +213,7 @@ pub fn take_frame(frame: &Frame, decided: &mut Vec<Decided>, settled: &mut Vec<S
 }
 
 impl Recording for Witness {
-    fn submit(&mut self, mut group: Group) {
+    fn submit(&mut self, mut group: SyncGroup) {
         self.spoiled.spoil(&mut group);
         self.record.get().submit(&group);
         if self.spoiled == Spoiled::SaidBeforeSync {

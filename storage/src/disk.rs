@@ -23,7 +23,7 @@ const _: () = assert!(SYNC_BYTES < LOG_GROUP_BYTES_MAX);
 
 /// What one tick wants on disk.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Group {
+pub struct SyncGroup {
     /// The tick.
     pub id: u64,
     /// Frames for the journal.
@@ -35,7 +35,7 @@ pub struct Group {
     pub fence: Option<Height>,
 }
 
-impl Group {
+impl SyncGroup {
     /// Bytes of its bodies and entries.
     fn bytes(&self) -> usize {
         let frames: usize = self.frames.iter().map(|frame| frame.body.len()).sum();
@@ -114,7 +114,7 @@ pub struct Disk {
     writer: Writer,
     again: Duration,
     min_free: u64,
-    waiting: VecDeque<Group>,
+    waiting: VecDeque<SyncGroup>,
     under_way: Option<UnderWay>,
     failed: bool,
     archive: Option<Archive>,
@@ -178,7 +178,7 @@ impl Disk {
     ///
     /// # Panics
     /// If as many ticks wait as may: whoever submits looks at [`Disk::has_room`] or at how much it submitted.
-    pub fn submit(&mut self, group: Group) {
+    pub fn submit(&mut self, group: SyncGroup) {
         assert!(self.has_room(), "no more than {UNSYNCED_TICKS_MAX} ticks wait for the disk");
         self.waiting.push_back(group);
     }
@@ -247,7 +247,7 @@ impl Disk {
             batch.ticks += 1;
             batch.last = group.id;
             batch.bytes += bytes;
-            let Some(Group { frames, entries, fence, .. }) = self.waiting.pop_front() else { break };
+            let Some(SyncGroup { frames, entries, fence, .. }) = self.waiting.pop_front() else { break };
             batch.fence = batch.fence.max(fence);
             batch.frames.extend(frames);
             batch.entries.entries.extend(entries);

@@ -1,7 +1,7 @@
 //! Frames to and from the disk: the journal, the consensus log, and what syncs them.
 //!
 //! ```text
-//!  tick -> Group (frames, log entries) -> Disk: append, one sync for all that waits -> Synced    (a thread drives it)
+//!  tick -> SyncGroup (frames, log entries) -> Disk: append, one sync for all that waits -> Synced    (a thread drives it)
 //!  session directory -> JournalReader -> frames in order, or the place where they are damaged
 //!  all of it on a backend: files, memory, or a disk that fails as a test says
 //! ```
@@ -22,7 +22,7 @@ mod file;
 pub mod backend;
 
 pub use arrival::Arrival;
-pub use disk::{Disk, Group, OpenedAs, Synced, Writing};
+pub use disk::{Disk, OpenedAs, SyncGroup, Synced, Writing};
 pub use journal::{
     Compressor, End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Tail, check_journal,
 };

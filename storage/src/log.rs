@@ -13,7 +13,7 @@ use engine::limits::LOG_FILE_BYTES_MAX;
 
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
-use crate::log_group::{GroupRow, HEADER, MAGIC, decode, encode};
+use crate::log_group::{HEADER, LogGroupRow, MAGIC, decode, encode};
 use crate::session::{OpenError, Session, name, numbered};
 
 pub use crate::log_group::LogGroup;
@@ -153,7 +153,7 @@ fn search(bytes: &[u8], at: u64) -> Search {
     let mut left = SEARCH_LENGTHS * bytes.len();
     for place in (align_up(at + 1) as usize..bytes.len()).step_by(BLOCK as usize) {
         let rest = &bytes[place..];
-        let Ok(row) = Reader::new("group", rest).row::<GroupRow>() else { continue };
+        let Ok(row) = Reader::new("group", rest).row::<LogGroupRow>() else { continue };
         if row.magic != MAGIC {
             continue;
         }

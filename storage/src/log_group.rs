@@ -28,7 +28,7 @@ pub struct LogGroup {
 /// How a group begins. Layout: 64 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct GroupRow {
+pub(crate) struct LogGroupRow {
     pub(crate) magic: [u8; 8],
     /// The last height whose decided frame was synced before.
     synced: u64,
@@ -50,9 +50,9 @@ struct EntryRow {
     reserved: u32,
 }
 
-const _: () = assert!(size_of::<GroupRow>() == HEADER && size_of::<EntryRow>() == 16);
+const _: () = assert!(size_of::<LogGroupRow>() == HEADER && size_of::<EntryRow>() == 16);
 
-impl GroupRow {
+impl LogGroupRow {
     fn sum(&self, payload: &[u8]) -> [u8; 32] {
         *blake3::Hasher::new().update(&bytemuck::bytes_of(self)[..32]).update(payload).finalize().as_bytes()
     }
@@ -63,7 +63,7 @@ pub(crate) fn encode(group: &LogGroup, out: &mut Vec<u8>) {
     let length = |count: usize| u32::try_from(count).expect("groups are bounded");
     let payload: usize = group.entries.iter().map(|(_, bytes)| size_of::<EntryRow>() + bytes.len()).sum();
     assert!(payload <= LOG_GROUP_BYTES_MAX, "a tick's entries are bounded");
-    let mut row = GroupRow {
+    let mut row = LogGroupRow {
         magic: MAGIC,
         synced: group.synced.0,
         entries: length(group.entries.len()),
@@ -84,7 +84,7 @@ pub(crate) fn encode(group: &LogGroup, out: &mut Vec<u8>) {
 /// The group at the start of `bytes`, and its length.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
     let mut reader = Reader::new("group", bytes);
-    let row: GroupRow = reader.row().map_err(|_| "the group header is cut short")?;
+    let row: LogGroupRow = reader.row().map_err(|_| "the group header is cut short")?;
     // A write that was torn in the middle of them leaves zeros, which are no digits.
     let has_version = row.magic[..6] == MAGIC[..6] && row.magic[6..].iter().all(u8::is_ascii_digit);
     if has_version && row.magic != MAGIC {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 use engine::limits::{HEARTBEAT, UNSYNCED_TICKS_MAX};
 
-use crate::disk::{Disk, Group, OpenedAs, Synced, Writing};
+use crate::disk::{Disk, OpenedAs, SyncGroup, Synced, Writing};
 use crate::journal::{Archive, JournalReader};
 use crate::session::{OpenError, Session};
 use crate::throttle::ArchiveThrottle;
@@ -19,7 +19,7 @@ pub type StorageOpened = OpenedAs<Storage>;
 
 /// The storage thread's handle.
 pub struct Storage {
-    groups: Option<Sender<Group>>,
+    groups: Option<Sender<SyncGroup>>,
     synced: Receiver<Synced>,
     thread: Option<JoinHandle<Session>>,
     /// The lowest height that a start may need, for the thread that looks after sealed segments.
@@ -107,7 +107,7 @@ impl Storage {
     }
 
     /// Hands over what a tick produced. Waits only while 64 groups are waiting already.
-    pub fn submit(&self, group: Group) {
+    pub fn submit(&self, group: SyncGroup) {
         // A thread that stopped has said why; there is nobody left to write for.
         let _ = self.groups.as_ref().expect("the handle was not closed").send(group);
     }
@@ -227,7 +227,7 @@ impl Drop for Storage {
 }
 
 /// Drives a disk in the time of the wall, until nobody hands anything over any more.
-fn drive(mut disk: Disk, groups: &Receiver<Group>, synced: &Sender<Synced>, turns: &AtomicU64) -> Session {
+fn drive(mut disk: Disk, groups: &Receiver<SyncGroup>, synced: &Sender<Synced>, turns: &AtomicU64) -> Session {
     let began = Instant::now();
     loop {
         turns.fetch_add(1, Ordering::Relaxed);
@@ -285,7 +285,7 @@ mod tests {
         let opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty");
         for id in 1..=60 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![7; 3_000] };
-            opened.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            opened.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
             assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
             opened.storage.keep_from(Height(id));
         }
@@ -317,7 +317,7 @@ mod tests {
         for id in 1..=60 {
             let frame =
                 Frame { kind: FrameKind::Decided, height: Height(id), body: (0..60_000).map(|_| noise()).collect() };
-            storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
             assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
         }
         storage.keep_from(Height(60));
@@ -356,7 +356,7 @@ mod tests {
         storage.throttle().slow(u64::MAX);
         for id in 1..=20 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![7; 3_000] };
-            storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
             assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
         }
         storage.keep_from(Height(20));
@@ -387,7 +387,7 @@ mod tests {
         for id in 1..=60 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: body(id) };
             model.push(frame.clone());
-            opened.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            opened.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
             assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
             if id == 20 {
                 let session = opened.storage.close();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use engine::Height;
 use storage::backend::{Backend, Fault, FaultyBackend};
 use storage::{
-    Compressor, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Retention, Session, Storage,
-    StorageOpened, Synced, Writing,
+    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened,
+    SyncGroup, Synced, Writing,
 };
 
 const DIR: &str = "/disk/session";
@@ -35,12 +35,12 @@ fn bytes(seed: u64, length: u64) -> Vec<u8> {
 }
 
 /// A height as a validator of one records it: what led to it in the log, then the block, and the height before settled.
-fn group(height: u64) -> Group {
+fn group(height: u64) -> SyncGroup {
     let decided = Frame { kind: FrameKind::Decided, height: Height(height), body: bytes(height, height * 977 % 9_000) };
     let settled = Frame { kind: FrameKind::Settled, height: Height(height - 1), body: bytes(height, 120) };
     let frames = if height > 1 { vec![decided, settled] } else { vec![decided] };
     let entries = (0..3).map(|entry| (Height(height), bytes(height * 3 + entry, 40 + height * 331 % 3_000))).collect();
-    Group { id: height, frames, entries, fence: None }
+    SyncGroup { id: height, frames, entries, fence: None }
 }
 
 fn frames_to(height: u64) -> Vec<Frame> {
@@ -57,14 +57,14 @@ fn write(opened: &StorageOpened, from: u64) -> (u64, Option<Synced>) {
         _ => 0,
     };
     let unlogged = |height: u64| {
-        let Group { id, frames, mut entries, fence } = group(height);
+        let SyncGroup { id, frames, mut entries, fence } = group(height);
         entries.drain(..logged(height));
-        Group { id, frames, entries, fence }
+        SyncGroup { id, frames, entries, fence }
     };
     // A group that was torn may have left a block without the settled height that came with it.
     if opened.frames.len() < frames_to(from).len() {
         let frames = group(from).frames.split_off(1);
-        opened.storage.submit(Group { id: from, frames, ..Group::default() });
+        opened.storage.submit(SyncGroup { id: from, frames, ..SyncGroup::default() });
         synced = from - 1;
     }
     while height < GROUPS || synced < height {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use engine::Height;
 use storage::backend::{Access, Backend, MemoryBackend};
 use storage::{
-    Compressor, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Retention, Session, Storage,
-    StorageOpened, Synced,
+    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened,
+    SyncGroup, Synced,
 };
 use storage::{Tail, Writing};
 
@@ -29,7 +29,7 @@ fn session(archived: bool) -> (MemoryBackend, Vec<Frame>) {
     let opened = Storage::open_with(new, writing).expect("it opens");
     for id in 1..=12 {
         let frames = vec![Frame { kind: FrameKind::Decided, height: Height(id), body: bytes(id, 300 + id * 41) }];
-        opened.storage.submit(Group { id, frames, entries: vec![(Height(id), bytes(id, 70))], fence: None });
+        opened.storage.submit(SyncGroup { id, frames, entries: vec![(Height(id), bytes(id, 70))], fence: None });
         assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
     }
     if archived {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine::Height;
 use engine::limits::SEGMENT_WINDOW_BYTES;
 use storage::backend::{Access, Backend, Handle, MemoryBackend};
-use storage::{Compressor, Disk, Frame, FrameKind, Group, JournalReader, PastReader, Session, Synced, Tail, Writing};
+use storage::{
+    Compressor, Disk, Frame, FrameKind, JournalReader, PastReader, Session, SyncGroup, Synced, Tail, Writing,
+};
 
 const DIR: &str = "/s";
 /// Bytes of a block: noise, which no compression makes smaller.
@@ -108,10 +110,10 @@ fn body(height: u64) -> Vec<u8> {
     bytes
 }
 
-fn group(height: u64) -> Group {
+fn group(height: u64) -> SyncGroup {
     let frame = |kind, body| Frame { kind, height: Height(height), body };
     let frames = vec![frame(FrameKind::Decided, body(height)), frame(FrameKind::Settled, vec![height as u8; 200])];
-    Group { id: height, frames, ..Group::default() }
+    SyncGroup { id: height, frames, ..SyncGroup::default() }
 }
 
 /// A session of three windows in one segment that is being written, or in several that are sealed; and who reads its past.

@@ -8,8 +8,8 @@ use engine::{Genesis, Height};
 use proptest::prelude::*;
 use storage::backend::{Backend, FileBackend};
 use storage::{
-    DamageKind, Frame, FrameKind, Group, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, Synced,
-    Tail, check_journal, check_log,
+    DamageKind, Frame, FrameKind, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, SyncGroup,
+    Synced, Tail, check_journal, check_log,
 };
 
 fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
@@ -18,13 +18,13 @@ fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
     Frame { kind, height: Height(height), body: (0..length).map(byte).collect() }
 }
 
-fn group(id: u64) -> Group {
+fn group(id: u64) -> SyncGroup {
     let frames = vec![frame(FrameKind::Decided, id, 40 + 97 * id as usize % 400), frame(FrameKind::Settled, id, 120)];
     let entries = vec![(Height(id), vec![id as u8; 30]), (Height(id), vec![1; 5])];
-    Group { id, frames, entries, fence: None }
+    SyncGroup { id, frames, entries, fence: None }
 }
 
-fn write(opened: &StorageOpened, group: Group) {
+fn write(opened: &StorageOpened, group: SyncGroup) {
     let id = group.id;
     opened.storage.submit(group);
     assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
@@ -191,7 +191,7 @@ fn a_fence_moves_with_or_without_entries_and_never_back() {
     for (id, asked, expected) in [(4, None, 0), (5, Some(9), 9), (6, Some(4), 9), (7, None, 9), (8, Some(12), 12)] {
         // A group without entries writes to the log only where the fence moves.
         let frames = vec![frame(FrameKind::Settled, id, 120)];
-        write(&opened, Group { id, frames, fence: asked.map(Height), ..Group::default() });
+        write(&opened, SyncGroup { id, frames, fence: asked.map(Height), ..SyncGroup::default() });
         opened.storage.close();
         opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
         assert_eq!(fence(&opened.log), expected, "group {id}");
@@ -207,7 +207,7 @@ fn every_kind_of_frame_is_read_as_it_was_written_and_only_blocks_decide() {
     let opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
     let kinds = [FrameKind::Base, FrameKind::Decided, FrameKind::Evidence, FrameKind::Settled];
     let frames: Vec<Frame> = kinds.into_iter().zip(7..).map(|(kind, height)| frame(kind, height, 99)).collect();
-    write(&opened, Group { id: 1, frames: frames.clone(), ..Group::default() });
+    write(&opened, SyncGroup { id: 1, frames: frames.clone(), ..SyncGroup::default() });
     opened.storage.close();
     let mut reader = JournalReader::open(&session_dir).expect("a session");
     let found: Vec<Frame> = std::iter::from_fn(|| reader.next_frame().expect("whole")).collect();
@@ -315,7 +315,7 @@ proptest! {
             let frames: Vec<Frame> =
                 lengths.into_iter().map(|length| frame(FrameKind::Settled, id as u64, length)).collect();
             model.extend(frames.clone());
-            write(&opened, Group { id: id as u64 + 1, frames, entries: vec![(Height(id as u64), vec![3; 10])], fence: None });
+            write(&opened, SyncGroup { id: id as u64 + 1, frames, entries: vec![(Height(id as u64), vec![3; 10])], fence: None });
             if reopen {
                 let session = opened.storage.close();
                 opened = Storage::open(session).expect("a whole session");

@@ -43,13 +43,13 @@ impl Validator {
         let [vote] = <[_; 1]>::try_from(keys.votes).expect("one validator");
         let [signer] = <[_; 1]>::try_from(keys.beacons).expect("one share");
         let mut drawn = 0;
-        let seed = order::batch::BatchSeed::draw(|bytes| {
+        let secret = order::batch::BatchSecret::draw(|bytes| {
             drawn += 1;
             bytes.fill(drawn);
             Ok::<(), std::convert::Infallible>(())
         });
-        let seed = seed.expect("it cannot fail");
-        let member = Membership { vote, group: keys.group, signer, seed, peers: 1, network: None };
+        let secret = secret.expect("it cannot fail");
+        let member = Membership { vote, group: keys.group, signer, secret, peers: 1, network: None };
         let setup = Setup::new(genesis, CHAIN).expect("a genesis");
         let machine = Machine::validator(setup, 1, member).expect("a validator");
         let (blocks, sheds, verdicts) = (Vec::new(), Vec::new(), Vec::new());

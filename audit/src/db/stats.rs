@@ -46,7 +46,7 @@ pub struct Stats {
     pub packs: u64,
     /// Bytes of packs and their index on the disk.
     pub snapshot_bytes: u64,
-    /// Snapshots.
+    /// Snapshots that the packs hold whole.
     pub snapshots: u64,
     /// Distinct groups in the packs.
     pub groups: u64,

@@ -61,7 +61,7 @@ pub struct Rolls {
 /// A moment of a session, and the evidence up to there.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Moment {
-    /// The height.
+    /// The height up to which both tests have counted, with it.
     pub height: Height,
     /// The evidence of both tests.
     pub evidence: Evidence,
@@ -75,9 +75,9 @@ pub const LATE_MAX: usize = 1_000;
 pub struct LateOpening {
     /// The height that has the opening.
     pub height: Height,
-    /// The table.
+    /// Of a pledged table: at others nobody opens a roll.
     pub table: TableId,
-    /// The roll.
+    /// Which of the table's rolls, from 1.
     pub roll: u32,
     /// The dice that it would have had.
     pub dice: Dice,

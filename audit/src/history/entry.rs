@@ -34,9 +34,9 @@ pub enum Event {
 /// One thing that happened, when, and what its account had after that height.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Entry {
-    /// The height.
+    /// The settled height at which it happened.
     pub height: Height,
-    /// Its time.
+    /// Block time in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// What happened.
     pub event: Event,

@@ -113,9 +113,9 @@ impl std::fmt::Debug for Page {
 /// The rows of one height.
 #[derive(Clone, Copy, Debug)]
 pub struct HeightRows<'a> {
-    /// The height.
+    /// A settled height of the page.
     pub height: Height,
-    /// Its time.
+    /// Block time in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// Intents in block order.
     pub intents: &'a [IntentRow],
@@ -361,15 +361,15 @@ impl Page {
 /// The rows of a page while it is built.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Rows {
-    /// Intents.
+    /// In block order, height after height; pledges and openings are among them.
     pub intents: Vec<IntentRow>,
-    /// Rolls.
+    /// In table order, height after height: one for each table that rolled.
     pub rolls: Vec<RollRow>,
-    /// Resolutions.
+    /// In table order, height after height: one for each bet that a roll decided, returned or moved.
     pub resolutions: Vec<ResolutionRow>,
-    /// Leavings.
+    /// In table order, height after height: one for each player whom a roll saw off.
     pub leavings: Vec<LeavingRow>,
-    /// Balances.
+    /// One for each account, and each of its seats, that a height touched: what it had afterwards.
     pub balances: Vec<BalanceRow>,
 }
 

@@ -14,7 +14,7 @@ pub const NO_TABLE: u32 = u32::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct PageHeader {
-    /// The chain.
+    /// The chain id: a page of another chain is none.
     pub chain: Hash,
     /// Its root chain after the page's last height.
     pub root_chain: Hash,
@@ -63,11 +63,11 @@ pub const OPENING: u8 = 65;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct IntentRow {
-    /// Its number.
+    /// The number that its player gave it, unused in the account's window before.
     pub number: u64,
-    /// Its amount.
+    /// Chips, where the kind has some.
     pub amount: u64,
-    /// The account.
+    /// Index of the account's row.
     pub account: u32,
     /// Table, recipient or issuer.
     pub target: u32,
@@ -77,9 +77,9 @@ pub struct IntentRow {
     pub roll: u32,
     /// An [`engine::message::intent::IntentKind`], or `PLEDGE` or `OPENING`.
     pub kind: u8,
-    /// The bet.
+    /// A [`engine::BetId`] where the kind names a bet.
     pub bet: u8,
-    /// Its box number.
+    /// The box number that the bet is on, 0 where it has none.
     pub box_number: u8,
     /// The working setting.
     pub working: u8,
@@ -93,7 +93,7 @@ pub struct IntentRow {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct RollRow {
-    /// The table.
+    /// Index of the table's row.
     pub table: u32,
     /// The roll's number there.
     pub number: u32,
@@ -115,13 +115,13 @@ pub struct RollRow {
 pub struct ResolutionRow {
     /// Chips credited to the rail.
     pub credit: u64,
-    /// The table.
+    /// Index of the table's row.
     pub table: u32,
     /// The number of the roll.
     pub roll: u32,
     /// Whose bet it was.
     pub account: u32,
-    /// The wager.
+    /// Chips that lay in the bet, without commission.
     pub wager: u32,
     /// Where the bet lay.
     pub spot: u8,
@@ -129,7 +129,7 @@ pub struct ResolutionRow {
     pub result: u8,
     /// Where it travelled to, else 0.
     pub to: u8,
-    /// The seat.
+    /// The seat's number at its table, from 0.
     pub seat: u8,
     /// Zero.
     pub reserved: [u8; 4],
@@ -143,11 +143,11 @@ pub struct LeavingRow {
     pub returned: u64,
     /// The rail that went to the cage, if the seat became free.
     pub left_with: u64,
-    /// The table.
+    /// Index of the table's row.
     pub table: u32,
-    /// The account.
+    /// Index of the account's row.
     pub account: u32,
-    /// The seat.
+    /// The seat's number at its table, from 0.
     pub seat: u8,
     /// 1 if the player was absent, 2 if the bets were forfeited.
     pub absent: u8,
@@ -167,7 +167,7 @@ pub struct BalanceRow {
     pub rail: u64,
     /// Chips in bets, with the commission that is held for them.
     pub felt: u64,
-    /// The account.
+    /// Index of the account's row.
     pub account: u32,
     /// The table, or [`NO_TABLE`].
     pub table: u32,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use audit::dice::{DiceAudit, DiceConfig, Foresight, UNUSUAL, audit_dice};
 use audit::replay::{ReplayConfig, replay};
-use audit::walker::state_at;
+use audit::walker::walk_to;
 use engine::genesis::KeySource;
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::{Beacon, Certificate, CertificateSignature};
@@ -20,7 +20,7 @@ use order::block::{BlockBuilder, BlockContext};
 use order::keys::{DevKeys, dev_keys};
 use order::signature::PlayerKey;
 use order::validators::Validators;
-use storage::{Frame, FrameKind, Group, Session, Storage};
+use storage::{Frame, FrameKind, Session, Storage, SyncGroup};
 use systems::catalogue::bet_named;
 use systems::exchange::beacon::EPOCH;
 use systems::{Machine, Setup};
@@ -150,7 +150,7 @@ fn record(dir: &Path, tries: u64, rolls: u32) {
     }
     let storage = Storage::open(Session::create(dir, &bytes).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(operator.frames.chunks(16)) {
-        storage.submit(Group { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
+        storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }
     storage.close();
 }
@@ -196,7 +196,7 @@ fn an_operator_who_chooses_among_four_blocks_replays_and_is_seen() {
 
 /// The chips that players hold at the end, and those that they were granted.
 fn players(dir: &Path) -> (u64, u64) {
-    let (mut machine, _) = state_at(dir, None, 1).expect("a session");
+    let mut machine = walk_to(dir, None, 1).expect("a session").into_machine();
     let setup = machine.setup().clone();
     machine.read(|rows| {
         let felts = rows.tables.iter().map(|table| table.felt.0).sum::<u64>();

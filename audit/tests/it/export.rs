@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use audit::export::{ExportConfig, Exported, Kind, SHEETS, export};
+use audit::walker::walk_to;
 use engine::Height;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{Vote, VoteBody, VoteKind};
@@ -14,7 +15,7 @@ use node::totals::Totals;
 use parquet::basic::{Compression, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use storage::{Disk, Frame, FrameKind, Group, JournalReader, Session, Synced, Writing};
+use storage::{Disk, Frame, FrameKind, JournalReader, Session, SyncGroup, Synced, Writing};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -120,8 +121,7 @@ fn rows_are_the_session_in_every_format() {
     );
     let lost: Vec<_> = payouts.into_iter().filter(|row| row["outcome"] == "lose").collect();
     assert!(totals.counts.lost > sum(&lost, "wager"), "some bet had a commission");
-    let supply =
-        pooled(|| audit::walker::state_at(&session, None, 1)).expect("a state").0.read(|rows| rows.house.supply);
+    let supply = pooled(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
     assert_eq!(sum(&balances, "chips"), supply.0);
 }
 
@@ -133,7 +133,11 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     let place = |name: &str| -> PathBuf { dir.path().join(name) };
     std::fs::create_dir(place("a")).expect("a directory");
     let exported = pooled(|| export(&session, &all(&place("a"), Some(40)), |_| ())).expect("an export");
-    let (mut machine, root) = pooled(|| audit::walker::state_at(&session, Some(Height(40)), 1)).expect("a state");
+    let (mut machine, root) = pooled(|| {
+        let mut machine = walk_to(&session, Some(Height(40)), 1).expect("a state").into_machine();
+        let root = machine.root();
+        (machine, root)
+    });
     assert_eq!((exported.height, exported.root), (Height(40), root));
     assert!(rows(&place("a"), "actions").iter().all(|row| row["height"].parse::<u64>().expect("a height") <= 40));
     let cages = machine.read(|rows| rows.house.cages);
@@ -302,7 +306,7 @@ fn append(dir: &Path, frame: Frame) {
     let session = Session::open(dir).expect("a session");
     let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
     let mut disk = Disk::start(session, reader, Writing::default()).expect("it goes on").storage;
-    disk.submit(Group { id: 1, frames: vec![frame], ..Group::default() });
+    disk.submit(SyncGroup { id: 1, frames: vec![frame], ..SyncGroup::default() });
     assert_eq!(disk.finish(), [Synced::UpTo(1)]);
 }
 

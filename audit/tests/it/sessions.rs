@@ -165,7 +165,7 @@ fn an_altered_session_is_named_not_accepted() {
 fn a_forged_session_is_named_by_height_component_row_and_field() {
     use engine::message::block::Decided;
     use engine::message::certificate::Settled;
-    use storage::{Frame, FrameKind, Group, JournalReader, Session, Storage};
+    use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup};
 
     let dir = temp();
     let honest = dir.path().join("honest");
@@ -203,7 +203,7 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
             frame.body = if decided.is_some() { d.encode() } else { s.encode() };
         }
         let frames: Vec<Frame> = altered;
-        opened.storage.submit(Group { id: 1, frames, ..Group::default() });
+        opened.storage.submit(SyncGroup { id: 1, frames, ..SyncGroup::default() });
         opened.storage.close();
         let difference = check(&path, 2).expect("a well-formed session").difference.expect("it was forged");
         (difference.height, difference.component, difference.field)

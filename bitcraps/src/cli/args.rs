@@ -27,7 +27,7 @@ impl OutputArgs {
 
 /// What the dice of all tables follow from.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
-pub enum Dice {
+pub enum DiceOf {
     /// The beacon of the validators.
     #[default]
     Beacon,
@@ -35,11 +35,11 @@ pub enum Dice {
     Both,
 }
 
-impl From<Dice> for DiceSource {
-    fn from(dice: Dice) -> Self {
+impl From<DiceOf> for DiceSource {
+    fn from(dice: DiceOf) -> Self {
         match dice {
-            Dice::Beacon => Self::Beacon,
-            Dice::Both => Self::Both,
+            DiceOf::Beacon => Self::Beacon,
+            DiceOf::Both => Self::Both,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
+use engine::limits::DEV_GUESTS_MAX;
 use engine::{Height, hex};
 use indicatif::ProgressBar;
 use load::cluster::{Cluster, Compared, Member, SessionEnd, open_dev};
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use super::args::OutputArgs;
 use super::bars::spinner;
-use super::dev::args::{DevArgs, GUESTS_MAX, Pace, WINDOW_REAL_MS};
+use super::dev::args::{DevArgs, Pace, WINDOW_REAL_MS};
 use super::out::{fit, paragraph};
 use super::phrases::program;
 use super::signals::stop_signals;
@@ -54,7 +55,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
-    let configs = open_dev(&dir, &config, args.nodes, args.threads, config.players + GUESTS_MAX)?;
+    let configs = open_dev(&dir, &config, args.nodes, args.threads, config.players + DEV_GUESTS_MAX)?;
     let mut cluster = Cluster::start(&configs)?;
     let nodes: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
     let players = args.players_at(Some(&cluster.genesis));

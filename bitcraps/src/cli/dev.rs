@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use engine::limits::DEV_GUESTS_MAX;
 use engine::{Genesis, Hash, Height, hex};
 use load::cluster;
 use load::dev::{DevConfig, DevNode, next_session, open_seen};
@@ -23,12 +24,12 @@ use storage::backend::FileBackend;
 use storage::read_genesis;
 use words::{Failure, thousands};
 
-use self::args::{DevArgs, GUESTS_MAX, Pace, WINDOW_REAL_MS};
+use self::args::{DevArgs, Pace, WINDOW_REAL_MS};
 use self::house::{Rest, dashboard_at, listen, listen_at, server_config};
 use self::status::Status;
 use super::bars::Opening;
 use super::out::paragraph;
-use super::past::{Place, past_of};
+use super::past::{PastSource, past_of};
 use super::phrases::{program, try_next, with_counts};
 use super::signals::stop_signals;
 use crate::allocator;
@@ -59,7 +60,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
-    let past = Some(past_of(Place::Session(dir.clone())));
+    let past = Some(past_of(PastSource::Session(dir.clone())));
     let mut sources = Sources { pool: Some(pool), past, ..Sources::of(&node, &dir, allocator::MEMORY) };
     if let Some(network) = network {
         sources = sources.with_network(&network, &server_config(&config, network.address));
@@ -142,7 +143,7 @@ fn config(args: &DevArgs, dir: &Path) -> DevConfig {
         },
         window_ms: args.window.unwrap_or(if args.pace == Pace::Max { WINDOW_MAX_MS } else { WINDOW_REAL_MS }),
         dice: args.dice.into(),
-        peers: GUESTS_MAX,
+        peers: DEV_GUESTS_MAX,
         ..DevConfig::default()
     }
 }

@@ -13,11 +13,11 @@ use engine::hex;
 use engine::limits::JOURNAL_BYTES_MAX_LEAST;
 use serde_json::json;
 
-use super::args::{Dice, OutputArgs};
+use super::args::{DiceOf, OutputArgs};
 use super::phrases::program;
 use keys::keyfile::{self, Passphrase};
 use node::config::{Config, ServedAt};
-use node::deal::{VALIDATORS, deal, follower, read_places};
+use node::deal::{VALIDATORS, deal, follower, read_addresses};
 use node::init::{Created, NewChain, create, now_ms};
 use words::Failure;
 
@@ -48,7 +48,7 @@ pub struct InitArgs {
     per_height: u32,
     /// What the dice follow from. With `both`, each table has one seat.
     #[arg(long, value_enum, default_value_t)]
-    dice: Dice,
+    dice: DiceOf,
     /// Milliseconds after which a table rolls by itself, if its shooter has not.
     #[arg(long, default_value_t = 20_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     window: u64,
@@ -224,7 +224,7 @@ fn deal_validators(
     config: &Config,
     passphrase: Option<Passphrase>,
 ) -> anyhow::Result<()> {
-    let places = read_places(addresses)?;
+    let places = read_addresses(addresses)?;
     if places.len() != count as usize {
         let (found, file) = (places.len(), addresses.display());
         let text = format!("{file} has {}, and --validators is {count}: one line for each", validators(found));
@@ -281,7 +281,7 @@ fn make_follower(
     config: Config,
     passphrase: Option<Passphrase>,
 ) -> anyhow::Result<()> {
-    let made = follower(&args.dir, genesis, &read_places(addresses)?, config, passphrase.as_ref())?;
+    let made = follower(&args.dir, genesis, &read_addresses(addresses)?, config, passphrase.as_ref())?;
     let (chain, net_key, path) = (hex(&made.chain), hex(&made.node.net_key), made.node.config.display());
     if !args.output.is_for_people() {
         let config = path.to_string();

@@ -26,7 +26,7 @@ use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
 use super::config::{SetArgs, prepare};
 use super::logs::Logs;
-use super::past::{Place, past_of};
+use super::past::{PastSource, past_of};
 use super::phrases::{disk_full, with_counts};
 use super::reload::Reload;
 use super::signals::{first_signal, stop_signals};
@@ -154,7 +154,7 @@ impl Operated<'_> {
         let mut node = opened.into_node(None, Time::Wall);
         let sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            past: Some(past_of(Place::Config(args.config.clone(), args.set.all().to_vec()))),
+            past: Some(past_of(PastSource::Config(args.config.clone(), args.set.all().to_vec()))),
             ..Sources::of(&node, &config.node.data, allocator::MEMORY)
                 .with_network(&network, &config.net)
                 .with_reserve(config.storage.min_free)

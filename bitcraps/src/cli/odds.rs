@@ -6,11 +6,10 @@ use comfy_table::{CellAlignment, Table};
 use engine::{BetId, TableRules};
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{Signed, Zero};
 use serde_json::{Map, Value, json};
 use systems::Catalogue;
 use systems::catalogue::{BETS, bet_named};
-use systems::odds::{Odds, all_odds, odds_of};
+use systems::odds::{Odds, all_odds, decimal, odds_of};
 
 use super::args::{RowsArgs, RowsFormat};
 use words::Failure;
@@ -106,16 +105,6 @@ fn find_bet(name: &str) -> Result<BetId, Failure> {
     let by_number = name.parse().ok().filter(|id: &u8| usize::from(*id) < BETS.len()).map(BetId);
     let by_name = || names::find(&name.split_whitespace().collect::<Vec<_>>());
     bet_named(name).or(by_number).map_or_else(by_name, Ok).map_err(|error| Failure::Usage(error.to_string()))
-}
-
-/// Decimal digits, the last place rounded half away from zero.
-fn decimal(value: &BigRational, places: u32) -> String {
-    let scale = BigInt::from(10).pow(places);
-    let half = BigRational::new(BigInt::from(1), BigInt::from(2));
-    let scaled = (value.abs() * BigRational::from_integer(scale.clone()) + half).floor().to_integer();
-    let sign = if value.is_negative() && !scaled.is_zero() { "-" } else { "" };
-    let (whole, rest) = (&scaled / &scale, &scaled % &scale);
-    format!("{sign}{whole}.{rest:0>width$}", width = places as usize)
 }
 
 fn percent(value: &BigRational) -> BigRational {

@@ -12,14 +12,14 @@ use operate::past::{PastCommand, PastOf, PastQuestion};
 const MEMORY_MAX: &str = "512MiB";
 
 /// Where a node's past is read.
-pub enum Place {
+pub enum PastSource {
     /// In a session.
     Session(PathBuf),
     /// In that of a node's configuration and the values set over it, within the budgets of its cache.
     Config(PathBuf, Vec<String>),
 }
 
-impl Place {
+impl PastSource {
     fn args(&self) -> Vec<OsString> {
         // A path may look like an option.
         let named = |option: &str, path: &PathBuf| {
@@ -46,11 +46,11 @@ fn this_program() -> PathBuf {
 }
 
 /// What answers questions about a node's past.
-pub fn past_of(place: Place) -> PastCommand {
+pub fn past_of(source: PastSource) -> PastCommand {
     Box::new(move |question| {
         let mut command = Command::new(this_program());
         command.args(["history", "--beside-node", "--output=json", "--memory-max", MEMORY_MAX]);
-        command.args(place.args()).args(words(question));
+        command.args(source.args()).args(words(question));
         // It is asked for its answer or one reason, and needs neither the node's passphrase nor its manager.
         command.env("BITCRAPS_LOG", "off");
         for secret in ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {

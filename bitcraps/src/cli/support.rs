@@ -10,6 +10,7 @@ use aside::Readers;
 use audit::db::{check, session_files, stats};
 use bytesize::ByteSize;
 use clap::Args;
+use engine::limits::SUPPORT_LOG_BYTES_MAX;
 use node::config::Config;
 use node::layers::Layered;
 use operate::ask::get;
@@ -19,9 +20,6 @@ use serde_json::{Value, json};
 use super::args::OutputArgs;
 use super::config::SetArgs;
 use words::Failure;
-
-/// Bytes of a log's end that are packed.
-const LOG_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Args, Debug)]
 #[command(
@@ -163,10 +161,10 @@ fn take_stock(data: &Path, checked: bool, parts: &mut Parts) {
 /// The end of a log, from the beginning of a line on.
 fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
-    let left_out = file.metadata()?.len().saturating_sub(LOG_BYTES_MAX);
+    let left_out = file.metadata()?.len().saturating_sub(SUPPORT_LOG_BYTES_MAX);
     file.seek(SeekFrom::Start(left_out))?;
     let mut bytes = Vec::new();
-    file.take(LOG_BYTES_MAX).read_to_end(&mut bytes)?;
+    file.take(SUPPORT_LOG_BYTES_MAX).read_to_end(&mut bytes)?;
     if left_out > 0 {
         let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         bytes.drain(..line);

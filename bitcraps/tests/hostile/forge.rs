@@ -24,7 +24,7 @@ use order::beacon::BeaconMessage;
 use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot};
-use storage::{Frame, FrameKind, Group, JournalReader, Session, Storage, Writing};
+use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Writing};
 use systems::exchange::beacon::EPOCH;
 
 /// Numbers that are the same in every run.
@@ -124,7 +124,7 @@ impl Honest {
 pub fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
     let storage = Storage::open(Session::create(dir, genesis).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(frames.chunks(16)) {
-        storage.submit(Group { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
+        storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }
     storage.close();
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
 use audit::reading::{Origin, Reading};
-use audit::walker::{Recording, Step, state_at};
+use audit::walker::{Recording, Step, walk_to};
 use engine::columns::Column;
 use engine::image::GroupBlock;
 use engine::io::Verdict;
@@ -20,7 +20,7 @@ use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use storage::read_genesis;
 use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
-use storage::{Frame, FrameKind, Group, Session, Storage};
+use storage::{Frame, FrameKind, Session, Storage, SyncGroup};
 use systems::{Machine, Setup};
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -82,7 +82,7 @@ fn write(dir: &Path, genesis_of: &Path, steps: &[Step]) -> Session {
         let height = settled.height;
         [frame(FrameKind::Decided, height, decided.encode()), frame(FrameKind::Settled, height, settled.encode())]
     });
-    storage.submit(Group { id: 1, frames: frames.collect(), ..Group::default() });
+    storage.submit(SyncGroup { id: 1, frames: frames.collect(), ..SyncGroup::default() });
     storage.close()
 }
 
@@ -128,9 +128,10 @@ fn two_sessions_differ_at_the_first_height_and_row_that_do() {
     let at_table = |session: &Path| {
         // What was rewritten has no signatures that hold: read as one's own.
         let reading = Reading { origin: Origin::Own, ..Reading::from(1) };
-        let state =
-            apart(|| state_at(session, Some(height), reading).expect("a state").0.read(|rows| rows.tables.to_vec()));
-        state[table as usize]
+        apart(|| {
+            let mut machine = walk_to(session, Some(height), reading).expect("a state").into_machine();
+            machine.read(|rows| rows.tables[table as usize])
+        })
     };
     let (left, right) = (at_table(&a), at_table(&b));
     assert_eq!((first.height, first.component, first.row), (height.0, "Table", u64::from(table)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use audit::db::{CheckReport, Severity, check, stats};
 use audit::replay::{ReplayConfig, replay};
-use audit::walker::{Walker, state_at};
+use audit::walker::{Walker, walk_to};
 use bitcraps::db::{backup, compact};
 use engine::Height;
 use load::dev::{DevConfig, open};
@@ -90,8 +90,8 @@ fn a_whole_session_is_found_whole_and_its_numbers_are_right() {
         while let Some(step) = walker.step().expect("a whole session") {
             let height = step.settled.height;
             if height.0 % 7 == 0 || height == totals.height {
-                let (mut machine, root) = state_at(&session, Some(height), 1).expect("a state");
-                assert_eq!(root, step.settled.root, "height {height}");
+                let mut machine = walk_to(&session, Some(height), 1).expect("a state").into_machine();
+                assert_eq!(machine.root(), step.settled.root, "height {height}");
                 assert_eq!(machine.chain().root_chains[0], step.settled.root_chain);
                 assert_eq!(machine.read(|rows| *rows.house), walker.machine().read(|rows| *rows.house));
             }
@@ -199,7 +199,8 @@ fn a_copy_of_a_live_session_replays_to_the_same_root_and_does_not_sign() {
         let outcome = audit(to);
         assert_eq!((outcome.difference, outcome.height), (None, copied.height));
         assert_eq!((outcome.root, outcome.root_chain), (copied.root, copied.root_chain));
-        assert_eq!(apart(|| state_at(&session, Some(copied.height), 1)).expect("a state").1, copied.root);
+        let walked = || walk_to(&session, Some(copied.height), 1).expect("a state");
+        assert_eq!(apart(|| walked().into_machine().root()), copied.root);
         assert!(checked(to).ok);
         let error = open(to, &config()).err().expect("it may not sign").to_string();
         assert!(error.contains("consensus log"), "{error}");

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
-use audit::walker::state_at;
+use audit::walker::walk_to;
 use bytemuck::Zeroable;
 use engine::io::{ShedReason, Verdict, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -309,9 +309,9 @@ fn players_bet_are_paid_and_agree_with_the_record_to_the_chip() {
     drop(runtime);
     let (totals, session, _dir) = node.end();
     assert!(totals.counts.rolls >= 6 && totals.counts.bets_resolved >= 30, "{totals:?}");
-    let (mut machine, _) = std::thread::spawn(move || {
+    let mut machine = std::thread::spawn(move || {
         let _pool = engine::pool::build(1).expect("a pool");
-        state_at(&session, None, 1).expect("a state")
+        walk_to(&session, None, 1).expect("a state").into_machine()
     })
     .join()
     .expect("no panic");

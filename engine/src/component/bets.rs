@@ -72,7 +72,7 @@ impl BetFlags {
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Bets {
-    /// The rows.
+    /// In use from the front, spots ascending.
     pub rows: [BetRow; SEAT_BETS_HOT],
 }
 
@@ -80,7 +80,7 @@ pub struct Bets {
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct MoreBets {
-    /// The rows.
+    /// What did not fit the first 8, spots ascending.
     pub rows: [BetRow; SEAT_BETS_COLD],
 }
 

@@ -30,7 +30,7 @@ pub enum Alarm {
     /// A validator said two things of which only one may be.
     #[error("validator {slot} said two things at height {height} of which only one may be; both are kept")]
     Equivocated {
-        /// Its slot.
+        /// The slot of the validator that proposed the block.
         slot: u32,
         /// The height that it spoke of.
         height: Height,
@@ -64,13 +64,13 @@ pub enum Alarm {
     /// A validator that cannot know what it signed signs again, because its operator said so.
     #[error("validator {slot} lost its log and signs again, because its operator answers for it")]
     SignsByOperator {
-        /// Its slot.
+        /// The slot of its vote key.
         slot: u32,
     },
     /// Two connections with different network keys prove that they speak for one validator: its keys are in two places.
     #[error("two network keys prove that they speak for validator {slot}: its vote key is in two places")]
     TwoLives {
-        /// Its slot.
+        /// The slot that both speak for.
         slot: u32,
     },
 }

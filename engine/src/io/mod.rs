@@ -173,7 +173,7 @@ pub enum Output {
     /// To the disk: this validator signs nothing at or below a height any more, whatever its log holds of it. For heights
     /// that others told of, which leave nothing in the log.
     Fence {
-        /// The height.
+        /// Nothing is signed at it or below.
         height: Height,
     },
     /// To the disk: a validator said two things of which only one may be.
@@ -186,9 +186,9 @@ pub enum Output {
     Ban {
         /// The connection.
         peer: PeerId,
-        /// Its key.
+        /// The network key that it proved.
         key: [u8; 32],
-        /// Its address.
+        /// IPv6, or IPv4 mapped into it; its block of addresses is what is banned.
         address: [u8; 16],
         /// The offence that was one too many.
         offence: Offence,

@@ -52,7 +52,7 @@ pub struct Resolution {
     pub account: AccountId,
     /// Where it lay before the roll.
     pub spot: Spot,
-    /// The wager.
+    /// Chips that lay in it, without commission.
     pub wager: u32,
     /// Chips credited to the rail.
     pub credit: Chips,

@@ -25,7 +25,7 @@ pub struct TableUpdate {
     pub id: TableId,
     /// The last settled height.
     pub height: Height,
-    /// Its time.
+    /// Block time of that height, in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// The table's row.
     pub table: Table,

@@ -83,7 +83,7 @@ pub struct Block {
     pub system: Vec<Vec<u8>>,
     /// Pledges and openings.
     pub pledges: Vec<PledgeRow>,
-    /// The intents.
+    /// In the order in which they are applied.
     pub intents: Vec<Intent>,
 }
 

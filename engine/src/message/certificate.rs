@@ -152,7 +152,7 @@ pub fn verdicts_hash(verdicts: impl Iterator<Item = Verdict>) -> Hash {
 /// What one settled height adds to the chain of roots.
 #[derive(Clone, Copy, Debug)]
 pub struct ChainLink<'a> {
-    /// The height.
+    /// The settled height.
     pub height: Height,
     /// Its block's hash.
     pub block: &'a Hash,

@@ -50,7 +50,7 @@ pub struct Intent {
 }
 
 /// The first half of a signature: what tells an intent from another with its key and number.
-pub type Mark = [u8; 16];
+pub type IntentMark = [u8; 16];
 
 /// Which intent something is about. Two intents may have one key and number, signed on two machines of one player; only
 /// one of them is ever applied, and the mark says which.
@@ -58,10 +58,10 @@ pub type Mark = [u8; 16];
 pub struct IntentId {
     /// The key that the intent names.
     pub key: [u8; 32],
-    /// Its number.
+    /// Any unused one in the account's window of 64.
     pub number: u64,
     /// The first 16 bytes of its signature.
-    pub mark: Mark,
+    pub mark: IntentMark,
 }
 
 const _: () = assert!(size_of::<IntentBody>() == 64);

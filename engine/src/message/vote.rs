@@ -42,9 +42,9 @@ impl TryFrom<u8> for VoteKind {
 pub struct VoteBody {
     /// The block's hash; zero where the vote is for nil.
     pub block: Hash,
-    /// The height.
+    /// The height that is decided.
     pub height: Height,
-    /// The round.
+    /// The round of that height, from 0.
     pub round: u32,
     /// The voter's slot.
     pub slot: u32,
@@ -72,9 +72,9 @@ pub struct Vote {
 pub struct ProposalBody {
     /// The block's hash.
     pub block: Hash,
-    /// The height.
+    /// The height that is decided.
     pub height: Height,
-    /// The round.
+    /// The round of that height, from 0, in which it is proposed.
     pub round: u32,
     /// The proposer's slot.
     pub slot: u32,

@@ -4,7 +4,7 @@ use super::svg::{Axis, Limit, Line, Plot, Scale};
 use super::{LATENCY_TARGET_MS, MEMORY_TARGET_MB, Report, SAMPLES_MAX, Second, in_parts};
 
 /// Where a line runs.
-type Marks = Vec<(f64, f64)>;
+type Points = Vec<(f64, f64)>;
 /// A figure of a second by name; none where it is of nothing.
 type OfSecond = (&'static str, fn(&Second) -> Option<f64>);
 
@@ -47,7 +47,7 @@ pub fn figures<'a>(reports: &[&'a Report]) -> Vec<Figure> {
 
 impl Runs<'_> {
     /// The lines of every run. A page of one run tells figures apart by colour, a page of two has a colour for each.
-    fn lines(&self, names: &[&str], marks: impl Fn(&Run<'_>, usize) -> Marks) -> Vec<Line> {
+    fn lines(&self, names: &[&str], marks: impl Fn(&Run<'_>, usize) -> Points) -> Vec<Line> {
         let mut lines = Vec::new();
         for (index, run) in self.runs.iter().enumerate() {
             for (dash, name) in names.iter().enumerate() {

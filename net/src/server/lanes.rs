@@ -15,13 +15,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use engine::io::Input;
-use engine::limits::{AHEAD_HEIGHTS, TICK_MS};
+use engine::limits::{AHEAD_HEIGHTS, LANE_BYTES_PER_MS, LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES, LANES, TICK_MS};
 use engine::message::node::{Lane, NodeKind, NodeMessage};
 use engine::{Height, PeerId};
 use quinn_proto::{Connection, Dir, ReadError, StreamId, WriteError};
 
 use crate::session::{Close, CloseCode};
-use crate::transport::{LANE_BYTES_PER_MS, LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES, LANES};
 use crate::wire::{Decoder, encode_node};
 
 /// Bytes that are read of a stream at once.

@@ -26,7 +26,7 @@ use engine::message::node::NodeMessage;
 use engine::message::vote::Vote;
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
-use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection, endpoint_on};
+use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection};
 use net::memory::{Conditions, Network};
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
@@ -189,7 +189,7 @@ async fn after(seconds: u64) {
 }
 
 fn endpoint(network: &Network, host: u32) -> Endpoint {
-    endpoint_on(network.socket(at(host))).expect("an endpoint")
+    network.endpoint(at(host)).expect("an endpoint")
 }
 
 /// A connection to the node at host 1 that has said hello.

@@ -3,7 +3,7 @@
 use engine::Height;
 use engine::io::Input;
 use engine::message::node::NodeMessage;
-use storage::{Arrival, Frame, FrameKind, Group};
+use storage::{Arrival, Frame, FrameKind, SyncGroup};
 
 use super::Node;
 use crate::arriving::{Arriving, Turn};
@@ -62,7 +62,7 @@ impl Node {
         if self.base.is_none() {
             let id = self.clock.tick().0 + 1;
             let frame = Frame { kind: FrameKind::Base, height: note.height, body: note.encode() };
-            self.storage.submit(Group { id, frames: vec![frame], ..Group::default() });
+            self.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
             self.base = Some(id);
         }
     }

@@ -13,7 +13,7 @@ use engine::io::Verdict;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Hash, TableId};
 use keys::identity;
-use net::client::{Client, ClientConfig, Command, Event, endpoint_on};
+use net::client::{Client, ClientConfig, Command, Event};
 use net::memory::{Conditions, Network, Traffic};
 use net::server::{Server, ServerConfig};
 use net::wire::{Answer, AnswerVerdict};
@@ -88,7 +88,7 @@ async fn play(network: Network, host: u8, node: SocketAddr, chain: Hash, now_ms:
         program: "sim".into(),
         reconnect: true,
     };
-    let endpoint = endpoint_on(network.socket(at(host))).expect("an endpoint");
+    let endpoint = network.endpoint(at(host)).expect("an endpoint");
     let client = Client::new(config, endpoint, &identity(&NetKey::from_seed(&name)).expect("a key")).expect("a client");
     let (commands, commands_in) = mpsc::channel(64);
     let (events_in, mut events) = mpsc::unbounded_channel();

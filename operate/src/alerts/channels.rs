@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Request, Uri, header};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use engine::limits::ALERTS_WAITING_MAX;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -15,11 +16,9 @@ use node::config::AlertsConfig;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use super::rules::Level;
+use super::rules::AlertLevel;
 use super::state::Change;
 
-/// Changes that may wait to be told; beyond that the log alone has them.
-const WAITING_MAX: usize = 64;
 /// How long one channel may take for one change.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -62,7 +61,7 @@ impl Channels {
     /// # Errors
     /// If the system refuses the thread.
     pub fn start(config: AlertsConfig, node: String) -> std::io::Result<Self> {
-        let (changes, heard) = bounded(WAITING_MAX);
+        let (changes, heard) = bounded(ALERTS_WAITING_MAX);
         let run = move || tell_all(&config, &node, &heard);
         let thread = std::thread::Builder::new().name("alerts".into()).spawn(run)?;
         Ok(Self { changes: Some(changes), thread: Some(thread) })
@@ -72,12 +71,12 @@ impl Channels {
     pub fn tell(&self, change: Change) {
         let Change { rule, title, why, .. } = &change;
         match change.level {
-            Level::None => tracing::info!("alert over: {rule}, {title} ({why})"),
-            Level::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{}", change.page),
-            Level::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+            AlertLevel::None => tracing::info!("alert over: {rule}, {title} ({why})"),
+            AlertLevel::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+            AlertLevel::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
         }
         if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
-            tracing::warn!("{WAITING_MAX} alerts wait to be told; this one is in the log alone");
+            tracing::warn!("{ALERTS_WAITING_MAX} alerts wait to be told; this one is in the log alone");
         }
     }
 }
@@ -161,7 +160,7 @@ fn mail(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), Channe
     let program = &config.sendmail;
     let mut command = Command::new(program);
     command.args(["-i", "-t"]);
-    let level = if change.level == Level::None { "over" } else { change.level.name() };
+    let level = if change.level == AlertLevel::None { "over" } else { change.level.name() };
     // Neither a rule's words nor a node's name have a line break, so no header can be made up.
     let letter = format!(
         "To: {}\nSubject: [{level}] {node}: {}\nContent-Type: text/plain; charset=utf-8\n\n{}: {}\n{}\n\ndocs/{} says what to do.\n",
@@ -219,8 +218,8 @@ mod tests {
         Change {
             rule: "MemoryHigh",
             title: "memory is nearly used up",
-            level: Level::Critical,
-            before: Level::None,
+            level: AlertLevel::Critical,
+            before: AlertLevel::None,
             why: "99.0 %; critical is above 98.0 % for 60 s".into(),
             at_ms: 7,
             page: "runbook/memory-high.md".into(),

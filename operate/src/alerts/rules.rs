@@ -9,7 +9,7 @@ use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum AlertLevel {
     /// All is well.
     None,
     /// Somebody should look today.
@@ -18,7 +18,7 @@ pub enum Level {
     Critical,
 }
 
-impl Level {
+impl AlertLevel {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -83,9 +83,9 @@ impl Rule {
     }
 
     /// Its thresholds, the worse first.
-    pub fn thresholds(&self) -> impl Iterator<Item = (Level, Threshold)> {
-        let critical = self.critical.map(|threshold| (Level::Critical, threshold));
-        critical.into_iter().chain(self.warning.map(|threshold| (Level::Warning, threshold)))
+    pub fn thresholds(&self) -> impl Iterator<Item = (AlertLevel, Threshold)> {
+        let critical = self.critical.map(|threshold| (AlertLevel::Critical, threshold));
+        critical.into_iter().chain(self.warning.map(|threshold| (AlertLevel::Warning, threshold)))
     }
 }
 

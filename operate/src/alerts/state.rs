@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::rules::{Level, RULES, Rule, Side, Threshold};
+use super::rules::{AlertLevel, RULES, Rule, Side, Threshold};
 use crate::history::History;
 
 /// By how much of a threshold a value must be back before the alert goes off: a value that swings about it tells once.
@@ -20,9 +20,9 @@ pub struct Change {
     /// What is the matter.
     pub title: &'static str,
     /// How bad it is now.
-    pub level: Level,
+    pub level: AlertLevel,
     /// How bad it was.
-    pub before: Level,
+    pub before: AlertLevel,
     /// The value, the threshold and how long, in words.
     pub why: String,
     /// When it changed, in milliseconds since the Unix epoch.
@@ -39,7 +39,7 @@ pub struct Alert {
     /// What is the matter.
     pub title: &'static str,
     /// How bad it is.
-    pub level: Level,
+    pub level: AlertLevel,
     /// The value and the threshold, in words.
     pub why: String,
     /// Since when, in milliseconds since the Unix epoch.
@@ -51,7 +51,7 @@ pub struct Alert {
 /// How one rule stands.
 struct State {
     rule: &'static Rule,
-    level: Level,
+    level: AlertLevel,
     since_ms: u64,
     why: String,
     /// Since when the value is beyond each threshold, the worse first; and since when it has been back of it.
@@ -61,12 +61,12 @@ struct State {
 
 impl State {
     fn new(rule: &'static Rule) -> Self {
-        Self { rule, level: Level::None, since_ms: 0, why: String::new(), beyond: [None; 2], back: None }
+        Self { rule, level: AlertLevel::None, since_ms: 0, why: String::new(), beyond: [None; 2], back: None }
     }
 
     /// Takes the value of now; nothing is as good as a good one, since where nothing is measured nothing is late.
     fn step(&mut self, value: Option<f64>, now: Instant, now_ms: u64) -> Option<Change> {
-        let mut wanted = Level::None;
+        let mut wanted = AlertLevel::None;
         for (since, (level, threshold)) in self.beyond.iter_mut().zip(self.rule.thresholds()) {
             *since =
                 value.filter(|value| is_beyond(*value, threshold.value, self.rule.side)).map(|_| since.unwrap_or(now));
@@ -75,7 +75,7 @@ impl State {
                 wanted = wanted.max(level);
             }
         }
-        if let Some(value) = value.filter(|_| wanted >= self.level && wanted > Level::None) {
+        if let Some(value) = value.filter(|_| wanted >= self.level && wanted > AlertLevel::None) {
             self.why = self.words(value, wanted);
         }
         if wanted < self.level && !self.is_back(value, now) {
@@ -86,11 +86,11 @@ impl State {
             return None;
         }
         let before = std::mem::replace(&mut self.level, wanted);
-        if before == Level::None {
+        if before == AlertLevel::None {
             self.since_ms = now_ms;
         }
         let why = match value {
-            Some(value) => self.words(value, wanted.max(Level::Warning)),
+            Some(value) => self.words(value, wanted.max(AlertLevel::Warning)),
             None => "nothing is measured now".into(),
         };
         let Rule { name, title, .. } = *self.rule;
@@ -119,7 +119,7 @@ impl State {
         now - *self.back.get_or_insert(now) >= CLEAR_AFTER
     }
 
-    fn words(&self, value: f64, level: Level) -> String {
+    fn words(&self, value: f64, level: AlertLevel) -> String {
         let threshold = self.rule.thresholds().find(|(of, _)| *of == level).or(self.rule.thresholds().last());
         let Some((_, Threshold { value: bound, seconds })) = threshold else { return String::new() };
         let unit = self.rule.unit;
@@ -159,7 +159,7 @@ impl Alerts {
 
     /// Those that are on, the worst first.
     pub fn on(&self) -> Vec<Alert> {
-        let on = self.0.iter().filter(|state| state.level > Level::None);
+        let on = self.0.iter().filter(|state| state.level > AlertLevel::None);
         let mut on: Vec<Alert> = on
             .map(|state| Alert {
                 rule: state.rule.name,

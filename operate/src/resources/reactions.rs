@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::limits::TRIMS_WAITING_MAX;
 use net::server::Throttle;
 use node::throttles::Throttles;
 
@@ -22,9 +23,6 @@ pub struct Handles {
     pub asked: Arc<()>,
 }
 
-/// Requests to the pool that may wait: the tick's thread is one of its workers, and does them when it joins others.
-const ASKED_MAX: usize = 64;
-
 impl Handles {
     /// Has every thread that holds much give back what it holds in spare.
     fn trim(&self) {
@@ -32,7 +30,7 @@ impl Handles {
         self.throttles.ask_trim(trim);
         self.network.iter().for_each(|network| network.trim.ask(trim));
         if let Some(pool) = &self.pool
-            && Arc::strong_count(&self.asked) <= ASKED_MAX
+            && Arc::strong_count(&self.asked) <= TRIMS_WAITING_MAX
         {
             let asked = Arc::clone(&self.asked);
             pool.spawn_broadcast(move |_| {

@@ -82,8 +82,8 @@ fn batches_find_every_wrong_beacon() {
     let verifier = BeaconVerifier::new(&group.key()).expect("a key");
     let mut items: Vec<(BeaconMessage, Beacon)> =
         (0..300).map(|height| (message(height), signers[0].share(&message(height)).signature)).collect();
-    assert_eq!(verifier.verify_batch(&items, &BatchSeed::known([1; 32])), []);
-    assert_eq!(verifier.verify_batch(&[], &BatchSeed::known([1; 32])), []);
+    assert_eq!(verifier.verify_batch(&items, &BatchSecret::known([1; 32])), []);
+    assert_eq!(verifier.verify_batch(&[], &BatchSecret::known([1; 32])), []);
     // Another point, two that cancel each other in a plain sum, no point, the point at infinity.
     items[0].1 = items[1].1;
     (items[130].1, items[131].1) = (items[131].1, items[130].1);
@@ -94,7 +94,7 @@ fn batches_find_every_wrong_beacon() {
     assert_eq!(alone, [0, 130, 131, 200, 299]);
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        assert_eq!(pool.install(|| verifier.verify_batch(&items, &BatchSeed::known([threads as u8; 32]))), alone);
+        assert_eq!(pool.install(|| verifier.verify_batch(&items, &BatchSecret::known([threads as u8; 32]))), alone);
     }
 }
 
@@ -124,7 +124,7 @@ fn forge(signer: &BeaconSigner, mut rng: ChaCha20Rng) -> Vec<(BeaconMessage, Bea
 fn false_beacons_that_cancel_under_known_coefficients_are_refused() {
     let (group, signers) = group(1);
     let verifier = BeaconVerifier::new(&group.key()).expect("a key");
-    let known = BatchSeed::known([9; 32]);
+    let known = BatchSecret::known([9; 32]);
     let bare = || ChaCha20Rng::from_seed([9; 32]);
     let forged = forge(&signers[0], bare());
     let points: Vec<(usize, [u8; 80], G1)> = forged

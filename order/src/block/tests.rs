@@ -31,6 +31,27 @@ fn world() -> World {
     World { keys, validators, next_validators, issuers: vec![IssuerKey::from_seed(&[1; 32]).public()] }
 }
 
+/// Checks a block in full but for the proposer's turn, every signature in one batch. The first thing that is wrong.
+fn check_block(block: &Block, context: &BlockContext<'_>, secret: &BatchSecret) -> Result<(), BlockError> {
+    check_block_form(block, context)?;
+    let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
+    let carried = carried_items(block, context, &mut items);
+    pledge_items(block, context, &mut items);
+    let before_intents = items.len();
+    intent_items(block, context, &mut items)?;
+    // A verdict is found by its place: the carried certificate's first, then one for each pledge and each intent.
+    assert_eq!(before_intents, carried + block.pledges.len(), "every pledge has one signer");
+    assert_eq!(items.len(), before_intents + block.intents.len(), "every intent has one signer");
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, secret, &mut verdicts);
+    match verdicts.iter().position(|holds| !holds) {
+        None => Ok(()),
+        Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
+        Some(place) if place < before_intents => Err(BlockError::PledgeSignature { index: place - carried }),
+        Some(place) => Err(BlockError::Signature { index: place - before_intents }),
+    }
+}
+
 impl World {
     fn context(&self, height: u64) -> BlockContext<'_> {
         BlockContext {
@@ -77,7 +98,7 @@ impl World {
     }
 
     fn check(&self, block: &Block) -> Result<(), BlockError> {
-        check_block(block, &self.context(8), &BatchSeed::known([9; 32]))
+        check_block(block, &self.context(8), &BatchSecret::known([9; 32]))
     }
 }
 
@@ -109,7 +130,7 @@ fn a_built_block_is_valid() {
     assert_eq!(check_clock(&block.header, parent_ms, TIME_MS + 501), Err(error));
     assert_eq!(check_clock(&block.header, TIME_MS - 1, TIME_MS + 5_000), Ok(()), "the least time that may follow");
     let first = BlockBuilder::new(world.context(1), 0, 0, None).finish();
-    assert_eq!(check_block(&first, &world.context(1), &BatchSeed::known([9; 32])), Ok(()));
+    assert_eq!(check_block(&first, &world.context(1), &BatchSecret::known([9; 32])), Ok(()));
     assert_eq!(first.header.time_ms, TIME_MS, "above its parent's, whatever the clock says");
 }
 
@@ -184,7 +205,7 @@ fn sections_of_what_does_not_exist_yet_are_refused_though_their_hashes_hold() {
 fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_block_holds() {
     let world = world();
     let context = BlockContext { has_pledged: true, ..world.context(8) };
-    let seed = BatchSeed::known([9; 32]);
+    let secret = BatchSecret::known([9; 32]);
     let key = world.keys.player(3);
     let signed = |row: PledgeRow| key.sign_pledge(row, &CHAIN);
     let pledge = signed(PledgeRow::pledge(key.public(), engine::TableId(0), 1, 1, [4; 32]));
@@ -193,8 +214,8 @@ fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_bl
     assert!(builder.push_pledge(&opening) && builder.push_pledge(&pledge));
     builder.push(&world.intent(0, 1)).expect("valid");
     let block = builder.finish();
-    assert_eq!(check_block(&block, &context, &seed), Ok(()));
-    assert_eq!(check_block_head(&block, &context, &seed), Ok(()));
+    assert_eq!(check_block(&block, &context, &secret), Ok(()));
+    assert_eq!(check_block_head(&block, &context, &secret), Ok(()));
     let mut bytes = Vec::new();
     block.encode(&mut bytes);
     assert_eq!(Block::decode(&bytes), Ok(block.clone()));
@@ -202,7 +223,7 @@ fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_bl
         let mut block = block.clone();
         change(&mut block.pledges[1]);
         block.header.pledges = pledges_root(&block.pledges);
-        (check_block(&block, &context, &seed), check_block_head(&block, &context, &seed))
+        (check_block(&block, &context, &secret), check_block_head(&block, &context, &secret))
     };
     let forged = Err(BlockError::PledgeSignature { index: 1 });
     for change in [
@@ -251,7 +272,10 @@ fn the_carried_certificate_is_checked() {
     short.signatures.pop();
     assert_eq!(carrying(Some(short)), Err(CertificateError::Quorum { quorum: 3, found: 2 }.into()));
     let first = BlockBuilder::new(world.context(1), 0, TIME_MS, Some(world.certificate(0))).finish();
-    assert_eq!(check_block(&first, &world.context(1), &BatchSeed::known([9; 32])), Err(BlockError::CertificateMissing));
+    assert_eq!(
+        check_block(&first, &world.context(1), &BatchSecret::known([9; 32])),
+        Err(BlockError::CertificateMissing)
+    );
 }
 
 #[test]

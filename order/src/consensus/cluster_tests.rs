@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::certificate::check_certificate;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
@@ -98,7 +98,7 @@ impl Cluster {
             // enough for the turns of a run.
             timeouts: TimeoutConfig { delta_ms: 200, ..TimeoutConfig::default() },
             quorum: Quorum::TwoThirds,
-            seed: BatchSeed::known([9; 32]),
+            secret: BatchSecret::known([9; 32]),
         };
         let consensus = Consensus::new(config, Height(1)).expect("the own key is in the set");
         let (timers, log, decided, asked, later) = (Timers::default(), Vec::new(), BTreeMap::new(), None, Vec::new());
@@ -134,7 +134,7 @@ impl Cluster {
                             &CHAIN,
                             height,
                             &block,
-                            &BatchSeed::known([1; 32]),
+                            &BatchSecret::known([1; 32]),
                         );
                         assert_eq!(checked, Ok(()));
                         let before = node.decided.insert(height.0, block);

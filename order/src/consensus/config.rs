@@ -6,7 +6,7 @@ use engine::Hash;
 
 use super::context::Ctx;
 use super::timeout::TimeoutConfig;
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
 
@@ -26,7 +26,7 @@ pub struct ConsensusConfig {
     /// How long to wait for what.
     pub timeouts: TimeoutConfig,
     /// For the coefficients of batch verification.
-    pub seed: BatchSeed,
+    pub secret: BatchSecret,
 }
 
 /// How many must agree: what a machine is made with.

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::*;
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::signature::VoteKey;
 use crate::validators::Validators;
 
@@ -107,7 +107,7 @@ impl Run {
             own: Some((0, self.key.clone())),
             timeouts: TimeoutConfig::default(),
             quorum: Quorum::TwoThirds,
-            seed: BatchSeed::known([9; 32]),
+            secret: BatchSecret::known([9; 32]),
         };
         Consensus::new(config, height).expect("the own key is in the set")
     }
@@ -252,7 +252,7 @@ fn a_lone_validator_decides_each_height_in_two_steps() {
             &CHAIN,
             Height(height),
             &block,
-            &BatchSeed::known([1; 32]),
+            &BatchSecret::known([1; 32]),
         );
         assert_eq!(checked, Ok(()));
         let logged = out.iter().filter(|effect| matches!(effect, Effect::Log(_))).count();

@@ -35,7 +35,7 @@ pub enum LogEntry {
 pub struct ProposedValue {
     /// The block's hash.
     pub block: Hash,
-    /// The height.
+    /// The height that the block was proposed for.
     pub height: Height,
     /// The round it was proposed in.
     pub round: u32,

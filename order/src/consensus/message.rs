@@ -55,18 +55,18 @@ pub enum Input {
 pub enum Effect {
     /// A round began. Tells; asks for nothing.
     StartedRound {
-        /// The height.
+        /// The height under way.
         height: Height,
-        /// The round.
+        /// From 0, and above every one before it in this height.
         round: u32,
         /// Who proposes in it.
         proposer: u32,
     },
     /// Build a block, or find one, and answer with [`Input::Value`] in a later step, before the propose timeout.
     GetValue {
-        /// The height.
+        /// The height under way.
         height: Height,
-        /// The round.
+        /// The round in which this validator proposes it.
         round: u32,
     },
     /// Append to the consensus log.
@@ -75,9 +75,9 @@ pub enum Effect {
     Publish(Message),
     /// Send the body of a block again, it is being proposed again.
     SendBlock {
-        /// The height.
+        /// The height under way.
         height: Height,
-        /// The block.
+        /// The hash of the block.
         block: Hash,
     },
     /// Input [`Input::Timeout`] when this much node time has passed.
@@ -95,7 +95,7 @@ pub enum Effect {
     Decide(Certificate),
     /// The height is over: the next may start, in a later step.
     Finalized {
-        /// The height.
+        /// The height that was decided.
         height: Height,
         /// Who said two things at once in it.
         evidence: Vec<Evidence>,

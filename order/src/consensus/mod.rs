@@ -207,7 +207,7 @@ impl Consensus {
                 return Ok(());
             }
             Input::Polka(polka) => {
-                check_polka(&polka, self.shell.validators.set(), &self.shell.chain, &self.shell.seed)?;
+                check_polka(&polka, self.shell.validators.set(), &self.shell.chain, &self.shell.secret)?;
                 CoreInput::PolkaCertificate(from_polka(&polka))
             }
             Input::Round(certificate) => {
@@ -315,7 +315,7 @@ impl Consensus {
         if found < quorum {
             return Err(CertificateError::Quorum { quorum, found }.into());
         }
-        if !crate::signature::verify_all(&items, &self.shell.seed) {
+        if !crate::signature::verify_all(&items, &self.shell.secret) {
             return Err(CertificateError::Signature { height: certificate.height }.into());
         }
         Ok(())

@@ -17,7 +17,7 @@ use super::context::{
 use super::entry::{LogEntry, ProposedValue};
 use super::message::{Effect, Message};
 use super::timeout::{Timeout, TimeoutConfig, TimeoutKind};
-use crate::batch::BatchSeed;
+use crate::batch::BatchSecret;
 use crate::certificate::check_slots;
 use crate::signature::{Signature, SignedItem, VoteKey};
 use crate::validators::Validators;
@@ -26,7 +26,7 @@ use crate::validators::Validators;
 pub(super) struct Shell {
     pub(super) chain: Hash,
     pub(super) validators: CoreValidators,
-    pub(super) seed: BatchSeed,
+    pub(super) secret: BatchSecret,
     own: Option<(u32, VoteKey)>,
     timeouts: TimeoutConfig,
     /// Bodies and signatures that were verified, or made here, in this step.
@@ -48,8 +48,8 @@ pub(super) struct Replay {
 
 impl Shell {
     pub(super) fn new(config: ConsensusConfig, validators: CoreValidators) -> Self {
-        let ConsensusConfig { chain, own, timeouts, seed, .. } = config;
-        Self { chain, validators, seed, own, timeouts, trusted: Vec::new(), logged: Vec::new(), replay: None }
+        let ConsensusConfig { chain, own, timeouts, secret, .. } = config;
+        Self { chain, validators, secret, own, timeouts, trusted: Vec::new(), logged: Vec::new(), replay: None }
     }
 
     /// Begins a height with its validators, under whose keys its messages are signed.

@@ -7,7 +7,7 @@ use engine::bytes::DecodeError;
 pub struct Timeout {
     /// What it waits for.
     pub kind: TimeoutKind,
-    /// The round.
+    /// The round of the present height in which it waits.
     pub round: u32,
 }
 

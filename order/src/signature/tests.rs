@@ -109,15 +109,15 @@ fn each_vector_has_its_verdict_alone_and_in_a_batch() {
     let vectors = vectors();
     let items = items(&vectors);
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &BatchSeed::known([7; 32]), &mut verdicts);
+    verify_batch(&items, &BatchSecret::known([7; 32]), &mut verdicts);
     for (vector, (item, batched)) in vectors.iter().zip(items.iter().zip(&verdicts)) {
         assert_eq!(item.verify(), vector.holds, "alone: {}", vector.name);
         assert_eq!(*batched, vector.holds, "in a batch: {}", vector.name);
     }
-    assert!(!verify_all(&items, &BatchSeed::known([7; 32])));
+    assert!(!verify_all(&items, &BatchSecret::known([7; 32])));
     let good: Vec<SignedItem<'_>> =
         items.iter().zip(&vectors).filter(|(_, v)| v.holds).map(|(item, _)| *item).collect();
-    assert!(verify_all(&good, &BatchSeed::known([7; 32])));
+    assert!(verify_all(&good, &BatchSecret::known([7; 32])));
 }
 
 /// The vectors tell verifiers apart: the one that only signs here would answer differently.
@@ -144,7 +144,7 @@ fn batches_find_every_wrong_signature() {
     for (threads, count) in [(1, 700), (2, 700), (3, 1), (8, 0), (3, 256), (2, 257)] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         let mut verdicts = vec![true; count];
-        pool.install(|| verify_batch(&items[..count], &BatchSeed::known([threads as u8; 32]), &mut verdicts));
+        pool.install(|| verify_batch(&items[..count], &BatchSecret::known([threads as u8; 32]), &mut verdicts));
         let expected: Vec<bool> = vectors[..count].iter().map(|vector| vector.holds).collect();
         assert_eq!(verdicts, expected, "{threads} threads, {count} signatures");
     }
@@ -235,12 +235,12 @@ fn forge(victim: &PublicKey, mut rng: ChaCha20Rng) -> [Vector; 2] {
     [stolen, Vector { name: "balancing", key, body, signature, holds: false }]
 }
 
-/// Whoever knows the coefficients of a batch can make it hold with false signatures in it. Knowing the seed is not enough:
+/// Whoever knows the coefficients of a batch can make it hold with false signatures in it. Knowing the secret is not enough:
 /// the coefficients follow from the batch too, and a signature that is changed to fit them changes them.
 #[test]
 fn false_signatures_that_cancel_under_known_coefficients_are_refused() {
     let victim = VoteKey::from_seed(&[50; 32]).public();
-    let known = BatchSeed::known([9; 32]);
+    let known = BatchSecret::known([9; 32]);
     let bare = || ChaCha20Rng::from_seed([9; 32]);
     let before = forge(&victim, bare());
     let guesses = [forge(&victim, bare()), forge(&victim, coefficients(&items(&before), &known))];

@@ -82,7 +82,10 @@ fn what_is_kept_is_bounded_and_goes_with_the_table() {
         game.rolled(roll(number, [3, 4], Puck::Off), Vec::new());
         game.sent(u64::from(number), field());
     }
-    assert_eq!((game.rolls.len(), game.log.len(), game.in_flight.len()), (ROLLS_KEPT, LINES_KEPT, IN_FLIGHT_MAX));
+    assert_eq!(
+        (game.rolls.len(), game.log.len(), game.in_flight.len()),
+        (PLAY_ROLLS_KEPT, PLAY_LINES_KEPT, IN_FLIGHT_MAX)
+    );
     game.watch(TableId(2));
     assert!(game.rolls.is_empty() && game.table.is_none());
     let view = playing().table.expect("a table");

@@ -61,7 +61,7 @@ impl Stage {
     }
 
     /// Shows a table at which the player sits, after so many rolls. Gives what is to be done.
-    fn show(&mut self, id: TableId, rolls: u32, pledge: Pledge, closing: Option<Closing>) -> Vec<Step> {
+    fn show(&mut self, id: TableId, rolls: u32, pledge: Pledge, closing: Option<Closing>) -> Vec<PledgeStep> {
         let row = Seat { account: OWN, status: SeatStatus::Seated as u8, ..Seat::EMPTY };
         let update = TableUpdate {
             to: None,
@@ -98,12 +98,12 @@ fn waits(pledge: &PledgeRow, closing: &Closing) -> Pledge {
     }
 }
 
-fn sent(steps: &[Step]) -> Option<PledgeRow> {
-    steps.iter().find_map(|step| if let Step::Send(row) = step { Some(*row) } else { None })
+fn sent(steps: &[PledgeStep]) -> Option<PledgeRow> {
+    steps.iter().find_map(|step| if let PledgeStep::Send(row) = step { Some(*row) } else { None })
 }
 
-fn said(steps: &[Step]) -> String {
-    let texts = steps.iter().map(|step| if let Step::Say(_, text) = step { text.as_str() } else { "" });
+fn said(steps: &[PledgeStep]) -> String {
+    let texts = steps.iter().map(|step| if let PledgeStep::Say(_, text) = step { text.as_str() } else { "" });
     texts.collect()
 }
 

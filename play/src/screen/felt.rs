@@ -10,7 +10,7 @@ use ratatui::widgets::Paragraph;
 
 use super::area::{column, row};
 use super::text::{columns_of, cut, rule, short, wrap};
-use crate::felt::{Group, cell_words};
+use crate::felt::{BetGroup, cell_words};
 use crate::model::Game;
 use crate::ui::Ui;
 use words::names::spot_words;
@@ -111,7 +111,7 @@ fn own_bets(frame: &mut Frame<'_>, game: &Game, ui: &Ui, area: Rect) {
     frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), row(area, gap, area.height - gap));
 }
 
-fn cell_columns(group: &Group, columns: usize) -> usize {
+fn cell_columns(group: &BetGroup, columns: usize) -> usize {
     let count = group.width().max(1);
     if group.columns.is_empty() {
         ((columns - 1 + NAMED_GAP) / count).min(NAMED_COLUMNS_MAX)
@@ -120,7 +120,7 @@ fn cell_columns(group: &Group, columns: usize) -> usize {
     }
 }
 
-fn headings(game: &Game, ui: &Ui, group: &Group, columns: usize) -> Line<'static> {
+fn headings(game: &Game, ui: &Ui, group: &BetGroup, columns: usize) -> Line<'static> {
     let width = cell_columns(group, columns);
     let mut spans = vec![Span::raw(" ".repeat(NAME_COLUMNS))];
     for heading in &group.columns {

@@ -8,7 +8,7 @@ use storage::backend::{Fault as DiskFault, FaultyBackend};
 
 pub use super::said::{Meddling, Said};
 use super::{Cluster, keys};
-use crate::host::Clock;
+use crate::host::HostClock;
 use crate::network::{Conditions, End};
 use crate::properties::Broken;
 
@@ -155,7 +155,7 @@ impl Cluster {
     }
 
     /// Sets a node's clock.
-    pub fn set_clock(&mut self, node: u32, clock: Clock) {
+    pub fn set_clock(&mut self, node: u32, clock: HostClock) {
         self.hosts[node as usize].clock = clock;
     }
 

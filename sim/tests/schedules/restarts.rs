@@ -3,7 +3,7 @@
 use engine::Height;
 use engine::message::node::NodeMessage;
 use engine::message::vote::VoteKind;
-use sim::Clock;
+use sim::HostClock;
 use sim::draw::Draw;
 
 use super::{dropping, goes_on, led};
@@ -112,15 +112,15 @@ fn clocks_that_step_stop_nothing_and_no_lock_is_judged_by_a_clock() {
     led(5, |mut cluster| {
         goes_on(&mut cluster, 3);
         for (node, ahead_ms) in [(0, 5_000), (1, -5_000)] {
-            cluster.set_clock(node, Clock { ahead_ms, drift: 0 });
+            cluster.set_clock(node, HostClock { ahead_ms, drift: 0 });
             goes_on(&mut cluster, 4);
-            cluster.set_clock(node, Clock::default());
+            cluster.set_clock(node, HostClock::default());
         }
         for ahead_ms in [5_000, 0, -5_000] {
-            (0..4).for_each(|node| cluster.set_clock(node, Clock { ahead_ms, drift: 0 }));
+            (0..4).for_each(|node| cluster.set_clock(node, HostClock { ahead_ms, drift: 0 }));
             goes_on(&mut cluster, 4);
         }
-        (0..4).for_each(|node| cluster.set_clock(node, Clock::default()));
+        (0..4).for_each(|node| cluster.set_clock(node, HostClock::default()));
         // Precommits get through to nobody for twelve seconds: the block that all are locked on is decided in the end.
         let stuck = cluster.highest();
         cluster.meddle(dropping(|said| {

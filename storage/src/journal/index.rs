@@ -60,7 +60,7 @@ const _: () = assert!(HEADER == 96 && MARK == 48 && FOOTER == 32 + TAIL);
 
 /// A frame that can be begun with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mark {
+pub struct SegmentMark {
     /// The highest height of all frames before it in the journal.
     pub before: Height,
     /// Where it begins in its segment.
@@ -73,7 +73,7 @@ pub struct Mark {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Index {
     /// Its marks; the first is its first frame.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<SegmentMark>,
     /// The highest height of all frames up to its end.
     pub last: Height,
     /// Hash of its last frame's header.
@@ -83,14 +83,14 @@ pub struct Index {
 }
 
 /// The last of some marks, in order, before which all frames are of lower heights.
-pub fn mark_below(marks: &[Mark], height: Height) -> Option<&Mark> {
+pub fn mark_below(marks: &[SegmentMark], height: Height) -> Option<&SegmentMark> {
     let after = marks.partition_point(|mark| mark.before < height);
     marks.get(after.saturating_sub(1))
 }
 
 impl Index {
     /// The last mark before which all frames are of lower heights.
-    pub fn mark(&self, height: Height) -> Option<&Mark> {
+    pub fn mark(&self, height: Height) -> Option<&SegmentMark> {
         mark_below(&self.marks, height)
     }
 
@@ -106,7 +106,7 @@ impl Index {
         let (offset, last, previous) = (self.offset, self.last.0, self.previous);
         let header = HeaderRow { magic: MAGIC, marks: count, reserved: 0, offset, last, previous, zero: [0; 32] };
         out.extend_from_slice(bytemuck::bytes_of(&header));
-        for Mark { before, offset, previous } in self.marks.iter().copied() {
+        for SegmentMark { before, offset, previous } in self.marks.iter().copied() {
             out.extend_from_slice(bytemuck::bytes_of(&MarkRow { before: before.0, offset, previous }));
         }
         let length = align_up((out.len() - start + FOOTER) as u64) as usize;
@@ -155,12 +155,12 @@ impl Index {
         if header.reserved != 0 || header.zero != [0; 32] || padding {
             return Err("the index's padding is not zero".into());
         }
-        let mut mark = || -> Result<Mark, &'static str> {
+        let mut mark = || -> Result<SegmentMark, &'static str> {
             let MarkRow { before, offset, previous } = reader.row().map_err(whole)?;
-            Ok(Mark { before: Height(before), offset, previous })
+            Ok(SegmentMark { before: Height(before), offset, previous })
         };
-        let marks: Vec<Mark> = (0..count).map(|_| mark()).collect::<Result<_, _>>()?;
-        let rising = |pair: &[Mark]| pair[0].before <= pair[1].before && pair[0].offset < pair[1].offset;
+        let marks: Vec<SegmentMark> = (0..count).map(|_| mark()).collect::<Result<_, _>>()?;
+        let rising = |pair: &[SegmentMark]| pair[0].before <= pair[1].before && pair[0].offset < pair[1].offset;
         let inside = marks.iter().all(|mark| mark.offset >= BLOCK && mark.offset < offset);
         let last = Height(header.last);
         if !marks.windows(2).all(rising) || !inside || marks.last().is_some_and(|mark| mark.before > last) {
@@ -174,14 +174,14 @@ impl Index {
 #[derive(Clone, Default, Debug)]
 pub struct FrameMarks {
     /// What was marked.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<SegmentMark>,
 }
 
 impl FrameMarks {
     /// A frame at `offset`, behind others up to height `before`, the last of which has the header hash `previous`.
     pub fn pass(&mut self, offset: u64, before: Height, previous: &Hash) {
         if self.marks.last().is_none_or(|mark| offset - mark.offset >= SEGMENT_MARK_BYTES) {
-            self.marks.push(Mark { before, offset, previous: *previous });
+            self.marks.push(SegmentMark { before, offset, previous: *previous });
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::session::{OpenError, Session};
 /// What the journal has of a decided height.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Past {
-    /// The height.
+    /// The height that was decided.
     pub height: Height,
     /// The body of its decided frame.
     pub decided: Vec<u8>,

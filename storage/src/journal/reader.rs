@@ -8,7 +8,7 @@ use engine::{Genesis, Hash, Height};
 
 use super::compressed;
 use super::frame::Frame;
-use super::index::{Index, Mark, TAIL, mark_below};
+use super::index::{Index, SegmentMark, TAIL, mark_below};
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
@@ -44,7 +44,7 @@ pub struct End {
     /// Whether the last segment has its index: the next frame begins another.
     pub(crate) sealed: bool,
     /// The marks of the last segment.
-    pub(crate) marks: Vec<Mark>,
+    pub(crate) marks: Vec<SegmentMark>,
 }
 
 /// The frames of a session's journal, in order. A segment is looked at at a time: mapped, or, where it is compressed or may
@@ -80,7 +80,7 @@ struct Ahead {
 pub(super) struct KnownMarks {
     /// Its number.
     segment: u32,
-    marks: Vec<Mark>,
+    marks: Vec<SegmentMark>,
 }
 
 impl KnownMarks {
@@ -90,7 +90,7 @@ impl KnownMarks {
     }
 
     /// Adds marks of a segment, in order; those of another one are forgotten.
-    fn add(&mut self, segment: u32, marks: &[Mark]) {
+    fn add(&mut self, segment: u32, marks: &[SegmentMark]) {
         if self.segment != segment {
             *self = Self { segment, marks: Vec::new() };
         }

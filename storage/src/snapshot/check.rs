@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::Hash;
-use engine::limits::SNAPSHOT_INDEX_COPY_BYTES_MAX;
+use engine::limits::{SNAPSHOT_INDEX_COPY_BYTES_MAX, SNAPSHOT_INDEX_COPY_CACHE_BYTES};
 
 use super::catalog::Catalog;
 use super::database::{IndexError, check_file};
@@ -13,9 +13,6 @@ use super::stored::StoredSnapshot;
 use crate::Damage;
 use crate::backend::{Backend, FileBackend, MemoryBackend};
 use crate::session::OpenError;
-
-/// Bytes of cache for reading an index that was copied into memory.
-const CACHE_BYTES: usize = 1 << 20;
 
 /// What an index came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -80,5 +77,5 @@ fn read_copy(path: &Path, chain: &Hash) -> Result<Catalog, IndexError> {
     memory
         .write_new(copy, &FileBackend.read(path, SNAPSHOT_INDEX_COPY_BYTES_MAX).map_err(refused)?)
         .map_err(refused)?;
-    Index::open(&memory, copy, chain, CACHE_BYTES, |_| ())?.catalog()
+    Index::open(&memory, copy, chain, SNAPSHOT_INDEX_COPY_CACHE_BYTES, |_| ())?.catalog()
 }

@@ -19,8 +19,6 @@ use super::pack::PackOffset;
 use super::ranges::{self, Coverage, RangeRow};
 use crate::backend::{Access, Backend, Handle};
 
-/// Bytes of memory that the index may use for its cache.
-pub const INDEX_CACHE_BYTES: usize = 8 << 20;
 /// Where each group lies: pack, bytes, offset.
 const GROUPS: TableDefinition<'_, &[u8; 32], (u32, u32, u64)> = TableDefinition::new("groups");
 /// Where each snapshot's record lies: pack, bytes, offset; and its block's time.
@@ -138,7 +136,7 @@ impl Index {
     ///
     /// # Errors
     /// What redb says; nothing changed then.
-    pub fn commit(&self, change: &Change) -> Result<(), IndexError> {
+    pub fn write(&self, change: &Change) -> Result<(), IndexError> {
         let write = || -> Result<(), redb::Error> {
             let mut txn = self.db.begin_write()?;
             // Repair after a crash then reads the allocator's state instead of every page.

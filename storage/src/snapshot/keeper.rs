@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::image::GroupBlock;
-use engine::limits::GROUP_BYTES;
+use engine::limits::{GROUP_BYTES, SNAPSHOT_INDEX_CACHE_BYTES};
 use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
-use super::index::{Change, INDEX_CACHE_BYTES, Index};
+use super::index::{Change, Index};
 use super::pack::{PackOffset, PackWriter, pack_path};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
@@ -29,7 +29,7 @@ const ROOM: u64 = 64 << 20;
 /// A snapshot that is on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotDone {
-    /// Its height.
+    /// The settled height whose image it holds.
     pub height: Height,
     /// Groups that changed since the one before.
     pub groups: u64,
@@ -70,7 +70,7 @@ pub struct Keeper {
     index: Index,
     packs: PackWriter,
     /// Where the packs end as the index has it.
-    committed: (u32, Option<u64>),
+    indexed_end: (u32, Option<u64>),
     /// The index failed: whether its last change is on the disk is not known, and redb takes no other.
     index_failed: bool,
     groups: BTreeMap<Hash, PackedGroup>,
@@ -121,7 +121,7 @@ impl Keeper {
         let whole = |(number, end): &(u32, u64)| {
             open_pack(&backend, &folder, *number).and_then(|pack| pack.len()).is_ok_and(|length| length >= *end)
         };
-        let committed = match catalog.end.filter(whole) {
+        let indexed_end = match catalog.end.filter(whole) {
             Some((number, end)) => {
                 for later in number + 1..=highest {
                     backend.remove(&pack_path(&folder, later))?;
@@ -130,7 +130,7 @@ impl Keeper {
             }
             None => (highest, None),
         };
-        let packs = PackWriter::open(backend.clone(), folder.clone(), chain, committed, pack_bytes)?;
+        let packs = PackWriter::open(backend.clone(), folder.clone(), chain, indexed_end, pack_bytes)?;
         let groups =
             catalog.groups.into_iter().map(|(name, place)| (name, PackedGroup { place, references: 0 })).collect();
         let snapshots = catalog.snapshots;
@@ -141,7 +141,7 @@ impl Keeper {
             folder,
             index,
             packs,
-            committed,
+            indexed_end,
             index_failed: false,
             groups,
             snapshots,
@@ -183,13 +183,13 @@ impl Keeper {
         // The next snapshot names these groups again without writing them: one that is not there would be lost for ever.
         assert!(self.latest.iter().all(|row| self.groups.contains_key(&row.name)), "a map names what the packs hold");
         // What cannot be written now is found again at the next start.
-        if nothing || self.commit(&change).is_ok() {
+        if nothing || self.write(&change).is_ok() {
             change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));
         }
     }
 
-    fn commit(&mut self, change: &Change) -> Result<(), String> {
-        self.index.commit(change).map_err(|error| {
+    fn write(&mut self, change: &Change) -> Result<(), String> {
+        self.index.write(change).map_err(|error| {
             self.index_failed = true;
             error.to_string()
         })
@@ -287,14 +287,14 @@ impl Keeper {
             |name: &Hash, count: i64| i64::from(self.groups.get(name).map_or(0, |held| held.references)) + count;
         change.groups_gone =
             counts.iter().filter(|(name, count)| after(name, **count) == 0).map(|(name, _)| *name).collect();
-        self.commit(&change)?;
+        self.write(&change)?;
         if let (Some((_, coverage)), Some(source)) = (&change.ranges, &self.ranges) {
             source.saved(coverage.1);
             self.coverage = Some(*coverage);
         }
 
         self.taking = None;
-        self.committed = self.packs.end().map_or(self.committed, |(number, end)| (number, Some(end)));
+        self.indexed_end = self.packs.end().map_or(self.indexed_end, |(number, end)| (number, Some(end)));
         let count = fresh.len() as u64;
         fresh.into_iter().for_each(|(name, place)| _ = self.groups.insert(name, PackedGroup { place, references: 0 }));
         for (name, count) in counts {
@@ -334,7 +334,7 @@ impl Keeper {
     /// What the system says: the packs cannot be written any more.
     pub fn give_up(&mut self) -> io::Result<()> {
         self.taking = None;
-        self.packs.cut(self.committed)
+        self.packs.cut(self.indexed_end)
     }
 
     /// Whether it takes nothing more before [`Keeper::restored`].
@@ -356,7 +356,7 @@ impl Keeper {
         let Self { backend, folder, index, packs, ranges, .. } = self;
         // redb lets nobody open what is open.
         drop((index, packs));
-        let index = Index::open(&backend, &folder.join("index.redb"), &chain, INDEX_CACHE_BYTES, |_| ());
+        let index = Index::open(&backend, &folder.join("index.redb"), &chain, SNAPSHOT_INDEX_CACHE_BYTES, |_| ());
         let index = index.map_err(|error| error.to_string())?;
         let catalog = index.catalog().map_err(|error| error.to_string())?;
         Self::new(backend, folder, chain, index, catalog, known, pack_bytes, ranges).map_err(|error| error.to_string())
@@ -372,7 +372,7 @@ impl Keeper {
             self.groups.values().map(|held| held.place).chain(self.snapshots.values().map(|(place, _)| *place));
         places.for_each(|place| *live.entry(place.pack).or_default() += u64::from(place.bytes));
         let packs = numbered(&*self.backend, &self.folder, "pack").map_err(|error| error.to_string())?;
-        let current = self.committed.0;
+        let current = self.indexed_end.0;
         let mut rewritten = false;
         for (number, path) in packs.into_iter().filter(|(number, _)| *number < current) {
             let living = live.get(&number).copied().unwrap_or(0);
@@ -412,13 +412,13 @@ impl Keeper {
         }
         if !mostly_dead.is_empty() {
             // What lives goes into a pack of its own: the last one can then go like the others.
-            self.packs.cut((self.committed.0, None)).map_err(text)?;
+            self.packs.cut((self.indexed_end.0, None)).map_err(text)?;
         }
         for (number, path, living) in mostly_dead {
             if living > 0 {
                 self.rewrite(number)?;
             }
-            if number < self.committed.0 {
+            if number < self.indexed_end.0 {
                 self.backend.remove(&path).map_err(text)?;
             }
         }
@@ -460,13 +460,13 @@ impl Keeper {
         let result = result.and_then(|()| {
             self.packs.sync().map_err(|error| error.to_string())?;
             change.end = self.packs.end();
-            self.commit(&change)
+            self.write(&change)
         });
         if let Err(problem) = result {
             self.give_up().map_err(|error| error.to_string())?;
             return Err(problem);
         }
-        self.committed = self.packs.end().map_or(self.committed, |(number, end)| (number, Some(end)));
+        self.indexed_end = self.packs.end().map_or(self.indexed_end, |(number, end)| (number, Some(end)));
         for (name, place) in change.groups {
             self.groups.get_mut(&name).expect("it lives").place = place;
         }

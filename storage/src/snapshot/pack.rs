@@ -18,7 +18,7 @@ const BUFFER_BLOCKS: usize = 256;
 /// Where a record lies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PackOffset {
-    /// The pack.
+    /// The number in its file's name.
     pub pack: u32,
     /// Bytes of the record.
     pub bytes: u32,

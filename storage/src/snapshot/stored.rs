@@ -16,7 +16,7 @@ use crate::session::name;
 
 /// A snapshot that is there to be read.
 pub struct StoredSnapshot {
-    /// Its height.
+    /// The settled height whose image it holds.
     pub height: Height,
     /// The node's own bytes: where the chain stood.
     pub note: Vec<u8>,

@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use engine::image::GroupBlock;
-use engine::limits::{HEARTBEAT, PACK_BYTES, SNAPSHOT_BLOCKS_MAX};
+use engine::limits::{HEARTBEAT, PACK_BYTES, SNAPSHOT_BLOCKS_MAX, SNAPSHOT_INDEX_CACHE_BYTES};
 use engine::{Hash, Height};
 
 use super::catalog::Catalog;
 use super::database::IndexError;
-use super::index::{Change, INDEX_CACHE_BYTES, Index, read_index};
+use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::Moment;
@@ -25,7 +25,7 @@ use crate::session::{OpenError, Session, numbered};
 /// A snapshot that is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotInfo {
-    /// Its height.
+    /// The settled height whose image it holds.
     pub height: Height,
     /// Its block's time.
     pub time_ms: u64,
@@ -105,7 +105,7 @@ impl SnapshotsFound {
             backend.sync_dir(&dir).map_err(OpenError::io(&dir))?;
         }
         let path = folder.join("index.redb");
-        let open = |repairing| Index::open(&backend, &path, &chain, INDEX_CACHE_BYTES, repairing);
+        let open = |repairing| Index::open(&backend, &path, &chain, SNAPSHOT_INDEX_CACHE_BYTES, repairing);
         let first = open(repairing.clone()).and_then(|index| index.catalog().map(|catalog| (index, catalog)));
         let mut repaired = None;
         let (index, mut catalog) = match first {
@@ -127,7 +127,7 @@ impl SnapshotsFound {
                 end: found.end,
                 ..Change::default()
             };
-            index.commit(&change).map_err(OpenError::Index)?;
+            index.write(&change).map_err(OpenError::Index)?;
             if !found.is_empty() && repaired.is_none() {
                 repaired = Some("snapshots/index.redb was missing and was made again from the packs".into());
             }
@@ -150,7 +150,7 @@ impl SnapshotsFound {
     /// If the index cannot be written.
     pub fn set_ranges(&self, rows: Vec<RangeRow>, coverage: Coverage) -> Result<(), OpenError> {
         let change = Change { ranges: Some((rows, coverage)), ..Change::default() };
-        self.index.commit(&change).map_err(OpenError::Index)
+        self.index.write(&change).map_err(OpenError::Index)
     }
 
     /// The snapshots, the newest first.

@@ -31,7 +31,7 @@ struct HeightBodies {
 
 /// A proposal whose signature was verified.
 pub struct KnownProposal {
-    /// The proposal.
+    /// Signed by the proposer of its round.
     pub proposal: Proposal,
     /// The order of blocks has heard it.
     pub heard: bool,
@@ -43,7 +43,7 @@ pub struct KnownProposal {
 
 /// A block that was proposed.
 pub struct Body {
-    /// Its hash.
+    /// The hash of its header: what is voted on.
     pub hash: Hash,
     /// The block.
     pub block: Block,

@@ -19,7 +19,7 @@ use engine::message::certificate::Beacon;
 use engine::message::divergence::Divergence;
 use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::{Hash, Height, PeerId};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::beacon::BeaconMessage;
 use order::block::{BlockContext, carried_items, check_block_form, intent_items, pledge_items};
 use order::certificate::{certificate_items, check_certificate_form};
@@ -37,7 +37,7 @@ use super::order::{Orderer, take_decided};
 use super::planted::Planted;
 use super::tally::Tally;
 use super::tick::{Clock, Inbox, Outbox, Pending};
-use super::verify::{VerifySeed, issuers};
+use super::verify::{VerifySecret, issuers};
 use crate::state::setup::Setup;
 
 /// Milliseconds until a question goes to another node.
@@ -84,7 +84,7 @@ impl Asked {
 pub fn catch_up<P: Planted>(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
-    seed: Res<'_, VerifySeed>,
+    secret: Res<'_, VerifySecret>,
     nodes: Res<'_, Nodes>,
     orderer: Res<'_, Orderer>,
     part: Res<'_, BeaconPart>,
@@ -115,7 +115,7 @@ pub fn catch_up<P: Planted>(
         }
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
-    state.verify::<P>(&setup, &seed, &orderer.validators, &chain, &part, &mut inbox);
+    state.verify::<P>(&setup, &secret, &orderer.validators, &chain, &part, &mut inbox);
     state.ask(&clock, &nodes, &chain, orderer.is_voting(), &mut outbox);
     let follows = if orderer.is_voting() { 0 } else { NodeStanding::FOLLOWS };
     let by_operator = if orderer.by_operator { NodeStanding::BY_OPERATOR } else { 0 };
@@ -129,11 +129,6 @@ impl CatchUp {
             self.ready.pop_front();
         }
         self.ready.pop_front_if(|(next, _)| next.block.header.height == decided.next())
-    }
-
-    /// Puts back what was taken too early.
-    pub fn put_back(&mut self, decided: Decided, beacon: Option<Beacon>) {
-        self.ready.push_front((decided, beacon));
     }
 
     /// Whether heights wait to be executed.
@@ -208,7 +203,7 @@ impl CatchUp {
     fn verify<P: Planted>(
         &mut self,
         setup: &Setup,
-        seed: &VerifySeed,
+        secret: &VerifySecret,
         validators: &Validators,
         chain: &Chain,
         part: &BeaconPart,
@@ -217,7 +212,7 @@ impl CatchUp {
         let (batch, mut liar) = self.next_batch(setup, validators, chain);
         let mut good = batch.len();
         if good > 0
-            && let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &seed.0)
+            && let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &secret.0)
         {
             liar = Some(batch[bad].0);
             good = bad;
@@ -449,7 +444,7 @@ fn first_forged<P: Planted>(
     setup: &Setup,
     validators: &Validators,
     part: &BeaconPart,
-    seed: &BatchSeed,
+    secret: &BatchSecret,
 ) -> Option<usize> {
     let issuers = issuers(setup);
     let (mut items, mut owners): (Vec<SignedItem<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
@@ -481,7 +476,7 @@ fn first_forged<P: Planted>(
         owners.resize(items.len(), place);
     }
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, seed, &mut verdicts);
+    verify_batch(&items, secret, &mut verdicts);
     let forged = verdicts.iter().position(|holds| !holds).map(|item| owners[item]);
     let of_place = |(place, (_, entry)): (usize, &(PeerId, RangeEntry))| {
         let header = &entry.decided.block.header;
@@ -489,7 +484,7 @@ fn first_forged<P: Planted>(
     };
     let (places, beacons): (Vec<usize>, Vec<(BeaconMessage, Beacon)>) =
         batch.iter().enumerate().filter_map(of_place).unzip();
-    let bad = part.verifier.verify_batch(&beacons, seed).first().map(|bad| places[*bad]);
+    let bad = part.verifier.verify_batch(&beacons, secret).first().map(|bad| places[*bad]);
     [forged, bad].into_iter().flatten().min()
 }
 

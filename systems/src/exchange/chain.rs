@@ -12,9 +12,9 @@ use engine::{Genesis, Hash, Height};
 
 /// A decided block that is not settled yet.
 pub struct Unsettled {
-    /// The block.
+    /// As it was decided, and with nothing of it executed.
     pub block: Block,
-    /// Its hash.
+    /// The hash of its header: its child names it as the parent.
     pub hash: Hash,
     /// The group that its frame is in.
     pub group: u64,
@@ -66,7 +66,7 @@ pub struct Chain {
     pub parent: Hash,
     /// Its block's time; the start of genesis before the first.
     pub parent_time_ms: u64,
-    /// Its certificate.
+    /// The precommits that decided it, which the next block carries; none before the first.
     pub certificate: Option<Certificate>,
     /// The last settled height.
     pub settled: Height,

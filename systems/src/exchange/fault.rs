@@ -24,7 +24,7 @@ pub enum ExchangeError {
     /// Settling a block broke an invariant: nothing of it was recorded, and every honest node stops here.
     #[error("settling height {height}, block {}, breaks an invariant: {problem}", engine::hex(.block))]
     Poison {
-        /// The height.
+        /// The height whose settling broke it.
         height: Height,
         /// Its block's hash.
         block: Hash,

@@ -23,7 +23,7 @@ use super::order::Orderer;
 use super::peers::row;
 use super::tally::{Counted, Tally};
 use super::tick::{Clock, Inbox, Outbox};
-use super::verify::VerifySeed;
+use super::verify::VerifySecret;
 use crate::state::setup::Setup;
 
 /// Milliseconds that a proposal waits for its body before it is asked for.
@@ -44,7 +44,7 @@ enum Signed {
 /// votes, holds proposals and takes their bodies.
 pub fn verify_messages(
     setup: Res<'_, Setup>,
-    seed: Res<'_, VerifySeed>,
+    secret: Res<'_, VerifySecret>,
     clock: Res<'_, Clock>,
     chain: Res<'_, Chain>,
     mut heard: ResMut<'_, Heard>,
@@ -66,7 +66,7 @@ pub fn verify_messages(
     let wanted = wanted(&mut heard, &tally, &bodies, &shares, &evidence, &validators, decided, round);
     let items: Vec<SignedItem<'_>> = wanted.iter().map(|(_, signed)| item(signed, &validators, &setup)).collect();
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &seed.0, &mut verdicts);
+    verify_batch(&items, &secret.0, &mut verdicts);
     let mut first_holds = true;
     for ((from, signed), holds) in wanted.iter().zip(verdicts) {
         if matches!(signed, Signed::First(_)) {

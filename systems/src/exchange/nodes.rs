@@ -47,9 +47,9 @@ pub struct NodePeer {
 /// What nodes said in this tick, in the order in which it came.
 #[derive(Resource, Default)]
 pub struct Heard {
-    /// Votes.
+    /// Prevotes and precommits, with who sent each.
     pub votes: Vec<(PeerId, Vote)>,
-    /// Proposals.
+    /// Words of proposers; the bodies come by themselves.
     pub proposals: Vec<(PeerId, Proposal)>,
     /// Bodies of blocks.
     pub bodies: Vec<(PeerId, Box<Block>)>,
@@ -61,7 +61,7 @@ pub struct Heard {
     pub shares: Vec<(PeerId, Share)>,
     /// Whole beacons.
     pub beacons: Vec<(PeerId, BeaconRow)>,
-    /// Evidence.
+    /// Two signed words of one validator of which only one may be.
     pub evidence: Vec<(PeerId, Evidence)>,
     /// Claims to be a validator.
     pub claims: Vec<(PeerId, Claim)>,

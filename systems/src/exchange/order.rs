@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use bevy_ecs::resource::Resource;
-use bevy_ecs::system::{Res, ResMut};
+use bevy_ecs::system::{Res, ResMut, SystemParam};
 use engine::io::Output;
-use engine::limits::{CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
+use engine::limits::{BODY_CHECKS_MAX, CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Certificate;
 use engine::message::node::NodeMessage;
 use engine::message::vote::{Proposal, Vote, VoteBody, VoteKind};
 use engine::{Height, PeerId};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::consensus::{
     Consensus, ConsensusConfig, ConsensusError, Effect, Input, LogEntry, Message, TimeoutKind, Timers,
 };
@@ -28,7 +28,7 @@ use super::nodes::{Heard, Nodes};
 use super::planted::Planted;
 use super::tally::Tally;
 use super::tick::{Clock, Outbox, Pending};
-use super::verify::{VerifySeed, issuers};
+use super::verify::{VerifySecret, issuers};
 use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
@@ -41,8 +41,6 @@ pub(super) const BODY: u8 = 0;
 pub(super) const ENTRY: u8 = 1;
 /// Heights that a validator without its log stays behind the others before it votes again.
 const FOLLOW_HEIGHTS: u64 = 3;
-/// Signatures of intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
-const BODY_CHECKS_MAX: usize = 1_024;
 /// The first round in which others are told what somebody may be locked on.
 const HELP_ROUND: u32 = 1;
 
@@ -94,7 +92,7 @@ pub(super) struct OrderStep<'a> {
     pub(super) clock: Clock,
     pub(super) setup: &'a Setup,
     pub(super) issuers: &'a [PublicKey],
-    pub(super) seed: &'a BatchSeed,
+    pub(super) secret: &'a BatchSecret,
     pub(super) chain: &'a mut Chain,
     pub(super) orderer: &'a mut Orderer,
     pub(super) answers: &'a mut Answers,
@@ -109,49 +107,73 @@ pub(super) struct OrderStep<'a> {
     pub(super) checks: usize,
 }
 
+/// What the order of blocks reads and writes in the world, whether it hears a tick or its own log.
+#[derive(SystemParam)]
+pub struct OrderParts<'w> {
+    setup: Res<'w, Setup>,
+    secret: Res<'w, VerifySecret>,
+    pub(super) chain: ResMut<'w, Chain>,
+    pub(super) orderer: ResMut<'w, Orderer>,
+    answers: ResMut<'w, Answers>,
+    pending: ResMut<'w, Pending>,
+    tally: ResMut<'w, Tally>,
+    bodies: ResMut<'w, Bodies>,
+    evidence: ResMut<'w, EvidenceKept>,
+}
+
+impl OrderParts<'_> {
+    /// The keys that may issue vouchers on this chain.
+    pub(super) fn issuers(&self) -> Vec<PublicKey> {
+        issuers(&self.setup)
+    }
+
+    /// A step at `clock` that verifies the signatures of up to `checks` intents, and says what it does into `outbox`.
+    pub(super) fn step<'a>(
+        &'a mut self,
+        clock: Clock,
+        issuers: &'a [PublicKey],
+        outbox: &'a mut Outbox,
+        checks: usize,
+    ) -> OrderStep<'a> {
+        OrderStep {
+            clock,
+            setup: &self.setup,
+            issuers,
+            secret: &self.secret.0,
+            chain: &mut self.chain,
+            orderer: &mut self.orderer,
+            answers: &mut self.answers,
+            pending: &mut self.pending,
+            tally: &mut self.tally,
+            bodies: &mut self.bodies,
+            evidence: &mut self.evidence,
+            outbox,
+            votes: Vec::new(),
+            checks,
+        }
+    }
+}
+
 /// System: one step of the order of blocks. Starts a height when there is something to decide, hears what others said of
 /// it, builds a block when one is asked for, and takes note of what was decided.
 pub fn order_blocks<P: Planted>(
-    setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     due: Res<'_, DueTimes>,
     turns: Res<'_, Turns>,
-    seed: Res<'_, VerifySeed>,
     nodes: Res<'_, Nodes>,
     mut heard: ResMut<'_, Heard>,
-    mut pending: ResMut<'_, Pending>,
-    mut chain: ResMut<'_, Chain>,
-    mut orderer: ResMut<'_, Orderer>,
-    mut answers: ResMut<'_, Answers>,
-    mut tally: ResMut<'_, Tally>,
-    mut bodies: ResMut<'_, Bodies>,
-    mut evidence: ResMut<'_, EvidenceKept>,
+    mut parts: OrderParts<'_>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    if !orderer.is_voting()
-        && (orderer.is_listening() || !orderer.takes_part_again(&clock, &nodes, &chain, &mut outbox))
+    let OrderParts { chain, orderer, .. } = &mut parts;
+    if !orderer.is_voting() && (orderer.is_listening() || !orderer.takes_part_again(&clock, &nodes, chain, &mut outbox))
     {
         heard.polkas.clear();
         heard.rounds.clear();
         return;
     }
-    let issuers = issuers(&setup);
-    let mut step = OrderStep {
-        clock: *clock,
-        setup: &setup,
-        issuers: &issuers,
-        seed: &seed.0,
-        chain: &mut chain,
-        orderer: &mut orderer,
-        answers: &mut answers,
-        pending: &mut pending,
-        tally: &mut tally,
-        bodies: &mut bodies,
-        evidence: &mut evidence,
-        outbox: &mut outbox,
-        votes: Vec::new(),
-        checks: BODY_CHECKS_MAX,
-    };
+    let issuers = parts.issuers();
+    let mut step = parts.step(*clock, &issuers, &mut outbox, BODY_CHECKS_MAX);
     step.first_tick();
     while let Some(timeout) = step.orderer.timers.elapsed(clock.elapsed_ms()) {
         step.input(Input::Timeout(timeout));
@@ -166,6 +188,7 @@ pub fn order_blocks<P: Planted>(
     step.answer_asked();
     step.finish(&nodes);
     if P::RECEIPT_BY_NUMBER {
+        let OrderParts { chain, answers, .. } = &mut parts;
         chain.unsettled.iter().flat_map(|block| &block.block.intents).for_each(|intent| answers.mistake(intent));
     }
 }

@@ -26,7 +26,7 @@ use super::lanes::{Early, Lane};
 use super::order::Orderer;
 use super::sender::{Origin, Sender};
 use super::tick::{Clock, Inbox, Outbox, Pending};
-use super::verify::VerifySeed;
+use super::verify::VerifySecret;
 use crate::state::accounts::AccountIndex;
 use crate::state::pledges::{Forfeits, check_pledge};
 use crate::state::setup::Setup;
@@ -66,7 +66,7 @@ pub fn take_pledges(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     chain: Res<'_, Chain>,
-    seed: Res<'_, VerifySeed>,
+    secret: Res<'_, VerifySecret>,
     orderer: Res<'_, Orderer>,
     index: Res<'_, AccountIndex>,
     forfeits: Res<'_, Forfeits>,
@@ -120,7 +120,7 @@ pub fn take_pledges(
     }
     let items: Vec<SignedItem<'_>> = taken.iter().map(|(_, row, _)| SignedItem::pledge(row, &setup.chain)).collect();
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &seed.0, &mut verdicts);
+    verify_batch(&items, &secret.0, &mut verdicts);
     drop(items);
     for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
         if !holds || !encoding_is_acceptable(&row.key) {

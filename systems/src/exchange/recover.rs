@@ -1,25 +1,19 @@
 //! Recover: a validator hears its log again before it may propose or vote.
 
-use bevy_ecs::system::{Res, ResMut, SystemState};
+use bevy_ecs::system::{Res, SystemState};
 use bevy_ecs::world::World;
 use engine::io::Output;
 use engine::message::block::Block;
 use engine::{Height, PeerId};
 use order::consensus::{Consensus, LogEntry};
 
-use super::answers::Answers;
-use super::bodies::{Bodies, Judged};
-use super::chain::Chain;
-use super::evidence::EvidenceKept;
+use super::bodies::Judged;
 use super::fault::ExchangeError;
 use super::logged::LoggedHeight;
 use super::nodes::Nodes;
-use super::order::{BODY, ENTRY, OrderStep, Orderer};
-use super::tally::Tally;
-use super::tick::{Clock, Outbox, Pending};
-use super::verify::{VerifySeed, issuers};
+use super::order::{BODY, ENTRY, OrderParts, OrderStep};
+use super::tick::{Clock, Outbox};
 use crate::settle::turns::Turns;
-use crate::state::setup::Setup;
 
 /// Starts this validator from its log: every logged height above the last decided one is heard again before anything is
 /// proposed. Returns what must be recorded and sent. Before the first tick, or in the one that `now` says.
@@ -31,52 +25,15 @@ pub(crate) fn recover(
     logged: Vec<LoggedHeight>,
     now: Option<Clock>,
 ) -> Result<Vec<Output>, ExchangeError> {
-    let mut state = SystemState::<(
-        Res<'_, Setup>,
-        Res<'_, VerifySeed>,
-        Res<'_, Turns>,
-        Res<'_, Nodes>,
-        ResMut<'_, Chain>,
-        ResMut<'_, Orderer>,
-        ResMut<'_, Answers>,
-        ResMut<'_, Pending>,
-        ResMut<'_, Tally>,
-        ResMut<'_, Bodies>,
-        ResMut<'_, EvidenceKept>,
-    )>::new(world);
-    let (
-        setup,
-        seed,
-        turns,
-        nodes,
-        mut chain,
-        mut orderer,
-        mut answers,
-        mut pending,
-        mut tally,
-        mut bodies,
-        mut evidence,
-    ) = state.get_mut(world).expect("a node that exchanges has its resources");
-    let Some(config) = orderer.config.clone() else { return Ok(Vec::new()) };
-    orderer.consensus = Some(Consensus::new(config, chain.decided.next())?);
-    let issuers = issuers(&setup);
+    let mut state = SystemState::<(OrderParts<'_>, Res<'_, Turns>, Res<'_, Nodes>)>::new(world);
+    let (mut parts, turns, nodes) = state.get_mut(world).expect("a node that exchanges has its resources");
+    let Some(config) = parts.orderer.config.clone() else { return Ok(Vec::new()) };
+    parts.orderer.consensus = Some(Consensus::new(config, parts.chain.decided.next())?);
+    let issuers = parts.issuers();
     let mut outbox = Outbox { is_heard: !nodes.rows().is_empty(), ..Outbox::default() };
-    let mut step = OrderStep {
-        clock: now.unwrap_or(Clock { now_ms: chain.parent_time_ms, ..Clock::default() }),
-        setup: &setup,
-        issuers: &issuers,
-        seed: &seed.0,
-        chain: &mut chain,
-        orderer: &mut orderer,
-        answers: &mut answers,
-        pending: &mut pending,
-        tally: &mut tally,
-        bodies: &mut bodies,
-        evidence: &mut evidence,
-        outbox: &mut outbox,
-        votes: Vec::new(),
-        checks: 0,
-    };
+    let clock = now.unwrap_or(Clock { now_ms: parts.chain.parent_time_ms, ..Clock::default() });
+    // What the log holds was verified before it was written.
+    let mut step = parts.step(clock, &issuers, &mut outbox, 0);
     for height in logged {
         // Others told of it while this validator listened.
         if height.height <= step.chain.decided {

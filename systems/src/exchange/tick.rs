@@ -57,7 +57,7 @@ pub struct Inbox {
 /// A verified intent that waits for a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
-    /// The intent.
+    /// Its signature was verified.
     pub intent: Intent,
     /// Where it entered.
     pub origin: Origin,

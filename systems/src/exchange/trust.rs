@@ -28,7 +28,7 @@ enum Node {
 }
 
 impl Node {
-    /// None for those who are here, who have bounds of their own.
+    /// `None` for intents that entered at this node: `Pending` bounds those.
     fn of(sender: &Sender) -> Option<Self> {
         match sender.origin {
             Origin::Here => None,
@@ -61,7 +61,7 @@ impl Trust {
         (UNPROVEN_MAX - unproven) as usize
     }
 
-    /// So many are looked at.
+    /// Counts `count` intents of `sender` as looked at.
     ///
     /// # Panics
     /// If they are more than may be.

@@ -6,7 +6,7 @@ use engine::columns::PeerColumns;
 use engine::genesis::Opening;
 use engine::io::{Offence, ShedReason};
 use engine::message::refusal::Refusal;
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::block::intent_signer;
 use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acceptable, verify_batch};
 
@@ -18,7 +18,7 @@ use crate::state::setup::Setup;
 
 /// For the coefficients of batch verification, drawn by the node at its start.
 #[derive(Resource)]
-pub struct VerifySeed(pub BatchSeed);
+pub struct VerifySecret(pub BatchSecret);
 
 /// The keys that may issue vouchers.
 pub fn issuers(setup: &Setup) -> Vec<PublicKey> {
@@ -37,7 +37,7 @@ fn enters(key: &PublicKey, signer: Option<&PublicKey>) -> bool {
 /// System: verifies the arrived intents' signatures in batches. Those that verify are acknowledged and wait for a block.
 pub fn verify_intents(
     setup: Res<'_, Setup>,
-    seed: Res<'_, VerifySeed>,
+    secret: Res<'_, VerifySecret>,
     mut inbox: ResMut<'_, Inbox>,
     mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
@@ -56,7 +56,7 @@ pub fn verify_intents(
         .filter_map(|(intent, signer)| signer.map(|key| SignedItem::intent(intent, key, &setup.chain)))
         .collect();
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &seed.0, &mut verdicts);
+    verify_batch(&items, &secret.0, &mut verdicts);
     let mut verdicts = verdicts.into_iter();
     let (peers, _) = columns.rows();
     let (mut offences, mut accepted) = (Vec::new(), Vec::new());

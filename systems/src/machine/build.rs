@@ -4,7 +4,7 @@ use bevy_ecs::system::SystemState;
 use bevy_ecs::world::World;
 use engine::Height;
 use engine::image::{DirtyMap, ImageLayout, Saved};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::beacon::{BeaconGroup, BeaconSigner, BeaconVerifier};
 use order::consensus::{ConsensusConfig, ConsensusError, TimeoutConfig};
 use order::signature::VoteKey;
@@ -25,7 +25,7 @@ use crate::exchange::peers::DepartedScores;
 use crate::exchange::planted::{Planted, Sound};
 use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
-use crate::exchange::verify::VerifySeed;
+use crate::exchange::verify::VerifySecret;
 use crate::exchange::watch::Watches;
 use crate::settle::block::{BlockPart, Current, Draw, Report};
 use crate::settle::ledger::Ledger;
@@ -67,7 +67,7 @@ pub struct Membership {
     /// Its share of the group's key.
     pub signer: BeaconSigner,
     /// For the coefficients of batch verification.
-    pub seed: BatchSeed,
+    pub secret: BatchSecret,
     /// Connections that this node may have at once: rows of the peer columns.
     pub peers: u32,
     /// The network key of this node; none where it speaks to no other.
@@ -104,12 +104,12 @@ impl Machine {
             own: Some((slot, member.vote.clone())),
             timeouts: TimeoutConfig::default(),
             quorum: P::QUORUM,
-            seed: member.seed.clone(),
+            secret: member.secret.clone(),
         };
         let orderer = Orderer::new(validators, Some(config))?;
         let claim = member.network.map(|network| member.vote.sign_claim(slot, network, &setup.chain));
         let part = (Some(member.group), Some((member.signer, member.vote)));
-        Self::exchanging::<P>(setup, workers, orderer, part, Nodes::claiming(claim), member.seed, member.peers)
+        Self::exchanging::<P>(setup, workers, orderer, part, Nodes::claiming(claim), member.secret, member.peers)
     }
 
     /// A world at genesis that votes on nothing: it hears from other nodes what was decided, verifies all of it, and settles
@@ -117,9 +117,9 @@ impl Machine {
     ///
     /// # Errors
     /// If the validators or the group key of genesis cannot be.
-    pub fn follower(setup: Setup, workers: usize, seed: BatchSeed, peers: u32) -> Result<Self, JoinError> {
+    pub fn follower(setup: Setup, workers: usize, secret: BatchSecret, peers: u32) -> Result<Self, JoinError> {
         let orderer = Orderer::new(Validators::of_genesis(&setup.genesis)?, None)?;
-        Self::exchanging::<Sound>(setup, workers, orderer, (None, None), Nodes::default(), seed, peers)
+        Self::exchanging::<Sound>(setup, workers, orderer, (None, None), Nodes::default(), secret, peers)
     }
 
     fn exchanging<P: Planted>(
@@ -128,7 +128,7 @@ impl Machine {
         orderer: Orderer,
         (group, own): (Option<BeaconGroup>, Option<(BeaconSigner, VoteKey)>),
         nodes: Nodes,
-        seed: BatchSeed,
+        secret: BatchSecret,
         peers: u32,
     ) -> Result<Self, JoinError> {
         let verifier = BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|_| JoinError::GroupKey)?;
@@ -136,7 +136,7 @@ impl Machine {
         world.insert_resource(orderer);
         world.insert_resource(Activity::of(&setup.genesis));
         world.insert_resource(BeaconPart { group, verifier, own });
-        world.insert_resource(VerifySeed(seed));
+        world.insert_resource(VerifySecret(secret));
         world.insert_resource(nodes);
         Ok(Self::build::<P>(world, setup, peers, workers))
     }

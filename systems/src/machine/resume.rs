@@ -15,7 +15,7 @@ use crate::exchange::fault::ExchangeError;
 use crate::exchange::logged::LoggedHeight;
 use crate::exchange::order::Orderer;
 use crate::exchange::recover::recover;
-use crate::exchange::verify::VerifySeed;
+use crate::exchange::verify::VerifySecret;
 
 impl Machine {
     /// Takes a decided block from the record of a session that goes on; with its beacon it is settled too, and what
@@ -100,7 +100,8 @@ impl Machine {
     /// # Panics
     /// If this machine was made to settle only.
     pub fn is_proven(&self, proof: &SnapshotProof) -> bool {
-        let (validators, seed) = (&self.world.resource::<Orderer>().validators, self.world.resource::<VerifySeed>());
-        proves_snapshot(proof, validators, &self.setup().chain, &seed.0)
+        let (validators, secret) =
+            (&self.world.resource::<Orderer>().validators, self.world.resource::<VerifySecret>());
+        proves_snapshot(proof, validators, &self.setup().chain, &secret.0)
     }
 }

@@ -42,6 +42,16 @@ fn of_ratio(ratio: Ratio) -> BigRational {
     rational(ratio.num.into(), ratio.den.into())
 }
 
+/// A value in decimal digits with `places` behind the point, the last one rounded half away from zero.
+pub fn decimal(value: &BigRational, places: u32) -> String {
+    let scale = BigInt::from(10).pow(places);
+    let half = BigRational::new(BigInt::from(1), BigInt::from(2));
+    let scaled = (value.abs() * BigRational::from_integer(scale.clone()) + half).floor().to_integer();
+    let sign = if value.is_negative() && !scaled.is_zero() { "-" } else { "" };
+    let (whole, rest) = (&scaled / &scale, &scaled % &scale);
+    format!("{sign}{whole}.{rest:0>width$}", width = places as usize)
+}
+
 /// Ways of a total among the 36 ordered rolls.
 fn ways(total: u8) -> u64 {
     u64::from(if total <= 7 { total - 1 } else { 13 - total })

@@ -20,9 +20,9 @@ pub enum Draw {
 /// The decided block that the settle schedule works on.
 #[derive(Resource)]
 pub struct Current {
-    /// Its height.
+    /// The height above the last settled one.
     pub height: Height,
-    /// Its time.
+    /// Block time in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// The same moment by the clock of activity: what seats and accounts are idle by.
     pub active_ms: u64,
@@ -30,7 +30,7 @@ pub struct Current {
     pub opening_ms: u64,
     /// What else its block holds.
     pub part: BlockPart,
-    /// Its intents.
+    /// In the order in which they are applied.
     pub intents: Vec<Intent>,
     /// Its dice.
     pub draw: Draw,

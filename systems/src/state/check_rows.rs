@@ -28,7 +28,7 @@ use crate::settle::ledger::held;
 pub struct RowError {
     /// The column.
     pub column: Column,
-    /// The row.
+    /// Its index in the column, from 0.
     pub row: usize,
     /// The field.
     pub field: &'static str,

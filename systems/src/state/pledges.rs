@@ -61,7 +61,7 @@ pub struct Forfeit {
     pub key: [u8; 32],
     /// The table.
     pub table: TableId,
-    /// The roll.
+    /// Which of the table's rolls, from 1.
     pub roll: u32,
     /// What was pledged for it.
     pub end: Hash,

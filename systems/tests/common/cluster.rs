@@ -15,7 +15,7 @@ use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::{NodeKind, NodeMessage, RangeEntry, RangeRow};
 use engine::message::vote::VoteBody;
 use engine::{Genesis, Hash, Height, PeerId, TableId, Tick};
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::beacon::{BeaconGroup, deal};
 use order::consensus::LogEntry;
 use order::keys::{DevKeys, dev_keys};
@@ -32,14 +32,14 @@ pub const CHAIN: Hash = [9; 32];
 const SYNC_TICKS: u64 = 1;
 
 /// Where the coefficients of a node's batches come from, here without entropy.
-fn seed() -> BatchSeed {
+fn secret() -> BatchSecret {
     let mut drawn = 0;
-    let seed = BatchSeed::draw(|bytes| {
+    let secret = BatchSecret::draw(|bytes| {
         drawn += 1;
         bytes.fill(drawn);
         Ok::<(), Infallible>(())
     });
-    seed.expect("it cannot fail")
+    secret.expect("it cannot fail")
 }
 
 /// One node: its machine, and what its disk holds.
@@ -178,13 +178,13 @@ impl Cluster {
     pub fn start(&mut self, slot: usize) {
         let peers = self.hosts.len() as u32 + 1;
         let mut machine = if self.hosts[slot].follows {
-            Machine::follower(self.setup.clone(), 1, seed(), peers).expect("a genesis")
+            Machine::follower(self.setup.clone(), 1, secret(), peers).expect("a genesis")
         } else {
             let (group, beacons) = self.signers();
             let signer = beacons.into_iter().nth(slot).expect("a share for each slot");
             let vote = self.keys.votes[slot].clone();
             let network = Some(network_key(slot));
-            let member = Membership { vote, group, signer, seed: seed(), peers, network };
+            let member = Membership { vote, group, signer, secret: secret(), peers, network };
             Machine::validator(self.setup.clone(), 1, member).expect("a validator of genesis")
         };
         let host = &mut self.hosts[slot];

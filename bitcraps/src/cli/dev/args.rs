@@ -7,12 +7,10 @@ use engine::Genesis;
 use node::config::{ServedAt, workers};
 use words::Failure;
 
-use crate::cli::args::{Dice, OutputArgs, workers_in_range};
+use crate::cli::args::{DiceOf, OutputArgs, workers_in_range};
 
 /// Milliseconds of a window that a person can follow, and place a bet in.
 pub const WINDOW_REAL_MS: u64 = 10_000;
-/// Connections that a development node takes, beside those of its own players.
-pub const GUESTS_MAX: u32 = 256;
 /// Simulated players where nothing was said, at tables of several seats.
 const PLAYERS: u32 = 40;
 
@@ -54,7 +52,7 @@ pub struct DevArgs {
     pub window: Option<u64>,
     /// What the dice follow from.
     #[arg(long, value_enum, default_value_t)]
-    pub dice: Dice,
+    pub dice: DiceOf,
     /// Virtual time as on the wall, or as fast as this machine can.
     #[arg(long, value_enum, default_value_t = Pace::Real)]
     pub pace: Pace,
@@ -77,7 +75,7 @@ impl DevArgs {
     pub fn players_at(&self, begun: Option<&Genesis>) -> u32 {
         self.players.unwrap_or_else(|| {
             let begun = begun.map(|genesis| (genesis.tables, genesis.has_pledged()));
-            let (tables, one_seat) = begun.unwrap_or((self.tables, self.dice == Dice::Both));
+            let (tables, one_seat) = begun.unwrap_or((self.tables, self.dice == DiceOf::Both));
             if one_seat { (tables / 2).max(1) } else { PLAYERS }
         })
     }
@@ -118,7 +116,7 @@ mod tests {
         assert_eq!(of(&["--dice", "both"], None), 4);
         assert_eq!(of(&["--dice", "both", "--tables", "1"], None), 1);
         assert_eq!(of(&["--dice", "both", "--players", "8"], None), 8);
-        let begun = genesis(&DevConfig { tables: 6, dice: Dice::Both.into(), ..DevConfig::default() });
+        let begun = genesis(&DevConfig { tables: 6, dice: DiceOf::Both.into(), ..DevConfig::default() });
         assert_eq!(of(&[], Some(&begun)), 3, "a session that goes on has its own tables");
     }
 }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use engine::Height;
+use engine::limits::DEV_GUESTS_MAX;
 use load::dev::{DevConfig, genesis, genesis_bytes};
 use net::server::{Server, ServerConfig};
 use operate::monitor::{Listening, MonitorError};
 use order::signature::NetKey;
 use words::Failure;
 
-use super::args::{DevArgs, GUESTS_MAX, Pace};
+use super::args::{DevArgs, Pace};
 
 /// Ports that are tried for one that is free.
 const PORTS: std::ops::Range<u16> = 7_400..7_420;
@@ -51,8 +52,8 @@ pub fn dashboard_at(args: &DevArgs) -> Result<Option<Listening>, MonitorError> {
 pub fn server_config(dev: &DevConfig, address: SocketAddr) -> ServerConfig {
     ServerConfig {
         name: format!("dev, seed {}", dev.seed),
-        connections_max: GUESTS_MAX,
-        connections_per_address_max: GUESTS_MAX,
+        connections_max: DEV_GUESTS_MAX,
+        connections_per_address_max: DEV_GUESTS_MAX,
         listen: address,
         ..ServerConfig::default()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::io::{Input, ShedReason, Watched};
-use engine::limits::{IDLE_MESSAGE_BYTES, RECEIVE_WINDOW, SEND_WINDOW};
+use engine::limits::{IDLE_MESSAGE_BYTES, LANES, NODE_SEND_WINDOW, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW};
 use engine::message::intent::Intent;
 use engine::message::node::NodeMessage;
 use quinn_proto::{Connection, Dir, Event as Moved, ReadError, StreamEvent, StreamId, VarInt};
@@ -18,7 +18,6 @@ use crate::server::peer::{Open, late};
 use crate::server::quic::Said;
 use crate::server::visitors::{Kind, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
-use crate::transport::{LANES, NODE_SEND_WINDOW, NODE_WINDOW};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
 
 /// Bytes that are read at once: what they ask for has answers that the outbox has room for, with the rest of a message

@@ -119,11 +119,11 @@ fn every_rule_fires_in_its_own_trouble_and_clears_after_it() {
         let changes = changes(&lived(name, *trouble));
         let others: Vec<_> = changes.iter().filter(|change| change.rule != *name).collect();
         assert!(others.is_empty(), "{name}: {others:?}");
-        let levels: Vec<Level> = changes.iter().map(|change| change.level).collect();
+        let levels: Vec<AlertLevel> = changes.iter().map(|change| change.level).collect();
         let rule = rule_of(name);
         let worst = rule.thresholds().next().expect("a threshold").0;
         assert!(levels.contains(&worst), "{name} comes to {levels:?}");
-        assert_eq!(levels.last(), Some(&Level::None), "{name} clears: {levels:?}");
+        assert_eq!(levels.last(), Some(&AlertLevel::None), "{name} clears: {levels:?}");
         assert!(levels.len() <= 4, "{name} does not flutter: {levels:?}");
         let first_second = changes[0].at_ms / 1_000;
         let least = rule.thresholds().map(|(_, threshold)| threshold.seconds).min().expect("a threshold");
@@ -169,7 +169,8 @@ fn prometheus_test(name: &str, trouble: Trouble) -> String {
     let changes = changes(&all);
     let readings: Vec<Reading> = all.into_iter().step_by(EVERY).collect();
     // A while before the node's own alert is over: what is a moment's trouble is looked at for minutes.
-    let fires = changes.iter().rev().find(|change| change.level == Level::None).expect("it clears").at_ms / 1_000 - 30;
+    let fires =
+        changes.iter().rev().find(|change| change.level == AlertLevel::None).expect("it clears").at_ms / 1_000 - 30;
     let mut text = format!("- interval: {EVERY}s\n  name: {name}\n  input_series:\n");
     let mut names = rule.value.names();
     names.dedup();
@@ -282,14 +283,14 @@ fn each_alert_fires_and_clears_through_each_channel() {
     assert_eq!(run.lines().collect::<Vec<_>>(), wanted);
     let letters = std::fs::read_to_string(&letters).expect("letters went out");
     let subjects = all.iter().map(|change| {
-        let level = if change.level == Level::None { "over" } else { change.level.name() };
+        let level = if change.level == AlertLevel::None { "over" } else { change.level.name() };
         format!("Subject: [{level}] north: {}", change.title)
     });
     assert_eq!(letters.lines().collect::<Vec<_>>(), subjects.collect::<Vec<_>>());
     for rule in RULES {
         let of = |level: &str| wanted.contains(&format!("{} {level}", rule.name));
         assert!(
-            rule.thresholds().all(|(level, _)| of(level.name()) || level == Level::Warning) && of("none"),
+            rule.thresholds().all(|(level, _)| of(level.name()) || level == AlertLevel::Warning) && of("none"),
             "{}",
             rule.name
         );
@@ -315,11 +316,11 @@ fn a_value_that_swings_about_its_threshold_tells_once() {
         let value = if second < 20 || second % 30 < 15 { 0.81 } else { 0.79 };
         levels.extend(state.step(Some(value), began + SECOND * second, 0).map(|change| change.level));
     }
-    assert_eq!(levels, [Level::Warning]);
+    assert_eq!(levels, [AlertLevel::Warning]);
     for second in 200..220 {
         levels.extend(state.step(Some(0.5), began + SECOND * second, 0).map(|change| change.level));
     }
-    assert_eq!(levels, [Level::Warning, Level::None]);
+    assert_eq!(levels, [AlertLevel::Warning, AlertLevel::None]);
 }
 
 #[test]
@@ -332,11 +333,11 @@ fn a_short_peak_is_no_alert_and_worse_escalates() {
     assert_eq!(step(59, 0.5), None, "one moment below begins anew");
     assert_eq!(step(60, 0.8), None);
     let change = step(120, 0.8).expect("a warning after 60 s");
-    assert_eq!((change.level, change.before), (Level::Warning, Level::None));
+    assert_eq!((change.level, change.before), (AlertLevel::Warning, AlertLevel::None));
     assert_eq!(change.why, "80.0 %; warning is above 78.0 % for 60 s");
     assert_eq!(step(121, 0.99), None);
     let change = step(181, 0.99).expect("worse after 60 s more");
-    assert_eq!((change.level, change.before), (Level::Critical, Level::Warning));
+    assert_eq!((change.level, change.before), (AlertLevel::Critical, AlertLevel::Warning));
     let change = (182..200).find_map(|second| step(second, 0.8)).expect("it falls back");
-    assert_eq!((change.level, change.before), (Level::Warning, Level::Critical));
+    assert_eq!((change.level, change.before), (AlertLevel::Warning, AlertLevel::Critical));
 }

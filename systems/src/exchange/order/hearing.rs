@@ -8,7 +8,7 @@ use engine::message::node::{BlockRow, NodeMessage};
 use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height};
 use hashbrown::HashMap;
-use order::batch::BatchSeed;
+use order::batch::BatchSecret;
 use order::block::{BlockContext, BlockError, check_block_head, check_clock, check_turn, intent_signer};
 use order::consensus::{Input, ProposedValue};
 use order::signature::{SignedItem, verify_batch};
@@ -111,7 +111,7 @@ impl OrderStep<'_> {
             let judged = match body.judged {
                 Some(Judged::Untimely) if timely => Judged::Valid,
                 Some(_) => continue,
-                None => match check_part(body, &context, self.pending, self.seed, &mut self.checks) {
+                None => match check_part(body, &context, self.pending, self.secret, &mut self.checks) {
                     Ok(false) => continue,
                     Ok(true) if timely => Judged::Valid,
                     Ok(true) => Judged::Untimely,
@@ -249,7 +249,7 @@ fn check_part(
     body: &mut Body,
     context: &BlockContext<'_>,
     pending: &Pending,
-    seed: &BatchSeed,
+    secret: &BatchSecret,
     checks: &mut usize,
 ) -> Result<bool, BlockError> {
     let block = &body.block;
@@ -257,7 +257,7 @@ fn check_part(
         Some(verified) => verified,
         None => {
             check_turn(&block.header, context.validators)?;
-            check_block_head(block, context, seed)?;
+            check_block_head(block, context, secret)?;
             *body.verified.insert(0)
         }
     };
@@ -281,7 +281,7 @@ fn check_part(
         passed += 1;
     }
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, seed, &mut verdicts);
+    verify_batch(&items, secret, &mut verdicts);
     if let Some(bad) = verdicts.iter().position(|holds| !holds) {
         return Err(BlockError::Signature { index: places[bad] });
     }
