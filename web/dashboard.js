@@ -114,7 +114,13 @@ function showAlerts(event) {
     const since = new Date(alert.since_ms);
     rows.push(element("li", { "data-level": alert.level },
       element("b", {}, alert.level), ` ${alert.title}: ${alert.why} `,
-      element("small", {}, `since ${since.toLocaleTimeString()}, ${span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)))}; run-book: ${alert.page}`)));
+      element("small", {}, `since ${since.toLocaleTimeString()}, ${span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)))}; `,
+        element("a", { href: alert.page.replace(/\.md$/, "") }, "what to do"))));
+  }
+  if (event.untold > 0) {
+    const times = Math.max(1, Math.round(event.untold));
+    rows.push(element("li", { "data-level": "warning" }, element("b", {}, "Untold"),
+      ` in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`));
   }
   if (rows.length === 0) rows.push(element("li", { "data-level": "none" }, "No alert is on."));
   const text = rows.map((row) => row.textContent).join("\n");

@@ -47,7 +47,7 @@ impl CloseCode {
         (Self::Done, "DONE", "the connection ended as it should"),
         (Self::Version, "VERSION", "the node speaks another version of the protocol"),
         (Self::Chain, "CHAIN", "the node keeps another chain"),
-        (Self::Full, "FULL", "the node has as many connections as it takes; try again later"),
+        (Self::Full, "FULL", "the node has no room for another connection; try again later"),
         (Self::Banned, "BANNED", "this key or address is banned for a while"),
         (Self::SlowReader, "SLOW_READER", "what the node sent was not read in time"),
         (Self::Malformed, "MALFORMED", "the node did not understand what it was sent"),

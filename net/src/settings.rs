@@ -1,6 +1,7 @@
 //! Values of a configuration file: numbers in a range, times, and sizes with their unit.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -17,11 +18,13 @@ where
     T: Deserialize<'de> + PartialOrd + Display,
     D: Deserializer<'de>,
 {
-    let value = T::deserialize(deserializer)?;
+    let (low, high) = (range.start(), range.end());
+    let value = T::deserialize(deserializer)
+        .map_err(|_| D::Error::custom(format!("expected a whole number from {low} to {high}")))?;
     if range.contains(&value) {
         return Ok(value);
     }
-    Err(D::Error::custom(format!("{value} is not from {} to {}", range.start(), range.end())))
+    Err(D::Error::custom(format!("{value} is not from {low} to {high}")))
 }
 
 /// Reads a number of milliseconds, or a time with its unit such as `30s`, that must be in a range of milliseconds.
@@ -33,7 +36,7 @@ pub fn milliseconds<'de, D: Deserializer<'de>>(
     range: RangeInclusive<u64>,
 ) -> Result<Duration, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a time such as \"30s\" or \"500ms\", or a whole number of milliseconds")]
     enum Time {
         Number(i64),
         Text(String),
@@ -53,6 +56,30 @@ pub fn milliseconds<'de, D: Deserializer<'de>>(
     }
 }
 
+/// Reads an address: numbers and a port, since a name may come to mean another machine.
+///
+/// # Errors
+/// If it is none.
+pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let wrong = || D::Error::custom("expected an address in quotes, such as \"127.0.0.1:7400\"");
+    let text = String::deserialize(deserializer).map_err(|_| wrong())?;
+    parse_address(&text).map_err(D::Error::custom)
+}
+
+/// An address from text.
+///
+/// # Errors
+/// If it is none, in words.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let hint = match text.strip_prefix("localhost:").filter(|port| port.parse::<u16>().is_ok()) {
+            Some(port) => format!("; localhost is 127.0.0.1:{port}"),
+            None => String::new(),
+        };
+        format!("`{text}` is no address such as 127.0.0.1:7400{hint}")
+    })
+}
+
 /// Writes a time as its number of milliseconds.
 ///
 /// # Errors
@@ -67,14 +94,17 @@ pub fn write_milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Resu
 /// If it is not, or is neither.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a size such as \"512MB\", or a whole number of bytes")]
     enum Size {
         Number(u64),
         Text(String),
     }
     let bytes = match Size::deserialize(deserializer)? {
         Size::Number(bytes) => bytes,
-        Size::Text(text) => text.parse::<ByteSize>().map_err(D::Error::custom)?.as_u64(),
+        Size::Text(text) => {
+            let size = text.parse::<ByteSize>();
+            size.map_err(|_| D::Error::custom(format!("`{text}` is no size such as 512MB or 2 GiB")))?.as_u64()
+        }
     };
     if range.contains(&bytes) {
         return Ok(bytes);

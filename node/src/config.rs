@@ -1,6 +1,8 @@
 //! The configuration of a node: one strict TOML file. What is not known is refused, with its line and column.
 
 mod meanings;
+mod near;
+mod version;
 mod watching;
 
 use std::path::PathBuf;
@@ -15,12 +17,18 @@ use thiserror::Error;
 
 use self::meanings::{HEAD, meaning};
 pub(crate) use self::meanings::{MEANINGS, may_change};
+pub(crate) use self::near::nearest;
+use self::near::with_hint;
+use self::version::Version;
 pub use self::watching::{AlertsConfig, LogConfig, LogFormat, MemoryConfig, MonitoringConfig, ServedAt};
 
 /// A node's configuration.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Which keys the file may have.
+    #[serde(skip_serializing)]
+    version: Version,
     /// The process and its session.
     pub node: NodeConfig,
     /// What it says of itself.
@@ -60,7 +68,7 @@ pub struct CacheSection {
     /// Bytes in memory.
     #[serde(deserialize_with = "cache_memory", serialize_with = "write_size")]
     pub memory_bytes_max: u64,
-    /// Bytes on disk, in the session's folder `cache`; 0 for none.
+    /// Bytes on disk, in the user's cache folder; 0 for none.
     #[serde(deserialize_with = "cache_disk", serialize_with = "write_size")]
     pub disk_bytes_max: u64,
 }
@@ -131,7 +139,7 @@ impl Default for KeysConfig {
 #[derive(Error, Debug)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {error}; `bitcraps init DIR` makes one")]
+    #[error("{path}: {error}{}", if .error.kind() == std::io::ErrorKind::NotFound { "; `bitcraps init DIR` makes one" } else { "" })]
     Read {
         /// The file.
         path: PathBuf,
@@ -181,18 +189,6 @@ fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::E
     Ok(bytes)
 }
 
-/// What the library says of a key that is not known, with the nearest one that is in place of all of them.
-fn with_nearest(problem: &str) -> String {
-    let Some((before, known)) = problem.split_once("`, expected ") else { return problem.to_owned() };
-    let Some(name) = before.rsplit_once("unknown field `").map(|(_, name)| name) else { return problem.to_owned() };
-    let known = known.split('`').skip(1).step_by(2);
-    let near = known.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
-    match near.filter(|(far, _)| *far <= 3) {
-        Some((_, known)) => format!("{before}`; did you mean `{known}`?"),
-        None => problem.to_owned(),
-    }
-}
-
 /// What stays of a decided block when its body is given up.
 ///
 /// # Errors
@@ -214,7 +210,21 @@ impl Config {
     /// # Errors
     /// Where and why it cannot be, with the nearest name of a key that is not known.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| with_nearest(&error.to_string()))
+        toml::from_str(text).map_err(|error| with_hint(&error.to_string(), text))
+    }
+
+    /// The same, of a file that may be of a newer program: what this one does not know of it is left out, and named.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub(crate) fn parse_any(text: &str) -> Result<(Self, Option<String>), String> {
+        match version::without_unknown(text) {
+            None => Ok((Self::parse(text)?, None)),
+            Some((table, warning)) => {
+                let config = Self::deserialize(table).map_err(|error| error.to_string())?;
+                Ok((config, Some(warning)))
+            }
+        }
     }
 
     /// How the session is written.
@@ -248,7 +258,7 @@ impl Config {
     /// The file as `init` writes it: every key with its value, and with what it means.
     pub fn text(&self) -> String {
         let values = toml::to_string(self).expect("a configuration is plain data");
-        let (mut text, mut section) = (HEAD.to_owned(), "");
+        let (mut text, mut section) = (format!("{HEAD}version = {}\n\n", version::VERSION), "");
         for line in values.lines() {
             if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 section = name;
@@ -307,7 +317,7 @@ mod tests {
         let text = Config::default().text();
         let keys: Vec<_> =
             text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && line.contains(" = ")).collect();
-        assert_eq!(keys.len(), MEANINGS.len());
+        assert_eq!(keys.len(), 1 + MEANINGS.len(), "the version, and all of them");
         for (number, key) in keys {
             let before = text.lines().nth(number - 1).expect("a line before it");
             assert!(before.starts_with("# "), "`{key}` has no meaning");
@@ -335,32 +345,114 @@ mod tests {
         assert!(named > 50, "{named} keys are named on pages");
     }
 
+    /// What is said of a file: the place, the line itself with a mark below, and what is wrong.
+    fn said(text: &str, (line, column): (usize, usize), problem: &str) -> String {
+        let shown = text.lines().nth(line - 1).expect("the line is there");
+        let found = Config::parse(text).expect_err(text);
+        let mark = found.lines().nth(3).unwrap_or_default().trim_start_matches([' ', '|']);
+        let indent = " ".repeat(line.to_string().len());
+        let before = " ".repeat(column - 1);
+        let head = format!("TOML parse error at line {line}, column {column}");
+        format!("{head}\n{indent} |\n{line} | {shown}\n{indent} | {before}{mark}\n{problem}")
+    }
+
     #[test]
     fn what_cannot_be_is_refused_with_line_and_column() {
-        for (text, line, column, says) in [
-            (
-                "[net]\nlisten = \"127.0.0.1:1\"\nconections_max = 3\n",
-                3,
-                1,
-                "unknown field `conections_max`; did you mean `connections_max`?",
-            ),
-            ("[net]\nconnections_max = 0\n", 2, 19, "0 is not from 1 to 20000"),
-            ("[node]\nthreads = 65\n", 2, 11, "65 is not from 1 to 64"),
-            ("[net]\nbuffer_bytes_max = \"12 KiB\"\n", 2, 20, "is not from 1.0 MiB"),
-            ("[net]\nlisten = \"nowhere\"\n", 2, 10, "invalid socket address"),
-            ("[net]\npeers = [\"a:1\", \"b\"]\n", 2, 9, "neither HOST:PORT"),
-            ("[net]\nidle_timeout_ms = -1\n", 2, 19, "-1 is not from 1000"),
-            ("[cache]\nmemory_bytes_max = 4096\n", 2, 20, "is not from 1.0 MiB"),
-            ("[storage]\nbytes_max = \"1 MiB\"\n", 2, 13, "fewer than 128 MiB"),
-            ("[monitoring]\nlisten = \"7480\"\n", 2, 10, "is no address such as"),
-            ("[memory]\nbudget_bytes = \"1 MiB\"\n", 2, 16, "fewer than 64 MiB"),
-            ("[alerts]\nwebhook = \"https://x\"\n", 2, 11, "no address of http://"),
-            ("[alerts]\nmail_to = [\"a@b\\nBcc: c@d\"]\n", 2, 11, "is no address such as"),
-            ("[nett]\n", 1, 2, "unknown field `nett`; did you mean `net`?"),
-        ] {
+        for (text, at, problem) in BAD {
+            let found = Config::parse(text).expect_err(text);
+            assert_eq!(found.trim_end(), said(text, *at, problem), "{text}");
+        }
+    }
+
+    const SIZE: &str = "expected a size such as \"512MB\", or a whole number of bytes";
+
+    /// Files that cannot be, with the place and the whole of what is said.
+    const BAD: &[(&str, (usize, usize), &str)] = &[
+        (
+            "[net]\nlisten = \"127.0.0.1:1\"\nconections_max = 3\n",
+            (3, 1),
+            "unknown field `conections_max`; did you mean `connections_max`?",
+        ),
+        ("[net]\nlisten_adress = 3\n", (2, 1), "unknown field `listen_adress`; did you mean `listen`?"),
+        ("[nett]\n", (1, 2), "unknown field `nett`; did you mean `net`?"),
+        (
+            "listen = \"127.0.0.1:1\"\n[net]\n",
+            (1, 1),
+            "unknown field `listen` outside of a section; it is a key of [net] and of [monitoring]",
+        ),
+        ("[net]\nconnections_max = 0\n", (2, 19), "0 is not from 1 to 20000"),
+        ("[net]\nconnections_max = -1\n", (2, 19), "expected a whole number from 1 to 20000"),
+        ("[node]\nthreads = 65\n", (2, 11), "65 is not from 1 to 64"),
+        ("[node]\nthreads = \"auto\"\n", (2, 11), "expected a whole number from 1 to 64"),
+        ("[net]\nbuffer_bytes_max = \"12 KiB\"\n", (2, 20), "12.0 KiB is not from 1.0 MiB to 64.0 GiB"),
+        ("[net]\nbuffer_bytes_max = \"512 potatoes\"\n", (2, 20), "`512 potatoes` is no size such as 512MB or 2 GiB"),
+        ("[net]\nbuffer_bytes_max = \"lots\"\n", (2, 20), "`lots` is no size such as 512MB or 2 GiB"),
+        ("[net]\nlisten = \"nowhere\"\n", (2, 10), "`nowhere` is no address such as 127.0.0.1:7400"),
+        (
+            "[net]\nlisten = \"localhost:7400\"\n",
+            (2, 10),
+            "`localhost:7400` is no address such as 127.0.0.1:7400; localhost is 127.0.0.1:7400",
+        ),
+        ("[net]\nlisten = 7400\n", (2, 10), "expected an address in quotes, such as \"127.0.0.1:7400\""),
+        ("[net]\npeers = [\"a:1\", \"b\"]\n", (2, 9), "`b` is neither HOST:PORT nor KEY@HOST:PORT"),
+        ("[net]\npeers = \"a:1\"\n", (2, 9), "expected a list of nodes, such as [\"node.example:7400\"]"),
+        ("[net]\nidle_timeout_ms = -1\n", (2, 19), "-1 is not from 1000 to 600000"),
+        (
+            "[net]\nidle_timeout_ms = 1.5\n",
+            (2, 19),
+            "expected a time such as \"30s\" or \"500ms\", or a whole number of milliseconds",
+        ),
+        ("[net]\nidle_timeout_ms = \"soon\"\n", (2, 19), "`soon` is no time such as 30s or 500ms"),
+        ("[cache]\nmemory_bytes_max = 4096\n", (2, 20), "4.0 KiB is not from 1.0 MiB to 64.0 GiB"),
+        (
+            "[storage]\nbytes_max = \"1 MiB\"\n",
+            (2, 13),
+            "1048576 bytes are fewer than 128 MiB, two segments; 0 is no bound",
+        ),
+        ("[monitoring]\nlisten = \"7480\"\n", (2, 10), "`7480` is no address such as 127.0.0.1:7400, and not `off`"),
+        (
+            "[monitoring]\nhosts = [\"http://x:1/\"]\n",
+            (2, 9),
+            "`http://x:1/` is no name such as node.example, without http:// and port",
+        ),
+        (
+            "[memory]\nbudget_bytes = \"1 MiB\"\n",
+            (2, 16),
+            "1048576 bytes are fewer than 64 MiB; 0 is what the machine has",
+        ),
+        ("[memory]\nbudget_bytes = -5\n", (2, 16), SIZE),
+        ("[memory]\nbudget_bytes = 1.5e9\n", (2, 16), SIZE),
+        (
+            "[alerts]\nwebhook = \"https://x\"\n",
+            (2, 11),
+            "no address of http://; for another protocol, `exec` runs a program",
+        ),
+        (
+            "[alerts]\nwebhook = \"http://\"\n",
+            (2, 11),
+            "an address of http:// has a host, such as http://127.0.0.1:9093/hook",
+        ),
+        (
+            "[alerts]\nexec = \"/bin/true\"\n",
+            (2, 8),
+            "expected a program and its arguments as a list, such as [\"/bin/true\"]",
+        ),
+        (
+            "[alerts]\nmail_to = [\"a@b\\nBcc: c@d\"]\n",
+            (2, 11),
+            "`a@b\nBcc: c@d` is no address such as ops@example.org",
+        ),
+        ("[log]\nformat = \"xml\"\n", (2, 10), "unknown variant `xml`, expected `text` or `json`"),
+    ];
+
+    #[test]
+    fn a_text_without_quotes_gets_a_hint_that_does_not_repeat_it() {
+        for text in ["[net]\nlisten = 127.0.0.1:1\n", "[alerts]\nwebhook = http://host/token\n"] {
             let problem = Config::parse(text).expect_err(text);
-            assert!(problem.contains(&format!("line {line}, column {column}")), "{text}: {problem}");
-            assert!(problem.contains(says), "{text}: {problem}");
+            let key = text.lines().nth(1).and_then(|line| line.split(' ').next()).expect("a key");
+            let hint = format!("\na text stands in quotes: {key} = \"...\"");
+            assert!(problem.starts_with("TOML parse error at line 2") && problem.ends_with(&hint), "{problem}");
+            assert!(!problem.lines().skip(4).any(|line| line.contains("token")), "{problem}");
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
-use crate::config::{Config, ConfigError, MEANINGS, may_change};
+use crate::config::{Config, ConfigError, MEANINGS, may_change, nearest as nearest_of};
 
 /// What a variable of the environment begins with: `BITCRAPS_NET_LISTEN` is `net.listen`.
 const PREFIX: &str = "BITCRAPS_";
@@ -46,6 +46,8 @@ pub struct Layered {
     pub config: Config,
     /// Of each key, in the order of the file that `init` writes.
     pub origins: Vec<(&'static str, &'static str, Origin)>,
+    /// What its operator should know of the file: that it is of a newer program.
+    pub warning: Option<String>,
 }
 
 /// A value that is set over the file.
@@ -74,7 +76,7 @@ impl Layered {
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         let wrong =
             |problem: String| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() };
-        let mut config = Config::parse(&text).map_err(wrong)?;
+        let (mut config, warning) = Config::parse_any(&text).map_err(wrong)?;
         let mut origins: Vec<_> = MEANINGS.iter().map(|(section, key, _)| (*section, *key, Origin::Default)).collect();
         for (section, key, origin) in &mut origins {
             if let Some(line) = line_of(&text, section, key) {
@@ -95,7 +97,7 @@ impl Layered {
             place.expect("each key has a meaning").2 = origin;
         }
         let config = Config::deserialize(table).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { config, origins })
+        Ok(Self { config, origins, warning })
     }
 
     /// Each key with its value, as TOML has it, and where that is from.
@@ -163,7 +165,7 @@ impl Layered {
 
     /// This one, with what a node that runs takes of another.
     pub fn while_running(&self, new: Self) -> Self {
-        Self { config: self.config.while_running(new.config), origins: new.origins }
+        Self { config: self.config.while_running(new.config), ..new }
     }
 }
 
@@ -175,7 +177,27 @@ fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
     Some(text[..found.span().start].lines().count().max(1) + usize::from(text[..found.span().start].ends_with('\n')))
 }
 
-/// What the environment sets. A name that has a section's beginning and is no key of it is a slip, and refused.
+/// Variables of this program and of its tests that are no keys.
+const OTHERS: [&str; 15] = [
+    "BITCRAPS_ALERT",
+    "BITCRAPS_ALERT_LEVEL",
+    "BITCRAPS_ALERT_NODE",
+    "BITCRAPS_ALERT_WHY",
+    "BITCRAPS_BENCH_DIR",
+    "BITCRAPS_KILLS",
+    "BITCRAPS_LOG",
+    "BITCRAPS_MAKE_FIXTURE",
+    "BITCRAPS_PASSPHRASE",
+    "BITCRAPS_PASSPHRASE_FILE",
+    "BITCRAPS_SCREENSHOTS",
+    "BITCRAPS_SEEDS",
+    "BITCRAPS_TABLES",
+    "BITCRAPS_TIMES",
+    "BITCRAPS_WRITE_PAGES",
+];
+
+/// What the environment sets. A name that has a section's beginning and is no key of it, or is nearly a key's, is a slip, and
+/// refused.
 fn variables(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Setting>, ConfigError> {
     let mut settings = Vec::new();
     for (name, text) in environment {
@@ -183,8 +205,9 @@ fn variables(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<
         let known = MEANINGS.iter().find(|(section, key, _)| variable(section, key) == name);
         let Some((section, key, _)) = known else {
             let is_section = |section: &str| name.starts_with(&variable(section, ""));
-            if MEANINGS.iter().any(|(section, ..)| is_section(section)) {
-                let near = nearest(name, MEANINGS.iter().map(|(section, key, _)| variable(section, key)));
+            let near = nearest(name, MEANINGS.iter().map(|(section, key, _)| variable(section, key)));
+            let is_slip = MEANINGS.iter().any(|(section, ..)| is_section(section)) || !near.is_empty();
+            if is_slip && !OTHERS.contains(&name) {
                 return Err(ConfigError::Setting { name: name.to_owned(), problem: format!("no such key{near}") });
             }
             continue;
@@ -244,9 +267,13 @@ fn value_of(section: &str, key: &str, text: &str) -> Result<Value, String> {
 
 /// The known name nearest to one that is not known, in words; nothing if none is near.
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
-    let found = known.map(|known| (strsim::damerau_levenshtein(name, &known), known)).min();
-    let near = found.filter(|(far, _)| *far <= (name.len() / 3).max(2));
-    near.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"))
+    let known: Vec<String> = known.collect();
+    let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    // What all of them begin with makes none of them near.
+    let short: Vec<String> = known.iter().map(|known| own(known)).collect();
+    let near = nearest_of(&own(name), short.iter().map(String::as_str));
+    let near = near.and_then(|near| known.iter().find(|known| own(known) == near));
+    near.map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
 }
 
 /// A JSON Schema of the file: editors that know it complete and check as one types.
@@ -256,16 +283,20 @@ pub fn schema() -> serde_json::Value {
     for (section, key, meaning) in MEANINGS {
         let default = &defaults[section][key];
         let kind = match default {
-            serde_json::Value::Number(_) => serde_json::json!(["integer", "string"]),
+            // Times and sizes are numbers, or texts with a unit.
+            serde_json::Value::Number(_) if key.ends_with("_ms") => serde_json::json!(["integer", "string"]),
+            serde_json::Value::Number(_) => "integer".into(),
             serde_json::Value::Bool(_) => "boolean".into(),
             serde_json::Value::Array(_) => "array".into(),
-            _ => serde_json::json!(["string", "integer"]),
+            _ if key.contains("bytes") || key == "min_free" => serde_json::json!(["string", "integer"]),
+            _ => "string".into(),
         };
         let entry = sections.entry(section).or_insert_with(
             || serde_json::json!({ "type": "object", "additionalProperties": false, "properties": {} }),
         );
         entry["properties"][key] = serde_json::json!({ "type": kind, "default": default, "description": meaning });
     }
+    sections.insert("version".into(), serde_json::json!({ "type": "integer", "minimum": 1 }));
     serde_json::json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "BitCraps node",
@@ -330,7 +361,17 @@ mod tests {
                 &[][..],
                 "BITCRAPS_NET_LISTN: no such key; did you mean `BITCRAPS_NET_LISTEN`?",
             ),
-            (&[("BITCRAPS_NET_LISTEN", "x")], &[], "BITCRAPS_NET_LISTEN net.listen: invalid socket address"),
+            (
+                &[("BITCRAPS_NET_LISTEN", "x")],
+                &[],
+                "BITCRAPS_NET_LISTEN net.listen: `x` is no address such as 127.0.0.1:7400",
+            ),
+            (
+                &[("BITCRAPS_STORGE_MIN_FREE", "1GB")],
+                &[],
+                "BITCRAPS_STORGE_MIN_FREE: no such key; did you mean `BITCRAPS_STORAGE_MIN_FREE`?",
+            ),
+            (&[("BITCRAPS_LOGFILTER", "info")], &[], "did you mean `BITCRAPS_LOG_FILTER`?"),
             (&[], &["net.connections_max=0"], "--set net.connections_max: 0 is not from 1 to 20000"),
             (&[], &["net.conections_max=3"], "no such key; did you mean `net.connections_max`?"),
             (&[], &["net"], "expected SECTION.KEY=VALUE"),
@@ -342,6 +383,9 @@ mod tests {
 
     #[test]
     fn a_path_of_the_environment_starts_where_the_process_does() {
+        let others = OTHERS.map(|name| (name, "x"));
+        load("", &others, &[]).expect("variables that are no keys are left alone");
+        load("", &[("BITCRAPS_COLOUR_OF_THE_FELT", "green")], &[]).expect("what is near nothing is somebody else's");
         let layered = load("", &[("BITCRAPS_NODE_DATA", "there")], &[]).expect("good");
         assert_eq!(layered.config.node.data, std::path::absolute("there").expect("a path"));
         assert!(layered.config.keys.net.ends_with("keys/net.pem"));

@@ -7,15 +7,19 @@
 //! A tick takes no lock here and asks the allocator for nothing. Whoever reads may see some words of one second beside some of
 //! the next: each word is whole, and all of them only grow or say how it is now.
 
+mod arrivals;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
-use engine::io::{ChainProgress, Output, SlotList};
+use engine::PeerId;
+use engine::io::{ChainProgress, Input, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 
+use self::arrivals::Arrivals;
 use crate::totals::Totals;
 
 /// Upper ends of a histogram's buckets, in microseconds; one more bucket takes what is above.
@@ -112,6 +116,10 @@ pub struct TickReadings {
     pub snapshot_waits: u64,
     /// The longest that a tick was held by a snapshot.
     pub snapshot_longest_hold_us: u64,
+    /// Validators that there are.
+    pub validators: u64,
+    /// Heights that others have settled and this node has not: so many that not only liars say so.
+    pub behind: u64,
     /// Bytes of the columns.
     pub column_bytes: u64,
     /// Bytes of the workers' arenas.
@@ -128,10 +136,26 @@ pub struct TickReadings {
     pub tick: Histogram,
     /// The exchange of a tick.
     pub exchange: Histogram,
+    /// What goes out before a height is settled.
+    pub answer: Histogram,
     /// Settling, of a tick that settled.
     pub settle: Histogram,
-    /// From a block's time to its decision here, in the node's time.
+    /// Handing over to the disk what a tick has for it.
+    pub record: Histogram,
+    /// Sending what the disk has.
+    pub flush: Histogram,
+    /// A snapshot's share of a tick.
+    pub snapshot: Histogram,
+    /// From a block's time to its decision here, in the node's time; where there are several validators. A lone one decides in
+    /// the tick whose time the block has.
     pub decision: Histogram,
+    /// From a block's time until it is decided and on this disk.
+    pub block: Histogram,
+    /// From an intent's arrival here until its acknowledgement leaves.
+    pub acknowledgement: Histogram,
+    /// From an intent's arrival here until its receipt leaves. It counts from the tick before the one that took it, which is
+    /// the earliest that it can have come.
+    pub receipt: Histogram,
     /// From handing a tick to the disk until it says that it is synced.
     pub sync: Histogram,
 }
@@ -180,17 +204,36 @@ pub(crate) struct TickMoments {
     /// How long it waited for the disk, which is no work.
     pub waited: Duration,
     pub exchanged: Instant,
+    pub answered: Instant,
     /// When it had settled, if it did.
     pub settled: Option<Instant>,
+    /// When it began to hand over to the disk, had done so, had sent, and had given a snapshot its share.
+    pub after: [Instant; 4],
+}
+
+/// A group that the disk has not synced.
+#[derive(Clone, Copy, Default)]
+struct Handed {
+    id: u64,
+    /// When the disk was given it, until it is synced.
+    since: Option<Instant>,
+    /// When the block began that its tick decided, if it decided one.
+    block: Option<Instant>,
 }
 
 /// The numbers that the tick's thread keeps for itself.
 pub(crate) struct Recorder {
     own: TickReadings,
-    /// Groups that the disk has not synced, and when it was given them: a ring, since groups are synced in order.
-    handed: [(u64, Option<Instant>); UNSYNCED_TICKS_MAX],
+    /// Groups that the disk has not synced: a ring, since groups are synced in order.
+    handed: [Handed; UNSYNCED_TICKS_MAX],
     /// How many it was given.
     handed_count: usize,
+    /// When the block began that this tick decided.
+    block: Option<Instant>,
+    /// The intents that wait for a receipt.
+    arrivals: Arrivals,
+    /// When a tick last took what had come.
+    looked: Instant,
     shared: Arc<Readings>,
     published: Instant,
 }
@@ -199,8 +242,11 @@ impl Recorder {
     pub fn new() -> Self {
         Self {
             own: TickReadings::zeroed(),
-            handed: [(0, None); UNSYNCED_TICKS_MAX],
+            handed: [Handed::default(); UNSYNCED_TICKS_MAX],
             handed_count: 0,
+            block: None,
+            arrivals: Arrivals::new(),
+            looked: Instant::now(),
             shared: Arc::new(Readings::new()),
             published: Instant::now(),
         }
@@ -215,13 +261,16 @@ impl Recorder {
         self.shared.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts what a tick has to say.
-    pub fn add_outputs(&mut self, outputs: &[Output], now_ms: u64) {
+    /// Counts what a tick has to say that began then.
+    pub fn add_outputs(&mut self, outputs: &[Output], now_ms: u64, began: Instant) {
         for output in outputs {
             match output {
                 Output::Decided(decided) => {
                     let took_ms = now_ms.saturating_sub(decided.block.header.time_ms);
-                    self.own.decision.add_us(took_ms.saturating_mul(1_000));
+                    if self.own.validators > 1 {
+                        self.own.decision.add_us(took_ms.saturating_mul(1_000));
+                    }
+                    self.block = began.checked_sub(Duration::from_millis(took_ms));
                 }
                 Output::Acknowledged { .. } => self.own.acknowledged += 1,
                 Output::Alarm(_) => self.own.alarms += 1,
@@ -230,24 +279,60 @@ impl Recorder {
         }
     }
 
-    pub fn add_arrived(&mut self, count: usize) {
-        self.own.arrived += count as u64;
+    /// Counts the intents that a tick takes, and notes since when each is here.
+    pub fn arrived(&mut self, inputs: &[Input]) {
+        let now = Instant::now();
+        for input in inputs {
+            let Input::Intents { from, intents } = input else { continue };
+            self.own.arrived += intents.len() as u64;
+            // Players of this process have just acted.
+            let since = if *from == PeerId::LOCAL { now } else { self.looked };
+            intents.iter().for_each(|intent| self.arrivals.note(&intent.id(), since));
+        }
+        self.looked = now;
+    }
+
+    /// Something leaves: what it answers does not wait any more.
+    pub fn leaves(&mut self, outputs: &[Output]) {
+        let now = Instant::now();
+        for output in outputs {
+            match output {
+                Output::Receipt { to, receipt } if *to != PeerId::NONE => {
+                    if let Some(waited) = self.arrivals.take(&receipt.id, now) {
+                        self.own.receipt.add(waited);
+                    }
+                }
+                Output::Acknowledged { id, .. } => {
+                    if let Some(waited) = self.arrivals.waits(id, now) {
+                        self.own.acknowledgement.add(waited);
+                    }
+                }
+                Output::Shed { id, .. } => {
+                    let _ = self.arrivals.take(id, now);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The disk was given the group of a tick.
     pub fn handed(&mut self, id: u64) {
-        self.handed[self.handed_count % UNSYNCED_TICKS_MAX] = (id, Some(Instant::now()));
+        let (since, block) = (Some(Instant::now()), self.block.take());
+        self.handed[self.handed_count % UNSYNCED_TICKS_MAX] = Handed { id, since, block };
         self.handed_count += 1;
     }
 
     /// Every group up to this one is on disk.
     pub fn synced(&mut self, up_to: u64) {
         let now = Instant::now();
-        for (id, since) in &mut self.handed {
-            if *id <= up_to
-                && let Some(since) = since.take()
+        for handed in &mut self.handed {
+            if handed.id <= up_to
+                && let Some(since) = handed.since.take()
             {
                 self.own.sync.add(now - since);
+                if let Some(block) = handed.block.take() {
+                    self.own.block.add(now - block);
+                }
             }
         }
     }
@@ -267,8 +352,13 @@ impl Recorder {
         self.own.tick.add(took);
         self.own.exchange.add(moments.exchanged - moments.began);
         if let Some(settled) = moments.settled {
-            self.own.settle.add(settled - moments.exchanged);
+            self.own.settle.add(settled - moments.answered);
         }
+        let [before, recorded, flushed, snapped] = moments.after;
+        self.own.answer.add(moments.answered - moments.exchanged);
+        self.own.record.add(recorded - before);
+        self.own.flush.add((flushed - recorded).saturating_sub(moments.waited));
+        self.own.snapshot.add(snapped - flushed);
     }
 
     /// Whether a second has passed since readings were published.
@@ -306,6 +396,8 @@ impl Recorder {
             snapshots_failed: now.snapshots.failed,
             snapshot_waits: now.snapshots.waits,
             snapshot_longest_hold_us: now.snapshots.longest_hold.as_micros() as u64,
+            validators: now.validators.into(),
+            behind: now.behind,
             column_bytes: now.held_bytes[0],
             arena_bytes: now.held_bytes[1],
             block_bytes: now.held_bytes[2],
@@ -334,6 +426,10 @@ pub(crate) struct NodeState {
     /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
     pub held_bytes: [u64; 3],
     pub missing_shares: SlotList,
+    /// Validators that there are.
+    pub validators: u32,
+    /// Heights that others have settled and it has not.
+    pub behind: u64,
     pub snapshots: SnapshotsSoFar,
 }
 
@@ -362,7 +458,6 @@ mod tests {
         }
         recorder.synced(7);
         recorder.synced(7);
-        recorder.add_arrived(3);
         let refused = Refusal::ALL[4].1;
         let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
         let standing = NodeState {
@@ -371,12 +466,14 @@ mod tests {
             unsynced_ticks: 1,
             held_bytes: [7, 8, 9],
             missing_shares: SlotList(1 << 3 | 1 << 70),
+            validators: 4,
+            behind: 0,
             snapshots: SnapshotsSoFar::default(),
         };
         assert_eq!(shared.read(), TickReadings::zeroed(), "nothing is seen before");
         recorder.publish(&totals, &standing);
         let read = shared.read();
-        assert_eq!((read.receipts, read.arrived, read.unanswered, read.unsynced_ticks), (9, 3, 5, 1));
+        assert_eq!((read.receipts, read.validators, read.unanswered, read.unsynced_ticks), (9, 4, 5, 1));
         assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
         assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
         assert_eq!(read.sync.count(), 1, "a group is synced once");

@@ -52,27 +52,31 @@ impl Node {
         }
         let began = Instant::now();
         self.hear_snapshots();
-        self.count_arrived();
+        self.recorder.arrived(&self.inputs);
         let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
         Self::noted(self.stopped.as_ref(), exchanged)?;
         let exchanged = Instant::now();
-        self.recorder.add_outputs(&self.outputs, clock.now_ms);
+        self.recorder.add_outputs(&self.outputs, clock.now_ms, began);
         self.answer();
+        let answered = Instant::now();
         let settled = self.settle()?;
         if settled {
             self.totals.add_height(&self.machine);
             self.settle_told()?;
         }
-        let settled_at = settled.then(Instant::now);
+        let before = Instant::now();
         self.record();
         let recorded = Instant::now();
         self.flush()?;
         // Virtual time waits for the disk in there, which is no work of the tick.
-        let waited = if self.clock.waits_for_disk() { recorded.elapsed() } else { Duration::ZERO };
+        let flushed = Instant::now();
+        let waited = if self.clock.waits_for_disk() { flushed - recorded } else { Duration::ZERO };
         self.snapshot(settled);
+        let after = [before, recorded, flushed, Instant::now()];
         self.arrive();
-        self.recorder
-            .end(&TickMoments { waited, began, exchanged, settled: settled_at }, Duration::from_millis(QUANTUM_MS));
+        let settled = settled.then_some(before);
+        let moments = TickMoments { waited, began, exchanged, answered, settled, after };
+        self.recorder.end(&moments, Duration::from_millis(QUANTUM_MS));
         Ok(Some(clock.now_ms))
     }
 
@@ -191,6 +195,7 @@ impl Node {
             }
             serving.turn(at_once);
         }
+        self.recorder.leaves(at_once);
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
             match output {

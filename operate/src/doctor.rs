@@ -66,17 +66,70 @@ fn wrong(what: &'static str, found: impl Into<String>, advice: impl Into<String>
     Finding { what, grade: Grade::Wrong, found: found.into(), advice: Some(advice.into()) }
 }
 
-/// Looks at this machine with the eyes of a node of this configuration. `runs` says that the node runs now, so that its
-/// addresses are taken by itself.
-pub fn look(config: &Config, runs: bool) -> Vec<Finding> {
+/// What its operator should know of a configuration with which a node runs all the same: the node says it at its start, and
+/// `config check` before. `journal` is what the session's journal has on the disk.
+pub fn warnings(config: &Config, journal: u64) -> Vec<String> {
+    let free = free_bytes(&existing(&config.node.data));
+    let room = free.and_then(|free| room_warning(config, free, journal));
+    let memory = Machine::take().memory_bytes.and_then(|bytes| budget_warning(config, bytes));
+    room.into_iter().chain(memory).chain(open_warning(config)).collect()
+}
+
+/// Of a journal that the disk has no room for.
+fn room_warning(config: &Config, free: u64, journal: u64) -> Option<String> {
+    let bytes_max = config.storage.bytes_max;
+    match bytes_max {
+        0 => Some(format!(
+            "storage.bytes_max is 0: the journal grows until the disk, where {} is free, is full; `db stats` says when",
+            ByteSize(free)
+        )),
+        bytes if bytes > journal.saturating_add(free) => Some(format!(
+            "storage.bytes_max is {}, and only {} is free beside the {} that the journal has: the disk is full before old \
+             blocks are given up",
+            ByteSize(bytes),
+            ByteSize(free),
+            ByteSize(journal)
+        )),
+        _ => None,
+    }
+}
+
+/// Of a budget beyond what there is, which is none.
+fn budget_warning(config: &Config, machine: u64) -> Option<String> {
+    let budget = config.memory.budget_bytes;
+    (budget > machine).then(|| {
+        format!(
+            "memory.budget_bytes is {}, and the machine, or its control group, has {}: that is what counts",
+            ByteSize(budget),
+            ByteSize(machine)
+        )
+    })
+}
+
+/// Of a dashboard that others reach.
+fn open_warning(config: &Config) -> Option<String> {
+    let address = config.monitoring.listen.address().filter(|address| !address.ip().is_loopback())?;
+    Some(format!(
+        "monitoring.listen is {address}: whoever reaches this machine reads there how the node is and what players did; \
+         127.0.0.1 keeps it here"
+    ))
+}
+
+/// Looks at this machine with the eyes of a node of this configuration, whose journal has so many bytes. `runs` says that the
+/// node runs now, so that its addresses are taken by itself.
+pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     let machine = Machine::take();
     let mut findings = vec![processors(config, machine.cpus), vectors(), memory(config, machine.memory_bytes)];
     findings.extend(pages());
     findings.push(files(machine.files_max));
     findings.push(pressure());
+    findings.extend(programs(config));
+    findings.extend(
+        open_warning(config).map(|found| note("dashboard for others", found, "127.0.0.1, and a proxy or a tunnel")),
+    );
     let folder = existing(&config.node.data);
     findings.extend(file_system(&folder));
-    findings.push(room(config, &folder));
+    findings.push(room(config, &folder, journal));
     findings.push(syncs(&folder));
     findings.extend(sockets(config));
     if !runs {
@@ -131,10 +184,10 @@ fn memory(config: &Config, machine: Option<u64>) -> Finding {
         (Some(bytes), _) if bytes < MEMORY_LEAST => {
             wrong("memory", ByteSize(bytes).to_string(), format!("{} or more", ByteSize(MEMORY_LEAST)))
         }
-        (Some(bytes), budget) if budget > bytes => wrong(
+        (Some(bytes), budget) if budget > bytes => note(
             "memory",
-            format!("{} for a budget of {}", ByteSize(bytes), ByteSize(budget)),
-            "memory.budget_bytes below what the machine, or its control group, has",
+            budget_warning(config, bytes).unwrap_or_default(),
+            "memory.budget_bytes below what there is, or 0",
         ),
         (Some(bytes), 0) => ok("memory", format!("{}, all of it the budget", ByteSize(bytes))),
         (Some(bytes), budget) => ok("memory", format!("{} for a budget of {}", ByteSize(bytes), ByteSize(budget))),
@@ -170,6 +223,34 @@ fn pressure() -> Finding {
     }
 }
 
+/// The programs that tell alerts, where the configuration names any.
+fn programs(config: &Config) -> Vec<Finding> {
+    let alerts = &config.alerts;
+    let exec = alerts.exec.first().map(|program| ("alerts.exec", program));
+    let sendmail = (!alerts.mail_to.is_empty()).then_some(("alerts.sendmail", &alerts.sendmail));
+    let named = exec.into_iter().chain(sendmail);
+    named
+        .map(|(what, program)| match is_program(program) {
+            true => ok(what, "it is there"),
+            false => {
+                note(what, "no program of that name is there", "a program that this user may run, with its whole path")
+            }
+        })
+        .collect()
+}
+
+/// Whether a program could be run: by its path, or by its name in one of the folders for programs.
+fn is_program(name: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let may_run =
+        |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    if name.contains('/') {
+        return may_run(Path::new(name));
+    }
+    std::env::var_os("PATH")
+        .is_some_and(|folders| std::env::split_paths(&folders).any(|folder| may_run(&folder.join(name))))
+}
+
 /// The nearest folder that is there.
 fn existing(path: &Path) -> PathBuf {
     let near = path.ancestors().find(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
@@ -192,10 +273,11 @@ fn file_system(folder: &Path) -> Option<Finding> {
     })
 }
 
-fn room(config: &Config, folder: &Path) -> Finding {
+fn room(config: &Config, folder: &Path, journal: u64) -> Finding {
     let Some(free) = free_bytes(folder) else { return ok("room", "not told by the system") };
     let bound = config.storage.bytes_max;
     let found = |more: &str| format!("{} free{more}", ByteSize(free));
+    let warning = room_warning(config, free, journal);
     match bound {
         _ if free < config.storage.min_free => wrong(
             "room",
@@ -204,7 +286,10 @@ fn room(config: &Config, folder: &Path) -> Finding {
         ),
         _ if free < DISK_LEAST => wrong("room", found(""), format!("{} or more", ByteSize(DISK_LEAST))),
         0 => note("room", found(", no bound of the journal"), "storage.bytes_max below what is free"),
-        bound => ok("room", found(&format!(", storage.bytes_max is {}", ByteSize(bound)))),
+        bound => match warning {
+            Some(warning) => note("room", warning, "storage.bytes_max below what is free, or more room"),
+            None => ok("room", found(&format!(", storage.bytes_max is {}", ByteSize(bound)))),
+        },
     }
 }
 
@@ -294,14 +379,15 @@ mod tests {
         config.storage.min_free = u64::MAX;
         config.net.listen = udp.local_addr().expect("an address");
         config.monitoring.listen = ServedAt::Address(taken.local_addr().expect("an address"));
-        let findings = look(&config, false);
-        for what in ["memory", "room", "address", "dashboard"] {
+        let findings = look(&config, false, 0);
+        assert_eq!(graded(&findings, "memory"), Some(Grade::Note), "what there is counts: {findings:?}");
+        for what in ["room", "address", "dashboard"] {
             assert_eq!(graded(&findings, what), Some(Grade::Wrong), "{what}: {findings:?}");
         }
         assert!(matches!(graded(&findings, "disk"), Some(Grade::Ok | Grade::Note)), "{findings:?}");
         assert!(findings.iter().all(|finding| (finding.grade == Grade::Ok) == finding.advice.is_none()));
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing is left behind");
-        let running = look(&config, true);
+        let running = look(&config, true, 0);
         assert_eq!((graded(&running, "address"), graded(&running, "dashboard")), (None, None), "they are its own");
     }
 
@@ -315,5 +401,28 @@ mod tests {
         assert!(missing.grade == Grade::Wrong && missing.found.starts_with("/nowhere: "), "{missing:?}");
         let in_memory = file_system(Path::new("/dev/shm"));
         assert!(in_memory.is_none_or(|found| found.grade == Grade::Wrong && found.found.contains("tmpfs")));
+    }
+
+    #[test]
+    fn what_the_node_warns_of_is_noted_with_the_same_words() {
+        let mut config = Config::default();
+        config.storage.bytes_max = 500 << 30;
+        let warning = room_warning(&config, 76 << 30, 1 << 30).expect("it does not fit");
+        assert!(warning.starts_with("storage.bytes_max is 500.0 GiB, and only 76.0 GiB is free"), "{warning}");
+        assert_eq!(room_warning(&config, 500 << 30, 0), None);
+        config.storage.bytes_max = u64::MAX;
+        config.storage.min_free = 0;
+        config.memory.budget_bytes = u64::MAX;
+        config.monitoring.listen = ServedAt::Address(SocketAddr::from(([0, 0, 0, 0], 7_480)));
+        config.alerts.exec = vec!["/no/such".into()];
+        let (warnings, findings) = (warnings(&config, 0), look(&config, true, 0));
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        for warning in &warnings {
+            let noted = findings.iter().find(|finding| finding.found == *warning);
+            assert!(noted.is_some_and(|noted| noted.grade == Grade::Note), "{warning}: {findings:?}");
+        }
+        assert_eq!(graded(&findings, "alerts.exec"), Some(Grade::Note));
+        config.alerts.exec = vec!["sh".into()];
+        assert_eq!(graded(&look(&config, true, 0), "alerts.exec"), Some(Grade::Ok));
     }
 }

@@ -120,6 +120,12 @@ impl ThreadWatch {
         Self { seen, workers: pool.and_then(WorkerWatch::new) }
     }
 
+    /// Watches a thread in place of the one of its name that was watched before.
+    pub fn replace(&mut self, thread: WatchedThread) {
+        self.seen.retain(|seen| seen.thread.name != thread.name);
+        self.seen.push(Seen::new(thread, Instant::now()));
+    }
+
     /// Looks who has moved; to be called several times in the shortest period.
     pub fn look(&mut self, now: Instant) {
         self.seen.iter_mut().for_each(|seen| seen.look(now));

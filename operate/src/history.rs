@@ -61,6 +61,8 @@ pub enum Expr {
     Now(&'static str),
     /// How fast a counter grows a second, over the last seconds.
     Rate(&'static str, u32),
+    /// By how much a counter grew in the last seconds: for what happens seldom.
+    Increase(&'static str, u32),
     /// How fast a gauge grows a second, over the last seconds.
     Growth(&'static str, u32),
     /// A quantile of what was measured in the last seconds, in seconds.
@@ -84,6 +86,10 @@ impl Expr {
                 let (from, to) = history.span(at, seconds)?;
                 let grown = metric(name)?.value(to)? - metric(name)?.value(from)?;
                 grown / (to.at - from.at).as_secs_f64()
+            }
+            Self::Increase(name, seconds) => {
+                let (from, to) = history.span(at, seconds)?;
+                metric(name)?.value(to)? - metric(name)?.value(from)?
             }
             Self::Quantile(quantile, name, seconds) => {
                 let (from, to) = history.span(at, seconds)?;
@@ -110,6 +116,7 @@ impl Expr {
         match *self {
             Self::Now(name) => name.to_owned(),
             Self::Rate(name, seconds) => format!("sum by (instance) (rate({name}{}))", span(seconds)),
+            Self::Increase(name, seconds) => format!("sum by (instance) (increase({name}{}))", span(seconds)),
             Self::Growth(name, seconds) => format!("deriv({name}{})", span(seconds)),
             Self::Quantile(quantile, name, seconds) => {
                 format!("histogram_quantile({quantile}, sum by (instance, le) (rate({name}_bucket{})))", span(seconds))
@@ -124,7 +131,8 @@ impl Expr {
     /// The metrics that it looks at.
     pub fn names(&self) -> Vec<&'static str> {
         match *self {
-            Self::Now(name) | Self::Rate(name, _) | Self::Growth(name, _) | Self::Quantile(_, name, _) => vec![name],
+            Self::Now(name) | Self::Rate(name, _) | Self::Increase(name, _) | Self::Growth(name, _) => vec![name],
+            Self::Quantile(_, name, _) => vec![name],
             Self::Ratio(a, b) | Self::Less(a, b) | Self::Sum(a, b) => [a.names(), b.names()].concat(),
             Self::Fixed(_) => Vec::new(),
         }

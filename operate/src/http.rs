@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::alerts::pages::html;
 use crate::past::{PastError, PastQuestion};
 use crate::resources::level::{Level, Resource};
 use crate::text::exposition;
@@ -81,6 +82,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(healthz))
+        .route("/runbook/{page}", get(runbook))
         .route("/events", get(events))
         .route("/api/page", get(page))
         .route("/api/now", get(now))
@@ -92,6 +94,14 @@ pub fn routes(shared: Arc<Shared>) -> Router {
 
 async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+/// What to do about an alert.
+async fn runbook(Path(page): Path<String>) -> Response {
+    match html(page.trim_end_matches(".md")) {
+        Some(text) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response(),
+        None => (StatusCode::NOT_FOUND, "no alert has a page of that name\n").into_response(),
+    }
 }
 
 /// Refuses whoever names a host that this node is not, and says what a browser may do with what it gets.

@@ -27,6 +27,7 @@ pub mod dashboards;
 pub mod watching;
 mod http;
 pub mod service;
+pub mod starting;
 pub mod monitor;
 pub mod doctor;
 pub mod ask;

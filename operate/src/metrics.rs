@@ -45,6 +45,7 @@ impl Unit {
     /// A value of it, for people.
     pub fn written(self, value: f64) -> String {
         match self {
+            Self::Count | Self::Chips if value.abs() < 1.0 => format!("{}", (value * 100.0).round() / 100.0),
             Self::Count | Self::Chips => format!("{}", (value * 10.0).round() / 10.0),
             Self::Level => (if value < 0.5 {
                 "low"
@@ -136,6 +137,15 @@ const fn times(name: &'static str, read: fn(&Reading) -> &Histogram, help: &'sta
     Metric { name, unit: Unit::Seconds, source: Source::Times(read), help }
 }
 
+/// What receipts may take: from a set of validators by what goes back and forth between them. Nothing where nothing is known.
+fn receipt_target(validators: u64) -> Option<f64> {
+    match validators {
+        0 => None,
+        1 => Some(0.05),
+        _ => Some(0.15),
+    }
+}
+
 /// A number of the network.
 macro_rules! network {
     ($field:ident) => {
@@ -199,11 +209,44 @@ pub const METRICS: &[Metric] = &[
         "The exchange of a tick: verifying, ordering, answering.",
     ),
     times(
-        "bitcraps_settle_seconds",
-        |reading| &reading.tick.settle,
-        "Settling in a tick that settled, with what is answered before.",
+        "bitcraps_answer_seconds",
+        |reading| &reading.tick.answer,
+        "Of a tick what goes out before a height is settled.",
     ),
-    times("bitcraps_decision_seconds", |reading| &reading.tick.decision, "From a block's time to its decision here."),
+    times("bitcraps_settle_seconds", |reading| &reading.tick.settle, "Settling in a tick that settled."),
+    times(
+        "bitcraps_record_seconds",
+        |reading| &reading.tick.record,
+        "Of a tick handing over to the disk what it gets.",
+    ),
+    times("bitcraps_flush_seconds", |reading| &reading.tick.flush, "Of a tick sending what the disk has."),
+    times("bitcraps_snapshot_seconds", |reading| &reading.tick.snapshot, "Of a tick a snapshot's share."),
+    times(
+        "bitcraps_acknowledgement_seconds",
+        |reading| &reading.tick.acknowledgement,
+        "From an intent's arrival here until its acknowledgement leaves: its way to the tick and its signature.",
+    ),
+    times(
+        "bitcraps_receipt_seconds",
+        |reading| &reading.tick.receipt,
+        "From an intent's arrival here until its receipt leaves: what players wait for, without their network.",
+    ),
+    gauge(
+        "bitcraps_receipt_target_seconds",
+        Unit::Seconds,
+        |reading| receipt_target(reading.tick.validators),
+        "What one in twenty receipts may take at most: 0.05 with one validator, 0.15 with several.",
+    ),
+    times(
+        "bitcraps_decision_seconds",
+        |reading| &reading.tick.decision,
+        "From a block's time to its decision here, among several validators; a lone one decides at once, and none is counted.",
+    ),
+    times(
+        "bitcraps_block_seconds",
+        |reading| &reading.tick.block,
+        "From a block's time until it is decided and on this disk.",
+    ),
     times(
         "bitcraps_sync_seconds",
         |reading| &reading.tick.sync,
@@ -218,6 +261,13 @@ pub const METRICS: &[Metric] = &[
         tick!(now certified),
         "The last height whose root a quorum answers for.",
     ),
+    gauge(
+        "bitcraps_heights_behind",
+        Unit::Count,
+        tick!(now behind),
+        "Heights that others have settled and this node has not, as more of them say than may be liars.",
+    ),
+    gauge("bitcraps_validators", Unit::Count, tick!(now validators), "Validators that decide."),
     gauge(
         "bitcraps_follows",
         Unit::Count,
@@ -284,6 +334,12 @@ pub const METRICS: &[Metric] = &[
         "1 while the disk has no room and the chain stands still.",
     ),
     gauge("bitcraps_disk_free_bytes", Unit::Bytes, system!(disk_free_bytes), "Free where the session lies."),
+    gauge(
+        "bitcraps_disk_to_fill_bytes",
+        Unit::Bytes,
+        |reading| reading.disk_to_fill().map(|bytes| bytes as f64),
+        "What of it the session will fill; left out where storage.bytes_max stops it before that.",
+    ),
     gauge(
         "bitcraps_disk_reserve_bytes",
         Unit::Bytes,
@@ -484,7 +540,7 @@ pub const METRICS: &[Metric] = &[
     gauge(
         "bitcraps_threads_frozen",
         Unit::Count,
-        |reading| Some(reading.threads_frozen as f64),
+        |reading| Some(reading.frozen.len() as f64),
         "Threads that stand still; /readyz names them.",
     ),
     gauge(
@@ -561,6 +617,11 @@ pub const METRICS: &[Metric] = &[
     ),
     // The monitor.
     gauge("bitcraps_alerts", Unit::Count, |reading| Some(reading.alerts as f64), "Alerts that are on."),
+    counter(
+        "bitcraps_alerts_untold_total",
+        |reading| Some(reading.own.untold),
+        "Times that a webhook, a command or a letter did not take an alert; the log says why.",
+    ),
     counter("bitcraps_scrapes_total", |reading| Some(reading.own.scrapes), "Answers of /metrics."),
     gauge(
         "bitcraps_scrape_seconds",

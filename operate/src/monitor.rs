@@ -10,10 +10,10 @@ use node::startup::PhaseTimes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::alerts::channels::Channels;
 use crate::http::{BOUNDS, routes, serve};
 use crate::reading::Sources;
 use crate::service::Watchdog;
+use crate::starting::Starting;
 use crate::watching::{MonitorConfig, Shared};
 
 /// How often it is looked which threads have moved: several times in the shortest period of a thread.
@@ -59,6 +59,14 @@ impl Listening {
         bound.map_err(|error| MonitorError::Bind { address, error })
     }
 
+    /// Answers there that the node starts, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn while_starting(&self) -> io::Result<Starting> {
+        Starting::at(self.listener.try_clone()?)
+    }
+
     /// The address, with the port that the system gave.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -84,8 +92,7 @@ impl Monitor {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MonitorError::Thread)?;
         let (stop, stopped) = oneshot::channel();
-        let channels = Channels::start(config.alerts.clone(), config.title.clone()).map_err(MonitorError::Thread)?;
-        let shared = Arc::new(Shared::new(config, sources, channels));
+        let shared = Arc::new(Shared::new(config, sources).map_err(MonitorError::Thread)?);
         let watched = Arc::clone(&shared);
         let run = move || {
             let shared = watched;
@@ -105,6 +112,17 @@ impl Monitor {
     /// The node is ready: says how long its start took.
     pub fn started(&self, times: PhaseTimes) {
         self.shared.started(times);
+    }
+
+    /// The node has stopped by a fault: whoever is told of alerts hears it. `is_invariant` says that it broke an invariant.
+    pub fn tell_stopped(&self, why: &str, is_invariant: bool) {
+        self.shared.tell_stopped(why, is_invariant);
+    }
+
+    /// Watches no more, at once. What it gives is to be kept until the node has ended: dropped, it gives the alerts that wait
+    /// a moment to be told.
+    pub fn stop(self) -> LastAlerts {
+        LastAlerts(Arc::clone(&self.shared))
     }
 
     /// What can be changed while it runs, by whom [`Changer::change`] is called.
@@ -135,6 +153,15 @@ impl Drop for Monitor {
             let _ = thread.join();
         }
         self.shared.end();
+    }
+}
+
+/// Alerts that wait to be told although nobody watches any more.
+pub struct LastAlerts(Arc<Shared>);
+
+impl Drop for LastAlerts {
+    fn drop(&mut self) {
+        self.0.end_telling();
     }
 }
 

@@ -3,9 +3,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// How many of the system's clock ticks are a second: Linux tells processes in hundredths on every architecture.
 const USER_HZ: f64 = 100.0;
+
+/// Variables that are for the node alone: its passphrase, and how its manager of services is told something.
+const FOR_THE_NODE: [&str; 5] =
+    ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
+/// Keeps from a program that a node runs what is the node's alone: whatever a program has in its environment, it may log.
+pub fn without_secrets(command: &mut Command) {
+    for name in FOR_THE_NODE {
+        command.env_remove(name);
+    }
+}
 
 /// This process at a moment.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -102,12 +114,14 @@ fn threads() -> Vec<ThreadReading> {
     threads
 }
 
-/// A thread, unless it has just ended.
+/// A thread, unless it has just ended. The first one ticks, and is called so here as in `/readyz`: its name in the system is
+/// the whole process's.
 fn thread(folder: &Path) -> Option<ThreadReading> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let is_first = folder.file_name().is_some_and(|id| *id == *std::process::id().to_string());
     let status = read("status")?;
     Some(ThreadReading {
-        name: read("comm")?.trim_end().to_owned(),
+        name: if is_first { "tick".into() } else { read("comm")?.trim_end().to_owned() },
         cpu_seconds: cpu_seconds(&read("stat")?)?,
         switches_voluntary: field(&status, "voluntary_ctxt_switches")?,
         switches_involuntary: field(&status, "nonvoluntary_ctxt_switches")?,

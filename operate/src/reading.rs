@@ -37,6 +37,8 @@ pub struct Sources {
     pub data: PathBuf,
     /// Bytes that are to stay free where it lies.
     pub disk_reserve: u64,
+    /// Bytes that its journal may have; 0 for no bound.
+    pub journal_bytes_max: u64,
     /// What may be held back of its work.
     pub throttles: Throttles,
     /// How its threads let go of memory.
@@ -79,12 +81,28 @@ impl Sources {
     pub fn of(node: &Node, data: &Path, memory: Memory) -> Self {
         let (readings, threads, throttles) = (node.readings(), node.threads(), node.throttles());
         let (data, disk_reserve) = (data.to_owned(), RESERVE_LEAST);
-        Self { readings, threads, network: None, pool: None, data, disk_reserve, throttles, memory, past: None }
+        Self {
+            readings,
+            threads,
+            network: None,
+            pool: None,
+            data,
+            disk_reserve,
+            journal_bytes_max: 0,
+            throttles,
+            memory,
+            past: None,
+        }
     }
 
     /// With so many bytes that are to stay free on the disk.
     pub fn with_reserve(self, min_free: u64) -> Self {
         Self { disk_reserve: min_free.max(RESERVE_LEAST), ..self }
+    }
+
+    /// With so many bytes that its journal may have; 0 for no bound.
+    pub fn with_journal_max(self, bytes_max: u64) -> Self {
+        Self { journal_bytes_max: bytes_max, ..self }
     }
 
     /// With its network too.
@@ -182,6 +200,8 @@ pub struct OwnReading {
     pub scrape_seconds: f64,
     /// Pages that follow what happens.
     pub viewers: u64,
+    /// Times that a channel did not take an alert.
+    pub untold: u64,
 }
 
 /// Everything that is known of a node at one moment.
@@ -209,14 +229,16 @@ pub struct Reading {
     pub session_bytes: Option<u64>,
     /// Bytes that are free where they lie.
     pub disk_free_bytes: Option<u64>,
+    /// Bytes that the session's journal may have; 0 for no bound.
+    pub journal_bytes_max: u64,
     /// Bytes of its control group, without what the system takes back first, and of at most.
     pub group: Option<(u64, u64)>,
     /// Bytes that are to stay free on the disk.
     pub disk_reserve_bytes: u64,
     /// How scarce resources are.
     pub resources: ResourceReading,
-    /// Threads that stand still.
-    pub threads_frozen: u64,
+    /// Threads that stand still, by name.
+    pub frozen: Vec<String>,
     /// For how long something has waited without any progress.
     pub stalled: Duration,
     /// How long the start took, once it is over.
@@ -242,15 +264,25 @@ impl Reading {
             memory_budget: None,
             session_bytes: None,
             disk_free_bytes: None,
+            journal_bytes_max: 0,
             group: None,
             disk_reserve_bytes: 0,
             resources: ResourceReading::default(),
-            threads_frozen: 0,
+            frozen: Vec::new(),
             stalled: Duration::ZERO,
             start: None,
             alerts: 0,
             own: OwnReading::default(),
         }
+    }
+}
+
+impl Reading {
+    /// What is free on a disk that the session will fill; nothing where its bound stops it before that.
+    pub(crate) fn disk_to_fill(&self) -> Option<u64> {
+        let (free, has) = (self.disk_free_bytes?, self.session_bytes?);
+        let fits = self.journal_bytes_max > 0 && self.journal_bytes_max.saturating_sub(has) <= free;
+        (!fits).then_some(free)
     }
 }
 
@@ -305,6 +337,7 @@ impl Reader {
             disk_reserve_bytes: self.sources.disk_reserve,
             session_bytes: self.sizes.map(|(_, bytes)| bytes),
             disk_free_bytes: free_bytes(&self.sources.data),
+            journal_bytes_max: self.sources.journal_bytes_max,
             ..Reading::empty(at)
         }
     }

@@ -96,7 +96,7 @@ pub const SECTIONS: [Section; 4] = [
                 Less(&Now("bitcraps_height_decided"), &Now("bitcraps_height_settled")),
                 Unit::Count,
             )
-            .most(Fixed(2.0)),
+            .target(Fixed(2.0)),
             tile("frozen", "Threads that stand still", Now("bitcraps_threads_frozen"), Unit::Count).target(Fixed(0.0)),
             tile("unanswered", "Intents without a receipt", Now("bitcraps_intents_unanswered"), Unit::Count)
                 .most(Fixed(engine::limits::PENDING_MAX as f64)),
@@ -117,7 +117,10 @@ pub const SECTIONS: [Section; 4] = [
                 Ratio(&TURNED_AWAY, &Rate("bitcraps_intents_arrived_total", SPAN)),
                 Unit::Ratio,
             ),
-            tile("decision", "Decision, P95", p95("bitcraps_decision_seconds"), Unit::Seconds).target(Fixed(0.1)),
+            tile("receipt", "Receipt, P95", p95("bitcraps_receipt_seconds"), Unit::Seconds)
+                .target(Now("bitcraps_receipt_target_seconds")),
+            tile("decision", "Decision among validators, P95", p95("bitcraps_decision_seconds"), Unit::Seconds)
+                .target(Fixed(0.1)),
             tile("sync", "Disk sync, P95", p95("bitcraps_sync_seconds"), Unit::Seconds).target(Fixed(0.02)),
             tile("connections", "Connections", Now("bitcraps_connections"), Unit::Count)
                 .most(Now("bitcraps_connections_max")),
@@ -180,7 +183,7 @@ pub(crate) mod tests {
     /// Whether an expression asks of each metric what that is.
     pub(crate) fn assert_sound(expr: &Expr) {
         match expr {
-            Rate(name, _) => {
+            Rate(name, _) | Expr::Increase(name, _) => {
                 assert!(metric(name).is_some_and(|metric| metric.kind() == "counter"), "{name} is no counter")
             }
             Now(name) | Growth(name, _) => {

@@ -1,6 +1,7 @@
 //! `top`: the values of a running node in a terminal, as its dashboard has them.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ pub enum TopError {
         /// What happened.
         problem: String,
     },
+    /// There is no terminal.
+    #[error("`top` draws in a terminal, and there is none; for programs http://{0}/api/now has the same")]
+    NoTerminal(SocketAddr),
     /// The terminal cannot be had.
     #[error("the terminal: {0}")]
     Terminal(#[from] std::io::Error),
@@ -67,7 +71,6 @@ impl View {
         let [head, told, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Length(rows), Constraint::Fill(1)])
                 .areas(frame.area());
-        frame.render_widget(Paragraph::new(self.head()), head);
         frame.render_widget(Paragraph::new(alerts), told);
         let is_wide = frame.area().width >= 120;
         let areas: Vec<_> = if is_wide {
@@ -81,22 +84,26 @@ impl View {
                 .split(body)
                 .to_vec()
         };
-        let mut first = 0;
+        let (mut first, mut hidden) = (0, 0);
         for (section, area) in SECTIONS.iter().zip(areas) {
+            // The first row of an area is its title.
+            hidden += section.tiles.len().saturating_sub(usize::from(area.height).saturating_sub(1));
             let lines: Vec<Line<'_>> =
                 section.tiles.iter().zip(first..).map(|(tile, place)| self.line(tile, place)).collect();
             first += section.tiles.len();
             frame.render_widget(Paragraph::new(lines).block(Block::new().title(section.title).title_style(BOLD)), area);
         }
+        frame.render_widget(Paragraph::new(self.head(hidden)), head);
     }
 
-    fn head(&self) -> Line<'_> {
+    fn head(&self, hidden: usize) -> Line<'_> {
         let ready = self.event["ready"].as_bool().unwrap_or(false);
         let (word, color) = if ready { ("ready", Color::Green) } else { ("NOT READY", Color::Red) };
         let up = self.event["uptime_s"].as_u64().unwrap_or(0);
+        let lacks = if hidden > 0 { format!("; {hidden} values have no room here") } else { String::new() };
         Line::from(vec![
             Span::styled(word, BOLD.fg(color)),
-            Span::raw(format!("  up {} h {:02} min {:02} s   q ends", up / 3_600, up / 60 % 60, up % 60)),
+            Span::raw(format!("  up {} h {:02} min {:02} s   q ends{lacks}", up / 3_600, up / 60 % 60, up % 60)),
         ])
     }
 
@@ -155,6 +162,9 @@ fn spark(values: &VecDeque<f64>) -> String {
 /// # Errors
 /// If nobody answers, or the terminal cannot be had.
 pub fn run(address: SocketAddr) -> Result<(), TopError> {
+    if !std::io::stdout().is_terminal() {
+        return Err(TopError::NoTerminal(address));
+    }
     let (events_in, events) = bounded(8);
     let thread = std::thread::Builder::new().name("top".into()).spawn(move || follow(address, &events_in))?;
     let failed = |problem: &str| TopError::Unreachable { address, problem: problem.into() };
@@ -259,6 +269,8 @@ mod tests {
             "limits": { "cpu": 2.0 },
             "alerts": [{ "level": "critical", "title": "the disk has no room", "why": "1", "page": "runbook/disk-full.md" }],
         });
+        let small = drawn(70, 24, event.clone());
+        assert!(small.contains("values have no room here"), "{small}");
         for (width, height) in [(80, 60), (160, 40)] {
             let text = drawn(width, height, event.clone());
             for part in SECTIONS.iter().map(|section| section.title).chain([
@@ -271,6 +283,7 @@ mod tests {
             ]) {
                 assert!(text.contains(part), "{part} at {width}x{height}:\n{text}");
             }
+            assert!(!text.contains("no room"), "{width}x{height}:\n{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use engine::limits::VIEWERS_MAX;
 use node::config::AlertsConfig;
@@ -12,16 +12,21 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::alerts::channels::Channels;
-use crate::alerts::state::Alerts;
+use crate::alerts::rules::Level;
+use crate::alerts::state::{Alerts, Change};
 use crate::health::{Health, ProgressWatch, ThreadWatch};
-use crate::history::History;
+use crate::history::{Expr, History};
 use crate::past::Past;
 use crate::reading::{Memory, OwnReading, Reader, Reading, ResourceReading, Sources};
 use crate::resources::manager::{Event, Resources};
 use crate::tiles::tiles;
 
-/// The tiles that a line of status has.
-const STATUS_TILES: [&str; 6] = ["height", "intents", "decision", "connections", "cpu", "memory"];
+/// What the alerts that wait may take together to be told when the node has ended: a unit's time to stop is 30 s.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// What is told on the page of channels that fail: of the last ten minutes.
+const UNTOLD: Expr = Expr::Increase("bitcraps_alerts_untold_total", 600);
+/// The tiles that a line of status has, those that say something now.
+const STATUS_TILES: [&str; 7] = ["height", "intents", "receipt", "decision", "connections", "cpu", "memory"];
 
 /// What a monitor is told beside what it reads.
 #[derive(Clone, Debug)]
@@ -48,6 +53,8 @@ pub(crate) struct Shared {
     alerts: Mutex<Alerts>,
     resources: Mutex<Resources>,
     channels: Mutex<Channels>,
+    /// Times that a channel did not take a change.
+    untold: Arc<AtomicU64>,
     memory: Memory,
     /// What answers about the game's past, if anything does.
     pub(crate) past: Option<Past>,
@@ -64,13 +71,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(config: MonitorConfig, mut sources: Sources, channels: Channels) -> Self {
+    pub(crate) fn new(config: MonitorConfig, mut sources: Sources) -> io::Result<Self> {
+        let untold = Arc::default();
+        let channels = Channels::start(config.alerts.clone(), config.title.clone(), Arc::clone(&untold))?;
+        sources.threads.push(channels.thread());
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
         let resources = Resources::new(&sources);
         let (memory, past) = (sources.memory, sources.past.take().map(Past::new));
         let mut reader = Reader::new(sources);
         reader.set_memory_budget(config.memory_budget);
-        Self {
+        Ok(Self {
             title: config.title,
             hosts: Mutex::new(config.hosts),
             reader: Mutex::new(reader),
@@ -80,6 +90,7 @@ impl Shared {
             alerts: Mutex::default(),
             resources: Mutex::new(resources),
             channels: Mutex::new(channels),
+            untold,
             memory,
             past,
             start: OnceLock::new(),
@@ -87,7 +98,7 @@ impl Shared {
             viewers: AtomicU64::new(0),
             scrapes: AtomicU64::new(0),
             scrape_us: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Notes how long the node's start took; the first one said stays.
@@ -109,17 +120,18 @@ impl Shared {
     /// A reading of now, with what only the monitor knows.
     pub(crate) fn read_now(&self) -> Reading {
         let now = Instant::now();
-        let frozen = lock(&self.threads).frozen(now).len();
+        let frozen: Vec<String> = lock(&self.threads).frozen(now).into_iter().map(|frozen| frozen.name).collect();
         let stalled = lock(&self.progress).stalled();
         let alerts = lock(&self.alerts).on().len() as u64;
         let own = OwnReading {
             scrapes: self.scrapes.load(Ordering::Relaxed),
             scrape_seconds: self.scrape_us.load(Ordering::Relaxed) as f64 / 1e6,
             viewers: self.viewers.load(Ordering::Relaxed),
+            untold: self.untold.load(Ordering::Relaxed),
         };
         let resources = lock(&self.resources).reading();
         let start = self.start();
-        Reading { threads_frozen: frozen as u64, stalled, alerts, resources, start, own, ..lock(&self.reader).take() }
+        Reading { frozen, stalled, alerts, resources, start, own, ..lock(&self.reader).take() }
     }
 
     /// Takes a reading: what it changes is told.
@@ -150,10 +162,10 @@ impl Shared {
     /// # Errors
     /// If the system refuses a thread: then all stays as it was.
     pub(crate) fn change(&self, config: MonitorConfig) -> io::Result<()> {
-        let channels = Channels::start(config.alerts, self.title.clone())?;
-        // What waits at the old ones is told first, and nobody else waits for that.
-        let old = std::mem::replace(&mut *lock(&self.channels), channels);
-        drop(old);
+        let channels = Channels::start(config.alerts, self.title.clone(), Arc::clone(&self.untold))?;
+        lock(&self.threads).replace(channels.thread());
+        // What waits at the old ones is told by them, and nobody waits for that.
+        *lock(&self.channels) = channels;
         *lock(&self.hosts) = config.hosts;
         lock(&self.reader).set_memory_budget(config.memory_budget);
         Ok(())
@@ -177,6 +189,27 @@ impl Shared {
     /// Nobody watches any more.
     pub(crate) fn end(&self) {
         lock(&self.resources).release();
+    }
+
+    /// Tells that the node has stopped, and why: the last that is told. It goes into the log by whoever ends for it.
+    pub(crate) fn tell_stopped(&self, why: &str, is_invariant: bool) {
+        let (rule, title, page) = match is_invariant {
+            true => (
+                "Conservation",
+                "chips do not add up, or another invariant is broken: the node has stopped",
+                "conservation",
+            ),
+            false => ("Stopped", "the node has stopped by itself", "stopped"),
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (level, before, at_ms) = (Level::Critical, Level::None, now.as_millis() as u64);
+        let (why, page) = (why.to_owned(), format!("runbook/{page}.md"));
+        lock(&self.channels).tell(Change { rule, title, level, before, why, at_ms, page });
+    }
+
+    /// Nobody is told any more, once what waits had its time.
+    pub(crate) fn end_telling(&self) {
+        lock(&self.channels).end(TOLD_WITHIN);
     }
 
     /// How scarce resources are.
@@ -224,6 +257,7 @@ impl Shared {
             "ready": health.ready,
             "reasons": health.reasons,
             "alerts": lock(&self.alerts).on(),
+            "untold": UNTOLD.value(&history).unwrap_or(0.0),
             "values": values,
             "limits": limits,
         })

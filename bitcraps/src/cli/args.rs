@@ -1,6 +1,7 @@
 //! Arguments that several commands share.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use engine::rules::DiceSource;
@@ -23,6 +24,18 @@ impl OutputArgs {
     pub fn is_watched(self) -> bool {
         self.is_for_people() && std::io::stderr().is_terminal()
     }
+}
+
+/// A time as people write it, such as 30s, 20m or 1h; a bare number is seconds.
+///
+/// # Errors
+/// In words, if it is none.
+pub fn time(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    time.ok_or_else(|| "a time such as 30s, 20m or 1h, or a number of seconds".into())
 }
 
 /// What the dice of all tables follow from.
@@ -106,5 +119,21 @@ impl From<OutputArgs> for RowsFormat {
 impl From<RowsArgs> for RowsFormat {
     fn from(output: RowsArgs) -> Self {
         output.format
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_people_write_it() {
+        for (text, seconds) in [("20", 20), ("20s", 20), ("90m", 5_400), ("1h30m", 5_400), ("168h", 604_800), ("0", 0)]
+        {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "soon", "-5s", "20 potatoes", "1.5"] {
+            assert!(time(text).expect_err(text).contains("such as 30s"), "{text}");
+        }
     }
 }

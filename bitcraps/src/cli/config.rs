@@ -8,12 +8,15 @@ use engine::limits::GENESIS_BYTES_MAX;
 use net::server::{StartError, check_buffers};
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
-use node::layers::Layered;
+use node::layers::{Layered, Origin};
+use operate::doctor::warnings;
 use operate::monitor::Listening;
 use operate::watching::MonitorConfig;
+use serde_json::json;
 use storage::Session;
 use systems::Setup;
 
+use super::args::{Format, OutputArgs};
 use super::logs;
 use words::Failure;
 
@@ -36,6 +39,9 @@ impl SetArgs {
 #[derive(Subcommand, Debug)]
 pub enum ConfigCommand {
     /// Say whether a node starts with a configuration: its values, keys, genesis and address. Asks for the passphrase.
+    #[command(
+        after_help = "Examples:\n  bitcraps config check my-node/bitcraps.toml\n  bitcraps config check my-node/bitcraps.toml --output json\n  bitcraps config check eyes/bitcraps.toml --follow"
+    )]
     Check {
         /// The file.
         file: PathBuf,
@@ -44,8 +50,13 @@ pub enum ConfigCommand {
         follow: bool,
         #[command(flatten)]
         set: SetArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print a configuration in full, defaults included, as a file that works wherever it is put.
+    #[command(
+        after_help = "Examples:\n  bitcraps config show my-node/bitcraps.toml\n  bitcraps config show my-node/bitcraps.toml --origin      where each value is from\n  bitcraps config show my-node/bitcraps.toml --origin --output ndjson"
+    )]
     Show {
         /// The file.
         file: PathBuf,
@@ -54,17 +65,23 @@ pub enum ConfigCommand {
         origin: bool,
         #[command(flatten)]
         set: SetArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print a JSON Schema of the file, for editors.
-    Schema,
+    #[command(after_help = "Example:\n  bitcraps config schema > bitcraps.schema.json")]
+    Schema {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }
 
 /// Runs the command.
 pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check { file, follow, set } => {
+        ConfigCommand::Check { file, follow, set, output } => {
             let follow = *follow;
-            let config = Layered::load(file, &set.set)?.config;
+            let Layered { config, warning, .. } = Layered::load(file, &set.set)?;
             prepare(&config, follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
@@ -74,18 +91,48 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
                     .map_err(|error| StartError::Bind { address: listen, error })?;
                 config.monitoring.listen.address().map(Listening::at).transpose()?;
             }
+            let mut warnings = warnings(&config, audit::db::journal_bytes(&config.node.data)?);
+            warnings.splice(..0, warning);
+            if !output.is_for_people() {
+                let file = file.display().to_string();
+                say!("{}", json!({ "file": file, "good": true, "runs": running, "warnings": warnings }));
+                return Ok(());
+            }
+            for warning in &warnings {
+                say!("{}: {warning}", file.display());
+            }
             say!("{}: good{}", file.display(), if running { "; a node runs with its session now" } else { "" });
         }
-        ConfigCommand::Show { file, origin: true, set } => {
-            for (key, value, origin) in Layered::load(file, &set.set)?.rows() {
-                say!("{:<60} # {origin}", format!("{key} = {value}"));
+        ConfigCommand::Show { file, origin: true, set, output } => {
+            let layered = Layered::load(file, &set.set)?;
+            let rows = layered.rows();
+            let row = |(key, value, origin): &(String, String, &Origin)| json!({ "key": key, "value": value, "origin": origin.to_string() });
+            match output.format {
+                Format::Table => {
+                    for (key, value, origin) in &rows {
+                        say!("{:<60} # {origin}", format!("{key} = {value}"));
+                    }
+                }
+                Format::Json => say!("{}", json!({ "keys": rows.iter().map(row).collect::<Vec<_>>() })),
+                Format::Ndjson => {
+                    for of in &rows {
+                        say!("{}", row(of));
+                    }
+                }
             }
         }
-        ConfigCommand::Show { file, origin: false, set } => {
+        ConfigCommand::Show { file, origin: false, set, output } => {
             let config = Layered::load(file, &set.set)?.config.absolute();
-            say!("{}", config.with_context(|| file.display().to_string())?.text().trim_end());
+            let config = config.with_context(|| file.display().to_string())?;
+            match output.is_for_people() {
+                true => say!("{}", config.text().trim_end()),
+                false => say!("{}", json!(config)),
+            }
         }
-        ConfigCommand::Schema => say!("{:#}", node::layers::schema()),
+        ConfigCommand::Schema { output } => match output.format {
+            Format::Ndjson => say!("{}", node::layers::schema()),
+            Format::Table | Format::Json => say!("{:#}", node::layers::schema()),
+        },
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use audit::db::journal_bytes;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -36,7 +37,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         None => Config::default(),
     };
     check(&config)?;
-    let findings = look(&config, storage::is_written(&config.node.data));
+    let data = &config.node.data;
+    let findings = look(&config, storage::is_written(data), journal_bytes(data).unwrap_or(0));
     let wrong: Vec<&str> =
         findings.iter().filter(|finding| finding.grade == Grade::Wrong).map(|finding| finding.what).collect();
     match args.output.format {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::args::{Format, OutputArgs, workers_in_range};
+use super::args::{Format, OutputArgs, time, workers_in_range};
 use super::bars::bar;
 use super::signals::stop_signals;
 use load::report::{Comparison, Report, comparison_html, write_new_in};
@@ -19,7 +19,7 @@ use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 60\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60 --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
+    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60s\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 1m\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60s --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
 )]
 pub struct LoadArgs {
     /// How much, and for how long.
@@ -31,15 +31,15 @@ pub struct LoadArgs {
     /// Intents a second of all users together, instead of the scenario's.
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
-    /// Seconds, instead of the scenario's.
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    duration: Option<u64>,
+    /// For how long, such as 90s or 20m, instead of the scenario's; a bare number is seconds.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
     /// A part of the scenario's duration, such as 0.1.
     #[arg(long, default_value_t = 1.0, value_name = "PART", value_parser = part, conflicts_with = "duration")]
     time_scale: f64,
-    /// Seconds in which the rate rises from nothing.
-    #[arg(long, default_value_t = 0, value_name = "S")]
-    ramp: u64,
+    /// How long the rate rises from nothing, such as 10s.
+    #[arg(long, default_value = "0", value_name = "TIME", value_parser = time)]
+    ramp: Duration,
     /// Users who watch their table.
     #[arg(long, default_value_t = 0)]
     watchers: u32,
@@ -105,12 +105,18 @@ impl LoadArgs {
         let is_elsewhere = self.in_process || self.target.is_some() || self.delay_ms.is_some();
         others > 0
             || self.churn > 0.0
-            || self.ramp > 0
+            || self.ramp > Duration::ZERO
             || self.rate.is_some()
             || self.tables.is_some()
             || self.rogue.is_some()
             || is_elsewhere
     }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(604_800));
+    let wrong = || format!("a time from 1s to 168h, such as 90s, not {text}");
+    time(text).and_then(|time| if (least..=most).contains(&time) { Ok(time) } else { Err(wrong()) })
 }
 
 fn part(text: &str) -> Result<f64, String> {
@@ -181,8 +187,8 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
 /// What is to be run, if it can be.
 fn load_of(args: &LoadArgs, scenario: Scenario) -> Result<Load, Failure> {
     let (users, rate, seconds) = scenario.figures();
-    let duration = args.duration.map_or(Duration::from_secs(seconds).mul_f64(args.time_scale), Duration::from_secs);
-    let ramp = Duration::from_secs(args.ramp);
+    let duration = args.duration.unwrap_or(Duration::from_secs(seconds).mul_f64(args.time_scale));
+    let ramp = args.ramp;
     if ramp > duration {
         return Err(Failure::Usage("the ramp is longer than the run".into()));
     }
@@ -287,7 +293,7 @@ fn summary(report: &Report) -> String {
     let mut text = format!(
         "  offered       {}\n  acknowledged  {}\n  settled       {}, {:.0} a second\n  refused       {}\n  lost          {}\n  \
          bet to receipt   P50 {:.1}  P95 {:.1}  P99 {:.1}  max {:.1} ms\n  \
-         bet to acknowledgement  P50 {:.1}  P95 {:.1}  P99 {:.1}  max {:.1} ms\n  node          {:.0}% of one core, {:.0} MB\n",
+         bet to acknowledgement  P50 {:.1}  P95 {:.1}  P99 {:.1}  max {:.1} ms\n  node          {}\n",
         thousands(found.offered),
         thousands(found.acknowledged),
         thousands(found.settled),
@@ -302,8 +308,11 @@ fn summary(report: &Report) -> String {
         report.acknowledgement.p95_ms,
         report.acknowledgement.p99_ms,
         report.acknowledgement.max_ms,
-        found.cpu_percent,
-        found.rss_mb,
+        if found.rss_mb > 0.0 {
+            format!("{:.0}% of one core, {:.0} MB", found.cpu_percent, found.rss_mb)
+        } else {
+            "not measured: it runs elsewhere".into()
+        },
     );
     for (code, count) in &report.refusals {
         text += &format!("                {code} {}\n", thousands(*count));

@@ -8,19 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use bytesize::ByteSize;
 use clap::Args;
 use engine::{Height, hex};
 use net::server::Counters;
+use operate::doctor::warnings;
 use operate::monitor::{Listening, Monitor};
 use operate::reading::Sources;
 use operate::service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use storage::Session;
-use storage::backend::{Backend, FileBackend};
+use storage::{OpenError, Session};
 use systems::Setup;
+use systems::exchange::ExchangeError;
 
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
@@ -88,7 +87,9 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     allocator::leave_to_monitor();
     let layered = Layered::load(&args.config, args.set.all())?;
-    let config = layered.config.clone();
+    let (config, newer) = (layered.config.clone(), layered.warning.clone());
+    let values = layered.rows_without_secrets();
+    let values = values.into_iter().map(|(key, value, _)| (key, value)).collect();
     logs.change(&config.log)?;
     let mut startup = Startup::default();
     let (keys, setup, genesis) = startup.run(Phase::System, || {
@@ -101,7 +102,7 @@ pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
         end_with_input(&stop);
     }
     let pool = startup.run(Phase::Core, || Ok(Arc::new(engine::pool::build(config.node.threads)?)))?;
-    let operated = Operated { args, config, keys, setup, genesis, stop, pool, reload, startup };
+    let operated = Operated { args, config, newer, values, keys, setup, genesis, stop, pool, reload, startup };
     // A session that began at a snapshot of the others is opened again at it.
     while operated.run_once()? {}
     Ok(())
@@ -124,6 +125,10 @@ const FILES_MAX: u64 = 65_536;
 struct Operated<'a> {
     args: &'a NodeArgs,
     config: Config,
+    /// That the file is of a newer program, if it is.
+    newer: Option<String>,
+    /// Each key with its value, but for what may be a secret.
+    values: Vec<(String, String)>,
     keys: OpenedKeys,
     setup: Setup,
     genesis: Vec<u8>,
@@ -139,26 +144,36 @@ impl Operated<'_> {
     fn run_once(&self) -> anyhow::Result<bool> {
         let Self { args, config, keys, setup, .. } = self;
         let (began, mut startup) = (Instant::now(), self.startup.clone());
-        // Before the session is touched: whoever cannot have the address hears of it at once.
+        // Before the session is touched: whoever cannot have it, or the address, hears of it at once.
+        if storage::is_written(&config.node.data) {
+            return Err(OpenError::Locked(config.node.data.clone()).into());
+        }
         let listening =
             startup.run(Phase::Service, || Ok(config.monitoring.listen.address().map(Listening::at).transpose()?))?;
+        let starting = listening.as_ref().map(Listening::while_starting).transpose()?;
+        let is_at = |phase| starting.iter().for_each(|starting| starting.is_at(phase));
+        is_at(Phase::Core);
         let mut opened = self.open(&mut startup)?;
         let found = opened.found.take();
         let recovered = began.elapsed();
         let slot = opened.machine.order_progress().slot;
+        is_at(Phase::Service);
         let network = startup.run(Phase::Service, || {
             self_test()?;
             Ok(listen(&setup.genesis, self.genesis.clone(), &keys.net, config.net.clone())?)
         })?;
         let counters = network.counters();
         let mut node = opened.into_node(None, Time::Wall);
-        let sources = Sources {
+        let mut sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
             past: Some(past_of(PastSource::Config(args.config.clone(), args.set.all().to_vec()))),
             ..Sources::of(&node, &config.node.data, allocator::MEMORY)
                 .with_network(&network, &config.net)
                 .with_reserve(config.storage.min_free)
+                .with_journal_max(config.storage.bytes_max)
         };
+        sources.threads.push(self.reload.thread());
+        drop(starting);
         let monitor =
             startup.run(Phase::Final, || Ok(Monitor::start(listening, self.reload.monitor_config(), sources)?))?;
         self.reload.watched_by(&monitor);
@@ -179,8 +194,14 @@ impl Operated<'_> {
         if !has_arrived {
             service::stopping();
         }
-        drop(monitor);
+        if let Err(fault) = &result {
+            let is_invariant = matches!(fault.downcast_ref::<ExchangeError>(), Some(ExchangeError::Poison { .. }));
+            monitor.tell_stopped(&format!("{fault:#}"), is_invariant);
+        }
+        // What was promised is on the disk before anybody is told of alerts that wait.
+        let last_alerts = monitor.stop();
         let totals = node.close();
+        drop(last_alerts);
         result?;
         if has_arrived {
             return Ok(true);
@@ -228,7 +249,9 @@ impl Operated<'_> {
         if times.total() > START_SLOW {
             tracing::warn!("the start took more than {} s", START_SLOW.as_secs());
         }
-        if let Some(warning) = room_warning(&self.config)? {
+        self.say_values();
+        let journal = audit::db::journal_bytes(&self.config.node.data)?;
+        for warning in self.newer.iter().cloned().chain(warnings(&self.config, journal)) {
             tracing::warn!("{warning}");
         }
         Ok(())
@@ -244,6 +267,20 @@ impl Operated<'_> {
             return Err(Failure::Mismatch(text));
         }
         Ok(())
+    }
+
+    /// The log has what the node runs with: where things are, and every value. `config show --origin` says where each is from.
+    fn say_values(&self) {
+        let absolute = |path: &std::path::Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let Config { node, keys, .. } = &self.config;
+        tracing::info!(
+            "paths: configuration {}, session {}, network key {}",
+            absolute(&self.args.config).display(),
+            absolute(&node.data).display(),
+            absolute(&keys.net).display()
+        );
+        let values: Vec<String> = self.values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        tracing::info!("values: {}", values.join(", "));
     }
 
     /// Who this node is in its set.
@@ -287,7 +324,7 @@ impl Operated<'_> {
         }
         let part = self.part(slot);
         say!("BitCraps node `{}`: {} craps tables, {part}.\n", config.net.name, thousands(tables.into()));
-        say!("  session   {}", config.node.data.display());
+        say!("  session   {}", std::path::absolute(&config.node.data)?.display());
         say!("  chain     {}", hex(&setup.chain));
         say!("  height    {} ({} ms to get there)", thousands(height), recovered.as_millis());
         if let Some(found) = found {
@@ -364,27 +401,6 @@ struct Ready {
 
 /// A start that takes longer is told.
 const START_SLOW: Duration = Duration::from_secs(20);
-
-/// What an operator should know about a journal that the disk has no room for.
-fn room_warning(config: &Config) -> anyhow::Result<Option<String>> {
-    let (data, bytes_max) = (&config.node.data, config.storage.bytes_max);
-    let free = FileBackend.free_bytes(data).with_context(|| data.display().to_string())?;
-    let journal: u64 = audit::db::journal_bytes(data)?;
-    Ok(match bytes_max {
-        0 => Some(format!(
-            "storage.bytes_max is 0: the journal grows until the disk, where {} is free, is full; `db stats` says when",
-            ByteSize(free)
-        )),
-        bytes if bytes > journal.saturating_add(free) => Some(format!(
-            "storage.bytes_max is {}, and only {} is free beside the {} that the journal has: the disk is full before old \
-             blocks are given up",
-            ByteSize(bytes),
-            ByteSize(free),
-            ByteSize(journal)
-        )),
-        _ => None,
-    })
-}
 
 /// What to do about socket buffers that are smaller than asked for.
 fn buffer_advice((receive, send): (usize, usize), asked: u64) -> Option<String> {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use engine::hex;
 use operate::past::{PastCommand, PastOf, PastQuestion};
+use operate::process::without_secrets;
 
 /// Memory that a state may take which is read beside a node: what 100,000 tables need.
 const MEMORY_MAX: &str = "512MiB";
@@ -53,9 +54,7 @@ pub fn past_of(source: PastSource) -> PastCommand {
         command.args(source.args()).args(words(question));
         // It is asked for its answer or one reason, and needs neither the node's passphrase nor its manager.
         command.env("BITCRAPS_LOG", "off");
-        for secret in ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
-            command.env_remove(secret);
-        }
+        without_secrets(&mut command);
         command
     })
 }

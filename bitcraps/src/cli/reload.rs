@@ -1,10 +1,13 @@
 //! SIGHUP: a node's configuration is read again, and what may change while it runs is changed. The log has what that was.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ::node::layers::{Changed, Layered};
+use ::node::threads::WatchedThread;
 use anyhow::Context;
 use operate::monitor::{Changer, Monitor};
 use operate::service;
@@ -15,10 +18,16 @@ use signal_hook::iterator::{Handle, Signals};
 use super::config::{check, monitor_config};
 use super::logs::Logs;
 
+/// How often its thread looks for the signal, and how often it does so at least: what a reload takes is part of that.
+const TURN: Duration = Duration::from_millis(250);
+const THREAD_PERIOD: Duration = Duration::from_secs(2);
+
 /// A configuration that is read again while its node runs.
 pub struct Reload {
     state: Arc<Mutex<State>>,
     signals: Handle,
+    /// Shows that the thread moves.
+    turns: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,8 +73,16 @@ impl Reload {
         let handle = signals.handle();
         let state = Arc::new(Mutex::new(State { path, set, layered, logs, monitor: None }));
         let shared = Arc::clone(&state);
+        let turns = Arc::new(AtomicU64::new(0));
+        let turned = Arc::clone(&turns);
         let run = move || {
-            for _ in signals.forever() {
+            // It looks for the signal instead of waiting for it, so that whoever watches it sees it move.
+            while !signals.is_closed() {
+                turned.fetch_add(1, Ordering::Relaxed);
+                if signals.pending().count() == 0 {
+                    std::thread::park_timeout(TURN);
+                    continue;
+                }
                 service::reloading();
                 match lock(&shared).reload() {
                     Ok(changed) if changed.is_empty() => tracing::info!("the configuration is what it was"),
@@ -81,7 +98,12 @@ impl Reload {
             }
         };
         let thread = std::thread::Builder::new().name("reload".into()).spawn(run).context("a thread")?;
-        Ok(Self { state, signals: handle, thread: Some(thread) })
+        Ok(Self { state, signals: handle, turns, thread: Some(thread) })
+    }
+
+    /// Its thread, to be watched.
+    pub fn thread(&self) -> WatchedThread {
+        WatchedThread::new("reload", THREAD_PERIOD, Arc::clone(&self.turns))
     }
 
     /// What a monitor is told now.
@@ -107,6 +129,7 @@ impl Drop for Reload {
     fn drop(&mut self) {
         self.signals.close();
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use aside::Readers;
-use audit::db::{check, session_files, stats};
+use audit::db::{check, journal_bytes, session_files, stats};
 use bytesize::ByteSize;
 use clap::Args;
 use engine::limits::SUPPORT_LOG_BYTES_MAX;
@@ -55,7 +55,10 @@ pub fn run(args: &SupportArgs) -> anyhow::Result<()> {
     parts.insert("versions.json".into(), text(&versions()));
     parts.insert("config.txt".into(), configuration(&layered).into_bytes());
     let running = storage::is_written(&layered.config.node.data);
-    parts.insert("doctor.json".into(), text(&json!(look(&layered.config, running))));
+    parts.insert(
+        "doctor.json".into(),
+        text(&json!(look(&layered.config, running, journal_bytes(&layered.config.node.data).unwrap_or(0)))),
+    );
     ask_node(&layered.config, &mut parts);
     take_stock(&layered.config.node.data, args.check, &mut parts);
     for log in &args.log {

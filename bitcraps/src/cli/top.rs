@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use net::settings::parse_address;
 
 #[derive(Args, Debug)]
 #[command(
@@ -10,7 +11,7 @@ use clap::Args;
 )]
 pub struct TopArgs {
     /// Where the node serves its dashboard.
-    #[arg(default_value = "127.0.0.1:7480")]
+    #[arg(default_value = "127.0.0.1:7480", value_parser = parse_address)]
     address: SocketAddr,
 }
 

@@ -1,5 +1,6 @@
 //! The program, and what holds for the tree as a whole. One binary: each would link the whole world.
 
+mod alerts;
 mod bisect;
 mod cli;
 mod db;

@@ -102,6 +102,9 @@ fn what_is_served_is_live_and_for_this_machine_only() {
     let (status, ..) = dev.get("/metrics", "evil.example");
     assert_eq!(status, 421, "a name that was made to point here");
     assert_eq!(dev.ask("/nowhere").0, 404);
+    let (status, page) = dev.ask("/runbook/memory-high.md");
+    assert!(status == 200 && page.contains("<h1>MemoryHigh: "), "{status} {page}");
+    assert_eq!(dev.ask("/runbook/nothing").0, 404);
     assert_eq!((dev.ask("/livez").0, dev.ask("/healthz").0), (200, 200));
 
     let grows =
@@ -112,6 +115,11 @@ fn what_is_served_is_live_and_for_this_machine_only() {
         let now = dev.scrape();
         if grows.iter().all(|name| now[*name] > before[*name]) {
             assert_eq!(now["bitcraps_tick_seconds_count"], now["bitcraps_ticks_total"]);
+            // Nobody's intents are left out: each receipt was waited for.
+            let (waited, receipts) = (now["bitcraps_receipt_seconds_count"], now["bitcraps_receipts_total"]);
+            assert!(waited > 0.9 * receipts && now["bitcraps_receipt_seconds_sum"] > 0.0, "{waited} of {receipts}");
+            assert_eq!(now["bitcraps_decision_seconds_count"], 0.0, "a lone validator decides at once");
+            assert!(now["bitcraps_block_seconds_sum"] > 0.0, "{now:?}");
             assert!(now["bitcraps_memory_bytes"] > 1e6 && now["bitcraps_session_bytes"] > 0.0);
             break;
         }
@@ -227,10 +235,49 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     use nix::sys::ptrace::{Options, detach, interrupt, seize};
     use nix::sys::wait::{WaitPidFlag, waitpid};
 
+    // What reads the configuration again is a node's alone.
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = super::newcomer::made_node(&dir.path().join("node"), &["--window", "1000"]);
+    let mut node = super::newcomer::program()
+        .args(["node", "--config", super::newcomer::text(&config), "--output", "ndjson"])
+        .args(["--set", "monitoring.listen=127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let ready = Lines::of(node.stdout.take().expect("piped")).next();
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("a ready line");
+    let monitor = ready["dashboard"].as_str().expect("an address").trim_start_matches("http://").trim_end_matches('/');
+    let says = |what: &str| {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let body = super::secrets::ask(monitor, "/readyz");
+            let body = String::from_utf8_lossy(&body).into_owned();
+            if body.contains(what) {
+                break;
+            }
+            assert!(Instant::now() < until, "it goes on to say {body}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    says("\"ready\":true");
+    let id = thread_of(node.id(), "reload");
+    if seize(id, Options::empty()).is_ok() {
+        interrupt(id).expect("it was seized");
+        waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
+        says("the thread `reload` has not moved");
+        detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
+        says("\"ready\":true");
+    }
+    node.kill().expect("it runs");
+    node.wait().expect("it ends");
+
     let dev = Dev::start(&["--listen", "127.0.0.1:0"]);
     dev.until_ready_is(|status, _| status == 200);
     // The tick's thread is the first of the process, and has its name.
-    for (thread, name) in [("storage", "storage"), ("net", "net"), ("bitcraps", "tick"), ("snapshots", "snapshots")] {
+    for (thread, name) in
+        [("storage", "storage"), ("net", "net"), ("bitcraps", "tick"), ("snapshots", "snapshots"), ("alerts", "alerts")]
+    {
         let id = thread_of(dev.process.id(), thread);
         if let Err(error) = seize(id, Options::empty()) {
             println!("this system lets nobody stop a thread ({error}): freezing was left out");

@@ -38,7 +38,7 @@ pub enum Lost {
         found: Key,
     },
     /// The node closed the connection and said why.
-    #[error("{}{}", .code.sentence(), if .text.is_empty() { String::new() } else { format!(" ({text})") })]
+    #[error("{}{}", .code.sentence(), details(*.code, text))]
     Closed {
         /// The code.
         code: CloseCode,
@@ -54,6 +54,11 @@ pub enum Lost {
     /// Anything else that befell the connection.
     #[error("{0}")]
     Other(String),
+}
+
+/// What the node said beside its code, unless that is the same.
+fn details(code: CloseCode, text: &str) -> String {
+    if text.is_empty() || text == code.sentence() { String::new() } else { format!(" ({text})") }
 }
 
 impl Lost {

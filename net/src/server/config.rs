@@ -8,7 +8,7 @@ use engine::limits::{FOLLOWERS_MAX, NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::settings::{milliseconds, size, within, write_milliseconds, write_size};
+use crate::settings::{address, milliseconds, size, within, write_milliseconds, write_size};
 use crate::transport::NODE_BYTES;
 
 /// The bounds of a node's network.
@@ -16,6 +16,7 @@ use crate::transport::NODE_BYTES;
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Where to listen.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The node's name, for people.
     #[serde(deserialize_with = "name")]
@@ -153,7 +154,8 @@ fn validators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>,
 }
 
 fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let peers = Vec::<String>::deserialize(deserializer)?;
+    let peers = Vec::<String>::deserialize(deserializer)
+        .map_err(|_| D::Error::custom("expected a list of nodes, such as [\"node.example:7400\"]"))?;
     if peers.len() > PEERS_NAMED_MAX {
         return Err(D::Error::custom(format!("{} peers, at most {PEERS_NAMED_MAX} are allowed", peers.len())));
     }

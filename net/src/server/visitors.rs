@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use engine::limits::VISITOR_LINES_PER_S_MAX;
 use quinn_proto::ConnectionError;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::session::{Close, CloseCode};
 use crate::tls::Key;
@@ -43,6 +43,11 @@ impl Kind {
         }
     }
 }
+
+/// Who came: another node, somebody who plays or watches a table, somebody who only looked how the node is.
+pub(super) const NODE: &str = "node";
+pub(super) const PLAYER: &str = "player";
+pub(super) const VISITOR: &str = "visitor";
 
 /// One thing that the log may tell.
 pub(super) struct Visit<'a> {
@@ -108,6 +113,8 @@ impl Visitors {
         let (address, reason, text) = (Ipv6Addr::from(visit.address).to_canonical(), visit.reason, visit.text);
         let key = visit.key.map_or_else(|| "unproven".to_owned(), |key| engine::hex(&key));
         match visit.kind {
+            Kind::Came if reason == VISITOR => debug!(%address, key, "a visitor came"),
+            Kind::Went if reason == VISITOR => debug!(%address, key, "a visitor left: {text}"),
             Kind::Came => info!(%address, key, "a {reason} came"),
             Kind::Went => info!(%address, key, reason, "a connection ended: {text}"),
             Kind::Refused => info!(%address, key, reason, "a connection was refused: {text}"),

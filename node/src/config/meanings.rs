@@ -16,6 +16,7 @@ pub(super) const HEAD: &str = "\
 # Relative paths start where this file is. Unknown keys are refused.
 # SIGHUP has [log], [memory], [alerts] and monitoring.hosts read again; the rest holds from the next start on.
 
+# The version of this file: of a newer one, a program leaves out the keys that it does not know, and names them.
 ";
 
 /// What each key means, by section.
@@ -114,7 +115,8 @@ pub(crate) const MEANINGS: [(&str, &str, &str); 37] = [
     (
         "cache",
         "disk_bytes_max",
-        "What they may hold on disk, in the session's folder `cache`, which may be deleted at any time; 0 for no disk.",
+        "What they may hold on disk, in the cache folder of the user who asks (~/.cache/bitcraps), which may be deleted at any time;\n\
+         0 for no disk.",
     ),
     (
         "memory",

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use net::settings::{size, write_size};
+use net::settings::{parse_address, size, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -45,6 +45,7 @@ pub struct AlertsConfig {
     #[serde(deserialize_with = "webhook")]
     pub webhook: String,
     /// A program and its arguments, run for each change; empty for none.
+    #[serde(deserialize_with = "exec")]
     pub exec: Vec<String>,
     /// Who gets a letter.
     #[serde(deserialize_with = "mail_to")]
@@ -76,6 +77,7 @@ pub struct MonitoringConfig {
     /// Where the dashboard, metrics and health are, TCP.
     pub listen: ServedAt,
     /// Names under which they may be asked for, beside addresses.
+    #[serde(deserialize_with = "hosts")]
     pub hosts: Vec<String>,
 }
 
@@ -106,8 +108,7 @@ impl FromStr for ServedAt {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let wrong = |_| format!("`{text}` is no address such as \"127.0.0.1:7480\", and not \"off\"");
-        text.parse().map(Self::Address).map_err(wrong)
+        parse_address(text).map(Self::Address).map_err(|problem| format!("{problem}, and not `off`"))
     }
 }
 
@@ -142,14 +143,44 @@ fn memory_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 
 fn webhook<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let url = String::deserialize(deserializer)?;
-    if url.is_empty() || url.starts_with("http://") {
-        return Ok(url);
+    let Some(rest) = url.strip_prefix("http://") else {
+        if url.is_empty() {
+            return Ok(url);
+        }
+        return Err(D::Error::custom("no address of http://; for another protocol, `exec` runs a program"));
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    if host.is_empty() || rest.contains(char::is_whitespace) {
+        return Err(D::Error::custom("an address of http:// has a host, such as http://127.0.0.1:9093/hook"));
     }
-    Err(D::Error::custom("no address of http://; for another protocol, `exec` runs a program"))
+    Ok(url)
+}
+
+/// A list of texts. What stands there instead may be a secret and is not repeated.
+fn list<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Vec<String>, D::Error> {
+    Vec::<String>::deserialize(deserializer).map_err(|_| D::Error::custom(format!("expected {expected}")))
+}
+
+fn exec<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    list(deserializer, "a program and its arguments as a list, such as [\"/bin/true\"]")
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = list(deserializer, "a list of names, such as [\"node.example\"]")?;
+    let is_name = |name: &String| {
+        !name.is_empty() && name.chars().all(|sign| sign.is_alphanumeric() || matches!(sign, '.' | '-' | '_'))
+    };
+    match names.iter().find(|name| !is_name(name)) {
+        Some(wrong) => {
+            Err(D::Error::custom(format!("`{wrong}` is no name such as node.example, without http:// and port")))
+        }
+        None => Ok(names),
+    }
 }
 
 fn mail_to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let addresses = Vec::<String>::deserialize(deserializer)?;
+    let addresses = list(deserializer, "a list of addresses, such as [\"ops@example.org\"]")?;
     match addresses.iter().find(|one| !one.contains('@') || one.contains(|c: char| c.is_control() || c == ',')) {
         Some(wrong) => Err(D::Error::custom(format!("`{wrong}` is no address such as ops@example.org"))),
         None => Ok(addresses),

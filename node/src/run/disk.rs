@@ -116,6 +116,7 @@ impl Node {
 
     /// Gives what was released to whom it concerns.
     fn tell(&mut self, released: &mut Vec<Output>) {
+        self.recorder.leaves(released);
         for output in &*released {
             self.totals.add_output(output);
             if let (Some(players), Output::Receipt { to: PeerId::LOCAL, receipt }) = (&mut self.players, output) {

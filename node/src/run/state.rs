@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::Tick;
-use engine::io::{ChainProgress, Input};
+use engine::io::ChainProgress;
+use engine::limits::VALIDATORS_MAX;
 use systems::Machine;
 
 use super::Node;
@@ -49,14 +50,6 @@ impl Node {
         self.recorder.trimmed(began.elapsed());
     }
 
-    pub(super) fn count_arrived(&mut self) {
-        let intents = |input: &Input| match input {
-            Input::Intents { intents, .. } => intents.len(),
-            _ => 0,
-        };
-        self.recorder.add_arrived(self.inputs.iter().map(intents).sum());
-    }
-
     /// Lets others read how it is, and what it has counted so far.
     pub(super) fn publish(&mut self) {
         let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
@@ -69,6 +62,8 @@ impl Node {
             unsynced_ticks: self.held.ticks(),
             held_bytes: self.machine.held_bytes(),
             missing_shares: order.missing_shares,
+            validators: order.validators,
+            behind: self.behind(order.validators),
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,
                 failed: counts.failed,
@@ -77,6 +72,17 @@ impl Node {
             }),
         };
         self.recorder.publish(&self.totals, &now);
+    }
+
+    /// How many heights others have settled and this node has not. One more says so than may be liars.
+    fn behind(&self, validators: u32) -> u64 {
+        let mut settled = [0; VALIDATORS_MAX as usize];
+        for (place, (_, standing)) in settled.iter_mut().zip(self.machine.nodes()) {
+            *place = standing.settled.0;
+        }
+        settled.sort_unstable_by_key(|height| std::cmp::Reverse(*height));
+        let liars = validators.saturating_sub(1) as usize / 3;
+        settled[liars.min(settled.len() - 1)].saturating_sub(self.standing.settled.0)
     }
 
     /// Its machine.

@@ -3,24 +3,30 @@
 
 use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{Request, Uri, header};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::limits::ALERTS_WAITING_MAX;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use node::config::AlertsConfig;
+use node::threads::WatchedThread;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
 use super::rules::AlertLevel;
 use super::state::Change;
+use crate::process::without_secrets;
 
 /// How long one channel may take for one change.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often its thread turns, and how often it does so at least.
+const TURN: Duration = Duration::from_millis(500);
+const THREAD_PERIOD: Duration = Duration::from_secs(2);
 
 /// Why a change was not told somewhere.
 #[derive(Error, Debug)]
@@ -49,54 +55,111 @@ pub enum ChannelError {
     },
 }
 
-/// Tells changes, on a thread of its own.
+/// What those who tell changes share with those who have them told.
+#[derive(Default)]
+struct Telling {
+    /// Changes that are not told yet.
+    waiting: AtomicU64,
+    /// Times that a channel did not take one, since the node started.
+    untold: Arc<AtomicU64>,
+    /// Nobody waits any more: what has not been told stays so.
+    is_over: AtomicBool,
+    /// Shows that the thread moves, also while a channel takes its time.
+    turns: Arc<AtomicU64>,
+}
+
+impl Telling {
+    fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.turn();
+        self.is_over.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells changes, on a thread of its own. Dropped, it tells what waits and is waited for by nobody.
 pub struct Channels {
     changes: Option<Sender<Change>>,
-    thread: Option<JoinHandle<()>>,
+    telling: Arc<Telling>,
+    /// Says, by its end, that the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Channels {
-    /// Tells them where the configuration says.
+    /// Tells them where the configuration says, and counts those that a channel does not take.
     ///
     /// # Errors
     /// If the system refuses the thread.
-    pub fn start(config: AlertsConfig, node: String) -> std::io::Result<Self> {
+    pub fn start(config: AlertsConfig, node: String, untold: Arc<AtomicU64>) -> std::io::Result<Self> {
         let (changes, heard) = bounded(ALERTS_WAITING_MAX);
-        let run = move || tell_all(&config, &node, &heard);
-        let thread = std::thread::Builder::new().name("alerts".into()).spawn(run)?;
-        Ok(Self { changes: Some(changes), thread: Some(thread) })
+        let (ends, ended) = bounded::<()>(0);
+        let telling = Arc::new(Telling { untold, ..Telling::default() });
+        let shared = Arc::clone(&telling);
+        let run = move || {
+            tell_all(&config, &node, &heard, &shared);
+            drop(ends);
+        };
+        std::thread::Builder::new().name("alerts".into()).spawn(run)?;
+        Ok(Self { changes: Some(changes), telling, ended })
+    }
+
+    /// Its thread, to be watched.
+    pub fn thread(&self) -> WatchedThread {
+        WatchedThread::new("alerts", THREAD_PERIOD, Arc::clone(&self.telling.turns))
     }
 
     /// Logs a change, and has it told elsewhere without waiting.
     pub fn tell(&self, change: Change) {
-        let Change { rule, title, why, .. } = &change;
-        match change.level {
+        let Change { rule, title, why, page, level, before, .. } = &change;
+        match level {
             AlertLevel::None => tracing::info!("alert over: {rule}, {title} ({why})"),
-            AlertLevel::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{}", change.page),
-            AlertLevel::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{}", change.page),
+            AlertLevel::Warning if before > level => {
+                tracing::warn!("alert less severe, now a warning: {rule}, {title} ({why}); docs/{page}");
+            }
+            AlertLevel::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{page}"),
+            AlertLevel::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{page}"),
         }
+        self.telling.waiting.fetch_add(1, Ordering::Relaxed);
         if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
+            self.telling.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.telling.untold.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("{ALERTS_WAITING_MAX} alerts wait to be told; this one is in the log alone");
         }
     }
-}
 
-impl Drop for Channels {
-    fn drop(&mut self) {
+    /// Ends: what waits has `within` to be told, all of it together. The rest is in the log alone, which says so.
+    pub fn end(&mut self, within: Duration) {
         self.changes = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected) {
+            return;
         }
+        self.telling.is_over.store(true, Ordering::Relaxed);
+        let waiting = self.telling.waiting.load(Ordering::Relaxed);
+        tracing::warn!("alerts not told by the end of the node: {waiting}; the log alone has them");
     }
 }
 
-fn tell_all(config: &AlertsConfig, node: &str, heard: &Receiver<Change>) {
-    while let Ok(change) = heard.recv() {
-        for told in [webhook(config, node, &change), command(config, node, &change), mail(config, node, &change)] {
-            if let Err(error) = told {
+fn tell_all(config: &AlertsConfig, node: &str, heard: &Receiver<Change>, telling: &Telling) {
+    let channels = [webhook, command, mail];
+    loop {
+        telling.turn();
+        let change = match heard.recv_timeout(TURN) {
+            Ok(change) => change,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        for tell in channels {
+            if telling.is_over() {
+                return;
+            }
+            if let Err(error) = tell(config, node, &change, telling) {
+                telling.untold.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("an alert was not told: {error}");
             }
         }
+        telling.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -107,7 +170,7 @@ fn as_json(node: &str, change: &Change) -> String {
     value.to_string()
 }
 
-fn webhook(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), ChannelError> {
+fn webhook(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling) -> Result<(), ChannelError> {
     if config.webhook.is_empty() {
         return Ok(());
     }
@@ -115,11 +178,19 @@ fn webhook(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), Cha
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| problem(error.to_string()))?;
     let body = as_json(node, change);
-    let sent = runtime.block_on(async { tokio::time::timeout(PATIENCE, post(&config.webhook, body)).await });
-    match sent {
-        Ok(sent) => sent.map_err(problem),
-        Err(_) => Err(problem(format!("no answer within {} s", PATIENCE.as_secs()))),
-    }
+    let sent = runtime.block_on(async {
+        let turn = async {
+            while !telling.is_over() {
+                tokio::time::sleep(TURN).await;
+            }
+        };
+        tokio::select! {
+            sent = tokio::time::timeout(PATIENCE, post(&config.webhook, body)) => sent.ok(),
+            () = turn => None,
+        }
+    });
+    sent.unwrap_or_else(|| Err(format!("no answer within {} s, or by the end of the node", PATIENCE.as_secs())))
+        .map_err(problem)
 }
 
 /// Posts JSON to an address of plain HTTP, and wants an answer of success.
@@ -143,60 +214,72 @@ async fn post(url: &str, body: String) -> Result<(), String> {
 }
 
 /// Runs the operator's command: the change is its standard input, and in its environment.
-fn command(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), ChannelError> {
+fn command(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling) -> Result<(), ChannelError> {
     let Some((program, args)) = config.exec.split_first() else { return Ok(()) };
     let mut command = Command::new(program);
     command.args(args);
     command.env("BITCRAPS_ALERT", change.rule).env("BITCRAPS_ALERT_LEVEL", change.level.name());
     command.env("BITCRAPS_ALERT_WHY", &change.why).env("BITCRAPS_ALERT_NODE", node);
-    run(program, command, &as_json(node, change))
+    run(program, command, &as_json(node, change), telling)
 }
 
 /// Hands a letter to the system's sendmail.
-fn mail(config: &AlertsConfig, node: &str, change: &Change) -> Result<(), ChannelError> {
+fn mail(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling) -> Result<(), ChannelError> {
     if config.mail_to.is_empty() {
         return Ok(());
     }
     let program = &config.sendmail;
     let mut command = Command::new(program);
     command.args(["-i", "-t"]);
-    let level = if change.level == AlertLevel::None { "over" } else { change.level.name() };
+    let level = subject(change);
     // Neither a rule's words nor a node's name have a line break, so no header can be made up.
     let letter = format!(
-        "To: {}\nSubject: [{level}] {node}: {}\nContent-Type: text/plain; charset=utf-8\n\n{}: {}\n{}\n\ndocs/{} says what to do.\n",
+        "To: {}\nSubject: [{level}] {node}: {}\nContent-Type: text/plain; charset=utf-8\n\n{}: {}\n{}\n\ndocs/{} says what to do, as the dashboard does at /{}.\n",
         config.mail_to.join(", "),
         change.title,
         change.rule,
         change.title,
         change.why,
-        change.page
+        change.page,
+        change.page.trim_end_matches(".md")
     );
-    run(program, command, &letter)
+    run(program, command, &letter, telling)
+}
+
+/// How bad it is, as the subject of a letter has it.
+fn subject(change: &Change) -> &'static str {
+    match change.level {
+        AlertLevel::None => "over",
+        AlertLevel::Warning if change.before == AlertLevel::Critical => "less severe, now a warning",
+        level => level.name(),
+    }
 }
 
 /// Runs a program to its end, with text as its standard input, for as long as it may take.
-fn run(program: &str, mut command: Command, input: &str) -> Result<(), ChannelError> {
+fn run(program: &str, mut command: Command, input: &str, telling: &Telling) -> Result<(), ChannelError> {
     let failed = |error| ChannelError::Run { program: program.to_owned(), error };
+    without_secrets(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         // What it does not read it does not want. The text is shorter than a pipe, so nothing waits here.
         let _ = stdin.write_all(input.as_bytes());
     }
-    match wait(&mut child).map_err(failed)? {
+    match wait(&mut child, telling).map_err(failed)? {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(ChannelError::Failed { program: program.to_owned(), status: status.to_string() }),
         None => {
-            let status = format!("ended after {} s", PATIENCE.as_secs());
+            let status =
+                format!("it did not end within {} s, or by the end of the node, and was ended", PATIENCE.as_secs());
             Err(ChannelError::Failed { program: program.to_owned(), status })
         }
     }
 }
 
 /// How a program ended, or nothing if it took too long and was ended.
-fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+fn wait(child: &mut Child, telling: &Telling) -> std::io::Result<Option<ExitStatus>> {
     let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
+    while Instant::now() < until && !telling.is_over() {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -237,16 +320,16 @@ mod tests {
         let file = dir.path().join("told");
         let exec = writes(&file, "(echo $BITCRAPS_ALERT $BITCRAPS_ALERT_LEVEL; cat)");
         let config = AlertsConfig { exec, ..AlertsConfig::default() };
-        command(&config, "north", &change()).expect("a shell");
+        command(&config, "north", &change(), &Telling::default()).expect("a shell");
         let told = std::fs::read_to_string(&file).expect("it wrote");
         let (first, json) = told.split_once('\n').expect("two lines");
         assert_eq!(first, "MemoryHigh critical");
         let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
         assert_eq!((json["node"].as_str(), json["level"].as_str()), (Some("north"), Some("critical")));
         let config = AlertsConfig { exec: vec!["/bin/false".into()], ..AlertsConfig::default() };
-        assert!(matches!(command(&config, "north", &change()), Err(ChannelError::Failed { .. })));
+        assert!(matches!(command(&config, "north", &change(), &Telling::default()), Err(ChannelError::Failed { .. })));
         let config = AlertsConfig { exec: vec!["/no/such".into()], ..AlertsConfig::default() };
-        assert!(matches!(command(&config, "north", &change()), Err(ChannelError::Run { .. })));
+        assert!(matches!(command(&config, "north", &change(), &Telling::default()), Err(ChannelError::Run { .. })));
     }
 
     #[test]
@@ -261,7 +344,7 @@ mod tests {
             sendmail: program.display().to_string(),
             ..AlertsConfig::default()
         };
-        mail(&config, "north", &change()).expect("a program");
+        mail(&config, "north", &change(), &Telling::default()).expect("a program");
         let letter = std::fs::read_to_string(&file).expect("it wrote");
         let head = "-i -t\nTo: a@example.org, b@example.org\nSubject: [critical] north: memory is nearly used up\n";
         assert!(letter.starts_with(head), "{letter}");
@@ -294,11 +377,51 @@ mod tests {
                 (head, String::from_utf8(body).expect("text"))
             });
             let config = AlertsConfig { webhook: url, ..AlertsConfig::default() };
-            let told = webhook(&config, "north", &change());
+            let told = webhook(&config, "north", &change(), &Telling::default());
             assert_eq!(told.is_ok(), is_taken, "{told:?}");
             let (head, body) = server.join().expect("it answered");
             assert!(head.starts_with("POST /hook?of=me HTTP/1.1\r\n"), "{head}");
             assert!(body.contains("\"rule\":\"MemoryHigh\"") && body.contains("\"node\":\"north\""), "{body}");
         }
+    }
+
+    /// What hears a webhook and never answers.
+    fn silent() -> (TcpListener, AlertsConfig) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let webhook = format!("http://{}/", listener.local_addr().expect("an address"));
+        (listener, AlertsConfig { webhook, ..AlertsConfig::default() })
+    }
+
+    #[test]
+    fn nobody_waits_long_for_a_channel_that_does_not_answer() {
+        let (_listener, config) = silent();
+        let mut channels = Channels::start(config.clone(), "north".into(), Arc::default()).expect("a thread");
+        (0..3).for_each(|_| channels.tell(change()));
+        let began = Instant::now();
+        channels.end(Duration::from_millis(200));
+        assert!(began.elapsed() < Duration::from_secs(5), "it ended after {:?}", began.elapsed());
+        assert_eq!(channels.telling.waiting.load(Ordering::Relaxed), 3, "none of them was told");
+        let channels = Channels::start(config, "north".into(), Arc::default()).expect("a thread");
+        channels.tell(change());
+        let began = Instant::now();
+        drop(channels);
+        assert!(began.elapsed() < Duration::from_secs(5), "other channels are used at once");
+    }
+
+    #[test]
+    fn what_a_channel_does_not_take_is_counted() {
+        let config = AlertsConfig { exec: vec!["/no/such".into()], ..AlertsConfig::default() };
+        let untold = Arc::new(AtomicU64::new(0));
+        let mut channels = Channels::start(config, "north".into(), Arc::clone(&untold)).expect("a thread");
+        (0..2).for_each(|_| channels.tell(change()));
+        channels.end(PATIENCE);
+        assert_eq!(untold.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_fall_is_told_apart_from_a_rise() {
+        let fell = Change { level: AlertLevel::Warning, before: AlertLevel::Critical, ..change() };
+        assert_eq!(subject(&fell), "less severe, now a warning");
+        assert_eq!(subject(&Change { before: AlertLevel::None, ..fell }), "warning");
     }
 }

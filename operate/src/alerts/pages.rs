@@ -16,7 +16,7 @@ const SCRAPE_DOWN: &str = "  - alert: ScrapeDown
 ";
 
 /// The page of that rule.
-pub const SCRAPE_DOWN_PAGE: &str = "\
+const SCRAPE_DOWN_PAGE: &str = "\
 # ScrapeDown: a node does not answer
 
 Critical after 60 s in which Prometheus had no answer from `/metrics`. Only a Prometheus can have this alert: a node that is gone
@@ -30,6 +30,43 @@ had a receipt is on its disk.
 1. `systemctl status bitcraps` and its log say why it ended; a start says what it found.
 2. If it runs, `/livez` on the machine itself tells a network fault from a thread that hangs.
 ";
+
+/// The page of what a node tells that stops because an invariant is broken: it is the last that it tells.
+const CONSERVATION_PAGE: &str = "\
+# Conservation: chips do not add up, or another invariant is broken
+
+Critical, at once, and the last that this node tells: it has stopped before anything of the height was recorded. A Prometheus has no
+such rule, since nobody answers it any more; it has ScrapeDown.
+
+**What it means.** Settling a block would have made or lost chips, or broken another invariant. Every honest node stops at the same
+block. What was recorded is whole.
+
+**What to do.**
+
+1. Read the last line of the log, and `stopped/poison-HEIGHT.json` in the session: they name the height and the invariant.
+2. Start nothing by force. `bitcraps support` packs what whoever mends the program needs; `bitcraps replay` checks the record so far.
+3. Tell the other operators: all of them go on together, with a program that is mended.
+";
+
+/// The page of what a node tells that stops for any other fault.
+const STOPPED_PAGE: &str = "\
+# Stopped: the node has stopped by itself
+
+Critical, at once, and the last that this node tells. A Prometheus has ScrapeDown instead.
+
+**What it means.** The node cannot go on: its disk refuses what it writes, a quorum has another state, or its key is used elsewhere.
+What had a receipt is on its disk.
+
+**What to do.**
+
+1. The alert and the last line of the log say why, and what mends it.
+2. The unit starts it again, except where that does not help: `systemctl status bitcraps` shows whether it did.
+3. `bitcraps doctor --config FILE` looks at the disk; the folder `stopped` of the session has what is known of a fault.
+";
+
+/// Pages of what no rule of the table says.
+const OTHERS: [(&str, &str); 3] =
+    [("scrape-down", SCRAPE_DOWN_PAGE), ("conservation", CONSERVATION_PAGE), ("stopped", STOPPED_PAGE)];
 
 /// The rules for a Prometheus.
 pub fn prometheus_rules() -> String {
@@ -66,7 +103,7 @@ pub fn page(rule: &Rule) -> String {
         .map(|(level, Threshold { value, seconds })| {
             let side = if rule.side == Side::Above { "above" } else { "below" };
             let long = if seconds > 0 { format!(" for {seconds} s") } else { String::new() };
-            format!("{} {side} {}{long}", level.name(), rule.unit.written(value))
+            format!("{} {side} {}{}{long}", level.name(), rule.written(value), rule.within())
         })
         .collect();
     thresholds.reverse();
@@ -81,6 +118,57 @@ pub fn page(rule: &Rule) -> String {
         steps.join("\n")
     );
     page
+}
+
+/// The page of a name, as a browser shows it; nothing if there is none.
+pub fn html(name: &str) -> Option<String> {
+    let rule = RULES.iter().find(|rule| rule.page() == name);
+    let text = match rule {
+        Some(rule) => page(rule),
+        None => OTHERS.iter().find(|(of, _)| *of == name).map(|(_, text)| (*text).to_owned())?,
+    };
+    Some(as_html(&text))
+}
+
+/// One of these pages as HTML: headings, paragraphs, code and numbered steps are all that they have.
+fn as_html(text: &str) -> String {
+    let (title, _) = text.trim_start_matches("# ").split_once('\n').unwrap_or((text, ""));
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
+         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<link rel=\"stylesheet\" \
+         href=\"../dashboard.css\">\n<main class=\"page\">\n",
+        in_html(title)
+    );
+    for block in text.split("\n\n") {
+        let block = block.trim();
+        let _ = match block.strip_prefix("# ") {
+            Some(heading) => writeln!(html, "<h1>{}</h1>", in_html(heading)),
+            None if block.starts_with("```") => {
+                writeln!(html, "<pre>{}</pre>", escaped(block.trim_matches(['`', '\n'])))
+            }
+            None if block.starts_with("1. ") => {
+                let steps = block.lines().filter_map(|line| line.split_once(". "));
+                let items: String = steps.map(|(_, step)| format!("<li>{}</li>\n", in_html(step))).collect();
+                writeln!(html, "<ol>\n{items}</ol>")
+            }
+            None => writeln!(html, "<p>{}</p>", in_html(block)),
+        };
+    }
+    html.push_str("</main>\n<footer><p><a href=\"../\">The dashboard</a></p></footer>\n</html>\n");
+    html
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// A line of text with its code and what it stresses.
+fn in_html(text: &str) -> String {
+    let paired = |text: String, sign: &str, name: &str| {
+        let parts = text.split(sign).enumerate();
+        parts.map(|(at, part)| if at % 2 == 1 { format!("<{name}>{part}</{name}>") } else { part.to_owned() }).collect()
+    };
+    paired(paired(escaped(text), "**", "strong"), "`", "code")
 }
 
 #[cfg(test)]
@@ -98,8 +186,8 @@ mod tests {
             (root.join("docs/metrics.md"), metrics::page()),
             (root.join("packaging/prometheus/bitcraps.rules.yml"), prometheus_rules()),
             (root.join("packaging/grafana/bitcraps.json"), grafana()),
-            (root.join("docs/runbook/scrape-down.md"), SCRAPE_DOWN_PAGE.into()),
         ];
+        files.extend(OTHERS.map(|(name, text)| (root.join(format!("docs/runbook/{name}.md")), text.into())));
         files.extend(RULES.iter().map(|rule| (root.join(format!("docs/runbook/{}.md", rule.page())), page(rule))));
         files
     }
@@ -126,5 +214,19 @@ mod tests {
         for page in pages.map(|page| page.expect("a page").path()) {
             assert!(known.contains(&page), "{} belongs to no rule", page.display());
         }
+    }
+
+    #[test]
+    fn every_page_is_shown_in_a_browser_as_it_is_written() {
+        for rule in RULES {
+            let html = html(&rule.page()).expect("a page");
+            assert!(html.contains(&format!("<h1>{}: {}</h1>", rule.name, in_html(rule.title))), "{html}");
+            assert_eq!(html.matches("<li>").count(), rule.steps.len(), "{html}");
+            assert!(html.contains("<strong>What it means.</strong>") && !html.contains("**"), "{html}");
+            assert_eq!(html.matches("<code>").count(), html.matches("</code>").count());
+        }
+        assert_eq!(html("scrape-down").expect("a page").matches("<li>").count(), 2);
+        assert_eq!(html("nothing"), None);
+        assert_eq!(in_html("a `<b>` **c**"), "a <code>&lt;b&gt;</code> <strong>c</strong>");
     }
 }

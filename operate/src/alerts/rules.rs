@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::history::Expr::{self, Fixed, Growth, Now, Quantile, Rate, Ratio};
+use crate::history::Expr::{self, Fixed, Growth, Increase, Now, Quantile, Rate, Ratio};
 use crate::metrics::Unit;
 use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 
@@ -82,6 +82,20 @@ impl Rule {
         page
     }
 
+    /// A value of it, for people.
+    pub fn written(&self, value: f64) -> String {
+        let per = if matches!(self.value, Rate(..)) { "/s" } else { "" };
+        format!("{}{per}", self.unit.written(value))
+    }
+
+    /// In which seconds it happened, for what is counted over a while.
+    pub fn within(&self) -> String {
+        match self.value {
+            Increase(_, seconds) => format!(" in {seconds} s"),
+            _ => String::new(),
+        }
+    }
+
     /// Its thresholds, the worse first.
     pub fn thresholds(&self) -> impl Iterator<Item = (AlertLevel, Threshold)> {
         let critical = self.critical.map(|threshold| (AlertLevel::Critical, threshold));
@@ -143,7 +157,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "Alarm",
-        value: Rate("bitcraps_alarms_total", 300),
+        value: Increase("bitcraps_alarms_total", 300),
         unit: Unit::Count,
         side: Side::Above,
         warning: None,
@@ -197,6 +211,21 @@ pub const RULES: &[Rule] = &[
         steps: &["Raise `net.buffer_bytes_max`: 104 KiB for each that plays, 10 KiB for each that is idle; restart."],
     },
     Rule {
+        name: "ReceiptSlow",
+        value: Ratio(&Quantile(0.95, "bitcraps_receipt_seconds", 30), &Now("bitcraps_receipt_target_seconds")),
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(1.0, 30),
+        critical: at(2.0, 30),
+        title: "receipts take longer than they may",
+        meaning: "One in twenty intents waits longer for its receipt than 50 ms with one validator, or 150 ms with several; that is 100 %. Players see it.",
+        steps: &[
+            "Look at the tick, at disk syncs and, among several validators, at decisions: they are the parts of it.",
+            "Look at processors busy and at intents without a receipt: a crowd that sends more than the node can do waits.",
+            "Take fewer intents (`net.intents_per_connection_per_s`), or a machine with more cores.",
+        ],
+    },
+    Rule {
         name: "DecisionSlow",
         value: Quantile(0.95, "bitcraps_decision_seconds", 30),
         unit: Unit::Seconds,
@@ -204,7 +233,7 @@ pub const RULES: &[Rule] = &[
         warning: at(0.05, 30),
         critical: at(0.1, 30),
         title: "blocks are decided slowly",
-        meaning: "From a block's time to its decision, one in twenty takes longer than this. Players wait for receipts as much longer.",
+        meaning: "Among several validators, one in twenty blocks takes longer than this from its time to its decision. Players wait for receipts as much longer. A lone validator decides at once and has no such alert.",
         steps: &[
             "Compare the clocks of the validators: the time is measured from the proposer's clock.",
             "Look at the tick and at disk syncs: both are part of it.",
@@ -273,7 +302,9 @@ pub const RULES: &[Rule] = &[
         critical: at(0.9, 10),
         title: "many intents wait for a block",
         meaning: "More intents come than blocks take. What is beyond the queue is shed with BUSY.",
-        steps: &["As for slow decisions; one of them is the cause, unless a crowd sends more than the node can do."],
+        steps: &[
+            "As for slow receipts; one of their parts is the cause, unless a crowd sends more than the node can do.",
+        ],
     },
     Rule {
         name: "CpuHigh",
@@ -305,13 +336,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "DiskFilling",
-        value: Ratio(&Now("bitcraps_disk_free_bytes"), &Growth("bitcraps_session_bytes", 300)),
+        value: Ratio(&Now("bitcraps_disk_to_fill_bytes"), &Growth("bitcraps_session_bytes", 300)),
         unit: Unit::Seconds,
         side: Side::Below,
         warning: at(7.0 * 24.0 * HOUR, 300),
         critical: at(24.0 * HOUR, 300),
         title: "the disk will be full soon",
-        meaning: "At the pace of the last minutes the session fills what is free. `storage.bytes_max` stops it if that is less.",
+        meaning: "At the pace of the last minutes the session fills what is free. Where `storage.bytes_max` stops it before, there is no such alert.",
         steps: &[
             "Set `storage.bytes_max` below what the disk has.",
             "`bitcraps db stats` projects when the bound is reached.",
@@ -319,7 +350,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "SnapshotsFail",
-        value: Rate("bitcraps_snapshots_failed_total", 600),
+        value: Increase("bitcraps_snapshots_failed_total", 600),
         unit: Unit::Count,
         side: Side::Above,
         warning: at(0.0, 0),
@@ -347,7 +378,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "NewcomersRefused",
-        value: Rate("bitcraps_net_refused_short_total", 60),
+        value: Increase("bitcraps_net_refused_short_total", 60),
         unit: Unit::Count,
         side: Side::Above,
         warning: at(0.0, 0),
@@ -368,6 +399,21 @@ pub const RULES: &[Rule] = &[
         steps: &[
             "Wait while heights grow.",
             "Alone, or where too many lost theirs, read `A lost log` in docs/operating.md.",
+        ],
+    },
+    Rule {
+        name: "NodeBehind",
+        value: Now("bitcraps_heights_behind"),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: at(100.0, 30),
+        critical: at(1_000.0, 60),
+        title: "the node is behind the others",
+        meaning: "Others have settled heights that this node has not. It serves what is old, and a validator that is behind does not vote.",
+        steps: &[
+            "Wait while the number falls: a node that was away catches up by itself.",
+            "If it does not fall, look at processors busy, at disk syncs, and at the packets that arrive.",
+            "`bitcraps health --config FILE --cluster` shows where each of them stands.",
         ],
     },
     Rule {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::rules::{AlertLevel, RULES, Rule, Side, Threshold};
 use crate::history::History;
+use crate::reading::Reading;
 
 /// By how much of a threshold a value must be back before the alert goes off: a value that swings about it tells once.
 const HYSTERESIS: f64 = 0.05;
@@ -64,8 +65,9 @@ impl State {
         Self { rule, level: AlertLevel::None, since_ms: 0, why: String::new(), beyond: [None; 2], back: None }
     }
 
-    /// Takes the value of now; nothing is as good as a good one, since where nothing is measured nothing is late.
-    fn step(&mut self, value: Option<f64>, now: Instant, now_ms: u64) -> Option<Change> {
+    /// Takes the value of now, and what is known beside it; nothing is as good as a good one, since where nothing is measured
+    /// nothing is late.
+    fn step(&mut self, value: Option<f64>, more: &str, now: Instant, now_ms: u64) -> Option<Change> {
         let mut wanted = AlertLevel::None;
         for (since, (level, threshold)) in self.beyond.iter_mut().zip(self.rule.thresholds()) {
             *since =
@@ -76,7 +78,7 @@ impl State {
             }
         }
         if let Some(value) = value.filter(|_| wanted >= self.level && wanted > AlertLevel::None) {
-            self.why = self.words(value, wanted);
+            self.why = self.words(value, more, wanted);
         }
         if wanted < self.level && !self.is_back(value, now) {
             return None;
@@ -90,7 +92,7 @@ impl State {
             self.since_ms = now_ms;
         }
         let why = match value {
-            Some(value) => self.words(value, wanted.max(AlertLevel::Warning)),
+            Some(value) => self.words(value, more, wanted),
             None => "nothing is measured now".into(),
         };
         let Rule { name, title, .. } = *self.rule;
@@ -119,13 +121,15 @@ impl State {
         now - *self.back.get_or_insert(now) >= CLEAR_AFTER
     }
 
-    fn words(&self, value: f64, level: AlertLevel) -> String {
+    /// The value and the threshold that it is compared with; of an alert that is over, the lowest.
+    fn words(&self, value: f64, more: &str, level: AlertLevel) -> String {
         let threshold = self.rule.thresholds().find(|(of, _)| *of == level).or(self.rule.thresholds().last());
-        let Some((_, Threshold { value: bound, seconds })) = threshold else { return String::new() };
-        let unit = self.rule.unit;
-        let side = if self.rule.side == Side::Above { "above" } else { "below" };
+        let Some((level, Threshold { value: bound, seconds })) = threshold else { return String::new() };
+        let rule = self.rule;
+        let side = if rule.side == Side::Above { "above" } else { "below" };
         let long = if seconds > 0 { format!(" for {seconds} s") } else { String::new() };
-        format!("{}; {level} is {side} {}{long}", unit.written(value), unit.written(bound), level = level.name())
+        let (value, bound, within, level) = (rule.written(value), rule.written(bound), rule.within(), level.name());
+        format!("{value}{within}{more}; {level} is {side} {bound}{long}")
     }
 }
 
@@ -154,7 +158,11 @@ impl Alerts {
     pub fn step(&mut self, history: &History) -> Vec<Change> {
         let Some(newest) = history.newest() else { return Vec::new() };
         let (now, now_ms) = (newest.at, newest.at_ms);
-        self.0.iter_mut().filter_map(|state| state.step(value_of(state.rule, history), now, now_ms)).collect()
+        let step = |state: &mut State| {
+            let more = more_of(state.rule, newest);
+            state.step(value_of(state.rule, history), &more, now, now_ms)
+        };
+        self.0.iter_mut().filter_map(step).collect()
     }
 
     /// Those that are on, the worst first.
@@ -172,6 +180,14 @@ impl Alerts {
             .collect();
         on.sort_by_key(|alert| std::cmp::Reverse(alert.level));
         on
+    }
+}
+
+/// What a reading knows beside the number that a rule compares.
+fn more_of(rule: &Rule, newest: &Reading) -> String {
+    match rule.name {
+        "ThreadFrozen" if !newest.frozen.is_empty() => format!(": {}", newest.frozen.join(", ")),
+        _ => String::new(),
     }
 }
 

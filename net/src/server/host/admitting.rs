@@ -10,10 +10,14 @@ use super::{Counters, Host, Peer, Stage};
 use crate::server::admission::Allowance;
 use crate::server::peer::Open;
 use crate::server::talk::Talk;
-use crate::server::visitors::{Departure, Kind, Visit, ending};
+use crate::server::visitors::{Departure, Kind, VISITOR, Visit, ending};
 use crate::session::{Close, CloseCode, Session, SessionBounds};
 use crate::tls::{Key, proven_key};
 use crate::transport::address_bytes;
+
+/// Why a newcomer is turned away with FULL, which has one code on the wire.
+const SHORT: &str = "it is short of memory or of buffers, and takes no newcomers";
+const CROWDED: &str = "it has as many connections as it takes";
 
 impl Host {
     /// Looks at whoever wants in: each is let in, turned away, or asked to prove its address.
@@ -88,12 +92,12 @@ impl Host {
         }
         if self.common.admission.is_banned(&key, self.now) {
             Counters::add(&self.common.counters.refused_banned, 1);
-            return self.turn_away(row, key, CloseCode::Banned);
+            return self.turn_away(row, key, CloseCode::Banned, CloseCode::Banned.sentence());
         }
         // Only the key tells who it is: two nodes that are both short would find each other no more if nobody came so far.
         if self.throttle.is_closed() && !self.common.nodes.is_known(&key) {
             Counters::add(&self.common.counters.refused_short, 1);
-            return self.turn_away(row, key, CloseCode::Full);
+            return self.turn_away(row, key, CloseCode::Full, SHORT);
         }
         let config = &self.common.config;
         let bounds = SessionBounds {
@@ -104,16 +108,17 @@ impl Host {
         let now = self.now;
         if !self.open(row, key, |id| Talk::Heard(Session::new(id, &bounds, now))) {
             Counters::add(&self.common.counters.refused_full, 1);
-            return self.turn_away(row, key, CloseCode::Full);
+            return self.turn_away(row, key, CloseCode::Full, CROWDED);
         }
         Counters::add(&self.common.counters.accepted, 1);
     }
 
-    /// Turns a connection away whose key is known now.
-    fn turn_away(&mut self, row: usize, key: Key, code: CloseCode) {
+    /// Turns a connection away whose key is known now, and says why.
+    fn turn_away(&mut self, row: usize, key: Key, code: CloseCode, why: &str) {
         let address = self.peers[row].as_ref().expect("it was let in").address;
-        self.common.refused(self.now, (code.name(), code.sentence()), address, Some(key));
-        self.end(row, &Close::new(code, code.sentence()));
+        let reason = if why == SHORT { "SHORT" } else { code.name() };
+        self.common.refused(self.now, (reason, why), address, Some(key));
+        self.end(row, &Close::new(code, why));
     }
 
     /// Gives a connection whose key is proven a slot. Says whether there was one.
@@ -181,6 +186,8 @@ impl Host {
                  is a copy; as long as no quorum is connected, this one signs nothing"
             );
         }
+        let is_visitor = peer.allowed == Allowance::Idle && !open.is_node && reason == CloseCode::Done.name();
+        let reason = if is_visitor { VISITOR } else { reason };
         let visit = Visit { kind: Kind::Went, reason, text: &text, address: peer.address, key: Some(open.key) };
         common.visitors.note(self.now, &visit);
         common.slots.end(open.id);

@@ -16,7 +16,7 @@ use crate::server::nodes::Second;
 use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
 use crate::server::quic::Said;
-use crate::server::visitors::{Kind, Visit};
+use crate::server::visitors::{Kind, NODE, PLAYER, VISITOR, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
 
@@ -288,9 +288,8 @@ impl Conversation<'_> {
         }
         let has_lanes = node && self.allow_node()?;
         let (peer, key, address) = (self.open.id, self.open.key, self.address);
-        let reason = if node { "node" } else { "player" };
-        let visit = Visit { kind: Kind::Came, reason, text: "", address, key: Some(key) };
-        self.common.visitors.note(self.now, &visit);
+        // Who only asks how the node is stays a visitor: whoever watches it does so every few seconds.
+        self.came(if node { NODE } else { VISITOR });
         self.open.has_joined = true;
         self.open.untold.tell(Input::Joined { peer, key, address, node: has_lanes }, &self.common.events);
         // The welcome comes first: nodes are told where this one stands as soon as they are marked.
@@ -367,10 +366,17 @@ impl Conversation<'_> {
         })
     }
 
+    /// Notes for the log who it is.
+    fn came(&mut self, reason: &'static str) {
+        let visit = Visit { kind: Kind::Came, reason, text: "", address: self.address, key: Some(self.open.key) };
+        self.common.visitors.note(self.now, &visit);
+    }
+
     /// The peer does more than look in: it may hold more.
     fn play(&mut self) -> Result<(), Close> {
         if *self.allowed == Allowance::Idle {
             self.common.promote(self.allowed, Allowance::Playing)?;
+            self.came(PLAYER);
             self.line.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW));
             self.line.set_send_window(SEND_WINDOW.into());
         }

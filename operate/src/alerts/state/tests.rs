@@ -9,7 +9,8 @@ const SECOND: Duration = Duration::from_secs(1);
 fn well(at: Instant, second: u64) -> Reading {
     let mut reading = Reading::empty(at);
     reading.at_ms = 1_000 * second;
-    reading.tick = TickReadings { ticks: 200 * second, arrived: 100 * second, ..reading.tick };
+    reading.tick = TickReadings { ticks: 200 * second, arrived: 100 * second, validators: 4, ..reading.tick };
+    took(&mut reading.tick.receipt, 9_000, 20 * second);
     took(&mut reading.tick.decision, 900, 20 * second);
     took(&mut reading.tick.sync, 900, 20 * second);
     reading.memory_budget = Some(1_000);
@@ -40,12 +41,13 @@ type Trouble = fn(&mut Reading, u64);
 
 const TROUBLES: &[(&str, Trouble)] = &[
     ("NoProgress", |reading, second| reading.stalled = Duration::from_secs(second)),
-    ("ThreadFrozen", |reading, _| reading.threads_frozen = 1),
+    ("ThreadFrozen", |reading, _| reading.frozen = vec!["storage".into()]),
     ("DiskFull", |reading, _| reading.tick.disk_full = 1),
     ("Alarm", |reading, _| reading.tick.alarms += 1),
     ("MemoryHigh", |reading, _| reading.process.memory_bytes = Some(999)),
     ("ConnectionsHigh", |reading, _| network(reading).connections = 99),
     ("BuffersHigh", |reading, _| network(reading).reserved_bytes = 99),
+    ("ReceiptSlow", |reading, second| took(&mut reading.tick.receipt, 490_000, 40 * second)),
     ("DecisionSlow", |reading, second| took(&mut reading.tick.decision, 200_000, 40 * second)),
     ("SyncSlow", |reading, second| took(&mut reading.tick.sync, 400_000, 40 * second)),
     ("TicksOverrun", |reading, second| reading.tick.ticks_overrun += 190 * second),
@@ -59,6 +61,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("SnapshotsPaused", |reading, _| reading.resources.on = vec!["pause_snapshots"]),
     ("NewcomersRefused", |reading, second| network(reading).counters = vec![("refused_short", second)]),
     ("Follows", |reading, _| reading.tick.follows = 1),
+    ("NodeBehind", |reading, _| reading.tick.behind = 5_000),
     ("FilesHigh", |reading, _| reading.process.files = Some(990)),
     ("SwitchesHigh", |reading, second| {
         reading.process.threads =
@@ -85,7 +88,7 @@ fn lived(name: &str, trouble: Trouble) -> Vec<Reading> {
             let left = reading.tick;
             let process = reading.process.clone();
             reading = counted;
-            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, ..left };
+            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, behind: 0, ..left };
             (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
             if is_filling {
                 reading.session_bytes = Some((1 << 20) + (LASTS << 30));
@@ -274,8 +277,10 @@ fn each_alert_fires_and_clears_through_each_channel() {
     let count = all.len();
     let posted = std::thread::spawn(move || hear(&listener, count));
     for few in all.chunks(16) {
-        let channels = crate::alerts::channels::Channels::start(config.clone(), "north".into()).expect("a thread");
+        let channels = crate::alerts::channels::Channels::start(config.clone(), "north".into(), Default::default());
+        let mut channels = channels.expect("a thread");
         few.iter().for_each(|change| channels.tell(change.clone()));
+        channels.end(Duration::from_secs(120));
     }
     let wanted: Vec<String> = all.iter().map(|change| format!("{} {}", change.rule, change.level.name())).collect();
     assert_eq!(posted.join().expect("it heard"), wanted);
@@ -283,7 +288,11 @@ fn each_alert_fires_and_clears_through_each_channel() {
     assert_eq!(run.lines().collect::<Vec<_>>(), wanted);
     let letters = std::fs::read_to_string(&letters).expect("letters went out");
     let subjects = all.iter().map(|change| {
-        let level = if change.level == AlertLevel::None { "over" } else { change.level.name() };
+        let level = match (change.level, change.before) {
+            (AlertLevel::None, _) => "over",
+            (AlertLevel::Warning, AlertLevel::Critical) => "less severe, now a warning",
+            (level, _) => level.name(),
+        };
         format!("Subject: [{level}] north: {}", change.title)
     });
     assert_eq!(letters.lines().collect::<Vec<_>>(), subjects.collect::<Vec<_>>());
@@ -314,20 +323,48 @@ fn a_value_that_swings_about_its_threshold_tells_once() {
     for second in 0..200_u32 {
         // Beyond 0.80 most of the time, and back of it by less than the hysteresis for 15 s at a time.
         let value = if second < 20 || second % 30 < 15 { 0.81 } else { 0.79 };
-        levels.extend(state.step(Some(value), began + SECOND * second, 0).map(|change| change.level));
+        levels.extend(state.step(Some(value), "", began + SECOND * second, 0).map(|change| change.level));
     }
     assert_eq!(levels, [AlertLevel::Warning]);
     for second in 200..220 {
-        levels.extend(state.step(Some(0.5), began + SECOND * second, 0).map(|change| change.level));
+        levels.extend(state.step(Some(0.5), "", began + SECOND * second, 0).map(|change| change.level));
     }
     assert_eq!(levels, [AlertLevel::Warning, AlertLevel::None]);
+}
+
+#[test]
+fn what_is_seldom_is_counted_and_what_is_over_names_its_own_threshold() {
+    let words = |name: &str| {
+        let trouble = TROUBLES.iter().find(|(of, _)| *of == name).expect("a trouble").1;
+        let changes = changes(&lived(name, trouble));
+        (changes[0].why.clone(), changes.last().expect("it is over").why.clone())
+    };
+    let (fired, over) = words("ThreadFrozen");
+    assert_eq!((&*fired, &*over), ("1: storage; critical is above 0", "0; critical is above 0"));
+    let (fired, over) = words("Alarm");
+    assert_eq!((&*fired, &*over), ("1 in 300 s; critical is above 0", "0 in 300 s; critical is above 0"));
+    let (fired, _) = words("TicksMissed");
+    assert!(fired.ends_with("/s; warning is above 2/s for 30 s"), "{fired}");
+}
+
+#[test]
+fn a_session_whose_bound_fits_fills_no_disk() {
+    let growing = TROUBLES.iter().find(|(name, _)| *name == "DiskFilling").expect("a trouble").1;
+    let (mut alerts, mut history, began) = (Alerts::default(), History::default(), Instant::now());
+    for second in 1..=700_u64 {
+        let mut reading = well(began + SECOND * second as u32, second);
+        growing(&mut reading, second);
+        reading.journal_bytes_max = 1 << 40;
+        history.push(reading);
+        assert_eq!(alerts.step(&history), []);
+    }
 }
 
 #[test]
 fn a_short_peak_is_no_alert_and_worse_escalates() {
     let rule = rule_of("MemoryHigh");
     let (mut state, began) = (State::new(rule), Instant::now());
-    let mut step = |second: u32, value: f64| state.step(Some(value), began + SECOND * second, 7);
+    let mut step = |second: u32, value: f64| state.step(Some(value), "", began + SECOND * second, 7);
     assert_eq!(step(0, 0.99), None);
     assert_eq!(step(59, 0.99), None);
     assert_eq!(step(59, 0.5), None, "one moment below begins anew");

@@ -1,0 +1,45 @@
+//! What was meant where a file says something that is not known.
+
+use super::MEANINGS;
+
+/// The known name that is nearest to one that is not; nothing if none is near. One that begins with the other is near however much
+/// longer it is.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let far = |known: &str| match name.starts_with(known) || known.starts_with(name) {
+        true if !known.is_empty() && !name.is_empty() => 1,
+        _ => strsim::damerau_levenshtein(name, known),
+    };
+    let found = known.map(|known| (far(known), known)).min();
+    found.filter(|(far, _)| *far <= (name.len() / 4).max(2)).map(|(_, known)| known)
+}
+
+/// What the library says of a file, with a hint at what was meant where that can be told.
+pub(super) fn with_hint(problem: &str, text: &str) -> String {
+    with_nearest(problem).or_else(|| with_quotes(problem, text)).unwrap_or_else(|| problem.to_owned())
+}
+
+/// Of a key that is not known: the sections that have one of that name, or the nearest name, in place of all that there are.
+fn with_nearest(problem: &str) -> Option<String> {
+    let (before, known) = problem.split_once("`, expected ")?;
+    let name = before.rsplit_once("unknown field `").map(|(_, name)| name)?;
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    // At the top there are sections alone.
+    if known.contains(&"node") {
+        let of: Vec<String> =
+            MEANINGS.iter().filter(|(_, key, _)| *key == name).map(|(section, ..)| format!("[{section}]")).collect();
+        if !of.is_empty() {
+            return Some(format!("{before}` outside of a section; it is a key of {}", of.join(" and of ")));
+        }
+    }
+    nearest(name, known.into_iter()).map(|known| format!("{before}`; did you mean `{known}`?"))
+}
+
+/// Of a value that is none: a text without quotes. The value may be a secret and is not repeated.
+fn with_quotes(problem: &str, text: &str) -> Option<String> {
+    let line: usize = problem.strip_prefix("TOML parse error at line ")?.split(',').next()?.parse().ok()?;
+    let (key, value) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
+    let value = value.trim();
+    let is_bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
+    let is_none = format!("v = {value}").parse::<toml::Table>().is_err();
+    (is_bare && is_none).then(|| format!("{}\na text stands in quotes: {} = \"...\"", problem.trim_end(), key.trim()))
+}
