@@ -19,7 +19,7 @@ use super::dev::args::{DevArgs, GUESTS_MAX, Pace, WINDOW_REAL_MS};
 use super::out::{fit, paragraph};
 use super::phrases::program;
 use super::signals::stop_signals;
-use words::{Failure, thousands};
+use words::{Failure, counted, thousands};
 
 /// How long the players' last intents are waited for at the end: much longer than a set with a quorum takes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -73,9 +73,10 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
 }
 
 fn introduce(args: &DevArgs, players: u32, dir: &Path, cluster: &mut Cluster) -> anyhow::Result<()> {
-    let (tables, players) = (thousands(cluster.genesis.tables.into()), thousands(players.into()));
+    let tables = counted(cluster.genesis.tables.into(), "craps table");
+    let players = counted(players.into(), "simulated player");
     let count = cluster.members.len();
-    say!("BitCraps: {tables} craps tables, {players} simulated players, {count} validators; seed {}.\n", args.seed);
+    say!("BitCraps: {tables}, {players}, {count} validators; seed {}.\n", args.seed);
     say!("  sessions  {}", dir.display());
     say!("  chain     {}", hex(&cluster.chain));
     if let Some(warning) = cluster.genesis.keys.warning() {
