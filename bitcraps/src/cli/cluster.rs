@@ -271,7 +271,8 @@ fn say_sessions(compared: &Compared, replayed: &[Option<(Height, bool)>]) -> std
         };
         let root_chain = root_chain.as_ref().map_or_else(|| "none".to_owned(), |root_chain| hex(root_chain));
         let replays = if *replays { "replays" } else { "DOES NOT REPLAY" };
-        say!("  node {slot}  {root_chain}  {replays} to height {}", thousands(last.0));
+        say!("  node {slot}  {root_chain}");
+        say!("          {replays} to height {}", thousands(last.0));
     }
     say!("  {}", if compared.agree() { "all equal" } else { "THEY DIFFER: `bisect` names the first difference" });
     Ok(())

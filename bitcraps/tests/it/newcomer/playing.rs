@@ -75,7 +75,7 @@ fn at_tables_of_one_seat_a_person_finds_one() {
     let sat = events(&all, "receipt").last().expect("a receipt");
     assert_eq!(sat["result"], "applied", "{sat}");
     let table = |event: &Value| event["table"].as_u64().expect("a table");
-    let (first, last) = (events(&all, "table").next(), events(&all, "table").next_back());
+    let (first, last) = (events(&all, "table").next(), events(&all, "table").last());
     assert!(first.map(table) == Some(0) && last.map(table) > Some(0), "the first table was full: {first:?} {last:?}");
 }
 
