@@ -20,7 +20,7 @@ use super::dev::args::{DevArgs, Pace, WINDOW_REAL_MS};
 use super::out::{fit, paragraph};
 use super::phrases::program;
 use super::signals::stop_signals;
-use words::{Failure, thousands};
+use words::{Failure, counted, thousands};
 
 /// How long the players' last intents are waited for at the end: much longer than a set with a quorum takes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -74,9 +74,10 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
 }
 
 fn introduce(args: &DevArgs, players: u32, dir: &Path, cluster: &mut Cluster) -> anyhow::Result<()> {
-    let (tables, players) = (thousands(cluster.genesis.tables.into()), thousands(players.into()));
+    let tables = counted(cluster.genesis.tables.into(), "craps table");
+    let players = counted(players.into(), "simulated player");
     let count = cluster.members.len();
-    say!("BitCraps: {tables} craps tables, {players} simulated players, {count} validators; seed {}.\n", args.seed);
+    say!("BitCraps: {tables}, {players}, {count} validators; seed {}.\n", args.seed);
     say!("  sessions  {}", dir.display());
     say!("  chain     {}", hex(&cluster.chain));
     if let Some(warning) = cluster.genesis.keys.warning() {
@@ -271,7 +272,8 @@ fn say_sessions(compared: &Compared, replayed: &[Option<(Height, bool)>]) -> std
         };
         let root_chain = root_chain.as_ref().map_or_else(|| "none".to_owned(), |root_chain| hex(root_chain));
         let replays = if *replays { "replays" } else { "DOES NOT REPLAY" };
-        say!("  node {slot}  {root_chain}  {replays} to height {}", thousands(last.0));
+        say!("  node {slot}  {root_chain}");
+        say!("          {replays} to height {}", thousands(last.0));
     }
     say!("  {}", if compared.agree() { "all equal" } else { "THEY DIFFER: `bisect` names the first difference" });
     Ok(())

@@ -22,7 +22,7 @@ use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::backend::FileBackend;
 use storage::read_genesis;
-use words::{Failure, thousands};
+use words::{Failure, counted, thousands};
 
 use self::args::{DevArgs, Pace, WINDOW_REAL_MS};
 use self::house::{Rest, dashboard_at, listen, listen_at, server_config};
@@ -161,8 +161,9 @@ struct Begun {
 
 fn introduce(args: &DevArgs, begun: &Begun) -> std::io::Result<()> {
     let Begun { session, players, listens, dashboard, genesis, chain, found } = begun;
-    let (tables, players) = (thousands(genesis.tables.into()), thousands((*players).into()));
-    say!("BitCraps: {tables} craps tables, {players} simulated players, one validator; seed {}.\n", args.seed);
+    let tables = counted(genesis.tables.into(), "craps table");
+    let players = counted((*players).into(), "simulated player");
+    say!("BitCraps: {tables}, {players}, one validator; seed {}.\n", args.seed);
     say!("  session   {session}");
     say!("  chain     {}", hex(chain));
     match found {
@@ -170,7 +171,8 @@ fn introduce(args: &DevArgs, begun: &Begun) -> std::io::Result<()> {
         None => say!("  begins    at height 1"),
     }
     if let Some(address) = listens {
-        say!("  listens   {address}: in another terminal, `{} play {address}`", program());
+        say!("  listens   {address}");
+        say!("  play      {} play {address}   in another terminal", program());
     }
     if let Some(dashboard) = dashboard {
         say!("  dashboard {dashboard}");

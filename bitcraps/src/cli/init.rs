@@ -19,7 +19,7 @@ use keys::keyfile::{self, Passphrase};
 use node::config::{Config, ServedAt};
 use node::deal::{VALIDATORS, deal, follower, read_addresses};
 use node::init::{Created, NewChain, create, now_ms};
-use words::Failure;
+use words::{Failure, counted};
 
 #[derive(Args, Debug)]
 #[command(
@@ -189,7 +189,7 @@ fn tell(args: &InitArgs, created: &Created, journal: u64, opens: NonZeroU32) -> 
         );
         return Ok(());
     }
-    say!("A new chain with {} tables and one validator: this node.\n", args.tables);
+    say!("A new chain with {} and one validator: this node.\n", counted(args.tables.into(), "table"));
     say!("  configuration  {path}");
     say!("  chain          {}", hex(&created.chain));
     say!("  network key    {}", hex(&created.net_key));
@@ -251,7 +251,7 @@ fn deal_validators(
         say!("{}", json!({"chain": chain, "keys": keys, "validators": named.display().to_string(), "nodes": nodes}));
         return Ok(());
     }
-    say!("A new chain with {} tables and {}.\n", args.tables, validators(places.len()));
+    say!("A new chain with {} and {}.\n", counted(args.tables.into(), "table"), validators(places.len()));
     say!("  chain          {}", hex(&dealt.chain));
     say_keys(KeySource::Dealer)?;
     for node in &dealt.nodes {

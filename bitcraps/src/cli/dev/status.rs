@@ -140,6 +140,7 @@ impl Wins {
 mod tests {
     use super::*;
     use engine::{AccountId, Dice, Height, Puck};
+    use systems::Counts;
     use systems::catalogue::{bet_named, standing_spot};
 
     #[test]
@@ -169,14 +170,16 @@ mod tests {
 
     #[test]
     fn what_the_house_won_is_seen_on_a_terminal_of_80_columns() {
-        let mut totals = Totals::default();
-        totals.height = Height(123_456);
-        let counts = &mut totals.counts;
-        (counts.rolls, counts.bets_placed, counts.bets_resolved) = (12_345, 123_456, 123_000);
-        (counts.paid, counts.lost) = (1_234_567, 1_000_000);
-        let line = figures(&totals, 12_345);
+        let counts = Counts {
+            rolls: 12_345,
+            bets_placed: 123_456,
+            bets_resolved: 123_000,
+            paid: 1_234_567,
+            lost: 1_000_000,
+            ..Counts::default()
+        };
+        let line = figures(&Totals { height: Height(123_456), counts, ..Totals::default() }, 12_345);
         let shown: String = line.chars().take(80 - SPINNER_COLUMNS).collect();
         assert!(shown.contains("house -234,567"), "{line}");
-        assert!(!line.contains("1 rolls"), "{line}");
     }
 }
