@@ -225,6 +225,8 @@ impl PeerColumns<'_, '_> {
         if self.peers.is_empty() {
             return (&mut [], &mut []);
         }
-        (whole(&mut self.peers), whole(&mut self.keys))
+        let (peers, keys) = (whole(&mut self.peers), whole(&mut self.keys));
+        assert_eq!(peers.len(), keys.len(), "every peer has the row of its key");
+        (peers, keys)
     }
 }

@@ -117,6 +117,8 @@ impl Arenas {
         let mut all = bumpalo::collections::Vec::with_capacity_in(count, joined);
         done.iter().for_each(|results| all.extend_from_slice(results));
         all.sort_unstable_by_key(|(index, _)| *index);
+        let once = all.iter().enumerate().all(|(place, (index, _))| place == *index);
+        assert!(once, "each item was worked on once, by one worker");
         joined.alloc_slice_fill_iter(all.into_iter().map(|(_, result)| result))
     }
 }

@@ -313,15 +313,7 @@ fn execute(
             recalled |= height == from;
             continue;
         }
-        if !follows(machine, &decided) {
-            bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
-        }
-        let led_to = machine.restore(&decided, Some(settled.beacon));
-        if led_to.as_ref() != Some(&settled) {
-            bail!(Failure::Mismatch(format!(
-                "height {height}: the record leads to another state than it says; `replay` shows where"
-            )));
-        }
+        settle_again(machine, &decided, &settled)?;
         found.executed += 1;
         if found.executed.is_multiple_of(64) {
             on_step(&format!("executing height {}", thousands(height.0)));
@@ -333,7 +325,28 @@ fn execute(
              damaged, or from a backup that is older than snapshots/"
         )));
     }
-    for decided in &waiting {
+    decide_again(machine, &waiting, stopped)?;
+    Ok(machine.chain().decided)
+}
+
+/// Executes a height that the record has in whole, and compares what comes out.
+fn settle_again(machine: &mut Machine, decided: &Decided, settled: &Settled) -> anyhow::Result<()> {
+    let height = settled.height;
+    if !follows(machine, decided) {
+        bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
+    }
+    let led_to = machine.restore(decided, Some(settled.beacon));
+    if led_to.as_ref() != Some(settled) {
+        bail!(Failure::Mismatch(format!(
+            "height {height}: the record leads to another state than it says; `replay` shows where"
+        )));
+    }
+    Ok(())
+}
+
+/// Takes decided heights of which the record does not say what they led to: their beacons are put together again.
+fn decide_again(machine: &mut Machine, waiting: &VecDeque<Decided>, stopped: &StopNotes) -> anyhow::Result<()> {
+    for decided in waiting {
         let (height, block) = (decided.block.header.height, decided.block.header.hash());
         if !follows(machine, decided) {
             bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
@@ -347,7 +360,7 @@ fn execute(
         }
         machine.restore(decided, None);
     }
-    Ok(machine.chain().decided)
+    Ok(())
 }
 
 /// Whether a journal that was begun at a snapshot from another node begins at the one that was loaded: it has no frames of

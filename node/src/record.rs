@@ -53,7 +53,7 @@ impl UnsyncedReplies {
             match output {
                 Output::Decided(decided) => {
                     let height = decided.block.header.height;
-                    assert!(held.decided.is_none_or(|before| before < height), "height {height} is decided once");
+                    assert!(self.last_decided(&held) < height, "height {height} is decided once, and in its turn");
                     held.decided = Some(height);
                     group.frames.push(Frame { kind: FrameKind::Decided, height, body: decided.encode() });
                 }
@@ -61,6 +61,7 @@ impl UnsyncedReplies {
                     let body = settled.encode();
                     let before = held.settled.map(|(height, _)| height);
                     assert!(before.is_none_or(|before| before < settled.height), "heights are settled in order");
+                    assert!(settled.height <= self.last_decided(&held), "nothing is settled before it is decided");
                     group.frames.push(Frame { kind: FrameKind::Settled, height: settled.height, body });
                     held.settled = Some((settled.height, settled.root_chain));
                 }
@@ -73,11 +74,13 @@ impl UnsyncedReplies {
                     let mut body = Vec::new();
                     evidence.encode(&mut body);
                     // What was decided last stands with it: the height that it speaks of is in it.
-                    let before = self.ticks.iter().rev().find_map(|tick| tick.decided);
-                    let height = held.decided.or(before).unwrap_or(self.standing.decided);
+                    let height = self.last_decided(&held);
                     group.frames.push(Frame { kind: FrameKind::Evidence, height, body });
                 }
-                Output::Fence { height } => group.fence = Some(height),
+                Output::Fence { height } => {
+                    assert!(group.fence.is_none_or(|before| before <= height), "a fence moves up");
+                    group.fence = Some(height);
+                }
                 Output::Acknowledged { .. }
                 | Output::Shed { .. }
                 | Output::Ban { .. }
@@ -95,6 +98,12 @@ impl UnsyncedReplies {
         }
         self.ticks.push_back(held);
         Some(group)
+    }
+
+    /// The last height that was decided, by this tick or before it.
+    fn last_decided(&self, held: &Tick) -> Height {
+        let before = self.ticks.iter().rev().find_map(|tick| tick.decided);
+        held.decided.or(before).unwrap_or(self.standing.decided)
     }
 
     /// What waited for every group up to `synced`, in order, and where the chain stands on disk if that changed.

@@ -166,6 +166,7 @@ impl ReadingThread {
 
     fn turn(&mut self, asked: &mut VecDeque<Question>, outputs: &mut Vec<Output>) {
         while let Ok((to, answer)) = self.answers.try_recv() {
+            assert!(self.busy.contains(&to), "only who asked is answered");
             self.busy.retain(|busy| *busy != to);
             outputs.extend(told(to, answer));
         }
@@ -174,6 +175,7 @@ impl ReadingThread {
         {
             // The channel holds as many as may be with the thread.
             if self.questions.as_ref().is_some_and(|questions| questions.try_send(question).is_ok()) {
+                assert!(!self.busy.contains(&question.to), "a peer has one question with the thread");
                 self.busy.push(question.to);
             }
         }
@@ -253,7 +255,8 @@ impl Sources {
         let stored = self.open.as_ref().expect("opened above");
         let groups = row.first as usize..row.first as usize + row.count as usize;
         let Some(values) = stored.values().get(groups.clone()) else { return Ok(None) };
-        let bytes = match row.check_form()? {
+        let kind = row.check_form()?;
+        let bytes = match kind {
             PartKind::Values => values.concat(),
             PartKind::Groups => {
                 let mut bytes = Vec::with_capacity(groups.len() * GROUP_BYTES);
@@ -265,6 +268,7 @@ impl Sources {
                 bytes
             }
         };
+        assert_eq!(bytes.len(), row.count as usize * kind.unit(), "a part is as long as its row says");
         Ok(Some(NodeMessage::Part(Part { row, bytes })))
     }
 }

@@ -136,6 +136,7 @@ impl Keeping {
     /// A tick's part: hears what has become of blocks, copies some groups, hands over what is copied.
     pub(crate) fn turn(&mut self, machine: &mut Machine, throttle: &TickThrottle, at: SnapshotTurn) {
         let SnapshotTurn { tick, settled, on_disk } = at;
+        assert!(tick >= self.tick, "ticks go on");
         self.tick = tick;
         while let Ok(kept) = self.snapshots.kept().try_recv() {
             self.hear(kept, machine);
@@ -240,7 +241,10 @@ impl Keeping {
 
     fn begin(&mut self, machine: &mut Machine) {
         let groups = machine.layout().groups();
+        assert_eq!(self.state, State::Idle, "one snapshot at a time");
         let Some((note, changed)) = machine.begin_snapshot() else { return };
+        assert!(note.height > self.last, "a snapshot is of a later height than the one before it");
+        assert!(changed <= groups, "no more groups have changed than there are");
         (self.began, self.groups) = (self.tick, 0);
         self.last = note.height;
         self.under_way = note.receipts_from;
@@ -273,6 +277,8 @@ impl Keeping {
                     taken.bytes,
                     if taken.direct { "past the page cache" } else { "through the page cache" },
                 );
+                assert_eq!(self.state, State::Finishing, "a snapshot is done when all of it was handed over");
+                assert!(self.needed[1].is_none_or(|before| before <= self.under_way), "what a start needs moves up");
                 self.counts.taken += 1;
                 self.needed = [self.needed[1], Some(self.under_way)];
                 self.counts.needed_from = self.needed_from();

@@ -104,7 +104,8 @@ pub(crate) fn verdict(parts: &[&[u8]], verify: impl FnOnce() -> bool) -> bool {
 fn remember(place: Hash, holds: bool) {
     MEMORY.with_borrow_mut(|memory| {
         if let Some(memory) = memory {
-            memory.verdicts.insert(place, holds);
+            let before = memory.verdicts.insert(place, holds);
+            assert!(before.is_none_or(|before| before == holds), "a verdict on a signature never changes");
         }
     });
 }

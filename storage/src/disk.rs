@@ -180,6 +180,7 @@ impl Disk {
     /// If as many ticks wait as may: whoever submits looks at [`Disk::has_room`] or at how much it submitted.
     pub fn submit(&mut self, group: SyncGroup) {
         assert!(self.has_room(), "no more than {UNSYNCED_TICKS_MAX} ticks wait for the disk");
+        assert!(self.waiting.back().is_none_or(|last| last.id < group.id), "ticks come one after another");
         self.waiting.push_back(group);
     }
 
@@ -330,6 +331,7 @@ impl Writer {
         self.journal.sync()?;
         let decided = batch.frames.iter().filter(|frame| frame.kind.is_decided()).map(|frame| frame.height);
         self.decided = decided.fold(self.decided, Height::max);
+        assert!(self.decided >= self.synced, "what is decided never goes back");
         self.synced = self.decided;
         batch.frames.clear();
         Ok(())

@@ -64,12 +64,15 @@ impl GroupFile {
         }
         self.file.write_all_at(group, self.end)?;
         self.end = end;
+        assert!(self.end.is_multiple_of(BLOCK), "a block that was synced is never written again");
+        assert!(self.end <= self.zeroed, "zeros lie ahead of the data");
         Ok(())
     }
 
     /// Goes back to where a group began that did not reach the disk: it is written anew, and so are the zeros, since
     /// the system may have dropped any of it.
     pub fn rewind(&mut self, end: u64) {
+        assert!(end <= self.end && end.is_multiple_of(BLOCK), "a file goes back to where a group began");
         self.end = end;
         self.zeroed = end;
     }

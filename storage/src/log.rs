@@ -244,11 +244,14 @@ impl LogWriter {
         self.buffer.clear();
         encode(group, &mut self.buffer);
         let file = self.file.as_mut().expect("a file was begun");
+        let end = file.end() + align_up(self.buffer.len() as u64);
+        assert!(end <= LOG_FILE_BYTES_MAX, "a file is no longer than its readers read");
         self.synced = Some((file.end(), group.synced));
         file.append(&mut self.buffer)
     }
 
     fn next_file(&mut self) -> io::Result<()> {
+        assert!(self.file.is_none(), "a file is sealed before the next one begins");
         let path = self.folder.join(name(self.number + 1, "log"));
         if self.begun {
             // The last attempt found no room; what it left is made again.

@@ -77,6 +77,7 @@ pub(crate) fn encode(group: &LogGroup, out: &mut Vec<u8>) {
         out.extend_from_slice(bytemuck::bytes_of(&entry));
         out.extend_from_slice(bytes);
     }
+    assert_eq!(out.len() - start, HEADER + payload, "a group has the bytes that it says");
     row.sum = row.sum(&out[start + HEADER..]);
     out[start..start + HEADER].copy_from_slice(bytemuck::bytes_of(&row));
 }

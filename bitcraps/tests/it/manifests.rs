@@ -297,6 +297,33 @@ fn the_book_lists_every_page() {
     assert!(unlisted.is_empty(), "docs/SUMMARY.md does not list {unlisted:?}");
 }
 
+/// The lines of a page that begin as a row of a table and are in none: they would be shown as text.
+fn stray_rows(page: &str) -> Vec<usize> {
+    let mut is_code = false;
+    let mut lines: Vec<&str> = Vec::new();
+    for line in page.lines() {
+        is_code ^= line.starts_with("```");
+        lines.push(if is_code { "" } else { line });
+    }
+    let is_row = |at: usize| lines.get(at).is_some_and(|line| line.starts_with('|'));
+    let is_separator = |at: usize| is_row(at) && lines[at].chars().all(|letter| "|-: ".contains(letter));
+    let strays = (0..lines.len()).filter(|at| is_row(*at) && !(*at > 0 && is_row(*at - 1)) && !is_separator(*at + 1));
+    strays.map(|at| at + 1).collect()
+}
+
+#[test]
+fn every_row_of_a_page_is_in_a_table() {
+    let (mut rows, mut strays) = (0, Vec::new());
+    for (path, text) in texts().into_iter().filter(|(path, _)| path.extension().is_some_and(|ext| ext == "md")) {
+        rows += text.lines().filter(|line| line.starts_with('|')).count();
+        strays.extend(stray_rows(&text).into_iter().map(|line| format!("{}:{line}", path.display())));
+    }
+    assert!(rows > 500, "only {rows} rows were found");
+    assert!(strays.is_empty(), "rows that are in no table:\n{}", strays.join("\n"));
+    assert_eq!(stray_rows("a\n| b | c |\n|---|:-:|\n| d | e |\n\n| f | g |\nh"), [6]);
+    assert_eq!(stray_rows("```\n| b |\n```\n| c |"), [4]);
+}
+
 #[test]
 fn documents_that_the_code_cites_exist() {
     let mut cited = 0;

@@ -100,6 +100,7 @@ impl Account {
             self.number_highest = number;
         }
         self.numbers_used |= 1 << (self.number_highest - number);
+        assert!(self.check_number(number).is_err(), "a number that was used is not taken again");
     }
 
     /// Chips in the cage that may be sent to another account.

@@ -172,6 +172,7 @@ impl SeatBetsMut<'_> {
         }
         *self.row_mut(index) = row;
         self.seat.spots.insert(row.spot);
+        assert_eq!(self.view().get(row.spot), Some(row), "a bet is found at its spot");
     }
 
     /// Takes the bet off a spot; the rows behind it move down and the freed row is zeroed.
@@ -182,6 +183,7 @@ impl SeatBetsMut<'_> {
         assert!(self.seat.spots.contains(spot), "a bet is taken from where it lies");
         let index = self.seat.spots.rank(spot);
         let removed = self.view().row(index);
+        assert_eq!(removed.spot, spot, "mask and rows agree on where a bet lies");
         self.seat.spots.remove(spot);
         let count = self.seat.spots.count() as usize;
         for to in index..count {
@@ -211,6 +213,7 @@ impl SeatBetsMut<'_> {
         for (spots, gone) in self.seat.spots.0.iter_mut().zip(gone.0) {
             *spots &= !gone;
         }
+        assert_eq!(self.seat.spots.count() as usize, kept, "mask and rows agree on what was kept");
     }
 }
 

@@ -67,6 +67,7 @@ impl DirtyMap {
         let bytes = column.row_bytes();
         let first = self.layout.column_groups(column).start;
         let (start, end) = (rows.start * bytes / GROUP_BYTES, (rows.end * bytes - 1) / GROUP_BYTES);
+        assert!(first + end < self.layout.column_groups(column).end, "rows lie in groups of their own column");
         self.touched[first + start..=first + end].fill(1);
     }
 
@@ -94,6 +95,7 @@ impl DirtyMap {
 
     /// The groups that changed since the last snapshot began, a byte each. The map begins anew for the next one.
     pub(crate) fn take_changed(&mut self, into: &mut Vec<u8>) {
+        assert_eq!(self.changed.len(), self.touched.len(), "a map of what is to come knows nothing of snapshots");
         into.clear();
         into.extend_from_slice(&self.changed);
         self.changed.fill(0);
@@ -101,6 +103,7 @@ impl DirtyMap {
 
     /// A snapshot came to nothing: what it was to save is still to be saved.
     pub(crate) fn put_back_changed(&mut self, groups: &[u8]) {
+        assert!(groups.is_empty() || groups.len() == self.changed.len(), "a snapshot chooses among all groups");
         self.changed.iter_mut().zip(groups).for_each(|(changed, group)| *changed |= group);
     }
 

@@ -50,6 +50,8 @@ pub enum ImageError {
 impl ImageLayout {
     /// The layout of columns with these capacities.
     pub fn new(capacity: Capacity) -> Self {
+        let Capacity { tables, seats, accounts, pledges } = capacity;
+        assert!(tables > 0 && seats > 0 && accounts > 0 && pledges > 0, "every column has a row");
         let mut first_group = [0; COLUMNS + 1];
         for column in Column::ALL {
             let bytes = capacity.rows(column) * column.row_bytes();
@@ -75,6 +77,7 @@ impl ImageLayout {
 
     /// The column that a group belongs to.
     pub fn column_of(&self, group: usize) -> Column {
+        assert!(group < self.groups(), "the image has the group");
         let index = self.first_group.partition_point(|first| *first <= group) - 1;
         Column::ALL[index]
     }
@@ -111,6 +114,7 @@ pub fn export<E>(
     for (column, bytes) in Column::ALL.into_iter().zip(rows.column_bytes()) {
         write(bytes)?;
         let padding = layout.column_groups(column).len() * GROUP_BYTES - bytes.len();
+        assert!(padding < GROUP_BYTES, "a column ends in its last group");
         write(&ZEROS[..padding])?;
     }
     Ok(())
@@ -154,6 +158,7 @@ pub fn fill<E: Send + From<ImageError>>(
     let columns = Column::ALL.into_iter().zip(rows.column_bytes_mut());
     let groups: Vec<(usize, &mut [u8])> =
         columns.flat_map(|(column, bytes)| layout.column_groups(column).zip(bytes.chunks_mut(GROUP_BYTES))).collect();
+    assert_eq!(groups.len(), layout.groups(), "every group of the image is read");
     groups.into_par_iter().try_for_each(|(index, bytes)| {
         if let Ok(whole) = <&mut [u8; GROUP_BYTES]>::try_from(&mut *bytes) {
             return read(index, whole);

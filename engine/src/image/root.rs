@@ -76,6 +76,10 @@ impl RootTree {
     pub fn update(&mut self, rows: &Rows<'_>, dirty: &mut DirtyMap) -> Hash {
         dirty.take(&mut self.touched);
         self.touched_groups = self.touched.len();
+        assert!(
+            self.touched.is_sorted_by(|group, next| group < next),
+            "neighbours share a parent: groups are in order"
+        );
         self.hash_groups(&rows.column_bytes());
         for level in 1..self.levels.len() {
             self.merge_level(level);

@@ -50,6 +50,7 @@ impl GroupBlock {
     /// The groups without bytes, and where those go.
     fn places(&mut self) -> impl Iterator<Item = (u32, &mut [u8])> {
         let from = std::mem::replace(&mut self.copied, self.groups.len());
+        assert!(from <= self.groups.len(), "only a group that has a place has bytes");
         let bytes = self.bytes.chunks_exact_mut(GROUP_BYTES).skip(from);
         self.groups[from..].iter().copied().zip(bytes)
     }
@@ -114,6 +115,7 @@ impl GroupSaver {
     /// If one is under way.
     pub fn begin(&mut self, dirty: &mut DirtyMap) -> usize {
         assert!(!self.running, "one snapshot at a time");
+        assert!(self.filling.is_none() && self.full.is_empty(), "the last snapshot was handed out, or given up");
         dirty.take_changed(&mut self.chosen);
         self.unsaved.clone_from(&self.chosen);
         self.left = self.chosen.iter().filter(|group| **group != 0).count();
@@ -139,7 +141,7 @@ impl GroupSaver {
     /// If groups are left.
     pub fn end(&mut self) {
         assert!(
-            self.running && self.left == 0 && self.full.is_empty(),
+            self.running && self.left == 0 && self.full.is_empty() && self.filling.is_none(),
             "a snapshot ends when all of it was handed out"
         );
         self.running = false;
@@ -252,6 +254,8 @@ impl GroupSaver {
             let Some(block) = block else { return false };
             self.full.extend(self.filling.replace(block));
         }
+        assert!(self.unsaved[group] != 0 && self.left > 0, "a group is saved once");
+        assert!(self.made <= SNAPSHOT_BLOCKS_MAX, "the blocks of a snapshot are bounded");
         let block = self.filling.as_mut().expect("made above");
         block.groups.push(group as u32);
         self.unsaved[group] = 0;
@@ -273,6 +277,8 @@ impl GroupSaver {
         } else {
             places.into_par_iter().with_min_len(COPIES_INLINE / 2).for_each(copy);
         }
+        let mut blocks = self.full.iter().chain(&self.filling);
+        assert!(blocks.all(|block| block.copied == block.groups.len()), "every group that has a place has its bytes");
     }
 }
 

@@ -150,7 +150,8 @@ impl Block {
     /// Appends: header, certificate (from height 2 on), the system section, the pledges, the column of intents' bodies, the
     /// column of their signatures.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(self.encoded_len());
+        let (start, length) = (out.len(), self.encoded_len());
+        out.reserve(length);
         out.extend_from_slice(bytemuck::bytes_of(&self.header));
         if let Some(certificate) = &self.certificate {
             certificate.encode(out);
@@ -164,6 +165,7 @@ impl Block {
         for intent in &self.intents {
             out.extend_from_slice(&intent.signature);
         }
+        assert_eq!(out.len() - start, length, "a block has as many bytes as it says");
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -41,6 +41,7 @@ impl Certificate {
 
     /// Appends: height u64, round u32, count u32, block 32, then per signature slot u32 and 64 bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         out.extend_from_slice(&self.height.0.to_le_bytes());
         out.extend_from_slice(&self.round.to_le_bytes());
         let count = u32::try_from(self.signatures.len()).expect("a validator set bounds the signatures");
@@ -50,6 +51,7 @@ impl Certificate {
             out.extend_from_slice(&entry.slot.to_le_bytes());
             out.extend_from_slice(&entry.signature);
         }
+        assert_eq!(out.len() - start, self.encoded_len(), "a certificate has as many bytes as it says");
     }
 
     /// BLAKE3 of the encoding: what a header says of the certificate it carries.
@@ -124,6 +126,7 @@ impl Settled {
         bytes.extend_from_slice(&self.root_chain);
         let count = u32::try_from(self.verdicts.len()).expect("a block bounds its intents and pledges");
         bytes.extend_from_slice(&count.to_le_bytes());
+        assert_eq!(bytes.len(), Self::HEAD, "verdicts stand behind a head of one length");
         bytes.extend(self.verdicts.iter().map(|verdict| verdict.to_byte()));
         bytes
     }

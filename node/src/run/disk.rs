@@ -51,6 +51,7 @@ impl Node {
     /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
     /// turned away; what else the network says is kept.
     pub(super) fn wait_for_room(&mut self) -> anyhow::Result<()> {
+        assert!(self.totals.disk_full.is_some(), "only a disk without room is waited for");
         let heard = if self.clock.is_told() {
             self.storage.poll(self.clock.at())?
         } else {

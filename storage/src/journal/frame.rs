@@ -120,6 +120,7 @@ pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> 
         hash: [0; 32],
     };
     row.hash = row.hash();
+    assert!(decode_header(&bytemuck::cast(row)).is_ok(), "a reader takes the header that is written");
     out.extend_from_slice(bytemuck::bytes_of(&row));
     out.extend_from_slice(stored);
     row.hash

@@ -113,6 +113,7 @@ impl Index {
         out.resize(start + length - FOOTER, 0);
         let footer = FooterRow { hash: *blake3::hash(&out[start..]).as_bytes(), offset, magic: END };
         out.extend_from_slice(bytemuck::bytes_of(&footer));
+        assert_eq!(Self::decode(&out[start..], offset).as_ref(), Ok(self), "a reader takes the index that is written");
     }
 
     /// Where the index of a file begins, from its last bytes; `None` if it has none.
@@ -180,8 +181,10 @@ pub struct FrameMarks {
 impl FrameMarks {
     /// A frame at `offset`, behind others up to height `before`, the last of which has the header hash `previous`.
     pub fn pass(&mut self, offset: u64, before: Height, previous: &Hash) {
+        assert!(self.marks.last().is_none_or(|mark| mark.offset < offset), "frames pass by in order");
         if self.marks.last().is_none_or(|mark| offset - mark.offset >= SEGMENT_MARK_BYTES) {
             self.marks.push(SegmentMark { before, offset, previous: *previous });
+            assert!(self.marks.len() <= SEGMENT_MARKS_MAX, "the marks of a segment are bounded");
         }
     }
 }

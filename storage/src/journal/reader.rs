@@ -217,6 +217,7 @@ impl JournalReader {
     }
 
     fn finish(&mut self, at: usize, tail: Tail) {
+        assert!(self.end.is_none() && self.next > 0, "a journal ends once, in the segment that was read");
         let (number, path) = &self.segments[self.next - 1];
         self.end = Some(End {
             segment: Some((*number, path.clone(), self.scan.offset(at))),

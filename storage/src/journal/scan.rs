@@ -54,6 +54,10 @@ const SEARCH_LENGTHS: u64 = 4;
 impl Scan {
     /// Takes up another segment at an offset that a frame begins at.
     pub fn load(&mut self, bytes: impl Into<FileBytes>, base: u64, offset: u64) {
+        assert!(
+            base <= offset && base.is_multiple_of(BLOCK),
+            "bytes are taken up from a block on that holds the place"
+        );
         self.bytes = bytes.into();
         self.base = base;
         self.at = (offset - base) as usize;

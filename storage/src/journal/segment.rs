@@ -65,6 +65,7 @@ pub fn header(kind: SegmentKind, number: u32, chain: &Hash, previous: &Hash) -> 
     row.hash = row.hash();
     let mut bytes = bytemuck::bytes_of(&row).to_vec();
     bytes.resize(BLOCK as usize, 0);
+    assert_eq!(check(&bytes, kind, number, chain), Ok(*previous), "a reader takes the header that is written");
     bytes
 }
 

@@ -9,7 +9,7 @@ use engine::Hash;
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;
-use crate::snapshot::record::pack_header;
+use crate::snapshot::record::{ALIGN, pack_header};
 use crate::{BLOCK, align_up};
 
 /// Blocks that are written at a time: 1 MiB.
@@ -58,6 +58,7 @@ struct OpenPack {
 
 impl OpenPack {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        assert!(bytes.len().is_multiple_of(BLOCK as usize), "packs are written in whole blocks");
         let refused = match &self.direct {
             Some(direct) => match direct.write_all_at(bytes, self.end) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => true,
@@ -140,6 +141,10 @@ impl PackWriter {
         if self.file.as_ref().is_none_or(|file| file.end + self.filled as u64 >= self.pack_bytes) {
             self.next_pack()?;
         }
+        assert!(
+            record.len().is_multiple_of(ALIGN) && bytes <= record.len(),
+            "a record is filled up to where another may begin"
+        );
         let file = self.file.as_mut().expect("a pack was begun");
         let place = PackOffset {
             pack: self.number,

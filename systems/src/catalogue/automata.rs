@@ -6,10 +6,11 @@ use bytemuck::{Pod, Zeroable};
 use engine::component::SpotMask;
 use engine::dice::{PUCKS, ROLLS};
 use engine::limits::SPOTS;
-use engine::{Dice, Hash, Puck, Spot};
+use engine::{Dice, Hash, Puck, Spot, TableRules};
 
 use super::bets::BETS;
 use super::family::{Family, FamilyMove};
+use super::pays::pays;
 use super::spots::{bet_of, number_of, travelled_spot};
 
 /// What one roll means to every spot: a row of outcomes.
@@ -48,6 +49,7 @@ impl Packed {
     pub const END: u32 = 3;
 
     const fn new(kind: u32, payload: u32) -> Self {
+        assert!(payload >> PAYLOAD_BITS == 0, "what a move carries fits beside its kind");
         Self(kind << PAYLOAD_BITS | payload)
     }
 
@@ -100,12 +102,14 @@ fn compile() -> Automata {
     for spot in (0..SPOTS).map(|spot| Spot(spot as u8)) {
         compile_spot(&mut automata, spot);
     }
+    assert!(u32::try_from(automata.transitions.len()).is_ok(), "a row counts transitions in 32 bits");
     automata
 }
 
 fn compile_spot(automata: &mut Automata, spot: Spot) {
     let bet = bet_of(spot);
-    let (family, number) = (BETS[bet.index()].family, number_of(spot));
+    let (family, number, tiers) =
+        (BETS[bet.index()].family, number_of(spot), pays(BETS[bet.index()].family, &TableRules::default()).len());
     // Rolls that mean the same to the automaton share their transitions.
     let mut columns: [Option<(u32, bool)>; 256] = [None; 256];
     for index in 0..PUCKS * ROLLS {
@@ -115,6 +119,12 @@ fn compile_spot(automata: &mut Automata, spot: Spot) {
             let base = automata.transitions.len() as u32;
             let steps = (0..family.states()).map(|progress| family.step(number, progress, puck, dice));
             let packed = steps.map(|step| pack(bet, step)).collect::<Vec<_>>();
+            let leads = |packed: &Packed| match packed.kind() {
+                Packed::ADVANCE => packed.payload() < family.states().into(),
+                Packed::END => (packed.payload() as usize) < tiers,
+                _ => true,
+            };
+            assert!(packed.iter().all(leads), "a roll leads a bet to one of its states, or to one of its tiers");
             let changes = packed.iter().any(|packed| packed.kind() != Packed::STAY);
             automata.transitions.extend(packed);
             (base, changes)

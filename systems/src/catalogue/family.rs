@@ -309,6 +309,7 @@ impl Family {
 
     /// The step of the automaton from `progress` on a roll. `puck` is the puck before it.
     pub fn step(self, number: Option<u8>, progress: u16, puck: Puck, dice: Dice) -> FamilyMove {
+        assert!(progress < self.states(), "a bet's progress is one of its states");
         let symbol = self.symbol(number, puck, dice);
         let total = dice.total();
         let first_of = |wins: Rolls, loses: Rolls| match () {
@@ -358,6 +359,19 @@ impl Family {
                 End(tier.map_or(LOSE, |tier| tier as u16 + 1))
             }
             Self::Fire | Self::RideLine | Self::Replay | Self::HotShooter => self.step_hand(progress, symbol),
+            Self::Collect(_) | Self::HotRoller | Self::Repeater(_) | Self::TwiceHard => {
+                self.step_collection(progress, dice)
+            }
+            Self::Muggsy | Self::PointSeven | Self::SevenPoint | Self::SevenPointSeven => {
+                self.step_sequence(progress, total)
+            }
+        }
+    }
+
+    /// Bets on totals that are rolled before a seven: `progress` has those that were.
+    fn step_collection(self, progress: u16, dice: Dice) -> FamilyMove {
+        let total = dice.total();
+        match self {
             Self::Collect(what) => {
                 let items = what.items();
                 let collected = match items.iter().position(|item| item.contains(dice)) {
@@ -393,6 +407,13 @@ impl Family {
             }
             Self::Repeater(_) | Self::TwiceHard if total == 7 => End(LOSE),
             Self::Repeater(_) | Self::TwiceHard => Stay,
+            _ => unreachable!("no other bet collects"),
+        }
+    }
+
+    /// Bets on a few rolls in a row: `progress` counts those that were right.
+    fn step_sequence(self, progress: u16, total: u8) -> FamilyMove {
+        match self {
             Self::Muggsy => match (progress, total) {
                 (0, 7) => End(WIN),
                 (0, _) if box_index(total).is_some() => Advance(1),
@@ -415,6 +436,7 @@ impl Family {
                 (2, 7) => End(WIN),
                 _ => End(LOSE),
             },
+            _ => unreachable!("no other bet is on rolls in a row"),
         }
     }
 

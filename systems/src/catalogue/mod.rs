@@ -79,6 +79,7 @@ pub enum CompiledMove {
 
 /// The step of a working bet, from the table of transitions that the game runs on.
 pub fn step(spot: Spot, progress: u16, puck: Puck, dice: Dice) -> CompiledMove {
+    assert!(progress < states(spot), "a bet's progress is one of its states");
     let base = AUTOMATA.rows[row_index(puck, dice)].base[spot.index()];
     let packed = AUTOMATA.transitions[base as usize + usize::from(progress)];
     match packed.kind() {
@@ -147,6 +148,11 @@ impl Catalogue {
             default_working: [spots(&|bet| bet.family.works_on_come_out()), spots(&|_| true)],
             hand: spots(&|bet| bet.family.is_hand()),
         };
+        assert!(catalogue.max_win.iter().all(|win| win.num > 0 && win.den > 0), "every bet can win");
+        assert!(
+            catalogue.hand.0.iter().zip(&catalogue.default_working[0].0).all(|(hand, works)| hand & !works == 0),
+            "a bet on a hand works on every roll of it"
+        );
         catalogue.hash = catalogue.compute_hash();
         Ok(catalogue)
     }

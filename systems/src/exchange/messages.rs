@@ -9,7 +9,7 @@ use engine::message::evidence::Evidence;
 use engine::message::node::Claim;
 use engine::message::share::Share;
 use engine::message::vote::{Proposal, Vote};
-use engine::{Height, PeerId};
+use engine::{Hash, Height, PeerId};
 use order::signature::{SignedItem, verify_batch};
 use order::validators::Validators;
 
@@ -107,12 +107,24 @@ pub fn verify_messages(
             Signed::First(_) => unreachable!("skipped above"),
         }
     }
-    let quorum = validators.quorum();
-    bodies.take_early(decided, |height, hash| tally.has_polka(height, hash, quorum));
+    let is_needed = |height, hash: &Hash| tally.has_polka(height, hash, validators.quorum());
+    take_bodies(&mut heard, &mut bodies, &nodes, decided, is_needed, &mut inbox);
+}
+
+/// Takes bodies that proposals name, and keeps those that overtook theirs.
+fn take_bodies(
+    heard: &mut Heard,
+    bodies: &mut Bodies,
+    nodes: &Nodes,
+    decided: Height,
+    is_needed: impl Fn(Height, &Hash) -> bool,
+    inbox: &mut Inbox,
+) {
+    bodies.take_early(decided, &is_needed);
     for (from, block) in heard.bodies.drain(..) {
         let height = block.header.height;
         if bodies.is_named(height, &block.header.hash()) {
-            if bodies.take(*block, decided, |hash| tally.has_polka(height, hash, quorum)) == Told::Forged {
+            if bodies.take(*block, decided, |hash| is_needed(height, hash)) == Told::Forged {
                 inbox.offences.push((from, Offence::Malformed));
             }
         } else if let Some(slot) = nodes.validator(from) {

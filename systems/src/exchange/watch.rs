@@ -68,6 +68,8 @@ impl Watches {
         if self.by_peer.get(&peer).is_some_and(Vec::is_empty) {
             self.by_peer.remove(&peer);
         }
+        assert!(self.count <= WATCHES_MAX, "what all peers watch is bounded");
+        assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
     }
 
     fn forget(&mut self, peer: PeerId, what: Watched) {
@@ -90,6 +92,7 @@ impl Watches {
         for what in self.by_peer.remove(&peer).unwrap_or_default() {
             self.forget(peer, what);
         }
+        assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
     }
 }
 
@@ -121,72 +124,104 @@ pub fn tell_watchers(
         return;
     }
     let rows = columns.rows();
-    let Watches { tables, accounts, newcomers, by_peer, told_ms, height, .. } = &mut *watches;
-    // A height without rolls in its report was settled before anybody watched.
-    let rolled = report.watch && *height < current.height;
-    report.watch = true;
-    let outputs = &mut outbox.outputs;
-    if rolled {
+    let told = Telling { rows: &rows, setup: &setup, index: &index, outputs: &mut outbox.outputs };
+    told.all(&mut watches, &mut report, &clock, current.height);
+    for output in &mut outbox.outputs {
+        let Output::Table(update) = output else { continue };
+        let waits = update.pledge.filter(Pledge::is_frozen);
+        update.closing = waits.and_then(|pledge| closings.of(&pledge.block)).map(Box::new);
+    }
+}
+
+/// What watchers are told from, and where it goes.
+struct Telling<'a, 'r> {
+    rows: &'a Rows<'r>,
+    setup: &'a Setup,
+    index: &'a AccountIndex,
+    outputs: &'a mut Vec<Output>,
+}
+
+impl Telling<'_, '_> {
+    /// Rolls and closed bets of a height that nobody was told of, what else changed, and what newcomers have not seen.
+    fn all(mut self, watches: &mut Watches, report: &mut Report, clock: &Clock, height: Height) {
+        let is_new = watches.height < height;
+        // A height without rolls in its report was settled before anybody watched.
+        let rolled = report.watch && is_new;
+        report.watch = true;
+        if rolled {
+            self.rolls(&mut watches.tables, report);
+        }
+        // Whoever must open a roll hears of it at once; so does whoever forfeited one.
+        if is_new {
+            for id in &report.closed {
+                self.table(watches.tables.get_mut(id), *id);
+            }
+        }
+        // A clock that is set back must not keep anybody waiting.
+        if clock.now_ms.abs_diff(watches.told_ms) >= WATCH_INTERVAL_MS {
+            watches.told_ms = clock.now_ms;
+            watches.tables.iter_mut().for_each(|(id, told)| self.table(Some(told), *id));
+            self.accounts(&mut watches.accounts);
+        }
+        // The whole comes last: whoever asked for it drops what was told before.
+        self.newcomers(watches);
+        watches.height = height;
+    }
+
+    /// What changed at a table, if it is watched and something did.
+    fn table(&mut self, told: Option<&mut Told>, id: TableId) {
+        let update = told.and_then(|told| told.update(self.rows, id, self.setup));
+        self.outputs.extend(update.map(|update| Output::Table(Box::new(update))));
+    }
+
+    fn rolls(&mut self, tables: &mut BTreeMap<TableId, Told>, report: &Report) {
         for roll in &report.rolls {
             let Some(told) = tables.get_mut(&roll.table) else { continue };
-            let whole = || whole(&rows, roll.table, None, &setup);
-            let mut update = told.update(&rows, roll.table, &setup).unwrap_or_else(whole);
+            let whole = || whole(self.rows, roll.table, None, self.setup);
+            let mut update = told.update(self.rows, roll.table, self.setup).unwrap_or_else(whole);
             let first = report.resolutions.partition_point(|resolution| resolution.table < roll.table);
             let of_table = report.resolutions[first..].iter().take_while(|resolution| resolution.table == roll.table);
             update.roll = Some(*roll);
             update.resolutions = of_table.copied().collect();
-            outputs.push(Output::Table(Box::new(update)));
+            self.outputs.push(Output::Table(Box::new(update)));
         }
     }
-    // Whoever must open a roll hears of it at once; so does whoever forfeited one.
-    if *height < current.height {
-        for id in &report.closed {
-            let update = tables.get_mut(id).and_then(|told| told.update(&rows, *id, &setup));
-            outputs.extend(update.map(|update| Output::Table(Box::new(update))));
-        }
-    }
-    // A clock that is set back must not keep anybody waiting.
-    if clock.now_ms.abs_diff(*told_ms) >= WATCH_INTERVAL_MS {
-        *told_ms = clock.now_ms;
-        for (id, told) in tables.iter_mut() {
-            outputs.extend(told.update(&rows, *id, &setup).map(|update| Output::Table(Box::new(update))));
-        }
-        for ((key, to), told) in accounts.iter_mut() {
-            let account = account(&rows, &index, key);
+
+    fn accounts(&mut self, accounts: &mut BTreeMap<([u8; 32], PeerId), Option<ToldAccount>>) {
+        for ((key, to), told) in accounts {
+            let account = account(self.rows, self.index, key);
             if account != *told {
                 *told = account;
-                outputs.push(Output::Account { to: *to, key: *key, height: rows.house.height, account });
+                self.outputs.push(Output::Account { to: *to, key: *key, height: self.rows.house.height, account });
             }
         }
     }
-    // The whole comes last: whoever asked for it drops what was told before.
-    for (what, peer) in std::mem::take(newcomers) {
-        if !by_peer.get(&peer).is_some_and(|own| own.contains(&what)) {
-            continue;
-        }
-        match what {
-            Watched::Table(id) if id.index() < rows.tables.len() => {
-                let told = tables.get_mut(&id).expect("a watched table has its row");
-                // Those who watched before must not miss what changed since they were told.
-                if !told.seats.is_empty() {
-                    outputs.extend(told.update(&rows, id, &setup).map(|update| Output::Table(Box::new(update))));
+
+    /// The whole of what was watched since the last tick, for whoever watches it still.
+    fn newcomers(&mut self, watches: &mut Watches) {
+        let Watches { tables, accounts, newcomers, by_peer, .. } = watches;
+        for (what, peer) in std::mem::take(newcomers) {
+            if !by_peer.get(&peer).is_some_and(|own| own.contains(&what)) {
+                continue;
+            }
+            match what {
+                Watched::Table(id) if id.index() < self.rows.tables.len() => {
+                    let told = tables.get_mut(&id).expect("a watched table has its row");
+                    // Those who watched before must not miss what changed since they were told.
+                    if !told.seats.is_empty() {
+                        self.table(Some(&mut *told), id);
+                    }
+                    told.remember(self.rows, id, self.setup);
+                    self.outputs.push(Output::Table(Box::new(whole(self.rows, id, Some(peer), self.setup))));
                 }
-                told.remember(&rows, id, &setup);
-                outputs.push(Output::Table(Box::new(whole(&rows, id, Some(peer), &setup))));
-            }
-            Watched::Table(_) => {}
-            Watched::Account(key) => {
-                let account = account(&rows, &index, &key);
-                accounts.insert((key, peer), account);
-                outputs.push(Output::Account { to: peer, key, height: rows.house.height, account });
+                Watched::Table(_) => {}
+                Watched::Account(key) => {
+                    let account = account(self.rows, self.index, &key);
+                    accounts.insert((key, peer), account);
+                    self.outputs.push(Output::Account { to: peer, key, height: self.rows.house.height, account });
+                }
             }
         }
-    }
-    *height = current.height;
-    for output in outputs.iter_mut() {
-        let Output::Table(update) = output else { continue };
-        let waits = update.pledge.filter(Pledge::is_frozen);
-        update.closing = waits.and_then(|pledge| closings.of(&pledge.block)).map(Box::new);
     }
 }
 
@@ -234,6 +269,10 @@ impl Told {
         let table = rows.tables.get(id.index())?;
         let mut changed = Vec::new();
         let first = id.index() * rows.seats_per_table();
+        assert!(
+            self.seats.is_empty() || self.seats.len() == rows.seats_per_table(),
+            "a table is told with all its seats"
+        );
         for (number, (row, bets)) in self.seats.iter_mut().enumerate() {
             let now = &rows.seats[first + number];
             let bets_now = rows.seat_bets(first + number);

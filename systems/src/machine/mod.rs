@@ -175,6 +175,7 @@ impl Machine {
     fn settle_next(&mut self) -> Settled {
         let mut next = self.world.resource_mut::<Chain>().unsettled.pop_front().expect("a block is ready");
         let beacon = next.beacon.expect("its beacon is known");
+        assert_eq!(next.block.header.height, self.chain().settled.next(), "the oldest decided block is settled first");
         let (intents, pledges) = (std::mem::take(&mut next.block.intents), std::mem::take(&mut next.block.pledges));
         let header = next.block.header;
         let has_pledges = !pledges.is_empty();

@@ -29,6 +29,10 @@ impl Machine {
         decided.block.intents.iter().for_each(|intent| answers.decide(intent));
         beacon.map(|_| {
             let settled = self.settle_next();
+            assert_eq!(
+                settled.height, decided.block.header.height,
+                "a height is recorded as settled after all before it"
+            );
             self.answer_receipts();
             settled
         })

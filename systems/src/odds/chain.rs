@@ -124,6 +124,7 @@ fn explore(first: State) -> (Vec<State>, Vec<Vec<(To, Ways)>>) {
                 None => successors.push((to, dice.ways())),
             }
         }
+        assert_eq!(successors.iter().map(|(_, ways)| ways).sum::<Ways>(), 36, "each of 36 rolls leads somewhere");
         graph.push(successors);
     }
     (states, graph)
@@ -166,6 +167,7 @@ fn parts(graph: &[Vec<(To, Ways)>]) -> Vec<Vec<usize>> {
             parts.push(part);
         }
     }
+    assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), graph.len(), "every state is in one part");
     parts
 }
 
@@ -185,6 +187,8 @@ impl<'a> Solver<'a> {
         let (tiers, class_of) = (tiers(spot), vec![usize::MAX; graph.len()]);
         let mut solver = Self { graph, tiers, class_of, classes: Vec::new(), by_value, by_successors };
         parts(graph).iter().for_each(|part| solver.solve_part(part));
+        let first: BigRational = solver.classes[solver.class_of[0]].tiers.iter().sum();
+        assert!(first.is_one(), "a bet ends at one of its tiers, sooner or later");
         solver
     }
 
@@ -201,7 +205,10 @@ impl<'a> Solver<'a> {
         for (to, ways) in &self.graph[state] {
             let solved = match *to {
                 To::State(next) if part.contains(&next) => continue,
-                To::State(next) => Solved::Class(self.class_of[next]),
+                To::State(next) => {
+                    assert!(self.class_of[next] < self.classes.len(), "a part is solved after those that it leads to");
+                    Solved::Class(self.class_of[next])
+                }
                 To::Tier(tier) => Solved::Tier(tier),
             };
             match outside.iter_mut().find(|(known, _)| *known == solved) {
@@ -234,6 +241,7 @@ impl<'a> Solver<'a> {
                 Some(class) => *class,
                 None => {
                     let leaving: Ways = outside.iter().map(|(_, ways)| ways).sum();
+                    assert!(leaving > 0, "no state is left by no roll");
                     let mut value = self.contribution(&outside);
                     value.scale(&BigRational::new(BigInt::one(), BigInt::from(leaving)));
                     let class = self.class(value);
@@ -258,6 +266,7 @@ impl<'a> Solver<'a> {
             right.push(self.contribution(&self.outside(*state, part)));
         }
         for pivot in 0..size {
+            assert!(!matrix[pivot][pivot].is_zero(), "a part that some rolls leave has one solution");
             let inverse = matrix[pivot][pivot].recip();
             matrix[pivot].iter_mut().for_each(|cell| *cell *= &inverse);
             right[pivot].scale(&inverse);

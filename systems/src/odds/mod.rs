@@ -78,7 +78,12 @@ fn starts(bet: BetId) -> Vec<(Puck, Spot, BigRational)> {
 /// The probability of each tier of a bet's family, and its expected rolls. Depends on no rules.
 fn absorbed(bet: BetId) -> Absorbed {
     let mut total = Absorbed::default();
-    for (puck, spot, weight) in starts(bet) {
+    let starts = starts(bet);
+    assert!(
+        starts.iter().map(|(_, _, weight)| weight).sum::<BigRational>().is_one(),
+        "a bet begins in one of its ways"
+    );
+    for (puck, spot, weight) in starts {
         total.add(&chain::solve(puck, spot), &weight);
     }
     total

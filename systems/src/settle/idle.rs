@@ -27,6 +27,7 @@ pub fn free_idle_accounts(
         if fate == Fate::Stays {
             continue;
         }
+        assert_eq!(rows.accounts[id].seats, 0, "an account with a seat stays as it is");
         if fate.returns_grant() {
             // What the account gave to others stays theirs: only what is left of the grant goes back.
             let chips = rows.accounts[id].granted.min(rows.accounts[id].cage);

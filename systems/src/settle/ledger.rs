@@ -98,6 +98,23 @@ impl Postings<'_, '_> {
         assert!(self.rows.house.is_conserved(), "{what}: what one side gave, the other took");
     }
 
+    /// What an account holds is among the cages of its part, and those among all cages.
+    fn check_cage(&self, account: usize) {
+        let part = self.ledger.cages[account / CHUNK_ACCOUNTS];
+        assert!(self.rows.accounts[account].cage <= part, "a cage is among those of its part");
+        assert!(part <= self.rows.house.cages, "the cages of a part are among all of them");
+    }
+
+    /// The same for a seat's rail and for its table's felt.
+    fn check_table(&self, seat: usize) {
+        let table = self.table_of(seat);
+        let part = &self.ledger.tables[table / CHUNK_TABLES];
+        assert!(self.rows.seats[seat].rail <= part.rails, "a rail is among those of its part");
+        assert!(self.rows.tables[table].felt <= part.felts, "a felt is among those of its part");
+        assert!(part.rails <= self.rows.house.rails, "the rails of a part are among all of them");
+        assert!(part.felts <= self.rows.house.felts, "the felts of a part are among all of them");
+    }
+
     /// The treasury pays into a cage.
     ///
     /// # Panics
@@ -112,6 +129,7 @@ impl Postings<'_, '_> {
         self.ledger.cages[account / CHUNK_ACCOUNTS] += chips;
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
+        self.check_cage(account);
         self.close("treasury to cage");
     }
 
@@ -128,6 +146,7 @@ impl Postings<'_, '_> {
         self.ledger.cages[account / CHUNK_ACCOUNTS] -= chips;
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
+        self.check_cage(account);
         self.close("cage to treasury");
     }
 
@@ -138,6 +157,7 @@ impl Postings<'_, '_> {
     pub fn cage_to_cage(&mut self, from: usize, to: usize, chips: Chips) {
         assert!(from != to && self.rows.accounts[to].is_open(), "a transfer goes to another open account");
         assert!(chips <= self.rows.accounts[from].cage, "a transfer that the cage does not have is refused");
+        let both = self.rows.accounts[from].cage + self.rows.accounts[to].cage;
         // All cages together hold what they held: the control account stays as it is.
         self.rows.accounts[from].cage -= chips;
         self.rows.accounts[to].cage += chips;
@@ -145,6 +165,10 @@ impl Postings<'_, '_> {
         self.ledger.cages[to / CHUNK_ACCOUNTS] += chips;
         self.dirty.mark(Column::Accounts, from);
         self.dirty.mark(Column::Accounts, to);
+        let after = self.rows.accounts[from].cage + self.rows.accounts[to].cage;
+        assert_eq!(after, both, "what one cage gave, the other took");
+        self.check_cage(from);
+        self.check_cage(to);
     }
 
     /// A buy-in.
@@ -165,6 +189,8 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
         self.dirty.mark(Column::Seats, seat);
+        self.check_cage(account);
+        self.check_table(seat);
         self.close("cage to rail");
     }
 
@@ -186,6 +212,8 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
         self.dirty.mark(Column::Seats, seat);
+        self.check_cage(account);
+        self.check_table(seat);
         self.close("rail to cage");
     }
 
@@ -209,6 +237,7 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::Tables, table);
         let table = &self.rows.tables[table];
         assert!(table.exposure <= table.bank, "a bet whose win the bank cannot pay is refused");
+        self.check_table(seat);
         self.close("rail to felt");
     }
 
@@ -246,6 +275,7 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Tables, table);
+        self.check_table(seat);
         self.close("felt to rail");
     }
 }

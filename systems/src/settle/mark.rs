@@ -43,6 +43,7 @@ pub fn mark_block(
     block: &Block,
     marks: &mut DirtyMap,
 ) {
+    assert_eq!(block.header.height, rows.house.height.next(), "groups are marked for the height that comes next");
     marks.clear();
     marks.mark_rows(Column::House, 0..1);
     if block.header.round > 0 {

@@ -169,6 +169,7 @@ impl<'r> Attended<'_, 'r> {
         let row = self.change();
         (row.roll_number, row.opened_ms, row.dice) = (roll, time_ms, dice.faces());
         self.book.rows.pledges[table].thaw(value);
+        assert!(!self.rows().pledges[table].is_frozen(), "a roll that was opened waits no more");
         self.book.dirty.mark(Column::Pledges, table);
         let closed = (pledge.block, pledge.beacon);
         self.tell(OpeningReport { table: id, account, roll, closed, end: OpeningEnd::Opened(value) });
@@ -191,6 +192,9 @@ impl<'r> Attended<'_, 'r> {
         self.mark_bets();
         self.change().exposure -= bets.exposure;
         self.book.felt_to_forfeited(table, bets.chips);
+        let row_of_table = &self.rows().tables[table];
+        assert_eq!(row_of_table.felt, Chips::ZERO, "a pledged table has the bets of its one player alone");
+        assert_eq!(row_of_table.exposure, Chips::ZERO, "without a bet there is nothing to be won");
         self.report.closed.push(TableId(table as u32));
         self.report.counts.forfeits += 1;
         self.report.counts.lost += bets.chips.0;
@@ -220,6 +224,7 @@ impl<'r> Attended<'_, 'r> {
         let (table, seat) = (self.table, self.seat());
         let catalogue = &self.setup.catalogues[usize::from(self.rows().tables[table].rules)];
         let puck = self.rows().tables[table].puck();
+        assert!(self.rows().seats[seat].is_seated(), "only a player who sits is seen off");
         let returned = seats::returnable(self.rows().seat_bets(seat), catalogue, puck);
         let freed = seats::worth(self.rows().seat_bets(seat), &returned, catalogue);
         self.book.rows.seat_bets_mut(seat).remove_all(&returned);
@@ -249,6 +254,7 @@ impl<'r> Attended<'_, 'r> {
         self.leaves(&row, returned, absent, Some(row.rail));
         self.book.rail_to_cage(seat, row.account.index());
         let account = &mut self.book.rows.accounts[row.account.index()];
+        assert!(account.is_open() && account.seats > 0, "whoever leaves a seat has an account that holds it");
         account.wagered += row.wagered;
         account.seats -= 1;
         self.book.rows.seats[seat] = Seat::EMPTY;

@@ -30,6 +30,7 @@ impl Turns {
 
     /// As the rows say.
     pub fn read(&mut self, rows: &[Validator]) {
+        assert!(rows.len() >= self.skipped_until.len(), "every validator has its row");
         self.skipped_until.iter_mut().zip(rows).for_each(|(until, row)| *until = row.skipped_until);
     }
 
@@ -54,6 +55,7 @@ pub fn note_failed_rounds(
         return;
     }
     let validators = turns.at(current.height);
+    assert_eq!(validators.count(), turns.skipped_until.len(), "whoever votes may lose a turn");
     validators.note_failed(current.height, current.part.round, &mut turns.skipped_until);
     let rows = columns.rows();
     for (slot, until) in turns.skipped_until.iter().enumerate() {

@@ -75,6 +75,7 @@ fn hash_of(key: &[u8; 32]) -> u64 {
 impl AccountIndex {
     /// Derives the index from the columns.
     pub fn of(accounts: &[Account], keys: &[AccountKey]) -> Self {
+        assert_eq!(accounts.len(), keys.len(), "every account has the row of its key");
         let mut index = Self {
             by_key: HashTable::with_capacity(accounts.len()),
             free: vec![0; accounts.len().div_ceil(64)],
@@ -115,6 +116,7 @@ impl AccountIndex {
     pub fn insert(&mut self, id: AccountId, keys: &[AccountKey]) {
         self.free[id.index() / 64] &= !(1 << (id.index() % 64));
         self.by_key.insert_unique(hash_of(&keys[id.index()].key), id.0, |id| hash_of(&keys[*id as usize].key));
+        assert!(self.by_key.len() <= keys.len(), "no more accounts are open than there are");
     }
 
     /// A slot becomes free; its key is in the column still.
@@ -124,6 +126,7 @@ impl AccountIndex {
     pub fn remove(&mut self, id: AccountId, keys: &[AccountKey]) {
         let entry = self.by_key.find_entry(hash_of(&keys[id.index()].key), |found| *found == id.0);
         entry.expect("an open account is in the index").remove();
+        assert!(self.free[id.index() / 64] >> (id.index() % 64) & 1 == 0, "a slot becomes free once");
         self.free[id.index() / 64] |= 1 << (id.index() % 64);
         self.first_free_word = self.first_free_word.min(id.index() / 64);
     }

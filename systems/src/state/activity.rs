@@ -71,6 +71,7 @@ fn zeros(count: u32) -> Box<[AtomicU64]> {
 
 /// The page and the span of a height.
 fn place(height: Height) -> (u64, u64) {
+    assert!(height > Height::GENESIS, "genesis is on no page");
     let page = (height.0 - 1) / PAGE_HEIGHTS;
     (page, page / SPAN_PAGES)
 }

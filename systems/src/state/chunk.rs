@@ -32,6 +32,10 @@ pub fn table_chunks<'a>(
     dirty: &'a mut DirtyMap,
 ) -> impl Iterator<Item = TableChunk<'a>> + Send {
     let seats = rows.seats_per_table() * CHUNK_TABLES;
+    // What is zipped ends with the shortest: a chunk without one of its parts would be passed over.
+    assert_eq!(ledger.tables.len(), rows.tables.len().div_ceil(CHUNK_TABLES), "every chunk has its totals");
+    assert_eq!(rows.seats.len(), rows.tables.len() * rows.seats_per_table(), "every table has its seats");
+    assert_eq!([rows.bets.len(), rows.more_bets.len()], [rows.seats.len(); 2], "every seat has its bets");
     rows.tables
         .chunks_mut(CHUNK_TABLES)
         .zip(rows.seats.chunks_mut(seats))

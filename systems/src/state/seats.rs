@@ -36,6 +36,8 @@ pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) {
     if table.shooter == seat {
         table.shooter = next_shooter(seats, seat).unwrap_or(Table::NO_SHOOTER);
     }
+    let shoots = seats.get(usize::from(table.shooter)).is_some_and(Seat::is_seated);
+    assert!(shoots || table.shooter == Table::NO_SHOOTER, "the dice are with a player who may act, or with nobody");
     if table.occupied == 0 {
         assert!(table.felt == Chips::ZERO && table.exposure == Chips::ZERO, "a table that nobody sits at has no bet");
         table.point = 0;

@@ -89,6 +89,8 @@ impl Setup {
         let offset = phase * width / phases;
         let next = opened_ms + width - (opened_ms + width - offset) % width;
         let ahead = next - opened_ms;
-        if ahead >= genesis.window_min_ms { next } else { opened_ms + (ahead + width) / 2 }
+        let at_ms = if ahead >= genesis.window_min_ms { next } else { opened_ms + (ahead + width) / 2 };
+        assert!(at_ms >= opened_ms + genesis.window_min_ms, "no window is shorter than the shortest");
+        at_ms
     }
 }

@@ -59,7 +59,10 @@ impl Machine {
     /// If one is under way.
     pub fn begin_snapshot(&mut self) -> Option<(ChainNote, usize)> {
         let note = self.chain().note()?;
+        let height = self.read(|rows| rows.house.height);
+        assert_eq!(note.height, height, "the image is of the height that its note names");
         let groups = self.begin_saving();
+        assert_eq!(groups, self.layout.groups(), "a snapshot has every group of the image");
         Some((note, groups))
     }
 

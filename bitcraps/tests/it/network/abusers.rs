@@ -223,12 +223,27 @@ fn false_signatures_and_floods_are_refused_then_banned_while_others_play() {
     node.end();
 }
 
+/// The first packet of a handshake that nobody goes on with: it was meant for somebody who does not answer.
+async fn first_packet(name: String) -> Vec<u8> {
+    let silent = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.expect("a socket");
+    let at = silent.local_addr().expect("an address");
+    let begun = tokio::spawn(async move { raw(&name, [127, 0, 0, 1], at).await.err() });
+    let mut packet = vec![0; 2_048];
+    let (bytes, _) =
+        tokio::time::timeout(PATIENCE, silent.recv_from(&mut packet)).await.expect("in time").expect("a packet");
+    begun.abort();
+    packet.truncate(bytes);
+    packet
+}
+
 #[test]
 fn connections_are_bounded_by_number_address_and_half_open_ones_end() {
+    // Nine connections play, and as many handshakes may be open beside them as are begun below.
+    const HALF_OPEN: usize = 20;
     let bounds = |bounds: ServerConfig| ServerConfig {
-        connections_max: 12,
+        connections_max: 9 + HALF_OPEN as u32,
         connections_per_address_max: 4,
-        handshake_timeout: Duration::from_millis(400),
+        handshake_timeout: Duration::from_secs(3),
         ..bounds
     };
     let node = TestNode::start(&chain(1, 1_000), bounds);
@@ -248,16 +263,23 @@ fn connections_are_bounded_by_number_address_and_half_open_ones_end() {
             connection.say(&hello()).await.expect("sent");
             held.push(connection);
         }
-        // Handshakes that are begun and left: they end, and their places are free again.
-        let endpoint = socket(([127, 0, 0, 9], 0).into(), 1 << 20).expect("a socket");
-        let key = identity(&NetKey::from_seed(&seed("half"))).expect("a key");
-        for _ in 0..20 {
-            let begun = RawConnection::connect(&endpoint, &key, node.address);
-            let _ = tokio::time::timeout(Duration::from_micros(300), begun).await;
+        // Handshakes that are begun and left, four from each address.
+        let mut packets = Vec::new();
+        for number in 0..HALF_OPEN {
+            packets.push(first_packet(format!("half {number}")).await);
         }
+        for (number, packet) in packets.iter().enumerate() {
+            let address = std::net::Ipv4Addr::new(127, 0, 0, 20 + number as u8 / 4);
+            let from = std::net::UdpSocket::bind((address, 0)).expect("a socket");
+            from.send_to(packet, node.address).expect("sent");
+        }
+        // All of them are open: there is no place left, and before there were twenty.
+        assert_eq!(raw("full", [127, 0, 0, 9], node.address).await.err(), Some(Lost::Refused), "every place is taken");
+        assert!(node.count("refused_full") >= 1 && node.count("handshakes_failed") == 0);
         let bet = player.bet(0, 1);
         player.send(vec![bet]).await;
         assert_eq!(player.receipt(bet.body.number).await.1, Verdict::Applied);
+        // They end, and their places are free again.
         let until = Instant::now() + PATIENCE;
         let mut late = loop {
             assert!(Instant::now() < until, "half-open connections never end");
@@ -268,9 +290,14 @@ fn connections_are_bounded_by_number_address_and_half_open_ones_end() {
         };
         late.say(&hello()).await.expect("sent");
         assert!(matches!(late.hear().await, Ok(ToClient::Welcome(_))));
+        while node.count("handshakes_failed") < HALF_OPEN as u64 {
+            assert!(Instant::now() < until, "some half-open connections never end");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     });
     drop(runtime);
     assert!(node.count("refused_address") >= 1);
+    assert_eq!(node.count("handshakes_failed"), HALF_OPEN as u64, "each of them was open, and ended");
     node.end();
 }
 

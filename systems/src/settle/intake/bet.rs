@@ -131,6 +131,7 @@ impl Intake<'_, '_> {
             None => {
                 let flags = engine::component::BetFlags::default().with_working(raise.working);
                 self.rows.seat_bets_mut(seat).insert(BetRow { amount: total, progress: 0, spot, flags });
+                assert!(self.rows.seats[seat].spots.count() as usize <= SEAT_BETS_MAX, "a seat's bets are bounded");
             }
         }
         self.mark_bets(seat);
@@ -155,6 +156,7 @@ impl Intake<'_, '_> {
         let back = held(present.amount, commission) - held(total, commission);
         let exposure = Chips(most.floor_of(present.amount) - most.floor_of(total));
         assert!(total < present.amount, "a lowering takes away a part");
+        assert!(back.0 >= u64::from(present.amount - total), "it gives back what it takes away, and commission");
         let bet = BetRow { amount: total, ..present };
         *self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands") = bet;
         self.mark_bets(seat);
@@ -209,6 +211,7 @@ impl Intake<'_, '_> {
         let seat = seat.ok_or(Refusal::NoSuchBet)?;
         let spot = catalogue::standing_spot(bet, body.box_number).ok_or(Refusal::NoSuchBet)?;
         let present = self.rows.seat_bets(seat).get(spot).ok_or(Refusal::NoSuchBet)?;
+        assert!(present.spot == spot && present.amount > 0, "a bet that stands is on its spot, and of some chips");
         Ok((bet, seat, present))
     }
 

@@ -110,6 +110,10 @@ pub fn apply_intents(
             index += 1;
         }
     }
+    assert_eq!(receipts.len(), current.intents.len(), "every intent has its receipt");
+    assert_eq!(pledge_receipts.len(), current.part.pledges.len(), "every pledge and opening has its receipt");
+    let Counts { applied, refused, .. } = *intake.counts;
+    assert_eq!(applied + refused, receipts.len() as u64, "every intent was applied or refused");
 }
 
 /// Intents that are looked up together, ahead of being applied one by one. In a large world nearly every row is far
@@ -127,6 +131,7 @@ struct Hint {
 impl Intake<'_, '_> {
     /// Looks a window of intents up, step by step for all of them.
     fn look_up(&self, window: &[Intent]) -> [Hint; WINDOW] {
+        assert!(window.len() <= WINDOW, "every intent of a window has its hint");
         let mut hints = [Hint::default(); WINDOW];
         for (hint, intent) in hints.iter_mut().zip(window) {
             hint.account = self.index.find(&intent.body.key, self.rows.keys);
@@ -170,11 +175,13 @@ impl Intake<'_, '_> {
         }
         let known = hint.account.filter(|id| self.rows.keys[id.index()].key == body.key);
         let id = known.or_else(|| self.index.find(&body.key, self.rows.keys)).ok_or(Refusal::UnknownAccount)?;
+        assert!(self.rows.accounts[id.index()].is_open(), "only an open account is found by its key");
         self.check_expiry(body)?;
         // The number is used up before anything else is looked at: an intent that is refused now could otherwise be applied
         // later, by whoever kept a copy of it.
         self.rows.accounts[id.index()].check_number(body.number)?;
         self.rows.accounts[id.index()].use_number(body.number);
+        assert!(self.rows.accounts[id.index()].check_number(body.number).is_err(), "a number is used once");
         self.dirty.mark(Column::Accounts, id.index());
 
         let verdict = match kind {
@@ -207,6 +214,7 @@ impl Intake<'_, '_> {
         }
         let known = hint.filter(|seat| self.sits(*seat, id));
         let seat = known.or_else(|| self.seat_of(table, id));
+        assert!(seat.is_none_or(|seat| self.seats(table).contains(&seat)), "a player acts at the table that is named");
         match kind {
             IntentKind::Sit => self.sit(table, id, body),
             IntentKind::Leave => self.leave(seat.ok_or(Refusal::UnknownPlayer)?),

@@ -3,7 +3,7 @@ use engine::TableId;
 use engine::columns::Column;
 use engine::component::Pledge;
 use engine::io::Verdict;
-use engine::limits::OPENING_GAP_MS_MAX;
+use engine::limits::{CHUNK_TABLES, OPENING_GAP_MS_MAX};
 use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 
@@ -36,10 +36,12 @@ impl Intake<'_, '_> {
         } else {
             self.due.refresh(self.rows.tables, table);
         }
+        assert!(self.due.is_due(table / CHUNK_TABLES, at_ms), "a table is looked at when it is due");
     }
 
     /// Whoever sits down pledges anew: an end of the player before would be one that nobody here can open.
     pub(super) fn forget_pledge(&mut self, table: usize) {
+        assert!(!self.is_frozen(table), "a roll that waits is not forgotten");
         if self.is_pledged(table) {
             *self.pledge(table) = Pledge::zeroed();
         }
@@ -111,6 +113,7 @@ impl Intake<'_, '_> {
     }
 
     fn open_roll(&mut self, row: &PledgeRow, table: usize) -> Result<(), Refusal> {
+        assert!(self.is_frozen(table), "only a roll that waits is opened");
         if self.opening_ms > self.rows.pledges[table].open_until_ms {
             return Err(Refusal::OpenedLate);
         }

@@ -94,6 +94,8 @@ impl Intake<'_, '_> {
         if !stays {
             self.free(table, seat);
         }
+        let is_marked = self.rows.tables[table].occupied >> place & 1 == 1;
+        assert_eq!(is_marked, stays, "a seat is marked as taken for as long as bets stay on it");
         let seats = self.seats(table);
         seats::hand_over(self.table_and_seats(table, seats), place as u8);
         if self.is_pledged(table) && stays {
@@ -139,6 +141,7 @@ impl Intake<'_, '_> {
         }
         let time_ms = self.time_ms;
         let row = self.table(table);
+        assert!(row.occupied != 0, "whoever calls a roll sits at the table");
         row.roll_called = 1;
         row.next_roll_ms = time_ms;
         self.due.lower(table, time_ms);
