@@ -98,13 +98,15 @@ fn a_program_for_alerts_gets_no_passphrase_and_a_silent_webhook_holds_up_neither
     assert!(began.elapsed() < Duration::from_secs(20), "a reload waits for no webhook: {:?}", began.elapsed());
     let other = "webhook = \"http://127.0.0.1:9/\"";
     crowded.reload(other, &hook);
-    let _player = crowded.player(&dir.path().join("player.pem"));
+    let mut player = crowded.player(&dir.path().join("player.pem"));
     crowded.log.until("alert: ConnectionsHigh");
     let (_again, _) = silent.accept().expect("the node tells it");
     let began = Instant::now();
     signal(&crowded.node, "-TERM");
     assert!(crowded.node.wait().expect("it ends").success());
     assert!(began.elapsed() < Duration::from_secs(20), "the end waits for no webhook: {:?}", began.elapsed());
+    let _ = player.kill();
+    player.wait().expect("it ends");
     let rest = crowded.log.rest();
     assert!(rest.contains("alerts not told by the end of the node: 1"), "{rest}");
 }
