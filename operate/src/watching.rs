@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::alerts::channels::Channels;
-use crate::alerts::rules::Level;
+use crate::alerts::rules::AlertLevel;
 use crate::alerts::state::{Alerts, Change};
 use crate::health::{Health, ProgressWatch, ThreadWatch};
 use crate::history::{Expr, History};
@@ -202,7 +202,7 @@ impl Shared {
             false => ("Stopped", "the node has stopped by itself", "stopped"),
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (level, before, at_ms) = (Level::Critical, Level::None, now.as_millis() as u64);
+        let (level, before, at_ms) = (AlertLevel::Critical, AlertLevel::None, now.as_millis() as u64);
         let (why, page) = (why.to_owned(), format!("runbook/{page}.md"));
         lock(&self.channels).tell(Change { rule, title, level, before, why, at_ms, page });
     }

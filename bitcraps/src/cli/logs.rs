@@ -8,6 +8,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use words::Failure;
+use words::names::nearest;
 
 use super::bars::BesideBars;
 
@@ -89,7 +90,7 @@ fn directive(part: &str) -> Result<String, String> {
 
 /// The known word that is nearest to one that is not, in words; nothing if none is near.
 fn meant(word: &str, known: impl Iterator<Item = &'static str>) -> String {
-    super::nearest(word, known).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
+    nearest(word, known).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
 }
 
 /// How a line is written. A log that nobody reads any more ends nothing; the library would say so where nobody reads either,
