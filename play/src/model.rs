@@ -399,11 +399,11 @@ impl Game {
         self.own_seat().is_none() && self.table.as_ref().is_some_and(|view| view.row.occupied.count_ones() >= seats)
     }
 
-    /// What somebody does who wants a seat, where every seat is taken.
+    /// What somebody does who wants a seat, where every seat is taken: in 33 columns, which is all that a narrow picture has.
     pub fn full_words(&self) -> &'static str {
         match self.setup.genesis.tables {
-            1 => "every seat is taken: one may become free",
-            _ => "every seat is taken: ] shows the next table",
+            1 => "every seat is taken: wait for one",
+            _ => "every seat is taken: ] next table",
         }
     }
 

@@ -306,7 +306,7 @@ mod tests {
     fn what_the_players_came_to_is_seen_on_a_terminal_of_80_columns() {
         let counted = Counted::default();
         for counter in [&counted.sent, &counted.applied, &counted.refused, &counted.shed, &counted.unanswered] {
-            counter.store(1_234_567, Ordering::Relaxed);
+            counter.store(234_567, Ordering::Relaxed);
         }
         counted.connected.store(1_000, Ordering::Relaxed);
         for line in played(&counted) {

@@ -84,7 +84,7 @@ fn at_a_full_table_it_leads_to_the_next_one() {
     game.set_table(TableId(0), table.row, table.seats);
     for (columns, rows) in [(80, 24), (120, 40)] {
         let picture = picture(&game, &ui(), columns, rows);
-        shows(&picture, &["every seat is taken: ] shows the next table", "] next table"]);
+        shows(&picture, &["every seat is taken: ] next table", " ] next table  "]);
         assert!(!picture.contains("s sit"), "{picture}");
     }
     // One of the seats is the player's.
