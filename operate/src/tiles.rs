@@ -119,7 +119,7 @@ pub const SECTIONS: [Section; 4] = [
             ),
             tile("receipt", "Receipt, P95", p95("bitcraps_receipt_seconds"), Unit::Seconds)
                 .target(Now("bitcraps_receipt_target_seconds")),
-            tile("decision", "Decision among validators, P95", p95("bitcraps_decision_seconds"), Unit::Seconds)
+            tile("decision", "Decision of several, P95", p95("bitcraps_decision_seconds"), Unit::Seconds)
                 .target(Fixed(0.1)),
             tile("sync", "Disk sync, P95", p95("bitcraps_sync_seconds"), Unit::Seconds).target(Fixed(0.02)),
             tile("connections", "Connections", Now("bitcraps_connections"), Unit::Count)

@@ -283,7 +283,7 @@ mod tests {
             ]) {
                 assert!(text.contains(part), "{part} at {width}x{height}:\n{text}");
             }
-            assert!(!text.contains("no room"), "{width}x{height}:\n{text}");
+            assert!(!text.contains("have no room here"), "{width}x{height}:\n{text}");
         }
     }
 }
