@@ -128,11 +128,6 @@ impl Driver {
         (&self.runtime, &self.endpoints, self.address)
     }
 
-    /// The users.
-    pub fn users(&self) -> &Users {
-        &self.users
-    }
-
     /// What was heard.
     pub fn heard(&self) -> &Heard {
         &self.heard

@@ -170,13 +170,13 @@ pub fn run(
     let mut meter = Meter::new(std::process::id())?;
     let mut samples = Vec::new();
     let started = std::time::SystemTime::now();
-    let began = Instant::now();
-    let prepared = prepare(load, &users, &heard, &inputs_in);
-    let prepared_in = began.elapsed();
-    let mut signed_count = 0;
-    let ran = prepared.and_then(|()| {
-        let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
+    let (mut signed_count, mut prepared_in) = (0, Duration::ZERO);
+    let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)));
+    let ran = signed.and_then(|signed| {
         signed_count = signed.count;
+        let began = Instant::now();
+        prepare(load, &users, &heard, &inputs_in)?;
+        prepared_in = began.elapsed();
         let send = |_, due: Option<(usize, Intent)>| {
             if let Some((user, intent)) = due
                 && !send(&inputs_in, user, intent)

@@ -166,9 +166,8 @@ pub fn run(
         None => error,
     })?;
     let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
+    let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let driver = Driver::connect(load, &[address], users)?;
-    let signed =
-        SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let signed_count = signed.count;
     let disturbed = disturb(driver.others().0, load, address, house.chain)?;
     // The disturbers are there before the first intent is due.

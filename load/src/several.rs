@@ -153,9 +153,8 @@ pub fn run(
     let addresses: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
     let (welcome, house) = meet(addresses[0], load.seed)?;
     let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
+    let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let driver = Driver::connect(load, &addresses, users)?;
-    let signed =
-        SignedAhead::sign(load, driver.users(), &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let mut meters = Meters(Vec::new());
     let mut own = Meter::new(std::process::id())?;
     let mut samples: Vec<(Sample, Sample)> = Vec::new();

@@ -1,4 +1,5 @@
-//! Intents are signed before they are due: a generator that signs while it sends takes from the node what it measures.
+//! Intents are signed before they are due: a generator that signs while it sends takes from the node what it measures. They are
+//! signed before the users come: who does nothing for minutes loses the seat.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek, Write};
@@ -15,10 +16,15 @@ use super::scenario::Load;
 use super::users::{EXPIRY_S, Users};
 
 /// How much later than planned a run may start: its intents are already on their way to expire.
-const LATE: Duration = Duration::from_secs(20);
+const LATE: Duration = Duration::from_secs(10);
 /// How many seconds earlier than planned it may start: before that, its intents expire so late that no node takes them.
 const EARLY_S: u64 = 20;
 const _: () = assert!(LATE.as_secs() < EXPIRY_S && EXPIRY_S + EARLY_S < EXPIRY_AHEAD_S_MAX);
+/// How long the users take to come and sit down: some seconds, and as long as a machine needs for so many.
+fn preparing_s(load: &Load) -> u64 {
+    10 + u64::from(load.users + load.idle) / 20_000
+}
+
 /// How often it looks whether the start has come.
 const LOOKS: Duration = Duration::from_millis(50);
 /// Intents that are signed, or handed over, in one go.
@@ -63,7 +69,7 @@ impl SignedAhead {
         signed.sign_some(load, users, 0..probe, threads, &mut bytes);
         if probe > 0 {
             planned = began.elapsed().mul_f64(wanted as f64 / probe as f64 * 1.05);
-            signed.start_s = users.now_s() + planned.as_secs();
+            signed.start_s = users.now_s() + planned.as_secs() + preparing_s(load);
         }
         while signed.count < wanted && began.elapsed() < planned + LATE && !stop.load(Ordering::Relaxed) {
             let next = (signed.count + SIGNED_AT_ONCE).min(wanted);
@@ -75,13 +81,14 @@ impl SignedAhead {
         // The disk must not still be busy with them when the node writes.
         file.sync_data().context("writing the signatures")?;
         file.rewind().context("reading the signatures")?;
-        signed.await_start(users, stop);
+        signed.await_start(users, preparing_s(load), stop);
         Ok(signed)
     }
 
-    /// Waits where signing took less time than the first ones had foretold.
-    fn await_start(&self, users: &Users, stop: &AtomicBool) {
-        while users.now_s() + EARLY_S < self.start_s && !stop.load(Ordering::Relaxed) {
+    /// Waits where signing took less time than the first ones had foretold, so that the users come no sooner than `before_s` seconds
+    /// before the first intent may be sent.
+    fn await_start(&self, users: &Users, before_s: u64, stop: &AtomicBool) {
+        while users.now_s() + before_s + EARLY_S < self.start_s && !stop.load(Ordering::Relaxed) {
             std::thread::sleep(LOOKS);
         }
     }
@@ -159,12 +166,12 @@ mod tests {
     fn no_intent_is_handed_over_while_it_expires_too_late_for_a_node() {
         let users = Users::new(1, House { chain: [5; 32], tables: 1, grant: 1_000 }, 3, 1_800_000_000_000);
         let file = tempfile::tempfile().expect("a file");
-        let signed = SignedAhead { start_s: users.now_s() + EARLY_S + 2, count: 0, file };
-        signed.await_start(&users, &AtomicBool::new(true));
-        assert!(users.now_s() + EARLY_S < signed.start_s, "who ends it waits for nothing");
-        signed.await_start(&users, &AtomicBool::new(false));
+        let signed = SignedAhead { start_s: users.now_s() + EARLY_S + 5, count: 0, file };
+        signed.await_start(&users, 3, &AtomicBool::new(true));
+        assert!(users.now_s() + 3 + EARLY_S < signed.start_s, "who ends it waits for nothing");
+        signed.await_start(&users, 3, &AtomicBool::new(false));
         let first = signed.start_s + EXPIRY_S;
-        assert!(first <= users.now_s() + EXPIRY_AHEAD_S_MAX, "a node takes it");
+        assert!(first <= users.now_s() + 3 + EXPIRY_AHEAD_S_MAX, "a node takes it when the users are there");
     }
 
     #[test]
