@@ -1,6 +1,6 @@
 //! What was meant where a file says something that is not known.
 
-use super::MEANINGS;
+use super::meanings::MEANINGS;
 
 /// The known name that is nearest to one that is not; nothing if none is near. One that begins with the other is near however much
 /// longer it is.
