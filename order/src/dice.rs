@@ -7,8 +7,6 @@ use engine::{Dice, Hash, TableId};
 pub const DICE_CONTEXT: &str = "bitcraps dice 1";
 /// Bytes from here on are passed over: 252 is the largest multiple of 6 that a byte can reach.
 const BYTE_LIMIT: u8 = 252;
-const _: () =
-    assert!(BYTE_LIMIT.is_multiple_of(6) && BYTE_LIMIT as u16 + 6 > u8::MAX as u16, "faces are equally likely");
 
 /// The dice of one roll: BLAKE3 (derive key, [`DICE_CONTEXT`]) of beacon 48, rules hash 32, table u32, roll u32, read
 /// as a stream; bytes under 252, modulo 6, plus 1.

@@ -51,10 +51,9 @@ pub struct NodeSeeds<'a> {
 pub fn dev_keys(seed: &[u8; 32], validators: NonZeroU32) -> DevKeys {
     let seed = blake3::derive_key("bitcraps development keys 1", seed);
     let slots = 0..validators.get();
-    let votes: Vec<VoteKey> = slots.clone().map(|slot| VoteKey::from_seed(&numbered(&seed, "vote", slot))).collect();
-    let dealers: Vec<DkgKey> = slots.map(|slot| DkgKey::from_seed(&numbered(&seed, "dkg", slot))).collect();
+    let votes = slots.clone().map(|slot| VoteKey::from_seed(&numbered(&seed, "vote", slot))).collect();
+    let dealers = slots.map(|slot| DkgKey::from_seed(&numbered(&seed, "dkg", slot))).collect();
     let (group, beacons) = deal(validators, numbered(&seed, "beacon", 0));
-    assert_eq!([dealers.len(), beacons.len()], [votes.len(); 2], "every validator has a key of each kind");
     DevKeys { votes, dealers, group, beacons, seed }
 }
 
@@ -67,7 +66,6 @@ pub fn dev_secret(seed: &[u8; 32], role: &str, slot: u32) -> [u8; 32] {
 pub fn node_keys(seeds: NodeSeeds<'_>) -> NodeKeys {
     let (group, beacons) = deal(NonZeroU32::MIN, blake3::derive_key("bitcraps beacon key 1", seeds.beacon));
     let beacon = beacons.into_iter().next().expect("one share was dealt");
-    assert_eq!((beacon.slot(), group.threshold()), (0, 1), "whoever is alone makes the beacon alone");
     NodeKeys { vote: VoteKey::from_seed(seeds.vote), dealer: DkgKey::from_seed(seeds.dealer), group, beacon }
 }
 
@@ -93,7 +91,6 @@ impl DevKeys {
             dkg_key: HexBytes(dealer.public()),
         };
         genesis.validators = self.votes.iter().zip(&self.dealers).enumerate().map(row).collect();
-        assert_eq!(genesis.validators.len(), self.beacons.len(), "a share was dealt to each validator of genesis");
     }
 }
 

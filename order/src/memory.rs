@@ -104,8 +104,7 @@ pub(crate) fn verdict(parts: &[&[u8]], verify: impl FnOnce() -> bool) -> bool {
 fn remember(place: Hash, holds: bool) {
     MEMORY.with_borrow_mut(|memory| {
         if let Some(memory) = memory {
-            let before = memory.verdicts.insert(place, holds);
-            assert!(before.is_none_or(|before| before == holds), "a verdict on a signature never changes");
+            memory.verdicts.insert(place, holds);
         }
     });
 }

@@ -66,10 +66,9 @@ impl fmt::Display for BlockHash {
 
 impl CoreValidators {
     pub(super) fn new(validators: Validators) -> Self {
-        let rows: Vec<CoreValidator> = (0..validators.count() as u32)
+        let rows = (0..validators.count() as u32)
             .filter_map(|slot| Some(CoreValidator { slot: Slot(slot), key: *validators.key(slot)? }))
             .collect();
-        assert_eq!(rows.len(), validators.count(), "every slot has a key, so a row's place is its slot");
         Self(std::sync::Arc::new((rows, validators)))
     }
 
@@ -303,11 +302,6 @@ impl core::Context for Ctx {
         slot: Slot,
     ) -> CoreProposal {
         let (height, round, polka_round) = (Height(height.0), to_round(round), to_round(polka_round));
-        assert_ne!(round, NO_ROUND, "a proposal is of a round");
-        assert!(
-            polka_round == NO_ROUND || polka_round < round,
-            "only a polka of an earlier round lets a block come again"
-        );
         CoreProposal::new(ProposalBody { block: value.0, height, round, slot: slot.0, polka_round, reserved: [0; 12] })
     }
 
@@ -325,7 +319,6 @@ fn new_vote(kind: VoteKind, height: CoreHeight, round: Round, value: NilOrVal<Bl
         NilOrVal::Nil => None,
         NilOrVal::Val(block) => Some(block.0),
     };
-    assert!(round.is_defined() && height.0 > 0, "a vote is of a height and a round");
     CoreVote::new(VoteBody::new(kind, Height(height.0), to_round(round), block, slot.0))
 }
 
@@ -386,6 +379,5 @@ fn certificate(
     let mut signatures: Vec<CertificateSignature> =
         signatures.map(|(slot, signature)| CertificateSignature { slot: slot.0, signature }).collect();
     signatures.sort_by_key(|entry| entry.slot);
-    assert!(signatures.is_sorted_by(|entry, next| entry.slot < next.slot), "the core counts a validator's vote once");
     Certificate { height: Height(height.0), round: to_round(round), block: block.0, signatures }
 }

@@ -70,7 +70,6 @@ impl Consensus {
             self.run(input, out)?;
         }
         self.state.reset_entries_index();
-        assert_eq!(self.height(), height, "the entries of one height lead to no other");
         Ok(())
     }
 

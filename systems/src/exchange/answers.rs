@@ -8,10 +8,7 @@ use std::hash::BuildHasher;
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Receipt, Verdict};
-use engine::limits::{
-    BLOCK_INTENTS_MAX, FOREIGN_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX,
-    UNSETTLED_RECORDED_MAX,
-};
+use engine::limits::{BLOCK_INTENTS_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
 use engine::message::intent::{Intent, IntentId};
 use engine::message::refusal::Refusal;
 use engine::{Genesis, PeerId};
@@ -19,10 +16,6 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::sender::Sender;
-
-/// Intents that may wait for their receipts: those that wait for a block, wherever they entered, and those of the blocks that may be
-/// decided and not settled.
-const WAITING_MAX: usize = PENDING_MAX + 2 * FOREIGN_MAX + UNSETTLED_RECORDED_MAX * BLOCK_INTENTS_MAX;
 
 /// Intents that wait, by key and number, and the last receipts.
 #[derive(Resource)]
@@ -150,7 +143,6 @@ impl Answers {
 
     fn insert(&mut self, waiting: Waiting) {
         self.waiting.insert_unique(bucket_of(&waiting.id), waiting, |other| bucket_of(&other.id));
-        assert!(self.waiting.len() <= WAITING_MAX, "what waits for a receipt waits for a block, or is in one");
     }
 
     /// An intent was decided: it waits for its receipt, whoever proposed it, and goes into no other block.
@@ -253,8 +245,6 @@ impl Answers {
         self.oldest = (self.oldest + 1) % RECEIPTS_KEPT_MAX;
         let rows = &self.kept;
         self.by_intent.insert_unique(hash, row, |row| bucket_of(&rows[*row as usize].id));
-        assert_eq!(self.by_intent.len(), self.kept.len(), "every receipt that is kept is found by its intent");
-        assert!(self.kept.len() <= RECEIPTS_KEPT_MAX, "the receipts that are kept are bounded");
     }
 }
 

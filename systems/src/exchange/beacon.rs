@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::{Alarm, Offence, Output, SlotList};
-use engine::limits::{RECENT_BEACONS, UNSETTLED_MAX, VALIDATORS_MAX};
+use engine::limits::{RECENT_BEACONS, UNSETTLED_MAX};
 use engine::message::certificate::Beacon;
 use engine::message::evidence::Evidence;
 use engine::message::node::{BeaconRow, NodeMessage};
@@ -89,7 +89,6 @@ impl Shares {
             Some(known) => Some(Evidence::Shares(*known, *share)),
             None => {
                 shares.rows.push(*share);
-                assert!(shares.rows.len() <= VALIDATORS_MAX as usize, "a slot has one share of a height");
                 None
             }
         }
@@ -109,7 +108,6 @@ impl Shares {
             }
             self.recent.push_back(BeaconRow { height, block, beacon });
         }
-        assert!(self.recent.len() <= RECENT_BEACONS, "the beacons that are remembered are bounded");
     }
 
     /// Whose shares of the first beacon that is overdue did not come; nobody's where none is.
@@ -234,7 +232,6 @@ impl HeightShares {
     /// Adds what others released. Shares that do not verify are dropped; their envelopes say whose they were.
     fn collect(&mut self, part: &BeaconPart, message: &BeaconMessage) -> Option<Beacon> {
         let group = part.group.as_ref()?;
-        assert!(self.collected <= self.rows.len(), "no share is collected that did not come");
         let collector = self.collector.get_or_insert_with(|| BeaconCollector::new(group.clone(), *message));
         while let Some(share) = self.rows.get(self.collected) {
             self.collected += 1;

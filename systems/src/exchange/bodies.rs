@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
-use engine::limits::{
-    AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX, VALIDATORS_MAX,
-};
+use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX};
 use engine::message::block::Block;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
@@ -29,13 +27,6 @@ struct HeightBodies {
     proposals: Vec<KnownProposal>,
     bodies: Vec<Body>,
     bytes: usize,
-}
-
-impl HeightBodies {
-    /// The bytes of all bodies, counted anew: few bodies are kept of a height.
-    fn counted(&self) -> usize {
-        self.bodies.iter().map(|body| body.block.encoded_len()).sum()
-    }
 }
 
 /// A proposal whose signature was verified.
@@ -118,11 +109,6 @@ impl Bodies {
         };
         let first = bodies.proposals.iter().find(contradicts).map(|held| held.proposal);
         bodies.proposals.push(KnownProposal { proposal, heard: false, from, ask_ms });
-        let said = |held: &&KnownProposal| {
-            (held.proposal.body.round, held.proposal.body.slot) == (proposal.body.round, proposal.body.slot)
-        };
-        let count = bodies.proposals.iter().filter(said).count();
-        assert!(count <= ROUND_PROPOSALS_MAX, "of one slot and round no more are held than contradict each other");
         first.map(|first| Evidence::Proposals(first, proposal))
     }
 
@@ -149,7 +135,6 @@ impl Bodies {
         }
         bodies.bytes += bytes;
         bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: false, heard: None });
-        assert_eq!(bodies.bytes, bodies.counted(), "the bytes of a height's bodies are counted");
         Told::Kept
     }
 
@@ -164,7 +149,6 @@ impl Bodies {
         while self.early.iter().map(|(_, block)| block.encoded_len()).sum::<usize>() > BODIES_BYTES_MAX {
             self.early.pop_front();
         }
-        assert!(self.early.len() <= VALIDATORS_MAX as usize, "a validator has one body that overtook its proposal");
     }
 
     /// Takes bodies that came before their proposals and are named now.
@@ -193,7 +177,6 @@ impl Bodies {
         if bodies.bodies.iter().all(|body| body.hash != hash) {
             bodies.bytes += block.encoded_len();
             bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: true, heard: None });
-            assert_eq!(bodies.bytes, bodies.counted(), "the bytes of a height's bodies are counted");
         }
     }
 

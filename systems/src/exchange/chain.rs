@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Closing, Verdict};
-use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS, UNSETTLED_RECORDED_MAX};
+use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS};
 use engine::message::block::{Block, Decided, Header};
 use engine::message::certificate::{Beacon, Certificate, ChainLink, verdicts_hash};
 use engine::message::note::ChainNote;
@@ -114,15 +114,12 @@ impl Chain {
         let header = &block.header;
         assert_eq!(header.height, self.decided.next(), "blocks are decided one after another");
         assert_eq!(header.parent, self.parent, "a block follows the one before it");
-        assert!(header.time_ms > self.parent_time_ms, "time goes on from block to block");
         self.decided = header.height;
         self.parent = header.hash();
         self.parent_time_ms = header.time_ms;
         self.certificate = Some(certificate.clone());
         let hash = self.parent;
         self.unsettled.push_back(Unsettled { block, hash, group, beacon: None, certificate });
-        assert!(self.unsettled.len() <= UNSETTLED_RECORDED_MAX, "what waits to be settled is bounded");
-        assert_eq!(self.decided.0 - self.settled.0, self.unsettled.len() as u64, "what is decided is settled or waits");
     }
 
     /// `root_chain(height - 2)` for the header of `height`; zero at heights 1 and 2.
@@ -171,8 +168,6 @@ impl Chain {
         let header = &settled.block.header;
         let (height, time_ms) = (header.height, header.time_ms);
         assert_eq!(height, self.settled.next(), "heights are settled one after another");
-        assert!(height <= self.decided, "nothing is settled before it is decided");
-        assert!(time_ms > self.settled_time_ms(), "time goes on from height to height");
         assert!(header.fits_verdicts(verdicts.len()), "a verdict for each intent and for each pledge");
         let verdicts = &verdicts_hash(verdicts.iter().copied());
         let chained = ChainLink { height, block: &settled.hash, beacon, root, verdicts }.after(&self.root_chains[0]);
@@ -191,7 +186,6 @@ impl Chain {
     /// Takes note of when a height was, once a second.
     pub(crate) fn remember(&mut self, height: Height, time_ms: u64) {
         if self.moments.back().is_none_or(|(last, _)| time_ms >= last + 1_000) {
-            assert!(self.moments.back().is_none_or(|(_, last)| *last < height), "moments are of heights that go up");
             self.moments.push_back((time_ms, height));
         }
         // One that is older than receipts are asked for stays, as the height from which they are read again.
@@ -206,7 +200,6 @@ impl Chain {
         let receipts_from = self.moments.front().map_or(self.settled, |(_, height)| *height);
         let (height, root, root_chains) = (self.settled, self.root, self.root_chains);
         let block = certificate.block;
-        assert!(receipts_from <= height, "receipts are read again from a height that is settled");
         Some(ChainNote { height, time_ms, receipts_from, block, root, root_chains, validators, certificate })
     }
 

@@ -199,8 +199,6 @@ impl Orderer {
     /// # Errors
     /// If the own key is not the one of the own slot.
     pub fn new(validators: Validators, config: Option<ConsensusConfig>) -> Result<Self, ConsensusError> {
-        let of_config = config.as_ref().map_or(&validators, |config| &config.validators);
-        assert_eq!(of_config, &validators, "votes are counted for those who decide");
         let consensus = config.clone().map(|config| Consensus::new(config, Height(1))).transpose()?;
         let timers = Timers::default();
         Ok(Self {
@@ -260,7 +258,6 @@ impl Orderer {
     /// Votes on nothing for a while, then goes on from its log. One that is alone has nobody to listen to.
     pub fn listen(&mut self, logged: Vec<LoggedHeight>) {
         assert!(self.validators.count() > 1, "whoever is alone does not wait");
-        assert!(self.config.is_some(), "only a validator has a log to go on from");
         self.consensus = None;
         self.listening = Some(Listening { logged, until_ms: None });
     }
@@ -277,7 +274,6 @@ impl Orderer {
     /// decided here, and what was signed behind it is heard again only when the others have told of all up to it.
     pub fn take_listened(&mut self, clock: &Clock, others: usize, decided: Height) -> Option<Vec<LoggedHeight>> {
         let (listening, config) = (self.listening.as_mut()?, self.config.as_ref()?);
-        assert!(others < self.validators.count(), "no validator counts itself among the others");
         let now_ms = clock.elapsed_ms();
         if others + 1 < self.validators.quorum() {
             listening.until_ms = None;
@@ -421,14 +417,7 @@ impl OrderStep<'_> {
     pub(super) fn take(&mut self, effect: Effect) {
         self.orderer.timers.apply(&effect, self.clock.elapsed_ms());
         match effect {
-            Effect::GetValue { height, round } => {
-                assert_eq!(
-                    height,
-                    self.chain.decided.next(),
-                    "a block is asked for the height after the last decided one"
-                );
-                self.orderer.asked = Some(round);
-            }
+            Effect::GetValue { round, .. } => self.orderer.asked = Some(round),
             Effect::Log(entry) => {
                 // Every vote that the order counts is logged before: this node's own ones come to the tally here.
                 if let LogEntry::Vote(vote) = &entry {
@@ -442,9 +431,7 @@ impl OrderStep<'_> {
                     self.evidence.keep(found, self.chain.decided, self.outbox);
                 }
             }
-            Effect::StartedRound { height, round, .. } => {
-                assert_eq!(height, self.chain.decided.next(), "rounds are of the height after the last decided one");
-                assert!(self.orderer.idle || round > self.orderer.round, "rounds of a height go up");
+            Effect::StartedRound { round, .. } => {
                 self.orderer.idle = false;
                 self.orderer.round = round;
                 self.tally.enter(round);
@@ -534,9 +521,6 @@ pub(super) fn take_decided(
     decided: Decided,
     group: u64,
 ) {
-    let (header, certificate) = (&decided.block.header, &decided.certificate);
-    let certified = (certificate.height, certificate.block);
-    assert_eq!(certified, (header.height, header.hash()), "a certificate decides the block that it names");
     decided.block.intents.iter().for_each(|intent| answers.decide(intent));
     if !pending.queue.is_empty() {
         pending.retain(|intent| answers.is_open(&intent.id()));

@@ -47,7 +47,6 @@ impl DepartedScores {
             self.by_key.remove(&lowest);
         }
         assert_eq!(self.by_key.len(), self.by_score.len(), "both say the same");
-        assert!(self.by_key.len() <= DEPARTED_SCORES_MAX, "the scores that are kept are bounded");
     }
 
     fn take(&mut self, key: &[u8; 32]) -> Option<Score> {

@@ -47,7 +47,6 @@ pub fn verify_intents(
     if inbox.intents.is_empty() {
         return;
     }
-    assert_eq!(inbox.intents.len(), inbox.senders.len(), "every intent has its sender");
     let issuers = issuers(&setup);
     let signers: Vec<Option<&PublicKey>> = inbox.intents.iter().map(|intent| intent_signer(intent, &issuers)).collect();
     let items: Vec<SignedItem<'_>> = inbox
@@ -101,7 +100,6 @@ pub fn verify_intents(
             offences.push((sender.peer, Offence::BadSignature));
         }
     }
-    assert!(verdicts.next().is_none(), "every verdict was asked for");
     inbox.offences.append(&mut offences);
     inbox.accepted.append(&mut accepted);
 }
