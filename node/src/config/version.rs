@@ -4,7 +4,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use super::MEANINGS;
+use super::meanings::MEANINGS;
 
 /// What this program writes and knows all keys of.
 pub(super) const VERSION: u32 = 1;
