@@ -323,12 +323,7 @@ impl Operated<'_> {
             return Ok(());
         }
         let part = self.part(slot);
-        say!(
-            "BitCraps node `{}`: {}, {part}.
-",
-            config.net.name,
-            counted(tables.into(), "craps table")
-        );
+        say!("BitCraps node `{}`: {}, {part}.\n", config.net.name, counted(tables.into(), "craps table"));
         say!("  session   {}", std::path::absolute(&config.node.data)?.display());
         say!("  chain     {}", hex(&setup.chain));
         say!("  height    {} ({} ms to get there)", thousands(height), recovered.as_millis());
