@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::lines::{Lines, PATIENCE};
-use super::newcomer::{made_node, program, signal, text};
+use super::newcomer::{made_node, program, signal, silent_player, text};
 
 /// A node with room for one connection, which is an alert after ten seconds for as long as somebody has it.
 struct Crowded {
@@ -40,16 +40,6 @@ impl Crowded {
         Self { node, config, log, address: ready["listen"].as_str().expect("an address").to_owned() }
     }
 
-    fn player(&self, key: &Path) -> Child {
-        program()
-            .args(["play", &self.address, "--script", "--key", text(key)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program runs")
-    }
-
     /// Has another text in its configuration, which is read again.
     fn reload(&self, from: &str, to: &str) {
         let file = fs::read_to_string(&self.config).expect("a configuration");
@@ -72,7 +62,7 @@ fn a_program_for_alerts_gets_no_passphrase_and_a_silent_webhook_holds_up_neither
     let dir = tempfile::tempdir().expect("a directory");
     let given = dir.path().join("given");
     let mut crowded = Crowded::start(dir.path(), &format!("env > '{}'", given.display()));
-    let mut player = crowded.player(&dir.path().join("player.pem"));
+    let mut player = silent_player(&crowded.address, &dir.path().join("player.pem"));
     crowded.log.until("alert: ConnectionsHigh");
     let until = Instant::now() + PATIENCE;
     let env = loop {
@@ -98,7 +88,7 @@ fn a_program_for_alerts_gets_no_passphrase_and_a_silent_webhook_holds_up_neither
     assert!(began.elapsed() < Duration::from_secs(20), "a reload waits for no webhook: {:?}", began.elapsed());
     let other = "webhook = \"http://127.0.0.1:9/\"";
     crowded.reload(other, &hook);
-    let mut player = crowded.player(&dir.path().join("player.pem"));
+    let mut player = silent_player(&crowded.address, &dir.path().join("player.pem"));
     crowded.log.until("alert: ConnectionsHigh");
     let (_again, _) = silent.accept().expect("the node tells it");
     let began = Instant::now();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 
 use super::lines::Lines;
-use super::newcomer::{made_node, program, run, signal, text};
+use super::newcomer::{made_node, program, run, signal, silent_player, text};
 
 /// A node whose log is read, and a player that stays.
 struct Door {
@@ -45,16 +45,6 @@ impl Door {
         let size = ["load", "baseline", "--target", &self.address, "--rate", "6", "--output", "json"];
         run(&[&size[..], more].concat())
     }
-
-    fn player(&self, key: &std::path::Path) -> Child {
-        program()
-            .args(["play", &self.address, "--script", "--key", text(key)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program runs")
-    }
 }
 
 impl Drop for Door {
@@ -70,12 +60,12 @@ fn the_log_says_who_came_who_was_refused_and_who_went() {
     let mut door = Door::open(dir.path(), 1);
     let warned = door.says("storage.bytes_max is 0");
     assert!(warned.contains("free") && warned.contains("db stats"), "a journal without a bound is said: {warned}");
-    let mut first = door.player(&dir.path().join("first.pem"));
+    let mut first = silent_player(&door.address, &dir.path().join("first.pem"));
     let came = door.says("a player came");
     let key = came.split("key=").nth(1).expect("a key").trim_matches('"').split('"').next().expect("a word");
     assert!(came.contains("address=127.0.0.1") && key.len() == 64, "{came}");
 
-    let mut second = door.player(&dir.path().join("second.pem"));
+    let mut second = silent_player(&door.address, &dir.path().join("second.pem"));
     let refused = door.says("was refused");
     assert!(refused.contains("ADDRESS_LIMIT") && refused.contains("unproven"), "{refused}");
     second.kill().expect("it runs");

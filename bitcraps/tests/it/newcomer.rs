@@ -43,6 +43,13 @@ pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is text")
 }
 
+/// A player at a node, who does what is written to its standard input, and whom nobody listens to.
+pub(super) fn silent_player(address: &str, key: &Path) -> Child {
+    let mut play = program();
+    play.args(["play", address, "--script", "--key", text(key)]);
+    play.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
+}
+
 pub(super) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
