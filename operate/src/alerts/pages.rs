@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use pulldown_cmark::Parser;
+use pulldown_cmark::html::push_html;
+
 use super::rules::{RULES, Rule, Side, Threshold};
 
 /// The rule that only a Prometheus can have: nobody answers it.
@@ -130,45 +133,17 @@ pub fn html(name: &str) -> Option<String> {
     Some(as_html(&text))
 }
 
-/// One of these pages as HTML: headings, paragraphs, code and numbered steps are all that they have.
+/// A page as HTML, in what the dashboard's own pages look like.
 fn as_html(text: &str) -> String {
-    let (title, _) = text.trim_start_matches("# ").split_once('\n').unwrap_or((text, ""));
+    let title = text.trim_start_matches("# ").lines().next().unwrap_or_default();
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
-         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<link rel=\"stylesheet\" \
-         href=\"../dashboard.css\">\n<main class=\"page\">\n",
-        in_html(title)
+         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<link rel=\"stylesheet\" \
+         href=\"../dashboard.css\">\n<main class=\"page\">\n"
     );
-    for block in text.split("\n\n") {
-        let block = block.trim();
-        let _ = match block.strip_prefix("# ") {
-            Some(heading) => writeln!(html, "<h1>{}</h1>", in_html(heading)),
-            None if block.starts_with("```") => {
-                writeln!(html, "<pre>{}</pre>", escaped(block.trim_matches(['`', '\n'])))
-            }
-            None if block.starts_with("1. ") => {
-                let steps = block.lines().filter_map(|line| line.split_once(". "));
-                let items: String = steps.map(|(_, step)| format!("<li>{}</li>\n", in_html(step))).collect();
-                writeln!(html, "<ol>\n{items}</ol>")
-            }
-            None => writeln!(html, "<p>{}</p>", in_html(block)),
-        };
-    }
+    push_html(&mut html, Parser::new(text));
     html.push_str("</main>\n<footer><p><a href=\"../\">The dashboard</a></p></footer>\n</html>\n");
     html
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// A line of text with its code and what it stresses.
-fn in_html(text: &str) -> String {
-    let paired = |text: String, sign: &str, name: &str| {
-        let parts = text.split(sign).enumerate();
-        parts.map(|(at, part)| if at % 2 == 1 { format!("<{name}>{part}</{name}>") } else { part.to_owned() }).collect()
-    };
-    paired(paired(escaped(text), "**", "strong"), "`", "code")
 }
 
 #[cfg(test)]
@@ -220,13 +195,13 @@ mod tests {
     fn every_page_is_shown_in_a_browser_as_it_is_written() {
         for rule in RULES {
             let html = html(&rule.page()).expect("a page");
-            assert!(html.contains(&format!("<h1>{}: {}</h1>", rule.name, in_html(rule.title))), "{html}");
+            assert!(html.contains(&format!("<h1>{}: {}</h1>", rule.name, rule.title)), "{html}");
             assert_eq!(html.matches("<li>").count(), rule.steps.len(), "{html}");
             assert!(html.contains("<strong>What it means.</strong>") && !html.contains("**"), "{html}");
             assert_eq!(html.matches("<code>").count(), html.matches("</code>").count());
         }
         assert_eq!(html("scrape-down").expect("a page").matches("<li>").count(), 2);
         assert_eq!(html("nothing"), None);
-        assert_eq!(in_html("a `<b>` **c**"), "a <code>&lt;b&gt;</code> <strong>c</strong>");
+        assert!(as_html("# a\n\n`<b>` **c**\n").contains("<p><code>&lt;b&gt;</code> <strong>c</strong></p>"));
     }
 }
