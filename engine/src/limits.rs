@@ -391,8 +391,8 @@ pub const ROLL_ENTRIES_MAX: usize = 512;
 pub const PAGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of history that may wait for the disk tier before whoever adds a page waits.
 pub const CACHE_WAITING_BYTES_MAX: usize = 8 << 20;
-/// Signatures that `replay` verifies together.
-pub const REPLAY_SIGNATURES: usize = 8_192;
+/// Signatures that `replay` verifies together: so many that most keys signed more than one of them, which spares work.
+pub const REPLAY_SIGNATURES: usize = 65_536;
 /// Heights that `replay` takes together, at most.
 pub const REPLAY_HEIGHTS: usize = 512;
 /// The largest key file that is read.

@@ -111,13 +111,15 @@ pub fn verify_batch(items: &[SignedItem<'_>], secret: &BatchSecret, verdicts: &m
     if memory::is_on() {
         return items.iter().zip(verdicts).for_each(|(item, holds)| *holds = item.verify());
     }
-    let chunks = items.par_chunks(SIGNATURES_PER_TASK).zip(verdicts.par_chunks_mut(SIGNATURES_PER_TASK));
     memory::timed(|| {
-        chunks.for_each(|(items, verdicts)| {
-            let mut rng = coefficients(items, secret);
-            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+        let (order, mut sorted) = (by_key(items), vec![false; items.len()]);
+        let chunks = order.par_chunks(SIGNATURES_PER_TASK).zip(sorted.par_chunks_mut(SIGNATURES_PER_TASK));
+        chunks.for_each(|(chunk, verdicts)| {
+            let mut rng = coefficients(items, chunk, secret);
+            let items: Vec<batch::Item> = chunk.iter().map(|place| items[*place].batch_item()).collect();
             bisect(&items, verdicts, &mut rng);
         });
+        order.iter().zip(sorted).for_each(|(place, holds)| verdicts[*place] = holds);
     });
 }
 
@@ -127,18 +129,29 @@ pub fn verify_all(items: &[SignedItem<'_>], secret: &BatchSecret) -> bool {
         return items.iter().all(SignedItem::verify);
     }
     memory::timed(|| {
-        items.par_chunks(SIGNATURES_PER_TASK).all(|items| {
-            let mut rng = coefficients(items, secret);
-            let items: Vec<batch::Item> = items.iter().map(SignedItem::batch_item).collect();
+        by_key(items).par_chunks(SIGNATURES_PER_TASK).all(|chunk| {
+            let mut rng = coefficients(items, chunk, secret);
+            let items: Vec<batch::Item> = chunk.iter().map(|place| items[*place].batch_item()).collect();
             batch_holds(&items, &mut rng)
         })
     })
 }
 
+/// The places of items, those under one key beside each other: a chunk's equation has each key once, so that of many
+/// signatures under few keys nearly half of the work is spared.
+fn by_key(items: &[SignedItem<'_>]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..items.len()).collect();
+    // One chunk's equation finds its keys in any order.
+    if items.len() > SIGNATURES_PER_TASK {
+        places.sort_by_key(|place| items[*place].key);
+    }
+    places
+}
+
 /// The coefficients of the equation over a chunk: keys, messages and signatures all change them.
-fn coefficients(items: &[SignedItem<'_>], secret: &BatchSecret) -> ChaCha20Rng {
+fn coefficients(items: &[SignedItem<'_>], chunk: &[usize], secret: &BatchSecret) -> ChaCha20Rng {
     secret.coefficients(b"ed25519 zip-215 ", |hasher| {
-        for item in items {
+        for item in chunk.iter().map(|place| &items[*place]) {
             hasher.update(item.key).update(&item.signed_bytes()).update(item.signature);
         }
     })
