@@ -138,6 +138,7 @@ impl Machine {
         world.insert_resource(BeaconPart { group, verifier, own });
         world.insert_resource(VerifySecret(secret));
         world.insert_resource(nodes);
+        world.insert_resource(Answers::of(&setup.genesis));
         Ok(Self::build::<P>(world, setup, peers, workers))
     }
 
@@ -154,7 +155,6 @@ impl Machine {
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
         world.insert_resource(Outbox::default());
-        world.insert_resource(Answers::of(&setup.genesis));
         world.insert_resource(Watches::default());
         world.insert_resource(DepartedScores::default());
         world.insert_resource(Chain::genesis(&setup.genesis));
