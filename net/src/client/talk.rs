@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::io::{ChainProgress, Watched};
 use engine::limits::RECEIVE_WINDOW;
-use quinn::{RecvStream, VarInt};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -102,28 +102,10 @@ impl Client {
                 biased;
                 chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_decoder, chunk),
                 chunk = read_updates(quic, &mut updates), if watches => (&mut updates_decoder, chunk),
-                command = commands.recv(), if welcomed => {
-                    match command {
-                        None | Some(Command::Close) => {
-                            // What was sent before is on its way; the node has it, or the next connection sends it.
-                            let _ = send.finish();
-                            return Ended::Asked;
-                        }
-                        Some(Command::Reconnect) => return Ended::Again,
-                        Some(command) => self.take(command, &mut out, hear),
-                    }
-                    // What else waits goes with it.
-                    while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
-                        if matches!(command, Command::Close | Command::Reconnect) {
-                            self.send_intents(&mut out);
-                            let _ = send.write_all(&out).await;
-                            let _ = send.finish();
-                            return if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again };
-                        }
-                        self.take(command, &mut out, hear);
-                    }
-                    continue;
-                }
+                command = commands.recv(), if welcomed => match self.obey(command, commands, &mut send, &mut out, hear).await {
+                    Some(ended) => return ended,
+                    None => continue,
+                },
                 () = tokio::time::sleep_until(resumes.unwrap_or(self.started)), if resumes.is_some() => continue,
                 () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(self.config.address.clone())),
             };
@@ -147,6 +129,38 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Does what was asked, and what else was asked meanwhile, so that it leaves in one packet. Says how the connection ended, if
+    /// that was asked.
+    async fn obey(
+        &mut self,
+        first: Option<Command>,
+        commands: &mut mpsc::Receiver<Command>,
+        send: &mut SendStream,
+        out: &mut Vec<u8>,
+        hear: &mut (impl FnMut(Event) + Send),
+    ) -> Option<Ended> {
+        match first {
+            None | Some(Command::Close) => {
+                // What was sent before is on its way; the node has it, or the next connection sends it.
+                let _ = send.finish();
+                return Some(Ended::Asked);
+            }
+            Some(Command::Reconnect) => return Some(Ended::Again),
+            Some(command) => self.take(command, out, hear),
+        }
+        while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
+            if matches!(command, Command::Close | Command::Reconnect) {
+                // Intents that were asked for before the end are not lost with it.
+                self.send_intents(out);
+                let _ = send.write_all(out).await;
+                let _ = send.finish();
+                return Some(if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again });
+            }
+            self.take(command, out, hear);
+        }
+        None
     }
 
     /// Takes up what the node said first, if it keeps the chain that this client wants and is not too far behind.
