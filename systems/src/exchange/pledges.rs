@@ -118,17 +118,17 @@ pub fn take_pledges(
             Err(refusal) => refuse(&mut outbox, sender.waits(), row.id(), refusal),
         }
     }
-    let items: Vec<SignedItem<'_>> = taken.iter().map(|(_, row, _)| SignedItem::pledge(row, &setup.chain)).collect();
-    let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &secret.0, &mut verdicts);
-    drop(items);
+    let verdicts = verified(&taken, &setup, &secret);
     for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
-        if !holds || !encoding_is_acceptable(&row.key) {
+        if !holds {
             offences.push((sender.peer, Offence::BadSignature));
             refuse(&mut outbox, sender.waits(), row.id(), Refusal::BadSignature);
-        } else if lanes.knows(&row, &sender)
-            || lanes.take(lane, &row, &sender, |to, id| refuse(&mut outbox, to, id, Refusal::PledgeBehind))
-        {
+            continue;
+        }
+        // The same row may have come twice in this tick.
+        let waits = lanes.knows(&row, &sender)
+            || lanes.take(lane, &row, &sender, |to, id| refuse(&mut outbox, to, id, Refusal::PledgeBehind));
+        if waits {
             accept(&mut outbox, &mut passed_on, &sender, &row);
         } else {
             let refusal = if lane == Lane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
@@ -138,6 +138,14 @@ pub fn take_pledges(
     for rows in passed_on.chunks(NODE_PLEDGES_MAX) {
         outbox.tell(NodeMessage::Pledges(rows.to_vec()));
     }
+}
+
+/// Which rows are signed by whom they name, with a key that every node reads alike.
+fn verified(taken: &[(Sender, PledgeRow, Lane)], setup: &Setup, secret: &VerifySecret) -> Vec<bool> {
+    let items: Vec<SignedItem<'_>> = taken.iter().map(|(_, row, _)| SignedItem::pledge(row, &setup.chain)).collect();
+    let mut verdicts = vec![false; items.len()];
+    verify_batch(&items, &secret.0, &mut verdicts);
+    verdicts.into_iter().zip(taken).map(|(holds, (_, row, _))| holds && encoding_is_acceptable(&row.key)).collect()
 }
 
 /// Why nothing of this is taken at all.
