@@ -5,10 +5,10 @@
 //! ```
 //! First the faults of the seed, and safety; then everything is healed, and the chain must go on.
 
-mod lives;
-mod said;
 pub mod script;
+mod lives;
 mod traffic;
+mod said;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};

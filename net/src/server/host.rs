@@ -7,8 +7,8 @@
 //! it has to say. No connection has a task, a lock or a wake-up of its own.
 
 mod admitting;
-mod delivering;
 mod dialling;
+mod delivering;
 mod serving;
 
 use std::collections::VecDeque;

@@ -10,27 +10,27 @@
 //! Intents have a queue of their own: whatever else arrives, there is as much room for them as before.
 //! It moves bytes and keeps bounds; it knows no rule of the game.
 
-mod ack_batching;
-mod admission;
-mod chain;
-mod common;
 mod config;
-mod counters;
-mod drive;
-mod dues;
-mod errands;
-mod host;
-mod kept;
+mod chain;
+mod packets;
+mod quic;
+mod admission;
+mod slots;
+mod peer;
+mod talk;
 mod lanes;
 mod nodes;
+mod errands;
+mod kept;
+mod ack_batching;
 mod outbox;
-mod packets;
-mod peer;
-mod quic;
-mod slots;
-mod talk;
+mod dues;
 mod throttle;
+mod counters;
 mod visitors;
+mod common;
+mod host;
+mod drive;
 
 use std::io;
 use std::net::SocketAddr;
