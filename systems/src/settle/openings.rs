@@ -139,13 +139,14 @@ impl<'r> Attended<'_, 'r> {
             return false;
         }
         let seat = self.rows().seats[self.seat()];
-        let genesis = self.setup.genesis.clone();
+        let setup = self.setup;
+        let genesis = &setup.genesis;
         let waits_ms = if seat.is_leaving() { genesis.account_idle_ms } else { genesis.idle_ms };
         let is_given_up =
-            is_bare(&seat, &genesis, active_ms) && is_wanted(&self.rows().tables[self.table], 1, &genesis, active_ms);
+            is_bare(&seat, genesis, active_ms) && is_wanted(&self.rows().tables[self.table], 1, genesis, active_ms);
         if seat.is_leaving() && seat.last_intent_ms.saturating_add(waits_ms) <= active_ms {
             self.forfeit(None);
-        } else if is_absent(&seat, &genesis, active_ms) || is_given_up {
+        } else if is_absent(&seat, genesis, active_ms) || is_given_up {
             self.see_off();
         } else {
             let idle_ms = active_ms - seat.last_intent_ms;
