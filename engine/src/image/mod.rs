@@ -1,7 +1,7 @@
 //! The image: the canonical bytes of all replicated columns, and their BLAKE3, the root.
 //!
 //! ```text
-//!  House | GroupKey | Validator | RulesHash | Table | Seat | Bets | MoreBets | Account | AccountKey
+//!  House | GroupKey | Validator | NextValidator | RulesHash | Table | Seat | Bets | MoreBets | Account | AccountKey | Pledge
 //!  each column zero-padded to whole 16 KiB groups; unused capacity included
 //! ```
 //! The root equals `b3sum` of the exported image. [`RootTree`] keeps it up to date by hashing touched groups again.
