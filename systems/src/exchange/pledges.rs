@@ -22,7 +22,7 @@ use engine::{Height, PeerId};
 use order::signature::{SignedItem, encoding_is_acceptable, verify_batch};
 
 use super::chain::Chain;
-use super::lanes::{Early, Lane};
+use super::lanes::{Early, Lane, PledgeLanes};
 use super::order::Orderer;
 use super::sender::{Origin, Sender};
 use super::tick::{Clock, Inbox, Outbox, Pending};
@@ -59,6 +59,41 @@ impl Door<'_, '_> {
             _ => false,
         }
     }
+
+    /// Sorts what arrived: what waits already is accepted, what nobody may bring is refused, what may be right later is kept. The
+    /// rest is to be verified, with the lane in which it would wait.
+    fn sort(
+        &self,
+        arrived: Vec<Early>,
+        lanes: &mut PledgeLanes,
+        validators: usize,
+        said: &mut Said<'_>,
+    ) -> Vec<(Sender, PledgeRow, Lane)> {
+        let mut taken = Vec::new();
+        let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
+        for early in arrived {
+            let Early { sender, row, .. } = early;
+            if lanes.knows(&row, &sender) {
+                said.accept(&sender, &row);
+                continue;
+            }
+            match self.fits(&row) {
+                Ok(lane) => {
+                    let checked = checks.entry(sender.origin).or_default();
+                    *checked += 1;
+                    // Of another node no more is verified in a tick than of its votes.
+                    if sender.origin == Origin::Here || *checked <= NODE_CHECKS_MAX {
+                        taken.push((sender, row, lane));
+                    }
+                }
+                Err(refusal) if sender.origin != Origin::Here && self.is_early(&row, refusal) => {
+                    lanes.keep_early(early, validators);
+                }
+                Err(refusal) => said.refuse(sender.waits(), row.id(), refusal),
+            }
+        }
+        taken
+    }
 }
 
 /// System: verifies what came in and may wait, passes on what entered here, and lets go what fits no more.
@@ -88,55 +123,30 @@ pub fn take_pledges(
     let rows = &columns.rows();
     let door = Door { setup: &setup, rows, index: &index, forfeits: &forfeits };
     let (now_ms, validators) = (clock.elapsed_ms(), orderer.validators.count());
-    let mut arrived = lanes.settle(
-        chain.settled,
-        now_ms,
-        |row| door.fits(row),
-        |to, id, refusal| refuse(&mut outbox, to, id, refusal),
-    );
+    let mut said = Said { outbox: &mut outbox, passed_on: Vec::new() };
+    let mut arrived =
+        lanes.settle(chain.settled, now_ms, |row| door.fits(row), |to, id, refusal| said.refuse(to, id, refusal));
     arrived.extend(pledges.drain(..).map(|came| Early::at(now_ms, came)));
-    let (mut taken, mut passed_on) = (Vec::new(), Vec::new());
-    let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
-    for early in arrived {
-        let Early { sender, row, .. } = early;
-        if lanes.knows(&row, &sender) {
-            accept(&mut outbox, &mut passed_on, &sender, &row);
-            continue;
-        }
-        match door.fits(&row) {
-            Ok(lane) => {
-                let checked = checks.entry(sender.origin).or_default();
-                *checked += 1;
-                // Of another node no more is verified in a tick than of its votes.
-                if sender.origin == Origin::Here || *checked <= NODE_CHECKS_MAX {
-                    taken.push((sender, row, lane));
-                }
-            }
-            Err(refusal) if sender.origin != Origin::Here && door.is_early(&row, refusal) => {
-                lanes.keep_early(early, validators);
-            }
-            Err(refusal) => refuse(&mut outbox, sender.waits(), row.id(), refusal),
-        }
-    }
+    let taken = door.sort(arrived, lanes, validators, &mut said);
     let verdicts = verified(&taken, &setup, &secret);
     for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
         if !holds {
             offences.push((sender.peer, Offence::BadSignature));
-            refuse(&mut outbox, sender.waits(), row.id(), Refusal::BadSignature);
+            said.refuse(sender.waits(), row.id(), Refusal::BadSignature);
             continue;
         }
         // The same row may have come twice in this tick.
         let waits = lanes.knows(&row, &sender)
-            || lanes.take(lane, &row, &sender, |to, id| refuse(&mut outbox, to, id, Refusal::PledgeBehind));
+            || lanes.take(lane, &row, &sender, |to, id| said.refuse(to, id, Refusal::PledgeBehind));
         if waits {
-            accept(&mut outbox, &mut passed_on, &sender, &row);
+            said.accept(&sender, &row);
         } else {
             let refusal = if lane == Lane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
-            refuse(&mut outbox, sender.waits(), row.id(), refusal);
+            said.refuse(sender.waits(), row.id(), refusal);
         }
     }
-    for rows in passed_on.chunks(NODE_PLEDGES_MAX) {
-        outbox.tell(NodeMessage::Pledges(rows.to_vec()));
+    for rows in said.passed_on.chunks(NODE_PLEDGES_MAX) {
+        said.outbox.tell(NodeMessage::Pledges(rows.to_vec()));
     }
 }
 
@@ -157,20 +167,26 @@ fn turned_away(setup: &Setup, closed: bool) -> Option<ShedReason> {
     }
 }
 
-/// A row waits here. What entered here is passed on, also when it comes again: another node may have lost it.
-fn accept(outbox: &mut Outbox, passed_on: &mut Vec<PledgeRow>, sender: &Sender, row: &PledgeRow) {
-    if sender.origin == Origin::Here {
-        outbox.outputs.push(Output::Acknowledged { to: sender.peer, id: row.id() });
-        passed_on.push(*row);
-    }
+/// What is said about rows that came, and which of them go on to other nodes.
+struct Said<'a> {
+    outbox: &'a mut Outbox,
+    passed_on: Vec<PledgeRow>,
 }
 
-/// No block will have it from here: what a block would say of it is said at once.
-fn refuse(outbox: &mut Outbox, to: PeerId, id: IntentId, refusal: Refusal) {
-    if to != PeerId::NONE {
-        let verdict = Verdict::Refused(refusal);
-        outbox
-            .outputs
-            .push(Output::Receipt { to, receipt: Receipt { id, height: Height::GENESIS, index: 0, verdict } });
+impl Said<'_> {
+    /// A row waits here. What entered here is passed on, also when it comes again: another node may have lost it.
+    fn accept(&mut self, sender: &Sender, row: &PledgeRow) {
+        if sender.origin == Origin::Here {
+            self.outbox.outputs.push(Output::Acknowledged { to: sender.peer, id: row.id() });
+            self.passed_on.push(*row);
+        }
+    }
+
+    /// No block will have it from here: what a block would say of it is said at once.
+    fn refuse(&mut self, to: PeerId, id: IntentId, refusal: Refusal) {
+        if to != PeerId::NONE {
+            let receipt = Receipt { id, height: Height::GENESIS, index: 0, verdict: Verdict::Refused(refusal) };
+            self.outbox.outputs.push(Output::Receipt { to, receipt });
+        }
     }
 }
