@@ -6,7 +6,7 @@ use engine::io::{ChainProgress, Watched};
 use engine::limits::RECEIVE_WINDOW;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::lost::Lost;
 use super::{Client, Command, Ended, Event, PATIENCE};
@@ -93,9 +93,7 @@ impl Client {
                 }
                 out.clear();
             }
-            let resumes =
-                self.sending.resumes_at(self.started.elapsed()).into_iter().chain(self.watched_again_at).min();
-            let resumes = resumes.map(|at| self.started + at);
+            let resumes = self.resumes_at();
             // Whoever watches nothing has no second stream to look at.
             let watches = !self.watching.is_empty();
             let (decoder, chunk) = tokio::select! {
@@ -129,6 +127,12 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// When something is to be sent though nothing was heard: what a busy node did not take, or what is watched again.
+    fn resumes_at(&self) -> Option<Instant> {
+        let sending = self.sending.resumes_at(self.started.elapsed());
+        sending.into_iter().chain(self.watched_again_at).min().map(|at| self.started + at)
     }
 
     /// Does what was asked, and what else was asked meanwhile, so that it leaves in one packet. Says how the connection ended, if
