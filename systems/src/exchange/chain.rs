@@ -135,6 +135,7 @@ impl Chain {
         if height <= Height(2) {
             return Some([0; 32]);
         }
+        // Two are kept: no header that is to come can name an older one.
         let behind = self.settled.0.checked_sub(height.back(2).0)?;
         self.root_chains.get(behind as usize).copied()
     }

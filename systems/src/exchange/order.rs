@@ -276,12 +276,16 @@ impl OrderStep<'_> {
         // What is settled says whose turn it is.
         self.orderer.validators = turns.at(height);
         let ready_ms = self.orderer.ready_ms.expect("set at the first tick");
+        // Closing at once would put two empty heights behind every roll of a quiet table.
         let closing = self.chain.last_live > self.chain.certified() && now_ms >= ready_ms + CLOSING_AFTER_MS;
         let table_due = due.earliest().is_some_and(|earliest| earliest <= self.clock.now_ms);
         let waits = !self.pending.queue.is_empty() || self.pending.pledges.waits();
+        // While a height is still to be settled, it may roll what is due itself: only what waits for a block is a
+        // reason then.
         let has_reason = waits || (self.chain.unsettled.is_empty() && (table_due || closing));
         let reason_ms = has_reason.then(|| self.orderer.reason_ms.unwrap_or(now_ms));
         self.orderer.reason_ms = reason_ms;
+        // Whoever hears of a height has the others' reason to start it, and needs none of its own.
         let is_told = self.tally.has(height) || self.bodies.has(height);
         let own_turn = Some(self.orderer.validators.proposer(height, 0)) == self.orderer.own_slot();
         let grace_ms = if own_turn { 0 } else { START_GRACE_MS };
@@ -344,6 +348,7 @@ impl OrderStep<'_> {
                 if proposal.body.height > self.chain.decided {
                     let known =
                         self.bodies.proposals(proposal.body.height).iter().any(|held| held.proposal == proposal);
+                    // The order of blocks made it, so it is held as heard: it would be handed back as news otherwise.
                     if !known {
                         self.bodies.hold(proposal, PeerId::NONE, u64::MAX);
                         if let Some(held) = self.bodies.proposals(proposal.body.height).last_mut() {

@@ -55,6 +55,8 @@ impl Door<'_, '_> {
     fn is_early(&self, row: &PledgeRow, refusal: Refusal) -> bool {
         match refusal {
             Refusal::UnknownAccount | Refusal::UnknownPlayer | Refusal::NothingToOpen => true,
+            // A roll that is ahead of this node's table is one that it has not settled yet; one behind it is gone for
+            // good.
             Refusal::StaleRoll => self.rows.tables[row.table as usize].roll_number + 1 < row.roll,
             _ => false,
         }
@@ -115,6 +117,7 @@ pub fn take_pledges(
     if pledges.is_empty() && lanes.is_empty() {
         return;
     }
+    // Other nodes are not answered: whoever sent them their rows asked there.
     if let Some(reason) = turned_away(&setup, *closed) {
         let own = pledges.drain(..).filter(|(sender, _)| sender.origin == Origin::Here);
         own.for_each(|(sender, row)| outbox.shed_id(sender.peer, row.id(), reason));
