@@ -67,6 +67,7 @@ pub fn attend_pledged_tables(
     mut report: ResMut<'_, Report>,
     activity: Res<'_, Activity>,
 ) {
+    // A chain without pledged tables pays one look for them.
     if !setup.has_pledged() || due.earliest().is_none_or(|earliest| earliest > current.time_ms) {
         return;
     }
@@ -204,11 +205,13 @@ impl<'r> Attended<'_, 'r> {
         if waited.is_some() {
             roll = self.rows().tables[table].roll_number + 1;
             let row = self.change();
+            // The number is used up: a later opening of this roll can never be taken for one of the next.
             (row.roll_number, row.dice, row.roll_called) = (roll, [0, 0], 0);
         }
         let Pledge { end, block, beacon, .. } = waited.unwrap_or_else(Pledge::zeroed);
         if waited.is_some() {
             let key = self.rows().keys[row.account.index()].key;
+            // An opening that comes too late is recorded still: it proves what the dice would have been.
             self.forfeits.keep(Forfeit { key, table: TableId(table as u32), roll, end, block });
         }
         self.book.rows.pledges[table] = Pledge::zeroed();
