@@ -91,6 +91,7 @@ impl Retirer {
         // The last segment is being written.
         segments.pop();
         for (number, path, length) in segments {
+            // The oldest first, and none behind one that stays: the journal is whole from some height on.
             if bytes <= bytes_max || !self.retire_segment(number, &path, keep)? {
                 break;
             }
@@ -121,6 +122,7 @@ impl Retirer {
         };
         let index = Index::decode(&file.read_range(offset, (length - offset) as usize).map_err(io)?, offset);
         let index = index.map_err(|problem| damaged(offset, problem))?;
+        // A start executes these heights again, and needs their bodies.
         if index.last >= keep {
             return Ok(false);
         }
@@ -136,6 +138,7 @@ impl Retirer {
         }
         self.backend.write_new(&to, &head).map_err(OpenError::io(&to))?;
         self.backend.sync_dir(&self.folder).map_err(io)?;
+        // What stays is on the disk: whichever of the two a crash leaves, the heights are there.
         self.backend.remove(path).map_err(io)?;
         self.backend.sync_dir(&self.folder).map_err(io)?;
         Ok(true)

@@ -123,6 +123,7 @@ impl Keeper {
         };
         let indexed_end = match catalog.end.filter(whole) {
             Some((number, end)) => {
+                // Behind what the index knows nothing was finished: it is of a snapshot during which the process ended.
                 for later in number + 1..=highest {
                     backend.remove(&pack_path(&folder, later))?;
                 }
@@ -264,6 +265,7 @@ impl Keeper {
         let name = *blake3::hash(&bytes).as_bytes();
         let place = append(&mut self.packs, &mut self.record, RecordKind::Snapshot, moment, &bytes, &name);
         let place = place.map_err(|error| error.to_string())?;
+        // Before the index names them: it may say of nothing that it is on the disk before it is.
         self.packs.sync().map_err(|error| error.to_string())?;
 
         let mut times: Vec<_> = self.snapshots.iter().map(|(height, (_, time_ms))| (*height, *time_ms)).collect();

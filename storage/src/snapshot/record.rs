@@ -199,6 +199,7 @@ fn decode_row(bytes: &[u8]) -> Result<(RecordHeader, RecordRow), String> {
     if !fits || stored > length || (row.codec == 0 && stored != length) {
         return Err(format!("the record says {length} bytes, {stored} stored"));
     }
+    // No LZ4 block unpacks to more: a longer one would only have memory taken for it.
     if length > stored.saturating_mul(LZ4_RATIO_MAX) {
         return Err(format!("the record says that {stored} bytes unpack to {length}"));
     }
