@@ -158,6 +158,7 @@ pub fn open_planted<P: Planted>(
     let mut found = Found::default();
 
     let arrival = Arrival::of(&session);
+    // Before any snapshot is looked at: one that has not come as a whole must not be loaded.
     if arrival.settle()? {
         found.repaired.push("a snapshot of other nodes had not arrived as a whole; it comes again".into());
     }
@@ -237,6 +238,7 @@ fn load_newest(
         }
     }
     if failed {
+        // What a snapshot left in the columns before it failed is of no height.
         machine.reset();
     }
     Ok(None)
@@ -356,6 +358,7 @@ fn decide_again(machine: &mut Machine, waiting: &VecDeque<Decided>, stopped: &St
         if !follows(machine, decided) {
             bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
         }
+        // Settling it again would stop the node again, at each start, before anybody can look into it.
         if let Some(note) = stopped.poison(height, &block).map_err(Failure::Data)? {
             bail!(
                 "{}; this node does not settle it again while stopped/poison-{height}.json says so: remove that file to \
