@@ -257,6 +257,11 @@ impl Disk {
             batch.frames.extend(frames);
             batch.entries.entries.extend(entries);
         }
+        assert!(
+            batch.ticks <= 1 || batch.bytes <= SYNC_BYTES,
+            "only a tick that is larger than a batch is more than one"
+        );
+        assert!(batch.ticks as usize <= UNSYNCED_TICKS_MAX, "no more ticks share a sync than may wait for one");
         if batch.ticks > 0 {
             let due = now.saturating_add(self.session.backend().sync_takes());
             self.under_way = Some(UnderWay { batch, due, told: false });

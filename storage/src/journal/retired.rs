@@ -153,6 +153,7 @@ impl Retirer {
         scan.previous = first;
         scan.highest = sealed.marks.first().map_or(Height::GENESIS, |mark| mark.before);
         let mut head = segment::header(SegmentKind::Head, number, &self.chain, &first);
+        let (begins, mut count) = ((first, scan.highest), 0);
         let (mut previous, mut highest, mut marks) = (first, scan.highest, FrameMarks::default());
         loop {
             let at = scan.at as u64;
@@ -173,10 +174,28 @@ impl Retirer {
             marks.pass(head.len() as u64, highest, &previous);
             previous = encode(&frame, BLOCK, &previous, &mut head);
             highest = highest.max(frame.height);
+            count += 1;
         }
         let offset = crate::align_up(head.len() as u64);
         head.resize(offset as usize, 0);
         Index { marks: marks.marks, last: highest, previous: sealed.previous, offset }.encode(&mut head);
+        // The segment goes once this is on the disk: nothing else has these heights then.
+        assert_eq!(frames_of(&head, begins), Some(count), "a reader finds every frame that stays of a segment");
         Ok(head)
+    }
+}
+
+/// How many frames a reader finds in what stays of a segment; nothing if anything there is wrong.
+fn frames_of(head: &[u8], (previous, highest): (Hash, Height)) -> Option<usize> {
+    let mut scan = Scan::default();
+    scan.load(head.to_vec(), 0, 0);
+    (scan.at, scan.previous, scan.highest, scan.head) = (BLOCK as usize, previous, highest, true);
+    let mut count = 0;
+    loop {
+        match scan.step() {
+            ScanItem::Frame(_) => count += 1,
+            ScanItem::Sealed => return Some(count),
+            ScanItem::End | ScanItem::Bad { .. } => return None,
+        }
     }
 }

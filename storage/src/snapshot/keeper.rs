@@ -88,6 +88,10 @@ pub struct Keeper {
 /// quarter of their age, so that their number grows with the logarithm of time.
 pub fn thin(snapshots: &[(Height, u64)]) -> Vec<Height> {
     let Some((_, newest)) = snapshots.last() else { return Vec::new() };
+    assert!(
+        snapshots.is_sorted_by(|one, next| one.0 < next.0),
+        "each snapshot is of a later height than the one before it"
+    );
     let mut gone = Vec::new();
     let mut kept = u64::MAX;
     for (place, (height, time_ms)) in snapshots.iter().enumerate().rev() {
@@ -214,6 +218,7 @@ impl Keeper {
         changed: usize,
         foreign: bool,
     ) -> Result<(), String> {
+        assert!(self.taking.is_none(), "one snapshot at a time");
         let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
         let needed = ROOM + (changed * GROUP_BYTES) as u64;
         if free < needed {
