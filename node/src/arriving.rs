@@ -29,6 +29,8 @@ const PART_MS: u64 = 3_000;
 /// Milliseconds for which a snapshot that came in part waits for someone who has the rest. Nodes keep one for longer.
 const ALONE_MS: u64 = 60_000;
 
+const _: () = assert!(PART_MS < ALONE_MS, "a part is asked of others before the snapshot is given up");
+
 /// What an arriving snapshot reads and writes in a tick.
 pub struct Turn<'a> {
     /// Milliseconds of ticks.

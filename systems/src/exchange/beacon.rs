@@ -30,6 +30,9 @@ const RESEND_MS: u64 = 200;
 const STALL_MS: u64 = 2_000;
 const STALL_AGAIN_MS: u64 = 10_000;
 
+const _: () =
+    assert!(RESEND_MS < STALL_MS && STALL_MS < STALL_AGAIN_MS, "what got lost is sent again before anybody is told");
+
 /// This node's part in the beacon.
 #[derive(Resource)]
 pub struct BeaconPart {
