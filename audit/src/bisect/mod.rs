@@ -234,6 +234,7 @@ fn first_difference(
         on_height(height);
         (one, other) = (first.read()?, second.read()?);
     }
+    // Behind it they are only read for their last heights, which the result names.
     for (place, (recording, mut next)) in [(&mut first, one), (&mut second, other)].into_iter().enumerate() {
         while let Some(step) = next {
             result.heights[place] = step.settled.height.0;
