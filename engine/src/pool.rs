@@ -116,6 +116,7 @@ impl Arenas {
         let count = done.iter().map(|results| results.len()).sum();
         let mut all = bumpalo::collections::Vec::with_capacity_in(count, joined);
         done.iter().for_each(|results| all.extend_from_slice(results));
+        // Whichever worker was faster: nothing that is computed from the results may depend on that.
         all.sort_unstable_by_key(|(index, _)| *index);
         let once = all.iter().enumerate().all(|(place, (index, _))| place == *index);
         assert!(once, "each item was worked on once, by one worker");

@@ -2,9 +2,9 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod identity;
-pub mod keyfile;
-pub mod pledges;
 pub mod prompt;
+pub mod keyfile;
+pub mod identity;
+pub mod pledges;
 
 pub use identity::identity;

@@ -8,23 +8,23 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-mod bringing;
-pub mod cluster;
-pub mod crowd;
-pub mod delays;
-pub mod dev;
-pub mod drive;
-pub mod hostile;
-pub mod in_process;
-pub mod players;
-pub mod pledged;
-pub mod recorder;
-pub mod report;
-pub mod rogue;
-pub mod run;
 pub mod scenario;
-mod schedule;
-pub mod several;
-mod signing;
-pub mod target;
 pub mod users;
+pub mod players;
+mod signing;
+mod schedule;
+mod bringing;
+pub mod drive;
+pub mod crowd;
+pub mod target;
+pub mod hostile;
+pub mod rogue;
+pub mod delays;
+pub mod cluster;
+pub mod dev;
+pub mod recorder;
+pub mod run;
+pub mod in_process;
+pub mod several;
+pub mod pledged;
+pub mod report;

@@ -10,12 +10,12 @@
 //! The page needs no network, no script and no other file, so that it can be kept and sent as it is.
 
 mod compare;
-mod html;
+mod text;
 mod plots;
 mod svg;
+mod html;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -76,6 +76,8 @@ impl Lan {
                         let chain = text("chain").and_then(unhex);
                         let ip = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr).min();
                         if let (Some(key), Some(chain), Some(ip)) = (key, chain, ip) {
+                            // A stranger gives the name, and a person reads it: nothing in it may move a cursor or fill
+                            // a screen.
                             let plain = |c: &char| !c.is_control();
                             let name = text("name").unwrap_or("").chars().filter(plain).take(32).collect();
                             let address = SocketAddr::new(ip, service.port);

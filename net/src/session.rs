@@ -322,10 +322,12 @@ impl Talk {
     ) {
         intents.retain(|intent| {
             let id = intent.id();
+            // One that waits already takes no second credit, and asks for no second account.
             let again = self.unanswered.contains(&id);
             let reason = if !inflow.pay_intent(now) {
                 ShedReason::RateLimit
             } else if !again && self.unanswered.len() >= PEER_CREDIT as usize {
+                // It was told how much it may send: one that goes on sending more is on its way to an offence.
                 inflow.budget.exceed(INTENT_COST);
                 ShedReason::NoCredit
             } else if asks_for_account(intent) && !again && !self.opened.spend(1, &self.opens, now) {

@@ -93,6 +93,7 @@ impl Identity {
         })?;
         let spki = [&SPKI_PREFIX[..], &key].concat();
         let public = signer.public_key().ok_or(IdentityError::Public)?;
+        // A node that signs with one key and is known by another would be refused by everybody, and not know why.
         if public.as_ref() != spki || !(rules.accept)(&key) {
             return Err(IdentityError::Public);
         }

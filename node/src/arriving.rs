@@ -29,6 +29,8 @@ const PART_MS: u64 = 3_000;
 /// Milliseconds for which a snapshot that came in part waits for someone who has the rest. Nodes keep one for longer.
 const ALONE_MS: u64 = 60_000;
 
+const _: () = assert!(PART_MS < ALONE_MS, "a part is asked of others before the snapshot is given up");
+
 /// What an arriving snapshot reads and writes in a tick.
 pub struct Turn<'a> {
     /// Milliseconds of ticks.
@@ -219,6 +221,7 @@ impl Arriving {
         nodes: &BTreeMap<PeerId, NodeStanding>,
         turn: &mut Turn<'_>,
     ) -> Stage {
+        // A proof costs nothing to pass on: whoever gives no values with it is asked after the others from now on.
         if !nodes.contains_key(&of) || !self.proofs.contains_key(&of) || turn.now_ms >= until_ms {
             self.silent.insert(of);
             return Stage::Proofs(None);
@@ -233,6 +236,7 @@ impl Arriving {
             }
             return Stage::Values { note, of, until_ms, asked: Some(row), values };
         }
+        // A quorum signed the root: whoever gives values that lead to another one has no part of this snapshot to give.
         if root_of(&values) != note.root {
             self.put_out(of, turn);
             return Stage::Proofs(None);

@@ -138,6 +138,7 @@ impl NodeClock {
         let tick = match self.time {
             Time::Virtual(_) => next,
             Time::Told => self.told.tick.0,
+            // Behind a tick that began early, the clock has not come to the next one yet: none is taken twice.
             Time::Wall => next.max(self.began.1 + self.began.0.elapsed().as_millis() as u64 / QUANTUM_MS + 1),
         };
         self.tick = Tick(tick);

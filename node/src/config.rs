@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use self::meanings::{HEAD, meaning};
 pub(crate) use self::meanings::{MEANINGS, may_change};
-pub(crate) use self::near::nearest;
+pub(crate) use self::near::nearest_key;
 use self::near::with_hint;
 use self::version::Version;
 pub use self::watching::{AlertsConfig, LogConfig, LogFormat, MemoryConfig, MonitoringConfig, ServedAt};

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
-use crate::config::{Config, ConfigError, MEANINGS, may_change, nearest as nearest_of};
+use crate::config::{Config, ConfigError, MEANINGS, may_change, nearest_key};
 
 /// What a variable of the environment begins with: `BITCRAPS_NET_LISTEN` is `net.listen`.
 const PREFIX: &str = "BITCRAPS_";
@@ -271,7 +271,7 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
     let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
     // What all of them begin with makes none of them near.
     let short: Vec<String> = known.iter().map(|known| own(known)).collect();
-    let near = nearest_of(&own(name), short.iter().map(String::as_str));
+    let near = nearest_key(&own(name), short.iter().map(String::as_str));
     let near = near.and_then(|near| known.iter().find(|known| own(known) == near));
     near.map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
 }

@@ -158,6 +158,7 @@ pub fn open_planted<P: Planted>(
     let mut found = Found::default();
 
     let arrival = Arrival::of(&session);
+    // Before any snapshot is looked at: one that has not come as a whole must not be loaded.
     if arrival.settle()? {
         found.repaired.push("a snapshot of other nodes had not arrived as a whole; it comes again".into());
     }
@@ -237,6 +238,7 @@ fn load_newest(
         }
     }
     if failed {
+        // What a snapshot left in the columns before it failed is of no height.
         machine.reset();
     }
     Ok(None)
@@ -263,15 +265,7 @@ fn execute(
     let mut waiting: VecDeque<Decided> = VecDeque::new();
     while let Some(Frame { kind, height, body }) = reader.next_frame()? {
         let wrong = |error: DecodeError| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
-        if kind == FrameKind::Retired {
-            // Below whatever a start needs; it is met only where no snapshot could be loaded.
-            bail!(Failure::Data(format!(
-                "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be \
-                 loaded: restore the session from a backup; {}",
-                found.repaired.join("; ")
-            )));
-        }
-        match kind {
+        let settled = match kind {
             FrameKind::Decided => {
                 let decided = Decided::decode(&body).map_err(wrong)?;
                 expect_height(decided.block.header.height, height).map_err(wrong)?;
@@ -283,21 +277,16 @@ fn execute(
                 }
                 continue;
             }
+            FrameKind::Base if note.is_none() => bail!(base_lost(height, found)),
             FrameKind::Base => {
-                if note.is_none() {
-                    bail!(Failure::Data(format!(
-                        "the journal begins at the snapshot of height {height}, which cannot be loaded; with an empty directory, the \
-                         same genesis and keys the others give one again; {}",
-                        found.repaired.join("; ")
-                    )));
-                }
                 recalled |= begins_at(&body, note).map_err(wrong)?;
                 continue;
             }
             FrameKind::Evidence => continue,
-            FrameKind::Settled | FrameKind::Retired => {}
-        }
-        let settled = Settled::decode(&body).map_err(wrong)?;
+            // Below whatever a start needs; it is met only where no snapshot could be loaded.
+            FrameKind::Retired => bail!(given_up(height, found)),
+            FrameKind::Settled => Settled::decode(&body).map_err(wrong)?,
+        };
         expect_height(settled.height, height).map_err(wrong)?;
         // The reader may begin between a block and what it led to.
         if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
@@ -329,6 +318,24 @@ fn execute(
     Ok(machine.chain().decided)
 }
 
+/// Why a session cannot go on whose journal begins at a snapshot that is damaged or gone.
+fn base_lost(height: Height, found: &Found) -> Failure {
+    Failure::Data(format!(
+        "the journal begins at the snapshot of height {height}, which cannot be loaded; with an empty directory, the \
+         same genesis and keys the others give one again; {}",
+        found.repaired.join("; ")
+    ))
+}
+
+/// Why a session cannot go on whose journal has retired what leads to its last height, and whose snapshots are damaged or gone.
+fn given_up(height: Height, found: &Found) -> Failure {
+    Failure::Data(format!(
+        "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be loaded: \
+         restore the session from a backup; {}",
+        found.repaired.join("; ")
+    ))
+}
+
 /// Executes a height that the record has in whole, and compares what comes out.
 fn settle_again(machine: &mut Machine, decided: &Decided, settled: &Settled) -> anyhow::Result<()> {
     let height = settled.height;
@@ -351,6 +358,7 @@ fn decide_again(machine: &mut Machine, waiting: &VecDeque<Decided>, stopped: &St
         if !follows(machine, decided) {
             bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
         }
+        // Settling it again would stop the node again, at each start, before anybody can look into it.
         if let Some(note) = stopped.poison(height, &block).map_err(Failure::Data)? {
             bail!(
                 "{}; this node does not settle it again while stopped/poison-{height}.json says so: remove that file to \

@@ -131,6 +131,7 @@ impl Node {
         if let Some(step_ms) = self.clock.take_step() {
             self.tell_step(step_ms);
         }
+        // The disk is behind: one more tick would only lengthen what receipts wait for.
         if self.held.ticks() >= STALLING_TICKS {
             self.totals.ticks_stalled += 1;
             return Ok(None);

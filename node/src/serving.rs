@@ -118,6 +118,7 @@ impl Serving {
                 Err(unstarted) => {
                     let (sources, problem) = *unstarted;
                     tracing::warn!("nobody is served: {problem}");
+                    // Whoever asked asks again, or another: a thread is not tried for in every tick.
                     (self.reading, self.asked) = (Reading::Unstarted(Some(sources)), VecDeque::new());
                     return;
                 }
@@ -241,6 +242,7 @@ impl Sources {
             headers: [own.block.header, next.block.header, last.block.header],
             certificate: last.certificate,
         };
+        // Whoever has the proof asks for its parts next.
         self.open = Some(stored);
         Ok(Some(NodeMessage::Snapshot(Box::new(proof))))
     }

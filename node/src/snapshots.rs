@@ -155,6 +155,8 @@ impl Keeping {
             machine.sweep_snapshot(throttle.groups(self.pace.groups_per_tick));
             self.counts.longest_hold = self.counts.longest_hold.max(began.elapsed());
             self.hand_over(machine);
+            // What marks groups before a height repeats what settling does, and may drift from it: such a snapshot
+            // would be no state at all.
             if let Some(group) = machine.saver().spoiled() {
                 tracing::error!("snapshot {height} is given up: group {group} was written before it was saved");
                 self.snapshots.give_up();
@@ -261,6 +263,7 @@ impl Keeping {
     fn hear(&mut self, kept: KeeperEvent, machine: &mut Machine) {
         let receives = matches!(self.state, State::Receiving | State::Received(_));
         match kept {
+            // A block of another node's snapshot is none of the machine's, and does not go back to it.
             KeeperEvent::Block(_) if self.received > 0 => self.received -= 1,
             KeeperEvent::Done(_) if receives => self.state = State::Received(true),
             KeeperEvent::Failed(problem) if receives => {

@@ -83,6 +83,7 @@ impl StopNotes {
         let written = self.divergences().and_then(|kept| {
             let is_kept = kept.iter().any(|path| path.ends_with(&name));
             match kept.len() {
+                // The first ones only: a proposer that lies at every height must not fill the disk with notes.
                 ..DIVERGED_NOTES_MAX if !is_kept => self.write(&name, &note_of_divergence(divergence, problem)),
                 _ => Ok(()),
             }
@@ -130,6 +131,7 @@ impl StopNotes {
             Err(error) => return Err(format!("{name}: {error}")),
         };
         let note: StopNote = serde_json::from_slice(&bytes).map_err(|error| format!("{name}: {error}"))?;
+        // Another block of this height is none that did any harm.
         Ok(Some(note).filter(|note| note.block == Some(hex(block))))
     }
 }

@@ -80,6 +80,7 @@ impl Totals {
                 self.receipts += 1;
                 if let Verdict::Refused(refusal) = receipt.verdict {
                     *self.refusals.entry(refusal.name()).or_default() += 1;
+                    // What no block refused has no height.
                     self.turned_away += u64::from(receipt.height == Height::GENESIS);
                 }
             }

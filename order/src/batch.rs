@@ -31,6 +31,8 @@ impl BatchSecret {
     /// # Panics
     /// If `fill` gives the same bytes twice: it is a constant and no source of entropy.
     pub fn draw<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        // A source that always gives the same bytes would show in nothing else, and everybody would know the
+        // coefficients.
         let mut drawn = [[0; DRAW_BYTES]; 2];
         for bytes in &mut drawn {
             fill(bytes)?;

@@ -144,6 +144,7 @@ impl BeaconGroup {
     pub fn of_bytes(bytes: &[u8], validators: NonZeroU32) -> Result<Self, BeaconError> {
         let count = validators.get();
         let group = Sharing::<MinSig>::decode_cfg(bytes.to_vec(), &(validators, ModeVersion::v0())).ok();
+        // With a lower threshold, fewer validators than a quorum could foresee every roll.
         let group = group.filter(|group| group.total() == validators && group.required() == count - (count - 1) / 3);
         group.map(Self).ok_or(BeaconError::Group { validators: count })
     }
@@ -169,6 +170,7 @@ impl BeaconSigner {
         let private = Private::decode(secret.to_vec()).map_err(|_| BeaconError::Share { slot })?;
         let share = Share::new(Participant::new(slot), private);
         let expected = group.0.partial_public(share.index).map_err(|_| BeaconError::Share { slot })?;
+        // The share of another slot would verify for nobody: better to say so at the start than to lack dice for ever.
         if share.public::<MinSig>() != expected {
             return Err(BeaconError::Share { slot });
         }

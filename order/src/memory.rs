@@ -95,6 +95,7 @@ pub(crate) fn verdict(parts: &[&[u8]], verify: impl FnOnce() -> bool) -> bool {
     let place = digest("bitcraps remembered verdict 1", parts);
     let known = MEMORY.with_borrow(|memory| memory.as_ref().and_then(|memory| memory.verdicts.get(&place).copied()));
     known.unwrap_or_else(|| {
+        // A simulated signature that this thread does not remember is one that nobody in it made.
         let holds = !is_simulated() && timed(verify);
         remember(place, holds);
         holds

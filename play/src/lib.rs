@@ -10,20 +10,20 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod action;
-pub mod felt;
-#[cfg(test)]
-mod fixture;
-pub mod input;
+pub mod player_keys;
 pub mod known_nodes;
-pub mod lines;
+mod problems;
+pub mod pledging;
+pub mod player;
 pub mod model;
 pub mod odds;
-pub mod player;
-pub mod player_keys;
-pub mod pledging;
-mod problems;
+pub mod felt;
+pub mod theme;
 pub mod screen;
 pub mod terminal;
-pub mod theme;
+pub mod input;
+pub mod action;
 pub mod ui;
+pub mod lines;
+#[cfg(test)]
+mod fixture;

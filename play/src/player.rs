@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
-use engine::limits::{PEER_WATCHES_MAX, PLAY_EVENTS_MAX, PLAY_UNCERTIFIED_MAX};
+use engine::limits::{PEER_WATCHES_MAX, PLAY_UNCERTIFIED_MAX};
 use engine::message::intent::IntentKind;
-use engine::{Genesis, Hash, Height, TableId};
-use net::client::{Client, ClientConfig, Command, Event, Lost, any_socket};
-use net::wire::{AnswerVerdict, Welcome};
-use order::validators::Validators;
-use systems::Setup;
+use engine::{Hash, Height, TableId};
+use net::client::{Command, Event, Lost};
+use net::wire::AnswerVerdict;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -20,11 +17,12 @@ use super::lines::{self, event_line};
 use super::model::{Game, Link, SeatView};
 use super::player_keys::PlayerKeys;
 use super::pledging::{PledgeStep, Pledging};
-use super::problems::{Problems, words_at};
-use keys::identity;
+use super::problems::words_at;
 use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
+
+mod connecting;
 
 /// Tables that are watched beside the one that is looked at: what a connection may watch, without that and the account.
 const ALSO_MAX: usize = PEER_WATCHES_MAX - 2;
@@ -32,8 +30,6 @@ const ALSO_MAX: usize = PEER_WATCHES_MAX - 2;
 const EXPIRY_S: u64 = 30;
 /// Silence after which a player is told that the connection is lost.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How long the first connection may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A player at a node.
 pub struct Player {
@@ -49,7 +45,7 @@ pub struct Player {
     met: BTreeMap<String, [u8; 32]>,
     /// The node's time, and when it was told.
     clock: (u64, Instant),
-    /// Where the connection stands, as the model shows it.
+    /// The table that is looked at.
     wanted: TableId,
     /// When the node was asked last how far the chain is certified.
     asked: Instant,
@@ -72,15 +68,6 @@ pub struct NodeAt {
     pub key: Option<[u8; 32]>,
 }
 
-/// What the first connection brought.
-struct First {
-    welcome: Welcome,
-    /// Where the node is, and the key that it proved.
-    met: (String, [u8; 32]),
-    rtt: Duration,
-    genesis: Vec<u8>,
-}
-
 /// How often a node is asked how far the chain is certified, while a roll waits for that.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -93,134 +80,6 @@ enum Heard {
 type Tell<'a> = &'a mut dyn FnMut(String);
 
 impl Player {
-    /// Connects to a node, learns its genesis, and watches a table and the player's account. `say` hears of each node that
-    /// cannot be had, as soon as that is known.
-    ///
-    /// # Errors
-    /// If there is no node, or it is another than `node`.
-    pub fn connect(
-        nodes: &[NodeAt],
-        keys: PlayerKeys,
-        table: TableId,
-        say: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<(Self, Game)> {
-        let first = nodes.first().context("a node")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let inside = runtime.enter();
-        let endpoint = any_socket(1 << 20).context("a UDP socket")?;
-        let config = ClientConfig {
-            address: first.address.clone(),
-            others: nodes[1..].iter().map(|node| (node.address.clone(), node.key)).collect(),
-            node: first.key,
-            chain: None,
-            program: concat!("bitcraps play ", env!("CARGO_PKG_VERSION")).into(),
-            reconnect: true,
-        };
-        let client = Client::new(config, endpoint, &identity(&keys.net)?)?.lost_after(SILENCE);
-        let (commands, commands_in) = mpsc::channel(PLAY_EVENTS_MAX);
-        let (events_in, events) = crossbeam_channel::bounded(PLAY_EVENTS_MAX);
-        let client = runtime.spawn(async move {
-            let ended = events_in.clone();
-            let hear = move |event| _ = events_in.send(Heard::Event(Box::new(event)));
-            if let Err(lost) = client.run(commands_in, hear).await {
-                let _ = ended.send(Heard::Ended(lost));
-            }
-        });
-        drop(inside);
-        let clock = (0, Instant::now());
-        let mut player = Self {
-            runtime,
-            client,
-            commands,
-            events,
-            keys,
-            chain: [0; 32],
-            at: first.address.clone(),
-            met: BTreeMap::new(),
-            clock,
-            wanted: table,
-            asked: clock.1,
-            uncertified: Vec::new(),
-            pledging: None,
-            also: BTreeSet::new(),
-            later: Vec::new(),
-        };
-        let First { welcome, met, rtt, genesis } = player.first(nodes, say)?;
-        let chain = Genesis::chain_id(&genesis);
-        if chain != welcome.chain {
-            return Err(Failure::Mismatch("the node's genesis is not that of the chain it names".into()).into());
-        }
-        let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
-        player.chain = chain;
-        if genesis.has_pledged() {
-            let validators = Validators::of_genesis(&genesis).context("the node's genesis")?;
-            let key = player.keys.public();
-            let pledging = Pledging::new(&player.keys.path, key, chain, validators);
-            player.later = pledging.tables();
-            player.later.retain(|of| *of != table && of.0 < genesis.tables && genesis.is_pledged(of.0));
-            player.later.reverse();
-            player.pledging = Some(pledging);
-        }
-        let address = met.0.clone();
-        player.met.insert(met.0, met.1);
-        let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
-        let mut game = Game::new(Setup::new(genesis, chain)?, name, address, player.keys.public());
-        game.check_table(table).map_err(Failure::Usage)?;
-        game.watch(table);
-        game.set_link(Link::Up { rtt_ms: rtt.as_millis() as u32 });
-        player.tell(Command::Watch(Watched::Account(player.keys.public()), true));
-        player.tell(Command::Watch(Watched::Table(table), true));
-        player.watch_seats(&game);
-        Ok((player, game))
-    }
-
-    /// The first connection and the genesis.
-    fn first(&mut self, nodes: &[NodeAt], say: &mut dyn FnMut(&str)) -> anyhow::Result<First> {
-        let nodes = nodes.iter().map(|node| &node.address).collect::<BTreeSet<_>>().len();
-        let next = if nodes > 1 { "the next node is tried" } else { "it is tried again" };
-        let mut until = Instant::now() + PATIENCE;
-        let mut up = None;
-        let mut problems = Problems::default();
-        loop {
-            match self.events.recv_deadline(until) {
-                Ok(Heard::Event(event)) => match *event {
-                    Event::Connecting { address, .. } => self.at = address,
-                    Event::Up { welcome, node, address, rtt } => {
-                        self.clock = (welcome.standing.now_ms, Instant::now());
-                        up = Some((welcome, (address, node), rtt));
-                        self.tell(Command::AskGenesis);
-                    }
-                    Event::Genesis(genesis) => {
-                        if let Some((welcome, met, rtt)) = up {
-                            return Ok(First { welcome, met, rtt, genesis });
-                        }
-                    }
-                    Event::Down { reason, .. } => {
-                        let is_news = problems.0.insert(self.at.clone(), reason.clone()).as_ref() != Some(&reason);
-                        // The names do not exist: waiting does not help a person who mistyped.
-                        let mistyped = problems.0.values().all(|lost| matches!(lost, Lost::Address { .. }));
-                        if mistyped && problems.0.len() == nodes {
-                            return Err(problems.unreachable(&self.at).into());
-                        }
-                        // Each is tried once, however long those before it took.
-                        if problems.0.len() < nodes {
-                            until = until.max(Instant::now() + PATIENCE);
-                        }
-                        if is_news {
-                            say(&format!("{}; {next}", words_at(&self.at, &reason)));
-                        }
-                    }
-                    _ => {}
-                },
-                Ok(Heard::Ended(lost)) => {
-                    problems.0.insert(self.at.clone(), lost);
-                    return Err(Failure::Unreachable(problems.words()).into());
-                }
-                Err(_) => return Err(problems.unreachable(&self.at).into()),
-            }
-        }
-    }
-
     fn tell(&self, command: Command) {
         // The client takes commands even while it is not connected.
         let _ = self.commands.blocking_send(command);

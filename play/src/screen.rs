@@ -12,12 +12,12 @@
 //! ```
 
 mod area;
-mod detail;
-mod felt;
-mod foot;
-mod help;
 mod text;
 mod top;
+mod felt;
+mod detail;
+mod foot;
+mod help;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;

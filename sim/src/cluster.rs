@@ -5,10 +5,10 @@
 //! ```
 //! First the faults of the seed, and safety; then everything is healed, and the chain must go on.
 
-mod lives;
-mod said;
 pub mod script;
+mod lives;
 mod traffic;
+mod said;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,6 +195,42 @@ fn genesis(plan: &Plan, keys: &DevKeys) -> Genesis {
     genesis
 }
 
+/// What every process of the cluster begins with.
+fn home(plan: &Plan, weak: &BTreeMap<u32, Fault>, setup: Setup, genesis: Vec<u8>) -> Home {
+    Home {
+        setup,
+        genesis,
+        start_ms: START_MS,
+        peers: plan.nodes + twins(weak).count() as u32 + plan.players,
+        pace: SnapshotPace { ticks: 600, ..SnapshotPace::default() },
+        // Little is kept, so that who begins late finds the first blocks gone.
+        writing: Writing {
+            segment_bytes: 64 << 10,
+            log_bytes: 128 << 10,
+            retention: Some(Retention { bytes_max: 128 << 10, retire: node::config::retire }),
+            ..Writing::default()
+        },
+    }
+}
+
+/// The players, each at a table.
+fn players(plan: &Plan, keys: &DevKeys, home: &Home) -> Vec<Player> {
+    let bet = bet_named("field").expect("the catalogue has it");
+    let player = |number| {
+        let table = TableId(number % TABLES);
+        let key = keys.player(number);
+        let mut player = Player::new(number, plan.seed, key, home.setup.chain, plan.nodes, table, bet, START_MS);
+        if home.setup.genesis.is_pledged(table.0) {
+            player.bring_half();
+        }
+        if plan.plant == Some(Plant::ReceiptByNumber) {
+            player.look_at_numbers();
+        }
+        player
+    };
+    (0..plan.players).map(player).collect()
+}
+
 impl Cluster {
     /// A cluster whose processes have not started.
     ///
@@ -206,39 +242,13 @@ impl Cluster {
         bytes.push(b'\n');
         let chain = Genesis::chain_id(&bytes);
         let setup = Setup::new(serde_json::from_slice(&bytes)?, chain)?;
-        let home = Home {
-            setup,
-            genesis: bytes,
-            start_ms: START_MS,
-            peers: plan.nodes + twins(&weak).count() as u32 + plan.players,
-            pace: SnapshotPace { ticks: 600, ..SnapshotPace::default() },
-            // Little is kept, so that who begins late finds the first blocks gone.
-            writing: Writing {
-                segment_bytes: 64 << 10,
-                log_bytes: 128 << 10,
-                retention: Some(Retention { bytes_max: 128 << 10, retire: node::config::retire }),
-                ..Writing::default()
-            },
-        };
+        let home = home(&plan, &weak, setup, bytes);
         let hosts = (0..).zip((0..plan.nodes).chain(twins(&weak))).map(|(place, slot)| {
             let (vote, beacon) = (keys.votes[slot as usize].clone(), keys.beacons[slot as usize].clone());
             Host::new(place, slot, plan_seed(&home, place), Keys { vote, group: keys.group.clone(), beacon })
         });
         let hosts = hosts.collect();
-        let bet = bet_named("field").expect("the catalogue has it");
-        let players = (0..plan.players).map(|number| {
-            let table = TableId(number % TABLES);
-            let key = keys.player(number);
-            let mut player = Player::new(number, plan.seed, key, chain, plan.nodes, table, bet, START_MS);
-            if home.setup.genesis.is_pledged(table.0) {
-                player.bring_half();
-            }
-            if plan.plant == Some(Plant::ReceiptByNumber) {
-                player.look_at_numbers();
-            }
-            player
-        });
-        let players = players.collect();
+        let players = players(&plan, &keys, &home);
         let sound = Conditions { delay: 500, jitter: 2_000, ..Conditions::default() };
         let lying = weak.iter().filter(|(_, fault)| fault.is_a_lie());
         let liars = lying

@@ -7,25 +7,25 @@
 //! The nodes are the ones that run outside: what is simulated is the time, the disk below the journal, and the network
 //! above the messages' bytes. For development only: nothing here is part of a node.
 
-mod audit;
-pub mod cluster;
-pub mod draw;
-mod edge;
-mod half;
-pub mod fault;
-mod heap;
-mod host;
-mod liars;
-mod links;
-pub mod marks;
-pub mod minimise;
-pub mod network;
-pub mod outcome;
 pub mod plan;
+pub mod draw;
+pub mod fault;
 mod plants;
-mod players;
-pub mod properties;
+pub mod network;
+mod links;
+mod edge;
+mod host;
 mod witness;
+mod players;
+mod half;
+mod liars;
+mod heap;
+pub mod cluster;
+pub mod properties;
+pub mod marks;
+mod audit;
+pub mod outcome;
+pub mod minimise;
 
 pub use cluster::Cluster;
 pub use host::HostClock;

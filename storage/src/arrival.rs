@@ -54,6 +54,7 @@ impl Arrival {
             return Ok(false);
         }
         let mut reader = JournalReader::open_on(self.backend.clone(), &self.dir, Height::GENESIS)?;
+        // A journal that has a frame begins at the snapshot: then only the mark was left.
         let goes = reader.next_frame()?.is_none();
         if goes {
             let folder = self.dir.join("snapshots");
@@ -69,6 +70,7 @@ impl Arrival {
                 self.backend.sync_dir(&folder).map_err(OpenError::io(&folder))?;
             }
         }
+        // The mark goes last: a start that is broken off here finds it again, and does the same.
         self.backend.remove(&self.mark()).map_err(OpenError::io(&self.mark()))?;
         self.backend.sync_dir(&self.dir).map_err(OpenError::io(&self.dir))?;
         Ok(goes)

@@ -149,6 +149,8 @@ impl Disk {
         let end = reader.end().expect("the journal was read to its end").clone();
         let decided = reader.decided();
         let (log, log_writer) = LogWriter::open(&session, writing.log_bytes)?;
+        // The log knows what the journal had on the disk: one that has lost frames since would decide their heights
+        // anew.
         if let LogFound::Entries { synced, .. } = &log
             && *synced > decided
         {
@@ -225,6 +227,7 @@ impl Disk {
         match written {
             Ok(()) => self.under_way.take().map(|done| Synced::UpTo(done.batch.last)),
             Err(error) if is_full(&error) => {
+                // Nothing of it counts: the whole batch is written again once there is room.
                 self.writer.rewind();
                 under_way.due = now.saturating_add(self.again);
                 let told = std::mem::replace(&mut under_way.told, true);
@@ -242,6 +245,7 @@ impl Disk {
         let mut batch = Batch::default();
         while let Some(group) = self.waiting.front() {
             let bytes = group.bytes();
+            // A tick that is larger than a batch goes alone: it would wait for ever otherwise.
             if batch.ticks > 0 && batch.bytes + bytes > SYNC_BYTES {
                 break;
             }
@@ -253,6 +257,11 @@ impl Disk {
             batch.frames.extend(frames);
             batch.entries.entries.extend(entries);
         }
+        assert!(
+            batch.ticks <= 1 || batch.bytes <= SYNC_BYTES,
+            "only a tick that is larger than a batch is more than one"
+        );
+        assert!(batch.ticks as usize <= UNSYNCED_TICKS_MAX, "no more ticks share a sync than may wait for one");
         if batch.ticks > 0 {
             let due = now.saturating_add(self.session.backend().sync_takes());
             self.under_way = Some(UnderWay { batch, due, told: false });
@@ -325,6 +334,7 @@ impl Writer {
             self.log.append(&batch.entries)?;
             self.log.sync()?;
             self.fence = fence;
+            // If the journal finds no room, the batch comes again, and the log has its entries already.
             batch.entries.entries.clear();
         }
         self.journal.append(&batch.frames)?;

@@ -35,6 +35,8 @@ impl GroupFile {
     pub fn reopen(backend: &dyn Backend, path: &Path, data_end: u64, file_bytes: u64) -> io::Result<Self> {
         let file = backend.open(path, Access::Write)?;
         let end = align_up(data_end);
+        // Cut first and lengthened then: what the system adds is zeros, and nothing of a torn group stays in the last
+        // block.
         file.set_len(data_end)?;
         file.set_len(end)?;
         file.sync_all()?;

@@ -120,6 +120,8 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
                     check.damages.push(damage);
                     from = place;
                 }
+                // Only the last file can have a group that was never completed, and a newer program's group was
+                // completed by it.
                 Search::Nothing if place + 1 == files.len() && !newer => {
                     check.torn = Some(damage);
                     break;
@@ -211,6 +213,7 @@ impl LogWriter {
             let highest = all.iter().map(|(height, _)| *height).max().unwrap_or_default();
             writer.number = *number;
             writer.highest = highest;
+            // Nothing is appended to what is damaged: another file begins behind it.
             if last && damage.is_none() {
                 writer.file = Some(GroupFile::reopen(&*backend, path, end, file_bytes).map_err(OpenError::io(path))?);
             } else {

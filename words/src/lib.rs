@@ -5,12 +5,12 @@
 // `bitcraps::cli::out` alone writes to standard output and standard error: a reader that has gone must end nothing.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod failure;
+pub mod text;
 pub mod names;
+pub mod wish;
 pub mod number;
 pub mod sentences;
-pub mod text;
-pub mod wish;
+pub mod failure;
 
 pub use failure::Failure;
 pub use number::{counted, thousands};

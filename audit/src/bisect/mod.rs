@@ -158,12 +158,7 @@ fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDiffere
 ///
 /// # Errors
 /// If one is no session, is damaged, or differs from its own replay before.
-pub fn bisect(
-    a: &Path,
-    b: &Path,
-    config: &BisectConfig,
-    mut on_height: impl FnMut(Height),
-) -> anyhow::Result<Bisected> {
+pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, on_height: impl FnMut(Height)) -> anyhow::Result<Bisected> {
     let mut result = Bisected::default();
     if let Some(found) = genesis_difference(a, b)? {
         let chain = |dir: &Path| {
@@ -174,6 +169,46 @@ pub fn bisect(
         result.first_difference = Some(found);
         return Ok(result);
     }
+    let mut signatures = [Signatures::of(a)?, Signatures::of(b)?];
+    let differing = first_difference(a, b, &mut signatures, &mut result, on_height)?;
+    signatures.iter_mut().for_each(Signatures::verify);
+    let forged: Vec<(&Path, Difference)> =
+        [a, b].into_iter().zip(signatures).filter_map(|(dir, found)| Some((dir, found.forged?))).collect();
+    let Some(differing) = differing else {
+        result.ok = true;
+        forged.iter().for_each(|(dir, forged)| result.forged(dir, forged));
+        return Ok(result);
+    };
+    let height = differing.left.settled.height;
+    if let Some((dir, earlier)) = forged.iter().find(|(_, forged)| forged.height < height.0) {
+        // A state behind a forged intent is none that a chain can have.
+        result.forged(dir, earlier);
+        result.notes.push(format!("from height {height} on they differ: {}", differing.cause));
+        return Ok(result);
+    }
+    let states = [state_with(a, &differing.left, config.half())?, state_with(b, &differing.right, config.half())?];
+    for (dir, forged) in &forged {
+        result.notes.push(format!("{}: {forged}", dir.display()));
+    }
+    compare_states([a, b], differing, states, config, &mut result)?;
+    Ok(result)
+}
+
+/// The first height at which two records differ.
+struct Differing {
+    cause: Difference,
+    left: Step,
+    right: Step,
+}
+
+/// Reads both records to their ends, side by side up to the first height at which they differ.
+fn first_difference(
+    a: &Path,
+    b: &Path,
+    signatures: &mut [Signatures; 2],
+    result: &mut Bisected,
+    mut on_height: impl FnMut(Height),
+) -> anyhow::Result<Option<Differing>> {
     let (mut first, mut second) = (Recording::whole(a)?, Recording::whole(b)?);
     let (mut one, mut other) = (first.read()?, second.read()?);
     // One of them may begin later.
@@ -185,7 +220,6 @@ pub fn bisect(
         }
     }
     let mut differing = None;
-    let mut signatures = [Signatures::of(a)?, Signatures::of(b)?];
     while let (Some(left), Some(right)) = (&one, &other) {
         let height = left.settled.height;
         result.heights = [height.0; 2];
@@ -193,39 +227,32 @@ pub fn bisect(
         signatures[0].take(left);
         if let Some(cause) = record_difference(left, right) {
             signatures[1].take(right);
-            differing = Some((cause, left.clone(), right.clone()));
+            differing = Some(Differing { cause, left: left.clone(), right: right.clone() });
             break;
         }
         result.agree = height.0;
         on_height(height);
         (one, other) = (first.read()?, second.read()?);
     }
+    // Behind it they are only read for their last heights, which the result names.
     for (place, (recording, mut next)) in [(&mut first, one), (&mut second, other)].into_iter().enumerate() {
         while let Some(step) = next {
             result.heights[place] = step.settled.height.0;
             next = recording.read()?;
         }
     }
-    signatures.iter_mut().for_each(Signatures::verify);
-    let forged: Vec<(&Path, Difference)> =
-        [a, b].into_iter().zip(signatures).filter_map(|(dir, found)| Some((dir, found.forged?))).collect();
-    let Some((cause, left, right)) = differing else {
-        result.ok = true;
-        forged.iter().for_each(|(dir, forged)| result.forged(dir, forged));
-        return Ok(result);
-    };
+    Ok(differing)
+}
+
+/// Says in which rows two sessions differ after a height; where they do not, which of them records another root than its state has.
+fn compare_states(
+    [a, b]: [&Path; 2],
+    Differing { cause, left, right }: Differing,
+    [mut left_state, mut right_state]: [Machine; 2],
+    config: &BisectConfig,
+    result: &mut Bisected,
+) -> anyhow::Result<()> {
     let height = left.settled.height;
-    if let Some((dir, earlier)) = forged.iter().find(|(_, forged)| forged.height < height.0) {
-        // A state behind a forged intent is none that a chain can have.
-        result.forged(dir, earlier);
-        result.notes.push(format!("from height {height} on they differ: {cause}"));
-        return Ok(result);
-    }
-    let mut left_state = state_with(a, &left, config.half())?;
-    let mut right_state = state_with(b, &right, config.half())?;
-    for (dir, forged) in &forged {
-        result.notes.push(format!("{}: {forged}", dir.display()));
-    }
     let rows = compare_machines(&mut left_state, &mut right_state);
     result.cause = Some(cause.clone());
     if rows.is_empty() {
@@ -235,7 +262,7 @@ pub fn bisect(
             result
                 .notes
                 .push(format!("both lead to the same state; {} says another root than it leads to", dir.display()));
-            evidence(dir, step.settled.height, config, &mut result)?;
+            evidence(dir, step.settled.height, config, result)?;
         } else {
             result.notes.push("both lead to the same state".into());
         }
@@ -243,7 +270,7 @@ pub fn bisect(
         result.rows(height, &rows);
         result.write_images(config, height, [&mut left_state, &mut right_state])?;
     }
-    Ok(result)
+    Ok(())
 }
 
 /// Finds the first thing in which a session differs from its own replay.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::limits::{GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Header, Retired};
-use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
+use engine::message::certificate::{Certificate, ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
@@ -133,7 +133,6 @@ struct Heights {
     root_chains: [Hash; 2],
     roots: BTreeMap<Height, Hash>,
     problems: Vec<String>,
-    gap: bool,
 }
 
 impl Heights {
@@ -141,68 +140,16 @@ impl Heights {
         let Frame { kind, height, body } = frame;
         let problem = match kind {
             FrameKind::Decided | FrameKind::Retired => match header_and_certificate(*kind, body) {
+                Ok(Retired { header, certificate, .. }) => self.decided(*height, header, &certificate),
                 Err(error) => Some(error.to_string()),
-                Ok(Retired { header, certificate, .. }) => {
-                    let follows = header.parent == self.parent && *height == self.decided.next();
-                    let follows = follows || self.gap || self.decided == Height::GENESIS && *height > Height(1);
-                    let own = header.height == *height && certificate.block == header.hash();
-                    let after = height.back(2);
-                    let root_chain = match self.settled.0.checked_sub(after.0) {
-                        _ if after == Height::GENESIS => [0; 32],
-                        None => *self.named.entry(after).or_insert(header.root_chain),
-                        Some(later) => self.root_chains[usize::from(later > 0)],
-                    };
-                    self.parent = header.hash();
-                    self.decided = *height;
-                    self.waiting.insert(*height, header);
-                    match () {
-                        () if !follows || !own => Some("it does not follow the height before it".to_owned()),
-                        () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
-                            self.waiting.clear();
-                            self.named.clear();
-                            Some("too many heights before it are not settled".to_owned())
-                        }
-                        () if header.root_chain != root_chain && !self.gap => {
-                            Some("it was decided after another state than the record has".to_owned())
-                        }
-                        () => None,
-                    }
-                }
             },
             FrameKind::Settled => match Settled::decode(body) {
+                Ok(settled) => self.settled(*height, settled),
                 Err(error) => Some(error.to_string()),
-                Ok(settled) => {
-                    let header = self.waiting.remove(height);
-                    let fits = settled.height == *height
-                        && header.is_some_and(|header| header.fits_verdicts(settled.verdicts.len()));
-                    let Settled { beacon, root, root_chain, verdicts, .. } = settled;
-                    let block = header.map_or([0; 32], |header| header.hash());
-                    let verdicts = verdicts_hash(verdicts.into_iter());
-                    let link =
-                        ChainLink { height: *height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
-                    let chained = link.after(&self.root_chains[0]);
-                    self.settled = *height;
-                    self.root_chains = [root_chain, self.root_chains[0]];
-                    self.roots.insert(*height, root);
-                    let named = self.named.remove(height).unwrap_or(root_chain);
-                    match () {
-                        () if self.gap => None,
-                        () if named != root_chain => Some("a block was decided after another state".to_owned()),
-                        () if !fits => Some("it does not settle a block that was decided".to_owned()),
-                        () if root_chain != chained => Some("its root chain is not that of what it holds".to_owned()),
-                        () => None,
-                    }
-                }
             },
             FrameKind::Base => match ChainNote::decode(body) {
+                Ok(note) => self.begins_at(*height, &note),
                 Err(error) => Some(error.to_string()),
-                Ok(note) => {
-                    let first = self.decided == Height::GENESIS && note.height == *height;
-                    (self.decided, self.settled, self.parent) = (note.height, note.height, note.block);
-                    self.root_chains = note.root_chains;
-                    self.roots.insert(note.height, note.root);
-                    (!first).then(|| "a journal begins at a snapshot with its first frame, or not at all".to_owned())
-                }
             },
             // What validators did beside the chain says nothing about its heights.
             FrameKind::Evidence => None,
@@ -210,6 +157,65 @@ impl Heights {
         if let Some(problem) = problem {
             self.problems.push(format!("the {kind:?} frame of height {height}: {problem}"));
         }
+    }
+
+    /// What is wrong with a decided block, or with what stays of it.
+    fn decided(&mut self, height: Height, header: Header, certificate: &Certificate) -> Option<String> {
+        let follows = header.parent == self.parent && height == self.decided.next();
+        let follows = follows || self.decided == Height::GENESIS && height > Height(1);
+        let own = header.height == height && certificate.block == header.hash();
+        let after = height.back(2);
+        let root_chain = match self.settled.0.checked_sub(after.0) {
+            _ if after == Height::GENESIS => [0; 32],
+            None => *self.named.entry(after).or_insert(header.root_chain),
+            Some(later) => self.root_chains[usize::from(later > 0)],
+        };
+        self.parent = header.hash();
+        self.decided = height;
+        self.waiting.insert(height, header);
+        match () {
+            () if !follows || !own => Some("it does not follow the height before it".to_owned()),
+            () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
+                self.waiting.clear();
+                self.named.clear();
+                Some("too many heights before it are not settled".to_owned())
+            }
+            () if header.root_chain != root_chain => {
+                Some("it was decided after another state than the record has".to_owned())
+            }
+            () => None,
+        }
+    }
+
+    /// What is wrong with what the record says that a block led to.
+    fn settled(&mut self, height: Height, settled: Settled) -> Option<String> {
+        let header = self.waiting.remove(&height);
+        let fits =
+            settled.height == height && header.is_some_and(|header| header.fits_verdicts(settled.verdicts.len()));
+        let Settled { beacon, root, root_chain, verdicts, .. } = settled;
+        let block = header.map_or([0; 32], |header| header.hash());
+        let verdicts = verdicts_hash(verdicts.into_iter());
+        let link = ChainLink { height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
+        let chained = link.after(&self.root_chains[0]);
+        self.settled = height;
+        self.root_chains = [root_chain, self.root_chains[0]];
+        self.roots.insert(height, root);
+        let named = self.named.remove(&height).unwrap_or(root_chain);
+        match () {
+            () if named != root_chain => Some("a block was decided after another state".to_owned()),
+            () if !fits => Some("it does not settle a block that was decided".to_owned()),
+            () if root_chain != chained => Some("its root chain is not that of what it holds".to_owned()),
+            () => None,
+        }
+    }
+
+    /// What is wrong with the snapshot that a journal begins at.
+    fn begins_at(&mut self, height: Height, note: &ChainNote) -> Option<String> {
+        let first = self.decided == Height::GENESIS && note.height == height;
+        (self.decided, self.settled, self.parent) = (note.height, note.height, note.block);
+        self.root_chains = note.root_chains;
+        self.roots.insert(note.height, note.root);
+        (!first).then(|| "a journal begins at a snapshot with its first frame, or not at all".to_owned())
     }
 }
 

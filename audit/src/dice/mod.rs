@@ -6,11 +6,11 @@
 //! ```
 //! Both tests are e-processes: they hold at whatever moment the record ends, or is looked at again (docs/audit-dice.md).
 
-mod evidence;
-mod faces;
 mod foresight;
-mod house;
+mod faces;
 mod worth;
+mod house;
+mod evidence;
 
 #[cfg(test)]
 mod tests;

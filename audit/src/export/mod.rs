@@ -8,13 +8,13 @@
 //! ```
 //! Rows go out as the walk makes them: memory does not grow with the session.
 
-mod contradictions;
-mod csv;
-mod parquet;
+mod schema;
 mod placed;
 mod rows;
-mod schema;
+mod contradictions;
 mod sink;
+mod csv;
+mod parquet;
 mod sinks;
 
 use std::io::{BufWriter, Write};

@@ -7,13 +7,13 @@
 //! Nothing here is on the tick thread, and nothing here decides anything: a page can be thrown away and made again.
 
 mod build;
-mod cache;
-mod entry;
-mod page;
-mod read;
-mod reindex;
 mod rows;
+mod page;
+mod cache;
+mod read;
+mod entry;
 mod words;
+mod reindex;
 
 pub use self::words::{chips_of, event_name, event_words};
 pub use build::PageBuilder;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use engine::limits::{HISTORY_BEHIND_HEIGHTS, ROLL_ENTRIES_MAX};
+use engine::limits::HISTORY_BEHIND_HEIGHTS;
 use engine::message::intent::IntentKind;
-use engine::{AccountId, Hash, Height, TableId};
+use engine::{AccountId, Hash, Height};
 use storage::snapshot::{Catalog, Ranges};
 use systems::activity::ActiveKind;
 use systems::{Machine, Setup};
@@ -20,7 +20,8 @@ use crate::reading::{Origin, Reading};
 use crate::recording::last_retired;
 use crate::walker::{GivenUp, Recording, Walker, nothing_executable, root_chains, snapshots_of};
 use storage::read_genesis;
-use words::Failure;
+
+mod rolls;
 
 /// Pages whose recorded root chains are read together: a question goes from the newest to older ones.
 const ROOT_CHAIN_PAGES: u64 = 8;
@@ -73,6 +74,16 @@ struct Newest {
     wanted: usize,
     pages: VecDeque<(u64, Vec<Entry>)>,
     count: usize,
+}
+
+/// Where the pages of one reading came from.
+enum ReadDown {
+    /// A page that a tier had.
+    Cached,
+    /// A walk, up to this height.
+    Walked(Height),
+    /// The journal has given up what would lead there.
+    GivenUp,
 }
 
 impl Newest {
@@ -298,43 +309,22 @@ impl History {
         let (mut complete, mut given_up) = (false, false);
         while !complete && found.len() < limit {
             let mut run = Newest::new(limit - found.len());
-            let mut reached = None;
             next = next.and_then(|page| self.active(&subject, page));
-            match next {
-                None if started => {
-                    complete = true;
-                    break;
-                }
-                Some(page) if page < first => {
-                    complete = true;
-                    break;
-                }
-                Some(page) => match self.cached(page) {
-                    Some(parts) => run.push(page, subject.entries(&parts)),
-                    None => match self.collect(Some(page), &subject, &mut run) {
-                        Err(error) if error.is::<GivenUp>() => {
-                            self.check_executable()?;
-                            (complete, given_up) = (true, true);
-                            break;
-                        }
-                        collected => reached = Some(collected?),
-                    },
-                },
-                None => match self.collect(None, &subject, &mut run) {
-                    // The page of the newest snapshot begins below what is left.
-                    Err(error) if error.is::<GivenUp>() => {
-                        self.check_executable()?;
-                        (complete, given_up) = (true, true);
-                        break;
-                    }
-                    collected => {
-                        let end = collected?;
-                        // The newest snapshot is of the last height, and what leads there is no longer whole.
-                        given_up = run.pages.is_empty() && end > Height::GENESIS;
-                        reached = Some(end);
-                    }
-                },
+            // What is older has nothing of the subject, or is not asked for.
+            if next.map_or(started, |page| page < first) {
+                complete = true;
+                break;
             }
+            let reached = match self.read_down(next, &subject, &mut run)? {
+                ReadDown::Cached => None,
+                ReadDown::Walked(end) => Some(end),
+                ReadDown::GivenUp => {
+                    (complete, given_up) = (true, true);
+                    break;
+                }
+            };
+            // The newest snapshot is of the last height, and what leads there is no longer whole.
+            given_up = !started && run.pages.is_empty() && reached.is_some_and(|end| end > Height::GENESIS);
             started = true;
             next = match (run.pages.front(), next) {
                 (Some((lowest, _)), _) => lowest.checked_sub(1),
@@ -360,6 +350,24 @@ impl History {
         Ok(Answer { given_up, ..cut(found, limit, complete, from) })
     }
 
+    /// Takes a page from the tiers; or walks to it, or to the end of the session, and takes every page on the way.
+    fn read_down(&self, page: Option<u64>, subject: &Subject, run: &mut Newest) -> anyhow::Result<ReadDown> {
+        if let Some(page) = page
+            && let Some(parts) = self.cached(page)
+        {
+            run.push(page, subject.entries(&parts));
+            return Ok(ReadDown::Cached);
+        }
+        match self.collect(page, subject, run) {
+            // Also where the page of the newest snapshot begins below what is left.
+            Err(error) if error.is::<GivenUp>() => {
+                self.check_executable()?;
+                Ok(ReadDown::GivenUp)
+            }
+            collected => collected.map(ReadDown::Walked),
+        }
+    }
+
     /// Walks and collects what the pages say; returns the height that was reached.
     fn collect(&self, page: Option<u64>, subject: &Subject, run: &mut Newest) -> anyhow::Result<Height> {
         let walker = self.walk(page, |page, parts| {
@@ -376,126 +384,6 @@ impl History {
     pub fn at_end<R>(&self, read: impl FnOnce(&mut Machine) -> R) -> anyhow::Result<R> {
         let mut walker = self.walk(None, |_, _| Ok(()))?;
         Ok(read(walker.machine()))
-    }
-
-    /// What happened at a table after the roll before `number` and up to that roll: bets, dice, payouts.
-    ///
-    /// # Errors
-    /// As [`History::height_of_roll`].
-    pub fn roll(&self, table: TableId, number: u32) -> anyhow::Result<Answer> {
-        let to = self.height_of_roll(table, number)?;
-        let mut limit = ROLL_ENTRIES_MAX;
-        loop {
-            let question =
-                Question { subject: Subject::Table(table), from: Height(1), to: Some(to), limit, opened: false };
-            let Answer { mut entries, older, .. } = self.answer(&question)?;
-            let before =
-                entries.iter().rposition(|entry| matches!(&entry.event, Event::Roll(roll) if roll.number < number));
-            if let Some(before) = before {
-                let height = entries[before].height;
-                entries.retain(|entry| entry.height > height);
-            } else if older.is_some() {
-                limit *= 4;
-                continue;
-            }
-            return Ok(Answer { entries, older: None, given_up: false });
-        }
-    }
-
-    /// The height of a table's roll.
-    ///
-    /// # Errors
-    /// If there was no such roll yet, or the session is damaged.
-    pub fn height_of_roll(&self, table: TableId, number: u32) -> anyhow::Result<Height> {
-        let mut search = Search { table, number, low: 0, high: 0, found: None };
-        let mut first = None;
-        let mut walker = self.walk(None, |page, parts| {
-            first = first.or(Some(page));
-            search.on_page(parts);
-            Ok(())
-        })?;
-        let rolled = walker.machine().read(|rows| rows.tables.get(table.index()).map(|row| row.roll_number));
-        match rolled {
-            None => {
-                let last = self.setup.genesis.tables - 1;
-                return Err(Failure::Data(format!("there is no table {table}; tables are numbered 0 to {last}")).into());
-            }
-            Some(rolled) if number == 0 || number > rolled => {
-                let text = format!("table {table} has rolled {rolled} times; its rolls are numbered from 1");
-                return Err(Failure::Data(text).into());
-            }
-            Some(_) => {}
-        }
-        // Pages below `high` may hold it.
-        search.high = first.unwrap_or(0);
-        while search.found.is_none() && search.low < search.high {
-            let middle = search.low + (search.high - search.low) / 2;
-            self.probe(&mut search, middle)?;
-        }
-        search.found.ok_or_else(|| {
-            let text = format!("roll {table}:{number} is not in what is left of the session");
-            Failure::Data(text).into()
-        })
-    }
-
-    /// Looks from a page downwards until one has rolls of the table, and narrows the search by what it has.
-    fn probe(&self, search: &mut Search, middle: u64) -> anyhow::Result<()> {
-        let subject = Subject::Table(search.table);
-        let mut next = self.active(&subject, middle);
-        while let Some(page) = next.filter(|page| *page >= search.low) {
-            let seen = match self.cached(page) {
-                Some(parts) => search.on_page(&parts),
-                None => {
-                    let mut seen = None;
-                    let walked = self.walk(Some(page), |_, parts| {
-                        seen = search.on_page(parts);
-                        Ok(())
-                    });
-                    match walked {
-                        // What is left of the journal begins above.
-                        Err(error) if error.is::<GivenUp>() => {
-                            search.low = page + 1;
-                            return Ok(());
-                        }
-                        walked => walked?,
-                    };
-                    seen
-                }
-            };
-            if let Some((lowest, highest)) = seen {
-                if search.number < lowest {
-                    search.high = page;
-                } else if search.number > highest {
-                    search.low = middle + 1;
-                }
-                return Ok(());
-            }
-            next = page.checked_sub(1).and_then(|below| self.active(&subject, below));
-        }
-        search.low = middle + 1;
-        Ok(())
-    }
-}
-
-/// The search for a roll among pages.
-struct Search {
-    table: TableId,
-    number: u32,
-    low: u64,
-    high: u64,
-    found: Option<Height>,
-}
-
-impl Search {
-    /// The table's rolls on a page; the height, if the roll is among them.
-    fn on_page(&mut self, parts: &[HeldPage]) -> Option<(u32, u32)> {
-        let part = parts.iter().find_map(|part| part.rolls_of(self.table).map(|rolls| (part, rolls)));
-        let (part, rolls) = part?;
-        if rolls.0 <= self.number && self.number <= rolls.1 {
-            let own = |roll: &super::RollRow| roll.table == self.table.0 && roll.number == self.number;
-            self.found = part.iter().find(|rows| rows.rolls.iter().any(own)).map(|rows| rows.height);
-        }
-        Some(rolls)
     }
 }
 

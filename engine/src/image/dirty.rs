@@ -118,6 +118,7 @@ impl DirtyMap {
         into.extend(self.marked().map(|group| group as u32));
         for group in into.iter() {
             self.touched[*group as usize] = 0;
+            // What a root has seen for the first time is new to the next snapshot too.
             self.changed[*group as usize] = 1;
         }
     }

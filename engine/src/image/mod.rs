@@ -1,7 +1,7 @@
 //! The image: the canonical bytes of all replicated columns, and their BLAKE3, the root.
 //!
 //! ```text
-//!  House | GroupKey | Validator | RulesHash | Table | Seat | Bets | MoreBets | Account | AccountKey
+//!  House | GroupKey | Validator | NextValidator | RulesHash | Table | Seat | Bets | MoreBets | Account | AccountKey | Pledge
 //!  each column zero-padded to whole 16 KiB groups; unused capacity included
 //! ```
 //! The root equals `b3sum` of the exported image. [`RootTree`] keeps it up to date by hashing touched groups again.
@@ -111,12 +111,15 @@ pub fn export<E>(
     mut write: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     const ZEROS: [u8; GROUP_BYTES] = [0; GROUP_BYTES];
+    let mut written = 0;
     for (column, bytes) in Column::ALL.into_iter().zip(rows.column_bytes()) {
         write(bytes)?;
         let padding = layout.column_groups(column).len() * GROUP_BYTES - bytes.len();
         assert!(padding < GROUP_BYTES, "a column ends in its last group");
         write(&ZEROS[..padding])?;
+        written += bytes.len() + padding;
     }
+    assert_eq!(written as u64, layout.bytes(), "a reader takes an image of the length that was written");
     Ok(())
 }
 

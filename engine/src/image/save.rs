@@ -190,6 +190,7 @@ impl GroupSaver {
         if self.left == 0 {
             return Saved::All;
         }
+        assert!(self.running, "only a snapshot that is under way has groups to be saved");
         let (mut saved, mut count) = (Saved::All, 0);
         for group in marked.marked() {
             if self.unsaved[group] == 0 {

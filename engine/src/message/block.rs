@@ -220,6 +220,11 @@ impl Decided {
         let mut bytes = Vec::with_capacity(self.block.encoded_len() + self.certificate.encoded_len());
         self.block.encode(&mut bytes);
         self.certificate.encode(&mut bytes);
+        assert_eq!(
+            bytes.len(),
+            self.block.encoded_len() + self.certificate.encoded_len(),
+            "nothing stands between a block and its certificate, or behind them"
+        );
         bytes
     }
 

@@ -243,6 +243,8 @@ impl IntentBody {
             ("amount", amount, self.amount),
             ("working", working, u64::from(self.working)),
         ];
+        // One request has one form: a field that may be anything would give it many, each to be signed, sent and
+        // refused anew.
         match unused.into_iter().find(|(_, used, value)| !used && *value != 0) {
             Some((field, _, found)) => Err(DecodeError::Value { field, found }),
             None => Ok(kind),

@@ -121,6 +121,7 @@ impl VoteBody {
     pub fn check_form(&self) -> Result<VoteKind, DecodeError> {
         let fail = |field, found| Err(DecodeError::Value { field, found });
         let kind = VoteKind::try_from(self.kind)?;
+        // A vote has one encoding: two that say the same in other bytes would be evidence against an honest validator.
         match self {
             _ if self.nil > 1 => fail("vote nil", self.nil.into()),
             _ if self.nil == 1 && self.block != [0; 32] => fail("vote for nil with a block", 1),

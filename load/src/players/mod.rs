@@ -4,10 +4,10 @@
 //! session at any pace.
 
 mod chance;
-mod fault;
+mod strategy;
 mod half;
 mod player;
-mod strategy;
+mod fault;
 
 use engine::io::{Receipt, Verdict};
 use engine::message::intent::Intent;

@@ -68,6 +68,7 @@ impl Sending {
 
     /// There is a new connection, whose node gives so much credit: everything is sent again.
     pub(super) fn connected(&mut self, credit: u32) {
+        // Without any, nothing would ever be sent, and no answer would ever give credit back.
         self.credit = (credit as usize).max(1);
         self.on_their_way = 0;
         self.paused_until = Duration::ZERO;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use engine::io::{ChainProgress, Watched};
 use engine::limits::RECEIVE_WINDOW;
-use quinn::{RecvStream, VarInt};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::lost::Lost;
 use super::{Client, Command, Ended, Event, PATIENCE};
@@ -93,37 +93,17 @@ impl Client {
                 }
                 out.clear();
             }
-            let resumes =
-                self.sending.resumes_at(self.started.elapsed()).into_iter().chain(self.watched_again_at).min();
-            let resumes = resumes.map(|at| self.started + at);
+            let resumes = self.resumes_at();
             // Whoever watches nothing has no second stream to look at.
             let watches = !self.watching.is_empty();
             let (decoder, chunk) = tokio::select! {
                 biased;
                 chunk = recv.read_chunk(RECEIVE_WINDOW as usize, true) => (&mut answers_decoder, chunk),
                 chunk = read_updates(quic, &mut updates), if watches => (&mut updates_decoder, chunk),
-                command = commands.recv(), if welcomed => {
-                    match command {
-                        None | Some(Command::Close) => {
-                            // What was sent before is on its way; the node has it, or the next connection sends it.
-                            let _ = send.finish();
-                            return Ended::Asked;
-                        }
-                        Some(Command::Reconnect) => return Ended::Again,
-                        Some(command) => self.take(command, &mut out, hear),
-                    }
-                    // What else waits goes with it.
-                    while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
-                        if matches!(command, Command::Close | Command::Reconnect) {
-                            self.send_intents(&mut out);
-                            let _ = send.write_all(&out).await;
-                            let _ = send.finish();
-                            return if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again };
-                        }
-                        self.take(command, &mut out, hear);
-                    }
-                    continue;
-                }
+                command = commands.recv(), if welcomed => match self.obey(command, commands, &mut send, &mut out, hear).await {
+                    Some(ended) => return ended,
+                    None => continue,
+                },
                 () = tokio::time::sleep_until(resumes.unwrap_or(self.started)), if resumes.is_some() => continue,
                 () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(self.config.address.clone())),
             };
@@ -147,6 +127,44 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// When something is to be sent though nothing was heard: what a busy node did not take, or what is watched again.
+    fn resumes_at(&self) -> Option<Instant> {
+        let sending = self.sending.resumes_at(self.started.elapsed());
+        sending.into_iter().chain(self.watched_again_at).min().map(|at| self.started + at)
+    }
+
+    /// Does what was asked, and what else was asked meanwhile, so that it leaves in one packet. Says how the connection ended, if
+    /// that was asked.
+    async fn obey(
+        &mut self,
+        first: Option<Command>,
+        commands: &mut mpsc::Receiver<Command>,
+        send: &mut SendStream,
+        out: &mut Vec<u8>,
+        hear: &mut (impl FnMut(Event) + Send),
+    ) -> Option<Ended> {
+        match first {
+            None | Some(Command::Close) => {
+                // What was sent before is on its way; the node has it, or the next connection sends it.
+                let _ = send.finish();
+                return Some(Ended::Asked);
+            }
+            Some(Command::Reconnect) => return Some(Ended::Again),
+            Some(command) => self.take(command, out, hear),
+        }
+        while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
+            if matches!(command, Command::Close | Command::Reconnect) {
+                // Intents that were asked for before the end are not lost with it.
+                self.send_intents(out);
+                let _ = send.write_all(out).await;
+                let _ = send.finish();
+                return Some(if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again });
+            }
+            self.take(command, out, hear);
+        }
+        None
     }
 
     /// Takes up what the node said first, if it keeps the chain that this client wants and is not too far behind.

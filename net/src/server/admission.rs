@@ -121,6 +121,7 @@ impl Admission {
     /// # Errors
     /// The reason for which it stays out.
     pub(super) fn admit(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
+        // A place is kept for each validator that is not here: strangers cannot keep the quorum apart.
         if self.connections + self.awaited >= self.connections_max {
             return Err(CloseCode::Full);
         }
@@ -142,6 +143,7 @@ impl Admission {
     /// # Errors
     /// The reason for which it is not opened.
     pub(crate) fn admit_dialled(&mut self, address: [u8; 16], now: Duration) -> Result<(), CloseCode> {
+        // While validators are awaited, this one may be among them, and what they hold is reserved already.
         let bytes = if self.awaited > 0 { 0 } else { IDLE_BYTES };
         self.check(address, now, bytes)?;
         self.count_in(address);
@@ -182,6 +184,7 @@ impl Admission {
         }
         self.connections -= 1;
         match allowed {
+            // What it held stays reserved for it.
             Allowance::Validator => self.awaited += 1,
             other => self.reserved -= other.bytes(),
         }

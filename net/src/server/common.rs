@@ -36,6 +36,13 @@ pub(super) struct Published {
     pub(super) steps: u32,
 }
 
+impl Published {
+    /// Before the tick has said anything.
+    pub(super) fn nothing_yet(at: Instant) -> Self {
+        Self { standing: ChainProgress::default(), order: OrderProgress::default(), at, steps: 0 }
+    }
+}
+
 pub(super) struct Common {
     pub(super) config: ServerConfig,
     pub(super) identity: Identity,

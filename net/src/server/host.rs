@@ -7,8 +7,8 @@
 //! it has to say. No connection has a task, a lock or a wake-up of its own.
 
 mod admitting;
-mod delivering;
 mod dialling;
+mod delivering;
 mod serving;
 
 use std::collections::VecDeque;
@@ -125,6 +125,7 @@ impl Host {
         self.run_errands();
         self.dial();
         self.deliver();
+        // The tick may have room by now for what they had to tell it.
         self.stalled.drain(..).for_each(|row| self.quic.mark(row));
         self.serve();
         if self.stop.load(Ordering::Relaxed) && self.farewell.is_none() {
@@ -193,6 +194,8 @@ impl Host {
     fn leave(&mut self) {
         let Self { leaving, common, .. } = self;
         leaving.retain_mut(|(peer, untold)| {
+            // The slot is another's only once the tick knows that this one has left: it would take the new one for the
+            // old.
             let is_told = untold.flush(&common.events);
             if is_told {
                 common.slots.free(*peer);

@@ -24,6 +24,7 @@ impl Undelivered {
             return kept.append(outputs);
         }
         for output in outputs.drain(..) {
+            // What changed can be told as a whole later; a receipt that is left out is told by nothing else.
             if matches!(output, Output::Table(_) | Output::Account { .. }) {
                 *missed = true;
             } else {

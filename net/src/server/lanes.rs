@@ -87,6 +87,7 @@ impl Queue {
             // Only the last one says where this node stands.
             self.retain(|waits| waits.kind != NodeKind::Standing);
         }
+        // What helps to decide a height is of no use once that is decided: it goes before anything else does.
         if self.bytes + parcel.bytes.len() > most {
             self.retain(|waits| !waits.is_over(decided));
         }
@@ -95,6 +96,7 @@ impl Queue {
             return 1;
         }
         while self.bytes + parcel.bytes.len() > most {
+            // A claim is made once for a connection: without it this node would be no validator to the other one.
             let Some(oldest) = self.waiting.iter().position(|waits| waits.kind != NodeKind::Claim) else { break };
             let left_out = self.waiting.remove(oldest).expect("found above");
             self.bytes -= left_out.bytes.len();

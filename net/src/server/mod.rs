@@ -10,27 +10,27 @@
 //! Intents have a queue of their own: whatever else arrives, there is as much room for them as before.
 //! It moves bytes and keeps bounds; it knows no rule of the game.
 
-mod ack_batching;
-mod admission;
-mod chain;
-mod common;
 mod config;
-mod counters;
-mod drive;
-mod dues;
-mod errands;
-mod host;
-mod kept;
+mod chain;
+mod packets;
+mod quic;
+mod admission;
+mod slots;
+mod peer;
+mod talk;
 mod lanes;
 mod nodes;
+mod errands;
+mod kept;
+mod ack_batching;
 mod outbox;
-mod packets;
-mod peer;
-mod quic;
-mod slots;
-mod talk;
+mod dues;
 mod throttle;
+mod counters;
 mod visitors;
+mod common;
+mod host;
+mod drive;
 
 use std::io;
 use std::net::SocketAddr;
@@ -192,23 +192,12 @@ impl Server {
         let (intake, said) = lanes::intake();
         let (outputs, outputs_out) = crossbeam_channel::bounded(EDGE_OUTPUTS_MAX);
         let started = Instant::now();
-        let (published, published_out) = watch::channel(Published {
-            standing: ChainProgress::default(),
-            order: OrderProgress::default(),
-            at: started,
-            steps: 0,
-        });
+        let (published, published_out) = watch::channel(Published::nothing_yet(started));
         check_buffers(&config)?;
         let (counters, gauges, wake, stop) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let throttle: Arc<Throttle> = Arc::default();
         let quic = quic(carrier, &config, &identity, address)?;
-        let errands = Errands::start(identity.rules(), chain.id, Arc::clone(&wake));
-        if config.mdns
-            && let Some(lan) = Lan::start()
-        {
-            lan.announce(identity.key, chain.id, &config.name, address);
-            errands.browse(lan);
-        }
+        let errands = errands(&config, &chain, &identity, address, &wake);
         let key = identity.key;
         let common = Common {
             admission: Admission::new(&config),
@@ -239,23 +228,22 @@ impl Server {
             stop: Arc::clone(&stop),
         };
         let host = Host::new(common, quic, started, shared);
-        let (kept, socket_bytes, thread) = (Undelivered::default(), (0, 0), None);
         let server = Self {
             address,
-            socket_bytes,
+            socket_bytes: (0, 0),
             key,
             intents,
             events,
             said,
             outputs,
-            kept,
+            kept: Undelivered::default(),
             published,
             wake,
             stop,
             counters,
             gauges,
             throttle,
-            thread,
+            thread: None,
         };
         Ok((server, host))
     }
@@ -364,6 +352,24 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Starts the errands. Where the operator allows it, this node tells the local network of itself and looks for others there.
+fn errands(
+    config: &ServerConfig,
+    chain: &ChainInfo,
+    identity: &Identity,
+    address: SocketAddr,
+    wake: &Arc<Notify>,
+) -> Errands {
+    let errands = Errands::start(identity.rules(), chain.id, Arc::clone(wake));
+    if config.mdns
+        && let Some(lan) = Lan::start()
+    {
+        lan.announce(identity.key, chain.id, &config.name, address);
+        errands.browse(lan);
+    }
+    errands
 }
 
 fn quic(carrier: Carrier, config: &ServerConfig, identity: &Identity, address: SocketAddr) -> Result<Quic, StartError> {

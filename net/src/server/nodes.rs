@@ -223,6 +223,7 @@ impl Nodes {
     /// A connection with a node has ended; the node is connected still if another one took its place.
     pub(super) fn left(&mut self, key: &Key, id: PeerId, now: Duration) {
         let Some(link) = self.connected.get(key).filter(|link| link.id == id) else { return };
+        // A connection that has stood for a while was not taken for another process with this node's key.
         if link.since + SETTLED < now {
             self.shut_out.remove(key);
         }
@@ -270,6 +271,7 @@ impl Nodes {
 
     /// A node says on the local network that it is there.
     pub(super) fn see(&mut self, key: Key, address: SocketAddr) {
+        // Anybody on the local network can say so, in any number of names.
         if self.nearby.len() < NODES_KNOWN_MAX {
             self.nearby.insert(key, address);
         }
@@ -310,6 +312,7 @@ impl Nodes {
 
     /// How long it is left to the other side to open a connection.
     fn grace(&self, candidate: &Candidate) -> Duration {
+        // The one with the lower key opens it: where both do so in one moment, one of the two connections ends.
         let is_others = candidate.is_validator && candidate.key.is_some_and(|key| key < self.own);
         if is_others { GRACE } else { Duration::ZERO }
     }
@@ -319,6 +322,7 @@ impl Nodes {
         self.dialled.remove(candidate);
         if candidate.is_configured {
             self.tries += 1;
+            // Two that lost each other in one moment must not dial each other in one moment, again and again.
             let own = u64::from_le_bytes(self.own[..8].try_into().expect("32 bytes"));
             let spread = own.wrapping_add(self.tries).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
             let jitter = SOON.1.mul_f64(spread as f64 / f64::from(u32::MAX));

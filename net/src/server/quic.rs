@@ -216,6 +216,7 @@ impl Quic {
                     is_answered = true;
                 }
             }
+            // An answer of the endpoint may give the connection something more to send.
             if !is_answered {
                 break;
             }

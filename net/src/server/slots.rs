@@ -21,6 +21,7 @@ impl Slots {
     pub(super) fn take(&mut self, row: usize) -> Option<PeerId> {
         let slot = self.free.pop_front()?;
         let (generation, has) = &mut self.rows[slot as usize];
+        // Whatever is still said to the one before finds another generation here, and goes to nobody.
         *generation += 1;
         *has = Some(row);
         self.taken += 1;

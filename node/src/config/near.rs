@@ -2,9 +2,12 @@
 
 use super::meanings::MEANINGS;
 
-/// The known name that is nearest to one that is not; nothing if none is near. One that begins with the other is near however much
+/// The known key that is nearest to one that is not; nothing if none is near. One that begins with the other is near however much
 /// longer it is.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+///
+/// `words::names::nearest` is for single words, of which a short one is another word with two letters changed. Keys are made of
+/// several words with underscores, which count, and people leave whole ones away: so the longer a key, the more may differ.
+pub(crate) fn nearest_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let far = |known: &str| match name.starts_with(known) || known.starts_with(name) {
         true if !known.is_empty() && !name.is_empty() => 1,
         _ => strsim::damerau_levenshtein(name, known),
@@ -31,7 +34,7 @@ fn with_nearest(problem: &str) -> Option<String> {
             return Some(format!("{before}` outside of a section; it is a key of {}", of.join(" and of ")));
         }
     }
-    nearest(name, known.into_iter()).map(|known| format!("{before}`; did you mean `{known}`?"))
+    nearest_key(name, known.into_iter()).map(|known| format!("{before}`; did you mean `{known}`?"))
 }
 
 /// Of a value that is none: a text without quotes. The value may be a secret and is not repeated.

@@ -61,6 +61,8 @@ impl Node {
             self.synced(synced)?;
         }
         let Some(network) = &mut self.network else { return Ok(()) };
+        // What came before is kept in its order: only intents that come now are turned away, which whoever sent them
+        // sends again.
         let kept = self.inputs.len();
         if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
             network.take_inputs(&mut self.inputs);
@@ -103,6 +105,7 @@ impl Node {
             }
         }
         self.recorder.synced(group);
+        // From this frame on the journal begins at the snapshot: a crash does not lose it any more.
         self.arrived |= self.base.is_some_and(|base| base <= group);
         self.inputs.push(Input::Synced { group });
         let mut released = std::mem::take(&mut self.released);
@@ -120,6 +123,7 @@ impl Node {
         self.recorder.leaves(released);
         for output in &*released {
             self.totals.add_output(output);
+            // Only now: a player who heard sooner could act on a receipt that a crash takes back.
             if let (Some(players), Output::Receipt { to: PeerId::LOCAL, receipt }) = (&mut self.players, output) {
                 players.hear(receipt);
             }

@@ -60,6 +60,7 @@ impl Node {
         self.in_arrival(Arriving::turn);
         let Some(note) = self.arriving.as_ref().and_then(Arriving::arrived) else { return };
         if self.base.is_none() {
+            // The tick that is under way may have a group of its own.
             let id = self.clock.tick().0 + 1;
             let frame = Frame { kind: FrameKind::Base, height: note.height, body: note.encode() };
             self.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });

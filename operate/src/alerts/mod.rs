@@ -4,7 +4,7 @@
 //!  history -> rules -> state of each (durations, hysteresis) -> changes -> log, webhook, command, e-mail
 //! ```
 
-pub mod channels;
-pub mod pages;
 pub mod rules;
 pub mod state;
+pub mod channels;
+pub mod pages;

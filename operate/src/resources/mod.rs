@@ -5,7 +5,7 @@
 //! ```
 //! Nothing that is replicated depends on it: what is held back is work beside the tick, and who comes in.
 
-pub mod level;
-pub mod manager;
-pub mod reactions;
 pub mod signals;
+pub mod level;
+pub mod reactions;
+pub mod manager;

@@ -155,6 +155,7 @@ impl LogEntry {
     fn decode_timeout(body: &[u8]) -> Result<Self, DecodeError> {
         let row: TimeoutRow = decode_pod("log entry of a timeout", body)?;
         let kind = TimeoutKind::try_from(row.kind)?;
+        // A rebroadcast changes nothing of what was signed, so the core never has one logged.
         if row.round == NO_ROUND || row.reserved != [0; 3] || kind == TimeoutKind::Rebroadcast {
             return Err(DecodeError::Value { field: "logged timeout", found: row.kind.into() });
         }

@@ -69,6 +69,7 @@ impl Consensus {
             }
             self.run(input, out)?;
         }
+        // From here on the core signs for the first time: the log has nothing to compare that with.
         self.state.reset_entries_index();
         Ok(())
     }

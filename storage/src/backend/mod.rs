@@ -4,9 +4,9 @@
 //! machine at any write and any sync, and look at what may be left.
 
 mod bytes;
-mod faulty;
 mod file;
 mod memory;
+mod faulty;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -75,6 +75,8 @@ pub fn check_journal(
                 scan.load(bytes, 0, 0);
                 scan.previous = previous;
             }
+            // It was being begun when the machine stopped: a segment's first block is synced before any frame is behind
+            // it.
             Err(bad) if last && bad.unfinished && rest_is_zero => {
                 check.torn = Some((damage(0, bad.problem), written));
                 continue;

@@ -104,6 +104,7 @@ impl Compressed {
         for frame in 0..frames {
             let (compressed, chunk) = (table.u32().ok()?, table.u32().ok()? as usize);
             let is_last = frame + 1 == frames;
+            // A place in the segment is found by division: only the last chunk may be shorter than the others.
             if chunk == 0 || chunk > COMPRESSED_CHUNK_BYTES || (chunk < COMPRESSED_CHUNK_BYTES && !is_last) {
                 return None;
             }
@@ -117,6 +118,7 @@ impl Compressed {
     fn chunk(&self, index: usize) -> io::Result<Vec<u8>> {
         let (from, to) = (self.starts[index], self.starts[index + 1]);
         let most = zstd::zstd_safe::compress_bound(COMPRESSED_CHUNK_BYTES) as u64;
+        // The table may be a stranger's: it must not say how much memory is taken.
         if to - from > most {
             return Err(wrong(format!("has a frame of {} bytes for a chunk of {COMPRESSED_CHUNK_BYTES}", to - from)));
         }
@@ -228,6 +230,7 @@ impl Compressor {
 
     fn compress_one(&self, number: u32, path: &Path, goes_on: &dyn Fn() -> bool) -> io::Result<bool> {
         let segment = self.backend.view(path, 0, SEGMENT_FILE_BYTES_MAX)?;
+        // Whoever reads a compressed segment has it in memory: a larger one stays as it is, and mapped.
         if segment.len() > COMPRESSED_SEGMENT_BYTES_MAX {
             return Ok(false);
         }

@@ -91,6 +91,7 @@ impl Retirer {
         // The last segment is being written.
         segments.pop();
         for (number, path, length) in segments {
+            // The oldest first, and none behind one that stays: the journal is whole from some height on.
             if bytes <= bytes_max || !self.retire_segment(number, &path, keep)? {
                 break;
             }
@@ -121,6 +122,7 @@ impl Retirer {
         };
         let index = Index::decode(&file.read_range(offset, (length - offset) as usize).map_err(io)?, offset);
         let index = index.map_err(|problem| damaged(offset, problem))?;
+        // A start executes these heights again, and needs their bodies.
         if index.last >= keep {
             return Ok(false);
         }
@@ -136,6 +138,7 @@ impl Retirer {
         }
         self.backend.write_new(&to, &head).map_err(OpenError::io(&to))?;
         self.backend.sync_dir(&self.folder).map_err(io)?;
+        // What stays is on the disk: whichever of the two a crash leaves, the heights are there.
         self.backend.remove(path).map_err(io)?;
         self.backend.sync_dir(&self.folder).map_err(io)?;
         Ok(true)
@@ -150,6 +153,7 @@ impl Retirer {
         scan.previous = first;
         scan.highest = sealed.marks.first().map_or(Height::GENESIS, |mark| mark.before);
         let mut head = segment::header(SegmentKind::Head, number, &self.chain, &first);
+        let (begins, mut count) = ((first, scan.highest), 0);
         let (mut previous, mut highest, mut marks) = (first, scan.highest, FrameMarks::default());
         loop {
             let at = scan.at as u64;
@@ -170,10 +174,28 @@ impl Retirer {
             marks.pass(head.len() as u64, highest, &previous);
             previous = encode(&frame, BLOCK, &previous, &mut head);
             highest = highest.max(frame.height);
+            count += 1;
         }
         let offset = crate::align_up(head.len() as u64);
         head.resize(offset as usize, 0);
         Index { marks: marks.marks, last: highest, previous: sealed.previous, offset }.encode(&mut head);
+        // The segment goes once this is on the disk: nothing else has these heights then.
+        assert_eq!(frames_of(&head, begins), Some(count), "a reader finds every frame that stays of a segment");
         Ok(head)
+    }
+}
+
+/// How many frames a reader finds in what stays of a segment; nothing if anything there is wrong.
+fn frames_of(head: &[u8], (previous, highest): (Hash, Height)) -> Option<usize> {
+    let mut scan = Scan::default();
+    scan.load(head.to_vec(), 0, 0);
+    (scan.at, scan.previous, scan.highest, scan.head) = (BLOCK as usize, previous, highest, true);
+    let mut count = 0;
+    loop {
+        match scan.step() {
+            ScanItem::Frame(_) => count += 1,
+            ScanItem::Sealed => return Some(count),
+            ScanItem::End | ScanItem::Bad { .. } => return None,
+        }
     }
 }

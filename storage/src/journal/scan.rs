@@ -207,6 +207,7 @@ impl Scan {
             if self.search_left == 0 {
                 return false;
             }
+            // What it follows is lost: from here on the chain is the one that it says.
             if let Some((_, header)) = &frame {
                 self.previous = header.previous;
             }

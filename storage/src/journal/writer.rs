@@ -120,6 +120,7 @@ impl JournalWriter {
         self.buffer.clear();
         index.encode(&mut self.buffer);
         if let Err(error) = file.append(&mut self.buffer).and_then(|()| file.seal()) {
+            // The frames are on the disk: only the index is written again.
             file.rewind(offset);
             return Err(error);
         }

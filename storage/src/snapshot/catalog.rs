@@ -184,6 +184,7 @@ pub(super) fn open_pack(backend: &Arc<dyn Backend>, folder: &Path, number: u32) 
 
 /// Reads a record whole.
 pub(super) fn read_record(pack: &dyn Handle, place: PackOffset) -> Result<Vec<u8>, String> {
+    // The index may be a stranger's: it must not say how much memory is taken.
     if place.bytes as usize > PACK_RECORD_BYTES_MAX + HEADER {
         return Err("the index says more bytes than a record has".into());
     }

@@ -47,6 +47,7 @@ pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: 
     let mut check = IndexCheck { exists: path.exists(), ..IndexCheck::default() };
     let damage = |problem: String| Damage::new("snapshots/index.redb", 0, problem);
     let read = match check.exists {
+        // To open the file itself would repair it, and a check changes nothing.
         true if quiet && check_file(&path, SNAPSHOT_INDEX_COPY_BYTES_MAX).is_ok() => read_copy(&path, chain),
         true => read_index(&path, chain),
         false => return Ok(check),

@@ -88,6 +88,10 @@ pub struct Keeper {
 /// quarter of their age, so that their number grows with the logarithm of time.
 pub fn thin(snapshots: &[(Height, u64)]) -> Vec<Height> {
     let Some((_, newest)) = snapshots.last() else { return Vec::new() };
+    assert!(
+        snapshots.is_sorted_by(|one, next| one.0 < next.0),
+        "each snapshot is of a later height than the one before it"
+    );
     let mut gone = Vec::new();
     let mut kept = u64::MAX;
     for (place, (height, time_ms)) in snapshots.iter().enumerate().rev() {
@@ -123,6 +127,7 @@ impl Keeper {
         };
         let indexed_end = match catalog.end.filter(whole) {
             Some((number, end)) => {
+                // Behind what the index knows nothing was finished: it is of a snapshot during which the process ended.
                 for later in number + 1..=highest {
                     backend.remove(&pack_path(&folder, later))?;
                 }
@@ -213,6 +218,7 @@ impl Keeper {
         changed: usize,
         foreign: bool,
     ) -> Result<(), String> {
+        assert!(self.taking.is_none(), "one snapshot at a time");
         let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
         let needed = ROOM + (changed * GROUP_BYTES) as u64;
         if free < needed {
@@ -264,6 +270,7 @@ impl Keeper {
         let name = *blake3::hash(&bytes).as_bytes();
         let place = append(&mut self.packs, &mut self.record, RecordKind::Snapshot, moment, &bytes, &name);
         let place = place.map_err(|error| error.to_string())?;
+        // Before the index names them: it may say of nothing that it is on the disk before it is.
         self.packs.sync().map_err(|error| error.to_string())?;
 
         let mut times: Vec<_> = self.snapshots.iter().map(|(height, (_, time_ms))| (*height, *time_ms)).collect();

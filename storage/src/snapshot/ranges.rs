@@ -163,6 +163,7 @@ impl Ranges {
                 return Some(page);
             }
             let span = page / SPAN_PAGES;
+            // A row that cannot be read hides nothing: the page is read.
             let Ok(word) = self.word(kind, span, id) else { return Some(page) };
             let below = word & (u64::MAX >> (SPAN_PAGES - 1 - page % SPAN_PAGES));
             if below != 0 {

@@ -49,6 +49,7 @@ pub fn pack_header(number: u32, chain: &Hash) -> Vec<u8> {
     row.hash = row.hash();
     let mut bytes = bytemuck::bytes_of(&row).to_vec();
     bytes.resize(BLOCK as usize, 0);
+    assert_eq!(check_pack_header(&bytes, number, chain), Ok(()), "a reader takes the header that is written");
     bytes
 }
 
@@ -170,6 +171,11 @@ pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash
     };
     row.sum = row.sum(&out[start + HEADER..]);
     out[start..start + HEADER].copy_from_slice(bytemuck::bytes_of(&row));
+    let header = decode_record_header(&out[start..]);
+    assert!(
+        header.is_ok_and(|header| header.stored == stored && header.name == *name),
+        "a reader takes the header that is written"
+    );
     out.resize(out.len().next_multiple_of(ALIGN), 0);
 }
 
@@ -199,6 +205,7 @@ fn decode_row(bytes: &[u8]) -> Result<(RecordHeader, RecordRow), String> {
     if !fits || stored > length || (row.codec == 0 && stored != length) {
         return Err(format!("the record says {length} bytes, {stored} stored"));
     }
+    // No LZ4 block unpacks to more: a longer one would only have memory taken for it.
     if length > stored.saturating_mul(LZ4_RATIO_MAX) {
         return Err(format!("the record says that {stored} bytes unpack to {length}"));
     }

@@ -264,9 +264,11 @@ impl Steps {
             }
             Task::Block(block) => {
                 let result = if self.failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
+                // It goes back whatever became of it: the tick has no other blocks to fill.
                 self.said.push(KeeperEvent::Block(block));
                 result
             }
+            // That it came to nothing was said when it did.
             Task::Finish if self.failed => Ok(()),
             Task::Finish => keeper.finish().map(|taken| {
                 self.failed = true;

@@ -115,6 +115,7 @@ impl Answers {
     pub fn look_up(&self, intent: &Intent) -> Known {
         let id = intent.id();
         let hash = bucket_of(&id);
+        // What waits counts before a receipt: one that was refused and left its number may wait a second time.
         if let Some(waiting) = self.waiting.find(hash, |waiting| waiting.has_number_of(&id)) {
             return if waiting.id == id { Known::Waits } else { Known::NumberWaits };
         }
@@ -192,6 +193,7 @@ impl Answers {
             return nobody;
         };
         entry.get_mut().next.take_if(|next| next.id == receipt.id);
+        // The other one was refused and left the number: the one that waits may still be applied.
         if entry.get().id != receipt.id && !is_final(receipt.verdict) {
             return nobody;
         }

@@ -30,6 +30,9 @@ const RESEND_MS: u64 = 200;
 const STALL_MS: u64 = 2_000;
 const STALL_AGAIN_MS: u64 = 10_000;
 
+const _: () =
+    assert!(RESEND_MS < STALL_MS && STALL_MS < STALL_AGAIN_MS, "what got lost is sent again before anybody is told");
+
 /// This node's part in the beacon.
 #[derive(Resource)]
 pub struct BeaconPart {
@@ -77,6 +80,8 @@ impl Shares {
     /// Takes a share whose envelope was verified. A second one of its author is evidence.
     pub fn add(&mut self, share: &Share, from: PeerId) -> Option<Evidence> {
         let height = share.body.height;
+        // It comes again because its author lacks the beacon; a beacon costs that one a single verification, and shares
+        // one each.
         if self.recent.iter().any(|row| row.height == height) {
             if !self.asking.contains(&(from, height)) {
                 self.asking.push((from, height));
@@ -85,6 +90,7 @@ impl Shares {
         }
         let shares = self.heights.entry(height).or_default();
         match shares.rows.iter().find(|row| row.body.slot == share.body.slot) {
+            // A signer may make any number of signatures of one statement: another one contradicts nothing.
             Some(known) if known.body == share.body => None,
             Some(known) => Some(Evidence::Shares(*known, *share)),
             None => {
@@ -154,6 +160,8 @@ pub fn make_beacons(
         }
     }
     let synced = inbox.synced;
+    // A share that left before its block is on this disk could make dice known of a block that a crash takes back, and
+    // the height could be decided otherwise by whoever has seen them.
     for block in chain.unsettled.iter_mut().filter(|block| block.beacon.is_none() && block.group <= synced) {
         let message = message(&setup, block);
         let of_height = shares.heights.entry(message.height).or_default();
@@ -194,6 +202,7 @@ impl HeightShares {
         let now_ms = clock.elapsed_ms();
         let collector = self.collector.get_or_insert_with(|| BeaconCollector::new(group.clone(), *message));
         let mut beacon = None;
+        // Of a set of one, the own share is the beacon.
         let first = self.resend_ms == 0;
         if first {
             beacon = collector.add_own(signer).expect("an own share fits its group");
@@ -234,6 +243,7 @@ impl HeightShares {
         let group = part.group.as_ref()?;
         let collector = self.collector.get_or_insert_with(|| BeaconCollector::new(group.clone(), *message));
         while let Some(share) = self.rows.get(self.collected) {
+            // Each is looked at once, also one that does not verify: it would cost a pairing in every tick.
             self.collected += 1;
             if share.body.block != message.block {
                 continue;

@@ -86,6 +86,7 @@ impl Bodies {
     pub fn wants_proposal(&self, proposal: &Proposal, decided: Height, own_round: u32) -> bool {
         let (height, round, slot) = (proposal.body.height, proposal.body.round, proposal.body.slot);
         let near = height > decided && height.0 <= decided.0 + AHEAD_HEIGHTS;
+        // A later height begins at round 0 here, however far the present one has come.
         let own = if height == decided.next() { own_round } else { 0 };
         let round_is_near = round <= own.saturating_add(AHEAD_ROUNDS) && round.saturating_add(PAST_ROUNDS) >= own;
         let earlier = proposal.body.polka_round == NO_ROUND || proposal.body.polka_round < round;
@@ -97,6 +98,7 @@ impl Bodies {
             let body = &held.proposal.body;
             (body.round, body.slot) == (round, slot)
         });
+        // Two of them prove that the proposer contradicts itself; a third one proves no more and takes room.
         of_slot.clone().count() < ROUND_PROPOSALS_MAX && of_slot.clone().all(|held| held.proposal.body != proposal.body)
     }
 
@@ -125,6 +127,8 @@ impl Bodies {
         if !named || bodies.bodies.iter().any(|body| body.hash == hash) {
             return Told::Dropped;
         }
+        // The hash is that of the header alone: anybody could send the header with other intents, and keep the right
+        // body out.
         if check_sections(&block).is_err() {
             return Told::Forged;
         }
@@ -144,6 +148,7 @@ impl Bodies {
         if height <= decided || height.0 > decided.0 + BODY_HEIGHTS {
             return;
         }
+        // A flood of bodies overwrites its own sender's place, and nobody else's.
         self.early.retain(|(other, _)| *other != slot);
         self.early.push_back((slot, block));
         while self.early.iter().map(|(_, block)| block.encoded_len()).sum::<usize>() > BODIES_BYTES_MAX {

@@ -10,21 +10,14 @@ use std::collections::{BTreeMap, VecDeque};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
-use engine::io::{Alarm, Offence, Output};
-use engine::limits::{
-    ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX, VERIFY_HEIGHTS, VERIFY_SIGNATURES,
-};
+use engine::io::{Alarm, Output};
+use engine::limits::{ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX};
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::message::divergence::Divergence;
 use engine::message::node::{NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::{Hash, Height, PeerId};
-use order::batch::BatchSecret;
 use order::beacon::BeaconMessage;
-use order::block::{BlockContext, carried_items, check_block_form, intent_items, pledge_items};
-use order::certificate::{certificate_items, check_certificate_form};
-use order::signature::{SignedItem, verify_batch};
-use order::validators::Validators;
 
 use super::answers::Answers;
 use super::beacon::{BeaconPart, EPOCH, Shares};
@@ -37,8 +30,10 @@ use super::order::{Orderer, take_decided};
 use super::planted::Planted;
 use super::tally::Tally;
 use super::tick::{Clock, Inbox, Outbox, Pending};
-use super::verify::{VerifySecret, issuers};
+use super::verify::VerifySecret;
 use crate::state::setup::Setup;
+
+mod verifying;
 
 /// Milliseconds until a question goes to another node.
 const ASK_MS: u64 = 1_000;
@@ -100,6 +95,7 @@ pub fn catch_up<P: Planted>(
         return;
     }
     for (from, row) in heard.body_questions.drain(..) {
+        // What is not here is not answered: whoever asked tries another node after a while.
         if let Some(body) = bodies.get_mut(row.height, &row.block) {
             outbox.tell_one(from, NodeMessage::Body(Box::new(body.block.clone())));
         }
@@ -110,6 +106,7 @@ pub fn catch_up<P: Planted>(
     let state = &mut *state;
     state.forget(chain.decided);
     for (from, entries) in heard.ranges.drain(..) {
+        // An empty answer says that the heights were retired there. From a node that was not asked it means nothing.
         if entries.is_empty() && state.asked.iter().any(|asked| asked.of == from) {
             state.gone.insert(from, clock.elapsed_ms() + GONE_MS);
         }
@@ -125,6 +122,7 @@ pub fn catch_up<P: Planted>(
 impl CatchUp {
     /// The next height that is ready to be executed, if it follows `decided`.
     pub fn pop_after(&mut self, decided: Height) -> Option<(Decided, Option<Beacon>)> {
+        // Validators that caught up may have decided some of them by their own votes meanwhile.
         while self.ready.front().is_some_and(|(next, _)| next.block.header.height <= decided) {
             self.ready.pop_front();
         }
@@ -151,6 +149,7 @@ impl CatchUp {
         self.gone.retain(|peer, until_ms| *until_ms > now_ms && nodes.get(*peer).is_some());
         let mut ahead = nodes.rows().iter().filter(|node| node.standing.decided > chain.decided).peekable();
         let is_gone = ahead.peek().is_some() && ahead.all(|node| self.gone.contains_key(&node.id));
+        // A session without a height fetches a snapshot by itself; one that has some cannot, and needs its operator.
         if is_gone && !self.is_gone && chain.decided > Height::GENESIS {
             outbox.outputs.push(Output::Alarm(Alarm::PastGone { height: chain.decided }));
         }
@@ -185,6 +184,7 @@ impl CatchUp {
         let verified = self.verified(chain.decided);
         for entry in entries {
             let height = entry.decided.block.header.height;
+            // Heights that nobody asked for would take the room of those that were.
             if !asked.covers(height) {
                 return;
             }
@@ -192,88 +192,12 @@ impl CatchUp {
                 take_beacon(&entry, chain, shares, part, setup);
             } else if height > verified && self.bytes + entry.encoded_len() <= CAME_BYTES_MAX {
                 self.bytes += entry.encoded_len();
+                // A question covers heights behind its first one that may have come from another node already.
                 if let Some((_, before)) = self.came.insert(height, (from, entry)) {
                     self.bytes -= before.encoded_len();
                 }
             }
         }
-    }
-
-    /// Verifies heights that follow each other: every certificate, intent and beacon, in batches.
-    fn verify<P: Planted>(
-        &mut self,
-        setup: &Setup,
-        secret: &VerifySecret,
-        validators: &Validators,
-        chain: &Chain,
-        part: &BeaconPart,
-        inbox: &mut Inbox,
-    ) {
-        let (batch, mut liar) = self.next_batch(setup, validators, chain);
-        let mut good = batch.len();
-        if good > 0
-            && let Some(bad) = first_forged::<P>(&batch, setup, validators, part, &secret.0)
-        {
-            liar = Some(batch[bad].0);
-            good = bad;
-        }
-        for (_, entry) in batch.into_iter().take(good) {
-            self.ready.push_back((*entry.decided, entry.beacon));
-        }
-        if let Some(liar) = liar {
-            inbox.offences.push((liar, Offence::FalseChain));
-            let false_ones = self.came.extract_if(.., |_, (from, _)| *from == liar);
-            self.bytes -= false_ones.map(|(_, (_, entry))| entry.encoded_len()).sum::<usize>();
-        }
-    }
-
-    /// The next heights that came and whose blocks follow each other; and who sent the first that cannot be, if one cannot.
-    fn next_batch(
-        &mut self,
-        setup: &Setup,
-        validators: &Validators,
-        chain: &Chain,
-    ) -> (Vec<(PeerId, RangeEntry)>, Option<PeerId>) {
-        let issuers = issuers(setup);
-        let (mut batch, mut signatures) = (Vec::new(), 0);
-        let last = self.ready.back().map(|(last, _)| &last.block.header).filter(|last| last.height > chain.decided);
-        let mut parent = last.map_or((chain.decided, chain.parent, chain.parent_time_ms), |last| {
-            (last.height, last.hash(), last.time_ms)
-        });
-        while batch.len() < VERIFY_HEIGHTS && self.ready.len() + batch.len() < READY_MAX {
-            let height = parent.0.next();
-            let Some((_, entry)) = self.came.get(&height) else { break };
-            let intents = entry.decided.block.intents.len();
-            if !batch.is_empty() && signatures + intents > VERIFY_SIGNATURES {
-                break;
-            }
-            let (from, entry) = self.came.remove(&height).expect("looked at above");
-            self.bytes -= entry.encoded_len();
-            let header = &entry.decided.block.header;
-            let context = BlockContext {
-                chain: &setup.chain,
-                height,
-                parent: parent.1,
-                parent_time_ms: parent.2,
-                // This node's own root is compared before the height counts as decided here.
-                root_chain: header.root_chain,
-                validators,
-                next_validators: validators,
-                parent_validators: validators,
-                issuers: &issuers,
-                has_pledged: setup.genesis.has_pledged(),
-            };
-            let hash = header.hash();
-            let holds = check_block_form(&entry.decided.block, &context).is_ok()
-                && check_certificate_form(&entry.decided.certificate, validators, height, &hash).is_ok();
-            if !holds {
-                return (batch, Some(from));
-            }
-            parent = (height, hash, header.time_ms);
-            signatures += intents + 2 * validators.count();
-            batch.push((from, entry));
-        }
-        (batch, None)
     }
 
     /// Asks for the heights that are missing, different ones of different nodes.
@@ -286,6 +210,8 @@ impl CatchUp {
         self.asked.retain(|asked| asked.until_ms > now_ms && nodes.get(asked.of).is_some());
         let target = nodes.rows().iter().map(|node| node.standing.decided).max().unwrap_or_default();
         let settled = nodes.rows().iter().map(|node| node.standing.settled).max().unwrap_or_default();
+        // Shares are not sent again for heights that the others have settled: the beacon comes with the height, told
+        // once more.
         let lacks_beacon =
             settled > chain.settled && chain.unsettled.front().is_some_and(|block| block.beacon.is_none());
         if target <= chain.decided && !lacks_beacon {
@@ -293,6 +219,8 @@ impl CatchUp {
             return;
         }
         let since_ms = *self.behind_ms.get_or_insert(now_ms);
+        // The votes on the one height that it lacks may be on their way: whoever asked at once would be sent many
+        // heights twice.
         let wait_ms = if votes && target <= chain.decided.next() { BEHIND_MS } else { 0 };
         if now_ms < since_ms + wait_ms {
             return;
@@ -308,6 +236,7 @@ impl CatchUp {
         }
         let mut next = first.next();
         let last = target.max(settled);
+        // What is further above could not become ready, and would only hold memory until it could.
         while self.asked.len() < ASKS_MAX && next <= last && next.0 - first.0 <= READY_MAX as u64 {
             if self.came.contains_key(&next) || self.asked.iter().any(|asked| asked.covers(next)) {
                 next = next.next();
@@ -390,6 +319,8 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
         mut outbox,
     ) = state.get_mut(world).expect("a node that exchanges has its resources");
     let height = chain.decided.next();
+    // A block is held against the root of the height but one before it: until that is settled here, there is nothing to
+    // compare.
     let Some(own) = chain.root_chain_known(height).filter(|_| chain.unsettled.len() < UNSETTLED_MAX) else { return };
     let Some((decided, beacon)) = told.pop_after(chain.decided) else { return };
     if decided.block.header.root_chain != own {
@@ -399,6 +330,7 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
         orderer.fault.get_or_insert(ExchangeError::Diverged(Box::new(divergence)));
         return;
     }
+    // The quorum stands, whatever this validator signed; but whoever cannot tell what it signed must not sign on.
     if let Some(vote) = orderer.signed_elsewhere(&decided.certificate, &tally) {
         if !orderer.follow() {
             orderer.fault.get_or_insert(ExchangeError::OtherLife { vote: Box::new(vote) });
@@ -427,6 +359,7 @@ fn take_beacon(entry: &RangeEntry, chain: &mut Chain, shares: &mut Shares, part:
     let lacks =
         |block: &&mut super::chain::Unsettled| block.beacon.is_none() && block.block.header.height == header.height;
     let Some(block) = chain.unsettled.iter_mut().find(lacks) else { return };
+    // The beacon is held against the block that was decided here, whatever the teller put beside it.
     let message = beacon_message(&setup.chain, header.height, block.hash);
     if part.verifier.verify(&message, &beacon) {
         block.beacon = Some(beacon);
@@ -438,54 +371,5 @@ fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
     BeaconMessage { chain: *chain, epoch: EPOCH, height, block }
 }
 
-/// The first height of a batch of which a signature or the beacon does not verify.
-fn first_forged<P: Planted>(
-    batch: &[(PeerId, RangeEntry)],
-    setup: &Setup,
-    validators: &Validators,
-    part: &BeaconPart,
-    secret: &BatchSecret,
-) -> Option<usize> {
-    let issuers = issuers(setup);
-    let (mut items, mut owners): (Vec<SignedItem<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
-    for (place, (_, entry)) in batch.iter().enumerate() {
-        let Decided { block, certificate } = &*entry.decided;
-        let context = BlockContext {
-            chain: &setup.chain,
-            height: block.header.height,
-            parent: block.header.parent,
-            parent_time_ms: 0,
-            root_chain: block.header.root_chain,
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
-            issuers: &issuers,
-            has_pledged: setup.genesis.has_pledged(),
-        };
-        // The certificate that a block carries is its parent's: in a batch that one's own is verified.
-        if place == 0 && !P::CERTIFICATE_UNCHECKED {
-            carried_items(block, &context, &mut items);
-        }
-        if !P::CERTIFICATE_UNCHECKED {
-            items.extend(certificate_items(certificate, validators, &setup.chain));
-        }
-        pledge_items(block, &context, &mut items);
-        if intent_items(block, &context, &mut items).is_err() {
-            return Some(place);
-        }
-        owners.resize(items.len(), place);
-    }
-    let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, secret, &mut verdicts);
-    let forged = verdicts.iter().position(|holds| !holds).map(|item| owners[item]);
-    let of_place = |(place, (_, entry)): (usize, &(PeerId, RangeEntry))| {
-        let header = &entry.decided.block.header;
-        Some((place, (beacon_message(&setup.chain, header.height, header.hash()), entry.beacon?)))
-    };
-    let (places, beacons): (Vec<usize>, Vec<(BeaconMessage, Beacon)>) =
-        batch.iter().enumerate().filter_map(of_place).unzip();
-    let bad = part.verifier.verify_batch(&beacons, secret).first().map(|bad| places[*bad]);
-    [forged, bad].into_iter().flatten().min()
-}
-
 const _: () = assert!(UNSETTLED_MAX < READY_MAX);
+const _: () = assert!(BEHIND_MS < ASK_MS && ASK_MS < GONE_MS, "others are asked before one is asked again");

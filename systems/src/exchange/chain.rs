@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Closing, Verdict};
-use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS};
+use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided, Header};
 use engine::message::certificate::{Beacon, Certificate, ChainLink, verdicts_hash};
 use engine::message::note::ChainNote;
@@ -56,6 +56,8 @@ struct SettledBlock {
     validators: [Hash; 2],
     certificate: Certificate,
 }
+
+const _: () = assert!(UNSETTLED_MAX == 2, "a header names the root of the height but one before it: as many are kept");
 
 /// Where the chain stands.
 #[derive(Resource)]
@@ -135,6 +137,7 @@ impl Chain {
         if height <= Height(2) {
             return Some([0; 32]);
         }
+        // Two are kept: no header that is to come can name an older one.
         let behind = self.settled.0.checked_sub(height.back(2).0)?;
         self.root_chains.get(behind as usize).copied()
     }

@@ -38,6 +38,7 @@ impl EvidenceKept {
     /// Keeps evidence whose signatures were verified: it goes to the disk, the operator and the other nodes, once.
     pub fn keep(&mut self, evidence: Evidence, decided: Height, outbox: &mut Outbox) {
         assert!(evidence.contradicts(), "evidence is two statements of which only one may be");
+        // Each is told to all others once, who tell it once themselves: without this, it would go round for ever.
         if !self.wants(&evidence, decided) {
             return;
         }

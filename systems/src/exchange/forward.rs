@@ -28,6 +28,7 @@ pub fn pass_on_intents(
         outbox.tell(NodeMessage::Intents(intents.to_vec()));
     }
     inbox.accepted.clear();
+    // A validator proposes itself what others did not hear.
     if nodes.joined.is_empty() || orderer.is_voting() {
         return;
     }

@@ -100,6 +100,7 @@ impl Taking<'_> {
     fn all<P: Planted>(&mut self, sender: Sender, arrived: Vec<Intent>, validators: usize) {
         let (origin, tick) = (sender.origin, self.clock.tick);
         let taken = self.taken.get(&origin).copied().unwrap_or_default();
+        // Those taken in this tick are not in the queue yet: they are verified first.
         let places = self.pending.room(origin, validators).saturating_sub(taken);
         self.room = places.min(self.pending.trust.left(&sender, tick));
         let before = self.senders.len();

@@ -161,6 +161,7 @@ impl PledgeLanes {
         mut fits: impl FnMut(&PledgeRow) -> Result<Lane, R>,
         mut tell: impl FnMut(PeerId, IntentId, R),
     ) -> Vec<Early> {
+        // The same state would give every row the same answer again.
         if std::mem::replace(&mut self.settled, settled) == settled {
             self.early.retain(|early| now_ms < early.until_ms);
             return Vec::new();
@@ -179,6 +180,7 @@ impl PledgeLanes {
                 }
             });
         }
+        // The deadline of an opening has passed: it goes on for the record, behind one that was there before.
         for (lane, waiting) in moved {
             self.lanes[lane as usize].entry(waiting.row.table).or_insert(waiting);
         }

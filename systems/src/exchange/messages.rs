@@ -69,6 +69,7 @@ pub fn verify_messages(
     verify_batch(&items, &secret.0, &mut verdicts);
     let mut first_holds = true;
     for ((from, signed), holds) in wanted.iter().zip(verdicts) {
+        // Two statements prove nothing unless both are signed: the first one's verdict waits for the second's.
         if matches!(signed, Signed::First(_)) {
             first_holds = holds;
             continue;

@@ -121,6 +121,7 @@ pub fn hear_nodes(
         Input::Node { message, .. } => !matches!(message, NodeMessage::Intents(_) | NodeMessage::Pledges(_)),
         _ => false,
     };
+    // Before what they said: what somebody said who left in this tick goes with the row.
     for input in &*inputs {
         match input {
             Input::Joined { peer, key, node: true, .. } => {
@@ -177,6 +178,7 @@ impl Heard {
         };
         node.checks += checks;
         node.questions += questions;
+        // It is dropped, not kept for the next tick: a queue would grow for as long as a node says more than is read.
         if node.checks > NODE_CHECKS_MAX || node.questions > NODE_QUESTIONS_MAX {
             return;
         }

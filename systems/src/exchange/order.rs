@@ -1,7 +1,5 @@
 //! Order: this node's part in the order of blocks.
 
-use std::collections::BTreeMap;
-
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemParam};
 use engine::io::Output;
@@ -9,7 +7,7 @@ use engine::limits::{BODY_CHECKS_MAX, CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GR
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Certificate;
 use engine::message::node::NodeMessage;
-use engine::message::vote::{Proposal, Vote, VoteBody, VoteKind};
+use engine::message::vote::{Proposal, Vote, VoteKind};
 use engine::{Height, PeerId};
 use order::batch::BatchSecret;
 use order::consensus::{
@@ -33,14 +31,13 @@ use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
 
+mod knowing;
 mod hearing;
 mod proposing;
 
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
 pub(super) const BODY: u8 = 0;
 pub(super) const ENTRY: u8 = 1;
-/// Heights that a validator without its log stays behind the others before it votes again.
-const FOLLOW_HEIGHTS: u64 = 3;
 /// The first round in which others are told what somebody may be locked on.
 const HELP_ROUND: u32 = 1;
 
@@ -238,103 +235,6 @@ impl Orderer {
         self.config.as_ref().and_then(|config| config.own.as_ref()).map(|(slot, _)| *slot)
     }
 
-    /// This validator cannot know what it signed: it votes on nothing until it is far above that. Says whether there is a
-    /// way back: in a set of which none may be faulty, only its operator knows one.
-    pub fn follow(&mut self) -> bool {
-        if self.validators.faulty_max() == 0 {
-            return false;
-        }
-        (self.consensus, self.listening) = (None, None);
-        true
-    }
-
-    /// Votes on nothing before the height above `fence` is due: at or below it nothing more is signed.
-    pub fn follow_up_to(&mut self, fence: Height) {
-        (self.consensus, self.listening) = (None, None);
-        self.fence = self.fence.max(fence);
-        self.votes_behind = Some(self.fence);
-    }
-
-    /// Votes on nothing for a while, then goes on from its log. One that is alone has nobody to listen to.
-    pub fn listen(&mut self, logged: Vec<LoggedHeight>) {
-        assert!(self.validators.count() > 1, "whoever is alone does not wait");
-        self.consensus = None;
-        self.listening = Some(Listening { logged, until_ms: None });
-    }
-
-    /// Whether this validator has started, and listens before it votes.
-    pub fn is_listening(&self) -> bool {
-        self.listening.is_some()
-    }
-
-    /// What the log holds, once this validator has listened for long enough to so many others that they make a quorum with
-    /// it. Whoever hears fewer decides nothing, and may be another life of a validator that the others do hear.
-    ///
-    /// A group of the log may be on the disk and the frames that it was written with not: then the fence is above what is
-    /// decided here, and what was signed behind it is heard again only when the others have told of all up to it.
-    pub fn take_listened(&mut self, clock: &Clock, others: usize, decided: Height) -> Option<Vec<LoggedHeight>> {
-        let (listening, config) = (self.listening.as_mut()?, self.config.as_ref()?);
-        let now_ms = clock.elapsed_ms();
-        if others + 1 < self.validators.quorum() {
-            listening.until_ms = None;
-            return None;
-        }
-        let until_ms = *listening.until_ms.get_or_insert(now_ms + config.timeouts.rebroadcast_ms);
-        if now_ms < until_ms || decided < self.fence {
-            return None;
-        }
-        self.listening.take().map(|listening| listening.logged)
-    }
-
-    /// Whether this validator knows all that it ever signed above its fence.
-    pub fn knows_its_votes(&self) -> bool {
-        self.is_voting() || self.is_listening()
-    }
-
-    /// Whether its log holds a vote that it listens with.
-    pub fn has_logged(&self, vote: &Vote) -> bool {
-        let entries = self.listening.iter().flat_map(|listening| &listening.logged).flat_map(|height| &height.entries);
-        entries.into_iter().any(|entry| matches!(entry, LogEntry::Vote(logged) if logged.body == vote.body))
-    }
-
-    /// A precommit of this validator in a certificate, if it is not one of this life.
-    pub fn signed_elsewhere(&self, certificate: &Certificate, tally: &Tally) -> Option<Vote> {
-        let own = self.own_slot().filter(|_| self.knows_its_votes() && certificate.height > self.fence)?;
-        let signature = certificate.signatures.iter().find(|entry| entry.slot == own)?.signature;
-        let Certificate { height, round, block, .. } = *certificate;
-        let vote = Vote { body: VoteBody::new(VoteKind::Precommit, height, round, Some(block), own), signature };
-        let is_known = self.has_logged(&vote) || tally.votes_of(height, own).iter().any(|own| own.body == vote.body);
-        (!is_known).then_some(vote)
-    }
-
-    /// A validator that follows votes again three heights behind the highest that a quorum of others has told of: it can
-    /// have signed nothing there. Says whether it does now.
-    fn takes_part_again(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, outbox: &mut Outbox) -> bool {
-        let (Some(config), own) = (&self.config, self.own_slot()) else { return false };
-        if self.votes_behind.is_none() {
-            let told = nodes.rows().iter().filter(|node| node.has_told && node.validator != own);
-            let told: BTreeMap<u32, Height> =
-                told.filter_map(|node| Some((node.validator?, node.standing.decided))).collect();
-            if told.len() >= self.validators.quorum() {
-                self.votes_behind = told.values().max().map(|height| Height(height.0 + FOLLOW_HEIGHTS));
-            }
-        }
-        if self.votes_behind.is_none_or(|height| chain.decided < height) {
-            return false;
-        }
-        match Consensus::new(config.clone(), chain.decided.next()) {
-            Ok(consensus) => self.consensus = Some(consensus),
-            Err(error) => {
-                self.fault.get_or_insert(error.into());
-                return false;
-            }
-        }
-        self.pass(clock);
-        self.fence = self.fence.max(chain.decided);
-        outbox.outputs.push(Output::Fence { height: self.fence });
-        true
-    }
-
     /// Another node told what was decided up to a height above the present one: the order of blocks goes on behind it.
     pub fn pass(&mut self, clock: &Clock) {
         self.idle = true;
@@ -376,12 +276,16 @@ impl OrderStep<'_> {
         // What is settled says whose turn it is.
         self.orderer.validators = turns.at(height);
         let ready_ms = self.orderer.ready_ms.expect("set at the first tick");
+        // Closing at once would put two empty heights behind every roll of a quiet table.
         let closing = self.chain.last_live > self.chain.certified() && now_ms >= ready_ms + CLOSING_AFTER_MS;
         let table_due = due.earliest().is_some_and(|earliest| earliest <= self.clock.now_ms);
         let waits = !self.pending.queue.is_empty() || self.pending.pledges.waits();
+        // While a height is still to be settled, it may roll what is due itself: only what waits for a block is a
+        // reason then.
         let has_reason = waits || (self.chain.unsettled.is_empty() && (table_due || closing));
         let reason_ms = has_reason.then(|| self.orderer.reason_ms.unwrap_or(now_ms));
         self.orderer.reason_ms = reason_ms;
+        // Whoever hears of a height has the others' reason to start it, and needs none of its own.
         let is_told = self.tally.has(height) || self.bodies.has(height);
         let own_turn = Some(self.orderer.validators.proposer(height, 0)) == self.orderer.own_slot();
         let grace_ms = if own_turn { 0 } else { START_GRACE_MS };
@@ -444,6 +348,7 @@ impl OrderStep<'_> {
                 if proposal.body.height > self.chain.decided {
                     let known =
                         self.bodies.proposals(proposal.body.height).iter().any(|held| held.proposal == proposal);
+                    // The order of blocks made it, so it is held as heard: it would be handed back as news otherwise.
                     if !known {
                         self.bodies.hold(proposal, PeerId::NONE, u64::MAX);
                         if let Some(held) = self.bodies.proposals(proposal.body.height).last_mut() {

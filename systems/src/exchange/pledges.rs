@@ -22,7 +22,7 @@ use engine::{Height, PeerId};
 use order::signature::{SignedItem, encoding_is_acceptable, verify_batch};
 
 use super::chain::Chain;
-use super::lanes::{Early, Lane};
+use super::lanes::{Early, Lane, PledgeLanes};
 use super::order::Orderer;
 use super::sender::{Origin, Sender};
 use super::tick::{Clock, Inbox, Outbox, Pending};
@@ -55,9 +55,46 @@ impl Door<'_, '_> {
     fn is_early(&self, row: &PledgeRow, refusal: Refusal) -> bool {
         match refusal {
             Refusal::UnknownAccount | Refusal::UnknownPlayer | Refusal::NothingToOpen => true,
+            // A roll that is ahead of this node's table is one that it has not settled yet; one behind it is gone for
+            // good.
             Refusal::StaleRoll => self.rows.tables[row.table as usize].roll_number + 1 < row.roll,
             _ => false,
         }
+    }
+
+    /// Sorts what arrived: what waits already is accepted, what nobody may bring is refused, what may be right later is kept. The
+    /// rest is to be verified, with the lane in which it would wait.
+    fn sort(
+        &self,
+        arrived: Vec<Early>,
+        lanes: &mut PledgeLanes,
+        validators: usize,
+        said: &mut Said<'_>,
+    ) -> Vec<(Sender, PledgeRow, Lane)> {
+        let mut taken = Vec::new();
+        let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
+        for early in arrived {
+            let Early { sender, row, .. } = early;
+            if lanes.knows(&row, &sender) {
+                said.accept(&sender, &row);
+                continue;
+            }
+            match self.fits(&row) {
+                Ok(lane) => {
+                    let checked = checks.entry(sender.origin).or_default();
+                    *checked += 1;
+                    // Of another node no more is verified in a tick than of its votes.
+                    if sender.origin == Origin::Here || *checked <= NODE_CHECKS_MAX {
+                        taken.push((sender, row, lane));
+                    }
+                }
+                Err(refusal) if sender.origin != Origin::Here && self.is_early(&row, refusal) => {
+                    lanes.keep_early(early, validators);
+                }
+                Err(refusal) => said.refuse(sender.waits(), row.id(), refusal),
+            }
+        }
+        taken
     }
 }
 
@@ -80,6 +117,7 @@ pub fn take_pledges(
     if pledges.is_empty() && lanes.is_empty() {
         return;
     }
+    // Other nodes are not answered: whoever sent them their rows asked there.
     if let Some(reason) = turned_away(&setup, *closed) {
         let own = pledges.drain(..).filter(|(sender, _)| sender.origin == Origin::Here);
         own.for_each(|(sender, row)| outbox.shed_id(sender.peer, row.id(), reason));
@@ -88,56 +126,39 @@ pub fn take_pledges(
     let rows = &columns.rows();
     let door = Door { setup: &setup, rows, index: &index, forfeits: &forfeits };
     let (now_ms, validators) = (clock.elapsed_ms(), orderer.validators.count());
-    let mut arrived = lanes.settle(
-        chain.settled,
-        now_ms,
-        |row| door.fits(row),
-        |to, id, refusal| refuse(&mut outbox, to, id, refusal),
-    );
+    let mut said = Said { outbox: &mut outbox, passed_on: Vec::new() };
+    let mut arrived =
+        lanes.settle(chain.settled, now_ms, |row| door.fits(row), |to, id, refusal| said.refuse(to, id, refusal));
     arrived.extend(pledges.drain(..).map(|came| Early::at(now_ms, came)));
-    let (mut taken, mut passed_on) = (Vec::new(), Vec::new());
-    let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
-    for early in arrived {
-        let Early { sender, row, .. } = early;
-        if lanes.knows(&row, &sender) {
-            accept(&mut outbox, &mut passed_on, &sender, &row);
+    let taken = door.sort(arrived, lanes, validators, &mut said);
+    let verdicts = verified(&taken, &setup, &secret);
+    for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
+        if !holds {
+            offences.push((sender.peer, Offence::BadSignature));
+            said.refuse(sender.waits(), row.id(), Refusal::BadSignature);
             continue;
         }
-        match door.fits(&row) {
-            Ok(lane) => {
-                let checked = checks.entry(sender.origin).or_default();
-                *checked += 1;
-                // Of another node no more is verified in a tick than of its votes.
-                if sender.origin == Origin::Here || *checked <= NODE_CHECKS_MAX {
-                    taken.push((sender, row, lane));
-                }
-            }
-            Err(refusal) if sender.origin != Origin::Here && door.is_early(&row, refusal) => {
-                lanes.keep_early(early, validators);
-            }
-            Err(refusal) => refuse(&mut outbox, sender.waits(), row.id(), refusal),
+        // The same row may have come twice in this tick.
+        let waits = lanes.knows(&row, &sender)
+            || lanes.take(lane, &row, &sender, |to, id| said.refuse(to, id, Refusal::PledgeBehind));
+        if waits {
+            said.accept(&sender, &row);
+        } else {
+            let refusal = if lane == Lane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
+            said.refuse(sender.waits(), row.id(), refusal);
         }
     }
+    for rows in said.passed_on.chunks(NODE_PLEDGES_MAX) {
+        said.outbox.tell(NodeMessage::Pledges(rows.to_vec()));
+    }
+}
+
+/// Which rows are signed by whom they name, with a key that every node reads alike.
+fn verified(taken: &[(Sender, PledgeRow, Lane)], setup: &Setup, secret: &VerifySecret) -> Vec<bool> {
     let items: Vec<SignedItem<'_>> = taken.iter().map(|(_, row, _)| SignedItem::pledge(row, &setup.chain)).collect();
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, &secret.0, &mut verdicts);
-    drop(items);
-    for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
-        if !holds || !encoding_is_acceptable(&row.key) {
-            offences.push((sender.peer, Offence::BadSignature));
-            refuse(&mut outbox, sender.waits(), row.id(), Refusal::BadSignature);
-        } else if lanes.knows(&row, &sender)
-            || lanes.take(lane, &row, &sender, |to, id| refuse(&mut outbox, to, id, Refusal::PledgeBehind))
-        {
-            accept(&mut outbox, &mut passed_on, &sender, &row);
-        } else {
-            let refusal = if lane == Lane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
-            refuse(&mut outbox, sender.waits(), row.id(), refusal);
-        }
-    }
-    for rows in passed_on.chunks(NODE_PLEDGES_MAX) {
-        outbox.tell(NodeMessage::Pledges(rows.to_vec()));
-    }
+    verdicts.into_iter().zip(taken).map(|(holds, (_, row, _))| holds && encoding_is_acceptable(&row.key)).collect()
 }
 
 /// Why nothing of this is taken at all.
@@ -149,20 +170,26 @@ fn turned_away(setup: &Setup, closed: bool) -> Option<ShedReason> {
     }
 }
 
-/// A row waits here. What entered here is passed on, also when it comes again: another node may have lost it.
-fn accept(outbox: &mut Outbox, passed_on: &mut Vec<PledgeRow>, sender: &Sender, row: &PledgeRow) {
-    if sender.origin == Origin::Here {
-        outbox.outputs.push(Output::Acknowledged { to: sender.peer, id: row.id() });
-        passed_on.push(*row);
-    }
+/// What is said about rows that came, and which of them go on to other nodes.
+struct Said<'a> {
+    outbox: &'a mut Outbox,
+    passed_on: Vec<PledgeRow>,
 }
 
-/// No block will have it from here: what a block would say of it is said at once.
-fn refuse(outbox: &mut Outbox, to: PeerId, id: IntentId, refusal: Refusal) {
-    if to != PeerId::NONE {
-        let verdict = Verdict::Refused(refusal);
-        outbox
-            .outputs
-            .push(Output::Receipt { to, receipt: Receipt { id, height: Height::GENESIS, index: 0, verdict } });
+impl Said<'_> {
+    /// A row waits here. What entered here is passed on, also when it comes again: another node may have lost it.
+    fn accept(&mut self, sender: &Sender, row: &PledgeRow) {
+        if sender.origin == Origin::Here {
+            self.outbox.outputs.push(Output::Acknowledged { to: sender.peer, id: row.id() });
+            self.passed_on.push(*row);
+        }
+    }
+
+    /// No block will have it from here: what a block would say of it is said at once.
+    fn refuse(&mut self, to: PeerId, id: IntentId, refusal: Refusal) {
+        if to != PeerId::NONE {
+            let receipt = Receipt { id, height: Height::GENESIS, index: 0, verdict: Verdict::Refused(refusal) };
+            self.outbox.outputs.push(Output::Receipt { to, receipt });
+        }
     }
 }

@@ -104,6 +104,7 @@ impl Tally {
     /// two votes of its kind there, and it is none of them.
     pub fn wants(&self, vote: &Vote, decided: Height, validators: &Validators) -> bool {
         let (height, round, slot) = (vote.body.height, vote.body.round, vote.body.slot);
+        // A late vote on the last decided height counts nothing any more, but may contradict another one.
         let near = height >= decided && height.0 <= decided.0 + AHEAD_HEIGHTS && height > Height::GENESIS;
         let own = if height == decided.next() { self.round } else { 0 };
         if !near || slot as usize >= validators.count() || round > own.saturating_add(AHEAD_ROUNDS) {
@@ -133,6 +134,7 @@ impl Tally {
                 kind.present.insert(slot);
                 Counted::New
             }
+            // Two are proof of a lie; a third one proves no more.
             Some(first) if first.body == vote.body || kind.second(slot).is_some() => return Counted::Dropped,
             Some(first) => {
                 let evidence = Evidence::Votes(*first, *vote);
@@ -140,6 +142,8 @@ impl Tally {
                 Counted::Second(evidence)
             }
         };
+        // Both votes of one that contradicts itself count, each for its value: others may have heard only the second,
+        // and their certificate must find its votes here too.
         kind.mark(vote);
         if !heard {
             votes.unheard.push(*vote);

@@ -83,6 +83,8 @@ impl Pending {
     pub(super) fn room(&self, origin: Origin, validators: usize) -> usize {
         let foreign: usize = self.foreign.values().sum();
         match origin {
+            // What came from other nodes is left out of the count: their flood must not take the room of this node's
+            // clients.
             Origin::Here => PENDING_MAX.saturating_sub(self.queue.len() - foreign),
             _ => {
                 (FOREIGN_MAX / validators.max(1)).saturating_sub(self.foreign.get(&origin).copied().unwrap_or_default())

@@ -72,6 +72,7 @@ pub fn verify_intents(
                         accepted.push(*intent);
                     }
                 }
+                // Only whoever asks here is answered here.
                 _ if !here => continue,
                 Known::Waits => {
                     if let Some(before) = answers.redirect(intent, from) {

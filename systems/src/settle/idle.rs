@@ -24,6 +24,7 @@ pub fn free_idle_accounts(
     let mut rows = columns.rows();
     for id in accounts_looked_over(current.height, rows.accounts.len()) {
         let fate = fate_of(&rows.accounts[id], &setup.genesis, current.active_ms);
+        // Nothing is marked for those that stay: each mark is a group of 16 KiB to be hashed again.
         if fate == Fate::Stays {
             continue;
         }

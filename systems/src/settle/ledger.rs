@@ -254,6 +254,9 @@ impl Postings<'_, '_> {
         self.ledger.tables[table / CHUNK_TABLES].felts -= chips;
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Tables, table);
+        let part = &self.ledger.tables[table / CHUNK_TABLES];
+        assert!(self.rows.tables[table].felt <= part.felts, "a felt is among those of its part");
+        assert!(part.felts <= self.rows.house.felts, "the felts of a part are among all of them");
         self.close("felt to forfeited");
     }
 

@@ -46,6 +46,7 @@ pub fn mark_block(
     assert_eq!(block.header.height, rows.house.height.next(), "groups are marked for the height that comes next");
     marks.clear();
     marks.mark_rows(Column::House, 0..1);
+    // Only a block of a later round says whose turn failed.
     if block.header.round > 0 {
         marks.mark_rows(Column::Validators, 0..rows.validators.len());
     }
@@ -105,6 +106,7 @@ fn mark_pledged(
     block: &Block,
     marks: &mut DirtyMap,
 ) {
+    // Named by anybody: a refused pledge changes nothing, but which are refused is known only afterwards.
     let named = block.pledges.iter().map(|row| row.table as usize);
     let named = named.chain(block.intents.iter().map(|intent| intent.body.target as usize));
     let time_ms = block.header.time_ms;

@@ -67,6 +67,7 @@ pub fn attend_pledged_tables(
     mut report: ResMut<'_, Report>,
     activity: Res<'_, Activity>,
 ) {
+    // A chain without pledged tables pays one look for them.
     if !setup.has_pledged() || due.earliest().is_none_or(|earliest| earliest > current.time_ms) {
         return;
     }
@@ -139,13 +140,14 @@ impl<'r> Attended<'_, 'r> {
             return false;
         }
         let seat = self.rows().seats[self.seat()];
-        let genesis = self.setup.genesis.clone();
+        let setup = self.setup;
+        let genesis = &setup.genesis;
         let waits_ms = if seat.is_leaving() { genesis.account_idle_ms } else { genesis.idle_ms };
         let is_given_up =
-            is_bare(&seat, &genesis, active_ms) && is_wanted(&self.rows().tables[self.table], 1, &genesis, active_ms);
+            is_bare(&seat, genesis, active_ms) && is_wanted(&self.rows().tables[self.table], 1, genesis, active_ms);
         if seat.is_leaving() && seat.last_intent_ms.saturating_add(waits_ms) <= active_ms {
             self.forfeit(None);
-        } else if is_absent(&seat, &genesis, active_ms) || is_given_up {
+        } else if is_absent(&seat, genesis, active_ms) || is_given_up {
             self.see_off();
         } else {
             let idle_ms = active_ms - seat.last_intent_ms;
@@ -203,11 +205,13 @@ impl<'r> Attended<'_, 'r> {
         if waited.is_some() {
             roll = self.rows().tables[table].roll_number + 1;
             let row = self.change();
+            // The number is used up: a later opening of this roll can never be taken for one of the next.
             (row.roll_number, row.dice, row.roll_called) = (roll, [0, 0], 0);
         }
         let Pledge { end, block, beacon, .. } = waited.unwrap_or_else(Pledge::zeroed);
         if waited.is_some() {
             let key = self.rows().keys[row.account.index()].key;
+            // An opening that comes too late is recorded still: it proves what the dice would have been.
             self.forfeits.keep(Forfeit { key, table: TableId(table as u32), roll, end, block });
         }
         self.book.rows.pledges[table] = Pledge::zeroed();

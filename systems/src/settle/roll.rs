@@ -71,6 +71,7 @@ pub fn roll_dice(
 ) {
     let rows = columns.rows();
     let (due, time_ms) = (&*due, current.time_ms);
+    // Most heights of a quiet chain roll nothing, and hash nothing for dice.
     if due.earliest().is_none_or(|earliest| earliest > time_ms) {
         return;
     }

@@ -6,6 +6,7 @@ use bevy_ecs::system::{Res, ResMut};
 use engine::columns::{Column, Columns};
 use engine::component::Validator;
 use engine::image::DirtyMap;
+use engine::limits::SKIP_HEIGHTS;
 use engine::{Genesis, Height};
 use order::validators::Validators;
 
@@ -57,6 +58,11 @@ pub fn note_failed_rounds(
     let validators = turns.at(current.height);
     assert_eq!(validators.count(), turns.skipped_until.len(), "whoever votes may lose a turn");
     validators.note_failed(current.height, current.part.round, &mut turns.skipped_until);
+    let last = Height(current.height.0 + 2 + SKIP_HEIGHTS);
+    assert!(
+        turns.skipped_until.iter().all(|until| *until <= last),
+        "a turn is lost for so many heights, and no longer"
+    );
     let rows = columns.rows();
     for (slot, until) in turns.skipped_until.iter().enumerate() {
         if rows.validators[slot].skipped_until != *until {

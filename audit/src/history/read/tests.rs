@@ -5,6 +5,7 @@ use engine::message::intent::Intent;
 
 use super::*;
 use crate::history::{BalanceRow, NO_TABLE, TierReport};
+use engine::TableId;
 use load::dev::{DevConfig, open};
 use load::players::Habits;
 use node::clock::Pace;

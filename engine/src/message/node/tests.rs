@@ -1,4 +1,7 @@
+use bytemuck::Zeroable;
+
 use super::*;
+use crate::message::block::Decided;
 use crate::message::certificate::{CertificateSignature, ChainLink};
 use crate::message::note::ChainNote;
 use crate::message::pledge::PledgeRow;

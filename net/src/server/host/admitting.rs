@@ -144,6 +144,7 @@ impl Host {
 
     /// A connection ends: its peer is told why, and all that it held is given back.
     pub(super) fn end(&mut self, row: usize, close: &Close) {
+        // It may have ended before in this turn: its peer leaves once.
         let Some(peer) = self.peers[row].take() else { return };
         self.quic.close(row, close, self.moment());
         let common = &mut self.common;
@@ -158,6 +159,7 @@ impl Host {
             common.nodes.hung_up(candidate, self.now);
         }
         let Stage::Open(mut open) = peer.stage else {
+            // Those that this node dialled are not among the strangers that wait.
             self.half_open -= u32::from(peer.dialled.is_none());
             return;
         };

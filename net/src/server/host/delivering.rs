@@ -17,6 +17,7 @@ impl Host {
         let mut bytes = Vec::new();
         while let Ok(batch) = self.outputs.try_recv() {
             batch.outputs.into_iter().for_each(|output| self.give(output, &mut bytes));
+            // Something that was watched changed, and nobody knows what: everyone who watches is told the whole again.
             if batch.missed {
                 let now = self.now;
                 self.each_open(|open| {
@@ -49,6 +50,8 @@ impl Host {
             Output::Receipt { to, receipt } => self.to(to, |open| open.answer(Answer::receipt(&receipt))),
             Output::Acknowledged { to, id } => {
                 let acknowledged = Answer { id, verdict: AnswerVerdict::Acknowledged };
+                // It is not counted for one that has left: a crowd that goes would make the acknowledgements of those
+                // who stay wait.
                 if self.common.slots.row(to).is_none() {
                     return;
                 }

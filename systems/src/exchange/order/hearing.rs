@@ -34,6 +34,7 @@ impl OrderStep<'_> {
             if !self.hear_certificate(Input::Polka(polka.clone())) {
                 continue;
             }
+            // Those of its votes that got lost on their way here count from now on.
             for entry in &polka.signatures {
                 let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
                 self.count(&Vote { body, signature: entry.signature });
@@ -80,6 +81,8 @@ impl OrderStep<'_> {
 
     /// Judges blocks that arrived, and again those that only their time spoke against.
     fn judge<P: Planted>(&mut self, height: Height) {
+        // A block names the root of the height but one before it: until that is settled here, nobody here can say
+        // whether it is right.
         let Some(root_chain) = self.chain.root_chain_known(height) else { return };
         let context = BlockContext {
             chain: &self.setup.chain,
@@ -164,10 +167,14 @@ impl OrderStep<'_> {
             let had_polka = || header.round < body.round && self.tally.has_polka(height, &body.block, quorum);
             let fits = !is_first || is_own || had_polka();
             let has_turn = validators.proposer(height, body.round) == body.slot;
+            // One that was heard as invalid may be valid by now: only its time spoke against it, and others have voted
+            // for it.
             if fits && has_turn && (!was_heard || (valid && block.heard == Some(false))) {
                 ready.push((proposal, valid));
             }
         }
+        // Which of two proposals is heard first decides which gets the vote: in what order they came within a tick must
+        // not.
         ready.sort_unstable_by_key(|(proposal, _)| (proposal.body.round, proposal.body.slot, proposal.body.block));
         for (proposal, valid) in ready {
             if self.orderer.idle {
@@ -185,6 +192,7 @@ impl OrderStep<'_> {
         }
         let Some(block) = self.bodies.get_mut(height, &body.block) else { return };
         let news = block.heard != Some(valid);
+        // A restart hears the log again, and a vote in it means nothing there without its block.
         if !block.logged {
             block.logged = true;
             self.outbox.outputs.push(log_body(&block.block));
@@ -262,6 +270,7 @@ fn check_part(
         }
     };
     let left = &block.intents[from..];
+    // For a few intents, a map of all that wait would cost more than their signatures.
     let waiting: HashMap<IntentId, &Intent> = if left.len() < LOOK_UP_FROM {
         HashMap::new()
     } else {
@@ -269,7 +278,9 @@ fn check_part(
     };
     let (mut items, mut places, mut passed) = (Vec::new(), Vec::new(), 0);
     for (place, intent) in (from..).zip(left) {
+        // An id holds a part of the signature only: the same intent to its last byte is what was verified.
         if waiting.get(&intent.id()).is_none_or(|known| *known != intent) {
+            // The rest has its turn in the next tick: a block that is valid and expensive must not keep votes waiting.
             if *checks == 0 {
                 break;
             }

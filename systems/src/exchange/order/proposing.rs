@@ -14,6 +14,7 @@ impl OrderStep<'_> {
     /// Proposes what the order of blocks asks for: a block that had a quorum of prevotes before, or a new one.
     pub(super) fn answer_asked(&mut self) {
         let height = self.chain.decided.next();
+        // The question stays open: a block must name a root that this node has not computed yet.
         if self.chain.root_chain_known(height).is_none() {
             return;
         }
@@ -63,6 +64,7 @@ impl OrderStep<'_> {
             has_pledged: self.setup.genesis.has_pledged(),
         };
         let mut builder = BlockBuilder::new(context, round, self.clock.now_ms, self.chain.certificate.clone());
+        // They go before intents: an opening has a deadline, and a flood of intents would fill the block without it.
         for row in self.pending.pledges.to_propose() {
             if !builder.push_pledge(row) {
                 break;
@@ -91,6 +93,7 @@ impl OrderStep<'_> {
             (body.judged, body.heard) = (Some(Judged::Valid), Some(true));
         }
         self.input(Input::Value { round, header });
+        // Behind the proposal, which names it: a body that nothing names is taken from a proven validator only.
         body.into_iter().for_each(|body| self.outbox.tell(NodeMessage::Body(body)));
     }
 

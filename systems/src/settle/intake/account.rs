@@ -13,6 +13,8 @@ impl Intake<'_, '_> {
     /// Opens an account in the lowest free slot and grants its chips from the treasury.
     pub(super) fn open(&mut self, kind: IntentKind, body: &IntentBody) -> Applied {
         if let Some(id) = self.index.find(&body.key, self.rows.keys) {
+            // The owner signed this one, so its number is used up. A voucher is an issuer's: it must not use up numbers
+            // of an account that it does not own.
             if kind == IntentKind::Open {
                 let account = &mut self.rows.accounts[id.index()];
                 account.check_number(body.number)?;
@@ -77,6 +79,7 @@ impl Intake<'_, '_> {
             return Err(Refusal::NothingToTransfer);
         }
         let account = &self.rows.accounts[id.index()];
+        // A grant cannot be gathered from many accounts that never bet.
         if chips <= account.cage && chips > account.transferable() {
             return Err(Refusal::GrantLocked);
         }

@@ -162,6 +162,11 @@ impl Intake<'_, '_> {
         self.mark_bets(seat);
         self.table(table).exposure -= exposure;
         self.post(|book| book.felt_to_rail(seat, back));
+        assert_eq!(
+            self.rows.seat_bets(seat).get(present.spot),
+            Some(bet),
+            "the lowered bet stands, and nothing else of it changed"
+        );
         Ok(Verdict::Applied)
     }
 
@@ -187,6 +192,7 @@ impl Intake<'_, '_> {
         let exposure = Chips(catalogue.max_win(bet.spot).floor_of(bet.amount));
         let removed = self.rows.seat_bets_mut(seat).remove(bet.spot);
         assert_eq!(removed, bet, "the bet that goes back is the one that was looked at");
+        assert!(!self.rows.seats[seat].spots.contains(bet.spot), "a bet that went back has left its spot");
         self.mark_bets(seat);
         self.table(table).exposure -= exposure;
         self.post(|book| book.felt_to_rail(seat, back));
@@ -202,6 +208,13 @@ impl Intake<'_, '_> {
         let flags = present.flags.with_working(working);
         self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands").flags = flags;
         self.mark_bets(seat);
+        let after = self.rows.seat_bets(seat).get(present.spot);
+        assert_eq!(
+            after,
+            Some(BetRow { flags, ..present }),
+            "a bet is turned on or off, and nothing else of it changes"
+        );
+        assert_eq!(flags.seen(), present.flags.seen(), "what a bet has seen stays seen");
         Ok(Verdict::Applied)
     }
 

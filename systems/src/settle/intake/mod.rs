@@ -8,9 +8,9 @@
 //! in vain. Pledges and openings come before the block's intents, and have an order of their own (RULES.md R13).
 
 mod account;
+mod seat;
 mod bet;
 mod pledge;
-mod seat;
 
 use bevy_ecs::system::{Res, ResMut};
 use engine::columns::{Column, Columns, Rows};

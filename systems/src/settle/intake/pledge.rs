@@ -102,6 +102,7 @@ impl Intake<'_, '_> {
         if row.is_opening() {
             self.open_roll(row, table)?;
         } else {
+            assert!(!self.is_frozen(table), "a pledge is changed only while its bets are open");
             let pledge = self.pledge(table);
             (pledge.end, pledge.number) = (row.value, row.number);
         }

@@ -3,6 +3,7 @@ use engine::Chips;
 use engine::columns::Column;
 use engine::component::{Seat, SeatStatus, Table};
 use engine::io::Verdict;
+use engine::limits::CHUNK_TABLES;
 use engine::message::intent::IntentBody;
 use engine::message::refusal::Refusal;
 
@@ -71,6 +72,8 @@ impl Intake<'_, '_> {
         if was_empty || self.is_pledged(table) {
             self.visit(table, next_roll_ms);
         }
+        let row = &self.rows.tables[table];
+        assert!(row.next_roll_ms != Table::NEVER, "a table at which somebody sits is looked at again");
     }
 
     /// Leaves: what can be taken down returns; if nothing stays, the seat is free and the rail goes to the cage.
@@ -113,6 +116,7 @@ impl Intake<'_, '_> {
         let account = self.rows.seats[seat].account.index();
         assert!(self.rows.accounts[account].seats > 0, "whoever leaves a seat holds one");
         self.post(|book| book.rail_to_cage(seat, account));
+        assert_eq!(self.rows.seats[seat].rail, Chips::ZERO, "a seat that becomes free holds no chip");
         let wagered = self.rows.seats[seat].wagered;
         let row = &mut self.rows.accounts[account];
         row.wagered += wagered;
@@ -145,6 +149,7 @@ impl Intake<'_, '_> {
         row.roll_called = 1;
         row.next_roll_ms = time_ms;
         self.due.lower(table, time_ms);
+        assert!(self.due.is_due(table / CHUNK_TABLES, time_ms), "a roll that was called falls at this height");
         Ok(Verdict::Applied)
     }
 

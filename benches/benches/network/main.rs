@@ -4,37 +4,26 @@
 //!
 //! `cargo test` shrinks everything: then the figures mean nothing.
 
-use std::io::{self, IoSliceMut};
+mod bare;
+mod counting;
+mod ours;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use benches::beside::{Beside, beside, criterion, group};
 use benches::tiny;
-use bytemuck::Zeroable;
 use criterion::{Criterion, Throughput};
-use engine::Height;
-use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
-use engine::message::intent::Intent;
-use keys::identity;
-use net::client::{Endpoint, RawConnection, socket};
-use net::server::{ChainInfo, Server, ServerConfig};
-use net::transport::{Carrier, bind};
-use net::wire::{AnswerVerdict, Hello, Role, ToClient, ToNode};
-use order::signature::NetKey;
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime, UdpPoller};
+use net::client::{Endpoint, socket};
 use tokio::runtime::Runtime;
+
+use bare::Bare;
+use counting::Traffic;
+use ours::Ours;
 
 /// Requests of one connection that are under way.
 const UNDER_WAY: usize = 8;
-/// Bytes of a request and of its response: an intent's message and an answer's.
-const REQUEST: usize = 8 + 128;
-const RESPONSE: usize = 8 + 64;
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const SOCKET_BYTES: usize = 8 << 20;
 /// The threads of a server that is measured, whose names begin so.
@@ -201,80 +190,6 @@ fn cpu_s() -> f64 {
     nanos.sum::<u64>() as f64 / 1e9
 }
 
-/// A server's socket that counts.
-#[derive(Debug)]
-struct Counting {
-    socket: Arc<dyn AsyncUdpSocket>,
-    traffic: Arc<Traffic>,
-}
-
-/// Packets in and out, and calls of the socket that the system answered.
-#[derive(Default, Debug)]
-struct Traffic([AtomicU64; 3]);
-
-impl Traffic {
-    fn add(&self, which: usize, count: usize) {
-        self.0[which].fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> [u64; 3] {
-        std::array::from_fn(|which| self.0[which].load(Ordering::Relaxed))
-    }
-}
-
-impl Counting {
-    /// A socket at a free port, inside the caller's runtime; where it is.
-    fn bind(traffic: &Arc<Traffic>) -> (Arc<Self>, SocketAddr) {
-        let bound = bind(LOCAL, SOCKET_BYTES).expect("a socket");
-        let socket = TokioRuntime.wrap_udp_socket(bound.socket).expect("a socket of the runtime");
-        (Arc::new(Self { socket, traffic: Arc::clone(traffic) }), bound.address)
-    }
-}
-
-impl AsyncUdpSocket for Counting {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.socket).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let packets = transmit.segment_size.map_or(1, |size| transmit.contents.len().div_ceil(size));
-        self.traffic.add(1, packets);
-        self.traffic.add(2, 1);
-        self.socket.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        metas: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let received = self.socket.poll_recv(cx, buffers, metas);
-        if let Poll::Ready(Ok(count)) = &received {
-            let packets = metas[..*count].iter().map(|meta| meta.len.div_ceil(meta.stride.max(1))).sum();
-            self.traffic.add(0, packets);
-            self.traffic.add(2, 1);
-        }
-        received
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.socket.max_transmit_segments()
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.socket.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.socket.may_fragment()
-    }
-}
-
 /// What all connections together took to come in, and to have their requests answered.
 struct Took {
     connects: Duration,
@@ -358,188 +273,4 @@ async fn all<F: Future<Output: Send> + Send + 'static>(
 fn runtime(name: &str) -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).thread_name(name).enable_all().build().expect("a runtime")
-}
-
-/// This project's edge: a session for each connection, and a thread in the place of the tick that answers everything.
-struct Ours {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    tick: std::thread::JoinHandle<()>,
-    traffic: Arc<Traffic>,
-    runtime: Runtime,
-}
-
-impl Ours {
-    fn start(size: &Size) -> Self {
-        let connections = size.connections as u32 + 8;
-        let much = NonZeroU32::new(1_000_000).expect("not zero");
-        let config = ServerConfig {
-            connections_max: connections,
-            connections_per_address_max: connections,
-            connects_per_address_per_s: much,
-            intents_per_connection_per_s: much,
-            opens_per_connection_per_min: much,
-            opens_per_address_per_min: much,
-            socket_buffer_bytes: SOCKET_BYTES as u64,
-            listen: LOCAL,
-            ..ServerConfig::default()
-        };
-        let chain =
-            ChainInfo { id: [1; 32], genesis: vec![b' '], tables: 1, seats: 8, keys: engine::genesis::KeySource::Seed };
-        let key = identity(&NetKey::from_seed(&[2; 32])).expect("a key");
-        let (runtime, traffic) = (runtime(SERVER), Arc::default());
-        let (mut server, address) = {
-            let _inside = runtime.enter();
-            let (socket, address) = Counting::bind(&traffic);
-            (Server::on(Carrier::Other(socket), address, config, chain, key).expect("a server"), address)
-        };
-        server.publish(ChainProgress::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&stop);
-        let tick = std::thread::Builder::new().name(format!("{SERVER} tick"));
-        let tick = tick.spawn(move || {
-            let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-            while !ends.load(Ordering::Relaxed) {
-                server.take_inputs(&mut inputs);
-                for input in inputs.drain(..) {
-                    if let Input::Intents { from, intents } = input {
-                        outputs.extend(intents.iter().map(|intent| answer(from, intent)));
-                    }
-                }
-                server.send(&mut outputs);
-                // As a tick would, but shorter: what is measured is the edge.
-                std::thread::sleep(Duration::from_micros(500));
-            }
-            server.close();
-        });
-        Self { address, stop, tick: tick.expect("a thread"), traffic, runtime }
-    }
-}
-
-fn answer(to: engine::PeerId, intent: &Intent) -> Output {
-    let receipt = Receipt { id: intent.id(), height: Height(1), index: 0, verdict: Verdict::Applied };
-    Output::Receipt { to, receipt }
-}
-
-impl Service for Ours {
-    type Talk = RawConnection;
-
-    async fn connect(&self, number: usize, endpoint: Endpoint) -> RawConnection {
-        let key = identity(&NetKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes())).expect("a key");
-        let mut talk = RawConnection::connect(&endpoint, &key, self.address).await.expect("a connection");
-        let hello = Hello { chain: None, program: "bench".into(), role: Role::Client };
-        talk.say(&ToNode::Hello(hello)).await.expect("sent");
-        assert!(matches!(talk.hear().await, Ok(ToClient::Welcome(_))));
-        talk
-    }
-
-    async fn ask(talk: &mut RawConnection, number: u64) {
-        let mut intent = Intent::zeroed();
-        intent.body.number = number;
-        talk.say(&ToNode::Intents(vec![intent])).await.expect("sent");
-    }
-
-    async fn hear(talk: &mut RawConnection) -> usize {
-        let Ok(ToClient::Answers(answers)) = talk.hear().await else { panic!("only answers come") };
-        assert!(answers.iter().all(|answer| matches!(answer.verdict, AnswerVerdict::Receipt { .. })));
-        answers.len()
-    }
-
-    fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.tick.join().expect("the tick does not panic");
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
-    }
-}
-
-/// quinn alone: one stream a connection, a response for each request, no message is looked at.
-struct Bare {
-    address: SocketAddr,
-    client: quinn::ClientConfig,
-    traffic: Arc<Traffic>,
-    runtime: Runtime,
-}
-
-impl Bare {
-    fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed(["bitcraps".to_owned()]).expect("a certificate");
-        let certificate = made.cert.der().clone();
-        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let server = quinn::ServerConfig::with_single_cert(vec![certificate.clone()], key.into()).expect("a server");
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate).expect("a root");
-        let client = quinn::ClientConfig::with_root_certificates(Arc::new(roots)).expect("a client");
-        let (runtime, traffic) = (runtime(SERVER), Arc::default());
-        let address = {
-            let _inside = runtime.enter();
-            let (socket, address) = Counting::bind(&traffic);
-            let (config, inside) = (quinn::EndpointConfig::default(), Arc::new(TokioRuntime));
-            let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, inside);
-            let endpoint = endpoint.expect("an endpoint");
-            runtime.spawn(async move {
-                while let Some(incoming) = endpoint.accept().await {
-                    tokio::spawn(echo(incoming));
-                }
-            });
-            address
-        };
-        Self { address, client, traffic, runtime }
-    }
-}
-
-async fn echo(incoming: quinn::Incoming) {
-    let Ok(connection) = incoming.await else { return };
-    let Ok((mut send, mut recv)) = connection.accept_bi().await else { return };
-    let (mut unfinished, response) = (0, [0; RESPONSE]);
-    while let Ok(Some(chunk)) = recv.read_chunk(16 * 1024, true).await {
-        unfinished += chunk.bytes.len();
-        let responses = vec![response; unfinished / REQUEST].concat();
-        unfinished %= REQUEST;
-        if send.write_all(&responses).await.is_err() {
-            return;
-        }
-    }
-}
-
-struct BareTalk {
-    send: quinn::SendStream,
-    recv: quinn::RecvStream,
-    unfinished: usize,
-}
-
-impl Service for Bare {
-    type Talk = BareTalk;
-
-    async fn connect(&self, _number: usize, endpoint: Endpoint) -> BareTalk {
-        let connecting = endpoint.connect_with(self.client.clone(), self.address, "bitcraps").expect("a connection");
-        let (mut send, mut recv) = connecting.await.expect("a handshake").open_bi().await.expect("a stream");
-        // As ours does: connected is who had an answer.
-        send.write_all(&[0; REQUEST]).await.expect("sent");
-        recv.read_exact(&mut [0; RESPONSE]).await.expect("a response");
-        BareTalk { send, recv, unfinished: 0 }
-    }
-
-    async fn ask(talk: &mut BareTalk, _number: u64) {
-        talk.send.write_all(&[0; REQUEST]).await.expect("sent");
-    }
-
-    async fn hear(talk: &mut BareTalk) -> usize {
-        let chunk = talk.recv.read_chunk(16 * 1024, true).await.expect("a response").expect("the stream goes on");
-        talk.unfinished += chunk.bytes.len();
-        let responses = talk.unfinished / RESPONSE;
-        talk.unfinished %= RESPONSE;
-        responses
-    }
-
-    fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    fn end(self) {
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
-    }
 }

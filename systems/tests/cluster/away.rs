@@ -1,0 +1,229 @@
+//! Validators that are away, and come back with less than they left with.
+
+use engine::Height;
+use engine::limits::UNSETTLED_MAX;
+use engine::message::node::NodeMessage;
+use engine::message::vote::{VoteBody, VoteKind};
+
+use super::{all_answered, all_applied, bet_all, level, seated};
+use crate::hosts::Cluster;
+
+/// The proposer of a round that failed loses its turn for some heights, on every node alike.
+#[test]
+fn a_dead_proposer_loses_its_first_turn_while_it_counts() {
+    let mut cluster = Cluster::new(4, 0, 15);
+    let given = seated(&mut cluster, 4, 3);
+    cluster.stop(3);
+    assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)));
+    for _ in 0..16 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let rounds: Vec<u32> = cluster.hosts[0].decided.values().map(|decided| decided.block.header.round).collect();
+    assert!(rounds.len() > 16, "{rounds:?}");
+    let failed = rounds.iter().filter(|round| **round > 0).count();
+    assert_eq!(failed, 1, "once is enough: {rounds:?}");
+    let until = cluster.machine(0).read(|rows| rows.validators[3].skipped_until);
+    assert!(until > Height::GENESIS);
+    // One that was restarted, and one that executed all of it from what others told, know whose turn it is.
+    cluster.stop(1);
+    cluster.start(1);
+    cluster.start(3);
+    let before = cluster.settled(0);
+    assert!(cluster.until(3_000, |cluster| cluster.all_at(before)));
+    for slot in 0..4 {
+        assert_eq!(cluster.machine(slot).read(|rows| rows.validators[3].skipped_until), until);
+    }
+}
+
+#[test]
+fn a_cluster_goes_on_while_as_many_are_down_as_may_be_faulty_and_they_catch_up() {
+    for (validators, down) in [(4, 1), (7, 2)] {
+        let mut cluster = Cluster::new(validators, 0, 5);
+        let up: Vec<usize> = (0..(validators - down) as usize).collect();
+        let given = seated(&mut cluster, 4, up.len());
+        (up.len()..validators as usize).for_each(|slot| cluster.stop(slot));
+        assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)), "{validators} validators");
+        let bets = bet_all(&mut cluster, 4, &up);
+        assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
+        let before = cluster.settled(0);
+        (up.len()..validators as usize).for_each(|slot| cluster.start(slot));
+        assert!(cluster.until(2_000, |cluster| cluster.all_at(before)), "{validators} validators");
+        let more = bet_all(&mut cluster, 4, &(0..validators as usize).collect::<Vec<_>>());
+        assert!(cluster.until(4_000, |cluster| all_answered(cluster, &more)), "those that came back take part");
+        assert!(level(&mut cluster));
+        cluster.check_receipts();
+    }
+}
+
+#[test]
+fn one_more_down_than_may_be_faulty_decides_nothing() {
+    let mut cluster = Cluster::new(4, 0, 5);
+    cluster.stop(2);
+    cluster.stop(3);
+    let given = seated(&mut cluster, 2, 2);
+    cluster.steps(3_000);
+    assert!(given.iter().all(|(slot, intent)| cluster.verdict(*slot, intent).is_none()));
+    assert_eq!(cluster.settled(0), Height::GENESIS);
+    cluster.start(3);
+    assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)), "three of four go on");
+}
+
+#[test]
+fn all_nodes_down_at_once_and_up_in_any_order_go_on_where_they_were() {
+    for order in [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]] {
+        let mut cluster = Cluster::new(4, 0, 77);
+        let given = seated(&mut cluster, 4, 4);
+        assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+        // In the middle of whatever goes on.
+        cluster.steps(7);
+        (0..4).for_each(|slot| cluster.stop(slot));
+        cluster.steps(20);
+        for slot in order {
+            cluster.start(slot);
+            cluster.steps(60);
+        }
+        // Clients send again what has no receipt.
+        for (slot, bet) in &bets {
+            if cluster.verdict(*slot, bet).is_none() {
+                cluster.give(*slot, vec![*bet]);
+            }
+        }
+        assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)), "{order:?}");
+        assert!(level(&mut cluster), "{order:?}");
+        cluster.check_receipts();
+    }
+}
+
+/// Whoever told of heights when their beacons were not known yet need not be asked about them again: others know.
+#[test]
+fn beacons_that_were_not_told_with_their_heights_are_asked_for() {
+    let mut cluster = Cluster::new(4, 0, 73);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    cluster.stop(3);
+    for _ in 0..6 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let before = cluster.settled(0);
+    assert!(before.0 > cluster.settled(3).0 + UNSETTLED_MAX as u64 + 2);
+    let mut is_first = true;
+    cluster.tamper = Some(Box::new(move |_, to, message| match message {
+        NodeMessage::Range(mut entries) if to == 3 && std::mem::take(&mut is_first) => {
+            entries.iter_mut().take(UNSETTLED_MAX).for_each(|entry| entry.beacon = None);
+            Some(NodeMessage::Range(entries))
+        }
+        // Nor does it hear of them otherwise.
+        NodeMessage::Share(_) | NodeMessage::Beacon(_) if to == 3 => None,
+        other => Some(other),
+    }));
+    cluster.start(3);
+    assert!(cluster.until(4_000, |cluster| cluster.settled(3) >= before), "{:?}", cluster.settled(3));
+}
+
+/// A validator that lost its log follows until it is far above all that it can have signed; then it votes again. That it
+/// contradicts itself nowhere, the cluster checks at every message.
+#[test]
+fn one_that_lost_its_log_follows_for_a_while() {
+    let mut cluster = Cluster::new(4, 0, 81);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    bet_all(&mut cluster, 4, &[0, 1, 2]);
+    cluster.steps(3);
+    cluster.stop(3);
+    cluster.hosts[3].log_is_lost = true;
+    cluster.start(3);
+    assert!(!cluster.machine(3).is_voting());
+    let told = cluster.settled(0);
+    for _ in 0..8 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    assert!(cluster.machine(3).is_voting());
+    assert!(cluster.hosts[3].fence >= Height(told.0 + 3));
+    // It is needed now.
+    cluster.stop(1);
+    let bets = bet_all(&mut cluster, 4, &[0, 2, 3]);
+    assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
+}
+
+/// One that caught up signs above its fence; then a group of its log is on the disk, and the frames that it was written with
+/// are not. It levels once more, and contradicts nothing that it signed behind the fence.
+#[test]
+fn one_whose_log_is_ahead_of_its_journal_repeats_what_it_signed_above_its_fence() {
+    let mut cluster = Cluster::new(4, 0, 83);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let told = cluster.machine(3).chain().decided.next();
+    let height = told.next();
+    // Node 3 hears of a height only when the others have decided it; of the next it hears, and is heard by nobody.
+    cluster.tamper = Some(Box::new(move |from, to, message| match &message {
+        NodeMessage::Votes(votes) => {
+            let is_of = |height| votes.iter().any(|vote| vote.body.height == height);
+            let is_lost = to == 3 && is_of(told) || from == 3 && is_of(height);
+            (!is_lost).then_some(message)
+        }
+        NodeMessage::Proposal(proposal) if to == 3 && proposal.body.height == told => None,
+        _ => Some(message),
+    }));
+    bet_all(&mut cluster, 4, &[0, 1, 2]);
+    assert!(cluster.until(600, |cluster| cluster.hosts[3].fence == told), "it levels behind a fence");
+    assert_eq!(cluster.machine(0).chain().decided, told);
+    cluster.stop(1);
+    bet_all(&mut cluster, 4, &[0, 2]);
+    cluster.steps(150);
+    let votes = cluster.logged_votes(3, height);
+    assert!(votes.iter().any(|vote| vote.slot == 3 && vote.round == 0 && vote.value().is_some()), "{votes:?}");
+    cluster.stop(3);
+    assert!(cluster.hosts[3].decided.remove(&told).is_some(), "the journal loses the last height");
+    cluster.hosts[3].settled.remove(&told);
+    // It does not hear of that block again: whoever forgot it would vote for nothing now.
+    cluster.tamper = Some(Box::new(move |_, to, message| match &message {
+        NodeMessage::Proposal(proposal) if to == 3 && proposal.body.height == height => None,
+        _ => Some(message),
+    }));
+    cluster.start(3);
+    // Without its votes there is no quorum. That it says nothing else than before, the cluster checks at every message.
+    assert!(cluster.until(3_000, |cluster| cluster.settled(0) >= height && cluster.settled(3) >= height));
+    assert!(cluster.hosts.iter().all(|host| host.evidence.is_empty()));
+}
+
+/// The first proposer alone sees that its block has a quorum of prevotes, one of which is of a validator that is gone then:
+/// it is locked on it, and without it there is no quorum. The others hear of it, and propose that block before its turn comes.
+#[test]
+fn whoever_hears_what_another_is_locked_on_proposes_it() {
+    let mut cluster = Cluster::new(4, 0, 84);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let height = cluster.machine(0).chain().decided.next();
+    let validators = cluster.machine(0).validators_at(height);
+    let turns: Vec<usize> = (0..4).map(|round| validators.proposer(height, round) as usize).collect();
+    let [locked, second, third, gone] = turns[..] else { panic!("four turns: {turns:?}") };
+    cluster.tamper = Some(Box::new(move |from, to, message| match &message {
+        // The second hears no proposal of the first round, and votes for nothing.
+        NodeMessage::Proposal(proposal) => {
+            let is_first = (proposal.body.height, proposal.body.round) == (height, 0);
+            (!is_first || to != second).then_some(message)
+        }
+        NodeMessage::Votes(votes) => {
+            let is_hidden = from == gone && to != locked && votes.iter().any(|vote| vote.body.height == height);
+            (!is_hidden).then_some(message)
+        }
+        _ => Some(message),
+    }));
+    bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+    let is_locked = |cluster: &Cluster| {
+        let of_one = |vote: &VoteBody| vote.slot as usize == locked && vote.kind == VoteKind::Precommit as u8;
+        cluster.logged_votes(locked, height).iter().any(|vote| of_one(vote) && vote.value().is_some())
+    };
+    assert!(cluster.until(400, is_locked));
+    cluster.stop(gone);
+    cluster.tamper = None;
+    assert!(cluster.until(3_000, |cluster| cluster.hosts[third].decided.contains_key(&height)));
+    let decided = &cluster.hosts[third].decided[&height];
+    assert_eq!((decided.block.header.round, decided.certificate.round), (0, 2), "the third turn is enough");
+}

@@ -1,0 +1,223 @@
+//! What is said falsely, twice or not at all: it is proven, told, and changes nothing.
+
+use std::collections::BTreeMap;
+
+use bevy_ecs::system::{Query, ResMut};
+use engine::component::{House, Table};
+use engine::image::DirtyMap;
+use engine::io::{Alarm, SlotList, Verdict};
+use engine::message::evidence::Evidence;
+use engine::message::intent::IntentKind;
+use engine::message::node::{BeaconRow, NodeMessage, RangeEntry};
+use engine::message::vote::{VoteBody, VoteKind};
+use engine::{Chips, Height, TableId};
+use order::signature::SignedItem;
+use systems::exchange::ExchangeError;
+
+use super::{all_answered, all_applied, bet_all, level, seated};
+use crate::common;
+use crate::hosts::Cluster;
+
+/// Validator 3 prevotes one thing to some and another to others. The others go on, and each of them can prove it.
+#[test]
+fn one_that_votes_twice_is_proven_to_lie_and_changes_nothing() {
+    let mut cluster = Cluster::new(4, 0, 9);
+    let (key, public) = (cluster.keys.votes[3].clone(), cluster.keys.votes[3].public());
+    cluster.liars.insert(3);
+    cluster.tamper = Some(Box::new(move |from, to, message| {
+        let NodeMessage::Votes(votes) = &message else { return Some(message) };
+        if from != 3 || to != 0 {
+            return Some(message);
+        }
+        let other = |vote: &engine::message::vote::Vote| {
+            let body = vote.body;
+            if body.kind != VoteKind::Prevote as u8 || body.value().is_none() {
+                return *vote;
+            }
+            let nil = VoteBody::new(VoteKind::Prevote, body.height, body.round, None, body.slot);
+            key.sign_vote(nil, &[9; 32])
+        };
+        // Both, so that node 0 has the proof at once.
+        let mut both: Vec<_> = votes.iter().map(other).collect();
+        both.extend(votes.iter().filter(|vote| other(vote) != **vote));
+        Some(NodeMessage::Votes(both))
+    }));
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(4_000, |cluster| all_applied(cluster, &given)));
+    // A vote that comes when the height is long decided proves nothing: some heights more.
+    for _ in 0..6 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    cluster.steps(50);
+    for slot in 0..4 {
+        let host = &cluster.hosts[slot];
+        let found = host.evidence.iter().any(|evidence| match evidence {
+            Evidence::Votes(one, other) => [one, other]
+                .into_iter()
+                .all(|vote| vote.body.slot == 3 && SignedItem::vote(vote, &public, &[9; 32]).verify()),
+            _ => false,
+        });
+        // The liar hears of it too; it says that its key is in use elsewhere, or keeps the proof.
+        assert!(found || (slot == 3 && host.fault.is_some()), "node {slot} cannot prove it");
+        let alarmed = |alarm: &Alarm| matches!(alarm, Alarm::Equivocated { slot: 3, .. });
+        assert!(host.alarms.iter().any(alarmed) || slot == 3);
+    }
+    assert!(level(&mut cluster));
+}
+
+#[test]
+fn one_that_was_away_for_long_catches_up_from_several_and_puts_out_a_liar() {
+    let mut cluster = Cluster::new(4, 0, 41);
+    let given = seated(&mut cluster, 4, 3);
+    cluster.stop(3);
+    assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)));
+    for _ in 0..12 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let before = cluster.settled(0);
+    assert!(before > Height(12));
+    // Node 1 changes a beacon in whatever it tells of.
+    cluster.tamper = Some(Box::new(|from, _, message| match message {
+        NodeMessage::Range(mut entries) if from == 1 => {
+            let forged = |entry: &mut RangeEntry| entry.beacon = entry.beacon.map(|_| [0xc0; 48]);
+            entries.iter_mut().for_each(forged);
+            Some(NodeMessage::Range(entries))
+        }
+        other => Some(other),
+    }));
+    cluster.start(3);
+    assert!(cluster.until(4_000, |cluster| cluster.settled(3) >= before), "{:?}", cluster.settled(3));
+    assert_eq!(cluster.hosts[3].settled[&before].root_chain, cluster.hosts[0].settled[&before].root_chain);
+}
+
+/// A share in another's name has no envelope of that other; garbage in the own envelope is dropped, and blames its author.
+#[test]
+fn shares_that_do_not_verify_stop_no_beacon() {
+    let mut cluster = Cluster::new(4, 0, 51);
+    let key = cluster.keys.votes[2].clone();
+    cluster.liars.insert(2);
+    cluster.tamper = Some(Box::new(move |from, _, message| match message {
+        NodeMessage::Share(share) if from == 2 => {
+            let mut body = share.body;
+            // A point, but no share of this block.
+            body.share = [0; 48];
+            (body.share[0], body.share[47]) = (0xc0, 0);
+            Some(NodeMessage::Share(key.sign_share(body, &[9; 32])))
+        }
+        // The beacon too is a lie.
+        NodeMessage::Beacon(row) if from == 2 => Some(NodeMessage::Beacon(BeaconRow { beacon: [0xc0; 48], ..row })),
+        other => Some(other),
+    }));
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)));
+}
+
+/// A beacon that does not come says whose shares are missing, for as long as they are.
+#[test]
+fn a_beacon_that_is_overdue_says_whose_shares_are_missing() {
+    let mut cluster = Cluster::new(4, 0, 52);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    let missing = |cluster: &Cluster, slot: usize| {
+        let machine = cluster.hosts[slot].machine.as_ref().expect("it runs");
+        machine.order_progress().missing_shares
+    };
+    assert!((0..4).all(|slot| missing(&cluster, slot) == SlotList::default()));
+    cluster.tamper = Some(Box::new(|from, _, message| match message {
+        NodeMessage::Share(_) if from > 1 => None,
+        // Nobody else tells it either.
+        NodeMessage::Beacon(_) | NodeMessage::Range(_) => None,
+        other => Some(other),
+    }));
+    bet_all(&mut cluster, 4, &[0]);
+    assert!(cluster.until(2_000, |cluster| !cluster.hosts[0].alarms.is_empty()));
+    assert_eq!(missing(&cluster, 0), SlotList(0b1100), "those whose shares nobody hears");
+    cluster.tamper = None;
+    assert!(cluster.until(2_000, |cluster| missing(cluster, 0) == SlotList::default()), "they came");
+    let bets = bet_all(&mut cluster, 4, &[0]);
+    assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+}
+
+/// An intent that is given to two nodes, and another one with its number, signed on a second machine of the player.
+#[test]
+fn whoever_signs_two_intents_with_one_number_gets_a_receipt_for_each() {
+    let mut cluster = Cluster::new(4, 0, 61);
+    let given = seated(&mut cluster, 2, 2);
+    assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
+    let bet = common::bet("field");
+    let first = cluster.intent(0, IntentKind::Bet, |body| body.at(TableId(0)).on(bet, 0).amount(10));
+    let key = cluster.keys.player(0);
+    let mut body = first.body;
+    body.amount = 20;
+    let second = key.sign(body, &[9; 32]);
+    cluster.give(0, vec![first]);
+    cluster.give(1, vec![second]);
+    let both = [(0, first), (1, second)];
+    assert!(cluster.until(8_000, |cluster| all_answered(cluster, &both)));
+    let applied = both.iter().filter(|(slot, intent)| cluster.verdict(*slot, intent) == Some(Verdict::Applied));
+    assert_eq!(applied.count(), 1, "one number, one bet");
+    cluster.check_receipts();
+    let twice: BTreeMap<_, usize> = cluster.hosts[0].decided.values().flat_map(|decided| &decided.block.intents).fold(
+        BTreeMap::new(),
+        |mut counts, intent| {
+            *counts.entry(intent.id()).or_default() += 1;
+            counts
+        },
+    );
+    assert!(twice.values().all(|count| *count == 1), "honest proposers include an intent once");
+}
+
+/// The state of one node changes without a block: it finds every proposal of the others wrong, and when they decide one it is
+/// the one that stops, before it records that height.
+#[test]
+fn a_node_whose_state_differs_says_so_and_stops() {
+    let mut cluster = Cluster::new(4, 0, 91);
+    let given = seated(&mut cluster, 4, 3);
+    assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
+    cluster.liars.insert(3);
+    let mut differ = systems::schedule::chained();
+    differ.add_systems(|mut tables: Query<'_, '_, &mut Table>, mut dirty: ResMut<'_, DirtyMap>| {
+        tables.iter_mut().next().expect("a table").hand_number += 1;
+        dirty.mark_all();
+    });
+    cluster.machine(3).run(&mut differ);
+    for _ in 0..8 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)), "the others go on");
+    }
+    let differing = &cluster.hosts[3];
+    let Some(ExchangeError::Diverged(divergence)) = differing.fault.clone() else {
+        panic!("{:?}", differing.fault);
+    };
+    let (height, rows) = (divergence.height, (divergence.own, divergence.theirs()));
+    assert_eq!(rows, (differing.settled[&height].root_chain, cluster.hosts[0].settled[&height].root_chain));
+    let block = divergence.header.hash();
+    assert_eq!(divergence.certificate.as_ref().map(|quorum| quorum.block), Some(block), "a quorum answers for it");
+    // It was told before, as the block was proposed, with its proposer's signed word.
+    let first = differing.divergences.first().expect("it says so before it stops");
+    assert_eq!(first.proposal.map(|proposal| proposal.body.block), Some(first.header.hash()));
+    assert!(first.theirs() != first.own && first.certificate.is_none());
+    assert!(!differing.decided.contains_key(&Height(height.0 + 2)), "the block that says otherwise is not recorded");
+}
+
+/// A chip appears from nowhere while a block is on its way: the height that finds out is named, and not recorded.
+#[test]
+fn a_height_that_breaks_an_invariant_is_named_and_not_recorded() {
+    let mut cluster = Cluster::new(1, 0, 71);
+    let given = seated(&mut cluster, 1, 1);
+    assert!(cluster.until(400, |cluster| all_applied(cluster, &given)));
+    let before = cluster.settled(0);
+    let mut forge = systems::schedule::chained();
+    forge.add_systems(|mut houses: Query<'_, '_, &mut House>| {
+        houses.single_mut().expect("one house").treasury += Chips(1);
+    });
+    cluster.machine(0).run(&mut forge);
+    bet_all(&mut cluster, 1, &[0]);
+    assert!(cluster.until(400, |cluster| cluster.hosts[0].fault.is_some()));
+    let fault = cluster.hosts[0].fault.clone();
+    assert!(matches!(fault, Some(ExchangeError::Poison { .. })), "{fault:?}");
+    assert!(cluster.hosts[0].decided.len() > cluster.hosts[0].settled.len(), "decided, and not settled");
+    assert!(cluster.settled(0) >= before);
+}
