@@ -18,6 +18,7 @@ use engine::PeerId;
 use engine::io::{ChainProgress, Input, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
+use engine::pool::ArenaUse;
 
 use self::arrivals::Arrivals;
 use crate::totals::Totals;
@@ -124,6 +125,10 @@ pub struct TickReadings {
     pub column_bytes: u64,
     /// Bytes of the workers' arenas.
     pub arena_bytes: u64,
+    /// Bytes of them that the last settled height was given.
+    pub arena_given_bytes: u64,
+    /// Bytes of those that held none of its results at the end.
+    pub arena_lost_bytes: u64,
     /// Bytes of blocks on their way into a snapshot.
     pub block_bytes: u64,
     /// Times that the tick gave memory back, because it was asked to.
@@ -400,6 +405,8 @@ impl Recorder {
             behind: now.behind,
             column_bytes: now.held_bytes[0],
             arena_bytes: now.held_bytes[1],
+            arena_given_bytes: now.arenas.given as u64,
+            arena_lost_bytes: now.arenas.lost() as u64,
             block_bytes: now.held_bytes[2],
             refused,
             ..self.own
@@ -425,6 +432,8 @@ pub(crate) struct NodeState {
     pub unsynced_ticks: usize,
     /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
     pub held_bytes: [u64; 3],
+    /// What the last settled height was given of the arenas.
+    pub arenas: ArenaUse,
     pub missing_shares: SlotList,
     /// Validators that there are.
     pub validators: u32,
@@ -465,6 +474,7 @@ mod tests {
             unanswered: 5,
             unsynced_ticks: 1,
             held_bytes: [7, 8, 9],
+            arenas: ArenaUse { held: 8, given: 6, kept: 5 },
             missing_shares: SlotList(1 << 3 | 1 << 70),
             validators: 4,
             behind: 0,
@@ -476,6 +486,7 @@ mod tests {
         assert_eq!((read.receipts, read.validators, read.unanswered, read.unsynced_ticks), (9, 4, 5, 1));
         assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
         assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
+        assert_eq!((read.arena_given_bytes, read.arena_lost_bytes), (6, 1));
         assert_eq!(read.sync.count(), 1, "a group is synced once");
         assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
     }

@@ -485,6 +485,18 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge("bitcraps_memory_arenas_bytes", Unit::Bytes, tick!(now arena_bytes), "Of it the arenas of the workers."),
     gauge(
+        "bitcraps_memory_arenas_used_bytes",
+        Unit::Bytes,
+        tick!(now arena_given_bytes),
+        "Of the arenas what the last settled height was given.",
+    ),
+    gauge(
+        "bitcraps_memory_arenas_lost_bytes",
+        Unit::Bytes,
+        tick!(now arena_lost_bytes),
+        "Of that what held none of its results at the end: lists that grew and left their place, and room at their ends.",
+    ),
+    gauge(
         "bitcraps_memory_blocks_bytes",
         Unit::Bytes,
         tick!(now block_bytes),

@@ -5,7 +5,7 @@ use engine::columns::Rows;
 use engine::image::GroupSaver;
 use engine::io::{ChainProgress, OrderProgress};
 use engine::message::node::NodeStanding;
-use engine::pool::Arenas;
+use engine::pool::{ArenaUse, Arenas};
 use engine::{Height, PeerId};
 use order::validators::Validators;
 
@@ -93,6 +93,11 @@ impl Machine {
         let columns = self.layout().bytes();
         let arenas = self.world.resource_mut::<Arenas>().allocated_bytes() as u64;
         [columns, arenas, self.world.resource::<GroupSaver>().held_bytes() as u64]
+    }
+
+    /// What the workers' arenas held and gave out for the last settled height.
+    pub fn arena_use(&self) -> ArenaUse {
+        self.world.resource::<Arenas>().last_use()
     }
 
     /// Gives back memory that heights and snapshots needed and that nothing needs now. Nothing of the state is in it.
