@@ -33,6 +33,19 @@ pub fn build(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
         .map_err(|source| PoolError { threads, source })
 }
 
+/// Answers that a worker gives in one turn, at most.
+const ANSWERS_MAX: usize = 64;
+
+/// Does what each worker of the pool was asked by itself. The tick's thread comes to it nowhere else where its stages are small, and
+/// whoever asks the workers whether they move asks it too.
+pub fn answer() {
+    for _ in 0..ANSWERS_MAX {
+        if rayon::yield_local() != Some(rayon::Yield::Executed) {
+            break;
+        }
+    }
+}
+
 /// An arena for each worker, for what lives no longer than a tick. Reset keeps the memory, so that a steady tick asks
 /// the global allocator for none.
 #[derive(Resource)]

@@ -41,6 +41,7 @@ impl Node {
         if self.recorder.is_due() {
             self.publish();
             self.trim();
+            engine::pool::answer();
         }
         if self.totals.disk_full.is_some() {
             self.wait_for_room()?;
