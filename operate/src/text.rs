@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use node::readings::{BUCKET_ENDS_US, Histogram};
 
-use crate::metrics::{METRICS, Metric, Source};
+use crate::metrics::{Metric, Source, all};
 use crate::reading::Reading;
 
 /// All metrics of a reading.
 pub fn exposition(reading: &Reading) -> String {
     let mut text = String::with_capacity(32 * 1_024);
-    for metric in METRICS {
+    for metric in all() {
         write_metric(&mut text, metric, reading);
     }
     text
