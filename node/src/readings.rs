@@ -9,8 +9,8 @@
 
 mod arrivals;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
@@ -19,6 +19,7 @@ use engine::io::{ChainProgress, Input, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 use engine::pool::ArenaUse;
+use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
 use crate::totals::Totals;
@@ -176,22 +177,31 @@ impl TickReadings {
 const WORDS: usize = size_of::<TickReadings>() / size_of::<u64>();
 const _: () = assert!(size_of::<TickReadings>().is_multiple_of(size_of::<u64>()));
 
+/// How long each system takes, by its place in [`SYSTEMS`].
+type SystemHistograms = [Histogram; SYSTEMS.len()];
+
 /// What others read of a node.
 #[derive(Debug)]
 pub struct Readings {
     words: Box<[AtomicU64]>,
+    /// Those of the systems: apart, since they are many and few look at them.
+    system_words: Box<[AtomicU64]>,
     /// Steps of the tick's thread, also of those that wait for room on the disk.
     pub(crate) steps: Arc<AtomicU64>,
 }
 
 impl Readings {
     fn new() -> Self {
-        Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), steps: Arc::default() }
+        let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let system_words = words(size_of::<SystemHistograms>() / size_of::<u64>());
+        Self { words: words(WORDS), system_words, steps: Arc::default() }
     }
 
-    fn publish(&self, readings: &TickReadings) {
+    fn publish(&self, readings: &TickReadings, systems: &SystemHistograms) {
         let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(readings));
         self.words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
+        let words: &[u64] = bytemuck::cast_slice(systems);
+        self.system_words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
     }
 
     /// What was published last.
@@ -200,6 +210,14 @@ impl Readings {
         let words: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut readings));
         words.iter_mut().zip(&self.words).for_each(|(word, shared)| *word = shared.load(Ordering::Relaxed));
         readings
+    }
+
+    /// How long each system takes, by its name, as it was published last.
+    pub fn read_systems(&self) -> Vec<(&'static str, Histogram)> {
+        let mut systems = [Histogram::zeroed(); SYSTEMS.len()];
+        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut systems);
+        words.iter_mut().zip(&self.system_words).for_each(|(word, shared)| *word = shared.load(Ordering::Relaxed));
+        SYSTEMS.into_iter().zip(systems).collect()
     }
 }
 
@@ -226,9 +244,18 @@ struct Handed {
     block: Option<Instant>,
 }
 
+/// Nanoseconds since this process first asked, for the systems' times.
+pub(crate) fn nanoseconds() -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The numbers that the tick's thread keeps for itself.
 pub(crate) struct Recorder {
     own: TickReadings,
+    systems: Box<SystemHistograms>,
+    /// What of each system's time is no whole microsecond yet: most take less than one.
+    rest_ns: [u64; SYSTEMS.len()],
     /// Groups that the disk has not synced: a ring, since groups are synced in order.
     handed: [Handed; UNSYNCED_TICKS_MAX],
     /// How many it was given.
@@ -247,6 +274,8 @@ impl Recorder {
     pub fn new() -> Self {
         Self {
             own: TickReadings::zeroed(),
+            systems: Box::new([Histogram::zeroed(); SYSTEMS.len()]),
+            rest_ns: [0; SYSTEMS.len()],
             handed: [Handed::default(); UNSYNCED_TICKS_MAX],
             handed_count: 0,
             block: None,
@@ -348,6 +377,14 @@ impl Recorder {
         self.own.trim_longest_us = self.own.trim_longest_us.max(took.as_micros() as u64);
     }
 
+    /// A system took so long in a tick.
+    pub fn system(&mut self, place: usize, taken_ns: u64) {
+        self.systems[place].add_us(taken_ns / 1_000);
+        self.rest_ns[place] += taken_ns % 1_000;
+        self.systems[place].sum_us += self.rest_ns[place] / 1_000;
+        self.rest_ns[place] %= 1_000;
+    }
+
     /// A tick has ended.
     pub fn end(&mut self, moments: &TickMoments, quantum: Duration) {
         let now = Instant::now();
@@ -411,7 +448,7 @@ impl Recorder {
             refused,
             ..self.own
         };
-        self.shared.publish(&self.own);
+        self.shared.publish(&self.own, &self.systems);
         self.published = Instant::now();
     }
 }
@@ -488,6 +525,14 @@ mod tests {
         assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
         assert_eq!((read.arena_given_bytes, read.arena_lost_bytes), (6, 1));
         assert_eq!(read.sync.count(), 1, "a group is synced once");
+        for (place, taken_ns) in [(3, 700), (3, 600), (21, 2_000_000)] {
+            recorder.system(place, taken_ns);
+        }
+        recorder.publish(&totals, &standing);
+        let systems = shared.read_systems();
+        let [(name, inputs), (_, root)] = [systems[3], systems[21]];
+        assert_eq!((name, inputs.count(), inputs.sum_us, root.sum_us), ("take_inputs", 2, 1, 2_000));
+        assert_eq!(systems.iter().map(|(_, times)| times.count()).sum::<u64>(), 3);
         assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
     }
 }

@@ -149,7 +149,7 @@ impl Shared {
 
     /// Takes a reading: what it changes is told.
     pub(crate) fn take_reading(&self) {
-        let taken = lock(&self.reader).take();
+        let taken = Reading { systems: Vec::new(), ..lock(&self.reader).take() };
         let reading = self.with_own(taken);
         lock(&self.progress).note(&reading.tick, reading.at);
         lock(&self.history).push(reading);

@@ -127,6 +127,13 @@ fn what_is_served_is_live_and_for_this_machine_only() {
         std::thread::sleep(Duration::from_millis(200));
     }
     let (_, text) = dev.ask("/metrics");
+    let ran = |system: &&str| {
+        let name = format!("bitcraps_system_seconds_count{{system=\"{system}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok());
+        count.is_some_and(|count| count > 0)
+    };
+    let still: Vec<_> = systems::schedule::SYSTEMS.iter().filter(|system| !ran(system)).collect();
+    assert!(still.is_empty(), "{still:?} have no time");
     promtool(&["check", "metrics"], &text);
 }
 

@@ -18,6 +18,8 @@ pub enum Source {
     Labelled(&'static str, fn(&Reading) -> Vec<(String, f64)>),
     /// How long something took, each time, by buckets.
     Times(fn(&Reading) -> &Histogram),
+    /// The same, for each value of a label.
+    LabelledTimes(&'static str, fn(&Reading) -> &[(&'static str, Histogram)]),
 }
 
 /// One metric.
@@ -38,7 +40,7 @@ impl Metric {
         match self.source {
             Source::Counter(_) | Source::FractionCounter(_) | Source::Labelled(..) => "counter",
             Source::Gauge(_) => "gauge",
-            Source::Times(_) => "histogram",
+            Source::Times(_) | Source::LabelledTimes(..) => "histogram",
         }
     }
 
@@ -48,7 +50,15 @@ impl Metric {
             Source::Counter(read) => read(reading).map(|count| count as f64),
             Source::FractionCounter(read) | Source::Gauge(read) => read(reading),
             Source::Labelled(_, read) => Some(read(reading).iter().map(|(_, value)| value).sum()),
-            Source::Times(_) => None,
+            Source::Times(_) | Source::LabelledTimes(..) => None,
+        }
+    }
+
+    /// The label that its values are parted by, if they are.
+    pub fn label(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Labelled(label, _) | Source::LabelledTimes(label, _) => Some(label),
+            _ => None,
         }
     }
 

@@ -36,8 +36,7 @@ pub fn metric(name: &str) -> Option<&'static Metric> {
 pub fn page() -> String {
     let mut page = PAGE_HEAD.to_owned();
     for metric in all() {
-        let label =
-            if let Source::Labelled(label, _) = metric.source { format!(", by `{label}`") } else { String::new() };
+        let label = metric.label().map_or_else(String::new, |label| format!(", by `{label}`"));
         let (name, kind, unit) = (metric.name, metric.kind(), metric.unit.name());
         page.push_str(&format!("| `{name}` | {kind}{label} | {unit} | {} |\n", metric.help));
     }

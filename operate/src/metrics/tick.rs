@@ -48,6 +48,12 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     times("bitcraps_flush_seconds", |reading| &reading.tick.flush, "Of a tick sending what the disk has."),
     times("bitcraps_snapshot_seconds", |reading| &reading.tick.snapshot, "Of a tick a snapshot's share."),
+    Metric {
+        name: "bitcraps_system_seconds",
+        unit: Unit::Seconds,
+        source: Source::LabelledTimes("system", |reading| &reading.systems),
+        help: "A system in a tick in which it ran, each of those that make up the exchange and, from `note_failed_rounds` on, settling.",
+    },
     times(
         "bitcraps_acknowledgement_seconds",
         |reading| &reading.tick.acknowledgement,

@@ -16,6 +16,7 @@ use crate::exchange::catch_up::CatchUp;
 use crate::exchange::chain::Chain;
 use crate::exchange::nodes::Nodes;
 use crate::exchange::order::Orderer;
+use crate::schedule::SystemTimes;
 use crate::settle::block::Report;
 use crate::settle::turns::Turns;
 use crate::state::activity::Activity;
@@ -98,6 +99,16 @@ impl Machine {
     /// What the workers' arenas held and gave out for the last settled height.
     pub fn arena_use(&self) -> ArenaUse {
         self.world.resource::<Arenas>().last_use()
+    }
+
+    /// Lends a clock of nanoseconds to measure how long each system takes, and for nothing else.
+    pub fn time_systems(&mut self, clock: fn() -> u64) {
+        self.world.resource_mut::<SystemTimes>().lend(clock);
+    }
+
+    /// What each system took since this was last asked, in nanoseconds, by its place in [`SYSTEMS`](crate::schedule::SYSTEMS).
+    pub fn take_system_times(&mut self, hear: impl FnMut(usize, u64)) {
+        self.world.resource_mut::<SystemTimes>().take(hear);
     }
 
     /// Gives back memory that heights and snapshots needed and that nothing needs now. Nothing of the state is in it.
