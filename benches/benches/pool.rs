@@ -1,68 +1,112 @@
-//! What a tick's workers cost before they do anything: memory from a worker's arena, and items handed out to a pool.
+//! What a tick's workers cost before they do anything: memory from a worker's arena, and items handed out to a pool; and what of
+//! the arenas a height uses.
 //!
 //! The limit of the arena is a bare `bumpalo` arena that is reset as often, and the same slices from the global allocator
 //! are beside it; the limit of the pool is rayon's own split of the same items. `cargo test` shrinks everything.
 
+use std::alloc::Layout;
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::beside::{alone, beside, pooled, time};
-use benches::tiny;
+use benches::beside::{alone, beside, pooled, readable, time};
+use benches::{World, tiny};
+use bumpalo::Bump;
 use criterion::{Criterion, Throughput};
 use engine::pool::Arenas;
 use rayon::prelude::*;
+use systems::Draw;
 
-/// Slices that a chunk of tables needs for its postings, about.
+/// Slices that are asked for between two resets: as many as a chunk of tables needs for its postings, about.
 const SLICES: usize = 1_000;
-/// Words of one.
-const WORDS: usize = 8;
+/// Words of one, small and medium: 64 bytes and 1 KiB. What a plan for the arenas asked of them: nanoseconds for each.
+const SIZES: [(&str, usize, f64); 2] = [("small", 8, 10.0), ("medium", 128, 100.0)];
+/// Seats of a table of the world whose heights are looked at.
+const SEATS: u32 = 8;
 /// Times that everything is done in one run, so that a clock's own cost does not count.
 const TIMES: usize = 100;
 
 fn main() {
     let times = if tiny() { 2 } else { TIMES };
-    pooled(1, |criterion| allocation(criterion, times));
+    pooled(1, |criterion| {
+        SIZES.into_iter().for_each(|size| allocation(criterion, times, size));
+    });
+    for tables in if tiny() { [10, 200] } else { [1_000, 100_000] } {
+        [false, true].into_iter().for_each(|watch| heights(tables, watch));
+    }
     for threads in [1, 2] {
         pooled(threads, |criterion| execution(criterion, threads, times));
     }
 }
 
-fn allocation(criterion: &mut Criterion, times: usize) {
+/// Room for so many words, as any allocator gives it: nothing is written to it.
+fn allocation(criterion: &mut Criterion, times: usize, (size, words, asked_ns): (&str, usize, f64)) {
     let mut group = criterion.benchmark_group("pool/arena allocation");
     group.throughput(Throughput::Elements((times * SLICES) as u64));
+    let layout = Layout::array::<u64>(words).expect("it is small");
+    let give = |arena: &Bump| {
+        for _ in 0..SLICES {
+            black_box(arena.alloc_layout(layout));
+        }
+    };
     let mut arenas = Arenas::new(1);
     let ours = || {
         time(|| {
             for _ in 0..times {
                 // One item, as a chunk is one: what is timed is its slices.
-                arenas.map(std::iter::once(0_u64), |arena, seed| {
-                    (0..SLICES as u64).map(|number| arena.alloc_slice_copy(&[seed ^ number; WORDS])[0]).sum::<u64>()
-                });
+                arenas.map(std::iter::once(()), |arena, ()| give(arena));
                 arenas.reset();
             }
         })
     };
-    let mut bare = bumpalo::Bump::with_capacity(64 * 1024);
+    let mut bare = Bump::with_capacity(64 * 1024);
     let limit = || {
         time(|| {
             for _ in 0..times {
-                let sum: u64 = (0..SLICES as u64).map(|number| bare.alloc_slice_copy(&[number; WORDS])[0]).sum();
-                black_box(sum);
+                give(&bare);
                 bare.reset();
             }
         })
     };
-    let name = format!("slices={SLICES}");
-    beside(&mut group, &name, ours, limit).print(&format!("pool/arena allocation/{name}"), "a bare arena");
-    alone(&mut group, &format!("{name} from the global allocator"), || {
+    let name = format!("{size}={words} words");
+    let done = beside(&mut group, &name, ours, limit);
+    let global = alone(&mut group, &format!("{name} from the global allocator"), || {
         time(|| {
             for _ in 0..times {
-                let slices: Vec<Box<[u64]>> = (0..SLICES as u64).map(|number| Box::from([number; WORDS])).collect();
-                black_box(slices);
+                black_box((0..SLICES).map(|_| Vec::with_capacity(words)).collect::<Vec<Vec<u64>>>());
             }
         })
     });
     group.finish();
+    let name = format!("pool/arena allocation/{name}");
+    done.print(&name, "a bare arena");
+    if !done.ours.is_empty() && !global.is_empty() {
+        let each = |seconds: f64| readable(seconds / (times * SLICES) as f64);
+        let [ours, limit, global] = [&done.ours, &done.limit, &global].map(|runs| each(runs.median()));
+        println!(
+            "{name}: {ours} each (asked: under {asked_ns} ns); a bare arena {limit}, the global allocator {global}"
+        );
+    }
+}
+
+/// What of the arenas a height uses in which every table rolls, and what of that holds nothing at its end: as a node settles it, and
+/// watched, as by whoever reads history and wants each roll and each bet.
+fn heights(tables: u32, watch: bool) {
+    let mut world = World::new(tables, SEATS, 1, 1);
+    world.machine.watch(watch);
+    let report = world.machine.settle(world.next, world.due_ms, Vec::new(), Draw::Beacon([1; 48]));
+    assert_eq!(report.counts.rolls, u64::from(tables), "every table rolls");
+    let used = world.machine.arena_use();
+    let kib = |bytes: usize| bytes as f64 / 1_024.0;
+    let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
+    println!(
+        "pool/arena use/tables={tables}/watched={watch}: {:.1} KiB given of {:.0} KiB held, {:.1}% used (asked: over 85%); {:.1} KiB, {:.1}% of what \
+         was given, lost (asked: under 5%)",
+        kib(used.given),
+        kib(used.held),
+        share(used.given, used.held),
+        kib(used.lost()),
+        share(used.lost(), used.given),
+    );
 }
 
 /// Items of so much arithmetic each: nothing, and about what a chunk of tables that hardly roll is.

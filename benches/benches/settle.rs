@@ -3,9 +3,10 @@
 //!
 //! `cargo test` shrinks everything: then the figures mean nothing.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use benches::beside::{alone, beside, group, pooled, time};
+use benches::beside::{alone, beside, group, pooled, readable, time};
 use benches::raw::{RawTable, Split, SplitSeat, Whole, resolve};
 use benches::{World, key, resident_mib, tiny};
 use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
@@ -16,6 +17,7 @@ use engine::{BetId, Puck, TableId};
 use order::dice::DiceRoller;
 use rayon::prelude::*;
 use systems::catalogue::Catalogue;
+use systems::schedule::{Chain, SYSTEMS, SystemTimes};
 use systems::settle::{crossing, idle, intake, invariants, resolve as resolving, roll, root::update_root};
 use systems::{Draw, Machine, chained};
 
@@ -31,6 +33,37 @@ fn main() {
         intents(criterion, tables);
     });
     pooled(2, |criterion| roots(criterion, tables));
+    pooled(1, |criterion| notes(criterion, if tiny() { 10 } else { 10_000 }));
+}
+
+/// Systems of a settled height.
+const SETTLING: usize = 10;
+
+/// What it costs to note how long each system takes: ten that do nothing, with a clock as a node lends it. The limit is the same chain
+/// without notes.
+fn notes(criterion: &mut Criterion, times: usize) {
+    fn nanoseconds() -> u64 {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed().as_nanos() as u64
+    }
+    let names = &SYSTEMS[SYSTEMS.len() - SETTLING..];
+    let chain = names.iter().fold(Chain::beginning(names[0]), |chain, name| chain.then(name, || {}));
+    let (mut noted, mut world) = (chain.end(), bevy_ecs::world::World::new());
+    world.init_resource::<SystemTimes>();
+    world.resource_mut::<SystemTimes>().lend(nanoseconds);
+    let (mut bare, mut empty) = (chained(), bevy_ecs::world::World::new());
+    bare.add_systems((|| {}, || {}, || {}, || {}, || {}, || {}, || {}, || {}, || {}, || {}).chain());
+    let mut group = criterion.benchmark_group("settle/notes");
+    let name = format!("systems={SETTLING}");
+    let ours = || time(|| (0..times).for_each(|_| noted.run(&mut world)));
+    let limit = || time(|| (0..times).for_each(|_| bare.run(&mut empty)));
+    let done = beside(&mut group, &name, ours, limit);
+    group.finish();
+    done.print(&format!("settle/notes/{name}"), "without notes");
+    if !done.ours.is_empty() {
+        let more = (done.ours.median() - done.limit.median()) / (times * SETTLING) as f64;
+        println!("settle/notes/{name}: {} for each system", readable(more.max(0.0)));
+    }
 }
 
 fn stage<M>(systems: impl IntoScheduleConfigs<bevy_ecs::system::ScheduleSystem, M>) -> Schedule {

@@ -33,12 +33,47 @@ pub fn build(threads: usize) -> Result<rayon::ThreadPool, PoolError> {
         .map_err(|source| PoolError { threads, source })
 }
 
+/// Answers that a worker gives in one turn, at most.
+const ANSWERS_MAX: usize = 64;
+
+/// Does what each worker of the pool was asked by itself. The tick's thread comes to it nowhere else where its stages are small, and
+/// whoever asks the workers whether they move asks it too.
+pub fn answer() {
+    for _ in 0..ANSWERS_MAX {
+        if rayon::yield_local() != Some(rayon::Yield::Executed) {
+            break;
+        }
+    }
+}
+
 /// An arena for each worker, for what lives no longer than a tick. Reset keeps the memory, so that a steady tick asks
 /// the global allocator for none.
 #[derive(Resource)]
 pub struct Arenas {
     workers: Vec<Arena>,
     joined: Arena,
+    /// Bytes that were handed on since the last reset.
+    kept: usize,
+    last: ArenaUse,
+}
+
+/// What all arenas together held and gave out between two resets. Units: bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ArenaUse {
+    /// What they had of the allocator, used or not.
+    pub held: usize,
+    /// What they gave out of it.
+    pub given: usize,
+    /// What of that held results at the end. The rest went to lists that grew and left their place, to room at a list's end, and
+    /// to alignment.
+    pub kept: usize,
+}
+
+impl ArenaUse {
+    /// What was given out and held nothing at the end.
+    pub fn lost(self) -> usize {
+        self.given.saturating_sub(self.kept)
+    }
 }
 
 /// A bump arena that the world may hold: it is only reached through `&mut`, so the lock is never taken.
@@ -52,6 +87,11 @@ impl Arena {
     fn get(&mut self) -> &mut Bump {
         self.0.get_mut().expect("a worker's panic stops the node")
     }
+
+    /// Bytes that it gave out since its last reset.
+    fn given(&mut self) -> usize {
+        self.get().iter_allocated_chunks().map(<[_]>::len).sum()
+    }
 }
 
 /// What one worker did: the results with their items' numbers.
@@ -61,11 +101,23 @@ impl Arenas {
     /// Arenas for this many workers.
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers.clamp(1, WORKERS_MAX)).map(|_| Arena::new()).collect();
-        Self { workers, joined: Arena::new() }
+        Self { workers, joined: Arena::new(), kept: 0, last: ArenaUse::default() }
+    }
+
+    /// Notes bytes of results that whoever asked for them has handed on.
+    pub fn note_kept(&mut self, bytes: usize) {
+        self.kept += bytes;
+    }
+
+    /// What they held and gave out before the last reset.
+    pub fn last_use(&self) -> ArenaUse {
+        self.last
     }
 
     /// Frees everything at once.
     pub fn reset(&mut self) {
+        let given = self.workers.iter_mut().chain([&mut self.joined]).map(Arena::given).sum();
+        self.last = ArenaUse { held: self.allocated_bytes(), given, kept: std::mem::take(&mut self.kept) };
         self.workers.iter_mut().chain([&mut self.joined]).for_each(|arena| arena.get().reset());
     }
 
@@ -93,7 +145,7 @@ impl Arenas {
         items: impl Iterator<Item = T> + Send,
         work: impl Fn(&'a Bump, T) -> R + Sync,
     ) -> &'a [R] {
-        let Self { workers, joined } = self;
+        let Self { workers, joined, .. } = self;
         let joined: &'a Bump = joined.get();
         if workers.len() == 1 || items.size_hint().1.is_some_and(|most| most <= 1) {
             let arena: &'a Bump = workers[0].get();
@@ -156,6 +208,30 @@ mod tests {
         held(&mut arenas);
         let steady = held(&mut arenas);
         assert_eq!(held(&mut arenas), steady);
+    }
+
+    #[test]
+    fn what_was_given_out_is_what_was_asked_for_and_what_lists_left_behind() {
+        let mut arenas = Arenas::new(1);
+        let found = arenas.map([0, 1].into_iter(), |arena, n: u64| &*arena.alloc_slice_fill_copy(100, n));
+        let kept = size_of_val(found) + found.iter().map(|slice| size_of_val(*slice)).sum::<usize>();
+        assert_eq!(kept, 2 * size_of::<&[u64]>() + 1_600);
+        arenas.note_kept(kept);
+        arenas.reset();
+        let exact = arenas.last_use();
+        assert_eq!((exact.kept, exact.held), (kept, arenas.allocated_bytes()));
+        assert!(exact.lost() < 64 && exact.given < exact.held, "{exact:?}");
+
+        // Two lists that grow in turn leave their places.
+        arenas.map(std::iter::once(0_u64), |arena, n| {
+            let mut lists = [bumpalo::collections::Vec::new_in(arena), bumpalo::collections::Vec::new_in(arena)];
+            (0..100).for_each(|more| lists.iter_mut().for_each(|list| list.push(n + more)));
+        });
+        arenas.note_kept(1_600);
+        arenas.reset();
+        assert!(arenas.last_use().lost() > 400, "{:?}", arenas.last_use());
+        arenas.reset();
+        assert_eq!((arenas.last_use().given, arenas.last_use().kept), (0, 0), "nothing since");
     }
 
     #[test]

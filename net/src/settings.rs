@@ -2,39 +2,64 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Reads a value that must be in a range.
-///
-/// # Errors
-/// If it is not, or is no such value.
-pub fn within<'de, T, D>(deserializer: D, range: RangeInclusive<T>) -> Result<T, D::Error>
-where
-    T: Deserialize<'de> + PartialOrd + Display,
-    D: Deserializer<'de>,
-{
-    let (low, high) = (range.start(), range.end());
-    let value = T::deserialize(deserializer)
-        .map_err(|_| D::Error::custom(format!("expected a whole number from {low} to {high}")))?;
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    Err(D::Error::custom(format!("{value} is not from {low} to {high}")))
+/// What the value of a key may be: a number, bytes of a size, milliseconds of a time, signs of a text, or items of a list. What reads
+/// the value and what describes the file (its JSON Schema) ask the same bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// The least.
+    pub least: u64,
+    /// The most; `u64::MAX` for no bound.
+    pub most: u64,
+    /// Whether 0 may stand beside them, as a word for "none".
+    pub or_zero: bool,
 }
 
-/// Reads a number of milliseconds, or a time with its unit such as `30s`, that must be in a range of milliseconds.
+impl Bounds {
+    /// From the least to the most.
+    pub const fn new(least: u64, most: u64) -> Self {
+        Self { least, most, or_zero: false }
+    }
+
+    /// At least so much, or 0.
+    pub const fn zero_or_from(least: u64) -> Self {
+        Self { least, most: u64::MAX, or_zero: true }
+    }
+
+    /// Whether a value may be so.
+    pub const fn contain(self, value: u64) -> bool {
+        self.least <= value && value <= self.most || self.or_zero && value == 0
+    }
+}
+
+/// Reads a number that must be within bounds.
+///
+/// # Errors
+/// If it is not, or is no such number.
+pub fn within<'de, T, D>(deserializer: D, bounds: Bounds) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + TryInto<u64> + Copy + Display,
+    D: Deserializer<'de>,
+{
+    let Bounds { least, most, .. } = bounds;
+    let value = T::deserialize(deserializer)
+        .map_err(|_| D::Error::custom(format!("expected a whole number from {least} to {most}")))?;
+    if value.try_into().is_ok_and(|number| bounds.contain(number)) {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format!("{value} is not from {least} to {most}")))
+}
+
+/// Reads a number of milliseconds, or a time with its unit such as `30s`, that must be within bounds of milliseconds.
 ///
 /// # Errors
 /// If it is not, or is neither.
-pub fn milliseconds<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    range: RangeInclusive<u64>,
-) -> Result<Duration, D::Error> {
+pub fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D, bounds: Bounds) -> Result<Duration, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a time such as \"30s\" or \"500ms\", or a whole number of milliseconds")]
     enum Time {
@@ -49,10 +74,10 @@ pub fn milliseconds<'de, D: Deserializer<'de>>(
             time.as_millis()
         }
     };
-    let (low, high) = (range.start(), range.end());
-    match u64::try_from(milliseconds).ok().filter(|milliseconds| range.contains(milliseconds)) {
+    let Bounds { least, most, .. } = bounds;
+    match u64::try_from(milliseconds).ok().filter(|milliseconds| bounds.contain(*milliseconds)) {
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
-        None => Err(D::Error::custom(format!("{milliseconds} is not from {low} to {high}"))),
+        None => Err(D::Error::custom(format!("{milliseconds} is not from {least} to {most}"))),
     }
 }
 
@@ -88,29 +113,37 @@ pub fn write_milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Resu
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Reads a number of bytes, or a size with its unit, that must be in a range.
+/// Reads a number of bytes, or a size with its unit, that must be within bounds.
 ///
 /// # Errors
 /// If it is not, or is neither.
-pub fn size<'de, D: Deserializer<'de>>(deserializer: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
+pub fn size<'de, D: Deserializer<'de>>(deserializer: D, bounds: Bounds) -> Result<u64, D::Error> {
+    let bytes = any_size(deserializer)?;
+    if bounds.contain(bytes) {
+        return Ok(bytes);
+    }
+    let (least, most) = (ByteSize(bounds.least), ByteSize(bounds.most));
+    Err(D::Error::custom(format!("{} is not from {least} to {most}", ByteSize(bytes))))
+}
+
+/// Reads a number of bytes, or a size with its unit.
+///
+/// # Errors
+/// If it is neither.
+pub fn any_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a size such as \"512MB\", or a whole number of bytes")]
     enum Size {
         Number(u64),
         Text(String),
     }
-    let bytes = match Size::deserialize(deserializer)? {
-        Size::Number(bytes) => bytes,
+    match Size::deserialize(deserializer)? {
+        Size::Number(bytes) => Ok(bytes),
         Size::Text(text) => {
             let size = text.parse::<ByteSize>();
-            size.map_err(|_| D::Error::custom(format!("`{text}` is no size such as 512MB or 2 GiB")))?.as_u64()
+            Ok(size.map_err(|_| D::Error::custom(format!("`{text}` is no size such as 512MB or 2 GiB")))?.as_u64())
         }
-    };
-    if range.contains(&bytes) {
-        return Ok(bytes);
     }
-    let (low, high) = (ByteSize(*range.start()), ByteSize(*range.end()));
-    Err(D::Error::custom(format!("{} is not from {low} to {high}", ByteSize(bytes))))
 }
 
 /// Writes a number of bytes as it is read back, to the byte: in the largest unit that divides it.

@@ -2,6 +2,7 @@
 
 mod meanings;
 mod near;
+mod schema;
 mod version;
 mod watching;
 
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, JOURNAL_BYTES_MAX_LEAST, WORKERS_MAX};
 use engine::message::block::{Decided, Retired};
 use net::server::ServerConfig;
-use net::settings::{size, within, write_size};
+use net::settings::{Bounds, any_size, size, within, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
@@ -19,6 +20,7 @@ use self::meanings::{HEAD, meaning};
 pub(crate) use self::meanings::{MEANINGS, may_change};
 pub(crate) use self::near::nearest_key;
 use self::near::with_hint;
+pub use self::schema::schema;
 use self::version::Version;
 pub use self::watching::{AlertsConfig, LogConfig, LogFormat, MemoryConfig, MonitoringConfig, ServedAt};
 
@@ -164,27 +166,48 @@ pub enum ConfigError {
     },
 }
 
+const THREADS: Bounds = Bounds::new(1, WORKERS_MAX as u64);
+const CACHE_MEMORY: Bounds = Bounds::new(1 << 20, 64 << 30);
+const CACHE_DISK: Bounds = Bounds::new(0, 16 << 40);
+const FREE_BYTES: Bounds = Bounds::new(0, 16 << 40);
+/// Two segments: one that is written, and one that a start may need.
+const JOURNAL_BYTES: Bounds = Bounds::zero_or_from(JOURNAL_BYTES_MAX_LEAST);
+
+/// What the value of a key may be, if it is a number, a size, a time, or something that is counted. What reads it asks the same.
+fn bounds(section: &str, key: &str) -> Option<Bounds> {
+    match (section, key) {
+        ("node", "threads") => Some(THREADS),
+        ("storage", "bytes_max") => Some(JOURNAL_BYTES),
+        ("storage", "min_free") => Some(FREE_BYTES),
+        ("cache", "memory_bytes_max") => Some(CACHE_MEMORY),
+        ("cache", "disk_bytes_max") => Some(CACHE_DISK),
+        ("memory", "budget_bytes") => Some(watching::MEMORY_BYTES),
+        ("net", key) => ServerConfig::BOUNDS.iter().find(|(name, _)| *name == key).map(|(_, bounds)| *bounds),
+        _ => None,
+    }
+}
+
 fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    within(deserializer, 1..=WORKERS_MAX)
+    within(deserializer, THREADS)
 }
 
 fn cache_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    size(deserializer, 1 << 20..=64 << 30)
+    size(deserializer, CACHE_MEMORY)
 }
 
 fn cache_disk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    size(deserializer, 0..=16 << 40)
+    size(deserializer, CACHE_DISK)
 }
 
 fn free_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    size(deserializer, 0..=16 << 40)
+    size(deserializer, FREE_BYTES)
 }
 
 fn journal_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    // Two segments: one that is written, and one that a start may need.
-    let bytes = size(deserializer, 0..=u64::MAX)?;
-    if bytes > 0 && bytes < JOURNAL_BYTES_MAX_LEAST {
-        return Err(D::Error::custom(format!("{bytes} bytes are fewer than 128 MiB, two segments; 0 is no bound")));
+    let bytes = any_size(deserializer)?;
+    if !JOURNAL_BYTES.contain(bytes) {
+        let least = JOURNAL_BYTES.least >> 20;
+        return Err(D::Error::custom(format!("{bytes} bytes are fewer than {least} MiB, two segments; 0 is no bound")));
     }
     Ok(bytes)
 }

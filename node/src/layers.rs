@@ -276,36 +276,6 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
     near.map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
 }
 
-/// A JSON Schema of the file: editors that know it complete and check as one types.
-pub fn schema() -> serde_json::Value {
-    let defaults = serde_json::to_value(Config::default()).expect("a configuration is plain data");
-    let mut sections = serde_json::Map::new();
-    for (section, key, meaning) in MEANINGS {
-        let default = &defaults[section][key];
-        let kind = match default {
-            // Times and sizes are numbers, or texts with a unit.
-            serde_json::Value::Number(_) if key.ends_with("_ms") => serde_json::json!(["integer", "string"]),
-            serde_json::Value::Number(_) => "integer".into(),
-            serde_json::Value::Bool(_) => "boolean".into(),
-            serde_json::Value::Array(_) => "array".into(),
-            _ if key.contains("bytes") || key == "min_free" => serde_json::json!(["string", "integer"]),
-            _ => "string".into(),
-        };
-        let entry = sections.entry(section).or_insert_with(
-            || serde_json::json!({ "type": "object", "additionalProperties": false, "properties": {} }),
-        );
-        entry["properties"][key] = serde_json::json!({ "type": kind, "default": default, "description": meaning });
-    }
-    sections.insert("version".into(), serde_json::json!({ "type": "integer", "minimum": 1 }));
-    serde_json::json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "BitCraps node",
-        "type": "object",
-        "additionalProperties": false,
-        "properties": sections,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,8 @@
 
 mod arrivals;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
@@ -18,6 +18,8 @@ use engine::PeerId;
 use engine::io::{ChainProgress, Input, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
+use engine::pool::ArenaUse;
+use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
 use crate::totals::Totals;
@@ -124,6 +126,10 @@ pub struct TickReadings {
     pub column_bytes: u64,
     /// Bytes of the workers' arenas.
     pub arena_bytes: u64,
+    /// Bytes of them that the last settled height was given.
+    pub arena_given_bytes: u64,
+    /// Bytes of those that held none of its results at the end.
+    pub arena_lost_bytes: u64,
     /// Bytes of blocks on their way into a snapshot.
     pub block_bytes: u64,
     /// Times that the tick gave memory back, because it was asked to.
@@ -171,22 +177,31 @@ impl TickReadings {
 const WORDS: usize = size_of::<TickReadings>() / size_of::<u64>();
 const _: () = assert!(size_of::<TickReadings>().is_multiple_of(size_of::<u64>()));
 
+/// How long each system takes, by its place in [`SYSTEMS`].
+type SystemHistograms = [Histogram; SYSTEMS.len()];
+
 /// What others read of a node.
 #[derive(Debug)]
 pub struct Readings {
     words: Box<[AtomicU64]>,
+    /// Those of the systems: apart, since they are many and few look at them.
+    system_words: Box<[AtomicU64]>,
     /// Steps of the tick's thread, also of those that wait for room on the disk.
     pub(crate) steps: Arc<AtomicU64>,
 }
 
 impl Readings {
     fn new() -> Self {
-        Self { words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(), steps: Arc::default() }
+        let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let system_words = words(size_of::<SystemHistograms>() / size_of::<u64>());
+        Self { words: words(WORDS), system_words, steps: Arc::default() }
     }
 
-    fn publish(&self, readings: &TickReadings) {
+    fn publish(&self, readings: &TickReadings, systems: &SystemHistograms) {
         let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(readings));
         self.words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
+        let words: &[u64] = bytemuck::cast_slice(systems);
+        self.system_words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
     }
 
     /// What was published last.
@@ -195,6 +210,14 @@ impl Readings {
         let words: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut readings));
         words.iter_mut().zip(&self.words).for_each(|(word, shared)| *word = shared.load(Ordering::Relaxed));
         readings
+    }
+
+    /// How long each system takes, by its name, as it was published last.
+    pub fn read_systems(&self) -> Vec<(&'static str, Histogram)> {
+        let mut systems = [Histogram::zeroed(); SYSTEMS.len()];
+        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut systems);
+        words.iter_mut().zip(&self.system_words).for_each(|(word, shared)| *word = shared.load(Ordering::Relaxed));
+        SYSTEMS.into_iter().zip(systems).collect()
     }
 }
 
@@ -221,9 +244,18 @@ struct Handed {
     block: Option<Instant>,
 }
 
+/// Nanoseconds since this process first asked, for the systems' times.
+pub(crate) fn nanoseconds() -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The numbers that the tick's thread keeps for itself.
 pub(crate) struct Recorder {
     own: TickReadings,
+    systems: Box<SystemHistograms>,
+    /// What of each system's time is no whole microsecond yet: most take less than one.
+    rest_ns: [u64; SYSTEMS.len()],
     /// Groups that the disk has not synced: a ring, since groups are synced in order.
     handed: [Handed; UNSYNCED_TICKS_MAX],
     /// How many it was given.
@@ -242,6 +274,8 @@ impl Recorder {
     pub fn new() -> Self {
         Self {
             own: TickReadings::zeroed(),
+            systems: Box::new([Histogram::zeroed(); SYSTEMS.len()]),
+            rest_ns: [0; SYSTEMS.len()],
             handed: [Handed::default(); UNSYNCED_TICKS_MAX],
             handed_count: 0,
             block: None,
@@ -343,6 +377,14 @@ impl Recorder {
         self.own.trim_longest_us = self.own.trim_longest_us.max(took.as_micros() as u64);
     }
 
+    /// A system took so long in a tick.
+    pub fn system(&mut self, place: usize, taken_ns: u64) {
+        self.systems[place].add_us(taken_ns / 1_000);
+        self.rest_ns[place] += taken_ns % 1_000;
+        self.systems[place].sum_us += self.rest_ns[place] / 1_000;
+        self.rest_ns[place] %= 1_000;
+    }
+
     /// A tick has ended.
     pub fn end(&mut self, moments: &TickMoments, quantum: Duration) {
         let now = Instant::now();
@@ -400,11 +442,13 @@ impl Recorder {
             behind: now.behind,
             column_bytes: now.held_bytes[0],
             arena_bytes: now.held_bytes[1],
+            arena_given_bytes: now.arenas.given as u64,
+            arena_lost_bytes: now.arenas.lost() as u64,
             block_bytes: now.held_bytes[2],
             refused,
             ..self.own
         };
-        self.shared.publish(&self.own);
+        self.shared.publish(&self.own, &self.systems);
         self.published = Instant::now();
     }
 }
@@ -425,6 +469,8 @@ pub(crate) struct NodeState {
     pub unsynced_ticks: usize,
     /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
     pub held_bytes: [u64; 3],
+    /// What the last settled height was given of the arenas.
+    pub arenas: ArenaUse,
     pub missing_shares: SlotList,
     /// Validators that there are.
     pub validators: u32,
@@ -465,6 +511,7 @@ mod tests {
             unanswered: 5,
             unsynced_ticks: 1,
             held_bytes: [7, 8, 9],
+            arenas: ArenaUse { held: 8, given: 6, kept: 5 },
             missing_shares: SlotList(1 << 3 | 1 << 70),
             validators: 4,
             behind: 0,
@@ -476,7 +523,16 @@ mod tests {
         assert_eq!((read.receipts, read.validators, read.unanswered, read.unsynced_ticks), (9, 4, 5, 1));
         assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
         assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
+        assert_eq!((read.arena_given_bytes, read.arena_lost_bytes), (6, 1));
         assert_eq!(read.sync.count(), 1, "a group is synced once");
+        for (place, taken_ns) in [(3, 700), (3, 600), (21, 2_000_000)] {
+            recorder.system(place, taken_ns);
+        }
+        recorder.publish(&totals, &standing);
+        let systems = shared.read_systems();
+        let [(name, inputs), (_, root)] = [systems[3], systems[21]];
+        assert_eq!((name, inputs.count(), inputs.sum_us, root.sum_us), ("take_inputs", 2, 1, 2_000));
+        assert_eq!(systems.iter().map(|(_, times)| times.count()).sum::<u64>(), 3);
         assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
     }
 }

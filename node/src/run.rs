@@ -22,7 +22,7 @@ use systems::exchange::{Clock, ExchangeError};
 use crate::arriving::Arriving;
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
-use crate::readings::{Recorder, TickMoments};
+use crate::readings::{Recorder, TickMoments, nanoseconds};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::serving::{Asked, Serving};
@@ -41,6 +41,7 @@ impl Node {
         if self.recorder.is_due() {
             self.publish();
             self.trim();
+            engine::pool::answer();
         }
         if self.totals.disk_full.is_some() {
             self.wait_for_room()?;
@@ -77,6 +78,7 @@ impl Node {
         let settled = settled.then_some(before);
         let moments = TickMoments { waited, began, exchanged, answered, settled, after };
         self.recorder.end(&moments, Duration::from_millis(QUANTUM_MS));
+        self.machine.take_system_times(|place, taken_ns| self.recorder.system(place, taken_ns));
         Ok(Some(clock.now_ms))
     }
 
@@ -280,11 +282,12 @@ pub struct Node {
 impl Node {
     /// A node that goes on where its machine stands.
     pub fn new(
-        machine: Machine,
+        mut machine: Machine,
         storage: Box<dyn Recording>,
         players: Option<Box<dyn LocalPlayers>>,
         time: Time,
     ) -> Self {
+        machine.time_systems(nanoseconds);
         // No tick comes before the last block.
         let clock = NodeClock::new(time, machine.setup().genesis.start_ms, machine.chain().parent_time_ms);
         let standing = machine.standing(clock.now_ms());

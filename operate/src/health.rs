@@ -14,6 +14,8 @@ use crate::reading::Reading;
 
 /// How long intents or a decided height may wait before that is no progress. A beacon, or a quorum, takes much less.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a reading says how the node is: where none is taken any more, what it knew does not grow older.
+const KNOWN_FOR: Duration = Duration::from_secs(2);
 /// How long the tick's thread may stand still before the process is of no use any more: whoever restarts it may do so.
 const ALIVE_WITHIN: Duration = Duration::from_secs(60);
 /// How often a worker of the pool is asked, and how long its answer may take: a stage of a large tick is in it.
@@ -71,7 +73,7 @@ struct WorkerWatch {
     owes: Vec<Option<Instant>>,
 }
 
-/// Answers that worker 0 may owe: it gives them when it joins others, which a tick of small stages never does.
+/// Answers that worker 0 may owe: it gives them when it joins others, and once a second. One that does not tick gives none.
 const TICK_OWES_MAX: u64 = 64;
 
 impl WorkerWatch {
@@ -189,7 +191,8 @@ impl ProgressWatch {
         if tick.follows > 0 {
             reasons.push("this validator votes on nothing until it can know what it signed".into());
         }
-        let (undecided, unsettled) = (now - self.decided, now - self.settled);
+        let known = now.min(self.noted + KNOWN_FOR);
+        let (undecided, unsettled) = (known - self.decided, known - self.settled);
         if unsettled > PROGRESS_WITHIN {
             let missing = match tick.missing_shares() {
                 SlotList(0) => String::new(),
@@ -325,5 +328,8 @@ mod tests {
 
         watch.note(&TickReadings { disk_full: 1, follows: 1, ..tick }, later);
         assert_eq!(watch.reasons(later).len(), 2);
+
+        watch.note(&tick, later);
+        assert!(watch.reasons(later + 100 * SECOND).is_empty(), "nothing is known of the time since");
     }
 }

@@ -136,7 +136,7 @@ fn is_known(headers: &HeaderMap, is_named: impl FnOnce(&str) -> bool) -> bool {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let began = Instant::now();
-    let reading = shared.read_now();
+    let reading = shared.read_for_answer();
     let text = exposition(&reading);
     shared.scraped(began.elapsed());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -1,12 +1,16 @@
-//! The monitor: a thread beside the node that takes a reading every second and answers HTTP.
+//! The monitor: a thread beside the node that takes a reading every second, and one that answers HTTP. They are two so that each is
+//! watched by the other: a disk that hangs holds up whoever asks for its room, and whoever asks how the node is hears so.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use node::startup::PhaseTimes;
+use node::threads::WatchedThread;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -18,6 +22,8 @@ use crate::watching::{MonitorConfig, Shared};
 
 /// How often it is looked which threads have moved: several times in the shortest period of a thread.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the two threads of the monitor turn, at least.
+const OWN_PERIOD: Duration = Duration::from_secs(1);
 /// Looks for each reading.
 const LOOKS_PER_READING: u32 = 4;
 /// Looks for each line of status in the log: 25 s.
@@ -78,35 +84,50 @@ pub struct Monitor {
     /// Where it listens, if it does.
     pub address: Option<SocketAddr>,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Its threads, each with what ends it when it is dropped.
+    looks: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    answers: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Monitor {
-    /// Watches a node from now on, on a thread of its own; answers where it listens.
+    /// Watches a node from now on, on a thread of its own; answers on another where it listens.
     ///
     /// # Errors
-    /// If the system refuses the thread.
-    pub fn start(listening: Option<Listening>, config: MonitorConfig, sources: Sources) -> Result<Self, MonitorError> {
+    /// If the system refuses a thread.
+    pub fn start(
+        listening: Option<Listening>,
+        config: MonitorConfig,
+        mut sources: Sources,
+    ) -> Result<Self, MonitorError> {
         let address = listening.as_ref().map(Listening::address);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MonitorError::Thread)?;
-        let (stop, stopped) = oneshot::channel();
+        let [looked, answered] = [Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0))];
+        sources.threads.push(WatchedThread::new("monitor", OWN_PERIOD, Arc::clone(&looked)));
+        if listening.is_some() {
+            sources.threads.push(WatchedThread::new("dashboard", OWN_PERIOD, Arc::clone(&answered)));
+        }
         let shared = Arc::new(Shared::new(config, sources).map_err(MonitorError::Thread)?);
-        let watched = Arc::clone(&shared);
-        let run = move || {
-            let shared = watched;
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = look(&shared) => {}
-                    () = answer(&shared, listening) => {}
-                }
-            });
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("monitor".into()).spawn(run).map_err(MonitorError::Thread)?;
-        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+        let mut monitor = Self { address, shared, looks: None, answers: None };
+        let shared = Arc::clone(&monitor.shared);
+        let (stop, stopped) = mpsc::channel();
+        monitor.looks = Some((stop, spawn("monitor", move || look(&shared, &looked, &stopped))?));
+        if let Some(listening) = listening {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(MonitorError::Thread)?;
+            let shared = Arc::clone(&monitor.shared);
+            let (stop, stopped) = oneshot::channel();
+            let run = move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = stopped => {}
+                        () = beat(&answered) => {}
+                        () = answer(&shared, listening) => {}
+                    }
+                });
+                runtime.shutdown_background();
+            };
+            monitor.answers = Some((stop, spawn("dashboard", run)?));
+        }
+        Ok(monitor)
     }
 
     /// The node is ready: says how long its start took.
@@ -147,9 +168,13 @@ impl Changer {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            // One that panicked has said so, and the node does not end for it.
+        // One that panicked has said so, and the node does not end for it.
+        if let Some((stop, thread)) = self.answers.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        if let Some((stop, thread)) = self.looks.take() {
+            drop(stop);
             let _ = thread.join();
         }
         self.shared.end();
@@ -165,24 +190,40 @@ impl Drop for LastAlerts {
     }
 }
 
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, MonitorError> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(MonitorError::Thread)
+}
+
 /// Answers for as long as it can. Where it cannot, the node is watched all the same.
-async fn answer(shared: &Arc<Shared>, listening: Option<Listening>) {
-    if let Some(Listening { listener, .. }) = listening {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => serve(listener, routes(Arc::clone(shared)), BOUNDS).await,
-            Err(error) => tracing::error!("the dashboard is not served: {error}"),
-        }
+async fn answer(shared: &Arc<Shared>, listening: Listening) {
+    match tokio::net::TcpListener::from_std(listening.listener) {
+        Ok(listener) => serve(listener, routes(Arc::clone(shared)), BOUNDS).await,
+        Err(error) => tracing::error!("the dashboard is not served: {error}"),
     }
     std::future::pending::<()>().await;
 }
 
-/// Looks at threads, takes a reading every second, and says now and then how the node is.
-async fn look(shared: &Shared) {
+/// Shows that the thread moves that answers.
+async fn beat(turns: &AtomicU64) {
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut watchdog = Watchdog::asked_for();
-    for count in 1_u32.. {
+    loop {
         every.tick().await;
+        turns.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Looks at threads, takes a reading every second, and says now and then how the node is, until it is stopped.
+fn look(shared: &Shared, turns: &AtomicU64, stopped: &mpsc::Receiver<()>) {
+    let (mut watchdog, mut due) = (Watchdog::asked_for(), Instant::now());
+    for count in 1_u32.. {
+        let wait = due.saturating_duration_since(Instant::now());
+        if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        // Looks that were missed are not made up for.
+        due = (due + LOOK_EVERY).max(Instant::now());
+        turns.fetch_add(1, Ordering::Relaxed);
         shared.look();
         watchdog.look(Instant::now(), || shared.health().live);
         if count.is_multiple_of(LOOKS_PER_READING) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytemuck::Zeroable;
 use net::server::{Counters, Gauges, Server, ServerConfig, Throttle};
-use node::readings::{Readings, TickReadings};
+use node::readings::{Histogram, Readings, TickReadings};
 use node::run::Node;
 use node::startup::PhaseTimes;
 use node::threads::WatchedThread;
@@ -215,6 +215,8 @@ pub struct Reading {
     pub uptime: Duration,
     /// What the tick measures.
     pub tick: TickReadings,
+    /// How long each system takes; none in the readings that are kept, of which there are many.
+    pub systems: Vec<(&'static str, Histogram)>,
     /// The network, if there is one.
     pub network: Option<NetworkReading>,
     /// This process.
@@ -257,6 +259,7 @@ impl Reading {
             at_ms: 0,
             uptime: Duration::ZERO,
             tick: TickReadings::zeroed(),
+            systems: Vec::new(),
             network: None,
             process: ProcessReading::default(),
             pressure: Pressure::default(),
@@ -327,6 +330,7 @@ impl Reader {
             at_ms: wall.as_millis() as u64,
             uptime: at - self.started,
             tick: self.sources.readings.read(),
+            systems: self.sources.readings.read_systems(),
             network: self.sources.network.as_ref().map(NetworkReading::take),
             process: ProcessReading::take(),
             pressure: Pressure::take(self.unified.as_ref()),

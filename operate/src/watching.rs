@@ -41,8 +41,9 @@ pub struct MonitorConfig {
     pub memory_budget: u64,
 }
 
-/// What the answers share. Everything here is the monitor's: its thread takes each lock, and so does whoever changes what it
-/// is told, which never holds two.
+/// What the answers share. Three take its locks: the thread that looks, the one that answers, and whoever changes what they are
+/// told, which never holds two. Whoever holds two took the history's last, but for the reader's, which is taken alone: it is held
+/// for as long as the system takes to say how it is.
 pub(crate) struct Shared {
     pub(crate) title: String,
     hosts: Mutex<Vec<String>>,
@@ -67,7 +68,7 @@ pub(crate) struct Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("a panic of the monitor's thread ends the monitor")
+    mutex.lock().expect("a panic of one of the monitor's threads ends both")
 }
 
 impl Shared {
@@ -117,10 +118,22 @@ impl Shared {
         self.scrape_us.store(took.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// A reading of now, with what only the monitor knows.
-    pub(crate) fn read_now(&self) -> Reading {
+    /// A reading for whoever asks: of now, or the newest one while another is taken. That one may hang, as a disk may, and whoever
+    /// asks is answered all the same.
+    pub(crate) fn read_for_answer(&self) -> Reading {
+        let newest = || lock(&self.history).newest().cloned();
+        let taken = self.reader.try_lock().map(|mut reader| reader.take()).ok();
+        let taken = taken.or_else(newest).unwrap_or_else(|| Reading::empty(Instant::now()));
+        self.with_own(taken)
+    }
+
+    /// A reading with what only the monitor knows.
+    fn with_own(&self, reading: Reading) -> Reading {
         let now = Instant::now();
-        let frozen: Vec<String> = lock(&self.threads).frozen(now).into_iter().map(|frozen| frozen.name).collect();
+        let mut threads = lock(&self.threads);
+        threads.look(now);
+        let frozen: Vec<String> = threads.frozen(now).into_iter().map(|frozen| frozen.name).collect();
+        drop(threads);
         let stalled = lock(&self.progress).stalled();
         let alerts = lock(&self.alerts).on().len() as u64;
         let own = OwnReading {
@@ -131,12 +144,13 @@ impl Shared {
         };
         let resources = lock(&self.resources).reading();
         let start = self.start();
-        Reading { frozen, stalled, alerts, resources, start, own, ..lock(&self.reader).take() }
+        Reading { frozen, stalled, alerts, resources, start, own, ..reading }
     }
 
     /// Takes a reading: what it changes is told.
     pub(crate) fn take_reading(&self) {
-        let reading = self.read_now();
+        let taken = Reading { systems: Vec::new(), ..lock(&self.reader).take() };
+        let reading = self.with_own(taken);
         lock(&self.progress).note(&reading.tick, reading.at);
         lock(&self.history).push(reading);
         for Event { text, is_worse } in lock(&self.resources).step(&lock(&self.history)) {
@@ -183,7 +197,10 @@ impl Shared {
 
     /// How the node is.
     pub(crate) fn health(&self) -> Health {
-        Health::of(&lock(&self.threads), &lock(&self.progress), lock(&self.history).newest(), Instant::now())
+        let (now, mut threads) = (Instant::now(), lock(&self.threads));
+        // Where the thread stands still that looks, whoever asks looks.
+        threads.look(now);
+        Health::of(&threads, &lock(&self.progress), lock(&self.history).newest(), now)
     }
 
     /// Nobody watches any more.
@@ -242,6 +259,7 @@ impl Shared {
     /// What a page is told each second.
     pub(crate) fn event(&self) -> Value {
         let health = self.health();
+        let alerts = json!(lock(&self.alerts).on());
         let history = self.history();
         let (mut values, mut limits) = (Map::new(), Map::new());
         for tile in tiles() {
@@ -256,7 +274,7 @@ impl Shared {
             "uptime_s": newest.map(|reading| reading.uptime.as_secs()),
             "ready": health.ready,
             "reasons": health.reasons,
-            "alerts": lock(&self.alerts).on(),
+            "alerts": alerts,
             "untold": UNTOLD.value(&history).unwrap_or(0.0),
             "values": values,
             "limits": limits,

@@ -130,8 +130,8 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             }
         }
         ConfigCommand::Schema { output } => match output.format {
-            Format::Ndjson => say!("{}", node::layers::schema()),
-            Format::Table | Format::Json => say!("{:#}", node::layers::schema()),
+            Format::Ndjson => say!("{}", node::config::schema()),
+            Format::Table | Format::Json => say!("{:#}", node::config::schema()),
         },
     }
     Ok(())

@@ -127,6 +127,13 @@ fn what_is_served_is_live_and_for_this_machine_only() {
         std::thread::sleep(Duration::from_millis(200));
     }
     let (_, text) = dev.ask("/metrics");
+    let ran = |system: &&str| {
+        let name = format!("bitcraps_system_seconds_count{{system=\"{system}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok());
+        count.is_some_and(|count| count > 0)
+    };
+    let still: Vec<_> = systems::schedule::SYSTEMS.iter().filter(|system| !ran(system)).collect();
+    assert!(still.is_empty(), "{still:?} have no time");
     promtool(&["check", "metrics"], &text);
 }
 
@@ -204,7 +211,9 @@ fn browse(dev: &Dev, args: &[&str]) -> bool {
         .output()
         .expect("node is there with npm");
     let said = [run.stdout, run.stderr].concat();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&said));
+    let said = String::from_utf8_lossy(&said);
+    assert!(run.status.success(), "{said}");
+    print!("{said}");
     true
 }
 
@@ -235,24 +244,24 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     use nix::sys::ptrace::{Options, detach, interrupt, seize};
     use nix::sys::wait::{WaitPidFlag, waitpid};
 
-    // What reads the configuration again is a node's alone.
+    // What reads the configuration again is a node's alone, and who answers cannot say that it stands still: the log does.
     let dir = tempfile::tempdir().expect("a directory");
     let config = super::newcomer::made_node(&dir.path().join("node"), &["--window", "1000"]);
+    let log = dir.path().join("log");
     let mut node = super::newcomer::program()
         .args(["node", "--config", super::newcomer::text(&config), "--output", "ndjson"])
         .args(["--set", "monitoring.listen=127.0.0.1:0"])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a file"))
         .spawn()
         .expect("the program runs");
     let ready = Lines::of(node.stdout.take().expect("piped")).next();
     let ready: serde_json::Value = serde_json::from_str(&ready).expect("a ready line");
     let monitor = ready["dashboard"].as_str().expect("an address").trim_start_matches("http://").trim_end_matches('/');
-    let says = |what: &str| {
+    let until = |what: &str, has: &dyn Fn() -> String| {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            let body = super::secrets::ask(monitor, "/readyz");
-            let body = String::from_utf8_lossy(&body).into_owned();
+            let body = has();
             if body.contains(what) {
                 break;
             }
@@ -260,24 +269,38 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
             std::thread::sleep(Duration::from_millis(50));
         }
     };
-    says("\"ready\":true");
-    let id = thread_of(node.id(), "reload");
-    if seize(id, Options::empty()).is_ok() {
-        interrupt(id).expect("it was seized");
-        waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
-        says("the thread `reload` has not moved");
-        detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
-        says("\"ready\":true");
+    let answers = || String::from_utf8_lossy(&super::secrets::ask(monitor, "/readyz")).into_owned();
+    let logged = || std::fs::read_to_string(&log).expect("the log");
+    until("\"ready\":true", &answers);
+    for (thread, says, who) in [
+        ("reload", "the thread `reload` has not moved", &answers as &dyn Fn() -> String),
+        ("dashboard", ": dashboard; critical", &logged),
+    ] {
+        let id = thread_of(node.id(), thread);
+        if seize(id, Options::empty()).is_ok() {
+            interrupt(id).expect("it was seized");
+            waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
+            until(says, who);
+            detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
+            until("\"ready\":true", &answers);
+        }
     }
     node.kill().expect("it runs");
     node.wait().expect("it ends");
 
-    let dev = Dev::start(&["--listen", "127.0.0.1:0"]);
+    let dev = Dev::start(&["--listen", "127.0.0.1:0", "--threads", "2"]);
     dev.until_ready_is(|status, _| status == 200);
     // The tick's thread is the first of the process, and has its name.
-    for (thread, name) in
-        [("storage", "storage"), ("net", "net"), ("bitcraps", "tick"), ("snapshots", "snapshots"), ("alerts", "alerts")]
-    {
+    for (thread, name) in [
+        ("storage", "storage"),
+        ("net", "net"),
+        ("bitcraps", "tick"),
+        ("worker-1", "worker-1"),
+        ("snapshots", "snapshots"),
+        ("archive", "archive"),
+        ("alerts", "alerts"),
+        ("monitor", "monitor"),
+    ] {
         let id = thread_of(dev.process.id(), thread);
         if let Err(error) = seize(id, Options::empty()) {
             println!("this system lets nobody stop a thread ({error}): freezing was left out");
@@ -285,8 +308,9 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         }
         interrupt(id).expect("it was seized");
         waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
-        let wanted = format!("the thread `{name}` has not moved");
+        let (wanted, since) = (format!("the thread `{name}` has not moved"), Instant::now());
         dev.until_ready_is(|status, body| status == 503 && body.contains(&wanted));
+        println!("`{name}` was named after {:.1} s", since.elapsed().as_secs_f64());
         if thread == "storage" && browse(&dev, &["wait", "a thread stands still"]) {
             detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
             browse(&dev, &["wait", "No alert is on."]);

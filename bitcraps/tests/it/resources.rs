@@ -102,7 +102,9 @@ fn a_budget_that_is_too_small_closes_the_door_and_those_who_are_in_play_on() {
     assert_ne!(small, original);
     fs::write(&config, small).expect("written");
     signal(&node.process, "-HUP");
+    let since = Instant::now();
     let on = node.until_memory_is("high");
+    println!("all that a small budget asks for was on {:.1} s after SIGHUP", since.elapsed().as_secs_f64());
     for reaction in ["trim_memory", "refuse_newcomers", "pause_snapshots"] {
         assert!(on.iter().any(|name| name == reaction), "{on:?}");
     }
@@ -180,7 +182,9 @@ fn a_node_in_a_narrow_control_group_gives_way_and_comes_back() {
     assert!(used > 1e6 && used < f64::from(512 << 20), "{used}");
     // What takes a little more than it has now leaves it no room for anything.
     group.bind((used * 1.03) as u64).expect("it fits");
+    let since = Instant::now();
     let on = node.until_memory_is("high");
+    println!("newcomers were refused {:.1} s after the group was narrowed", since.elapsed().as_secs_f64());
     assert!(on.iter().any(|name| name == "refuse_newcomers"), "{on:?}");
     assert_eq!(run(&["health", &node.address]).0, 7);
     group.bind(512 << 20).expect("a wider one");

@@ -8,7 +8,7 @@ use engine::limits::{FOLLOWERS_MAX, NODE_NAME_BYTES_MAX, PEERS_MAX, PEERS_NAMED_
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::settings::{address, milliseconds, size, within, write_milliseconds, write_size};
+use crate::settings::{Bounds, address, milliseconds, size, within, write_milliseconds, write_size};
 use crate::transport::NODE_BYTES;
 
 /// The bounds of a node's network.
@@ -71,7 +71,37 @@ pub struct ServerConfig {
     pub followers_max: u32,
 }
 
+const CONNECTIONS: Bounds = Bounds::new(1, PEERS_MAX as u64);
+const RATE: Bounds = Bounds::new(1, 1_000_000);
+const BUFFER_BYTES: Bounds = Bounds::new(1 << 20, 64 << 30);
+const IDLE_TIMEOUT_MS: Bounds = Bounds::new(1_000, 600_000);
+const HANDSHAKE_TIMEOUT_MS: Bounds = Bounds::new(100, 60_000);
+const BAN_MS: Bounds = Bounds::new(1_000, 86_400_000);
+const SOCKET_BYTES: Bounds = Bounds::new(64 << 10, 1 << 30);
+const NAME_BYTES: Bounds = Bounds::new(0, NODE_NAME_BYTES_MAX as u64);
+const FOLLOWERS: Bounds = Bounds::new(0, FOLLOWERS_MAX as u64);
+const NAMED: Bounds = Bounds::new(0, PEERS_NAMED_MAX as u64);
+
 impl ServerConfig {
+    /// What the values may be, by key; the rest are words, addresses and switches.
+    pub const BOUNDS: [(&str, Bounds); 15] = [
+        ("name", NAME_BYTES),
+        ("connections_max", CONNECTIONS),
+        ("connections_per_address_max", CONNECTIONS),
+        ("connects_per_address_per_s", RATE),
+        ("intents_per_connection_per_s", RATE),
+        ("opens_per_connection_per_min", RATE),
+        ("opens_per_address_per_min", RATE),
+        ("buffer_bytes_max", BUFFER_BYTES),
+        ("idle_timeout_ms", IDLE_TIMEOUT_MS),
+        ("handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+        ("ban_ms", BAN_MS),
+        ("socket_buffer_bytes", SOCKET_BYTES),
+        ("validators", NAMED),
+        ("peers", NAMED),
+        ("followers_max", FOLLOWERS),
+    ];
+
     /// Bytes of the buffers that the connections of the validators take from what all may hold.
     pub fn reserved_bytes(&self) -> u64 {
         self.validators.len() as u64 * NODE_BYTES
@@ -104,36 +134,36 @@ impl Default for ServerConfig {
 }
 
 fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    within(deserializer, 1..=PEERS_MAX)
+    within(deserializer, CONNECTIONS)
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
-    within(deserializer, 1..=1_000_000).map(|count| NonZeroU32::new(count).expect("not zero"))
+    within(deserializer, RATE).map(|count| NonZeroU32::new(count).expect("not zero"))
 }
 
 fn buffer_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    size(deserializer, 1 << 20..=64 << 30)
+    size(deserializer, BUFFER_BYTES)
 }
 
 fn idle_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    milliseconds(deserializer, 1_000..=600_000)
+    milliseconds(deserializer, IDLE_TIMEOUT_MS)
 }
 
 fn handshake_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    milliseconds(deserializer, 100..=60_000)
+    milliseconds(deserializer, HANDSHAKE_TIMEOUT_MS)
 }
 
 fn ban<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    milliseconds(deserializer, 1_000..=86_400_000)
+    milliseconds(deserializer, BAN_MS)
 }
 
 fn socket_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    size(deserializer, 64 << 10..=1 << 30)
+    size(deserializer, SOCKET_BYTES)
 }
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if name.len() > NODE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+    if !NAME_BYTES.contain(name.len() as u64) || name.chars().any(char::is_control) {
         return Err(D::Error::custom(format!(
             "a name has at most {NODE_NAME_BYTES_MAX} bytes, and no control characters"
         )));
@@ -142,7 +172,7 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 }
 
 fn followers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    within(deserializer, 0..=FOLLOWERS_MAX)
+    within(deserializer, FOLLOWERS)
 }
 
 fn validators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -156,7 +186,7 @@ fn validators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>,
 fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let peers = Vec::<String>::deserialize(deserializer)
         .map_err(|_| D::Error::custom("expected a list of nodes, such as [\"node.example:7400\"]"))?;
-    if peers.len() > PEERS_NAMED_MAX {
+    if !NAMED.contain(peers.len() as u64) {
         return Err(D::Error::custom(format!("{} peers, at most {PEERS_NAMED_MAX} are allowed", peers.len())));
     }
     for peer in &peers {

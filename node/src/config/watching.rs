@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use net::settings::{parse_address, size, write_size};
+use net::settings::{Bounds, any_size, parse_address, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -132,11 +132,14 @@ impl Default for MonitoringConfig {
     }
 }
 
+/// What an empty node has in memory is less than half of the least.
+pub(super) const MEMORY_BYTES: Bounds = Bounds::zero_or_from(64 << 20);
+
 fn memory_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    // What an empty node has in memory is less than half of that.
-    let bytes = size(deserializer, 0..=u64::MAX)?;
-    if bytes > 0 && bytes < 64 << 20 {
-        return Err(D::Error::custom(format!("{bytes} bytes are fewer than 64 MiB; 0 is what the machine has")));
+    let bytes = any_size(deserializer)?;
+    if !MEMORY_BYTES.contain(bytes) {
+        let least = MEMORY_BYTES.least >> 20;
+        return Err(D::Error::custom(format!("{bytes} bytes are fewer than {least} MiB; 0 is what the machine has")));
     }
     Ok(bytes)
 }

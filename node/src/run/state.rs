@@ -61,6 +61,7 @@ impl Node {
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
             held_bytes: self.machine.held_bytes(),
+            arenas: self.machine.arena_use(),
             missing_shares: order.missing_shares,
             validators: order.validators,
             behind: self.behind(order.validators),

@@ -138,6 +138,7 @@ pub const RULES: &[Rule] = &[
         meaning: "One thread of the node has not moved for longer than any of its work takes. What depends on it waits.",
         steps: &[
             "`/readyz` names the thread. `storage`: the disk does not answer; look at the kernel's log and at other writers.",
+            "`monitor`: the system does not say how it is, as where the session's disk hangs. `dashboard`, which answers: only the log can say it.",
             "`net`, `tick` or a worker: the machine is short of processors, or the program hangs. Keep `gdb -p PID -batch -ex 'thread apply all bt'`, then restart.",
         ],
     },

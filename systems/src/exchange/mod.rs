@@ -33,33 +33,30 @@ pub mod beacon;
 pub mod catch_up;
 pub mod watch;
 
-use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
+use bevy_ecs::schedule::Schedule;
 
 use self::planted::Planted;
+use crate::schedule::Chain;
 
 pub use fault::ExchangeError;
 pub use tick::{Clock, Inbox, Pending};
 
 /// The schedule of a tick. The list, read from top to bottom, is what happens.
 pub fn exchange_schedule<P: Planted>() -> Schedule {
-    let mut schedule = crate::schedule::chained();
-    schedule.add_systems(
-        (
-            nodes::hear_nodes,
-            peers::update_peers,
-            messages::verify_messages,
-            ingress::take_inputs::<P>,
-            verify::verify_intents,
-            pledges::take_pledges,
-            forward::pass_on_intents,
-            order::order_blocks::<P>,
-            beacon::make_beacons,
-            catch_up::catch_up::<P>,
-            peers::judge_peers,
-            watch::tell_watchers,
-        )
-            .chain(),
-    );
+    let mut schedule = Chain::beginning("hear_nodes")
+        .then("hear_nodes", nodes::hear_nodes)
+        .then("update_peers", peers::update_peers)
+        .then("verify_messages", messages::verify_messages)
+        .then("take_inputs", ingress::take_inputs::<P>)
+        .then("verify_intents", verify::verify_intents)
+        .then("take_pledges", pledges::take_pledges)
+        .then("pass_on_intents", forward::pass_on_intents)
+        .then("order_blocks", order::order_blocks::<P>)
+        .then("make_beacons", beacon::make_beacons)
+        .then("catch_up", catch_up::catch_up::<P>)
+        .then("judge_peers", peers::judge_peers)
+        .then("tell_watchers", watch::tell_watchers)
+        .end();
     P::add_systems(&mut schedule);
     schedule
 }

@@ -27,6 +27,7 @@ use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
 use crate::exchange::verify::VerifySecret;
 use crate::exchange::watch::Watches;
+use crate::schedule::SystemTimes;
 use crate::settle::block::{BlockPart, Current, Draw, Report};
 use crate::settle::ledger::Ledger;
 use crate::settle::mark::WrittenGroups;
@@ -152,6 +153,7 @@ impl Machine {
         world.init_resource::<Shares>();
         world.init_resource::<CatchUp>();
         world.insert_resource(Clock::default());
+        world.init_resource::<SystemTimes>();
         world.insert_resource(Inbox::default());
         world.insert_resource(Pending::default());
         world.insert_resource(Outbox::default());

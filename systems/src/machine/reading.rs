@@ -5,7 +5,7 @@ use engine::columns::Rows;
 use engine::image::GroupSaver;
 use engine::io::{ChainProgress, OrderProgress};
 use engine::message::node::NodeStanding;
-use engine::pool::Arenas;
+use engine::pool::{ArenaUse, Arenas};
 use engine::{Height, PeerId};
 use order::validators::Validators;
 
@@ -16,6 +16,7 @@ use crate::exchange::catch_up::CatchUp;
 use crate::exchange::chain::Chain;
 use crate::exchange::nodes::Nodes;
 use crate::exchange::order::Orderer;
+use crate::schedule::SystemTimes;
 use crate::settle::block::Report;
 use crate::settle::turns::Turns;
 use crate::state::activity::Activity;
@@ -93,6 +94,21 @@ impl Machine {
         let columns = self.layout().bytes();
         let arenas = self.world.resource_mut::<Arenas>().allocated_bytes() as u64;
         [columns, arenas, self.world.resource::<GroupSaver>().held_bytes() as u64]
+    }
+
+    /// What the workers' arenas held and gave out for the last settled height.
+    pub fn arena_use(&self) -> ArenaUse {
+        self.world.resource::<Arenas>().last_use()
+    }
+
+    /// Lends a clock of nanoseconds to measure how long each system takes, and for nothing else.
+    pub fn time_systems(&mut self, clock: fn() -> u64) {
+        self.world.resource_mut::<SystemTimes>().lend(clock);
+    }
+
+    /// What each system took since this was last asked, in nanoseconds, by its place in [`SYSTEMS`](crate::schedule::SYSTEMS).
+    pub fn take_system_times(&mut self, hear: impl FnMut(usize, u64)) {
+        self.world.resource_mut::<SystemTimes>().take(hear);
     }
 
     /// Gives back memory that heights and snapshots needed and that nothing needs now. Nothing of the state is in it.

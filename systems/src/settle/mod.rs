@@ -20,25 +20,22 @@ pub mod root;
 
 pub mod ledger;
 
-use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
+use bevy_ecs::schedule::Schedule;
+
+use crate::schedule::Chain;
 
 /// The schedule of a settled height. The list, read from top to bottom, is what happens.
 pub fn settle_schedule() -> Schedule {
-    let mut schedule = crate::schedule::chained();
-    schedule.add_systems(
-        (
-            turns::note_failed_rounds,
-            intake::apply_intents,
-            roll::roll_dice,
-            openings::attend_pledged_tables,
-            felt::note_felt,
-            resolve::resolve_bets,
-            crossing::settle_accounts,
-            idle::free_idle_accounts,
-            invariants::check_invariants,
-            root::update_root,
-        )
-            .chain(),
-    );
-    schedule
+    Chain::beginning("note_failed_rounds")
+        .then("note_failed_rounds", turns::note_failed_rounds)
+        .then("apply_intents", intake::apply_intents)
+        .then("roll_dice", roll::roll_dice)
+        .then("attend_pledged_tables", openings::attend_pledged_tables)
+        .then("note_felt", felt::note_felt)
+        .then("resolve_bets", resolve::resolve_bets)
+        .then("settle_accounts", crossing::settle_accounts)
+        .then("free_idle_accounts", idle::free_idle_accounts)
+        .then("check_invariants", invariants::check_invariants)
+        .then("update_root", root::update_root)
+        .end()
 }

@@ -95,7 +95,9 @@ pub fn resolve_bets(
 
     let house = &mut *rows.house;
     assert!(crossing.departures.is_empty() && crossing.to_fill.is_empty(), "the last height posted what crosses rows");
+    let mut kept = size_of_val(done);
     for chunk in done {
+        kept += chunk.kept_bytes();
         chunk.check_conserved();
         due.set(chunk.index, chunk.next_roll_ms);
         house.rails = house.rails + chunk.after.rails + chunk.departed - chunk.before.rails;
@@ -109,6 +111,7 @@ pub fn resolve_bets(
         report.resolutions.extend_from_slice(chunk.resolutions);
         report.leavings.extend_from_slice(chunk.leavings);
     }
+    arenas.note_kept(kept);
 }
 
 /// What one worker needs to resolve a chunk.
@@ -226,6 +229,13 @@ pub fn resolve_seat(
 }
 
 impl ChunkDone<'_> {
+    /// Bytes of its lists.
+    fn kept_bytes(&self) -> usize {
+        let Self { departures, to_fill, rolls, resolutions, leavings, .. } = *self;
+        let tables = size_of_val(departures) + size_of_val(to_fill) + size_of_val(rolls);
+        tables + size_of_val(resolutions) + size_of_val(leavings)
+    }
+
     /// What a chunk of tables has less, left it: for cages and for the treasury, and nowhere else.
     fn check_conserved(&self) {
         let all = |totals: &TableTotals| totals.rails + totals.felts + totals.banks;

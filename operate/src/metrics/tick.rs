@@ -1,0 +1,156 @@
+//! What the tick's thread counts: its own steps, the chain, intents and the game.
+
+use engine::message::refusal::Refusal;
+
+use super::metric::{Metric, Source, counter, gauge, times};
+use super::unit::Unit;
+
+/// What receipts may take: from a set of validators by what goes back and forth between them. Nothing where nothing is known.
+fn receipt_target(validators: u64) -> Option<f64> {
+    match validators {
+        0 => None,
+        1 => Some(0.05),
+        _ => Some(0.15),
+    }
+}
+
+/// Its lines, in the order in which they are shown.
+pub(super) const METRICS: &[Metric] = &[
+    // Ticks.
+    counter("bitcraps_ticks_total", tick!(ticks), "Ticks that were run."),
+    counter("bitcraps_ticks_missed_total", tick!(ticks_missed), "Ticks that the clock passed by."),
+    counter(
+        "bitcraps_ticks_stalled_total",
+        tick!(ticks_stalled),
+        "Ticks that were skipped because the disk was behind.",
+    ),
+    counter(
+        "bitcraps_ticks_overrun_total",
+        tick!(ticks_overrun),
+        "Ticks whose work took longer than a tick has, 5 ms.",
+    ),
+    times("bitcraps_tick_seconds", |reading| &reading.tick.tick, "A tick's work, from its inputs to its end."),
+    times(
+        "bitcraps_exchange_seconds",
+        |reading| &reading.tick.exchange,
+        "The exchange of a tick: verifying, ordering, answering.",
+    ),
+    times(
+        "bitcraps_answer_seconds",
+        |reading| &reading.tick.answer,
+        "Of a tick what goes out before a height is settled.",
+    ),
+    times("bitcraps_settle_seconds", |reading| &reading.tick.settle, "Settling in a tick that settled."),
+    times(
+        "bitcraps_record_seconds",
+        |reading| &reading.tick.record,
+        "Of a tick handing over to the disk what it gets.",
+    ),
+    times("bitcraps_flush_seconds", |reading| &reading.tick.flush, "Of a tick sending what the disk has."),
+    times("bitcraps_snapshot_seconds", |reading| &reading.tick.snapshot, "Of a tick a snapshot's share."),
+    Metric {
+        name: "bitcraps_system_seconds",
+        unit: Unit::Seconds,
+        source: Source::LabelledTimes("system", |reading| &reading.systems),
+        help: "A system in a tick in which it ran, each of those that make up the exchange and, from `note_failed_rounds` on, settling.",
+    },
+    times(
+        "bitcraps_acknowledgement_seconds",
+        |reading| &reading.tick.acknowledgement,
+        "From an intent's arrival here until its acknowledgement leaves: its way to the tick and its signature.",
+    ),
+    times(
+        "bitcraps_receipt_seconds",
+        |reading| &reading.tick.receipt,
+        "From an intent's arrival here until its receipt leaves: what players wait for, without their network.",
+    ),
+    gauge(
+        "bitcraps_receipt_target_seconds",
+        Unit::Seconds,
+        |reading| receipt_target(reading.tick.validators),
+        "What one in twenty receipts may take at most: 0.05 with one validator, 0.15 with several.",
+    ),
+    times(
+        "bitcraps_decision_seconds",
+        |reading| &reading.tick.decision,
+        "From a block's time to its decision here, among several validators; a lone one decides at once, and none is counted.",
+    ),
+    times(
+        "bitcraps_block_seconds",
+        |reading| &reading.tick.block,
+        "From a block's time until it is decided and on this disk.",
+    ),
+    times(
+        "bitcraps_sync_seconds",
+        |reading| &reading.tick.sync,
+        "From handing a tick's record to the disk until it is synced.",
+    ),
+    // The chain.
+    gauge("bitcraps_height_decided", Unit::Count, tick!(now decided), "The last decided height on this node's disk."),
+    gauge("bitcraps_height_settled", Unit::Count, tick!(now settled), "The last settled height on this node's disk."),
+    gauge(
+        "bitcraps_height_certified",
+        Unit::Count,
+        tick!(now certified),
+        "The last height whose root a quorum answers for.",
+    ),
+    gauge(
+        "bitcraps_heights_behind",
+        Unit::Count,
+        tick!(now behind),
+        "Heights that others have settled and this node has not, as more of them say than may be liars.",
+    ),
+    gauge("bitcraps_validators", Unit::Count, tick!(now validators), "Validators that decide."),
+    gauge(
+        "bitcraps_follows",
+        Unit::Count,
+        tick!(now follows),
+        "1 while a validator votes on nothing, since it cannot know what it signed.",
+    ),
+    gauge(
+        "bitcraps_intents_unanswered",
+        Unit::Count,
+        tick!(now unanswered),
+        "Intents that were acknowledged and have no receipt yet.",
+    ),
+    counter(
+        "bitcraps_alarms_total",
+        tick!(alarms),
+        "Alarms: something was seen that must not happen, such as two votes of one validator.",
+    ),
+    // Intents.
+    counter("bitcraps_intents_arrived_total", tick!(arrived), "Intents that reached the tick."),
+    counter(
+        "bitcraps_intents_verified_total",
+        tick!(acknowledged),
+        "Intents whose signature held and that were acknowledged.",
+    ),
+    counter("bitcraps_intents_applied_total", tick!(applied), "Intents that blocks applied."),
+    counter("bitcraps_intents_shed_total", tick!(shed), "Intents that the tick did not take; they may be sent again."),
+    counter("bitcraps_receipts_total", tick!(receipts), "Receipts that went out, settled and refused."),
+    Metric {
+        name: "bitcraps_intents_refused_total",
+        unit: Unit::Count,
+        source: Source::Labelled("code", |reading| {
+            let codes = Refusal::ALL.iter().zip(reading.tick.refused);
+            codes.map(|((_, code, _), count)| ((*code).to_owned(), count as f64)).collect()
+        }),
+        help: "Refused intents, by code.",
+    },
+    // The game.
+    counter("bitcraps_rolls_total", tick!(rolls), "Rolls of all tables."),
+    counter("bitcraps_bets_placed_total", tick!(bets_placed), "Bets placed or raised."),
+    counter("bitcraps_bets_resolved_total", tick!(bets_resolved), "Bets won, lost, pushed or returned."),
+    Metric {
+        name: "bitcraps_paid_chips_total",
+        unit: Unit::Chips,
+        source: Source::Counter(tick!(paid_chips)),
+        help: "Chips that players won beyond their wagers.",
+    },
+    Metric {
+        name: "bitcraps_lost_chips_total",
+        unit: Unit::Chips,
+        source: Source::Counter(tick!(lost_chips)),
+        help: "Wagers that players lost, and commissions of bets that were decided.",
+    },
+];
