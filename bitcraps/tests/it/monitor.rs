@@ -272,9 +272,10 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     let answers = || String::from_utf8_lossy(&super::secrets::ask(monitor, "/readyz")).into_owned();
     let logged = || std::fs::read_to_string(&log).expect("the log");
     until("\"ready\":true", &answers);
+    // The alert is told once while it goes on, whichever thread it is for: the one that only it names comes first.
     for (thread, says, who) in [
-        ("reload", "the thread `reload` has not moved", &answers as &dyn Fn() -> String),
-        ("dashboard", ": dashboard; critical", &logged),
+        ("dashboard", ": dashboard; critical", &logged as &dyn Fn() -> String),
+        ("reload", "the thread `reload` has not moved", &answers),
     ] {
         let id = thread_of(node.id(), thread);
         if seize(id, Options::empty()).is_ok() {
