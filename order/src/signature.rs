@@ -115,8 +115,7 @@ pub fn verify_batch(items: &[SignedItem<'_>], secret: &BatchSecret, verdicts: &m
         let (order, mut sorted) = (by_key(items), vec![false; items.len()]);
         let chunks = order.par_chunks(SIGNATURES_PER_TASK).zip(sorted.par_chunks_mut(SIGNATURES_PER_TASK));
         chunks.for_each(|(chunk, verdicts)| {
-            let mut rng = coefficients(items, chunk, secret);
-            let items: Vec<batch::Item> = chunk.iter().map(|place| items[*place].batch_item()).collect();
+            let (items, mut rng) = equation(items, chunk, secret);
             bisect(&items, verdicts, &mut rng);
         });
         order.iter().zip(sorted).for_each(|(place, holds)| verdicts[*place] = holds);
@@ -130,8 +129,7 @@ pub fn verify_all(items: &[SignedItem<'_>], secret: &BatchSecret) -> bool {
     }
     memory::timed(|| {
         by_key(items).par_chunks(SIGNATURES_PER_TASK).all(|chunk| {
-            let mut rng = coefficients(items, chunk, secret);
-            let items: Vec<batch::Item> = chunk.iter().map(|place| items[*place].batch_item()).collect();
+            let (items, mut rng) = equation(items, chunk, secret);
             batch_holds(&items, &mut rng)
         })
     })
@@ -146,6 +144,11 @@ fn by_key(items: &[SignedItem<'_>]) -> Vec<usize> {
         places.sort_by_key(|place| items[*place].key);
     }
     places
+}
+
+/// What the equation over a chunk is made of: its items, given by their places, and what its coefficients are drawn from.
+fn equation(items: &[SignedItem<'_>], chunk: &[usize], secret: &BatchSecret) -> (Vec<batch::Item>, ChaCha20Rng) {
+    (chunk.iter().map(|place| items[*place].batch_item()).collect(), coefficients(items, chunk, secret))
 }
 
 /// The coefficients of the equation over a chunk: keys, messages and signatures all change them.
