@@ -1,0 +1,54 @@
+use super::*;
+
+#[test]
+fn a_time_falls_into_the_first_bucket_that_it_does_not_exceed() {
+    let mut histogram = Histogram::zeroed();
+    for micros in [0, 50, 51, 5_000_000, 5_000_001] {
+        histogram.add_us(micros);
+    }
+    assert_eq!((histogram.counts[0], histogram.counts[1]), (2, 1));
+    assert_eq!((histogram.counts[16], histogram.counts[17]), (1, 1));
+    assert_eq!((histogram.count(), histogram.sum_us), (5, 10_000_102));
+    assert!(BUCKET_ENDS_US.windows(2).all(|pair| pair[0] < pair[1]));
+}
+
+#[test]
+fn what_was_published_is_what_is_read() {
+    let mut recorder = Recorder::new();
+    let shared = recorder.shared();
+    for id in [7, 8] {
+        recorder.handed(id);
+    }
+    recorder.synced(7);
+    recorder.synced(7);
+    let refused = Refusal::ALL[4].1;
+    let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
+    let standing = NodeState {
+        progress: ChainProgress::default(),
+        unanswered: 5,
+        unsynced_ticks: 1,
+        held_bytes: [7, 8, 9],
+        arenas: ArenaUse { held: 8, given: 6, kept: 5 },
+        missing_shares: SlotList(1 << 3 | 1 << 70),
+        validators: 4,
+        behind: 0,
+        snapshots: SnapshotsSoFar::default(),
+    };
+    assert_eq!(shared.read(), TickReadings::zeroed(), "nothing is seen before");
+    recorder.publish(&totals, &standing);
+    let read = shared.read();
+    assert_eq!((read.receipts, read.validators, read.unanswered, read.unsynced_ticks), (9, 4, 5, 1));
+    assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
+    assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
+    assert_eq!((read.arena_given_bytes, read.arena_lost_bytes), (6, 1));
+    assert_eq!(read.sync.count(), 1, "a group is synced once");
+    for (place, taken_ns) in [(3, 700), (3, 600), (21, 2_000_000)] {
+        recorder.system(place, taken_ns);
+    }
+    recorder.publish(&totals, &standing);
+    let systems = shared.read_systems();
+    let [(name, inputs), (_, root)] = [systems[3], systems[21]];
+    assert_eq!((name, inputs.count(), inputs.sum_us, root.sum_us), ("take_inputs", 2, 1, 2_000));
+    assert_eq!(systems.iter().map(|(_, times)| times.count()).sum::<u64>(), 3);
+    assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
+}
