@@ -147,11 +147,22 @@ struct Beats {
     pace: Duration,
 }
 
+impl Beats {
+    fn skip_to(&mut self, from: Instant) {
+        while self.next < from {
+            self.next += self.pace;
+        }
+    }
+}
+
 /// Publishes at each beat until the end. Where an acknowledgement comes after the next beat, that one is sent at once, so that
-/// what is due does not become less by slowness.
+/// what is due does not become less by slowness; only what the first seconds left undone is not made up for in those that count.
 async fn publish(context: Context, mut beats: Beats, from: Instant, until: Instant) -> Heard {
     let mut heard = Heard::default();
     while beats.next < until {
+        if Instant::now() >= from {
+            beats.skip_to(from);
+        }
         sleep_until(beats.next).await;
         beats.next += beats.pace;
         let sent = Instant::now();
