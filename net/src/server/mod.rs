@@ -40,7 +40,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use engine::io::{ChainProgress, Input, OrderProgress, Output};
-use engine::limits::{EDGE_INPUTS_MAX, EDGE_OUTPUTS_MAX};
+use engine::limits::{EDGE_INPUTS_MAX, EDGE_OUTPUTS_MAX, HALF_OPEN_MAX};
 use quinn_proto::Endpoint;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use thiserror::Error;
@@ -383,5 +383,5 @@ fn quic(carrier: Carrier, config: &ServerConfig, identity: &Identity, address: S
     let packets = Packets::over(carrier).map_err(|error| StartError::Bind { address, error })?;
     let endpoint =
         Endpoint::new(Arc::new(identity.endpoint_config()), Some(Arc::new(server)), packets.keeps_whole(), None);
-    Ok(Quic::new(endpoint, packets))
+    Ok(Quic::new(endpoint, packets, (config.connections_max + HALF_OPEN_MAX) as usize))
 }

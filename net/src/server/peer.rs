@@ -135,8 +135,14 @@ pub(super) struct Untold(VecDeque<Input>);
 impl Untold {
     /// Gives the tick an input that must not be lost: it waits while the tick is behind.
     pub(super) fn tell(&mut self, input: Input, events: &Sender<Input>) {
-        self.0.push_back(input);
-        self.flush(events);
+        // The tick nearly always has room: a queue that each connection keeps for one input would be a kilobyte of it.
+        if !self.flush(events) {
+            self.0.push_back(input);
+        } else if let Err(full) = events.try_send(input)
+            && full.is_full()
+        {
+            self.0.push_back(full.into_inner());
+        }
     }
 
     /// Gives the tick what it has room for. Says whether that was all.
