@@ -85,6 +85,7 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 
 /// Runs the command.
 pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
+    allocator::take_small_pages();
     allocator::leave_to_monitor();
     let layered = Layered::load(&args.config, args.set.all())?;
     let (config, newer) = (layered.config.clone(), layered.warning.clone());

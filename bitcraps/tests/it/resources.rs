@@ -129,6 +129,17 @@ fn a_budget_that_is_too_small_closes_the_door_and_those_who_are_in_play_on() {
     assert!(player.wait().expect("it ends").success());
 }
 
+#[test]
+fn a_node_is_in_memory_with_what_it_uses_and_not_with_what_lies_beside_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(node(&made_node(&dir.path().join("node"), &[])));
+    let status = fs::read_to_string(format!("/proc/{}/status", node.process.id())).expect("Linux");
+    match status.lines().find_map(|line| line.strip_prefix("THP_enabled:")) {
+        Some(enabled) => assert_eq!(enabled.trim(), "0", "the allocator asks for huge pages"),
+        None => println!("this kernel does not say whether a process has huge pages: left out"),
+    }
+}
+
 /// A control group of this test's own, which is gone with it.
 struct Group {
     folder: PathBuf,

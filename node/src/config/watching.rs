@@ -132,7 +132,7 @@ impl Default for MonitoringConfig {
     }
 }
 
-/// What an empty node has in memory is less than half of the least.
+/// An empty node has half of the least in memory, which no level minds.
 pub(super) const MEMORY_BYTES: Bounds = Bounds::zero_or_from(64 << 20);
 
 fn memory_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
