@@ -189,6 +189,8 @@ fn webhook(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling
             () = turn => None,
         }
     });
+    // A name that is still looked up holds nobody up: the system may take minutes until it gives up.
+    runtime.shutdown_background();
     sent.unwrap_or_else(|| Err(format!("no answer within {} s, or by the end of the node", PATIENCE.as_secs())))
         .map_err(problem)
 }
