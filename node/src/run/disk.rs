@@ -67,6 +67,7 @@ impl Node {
         if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
             network.take_inputs(&mut self.inputs);
         }
+        self.recorder.arrived(&self.inputs[kept..]);
         let mut shed = Vec::new();
         for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
             let Input::Intents { from, intents } = input else { continue };

@@ -90,11 +90,17 @@ fn a_full_disk_stops_intents_and_loses_nothing() {
         node.step().expect("a full disk is no failure");
     }
     let (height, promised) = (node.totals.height, receipts());
-    // Long enough that the disk was tried again, in vain.
-    let until = std::time::Instant::now() + std::time::Duration::from_millis(1_500);
-    while std::time::Instant::now() < until {
-        assert_eq!(node.step().expect("a full disk is no failure"), None);
-    }
+    // Long enough that the disk was tried again, in vain, and that readings were published.
+    let mut wait = || {
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(1_200);
+        while std::time::Instant::now() < until {
+            assert_eq!(node.step().expect("a full disk is no failure"), None);
+        }
+        node.readings().read()
+    };
+    let (first, second) = (wait(), wait());
+    let (arrived, turned_away) = (second.arrived - first.arrived, second.shed - first.shed);
+    assert!(turned_away > 0 && arrived == turned_away, "of {arrived} that arrived {turned_away} were turned away");
     assert_eq!((node.totals.height, receipts()), (height, promised), "nothing is settled or promised meanwhile");
     assert!(shed() > 10, "{} were told", shed());
 
