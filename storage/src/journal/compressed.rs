@@ -34,29 +34,36 @@ const FOOTER: usize = 9;
 /// The most frames that a compressed segment has.
 const CHUNKS_MAX: usize = COMPRESSED_SEGMENT_BYTES_MAX.div_ceil(COMPRESSED_CHUNK_BYTES);
 
-/// Compresses a segment's bytes, as long as `goes_on`, which is asked behind each chunk, says so.
-fn compress(bytes: &[u8], goes_on: &dyn Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
+/// Compresses a segment's bytes, as long as `goes_on`, which is asked behind each chunk, says so. `put` is given the file's bytes
+/// in their order, a frame at a time. Says whether that was all of them.
+fn compress(
+    bytes: &[u8],
+    put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    goes_on: &dyn Fn() -> bool,
+) -> io::Result<bool> {
     assert!(bytes.len() <= COMPRESSED_SEGMENT_BYTES_MAX, "a longer segment stays as it is");
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.include_checksum(true)?;
-    let (mut file, mut rows) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for chunk in bytes.chunks(COMPRESSED_CHUNK_BYTES) {
         let frame = compressor.compress(chunk)?;
         rows.extend((frame.len() as u32).to_le_bytes());
         rows.extend((chunk.len() as u32).to_le_bytes());
-        file.extend(frame);
+        put(&frame)?;
         if !goes_on() {
-            return Ok(None);
+            return Ok(false);
         }
     }
     let frames = (rows.len() / TABLE_ROW) as u32;
-    file.extend(TABLE_MAGIC.to_le_bytes());
-    file.extend(((rows.len() + FOOTER) as u32).to_le_bytes());
-    file.extend(rows);
-    file.extend(frames.to_le_bytes());
-    file.push(0);
-    file.extend(FOOTER_MAGIC.to_le_bytes());
-    Ok(Some(file))
+    let mut table = Vec::with_capacity(TABLE_HEAD + rows.len() + FOOTER);
+    table.extend(TABLE_MAGIC.to_le_bytes());
+    table.extend(((rows.len() + FOOTER) as u32).to_le_bytes());
+    table.extend(rows);
+    table.extend(frames.to_le_bytes());
+    table.push(0);
+    table.extend(FOOTER_MAGIC.to_le_bytes());
+    put(&table)?;
+    Ok(true)
 }
 
 /// A compressed segment that is read as if it were the segment. What is wrong with its bytes is an error of the kind
@@ -234,23 +241,43 @@ impl Compressor {
         if segment.len() > COMPRESSED_SEGMENT_BYTES_MAX {
             return Ok(false);
         }
-        let Some(file) = compress(&segment, goes_on)? else { return Ok(false) };
         let to = self.folder.join(name(number, ENDING));
         match self.backend.remove(&to) {
             // One that was begun when the machine stopped.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.backend.write_new(&to, &file)?;
-        self.backend.sync_dir(&self.folder)?;
-        // The segment is the only other copy: it goes when what was written says the same.
-        if *read(&*self.backend, &to, 0)? != *segment {
-            self.backend.remove(&to)?;
-            return Err(wrong("is not what was written"));
+        let written = self.write_compressed(&segment, &to, goes_on);
+        if !matches!(written, Ok(true)) {
+            // Where it cannot be removed, it goes before the next try.
+            let _ = self.backend.remove(&to);
+            return written;
         }
         self.backend.remove(path)?;
         self.backend.sync_dir(&self.folder)?;
         Ok(true)
+    }
+
+    /// Writes a segment's compressed file, and reads it again: the segment, the only other copy, may go if what was written says
+    /// the same. One chunk is in memory at a time: a node whose budget is narrow seals segments too.
+    fn write_compressed(&self, segment: &[u8], to: &Path, goes_on: &dyn Fn() -> bool) -> io::Result<bool> {
+        let (file, mut at) = (self.backend.create(to)?, 0);
+        let mut put = |bytes: &[u8]| {
+            file.write_all_at(bytes, at)?;
+            at += bytes.len() as u64;
+            Ok(())
+        };
+        if !compress(segment, &mut put, goes_on)? {
+            return Ok(false);
+        }
+        file.sync_all()?;
+        self.backend.sync_dir(&self.folder)?;
+        let written = Compressed::open(self.backend.open(to, Access::Read)?)?;
+        let mut is_same = written.length == segment.len() as u64;
+        for (index, chunk) in segment.chunks(COMPRESSED_CHUNK_BYTES).enumerate() {
+            is_same = is_same && *written.chunk(index)? == *chunk;
+        }
+        if is_same { Ok(true) } else { Err(wrong("is not what was written")) }
     }
 }
 

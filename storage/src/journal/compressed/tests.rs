@@ -12,6 +12,16 @@ fn segment(length: usize) -> Vec<u8> {
     (0..length).map(|at| if at % 4_096 < 600 { mixed(at) } else { 0 }).collect()
 }
 
+fn compressed(segment: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut put = |bytes: &[u8]| {
+        file.extend(bytes);
+        Ok(())
+    };
+    assert!(compress(segment, &mut put, &|| true).expect("compressed"), "all of it");
+    file
+}
+
 fn placed(bytes: &[u8]) -> MemoryBackend {
     let disk = MemoryBackend::default();
     disk.create_dir(Path::new("/m/journal")).expect("a folder");
@@ -27,7 +37,7 @@ fn read_back(file: &[u8]) -> io::Result<Vec<u8>> {
 fn any_part_of_a_compressed_segment_is_that_of_the_segment() {
     for length in [0, 1, 4_096, CHUNK, CHUNK + 1, 2 * CHUNK + 77_777] {
         let whole = segment(length);
-        let file = compress(&whole, &|| true).expect("compressed").expect("all of it");
+        let file = compressed(&whole);
         assert!(length < CHUNK || file.len() < length / 4, "{} bytes of {length}", file.len());
         let disk = placed(&file);
         let handle = open(&disk, Path::new(PATH)).expect("open");
@@ -48,13 +58,13 @@ fn any_part_of_a_compressed_segment_is_that_of_the_segment() {
 #[test]
 fn the_zstandard_tool_gives_the_segment_back() {
     let whole = segment(3 * CHUNK - 12_345);
-    let file = compress(&whole, &|| true).expect("compressed").expect("all of it");
+    let file = compressed(&whole);
     assert_eq!(zstd::stream::decode_all(&*file).expect("frames, one after another, and one to skip"), whole);
 }
 
 #[test]
 fn a_seek_table_that_lies_is_refused_before_anything_is_allocated_for_it() {
-    let file = compress(&segment(2 * CHUNK + 5), &|| true).expect("compressed").expect("all of it");
+    let file = compressed(&segment(2 * CHUNK + 5));
     let rows = file.len() - FOOTER - 3 * TABLE_ROW;
     let altered = |at: usize, word: u32| {
         let mut file = file.clone();
@@ -87,7 +97,7 @@ proptest! {
     #[test]
     fn altered_bytes_are_refused_or_say_the_same(at in 0.0..1.0f64, bit in 0u8..8, cut in prop::bool::weighted(0.2)) {
         let whole = segment(70_000);
-        let mut file = compress(&whole, &|| true).expect("compressed").expect("all of it");
+        let mut file = compressed(&whole);
         let at = (at * file.len() as f64) as usize;
         if cut {
             file.truncate(at);
@@ -127,6 +137,7 @@ fn every_sealed_segment_is_compressed_once_and_the_last_is_left_alone() {
     disk.write_new(&folder.join(name(1, ENDING)), b"begun").expect("a file");
     let compressor = Compressor::new(Arc::new(disk.clone()), dir);
     assert_eq!(compressor.compress_sealed(&|| false).expect("it was stopped"), [0u32; 0]);
+    assert!(disk.list(folder).expect("a folder").iter().all(|path| !is_compressed(path)), "what was begun is not left");
     assert_eq!(compressor.compress_sealed(&|| true).expect("room"), [1, 2]);
     assert_eq!(compressor.compress_sealed(&|| true).expect("room"), [0u32; 0]);
     let names: Vec<_> = disk.list(folder).expect("a folder").iter().map(|path| path.display().to_string()).collect();
