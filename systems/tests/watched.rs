@@ -5,11 +5,12 @@ mod common;
 use common::{Stage, bet, genesis};
 use engine::component::{BetFlags, BetRow};
 use engine::genesis::Genesis;
-use engine::io::{Leaving, Verdict};
+use engine::io::{Leaving, Resolution, RollReport, Verdict};
 use engine::message::intent::{IntentBody, IntentKind, Working};
 use engine::rules::Commission;
 use engine::{AccountId, Chips, Dice, Puck, TableId, TableRules};
 use systems::catalogue::spot_of;
+use systems::settle::resolve::Departure;
 use systems::{Counts, Draw, FeltBet};
 
 const APPLIED: Verdict = Verdict::Applied;
@@ -107,4 +108,23 @@ fn a_commission_that_was_held_is_lost_with_the_bet_and_when_it_wins() {
     let counts = Counts { rolls: 1, bets_resolved: 1, ..Counts::default() };
     assert_eq!(counted(1, 3), Counts { paid: 200, lost: 5, ..counts }, "2 to 1, and 5 in 100");
     assert_eq!(counted(3, 4), Counts { paid: 0, lost: 105, ..counts });
+}
+
+/// What of a worker's memory went into lists, and what growing them lost, is a figure of benches.
+#[test]
+fn the_lists_of_a_height_are_counted_to_the_byte() {
+    let mut stage = Stage::seated(genesis(1, 3, 6), 2, 5_000);
+    assert_eq!(stage.bet(1, "pass", 0, 10), APPLIED);
+    // The field wins, so that the bank lacks something when the hand ends.
+    assert_eq!(stage.bet(0, "field", 0, 500), APPLIED);
+    stage.roll(1, 3);
+    let without_lists = stage.machine.arena_use().kept;
+    assert_eq!(stage.one(1, IntentKind::Leave, |body| body.at(TableId(0))), APPLIED);
+    stage.machine.watch(true);
+    stage.roll(3, 4);
+    let report = stage.machine.report();
+    assert_eq!((report.rolls.len(), report.resolutions.len(), report.leavings.len()), (1, 1, 1));
+    let (departed, to_fill) = (size_of::<Departure>(), size_of::<TableId>());
+    let told = size_of::<RollReport>() + size_of::<Resolution>() + size_of::<Leaving>();
+    assert_eq!(stage.machine.arena_use().kept - without_lists, departed + to_fill + told);
 }
