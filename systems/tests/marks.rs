@@ -225,6 +225,26 @@ fn a_pledged_table_writes_its_pledge_its_bets_and_its_player_wherever_it_lies() 
 }
 
 #[test]
+fn one_block_opens_rolls_of_pledged_tables_in_several_chunks() {
+    let (chain, hash, tables) = ([9; 32], [6; 32], [(0, TableId(1)), (300, PLEDGED), (600, TableId(599))]);
+    let mut stage = opened(world(), 700);
+    let part = |pledges: Vec<PledgeRow>| BlockPart { hash, pledges, ..BlockPart::default() };
+    let mut pledges = Vec::new();
+    for (player, table) in tables {
+        sit(&mut stage, player, table);
+        put(&mut stage, player, table, "field", 10);
+        let end = pledge_end(&chain, table, &key(player), 1, &[5; 32]);
+        pledges.push(PledgeRow::pledge(key(player), table, 1, 1, end));
+    }
+    stage.height(stage.time_ms + 300, part(pledges), Vec::new());
+    let calls = tables.map(|(player, table)| stage.intent(player, IntentKind::Roll, |body| body.at(table)));
+    assert_eq!(stage.height(stage.time_ms + 1, part(Vec::new()), calls.into()), [APPLIED; 3]);
+    let opening = |(player, table)| PledgeRow::opening(key(player), table, 1, [5; 32], hash);
+    stage.height(stage.time_ms + 1, part(tables.map(opening).into()), Vec::new());
+    assert_eq!((stage.machine.report().counts.rolls, stage.machine.report().counts.bets_resolved), (3, 3));
+}
+
+#[test]
 fn a_block_of_a_later_round_writes_the_validators() {
     let mut genesis = world();
     order::keys::dev_keys(&[1; 32], NonZeroU32::new(4).expect("not zero")).install(&mut genesis);
@@ -242,4 +262,5 @@ fn a_whole_part_of_the_accounts_may_become_free_at_once() {
     let mut stage = opened(genesis, CHUNK_ACCOUNTS as u32);
     stage.wait_until(START_MS + 90_000);
     assert!(stage.machine.read(|rows| rows.accounts.iter().all(|account| !account.is_open())));
+    assert_eq!(stage.machine.read(|rows| rows.house.accounts_open), 0);
 }
