@@ -27,14 +27,14 @@ const FAR: TableId = TableId(598);
 const PLEDGED: TableId = TableId(301);
 const OPEN_MS: u32 = 2_000;
 
-/// Three chunks of tables, ten groups of seats, eight of accounts; every other table is pledged, but not the first one.
+/// Three chunks of tables, ten groups of seats, eight full ones of accounts; every other table is pledged, but not the first one.
 fn world() -> Genesis {
     let pledged = TableRules { dice: DiceSource::Both, open_ms: OPEN_MS, ..TableRules::default() };
     Genesis {
         rules: vec![TableRules::default(), pledged],
         idle_ms: 20_000,
         idleness: Idleness { seat_ms: 40_000, ..Idleness::default() },
-        ..genesis(600, 4, 2_000)
+        ..genesis(600, 4, 2_048)
     }
 }
 
@@ -120,7 +120,7 @@ fn an_intent_writes_its_table_its_seats_and_the_accounts_that_it_names() {
     // As much as was wagered may be sent, to an account of another group.
     assert_eq!(stage.act(0, IntentKind::Transfer, |body| body.to(AccountId(300)).amount(700)), APPLIED);
     // A block may name what there is not.
-    for target in [2_000, u32::MAX] {
+    for target in [2_048, u32::MAX] {
         let to = |body: IntentBody| body.to(AccountId(target)).amount(1);
         assert_eq!(stage.act(0, IntentKind::Transfer, to), Verdict::Refused(Refusal::UnknownRecipient));
     }
@@ -258,7 +258,7 @@ fn a_block_of_a_later_round_writes_the_validators() {
 #[test]
 fn a_whole_part_of_the_accounts_may_become_free_at_once() {
     let idleness = Idleness { grant_ms: 20_000, ..Idleness::default() };
-    let genesis = Genesis { idleness, ..genesis(600, 4, 2_000) };
+    let genesis = Genesis { idleness, ..genesis(600, 4, 2_048) };
     let mut stage = opened(genesis, CHUNK_ACCOUNTS as u32);
     stage.wait_until(START_MS + 90_000);
     assert!(stage.machine.read(|rows| rows.accounts.iter().all(|account| !account.is_open())));
