@@ -112,3 +112,13 @@ impl Ratio {
         (wager as u64 * self.num as u64).div_ceil(self.den as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_written_as_numbers_are() {
+        assert_eq!(format!("{}|{:>6}|{:<6}|", Chips(12_345), Chips(12), Chips(0)), "12345|    12|0     |");
+    }
+}

@@ -79,10 +79,11 @@ fn a_message_has_one_deadline_however_many_pieces_it_comes_in() {
         let now = START + Duration::from_millis(50) * index as u32;
         session.take(&[*byte], now, &mut events).expect("a piece");
         assert_eq!(session.deadline(), Some(START + PATIENCE), "piece {index}");
+        assert_eq!(session.unfinished(), index + 1, "what has come of it is held");
     }
     let later = START + Duration::from_secs(4);
     session.take(&[*last], later, &mut events).expect("the last piece");
-    assert_eq!(session.deadline(), None, "nothing has begun");
+    assert_eq!((session.deadline(), session.unfinished()), (None, 0), "nothing has begun");
     // The end of one message and the beginning of the next: the next has a deadline of its own.
     let watch = bytes(&ToNode::Watch(vec![(Watched::Table(TableId(1)), true)]));
     let at = |seconds| later + Duration::from_secs(seconds);
@@ -230,6 +231,19 @@ fn messages_out_of_place_end_the_connection() {
     assert_eq!(place(&mut open(Role::Client), &bytes(&ToNode::Watch(too_many.collect()))), Err(CloseCode::Malformed));
 }
 
+#[test]
+fn a_close_code_is_read_back_from_its_number_and_has_words_of_its_own() {
+    let said: BTreeSet<_> = CloseCode::ALL.map(|(code, ..)| (code.name(), code.sentence())).into();
+    assert_eq!(said.len(), CloseCode::ALL.len(), "no two say the same: {said:?}");
+    assert!(said.iter().all(|(name, sentence)| *name == name.to_uppercase() && sentence.contains(' ')), "{said:?}");
+    for (number, (code, name, sentence)) in (0..).zip(CloseCode::ALL) {
+        assert_eq!(CloseCode::of(number), Some(code));
+        assert_eq!((code as u64, code.name(), code.sentence()), (number, name, sentence));
+    }
+    assert_eq!(CloseCode::of(CloseCode::ALL.len() as u64), None, "a number of a later version");
+    assert_eq!(CloseCode::of(1 << 32), None, "no digit of a number is left out");
+}
+
 /// What may be spent, counted as a pile that grows with time up to a bound.
 struct Pile {
     grows_per_s: u64,
@@ -264,6 +278,8 @@ struct Model {
     unanswered: BTreeSet<u64>,
     watching: BTreeSet<u32>,
     excess: u64,
+    /// What the budget paid for and what it did not, since the session was last asked.
+    counted: Handled,
 }
 
 /// What a session says, as far as a model has it.
@@ -282,7 +298,8 @@ impl Model {
         let mut budget = Pile::full(per_s, 2 * per_s + u64::from(ENTRY_COST));
         assert!(budget.spend(crate::budget::SMALL_COST.into(), START), "the hello");
         let opens = Pile::full(1, 60);
-        Self { budget, opens, unanswered: BTreeSet::new(), watching: BTreeSet::new(), excess: 0 }
+        let counted = Handled { handled: 1, dropped: 0 };
+        Self { budget, opens, unanswered: BTreeSet::new(), watching: BTreeSet::new(), excess: 0, counted }
     }
 
     /// Takes intents, of which each fourth asks for an account.
@@ -290,8 +307,7 @@ impl Model {
         let mut sheds = Vec::new();
         for number in numbers {
             let again = self.unanswered.contains(number);
-            let reason = if !self.budget.spend(INTENT_COST.into(), now) {
-                self.excess += u64::from(INTENT_COST);
+            let reason = if !self.pays(INTENT_COST, now) {
                 Some(ShedReason::RateLimit)
             } else if !again && self.unanswered.len() == PEER_CREDIT as usize {
                 self.excess += u64::from(INTENT_COST);
@@ -312,9 +328,15 @@ impl Model {
         said.extend(sheds);
     }
 
-    fn whole(&mut self, price: u32, now: Duration) -> bool {
+    /// Pays for a message as a whole, or for one of its intents.
+    fn pays(&mut self, price: u32, now: Duration) -> bool {
         let paid = self.budget.spend(price.into(), now);
-        self.excess += if paid { 0 } else { u64::from(price) };
+        if paid {
+            self.counted.handled += 1;
+        } else {
+            self.counted.dropped += 1;
+            self.excess += u64::from(price);
+        }
         paid
     }
 
@@ -381,14 +403,14 @@ fn a_session_says_what_a_plain_model_says_whatever_is_mixed_and_cut() {
                 }
                 3..5 => {
                     let (table, on) = (draw(12) as u32, draw(2) == 0);
-                    if model.whole(WATCH_COST, now) {
+                    if model.pays(WATCH_COST, now) {
                         let was = if on { !model.watching.insert(table) } else { model.watching.remove(&table) };
                         (on || was).then(|| expected.push(Said::Watch(table, on)));
                     }
                     ToNode::Watch(vec![(Watched::Table(TableId(table)), on)])
                 }
                 5 => {
-                    if model.whole(crate::budget::GENESIS_COST, now) {
+                    if model.pays(crate::budget::GENESIS_COST, now) {
                         expected.push(Said::Genesis);
                     }
                     ToNode::AskGenesis
@@ -414,6 +436,10 @@ fn a_session_says_what_a_plain_model_says_whatever_is_mixed_and_cut() {
             }
             let said = said_by(&events);
             assert_eq!(said, expected, "seed {seed}, at {now:?}");
+            // Now and then, so that several messages are counted together.
+            if draw(3) == 0 {
+                assert_eq!(session.take_handled(), std::mem::take(&mut model.counted), "seed {seed}, at {now:?}");
+            }
             let watching: BTreeSet<u32> = session
                 .watching()
                 .iter()

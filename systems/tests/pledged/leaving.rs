@@ -50,16 +50,34 @@ fn whoever_leaves_between_rolls_forfeits_in_the_end_what_cannot_be_taken_down() 
 fn an_absent_player_is_seen_off_as_one_who_leaves() {
     let mut stage = seated();
     with_a_point(&mut stage);
+    stage.machine.watch(true);
     let from_ms = stage.time_ms;
-    let mut returned_ms = None;
+    let mut left = Vec::new();
     while stage.house().forfeited == Chips::ZERO {
         stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
-        if stage.rail(0) == 990 && returned_ms.is_none() {
-            returned_ms = Some(stage.time_ms - from_ms);
+        let after_ms = stage.time_ms - from_ms;
+        left.extend(stage.machine.report().leavings.iter().map(|leaving| (after_ms, *leaving)));
+        if after_ms == 60_000 {
+            assert_eq!(stage.rail(0), 990, "the place bet returned");
         }
-        assert!(stage.time_ms <= from_ms + 121_000);
+        if after_ms < 120_000 {
+            // The roll said when to look, a millisecond before the place bet.
+            let waits_ms = if after_ms < 60_000 { 59_999 } else { 120_000 };
+            assert_eq!(
+                stage.machine.next_due_ms(),
+                Some(from_ms + waits_ms),
+                "looked at when there is something to do"
+            );
+        }
+        assert!(after_ms <= 121_000);
+        stage.assert_root();
     }
-    assert_eq!(returned_ms, Some(60_000), "absent after a minute");
+    let leaving = |absent, returned, left_with: Option<u64>| {
+        let (account, returned, left_with) = (AccountId(0), Chips(returned), left_with.map(Chips));
+        Leaving { table: TABLE, seat: 0, account, absent, returned, left_with }
+    };
+    let expected = [(60_000, leaving(true, 6, None)), (120_000, leaving(false, 0, Some(990)))];
+    assert_eq!(left, expected, "absent after a minute, and what stayed is forfeited after two");
     assert_eq!(stage.time_ms - from_ms, 120_000, "what stayed waited for as long as an account may");
     assert_eq!(stage.machine.read(|rows| rows.tables[0].occupied), 0);
 }
@@ -79,4 +97,53 @@ fn a_seat_without_a_bet_goes_to_others_who_ask() {
     }
     assert_eq!(stage.refused(1, IntentKind::Sit, |body| body.at(TABLE).amount(100)), Refusal::TableFull);
     assert_eq!(stage.one(1, IntentKind::Sit, |body| body.at(TABLE).amount(100)), Verdict::Applied);
+}
+
+#[test]
+fn whoever_asks_for_the_seat_in_vain_delays_no_absence() {
+    let mut stage = seated();
+    let sat_ms = stage.time_ms - 300;
+    for second in 1..=25 {
+        stage.settle_at(sat_ms + 1_000 * second, Vec::new(), Draw::Beacon([7; 48]));
+    }
+    assert_eq!(stage.refused(1, IntentKind::Sit, |body| body.at(TABLE).amount(100)), Refusal::TableFull);
+    assert_eq!(stage.machine.next_due_ms(), Some(sat_ms + 60_000), "it is looked at when its player would be absent");
+    stage.assert_root();
+}
+
+#[test]
+fn bets_that_are_forfeited_are_told_to_those_who_ask_where_a_roll_had_been_called() {
+    for asked in [true, false] {
+        let (mut stage, _) = waiting();
+        stage.machine.watch_felt(asked);
+        stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
+        while stage.house().forfeited == Chips::ZERO {
+            assert_eq!(stage.machine.report().forfeited, []);
+            stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
+            stage.assert_root();
+        }
+        let told: Vec<u32> = stage.machine.report().forfeited.iter().map(|felt| felt.bet.amount).collect();
+        assert_eq!(told, if asked { vec![10] } else { Vec::new() });
+    }
+    // Nobody had called a roll: no dice fall that a session could be held against.
+    let mut stage = seated();
+    stage.machine.watch_felt(true);
+    with_a_point(&mut stage);
+    while stage.house().forfeited == Chips::ZERO {
+        stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
+    }
+    assert_eq!(stage.machine.report().forfeited, []);
+}
+
+/// Each height adds up what its chunks of tables did, where some forfeit bets and others roll.
+#[test]
+fn a_height_counts_forfeits_beside_the_rolls_of_other_tables() {
+    let (mut stage, _) = waiting();
+    assert_eq!(stage.one(1, IntentKind::Sit, |body| body.at(TableId(1)).amount(100)), Verdict::Applied);
+    let mut counts = stage.machine.report().counts;
+    while counts.forfeits == 0 {
+        stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
+        counts = stage.machine.report().counts;
+    }
+    assert_eq!(counts, Counts { rolls: 1, forfeits: 1, lost: 10, ..Counts::default() });
 }

@@ -6,23 +6,24 @@ mod leaving;
 mod random;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use bytemuck::Zeroable;
 use common::{GRANT, Lot, START_MS, Stage, bet, genesis, key};
 use engine::columns::Column;
 use engine::component::{House, Pledge};
 use engine::image::Saved;
-use engine::io::{OpeningEnd, Verdict};
+use engine::io::{Leaving, OpeningEnd, Verdict};
 use engine::message::block::{Block, Header};
 use engine::message::intent::{IntentBody, IntentKind};
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::message::refusal::Refusal;
 use engine::rules::{Commission, DiceSource};
-use engine::{AccountId, BetId, Chips, Genesis, Hash, TableId, TableRules};
+use engine::{AccountId, BetId, Chips, Genesis, Hash, Height, TableId, TableRules};
 use order::dice::dice_of_both;
 use systems::settle::block::BlockPart;
 use systems::snapshot::LoadError;
-use systems::{Draw, Machine, Setup};
+use systems::{Counts, Draw, Machine, Setup};
 
 const TABLE: TableId = TableId(0);
 const OPEN_MS: u32 = 5_000;
@@ -82,6 +83,7 @@ trait Pledging {
     fn pledge_row(&mut self) -> Pledge;
     fn house(&mut self) -> House;
     fn closed(&self) -> Hash;
+    fn assert_root(&mut self);
 }
 
 impl Pledging for Stage {
@@ -113,6 +115,14 @@ impl Pledging for Stage {
     /// The block of the last height.
     fn closed(&self) -> Hash {
         block_hash(self.height.0)
+    }
+
+    /// Every group that the last height wrote was hashed again.
+    fn assert_root(&mut self) {
+        let genesis = self.machine.setup().genesis.as_ref().clone();
+        let mut loaded = Machine::new(Setup::new(genesis, CHAIN).expect("a genesis"), 1);
+        loaded.import(&self.image()).expect("its own image");
+        assert_eq!(self.machine.report().root, loaded.root(), "height {}", self.height);
     }
 }
 
@@ -408,4 +418,32 @@ fn an_opening_beside_as_many_intents_as_a_block_holds_counts() {
     assert_eq!(verdicts.len(), 7_900);
     assert_eq!(stage.machine.report().pledge_receipts[0].verdict, Verdict::Applied);
     assert_eq!(stage.machine.read(|rows| rows.tables[0].roll_number), 1);
+}
+
+/// Readers of history skip pages of 64 heights on which nothing was done: what a pledge names is noted, even if it was refused.
+#[test]
+fn a_pledge_is_noted_for_its_account_and_for_its_table_if_there_is_one() {
+    let mut genesis = world();
+    order::keys::dev_keys(&[1; 32], NonZeroU32::MIN).install(&mut genesis);
+    let mut stage = Stage::new(genesis.clone());
+    let mut drawn = 0;
+    let secret = order::batch::BatchSecret::draw(|bytes| {
+        drawn += 1;
+        bytes.fill(drawn);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let setup = Setup::new(genesis, CHAIN).expect("a genesis");
+    stage.machine = Machine::follower(setup, 1, secret.expect("it cannot fail"), 1).expect("a follower");
+    let opens = (0..3).map(|player| stage.intent(player, IntentKind::Open, |body| body)).collect();
+    stage.settle(opens);
+    while stage.height < Height(64) {
+        stage.settle(Vec::new());
+    }
+    let nobodys = Chain::new(2, TableId(2), 1, 5).pledge(1, 1);
+    let verdicts = stage.pledged(vec![nobodys, PledgeRow { table: 77, ..nobodys }]);
+    assert_eq!(verdicts, [REFUSED(Refusal::UnknownPlayer), REFUSED(Refusal::UnknownTable)]);
+    let maps = stage.machine.activity().maps().expect("a node keeps them");
+    let [span] = &maps.read(Height(1), stage.height).expect("both pages")[..] else { panic!("one span") };
+    assert_eq!(span.tables, [0, 0, 0b10, 0], "on the second page");
+    assert_eq!(span.accounts[..4], [0b01, 0b01, 0b11, 0]);
 }
