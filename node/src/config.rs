@@ -244,7 +244,10 @@ impl Config {
         match version::without_unknown(text) {
             None => Ok((Self::parse(text)?, None)),
             Some((table, warning)) => {
-                let config = Self::deserialize(table).map_err(|error| error.to_string())?;
+                let config = Self::deserialize(toml::Deserializer::from(table)).map_err(|mut error| {
+                    error.set_input(Some(text));
+                    error.to_string()
+                })?;
                 Ok((config, Some(warning)))
             }
         }
