@@ -9,6 +9,7 @@ use net::server::{StartError, check_buffers};
 use node::config::Config;
 use node::init::{OpenedKeys, open_keys};
 use node::layers::{Layered, Origin};
+use operate::alerts::channels;
 use operate::doctor::warnings;
 use operate::monitor::Listening;
 use operate::watching::MonitorConfig;
@@ -80,9 +81,10 @@ pub enum ConfigCommand {
 pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file, follow, set, output } => {
-            let follow = *follow;
-            let Layered { config, warning, .. } = Layered::load(file, &set.set)?;
-            prepare(&config, follow)?;
+            let layered = Layered::load(file, &set.set)?;
+            check(&layered)?;
+            let Layered { config, warning, .. } = layered;
+            prepare(&config, *follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
                 drop(Session::open(&config.node.data)?);
@@ -139,7 +141,6 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
 
 /// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
 pub fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
-    check(config)?;
     let (keys, setup) = open_keys(config, follows)?;
     let genesis = storage::genesis_bytes(&config.node.data)?;
     if genesis.len() as u64 > GENESIS_BYTES_MAX {
@@ -152,10 +153,19 @@ pub fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Se
 /// Whether a node could run with a configuration, as far as that can be said without its keys.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check(config: &Config) -> anyhow::Result<()> {
+/// What is wrong with it, and where.
+pub fn check(layered: &Layered) -> anyhow::Result<()> {
+    let config = &layered.config;
     check_buffers(&config.net)?;
-    Ok(logs::check(&config.log)?)
+    let checked = logs::check(&config.log).and_then(|()| channels::check(&config.alerts).map_err(Failure::Config));
+    Ok(checked.map_err(|failure| placed(failure, layered))?)
+}
+
+/// A failure that begins with a key, with the place of its value.
+fn placed(failure: Failure, layered: &Layered) -> Failure {
+    let Failure::Config(problem) = failure else { return failure };
+    let place = problem.split(':').next().and_then(|key| layered.place(key));
+    Failure::Config(place.map_or_else(|| problem.clone(), |place| format!("{place}: {problem}")))
 }
 
 /// What the monitor is told of the configuration.
@@ -167,5 +177,38 @@ pub fn monitor_config(config: &Config) -> MonitorConfig {
         title,
         alerts: config.alerts.clone(),
         memory_budget: config.memory.budget_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str, set: &[&str]) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("bitcraps.toml");
+        std::fs::write(&path, text).expect("written");
+        let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
+        let layered = Layered::load(&path, &set).expect("its values can be");
+        let problem = check(&layered).map_or_else(|error| error.to_string(), |()| String::new());
+        problem.strip_prefix(&format!("{}", dir.path().display())).unwrap_or(&problem).to_owned()
+    }
+
+    #[test]
+    fn what_only_a_look_at_the_value_finds_is_said_with_its_place() {
+        for (text, set, says) in [
+            ("\n[log]\nfilter = \"warm\"\n", &[][..], "/bitcraps.toml, line 3: log.filter: `warm` is no filter"),
+            ("", &["log.filter=warm"], "--set: log.filter: `warm` is no filter"),
+            ("[alerts]\nexec = [\"\"]\n", &[], "/bitcraps.toml, line 2: alerts.exec: the program has no name"),
+            (
+                "[alerts]\nwebhook = \"http://me:word@127.0.0.1/\"\n",
+                &[],
+                "/bitcraps.toml, line 2: alerts.webhook: a user and a password",
+            ),
+        ] {
+            let found = problem(text, set);
+            assert!(found.starts_with(says) && !found.contains("me:word"), "{found}");
+        }
+        assert_eq!(problem("", &[]), "");
     }
 }

@@ -23,7 +23,7 @@ use systems::exchange::ExchangeError;
 
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
-use super::config::{SetArgs, prepare};
+use super::config::{SetArgs, check, prepare};
 use super::logs::Logs;
 use super::past::{PastSource, past_of};
 use super::phrases::{disk_full, with_counts};
@@ -87,6 +87,7 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
 pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     allocator::leave_to_monitor();
     let layered = Layered::load(&args.config, args.set.all())?;
+    check(&layered)?;
     let (config, newer) = (layered.config.clone(), layered.warning.clone());
     let values = layered.rows_without_secrets();
     let values = values.into_iter().map(|(key, value, _)| (key, value)).collect();

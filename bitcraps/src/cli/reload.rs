@@ -51,7 +51,7 @@ impl State {
     /// If a node would not start with it: then all stays as it was.
     fn reload(&mut self) -> anyhow::Result<Vec<Changed>> {
         let new = Layered::load(&self.path, &self.set)?;
-        check(&new.config)?;
+        check(&new)?;
         let changed = self.layered.changed(&new);
         // What counts from the next start on is said each time, until there was one.
         self.layered = self.layered.while_running(new);

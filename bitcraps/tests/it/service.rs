@@ -140,7 +140,8 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
 
     fs::write(&config, changed.replace("filter = \"", "filter = \"=,")).expect("written");
     signal(&served.node, "-HUP");
-    assert_eq!(served.says("the configuration stays as it was: log.filter"), "ERROR");
+    let says = format!("the configuration stays as it was: {}, line ", config.display());
+    assert_eq!(served.says(&says), "ERROR");
 
     // What waits for the next start is said again; what was taken is not.
     fs::write(&config, &changed).expect("written");
