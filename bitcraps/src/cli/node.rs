@@ -92,12 +92,13 @@ pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     let values = layered.rows_without_secrets();
     let values = values.into_iter().map(|(key, value, _)| (key, value)).collect();
     logs.change(&config.log)?;
+    // From here on SIGHUP ends nothing, however long the rest of the start takes.
+    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), layered, logs)?;
     let mut startup = Startup::default();
     let (keys, setup, genesis) = startup.run(Phase::System, || {
         raise_files();
         prepare(&config, args.follow)
     })?;
-    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), layered, logs)?;
     let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
     if args.ends_with_input {
         end_with_input(&stop);
@@ -175,16 +176,15 @@ impl Operated<'_> {
         };
         sources.threads.push(self.reload.thread());
         drop(starting);
-        let monitor =
-            startup.run(Phase::Final, || Ok(Monitor::start(listening, self.reload.monitor_config(), sources)?))?;
-        self.reload.watched_by(&monitor);
+        let monitor = startup
+            .run(Phase::Final, || Ok(self.reload.watched_by(|told| Monitor::start(listening, told, sources))?))?;
         let (address, key, socket, dashboard) = (network.address, network.key(), network.socket_bytes, monitor.address);
         node.listen(network);
         let times = startup.times();
         monitor.started(times);
         let ready = Ready { address, key, socket, dashboard, recovered, slot, times };
         self.say_ready(&ready, found.as_ref())?;
-        service::ready("running");
+        self.reload.ready();
         self.log_start(times, dashboard)?;
         if let Some(height) = args.halt_at {
             node.machine_mut().halt_at(Height(height));

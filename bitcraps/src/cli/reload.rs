@@ -1,7 +1,7 @@
 //! SIGHUP: a node's configuration is read again, and what may change while it runs is changed. The log has what that was.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct Reload {
     signals: Handle,
     /// Shows that the thread moves.
     turns: Arc<AtomicU64>,
+    /// Whether the manager of services was told that the node is ready: what it is told of a reload ends with that word.
+    is_ready: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,6 +77,8 @@ impl Reload {
         let shared = Arc::clone(&state);
         let turns = Arc::new(AtomicU64::new(0));
         let turned = Arc::clone(&turns);
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let is_told = Arc::clone(&is_ready);
         let run = move || {
             // It looks for the signal instead of waiting for it, so that whoever watches it sees it move.
             while !signals.is_closed() {
@@ -83,7 +87,11 @@ impl Reload {
                     std::thread::park_timeout(TURN);
                     continue;
                 }
-                service::reloading();
+                // Before the node is ready the manager waits for its first word, and a reload has none.
+                let is_told = is_told.load(Ordering::Relaxed);
+                if is_told {
+                    service::reloading();
+                }
                 match lock(&shared).reload() {
                     Ok(changed) if changed.is_empty() => tracing::info!("the configuration is what it was"),
                     Ok(changed) => changed.iter().for_each(|changed| tracing::info!("configuration: {changed}")),
@@ -94,11 +102,13 @@ impl Reload {
                         );
                     }
                 }
-                service::ready("running");
+                if is_told {
+                    service::ready("running");
+                }
             }
         };
         let thread = std::thread::Builder::new().name("reload".into()).spawn(run).context("a thread")?;
-        Ok(Self { state, signals: handle, turns, thread: Some(thread) })
+        Ok(Self { state, signals: handle, turns, is_ready, thread: Some(thread) })
     }
 
     /// Its thread, to be watched.
@@ -106,14 +116,22 @@ impl Reload {
         WatchedThread::new("reload", THREAD_PERIOD, Arc::clone(&self.turns))
     }
 
-    /// What a monitor is told now.
-    pub fn monitor_config(&self) -> MonitorConfig {
-        monitor_config(&lock(&self.state).layered.config)
+    /// The node takes intents now, and the manager of services hears of it.
+    pub fn ready(&self) {
+        service::ready("running");
+        self.is_ready.store(true, Ordering::Relaxed);
     }
 
-    /// Has a monitor told of what changes.
-    pub fn watched_by(&self, monitor: &Monitor) {
-        lock(&self.state).monitor = Some(monitor.changer());
+    /// Starts a monitor with what it is told now, and has it told of what changes from then on.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn watched_by<E>(&self, start: impl FnOnce(MonitorConfig) -> Result<Monitor, E>) -> Result<Monitor, E> {
+        // No reload comes between the two.
+        let mut state = lock(&self.state);
+        let monitor = start(monitor_config(&state.layered.config))?;
+        state.monitor = Some(monitor.changer());
+        Ok(monitor)
     }
 }
 
