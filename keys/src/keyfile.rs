@@ -154,6 +154,23 @@ pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>)
     }
 }
 
+/// Whether a key could be read, as far as that can be said without a passphrase.
+///
+/// # Errors
+/// As [`read`], but that an encrypted key is looked at from outside.
+pub fn look(path: &Path) -> Result<(), KeyFileError> {
+    // What is encrypted reads no further than to the question.
+    match read(path, || Err(KeyFileError::NoPassphrase(String::new()))) {
+        Ok(_) | Err(KeyFileError::NoPassphrase(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a passphrase can be had without asking anybody.
+pub fn is_told() -> bool {
+    ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
 /// What a file that only its owner may read has in it.
 fn text_of(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let failed = |error| KeyFileError::Read { path: path.to_owned(), error };
@@ -335,5 +352,17 @@ mod tests {
         assert!(matches!(read(&path, never), Err(KeyFileError::Form { .. })));
         let folder = read(dir.path(), never).expect_err("a folder").to_string();
         assert!(folder.ends_with("this is a folder; a key is a file, such as net.pem"), "{folder}");
+    }
+
+    #[test]
+    fn a_look_asks_for_no_passphrase_and_finds_what_no_passphrase_mends() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let of = |name: &str| dir.path().join(name);
+        create(&of("plain.pem"), None).expect("a key");
+        create(&of("secret.pem"), Some("correct horse")).expect("a key");
+        write(&of("other.pem"), "no key at all");
+        for (name, is_good) in [("plain.pem", true), ("secret.pem", true), ("other.pem", false), ("none.pem", false)] {
+            assert_eq!(look(&of(name)).is_ok(), is_good, "{name}");
+        }
     }
 }

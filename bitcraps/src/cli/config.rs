@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use engine::limits::GENESIS_BYTES_MAX;
 use net::server::{StartError, check_buffers};
 use node::config::Config;
-use node::init::{OpenedKeys, open_keys};
+use node::init::{OpenedKeys, check_keys, look_at_keys, open_keys};
 use node::layers::{Layered, Origin};
 use operate::alerts::channels;
 use operate::doctor::warnings;
-use operate::monitor::Listening;
+use operate::monitor::{Listening, MonitorError};
 use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::Session;
@@ -88,10 +88,8 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             let running = storage::is_written(&config.node.data);
             if !running {
                 drop(Session::open(&config.node.data)?);
-                let listen = config.net.listen;
-                net::transport::bind(listen, config.net.socket_buffer_bytes as usize)
-                    .map_err(|error| StartError::Bind { address: listen, error })?;
-                config.monitoring.listen.address().map(Listening::at).transpose()?;
+                listens(&config)?;
+                serves(&config)?;
             }
             let mut warnings = warnings(&config, audit::db::journal_bytes(&config.node.data)?);
             warnings.splice(..0, warning);
@@ -142,12 +140,29 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
 /// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
 pub fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
     let (keys, setup) = open_keys(config, follows)?;
+    Ok((keys, setup, genesis_of(config)?))
+}
+
+/// The bytes of a session's genesis.
+fn genesis_of(config: &Config) -> anyhow::Result<Vec<u8>> {
     let genesis = storage::genesis_bytes(&config.node.data)?;
     if genesis.len() as u64 > GENESIS_BYTES_MAX {
         let most = GENESIS_BYTES_MAX;
         return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
     }
-    Ok((keys, setup, genesis))
+    Ok(genesis)
+}
+
+/// Whether the address of players and nodes can be had.
+fn listens(config: &Config) -> Result<(), StartError> {
+    let address = config.net.listen;
+    let bound = net::transport::bind(address, config.net.socket_buffer_bytes as usize);
+    bound.map(drop).map_err(|error| StartError::Bind { address, error })
+}
+
+/// Whether the address of the dashboard can be had.
+fn serves(config: &Config) -> Result<(), MonitorError> {
+    config.monitoring.listen.address().map_or(Ok(()), |address| Listening::at(address).map(drop))
 }
 
 /// Whether a node could run with a configuration, as far as that can be said without its keys.
@@ -166,6 +181,32 @@ fn placed(failure: Failure, layered: &Layered) -> Failure {
     let Failure::Config(problem) = failure else { return failure };
     let place = problem.split(':').next().and_then(|key| layered.place(key));
     Failure::Config(place.map_or_else(|| problem.clone(), |place| format!("{place}: {problem}")))
+}
+
+/// Whether a node would start with a configuration, while one runs with another: what `config check` looks at, but that nobody
+/// is asked for a passphrase, and that nothing is taken that the running node has.
+///
+/// # Errors
+/// Why it would not.
+pub fn check_beside(new: &Layered, running: &Config, follows: bool) -> anyhow::Result<()> {
+    check(new)?;
+    let config = &new.config;
+    genesis_of(config)?;
+    let has_session = config.node.data == running.node.data;
+    match has_session && config.keys == running.keys {
+        true => look_at_keys(config, follows)?,
+        false => check_keys(config, follows)?,
+    }
+    if !has_session && !storage::is_written(&config.node.data) {
+        drop(Session::open(&config.node.data)?);
+    }
+    if config.net.listen != running.net.listen {
+        listens(config)?;
+    }
+    if config.monitoring.listen != running.monitoring.listen {
+        serves(config)?;
+    }
+    Ok(())
 }
 
 /// What the monitor is told of the configuration.

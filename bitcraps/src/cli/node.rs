@@ -93,7 +93,7 @@ pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     let values = values.into_iter().map(|(key, value, _)| (key, value)).collect();
     logs.change(&config.log)?;
     // From here on SIGHUP ends nothing, however long the rest of the start takes.
-    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), layered, logs)?;
+    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), args.follow, layered, logs)?;
     let mut startup = Startup::default();
     let (keys, setup, genesis) = startup.run(Phase::System, || {
         raise_files();

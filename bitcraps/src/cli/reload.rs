@@ -15,7 +15,7 @@ use operate::watching::MonitorConfig;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 
-use super::config::{check, monitor_config};
+use super::config::{check_beside, monitor_config};
 use super::logs::Logs;
 
 /// How often its thread looks for the signal, and how often it does so at least: what a reload takes is part of that.
@@ -37,6 +37,7 @@ pub struct Reload {
 struct State {
     path: PathBuf,
     set: Vec<String>,
+    follows: bool,
     layered: Layered,
     logs: Logs,
     monitor: Option<Changer>,
@@ -47,21 +48,21 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// Reads the configuration again and changes what may change.
+    /// Reads the configuration again and changes what may change. What changed is said, and what there is to know of the file.
     ///
     /// # Errors
     /// If a node would not start with it: then all stays as it was.
-    fn reload(&mut self) -> anyhow::Result<Vec<Changed>> {
+    fn reload(&mut self) -> anyhow::Result<(Vec<Changed>, Option<String>)> {
         let new = Layered::load(&self.path, &self.set)?;
-        check(&new)?;
-        let changed = self.layered.changed(&new);
+        check_beside(&new, &self.layered.config, self.follows)?;
+        let (changed, warning) = (self.layered.changed(&new), new.warning.clone());
         // What counts from the next start on is said each time, until there was one.
         self.layered = self.layered.while_running(new);
         self.logs.change(&self.layered.config.log)?;
         if let Some(monitor) = &self.monitor {
             monitor.change(monitor_config(&self.layered.config))?;
         }
-        Ok(changed)
+        Ok((changed, warning))
     }
 }
 
@@ -70,10 +71,10 @@ impl Reload {
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn start(path: PathBuf, set: Vec<String>, layered: Layered, logs: Logs) -> anyhow::Result<Self> {
+    pub fn start(path: PathBuf, set: Vec<String>, follows: bool, layered: Layered, logs: Logs) -> anyhow::Result<Self> {
         let mut signals = Signals::new([SIGHUP]).context("signals")?;
         let handle = signals.handle();
-        let state = Arc::new(Mutex::new(State { path, set, layered, logs, monitor: None }));
+        let state = Arc::new(Mutex::new(State { path, set, follows, layered, logs, monitor: None }));
         let shared = Arc::clone(&state);
         let turns = Arc::new(AtomicU64::new(0));
         let turned = Arc::clone(&turns);
@@ -93,8 +94,13 @@ impl Reload {
                     service::reloading();
                 }
                 match lock(&shared).reload() {
-                    Ok(changed) if changed.is_empty() => tracing::info!("the configuration is what it was"),
-                    Ok(changed) => changed.iter().for_each(|changed| tracing::info!("configuration: {changed}")),
+                    Ok((changed, warning)) => {
+                        if changed.is_empty() {
+                            tracing::info!("the configuration is what it was");
+                        }
+                        changed.iter().for_each(|changed| tracing::info!("configuration: {changed}"));
+                        warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+                    }
                     Err(error) => {
                         tracing::error!(
                             "the configuration stays as it was: {}",

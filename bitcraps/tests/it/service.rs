@@ -150,6 +150,32 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
     let says = format!("the configuration stays as it was: {}, line ", config.display());
     assert_eq!(served.says(&says), "ERROR");
 
+    // With these no node would start: what could be taken at once is not taken either.
+    let (data, net) = ("data = \"session\"", "net = \"keys/net.pem\"");
+    assert!(changed.contains(data) && changed.contains(net), "{changed}");
+    let more = changed.replace("hosts = [\"node.example\"]", "hosts = [\"other.example\"]");
+    let (listen, elsewhere) = ("listen = \"127.0.0.1:0\"", "listen = \"192.0.2.1:7400\"");
+    for (was, is, says, code) in [
+        (data, "data = \"nosuch\"", "nosuch", 4),
+        (net, "net = \"keys/none.pem\"", "none.pem", 3),
+        (net, "net = \"keys\"", "this is a folder", 3),
+        // Of a session in use `config check` tries no address: the node has it.
+        (listen, elsewhere, "this machine does not have that address", 0),
+    ] {
+        fs::write(&config, more.replacen(was, is, 1)).expect("written");
+        signal(&served.node, "-HUP");
+        let line = served.log.until("the configuration ");
+        assert!(line.contains("stays as it was") && line.contains(says) && line.contains("ERROR"), "{line}");
+        let (found, _, err) = run(&["config", "check", text(&config)]);
+        assert!(found == code && (code == 0 || err.contains(says)), "`config check` says the same: {found} {err}");
+    }
+
+    // What a file of a newer program has beside is named.
+    fs::write(&config, changed.replace("version = 1", "version = 2\nshiny = 1")).expect("written");
+    signal(&served.node, "-HUP");
+    let newer = "the file is of version 2, and this program of version 1: it does not know shiny, which is left out";
+    assert_eq!(served.says(newer), "WARN");
+
     // What waits for the next start is said again; what was taken is not.
     fs::write(&config, &changed).expect("written");
     signal(&served.node, "-HUP");
