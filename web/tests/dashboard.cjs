@@ -12,7 +12,8 @@ const SECTIONS = ["System Health", "Application Performance", "Game Engine", "Re
 const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
 const BYTES_MAX = 300 * 1024;
 
-async function open(browser, options) {
+// A page on which whatever is not as it should be is noted.
+async function blank(browser, options) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.noted = [];
@@ -21,6 +22,11 @@ async function open(browser, options) {
   page.on("request", (request) => {
     if (!request.url().startsWith(url) && !request.url().startsWith("data:")) page.noted.push(`asks ${request.url()}`);
   });
+  return page;
+}
+
+async function open(browser, options) {
+  const page = await blank(browser, options);
   const began = Date.now();
   await page.goto(url);
   await page.locator("#tile-height canvas").waitFor();
@@ -87,10 +93,26 @@ async function look(browser) {
   }
 }
 
+// What the alerts lead to, on a phone.
+async function runbook(browser) {
+  for (const name of ["memory-high", "thread-frozen", "scrape-down"]) {
+    const page = await blank(browser, { viewport: SIZES.phone });
+    await page.goto(`${url}runbook/${name}`);
+    await accessible(page);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${name}: ${wide} pixels stand out`);
+    assert.deepEqual(page.noted, [], name);
+    await page.context().close();
+  }
+}
+
 async function main() {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
   try {
-    if (task === "look") return await look(browser);
+    if (task === "look") {
+      await look(browser);
+      return await runbook(browser);
+    }
     const page = await open(browser, { viewport: SIZES.desktop });
     await page.locator("#alerts", { hasText: argument }).waitFor({ timeout: 60_000 });
     if (process.argv[5]) await page.screenshot({ path: process.argv[5], fullPage: true });
