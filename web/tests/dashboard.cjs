@@ -27,6 +27,16 @@ async function blank(browser, options) {
 
 async function open(browser, options) {
   const page = await blank(browser, options);
+  // The stream that the page follows, for a look at what the page does when it breaks off.
+  await page.addInitScript(() => {
+    const Own = window.EventSource;
+    window.EventSource = class extends Own {
+      constructor(address) {
+        super(address);
+        window.followed = this;
+      }
+    };
+  });
   const began = Date.now();
   await page.goto(url);
   await page.locator("#tile-height canvas").waitFor();
@@ -41,6 +51,17 @@ const metrics = async () => {
 };
 const value = (page, id) => page.locator(`#tile-${id} .value`).textContent();
 const number = async (page, id) => Number((await value(page, id)).replace(/[^0-9.]/g, ""));
+
+// A page that hears nothing more says so, and nothing that is good.
+async function silent(page) {
+  const found = await page.evaluate(() => {
+    const state = document.querySelector("#state");
+    window.followed.onerror();
+    return [state.textContent, state.dataset.level, document.querySelector("#lost").hidden];
+  });
+  assert.deepEqual(found, ["no word", "unknown", false]);
+  await page.waitForFunction(() => document.querySelector("#state").textContent === "ready" && document.querySelector("#lost").hidden);
+}
 
 async function values(page) {
   assert.deepEqual(await page.locator("h2").allTextContents(), ["Active alerts", ...SECTIONS]);
@@ -77,7 +98,10 @@ async function look(browser) {
   for (const [name, viewport] of Object.entries(SIZES)) {
     for (const colorScheme of ["light", "dark"]) {
       const page = await open(browser, { viewport, colorScheme, deviceScaleFactor: name === "phone" ? 2 : 1 });
-      if (name === "desktop" && colorScheme === "light") await values(page);
+      if (name === "desktop" && colorScheme === "light") {
+        await values(page);
+        await silent(page);
+      }
       await accessible(page);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${name}: ${wide} pixels stand out`);
