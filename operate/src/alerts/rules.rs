@@ -182,7 +182,8 @@ pub const RULES: &[Rule] = &[
         meaning: "The process has most of the memory that it may have. Beyond it the system may end it; it comes back with all that had a receipt.",
         steps: &[
             "Look at connections and buffers on the dashboard: `net.buffer_bytes_max` bounds what they hold.",
-            "Lower `cache.memory_bytes_max`, or raise `memory.budget_bytes` and the control group's bound.",
+            "Lower `net.buffer_bytes_max` and `net.connections_max` and restart, or raise `memory.budget_bytes` and the control group's bound.",
+            "Tables and accounts have theirs from the start, `bitcraps_memory_columns_bytes`: genesis says how many there are, and no setting makes it less.",
             "If it grows without more connections or tables, keep the metrics and report it.",
         ],
     },
