@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use operate::history::Expr;
+use operate::tiles::{Tile, tiles};
+use serde_json::json;
+
 use super::lines::Lines;
 
 /// A `dev` that runs until it is dropped.
@@ -194,6 +198,25 @@ fn an_address_that_is_taken_is_named_and_leaves_no_session() {
     assert!(!session.exists());
 }
 
+/// The tiles that show one metric each, and how: the browser compares them with `/metrics`. What grows over a whole minute is left
+/// out: a minute would pass before there is anything to compare.
+fn tiles_of_one_metric() -> serde_json::Value {
+    let of = |tile: &Tile| {
+        let id = tile.id;
+        match tile.value {
+            Expr::Now(metric) => Some(json!({ "id": id, "how": "now", "metric": metric })),
+            Expr::Rate(metric, seconds) => {
+                Some(json!({ "id": id, "how": "rate", "metric": metric, "seconds": seconds }))
+            }
+            Expr::Quantile(share, metric, seconds) => {
+                Some(json!({ "id": id, "how": "quantile", "metric": metric, "share": share, "seconds": seconds }))
+            }
+            _ => None,
+        }
+    };
+    tiles().filter_map(of).collect()
+}
+
 /// Looks at the page of a node in a browser, where there is one: false where there is none.
 fn browse(dev: &Dev, args: &[&str]) -> bool {
     let root = crate::manifests::root();
@@ -208,6 +231,7 @@ fn browse(dev: &Dev, args: &[&str]) -> bool {
         .arg(format!("http://{}/", dev.address))
         .args(args)
         .env("NODE_PATH", modules)
+        .env("DASHBOARD_TILES", tiles_of_one_metric().to_string())
         .output()
         .expect("node is there with npm");
     let said = [run.stdout, run.stderr].concat();
