@@ -164,6 +164,8 @@ function follow() {
     if (lost.hidden) lost.textContent = `No word from the node since ${new Date().toLocaleTimeString()}; what follows is old.`;
     lost.hidden = false;
     document.body.classList.add("stale");
+    byId("state").textContent = "no word";
+    byId("state").dataset.level = "unknown";
     // A browser tries again by itself, unless the answer was no stream.
     if (events.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
   };

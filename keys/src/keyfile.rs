@@ -52,6 +52,12 @@ pub enum KeyFileError {
         #[source]
         error: io::Error,
     },
+    /// A folder is no file.
+    #[error("{path}: this is a folder; a key is a file, such as net.pem")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Others may read the file.
     #[error("{path}: others may read this secret key; run `chmod 600 {path}`")]
     Mode {
@@ -129,17 +135,7 @@ fn pkcs8_pem(seed: &Seed, passphrase: Option<&str>) -> Result<Zeroizing<String>,
 /// # Errors
 /// If the file is missing, may be read by others, or holds no key that the passphrase opens.
 pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>) -> Result<Seed, KeyFileError> {
-    let failed = |error| KeyFileError::Read { path: path.to_owned(), error };
-    let file = File::open(path).map_err(failed)?;
-    #[cfg(unix)]
-    {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().map_err(failed)?.permissions());
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::Mode { path: path.to_owned() });
-        }
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    let text = text_of(path)?;
     let key = if text.contains(ENCRYPTED) {
         let passphrase = ask()?;
         SigningKey::from_pkcs8_encrypted_pem(&text, passphrase.as_bytes())
@@ -156,6 +152,41 @@ pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>)
         }
         Err(error) => Err(KeyFileError::Form { path: path.to_owned(), problem: error.to_string() }),
     }
+}
+
+/// Whether a key could be read, as far as that can be said without a passphrase.
+///
+/// # Errors
+/// As [`read`], but that an encrypted key is looked at from outside.
+pub fn look(path: &Path) -> Result<(), KeyFileError> {
+    // What is encrypted reads no further than to the question.
+    match read(path, || Err(KeyFileError::NoPassphrase(String::new()))) {
+        Ok(_) | Err(KeyFileError::NoPassphrase(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a passphrase can be had without asking anybody.
+pub fn is_told() -> bool {
+    ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// What a file that only its owner may read has in it.
+fn text_of(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let failed = |error| KeyFileError::Read { path: path.to_owned(), error };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    // Before its mode: who took a folder's rights away, as that of a file asks for, could not get into it any more.
+    if metadata.is_dir() {
+        return Err(KeyFileError::Folder { path: path.to_owned() });
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0 {
+        return Err(KeyFileError::Mode { path: path.to_owned() });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
 }
 
 /// The passphrase for what is encrypted: from the environment, from the first line of the file that it names, or typed. A
@@ -319,5 +350,19 @@ mod tests {
         }
         write(&path, "no key at all");
         assert!(matches!(read(&path, never), Err(KeyFileError::Form { .. })));
+        let folder = read(dir.path(), never).expect_err("a folder").to_string();
+        assert!(folder.ends_with("this is a folder; a key is a file, such as net.pem"), "{folder}");
+    }
+
+    #[test]
+    fn a_look_asks_for_no_passphrase_and_finds_what_no_passphrase_mends() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let of = |name: &str| dir.path().join(name);
+        create(&of("plain.pem"), None).expect("a key");
+        create(&of("secret.pem"), Some("correct horse")).expect("a key");
+        write(&of("other.pem"), "no key at all");
+        for (name, is_good) in [("plain.pem", true), ("secret.pem", true), ("other.pem", false), ("none.pem", false)] {
+            assert_eq!(look(&of(name)).is_ok(), is_good, "{name}");
+        }
     }
 }

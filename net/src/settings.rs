@@ -140,10 +140,18 @@ pub fn any_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     match Size::deserialize(deserializer)? {
         Size::Number(bytes) => Ok(bytes),
         Size::Text(text) => {
-            let size = text.parse::<ByteSize>();
-            Ok(size.map_err(|_| D::Error::custom(format!("`{text}` is no size such as 512MB or 2 GiB")))?.as_u64())
+            let size = parse_size(&text).map_err(D::Error::custom)?;
+            Ok(size.as_u64())
         }
     }
+}
+
+/// A size from text: a number of bytes, or one with its unit.
+///
+/// # Errors
+/// If it is none, in words.
+pub fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| format!("`{text}` is no size such as 512MB or 2 GiB"))
 }
 
 /// Writes a number of bytes as it is read back, to the byte: in the largest unit that divides it.

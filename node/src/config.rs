@@ -244,7 +244,10 @@ impl Config {
         match version::without_unknown(text) {
             None => Ok((Self::parse(text)?, None)),
             Some((table, warning)) => {
-                let config = Self::deserialize(table).map_err(|error| error.to_string())?;
+                let config = Self::deserialize(toml::Deserializer::from(table)).map_err(|mut error| {
+                    error.set_input(Some(text));
+                    error.to_string()
+                })?;
                 Ok((config, Some(warning)))
             }
         }
@@ -469,13 +472,33 @@ mod tests {
     ];
 
     #[test]
-    fn a_text_without_quotes_gets_a_hint_that_does_not_repeat_it() {
-        for text in ["[net]\nlisten = 127.0.0.1:1\n", "[alerts]\nwebhook = http://host/token\n"] {
+    fn a_value_that_is_none_gets_a_hint_of_its_kind_that_does_not_repeat_it() {
+        for (text, hint) in [
+            ("[net]\nlisten = 127.0.0.1:1\n", "a text stands in quotes: listen = \"...\""),
+            ("[alerts]\nwebhook = http://host/token\n", "a text stands in quotes: webhook = \"...\""),
+            ("[net]\nname = 2026-99-99\n", "a text stands in quotes: name = \"...\""),
+            (
+                "[memory]\nbudget_bytes = 512MB # token\n",
+                "a number with a unit stands in quotes: budget_bytes = \"...\"",
+            ),
+            ("[net]\nban_ms = 30s\n", "a number with a unit stands in quotes: ban_ms = \"...\""),
+            ("[net]\nconnections_max = 99999999999999999999\n", "expected a whole number from 1 to 20000"),
+            ("[net]\nconnections_max = 2026-99-99\n", "expected a whole number from 1 to 20000"),
+            ("[net]\nmdns = yes\n", "expected `mdns = true` or `mdns = false`"),
+            ("[ net ]\nmdns = True\n", "expected `mdns = true` or `mdns = false`"),
+            (
+                "[net]\npeers = a.example:1\n",
+                "a list stands in brackets, and each text of it in quotes: peers = [\"...\"]",
+            ),
+        ] {
             let problem = Config::parse(text).expect_err(text);
-            let key = text.lines().nth(1).and_then(|line| line.split(' ').next()).expect("a key");
-            let hint = format!("\na text stands in quotes: {key} = \"...\"");
-            assert!(problem.starts_with("TOML parse error at line 2") && problem.ends_with(&hint), "{problem}");
+            let is_placed = problem.starts_with("TOML parse error at line 2");
+            assert!(is_placed && problem.ends_with(&format!("\n{hint}")), "{problem}");
+            let is_text = hint.contains("stands in quotes: ");
+            assert!(is_text || !problem.contains("must be quoted"), "it is no text: {problem}");
             assert!(!problem.lines().skip(4).any(|line| line.contains("token")), "{problem}");
         }
+        let large = "[memory]\nbudget_bytes = 99999999999999999999\n";
+        assert!(!Config::parse(large).expect_err(large).contains("quotes"), "in quotes it is as large");
     }
 }

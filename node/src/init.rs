@@ -204,12 +204,47 @@ pub struct OpenedKeys {
 /// # Errors
 /// If a key cannot be read, or is another.
 pub fn open_keys(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup)> {
+    open_asking(config, follows, || keyfile::passphrase("the node's keys", false))
+}
+
+/// Whether the files of a node's keys are there and look like keys, without a passphrase.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn look_at_keys(config: &Config, follows: bool) -> Result<(), KeyFileError> {
+    let KeysConfig { validator, dkg, beacon, net, .. } = &config.keys;
+    let of_validator = [validator, dkg, beacon].into_iter().filter(|_| !follows);
+    of_validator.chain([net]).try_for_each(|path| keyfile::look(path))
+}
+
+/// Whether [`open_keys`] would succeed, as far as that can be said without asking anybody: where a passphrase would have to be
+/// typed, only from outside.
+///
+/// # Errors
+/// As [`open_keys`].
+pub fn check_keys(config: &Config, follows: bool) -> anyhow::Result<()> {
+    look_at_keys(config, follows)?;
+    let ask = || match keyfile::is_told() {
+        true => keyfile::passphrase("the node's keys", false),
+        false => Err(KeyFileError::NoPassphrase("nobody is asked".into())),
+    };
+    match open_asking(config, follows, ask) {
+        Err(error) if matches!(error.downcast_ref(), Some(KeyFileError::NoPassphrase(_))) => Ok(()),
+        opened => opened.map(drop),
+    }
+}
+
+fn open_asking(
+    config: &Config,
+    follows: bool,
+    ask: impl Fn() -> Result<Passphrase, KeyFileError>,
+) -> anyhow::Result<(OpenedKeys, Setup)> {
     let (genesis, chain) = read_genesis(&config.node.data)?;
     let mut asked: Option<Passphrase> = None;
     let mut read = |path: &Path| -> Result<Seed, KeyFileError> {
         keyfile::read(path, || match &asked {
             Some(passphrase) => Ok(passphrase.clone()),
-            None => Ok(asked.insert(keyfile::passphrase("the node's keys", false)?).clone()),
+            None => Ok(asked.insert(ask()?).clone()),
         })
     };
     let validator = if follows { None } else { Some(open_validator(config, &genesis, &mut read)?) };

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt::{Display, Formatter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::limits::CONFIG_BYTES_MAX;
 use serde::Deserialize;
@@ -48,6 +48,8 @@ pub struct Layered {
     pub origins: Vec<(&'static str, &'static str, Origin)>,
     /// What its operator should know of the file: that it is of a newer program.
     pub warning: Option<String>,
+    /// The file.
+    path: PathBuf,
 }
 
 /// A value that is set over the file.
@@ -97,7 +99,19 @@ impl Layered {
             place.expect("each key has a meaning").2 = origin;
         }
         let config = Config::deserialize(table).map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { config, origins, warning })
+        Ok(Self { config, origins, warning, path: path.to_owned() })
+    }
+
+    /// Where a value can be changed: a line of the file, a variable, or the command line; nothing for one that is a default, or
+    /// of a key that there is not.
+    pub fn place(&self, key: &str) -> Option<String> {
+        let (section, name) = key.split_once('.')?;
+        let (.., origin) = self.origins.iter().find(|(of, known, _)| (*of, *known) == (section, name))?;
+        match origin {
+            Origin::Default => None,
+            Origin::File(line) => Some(format!("{}, line {line}", self.path.display())),
+            Origin::Variable(_) | Origin::Flag => Some(origin.to_string()),
+        }
     }
 
     /// Each key with its value, as TOML has it, and where that is from.
@@ -304,6 +318,10 @@ mod tests {
         assert_eq!(of("ban_ms"), Some(&Origin::Variable("BITCRAPS_NET_BAN_MS".into())));
         assert_eq!(of("connections_max"), Some(&Origin::File(5)));
         assert_eq!(of("listen"), Some(&Origin::Default));
+        let place = |key: &str| layered.place(key);
+        assert!(place("net.connections_max").is_some_and(|place| place.ends_with("bitcraps.toml, line 5")));
+        assert_eq!((place("net.name"), place("net.listen"), place("net.x")), (Some("--set".into()), None, None));
+        assert_eq!(place("net.ban_ms"), Some("BITCRAPS_NET_BAN_MS".into()));
     }
 
     #[test]

@@ -73,7 +73,10 @@ fn answer(mut stream: TcpStream, phase: Phase) -> std::io::Result<()> {
             count => length += count,
         }
     }
-    let (status, kind, body) = match question.starts_with(b"GET /livez ") {
+    // Whoever asks for the head alone asks the same, and gets no body.
+    let head = question.strip_prefix(b"HEAD ");
+    let path = head.or_else(|| question.strip_prefix(b"GET "));
+    let (status, kind, body) = match path.is_some_and(|path| path.starts_with(b"/livez ")) {
         true => ("200 OK", "text/plain", "live\n".to_owned()),
         false => {
             let reason = format!("starting: {}", phase.name());
@@ -82,8 +85,9 @@ fn answer(mut stream: TcpStream, phase: Phase) -> std::io::Result<()> {
     };
     write!(
         stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+        body.len(),
+        if head.is_some() { "" } else { body.as_str() }
     )
 }
 
@@ -91,9 +95,9 @@ fn answer(mut stream: TcpStream, phase: Phase) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn ask(address: std::net::SocketAddr, path: &str) -> String {
+    fn ask(address: std::net::SocketAddr, question: &str) -> String {
         let mut stream = TcpStream::connect(address).expect("it listens");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        write!(stream, "{question} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         answer
@@ -104,13 +108,18 @@ mod tests {
         let listening = crate::monitor::Listening::at(([127, 0, 0, 1], 0).into()).expect("a port");
         let starting = listening.while_starting().expect("a thread");
         starting.is_at(Phase::Core);
-        let answer = ask(listening.address(), "/readyz");
+        let answer = ask(listening.address(), "GET /readyz");
         assert!(
             answer.starts_with("HTTP/1.1 503 ")
                 && answer.ends_with("{\"ready\":false,\"reasons\":[\"starting: core\"]}"),
             "{answer}"
         );
-        assert!(ask(listening.address(), "/livez").starts_with("HTTP/1.1 200 "));
+        let live = ask(listening.address(), "GET /livez");
+        assert!(live.starts_with("HTTP/1.1 200 ") && live.ends_with("\r\n\r\nlive\n"), "{live}");
+        let head = ask(listening.address(), "HEAD /livez");
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("Content-Length: 5\r\nConnection: close\r\n\r\n"));
+        assert!(ask(listening.address(), "HEAD /readyz").ends_with("\r\n\r\n"), "a head has no body");
+        assert!(ask(listening.address(), "POST /livez").starts_with("HTTP/1.1 503 "));
         let _silent = TcpStream::connect(listening.address()).expect("it listens");
         let began = std::time::Instant::now();
         drop(starting);

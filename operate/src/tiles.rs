@@ -156,7 +156,7 @@ pub const SECTIONS: [Section; 4] = [
             tile("network_level", "Level of buffers", Now("bitcraps_network_level"), Unit::Level),
             tile("disk_level", "Level of the disk", Now("bitcraps_disk_level"), Unit::Level),
             tile("session", "Session on disk", Now("bitcraps_session_bytes"), Unit::Bytes)
-                .most(Sum(&Now("bitcraps_session_bytes"), &Now("bitcraps_disk_free_bytes"))),
+                .most(Now("bitcraps_session_max_bytes")),
             rate("growth", "Session grows", Growth("bitcraps_session_bytes", 60), Unit::Bytes),
             rate("written", "Disk writes", Rate("bitcraps_disk_written_bytes_total", SPAN), Unit::Bytes),
             rate("packets_in", "Packets received", Rate("bitcraps_net_packets_received_total", SPAN), Unit::Count),

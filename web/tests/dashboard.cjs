@@ -8,11 +8,14 @@ const fs = require("node:fs");
 const { chromium } = require("playwright-core");
 
 const [url, task, argument] = process.argv.slice(2);
+// Tiles that show one metric each: their id, its name, and how it is shown.
+const TILES = JSON.parse(process.env.DASHBOARD_TILES ?? "[]");
 const SECTIONS = ["System Health", "Application Performance", "Game Engine", "Resource Utilization"];
 const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
 const BYTES_MAX = 300 * 1024;
 
-async function open(browser, options) {
+// A page on which whatever is not as it should be is noted.
+async function blank(browser, options) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.noted = [];
@@ -20,6 +23,21 @@ async function open(browser, options) {
   page.on("pageerror", (error) => page.noted.push(`error: ${error.message}`));
   page.on("request", (request) => {
     if (!request.url().startsWith(url) && !request.url().startsWith("data:")) page.noted.push(`asks ${request.url()}`);
+  });
+  return page;
+}
+
+async function open(browser, options) {
+  const page = await blank(browser, options);
+  // The stream that the page follows, for a look at what the page does when it breaks off.
+  await page.addInitScript(() => {
+    const Own = window.EventSource;
+    window.EventSource = class extends Own {
+      constructor(address) {
+        super(address);
+        window.followed = this;
+      }
+    };
   });
   const began = Date.now();
   await page.goto(url);
@@ -36,22 +54,88 @@ const metrics = async () => {
 const value = (page, id) => page.locator(`#tile-${id} .value`).textContent();
 const number = async (page, id) => Number((await value(page, id)).replace(/[^0-9.]/g, ""));
 
+const UNITS = { "": 1, "%": 0.01, s: 1, ms: 1e-3, "µs": 1e-6, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
+const LEVELS = ["low", "medium", "high"];
+
+// A value as the page writes it; null for one that is not there.
+function meant(text) {
+  if (text === "–") return null;
+  if (LEVELS.includes(text)) return LEVELS.indexOf(text);
+  const [, digits, unit] = text.match(/^(-?[\d.,]+) ?([^/]*)(?:\/s)?$/) ?? assert.fail(`what is ${text}?`);
+  return Number(digits.replaceAll(",", "")) * (UNITS[unit] ?? assert.fail(`what is ${text}?`));
+}
+
+// A metric in an answer of /metrics, of labelled ones all together; null for one that is not there.
+function total(answer, name) {
+  const found = [...answer].filter(([line]) => line === name || line.startsWith(`${name}{`));
+  return found.length === 0 ? null : found.reduce((sum, [, value]) => sum + value, 0);
+}
+
+// A quantile of what was measured between two answers, as Prometheus has it; null where nothing was.
+function quantile(share, name, before, after) {
+  const ends = [...after.keys()].filter((line) => line.startsWith(`${name}_bucket{`));
+  const counts = ends.map((line) => [Number(line.match(/le="([^"]+)"/)[1].replace("+Inf", "Infinity")), after.get(line) - before.get(line)]);
+  const all = counts.at(-1)?.[1] ?? 0;
+  if (all === 0) return null;
+  const place = counts.findIndex(([, count]) => count >= share * all);
+  const [low, below] = place === 0 ? [0, 0] : counts[place - 1];
+  const [high, count] = counts[place];
+  return high === Infinity ? low : low + ((high - low) * (share * all - below)) / (count - below);
+}
+
+// Whether a tile shows what these answers say, the newest last: within a hundredth for what is written in three digits, and
+// within a third for what is measured over the last seconds, which are others for whoever asks.
+function isTrue({ metric, how, share, seconds }, shown, answers) {
+  const newest = answers.at(-1);
+  if (how === "now") {
+    const near = answers.slice(-3).map((answer) => total(answer, metric));
+    if (near.includes(null) || shown === null) return near.includes(null) && shown === null;
+    const [low, high] = [Math.min(...near), Math.max(...near)];
+    return shown >= low - 0.01 * Math.abs(low) - 1e-4 && shown <= high + 0.01 * Math.abs(high) + 1e-4;
+  }
+  const past = answers.findLast((answer) => newest.at - answer.at >= 1000 * seconds);
+  if (past === undefined) return false;
+  const wanted = how === "rate"
+    ? (1000 * (total(newest, metric) - total(past, metric))) / (newest.at - past.at)
+    : quantile(share, metric, past, newest);
+  if (wanted === null || shown === null) return wanted === shown;
+  return Math.abs(shown - wanted) <= Math.max(wanted, shown) / 3 + (how === "rate" ? 0.05 : 1e-5);
+}
+
+// Each of them shows what /metrics says, at some time: what moves between the two is looked at again.
+async function compare(page) {
+  assert.ok(TILES.length > 25, `${TILES.length} tiles are of one metric`);
+  const waiting = new Map(TILES.map((tile) => [tile.id, tile]));
+  const answers = [];
+  const ask = async () => answers.push(Object.assign(await metrics(), { at: Date.now() }));
+  for (let tries = 0; waiting.size > 0; tries++) {
+    await ask();
+    await page.waitForTimeout(500);
+    const texts = await page.locator(".tile").evaluateAll((tiles) => tiles.map((tile) => [tile.id, tile.querySelector(".value").textContent]));
+    await ask();
+    const shown = new Map(texts.map(([id, text]) => [id.replace(/^tile-/, ""), text]));
+    for (const [id, tile] of waiting) if (isTrue(tile, meant(shown.get(id)), answers)) waiting.delete(id);
+    assert.ok(tries < 120, `not what /metrics says: ${[...waiting].map(([id, { metric }]) => `${id} shows ${shown.get(id)}, ${metric} is ${total(answers.at(-1), metric)}`).join("; ")}`);
+    await page.waitForTimeout(500);
+  }
+}
+
+// A page that hears nothing more says so, and nothing that is good.
+async function silent(page) {
+  const found = await page.evaluate(() => {
+    const state = document.querySelector("#state");
+    window.followed.onerror();
+    return [state.textContent, state.dataset.level, document.querySelector("#lost").hidden];
+  });
+  assert.deepEqual(found, ["no word", "unknown", false]);
+  await page.waitForFunction(() => document.querySelector("#state").textContent === "ready" && document.querySelector("#lost").hidden);
+}
+
 async function values(page) {
   assert.deepEqual(await page.locator("h2").allTextContents(), ["Active alerts", ...SECTIONS]);
   const tiles = await page.locator(".tile").count();
   assert.equal(await page.locator(".tile canvas").count(), tiles, "a chart for each value");
-  // What is on the page lies between what /metrics said before and says after.
-  for (let tries = 0; ; tries++) {
-    const before = await metrics();
-    await page.waitForTimeout(1500);
-    const shown = { height: await number(page, "height"), connections: await number(page, "connections"), files: await number(page, "files") };
-    await page.waitForTimeout(200);
-    const after = await metrics();
-    const between = (name, found) => before.get(name) <= found && found <= after.get(name);
-    const isTrue = between("bitcraps_height_settled", shown.height) && between("bitcraps_open_files", shown.files);
-    if (isTrue && after.get("bitcraps_height_settled") > before.get("bitcraps_height_settled")) break;
-    assert.ok(tries < 10, `${JSON.stringify(shown)} is not between two answers of /metrics`);
-  }
+  await compare(page);
   const texts = await page.locator(".tile .value").allTextContents();
   assert.ok(texts.filter((text) => text !== "–").length > tiles * 0.8, `filled: ${texts}`);
   const height = await number(page, "height");
@@ -71,7 +155,10 @@ async function look(browser) {
   for (const [name, viewport] of Object.entries(SIZES)) {
     for (const colorScheme of ["light", "dark"]) {
       const page = await open(browser, { viewport, colorScheme, deviceScaleFactor: name === "phone" ? 2 : 1 });
-      if (name === "desktop" && colorScheme === "light") await values(page);
+      if (name === "desktop" && colorScheme === "light") {
+        await values(page);
+        await silent(page);
+      }
       await accessible(page);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${name}: ${wide} pixels stand out`);
@@ -87,10 +174,26 @@ async function look(browser) {
   }
 }
 
+// What the alerts lead to, on a phone.
+async function runbook(browser) {
+  for (const name of ["memory-high", "thread-frozen", "scrape-down"]) {
+    const page = await blank(browser, { viewport: SIZES.phone });
+    await page.goto(`${url}runbook/${name}`);
+    await accessible(page);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${name}: ${wide} pixels stand out`);
+    assert.deepEqual(page.noted, [], name);
+    await page.context().close();
+  }
+}
+
 async function main() {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
   try {
-    if (task === "look") return await look(browser);
+    if (task === "look") {
+      await look(browser);
+      return await runbook(browser);
+    }
     const page = await open(browser, { viewport: SIZES.desktop });
     await page.locator("#alerts", { hasText: argument }).waitFor({ timeout: 60_000 });
     if (process.argv[5]) await page.screenshot({ path: process.argv[5], fullPage: true });

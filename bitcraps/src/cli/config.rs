@@ -7,10 +7,11 @@ use clap::{Args, Subcommand};
 use engine::limits::GENESIS_BYTES_MAX;
 use net::server::{StartError, check_buffers};
 use node::config::Config;
-use node::init::{OpenedKeys, open_keys};
+use node::init::{OpenedKeys, check_keys, look_at_keys, open_keys};
 use node::layers::{Layered, Origin};
+use operate::alerts::channels;
 use operate::doctor::warnings;
-use operate::monitor::Listening;
+use operate::monitor::{Listening, MonitorError};
 use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::Session;
@@ -80,16 +81,15 @@ pub enum ConfigCommand {
 pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file, follow, set, output } => {
-            let follow = *follow;
-            let Layered { config, warning, .. } = Layered::load(file, &set.set)?;
-            prepare(&config, follow)?;
+            let layered = Layered::load(file, &set.set)?;
+            check(&layered)?;
+            let Layered { config, warning, .. } = layered;
+            prepare(&config, *follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
                 drop(Session::open(&config.node.data)?);
-                let listen = config.net.listen;
-                net::transport::bind(listen, config.net.socket_buffer_bytes as usize)
-                    .map_err(|error| StartError::Bind { address: listen, error })?;
-                config.monitoring.listen.address().map(Listening::at).transpose()?;
+                listens(&config)?;
+                serves(&config)?;
             }
             let mut warnings = warnings(&config, audit::db::journal_bytes(&config.node.data)?);
             warnings.splice(..0, warning);
@@ -139,23 +139,74 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
 
 /// What a node needs before it touches its session: keys that are the genesis' own, and a genesis that clients take.
 pub fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
-    check(config)?;
     let (keys, setup) = open_keys(config, follows)?;
+    Ok((keys, setup, genesis_of(config)?))
+}
+
+/// The bytes of a session's genesis.
+fn genesis_of(config: &Config) -> anyhow::Result<Vec<u8>> {
     let genesis = storage::genesis_bytes(&config.node.data)?;
     if genesis.len() as u64 > GENESIS_BYTES_MAX {
         let most = GENESIS_BYTES_MAX;
         return Err(Failure::Data(format!("a genesis of {} bytes; clients take {most}", genesis.len())).into());
     }
-    Ok((keys, setup, genesis))
+    Ok(genesis)
+}
+
+/// Whether the address of players and nodes can be had.
+fn listens(config: &Config) -> Result<(), StartError> {
+    let address = config.net.listen;
+    let bound = net::transport::bind(address, config.net.socket_buffer_bytes as usize);
+    bound.map(drop).map_err(|error| StartError::Bind { address, error })
+}
+
+/// Whether the address of the dashboard can be had.
+fn serves(config: &Config) -> Result<(), MonitorError> {
+    config.monitoring.listen.address().map_or(Ok(()), |address| Listening::at(address).map(drop))
 }
 
 /// Whether a node could run with a configuration, as far as that can be said without its keys.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check(config: &Config) -> anyhow::Result<()> {
+/// What is wrong with it, and where.
+pub fn check(layered: &Layered) -> anyhow::Result<()> {
+    let config = &layered.config;
     check_buffers(&config.net)?;
-    Ok(logs::check(&config.log)?)
+    let checked = logs::check(&config.log).and_then(|()| channels::check(&config.alerts).map_err(Failure::Config));
+    Ok(checked.map_err(|failure| placed(failure, layered))?)
+}
+
+/// A failure that begins with a key, with the place of its value.
+fn placed(failure: Failure, layered: &Layered) -> Failure {
+    let Failure::Config(problem) = failure else { return failure };
+    let place = problem.split(':').next().and_then(|key| layered.place(key));
+    Failure::Config(place.map_or_else(|| problem.clone(), |place| format!("{place}: {problem}")))
+}
+
+/// Whether a node would start with a configuration, while one runs with another: what `config check` looks at, but that nobody
+/// is asked for a passphrase, and that nothing is taken that the running node has.
+///
+/// # Errors
+/// Why it would not.
+pub fn check_beside(new: &Layered, running: &Config, follows: bool) -> anyhow::Result<()> {
+    check(new)?;
+    let config = &new.config;
+    genesis_of(config)?;
+    let has_session = config.node.data == running.node.data;
+    match has_session && config.keys == running.keys {
+        true => look_at_keys(config, follows)?,
+        false => check_keys(config, follows)?,
+    }
+    if !has_session && !storage::is_written(&config.node.data) {
+        drop(Session::open(&config.node.data)?);
+    }
+    if config.net.listen != running.net.listen {
+        listens(config)?;
+    }
+    if config.monitoring.listen != running.monitoring.listen {
+        serves(config)?;
+    }
+    Ok(())
 }
 
 /// What the monitor is told of the configuration.
@@ -167,5 +218,38 @@ pub fn monitor_config(config: &Config) -> MonitorConfig {
         title,
         alerts: config.alerts.clone(),
         memory_budget: config.memory.budget_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str, set: &[&str]) -> String {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("bitcraps.toml");
+        std::fs::write(&path, text).expect("written");
+        let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
+        let layered = Layered::load(&path, &set).expect("its values can be");
+        let problem = check(&layered).map_or_else(|error| error.to_string(), |()| String::new());
+        problem.strip_prefix(&format!("{}", dir.path().display())).unwrap_or(&problem).to_owned()
+    }
+
+    #[test]
+    fn what_only_a_look_at_the_value_finds_is_said_with_its_place() {
+        for (text, set, says) in [
+            ("\n[log]\nfilter = \"warm\"\n", &[][..], "/bitcraps.toml, line 3: log.filter: `warm` is no filter"),
+            ("", &["log.filter=warm"], "--set: log.filter: `warm` is no filter"),
+            ("[alerts]\nexec = [\"\"]\n", &[], "/bitcraps.toml, line 2: alerts.exec: the program has no name"),
+            (
+                "[alerts]\nwebhook = \"http://me:word@127.0.0.1/\"\n",
+                &[],
+                "/bitcraps.toml, line 2: alerts.webhook: a user and a password",
+            ),
+        ] {
+            let found = problem(text, set);
+            assert!(found.starts_with(says) && !found.contains("me:word"), "{found}");
+        }
+        assert_eq!(problem("", &[]), "");
     }
 }

@@ -11,6 +11,7 @@ use super::args::{Format, OutputArgs, RowsArgs, RowsFormat};
 use super::bars::spinner;
 use crate::db::{backup, compact};
 use audit::db::{CheckReport, Severity, Stats, check, stats};
+use net::settings::parse_size;
 use words::{Failure, counted, thousands};
 
 #[derive(Subcommand, Debug)]
@@ -36,7 +37,7 @@ pub struct StatsArgs {
     /// The session's directory.
     session: PathBuf,
     /// Project the days until the record reaches this size.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     bytes_max: Option<ByteSize>,
     #[command(flatten)]
     output: RowsArgs,
@@ -73,10 +74,6 @@ pub struct BackupArgs {
     to: PathBuf,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-pub fn size(text: &str) -> Result<ByteSize, String> {
-    text.parse().map_err(|error| format!("{error}; write a number of bytes, or for example 20GB"))
 }
 
 /// Runs the command.

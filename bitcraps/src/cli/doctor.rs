@@ -33,10 +33,13 @@ pub struct DoctorArgs {
 /// Runs the command.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let config = match &args.config {
-        Some(file) => Layered::load(file, args.set.all())?.config,
+        Some(file) => {
+            let layered = Layered::load(file, args.set.all())?;
+            check(&layered)?;
+            layered.config
+        }
         None => Config::default(),
     };
-    check(&config)?;
     let data = &config.node.data;
     let findings = look(&config, storage::is_written(data), journal_bytes(data).unwrap_or(0));
     let wrong: Vec<&str> =

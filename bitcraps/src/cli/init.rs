@@ -16,6 +16,7 @@ use serde_json::json;
 use super::args::{DiceOf, OutputArgs};
 use super::phrases::program;
 use keys::keyfile::{self, Passphrase};
+use net::settings::{parse_address, parse_size};
 use node::config::{Config, ServedAt};
 use node::deal::{VALIDATORS, deal, follower, read_addresses};
 use node::init::{Created, NewChain, create, now_ms};
@@ -53,14 +54,14 @@ pub struct InitArgs {
     #[arg(long, default_value_t = 20_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     window: u64,
     /// Where the node will listen, UDP.
-    #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR", value_parser = parse_address)]
     listen: SocketAddr,
     /// Where the node will serve its dashboard, metrics and health, TCP; `off` for nowhere.
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDR|off")]
     dashboard: ServedAt,
     /// Bytes that the journal may have, such as 20GiB, or 0 for no bound. Asked for in a terminal; otherwise half of what is
     /// free.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     bytes_max: Option<ByteSize>,
     /// Make so many validators of one chain, each in a folder `node-0`, `node-1` ... of DIR, to be given to its operator.
     /// Whoever does that deals the shares of the beacon key, and could foresee every roll.
@@ -124,7 +125,7 @@ fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
             std::io::stdin().read_line(&mut answer)?;
             match answer.trim() {
                 "" => suggested,
-                answer => answer.parse::<ByteSize>().map_err(Failure::Usage)?.as_u64(),
+                answer => parse_size(answer).map_err(Failure::Usage)?.as_u64(),
             }
         }
         None => suggested,
@@ -312,6 +313,24 @@ fn validators(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_and_a_size_are_refused_in_the_words_of_the_file() {
+        #[derive(clap::Parser, Debug)]
+        struct Init {
+            #[command(flatten)]
+            args: InitArgs,
+        }
+        for (flag, value, says) in [
+            ("--listen", "localhost:1", "`localhost:1` is no address such as 127.0.0.1:7400; localhost is 127.0.0.1:1"),
+            ("--dashboard", "localhost", "`localhost` is no address such as 127.0.0.1:7400, and not `off`"),
+            ("--bytes-max", "lots", "`lots` is no size such as 512MB or 2 GiB"),
+        ] {
+            let parsed = <Init as clap::Parser>::try_parse_from(["init", "a-folder", flag, value]);
+            let problem = parsed.expect_err(value).to_string();
+            assert!(problem.contains(says), "{problem}");
+        }
+    }
 
     #[test]
     fn the_suggested_bound_fits_the_disk_or_there_is_none() {

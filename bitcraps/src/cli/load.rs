@@ -14,6 +14,7 @@ use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
+use net::settings::parse_address;
 use node::config::workers;
 use words::{Failure, thousands};
 
@@ -62,7 +63,7 @@ pub struct LoadArgs {
     #[arg(long, conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::TABLES_MAX)))]
     tables: Option<u32>,
     /// A node that runs already. Without it, one is started, and its session replayed at the end.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     target: Option<SocketAddr>,
     /// Validators that are started, each a process; users are spread over all of them.
     #[arg(long, default_value_t = 1, conflicts_with_all = ["target", "in_process", "hostile", "idle", "slow_readers"], value_parser = clap::value_parser!(u32).range(1..=16))]

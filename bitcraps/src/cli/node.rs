@@ -23,7 +23,7 @@ use systems::exchange::ExchangeError;
 
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
-use super::config::{SetArgs, prepare};
+use super::config::{SetArgs, check, prepare};
 use super::logs::Logs;
 use super::past::{PastSource, past_of};
 use super::phrases::{disk_full, with_counts};
@@ -88,16 +88,18 @@ pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     allocator::take_small_pages();
     allocator::leave_to_monitor();
     let layered = Layered::load(&args.config, args.set.all())?;
+    check(&layered)?;
     let (config, newer) = (layered.config.clone(), layered.warning.clone());
     let values = layered.rows_without_secrets();
     let values = values.into_iter().map(|(key, value, _)| (key, value)).collect();
     logs.change(&config.log)?;
+    // From here on SIGHUP ends nothing, however long the rest of the start takes.
+    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), args.follow, layered, logs)?;
     let mut startup = Startup::default();
     let (keys, setup, genesis) = startup.run(Phase::System, || {
         raise_files();
         prepare(&config, args.follow)
     })?;
-    let reload = Reload::start(args.config.clone(), args.set.all().to_owned(), layered, logs)?;
     let stop = if args.ends_with_input { first_signal()? } else { stop_signals()? };
     if args.ends_with_input {
         end_with_input(&stop);
@@ -175,16 +177,15 @@ impl Operated<'_> {
         };
         sources.threads.push(self.reload.thread());
         drop(starting);
-        let monitor =
-            startup.run(Phase::Final, || Ok(Monitor::start(listening, self.reload.monitor_config(), sources)?))?;
-        self.reload.watched_by(&monitor);
+        let monitor = startup
+            .run(Phase::Final, || Ok(self.reload.watched_by(|told| Monitor::start(listening, told, sources))?))?;
         let (address, key, socket, dashboard) = (network.address, network.key(), network.socket_bytes, monitor.address);
         node.listen(network);
         let times = startup.times();
         monitor.started(times);
         let ready = Ready { address, key, socket, dashboard, recovered, slot, times };
         self.say_ready(&ready, found.as_ref())?;
-        service::ready("running");
+        self.reload.ready();
         self.log_start(times, dashboard)?;
         if let Some(height) = args.halt_at {
             node.machine_mut().halt_at(Height(height));

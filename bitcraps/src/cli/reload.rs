@@ -1,7 +1,7 @@
 //! SIGHUP: a node's configuration is read again, and what may change while it runs is changed. The log has what that was.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use operate::watching::MonitorConfig;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 
-use super::config::{check, monitor_config};
+use super::config::{check_beside, monitor_config};
 use super::logs::Logs;
 
 /// How often its thread looks for the signal, and how often it does so at least: what a reload takes is part of that.
@@ -28,6 +28,8 @@ pub struct Reload {
     signals: Handle,
     /// Shows that the thread moves.
     turns: Arc<AtomicU64>,
+    /// Whether the manager of services was told that the node is ready: what it is told of a reload ends with that word.
+    is_ready: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -35,6 +37,7 @@ pub struct Reload {
 struct State {
     path: PathBuf,
     set: Vec<String>,
+    follows: bool,
     layered: Layered,
     logs: Logs,
     monitor: Option<Changer>,
@@ -45,21 +48,21 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// Reads the configuration again and changes what may change.
+    /// Reads the configuration again and changes what may change. What changed is said, and what there is to know of the file.
     ///
     /// # Errors
     /// If a node would not start with it: then all stays as it was.
-    fn reload(&mut self) -> anyhow::Result<Vec<Changed>> {
+    fn reload(&mut self) -> anyhow::Result<(Vec<Changed>, Option<String>)> {
         let new = Layered::load(&self.path, &self.set)?;
-        check(&new.config)?;
-        let changed = self.layered.changed(&new);
+        check_beside(&new, &self.layered.config, self.follows)?;
+        let (changed, warning) = (self.layered.changed(&new), new.warning.clone());
         // What counts from the next start on is said each time, until there was one.
         self.layered = self.layered.while_running(new);
         self.logs.change(&self.layered.config.log)?;
         if let Some(monitor) = &self.monitor {
             monitor.change(monitor_config(&self.layered.config))?;
         }
-        Ok(changed)
+        Ok((changed, warning))
     }
 }
 
@@ -68,13 +71,15 @@ impl Reload {
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn start(path: PathBuf, set: Vec<String>, layered: Layered, logs: Logs) -> anyhow::Result<Self> {
+    pub fn start(path: PathBuf, set: Vec<String>, follows: bool, layered: Layered, logs: Logs) -> anyhow::Result<Self> {
         let mut signals = Signals::new([SIGHUP]).context("signals")?;
         let handle = signals.handle();
-        let state = Arc::new(Mutex::new(State { path, set, layered, logs, monitor: None }));
+        let state = Arc::new(Mutex::new(State { path, set, follows, layered, logs, monitor: None }));
         let shared = Arc::clone(&state);
         let turns = Arc::new(AtomicU64::new(0));
         let turned = Arc::clone(&turns);
+        let is_ready = Arc::new(AtomicBool::new(false));
+        let is_told = Arc::clone(&is_ready);
         let run = move || {
             // It looks for the signal instead of waiting for it, so that whoever watches it sees it move.
             while !signals.is_closed() {
@@ -83,10 +88,19 @@ impl Reload {
                     std::thread::park_timeout(TURN);
                     continue;
                 }
-                service::reloading();
+                // Before the node is ready the manager waits for its first word, and a reload has none.
+                let is_told = is_told.load(Ordering::Relaxed);
+                if is_told {
+                    service::reloading();
+                }
                 match lock(&shared).reload() {
-                    Ok(changed) if changed.is_empty() => tracing::info!("the configuration is what it was"),
-                    Ok(changed) => changed.iter().for_each(|changed| tracing::info!("configuration: {changed}")),
+                    Ok((changed, warning)) => {
+                        if changed.is_empty() {
+                            tracing::info!("the configuration is what it was");
+                        }
+                        changed.iter().for_each(|changed| tracing::info!("configuration: {changed}"));
+                        warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+                    }
                     Err(error) => {
                         tracing::error!(
                             "the configuration stays as it was: {}",
@@ -94,11 +108,13 @@ impl Reload {
                         );
                     }
                 }
-                service::ready("running");
+                if is_told {
+                    service::ready("running");
+                }
             }
         };
         let thread = std::thread::Builder::new().name("reload".into()).spawn(run).context("a thread")?;
-        Ok(Self { state, signals: handle, turns, thread: Some(thread) })
+        Ok(Self { state, signals: handle, turns, is_ready, thread: Some(thread) })
     }
 
     /// Its thread, to be watched.
@@ -106,14 +122,22 @@ impl Reload {
         WatchedThread::new("reload", THREAD_PERIOD, Arc::clone(&self.turns))
     }
 
-    /// What a monitor is told now.
-    pub fn monitor_config(&self) -> MonitorConfig {
-        monitor_config(&lock(&self.state).layered.config)
+    /// The node takes intents now, and the manager of services hears of it.
+    pub fn ready(&self) {
+        service::ready("running");
+        self.is_ready.store(true, Ordering::Relaxed);
     }
 
-    /// Has a monitor told of what changes.
-    pub fn watched_by(&self, monitor: &Monitor) {
-        lock(&self.state).monitor = Some(monitor.changer());
+    /// Starts a monitor with what it is told now, and has it told of what changes from then on.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn watched_by<E>(&self, start: impl FnOnce(MonitorConfig) -> Result<Monitor, E>) -> Result<Monitor, E> {
+        // No reload comes between the two.
+        let mut state = lock(&self.state);
+        let monitor = start(monitor_config(&state.layered.config))?;
+        state.monitor = Some(monitor.changer());
+        Ok(monitor)
     }
 }
 

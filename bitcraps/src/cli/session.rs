@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use engine::limits::READER_MEMORY_MAX;
 use engine::{Hash, Height, hex, unhex};
+use net::settings::parse_size;
 use serde_json::Value;
 
 use super::args::RowsFormat;
@@ -21,7 +22,7 @@ pub struct SessionArgs {
     #[arg(long, value_name = "HEX", value_parser = hash)]
     root_chain: Option<[u8; 32]>,
     /// Memory that the session's state may take.
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(READER_MEMORY_MAX), value_parser = super::db::size)]
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(READER_MEMORY_MAX), value_parser = parse_size)]
     memory_max: ByteSize,
 }
 

@@ -359,7 +359,8 @@ fn what_the_debian_package_takes_from_the_tree_is_there() {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let mut sources: Vec<String> =
         deb["assets"].as_array().expect("a list").iter().map(|asset| text(&asset[0])).collect();
-    sources.extend([text(&deb["license-file"][0]), format!("{}/postinst", text(&deb["maintainer-scripts"]))]);
+    sources.push(text(&deb["license-file"][0]));
+    sources.extend(["postinst", "postrm"].map(|script| format!("{}/{script}", text(&deb["maintainer-scripts"]))));
     sources.push(format!("{}/bitcraps.service", text(&deb["systemd-units"]["unit-scripts"])));
     let recipe = read(&root().join("justfile"));
     for source in sources {
@@ -369,4 +370,24 @@ fn what_the_debian_package_takes_from_the_tree_is_there() {
         let is_there = root().join("bitcraps").join(source.trim_end_matches("/*")).exists();
         assert!(is_there || (is_made && recipe.contains(stem.trim_start_matches("target/release/"))), "{source}");
     }
+}
+
+#[test]
+fn what_the_unit_starts_from_is_made_by_the_package_or_by_the_commands_of_the_guide() {
+    let unit = read(&root().join("packaging/systemd/bitcraps.service"));
+    let (made, guide) = (read(&root().join("packaging/debian/postinst")), read(&root().join("docs/operating.md")));
+    let after = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key}"));
+        line.rsplit([' ', ':']).next().expect("a last word").to_owned()
+    };
+    let node = after("ExecStart=").replace("/bitcraps.toml", "");
+    let state = format!("/var/lib/{}", after("StateDirectory="));
+    assert!(node.starts_with(&state), "{node}");
+    let (user, mode) = (after("User="), after("StateDirectoryMode="));
+    assert!(made.contains(&format!("install -d -m {mode} -o {user} -g {user} {state}\n")), "{made}");
+    assert!(guide.contains(&format!("\nrunuser -u {user} -- bitcraps init {node} ")), "the guide makes {node}");
+    let passphrase = after("LoadCredential=");
+    let (folder, _) = passphrase.rsplit_once('/').expect("a path");
+    assert!(made.contains(&format!("install -d -m 0755 {folder}\n")), "{made}");
+    assert!(guide.contains(&format!("> {passphrase})\n")), "the guide makes {passphrase}");
 }

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use operate::history::Expr;
+use operate::tiles::{Tile, tiles};
+use serde_json::json;
+
 use super::lines::Lines;
 
 /// A `dev` that runs until it is dropped.
@@ -194,6 +198,25 @@ fn an_address_that_is_taken_is_named_and_leaves_no_session() {
     assert!(!session.exists());
 }
 
+/// The tiles that show one metric each, and how: the browser compares them with `/metrics`. What grows over a whole minute is left
+/// out: a minute would pass before there is anything to compare.
+fn tiles_of_one_metric() -> serde_json::Value {
+    let of = |tile: &Tile| {
+        let id = tile.id;
+        match tile.value {
+            Expr::Now(metric) => Some(json!({ "id": id, "how": "now", "metric": metric })),
+            Expr::Rate(metric, seconds) => {
+                Some(json!({ "id": id, "how": "rate", "metric": metric, "seconds": seconds }))
+            }
+            Expr::Quantile(share, metric, seconds) => {
+                Some(json!({ "id": id, "how": "quantile", "metric": metric, "share": share, "seconds": seconds }))
+            }
+            _ => None,
+        }
+    };
+    tiles().filter_map(of).collect()
+}
+
 /// Looks at the page of a node in a browser, where there is one: false where there is none.
 fn browse(dev: &Dev, args: &[&str]) -> bool {
     let root = crate::manifests::root();
@@ -208,6 +231,7 @@ fn browse(dev: &Dev, args: &[&str]) -> bool {
         .arg(format!("http://{}/", dev.address))
         .args(args)
         .env("NODE_PATH", modules)
+        .env("DASHBOARD_TILES", tiles_of_one_metric().to_string())
         .output()
         .expect("node is there with npm");
     let said = [run.stdout, run.stderr].concat();
@@ -226,16 +250,41 @@ fn the_page_is_filled_true_accessible_and_readable_in_a_browser() {
     browse(&dev, &["look", &folder]);
 }
 
-/// The thread of a process that has a name.
+/// The first thread of a process that has a name, if one has it.
 #[cfg(target_os = "linux")]
-fn thread_of(process: u32, name: &str) -> nix::unistd::Pid {
+fn named_thread(process: u32, name: &str) -> Option<i32> {
     let tasks = Path::new("/proc").join(process.to_string()).join("task");
     let tasks = std::fs::read_dir(tasks).expect("a process").map(|task| task.expect("a thread"));
     let named = |task: &std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|found| found.trim_end() == name)
     };
-    let found = tasks.filter(named).map(|task| task.file_name().to_string_lossy().parse().expect("a number")).min();
-    nix::unistd::Pid::from_raw(found.unwrap_or_else(|| panic!("no thread `{name}`")))
+    tasks.filter(named).map(|task| task.file_name().to_string_lossy().parse().expect("a number")).min()
+}
+
+/// The thread of a process that has a name.
+#[cfg(target_os = "linux")]
+fn thread_of(process: u32, name: &str) -> nix::unistd::Pid {
+    nix::unistd::Pid::from_raw(named_thread(process, name).unwrap_or_else(|| panic!("no thread `{name}`")))
+}
+
+/// A node that follows one that runs, and says no word.
+#[cfg(target_os = "linux")]
+fn follower_of(ready: &serde_json::Value, config: &Path, dir: &Path) -> Child {
+    use super::newcomer::{program, run, text};
+
+    let word = |name: &str| ready[name].as_str().expect("a word");
+    let (place, addresses) = (dir.join("follower"), dir.join("validators.txt"));
+    std::fs::write(&addresses, format!("{}@{}\n", word("key"), word("listen"))).expect("written");
+    let genesis = config.with_file_name("session").join("genesis.json");
+    let args = ["init", text(&place), "--follow", text(&genesis), "--addresses", text(&addresses)];
+    let quiet = ["--plain-keys", "--listen", "127.0.0.1:0", "--dashboard", "off", "--bytes-max", "0"];
+    let (code, _, err) = run(&[&args[..], &quiet].concat());
+    assert_eq!(code, 0, "{err}");
+    let mut follower = program();
+    follower.args(["node", "--config", text(&place.join("bitcraps.toml")), "--follow", "--output", "ndjson"]);
+    // It ends with this process, however that ends.
+    follower.arg("--ends-with-input").stdin(Stdio::piped());
+    follower.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
 }
 
 #[cfg(target_os = "linux")]
@@ -250,7 +299,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     let log = dir.path().join("log");
     let mut node = super::newcomer::program()
         .args(["node", "--config", super::newcomer::text(&config), "--output", "ndjson"])
-        .args(["--set", "monitoring.listen=127.0.0.1:0"])
+        .args(["--set", "monitoring.listen=127.0.0.1:0", "--set", "net.followers_max=1"])
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(&log).expect("a file"))
         .spawn()
@@ -272,10 +321,15 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     let answers = || String::from_utf8_lossy(&super::secrets::ask(monitor, "/readyz")).into_owned();
     let logged = || std::fs::read_to_string(&log).expect("the log");
     until("\"ready\":true", &answers);
+    // Answers for those that are behind are read by a thread that begins with the first of them.
+    let mut follower = follower_of(&ready, &config, dir.path());
+    let has_thread = || named_thread(node.id(), "serving").map_or("none", |_| "serving").to_owned();
+    until("serving", &has_thread);
     // The alert is told once while it goes on, whichever thread it is for: the one that only it names comes first.
     for (thread, says, who) in [
         ("dashboard", ": dashboard; critical", &logged as &dyn Fn() -> String),
         ("reload", "the thread `reload` has not moved", &answers),
+        ("serving", "the thread `serving` has not moved", &answers),
     ] {
         let id = thread_of(node.id(), thread);
         if seize(id, Options::empty()).is_ok() {
@@ -286,8 +340,10 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
             until("\"ready\":true", &answers);
         }
     }
-    node.kill().expect("it runs");
-    node.wait().expect("it ends");
+    for process in [&mut follower, &mut node] {
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+    }
 
     let dev = Dev::start(&["--listen", "127.0.0.1:0", "--threads", "2"]);
     dev.until_ready_is(|status, _| status == 200);

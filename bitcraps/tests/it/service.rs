@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use serde_json::Value;
 
 use super::lines::{Lines, PATIENCE};
@@ -49,7 +52,11 @@ impl Served {
 
     /// A node under a manager that is somebody else's, and that is told nothing here.
     fn under(manager: &Path, config: &Path) -> Self {
-        let mut node = program()
+        Self::of(&mut program(), manager, config)
+    }
+
+    fn of(program: &mut Command, manager: &Path, config: &Path) -> Self {
+        let mut node = program
             .args(["node", "--config", text(config), "--output", "ndjson"])
             .env("NOTIFY_SOCKET", manager)
             .env("WATCHDOG_USEC", "1000000")
@@ -140,7 +147,34 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
 
     fs::write(&config, changed.replace("filter = \"", "filter = \"=,")).expect("written");
     signal(&served.node, "-HUP");
-    assert_eq!(served.says("the configuration stays as it was: log.filter"), "ERROR");
+    let says = format!("the configuration stays as it was: {}, line ", config.display());
+    assert_eq!(served.says(&says), "ERROR");
+
+    // With these no node would start: what could be taken at once is not taken either.
+    let (data, net) = ("data = \"session\"", "net = \"keys/net.pem\"");
+    assert!(changed.contains(data) && changed.contains(net), "{changed}");
+    let more = changed.replace("hosts = [\"node.example\"]", "hosts = [\"other.example\"]");
+    let (listen, elsewhere) = ("listen = \"127.0.0.1:0\"", "listen = \"192.0.2.1:7400\"");
+    for (was, is, says, code) in [
+        (data, "data = \"nosuch\"", "nosuch", 4),
+        (net, "net = \"keys/none.pem\"", "none.pem", 3),
+        (net, "net = \"keys\"", "this is a folder", 3),
+        // Of a session in use `config check` tries no address: the node has it.
+        (listen, elsewhere, "this machine does not have that address", 0),
+    ] {
+        fs::write(&config, more.replacen(was, is, 1)).expect("written");
+        signal(&served.node, "-HUP");
+        let line = served.log.until("the configuration ");
+        assert!(line.contains("stays as it was") && line.contains(says) && line.contains("ERROR"), "{line}");
+        let (found, _, err) = run(&["config", "check", text(&config)]);
+        assert!(found == code && (code == 0 || err.contains(says)), "`config check` says the same: {found} {err}");
+    }
+
+    // What a file of a newer program has beside is named.
+    fs::write(&config, changed.replace("version = 1", "version = 2\nshiny = 1")).expect("written");
+    signal(&served.node, "-HUP");
+    let newer = "the file is of version 2, and this program of version 1: it does not know shiny, which is left out";
+    assert_eq!(served.says(newer), "WARN");
 
     // What waits for the next start is said again; what was taken is not.
     fs::write(&config, &changed).expect("written");
@@ -153,6 +187,58 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
     signal(&served.node, "-TERM");
     served.tells("STOPPING=1");
     // Its log ends with it.
+    served.log.rest();
+    assert!(served.node.wait().expect("it ends").success());
+}
+
+/// A pipe, open for writing, once somebody has it open for reading.
+fn once_read(pipe: &Path) -> fs::File {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let opened = fs::File::options().write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(pipe);
+        match opened {
+            Ok(file) => return file,
+            Err(error) => assert!(Instant::now() < until, "nobody reads: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A start is held up where it is wanted: the passphrase of the keys comes from a pipe, into which nobody writes yet.
+#[test]
+fn sighup_during_a_start_is_followed_and_the_manager_hears_of_the_end_of_the_start_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (place, pipe, path) = (dir.path().join("node"), dir.path().join("passphrase"), dir.path().join("notify"));
+    let made = program()
+        .args(["init", text(&place), "--listen", "127.0.0.1:0", "--dashboard", "off", "--bytes-max", "0"])
+        .env("BITCRAPS_PASSPHRASE", "correct horse")
+        .output()
+        .expect("the program runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let config = place.join("bitcraps.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("a program of every system").success());
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let mut served = Served::of(program().env("BITCRAPS_PASSPHRASE_FILE", &pipe), &path, &config);
+    served.told = read(manager);
+    let mut passphrase = once_read(&pipe);
+    signal(&served.node, "-HUP");
+    served.says("the configuration is what it was");
+    let changed = fs::read_to_string(&config).expect("a configuration");
+    fs::write(&config, changed.replace("hosts = []", "hosts = [\"node.example\"]")).expect("written");
+    signal(&served.node, "-HUP");
+    served.says("monitoring.hosts: [] -> [\"node.example\"]");
+    passphrase.write_all(b"correct horse\n").expect("the node reads");
+    drop(passphrase);
+    let mut told = vec![served.told.next()];
+    while !told.iter().any(|line| line == "READY=1") {
+        told.push(served.told.next());
+    }
+    assert!(!told.contains(&"RELOADING=1".to_owned()), "before it is ready there is nothing to tell: {told:?}");
+    signal(&served.node, "-HUP");
+    served.tells("RELOADING=1");
+    served.tells("READY=1");
+    signal(&served.node, "-TERM");
+    served.tells("STOPPING=1");
     served.log.rest();
     assert!(served.node.wait().expect("it ends").success());
 }

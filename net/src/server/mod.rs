@@ -71,7 +71,7 @@ use crate::transport::{BoundSocket, Carrier, bind, node_transport};
 #[derive(Error, Debug)]
 pub enum StartError {
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {error}; is another node running there?")]
+    #[error("cannot listen on {address}: {error}{}", of_bind(.error))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -97,6 +97,18 @@ pub enum StartError {
     /// The key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+}
+
+/// What to do where an address cannot be had, if that can be told.
+fn of_bind(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another node running there?",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have that address: `ip address` lists those that it has, and 0.0.0.0 is all of them"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 are not everybody's",
+        _ => "",
+    }
 }
 
 /// Bytes of buffers that there must be beside those of the validators' connections.
@@ -384,4 +396,26 @@ fn quic(carrier: Carrier, config: &ServerConfig, identity: &Identity, address: S
     let endpoint =
         Endpoint::new(Arc::new(identity.endpoint_config()), Some(Arc::new(server)), packets.keeps_whole(), None);
     Ok(Quic::new(endpoint, packets, (config.connections_max + HALF_OPEN_MAX) as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_had_says_what_is_the_matter_with_it() {
+        let said = |address: SocketAddr| {
+            let error = bind(address, 1 << 16).map(drop).expect_err("it cannot be had");
+            StartError::Bind { address, error }.to_string()
+        };
+        let taken = bind(([127, 0, 0, 1], 0).into(), 1 << 16).expect("a port");
+        let error = said(taken.address);
+        assert!(error.ends_with("is another node running there?"), "{error}");
+        // Of TEST-NET-1, which no machine has.
+        let error = said(([192, 0, 2, 1], 7_400).into());
+        assert!(
+            error.contains("this machine does not have that address") && !error.contains("another node"),
+            "{error}"
+        );
+    }
 }

@@ -143,8 +143,17 @@ pub(crate) const MEANINGS: [(&str, &str, &str); 37] = [
     (
         "alerts",
         "exec",
-        "A program and its arguments, run for each change, which is its standard input as JSON; empty for none.",
+        "A program and its arguments, run for each change, which is its standard input as JSON; [] for none.",
     ),
-    ("alerts", "mail_to", "Addresses that get a letter for each change."),
-    ("alerts", "sendmail", "The program that sends those letters, called as `sendmail -i -t`."),
+    (
+        "alerts",
+        "mail_to",
+        "Addresses that get a letter for each change. Under the unit of the package the sendmail of a mail server lacks the rights\n\
+         that it needs: name a client below (docs/operating.md, \"Alerts\").",
+    ),
+    (
+        "alerts",
+        "sendmail",
+        "The program that sends those letters, called as `sendmail -i -t`; \"/usr/bin/msmtp\" needs no rights of its own.",
+    ),
 ];

@@ -1,6 +1,10 @@
 //! What was meant where a file says something that is not known.
 
+use net::settings::Bounds;
+
+use super::bounds;
 use super::meanings::MEANINGS;
+use super::schema::{Kinds, kinds};
 
 /// The known key that is nearest to one that is not; nothing if none is near. One that begins with the other is near however much
 /// longer it is.
@@ -18,7 +22,7 @@ pub(crate) fn nearest_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) 
 
 /// What the library says of a file, with a hint at what was meant where that can be told.
 pub(super) fn with_hint(problem: &str, text: &str) -> String {
-    with_nearest(problem).or_else(|| with_quotes(problem, text)).unwrap_or_else(|| problem.to_owned())
+    with_nearest(problem).or_else(|| with_kind(problem, text)).unwrap_or_else(|| problem.to_owned())
 }
 
 /// Of a key that is not known: the sections that have one of that name, or the nearest name, in place of all that there are.
@@ -37,12 +41,41 @@ fn with_nearest(problem: &str) -> Option<String> {
     nearest_key(name, known.into_iter()).map(|known| format!("{before}`; did you mean `{known}`?"))
 }
 
-/// Of a value that is none: a text without quotes. The value may be a secret and is not repeated.
-fn with_quotes(problem: &str, text: &str) -> Option<String> {
+/// Of a value that is none: what one of its key looks like. The value may be a secret and is not repeated.
+fn with_kind(problem: &str, text: &str) -> Option<String> {
     let line: usize = problem.strip_prefix("TOML parse error at line ")?.split(',').next()?.parse().ok()?;
     let (key, value) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
-    let value = value.trim();
+    let (key, value) = (key.trim(), value.split('#').next()?.trim());
     let is_bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
     let is_none = format!("v = {value}").parse::<toml::Table>().is_err();
-    (is_bare && is_none).then(|| format!("{}\na text stands in quotes: {} = \"...\"", problem.trim_end(), key.trim()))
+    if !is_bare || !is_none {
+        return None;
+    }
+    let is_number = value.chars().all(|sign| sign.is_ascii_digit() || matches!(sign, '+' | '-' | '_'));
+    let section = section_at(text, line);
+    let kinds = kinds(section, key)?;
+    let hint = match kinds {
+        Kinds::Text => format!("a text stands in quotes: {key} = \"...\""),
+        Kinds::NumberOrText if is_number => return None,
+        Kinds::NumberOrText => format!("a number with a unit stands in quotes: {key} = \"...\""),
+        Kinds::Number => match bounds(section, key) {
+            Some(Bounds { least, most, .. }) => format!("expected a whole number from {least} to {most}"),
+            None => "expected a whole number".into(),
+        },
+        Kinds::Switch => format!("expected `{key} = true` or `{key} = false`"),
+        Kinds::List => format!("a list stands in brackets, and each text of it in quotes: {key} = [\"...\"]"),
+    };
+    // Of what is no text the library says that texts are quoted: its picture of the line stays, and its words go.
+    let kept = if matches!(kinds, Kinds::Text | Kinds::NumberOrText) { usize::MAX } else { PICTURE_LINES };
+    let kept: Vec<&str> = problem.trim_end().lines().take(kept).collect();
+    Some(format!("{}\n{hint}", kept.join("\n")))
+}
+
+/// Lines in which the library says where something is, and shows it.
+const PICTURE_LINES: usize = 4;
+
+/// The section in which a line stands.
+fn section_at(text: &str, line: usize) -> &str {
+    let heads = text.lines().take(line).filter_map(|line| line.trim().strip_prefix('[')?.split(']').next());
+    heads.last().map_or("", str::trim)
 }

@@ -3,7 +3,7 @@
 use net::settings::Bounds;
 use serde_json::{Map, Value, json};
 
-use super::{Config, MEANINGS, bounds};
+use super::{Config, LogFormat, MEANINGS, bounds};
 
 /// The schema. What a value may be follows from the bounds that reading it asks.
 pub fn schema() -> Value {
@@ -11,7 +11,14 @@ pub fn schema() -> Value {
     let mut sections = Map::new();
     for (section, key, meaning) in MEANINGS {
         let default = &defaults[section][key];
-        let mut property = json!({ "type": kind(key, default), "default": default, "description": meaning });
+        let mut property =
+            json!({ "type": kinds_of(key, default).names(), "default": default, "description": meaning });
+        if default.is_array() {
+            property["items"] = json!({ "type": "string" });
+        }
+        if (section, key) == ("log", "format") {
+            property["enum"] = json!([LogFormat::Text, LogFormat::Json]);
+        }
         if let Some(bounds) = bounds(section, key) {
             bound(&mut property, bounds);
         }
@@ -30,16 +37,44 @@ pub fn schema() -> Value {
     })
 }
 
-/// The types that a key's value may have: times and sizes are numbers, or texts with a unit.
-fn kind(key: &str, default: &Value) -> Value {
-    match default {
-        Value::Number(_) if key.ends_with("_ms") => json!(["integer", "string"]),
-        Value::Number(_) => "integer".into(),
-        Value::Bool(_) => "boolean".into(),
-        Value::Array(_) => "array".into(),
-        _ if key.contains("bytes") || key == "min_free" => json!(["string", "integer"]),
-        _ => "string".into(),
+/// What a key's value may be: times and sizes are numbers, or texts with a unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kinds {
+    Text,
+    Number,
+    NumberOrText,
+    Switch,
+    List,
+}
+
+impl Kinds {
+    /// As the schema names them.
+    fn names(self) -> Value {
+        match self {
+            Self::Text => "string".into(),
+            Self::Number => "integer".into(),
+            Self::NumberOrText => json!(["integer", "string"]),
+            Self::Switch => "boolean".into(),
+            Self::List => "array".into(),
+        }
     }
+}
+
+fn kinds_of(key: &str, default: &Value) -> Kinds {
+    match default {
+        Value::Number(_) if key.ends_with("_ms") => Kinds::NumberOrText,
+        Value::Number(_) => Kinds::Number,
+        Value::Bool(_) => Kinds::Switch,
+        Value::Array(_) => Kinds::List,
+        _ if key.contains("bytes") || key == "min_free" => Kinds::NumberOrText,
+        _ => Kinds::Text,
+    }
+}
+
+/// What the value of a key may be; nothing for one that there is not.
+pub(super) fn kinds(section: &str, key: &str) -> Option<Kinds> {
+    let defaults = serde_json::to_value(Config::default()).expect("a configuration is plain data");
+    Some(kinds_of(key, defaults.get(section)?.get(key)?))
 }
 
 /// Adds the bounds, under the names that the schema has for what is counted. A text with a unit is not bounded by them: a schema
@@ -107,6 +142,24 @@ mod tests {
             }
         }
         assert!(tried > 40, "{tried} ends were tried");
+    }
+
+    #[test]
+    fn a_list_says_what_is_in_it_and_a_choice_what_there_is_to_choose() {
+        let schema = schema();
+        let property = |section: &str, key: &str| &schema["properties"][section]["properties"][key];
+        let mut lists = 0;
+        for (section, key, _) in MEANINGS.iter().filter(|(section, key, _)| property(section, key)["type"] == "array") {
+            let of = property(section, key)["items"]["type"].as_str();
+            assert_eq!(of, Some("string"), "{section}.{key}");
+            lists += 1;
+        }
+        assert!(lists >= 5, "{lists} lists");
+        let formats = property("log", "format")["enum"].as_array().expect("a choice");
+        assert_eq!(formats, &["text", "json"]);
+        for format in formats {
+            check("log", "format", &format.to_string()).expect("it can be chosen");
+        }
     }
 
     #[test]

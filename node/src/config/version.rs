@@ -2,7 +2,8 @@
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
 
 use super::meanings::MEANINGS;
 
@@ -30,25 +31,25 @@ impl<'de> Deserialize<'de> for Version {
 
 /// Of a file of a newer version what this program knows, and a sentence that names the rest; nothing of any other file, in which
 /// whatever is not known is refused.
-pub(super) fn without_unknown(text: &str) -> Option<(Table, String)> {
-    let mut table: Table = text.parse().ok()?;
-    let version = table.get("version").and_then(Value::as_integer).filter(|version| *version > VERSION.into())?;
-    let mut left_out = Vec::new();
-    table.retain(|section, value| {
-        let is_known = section == "version" || MEANINGS.iter().any(|(of, ..)| *of == section);
-        if !is_known {
-            left_out.push(section.to_owned());
-        } else if let Value::Table(keys) = value {
-            keys.retain(|key, _| {
-                let is_known = MEANINGS.iter().any(|(of, name, _)| (*of, *name) == (section, key));
-                if !is_known {
+pub(super) fn without_unknown(text: &str) -> Option<(Spanned<DeTable<'_>>, String)> {
+    let version = text.parse::<Table>().ok()?.get("version").and_then(Value::as_integer);
+    let version = version.filter(|version| *version > VERSION.into())?;
+    // What is left knows where in the text it stands.
+    let mut table = DeTable::parse(text).ok()?;
+    let mut left_out: Vec<String> = Vec::new();
+    for section in names(table.get_ref()).into_iter().filter(|section| section != "version") {
+        if !MEANINGS.iter().any(|(of, ..)| *of == section) {
+            table.get_mut().remove(&*section);
+            left_out.push(section);
+        } else if let Some(DeValue::Table(keys)) = table.get_mut().get_mut(&*section).map(Spanned::get_mut) {
+            for key in names(keys) {
+                if !MEANINGS.iter().any(|(of, name, _)| *of == section && *name == key) {
+                    keys.remove(&*key);
                     left_out.push(format!("{section}.{key}"));
                 }
-                is_known
-            });
+            }
         }
-        is_known
-    });
+    }
     let left_out = match left_out.is_empty() {
         true => "all of its keys are known".into(),
         false => format!(
@@ -58,6 +59,10 @@ pub(super) fn without_unknown(text: &str) -> Option<(Table, String)> {
         ),
     };
     Some((table, format!("the file is of version {version}, and this program of version {VERSION}: {left_out}")))
+}
+
+fn names(table: &DeTable<'_>) -> Vec<String> {
+    table.keys().map(|name| name.get_ref().clone().into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -71,9 +76,11 @@ mod tests {
         assert_eq!(config.net.name, "a");
         let says = "the file is of version 2, and this program of version 1: it does not know fancy, net.shiny, which are left out";
         assert_eq!(warning.as_deref(), Some(says));
-        let wrong =
-            Config::parse_any("version = 2\n[net]\nconnections_max = 0\n").expect_err("what is known is checked");
+        let wrong = Config::parse_any("version = 2\n[net]\nshiny = 1\nconnections_max = 0\n");
+        let wrong = wrong.expect_err("what is known is checked");
         assert!(wrong.contains("0 is not from 1 to 20000"), "{wrong}");
+        assert!(wrong.starts_with("TOML parse error at line 4, column 19\n"), "with its place in the file: {wrong}");
+        assert!(wrong.contains("\n4 | connections_max = 0\n"), "{wrong}");
         assert_eq!(Config::parse_any("version = 1\n[net]\nname = \"a\"\n").expect("good").1, None);
         assert!(Config::parse_any("version = 1\n[net]\nshiny = 1\n").is_err(), "a file of this version has a slip");
         assert!(Config::parse_any("version = \"new\"\n").expect_err("no version").contains("such as 1"));

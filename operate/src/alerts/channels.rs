@@ -195,11 +195,52 @@ fn webhook(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling
         .map_err(problem)
 }
 
+/// Whether what the configuration names could be a webhook, a command and a program that sends letters. It is asked of a file
+/// too, so what is wrong begins with its key; none of it is repeated, for it may hold a secret.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(config: &AlertsConfig) -> Result<(), String> {
+    if !config.webhook.is_empty() {
+        server_of(&config.webhook).map_err(|problem| format!("alerts.webhook: {problem}"))?;
+    }
+    let is_nameless = |program: &String| program.trim().is_empty();
+    if config.exec.first().is_some_and(is_nameless) {
+        return Err("alerts.exec: the program has no name; [] is none".into());
+    }
+    if !config.mail_to.is_empty() && is_nameless(&config.sendmail) {
+        return Err("alerts.sendmail: the program has no name, and alerts.mail_to asks for letters".into());
+    }
+    Ok(())
+}
+
+/// The address of a webhook, with its host and port.
+fn server_of(url: &str) -> Result<(Uri, String, u16), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("no address: {error}"))?;
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err("no address of http://".into());
+    };
+    if authority.as_str().contains('@') {
+        let instead = "put a token into the path, or have `exec` run a program that sends them";
+        return Err(format!("a user and a password in an address are not sent; {instead}"));
+    }
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host).unwrap_or_default() {
+        "" => 80,
+        port => port
+            .strip_prefix(':')
+            .and_then(|port| port.parse().ok())
+            .filter(|port| *port > 0)
+            .ok_or("a port is a number from 1 to 65535")?,
+    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    Ok((uri, host, port))
+}
+
 /// Posts JSON to an address of plain HTTP, and wants an answer of success.
 async fn post(url: &str, body: String) -> Result<(), String> {
-    let uri: Uri = url.parse().map_err(|error| format!("no address: {error}"))?;
-    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else { return Err("no address of http://".into()) };
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)));
+    let (uri, host, port) = server_of(url)?;
+    let stream = TcpStream::connect((&*host, port));
     let stream = stream.await.map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
@@ -385,6 +426,36 @@ mod tests {
             assert!(head.starts_with("POST /hook?of=me HTTP/1.1\r\n"), "{head}");
             assert!(body.contains("\"rule\":\"MemoryHigh\"") && body.contains("\"node\":\"north\""), "{body}");
         }
+    }
+
+    #[test]
+    fn what_could_be_no_channel_is_found_before_there_is_an_alert() {
+        let hooked = |webhook: &str| check(&AlertsConfig { webhook: webhook.into(), ..AlertsConfig::default() });
+        for good in ["", "http://127.0.0.1:9/x?of=me", "http://host.example", "http://[::1]:65535/", "http://[::1]/"] {
+            assert_eq!(hooked(good), Ok(()), "{good}");
+        }
+        for (bad, says) in [
+            ("http://user:word@127.0.0.1:9/x", "a user and a password in an address are not sent"),
+            ("http://word@host.example/", "a user and a password in an address are not sent"),
+            ("http://127.0.0.1:99999/x", "a port is a number from 1 to 65535"),
+            ("http://127.0.0.1:0/x", "a port is a number from 1 to 65535"),
+            ("http://[::1]:99999/", "a port is a number from 1 to 65535"),
+            ("https://host.example/", "no address of http://"),
+            ("word", "no address of http://"),
+        ] {
+            let problem = hooked(bad).expect_err(bad);
+            assert!(problem.starts_with(&format!("alerts.webhook: {says}")), "{bad}: {problem}");
+            assert!(!problem.contains("word@") && !problem.contains("user:"), "{problem}");
+        }
+        let of = |exec: &[&str], mail_to: &[&str], sendmail: &str| {
+            let list = |of: &[&str]| of.iter().map(|&one| one.to_owned()).collect();
+            let (exec, mail_to) = (list(exec), list(mail_to));
+            check(&AlertsConfig { exec, mail_to, sendmail: sendmail.into(), ..AlertsConfig::default() })
+        };
+        assert_eq!(of(&["/bin/true", ""], &[], ""), Ok(()), "an argument may be empty");
+        assert!(of(&[""], &[], "x").expect_err("no program").starts_with("alerts.exec: the program has no name"));
+        assert!(of(&[" ", "x"], &[], "x").is_err());
+        assert!(of(&[], &["a@b"], "").expect_err("no program").starts_with("alerts.sendmail: the program has no name"));
     }
 
     /// What hears a webhook and never answers.

@@ -138,10 +138,13 @@ fn as_html(text: &str) -> String {
     let title = text.trim_start_matches("# ").lines().next().unwrap_or_default();
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
-         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<link rel=\"stylesheet\" \
-         href=\"../dashboard.css\">\n<main class=\"page\">\n"
+         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<link rel=\"icon\" \
+         href=\"data:,\">\n<link rel=\"stylesheet\" href=\"../dashboard.css\">\n<main class=\"page\">\n"
     );
-    push_html(&mut html, Parser::new(text));
+    let mut written = String::new();
+    push_html(&mut written, Parser::new(text));
+    // What is wider than a phone is scrolled, also with a keyboard. What a page's own words have of this is escaped.
+    html.push_str(&written.replace("<pre>", "<pre tabindex=\"0\">"));
     html.push_str("</main>\n<footer><p><a href=\"../\">The dashboard</a></p></footer>\n</html>\n");
     html
 }
@@ -199,6 +202,12 @@ mod tests {
             assert_eq!(html.matches("<li>").count(), rule.steps.len(), "{html}");
             assert!(html.contains("<strong>What it means.</strong>") && !html.contains("**"), "{html}");
             assert_eq!(html.matches("<code>").count(), html.matches("</code>").count());
+            assert_eq!(html.matches("<pre tabindex=\"0\">").count(), html.matches("<pre").count(), "{html}");
+            assert!(
+                html.contains(
+                    "<link rel=\"icon\" href=\"data:,\">\n<link rel=\"stylesheet\" href=\"../dashboard.css\">"
+                )
+            );
         }
         assert_eq!(html("scrape-down").expect("a page").matches("<li>").count(), 2);
         assert_eq!(html("nothing"), None);

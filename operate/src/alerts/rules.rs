@@ -139,6 +139,8 @@ pub const RULES: &[Rule] = &[
         steps: &[
             "`/readyz` names the thread. `storage`: the disk does not answer; look at the kernel's log and at other writers.",
             "`monitor`: the system does not say how it is, as where the session's disk hangs. `dashboard`, which answers: only the log can say it.",
+            "`snapshots`, `archive` or `serving`: the disk is slow, or something else reads and writes much. Play goes on; meanwhile there are no snapshots, full segments are not compressed, or nodes that are behind get no answers.",
+            "`alerts` or `reload`: play goes on. Meanwhile the log alone has what changes, or SIGHUP is not followed; look whether the file of the passphrase and the programs of `[alerts]` lie where nothing answers. Restart once it suits.",
             "`net`, `tick` or a worker: the machine is short of processors, or the program hangs. Keep `gdb -p PID -batch -ex 'thread apply all bt'`, then restart.",
         ],
     },
@@ -182,7 +184,8 @@ pub const RULES: &[Rule] = &[
         meaning: "The process has most of the memory that it may have. Beyond it the system may end it; it comes back with all that had a receipt.",
         steps: &[
             "Look at connections and buffers on the dashboard: `net.buffer_bytes_max` bounds what they hold.",
-            "Lower `cache.memory_bytes_max`, or raise `memory.budget_bytes` and the control group's bound.",
+            "Lower `net.buffer_bytes_max` and `net.connections_max` and restart, or raise `memory.budget_bytes` and the control group's bound.",
+            "Tables and accounts have theirs from the start, `bitcraps_memory_columns_bytes`: genesis says how many there are, and no setting makes it less.",
             "If it grows without more connections or tables, keep the metrics and report it.",
         ],
     },

@@ -32,6 +32,16 @@ pub(super) const METRICS: &[Metric] = &[
         "What is to stay free there (storage.min_free, 64 MiB at least).",
     ),
     gauge("bitcraps_session_bytes", Unit::Bytes, system!(session_bytes), "The session's files."),
+    gauge(
+        "bitcraps_session_max_bytes",
+        Unit::Bytes,
+        |reading| {
+            let room = reading.disk_free_bytes?.saturating_add(reading.session_bytes?);
+            let bound = Some(reading.journal_bytes_max).filter(|bound| *bound > 0);
+            Some(bound.map_or(room, |bound| bound.min(room)) as f64)
+        },
+        "What they may come to: storage.bytes_max, or all that the disk has for them where that is less.",
+    ),
     counter("bitcraps_snapshots_total", tick!(snapshots_taken), "Snapshots that are on disk."),
     counter("bitcraps_snapshots_failed_total", tick!(snapshots_failed), "Snapshots that came to nothing."),
     counter("bitcraps_snapshot_waits_total", tick!(snapshot_waits), "Ticks whose height waited for a snapshot's room."),
@@ -42,3 +52,23 @@ pub(super) const METRICS: &[Metric] = &[
         "The longest that a tick was held by a snapshot.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use crate::metrics::metric;
+    use crate::reading::Reading;
+
+    #[test]
+    fn a_session_may_come_to_its_bound_or_to_what_the_disk_has_for_it() {
+        let mut reading = Reading::empty(Instant::now());
+        let most = |reading: &Reading| metric("bitcraps_session_max_bytes").expect("it is a metric").value(reading);
+        assert_eq!(most(&reading), None, "nothing is known yet");
+        (reading.session_bytes, reading.disk_free_bytes) = (Some(10), Some(15));
+        for (bound, wanted) in [(0, 25.0), (20, 20.0), (30, 25.0)] {
+            reading.journal_bytes_max = bound;
+            assert_eq!(most(&reading), Some(wanted), "{bound}");
+        }
+    }
+}

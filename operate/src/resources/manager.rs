@@ -70,7 +70,12 @@ impl Resources {
             let of = &mut self.levels.resources[signal.resource as usize];
             if level > *of {
                 *of = level;
-                let share = value.map_or("not known now".into(), |value| Unit::Ratio.written(value));
+                let share = match value {
+                    None => "not known now".into(),
+                    // By what is nearly nothing, anything is many times as much.
+                    Some(value) if value > 1.0 => "more than 100 %".into(),
+                    Some(value) => Unit::Ratio.written(value),
+                };
                 why[signal.resource as usize] = format!("{}: {share}", signal.title);
             }
             if signal.name == ROOM {
@@ -285,6 +290,13 @@ mod tests {
         assert_eq!(node.on(), ["refuse_newcomers", "thin_updates"]);
         node.watch(CALM, reserved(1));
         assert!(node.on().is_empty() && !node.network.is_thin() && !node.network.is_closed());
+    }
+
+    #[test]
+    fn of_a_disk_without_a_byte_no_share_of_nothing_is_told() {
+        let told = Watched::new().watch(5, |reading| reading.disk_free_bytes = Some(0));
+        let says = "disk: low -> high (what is to stay free on the disk by what is free: more than 100 %)";
+        assert_eq!(told[0], says, "{told:?}");
     }
 
     /// What is kept for validators is taken from the start: it is none of the others' business.
