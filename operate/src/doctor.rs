@@ -75,20 +75,28 @@ pub fn warnings(config: &Config, journal: u64) -> Vec<String> {
     room.into_iter().chain(memory).chain(open_warning(config)).collect()
 }
 
-/// Of a journal that the disk has no room for.
+/// Of a journal that the disk has no room for, beside what is to stay free.
 fn room_warning(config: &Config, free: u64, journal: u64) -> Option<String> {
-    let bytes_max = config.storage.bytes_max;
+    let (bytes_max, min_free) = (config.storage.bytes_max, config.storage.min_free);
+    if free < min_free {
+        return Some(format!(
+            "storage.min_free is {}, and {} is free: the node takes no intents until there is room",
+            ByteSize(min_free),
+            ByteSize(free)
+        ));
+    }
     match bytes_max {
         0 => Some(format!(
             "storage.bytes_max is 0: the journal grows until the disk, where {} is free, is full; `db stats` says when",
             ByteSize(free)
         )),
-        bytes if bytes > journal.saturating_add(free) => Some(format!(
-            "storage.bytes_max is {}, and only {} is free beside the {} that the journal has: the disk is full before old \
-             blocks are given up",
+        bytes if bytes > journal.saturating_add(free - min_free) => Some(format!(
+            "storage.bytes_max is {}, and only {} is free beside the {} that the journal has, of which storage.min_free keeps \
+             {}: the disk is full before old blocks are given up",
             ByteSize(bytes),
             ByteSize(free),
-            ByteSize(journal)
+            ByteSize(journal),
+            ByteSize(min_free)
         )),
         _ => None,
     }
@@ -194,11 +202,11 @@ fn memory(config: &Config, machine: Option<u64>) -> Finding {
     }
 }
 
-/// Huge pages, where the system has them.
+/// To whom the system gives huge pages, where it has them; a node takes none.
 fn pages() -> Option<Finding> {
     let text = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
     let chosen = text.split('[').nth(1)?.split(']').next()?.to_owned();
-    Some(ok("huge pages", chosen))
+    Some(ok("huge pages", format!("{chosen}; a node takes small ones")))
 }
 
 fn files(most: Option<u64>) -> Finding {
@@ -279,11 +287,9 @@ fn room(config: &Config, folder: &Path, journal: u64) -> Finding {
     let found = |more: &str| format!("{} free{more}", ByteSize(free));
     let warning = room_warning(config, free, journal);
     match bound {
-        _ if free < config.storage.min_free => wrong(
-            "room",
-            found(&format!(", and storage.min_free is {}", ByteSize(config.storage.min_free))),
-            "more room: the node would take no intents",
-        ),
+        _ if free < config.storage.min_free => {
+            wrong("room", warning.unwrap_or_default(), "more room, or a lower storage.min_free")
+        }
         _ if free < DISK_LEAST => wrong("room", found(""), format!("{} or more", ByteSize(DISK_LEAST))),
         0 => note("room", found(", no bound of the journal"), "storage.bytes_max below what is free"),
         bound => match warning {
@@ -409,7 +415,10 @@ mod tests {
         config.storage.bytes_max = 500 << 30;
         let warning = room_warning(&config, 76 << 30, 1 << 30).expect("it does not fit");
         assert!(warning.starts_with("storage.bytes_max is 500.0 GiB, and only 76.0 GiB is free"), "{warning}");
-        assert_eq!(room_warning(&config, 500 << 30, 0), None);
+        assert!(room_warning(&config, 500 << 30, 0).is_some(), "what is to stay free is not the journal's");
+        assert_eq!(room_warning(&config, (500 << 30) + config.storage.min_free, 0), None);
+        let warning = room_warning(&config, config.storage.min_free - 1, 0).expect("the node takes nothing");
+        assert!(warning.starts_with("storage.min_free is 256.0 MiB, and 256.0 MiB is free"), "{warning}");
         config.storage.bytes_max = u64::MAX;
         config.storage.min_free = 0;
         config.memory.budget_bytes = u64::MAX;

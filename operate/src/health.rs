@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use engine::io::SlotList;
 use node::readings::TickReadings;
 use node::threads::WatchedThread;
@@ -237,9 +238,22 @@ impl Health {
         };
         let mut reasons: Vec<String> = frozen.iter().map(still).collect();
         reasons.extend(progress.reasons(now));
+        reasons.extend(newest.and_then(short_of_room));
         let height = newest.map_or(0, |reading| reading.tick.settled);
         Self { live: threads.is_alive(now), ready: reasons.is_empty(), reasons, height }
     }
+}
+
+/// That less is free than is to stay free. A node finds a full disk when it writes, and one that nobody plays with writes nothing.
+fn short_of_room(reading: &Reading) -> Option<String> {
+    let (free, reserve) = (reading.disk_free_bytes?, reading.disk_reserve_bytes);
+    (free < reserve && reading.tick.disk_full == 0).then(|| {
+        format!(
+            "the disk has {} free, less than the {} that are to stay free (storage.min_free)",
+            ByteSize(free),
+            ByteSize(reserve)
+        )
+    })
 }
 
 #[cfg(test)]
@@ -249,6 +263,23 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_node_is_not_ready_while_less_is_free_than_is_to_stay_so() {
+        let now = Instant::now();
+        let mut reading = Reading::empty(now);
+        assert_eq!(short_of_room(&reading), None, "the system does not say what is free");
+        (reading.disk_free_bytes, reading.disk_reserve_bytes) = (Some(1 << 30), 1 << 30);
+        assert_eq!(short_of_room(&reading), None);
+        reading.disk_free_bytes = Some(1 << 20);
+        let (threads, mut progress) = (ThreadWatch::new(&[], None), ProgressWatch::new(now));
+        progress.note(&TickReadings { ticks: 1, ..TickReadings::zeroed() }, now);
+        let health = Health::of(&threads, &progress, Some(&reading), now);
+        let why = "the disk has 1.0 MiB free, less than the 1.0 GiB that are to stay free (storage.min_free)";
+        assert_eq!((health.ready, health.reasons), (false, vec![why.to_owned()]));
+        reading.tick.disk_full = 1;
+        assert_eq!(short_of_room(&reading), None, "the tick says it itself");
+    }
 
     #[test]
     fn a_thread_that_stands_still_is_named_before_twice_its_period() {

@@ -281,11 +281,16 @@ impl Reading {
 }
 
 impl Reading {
-    /// What is free on a disk that the session will fill; nothing where its bound stops it before that.
+    /// What of the free disk is not to stay free.
+    pub(crate) fn disk_room(&self) -> Option<u64> {
+        self.disk_free_bytes.map(|free| free.saturating_sub(self.disk_reserve_bytes))
+    }
+
+    /// The room that the session will fill; nothing where its bound stops it before that.
     pub(crate) fn disk_to_fill(&self) -> Option<u64> {
-        let (free, has) = (self.disk_free_bytes?, self.session_bytes?);
-        let fits = self.journal_bytes_max > 0 && self.journal_bytes_max.saturating_sub(has) <= free;
-        (!fits).then_some(free)
+        let (room, has) = (self.disk_room()?, self.session_bytes?);
+        let fits = self.journal_bytes_max > 0 && self.journal_bytes_max.saturating_sub(has) <= room;
+        (!fits).then_some(room)
     }
 }
 

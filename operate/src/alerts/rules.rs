@@ -326,13 +326,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "DiskLow",
-        value: Now("bitcraps_disk_free_bytes"),
+        value: Now("bitcraps_disk_room_bytes"),
         unit: Unit::Bytes,
         side: Side::Below,
         warning: at(2.0 * GIB, 60),
         critical: at(0.5 * GIB, 60),
-        title: "little is free on the disk",
-        meaning: "When it is full the chain stands still. Snapshots pause before that, and restarts take longer.",
+        title: "little is free on the disk beyond what is to stay free",
+        meaning: "When that is used up the chain stands still. Snapshots pause before that, and restarts take longer.",
         steps: &[
             "`bitcraps db stats` shows what takes the room and when it is used up.",
             "Lower `storage.bytes_max`, or make room.",

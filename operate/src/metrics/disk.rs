@@ -20,10 +20,16 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge("bitcraps_disk_free_bytes", Unit::Bytes, system!(disk_free_bytes), "Free where the session lies."),
     gauge(
+        "bitcraps_disk_room_bytes",
+        Unit::Bytes,
+        |reading| reading.disk_room().map(|bytes| bytes as f64),
+        "What of it is not to stay free.",
+    ),
+    gauge(
         "bitcraps_disk_to_fill_bytes",
         Unit::Bytes,
         |reading| reading.disk_to_fill().map(|bytes| bytes as f64),
-        "What of it the session will fill; left out where storage.bytes_max stops it before that.",
+        "What of that the session will fill; left out where storage.bytes_max stops it before that.",
     ),
     gauge(
         "bitcraps_disk_reserve_bytes",

@@ -149,10 +149,12 @@ impl Resources {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use net::server::Throttle;
+    use node::readings::BUCKET_ENDS_US;
     use node::throttles::Throttles;
 
     use super::*;
@@ -322,6 +324,27 @@ mod tests {
         assert_eq!(node.on(), ["pause_snapshots", "retire_early"]);
         node.watch(CALM, |reading| reading.disk_free_bytes = Some(0));
         assert_eq!(node.on(), ["pause_snapshots", "retire_early"], "nor is it well after a while");
+    }
+
+    #[test]
+    fn a_disk_that_takes_half_a_second_for_each_block_is_scarce_though_few_ticks_wait_for_it() {
+        let mut node = Watched::new();
+        let counted = Cell::new([0; BUCKET_ENDS_US.len() + 1]);
+        let sync = |micros: u64| {
+            let counted = &counted;
+            move |reading: &mut Reading| {
+                let mut counts = counted.get();
+                counts[BUCKET_ENDS_US.partition_point(|end| *end < micros)] += 2;
+                counted.set(counts);
+                reading.tick.sync.counts = counts;
+            }
+        };
+        node.watch(10, sync(100));
+        assert!(node.on().is_empty(), "{:?}", node.on());
+        node.watch(10, sync(600_000));
+        assert_eq!(node.on(), ["pause_snapshots"]);
+        node.watch(CALM + 10, sync(100));
+        assert!(node.on().is_empty(), "{:?}", node.on());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! there is such a bound, so that they need no tuning.
 
 use super::level::{Bounds, Resource};
-use crate::history::Expr::{self, Fixed, Growth, Less, Now, Rate, Ratio, Sum};
+use crate::history::Expr::{self, Fixed, Growth, Less, Now, Quantile, Rate, Ratio, Sum};
 use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 
 /// One signal.
@@ -28,7 +28,7 @@ const fn signal(name: &'static str, resource: Resource, value: Expr, bounds: [f6
 pub const ROOM: &str = "disk_room";
 
 /// All signals.
-pub const SIGNALS: [Signal; 13] = [
+pub const SIGNALS: [Signal; 14] = [
     signal(
         "memory_process",
         Resource::Memory,
@@ -119,6 +119,14 @@ pub const SIGNALS: [Signal; 13] = [
         Ratio(&Now("bitcraps_unsynced_ticks"), &Fixed(engine::limits::STALLING_TICKS as f64)),
         [0.5, 0.9],
         "ticks that wait for the disk by how many may",
+    ),
+    signal(
+        "disk_sync",
+        Resource::Disk,
+        // Where blocks wait for the disk, few ticks do: the next block is decided when the one before is there.
+        Ratio(&Quantile(0.95, "bitcraps_sync_seconds", 10), &Fixed(0.5)),
+        [0.2, 1.0],
+        "time until a block is on the disk, by half a second",
     ),
     signal(
         "disk_pressure",
