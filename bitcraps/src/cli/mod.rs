@@ -230,7 +230,13 @@ fn logs(command: &Command) -> Result<Option<Logs>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use anyhow::Context;
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    use super::Cli;
 
     #[test]
     fn a_cause_is_said_once() {
@@ -239,5 +245,71 @@ mod tests {
         assert_eq!(super::causes(&inner().context("journal")), "journal: no such file");
         let twice = Err::<(), _>(inner()).context("journal: no such file").context("opening");
         assert_eq!(super::causes(&twice.expect_err("an error")), "opening: journal: no such file");
+    }
+
+    /// What people read: the README, the guides and what is packaged.
+    fn pages() -> Vec<PathBuf> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let mut folders = vec![root.join("docs"), root.join("packaging")];
+        let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() { folders.push(path) } else { pages.push(path) }
+            }
+        }
+        pages
+    }
+
+    /// The commands of a page: between backticks, and lines that begin with one.
+    fn commands(page: &str) -> Vec<Vec<String>> {
+        let marked = page.split('`').skip(1).step_by(2);
+        let begun = page.lines().map(|line| line.trim_start_matches(['$', ' ']));
+        let named = marked.filter(|text| !text.contains('\n')).chain(begun);
+        named
+            .filter_map(|text| {
+                let starts =
+                    ["bitcraps ", "cargo run --release -- ", "target/debug/bitcraps ", "target/dist/bitcraps "];
+                let words = starts.iter().find_map(|start| text.strip_prefix(start))?;
+                // A body that is signed begins with the name of what it is, and a number.
+                let is_domain =
+                    words.ends_with(" 1") && words.chars().all(|one| one.is_ascii_lowercase() || " 1".contains(one));
+                let ends = ["|", ">", "&&", "#", "2>", "<", "&", ";", "\\", "..."];
+                let of = words.split_whitespace().take_while(|word| !ends.contains(word));
+                let is_command = words.starts_with(|first: char| first.is_ascii_lowercase()) && !is_domain;
+                is_command
+                    .then(|| of.map(|word| word.trim_matches(['\'', '"', ',', ';', '.', ')']).to_owned()).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_program_takes_every_command_that_a_page_names() {
+        let mut taken = 0;
+        for page in pages() {
+            // Pictures are no text.
+            let Ok(text) = std::fs::read_to_string(&page) else { continue };
+            for words in commands(&text) {
+                let parsed = Cli::try_parse_from(["bitcraps".to_owned()].iter().chain(&words));
+                // What a reader is to put in is not there yet, or is a word in capitals.
+                let is_open = |kind| {
+                    matches!(
+                        kind,
+                        ErrorKind::MissingRequiredArgument
+                            | ErrorKind::MissingSubcommand
+                            | ErrorKind::DisplayHelp
+                            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                            | ErrorKind::InvalidValue
+                            | ErrorKind::ValueValidation
+                    )
+                };
+                match parsed {
+                    Ok(_) => taken += 1,
+                    Err(error) if is_open(error.kind()) => {}
+                    Err(error) => panic!("{}: `bitcraps {}`: {error}", page.display(), words.join(" ")),
+                }
+            }
+        }
+        assert!(taken >= 60, "{taken} commands were found");
     }
 }
