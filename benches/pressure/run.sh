@@ -2,10 +2,11 @@
 # Half an hour in which one resource after another becomes scarce and is plentiful again, for a node that plays at the scenario
 # `peak` with ten thousand idle connections more, in a control group of exactly its budget, on a disk of its own.
 #
-#   benches/pressure/run.sh PROGRAM FOLDER [SECONDS]
+#   benches/pressure/run.sh PROGRAM FOLDER [SECONDS] [MIB]
 #
 # PROGRAM is a built `bitcraps`; FOLDER must not be there yet, and holds everything that is written; SECONDS is the length of the
-# whole (1800). Needs root, control groups (version 1 or 2), loop devices, mkfs.ext4, curl and jq. Nothing of it runs in CI.
+# whole (1800), MIB the budget (704, with which `config check` has nothing to say). Needs root, control groups (version 1 or 2),
+# loop devices, mkfs.ext4, curl and jq. Nothing of it runs in CI.
 # It fails if the kernel killed the node, if an intent was lost, or if a level never rose or did not fall again.
 set -euo pipefail
 
@@ -13,7 +14,7 @@ program=$(realpath "$1")
 mkdir "$2"
 cd "$2"
 seconds=${3:-1800}
-budget=$((512 << 20))
+budget=$((${4:-704} << 20))
 name=bitcraps-pressure-$$
 dashboard=127.0.0.1:7461
 listen=127.0.0.1:7460
@@ -64,8 +65,8 @@ disk=$(lsblk --noheadings --nodeps --output MAJ:MIN "$loop" | tr -d ' ')
 memory_bound "$budget"
 enter='for group; do [ "$group" = -- ] && break; shift; echo $$ > "$group/cgroup.procs"; done; shift; exec "$@"'
 sh -c "$enter" sh "${groups[@]}" -- "$program" node --config disk/node/bitcraps.toml --set log.format=json \
-    --set memory.budget_bytes=512MiB --set storage.min_free="512 MiB" --set net.buffer_bytes_max="300 MiB" \
-    --set net.connections_max=12500 --set net.connections_per_address_max=12500 --set net.connects_per_address_per_s=2000 \
+    --set memory.budget_bytes="$((budget >> 20)) MiB" --set storage.min_free="512 MiB" --set net.buffer_bytes_max="300 MiB" \
+    --set net.connections_max=11500 --set net.connections_per_address_max=11500 --set net.connects_per_address_per_s=2000 \
     --set net.opens_per_address_per_min=60000 --set net.opens_per_connection_per_min=60 > node.out 2> node.log &
 node=$!
 children+=("$node")

@@ -71,8 +71,10 @@ fn wrong(what: &'static str, found: impl Into<String>, advice: impl Into<String>
 pub fn warnings(config: &Config, journal: u64) -> Vec<String> {
     let free = free_bytes(&existing(&config.node.data));
     let room = free.and_then(|free| room_warning(config, free, journal));
-    let memory = Machine::take().memory_bytes.and_then(|bytes| budget_warning(config, bytes));
-    room.into_iter().chain(memory).chain(open_warning(config)).collect()
+    let memory = Machine::take().memory_bytes;
+    let budget = memory.and_then(|bytes| budget_warning(config, bytes));
+    let connections = memory.and_then(|bytes| connections_warning(config, bytes));
+    room.into_iter().chain(budget).chain(connections).chain(open_warning(config)).collect()
 }
 
 /// Of a journal that the disk has no room for, beside what is to stay free.
@@ -114,6 +116,30 @@ fn budget_warning(config: &Config, machine: u64) -> Option<String> {
     })
 }
 
+/// What QUIC, TLS and this node keep of a connection, beside its buffers (docs/measurements.md, "When something is scarce").
+const CONNECTION_BYTES: u64 = 22 << 10;
+/// What an empty node has, answers to the newest intents, and as many as may wait while a disk or the processors are slow.
+const WORK_BYTES: u64 = 150 << 20;
+
+/// Of connections that may take more memory together than the node may have.
+fn connections_warning(config: &Config, machine: u64) -> Option<String> {
+    let budget =
+        Some(config.memory.budget_bytes).filter(|bytes| *bytes > 0).map_or(machine, |bytes| bytes.min(machine));
+    let connections = u64::from(config.net.connections_max) * CONNECTION_BYTES;
+    let needed = WORK_BYTES + connections + config.net.buffer_bytes_max;
+    (needed > budget).then(|| {
+        format!(
+            "net.connections_max takes {} for {} connections, net.buffer_bytes_max {}, and a node's work {}: together more than \
+             the {} that it may have, and if all of it is used at once the system ends the node",
+            ByteSize(connections),
+            config.net.connections_max,
+            ByteSize(config.net.buffer_bytes_max),
+            ByteSize(WORK_BYTES),
+            ByteSize(budget)
+        )
+    })
+}
+
 /// Of a dashboard that others reach.
 fn open_warning(config: &Config) -> Option<String> {
     let address = config.monitoring.listen.address().filter(|address| !address.ip().is_loopback())?;
@@ -128,6 +154,9 @@ fn open_warning(config: &Config) -> Option<String> {
 pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     let machine = Machine::take();
     let mut findings = vec![processors(config, machine.cpus), vectors(), memory(config, machine.memory_bytes)];
+    findings.extend(machine.memory_bytes.and_then(|bytes| connections_warning(config, bytes)).map(|found| {
+        note("memory of connections", found, "fewer of them, smaller buffers, or a larger memory.budget_bytes")
+    }));
     findings.extend(pages());
     findings.push(files(machine.files_max));
     findings.push(pressure());
@@ -407,6 +436,19 @@ mod tests {
         assert!(missing.grade == Grade::Wrong && missing.found.starts_with("/nowhere: "), "{missing:?}");
         let in_memory = file_system(Path::new("/dev/shm"));
         assert!(in_memory.is_none_or(|found| found.grade == Grade::Wrong && found.found.contains("tmpfs")));
+    }
+
+    #[test]
+    fn connections_that_memory_has_no_room_for_are_told() {
+        let mut config = Config::default();
+        config.net.connections_max = 1_000;
+        config.net.buffer_bytes_max = 300 << 20;
+        let needed = (150 << 20) + 1_000 * (22 << 10) + (300 << 20);
+        assert_eq!(connections_warning(&config, needed), None);
+        let warning = connections_warning(&config, needed - 1).expect("it is too much");
+        assert!(warning.starts_with("net.connections_max takes 21.5 MiB for 1000 connections"), "{warning}");
+        config.memory.budget_bytes = 256 << 20;
+        assert!(connections_warning(&config, 8 << 30).is_some(), "the budget is what counts");
     }
 
     #[test]
