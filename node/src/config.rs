@@ -19,7 +19,7 @@ use thiserror::Error;
 use self::meanings::{HEAD, meaning};
 pub(crate) use self::meanings::{MEANINGS, may_change};
 pub(crate) use self::near::nearest_key;
-use self::near::with_hint;
+use self::near::{Known, with_hint};
 pub use self::schema::schema;
 use self::version::Version;
 pub use self::watching::{AlertsConfig, LogConfig, LogFormat, MemoryConfig, MonitoringConfig, ServedAt};
@@ -233,7 +233,10 @@ impl Config {
     /// # Errors
     /// Where and why it cannot be, with the nearest name of a key that is not known.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| with_hint(&error.to_string(), text))
+        toml::from_str(text).map_err(|error| {
+            let defaults = serde_json::to_value(Self::default()).expect("a configuration is plain data");
+            with_hint(&error.to_string(), text, &Known { defaults: &defaults, bounds })
+        })
     }
 
     /// The same, of a file that may be of a newer program: what this one does not know of it is left out, and named.

@@ -239,7 +239,7 @@ fn a_session_is_looked_after_from_the_command_line() {
     let (code, message) = failure(&["db", "backup", text(&session), text(&rows)]);
     assert!(code == 4 && message.contains("nothing is overwritten"), "{code} {message}");
     let (code, message) = failure(&["db", "stats", text(&session), "--bytes-max", "many"]);
-    assert!(code == 2 && message.contains("20GB"), "{code} {message}");
+    assert!(code == 2 && message.contains("512MB"), "{code} {message}");
 }
 
 /// A journal that nobody bounded would fill the disk in days: `init` decides on a bound, or is told one.

@@ -1,10 +1,9 @@
 //! What was meant where a file says something that is not known.
 
 use net::settings::Bounds;
+use serde_json::{Value, json};
 
-use super::bounds;
 use super::meanings::MEANINGS;
-use super::schema::{Kinds, kinds};
 
 /// The known key that is nearest to one that is not; nothing if none is near. One that begins with the other is near however much
 /// longer it is.
@@ -20,9 +19,52 @@ pub(crate) fn nearest_key<'a>(name: &str, known: impl Iterator<Item = &'a str>) 
     found.filter(|(far, _)| *far <= (name.len() / 4).max(2)).map(|(_, known)| known)
 }
 
+/// What a key's value may be: times and sizes are numbers, or texts with a unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kinds {
+    Text,
+    Number,
+    NumberOrText,
+    Switch,
+    List,
+}
+
+impl Kinds {
+    /// As the schema names them.
+    pub(super) fn names(self) -> Value {
+        match self {
+            Self::Text => "string".into(),
+            Self::Number => "integer".into(),
+            Self::NumberOrText => json!(["integer", "string"]),
+            Self::Switch => "boolean".into(),
+            Self::List => "array".into(),
+        }
+    }
+}
+
+/// What the value of a key may be that has this default.
+pub(super) fn kinds_of(key: &str, default: &Value) -> Kinds {
+    match default {
+        Value::Number(_) if key.ends_with("_ms") => Kinds::NumberOrText,
+        Value::Number(_) => Kinds::Number,
+        Value::Bool(_) => Kinds::Switch,
+        Value::Array(_) => Kinds::List,
+        _ if key.contains("bytes") || key == "min_free" => Kinds::NumberOrText,
+        _ => Kinds::Text,
+    }
+}
+
+/// What is known of the keys of a file.
+pub(super) struct Known<'a> {
+    /// The defaults, by section and key.
+    pub defaults: &'a Value,
+    /// The bounds of a key of a section.
+    pub bounds: fn(&str, &str) -> Option<Bounds>,
+}
+
 /// What the library says of a file, with a hint at what was meant where that can be told.
-pub(super) fn with_hint(problem: &str, text: &str) -> String {
-    with_nearest(problem).or_else(|| with_kind(problem, text)).unwrap_or_else(|| problem.to_owned())
+pub(super) fn with_hint(problem: &str, text: &str, known: &Known<'_>) -> String {
+    with_nearest(problem).or_else(|| with_kind(problem, text, known)).unwrap_or_else(|| problem.to_owned())
 }
 
 /// Of a key that is not known: the sections that have one of that name, or the nearest name, in place of all that there are.
@@ -42,7 +84,7 @@ fn with_nearest(problem: &str) -> Option<String> {
 }
 
 /// Of a value that is none: what one of its key looks like. The value may be a secret and is not repeated.
-fn with_kind(problem: &str, text: &str) -> Option<String> {
+fn with_kind(problem: &str, text: &str, known: &Known<'_>) -> Option<String> {
     let line: usize = problem.strip_prefix("TOML parse error at line ")?.split(',').next()?.parse().ok()?;
     let (key, value) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
     let (key, value) = (key.trim(), value.split('#').next()?.trim());
@@ -53,12 +95,12 @@ fn with_kind(problem: &str, text: &str) -> Option<String> {
     }
     let is_number = value.chars().all(|sign| sign.is_ascii_digit() || matches!(sign, '+' | '-' | '_'));
     let section = section_at(text, line);
-    let kinds = kinds(section, key)?;
+    let kinds = kinds_of(key, known.defaults.get(section)?.get(key)?);
     let hint = match kinds {
         Kinds::Text => format!("a text stands in quotes: {key} = \"...\""),
         Kinds::NumberOrText if is_number => return None,
         Kinds::NumberOrText => format!("a number with a unit stands in quotes: {key} = \"...\""),
-        Kinds::Number => match bounds(section, key) {
+        Kinds::Number => match (known.bounds)(section, key) {
             Some(Bounds { least, most, .. }) => format!("expected a whole number from {least} to {most}"),
             None => "expected a whole number".into(),
         },

@@ -3,6 +3,7 @@
 use net::settings::Bounds;
 use serde_json::{Map, Value, json};
 
+use super::near::kinds_of;
 use super::{Config, LogFormat, MEANINGS, bounds};
 
 /// The schema. What a value may be follows from the bounds that reading it asks.
@@ -35,46 +36,6 @@ pub fn schema() -> Value {
         "additionalProperties": false,
         "properties": sections,
     })
-}
-
-/// What a key's value may be: times and sizes are numbers, or texts with a unit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kinds {
-    Text,
-    Number,
-    NumberOrText,
-    Switch,
-    List,
-}
-
-impl Kinds {
-    /// As the schema names them.
-    fn names(self) -> Value {
-        match self {
-            Self::Text => "string".into(),
-            Self::Number => "integer".into(),
-            Self::NumberOrText => json!(["integer", "string"]),
-            Self::Switch => "boolean".into(),
-            Self::List => "array".into(),
-        }
-    }
-}
-
-fn kinds_of(key: &str, default: &Value) -> Kinds {
-    match default {
-        Value::Number(_) if key.ends_with("_ms") => Kinds::NumberOrText,
-        Value::Number(_) => Kinds::Number,
-        Value::Bool(_) => Kinds::Switch,
-        Value::Array(_) => Kinds::List,
-        _ if key.contains("bytes") || key == "min_free" => Kinds::NumberOrText,
-        _ => Kinds::Text,
-    }
-}
-
-/// What the value of a key may be; nothing for one that there is not.
-pub(super) fn kinds(section: &str, key: &str) -> Option<Kinds> {
-    let defaults = serde_json::to_value(Config::default()).expect("a configuration is plain data");
-    Some(kinds_of(key, defaults.get(section)?.get(key)?))
 }
 
 /// Adds the bounds, under the names that the schema has for what is counted. A text with a unit is not bounded by them: a schema
