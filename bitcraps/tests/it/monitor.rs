@@ -250,16 +250,41 @@ fn the_page_is_filled_true_accessible_and_readable_in_a_browser() {
     browse(&dev, &["look", &folder]);
 }
 
-/// The thread of a process that has a name.
+/// The first thread of a process that has a name, if one has it.
 #[cfg(target_os = "linux")]
-fn thread_of(process: u32, name: &str) -> nix::unistd::Pid {
+fn named_thread(process: u32, name: &str) -> Option<i32> {
     let tasks = Path::new("/proc").join(process.to_string()).join("task");
     let tasks = std::fs::read_dir(tasks).expect("a process").map(|task| task.expect("a thread"));
     let named = |task: &std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|found| found.trim_end() == name)
     };
-    let found = tasks.filter(named).map(|task| task.file_name().to_string_lossy().parse().expect("a number")).min();
-    nix::unistd::Pid::from_raw(found.unwrap_or_else(|| panic!("no thread `{name}`")))
+    tasks.filter(named).map(|task| task.file_name().to_string_lossy().parse().expect("a number")).min()
+}
+
+/// The thread of a process that has a name.
+#[cfg(target_os = "linux")]
+fn thread_of(process: u32, name: &str) -> nix::unistd::Pid {
+    nix::unistd::Pid::from_raw(named_thread(process, name).unwrap_or_else(|| panic!("no thread `{name}`")))
+}
+
+/// A node that follows one that runs, and says no word.
+#[cfg(target_os = "linux")]
+fn follower_of(ready: &serde_json::Value, config: &Path, dir: &Path) -> Child {
+    use super::newcomer::{program, run, text};
+
+    let word = |name: &str| ready[name].as_str().expect("a word");
+    let (place, addresses) = (dir.join("follower"), dir.join("validators.txt"));
+    std::fs::write(&addresses, format!("{}@{}\n", word("key"), word("listen"))).expect("written");
+    let genesis = config.with_file_name("session").join("genesis.json");
+    let args = ["init", text(&place), "--follow", text(&genesis), "--addresses", text(&addresses)];
+    let quiet = ["--plain-keys", "--listen", "127.0.0.1:0", "--dashboard", "off", "--bytes-max", "0"];
+    let (code, _, err) = run(&[&args[..], &quiet].concat());
+    assert_eq!(code, 0, "{err}");
+    let mut follower = program();
+    follower.args(["node", "--config", text(&place.join("bitcraps.toml")), "--follow", "--output", "ndjson"]);
+    // It ends with this process, however that ends.
+    follower.arg("--ends-with-input").stdin(Stdio::piped());
+    follower.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
 }
 
 #[cfg(target_os = "linux")]
@@ -274,7 +299,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     let log = dir.path().join("log");
     let mut node = super::newcomer::program()
         .args(["node", "--config", super::newcomer::text(&config), "--output", "ndjson"])
-        .args(["--set", "monitoring.listen=127.0.0.1:0"])
+        .args(["--set", "monitoring.listen=127.0.0.1:0", "--set", "net.followers_max=1"])
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(&log).expect("a file"))
         .spawn()
@@ -296,10 +321,23 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     let answers = || String::from_utf8_lossy(&super::secrets::ask(monitor, "/readyz")).into_owned();
     let logged = || std::fs::read_to_string(&log).expect("the log");
     until("\"ready\":true", &answers);
+    // Answers for those that are behind are read by a thread that begins with the first of them; behind is who has no height
+    // where there is one, and the first player's account makes one.
+    let mut player =
+        super::newcomer::silent_player(ready["listen"].as_str().expect("an address"), &dir.path().join("player.pem"));
+    let settled = || {
+        let metrics = String::from_utf8_lossy(&super::secrets::ask(monitor, "/metrics")).into_owned();
+        if metrics.contains("\nbitcraps_height_settled 0\n") { "none" } else { "settled" }.to_owned()
+    };
+    until("settled", &settled);
+    let mut follower = follower_of(&ready, &config, dir.path());
+    let has_thread = || named_thread(node.id(), "serving").map_or("none", |_| "serving").to_owned();
+    until("serving", &has_thread);
     // The alert is told once while it goes on, whichever thread it is for: the one that only it names comes first.
     for (thread, says, who) in [
         ("dashboard", ": dashboard; critical", &logged as &dyn Fn() -> String),
         ("reload", "the thread `reload` has not moved", &answers),
+        ("serving", "the thread `serving` has not moved", &answers),
     ] {
         let id = thread_of(node.id(), thread);
         if seize(id, Options::empty()).is_ok() {
@@ -310,8 +348,10 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
             until("\"ready\":true", &answers);
         }
     }
-    node.kill().expect("it runs");
-    node.wait().expect("it ends");
+    for process in [&mut follower, &mut player, &mut node] {
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+    }
 
     let dev = Dev::start(&["--listen", "127.0.0.1:0", "--threads", "2"]);
     dev.until_ready_is(|status, _| status == 200);
