@@ -42,6 +42,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     if args.nodes > 1 {
         return super::cluster::run(args);
     }
+    allocator::take_small_pages();
     allocator::leave_to_monitor();
     let listens = listen_at(args)?;
     args.check_players(listens.is_some())?;
