@@ -19,8 +19,9 @@ use super::signing::SignedAhead;
 use super::users::{FIRST_BET, Users};
 use keys::identity;
 
-/// Intents of one user that can be told apart while they are under way.
-const SLOTS: usize = 128;
+/// Intents of one user that can be told apart while they are under way: as many as come at ten a second until the first of them
+/// expires, and half as many again. An answer to an older one would not be counted, and the intent be called lost.
+const SLOTS: usize = 512;
 /// Silence after which a user whose node is one of several goes on at another.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 /// UDP sockets that the clients share.
