@@ -43,7 +43,7 @@ impl Quic {
     /// `rows` is how many connections there may be, those that are still shaking hands among them.
     pub(super) fn new(endpoint: Endpoint, packets: Packets, rows: usize) -> Self {
         let (marked, arrived) = (VecDeque::new(), VecDeque::new());
-        // A row is 3 KiB. In a list that grows, all of them would be copied within a turn, and what the list leaves behind
+        // A row is 6 KiB. In a list that grows, all of them would be copied within a turn, and what the list leaves behind
         // each time would stay in memory; rows that nobody used yet take none.
         let lines = Vec::with_capacity(rows);
         Self { endpoint, packets, lines, marked, is_marked: Vec::new(), arrived, counted: (0, 0) }

@@ -42,7 +42,7 @@ pub(super) const METRICS: &[Metric] = &[
         "bitcraps_session_max_bytes",
         Unit::Bytes,
         |reading| {
-            let room = reading.disk_free_bytes?.saturating_add(reading.session_bytes?);
+            let room = reading.disk_room()?.saturating_add(reading.session_bytes?);
             let bound = Some(reading.journal_bytes_max).filter(|bound| *bound > 0);
             Some(bound.map_or(room, |bound| bound.min(room)) as f64)
         },
@@ -72,9 +72,9 @@ mod tests {
         let most = |reading: &Reading| metric("bitcraps_session_max_bytes").expect("it is a metric").value(reading);
         assert_eq!(most(&reading), None, "nothing is known yet");
         (reading.session_bytes, reading.disk_free_bytes) = (Some(10), Some(15));
-        for (bound, wanted) in [(0, 25.0), (20, 20.0), (30, 25.0)] {
-            reading.journal_bytes_max = bound;
-            assert_eq!(most(&reading), Some(wanted), "{bound}");
+        for (bound, reserve, wanted) in [(0, 0, 25.0), (20, 0, 20.0), (30, 0, 25.0), (30, 4, 21.0), (0, 16, 10.0)] {
+            (reading.journal_bytes_max, reading.disk_reserve_bytes) = (bound, reserve);
+            assert_eq!(most(&reading), Some(wanted), "{bound} {reserve}");
         }
     }
 }
