@@ -24,7 +24,8 @@ pub mod backend;
 pub use arrival::Arrival;
 pub use disk::{Disk, OpenedAs, SyncGroup, Synced, Writing};
 pub use journal::{
-    Compressor, End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Tail, check_journal,
+    Compressor, End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Retirer, Tail,
+    check_journal,
 };
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};

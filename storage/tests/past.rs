@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::Height;
 use engine::limits::SEGMENT_WINDOW_BYTES;
+use engine::{Genesis, Height};
 use storage::backend::{Access, Backend, Handle, MemoryBackend};
 use storage::{
-    Compressor, Disk, Frame, FrameKind, JournalReader, PastReader, Session, SyncGroup, Synced, Tail, Writing,
+    Compressor, Disk, Frame, FrameKind, JournalReader, PastReader, Retention, Retirer, Session, SyncGroup, Synced,
+    Tail, Writing,
 };
 
 const DIR: &str = "/s";
@@ -169,6 +170,38 @@ fn a_reader_holds_a_part_of_a_segment_and_finds_every_frame() {
             assert!(most <= SEGMENT_WINDOW_BYTES || (segment_bytes < 1 << 30 && !is_compressed), "{most}");
         }
         drop(disk);
+    }
+}
+
+#[test]
+fn a_segment_gives_up_its_bodies_with_a_part_of_it_in_memory() {
+    for is_compressed in [false, true] {
+        let backend = Counted::default();
+        let (_disk, mut past) = written(&backend, 9 << 20);
+        if is_compressed {
+            let compressor = Compressor::new(Arc::new(backend.clone()), Path::new(DIR));
+            compressor.compress_sealed(&|| true).expect("there is room");
+        }
+        let retention = Retention { bytes_max: 0, retire: |body| Ok(body[..8].to_vec()) };
+        let retirer = Retirer::new(Arc::new(backend.clone()), Path::new(DIR), Genesis::chain_id(b"{}"), retention);
+        backend.most.store(0, Ordering::Relaxed);
+        let retired = retirer.retire(Height(HEIGHTS), false).expect("sound");
+        assert_eq!(retired, [1, 2], "all but the last, which is being written");
+        let most = backend.most.load(Ordering::Relaxed);
+        assert!(most <= SEGMENT_WINDOW_BYTES, "{most}");
+        let mut reader = JournalReader::open_on(Arc::new(backend), Path::new(DIR), Height::GENESIS).expect("a session");
+        let mut heads = 0;
+        for height in 1..=HEIGHTS {
+            let decided = reader.next_frame().expect("sound").expect("a frame for each height");
+            let is_head = decided.kind == FrameKind::Retired;
+            heads += u64::from(is_head);
+            let expected = if is_head { body(height)[..8].to_vec() } else { body(height) };
+            assert_eq!((decided.height, decided.body), (Height(height), expected));
+            let settled = reader.next_frame().expect("sound").expect("what each height led to");
+            assert_eq!((settled.kind, settled.height), (FrameKind::Settled, Height(height)));
+        }
+        assert!(heads > 2 * (SEGMENT_WINDOW_BYTES / BODY) as u64, "{heads}: more than a window of each");
+        ask(&mut past, HEIGHTS - 3, 4, HEIGHTS);
     }
 }
 

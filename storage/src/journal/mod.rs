@@ -26,5 +26,5 @@ pub(crate) use frame::LZ4_RATIO_MAX;
 pub use frame::{Frame, FrameKind};
 pub use past::{Past, PastReader};
 pub use reader::{End, JournalReader, Tail};
-pub use retired::Retention;
+pub use retired::{Retention, Retirer};
 pub use writer::JournalWriter;

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::limits::{SEGMENT_FILE_BYTES_MAX, SEGMENT_MARKS_MAX, SEGMENT_WINDOW_BYTES};
+use engine::limits::{SEGMENT_FILE_BYTES_MAX, SEGMENT_MARKS_MAX};
 use engine::{Genesis, Hash, Height};
 
 use super::compressed;
 use super::frame::Frame;
 use super::index::{Index, SegmentMark, TAIL, mark_below};
 use super::retired::{journal_files, path_now};
-use super::scan::{Scan, ScanItem};
+use super::scan::{Ahead, Scan, ScanItem};
 use super::segment;
-use crate::backend::{Backend, FileBackend, FileBytes, Handle, bounded_len};
+use crate::backend::{Backend, FileBackend, FileBytes, bounded_len};
 use crate::session::{OpenError, Session, genesis_bytes_on};
 use crate::{BLOCK, Damage, DamageKind, Problem};
 
@@ -48,7 +48,7 @@ pub struct End {
 }
 
 /// The frames of a session's journal, in order. A segment is looked at at a time: mapped, or, where it is compressed or may
-/// still be written, [`SEGMENT_WINDOW_BYTES`] of it in memory.
+/// still be written, [`engine::limits::SEGMENT_WINDOW_BYTES`] of it in memory.
 pub struct JournalReader {
     backend: Arc<dyn Backend>,
     dir: PathBuf,
@@ -66,13 +66,6 @@ pub struct JournalReader {
     sealed: bool,
     decided: Height,
     end: Option<End>,
-}
-
-/// What lies ahead of the bytes in memory. The file stays open: its name may come to mean what stays of the segment.
-struct Ahead {
-    file: Box<dyn Handle>,
-    /// Where it ended when it was opened.
-    end: u64,
 }
 
 /// Marks of the last segment, which nothing but reading it tells.
@@ -299,28 +292,14 @@ impl JournalReader {
         }
         let file = compressed::open(&*self.backend, path).map_err(compressed::failed(path))?;
         let end = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX).map_err(compressed::failed(path))? as u64;
-        let bytes = self.window(at, &*file, from, SEGMENT_WINDOW_BYTES.min(end.saturating_sub(from) as usize))?;
-        self.ahead = (from + (bytes.len() as u64) < end).then_some(Ahead { file, end });
+        let (bytes, ahead) = Ahead::begin(file, from, end).map_err(compressed::failed(path))?;
+        self.ahead = ahead;
         Ok(FileBytes::Read(bytes))
     }
 
-    fn window(&self, at: usize, file: &dyn Handle, from: u64, count: usize) -> Result<Vec<u8>, OpenError> {
-        file.read_range(from, count).map_err(compressed::failed(&self.segments[at].1))
-    }
-
-    /// Takes up more of the segment that is read, from the place that was reached; all of it, where nothing in memory could
-    /// be made of what begins there. False where all is in memory.
+    /// [`Scan::read_on`] in the segment that is read.
     fn read_on(&mut self) -> Result<bool, OpenError> {
-        let Some(Ahead { file, end }) = self.ahead.take() else { return Ok(false) };
-        let base = self.scan.offset(self.scan.at) / BLOCK * BLOCK;
-        let rest = end.saturating_sub(base) as usize;
-        let count = if base == self.scan.base { rest } else { SEGMENT_WINDOW_BYTES.min(rest) };
-        let bytes = self.window(self.next - 1, &*file, base, count)?;
-        // One that is shorter now was cut at its end.
-        let is_whole = bytes.len() < count || count == rest;
-        self.scan.go_on(bytes, base);
-        self.ahead = (!is_whole).then_some(Ahead { file, end });
-        Ok(true)
+        self.scan.read_on(&mut self.ahead).map_err(|error| compressed::failed(&self.segments[self.next - 1].1)(error))
     }
 
     /// What is known of the last segment, for who reads it again.

@@ -15,7 +15,7 @@ use engine::{Hash, Height};
 use super::compressed;
 use super::frame::{ALIGN, Frame, FrameKind, encode};
 use super::index::{FrameMarks, Index, TAIL};
-use super::scan::{Scan, ScanItem};
+use super::scan::{Ahead, Scan, ScanItem};
 use super::segment::{self, SegmentKind};
 use crate::backend::{Access, Backend, bounded_len};
 use crate::session::{OpenError, numbered};
@@ -58,6 +58,14 @@ pub fn path_now(backend: &dyn Backend, path: &Path) -> PathBuf {
     let left = ENDINGS.iter().skip_while(|one| **one != ending).map(|one| path.with_extension(one));
     let is_there = |path: &PathBuf| backend.open(path, Access::Read).is_ok_and(|_| true);
     left.into_iter().find(is_there).unwrap_or_else(|| path.to_owned())
+}
+
+/// Why a segment has no head.
+enum NoHead {
+    /// It is wrong at an offset.
+    Bad(u64, Problem),
+    /// It could not be read.
+    Io(io::Error),
 }
 
 /// Gives up bodies for a session.
@@ -126,8 +134,11 @@ impl Retirer {
         if index.last >= keep {
             return Ok(false);
         }
-        let bytes = file.read_range(0, length as usize).map_err(io)?;
-        let head = self.head(number, bytes, &index).map_err(|(offset, problem)| damaged(offset, problem))?;
+        let (bytes, ahead) = Ahead::begin(file, 0, length).map_err(io)?;
+        let head = self.head(number, bytes, ahead, &index).map_err(|bad| match bad {
+            NoHead::Bad(offset, problem) => damaged(offset, problem).into(),
+            NoHead::Io(error) => compressed::failed(path)(error),
+        })?;
         let to = path.with_extension("head");
         // What was begun when the machine stopped.
         for begun in ENDINGS.iter().map(|ending| path.with_extension(ending)).filter(|begun| begun != path) {
@@ -144,9 +155,10 @@ impl Retirer {
         Ok(true)
     }
 
-    /// What stays of a segment, or where it is wrong.
-    fn head(&self, number: u32, bytes: Vec<u8>, sealed: &Index) -> Result<Vec<u8>, (u64, Problem)> {
-        let first = segment::check(&bytes, SegmentKind::Whole, number, &self.chain).map_err(|bad| (0, bad.problem))?;
+    /// What stays of a segment, of which the beginning is in memory.
+    fn head(&self, number: u32, bytes: Vec<u8>, mut ahead: Option<Ahead>, sealed: &Index) -> Result<Vec<u8>, NoHead> {
+        let first = segment::check(&bytes, SegmentKind::Whole, number, &self.chain)
+            .map_err(|bad| NoHead::Bad(0, bad.problem))?;
         let mut scan = Scan::default();
         scan.load(bytes, 0, 0);
         scan.at = BLOCK as usize;
@@ -156,16 +168,19 @@ impl Retirer {
         let (begins, mut count) = ((first, scan.highest), 0);
         let (mut previous, mut highest, mut marks) = (first, scan.highest, FrameMarks::default());
         loop {
-            let at = scan.at as u64;
+            let at = scan.offset(scan.at);
             let frame = match scan.step() {
                 ScanItem::Frame(frame) => frame,
                 ScanItem::Sealed => break,
-                ScanItem::End => return Err((at, "a sealed segment has no index".into())),
-                ScanItem::Bad { at, problem } => return Err((at as u64, problem)),
+                // What is cut off at the end of what is in memory looks as if it were wrong.
+                ScanItem::End | ScanItem::Bad { .. } if scan.read_on(&mut ahead).map_err(NoHead::Io)? => continue,
+                ScanItem::End => return Err(NoHead::Bad(at, "a sealed segment has no index".into())),
+                ScanItem::Bad { at, problem } => return Err(NoHead::Bad(scan.offset(at), problem)),
             };
             let frame = match frame.kind {
                 FrameKind::Decided => {
-                    let body = (self.retention.retire)(&frame.body).map_err(|problem| (at, problem.into()))?;
+                    let body =
+                        (self.retention.retire)(&frame.body).map_err(|problem| NoHead::Bad(at, problem.into()))?;
                     Frame { kind: FrameKind::Retired, body, ..frame }
                 }
                 FrameKind::Settled | FrameKind::Retired | FrameKind::Evidence | FrameKind::Base => frame,

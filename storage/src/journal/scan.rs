@@ -1,10 +1,13 @@
 //! What the bytes of a segment are, place by place.
 
+use std::io;
+
+use engine::limits::SEGMENT_WINDOW_BYTES;
 use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
 use super::index::{FrameMarks, Index};
-use crate::backend::FileBytes;
+use crate::backend::{FileBytes, Handle};
 use crate::{BLOCK, Problem, align_up};
 
 /// What a place holds.
@@ -22,6 +25,26 @@ pub enum ScanItem {
         /// Why it is wrong.
         problem: Problem,
     },
+}
+
+/// What lies ahead of the bytes in memory. The file stays open: its name may come to mean what stays of the segment.
+pub struct Ahead {
+    file: Box<dyn Handle>,
+    /// Where it ended when it was opened.
+    end: u64,
+}
+
+impl Ahead {
+    /// The first [`SEGMENT_WINDOW_BYTES`] of a file from an offset on, and what lies ahead of them, if anything does.
+    ///
+    /// # Errors
+    /// If the system refuses, or the file is compressed and wrong.
+    pub fn begin(file: Box<dyn Handle>, from: u64, end: u64) -> io::Result<(Vec<u8>, Option<Self>)> {
+        let count = SEGMENT_WINDOW_BYTES.min(end.saturating_sub(from) as usize);
+        let bytes = file.read_range(from, count)?;
+        let is_whole = from + bytes.len() as u64 >= end;
+        Ok((bytes, (!is_whole).then_some(Self { file, end })))
+    }
 }
 
 /// A segment's bytes, and a place in them.
@@ -66,8 +89,26 @@ impl Scan {
         self.search_left = SEARCH_LENGTHS * self.bytes.len() as u64;
     }
 
+    /// Takes up more of the segment, from the place that was reached; all of it, where nothing in memory could be made of what
+    /// begins there. False where all is in memory.
+    ///
+    /// # Errors
+    /// If the system refuses, or the file is compressed and wrong.
+    pub fn read_on(&mut self, ahead: &mut Option<Ahead>) -> io::Result<bool> {
+        let Some(Ahead { file, end }) = ahead.take() else { return Ok(false) };
+        let base = self.offset(self.at) / BLOCK * BLOCK;
+        let rest = end.saturating_sub(base) as usize;
+        let count = if base == self.base { rest } else { SEGMENT_WINDOW_BYTES.min(rest) };
+        let bytes = file.read_range(base, count)?;
+        // One that is shorter now was cut at its end.
+        let is_whole = bytes.len() < count || count == rest;
+        self.go_on(bytes, base);
+        *ahead = (!is_whole).then_some(Ahead { file, end });
+        Ok(true)
+    }
+
     /// Goes on in other bytes of the same segment, which hold the place.
-    pub fn go_on(&mut self, bytes: Vec<u8>, base: u64) {
+    fn go_on(&mut self, bytes: Vec<u8>, base: u64) {
         let offset = self.offset(self.at);
         assert!(base <= offset, "no byte is passed over");
         self.bytes = bytes.into();
