@@ -120,6 +120,8 @@ pub struct TickReadings {
     pub snapshot_longest_hold_us: u64,
     /// Validators that there are.
     pub validators: u64,
+    /// Milliseconds between the times of two blocks, at least.
+    pub block_interval_ms: u64,
     /// Heights that others have settled and this node has not: so many that not only liars say so.
     pub behind: u64,
     /// Bytes of the columns.
@@ -439,6 +441,7 @@ impl Recorder {
             snapshot_waits: now.snapshots.waits,
             snapshot_longest_hold_us: now.snapshots.longest_hold.as_micros() as u64,
             validators: now.validators.into(),
+            block_interval_ms: now.block_interval_ms,
             behind: now.behind,
             column_bytes: now.held_bytes[0],
             arena_bytes: now.held_bytes[1],
@@ -474,6 +477,8 @@ pub(crate) struct NodeState {
     pub missing_shares: SlotList,
     /// Validators that there are.
     pub validators: u32,
+    /// Milliseconds between the times of two blocks, at least.
+    pub block_interval_ms: u64,
     /// Heights that others have settled and it has not.
     pub behind: u64,
     pub snapshots: SnapshotsSoFar,

@@ -64,6 +64,7 @@ impl Node {
             arenas: self.machine.arena_use(),
             missing_shares: order.missing_shares,
             validators: order.validators,
+            block_interval_ms: self.machine.block_interval_ms(),
             behind: self.behind(order.validators),
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,

@@ -222,7 +222,7 @@ pub const RULES: &[Rule] = &[
         warning: at(1.0, 30),
         critical: at(2.0, 30),
         title: "receipts take longer than they may",
-        meaning: "One in twenty intents waits longer for its receipt than 50 ms with one validator, or 150 ms with several; that is 100 %. Players see it.",
+        meaning: "One in twenty intents waits longer for its receipt than 50 ms with one validator, or 150 ms with several, where genesis has the interval of blocks that `init` writes, 10 or 40 ms; a longer one is added. That is 100 %. Players see it.",
         steps: &[
             "Look at the tick, at disk syncs and, among several validators, at decisions: they are the parts of it.",
             "Look at processors busy and at intents without a receipt: a crowd that sends more than the node can do waits.",

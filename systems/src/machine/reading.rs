@@ -41,6 +41,11 @@ impl Machine {
         self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))
     }
 
+    /// Milliseconds between the times of two blocks, at least: genesis says it.
+    pub fn block_interval_ms(&self) -> u64 {
+        self.world.resource::<Setup>().genesis.block_interval_ms
+    }
+
     /// What this node's part in the order of blocks is at, but for its receipts.
     pub fn order_progress(&self) -> OrderProgress {
         let orderer = self.world.resource::<Orderer>();

@@ -9,7 +9,13 @@ const SECOND: Duration = Duration::from_secs(1);
 fn well(at: Instant, second: u64) -> Reading {
     let mut reading = Reading::empty(at);
     reading.at_ms = 1_000 * second;
-    reading.tick = TickReadings { ticks: 200 * second, arrived: 100 * second, validators: 4, ..reading.tick };
+    reading.tick = TickReadings {
+        ticks: 200 * second,
+        arrived: 100 * second,
+        validators: 4,
+        block_interval_ms: 40,
+        ..reading.tick
+    };
     took(&mut reading.tick.receipt, 9_000, 20 * second);
     took(&mut reading.tick.decision, 900, 20 * second);
     took(&mut reading.tick.sync, 900, 20 * second);
