@@ -314,6 +314,9 @@ fn options(load: &Load) -> Vec<(String, String)> {
     add("slow readers", load.slow_readers);
     add("hostile clients", load.hostile);
     add("idle clients", load.idle);
+    if load.burst > 1 {
+        options.push(("intents that a user sends at once".into(), load.burst.to_string()));
+    }
     if load.churn > 0.0 {
         options.push(("reconnects a second".into(), load.churn.to_string()));
     }

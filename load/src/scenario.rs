@@ -81,6 +81,8 @@ pub struct Load {
     pub users: u32,
     /// Intents a second, of all users together.
     pub rate: f64,
+    /// Intents that a user sends at once, before the others have their turns; one or more.
+    pub burst: u32,
     /// How long intents are sent.
     pub duration: Duration,
     /// How long the rate rises from nothing to its full height, at the start.
@@ -137,6 +139,8 @@ impl Load {
 
     /// When intent `number`, from 0, is due after the start: an open loop, which nothing that a node does can shift.
     pub fn due(&self, number: u64) -> Duration {
+        // A burst goes out with its first one.
+        let number = number - number % u64::from(self.burst);
         let (ramp, number) = (self.ramp.as_secs_f64(), number as f64);
         // While the rate rises evenly, half as many go out as at full rate.
         let in_ramp = self.rate * ramp / 2.0;
@@ -146,6 +150,13 @@ impl Load {
             ramp + (number - in_ramp) / self.rate
         };
         Duration::from_secs_f64(due)
+    }
+
+    /// Whose intent `number` is, from 0, and how many that user has before it: the users take turns, each with a burst.
+    pub fn turn(&self, number: u64) -> (usize, u64) {
+        let (burst, users) = (u64::from(self.burst), u64::from(self.users));
+        let (turn, within) = (number / burst, number % burst);
+        ((turn % users) as usize, turn / users * burst + within)
     }
 
     /// How many intents are due within the run.
@@ -163,6 +174,7 @@ mod tests {
         Load {
             users: 10,
             rate,
+            burst: 1,
             duration: Duration::from_secs(10),
             ramp: Duration::from_secs(ramp),
             watchers: 0,
@@ -186,5 +198,21 @@ mod tests {
         assert_eq!(ramp.due(200), Duration::from_secs(4));
         assert_eq!(ramp.due(800), Duration::from_secs(10));
         assert!((1..800).all(|number| ramp.due(number - 1) < ramp.due(number)));
+    }
+
+    #[test]
+    fn a_burst_is_due_with_its_first_intent_and_every_user_has_the_same_in_the_end() {
+        let even = load(100.0, 0);
+        assert_eq!([0, 1, 9, 10, 25].map(|number| even.turn(number)), [(0, 0), (1, 0), (9, 0), (0, 1), (5, 2)]);
+        let burst = Load { burst: 4, ..even };
+        assert_eq!(
+            [0, 3, 4, 39, 40, 43].map(|number| burst.turn(number)),
+            [(0, 0), (0, 3), (1, 0), (9, 3), (0, 4), (0, 7)]
+        );
+        assert_eq!((burst.due(39), burst.due(40)), (Duration::from_millis(360), Duration::from_millis(400)));
+        assert_eq!((burst.due(43), burst.intents()), (Duration::from_millis(400), 1_000));
+        let mut turns: Vec<_> = (0..burst.intents()).map(|number| burst.turn(number)).collect();
+        turns.sort_unstable();
+        assert!(turns.into_iter().eq((0..10).flat_map(|user| (0..100).map(move |nth| (user, nth)))));
     }
 }

@@ -109,7 +109,8 @@ impl SignedAhead {
                 let first = numbers.start + (part * each) as u64;
                 scope.spawn(move || {
                     for (number, signature) in (first..).zip(bytes.as_chunks_mut().0) {
-                        let (user, body) = users.scheduled(number, self.expiry_s(load, number));
+                        let (user, nth) = load.turn(number);
+                        let body = users.scheduled(user, nth, self.expiry_s(load, number));
                         *signature = users.sign(user, body).signature;
                     }
                 });
@@ -134,7 +135,8 @@ impl SignedAhead {
             let next = (first + HANDED_AT_ONCE).min(count);
             let mut intents = Vec::with_capacity((next - first) as usize);
             for number in first..next {
-                let (user, body) = users.scheduled(number, self.expiry_s(load, number));
+                let (user, nth) = load.turn(number);
+                let body = users.scheduled(user, nth, self.expiry_s(load, number));
                 let intent = if number < self.count {
                     let mut signature = [0; 64];
                     reader.read_exact(&mut signature).context("reading the signatures")?;
@@ -179,6 +181,7 @@ mod tests {
         let load = Load {
             users: 7,
             rate: 1_000.0,
+            burst: 1,
             duration: Duration::from_secs(40),
             ramp: Duration::ZERO,
             watchers: 0,

@@ -117,17 +117,15 @@ impl Users {
         self.sign(user, body.at(self.users[user].table).amount(self.house.grant / 2))
     }
 
-    /// Intent `number` of the schedule, from 0, and whose it is: a bet. The users take turns; the number says which bet, and
-    /// how much.
-    pub fn scheduled(&self, number: u64, expiry_s: u64) -> (usize, IntentBody) {
-        let users = self.users.len() as u64;
-        let (user, number) = ((number % users) as usize, FIRST_BET + number / users);
+    /// A user's intent of the schedule, from the 0th: a bet. Its number says which bet, and how much.
+    pub fn scheduled(&self, user: usize, nth: u64, expiry_s: u64) -> IntentBody {
+        let number = FIRST_BET + nth;
         let choice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let bet = self.bets[choice as usize % self.bets.len()];
         // A horn is four bets in one, and so are its chips.
         let amount = 4 * (1 + (choice >> 8) % 3);
         let body = self.body(user, IntentKind::Bet, number, expiry_s);
-        (user, body.at(self.users[user].table).on(bet, 0).amount(amount))
+        body.at(self.users[user].table).on(bet, 0).amount(amount)
     }
 }
 

@@ -32,6 +32,9 @@ pub struct LoadArgs {
     /// Intents a second of all users together, instead of the scenario's.
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
+    /// Intents that a user sends at once, and is silent for as much longer. The rate is that of all, as ever.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(engine::limits::PEER_CREDIT)))]
+    burst: u32,
     /// For how long, such as 90s or 20m, instead of the scenario's; a bare number is seconds.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -106,6 +109,7 @@ impl LoadArgs {
         let is_elsewhere = self.in_process || self.target.is_some() || self.delay_ms.is_some();
         others > 0
             || self.churn > 0.0
+            || self.burst > 1
             || self.ramp > Duration::ZERO
             || self.rate.is_some()
             || self.tables.is_some()
@@ -211,6 +215,7 @@ fn load_of(args: &LoadArgs, scenario: Scenario) -> Result<Load, Failure> {
     Ok(Load {
         users,
         rate,
+        burst: args.burst,
         duration,
         ramp,
         watchers: args.watchers,
