@@ -5,6 +5,7 @@ mod bisect;
 mod cli;
 mod db;
 mod fuzz;
+mod guide;
 mod history;
 mod kill;
 mod lines;
