@@ -26,8 +26,11 @@ pub fn settle_accounts(
     for departure in crossing.departures.drain(..) {
         let id = departure.account.index();
         let account = &mut rows.accounts[id];
-        assert!(account.is_open() && account.seats > 0, "whoever leaves a seat has an account that holds it");
+        assert!(account.is_open(), "whoever leaves a seat has an account");
+        assert!(account.seats > 0, "whoever leaves a seat has an account that holds it");
         assert!(departure.chips <= house.rails, "a rail that goes to a cage is among all rails");
+        // The chunk took the rail out of its own rows and totals; the house and the cage follow here, where no two workers
+        // can meet in one account.
         account.cage += departure.chips;
         account.wagered += departure.wagered;
         account.seats -= 1;
@@ -37,6 +40,7 @@ pub fn settle_accounts(
         dirty.mark(Column::Accounts, id);
     }
 
+    // Banks give before others are filled: at a height with both, an empty treasury can fill with what it just got.
     let skimmed = std::mem::take(&mut crossing.skimmed);
     assert!(skimmed <= house.banks, "what banks give back was theirs");
     house.banks -= skimmed;
@@ -55,10 +59,14 @@ pub fn settle_accounts(
         dirty.mark(Column::Tables, table.index());
     }
 
-    assert!(crossing.departures.is_empty() && crossing.to_fill.is_empty(), "all that crosses rows is posted");
+    assert!(crossing.departures.is_empty(), "every rail that left a table is posted");
+    assert!(crossing.to_fill.is_empty(), "every bank that asked is looked at");
     assert!(house.is_conserved(), "height {}: what left a row reached another", current.height);
     assert_eq!(current.height, house.height.next(), "heights are settled one after another");
     assert!(current.time_ms > house.time_ms, "block time moves forward");
+    // A clock that went back would make seats idle that are not, or give openings more time than their deadline.
+    assert!(current.active_ms >= house.active_ms, "the clock of activity does not go back");
+    assert!(current.opening_ms >= house.opening_ms, "the clock of openings does not go back");
     house.height = current.height;
     house.time_ms = current.time_ms;
     house.active_ms = current.active_ms;

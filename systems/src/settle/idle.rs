@@ -33,11 +33,13 @@ pub fn free_idle_accounts(
             // What the account gave to others stays theirs: only what is left of the grant goes back.
             let chips = rows.accounts[id].granted.min(rows.accounts[id].cage);
             Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty }.cage_to_treasury(id, chips);
+            // A grant that went back is forgotten, or the account's next look would take other chips for it.
             rows.accounts[id].granted = Chips::ZERO;
         }
         if fate.frees() {
             assert_eq!(rows.accounts[id].cage, Chips::ZERO, "a slot that becomes free holds nothing");
             assert!(rows.house.accounts_open > 0, "an account that is open is counted");
+            assert!(rows.accounts[id].is_open(), "only an open account becomes free");
             rows.accounts[id].status = AccountStatus::Free as u8;
             index.remove(AccountId(id as u32), rows.keys);
             rows.keys[id].key = [0; 32];

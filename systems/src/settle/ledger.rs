@@ -8,7 +8,7 @@ use bevy_ecs::resource::Resource;
 use engine::columns::{Column, Rows};
 use engine::image::DirtyMap;
 use engine::limits::{CHUNK_ACCOUNTS, CHUNK_TABLES};
-use engine::{Chips, Ratio};
+use engine::{AccountId, Chips, Ratio};
 
 /// What the tables of one chunk hold together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -46,6 +46,7 @@ impl TableTotals {
         let last = rows.tables.len().min((chunk + 1) * CHUNK_TABLES);
         for id in chunk * CHUNK_TABLES..last {
             let table = &rows.tables[id];
+            // What the table's row says is counted again from its bets: a bet that changed without a posting shows here.
             let (mut felt, mut exposure) = (Chips::ZERO, Chips::ZERO);
             for seat in id * per_table..(id + 1) * per_table {
                 totals.rails += rows.seats[seat].rail;
@@ -68,12 +69,14 @@ impl TableTotals {
 /// Counts the cages of chunk `chunk` of the accounts.
 pub fn count_cages(rows: &Rows<'_>, chunk: usize) -> Chips {
     assert!(chunk * CHUNK_ACCOUNTS < rows.accounts.len(), "chunk {chunk} of accounts exists");
+    // Free slots are counted too: a chip that was left in one would be nobody's.
     let last = rows.accounts.len().min((chunk + 1) * CHUNK_ACCOUNTS);
     rows.accounts[chunk * CHUNK_ACCOUNTS..last].iter().map(|account| account.cage).sum()
 }
 
 /// Chips in a bet: the wager, and the commission that is held with it in advance.
 pub fn held(wager: u32, commission: Ratio) -> Chips {
+    // The commission is rounded up and the win down, so that rounding never costs the house a chip.
     Chips(u64::from(wager) + commission.ceil_of(wager))
 }
 
@@ -155,7 +158,9 @@ impl Postings<'_, '_> {
     /// # Panics
     /// If they are the same, the second is not open, or the first has less: all are refused before.
     pub fn cage_to_cage(&mut self, from: usize, to: usize, chips: Chips) {
-        assert!(from != to && self.rows.accounts[to].is_open(), "a transfer goes to another open account");
+        assert!(from != to, "a transfer goes to another account");
+        assert!(self.rows.accounts[from].is_open(), "a transfer comes from an open account");
+        assert!(self.rows.accounts[to].is_open(), "a transfer goes to an open account");
         assert!(chips <= self.rows.accounts[from].cage, "a transfer that the cage does not have is refused");
         let both = self.rows.accounts[from].cage + self.rows.accounts[to].cage;
         // All cages together hold what they held: the control account stays as it is.
@@ -177,6 +182,7 @@ impl Postings<'_, '_> {
     /// If the seat is not the account's, or its cage has less: both are refused before.
     pub fn cage_to_rail(&mut self, account: usize, seat: usize, chips: Chips) {
         assert_eq!(self.rows.seats[seat].account.index(), account, "a buy-in goes to the account's own seat");
+        assert!(self.rows.accounts[account].is_open(), "a buy-in comes from an open account");
         assert!(chips <= self.rows.accounts[account].cage, "a buy-in that the cage does not have is refused");
         let table = self.table_of(seat);
         let house = &mut self.rows.house;
@@ -201,6 +207,8 @@ impl Postings<'_, '_> {
     pub fn rail_to_cage(&mut self, seat: usize, account: usize) {
         assert_eq!(self.rows.seats[seat].account.index(), account, "a rail goes to its own player's cage");
         assert!(self.rows.seats[seat].spots.is_empty(), "a seat is left when no bet is on it");
+        // A slot with a seat does not become free, so that these chips cannot land in somebody else's account.
+        assert!(self.rows.accounts[account].is_open(), "a rail goes to an open account");
         let table = self.table_of(seat);
         let chips = std::mem::take(&mut self.rows.seats[seat].rail);
         let house = &mut self.rows.house;
@@ -223,6 +231,7 @@ impl Postings<'_, '_> {
     /// If the rail has less, which is refused before, or the table's bank could not pay what its bets may win.
     pub fn rail_to_felt(&mut self, seat: usize, chips: Chips) {
         assert!(chips <= self.rows.seats[seat].rail, "a bet that the rail does not have is refused");
+        assert!(self.rows.seats[seat].is_seated(), "only a player who may act bets");
         let table = self.table_of(seat);
         let house = &mut self.rows.house;
         house.rails -= chips;
@@ -235,6 +244,7 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Tables, table);
+        // The caller raised the exposure before it posts: what is compared here counts the new bet already.
         let table = &self.rows.tables[table];
         assert!(table.exposure <= table.bank, "a bet whose win the bank cannot pay is refused");
         self.check_table(seat);
@@ -247,6 +257,7 @@ impl Postings<'_, '_> {
     /// If the table's felt has less: what is forfeited was put there.
     pub fn felt_to_forfeited(&mut self, table: usize, chips: Chips) {
         assert!(chips <= self.rows.tables[table].felt, "what is forfeited was on the felt");
+        // A bank that earned forfeits would gain from each opening that a validator keeps out of the chain.
         let house = &mut self.rows.house;
         house.felts -= chips;
         house.forfeited += chips;
@@ -267,6 +278,7 @@ impl Postings<'_, '_> {
     pub fn felt_to_rail(&mut self, seat: usize, chips: Chips) {
         let table = self.table_of(seat);
         assert!(chips <= self.rows.tables[table].felt, "what comes back from a felt was put there");
+        assert!(self.rows.seats[seat].account != AccountId::NONE, "what comes back is some player's");
         let house = &mut self.rows.house;
         house.felts -= chips;
         house.rails += chips;

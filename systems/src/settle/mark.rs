@@ -70,6 +70,7 @@ fn mark_intents(
     marks: &mut DirtyMap,
 ) {
     let per_table = rows.seats_per_table();
+    // Whether an intent is refused is known only when it is applied: all of them are taken for applied.
     let mut opens = 0;
     for body in block.intents.iter().map(|intent| &intent.body) {
         if let Some(id) = index.find(&body.key, rows.keys) {
@@ -93,7 +94,7 @@ fn mark_intents(
             _ => {}
         }
     }
-    // New accounts take the lowest free slots.
+    // New accounts take the lowest free slots, and intents free none: the first of them are those that may be taken.
     index.free_slots().take(opens).for_each(|id| mark_account(marks, id));
 }
 
@@ -106,6 +107,7 @@ fn mark_pledged(
     block: &Block,
     marks: &mut DirtyMap,
 ) {
+    assert_eq!(rows.pledges.len(), rows.tables.len(), "where a table takes pledges each has a row for one");
     // Named by anybody: a refused pledge changes nothing, but which are refused is known only afterwards.
     let named = block.pledges.iter().map(|row| row.table as usize);
     let named = named.chain(block.intents.iter().map(|intent| intent.body.target as usize));
@@ -116,6 +118,7 @@ fn mark_pledged(
         tables.iter().enumerate().filter(is_due).map(move |(place, _)| chunk * CHUNK_TABLES + place)
     });
     for table in named.chain(due).filter(|table| rows.tables.get(*table).is_some_and(|row| setup.is_pledged(row))) {
+        assert!(rows.tables[table].occupied <= 1, "a pledged table has one seat that is used");
         marks.mark(Column::Tables, table);
         marks.mark(Column::Pledges, table);
         let seat = table * rows.seats_per_table();
@@ -140,6 +143,7 @@ fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, at: Moment, m
     let seats = rows.seats.chunks(CHUNK_TABLES * per_table);
     let chunks = rows.tables.chunks(CHUNK_TABLES).zip(seats).zip(marks.table_chunks()).enumerate();
     let due: Vec<_> = chunks.filter(|(chunk, _)| due.is_due(*chunk, at.time_ms)).collect();
+    // Accounts lie in no chunk of tables, so that two workers could mark one group: they are marked afterwards.
     let left: Vec<Vec<AccountId>> =
         due.into_par_iter().map(|(_, (chunk, marks))| mark_chunk(setup, chunk, at, marks)).collect();
     left.into_iter().flatten().for_each(|account| mark_account(marks, account));
@@ -153,9 +157,11 @@ fn mark_chunk(
     mut marks: TableChunkDirty<'_>,
 ) -> Vec<AccountId> {
     let per_table = setup.genesis.seats as usize;
+    assert_eq!(seats.len(), tables.len() * per_table, "every table of a chunk has its seats");
     let mut left = Vec::new();
     for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(at.time_ms)) {
         marks.mark(Column::Tables, place);
+        // A seat that nobody has stays as it is. A row of further bets changes only where there are some.
         let own = seats.iter().enumerate().skip(place * per_table).take(per_table);
         for (seat, row) in own.filter(|(_, row)| row.account != AccountId::NONE) {
             marks.mark(Column::Seats, seat);
@@ -183,6 +189,7 @@ fn mark_idle_accounts(setup: &Setup, rows: &Rows<'_>, height: Height, active_ms:
 /// Whether a seat's player may leave at a roll: absent, about to go already, or without a bet once this height's intents
 /// are applied.
 fn may_leave(setup: &Setup, seat: &Seat, active_ms: u64) -> bool {
+    // An intent of this height may take the last bet down before the table rolls: what counts is that it could.
     let without_bets = Seat { spots: SpotMask::EMPTY, ..*seat };
     seat.is_leaving() || is_absent(seat, &setup.genesis, active_ms) || is_bare(&without_bets, &setup.genesis, active_ms)
 }

@@ -90,6 +90,9 @@ pub fn attend_pledged_tables(
             if attended.attend(opened.take(table)) {
                 let place = table % CHUNK_TABLES;
                 rolled.chunks[chunk][place / 64] |= 1 << (place % 64);
+            } else {
+                // One that stayed due would have every height look at it again.
+                assert!(!rows.tables[table].is_due(current.time_ms), "a table that was looked at waits for its next time");
             }
         }
         due.refresh(rows.tables, chunk * CHUNK_TABLES);
@@ -126,20 +129,26 @@ impl<'r> Attended<'_, 'r> {
     fn attend(&mut self, opened: Option<Hash>) -> bool {
         let pledge = self.rows().pledges[self.table];
         let Current { time_ms, active_ms, opening_ms, .. } = *self.current;
+        assert_eq!(self.rows().tables[self.table].occupied, 1, "a pledged table that is due has its one player");
+        // Before the deadline is looked at: intake took the opening in time, by the same clock.
         if let Some(value) = opened {
             self.draw(&pledge, value);
             return true;
         }
+        // A player whose roll waits is never absent: until the deadline there is nothing else to be done at the table.
         if pledge.is_frozen() {
             if opening_ms > pledge.open_until_ms {
                 self.forfeit(Some(pledge));
             } else {
+                // A longer wait may be one gap between two blocks, of which the clock of openings counts a second: the deadline
+                // would hardly come nearer.
                 let left_ms = pledge.open_until_ms + 1 - opening_ms;
                 self.change().next_roll_ms = time_ms + left_ms.min(OPENING_GAP_MS_MAX);
             }
             return false;
         }
         let seat = self.rows().seats[self.seat()];
+        assert!(seat.last_intent_ms <= active_ms, "no intent was accepted after this height");
         let setup = self.setup;
         let genesis = &setup.genesis;
         let waits_ms = if seat.is_leaving() { genesis.account_idle_ms } else { genesis.idle_ms };
@@ -162,11 +171,14 @@ impl<'r> Attended<'_, 'r> {
         let row = &self.rows().tables[table];
         let (id, roll) = (TableId(table as u32), row.roll_number + 1);
         let rules = self.setup.catalogues[usize::from(row.rules)].hash();
+        // The beacon is that of the block which closed the bets: one of this height could be chosen, by holding the opening
+        // back until a height whose dice please.
         let dice = match self.current.draw {
             Draw::Given(dice) => dice,
             Draw::Beacon(_) => dice_of_both(&pledge.beacon, &value, id, roll, &rules),
         };
-        assert!(row.occupied == 1 && row.roll_called == 1, "a roll that waits has its player");
+        assert_eq!(row.occupied, 1, "a roll that waits has its player");
+        assert_eq!(row.roll_called, 1, "a roll that waits was called");
         let account = self.rows().seats[self.seat()].account;
         let row = self.change();
         (row.roll_number, row.opened_ms, row.dice) = (roll, time_ms, dice.faces());
@@ -201,6 +213,7 @@ impl<'r> Attended<'_, 'r> {
         self.report.counts.forfeits += 1;
         self.report.counts.lost += bets.chips.0;
 
+        // Without a roll that waits nothing is used up: the player had left, and these bets were never closed.
         let mut roll = 0;
         if waited.is_some() {
             roll = self.rows().tables[table].roll_number + 1;
@@ -229,6 +242,7 @@ impl<'r> Attended<'_, 'r> {
         let catalogue = &self.setup.catalogues[usize::from(self.rows().tables[table].rules)];
         let puck = self.rows().tables[table].puck();
         assert!(self.rows().seats[seat].is_seated(), "only a player who sits is seen off");
+        assert!(!self.rows().pledges[table].is_frozen(), "a player whose roll waits is not seen off");
         let returned = seats::returnable(self.rows().seat_bets(seat), catalogue, puck);
         let freed = seats::worth(self.rows().seat_bets(seat), &returned, catalogue);
         self.book.rows.seat_bets_mut(seat).remove_all(&returned);
@@ -242,6 +256,7 @@ impl<'r> Attended<'_, 'r> {
         }
         let row = self.rows().seats[seat];
         self.leaves(&row, freed.chips, true, None);
+        // The bets that stay wait for as long as an account may, and the dice are with nobody: no call can close them.
         let waits_ms = self.setup.genesis.account_idle_ms;
         let idle_ms = self.current.active_ms - row.last_intent_ms;
         let time_ms = self.current.time_ms;
@@ -254,21 +269,26 @@ impl<'r> Attended<'_, 'r> {
     fn free(&mut self, returned: Chips, absent: bool) {
         let (table, seat) = (self.table, self.seat());
         let row = self.rows().seats[seat];
-        assert!(row.spots.is_empty() && row.account != AccountId::NONE, "a seat that becomes free was somebody's");
+        assert!(row.spots.is_empty(), "a seat that becomes free holds no bet");
+        assert!(row.account != AccountId::NONE, "a seat that becomes free was somebody's");
         self.leaves(&row, returned, absent, Some(row.rail));
         self.book.rail_to_cage(seat, row.account.index());
+        assert_eq!(self.rows().seats[seat].rail, Chips::ZERO, "a seat that becomes free holds no chip");
         let account = &mut self.book.rows.accounts[row.account.index()];
-        assert!(account.is_open() && account.seats > 0, "whoever leaves a seat has an account that holds it");
+        assert!(account.is_open(), "whoever leaves a seat has an account");
+        assert!(account.seats > 0, "whoever leaves a seat has an account that holds it");
         account.wagered += row.wagered;
         account.seats -= 1;
         self.book.rows.seats[seat] = Seat::EMPTY;
         self.activity.account(row.account);
+        // The table has one seat that is used, so that what it hands the dice over among is that empty one.
         let seats = [Seat::EMPTY];
         let row = self.change();
         row.occupied = 0;
         row.shooter = 0;
         seats::hand_over((row, &seats), 0);
-        assert!(self.rows().tables[table].next_roll_ms == Table::NEVER, "an empty table is at rest");
+        assert_eq!(self.rows().tables[table].next_roll_ms, Table::NEVER, "an empty table is at rest");
+        assert_eq!(self.rows().tables[table].roll_called, 0, "an empty table waits for no roll");
     }
 
     fn mark_bets(&mut self) {

@@ -85,6 +85,8 @@ pub fn resolve_bets(
 ) {
     let mut rows = columns.rows();
     let watch = report.watch;
+    // What is zipped ends with the shortest: tables without a mask would keep bets that a roll has decided.
+    assert_eq!(rolled.chunks.len(), rows.tables.len().div_ceil(CHUNK_TABLES), "every chunk of tables has its mask");
     let chunks = table_chunks(&mut rows, &mut ledger, &mut dirty).zip(&mut rolled.chunks);
     let busy = chunks.filter(|(_, mask)| **mask != [0; 4]);
     let done = arenas.map(busy, |arena, (chunk, mask)| {
@@ -94,12 +96,18 @@ pub fn resolve_bets(
     });
 
     let house = &mut *rows.house;
-    assert!(crossing.departures.is_empty() && crossing.to_fill.is_empty(), "the last height posted what crosses rows");
+    assert!(crossing.departures.is_empty(), "the last height posted every rail that left");
+    assert!(crossing.to_fill.is_empty(), "the last height looked at every bank that asked");
+    assert_eq!(crossing.skimmed, Chips::ZERO, "the last height posted what banks gave back");
+    // Chunks are joined in their order, whichever worker was first: reports and cages are the same on every node.
     let mut kept = size_of_val(done);
     for chunk in done {
         kept += chunk.kept_bytes();
         chunk.check_conserved();
+        // One that were due still would roll again at the next height, before anybody could bet.
+        assert!(chunk.next_roll_ms > current.time_ms, "no table of a chunk that rolled is still due");
         due.set(chunk.index, chunk.next_roll_ms);
+        // What is added comes before what is taken away: the difference of one chunk may be below zero.
         house.rails = house.rails + chunk.after.rails + chunk.departed - chunk.before.rails;
         house.felts = house.felts + chunk.after.felts - chunk.before.felts;
         house.banks = house.banks + chunk.after.banks + chunk.skimmed - chunk.before.banks;
@@ -110,6 +118,9 @@ pub fn resolve_bets(
         report.rolls.extend_from_slice(chunk.rolls);
         report.resolutions.extend_from_slice(chunk.resolutions);
         report.leavings.extend_from_slice(chunk.leavings);
+    }
+    if watch {
+        assert_eq!(report.rolls.len() as u64, report.counts.rolls, "every roll is told of where somebody watches");
     }
     arenas.note_kept(kept);
 }
@@ -158,14 +169,17 @@ pub fn resolve_seat(
 ) -> SeatOutcome {
     let mut outcome = SeatOutcome::default();
     let hit = bets.seat.spots.and(&row.affected);
+    // Most seats end here: their mask lies in the seat's own line, and no bet is loaded for a roll that concerns none.
     if hit.is_empty() {
         return outcome;
     }
+    // Rows are taken off after the walk: one that went at once would move those behind it under the walk.
     let mut gone = SpotMask::EMPTY;
     let mut travelled: [Option<BetRow>; 2] = [None; 2];
     for spot in hit.iter() {
         let index = bets.seat.spots.rank(spot);
         let bet = bets.view().row(index);
+        assert!(bet.spot == spot, "mask and rows agree on where a bet lies");
         let works = bet.flags.works(default_working.contains(spot));
         let end = match catalogue.transition(row, spot, bet.progress, works) {
             Transition::Stay => {
@@ -182,6 +196,7 @@ pub fn resolve_seat(
                 continue;
             }
             Transition::Travel(to) => {
+                // Two at most: a pending come and a pending don't come, which both go to the number that rolled.
                 let free = travelled.iter_mut().find(|slot| slot.is_none());
                 *free.expect("only come and don't come travel") = Some(BetRow { spot: to, ..bet });
                 gone.insert(spot);
@@ -198,6 +213,7 @@ pub fn resolve_seat(
                 let profit = Chips(ratio.floor_of(bet.amount));
                 outcome.wagered += wager;
                 outcome.profit += profit;
+                // The house keeps the commission, which was held beside the wager.
                 outcome.lost += held - wager;
                 (wager + profit, BetResult::Win)
             }
@@ -206,6 +222,7 @@ pub fn resolve_seat(
                 outcome.lost += held;
                 (Chips::ZERO, BetResult::Lose)
             }
+            // Commission is for a decision: a bet that ends without one gives it back, and counts for no grant.
             Some(Pay::Push) => (held, BetResult::Push),
             None => (held, BetResult::Return),
         };
@@ -216,7 +233,10 @@ pub fn resolve_seat(
         gone.insert(spot);
         resolved(bet, credit, result);
     }
-    assert!(outcome.credit <= outcome.off_felt + outcome.profit, "a roll credits wagers and profits, no more");
+    let given = outcome.credit + outcome.lost;
+    assert!(given == outcome.off_felt + outcome.profit, "wagers and profits go to the player or stay with the bank");
+    assert!(outcome.profit <= outcome.exposure, "no bet wins more than the bank held ready for it");
+    assert!(outcome.wagered <= outcome.off_felt, "what was decided leaves the felt");
     if !gone.is_empty() {
         let count = bets.seat.spots.count();
         bets.remove_all(&gone);
@@ -250,9 +270,11 @@ impl<'a> Resolver<'a, '_> {
     fn chunk(&self, mut chunk: TableChunk<'_>, rolled: [u64; 4]) -> ChunkDone<'a> {
         let before = *chunk.totals;
         let mut lists = Lists::new(self.arena);
+        let tables: u32 = rolled.iter().map(|word| word.count_ones()).sum();
         for place in tables_of(rolled) {
             self.table(&mut chunk, place, &mut lists);
         }
+        assert_eq!(lists.counts.rolls, u64::from(tables), "every table that rolled is resolved, and once");
         ChunkDone {
             index: chunk.index,
             next_roll_ms: due::earliest(chunk.tables),
@@ -278,13 +300,16 @@ impl<'a> Resolver<'a, '_> {
         let (event, after) = puck.roll(dice);
         let catalogue = &self.setup.catalogues[table.rules as usize];
 
+        // The bets see the puck as it was before the roll: it moves only when all of them are resolved (R2).
         self.seats(chunk, place, catalogue, id, lists);
 
         let table = &mut chunk.tables[place];
         assert!(table.next_roll_ms <= self.time_ms, "a table rolls when it is due");
+        assert_eq!(table.opened_ms, self.time_ms, "the dice that are resolved fell at this height");
         table.point = after.to_byte();
         table.roll_called = 0;
         table.next_roll_ms = self.setup.next_roll_ms(id.index(), self.time_ms);
+        assert!(table.next_roll_ms > self.time_ms, "a table rolls once at a height");
         let per_table = self.setup.genesis.seats as usize;
         let first = place * per_table;
         if event == RollEvent::SevenOut {
@@ -293,9 +318,12 @@ impl<'a> Resolver<'a, '_> {
             let next = seats::next_shooter(&chunk.seats[first..first + per_table], table.shooter);
             table.shooter = next.unwrap_or(engine::component::Table::NO_SHOOTER);
         }
+        // Whoever got the dice by the seven-out may be absent too: seen off after it, they hand them on once more.
         for seat in first..first + per_table {
             self.see_off(chunk, place, seat, catalogue, lists);
         }
+        // The bank is looked at last, when the exposure of those who left is gone. Between hands only: a bank that was
+        // skimmed with a point on could refuse odds that its players count on.
         if event == RollEvent::SevenOut {
             self.balance_bank(chunk, place, id, lists);
         }
@@ -325,6 +353,7 @@ impl<'a> Resolver<'a, '_> {
         for number in ones(table.occupied.into()) {
             let seat = place * per_table + number;
             let account = chunk.seats[seat].account;
+            assert!(account != AccountId::NONE, "a seat that is marked as taken is somebody's");
             let mut bets = SeatBetsMut {
                 seat: &mut chunk.seats[seat],
                 hot: &mut chunk.bets[seat],
@@ -337,12 +366,16 @@ impl<'a> Resolver<'a, '_> {
                     lists.resolutions.push(Resolution { table: id, seat, account, spot, wager, credit, result });
                 }
             });
+            // A seat that stays as it was is not marked: each mark is a group of 16 KiB to be hashed again.
             if !outcome.changed {
                 continue;
             }
+            let (resolved, off_felt) = (outcome.resolved > 0, outcome.off_felt > Chips::ZERO);
+            assert!(resolved == off_felt, "a bet that ends takes its chips off the felt, and no other does");
             self.activity.account(account);
             bets.seat.rail += outcome.credit;
             bets.seat.wagered += outcome.wagered;
+            // A bet that only counted something keeps no seat from those who wait for one.
             if outcome.resolved > 0 {
                 bets.seat.last_bet_ms = self.active_ms;
             }
@@ -357,6 +390,7 @@ impl<'a> Resolver<'a, '_> {
             lists.counts.lost += outcome.lost.0;
             chunk.dirty.mark(Column::Seats, seat);
             chunk.dirty.mark(Column::Bets, seat);
+            // By the count before: a row that moved out of the cold lines changed them too.
             if rows_before > SEAT_BETS_HOT {
                 chunk.dirty.mark(Column::MoreBets, seat);
             }
@@ -380,6 +414,7 @@ impl<'a> Resolver<'a, '_> {
             || (is_wanted(table, self.setup.genesis.seats, &self.setup.genesis, self.active_ms)
                 && is_bare(row, &self.setup.genesis, self.active_ms));
         let mut returned_chips = Chips::ZERO;
+        // Nobody acts for the player any more, so that what may go back does; the rest stays until it is decided (R3).
         if absent {
             let mut bets = SeatBetsMut { seat: row, hot: &mut chunk.bets[seat], cold: &mut chunk.more_bets[seat] };
             let returned = seats::returnable(bets.view(), catalogue, table.puck());
@@ -398,6 +433,7 @@ impl<'a> Resolver<'a, '_> {
             chunk.totals.rails += freed.chips;
             chunk.dirty.mark(Column::Seats, seat);
         }
+        // Whoever leaves with bets that stay was told of when they left: only the seat's end is new.
         if !row.is_leaving() || (!absent && !row.spots.is_empty()) {
             return;
         }
@@ -412,6 +448,7 @@ impl<'a> Resolver<'a, '_> {
         }
         if row.spots.is_empty() {
             assert!(row.account != AccountId::NONE, "a seat that becomes free was somebody's");
+            assert!(table.occupied >> number & 1 == 1, "a seat that is taken is marked so");
             lists.departures.push(Departure { account: row.account, chips: row.rail, wagered: row.wagered });
             chunk.totals.rails -= row.rail;
             *row = Seat::EMPTY;
@@ -427,6 +464,7 @@ impl<'a> Resolver<'a, '_> {
     fn balance_bank(&self, chunk: &mut TableChunk<'_>, place: usize, id: TableId, lists: &mut Lists<'a>) {
         let table = &mut chunk.tables[place];
         let target = Chips(self.setup.genesis.bank_target);
+        // The treasury is one row that all chunks share: it pays afterwards, in table order.
         if table.bank < target {
             lists.to_fill.push(id);
             return;

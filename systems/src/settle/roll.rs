@@ -17,6 +17,9 @@ use crate::state::setup::Setup;
 /// Words of a chunk's mask of tables.
 const WORDS: usize = CHUNK_TABLES / 64;
 
+// The tables beyond the last whole word would never roll.
+const _: () = assert!(CHUNK_TABLES.is_multiple_of(64));
+
 /// Which tables rolled at this height: a bit each, by chunk.
 #[derive(Resource, Default)]
 pub struct Rolled {
@@ -48,6 +51,7 @@ impl Source {
             Draw::Given(dice) => (Some(*dice), None),
             Draw::Beacon(beacon) => (None, Some(beacon)),
         };
+        // Each set of rules has dice of its own, so that no table's rolls say what those under other rules will be.
         let roller = |set: usize| Some(DiceRoller::new(beacon?, &setup.catalogues.get(set)?.hash()));
         Self { given, draws: std::array::from_fn(roller) }
     }
@@ -76,6 +80,8 @@ pub fn roll_dice(
         return;
     }
     assert!(rolled.chunks.iter().all(|mask| *mask == [0; WORDS]), "the rolls of the last height were resolved");
+    // What is zipped ends with the shortest: tables without a mask would never roll.
+    assert_eq!(rolled.chunks.len(), rows.tables.len().div_ceil(CHUNK_TABLES), "every chunk of tables has its mask");
     let source = Source::new(&setup, &current.draw);
     rows.tables.par_chunks_mut(CHUNK_TABLES).zip(&mut rolled.chunks).enumerate().for_each(
         |(chunk, (tables, rolled))| {
@@ -86,6 +92,7 @@ pub fn roll_dice(
             let rolls = |table: &Table| table.is_due(time_ms) && !setup.is_pledged(table);
             for (place, table) in tables.iter_mut().enumerate().filter(|(_, table)| rolls(table)) {
                 assert!(table.occupied != 0, "only a table that somebody sits at rolls");
+                assert!(table.opened_ms <= time_ms, "the window of a roll opens before the dice fall");
                 table.roll_number += 1;
                 table.opened_ms = time_ms;
                 let id = TableId((chunk * CHUNK_TABLES + place) as u32);

@@ -16,6 +16,7 @@ pub fn update_root(
     mut saver: ResMut<'_, GroupSaver>,
 ) {
     let rows = columns.rows();
+    // Before the tree takes the marks away: a snapshot that missed a group is found by them.
     saver.check_written(&dirty);
     assert_eq!(rows.house.height, current.height, "the root is that of the settled height");
     report.root = tree.update(&rows, &mut dirty);

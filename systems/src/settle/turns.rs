@@ -52,6 +52,7 @@ pub fn note_failed_rounds(
     mut columns: Columns<'_, '_>,
     mut dirty: ResMut<'_, DirtyMap>,
 ) {
+    // Nearly every block is decided in its first round: nobody failed, and no row is looked at.
     if current.part.round == 0 {
         return;
     }
@@ -65,7 +66,9 @@ pub fn note_failed_rounds(
     );
     let rows = columns.rows();
     for (slot, until) in turns.skipped_until.iter().enumerate() {
+        // Only a row that changes is marked, since a mark is a group to be hashed again.
         if rows.validators[slot].skipped_until != *until {
+            assert!(rows.validators[slot].skipped_until < *until, "a turn that was lost does not come back early");
             rows.validators[slot].skipped_until = *until;
             dirty.mark(Column::Validators, slot);
         }

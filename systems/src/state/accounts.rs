@@ -46,6 +46,7 @@ pub fn fate_of(account: &Account, genesis: &Genesis, active_ms: u64) -> Fate {
     if never_bet && u64::from(account.opened_s) * 1_000 + genesis.idleness.grant_ms <= active_ms {
         return if account.cage <= account.granted { Fate::LosesGrantAndSlot } else { Fate::LosesGrant };
     }
+    // A cage that holds chips keeps its slot for ever: nobody takes what is a player's own.
     let is_idle = account.last_intent_ms.saturating_add(genesis.account_idle_ms) <= active_ms;
     if is_idle && account.cage == Chips::ZERO { Fate::LosesSlot } else { Fate::Stays }
 }
@@ -88,6 +89,9 @@ impl AccountIndex {
                 index.free[id / 64] |= 1 << (id % 64);
             }
         }
+        // A slot that is neither is lost for good, and one that is both would be opened over its owner.
+        let free: usize = index.free.iter().map(|word| word.count_ones() as usize).sum();
+        assert_eq!(index.by_key.len() + free, accounts.len(), "every slot is open or free");
         index
     }
 
@@ -102,6 +106,7 @@ impl AccountIndex {
         while *self.free.get(self.first_free_word)? == 0 {
             self.first_free_word += 1;
         }
+        // The lowest, and not any: which slot an account gets is state, and must be the same on every node.
         let bit = self.free[self.first_free_word].trailing_zeros() as usize;
         Some(AccountId((self.first_free_word * 64 + bit) as u32))
     }
@@ -127,6 +132,7 @@ impl AccountIndex {
         let entry = self.by_key.find_entry(hash_of(&keys[id.index()].key), |found| *found == id.0);
         entry.expect("an open account is in the index").remove();
         assert!(self.free[id.index() / 64] >> (id.index() % 64) & 1 == 0, "a slot becomes free once");
+        // The search for a free slot never goes back by itself: one below where it stands would not be found again.
         self.free[id.index() / 64] |= 1 << (id.index() % 64);
         self.first_free_word = self.first_free_word.min(id.index() / 64);
     }

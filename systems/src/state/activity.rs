@@ -79,6 +79,7 @@ fn place(height: Height) -> (u64, u64) {
 /// Sets a bit that is mostly set already: a plain load is cheaper than an exchange.
 #[inline]
 fn set(word: &AtomicU64, bit: u64) {
+    assert!(bit.is_power_of_two(), "a page has one bit, and has it before anything happens on it");
     if word.load(Ordering::Relaxed) & bit == 0 {
         word.fetch_or(bit, Ordering::Relaxed);
     }
@@ -104,6 +105,7 @@ impl ActivityMaps {
         if old != CLEARING && self.saved.load(Ordering::Acquire) < ends {
             self.from.fetch_max(ends + 1, Ordering::AcqRel);
         }
+        // A reader looks at the span before and after: whatever it read of a map that is half cleared it throws away.
         map.span.store(CLEARING, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
         map.tables.iter().chain(&map.accounts).for_each(|word| word.store(0, Ordering::Relaxed));
@@ -114,6 +116,7 @@ impl ActivityMaps {
     ///
     /// The heights must have been settled before: by a message, for example.
     pub fn read(&self, from: Height, to: Height) -> Option<Vec<SpanActivity>> {
+        // Half of an answer would be an index that misses pages: rather none.
         if from > to || from.0 < self.from() {
             return None;
         }
@@ -194,6 +197,7 @@ impl Activity {
     #[inline]
     pub fn account(&self, account: AccountId) {
         let Some(maps) = &self.0 else { return };
+        // Intents name whatever accounts they like, those beyond the column too.
         if let Some(word) = maps.map().accounts.get(account.index()) {
             set(word, maps.bit.load(Ordering::Relaxed));
         }

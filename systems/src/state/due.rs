@@ -19,6 +19,7 @@ impl DueTimes {
     /// Derives one chunk's time again, after a table in it changed its own.
     pub fn refresh(&mut self, tables: &[Table], table: usize) {
         assert!(self.chunks.len() == tables.len().div_ceil(CHUNK_TABLES), "each chunk of tables has its time");
+        assert!(table < tables.len(), "the table is one of them");
         let chunk = table / CHUNK_TABLES;
         let last = tables.len().min((chunk + 1) * CHUNK_TABLES);
         self.chunks[chunk] = earliest(&tables[chunk * CHUNK_TABLES..last]);
@@ -27,6 +28,7 @@ impl DueTimes {
     /// A table's roll came nearer.
     #[inline]
     pub fn lower(&mut self, table: usize, next_roll_ms: u64) {
+        // The earliest of a chunk can be told without a look at the others only when it comes nearer.
         let chunk = &mut self.chunks[table / CHUNK_TABLES];
         *chunk = next_roll_ms.min(*chunk);
     }

@@ -38,6 +38,7 @@ pub fn check_pledge(
         return Err(Refusal::UnknownPlayer);
     }
     let stands = &rows.pledges[table];
+    assert_eq!(state.roll_called, u8::from(stands.is_frozen()), "a roll of a pledged table waits once it was called");
     match (row.is_opening(), stands.is_frozen()) {
         (true, false) => Err(Refusal::NothingToOpen),
         (true, true) if is_open => Err(Refusal::NothingToOpen),
@@ -77,6 +78,7 @@ pub struct Forfeits(VecDeque<Forfeit>);
 impl Forfeits {
     /// Takes note of one.
     pub fn keep(&mut self, forfeit: Forfeit) {
+        // The oldest goes: whoever opens that late proves nothing that an audit still waits for.
         if self.0.len() == FORFEITS_KEPT_MAX {
             self.0.pop_front();
         }
@@ -86,6 +88,7 @@ impl Forfeits {
 
     fn place(&self, row: &PledgeRow, chain: &Hash) -> Option<usize> {
         self.0.iter().position(|kept| {
+            // The hash comes last: whoever sends openings at random must not make a node compute one for each forfeit.
             let is_it = (kept.table.0, kept.roll, kept.key, kept.block) == (row.table, row.roll, row.key, row.block);
             is_it && opens(row, &kept.end, chain)
         })

@@ -10,6 +10,7 @@ use crate::settle::ledger::held;
 /// The next seat clockwise whose player may act, the present one last.
 pub fn next_shooter(seats: &[Seat], shooter: u8) -> Option<u8> {
     let count = seats.len();
+    assert!(shooter == Table::NO_SHOOTER || usize::from(shooter) < count, "the dice are at a seat, or with nobody");
     let from = if shooter == Table::NO_SHOOTER { count - 1 } else { usize::from(shooter) };
     (1..=count).map(|step| (from + step) % count).find(|seat| seats[*seat].is_seated()).map(|seat| seat as u8)
 }
@@ -33,13 +34,16 @@ pub fn is_wanted(table: &Table, seats: u32, genesis: &Genesis, active_ms: u64) -
 /// A player stopped acting: if they held the dice, the next player takes them with the same point (R2). A table whose
 /// last seat became free is at rest, with the puck OFF.
 pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) {
+    assert!(usize::from(seat) < seats.len(), "whoever stopped acting has a seat at this table");
     if table.shooter == seat {
         table.shooter = next_shooter(seats, seat).unwrap_or(Table::NO_SHOOTER);
     }
     let shoots = seats.get(usize::from(table.shooter)).is_some_and(Seat::is_seated);
     assert!(shoots || table.shooter == Table::NO_SHOOTER, "the dice are with a player who may act, or with nobody");
     if table.occupied == 0 {
-        assert!(table.felt == Chips::ZERO && table.exposure == Chips::ZERO, "a table that nobody sits at has no bet");
+        assert_eq!(table.felt, Chips::ZERO, "a table that nobody sits at has no bet");
+        assert_eq!(table.exposure, Chips::ZERO, "a table without a bet can lose nothing");
+        // The next player begins a new hand: a point that nobody's bet stands on would be a come-out that never was.
         table.point = 0;
         table.roll_called = 0;
         table.next_roll_ms = Table::NEVER;

@@ -33,6 +33,7 @@ impl Setup {
     /// # Errors
     /// If a value cannot be so, or a bet of some rules has a positive expectation for the player.
     pub fn new(genesis: Genesis, chain: Hash) -> Result<Self, GenesisError> {
+        // First: what follows divides by and indexes with values that only a checked genesis has.
         genesis.check()?;
         let wrong = |problem| GenesisError { field: "rules", problem };
         let mut catalogues = Vec::with_capacity(genesis.rules.len());
@@ -86,6 +87,7 @@ impl Setup {
         }
         let (width, phases) = (genesis.window_max_ms, u64::from(genesis.clock_phases));
         let phase = table as u64 / u64::from(genesis.tables_per_phase());
+        assert!(phase < phases, "every table is of one of the phases");
         let offset = phase * width / phases;
         let next = opened_ms + width - (opened_ms + width - offset) % width;
         let ahead = next - opened_ms;

@@ -23,6 +23,7 @@ impl Intake<'_, '_> {
             }
             return Err(Refusal::AccountExists);
         }
+        // A new account has used no number: one that is too far ahead would lock its owner out of all below.
         Account::zeroed().check_number(body.number)?;
         match &self.setup.genesis.opening {
             Opening::Free { .. } if kind == IntentKind::OpenVoucher => return Err(Refusal::VoucherNeeded),
@@ -40,8 +41,12 @@ impl Intake<'_, '_> {
         if self.rows.house.treasury < grant {
             return Err(Refusal::TreasuryEmpty);
         }
+        // Whoever had the slot before must have left nothing in it: this account would own it.
+        assert_eq!(self.rows.keys[id].key, [0; 32], "a free slot is nobody's");
         let slot = &mut self.rows.accounts[id];
-        assert!(!slot.is_open() && slot.cage == Chips::ZERO, "a free slot holds nothing");
+        assert!(!slot.is_open(), "a slot is opened once");
+        assert_eq!(slot.cage, Chips::ZERO, "a free slot holds nothing");
+        assert_eq!(slot.seats, 0, "a free slot has no seat");
         *slot = Account {
             cage: Chips::ZERO,
             number_highest: 0,
@@ -61,6 +66,7 @@ impl Intake<'_, '_> {
         self.index.insert(AccountId(id as u32), self.rows.keys);
         self.rows.house.accounts_open += 1;
         self.accounts_opened += 1;
+        assert!(self.rows.house.accounts_open as usize <= self.rows.accounts.len(), "no more are open than slots");
         assert_eq!(self.index.find(&body.key, self.rows.keys), Some(AccountId(id as u32)), "a new account is found");
         self.post(|to| to.treasury_to_cage(id, grant));
         assert_eq!(self.rows.accounts[id].cage, grant, "a new account has its grant and nothing else");
@@ -71,6 +77,7 @@ impl Intake<'_, '_> {
     pub(super) fn transfer(&mut self, id: AccountId, body: &IntentBody) -> Applied {
         let to = AccountId(body.target);
         let open = self.rows.accounts.get(to.index()).is_some_and(Account::is_open);
+        // A posting has two rows: a transfer to oneself would be both sides of one.
         if !open || to == id {
             return Err(Refusal::UnknownRecipient);
         }

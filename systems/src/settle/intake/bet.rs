@@ -57,6 +57,7 @@ impl Intake<'_, '_> {
             return Err(Refusal::BetTooLarge);
         }
         let total = body.amount;
+        // Whoever sets what is there already has what they asked for: it is applied, and no chip moves.
         match total.cmp(&u64::from(present.amount)) {
             std::cmp::Ordering::Equal => Ok(Verdict::Applied),
             std::cmp::Ordering::Greater => {
@@ -73,6 +74,9 @@ impl Intake<'_, '_> {
 
     /// The checks from `WRONG_PHASE` on, then the chips move.
     fn raise(&mut self, table: usize, seat: usize, raise: &Raise) -> Applied {
+        let present = raise.present.map_or(0, |bet| bet.amount.into());
+        assert!(raise.total > present, "a raise adds chips");
+        assert!(raise.present.is_none_or(|bet| Some(bet.spot) == raise.spot), "what is raised lies on the named spot");
         let puck = self.rows.tables[table].puck();
         let point_on = self.rows.tables[table].point != 0;
         let spec = &catalogue::BETS[raise.bet.index()];
@@ -107,6 +111,8 @@ impl Intake<'_, '_> {
         let was = raise.present.map_or(0, |bet| bet.amount);
         let catalogue = self.catalogue(table);
         let (commission, most) = (catalogue.commission(spot), catalogue.max_win(spot));
+        // Both are differences of rounded sums: what is added alone would be rounded another way than the whole bet is when
+        // it ends, and a chip would be left over.
         let cost = held(total, commission) - held(was, commission);
         let exposure = Chips(most.floor_of(total) - most.floor_of(was));
         assert!(cost.0 >= raise.added(), "a raise costs what it adds, and commission");
@@ -124,6 +130,7 @@ impl Intake<'_, '_> {
         match self.rows.seat_bets_mut(seat).get_mut(spot) {
             Some(bet) => {
                 bet.amount = total;
+                // A raise that says nothing of it leaves on or off what the player set before.
                 if raise.working != Working::Default {
                     bet.flags = bet.flags.with_working(raise.working);
                 }
@@ -135,6 +142,7 @@ impl Intake<'_, '_> {
             }
         }
         self.mark_bets(seat);
+        // Before the posting, which checks that the bank can pay the new exposure.
         self.table(table).exposure += exposure;
         self.post(|book| book.rail_to_felt(seat, cost));
         assert_eq!(self.rows.seat_bets(seat).get(spot).map(|bet| bet.amount), Some(total), "the raised bet stands");
@@ -224,7 +232,8 @@ impl Intake<'_, '_> {
         let seat = seat.ok_or(Refusal::NoSuchBet)?;
         let spot = catalogue::standing_spot(bet, body.box_number).ok_or(Refusal::NoSuchBet)?;
         let present = self.rows.seat_bets(seat).get(spot).ok_or(Refusal::NoSuchBet)?;
-        assert!(present.spot == spot && present.amount > 0, "a bet that stands is on its spot, and of some chips");
+        assert_eq!(present.spot, spot, "a bet that stands is on its spot");
+        assert!(present.amount > 0, "a bet that stands is of some chips");
         Ok((bet, seat, present))
     }
 

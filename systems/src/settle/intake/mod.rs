@@ -92,6 +92,8 @@ pub fn apply_intents(
         closed,
         accounts_opened: 0,
     };
+    // Pledges come first (R13), so that a player may pledge and call the roll in one block. Their receipts are numbered
+    // behind those of the intents, as the record has its verdicts.
     let first = current.intents.len() as u32;
     for (index, row) in (first..).zip(&current.part.pledges) {
         let verdict = intake.take_pledge(row, &activity);
@@ -102,6 +104,7 @@ pub fn apply_intents(
         let hints = intake.look_up(window);
         for (intent, hint) in window.iter().zip(hints) {
             let verdict = intake.apply(intent, hint);
+            // An account that this intent opened was not there when its window was looked up.
             if activity.maps().is_some() {
                 let account = hint.account.or_else(|| intake.index.find(&intent.body.key, intake.rows.keys));
                 activity.intent(&intent.body, account);
@@ -112,6 +115,7 @@ pub fn apply_intents(
     }
     assert_eq!(receipts.len(), current.intents.len(), "every intent has its receipt");
     assert_eq!(pledge_receipts.len(), current.part.pledges.len(), "every pledge and opening has its receipt");
+    assert!(u64::from(intake.accounts_opened) <= intake.counts.applied, "every account was opened by an intent");
     let Counts { applied, refused, .. } = *intake.counts;
     assert_eq!(applied + refused, receipts.len() as u64, "every intent was applied or refused");
 }
@@ -173,6 +177,7 @@ impl Intake<'_, '_> {
             self.check_expiry(body)?;
             return self.open(kind, body);
         }
+        // An intent of the same window may have opened the account: then only the index knows of it.
         let known = hint.account.filter(|id| self.rows.keys[id.index()].key == body.key);
         let id = known.or_else(|| self.index.find(&body.key, self.rows.keys)).ok_or(Refusal::UnknownAccount)?;
         assert!(self.rows.accounts[id.index()].is_open(), "only an open account is found by its key");
@@ -215,6 +220,8 @@ impl Intake<'_, '_> {
         let known = hint.filter(|seat| self.sits(*seat, id));
         let seat = known.or_else(|| self.seat_of(table, id));
         assert!(seat.is_none_or(|seat| self.seats(table).contains(&seat)), "a player acts at the table that is named");
+        let (first, occupied) = (self.seats(table).start, self.rows.tables[table].occupied);
+        assert!(seat.is_none_or(|seat| occupied >> (seat - first) & 1 == 1), "a player's seat is marked as taken");
         match kind {
             IntentKind::Sit => self.sit(table, id, body),
             IntentKind::Leave => self.leave(seat.ok_or(Refusal::UnknownPlayer)?),

@@ -62,6 +62,7 @@ impl Intake<'_, '_> {
             return Err(Refusal::NoBet);
         }
         let open_ms = u64::from(self.catalogue(table).rules().open_ms);
+        // The beacon of this very block is not known while its intents are made: nobody closes bets on dice they can foresee.
         let (block, beacon) = self.closing;
         let open_until_ms = self.opening_ms + open_ms;
         self.pledge(table).freeze(block, beacon, open_until_ms);
@@ -69,7 +70,8 @@ impl Intake<'_, '_> {
         self.table(table).roll_called = 1;
         // A height each second, so that the clock of openings runs while a roll waits.
         self.visit(table, self.time_ms + OPENING_GAP_MS_MAX);
-        assert!(self.is_frozen(table) && self.is_pledged(table), "nothing more is accepted at the table");
+        assert!(self.is_frozen(table), "nothing more is accepted at the table");
+        assert_eq!(self.rows.tables[table].roll_called, 1, "a roll that waits was called");
         Ok(Verdict::Applied)
     }
 
@@ -79,6 +81,7 @@ impl Intake<'_, '_> {
         let verdict = match self.admit_pledge(row, activity) {
             Ok(()) => Verdict::Applied,
             Err(refusal) => {
+                // It is in the record now, whatever the reason: the next block that holds it would prove nothing new.
                 if row.is_opening() {
                     self.forfeits.recorded(row, &self.setup.chain);
                 }
@@ -106,6 +109,7 @@ impl Intake<'_, '_> {
             let pledge = self.pledge(table);
             (pledge.end, pledge.number) = (row.value, row.number);
         }
+        // Whoever pledges or opens is there, though they send no intent: neither the seat nor the account is idle.
         self.rows.accounts[id.index()].last_intent_ms = self.active_ms;
         self.rows.seats[seat].last_intent_ms = self.active_ms;
         self.dirty.mark(Column::Accounts, id.index());
@@ -118,6 +122,7 @@ impl Intake<'_, '_> {
         if self.opening_ms > self.rows.pledges[table].open_until_ms {
             return Err(Refusal::OpenedLate);
         }
+        // The dice are drawn when the table is attended: the intents that follow find it frozen still.
         self.opened.put(table, row.value);
         self.visit(table, self.time_ms);
         Ok(())

@@ -35,6 +35,7 @@ impl Intake<'_, '_> {
         if chips > self.rows.accounts[id.index()].cage {
             return Err(Refusal::InsufficientFunds);
         }
+        // Frozen tables take this kind of intent, since whoever asks in vain is to be remembered; so it is checked here.
         assert!(!self.is_frozen(table), "while a roll waits its player sits, and the only seat is taken");
         if own.is_none() {
             self.rows.seats[seat] = Seat { account: id, ..Seat::EMPTY };
@@ -42,6 +43,7 @@ impl Intake<'_, '_> {
         }
         self.rows.seats[seat].status = SeatStatus::Seated as u8;
         self.rows.seats[seat].last_intent_ms = self.active_ms;
+        // A player who just came is given as long to bet as one whose bet was just decided.
         self.rows.seats[seat].last_bet_ms = self.active_ms;
         self.dirty.mark(Column::Seats, seat);
         self.post(|book| book.cage_to_rail(id.index(), seat, chips));
@@ -74,6 +76,8 @@ impl Intake<'_, '_> {
         }
         let row = &self.rows.tables[table];
         assert!(row.next_roll_ms != Table::NEVER, "a table at which somebody sits is looked at again");
+        let shooter = self.seats(table).start + usize::from(row.shooter);
+        assert!(self.rows.seats[shooter].is_seated(), "the dice are with a player who may act");
     }
 
     /// Leaves: what can be taken down returns; if nothing stays, the seat is free and the rail goes to the cage.
@@ -83,6 +87,7 @@ impl Intake<'_, '_> {
         let puck = self.rows.tables[table].puck();
         let catalogue = &self.setup.catalogues[self.rows.tables[table].rules as usize];
 
+        // Contract bets and hands that have begun stay: leaving must not be a way to take back what is about to lose (R3).
         let returned = seats::returnable(self.rows.seat_bets(seat), catalogue, puck);
         let freed = seats::worth(self.rows.seat_bets(seat), &returned, catalogue);
         self.rows.seat_bets_mut(seat).remove_all(&returned);
