@@ -38,6 +38,10 @@ pub struct Packed(u32);
 
 const PAYLOAD_BITS: u32 = 29;
 
+// Progress, a spot and a tier fit what a move carries, and a roll's number fits the byte of a symbol.
+const _: () = assert!(u16::BITS <= PAYLOAD_BITS && SPOTS <= 1 << u8::BITS);
+const _: () = assert!(ROLLS <= 1 << u8::BITS);
+
 impl Packed {
     /// Nothing.
     pub const STAY: u32 = 0;
@@ -50,6 +54,7 @@ impl Packed {
 
     const fn new(kind: u32, payload: u32) -> Self {
         assert!(payload >> PAYLOAD_BITS == 0, "what a move carries fits beside its kind");
+        assert!(kind <= Self::END, "a move is of one of the four kinds");
         Self(kind << PAYLOAD_BITS | payload)
     }
 
@@ -114,6 +119,7 @@ fn compile_spot(automata: &mut Automata, spot: Spot) {
     let mut columns: [Option<(u32, bool)>; 256] = [None; 256];
     for index in 0..PUCKS * ROLLS {
         let (puck, dice) = row_of(index);
+        assert_eq!(row_index(puck, dice), index, "a roll finds the row that was compiled for it");
         let symbol = usize::from(family.symbol(number, puck, dice));
         let (base, changes) = *columns[symbol].get_or_insert_with(|| {
             let base = automata.transitions.len() as u32;
@@ -129,12 +135,15 @@ fn compile_spot(automata: &mut Automata, spot: Spot) {
             automata.transitions.extend(packed);
             (base, changes)
         });
+        let last = base as usize + usize::from(family.states());
+        assert!(last <= automata.transitions.len(), "each state of a bet has its transition");
         let row = &mut automata.rows[index];
         row.base[spot.index()] = base;
         // A hand bet takes note of every roll, since it is locked once it has seen one.
         if changes || family.is_hand() {
             row.affected.insert(spot);
         }
+        // A roll that decides odds decides their flat bet: where they are off, they go back (R5).
         if changes && matches!(family, Family::Odds(_)) {
             row.off_returns.insert(spot);
         }
@@ -146,6 +155,8 @@ fn pack(bet: engine::BetId, step: FamilyMove) -> Packed {
         FamilyMove::Stay => Packed::new(Packed::STAY, 0),
         FamilyMove::Advance(progress) => Packed::new(Packed::ADVANCE, progress.into()),
         FamilyMove::Travel(number) => {
+            // One that is off would lie where another arrives, and a spot holds one bet.
+            assert!(!BETS[bet.index()].family.toggles(), "a bet that travels always works");
             let to = travelled_spot(bet, number).expect("a bet travels to a box number");
             Packed::new(Packed::TRAVEL, to.0.into())
         }

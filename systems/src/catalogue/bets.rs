@@ -174,6 +174,15 @@ pub const BETS: [BetSpec; engine::limits::BETS] = [
     bet(144, "hot_hand", Collect(Collect::HotHand), "9 of 10 20:1, 10 of 10 80:1"),
 ];
 
+// Intents name a bet by its row.
+const _: () = {
+    let mut row = 0;
+    while row < BETS.len() {
+        assert!(BETS[row].id.0 as usize == row);
+        row += 1;
+    }
+};
+
 /// The bet with this name.
 pub fn bet_named(name: &str) -> Option<BetId> {
     BETS.iter().find(|bet| bet.name == name).map(|bet| bet.id)

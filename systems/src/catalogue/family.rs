@@ -160,6 +160,23 @@ const WAYS: [(u8, &[Rolls]); 6] = [
     (10, &[roll(4, 6), roll(5, 5)]),
 ];
 
+// What the hot roller has counted is a bit for each of these ways, in the order of the box numbers.
+const _: () = {
+    let (mut index, mut ways) = (0, 0);
+    while index < WAYS.len() {
+        assert!(WAYS[index].0 == BOX_NUMBERS[index]);
+        ways += WAYS[index].1.len();
+        index += 1;
+    }
+    assert!(Family::HotRoller.states() as usize == 1 << ways);
+    assert!(WAYS.len() == BOX_NUMBERS.len());
+};
+
+// Replay counts the points made on each box number from none to four, as digits of one number.
+const _: () = assert!(Family::Replay.states() == 5u16.pow(BOX_NUMBERS.len() as u32));
+const _: () = assert!(Family::Fire.states() == 1 << BOX_NUMBERS.len());
+const _: () = assert!(Family::Collect(Collect::Doubles).states() == 1 << Collect::Doubles.items().len());
+
 /// The tiers of replay, worst first: which count of which pair of numbers they stand for.
 const REPLAY_TIERS: [(usize, u16); 6] = [(2, 3), (1, 3), (2, 4), (0, 3), (1, 4), (0, 4)];
 
@@ -379,6 +396,7 @@ impl Family {
                     None if total == 7 => return End(progress.count_ones() as u16),
                     None => return Stay,
                 };
+                // It ends with the last item and not at the 7, or the player would wait for nothing.
                 let all = collected.count_ones() as usize == items.len();
                 if all { End(items.len() as u16) } else { advance(progress, collected) }
             }
@@ -402,6 +420,7 @@ impl Family {
                 let bit = 1 << ((total / 2 - 2) % 4);
                 if progress & bit != 0 { End(WIN) } else { Advance(progress | bit) }
             }
+            // The number any other way takes its first hard roll back.
             Self::TwiceHard if matches!(total, 4 | 6 | 8 | 10) => {
                 advance(progress, progress & !(1 << ((total / 2 - 2) % 4)))
             }
@@ -442,6 +461,7 @@ impl Family {
 
     /// Bets on a whole hand: `symbol` is 1 to 6 for a point made, 7 for the seven-out, 8 for a natural.
     fn step_hand(self, progress: u16, symbol: u8) -> FamilyMove {
+        assert!(symbol <= 8, "a hand's roll makes a point, ends the hand, is a natural, or means nothing");
         let made = (1..=6).contains(&symbol).then(|| usize::from(symbol) - 1);
         match (self, symbol, made) {
             (Self::Fire, 7, _) => End(progress.count_ones() as u16),
@@ -451,12 +471,14 @@ impl Family {
             }
             (Self::RideLine, 7, _) => End(progress),
             (Self::RideLine, 8, _) | (Self::RideLine, _, Some(_)) => advance(progress, (progress + 1).min(LINE_WINS)),
+            // Counts stop at the last one that pays more: beyond it a hand may go on for as long as it likes.
             (Self::HotShooter, 7, _) => End((progress + 1).min(SHOOTER_ROLLS)),
             (Self::HotShooter, ..) => advance(progress, (progress + 1).min(SHOOTER_ROLLS)),
             (Self::Replay, 7, _) => End(replay_tier(progress)),
             (Self::Replay, _, Some(point)) => {
                 let unit = 5u16.pow(point as u32);
                 let count = progress / unit % 5;
+                // A fifth time would carry over into the next number's count.
                 if count == 4 { Stay } else { Advance(progress + unit) }
             }
             _ => Stay,

@@ -128,9 +128,14 @@ impl Catalogue {
             (Vec::new(), [0u16; BET_COUNT], [Ratio::ZERO; BET_COUNT], [Ratio::ZERO; BET_COUNT]);
         for bet in &BETS {
             let tiers = pays::pays(bet.family, rules);
+            // The automata were compiled once, for all rules: they end at tiers by number.
+            assert_eq!(tiers.len(), pays::pays(bet.family, &TableRules::default()).len(), "rules change no tier's number");
+            assert_eq!(tiers[usize::from(family::LOSE)], Pay::Lose, "the tier of a loss pays nothing");
             first[bet.id.index()] = u16::try_from(pays.len()).expect("a catalogue has fewer than 65,536 tiers");
             max_win[bet.id.index()] = most(&tiers);
             commission[bet.id.index()] = pays::commission(bet.family, rules);
+            let charged = commission[bet.id.index()];
+            assert!(charged.num < charged.den, "commission is a part of the wager");
             pays.extend(tiers);
         }
         let spots = |of: &dyn Fn(&BetSpec) -> bool| -> SpotMask {
@@ -148,7 +153,9 @@ impl Catalogue {
             default_working: [spots(&|bet| bet.family.works_on_come_out()), spots(&|_| true)],
             hand: spots(&|bet| bet.family.is_hand()),
         };
-        assert!(catalogue.max_win.iter().all(|win| win.num > 0 && win.den > 0), "every bet can win");
+        assert!(catalogue.max_win.iter().all(|win| win.num > 0), "every bet can win");
+        assert!(catalogue.max_win.iter().all(|win| win.den > 0), "what a bet wins can be computed");
+        // One that did not would stay unseen by a roll, and could be raised by somebody who has seen it.
         assert!(
             catalogue.hand.0.iter().zip(&catalogue.default_working[0].0).all(|(hand, works)| hand & !works == 0),
             "a bet on a hand works on every roll of it"
@@ -201,6 +208,7 @@ impl Catalogue {
     /// What a roll does to a bet on `spot` with this progress.
     #[inline]
     pub fn transition(&self, row: &OutcomeRow, spot: Spot, progress: u16, works: bool) -> Transition {
+        // A bet that is off sees nothing of the roll; but odds cannot stay on a felt from which their flat bet goes.
         if !works {
             return if row.off_returns.contains(spot) { Transition::Return } else { Transition::Stay };
         }
@@ -254,6 +262,8 @@ impl Catalogue {
     /// # Errors
     /// `CONTRACT_BET` or `LOCKED_BET`.
     pub fn may_take_down(&self, bet: BetRow, puck: Puck) -> Result<(), Refusal> {
+        // A pass or come bet has its best roll first: whoever could take it down after that would keep what this roll gains
+        // and pay for none of those that follow.
         match BETS[bet_of(bet.spot).index()].family {
             Family::Pass if puck != Puck::Off => Err(Refusal::ContractBet),
             Family::Come if has_travelled(bet.spot) => Err(Refusal::ContractBet),

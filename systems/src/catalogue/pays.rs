@@ -13,6 +13,8 @@ const fn to((num, den): (u32, u32)) -> Pay {
 
 /// True odds of a total against the 7: `num : den` for the one who takes them.
 pub const fn true_odds(total: u8) -> (u32, u32) {
+    assert!(total != 7, "odds are those of another total against the 7");
+    assert!(total >= 2 && total <= 12, "two dice make 2 to 12");
     let ways = if total < 7 { total as u32 - 1 } else { 13 - total as u32 };
     (6, ways)
 }
@@ -22,6 +24,7 @@ const fn scaled((num, den): (u32, u32), by: u32, of: u32) -> (u32, u32) {
 }
 
 const fn reduced(num: u32, den: u32) -> (u32, u32) {
+    // Terms as small as they can be, so that one ratio is written, and hashed, in one way.
     let (mut a, mut b) = (num, den);
     while b != 0 {
         (a, b) = (b, a % b);
@@ -47,8 +50,23 @@ const RIDE_LINE: [&[(u16, u32)]; 7] = [
 /// R8: profit by rolls of the hand, the seven-out included; 0 is a push.
 const HOT_SHOOTER: &[(u16, u32)] = &[(8, 0), (16, 2), (24, 4), (32, 6), (40, 11), (45, 29), (51, 99)];
 
+// What an automaton counts ends with the last step that pays more.
+const _: () = {
+    let mut table = 0;
+    while table < RIDE_LINE.len() {
+        let steps = RIDE_LINE[table];
+        assert!(steps[steps.len() - 1].0 + 1 == Family::RideLine.states());
+        table += 1;
+    }
+    assert!(HOT_SHOOTER[HOT_SHOOTER.len() - 1].0 + 1 == Family::HotShooter.states());
+};
+
 /// Pays for counts 0 to `most`: each step holds from its count on; before the first the bet loses; 0 is a push.
 fn by_count(most: u16, steps: &[(u16, u32)]) -> Vec<Pay> {
+    assert!(steps.is_sorted_by(|step, next| step.0 < next.0), "each step begins above the one before it");
+    assert!(steps.first().is_some_and(|(from, _)| *from > 0), "who counted nothing has lost");
+    assert!(steps.last().is_some_and(|(from, _)| *from <= most), "every step can be reached");
+    // From the last step down: the first one that the count has reached is the best.
     let pay = |count: u16| match steps.iter().rev().find(|(from, _)| count >= *from) {
         None => Pay::Lose,
         Some((_, 0)) => Pay::Push,
@@ -64,6 +82,7 @@ pub fn pays(family: Family, rules: &TableRules) -> Vec<Pay> {
     match family {
         Family::Pass | Family::Come | Family::Put(_) | Family::Big(_) => one((1, 1)),
         Family::DontPass | Family::DontCome => {
+            // One of the three craps is barred, or these bets would favour the player.
             let craps = |total| if rules.bar == total { Pay::Push } else { to((1, 1)) };
             vec![Pay::Lose, to((1, 1)), craps(2), craps(3), craps(12)]
         }
@@ -139,6 +158,7 @@ pub fn pays(family: Family, rules: &TableRules) -> Vec<Pay> {
 /// 4 and 10, 5 and 9, 6 and 8 pay alike: which pair a box number belongs to.
 fn pair(number: u8) -> usize {
     let index = box_index(number).expect("the family has a box number");
+    const { assert!(BOX_NUMBERS.len().is_multiple_of(2)) };
     index.min(BOX_NUMBERS.len() - 1 - index)
 }
 
@@ -150,6 +170,7 @@ pub fn commission(family: Family, rules: &TableRules) -> Ratio {
     match family {
         Family::Buy(_) => Ratio::new(1, 20),
         Family::Lay(n) => {
+            // Of the win, not of the wager: whoever lays puts more down than they can win.
             let (num, den) = scaled(laid(true_odds(n)), 1, 20);
             Ratio::new(num, den)
         }

@@ -7,6 +7,9 @@ use engine::dice::ROLLS;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rolls(pub u32);
 
+// The set has a bit for each roll.
+const _: () = assert!(ROLLS <= u32::BITS as usize);
+
 impl Rolls {
     /// Whether the roll is in the set.
     pub const fn contains(self, dice: Dice) -> bool {
@@ -32,6 +35,7 @@ pub const fn totals(totals: &[u8]) -> Rolls {
         }
         roll += 1;
     }
+    assert!(set != 0, "some roll has one of the totals");
     Rolls(set)
 }
 
@@ -45,6 +49,7 @@ pub const fn roll(first: u8, second: u8) -> Rolls {
 
 /// The pair that makes this even total.
 pub const fn hard(total: u8) -> Rolls {
+    assert!(total.is_multiple_of(2), "a pair makes an even total");
     roll(total / 2, total / 2)
 }
 

@@ -11,6 +11,13 @@ use super::family::{Family, Flat};
 /// The bets with spots beyond their own: the bet, and the index of the box number that its own spot has, if any.
 const NUMBERED: [BetId; 5] = [BetId(2), BetId(3), BetId(31), BetId(32), BetId(94)];
 
+// A spot is a byte. Bets are found by the numbers that stand here and in `flat_of`.
+const _: () = assert!(BET_COUNT < SPOTS && SPOTS <= 1 << u8::BITS);
+const _: () = assert!(matches!(BETS[0].family, Family::Pass));
+const _: () = assert!(matches!(BETS[1].family, Family::DontPass));
+const _: () = assert!(matches!(BETS[2].family, Family::Come));
+const _: () = assert!(matches!(BETS[3].family, Family::DontCome));
+
 /// What lies on a spot.
 #[derive(Clone, Copy, Debug)]
 struct SpotLabel {
@@ -37,6 +44,7 @@ const LABELS: [SpotLabel; SPOTS] = {
     }
     let mut index = 0;
     while index < NUMBERED.len() {
+        assert!(matches!(BETS[NUMBERED[index].0 as usize].family, Family::Come | Family::DontCome | Family::Odds(_)));
         let mut box_number = 0;
         while box_number < BOX_NUMBERS.len() {
             let number = BOX_NUMBERS[box_number];
@@ -80,6 +88,7 @@ fn spot_with(bet: BetId, number: u8) -> Option<Spot> {
 
 /// The spot of a come or don't come that travels to a box number.
 pub fn travelled_spot(bet: BetId, number: u8) -> Option<Spot> {
+    // Number 0 is in the labels too, of bets without one: it is none that a bet travels to.
     box_index(number).and_then(|_| spot_with(bet, number))
 }
 

@@ -96,6 +96,7 @@ impl Machine {
     pub fn planted<P: Planted>(setup: Setup, workers: usize, member: Membership) -> Result<Self, JoinError> {
         let validators = Validators::of_genesis(&setup.genesis)?;
         let slot = validators.slot_of(&member.vote.public()).ok_or(JoinError::NoValidator)?;
+        // Shares of another group would make beacons that no node takes, and the chain would stand still.
         if member.group.key() != setup.genesis.group_key.0 {
             return Err(JoinError::GroupKey);
         }
@@ -184,6 +185,7 @@ impl Machine {
         let layout = ImageLayout::new(engine::columns::Capacity::of(&setup.genesis));
         world.insert_resource(WrittenGroups { map: DirtyMap::clean(layout.clone()), of: None });
         world.insert_resource(setup.clone());
+        // The rows come after all resources, which take entity ids too: every world has its rows under the same ones.
         engine::world::spawn(&mut world, &setup.genesis, &setup.rules_hashes(), peers, workers);
         let columns = SystemState::new(&mut world);
         let lookup = SystemState::new(&mut world);

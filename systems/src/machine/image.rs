@@ -6,6 +6,7 @@ use bevy_ecs::system::{ResMut, SystemState};
 use engine::Hash;
 use engine::columns::Columns;
 use engine::image::{self, DirtyMap, ImageLayout, RootTree};
+use engine::limits::CHUNK_TABLES;
 
 use super::Machine;
 use crate::settle::invariants;
@@ -21,6 +22,7 @@ impl Machine {
     /// Checks the rows of a state that came from elsewhere, and derives what is node-local from them.
     pub(crate) fn take_up(&mut self) -> Result<(), RowError> {
         let setup = self.world.resource::<Setup>().clone();
+        // The rows come before what is derived from them: counting and indexing assert what settling keeps.
         self.read(|rows| check_rows(&setup, rows))?;
         self.derive();
         let (mut columns, index) = self.lookup.get_mut(&mut self.world).expect("the world has its columns");
@@ -36,10 +38,13 @@ impl Machine {
             let (due, index) = (DueTimes::of(rows.tables), AccountIndex::of(rows.accounts, rows.keys));
             (invariants::recount(&setup, rows), due, index)
         });
+        let chunks = self.layout.capacity.tables.div_ceil(CHUNK_TABLES);
+        assert_eq!(ledger.tables.len(), chunks, "every chunk of tables has its totals");
         *self.world.resource_mut::<Turns>() = turns;
         *self.world.resource_mut::<Ledger>() = ledger;
         *self.world.resource_mut::<DueTimes>() = due;
         *self.world.resource_mut::<AccountIndex>() = index;
+        // Marks that were made for other rows are worth nothing, whatever height they were for.
         self.world.resource_mut::<DirtyMap>().mark_all();
         self.world.resource_mut::<WrittenGroups>().of = None;
     }

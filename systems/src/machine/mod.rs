@@ -73,9 +73,11 @@ impl Machine {
         assert_eq!(height, house.height.next(), "heights are settled one after another");
         let active_ms = house.active_at(time_ms, self.setup().genesis.idleness.gap_max_ms);
         let opening_ms = if self.setup().has_pledged() { house.opening_at(time_ms) } else { 0 };
+        // Taken, so that a height without a block does not get the pledges of the one before it.
         let part = std::mem::take(&mut self.part);
         let mut current = self.world.resource_mut::<Current>();
         *current = Current { height, time_ms, active_ms, opening_ms, part, intents, draw };
+        // Cleared and not made anew: the lists keep their room, and most heights allocate nothing.
         let mut report = self.world.resource_mut::<Report>();
         report.receipts.clear();
         report.pledge_receipts.clear();
@@ -117,6 +119,7 @@ impl Machine {
             outputs.append(&mut recover(&mut self.world, logged, Some(clock))?);
         }
         self.exchange.run(&mut self.world);
+        // What a tick that failed wanted to say stays unsaid: its outputs are left where they are.
         if let Some(fault) = self.world.resource_mut::<Orderer>().fault.take() {
             return Err(fault);
         }
@@ -138,6 +141,7 @@ impl Machine {
         let mut chain = self.world.resource_mut::<Chain>();
         let Some(next) = chain.unsettled.pop_front_if(|block| block.beacon.is_some()) else { return Ok(false) };
         let (height, block) = (next.block.header.height, next.hash);
+        // Before it is settled: a group that the height overwrote first would be lost to the snapshot.
         self.held = self.save_before(&next.block);
         self.world.resource_mut::<Chain>().unsettled.push_front(next);
         if self.is_held() {
@@ -189,6 +193,8 @@ impl Machine {
             self.world.resource_mut::<Closings>().keep(next.hash, &next.block.header, &next.certificate);
         }
         let root_chain = self.world.resource_mut::<Chain>().settle(next, &beacon, &root, &verdicts, is_live);
+        let stands = (self.read(|rows| rows.house.height), self.chain().settled);
+        assert_eq!(stands, (header.height, header.height), "the chain stands where its image does");
         Settled { height: header.height, beacon, root, root_chain, verdicts }
     }
 
@@ -196,6 +202,8 @@ impl Machine {
     fn answer_receipts(&mut self) -> Vec<Output> {
         let receipts = std::mem::take(&mut self.world.resource_mut::<Report>().receipts);
         let (height, time_ms) = (self.chain().settled, self.world.resource::<Current>().time_ms);
+        let last = receipts.last().map_or(height, |receipt| receipt.height);
+        assert_eq!(last, height, "receipts are of the height that was settled");
         let is_new_second = self.world.resource_mut::<Chain>().is_new_second(time_ms);
         let mut state = SystemState::<(ResMut<'_, Answers>, ResMut<'_, Pending>)>::new(&mut self.world);
         let (mut answers, mut pending) = state.get_mut(&mut self.world).expect("the world has its resources");
@@ -207,6 +215,7 @@ impl Machine {
                 sender.iter().for_each(|sender| pending.trust.prove(sender));
             }
             outputs.push(Output::Receipt { to, receipt: *receipt });
+            // Two intents of one account had one number: whoever waits for the other one hears that it was used.
             if let Some((to, id)) = other {
                 outputs.push(Output::Receipt { to, receipt: refused(id, Refusal::NumberUsed) });
             }
@@ -214,6 +223,7 @@ impl Machine {
         // Expiry is in seconds, so once a second is often enough.
         if is_new_second {
             let late = answers.expire(time_ms);
+            // An intent that was told to be too late must not be proposed any more.
             if !late.is_empty() {
                 pending.retain(|intent| answers.is_open(&intent.id()));
             }
@@ -226,6 +236,7 @@ impl Machine {
             let to = self.world.resource_mut::<Pending>().pledges.answer(&receipt.id);
             outputs.extend(to.map(|to| Output::Receipt { to, receipt: *receipt }));
         }
+        // They go back: whoever looks at the report after this still finds them.
         let mut report = self.world.resource_mut::<Report>();
         (report.receipts, report.pledge_receipts) = (receipts, pledges);
         outputs

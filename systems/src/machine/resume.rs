@@ -54,6 +54,8 @@ impl Machine {
         let decided = self.chain().decided;
         let mut orderer = self.world.resource_mut::<Orderer>();
         orderer.fence = fence;
+        // The log may be older than what was signed: the others know what this validator said. A lone one has nobody to
+        // listen to, and a log that ends below the fence says nothing of the heights between.
         if orderer.is_voting() && orderer.validators.count() > 1 {
             orderer.listen(logged);
         } else if fence > decided {

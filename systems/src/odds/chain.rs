@@ -93,6 +93,7 @@ pub fn solve(puck: Puck, spot: Spot) -> Absorbed {
 pub fn solve_from(first: State) -> Vec<(State, Absorbed)> {
     let (states, graph) = explore(first);
     let solver = Solver::of(&graph, first.spot);
+    assert_eq!(states.len(), solver.class_of.len(), "every state has its class");
     states.into_iter().zip(&solver.class_of).map(|(state, class)| (state, solver.classes[*class].clone())).collect()
 }
 
@@ -105,6 +106,7 @@ fn explore(first: State) -> (Vec<State>, Vec<Vec<(To, Ways)>>) {
         let state = states[graph.len()];
         let mut successors: Vec<(To, Ways)> = Vec::new();
         for dice in (0..ROLLS).map(Dice::from_roll_index) {
+            // Where the puck does not matter it stays fixed: seven times as many states would say the same.
             let puck = if ignores_puck(state.spot) { state.puck } else { state.puck.roll(dice).1 };
             let mut follow = |spot, progress| {
                 let next = State { puck, spot, progress };
@@ -127,6 +129,7 @@ fn explore(first: State) -> (Vec<State>, Vec<Vec<(To, Ways)>>) {
         assert_eq!(successors.iter().map(|(_, ways)| ways).sum::<Ways>(), 36, "each of 36 rolls leads somewhere");
         graph.push(successors);
     }
+    assert_eq!(index.len(), states.len(), "every state is known once");
     (states, graph)
 }
 
@@ -167,6 +170,7 @@ fn parts(graph: &[Vec<(To, Ways)>]) -> Vec<Vec<usize>> {
             parts.push(part);
         }
     }
+    assert!(stack.is_empty(), "every state that was reached is in a part");
     assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), graph.len(), "every state is in one part");
     parts
 }
@@ -189,6 +193,8 @@ impl<'a> Solver<'a> {
         parts(graph).iter().for_each(|part| solver.solve_part(part));
         let first: BigRational = solver.classes[solver.class_of[0]].tiers.iter().sum();
         assert!(first.is_one(), "a bet ends at one of its tiers, sooner or later");
+        assert!(solver.class_of.iter().all(|class| *class < solver.classes.len()), "every state is solved");
+        assert!(solver.classes.iter().all(|class| class.rolls >= BigRational::one()), "a bet is decided by a roll");
         solver
     }
 
@@ -216,6 +222,7 @@ impl<'a> Solver<'a> {
                 None => outside.push((solved, *ways)),
             }
         }
+        // In one order, so that states which lead to the same are found under the same key.
         outside.sort_unstable();
         outside
     }
@@ -236,12 +243,14 @@ impl<'a> Solver<'a> {
 
     fn solve_part(&mut self, part: &[usize]) {
         if let [state] = *part {
+            // Rolls that leave a state as it is only make it last longer: the others are weighed among themselves.
             let outside = self.outside(state, part);
             let class = match self.by_successors.get(&outside) {
                 Some(class) => *class,
                 None => {
                     let leaving: Ways = outside.iter().map(|(_, ways)| ways).sum();
                     assert!(leaving > 0, "no state is left by no roll");
+                    assert!(leaving <= 36, "there are 36 rolls");
                     let mut value = self.contribution(&outside);
                     value.scale(&BigRational::new(BigInt::one(), BigInt::from(leaving)));
                     let class = self.class(value);

@@ -47,6 +47,7 @@ pub fn decimal(value: &BigRational, places: u32) -> String {
     let scale = BigInt::from(10).pow(places);
     let half = BigRational::new(BigInt::from(1), BigInt::from(2));
     let scaled = (value.abs() * BigRational::from_integer(scale.clone()) + half).floor().to_integer();
+    // A value that rounds to nothing has no sign, or output would say -0.
     let sign = if value.is_negative() && !scaled.is_zero() { "-" } else { "" };
     let (whole, rest) = (&scaled / &scale, &scaled % &scale);
     format!("{sign}{whole}.{rest:0>width$}", width = places as usize)
@@ -104,6 +105,8 @@ fn weigh(catalogue: &Catalogue, bet: BetId, absorbed: &Absorbed) -> Odds {
     let commission = of_ratio(catalogue.commission(Spot(bet.0)));
     let zero = BigRational::zero;
     let (mut p_win, mut p_push, mut mean, mut square) = (zero(), zero(), zero(), zero());
+    // What is zipped ends with the shortest: a tier without its pay would count for nothing.
+    assert_eq!(catalogue.pays(bet).len(), absorbed.tiers.len(), "every tier has its pay");
     for (pay, p) in catalogue.pays(bet).iter().zip(&absorbed.tiers) {
         let profit = match pay {
             Pay::Win(ratio) => {
@@ -119,7 +122,10 @@ fn weigh(catalogue: &Catalogue, bet: BetId, absorbed: &Absorbed) -> Odds {
         mean += p * &profit;
         square += p * &profit * &profit;
     }
+    assert!(&p_win + &p_push <= BigRational::one(), "a bet ends in one way");
     let variance = square - &mean * &mean;
+    assert!(!variance.is_negative(), "a square is not below the square of its mean");
+    // Commission that is charged in advance is put down with the wager, and so divides what is expected too.
     let ev = mean / (BigRational::one() + commission);
     let (rolls, max_win) = (absorbed.rolls.clone(), catalogue.max_win(Spot(bet.0)));
     Odds { bet, p_win, p_push, ev, variance, rolls, max_win }
@@ -136,6 +142,7 @@ pub fn worth_from(catalogue: &Catalogue, first: State) -> Vec<(State, BigRationa
         Pay::Lose => BigRational::zero(),
     };
     let backs: Vec<BigRational> = catalogue.pays(catalogue::bet_of(spot)).iter().map(back).collect();
+    assert_eq!(backs.len(), catalogue::tiers(spot), "every tier has what it brings back");
     let worth = |absorbed: Absorbed| backs.iter().zip(&absorbed.tiers).map(|(back, p)| back * p).sum();
     chain::solve_from(first).into_iter().map(|(state, absorbed)| (state, worth(absorbed))).collect()
 }

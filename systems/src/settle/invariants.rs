@@ -27,6 +27,7 @@ pub fn check_invariants(
     assert_eq!(rows.house.height, current.height, "the height that is checked was settled");
     assert_eq!(rows.house.supply, Chips(setup.genesis.supply), "the supply is that of genesis for ever");
     assert!(rows.house.is_conserved(), "height {}: chips are neither made nor lost", current.height);
+    assert!(rows.house.accounts_open as usize <= rows.accounts.len(), "no more accounts are open than there are");
     // All rows at every height would cost more than settling does; a row that changed without a posting is found within
     // 64 heights.
     let part = current.height.0 % RECOUNT_PARTS;

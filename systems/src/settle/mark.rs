@@ -140,6 +140,8 @@ fn mark_due_tables(setup: &Setup, rows: &Rows<'_>, due: &DueTimes, at: Moment, m
         return;
     }
     let per_table = rows.seats_per_table();
+    // What is zipped ends with the shortest: a chunk without its seats would go unmarked.
+    assert_eq!(rows.seats.len(), rows.tables.len() * per_table, "every table has its seats");
     let seats = rows.seats.chunks(CHUNK_TABLES * per_table);
     let chunks = rows.tables.chunks(CHUNK_TABLES).zip(seats).zip(marks.table_chunks()).enumerate();
     let due: Vec<_> = chunks.filter(|(chunk, _)| due.is_due(*chunk, at.time_ms)).collect();
@@ -181,6 +183,7 @@ fn mark_chunk(
 fn mark_idle_accounts(setup: &Setup, rows: &Rows<'_>, height: Height, active_ms: u64, marks: &mut DirtyMap) {
     for id in accounts_looked_over(height, rows.accounts.len()) {
         if fate_of(&rows.accounts[id], &setup.genesis, active_ms) != Fate::Stays {
+            assert_eq!(rows.accounts[id].seats, 0, "an account with a seat stays as it is");
             mark_account(marks, AccountId(id as u32));
         }
     }

@@ -135,5 +135,6 @@ impl AccountIndex {
         // The search for a free slot never goes back by itself: one below where it stands would not be found again.
         self.free[id.index() / 64] |= 1 << (id.index() % 64);
         self.first_free_word = self.first_free_word.min(id.index() / 64);
+        assert!(self.by_key.len() < keys.len(), "a slot that became free is one that is not open");
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bevy_ecs::resource::Resource;
-use engine::limits::{PAGE_HEIGHTS, SPAN_PAGES};
+use engine::limits::{HEIGHT_MAX, PAGE_HEIGHTS, SPAN_PAGES};
 use engine::message::intent::{IntentBody, IntentKind};
 use engine::{AccountId, Genesis, Height, TableId};
 
@@ -19,6 +19,9 @@ use engine::{AccountId, Genesis, Height, TableId};
 pub const SPAN_HEIGHTS: u64 = PAGE_HEIGHTS * SPAN_PAGES;
 /// A map that is being cleared.
 const CLEARING: u64 = u64::MAX;
+
+// No span has that number.
+const _: () = assert!(HEIGHT_MAX / SPAN_HEIGHTS < CLEARING);
 
 /// The maps, or none where nobody keeps an index.
 #[derive(Resource, Clone, Default)]

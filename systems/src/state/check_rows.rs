@@ -10,7 +10,10 @@ use engine::component::{
     SeatStatus, Table, Validator,
 };
 use engine::image::ImageError;
-use engine::limits::{COUNTER_MAX, HEIGHT_MAX, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS, TIME_MS_MAX};
+use engine::limits::{
+    COUNTER_MAX, HEIGHT_MAX, IDLE_MS_MAX, SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS, SUPPLY_MAX,
+    TIME_MS_MAX,
+};
 use engine::message::DecodeError;
 use engine::message::intent::Working;
 use engine::{AccountId, Dice, Height, Puck, Spot};
@@ -78,6 +81,13 @@ impl<E> From<ImageError> for LoadError<E> {
 
 type Checked = Result<(), RowError>;
 
+// Settling counts on from what was loaded: what is taken here leaves room for more than any chain adds.
+const _: () = assert!(2 * COUNTER_MAX <= 1 << u32::BITS);
+const _: () = assert!(WAGERED_MAX > SUPPLY_MAX && u64::MAX - WAGERED_MAX > SUPPLY_MAX);
+const _: () = assert!(IDLE_MS_MAX <= u64::MAX - TIME_MS_MAX);
+// A seat's mask has a bit for each of its rows, and they lie in two columns.
+const _: () = assert!(SEAT_BETS_HOT + SEAT_BETS_COLD == SEAT_BETS_MAX && SEAT_BETS_MAX <= SPOTS);
+
 /// One row under check: says which field is wrong.
 #[derive(Clone, Copy)]
 struct At {
@@ -140,9 +150,15 @@ impl std::iter::Sum for Sums {
 /// # Errors
 /// The first row that no settled height can have.
 pub fn check_rows(setup: &Setup, rows: &Rows<'_>) -> Checked {
+    // How many rows there are is ours: whoever handed the image over chose only what is in them.
+    assert_eq!(rows.seats.len(), rows.tables.len() * setup.genesis.seats as usize, "every table has its seats");
+    assert_eq!(rows.keys.len(), rows.accounts.len(), "every account has the row of its key");
+    assert_eq!(setup.catalogues.len(), setup.genesis.rules.len(), "every set of rules has its catalogue");
+    // The house first: what other rows may hold is measured by its supply, its height and its clocks.
     check_house(setup, rows.house)?;
     check_constants(setup, rows)?;
     let tables = in_chunks(rows.tables.len(), |id| check_table(setup, rows, id))?;
+    // Only now: what counts seats by account takes for granted that each has an account which there is.
     let seats = seats_of_accounts(rows);
     let accounts = in_chunks(rows.accounts.len(), |id| check_account(rows, id, seats[id]))?;
     check_sums(rows, tables, accounts)
@@ -169,6 +185,7 @@ fn check_house(setup: &Setup, house: &House) -> Checked {
     ] {
         at.most(field, chips.0, supply)?;
     }
+    // In 128 bits, since six amounts of which each is at most the supply may be more than 64 bits hold.
     at.is("supply", u128::from(supply), {
         let parts = [house.treasury, house.cages, house.rails, house.felts, house.banks, house.forfeited];
         parts.into_iter().map(|chips| u128::from(chips.0)).sum()
@@ -176,6 +193,7 @@ fn check_house(setup: &Setup, house: &House) -> Checked {
     at.most("height", house.height.0, HEIGHT_MAX)?;
     at.most("time_ms", house.time_ms, TIME_MS_MAX)?;
     at.holds(house.time_ms >= setup.genesis.start_ms, "time_ms", || "before genesis".into())?;
+    // Both clocks count each gap between two blocks, or less of it: neither is ever ahead of block time.
     at.most("active_ms", house.active_ms, house.time_ms - setup.genesis.start_ms)?;
     let opening_most = if setup.has_pledged() { house.time_ms - setup.genesis.start_ms } else { 0 };
     at.most("opening_ms", house.opening_ms, opening_most)?;
@@ -188,6 +206,9 @@ fn check_house(setup: &Setup, house: &House) -> Checked {
 /// The columns that genesis fixes.
 fn check_constants(setup: &Setup, rows: &Rows<'_>) -> Checked {
     let hashes = setup.rules_hashes();
+    // What genesis has beyond the rows would be compared with nothing.
+    assert!(setup.genesis.validators.len() <= rows.validators.len(), "every validator has its row");
+    assert!(hashes.len() <= rows.rules.len(), "every set of rules has its row");
     let start = ChainStart { genesis: &setup.genesis, rules_hashes: &hashes };
     let other = || "not what genesis says".to_owned();
     let group_key = *rows.group_key == GroupKey::first(&start, 0);
@@ -238,6 +259,7 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
     at.most("wanted_ms", table.wanted_ms, rows.house.active_ms)?;
     let taken = |seat: &Seat| seat.status != SeatStatus::Empty as u8;
     let occupied = seats.iter().enumerate().fold(0u16, |mask, (seat, row)| mask | u16::from(taken(row)) << seat);
+    // A seat that is taken and not marked would be passed over by every roll, with its bets.
     at.is("occupied", table.occupied, occupied)?;
     let shoots = |seat: u8| seats.get(usize::from(seat)).is_some_and(Seat::is_seated);
     let shooter = table.shooter == Table::NO_SHOOTER || shoots(table.shooter);
@@ -258,6 +280,7 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
     for seat in id * per_table..(id + 1) * per_table {
         check_seat(setup, rows, seat, &setup.catalogues[usize::from(table.rules)], &mut sums)?;
     }
+    // Intents are for an account and a table: the second of its seats could never be left.
     let twice = |(place, seat): (usize, &Seat)| {
         taken(seat) && seats[..place].iter().any(|other| taken(other) && other.account == seat.account)
     };
@@ -293,6 +316,7 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
     let (at, seat) = (At { column: Column::Seats, row: index }, &rows.seats[index]);
     at.holds(seat.status <= SeatStatus::Leaving as u8, "status", || format!("{}", seat.status))?;
     at.is("reserved", seat.reserved, [0; 3])?;
+    // The catalogue's tables are indexed by spot, and end with the last one.
     let beyond = seat.spots.0.iter().enumerate().any(|(word, bits)| {
         let spots = SPOTS.saturating_sub(word * 64).min(64);
         spots < 64 && bits >> spots != 0
@@ -309,6 +333,7 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
     }
     at.most("rail", seat.rail.0, setup.genesis.supply)?;
     at.most("wagered", seat.wagered.0, WAGERED_MAX)?;
+    // How long a seat is idle is a difference, which one in the future would carry below zero.
     at.most("last_intent_ms", seat.last_intent_ms, rows.house.active_ms)?;
     at.most("last_bet_ms", seat.last_bet_ms, rows.house.active_ms)?;
     sums.rails += u128::from(seat.rail.0);
@@ -330,6 +355,7 @@ fn check_bets(rows: &Rows<'_>, seat: usize, catalogue: &Catalogue, sums: &mut Su
         let most = u64::from(catalogue.rules().max_bet);
         at.holds(bet.amount > 0 && u64::from(bet.amount) <= most, "amount", || format!("{}", bet.amount))?;
         let states = catalogue::states(spot);
+        // A bet beyond its states would be read from another bet's transitions.
         at.holds(bet.progress < states, "progress", || format!("{} of {states} states", bet.progress))?;
         check_flags(at, spot, bet.flags)?;
         sums.felts += u128::from(held(bet.amount, catalogue.commission(spot)).0);
@@ -351,6 +377,7 @@ fn check_flags(at: At, spot: Spot, flags: BetFlags) -> Checked {
 fn seats_of_accounts(rows: &Rows<'_>) -> Vec<u32> {
     let mut seats = vec![0; rows.accounts.len()];
     for seat in rows.seats.iter().filter(|seat| seat.status != SeatStatus::Empty as u8) {
+        assert!(seat.account.index() < seats.len(), "seats were checked before they are counted");
         seats[seat.account.index()] += 1;
     }
     seats
@@ -374,6 +401,7 @@ fn check_account(rows: &Rows<'_>, id: usize, seats: u32) -> Result<Sums, RowErro
     if account.is_open() {
         at_key.holds(key.key != [0; 32], "key", || "an open account has none".into())?;
     } else {
+        // The next owner of the slot would find these chips in a new account.
         at_key.is("key", key.key, [0; 32])?;
         at.is("cage", account.cage.0, 0)?;
     }

@@ -78,7 +78,9 @@ pub struct Forfeits(VecDeque<Forfeit>);
 impl Forfeits {
     /// Takes note of one.
     pub fn keep(&mut self, forfeit: Forfeit) {
-        // The oldest goes: whoever opens that late proves nothing that an audit still waits for.
+        assert!(forfeit.roll > 0, "rolls are numbered from 1");
+        assert!(forfeit.end != [0; 32], "only a roll that something was pledged for waits");
+        // The oldest goes: players make forfeits as they like, and must not make a node hold more and more of them.
         if self.0.len() == FORFEITS_KEPT_MAX {
             self.0.pop_front();
         }

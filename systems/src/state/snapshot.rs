@@ -62,6 +62,7 @@ impl Machine {
         let height = self.read(|rows| rows.house.height);
         assert_eq!(note.height, height, "the image is of the height that its note names");
         let groups = self.begin_saving();
+        assert!(groups <= self.layout.groups(), "a snapshot is of groups of the image");
         Some((note, groups))
     }
 
@@ -114,6 +115,8 @@ impl Machine {
         }
         self.saving(|parts| {
             let height = Some(block.header.height);
+            assert_eq!(height, Some(parts.rows.house.height.next()), "groups are saved for the height that comes next");
+            // A height that waits comes here tick after tick: it is marked once.
             if parts.marks.of != height {
                 mark_block(parts.setup, parts.rows, parts.index, parts.due, block, &mut parts.marks.map);
                 parts.marks.of = height;
@@ -136,6 +139,7 @@ impl Machine {
         let mut columns = self.columns.get_mut(&mut self.world).expect("the world has its columns");
         let read = |index: usize, group: &mut [u8; GROUP_BYTES]| read(index, group).map_err(LoadError::Read);
         image::fill(&self.layout, &mut columns.rows(), read)?;
+        // The root is computed from what now lies in the columns, not from what was read: a group in the wrong place shows.
         self.world.resource_mut::<DirtyMap>().mark_all();
         let of = self.read(|rows| (rows.house.height, rows.house.time_ms));
         if self.root() != note.root || of != (note.height, note.time_ms) {
@@ -143,6 +147,8 @@ impl Machine {
         }
         self.take_up()?;
         self.world.resource_mut::<Chain>().stand(note);
+        assert_eq!(self.chain().settled, of.0, "the chain stands where its image does");
+        // All of it is on the disk that it came from: the next snapshot has what changes from here on.
         let mut dirty = self.world.resource_mut::<DirtyMap>();
         dirty.clear();
         dirty.forget_changed();
@@ -165,6 +171,7 @@ impl Machine {
         if note.height != height {
             return Err(LoadError::Height(note.height));
         }
+        // What costs nothing to look at comes first: a gigabyte is read only where it can be the right one.
         let (found, expected) = (values.len(), self.layout.groups());
         if found != expected {
             return Err(LoadError::Groups { found, expected });
@@ -229,6 +236,8 @@ impl Machine {
         all.expect("writing to a vector cannot fail");
         let settled = self.chain().settled;
         assert_eq!(settled, Height::GENESIS, "a machine that settled heights does not go back");
+        assert_eq!(image.len() as u64, self.layout.bytes(), "the image has the length that its layout says");
         self.import(&image).expect("the image of the same genesis");
+        assert_eq!(self.read(|rows| rows.house.height), Height::GENESIS, "the state is that before the first height");
     }
 }
