@@ -129,7 +129,11 @@ impl Catalogue {
         for bet in &BETS {
             let tiers = pays::pays(bet.family, rules);
             // The automata were compiled once, for all rules: they end at tiers by number.
-            assert_eq!(tiers.len(), pays::pays(bet.family, &TableRules::default()).len(), "rules change no tier's number");
+            assert_eq!(
+                tiers.len(),
+                pays::pays(bet.family, &TableRules::default()).len(),
+                "rules change no tier's number"
+            );
             assert_eq!(tiers[usize::from(family::LOSE)], Pay::Lose, "the tier of a loss pays nothing");
             first[bet.id.index()] = u16::try_from(pays.len()).expect("a catalogue has fewer than 65,536 tiers");
             max_win[bet.id.index()] = most(&tiers);
@@ -155,7 +159,7 @@ impl Catalogue {
         };
         assert!(catalogue.max_win.iter().all(|win| win.num > 0), "every bet can win");
         assert!(catalogue.max_win.iter().all(|win| win.den > 0), "what a bet wins can be computed");
-        // One that did not would stay unseen by a roll, and could be raised by somebody who has seen it.
+        // One that did not would miss rolls of the hand that it is a bet on.
         assert!(
             catalogue.hand.0.iter().zip(&catalogue.default_working[0].0).all(|(hand, works)| hand & !works == 0),
             "a bet on a hand works on every roll of it"

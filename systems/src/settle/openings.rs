@@ -92,7 +92,10 @@ pub fn attend_pledged_tables(
                 rolled.chunks[chunk][place / 64] |= 1 << (place % 64);
             } else {
                 // One that stayed due would have every height look at it again.
-                assert!(!rows.tables[table].is_due(current.time_ms), "a table that was looked at waits for its next time");
+                assert!(
+                    !rows.tables[table].is_due(current.time_ms),
+                    "a table that was looked at waits for its next time"
+                );
             }
         }
         due.refresh(rows.tables, chunk * CHUNK_TABLES);

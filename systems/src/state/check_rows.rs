@@ -11,8 +11,8 @@ use engine::component::{
 };
 use engine::image::ImageError;
 use engine::limits::{
-    COUNTER_MAX, HEIGHT_MAX, IDLE_MS_MAX, SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS, SUPPLY_MAX,
-    TIME_MS_MAX,
+    COUNTER_MAX, HEIGHT_MAX, IDLE_MS_MAX, SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS,
+    SUPPLY_MAX, TIME_MS_MAX,
 };
 use engine::message::DecodeError;
 use engine::message::intent::Working;

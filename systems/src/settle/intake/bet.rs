@@ -74,8 +74,7 @@ impl Intake<'_, '_> {
 
     /// The checks from `WRONG_PHASE` on, then the chips move.
     fn raise(&mut self, table: usize, seat: usize, raise: &Raise) -> Applied {
-        let present = raise.present.map_or(0, |bet| bet.amount.into());
-        assert!(raise.total > present, "a raise adds chips");
+        assert!(raise.total > raise.present.map_or(0, |bet| u64::from(bet.amount)), "a raise adds chips");
         assert!(raise.present.is_none_or(|bet| Some(bet.spot) == raise.spot), "what is raised lies on the named spot");
         let puck = self.rows.tables[table].puck();
         let point_on = self.rows.tables[table].point != 0;

@@ -84,6 +84,7 @@ impl Intake<'_, '_> {
     pub(super) fn leave(&mut self, seat: usize) -> Applied {
         let table = seat / self.rows.seats_per_table();
         let place = seat - self.seats(table).start;
+        assert!(self.rows.seats[seat].is_seated(), "only a player who may act leaves");
         let puck = self.rows.tables[table].puck();
         let catalogue = &self.setup.catalogues[self.rows.tables[table].rules as usize];
 
@@ -171,6 +172,8 @@ impl Intake<'_, '_> {
             Some(next) if next != shooter => self.table(table).shooter = next,
             _ => return Err(Refusal::NoOtherPlayer),
         }
+        let shooter = self.seats(table).start + usize::from(self.rows.tables[table].shooter);
+        assert!(self.rows.seats[shooter].is_seated(), "the dice go to a player who may act");
         self.table(table).hand_number += 1;
         Ok(Verdict::Applied)
     }
