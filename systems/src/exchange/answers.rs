@@ -17,6 +17,8 @@ use hashbrown::HashTable;
 
 use super::sender::Sender;
 
+const _: () = assert!(RECEIPTS_KEPT_MAX <= u32::MAX as usize, "a row of the ring is numbered in 32 bits");
+
 /// Intents that wait, by key and number, and the last receipts.
 #[derive(Resource)]
 pub struct Answers {
@@ -200,6 +202,9 @@ impl Answers {
         let (Waiting { id, to, sender, next, .. }, _) = entry.remove();
         // A block above that is not settled yet holds it: whoever sends it again waits for that.
         if let Some(next) = next {
+            assert!(next.decided, "only one that is in a block waits behind another");
+            assert!(next.next.is_none(), "no more than one waits behind another");
+            assert_eq!(next.id.number, id.number, "those that wait behind each other have one number");
             self.insert(*next);
         }
         match id == receipt.id {
@@ -215,7 +220,11 @@ impl Answers {
         let is_late = |waiting: &mut Waiting| !waiting.decided && u64::from(waiting.expiry_s) < now_s;
         let gone: Vec<Waiting> = self.waiting.extract_if(is_late).collect();
         let mut late: Vec<(PeerId, IntentId)> = gone.iter().map(|waiting| (waiting.to, waiting.id)).collect();
-        gone.into_iter().filter_map(|waiting| waiting.next).for_each(|next| self.insert(*next));
+        for next in gone.into_iter().filter_map(|waiting| waiting.next) {
+            // It would expire with the one before it otherwise, and its block would find nobody to answer.
+            assert!(next.decided, "only one that is in a block waits behind another");
+            self.insert(*next);
+        }
         late.sort_unstable_by_key(|(_, id)| *id);
         late
     }
@@ -236,7 +245,9 @@ impl Answers {
             return;
         }
         let row = self.oldest as u32;
+        assert!(self.oldest < RECEIPTS_KEPT_MAX, "the oldest receipt has a row of the ring");
         if self.kept.len() < RECEIPTS_KEPT_MAX {
+            assert_eq!(self.oldest, self.kept.len(), "until the ring is full, its rows are numbered as they come");
             self.kept.push(kept);
         } else {
             let old = std::mem::replace(&mut self.kept[self.oldest], kept);
@@ -247,6 +258,7 @@ impl Answers {
         self.oldest = (self.oldest + 1) % RECEIPTS_KEPT_MAX;
         let rows = &self.kept;
         self.by_intent.insert_unique(hash, row, |row| bucket_of(&rows[*row as usize].id));
+        assert_eq!(self.by_intent.len(), self.kept.len(), "every receipt that is kept is found, and no other");
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use engine::io::{Alarm, Offence, Output, SlotList};
-use engine::limits::{RECENT_BEACONS, UNSETTLED_MAX};
+use engine::limits::{RECENT_BEACONS, UNSETTLED_MAX, VALIDATORS_MAX};
 use engine::message::certificate::Beacon;
 use engine::message::evidence::Evidence;
 use engine::message::node::{BeaconRow, NodeMessage};
@@ -31,7 +31,10 @@ const STALL_MS: u64 = 2_000;
 const STALL_AGAIN_MS: u64 = 10_000;
 
 const _: () =
-    assert!(RESEND_MS < STALL_MS && STALL_MS < STALL_AGAIN_MS, "what got lost is sent again before anybody is told");
+    assert!(RESEND_MS < STALL_MS, "what got lost is sent again before anybody is told");
+const _: () = assert!(STALL_MS < STALL_AGAIN_MS, "an operator who was told is not told again at once");
+// A beacon that the others know is remembered for whoever settles as far behind them as one may.
+const _: () = assert!(RECENT_BEACONS > UNSETTLED_MAX);
 
 /// This node's part in the beacon.
 #[derive(Resource)]
@@ -80,6 +83,9 @@ impl Shares {
     /// Takes a share whose envelope was verified. A second one of its author is evidence.
     pub fn add(&mut self, share: &Share, from: PeerId) -> Option<Evidence> {
         let height = share.body.height;
+        // The evidence is found by slot and height alone: a share of another epoch would look like a contradiction.
+        assert_eq!(share.body.epoch, EPOCH, "a share of another epoch is not wanted");
+        assert!(height > Height::GENESIS, "genesis has no beacon");
         // It comes again because its author lacks the beacon; a beacon costs that one a single verification, and shares
         // one each.
         if self.recent.iter().any(|row| row.height == height) {
@@ -95,6 +101,7 @@ impl Shares {
             Some(known) => Some(Evidence::Shares(*known, *share)),
             None => {
                 shares.rows.push(*share);
+                assert!(shares.rows.len() <= VALIDATORS_MAX as usize, "each slot has one share of a height");
                 None
             }
         }
@@ -114,6 +121,7 @@ impl Shares {
             }
             self.recent.push_back(BeaconRow { height, block, beacon });
         }
+        assert!(self.recent.len() <= RECENT_BEACONS, "what is remembered is bounded");
     }
 
     /// Whose shares of the first beacon that is overdue did not come; nobody's where none is.
@@ -159,11 +167,12 @@ pub fn make_beacons(
             inbox.offences.push((from, Offence::BadSignature));
         }
     }
-    let synced = inbox.synced;
+    let (synced, settled) = (inbox.synced, chain.settled);
     // A share that left before its block is on this disk could make dice known of a block that a crash takes back, and
     // the height could be decided otherwise by whoever has seen them.
     for block in chain.unsettled.iter_mut().filter(|block| block.beacon.is_none() && block.group <= synced) {
         let message = message(&setup, block);
+        assert!(message.height > settled, "a height has its beacon before it is settled");
         let of_height = shares.heights.entry(message.height).or_default();
         block.beacon = of_height.release(&part, &message, &setup, &clock, &nodes, &mut outbox);
         block.beacon = block.beacon.or_else(|| of_height.collect(&part, &message));
@@ -216,6 +225,8 @@ impl HeightShares {
         if due {
             self.resend_ms = now_ms + RESEND_MS;
         }
+        // A second own share would not be new to the collector, and nothing would ever be put together.
+        assert!(self.resend_ms > 0, "a share that was made is not made again");
         beacon
     }
 
@@ -231,6 +242,7 @@ impl HeightShares {
 
     /// Takes note of whose shares did not come.
     fn note_missing(&mut self, part: &BeaconPart, validators: usize) -> SlotList {
+        assert!(validators <= VALIDATORS_MAX as usize, "every slot has a bit");
         let own = part.own.as_ref().map(|(signer, _)| signer.slot());
         let came = |slot: &u32| Some(*slot) == own || self.rows.iter().any(|row| row.body.slot == *slot);
         self.missing =
@@ -241,6 +253,7 @@ impl HeightShares {
     /// Adds what others released. Shares that do not verify are dropped; their envelopes say whose they were.
     fn collect(&mut self, part: &BeaconPart, message: &BeaconMessage) -> Option<Beacon> {
         let group = part.group.as_ref()?;
+        assert!(self.collected <= self.rows.len(), "a share is looked at after it came");
         let collector = self.collector.get_or_insert_with(|| BeaconCollector::new(group.clone(), *message));
         while let Some(share) = self.rows.get(self.collected) {
             // Each is looked at once, also one that does not verify: it would cost a pairing in every tick.

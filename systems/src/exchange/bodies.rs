@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
-use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX};
+use engine::limits::{
+    AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX, VALIDATORS_MAX,
+};
 use engine::message::block::Block;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
@@ -81,6 +83,12 @@ pub enum Judged {
     Invalid,
 }
 
+impl HeightBodies {
+    fn encoded_len(&self) -> usize {
+        self.bodies.iter().map(|body| body.block.encoded_len()).sum()
+    }
+}
+
 impl Bodies {
     /// Whether a proposal whose signature was not verified could be of use.
     pub fn wants_proposal(&self, proposal: &Proposal, decided: Height, own_round: u32) -> bool {
@@ -139,6 +147,7 @@ impl Bodies {
         }
         bodies.bytes += bytes;
         bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: false, heard: None });
+        assert_eq!(bodies.bytes, bodies.encoded_len(), "the bytes of a height's bodies are counted");
         Told::Kept
     }
 
@@ -154,6 +163,7 @@ impl Bodies {
         while self.early.iter().map(|(_, block)| block.encoded_len()).sum::<usize>() > BODIES_BYTES_MAX {
             self.early.pop_front();
         }
+        assert!(self.early.len() <= VALIDATORS_MAX as usize, "each validator has one place");
     }
 
     /// Takes bodies that came before their proposals and are named now.
@@ -183,6 +193,7 @@ impl Bodies {
             bodies.bytes += block.encoded_len();
             bodies.bodies.push(Body { hash, block, judged: None, verified: None, logged: true, heard: None });
         }
+        assert_eq!(bodies.bytes, bodies.encoded_len(), "the bytes of a height's bodies are counted");
     }
 
     /// A body.
@@ -224,6 +235,9 @@ impl Bodies {
         let bodies = self.heights.get_mut(&height)?;
         let place = bodies.bodies.iter().position(|body| body.hash == *hash)?;
         let block = bodies.bodies.swap_remove(place).block;
+        // The votes are for the hash: a body that has another one would be recorded as what nobody voted for.
+        assert_eq!(block.header.hash(), *hash, "the body that is decided is the one that was voted for");
+        assert_eq!(block.header.height, height, "a body is kept at its own height");
         self.forget_up_to(height);
         Some(block)
     }

@@ -147,6 +147,7 @@ impl CatchUp {
     /// Looks at who of those that are ahead could still tell the next height.
     fn look_for_past(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, outbox: &mut Outbox) {
         self.gone.retain(|peer, until_ms| *until_ms > now_ms && nodes.get(*peer).is_some());
+        assert!(self.gone.len() <= nodes.rows().len(), "nothing is remembered of whoever has left");
         let mut ahead = nodes.rows().iter().filter(|node| node.standing.decided > chain.decided).peekable();
         let is_gone = ahead.peek().is_some() && ahead.all(|node| self.gone.contains_key(&node.id));
         // A session without a height fetches a snapshot by itself; one that has some cannot, and needs its operator.
@@ -166,6 +167,13 @@ impl CatchUp {
             let (_, (_, entry)) = self.came.pop_first().expect("looked at above");
             self.bytes -= entry.encoded_len();
         }
+        self.check_bytes();
+    }
+
+    /// Bytes that were counted and not taken off again would keep everything out that comes later.
+    fn check_bytes(&self) {
+        assert_eq!(self.came.is_empty(), self.bytes == 0, "the bytes of what came are counted");
+        assert!(self.bytes <= CAME_BYTES_MAX, "what others make a node hold is bounded");
     }
 
     /// Takes an answer to a question that is open; anything else was not asked for. A beacon that is missing for a decided
@@ -198,6 +206,7 @@ impl CatchUp {
                 }
             }
         }
+        self.check_bytes();
     }
 
     /// Asks for the heights that are missing, different ones of different nodes.
@@ -229,7 +238,9 @@ impl CatchUp {
         let first = if lacks_beacon && verified == chain.decided { chain.settled } else { verified };
         // What is ready waits for the beacons of those before it, which may have been told without one.
         let waits_for = chain.settled.next();
+        assert!(first >= chain.settled, "no height is asked for that was settled here");
         if lacks_beacon && first != chain.settled && !self.asked.iter().any(|asked| asked.covers(waits_for)) {
+            assert!(chain.decided > chain.settled, "a block that lacks its beacon is decided and not settled");
             let count = chain.decided.0 - chain.settled.0;
             let range = RangeRow::new(waits_for, u32::try_from(count).expect("few wait to be settled"));
             self.ask_one(range, now_ms, nodes, |standing| standing.settled >= waits_for, outbox);
@@ -269,6 +280,8 @@ impl CatchUp {
         let of = able[self.turn % able.len()];
         outbox.tell_one(of, NodeMessage::AskRange(range));
         self.asked.push(Asked { range, of, until_ms: now_ms + ASK_MS });
+        // Answers are matched to questions by who gives them: a second question would be answered by the first one's answer.
+        assert!(self.asked.len() <= nodes.rows().len(), "of each node one thing is asked at a time");
         true
     }
 
@@ -282,6 +295,8 @@ impl CatchUp {
             flags,
             reserved: [0; 4],
         };
+        assert!(standing.settled <= standing.decided, "nothing is settled before it is decided");
+        assert!(standing.decided >= self.told.decided, "a chain does not go back");
         if standing != self.told {
             self.told = standing;
             outbox.tell(NodeMessage::Standing(standing));
@@ -338,6 +353,8 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
         }
         outbox.outputs.push(Output::Alarm(Alarm::OwnVoteElsewhere { height }));
     }
+    let block = decided.certificate.block;
+    assert_eq!(decided.certificate.height, height, "a certificate is of its block's height");
     outputs.push(Output::Decided(Box::new(decided.clone())));
     // One that follows because it cannot know what it signed must not find a fence at its next start that says it can.
     if orderer.knows_its_votes() {
@@ -345,6 +362,9 @@ pub(crate) fn take_told(world: &mut World, outputs: &mut Vec<Output>) {
         outputs.push(Output::Fence { height: orderer.fence });
     }
     take_decided(&mut chain, &mut answers, &mut pending, decided, clock.tick.0);
+    assert_eq!(chain.decided, height, "one height was decided");
+    assert_eq!(chain.parent, block, "the block that was decided is the one that a quorum signed");
+    assert!(chain.unsettled.len() <= UNSETTLED_MAX, "ordering leads execution by at most two heights");
     chain.unsettled.back_mut().expect("decided above").beacon = beacon;
     orderer.pass(&clock);
     tally.forget_below(height);

@@ -116,12 +116,20 @@ impl Chain {
         let header = &block.header;
         assert_eq!(header.height, self.decided.next(), "blocks are decided one after another");
         assert_eq!(header.parent, self.parent, "a block follows the one before it");
+        assert!(self.settled <= self.decided, "nothing is settled before it is decided");
         self.decided = header.height;
         self.parent = header.hash();
         self.parent_time_ms = header.time_ms;
         self.certificate = Some(certificate.clone());
         let hash = self.parent;
         self.unsettled.push_back(Unsettled { block, hash, group, beacon: None, certificate });
+        self.check_unsettled();
+    }
+
+    /// A height between the two that is not kept could never be settled.
+    fn check_unsettled(&self) {
+        let between = self.decided.0 - self.settled.0;
+        assert_eq!(between, self.unsettled.len() as u64, "all that is decided and not settled is kept");
     }
 
     /// `root_chain(height - 2)` for the header of `height`; zero at heights 1 and 2.
@@ -172,6 +180,8 @@ impl Chain {
         let (height, time_ms) = (header.height, header.time_ms);
         assert_eq!(height, self.settled.next(), "heights are settled one after another");
         assert!(header.fits_verdicts(verdicts.len()), "a verdict for each intent and for each pledge");
+        assert!(time_ms > self.settled_time_ms(), "block time moves forward");
+        assert!(height <= self.decided, "nothing is settled before it is decided");
         let verdicts = &verdicts_hash(verdicts.iter().copied());
         let chained = ChainLink { height, block: &settled.hash, beacon, root, verdicts }.after(&self.root_chains[0]);
         self.settled = height;
@@ -182,7 +192,9 @@ impl Chain {
         self.root = *root;
         let validators = [header.validators, header.next_validators];
         self.settled_block = Some(SettledBlock { time_ms, validators, certificate: settled.certificate });
+        assert!(self.last_live <= self.settled, "a height is live once it is settled");
         self.remember(height, time_ms);
+        self.check_unsettled();
         chained
     }
 
@@ -195,6 +207,8 @@ impl Chain {
         while self.moments.get(1).is_some_and(|(second, _)| second + RECEIPTS_KEPT_MS <= time_ms) {
             self.moments.pop_front();
         }
+        // One for each second of the span, and the one before it.
+        assert!(self.moments.len() as u64 <= RECEIPTS_KEPT_MS / 1_000 + 2, "what is remembered is bounded");
     }
 
     /// Where the chain stands after the last settled height; nothing at genesis.
@@ -212,6 +226,8 @@ impl Chain {
     /// If the chain has begun.
     pub(crate) fn stand(&mut self, note: &ChainNote) {
         assert_eq!(self.decided, Height::GENESIS, "a snapshot is loaded before anything is decided");
+        assert_eq!(self.settled, Height::GENESIS, "a snapshot is loaded before anything is settled");
+        assert!(self.unsettled.is_empty(), "nothing of before a snapshot is settled after it");
         self.decided = note.height;
         self.parent = note.block;
         self.parent_time_ms = note.time_ms;

@@ -6,17 +6,23 @@ use std::collections::BTreeMap;
 use bevy_ecs::resource::Resource;
 use engine::Height;
 use engine::io::{Alarm, Output};
-use engine::limits::EVIDENCE_HEIGHTS;
+use engine::limits::{AHEAD_HEIGHTS, EVIDENCE_HEIGHTS, VALIDATORS_MAX};
 use engine::message::evidence::Evidence;
 use engine::message::node::NodeMessage;
 
 use super::tick::Outbox;
+
+// Whoever contradicts itself at a height whose votes are counted is held to it.
+const _: () = assert!(EVIDENCE_HEIGHTS >= AHEAD_HEIGHTS);
 
 /// The first contradiction of each slot at each height, of each kind.
 #[derive(Resource, Default)]
 pub struct EvidenceKept {
     rows: BTreeMap<(Height, u32, u8), Evidence>,
 }
+
+/// Kinds of evidence: a slot has one row of each at a height.
+const KINDS: usize = 3;
 
 fn place(evidence: &Evidence) -> (Height, u32, u8) {
     let kind = match evidence {
@@ -38,6 +44,7 @@ impl EvidenceKept {
     /// Keeps evidence whose signatures were verified: it goes to the disk, the operator and the other nodes, once.
     pub fn keep(&mut self, evidence: Evidence, decided: Height, outbox: &mut Outbox) {
         assert!(evidence.contradicts(), "evidence is two statements of which only one may be");
+        assert!(evidence.slot() < VALIDATORS_MAX, "only a validator's statements are kept");
         // Each is told to all others once, who tell it once themselves: without this, it would go round for ever.
         if !self.wants(&evidence, decided) {
             return;
@@ -55,6 +62,8 @@ impl EvidenceKept {
         if self.rows.first_key_value().is_some_and(|((height, ..), _)| *height < first) {
             self.rows = self.rows.split_off(&(first, 0, 0));
         }
+        let rows_max = (2 * EVIDENCE_HEIGHTS as usize + 1) * VALIDATORS_MAX as usize * KINDS;
+        assert!(self.rows.len() <= rows_max, "what others make a node hold is bounded");
     }
 
     /// What is kept, by height and slot.

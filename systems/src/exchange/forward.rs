@@ -24,6 +24,7 @@ pub fn pass_on_intents(
     mut inbox: ResMut<'_, Inbox>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
+    assert!(outbox.is_heard || inbox.accepted.is_empty(), "nothing is kept to be passed on where nobody hears it");
     for intents in inbox.accepted.chunks(NODE_INTENTS_MAX) {
         outbox.tell(NodeMessage::Intents(intents.to_vec()));
     }

@@ -74,6 +74,7 @@ pub fn take_inputs<P: Planted>(
             Input::Joined { .. } | Input::Offended { .. } | Input::Told { .. } | Input::RoundTrip { .. } => {}
         }
     }
+    assert_eq!(taking.intents.len(), taking.senders.len(), "every intent that goes on has a sender");
 }
 
 struct Taking<'a> {
@@ -103,10 +104,13 @@ impl Taking<'_> {
         // Those taken in this tick are not in the queue yet: they are verified first.
         let places = self.pending.room(origin, validators).saturating_sub(taken);
         self.room = places.min(self.pending.trust.left(&sender, tick));
-        let before = self.senders.len();
+        let (before, room) = (self.senders.len(), self.room);
         self.shed.clear();
         arrived.into_iter().for_each(|intent| self.one::<P>(sender, intent));
         let count = self.senders.len() - before;
+        assert_eq!(self.intents.len(), self.senders.len(), "every intent that goes on has a sender");
+        assert_eq!(self.room + count, room, "every intent that goes on takes a place");
+        assert!(count <= places, "no more go on than may wait");
         *self.taken.entry(origin).or_default() += count;
         self.pending.trust.look(&sender, count, tick);
     }

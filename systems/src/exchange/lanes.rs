@@ -130,11 +130,13 @@ impl PledgeLanes {
         sender: &Sender,
         tell: impl FnOnce(PeerId, IntentId),
     ) -> bool {
+        assert_eq!(row.is_opening(), lane != Lane::Pledge, "openings and pledges wait in lanes of their own");
         let place = &mut self.lanes[lane as usize];
         if let Some(before) = place.get(&row.table) {
             if lane != Lane::Pledge || before.row.number >= row.number {
                 return false;
             }
+            assert_eq!(before.row.table, row.table, "a row takes the place of another of its table");
             tell(before.to, before.row.id());
         }
         self.taken += 1;
@@ -150,6 +152,8 @@ impl PledgeLanes {
         if is_new && origin != Origin::Here && of_origin < EARLY_PLEDGES_MAX / validators.max(1) {
             self.early.push(early);
         }
+        // Each validator has a share, and so have those that follow: one share more than there are validators.
+        assert!(self.early.len() <= 2 * EARLY_PLEDGES_MAX, "what others make a node hold is bounded");
     }
 
     /// Takes note of the last settled height. If it is another than before, lets those go that `fits` refuses, and says who
@@ -161,6 +165,7 @@ impl PledgeLanes {
         mut fits: impl FnMut(&PledgeRow) -> Result<Lane, R>,
         mut tell: impl FnMut(PeerId, IntentId, R),
     ) -> Vec<Early> {
+        assert!(settled >= self.settled, "a chain does not go back");
         // The same state would give every row the same answer again.
         if std::mem::replace(&mut self.settled, settled) == settled {
             self.early.retain(|early| now_ms < early.until_ms);
@@ -182,6 +187,7 @@ impl PledgeLanes {
         }
         // The deadline of an opening has passed: it goes on for the record, behind one that was there before.
         for (lane, waiting) in moved {
+            assert_eq!(waiting.row.is_opening(), lane != Lane::Pledge, "an opening does not become a pledge");
             self.lanes[lane as usize].entry(waiting.row.table).or_insert(waiting);
         }
         let early = std::mem::take(&mut self.early);

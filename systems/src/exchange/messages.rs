@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use bevy_ecs::system::{Res, ResMut};
 use engine::columns::PeerColumns;
+use engine::component::PeerStatus;
 use engine::io::{Alarm, Offence, Output};
+use engine::limits::VALIDATORS_MAX;
 use engine::message::evidence::Evidence;
 use engine::message::node::Claim;
 use engine::message::share::Share;
@@ -63,6 +65,8 @@ pub fn verify_messages(
     }
     let validators = orderer.validators.clone();
     let (decided, round) = (chain.decided, orderer.round);
+    let own = orderer.own_slot();
+    assert!(own.is_none_or(|slot| validators.key(slot).is_some()), "this validator is one of the set");
     let wanted = wanted(&mut heard, &tally, &bodies, &shares, &evidence, &validators, decided, round);
     let items: Vec<SignedItem<'_>> = wanted.iter().map(|(_, signed)| item(signed, &validators, &setup)).collect();
     let mut verdicts = vec![false; items.len()];
@@ -80,7 +84,7 @@ pub fn verify_messages(
         }
         match signed {
             Signed::Vote(vote) => {
-                let own = orderer.own_slot() == Some(vote.body.slot);
+                let own = own == Some(vote.body.slot);
                 // It is not in this node's log: the vote key is in use elsewhere.
                 let is_live = vote.body.height > decided.max(orderer.fence);
                 if own && is_live && orderer.knows_its_votes() && !orderer.has_logged(vote) {
@@ -219,6 +223,8 @@ fn take_claim(
         node.validator = Some(slot);
     }
     if let Some(row) = row(columns.rows().0, from) {
+        assert!(row.status != PeerStatus::Client as u8, "who claims to be a validator is a node");
+        assert!(slot < VALIDATORS_MAX, "a claim is signed by a validator");
         row.validator = u16::try_from(slot).expect("slots are few");
     }
 }

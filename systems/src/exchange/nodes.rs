@@ -4,7 +4,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::ResMut;
 use engine::PeerId;
 use engine::io::{Alarm, Input, Output};
-use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX};
+use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX, NODE_VOTES_MAX, VALIDATORS_MAX};
 use engine::message::block::Block;
 use engine::message::certificate::Certificate;
 use engine::message::evidence::Evidence;
@@ -15,6 +15,9 @@ use engine::message::share::Share;
 use engine::message::vote::{Proposal, Vote};
 
 use super::tick::{Inbox, Outbox};
+
+// The largest message that an honest node sends is heard: one that is too much for a tick would be so again in the next.
+const _: () = assert!(NODE_VOTES_MAX <= NODE_CHECKS_MAX);
 
 /// The other nodes that are connected.
 #[derive(Resource, Default)]
@@ -97,7 +100,12 @@ impl Nodes {
     /// How many validators other than one are connected, and have proved which they are.
     pub fn others(&self, own: Option<u32>) -> usize {
         let slots = self.rows.iter().filter_map(|node| node.validator).filter(|slot| Some(*slot) != own);
-        slots.map(|slot| 1u128 << slot).fold(0, |all, slot| all | slot).count_ones() as usize
+        let bit = |slot: u32| {
+            // A bit that is shifted out would count as another validator's.
+            assert!(slot < VALIDATORS_MAX, "every slot has a bit");
+            1u128 << slot
+        };
+        slots.map(bit).fold(0, |all, slot| all | slot).count_ones() as usize
     }
 
     /// Which validator a connection is.
@@ -125,6 +133,7 @@ pub fn hear_nodes(
     for input in &*inputs {
         match input {
             Input::Joined { peer, key, node: true, .. } => {
+                assert!(rows.iter().all(|node| node.id != *peer), "a connection opens once");
                 let standing = NodeStanding::default();
                 let (validator, has_told, is_noted, checks, questions) = (None, false, false, 0, 0);
                 rows.push(NodePeer {

@@ -41,6 +41,9 @@ pub(super) const ENTRY: u8 = 1;
 /// The first round in which others are told what somebody may be locked on.
 const HELP_ROUND: u32 = 1;
 
+const _: () = assert!(BODY != ENTRY, "a restart reads what an entry of the log is off its first byte");
+const _: () = assert!(HELP_ROUND > 0, "nobody can be locked on anything before the first round has failed");
+
 /// This node's part in the order of blocks.
 #[derive(Resource)]
 pub struct Orderer {
@@ -169,6 +172,8 @@ pub fn order_blocks<P: Planted>(
         heard.rounds.clear();
         return;
     }
+    assert!(parts.orderer.is_voting(), "whoever only follows has returned");
+    assert!(!parts.orderer.is_listening(), "whoever votes has listened before");
     let issuers = parts.issuers();
     let mut step = parts.step(*clock, &issuers, &mut outbox, BODY_CHECKS_MAX);
     step.first_tick();
@@ -273,6 +278,9 @@ impl OrderStep<'_> {
             return;
         }
         let (height, now_ms) = (self.chain.decided.next(), self.clock.elapsed_ms());
+        // A round or a question of the height before would be taken for one of this height.
+        assert_eq!(self.orderer.round, 0, "a height begins at its first round");
+        assert!(self.orderer.asked.is_none(), "nothing is asked for between two heights");
         // What is settled says whose turn it is.
         self.orderer.validators = turns.at(height);
         let ready_ms = self.orderer.ready_ms.expect("set at the first tick");
@@ -373,10 +381,14 @@ impl OrderStep<'_> {
             counted >= self.orderer.validators.quorum(),
             "height {height}, round {round}: the order of blocks decided with {counted} counted precommits"
         );
+        assert!(certificate.signatures.len() >= self.orderer.validators.quorum(), "a certificate proves a quorum");
+        assert_eq!(height, self.chain.decided.next(), "heights are decided one after another");
         let block = self.bodies.decide(height, &hash).expect("a block is decided only after its body was judged");
         let decided = Decided { block, certificate };
         self.outbox.outputs.push(Output::Decided(Box::new(decided.clone())));
         take_decided(self.chain, self.answers, self.pending, decided, self.clock.tick.0);
+        assert_eq!(self.chain.decided, height, "one height was decided");
+        assert_eq!(self.chain.parent, hash, "the block that was decided is the one that was voted for");
         self.tally.forget_below(height);
         self.evidence.forget(height);
         self.orderer.idle = true;
@@ -426,12 +438,14 @@ pub(super) fn take_decided(
     decided: Decided,
     group: u64,
 ) {
+    let before = chain.unsettled.len();
     decided.block.intents.iter().for_each(|intent| answers.decide(intent));
     if !pending.queue.is_empty() {
         pending.retain(|intent| answers.is_open(&intent.id()));
     }
     pending.pledges.decide(&decided.block.pledges);
     chain.decide(decided, group);
+    assert_eq!(chain.unsettled.len(), before + 1, "a block that is decided waits to be settled");
 }
 
 fn log_body(block: &Block) -> Output {

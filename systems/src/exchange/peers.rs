@@ -23,6 +23,17 @@ pub const fn points(offence: Offence) -> u32 {
     }
 }
 
+// An offence costs something, and one alone puts nobody out but where it says so; then nothing costs more than that.
+const _: () = {
+    let mut index = 0;
+    while index < Offence::ALL.len() {
+        let points = points(Offence::ALL[index]);
+        assert!(points > 0, "an offence that costs nothing is none");
+        assert!(points <= SCORE_BAN, "no offence costs more than to be put out");
+        index += 1;
+    }
+};
+
 /// Scores of keys that left with some: coming back does not clear them. Bounded: the lowest is forgotten first.
 #[derive(Resource, Default)]
 pub struct DepartedScores {
@@ -39,6 +50,7 @@ impl DepartedScores {
         if score.0 == 0 {
             return;
         }
+        assert!(score.0 < SCORE_BAN, "whoever is put out is remembered elsewhere");
         self.take(&key);
         self.by_key.insert(key, score);
         self.by_score.insert((score, key));
@@ -47,6 +59,7 @@ impl DepartedScores {
             self.by_key.remove(&lowest);
         }
         assert_eq!(self.by_key.len(), self.by_score.len(), "both say the same");
+        assert!(self.by_key.len() <= DEPARTED_SCORES_MAX, "what others make a node hold is bounded");
     }
 
     fn take(&mut self, key: &[u8; 32]) -> Option<Score> {
@@ -72,6 +85,7 @@ pub fn update_peers(
                 let status = if *node { PeerStatus::Node } else { PeerStatus::Client };
                 let row = &mut peers[peer.slot as usize];
                 assert!(row.status == PeerStatus::Free as u8, "a peer leaves its row before another takes it");
+                assert!(keys[peer.slot as usize].key == [0; 32], "whoever left has taken the key along");
                 let (score, scored_ms) = departed.take(key).unwrap_or((0, clock.now_ms));
                 *row = Peer {
                     joined_ms: clock.now_ms,

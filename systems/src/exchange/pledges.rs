@@ -132,6 +132,7 @@ pub fn take_pledges(
     arrived.extend(pledges.drain(..).map(|came| Early::at(now_ms, came)));
     let taken = door.sort(arrived, lanes, validators, &mut said);
     let verdicts = verified(&taken, &setup, &secret);
+    assert_eq!(verdicts.len(), taken.len(), "each row has its verdict");
     for ((sender, row, lane), holds) in taken.into_iter().zip(verdicts) {
         if !holds {
             offences.push((sender.peer, Offence::BadSignature));

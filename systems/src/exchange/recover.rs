@@ -28,6 +28,8 @@ pub(crate) fn recover(
     let mut state = SystemState::<(OrderParts<'_>, Res<'_, Turns>, Res<'_, Nodes>)>::new(world);
     let (mut parts, turns, nodes) = state.get_mut(world).expect("a node that exchanges has its resources");
     let Some(config) = parts.orderer.config.clone() else { return Ok(Vec::new()) };
+    assert!(!parts.orderer.is_listening(), "whoever hears its log has listened before");
+    assert!(parts.orderer.fence <= parts.chain.decided, "nothing is signed at the fence or below it");
     parts.orderer.consensus = Some(Consensus::new(config, parts.chain.decided.next())?);
     let issuers = parts.issuers();
     let mut outbox = Outbox { is_heard: !nodes.rows().is_empty(), ..Outbox::default() };

@@ -125,6 +125,7 @@ impl Tally {
         let votes = self.heights.entry(vote.body.height).or_default();
         let kinds = votes.rounds.entry(vote.body.round).or_default();
         let kind = &mut kinds[kind_of(vote)];
+        assert!(kind.rows.is_empty() || kind.rows.len() == validators.count(), "every validator has its row");
         let counted = match kind.row(slot) {
             None => {
                 if kind.rows.is_empty() {
@@ -139,6 +140,7 @@ impl Tally {
             Some(first) => {
                 let evidence = Evidence::Votes(*first, *vote);
                 kind.seconds.push(*vote);
+                assert!(kind.seconds.len() <= kind.present.count(), "a second vote has a first one before it");
                 Counted::Second(evidence)
             }
         };
@@ -175,6 +177,7 @@ impl Tally {
 
     /// The last round of a height in which a block has a quorum of `kind`, with the block.
     pub fn quorum(&self, height: Height, kind: VoteKind, quorum: usize) -> Option<(u32, Hash)> {
+        assert!(quorum > 0, "votes of nobody decide nothing");
         let votes = self.heights.get(&height)?;
         votes.rounds.iter().rev().find_map(|(round, kinds)| {
             let value =
@@ -206,10 +209,14 @@ impl Tally {
         block: Hash,
         quorum: usize,
     ) -> Option<Certificate> {
+        assert!(quorum > 0, "votes of nobody prove nothing");
         let kinds = self.heights.get(&height)?.rounds.get(&round)?;
         let votes = kinds[place(kind)].votes_for(Some(block));
         let signatures: Vec<CertificateSignature> =
             votes.map(|vote| CertificateSignature { slot: vote.body.slot, signature: vote.signature }).collect();
+        // Whoever reads a certificate refuses one with a slot out of order or twice.
+        assert!(signatures.is_sorted_by(|one, next| one.slot < next.slot), "a certificate has each slot once, in order");
+        assert_eq!(signatures.len(), kinds[place(kind)].slots_for(Some(block)).count(), "bits and rows say the same");
         (signatures.len() >= quorum).then_some(Certificate { height, round, block, signatures })
     }
 

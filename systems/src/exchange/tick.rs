@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Input, Offence, Output, Receipt, ShedReason, Verdict};
-use engine::limits::{FOREIGN_MAX, PENDING_MAX, TICK_MS};
+use engine::limits::{FOREIGN_MAX, NODE_INTENTS_MAX, PENDING_MAX, TICK_MS, UNPROVEN_MAX, VALIDATORS_MAX};
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::NodeMessage;
 use engine::message::pledge::PledgeRow;
@@ -14,6 +14,10 @@ use engine::{Height, PeerId, Tick};
 use super::lanes::PledgeLanes;
 use super::sender::{Origin, Sender};
 use super::trust::Trust;
+
+// Whoever passes intents on is not told which were dropped: a share that holds none would lose them all.
+const _: () = assert!(FOREIGN_MAX / VALIDATORS_MAX as usize > 0);
+const _: () = assert!(UNPROVEN_MAX >= NODE_INTENTS_MAX as u64, "a message of a node that nobody knows yet is looked at");
 
 /// The time of this tick: the only clock there is.
 #[derive(Resource, Clone, Copy, Default, Debug)]
@@ -82,6 +86,7 @@ impl Pending {
     /// How many intents of an origin may wait beside those that do.
     pub(super) fn room(&self, origin: Origin, validators: usize) -> usize {
         let foreign: usize = self.foreign.values().sum();
+        assert!(foreign <= self.queue.len(), "what entered elsewhere is counted once");
         match origin {
             // What came from other nodes is left out of the count: their flood must not take the room of this node's
             // clients.
@@ -97,6 +102,8 @@ impl Pending {
             *self.foreign.entry(origin).or_default() += 1;
         }
         self.queue.push_back(Waiting { intent, origin });
+        // Each validator has a share of the foreign ones, and so have those that follow: one share more than validators.
+        assert!(self.queue.len() <= PENDING_MAX + 2 * FOREIGN_MAX, "what others make a node hold is bounded");
     }
 
     /// Lets those go that need not wait any more.
@@ -105,6 +112,7 @@ impl Pending {
         queue.retain(|waiting| {
             let stays = waits(&waiting.intent);
             if !stays && let Some(count) = foreign.get_mut(&waiting.origin) {
+                assert!(*count > 0, "whatever leaves was counted when it came");
                 *count -= 1;
             }
             stays

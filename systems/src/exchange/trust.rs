@@ -15,6 +15,9 @@ use super::sender::{Origin, Sender};
 /// Intents that one that is applied makes up for: itself, and one that its table or its account refused meanwhile.
 const APPLIED_COUNTS: u64 = 2;
 
+const _: () = assert!(UNPROVEN_PER_TICK < UNPROVEN_MAX, "a share comes back over many ticks");
+const _: () = assert!(APPLIED_COUNTS > 1, "whoever passes on what others refuse half of the time is not held up");
+
 /// How many were looked at for each node, and led to nothing yet.
 #[derive(Default, Debug)]
 pub struct Trust(BTreeMap<Node, Unproven>);
@@ -70,6 +73,7 @@ impl Trust {
         if let Some(node) = Node::of(sender).filter(|_| count > 0) {
             let unproven = self.0.entry(node).or_default();
             *unproven = Unproven { count: unproven.now(tick) + count as u64, at: tick.0 };
+            assert!(unproven.count <= UNPROVEN_MAX, "no more are looked at than may be");
         }
     }
 

@@ -47,6 +47,7 @@ pub fn verify_intents(
     if inbox.intents.is_empty() {
         return;
     }
+    assert_eq!(inbox.intents.len(), inbox.senders.len(), "every intent that goes on has a sender");
     let issuers = issuers(&setup);
     let signers: Vec<Option<&PublicKey>> = inbox.intents.iter().map(|intent| intent_signer(intent, &issuers)).collect();
     let items: Vec<SignedItem<'_>> = inbox
@@ -101,6 +102,8 @@ pub fn verify_intents(
             offences.push((sender.peer, Offence::BadSignature));
         }
     }
+    // One that were left over would mean that verdicts were read beside their intents, and a forged one was taken.
+    assert!(verdicts.next().is_none(), "each verdict was read by the intent that it is on");
     inbox.offences.append(&mut offences);
     inbox.accepted.append(&mut accepted);
 }

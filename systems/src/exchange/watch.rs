@@ -69,14 +69,17 @@ impl Watches {
             self.by_peer.remove(&peer);
         }
         assert!(self.count <= WATCHES_MAX, "what all peers watch is bounded");
+        assert!(self.tables.len() <= self.count, "a table is told of while somebody watches it");
         assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
     }
 
     fn forget(&mut self, peer: PeerId, what: Watched) {
+        assert!(self.count > 0, "what is watched was counted");
         self.count -= 1;
         match what {
             Watched::Table(table) => {
                 let told = self.tables.get_mut(&table).expect("a watched table has its row");
+                assert!(told.watchers > 0, "a table that nobody watches has no row");
                 told.watchers -= 1;
                 if told.watchers == 0 {
                     self.tables.remove(&table);
@@ -93,6 +96,7 @@ impl Watches {
             self.forget(peer, what);
         }
         assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
+        assert!(self.tables.len() <= self.count, "a table is told of while somebody watches it");
     }
 }
 
@@ -144,6 +148,7 @@ struct Telling<'a, 'r> {
 impl Telling<'_, '_> {
     /// Rolls and closed bets of a height that nobody was told of, what else changed, and what newcomers have not seen.
     fn all(mut self, watches: &mut Watches, report: &mut Report, clock: &Clock, height: Height) {
+        assert!(watches.height <= height, "a chain does not go back");
         let is_new = watches.height < height;
         // A height without rolls in its report was settled before anybody watched.
         let rolled = report.watch && is_new;
@@ -261,6 +266,7 @@ impl Told {
         self.table = rows.tables[id.index()];
         self.seats = seats(rows, id).collect();
         self.pledge = pledge(rows, id, setup);
+        assert_eq!(self.seats.len(), rows.seats_per_table(), "a table is told with all its seats");
     }
 
     /// What changed since the table was told last, if anything; it counts as told then. `None` too for a table that

@@ -41,14 +41,20 @@ impl CatchUp {
             good = bad;
         }
         for (_, entry) in batch.into_iter().take(good) {
+            // What is popped is the first that follows the chain: one out of order would hold up all behind it.
+            let height = entry.decided.block.header.height;
+            let ascends = self.ready.back().is_none_or(|(last, _)| last.block.header.height < height);
+            assert!(ascends, "heights are verified one after another");
             self.ready.push_back((*entry.decided, entry.beacon));
         }
+        assert!(self.ready.len() <= READY_MAX, "what waits to be executed is bounded");
         if let Some(liar) = liar {
             inbox.offences.push((liar, Offence::FalseChain));
             // Whatever else it sent may be as false: that is asked for again, of others.
             let false_ones = self.came.extract_if(.., |_, (from, _)| *from == liar);
             self.bytes -= false_ones.map(|(_, (_, entry))| entry.encoded_len()).sum::<usize>();
         }
+        self.check_bytes();
     }
 
     /// The next heights that came and whose blocks follow each other; and who sent the first that cannot be, if one cannot.
@@ -73,8 +79,10 @@ impl CatchUp {
                 break;
             }
             let (from, entry) = self.came.remove(&height).expect("looked at above");
+            assert!(self.bytes >= entry.encoded_len(), "what came was counted");
             self.bytes -= entry.encoded_len();
             let header = &entry.decided.block.header;
+            assert_eq!(header.height, height, "what came is kept at its own height");
             let context = BlockContext {
                 chain: &setup.chain,
                 height,
@@ -111,6 +119,13 @@ fn first_forged<P: Planted>(
     part: &BeaconPart,
     secret: &BatchSecret,
 ) -> Option<usize> {
+    // Of all but the first, the carried certificate is not looked at: its block is certified right before it.
+    let follows = |pair: &[(PeerId, RangeEntry)]| {
+        let [one, next] = [&pair[0], &pair[1]].map(|(_, entry)| entry.decided.block.header.height);
+        one.next() == next
+    };
+    assert!(!batch.is_empty(), "something came");
+    assert!(batch.windows(2).all(follows), "the heights of a batch follow each other");
     let issuers = issuers(setup);
     let (mut items, mut owners): (Vec<SignedItem<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
     for (place, (_, entry)) in batch.iter().enumerate() {
@@ -141,6 +156,7 @@ fn first_forged<P: Planted>(
         }
         owners.resize(items.len(), place);
     }
+    assert_eq!(owners.len(), items.len(), "a signature that does not verify is somebody's");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, secret, &mut verdicts);
     let forged = verdicts.iter().position(|holds| !holds).map(|item| owners[item]);

@@ -54,6 +54,7 @@ impl OrderStep<'_> {
             if self.orderer.idle {
                 break;
             }
+            assert_eq!(vote.body.height, self.chain.decided.next(), "votes of the present height are heard");
             self.input(Input::Vote { vote, verified: true });
         }
         // Votes may be those that make a block timely.
@@ -122,6 +123,10 @@ impl OrderStep<'_> {
                     Err(_) => Judged::Invalid,
                 },
             };
+            if matches!(judged, Judged::Valid | Judged::Untimely) {
+                let all = body.block.intents.len();
+                assert_eq!(body.verified, Some(all), "no block is voted for before all of it was verified");
+            }
             body.judged = Some(judged);
             if judged == Judged::Diverged {
                 diverged.push(header);
@@ -187,10 +192,13 @@ impl OrderStep<'_> {
     fn hear_proposal(&mut self, proposal: &Proposal, valid: bool) {
         let body = proposal.body;
         let height = body.height;
+        assert!(!self.orderer.idle, "proposals are heard while a height is under way");
+        assert_eq!(height, self.chain.decided.next(), "proposals of the present height are heard");
         if let Some(held) = self.bodies.proposals(height).iter_mut().find(|held| held.proposal == *proposal) {
             held.heard = true;
         }
         let Some(block) = self.bodies.get_mut(height, &body.block) else { return };
+        assert_eq!(block.judged == Some(Judged::Valid), valid, "a verdict stands until its proposal is heard");
         let news = block.heard != Some(valid);
         // A restart hears the log again, and a vote in it means nothing there without its block.
         if !block.logged {
@@ -246,6 +254,8 @@ impl OrderStep<'_> {
         };
         let header = body.block.header;
         let certificate = self.tally.certificate(height, round, VoteKind::Precommit, block, quorum);
+        // The operator is shown it: a divergence that no quorum stands behind must not stop a node.
+        assert!(certificate.is_some(), "a quorum that was counted makes a certificate");
         let divergence = Divergence { certificate, ..self.divergence(&header, self.chain.root_chain_for(height)) };
         self.orderer.fault.get_or_insert(ExchangeError::Diverged(Box::new(divergence)));
     }
@@ -269,6 +279,7 @@ fn check_part(
             *body.verified.insert(0)
         }
     };
+    assert!(from <= block.intents.len(), "no more was verified than there is");
     let left = &block.intents[from..];
     // For a few intents, a map of all that wait would cost more than their signatures.
     let waiting: HashMap<IntentId, &Intent> = if left.len() < LOOK_UP_FROM {
@@ -291,6 +302,8 @@ fn check_part(
         }
         passed += 1;
     }
+    assert!(items.len() <= passed, "only what passed is verified");
+    assert_eq!(items.len(), places.len(), "a signature that does not verify is that of an intent");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, secret, &mut verdicts);
     if let Some(bad) = verdicts.iter().position(|holds| !holds) {

@@ -45,6 +45,7 @@ impl Orderer {
     /// Votes on nothing for a while, then goes on from its log. One that is alone has nobody to listen to.
     pub fn listen(&mut self, logged: Vec<LoggedHeight>) {
         assert!(self.validators.count() > 1, "whoever is alone does not wait");
+        assert!(self.config.is_some(), "one that only follows has no log to go on from");
         self.consensus = None;
         self.listening = Some(Listening { logged, until_ms: None });
     }
@@ -70,6 +71,7 @@ impl Orderer {
         if now_ms < until_ms || decided < self.fence {
             return None;
         }
+        assert!(self.consensus.is_none(), "whoever listens does not vote");
         self.listening.take().map(|listening| listening.logged)
     }
 
@@ -103,6 +105,7 @@ impl Orderer {
         chain: &Chain,
         outbox: &mut Outbox,
     ) -> bool {
+        assert!(!self.knows_its_votes(), "whoever takes part does not begin to");
         let (Some(config), own) = (&self.config, self.own_slot()) else { return false };
         if self.votes_behind.is_none() {
             let told = nodes.rows().iter().filter(|node| node.has_told && node.validator != own);
@@ -122,6 +125,8 @@ impl Orderer {
                 return false;
             }
         }
+        // A vote at the fence or below it could be the second one of its kind.
+        assert!(chain.decided >= self.fence, "nothing is signed at the fence or below it");
         self.pass(clock);
         self.fence = self.fence.max(chain.decided);
         outbox.outputs.push(Output::Fence { height: self.fence });

@@ -1,6 +1,7 @@
 //! Proposes a block where the order of blocks asks for one, and tells again what got lost.
 
 use engine::Height;
+use engine::limits::BLOCK_BYTES_MAX;
 use engine::message::block::{Block, Header};
 use engine::message::node::NodeMessage;
 use engine::message::vote::{Proposal, VoteKind};
@@ -19,6 +20,7 @@ impl OrderStep<'_> {
             return;
         }
         let Some(round) = self.orderer.asked.take() else { return };
+        assert!(!self.orderer.idle, "a block is asked for while a height is under way");
         match self.voted_for_before(height, round) {
             Some(header) => {
                 // Whoever lacks the certificate finds that the block is of another round.
@@ -79,7 +81,13 @@ impl OrderStep<'_> {
                 Err(PushError::Full) => break,
             }
         }
-        builder.finish()
+        let block = builder.finish();
+        // Others refuse a block that breaks one of these, and this validator's turn would be lost each time.
+        assert_eq!(block.header.height, height);
+        assert_eq!(block.header.parent, self.chain.parent);
+        assert!(block.header.time_ms > self.chain.parent_time_ms, "block time moves forward");
+        assert!(block.encoded_len() <= BLOCK_BYTES_MAX, "a block is bounded");
+        block
     }
 
     /// Proposes a block: its body is logged before anything that names it, and goes to the others beside the proposal.
@@ -89,6 +97,7 @@ impl OrderStep<'_> {
         let (height, hash) = (header.height, header.hash());
         let body = self.outbox.is_heard.then(|| Box::new(block.clone()));
         self.bodies.put_logged(block);
+        assert_eq!(height, self.chain.decided.next(), "a block is proposed for the present height");
         if let Some(body) = self.bodies.get_mut(height, &hash) {
             (body.judged, body.heard) = (Some(Judged::Valid), Some(true));
         }
