@@ -12,6 +12,8 @@ pub struct AddressBlock {
 /// What a /32 of IPv6 may have, for each that a /64 may have.
 pub const WIDE_SHARE: u32 = 16;
 
+const _: () = assert!(WIDE_SHARE > 1, "a provider has more customers than one");
+
 impl AddressBlock {
     /// The blocks of an address, the narrow one first: an IPv4 address stands for itself; of IPv6, a subscriber is given
     /// at least a /64 and a provider a /32, and neither may act as 2^64 strangers.
@@ -22,6 +24,9 @@ impl AddressBlock {
     }
 
     fn cut(address: [u8; 16], bits: u8) -> Self {
+        // The rest of a byte that is cut in two would tell blocks apart that are one.
+        assert!(bits.is_multiple_of(8));
+        assert!(bits <= 128, "an address has 16 bytes");
         let mut prefix = [0; 16];
         let bytes = usize::from(bits / 8);
         prefix[..bytes].copy_from_slice(&address[..bytes]);

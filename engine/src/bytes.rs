@@ -84,6 +84,9 @@ impl<'a> Reader<'a> {
 
     /// Bytes that are left.
     pub const fn left(&self) -> usize {
+        // Where fewer bytes were left than asked for, the place stays before them.
+        assert!(self.last <= self.at);
+        assert!(self.at <= self.bytes.len(), "no more is taken than there is");
         self.bytes.len() - self.at
     }
 
@@ -102,6 +105,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If fewer are left.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        // Foreign lengths are added here: a sum that wrapped would lie within the bytes again.
         (self.last, self.at) = (self.at, self.at.saturating_add(count));
         self.bytes.get(self.last..self.at).ok_or_else(|| {
             let (expected, found) = (count, self.bytes.len() - self.last);
@@ -205,6 +209,7 @@ pub fn zeros(field: &'static str, bytes: &[u8]) -> Result<(), DecodeError> {
 /// If there are more or fewer bytes.
 pub fn decode_pod<T: Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
     let (expected, found) = (size_of::<T>(), bytes.len());
+    // Rows of one kind stand behind each other in messages, at any address: none of them need be aligned.
     if found == expected {
         Ok(bytemuck::pod_read_unaligned(bytes))
     } else {

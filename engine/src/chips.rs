@@ -10,6 +10,8 @@ use bytemuck::{Pod, Zeroable};
 #[repr(transparent)]
 pub struct Chips(pub u64);
 
+const _: () = assert!(size_of::<Chips>() == 8, "rows and messages hold chips as 8 bytes");
+
 impl Chips {
     /// No chips.
     pub const ZERO: Self = Self(0);
@@ -89,6 +91,10 @@ pub struct Ratio {
     /// Denominator, never zero.
     pub den: u32,
 }
+
+// The largest wager at the largest ratio is paid without an overflow.
+const _: () = assert!(Ratio::new(u32::MAX, 1).floor_of(u32::MAX) == (u32::MAX as u64).pow(2));
+const _: () = assert!(Ratio::ZERO.ceil_of(u32::MAX) == 0, "where there is no commission, none is rounded up to");
 
 impl Ratio {
     /// Nothing.

@@ -183,6 +183,21 @@ columns! {
     }
 }
 
+// A column is found by its number, and lies in the image at it.
+const _: () = {
+    let mut index = 0;
+    while index < COLUMNS {
+        let column = Column::ALL[index];
+        assert!(column as usize == index);
+        assert!(column.row_bytes().is_multiple_of(64), "rows are whole cache lines");
+        // Whoever names the field of a byte that differs finds one for every byte.
+        let fields = column.fields();
+        assert!(fields.starts[0].1 == 0, "a row begins with its first field");
+        assert!(column.row_bytes().is_multiple_of(fields.bytes), "an array has whole elements");
+        index += 1;
+    }
+};
+
 /// A whole column as one slice. A query over static slots matches one archetype, so it has one contiguous part; a second
 /// one means that somebody changed the structure, and row = slot no longer holds.
 fn whole<'a, T: Component<Mutability = Mutable>>(query: &'a mut Query<'_, '_, &'static mut T>) -> &'a mut [T] {
@@ -223,6 +238,7 @@ impl PeerColumns<'_, '_> {
     /// Both columns as slices, row = slot; empty where this node takes no connections.
     pub fn rows(&mut self) -> (&mut [Peer], &mut [PeerKey]) {
         if self.peers.is_empty() {
+            assert!(self.keys.is_empty(), "a key has the row of its peer");
             return (&mut [], &mut []);
         }
         let (peers, keys) = (whole(&mut self.peers), whole(&mut self.keys));

@@ -9,6 +9,20 @@ pub struct Dice(u8, u8);
 /// Distinct unordered rolls of two dice.
 pub const ROLLS: usize = 21;
 
+// Whatever is looked up by a roll's number is that roll's: the numbers have no gap, and none is another's.
+const _: () = {
+    let (mut index, mut ways) = (0, 0);
+    while index < ROLLS {
+        let dice = Dice::from_roll_index(index);
+        assert!(dice.roll_index() == index);
+        assert!(dice.total() >= 2);
+        assert!(dice.total() <= 12);
+        ways += dice.ways();
+        index += 1;
+    }
+    assert!(ways == 36, "two dice fall in 36 ways");
+};
+
 impl Dice {
     /// Two faces, or `None` where one is not 1 to 6.
     pub const fn new(first: u8, second: u8) -> Option<Self> {
@@ -88,6 +102,23 @@ pub const BOX_NUMBERS: [u8; 6] = [4, 5, 6, 8, 9, 10];
 /// States of the puck: OFF and the six box numbers.
 pub const PUCKS: usize = 7;
 
+const _: () = assert!(PUCKS == BOX_NUMBERS.len() + 1);
+
+// The puck stands on a box number or is off, whatever was rolled: a row with another one would be none of a state.
+const _: () = {
+    let mut puck = 0;
+    while puck < PUCKS {
+        assert!(Puck::from_index(puck).index() == puck);
+        let mut roll = 0;
+        while roll < ROLLS {
+            let (_, after) = Puck::from_index(puck).roll(Dice::from_roll_index(roll));
+            assert!(Puck::from_byte(after.to_byte()).is_some());
+            roll += 1;
+        }
+        puck += 1;
+    }
+};
+
 /// The place of a box number in [`BOX_NUMBERS`].
 #[inline]
 pub const fn box_index(number: u8) -> Option<usize> {
@@ -137,6 +168,15 @@ impl RollEvent {
         }
     }
 }
+
+// A list of all events that lacks one would refuse its byte.
+const _: () = {
+    let mut index = 0;
+    while index < RollEvent::ALL.len() {
+        assert!(RollEvent::ALL[index] as usize == index);
+        index += 1;
+    }
+};
 
 impl TryFrom<u8> for RollEvent {
     type Error = DecodeError;

@@ -65,6 +65,15 @@ impl KeySource {
     }
 }
 
+// A list of all sources that lacks one would refuse its byte.
+const _: () = {
+    let mut index = 0;
+    while index < KeySource::ALL.len() {
+        assert!(KeySource::ALL[index] as usize == index + 1);
+        index += 1;
+    }
+};
+
 impl TryFrom<u8> for KeySource {
     type Error = crate::message::DecodeError;
 
@@ -197,6 +206,7 @@ impl Genesis {
     /// The first field that cannot be so.
     pub fn check(&self) -> Result<(), GenesisError> {
         let fail = |field, problem: String| Err(GenesisError { field, problem });
+        // What a bound follows from is checked before it: a range that nothing is within would tell nobody what is wrong.
         let within = |field, value: u64, low: u64, high: u64| match value {
             _ if value < low || value > high => fail(field, format!("{value}; it may be {low} to {high}")),
             _ => Ok(()),
@@ -213,8 +223,11 @@ impl Genesis {
             rules.check().or_else(|problem| fail("rules", problem))?;
         }
         within("window_max_ms", self.window_max_ms, 1, 24 * 3_600_000)?;
+        // Half of the window is left to whoever would bet before the dice may roll again.
         within("window_min_ms", self.window_min_ms, 0, self.window_max_ms / 2)?;
+        // Each phase has a table and a millisecond of its own.
         within("clock_phases", self.clock_phases.into(), 1, self.window_max_ms.min(self.tables.into()))?;
+        // Whoever waits for one roll is not absent, and an account outlives a seat.
         within("idle_ms", self.idle_ms, self.window_max_ms, IDLE_MS_MAX)?;
         within("account_idle_ms", self.account_idle_ms, self.idle_ms, IDLE_MS_MAX)?;
         within("idleness.gap_max_ms", self.idleness.gap_max_ms, 1, IDLE_MS_MAX)?;
@@ -222,9 +235,11 @@ impl Genesis {
         within("idleness.seat_ms", self.idleness.seat_ms, 1, IDLE_MS_MAX)?;
         within("block_interval_ms", self.block_interval_ms, PROPOSAL_INTERVAL_MS_MIN, self.window_max_ms.max(10))?;
         within("validators", self.validators.len() as u64, 1, VALIDATORS_MAX.into())?;
+        // Keys that one of several drew would be warned of by nobody: what is said of them follows from this field.
         if self.keys == KeySource::Own && self.validators.len() > 1 {
             return fail("keys", "own; it is for one validator, whose beacon key nobody else has a share of".into());
         }
+        // The supply bounds every sum of chips: banks that were more than it would be filled with chips that nobody minted.
         let banks = self.bank_target.checked_mul(self.tables.into());
         if banks.is_none_or(|banks| banks > self.supply) {
             let (target, tables, supply) = (self.bank_target, self.tables, self.supply);

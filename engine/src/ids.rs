@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::limits::{ACCOUNTS_MAX, PEERS_MAX};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($int:ty)) => {
         $(#[$doc])*
@@ -72,6 +74,12 @@ impl AccountId {
     /// No account.
     pub const NONE: Self = Self(u32::MAX);
 }
+
+// Who is nobody, or has no row, is told apart from everybody who has one.
+const _: () = assert!(AccountId::NONE.0 >= ACCOUNTS_MAX);
+const _: () = assert!(PeerId::NONE.slot >= PEERS_MAX);
+const _: () = assert!(PeerId::LOCAL.slot >= PEERS_MAX);
+const _: () = assert!(PeerId::LOCAL.generation != PeerId::NONE.generation);
 
 impl Height {
     /// The state of genesis, before any block.

@@ -462,23 +462,41 @@ pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
 /// The largest chip supply: sums of any columns stay far below u64.
 pub const SUPPLY_MAX: u64 = 1 << 62;
 
-const _: () = assert!(SPOTS <= SPOT_WORDS * 64 && SPOTS > (SPOT_WORDS - 1) * 64);
-const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES && CHUNK_ACCOUNTS * 64 == GROUP_BYTES);
+const _: () = assert!(SPOTS <= SPOT_WORDS * 64);
+const _: () = assert!(SPOTS > (SPOT_WORDS - 1) * 64);
+const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
+const _: () = assert!(CHUNK_ACCOUNTS * 64 == GROUP_BYTES);
 const _: () = assert!(SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES == 64 << 20);
-const _: () = assert!(SEAT_BETS_MAX == 32 && SEAT_BETS_HOT * 8 == 64 && SEAT_BETS_COLD * 8 == 192);
-const _: () = assert!(TIME_MS_MAX < u64::MAX / 8 && HEIGHT_MAX < u64::MAX / 8);
+const _: () = assert!(SEAT_BETS_MAX == 32);
+const _: () = assert!(SEAT_BETS_HOT * 8 == 64);
+const _: () = assert!(SEAT_BETS_COLD * 8 == 192);
+const _: () = assert!(TIME_MS_MAX < u64::MAX / 8);
+const _: () = assert!(HEIGHT_MAX < u64::MAX / 8);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
+// A spot is a byte, every bet has one, and a seat cannot hold more bets than there are spots.
+const _: () = assert!(SPOTS <= u8::MAX as usize);
+const _: () = assert!(BETS < SPOTS);
+const _: () = assert!(SEAT_BETS_MAX <= SPOTS);
+// Sums of two columns of chips do not overflow, and a counter of a loaded state has room to go on.
+const _: () = assert!(SUPPLY_MAX <= u64::MAX / 2);
+const _: () = assert!(COUNTER_MAX < u32::MAX as u64);
+// Heights do not follow each other faster than a node turns, and no clock's error alone ends a new intent.
+const _: () = assert!(TICK_MS <= PROPOSAL_INTERVAL_MS_MIN);
+const _: () = assert!(CLOCK_SKEW_MS_MAX < EXPIRY_AHEAD_S_MAX * 1_000);
+const _: () = assert!(TIME_MS_MAX / 1_000 <= u32::MAX as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
-const _: () = assert!(OPEN_MS_MIN as u64 > OPENING_GAP_MS_MAX && OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS);
+const _: () = assert!(OPEN_MS_MIN as u64 > OPENING_GAP_MS_MAX);
+const _: () = assert!(OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS);
 const _: () = assert!(MESSAGE_PLEDGES_MAX <= NODE_PLEDGES_MAX);
 // Nobody's share of what comes early is nothing.
 const _: () = assert!(EARLY_PLEDGES_MAX / VALIDATORS_MAX as usize >= MESSAGE_PLEDGES_MAX);
 const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + 48 + 68 * VALIDATORS_MAX as usize + 1_024);
-const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS) && CLOSING_AFTER_MS.is_multiple_of(TICK_MS));
+const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS));
+const _: () = assert!(CLOSING_AFTER_MS.is_multiple_of(TICK_MS));
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);
 // Each of these waits for the one after it. A tick is skipped before the storage thread would have to refuse its group; and
 // a page of a live session is kept only once no group that holds its heights can still wait for the disk.
@@ -486,30 +504,51 @@ const _: () = assert!(STALLING_TICKS < UNSYNCED_TICKS_MAX);
 const _: () = assert!((UNSYNCED_TICKS_MAX as u64) < HISTORY_BEHIND_HEIGHTS);
 // A block with its certificate fits a frame, uncompressed, twice; and so does the largest answer to a node that is behind.
 const _: () = assert!(FRAME_BODY_BYTES_MAX >= 2 * RANGE_BYTES_MAX);
-const _: () = assert!(LOG_GROUP_BYTES_MAX >= 2 * SYNC_BYTES && SYNC_BYTES >= FRAME_BODY_BYTES_MAX);
+const _: () = assert!(LOG_GROUP_BYTES_MAX >= 2 * SYNC_BYTES);
+const _: () = assert!(SYNC_BYTES >= FRAME_BODY_BYTES_MAX);
 // A segment holds more than the largest frame, and a pack more than a block of groups.
 const _: () = assert!(SEGMENT_BYTES as usize > 2 * FRAME_BODY_BYTES_MAX);
-const _: () = assert!(SEGMENT_WINDOW_BYTES > FRAME_BODY_BYTES_MAX + (64 << 10) && SEGMENT_WINDOW_BYTES > 2 * (2 << 20));
+const _: () = assert!(SEGMENT_WINDOW_BYTES > FRAME_BODY_BYTES_MAX + (64 << 10));
+const _: () = assert!(SEGMENT_WINDOW_BYTES > 2 * (2 << 20));
 // A segment is compressed unless groups of the largest kind came together at its end.
 const _: () = assert!(COMPRESSED_SEGMENT_BYTES_MAX >= SEGMENT_BYTES as usize + SYNC_BYTES + FRAME_BODY_BYTES_MAX);
 const _: () = assert!(COMPRESSED_SEGMENT_BYTES_MAX.is_multiple_of(COMPRESSED_CHUNK_BYTES));
 const _: () = assert!(PACK_BYTES as usize > SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES);
 // A client holds more than one connection has credit for, a message carries no more than that, and its answers fit one too.
-const _: () = assert!(CLIENT_INTENTS_MAX > PEER_CREDIT as usize && MESSAGE_INTENTS_MAX <= PEER_CREDIT as usize);
+const _: () = assert!(CLIENT_INTENTS_MAX > PEER_CREDIT as usize);
+const _: () = assert!(MESSAGE_INTENTS_MAX <= PEER_CREDIT as usize);
 const _: () = assert!(MESSAGE_ANSWERS_MAX >= 2 * MESSAGE_INTENTS_MAX);
 // What a tick takes from the edge while the disk is full is kept whole.
 const _: () = assert!(DISK_FULL_INPUTS_MAX >= 2 * EDGE_INPUTS_MAX);
 // What others told of is executed as fast as it can come: as many heights in a tick as one question asks for.
-const _: () = assert!(SETTLE_TOLD_MAX + 1 >= ASK_HEIGHTS as usize && READY_MAX >= ASKS_MAX * ASK_HEIGHTS as usize);
-const _: () = assert!(ASK_HEIGHTS as usize <= RANGE_HEIGHTS_MAX && VERIFY_SIGNATURES >= VALIDATORS_MAX as usize);
+const _: () = assert!(SETTLE_TOLD_MAX + 1 >= ASK_HEIGHTS as usize);
+const _: () = assert!(READY_MAX >= ASKS_MAX * ASK_HEIGHTS as usize);
+const _: () = assert!(ASK_HEIGHTS as usize <= RANGE_HEIGHTS_MAX);
+const _: () = assert!(VERIFY_SIGNATURES >= VALIDATORS_MAX as usize);
 const _: () = assert!(CAME_BYTES_MAX >= ASKS_MAX * RANGE_BYTES_MAX);
 // Votes of a height that may still be proposed are kept, and of a body that is asked for.
-const _: () = assert!(BODY_HEIGHTS <= AHEAD_HEIGHTS && HALF_OPEN_MAX <= PEERS_MAX && DIALS_MAX < PEERS_NAMED_MAX);
+const _: () = assert!(BODY_HEIGHTS <= AHEAD_HEIGHTS);
+const _: () = assert!(HALF_OPEN_MAX <= PEERS_MAX);
+const _: () = assert!(DIALS_MAX < PEERS_NAMED_MAX);
+// What a height is going to overwrite can be saved, however slow the disk is: it would wait for ever otherwise.
+const _: () = assert!(SNAPSHOT_TICK_GROUPS <= SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS);
+const _: () = assert!(RECEIVED_BLOCKS_MAX <= SNAPSHOT_BLOCKS_MAX);
+// Whoever is connected is remembered: the narrow and the wide block of each address, and every node that was named.
+const _: () = assert!(ADDRESS_BLOCKS_MAX >= 2 * PEERS_MAX as usize);
+const _: () = assert!(NODES_KNOWN_MAX >= PEERS_NAMED_MAX);
+const _: () = assert!(FOLLOWERS_MAX <= PEERS_MAX);
+const _: () = assert!(BANNED_KEYS_OF_ADDRESS as usize <= BANS_MAX);
+// One connection cannot take all that may be watched, and a tick does not settle more than is ready.
+const _: () = assert!(PEER_WATCHES_MAX < WATCHES_MAX);
+const _: () = assert!(SETTLE_TOLD_MAX < READY_MAX);
 // A peer that plays may hold more than one that only came.
-const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW && IDLE_WINDOW <= SEND_WINDOW);
-const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize && CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
+const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW);
+const _: () = assert!(IDLE_WINDOW <= SEND_WINDOW);
+const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize);
+const _: () = assert!(CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
 // What waits for the socket is more than one connection sends at once, so that none keeps the others out.
-const _: () = assert!(PACKET_SEGMENTS_MAX < PACKETS_WAITING_MAX && TURN_HANDSHAKES_MAX < HALF_OPEN_MAX as usize);
+const _: () = assert!(PACKET_SEGMENTS_MAX < PACKETS_WAITING_MAX);
+const _: () = assert!(TURN_HANDSHAKES_MAX < HALF_OPEN_MAX as usize);
 // No file that a node writes is longer than what a reader takes. A file may exceed its limit by the last group or record that was
 // written to it.
 const _: () = assert!(SEGMENT_FILE_BYTES_MAX > SEGMENT_BYTES + (UNSYNCED_TICKS_MAX * BLOCK_BYTES_MAX) as u64);
@@ -517,18 +556,24 @@ const _: () = assert!(LOG_FILE_BYTES_MAX > LOG_FILE_BYTES + LOG_GROUP_BYTES_MAX 
 const _: () = assert!(PACK_FILE_BYTES_MAX > PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_BYTES_MAX <= SNAPSHOT_INDEX_BYTES_MAX);
 // A reader has room for the longest segment beside its state.
-const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX && READER_MEMORY_MAX > READER_BESIDE_BYTES);
+const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX);
+const _: () = assert!(READER_MEMORY_MAX > READER_BESIDE_BYTES);
 const _: () = assert!(GROUP_FILE_BYTES_MAX >= 2 * 96 * (VALIDATORS_MAX as u64 + 1) + 2);
 // A batch is at least one block of a walk, and one answer about the past holds a block.
-const _: () = assert!(SERVED_BODIES_BYTES_MAX >= BLOCK_BYTES_MAX && WALK_HEIGHTS <= REPLAY_HEIGHTS);
+const _: () = assert!(SERVED_BODIES_BYTES_MAX >= BLOCK_BYTES_MAX);
+const _: () = assert!(WALK_HEIGHTS <= REPLAY_HEIGHTS);
 // A client's program hears of all that its connection has credit for before the connection waits.
-const _: () = assert!(PLAY_EVENTS_MAX > 2 * PEER_CREDIT as usize && LOAD_COMMANDS_MAX >= PEER_CREDIT as usize);
+const _: () = assert!(PLAY_EVENTS_MAX > 2 * PEER_CREDIT as usize);
+const _: () = assert!(LOAD_COMMANDS_MAX >= PEER_CREDIT as usize);
 // All lanes of a node are open at once beside its main stream, and the body of a largest block passes one of them whole.
-const _: () = assert!(NODE_WINDOW as usize >= LANES * LANE_WINDOW as usize && LANE_WINDOW as usize >= BLOCK_BYTES_MAX);
+const _: () = assert!(NODE_WINDOW as usize >= LANES * LANE_WINDOW as usize);
+const _: () = assert!(LANE_WINDOW as usize >= BLOCK_BYTES_MAX);
 // A body waits for a node while another is sent, and an answer to one that is behind fits its lane whole.
-const _: () = assert!(LANE_QUEUE_BYTES[1] >= 2 * BLOCK_BYTES_MAX && LANE_QUEUE_BYTES[3] > RANGE_BYTES_MAX);
+const _: () = assert!(LANE_QUEUE_BYTES[1] >= 2 * BLOCK_BYTES_MAX);
+const _: () = assert!(LANE_QUEUE_BYTES[3] > RANGE_BYTES_MAX);
 // Bodies of others are verified in whole batches, and a largest block within a few ticks.
-const _: () = assert!(BODY_CHECKS_MAX.is_multiple_of(SIGNATURES_PER_TASK) && 8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
+const _: () = assert!(BODY_CHECKS_MAX.is_multiple_of(SIGNATURES_PER_TASK));
+const _: () = assert!(8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
 // A program that asks a monitor takes any answer that a monitor gives.
 const _: () = assert!(PAST_ANSWER_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX as u64);
 const _: () = assert!(MONITOR_EVENT_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX);
@@ -536,4 +581,5 @@ const _: () = assert!(MONITOR_EVENT_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX);
 const _: () = assert!(2 * BOOK_BYTES_KEPT <= BOOK_BYTES_MAX);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_CACHE_BYTES as u64 <= SNAPSHOT_INDEX_COPY_BYTES_MAX);
 // A table that a player watches is remembered for longer than its rolls wait to be certified.
-const _: () = assert!(PLAY_UNCERTIFIED_MAX <= PLAY_ROLLS_KEPT && DEV_GUESTS_MAX <= PEERS_MAX);
+const _: () = assert!(PLAY_UNCERTIFIED_MAX <= PLAY_ROLLS_KEPT);
+const _: () = assert!(DEV_GUESTS_MAX <= PEERS_MAX);

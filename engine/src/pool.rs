@@ -124,6 +124,7 @@ impl Arenas {
     /// Gives back what a large height needed: each arena is as it was at the start.
     pub fn trim(&mut self) {
         for arena in self.workers.iter_mut().chain([&mut self.joined]) {
+            // A reset keeps the largest chunk: only a new arena gives the memory of a large height back.
             if arena.get().allocated_bytes() > ARENA_BYTES {
                 *arena = Arena::new();
             } else {
@@ -146,7 +147,9 @@ impl Arenas {
         work: impl Fn(&'a Bump, T) -> R + Sync,
     ) -> &'a [R] {
         let Self { workers, joined, .. } = self;
+        assert!(workers.len() <= WORKERS_MAX, "each worker has a place for what it did");
         let joined: &'a Bump = joined.get();
+        // To wake other workers costs more than one item does, whatever it is.
         if workers.len() == 1 || items.size_hint().1.is_some_and(|most| most <= 1) {
             let arena: &'a Bump = workers[0].get();
             let mut results = bumpalo::collections::Vec::new_in(joined);
@@ -155,6 +158,7 @@ impl Arenas {
         }
         let queue = Mutex::new(items.enumerate());
         let mut done: [Done<'a, R>; WORKERS_MAX] = [&[]; WORKERS_MAX];
+        // A worker each: two that ran on one thread, one after the other, would leave another thread without any.
         workers.par_iter_mut().zip(&mut done).with_max_len(1).for_each(|(arena, done)| {
             let arena: &'a Bump = arena.get();
             let mut results = bumpalo::collections::Vec::new_in(arena);
@@ -168,6 +172,7 @@ impl Arenas {
         let count = done.iter().map(|results| results.len()).sum();
         let mut all = bumpalo::collections::Vec::with_capacity_in(count, joined);
         done.iter().for_each(|results| all.extend_from_slice(results));
+        assert_eq!(all.len(), count, "what each worker did is joined");
         // Whichever worker was faster: nothing that is computed from the results may depend on that.
         all.sort_unstable_by_key(|(index, _)| *index);
         let once = all.iter().enumerate().all(|(place, (index, _))| place == *index);

@@ -36,6 +36,7 @@ pub struct Meter {
 impl Meter {
     /// Spends `units` at once if the burst has room for all of them, else none. Says whether it did.
     pub fn spend(&mut self, units: u32, rate: &Rate, now: Duration) -> bool {
+        // Time that passed while nothing was owed is not saved up: the burst bounds what comes at once.
         let repaid_at = self.repaid_at.max(now) + rate.unit * units;
         let within = repaid_at - now <= rate.burst;
         if within {

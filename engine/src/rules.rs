@@ -126,6 +126,7 @@ impl TableRules {
         if !(1..=7).contains(&self.ride_line_paytable) {
             return Err(format!("ride_line_paytable is {}; it may be 1 to 7", self.ride_line_paytable));
         }
+        // A bet of nothing would hold a spot, and a seat that is wanted, for nothing.
         if self.min_bet == 0 {
             return Err("min_bet is 0; a bet is at least 1 chip".into());
         }
@@ -133,10 +134,12 @@ impl TableRules {
             return Err(format!("max_bet {} is below min_bet {}", self.max_bet, self.min_bet));
         }
         match self.dice {
+            // A deadline that one gap between two blocks can use up would forfeit bets while the nodes stood still.
             DiceSource::Both if !(OPEN_MS_MIN..=OPEN_MS_MAX).contains(&self.open_ms) => {
                 let found = self.open_ms;
                 return Err(format!("open_ms is {found}; where dice is both it may be {OPEN_MS_MIN} to {OPEN_MS_MAX}"));
             }
+            // Rules that play alike have one form, and one hash.
             DiceSource::Beacon if self.open_ms != 0 => {
                 return Err(format!("open_ms is {}; where dice is beacon it is 0", self.open_ms));
             }

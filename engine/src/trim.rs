@@ -14,6 +14,7 @@ pub struct TrimRequest {
 impl TrimRequest {
     /// Asks once more. `how` lets go of what the allocator keeps for the thread that calls it; the first one said stays.
     pub fn ask(&self, how: fn()) {
+        // First, so that whoever sees that it was asked finds how.
         self.how.get_or_init(|| how);
         self.asked.fetch_add(1, Ordering::Release);
     }
@@ -24,7 +25,9 @@ impl TrimRequest {
         if asked == *seen {
             return None;
         }
+        assert!(asked > *seen, "a thread has seen no more than was asked");
         *seen = asked;
+        assert!(self.how.get().is_some(), "whoever asks says how");
         self.how.get().copied()
     }
 }

@@ -26,6 +26,7 @@ pub fn spawn(world: &mut World, genesis: &Genesis, rules_hashes: &[Hash], peers:
     world.insert_resource(RootTree::new(layout));
     world.insert_resource(Arenas::new(workers));
 
+    // Behind all resources, which take entity ids too: a slot has the same id in every world.
     spawn_rows(world, &ChainStart { genesis, rules_hashes });
     world.spawn_batch((0..peers).map(|_| (Peer::zeroed(), PeerKey::zeroed())));
     world.flush();

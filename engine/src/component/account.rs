@@ -44,8 +44,10 @@ pub struct AccountKey {
     pub reserved: [u8; 32],
 }
 
-const _: () = assert!(size_of::<Account>() == 64 && align_of::<Account>() == 64);
-const _: () = assert!(size_of::<AccountKey>() == 64 && align_of::<AccountKey>() == 64);
+const _: () = assert!(size_of::<Account>() == 64);
+const _: () = assert!(align_of::<Account>() == 64);
+const _: () = assert!(size_of::<AccountKey>() == 64);
+const _: () = assert!(align_of::<AccountKey>() == 64);
 
 impl Row for Account {
     const FIELDS: Fields = fields!(Account: cage number_highest numbers_used granted wagered last_intent_ms generation seats status reserved opened_s);
@@ -54,6 +56,8 @@ impl Row for Account {
 impl Row for AccountKey {
     const FIELDS: Fields = fields!(AccountKey: key reserved);
 }
+
+const _: () = assert!(AccountStatus::Free as u8 == 0, "a row of zeros is a free slot");
 
 /// Whether an account slot is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,6 +99,7 @@ impl Account {
     pub fn use_number(&mut self, number: u64) {
         assert!(self.check_number(number).is_ok(), "only a checked number is used");
         if number > self.number_highest {
+            // A shift by the whole width is none: the numbers that fall out of the window must not come back into it.
             let ahead = number - self.number_highest;
             self.numbers_used = if ahead >= NUMBER_WINDOW { 0 } else { self.numbers_used << ahead };
             self.number_highest = number;

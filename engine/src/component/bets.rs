@@ -28,6 +28,10 @@ const _: () = assert!(size_of::<BetRow>() == 8);
 #[repr(transparent)]
 pub struct BetFlags(pub u8);
 
+// A setting that spilled over would say that a bet has seen a roll, and lock it.
+const _: () = assert!(BetFlags::WORKING & BetFlags::SEEN == 0);
+const _: () = assert!(Working::On as u8 | Working::Off as u8 <= BetFlags::WORKING);
+
 impl BetFlags {
     const WORKING: u8 = 0b011;
     const SEEN: u8 = 0b100;
@@ -64,6 +68,7 @@ impl BetFlags {
     #[inline]
     pub fn works(self, default: bool) -> bool {
         let setting = self.0 & Self::WORKING;
+        // Without a branch: it is asked for every bet at every roll, and no two bets in a row need have said the same.
         (setting == Working::On as u8) | (default & (setting == 0))
     }
 }
@@ -84,8 +89,10 @@ pub struct MoreBets {
     pub rows: [BetRow; SEAT_BETS_COLD],
 }
 
-const _: () = assert!(size_of::<Bets>() == 64 && align_of::<Bets>() == 64);
-const _: () = assert!(size_of::<MoreBets>() == 192 && align_of::<MoreBets>() == 64);
+const _: () = assert!(size_of::<Bets>() == 64);
+const _: () = assert!(align_of::<Bets>() == 64);
+const _: () = assert!(size_of::<MoreBets>() == 192);
+const _: () = assert!(align_of::<MoreBets>() == 64);
 
 impl Row for Bets {
     const FIELDS: Fields = fields!(rows[BetRow]: amount progress spot flags);
@@ -167,6 +174,7 @@ impl SeatBetsMut<'_> {
         assert!(count < SEAT_BETS_MAX, "a seat holds at most 32 bets");
         assert!(!self.seat.spots.contains(row.spot), "a spot holds one bet");
         let index = self.seat.spots.rank(row.spot);
+        // From behind: each row moves to where the one after it has left.
         for to in (index + 1..=count).rev() {
             *self.row_mut(to) = self.view().row(to - 1);
         }
@@ -207,6 +215,7 @@ impl SeatBetsMut<'_> {
                 kept += 1;
             }
         }
+        // What is not in use is zero: the root of a state must not say what lay there before.
         for index in kept..count {
             *self.row_mut(index) = BetRow::default();
         }

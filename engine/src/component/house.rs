@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use super::row::{ChainStart, Fields, Row, fields};
 use crate::chips::Chips;
 use crate::ids::Height;
-use crate::limits::OPENING_GAP_MS_MAX;
+use crate::limits::{OPENING_GAP_MS_MAX, RULES_MAX, VALIDATORS_MAX};
 use crate::message::Hash;
 
 /// The house's own row: the treasury, the control accounts of the ledger, and where the chain stands.
@@ -96,8 +96,11 @@ pub struct RulesHash {
     pub reserved: [u8; 32],
 }
 
-const _: () = assert!(size_of::<House>() == 128 && align_of::<House>() == 64);
-const _: () = assert!(size_of::<Validator>() == 128 && size_of::<GroupKey>() == 128 && size_of::<RulesHash>() == 64);
+const _: () = assert!(size_of::<House>() == 128);
+const _: () = assert!(align_of::<House>() == 64);
+const _: () = assert!(size_of::<Validator>() == 128);
+const _: () = assert!(size_of::<GroupKey>() == 128);
+const _: () = assert!(size_of::<RulesHash>() == 64);
 
 impl House {
     /// The clock of activity at a block that follows.
@@ -126,7 +129,7 @@ impl Row for House {
     fn first(start: &ChainStart<'_>, _row: usize) -> Self {
         let genesis = start.genesis;
         let banks = Chips(genesis.bank_target * u64::from(genesis.tables));
-        Self {
+        let first = Self {
             supply: Chips(genesis.supply),
             treasury: Chips(genesis.supply) - banks,
             cages: Chips::ZERO,
@@ -142,7 +145,9 @@ impl Row for House {
             forfeited: Chips::ZERO,
             opening_ms: 0,
             reserved: [0; 24],
-        }
+        };
+        assert!(first.is_conserved(), "all chips that there are were minted");
+        first
     }
 }
 
@@ -158,6 +163,7 @@ impl Row for Validator {
     const FIELDS: Fields = fields!(Validator: vote_key dkg_key skipped_until voting_power share reserved);
 
     fn first(start: &ChainStart<'_>, slot: usize) -> Self {
+        assert!(start.genesis.validators.len() <= VALIDATORS_MAX as usize, "every validator has a row");
         start.genesis.validators.get(slot).map_or_else(Self::zeroed, |validator| Self {
             vote_key: validator.vote_key.0,
             dkg_key: validator.dkg_key.0,
@@ -177,6 +183,7 @@ impl Row for RulesHash {
     const FIELDS: Fields = fields!(RulesHash: hash reserved);
 
     fn first(start: &ChainStart<'_>, row: usize) -> Self {
+        assert!(start.rules_hashes.len() <= RULES_MAX, "every set of rules has a row");
         Self { hash: start.rules_hashes.get(row).copied().unwrap_or_default(), reserved: [0; 32] }
     }
 }

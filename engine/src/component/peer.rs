@@ -1,6 +1,8 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
+use crate::limits::VALIDATORS_MAX;
+
 /// A connected peer; node-local, never hashed. Layout: 64 bytes, one cache line, no padding.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -45,8 +47,14 @@ pub struct PeerKey {
     pub reserved: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Peer>() == 64 && align_of::<Peer>() == 64);
-const _: () = assert!(size_of::<PeerKey>() == 64 && align_of::<PeerKey>() == 64);
+const _: () = assert!(size_of::<Peer>() == 64);
+const _: () = assert!(align_of::<Peer>() == 64);
+const _: () = assert!(size_of::<PeerKey>() == 64);
+const _: () = assert!(align_of::<PeerKey>() == 64);
+
+// A row of zeros is free, and no validator's slot says that there is none.
+const _: () = assert!(PeerStatus::Free as u8 == 0);
+const _: () = assert!(Peer::NO_VALIDATOR as u32 >= VALIDATORS_MAX);
 
 /// What a peer's row holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

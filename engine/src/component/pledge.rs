@@ -22,7 +22,8 @@ pub struct Pledge {
     pub number: u64,
 }
 
-const _: () = assert!(size_of::<Pledge>() == 128 && align_of::<Pledge>() == 64);
+const _: () = assert!(size_of::<Pledge>() == 128);
+const _: () = assert!(align_of::<Pledge>() == 64);
 
 impl Pledge {
     /// Whether a roll waits for its opening: nothing else is accepted at the table.
@@ -33,7 +34,8 @@ impl Pledge {
 
     /// The bets were closed by a block: the roll waits for its opening.
     pub fn freeze(&mut self, block: Hash, beacon: Beacon, open_until_ms: u64) {
-        assert!(self.end != [0; 32] && !self.is_frozen(), "bets are closed once, where something is pledged");
+        assert!(self.end != [0; 32], "bets are closed where something is pledged");
+        assert!(!self.is_frozen(), "bets are closed once");
         (self.block, self.beacon, self.open_until_ms) = (block, beacon, open_until_ms);
         assert!(self.is_frozen(), "openings have a deadline");
     }
@@ -41,7 +43,9 @@ impl Pledge {
     /// The roll was opened with `value`, which is the end for the roll after.
     pub fn thaw(&mut self, value: Hash) {
         assert!(self.is_frozen(), "only a roll that waits is opened");
+        // The number stays: a copy of an old pledge must not replace what the player opened with.
         *self = Self { end: value, number: self.number, ..Self::zeroed() };
+        assert!(!self.is_frozen(), "the table goes on once its roll was opened");
     }
 }
 

@@ -12,6 +12,8 @@ use crate::limits::SPOT_WORDS;
 #[repr(transparent)]
 pub struct SpotMask(pub [u64; SPOT_WORDS]);
 
+const _: () = assert!(size_of::<SpotMask>() == SPOT_WORDS * 8);
+
 impl SpotMask {
     /// No spot.
     pub const EMPTY: Self = Self([0; SPOT_WORDS]);
@@ -104,7 +106,8 @@ pub struct Seat {
     pub last_bet_ms: u64,
 }
 
-const _: () = assert!(size_of::<Seat>() == 64 && align_of::<Seat>() == 64);
+const _: () = assert!(size_of::<Seat>() == 64);
+const _: () = assert!(align_of::<Seat>() == 64);
 
 /// What a seat is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use super::row::{ChainStart, Fields, Row, fields};
 use crate::chips::Chips;
 use crate::dice::{Dice, Puck};
+use crate::limits::{RULES_MAX, SEATS_MAX, TIME_MS_MAX};
 
 /// A craps table. Layout: 64 bytes, one cache line, no padding. Units: chips; milliseconds of block time.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -39,7 +40,15 @@ pub struct Table {
     pub wanted_ms: u64,
 }
 
-const _: () = assert!(size_of::<Table>() == 64 && align_of::<Table>() == 64);
+const _: () = assert!(size_of::<Table>() == 64);
+const _: () = assert!(align_of::<Table>() == 64);
+
+// An empty table is never due, and nobody's seat says that nobody holds the dice.
+const _: () = assert!(Table::NEVER > TIME_MS_MAX);
+const _: () = assert!(Table::NO_SHOOTER as u32 >= SEATS_MAX);
+// Seats have a bit each, and sets of rules a number of a byte.
+const _: () = assert!(SEATS_MAX <= u16::BITS);
+const _: () = assert!(RULES_MAX <= u8::MAX as usize + 1);
 
 impl Table {
     /// No roll is due: the table is empty.
@@ -77,6 +86,7 @@ impl Row for Table {
         let rules = start.genesis.rules_of(row as u32);
         Self {
             bank: Chips(start.genesis.bank_target),
+            // Nobody sits at it: a table that were due would be rolled at every height.
             next_roll_ms: Self::NEVER,
             shooter: Self::NO_SHOOTER,
             rules: u8::try_from(rules).expect("genesis bounds the sets of rules"),

@@ -31,6 +31,15 @@ const _: () = {
     }
 };
 
+// A row lies in two groups at most: its first byte's and its last byte's are all that it touches.
+const _: () = {
+    let mut column = 0;
+    while column < Column::ALL.len() {
+        assert!(Column::ALL[column].row_bytes() <= GROUP_BYTES);
+        column += 1;
+    }
+};
+
 #[inline]
 fn mark(groups: &mut [u8], row_bytes: usize, row: usize) {
     let start = row * row_bytes;
@@ -64,6 +73,7 @@ impl DirtyMap {
         if rows.is_empty() {
             return;
         }
+        assert!(rows.end <= self.layout.capacity.rows(column), "only rows that there are are marked");
         let bytes = column.row_bytes();
         let first = self.layout.column_groups(column).start;
         let (start, end) = (rows.start * bytes / GROUP_BYTES, (rows.end * bytes - 1) / GROUP_BYTES);
@@ -104,6 +114,7 @@ impl DirtyMap {
     /// A snapshot came to nothing: what it was to save is still to be saved.
     pub(crate) fn put_back_changed(&mut self, groups: &[u8]) {
         assert!(groups.is_empty() || groups.len() == self.changed.len(), "a snapshot chooses among all groups");
+        // What changed meanwhile is marked already: it joins what is put back, and neither overwrites the other.
         self.changed.iter_mut().zip(groups).for_each(|(changed, group)| *changed |= group);
     }
 
@@ -114,6 +125,7 @@ impl DirtyMap {
 
     /// The touched groups in order; the map is clean afterwards.
     pub fn take(&mut self, into: &mut Vec<u32>) {
+        assert_eq!(self.changed.len(), self.touched.len(), "a map of what is to come has no root");
         into.clear();
         into.extend(self.marked().map(|group| group as u32));
         for group in into.iter() {
@@ -129,6 +141,7 @@ impl DirtyMap {
         let columns = |index| Column::ALL[TABLE_COLUMN_FIRST + index];
         let per_chunk: [usize; TABLE_COLUMNS] = std::array::from_fn(|index| {
             let rows_per_table = capacity.rows(columns(index)) / capacity.tables;
+            assert_eq!(rows_per_table * capacity.tables, capacity.rows(columns(index)), "tables have equally many rows");
             CHUNK_TABLES * rows_per_table * columns(index).row_bytes() / GROUP_BYTES
         });
         let mut rest = &mut self.touched[self.layout.column_groups(Column::Tables).start..];

@@ -55,6 +55,7 @@ impl ImageLayout {
         let mut first_group = [0; COLUMNS + 1];
         for column in Column::ALL {
             let bytes = capacity.rows(column) * column.row_bytes();
+            assert!(bytes > 0, "a column without a group would share the place of the next one");
             first_group[column as usize + 1] = first_group[column as usize] + bytes.div_ceil(GROUP_BYTES);
         }
         Self { capacity, first_group }
@@ -79,6 +80,7 @@ impl ImageLayout {
     pub fn column_of(&self, group: usize) -> Column {
         assert!(group < self.groups(), "the image has the group");
         let index = self.first_group.partition_point(|first| *first <= group) - 1;
+        assert!(self.column_groups(Column::ALL[index]).contains(&group), "a group lies in its column");
         Column::ALL[index]
     }
 }
@@ -93,8 +95,10 @@ pub(crate) fn group<'a>(
     let column = layout.column_of(group);
     let bytes = columns[column as usize];
     let start = (group - layout.column_groups(column).start) * GROUP_BYTES;
+    assert!(start < bytes.len(), "a group has something of its column");
     match bytes.get(start..start + GROUP_BYTES) {
         Some(whole) => whole,
+        // The last group of a column: what lies behind the rows is zero in every image, whatever the buffer held before.
         None => {
             let tail = &bytes[start..];
             padded[..tail.len()].copy_from_slice(tail);
@@ -137,6 +141,7 @@ pub fn import(layout: &ImageLayout, rows: &mut Rows<'_>, image: &[u8]) -> Result
         let (data, padding) = image[groups.start * GROUP_BYTES..groups.end * GROUP_BYTES].split_at(used);
         (groups.start * GROUP_BYTES + used, data, padding)
     });
+    // All of it before the first byte is written: whoever is refused keeps the columns that were there.
     for (start, _, padding) in parts {
         if let Some(at) = padding.iter().position(|byte| *byte != 0) {
             return Err(ImageError::Padding { at: (start + at) as u64 });
@@ -169,6 +174,7 @@ pub fn fill<E: Send + From<ImageError>>(
         let mut group = [0; GROUP_BYTES];
         read(index, &mut group)?;
         let (data, padding) = group.split_at(bytes.len());
+        // Padding is hashed: two images of one state would have two roots.
         if let Some(at) = padding.iter().position(|byte| *byte != 0) {
             let at = (index * GROUP_BYTES + data.len() + at) as u64;
             return Err(ImageError::Padding { at }.into());

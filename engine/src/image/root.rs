@@ -51,6 +51,7 @@ pub fn root_of(values: &[Hash]) -> Hash {
         };
         level = level.chunks(2).map(merge).collect();
     }
+    assert_eq!(level.len(), 2, "the root merges two");
     *merge_subtrees_root(&level[0], &level[1], Mode::Hash).as_bytes()
 }
 
@@ -64,6 +65,8 @@ impl RootTree {
             let below = levels.last().map_or(0, Vec::len);
             levels.push(vec![[0; 32]; below.div_ceil(2)]);
         }
+        // The top is merged as the root, which BLAKE3 tells apart from a node below it.
+        assert_eq!(levels.last().map(Vec::len), Some(2), "the root merges two");
         Self { layout, levels, touched: Vec::with_capacity(groups), fresh: vec![[0; 32]; groups], touched_groups: 0 }
     }
 
@@ -80,10 +83,13 @@ impl RootTree {
             self.touched.is_sorted_by(|group, next| group < next),
             "neighbours share a parent: groups are in order"
         );
+        assert!(self.touched.last().is_none_or(|group| (*group as usize) < self.layout.groups()));
         self.hash_groups(&rows.column_bytes());
         for level in 1..self.levels.len() {
             self.merge_level(level);
         }
+        // Each level halves what was touched: whatever is left is one of the two that the root merges.
+        assert!(self.touched.len() <= 2, "a parent is merged once");
         let top = self.levels.last().expect("there is at least one level");
         *merge_subtrees_root(&top[0], &top[1], Mode::Hash).as_bytes()
     }
@@ -114,12 +120,14 @@ impl RootTree {
         self.touched.dedup();
         let (below, above) = self.levels.split_at_mut(level);
         let (below, above) = (&below[level - 1], &mut above[0]);
+        assert_eq!(above.len(), below.len().div_ceil(2), "a parent has two children, and the last one has one at least");
         let fresh = &mut self.fresh[..self.touched.len()];
         let merge = |(values, parents): (&mut [ChainingValue], &[u32])| {
             for (value, parent) in values.iter_mut().zip(parents) {
                 let left = *parent as usize * 2;
                 *value = match below.get(left + 1) {
                     Some(right) => merge_subtrees_non_root(&below[left], right, Mode::Hash),
+                    // An odd last one moves up as it is, in BLAKE3's tree too.
                     None => below[left],
                 };
             }

@@ -115,8 +115,10 @@ impl GroupSaver {
     /// If one is under way.
     pub fn begin(&mut self, dirty: &mut DirtyMap) -> usize {
         assert!(!self.running, "one snapshot at a time");
-        assert!(self.filling.is_none() && self.full.is_empty(), "the last snapshot was handed out, or given up");
+        assert!(self.filling.is_none(), "the last snapshot was handed out, or given up");
+        assert!(self.full.is_empty(), "the last snapshot was handed out, or given up");
         dirty.take_changed(&mut self.chosen);
+        assert_eq!(self.chosen.len(), self.layout.groups(), "a snapshot chooses among the groups of its own image");
         self.unsaved.clone_from(&self.chosen);
         self.left = self.chosen.iter().filter(|group| **group != 0).count();
         self.swept = 0;
@@ -140,10 +142,10 @@ impl GroupSaver {
     /// # Panics
     /// If groups are left.
     pub fn end(&mut self) {
-        assert!(
-            self.running && self.left == 0 && self.full.is_empty() && self.filling.is_none(),
-            "a snapshot ends when all of it was handed out"
-        );
+        assert!(self.running, "only a snapshot that was begun ends");
+        assert_eq!(self.left, 0, "a snapshot ends when all of it was copied");
+        assert!(self.full.is_empty(), "a snapshot ends when all of it was handed out");
+        assert!(self.filling.is_none(), "a snapshot ends when its last block was handed out");
         self.running = false;
     }
 
@@ -159,6 +161,7 @@ impl GroupSaver {
 
     /// A block whose groups are on disk can be filled again.
     pub fn give_back(&mut self, mut block: GroupBlock) {
+        // Its bytes stay: whatever takes a place in it writes a whole group.
         block.groups.clear();
         block.copied = 0;
         self.free.push(block);
@@ -178,6 +181,8 @@ impl GroupSaver {
 
     /// Blocks that are full; the last one too once every group was copied.
     pub fn take_full(&mut self, into: &mut Vec<GroupBlock>) {
+        assert!(self.running || (self.filling.is_none() && self.full.is_empty()), "only a snapshot has blocks to give");
+        // The last block is rarely full: what is in it would wait for groups that do not come.
         if self.left == 0 || self.filling.as_ref().is_some_and(GroupBlock::is_full) {
             self.full.extend(self.filling.take());
         }
@@ -215,6 +220,7 @@ impl GroupSaver {
     pub fn sweep(&mut self, rows: &Rows<'_>, most: usize) -> usize {
         let mut count = 0;
         while self.left > 0 && count < most {
+            assert!(self.swept < self.unsaved.len(), "some group is not saved");
             // Groups below are all saved, and some group is not: it lies further up.
             let group = self.swept;
             if self.unsaved[group] != 0 {
@@ -232,6 +238,7 @@ impl GroupSaver {
     /// Looks at what a height wrote: a group that was not saved before makes the snapshot worth nothing, and it must be
     /// given up.
     pub fn check_written(&mut self, written: &DirtyMap) {
+        // The first one is enough to give the snapshot up, and says best who did not mark.
         if self.left > 0 && self.spoiled.is_none() {
             self.spoiled = written.marked().find(|group| self.unsaved[*group] != 0);
         }
@@ -255,9 +262,11 @@ impl GroupSaver {
             let Some(block) = block else { return false };
             self.full.extend(self.filling.replace(block));
         }
-        assert!(self.unsaved[group] != 0 && self.left > 0, "a group is saved once");
+        assert!(self.unsaved[group] != 0, "a group is saved once");
+        assert!(self.left > 0, "the groups that are left were counted");
         assert!(self.made <= SNAPSHOT_BLOCKS_MAX, "the blocks of a snapshot are bounded");
         let block = self.filling.as_mut().expect("made above");
+        assert!(!block.is_full(), "a block that came back is empty");
         block.groups.push(group as u32);
         self.unsaved[group] = 0;
         self.left -= 1;

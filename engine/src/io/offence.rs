@@ -16,6 +16,15 @@ pub enum Offence {
     FalseChain = 5,
 }
 
+// A list of all offences that lacks one would count it nowhere.
+const _: () = {
+    let mut index = 0;
+    while index < Offence::ALL.len() {
+        assert!(Offence::ALL[index] as usize == index + 1);
+        index += 1;
+    }
+};
+
 impl Offence {
     /// All offences.
     pub const ALL: [Self; 5] = [Self::BadSignature, Self::Malformed, Self::Flood, Self::FalsePeer, Self::FalseChain];

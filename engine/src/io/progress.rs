@@ -2,6 +2,9 @@
 
 use crate::Hash;
 use crate::ids::Height;
+use crate::limits::VALIDATORS_MAX;
+
+const _: () = assert!(VALIDATORS_MAX <= u128::BITS, "every slot has a bit");
 
 /// Slots of validators: a bit for each.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -46,11 +49,14 @@ pub struct ChainProgress {
 impl ChainProgress {
     /// Takes note of a height that was decided: its header has the root chain of the height two before.
     pub fn decide(&mut self, height: Height) {
+        assert!(height >= self.decided, "a chain does not go back");
         (self.decided, self.certified) = (height, height.back(2));
     }
 
     /// Takes note of a height that was settled.
     pub fn settle(&mut self, height: Height, root_chain: Hash) {
+        assert!(height >= self.settled, "a chain does not go back");
+        assert!(height <= self.decided, "nothing is settled before it is decided");
         (self.settled, self.root_chain) = (height, root_chain);
     }
 }

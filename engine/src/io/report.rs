@@ -102,6 +102,7 @@ impl BetResult {
             5 => return Err(DecodeError::Value { field: "spot", found: to.into() }),
             found => return Err(DecodeError::Value { field: "result", found: found.into() }),
         };
+        // One result has one form: what is stored is compared byte by byte.
         if to == 0 { Ok(found) } else { Err(DecodeError::NotZero { field: "spot of a bet that did not travel" }) }
     }
 

@@ -30,6 +30,15 @@ pub enum ShedReason {
     NoPledges = 11,
 }
 
+// Names and sentences are found by the number: one out of place would tell a player another reason.
+const _: () = {
+    let mut index = 0;
+    while index < ShedReason::ALL.len() {
+        assert!(ShedReason::ALL[index].0 as usize == index + 1);
+        index += 1;
+    }
+};
+
 impl ShedReason {
     /// All reasons, with the name and the sentence that a person reads.
     pub const ALL: [(Self, &'static str, &'static str); 11] = [

@@ -67,6 +67,7 @@ impl Header {
         if self.pledges == pledges_root(&[]) {
             return found == intents;
         }
+        // Verdicts of pledges stand behind those of intents: at least one, for there were some, and no more than a block holds.
         found > intents && found <= intents + BLOCK_PLEDGES_MAX
     }
 }
@@ -176,6 +177,7 @@ impl Block {
         }
         let (header, certificate) = read_header(reader)?;
         let count = header.intent_count as usize;
+        // The header is anybody's: memory is taken for no more than a block may have.
         if count > BLOCK_INTENTS_MAX {
             return Err(DecodeError::TooMany { what: "intents", most: BLOCK_INTENTS_MAX, found: count });
         }
@@ -201,6 +203,8 @@ impl Block {
         let mut reader = Reader::new("block", bytes);
         let block = Self::read(&mut reader)?;
         reader.end()?;
+        // By its own length a block is counted wherever it waits: one that says less than it holds would be kept without end.
+        assert_eq!(block.encoded_len(), bytes.len(), "a block has as many bytes as it says");
         Ok(block)
     }
 }
@@ -237,6 +241,7 @@ impl Decided {
         let block = Block::read(&mut reader)?;
         let certificate = Certificate::read(&mut reader)?;
         reader.end()?;
+        assert_eq!(block.encoded_len() + certificate.encoded_len(), bytes.len(), "both have as many bytes as they say");
         Ok(Self { block, certificate })
     }
 }
@@ -266,6 +271,9 @@ impl Retired {
             carried.encode(&mut bytes);
         }
         self.certificate.encode(&mut bytes);
+        let carried = self.carried.as_ref().map_or(0, Certificate::encoded_len);
+        let expected = size_of::<Header>() + carried + self.certificate.encoded_len();
+        assert_eq!(bytes.len(), expected, "nothing stands between header and certificates, or behind them");
         bytes
     }
 
@@ -287,6 +295,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>),
     if header.version != BLOCK_VERSION {
         return Err(reader.value("block version", header.version));
     }
+    // A later version gives them a meaning that this one would not have checked.
     if header.reserved != [0; 64] {
         return Err(reader.wrong(DecodeError::NotZero { field: "header reserved" }));
     }
@@ -294,6 +303,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>),
     if header.time_ms > TIME_MS_MAX {
         return Err(DecodeError::Value { field: "block time", found: header.time_ms });
     }
+    // The first block has no parent that anybody could have certified.
     let carried = if header.height > Height(1) { Some(Certificate::read(reader)?) } else { None };
     Ok((header, carried))
 }

@@ -73,6 +73,7 @@ impl Certificate {
         let mut signatures: Vec<CertificateSignature> = Vec::with_capacity(count);
         for _ in 0..count {
             let slot = reader.u32()?;
+            // A slot that stood in it twice would count as two validators.
             let ascends = signatures.last().is_none_or(|last| last.slot < slot);
             if !ascends || slot >= VALIDATORS_MAX {
                 return Err(reader.value("certificate slot", slot));
@@ -90,6 +91,7 @@ impl Certificate {
         let mut reader = Reader::new("certificate", bytes);
         let certificate = Self::read(&mut reader)?;
         reader.end()?;
+        assert_eq!(certificate.encoded_len(), bytes.len(), "a certificate has as many bytes as it says");
         Ok(certificate)
     }
 }
@@ -128,6 +130,7 @@ impl Settled {
         bytes.extend_from_slice(&count.to_le_bytes());
         assert_eq!(bytes.len(), Self::HEAD, "verdicts stand behind a head of one length");
         bytes.extend(self.verdicts.iter().map(|verdict| verdict.to_byte()));
+        assert_eq!(bytes.len(), Self::HEAD + self.verdicts.len(), "a verdict is a byte");
         bytes
     }
 
@@ -142,7 +145,9 @@ impl Settled {
         let count = reader.count("verdicts", BLOCK_INTENTS_MAX + BLOCK_PLEDGES_MAX)?;
         let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;
         reader.end()?;
-        Ok(Self { height, beacon, root, root_chain, verdicts })
+        let settled = Self { height, beacon, root, root_chain, verdicts };
+        assert_eq!(Self::HEAD + settled.verdicts.len(), bytes.len(), "a verdict is a byte");
+        Ok(settled)
     }
 }
 

@@ -92,6 +92,7 @@ impl Evidence {
             _ => return Err(DecodeError::Value { field: "evidence kind", found: kind.into() }),
         };
         reader.end()?;
+        // Two statements that may both be true would hold an honest validator to be faulty.
         if !evidence.contradicts() {
             return Err(DecodeError::Value { field: "evidence that proves nothing", found: kind.into() });
         }

@@ -49,7 +49,7 @@ pub struct Intent {
     pub signature: [u8; 64],
 }
 
-/// The first half of a signature: what tells an intent from another with its key and number.
+/// The first 16 bytes of a signature: what tells an intent from another with its key and number.
 pub type IntentMark = [u8; 16];
 
 /// Which intent something is about. Two intents may have one key and number, signed on two machines of one player; only
@@ -65,7 +65,8 @@ pub struct IntentId {
 }
 
 const _: () = assert!(size_of::<IntentBody>() == 64);
-const _: () = assert!(size_of::<Intent>() == 128 && align_of::<Intent>() == 64);
+const _: () = assert!(size_of::<Intent>() == 128);
+const _: () = assert!(align_of::<Intent>() == 64);
 
 /// What an intent asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +95,15 @@ pub enum IntentKind {
     /// Send `amount` from the cage to account `target`.
     Transfer = 11,
 }
+
+// A list of all kinds that lacks one would refuse its byte.
+const _: () = {
+    let mut index = 0;
+    while index < IntentKind::ALL.len() {
+        assert!(IntentKind::ALL[index] as usize == index + 1);
+        index += 1;
+    }
+};
 
 impl IntentKind {
     /// All kinds, in order.
@@ -159,6 +169,9 @@ pub enum Expiry {
     /// Its expiry lies further ahead than [`EXPIRY_AHEAD_S_MAX`].
     TooFar,
 }
+
+// A block has the bodies of its intents in one column, and their signatures in another.
+const _: () = assert!(std::mem::offset_of!(Intent, signature) == size_of::<IntentBody>());
 
 impl Intent {
     /// What tells this intent from every other.

@@ -11,16 +11,16 @@ use self::rows::{decode_range, rows};
 use super::block::{Block, Header};
 use super::certificate::Certificate;
 use super::evidence::Evidence;
-use super::intent::Intent;
-use super::pledge::PledgeRow;
-use super::share::Share;
+use super::intent::{INTENT_DOMAIN, Intent};
+use super::pledge::{PLEDGE_DOMAIN, PledgeRow};
+use super::share::{SHARE_DOMAIN, Share};
 use super::snapshot::{Part, PartRow, SnapshotProof};
-use super::vote::{NO_ROUND, Proposal, Vote};
+use super::vote::{NO_ROUND, PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, PROPOSAL_DOMAIN, Proposal, Vote};
 use super::{DecodeError, Hash, decode_pod};
 use crate::ids::Height;
 use crate::limits::{
-    BLOCK_BYTES_MAX, GROUP_BYTES, NODE_INTENTS_MAX, NODE_PLEDGES_MAX, NODE_VOTES_MAX, PART_GROUPS_MAX, PART_VALUES_MAX,
-    RANGE_BYTES_MAX, VALIDATORS_MAX,
+    BLOCK_BYTES_MAX, GROUP_BYTES, LANE_QUEUE_BYTES, LANES, NODE_INTENTS_MAX, NODE_PLEDGES_MAX, NODE_VOTES_MAX,
+    PART_GROUPS_MAX, PART_VALUES_MAX, RANGE_BYTES_MAX, VALIDATORS_MAX,
 };
 
 /// What one node says to another.
@@ -67,6 +67,57 @@ pub enum NodeMessage {
 }
 
 const _: () = assert!(PART_VALUES_MAX as usize * size_of::<Hash>() <= PART_GROUPS_MAX as usize * GROUP_BYTES);
+
+// Whoever checks a length before the bytes come knows which lengths a kind may have.
+const _: () = {
+    let mut index = 0;
+    while index < NodeKind::ALL.len() {
+        let kind = NodeKind::ALL[index];
+        assert!(kind as usize == index + 1, "a list of all kinds that lacks one would refuse its byte");
+        assert!(kind.bytes_min() <= kind.bytes_max());
+        assert!((kind.bytes_max() - kind.bytes_min()).is_multiple_of(kind.bytes_unit()));
+        index += 1;
+    }
+};
+
+// A message that its lane has no room for could never leave.
+const _: () = assert!(Lane::ALL.len() == LANES);
+const _: () = {
+    let mut index = 0;
+    while index < LANES {
+        assert!(Lane::ALL[index] as usize == index, "a lane has the bounds of its own number");
+        assert!(Lane::ALL[index].bytes_max() <= LANE_QUEUE_BYTES[index]);
+        index += 1;
+    }
+};
+
+/// What signatures cover first, of all kinds that this crate knows.
+const DOMAINS: [[u8; 32]; 7] = [
+    INTENT_DOMAIN,
+    PLEDGE_DOMAIN,
+    PREVOTE_DOMAIN,
+    PRECOMMIT_DOMAIN,
+    PROPOSAL_DOMAIN,
+    SHARE_DOMAIN,
+    CLAIM_DOMAIN,
+];
+
+// A signature that were valid for two kinds would let anybody make a vote of a proposal, or an intent of a pledge.
+const _: () = {
+    let mut one = 0;
+    while one < DOMAINS.len() {
+        let mut other = one + 1;
+        while other < DOMAINS.len() {
+            let mut byte = 0;
+            while byte < 32 && DOMAINS[one][byte] == DOMAINS[other][byte] {
+                byte += 1;
+            }
+            assert!(byte < 32);
+            other += 1;
+        }
+        one += 1;
+    }
+};
 
 /// What a message is. The numbers never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -180,6 +231,7 @@ impl NodeKind {
             Self::Round => ROUND_HEAD + size_of::<Vote>(),
             Self::Intents => size_of::<Intent>(),
             Self::Pledges => size_of::<PledgeRow>(),
+            // Empty, it says that the heights were given up.
             Self::Range => 0,
             Self::Evidence => 8 + 2 * size_of::<Vote>(),
             Self::Proposal | Self::Share | Self::Beacon | Self::Standing => self.bytes_max(),
@@ -208,6 +260,7 @@ impl NodeKind {
             Self::Votes | Self::Proposal | Self::Polka | Self::Round | Self::Share | Self::Beacon => Lane::Order,
             Self::Standing | Self::AskBody | Self::AskRange | Self::Evidence | Self::Claim => Lane::Order,
             Self::AskSnapshot | Self::AskPart => Lane::Order,
+            // A megabyte of a proposed block holds up no vote, and a flood of intents no block.
             Self::Body => Lane::Bodies,
             Self::Intents | Self::Pledges => Lane::Intents,
             Self::Range | Self::Snapshot | Self::Part => Lane::History,
@@ -342,6 +395,7 @@ impl NodeMessage {
     /// More bytes than the kind may have, no message of the kind, or fields that cannot be so.
     pub fn decode(kind: NodeKind, bytes: &[u8]) -> Result<Self, DecodeError> {
         let (most, found) = (kind.bytes_max(), bytes.len());
+        // Before anything of it is kept: a row takes as much memory again as its bytes do.
         if found > most {
             return Err(DecodeError::TooMany { what: "bytes of a node message", most, found });
         }
@@ -351,6 +405,7 @@ impl NodeMessage {
             NodeKind::Body => Self::Body(Box::new(Block::decode(bytes)?)),
             NodeKind::Polka => {
                 let polka = Certificate::decode(bytes)?;
+                // It stands for no round: a polka of it would be later than every other.
                 if polka.round == NO_ROUND {
                     return Err(DecodeError::Value { field: "polka round", found: polka.round.into() });
                 }

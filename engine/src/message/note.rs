@@ -8,6 +8,9 @@ use crate::limits::TIME_MS_MAX;
 /// The version of notes that this code writes and reads.
 pub const NOTE_VERSION: u32 = 2;
 
+/// Bytes before the certificate.
+const HEAD: usize = 224;
+
 /// Where the chain stood when a snapshot began: right after a height was settled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChainNote {
@@ -33,7 +36,7 @@ impl ChainNote {
     /// Version u32, zero u32, height u64, time u64, first height of receipts u64, block 32, root 32, root chains 2 x 32,
     /// sets of validators 2 x 32, then the certificate.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(224 + self.certificate.encoded_len());
+        let mut out = Vec::with_capacity(HEAD + self.certificate.encoded_len());
         out.extend_from_slice(&NOTE_VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.height.0.to_le_bytes());
@@ -42,7 +45,9 @@ impl ChainNote {
         for hash in [&self.block, &self.root].into_iter().chain(&self.root_chains).chain(&self.validators) {
             out.extend_from_slice(hash);
         }
+        assert_eq!(out.len(), HEAD, "the certificate stands behind a head of one length");
         self.certificate.encode(&mut out);
+        assert_eq!(out.len(), HEAD + self.certificate.encoded_len(), "nothing stands behind the certificate");
         out
     }
 
@@ -68,12 +73,14 @@ impl ChainNote {
             certificate: Certificate::read(&mut reader)?,
         };
         reader.end()?;
+        assert_eq!(HEAD + note.certificate.encoded_len(), bytes.len(), "a note has as many bytes as it says");
         if note.time_ms > TIME_MS_MAX {
             return Err(DecodeError::Value { field: "chain note time", found: note.time_ms });
         }
         if note.height == Height::GENESIS || note.receipts_from > note.height {
             return Err(DecodeError::Value { field: "chain note height", found: note.height.0 });
         }
+        // A block that follows carries this certificate: one of another block would be refused by everybody.
         if note.certificate.height != note.height || note.certificate.block != note.block {
             let found = note.certificate.height.0;
             return Err(DecodeError::Value { field: "height of the chain note's certificate", found });

@@ -69,6 +69,8 @@ pub struct PledgeRow {
 }
 
 const _: () = assert!(size_of::<PledgeRow>() == 192);
+// The signature covers all that stands before it: a byte that it left out could be anybody's.
+const _: () = assert!(std::mem::offset_of!(PledgeRow, signature) == 128);
 
 /// The end of a chain of hashes whose preimage is `value`: one step. Each has in it for what it may be used, so that a copy is
 /// worth nothing at another table, for another key, at another roll or on another chain.
@@ -132,6 +134,7 @@ impl PledgeRow {
             _ if kind == PledgeKind::Opening && self.number != 0 => {
                 Err(DecodeError::Value { field: "opening number", found: self.number })
             }
+            // In a table's row it stands for nothing that was pledged.
             _ if self.value == [0; 32] => Err(DecodeError::Value { field: "pledge value", found: 0 }),
             _ => Ok(kind),
         }

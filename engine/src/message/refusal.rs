@@ -114,6 +114,17 @@ pub enum Refusal {
     OpenedLate = 95,
 }
 
+// Reasons are looked for in the order of their codes, and which of them use a number up follows from their order too.
+const _: () = {
+    let mut index = 1;
+    while index < Refusal::ALL.len() {
+        assert!((Refusal::ALL[index - 1].0 as u8) < Refusal::ALL[index].0 as u8);
+        index += 1;
+    }
+};
+const _: () = assert!(Refusal::NumberAhead as u8 + 1 < Refusal::AccountExists as u8);
+const _: () = assert!((Refusal::AccountExists as u8) < Refusal::TreasuryEmpty as u8);
+
 impl Refusal {
     /// All refusals in precedence order, with the name and the sentence that a person reads.
     pub const ALL: [(Self, &'static str, &'static str); 48] = [

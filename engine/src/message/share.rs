@@ -41,7 +41,10 @@ pub struct Share {
     pub signature: [u8; 64],
 }
 
-const _: () = assert!(size_of::<ShareBody>() == 128 && size_of::<Share>() == 192);
+const _: () = assert!(size_of::<ShareBody>() == 128);
+const _: () = assert!(size_of::<Share>() == 192);
+
+const _: () = assert!(std::mem::offset_of!(Share, signature) == size_of::<ShareBody>());
 
 impl ShareBody {
     /// A share of the beacon over a decided block.
@@ -70,6 +73,7 @@ impl Share {
     /// Another length, or reserved bytes that are not zero.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let share: Self = decode_pod("share", bytes)?;
+        // The signature leaves them out: anybody could change them, and the author would seem to contradict itself.
         if share.body.reserved != [0; 12] || share.body.more_reserved != [0; 16] {
             return Err(DecodeError::Value { field: "share reserved", found: 1 });
         }

@@ -95,6 +95,8 @@ impl TryFrom<u8> for PartKind {
 impl PartRow {
     /// Some groups of a snapshot.
     pub fn new(height: Height, kind: PartKind, first: u32, count: u32) -> Self {
+        assert!(count > 0, "whoever is asked for nothing answers nothing");
+        assert!(count <= kind.most(), "a part is bounded");
         Self { height, first, count, kind: kind as u8, reserved: [0; 7] }
     }
 
@@ -106,8 +108,10 @@ impl PartRow {
         let kind = PartKind::try_from(self.kind)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
         match () {
+            // In a question it would stand for the newest snapshot, whichever that is when the part is asked for.
             () if self.height == Height::GENESIS => fail("snapshot height", 0),
             () if self.count == 0 || self.count > kind.most() => fail("groups of a part", self.count.into()),
+            // A sum that wrapped would name groups that nobody asked for.
             () if self.first.checked_add(self.count).is_none() => fail("first group of a part", self.first.into()),
             () if self.reserved != [0; 7] => fail("part reserved", 1),
             () => Ok(kind),
@@ -139,6 +143,7 @@ impl Part {
         let mut reader = Reader::new("part of a snapshot", bytes);
         let row: PartRow = reader.row()?;
         let kind = row.check_form()?;
+        // The row was checked: nobody makes a node take more than one part at a time.
         let bytes = reader.take(row.count as usize * kind.unit())?.to_vec();
         reader.end()?;
         Ok(Self { row, bytes })
@@ -148,14 +153,21 @@ impl Part {
 impl SnapshotProof {
     /// Bytes before the certificates' signatures.
     pub const BYTES_MIN: usize = 3 * size_of::<Header>() + 48 + 32 + 48 + 272;
+    /// Bytes of a certificate before its signatures.
+    const CERTIFICATE_BYTES_MIN: usize = 48;
 
     /// Appends: the three headers, the beacon, the hash of the verdicts, the certificate, the note.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         self.headers.iter().for_each(|header| out.extend_from_slice(bytemuck::bytes_of(header)));
         out.extend_from_slice(&self.beacon);
         out.extend_from_slice(&self.verdicts);
         self.certificate.encode(out);
         out.extend_from_slice(&self.note.encode());
+        let certificates = self.certificate.encoded_len() + self.note.certificate.encoded_len();
+        // The least is with two certificates that nobody signed.
+        let expected = Self::BYTES_MIN - 2 * Self::CERTIFICATE_BYTES_MIN + certificates;
+        assert_eq!(out.len() - start, expected, "a proof has as many bytes as it says");
     }
 
     /// Reads exactly one proof. What it proves, its hashes and signatures say.

@@ -14,6 +14,10 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
+// A refusal's byte is neither that of an applied intent nor that of another refusal.
+const _: () = assert!(Refusal::BadSignature as u8 + Verdict::REFUSED > 1);
+const _: () = assert!(Refusal::ALL[Refusal::ALL.len() - 1].0 as u8 <= u8::MAX - Verdict::REFUSED);
+
 impl Verdict {
     /// What a refusal's code is moved by, so that verdicts fit a byte.
     const REFUSED: u8 = 0x10;

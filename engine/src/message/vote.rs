@@ -94,8 +94,13 @@ pub struct Proposal {
     pub signature: [u8; 64],
 }
 
-const _: () = assert!(size_of::<VoteBody>() == 64 && size_of::<ProposalBody>() == 64);
-const _: () = assert!(size_of::<Vote>() == 128 && size_of::<Proposal>() == 128);
+const _: () = assert!(size_of::<VoteBody>() == 64);
+const _: () = assert!(size_of::<ProposalBody>() == 64);
+const _: () = assert!(size_of::<Vote>() == 128);
+const _: () = assert!(size_of::<Proposal>() == 128);
+
+const _: () = assert!(std::mem::offset_of!(Vote, signature) == size_of::<VoteBody>());
+const _: () = assert!(std::mem::offset_of!(Proposal, signature) == size_of::<ProposalBody>());
 
 impl VoteBody {
     /// A vote for a block, or for nil.
@@ -125,6 +130,7 @@ impl VoteBody {
         match self {
             _ if self.nil > 1 => fail("vote nil", self.nil.into()),
             _ if self.nil == 1 && self.block != [0; 32] => fail("vote for nil with a block", 1),
+            // It stands for none: a vote of it would be later than every other.
             _ if self.round == NO_ROUND => fail("vote round", self.round.into()),
             _ if self.reserved != [0; 14] => fail("vote reserved", 1),
             _ => Ok(kind),

@@ -109,9 +109,13 @@ pub struct RangeEntry {
     pub beacon: Option<Beacon>,
 }
 
-const _: () = assert!(size_of::<BeaconRow>() == 88 && size_of::<NodeStanding>() == 64);
-const _: () = assert!(size_of::<ClaimBody>() == 64 && size_of::<Claim>() == 128);
-const _: () = assert!(size_of::<BlockRow>() == 40 && size_of::<RangeRow>() == 16);
+const _: () = assert!(size_of::<BeaconRow>() == 88);
+const _: () = assert!(size_of::<NodeStanding>() == 64);
+const _: () = assert!(size_of::<ClaimBody>() == 64);
+const _: () = assert!(std::mem::offset_of!(Claim, signature) == size_of::<ClaimBody>());
+const _: () = assert!(size_of::<Claim>() == 128);
+const _: () = assert!(size_of::<BlockRow>() == 40);
+const _: () = assert!(size_of::<RangeRow>() == 16);
 
 /// Bytes before a range's entry: its length and whether there is a beacon.
 const ENTRY_HEAD: usize = 8;
@@ -132,6 +136,7 @@ pub(super) fn decode_range(bytes: &[u8]) -> Result<Vec<RangeEntry>, DecodeError>
     let mut reader = Reader::new("range", bytes);
     let mut entries = Vec::new();
     while reader.left() > 0 {
+        // Bytes bound a range too, but small blocks would make many more of them than anybody asks for.
         if entries.len() == RANGE_HEIGHTS_MAX {
             let (most, found) = (RANGE_HEIGHTS_MAX, RANGE_HEIGHTS_MAX + 1);
             return Err(DecodeError::TooMany { what: "heights of a range", most, found });
@@ -169,7 +174,11 @@ impl RangeEntry {
         };
         let beacon = if has_beacon { Some(reader.array()?) } else { None };
         let decided = Box::new(Decided::decode(reader.take(length)?)?);
-        Ok(Self { decided, beacon })
+        let entry = Self { decided, beacon };
+        // Whoever catches up counts what waits by this length: it must be that of the bytes that came.
+        let beacon_bytes = if has_beacon { size_of::<Beacon>() } else { 0 };
+        assert_eq!(entry.encoded_len(), ENTRY_HEAD + beacon_bytes + length, "a height has as many bytes as it says");
+        Ok(entry)
     }
 }
 
@@ -197,6 +206,7 @@ impl RoundCertificate {
         };
         let votes = rows("round certificate's votes", reader.take(reader.left())?, Vote::decode)?;
         for (place, Vote { body, .. }) in votes.iter().enumerate() {
+            // Ascending slots are of different validators: one that stood in it twice would count twice.
             let ascends = place == 0 || votes[place - 1].body.slot < body.slot;
             let fits = body.height == height && body.round == round;
             if !ascends || !fits || body.slot >= VALIDATORS_MAX {
@@ -221,6 +231,7 @@ impl NodeStanding {
         let row: Self = decode_pod("standing of a node", bytes)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
         match () {
+            // Whoever asks for heights goes by these: a settled height that nobody decided would be asked for without end.
             () if row.settled > row.decided => fail("settled height", row.settled.0),
             () if row.certified > row.settled => fail("certified height", row.certified.0),
             () if row.flags > Self::FOLLOWS | Self::BY_OPERATOR => fail("standing flags", row.flags.into()),
@@ -247,6 +258,8 @@ impl Claim {
 impl RangeRow {
     /// Asks for `count` heights from one on.
     pub fn new(from: Height, count: u32) -> Self {
+        assert!(from > Height::GENESIS, "genesis is no block that could be told");
+        assert!(count > 0, "whoever is asked for nothing answers nothing");
         Self { from, count, reserved: [0; 4] }
     }
 
@@ -259,6 +272,7 @@ impl RangeRow {
         let fail = |field, found| Err(DecodeError::Value { field, found });
         match () {
             () if row.from == Height::GENESIS => fail("first height of a range", 0),
+            // An answer to it would say that the heights are gone.
             () if row.count == 0 => fail("heights of a range", 0),
             () if row.reserved != [0; 4] => fail("range reserved", 1),
             () => Ok(row),
