@@ -223,7 +223,6 @@ impl Genesis {
             rules.check().or_else(|problem| fail("rules", problem))?;
         }
         within("window_max_ms", self.window_max_ms, 1, 24 * 3_600_000)?;
-        // Half of the window is left to whoever would bet before the dice may roll again.
         within("window_min_ms", self.window_min_ms, 0, self.window_max_ms / 2)?;
         // Each phase has a table and a millisecond of its own.
         within("clock_phases", self.clock_phases.into(), 1, self.window_max_ms.min(self.tables.into()))?;
@@ -235,7 +234,7 @@ impl Genesis {
         within("idleness.seat_ms", self.idleness.seat_ms, 1, IDLE_MS_MAX)?;
         within("block_interval_ms", self.block_interval_ms, PROPOSAL_INTERVAL_MS_MIN, self.window_max_ms.max(10))?;
         within("validators", self.validators.len() as u64, 1, VALIDATORS_MAX.into())?;
-        // Keys that one of several drew would be warned of by nobody: what is said of them follows from this field.
+        // Such keys carry no warning: whoever of several drew them could foresee every roll, and no output would say so.
         if self.keys == KeySource::Own && self.validators.len() > 1 {
             return fail("keys", "own; it is for one validator, whose beacon key nobody else has a share of".into());
         }

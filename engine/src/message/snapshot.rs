@@ -108,7 +108,7 @@ impl PartRow {
         let kind = PartKind::try_from(self.kind)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
         match () {
-            // In a question it would stand for the newest snapshot, whichever that is when the part is asked for.
+            // Everybody makes genesis from its file.
             () if self.height == Height::GENESIS => fail("snapshot height", 0),
             () if self.count == 0 || self.count > kind.most() => fail("groups of a part", self.count.into()),
             // A sum that wrapped would name groups that nobody asked for.

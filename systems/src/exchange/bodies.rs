@@ -7,13 +7,17 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bevy_ecs::resource::Resource;
 use engine::limits::{
-    AHEAD_HEIGHTS, AHEAD_ROUNDS, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX, VALIDATORS_MAX,
+    AHEAD_HEIGHTS, AHEAD_ROUNDS, BLOCK_BYTES_MAX, BODIES_BYTES_MAX, BODY_HEIGHTS, PAST_ROUNDS, ROUND_PROPOSALS_MAX,
+    VALIDATORS_MAX,
 };
 use engine::message::block::Block;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
 use engine::{Hash, Height, PeerId};
 use order::block::check_sections;
+
+// Where nothing is needed any more, the largest body finds room.
+const _: () = assert!(BODIES_BYTES_MAX >= BLOCK_BYTES_MAX);
 
 /// Proposals and bodies of the heights above the last decided one. Bounded: two proposals for each round and slot, a body
 /// only for a proposal, and the bytes of each height's bodies.

@@ -189,6 +189,7 @@ impl CatchUp {
     ) {
         let Some(place) = self.asked.iter().position(|asked| asked.of == from) else { return };
         let asked = self.asked.swap_remove(place);
+        assert!(self.asked.iter().all(|other| other.of != from), "of each node one thing is asked at a time");
         let verified = self.verified(chain.decided);
         for entry in entries {
             let height = entry.decided.block.header.height;

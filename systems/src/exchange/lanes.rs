@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::limits::{EARLY_PLEDGE_WAITS_MS, EARLY_PLEDGES_MAX};
+use engine::limits::{EARLY_PLEDGE_WAITS_MS, EARLY_PLEDGES_MAX, TABLES_MAX};
 use engine::message::intent::IntentId;
 use engine::message::pledge::PledgeRow;
 use engine::{Height, PeerId};
@@ -141,6 +141,7 @@ impl PledgeLanes {
         }
         self.taken += 1;
         place.insert(row.table, Waiting { row: *row, to: sender.waits(), number: self.taken });
+        assert!(place.len() <= TABLES_MAX as usize, "a lane has one place for each table");
         true
     }
 

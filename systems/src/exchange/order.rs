@@ -189,6 +189,7 @@ pub fn order_blocks<P: Planted>(
     step.start(&due, &turns);
     step.answer_asked();
     step.finish(&nodes);
+    assert!(step.votes.is_empty(), "a vote that is logged is sent");
     if P::RECEIPT_BY_NUMBER {
         let OrderParts { chain, answers, .. } = &mut parts;
         chain.unsettled.iter().flat_map(|block| &block.block.intents).for_each(|intent| answers.mistake(intent));

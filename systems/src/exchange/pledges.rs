@@ -31,6 +31,8 @@ use crate::state::accounts::AccountIndex;
 use crate::state::pledges::{Forfeits, check_pledge};
 use crate::state::setup::Setup;
 
+const _: () = assert!(NODE_PLEDGES_MAX <= NODE_CHECKS_MAX, "of one message all pledges are verified");
+
 /// What a row is held against.
 struct Door<'a, 'r> {
     setup: &'a Setup,

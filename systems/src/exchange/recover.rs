@@ -51,6 +51,7 @@ pub(crate) fn recover(
     // Where the ticks begin later, what was scheduled is scheduled from the first one on.
     step.orderer.ready_ms = now.map(|clock| clock.elapsed_ms());
     step.tell_votes();
+    assert!(step.votes.is_empty(), "a vote that is logged is sent");
     if let Some(fault) = step.orderer.fault.take() {
         return Err(fault);
     }

@@ -68,6 +68,7 @@ impl KindVotes {
     }
 
     fn mark(&mut self, vote: &Vote) {
+        assert!(self.present.contains(vote.body.slot), "only whoever has a row is counted");
         let value = vote.body.value();
         match self.values.iter_mut().find(|(other, _)| *other == value) {
             Some((_, slots)) => _ = slots.insert(vote.body.slot),
@@ -77,6 +78,7 @@ impl KindVotes {
                 self.values.push((value, slots));
             }
         }
+        assert!(self.values.len() <= self.present.count() + self.seconds.len(), "somebody voted for each value");
     }
 
     /// Every vote for a value, by slot ascending.
@@ -195,6 +197,7 @@ impl Tally {
 
     /// Whether a block has a quorum of prevotes in any round of a height.
     pub fn has_polka(&self, height: Height, block: &Hash, quorum: usize) -> bool {
+        assert!(quorum > 0, "votes of nobody prove nothing");
         let Some(votes) = self.heights.get(&height) else { return false };
         let prevotes = votes.rounds.values().map(|kinds| &kinds[place(VoteKind::Prevote)]);
         prevotes.into_iter().any(|prevotes| prevotes.slots_for(Some(*block)).count() >= quorum)

@@ -70,6 +70,7 @@ impl Watches {
         }
         assert!(self.count <= WATCHES_MAX, "what all peers watch is bounded");
         assert!(self.tables.len() <= self.count, "a table is told of while somebody watches it");
+        assert!(self.accounts.len() <= self.count, "an account is told of while somebody watches it");
         assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
     }
 
@@ -97,6 +98,7 @@ impl Watches {
         }
         assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
         assert!(self.tables.len() <= self.count, "a table is told of while somebody watches it");
+        assert!(self.accounts.len() <= self.count, "an account is told of while somebody watches it");
     }
 }
 

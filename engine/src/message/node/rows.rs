@@ -231,7 +231,7 @@ impl NodeStanding {
         let row: Self = decode_pod("standing of a node", bytes)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
         match () {
-            // Whoever asks for heights goes by these: a settled height that nobody decided would be asked for without end.
+            // Whoever is behind asks for heights up to these: one that is settled and not decided, nobody could tell.
             () if row.settled > row.decided => fail("settled height", row.settled.0),
             () if row.certified > row.settled => fail("certified height", row.certified.0),
             () if row.flags > Self::FOLLOWS | Self::BY_OPERATOR => fail("standing flags", row.flags.into()),

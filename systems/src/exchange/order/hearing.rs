@@ -29,6 +29,7 @@ const LOOK_UP_FROM: usize = 64;
 impl OrderStep<'_> {
     /// Hears what others said of the present height: certificates, proposals whose blocks were judged, votes.
     pub(super) fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
+        assert!(self.orderer.is_voting(), "whoever only follows hears nothing of a height under way");
         let height = self.chain.decided.next();
         for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
             if !self.hear_certificate(Input::Polka(polka.clone())) {
@@ -144,6 +145,7 @@ impl OrderStep<'_> {
     }
 
     fn divergence(&mut self, header: &Header, own: Hash) -> Divergence {
+        assert_ne!(header.root_chain, own, "a block that names this node's own root does not diverge");
         let hash = header.hash();
         let proposals = self.bodies.proposals(header.height).iter();
         let proposal = proposals.map(|held| held.proposal).find(|proposal| proposal.body.block == hash);

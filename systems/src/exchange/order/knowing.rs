@@ -24,6 +24,8 @@ use crate::exchange::tick::{Clock, Outbox};
 /// Heights that a validator without its log stays behind the others before it votes again.
 const FOLLOW_HEIGHTS: u64 = 3;
 
+const _: () = assert!(FOLLOW_HEIGHTS > 1, "it may have voted at the height above the highest that is decided");
+
 impl Orderer {
     /// This validator cannot know what it signed: it votes on nothing until it is far above that. Says whether there is a
     /// way back: in a set of which none may be faulty, only its operator knows one.
