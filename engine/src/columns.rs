@@ -111,6 +111,7 @@ macro_rules! columns {
             pub fn rows(&mut self) -> Rows<'_> {
                 let capacity = *self.capacity;
                 let rows = Rows { $($($field: columns!(@$shape whole(&mut self.$field)),)+)+ };
+                // A row is known by its number alone: one that were lost would give its name to the one behind it.
                 for (column, bytes) in Column::ALL.into_iter().zip(rows.column_bytes()) {
                     let expected = capacity.rows(column) * column.row_bytes();
                     assert_eq!(bytes.len(), expected, "static slots: rows of {}", column.name());

@@ -58,6 +58,7 @@ impl Dice {
     pub const fn roll_index(self) -> usize {
         let (low, high) = self.sorted();
         let (low, high) = (low as usize - 1, high as usize - 1);
+        // Below a low face stand six rolls of face 1, five of face 2, and so on.
         low * 6 - (low * low - low) / 2 + (high - low)
     }
 

@@ -219,6 +219,7 @@ impl Genesis {
         within("accounts", self.accounts.into(), 1, ACCOUNTS_MAX.into())?;
         within("grant", self.grant, 0, self.supply)?;
         within("rules", self.rules.len() as u64, 1, RULES_MAX as u64)?;
+        // Each by itself, whether a table plays by it or not: their hashes are all in the state.
         for rules in &self.rules {
             rules.check().or_else(|problem| fail("rules", problem))?;
         }

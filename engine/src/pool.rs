@@ -116,6 +116,7 @@ impl Arenas {
 
     /// Frees everything at once.
     pub fn reset(&mut self) {
+        // Before the arenas are reset: afterwards nothing says what they gave.
         let given = self.workers.iter_mut().chain([&mut self.joined]).map(Arena::given).sum();
         self.last = ArenaUse { held: self.allocated_bytes(), given, kept: std::mem::take(&mut self.kept) };
         self.workers.iter_mut().chain([&mut self.joined]).for_each(|arena| arena.get().reset());

@@ -130,6 +130,7 @@ impl TableRules {
         if self.min_bet == 0 {
             return Err("min_bet is 0; a bet is at least 1 chip".into());
         }
+        // Every bet would be refused, and nobody told why.
         if self.max_bet < self.min_bet {
             return Err(format!("max_bet {} is below min_bet {}", self.max_bet, self.min_bet));
         }

@@ -58,6 +58,7 @@ impl SpotMask {
     #[inline]
     pub const fn rank(&self, spot: Spot) -> usize {
         let word = (spot.0 >> 6) as usize;
+        // Word by word: rows are packed in the order of spots, so that their place is how many stand before.
         let mut below = (self.0[word] & ((1 << (spot.0 & 63)) - 1)).count_ones();
         let mut lower = 0;
         while lower < word {

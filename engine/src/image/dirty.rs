@@ -141,7 +141,7 @@ impl DirtyMap {
         let columns = |index| Column::ALL[TABLE_COLUMN_FIRST + index];
         let per_chunk: [usize; TABLE_COLUMNS] = std::array::from_fn(|index| {
             let rows_per_table = capacity.rows(columns(index)) / capacity.tables;
-            assert_eq!(rows_per_table * capacity.tables, capacity.rows(columns(index)), "tables have equally many rows");
+            assert_eq!(rows_per_table * capacity.tables, capacity.rows(columns(index)), "tables are alike");
             CHUNK_TABLES * rows_per_table * columns(index).row_bytes() / GROUP_BYTES
         });
         let mut rest = &mut self.touched[self.layout.column_groups(Column::Tables).start..];

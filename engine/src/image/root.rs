@@ -104,6 +104,7 @@ impl RootTree {
                 *value = group_value(*index as usize, bytes);
             }
         };
+        // One task is not worth another thread's waking up.
         if touched.len() <= GROUPS_PER_TASK {
             hash((fresh, touched));
         } else {
@@ -120,7 +121,7 @@ impl RootTree {
         self.touched.dedup();
         let (below, above) = self.levels.split_at_mut(level);
         let (below, above) = (&below[level - 1], &mut above[0]);
-        assert_eq!(above.len(), below.len().div_ceil(2), "a parent has two children, and the last one has one at least");
+        assert_eq!(above.len(), below.len().div_ceil(2), "each parent has its children below it");
         let fresh = &mut self.fresh[..self.touched.len()];
         let merge = |(values, parents): (&mut [ChainingValue], &[u32])| {
             for (value, parent) in values.iter_mut().zip(parents) {

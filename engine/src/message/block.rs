@@ -292,6 +292,7 @@ impl Retired {
 
 fn read_header(reader: &mut Reader<'_>) -> Result<(Header, Option<Certificate>), DecodeError> {
     let header: Header = reader.row()?;
+    // First: what another version means by the other fields, this one cannot know.
     if header.version != BLOCK_VERSION {
         return Err(reader.value("block version", header.version));
     }

@@ -68,6 +68,7 @@ impl Certificate {
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let height = check_height(Height(reader.u64()?))?;
         let round = reader.u32()?;
+        // Its bound comes before the memory: a count is as foreign as what it counts.
         let count = reader.count("certificate signatures", VALIDATORS_MAX as usize)?;
         let block = reader.array()?;
         let mut signatures: Vec<CertificateSignature> = Vec::with_capacity(count);
@@ -142,6 +143,7 @@ impl Settled {
         let mut reader = Reader::new("settled body", bytes);
         let (height, beacon) = (check_height(Height(reader.u64()?))?, reader.array()?);
         let (root, root_chain) = (reader.array()?, reader.array()?);
+        // How many there must be follows from the block; here they are no more than any block has.
         let count = reader.count("verdicts", BLOCK_INTENTS_MAX + BLOCK_PLEDGES_MAX)?;
         let verdicts = reader.take(count)?.iter().map(|byte| Verdict::try_from(*byte)).collect::<Result<_, _>>()?;
         reader.end()?;

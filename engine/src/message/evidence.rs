@@ -73,6 +73,7 @@ impl Evidence {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("evidence", bytes);
         let [kind, zeros @ ..] = reader.array::<8>()?;
+        // What says the same has one form, so that it is kept and told once.
         if zeros != [0; 7] {
             return Err(DecodeError::Value { field: "evidence reserved", found: 1 });
         }

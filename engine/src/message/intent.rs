@@ -226,6 +226,7 @@ impl IntentBody {
     /// it need not know to the millisecond when it will be decided; intake asks for the millisecond.
     pub fn expiry(&self, now_ms: u64) -> Expiry {
         let expiry_ms = u64::from(self.expiry_s) * 1_000;
+        // The clock may be set to anything: the sum with it must not wrap, and let an intent of any expiry in.
         if now_ms > expiry_ms {
             Expiry::Passed
         } else if expiry_ms > now_ms.saturating_add(EXPIRY_AHEAD_S_MAX * 1_000) {

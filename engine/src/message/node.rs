@@ -92,15 +92,8 @@ const _: () = {
 };
 
 /// What signatures cover first, of all kinds that this crate knows.
-const DOMAINS: [[u8; 32]; 7] = [
-    INTENT_DOMAIN,
-    PLEDGE_DOMAIN,
-    PREVOTE_DOMAIN,
-    PRECOMMIT_DOMAIN,
-    PROPOSAL_DOMAIN,
-    SHARE_DOMAIN,
-    CLAIM_DOMAIN,
-];
+const DOMAINS: [[u8; 32]; 7] =
+    [INTENT_DOMAIN, PLEDGE_DOMAIN, PREVOTE_DOMAIN, PRECOMMIT_DOMAIN, PROPOSAL_DOMAIN, SHARE_DOMAIN, CLAIM_DOMAIN];
 
 // A signature that were valid for two kinds would let anybody make a vote of a proposal, or an intent of a pledge.
 const _: () = {

@@ -77,6 +77,7 @@ impl ChainNote {
         if note.time_ms > TIME_MS_MAX {
             return Err(DecodeError::Value { field: "chain note time", found: note.time_ms });
         }
+        // A restart reads receipts from the one up to the other: if they were turned around it would read none.
         if note.height == Height::GENESIS || note.receipts_from > note.height {
             return Err(DecodeError::Value { field: "chain note height", found: note.height.0 });
         }

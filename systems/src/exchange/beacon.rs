@@ -30,8 +30,7 @@ const RESEND_MS: u64 = 200;
 const STALL_MS: u64 = 2_000;
 const STALL_AGAIN_MS: u64 = 10_000;
 
-const _: () =
-    assert!(RESEND_MS < STALL_MS, "what got lost is sent again before anybody is told");
+const _: () = assert!(RESEND_MS < STALL_MS, "what got lost is sent again before anybody is told");
 const _: () = assert!(STALL_MS < STALL_AGAIN_MS, "an operator who was told is not told again at once");
 // A beacon that the others know is remembered for whoever settles as far behind them as one may.
 const _: () = assert!(RECENT_BEACONS > UNSETTLED_MAX);

@@ -150,6 +150,7 @@ fn judge(peers: &mut [Peer], keys: &[PeerKey], peer: PeerId, offence: Offence, n
 
 /// Adds an offence's points to a score that a point leaves every second. Says whether it is one too many.
 fn hold_against(row: &mut Peer, offence: Offence, now_ms: u64) -> bool {
+    assert!(row.score < SCORE_BAN, "whoever is put out is judged no more");
     let seconds = now_ms.saturating_sub(row.scored_ms) / 1_000;
     // Whole seconds only: the rest counts the next time, or offences in quick succession would never decay.
     row.scored_ms += seconds * 1_000;

@@ -218,7 +218,7 @@ impl Tally {
         let signatures: Vec<CertificateSignature> =
             votes.map(|vote| CertificateSignature { slot: vote.body.slot, signature: vote.signature }).collect();
         // Whoever reads a certificate refuses one with a slot out of order or twice.
-        assert!(signatures.is_sorted_by(|one, next| one.slot < next.slot), "a certificate has each slot once, in order");
+        assert!(signatures.is_sorted_by(|one, next| one.slot < next.slot), "each slot once, in order");
         assert_eq!(signatures.len(), kinds[place(kind)].slots_for(Some(block)).count(), "bits and rows say the same");
         (signatures.len() >= quorum).then_some(Certificate { height, round, block, signatures })
     }

@@ -17,7 +17,7 @@ use super::trust::Trust;
 
 // Whoever passes intents on is not told which were dropped: a share that holds none would lose them all.
 const _: () = assert!(FOREIGN_MAX / VALIDATORS_MAX as usize > 0);
-const _: () = assert!(UNPROVEN_MAX >= NODE_INTENTS_MAX as u64, "a message of a node that nobody knows yet is looked at");
+const _: () = assert!(UNPROVEN_MAX >= NODE_INTENTS_MAX as u64, "a first message is looked at whole");
 
 /// The time of this tick: the only clock there is.
 #[derive(Resource, Clone, Copy, Default, Debug)]
