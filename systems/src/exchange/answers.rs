@@ -226,6 +226,7 @@ impl Answers {
             self.insert(*next);
         }
         late.sort_unstable_by_key(|(_, id)| *id);
+        assert!(late.is_sorted_by(|(_, one), (_, next)| one < next), "an intent waits once");
         late
     }
 

@@ -117,6 +117,7 @@ impl Pending {
             }
             stays
         });
+        assert!(foreign.values().sum::<usize>() <= queue.len(), "what entered elsewhere is counted once");
     }
 }
 

@@ -214,6 +214,7 @@ impl Telling<'_, '_> {
             match what {
                 Watched::Table(id) if id.index() < self.rows.tables.len() => {
                     let told = tables.get_mut(&id).expect("a watched table has its row");
+                    assert!(told.watchers > 0, "whoever is new watches it too");
                     // Those who watched before must not miss what changed since they were told.
                     if !told.seats.is_empty() {
                         self.table(Some(&mut *told), id);

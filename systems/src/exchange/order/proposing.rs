@@ -42,6 +42,7 @@ impl OrderStep<'_> {
         let quorum = self.orderer.validators.quorum();
         let (_, block) = self.tally.quorum(height, VoteKind::Prevote, quorum).filter(|(before, _)| *before < round)?;
         let body = self.bodies.get_mut(height, &block).filter(|body| body.judged == Some(Judged::Valid))?;
+        assert_eq!(body.block.header.height, height, "a body is kept at its own height");
         if !body.logged {
             body.logged = true;
             self.outbox.outputs.push(log_body(&body.block));
