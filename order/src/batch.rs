@@ -11,6 +11,10 @@ use rand_chacha::rand_core::SeedableRng;
 /// Bytes that a [`BatchSecret`] takes from the system in one draw.
 const DRAW_BYTES: usize = 32;
 
+// One draw alone holds as much as the secret does: the second one only shows that the source does not repeat itself.
+const _: () = assert!(DRAW_BYTES >= size_of::<BatchSecret>());
+const _: () = assert!(size_of::<BatchSecret>() == blake3::KEY_LEN);
+
 /// The secret part of all batch coefficients of a process. It changes no verdict on an honest batch.
 #[derive(Clone)]
 pub struct BatchSecret([u8; 32]);

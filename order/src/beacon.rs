@@ -48,6 +48,7 @@ impl BeaconMessage {
         bytes[32..40].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.height.0.to_le_bytes());
         bytes[48..].copy_from_slice(&self.block);
+        const { assert!(2 * size_of::<Hash>() + size_of::<Height>() + size_of::<u64>() == 80, "nothing stays zero") };
         bytes
     }
 }
@@ -117,7 +118,21 @@ impl std::fmt::Debug for BeaconSigner {
 pub fn deal(count: NonZeroU32, seed: [u8; 32]) -> (BeaconGroup, Vec<BeaconSigner>) {
     let rng = ChaCha20Rng::from_seed(seed);
     let (sharing, shares) = deal_anonymous::<MinSig, N3f1>(rng, Mode::NonZeroCounter, count);
-    (BeaconGroup(sharing), shares.into_iter().map(|share| BeaconSigner { share }).collect())
+    let group = BeaconGroup(sharing);
+    let signers: Vec<BeaconSigner> = shares.into_iter().map(|share| BeaconSigner { share }).collect();
+    // The library's own idea of a quorum is another crate's to change: fewer than ours could foresee every roll, and with
+    // more the honest ones alone would have no dice.
+    assert_eq!(group.threshold(), threshold_of(count.get()), "as many shares make a beacon as votes make a decision");
+    assert_eq!(group.validators(), count.get() as usize, "the group knows of everybody whom a share was dealt");
+    assert_eq!(signers.len(), group.validators(), "each validator has one share");
+    let in_order = (0..).zip(&signers).all(|(slot, signer)| signer.slot() == slot);
+    assert!(in_order, "shares are handed out by their place, which is the slot");
+    (group, signers)
+}
+
+/// How many shares of so many validators make a beacon: as many as votes make a decision.
+const fn threshold_of(count: u32) -> u32 {
+    count - (count - 1) / 3
 }
 
 impl BeaconGroup {
@@ -125,6 +140,11 @@ impl BeaconGroup {
     pub fn key(&self) -> [u8; 96] {
         let bytes = self.0.public().encode();
         bytes.as_ref().try_into().expect("a compressed point of G2 has 96 bytes")
+    }
+
+    /// How many validators have a share.
+    pub(crate) fn validators(&self) -> usize {
+        self.0.total().get() as usize
     }
 
     /// How many shares make a beacon.
@@ -145,7 +165,7 @@ impl BeaconGroup {
         let count = validators.get();
         let group = Sharing::<MinSig>::decode_cfg(bytes.to_vec(), &(validators, ModeVersion::v0())).ok();
         // With a lower threshold, fewer validators than a quorum could foresee every roll.
-        let group = group.filter(|group| group.total() == validators && group.required() == count - (count - 1) / 3);
+        let group = group.filter(|group| group.total() == validators && group.required() == threshold_of(count));
         group.map(Self).ok_or(BeaconError::Group { validators: count })
     }
 }
@@ -203,6 +223,9 @@ pub struct BeaconCollector {
 impl BeaconCollector {
     /// A collector without shares.
     pub fn new(group: BeaconGroup, message: BeaconMessage) -> Self {
+        // A threshold of nothing would take an empty sum for a beacon, and one above all would never have any.
+        assert!(group.threshold() >= 1);
+        assert!(group.threshold() as usize <= group.validators());
         Self { group, message, shares: Vec::new(), foreign: false, simulated: Vec::new() }
     }
 
@@ -245,6 +268,8 @@ impl BeaconCollector {
         if !self.simulated.contains(&slot) {
             self.simulated.push(slot);
         }
+        assert!(self.simulated.len() <= count as usize, "a slot has one simulated share");
+        assert!(self.shares.is_empty(), "simulated shares and real ones are never counted together");
         let is_enough = self.simulated.len() >= self.group.threshold() as usize;
         Ok(memory::beacon(None, &self.message.bytes()).filter(|_| is_enough))
     }
@@ -259,6 +284,7 @@ impl BeaconCollector {
             self.shares.push(share);
         }
         assert!(self.shares.len() <= count as usize, "a slot has one share");
+        assert!(self.simulated.is_empty(), "real shares and simulated ones are never counted together");
         Ok(())
     }
 
@@ -280,8 +306,11 @@ impl BeaconCollector {
         let holds = |share: &PartialSignature<MinSig>| {
             threshold::verify_message::<MinSig>(&self.group.0, BEACON_NAMESPACE, &bytes, share).is_ok()
         };
+        let before = self.shares.len();
         let (good, bad): (Vec<_>, Vec<_>) = self.shares.drain(..).partition(holds);
         self.shares = good;
+        assert!(self.shares.len() < before, "a sum that does not verify costs a share, or the collector asks for ever");
+        assert_eq!(self.shares.len() + bad.len(), before, "no good share is lost with a bad one");
         let slot = bad.first().expect("the sum of good shares verifies").index.get();
         Err(BeaconError::Share { slot })
     }
@@ -342,6 +371,7 @@ impl BeaconVerifier {
             self.bisect(&points, &mut rng, &mut bad);
             // Those that were no points were found before the others.
             bad.sort_unstable();
+            assert!(bad.is_sorted_by(|place, next| place < next), "a place is no point or in the equation, never both");
             bad
         };
         memory::timed(|| items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect())
@@ -360,13 +390,16 @@ impl BeaconVerifier {
     fn bisect(&self, points: &[(usize, [u8; 80], G1)], rng: &mut ChaCha20Rng, bad: &mut Vec<usize>) {
         let entries = points.iter().map(|(_, bytes, point)| (BEACON_NAMESPACE, &bytes[..], *point));
         let Some(entries) = NonEmpty::try_new(entries) else { return };
+        assert!(points.len() <= BEACONS_PER_TASK, "an equation is over one chunk at most");
         if batch::verify_same_signer::<_, MinSig, _>(rng, &self.key, entries, &Sequential).is_ok() {
             return;
         }
         match points {
             [(place, ..)] => bad.push(*place),
             _ => {
+                // Each half is smaller than the whole: it ends at single beacons, which name themselves.
                 let (low, high) = points.split_at(points.len() / 2);
+                assert!(!low.is_empty() && low.len() <= high.len());
                 self.bisect(low, rng, bad);
                 self.bisect(high, rng, bad);
             }

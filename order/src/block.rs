@@ -177,7 +177,11 @@ pub fn check_block_head(block: &Block, context: &BlockContext<'_>, secret: &Batc
     check_block_form(block, context)?;
     let mut items = Vec::with_capacity(context.parent_validators.count() + block.pledges.len());
     let carried = carried_items(block, context, &mut items);
+    // One whose slot has no key would be left out, and count all the same.
+    let certified = block.certificate.as_ref().map_or(0, |certificate| certificate.signatures.len());
+    assert_eq!(carried, certified, "slots are checked before signatures");
     pledge_items(block, context, &mut items);
+    assert_eq!(items.len(), carried + block.pledges.len(), "the place of a verdict tells what it is of");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, secret, &mut verdicts);
     match verdicts.into_iter().position(|holds| !holds) {
@@ -245,7 +249,9 @@ pub fn check_sections(block: &Block) -> Result<(), BlockError> {
 /// # Errors
 /// If it was another's turn.
 pub fn check_turn(header: &Header, validators: &Validators) -> Result<(), BlockError> {
-    let holds = header.proposer == validators.proposer(header.height, header.round);
+    let turn = validators.proposer(header.height, header.round);
+    assert!(validators.key(turn).is_some(), "a turn is a validator's");
+    let holds = header.proposer == turn;
     if holds { Ok(()) } else { Err(BlockError::Header { field: "proposer" }) }
 }
 
@@ -395,10 +401,13 @@ pub fn intent_items<'a>(
     context: &BlockContext<'a>,
     items: &mut Vec<SignedItem<'a>>,
 ) -> Result<(), BlockError> {
+    let before = items.len();
     for (index, intent) in block.intents.iter().enumerate() {
         let key = signer(intent, context.issuers).map_err(|problem| problem.at(index))?;
         items.push(SignedItem::intent(intent, key, context.chain));
     }
+    // Verdicts are told by their place: an intent left out would be given the verdict of the next.
+    assert_eq!(items.len() - before, block.intents.len());
     Ok(())
 }
 

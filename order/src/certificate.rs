@@ -90,6 +90,8 @@ pub(crate) fn check_slots(certificate: &Certificate, validators: &Validators) ->
     }
     let (quorum, found) = (validators.quorum(), certificate.signatures.len());
     assert!(found <= count, "slots that ascend and are known are of different validators");
+    assert!(quorum <= count, "those who are there can be a quorum");
+    assert!(2 * quorum > count, "two certificates of one height share a validator");
     if found < quorum { Err(CertificateError::Quorum { quorum, found }) } else { Ok(()) }
 }
 
@@ -114,6 +116,7 @@ fn items<'a>(
     certificate.signatures.iter().filter_map(move |entry| {
         let key = validators.key(entry.slot)?;
         let body = VoteBody::new(kind, certificate.height, certificate.round, Some(certificate.block), entry.slot);
+        assert_eq!(body.domain(), domain, "whoever signed the vote signed it under this domain");
         Some(SignedItem { key, domain, chain, body: bytemuck::cast(body), signature: &entry.signature })
     })
 }
@@ -169,6 +172,7 @@ fn check_signatures(
     let items: Vec<SignedItem<'_>> = items(certificate, kind, validators, chain).collect();
     // An entry without a key would be left out, and count all the same.
     assert_eq!(items.len(), certificate.signatures.len(), "slots are checked before signatures");
+    assert!(!items.is_empty(), "a quorum is somebody: no signature at all would verify as all of them");
     let holds = match items.as_slice() {
         // One alone needs no equation, nor coefficients for it.
         [item] => item.verify(),

@@ -7,6 +7,16 @@ use engine::{Dice, Hash, TableId};
 pub const DICE_CONTEXT: &str = "bitcraps dice 1";
 /// Bytes from here on are passed over: 252 is the largest multiple of 6 that a byte can reach.
 const BYTE_LIMIT: u8 = 252;
+/// Bytes that the dice of all tables of a height share: beacon and rules hash.
+const SHARED_BYTES: u64 = (size_of::<Beacon>() + size_of::<Hash>()) as u64;
+/// Bytes that follow them for one roll: table and roll.
+const ROLL_BYTES: usize = size_of::<TableId>() + size_of::<u32>();
+
+// Each face has as many bytes below the limit as every other, and a higher limit would not keep that.
+const _: () = assert!(BYTE_LIMIT.is_multiple_of(6));
+const _: () = assert!(BYTE_LIMIT as usize + 6 > u8::MAX as usize + 1);
+// What the documents say that whoever checks a roll by hand feeds to a hash.
+const _: () = assert!(SHARED_BYTES + ROLL_BYTES as u64 == 88);
 
 /// The dice of one roll: BLAKE3 (derive key, [`DICE_CONTEXT`]) of beacon 48, rules hash 32, table u32, roll u32, read
 /// as a stream; bytes under 252, modulo 6, plus 1.
@@ -22,6 +32,8 @@ pub const BOTH_CONTEXT: &str = "bitcraps dice of both 1";
 pub fn dice_of_both(beacon: &Beacon, value: &Hash, table: TableId, roll: u32, rules: &Hash) -> Dice {
     let mut hasher = blake3::Hasher::new_derive_key(BOTH_CONTEXT);
     hasher.update(beacon).update(value).update(rules).update(&table.0.to_le_bytes()).update(&roll.to_le_bytes());
+    let expected = SHARED_BYTES + (size_of::<Hash>() + ROLL_BYTES) as u64;
+    assert_eq!(hasher.count(), expected, "fields of fixed length: no two rolls have one input");
     let mut stream = hasher.finalize_xof();
     two_faces(|block| stream.fill(block))
 }
@@ -38,12 +50,13 @@ impl DiceRoller {
     pub fn new(beacon: &Beacon, rules: &Hash) -> Self {
         let mut shared = blake3::Hasher::new_derive_key(DICE_CONTEXT);
         shared.update(beacon).update(rules);
+        assert_eq!(shared.count(), SHARED_BYTES, "what a roll adds begins at a fixed place");
         Self { shared }
     }
 
     /// The dice of one roll of one table.
     pub fn dice(&self, table: TableId, roll: u32) -> Dice {
-        let mut own = [0; 8];
+        let mut own = [0; ROLL_BYTES];
         own[..4].copy_from_slice(&table.0.to_le_bytes());
         own[4..].copy_from_slice(&roll.to_le_bytes());
         let mut stream = self.shared.clone().update(&own).finalize_xof();

@@ -54,7 +54,11 @@ pub fn dev_keys(seed: &[u8; 32], validators: NonZeroU32) -> DevKeys {
     let votes = slots.clone().map(|slot| VoteKey::from_seed(&numbered(&seed, "vote", slot))).collect();
     let dealers = slots.map(|slot| DkgKey::from_seed(&numbered(&seed, "dkg", slot))).collect();
     let (group, beacons) = deal(validators, numbered(&seed, "beacon", 0));
-    DevKeys { votes, dealers, group, beacons, seed }
+    let keys = DevKeys { votes, dealers, group, beacons, seed };
+    // One that votes without a share, or has a share and no vote, would only show when the first beacon is due.
+    assert_eq!(keys.beacons.len(), keys.votes.len(), "every validator has a share");
+    assert_eq!(keys.beacons.len(), keys.dealers.len(), "every validator can deal");
+    keys
 }
 
 /// A secret of a development chain: of a validator's slot, or of the group. It is the one that [`dev_keys`] takes.
@@ -66,7 +70,13 @@ pub fn dev_secret(seed: &[u8; 32], role: &str, slot: u32) -> [u8; 32] {
 pub fn node_keys(seeds: NodeSeeds<'_>) -> NodeKeys {
     let (group, beacons) = deal(NonZeroU32::MIN, blake3::derive_key("bitcraps beacon key 1", seeds.beacon));
     let beacon = beacons.into_iter().next().expect("one share was dealt");
-    NodeKeys { vote: VoteKey::from_seed(seeds.vote), dealer: DkgKey::from_seed(seeds.dealer), group, beacon }
+    // A group of one whose threshold were another would never have a beacon, and the chain would stand at height 1.
+    assert_eq!(group.threshold(), 1, "its own share alone makes a beacon");
+    assert_eq!(beacon.slot(), 0, "the only validator has the only slot");
+    let keys = NodeKeys { vote: VoteKey::from_seed(seeds.vote), dealer: DkgKey::from_seed(seeds.dealer), group, beacon };
+    // Also where an operator gave one secret for both: what one role signs must say nothing in the other.
+    assert_ne!(keys.vote.public(), keys.dealer.public(), "no two roles share a key");
+    keys
 }
 
 fn numbered(seed: &[u8; 32], role: &str, number: u32) -> [u8; 32] {
@@ -83,6 +93,8 @@ impl DevKeys {
 
     /// Writes the validators and the group key into a genesis, and says that they follow from a seed.
     pub fn install(&self, genesis: &mut Genesis) {
+        // Rows are made of pairs: a validator without one of its keys would be left out of the chain without a word.
+        assert_eq!(self.votes.len(), self.dealers.len(), "every validator has both keys");
         genesis.keys = KeySource::Seed;
         genesis.group_key = HexBytes(self.group.key());
         let row = |(slot, (vote, dealer)): (usize, (&VoteKey, &DkgKey))| GenesisValidator {
@@ -91,6 +103,7 @@ impl DevKeys {
             dkg_key: HexBytes(dealer.public()),
         };
         genesis.validators = self.votes.iter().zip(&self.dealers).enumerate().map(row).collect();
+        assert_eq!(genesis.validators.len(), self.group.validators(), "the group was dealt to those who vote");
     }
 }
 

@@ -126,6 +126,8 @@ pub(crate) fn beacon(slot: Option<u32>, bytes: &[u8]) -> Option<Beacon> {
     if !is_simulated() {
         return None;
     }
+    // The beacon itself stands where no slot can: no validator's share is one.
+    const { assert!(engine::limits::VALIDATORS_MAX < u32::MAX) };
     let mut beacon = [0; 48];
     let slot = slot.unwrap_or(u32::MAX).to_le_bytes();
     fill("bitcraps simulated beacon 1", &[&slot, bytes], &mut beacon);

@@ -20,6 +20,10 @@ use rayon::prelude::*;
 use crate::batch::BatchSecret;
 use crate::memory;
 
+// Every message is a domain, a chain id and one body: none that is signed as one of them can be read as another.
+const _: () = assert!(size_of::<IntentBody>() == 64 && size_of::<VoteBody>() == 64);
+const _: () = assert!(size_of::<ProposalBody>() == 64 && size_of::<ClaimBody>() == 64);
+
 /// An Ed25519 public key as it travels.
 pub type PublicKey = [u8; 32];
 /// An Ed25519 signature as it travels.
@@ -113,6 +117,8 @@ pub fn verify_batch(items: &[SignedItem<'_>], secret: &BatchSecret, verdicts: &m
     }
     memory::timed(|| {
         let (order, mut sorted) = (by_key(items), vec![false; items.len()]);
+        // Chunks of both are taken in step: were one longer, verdicts would go to other signatures.
+        assert_eq!(order.len(), sorted.len(), "every signature has a place in the order");
         let chunks = order.par_chunks(SIGNATURES_PER_TASK).zip(sorted.par_chunks_mut(SIGNATURES_PER_TASK));
         chunks.for_each(|(chunk, verdicts)| {
             let (items, mut rng) = equation(items, chunk, secret);
@@ -128,7 +134,9 @@ pub fn verify_all(items: &[SignedItem<'_>], secret: &BatchSecret) -> bool {
         return items.iter().all(SignedItem::verify);
     }
     memory::timed(|| {
-        by_key(items).par_chunks(SIGNATURES_PER_TASK).all(|chunk| {
+        let order = by_key(items);
+        assert_eq!(order.len(), items.len(), "a signature without a place would count as one that holds");
+        order.par_chunks(SIGNATURES_PER_TASK).all(|chunk| {
             let (items, mut rng) = equation(items, chunk, secret);
             batch_holds(&items, &mut rng)
         })
@@ -148,6 +156,8 @@ fn by_key(items: &[SignedItem<'_>]) -> Vec<usize> {
 
 /// What the equation over a chunk is made of: its items, given by their places, and what its coefficients are drawn from.
 fn equation(items: &[SignedItem<'_>], chunk: &[usize], secret: &BatchSecret) -> (Vec<batch::Item>, ChaCha20Rng) {
+    assert!(!chunk.is_empty(), "an equation over nothing always holds");
+    assert!(chunk.len() <= SIGNATURES_PER_TASK);
     (chunk.iter().map(|place| items[*place].batch_item()).collect(), coefficients(items, chunk, secret))
 }
 
@@ -161,18 +171,21 @@ fn coefficients(items: &[SignedItem<'_>], chunk: &[usize], secret: &BatchSecret)
 }
 
 fn batch_holds(items: &[batch::Item], rng: &mut ChaCha20Rng) -> bool {
+    assert!(!items.is_empty(), "an equation over nothing always holds");
     let mut verifier = batch::Verifier::new();
     items.iter().for_each(|item| verifier.queue(item.clone()));
     verifier.verify(rng).is_ok()
 }
 
 fn bisect(items: &[batch::Item], verdicts: &mut [bool], rng: &mut ChaCha20Rng) {
+    assert_eq!(items.len(), verdicts.len(), "a half keeps its verdicts");
     match items {
         [] => {}
         [item] => verdicts[0] = item.clone().verify_single().is_ok(),
         // Coefficients go on from one equation to the next: halves that fail are not weighed as their whole was.
         _ if batch_holds(items, rng) => verdicts.fill(true),
         _ => {
+            // Neither half is empty: it ends at single signatures, which are verified by themselves.
             let half = items.len() / 2;
             let (low, high) = verdicts.split_at_mut(half);
             bisect(&items[..half], low, rng);

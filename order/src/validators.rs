@@ -33,7 +33,8 @@ impl Slots {
         assert!(slot < VALIDATORS_MAX, "slot {slot} is above all");
         let before = self.0;
         self.0 |= 1 << slot;
-        assert!(self.contains(slot) && self.count() <= VALIDATORS_MAX as usize);
+        assert!(self.contains(slot));
+        assert!(self.count() <= VALIDATORS_MAX as usize);
         self.0 != before
     }
 
@@ -109,7 +110,10 @@ impl Validators {
         let set = Self { keys: keys.into(), hash, skipped: Slots::default() };
         // What safety rests on: two quorums share a validator that is not faulty. What liveness rests on: those who are not
         // faulty are a quorum.
-        assert!(2 * set.quorum() > set.count() + set.faulty_max() && set.quorum() <= set.count() - set.faulty_max());
+        assert!(2 * set.quorum() > set.count() + set.faulty_max());
+        assert!(set.quorum() <= set.count() - set.faulty_max());
+        // The core counts by more than two thirds: with another number it would decide without a quorum of ours.
+        assert_eq!(set.quorum(), 2 * set.count() / 3 + 1, "both rules give one number");
         Ok(set)
     }
 
@@ -170,6 +174,7 @@ impl Validators {
         }
         let (skipped, others): (Vec<u32>, Vec<u32>) = rotation.partition(|slot| self.skipped.contains(*slot));
         assert!(!others.is_empty(), "somebody always has a first turn");
+        assert_eq!(others.len() + skipped.len(), self.count(), "who loses the first turn has a later one");
         let turn = (u64::from(round) % count) as usize;
         others.iter().chain(&skipped).nth(turn).copied().expect("a turn for each validator")
     }

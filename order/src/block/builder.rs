@@ -63,6 +63,7 @@ impl<'a> BlockBuilder<'a> {
         let block = Block { header, certificate, system: Vec::new(), pledges: Vec::new(), intents: Vec::new() };
         let bytes = block.encoded_len();
         assert!(bytes <= BLOCK_BYTES_MAX, "an empty block with the largest certificate leaves room for intents");
+        assert!((header.proposer as usize) < context.validators.count(), "a turn is a validator's");
         Self { context, block, bytes, numbers: BTreeMap::new() }
     }
 
@@ -81,16 +82,16 @@ impl<'a> BlockBuilder<'a> {
     /// # Panics
     /// If an intent was pushed before: these go first, so that intents leave them room.
     pub fn push_pledge(&mut self, row: &PledgeRow) -> bool {
-        assert!(
-            self.block.intents.is_empty() && self.context.has_pledged,
-            "pledges go before intents, where tables take them"
-        );
+        assert!(self.block.intents.is_empty(), "pledges go before intents");
+        assert!(self.context.has_pledged, "only where a table takes them is a block with pledges valid");
         let bytes = self.bytes + size_of::<PledgeRow>();
         if self.block.pledges.len() >= BLOCK_PLEDGES_MAX || bytes > BLOCK_BYTES_MAX {
             return false;
         }
         self.bytes = bytes;
         self.block.pledges.push(*row);
+        assert!(self.block.pledges.len() <= BLOCK_PLEDGES_MAX);
+        assert!(self.bytes <= BLOCK_BYTES_MAX);
         true
     }
 
@@ -123,13 +124,16 @@ impl<'a> BlockBuilder<'a> {
         assert!(numbers.len() <= BLOCK_ACCOUNT_INTENTS_MAX);
         self.bytes = bytes;
         self.block.intents.push(*intent);
-        assert!(self.block.intents.len() <= BLOCK_INTENTS_MAX && self.bytes <= BLOCK_BYTES_MAX);
+        assert!(self.block.intents.len() <= BLOCK_INTENTS_MAX);
+        assert!(self.bytes <= BLOCK_BYTES_MAX);
         Ok(())
     }
 
     /// The block. The intents of one key stand in it by number ascending, where that key's intents were pushed: one that
     /// builds on another comes after it, whichever way the two came here.
     pub fn finish(mut self) -> Block {
+        let counted: usize = self.numbers.values().map(Vec::len).sum();
+        assert_eq!(counted, self.block.intents.len(), "each intent that was taken counts for its key");
         self.sort_numbers();
         let mut block = self.block;
         block.header.pledges = pledges_root(&block.pledges);
@@ -137,6 +141,7 @@ impl<'a> BlockBuilder<'a> {
         block.header.intent_count =
             u32::try_from(block.intents.len()).expect("bounded by the limit on a block's intents");
         assert_eq!(block.encoded_len(), self.bytes, "its bytes were counted as it grew");
+        assert!(block.pledges.is_empty() || self.context.has_pledged, "everybody would refuse the block for them");
         block
     }
 
@@ -152,9 +157,13 @@ impl<'a> BlockBuilder<'a> {
                 places.push(place);
             }
         }
-        for places in places.into_values() {
+        for (key, places) in places {
+            // One that were not found among the intents would stay where it is, ahead of what it builds on.
+            assert_eq!(places.len(), self.numbers[&key].len(), "every intent of the key is found");
             let mut intents: Vec<Intent> = places.iter().map(|place| self.block.intents[*place]).collect();
             intents.sort_unstable_by_key(|intent| intent.body.number);
+            let rising = intents.is_sorted_by(|one, next| one.body.number < next.body.number);
+            assert!(rising, "a second intent of one number was refused when it was pushed");
             places.into_iter().zip(intents).for_each(|(place, intent)| self.block.intents[place] = intent);
         }
     }

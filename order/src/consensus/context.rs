@@ -66,9 +66,11 @@ impl fmt::Display for BlockHash {
 
 impl CoreValidators {
     pub(super) fn new(validators: Validators) -> Self {
-        let rows = (0..validators.count() as u32)
+        let rows: Vec<CoreValidator> = (0..validators.count() as u32)
             .filter_map(|slot| Some(CoreValidator { slot: Slot(slot), key: *validators.key(slot)? }))
             .collect();
+        // The core finds a validator by its place: a row left out would give every later slot another's key.
+        assert_eq!(rows.len(), validators.count(), "every slot has a key");
         Self(std::sync::Arc::new((rows, validators)))
     }
 
@@ -301,6 +303,9 @@ impl core::Context for Ctx {
         polka_round: Round,
         slot: Slot,
     ) -> CoreProposal {
+        // Everybody drops a proposal that says anything else, and the round is lost.
+        assert_ne!(round, Round::Nil, "nobody proposes before the first round");
+        assert!(polka_round < round, "a block is proposed again for a polka of an earlier round");
         let (height, round, polka_round) = (Height(height.0), to_round(round), to_round(polka_round));
         CoreProposal::new(ProposalBody { block: value.0, height, round, slot: slot.0, polka_round, reserved: [0; 12] })
     }
@@ -315,6 +320,8 @@ impl core::Context for Ctx {
 }
 
 fn new_vote(kind: VoteKind, height: CoreHeight, round: Round, value: NilOrVal<BlockHash>, slot: Slot) -> CoreVote {
+    // No round is written as the number of one: such a vote would be evidence of nothing, and be counted nowhere.
+    assert_ne!(round, Round::Nil, "nobody votes before the first round");
     let block = match value {
         NilOrVal::Nil => None,
         NilOrVal::Val(block) => Some(block.0),

@@ -65,6 +65,11 @@ struct TimeoutRow {
     reserved: [u8; 3],
 }
 
+const _: () = assert!(size_of::<TimeoutRow>() == 16);
+const _: () = assert!(size_of::<Vote>() == 128 && size_of::<Proposal>() == 128);
+// What follows the head is read in place, as rows that begin at multiples of 8.
+const _: () = assert!(HEAD.is_multiple_of(align_of::<ProposedValue>()));
+
 impl ProposedValue {
     /// Checks that every field holds what it may.
     ///
@@ -107,9 +112,14 @@ impl LogEntry {
         match self {
             Self::Vote(vote) => out.extend_from_slice(bytemuck::bytes_of(vote)),
             Self::Proposal(proposal) => out.extend_from_slice(bytemuck::bytes_of(proposal)),
-            Self::Value(value) => out.extend_from_slice(bytemuck::bytes_of(value)),
+            Self::Value(value) => {
+                // A restart refuses a log with an entry that cannot be so, and the validator would not vote again.
+                assert_eq!(value.check_form(), Ok(()), "a reader takes the value that is logged");
+                out.extend_from_slice(bytemuck::bytes_of(value));
+            }
             Self::Polka(polka) => polka.encode(out),
             Self::Timeout { height, timeout } => {
+                assert_ne!(timeout.kind, TimeoutKind::Rebroadcast, "a reader takes no such timeout");
                 let (kind, round) = (timeout.kind as u8, timeout.round);
                 let row = TimeoutRow { height: height.0, round, kind, reserved: [0; 3] };
                 out.extend_from_slice(bytemuck::bytes_of(&row));

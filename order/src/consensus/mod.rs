@@ -137,7 +137,12 @@ impl Consensus {
             enabled: config.own.is_some(),
         };
         let state = State::new(Ctx, CoreHeight(height.0), validators.clone(), params, AHEAD_HEIGHTS, AHEAD_MESSAGES);
-        Ok(Self { state, shell: Shell::new(config, validators) })
+        let machine = Self { state, shell: Shell::new(config, validators) };
+        // The first height is started as every other is: one that were begun here would never hear its log.
+        assert_eq!(machine.height(), height);
+        assert!(machine.round().is_none(), "no height is begun yet");
+        assert!(!machine.is_decided());
+        Ok(machine)
     }
 
     /// The height that is being decided, or was decided last.
@@ -269,7 +274,8 @@ impl Consensus {
         let input =
             CoreInput::StartHeight(CoreHeight(height.0), validators, false, None, VoteExtensionPolicy::Disabled);
         self.run(input, out)?;
-        assert!(self.height() == height && self.round().is_some(), "a height that was started has a round");
+        assert_eq!(self.height(), height, "the height that was asked for is started, and no other");
+        assert!(self.round().is_some(), "a height that was started has a round");
         Ok(())
     }
 
@@ -311,7 +317,9 @@ impl Consensus {
         // One more than may be faulty: at least one of them is honest, and was there.
         let quorum = if certificate.precommits { set.quorum() } else { set.count() / 3 + 1 };
         let found = items.len();
-        assert!(quorum <= set.count() && found <= set.count(), "slots ascend, and each has a key");
+        assert!(quorum <= set.count(), "those who are there can be enough");
+        assert!(quorum > set.faulty_max(), "not all of them are faulty");
+        assert!(found <= set.count(), "slots ascend, and each has a key");
         if found < quorum {
             return Err(CertificateError::Quorum { quorum, found }.into());
         }
@@ -324,6 +332,7 @@ impl Consensus {
     /// Lets the core hear one input, answering its effects on the way.
     fn run(&mut self, input: CoreInput, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
         let before = (self.height(), self.round());
+        let (is_start, was_decided) = (matches!(input, CoreInput::StartHeight(..)), self.is_decided());
         let (state, shell) = (&mut self.state, &mut self.shell);
         let result: Result<(), malachite::Error<Ctx>> = process!(
             input: input,
@@ -336,6 +345,10 @@ impl Consensus {
             Ok(()) => {
                 // A validator that went back to a round could vote in it twice.
                 assert!((height, self.round()) >= before, "heights and rounds never go back");
+                // The next height has other validators, whom only the caller knows.
+                assert!(is_start || height == before.0, "no height begins by itself");
+                // One that were open again could be decided otherwise, and the frame is written.
+                assert!(is_start || !was_decided || self.is_decided(), "what is decided stays decided");
                 Ok(())
             }
             Err(malachite::Error::ReplayDivergence(kind, height, round)) => Err(ConsensusError::Divergence {

@@ -34,13 +34,15 @@ impl Consensus {
         if let Some(entry) = entries.iter().find(|entry| entry.height() != height) {
             return Err(ConsensusError::Height { expected: height, found: entry.height() });
         }
-        assert!(self.shell.replay.is_none() && self.shell.logged.is_empty(), "one height is recovered after another");
+        assert!(self.shell.replay.is_none(), "one height is recovered after another");
+        assert!(self.shell.logged.is_empty(), "what the log holds of another height would be taken for logged");
         self.shell.trusted.clear();
         self.shell.logged = entries.to_vec();
         self.shell.replay = Some(Replay::default());
         let replayed = self.replay(height, validators, entries, out);
         let replay = self.shell.replay.take().expect("set above, taken only here");
         replayed?;
+        assert_eq!(self.height(), height, "the log of a height leads to no other");
         self.send_again(entries, replay.messages, out);
         let answered = self.answer_asked(entries, replay.asked, out);
         self.shell.logged.clear();
@@ -96,6 +98,7 @@ impl Consensus {
         out: &mut Vec<Effect>,
     ) -> Result<(), ConsensusError> {
         let Some((height, round)) = asked else { return Ok(()) };
+        assert!(height <= self.height(), "the core asks for no value of a height that is not begun");
         // The log may lead past the question: an answer to it would be a proposal of a round that is over.
         let stands = self.height() == height && self.round() == Some(round) && self.state.driver.step_is_propose();
         let own = self.shell.own_slot();

@@ -193,6 +193,8 @@ impl Shell {
 
     fn log(&self, height: CoreHeight, input: &CoreInput, out: &mut Vec<Effect>) {
         let entry = to_entry(height, input).expect("the core logs votes, proposals, values, polkas and timeouts");
+        // A restart sorts entries by what they say themselves, and refuses one of another height than it recovers.
+        assert_eq!(entry.height(), Height(height.0), "an entry says for which height it is logged");
         // A restart that logged its log again would double it at each start.
         if !self.logged.contains(&entry) {
             out.push(Effect::Log(entry));
