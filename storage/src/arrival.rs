@@ -17,6 +17,12 @@ use crate::backend::Backend;
 use crate::journal::JournalReader;
 use crate::session::{OpenError, Session, numbered};
 
+/// What the mark holds, for whoever looks at it.
+const MARK: &[u8] = b"a snapshot of another node comes\n";
+
+// A mark that were longer than what is read of it would count as none, and half a snapshot would be taken for a whole one.
+const _: () = assert!(MARK.len() as u64 <= ARRIVAL_BYTES_MAX);
+
 /// What marks a session to which a snapshot is coming.
 pub struct Arrival {
     backend: Arc<dyn Backend>,
@@ -39,7 +45,7 @@ impl Arrival {
     /// What the system says.
     pub fn begin(&self) -> io::Result<()> {
         if self.backend.read(&self.mark(), ARRIVAL_BYTES_MAX).is_err() {
-            self.backend.write_new(&self.mark(), b"a snapshot of another node comes\n")?;
+            self.backend.write_new(&self.mark(), MARK)?;
         }
         self.backend.sync_dir(&self.dir)
     }

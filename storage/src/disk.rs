@@ -20,6 +20,9 @@ use crate::log::{LogFound, LogGroup, LogWriter};
 use crate::session::{OpenError, Session};
 
 const _: () = assert!(SYNC_BYTES < LOG_GROUP_BYTES_MAX);
+// A file takes at least one batch before the next one begins: else a full one would be followed by a full one.
+const _: () = assert!(SEGMENT_BYTES > SYNC_BYTES as u64);
+const _: () = assert!(UNSYNCED_TICKS_MAX > 0);
 
 /// What one tick wants on disk.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -148,6 +151,7 @@ impl Disk {
         while reader.next_frame()?.is_some() {}
         let end = reader.end().expect("the journal was read to its end").clone();
         let decided = reader.decided();
+        assert!(decided <= end.highest, "a decided height is that of a frame");
         let (log, log_writer) = LogWriter::open(&session, writing.log_bytes)?;
         // The log knows what the journal had on the disk: one that has lost frames since would decide their heights
         // anew.
@@ -159,6 +163,7 @@ impl Disk {
             let problem = format!("it ends at height {decided}, but height {synced} had been synced");
             return Err(crate::Damage::new(file, offset, problem).into());
         }
+        // A log that is missing or damaged has no fence: whoever opens the session decides whether its validator signs.
         let fence = if let LogFound::Entries { fence, .. } = &log { *fence } else { Height::GENESIS };
         let journal = JournalWriter::open(&session, &end, writing.segment_bytes)?;
         let archive = Archive::new(session.backend().clone(), session.dir(), session.chain(), writing.retention);
@@ -242,6 +247,7 @@ impl Disk {
 
     /// Makes a batch of what waits, as much as belongs together.
     fn begin(&mut self, now: Duration) {
+        assert!(self.under_way.is_none(), "a batch is on disk before the next one is made");
         let mut batch = Batch::default();
         while let Some(group) = self.waiting.front() {
             let bytes = group.bytes();
@@ -249,6 +255,7 @@ impl Disk {
             if batch.ticks > 0 && batch.bytes + bytes > SYNC_BYTES {
                 break;
             }
+            assert!(batch.ticks == 0 || batch.last < group.id, "what is said to be on disk goes up to the last tick");
             batch.ticks += 1;
             batch.last = group.id;
             batch.bytes += bytes;
@@ -262,6 +269,7 @@ impl Disk {
             "only a tick that is larger than a batch is more than one"
         );
         assert!(batch.ticks as usize <= UNSYNCED_TICKS_MAX, "no more ticks share a sync than may wait for one");
+        assert!(batch.ticks > 0 || self.waiting.is_empty(), "what waits first is taken, whatever it has");
         if batch.ticks > 0 {
             let due = now.saturating_add(self.session.backend().sync_takes());
             self.under_way = Some(UnderWay { batch, due, told: false });
@@ -270,6 +278,8 @@ impl Disk {
 
     /// Looks after sealed segments, where this is nobody else's to do.
     fn tidy(&mut self) {
+        // To compress takes long: whoever submitted something would wait for it.
+        assert!(self.is_idle(), "sealed segments come after all that is to be written");
         if let (Some(archive), Some(height)) = (&self.archive, self.keep.take()) {
             archive.turn(height, false, &|| true);
         }
@@ -292,8 +302,12 @@ impl Disk {
             return said;
         }
         let sealed = match &self.under_way {
+            // There is no room for it: a file is not sealed before what belongs into it.
             Some(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
-            None => self.writer.seal(),
+            None => {
+                assert!(self.waiting.is_empty(), "nothing that was submitted is left behind");
+                self.writer.seal()
+            }
         };
         if let Err(error) = sealed {
             self.failed = true;
@@ -328,6 +342,8 @@ struct Writer {
 impl Writer {
     /// One group on disk for a batch: the log before the journal, so that it never lags behind it.
     fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
+        // What the log says was synced must be: a start that finds less in the journal refuses the session.
+        assert!(self.synced <= self.decided, "the log says of no height that it is on disk before it is");
         let fence = batch.fence.unwrap_or_default().max(self.fence);
         if !batch.entries.entries.is_empty() || fence > self.fence {
             (batch.entries.synced, batch.entries.fence) = (self.synced, fence);

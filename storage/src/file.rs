@@ -51,6 +51,7 @@ impl GroupFile {
     /// Appends a group, padded with zeros to whole blocks. After an error the same group may be appended again: what
     /// was written of it lies behind the end.
     pub fn append(&mut self, group: &mut Vec<u8>) -> io::Result<()> {
+        assert!(!group.is_empty(), "a group that takes no room could not be told from the one behind it");
         group.resize(align_up(group.len() as u64) as usize, 0);
         let end = self.end + group.len() as u64;
         if end > self.zeroed {
@@ -74,7 +75,8 @@ impl GroupFile {
     /// Goes back to where a group began that did not reach the disk: it is written anew, and so are the zeros, since
     /// the system may have dropped any of it.
     pub fn rewind(&mut self, end: u64) {
-        assert!(end <= self.end && end.is_multiple_of(BLOCK), "a file goes back to where a group began");
+        assert!(end <= self.end, "a file goes back, never ahead over what was not written");
+        assert!(end.is_multiple_of(BLOCK), "a file goes back to where a group began");
         self.end = end;
         self.zeroed = end;
     }
@@ -86,7 +88,9 @@ impl GroupFile {
 
     /// Cuts the zeros ahead: the file is complete.
     pub fn seal(&mut self) -> io::Result<()> {
+        assert!(self.end.is_multiple_of(BLOCK), "only zeros are cut, no part of a group");
         self.file.set_len(self.end)?;
+        // What is appended later is written behind the end of the file: no zeros are ahead of it any more.
         self.zeroed = self.end;
         self.file.sync_all()
     }

@@ -35,6 +35,10 @@ pub use throttle::ArchiveThrottle;
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.
 pub const BLOCK: u64 = 4096;
 
+// A disk writes a block as one piece or as several sectors, never across two: what was synced is not touched again.
+const _: () = assert!(BLOCK.is_power_of_two());
+const _: () = assert!(BLOCK.is_multiple_of(512));
+
 /// The smallest multiple of the block that is not below `offset`.
 pub(crate) const fn align_up(offset: u64) -> u64 {
     offset.div_ceil(BLOCK) * BLOCK

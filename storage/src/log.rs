@@ -66,6 +66,7 @@ fn read(bytes: &[u8]) -> (Vec<LogGroup>, u64, Option<Problem>) {
         match decode(rest) {
             Err(problem) => return (groups, at as u64, Some(problem)),
             Ok((group, length)) => {
+                assert!(length <= rest.len(), "a group that was read lies in the file");
                 let end = (align_up(length as u64) as usize).min(rest.len());
                 if rest[length..end].iter().any(|byte| *byte != 0) {
                     return (groups, at as u64, Some("padding is not zero".into()));
@@ -117,6 +118,7 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
             let damage = Damage::new(format!("consensus/{}", name(*number, "log")), at as u64, problem);
             match search(&bytes, at as u64) {
                 Search::Group(place) => {
+                    assert!(place > at, "a search goes on behind the bad place, and so it ends");
                     check.damages.push(damage);
                     from = place;
                 }
@@ -247,6 +249,7 @@ impl LogWriter {
         self.buffer.clear();
         encode(group, &mut self.buffer);
         let file = self.file.as_mut().expect("a file was begun");
+        assert!(self.buffer.len() >= HEADER, "a group without entries has a header too");
         let end = file.end() + align_up(self.buffer.len() as u64);
         assert!(end <= LOG_FILE_BYTES_MAX, "a file is no longer than its readers read");
         self.synced = Some((file.end(), group.synced));
@@ -256,6 +259,8 @@ impl LogWriter {
     fn next_file(&mut self) -> io::Result<()> {
         assert!(self.file.is_none(), "a file is sealed before the next one begins");
         let path = self.folder.join(name(self.number + 1, "log"));
+        // It would be removed with the first group that shows its heights to be decided, while entries go into it.
+        assert!(self.old.iter().all(|(old, _)| *old != path), "a file that is to go is not written");
         if self.begun {
             // The last attempt found no room; what it left is made again.
             self.backend.remove(&path).or_else(|error| match error.kind() {
@@ -274,6 +279,7 @@ impl LogWriter {
 
     /// Forgets the group that did not reach the disk for want of room.
     pub fn rewind(&mut self) {
+        assert!(self.synced.is_none() || self.file.is_some(), "a group that waits for its sync has a file");
         if let (Some(file), Some((end, _))) = (&mut self.file, self.synced.take()) {
             file.rewind(end);
         }
@@ -285,6 +291,7 @@ impl LogWriter {
     /// What the system says; as for [`LogWriter::append`].
     pub fn sync(&mut self) -> io::Result<()> {
         let (Some(file), Some((_, decided))) = (&self.file, self.synced) else { return Ok(()) };
+        // Where it fails the group stays marked: whoever finds room again rewinds to where it began.
         file.sync()?;
         self.synced = None;
         // What this group shows to be superfluous goes, and not before it is on disk.
@@ -304,6 +311,7 @@ impl LogWriter {
     /// # Errors
     /// What the system says.
     pub fn seal(&mut self) -> io::Result<()> {
+        assert!(self.synced.is_none(), "a file is sealed behind what is on disk");
         self.file.as_mut().map_or(Ok(()), GroupFile::seal)
     }
 }

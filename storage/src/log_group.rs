@@ -11,6 +11,9 @@ use crate::{BLOCK, Problem};
 pub(crate) const MAGIC: [u8; 8] = *b"BCCLOG02";
 /// The version that this code writes and reads.
 const VERSION: u32 = 2;
+const _: () = assert!(MAGIC[6] == b'0' && MAGIC[7] as u32 == b'0' as u32 + VERSION);
+const _: () = assert!(LOG_GROUP_BYTES_MAX <= u32::MAX as usize);
+
 /// Bytes of a group's header.
 pub(crate) const HEADER: usize = 64;
 
@@ -122,6 +125,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(LogGroup, usize), Problem> {
 pub(crate) fn first_block() -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(&LogGroup::default(), &mut bytes);
+    assert!(bytes.len() <= BLOCK as usize, "nothing of it is cut off");
+    // A start that could not read it would take the log of a new validator for one that was damaged, and never sign.
+    assert_eq!(decode(&bytes), Ok((LogGroup::default(), bytes.len())), "a reader takes the group that is written");
     bytes.resize(BLOCK as usize, 0);
     bytes
 }

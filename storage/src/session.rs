@@ -84,6 +84,8 @@ pub struct Session {
 /// How often a lock that is taken is asked for, 10 ms apart.
 const LOCK_ATTEMPTS: u32 = 3;
 
+const _: () = assert!(LOCK_ATTEMPTS > 1, "a reader's look at the lock keeps no writer out");
+
 fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
     let path = dir.join("LOCK");
     let mut attempt = 1;
@@ -276,11 +278,15 @@ pub(crate) fn numbered(backend: &dyn Backend, folder: &Path, ending: &str) -> Re
         }
     }
     files.sort_unstable();
+    // Two files of one number would be read as two parts of a journal or a log.
+    assert!(files.is_sorted_by(|one, next| one.0 < next.0), "a number has one name, and a folder has a name once");
     Ok(files)
 }
 
 /// The highest number of a file: what comes after it can still be counted, and no disk holds as many.
 const FILES_MAX: u32 = 1 << 30;
+
+const _: () = assert!(FILES_MAX < u32::MAX / 2);
 
 /// The name of a numbered file.
 pub(crate) fn name(number: u32, ending: &str) -> String {

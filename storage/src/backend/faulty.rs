@@ -114,6 +114,7 @@ impl Disk {
         if self.off {
             return Err(broken());
         }
+        // Counted also where it fails: a test that repeats a run finds each operation under its number again.
         self.operations += 1;
         let mut fault = self.faults.get(&self.operations).copied();
         if let Some(waits) = fault.filter(|fault| !is_write && fault.is_of_writes()) {
@@ -148,6 +149,8 @@ impl Disk {
     }
 
     fn change(&mut self, index: usize, change: Change) {
+        // A file's bytes stay when its name goes: whoever has it open still writes it.
+        assert!(index < self.files.len(), "a handle is of a file of this disk");
         apply(&mut self.files[index].now, &change);
         self.files[index].pending.push(change);
     }
@@ -162,8 +165,10 @@ impl Disk {
             }
             Some(Fault::Misdirect) => {
                 self.harmed = true;
+                // One of the file's blocks or the one behind it.
                 let blocks = self.files[index].now.len() as u64 / BLOCK + 1;
                 let block = (at / BLOCK + 1 + self.random(blocks)) % (blocks + 1);
+                assert!(block <= blocks, "it lands in the file, or right behind it");
                 self.change(index, Change::Write(block * BLOCK + at % BLOCK, bytes.to_vec()));
                 Ok(())
             }
@@ -229,6 +234,7 @@ impl Disk {
                             .checked_div(piece)
                             .map_or(u64::MAX, |index| index.saturating_add(1).saturating_mul(piece));
                         let to = usize::try_from(next - at).unwrap_or(usize::MAX).min(written.len());
+                        assert!(to > from, "a piece has bytes, and so the last one is reached");
                         if kept || self.random(16) < sixteenths {
                             write(&mut bytes, &written[from..to], at + from as u64);
                         }
@@ -318,6 +324,8 @@ impl FaultyBackend {
             new.safe.insert(path, new.files.len());
             new.files.push(File { now: bytes.clone(), safe: bytes, ..File::default() });
         }
+        assert_eq!(new.names, new.safe, "what came through a loss of power stays");
+        assert_eq!(new.files.len(), new.names.len(), "no two names are one file");
         new.random = old.random(u64::MAX);
         Self { disk: Arc::new(Mutex::new(new)) }
     }
@@ -333,6 +341,7 @@ impl FaultyBackend {
             new.safe.insert(path.clone(), new.files.len());
             new.files.push(File { now: now.clone(), safe: now.clone(), pending: Vec::new() });
         }
+        assert_eq!(new.files.len(), new.names.len(), "no two names are one file");
         Self { disk: Arc::new(Mutex::new(new)) }
     }
 }

@@ -182,8 +182,12 @@ pub trait Handle: Send + Sync {
         let mut filled = 0;
         while filled < len {
             match self.read_at(&mut bytes[filled..], at + filled as u64) {
+                // The end: whoever asked for more compares lengths, since a file may be shorter than it says.
                 Ok(0) => break,
-                Ok(count) => filled += count,
+                Ok(count) => {
+                    assert!(count <= len - filled, "no backend reads more than it was asked for");
+                    filled += count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

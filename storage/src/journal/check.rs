@@ -60,6 +60,7 @@ pub fn check_journal(
             }
             bytes => bytes?,
         };
+        assert!(place == 0 || u64::from(*number) >= next, "files come by their numbers, each once");
         if u64::from(*number) != next {
             check.damages.push(damage(0, format!("segment {number} stands where segment {next} belongs").into()));
             before = None;
@@ -113,6 +114,7 @@ fn segment_frames(
                 check.highest = check.highest.max(frame.height);
                 found(frame);
             }
+            // What its index says was compared with the frames: the next segment follows from it whatever was lost before.
             ScanItem::Sealed => return true,
             ScanItem::End => {
                 if !last {
@@ -135,6 +137,7 @@ fn segment_frames(
                 if !scan.resume(at) {
                     return false;
                 }
+                assert!(scan.at > at, "a check goes on behind the bad place, and so it ends");
             }
         }
     }

@@ -34,6 +34,11 @@ const FOOTER: usize = 9;
 /// The most frames that a compressed segment has.
 const CHUNKS_MAX: usize = COMPRESSED_SEGMENT_BYTES_MAX.div_ceil(COMPRESSED_CHUNK_BYTES);
 
+const _: () = assert!(COMPRESSED_CHUNK_BYTES <= u32::MAX as usize);
+// A reader takes the table of the longest segment, and its length fits the field that says it.
+const _: () = assert!(CHUNKS_MAX * TABLE_ROW + FOOTER <= u32::MAX as usize);
+const _: () = assert!(TABLE_ROW == 2 * size_of::<u32>());
+
 /// Compresses a segment's bytes, as long as `goes_on`, which is asked behind each chunk, says so. `put` is given the file's bytes
 /// in their order, a frame at a time. Says whether that was all of them.
 fn compress(
@@ -47,6 +52,8 @@ fn compress(
     let mut rows = Vec::new();
     for chunk in bytes.chunks(COMPRESSED_CHUNK_BYTES) {
         let frame = compressor.compress(chunk)?;
+        // Whoever reads it sets no more aside for a frame, and would call the segment damaged.
+        assert!(frame.len() <= zstd::zstd_safe::compress_bound(COMPRESSED_CHUNK_BYTES));
         rows.extend((frame.len() as u32).to_le_bytes());
         rows.extend((chunk.len() as u32).to_le_bytes());
         put(&frame)?;
@@ -55,6 +62,8 @@ fn compress(
         }
     }
     let frames = (rows.len() / TABLE_ROW) as u32;
+    assert!(frames as usize <= CHUNKS_MAX, "a reader takes as many frames");
+    assert_eq!(frames as usize, bytes.len().div_ceil(COMPRESSED_CHUNK_BYTES), "every chunk has its row");
     let mut table = Vec::with_capacity(TABLE_HEAD + rows.len() + FOOTER);
     table.extend(TABLE_MAGIC.to_le_bytes());
     table.extend(((rows.len() + FOOTER) as u32).to_le_bytes());
@@ -62,6 +71,7 @@ fn compress(
     table.extend(frames.to_le_bytes());
     table.push(0);
     table.extend(FOOTER_MAGIC.to_le_bytes());
+    assert_eq!(table.len(), TABLE_HEAD + frames as usize * TABLE_ROW + FOOTER, "its length is where a reader finds it");
     put(&table)?;
     Ok(true)
 }
@@ -123,7 +133,9 @@ impl Compressed {
 
     /// One chunk of the segment.
     fn chunk(&self, index: usize) -> io::Result<Vec<u8>> {
+        assert!((index * COMPRESSED_CHUNK_BYTES) as u64 <= self.length, "a chunk that is asked for lies in the segment");
         let (from, to) = (self.starts[index], self.starts[index + 1]);
+        assert!(from <= to, "frames follow each other");
         let most = zstd::zstd_safe::compress_bound(COMPRESSED_CHUNK_BYTES) as u64;
         // The table may be a stranger's: it must not say how much memory is taken.
         if to - from > most {
@@ -156,6 +168,7 @@ impl Handle for Compressed {
         }
         let (index, within) = (at as usize / COMPRESSED_CHUNK_BYTES, at as usize % COMPRESSED_CHUNK_BYTES);
         let chunk = self.chunk(index)?;
+        assert!(within < chunk.len(), "a place before the end lies in its chunk");
         let count = buf.len().min(chunk.len() - within);
         buf[..count].copy_from_slice(&chunk[within..within + count]);
         Ok(count)
@@ -242,6 +255,7 @@ impl Compressor {
             return Ok(false);
         }
         let to = self.folder.join(name(number, ENDING));
+        assert_ne!(to, path, "what is removed first is not the only copy");
         match self.backend.remove(&to) {
             // One that was begun when the machine stopped.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -253,6 +267,7 @@ impl Compressor {
             let _ = self.backend.remove(&to);
             return written;
         }
+        // The other copy was read from the disk and its name is safe: from here on the segment is not needed.
         self.backend.remove(path)?;
         self.backend.sync_dir(&self.folder)?;
         Ok(true)

@@ -75,6 +75,8 @@ struct HeaderRow {
 }
 
 const _: () = assert!(size_of::<HeaderRow>() == HEADER);
+const _: () = assert!(HEADER.is_multiple_of(ALIGN) && crate::BLOCK.is_multiple_of(ALIGN as u64));
+const _: () = assert!(FRAME_BODY_BYTES_MAX <= u32::MAX as usize);
 
 impl HeaderRow {
     fn hash(&self) -> Hash {
@@ -101,7 +103,9 @@ pub struct FrameHeader {
 /// Appends a frame of the group that begins at `group`, and returns its header's hash.
 pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> Hash {
     assert!(frame.body.len() <= FRAME_BODY_BYTES_MAX, "bodies are bounded where they are built");
+    assert!(group.is_multiple_of(crate::BLOCK), "a group begins with a block");
     out.resize(out.len().next_multiple_of(ALIGN), 0);
+    let start = out.len();
     let packed = lz4_flex::block::compress(&frame.body);
     let lz4 = packed.len() < frame.body.len();
     let stored: &[u8] = if lz4 { &packed } else { &frame.body };
@@ -120,9 +124,11 @@ pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> 
         hash: [0; 32],
     };
     row.hash = row.hash();
+    // It is looked at once more as a reader will: a frame that is refused after a restart would end the session there.
     assert!(decode_header(&bytemuck::cast(row)).is_ok(), "a reader takes the header that is written");
     out.extend_from_slice(bytemuck::bytes_of(&row));
     out.extend_from_slice(stored);
+    assert_eq!(out.len() - start, HEADER + row.stored as usize, "a frame has the bytes that its header says");
     row.hash
 }
 

@@ -11,6 +11,8 @@ use crate::{BLOCK, Problem, align_up};
 const MAGIC: [u8; 8] = *b"BCSIDX01";
 /// The version that this code writes and reads.
 const INDEX_VERSION: u32 = 1;
+const _: () = assert!(MAGIC[6] == b'0' && MAGIC[7] as u32 == b'0' as u32 + INDEX_VERSION);
+
 /// Last bytes of an index.
 const END: [u8; 8] = *b"BCSIDXEN";
 /// Bytes before the marks.
@@ -102,6 +104,7 @@ impl Index {
     /// Its bytes, whole blocks: how it begins, the marks, zeros, how it ends.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
+        assert!(self.marks.len() <= SEGMENT_MARKS_MAX, "a reader takes no more marks");
         let count = u32::try_from(self.marks.len()).expect("marks are bounded by the segment's bytes");
         let (offset, last, previous) = (self.offset, self.last.0, self.previous);
         let header = HeaderRow { magic: MAGIC, marks: count, reserved: 0, offset, last, previous, zero: [0; 32] };
@@ -113,6 +116,9 @@ impl Index {
         out.resize(start + length - FOOTER, 0);
         let footer = FooterRow { hash: *blake3::hash(&out[start..]).as_bytes(), offset, magic: END };
         out.extend_from_slice(bytemuck::bytes_of(&footer));
+        // The file ends here: a later start looks at its last bytes, and finds the way back from them.
+        assert!((out.len() - start).is_multiple_of(BLOCK as usize));
+        assert_eq!(Self::find(&out[start..], offset + length as u64), Some(offset), "a reader finds where it begins");
         assert_eq!(Self::decode(&out[start..], offset).as_ref(), Ok(self), "a reader takes the index that is written");
     }
 
@@ -182,6 +188,7 @@ impl FrameMarks {
     /// A frame at `offset`, behind others up to height `before`, the last of which has the header hash `previous`.
     pub fn pass(&mut self, offset: u64, before: Height, previous: &Hash) {
         assert!(self.marks.last().is_none_or(|mark| mark.offset < offset), "frames pass by in order");
+        assert!(self.marks.last().is_none_or(|mark| mark.before <= before), "the highest height only grows");
         if self.marks.last().is_none_or(|mark| offset - mark.offset >= SEGMENT_MARK_BYTES) {
             self.marks.push(SegmentMark { before, offset, previous: *previous });
             assert!(self.marks.len() <= SEGMENT_MARKS_MAX, "the marks of a segment are bounded");
@@ -190,3 +197,4 @@ impl FrameMarks {
 }
 
 const _: () = assert!(MARK == 8 + 8 + 32);
+const _: () = assert!(SEGMENT_MARKS_MAX <= u32::MAX as usize);

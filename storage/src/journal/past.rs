@@ -101,6 +101,8 @@ impl PastReader {
             found.extend(open.read.pop_front());
             open.next = open.next.next();
         }
+        assert!(found.len() <= count, "no more heights than were asked for");
+        assert_eq!(open.next.0 - from.0, found.len() as u64, "heights follow each other, and none is left out");
         self.known = open.reader.known_marks();
         // The end of what is written now lies further on the next time.
         self.open = (!open.ended).then_some(open);
@@ -116,6 +118,7 @@ impl Open {
                 Some(Frame { kind: FrameKind::Decided, height, body }) if height >= self.next => {
                     self.read.push_back(Past { height, decided: body, settled: None });
                 }
+                // Of a height below the range its decided frame was passed over, and this one goes with it.
                 Some(Frame { kind: FrameKind::Settled, height, body }) => {
                     if let Some(past) = self.read.iter_mut().find(|past| past.height == height) {
                         past.settled = Some(body);

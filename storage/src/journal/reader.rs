@@ -210,7 +210,9 @@ impl JournalReader {
     }
 
     fn finish(&mut self, at: usize, tail: Tail) {
-        assert!(self.end.is_none() && self.next > 0, "a journal ends once, in the segment that was read");
+        assert!(self.end.is_none(), "a journal ends once");
+        assert!(self.next > 0, "it ends in the segment that was read");
+        assert!(self.decided <= self.scan.highest, "a decided height is that of a frame");
         let (number, path) = &self.segments[self.next - 1];
         self.end = Some(End {
             segment: Some((*number, path.clone(), self.scan.offset(at))),
@@ -251,6 +253,7 @@ impl JournalReader {
             let end = self.scan.bytes.len();
             return Err(self.damage(end, "a sealed segment has no index".into()).into());
         }
+        // Meanwhile it may have been compressed or have given up its bodies: its chain is the same.
         let path = path_now(&*self.backend, &self.segments[self.next].1);
         self.segments[self.next].1.clone_from(&path);
         let bytes = self.load(self.next, 0)?;
@@ -284,6 +287,7 @@ impl JournalReader {
     /// last may still be written or cut. Of those that are copied the first part comes, and [`JournalReader::read_on`] has the
     /// others.
     fn load(&mut self, at: usize, from: u64) -> Result<FileBytes, OpenError> {
+        assert!(from.is_multiple_of(BLOCK), "bytes are taken up from a block on");
         let path = &self.segments[at].1;
         self.ahead = None;
         if at + 1 < self.segments.len() && !compressed::is_compressed(path) {
@@ -340,6 +344,7 @@ impl JournalReader {
                 return self.jump_within(at);
             }
         }
+        assert_eq!(self.next, 0, "where no segment can be begun with, the first one is");
         if self.segments.is_empty() { Ok(()) } else { self.jump_within(0) }
     }
 
@@ -359,6 +364,7 @@ impl JournalReader {
         let bytes = self.load(at, base)?;
         self.next = at + 1;
         self.sealed = false;
+        // Also of a segment that is begun in its middle: one of another chain has marks and frames that fit each other.
         self.header(kind, number, &header).map_err(|bad| self.damage_in(at, 0, bad.problem))?;
         self.scan.load(bytes, base, mark.offset);
         self.scan.head = kind == segment::SegmentKind::Head;

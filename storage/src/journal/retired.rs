@@ -43,6 +43,7 @@ fn files(backend: &dyn Backend, folder: &Path, endings: &[&str]) -> Result<Vec<(
         more.retain(|(number, _)| files.binary_search_by_key(number, |(number, _)| *number).is_err());
         files.extend(more);
         files.sort_unstable();
+        assert!(files.is_sorted_by(|one, next| one.0 < next.0), "a segment is read from one file");
     }
     Ok(files)
 }
@@ -103,6 +104,7 @@ impl Retirer {
             if bytes <= bytes_max || !self.retire_segment(number, &path, keep)? {
                 break;
             }
+            assert!(bytes >= length, "a segment was counted before it goes");
             bytes -= length;
             retired.push(number);
         }
@@ -140,6 +142,7 @@ impl Retirer {
             NoHead::Io(error) => compressed::failed(path)(error),
         })?;
         let to = path.with_extension("head");
+        assert_eq!(SegmentKind::of(path), SegmentKind::Whole, "only a whole segment has bodies to give up");
         // What was begun when the machine stopped.
         for begun in ENDINGS.iter().map(|ending| path.with_extension(ending)).filter(|begun| begun != path) {
             match self.backend.remove(&begun) {
@@ -191,6 +194,8 @@ impl Retirer {
             highest = highest.max(frame.height);
             count += 1;
         }
+        // Whoever looks for a height finds it by these numbers, in what stays as in the segment.
+        assert_eq!(highest, scan.highest, "what stays of a segment has its heights");
         let offset = crate::align_up(head.len() as u64);
         head.resize(offset as usize, 0);
         Index { marks: marks.marks, last: highest, previous: sealed.previous, offset }.encode(&mut head);

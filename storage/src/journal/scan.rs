@@ -2,7 +2,7 @@
 
 use std::io;
 
-use engine::limits::SEGMENT_WINDOW_BYTES;
+use engine::limits::{SEGMENT_FILE_BYTES_MAX, SEGMENT_WINDOW_BYTES};
 use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
@@ -74,13 +74,15 @@ pub struct Scan {
 /// How many times its own length of a segment may be hashed in searches.
 const SEARCH_LENGTHS: u64 = 4;
 
+// No search is too short for one frame, and no product of the two overflows.
+const _: () = assert!(SEARCH_LENGTHS >= 1);
+const _: () = assert!(SEGMENT_FILE_BYTES_MAX < u64::MAX / SEARCH_LENGTHS);
+
 impl Scan {
     /// Takes up another segment at an offset that a frame begins at.
     pub fn load(&mut self, bytes: impl Into<FileBytes>, base: u64, offset: u64) {
-        assert!(
-            base <= offset && base.is_multiple_of(BLOCK),
-            "bytes are taken up from a block on that holds the place"
-        );
+        assert!(base <= offset, "the bytes that are taken up hold the place");
+        assert!(base.is_multiple_of(BLOCK), "bytes are taken up from a block on");
         self.bytes = bytes.into();
         self.base = base;
         self.at = (offset - base) as usize;
@@ -97,6 +99,7 @@ impl Scan {
     pub fn read_on(&mut self, ahead: &mut Option<Ahead>) -> io::Result<bool> {
         let Some(Ahead { file, end }) = ahead.take() else { return Ok(false) };
         let base = self.offset(self.at) / BLOCK * BLOCK;
+        assert!(base >= self.base, "a window goes forward");
         let rest = end.saturating_sub(base) as usize;
         let count = if base == self.base { rest } else { SEGMENT_WINDOW_BYTES.min(rest) };
         let bytes = file.read_range(base, count)?;
@@ -111,6 +114,7 @@ impl Scan {
     fn go_on(&mut self, bytes: Vec<u8>, base: u64) {
         let offset = self.offset(self.at);
         assert!(base <= offset, "no byte is passed over");
+        assert!(base.is_multiple_of(BLOCK), "what lies at a multiple in memory does in the segment");
         self.bytes = bytes.into();
         self.base = base;
         self.at = (offset - base) as usize;
@@ -153,6 +157,7 @@ impl Scan {
 
     fn frame(&mut self) -> ScanItem {
         let at = self.at;
+        assert!(at.is_multiple_of(ALIGN), "frames are looked for where they can begin");
         match self.frame_at(at) {
             Ok((_, header)) if header.previous != self.previous => {
                 ScanItem::Bad { at, problem: "the frame does not follow the one before it".into() }
@@ -168,6 +173,7 @@ impl Scan {
                 self.highest = self.highest.max(frame.height);
                 self.group = Some(header.group);
                 self.at = at + HEADER + header.stored;
+                assert!(self.at <= self.bytes.len(), "a frame that was read lies in the bytes");
                 ScanItem::Frame(frame)
             }
             Err(problem) => ScanItem::Bad { at, problem },

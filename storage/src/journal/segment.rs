@@ -51,6 +51,7 @@ struct HeaderRow {
 }
 
 const _: () = assert!(size_of::<HeaderRow>() == 112);
+const _: () = assert!(size_of::<HeaderRow>() <= BLOCK as usize);
 
 impl HeaderRow {
     fn hash(&self) -> Hash {
@@ -87,6 +88,8 @@ pub fn check(bytes: &[u8], kind: SegmentKind, number: u32, chain: &Hash) -> Resu
     let wrong = |problem: Problem| Err(BadHeader { problem, unfinished: false });
     let mut block = Reader::new("segment header", bytes.get(..BLOCK as usize).unwrap_or_default());
     let Ok(row) = block.row::<HeaderRow>() else { return unfinished("the segment header is cut short") };
+    // In this order: what may be zeros that a crash left comes first, and is cut where it is the last; what a whole header
+    // says is never cut.
     if row.magic != kind.magic() {
         return unfinished("this is no journal segment");
     }

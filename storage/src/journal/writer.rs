@@ -66,6 +66,7 @@ impl JournalWriter {
         if let Some((number, path, data_end)) = &end.segment {
             if matches!(end.tail, Tail::Torn { .. }) && *data_end == 0 {
                 // The segment's own header never reached the disk: it is made again.
+                assert!(*number > 0, "a reader takes no segment before the first");
                 backend.remove(path).map_err(OpenError::io(path))?;
                 writer.number = number - 1;
             } else if end.sealed {
@@ -97,6 +98,7 @@ impl JournalWriter {
         }
         let file = self.file.as_mut().expect("a segment was begun");
         let group = file.end();
+        assert!(group >= crate::BLOCK, "frames come behind the segment's header");
         self.synced = Some((group, self.tip.clone()));
         self.buffer.clear();
         let JournalTip { previous, highest, marks } = &mut self.tip;
@@ -114,6 +116,7 @@ impl JournalWriter {
     /// Ends a full segment with its index.
     fn seal_segment(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
+        assert!(self.synced.is_none(), "an index is over frames that are on disk");
         let offset = file.end();
         let JournalTip { previous, highest: last, marks } = &self.tip;
         let index = Index { marks: marks.marks.clone(), last: *last, previous: *previous, offset };
@@ -147,6 +150,8 @@ impl JournalWriter {
         self.begun = true;
         let mut file = GroupFile::create(&*self.backend, &path, self.segment_bytes)?;
         begin(&mut file)?;
+        // A header that were longer would have its end taken for frames.
+        assert_eq!(file.end(), crate::BLOCK, "a header is a group of its own, of one block");
         self.begun = false;
         self.file = Some(file);
         self.number = number;
@@ -168,8 +173,10 @@ impl JournalWriter {
 
     /// Forgets the group that did not reach the disk for want of room.
     pub fn rewind(&mut self) {
+        assert!(self.synced.is_none() || self.file.is_some(), "a group that waits for its sync has a segment");
         if let (Some(file), Some((end, tip))) = (&mut self.file, self.synced.take()) {
             file.rewind(end);
+            assert!(tip.highest <= self.tip.highest, "what is forgotten came later");
             self.tip = tip;
         }
     }
@@ -179,6 +186,7 @@ impl JournalWriter {
     /// # Errors
     /// What the system says.
     pub fn seal(&mut self) -> io::Result<()> {
+        assert!(self.synced.is_none(), "a session ends behind what is on disk");
         self.file.as_mut().map_or(Ok(()), GroupFile::seal)
     }
 }
