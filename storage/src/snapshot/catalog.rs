@@ -71,6 +71,8 @@ pub fn walk_pack(
         });
         match record {
             Ok((header, bytes)) => {
+                assert!(bytes >= HEADER, "a record has bytes, and so the end is reached");
+                assert!(bytes <= PACK_RECORD_BYTES_MAX + HEADER, "whoever reads it by this place takes as many");
                 let place = PackOffset { pack: number, bytes: bytes as u32, offset: at };
                 found(Found { kind: header.kind, place, name: header.name, moment: header.moment });
                 let behind = at + bytes as u64;
@@ -87,6 +89,7 @@ pub fn walk_pack(
                     damage(at, problem.into());
                 }
                 lost = true;
+                // A header that looks whole had as much read for it as it says: that is what the search must not repeat.
                 let stored = decode_record_header(&head).map_or(0, |header| header.stored);
                 search_left = search_left.saturating_sub((HEADER + stored) as u64);
                 if search_left == 0 {
@@ -142,6 +145,7 @@ impl Catalog {
         for (number, path) in &packs {
             let pack = backend.open(path, Access::Read).map_err(OpenError::io(path))?;
             let add = |found: Found| match found.kind {
+                // One that was written twice, where a pack was rewritten and the process ended, lies where it was read last.
                 RecordKind::Group => _ = catalog.groups.insert(found.name, found.place),
                 RecordKind::Snapshot => {
                     catalog.snapshots.insert(found.moment.height, (found.place, found.moment.time_ms));

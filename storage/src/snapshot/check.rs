@@ -57,6 +57,7 @@ pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: 
         Err(IndexError::Damaged(problem)) => check.damages.push(damage(problem)),
         Err(error) => return Err(OpenError::Index(error)),
     }
+    // What the packs hold is told all the same: an index can be made again, and snapshots are what somebody asks for.
     if !check.damages.is_empty() {
         check.catalog = Catalog::from_packs(backend, dir, chain)?.0;
         return Ok(check);

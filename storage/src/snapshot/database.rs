@@ -83,6 +83,7 @@ pub(super) fn read_version(db: &impl ReadableDatabase) -> Result<Option<u64>, In
 }
 
 pub(super) fn check_version(db: &impl ReadableDatabase, version: u64, chain: &Hash) -> Result<(), IndexError> {
+    // Before the chain: a later program may keep that elsewhere, and its index is not to be removed as a damaged one is.
     match version {
         INDEX_VERSION => {}
         found if found > INDEX_VERSION => return Err(IndexError::Newer { found }),

@@ -94,6 +94,7 @@ impl Index {
         cache_bytes: usize,
         repairing: impl Fn(f64) + 'static,
     ) -> Result<Self, IndexError> {
+        assert!(cache_bytes > 0, "without a cache every page is read at each look");
         guarded(|| {
             let mut builder = Builder::new();
             builder.set_cache_size(cache_bytes);
@@ -111,6 +112,7 @@ impl Index {
             };
             let index = Self { db };
             match read_version(&index.db)? {
+                // A file that was made, and no table in it: the process ended before the first transaction.
                 None => index.begin(chain)?,
                 Some(version) => check_version(&index.db, version, chain)?,
             }
@@ -137,6 +139,9 @@ impl Index {
     /// # Errors
     /// What redb says; nothing changed then.
     pub fn write(&self, change: &Change) -> Result<(), IndexError> {
+        // Both in one transaction would leave a snapshot without a group that its map names.
+        let (new, gone) = (&change.snapshots, &change.snapshots_gone);
+        assert!(new.iter().all(|(height, ..)| !gone.contains(height)), "a snapshot comes or goes, never both");
         let write = || -> Result<(), redb::Error> {
             let mut txn = self.db.begin_write()?;
             // Repair after a crash then reads the allocator's state instead of every page.

@@ -26,6 +26,10 @@ const AGE_PART: u64 = 4;
 /// Bytes that the journal is to have for itself: no snapshot begins below.
 const ROOM: u64 = 64 << 20;
 
+// The one that the next snapshot changes is never dropped, and neither is the one that a start falls back on.
+const _: () = assert!(NEWEST >= 2);
+const _: () = assert!(AGE_PART > 0);
+
 /// A snapshot that is on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotDone {
@@ -45,6 +49,8 @@ pub struct SnapshotDone {
 
 /// A pack is rewritten offline if more than this part of what lives in it is dead beside it.
 const DEAD_PART: u64 = 20;
+
+const _: () = assert!(DEAD_PART > 0);
 
 struct PackedGroup {
     place: PackOffset,
@@ -102,6 +108,8 @@ pub fn thin(snapshots: &[(Height, u64)]) -> Vec<Height> {
             gone.push(*height);
         }
     }
+    assert!(gone.len() + NEWEST.min(snapshots.len()) <= snapshots.len(), "the newest stay");
+    assert!(gone.is_sorted_by(|one, next| one > next), "each is dropped once");
     gone
 }
 
@@ -187,9 +195,11 @@ impl Keeper {
         let nothing = change.snapshots_gone.is_empty() && change.groups_gone.is_empty();
         // The next snapshot names these groups again without writing them: one that is not there would be lost for ever.
         assert!(self.latest.iter().all(|row| self.groups.contains_key(&row.name)), "a map names what the packs hold");
+        assert!(self.latest.is_empty() || !self.snapshots.is_empty(), "the latest map is that of a snapshot");
         // What cannot be written now is found again at the next start.
         if nothing || self.write(&change).is_ok() {
             change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));
+            assert!(self.groups.values().all(|held| held.references > 0), "what is kept is named by a snapshot");
         }
     }
 
@@ -219,6 +229,7 @@ impl Keeper {
         foreign: bool,
     ) -> Result<(), String> {
         assert!(self.taking.is_none(), "one snapshot at a time");
+        assert!(changed <= groups, "what changes is of the image");
         let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
         let needed = ROOM + (changed * GROUP_BYTES) as u64;
         if free < needed {
@@ -242,6 +253,7 @@ impl Keeper {
     pub fn take(&mut self, block: &GroupBlock) -> io::Result<()> {
         let Some(taking) = &mut self.taking else { return Ok(()) };
         for (index, bytes) in block.groups() {
+            assert!((index as usize) < taking.map.len(), "a group is of the image that was begun with");
             let row = GroupRow::of(index as usize, bytes);
             let name = row.name;
             taking.groups += 1;
@@ -249,6 +261,7 @@ impl Keeper {
             if self.groups.contains_key(&name) || taking.fresh.contains_key(&name) {
                 continue;
             }
+            // One that the image has at several places, or had before, is in the packs once, under its name.
             let place = append(&mut self.packs, &mut self.record, RecordKind::Group, Moment::default(), bytes, &name)?;
             taking.fresh.insert(name, place);
         }
@@ -276,6 +289,7 @@ impl Keeper {
         let mut times: Vec<_> = self.snapshots.iter().map(|(height, (_, time_ms))| (*height, *time_ms)).collect();
         times.push((moment.height, moment.time_ms));
         let gone = thin(&times);
+        assert!(!gone.contains(&moment.height), "the newest stays");
         let mut change = Change {
             groups: fresh.clone(),
             groups_gone: Vec::new(),
@@ -294,6 +308,7 @@ impl Keeper {
             |name: &Hash, count: i64| i64::from(self.groups.get(name).map_or(0, |held| held.references)) + count;
         change.groups_gone =
             counts.iter().filter(|(name, count)| after(name, **count) == 0).map(|(name, _)| *name).collect();
+        // From here on the disk has it: what follows only repeats that in memory, and cannot fail.
         self.write(&change)?;
         if let (Some((_, coverage)), Some(source)) = (&change.ranges, &self.ranges) {
             source.saved(coverage.1);
@@ -303,7 +318,10 @@ impl Keeper {
         self.taking = None;
         self.indexed_end = self.packs.end().map_or(self.indexed_end, |(number, end)| (number, Some(end)));
         let count = fresh.len() as u64;
+        let held_before = self.groups.len();
         fresh.into_iter().for_each(|(name, place)| _ = self.groups.insert(name, PackedGroup { place, references: 0 }));
+        // The references of one that had been there would be forgotten, and it would go while a snapshot names it.
+        assert_eq!(self.groups.len() as u64, held_before as u64 + count, "only groups that are new were written");
         for (name, count) in counts {
             let held = self.groups.get_mut(&name).expect("every name of a map has a place");
             held.references =
@@ -311,8 +329,11 @@ impl Keeper {
         }
         change.groups_gone.iter().for_each(|name| _ = self.groups.remove(name));
         gone.iter().for_each(|height| _ = self.snapshots.remove(height));
-        self.snapshots.insert(moment.height, (place, moment.time_ms));
+        let replaced = self.snapshots.insert(moment.height, (place, moment.time_ms));
+        assert!(replaced.is_none(), "a height has one snapshot");
+        assert!(map.groups.iter().all(|row| self.groups.contains_key(&row.name)), "a map names what the packs hold");
         self.latest = map.groups;
+        assert!(self.packs.written >= written_before, "bytes that were written only grow");
         let direct = self.packs.is_direct().unwrap_or(false);
         let bytes = self.packs.written - written_before;
         let snapshots = self.snapshots.len() as u64;
@@ -340,8 +361,14 @@ impl Keeper {
     /// # Errors
     /// What the system says: the packs cannot be written any more.
     pub fn give_up(&mut self) -> io::Result<()> {
+        // Up to what the index has: what lies behind belongs to nothing that counts.
         self.taking = None;
         self.packs.cut(self.indexed_end)
+    }
+
+    /// Whether a snapshot is under way.
+    pub fn is_taking(&self) -> bool {
+        self.taking.is_some()
     }
 
     /// Whether it takes nothing more before [`Keeper::restored`].
@@ -452,7 +479,11 @@ impl Keeper {
             let mut record = read_record(&*pack, place)?;
             decode_record(&record)?;
             record.resize(record.len().next_multiple_of(ALIGN), 0);
-            packs.append(&record, place.bytes as usize).map_err(|error| error.to_string())
+            let moved = packs.append(&record, place.bytes as usize).map_err(|error| error.to_string())?;
+            // The pack is removed when all that lives in it was moved: what were moved into it would be lost.
+            assert_ne!(moved.pack, number, "what lives goes into another pack");
+            assert_eq!(moved.bytes, place.bytes, "a record is moved whole");
+            Ok(moved)
         };
         let mut change = Change::default();
         let result = (|| -> Result<(), String> {
@@ -480,6 +511,9 @@ impl Keeper {
         for (height, place, time_ms) in change.snapshots {
             self.snapshots.insert(height, (place, time_ms));
         }
+        // The caller removes the pack now.
+        assert!(self.groups.values().all(|held| held.place.pack != number), "no group lives in it any more");
+        assert!(self.snapshots.values().all(|(place, _)| place.pack != number), "no snapshot does");
         Ok(())
     }
 }

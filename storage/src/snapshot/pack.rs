@@ -32,6 +32,9 @@ pub struct PackOffset {
 struct Aligned([u8; BLOCK as usize]);
 
 const _: () = assert!(size_of::<Aligned>() == BLOCK as usize && align_of::<Aligned>() == BLOCK as usize);
+// A record that begins in a block begins where one may, whatever the buffer held before it.
+const _: () = assert!(BLOCK.is_multiple_of(ALIGN as u64));
+const _: () = assert!(BUFFER_BLOCKS > 0);
 
 /// The end of the packs, where records are appended.
 pub struct PackWriter {
@@ -59,6 +62,8 @@ struct OpenPack {
 impl OpenPack {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         assert!(bytes.len().is_multiple_of(BLOCK as usize), "packs are written in whole blocks");
+        // `InvalidInput` says that the file system wants another alignment, or has no such writes after all: the same bytes go
+        // the usual way then, and all that follow.
         let refused = match &self.direct {
             Some(direct) => match direct.write_all_at(bytes, self.end) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => true,
@@ -141,10 +146,10 @@ impl PackWriter {
         if self.file.as_ref().is_none_or(|file| file.end + self.filled as u64 >= self.pack_bytes) {
             self.next_pack()?;
         }
-        assert!(
-            record.len().is_multiple_of(ALIGN) && bytes <= record.len(),
-            "a record is filled up to where another may begin"
-        );
+        assert!(bytes > 0, "a record has a header");
+        assert!(bytes <= record.len(), "a place is no longer than what is written there");
+        assert!(record.len() - bytes < ALIGN, "only what fills it up lies behind a record");
+        assert!(record.len().is_multiple_of(ALIGN), "a record is filled up to where another may begin");
         let file = self.file.as_mut().expect("a pack was begun");
         let place = PackOffset {
             pack: self.number,
@@ -171,6 +176,7 @@ impl PackWriter {
         if self.file.is_some() {
             self.sync()?;
         }
+        assert_eq!(self.filled, 0, "what waited belongs to the pack before, and is on disk");
         let number = self.number + 1;
         let path = pack_path(&self.folder, number);
         // One that was begun and never came to hold anything that counts.
@@ -217,9 +223,11 @@ impl PackWriter {
     /// # Errors
     /// What the system says.
     pub fn cut(&mut self, (number, end): (u32, Option<u64>)) -> io::Result<()> {
+        assert!(number <= self.number, "packs go back to where they ended, never ahead");
         self.filled = 0;
         self.file = None;
         for later in number + 1..=self.number {
+            // Where it cannot be removed, it goes when the next pack of its number begins.
             let _ = self.backend.remove(&pack_path(&self.folder, later));
         }
         self.number = number;

@@ -19,6 +19,10 @@ pub const RANGE_IDS: usize = 512;
 /// Bytes of the mask before a row's words.
 const MASK: usize = RANGE_IDS / 8;
 
+const _: () = assert!(RANGE_IDS.is_multiple_of(8));
+// A word has a bit for each page of a span, no more and no less.
+const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
+
 /// The rows: kind, span, block of ids.
 pub(super) const RANGES: TableDefinition<'_, (u8, u64, u32), &[u8]> = TableDefinition::new("ranges");
 
@@ -57,6 +61,8 @@ fn encode(words: &[u64; RANGE_IDS]) -> Vec<u8> {
         bytes[id / 8] |= 1 << (id % 8);
         bytes.extend_from_slice(&word.to_le_bytes());
     }
+    let marked: u32 = bytes[..MASK].iter().map(|byte| byte.count_ones()).sum();
+    assert_eq!(bytes.len(), MASK + marked as usize * size_of::<u64>(), "each bit has its word");
     bytes
 }
 
@@ -82,6 +88,7 @@ pub(super) fn insert(txn: &redb::WriteTransaction, rows: &[RangeRow], coverage: 
     for RangeRow { kind, span, block, words } in rows {
         let key = (*kind, *span, *block);
         let mut words = words.clone();
+        // Two snapshots may fall into one span: the second one knows nothing of the pages that the first one told of.
         // A row that cannot be read is written anew: the coverage begins after its heights then.
         if let Some(there) = table.get(key)?.and_then(|there| decode(there.value()).ok()) {
             words.iter_mut().zip(there.iter()).for_each(|(word, there)| *word |= there);
@@ -168,6 +175,7 @@ impl Ranges {
             let below = word & (u64::MAX >> (SPAN_PAGES - 1 - page % SPAN_PAGES));
             if below != 0 {
                 let found = span * SPAN_PAGES + u64::from(below.ilog2());
+                assert!(found <= page, "only pages at or below were left in the mask");
                 // Below the covered pages every page is read.
                 return Some(if found < first { first.checked_sub(1)? } else { found });
             }

@@ -35,6 +35,7 @@ struct PackRow {
 }
 
 const _: () = assert!(size_of::<PackRow>() == 80);
+const _: () = assert!(size_of::<PackRow>() <= BLOCK as usize);
 
 impl PackRow {
     fn hash(&self) -> Hash {
@@ -120,6 +121,8 @@ struct RecordRow {
 }
 
 const _: () = assert!(size_of::<RecordRow>() == HEADER);
+const _: () = assert!(HEADER.is_multiple_of(ALIGN));
+const _: () = assert!(PACK_RECORD_BYTES_MAX <= u32::MAX as usize && GROUP_BYTES <= PACK_RECORD_BYTES_MAX);
 
 impl RecordRow {
     fn sum(&self, stored: &[u8]) -> Hash {
@@ -148,6 +151,8 @@ pub struct RecordHeader {
 pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash, out: &mut Vec<u8>) {
     assert!(bytes.len() <= PACK_RECORD_BYTES_MAX, "contents are bounded by the image");
     let start = out.len();
+    assert!(start.is_multiple_of(ALIGN), "a record begins where a reader looks for one");
+    assert!(kind == RecordKind::Snapshot || moment == Moment::default(), "a group is of no moment: several snapshots name it");
     out.resize(start + HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
     let packed = lz4_flex::block::compress_into(bytes, &mut out[start + HEADER..]).expect("the output is large enough");
     let lz4 = packed < bytes.len();
@@ -171,11 +176,8 @@ pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash
     };
     row.sum = row.sum(&out[start + HEADER..]);
     out[start..start + HEADER].copy_from_slice(bytemuck::bytes_of(&row));
-    let header = decode_record_header(&out[start..]);
-    assert!(
-        header.is_ok_and(|header| header.stored == stored && header.name == *name),
-        "a reader takes the header that is written"
-    );
+    let header = RecordHeader { kind, lz4, length: bytes.len(), stored, moment, name: *name };
+    assert_eq!(decode_record_header(&out[start..]), Ok(header), "a reader takes the header that is written");
     out.resize(out.len().next_multiple_of(ALIGN), 0);
 }
 
@@ -221,6 +223,7 @@ fn decode_row(bytes: &[u8]) -> Result<(RecordHeader, RecordRow), String> {
 
 /// Reads a whole record into `out`, which must have as many bytes as the header says.
 fn decode_into(header: &RecordHeader, row: &RecordRow, record: &[u8], out: &mut [u8]) -> Result<(), String> {
+    assert_eq!(out.len(), header.length, "whoever reads a record gives it the room that its header asks for");
     let stored = record.get(HEADER..HEADER + header.stored).ok_or("the record is cut short")?;
     if row.sum != row.sum(stored) {
         return Err("the record's checksum is wrong".into());
@@ -304,7 +307,10 @@ impl SnapshotMap {
         out.extend_from_slice(&length(self.groups.len()));
         out.extend_from_slice(&self.note);
         out.resize(out.len().next_multiple_of(8), 0);
+        let names = (MAP_HEAD + self.note.len()).next_multiple_of(8);
+        assert_eq!(out.len(), names, "rows begin where a reader looks for them");
         out.extend_from_slice(bytemuck::cast_slice(&self.groups));
+        assert_eq!(out.len(), names + self.groups.len() * size_of::<GroupRow>());
         out
     }
 

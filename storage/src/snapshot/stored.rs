@@ -73,10 +73,12 @@ impl StoredSnapshot {
         for (index, GroupRow { name, .. }) in map.groups.iter().enumerate() {
             let place = catalog.groups.get(name);
             let place = *place.ok_or_else(|| missing(&format!("it does not know where group {index} lies")))?;
+            // Open from the start: packs that are removed meanwhile stay readable until the last reader has gone.
             packs.get(place.pack)?;
             groups.push((*name, place));
         }
-        let values = map.groups.iter().map(|group| group.value).collect();
+        let values: Vec<Hash> = map.groups.iter().map(|group| group.value).collect();
+        assert_eq!(values.len(), groups.len(), "every group has its chaining value and its place");
         Ok(Self { height, note: map.note, groups, values, packs: packs.open })
     }
 
@@ -100,6 +102,7 @@ impl StoredSnapshot {
             return Err(Damage::new("snapshots/index.redb", 0, problem));
         };
         let wrong = |problem| damage(place.pack, place.offset, problem);
+        assert!(self.packs.contains_key(&place.pack), "the pack of each group was opened");
         if place.bytes as usize > HEADER + GROUP_BYTES {
             return Err(wrong("the index says more bytes than a group's record has".into()));
         }

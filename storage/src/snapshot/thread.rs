@@ -286,6 +286,10 @@ impl Steps {
         if problem.is_some() || keeper.is_lost() {
             self.restore(problem);
         }
+        // Blocks of a snapshot that came to nothing would go into the packs, and a finish without one would be a failure.
+        if let Ok(keeper) = &self.keeper {
+            assert_eq!(keeper.is_taking(), !self.failed, "blocks are taken while a snapshot is under way, and only then");
+        }
     }
 
     /// Something came to nothing: what was under way, if a snapshot was, or else a rewritten pack. The next one may succeed.
