@@ -374,7 +374,11 @@ impl BeaconVerifier {
             assert!(bad.is_sorted_by(|place, next| place < next), "a place is no point or in the equation, never both");
             bad
         };
-        memory::timed(|| items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect())
+        let bad: Vec<usize> =
+            memory::timed(|| items.par_chunks(BEACONS_PER_TASK).enumerate().flat_map_iter(bad_of_chunk).collect());
+        assert!(bad.is_sorted_by(|place, next| place < next), "chunks are joined in their order");
+        assert!(bad.last().is_none_or(|place| *place < items.len()), "each place is that of an item");
+        bad
     }
 
     /// The coefficients of the equation over a chunk: key, messages and beacons all change them.

@@ -57,7 +57,10 @@ pub fn remembering<R>(signatures: Signatures, stopwatch: Stopwatch, work: impl F
         *memory = Some(Memory { signatures, verdicts: BTreeMap::new(), stopwatch, spent: Duration::ZERO });
     });
     let _scope = Scope;
-    work()
+    let done = work();
+    // What was signed with hashes in it could be verified by nobody from then on.
+    assert!(MEMORY.with_borrow(Option::is_some), "nothing but the end of its scope forgets a memory");
+    done
 }
 
 /// What real cryptography has taken in this scope; nothing outside one.

@@ -230,7 +230,12 @@ impl Disk {
         }
         let written = keeps_free(&self.session, self.min_free).and_then(|()| self.writer.write(&mut under_way.batch));
         match written {
-            Ok(()) => self.under_way.take().map(|done| Synced::UpTo(done.batch.last)),
+            Ok(()) => {
+                // It leaves this process now: what is said to be on disk is answered for to players and to validators.
+                assert!(under_way.batch.frames.is_empty(), "no frame of it is left");
+                assert!(under_way.batch.entries.entries.is_empty(), "no entry of it is left");
+                self.under_way.take().map(|done| Synced::UpTo(done.batch.last))
+            }
             Err(error) if is_full(&error) => {
                 // Nothing of it counts: the whole batch is written again once there is room.
                 self.writer.rewind();

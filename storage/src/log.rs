@@ -227,6 +227,8 @@ impl LogWriter {
             None if files.is_empty() => LogFound::Missing,
             None => LogFound::Entries { entries: all, synced, fence },
         };
+        // A group behind one that is damaged would be found by nobody.
+        assert_eq!(writer.file.is_some(), matches!(found, LogFound::Entries { .. }), "only what is whole goes on");
         Ok((found, writer))
     }
 

@@ -204,6 +204,7 @@ impl Session {
         if !is_fresh(&*backend, dir)? {
             return Err(OpenError::NotEmpty(dir.to_owned()));
         }
+        // Before anything is made: of two processes that find the directory fresh one goes on.
         let lock = lock(&*backend, dir)?;
         for part in ["journal", "consensus"] {
             backend.create_dir(&dir.join(part)).map_err(OpenError::io(dir))?;
@@ -218,6 +219,7 @@ impl Session {
             backend.sync_dir(&dir.join("consensus"))
         };
         begin().map_err(OpenError::io(&log))?;
+        // Last: a directory without it is no session, and is begun anew.
         let path = dir.join("genesis.json");
         backend.write_new(&path, genesis).map_err(OpenError::io(&path))?;
         backend.sync_dir(dir).map_err(OpenError::io(dir))?;

@@ -14,6 +14,9 @@ use crate::journal::{Archive, JournalReader};
 use crate::session::{OpenError, Session};
 use crate::throttle::ArchiveThrottle;
 
+// A wait of no time would be a loop that never rests.
+const _: () = assert!(!HEARTBEAT.is_zero());
+
 /// A session's journal and log, written by a thread.
 pub type StorageOpened = OpenedAs<Storage>;
 
@@ -72,6 +75,7 @@ impl Storage {
     /// # Errors
     /// If the system refuses.
     pub fn of(mut disk: Disk) -> Result<Self, OpenError> {
+        // Compressing takes seconds and a sync milliseconds: what a tick waits for must not stand behind a segment.
         let archive = disk.take_archive();
         let (to_thread, groups) = bounded(UNSYNCED_TICKS_MAX);
         let (from_thread, synced) = bounded(2 * UNSYNCED_TICKS_MAX);
@@ -144,6 +148,7 @@ impl Storage {
 
     /// Writes what waits, seals the files, and gives the session back.
     pub fn close(mut self) -> Session {
+        // Before anything is waited for: a closed channel is what ends the thread.
         self.groups = None;
         self.end_archiving();
         self.thread.take().expect("closed once").join().expect("the storage thread reports errors, it does not panic")
@@ -234,6 +239,7 @@ fn drive(mut disk: Disk, groups: &Receiver<SyncGroup>, synced: &Sender<Synced>, 
         let heard = match disk.due() {
             None => groups.recv_timeout(HEARTBEAT),
             Some(due) if disk.has_room() => groups.recv_timeout(due.saturating_sub(began.elapsed())),
+            // What is in the channel stays there: whoever hands over more waits then, and so nothing grows.
             Some(due) => {
                 std::thread::sleep(due.saturating_sub(began.elapsed()));
                 Err(RecvTimeoutError::Timeout)
@@ -258,6 +264,7 @@ fn drive(mut disk: Disk, groups: &Receiver<SyncGroup>, synced: &Sender<Synced>, 
             }
         }
     }
+    // Nobody may be listening any more, and the channel full: to wait for room would be to wait for ever.
     disk.finish().into_iter().for_each(|said| _ = synced.try_send(said));
     disk.close()
 }

@@ -49,6 +49,8 @@ pub(super) struct Replay {
 impl Shell {
     pub(super) fn new(config: ConsensusConfig, validators: CoreValidators) -> Self {
         let ConsensusConfig { chain, own, timeouts, secret, .. } = config;
+        let fits = |(slot, key): &(u32, VoteKey)| validators.set().key(*slot) == Some(&key.public());
+        assert!(own.as_ref().is_none_or(fits), "whoever makes a machine has compared its key with the set");
         Self { chain, validators, secret, own, timeouts, trusted: Vec::new(), logged: Vec::new(), replay: None }
     }
 
@@ -131,6 +133,7 @@ impl Shell {
                 self.publish(Message::Round(to_round_certificate(&certificate)), out);
             }
             E::GetValue(height, round, _, _) => {
+                assert!(round.is_defined(), "a value is asked for in a round that was begun");
                 let (height, round) = (Height(height.0), to_round(round));
                 // While the log is heard again the value may stand in it: another one would be a second proposal of the round.
                 match &mut self.replay {
@@ -149,6 +152,8 @@ impl Shell {
             E::CancelTimeout(timeout, _) => out.extend(to_timeout(timeout).map(Effect::Cancel)),
             E::CancelAllTimeouts(_) => out.push(Effect::CancelAll),
             E::StartRound(height, round, Slot(proposer), _, _) => {
+                assert!(round.is_defined(), "a round that begins has a number");
+                assert!((proposer as usize) < self.validators.set().count(), "a turn is a validator's");
                 out.push(Effect::StartedRound { height: Height(height.0), round: to_round(round), proposer });
             }
             E::Decide(certificate, _, _) => out.push(Effect::Decide(to_certificate(&certificate))),
@@ -164,6 +169,7 @@ impl Shell {
     fn sign_vote(&mut self, vote: CoreVote) -> core::SignedVote<Ctx> {
         let (slot, key) = self.own.as_ref().expect("the core signs only where an own key was given");
         assert_eq!(vote.body().slot, *slot, "a vote is signed for the own slot only");
+        assert_eq!(self.validators.set().key(*slot), Some(&key.public()), "others verify it under this key");
         let signed = key.sign_vote(vote.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedVote::new(vote, signed.signature)
@@ -172,6 +178,7 @@ impl Shell {
     fn sign_proposal(&mut self, proposal: CoreProposal) -> core::SignedProposal<Ctx> {
         let (slot, key) = self.own.as_ref().expect("the core signs only where an own key was given");
         assert_eq!(proposal.body().slot, *slot, "a proposal is signed for the own slot only");
+        assert_eq!(self.validators.set().key(*slot), Some(&key.public()), "others verify it under this key");
         let signed = key.sign_proposal(proposal.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedProposal::new(proposal, signed.signature)

@@ -15,6 +15,7 @@ pub struct FileBackend;
 
 impl Backend for FileBackend {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        // Never one that is there: a second writer that got past the lock would write over the first one's frames.
         Ok(Box::new(OpenOptions::new().read(true).write(true).create_new(true).open(path)?))
     }
 
@@ -74,6 +75,7 @@ impl Backend for FileBackend {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        // The system lets the lock go when the process ends, however it ends: no file has to be removed by hand.
         let file = open_regular(path, File::options().create(true).truncate(false).write(true))?;
         file.try_lock()?;
         Ok(Box::new(file))

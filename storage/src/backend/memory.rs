@@ -41,6 +41,7 @@ impl Backend for MemoryBackend {
         if tree.files.contains_key(path) || tree.dirs.contains(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        // Its bytes are shared with whoever opens it, and outlive its name, as those of the file system do.
         let content = Content::default();
         tree.files.insert(path.to_owned(), content.clone());
         Ok(Box::new(Open { content, access: Access::Write }))

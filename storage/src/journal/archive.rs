@@ -31,6 +31,7 @@ impl Archive {
             Ok(compressed) => compressed.iter().for_each(|number| tracing::info!("segment {number} is compressed")),
             Err(error) => tracing::warn!("a sealed segment stays as long as it is: {error}"),
         }
+        // Behind the compressing: a compressed segment counts with fewer bytes, and fewer bodies go.
         if let Some(retirer) = &self.retirer {
             retirer.retire_and_say(keep, early);
         }

@@ -358,6 +358,7 @@ impl JournalReader {
         };
         let Some(mark) = mark.copied() else { return Ok(()) };
         let kind = segment::SegmentKind::of(&path);
+        assert!(mark.offset >= BLOCK, "a mark is of a frame, behind the header");
         let base = mark.offset / BLOCK * BLOCK;
         let header = compressed::open(&*self.backend, &path).and_then(|file| file.read_range(0, BLOCK as usize));
         let header = header.map_err(compressed::failed(&path))?;

@@ -152,6 +152,7 @@ impl Catalog {
                 }
             };
             let (end, mut found) = walk_pack(&*pack, *number, chain, add).map_err(OpenError::io(path))?;
+            assert!(end.is_multiple_of(BLOCK), "whoever goes on writing begins with a block");
             let length = pack.len().map_err(OpenError::io(path))?;
             match finished {
                 Some((last, end)) if *number == last && length < end => {

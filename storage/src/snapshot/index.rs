@@ -61,6 +61,7 @@ impl StorageBackend for OnHandle {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        // redb asks for whole pages of a file whose length it knows: fewer bytes are a file that was cut.
         let bytes = self.0.read_range(offset, out.len())?;
         if bytes.len() < out.len() {
             return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -318,6 +318,7 @@ impl Keeper {
         self.taking = None;
         self.indexed_end = self.packs.end().map_or(self.indexed_end, |(number, end)| (number, Some(end)));
         let count = fresh.len() as u64;
+        assert!(count <= groups, "a group that was written was handed over");
         let held_before = self.groups.len();
         fresh.into_iter().for_each(|(name, place)| _ = self.groups.insert(name, PackedGroup { place, references: 0 }));
         // The references of one that had been there would be forgotten, and it would go while a snapshot names it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use engine::Hash;
+use engine::limits::PACK_FILE_BYTES_MAX;
 
 use crate::backend::{Access, Backend, Handle};
 use crate::session::name;
@@ -156,6 +157,8 @@ impl PackWriter {
             bytes: u32::try_from(bytes).expect("records are bounded"),
             offset: file.end + self.filled as u64,
         };
+        let end = place.offset + record.len() as u64;
+        assert!(end <= PACK_FILE_BYTES_MAX, "a pack is no longer than its readers read");
         let mut rest = record;
         while !rest.is_empty() {
             let buffer: &mut [u8] = bytemuck::cast_slice_mut(&mut self.buffer);

@@ -273,6 +273,7 @@ impl Steps {
             Task::Finish => keeper.finish().map(|taken| {
                 self.failed = true;
                 self.said.push(KeeperEvent::Done(taken));
+                // The snapshot is on disk and was said to be: that packs stay larger than they could be takes nothing of it.
                 if let Err(problem) = keeper.compact() {
                     tracing::warn!("packs of snapshots stay as they are: {problem}");
                 }
