@@ -225,6 +225,10 @@ const ORDER_8: [PublicKey; 2] = [
     ],
 ];
 
+// They are compared with what is left of a key without the sign of x: with it in the table none would ever be found.
+const _: () = assert!(ORDER_8[0][31] & 0x80 == 0);
+const _: () = assert!(ORDER_8[1][31] & 0x80 == 0);
+
 /// Whether a canonical y is that of a point of small order, whatever the sign of x.
 fn is_small_order(key: &PublicKey) -> bool {
     let mut y = *key;

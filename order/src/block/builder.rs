@@ -6,6 +6,7 @@ use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_M
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::Intent;
+use engine::Height;
 use engine::message::pledge::PledgeRow;
 use thiserror::Error;
 
@@ -41,6 +42,7 @@ pub enum PushError {
 impl<'a> BlockBuilder<'a> {
     /// An empty block that `round` of the context's height proposes, carrying the certificate of the height before.
     pub fn new(context: BlockContext<'a>, round: u32, time_ms: u64, certificate: Option<Certificate>) -> Self {
+        assert!(context.height > Height::GENESIS, "genesis is no block");
         let header = Header {
             chain: *context.chain,
             parent: context.parent,

@@ -167,6 +167,7 @@ impl Consensus {
     pub fn step(&mut self, input: Input, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
         // What was verified in an earlier step is not believed in this one: a row would outlive the message that it was of.
         self.shell.trusted.clear();
+        assert!(self.shell.replay.is_none(), "nothing is heard from outside before the whole log was");
         let input = match input {
             Input::StartHeight(height, validators) => return self.start_height(height, &validators, out),
             Input::Value { round, header } => {

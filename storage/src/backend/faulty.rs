@@ -121,6 +121,7 @@ impl Disk {
             self.faults.entry(self.operations + 1).or_insert(waits);
             fault = None;
         }
+        assert!(is_write || !fault.is_some_and(Fault::is_of_writes), "only a write is lost or goes elsewhere");
         self.off |= fault == Some(Fault::PowerOff);
         self.failed += u64::from(matches!(fault, Some(Fault::Fail(_))));
         Ok(fault)

@@ -206,6 +206,7 @@ impl JournalReader {
     }
 
     fn damage(&self, at: usize, problem: Problem) -> Damage {
+        assert!(self.next > 0, "what is damaged lies in a segment that was taken up");
         self.damage_in(self.next - 1, self.scan.offset(at), problem)
     }
 
@@ -239,6 +240,7 @@ impl JournalReader {
 
     /// Loads the next segment; false after the last.
     fn next_segment(&mut self) -> Result<bool, OpenError> {
+        assert!(self.ahead.is_none(), "a segment is left when all of it was read");
         let Some(number) = self.segments.get(self.next).map(|(number, _)| *number) else {
             if self.next == 0 {
                 let (previous, highest) = ([0; 32], Height::GENESIS);

@@ -199,6 +199,7 @@ impl Retirer {
         let offset = crate::align_up(head.len() as u64);
         head.resize(offset as usize, 0);
         Index { marks: marks.marks, last: highest, previous: sealed.previous, offset }.encode(&mut head);
+        assert!(head.len().is_multiple_of(BLOCK as usize), "its index ends it, and is found from its end");
         // The segment goes once this is on the disk: nothing else has these heights then.
         assert_eq!(frames_of(&head, begins), Some(count), "a reader finds every frame that stays of a segment");
         Ok(head)

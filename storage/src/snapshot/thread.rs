@@ -253,6 +253,8 @@ struct Steps {
 
 impl Steps {
     fn step(&mut self, task: Task) {
+        // Told late, a block would be missing to the tick that has it filled next.
+        assert!(self.said.is_empty(), "what became of one task is told before the next one is done");
         let keeper = match &mut self.keeper {
             Ok(keeper) => keeper,
             Err(problem) => return self.said.extend(refuse(problem, task)),
