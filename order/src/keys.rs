@@ -73,7 +73,8 @@ pub fn node_keys(seeds: NodeSeeds<'_>) -> NodeKeys {
     // A group of one whose threshold were another would never have a beacon, and the chain would stand at height 1.
     assert_eq!(group.threshold(), 1, "its own share alone makes a beacon");
     assert_eq!(beacon.slot(), 0, "the only validator has the only slot");
-    let keys = NodeKeys { vote: VoteKey::from_seed(seeds.vote), dealer: DkgKey::from_seed(seeds.dealer), group, beacon };
+    let keys =
+        NodeKeys { vote: VoteKey::from_seed(seeds.vote), dealer: DkgKey::from_seed(seeds.dealer), group, beacon };
     // Also where an operator gave one secret for both: what one role signs must say nothing in the other.
     assert_ne!(keys.vote.public(), keys.dealer.public(), "no two roles share a key");
     keys

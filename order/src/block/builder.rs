@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use engine::Height;
 use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX};
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::Intent;
-use engine::Height;
 use engine::message::pledge::PledgeRow;
 use thiserror::Error;
 

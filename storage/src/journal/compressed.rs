@@ -133,7 +133,10 @@ impl Compressed {
 
     /// One chunk of the segment.
     fn chunk(&self, index: usize) -> io::Result<Vec<u8>> {
-        assert!((index * COMPRESSED_CHUNK_BYTES) as u64 <= self.length, "a chunk that is asked for lies in the segment");
+        assert!(
+            (index * COMPRESSED_CHUNK_BYTES) as u64 <= self.length,
+            "a chunk that is asked for lies in the segment"
+        );
         let (from, to) = (self.starts[index], self.starts[index + 1]);
         assert!(from <= to, "frames follow each other");
         let most = zstd::zstd_safe::compress_bound(COMPRESSED_CHUNK_BYTES) as u64;

@@ -152,7 +152,10 @@ pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash
     assert!(bytes.len() <= PACK_RECORD_BYTES_MAX, "contents are bounded by the image");
     let start = out.len();
     assert!(start.is_multiple_of(ALIGN), "a record begins where a reader looks for one");
-    assert!(kind == RecordKind::Snapshot || moment == Moment::default(), "a group is of no moment: several snapshots name it");
+    assert!(
+        kind == RecordKind::Snapshot || moment == Moment::default(),
+        "a group is of no moment: several snapshots name it"
+    );
     out.resize(start + HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
     let packed = lz4_flex::block::compress_into(bytes, &mut out[start + HEADER..]).expect("the output is large enough");
     let lz4 = packed < bytes.len();

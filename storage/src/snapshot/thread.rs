@@ -291,7 +291,11 @@ impl Steps {
         }
         // Blocks of a snapshot that came to nothing would go into the packs, and a finish without one would be a failure.
         if let Ok(keeper) = &self.keeper {
-            assert_eq!(keeper.is_taking(), !self.failed, "blocks are taken while a snapshot is under way, and only then");
+            assert_eq!(
+                keeper.is_taking(),
+                !self.failed,
+                "blocks are taken while a snapshot is under way, and only then"
+            );
         }
     }
 
