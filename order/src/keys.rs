@@ -70,7 +70,7 @@ pub fn dev_secret(seed: &[u8; 32], role: &str, slot: u32) -> [u8; 32] {
 pub fn node_keys(seeds: NodeSeeds<'_>) -> NodeKeys {
     let (group, beacons) = deal(NonZeroU32::MIN, blake3::derive_key("bitcraps beacon key 1", seeds.beacon));
     let beacon = beacons.into_iter().next().expect("one share was dealt");
-    // A group of one whose threshold were another would never have a beacon, and the chain would stand at height 1.
+    // With any other threshold a group of one would never have a beacon, and the chain would stand at height 1.
     assert_eq!(group.threshold(), 1, "its own share alone makes a beacon");
     assert_eq!(beacon.slot(), 0, "the only validator has the only slot");
     let keys =

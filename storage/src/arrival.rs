@@ -20,7 +20,7 @@ use crate::session::{OpenError, Session, numbered};
 /// What the mark holds, for whoever looks at it.
 const MARK: &[u8] = b"a snapshot of another node comes\n";
 
-// A mark that were longer than what is read of it would count as none, and half a snapshot would be taken for a whole one.
+// A mark that is longer than what is read of it would count as none, and half a snapshot would be taken for a whole one.
 const _: () = assert!(MARK.len() as u64 <= ARRIVAL_BYTES_MAX);
 
 /// What marks a session to which a snapshot is coming.

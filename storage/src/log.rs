@@ -255,7 +255,9 @@ impl LogWriter {
         let end = file.end() + align_up(self.buffer.len() as u64);
         assert!(end <= LOG_FILE_BYTES_MAX, "a file is no longer than its readers read");
         self.synced = Some((file.end(), group.synced));
-        file.append(&mut self.buffer)
+        file.append(&mut self.buffer)?;
+        assert_eq!(file.end(), end, "the next group begins behind this one");
+        Ok(())
     }
 
     fn next_file(&mut self) -> io::Result<()> {

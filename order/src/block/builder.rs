@@ -160,7 +160,7 @@ impl<'a> BlockBuilder<'a> {
             }
         }
         for (key, places) in places {
-            // One that were not found among the intents would stay where it is, ahead of what it builds on.
+            // An intent that was passed over would stay where it is, ahead of what it builds on.
             assert_eq!(places.len(), self.numbers[&key].len(), "every intent of the key is found");
             let mut intents: Vec<Intent> = places.iter().map(|place| self.block.intents[*place]).collect();
             intents.sort_unstable_by_key(|intent| intent.body.number);

@@ -67,8 +67,6 @@ struct TimeoutRow {
 
 const _: () = assert!(size_of::<TimeoutRow>() == 16);
 const _: () = assert!(size_of::<Vote>() == 128 && size_of::<Proposal>() == 128);
-// What follows the head is read in place, as rows that begin at multiples of 8.
-const _: () = assert!(HEAD.is_multiple_of(align_of::<ProposedValue>()));
 
 impl ProposedValue {
     /// Checks that every field holds what it may.

@@ -138,7 +138,7 @@ impl Consensus {
         };
         let state = State::new(Ctx, CoreHeight(height.0), validators.clone(), params, AHEAD_HEIGHTS, AHEAD_MESSAGES);
         let machine = Self { state, shell: Shell::new(config, validators) };
-        // The first height is started as every other is: one that were begun here would never hear its log.
+        // The first height is started as every other is: were it begun here, it would never hear its log.
         assert_eq!(machine.height(), height);
         assert!(machine.round().is_none(), "no height is begun yet");
         assert!(!machine.is_decided());
@@ -348,7 +348,7 @@ impl Consensus {
                 assert!((height, self.round()) >= before, "heights and rounds never go back");
                 // The next height has other validators, whom only the caller knows.
                 assert!(is_start || height == before.0, "no height begins by itself");
-                // One that were open again could be decided otherwise, and the frame is written.
+                // A height that opens again could be decided otherwise, and its frame is written.
                 assert!(is_start || !was_decided || self.is_decided(), "what is decided stays decided");
                 Ok(())
             }

@@ -35,7 +35,7 @@ impl Timers {
         let first = self.rows.iter().copied().filter(|(due, _)| *due <= now_ms).min()?;
         let before = self.rows.len();
         self.rows.retain(|row| *row != first);
-        // One that were there twice would elapse twice, and the second time fail a step that has just begun.
+        // A timeout that stood there twice would elapse twice, and the second time fail a step that has just begun.
         assert_eq!(self.rows.len() + 1, before, "a timeout is scheduled once");
         Some(first.1)
     }

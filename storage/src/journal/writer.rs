@@ -110,7 +110,9 @@ impl JournalWriter {
         }
         let end = group + align_up(self.buffer.len() as u64) + AHEAD_AND_INDEX;
         assert!(end <= SEGMENT_FILE_BYTES_MAX, "a segment is no longer than its readers read");
-        file.append(&mut self.buffer)
+        file.append(&mut self.buffer)?;
+        assert_eq!(file.end() - group, self.buffer.len() as u64, "the next group begins behind this one");
+        Ok(())
     }
 
     /// Ends a full segment with its index.
@@ -150,7 +152,7 @@ impl JournalWriter {
         self.begun = true;
         let mut file = GroupFile::create(&*self.backend, &path, self.segment_bytes)?;
         begin(&mut file)?;
-        // A header that were longer would have its end taken for frames.
+        // The end of a longer header would be taken for frames.
         assert_eq!(file.end(), crate::BLOCK, "a header is a group of its own, of one block");
         self.begun = false;
         self.file = Some(file);

@@ -143,6 +143,7 @@ impl Keeper {
             }
             None => (highest, None),
         };
+        assert!(indexed_end.0 <= highest, "packs end in one that is there, or behind the last");
         let packs = PackWriter::open(backend.clone(), folder.clone(), chain, indexed_end, pack_bytes)?;
         let groups =
             catalog.groups.into_iter().map(|(name, place)| (name, PackedGroup { place, references: 0 })).collect();
@@ -481,7 +482,7 @@ impl Keeper {
             decode_record(&record)?;
             record.resize(record.len().next_multiple_of(ALIGN), 0);
             let moved = packs.append(&record, place.bytes as usize).map_err(|error| error.to_string())?;
-            // The pack is removed when all that lives in it was moved: what were moved into it would be lost.
+            // The pack is removed when all that lives in it was moved: whatever was moved into it would be lost.
             assert_ne!(moved.pack, number, "what lives goes into another pack");
             assert_eq!(moved.bytes, place.bytes, "a record is moved whole");
             Ok(moved)
