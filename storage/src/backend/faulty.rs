@@ -187,6 +187,8 @@ impl Disk {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
                 self.change(index, Change::Write(at, bytes.to_vec()));
+                let fits = grows == 0 || self.room.is_none_or(|room| self.used() <= room);
+                assert!(fits, "a file grows only where there is room");
                 Ok(())
             }
         }
