@@ -31,8 +31,12 @@ impl RangeSource for ActivityRows {
 /// The blocks of ids of which any was active.
 fn rows_of(kind: ActiveKind, span: u64, words: &[u64], rows: &mut Vec<RangeRow>) {
     for (block, part) in (0u32..).zip(words.chunks(RANGE_IDS)) {
+        // Only a block of ids in which something was active gets a row: the index would otherwise grow with all ids
+        // that there are, however few play.
         if part.iter().any(|word| *word != 0) {
             let mut words = Box::new([0; RANGE_IDS]);
+            // The last block may have fewer ids than the others: what it lacks stays zero, which says that nothing was
+            // active there.
             words[..part.len()].copy_from_slice(part);
             rows.push(RangeRow { kind: kind as u8, span, block, words });
         }

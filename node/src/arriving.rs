@@ -112,6 +112,8 @@ impl Arriving {
         let wanted = match &self.stage {
             Stage::Proofs(Some(_)) => !self.proofs.contains_key(&from),
             Stage::Proofs(None) | Stage::Resting(_) | Stage::Finishing(_) | Stage::Arrived(_) => false,
+            // While a snapshot is fetched only a proof of the same one is of use: it names another node that has its
+            // parts.
             Stage::Values { note, .. } | Stage::Groups(Fetching { note, .. }) => {
                 note.height == proof.note.height
                     && self.proofs.get(&from).is_none_or(|known| known.note.height != note.height)
@@ -135,15 +137,21 @@ impl Arriving {
 
     fn hear_part(&mut self, from: PeerId, part: Part, turn: &mut Turn<'_>) {
         match &mut self.stage {
+            // Only the answer to the open question counts: a late one would be appended behind values that it does not
+            // follow.
             Stage::Values { of, asked, values, until_ms, .. } if *of == from && *asked == Some(part.row) => {
                 let hashes = part.bytes.chunks_exact(size_of::<Hash>());
                 values.extend(hashes.map(|hash| -> Hash { hash.try_into().expect("chunks of 32") }));
                 (*asked, *until_ms) = (None, turn.now_ms + PART_MS);
             }
             Stage::Groups(Fetching { values, missing, asked, alone, .. }) => {
+                // A part that nobody asked for, or that came too late, is dropped: another node was asked for it
+                // meanwhile.
                 let Some(place) = asked.iter().position(|(of, row, _)| *of == from && *row == part.row) else { return };
                 asked.swap_remove(place);
                 let groups = (part.row.first..).zip(part.bytes.chunks_exact(GROUP_BYTES));
+                // Each group is compared with its value, and the values lead to the root that a quorum signed: no false
+                // group reaches the disk.
                 let holds =
                     groups.clone().all(|(index, bytes)| group_value(index as usize, bytes) == values[index as usize]);
                 if holds {
@@ -172,6 +180,7 @@ impl Arriving {
             Stage::Finishing(note) => match turn.snapshots.is_received() {
                 None => Stage::Finishing(note),
                 Some(true) => Stage::Arrived(note),
+                // The disk could not keep it. What is there of it is of no use, so all of it is fetched again.
                 Some(false) => self.again(turn),
             },
             Stage::Resting(until_ms) if turn.now_ms < until_ms => Stage::Resting(until_ms),
@@ -196,6 +205,7 @@ impl Arriving {
             return Stage::Proofs(Some(turn.now_ms));
         };
         let all_came = !nodes.is_empty() && self.proofs.len() == nodes.len();
+        // The highest proof is known when all have answered; one that stays silent holds that up only for so long.
         if !all_came && turn.now_ms < since_ms + PROOFS_MS {
             return Stage::Proofs(since);
         }
@@ -203,7 +213,7 @@ impl Arriving {
         let highest = self.proofs.iter().max_by_key(|(peer, proof)| rank(peer, proof));
         let Some((of, proof)) = highest else { return Stage::Proofs(None) };
         let (of, note) = (*of, proof.note.clone());
-        // Others have that one too, beside a newer or an older one.
+        // Nodes that proved another snapshot may have this one as well: they are asked for it by its height.
         for peer in nodes.keys() {
             if self.proofs.get(peer).is_none_or(|proof| proof.note.height != note.height) {
                 turn.outputs.push(Output::ToNode { to: Some(*peer), message: NodeMessage::AskSnapshot(note.height) });
@@ -231,6 +241,7 @@ impl Arriving {
             let first = values.len() as u32;
             let row =
                 PartRow::new(note.height, PartKind::Values, first, PartKind::Values.most().min(groups as u32 - first));
+            // The question goes out once: this is reached in every tick until its answer is here or its time is over.
             if asked.is_none() {
                 turn.outputs.push(Output::ToNode { to: Some(of), message: NodeMessage::AskPart(row) });
             }
@@ -241,6 +252,8 @@ impl Arriving {
             self.put_out(of, turn);
             return Stage::Proofs(None);
         }
+        // The session is marked before the first group is written: a start after a crash must not load what came in
+        // part.
         if let Err(error) = self.arrival.begin() {
             tracing::warn!("a snapshot of another node cannot be begun: {error}");
             return Stage::Proofs(None);
@@ -250,7 +263,10 @@ impl Arriving {
             let count = (groups - first).min(PartKind::Groups.most() as usize);
             PartRow::new(note.height, PartKind::Groups, first as u32, count as u32)
         };
-        let missing = (0..groups).step_by(PartKind::Groups.most() as usize).map(part).collect();
+        let missing: VecDeque<PartRow> = (0..groups).step_by(PartKind::Groups.most() as usize).map(part).collect();
+        // A group that nobody is asked for would be missing when all that were asked for have come.
+        let count: usize = missing.iter().map(|row| row.count as usize).sum();
+        assert_eq!(count, groups, "each group is asked for once");
         Stage::Groups(Fetching { note, values, missing, asked: Vec::new(), alone: None })
     }
 
@@ -260,7 +276,7 @@ impl Arriving {
         }
         let Fetching { note, missing, asked, alone, .. } = &mut fetching;
         for (of, row, _) in asked.extract_if(.., |(_, _, until_ms)| *until_ms <= turn.now_ms) {
-            // It may be gone, or have given the snapshot up: the others are asked.
+            // The node may have left, or have dropped the snapshot: its part is asked of the others.
             self.proofs.remove(&of);
             missing.push_back(row);
         }
@@ -270,8 +286,10 @@ impl Arriving {
         }
         let has_it = |(peer, proof): (&PeerId, &SnapshotProof)| (proof.note.height == note.height).then_some(*peer);
         let sources: Vec<PeerId> = self.proofs.iter().filter_map(has_it).collect();
+        // What was asked of a node that left or was put out is missing again, without waiting until its time is over.
         missing.extend(asked.extract_if(.., |(of, ..)| !sources.contains(of)).map(|(_, row, _)| row));
-        // Only a part that comes is progress: one who proves the snapshot again and again and gives nothing holds up nobody.
+        // Only a part that comes is progress: one who proves the snapshot again and again and gives nothing holds up
+        // nobody.
         if alone.as_ref().is_some_and(|alone| turn.now_ms >= alone.until_ms) {
             return self.again(turn);
         }
@@ -286,6 +304,8 @@ impl Arriving {
             }
             return Stage::Groups(fetching);
         }
+        // A node has one part at a time to give, so that none of them is buried; and no more are asked for than may
+        // wait for the disk, since each waits in memory.
         for source in sources {
             let is_free = asked.iter().all(|(of, ..)| *of != source) && asked.len() < turn.snapshots.room();
             if let Some(row) = missing.pop_front_if(|_| is_free) {
@@ -293,6 +313,7 @@ impl Arriving {
                 asked.push((source, row, turn.now_ms + PART_MS));
             }
         }
+        assert!(asked.len() <= turn.snapshots.room(), "whatever was asked for has room when it comes");
         Stage::Groups(fetching)
     }
 }

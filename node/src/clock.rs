@@ -67,6 +67,8 @@ pub(crate) struct NodeClock {
 impl NodeClock {
     /// A clock of a chain that began at `start_ms`, at the first tick that is not before `last_ms`.
     pub fn new(time: Time, start_ms: u64, last_ms: u64) -> Self {
+        assert!(last_ms >= start_ms, "no block is older than its chain");
+        // The tick is rounded up: a first tick before the last block would let virtual time go back.
         let tick = Tick((last_ms - start_ms).div_ceil(QUANTUM_MS));
         let (started, now_ms) = (Instant::now(), start_ms + tick.0 * QUANTUM_MS);
         let wall = WallClock::default();
@@ -138,9 +140,11 @@ impl NodeClock {
         let tick = match self.time {
             Time::Virtual(_) => next,
             Time::Told => self.told.tick.0,
-            // Behind a tick that began early, the clock has not come to the next one yet: none is taken twice.
+            // After a tick that began early the clock still shows the one before: the same tick must not be taken
+            // twice.
             Time::Wall => next.max(self.began.1 + self.began.0.elapsed().as_millis() as u64 / QUANTUM_MS + 1),
         };
+        assert!(tick >= next, "time does not go back");
         self.tick = Tick(tick);
         tick - next
     }
@@ -170,8 +174,10 @@ impl NodeClock {
             Time::Virtual(_) => self.start_ms + self.tick.0 * QUANTUM_MS,
             Time::Told => self.told.now_ms,
             Time::Wall => {
+                // A clock that is set before 1970 reads as 0, and is waited for like any clock that was set back.
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let wall_ms = wall.as_millis() as u64;
+                // A step that was not told yet is kept: a right reading after it says nothing of it.
                 self.step_ms = self.wall.read(wall_ms, self.started.elapsed()).or(self.step_ms);
                 wall_ms
             }

@@ -169,6 +169,9 @@ pub enum ConfigError {
 const THREADS: Bounds = Bounds::new(1, WORKERS_MAX as u64);
 const CACHE_MEMORY: Bounds = Bounds::new(1 << 20, 64 << 30);
 const CACHE_DISK: Bounds = Bounds::new(0, 16 << 40);
+// A default outside of its bounds would make `init` write a file that no node can read.
+const _: () = assert!(CACHE_MEMORY.contain(HISTORY_MEMORY_BYTES));
+const _: () = assert!(CACHE_DISK.contain(HISTORY_DISK_BYTES));
 const FREE_BYTES: Bounds = Bounds::new(0, 16 << 40);
 /// Two segments: one that is written, and one that a start may need.
 const JOURNAL_BYTES: Bounds = Bounds::zero_or_from(JOURNAL_BYTES_MAX_LEAST);
@@ -224,6 +227,7 @@ pub fn retire(body: &[u8]) -> Result<Vec<u8>, String> {
 impl Config {
     /// All paths that it names.
     pub(crate) fn paths(&mut self) -> [&mut PathBuf; 6] {
+        // The pattern names every field: a key file that is added there and forgotten here does not compile.
         let KeysConfig { validator, dkg, beacon, group, net } = &mut self.keys;
         [&mut self.node.data, validator, dkg, beacon, group, net]
     }
@@ -248,6 +252,7 @@ impl Config {
             None => Ok((Self::parse(text)?, None)),
             Some((table, warning)) => {
                 let config = Self::deserialize(toml::Deserializer::from(table)).map_err(|mut error| {
+                    // The table was taken out of the text, without which the error could not say its line and column.
                     error.set_input(Some(text));
                     error.to_string()
                 })?;
@@ -265,6 +270,8 @@ impl Config {
 
     /// This one, with what a node that runs takes of another: the keys that the file's head names.
     pub(crate) fn while_running(&self, new: Self) -> Self {
+        // Only what a running node can change is taken: it would otherwise tell of a listener or a key that it does not
+        // use.
         let monitoring = MonitoringConfig { hosts: new.monitoring.hosts, ..self.monitoring.clone() };
         Self { log: new.log, memory: new.memory, alerts: new.alerts, monitoring, ..self.clone() }
     }

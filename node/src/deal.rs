@@ -62,6 +62,7 @@ impl ValidatorAddress {
         };
         let wrong = || format!("`{reach}` is no HOST:PORT, such as craps.example.org:7400 or 192.0.2.7:7400");
         let (host, port) = reach.rsplit_once(':').ok_or_else(wrong)?;
+        // Port 0 has the system choose one, which nobody else could be told.
         let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
         if host.is_empty() {
             return Err(wrong());
@@ -147,6 +148,8 @@ fn check_apart(
                     ),
                 ));
             }
+            // Two machines in networks of their own may have the same private address; a public one is that of one
+            // machine.
             if place.listen == other.listen && !may_be_anywhere(place.listen.ip()) {
                 return Err((
                     *number,
@@ -236,9 +239,11 @@ pub fn folder(slot: usize) -> String {
 
 /// Followers that a dealt node takes, unless its operator says otherwise.
 const FOLLOWERS: u32 = 4;
+const _: () = assert!(FOLLOWERS <= FOLLOWERS_MAX);
 
 /// Room for the connections of the other validators, and of a few followers.
 fn give_room(config: &mut Config) {
+    // What other nodes may hold is added to the bound: it would otherwise be taken from the connections of players.
     config.net.followers_max = FOLLOWERS;
     config.net.buffer_bytes_max += config.net.reserved_bytes() + u64::from(FOLLOWERS) * NODE_BYTES;
 }
@@ -271,6 +276,7 @@ pub fn deal(
             (group, shares.iter().map(|share| Seed::new(share.secret())).collect())
         }
     };
+    assert_eq!(shares.len(), places.len(), "each validator has a share of the beacon key");
     let rows = votes.iter().zip(&dealers).enumerate().map(|(slot, (vote, dealer))| GenesisValidator {
         name: folder(slot),
         vote_key: HexBytes(VoteKey::from_seed(vote).public()),
@@ -279,11 +285,14 @@ pub fn deal(
     let genesis = genesis(rows.collect(), HexBytes(group.key()))?;
     // Everything that can be wrong is found before anything is written.
     genesis.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    // The chain id is the hash of these bytes: every folder gets the very same ones.
     let mut bytes = serde_json::to_vec_pretty(&genesis).context("genesis is plain data")?;
     bytes.push(b'\n');
     let net_keys: Vec<[u8; 32]> = nets.iter().map(|net| NetKey::from_seed(net).public()).collect();
 
     let failed = |error| Failure::Data(format!("{}: {error}", dir.display()));
+    // All folders are written aside and get their names together at the end: a failure half way leaves no part of a
+    // chain.
     let new_dir = NewDir::create(dir).map_err(failed)?;
     let mut nodes = Vec::with_capacity(places.len());
     let words = passphrase.map(|passphrase| passphrase.as_str());
@@ -298,6 +307,7 @@ pub fn deal(
         store(&base.keys.beacon, &shares[slot])?;
         let public = format!("{}\n", hex(&group.to_bytes()));
         write_new(&at.join(&base.keys.group), public.as_bytes(), Readers::Usual).map_err(failed)?;
+        // The session is let go of at once: the node that opens it needs its lock.
         drop(Session::create(&at.join(&base.node.data), &bytes)?);
         let mut config = base.clone();
         config.net.listen = place.listen;

@@ -8,7 +8,7 @@ use aside::NewDir;
 use engine::Hash;
 use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
-use engine::limits::GROUP_FILE_BYTES_MAX;
+use engine::limits::{GROUP_FILE_BYTES_MAX, OPEN_MS_MAX, OPEN_MS_MIN, PROPOSAL_INTERVAL_MS_MIN};
 use engine::rules::{BonusPaytable, Commission, DiceSource, FieldPaytable, FirePaytable};
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::keys::{NodeKeys, NodeSeeds, node_keys};
@@ -54,6 +54,10 @@ const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Milliseconds that players have to open a roll, where nothing else is said: a lost connection is had again by then.
 const OPEN_MS: u32 = 15_000;
+// A genesis outside of these bounds would be refused by its own checks.
+const _: () = assert!(OPEN_MS >= OPEN_MS_MIN);
+const _: () = assert!(OPEN_MS <= OPEN_MS_MAX);
+const _: () = assert!(BLOCK_INTERVAL_MS >= PROPOSAL_INTERVAL_MS_MIN);
 
 /// Three kinds of tables: CANON-1, commission in advance with a worse field, and the longer shots; with dice of one source.
 pub fn rules(dice: DiceSource) -> Vec<TableRules> {
@@ -176,6 +180,7 @@ pub fn create(
     let (vote, dealer) = (make(&config.keys.validator)?, make(&config.keys.dkg)?);
     let (beacon, net) = (make(&config.keys.beacon)?, make(&config.keys.net)?);
     let validator = node_keys(NodeSeeds { vote: &vote, dealer: &dealer, beacon: &beacon });
+    // It begins when the probe did, so that what was checked above is what is written, but for its keys.
     let genesis = genesis(new, &validator, probe.start_ms)?;
     let mut bytes = serde_json::to_vec_pretty(&genesis).context("genesis is plain data")?;
     bytes.push(b'\n');
@@ -229,6 +234,7 @@ pub fn check_keys(config: &Config, follows: bool) -> anyhow::Result<()> {
         false => Err(KeyFileError::NoPassphrase("nobody is asked".into())),
     };
     match open_asking(config, follows, ask) {
+        // That somebody would have to type a passphrase says nothing against the keys.
         Err(error) if matches!(error.downcast_ref(), Some(KeyFileError::NoPassphrase(_))) => Ok(()),
         opened => opened.map(drop),
     }
@@ -259,6 +265,8 @@ fn open_validator(
     read: &mut impl FnMut(&Path) -> Result<Seed, KeyFileError>,
 ) -> anyhow::Result<Keys> {
     let keys = &config.keys;
+    // Without any of the three this is most likely a follower, and the name of one missing file would not help its
+    // operator.
     if [&keys.validator, &keys.dkg, &keys.beacon].iter().all(|path| !path.exists()) {
         return Err(Failure::Config(format!(
             "{}: there is no such file, and neither keys.dkg nor keys.beacon: this node has no validator's key; `--follow` \
@@ -287,6 +295,8 @@ fn open_validator(
         (group, beacon, 0)
     } else {
         let group = open_group(&keys.group, count)?;
+        // The group is looked at before the share: no share fits the group of another chain, and the wrong file would
+        // be blamed.
         if group.key() != genesis.group_key.0 {
             return Err(no_one("group", &keys.group).into());
         }
@@ -296,6 +306,7 @@ fn open_validator(
         let (beacon, shares) = own.ok_or_else(|| no_one("beacon", &keys.beacon))?;
         (group, beacon, shares)
     };
+    // The group of a lone validator follows from its beacon secret: this says whether that secret is the chain's.
     if group.key() != genesis.group_key.0 {
         return Err(no_one("beacon", &keys.beacon).into());
     }

@@ -85,6 +85,8 @@ impl Layered {
                 *origin = Origin::File(line);
             }
         }
+        // Paths of the file start where it lies. What is set over the file below starts where the process does, so this
+        // comes first.
         let folder = path.parent().unwrap_or(Path::new(""));
         config.paths().into_iter().for_each(|relative| *relative = folder.join(&relative));
         let mut table = Table::try_from(&config).expect("a configuration is plain data");
@@ -98,6 +100,7 @@ impl Layered {
             let place = origins.iter_mut().find(|(of, name, _)| (*of, *name) == (section, key));
             place.expect("each key has a meaning").2 = origin;
         }
+        // What the environment and the command line set passes the same checks as the file.
         let config = Config::deserialize(table).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { config, origins, warning, path: path.to_owned() })
     }
@@ -128,6 +131,7 @@ impl Layered {
     pub fn rows_without_secrets(&self) -> Vec<(String, String, &Origin)> {
         let mut rows = self.rows();
         for (key, value, _) in &mut rows {
+            // An empty value hides nothing, and says that nothing is set.
             if may_hold_a_secret(key) && !matches!(&**value, "\"\"" | "[]") {
                 *value = "(left out)".into();
             }
@@ -167,6 +171,7 @@ impl Display for Changed {
 impl Layered {
     /// The keys that another configuration has with other values.
     pub fn changed(&self, other: &Self) -> Vec<Changed> {
+        assert_eq!(self.origins.len(), other.origins.len(), "both have all keys, in one order");
         let rows = self.rows().into_iter().zip(other.rows()).zip(&self.origins);
         rows.filter(|(((_, was, _), (_, is, _)), _)| was != is)
             .map(|(((key, was, _), (_, is, _)), (section, name, _))| Changed {
@@ -188,6 +193,7 @@ fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let section = table.get_ref().get(section)?.get_ref().as_table()?;
     let (found, _) = section.get_key_value(key)?;
+    // `lines` does not count the empty line behind a line break, in which a key without indentation begins.
     Some(text[..found.span().start].lines().count().max(1) + usize::from(text[..found.span().start].ends_with('\n')))
 }
 
@@ -263,6 +269,8 @@ fn value_of(section: &str, key: &str, text: &str) -> Result<Value, String> {
             Table::from_iter([(section.to_owned(), Value::Table(Table::from_iter([(key.to_owned(), value.clone())])))]);
         Config::deserialize(table).map_err(|error| error.to_string().trim_end().to_owned())
     };
+    // An address or a bare word is no TOML and is meant as a text. Where it does not fit as one either, the first
+    // problem says more.
     let plain = Value::String(text.to_owned());
     let parsed =
         format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v")).unwrap_or(plain.clone());
@@ -283,7 +291,7 @@ fn value_of(section: &str, key: &str, text: &str) -> Result<Value, String> {
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
     let known: Vec<String> = known.collect();
     let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
-    // What all of them begin with makes none of them near.
+    // All names begin alike: with their beginnings, each would be near to each.
     let short: Vec<String> = known.iter().map(|known| own(known)).collect();
     let near = nearest_key(&own(name), short.iter().map(String::as_str));
     let near = near.and_then(|near| known.iter().find(|known| own(known) == near));

@@ -158,7 +158,7 @@ pub fn open_planted<P: Planted>(
     let mut found = Found::default();
 
     let arrival = Arrival::of(&session);
-    // Before any snapshot is looked at: one that has not come as a whole must not be loaded.
+    // This comes before any snapshot is looked at: one that has not come as a whole must not be loaded.
     if arrival.settle()? {
         found.repaired.push("a snapshot of other nodes had not arrived as a whole; it comes again".into());
     }
@@ -169,14 +169,17 @@ pub fn open_planted<P: Planted>(
     })?;
     found.repaired.extend(snapshots.repaired.clone());
     let note = load_newest(&mut machine, &snapshots, &mut found, &on_step)?;
+    // What was active up to the snapshot is not in the maps: whoever reads them must not take that for silence.
     machine.activity().loaded(found.snapshot.unwrap_or_default());
 
+    // The journal is read from below the snapshot: an intent that is sent again must get the receipt that it had.
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
     let stopped = StopNotes::of(&session);
     let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &on_step, &stopped)?;
     let stepped = matches!(driving, Driving::Stepped(_));
     let serving = Serving::of(&session, stepped);
     let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
+    // Nobody was told of a group that was not written as a whole, so nothing is lost with it.
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));
     }
@@ -227,9 +230,12 @@ fn load_newest(
             })?)
         }) {
             Ok(note) => {
+                assert_eq!(note.height, info.height, "the snapshot that was loaded is the one that was asked for");
+                assert_eq!(machine.chain().settled, note.height, "the chain stands at its snapshot");
                 found.snapshot = Some(note.height);
                 return Ok(Some(note));
             }
+            // An older snapshot makes the start longer, and nothing else: it is tried before the start fails.
             Err(problem) => {
                 tracing::warn!("snapshot {}: {problem:#}", info.height);
                 found.repaired.push(format!("the snapshot at height {} cannot be loaded: {problem:#}", info.height));
@@ -270,6 +276,7 @@ fn execute(
                 let decided = Decided::decode(&body).map_err(wrong)?;
                 expect_height(decided.block.header.height, height).map_err(wrong)?;
                 waiting.push_back(decided);
+                // A node writes no such record; one that is read must not fill the memory all the same.
                 if waiting.len() > UNSETTLED_RECORDED_MAX {
                     bail!(Failure::Data(format!(
                         "the journal has more than {UNSETTLED_RECORDED_MAX} decided heights that are not settled"
@@ -279,16 +286,20 @@ fn execute(
             }
             FrameKind::Base if note.is_none() => bail!(base_lost(height, found)),
             FrameKind::Base => {
+                // A journal that begins at a snapshot has no block of that height to compare with it: the base frame
+                // stands for it.
                 recalled |= begins_at(&body, note).map_err(wrong)?;
                 continue;
             }
+            // Evidence changes no state, so there is nothing to execute.
             FrameKind::Evidence => continue,
-            // Below whatever a start needs; it is met only where no snapshot could be loaded.
+            // A start needs nothing below its snapshot: what was given up is met only where no snapshot could be
+            // loaded.
             FrameKind::Retired => bail!(given_up(height, found)),
             FrameKind::Settled => Settled::decode(&body).map_err(wrong)?,
         };
         expect_height(settled.height, height).map_err(wrong)?;
-        // The reader may begin between a block and what it led to.
+        // The reader may begin between a block and what it led to: such a height lies below all that a start needs.
         if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
             continue;
         }
@@ -297,6 +308,8 @@ fn execute(
             bail!(Failure::Data(format!("the journal says what height {height} led to, but not what it is")));
         };
         if height <= from {
+            // The snapshot has the state of these heights: only their receipts are taken up, for intents that are sent
+            // again.
             let recall = machine.recall(&decided, &settled);
             recall.map_err(|error| Failure::Data(format!("height {height}: {error}; `db check` looks further")))?;
             recalled |= height == from;
@@ -314,7 +327,11 @@ fn execute(
              damaged, or from a backup that is older than snapshots/"
         )));
     }
+    let chain = machine.chain();
+    assert_eq!(chain.settled.0, from.0 + found.executed, "each height above the snapshot was executed once");
+    assert_eq!(chain.decided, chain.settled, "what is decided and not settled still waits");
     decide_again(machine, &waiting, stopped)?;
+    assert_eq!(machine.chain().unsettled.len(), waiting.len(), "what the record does not settle waits for its beacon");
     Ok(machine.chain().decided)
 }
 
@@ -348,6 +365,7 @@ fn settle_again(machine: &mut Machine, decided: &Decided, settled: &Settled) -> 
             "height {height}: the record leads to another state than it says; `replay` shows where"
         )));
     }
+    assert_eq!(machine.chain().settled, height, "what was executed is the height that the record has");
     Ok(())
 }
 
@@ -391,6 +409,8 @@ fn recover(
 ) -> anyhow::Result<()> {
     let mut outputs = match (what_is_unknown(log, decided), sign_from) {
         (Some(problem), Some(from)) => {
+            // A lone validator decides every height itself: one that began further up would leave those between to
+            // nobody.
             if machine.validators_at(decided.next()).count() == 1 && from != decided.next() {
                 bail!(Failure::Usage(format!(
                     "the only validator can sign from height {} on, and no other",
@@ -398,6 +418,7 @@ fn recover(
                 )));
             }
             tracing::warn!("{problem}: it signs from height {from} on, because its operator said so");
+            // Nothing is signed at the fence or below it, so it lies one below the first height that may be.
             machine.sign_above(from.back(1))
         }
         (Some(problem), None) if machine.follow() => {
@@ -420,6 +441,8 @@ fn recover(
         },
     };
     let mut held = UnsyncedReplies::default();
+    // What the log leads to, or the fence, is on disk before the first tick: a crash after that must not let it sign
+    // again.
     if let Some(group) = held.record(0, &mut outputs) {
         storage.submit(group);
         match storage.wait(None)?.context("the disk has nothing to say")? {
@@ -434,8 +457,8 @@ fn recover(
 /// Why this validator cannot know what it signed, if it cannot.
 fn what_is_unknown(log: &LogFound, decided: Height) -> Option<String> {
     match log {
-        // What was decided above everything that was signed, and above where nothing more is signed, was decided without
-        // this validator's log: by another life of it, perhaps.
+        // A height was decided above everything in this log, and above where nothing more is signed: that was without
+        // this log, perhaps by another life of this validator.
         LogFound::Entries { entries, fence, .. } => {
             let is_old = entries.iter().all(|(height, _)| *height < decided) && *fence < decided;
             (is_old && decided > Height::GENESIS).then(|| {
@@ -445,7 +468,7 @@ fn what_is_unknown(log: &LogFound, decided: Height) -> Option<String> {
                 )
             })
         }
-        // A new session has a log that is empty; one without is that of a validator that lost its disk.
+        // A new session has an empty log: where there is none, a validator has lost its disk.
         LogFound::Missing => Some("the consensus log is missing: this validator cannot know what it signed".into()),
         LogFound::Damaged(damage) => Some(format!("{damage}; this validator cannot know what it signed")),
     }

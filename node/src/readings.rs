@@ -30,6 +30,15 @@ pub const BUCKET_ENDS_US: [u64; 17] = [
     2_500_000, 5_000_000,
 ];
 
+// A time is looked up by halves, which finds nothing in ends that do not ascend.
+const _: () = {
+    let mut place = 1;
+    while place < BUCKET_ENDS_US.len() {
+        assert!(BUCKET_ENDS_US[place - 1] < BUCKET_ENDS_US[place]);
+        place += 1;
+    }
+};
+
 /// How often readings are published.
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -42,6 +51,8 @@ pub struct Histogram {
     /// All of them together.
     pub sum_us: u64,
 }
+
+const _: () = assert!(size_of::<Histogram>() == 19 * size_of::<u64>());
 
 impl Histogram {
     /// Counts one that took `micros` microseconds.
@@ -201,8 +212,11 @@ impl Readings {
 
     fn publish(&self, readings: &TickReadings, systems: &SystemHistograms) {
         let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(readings));
+        // Both are walked side by side: a place too few would leave out the last reading without a word.
+        assert_eq!(self.words.len(), words.len(), "each reading has its place");
         self.words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
         let words: &[u64] = bytemuck::cast_slice(systems);
+        assert_eq!(self.system_words.len(), words.len(), "each system has its place");
         self.system_words.iter().zip(words).for_each(|(shared, word)| shared.store(*word, Ordering::Relaxed));
     }
 
@@ -344,6 +358,7 @@ impl Recorder {
                     }
                 }
                 Output::Shed { id, .. } => {
+                    // What was shed gets no receipt: its place is free for another, and nothing is measured.
                     let _ = self.arrivals.take(id, now);
                 }
                 _ => {}
@@ -354,13 +369,17 @@ impl Recorder {
     /// The disk was given the group of a tick.
     pub fn handed(&mut self, id: u64) {
         let (since, block) = (Some(Instant::now()), self.block.take());
-        self.handed[self.handed_count % UNSYNCED_TICKS_MAX] = Handed { id, since, block };
+        let place = &mut self.handed[self.handed_count % UNSYNCED_TICKS_MAX];
+        // Ticks are skipped while too many groups wait, so the ring never comes round to one that does.
+        assert!(place.since.is_none(), "a group is measured until it is synced");
+        *place = Handed { id, since, block };
         self.handed_count += 1;
     }
 
     /// Every group up to this one is on disk.
     pub fn synced(&mut self, up_to: u64) {
         let now = Instant::now();
+        // One sync may hold the groups of several ticks, wherever the ring has them.
         for handed in &mut self.handed {
             if handed.id <= up_to
                 && let Some(since) = handed.since.take()

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use engine::io::{ChainProgress, Output};
+use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::{Hash, Height};
 use storage::{Frame, FrameKind, SyncGroup};
 
@@ -37,6 +38,7 @@ pub fn is_at_once(output: &Output) -> bool {
 impl UnsyncedReplies {
     /// Nothing waits, and the chain stands here.
     pub fn at(standing: ChainProgress) -> Self {
+        assert!(standing.settled <= standing.decided, "nothing is settled before it is decided");
         Self { ticks: VecDeque::new(), standing }
     }
 
@@ -73,7 +75,7 @@ impl UnsyncedReplies {
                 Output::Evidence(evidence) => {
                     let mut body = Vec::new();
                     evidence.encode(&mut body);
-                    // What was decided last stands with it: the height that it speaks of is in it.
+                    // The frame stands under the last decided height; the one that the evidence speaks of is inside.
                     let height = self.last_decided(&held);
                     group.frames.push(Frame { kind: FrameKind::Evidence, height, body });
                 }
@@ -93,9 +95,11 @@ impl UnsyncedReplies {
         }
         let nothing = group.frames.is_empty() && group.entries.is_empty() && held.outputs.is_empty();
         let nothing = nothing && group.fence.is_none();
+        // A tick that produced nothing costs no sync: an idle node would otherwise write all the time.
         if nothing {
             return None;
         }
+        assert!(self.ticks.len() < UNSYNCED_TICKS_MAX, "ticks are skipped before too many wait for the disk");
         self.ticks.push_back(held);
         Some(group)
     }
@@ -109,6 +113,7 @@ impl UnsyncedReplies {
     /// What waited for every group up to `synced`, in order, and where the chain stands on disk if that changed.
     pub fn release(&mut self, synced: u64, released: &mut Vec<Output>) -> Option<ChainProgress> {
         let before = self.standing;
+        // Groups are synced in their order, so whatever an earlier tick recorded is on disk too.
         while let Some(tick) = self.ticks.pop_front_if(|tick| tick.id <= synced) {
             released.extend(tick.outputs);
             tick.decided.iter().for_each(|height| self.standing.decide(*height));
@@ -116,10 +121,9 @@ impl UnsyncedReplies {
         }
         // What left promises something about the disk: nothing of a tick that the disk does not have may be among it.
         assert!(self.ticks.front().is_none_or(|tick| tick.id > synced), "what waits is not on disk");
-        assert!(
-            self.standing.decided >= before.decided && self.standing.settled >= before.settled,
-            "it never goes back"
-        );
+        assert!(self.standing.decided >= before.decided, "what is decided never goes back");
+        assert!(self.standing.settled >= before.settled, "what is settled never goes back");
+        assert!(self.standing.settled <= self.standing.decided, "nothing is settled before it is decided");
         (self.standing != before).then_some(self.standing)
     }
 

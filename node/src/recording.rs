@@ -88,6 +88,7 @@ impl Recording for Storage {
 
     fn wait_unless(&mut self, until: Instant, urgent: &Receiver<()>) -> anyhow::Result<Option<Synced>> {
         select_biased! {
+            // The disk is asked first: receipts go out even where messages never stop coming.
             recv(self.synced()) -> synced => synced.map(Some).context("the storage thread has stopped"),
             recv(urgent) -> _ => Ok(None),
             default(until.saturating_duration_since(Instant::now())) => Ok(None),
@@ -122,6 +123,7 @@ impl Recording for Disk {
     }
 
     fn wait(&mut self, _: Option<Instant>) -> anyhow::Result<Option<Synced>> {
+        // Such a disk takes no time of its own: whoever waits for it is told the end at once.
         Ok(Disk::poll(self, Duration::MAX))
     }
 

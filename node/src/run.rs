@@ -48,6 +48,8 @@ impl Node {
             return Ok(None);
         }
         let Some(clock) = self.poll()? else { return Ok(None) };
+        // Once the journal is about to begin at a snapshot of others, whatever a tick did here would be lost at the
+        // next start.
         if self.take_arrived()? {
             return Ok(None);
         }
@@ -56,6 +58,7 @@ impl Node {
         self.recorder.arrived(&self.inputs);
         let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
         Self::noted(self.stopped.as_ref(), exchanged)?;
+        assert!(self.inputs.is_empty(), "what arrived is taken once");
         let exchanged = Instant::now();
         self.recorder.add_outputs(&self.outputs, clock.now_ms, began);
         self.answer();
@@ -69,7 +72,7 @@ impl Node {
         self.record();
         let recorded = Instant::now();
         self.flush()?;
-        // Virtual time waits for the disk in there, which is no work of the tick.
+        // Virtual time waits for the disk while it flushes, which is no work of the tick.
         let flushed = Instant::now();
         let waited = if self.clock.waits_for_disk() { flushed - recorded } else { Duration::ZERO };
         self.snapshot(settled);
@@ -115,9 +118,11 @@ impl Node {
             if let Some(now_ms) = self.step()? {
                 on_tick(&self.totals, &mut self.machine, now_ms);
             } else if self.totals.disk_full.is_some() {
+                // Nothing moves then, and whoever watches must see why.
                 on_tick(&self.totals, &mut self.machine, self.clock.now_ms());
             }
             if ends.is_none() && stop.load(Ordering::Relaxed) {
+                // What was acknowledged gets its receipt, but not at any price: without a quorum none would ever come.
                 self.machine.close_intake();
                 ends = Some(Instant::now() + if self.network.is_some() { DRAIN } else { Duration::ZERO });
             }
@@ -149,6 +154,7 @@ impl Node {
                 self.inputs.push(Input::Pledges { from: PeerId::LOCAL, pledges });
             }
         }
+        // While outputs wait for the network no more is taken from it: each input would add to them, without a bound.
         if let Some(network) = &mut self.network
             && network.is_flowing()
         {
@@ -177,7 +183,8 @@ impl Node {
         while let Some(synced) = self.storage.wait(early.or(Some(due)))? {
             self.synced(synced)?;
         }
-        // A height takes as many ticks as messages wait for each other in it: none of them waits until the next tick is due.
+        // In a height several messages wait for each other: one that arrives now need not wait until the next tick is
+        // due.
         while calls
             && let Some(urgent) = self.network.as_ref().and_then(|network| network.urgent())
             && let Some(synced) = self.storage.wait_unless(due, urgent)?
@@ -189,6 +196,7 @@ impl Node {
 
     /// What promises nothing about the disk goes out, before a height is settled; and what was read from it for others.
     fn answer(&mut self) {
+        assert!(self.released.is_empty(), "what was given out once is not given out again");
         let at_once = &mut self.released;
         at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
         if let Some(serving) = &mut self.serving {
@@ -221,6 +229,8 @@ impl Node {
         let mut settled = Self::noted(self.stopped.as_ref(), self.machine.settle_ready(&mut self.outputs))?;
         let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
         while self.machine.is_held() && !self.clock.is_wall() {
+            // Only a block that comes back makes room. Where the tick's share was used up, the next call goes on by
+            // itself.
             if self.machine.waits_for_room() {
                 snapshots.await_room(&mut self.machine)?;
             }
@@ -356,7 +366,7 @@ impl Node {
         }
         self.storage.close();
         if self.totals.height == self.found && self.found > Height::GENESIS {
-            // Nothing was settled by this process: where the record stands it is known by no report.
+            // This process settled nothing, so no report has told it the root of where the record stands.
             self.totals.root = self.machine.root();
         }
         self.totals

@@ -89,6 +89,7 @@ impl Serving {
     /// Takes a question of a peer that is behind, about what is on disk up to height `last`. One that comes too early is not
     /// answered.
     pub fn ask(&mut self, to: PeerId, what: Asked, last: Height) {
+        // One question of each peer at a time: one that asks faster than the disk reads must not keep the others out.
         let busy = matches!(&self.reading, Reading::Thread(thread) if thread.busy.contains(&to));
         if self.asked.len() < SERVED_QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
             self.asked.push_back(Question { to, what, last });
@@ -174,7 +175,8 @@ impl ReadingThread {
         while self.busy.len() < SERVED_QUESTIONS_MAX
             && let Some(question) = asked.pop_front()
         {
-            // The channel holds as many as may be with the thread.
+            // The channel has as many places as may be with the thread, so it is never full: a question is lost only
+            // where the thread has ended.
             if self.questions.as_ref().is_some_and(|questions| questions.try_send(question).is_ok()) {
                 assert!(!self.busy.contains(&question.to), "a peer has one question with the thread");
                 self.busy.push(question.to);
@@ -186,7 +188,8 @@ impl ReadingThread {
 impl Drop for ReadingThread {
     fn drop(&mut self) {
         self.questions = None;
-        // It may be waiting for somebody to hear it.
+        // The thread may be waiting to hand over an answer: without a receiver it ends, where joining it would take for
+        // ever.
         let (_, nobody) = bounded(0);
         self.answers = nobody;
         if let Some(thread) = self.thread.take() {
@@ -204,7 +207,7 @@ impl Sources {
     /// says so.
     fn answer(&mut self, question: &Question) -> Option<NodeMessage> {
         let answer = match question.what {
-            // It is about to be on disk: an empty range would say that it has gone.
+            // The height is about to be on disk, so nothing is said: an empty range would say that it is gone.
             Asked::Range(range) if range.from > question.last => Ok(None),
             Asked::Range(range) => self.range(range, question.last).map(|entries| Some(NodeMessage::Range(entries))),
             Asked::Snapshot(height) => self.proof(height, question.last),
@@ -219,6 +222,7 @@ impl Sources {
     fn range(&mut self, range: RangeRow, last: Height) -> anyhow::Result<Vec<RangeEntry>> {
         let count = (range.count as usize).min(RANGE_HEIGHTS_MAX);
         let found = self.past.read(range.from, count, last, SERVED_BODIES_BYTES_MAX)?;
+        assert!(found.len() <= count, "no more is read than was asked for");
         Ok(found.into_iter().map(|past| entry(&past)).collect::<Result<_, _>>()?)
     }
 
@@ -229,13 +233,14 @@ impl Sources {
         let Some(height) = all.into_iter().rev().find(is_proven) else { return Ok(None) };
         let stored = self.snapshots.open(height)?;
         let note = ChainNote::decode(&stored.note)?;
+        // The reader of ranges stays where it is: a node that catches up goes on from there with its next question.
         let found = self.past.another().read(height, 3, last, usize::MAX)?;
         let [own, next, last] = &found[..] else { return Ok(None) };
         let Some(settled) = own.settled.as_deref().map(Settled::decode).transpose()? else { return Ok(None) };
         let (own, next, last) =
             (Decided::decode(&own.decided)?, Decided::decode(&next.decided)?, Decided::decode(&last.decided)?);
         let proof = SnapshotProof {
-            // Whoever gets it has no receipts of heights before.
+            // Whoever begins at this snapshot has no receipts of heights before it.
             note: ChainNote { receipts_from: height, ..note },
             beacon: settled.beacon,
             verdicts: verdicts_hash(settled.verdicts.iter().copied()),
@@ -249,6 +254,7 @@ impl Sources {
 
     fn part(&mut self, row: PartRow) -> anyhow::Result<Option<NodeMessage>> {
         if self.open.as_ref().is_none_or(|open| open.height != row.height) {
+            // The index is read again: since the last question a snapshot may have come, and another one gone.
             if !self.snapshots.heights()?.contains(&row.height) {
                 return Ok(None);
             }
@@ -256,6 +262,8 @@ impl Sources {
         }
         let stored = self.open.as_ref().expect("opened above");
         let groups = row.first as usize..row.first as usize + row.count as usize;
+        assert_eq!(stored.height, row.height, "a part is of the snapshot that was asked for");
+        // The row is the word of another node, and may ask for more groups than there are.
         let Some(values) = stored.values().get(groups.clone()) else { return Ok(None) };
         let kind = row.check_form()?;
         let bytes = match kind {

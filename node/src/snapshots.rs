@@ -146,6 +146,8 @@ impl Keeping {
         }
         let due = tick.0 - self.began.0 >= self.pace.ticks || self.groups >= self.pace.groups;
         let height = machine.chain().settled;
+        assert!(on_disk <= height, "the disk has nothing that the machine has not settled");
+        // A height is taken once: it would otherwise be taken again in every tick until the next one is settled.
         let is_one = due && height > self.last && height.0.is_multiple_of(self.pace.heights);
         if self.state == State::Idle && is_one && throttle.lets_snapshots_begin() {
             self.begin(machine);
@@ -155,8 +157,8 @@ impl Keeping {
             machine.sweep_snapshot(throttle.groups(self.pace.groups_per_tick));
             self.counts.longest_hold = self.counts.longest_hold.max(began.elapsed());
             self.hand_over(machine);
-            // What marks groups before a height repeats what settling does, and may drift from it: such a snapshot
-            // would be no state at all.
+            // Before a height is settled its groups are marked by a rule that repeats what settling does, and may drift
+            // from it: a snapshot with such a group would be of no state at all.
             if let Some(group) = machine.saver().spoiled() {
                 tracing::error!("snapshot {height} is given up: group {group} was written before it was saved");
                 self.snapshots.give_up();
@@ -166,6 +168,7 @@ impl Keeping {
                 self.state = State::Copied(height);
             }
         }
+        // A snapshot that is ahead of the journal is not finished: it would be of a height that a crash takes back.
         if let State::Copied(height) = self.state
             && on_disk >= height
         {
@@ -179,6 +182,8 @@ impl Keeping {
     /// # Errors
     /// If the snapshot thread is gone.
     pub fn await_room(&mut self, machine: &mut Machine) -> anyhow::Result<()> {
+        // With no snapshot under way no block is out, and none would ever come back.
+        assert!(matches!(self.state, State::Copying(_)), "only a snapshot that is copied takes room");
         self.counts.waits += 1;
         self.hand_over(machine);
         let kept = self.snapshots.kept().recv().context("the snapshot thread has stopped")?;
@@ -210,6 +215,8 @@ impl Keeping {
 
     /// Takes some of its groups, which were verified.
     pub fn take(&mut self, block: GroupBlock) {
+        assert_ne!(self.state, State::Idle, "groups come only while a snapshot is received");
+        assert!(self.received < RECEIVED_BLOCKS_MAX, "no more was asked for than has room");
         self.received += 1;
         self.snapshots.put(block);
     }
@@ -221,11 +228,13 @@ impl Keeping {
 
     /// All groups were taken.
     pub fn finish_receiving(&self) {
+        assert_eq!(self.state, State::Receiving, "only what is under way is finished");
         self.snapshots.finish();
     }
 
     /// Gives up what other nodes give.
     pub fn give_up_receiving(&mut self) {
+        assert!(matches!(self.state, State::Receiving | State::Received(_)), "only what was begun is given up");
         self.snapshots.give_up();
         self.state = State::Idle;
     }
@@ -246,6 +255,7 @@ impl Keeping {
         assert_eq!(self.state, State::Idle, "one snapshot at a time");
         let Some((note, changed)) = machine.begin_snapshot() else { return };
         assert!(note.height > self.last, "a snapshot is of a later height than the one before it");
+        assert!(note.receipts_from <= note.height, "receipts are known again from below the snapshot on");
         assert!(changed <= groups, "no more groups have changed than there are");
         (self.began, self.groups) = (self.tick, 0);
         self.last = note.height;
@@ -281,6 +291,7 @@ impl Keeping {
                     if taken.direct { "past the page cache" } else { "through the page cache" },
                 );
                 assert_eq!(self.state, State::Finishing, "a snapshot is done when all of it was handed over");
+                assert_eq!(taken.height, self.last, "the snapshot that is done is the one that began last");
                 assert!(self.needed[1].is_none_or(|before| before <= self.under_way), "what a start needs moves up");
                 self.counts.taken += 1;
                 self.needed = [self.needed[1], Some(self.under_way)];
@@ -296,6 +307,8 @@ impl Keeping {
     }
 
     fn fail(&mut self, machine: &mut Machine) {
+        // Its groups belong to the next one, which comes after the usual pause: a disk that fails is not tried in every
+        // tick.
         machine.give_up_snapshot();
         self.counts.failed += 1;
         self.state = State::Idle;

@@ -42,6 +42,15 @@ impl Phase {
     }
 }
 
+// A phase's time is found by its number.
+const _: () = {
+    let mut place = 0;
+    while place < Phase::ALL.len() {
+        assert!(Phase::ALL[place] as usize == place);
+        place += 1;
+    }
+};
+
 /// How long each phase took.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PhaseTimes([Duration; Phase::ALL.len()]);
@@ -110,13 +119,14 @@ pub fn self_test() -> anyhow::Result<()> {
     };
     let key: [u8; 32] = unhex(KNOWN_KEY).expect("32 bytes in hex");
     let signature: [u8; 64] = unhex(KNOWN_SIGNATURE).expect("64 bytes in hex");
+    // One bit is another: a library that takes whatever it is given would pass otherwise.
     let mut altered = signature;
     altered[3] ^= 1;
     if !verify(&key, &KNOWN_MESSAGE, &signature) || verify(&key, &KNOWN_MESSAGE, &altered) {
         return Err(wrong("a known signature"));
     }
     let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
-    // As many as take the path of vectors, one of them false.
+    // The batch is large enough for the path of vectors, and one of its signatures is false.
     let chain = [7; 32];
     let keys: Vec<VoteKey> = (0..SELF_TEST_BATCH).map(|number| VoteKey::from_seed(&[number; 32])).collect();
     let publics: Vec<[u8; 32]> = keys.iter().map(VoteKey::public).collect();
@@ -134,6 +144,7 @@ pub fn self_test() -> anyhow::Result<()> {
     let message = BeaconMessage { chain, epoch: 0, height: Height(1), block: [5; 32] };
     let beacon = BeaconCollector::new(group.clone(), message).add_own(&signers[0])?.ok_or_else(|| wrong("a beacon"))?;
     let verifier = BeaconVerifier::new(&group.key())?;
+    // The same beacon must not hold for another height: dice could be used twice.
     let other = BeaconMessage { height: Height(2), ..message };
     if !verifier.verify(&message, &beacon) || verifier.verify(&other, &beacon) {
         return Err(wrong("a beacon"));
@@ -144,6 +155,9 @@ pub fn self_test() -> anyhow::Result<()> {
 
 /// Signatures of the self-test's batch.
 const SELF_TEST_BATCH: u8 = 16;
+
+// The one that is false is not the only one: the batch must find it among good ones.
+const _: () = assert!(SELF_TEST_BATCH > 2);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::limits::{DIVERGED_NOTES_MAX, STOPPED_BYTES_MAX};
+use engine::limits::{DIVERGED_NOTES_MAX, STOPPED_BYTES_MAX, VALIDATORS_MAX};
 use engine::message::certificate::Certificate;
 use engine::message::divergence::Divergence;
 use engine::{Hash, Height, hex};
@@ -57,6 +57,9 @@ pub struct StopNote {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vote: Option<String>,
 }
+
+// A note with the largest certificate in hex, and the rows beside it, is read again at the next start.
+const _: () = assert!(STOPPED_BYTES_MAX > 2 * (48 + 68 * VALIDATORS_MAX as u64) + 8 * 1024);
 
 impl StopNotes {
     /// The notes of a session.
@@ -106,9 +109,11 @@ impl StopNotes {
 
     fn write(&self, name: &str, note: &StopNote) -> io::Result<()> {
         let folder = self.dir.join("stopped");
+        // Each folder is synced: a note that a power cut takes back would let the next start break in the same way.
         self.backend.create_dir(&folder)?;
         self.backend.sync_dir(&self.dir)?;
         let path = folder.join(name);
+        // The last note of a height counts: an earlier one may be of another program.
         match self.backend.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -131,7 +136,7 @@ impl StopNotes {
             Err(error) => return Err(format!("{name}: {error}")),
         };
         let note: StopNote = serde_json::from_slice(&bytes).map_err(|error| format!("{name}: {error}"))?;
-        // Another block of this height is none that did any harm.
+        // The note is of one block: another block of this height has done no harm.
         Ok(Some(note).filter(|note| note.block == Some(hex(block))))
     }
 }

@@ -66,6 +66,8 @@ impl Totals {
     /// Adds the height that was settled last.
     pub(crate) fn add_height(&mut self, machine: &Machine) {
         let report = machine.report();
+        // A height that was added twice would count its bets twice.
+        assert!(machine.chain().settled > self.height, "a height is added once");
         self.counts += report.counts;
         self.root = report.root;
         self.height = machine.chain().settled;
@@ -80,7 +82,7 @@ impl Totals {
                 self.receipts += 1;
                 if let Verdict::Refused(refusal) = receipt.verdict {
                     *self.refusals.entry(refusal.name()).or_default() += 1;
-                    // What no block refused has no height.
+                    // A receipt without a height is that of an intent that no block ever had.
                     self.turned_away += u64::from(receipt.height == Height::GENESIS);
                 }
             }

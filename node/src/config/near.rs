@@ -72,7 +72,7 @@ fn with_nearest(problem: &str) -> Option<String> {
     let (before, known) = problem.split_once("`, expected ")?;
     let name = before.rsplit_once("unknown field `").map(|(_, name)| name)?;
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-    // At the top there are sections alone.
+    // Where sections are expected, the key stands outside of all of them.
     if known.contains(&"node") {
         let of: Vec<String> =
             MEANINGS.iter().filter(|(_, key, _)| *key == name).map(|(section, ..)| format!("[{section}]")).collect();
@@ -90,6 +90,8 @@ fn with_kind(problem: &str, text: &str, known: &Known<'_>) -> Option<String> {
     let (key, value) = (key.trim(), value.split('#').next()?.trim());
     let is_bare = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
     let is_none = format!("v = {value}").parse::<toml::Table>().is_err();
+    // A value that TOML can read, or that was meant as a text or a list, is wrong in another way: the words of the
+    // library stand.
     if !is_bare || !is_none {
         return None;
     }
@@ -98,6 +100,7 @@ fn with_kind(problem: &str, text: &str, known: &Known<'_>) -> Option<String> {
     let kinds = kinds_of(key, known.defaults.get(section)?.get(key)?);
     let hint = match kinds {
         Kinds::Text => format!("a text stands in quotes: {key} = \"...\""),
+        // It was meant as a number and is none, as with a leading zero: the library says that better.
         Kinds::NumberOrText if is_number => return None,
         Kinds::NumberOrText => format!("a number with a unit stands in quotes: {key} = \"...\""),
         Kinds::Number => match (known.bounds)(section, key) {
@@ -107,7 +110,8 @@ fn with_kind(problem: &str, text: &str, known: &Known<'_>) -> Option<String> {
         Kinds::Switch => format!("expected `{key} = true` or `{key} = false`"),
         Kinds::List => format!("a list stands in brackets, and each text of it in quotes: {key} = [\"...\"]"),
     };
-    // Of what is no text the library says that texts are quoted: its picture of the line stays, and its words go.
+    // Whoever wrote no text is told by the library to quote it, which is wrong here: its picture of the line stays, and
+    // its words go.
     let kept = if matches!(kinds, Kinds::Text | Kinds::NumberOrText) { usize::MAX } else { PICTURE_LINES };
     let kept: Vec<&str> = problem.trim_end().lines().take(kept).collect();
     Some(format!("{}\n{hint}", kept.join("\n")))

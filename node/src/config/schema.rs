@@ -48,6 +48,7 @@ fn bound(property: &mut Value, bounds: Bounds) {
         _ => ("minimum", "maximum"),
     };
     property[minimum] = if or_zero { 0 } else { least }.into();
+    // The greatest number that there is stands for no bound, and would look like one in an editor.
     if most < u64::MAX {
         property[maximum] = most.into();
     }

@@ -33,11 +33,14 @@ impl<'de> Deserialize<'de> for Version {
 /// whatever is not known is refused.
 pub(super) fn without_unknown(text: &str) -> Option<(Spanned<DeTable<'_>>, String)> {
     let version = text.parse::<Table>().ok()?.get("version").and_then(Value::as_integer);
+    // A file of this version or an older one is read strictly: there an unknown key is a slip, and must not be passed
+    // over.
     let version = version.filter(|version| *version > VERSION.into())?;
-    // What is left knows where in the text it stands.
+    // This form keeps where in the text each value stands, so that errors can say it.
     let mut table = DeTable::parse(text).ok()?;
     let mut left_out: Vec<String> = Vec::new();
     for section in names(table.get_ref()).into_iter().filter(|section| section != "version") {
+        // A section that is not known goes as a whole; of one that is, only the keys that are not known.
         if !MEANINGS.iter().any(|(of, ..)| *of == section) {
             table.get_mut().remove(&*section);
             left_out.push(section);

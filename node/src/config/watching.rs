@@ -146,6 +146,8 @@ fn memory_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 
 fn webhook<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let url = String::deserialize(deserializer)?;
+    // Changes are posted over plain HTTP alone: another protocol is refused here, and not when the first alert cannot
+    // be told.
     let Some(rest) = url.strip_prefix("http://") else {
         if url.is_empty() {
             return Ok(url);
@@ -171,6 +173,7 @@ fn exec<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
 
 fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let names = list(deserializer, "a list of names, such as [\"node.example\"]")?;
+    // A name with a scheme or a port would match no request, and whoever asks under it would be refused.
     let is_name = |name: &String| {
         !name.is_empty() && name.chars().all(|sign| sign.is_alphanumeric() || matches!(sign, '.' | '-' | '_'))
     };
@@ -184,6 +187,7 @@ fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
 
 fn mail_to<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let addresses = list(deserializer, "a list of addresses, such as [\"ops@example.org\"]")?;
+    // A comma or a line break in an address would add recipients or headers to the letter.
     match addresses.iter().find(|one| !one.contains('@') || one.contains(|c: char| c.is_control() || c == ',')) {
         Some(wrong) => Err(D::Error::custom(format!("`{wrong}` is no address such as ops@example.org"))),
         None => Ok(addresses),

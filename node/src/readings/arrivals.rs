@@ -29,12 +29,15 @@ struct Arrival {
     at_us: u64,
 }
 
+const _: () = assert!(size_of::<Arrival>() == 16);
+
 impl Arrivals {
     pub fn new() -> Self {
         Self { places: vec![Arrival::default(); PLACES].into_boxed_slice(), began: Instant::now() }
     }
 
     fn place(&mut self, id: &IntentId) -> (&mut Arrival, u64) {
+        // The lowest bit of a tag is always set: it would otherwise be the zero of a free place once in a while.
         let [place, tag] = bytemuck::cast::<[u8; 16], [u64; 2]>(id.mark);
         (&mut self.places[place as usize % PLACES], tag | 1)
     }

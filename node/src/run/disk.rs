@@ -33,6 +33,8 @@ impl Node {
 
     /// What is on disk lets its receipts out. In virtual time, everything is awaited.
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        // A disk without room says nothing until it has some: it is waited for in the steps that follow, which tell of
+        // it.
         while self.clock.waits_for_disk() && self.held.ticks() > 0 && self.totals.disk_full.is_none() {
             if let Some(synced) = self.storage.wait(None)? {
                 self.synced(synced)?;
@@ -86,6 +88,7 @@ impl Node {
 
     /// The disk has a group, or says that it cannot have it.
     pub(super) fn synced(&mut self, synced: Synced) -> anyhow::Result<()> {
+        assert!(self.released.is_empty(), "what was given out once is not given out again");
         let group = match synced {
             Synced::UpTo(group) => group,
             Synced::Full(problem) => {
@@ -93,6 +96,7 @@ impl Node {
                     "the disk is full ({problem}): no intents are taken and nothing is settled until there is room; what \
                      was recorded is kept, and tried again each second"
                 );
+                // The disk says so once, and tries again by itself: the next word from it is that there is room.
                 self.totals.disk_full = Some(problem);
                 return Ok(());
             }
@@ -100,11 +104,13 @@ impl Node {
         };
         if self.totals.disk_full.take().is_some() {
             tracing::info!("the disk has room again: the node goes on");
-            // Virtual time stood still meanwhile.
+            // Virtual time stood still meanwhile, and must not run after what it missed.
             if self.clock.waits_for_disk() {
                 self.clock.go_on();
             }
         }
+        // No tick, and no base frame, that the disk was not given can be on it.
+        assert!(group <= self.clock.tick().0.max(self.base.unwrap_or(0)), "only what was recorded is on disk");
         self.recorder.synced(group);
         // From this frame on the journal begins at the snapshot: a crash does not lose it any more.
         self.arrived |= self.base.is_some_and(|base| base <= group);
@@ -130,6 +136,7 @@ impl Node {
             }
         }
         if let Some(network) = &mut self.network {
+            // Players of this process have heard theirs, and nobody is there for those of no one.
             released.retain(|output| !matches!(output, Output::Receipt { to: PeerId::LOCAL | PeerId::NONE, .. }));
             network.send(released);
         }

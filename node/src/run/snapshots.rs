@@ -33,6 +33,8 @@ impl Node {
                 }
             };
             if let Some(serving) = &mut self.serving {
+                // Only what is on this disk is told: a crash may take back the rest, and whoever was told would have it
+                // alone.
                 serving.ask(from, asked, self.standing.decided);
             }
         }
@@ -40,6 +42,8 @@ impl Node {
 
     fn in_arrival(&mut self, work: impl FnOnce(&mut Arriving, &mut Turn<'_>)) {
         let (Some(arriving), Some(snapshots)) = (&mut self.arriving, &mut self.snapshots) else { return };
+        // Time is counted in ticks: a session that is stepped gives up a question at the same tick each time that it is
+        // run.
         let now_ms = self.clock.tick().0 * QUANTUM_MS;
         let mut outputs = Vec::new();
         let (machine, inputs) = (&self.machine, &mut self.inputs);
@@ -55,12 +59,13 @@ impl Node {
         let is_new = self.machine.chain().decided == Height::GENESIS;
         if self.arriving.is_none() && is_new && self.machine.past_is_gone() {
             self.arriving = self.arrival.take().map(Arriving::new);
+            // Heights are not asked for any more: those that come next here are gone wherever they were.
             self.machine.await_snapshot();
         }
         self.in_arrival(Arriving::turn);
         let Some(note) = self.arriving.as_ref().and_then(Arriving::arrived) else { return };
         if self.base.is_none() {
-            // The tick that is under way may have a group of its own.
+            // The tick that is under way may hand over a group under its own number, and numbers only grow.
             let id = self.clock.tick().0 + 1;
             let frame = Frame { kind: FrameKind::Base, height: note.height, body: note.encode() };
             self.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
@@ -87,6 +92,7 @@ impl Node {
         let taken = snapshots.counts.taken;
         let turn = SnapshotTurn { tick: self.clock.tick(), settled, on_disk: self.standing.settled };
         snapshots.turn(&mut self.machine, &self.throttle, turn);
+        // What a start needs moves up with a snapshot that is on disk, and never before that.
         if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
             self.storage.keep_from(height);
         }

@@ -83,6 +83,7 @@ impl Node {
             *place = standing.settled.0;
         }
         settled.sort_unstable_by_key(|height| std::cmp::Reverse(*height));
+        // Places without a node say height 0 and come last: where too few nodes are connected, nothing is behind.
         let liars = validators.saturating_sub(1) as usize / 3;
         settled[liars.min(settled.len() - 1)].saturating_sub(self.standing.settled.0)
     }
