@@ -28,6 +28,9 @@ pub const ENTRY_COST: u32 =
 /// What is asked for above the budget until it counts as an offence: as much as 256 intents.
 pub const EXCESS_OFFENCE: u32 = 256 * INTENT_COST;
 
+// What a client says at once after it reconnects is no offence, even where all of it is above the budget.
+const _: () = assert!(EXCESS_OFFENCE > ENTRY_COST);
+
 /// A message with a price.
 pub trait Priced {
     /// What it costs this node to handle it; `None` where each part of it is paid for on its own.
@@ -85,6 +88,7 @@ impl Budget {
 
     /// Pays for a message. If the budget has not enough, nothing is paid, and what was asked for counts as excess.
     pub fn spend(&mut self, units: u32, now: Duration) -> bool {
+        // Nothing is paid in part: a message is handled as a whole, or not at all.
         let paid = self.meter.spend(units, &self.rate, now);
         if !paid {
             self.exceed(units);

@@ -249,11 +249,13 @@ impl Client {
                 }
                 Ended::Lost(lost) => lost,
             };
+            // A connection that was up ends the series: the next try comes soon, and what was refused before it is
+            // forgotten.
             if up {
                 (attempt, pause, refused) = (0, PAUSES.0, 0);
             }
-            // Of several nodes, one that refuses this client for good is passed over while another may take it: only where all
-            // of them did so, one after the other, is there nothing to wait for.
+            // Of several nodes, one that refuses this client for good is passed over while another may take it: only
+            // where all of them did so, one after the other, is there nothing to wait for.
             refused = if lost.is_final() { refused + 1 } else { 0 };
             let nodes = 1 + self.config.others.len();
             if refused >= nodes || !self.config.reconnect {
@@ -296,6 +298,8 @@ impl Client {
                 Err(_) => return false,
                 Ok(None | Some(Command::Close)) => return true,
                 Ok(Some(command)) => {
+                    // What would be sent now is dropped: the next connection asks for what is watched and wanted, and
+                    // sends what has no receipt; a pledge is the player's to send again.
                     let mut later = Vec::new();
                     self.take(command, &mut later, hear);
                 }
@@ -308,6 +312,7 @@ impl Client {
         match command {
             Command::Send(intents) => {
                 for intent in intents {
+                    // A client without room says so at once: whoever gave the intent would wait for an answer for ever.
                     if !self.sending.give(intent) {
                         let verdict = AnswerVerdict::Shed(ShedReason::NoCredit);
                         hear(Event::Answer(Answer { id: intent.id(), verdict }));
@@ -315,6 +320,7 @@ impl Client {
                 }
             }
             Command::Watch(what, on) => {
+                // What is watched is remembered whether there is a connection or not: the next one asks for all of it.
                 if on {
                     self.watching.insert(what);
                 } else {
@@ -328,6 +334,8 @@ impl Client {
                 ToNode::AskGenesis.encode(out);
             }
             Command::AskStatus => ToNode::AskStatus.encode(out),
+            // A connection has ended by these two before they come here; where there is none, the next one is tried
+            // anyway.
             Command::Reconnect | Command::Close => {}
         }
     }

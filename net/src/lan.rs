@@ -52,6 +52,8 @@ impl Lan {
         let host = format!("bitcraps-{short}.local.");
         let instance = if name.is_empty() { short } else { format!("{name} {short}") };
         let properties = [("key", hex(&key)), ("chain", hex(&chain)), ("name", name.to_owned())];
+        // A node that listens everywhere has no one address to announce: the daemon tells those that the machine has,
+        // as they change.
         let info = if address.ip().is_unspecified() {
             ServiceInfo::new(SERVICE, &instance, &host, "", address.port(), &properties[..])
                 .map(ServiceInfo::enable_addr_auto)

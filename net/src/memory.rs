@@ -122,6 +122,8 @@ impl Network {
         state.traffic.sent += 1;
         let Conditions { lost, doubled, delay } = state.conditions;
         let mut once_in_thousand = |times: u32| state.rng.next_u64() % 1_000 < u64::from(times);
+        // Both are drawn for every packet, whatever becomes of it: the draws of later ones do not depend on who is cut
+        // off.
         let (is_lost, is_doubled) = (once_in_thousand(lost), once_in_thousand(doubled));
         if is_lost || state.cut.contains(&from) || state.cut.contains(&to) {
             state.traffic.lost += 1;
@@ -146,6 +148,7 @@ impl Network {
 
 impl State {
     fn arrive(&mut self, from: SocketAddr, to: SocketAddr, packet: Vec<u8>, number: u64) {
+        // The socket may have been closed while the packet was on its way.
         let Some(mailbox) = self.boxes.get_mut(&to) else { return };
         if mailbox.arrived.len() >= QUEUE || self.cut.contains(&to) {
             self.traffic.lost += 1;
@@ -214,6 +217,7 @@ impl AsyncUdpSocket for Socket {
             *meta = RecvMeta { addr: from, len, stride: len, ecn: None, dst_ip: None };
             count += 1;
         }
+        // The waker is left under the same lock under which packets arrive, so that none comes in between unseen.
         if count == 0 {
             mailbox.waker = Some(cx.waker().clone());
             return Poll::Pending;

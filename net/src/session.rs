@@ -41,6 +41,15 @@ pub enum CloseCode {
     KeyInUse = 10,
 }
 
+// A code finds its name by its number.
+const _: () = {
+    let mut place = 0;
+    while place < CloseCode::ALL.len() {
+        assert!(CloseCode::ALL[place].0 as usize == place);
+        place += 1;
+    }
+};
+
 impl CloseCode {
     /// All codes, with the name and the sentence that a person reads.
     pub const ALL: [(Self, &'static str, &'static str); 11] = [
@@ -165,6 +174,8 @@ impl<M: Message + Priced> Inflow<M> {
         while let Some(message) = self.decoder.next_message()? {
             one_ended = true;
             match message.price() {
+                // What cannot be paid is passed over and costs nothing more; whoever goes on like that becomes an
+                // offender.
                 Some(units) if !self.budget.spend(units, now) => {
                     self.dropped += 1;
                     continue;
@@ -183,7 +194,6 @@ impl<M: Message + Priced> Inflow<M> {
         Ok(())
     }
 
-    /// Pays for one intent.
     fn pay_intent(&mut self, now: Duration) -> bool {
         let paid = self.budget.spend(INTENT_COST, now);
         self.handled += u32::from(paid);
@@ -272,6 +282,7 @@ impl Session {
     pub fn take(&mut self, bytes: &[u8], now: Duration, events: &mut Vec<Event>) -> Result<(), Close> {
         let Self { inflow, talk } = self;
         let taken = inflow.take(bytes, now, |inflow, message| talk.hear(message, inflow, now, events));
+        // The offence is told even where the connection ends: the score is that of the key, which may come back.
         if inflow.take_offence() {
             events.push(Event::Input(Input::Offended { peer: talk.peer, offence: Offence::Flood }));
         }
@@ -341,6 +352,7 @@ impl Talk {
             events.push(Event::Answer(Answer { id, verdict: AnswerVerdict::Shed(reason) }));
             false
         });
+        assert!(self.unanswered.len() <= PEER_CREDIT as usize, "no more is without an answer than there is credit for");
         if !intents.is_empty() {
             events.push(Event::Input(Input::Intents { from: self.peer, intents }));
         }
@@ -353,10 +365,12 @@ impl Talk {
             }
             (None, true) => self.watching.push(what),
             (Some(place), false) => _ = self.watching.swap_remove(place),
-            // Asked again: the whole is sent again.
+            // It is asked for again, so the tick sends the whole of it again.
             (Some(_), true) => {}
+            // The tick knows of no such watch, and needs not hear that it ends.
             (None, false) => return Ok(()),
         }
+        assert!(self.watching.len() <= PEER_WATCHES_MAX, "what a peer watches is bounded");
         events.push(Event::Input(Input::Watch { peer: self.peer, what, on }));
         Ok(())
     }

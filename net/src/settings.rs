@@ -23,6 +23,7 @@ pub struct Bounds {
 impl Bounds {
     /// From the least to the most.
     pub const fn new(least: u64, most: u64) -> Self {
+        assert!(least <= most);
         Self { least, most, or_zero: false }
     }
 
@@ -66,6 +67,7 @@ pub fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D, bounds: Bounds) 
         Number(i64),
         Text(String),
     }
+    // A negative number is read all the same, so that what is said of it names the bounds.
     let milliseconds = match Time::deserialize(deserializer)? {
         Time::Number(number) => number.into(),
         Time::Text(text) => {
@@ -159,6 +161,7 @@ pub fn parse_size(text: &str) -> Result<ByteSize, String> {
 /// # Errors
 /// What the serializer says.
 pub fn write_size<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    // Only a unit that divides the number is used: a rounded one would be read back as another size.
     let units = [(60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.into_iter().find(|(bits, _)| bytes >> bits > 0 && bytes.trailing_zeros() >= *bits) {
         Some((bits, name)) => serializer.collect_str(&format_args!("{} {name}", bytes >> bits)),

@@ -98,6 +98,8 @@ impl Identity {
             return Err(IdentityError::Public);
         }
         let certified = Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], signer));
+        // The key of resets follows from the seed, so that a node that starts again can end connections of its earlier
+        // life.
         let reset = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), b"bitcraps stateless reset");
         let reset = hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref());
         Ok(Self { key, sign: Arc::new(sign), certified, reset, rules })
@@ -148,6 +150,7 @@ impl Identity {
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.certified))));
         config.alpn_protocols = vec![alpn.to_vec()];
+        // A resumed connection would prove no key, as on the other side.
         config.resumption = Resumption::disabled();
         Ok(config.try_into()?)
     }
@@ -183,6 +186,7 @@ impl AnyKey {
 
     fn check(&self, spki: &[u8], intermediates: &[CertificateDer<'_>]) -> Result<(), Error> {
         let key = key_of(spki).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        // A raw key has no chain of certificates: one that comes with it was asked for by nobody.
         if !intermediates.is_empty() {
             return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
         }
@@ -205,6 +209,7 @@ impl AnyKey {
 }
 
 fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
+    // Only TLS 1.3 is offered, so nothing reaches this; the trait asks for it.
     Err(Error::General("TLS 1.3 only".into()))
 }
 

@@ -53,11 +53,18 @@ const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= IDLE_MESS
 const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Node) <= MESSAGE_BYTES);
 const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToClient, Role::Node) <= MESSAGE_BYTES);
 
+// Who is allowed more may hold more: what a connection held before counts towards what it may hold then.
+const _: () = assert!(IDLE_BYTES <= PLAYING_BYTES);
+const _: () = assert!(PLAYING_BYTES <= NODE_BYTES);
+
 /// How often a client shows that it lives, well below the idle time of any node.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);
 /// How often a node shows another that it lives, and the silence after which their connection is lost.
 const NODE_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const NODE_IDLE: Duration = Duration::from_secs(3);
+
+// One sign of life may be lost before a connection counts as such.
+const _: () = assert!(2 * NODE_KEEP_ALIVE.as_millis() < NODE_IDLE.as_millis());
 
 fn shared(receive: u32, idle: Duration) -> TransportConfig {
     let mut config = TransportConfig::default();
@@ -72,8 +79,8 @@ fn shared(receive: u32, idle: Duration) -> TransportConfig {
 
 /// For a node: one stream that the client opens.
 pub(crate) fn node_transport(idle: Duration) -> Arc<TransportConfig> {
-    // What a stream may carry at once is fixed before anybody has said who it is; the window of all streams of a connection,
-    // which is not, is what bounds it.
+    // What a stream may carry at once is fixed before anybody has said who it is; the window of all streams of a
+    // connection, which is not, is what bounds it.
     let mut config = shared(LANE_WINDOW, idle);
     config
         .receive_window(VarInt::from_u32(IDLE_WINDOW))
@@ -130,7 +137,7 @@ pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<BoundSocket>
         // All addresses of this machine, those of IPv4 too.
         socket.set_only_v6(false)?;
     }
-    // Refused where the system's bound is lower; what counts is read back below.
+    // The system may refuse this, or give less: what it gave is read back below.
     let _ = socket.set_recv_buffer_size(buffer_bytes);
     let _ = socket.set_send_buffer_size(buffer_bytes);
     socket.bind(&address.into())?;

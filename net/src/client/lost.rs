@@ -76,6 +76,8 @@ impl Lost {
     pub(super) fn of(error: &ConnectionError, address: &str) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => {
+                // The words are those of the node, which may be anybody: nothing in them may move the cursor of a
+                // terminal.
                 let text = String::from_utf8_lossy(&close.reason).chars().filter(|c| !c.is_control()).collect();
                 match CloseCode::of(close.error_code.into_inner()) {
                     Some(code) => Self::Closed { code, text },

@@ -53,6 +53,7 @@ impl Sending {
     /// Takes an intent to send. Says whether there was room for it.
     pub(super) fn give(&mut self, intent: Intent) -> bool {
         let id = intent.id();
+        // An intent that is given twice is sent once: it has one receipt.
         if self.held.contains_key(&id) {
             return true;
         }
@@ -63,6 +64,8 @@ impl Sending {
         self.given += 1;
         self.line.insert(place, id);
         self.held.insert(id, Unanswered { intent, place, is_on_its_way: false, was_sent: false });
+        assert!(self.held.len() <= CLIENT_INTENTS_MAX, "what a client holds is bounded");
+        assert_eq!(self.line.len() + self.on_their_way, self.held.len(), "what is held waits or is on its way");
         true
     }
 
@@ -73,6 +76,8 @@ impl Sending {
         self.on_their_way = 0;
         self.paused_until = Duration::ZERO;
         for (id, held) in &mut self.held {
+            // The node of the connection before may have it: what this one says of being busy is not the last word
+            // then.
             held.was_sent |= std::mem::take(&mut held.is_on_its_way);
             self.line.insert(held.place, *id);
         }
@@ -90,7 +95,7 @@ impl Sending {
             self.on_their_way += 1;
             sendable.push(held.intent);
         }
-        assert!(self.on_their_way <= self.held.len(), "what is on its way is held");
+        assert_eq!(self.line.len() + self.on_their_way, self.held.len(), "what is held waits or is on its way");
         sendable
     }
 
@@ -109,8 +114,8 @@ impl Sending {
         let AnswerVerdict::Shed(reason) = answer.verdict else {
             return self.forget(&id);
         };
-        // A node may have it from before: only a receipt says what became of it. But one that cannot be so was taken nowhere,
-        // and the receipt of one that moved goes elsewhere.
+        // A node may have it from before: only a receipt says what became of it. But one that cannot be so was taken
+        // nowhere, and the receipt of one that moved goes elsewhere.
         let may_be_taken = held.was_sent && !matches!(reason, ShedReason::Malformed | ShedReason::Moved);
         // A node that ends closes the connection soon: the next one gets it.
         let is_for_another = self.has_others && reason == ShedReason::Closed;
@@ -119,12 +124,14 @@ impl Sending {
         }
         self.line.insert(held.place, id);
         self.paused_until = now + PAUSE;
+        assert_eq!(self.line.len() + self.on_their_way, self.held.len(), "what is held waits or is on its way");
         false
     }
 
     fn forget(&mut self, id: &IntentId) -> bool {
         let held = self.held.remove(id).expect("only what is held is forgotten");
         self.line.remove(&held.place);
+        assert_eq!(self.line.len() + self.on_their_way, self.held.len(), "what is held waits or is on its way");
         true
     }
 }

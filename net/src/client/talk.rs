@@ -39,6 +39,8 @@ impl Client {
         let address = &self.config.address;
         let unknown = |problem: String| Lost::Address { address: address.clone(), problem };
         let mut addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
+        // A socket of IPv4 cannot reach an address of IPv6, and a name often has one of each: the first that can be
+        // reached is taken.
         let only_v4 = self.endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
         let at = addresses.find(|at| at.is_ipv4() || !only_v4);
         let at = at.ok_or_else(|| unknown("the name has no address that this machine can reach".into()))?;
@@ -50,6 +52,7 @@ impl Client {
         let quic = timeout(PATIENCE, connecting).await.map_err(|_| silent())?;
         let quic = quic.map_err(|error| Lost::of(&error, address))?;
         let found = proven_key(quic.peer_identity()).ok_or_else(|| Lost::Other("the node proved no key".into()))?;
+        // TLS proves that the node has its key, and not that it is the node that was meant: only this comparison does.
         if let Some(expected) = self.config.node
             && expected != found
         {
@@ -120,6 +123,8 @@ impl Client {
                         self.resume(&mut out);
                     }
                     Ok(message) => self.hear(message, hear),
+                    // Nothing behind bytes that are no message can be understood: the node hears why, and another
+                    // connection begins anew.
                     Err(error) => {
                         quic.close(VarInt::from_u32(CloseCode::Malformed as u32), error.to_string().as_bytes());
                         return Ended::Lost(Lost::Wire(error));
@@ -175,9 +180,11 @@ impl Client {
             let text = format!("it keeps {}", engine::hex(&welcome.chain));
             return Err(Lost::Closed { code: CloseCode::Chain, text });
         }
-        // A later connection must be to the same chain.
+        // An intent is signed for one chain: a later connection must be to the same one, also where none was named.
         self.config.chain = Some(welcome.chain);
         let behind = self.seen.0.saturating_sub(welcome.standing.settled.0);
+        // Where there are other nodes, one that is far behind is left for the next: here receipts would come late, or
+        // never.
         if behind > BEHIND_HEIGHTS && !self.config.others.is_empty() {
             return Err(Lost::Behind(behind));
         }
@@ -207,6 +214,7 @@ impl Client {
 
     /// After a connect: everything watched is watched again. The intents follow, as credit allows.
     fn resume(&mut self, out: &mut Vec<u8>) {
+        // What the node before showed is forgotten: this one is asked for the whole of everything.
         self.doubted.clear();
         self.watched_again_at = None;
         if self.genesis_wanted {
@@ -234,8 +242,8 @@ impl Client {
                 self.genesis_wanted = false;
                 hear(Event::Genesis(bytes));
             }
-            // What a node that is behind shows was so before what this client has seen already: it is asked again for the
-            // whole, until it has caught up.
+            // What a node that is behind shows was so before what this client has seen already: it is asked again for
+            // the whole, until it has caught up.
             ToClient::Account(account) if account.height < self.seen => self.doubt(Watched::Account(account.key)),
             ToClient::Table(TableMessage { update, .. }) if update.height < self.seen => {
                 self.doubt(Watched::Table(update.id));
@@ -244,7 +252,7 @@ impl Client {
                 self.seen = account.height;
                 hear(Event::Account(account));
             }
-            // A part of what changed, without the whole that it changes.
+            // A change without the table that it changes is of no use: the whole was asked for, and comes.
             ToClient::Table(TableMessage { update, whole: false })
                 if self.doubted.contains(&Watched::Table(update.id)) => {}
             ToClient::Table(TableMessage { update, whole }) => {

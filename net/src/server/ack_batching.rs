@@ -33,6 +33,8 @@ impl AckBatching {
     /// Counts an acknowledgement for a peer. Says whether it waits for its receipt.
     pub(super) fn count_and_defer(&mut self, peer: PeerId, now: Duration) -> bool {
         let elapsed = now - self.window_began;
+        // A window ends with the first acknowledgement behind it, however long that took: the rate is over the time
+        // that passed.
         if elapsed >= WINDOW {
             let most = f64::from(SEPARATE_ACKS_PER_S_MAX) * elapsed.as_secs_f64();
             self.busy = f64::from(self.counted) > most;

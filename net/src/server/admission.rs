@@ -85,6 +85,7 @@ impl Admission {
     pub(super) fn new(config: &ServerConfig) -> Self {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let of_narrow_and_wide = |count: u32, period| {
+            // Whoever has a whole network of addresses is bounded too: all of it shares one rate.
             let wide = count.saturating_mul(WIDE_SHARE);
             (Rate::new(count, period, count), Rate::new(wide, period, wide))
         };
@@ -172,6 +173,8 @@ impl Admission {
         for (block, _) in AddressBlock::of(address).with_shares() {
             self.blocks.entry(block).or_default().connections += 1;
         }
+        assert!(self.connections < self.connections_max, "room was looked for before");
+        assert!(self.blocks.len() <= ADDRESS_BLOCKS_MAX, "the blocks that are remembered are bounded");
         self.connections += 1;
         self.reserved += IDLE_BYTES;
     }
@@ -184,7 +187,7 @@ impl Admission {
         }
         self.connections -= 1;
         match allowed {
-            // What it held stays reserved for it.
+            // What a validator held stays reserved until it comes back.
             Allowance::Validator => self.awaited += 1,
             other => self.reserved -= other.bytes(),
         }
@@ -202,12 +205,13 @@ impl Admission {
     /// A connection does more than before: it is allowed more, if there is room. Gives what it is allowed now.
     pub(crate) fn promote(&mut self, from: Allowance, to: Allowance) -> Option<Allowance> {
         assert!(to.bytes() >= from.bytes(), "nobody is allowed less than before");
+        // A validator takes what was kept for it since the start, and gives back what it held as a stranger.
         if to == Allowance::Validator && self.awaited > 0 {
             self.awaited -= 1;
             self.reserved -= from.bytes();
             return Some(to);
         }
-        // A second connection with a validator, until one of them ends.
+        // This is a second connection with a validator: it counts like that of any node until one of the two ends.
         let to = if to == Allowance::Validator { Allowance::Node } else { to };
         let more = to.bytes() - from.bytes();
         if self.reserved + more > self.reserved_max {
@@ -232,12 +236,14 @@ impl Admission {
         if self.banned.len() >= BANS_MAX {
             self.banned.retain(|_, until| *until > now);
         }
+        // Where none is over yet, the ban that ends first goes: strangers with many keys must not fill the memory.
         if self.banned.len() >= BANS_MAX
             && let Some(first) = self.banned.iter().min_by_key(|(_, until)| **until).map(|(key, _)| *key)
         {
             self.banned.remove(&first);
         }
         self.banned.insert(key, until);
+        assert!(self.banned.len() <= BANS_MAX, "the bans that are remembered are bounded");
         if let Some(block) = self.blocks.get_mut(&AddressBlock::of(address).narrow) {
             block.banned_keys = if block.banned_until > now { block.banned_keys + 1 } else { 1 };
             block.banned_until = until;

@@ -102,6 +102,7 @@ impl Common {
     /// What this node tells other nodes: its own record, if it has an address to tell, and the newest it knows.
     pub(super) fn records(&self) -> Vec<PeerRecord> {
         let mut records = Vec::new();
+        // An address of all interfaces is one at which nobody could reach this node.
         if !self.own.ip().is_unspecified() {
             let mut own = PeerRecord {
                 key: self.identity.key,
@@ -115,6 +116,7 @@ impl Common {
             records.push(own);
         }
         records.extend(self.nodes.newest(MESSAGE_RECORDS_MAX - records.len()));
+        assert!(records.len() <= MESSAGE_RECORDS_MAX, "what a node tells of others is one message");
         records
     }
 
@@ -130,6 +132,7 @@ impl Common {
             Counters::add(&self.counters.refused_full, 1);
             return Err(Close::new(CloseCode::Full, "no room in net.buffer_bytes_max"));
         };
+        assert_eq!(given.bytes(), to.bytes(), "what was given is what was asked for");
         *allowed = given;
         Ok(())
     }
@@ -146,6 +149,7 @@ impl Common {
     pub(super) fn unwatch(&mut self, table: TableId, peer: PeerId) {
         if let Some(peers) = self.watchers.get_mut(&table) {
             peers.retain(|watcher| *watcher != peer);
+            // A table that nobody watches keeps no entry: strangers could name every table that there is.
             if peers.is_empty() {
                 self.watchers.remove(&table);
             }

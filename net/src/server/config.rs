@@ -177,6 +177,7 @@ fn followers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error
 
 fn validators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let named = peers(deserializer)?;
+    // Only the key tells a validator from whoever has taken its address, and what is kept for validators is a lot.
     match named.iter().find(|named| !named.contains('@')) {
         Some(named) => Err(D::Error::custom(format!("`{named}` has no network key: a validator is KEY@HOST:PORT"))),
         None => Ok(named),

@@ -37,6 +37,7 @@ pub(super) async fn drive(mut host: Host, wake: Arc<Notify>, rest: Rest) {
             () = poll_fn(|cx| host.poll_receive(cx)) => {}
             () = sleep_until(due) => {}
         }
+        // What arrives in this pause is taken with what woke the host: each turn costs the same, however much it finds.
         rest.until(host.last_turn() + host.waits()).await;
         // Others of this runtime, the system's events among them, have their turn too.
         tokio::task::yield_now().await;

@@ -18,7 +18,7 @@ impl Dues {
         if self.0.len() <= row {
             self.0.resize(row + 1, NEVER);
         }
-        // Rounded up: what is looked at too early would be looked at again and again.
+        // The moment is rounded up: what is looked at too early would be looked at again and again.
         self.0[row] = due.map_or(NEVER, |due| due.as_micros() as u64 + 1);
     }
 

@@ -68,6 +68,7 @@ impl Errands {
     /// Has records verified, one list after another. While too many wait, they are left out: they come again.
     pub(super) fn verify(&self, peer: PeerId, news: Vec<PeerRecord>) {
         if !news.is_empty() {
+            // It is told again every few seconds, so waiting for room here would only let others wait.
             let _ = self.news.try_send((peer, news));
         }
     }
@@ -104,6 +105,7 @@ async fn verify(mut unverified: mpsc::Receiver<News>, rules: KeyRules, chain: Ha
             };
             news.into_iter().partition::<Vec<PeerRecord>, _>(holds)
         };
+        // A runtime that ends breaks the work off, and nobody is there to hear of it.
         let Ok((held, false_ones)) = tokio::task::spawn_blocking(verify).await else { return };
         results.tell(Done::Verified { peer, held, has_false: !false_ones.is_empty() }).await;
     }

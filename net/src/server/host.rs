@@ -125,7 +125,7 @@ impl Host {
         self.run_errands();
         self.dial();
         self.deliver();
-        // The tick may have room by now for what they had to tell it.
+        // Connections that had something for the tick are asked again: it may have room by now.
         self.stalled.drain(..).for_each(|row| self.quic.mark(row));
         self.serve();
         if self.stop.load(Ordering::Relaxed) && self.farewell.is_none() {
@@ -133,6 +133,7 @@ impl Host {
         }
         self.leave();
         self.common.visitors.tell_untold(self.now);
+        // Packets leave last, in as few calls to the system as there can be, with all that this turn had to say.
         let is_sent = self.quic.send();
         self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
         self.count();
@@ -148,6 +149,7 @@ impl Host {
 
     /// When the next turn is due though nothing arrives.
     pub(super) fn next_due(&self) -> Duration {
+        // Something was left over: no packet need arrive for it, so the next turn is due at once.
         if self.is_behind {
             return self.now;
         }
@@ -158,6 +160,7 @@ impl Host {
             .chain(self.batching.next_due())
             .chain(self.farewell)
             .chain(self.common.visitors.next_due())
+            // A host that has nothing to do turns all the same, which shows that it lives.
             .chain([self.now + HEARTBEAT])
             .fold(dial.min(sample), Ord::min)
     }
@@ -218,6 +221,7 @@ impl Host {
     fn end_all(&mut self) {
         let close = Close::new(CloseCode::Shutdown, "the node ends");
         (0..self.peers.len()).for_each(|row| self.end(row, &close));
+        // Their handshakes have not begun: they hear that they are refused, and try another node.
         while let Some(incoming) = self.waiting.pop_front() {
             self.quic.refuse(incoming);
         }
@@ -228,6 +232,7 @@ impl Host {
     /// What others read of this turn.
     fn count(&mut self) {
         let Self { common, gauges, quic, .. } = self;
+        assert!(common.slots.taken() <= common.admission.connections(), "whoever has a slot was let in");
         gauges.turns.fetch_add(1, Ordering::Relaxed);
         gauges.connections.store(common.admission.connections(), Ordering::Relaxed);
         gauges.reserved.store(common.admission.reserved(), Ordering::Relaxed);

@@ -92,7 +92,7 @@ impl Queue {
             self.retain(|waits| !waits.is_over(decided));
         }
         if lane == Lane::History && self.bytes + parcel.bytes.len() > most && !self.waiting.is_empty() {
-            // Whoever asked asks again, or another.
+            // Nobody waits for this answer alone: whoever asked asks again, or asks another node.
             return 1;
         }
         while self.bytes + parcel.bytes.len() > most {
@@ -113,11 +113,12 @@ impl Queue {
     }
 
     fn write(&mut self, line: &mut Connection, lane: usize) {
+        assert_eq!(self.waiting.is_empty(), self.bytes == 0, "bytes are counted as parcels come and go");
         if self.writing.is_none() && self.waiting.is_empty() {
             return;
         }
         if self.stream.is_none() {
-            // The peer lets it be opened once it has taken this node for one.
+            // The other node allows the stream once it has taken this one for a node; until then everything waits.
             let Some(stream) = line.streams().open(Dir::Uni) else { return };
             let _ = line.send_stream(stream).set_priority(PRIORITIES[lane]);
             self.stream = Some(stream);
@@ -183,9 +184,10 @@ pub(super) fn intake() -> (Intake, Said) {
 impl Intake {
     /// For the tick; one that is gone needs nothing.
     fn put(&self, one: FromNode) {
+        // Votes and bodies let a height go on: the tick need not wait for its time to hear them.
         let is_urgent = matches!(one.lane, Lane::Order | Lane::Bodies);
         let _ = self.said.send(one);
-        // Where it was said already, the tick hears this with it.
+        // The channel holds one sign: where one is there already, the tick hears this message with those before it.
         if is_urgent {
             let _ = self.urgent.try_send(());
         }
@@ -195,7 +197,7 @@ impl Intake {
 impl Said {
     /// What waits now, in order.
     pub(super) fn take(&self) -> impl Iterator<Item = Input> {
-        // What is urgent from here on comes after this.
+        // The sign is taken before the messages are: what is put from here on gives a new one, and none is overlooked.
         let _ = self.urgent.try_recv();
         self.said.try_iter().take(self.said.len()).map(FromNode::take)
     }
@@ -209,7 +211,9 @@ impl Said {
 impl FromNode {
     /// The tick takes it: there is room for more.
     fn take(self) -> Input {
-        self.untaken.0[self.lane as usize].fetch_sub(self.bytes, Ordering::Relaxed);
+        let before = self.untaken.0[self.lane as usize].fetch_sub(self.bytes, Ordering::Relaxed);
+        // Both sides count alike: a lane that counted below nothing would have no bound any more.
+        assert!(before >= self.bytes, "the tick takes what was counted when it was put");
         self.input
     }
 }
@@ -242,6 +246,7 @@ impl Incoming {
     /// So many bytes of a lane were read.
     fn note(&mut self, lane: Lane, bytes: usize, now: Duration) {
         let takes_ns = bytes as u64 * 1_000_000 / LANE_BYTES_PER_MS[lane as usize] as u64;
+        // A lane that was silent has no credit for it: a burst after a pause is held to the pace like any other.
         self.paced = self.paced.max(now) + Duration::from_nanos(takes_ns);
     }
 }
@@ -264,6 +269,7 @@ impl Lanes {
     /// standings: it asks.
     pub(super) fn say(&mut self, parcel: &Parcel, decided: Height) -> u64 {
         let is_far = self.told.is_some_and(|told| told.0 + AHEAD_HEIGHTS < decided.0);
+        // Votes of heights that it has not reached help it with nothing, and would fill its lanes while it catches up.
         if is_far && !parcel.is_for_one && parcel.kind != NodeKind::Standing {
             return 0;
         }
@@ -312,6 +318,7 @@ impl Lanes {
                     intake.put(FromNode { input, lane, bytes, untaken: Arc::clone(untaken) });
                 }
                 one.is_stalled = !one.may_read(untaken, now);
+                // Its bytes stay in the window of QUIC, so that the other node stops sending.
                 if one.is_stalled {
                     break;
                 }
@@ -330,6 +337,8 @@ impl Lanes {
                 ));
             }
             let lane = incoming[at].decoder.lane();
+            // Each stream may hold an unfinished message: with several of one lane there would be no bound on what a
+            // node holds.
             if has_lane.is_none()
                 && let Some(lane) = lane
                 && incoming.iter().filter(|other| other.decoder.lane() == Some(lane)).count() > 1
@@ -368,7 +377,8 @@ fn read(line: &mut Connection, stream: StreamId) -> Result<Option<Bytes>, Close>
         Ok(None) | Err(ReadError::Reset(_)) => Err(ended()),
         Err(ReadError::Blocked) => Ok(None),
     };
-    // What may be sent for it is asked of the connection in any case.
+    // Whether QUIC has something to send now need not be remembered: whatever was moved is asked for what it has to
+    // say.
     let _ = chunks.finalize();
     read
 }

@@ -120,6 +120,7 @@ const BESIDE_VALIDATORS: u64 = 1 << 20;
 /// If it is not.
 pub fn check_buffers(config: &ServerConfig) -> Result<(), StartError> {
     let needed = config.reserved_bytes() + BESIDE_VALIDATORS;
+    // A node that is told of validators keeps room for them; one that could not would turn them away when they come.
     if config.buffer_bytes_max >= needed || config.validators.is_empty() {
         return Ok(());
     }
@@ -161,6 +162,7 @@ impl Server {
         let BoundSocket { socket, address, receive_bytes, send_bytes } =
             bind(listen, config.socket_buffer_bytes as usize).map_err(failed)?;
         let (mut server, host) = {
+            // The socket belongs to the runtime that waits for it, which is the one that the thread takes along.
             let _inside = runtime.enter();
             Self::with_host(Carrier::Udp(socket), address, config, chain, identity)?
         };
@@ -169,7 +171,7 @@ impl Server {
         let thread = std::thread::Builder::new().name("net".into());
         let turns = move || {
             runtime.block_on(drive::drive(host, wake, Rest::Asleep));
-            // A name that is still looked up is nobody's any more.
+            // Whoever asked for a name that is still looked up is gone, and the lookup must not hold up the end.
             runtime.shutdown_background();
         };
         server.thread = Some(thread.spawn(turns).map_err(StartError::Threads)?);
@@ -262,8 +264,8 @@ impl Server {
 
     /// What arrived since the last time: who came, went and watches, then what nodes say, then the intents; each in order.
     pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
-        // As much as the channels hold, so that a tick has an end. Whoever said something came before: of what is taken last
-        // from here, nothing is from somebody who is not known yet.
+        // No more is taken than the channels hold, so that a tick has an end. Events are taken last and put first:
+        // whoever said something had come before, so the tick knows everybody of whom it reads.
         let mut said: Vec<Input> = self.said.take().collect();
         said.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
         inputs.extend(self.events.try_iter().take(EDGE_INPUTS_MAX));
@@ -282,7 +284,7 @@ impl Server {
         if self.kept.is_empty() {
             return true;
         }
-        // Nobody else fills it.
+        // Nobody else fills the queue: where it is not full now, there is room for one more below.
         if self.outputs.is_full() {
             return false;
         }
@@ -360,7 +362,7 @@ impl Drop for Server {
         self.stop.store(true, Ordering::Relaxed);
         self.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // A host that panicked has said so.
+            // A host that panicked has told so on its own thread.
             let _ = thread.join();
         }
     }

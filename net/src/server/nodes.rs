@@ -136,6 +136,7 @@ impl Book {
             let oldest = self.0.values().min_by_key(|record| record.time_s).expect("there are many").key;
             self.0.remove(&oldest);
         }
+        assert!(self.0.len() <= NODES_KNOWN_MAX, "the records that are remembered are bounded");
     }
 }
 
@@ -223,7 +224,7 @@ impl Nodes {
     /// A connection with a node has ended; the node is connected still if another one took its place.
     pub(super) fn left(&mut self, key: &Key, id: PeerId, now: Duration) {
         let Some(link) = self.connected.get(key).filter(|link| link.id == id) else { return };
-        // A connection that has stood for a while was not taken for another process with this node's key.
+        // A connection that stood for a while shows that the other side knows of no other process with this node's key.
         if link.since + SETTLED < now {
             self.shut_out.remove(key);
         }
@@ -236,6 +237,7 @@ impl Nodes {
     pub(super) fn shut_out(&mut self, key: Key) -> bool {
         let times = self.shut_out.entry(key).or_default();
         *times += 1;
+        // The operator is told once: this is reached with each further try.
         *times == SHUT_OUT_TIMES
     }
 
@@ -282,24 +284,27 @@ impl Nodes {
         let mut candidates = self.configured.clone();
         let learnt = self.book.0.values().map(|record| (record.key, socket_address(record)));
         let nearby = self.nearby.iter().map(|(key, at)| (*key, *at));
+        // A node that the configuration names is tried under that name alone: it would otherwise be dialled twice.
         let unconfigured = learnt.chain(nearby).filter(|(key, _)| !self.is_known(key));
         candidates.extend(unconfigured.map(|(key, at)| Candidate::learnt(key, at)));
         let is_up = |candidate: &Candidate| {
             let key = candidate.key.as_ref().or_else(|| self.proven.get(&candidate.address));
             key.is_some_and(|key| self.connected.contains_key(key))
         };
-        // A configured one that is lost later is tried at once.
+        // The pause of a configured node goes while it is connected: once it is lost, it is tried at once.
         self.pauses
             .retain(|candidate, _| candidates.contains(candidate) && !(candidate.is_configured && is_up(candidate)));
         candidates.retain(|candidate| !is_up(candidate));
         candidates.retain(|candidate| {
             let learnt = self.dialled.iter().filter(|dialled| !dialled.is_configured).count();
+            // Strangers may tell of any number of nodes: only so many of those are dialled at once.
             let is_busy = self.dialled.contains(candidate) || (!candidate.is_configured && learnt >= DIALS_MAX);
             let first = now + self.grace(candidate);
             let (next, pause) = self.pauses.entry(candidate.clone()).or_insert((first, PAUSES.0));
             if is_busy || *next > now {
                 return false;
             }
+            // It was connected meanwhile, or not looked for: the pauses before say nothing about it any more.
             if now > *next + STAYED {
                 *pause = PAUSES.0;
             }
@@ -307,6 +312,8 @@ impl Nodes {
             (*next, *pause) = (now + *pause, (*pause * 2).min(PAUSES.1));
             self.dialled.insert(candidate.clone())
         });
+        let learnt = self.dialled.iter().filter(|dialled| !dialled.is_configured).count();
+        assert!(learnt <= DIALS_MAX, "the nodes that are dialled because others told of them are bounded");
         candidates
     }
 

@@ -16,7 +16,7 @@ pub(super) const BEHIND: Duration = Duration::from_secs(10);
 /// How often a peer is told the whole of what it watches while changes are left out.
 const THIN: Duration = Duration::from_secs(1);
 
-// An intent within its credit is answered twice at most.
+// Of an intent within its credit one answer waits at most: the last one takes the place of its acknowledgement.
 const _: () = assert!(ANSWERS_QUEUED_MAX >= engine::limits::PEER_CREDIT as usize);
 
 fn not_read(what: &str) -> Close {
@@ -108,7 +108,7 @@ impl Answers {
     /// If the peer does not read them.
     pub(super) fn answer(&mut self, answer: Answer) -> Result<(), Close> {
         if answer.is_final() {
-            // What an acknowledgement that waits here would say, this says too.
+            // The last answer says all that an acknowledgement would: one that still waits is left out.
             self.answers.retain(|waits| waits.is_final() || waits.id != answer.id);
         }
         self.answers.push(answer);
@@ -118,7 +118,7 @@ impl Answers {
 
     /// An acknowledgement that goes with the next answer, unless that is its own receipt, or by [`Answers::release`].
     pub(super) fn hold(&mut self, acknowledged: Answer) {
-        // No more can wait than the peer has credit for.
+        // This needs no bound of its own: no more acknowledgements can wait than the peer has credit for.
         self.answers.push(acknowledged);
     }
 
@@ -168,6 +168,7 @@ impl Answers {
         }
         if std::mem::take(&mut self.genesis_wanted) {
             bytes.extend_from_slice(&genesis_header(genesis.len()));
+            // Answers wait until the genesis is written: they would otherwise stand in the middle of it.
             self.genesis = Some(0);
             self.is_due = !self.answers.is_empty();
         } else {
@@ -203,6 +204,7 @@ impl Updates {
     /// # Errors
     /// If it has been behind for too long.
     pub(super) fn push(&mut self, bytes: &[u8], thin: bool, now: Duration) -> Result<bool, Close> {
+        // One update always fits, however large it is: the whole of a table would otherwise never be told.
         let is_full = !self.bytes.is_empty() && self.bytes.len() + bytes.len() > UPDATES_QUEUE_BYTES;
         if is_full || thin {
             self.whole_at = self.whole_at.max(thin.then(|| self.behind.unwrap_or(now) + THIN));
@@ -220,7 +222,7 @@ impl Updates {
 
     /// When the peer is to be told the whole though nothing arrives.
     pub(super) fn due(&self) -> Option<Duration> {
-        // A stream that takes nothing now has its own way to come back.
+        // While something waits to be written, the stream itself says when it takes more.
         self.whole_at.filter(|_| self.bytes.is_empty() && self.writing.bytes.is_empty())
     }
 
@@ -235,6 +237,7 @@ impl Updates {
 
     /// Writes what the stream takes. Says whether a peer that was behind has caught up.
     pub(super) fn write(&mut self, line: &mut Connection, now: Duration) -> bool {
+        // A stream is opened for those alone who watch: others would hold a window for nothing.
         if !self.is_wanted {
             return false;
         }

@@ -87,6 +87,7 @@ impl Packets {
         };
         let mut count = 0;
         for (meta, buffer) in metas.into_iter().zip(&room).take(buffers) {
+            // The system may hand over several packets of one sender as one buffer.
             for bytes in buffer[..meta.len].chunks(meta.stride.max(1)) {
                 take(Arrived { meta, bytes });
                 count += 1;
@@ -110,11 +111,13 @@ impl Packets {
 
     /// Sends a packet with all that wait.
     pub(super) fn push(&mut self, transmit: Transmit, bytes: Vec<u8>) {
+        assert!(self.waiting.len() < PACKETS_WAITING_MAX, "no packet is made without room for it");
         self.waiting.push_back((transmit, bytes));
     }
 
     /// Takes back a buffer that is not needed.
     pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
+        // More buffers than packets may wait are of no use: a burst must not keep its memory.
         if self.spare.len() < PACKETS_WAITING_MAX {
             buffer.clear();
             self.spare.push(buffer);
@@ -138,6 +141,7 @@ impl Packets {
                 src_ip: transmit.src_ip,
             });
             if sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                // The packet goes first the next time: the order in which a connection sent is kept.
                 self.waiting.push_front((transmit, bytes));
                 self.is_blocked = true;
                 return;

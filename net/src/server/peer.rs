@@ -135,7 +135,9 @@ pub(super) struct Untold(VecDeque<Input>);
 impl Untold {
     /// Gives the tick an input that must not be lost: it waits while the tick is behind.
     pub(super) fn tell(&mut self, input: Input, events: &Sender<Input>) {
-        // The tick nearly always has room: a queue that each connection keeps for one input would be a kilobyte of it.
+        // The input goes straight to the tick, which nearly always has room: a queue for one would cost each connection
+        // a kilobyte.
+        // What waits goes first: the tick must not hear that a peer has left before it hears that it came.
         if !self.flush(events) {
             self.0.push_back(input);
         } else if let Err(full) = events.try_send(input)

@@ -43,8 +43,8 @@ impl Quic {
     /// `rows` is how many connections there may be, those that are still shaking hands among them.
     pub(super) fn new(endpoint: Endpoint, packets: Packets, rows: usize) -> Self {
         let (marked, arrived) = (VecDeque::new(), VecDeque::new());
-        // A row is 6 KiB. In a list that grows, all of them would be copied within a turn, and what the list leaves behind
-        // each time would stay in memory; rows that nobody used yet take none.
+        // A row is 6 KiB. In a list that grows, all of them would be copied within a turn, and what the list leaves
+        // behind each time would stay in memory; rows that nobody used yet take none.
         let lines = Vec::with_capacity(rows);
         Self { endpoint, packets, lines, marked, is_marked: Vec::new(), arrived, counted: (0, 0) }
     }
@@ -116,6 +116,7 @@ impl Quic {
         let mut response = Vec::new();
         match self.endpoint.retry(incoming, &mut response) {
             Ok(transmit) => self.respond(transmit, response),
+            // It has come with a token already, so there is nothing more to prove.
             Err(error) => self.refuse(error.into_incoming()),
         }
     }
@@ -156,6 +157,7 @@ impl Quic {
     /// The next marked row, which is marked no longer.
     pub(super) fn take_marked(&mut self) -> Option<usize> {
         let row = self.marked.pop_front()?;
+        assert!(self.is_marked[row], "a row waits to be asked only while it is marked");
         self.is_marked[row] = false;
         Some(row)
     }
@@ -226,6 +228,7 @@ impl Quic {
             }
         }
         if drained {
+            // The endpoint gives the number to another connection from now on.
             self.lines[row] = None;
             return Said::Drained;
         }

@@ -21,6 +21,7 @@ impl Slots {
     pub(super) fn take(&mut self, row: usize) -> Option<PeerId> {
         let slot = self.free.pop_front()?;
         let (generation, has) = &mut self.rows[slot as usize];
+        assert!(has.is_none(), "a free slot has no connection");
         // Whatever is still said to the one before finds another generation here, and goes to nobody.
         *generation += 1;
         *has = Some(row);
@@ -36,6 +37,7 @@ impl Slots {
 
     /// The connection has ended; its slot is kept until the tick knows.
     pub(super) fn end(&mut self, peer: PeerId) {
+        assert_eq!(self.rows[peer.slot as usize].0, peer.generation, "a slot is kept until the tick knows");
         let row = self.rows[peer.slot as usize].1.take();
         assert!(row.is_some(), "a connection ends once");
         self.taken -= 1;
@@ -44,6 +46,7 @@ impl Slots {
     /// The tick knows that it has ended.
     pub(super) fn free(&mut self, peer: PeerId) {
         assert!(self.rows[peer.slot as usize].1.is_none(), "its connection has ended");
+        assert!(self.free.len() < self.rows.len(), "a slot is given back once");
         self.free.push_back(peer.slot);
     }
 

@@ -87,6 +87,7 @@ impl Talk {
 /// Takes what a dialled node says.
 fn hear_node(message: ToClient, peer: PeerId, chain: &Hash, events: &mut Vec<Event>) -> Result<(), Close> {
     match message {
+        // Two nodes of different chains would tell each other votes that no key there signed.
         ToClient::Welcome(welcome) if welcome.chain != *chain => {
             return Err(Close::new(CloseCode::Chain, "it keeps another chain"));
         }

@@ -31,6 +31,9 @@ pub(super) enum Kind {
     Banned,
 }
 
+// What was told is counted in an array, by the number of its kind.
+const _: () = assert!(Kind::Banned as usize + 1 == Kind::COUNT);
+
 impl Kind {
     const COUNT: usize = 4;
 
@@ -137,6 +140,7 @@ impl Visitors {
 
 /// Why a connection ended, as far as this side knows: what it was put out for, or how it broke.
 pub(super) fn ending(put_out: Option<&Close>, broke: Option<ConnectionError>) -> Departure {
+    // What this side put it out for counts, even where the other side has gone in the same moment.
     if let Some(close) = put_out {
         return Departure::from(close);
     }

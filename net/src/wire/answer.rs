@@ -91,6 +91,7 @@ impl Body for Answer {
 
     fn of_bytes(body: &AnswerBody) -> Result<Self, DecodeError> {
         zeros("answer", &body.reserved)?;
+        // A message has one encoding: a field that its verdict does not have is zero.
         if body.verdict == 1 || body.verdict == 5 {
             zeros("answer without a receipt", &body.height.to_le_bytes())?;
             zeros("answer without a receipt", &body.index.to_le_bytes())?;

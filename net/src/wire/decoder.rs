@@ -121,6 +121,7 @@ impl<M> Decoder<M> {
 
     /// Takes bytes that arrived.
     pub fn push(&mut self, bytes: &[u8]) {
+        // What was given out goes before anything is added: no more than one unfinished message is ever held.
         if self.done == self.held.len() {
             self.held.clear();
         } else if self.done > 0 {
@@ -153,6 +154,8 @@ impl<M: Message> Decoder<M> {
         zeros("header", &zero)?;
         let kind = Kind::try_from(kind)?;
         let spec = kind.spec();
+        // All that a header says is checked before its body is waited for: a stranger must not have memory kept for a
+        // length alone.
         spec.check(kind, M::DIRECTION, self.is_first, self.role)?;
         if self.lane.is_some() && spec.lane != self.lane {
             return Err(WireError::Lane(kind));
@@ -165,6 +168,7 @@ impl<M: Message> Decoder<M> {
         self.last_bytes = HEADER_BYTES + length;
         self.done += self.last_bytes;
         self.is_first = false;
+        // The first role stands: a second hello is refused as out of order anyway.
         self.role = self.role.or(message.role());
         Ok(Some(message))
     }

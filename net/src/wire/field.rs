@@ -5,6 +5,7 @@ use engine::bytes::{DecodeError, zeros};
 /// Text in a fixed field: UTF-8, zeros after it.
 pub(super) fn text<const N: usize>(text: &str) -> [u8; N] {
     let mut end = text.len().min(N);
+    // A text that is too long is cut between two signs: half of one would be refused by whoever reads it.
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -123,6 +123,7 @@ impl Body for Welcome {
 
     fn of_bytes(body: &WelcomeBody) -> Result<Self, DecodeError> {
         zeros("welcome", &body.reserved)?;
+        // A player lays out its tables by this number: one that cannot be must not get so far.
         if body.seats == 0 || u32::from(body.seats) > engine::limits::SEATS_MAX {
             return Err(value("seats", body.seats));
         }

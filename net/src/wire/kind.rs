@@ -258,7 +258,7 @@ impl Spec {
         if (self.order == Order::First) != is_first {
             return Err(WireError::Order(kind));
         }
-        // Who says the first message has not said its role before.
+        // Before the first message no role was said, and it may say any that it has.
         match role {
             Some(role) if !self.is_for(role) => Err(WireError::Role(kind)),
             _ => Ok(()),

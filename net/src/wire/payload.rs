@@ -103,6 +103,7 @@ impl<T: Body> Payload for Vec<T> {
 
 /// Appends as many messages as a list needs.
 pub(super) fn encode_list<T: Body>(list: &[T], kind: Kind, out: &mut Vec<u8>) {
+    // An empty list is no message: there is none without an item.
     for some in list.chunks(T::LIST_MAX) {
         frame(kind, out, |out| {
             some.iter().for_each(|value| out.extend_from_slice(bytemuck::bytes_of(&value.to_bytes())));

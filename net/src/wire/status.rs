@@ -112,6 +112,7 @@ impl Body for NodeStatus {
     }
 
     fn of_bytes(body: &StatusBody) -> Result<Self, DecodeError> {
+        // A message has one encoding: where nobody is behind, nobody is the furthest.
         if body.behind == 0 {
             zeros("nobody behind", &body.furthest_key)?;
             zeros("nobody behind", &body.furthest_settled.to_le_bytes())?;

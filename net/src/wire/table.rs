@@ -72,6 +72,11 @@ struct Resolved {
 const _: () = assert!(size_of::<Prefix>() == 32 && size_of::<Roll>() == 16);
 const _: () = assert!(size_of::<SeatHead>() == 8 && size_of::<Resolved>() == 24);
 
+// Counts of an update are written in so many bits.
+const _: () = assert!(SEATS_MAX <= u8::MAX as u32);
+const _: () = assert!(SEAT_BETS_MAX <= u8::MAX as usize);
+const _: () = assert!(TABLE_BYTES_MAX / size_of::<Resolved>() <= u16::MAX as usize);
+
 /// Appends a table update without taking it; one for a single peer is the whole table.
 pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
     frame(Kind::Table, out, |out| encode(update, out));
@@ -106,6 +111,7 @@ impl Payload for TableMessage {
 }
 
 pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
+    assert!(update.seats.len() <= SEATS_MAX as usize, "an update has each seat once");
     let prefix = Prefix {
         height: update.height.0,
         time_ms: update.time_ms,
@@ -129,10 +135,11 @@ pub(super) fn encode(update: &TableUpdate, out: &mut Vec<u8>) {
     if let Some(closing) = &update.closing {
         out.extend_from_slice(bytemuck::bytes_of(&closing.header));
         closing.certificate.encode(out);
-        // Certificates of an odd number of validators leave half a word.
+        // A certificate with an odd number of signatures ends in the middle of a word.
         out.resize(out.len() + padding(closing.certificate.encoded_len()), 0);
     }
     for SeatUpdate { seat, row, bets } in &update.seats {
+        assert!(bets.len() <= SEAT_BETS_MAX, "the bets of a seat are bounded");
         let head = SeatHead { seat: *seat, bets: bets.len() as u8, reserved: [0; 6] };
         out.extend_from_slice(bytemuck::bytes_of(&head));
         out.extend_from_slice(bytemuck::bytes_of(row));
@@ -188,10 +195,12 @@ pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
     for _ in 0..prefix.seats {
         seats.push(read_seat(&mut parts)?);
     }
+    // A seat that comes twice would be two truths about one place.
     if !seats.iter().is_sorted_by(|a, b| a.seat < b.seat) {
         return Err(parts.value("order of seats", prefix.seats));
     }
     let count = usize::from(prefix.resolutions);
+    // The rest is compared before room is made for it: a count alone must not cost memory.
     if parts.left() != count * size_of::<Resolved>() {
         return Err(parts.value("resolutions", prefix.resolutions));
     }
@@ -205,13 +214,14 @@ pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
 fn read_table(parts: &mut Reader<'_>) -> Result<Table, DecodeError> {
     let table: Table = parts.row()?;
     Puck::from_byte(table.point).ok_or_else(|| parts.value("point", table.point))?;
+    // No dice at all stand for a table at which nobody has rolled yet.
     if table.dice != [0; 2] && table.last_dice().is_none() {
         return Err(parts.value("dice", table.dice[0]));
     }
     if usize::from(table.rules) >= RULES_MAX {
         return Err(parts.value("rules", table.rules));
     }
-    // A player counts on from there, and keeps what was counted beside the key.
+    // A player's program counts on from this number, and keeps what it has counted for good.
     if u64::from(table.roll_number) > COUNTER_MAX {
         return Err(parts.value("roll number", table.roll_number));
     }

@@ -25,6 +25,8 @@ impl Host {
         while let Some(incoming) = self.quic.take_arrived() {
             let address = address_bytes(incoming.remote_address().ip());
             let counters = &self.common.counters;
+            // Where many want in, an address is proven before anything is counted for it: a flood of forged ones would
+            // use up what others may have.
             if self.farewell.is_some() {
                 self.quic.refuse(incoming);
             } else if !incoming.remote_address_validated() && self.half_open >= HALF_OPEN_MAX {
@@ -52,6 +54,7 @@ impl Host {
             let Some(incoming) = self.waiting.pop_front() else { return false };
             self.begin(incoming);
         }
+        assert!(self.half_open as usize >= self.waiting.len(), "whoever waits for a handshake is half open");
         !self.waiting.is_empty()
     }
 
@@ -87,6 +90,7 @@ impl Host {
         let is_dialled = peer.dialled.is_some();
         let key = self.quic.line(row).and_then(|line| proven_key(line.crypto_session().peer_identity()));
         let Some(key) = key else { return self.fail(row, "its handshake failed") };
+        // A node that was dialled is judged by other rules: this side wants it, and knows which key to expect.
         if is_dialled {
             return self.dialled(row, key);
         }
@@ -94,7 +98,8 @@ impl Host {
             Counters::add(&self.common.counters.refused_banned, 1);
             return self.turn_away(row, key, CloseCode::Banned, CloseCode::Banned.sentence());
         }
-        // Only the key tells who it is: two nodes that are both short would find each other no more if nobody came so far.
+        // Only the key tells who it is: two nodes that are both short would find each other no more if nobody came so
+        // far.
         if self.throttle.is_closed() && !self.common.nodes.is_known(&key) {
             Counters::add(&self.common.counters.refused_short, 1);
             return self.turn_away(row, key, CloseCode::Full, SHORT);
@@ -123,6 +128,7 @@ impl Host {
 
     /// Gives a connection whose key is proven a slot. Says whether there was one.
     pub(super) fn open(&mut self, row: usize, key: Key, talk: impl FnOnce(engine::PeerId) -> Talk) -> bool {
+        // A slot is free only once the tick knows that the last one in it has left, so there may be none for a moment.
         let Some(id) = self.common.slots.take(row) else { return false };
         let peer = self.peers[row].as_mut().expect("it was let in");
         if peer.dialled.is_none() {
@@ -144,7 +150,7 @@ impl Host {
 
     /// A connection ends: its peer is told why, and all that it held is given back.
     pub(super) fn end(&mut self, row: usize, close: &Close) {
-        // It may have ended before in this turn: its peer leaves once.
+        // It may have ended earlier in this turn: what it held is given back once.
         let Some(peer) = self.peers[row].take() else { return };
         self.quic.close(row, close, self.moment());
         let common = &mut self.common;
@@ -159,7 +165,7 @@ impl Host {
             common.nodes.hung_up(candidate, self.now);
         }
         let Stage::Open(mut open) = peer.stage else {
-            // Those that this node dialled are not among the strangers that wait.
+            // A connection that this node dialled was never counted among those that wait for a handshake.
             self.half_open -= u32::from(peer.dialled.is_none());
             return;
         };
@@ -170,6 +176,7 @@ impl Host {
             }
         }
         if open.has_joined {
+            // The tick keeps the score of a key: whoever sends what is no message again and again is banned.
             if close.code == CloseCode::Malformed {
                 open.untold.tell(Input::Offended { peer: open.id, offence: Offence::Malformed }, &common.events);
             }
@@ -188,10 +195,12 @@ impl Host {
                  is a copy; as long as no quorum is connected, this one signs nothing"
             );
         }
+        // Whoever only asked how the node is does so every few seconds, and would fill the log.
         let is_visitor = peer.allowed == Allowance::Idle && !open.is_node && reason == CloseCode::Done.name();
         let reason = if is_visitor { VISITOR } else { reason };
         let visit = Visit { kind: Kind::Went, reason, text: &text, address: peer.address, key: Some(open.key) };
         common.visitors.note(self.now, &visit);
+        // From here on nothing that is said to this connection finds it; its slot stays taken until the tick has heard.
         common.slots.end(open.id);
         self.leaving.push((open.id, open.untold));
     }

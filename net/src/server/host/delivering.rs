@@ -35,6 +35,8 @@ impl Host {
             });
         }
         let published = *self.common.published.borrow();
+        // Steps are counted and not flagged: where the clock was set twice between two turns, it is told once, and
+        // rightly.
         if std::mem::replace(&mut self.steps, published.steps) != published.steps {
             let message = ToClient::Standing(published.standing);
             self.each_open(|open| open.control(&message));
@@ -84,7 +86,7 @@ impl Host {
             Output::Decided(_) | Output::Settled(_) | Output::Log { .. } | Output::Evidence(_) => {}
             Output::Fence { .. } | Output::Serve { .. } | Output::Diverged(_) => {}
             Output::ToNode { to, message } => self.say(to, &message),
-            // That is for the operator.
+            // An alarm is for the operator, who finds it in the log.
             Output::Alarm(_) => {}
         }
     }
@@ -110,6 +112,7 @@ impl Host {
             return self.update(peer, bytes, false);
         }
         let thin = self.throttle.is_thin();
+        // The list is copied: a watcher that is put out for not reading leaves it while it is gone through.
         let watchers = self.common.watchers.get(&update.id).cloned().unwrap_or_default();
         watchers.into_iter().for_each(|peer| self.update(peer, bytes, thin));
     }
@@ -139,6 +142,7 @@ impl Host {
         let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
         match what(open) {
             Ok(()) => self.quic.mark(row),
+            // Whoever does not read is put out here, and nobody else waits for it.
             Err(close) => self.put_out(row, &close),
         }
     }

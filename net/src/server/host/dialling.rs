@@ -42,6 +42,8 @@ impl Host {
                     }
                 }
                 Done::Nearby(node) => {
+                    // Anybody on the local network may say anything: the handshake proves the key, and the hello the
+                    // chain.
                     if node.chain == self.common.chain.id && node.key != self.common.identity.key {
                         self.common.nodes.see(node.key, node.address);
                     }
@@ -89,6 +91,7 @@ impl Host {
                 Ok(())
             }
             Err(problem) => {
+                // It was counted when it was let in, a few lines above: without this the place would be lost for ever.
                 self.common.admission.release(address, allowed);
                 Err(problem)
             }
@@ -149,8 +152,10 @@ impl Host {
             return self.end(row, &Close::new(CloseCode::Banned, CloseCode::Banned.sentence()));
         }
         if candidate.is_configured {
+            // From now on this node is known by its key, also where it connects itself.
             common.nodes.prove(&candidate.address, key);
         }
+        // An address that was named or learnt may be one of this node.
         if key == common.identity.key {
             return self.end(row, &Close::new(CloseCode::Done, "it is this node"));
         }
@@ -168,6 +173,7 @@ impl Host {
         common.visitors.note(self.now, &came);
         let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
         common.nodes.joined(key, open.id, true, self.now);
+        // Lanes are there at once. Their streams open when the other node has taken this one for a node.
         open.lanes = Some(Box::new(Lanes::new()));
         open.is_follower = !candidate.is_configured;
         common.followers += u32::from(open.is_follower);

@@ -29,8 +29,11 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 impl Host {
     /// Serves every connection that was moved since the last turn, each once.
     pub(super) fn serve(&mut self) {
+        // Those that are marked meanwhile wait for the next turn: two that answer each other must not keep it going for
+        // ever.
         for _ in 0..self.quic.marked() {
             let Some(row) = self.quic.take_marked() else { return };
+            // It was drained after it was marked.
             if self.quic.line(row).is_none() {
                 continue;
             }
@@ -44,7 +47,8 @@ impl Host {
                     self.dues.set(row, due);
                 }
                 Said::Drained => {
-                    // A connection is drained a while after it has ended; what killed it outright ended it here.
+                    // Most connections have ended here some time before they are drained; one that QUIC lost outright
+                    // ends now.
                     self.end(row, &Close::new(CloseCode::Done, ""));
                     self.dues.set(row, None);
                 }
@@ -86,6 +90,7 @@ impl Host {
         };
         let (now, common) = (self.now, &mut self.common);
         let mut conversation = Conversation { open, address: *address, allowed, line, common, now };
+        // What a peer said is heard before anything is written: the answers leave in the same packet.
         let ended = conversation.listen().and_then(|goes_on| {
             conversation.hear_lanes()?;
             conversation.tell_node()?;
@@ -93,6 +98,7 @@ impl Host {
             Ok(goes_on)
         });
         conversation.count_held();
+        // A connection whose words the tick had no room for is looked at in every turn until it has.
         let has_stalled_lane = conversation.open.lanes.as_ref().is_some_and(|lanes| lanes.is_stalled());
         if conversation.open.is_stalled() || has_stalled_lane {
             self.stalled.push(row);
@@ -145,7 +151,8 @@ fn read(line: &mut Connection, stream: StreamId) -> Read {
         Ok(None) | Err(ReadError::Reset(_)) => Read::Ended,
         Err(ReadError::Blocked) => Read::Nothing,
     };
-    // What may be sent for it is asked of the connection in any case.
+    // Whether QUIC has something to send now need not be remembered: whatever was moved is asked for what it has to
+    // say.
     let _ = chunks.finalize();
     read
 }
@@ -154,10 +161,12 @@ impl Conversation<'_> {
     /// Reads what there is, unless the tick has no room for what this peer said before. Says whether the connection goes on.
     fn listen(&mut self) -> Result<bool, Close> {
         self.open.untold.flush(&self.common.events);
+        // What was heard before goes first: the tick takes a peer at its word in the order in which it spoke.
         while let Some(event) = (!self.open.is_stalled()).then(|| self.open.unheard.pop_front()).flatten() {
             self.take(event)?;
         }
         while !self.open.is_stalled() {
+            // An error waits until all that was said before it is taken: the intents before it stand.
             if let Some(Err(close)) = self.open.ending.take_if(|ending| ending.is_err()) {
                 return Err(close);
             }
@@ -169,7 +178,7 @@ impl Conversation<'_> {
                 }
                 Some(Read::Nothing) => self.open.is_readable = false,
                 Some(Read::Ended) => return Ok(false),
-                // What came before the end is read before it.
+                // The connection has ended, and all that came before its end was read.
                 None if self.open.ending.is_some() => return Ok(false),
                 None => return self.be_in_time().map(|()| true),
             }
@@ -185,7 +194,7 @@ impl Conversation<'_> {
             let stream = if is_dialled { streams.open(Dir::Bi) } else { streams.accept(Dir::Bi) }?;
             let _ = self.line.send_stream(stream).set_priority(1);
             self.open.answers.stream = Some(stream);
-            // What came with its first packet is there without a word.
+            // QUIC does not tell of bytes that came with the packet that opened the stream: they are looked for.
             self.open.is_readable = true;
         }
         self.open.answers.stream
@@ -201,6 +210,7 @@ impl Conversation<'_> {
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        assert!(self.common.heard.is_empty(), "what one chunk said is taken before the next is read");
         let mut events = std::mem::take(&mut self.common.heard);
         let from = (self.open.id, &self.common.chain.id);
         let heard = self.open.talk.take(bytes, self.now, from, &mut events);
@@ -232,6 +242,8 @@ impl Conversation<'_> {
                 if intents.is_empty() {
                     return Ok(());
                 }
+                // A tick that is behind takes no more intents: their senders hear that at once, and nobody waits in
+                // memory.
                 if let Err(full) = self.common.intents.try_send(Input::Intents { from, intents })
                     && let Input::Intents { intents, .. } = full.into_inner()
                 {
@@ -282,6 +294,7 @@ impl Conversation<'_> {
 
     /// The peer has said hello.
     fn join(&mut self, chain: Option<engine::Hash>, node: bool) -> Result<(), Close> {
+        // An intent of another chain has another signature: telling it now spares the player a refusal for each.
         if chain.is_some_and(|chain| chain != self.common.chain.id) {
             let ours = engine::hex(&self.common.chain.id);
             return Err(Close::new(CloseCode::Chain, format!("this node keeps chain {ours}")));
@@ -292,7 +305,7 @@ impl Conversation<'_> {
         self.came(if node { NODE } else { VISITOR });
         self.open.has_joined = true;
         self.open.untold.tell(Input::Joined { peer, key, address, node: has_lanes }, &self.common.events);
-        // The welcome comes first: nodes are told where this one stands as soon as they are marked.
+        // The welcome is written before this peer counts as a node: what nodes are told must not come before it.
         self.open.control(&ToClient::Welcome(self.common.welcome()))?;
         if node {
             self.open.is_node = true;
@@ -307,6 +320,8 @@ impl Conversation<'_> {
     /// Sheds what asks for more accounts than the address may in a minute.
     fn rate_opens(&mut self, mut intents: Vec<Intent>) -> Result<Vec<Intent>, Close> {
         let mut shed = Vec::new();
+        // The bound of an address is over all of its connections: a stranger with a key for each would otherwise have
+        // that of a connection many times.
         intents.retain(|intent| {
             let may = !asks_for_account(intent) || self.common.admission.open(self.address, self.now);
             if !may {
@@ -330,6 +345,8 @@ impl Conversation<'_> {
         match common.nodes.second(&key, false, self.now) {
             Second::None => {}
             Second::Stays { ends } => {
+                // The other one is taken from the list at once: a node is in it once, and this one joins before that
+                // has ended.
                 common.nodes.left(&key, ends, self.now);
                 common.replaced.push(ends);
             }
@@ -349,6 +366,7 @@ impl Conversation<'_> {
         };
         common.promote(self.allowed, allowance)?;
         common.followers += u32::from(self.open.is_follower);
+        // Only now is there room for lanes: a stranger that opens some before is held back by QUIC itself.
         self.line.set_receive_window(VarInt::from_u32(NODE_WINDOW));
         self.line.set_send_window(NODE_SEND_WINDOW.into());
         self.line.set_max_concurrent_streams(Dir::Uni, VarInt::from_u32(LANES as u32));
@@ -374,6 +392,7 @@ impl Conversation<'_> {
 
     /// The peer does more than look in: it may hold more.
     fn play(&mut self) -> Result<(), Close> {
+        // A connection that only looks in holds a tenth of this; most of a crowd never gets here.
         if *self.allowed == Allowance::Idle {
             self.common.promote(self.allowed, Allowance::Playing)?;
             self.came(PLAYER);
@@ -389,6 +408,7 @@ impl Conversation<'_> {
             return Ok(());
         }
         let (next, since) = &mut self.open.telling;
+        // Its time to read begins anew once it has read all.
         if self.open.answers.is_written() {
             *since = None;
         }
@@ -423,6 +443,7 @@ impl Conversation<'_> {
             open.telling.1 = None;
         }
         if open.updates.write(line, *now) {
+            // It was left behind and has caught up: watching again has the tick send the whole of each.
             for what in open.talk.watching() {
                 open.untold.tell(Input::Watch { peer: open.id, what: *what, on: true }, &common.events);
             }
