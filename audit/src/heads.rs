@@ -96,9 +96,12 @@ impl HeadChain<'_> {
         check_certificate_form(certificate, validators, height, &block)
             .map_err(|error| differs("Certificate", "signatures", error.to_string(), hex(&certificate.hash())))?;
         let chained = chained(&block, settled, &self.root_chains[0]);
+        // Whoever changes anything of a height changes every root chain behind it, and a quorum has signed those in the
+        // headers.
         if chained != settled.root_chain {
             return Err(differs("Settled", "root_chain", hex(&chained), hex(&settled.root_chain)));
         }
+        // Without the intents only the number of verdicts can be compared.
         if !header.fits_verdicts(settled.verdicts.len()) {
             let (intents, verdicts) = (header.intent_count.to_string(), settled.verdicts.len().to_string());
             return Err(differs("Settled", "verdicts", intents, verdicts));
@@ -180,12 +183,13 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
         batch.push((head, settled));
         if batch.len() == HEADS_TOGETHER {
             verify(verifier, &mut batch, &mut checked);
+            // A forged signature lies before whatever was looked at since.
             if checked.difference.is_some() {
                 return Ok(checked);
             }
         }
     }
-    // What was taken before a difference comes before it.
+    // What waits in the batch lies below the difference, so what is forged there comes first.
     let difference = checked.difference.take();
     verify(verifier, &mut batch, &mut checked);
     checked.difference = checked.difference.or(difference);
@@ -205,6 +209,7 @@ pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>)
     if let Some(base) = base_at(dir, note.height)? {
         let same = (base.block, base.time_ms, base.root, base.root_chains)
             == (note.block, note.time_ms, note.root, note.root_chains);
+        // Nothing else is left of this height: the headers of the next two prove what the note says.
         anyhow::ensure!(same, "the journal begins at another snapshot of height {}", note.height);
         return Ok(());
     }
@@ -249,6 +254,7 @@ fn head_at(dir: &Path, height: Height) -> anyhow::Result<(Retired, Settled)> {
         }
         match (Recorded::of(&frame)?, found.take()) {
             (Recorded::Settled(settled), Some(head)) => return Ok((head, settled)),
+            // What the block led to is there, and the block is not: reading began between the two, or it is gone.
             (Recorded::Settled(_), None) => break,
             (Recorded::Decided(decided), _) => found = Some(Retired::of(decided)),
             (Recorded::Retired(head), _) => found = Some(head),

@@ -59,6 +59,7 @@ impl Recorded {
             }
             FrameKind::Evidence => (Self::Evidence, frame.height),
         };
+        // A frame that stands under another height would be taken for it by whoever reads only its head.
         expect_height(height, frame.height)?;
         Ok(recorded)
     }

@@ -98,7 +98,7 @@ impl Recording {
             match frame.kind {
                 FrameKind::Retired if height <= self.known => continue,
                 FrameKind::Retired => return Err(GivenUp(height).into()),
-                // What a block led to, whose body was given up or lies before the place where reading began.
+                // The block that led to this was given up, or lies before the place where reading began.
                 FrameKind::Settled if height <= self.known && !self.waits(height) => continue,
                 // What validators did beside the chain, and where a journal began, change nothing that is executed.
                 FrameKind::Evidence | FrameKind::Base => continue,
@@ -110,6 +110,8 @@ impl Recording {
                     check_waiting(self.waiting.len())?;
                 }
                 Recorded::Settled(settled) => {
+                    // Heights are settled in the order in which they were decided, so it can only be the oldest that
+                    // waits.
                     let decided = self.waiting.pop_front().filter(|decided| decided.block.header.height == height);
                     let decided =
                         decided.ok_or_else(|| Failure::Data(format!("height {height} is settled but not decided")))?;
@@ -151,6 +153,7 @@ impl Recording {
             Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
             None => anyhow::bail!("the journal ends before it"),
         }
+        // A state is named by the header two heights above it, so that many are looked at, settled or not.
         while recording.ahead.len() < 2 {
             let Some(step) = recording.read_journal()? else { break };
             recording.ahead.push_back(step);
@@ -191,6 +194,7 @@ pub(crate) fn last_retired(dir: &Path) -> anyhow::Result<Height> {
     while let Some(frame) = journal.next_frame()? {
         match frame.kind {
             FrameKind::Retired | FrameKind::Base => last = frame.height,
+            // Bodies are given up from the oldest on: the first whole block ends them.
             FrameKind::Decided => break,
             FrameKind::Settled | FrameKind::Evidence => {}
         }
@@ -203,9 +207,10 @@ pub(crate) fn last_retired(dir: &Path) -> anyhow::Result<Height> {
 /// # Errors
 /// If the directory is no session, or its journal is damaged.
 pub fn last_settled(dir: &Path) -> anyhow::Result<Option<(Height, Hash)>> {
-    // Far above everything: the end is found, and no frame is handed out.
+    // The height is above everything: the end is found, and no frame is handed out.
     let mut end = JournalReader::open_at(dir, Height(u64::MAX))?;
     while end.next_frame()?.is_some() {}
+    // The last settled height lies no further below the last decided one than that.
     let from = end.decided().back(UNSETTLED_RECORDED_MAX as u64);
     let mut journal = JournalReader::open_at(dir, from)?;
     let mut last = None;
@@ -225,6 +230,7 @@ pub fn root_chains(dir: &Path, heights: Range<u64>) -> anyhow::Result<BTreeMap<u
     let mut journal = JournalReader::open_at(dir, Height(heights.start))?;
     let mut chains = BTreeMap::new();
     while let Some(frame) = journal.next_frame()? {
+        // What a block led to may stand that many heights behind it.
         let is_past = frame.height.0 >= heights.end.saturating_add(UNSETTLED_RECORDED_MAX as u64);
         if is_past || chains.len() as u64 == heights.end - heights.start {
             break;

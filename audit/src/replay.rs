@@ -101,6 +101,7 @@ pub fn replay(dir: &Path, config: &ReplayConfig, mut on_height: impl FnMut(Heigh
     outcome.seconds = began.elapsed().as_secs_f64();
     outcome.unsettled = auditor.walker.recording().unsettled();
     outcome.torn = auditor.walker.recording().torn();
+    // A replay that executed nothing has shown nothing: it must not look like one that agreed.
     if outcome.heights == 0 && outcome.difference.is_none() {
         let text = match outcome.base {
             Height::GENESIS => "the session holds no settled height".to_owned(),
@@ -171,6 +172,7 @@ impl Auditor {
         let (mut batch, mut signatures): (Vec<Step>, usize) = (Vec::new(), 0);
         let to = self.config.to.unwrap_or(Height(u64::MAX));
         while signatures < REPLAY_SIGNATURES && batch.len() < REPLAY_HEIGHTS {
+            // The height behind the last one is read to be recognised, and dropped.
             let Some(step) = self.walker.read()?.filter(|step| step.settled.height <= to) else { break };
             signatures += step.decided.block.intents.len() + 1;
             batch.push(step);
@@ -187,6 +189,7 @@ impl Auditor {
         let Verified { signatures, beacons, forged } = verified;
         outcome.signatures += signatures;
         outcome.beacons += beacons;
+        // Both looked at the same heights: whichever found something lower down is the first difference.
         [forged, executed].into_iter().flatten().min_by_key(|difference| difference.height)
     }
 }

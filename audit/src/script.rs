@@ -38,6 +38,7 @@ struct Stage<'a> {
 pub fn play(scenario: &Scenario) -> Result<Value, String> {
     let mut stage = Stage::open(scenario)?;
     let rolls: Vec<Value> = (0..scenario.rolls.len()).map(|index| stage.roll(index)).collect();
+    // Actions behind the last roll have a block of their own.
     stage.act(scenario.rolls.len(), None);
     let mut on_table = Map::new();
     stage.machine.read(|rows| {
@@ -120,6 +121,8 @@ impl<'a> Stage<'a> {
         });
         let sits = sits.collect();
         stage.settle(sits, None);
+        // All of them were granted as much as the richest: whoever cannot sit down brings fewer chips than the table
+        // takes.
         match stage.machine.report().receipts.iter().position(|receipt| receipt.verdict != Verdict::Applied) {
             Some(player) => Err(format!("player {} cannot sit down with so few chips", scenario.players[player].0)),
             None => Ok(stage),
@@ -140,6 +143,7 @@ impl<'a> Stage<'a> {
             Some(_) => self.machine.next_due_ms().expect("players sit at the table"),
             None => self.time_ms + 1,
         };
+        // In a height at which no table is due the dice are not looked at.
         let dice = dice.unwrap_or(Dice::from_roll_index(0));
         self.machine.settle(self.height, self.time_ms, intents, Draw::Given(dice));
     }
@@ -182,6 +186,7 @@ impl<'a> Stage<'a> {
         let roll = *report.rolls.first().expect("the table was due");
         let mut resolutions = report.resolutions.clone();
         let name = |resolution: &Resolution| BETS[bet_of(resolution.spot).index()].name;
+        // Results are listed by name: in which order the engine decides bets is no part of a scenario.
         resolutions.sort_by_key(|resolution| (resolution.seat, name(resolution), number_of(resolution.spot)));
         let bets: Vec<Value> = resolutions.iter().map(|resolution| self.resolution(resolution)).collect();
         json!({

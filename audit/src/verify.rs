@@ -51,6 +51,7 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Takes note of where the items that were added belong.
     fn note(&mut self, height: u64, component: &'static str) {
+        // Everything that was added since the last note belongs here: what is forged is found by its place.
         let first = self.places.len();
         self.places.extend((0..self.items.len() - first).map(|row| (height, component, row as u64)));
     }
@@ -94,6 +95,7 @@ impl Verifier {
                 chain: &self.chain,
                 height: block.header.height,
                 parent: block.header.parent,
+                // Only what signatures cover is asked here: time and turn are checked where the block is executed.
                 parent_time_ms: 0,
                 root_chain: block.header.root_chain,
                 validators: &self.validators,
@@ -106,6 +108,7 @@ impl Verifier {
             batch.note(height, "Certificate");
             pledge_items(block, &context, &mut batch.items);
             batch.note(height, "Pledge");
+            // A voucher of an issuer whom genesis does not name has no key that could have signed it.
             if intent_items(block, &context, &mut batch.items).is_err() {
                 return Verified { forged: Some(forged(height, "Intent", 0)), ..Verified::default() };
             }

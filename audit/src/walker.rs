@@ -65,7 +65,7 @@ impl Walker {
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
         let mut recording = Recording::open(dir)?;
-        // Before a machine is made: a genesis alone costs nobody memory.
+        // This is asked before a machine is made: a genesis without a chain must not cost memory.
         if recording.peek()?.is_none() {
             return Err(Failure::Data(format!("{}: the session holds no settled height", dir.display())).into());
         }
@@ -93,6 +93,7 @@ impl Walker {
         for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
+                // A failure concerns every snapshot, such as too little memory; anything else concerns this one.
                 Err(problem) if problem.is::<Failure>() => return Err(problem),
                 Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
             }
@@ -125,6 +126,7 @@ impl Walker {
         }
         let catalog = snapshots_of(dir, reading.origin)?;
         let base = Base::open(dir, reading, &catalog)?;
+        // The first one that serves leaves the most to be executed.
         for at in base.catalog.snapshots.range(retired..).map(|(at, _)| *at) {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
@@ -191,13 +193,14 @@ impl Walker {
             let step = match self.recording.peek() {
                 Ok(Some(step)) => step,
                 Ok(None) => break,
-                // What lies before is walked first.
+                // The heights before the damage are walked first, and it is told behind them.
                 Err(error) if !self.verified.is_empty() => {
                     self.failed = Some(error);
                     break;
                 }
                 Err(error) => return Err(error),
             };
+            // One height is read in any case: whoever asks for the next one gets it, or hears why there is none.
             if step.settled.height > self.last && !self.verified.is_empty() {
                 break;
             }
@@ -220,6 +223,7 @@ impl Walker {
         let next = if self.verifier.is_some() { self.verified.pop_front() } else { self.recording.read()? };
         let Some(step) = next else { return Ok(None) };
         match &self.forged {
+            // Only the height with the forged signature is refused: those before it are walked first.
             Some(forged) if forged.height == step.settled.height.0 => Ok(Some(Err(forged.clone()))),
             _ => Ok(Some(Ok(step))),
         }
@@ -246,6 +250,7 @@ impl Walker {
                 break;
             }
         }
+        // Whoever goes on from there wants what follows.
         self.last = Height(u64::MAX);
         let reached = self.height();
         match reached.cmp(&height) {
@@ -278,6 +283,7 @@ impl Walker {
             height: machine.chain().decided.next(),
             parent: machine.chain().parent,
             parent_time_ms: machine.chain().parent_time_ms,
+            // The block is asked what it follows: that this may be wrong is why somebody looks.
             root_chain: step.decided.block.header.root_chain,
             validators,
             next_validators: validators,
@@ -299,6 +305,11 @@ impl Walker {
         let Self { machine, validators, issuers, .. } = self;
         let Step { decided, settled } = step;
         let header = &decided.block.header;
+        assert_eq!(
+            machine.chain().decided,
+            machine.chain().settled,
+            "each height is settled before the next is executed"
+        );
         let height = machine.chain().decided.next();
         let differs = |component, row, field: &str, expected: String, found: String| {
             Err(Difference { height: height.0, component, row, field: field.into(), expected, found })
@@ -406,6 +417,7 @@ impl<'a> Base<'a> {
         let note = machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
             stored.read_group(index, group)
         })?;
+        // A snapshot is believed where its rows lead to its root, and the record has that root at its height.
         let recording = Recording::after_snapshot(self.dir, &mut machine)?;
         let walker = Walker::begin(recording, machine, Some(note), self.reading)?;
         check_snapshot(self.dir, walker.base.as_ref().expect("given above"), walker.verifier.as_ref())?;

@@ -40,6 +40,7 @@ pub fn compare(first: &Rows<'_>, second: &Rows<'_>) -> Vec<RowDifference> {
     order
         .filter_map(|column| {
             let (a, b) = (first[column as usize], second[column as usize]);
+            // States of one genesis have columns of one length, so nothing lies behind the shorter one.
             let at = a.iter().zip(b).position(|(a, b)| a != b)?;
             let width = column.row_bytes();
             let (row, byte) = (at / width, at % width);

@@ -97,6 +97,7 @@ impl Signatures {
     }
 
     fn take(&mut self, step: &Step) {
+        // The first forged signature is all that is told: what lies behind it would be verified for nothing.
         if self.forged.is_some() {
             return;
         }
@@ -120,6 +121,7 @@ impl Bisected {
     /// Takes note of a forged signature: it is in the record, whatever else differs.
     fn forged(&mut self, dir: &Path, forged: &Difference) {
         self.ok = false;
+        // What was found first stays the cause; each forged signature is named in a note.
         self.cause.get_or_insert_with(|| forged.clone());
         self.first_difference.get_or_insert_with(|| forged.clone());
         self.notes.push(format!("{}: {forged}", dir.display()));
@@ -160,6 +162,7 @@ fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDiffere
 /// If one is no session, is damaged, or differs from its own replay before.
 pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, on_height: impl FnMut(Height)) -> anyhow::Result<Bisected> {
     let mut result = Bisected::default();
+    // Sessions of two chains have no heights to compare: all that differs between them follows from their genesis.
     if let Some(found) = genesis_difference(a, b)? {
         let chain = |dir: &Path| {
             let (genesis, id) = read_genesis(dir)?;
@@ -211,7 +214,7 @@ fn first_difference(
 ) -> anyhow::Result<Option<Differing>> {
     let (mut first, mut second) = (Recording::whole(a)?, Recording::whole(b)?);
     let (mut one, mut other) = (first.read()?, second.read()?);
-    // One of them may begin later.
+    // One of the records may begin later: the other is read up to there.
     while let (Some(left), Some(right)) = (&one, &other) {
         match left.settled.height.cmp(&right.settled.height) {
             std::cmp::Ordering::Less => one = first.read()?,
@@ -226,6 +229,7 @@ fn first_difference(
         // Where both records are the same, one of them is verified.
         signatures[0].take(left);
         if let Some(cause) = record_difference(left, right) {
+            // From here on the records are two: either may be the one that is forged.
             signatures[1].take(right);
             differing = Some(Differing { cause, left: left.clone(), right: right.clone() });
             break;
@@ -257,6 +261,7 @@ fn compare_states(
     result.cause = Some(cause.clone());
     if rows.is_empty() {
         result.first_difference = Some(cause);
+        // One of them may name a root that its blocks do not lead to.
         let wrong = [(a, &left), (b, &right)].into_iter().find(|(_, step)| step.settled.root != left_state.root());
         if let Some((dir, step)) = wrong {
             result
@@ -298,6 +303,7 @@ pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut on_height: impl FnMu
         return Ok(result);
     };
     result.heights = [height.0, result.agree];
+    // Its state goes before two others are made: each of them may take half of the memory.
     drop(walker);
     locate(dir, &cause, config, &mut result)?;
     Ok(result)
@@ -310,6 +316,7 @@ pub fn bisect_replay(dir: &Path, config: &BisectConfig, mut on_height: impl FnMu
 pub fn locate(dir: &Path, cause: &Difference, config: &BisectConfig, result: &mut Bisected) -> anyhow::Result<()> {
     result.cause = Some(cause.clone());
     result.first_difference = Some(cause.clone());
+    // Only a root stands for rows that nobody has named yet; whatever else differs says by itself what it is.
     if cause.component == "Settled" && cause.field == "root" {
         evidence(dir, Height(cause.height), config, result)?;
     }
@@ -331,6 +338,7 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
                     .load_stored(at, &stored.note, stored.values(), |index, group| stored.read_group(index, group))?)
             });
         if let Err(problem) = loaded {
+            // A later snapshot shows the same difference, with all that came of it.
             result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));
             continue;
         }
@@ -367,6 +375,7 @@ fn replay_ignoring_roots_from(
     walker.walk_to(wrong.back(1))?;
     while walker.height() < at {
         let Some(step) = walker.read()? else { return Ok(None) };
+        // The recorded roots are wrong from here on, which is why somebody looks: only the blocks are used.
         if !walker.execute_only(&step) {
             return Ok(None);
         }
@@ -392,6 +401,7 @@ fn state_with(dir: &Path, step: &Step, reading: Reading) -> anyhow::Result<Machi
 /// The first field of two genesis files that differs.
 fn genesis_difference(a: &Path, b: &Path) -> anyhow::Result<Option<Difference>> {
     let (left, right) = (storage::genesis_bytes(a)?, storage::genesis_bytes(b)?);
+    // The bytes are compared, since the chain id is their hash: the same values written otherwise are another chain.
     if left == right {
         return Ok(None);
     }
@@ -420,7 +430,7 @@ fn record_difference(a: &Step, b: &Step) -> Option<Difference> {
     };
     let (left, right) = (&a.decided.block, &b.decided.block);
     if let Some((field, first, second)) = header_field(&left.header, &right.header) {
-        // What the intents are says more than that their hash differs.
+        // That the hashes of the intents differ says little: the first intent that differs says more.
         let first_intent = left.intents.iter().zip(&right.intents).position(|(one, other)| one != other);
         if field == "intents"
             && let Some(row) = first_intent
@@ -456,6 +466,8 @@ fn record_difference(a: &Step, b: &Step) -> Option<Difference> {
 
 /// The first field in which two headers differ that says most about why.
 fn header_field(a: &Header, b: &Header) -> Option<(&'static str, String, String)> {
+    // Hashes come first, in the order of cause and effect: a header with another parent differs in the rest for that
+    // alone.
     let hashes = [
         ("parent", a.parent, b.parent),
         ("root_chain", a.root_chain, b.root_chain),

@@ -92,6 +92,7 @@ const ATTEMPTS: usize = 4;
 pub fn check(dir: &Path, mut on_file: impl FnMut(&str)) -> anyhow::Result<CheckReport> {
     let (genesis, chain) = read_genesis(dir)?;
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    // This is asked before anything is read: what a node has not finished writing must not count as damage.
     let live = is_written(dir);
     let files = session_files(dir)?;
     let mut report = CheckReport { live, ..CheckReport::default() };
@@ -162,10 +163,12 @@ impl Heights {
     /// What is wrong with a decided block, or with what stays of it.
     fn decided(&mut self, height: Height, header: Header, certificate: &Certificate) -> Option<String> {
         let follows = header.parent == self.parent && height == self.decided.next();
+        // A journal that gave up its oldest heights begins above the first one.
         let follows = follows || self.decided == Height::GENESIS && height > Height(1);
         let own = header.height == height && certificate.block == header.hash();
         let after = height.back(2);
         let root_chain = match self.settled.0.checked_sub(after.0) {
+            // The first two blocks name no state: two heights before them there is none.
             _ if after == Height::GENESIS => [0; 32],
             None => *self.named.entry(after).or_insert(header.root_chain),
             Some(later) => self.root_chains[usize::from(later > 0)],
@@ -175,6 +178,7 @@ impl Heights {
         self.waiting.insert(height, header);
         match () {
             () if !follows || !own => Some("it does not follow the height before it".to_owned()),
+            // A record that decides without end must not fill the memory: what waits is forgotten, and that is told.
             () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
                 self.waiting.clear();
                 self.named.clear();
@@ -227,7 +231,7 @@ fn journal(
     report: &mut CheckReport,
 ) -> anyhow::Result<BTreeMap<Height, Hash>> {
     let (mut checked, mut heights) = (storage::JournalCheck::default(), Heights::default());
-    // A group that is being written may on_file like damage for a moment.
+    // A group that is being written may look like damage for a moment: it is read again before anybody is told.
     for attempt in 1..=if live { ATTEMPTS } else { 1 } {
         heights = Heights::default();
         checked = check_journal(backend, dir, chain, |frame| heights.take(&frame))?;
@@ -276,6 +280,7 @@ fn log(backend: &Arc<dyn Backend>, dir: &Path, live: bool, report: &mut CheckRep
             "there is no consensus log: replay and backup work, but a validator may not sign with this session";
         report.note(Severity::Note, "consensus", None, problem);
     }
+    // The log is read behind the journal: where a node writes, it may know of heights that were not there yet.
     if checked.synced.0 > report.decided && !live {
         let problem = format!(
             "the journal ends at height {}, but the consensus log knows that height {} had been synced",
@@ -307,6 +312,7 @@ fn snapshots(
     }
     let mut known: Vec<Damage> = Vec::new();
     for damage in index.damages {
+        // The packs were read by themselves above: what is damaged in them is named once.
         let seen = report.findings.iter().any(|finding| {
             finding.severity == Severity::Damaged
                 && finding.file == damage.file
@@ -350,6 +356,7 @@ fn snapshot_root(backend: &Arc<dyn Backend>, dir: &Path, catalog: &Catalog, heig
         snapshot.read_group(index, &mut group).map_err(|damage| damage.to_string())?;
         hasher.update(&group[..]);
     }
+    // The bytes are hashed in one stream: the chaining values that the map has are not believed.
     if *hasher.finalize().as_bytes() == note.root && note.height == height {
         Ok(note.root)
     } else {

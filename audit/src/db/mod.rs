@@ -59,6 +59,7 @@ pub struct SessionFile {
 
 fn kind_of(name: &str) -> FileKind {
     let numbered = |rest: &str, ending: &str| {
+        // Numbers have eight digits, and more of them once eight are not enough.
         let stem = rest.strip_suffix(ending);
         stem.is_some_and(|stem| stem.len() >= 8 && stem.bytes().all(|byte| byte.is_ascii_digit()))
     };
@@ -103,8 +104,8 @@ pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
         for entry in entries {
             let entry = entry.with_context(|| path.display().to_string())?;
             let relative = folder.join(entry.file_name());
-            // What a link leads to counts, as it does for the node: a file anywhere, and a folder of the session itself,
-            // not one further down, which might lead around in a circle.
+            // What a link leads to counts, as it does for the node: a file anywhere, and a folder of the session
+            // itself, not one further down, which might lead around in a circle.
             let there = fs::metadata(entry.path());
             let followed = there.as_ref().is_ok_and(|meta| meta.is_file() || folder.as_os_str().is_empty());
             let meta = match if followed { there } else { entry.metadata() } {

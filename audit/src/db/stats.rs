@@ -85,6 +85,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
             FileKind::Pack | FileKind::Index => &mut stats.snapshot_bytes,
             _ => &mut stats.cache_bytes,
         };
+        // The last sum is that of the cache: whatever has none of its own must not be counted there.
         let counts_nowhere = matches!(file.kind, FileKind::Genesis | FileKind::Lock | FileKind::Unknown)
             || matches!(file.kind, FileKind::Stopped | FileKind::Arriving);
         if !counts_nowhere {
@@ -113,6 +114,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
         stats.newest_snapshot_age_ms = snapshots.first().map(|newest| age(newest.time_ms));
     }
     let days = stats.last_time_ms.saturating_sub(stats.first_time_ms) as f64 / DAY_MS;
+    // A session of one moment has no rate, and nothing can be said of how long the disk lasts.
     if days > 0.0 && stats.journal_bytes > 0 {
         let rate = stats.journal_bytes as f64 / days;
         stats.journal_bytes_per_day = Some(rate);
@@ -135,10 +137,11 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
             break;
         }
     }
-    // Far above everything: only the last segment's end is read, and no frame is handed out.
+    // The height is above everything: only the end of the last segment is read, and no frame is handed out.
     let mut reader = JournalReader::open_at(dir, Height(u64::MAX))?;
     while reader.next_frame()?.is_some() {}
     stats.decided = reader.decided().0;
+    // What a block led to stands behind it, some heights further on: a few more are read for the last settled one.
     let mut reader = JournalReader::open_at(dir, Height(stats.decided.saturating_sub(8).max(1)))?;
     while let Some(frame) = reader.next_frame()? {
         match frame.kind {

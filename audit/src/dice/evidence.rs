@@ -47,6 +47,7 @@ impl Evidence {
             return Self::NONE;
         }
         let count = of.clone().count() as f64 + others as f64;
+        // The largest is taken out first: the powers of evidence that has grown for long would exceed every float.
         let sum: f64 = of.map(|one| (one.0 - most).exp()).sum::<f64>() + (rest - most).exp();
         Self(most + (sum / count).ln())
     }

@@ -36,6 +36,7 @@ impl Faces {
             let (count, rolls) = (self.counts[pair] as f64, self.rolls as f64);
             capital.won((PAIRS as f64 * count - rolls) / (rolls + prior));
         }
+        // The roll is counted after all have bet on it: a bet that knows the roll proves nothing.
         self.counts[pair] += 1;
         self.rolls += 1;
     }
@@ -43,6 +44,7 @@ impl Faces {
     /// Takes a roll that was not opened, whose faces nobody has shown: it counts as those that speak least against fair faces, so
     /// that whoever keeps some rolls back, for whatever reason, makes no evidence by it.
     pub fn forfeit(&mut self) {
+        // It is counted under no pair, since nobody knows which it was.
         let least = self.counts.iter().copied().min().expect("there are 36 pairs") as f64;
         for (capital, prior) in self.capital.iter_mut().zip(PRIORS) {
             let rolls = self.rolls as f64;

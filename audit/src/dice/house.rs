@@ -54,7 +54,7 @@ impl House {
         self.rolls += 1;
         self.variance += gains.variance();
         self.beyond += beyond.unwrap_or(0.0);
-        // Known before the roll: the deviation of a usual roll, this one's included.
+        // This much is known before the roll: the deviation of a usual roll, this one's included.
         let usual = (self.variance / self.rolls as f64).sqrt();
         for (capital, (sign, loss_max)) in self.capital.iter_mut().zip([(1.0, mean - least), (-1.0, most - mean)]) {
             for (capital, size) in capital.iter_mut().zip(SIZES) {

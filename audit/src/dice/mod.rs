@@ -198,6 +198,7 @@ impl DiceAudit {
     fn end(&mut self, height: Height, rolled: bool) {
         self.height = height;
         self.heights += 1;
+        // Without a roll nothing was bet, and the sums over all tables are spared.
         if !rolled {
             return;
         }
@@ -239,9 +240,10 @@ impl Auditor {
             let laid = take_table(&mut felt, roll.table);
             let rules = setup.genesis.rules_of(roll.table.0);
             let gains = worths[rules].gains(&setup.catalogues[rules], laid.iter());
-            // What a pledged table rolls, the block decided that closed its bets.
+            // The block that closed the bets decided what a pledged table rolls, so the roll counts for its proposer.
             audit.roll(closed_by.remove(&roll.table).unwrap_or(proposer), roll, &gains);
         }
+        // Roll 0 stands for bets that waited without a roll, of which nothing could be foreseen.
         for opening in report.openings.iter().filter(|opening| opening.roll != 0) {
             let OpeningEnd::Forfeited { chips, end } = opening.end else { continue };
             let felt: Vec<FeltBet> =
@@ -254,10 +256,12 @@ impl Auditor {
         for row in step.decided.block.pledges.iter().filter(|row| row.is_opening()) {
             let late = forfeited.get(&TableId(row.table)).and_then(|one| one.opened_by(row, step, &setup));
             if let Some(late) = late {
+                // A roll is opened once: another row for it says nothing more.
                 forfeited.remove(&late.table);
                 audit.late.extend(Some(late).filter(|_| audit.late.len() < LATE_MAX));
             }
         }
+        // This comes behind the rolls of the height: what a block closes is rolled by a later one.
         closed_by.extend(report.closed.iter().map(|table| (*table, proposer)));
         assert!(felt.is_empty(), "the bets that lay are those of tables that rolled, in their order");
         for one in report.resolutions.iter().filter(|one| !matches!(one.result, BetResult::Travel(_))) {
@@ -294,11 +298,13 @@ fn take_table<'a>(felt: &mut &'a [FeltBet], table: TableId) -> &'a [FeltBet] {
 /// If the session does not reach the height, is damaged, or differs from its replay.
 pub fn audit_dice(dir: &Path, config: &DiceConfig, mut on_height: impl FnMut(&DiceAudit)) -> anyhow::Result<DiceAudit> {
     let (genesis, _) = storage::read_genesis(dir)?;
+    // The rows of the audit count as memory too: a stranger's genesis says how many tables there are.
     let rows = u64::from(genesis.tables) * size_of::<(Foresight, Rolls)>() as u64;
     let reading = Reading { memory_max: config.reading.memory_max.saturating_sub(rows), ..config.reading };
     let mut walker = Walker::earliest(dir, reading)?;
     walker.machine().watch(true);
     walker.machine().watch_felt(true);
+    // Signatures behind the last height that is wanted are not verified.
     walker.until(config.to.unwrap_or(Height(u64::MAX)));
     let audit = DiceAudit::new(walker.setup(), walker.executed_from());
     let worths = genesis.rules.iter().map(|_| Worths::default()).collect();

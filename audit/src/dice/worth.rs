@@ -75,6 +75,7 @@ impl Worths {
     /// Chips that a chip is expected to bring back.
     fn worth(&mut self, catalogue: &Catalogue, state: State) -> f64 {
         if self.place(state).is_nan() {
+            // Solving a state solves those that it leads to: each is asked for once.
             for (state, worth) in worth_from(catalogue, state) {
                 *self.place(state) = worth.to_f64().expect("a ratio of chips is near some float");
             }

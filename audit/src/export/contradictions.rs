@@ -20,7 +20,6 @@ struct Row<'a> {
     recorded_after: u64,
     /// The height that the statements speak of.
     height: u64,
-    /// What they are.
     kind: &'static str,
     /// In which round; shares have none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +45,8 @@ pub fn write(dir: &Path, to: Height, file: NewFile, path: &Path) -> anyhow::Resu
     let mut writer = BufWriter::new(file.file());
     let mut count = 0;
     while let Some(frame) = journal.next_frame()? {
+        // What counts is when it was recorded, and not the height that it speaks of: an export to a height stays the
+        // same later.
         if frame.kind != FrameKind::Evidence || frame.height > to {
             continue;
         }

@@ -17,6 +17,7 @@ impl CsvSink {
     /// Begins the files.
     pub fn new(files: Vec<File>) -> anyhow::Result<Self> {
         let mut files: Vec<_> = files.into_iter().map(|file| csv::Writer::from_writer(BufWriter::new(file))).collect();
+        assert_eq!(files.len(), SHEETS.len(), "each sheet has its file");
         for (file, sheet) in files.iter_mut().zip(&SHEETS) {
             file.write_record(sheet.columns.iter().map(|column| column.name))?;
         }
@@ -41,6 +42,7 @@ impl Sink for CsvSink {
                 Value::Nothing => file.write_field("")?,
             }
         }
+        // An empty record ends the line of the fields that were written one by one.
         Ok(file.write_record(None::<&[u8]>)?)
     }
 

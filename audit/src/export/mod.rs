@@ -76,6 +76,8 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
         let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
         NewFile::create(path, Readers::Usual).map_err(failed)
     };
+    // All files are begun before anything is executed: a path that cannot be written is told at once, and not after an
+    // hour.
     let image = config.image.as_ref().map(begin).transpose()?;
     let evidence = config.evidence.as_ref().map(begin).transpose()?;
     let mut files: Vec<PathBuf> = config.image.iter().chain(&config.evidence).cloned().collect();
@@ -136,6 +138,7 @@ fn walk(
     rows::balances(&mut machine, &mut sinks)?;
     let about = rows::session(&machine, executed_from, &mut sinks)?;
     let root = machine.root();
+    // The rows are counted before the files are closed, which takes the sinks along.
     let rows = SHEETS.iter().map(|sheet| sheet.name).zip(sinks.rows()).collect();
     sinks.finish(&about)?;
     Ok(Walked { machine, root, executed_from, rows })

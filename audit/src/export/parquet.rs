@@ -59,6 +59,7 @@ impl ParquetSink {
     /// Begins the files.
     pub fn new(files: Vec<File>) -> anyhow::Result<Self> {
         let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
+        assert_eq!(files.len(), SHEETS.len(), "each sheet has its file");
         let sheets = files.into_iter().zip(&SHEETS).map(|(file, sheet)| {
             let schema = Arc::new(parse_message_type(&schema(sheet)).context("the schema is fixed")?);
             let file = SerializedFileWriter::new(file, schema, Arc::clone(&properties))?;
@@ -88,6 +89,14 @@ impl WaitingColumn {
         }
     }
 
+    fn rows(&self) -> usize {
+        match (&self.present, &self.values) {
+            (Some(present), _) => present.len(),
+            (None, Waiting::Numbers(values)) => values.len(),
+            (None, Waiting::Text(values)) => values.len(),
+        }
+    }
+
     fn clear(&mut self) {
         match &mut self.values {
             Waiting::Numbers(values) => values.clear(),
@@ -103,10 +112,12 @@ impl SheetWriter {
         if self.rows == 0 {
             return Ok(());
         }
-        self.rows = 0;
+        let rows = std::mem::take(&mut self.rows);
         let mut group = self.file.next_row_group()?;
         for waiting in &mut self.columns {
             let mut column = group.next_column()?.context("the schema has as many columns")?;
+            // A column that is shorter than the others would move the values of all rows behind the gap.
+            assert_eq!(waiting.rows(), rows, "each row has put something into each column");
             let present = waiting.present.as_deref();
             match (column.untyped(), &waiting.values) {
                 (ColumnWriter::Int64ColumnWriter(out), Waiting::Numbers(values)) => {

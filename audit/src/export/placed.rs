@@ -78,6 +78,7 @@ impl PlacedBets {
         if kind == IntentKind::Bet {
             let fresh = Lying { placed: Some(intent), doubtful: false };
             let lying = self.bets.entry((at, spot_of(bet, body.box_number)?)).or_insert(fresh);
+            // The bet that lay there went back when its player asked to leave: this intent has placed a new one.
             if lying.doubtful {
                 *lying = fresh;
             }
@@ -87,6 +88,7 @@ impl PlacedBets {
         if kind != IntentKind::TakeDown {
             return self.bets.get(&(at, spot))?.placed;
         }
+        // Odds cannot lie without the bet that they are on, so they came back with it.
         if verdict == Verdict::OddsReturned {
             odds_on(spot).and_then(|odds| self.bets.remove(&(at, odds)));
         }
@@ -122,6 +124,7 @@ impl PlacedBets {
             assert!(before.is_none(), "a bet moves to a spot that the same roll has cleared");
         }
         for at in std::mem::take(&mut self.touched) {
+            // The table itself says which bets went back: some must stay until they are decided, whoever leaves.
             let lying = machine.read(|rows| {
                 let per_table = rows.seats_per_table();
                 let first = at.0.index() * per_table;

@@ -77,6 +77,8 @@ impl RowMaker {
     /// The rows of the height that was just executed.
     pub fn height(&mut self, step: &Step, machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> {
         let at = Moment { height: step.settled.height, time_ms: step.decided.block.header.time_ms };
+        // Requests come first: a bet may be placed and decided in one height, and its payout names the intent that
+        // placed it.
         let receipts = machine.report().receipts.clone();
         for receipt in &receipts {
             let intent = &step.decided.block.intents[receipt.index as usize];
@@ -121,6 +123,7 @@ impl RowMaker {
         let mut rolls = rolls.iter().peekable();
         let setup = machine.setup().clone();
         for one in resolutions {
+            // Both are in the order of tables, and a table may roll without any bet.
             while rolls.next_if(|roll| roll.table < one.table).is_some() {}
             let roll = rolls.peek().expect("a bet is resolved by a roll of its table").roll_number;
             let (rules, key) =
@@ -128,6 +131,7 @@ impl RowMaker {
             let commission = setup.catalogues[usize::from(rules)].commission(one.spot);
             let held = held(one.wager, commission);
             let (to, net) = match one.result {
+                // A bet that moves brings nothing in and takes nothing away: its chips lie on.
                 BetResult::Travel(to) => (number_of(to), 0),
                 _ => (None, signed(one.credit) - signed(held)),
             };
@@ -160,9 +164,11 @@ impl RowMaker {
         let body = &request.intent.body;
         let kind = K::try_from(body.kind).expect("a block's intents have known kinds");
         let applied = matches!(request.verdict, Verdict::Applied | Verdict::OddsReturned);
+        // What was refused has a column of its own: a sum over amounts must not count it.
         let refused = (!applied).then(|| Value::chosen(body.amount));
         if matches!(kind, K::Bet | K::TakeDown | K::SetAmount | K::SetWorking) {
             let intent = Placed { height: request.at.height, index: request.index };
+            // A refused request changed no bet, and is joined to none.
             let account = request.account.filter(|_| applied);
             let placed = account.and_then(|account| self.placed.request(intent, account, body, kind, request.verdict));
             return self.bet(request, kind, placed, refused, sinks);
@@ -355,6 +361,7 @@ fn departure(
         leaving.account.0.into(),
         hex(&key).into(),
         match leaving.absent {
+            // Whoever forfeits may be there or not: that the bets are lost is what counts.
             _ if forfeits => "forfeited",
             true => "absent",
             false => "left",
@@ -412,6 +419,7 @@ pub fn balances(machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> 
     machine.read(|rows| {
         let per_table = rows.seats_per_table();
         let mut at_tables = vec![(Chips::ZERO, Chips::ZERO); rows.accounts.len()];
+        // A player who is leaving still has chips at the table, which belong to the supply.
         for (index, seat) in rows.seats.iter().enumerate().filter(|(_, seat)| is_taken(seat)) {
             let catalogue = &setup.catalogues[usize::from(rows.tables[index / per_table].rules)];
             let bets = rows.seat_bets(index).iter();
@@ -430,6 +438,7 @@ pub fn balances(machine: &mut Machine, sinks: &mut Sinks) -> anyhow::Result<()> 
         }
         let parts = [Chips::ZERO, Chips::ZERO, Chips::ZERO, rows.house.treasury];
         sinks.row(BALANCES, &balance("treasury", None, None, parts))?;
+        // Where nothing was forfeited nobody has anything, and needs no row.
         if rows.house.forfeited == Chips::ZERO {
             return Ok(());
         }

@@ -153,6 +153,9 @@ pub const OPENINGS: usize = 9;
 /// Place of the sheet of balances after the last height.
 pub const BALANCES: usize = 10;
 
+// The last place is that of the last sheet.
+const _: () = assert!(BALANCES + 1 == SHEETS.len());
+
 /// All sheets.
 pub const SHEETS: [Sheet; 11] = [
     Sheet {

@@ -86,13 +86,16 @@ impl PageBuilder {
             let intent = &intents[receipt.index as usize];
             let Some(account) = machine.account_of(&intent.body.key) else { continue };
             let kind = IntentKind::try_from(intent.body.kind).expect("a block's intents have known kinds");
+            // A refused intent may name a table that there is not: it belongs to its account alone.
             let at_table = !matches!(kind, IntentKind::Open | IntentKind::OpenVoucher | IntentKind::Transfer)
                 && intent.body.target < self.setup.genesis.tables;
             let table = if at_table { intent.body.target } else { NO_TABLE };
             let row = IntentRow::new(intent, account, receipt);
             self.parts[part_of(table) as usize].rows.intents.push(row);
+            // Only what was applied changes what an account has.
             if !matches!(receipt.verdict, Verdict::Refused(_)) {
                 self.touch(table, account.0);
+                // Whoever receives has more than before, too.
                 if kind == IntentKind::Transfer {
                     self.touch(NO_TABLE, intent.body.target);
                 }
@@ -131,6 +134,7 @@ impl PageBuilder {
                 OpeningEnd::Forfeited { chips, .. } => Some(chips),
                 OpeningEnd::Opened(_) => None,
             });
+            // Bets that were forfeited came back to nobody: the row names them in place of what was returned.
             let mut row = LeavingRow::from(leaving);
             chips.for_each(|chips| (row.absent, row.returned) = (2, chips.0));
             self.parts[part_of(leaving.table.0) as usize].rows.leavings.push(row);
@@ -142,6 +146,7 @@ impl PageBuilder {
         let Self { setup, parts, touched, .. } = self;
         machine.read(|columns| {
             for (part, touched) in parts.iter_mut().zip(touched) {
+                // An account that several things touched has one row for each table, with what it had at the end.
                 touched.sort_unstable();
                 touched.dedup();
                 let rows = touched.drain(..).map(|(table, account)| balance(setup, columns, table, account));

@@ -30,6 +30,9 @@ const FILE_BYTES: u64 = 16 << 20;
 /// Files of the disk tier, at least: it evicts a file at a time.
 const FILES_MIN: u64 = 8;
 
+// A disk tier of the usual size has enough files to evict one at a time.
+const _: () = assert!(FILE_BYTES * FILES_MIN <= HISTORY_DISK_BYTES);
+
 /// What the tiers may hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CacheConfig {
@@ -49,6 +52,7 @@ impl Default for CacheConfig {
 
 /// `bitcraps/history` in the user's cache folder: `XDG_CACHE_HOME`, else `.cache` in the home directory.
 pub fn user_folder() -> Option<PathBuf> {
+    // A relative path would be another folder wherever the program is started.
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(caches.join("bitcraps").join("history"))
@@ -179,8 +183,8 @@ impl Code for Page {
 
 /// The two tiers of one session.
 pub struct PageCache {
-    // Dropped after the tiers, whose tasks it runs.
     hybrid: HybridCache<PageKey, Page>,
+    // Fields are dropped in their order: the runtime goes after the tiers, whose tasks it runs.
     runtime: tokio::runtime::Runtime,
     chain: Hash,
     counts: Arc<TierCounts>,
@@ -218,6 +222,7 @@ impl PageCache {
         let builder = HybridCacheBuilder::new()
             .with_name("history")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
+            // Pages are written as they come in, so that a reader need not wait for the disk when it ends.
             .with_flush_on_close(false)
             .memory(memory)
             .with_shards(1)
@@ -258,6 +263,7 @@ impl PageCache {
             TierCounts::count(&self.counts.memory);
             return Some((HeldPage::Cached(entry), Tier::Memory));
         }
+        // Without the folder there is no disk to ask, and the runtime is not woken for nothing.
         self.lock.as_ref()?;
         let found = self.runtime.block_on(self.hybrid.get(&key));
         let entry = match found {
@@ -285,6 +291,7 @@ impl PageCache {
     /// If the page has not all its heights.
     pub fn keep(&self, page: Page) -> HeldPage {
         assert!(page.is_whole(), "only pages that cannot change are kept");
+        // Such a page could not be read back: it is made again each time.
         if page.len() > PAGE_BYTES_MAX {
             return HeldPage::Made(Arc::new(page));
         }

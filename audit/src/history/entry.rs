@@ -112,6 +112,7 @@ impl Subject {
                 }
             }
         }
+        // The rows of one part are in order by themselves; those of several tables are brought together here.
         if parts.len() > 1 || !entries.is_sorted_by_key(|entry| (entry.height, entry.event.place())) {
             entries.sort_by_key(|entry| (entry.height, entry.event.place()));
         }
@@ -126,6 +127,7 @@ fn of_account(account: u32, rows: &HeightRows<'_>, entries: &mut Vec<Entry>) {
         entries.push(Entry { height: rows.height, time_ms: rows.time_ms, event, balance });
     };
     for row in rows.intents {
+        // A transfer belongs to two histories: that of the sender, and that of whoever got it.
         let received = row.kind == IntentKind::Transfer as u8 && row.is_applied() && row.target == account;
         if row.account == account || received {
             add(row.event(), row.table().unwrap_or(NO_TABLE));

@@ -24,6 +24,16 @@ pub const PART_TABLES: u32 = 4_096;
 const MAGIC: [u8; 8] = *b"BCPAGE02";
 const HEADER: usize = size_of::<PageHeader>();
 
+// A page is read as words where it lies: every row begins at one.
+const _: () = {
+    assert!(HEADER.is_multiple_of(8));
+    let mut kind = 0;
+    while kind < KINDS {
+        assert!(ROW_BYTES[kind].is_multiple_of(8));
+        kind += 1;
+    }
+};
+
 /// How a stored page begins. Layout: 64 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -246,16 +256,19 @@ impl Page {
         if header.reserved != [0; 24] || header.parts == 0 || header.part >= header.parts {
             return wrong("header");
         }
+        // The number of the last height must not exceed what a height can be.
         if u64::from(header.counts[0]) > PAGE_HEIGHTS || header.page > u64::MAX / PAGE_HEIGHTS - 1 {
             return wrong("heights");
         }
         let mut before = HeightRow::default();
         for row in self.rows::<HeightRow>(0) {
+            // Ends that go back would be a range that ends before it begins, at which a reader would stop.
             if row.reserved != 0 || row.ends.iter().zip(before.ends).any(|(end, before)| *end < before) {
                 return wrong("heights");
             }
             before = *row;
         }
+        // A row behind the last end would be on the page and belong to no height.
         if before.ends[..] != header.counts[1..] {
             return wrong("ends of rows");
         }
@@ -297,6 +310,7 @@ impl Page {
         let plain = self.bytes();
         assert!(plain.len() <= PAGE_BYTES_MAX, "whoever stores a page has looked at its size");
         let packed = lz4_flex::block::compress(plain);
+        // What does not shrink is stored as it is.
         let lz4 = packed.len() < plain.len();
         let stored: &[u8] = if lz4 { &packed } else { plain };
         let length = |bytes: usize| u32::try_from(bytes).expect("pages are bounded");
@@ -327,9 +341,11 @@ impl Page {
         let (length, kept, codec) = (row.length as usize, row.stored as usize, row.codec);
         let stored = reader.take(kept).map_err(|_| PageError::Length)?;
         reader.end().map_err(|_| PageError::Length)?;
+        // The hash comes before all else: nothing is unpacked that was not written so.
         if row.hash != row.hash(stored) {
             return Err(PageError::Hash);
         }
+        // The length is bounded before room is made for it.
         if length < HEADER || length % 8 != 0 || length > PAGE_BYTES_MAX || codec > 1 {
             return Err(PageError::Value("length or codec"));
         }
@@ -345,12 +361,14 @@ impl Page {
         }
         let header_row: &PageHeader = bytemuck::from_bytes(&plain[..HEADER]);
         let starts = starts(&header_row.counts);
+        // Rows that do not fill the page exactly would lie in each other, or outside of it.
         if starts[KINDS] != length {
             return Err(PageError::Value("counts"));
         }
         let page = Self { words, starts };
         page.check()?;
         let key = PageKey { page: row.page, part: row.part };
+        // A page that is stored under the name of another must not stand for it.
         if page.key() != key {
             return Err(PageError::Value("number"));
         }

@@ -94,6 +94,7 @@ impl Newest {
     fn push(&mut self, page: u64, entries: Vec<Entry>) {
         self.count += entries.len();
         self.pages.push_back((page, entries));
+        // Older pages go while the newer ones have what is wanted: a long walk must not hold a whole history in memory.
         while self.pages.front().is_some_and(|(_, oldest)| self.count - oldest.len() >= self.wanted)
             && self.pages.len() > 1
         {
@@ -169,7 +170,7 @@ impl History {
     fn walker(&self, height: Height) -> anyhow::Result<Walker> {
         let mut walker = match self.live {
             true => Walker::near(&self.dir, self.reading, height)?,
-            // Nobody adds to them: they are read once.
+            // Nobody writes this session, so its snapshots are read once.
             false => {
                 let mut catalog = self.catalog.borrow_mut();
                 if catalog.is_none() {
@@ -323,7 +324,8 @@ impl History {
                     break;
                 }
             };
-            // The newest snapshot is of the last height, and what leads there is no longer whole.
+            // Heights are there, and none could be walked: the newest snapshot is of the last one, and what leads there
+            // was given up.
             given_up = !started && run.pages.is_empty() && reached.is_some_and(|end| end > Height::GENESIS);
             started = true;
             next = match (run.pages.front(), next) {
@@ -359,7 +361,7 @@ impl History {
             return Ok(ReadDown::Cached);
         }
         match self.collect(page, subject, run) {
-            // Also where the page of the newest snapshot begins below what is left.
+            // This happens also where the newest snapshot lies within a page whose beginning was given up.
             Err(error) if error.is::<GivenUp>() => {
                 self.check_executable()?;
                 Ok(ReadDown::GivenUp)

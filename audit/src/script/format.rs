@@ -103,7 +103,7 @@ fn wrong<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, W
 pub fn read_scenarios(text: &str) -> Result<Vec<Scenario>, FormatError> {
     let unreadable = |error| FormatError::File(format!("not JSON of a scenario file: {error}"));
     let Strict(file) = serde_json::from_str(text).map_err(unreadable)?;
-    // Before anything else: another format may have other fields.
+    // The format is looked at before anything else: another one may have other fields.
     if file["format"].as_u64() != Some(FORMAT) {
         return Err(FormatError::File(format!("format is {}, this version reads {FORMAT}", file["format"])));
     }
@@ -126,6 +126,7 @@ pub fn read_scenarios(text: &str) -> Result<Vec<Scenario>, FormatError> {
 
 fn read(value: &Value) -> Result<Scenario, Wrong> {
     let object = as_object("scenario", value)?;
+    // A field that is not known is a slip: the scenario would be played without what it was to show.
     known(object, "", &["name", "category", "players", "rules", "rolls", "actions", "expected"])?;
     let players = as_object("players", field(object, "", "players")?)?;
     let chips = |(name, chips): (&String, &Value)| match chips.as_u64() {
@@ -154,6 +155,7 @@ fn read(value: &Value) -> Result<Scenario, Wrong> {
 fn dice(index: usize, value: &Value) -> Result<Dice, Wrong> {
     let faces: Vec<u8> =
         value.as_array().into_iter().flatten().filter_map(Value::as_u64).filter_map(|f| f.try_into().ok()).collect();
+    // What is no face falls out of the list, so the length that it had is compared as well.
     match (&faces[..], value.as_array().map(Vec::len)) {
         ([first, second], Some(2)) => Dice::new(*first, *second),
         _ => None,
@@ -165,6 +167,7 @@ fn read_action(index: usize, value: &Value, rolls: usize) -> Result<Action, Wron
     let path = format!("actions.{index}");
     let object = as_object(&path, value)?;
     let op = text(object, &path, "op")?;
+    // Each kind of action has fields of its own: one that it does not have would be passed over without a word.
     let own: &[&str] = match op.as_str() {
         "bet" => &["amount", "working"],
         "take_down" => &[],
@@ -187,12 +190,13 @@ fn read_action(index: usize, value: &Value, rolls: usize) -> Result<Action, Wron
         "take_down" => Op::TakeDown,
         "set_amount" => Op::SetAmount { amount: amount()? },
         _ => {
-            // Null says the default; nothing says nothing.
+            // The field must be there: null stands for the default, and a field that is missing is a slip.
             field(object, &path, "value")?;
             Op::Working { value: flag("value")? }
         }
     };
     let at_roll = match field(object, &path, "at_roll")?.as_u64() {
+        // As many as there are rolls stands for the time behind the last one.
         Some(at) if at <= rolls as u64 => at as usize,
         _ => return wrong(format!("{path}.at_roll"), format!("is not a roll from 0 to {rolls}")),
     };

@@ -28,6 +28,7 @@ impl History {
                 let height = entries[before].height;
                 entries.retain(|entry| entry.height > height);
             } else if older.is_some() {
+                // Nobody knows how much lies between two rolls: more is asked for until the one before is in it.
                 limit *= 4;
                 continue;
             }
@@ -59,7 +60,7 @@ impl History {
             }
             Some(_) => {}
         }
-        // Pages below `high` may hold it.
+        // The walk has shown all pages from `high` on: one below may hold the roll.
         search.high = first.unwrap_or(0);
         while search.found.is_none() && search.low < search.high {
             let middle = search.low + (search.high - search.low) / 2;
@@ -85,7 +86,7 @@ impl History {
                         Ok(())
                     });
                     match walked {
-                        // What is left of the journal begins above.
+                        // The journal gave this page up: what is left of it begins above.
                         Err(error) if error.is::<GivenUp>() => {
                             search.low = page + 1;
                             return Ok(());
@@ -96,6 +97,8 @@ impl History {
                 }
             };
             if let Some((lowest, highest)) = seen {
+                // A table's rolls are numbered one after another, so one page with some of them says on which side this
+                // one lies.
                 if search.number < lowest {
                     search.high = page;
                 } else if search.number > highest {
@@ -105,6 +108,7 @@ impl History {
             }
             next = page.checked_sub(1).and_then(|below| self.active(&subject, below));
         }
+        // No page up to the middle has a roll of the table that was not looked at: it lies above.
         search.low = middle + 1;
         Ok(())
     }
