@@ -35,8 +35,6 @@ fn rows_of(kind: ActiveKind, span: u64, words: &[u64], rows: &mut Vec<RangeRow>)
         // that there are, however few play.
         if part.iter().any(|word| *word != 0) {
             let mut words = Box::new([0; RANGE_IDS]);
-            // The last block may have fewer ids than the others: what it lacks stays zero, which says that nothing was
-            // active there.
             words[..part.len()].copy_from_slice(part);
             rows.push(RangeRow { kind: kind as u8, span, block, words });
         }

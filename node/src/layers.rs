@@ -100,7 +100,6 @@ impl Layered {
             let place = origins.iter_mut().find(|(of, name, _)| (*of, *name) == (section, key));
             place.expect("each key has a meaning").2 = origin;
         }
-        // What the environment and the command line set passes the same checks as the file.
         let config = Config::deserialize(table).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { config, origins, warning, path: path.to_owned() })
     }

@@ -123,7 +123,6 @@ impl Recording for Disk {
     }
 
     fn wait(&mut self, _: Option<Instant>) -> anyhow::Result<Option<Synced>> {
-        // Such a disk takes no time of its own: whoever waits for it is told the end at once.
         Ok(Disk::poll(self, Duration::MAX))
     }
 

@@ -53,7 +53,6 @@ impl Sending {
     /// Takes an intent to send. Says whether there was room for it.
     pub(super) fn give(&mut self, intent: Intent) -> bool {
         let id = intent.id();
-        // An intent that is given twice is sent once: it has one receipt.
         if self.held.contains_key(&id) {
             return true;
         }

@@ -40,7 +40,6 @@ pub(super) fn without_unknown(text: &str) -> Option<(Spanned<DeTable<'_>>, Strin
     let mut table = DeTable::parse(text).ok()?;
     let mut left_out: Vec<String> = Vec::new();
     for section in names(table.get_ref()).into_iter().filter(|section| section != "version") {
-        // A section that is not known goes as a whole; of one that is, only the keys that are not known.
         if !MEANINGS.iter().any(|(of, ..)| *of == section) {
             table.get_mut().remove(&*section);
             left_out.push(section);

@@ -142,7 +142,6 @@ impl Host {
         let Some(Peer { stage: Stage::Open(open), .. }) = &mut self.peers[row] else { return };
         match what(open) {
             Ok(()) => self.quic.mark(row),
-            // Whoever does not read is put out here, and nobody else waits for it.
             Err(close) => self.put_out(row, &close),
         }
     }
