@@ -280,6 +280,8 @@ pub(crate) fn numbered(backend: &dyn Backend, folder: &Path, ending: &str) -> Re
         }
     }
     files.sort_unstable();
+    // A folder that changes while it is listed may name a file twice.
+    files.dedup();
     // Two files of one number would be read as two parts of a journal or a log.
     assert!(files.is_sorted_by(|one, next| one.0 < next.0), "a number has one name, and a folder has a name once");
     Ok(files)

@@ -103,7 +103,7 @@ impl Scan {
         let rest = end.saturating_sub(base) as usize;
         let count = if base == self.base { rest } else { SEGMENT_WINDOW_BYTES.min(rest) };
         let bytes = file.read_range(base, count)?;
-        // One that is shorter now was cut at its end, by whoever writes it: what is not there any more was not synced.
+        // One that is shorter now was cut at its end.
         let is_whole = bytes.len() < count || count == rest;
         self.go_on(bytes, base);
         *ahead = (!is_whole).then_some(Ahead { file, end });
