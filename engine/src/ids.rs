@@ -76,9 +76,9 @@ impl AccountId {
 }
 
 // Who is nobody, or has no row, is told apart from everybody who has one.
-const _: () = assert!(AccountId::NONE.0 >= ACCOUNTS_MAX);
-const _: () = assert!(PeerId::NONE.slot >= PEERS_MAX);
-const _: () = assert!(PeerId::LOCAL.slot >= PEERS_MAX);
+const _: () = assert!(AccountId::NONE.0 > ACCOUNTS_MAX);
+const _: () = assert!(PeerId::NONE.slot > PEERS_MAX);
+const _: () = assert!(PeerId::LOCAL.slot > PEERS_MAX);
 const _: () = assert!(PeerId::LOCAL.generation != PeerId::NONE.generation);
 
 impl Height {
