@@ -103,6 +103,9 @@ impl History {
                     search.high = page;
                 } else if search.number > highest {
                     search.low = middle + 1;
+                } else if search.found.is_none() {
+                    // It lies among them and is not there: the page is no true one, and no other can have it.
+                    search.high = search.low;
                 }
                 return Ok(());
             }
