@@ -174,6 +174,27 @@ fn a_reader_holds_a_part_of_a_segment_and_finds_every_frame() {
 }
 
 #[test]
+fn a_segment_that_is_cut_below_the_place_of_its_reader_ends_there() {
+    let backend = Counted::default();
+    let (_disk, _) = written(&backend, 1 << 30);
+    let mut reader =
+        JournalReader::open_on(Arc::new(backend.clone()), Path::new(DIR), Height::GENESIS).expect("a session");
+    let heights = (SEGMENT_WINDOW_BYTES / BODY) as u64 + 5;
+    for _ in 1..=heights {
+        reader.next_frame().expect("sound").expect("a frame for each height");
+        reader.next_frame().expect("sound").expect("what each height led to");
+    }
+    let file = backend.list(Path::new(DIR).join("journal").as_path()).expect("a folder").remove(0);
+    backend.open(&file, Access::Write).expect("a file").set_len(64 << 10).expect("cut");
+    // What is in memory is read still.
+    let mut more = 0;
+    while reader.next_frame().is_ok_and(|frame| frame.is_some()) {
+        more += 1;
+    }
+    assert!(more > 0 && heights + more / 2 < HEIGHTS, "{more}");
+}
+
+#[test]
 fn a_segment_gives_up_its_bodies_with_a_part_of_it_in_memory() {
     for is_compressed in [false, true] {
         let backend = Counted::default();

@@ -117,7 +117,8 @@ impl Scan {
         assert!(base.is_multiple_of(BLOCK), "what lies at a multiple in memory does in the segment");
         self.bytes = bytes.into();
         self.base = base;
-        self.at = (offset - base) as usize;
+        // A file that somebody has cut below the place that was reached ends where it ends now.
+        self.at = ((offset - base) as usize).min(self.bytes.len());
         self.search_left = SEARCH_LENGTHS * self.bytes.len() as u64;
     }
 
