@@ -71,12 +71,15 @@ impl Watches {
         assert!(self.count <= WATCHES_MAX, "what all peers watch is bounded");
         assert!(self.tables.len() <= self.count, "a table is told of while somebody watches it");
         assert!(self.accounts.len() <= self.count, "an account is told of while somebody watches it");
+        assert!(self.newcomers.len() <= self.count, "whoever waits for the whole of something watches it");
         assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
     }
 
     fn forget(&mut self, peer: PeerId, what: Watched) {
         assert!(self.count > 0, "what is watched was counted");
         self.count -= 1;
+        // Where nobody watches any more nobody is told, and whoever came and went in one tick would stay here for ever.
+        self.newcomers.remove(&(what, peer));
         match what {
             Watched::Table(table) => {
                 let told = self.tables.get_mut(&table).expect("a watched table has its row");
@@ -96,6 +99,7 @@ impl Watches {
         for what in self.by_peer.remove(&peer).unwrap_or_default() {
             self.forget(peer, what);
         }
+        assert!(self.newcomers.len() <= self.count, "whoever waits for the whole of something watches it");
         assert_eq!(self.count == 0, self.by_peer.is_empty(), "what somebody watches is counted");
         assert!(self.tables.len() <= self.count, "a table is told of while somebody watches it");
         assert!(self.accounts.len() <= self.count, "an account is told of while somebody watches it");
@@ -303,5 +307,28 @@ impl Told {
         let (table, seats, resolutions) = (*table, changed, Vec::new());
         let (to, roll, closing) = (None, None, None);
         Some(TableUpdate { to, id, height, time_ms, table, seats, roll, resolutions, pledge, closing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_watches_no_more_waits_for_nothing() {
+        let peer = |slot| PeerId { slot, generation: 1 };
+        let (table, account) = (Watched::Table(TableId(3)), Watched::Account([7; 32]));
+        let mut watches = Watches::default();
+        for slot in 0..10 {
+            watches.watch(peer(slot), table, true);
+            watches.watch(peer(slot), account, true);
+            watches.watch(peer(slot), table, true);
+        }
+        assert_eq!((watches.count, watches.newcomers.len()), (20, 20), "each waits once");
+        (0..5).for_each(|slot| watches.leave(peer(slot)));
+        (5..10).for_each(|slot| watches.watch(peer(slot), table, false));
+        assert_eq!((watches.count, watches.newcomers.len()), (5, 5));
+        (5..10).for_each(|slot| watches.watch(peer(slot), account, false));
+        assert!(watches.newcomers.is_empty() && watches.tables.is_empty() && watches.by_peer.is_empty());
     }
 }
