@@ -72,11 +72,13 @@ struct HeightShares {
 
 impl Shares {
     /// Whether a share whose signature was not verified could be of use.
-    pub fn wants(&self, share: &Share, decided: Height) -> bool {
+    pub fn wants(&self, share: &Share, settled: Height, decided: Height) -> bool {
         let height = share.body.height;
-        let near = height.0 + RECENT_BEACONS as u64 > decided.0 && height.0 <= decided.0 + UNSETTLED_MAX as u64;
+        // Where all lost power a restart decides many heights before it settles the first: all of them lack a beacon.
+        let is_open = height > settled && height.0 <= decided.0 + UNSETTLED_MAX as u64;
         // One that is known is wanted: its author sends it again because it lacks the beacon.
-        near && share.body.epoch == EPOCH && height > Height::GENESIS
+        let is_recent = height <= settled && height.0 + RECENT_BEACONS as u64 > decided.0;
+        (is_open || is_recent) && share.body.epoch == EPOCH && height > Height::GENESIS
     }
 
     /// Takes a share whose envelope was verified. A second one of its author is evidence.
@@ -266,5 +268,31 @@ impl HeightShares {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+    use engine::limits::UNSETTLED_RECORDED_MAX;
+    use engine::message::share::ShareBody;
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_wanted_of_every_height_without_a_beacon_and_of_the_last_with_one() {
+        let share = |height| {
+            let body = ShareBody { height: Height(height), slot: 1, epoch: EPOCH, ..ShareBody::zeroed() };
+            Share { body, signature: [0; 64] }
+        };
+        let wants =
+            |height, settled, decided| Shares::default().wants(&share(height), Height(settled), Height(decided));
+        // After a restart as many heights are decided and not settled as a record may hold.
+        let decided = 100 + UNSETTLED_RECORDED_MAX as u64;
+        assert!((101..=decided + 2).all(|height| wants(height, 100, decided)));
+        assert!(!wants(100, 100, decided) && !wants(decided + 3, 100, decided));
+        // As a node goes on, the others may lack the last ones that it has settled.
+        assert!((87..=104).all(|height| wants(height, 100, 102)), "{RECENT_BEACONS} are remembered");
+        assert!(!wants(86, 100, 102) && !wants(105, 100, 102) && !wants(0, 0, 0));
     }
 }

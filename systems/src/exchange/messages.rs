@@ -67,7 +67,7 @@ pub fn verify_messages(
     let (decided, round) = (chain.decided, orderer.round);
     let own = orderer.own_slot();
     assert!(own.is_none_or(|slot| validators.key(slot).is_some()), "this validator is one of the set");
-    let wanted = wanted(&mut heard, &tally, &bodies, &shares, &evidence, &validators, decided, round);
+    let wanted = wanted(&mut heard, &tally, &bodies, &shares, &evidence, &validators, &chain, round);
     let items: Vec<SignedItem<'_>> = wanted.iter().map(|(_, signed)| item(signed, &validators, &setup)).collect();
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, &secret.0, &mut verdicts);
@@ -146,10 +146,10 @@ fn wanted(
     shares: &Shares,
     evidence: &EvidenceKept,
     validators: &Validators,
-    decided: Height,
+    chain: &Chain,
     round: u32,
 ) -> Vec<(PeerId, Signed)> {
-    let mut wanted = Vec::new();
+    let (mut wanted, decided) = (Vec::new(), chain.decided);
     let mut seen: BTreeSet<[u8; 128]> = BTreeSet::new();
     for (from, vote) in heard.votes.drain(..) {
         if tally.wants(&vote, decided, validators) && seen.insert(bytemuck::cast(vote)) {
@@ -163,7 +163,7 @@ fn wanted(
         }
     }
     for (from, share) in heard.shares.drain(..) {
-        if validators.key(share.body.slot).is_some() && shares.wants(&share, decided) {
+        if validators.key(share.body.slot).is_some() && shares.wants(&share, chain.settled, decided) {
             wanted.push((from, Signed::Share(share)));
         }
     }
