@@ -291,12 +291,14 @@ impl CatchUp {
         let standing = NodeStanding {
             decided: chain.decided,
             settled: chain.settled,
-            certified: chain.certified(),
+            // A restart may decide many heights before it settles the first: of these no root is known here.
+            certified: chain.certified().min(chain.settled),
             root_chain: chain.root_chains[0],
             flags,
             reserved: [0; 4],
         };
         assert!(standing.settled <= standing.decided, "nothing is settled before it is decided");
+        assert!(standing.certified <= standing.settled, "the others ban whoever says otherwise");
         assert!(standing.decided >= self.told.decided, "a chain does not go back");
         if standing != self.told {
             self.told = standing;
