@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::Tick;
 use engine::io::ChainProgress;
 use engine::limits::VALIDATORS_MAX;
+use engine::{Height, Tick};
 use systems::Machine;
 
 use super::Node;
@@ -78,14 +78,22 @@ impl Node {
 
     /// How many heights others have settled and this node has not. One more says so than may be liars.
     fn behind(&self, validators: u32) -> u64 {
-        let mut settled = [0; VALIDATORS_MAX as usize];
-        for (place, (_, standing)) in settled.iter_mut().zip(self.machine.nodes()) {
-            *place = standing.settled.0;
+        let mut told = [0; VALIDATORS_MAX as usize];
+        let mut is_told = false;
+        for (slot, standing) in self.machine.validators_told() {
+            // A validator counts once, however many connections it has.
+            let place = &mut told[slot as usize];
+            *place = standing.settled.0.max(*place);
+            is_told = true;
         }
-        settled.sort_unstable_by_key(|height| std::cmp::Reverse(*height));
-        // Places without a node say height 0 and come last: where too few nodes are connected, nothing is behind.
-        let liars = validators.saturating_sub(1) as usize / 3;
-        settled[liars.min(settled.len() - 1)].saturating_sub(self.standing.settled.0)
+        // Who follows nodes that follow hears of no validator. Whoever votes believes none but those who do: anybody may come as a
+        // node and say that the chain is further.
+        if !is_told && !self.machine.is_voting() {
+            for (place, (_, standing)) in told.iter_mut().zip(self.machine.nodes()) {
+                *place = standing.settled.0;
+            }
+        }
+        heights_behind(&mut told, validators, self.standing.settled)
     }
 
     /// Its machine.
@@ -119,5 +127,33 @@ impl Node {
     /// Its machine alone: what it holds is not recorded any more.
     pub fn into_machine(self) -> Machine {
         self.machine
+    }
+}
+
+/// How far `settled` lies below what one more validator told of than may be liars; places of those who told nothing are 0.
+fn heights_behind(told: &mut [u64], validators: u32, settled: Height) -> u64 {
+    let liars = validators.saturating_sub(1) as usize / 3;
+    assert!(liars < told.len(), "somebody may say the truth");
+    told.sort_unstable_by_key(|height| std::cmp::Reverse(*height));
+    // Places without a validator come last: where too few are connected, nothing is behind.
+    told[liars].saturating_sub(settled.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_may_lie_as_validators_may_be_faulty() {
+        let behind = |told: &[u64], validators| {
+            let mut places = [0; VALIDATORS_MAX as usize];
+            places[..told.len()].copy_from_slice(told);
+            heights_behind(&mut places, validators, Height(100))
+        };
+        assert_eq!(behind(&[900], 1), 800, "who follows a lone validator believes it");
+        assert_eq!(behind(&[900, 104, 90], 4), 4, "one of four may lie");
+        assert_eq!(behind(&[900, 100, 90], 4), 0);
+        assert_eq!(behind(&[900], 4), 0, "too few are connected");
+        assert_eq!(behind(&[900, 800, 107, 0, 0, 0], 7), 7, "two of seven may");
     }
 }

@@ -41,6 +41,12 @@ impl Machine {
         self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))
     }
 
+    /// Where each validator stands that is connected and has proved which it is, by its slot, as it says. One may come twice.
+    pub fn validators_told(&self) -> impl Iterator<Item = (u32, NodeStanding)> {
+        let rows = self.world.resource::<Nodes>().rows().iter();
+        rows.filter_map(|node| node.validator.map(|slot| (slot, node.standing)))
+    }
+
     /// Milliseconds between the times of two blocks, at least: genesis says it.
     pub fn block_interval_ms(&self) -> u64 {
         self.world.resource::<Setup>().genesis.block_interval_ms
