@@ -11,7 +11,7 @@ use engine::Height;
 use engine::io::{ChainProgress, Input, Output, Receipt, Verdict};
 use engine::message::intent::Intent;
 use keys::identity;
-use net::client::{Endpoint, RawConnection};
+use net::client::{Endpoint, Lost, RawConnection};
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::transport::Carrier;
 use net::wire::{AnswerVerdict, Hello, Role, ToClient, ToNode};
@@ -87,7 +87,15 @@ impl Service for Ours {
 
     async fn connect(&self, number: usize, endpoint: Endpoint) -> RawConnection {
         let key = identity(&NetKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes())).expect("a key");
-        let mut talk = RawConnection::connect(&endpoint, &key, self.address).await.expect("a connection");
+        // Of a thousand at once some lose their packets where the system's buffers are small, and give up after some seconds, as bare
+        // quinn does not: they try again, as every client does, and the time is in the figure.
+        let mut talk = loop {
+            match RawConnection::connect(&endpoint, &key, self.address).await {
+                Ok(talk) => break talk,
+                Err(Lost::Silent(_)) => {}
+                Err(lost) => panic!("a connection: {lost:?}"),
+            }
+        };
         let hello = Hello { chain: None, program: "bench".into(), role: Role::Client };
         talk.say(&ToNode::Hello(hello)).await.expect("sent");
         assert!(matches!(talk.hear().await, Ok(ToClient::Welcome(_))));
