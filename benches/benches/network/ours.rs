@@ -89,10 +89,11 @@ impl Service for Ours {
         let key = identity(&NetKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes())).expect("a key");
         // Of a thousand at once some lose their packets where the system's buffers are small, and give up after some seconds, as bare
         // quinn does not: they try again, as every client does, and the time is in the figure.
+        let mut tries_left = 4;
         let mut talk = loop {
             match RawConnection::connect(&endpoint, &key, self.address).await {
                 Ok(talk) => break talk,
-                Err(Lost::Silent(_)) => {}
+                Err(Lost::Silent(_)) if tries_left > 0 => tries_left -= 1,
                 Err(lost) => panic!("a connection: {lost:?}"),
             }
         };
