@@ -136,7 +136,7 @@ impl Retirer {
         if index.last >= keep {
             return Ok(false);
         }
-        let (bytes, ahead) = Ahead::begin(file, 0, length).map_err(io)?;
+        let (bytes, ahead) = Ahead::begin(file, 0, length).map_err(compressed::failed(path))?;
         let head = self.head(number, bytes, ahead, &index).map_err(|bad| match bad {
             NoHead::Bad(offset, problem) => damaged(offset, problem).into(),
             NoHead::Io(error) => compressed::failed(path)(error),
