@@ -241,8 +241,10 @@ pub const EDGE_OUTPUTS_MAX: usize = 256;
 /// Answers are kept beyond it. They are bounded all the same: while something waits here the tick takes no more from the
 /// network, and each intent that it took before has two answers at most.
 pub const EDGE_UPDATES_MAX: usize = 1 << 16;
-/// Acknowledgements in a second, above which they wait for their receipts.
-pub const SEPARATE_ACKS_PER_S_MAX: u32 = 12_000;
+/// Intents taken in a second, above which they share a batch of signatures, a block, and a packet with their receipts.
+pub const COALESCED_ABOVE_PER_S: u32 = 6_000;
+/// How long they are left to wait for others then. It is a little less than four ticks, none of which begins to the millisecond.
+pub const COALESCED_FOR: std::time::Duration = std::time::Duration::from_millis(17);
 /// Intents without a last answer that a client holds at most.
 pub const CLIENT_INTENTS_MAX: usize = 4_096;
 /// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
@@ -482,6 +484,9 @@ const _: () = assert!(SUPPLY_MAX <= u64::MAX / 2);
 const _: () = assert!(COUNTER_MAX < u32::MAX as u64);
 // Heights do not follow each other faster than a node turns, and no clock's error alone ends a new intent.
 const _: () = assert!(TICK_MS <= PROPOSAL_INTERVAL_MS_MIN);
+// Intents that share a block are taken with every fourth tick.
+const _: () =
+    assert!(3 * TICK_MS < COALESCED_FOR.as_millis() as u64 && (COALESCED_FOR.as_millis() as u64) < 4 * TICK_MS);
 const _: () = assert!(CLOCK_SKEW_MS_MAX < EXPIRY_AHEAD_S_MAX * 1_000);
 const _: () = assert!(TIME_MS_MAX / 1_000 <= u32::MAX as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);

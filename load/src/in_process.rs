@@ -59,8 +59,9 @@ impl Link {
 }
 
 impl Edge for Link {
-    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         inputs.extend(self.inputs.try_iter().take(LOAD_INPUTS_MAX));
+        true
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {

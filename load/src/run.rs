@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use engine::Genesis;
-use engine::limits::SEPARATE_ACKS_PER_S_MAX;
+use engine::limits::COALESCED_ABOVE_PER_S;
 use engine::rules::DiceSource;
 use net::client::{Lost, RawConnection, socket};
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
@@ -395,7 +395,7 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
         summary.p95_ms < LATENCY_TARGET_MS && summary.settled > 0,
     )];
     // Above that rate the node lets acknowledgements wait for their receipts, and there is no routing to be seen.
-    if load.rate <= f64::from(SEPARATE_ACKS_PER_S_MAX) {
+    if load.rate <= f64::from(COALESCED_ABOVE_PER_S) {
         goals.push(goal(
             "routing (bet to acknowledgement), P95",
             "under 10 ms".into(),

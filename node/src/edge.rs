@@ -14,8 +14,9 @@ use systems::Machine;
 /// [`net::wire::Decoder::between_nodes`] reads them. What is handed to [`Edge::send`] may leave at once: a vote or a share
 /// is handed over when what it says is on disk.
 pub trait Edge {
-    /// What arrived since the last time, in order; a bounded number.
-    fn take_inputs(&mut self, inputs: &mut Vec<Input>);
+    /// What arrived since the last time, in order; a bounded number. Says whether intents are among it: while many arrive, some
+    /// ticks leave them to the next.
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool;
 
     /// Says, once, that something arrived on which a height may wait: where time is the wall's, a tick may begin for it
     /// before it is due.
@@ -47,8 +48,8 @@ pub trait Edge {
 }
 
 impl Edge for Server {
-    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
-        Server::take_inputs(self, inputs);
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
+        Server::take_inputs(self, inputs)
     }
 
     fn urgent(&self) -> Option<&Receiver<()>> {

@@ -329,8 +329,8 @@ impl Recorder {
         }
     }
 
-    /// Counts the intents that a tick takes, and notes since when each is here.
-    pub fn arrived(&mut self, inputs: &[Input]) {
+    /// Counts the intents that a tick takes, and notes since when each is here: since it was looked for them before.
+    pub fn arrived(&mut self, inputs: &[Input], took_intents: bool) {
         let now = Instant::now();
         for input in inputs {
             let Input::Intents { from, intents } = input else { continue };
@@ -339,7 +339,9 @@ impl Recorder {
             let since = if *from == PeerId::LOCAL { now } else { self.looked };
             intents.iter().for_each(|intent| self.arrivals.note(&intent.id(), since));
         }
-        self.looked = now;
+        if took_intents {
+            self.looked = now;
+        }
     }
 
     /// Something leaves: what it answers does not wait any more.

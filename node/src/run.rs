@@ -55,7 +55,6 @@ impl Node {
         }
         let began = Instant::now();
         self.hear_snapshots();
-        self.recorder.arrived(&self.inputs);
         let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
         Self::noted(self.stopped.as_ref(), exchanged)?;
         assert!(self.inputs.is_empty(), "what arrived is taken once");
@@ -155,11 +154,11 @@ impl Node {
             }
         }
         // While outputs wait for the network no more is taken from it: each input would add to them, without a bound.
-        if let Some(network) = &mut self.network
-            && network.is_flowing()
-        {
-            network.take_inputs(&mut self.inputs);
-        }
+        let took_intents = match &mut self.network {
+            Some(network) => network.is_flowing() && network.take_inputs(&mut self.inputs),
+            None => true,
+        };
+        self.recorder.arrived(&self.inputs, took_intents);
         Ok(Some(clock))
     }
 
@@ -178,17 +177,19 @@ impl Node {
     /// Waits until the tick begins. What reaches the disk meanwhile lets its receipts out at once.
     fn await_tick(&mut self) -> anyhow::Result<()> {
         let Some(due) = self.clock.due() else { return Ok(()) };
-        let calls = self.network.as_ref().is_some_and(|network| network.urgent().is_some());
-        let early = self.clock.early().filter(|_| calls);
+        let early = self.clock.early();
         while let Some(synced) = self.storage.wait(early.or(Some(due)))? {
             self.synced(synced)?;
         }
-        // In a height several messages wait for each other: one that arrives now need not wait until the next tick is
-        // due.
-        while calls
-            && let Some(urgent) = self.network.as_ref().and_then(|network| network.urgent())
-            && let Some(synced) = self.storage.wait_unless(due, urgent)?
-        {
+        // A height goes from step to step: from a decision that reaches the disk to its settling, and where there are several
+        // validators from message to message. None of them need wait until the next tick is due.
+        while early.is_some() && !std::mem::take(&mut self.may_settle) {
+            let urgent = self.network.as_ref().and_then(|network| network.urgent());
+            let synced = match urgent {
+                Some(urgent) => self.storage.wait_unless(due, urgent)?,
+                None => self.storage.wait(Some(due))?,
+            };
+            let Some(synced) = synced else { break };
             self.synced(synced)?;
         }
         Ok(())
@@ -278,6 +279,8 @@ pub struct Node {
     /// The height that it began with.
     found: Height,
     standing: ChainProgress,
+    /// A decision has reached the disk since the last tick: this one can settle it.
+    may_settle: bool,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     released: Vec<Output>,
@@ -319,6 +322,7 @@ impl Node {
             clock,
             found,
             standing,
+            may_settle: false,
             inputs: Vec::new(),
             outputs: Vec::new(),
             released: Vec::new(),

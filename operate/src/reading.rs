@@ -140,6 +140,8 @@ pub struct NetworkReading {
     pub held_bytes: u64,
     /// Other nodes that are known.
     pub nodes_known: u64,
+    /// 1 while so many intents arrive that they share what each would cost alone.
+    pub coalesces: u64,
 }
 
 impl NetworkReading {
@@ -154,6 +156,7 @@ impl NetworkReading {
             kept_bytes: source.kept_bytes,
             held_bytes: gauges.held.load(Ordering::Relaxed) as u64,
             nodes_known: gauges.nodes_known.load(Ordering::Relaxed) as u64,
+            coalesces: gauges.coalesces.load(Ordering::Relaxed).into(),
         }
     }
 
@@ -176,6 +179,7 @@ impl NetworkReading {
             kept_bytes: 0,
             held_bytes: 0,
             nodes_known: 0,
+            coalesces: 0,
         }
     }
 }

@@ -27,8 +27,9 @@ pub struct Lines {
 pub struct SimEdge(pub Rc<RefCell<Lines>>);
 
 impl Edge for SimEdge {
-    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         inputs.append(&mut self.0.borrow_mut().inputs);
+        true
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {

@@ -1,7 +1,7 @@
 //! Numbers of the network: what happened since the start, and what there is now.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::session::Handled;
 
@@ -95,4 +95,6 @@ pub struct Gauges {
     pub held: AtomicUsize,
     /// Other nodes that this node knows of.
     pub nodes_known: AtomicUsize,
+    /// Whether so many intents arrive that they share what each would cost alone.
+    pub coalesces: AtomicBool,
 }

@@ -23,7 +23,7 @@ use engine::limits::HEARTBEAT;
 use quinn_proto::Incoming;
 use tokio::time::Instant;
 
-use super::ack_batching::AckBatching;
+use super::coalescing::Coalescing;
 use super::common::Common;
 use super::counters::{Counters, Gauges};
 use super::dues::Dues;
@@ -53,7 +53,7 @@ pub(super) struct Host {
     stalled: Vec<usize>,
     /// Connections that have ended, of which the tick does not know all yet.
     leaving: Vec<(PeerId, Untold)>,
-    batching: AckBatching,
+    coalescing: Coalescing,
     outputs: Receiver<Batch>,
     gauges: Arc<Gauges>,
     throttle: Arc<Throttle>,
@@ -94,7 +94,7 @@ impl Host {
             half_open: 0,
             stalled: Vec::new(),
             leaving: Vec::new(),
-            batching: AckBatching::new(now),
+            coalescing: Coalescing::new(now),
             outputs,
             gauges,
             throttle,
@@ -124,6 +124,7 @@ impl Host {
         self.expire();
         self.run_errands();
         self.dial();
+        self.coalescing.turn(self.now);
         self.deliver();
         // Connections that had something for the tick are asked again: it may have room by now.
         self.stalled.drain(..).for_each(|row| self.quic.mark(row));
@@ -157,7 +158,7 @@ impl Host {
         self.dues
             .next()
             .into_iter()
-            .chain(self.batching.next_due())
+            .chain(self.coalescing.next_due())
             .chain(self.farewell)
             .chain(self.common.visitors.next_due())
             // A host that has nothing to do turns all the same, which shows that it lives.
@@ -231,12 +232,13 @@ impl Host {
 
     /// What others read of this turn.
     fn count(&mut self) {
-        let Self { common, gauges, quic, .. } = self;
+        let Self { common, gauges, quic, coalescing, .. } = self;
         assert!(common.slots.taken() <= common.admission.connections(), "whoever has a slot was let in");
         gauges.turns.fetch_add(1, Ordering::Relaxed);
         gauges.connections.store(common.admission.connections(), Ordering::Relaxed);
         gauges.reserved.store(common.admission.reserved(), Ordering::Relaxed);
         gauges.held.store(common.held, Ordering::Relaxed);
+        gauges.coalesces.store(coalescing.is_on(), Ordering::Relaxed);
         gauges.nodes_known.store(common.nodes.known(), Ordering::Relaxed);
         let (packets_in, packets_out) = quic.take_counted();
         Counters::add(&common.counters.packets_in, packets_in);

@@ -22,7 +22,7 @@ mod lanes;
 mod nodes;
 mod errands;
 mod kept;
-mod ack_batching;
+mod coalescing;
 mod outbox;
 mod dues;
 mod throttle;
@@ -49,6 +49,7 @@ use tokio::time::Instant;
 
 use self::admission::Admission;
 pub use self::chain::ChainInfo;
+use self::coalescing::Takes;
 use self::common::{Common, Published};
 pub use self::config::ServerConfig;
 pub use self::counters::{Counters, Gauges};
@@ -135,6 +136,7 @@ pub struct Server {
     pub socket_bytes: (usize, usize),
     key: [u8; 32],
     intents: Receiver<Input>,
+    takes: Takes,
     events: Receiver<Input>,
     said: Said,
     outputs: Sender<Batch>,
@@ -247,6 +249,7 @@ impl Server {
             socket_bytes: (0, 0),
             key,
             intents,
+            takes: Takes::new(started),
             events,
             said,
             outputs,
@@ -263,13 +266,20 @@ impl Server {
     }
 
     /// What arrived since the last time: who came, went and watches, then what nodes say, then the intents; each in order.
-    pub fn take_inputs(&self, inputs: &mut Vec<Input>) {
+    ///
+    /// While so many intents arrive that they share a block, they are taken once each [`engine::limits::COALESCED_FOR`]. Says
+    /// whether they were.
+    pub fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         // No more is taken than the channels hold, so that a tick has an end. Events are taken last and put first:
         // whoever said something had come before, so the tick knows everybody of whom it reads.
         let mut said: Vec<Input> = self.said.take().collect();
-        said.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
+        let takes_intents = self.takes.is_time(self.gauges.coalesces.load(Ordering::Relaxed), Instant::now());
+        if takes_intents {
+            said.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
+        }
         inputs.extend(self.events.try_iter().take(EDGE_INPUTS_MAX));
         inputs.append(&mut said);
+        takes_intents
     }
 
     /// Says, once, that another node said something on which a height may wait. Whoever takes the inputs has heard it.

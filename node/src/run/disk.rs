@@ -67,9 +67,9 @@ impl Node {
         // sends again.
         let kept = self.inputs.len();
         if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
-            network.take_inputs(&mut self.inputs);
+            let took_intents = network.take_inputs(&mut self.inputs);
+            self.recorder.arrived(&self.inputs[kept..], took_intents);
         }
-        self.recorder.arrived(&self.inputs[kept..]);
         let mut shed = Vec::new();
         for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
             let Input::Intents { from, intents } = input else { continue };
@@ -117,6 +117,7 @@ impl Node {
         self.inputs.push(Input::Synced { group });
         let mut released = std::mem::take(&mut self.released);
         if let Some(standing) = self.held.release(group, &mut released) {
+            self.may_settle |= standing.decided > self.standing.decided;
             self.standing = standing;
         }
         self.tell(&mut released);

@@ -53,9 +53,10 @@ impl Guest {
 }
 
 impl Edge for Guest {
-    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         let intents = vec![self.intent()];
         inputs.push(Input::Intents { from: GUEST, intents });
+        true
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {

@@ -15,8 +15,9 @@ struct Caller {
 }
 
 impl Edge for Caller {
-    fn take_inputs(&mut self, _: &mut Vec<Input>) {
+    fn take_inputs(&mut self, _: &mut Vec<Input>) -> bool {
         self.taken.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     fn urgent(&self) -> Option<&Receiver<()>> {

@@ -43,6 +43,12 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge("bitcraps_net_held_bytes", Unit::Bytes, network!(held_bytes), "What waits in this process for them."),
     gauge("bitcraps_nodes_known", Unit::Count, network!(nodes_known), "Other nodes that are known."),
+    gauge(
+        "bitcraps_net_coalesces",
+        Unit::Count,
+        network!(coalesces),
+        "1 while so many intents arrive that they share batches, blocks and packets; receipts are some milliseconds later then.",
+    ),
     counter("bitcraps_net_accepted_total", network!(counted "accepted"), "Connections that were let in."),
     counter(
         "bitcraps_net_refused_full_total",

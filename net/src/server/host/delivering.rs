@@ -28,7 +28,7 @@ impl Host {
                 });
             }
         }
-        while let Some(peer) = self.batching.take_due(self.now) {
+        while let Some(peer) = self.coalescing.take_due(self.now) {
             self.to(peer, |open| {
                 open.answers.release();
                 Ok(())
@@ -57,7 +57,7 @@ impl Host {
                 if self.common.slots.row(to).is_none() {
                     return;
                 }
-                if self.batching.count_and_defer(to, self.now) {
+                if self.coalescing.count_and_defer(to, self.now) {
                     self.hold(to, acknowledged);
                 } else {
                     self.to(to, |open| open.answer(acknowledged));

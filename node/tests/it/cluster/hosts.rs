@@ -46,8 +46,9 @@ pub struct Lines {
 struct Line(Rc<RefCell<Lines>>);
 
 impl Edge for Line {
-    fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         inputs.append(&mut self.0.borrow_mut().inputs);
+        true
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
