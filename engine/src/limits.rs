@@ -450,6 +450,10 @@ pub const PLAY_ROLLS_KEPT: usize = 100;
 pub const PLAY_LINES_KEPT: usize = 200;
 /// Connections that a development node takes beside those of its simulated players.
 pub const DEV_GUESTS_MAX: u32 = 256;
+/// Commands to the clients of a fleet that may wait, all together.
+pub const FLEET_ORDERS_MAX: usize = 1 << 16;
+/// Clients of a fleet that one turn connects: each handshake begins with a signature and the making of keys.
+pub const FLEET_TURN_DIALS_MAX: usize = 16;
 /// Commands that may wait at one client of a load.
 pub const LOAD_COMMANDS_MAX: usize = 64;
 /// Batches of inputs that may wait for the tick of a load in one process.

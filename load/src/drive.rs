@@ -7,16 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use engine::io::Watched;
-use engine::limits::LOAD_COMMANDS_MAX;
 use engine::message::intent::Intent;
-use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, socket};
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use net::client::fleet::{Fleet, Mate};
+use net::client::{ClientConfig, Command, Event, IDLE, Lost};
 
 use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
-use super::users::{FIRST_BET, Users};
+use super::users::{FIRST_BET, User, Users};
 use keys::identity;
 
 /// Intents of one user that can be told apart while they are under way: as many as come at ten a second until the first of them
@@ -24,19 +22,14 @@ use keys::identity;
 const SLOTS: usize = 512;
 /// Silence after which a user whose node is one of several goes on at another.
 const LOST_AFTER: Duration = Duration::from_secs(2);
-/// UDP sockets that the clients share.
-const SOCKETS: usize = 4;
-/// What the system is asked for, for each socket.
+/// What the system is asked for, for the clients' socket.
 const SOCKET_BYTES: usize = 8 << 20;
 
 /// The connected users of a run.
 pub struct Driver {
-    runtime: Runtime,
-    endpoints: Vec<Endpoint>,
-    clients: Vec<mpsc::Sender<Command>>,
+    fleet: Fleet,
     users: Arc<Users>,
     heard: Arc<Heard>,
-    address: SocketAddr,
     /// How long it took until all users were connected.
     pub connected_in: Duration,
 }
@@ -48,22 +41,12 @@ impl Driver {
     /// If they are not all connected in time.
     pub fn connect(load: &Load, nodes: &[SocketAddr], users: Users) -> anyhow::Result<Self> {
         let address = *nodes.first().context("a node")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("clients")
-            .enable_all()
-            .build()
-            .context("the clients' threads")?;
-        let inside = runtime.enter();
         let local: SocketAddr =
             if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
-        let endpoints: Vec<_> =
-            (0..SOCKETS).map(|_| socket(local, SOCKET_BYTES)).collect::<Result<_, _>>().context("a UDP socket")?;
         let users = Arc::new(users);
         let heard = Arc::new(Heard::new(users.list().len(), SLOTS));
         let began = Instant::now();
-        let mut clients = Vec::with_capacity(users.list().len());
-        for (number, user) in users.list().iter().enumerate() {
+        let mate = |(number, user): (usize, &User)| -> anyhow::Result<Mate> {
             let config = ClientConfig {
                 address: nodes[number % nodes.len()].to_string(),
                 others: (1..nodes.len()).map(|more| (nodes[(number + more) % nodes.len()].to_string(), None)).collect(),
@@ -72,32 +55,24 @@ impl Driver {
                 program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),
                 reconnect: true,
             };
-            let client = Client::new(config, endpoints[number % SOCKETS].clone(), &identity(&user.net)?)?;
-            let client = if nodes.len() > 1 { client.lost_after(LOST_AFTER) } else { client };
-            let (commands, commands_in) = mpsc::channel(LOAD_COMMANDS_MAX);
-            clients.push(commands);
-            let hear = Arc::clone(&heard);
-            runtime.spawn(async move {
-                let mut start = None;
-                let ended: Result<(), Lost> = client
-                    .run(commands_in, |event| {
-                        // The clock starts anew once, after the preparation.
-                        if matches!(&event, Event::Answer(answer) if answer.id.number >= FIRST_BET) {
-                            let start = *start.get_or_insert_with(|| *lock(&hear.start));
-                            hear.hear(number, start, event);
-                        } else {
-                            hear.hear(number, began, event);
-                        }
-                    })
-                    .await;
-                if let Err(lost) = ended {
-                    hear.fail(format!("user {number} lost its connection for good: {lost}"));
-                }
-            });
-        }
-        drop(inside);
-        let mut driver = Self { runtime, endpoints, clients, users, heard, address, connected_in: Duration::ZERO };
-        let count = driver.clients.len() as u64;
+            let lost_after = if nodes.len() > 1 { LOST_AFTER } else { IDLE };
+            Ok(Mate { config, identity: identity(&user.net)?, lost_after })
+        };
+        let mates = users.list().iter().enumerate().map(mate).collect::<anyhow::Result<Vec<Mate>>>()?;
+        let hears = Arc::clone(&heard);
+        let mut start = None;
+        let hear = move |number, event: Result<Event, Lost>| match event {
+            // The clock starts anew once, after the preparation.
+            Ok(Event::Answer(answer)) if answer.id.number >= FIRST_BET => {
+                let start = *start.get_or_insert_with(|| *lock(&hears.start));
+                hears.answered(number, start, &answer);
+            }
+            Ok(event) => hears.hear(number, began, event),
+            Err(lost) => hears.fail(format!("user {number} lost its connection for good: {lost}")),
+        };
+        let fleet = Fleet::start(local, SOCKET_BYTES, mates, hear)?;
+        let mut driver = Self { fleet, users, heard, connected_in: Duration::ZERO };
+        let count = driver.users.list().len() as u64;
         driver.heard.wait("connect", count, |heard| heard.up.load(Ordering::Relaxed))?;
         driver.connected_in = began.elapsed();
         driver.prepare(load)?;
@@ -106,27 +81,19 @@ impl Driver {
 
     /// Opens every account and takes every seat.
     fn prepare(&self, load: &Load) -> anyhow::Result<()> {
-        let count = self.clients.len() as u64;
-        let each = |intent: &dyn Fn(usize) -> Intent| -> anyhow::Result<()> {
-            for (user, client) in self.clients.iter().enumerate() {
-                client.blocking_send(Command::Send(vec![intent(user)])).context("a client has stopped")?;
-            }
-            Ok(())
+        let count = self.users.list().len();
+        let each = |intent: &dyn Fn(usize) -> Intent| {
+            (0..count).for_each(|user| self.fleet.tell(user, Command::Send(vec![intent(user)])));
         };
-        each(&|user| self.users.open(user))?;
+        let count = count as u64;
+        each(&|user| self.users.open(user));
         self.heard.wait("open an account", count, |heard| heard.prepared.load(Ordering::Relaxed))?;
-        each(&|user| self.users.sit(user))?;
+        each(&|user| self.users.sit(user));
         self.heard.wait("sit down", 2 * count, |heard| heard.prepared.load(Ordering::Relaxed))?;
-        for (user, client) in self.clients.iter().enumerate().take(load.watchers as usize) {
-            let table = Watched::Table(self.users.list()[user].table);
-            client.blocking_send(Command::Watch(table, true)).context("a client has stopped")?;
+        for (number, user) in self.users.list().iter().enumerate().take(load.watchers as usize) {
+            self.fleet.tell(number, Command::Watch(Watched::Table(user.table), true));
         }
         Ok(())
-    }
-
-    /// The runtime of the clients, and their sockets, for others who connect.
-    pub fn others(&self) -> (&Runtime, &[Endpoint], SocketAddr) {
-        (&self.runtime, &self.endpoints, self.address)
     }
 
     /// What was heard.
@@ -145,17 +112,17 @@ impl Driver {
         stop: &AtomicBool,
         on_progress: impl FnMut(Duration, &Heard),
     ) -> anyhow::Result<()> {
-        let users = self.clients.len() as u64;
+        let users = self.users.list().len() as u64;
         let mut churned = 0;
         let send = |now: Duration, due: Option<(usize, Intent)>| {
             if let Some((user, intent)) = due
-                && self.clients[user].try_send(Command::Send(vec![intent])).is_err()
+                && !self.fleet.try_tell(user, Command::Send(vec![intent]))
             {
-                // A client so far behind that its queue is full: the intent was offered all the same, and is lost.
+                // Clients so far behind that their queue is full: the intent was offered all the same, and is lost.
                 self.heard.unsent.fetch_add(1, Ordering::Relaxed);
             }
             while churned < (load.churn * now.as_secs_f64()) as u64 {
-                let _ = self.clients[(u64::wrapping_mul(churned, 7_919) % users) as usize].try_send(Command::Reconnect);
+                let _ = self.fleet.try_tell((u64::wrapping_mul(churned, 7_919) % users) as usize, Command::Reconnect);
                 churned += 1;
             }
         };
@@ -164,16 +131,7 @@ impl Driver {
 
     /// Closes every connection, and gives what was heard.
     pub fn close(self) -> Arc<Heard> {
-        for client in &self.clients {
-            let _ = client.try_send(Command::Close);
-        }
-        let endpoints = self.endpoints.clone();
-        self.runtime.block_on(async {
-            for endpoint in &endpoints {
-                let _ = tokio::time::timeout(Duration::from_secs(2), endpoint.wait_idle()).await;
-            }
-        });
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        self.fleet.close();
         self.heard
     }
 }

@@ -169,7 +169,9 @@ pub fn run(
     let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let driver = Driver::connect(load, &[address], users)?;
     let signed_count = signed.count;
-    let disturbed = disturb(driver.others().0, load, address, house.chain)?;
+    let others =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("others").enable_all().build()?;
+    let disturbed = disturb(&others, load, address, house.chain)?;
     // The disturbers are there before the first intent is due.
     std::thread::sleep(Duration::from_micros(600) * load.idle);
     let mut node = target.as_ref().map(|target| Meter::new(target.pid())).transpose()?;
@@ -186,6 +188,7 @@ pub fn run(
     })?;
     let mut notes = notes(load, &driver, signed_count, &disturbed);
     let heard = driver.close();
+    others.shutdown_timeout(Duration::from_secs(1));
     let said = match target {
         Some(target) => {
             let session = target.session.clone();

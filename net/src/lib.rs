@@ -16,6 +16,7 @@ pub mod wire;
 pub mod budget;
 pub mod session;
 pub mod settings;
+mod quic;
 pub mod server;
 pub mod client;
 pub mod lan;

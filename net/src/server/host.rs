@@ -26,11 +26,12 @@ use tokio::time::Instant;
 use super::coalescing::Coalescing;
 use super::common::Common;
 use super::counters::{Counters, Gauges};
-use super::dues::Dues;
 use super::kept::Batch;
 use super::peer::{Peer, Stage, Untold};
-use super::quic::Quic;
 use super::throttle::Throttle;
+use crate::quic::Quic;
+use crate::quic::drive::Turning;
+use crate::quic::dues::Dues;
 use crate::session::{Close, CloseCode};
 
 /// How often round trips are measured, and nodes told where this one stands.
@@ -81,6 +82,73 @@ pub(super) struct Shared {
     pub(super) stop: Arc<AtomicBool>,
 }
 
+impl Turning for Host {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.now = self.started.elapsed();
+        self.quic.poll_receive(cx, self.moment())
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) {
+        self.now = self.started.elapsed();
+        let has_more = self.quic.receive(cx, self.moment());
+        self.admit();
+        let is_crowded = self.accept();
+        self.expire();
+        self.run_errands();
+        self.dial();
+        self.coalescing.turn(self.now);
+        self.deliver();
+        // Connections that had something for the tick are asked again: it may have room by now.
+        self.stalled.drain(..).for_each(|row| self.quic.mark(row));
+        self.serve();
+        if self.stop.load(Ordering::Relaxed) && self.farewell.is_none() {
+            self.end_all();
+        }
+        self.leave();
+        self.common.visitors.tell_untold(self.now);
+        // Packets leave last, in as few calls to the system as there can be, with all that this turn had to say.
+        let is_sent = self.quic.send();
+        self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
+        self.count();
+        if let Some(trim) = self.throttle.trim.take(&mut self.trimmed) {
+            trim();
+        }
+    }
+
+    fn waits(&self) -> Duration {
+        self.throttle.turn()
+    }
+
+    fn next_due(&self) -> Duration {
+        // Something was left over: no packet need arrive for it, so the next turn is due at once.
+        if self.is_behind {
+            return self.now;
+        }
+        let (dial, sample) = self.next;
+        self.dues
+            .next()
+            .into_iter()
+            .chain(self.coalescing.next_due())
+            .chain(self.farewell)
+            .chain(self.common.visitors.next_due())
+            // A host that has nothing to do turns all the same, which shows that it lives.
+            .chain([self.now + HEARTBEAT])
+            .fold(dial.min(sample), Ord::min)
+    }
+
+    fn last_turn(&self) -> Duration {
+        self.now
+    }
+
+    fn started(&self) -> Instant {
+        self.started
+    }
+
+    fn has_ended(&self) -> bool {
+        self.farewell.is_some_and(|until| self.now >= until || self.quic.open() == 0)
+    }
+}
+
 impl Host {
     pub(super) fn new(common: Common, quic: Quic, started: Instant, shared: Shared) -> Self {
         let Shared { outputs, gauges, throttle, stop } = shared;
@@ -109,81 +177,9 @@ impl Host {
         }
     }
 
-    /// Takes some of what has arrived, if anything has; the task is woken once something does.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.now = self.started.elapsed();
-        self.quic.poll_receive(cx, self.moment())
-    }
-
-    /// One turn.
-    pub(super) fn turn(&mut self, cx: &mut Context<'_>) {
-        self.now = self.started.elapsed();
-        let has_more = self.quic.receive(cx, self.moment());
-        self.admit();
-        let is_crowded = self.accept();
-        self.expire();
-        self.run_errands();
-        self.dial();
-        self.coalescing.turn(self.now);
-        self.deliver();
-        // Connections that had something for the tick are asked again: it may have room by now.
-        self.stalled.drain(..).for_each(|row| self.quic.mark(row));
-        self.serve();
-        if self.stop.load(Ordering::Relaxed) && self.farewell.is_none() {
-            self.end_all();
-        }
-        self.leave();
-        self.common.visitors.tell_untold(self.now);
-        // Packets leave last, in as few calls to the system as there can be, with all that this turn had to say.
-        let is_sent = self.quic.send();
-        self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
-        self.count();
-        if let Some(trim) = self.throttle.trim.take(&mut self.trimmed) {
-            trim();
-        }
-    }
-
-    /// How long the next turn waits after the last one.
-    pub(super) fn waits(&self) -> Duration {
-        self.throttle.turn()
-    }
-
-    /// When the next turn is due though nothing arrives.
-    pub(super) fn next_due(&self) -> Duration {
-        // Something was left over: no packet need arrive for it, so the next turn is due at once.
-        if self.is_behind {
-            return self.now;
-        }
-        let (dial, sample) = self.next;
-        self.dues
-            .next()
-            .into_iter()
-            .chain(self.coalescing.next_due())
-            .chain(self.farewell)
-            .chain(self.common.visitors.next_due())
-            // A host that has nothing to do turns all the same, which shows that it lives.
-            .chain([self.now + HEARTBEAT])
-            .fold(dial.min(sample), Ord::min)
-    }
-
-    /// The moment of the last turn, as the runtime counts.
-    pub(super) fn last_turn(&self) -> Instant {
-        self.started + self.now
-    }
-
-    /// A moment as the runtime counts.
-    pub(super) fn at(&self, moment: Duration) -> Instant {
-        self.started + moment
-    }
-
-    /// Whether the node ends and everyone has heard it, or had the time to.
-    pub(super) fn has_ended(&self) -> bool {
-        self.farewell.is_some_and(|until| self.now >= until || self.quic.open() == 0)
-    }
-
     /// This turn's moment as QUIC counts.
     fn moment(&self) -> std::time::Instant {
-        self.last_turn().into_std()
+        (self.started + self.now).into_std()
     }
 
     /// Timers that are due do what they do.

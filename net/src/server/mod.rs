@@ -12,8 +12,6 @@
 
 mod config;
 mod chain;
-mod packets;
-mod quic;
 mod admission;
 mod slots;
 mod peer;
@@ -24,13 +22,11 @@ mod errands;
 mod kept;
 mod coalescing;
 mod outbox;
-mod dues;
 mod throttle;
 mod counters;
 mod visitors;
 mod common;
 mod host;
-mod drive;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,18 +49,17 @@ use self::coalescing::Takes;
 use self::common::{Common, Published};
 pub use self::config::ServerConfig;
 pub use self::counters::{Counters, Gauges};
-use self::drive::Rest;
 use self::errands::Errands;
 use self::host::{Host, Shared};
 use self::kept::{Batch, Undelivered};
 use self::lanes::Said;
 use self::nodes::Nodes;
-use self::packets::Packets;
-use self::quic::Quic;
 use self::slots::Slots;
 pub use self::throttle::Throttle;
 use self::visitors::Visitors;
 use crate::lan::Lan;
+use crate::quic::drive::{Rest, drive};
+use crate::quic::{Packets, Quic};
 use crate::tls::{Identity, IdentityError};
 use crate::transport::{BoundSocket, Carrier, bind, node_transport};
 
@@ -172,7 +167,7 @@ impl Server {
         let wake = Arc::clone(&server.wake);
         let thread = std::thread::Builder::new().name("net".into());
         let turns = move || {
-            runtime.block_on(drive::drive(host, wake, Rest::Asleep));
+            runtime.block_on(drive(host, wake, Rest::Asleep));
             // Whoever asked for a name that is still looked up is gone, and the lookup must not hold up the end.
             runtime.shutdown_background();
         };
@@ -192,7 +187,7 @@ impl Server {
         identity: Identity,
     ) -> Result<Self, StartError> {
         let (server, host) = Self::with_host(carrier, address, config, chain, identity)?;
-        tokio::spawn(drive::drive(host, Arc::clone(&server.wake), Rest::Awaited));
+        tokio::spawn(drive(host, Arc::clone(&server.wake), Rest::Awaited));
         Ok(server)
     }
 

@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use engine::io::{Input, ShedReason, Watched};
 use engine::limits::{IDLE_MESSAGE_BYTES, LANES, NODE_SEND_WINDOW, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW};
 use engine::message::intent::Intent;
 use engine::message::node::NodeMessage;
-use quinn_proto::{Connection, Dir, Event as Moved, ReadError, StreamEvent, StreamId, VarInt};
+use quinn_proto::{Connection, Dir, Event as Moved, StreamEvent, StreamId, VarInt};
 
 use super::{Common, Counters, Host, Peer, Stage};
+use crate::quic::{Read, Said, read};
 use crate::server::admission::Allowance;
 use crate::server::lanes::Lanes;
 use crate::server::nodes::Second;
 use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
-use crate::server::quic::Said;
 use crate::server::visitors::{Kind, NODE, PLAYER, VISITOR, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
 use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
@@ -136,27 +135,6 @@ struct Conversation<'a> {
     now: Duration,
 }
 
-/// What a stream has to be read.
-enum Read {
-    Bytes(Bytes),
-    Nothing,
-    Ended,
-}
-
-fn read(line: &mut Connection, stream: StreamId) -> Read {
-    let mut stream = line.recv_stream(stream);
-    let Ok(mut chunks) = stream.read(true) else { return Read::Ended };
-    let read = match chunks.next(READ_BYTES) {
-        Ok(Some(chunk)) => Read::Bytes(chunk.bytes),
-        Ok(None) | Err(ReadError::Reset(_)) => Read::Ended,
-        Err(ReadError::Blocked) => Read::Nothing,
-    };
-    // Whether QUIC has something to send now need not be remembered: whatever was moved is asked for what it has to
-    // say.
-    let _ = chunks.finalize();
-    read
-}
-
 impl Conversation<'_> {
     /// Reads what there is, unless the tick has no room for what this peer said before. Says whether the connection goes on.
     fn listen(&mut self) -> Result<bool, Close> {
@@ -170,7 +148,7 @@ impl Conversation<'_> {
             if let Some(Err(close)) = self.open.ending.take_if(|ending| ending.is_err()) {
                 return Err(close);
             }
-            match self.stream().filter(|_| self.open.is_readable).map(|stream| read(self.line, stream)) {
+            match self.stream().filter(|_| self.open.is_readable).map(|stream| read(self.line, stream, READ_BYTES)) {
                 Some(Read::Bytes(bytes)) => {
                     self.hear(&bytes)?;
                     // A window full of intents that are shed has more answers than wait at once.

@@ -16,7 +16,7 @@ use crate::transport::Carrier;
 const PACKET_BYTES: usize = 1_472;
 
 /// The socket, and what is to be sent over it.
-pub(super) struct Packets {
+pub(crate) struct Packets {
     socket: Arc<dyn AsyncUdpSocket>,
     /// Room for what the system hands over at once.
     room: Box<[u8]>,
@@ -30,20 +30,20 @@ pub(super) struct Packets {
 }
 
 /// A packet that arrived.
-pub(super) struct Arrived<'a> {
-    pub(super) meta: RecvMeta,
-    pub(super) bytes: &'a [u8],
+pub(crate) struct Arrived<'a> {
+    pub(crate) meta: RecvMeta,
+    pub(crate) bytes: &'a [u8],
 }
 
 impl Arrived<'_> {
-    pub(super) fn ecn(&self) -> Option<EcnCodepoint> {
+    pub(crate) fn ecn(&self) -> Option<EcnCodepoint> {
         self.meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8))
     }
 }
 
 impl Packets {
     /// Over what carries packets, inside the caller's runtime.
-    pub(super) fn over(carrier: Carrier) -> io::Result<Self> {
+    pub(crate) fn over(carrier: Carrier) -> io::Result<Self> {
         let socket = match carrier {
             Carrier::Udp(socket) => TokioRuntime.wrap_udp_socket(socket)?,
             Carrier::Other(socket) => socket,
@@ -54,18 +54,18 @@ impl Packets {
     }
 
     /// Whether no packet of ours is cut into pieces on its way.
-    pub(super) fn keeps_whole(&self) -> bool {
+    pub(crate) fn keeps_whole(&self) -> bool {
         !self.socket.may_fragment()
     }
 
     /// Segments of one connection that a packet to be sent may have.
-    pub(super) fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         self.socket.max_transmit_segments().min(PACKET_SEGMENTS_MAX)
     }
 
     /// Takes as many packets as the system hands over at once; how many they were. If none is there, the task is woken once
     /// there is.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, mut take: impl FnMut(Arrived<'_>)) -> Poll<usize> {
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>, mut take: impl FnMut(Arrived<'_>)) -> Poll<usize> {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut parts = self.room.chunks_mut(self.room.len() / BATCH_SIZE).map(IoSliceMut::new);
         let mut room: [IoSliceMut<'_>; BATCH_SIZE] =
@@ -97,7 +97,7 @@ impl Packets {
     }
 
     /// Whether another packet may be made.
-    pub(super) fn has_room(&mut self) -> bool {
+    pub(crate) fn has_room(&mut self) -> bool {
         if self.waiting.len() >= PACKETS_WAITING_MAX {
             self.send();
         }
@@ -105,18 +105,18 @@ impl Packets {
     }
 
     /// An empty buffer for a packet.
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
 
     /// Sends a packet with all that wait.
-    pub(super) fn push(&mut self, transmit: Transmit, bytes: Vec<u8>) {
+    pub(crate) fn push(&mut self, transmit: Transmit, bytes: Vec<u8>) {
         assert!(self.waiting.len() < PACKETS_WAITING_MAX, "no packet is made without room for it");
         self.waiting.push_back((transmit, bytes));
     }
 
     /// Takes back a buffer that is not needed.
-    pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
+    pub(crate) fn give_back(&mut self, mut buffer: Vec<u8>) {
         // More buffers than packets may wait are of no use: a burst must not keep its memory.
         if self.spare.len() < PACKETS_WAITING_MAX {
             buffer.clear();
@@ -125,12 +125,12 @@ impl Packets {
     }
 
     /// Whether the system has no room for what waits.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
     /// Sends what waits, as far as the system has room. Gives the packets sent.
-    pub(super) fn send(&mut self) {
+    pub(crate) fn send(&mut self) {
         self.is_blocked = false;
         while let Some((transmit, bytes)) = self.waiting.pop_front() {
             let sent = self.socket.try_send(&udp::Transmit {

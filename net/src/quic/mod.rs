@@ -3,6 +3,10 @@
 //! `quinn-proto` is QUIC without sockets, clocks and tasks. A connection that was moved is marked, and once a turn each
 //! marked one is asked what it has to say: to the application, to the endpoint, and to its peer.
 
+mod packets;
+pub(crate) mod dues;
+pub(crate) mod drive;
+
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -10,15 +14,15 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use engine::limits::TURN_BATCHES_MAX;
 use quinn_proto::{
-    ClientConfig, ConnectError, Connection, ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit,
-    VarInt,
+    ClientConfig, ConnectError, Connection, ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, ReadError,
+    StreamId, Transmit, VarInt,
 };
 
-use super::packets::Packets;
+pub(crate) use self::packets::Packets;
 use crate::session::Close;
 
 /// The endpoint and its connections.
-pub(super) struct Quic {
+pub(crate) struct Quic {
     endpoint: Endpoint,
     packets: Packets,
     /// By the number of their handle, which the endpoint gives again once a connection is drained.
@@ -32,7 +36,7 @@ pub(super) struct Quic {
 }
 
 /// What a connection gave when it was asked.
-pub(super) enum Said {
+pub(crate) enum Said {
     /// When its timers are due.
     Due(Option<Instant>),
     /// It is gone, and its row may be another's.
@@ -41,7 +45,7 @@ pub(super) enum Said {
 
 impl Quic {
     /// `rows` is how many connections there may be, those that are still shaking hands among them.
-    pub(super) fn new(endpoint: Endpoint, packets: Packets, rows: usize) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, packets: Packets, rows: usize) -> Self {
         let (marked, arrived) = (VecDeque::new(), VecDeque::new());
         // A row is 6 KiB. In a list that grows, all of them would be copied within a turn, and what the list leaves
         // behind each time would stay in memory; rows that nobody used yet take none.
@@ -50,7 +54,7 @@ impl Quic {
     }
 
     /// Takes some of what has arrived.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
         let Self { endpoint, packets, lines, marked, is_marked, arrived, .. } = self;
         let mut responses = Vec::new();
         let received = packets.poll_receive(cx, |packet| {
@@ -73,12 +77,12 @@ impl Quic {
     }
 
     /// Takes all that has arrived, as far as a turn takes it. Says whether there may be more.
-    pub(super) fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    pub(crate) fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         (0..TURN_BATCHES_MAX).all(|_| self.poll_receive(cx, now).is_ready())
     }
 
     /// The next connection that wants in.
-    pub(super) fn take_arrived(&mut self) -> Option<Incoming> {
+    pub(crate) fn take_arrived(&mut self) -> Option<Incoming> {
         self.arrived.pop_front()
     }
 
@@ -91,7 +95,7 @@ impl Quic {
     }
 
     /// Lets a connection in: its handshake begins, and its row is known. `None` if it cannot even begin.
-    pub(super) fn accept(&mut self, incoming: Incoming, now: Instant) -> Option<usize> {
+    pub(crate) fn accept(&mut self, incoming: Incoming, now: Instant) -> Option<usize> {
         let mut response = Vec::new();
         match self.endpoint.accept(incoming, now, &mut response, None) {
             Ok((handle, line)) => Some(self.install(handle, line)),
@@ -105,14 +109,14 @@ impl Quic {
     }
 
     /// Turns a connection away.
-    pub(super) fn refuse(&mut self, incoming: Incoming) {
+    pub(crate) fn refuse(&mut self, incoming: Incoming) {
         let mut response = Vec::new();
         let transmit = self.endpoint.refuse(incoming, &mut response);
         self.respond(transmit, response);
     }
 
     /// Asks whoever wants in to come back with a token, which proves that it is where it says.
-    pub(super) fn retry(&mut self, incoming: Incoming) {
+    pub(crate) fn retry(&mut self, incoming: Incoming) {
         let mut response = Vec::new();
         match self.endpoint.retry(incoming, &mut response) {
             Ok(transmit) => self.respond(transmit, response),
@@ -122,7 +126,7 @@ impl Quic {
     }
 
     /// Opens a connection to another node.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         &mut self,
         config: ClientConfig,
         at: std::net::SocketAddr,
@@ -143,19 +147,19 @@ impl Quic {
     }
 
     /// The row will be asked what it has to say.
-    pub(super) fn mark(&mut self, row: usize) {
+    pub(crate) fn mark(&mut self, row: usize) {
         if !std::mem::replace(&mut self.is_marked[row], true) {
             self.marked.push_back(row);
         }
     }
 
     /// Rows that are marked.
-    pub(super) fn marked(&self) -> usize {
+    pub(crate) fn marked(&self) -> usize {
         self.marked.len()
     }
 
     /// The next marked row, which is marked no longer.
-    pub(super) fn take_marked(&mut self) -> Option<usize> {
+    pub(crate) fn take_marked(&mut self) -> Option<usize> {
         let row = self.marked.pop_front()?;
         assert!(self.is_marked[row], "a row waits to be asked only while it is marked");
         self.is_marked[row] = false;
@@ -163,17 +167,17 @@ impl Quic {
     }
 
     /// A connection, until it is drained.
-    pub(super) fn line(&mut self, row: usize) -> Option<&mut Connection> {
+    pub(crate) fn line(&mut self, row: usize) -> Option<&mut Connection> {
         self.lines.get_mut(row)?.as_mut()
     }
 
     /// What a connection has to tell the application.
-    pub(super) fn event(&mut self, row: usize) -> Option<Event> {
+    pub(crate) fn event(&mut self, row: usize) -> Option<Event> {
         self.line(row)?.poll()
     }
 
     /// The timers of a connection that are due do what they do.
-    pub(super) fn expire(&mut self, row: usize, now: Instant) {
+    pub(crate) fn expire(&mut self, row: usize, now: Instant) {
         if let Some(line) = self.line(row) {
             line.handle_timeout(now);
             self.mark(row);
@@ -181,14 +185,14 @@ impl Quic {
     }
 
     /// Ends a connection and says why; what it still has to say follows.
-    pub(super) fn close(&mut self, row: usize, close: &Close, now: Instant) {
+    pub(crate) fn close(&mut self, row: usize, close: &Close, now: Instant) {
         let Some(line) = self.line(row) else { return };
         line.close(now, VarInt::from_u32(close.code as u32), Bytes::copy_from_slice(close.text.as_bytes()));
         self.mark(row);
     }
 
     /// Asks for a sign of life: a connection whose peer is gone ends by what comes back, or by nothing.
-    pub(super) fn ping(&mut self, row: usize) {
+    pub(crate) fn ping(&mut self, row: usize) {
         if let Some(line) = self.line(row) {
             line.ping();
             self.mark(row);
@@ -196,7 +200,7 @@ impl Quic {
     }
 
     /// Sends what a connection has to send, and tells the endpoint what it must know of it.
-    pub(super) fn say(&mut self, row: usize, now: Instant) -> Said {
+    pub(crate) fn say(&mut self, row: usize, now: Instant) -> Said {
         let Self { endpoint, packets, lines, .. } = self;
         let line = lines[row].as_mut().expect("it is not drained");
         let (mut drained, mut is_complete) = (false, true);
@@ -241,18 +245,40 @@ impl Quic {
     }
 
     /// Sends what waits. Says whether the system had room for all of it.
-    pub(super) fn send(&mut self) -> bool {
+    pub(crate) fn send(&mut self) -> bool {
         self.packets.send();
         !self.packets.is_blocked()
     }
 
     /// Connections that are not drained.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.endpoint.open_connections()
     }
 
     /// Packets that arrived and were sent since the last time.
-    pub(super) fn take_counted(&mut self) -> (u64, u64) {
+    pub(crate) fn take_counted(&mut self) -> (u64, u64) {
         std::mem::take(&mut self.counted)
     }
+}
+
+/// What a stream has to be read.
+pub(crate) enum Read {
+    Bytes(Bytes),
+    Nothing,
+    Ended,
+}
+
+/// Reads so many bytes of a stream at most.
+pub(crate) fn read(line: &mut Connection, stream: StreamId, most: usize) -> Read {
+    let mut stream = line.recv_stream(stream);
+    let Ok(mut chunks) = stream.read(true) else { return Read::Ended };
+    let read = match chunks.next(most) {
+        Ok(Some(chunk)) => Read::Bytes(chunk.bytes),
+        Ok(None) | Err(ReadError::Reset(_)) => Read::Ended,
+        Err(ReadError::Blocked) => Read::Nothing,
+    };
+    // Whether QUIC has something to send now need not be remembered: whatever was moved is asked for what it has to
+    // say.
+    let _ = chunks.finalize();
+    read
 }

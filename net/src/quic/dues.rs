@@ -10,11 +10,11 @@ const NEVER: u64 = u64::MAX;
 
 /// Microseconds since the start, for each row.
 #[derive(Default)]
-pub(super) struct Dues(Vec<u64>);
+pub(crate) struct Dues(Vec<u64>);
 
 impl Dues {
     /// Something is due in a row at a moment, or nothing is any more.
-    pub(super) fn set(&mut self, row: usize, due: Option<Duration>) {
+    pub(crate) fn set(&mut self, row: usize, due: Option<Duration>) {
         if self.0.len() <= row {
             self.0.resize(row + 1, NEVER);
         }
@@ -23,13 +23,13 @@ impl Dues {
     }
 
     /// The first moment at which something is due.
-    pub(super) fn next(&self) -> Option<Duration> {
+    pub(crate) fn next(&self) -> Option<Duration> {
         let first = self.0.iter().copied().min().unwrap_or(NEVER);
         (first != NEVER).then(|| Duration::from_micros(first))
     }
 
     /// Rows in which something is due now.
-    pub(super) fn expired(&self, now: Duration) -> impl Iterator<Item = usize> {
+    pub(crate) fn expired(&self, now: Duration) -> impl Iterator<Item = usize> {
         let now = now.as_micros() as u64;
         self.0.iter().enumerate().filter(move |(_, due)| **due <= now).map(|(row, _)| row)
     }

@@ -1,0 +1,210 @@
+//! What a client says and hears, without a connection and without a clock: whoever carries it hands it moments and bytes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use engine::io::{ChainProgress, ShedReason, Watched};
+use engine::{Hash, Height};
+
+use super::sending::Sending;
+use super::{ClientConfig, Command, Event, Lost};
+use crate::session::CloseCode;
+use crate::wire::{Answer, AnswerVerdict, Hello, Role, TableMessage, ToClient, ToNode, Welcome};
+
+/// How long a client waits until it asks a node that is behind again for what it shows.
+const WATCH_AGAIN: Duration = Duration::from_millis(250);
+/// Heights by which a node may be behind what another one has shown: it has them before anybody waits long.
+const BEHIND_HEIGHTS: u64 = 200;
+
+/// Everything about a client that outlives a connection, and what it makes of what it hears. Moments are counted from its start.
+pub(super) struct Dialogue {
+    program: String,
+    /// The chain, once it is known: an intent is signed for one.
+    chain: Option<Hash>,
+    has_others: bool,
+    sending: Sending,
+    /// The node's time when it last said it, and the moment of that.
+    node_clock: (u64, Duration),
+    watching: BTreeSet<Watched>,
+    genesis_wanted: bool,
+    /// The highest height of which this client has seen anything: nothing older is shown after it.
+    seen: Height,
+    /// What the present node showed older than that, and when it is asked for again.
+    doubted: BTreeSet<Watched>,
+    watched_again_at: Option<Duration>,
+}
+
+impl Dialogue {
+    pub(super) fn new(config: &ClientConfig) -> Self {
+        let has_others = !config.others.is_empty();
+        Self {
+            program: config.program.clone(),
+            chain: config.chain,
+            has_others,
+            sending: Sending::new(has_others),
+            node_clock: (0, Duration::ZERO),
+            watching: BTreeSet::new(),
+            genesis_wanted: false,
+            seen: Height::GENESIS,
+            doubted: BTreeSet::new(),
+            watched_again_at: None,
+        }
+    }
+
+    /// Whether anything is watched: who watches nothing has no second stream to look at.
+    pub(super) fn watches(&self) -> bool {
+        !self.watching.is_empty()
+    }
+
+    /// What is said first.
+    pub(super) fn say_hello(&self, out: &mut Vec<u8>) {
+        ToNode::Hello(Hello { chain: self.chain, program: self.program.clone(), role: Role::Client }).encode(out);
+    }
+
+    /// Takes up what the node said first, if it keeps the chain that this client wants and is not too far behind. Everything
+    /// watched is watched again; the intents follow, as credit allows.
+    ///
+    /// # Errors
+    /// Why this client does not stay.
+    pub(super) fn welcomed(&mut self, welcome: &Welcome, now: Duration, out: &mut Vec<u8>) -> Result<(), Lost> {
+        if let Some(chain) = self.chain
+            && chain != welcome.chain
+        {
+            let text = format!("it keeps {}", engine::hex(&welcome.chain));
+            return Err(Lost::Closed { code: CloseCode::Chain, text });
+        }
+        // A later connection must be to the same one, also where none was named.
+        self.chain = Some(welcome.chain);
+        let behind = self.seen.0.saturating_sub(welcome.standing.settled.0);
+        // Where there are other nodes, one that is far behind is left for the next: here receipts would come late, or
+        // never.
+        if behind > BEHIND_HEIGHTS && self.has_others {
+            return Err(Lost::Behind(behind));
+        }
+        self.sending.connected(welcome.credit);
+        self.node_clock = (welcome.standing.now_ms, now);
+        // What the node before showed is forgotten: this one is asked for the whole of everything.
+        self.doubted.clear();
+        self.watched_again_at = None;
+        if self.genesis_wanted {
+            ToNode::AskGenesis.encode(out);
+        }
+        let watching: Vec<(Watched, bool)> = self.watching.iter().map(|what| (*what, true)).collect();
+        if !watching.is_empty() {
+            ToNode::Watch(watching).encode(out);
+        }
+        Ok(())
+    }
+
+    /// Takes a command; what must be sent for it is appended, but for intents: those are sent as credit allows.
+    pub(super) fn take(&mut self, command: Command, out: &mut Vec<u8>, mut hear: impl FnMut(Event)) {
+        match command {
+            Command::Send(intents) => {
+                for intent in intents {
+                    // A client without room says so at once: whoever gave the intent would wait for an answer for ever.
+                    if !self.sending.give(intent) {
+                        let verdict = AnswerVerdict::Shed(ShedReason::NoCredit);
+                        hear(Event::Answer(Answer { id: intent.id(), verdict }));
+                    }
+                }
+            }
+            Command::Watch(what, on) => {
+                // What is watched is remembered whether there is a connection or not: the next one asks for all of it.
+                if on {
+                    self.watching.insert(what);
+                } else {
+                    self.watching.remove(&what);
+                }
+                ToNode::Watch(vec![(what, on)]).encode(out);
+            }
+            Command::Pledge(rows) => ToNode::Pledges(rows).encode(out),
+            Command::AskGenesis => {
+                self.genesis_wanted = true;
+                ToNode::AskGenesis.encode(out);
+            }
+            Command::AskStatus => ToNode::AskStatus.encode(out),
+            // A connection has ended by these two before they come here; where there is none, the next one is tried
+            // anyway.
+            Command::Reconnect | Command::Close => {}
+        }
+    }
+
+    /// Appends the intents that may be sent now.
+    pub(super) fn send_intents(&mut self, now: Duration, out: &mut Vec<u8>) {
+        let intents = self.sending.take_sendable(now);
+        if !intents.is_empty() {
+            ToNode::Intents(intents).encode(out);
+        }
+    }
+
+    /// Appends what is due though nobody asked for it now: intents that may be sent, and what is watched again.
+    pub(super) fn go_on(&mut self, now: Duration, out: &mut Vec<u8>) {
+        self.send_intents(now, out);
+        if self.watched_again_at.is_some_and(|at| at <= now) {
+            self.watched_again_at = None;
+            let doubted = std::mem::take(&mut self.doubted);
+            let again: Vec<(Watched, bool)> =
+                doubted.into_iter().filter(|what| self.watching.contains(what)).map(|what| (what, true)).collect();
+            if !again.is_empty() {
+                ToNode::Watch(again).encode(out);
+            }
+        }
+    }
+
+    /// When [`Dialogue::go_on`] has something to say though nothing was heard.
+    pub(super) fn resumes_at(&self, now: Duration) -> Option<Duration> {
+        self.sending.resumes_at(now).into_iter().chain(self.watched_again_at).min()
+    }
+
+    /// Something that the node showed is older than what was seen before: it is watched again after a while.
+    fn doubt(&mut self, what: Watched, now: Duration) {
+        self.doubted.insert(what);
+        self.watched_again_at = self.watched_again_at.or(Some(now + WATCH_AGAIN));
+    }
+
+    /// Takes what the node says, but for its welcome.
+    pub(super) fn hear(&mut self, message: ToClient, now: Duration, mut hear: impl FnMut(Event)) {
+        match message {
+            ToClient::Answers(answers) => {
+                for answer in answers {
+                    if let AnswerVerdict::Receipt { height, .. } = answer.verdict {
+                        self.seen = self.seen.max(height);
+                    }
+                    if self.sending.answered(&answer, now) {
+                        hear(Event::Answer(answer));
+                    }
+                }
+            }
+            ToClient::Genesis(bytes) => {
+                self.genesis_wanted = false;
+                hear(Event::Genesis(bytes));
+            }
+            // What a node that is behind shows was so before what this client has seen already: it is asked again for
+            // the whole, until it has caught up.
+            ToClient::Account(account) if account.height < self.seen => self.doubt(Watched::Account(account.key), now),
+            ToClient::Table(TableMessage { update, .. }) if update.height < self.seen => {
+                self.doubt(Watched::Table(update.id), now);
+            }
+            ToClient::Account(account) => {
+                self.seen = account.height;
+                hear(Event::Account(account));
+            }
+            // A change without the table that it changes is of no use: the whole was asked for, and comes.
+            ToClient::Table(TableMessage { update, whole: false })
+                if self.doubted.contains(&Watched::Table(update.id)) => {}
+            ToClient::Table(TableMessage { update, whole }) => {
+                self.seen = update.height;
+                hear(Event::Table { update, whole });
+            }
+            ToClient::Standing(ChainProgress { now_ms, .. }) => {
+                let (then_ms, then) = self.node_clock;
+                let expected_ms = then_ms.saturating_add((now - then).as_millis() as u64);
+                self.node_clock = (now_ms, now);
+                hear(Event::ClockSet { by_ms: now_ms.wrapping_sub(expected_ms) as i64, now_ms });
+            }
+            ToClient::Status(status) => hear(Event::Status(status)),
+            // The decoder lets none of these through: they are said to nodes, or first.
+            ToClient::Welcome(_) | ToClient::Peers(_) => {}
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A fleet of clients by one owner, over real QUIC in virtual time, against a node's end of the network whose tick is the test's.
+
+mod common;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{at, identity};
+use engine::genesis::KeySource;
+use engine::io::{Input, Output, Receipt, Verdict, Watched};
+use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::{Height, TableId};
+use net::client::fleet::{Fleet, FleetError, Mate};
+use net::client::{ClientConfig, Command, Event, Lost};
+use net::memory::{Conditions, Network};
+use net::server::{ChainInfo, Server, ServerConfig};
+use net::tls::Key;
+use net::wire::AnswerVerdict;
+use tokio::task::{LocalSet, spawn_local};
+
+const TICK: Duration = Duration::from_millis(5);
+const CHAIN: [u8; 32] = [5; 32];
+const CLIENTS: usize = 20;
+
+/// A node whose tick is this test's: it answers each intent, unless it is mute.
+struct Node {
+    server: Server,
+    intents: u64,
+    is_mute: bool,
+}
+
+fn start(network: &Network, host: u32) -> Rc<RefCell<Node>> {
+    let config = ServerConfig { listen: at(host), connections_per_address_max: 100, ..ServerConfig::default() };
+    let chain = ChainInfo { id: CHAIN, genesis: vec![7; 2_000], tables: 8, seats: 8, keys: KeySource::Seed };
+    let server = Server::on(network.socket(at(host)), at(host), config, chain, identity(&format!("node {host}")));
+    let node = Rc::new(RefCell::new(Node { server: server.expect("a server"), intents: 0, is_mute: false }));
+    let ticks = Rc::downgrade(&node);
+    spawn_local(async move {
+        let mut clock = tokio::time::interval(TICK);
+        loop {
+            clock.tick().await;
+            let Some(node) = ticks.upgrade() else { return };
+            node.borrow_mut().tick();
+        }
+    });
+    node
+}
+
+impl Node {
+    fn tick(&mut self) {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        self.server.take_inputs(&mut inputs);
+        for input in inputs {
+            match input {
+                Input::Intents { from, intents } => {
+                    self.intents += intents.len() as u64;
+                    let receipt = |intent: &Intent| Receipt {
+                        id: intent.id(),
+                        height: Height(1),
+                        index: 0,
+                        verdict: Verdict::Applied,
+                    };
+                    let answers = intents.iter().map(|intent| Output::Receipt { to: from, receipt: receipt(intent) });
+                    outputs.extend(answers.filter(|_| !self.is_mute));
+                }
+                Input::Watch { peer, what: Watched::Account(key), on: true } => {
+                    outputs.push(Output::Account { to: peer, key, height: Height(1), account: None });
+                }
+                _ => {}
+            }
+        }
+        self.server.send(&mut outputs);
+    }
+}
+
+/// What a fleet has heard, by client.
+#[derive(Default)]
+struct Heard {
+    up: BTreeMap<usize, u32>,
+    down: Vec<(usize, Lost)>,
+    receipts: BTreeMap<(usize, u64), u32>,
+    accounts: u32,
+    gone: Vec<(usize, Lost)>,
+}
+
+fn name(client: usize) -> String {
+    format!("client {client}")
+}
+
+fn mate(client: usize, hosts: &[u32], node: Option<Key>) -> Mate {
+    let config = ClientConfig {
+        address: at(hosts[0]).to_string(),
+        others: hosts[1..].iter().map(|host| (at(*host).to_string(), None)).collect(),
+        node,
+        chain: Some(CHAIN),
+        program: "test".into(),
+        reconnect: true,
+    };
+    Mate { config, identity: identity(&name(client)), lost_after: Duration::from_secs(3) }
+}
+
+fn fleet(network: &Network, mates: Vec<Mate>) -> (Fleet, Arc<Mutex<Heard>>) {
+    let heard: Arc<Mutex<Heard>> = Arc::default();
+    let hears = Arc::clone(&heard);
+    let hear = move |client, event: Result<Event, Lost>| {
+        let mut heard = hears.lock().expect("one thread");
+        match event {
+            Ok(Event::Up { .. }) => *heard.up.entry(client).or_default() += 1,
+            Ok(Event::Down { reason, .. }) => heard.down.push((client, reason)),
+            Ok(Event::Answer(answer)) => {
+                if let AnswerVerdict::Receipt { .. } = answer.verdict {
+                    *heard.receipts.entry((client, answer.id.number)).or_default() += 1;
+                }
+            }
+            Ok(Event::Account(_)) => heard.accounts += 1,
+            Ok(_) => {}
+            Err(lost) => heard.gone.push((client, lost)),
+        }
+    };
+    (Fleet::on(network.socket(at(9)), mates, hear).expect("a fleet"), heard)
+}
+
+fn send(fleet: &Fleet, client: usize, numbers: std::ops::Range<u64>) {
+    let key = identity(&name(client)).key;
+    let body = |number| IntentBody::new(IntentKind::Roll, key, number, 1_000_000).at(TableId(0));
+    let intents = numbers.map(|number| Intent { body: body(number), signature: [3; 64] }).collect();
+    assert!(fleet.try_tell(client, Command::Send(intents)), "there is room");
+}
+
+fn run(seed: u64, what: impl AsyncFnOnce(Network)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let delay = (Duration::from_millis(1), Duration::from_millis(3));
+    let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
+    LocalSet::new().block_on(&runtime.expect("a runtime"), what(network));
+}
+
+async fn after(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+#[test]
+fn every_client_of_a_fleet_is_connected_and_each_intent_has_one_receipt() {
+    run(1, async |network| {
+        let node = start(&network, 1);
+        let (fleet, heard) = fleet(&network, (0..CLIENTS).map(|client| mate(client, &[1], None)).collect());
+        after(500).await;
+        assert_eq!(heard.lock().expect("one thread").up, (0..CLIENTS).map(|client| (client, 1)).collect());
+        // More than the credit of one: the rest follows the first receipts.
+        (0..CLIENTS).for_each(|client| send(&fleet, client, 0..100));
+        fleet.tell(3, Command::Watch(Watched::Account([9; 32]), true));
+        after(8_000).await;
+        let heard = heard.lock().expect("one thread");
+        assert_eq!(heard.receipts.len(), CLIENTS * 100);
+        assert!(heard.receipts.values().all(|count| *count == 1));
+        assert_eq!((heard.accounts, heard.down.len(), heard.gone.len()), (1, 0, 0));
+        assert_eq!(node.borrow().intents, CLIENTS as u64 * 100, "nothing was sent twice");
+    });
+}
+
+#[test]
+fn what_has_no_receipt_is_sent_again_over_the_next_connection() {
+    run(2, async |network| {
+        let node = start(&network, 1);
+        let (fleet, heard) = fleet(&network, (0..2).map(|client| mate(client, &[1], None)).collect());
+        after(200).await;
+        node.borrow_mut().is_mute = true;
+        (0..2).for_each(|client| send(&fleet, client, 0..5));
+        after(200).await;
+        assert_eq!((heard.lock().expect("one thread").receipts.len(), node.borrow().intents), (0, 10));
+        node.borrow_mut().is_mute = false;
+        fleet.tell(0, Command::Reconnect);
+        after(500).await;
+        let heard = heard.lock().expect("one thread");
+        assert_eq!((heard.up[&0], heard.up[&1]), (2, 1));
+        assert_eq!(heard.receipts.keys().filter(|(client, _)| *client == 0).count(), 5);
+        assert_eq!(heard.receipts.len(), 5, "who was not told to reconnect still waits");
+        assert_eq!(node.borrow().intents, 15, "the same five again");
+    });
+}
+
+#[test]
+fn clients_go_on_at_the_next_node_and_give_up_on_one_with_another_key() {
+    run(3, async |network| {
+        let (_first, second) = (start(&network, 1), start(&network, 2));
+        // Nobody is at host 3.
+        let mates = vec![mate(0, &[3, 2], None), mate(1, &[1], Some([1; 32])), mate(2, &[3], None)];
+        let (fleet, heard) = fleet(&network, mates);
+        send(&fleet, 0, 0..5);
+        after(12_000).await;
+        let heard = heard.lock().expect("one thread");
+        assert_eq!(heard.up, BTreeMap::from([(0, 1)]));
+        assert_eq!((heard.receipts.len(), second.borrow().intents), (5, 5));
+        assert!(matches!(heard.gone[..], [(1, Lost::Key { .. })]), "{:?}", heard.gone);
+        let silent = |of: usize| heard.down.iter().filter(|(client, _)| *client == of).count();
+        assert!(silent(0) == 1 && silent(2) >= 2, "{:?}", heard.down);
+        assert!(heard.down.iter().all(|(_, lost)| matches!(lost, Lost::Silent(_))), "{:?}", heard.down);
+    });
+}
+
+#[test]
+fn a_fleet_that_ends_says_so() {
+    run(4, async |network| {
+        let node = start(&network, 1);
+        let (fleet, _) = fleet(&network, (0..CLIENTS).map(|client| mate(client, &[1], None)).collect());
+        after(500).await;
+        assert_eq!(node.borrow().server.connections(), CLIENTS as u32);
+        send(&fleet, 0, 0..3);
+        fleet.close();
+        after(100).await;
+        assert_eq!(node.borrow().server.connections(), 0, "no connection is left to time out");
+        assert_eq!(node.borrow().intents, 3, "what was told before the end was said");
+    });
+}
+
+#[test]
+fn an_address_that_is_no_number_is_refused_at_once() {
+    run(5, async |network| {
+        let mut nowhere = mate(0, &[1], None);
+        nowhere.config.others = vec![("localhost:7400".into(), None)];
+        let refused = Fleet::on(network.socket(at(9)), vec![nowhere], |_, _| {});
+        assert!(matches!(refused, Err(FleetError::Address(address)) if address == "localhost:7400"));
+    });
+}
