@@ -84,7 +84,7 @@ impl fmt::Display for Chips {
 }
 
 /// A payout "to 1": the profit on a wager is `floor(wager * num / den)` (R1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ratio {
     /// Numerator.
     pub num: u32,

@@ -171,11 +171,13 @@ fn flood(
         for input in inputs.drain(..) {
             match input {
                 Input::Joined { peer, node: true, .. } => {
-                    outputs.push(Output::ToNode { to: Some(peer), message: claim.clone() });
+                    outputs.push(Output::ToNode { to: Some(peer), message: Box::new(claim.clone()) });
                 }
                 Input::Left(_) => did.put_out += 1,
-                Input::Node { message: NodeMessage::Standing(standing), .. } => {
-                    saying.decided = saying.decided.max(standing.decided);
+                Input::Node { message, .. } => {
+                    if let NodeMessage::Standing(standing) = *message {
+                        saying.decided = saying.decided.max(standing.decided);
+                    }
                 }
                 _ => {}
             }
@@ -191,7 +193,7 @@ fn flood(
         while said_bytes < may && !messages.is_empty() {
             let message = messages[next % messages.len()].clone();
             said_bytes += bytes(&message) as u128;
-            outputs.push(Output::ToNode { to: None, message });
+            outputs.push(Output::ToNode { to: None, message: Box::new(message) });
             (next, did.said) = (next + 1, did.said + 1);
         }
         server.send(&mut outputs);

@@ -79,7 +79,7 @@ impl Node {
                 }
                 Input::Left(peer) => _ = self.nodes.remove(&peer),
                 Input::Node { from, message } => {
-                    self.heard.push((*self.nodes.get(&from).expect("who speaks has joined"), message));
+                    self.heard.push((*self.nodes.get(&from).expect("who speaks has joined"), *message));
                 }
                 _ => {}
             }
@@ -89,7 +89,7 @@ impl Node {
     }
 
     fn say(&mut self, message: NodeMessage) {
-        self.outputs.push(Output::ToNode { to: None, message });
+        self.outputs.push(Output::ToNode { to: None, message: Box::new(message) });
     }
 
     fn connected(&self) -> Vec<Key> {

@@ -200,7 +200,7 @@ impl Arriving {
         let Some(since_ms) = since else {
             self.proofs.clear();
             let message = NodeMessage::AskSnapshot(Height::GENESIS);
-            let ask = |peer: &PeerId| Output::ToNode { to: Some(*peer), message: message.clone() };
+            let ask = |peer: &PeerId| Output::ToNode { to: Some(*peer), message: Box::new(message.clone()) };
             turn.outputs.extend(nodes.keys().map(ask));
             return Stage::Proofs(Some(turn.now_ms));
         };
@@ -216,7 +216,8 @@ impl Arriving {
         // Nodes that proved another snapshot may have this one as well: they are asked for it by its height.
         for peer in nodes.keys() {
             if self.proofs.get(peer).is_none_or(|proof| proof.note.height != note.height) {
-                turn.outputs.push(Output::ToNode { to: Some(*peer), message: NodeMessage::AskSnapshot(note.height) });
+                turn.outputs
+                    .push(Output::ToNode { to: Some(*peer), message: Box::new(NodeMessage::AskSnapshot(note.height)) });
             }
         }
         Stage::Values { note, of, until_ms: turn.now_ms + PART_MS, asked: None, values: Vec::new() }
@@ -243,7 +244,7 @@ impl Arriving {
                 PartRow::new(note.height, PartKind::Values, first, PartKind::Values.most().min(groups as u32 - first));
             // The question goes out once: this is reached in every tick until its answer is here or its time is over.
             if asked.is_none() {
-                turn.outputs.push(Output::ToNode { to: Some(of), message: NodeMessage::AskPart(row) });
+                turn.outputs.push(Output::ToNode { to: Some(of), message: Box::new(NodeMessage::AskPart(row)) });
             }
             return Stage::Values { note, of, until_ms, asked: Some(row), values };
         }
@@ -299,7 +300,7 @@ impl Arriving {
             if turn.now_ms >= alone.ask_ms {
                 alone.ask_ms = turn.now_ms + REST_MS;
                 let message = NodeMessage::AskSnapshot(note.height);
-                let ask = |(peer, _)| Output::ToNode { to: Some(peer), message: message.clone() };
+                let ask = |(peer, _)| Output::ToNode { to: Some(peer), message: Box::new(message.clone()) };
                 turn.outputs.extend(turn.machine.nodes().map(ask));
             }
             return Stage::Groups(fetching);
@@ -309,7 +310,7 @@ impl Arriving {
         for source in sources {
             let is_free = asked.iter().all(|(of, ..)| *of != source) && asked.len() < turn.snapshots.room();
             if let Some(row) = missing.pop_front_if(|_| is_free) {
-                turn.outputs.push(Output::ToNode { to: Some(source), message: NodeMessage::AskPart(row) });
+                turn.outputs.push(Output::ToNode { to: Some(source), message: Box::new(NodeMessage::AskPart(row)) });
                 asked.push((source, row, turn.now_ms + PART_MS));
             }
         }

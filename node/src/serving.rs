@@ -199,7 +199,7 @@ impl Drop for ReadingThread {
 }
 
 fn told(to: PeerId, answer: Option<NodeMessage>) -> Option<Output> {
-    answer.map(|message| Output::ToNode { to: Some(to), message })
+    answer.map(|message| Output::ToNode { to: Some(to), message: Box::new(message) })
 }
 
 impl Sources {

@@ -43,7 +43,8 @@ impl Liar {
             return;
         }
         for output in outputs {
-            let Output::ToNode { message: NodeMessage::Body(block), .. } = output else { continue };
+            let Output::ToNode { message, .. } = output else { continue };
+            let NodeMessage::Body(block) = &**message else { continue };
             if block.header.proposer != self.slot {
                 continue;
             }

@@ -76,6 +76,6 @@ fn share_early(
         let share = signer.share(&BeaconMessage { chain: setup.chain, epoch: EPOCH, height, block });
         let body = ShareBody::new(height, block, EPOCH, share.slot, share.signature);
         let message = NodeMessage::Share(key.sign_share(body, &setup.chain));
-        outbox.outputs.push(Output::ToNode { to: None, message });
+        outbox.outputs.push(Output::ToNode { to: None, message: Box::new(message) });
     }
 }

@@ -141,7 +141,7 @@ fn foreign_pledges_take_no_place_and_the_opening_goes_into_the_next_block() {
         let from = PeerId { slot: (slot as u32 + 1) % 4, generation: 1 };
         for rows in foreign.chunks(64) {
             let message = NodeMessage::Pledges(rows.to_vec());
-            cluster.hosts[slot].inputs.push(Input::Node { from, message });
+            cluster.hosts[slot].inputs.push(Input::Node { from, message: Box::new(message) });
         }
         cluster.hosts[slot].inputs.push(Input::Pledges { from: PeerId::LOCAL, pledges: foreign.clone() });
     }

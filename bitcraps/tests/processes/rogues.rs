@@ -104,7 +104,7 @@ fn lies(height: Height) -> Vec<engine::io::Output> {
         NodeMessage::AskRange(RangeRow::new(Height(1), 256)),
         NodeMessage::Range(vec![RangeEntry { decided: Box::new(decided), beacon: Some([5; 48]) }]),
     ];
-    said.into_iter().map(|message| engine::io::Output::ToNode { to: None, message }).collect()
+    said.into_iter().map(|message| engine::io::Output::ToNode { to: None, message: Box::new(message) }).collect()
 }
 
 /// A validator with true keys that says nothing, or as much as a line carries: the others go on, no intent of theirs is lost, and none

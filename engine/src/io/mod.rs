@@ -70,8 +70,8 @@ pub enum Input {
     Node {
         /// The connection.
         from: PeerId,
-        /// What it said.
-        message: NodeMessage,
+        /// What it said. Messages of nodes are large, and intents many: those must not cost these their room.
+        message: Box<NodeMessage>,
     },
     /// Another node told where its chain stands.
     Told {
@@ -105,13 +105,17 @@ pub enum Input {
     },
 }
 
+// An intent is two of each, which are moved some times on their way: they must not take the room of a message of nodes.
+const _: () = assert!(size_of::<Input>() <= 64);
+const _: () = assert!(size_of::<Output>() <= 96);
+
 /// What a tick gives out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// To the disk: a decided block with this node's certificate.
     Decided(Box<Decided>),
     /// To the disk: a settled height.
-    Settled(Settled),
+    Settled(Box<Settled>),
     /// To the disk: an entry of the consensus log for a height.
     Log {
         /// The height it belongs to.
@@ -153,14 +157,14 @@ pub enum Output {
         /// The last settled height.
         height: Height,
         /// The account, if one is open.
-        account: Option<(AccountId, Account)>,
+        account: Option<Box<(AccountId, Account)>>,
     },
     /// To other nodes. Released when its tick is on disk, where [`NodeMessage::awaits_disk`] says so.
     ToNode {
         /// One connection, or every node.
         to: Option<PeerId>,
         /// What this node says.
-        message: NodeMessage,
+        message: Box<NodeMessage>,
     },
     /// To the disk, which holds what was decided: a node that is behind asks for heights that this one no longer has in
     /// memory. Whatever of them is on disk goes to it as a [`NodeMessage::Range`].
@@ -177,7 +181,7 @@ pub enum Output {
         height: Height,
     },
     /// To the disk: a validator said two things of which only one may be.
-    Evidence(Evidence),
+    Evidence(Box<Evidence>),
     /// To the disk, beside the journal: a block that names another root than this node computed.
     Diverged(Box<Divergence>),
     /// To the operator: something that only a faulty node does.

@@ -314,7 +314,7 @@ impl Lanes {
                     let bytes = one.decoder.last_bytes().max(LEAST_BYTES);
                     one.note(lane, bytes, now);
                     untaken.0[lane as usize].fetch_add(bytes, Ordering::Relaxed);
-                    let input = Input::Node { from, message };
+                    let input = Input::Node { from, message: Box::new(message) };
                     intake.put(FromNode { input, lane, bytes, untaken: Arc::clone(untaken) });
                 }
                 one.is_stalled = !one.may_read(untaken, now);

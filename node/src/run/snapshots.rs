@@ -16,7 +16,7 @@ impl Node {
     pub(super) fn hear_snapshots(&mut self) {
         let is_about = |input: &mut Input| match input {
             Input::Node { message, .. } => matches!(
-                message,
+                **message,
                 NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) | NodeMessage::AskPart(_) | NodeMessage::Part(_)
             ),
             _ => false,
@@ -24,7 +24,7 @@ impl Node {
         let heard: Vec<Input> = self.inputs.extract_if(.., is_about).collect();
         for input in heard {
             let Input::Node { from, message } = input else { continue };
-            let asked = match message {
+            let asked = match *message {
                 NodeMessage::AskSnapshot(height) => Asked::Snapshot(height),
                 NodeMessage::AskPart(row) => Asked::Part(row),
                 said => {

@@ -234,7 +234,7 @@ impl Cluster {
         let Some(generation) = self.links.between(from, to) else { return };
         let from = PeerId { slot: from, generation };
         if self.hosts[to as usize].is_up() {
-            self.hosts[to as usize].arrived([engine::io::Input::Node { from, message }]);
+            self.hosts[to as usize].arrived([engine::io::Input::Node { from, message: Box::new(message) }]);
             self.wake(to as usize);
         }
     }

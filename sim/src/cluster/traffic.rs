@@ -226,7 +226,10 @@ impl Cluster {
                 let Some(generation) = self.links.between(from, slot) else { return Ok(()) };
                 let peer = PeerId { slot: from, generation };
                 let inputs = match read_node(&bytes) {
-                    Ok(messages) => messages.into_iter().map(|message| Input::Node { from: peer, message }).collect(),
+                    Ok(messages) => messages
+                        .into_iter()
+                        .map(|message| Input::Node { from: peer, message: Box::new(message) })
+                        .collect(),
                     Err(_) if !self.is_trusted(from) => vec![Input::Offended { peer, offence: Offence::Malformed }],
                     Err(error) => {
                         let seen = format!("node {from} said what cannot be read: {error}");

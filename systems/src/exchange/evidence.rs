@@ -51,7 +51,7 @@ impl EvidenceKept {
         }
         self.rows.insert(place(&evidence), evidence);
         let (slot, height) = (evidence.slot(), evidence.height());
-        outbox.outputs.push(Output::Evidence(evidence));
+        outbox.outputs.push(Output::Evidence(Box::new(evidence)));
         outbox.outputs.push(Output::Alarm(Alarm::Equivocated { slot, height }));
         outbox.tell(NodeMessage::Evidence(evidence));
     }

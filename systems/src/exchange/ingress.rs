@@ -55,21 +55,22 @@ pub fn take_inputs<P: Planted>(
             Input::Intents { from, intents: arrived } => {
                 taking.all::<P>(Sender { peer: from, origin: Origin::Here }, arrived, validators);
             }
-            // One that only follows proposes nothing, and passes on what entered here only. One that listens proposes soon.
-            Input::Node { from, message: NodeMessage::Intents(arrived) } if orderer.knows_its_votes() => {
-                let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
-                taking.all::<P>(Sender { peer: from, origin }, arrived, validators);
-            }
             Input::Pledges { from, pledges: rows } => {
                 let sender = Sender { peer: from, origin: Origin::Here };
                 pledges.extend(rows.into_iter().map(|row| (sender, row)));
             }
-            Input::Node { from, message: NodeMessage::Pledges(rows) } if orderer.knows_its_votes() => {
+            // One that only follows proposes nothing, and passes on what entered here only. One that listens proposes soon.
+            Input::Node { from, message } if orderer.knows_its_votes() => {
                 let origin = nodes.validator(from).map_or(Origin::Follower, Origin::Validator);
                 let sender = Sender { peer: from, origin };
-                pledges.extend(rows.into_iter().map(|row| (sender, row)));
+                match *message {
+                    NodeMessage::Intents(arrived) => taking.all::<P>(sender, arrived, validators),
+                    NodeMessage::Pledges(rows) => pledges.extend(rows.into_iter().map(|row| (sender, row))),
+                    // What else there is was taken by `hear_nodes`.
+                    _ => {}
+                }
             }
-            // What else there is was taken by `hear_nodes` and `update_peers`.
+            // And by `update_peers`.
             Input::Node { .. } => {}
             Input::Joined { .. } | Input::Offended { .. } | Input::Told { .. } | Input::RoundTrip { .. } => {}
         }

@@ -126,7 +126,7 @@ pub fn hear_nodes(
     offences.clear();
     joined.clear();
     let is_ours = |input: &mut Input| match input {
-        Input::Node { message, .. } => !matches!(message, NodeMessage::Intents(_) | NodeMessage::Pledges(_)),
+        Input::Node { message, .. } => !matches!(**message, NodeMessage::Intents(_) | NodeMessage::Pledges(_)),
         _ => false,
     };
     // Before what they said: what somebody said who left in this tick goes with the row.
@@ -165,7 +165,7 @@ pub fn hear_nodes(
     for input in inputs.extract_if(.., is_ours) {
         let Input::Node { from, message } = input else { continue };
         let Some(node) = rows.iter_mut().find(|node| node.id == from) else { continue };
-        heard.take(node, message);
+        heard.take(node, *message);
     }
     for node in rows.iter_mut().filter(|node| node.standing.flags & NodeStanding::BY_OPERATOR != 0 && !node.is_noted) {
         if let Some(slot) = node.validator {

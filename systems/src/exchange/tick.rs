@@ -134,13 +134,13 @@ impl Outbox {
     /// Says something to every other node, if there is one.
     pub(super) fn tell(&mut self, message: NodeMessage) {
         if self.is_heard {
-            self.outputs.push(Output::ToNode { to: None, message });
+            self.outputs.push(Output::ToNode { to: None, message: Box::new(message) });
         }
     }
 
     /// Says something to one node.
     pub(super) fn tell_one(&mut self, to: PeerId, message: NodeMessage) {
-        self.outputs.push(Output::ToNode { to: Some(to), message });
+        self.outputs.push(Output::ToNode { to: Some(to), message: Box::new(message) });
     }
 
     pub(super) fn refuse(&mut self, to: PeerId, intent: &Intent, refusal: Refusal) {

@@ -203,7 +203,12 @@ impl Telling<'_, '_> {
             let account = account(self.rows, self.index, key);
             if account != *told {
                 *told = account;
-                self.outputs.push(Output::Account { to: *to, key: *key, height: self.rows.house.height, account });
+                self.outputs.push(Output::Account {
+                    to: *to,
+                    key: *key,
+                    height: self.rows.house.height,
+                    account: account.map(Box::new),
+                });
             }
         }
     }
@@ -230,7 +235,12 @@ impl Telling<'_, '_> {
                 Watched::Account(key) => {
                     let account = account(self.rows, self.index, &key);
                     accounts.insert((key, peer), account);
-                    self.outputs.push(Output::Account { to: peer, key, height: self.rows.house.height, account });
+                    self.outputs.push(Output::Account {
+                        to: peer,
+                        key,
+                        height: self.rows.house.height,
+                        account: account.map(Box::new),
+                    });
                 }
             }
         }

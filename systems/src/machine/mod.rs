@@ -155,7 +155,7 @@ impl Machine {
             let problem = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
             ExchangeError::Poison { height, block, problem: problem.to_owned() }
         })?;
-        outputs.push(Output::Settled(settled));
+        outputs.push(Output::Settled(Box::new(settled)));
         outputs.append(&mut self.answer_receipts());
         Ok(true)
     }

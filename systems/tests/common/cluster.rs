@@ -252,7 +252,7 @@ impl Cluster {
             let message = NodeMessage::decode(wire.kind, &wire.bytes).expect("a node says what can be read");
             let from = PeerId { slot: wire.from as u32, generation: self.hosts[wire.from].generation };
             if self.is_up(wire.to) {
-                self.hosts[wire.to].inputs.push(Input::Node { from, message });
+                self.hosts[wire.to].inputs.push(Input::Node { from, message: Box::new(message) });
             }
         }
         for slot in 0..self.hosts.len() {
@@ -286,16 +286,16 @@ impl Cluster {
                     Output::Decided(decided) => {
                         _ = host.decided.insert(decided.block.header.height, *decided);
                     }
-                    Output::Settled(settled) => _ = host.settled.insert(settled.height, settled),
+                    Output::Settled(settled) => _ = host.settled.insert(settled.height, *settled),
                     Output::Log { height, entry } => host.log.push((height, entry)),
-                    Output::Evidence(evidence) => host.evidence.push(evidence),
+                    Output::Evidence(evidence) => host.evidence.push(*evidence),
                     Output::Fence { height } => host.fence = host.fence.max(height),
                     other => unreachable!("not for the disk: {other:?}"),
                 }
             }
             host.receipts.extend(group.receipts);
             host.inputs.push(Input::Synced { group: group.id });
-            group.messages.into_iter().for_each(|(to, message)| self.send(slot, to, message));
+            group.messages.into_iter().for_each(|(to, message)| self.send(slot, to, *message));
         }
     }
 
@@ -328,8 +328,8 @@ impl Cluster {
         let mut group = Group { id, due, disk: Vec::new(), messages: Vec::new(), receipts: Vec::new() };
         for output in outputs {
             match output {
-                Output::ToNode { to, message } if message.awaits_disk() => group.messages.push((to, message)),
-                Output::ToNode { to, message } => self.send(slot, to, message),
+                Output::ToNode { to, message } if message.awaits_disk() => group.messages.push((to, *message)),
+                Output::ToNode { to, message } => self.send(slot, to, *message),
                 Output::Receipt { to: PeerId::LOCAL, receipt } => group.receipts.push(receipt),
                 Output::Alarm(alarm) => self.hosts[slot].alarms.push(alarm),
                 Output::Diverged(divergence) => self.hosts[slot].divergences.push(*divergence),

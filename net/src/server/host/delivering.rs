@@ -69,7 +69,7 @@ impl Host {
             Output::Table(update) => self.update_table(&update, bytes),
             Output::Account { to, key, height, account } => {
                 bytes.clear();
-                ToClient::Account(AccountRow { key, height, account }).encode(bytes);
+                ToClient::Account(AccountRow { key, height, account: account.map(|account| *account) }).encode(bytes);
                 self.update(to, bytes, false);
             }
             Output::Ban { peer, key, address, offence } => {

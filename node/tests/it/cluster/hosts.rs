@@ -301,7 +301,11 @@ impl Cluster {
             decoder.push(&letter.bytes);
             while let Some(message) = decoder.next_message().expect("a node says what can be read") {
                 if self.is_up(letter.to) {
-                    self.hosts[letter.to].lines.borrow_mut().inputs.push(Input::Node { from, message });
+                    self.hosts[letter.to]
+                        .lines
+                        .borrow_mut()
+                        .inputs
+                        .push(Input::Node { from, message: Box::new(message) });
                 }
             }
         }
