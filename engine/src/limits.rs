@@ -243,8 +243,8 @@ pub const EDGE_OUTPUTS_MAX: usize = 256;
 pub const EDGE_UPDATES_MAX: usize = 1 << 16;
 /// Intents taken in a second, above which they share a batch of signatures, a block, and a packet with their receipts.
 pub const COALESCED_ABOVE_PER_S: u32 = 6_000;
-/// How long they are left to wait for others then. It is a little less than four ticks, none of which begins to the millisecond.
-pub const COALESCED_FOR: std::time::Duration = std::time::Duration::from_millis(17);
+/// Every so many ticks they are taken then.
+pub const COALESCED_TICKS: u32 = 4;
 /// Intents without a last answer that a client holds at most.
 pub const CLIENT_INTENTS_MAX: usize = 4_096;
 /// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
@@ -452,8 +452,10 @@ pub const PLAY_LINES_KEPT: usize = 200;
 pub const DEV_GUESTS_MAX: u32 = 256;
 /// Commands to the clients of a fleet that may wait, all together.
 pub const FLEET_ORDERS_MAX: usize = 1 << 16;
-/// Clients of a fleet that one turn connects: each handshake begins with a signature and the making of keys.
-pub const FLEET_TURN_DIALS_MAX: usize = 16;
+/// Clients of a fleet for which a turn does what is due: to connect begins with a signature and the making of keys.
+pub const FLEET_TURN_DUE_MAX: usize = 16;
+/// Bytes that may wait to be written for one of them: a node that reads nothing has lost its client.
+pub const FLEET_OUT_BYTES_MAX: usize = 64 << 10;
 /// Commands that may wait at one client of a load.
 pub const LOAD_COMMANDS_MAX: usize = 64;
 /// Batches of inputs that may wait for the tick of a load in one process.
@@ -488,9 +490,8 @@ const _: () = assert!(SUPPLY_MAX <= u64::MAX / 2);
 const _: () = assert!(COUNTER_MAX < u32::MAX as u64);
 // Heights do not follow each other faster than a node turns, and no clock's error alone ends a new intent.
 const _: () = assert!(TICK_MS <= PROPOSAL_INTERVAL_MS_MIN);
-// Intents that share a block are taken with every fourth tick.
-const _: () =
-    assert!(3 * TICK_MS < COALESCED_FOR.as_millis() as u64 && (COALESCED_FOR.as_millis() as u64) < 4 * TICK_MS);
+// Intents that share a block fill at least one interval of blocks.
+const _: () = assert!(COALESCED_TICKS as u64 * TICK_MS >= PROPOSAL_INTERVAL_MS_MIN);
 const _: () = assert!(CLOCK_SKEW_MS_MAX < EXPIRY_AHEAD_S_MAX * 1_000);
 const _: () = assert!(TIME_MS_MAX / 1_000 <= u32::MAX as u64);
 const _: () = assert!(SPAN_PAGES == u64::BITS as u64);

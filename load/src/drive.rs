@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use engine::io::Watched;
 use engine::message::intent::Intent;
-use net::client::fleet::{Fleet, Mate};
+use net::client::fleet::{Fleet, FleetClient};
 use net::client::{ClientConfig, Command, Event, IDLE, Lost};
 
 use super::scenario::Load;
@@ -46,7 +46,7 @@ impl Driver {
         let users = Arc::new(users);
         let heard = Arc::new(Heard::new(users.list().len(), SLOTS));
         let began = Instant::now();
-        let mate = |(number, user): (usize, &User)| -> anyhow::Result<Mate> {
+        let client = |(number, user): (usize, &User)| -> anyhow::Result<FleetClient> {
             let config = ClientConfig {
                 address: nodes[number % nodes.len()].to_string(),
                 others: (1..nodes.len()).map(|more| (nodes[(number + more) % nodes.len()].to_string(), None)).collect(),
@@ -56,9 +56,9 @@ impl Driver {
                 reconnect: true,
             };
             let lost_after = if nodes.len() > 1 { LOST_AFTER } else { IDLE };
-            Ok(Mate { config, identity: identity(&user.net)?, lost_after })
+            Ok(FleetClient { config, identity: identity(&user.net)?, lost_after })
         };
-        let mates = users.list().iter().enumerate().map(mate).collect::<anyhow::Result<Vec<Mate>>>()?;
+        let clients = users.list().iter().enumerate().map(client).collect::<anyhow::Result<Vec<FleetClient>>>()?;
         let hears = Arc::clone(&heard);
         let mut start = None;
         let hear = move |number, event: Result<Event, Lost>| match event {
@@ -70,7 +70,7 @@ impl Driver {
             Ok(event) => hears.hear(number, began, event),
             Err(lost) => hears.fail(format!("user {number} lost its connection for good: {lost}")),
         };
-        let fleet = Fleet::start(local, SOCKET_BYTES, mates, hear)?;
+        let fleet = Fleet::start(local, SOCKET_BYTES, clients, hear)?;
         let mut driver = Self { fleet, users, heard, connected_in: Duration::ZERO };
         let count = driver.users.list().len() as u64;
         driver.heard.wait("connect", count, |heard| heard.up.load(Ordering::Relaxed))?;
@@ -82,16 +82,17 @@ impl Driver {
     /// Opens every account and takes every seat.
     fn prepare(&self, load: &Load) -> anyhow::Result<()> {
         let count = self.users.list().len();
-        let each = |intent: &dyn Fn(usize) -> Intent| {
-            (0..count).for_each(|user| self.fleet.tell(user, Command::Send(vec![intent(user)])));
+        let each = |intent: &dyn Fn(usize) -> Intent| -> anyhow::Result<()> {
+            let told = (0..count).all(|user| self.fleet.tell(user, Command::Send(vec![intent(user)])));
+            if told { Ok(()) } else { bail!("the clients have stopped") }
         };
         let count = count as u64;
-        each(&|user| self.users.open(user));
+        each(&|user| self.users.open(user))?;
         self.heard.wait("open an account", count, |heard| heard.prepared.load(Ordering::Relaxed))?;
-        each(&|user| self.users.sit(user));
+        each(&|user| self.users.sit(user))?;
         self.heard.wait("sit down", 2 * count, |heard| heard.prepared.load(Ordering::Relaxed))?;
         for (number, user) in self.users.list().iter().enumerate().take(load.watchers as usize) {
-            self.fleet.tell(number, Command::Watch(Watched::Table(user.table), true));
+            let _ = self.fleet.tell(number, Command::Watch(Watched::Table(user.table), true));
         }
         Ok(())
     }

@@ -408,12 +408,12 @@ impl Recorder {
         self.rest_ns[place] %= 1_000;
     }
 
-    /// A tick has ended.
-    pub fn end(&mut self, moments: &TickMoments, quantum: Duration) {
+    /// A tick has ended that may take so long.
+    pub fn end(&mut self, moments: &TickMoments, may_take: Duration) {
         let now = Instant::now();
         let took = (now - moments.began).saturating_sub(moments.waited);
         self.own.ticks += 1;
-        self.own.ticks_overrun += u64::from(took > quantum);
+        self.own.ticks_overrun += u64::from(took > may_take);
         self.own.tick.add(took);
         self.own.exchange.add(moments.exchanged - moments.began);
         if let Some(settled) = moments.settled {

@@ -55,6 +55,7 @@ impl Node {
         }
         let began = Instant::now();
         self.hear_snapshots();
+        self.recorder.arrived(&self.inputs, self.took_intents);
         let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
         Self::noted(self.stopped.as_ref(), exchanged)?;
         assert!(self.inputs.is_empty(), "what arrived is taken once");
@@ -79,7 +80,7 @@ impl Node {
         self.arrive();
         let settled = settled.then_some(before);
         let moments = TickMoments { waited, began, exchanged, answered, settled, after };
-        self.recorder.end(&moments, Duration::from_millis(QUANTUM_MS));
+        self.recorder.end(&moments, Duration::from_millis(QUANTUM_MS * self.quanta));
         self.machine.take_system_times(|place, taken_ns| self.recorder.system(place, taken_ns));
         Ok(Some(clock.now_ms))
     }
@@ -131,7 +132,7 @@ impl Node {
 
     /// Time moves on, players act, and the network hands over what arrived. `None` if this tick is left out.
     fn poll(&mut self) -> anyhow::Result<Option<Clock>> {
-        self.totals.ticks_missed += self.clock.advance();
+        self.totals.ticks_missed += self.clock.advance().saturating_sub(self.quanta - 1);
         self.await_tick()?;
         let clock = self.clock.begin();
         if let Some(step_ms) = self.clock.take_step() {
@@ -154,11 +155,16 @@ impl Node {
             }
         }
         // While outputs wait for the network no more is taken from it: each input would add to them, without a bound.
-        let took_intents = match &mut self.network {
-            Some(network) => network.is_flowing() && network.take_inputs(&mut self.inputs),
-            None => true,
-        };
-        self.recorder.arrived(&self.inputs, took_intents);
+        self.took_intents = self.network.is_none();
+        self.quanta = 1;
+        if let Some(network) = &mut self.network
+            && network.is_flowing()
+        {
+            self.took_intents = network.take_inputs(&mut self.inputs);
+            // A tick that takes what others left to it has their time for it.
+            self.quanta += if self.took_intents { std::mem::take(&mut self.left) } else { 0 };
+            self.left += u64::from(!self.took_intents);
+        }
         Ok(Some(clock))
     }
 
@@ -177,19 +183,17 @@ impl Node {
     /// Waits until the tick begins. What reaches the disk meanwhile lets its receipts out at once.
     fn await_tick(&mut self) -> anyhow::Result<()> {
         let Some(due) = self.clock.due() else { return Ok(()) };
-        let early = self.clock.early();
+        let calls = self.network.as_ref().is_some_and(|network| network.urgent().is_some());
+        let early = self.clock.early().filter(|_| calls);
         while let Some(synced) = self.storage.wait(early.or(Some(due)))? {
             self.synced(synced)?;
         }
-        // A height goes from step to step: from a decision that reaches the disk to its settling, and where there are several
-        // validators from message to message. None of them need wait until the next tick is due.
-        while early.is_some() && !std::mem::take(&mut self.may_settle) {
-            let urgent = self.network.as_ref().and_then(|network| network.urgent());
-            let synced = match urgent {
-                Some(urgent) => self.storage.wait_unless(due, urgent)?,
-                None => self.storage.wait(Some(due))?,
-            };
-            let Some(synced) = synced else { break };
+        // In a height several messages wait for each other: one that arrives now need not wait until the next tick is
+        // due.
+        while calls
+            && let Some(urgent) = self.network.as_ref().and_then(|network| network.urgent())
+            && let Some(synced) = self.storage.wait_unless(due, urgent)?
+        {
             self.synced(synced)?;
         }
         Ok(())
@@ -279,8 +283,10 @@ pub struct Node {
     /// The height that it began with.
     found: Height,
     standing: ChainProgress,
-    /// A decision has reached the disk since the last tick: this one can settle it.
-    may_settle: bool,
+    /// Whether the last tick looked for intents, how many before it left them to the next, and the quanta that it may take.
+    took_intents: bool,
+    left: u64,
+    quanta: u64,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     released: Vec<Output>,
@@ -322,7 +328,9 @@ impl Node {
             clock,
             found,
             standing,
-            may_settle: false,
+            took_intents: true,
+            left: 0,
+            quanta: 1,
             inputs: Vec::new(),
             outputs: Vec::new(),
             released: Vec::new(),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use engine::io::{ChainProgress, ShedReason, Watched};
 use engine::{Hash, Height};
 
+use super::event::{ClientConfig, Command, Event};
+use super::lost::Lost;
 use super::sending::Sending;
-use super::{ClientConfig, Command, Event, Lost};
 use crate::session::CloseCode;
 use crate::wire::{Answer, AnswerVerdict, Hello, Role, TableMessage, ToClient, ToNode, Welcome};
 

@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-use engine::limits::{FLEET_ORDERS_MAX, FLEET_TURN_DIALS_MAX, HEARTBEAT, RECEIVE_WINDOW};
+use crossbeam_channel::{Receiver, Sender};
+use engine::limits::{FLEET_ORDERS_MAX, FLEET_OUT_BYTES_MAX, FLEET_TURN_DUE_MAX, HEARTBEAT, RECEIVE_WINDOW};
 use quinn_proto::{Connection, Dir, Endpoint, EndpointConfig, Event as Moved, StreamEvent, StreamId, WriteError};
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -51,7 +51,7 @@ pub enum FleetError {
 }
 
 /// A client of a fleet.
-pub struct Mate {
+pub struct FleetClient {
     /// Where it connects, and as whom: addresses in numbers.
     pub config: ClientConfig,
     /// Its key.
@@ -70,21 +70,21 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts the clients, on a thread of their own and over one socket that is bound at `local`. `hear` is called there for every
-    /// event of each, by its place in `mates`, in order; [`Lost`] where a client is not there any more.
+    /// event of each, by its place in `clients`, in order; [`Lost`] where a client is not there any more.
     ///
     /// # Errors
     /// If the socket or the thread cannot be had, or a key or an address cannot be used.
     pub fn start(
         local: SocketAddr,
         buffer_bytes: usize,
-        mates: Vec<Mate>,
+        clients: Vec<FleetClient>,
         hear: impl FnMut(usize, Result<Event, Lost>) + Send + 'static,
     ) -> Result<Self, FleetError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (mut fleet, owner) = {
             // The socket belongs to the runtime that waits for it.
             let _inside = runtime.enter();
-            Self::with_owner(Carrier::Udp(bind(local, buffer_bytes)?.socket), mates, hear)?
+            Self::with_owner(Carrier::Udp(bind(local, buffer_bytes)?.socket), clients, hear)?
         };
         let woken = Arc::clone(&fleet.wake);
         let turns = move || runtime.block_on(drive(owner, woken, Rest::Asleep));
@@ -98,22 +98,22 @@ impl Fleet {
     /// If a key or an address cannot be used.
     pub fn on(
         carrier: Carrier,
-        mates: Vec<Mate>,
+        clients: Vec<FleetClient>,
         hear: impl FnMut(usize, Result<Event, Lost>) + Send + 'static,
     ) -> Result<Self, FleetError> {
-        let (fleet, owner) = Self::with_owner(carrier, mates, hear)?;
+        let (fleet, owner) = Self::with_owner(carrier, clients, hear)?;
         tokio::spawn(drive(owner, Arc::clone(&fleet.wake), Rest::Awaited));
         Ok(fleet)
     }
 
     fn with_owner(
         carrier: Carrier,
-        mates: Vec<Mate>,
+        clients: Vec<FleetClient>,
         hear: impl FnMut(usize, Result<Event, Lost>) + Send + 'static,
     ) -> Result<(Self, Owner), FleetError> {
         let packets = Packets::over(carrier)?;
         let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, packets.keeps_whole(), None);
-        let rows = mates.iter().map(Row::new).collect::<Result<Vec<Row>, FleetError>>()?;
+        let rows = clients.iter().map(Row::new).collect::<Result<Vec<Row>, FleetError>>()?;
         let (orders, orders_in) = crossbeam_channel::bounded(FLEET_ORDERS_MAX);
         let (wake, ends): (Arc<Notify>, Arc<AtomicBool>) = Default::default();
         let mut dues = Dues::default();
@@ -137,21 +137,23 @@ impl Fleet {
         Ok((Self { orders, wake, ends, thread: None }, owner))
     }
 
-    /// Tells a client something; waits while too much is told.
-    pub fn tell(&self, client: usize, command: Command) {
-        // A fleet that has ended hears nothing.
-        let _ = self.orders.send((client, command));
-        self.wake.notify_one();
-    }
-
-    /// The same without waiting. Says whether there was room for it.
-    pub fn try_tell(&self, client: usize, command: Command) -> bool {
-        let told = !matches!(self.orders.try_send((client, command)), Err(TrySendError::Full(_)));
+    /// Tells a client something; waits while too much is told, so that it must not be called where `hear` is. Says whether the
+    /// clients still run. Intents and what is watched are kept for the next connection; anything else is dropped where there
+    /// is none.
+    pub fn tell(&self, client: usize, command: Command) -> bool {
+        let told = self.orders.send((client, command)).is_ok();
         self.wake.notify_one();
         told
     }
 
-    /// Ends every connection, and waits a moment until the nodes have heard it.
+    /// The same without waiting. Says whether there was room for it.
+    pub fn try_tell(&self, client: usize, command: Command) -> bool {
+        let told = self.orders.try_send((client, command)).is_ok();
+        self.wake.notify_one();
+        told
+    }
+
+    /// Ends every connection, and waits a moment until the nodes have heard it, unless the runtime is the caller's.
     pub fn close(self) {
         drop(self);
     }
@@ -196,21 +198,26 @@ struct Talk {
     answers: Decoder<ToClient>,
     /// The node's own stream, once it is there.
     updates: Option<(StreamId, Decoder<ToClient>)>,
+    /// What it says, and how much of that is written.
     out: Vec<u8>,
     written: usize,
+    /// Whether one of the streams may have something to be read.
+    is_readable: bool,
     /// Until when the node must say welcome; nothing once it has.
     welcome_by: Option<Duration>,
 }
 
 impl Row {
-    fn new(mate: &Mate) -> Result<Self, FleetError> {
-        for address in std::iter::once(&mate.config.address).chain(mate.config.others.iter().map(|(other, _)| other)) {
+    fn new(client: &FleetClient) -> Result<Self, FleetError> {
+        for address in
+            std::iter::once(&client.config.address).chain(client.config.others.iter().map(|(other, _)| other))
+        {
             address.parse::<SocketAddr>().map_err(|_| FleetError::Address(address.clone()))?;
         }
-        let mut quic = quinn_proto::ClientConfig::new(Arc::new(mate.identity.client_config(ALPN)?));
-        quic.transport_config(client_transport(RECEIVE_WINDOW, mate.lost_after));
-        let redial = Redial::new(&mate.config, &mate.identity.key);
-        Ok(Self { quic, redial, dialogue: Dialogue::new(&mate.config), stage: Stage::Pause(Duration::ZERO) })
+        let mut quic = quinn_proto::ClientConfig::new(Arc::new(client.identity.client_config(ALPN)?));
+        quic.transport_config(client_transport(RECEIVE_WINDOW, client.lost_after));
+        let redial = Redial::new(&client.config, &client.identity.key);
+        Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: Stage::Pause(Duration::ZERO) })
     }
 
     /// The row of its connection, if it has one.
@@ -305,13 +312,19 @@ impl Owner {
 
     /// Takes what the clients are told.
     fn take_orders(&mut self) {
-        for (client, command) in self.orders.try_iter().take(FLEET_ORDERS_MAX) {
+        for _ in 0..FLEET_ORDERS_MAX {
+            let Ok((client, command)) = self.orders.try_recv() else { return };
             let row = &mut self.rows[client];
             if matches!(command, Command::Reconnect | Command::Close) {
-                let Some(line) = row.line() else { continue };
-                self.quic.close(line, &Close::new(CloseCode::Done, ""), (self.started + self.now).into_std());
-                row.redial.again();
-                row.stage = if matches!(command, Command::Close) { Stage::Gone } else { Stage::Pause(self.now) };
+                if let Some(line) = row.line() {
+                    self.quic.close(line, &Close::new(CloseCode::Done, ""), (self.started + self.now).into_std());
+                    row.redial.again();
+                    row.stage = Stage::Pause(self.now);
+                }
+                // Who has no connection makes another anyway, or is not there any more.
+                if matches!(command, Command::Close) {
+                    row.stage = Stage::Gone;
+                }
                 self.dues.set(client, row.due(self.now));
                 continue;
             }
@@ -327,13 +340,16 @@ impl Owner {
                 _ => &mut later,
             };
             row.dialogue.take(command, out, |event| hear(client, Ok(event)));
+            if out.len() > FLEET_OUT_BYTES_MAX {
+                self.lose(client, Lost::Other("the node reads nothing".into()));
+            }
         }
     }
 
     /// Does what is due: connects those whose pause is over, and ends what took too long. Says whether there is more to do.
     fn dial(&mut self) -> bool {
         self.due.clear();
-        self.due.extend(self.dues.expired(self.now).take(FLEET_TURN_DIALS_MAX));
+        self.due.extend(self.dues.expired(self.now).take(FLEET_TURN_DUE_MAX));
         let due = std::mem::take(&mut self.due);
         for client in &due {
             match &self.rows[*client].stage {
@@ -347,7 +363,7 @@ impl Owner {
                 Stage::Gone => self.dues.set(*client, None),
             }
         }
-        let has_more = due.len() == FLEET_TURN_DIALS_MAX;
+        let has_more = due.len() == FLEET_TURN_DUE_MAX;
         self.due = due;
         has_more
     }
@@ -363,7 +379,7 @@ impl Owner {
                 if self.clients.len() <= line {
                     self.clients.resize(line + 1, None);
                 }
-                self.clients[line] = Some(client);
+                assert!(self.clients[line].replace(client).is_none(), "a connection is one client's");
                 self.dues.set(client, Some(by));
             }
             Err(error) => self.lose(client, Lost::Other(error.to_string())),
@@ -427,30 +443,46 @@ impl Owner {
 
     /// Hears what QUIC and the node say to a client, and says what it has to.
     fn converse(&mut self, client: usize, line: usize) -> Result<(), Lost> {
-        let now = self.now;
+        let (now, mut lost) = (self.now, None);
         while let Some(moved) = self.quic.event(line) {
             match moved {
                 Moved::Connected => self.connected(client, line)?,
-                Moved::ConnectionLost { reason } => {
-                    // What came before it was lost is heard: a receipt may be among it.
-                    let _ = self.listen(client, line);
-                    return Err(Lost::of(&reason, &self.rows[client].redial.address));
-                }
+                Moved::ConnectionLost { reason } => lost = Some(reason),
                 Moved::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
-                    self.listen(client, line)?
+                    if let Stage::Talk(_, talk) = &mut self.rows[client].stage {
+                        talk.is_readable = true;
+                    }
                 }
                 _ => {}
             }
         }
-        let row = &mut self.rows[client];
-        let Stage::Talk(_, talk) = &mut row.stage else { return Ok(()) };
-        if talk.welcome_by.is_none() {
-            row.dialogue.go_on(now, &mut talk.out);
+        if let Some(reason) = lost {
+            // What came before it was lost is heard: a receipt may be among it.
+            let _ = self.listen(client, line);
+            return Err(Lost::of(&reason, &self.rows[client].redial.address));
         }
-        let quic = self.quic.line(line).expect("it is served");
-        talk.write(quic)?;
-        self.dues.set(client, row.due(now));
+        // A node that does not read is not read either: whatever it says may have this client say more.
+        if self.write(client, line)? {
+            self.listen(client, line)?;
+            let row = &mut self.rows[client];
+            if let Stage::Talk(_, talk) = &mut row.stage
+                && talk.welcome_by.is_none()
+            {
+                row.dialogue.go_on(now, &mut talk.out);
+            }
+            self.write(client, line)?;
+        }
+        self.dues.set(client, self.rows[client].due(now));
         Ok(())
+    }
+
+    /// Writes what there is to say. Says whether all of it is written.
+    fn write(&mut self, client: usize, line: usize) -> Result<bool, Lost> {
+        let quic = self.quic.line(line).expect("it is served");
+        match &mut self.rows[client].stage {
+            Stage::Talk(_, talk) => talk.write(quic),
+            _ => Ok(true),
+        }
     }
 
     /// The handshake has ended.
@@ -474,6 +506,7 @@ impl Owner {
             updates: None,
             out,
             written: 0,
+            is_readable: false,
             welcome_by: Some(self.now + PATIENCE),
         };
         row.stage = Stage::Talk(line, Box::new(talk));
@@ -485,6 +518,9 @@ impl Owner {
         let Self { rows, quic, hear, now, .. } = self;
         let Row { redial, dialogue, stage, .. } = &mut rows[client];
         let (Stage::Talk(_, talk), Some(quic)) = (stage, quic.line(line)) else { return Ok(()) };
+        if !std::mem::take(&mut talk.is_readable) {
+            return Ok(());
+        }
         if talk.updates.is_none() {
             talk.updates = quic.streams().accept(Dir::Uni).map(|stream| (stream, Decoder::for_updates(Role::Client)));
         }
@@ -501,18 +537,15 @@ impl Owner {
             }
             Ok(())
         };
-        let goes_on = read_all(quic, *stream, answers, &mut take)?;
+        let mut goes_on = read_all(quic, *stream, answers, &mut take)?;
         if let Some((stream, decoder)) = updates {
-            read_all(quic, *stream, decoder, &mut take)?;
+            goes_on &= read_all(quic, *stream, decoder, &mut take)?;
         }
         if goes_on { Ok(()) } else { Err(Lost::Other("the connection ended".into())) }
     }
 
     /// Every connection hears that its client ends.
     fn end(&mut self) {
-        // What was told before the end is said first.
-        self.take_orders();
-        self.serve();
         let moment = self.moment();
         for row in &mut self.rows {
             if let Some(line) = row.line() {
@@ -548,17 +581,17 @@ fn read_all(
 }
 
 impl Talk {
-    /// Writes what the stream takes.
-    fn write(&mut self, quic: &mut Connection) -> Result<(), Lost> {
+    /// Writes what the stream takes. Says whether that was all.
+    fn write(&mut self, quic: &mut Connection) -> Result<bool, Lost> {
         while self.written < self.out.len() {
             match quic.send_stream(self.stream).write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(WriteError::Blocked) => return Ok(()),
+                Err(WriteError::Blocked) => return Ok(false),
                 Err(error) => return Err(Lost::Other(error.to_string())),
             }
         }
         self.out.clear();
         self.written = 0;
-        Ok(())
+        Ok(true)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ClientConfig, Event, Lost};
+use super::event::{ClientConfig, Event};
+use super::lost::Lost;
 use crate::tls::Key;
 
 /// The first pause before another try, and the longest.

@@ -86,7 +86,8 @@ impl Client {
                 }
                 out.clear();
             }
-            let resumes = self.dialogue.resumes_at(self.started.elapsed()).map(|at| self.started + at);
+            let resumes =
+                self.dialogue.resumes_at(self.started.elapsed()).filter(|_| welcomed).map(|at| self.started + at);
             let watches = self.dialogue.watches();
             let (decoder, chunk) = tokio::select! {
                 biased;

@@ -16,7 +16,7 @@ pub(crate) trait Turning {
     /// When the next turn is due though nothing arrives.
     fn next_due(&self) -> Duration;
 
-    /// When the last turn was.
+    /// When the last turn was, or something arrived since.
     fn last_turn(&self) -> Duration;
 
     /// How long the next turn waits after the last one.

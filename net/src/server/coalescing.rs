@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 up to COALESCED_ABOVE_PER_S      above
-//!  to the tick    with each tick                   each COALESCED_FOR: one batch of signatures, and one block
+//!  to the tick    with each tick                   with every fourth: one batch of signatures, and one block
 //!  the answer     acknowledgement, receipt         the receipt, which says all that an acknowledgement does
 //! ```
 //! Alone, an intent is answered as soon as can be. Where they are many, what a turn, a batch, a block and a packet cost is most of
@@ -12,29 +12,37 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::PeerId;
-use engine::limits::{COALESCED_ABOVE_PER_S, COALESCED_FOR};
+use engine::limits::{COALESCED_ABOVE_PER_S, COALESCED_TICKS, TICK_MS};
 use tokio::time::Instant;
 
 /// How long they are counted.
 const WINDOW: Duration = Duration::from_millis(100);
+/// The time of the ticks that leave intents to the next, and of that one.
+const COALESCED_FOR: Duration = Duration::from_millis(COALESCED_TICKS as u64 * TICK_MS);
+/// The part of the rate below which they stop to share: what a window counts then comes in a few large pieces, one more or less.
+const STOPS_BELOW: f64 = 0.75;
 /// How long an acknowledgement waits for its receipt.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// When a tick takes intents.
 pub(super) struct Takes {
     last: Instant,
+    /// Ticks since then.
+    ticks: u32,
 }
 
 impl Takes {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: now }
+        Self { last: now, ticks: 0 }
     }
 
     /// Whether the tick that begins takes them: each does, unless intents share what they cost.
     pub(super) fn is_time(&mut self, coalesces: bool, now: Instant) -> bool {
-        let is_time = !coalesces || now >= self.last + COALESCED_FOR;
+        self.ticks += 1;
+        // Ticks are counted, since none begins to the millisecond; where some were missed, their time counts.
+        let is_time = !coalesces || self.ticks >= COALESCED_TICKS || now >= self.last + COALESCED_FOR;
         if is_time {
-            self.last = now;
+            (self.last, self.ticks) = (now, 0);
         }
         is_time
     }
@@ -64,8 +72,8 @@ impl Coalescing {
         let elapsed = now - self.window_began;
         // A window ends with the first turn behind it, however long that took: the rate is over the time that passed.
         if elapsed >= WINDOW {
-            let most = f64::from(COALESCED_ABOVE_PER_S) * elapsed.as_secs_f64();
-            self.is_on = f64::from(self.counted) > most;
+            let part = if self.is_on { STOPS_BELOW } else { 1.0 };
+            self.is_on = f64::from(self.counted) > part * f64::from(COALESCED_ABOVE_PER_S) * elapsed.as_secs_f64();
             (self.window_began, self.counted) = (now, 0);
         }
     }
@@ -92,8 +100,6 @@ impl Coalescing {
 
 #[cfg(test)]
 mod tests {
-    use engine::limits::TICK_MS;
-
     use super::*;
 
     const PEER: PeerId = PeerId { slot: 7, generation: 1 };
@@ -127,14 +133,29 @@ mod tests {
     }
 
     #[test]
+    fn it_goes_on_a_little_below_the_rate_at_which_it_began() {
+        let start = Duration::from_secs(1_000);
+        let mut coalescing = Coalescing::new(start);
+        let (above, below) = (COALESCED_ABOVE_PER_S * 11 / 10, COALESCED_ABOVE_PER_S * 9 / 10);
+        assert_eq!(run(&mut coalescing, start, below), 0);
+        let _ = run(&mut coalescing, start + Duration::from_secs(1), above);
+        let many = run(&mut coalescing, start + Duration::from_millis(1_500), below);
+        assert_eq!(many, below as usize / 2, "all of them");
+        assert!(coalescing.is_on());
+    }
+
+    #[test]
     fn a_tick_takes_what_came_unless_intents_share_and_it_is_too_soon() {
         let start = Instant::now();
         let mut takes = Takes::new(start);
-        let tick = |n: u32| start + Duration::from_millis(TICK_MS) * n;
+        // Ticks begin up to 3.5 ms early.
+        let tick = |n: u32| start + Duration::from_millis(TICK_MS) * n - Duration::from_micros(u64::from(n % 5) * 875);
         assert!((1..4).all(|n| takes.is_time(false, tick(n))), "alone, each tick takes them");
         let taking: Vec<u32> = (4..20).filter(|n| takes.is_time(true, tick(*n))).collect();
         assert_eq!(taking, [7, 11, 15, 19], "every fourth tick while they share");
         assert!(takes.is_time(false, tick(20)), "the first tick that need not wait does not");
+        let taking: Vec<u32> = [23, 26, 29, 32].into_iter().filter(|n| takes.is_time(true, tick(*n))).collect();
+        assert_eq!(taking, [26, 32], "where ticks are missed, their time counts");
     }
 
     #[test]

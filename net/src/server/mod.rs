@@ -262,7 +262,7 @@ impl Server {
 
     /// What arrived since the last time: who came, went and watches, then what nodes say, then the intents; each in order.
     ///
-    /// While so many intents arrive that they share a block, they are taken once each [`engine::limits::COALESCED_FOR`]. Says
+    /// While so many intents arrive that they share a block, they are taken every [`engine::limits::COALESCED_TICKS`]. Says
     /// whether they were.
     pub fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         // No more is taken than the channels hold, so that a tick has an end. Events are taken last and put first:

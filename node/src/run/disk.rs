@@ -117,7 +117,6 @@ impl Node {
         self.inputs.push(Input::Synced { group });
         let mut released = std::mem::take(&mut self.released);
         if let Some(standing) = self.held.release(group, &mut released) {
-            self.may_settle |= standing.decided > self.standing.decided;
             self.standing = standing;
         }
         self.tell(&mut released);

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
+use engine::Tick;
 use engine::io::{ChainProgress, Input, Output};
-use node::clock::{Pace, Time};
+use node::clock::{Pace, Time, Told};
 use node::edge::Edge;
 
 /// A network on which nothing is ever said, however often it calls for the tick.
 struct Caller {
     urgent: Receiver<()>,
     taken: Arc<AtomicUsize>,
+    /// Every so many ticks intents are taken.
+    every: usize,
 }
 
 impl Edge for Caller {
     fn take_inputs(&mut self, _: &mut Vec<Input>) -> bool {
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        true
+        (self.taken.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.every)
     }
 
     fn urgent(&self) -> Option<&Receiver<()>> {
@@ -40,7 +42,7 @@ fn hears(time: Time) -> bool {
     let (config, _) = crate::simulation::session(dir.path());
     let mut node = crate::simulation::opened(&config).0.into_node(None, time);
     let ((call, urgent), taken) = (bounded(1), Arc::default());
-    node.listen(Caller { urgent, taken: Arc::clone(&taken) });
+    node.listen(Caller { urgent, taken: Arc::clone(&taken), every: 1 });
     call.send(()).expect("there is room");
     node.step().expect("the node runs");
     assert_eq!(taken.load(Ordering::Relaxed), 1, "a tick took what there is");
@@ -51,4 +53,25 @@ fn hears(time: Time) -> bool {
 fn what_is_urgent_begins_a_tick_of_the_wall_and_none_of_virtual_time() {
     assert!(hears(Time::Wall));
     assert!(!hears(Time::Virtual(Pace::Max)));
+}
+
+/// Ticks that count as missed of a node whose tick 8 begins so many late, where every so many take intents.
+fn missed(late: u64, every: usize) -> u64 {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, _) = crate::simulation::session(dir.path());
+    let mut node = crate::simulation::opened(&config).0.into_node(None, Time::Told);
+    node.listen(Caller { urgent: bounded(1).1, taken: Arc::default(), every });
+    let start_ms = node::init::now_ms().expect("a clock");
+    for number in (1..=8).chain([9 + late]) {
+        let at = std::time::Duration::from_millis(5 * number);
+        node.step_at(Told { tick: Tick(number), now_ms: start_ms + 5 * number, at }).expect("the node runs");
+    }
+    node.totals.ticks_missed
+}
+
+#[test]
+fn a_tick_that_takes_what_others_left_to_it_has_their_time() {
+    assert_eq!([0, 1, 5].map(|late| missed(late, 1)), [0, 1, 5], "it left nothing out and had its own time");
+    assert_eq!([0, 1, 3, 5].map(|late| missed(late, 4)), [0, 0, 0, 2], "three before it left theirs");
+    assert_eq!([1, 5].map(|late| missed(late, 3)), [1, 5], "tick 8 took none: those that it left them to comes");
 }

@@ -295,7 +295,7 @@ impl Cluster {
             }
             host.receipts.extend(group.receipts);
             host.inputs.push(Input::Synced { group: group.id });
-            group.messages.into_iter().for_each(|(to, message)| self.send(slot, to, *message));
+            group.messages.into_iter().for_each(|(to, message)| self.send(slot, to, message));
         }
     }
 
