@@ -267,6 +267,7 @@ fn while_many_intents_arrive_they_are_taken_together_and_acknowledged_by_their_r
         after(500).await;
         let (receipts, acknowledged, taking) = second_of(4_000, 20_000, &node, &fleet, &heard).await;
         assert!(acknowledged.abs_diff(receipts) < 200 && taking > 90, "{receipts}, {acknowledged}, {taking}");
+        after(500).await;
         let heard = heard.lock().expect("one thread");
         assert!(heard.receipts.values().all(|count| *count == 1) && heard.down.is_empty());
         assert_eq!(heard.receipts.len() as u64, 800 * (4 + 8 + 4), "each has its receipt");

@@ -92,9 +92,9 @@ impl Coalescing {
         self.waiting.front().map(|(since, _)| *since + WAIT)
     }
 
-    /// A connection for which one has waited long enough, if there is any.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<PeerId> {
-        self.waiting.pop_front_if(|(since, _)| now >= *since + WAIT).map(|(_, peer)| peer)
+    /// A connection for which one has waited long enough, unless its receipt came meanwhile, and since when.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<(Duration, PeerId)> {
+        self.waiting.pop_front_if(|(since, _)| now >= *since + WAIT)
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
         assert!(coalescing.count_and_defer(PEER, start));
         assert_eq!(coalescing.next_due(), Some(start + WAIT));
         assert_eq!(coalescing.take_due(start + WAIT - Duration::from_millis(1)), None);
-        assert_eq!(coalescing.take_due(start + WAIT), Some(PEER));
+        assert_eq!(coalescing.take_due(start + WAIT), Some((start, PEER)));
         assert_eq!(coalescing.take_due(start + WAIT), None);
     }
 }

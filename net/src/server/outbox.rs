@@ -66,7 +66,9 @@ pub(super) struct Answers {
     /// Whole messages, which go before answers.
     control: Vec<u8>,
     answers: Vec<Answer>,
-    /// Whether anything waits beside acknowledgements that are held.
+    /// Acknowledgements that go with the next answer, unless that is their own receipt, and since when each is held.
+    held: Vec<(Duration, Answer)>,
+    /// Whether anything waits beside them.
     is_due: bool,
     genesis_wanted: bool,
     status_wanted: bool,
@@ -78,7 +80,8 @@ pub(super) struct Answers {
 impl Answers {
     /// Bytes that wait.
     pub(super) fn held_bytes(&self) -> usize {
-        self.control.capacity() + self.answers.capacity() * size_of::<Answer>() + self.writing.bytes.capacity()
+        let held = self.held.capacity() * size_of::<(Duration, Answer)>();
+        self.control.capacity() + self.answers.capacity() * size_of::<Answer>() + held + self.writing.bytes.capacity()
     }
 
     /// Whether nothing waits but acknowledgements that are held.
@@ -110,6 +113,7 @@ impl Answers {
         if answer.is_final() {
             // The last answer says all that an acknowledgement would: one that still waits is left out.
             self.answers.retain(|waits| waits.is_final() || waits.id != answer.id);
+            self.held.retain(|(_, acknowledged)| acknowledged.id != answer.id);
         }
         self.answers.push(answer);
         self.is_due = true;
@@ -117,15 +121,16 @@ impl Answers {
     }
 
     /// An acknowledgement that goes with the next answer, unless that is its own receipt, or by [`Answers::release`].
-    pub(super) fn hold(&mut self, acknowledged: Answer) {
+    pub(super) fn hold(&mut self, acknowledged: Answer, now: Duration) {
         // This needs no bound of its own: no more acknowledgements can wait than the peer has credit for.
-        self.answers.push(acknowledged);
+        self.held.push((now, acknowledged));
     }
 
-    /// What is held goes out. Says whether there is any.
-    pub(super) fn release(&mut self) -> bool {
-        self.is_due |= !self.answers.is_empty();
-        !self.answers.is_empty()
+    /// What is held since that moment or before goes out. Says whether there is any.
+    pub(super) fn release(&mut self, since: Duration) -> bool {
+        let is_any = self.held.iter().any(|(held, _)| *held <= since);
+        self.is_due |= is_any;
+        is_any
     }
 
     /// The genesis is wanted. Asked again before it was written, it is written once.
@@ -172,6 +177,8 @@ impl Answers {
             self.genesis = Some(0);
             self.is_due = !self.answers.is_empty();
         } else {
+            // They came before the answers with which they go.
+            self.answers.splice(..0, self.held.drain(..).map(|(_, acknowledged)| acknowledged));
             encode_answers(&self.answers, bytes);
             self.answers.clear();
         }
@@ -272,17 +279,31 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_that_is_held_is_left_out_once_its_receipt_is_there() {
-        let mut answers = Answers::default();
-        answers.hold(answer(1, AnswerVerdict::Acknowledged));
-        answers.hold(answer(2, AnswerVerdict::Acknowledged));
+        let (mut answers, at) = (Answers::default(), Duration::from_millis);
+        answers.hold(answer(1, AnswerVerdict::Acknowledged), at(10));
+        answers.hold(answer(2, AnswerVerdict::Acknowledged), at(20));
         assert!(answers.is_written(), "what is held alone makes no packet");
         assert!(answers.answer(receipt(1)).is_ok());
         assert!(!answers.is_written());
-        assert_eq!(answers.answers, [answer(2, AnswerVerdict::Acknowledged), receipt(1)]);
-        answers.answers.clear();
-        assert!(!answers.release(), "nothing is held");
-        answers.hold(answer(3, AnswerVerdict::Acknowledged));
-        assert!(answers.release() && !answers.is_written());
+        let mut said = Vec::new();
+        answers.is_due = false;
+        answers.fill(&[], || unreachable!("nobody asked"));
+        encode_answers(&[answer(2, AnswerVerdict::Acknowledged), receipt(1)], &mut said);
+        assert_eq!(answers.writing.bytes, said, "the other one goes along");
+    }
+
+    #[test]
+    fn an_acknowledgement_is_held_for_its_own_time_and_not_for_that_of_one_before() {
+        let (mut answers, at) = (Answers::default(), Duration::from_millis);
+        answers.hold(answer(1, AnswerVerdict::Acknowledged), at(10));
+        assert!(answers.answer(receipt(1)).is_ok());
+        answers.is_due = false;
+        answers.hold(answer(2, AnswerVerdict::Acknowledged), at(105));
+        assert!(
+            !answers.release(at(10)) && answers.is_written(),
+            "the first has its receipt, and the second was held later"
+        );
+        assert!(answers.release(at(105)) && !answers.is_written());
     }
 
     #[test]

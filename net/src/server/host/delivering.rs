@@ -28,11 +28,11 @@ impl Host {
                 });
             }
         }
-        while let Some(peer) = self.coalescing.take_due(self.now) {
-            self.to(peer, |open| {
-                open.answers.release();
-                Ok(())
-            });
+        while let Some((since, peer)) = self.coalescing.take_due(self.now) {
+            // Most have their receipts by now: their connection is not even looked at.
+            if self.open_of(peer).is_some_and(|open| open.answers.release(since)) {
+                self.to(peer, |_| Ok(()));
+            }
         }
         let published = *self.common.published.borrow();
         // Steps are counted and not flagged: where the clock was set twice between two turns, it is told once, and
@@ -58,7 +58,8 @@ impl Host {
                     return;
                 }
                 if self.coalescing.count_and_defer(to, self.now) {
-                    self.hold(to, acknowledged);
+                    let now = self.now;
+                    self.open_of(to).into_iter().for_each(|open| open.answers.hold(acknowledged, now));
                 } else {
                     self.to(to, |open| open.answer(acknowledged));
                 }
@@ -129,10 +130,10 @@ impl Host {
         });
     }
 
-    fn hold(&mut self, peer: PeerId, acknowledged: Answer) {
-        let row = self.common.slots.row(peer);
-        if let Some(Some(Peer { stage: Stage::Open(open), .. })) = row.map(|row| &mut self.peers[row]) {
-            open.answers.hold(acknowledged);
+    fn open_of(&mut self, peer: PeerId) -> Option<&mut Open> {
+        match &mut self.peers[self.common.slots.row(peer)?] {
+            Some(Peer { stage: Stage::Open(open), .. }) => Some(open),
+            _ => None,
         }
     }
 
