@@ -223,9 +223,9 @@ fn clients_go_on_at_the_next_node_and_give_up_on_one_with_another_key() {
     });
 }
 
-/// What came of so many intents a second, for a second: the intents, those acknowledged before their receipts, and of a hundred
+/// What came of so many intents a second in half a second: the intents, those acknowledged before their receipts, and of a hundred
 /// ticks those that took intents. The first of them, in which the node finds out how many there are, are not counted.
-async fn second_of(
+async fn half_second_of(
     per_s: u64,
     from: u64,
     node: &Rc<RefCell<Node>>,
@@ -257,15 +257,15 @@ fn while_many_intents_arrive_they_are_taken_together_and_acknowledged_by_their_r
         let node = start(&network, 1);
         let (fleet, heard) = fleet(&network, (0..CLIENTS).map(|client| of(client, &[1], None)).collect());
         after(500).await;
-        let (receipts, acknowledged, taking) = second_of(4_000, 0, &node, &fleet, &heard).await;
+        let (receipts, acknowledged, taking) = half_second_of(4_000, 0, &node, &fleet, &heard).await;
         assert!(receipts.abs_diff(2_000) < 200 && acknowledged.abs_diff(receipts) < 200, "{receipts}, {acknowledged}");
         assert!(taking > 90, "{taking} of 100 ticks");
-        let (receipts, acknowledged, taking) = second_of(8_000, 10_000, &node, &fleet, &heard).await;
+        let (receipts, acknowledged, taking) = half_second_of(8_000, 10_000, &node, &fleet, &heard).await;
         assert!(receipts.abs_diff(4_000) < 400, "{receipts}");
         assert_eq!(acknowledged, 0, "each receipt came without one");
         assert!((20..=26).contains(&taking), "{taking} of 100 ticks");
         after(500).await;
-        let (receipts, acknowledged, taking) = second_of(4_000, 20_000, &node, &fleet, &heard).await;
+        let (receipts, acknowledged, taking) = half_second_of(4_000, 20_000, &node, &fleet, &heard).await;
         assert!(acknowledged.abs_diff(receipts) < 200 && taking > 90, "{receipts}, {acknowledged}, {taking}");
         after(500).await;
         let heard = heard.lock().expect("one thread");

@@ -105,7 +105,7 @@ pub enum Input {
     },
 }
 
-// An intent is two of each, which are moved some times on their way: they must not take the room of a message of nodes.
+// Each intent is an input and two outputs, which go through some queues: they must not take the room of a message of nodes there.
 const _: () = assert!(size_of::<Input>() <= 64);
 const _: () = assert!(size_of::<Output>() <= 96);
 

@@ -125,7 +125,7 @@ impl Quic {
         }
     }
 
-    /// Opens a connection to another node.
+    /// Opens a connection to a node.
     pub(crate) fn connect(
         &mut self,
         config: ClientConfig,

@@ -21,7 +21,11 @@ fn receipt_target(tick: &TickReadings) -> Option<f64> {
 pub(super) const METRICS: &[Metric] = &[
     // Ticks.
     counter("bitcraps_ticks_total", tick!(ticks), "Ticks that were run."),
-    counter("bitcraps_ticks_missed_total", tick!(ticks_missed), "Ticks that the clock passed by."),
+    counter(
+        "bitcraps_ticks_missed_total",
+        tick!(ticks_missed),
+        "Ticks that the clock passed by, beyond those that left their intents to the one before.",
+    ),
     counter(
         "bitcraps_ticks_stalled_total",
         tick!(ticks_stalled),
@@ -30,7 +34,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "bitcraps_ticks_overrun_total",
         tick!(ticks_overrun),
-        "Ticks whose work took longer than a tick has, 5 ms.",
+        "Ticks whose work took longer than a tick has: 5 ms, and as much for each tick that left its intents to it.",
     ),
     times("bitcraps_tick_seconds", |reading| &reading.tick.tick, "A tick's work, from its inputs to its end."),
     times(
@@ -60,7 +64,7 @@ pub(super) const METRICS: &[Metric] = &[
     times(
         "bitcraps_acknowledgement_seconds",
         |reading| &reading.tick.acknowledgement,
-        "From an intent's arrival here until its acknowledgement leaves: its way to the tick and its signature.",
+        "From an intent's arrival here until it is acknowledged: its way to the tick and its signature. Where many come, that goes out with the receipt.",
     ),
     times(
         "bitcraps_receipt_seconds",
