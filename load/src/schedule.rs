@@ -229,8 +229,7 @@ pub(super) fn run(
             looked = now + Duration::from_millis(100);
             on_progress(now, heard);
         }
-        // Clients turn once a millisecond: looking more often would find nothing to do.
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_micros(500));
     }
     drop(handed);
     handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
