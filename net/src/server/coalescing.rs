@@ -6,7 +6,7 @@
 //!  the answer     acknowledgement, receipt         the receipt, which says all that an acknowledgement does
 //! ```
 //! Alone, an intent is answered as soon as can be. Where they are many, what a turn, a batch, a block and a packet cost is most of
-//! their price, and a few milliseconds more save a third of it (docs/measurements.md).
+//! their price, and some milliseconds more save a fifth of it (docs/measurements.md).
 
 use std::collections::VecDeque;
 use std::time::Duration;

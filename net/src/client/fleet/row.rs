@@ -1,0 +1,147 @@
+//! One client of a fleet: how far it has come, and its connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::limits::RECEIVE_WINDOW;
+use quinn_proto::{Connection, StreamId, WriteError};
+use thiserror::Error;
+
+use crate::client::dialogue::Dialogue;
+use crate::client::event::ClientConfig;
+use crate::client::lost::Lost;
+use crate::client::redial::Redial;
+use crate::quic::{Read, read};
+use crate::tls::{Identity, IdentityError, Key};
+use crate::transport::client_transport;
+use crate::wire::{ALPN, Decoder, ToClient, WireError};
+
+/// Why a fleet does not start.
+#[derive(Error, Debug)]
+pub enum FleetError {
+    /// No socket, or no thread.
+    #[error("cannot have a socket for the clients: {0}")]
+    Socket(#[from] std::io::Error),
+    /// A key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// An address is none.
+    #[error("{0} is no address of a node: HOST:PORT, in numbers")]
+    Address(String),
+}
+
+/// A client of a fleet.
+pub struct FleetClient {
+    /// Where it connects, and as whom: addresses in numbers.
+    pub config: ClientConfig,
+    /// Its key.
+    pub identity: Identity,
+    /// Silence after which its connection counts as lost.
+    pub lost_after: Duration,
+}
+
+/// One client.
+pub(super) struct Row {
+    pub(super) quic: quinn_proto::ClientConfig,
+    pub(super) redial: Redial,
+    pub(super) dialogue: Dialogue,
+    pub(super) stage: Stage,
+}
+
+/// How far a client has come.
+pub(super) enum Stage {
+    /// It connects at that moment.
+    Pause(Duration),
+    /// Its connection has that row of [`Quic`]; its handshake must end by then.
+    Handshake(usize, Duration),
+    /// Its connection has that row.
+    Talk(usize, Box<Talk>),
+    /// It is not there any more.
+    Gone,
+}
+
+/// A connection whose handshake has ended.
+pub(super) struct Talk {
+    pub(super) node: Key,
+    /// What the client says, and the answers.
+    pub(super) stream: StreamId,
+    pub(super) answers: Decoder<ToClient>,
+    /// The node's own stream, once it is there.
+    pub(super) updates: Option<(StreamId, Decoder<ToClient>)>,
+    /// What it says, and how much of that is written.
+    pub(super) out: Vec<u8>,
+    pub(super) written: usize,
+    /// Whether one of the streams may have something to be read.
+    pub(super) is_readable: bool,
+    /// Until when the node must say welcome; nothing once it has.
+    pub(super) welcome_by: Option<Duration>,
+}
+
+impl Row {
+    pub(super) fn new(client: &FleetClient) -> Result<Self, FleetError> {
+        for address in
+            std::iter::once(&client.config.address).chain(client.config.others.iter().map(|(other, _)| other))
+        {
+            address.parse::<SocketAddr>().map_err(|_| FleetError::Address(address.clone()))?;
+        }
+        let mut quic = quinn_proto::ClientConfig::new(Arc::new(client.identity.client_config(ALPN)?));
+        quic.transport_config(client_transport(RECEIVE_WINDOW, client.lost_after));
+        let redial = Redial::new(&client.config, &client.identity.key);
+        Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: Stage::Pause(Duration::ZERO) })
+    }
+
+    /// The row of its connection, if it has one.
+    pub(super) fn line(&self) -> Option<usize> {
+        match self.stage {
+            Stage::Handshake(row, _) | Stage::Talk(row, _) => Some(row),
+            Stage::Pause(_) | Stage::Gone => None,
+        }
+    }
+
+    /// When it has something to do though nothing arrives.
+    pub(super) fn due(&self, now: Duration) -> Option<Duration> {
+        match &self.stage {
+            Stage::Pause(at) | Stage::Handshake(_, at) => Some(*at),
+            Stage::Talk(_, talk) => talk.welcome_by.or_else(|| self.dialogue.resumes_at(now)),
+            Stage::Gone => None,
+        }
+    }
+}
+
+/// Takes what a stream has. Says whether it goes on.
+pub(super) fn read_all(
+    quic: &mut Connection,
+    stream: StreamId,
+    decoder: &mut Decoder<ToClient>,
+    take: &mut impl FnMut(ToClient) -> Result<(), Lost>,
+) -> Result<bool, Lost> {
+    loop {
+        match read(quic, stream, RECEIVE_WINDOW as usize) {
+            Read::Bytes(bytes) => {
+                decoder.push(&bytes);
+                while let Some(message) = decoder.next_message().map_err(|error: WireError| Lost::Wire(error))? {
+                    take(message)?;
+                }
+            }
+            Read::Nothing => return Ok(true),
+            Read::Ended => return Ok(false),
+        }
+    }
+}
+
+impl Talk {
+    /// Writes what the stream takes. Says whether that was all.
+    pub(super) fn write(&mut self, quic: &mut Connection) -> Result<bool, Lost> {
+        while self.written < self.out.len() {
+            match quic.send_stream(self.stream).write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(WriteError::Blocked) => return Ok(false),
+                Err(error) => return Err(Lost::Other(error.to_string())),
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(true)
+    }
+}
