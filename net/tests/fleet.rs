@@ -9,18 +9,18 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{at, identity};
+use common::{at, identity, run};
 use engine::genesis::KeySource;
 use engine::io::{Input, Output, Receipt, Verdict, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::{Height, TableId};
 use net::client::fleet::{Fleet, FleetClient, FleetError};
 use net::client::{ClientConfig, Command, Event, Lost};
-use net::memory::{Conditions, Network};
+use net::memory::Network;
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::tls::Key;
 use net::wire::AnswerVerdict;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 const TICK: Duration = Duration::from_millis(5);
 const CHAIN: [u8; 32] = [5; 32];
@@ -151,13 +151,6 @@ fn send(fleet: &Fleet, client: usize, numbers: std::ops::Range<u64>) {
     let body = |number| IntentBody::new(IntentKind::Roll, key, number, 1_000_000).at(TableId(0));
     let intents = numbers.map(|number| Intent { body: body(number), signature: [3; 64] }).collect();
     assert!(fleet.try_tell(client, Command::Send(intents)), "there is room");
-}
-
-fn run(seed: u64, what: impl AsyncFnOnce(Network)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let delay = (Duration::from_millis(1), Duration::from_millis(3));
-    let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
-    LocalSet::new().block_on(&runtime.expect("a runtime"), what(network));
 }
 
 async fn after(ms: u64) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{at, identity};
+use common::{at, identity, run};
 use engine::Height;
 use engine::PeerId;
 use engine::genesis::KeySource;
@@ -15,10 +15,10 @@ use engine::io::{Input, Output};
 use engine::message::node::{BlockRow, NodeKind, NodeMessage};
 use engine::message::snapshot::{Part, PartKind, PartRow};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
-use net::memory::{Conditions, Network};
+use net::memory::Network;
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::tls::Key;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 const TICK: Duration = Duration::from_millis(5);
@@ -97,13 +97,6 @@ impl Node {
         keys.sort_unstable();
         keys
     }
-}
-
-fn run<R>(seed: u64, what: impl AsyncFnOnce(Network) -> R) -> R {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let delay = (Duration::from_millis(1), Duration::from_millis(3));
-    let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
-    LocalSet::new().block_on(&runtime.expect("a runtime"), what(network))
 }
 
 async fn after(ms: u64) {

@@ -1,9 +1,12 @@
 //! Who takes part in the tests of connections, and where.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use net::memory::{Conditions, Network};
 use net::tls::{Identity, Key, KeyRules};
+use tokio::task::LocalSet;
 
 /// The address of a host of the network in memory.
 pub fn at(host: u32) -> SocketAddr {
@@ -27,4 +30,12 @@ pub fn identity(name: &str) -> Identity {
     };
     let sign = move |bytes: &[u8; 128]| pair.sign(bytes).as_ref().try_into().expect("64 bytes");
     Identity::new(&seed, public, sign, rules).expect("an identity")
+}
+
+/// Runs something in virtual time, from one seed.
+pub fn run<R>(seed: u64, what: impl AsyncFnOnce(Network) -> R) -> R {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let delay = (Duration::from_millis(1), Duration::from_millis(3));
+    let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
+    LocalSet::new().block_on(&runtime.expect("a runtime"), what(network))
 }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytemuck::Zeroable;
-use common::{at, identity, key_pair};
+use common::{at, identity, key_pair, run};
 use engine::component::Table;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, TableUpdate, Verdict, Watched};
@@ -27,14 +27,14 @@ use engine::message::vote::Vote;
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
 use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection};
-use net::memory::{Conditions, Network};
+use net::memory::Network;
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::Key;
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
 use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode, encode_node};
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 const TICK: Duration = Duration::from_millis(5);
 const PER_S: u32 = 100;
@@ -174,14 +174,6 @@ impl Node {
         let counters = self.server().counters();
         counters.list().into_iter().find(|(known, _)| *known == name).expect("a counter").1
     }
-}
-
-/// Runs something in virtual time, from one seed.
-fn run<R>(seed: u64, what: impl AsyncFnOnce(Network) -> R) -> R {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let delay = (Duration::from_millis(1), Duration::from_millis(3));
-    let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
-    LocalSet::new().block_on(&runtime.expect("a runtime"), what(network))
 }
 
 async fn after(seconds: u64) {
