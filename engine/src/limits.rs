@@ -172,6 +172,10 @@ pub const SKIP_HEIGHTS: u64 = 1_024;
 // Order: what is verified together, and what is kept of others' proposals.
 /// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
 pub const SIGNATURES_PER_TASK: usize = 256;
+/// Players' keys that are kept as points of the curve, some 300 bytes each.
+pub const KNOWN_KEYS_MAX: usize = 8_192;
+/// Batches of intents that are verified without them after one that failed.
+pub const KNOWN_KEYS_REST: u32 = 64;
 /// Beacons that share one pairing check. Fixed, so that the work does not depend on the number of threads.
 pub const BEACONS_PER_TASK: usize = 128;
 /// Signatures of one node's messages that are verified in one tick, at most. What is above is dropped; it comes again.

@@ -3,7 +3,8 @@
 //! A batch is one equation over many signatures, each times a random coefficient. Whoever knows the coefficients can make
 //! false signatures whose errors cancel, and the equation holds. So they follow from two things at once: a secret that this
 //! process drew from the system, and a hash of the whole batch. Knowing one of them is of no use; and no two batches
-//! share a coefficient.
+//! share a coefficient. (The look that [`crate::known_keys`] takes first has the library's own, which follow from the batch
+//! alone.)
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod memory;
 pub mod signature;
+pub mod known_keys;
 pub mod keys;
 pub mod validators;
 pub mod certificate;

@@ -357,4 +357,4 @@ impl IssuerKey {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,8 @@ use engine::io::{Offence, ShedReason};
 use engine::message::refusal::Refusal;
 use order::batch::BatchSecret;
 use order::block::intent_signer;
-use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acceptable, verify_batch};
+use order::known_keys::KnownKeys;
+use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acceptable};
 
 use super::answers::{Answers, Known};
 use super::peers::row;
@@ -19,6 +20,10 @@ use crate::state::setup::Setup;
 /// For the coefficients of batch verification, drawn by the node at its start.
 #[derive(Resource)]
 pub struct VerifySecret(pub BatchSecret);
+
+/// The keys of those who sent intents.
+#[derive(Resource, Default)]
+pub struct SenderKeys(KnownKeys);
 
 /// The keys that may issue vouchers.
 pub fn issuers(setup: &Setup) -> Vec<PublicKey> {
@@ -38,6 +43,7 @@ fn enters(key: &PublicKey, signer: Option<&PublicKey>) -> bool {
 pub fn verify_intents(
     setup: Res<'_, Setup>,
     secret: Res<'_, VerifySecret>,
+    mut keys: ResMut<'_, SenderKeys>,
     mut inbox: ResMut<'_, Inbox>,
     mut answers: ResMut<'_, Answers>,
     mut pending: ResMut<'_, Pending>,
@@ -57,7 +63,7 @@ pub fn verify_intents(
         .filter_map(|(intent, signer)| signer.map(|key| SignedItem::intent(intent, key, &setup.chain)))
         .collect();
     let mut verdicts = vec![false; items.len()];
-    verify_batch(&items, &secret.0, &mut verdicts);
+    keys.0.verify_batch(&items, &secret.0, &mut verdicts);
     let mut verdicts = verdicts.into_iter();
     let (peers, _) = columns.rows();
     let (mut offences, mut accepted) = (Vec::new(), Vec::new());

@@ -25,7 +25,7 @@ use crate::exchange::peers::DepartedScores;
 use crate::exchange::planted::{Planted, Sound};
 use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Inbox, Outbox, Pending};
-use crate::exchange::verify::VerifySecret;
+use crate::exchange::verify::{SenderKeys, VerifySecret};
 use crate::exchange::watch::Watches;
 use crate::schedule::SystemTimes;
 use crate::settle::block::{BlockPart, Current, Draw, Report};
@@ -139,6 +139,7 @@ impl Machine {
         world.insert_resource(Activity::of(&setup.genesis));
         world.insert_resource(BeaconPart { group, verifier, own });
         world.insert_resource(VerifySecret(secret));
+        world.init_resource::<SenderKeys>();
         world.insert_resource(nodes);
         world.insert_resource(Answers::of(&setup.genesis));
         Ok(Self::build::<P>(world, setup, peers, workers))
