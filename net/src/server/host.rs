@@ -116,7 +116,8 @@ impl Turning for Host {
     }
 
     fn waits(&self) -> Duration {
-        self.throttle.turn()
+        // Intents wait for those that come later in the same ticks; what validators say to each other waits for nothing.
+        self.throttle.turn(self.coalescing.is_on() && self.common.nodes.is_alone())
     }
 
     fn next_due(&self) -> Duration {

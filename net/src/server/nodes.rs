@@ -246,6 +246,11 @@ impl Nodes {
         candidate.key.or_else(|| self.proven.get(&candidate.address).copied())
     }
 
+    /// Whether no other node is connected.
+    pub(super) fn is_alone(&self) -> bool {
+        self.connected.is_empty()
+    }
+
     /// The connections with nodes.
     pub(super) fn ids(&self) -> impl Iterator<Item = PeerId> {
         self.connected.values().map(|link| link.id)

@@ -12,6 +12,8 @@ use engine::trim::TrimRequest;
 /// would have been two. A server with nothing to do does not turn at all, so that the first packet after a pause is
 /// answered at once.
 const TURN: Duration = Duration::from_millis(1);
+/// The same where what arrives waits for others anyway.
+const SHARED_TURN: Duration = Duration::from_millis(2);
 
 /// How the network works now.
 #[derive(Default, Debug)]
@@ -50,8 +52,24 @@ impl Throttle {
         self.thins_updates.load(Ordering::Relaxed)
     }
 
-    /// How long a turn waits after the one before.
-    pub fn turn(&self) -> Duration {
-        TURN + Duration::from_millis(self.waits_ms.load(Ordering::Relaxed))
+    /// How long a turn waits after the one before, where what arrives waits for others anyway or does not.
+    pub fn turn(&self, is_shared: bool) -> Duration {
+        let turn = if is_shared { SHARED_TURN } else { TURN };
+        turn + Duration::from_millis(self.waits_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_longer_where_what_arrives_waits_anyway_and_where_it_is_told_to_be() {
+        let throttle = Throttle::default();
+        assert!(throttle.turn(true) > throttle.turn(false));
+        let usual = [true, false].map(|is_shared| throttle.turn(is_shared));
+        throttle.wait_longer(Duration::from_millis(3));
+        let longer = [true, false].map(|is_shared| throttle.turn(is_shared));
+        assert_eq!(longer, usual.map(|turn| turn + Duration::from_millis(3)));
     }
 }

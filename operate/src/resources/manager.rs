@@ -264,18 +264,18 @@ mod tests {
     fn busy_processors_slow_what_can_wait_but_not_what_makes_room() {
         let mut node = Watched::new();
         let busy = |reading: &mut Reading| reading.pressure.cpu = Some(0.95);
-        let usual = node.network.turn();
+        let usual = node.network.turn(false);
         node.watch(5, busy);
         assert_eq!(node.on(), ["slow_background", "larger_batches"]);
         assert_eq!(node.throttles.tick.groups(64), 4);
-        assert_eq!(node.network.turn(), usual + Duration::from_millis(3));
+        assert_eq!(node.network.turn(false), usual + Duration::from_millis(3));
         node.watch(5, |reading| {
             busy(reading);
             reading.disk_free_bytes = Some(30);
         });
         assert_eq!(node.on(), ["larger_batches", "retire_early"], "a disk without room needs its segments compressed");
         node.watch(CALM, |_| ());
-        assert_eq!((node.on().len(), node.throttles.tick.groups(64), node.network.turn()), (0, 64, usual));
+        assert_eq!((node.on().len(), node.throttles.tick.groups(64), node.network.turn(false)), (0, 64, usual));
     }
 
     #[test]

@@ -23,12 +23,11 @@ use crate::tls::proven_key;
 use crate::transport::Carrier;
 use crate::wire::{Decoder, Role, ToClient};
 
-/// How long a turn waits after one in which many connections were served: what arrives meanwhile is taken together.
-const TURN: Duration = Duration::from_millis(1);
-/// The same after one in which few were: what a client hears late counts as the node's delay, and here costs little.
-const SHORT_TURN: Duration = Duration::from_micros(250);
-/// Connections served in a turn that are few.
-const FEW: usize = 4;
+/// How long a turn waits after one that served so many connections at most. What arrives meanwhile is taken together; but what
+/// a client hears late counts as the node's delay, so that where a turn costs little it comes soon.
+const TURNS: [(usize, Duration); 2] = [(4, Duration::from_micros(250)), (16, Duration::from_millis(1))];
+/// The same after one that served more.
+const LONG_TURN: Duration = Duration::from_millis(2);
 /// How long the nodes have to hear that the clients end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -72,7 +71,7 @@ impl Turning for Owner {
     }
 
     fn waits(&self) -> Duration {
-        if self.served <= FEW { SHORT_TURN } else { TURN }
+        TURNS.iter().find(|(served, _)| self.served <= *served).map_or(LONG_TURN, |(_, turn)| *turn)
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
