@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
-use engine::limits::{PEER_CREDIT, PEER_WATCHES_MAX};
+use engine::limits::{MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_WATCHES_MAX};
 use engine::message::intent::{Intent, IntentId, IntentKind};
 use engine::rate::{Meter, Rate};
 use thiserror::Error;
@@ -353,8 +353,15 @@ impl Talk {
             false
         });
         assert!(self.unanswered.len() <= PEER_CREDIT as usize, "no more is without an answer than there is credit for");
-        if !intents.is_empty() {
-            events.push(Event::Input(Input::Intents { from: self.peer, intents }));
+        match events.last_mut() {
+            _ if intents.is_empty() => {}
+            // Several messages that came together are one batch for the tick, no larger than that of one message may be.
+            Some(Event::Input(Input::Intents { from, intents: before }))
+                if *from == self.peer && before.len() + intents.len() <= MESSAGE_INTENTS_MAX =>
+            {
+                before.append(&mut intents);
+            }
+            _ => events.push(Event::Input(Input::Intents { from: self.peer, intents })),
         }
     }
 

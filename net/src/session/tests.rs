@@ -197,6 +197,24 @@ fn intents_within_rate_and_credit_go_on_and_each_other_one_has_an_answer() {
 }
 
 #[test]
+fn messages_of_intents_that_come_together_are_one_batch_as_large_as_a_message() {
+    let mut session = open(Role::Client);
+    let mut events = Vec::new();
+    let of = |numbers: std::ops::Range<u64>| bytes(&ToNode::Intents(numbers.map(intent).collect()));
+    session.take(&[of(0..1), of(1..3)].concat(), START, &mut events).expect("intents");
+    assert_eq!((events.len(), intents_of(&events)), (1, vec![0, 1, 2]));
+    // What was said between them stays between them.
+    events.clear();
+    session.take(&[of(3..4), bytes(&ToNode::AskGenesis), of(4..5)].concat(), START, &mut events).expect("intents");
+    assert_eq!((events.len(), intents_of(&events)), (3, vec![3, 4]));
+    let mut session = open(Role::Client);
+    events.clear();
+    let again: Vec<u8> = (0..3).flat_map(|_| of(0..MESSAGE_INTENTS_MAX as u64 / 2)).collect();
+    session.take(&again, START, &mut events).expect("intents");
+    assert_eq!(events.len(), 2, "the third is beyond what a batch may have");
+}
+
+#[test]
 fn a_connection_asks_for_a_few_accounts_a_minute() {
     let mut session = open(Role::Client);
     let asked = |session: &mut Session, first: u64, now| {
