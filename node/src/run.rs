@@ -110,12 +110,15 @@ impl Node {
     ) -> anyhow::Result<()> {
         let last = heights.map_or(Height(u64::MAX), Height);
         let mut ends: Option<Instant> = None;
+        // Some may wait that no tick has taken yet: they hear that the node ends from one that does.
+        let mut took_last = self.network.is_none();
         self.clock.go_on();
         while self.totals.height < last
             && !self.arrived
-            && ends.is_none_or(|end| !self.is_drained() && Instant::now() < end)
+            && ends.is_none_or(|end| !(took_last && self.is_drained()) && Instant::now() < end)
         {
             if let Some(now_ms) = self.step()? {
+                took_last |= ends.is_some() && self.took_intents;
                 on_tick(&self.totals, &mut self.machine, now_ms);
             } else if self.totals.disk_full.is_some() {
                 // Nothing moves then, and whoever watches must see why.

@@ -1,7 +1,7 @@
 //! When a tick of a node on the wall's time begins.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
 use engine::Tick;
@@ -74,4 +74,15 @@ fn a_tick_that_takes_what_others_left_to_it_has_their_time() {
     assert_eq!([0, 1, 5].map(|late| missed(late, 1)), [0, 1, 5], "it left nothing out and had its own time");
     assert_eq!([0, 1, 3, 5].map(|late| missed(late, 4)), [0, 0, 0, 2], "three before it left theirs");
     assert_eq!([1, 5].map(|late| missed(late, 3)), [1, 5], "tick 8 took none: those that it left them to comes");
+}
+
+#[test]
+fn a_node_that_ends_takes_what_waits_for_it_first() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, _) = crate::simulation::session(dir.path());
+    let mut node = crate::simulation::opened(&config).0.into_node(None, Time::Wall);
+    let taken = Arc::default();
+    node.listen(Caller { urgent: bounded(1).1, taken: Arc::clone(&taken), every: 4 });
+    node.run(None, &AtomicBool::new(true), |_, _, _| {}).expect("the node runs");
+    assert_eq!(taken.load(Ordering::Relaxed), 4, "it ended with the tick that took them");
 }
