@@ -255,8 +255,9 @@ pub const CLIENT_INTENTS_MAX: usize = 4_096;
 pub const DISK_FULL_INPUTS_MAX: usize = 1 << 16;
 
 // What a connection may hold; `net/src/transport.rs` adds it up.
-/// Bytes that a peer may have sent and this node not read, once the peer plays; QUIC's usual bound is more than a megabyte.
-pub const RECEIVE_WINDOW: u32 = 16 * 1024;
+/// Bytes that a peer may have sent and this node not read, once the peer plays; QUIC's usual bound is more than a megabyte. Each time
+/// that an eighth of them has been read, some 30 intents, QUIC says so, in a packet that is sent for nothing else.
+pub const RECEIVE_WINDOW: u32 = 32 * 1024;
 /// Bytes that this node may have sent and a peer not acknowledged, once the peer plays.
 pub const SEND_WINDOW: u32 = 16 * 1024;
 /// Both, before a peer plays.
@@ -559,6 +560,8 @@ const _: () = assert!(SETTLE_TOLD_MAX < READY_MAX);
 const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW);
 const _: () = assert!(IDLE_WINDOW <= SEND_WINDOW);
 const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize);
+// Where all intents of a window are shed, their answers have room: who reads them is not put out as one who does not.
+const _: () = assert!(RECEIVE_WINDOW as usize / 128 * 72 <= SEND_WINDOW as usize + ANSWERS_QUEUE_BYTES);
 const _: () = assert!(CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
 // What waits for the socket is more than one connection sends at once, so that none keeps the others out.
 const _: () = assert!(PACKET_SEGMENTS_MAX < PACKETS_WAITING_MAX);

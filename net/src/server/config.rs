@@ -120,7 +120,7 @@ impl Default for ServerConfig {
             intents_per_connection_per_s: count(100),
             opens_per_connection_per_min: count(6),
             opens_per_address_per_min: count(24),
-            buffer_bytes_max: 128 << 20,
+            buffer_bytes_max: 160 << 20,
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
             ban: Duration::from_secs(600),
