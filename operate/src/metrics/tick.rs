@@ -69,7 +69,7 @@ pub(super) const METRICS: &[Metric] = &[
     times(
         "bitcraps_receipt_seconds",
         |reading| &reading.tick.receipt,
-        "From an intent's arrival here until its receipt leaves: what players wait for, without their network.",
+        "From an intent's arrival here until its receipt leaves: what players wait for, without their network. Counted from the last tick that took any before it, so that where many come the mean is up to 10 ms too high, and P95 hardly.",
     ),
     gauge(
         "bitcraps_receipt_target_seconds",
