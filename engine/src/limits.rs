@@ -560,7 +560,7 @@ const _: () = assert!(SETTLE_TOLD_MAX < READY_MAX);
 const _: () = assert!(IDLE_WINDOW <= RECEIVE_WINDOW);
 const _: () = assert!(IDLE_WINDOW <= SEND_WINDOW);
 const _: () = assert!(IDLE_MESSAGE_BYTES < IDLE_WINDOW as usize);
-// Where all intents of a window are shed, their answers have room: who reads them is not put out as one who does not.
+// Where all intents of a window, 128 bytes each, are shed, their answers of 72 have room: who reads them is not put out as one who does not.
 const _: () = assert!(RECEIVE_WINDOW as usize / 128 * 72 <= SEND_WINDOW as usize + ANSWERS_QUEUE_BYTES);
 const _: () = assert!(CONTROL_QUEUE_BYTES <= SEND_WINDOW as usize);
 // What waits for the socket is more than one connection sends at once, so that none keeps the others out.

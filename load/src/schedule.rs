@@ -19,9 +19,11 @@ use super::users::{Due, FIRST_BET, Users};
 
 /// Seconds for which intents wait to be due; they were signed before, or are signed then.
 const WAITING_S: f64 = 2.0;
-/// How long the schedule rests after so many intents that were due at once, or fewer; and after more.
+/// Intents due at once that are few.
 const FEW: u64 = 2;
+/// How long the schedule rests after few.
 const SHORT_REST: Duration = Duration::from_micros(500);
+/// How long it does after more.
 const REST: Duration = Duration::from_millis(1);
 /// How long nothing may move in the preparation.
 const PATIENCE: Duration = Duration::from_secs(20);

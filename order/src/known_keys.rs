@@ -4,7 +4,7 @@
 //!  a batch ──▶ one equation, keys known ──holds──▶ all of it verifies
 //!                                       └─fails──▶ signature::verify_batch: which ones do, by ZIP-215
 //! ```
-//! A key travels as 32 bytes, and to make a point of them is a fifth of what its signature takes to verify. The library that
+//! A key travels as 32 bytes, and to make a point of them is a quarter of what its signature takes to verify. The library that
 //! decides by ZIP-215 takes keys as bytes only. So another one, which takes points, looks first, and decides nothing but that
 //! all is well: its equation is the one of ZIP-215 without the factor 8, so what satisfies it satisfies that one. What it
 //! refuses is looked at as if it had not been there.
