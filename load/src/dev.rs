@@ -178,7 +178,7 @@ pub fn open_seen(
     backend: Arc<dyn Backend>,
     dir: &Path,
     config: &DevConfig,
-    on_step: impl Fn(&str) + Send + Clone + 'static,
+    on_step: impl Fn(&str) + Send + Sync + 'static,
 ) -> anyhow::Result<DevNode> {
     let path = dir.join("genesis.json");
     let session = if backend.open(&path, Access::Read).is_ok() {

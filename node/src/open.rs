@@ -19,9 +19,8 @@ use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
 use storage::{Arrival, Disk, Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
-use systems::exchange::planted::{Planted, Sound};
 use systems::exchange::recover::logged_heights;
-use systems::machine::Membership;
+use systems::machine::{JoinError, Membership};
 use systems::{Machine, Setup};
 
 use crate::activity::ActivityRows;
@@ -34,6 +33,10 @@ use crate::serving::Serving;
 use crate::snapshots::{Keeping, SnapshotPace};
 use crate::stopped::StopNotes;
 use words::{Failure, thousands};
+
+/// How a validator's world begins: with a setup, so many workers, and what it takes part with. It is a pointer, so that no crate
+/// above this one compiles the systems of a tick again.
+pub type Begin = fn(Setup, usize, Membership) -> Result<Machine, JoinError>;
 
 /// The keys of a validator.
 #[derive(Clone)]
@@ -130,20 +133,21 @@ pub fn open(
     session: Session,
     setup: Setup,
     options: Options,
-    on_step: impl Fn(&str) + Send + Clone + 'static,
+    on_step: impl Fn(&str) + Send + Sync + 'static,
 ) -> anyhow::Result<StartedNode> {
-    open_planted::<Sound>(session, setup, options, on_step)
+    open_begun(session, setup, options, Machine::validator, Arc::new(on_step))
 }
 
-/// The same, with what a type plants in the validator.
+/// The same, with a validator that begins in another way.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_planted<P: Planted>(
+pub fn open_begun(
     session: Session,
     setup: Setup,
     options: Options,
-    on_step: impl Fn(&str) + Send + Clone + 'static,
+    begin: Begin,
+    on_step: Arc<dyn Fn(&str) + Send + Sync>,
 ) -> anyhow::Result<StartedNode> {
     let Options { keys, threads, peers, writing, pace, driving, network, sign_from } = options;
     let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
@@ -151,7 +155,7 @@ pub fn open_planted<P: Planted>(
     let mut machine = match keys {
         Some(Keys { vote, group, beacon }) => {
             let member = Membership { vote, group, signer: beacon, secret, peers, network };
-            Machine::planted::<P>(setup, threads, member)?
+            begin(setup, threads, member)?
         }
         None => Machine::follower(setup, threads, secret, peers)?,
     };
@@ -163,19 +167,19 @@ pub fn open_planted<P: Planted>(
         found.repaired.push("a snapshot of other nodes had not arrived as a whole; it comes again".into());
     }
     on_step("opening the index of snapshots");
-    let repairing = on_step.clone();
+    let repairing = Arc::clone(&on_step);
     let snapshots = SnapshotsFound::open(&session, move |part| {
         repairing(&format!("repairing the index of snapshots: {:.0}%", part * 100.0));
     })?;
     found.repaired.extend(snapshots.repaired.clone());
-    let note = load_newest(&mut machine, &snapshots, &mut found, &on_step)?;
+    let note = load_newest(&mut machine, &snapshots, &mut found, &*on_step)?;
     // What was active up to the snapshot is not in the maps: whoever reads them must not take that for silence.
     machine.activity().loaded(found.snapshot.unwrap_or_default());
 
     // The journal is read from below the snapshot: an intent that is sent again must get the receipt that it had.
     let mut reader = JournalReader::of(&session, note.as_ref().map_or(Height::GENESIS, |note| note.receipts_from))?;
     let stopped = StopNotes::of(&session);
-    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &on_step, &stopped)?;
+    let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &*on_step, &stopped)?;
     let stepped = matches!(driving, Driving::Stepped(_));
     let serving = Serving::of(&session, stepped);
     let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
@@ -218,7 +222,7 @@ fn load_newest(
     machine: &mut Machine,
     snapshots: &SnapshotsFound,
     found: &mut Found,
-    on_step: &impl Fn(&str),
+    on_step: &dyn Fn(&str),
 ) -> anyhow::Result<Option<ChainNote>> {
     let mut failed = false;
     for info in snapshots.newest_first() {
@@ -263,7 +267,7 @@ fn execute(
     reader: &mut JournalReader,
     note: Option<&ChainNote>,
     found: &mut Found,
-    on_step: &impl Fn(&str),
+    on_step: &dyn Fn(&str),
     stopped: &StopNotes,
 ) -> anyhow::Result<Height> {
     let from = note.map_or(Height::GENESIS, |note| note.height);

@@ -10,13 +10,13 @@ use std::time::Duration;
 use engine::io::Input;
 use engine::{Height, Tick};
 use node::clock::{QUANTUM_MS, Time as NodeTime, Told};
-use node::open::{Keys, Options, open, open_planted};
+use node::open::{Begin, Keys, Options, open_begun};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use storage::backend::{Backend, FaultyBackend};
 use storage::{JournalReader, OpenError, Session, Writing};
-use systems::Setup;
+use systems::{Machine, Setup};
 
 use crate::draw::Draw;
 use crate::edge::{Lines, SimEdge, network_key};
@@ -209,16 +209,17 @@ impl Host {
             network: Some(network_key(self.place)),
         };
         let setup = home.setup.clone();
-        let opened = match plant {
-            Some(Plant::TooFewAgree) => open_planted::<TooFewAgree>(session, setup, options, |_| ()),
-            Some(Plant::ShareOnPrecommit) => open_planted::<ShareOnPrecommit>(session, setup, options, |_| ()),
-            Some(Plant::CertificateUnchecked) => open_planted::<CertificateUnchecked>(session, setup, options, |_| ()),
-            Some(Plant::ClockOnReproposals) => open_planted::<ClockOnReproposals>(session, setup, options, |_| ()),
-            Some(Plant::ExpiredByClock) => open_planted::<ExpiredByClock>(session, setup, options, |_| ()),
-            Some(Plant::ReceiptByNumber) => open_planted::<ReceiptByNumber>(session, setup, options, |_| ()),
+        let begin: Begin = match plant {
+            Some(Plant::TooFewAgree) => Machine::planted::<TooFewAgree>,
+            Some(Plant::ShareOnPrecommit) => Machine::planted::<ShareOnPrecommit>,
+            Some(Plant::CertificateUnchecked) => Machine::planted::<CertificateUnchecked>,
+            Some(Plant::ClockOnReproposals) => Machine::planted::<ClockOnReproposals>,
+            Some(Plant::ExpiredByClock) => Machine::planted::<ExpiredByClock>,
+            Some(Plant::ReceiptByNumber) => Machine::planted::<ReceiptByNumber>,
             // Those lie in what passes between the node and its disk.
-            _ => open(session, setup, options, |_| ()),
-        }?;
+            _ => Machine::validator,
+        };
+        let opened = open_begun(session, setup, options, begin, Arc::new(|_| ()))?;
         let mut node = opened.into_node(None, NodeTime::Told);
         node.listen(SimEdge(Rc::clone(&self.lines)));
         Ok(node)

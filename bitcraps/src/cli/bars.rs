@@ -56,7 +56,7 @@ impl Opening {
         Self(bar)
     }
 
-    pub fn on_step(&self) -> impl Fn(&str) + Send + Clone + 'static {
+    pub fn on_step(&self) -> impl Fn(&str) + Send + Sync + 'static {
         let bar = self.0.clone();
         move |what| bar.set_message(what.to_owned())
     }
