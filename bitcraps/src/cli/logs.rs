@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 
 use ::node::config::{LogConfig, LogFormat};
-use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 use words::Failure;
 use words::names::nearest;
 
@@ -15,19 +16,26 @@ use super::bars::BesideBars;
 /// The variable that says what is logged, for every command.
 const VARIABLE: &str = "BITCRAPS_LOG";
 /// That a block is refused, and taken where a quorum has voted for it, is as it should be; the library of the order warns.
-const ALWAYS: &str = "arc_malachitebft_core_consensus=error,arc_malachitebft_core_driver=error";
+const ALWAYS: [&str; 2] = ["arc_malachitebft_core_consensus", "arc_malachitebft_core_driver"];
 
-type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Filtered = Layered<reload::Layer<Targets, Registry>, Registry>;
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
 /// The log, which may be changed while it is written.
 pub struct Logs {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     lines: reload::Handle<Lines, Filtered>,
 }
 
 /// The levels, as a filter has them.
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const LEVELS: [(&str, LevelFilter); 6] = [
+    ("off", LevelFilter::OFF),
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
 /// The parts of this program that write lines, and the libraries that do; those of one family begin alike.
 const PARTS: [&str; 13] = [
     "bitcraps", "node", "net", "storage", "operate", "systems", "order", "engine", "audit", "load", "play", "keys",
@@ -50,44 +58,56 @@ const LIBRARIES: [&str; 13] = [
 ];
 
 /// What is logged: what the variable says, or else `usual`.
-fn filter(usual: &str) -> Result<EnvFilter, Failure> {
+fn filter(usual: &str) -> Result<Targets, Failure> {
     let (name, text) = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => (VARIABLE, text),
         _ => ("log.filter", usual.to_owned()),
     };
     let wrong =
         |error: String| Failure::Config(format!("{name}: `{text}` is no filter such as \"warn,net=debug\": {error}"));
-    let directives: Result<Vec<String>, String> =
+    let parts: Result<Vec<_>, String> =
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(directive).collect();
-    let directives = directives.map_err(wrong)?.join(",");
+    let parts = parts.map_err(wrong)?;
     // Whoever wants nothing gets nothing of the library either: simulated validators contradict themselves on purpose.
-    let all = if directives == "off" { directives } else { format!("{ALWAYS},{directives}") };
-    EnvFilter::try_new(all).map_err(|error| wrong(error.to_string()))
+    let always = if parts == [(None, LevelFilter::OFF)] { &[] } else { ALWAYS.as_slice() };
+    let mut filter = Targets::new().with_targets(always.iter().map(|target| (*target, LevelFilter::ERROR)));
+    for (target, level) in parts {
+        filter = match target {
+            Some(target) => filter.with_target(target, level),
+            None => filter.with_default(level),
+        };
+    }
+    Ok(filter)
 }
 
-/// One part of a filter, as the library takes it: a level, a target, or both. The library would take any word for a target that
-/// nobody has, and log nothing; and it would write, in colour, of levels that this build does not have.
-fn directive(part: &str) -> Result<String, String> {
+/// One part of a filter: a level, a target, or both. Any word could be a target, and of one that nobody has nothing would be
+/// logged.
+fn directive(part: &str) -> Result<(Option<&str>, LevelFilter), String> {
+    let level =
+        |word: &str| LEVELS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, level)| level);
     let (target, level) = match part.rsplit_once('=') {
-        // The `=` of a field stands in brackets.
-        Some((target, level)) if !level.contains([']', '}']) => (Some(target), Some(level)),
-        _ if LEVELS.contains(&&*part.to_lowercase()) => (None, Some(part)),
-        _ => (Some(part), None),
+        Some((target, word)) => {
+            let word = word.trim();
+            let names = LEVELS.into_iter().map(|(name, _)| name);
+            (target.trim(), level(word).ok_or_else(|| format!("`{word}` is no level{}", meant(word, names)))?)
+        }
+        None => match level(part) {
+            Some(level) => return Ok((None, level)),
+            None => (part, LevelFilter::TRACE),
+        },
     };
-    let level = level.map_or(Ok("trace".to_owned()), |level| match level.trim().to_lowercase() {
-        level if LEVELS.contains(&&*level) => Ok(level),
-        level => Err(format!("`{level}` is no level{}", meant(&level, LEVELS.into_iter()))),
-    })?;
-    let has_it = level.parse::<LevelFilter>().is_ok_and(|level| level <= STATIC_MAX_LEVEL);
-    let level = if has_it { level } else { STATIC_MAX_LEVEL.to_string() };
-    let Some(target) = target.map(str::trim) else { return Ok(level) };
-    let name = target.split(['[', ':']).next().unwrap_or_default();
+    // What a target is not made of would be taken for one that nobody has: a filter of spans and fields, which there are none of.
+    let odd = |letter: char| !(letter.is_ascii_alphanumeric() || "_-:".contains(letter));
+    if let Some(letter) = target.chars().find(|letter| odd(*letter)) {
+        return Err(format!("`{target}` is no part of a program: it has `{letter}`"));
+    }
+    let name = target.split(':').next().unwrap_or_default();
     let is_library = LIBRARIES.iter().any(|library| name.starts_with(library));
-    if !is_library && !PARTS.contains(&name) && !target.starts_with('[') {
-        let known = LEVELS.into_iter().chain(PARTS);
+    if !is_library && !PARTS.contains(&name) {
+        let known = LEVELS.into_iter().map(|(name, _)| name).chain(PARTS);
         return Err(format!("`{name}` is no level and no part of this program{}", meant(name, known)));
     }
-    Ok(format!("{target}={level}"))
+    Ok((Some(target), level))
 }
 
 /// The known word that is nearest to one that is not, in words; nothing if none is near.
@@ -140,29 +160,50 @@ pub fn check(config: &LogConfig) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
     fn a_filter_is_of_levels_and_of_parts_that_there_are() {
         for (part, is) in [
-            ("warn", "warn"),
-            ("WARN", "warn"),
-            ("off", "off"),
-            ("net=debug", "net=debug"),
-            ("node::run = info", "node::run=info"),
-            ("quinn_proto=error", "quinn_proto=error"),
-            ("arc_malachitebft_core_driver=error", "arc_malachitebft_core_driver=error"),
+            ("warn", (None, LevelFilter::WARN)),
+            ("WARN", (None, LevelFilter::WARN)),
+            ("off", (None, LevelFilter::OFF)),
+            ("net", (Some("net"), LevelFilter::TRACE)),
+            ("net=Debug", (Some("net"), LevelFilter::DEBUG)),
+            ("node::run = info", (Some("node::run"), LevelFilter::INFO)),
+            ("quinn_proto=error", (Some("quinn_proto"), LevelFilter::ERROR)),
         ] {
-            assert_eq!(directive(part).as_deref(), Ok(is), "{part}");
+            assert_eq!(directive(part), Ok(is), "{part}");
         }
         for (part, problem) in [
             ("warm", "`warm` is no level and no part of this program; did you mean `warn`?"),
             ("nett=debug", "`nett` is no level and no part of this program; did you mean `net`?"),
             ("net=debugg", "`debugg` is no level; did you mean `debug`?"),
             ("everything", "`everything` is no level and no part of this program"),
+            ("node::run[a]=warn", "`node::run[a]` is no part of a program: it has `[`"),
+            ("quinn=debug=warn", "`quinn=debug` is no part of a program: it has `=`"),
         ] {
             assert_eq!(directive(part), Err(problem.to_owned()), "{part}");
         }
-        assert_eq!(filter("off").expect("a filter").max_level_hint(), Some(LevelFilter::OFF), "nobody writes anything");
+        let off = filter("off").expect("a filter");
+        assert_eq!((off.default_level(), off.iter().count()), (Some(LevelFilter::OFF), 0), "nobody writes anything");
+    }
+
+    #[test]
+    fn a_filter_takes_what_it_names_and_of_the_order_what_went_wrong() {
+        let filter = filter("warn,net=debug,storage=off").expect("a filter");
+        for (target, level, is) in [
+            ("node::run", Level::WARN, true),
+            ("node::run", Level::INFO, false),
+            ("net::server", Level::DEBUG, true),
+            ("net::server", Level::TRACE, false),
+            ("storage", Level::ERROR, false),
+            (ALWAYS[0], Level::ERROR, true),
+            (ALWAYS[0], Level::WARN, false),
+        ] {
+            assert_eq!(filter.would_enable(target, &level), is, "{target} {level}");
+        }
     }
 }
