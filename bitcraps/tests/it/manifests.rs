@@ -180,12 +180,30 @@ fn crates_share_versions_and_lints() {
 #[test]
 fn every_member_is_compiled_as_ours() {
     let workspace = manifest(&root().join("Cargo.toml"));
-    let named: Vec<&String> = workspace["profile"]["dev"]["package"].as_table().expect("profiles").keys().collect();
+    let profiles = &workspace["profile"];
+    let named = |profile: &str| profiles[profile]["package"].as_table().expect("profiles").clone();
+    let (dev, release) = (named("dev"), named("release"));
     for member in members() {
-        assert!(
-            named.contains(&&member),
-            "profile.dev.package has no `{member}`: it would be optimised like a dependency"
-        );
+        let has_lines = |profile: &Table| profile.get(&member).and_then(|own| own.get("debug")).is_some();
+        assert!(has_lines(&dev) && has_lines(&release), "a panic of `{member}` would not say where it is");
+        let checks = release.get(&member).and_then(|profile| profile.get("overflow-checks")?.as_bool());
+        assert_eq!(checks, Some(true), "profile.release.package does not check `{member}`: its sums would wrap");
+    }
+    // Packages and benches are compiled as releases are, with all of these.
+    for (profile, from) in [("dist", "release"), ("bench", "dist")] {
+        let inherits = profiles[profile].get("inherits").and_then(Value::as_str);
+        assert!(inherits == Some(from) && profiles[profile].get("package").is_none(), "profile.{profile}");
+    }
+    // Cargo only warns of a name that nothing has.
+    let locked = manifest(&root().join("Cargo.lock"));
+    let packages = locked["package"].as_array().expect("packages");
+    for spec in dev.keys().chain(release.keys()) {
+        let (name, version) = spec.split_once('@').unwrap_or((spec, ""));
+        let is = |package: &&Value| {
+            let text = |field: &str| package[field].as_str().expect("text");
+            text("name") == name && text("version").starts_with(version)
+        };
+        assert_eq!(packages.iter().filter(is).count(), 1, "packages in Cargo.lock that are `{spec}`");
     }
 }
 
