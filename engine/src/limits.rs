@@ -170,8 +170,11 @@ pub const CLOSING_AFTER_MS: u64 = 1_000;
 pub const SKIP_HEIGHTS: u64 = 1_024;
 
 // Order: what is verified together, and what is kept of others' proposals.
-/// Signatures that share one batch equation. Fixed, so that the work does not depend on the number of threads.
+/// Signatures that share one batch equation, whatever the number of threads.
 pub const SIGNATURES_PER_TASK: usize = 256;
+/// The same where as many are verified at once as a replay takes, so that each of many workers has a task still: a larger equation
+/// costs less for each.
+pub const SIGNATURES_PER_LARGE_TASK: usize = 1_024;
 /// Players' keys that are kept as points of the curve, some 300 bytes each.
 pub const KNOWN_KEYS_MAX: usize = 8_192;
 /// Batches of intents that are verified without them after one that failed.
@@ -590,6 +593,8 @@ const _: () = assert!(LANE_QUEUE_BYTES[1] >= 2 * BLOCK_BYTES_MAX);
 const _: () = assert!(LANE_QUEUE_BYTES[3] > RANGE_BYTES_MAX);
 // Bodies of others are verified in whole batches, and a largest block within a few ticks.
 const _: () = assert!(BODY_CHECKS_MAX.is_multiple_of(SIGNATURES_PER_TASK));
+const _: () = assert!(SIGNATURES_PER_LARGE_TASK > SIGNATURES_PER_TASK);
+const _: () = assert!(REPLAY_SIGNATURES >= 64 * SIGNATURES_PER_LARGE_TASK, "each of 64 workers has a task");
 const _: () = assert!(8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
 // A program that asks a monitor takes any answer that a monitor gives.
 const _: () = assert!(PAST_ANSWER_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX as u64);

@@ -7,7 +7,7 @@ use ed25519_dalek::Signer;
 use ed25519_zebra::batch;
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
 use engine::Hash;
-use engine::limits::SIGNATURES_PER_TASK;
+use engine::limits::{REPLAY_SIGNATURES, SIGNATURES_PER_LARGE_TASK, SIGNATURES_PER_TASK};
 use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
 use engine::message::node::{CLAIM_DOMAIN, Claim, ClaimBody};
 use engine::message::pledge::{PLEDGE_DOMAIN, PledgeRow};
@@ -105,7 +105,7 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
 
 /// Verifies many signatures; `verdicts[i]` becomes what [`SignedItem::verify`] says of `items[i]`.
 ///
-/// Chunks of fixed size run in parallel, each with coefficients of its own; a chunk that fails is bisected.
+/// Chunks of a size that follows from their number run in parallel, each with coefficients of its own; a chunk that fails is bisected.
 ///
 /// # Panics
 /// If `verdicts` is not as long as `items`.
@@ -119,7 +119,8 @@ pub fn verify_batch(items: &[SignedItem<'_>], secret: &BatchSecret, verdicts: &m
         let (order, mut sorted) = (by_key(items), vec![false; items.len()]);
         // Chunks of both are taken in step: were one longer, verdicts would go to other signatures.
         assert_eq!(order.len(), sorted.len(), "every signature has a place in the order");
-        let chunks = order.par_chunks(SIGNATURES_PER_TASK).zip(sorted.par_chunks_mut(SIGNATURES_PER_TASK));
+        let per_task = per_task(items.len());
+        let chunks = order.par_chunks(per_task).zip(sorted.par_chunks_mut(per_task));
         chunks.for_each(|(chunk, verdicts)| {
             let (items, mut rng) = equation(items, chunk, secret);
             bisect(&items, verdicts, &mut rng);
@@ -136,11 +137,16 @@ pub fn verify_all(items: &[SignedItem<'_>], secret: &BatchSecret) -> bool {
     memory::timed(|| {
         let order = by_key(items);
         assert_eq!(order.len(), items.len(), "a signature without a place would count as one that holds");
-        order.par_chunks(SIGNATURES_PER_TASK).all(|chunk| {
+        order.par_chunks(per_task(items.len())).all(|chunk| {
             let (items, mut rng) = equation(items, chunk, secret);
             batch_holds(&items, &mut rng)
         })
     })
+}
+
+/// How many of so many signatures share an equation. It depends on nothing else, so that the work is the same on any machine.
+fn per_task(signatures: usize) -> usize {
+    if signatures >= REPLAY_SIGNATURES { SIGNATURES_PER_LARGE_TASK } else { SIGNATURES_PER_TASK }
 }
 
 /// The places of items, those under one key beside each other: a chunk's equation has each key once, so that of many
@@ -157,7 +163,7 @@ fn by_key(items: &[SignedItem<'_>]) -> Vec<usize> {
 /// What the equation over a chunk is made of: its items, given by their places, and what its coefficients are drawn from.
 fn equation(items: &[SignedItem<'_>], chunk: &[usize], secret: &BatchSecret) -> (Vec<batch::Item>, ChaCha20Rng) {
     assert!(!chunk.is_empty(), "an equation over nothing always holds");
-    assert!(chunk.len() <= SIGNATURES_PER_TASK);
+    assert!(chunk.len() <= SIGNATURES_PER_LARGE_TASK);
     (chunk.iter().map(|place| items[*place].batch_item()).collect(), coefficients(items, chunk, secret))
 }
 

@@ -34,6 +34,7 @@ const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de14000000000000000000000000000
 /// No point has this y.
 const OFF_CURVE: &str = "0200000000000000000000000000000000000000000000000000000000000000";
 
+#[derive(Clone)]
 pub(crate) struct Vector {
     pub(crate) name: &'static str,
     pub(crate) key: PublicKey,
@@ -161,6 +162,31 @@ fn batches_find_every_wrong_signature() {
         let expected: Vec<bool> = vectors[..count].iter().map(|vector| vector.holds).collect();
         assert_eq!(verdicts, expected, "{threads} threads, {count} signatures");
     }
+}
+
+/// As many as a replay verifies at once: more of them share an equation.
+#[test]
+fn of_very_many_every_wrong_signature_is_found() {
+    let count = REPLAY_SIGNATURES + 3;
+    assert_eq!((per_task(count), per_task(count - 4)), (SIGNATURES_PER_LARGE_TASK, SIGNATURES_PER_TASK));
+    let secret = BatchSecret::known([7; 32]);
+    let honest: Vec<Vector> = (0..256).map(honest).collect();
+    let mut vectors: Vec<Vector> = honest.iter().cycle().take(count).cloned().collect();
+    let large = by_key(&items(&vectors))[..SIGNATURES_PER_LARGE_TASK].to_vec();
+    let (first, mut rng) = equation(&items(&vectors), &large, &secret);
+    assert!(first.len() == SIGNATURES_PER_LARGE_TASK && batch_holds(&first, &mut rng), "a larger equation holds");
+    assert!(verify_all(&items(&vectors), &secret));
+    let edges = [0, SIGNATURES_PER_LARGE_TASK - 1, SIGNATURES_PER_LARGE_TASK, count - 4, count - 1];
+    let order = by_key(&items(&vectors));
+    for place in edges.map(|edge| order[edge]) {
+        vectors[place].signature[40] ^= 4;
+        vectors[place].holds = false;
+    }
+    let expected: Vec<bool> = vectors.iter().map(|vector| vector.holds).collect();
+    let mut verdicts = vec![false; count];
+    verify_batch(&items(&vectors), &secret, &mut verdicts);
+    assert!(verdicts == expected, "each wrong one is found, and no other");
+    assert!(!verify_all(&items(&vectors), &secret));
 }
 
 #[test]
