@@ -1,13 +1,14 @@
 //! Sessions that a stranger forged with right hashes: every one is refused with exit code 4 or 5, or it is equal to the honest
 //! one as far as it goes. Never a panic, never more memory than a bound.
 //!
-//! A process of its own, since the bound is on the memory of the process. `HOSTILE=5000 cargo test --test hostile` forges
-//! more; each forgery follows from its number, which a failure prints.
+//! Processes of their own, since the bound is on the memory of a process: kinds of forgeries are shared out among two.
+//! `HOSTILE=5000 cargo test --test hostile` forges more; each forgery follows from its number, which a failure prints.
 
 mod forge;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 
 use audit::bisect::{BisectConfig, bisect, bisect_replay};
 use audit::db::{check, stats};
@@ -176,7 +177,7 @@ fn forge_all(name: &str, told: &Told, forge: Forge) -> u64 {
         forge(&told.honest, &mut Lot(number * 0x9e37_79b9 + 7), &dir);
         refusals += judge(told, &dir, &format!("{name} {number}"));
     }
-    println!("{name}: {count} forged, {refusals} of {} judgements refused", 11 * count);
+    println!("{name}: {count} forged, {refusals} of {} {JUDGED}", 11 * count);
     refusals
 }
 
@@ -188,9 +189,45 @@ fn peak_bytes() -> u64 {
     kib << 10
 }
 
-/// Every kind of forgery, one after another, so that the peak is that of one reader at a time.
+/// Says to a process which share of the kinds is its own.
+const SHARE: &str = "HOSTILE_SHARE";
+/// Processes among which the kinds are shared out.
+const SHARES: usize = 2;
+/// Kinds of forgeries.
+const KINDS: usize = 13;
+/// How the line ends that says what was judged of a kind.
+const JUDGED: &str = "judgements refused";
+
+/// Runs this program once for each share, side by side. What each of them printed is printed here.
+fn forge_in_processes(test: &str) {
+    let program = std::env::current_exe().expect("this program");
+    let ran: Vec<Output> = std::thread::scope(|scope| {
+        let share = |share: usize| {
+            let mut command = Command::new(&program);
+            command.args(["--exact", test, "--nocapture"]).env(SHARE, share.to_string());
+            scope.spawn(move || command.output().expect("this program runs"))
+        };
+        let ran: Vec<_> = (0..SHARES).map(share).collect();
+        ran.into_iter().map(|ran| ran.join().expect("it waits for a process")).collect()
+    });
+    let mut judged = 0;
+    for ran in &ran {
+        let said = String::from_utf8_lossy(&ran.stdout);
+        println!("{said}{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "a share of the kinds failed, as is told above");
+        judged += said.lines().filter(|line| line.ends_with(JUDGED)).count();
+    }
+    // A process that runs no test ends well, too.
+    assert_eq!(judged, KINDS, "each kind of forgery was judged in one of the processes");
+}
+
+/// Every kind of forgery, one after another in a process, so that the peak is that of one reader at a time.
 #[test]
 fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
+    let Ok(share) = std::env::var(SHARE) else {
+        return forge_in_processes("forged_sessions_are_refused_or_equal_and_take_no_memory");
+    };
+    let share: usize = share.parse().expect("the number of a share");
     let place = tempfile::tempdir().expect("a directory");
     let (whole, given_up) = (place.path().join("whole"), place.path().join("given-up"));
     record(&whole, 70, Writing { segment_bytes: 24 << 10, ..Writing::default() });
@@ -208,7 +245,7 @@ fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
     }
     let after_recording = peak_bytes();
 
-    let kinds: [(&str, &Told, Forge, bool); 13] = [
+    let kinds: [(&str, &Told, Forge, bool); KINDS] = [
         ("times", &whole, forge::times, true),
         ("frames", &whole, forge::frames, true),
         ("frames behind given-up ones", &given_up, forge::frames, true),
@@ -223,7 +260,8 @@ fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
         ("logs", &whole, forge::logs, false),
         ("sizes", &whole, forge::sizes, true),
     ];
-    for (name, told, forge, some_refuse) in kinds {
+    assert!(share < SHARES);
+    for (name, told, forge, some_refuse) in kinds.into_iter().skip(share).step_by(SHARES) {
         let refusals = forge_all(name, told, forge);
         assert!(refusals > 0 || !some_refuse, "{name}: nothing was refused, so nothing was forged");
         let peak = peak_bytes();
