@@ -289,6 +289,11 @@ impl Session {
         taken
     }
 
+    /// Intents that wait for their last answer, at most [`PEER_CREDIT`].
+    pub fn unanswered(&self) -> usize {
+        self.talk.unanswered.len()
+    }
+
     /// An answer goes out; a last one gives its credit back.
     pub fn answered(&mut self, answer: &Answer) {
         self.talk.answered(answer);

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use engine::limits::{
     ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, IDLE_WINDOW, LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES,
-    LANE_WINDOW, LANES, NODE_SEND_WINDOW, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
+    LANE_WINDOW, LANES, MESSAGE_INTENTS_MAX, NODE_SEND_WINDOW, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW,
+    UPDATES_QUEUE_BYTES,
 };
+use engine::message::intent::Intent;
 use engine::message::node::Lane;
 use quinn::{EndpointConfig, IdleTimeout, Runtime as _, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -52,6 +54,10 @@ const _: () = {
 const _: () = assert!(HEADER_BYTES + Kind::Hello.spec().bounds.most <= IDLE_MESSAGE_BYTES);
 const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Node) <= MESSAGE_BYTES);
 const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToClient, Role::Node) <= MESSAGE_BYTES);
+
+// No message to a node is larger than one of intents: it can be read to its end where there is room for the answers to those.
+const _: () = assert!(MESSAGE_BYTES == HEADER_BYTES + MESSAGE_INTENTS_MAX * size_of::<Intent>());
+const _: () = assert!(Kind::body_bytes_max(Direction::ToNode, Role::Node) < MESSAGE_BYTES);
 
 // Who is allowed more may hold more: what a connection held before counts towards what it may hold then.
 const _: () = assert!(IDLE_BYTES <= PLAYING_BYTES);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::io::NodeStatus;
-use engine::limits::{ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, UPDATES_QUEUE_BYTES};
+use engine::limits::{ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, MESSAGE_INTENTS_MAX, PEER_CREDIT, UPDATES_QUEUE_BYTES};
 use quinn_proto::{Connection, Dir, SendStream, StreamId, WriteError};
 
 use crate::session::{Close, CloseCode};
@@ -16,8 +16,9 @@ pub(super) const BEHIND: Duration = Duration::from_secs(10);
 /// How often a peer is told the whole of what it watches while changes are left out.
 const THIN: Duration = Duration::from_secs(1);
 
-// Of an intent within its credit one answer waits at most: the last one takes the place of its acknowledgement.
-const _: () = assert!(ANSWERS_QUEUED_MAX >= engine::limits::PEER_CREDIT as usize);
+// Of an intent within its credit one answer waits at most: the last one takes the place of its acknowledgement. Where no last answer
+// waits there is room for those of a whole message beside them, so that what has begun to arrive can always be read to its end.
+const _: () = assert!(ANSWERS_QUEUED_MAX >= PEER_CREDIT as usize + MESSAGE_INTENTS_MAX);
 
 fn not_read(what: &str) -> Close {
     Close::new(CloseCode::SlowReader, format!("{what} was not read"))
@@ -72,6 +73,8 @@ pub(super) struct Answers {
     is_due: bool,
     genesis_wanted: bool,
     status_wanted: bool,
+    /// Since when nothing more is heard, for want of room.
+    full: Option<Duration>,
     writing: Writing,
     /// How much of the genesis is written, while it is.
     genesis: Option<usize>,
@@ -118,6 +121,32 @@ impl Answers {
         self.answers.push(answer);
         self.is_due = true;
         if self.answers.len() > ANSWERS_QUEUED_MAX { Err(not_read("answers")) } else { Ok(()) }
+    }
+
+    /// Intents that may be heard now, so that there is room for the last answer of each, and of those that wait for theirs.
+    pub(super) fn room(&self, unanswered: usize) -> usize {
+        let last = self.answers.iter().filter(|answer| answer.is_final()).count();
+        ANSWERS_QUEUED_MAX.saturating_sub(last + unanswered)
+    }
+
+    /// Nobody will read what waits.
+    pub(super) fn forget(&mut self) {
+        self.answers.clear();
+        self.held.clear();
+    }
+
+    /// Nothing more is heard, or something is again.
+    ///
+    /// # Errors
+    /// If nothing could be heard for too long, since the peer does not read.
+    pub(super) fn keep_time(&mut self, is_full: bool, now: Duration) -> Result<(), Close> {
+        self.full = is_full.then(|| self.full.unwrap_or(now));
+        if self.full.is_some_and(|since| now >= since + BEHIND) { Err(not_read("answers")) } else { Ok(()) }
+    }
+
+    /// When the peer is put out if it has read nothing, while nothing more is heard.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.full.map(|since| since + BEHIND)
     }
 
     /// An acknowledgement that goes with the next answer, unless that is its own receipt, or by [`Answers::release`].

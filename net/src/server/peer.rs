@@ -102,7 +102,9 @@ impl Open {
             (next, None) => Some(next),
         };
         let lanes = self.lanes.as_ref().and_then(|lanes| lanes.due());
-        self.talk.deadline().into_iter().chain(telling).chain(lanes).chain(self.updates.due()).min()
+        // Whoever is not heard cannot end a message: it has time to read instead.
+        let said = self.answers.patience().or_else(|| self.talk.deadline());
+        said.into_iter().chain(telling).chain(lanes).chain(self.updates.due()).min()
     }
 
     /// Whether the tick has no room for what this connection has to tell it: nothing more is read meanwhile.

@@ -71,6 +71,14 @@ impl Talk {
         }
     }
 
+    /// Intents that wait for their last answer.
+    pub(super) fn unanswered(&self) -> usize {
+        match self {
+            Self::Heard(session) => session.unanswered(),
+            Self::Dialled(_) => 0,
+        }
+    }
+
     /// An answer goes out.
     pub(super) fn answered(&mut self, answer: &Answer) {
         if let Self::Heard(session) = self {

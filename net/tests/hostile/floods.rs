@@ -72,6 +72,59 @@ async fn flood(network: Network, host: u32, kind: Flood) -> Lost {
     connection.closed().await
 }
 
+/// Packets overtake each other: a flooder's next window arrives before the word that it has read what it was told of the last.
+const OVERTAKING: Conditions =
+    Conditions { delay: (Duration::from_millis(1), Duration::from_micros(1_500)), ..Conditions::NONE };
+
+#[test]
+fn who_floods_and_reads_all_that_it_is_told_is_no_slow_reader() {
+    for seed in 0..16 {
+        run(seed, async |network| {
+            network.set(OVERTAKING);
+            let node = Node::start(&network, 1, |config| config);
+            let flooders = (0..4).map(|n| spawn_local(flood(network.clone(), 10 + n, Flood::Intents)));
+            for flooder in flooders.collect::<Vec<_>>() {
+                let lost = tokio::time::timeout(Duration::from_secs(60), flooder).await.expect("it is banned in time");
+                assert!(!matches!(lost, Ok(Lost::Closed { code: CloseCode::SlowReader, .. })), "{seed}: {lost:?}");
+            }
+            let node = node.borrow();
+            assert_eq!((node.count("banned"), node.count("slow_readers")), (4, 0), "{seed}");
+        });
+    }
+}
+
+#[test]
+fn who_reads_nothing_is_not_heard_after_a_while_and_is_put_out_ten_seconds_later() {
+    run(0, async |network| {
+        // Receipts give credit back whether or not anybody reads them: it is within its budget all the time.
+        let node = Node::start(&network, 1, |config| ServerConfig {
+            intents_per_connection_per_s: NonZeroU32::new(1_000_000).expect("not zero"),
+            ..config
+        });
+        let mut deaf = raw(&network, 2, "deaf", Role::Client).await;
+        let key = identity("deaf").key;
+        let (began, mut number) = (tokio::time::Instant::now(), 0);
+        while deaf
+            .say(&ToNode::Intents((number..number + 16).map(|number| intent(key, number)).collect()))
+            .await
+            .is_ok()
+        {
+            number += 16;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let lost = deaf.closed().await;
+        assert!(matches!(lost, Lost::Closed { code: CloseCode::SlowReader, .. }), "{lost}");
+        assert!(began.elapsed() > Duration::from_secs(10), "it had the time to read");
+        after(1).await;
+        let node = node.borrow();
+        let seen = &node.seen[&key];
+        // What it was told lies in its own window, in the node's and in the queue; the rest was never taken.
+        let told = (2 * RECEIVE_WINDOW + SEND_WINDOW) as usize / 72 + ANSWERS_QUEUE_BYTES / 72 + PEER_CREDIT as usize;
+        assert!((200..told as u64).contains(&seen.intents), "{} of {told}", seen.intents);
+        assert_eq!((seen.left, node.count("slow_readers")), (1, 1));
+    });
+}
+
 #[test]
 fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing_from_others() {
     for kind in FLOODS {

@@ -20,14 +20,17 @@ use common::{at, identity, key_pair, run};
 use engine::component::Table;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, TableUpdate, Verdict, Watched};
-use engine::limits::{BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, SCORE_BAN};
+use engine::limits::{
+    ANSWERS_QUEUE_BYTES, BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, RECEIVE_WINDOW, SCORE_BAN,
+    SEND_WINDOW,
+};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::node::NodeMessage;
 use engine::message::vote::Vote;
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
 use net::client::{Client, ClientConfig, Command, Endpoint, Event, Lost, RawConnection};
-use net::memory::Network;
+use net::memory::{Conditions, Network};
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::Key;

@@ -17,10 +17,9 @@ use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
 use crate::server::visitors::{Kind, NODE, PLAYER, VISITOR, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
-use crate::wire::{Answer, AnswerVerdict, Role, ToClient, ToNode};
+use crate::wire::{Answer, AnswerVerdict, HEADER_BYTES, Role, ToClient, ToNode};
 
-/// Bytes that are read at once: what they ask for has answers that the outbox has room for, with the rest of a message
-/// before them.
+/// Bytes that are read at once, where the outbox has room for the answers to them.
 const READ_BYTES: usize = 4 * 1024;
 /// How often a node that was dialled is told where this one stands, and whom it knows.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -148,7 +147,13 @@ impl Conversation<'_> {
             if let Some(Err(close)) = self.open.ending.take_if(|ending| ending.is_err()) {
                 return Err(close);
             }
-            match self.stream().filter(|_| self.open.is_readable).map(|stream| read(self.line, stream, READ_BYTES)) {
+            let readable = self.readable();
+            self.open.answers.keep_time(readable == 0, self.now)?;
+            if readable == 0 {
+                // It is heard again once it has read: QUIC says when the stream takes more.
+                return Ok(true);
+            }
+            match self.stream().filter(|_| self.open.is_readable).map(|stream| read(self.line, stream, readable)) {
                 Some(Read::Bytes(bytes)) => {
                     self.hear(&bytes)?;
                     // A window full of intents that are shed has more answers than wait at once.
@@ -162,6 +167,23 @@ impl Conversation<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Bytes of which the outbox has room for all answers. Whoever asks faster than it reads is not heard meanwhile, and QUIC holds
+    /// it back: put out would be one who reads all that it is told, since what is on its way to it counts as not read.
+    fn readable(&mut self) -> usize {
+        let bytes = |open: &Open| match open.answers.room(open.talk.unanswered()) {
+            0 => 0,
+            intents => (HEADER_BYTES + intents * size_of::<Intent>()).saturating_sub(open.talk.unfinished()),
+        };
+        if self.open.broke.is_some() {
+            // What it said before it was lost is heard to the end, and nobody is there to be answered.
+            self.open.answers.forget();
+        } else if bytes(self.open) == 0 {
+            // What waited may have room on the stream by now.
+            self.write_answers();
+        }
+        bytes(self.open).min(READ_BYTES)
     }
 
     /// The stream that carries what the peer says, once it is there.
