@@ -12,7 +12,10 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::KeypairBytes;
 use engine::limits::{KEY_FILE_BYTES_MAX, PASSPHRASE_BYTES_MAX};
 use pkcs8::pkcs5::pbes2;
-use pkcs8::{DecodePrivateKey, EncodePrivateKey, KeyError, LineEnding, PrivateKeyInfoRef};
+use pkcs8::{
+    DecodePrivateKey, EncodePrivateKey, EncryptedPrivateKeyInfoRef, KeyError, LineEnding, PrivateKeyInfoRef,
+    SecretDocument,
+};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -123,11 +126,17 @@ fn pkcs8_pem(seed: &Seed, passphrase: Option<&str>) -> Result<Zeroizing<String>,
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
     getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut iv)).map_err(|error| problem(&error))?;
     let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ROUNDS, &salt, iv);
-    let parameters = parameters.map_err(|error| problem(&error))?;
-    let plain = key.to_pkcs8_der().map_err(|error| problem(&error))?;
-    let plain = PrivateKeyInfoRef::try_from(plain.as_bytes()).map_err(|error| problem(&error))?;
-    let encrypted = plain.encrypt_with_params(parameters, passphrase).map_err(|error| problem(&error))?;
-    encrypted.to_pem(ENCRYPTED_LABEL, LineEnding::LF).map_err(|error| problem(&error))
+    encrypted_pem(&key, passphrase, parameters.map_err(|error| problem(&error))?).map_err(|error| problem(&error))
+}
+
+fn encrypted_pem(
+    key: &KeypairBytes,
+    passphrase: &str,
+    parameters: pbes2::Parameters,
+) -> pkcs8::Result<Zeroizing<String>> {
+    let plain = key.to_pkcs8_der()?;
+    let encrypted = PrivateKeyInfoRef::try_from(plain.as_bytes())?.encrypt_with_params(parameters, passphrase)?;
+    Ok(encrypted.to_pem(ENCRYPTED_LABEL, LineEnding::LF)?)
 }
 
 /// Reads a key. `ask` is called only if the file is encrypted.
@@ -136,22 +145,27 @@ fn pkcs8_pem(seed: &Seed, passphrase: Option<&str>) -> Result<Zeroizing<String>,
 /// If the file is missing, may be read by others, or holds no key that the passphrase opens.
 pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>) -> Result<Seed, KeyFileError> {
     let text = text_of(path)?;
-    let key = if text.contains(ENCRYPTED) {
-        let passphrase = ask()?;
-        SigningKey::from_pkcs8_encrypted_pem(&text, passphrase.as_bytes())
-    } else {
-        SigningKey::from_pkcs8_pem(&text)
-    };
-    match key {
-        Ok(key) => Ok(Zeroizing::new(key.to_bytes())),
-        // What a wrong passphrase decrypts to is no key: the library cannot tell the two apart.
-        Err(pkcs8::Error::EncryptedPrivateKey(_) | pkcs8::Error::KeyMalformed(KeyError::Invalid))
-            if text.contains(ENCRYPTED) =>
-        {
-            Err(KeyFileError::Passphrase { path: path.to_owned() })
-        }
-        Err(error) => Err(KeyFileError::Form { path: path.to_owned(), problem: error.to_string() }),
+    let form = |error: pkcs8::Error| KeyFileError::Form { path: path.to_owned(), problem: error.to_string() };
+    if !text.contains(ENCRYPTED) {
+        return SigningKey::from_pkcs8_pem(&text).map(|key| Zeroizing::new(key.to_bytes())).map_err(form);
     }
+    let (_, document) = SecretDocument::from_pem(&text).map_err(|error| form(error.into()))?;
+    let encrypted = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| form(error.into()))?;
+    match decrypted(&encrypted, &ask()?) {
+        Ok(key) => Ok(Zeroizing::new(key.to_bytes())),
+        // A wrong passphrase is seen by what it decrypts to, and that may be anything: one time in 256 it ends as it should, and is
+        // no key, or not even a document.
+        Err(
+            pkcs8::Error::EncryptedPrivateKey(_)
+            | pkcs8::Error::KeyMalformed(KeyError::Invalid)
+            | pkcs8::Error::Asn1(_),
+        ) => Err(KeyFileError::Passphrase { path: path.to_owned() }),
+        Err(error) => Err(form(error)),
+    }
+}
+
+fn decrypted(encrypted: &EncryptedPrivateKeyInfoRef<'_>, passphrase: &str) -> pkcs8::Result<SigningKey> {
+    SigningKey::from_pkcs8_der(encrypted.decrypt(passphrase)?.as_bytes())
 }
 
 /// Whether a key could be read, as far as that can be said without a passphrase.
@@ -278,6 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_wrong_passphrase_decrypts_to_it_is_called_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("secret.pem");
+        let key = KeypairBytes { secret_key: [7; 32], public_key: None };
+        let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(1, &[1; 16], [2; 16]).expect("parameters");
+        let pem = encrypted_pem(&key, "right", parameters).expect("encrypted");
+        write_new(&path, pem.as_bytes(), Readers::Owner).expect("written");
+        let open = |passphrase: String| read(&path, || Ok(Zeroizing::new(passphrase)));
+        assert_eq!(*open("right".into()).expect("the key"), [7; 32]);
+        for number in 0..2_000 {
+            let wrong = open(format!("wrong {number}")).expect_err("another passphrase");
+            assert!(matches!(wrong, KeyFileError::Passphrase { .. }), "{number}: {wrong:?}");
+        }
+    }
+
+    #[test]
     fn keys_come_back_and_only_for_their_passphrase() {
         let dir = tempfile::tempdir().expect("a folder");
         let (plain, secret) = (dir.path().join("plain.pem"), dir.path().join("secret.pem"));
@@ -311,8 +341,8 @@ mod tests {
         let seed = Zeroizing::new(SigningKey::from_pkcs8_pem(PLAIN).expect("a key").to_bytes());
         assert_eq!(*pkcs8_pem(&seed, None).expect("a key"), PLAIN, "version 1, to the byte");
         let secret = pkcs8_pem(&seed, Some("x")).expect("a key");
-        let (_, der) = pkcs8::SecretDocument::from_pem(&secret).expect("a document");
-        let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der.as_bytes()).expect("an encrypted key");
+        let (_, der) = SecretDocument::from_pem(&secret).expect("a document");
+        let info = EncryptedPrivateKeyInfoRef::try_from(der.as_bytes()).expect("an encrypted key");
         let parameters = info.encryption_algorithm.pbes2().expect("PBES2");
         let kdf = parameters.kdf.pbkdf2().expect("PBKDF2");
         assert_eq!((kdf.iteration_count, kdf.prf), (ROUNDS, pbes2::Pbkdf2Prf::HmacWithSha256));
