@@ -34,6 +34,12 @@ impl Chips {
         }
     }
 
+    /// The sum, or the most that 8 bytes hold where it is larger: for what only counts, and is nobody's chips.
+    #[inline]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// The difference, or zero where `other` is larger.
     #[inline]
     pub const fn saturating_sub(self, other: Self) -> Self {

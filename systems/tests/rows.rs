@@ -2,11 +2,14 @@
 
 mod common;
 
-use common::{Lot, Stage, genesis, play, session};
+use common::{GRANT, Lot, Stage, genesis, play, session};
 use engine::columns::Column;
 use engine::component::{Account, House, Seat, Table};
 use engine::image::ImageLayout;
-use engine::{Chips, Genesis, Height};
+use engine::io::Verdict;
+use engine::message::intent::{IntentBody, IntentKind};
+use engine::rules::DiceSource;
+use engine::{AccountId, Chips, Genesis, Height, TableId, TableRules};
 use systems::snapshot::LoadError;
 use systems::{Draw, Machine, Setup};
 
@@ -166,7 +169,6 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     seat!(seat, "account", |row| row.account.0 = free_account as u32);
     seat!(empty_seat, "account", |row| row.rail.0 = 1);
     seat!(seat, "rail", |row| row.rail.0 = u64::MAX);
-    seat!(seat, "wagered", |row| row.wagered.0 = u64::MAX);
     seat!(seat, "last_intent_ms", |row| row.last_intent_ms = u64::MAX);
     macro_rules! bet {
         ($column:expr, $at:literal, $field:literal, $change:expr) => {
@@ -189,7 +191,6 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     account!(free_account, "status", |row| row.status = 2);
     account!(account, "cage", |row| row.cage.0 = u64::MAX);
     account!(account, "granted", |row| row.granted.0 = u64::MAX);
-    account!(account, "wagered", |row| row.wagered.0 = u64::MAX);
     account!(account, "last_intent_ms", |row| row.last_intent_ms = u64::MAX);
     account!(account, "generation", |row| row.generation = u32::MAX);
     account!(account, "seats", |row| row.seats += 1);
@@ -292,6 +293,63 @@ fn an_altered_state_is_refused_or_plays_on_without_a_panic() {
         }
     }
     assert!(refused > 1_500 && taken > 100, "{refused} refused, {taken} taken");
+}
+
+/// Table 0 is pledged where `is_pledged` says so, and players 0 and 1 have accounts; as many as it has seats for sit there.
+fn seated(is_pledged: bool) -> Stage {
+    let pledged = TableRules { dice: DiceSource::Both, open_ms: 5_000, ..TableRules::default() };
+    let rules = vec![if is_pledged { pledged } else { TableRules::default() }];
+    let genesis = Genesis { rules, idle_ms: 60_000, account_idle_ms: 120_000, ..genesis(1, 3, 8) };
+    let mut stage = Stage::new(genesis);
+    let opens = (0..2).map(|player| stage.intent(player, IntentKind::Open, |body| body)).collect();
+    assert_eq!(stage.settle(opens), [Verdict::Applied; 2]);
+    for player in 0..if is_pledged { 1 } else { 2 } {
+        assert_eq!(stage.one(player, IntentKind::Sit, |body| body.at(TableId(0)).amount(5_000)), Verdict::Applied);
+    }
+    stage
+}
+
+/// Goes on from a state in which the first players wagered, at their seats and before, nearly all that the fields hold.
+fn with_nearly_all_wagered(stage: &mut Stage, players: usize) {
+    let (mut image, layout) = (stage.image(), stage.machine.layout().clone());
+    for player in 0..players {
+        image = alter::<Seat>(&image, &layout, Column::Seats, player, |row| row.wagered.0 = u64::MAX - 1);
+        image = alter::<Account>(&image, &layout, Column::Accounts, player, |row| row.wagered.0 = u64::MAX - 1);
+    }
+    stage.machine.import(&image).expect("chips are wagered again and again, and no supply bounds how many");
+}
+
+fn wagered(stage: &mut Stage, account: usize) -> u64 {
+    stage.machine.read(|rows| rows.accounts[account].wagered.0)
+}
+
+/// What was wagered is only compared with a grant: it stops where its field ends, wherever it is counted.
+#[test]
+fn what_was_wagered_is_counted_up_to_what_its_field_holds() {
+    let mut stage = seated(false);
+    for player in 0..2 {
+        assert_eq!(stage.bet(player, "pass", 0, 10), Verdict::Applied);
+    }
+    stage.roll(2, 2);
+    with_nearly_all_wagered(&mut stage, 2);
+    let leave = |body: IntentBody| body.at(TableId(0));
+    assert_eq!(stage.one(1, IntentKind::Leave, leave), Verdict::Applied);
+    // The seven-out decides both bets and frees the seat of the player who left; the other one leaves after it.
+    stage.roll(3, 4);
+    assert_eq!(stage.machine.read(|rows| rows.seats[0].wagered.0), u64::MAX);
+    assert_eq!(stage.machine.read(|rows| rows.accounts[1].seats), 0);
+    assert_eq!(stage.one(0, IntentKind::Leave, leave), Verdict::Applied);
+    assert_eq!([wagered(&mut stage, 0), wagered(&mut stage, 1)], [u64::MAX; 2]);
+    let all = |body: IntentBody| body.to(AccountId(1)).amount(GRANT - 10);
+    assert_eq!(stage.one(0, IntentKind::Transfer, all), Verdict::Applied, "the whole grant was wagered");
+
+    // At a pledged table an absent player is seen off without a roll.
+    let mut stage = seated(true);
+    with_nearly_all_wagered(&mut stage, 1);
+    while stage.machine.read(|rows| rows.accounts[0].seats) > 0 {
+        stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
+    }
+    assert_eq!(wagered(&mut stage, 0), u64::MAX);
 }
 
 /// Times are bounded where they enter, so that no sum with them overflows: here, and in every header.

@@ -18,7 +18,8 @@ pub struct Account {
     pub numbers_used: u64,
     /// Chips granted at opening; as many must be wagered before they can be transferred.
     pub granted: Chips,
-    /// Wagers won or lost so far, at tables that were left.
+    /// Wagers won or lost so far, at tables that were left. No chips lie here: it is compared with what was granted and with
+    /// zero, so that it stops at the most the field holds.
     pub wagered: Chips,
     /// When an intent of the account was last accepted, by the clock of activity.
     pub last_intent_ms: u64,
@@ -106,6 +107,11 @@ impl Account {
         }
         self.numbers_used |= 1 << (self.number_highest - number);
         assert!(self.check_number(number).is_err(), "a number that was used is not taken again");
+    }
+
+    /// Counts wagers of a table that was left. The same chips are wagered any number of times, so that no supply bounds it.
+    pub fn count_wagered(&mut self, wagered: Chips) {
+        self.wagered = self.wagered.saturating_add(wagered);
     }
 
     /// Chips in the cage that may be sent to another account.

@@ -91,7 +91,7 @@ impl FromIterator<Spot> for SpotMask {
 pub struct Seat {
     /// The player's chips at the table that are in no bet.
     pub rail: Chips,
-    /// Wagers that were won or lost since the player sat down.
+    /// Wagers that were won or lost since the player sat down, up to the most the field holds.
     pub wagered: Chips,
     /// When an intent of the player was last accepted here.
     pub last_intent_ms: u64,

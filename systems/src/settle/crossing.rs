@@ -32,7 +32,7 @@ pub fn settle_accounts(
         // The chunk took the rail out of its own rows and totals; the house and the cage follow here, where no two workers
         // can meet in one account.
         account.cage += departure.chips;
-        account.wagered += departure.wagered;
+        account.count_wagered(departure.wagered);
         account.seats -= 1;
         house.rails -= departure.chips;
         house.cages += departure.chips;

@@ -280,7 +280,7 @@ impl<'r> Attended<'_, 'r> {
         let account = &mut self.book.rows.accounts[row.account.index()];
         assert!(account.is_open(), "whoever leaves a seat has an account");
         assert!(account.seats > 0, "whoever leaves a seat has an account that holds it");
-        account.wagered += row.wagered;
+        account.count_wagered(row.wagered);
         account.seats -= 1;
         self.book.rows.seats[seat] = Seat::EMPTY;
         self.activity.account(row.account);

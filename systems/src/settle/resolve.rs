@@ -374,7 +374,8 @@ impl<'a> Resolver<'a, '_> {
             assert!(resolved == off_felt, "a bet that ends takes its chips off the felt, and no other does");
             self.activity.account(account);
             bets.seat.rail += outcome.credit;
-            bets.seat.wagered += outcome.wagered;
+            // The same chips are wagered again and again: no supply bounds their sum.
+            bets.seat.wagered = bets.seat.wagered.saturating_add(outcome.wagered);
             // A bet that only counted something keeps no seat from those who wait for one.
             if outcome.resolved > 0 {
                 bets.seat.last_bet_ms = self.active_ms;

@@ -12,7 +12,7 @@ use engine::component::{
 use engine::image::ImageError;
 use engine::limits::{
     COUNTER_MAX, HEIGHT_MAX, IDLE_MS_MAX, SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS,
-    SUPPLY_MAX, TIME_MS_MAX,
+    TIME_MS_MAX,
 };
 use engine::message::DecodeError;
 use engine::message::intent::Working;
@@ -83,7 +83,6 @@ type Checked = Result<(), RowError>;
 
 // Settling counts on from what was loaded: what is taken here leaves room for more than any chain adds.
 const _: () = assert!(2 * COUNTER_MAX <= 1 << u32::BITS);
-const _: () = assert!(WAGERED_MAX > SUPPLY_MAX && u64::MAX - WAGERED_MAX > SUPPLY_MAX);
 const _: () = assert!(IDLE_MS_MAX <= u64::MAX - TIME_MS_MAX);
 // A seat's mask has a bit for each of its rows, and they lie in two columns.
 const _: () = assert!(SEAT_BETS_HOT + SEAT_BETS_COLD == SEAT_BETS_MAX && SEAT_BETS_MAX <= SPOTS);
@@ -332,7 +331,6 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
         at.holds(open, "account", || format!("{:?} is no open account", seat.account))?;
     }
     at.most("rail", seat.rail.0, setup.genesis.supply)?;
-    at.most("wagered", seat.wagered.0, WAGERED_MAX)?;
     // How long a seat is idle is a difference, which one in the future would carry below zero.
     at.most("last_intent_ms", seat.last_intent_ms, rows.house.active_ms)?;
     at.most("last_bet_ms", seat.last_bet_ms, rows.house.active_ms)?;
@@ -383,14 +381,13 @@ fn seats_of_accounts(rows: &Rows<'_>) -> Vec<u32> {
     seats
 }
 
-/// Checks an account with its key.
+/// Checks an account with its key. What it wagered may be anything: counting stops where the field ends.
 fn check_account(rows: &Rows<'_>, id: usize, seats: u32) -> Result<Sums, RowError> {
     let (at, account) = (At { column: Column::Accounts, row: id }, &rows.accounts[id]);
     let (supply, active_ms) = (rows.house.supply.0, rows.house.active_ms);
     at.holds(account.status <= AccountStatus::Open as u8, "status", || format!("{}", account.status))?;
     at.most("cage", account.cage.0, supply)?;
     at.most("granted", account.granted.0, supply)?;
-    at.most("wagered", account.wagered.0, WAGERED_MAX)?;
     at.most("last_intent_ms", account.last_intent_ms, active_ms)?;
     at.most("opened_s", account.opened_s.into(), active_ms / 1_000)?;
     at.most("generation", account.generation.into(), COUNTER_MAX)?;
@@ -407,9 +404,6 @@ fn check_account(rows: &Rows<'_>, id: usize, seats: u32) -> Result<Sums, RowErro
     }
     Ok(Sums { cages: account.cage.0.into(), accounts_open: account.is_open().into(), ..Sums::default() })
 }
-
-/// Chips that an account can have wagered: no chain lasts long enough to add the rest of what the field holds.
-const WAGERED_MAX: u64 = 1 << 63;
 
 /// The control accounts of the house are the sums of their rows.
 fn check_sums(rows: &Rows<'_>, tables: Sums, accounts: Sums) -> Checked {

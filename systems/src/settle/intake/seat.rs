@@ -125,7 +125,7 @@ impl Intake<'_, '_> {
         assert_eq!(self.rows.seats[seat].rail, Chips::ZERO, "a seat that becomes free holds no chip");
         let wagered = self.rows.seats[seat].wagered;
         let row = &mut self.rows.accounts[account];
-        row.wagered += wagered;
+        row.count_wagered(wagered);
         row.seats -= 1;
         self.rows.seats[seat] = Seat::EMPTY;
         self.table(table).occupied &= !(1 << place);
