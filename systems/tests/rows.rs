@@ -4,7 +4,7 @@ mod common;
 
 use common::{GRANT, Lot, Stage, genesis, play, session};
 use engine::columns::Column;
-use engine::component::{Account, House, Seat, Table};
+use engine::component::{Account, House, Seat, SeatStatus, Table};
 use engine::image::ImageLayout;
 use engine::io::Verdict;
 use engine::message::intent::{IntentBody, IntentKind};
@@ -350,6 +350,24 @@ fn what_was_wagered_is_counted_up_to_what_its_field_holds() {
         stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
     }
     assert_eq!(wagered(&mut stage, 0), u64::MAX);
+}
+
+/// Whoever leaves without a bet has left: at a pledged table nothing would be there to be forfeited in the end.
+#[test]
+fn a_seat_that_waits_for_bets_which_it_has_not_is_refused() {
+    for is_pledged in [false, true] {
+        let mut stage = seated(is_pledged);
+        let (image, layout) = (stage.image(), stage.machine.layout().clone());
+        let leaving = |row: &mut Seat| row.status = SeatStatus::Leaving as u8;
+        let mut image = alter(&image, &layout, Column::Seats, 0, leaving);
+        image = alter(&image, &layout, Column::Tables, 0, |row: &mut Table| row.shooter = Table::NO_SHOOTER);
+        match stage.machine.import(&image) {
+            Err(LoadError::Row(error)) => {
+                assert_eq!((error.column, error.row, error.field), (Column::Seats, 0, "status"), "{error}");
+            }
+            other => panic!("{is_pledged}: {other:?}"),
+        }
+    }
 }
 
 /// Times are bounded where they enter, so that no sum with them overflows: here, and in every header.

@@ -329,6 +329,9 @@ fn check_seat(setup: &Setup, rows: &Rows<'_>, index: usize, catalogue: &Catalogu
     } else {
         let open = rows.accounts.get(seat.account.index()).is_some_and(Account::is_open);
         at.holds(open, "account", || format!("{:?} is no open account", seat.account))?;
+        // It became free with its last bet. Nothing would free it at a pledged table: what waits there is forfeited.
+        let waits = !seat.is_leaving() || !seat.spots.is_empty();
+        at.holds(waits, "status", || "its player left, and no bet stays".into())?;
     }
     at.most("rail", seat.rail.0, setup.genesis.supply)?;
     // How long a seat is idle is a difference, which one in the future would carry below zero.
