@@ -302,6 +302,32 @@ fn a_pack_that_is_torn_behind_the_last_snapshot_is_cut_and_goes_on() {
     assert!(!again.repaired.as_ref().expect("made again").contains("byte"), "{:?}", again.repaired);
 }
 
+/// A start removes the packs behind the last snapshot one by one: where it ended in between, the next one goes on with those
+/// that are left.
+#[test]
+fn a_pack_that_is_left_behind_a_gap_goes_and_snapshots_are_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start(None).expect("a thread");
+    stage.take(&snapshots, 1).expect("there is room");
+    snapshots.close();
+    let left = path.join("snapshots/00000003.pack");
+    fs::write(&left, [1; 5_000]).expect("written");
+    let snapshots = found(&session).start(Some(Height(1))).expect("a thread");
+    stage.take(&snapshots, 30_001).expect("what is left of others does not matter");
+    snapshots.close();
+    assert_eq!(check(&found(&session), &stage), 2);
+    assert_eq!(files(&path, "pack").len(), 1);
+
+    // What cannot be removed is named: here no file is.
+    fs::create_dir(&left).expect("a directory");
+    let snapshots = found(&session).start(Some(Height(2))).expect("a thread");
+    let problem = stage.take(&snapshots, 60_001).expect_err("it stays");
+    assert!(problem.contains("00000003.pack"), "{problem}");
+}
+
 #[test]
 fn packs_that_are_mostly_dead_are_rewritten_and_nothing_is_lost() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -11,7 +11,7 @@ use engine::{Hash, Height};
 
 use super::catalog::{Catalog, open_pack, read_record};
 use super::index::{Change, Index};
-use super::pack::{PackOffset, PackWriter, pack_path};
+use super::pack::{PackOffset, PackWriter};
 use super::ranges::{Coverage, RangeRow, RangeSource};
 use super::record::{ALIGN, GroupRow, Moment, RecordKind, SnapshotMap, decode_record, encode_record};
 use super::stored::read_map;
@@ -128,16 +128,18 @@ impl Keeper {
         pack_bytes: u64,
         ranges: Option<Box<dyn RangeSource>>,
     ) -> io::Result<Self> {
-        let highest = numbered(&*backend, &folder, "pack").map_err(|error| io::Error::other(error.to_string()))?;
-        let highest = highest.last().map_or(0, |(number, _)| *number);
+        let packs = numbered(&*backend, &folder, "pack").map_err(|error| io::Error::other(error.to_string()))?;
+        let highest = packs.last().map_or(0, |(number, _)| *number);
         let whole = |(number, end): &(u32, u64)| {
             open_pack(&backend, &folder, *number).and_then(|pack| pack.len()).is_ok_and(|length| length >= *end)
         };
         let indexed_end = match catalog.end.filter(whole) {
             Some((number, end)) => {
                 // Behind what the index knows nothing was finished: it is of a snapshot during which the process ended.
-                for later in number + 1..=highest {
-                    backend.remove(&pack_path(&folder, later))?;
+                // Those that are there, since a process that ended while it removed them has left a gap.
+                for (_, path) in packs.iter().filter(|(later, _)| *later > number) {
+                    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                    backend.remove(path).map_err(named)?;
                 }
                 (number, Some(end))
             }
