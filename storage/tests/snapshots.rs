@@ -353,6 +353,73 @@ fn packs_that_are_mostly_dead_are_rewritten_and_nothing_is_lost() {
     assert!(count < 20, "{count} snapshots of 120");
 }
 
+/// Turns a bit of a file over.
+fn flip(file: &Path, at: u64) {
+    let mut bytes = fs::read(file).expect("a file");
+    bytes[at as usize] ^= 1;
+    fs::write(file, bytes).expect("written");
+}
+
+fn catalog(session: &Session) -> Catalog {
+    read_catalog(session.backend(), session.dir(), &session.chain()).expect("the index")
+}
+
+#[test]
+fn an_old_map_that_cannot_be_read_is_dropped_and_keeps_no_snapshot_from_coming() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start(None).expect("a thread");
+    (0..4).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("there is room"));
+    // Two, which are dropped one after the other: with the first one the second is still to be counted.
+    for height in [Height(1), Height(2)] {
+        let (place, _) = catalog(&session).snapshots[&height];
+        flip(&files(&path, "pack")[0], place.offset + u64::from(place.bytes) / 2);
+    }
+    (4..12).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("old maps are not its own"));
+    snapshots.close();
+    let before = catalog(&session);
+    assert!([1, 2].iter().all(|height| !before.snapshots.contains_key(&Height(*height))), "{:?}", before.snapshots);
+    assert!(check(&found(&session), &stage) >= 3);
+    // A start counts anew which groups a snapshot has, and finds none beyond them.
+    found(&session).start(Some(Height(12))).expect("a thread").close();
+    assert_eq!(catalog(&session), before);
+}
+
+#[test]
+fn a_group_that_cannot_be_read_keeps_its_own_pack_and_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).start_with(None, 200_000).expect("a thread");
+    stage.take(&snapshots, 0).expect("there is room");
+    snapshots.close();
+    // Among them is the group of zeros, which every snapshot has: something lives in this pack for ever.
+    for place in catalog(&session).groups.values() {
+        flip(&files(&path, "pack")[0], place.offset + u64::from(place.bytes) / 2);
+    }
+    for round in 0..12 {
+        let snapshots = found(&session).start_with(Some(Height(stage.height)), 200_000).expect("a thread");
+        for number in 1..=10 {
+            stage.take(&snapshots, (round * 10 + number) * 30_000).expect("there is room");
+        }
+        snapshots.close();
+    }
+    let packs = files(&path, "pack");
+    let last: u32 = packs.last().and_then(|path| path.file_stem()?.to_str()?.parse().ok()).expect("a number");
+    assert!(packs[0].ends_with("00000001.pack"), "what lives in it cannot be moved");
+    assert!(packs.len() <= last as usize / 2, "{} packs of {last} are left", packs.len());
+
+    let problem = found(&session).compact().expect_err("one pack cannot be rewritten");
+    assert!(problem.starts_with("pack 1: "), "{problem}");
+    let left = files(&path, "pack");
+    assert!(left.len() < packs.len(), "{} of {} packs are left", left.len(), packs.len());
+    let (_, damages) = storage::snapshot::check_packs(session.backend(), &path, &session.chain()).expect("readable");
+    assert!(damages.iter().all(|damage| damage.file == "snapshots/00000001.pack"), "{damages:?}");
+}
+
 /// Whatever operation of a snapshot fails: it alone comes to nothing, and the next one is kept. redb takes nothing more after an
 /// error of the system, and may or may not have what it was given.
 #[test]

@@ -301,12 +301,7 @@ impl Keeper {
             end: self.packs.end(),
             ranges,
         };
-        let mut counts: BTreeMap<Hash, i64> = BTreeMap::new();
-        map.groups.iter().for_each(|group| *counts.entry(group.name).or_default() += 1);
-        for height in &gone {
-            let old = self.map_at(*height, self.snapshots[height].0)?;
-            old.groups.iter().for_each(|group| *counts.entry(group.name).or_default() -= 1);
-        }
+        let counts = self.reference_changes(&map, &gone);
         let after =
             |name: &Hash, count: i64| i64::from(self.groups.get(name).map_or(0, |held| held.references)) + count;
         change.groups_gone =
@@ -342,6 +337,38 @@ impl Keeper {
         let bytes = self.packs.written - written_before;
         let snapshots = self.snapshots.len() as u64;
         Ok(SnapshotDone { height: moment.height, groups, groups_written: count, bytes, snapshots, direct })
+    }
+
+    /// By how much the references of each group change with a new map, where old snapshots go. One whose map cannot be read
+    /// goes too: it would else keep every later snapshot from coming.
+    fn reference_changes(&self, map: &SnapshotMap, gone: &[Height]) -> BTreeMap<Hash, i64> {
+        let (mut counts, mut unread) = (BTreeMap::<Hash, i64>::new(), false);
+        map.groups.iter().for_each(|group| *counts.entry(group.name).or_default() += 1);
+        for height in gone {
+            match self.map_at(*height, self.snapshots[height].0) {
+                Ok(old) => old.groups.iter().for_each(|group| *counts.entry(group.name).or_default() -= 1),
+                Err(problem) => {
+                    tracing::warn!("the map of snapshot {height}, which is dropped, cannot be read: {problem}");
+                    unread = true;
+                }
+            }
+        }
+        // Which groups that one named is not known. Where it cannot be told from the others either, they stay for now: the
+        // next count takes them, at the latest that of a start.
+        let again = if unread { self.counted_again(map, gone).ok() } else { None };
+        again.unwrap_or(counts)
+    }
+
+    /// The same from the maps of all snapshots that stay.
+    fn counted_again(&self, map: &SnapshotMap, gone: &[Height]) -> Result<BTreeMap<Hash, i64>, String> {
+        let counted = self.groups.iter().map(|(name, held)| (*name, -i64::from(held.references)));
+        let mut counts: BTreeMap<Hash, i64> = counted.collect();
+        map.groups.iter().for_each(|group| *counts.entry(group.name).or_default() += 1);
+        for (height, (place, _)) in self.snapshots.iter().filter(|(height, _)| !gone.contains(height)) {
+            let stays = self.map_at(*height, *place)?;
+            stays.groups.iter().for_each(|group| *counts.entry(group.name).or_default() += 1);
+        }
+        Ok(counts)
     }
 
     /// The rows of the index of history up to a height, behind those that are there; or what is left of them, where some
@@ -403,7 +430,7 @@ impl Keeper {
     /// Removes the packs that nothing lives in, and rewrites one that is mostly dead: what lives in it goes to the end.
     ///
     /// # Errors
-    /// What failed, in words. Nothing is lost then.
+    /// What failed first, in words. Nothing is lost then, and a pack that cannot be read keeps no other from being rewritten.
     pub fn compact(&mut self) -> Result<(), String> {
         let mut live: BTreeMap<u32, u64> = BTreeMap::new();
         let places =
@@ -411,7 +438,7 @@ impl Keeper {
         places.for_each(|place| *live.entry(place.pack).or_default() += u64::from(place.bytes));
         let packs = numbered(&*self.backend, &self.folder, "pack").map_err(|error| error.to_string())?;
         let current = self.indexed_end.0;
-        let mut rewritten = false;
+        let (mut rewritten, mut failed) = (false, Ok(()));
         for (number, path) in packs.into_iter().filter(|(number, _)| *number < current) {
             let living = live.get(&number).copied().unwrap_or(0);
             if living > 0 {
@@ -420,19 +447,26 @@ impl Keeper {
                 if rewritten || dead < living {
                     continue;
                 }
-                self.rewrite(number)?;
+                if let Err(problem) = self.rewrite(number) {
+                    failed = failed.and(Err(problem));
+                    // The index takes nothing more: nothing else can be moved either.
+                    if self.index_failed {
+                        break;
+                    }
+                    continue;
+                }
                 rewritten = true;
             }
             self.backend.remove(&path).map_err(|error| error.to_string())?;
         }
-        Ok(())
+        failed
     }
 
     /// Rewrites every pack in which more than a little is dead, and has the index give back its free pages. For a session
     /// that no node is writing.
     ///
     /// # Errors
-    /// What failed, in words. Nothing is lost then.
+    /// What failed first, in words. Nothing is lost then, and a pack that cannot be read keeps no other from being rewritten.
     pub fn compact_all(mut self) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
         let packs = numbered(&*self.backend, &self.folder, "pack").map_err(|error| error.to_string())?;
@@ -452,16 +486,26 @@ impl Keeper {
             // What lives goes into a pack of its own: the last one can then go like the others.
             self.packs.cut((self.indexed_end.0, None)).map_err(text)?;
         }
+        let mut failed = Ok(());
         for (number, path, living) in mostly_dead {
-            if living > 0 {
-                self.rewrite(number)?;
+            if living > 0
+                && let Err(problem) = self.rewrite(number)
+            {
+                failed = failed.and(Err(problem));
+                if self.index_failed {
+                    return failed;
+                }
+                // Giving up went back to the last pack, which may be the next one that is rewritten.
+                self.packs.cut((self.indexed_end.0, None)).map_err(text)?;
+                continue;
             }
             if number < self.indexed_end.0 {
                 self.backend.remove(&path).map_err(text)?;
             }
         }
         self.backend.sync_dir(&self.folder).map_err(text)?;
-        self.index.compact().map_err(|error| error.to_string())
+        self.index.compact().map_err(|error| error.to_string())?;
+        failed
     }
 
     fn rewrite(&mut self, number: u32) -> Result<(), String> {
@@ -506,7 +550,7 @@ impl Keeper {
         });
         if let Err(problem) = result {
             self.give_up().map_err(|error| error.to_string())?;
-            return Err(problem);
+            return Err(format!("pack {number}: {problem}"));
         }
         self.indexed_end = self.packs.end().map_or(self.indexed_end, |(number, end)| (number, Some(end)));
         for (name, place) in change.groups {
