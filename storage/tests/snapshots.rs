@@ -328,6 +328,32 @@ fn a_pack_that_is_left_behind_a_gap_goes_and_snapshots_are_kept() {
     assert!(problem.contains("00000003.pack"), "{problem}");
 }
 
+/// The index says where the packs end, and what lies behind is cut off: an end at which none can be is not taken.
+#[test]
+fn an_end_of_the_packs_that_cannot_be_cuts_nothing_off() {
+    let block = storage::BLOCK;
+    for wrong in [0, 100, block, block + 8, 3 * block - 1] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let session = session(&path);
+        let mut stage = Stage::new();
+        let snapshots = found(&session).start(None).expect("a thread");
+        (0..2).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("there is room"));
+        snapshots.close();
+        {
+            let db = redb::Database::open(path.join("snapshots/index.redb")).expect("the index");
+            let txn = db.begin_write().expect("a transaction");
+            let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+            txn.open_table(meta).expect("a table").insert("end", wrong).expect("written");
+            txn.commit().expect("committed");
+        }
+        let snapshots = found(&session).start(Some(Height(2))).expect("a thread");
+        stage.take(&snapshots, 60_000).unwrap_or_else(|problem| panic!("{wrong}: {problem}"));
+        snapshots.close();
+        assert_eq!(check(&found(&session), &stage), 3, "{wrong}");
+    }
+}
+
 #[test]
 fn packs_that_are_mostly_dead_are_rewritten_and_nothing_is_lost() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -130,10 +130,17 @@ impl Keeper {
     ) -> io::Result<Self> {
         let packs = numbered(&*backend, &folder, "pack").map_err(|error| io::Error::other(error.to_string()))?;
         let highest = packs.last().map_or(0, |(number, _)| *number);
+        // Whatever lies behind the end is cut off, and the next record begins there: it ends a block, and nothing that is named
+        // lies behind it.
+        let places = || catalog.groups.values().chain(catalog.snapshots.values().map(|(place, _)| place));
+        let is_end = |(number, end): &(u32, u64)| {
+            let lies_before = |place: &PackOffset| place.end() <= (*number, *end);
+            *end >= BLOCK && end.is_multiple_of(BLOCK) && places().all(lies_before)
+        };
         let whole = |(number, end): &(u32, u64)| {
             open_pack(&backend, &folder, *number).and_then(|pack| pack.len()).is_ok_and(|length| length >= *end)
         };
-        let indexed_end = match catalog.end.filter(whole) {
+        let indexed_end = match catalog.end.filter(is_end).filter(whole) {
             Some((number, end)) => {
                 // Behind what the index knows nothing was finished: it is of a snapshot during which the process ended.
                 // Those that are there, since a process that ended while it removed them has left a gap.

@@ -27,6 +27,13 @@ pub struct PackOffset {
     pub offset: u64,
 }
 
+impl PackOffset {
+    /// The pack and where the record ends in it. An index may say anything.
+    pub fn end(&self) -> (u32, u64) {
+        (self.pack, self.offset.saturating_add(self.bytes.into()))
+    }
+}
+
 /// A block of memory that a write past the page cache may start at.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(4096))]
