@@ -106,8 +106,12 @@ impl Backend for Counted {
 }
 
 fn body(height: u64) -> Vec<u8> {
-    let mut bytes = vec![0; BODY];
-    blake3::Hasher::new().update(&height.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    noise(height, BODY)
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
@@ -223,6 +227,46 @@ fn a_segment_gives_up_its_bodies_with_a_part_of_it_in_memory() {
         }
         assert!(heads > 2 * (SEGMENT_WINDOW_BYTES / BODY) as u64, "{heads}: more than a window of each");
         ask(&mut past, HEIGHTS - 3, 4, HEIGHTS);
+    }
+}
+
+/// Where little is played, what proves a block is all there is of it, and a sealed segment is mostly the zeros that fill its
+/// blocks: what stays must not take more room than that segment did when it was compressed.
+#[test]
+fn a_quiet_session_that_gives_up_its_bodies_takes_less_room() {
+    const QUIET: u64 = 800;
+    let backend = MemoryBackend::default();
+    let session = Session::create_on(Arc::new(backend.clone()), Path::new(DIR), b"{}").expect("a session");
+    let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
+    let writing = Writing { segment_bytes: 1 << 20, ..Writing::default() };
+    let mut disk = Disk::start(session, reader, writing).expect("it starts").storage;
+    // Hashes that are the same at each height, and hashes and signatures that are not; a sync for each height.
+    let decided = |height: u64| [noise(0, 200), noise(height, 300)].concat();
+    for height in 1..=QUIET {
+        let frame = |kind, body| Frame { kind, height: Height(height), body };
+        let settled = frame(FrameKind::Settled, noise(QUIET + height, 120));
+        let frames = vec![frame(FrameKind::Decided, decided(height)), settled];
+        disk.submit(SyncGroup { id: height, frames, ..SyncGroup::default() });
+        assert_eq!(disk.poll(std::time::Duration::MAX), Some(Synced::UpTo(height)));
+    }
+    let bytes = || -> u64 {
+        let files = backend.list(&Path::new(DIR).join("journal")).expect("a folder");
+        files.iter().map(|path| backend.open(path, Access::Read).and_then(|file| file.len()).expect("a file")).sum()
+    };
+    Compressor::new(Arc::new(backend.clone()), Path::new(DIR)).compress_sealed(&|| true).expect("there is room");
+    let compressed = bytes();
+    let retention = Retention { bytes_max: 0, retire: |body| Ok(body.to_vec()) };
+    let retirer = Retirer::new(Arc::new(backend.clone()), Path::new(DIR), Genesis::chain_id(b"{}"), retention);
+    assert_eq!(retirer.retire(Height(QUIET), false).expect("sound"), [1, 2, 3], "all that were sealed");
+    let retired = bytes();
+    assert!(retired < compressed, "{retired} bytes where {compressed} were");
+    let mut reader =
+        JournalReader::open_on(Arc::new(backend.clone()), Path::new(DIR), Height(2)).expect("found by its index");
+    for height in 2..=QUIET {
+        let found = reader.next_frame().expect("sound").expect("a frame for each height");
+        assert_eq!((found.height, found.body), (Height(height), decided(height)));
+        let settled = reader.next_frame().expect("sound").expect("what each height led to");
+        assert_eq!((settled.kind, settled.height), (FrameKind::Settled, Height(height)));
     }
 }
 

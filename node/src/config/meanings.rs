@@ -98,8 +98,8 @@ pub(crate) const MEANINGS: [(&str, &str, &str); 37] = [
         "storage",
         "bytes_max",
         "Bytes that the whole segments of the journal may have, 128 MiB or more; 0 for no bound. Beyond it the oldest\n\
-         segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever. What a start\n\
-         needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.",
+         segments give up the intents of their blocks; headers, certificates, beacons and roots stay for ever and do not count. What a\n\
+         start needs never goes: the newest two snapshots and all above them. What has gone can be proved but not replayed.",
     ),
     (
         "storage",

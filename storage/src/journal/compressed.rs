@@ -1,7 +1,9 @@
-//! Compressed segments: the bytes of a sealed segment in a tenth of its room.
+//! Compressed segments: the bytes of a sealed segment in a tenth of its room. What stays of a segment that has given up its
+//! bodies is compressed alike: where little is played it would else take more room than the compressed segment did.
 //!
 //! ```text
 //!  00000001.zst   a Zstandard frame for each MiB of the segment ..., a skippable frame with the length of each
+//!  00000001.head  the same of what stays of it
 //! ```
 //! This is Zstandard's seekable format: `zstd -d 00000001.zst -o 00000001.seg` gives the segment back, and a reader reads a part
 //! of it without the rest. What is verified are the segment's own bytes, by its own hashes.
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use engine::bytes::Reader;
 use engine::limits::{COMPRESSED_CHUNK_BYTES, COMPRESSED_SEGMENT_BYTES_MAX, SEGMENT_FILE_BYTES_MAX};
 
+use super::segment::SegmentKind;
 use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{Damage, Problem};
@@ -74,6 +77,31 @@ fn compress(
     assert_eq!(table.len(), TABLE_HEAD + frames as usize * TABLE_ROW + FOOTER, "its length is where a reader finds it");
     put(&table)?;
     Ok(true)
+}
+
+/// The compressed file of some bytes, in memory.
+pub fn file_of(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut file = Vec::new();
+    let mut put = |frame: &[u8]| {
+        file.extend_from_slice(frame);
+        Ok(())
+    };
+    let is_whole = compress(bytes, &mut put, &|| true)?;
+    assert!(is_whole, "nothing stops it halfway");
+    Ok(file)
+}
+
+/// Looks whether a file that was written is the compressed one of these bytes, a chunk at a time.
+///
+/// # Errors
+/// If it is not, or cannot be read.
+pub fn check_file(backend: &dyn Backend, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let written = Compressed::open(backend.open(path, Access::Read)?)?;
+    let mut is_same = written.length == bytes.len() as u64;
+    for (index, chunk) in bytes.chunks(COMPRESSED_CHUNK_BYTES).enumerate() {
+        is_same = is_same && *written.chunk(index)? == *chunk;
+    }
+    if is_same { Ok(()) } else { Err(wrong("is not what was written")) }
 }
 
 /// A compressed segment that is read as if it were the segment. What is wrong with its bytes is an error of the kind
@@ -196,7 +224,7 @@ impl Handle for Compressed {
 
 /// Whether a file of the journal is a compressed one, by its name.
 pub fn is_compressed(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == ENDING)
+    path.extension().is_some_and(|ending| ending == ENDING) || SegmentKind::of(path) == SegmentKind::Head
 }
 
 /// Opens a file of the journal for reading, compressed or not, as the bytes of the segment.
@@ -290,12 +318,7 @@ impl Compressor {
         }
         file.sync_all()?;
         self.backend.sync_dir(&self.folder)?;
-        let written = Compressed::open(self.backend.open(to, Access::Read)?)?;
-        let mut is_same = written.length == segment.len() as u64;
-        for (index, chunk) in segment.chunks(COMPRESSED_CHUNK_BYTES).enumerate() {
-            is_same = is_same && *written.chunk(index)? == *chunk;
-        }
-        if is_same { Ok(true) } else { Err(wrong("is not what was written")) }
+        check_file(&*self.backend, to, segment).map(|()| true)
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  00000001.seg  header, groups of frames ..., index     sealed: an index that says where which height is
 //!  00000001.zst  the same bytes, compressed, a while after it was sealed
-//!  00000001.head what stays of a segment that has given up its bodies
+//!  00000001.head what stays of a segment that has given up its bodies, compressed alike
 //!  00000002.seg  header, groups of frames ..., zeros     the last one: grows, with zeros written ahead
 //! ```
 

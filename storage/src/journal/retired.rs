@@ -1,7 +1,8 @@
 //! Retention: the oldest segments give up their bodies; what proves the chain stays.
 //!
 //! ```text
-//!  00000001.seg -> 00000001.head   header and certificate of each block, and what it led to; synced before the segment goes
+//!  00000001.seg -> 00000001.head   header and certificate of each block, and what it led to, compressed; synced and read again
+//!                                  before the segment goes
 //! ```
 //! The segment is removed, not emptied: whoever has it mapped goes on reading it whole.
 
@@ -9,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::limits::SEGMENT_FILE_BYTES_MAX;
+use engine::limits::{COMPRESSED_SEGMENT_BYTES_MAX, SEGMENT_FILE_BYTES_MAX};
 use engine::{Hash, Height};
 
 use super::compressed;
@@ -24,7 +25,7 @@ use crate::{BLOCK, Damage, Problem};
 /// How much of the journal's bodies stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Bytes of whole segments; the oldest go where there are more.
+    /// Bytes of whole segments as they lie on the disk; the oldest go where there are more. What stays of those does not count.
     pub bytes_max: u64,
     /// What stays of a decided frame's body.
     pub retire: fn(&[u8]) -> Result<Vec<u8>, String>,
@@ -141,6 +142,11 @@ impl Retirer {
             NoHead::Bad(offset, problem) => damaged(offset, problem).into(),
             NoHead::Io(error) => compressed::failed(path)(error),
         })?;
+        // No reader takes a longer one. A segment that long has bodies that made it so, and what stays of it is far shorter.
+        if head.len() > COMPRESSED_SEGMENT_BYTES_MAX {
+            return Ok(false);
+        }
+        let file = compressed::file_of(&head).map_err(io)?;
         let to = path.with_extension("head");
         assert_eq!(SegmentKind::of(path), SegmentKind::Whole, "only a whole segment has bodies to give up");
         // What was begun when the machine stopped.
@@ -150,8 +156,9 @@ impl Retirer {
                 _ => {}
             }
         }
-        self.backend.write_new(&to, &head).map_err(OpenError::io(&to))?;
+        self.backend.write_new(&to, &file).map_err(OpenError::io(&to))?;
         self.backend.sync_dir(&self.folder).map_err(io)?;
+        compressed::check_file(&*self.backend, &to, &head).map_err(OpenError::io(&to))?;
         // What stays is on the disk: whichever of the two a crash leaves, the heights are there.
         self.backend.remove(path).map_err(io)?;
         self.backend.sync_dir(&self.folder).map_err(io)?;
