@@ -89,7 +89,7 @@ pub struct TickReadings {
     pub settled: u64,
     /// The last height whose root a quorum answers for.
     pub certified: u64,
-    /// 1 while it is a validator and votes on nothing, since it cannot know what it signed.
+    /// 1 while it is a validator and votes on nothing, since it cannot know what it signed; 0 where it only hears too few.
     pub follows: u64,
     /// 1 while the disk has no room.
     pub disk_full: u64,
@@ -131,6 +131,8 @@ pub struct TickReadings {
     pub snapshot_longest_hold_us: u64,
     /// Validators that there are.
     pub validators: u64,
+    /// Those of them that are connected, itself included; 0 where it is none of them.
+    pub heard: u64,
     /// Milliseconds between the times of two blocks, at least.
     pub block_interval_ms: u64,
     /// Heights that others have settled and this node has not: so many that not only liars say so.
@@ -184,6 +186,16 @@ impl TickReadings {
     pub fn missing_shares(&self) -> SlotList {
         let [low, high] = self.missing_shares.map(u128::from);
         SlotList(high << 64 | low)
+    }
+
+    /// How many validators must agree.
+    pub fn quorum(&self) -> u64 {
+        self.validators - self.validators.saturating_sub(1) / 3
+    }
+
+    /// Whether it is a validator that hears too few of them for anything to be decided.
+    pub fn lacks_quorum(&self) -> bool {
+        self.heard > 0 && self.heard < self.quorum()
     }
 }
 
@@ -462,6 +474,7 @@ impl Recorder {
             snapshot_waits: now.snapshots.waits,
             snapshot_longest_hold_us: now.snapshots.longest_hold.as_micros() as u64,
             validators: now.validators.into(),
+            heard: now.heard.into(),
             block_interval_ms: now.block_interval_ms,
             behind: now.behind,
             column_bytes: now.held_bytes[0],
@@ -498,6 +511,8 @@ pub(crate) struct NodeState {
     pub missing_shares: SlotList,
     /// Validators that there are.
     pub validators: u32,
+    /// Those of them that are connected, itself included; 0 where it is none of them.
+    pub heard: u32,
     /// Milliseconds between the times of two blocks, at least.
     pub block_interval_ms: u64,
     /// Heights that others have settled and it has not.

@@ -178,8 +178,9 @@ impl Node {
             _ => ("forward", "windows that ended meanwhile roll at once, and nobody is absent for it"),
         };
         tracing::warn!("the clock was set {way} by {:.1} s: {then}", step_ms.unsigned_abs() as f64 / 1_000.0);
+        let told = self.told();
         if let Some(network) = &mut self.network {
-            network.tell_time(ChainProgress { now_ms: self.clock.now_ms(), ..self.standing });
+            network.tell_time(told);
         }
     }
 
@@ -359,11 +360,7 @@ impl Node {
 
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(ChainProgress {
-            now_ms: self.clock.now_ms(),
-            disk_full: self.totals.disk_full.is_some(),
-            ..self.standing
-        });
+        network.publish(self.told());
         self.network = Some(Box::new(network));
     }
 

@@ -192,6 +192,10 @@ impl ProgressWatch {
         if tick.follows > 0 {
             reasons.push("this validator votes on nothing until it can know what it signed".into());
         }
+        if tick.lacks_quorum() {
+            let (heard, validators, quorum) = (tick.heard, tick.validators, tick.quorum());
+            reasons.push(format!("it hears {heard} of {validators} validators, a quorum is {quorum}"));
+        }
         let known = now.min(self.noted + KNOWN_FOR);
         let (undecided, unsettled) = (known - self.decided, known - self.settled);
         if unsettled > PROGRESS_WITHIN {
@@ -359,6 +363,13 @@ mod tests {
 
         watch.note(&TickReadings { disk_full: 1, follows: 1, ..tick }, later);
         assert_eq!(watch.reasons(later).len(), 2);
+
+        watch.note(&TickReadings { validators: 4, heard: 2, ..tick }, later);
+        assert_eq!(watch.reasons(later), ["it hears 2 of 4 validators, a quorum is 3"]);
+        for (validators, heard, why) in [(4, 3, "a quorum"), (4, 0, "it has no slot"), (1, 1, "it is alone")] {
+            watch.note(&TickReadings { validators, heard, ..tick }, later);
+            assert!(watch.reasons(later).is_empty(), "{why}");
+        }
 
         watch.note(&tick, later);
         assert!(watch.reasons(later + 100 * SECOND).is_empty(), "nothing is known of the time since");

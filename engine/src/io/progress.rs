@@ -80,6 +80,13 @@ pub struct OrderProgress {
     pub missing_shares: SlotList,
 }
 
+impl OrderProgress {
+    /// How many validators must agree.
+    pub fn quorum(&self) -> u32 {
+        self.validators - self.validators.saturating_sub(1) / 3
+    }
+}
+
 /// How a node is, for whoever looks after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeStatus {
@@ -104,7 +111,11 @@ impl NodeStatus {
             ChainProgress { disk_full: true, .. } => Some("disk full"),
             // One without a slot votes on nothing by its operator's will, and is of use to players.
             ChainProgress { follows: true, .. } if self.order.slot.is_some() => {
-                Some("does not vote: it cannot know what it signed")
+                // Whoever starts listens until it hears a quorum: its log is as whole as it was.
+                Some(match self.order.heard < self.order.quorum() {
+                    true => "does not vote: it hears too few validators",
+                    false => "does not vote: it listens first, or cannot know what it signed",
+                })
             }
             _ if self.order.missing_shares != SlotList::default() => Some("waits for shares of the beacon"),
             _ => None,

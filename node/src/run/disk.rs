@@ -41,13 +41,23 @@ impl Node {
             }
         }
         self.hear_disk(self.clock.at())?;
-        let now_ms = self.clock.now_ms();
+        let told = self.told();
         if let Some(network) = &mut self.network {
-            let (disk_full, follows) = (self.totals.disk_full.is_some(), !self.machine.is_voting());
-            network.publish(ChainProgress { now_ms, disk_full, follows, ..self.standing });
+            network.publish(told);
             network.publish_order(OrderProgress { receipts: self.totals.receipts, ..self.machine.order_progress() });
         }
         Ok(())
+    }
+
+    /// Where its chain stands and how it is, for the network. Whoever listens before it votes is of no more help to a quorum than
+    /// one that lost its log.
+    pub(super) fn told(&self) -> ChainProgress {
+        ChainProgress {
+            now_ms: self.clock.now_ms(),
+            disk_full: self.totals.disk_full.is_some(),
+            follows: !self.machine.is_voting(),
+            ..self.standing
+        }
     }
 
     /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
@@ -78,11 +88,8 @@ impl Node {
         }
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
-        network.publish(ChainProgress {
-            now_ms: self.clock.now_ms(),
-            disk_full: self.totals.disk_full.is_some(),
-            ..self.standing
-        });
+        let told = self.told();
+        self.network.iter_mut().for_each(|network| network.publish(told));
         Ok(())
     }
 

@@ -54,8 +54,9 @@ impl Node {
     pub(super) fn publish(&mut self) {
         let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
         let order = self.machine.order_progress();
-        // One without a slot votes on nothing by its operator's will: nobody is to be told.
-        let follows = order.slot.is_some() && !self.machine.is_voting();
+        // One without a slot votes on nothing by its operator's will, and one whose log is whole only listens before it votes, for
+        // as long as it hears no quorum: of neither an operator is told that it cannot know what it signed.
+        let follows = order.slot.is_some() && !self.machine.knows_its_votes();
         let now = NodeState {
             progress: ChainProgress { follows, ..self.standing },
             unanswered: self.machine.unanswered(),
@@ -64,6 +65,7 @@ impl Node {
             arenas: self.machine.arena_use(),
             missing_shares: order.missing_shares,
             validators: order.validators,
+            heard: order.slot.map_or(0, |_| order.heard),
             block_interval_ms: self.machine.block_interval_ms(),
             behind: self.behind(order.validators),
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {

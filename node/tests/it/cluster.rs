@@ -154,6 +154,37 @@ fn a_validator_whose_log_is_lost_follows_and_votes_again_far_above() {
     cluster.check_records();
 }
 
+/// Two of four are no quorum: those that wait for one have their logs, and say how many they hear.
+#[test]
+fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
+    let mut cluster = playing(&[0, 1, 2, 3]);
+    level(&mut cluster);
+    let read = |cluster: &mut Cluster| {
+        // Readings are published once a second of the wall's, of what the steps before have heard.
+        cluster.step();
+        std::thread::sleep(std::time::Duration::from_millis(1_050));
+        cluster.step();
+        let read = cluster.node(0).readings().read();
+        (read.follows, read.heard, read.validators, read.lacks_quorum())
+    };
+    cluster.kill(3);
+    assert_eq!(read(&mut cluster), (0, 3, 4, false), "one is away");
+    (0..3).for_each(|slot| cluster.kill(slot));
+    (0..2).for_each(|slot| cluster.start(slot));
+    cluster.steps(60_000 / node::clock::QUANTUM_MS);
+    assert!(!cluster.node(0).machine().is_voting() && cluster.node(0).machine().knows_its_votes());
+    assert_eq!(read(&mut cluster), (0, 2, 4, true));
+    assert!(cluster.hosts[0].lines.borrow().standing.follows, "it is of no help to a quorum, and the network says so");
+    // One that did lose its log says so.
+    cluster.kill(1);
+    cluster.lose_log(1);
+    cluster.start(1);
+    cluster.steps(100);
+    std::thread::sleep(std::time::Duration::from_millis(1_050));
+    cluster.step();
+    assert_eq!(cluster.node(1).readings().read().follows, 1);
+}
+
 #[test]
 fn a_validator_whose_log_is_damaged_follows_until_it_votes_behind_a_fence() {
     let mut cluster = playing(&[0, 1, 2, 3]);

@@ -282,6 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_hears_no_quorum_is_not_said_to_have_lost_its_log() {
+        let says = |heard| {
+            let mut found = found(0, 100, true);
+            let said = found.said.as_mut().expect("it answers");
+            (said.status.order.validators, said.status.order.heard) = (4, heard);
+            said.status.unready()
+        };
+        assert_eq!(says(2), Some("does not vote: it hears too few validators"));
+        assert!(says(3).is_some_and(|why| why.contains("cannot know what it signed")));
+    }
+
+    #[test]
     fn a_node_that_follows_is_well_and_no_validator() {
         let follower = |settled| found(None, settled, true);
         let all = |own| of(std::iter::once(own).chain((0..4).map(|slot| found(slot, 100, false))).collect());
