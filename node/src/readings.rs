@@ -335,7 +335,7 @@ impl Recorder {
                     self.block = began.checked_sub(Duration::from_millis(took_ms));
                 }
                 Output::Acknowledged { .. } => self.own.acknowledged += 1,
-                Output::Alarm(_) => self.own.alarms += 1,
+                Output::Alarm(alarm) if !alarm.is_late() => self.own.alarms += 1,
                 _ => {}
             }
         }

@@ -219,6 +219,7 @@ impl Node {
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
             match output {
+                Output::Alarm(alarm) if alarm.is_late() => tracing::warn!("{alarm}"),
                 Output::Alarm(alarm) => tracing::error!("{alarm}"),
                 Output::Diverged(divergence) => {
                     self.stopped.iter().for_each(|notes| notes.leave_divergence(divergence));

@@ -74,3 +74,10 @@ pub enum Alarm {
         slot: u32,
     },
 }
+
+impl Alarm {
+    /// Whether something is only late, as it is where a network is slow or others are away: nobody did what must not be.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::BeaconStalls { .. })
+    }
+}

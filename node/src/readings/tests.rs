@@ -1,3 +1,5 @@
+use engine::io::Alarm;
+
 use super::*;
 
 #[test]
@@ -21,6 +23,10 @@ fn what_was_published_is_what_is_read() {
     }
     recorder.synced(7);
     recorder.synced(7);
+    let height = engine::Height(3);
+    // Shares that come late are told too, and are nothing that must not happen.
+    let alarms = [Alarm::BeaconStalls { height, missing: SlotList(2) }, Alarm::Equivocated { slot: 1, height }];
+    recorder.add_outputs(&alarms.map(Output::Alarm), 0, Instant::now());
     let refused = Refusal::ALL[4].1;
     let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
     let standing = NodeState {
@@ -42,6 +48,7 @@ fn what_was_published_is_what_is_read() {
     assert_eq!((read.receipts, read.unanswered, read.unsynced_ticks), (9, 5, 1));
     assert_eq!((read.validators, read.heard, read.block_interval_ms), (4, 2, 40));
     assert_eq!((read.quorum(), read.lacks_quorum()), (3, true), "two of four are no quorum");
+    assert_eq!(read.alarms, 1, "one validator contradicted itself");
     assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
     assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));
     assert_eq!((read.arena_given_bytes, read.arena_lost_bytes), (6, 1));

@@ -166,7 +166,7 @@ pub const RULES: &[Rule] = &[
         warning: None,
         critical: at(0.0, 0),
         title: "something was seen that must not happen",
-        meaning: "A validator contradicted itself, or a quorum certified another state than this node computed. The log says which.",
+        meaning: "A validator contradicted itself, runs twice or signs again on its operator's word; another state than this node's was proposed or certified; or nobody has the blocks that this node lacks. The log says which.",
         steps: &[
             "Read the log for the line of level ERROR; it names the validator and the height.",
             "`bitcraps replay` checks this node's own record; `bitcraps bisect` finds the first difference to another's.",
