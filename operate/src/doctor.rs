@@ -14,9 +14,9 @@ use node::config::Config;
 use rustix::fs::statfs;
 use serde::Serialize;
 
+use crate::disk::free_bytes;
 use crate::monitor::Listening;
 use crate::process::Machine;
-use crate::reading::free_bytes;
 
 /// Syncs of which the median is told.
 const SYNCS: usize = 21;

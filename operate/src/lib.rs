@@ -15,6 +15,7 @@
 
 pub mod process;
 pub mod past;
+mod disk;
 pub mod reading;
 pub mod metrics;
 mod text;

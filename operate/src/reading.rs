@@ -1,6 +1,5 @@
 //! A reading: everything that is known of a node at one moment, and where it is read from.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,14 +13,13 @@ use node::startup::PhaseTimes;
 use node::threads::WatchedThread;
 use node::throttles::Throttles;
 
+use crate::disk::{DiskReading, DiskWatch};
 use crate::past::PastCommand;
 use crate::process::{Machine, MemoryGroup, Pressure, ProcessReading};
 use crate::resources::level::{Level, Resource};
 
 /// How often the network's thread turns, at least.
 const NETWORK_PERIOD: Duration = Duration::from_secs(1);
-/// How often the sizes of a session's files are added up.
-const SIZES_EVERY: Duration = Duration::from_secs(10);
 
 /// What a node offers to be read, and what it may use.
 pub struct Sources {
@@ -233,6 +231,8 @@ pub struct Reading {
     pub memory_budget: Option<u64>,
     /// Bytes of the session's files.
     pub session_bytes: Option<u64>,
+    /// Bytes a second by which they grow: in the last minutes or, once the journal has come to its bound, in the last hours.
+    pub session_growth: Option<f64>,
     /// Bytes that are free where they lie.
     pub disk_free_bytes: Option<u64>,
     /// Bytes that the session's journal may have; 0 for no bound.
@@ -270,6 +270,7 @@ impl Reading {
             machine: Machine::default(),
             memory_budget: None,
             session_bytes: None,
+            session_growth: None,
             disk_free_bytes: None,
             journal_bytes_max: 0,
             group: None,
@@ -290,11 +291,18 @@ impl Reading {
         self.disk_free_bytes.map(|free| free.saturating_sub(self.disk_reserve_bytes))
     }
 
-    /// The room that the session will fill; nothing where its bound stops it before that.
+    /// The room that the session will fill; nothing where its bound stops it before that. What grows beyond the bound, that bound
+    /// does not stop.
     pub(crate) fn disk_to_fill(&self) -> Option<u64> {
         let (room, has) = (self.disk_room()?, self.session_bytes?);
-        let fits = self.journal_bytes_max > 0 && self.journal_bytes_max.saturating_sub(has) <= room;
+        let fits = self.journal_bytes_max.checked_sub(has).is_some_and(|more| more > 0 && more <= room);
         (!fits).then_some(room)
+    }
+
+    /// Seconds until the session has filled that, at the pace at which it grows; nothing where it does not grow.
+    pub(crate) fn disk_fills(&self) -> Option<f64> {
+        let growth = self.session_growth.filter(|growth| *growth > 0.0)?;
+        self.disk_to_fill().map(|room| room as f64 / growth)
     }
 }
 
@@ -306,14 +314,16 @@ pub struct Reader {
     unified: Option<MemoryGroup>,
     memory_budget: u64,
     started: Instant,
-    sizes: Option<(Instant, u64)>,
+    pub(crate) disk: DiskWatch,
 }
 
 impl Reader {
     /// Readings of a node that starts now.
     pub fn new(sources: Sources) -> Self {
         let (machine, group, unified) = (Machine::take(), MemoryGroup::of_this_process(), MemoryGroup::unified());
-        Self { sources, machine, group, unified, memory_budget: 0, started: Instant::now(), sizes: None }
+        let disk = DiskWatch::new(sources.data.clone(), sources.journal_bytes_max);
+        let started = Instant::now();
+        Self { sources, machine, group, unified, memory_budget: 0, started, disk }
     }
 
     /// What is read.
@@ -326,12 +336,16 @@ impl Reader {
         self.memory_budget = bytes;
     }
 
-    /// A reading of now. What only the monitor knows is left for it to fill in.
+    /// A reading of now. What only the monitor knows is left for it to fill in. Where the disk hangs, it never comes.
     pub fn take(&mut self) -> Reading {
+        self.disk.look(Instant::now());
+        self.take_at_once()
+    }
+
+    /// The same with the disk as the last one found it: nothing is waited for.
+    pub fn take_at_once(&mut self) -> Reading {
         let at = Instant::now();
-        if self.sizes.is_none_or(|(taken, _)| at - taken >= SIZES_EVERY) {
-            self.sizes = Some((at, bytes_below(&self.sources.data)));
-        }
+        let DiskReading { session_bytes, session_growth, free_bytes: disk_free_bytes } = self.disk.now();
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let budget = (self.memory_budget > 0).then_some(self.memory_budget);
         Reading {
@@ -348,28 +362,11 @@ impl Reader {
             memory_budget: budget.into_iter().chain(self.machine.memory_bytes).min(),
             group: self.group.as_ref().and_then(|group| group.used().zip(group.bound())),
             disk_reserve_bytes: self.sources.disk_reserve,
-            session_bytes: self.sizes.map(|(_, bytes)| bytes),
-            disk_free_bytes: free_bytes(&self.sources.data),
+            session_bytes,
+            session_growth,
+            disk_free_bytes,
             journal_bytes_max: self.sources.journal_bytes_max,
             ..Reading::empty(at)
         }
     }
-}
-
-/// Bytes that files below a folder take on the disk. What cannot be read, or has just gone, counts nothing.
-fn bytes_below(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        Err(_) => 0,
-    });
-    sizes.sum()
-}
-
-/// What is free on the disk of a folder.
-pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

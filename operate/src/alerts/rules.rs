@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::history::Expr::{self, Fixed, Growth, Increase, Now, Quantile, Rate, Ratio};
+use crate::history::Expr::{self, Fixed, Increase, Now, Quantile, Rate, Ratio};
 use crate::metrics::Unit;
 use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 
@@ -340,16 +340,16 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "DiskFilling",
-        value: Ratio(&Now("bitcraps_disk_to_fill_bytes"), &Growth("bitcraps_session_bytes", 300)),
+        value: Now("bitcraps_disk_fills_seconds"),
         unit: Unit::Seconds,
         side: Side::Below,
         warning: at(7.0 * 24.0 * HOUR, 300),
         critical: at(24.0 * HOUR, 300),
         title: "the disk will be full soon",
-        meaning: "At the pace of the last minutes the session fills what is free. Where `storage.bytes_max` stops it before, there is no such alert.",
+        meaning: "At its pace of the last five minutes the session fills what is free; once it has come to `storage.bytes_max`, at that of the last six hours. Where that bound stops it before, there is no such alert.",
         steps: &[
-            "Set `storage.bytes_max` below what the disk has.",
-            "`bitcraps db stats` projects when the bound is reached.",
+            "Set `storage.bytes_max` below what the disk has; where it has been reached, snapshots, caches and what no bound gives up need room beside it.",
+            "`bitcraps db stats` projects when the bound is reached, and shows what takes the room.",
         ],
     },
     Rule {

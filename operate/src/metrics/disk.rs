@@ -32,6 +32,12 @@ pub(super) const METRICS: &[Metric] = &[
         "What of that the session will fill; left out where storage.bytes_max stops it before that.",
     ),
     gauge(
+        "bitcraps_disk_fills_seconds",
+        Unit::Seconds,
+        |reading| reading.disk_fills(),
+        "Until it has filled that, at its pace of the last five minutes, or six hours once it has come to storage.bytes_max; left out where it does not grow.",
+    ),
+    gauge(
         "bitcraps_disk_reserve_bytes",
         Unit::Bytes,
         |reading| Some(reading.disk_reserve_bytes as f64),
@@ -41,12 +47,9 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "bitcraps_session_max_bytes",
         Unit::Bytes,
-        |reading| {
-            let room = reading.disk_room()?.saturating_add(reading.session_bytes?);
-            let bound = Some(reading.journal_bytes_max).filter(|bound| *bound > 0);
-            Some(bound.map_or(room, |bound| bound.min(room)) as f64)
-        },
-        "What they may come to: storage.bytes_max, or all that the disk has for them where that is less.",
+        // A journal that has come to its bound is as it should be, for good: what is scarce is the disk.
+        |reading| Some(reading.disk_room()?.saturating_add(reading.session_bytes?) as f64),
+        "What they may come to: all that the disk has for them beside what is to stay free.",
     ),
     counter("bitcraps_snapshots_total", tick!(snapshots_taken), "Snapshots that are on disk."),
     counter("bitcraps_snapshots_failed_total", tick!(snapshots_failed), "Snapshots that came to nothing."),
@@ -66,15 +69,42 @@ mod tests {
     use crate::metrics::metric;
     use crate::reading::Reading;
 
+    fn value(name: &str, reading: &Reading) -> Option<f64> {
+        metric(name).expect("it is a metric").value(reading)
+    }
+
     #[test]
-    fn a_session_may_come_to_its_bound_or_to_what_the_disk_has_for_it() {
+    fn a_session_may_come_to_what_the_disk_has_for_it() {
         let mut reading = Reading::empty(Instant::now());
-        let most = |reading: &Reading| metric("bitcraps_session_max_bytes").expect("it is a metric").value(reading);
+        let most = |reading: &Reading| value("bitcraps_session_max_bytes", reading);
         assert_eq!(most(&reading), None, "nothing is known yet");
         (reading.session_bytes, reading.disk_free_bytes) = (Some(10), Some(15));
-        for (bound, reserve, wanted) in [(0, 0, 25.0), (20, 0, 20.0), (30, 0, 25.0), (30, 4, 21.0), (0, 16, 10.0)] {
+        for (bound, reserve, wanted) in [(0, 0, 25.0), (30, 4, 21.0), (0, 16, 10.0)] {
             (reading.journal_bytes_max, reading.disk_reserve_bytes) = (bound, reserve);
             assert_eq!(most(&reading), Some(wanted), "{bound} {reserve}");
         }
+        // A ring that is full is no session that has no room.
+        (reading.journal_bytes_max, reading.disk_reserve_bytes) = (10, 0);
+        assert!(most(&reading).is_some_and(|most| 10.0 < 0.8 * most), "the tile has no warning for it");
+    }
+
+    #[test]
+    fn a_bound_stops_a_session_until_it_has_come_to_it() {
+        let mut reading = Reading::empty(Instant::now());
+        (reading.disk_free_bytes, reading.session_growth) = (Some(1_000), Some(2.0));
+        let fills = |bound: u64, has: u64| {
+            let reading = Reading { journal_bytes_max: bound, session_bytes: Some(has), ..reading.clone() };
+            value("bitcraps_disk_fills_seconds", &reading)
+        };
+        assert_eq!((fills(0, 10), fills(5_000, 10)), (Some(500.0), Some(500.0)), "no bound, and one that is too far");
+        assert_eq!((fills(900, 10), fills(900, 899)), (None, None), "it ends there");
+        assert_eq!(
+            (fills(900, 900), fills(900, 1_200)),
+            (Some(500.0), Some(500.0)),
+            "what grows all the same fills it"
+        );
+        reading.session_growth = Some(0.0);
+        let steady = Reading { journal_bytes_max: 900, session_bytes: Some(1_200), ..reading };
+        assert_eq!(value("bitcraps_disk_fills_seconds", &steady), None, "a ring");
     }
 }

@@ -62,7 +62,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("IntentsWaiting", |reading, _| reading.tick.unanswered = engine::limits::PENDING_MAX as u64),
     ("CpuHigh", |reading, second| reading.process.cpu_seconds = Some(2.0 * second as f64)),
     ("DiskLow", |reading, _| reading.disk_free_bytes = Some(1 << 20)),
-    ("DiskFilling", |reading, second| reading.session_bytes = Some((1 << 20) + (second << 30))),
+    ("DiskFilling", |reading, _| reading.session_growth = Some((1_u64 << 30) as f64)),
     ("SnapshotsFail", |reading, _| reading.tick.snapshots_failed += 1),
     ("SnapshotsPaused", |reading, _| reading.resources.on = vec!["pause_snapshots"]),
     ("NewcomersRefused", |reading, second| network(reading).counters = vec![("refused_short", second)]),
@@ -81,8 +81,8 @@ const LASTS: u64 = 700;
 const CALM: u64 = 1_500;
 
 /// A node that gets into trouble after 20 seconds and out of it again: its reading at each second.
-fn lived(name: &str, trouble: Trouble) -> Vec<Reading> {
-    let (began, is_filling) = (Instant::now(), name == "DiskFilling");
+fn lived(trouble: Trouble) -> Vec<Reading> {
+    let began = Instant::now();
     let at = |second| {
         let mut reading = well(began + SECOND * second as u32, second);
         // Counters stay where trouble left them; what only says how it is now is well again.
@@ -96,9 +96,6 @@ fn lived(name: &str, trouble: Trouble) -> Vec<Reading> {
             reading = counted;
             reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, behind: 0, ..left };
             (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
-            if is_filling {
-                reading.session_bytes = Some((1 << 20) + (LASTS << 30));
-            }
         }
         reading
     };
@@ -125,7 +122,7 @@ fn rule_of(name: &str) -> &'static Rule {
 fn every_rule_fires_in_its_own_trouble_and_clears_after_it() {
     assert_eq!(TROUBLES.len(), RULES.len(), "each rule has its trouble");
     for (name, trouble) in TROUBLES {
-        let changes = changes(&lived(name, *trouble));
+        let changes = changes(&lived(*trouble));
         let others: Vec<_> = changes.iter().filter(|change| change.rule != *name).collect();
         assert!(others.is_empty(), "{name}: {others:?}");
         let levels: Vec<AlertLevel> = changes.iter().map(|change| change.level).collect();
@@ -174,7 +171,7 @@ fn series(name: &str, readings: &[Reading]) -> String {
 /// What Prometheus' own tool is to find: in its own trouble a rule fires at each of its levels, and before and after at none.
 fn prometheus_test(name: &str, trouble: Trouble) -> String {
     let rule = rule_of(name);
-    let all = lived(name, trouble);
+    let all = lived(trouble);
     let changes = changes(&all);
     let readings: Vec<Reading> = all.into_iter().step_by(EVERY).collect();
     // A while before the node's own alert is over: what is a moment's trouble is looked at for minutes.
@@ -271,7 +268,7 @@ fn each_alert_fires_and_clears_through_each_channel() {
         (dir.path().join("commands"), dir.path().join("letters"), dir.path().join("sendmail"));
     std::fs::write(&sendmail, format!("#!/bin/sh\ngrep ^Subject: >> '{}'\n", letters.display())).expect("written");
     std::fs::set_permissions(&sendmail, std::fs::Permissions::from_mode(0o755)).expect("its own file");
-    let all: Vec<Change> = TROUBLES.iter().flat_map(|(name, trouble)| changes(&lived(name, *trouble))).collect();
+    let all: Vec<Change> = TROUBLES.iter().flat_map(|(_, trouble)| changes(&lived(*trouble))).collect();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let command = format!("echo $BITCRAPS_ALERT $BITCRAPS_ALERT_LEVEL >> '{}'", commands.display());
     let config = node::config::AlertsConfig {
@@ -342,7 +339,7 @@ fn a_value_that_swings_about_its_threshold_tells_once() {
 fn what_is_seldom_is_counted_and_what_is_over_names_its_own_threshold() {
     let words = |name: &str| {
         let trouble = TROUBLES.iter().find(|(of, _)| *of == name).expect("a trouble").1;
-        let changes = changes(&lived(name, trouble));
+        let changes = changes(&lived(trouble));
         (changes[0].why.clone(), changes.last().expect("it is over").why.clone())
     };
     let (fired, over) = words("ThreadFrozen");
