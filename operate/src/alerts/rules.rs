@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::history::Expr::{self, Fixed, Increase, Now, Quantile, Rate, Ratio};
+use crate::history::Expr::{self, Fixed, Increase, Less, Now, Quantile, Rate, Ratio, Sum};
 use crate::metrics::Unit;
 use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
 
@@ -110,6 +110,12 @@ const fn at(value: f64, seconds: u32) -> Option<Threshold> {
 const HOUR: f64 = 3_600.0;
 const GIB: f64 = (1_u64 << 30) as f64;
 
+/// Of the validators whose absence ends the quorum, the share that is away.
+const VALIDATORS_AWAY: Expr = Ratio(
+    &Less(&Now("bitcraps_validators"), &Now("bitcraps_validators_heard")),
+    &Sum(&Less(&Now("bitcraps_validators"), &Now("bitcraps_validators_quorum")), &Fixed(1.0)),
+);
+
 /// All rules, the worst first.
 pub const RULES: &[Rule] = &[
     Rule {
@@ -171,6 +177,22 @@ pub const RULES: &[Rule] = &[
             "Read the log for the line of level ERROR; it names the validator and the height.",
             "`bitcraps replay` checks this node's own record; `bitcraps bisect` finds the first difference to another's.",
             "Tell the other operators. A validator that contradicts itself runs twice, or lies.",
+        ],
+    },
+    Rule {
+        name: "ValidatorsAway",
+        value: VALIDATORS_AWAY,
+        unit: Unit::Ratio,
+        side: Side::Above,
+        warning: at(0.0, 60),
+        // All of them together are 100 %, and one less of 128 validators' is 98 %.
+        critical: at(0.99, 30),
+        title: "other validators are not heard",
+        meaning: "This validator is not connected with all others. It is 100 % where so many are away that the rest are no quorum: then nothing is decided.",
+        steps: &[
+            "`bitcraps health --config FILE --cluster` says who is away, and how many more may go.",
+            "Where all others are away, look at this node's own network: the firewall, `net.listen`, and the addresses in `net.validators`.",
+            "Tell the operators of those that are away. One whose process runs twice is refused by the others: its log says so.",
         ],
     },
     Rule {

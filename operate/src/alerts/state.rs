@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use node::readings::TickReadings;
 use serde::Serialize;
 
 use super::rules::{AlertLevel, RULES, Rule, Side, Threshold};
@@ -187,6 +188,10 @@ impl Alerts {
 fn more_of(rule: &Rule, newest: &Reading) -> String {
     match rule.name {
         "ThreadFrozen" if !newest.frozen.is_empty() => format!(": {}", newest.frozen.join(", ")),
+        "ValidatorsAway" if newest.tick.heard > 0 => {
+            let TickReadings { heard, validators, .. } = newest.tick;
+            format!(": {heard} of {validators} validators are heard, a quorum is {}", newest.tick.quorum())
+        }
         _ => String::new(),
     }
 }

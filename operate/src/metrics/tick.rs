@@ -17,6 +17,12 @@ fn receipt_target(tick: &TickReadings) -> Option<f64> {
     Some((tick.block_interval_ms + behind_ms) as f64 / 1e3)
 }
 
+/// How many validators a validator hears; nothing for one that needs no others, and for a node that votes on nothing by its
+/// operator's will.
+fn validators_heard(tick: &TickReadings) -> Option<f64> {
+    (tick.validators > 1 && tick.heard > 0).then_some(tick.heard as f64)
+}
+
 /// Its lines, in the order in which they are shown.
 pub(super) const METRICS: &[Metric] = &[
     // Ticks.
@@ -109,6 +115,18 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     gauge("bitcraps_validators", Unit::Count, tick!(now validators), "Validators that decide."),
     gauge(
+        "bitcraps_validators_heard",
+        Unit::Count,
+        |reading| validators_heard(&reading.tick),
+        "Those of them that are connected, this one included; left out where it is none of several.",
+    ),
+    gauge(
+        "bitcraps_validators_quorum",
+        Unit::Count,
+        |reading| Some(reading.tick.quorum() as f64),
+        "Those of them that must agree for a height to be decided.",
+    ),
+    gauge(
         "bitcraps_follows",
         Unit::Count,
         tick!(now follows),
@@ -166,7 +184,14 @@ pub(super) const METRICS: &[Metric] = &[
 mod tests {
     use bytemuck::Zeroable;
 
-    use super::{TickReadings, receipt_target};
+    use super::{TickReadings, receipt_target, validators_heard};
+
+    #[test]
+    fn one_of_several_validators_says_how_many_it_hears() {
+        let heard = |validators, heard| validators_heard(&TickReadings { validators, heard, ..TickReadings::zeroed() });
+        assert_eq!((heard(4, 4), heard(4, 1)), (Some(4.0), Some(1.0)));
+        assert_eq!((heard(1, 1), heard(4, 0), heard(0, 0)), (None, None, None), "alone, without a slot, not known yet");
+    }
 
     #[test]
     fn a_receipt_may_take_the_interval_of_blocks_and_what_lies_behind_it() {

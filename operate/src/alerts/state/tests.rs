@@ -13,6 +13,7 @@ fn well(at: Instant, second: u64) -> Reading {
         ticks: 200 * second,
         arrived: 100 * second,
         validators: 4,
+        heard: 4,
         block_interval_ms: 40,
         ..reading.tick
     };
@@ -50,6 +51,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("ThreadFrozen", |reading, _| reading.frozen = vec!["storage".into()]),
     ("DiskFull", |reading, _| reading.tick.disk_full = 1),
     ("Alarm", |reading, _| reading.tick.alarms += 1),
+    ("ValidatorsAway", |reading, _| reading.tick.heard = 2),
     ("MemoryHigh", |reading, _| reading.process.memory_bytes = Some(999)),
     ("ConnectionsHigh", |reading, _| network(reading).connections = 99),
     ("BuffersHigh", |reading, _| network(reading).reserved_bytes = 99),
@@ -94,7 +96,7 @@ fn lived(trouble: Trouble) -> Vec<Reading> {
             let left = reading.tick;
             let process = reading.process.clone();
             reading = counted;
-            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, behind: 0, ..left };
+            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, behind: 0, heard: 4, ..left };
             (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
         }
         reading
@@ -179,6 +181,7 @@ fn prometheus_test(name: &str, trouble: Trouble) -> String {
         changes.iter().rev().find(|change| change.level == AlertLevel::None).expect("it clears").at_ms / 1_000 - 30;
     let mut text = format!("- interval: {EVERY}s\n  name: {name}\n  input_series:\n");
     let mut names = rule.value.names();
+    names.sort_unstable();
     names.dedup();
     names.iter().for_each(|name| text.push_str(&series(name, &readings)));
     let alerts: Vec<String> = rule
@@ -348,6 +351,38 @@ fn what_is_seldom_is_counted_and_what_is_over_names_its_own_threshold() {
     assert_eq!((&*fired, &*over), ("1 in 300 s; critical is above 0", "0 in 300 s; critical is above 0"));
     let (fired, _) = words("TicksMissed");
     assert!(fired.ends_with("/s; warning is above 2/s for 30 s"), "{fired}");
+}
+
+/// What a rule says after so many seconds of a trouble.
+fn level_in(name: &str, trouble: Trouble) -> Vec<AlertLevel> {
+    let (mut alerts, mut history, began) = (Alerts::default(), History::default(), Instant::now());
+    let changes = (1..=200_u64).flat_map(|second| {
+        let mut reading = well(began + SECOND * second as u32, second);
+        trouble(&mut reading, second);
+        history.push(reading);
+        alerts.step(&history)
+    });
+    changes.filter(|change| change.rule == name).map(|change| change.level).collect()
+}
+
+#[test]
+fn one_validator_away_is_a_warning_and_a_missing_quorum_is_critical() {
+    use AlertLevel::{Critical, Warning};
+    let of = |trouble: Trouble| level_in("ValidatorsAway", trouble);
+    assert_eq!(of(|_, _| ()), [], "all four are there");
+    assert_eq!(of(|reading, _| reading.tick.heard = 3), [Warning]);
+    assert_eq!(of(|reading, _| reading.tick.heard = 2), [Critical]);
+    assert_eq!(of(|reading, second| reading.tick.heard = 4 - second / 50 % 2), [], "each is back within a minute");
+    let many: [Trouble; 2] = [
+        |reading, _| (reading.tick.validators, reading.tick.heard) = (128, 86),
+        |reading, _| (reading.tick.validators, reading.tick.heard) = (128, 85),
+    ];
+    assert_eq!(many.map(of), [vec![Warning], vec![Critical]], "86 are a quorum of 128");
+    assert_eq!(of(|reading, _| reading.tick.heard = 0), [], "it has no slot");
+    assert_eq!(of(|reading, _| (reading.tick.validators, reading.tick.heard) = (1, 1)), [], "it is alone");
+    let changes = changes(&lived(|reading, _| reading.tick.heard = 2));
+    let says = "100.0 %: 2 of 4 validators are heard, a quorum is 3; critical is above 99.0 % for 30 s";
+    assert_eq!(changes[0].why, says);
 }
 
 #[test]
