@@ -80,9 +80,14 @@ pub const BUFFERS_USED: Expr = Ratio(
     &Less(&Now("bitcraps_net_reserved_bytes"), &Now("bitcraps_net_kept_bytes")),
     &Less(&Now("bitcraps_net_buffer_max_bytes"), &Now("bitcraps_net_kept_bytes")),
 );
-/// Intents that were not done: refused by the rules, or not taken.
-pub const TURNED_AWAY: Expr =
-    Sum(&Rate("bitcraps_intents_refused_total", SPAN), &Rate("bitcraps_intents_shed_total", SPAN));
+/// Intents that were not done, of all that came: refused by the rules, or not taken by the tick or, before it, by the network.
+pub const TURNED_AWAY: Expr = Ratio(
+    &Sum(
+        &Sum(&Rate("bitcraps_intents_refused_total", SPAN), &Rate("bitcraps_intents_shed_total", SPAN)),
+        &Rate("bitcraps_net_intents_shed_total", SPAN),
+    ),
+    &Sum(&Rate("bitcraps_intents_arrived_total", SPAN), &Rate("bitcraps_net_intents_shed_total", SPAN)),
+);
 
 /// The four sections.
 pub const SECTIONS: [Section; 4] = [
@@ -111,12 +116,7 @@ pub const SECTIONS: [Section; 4] = [
         tiles: &[
             rate("intents", "Intents", Rate("bitcraps_intents_arrived_total", SPAN), Unit::Count),
             rate("receipts", "Receipts", Rate("bitcraps_receipts_total", SPAN), Unit::Count),
-            tile(
-                "refused",
-                "Turned away",
-                Ratio(&TURNED_AWAY, &Rate("bitcraps_intents_arrived_total", SPAN)),
-                Unit::Ratio,
-            ),
+            tile("refused", "Turned away", TURNED_AWAY, Unit::Ratio),
             tile("receipt", "Receipt, P95", p95("bitcraps_receipt_seconds"), Unit::Seconds)
                 .target(Now("bitcraps_receipt_target_seconds")),
             tile("decision", "Decision of several, P95", p95("bitcraps_decision_seconds"), Unit::Seconds)

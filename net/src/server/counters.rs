@@ -32,6 +32,8 @@ pub struct Counters {
     pub intents: AtomicU64,
     /// Intents that were shed before the tick.
     pub shed: AtomicU64,
+    /// Of them, those for which the tick, which was behind, had no room.
+    pub busy: AtomicU64,
     /// Messages that were handled; of intents, each one.
     pub handled: AtomicU64,
     /// Messages that were beyond the budget of their connection, and were not handled.
@@ -57,7 +59,7 @@ impl Counters {
     }
 
     /// All numbers with their names.
-    pub fn list(&self) -> [(&'static str, u64); 18] {
+    pub fn list(&self) -> [(&'static str, u64); 19] {
         [
             ("accepted", &self.accepted),
             ("refused_full", &self.refused_full),
@@ -71,6 +73,7 @@ impl Counters {
             ("banned", &self.banned),
             ("intents", &self.intents),
             ("shed", &self.shed),
+            ("busy", &self.busy),
             ("handled", &self.handled),
             ("beyond_budget", &self.beyond_budget),
             ("updates_skipped", &self.updates_skipped),

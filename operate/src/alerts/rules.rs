@@ -116,6 +116,9 @@ const VALIDATORS_AWAY: Expr = Ratio(
     &Sum(&Less(&Now("bitcraps_validators"), &Now("bitcraps_validators_quorum")), &Fixed(1.0)),
 );
 
+/// Intents that the network turned away because the tick, which was behind, had no room: they do not arrive there.
+const EDGE_BUSY: Expr = Rate("bitcraps_net_intents_busy_total", 30);
+
 /// All rules, the worst first.
 pub const RULES: &[Rule] = &[
     Rule {
@@ -307,7 +310,10 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "Shedding",
-        value: Ratio(&Rate("bitcraps_intents_shed_total", 30), &Rate("bitcraps_intents_arrived_total", 30)),
+        value: Ratio(
+            &Sum(&Rate("bitcraps_intents_shed_total", 30), &EDGE_BUSY),
+            &Sum(&Rate("bitcraps_intents_arrived_total", 30), &EDGE_BUSY),
+        ),
         unit: Unit::Ratio,
         side: Side::Above,
         warning: at(0.01, 30),

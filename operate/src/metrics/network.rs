@@ -11,6 +11,10 @@ macro_rules! network {
     (counted $name:literal) => {
         |reading| reading.network.as_ref()?.counter($name)
     };
+    // Expressions add it up with what the tick counts, also where there is no network.
+    (counted or none $name:literal) => {
+        |reading| Some(reading.network.as_ref().and_then(|network| network.counter($name)).unwrap_or(0))
+    };
 }
 
 /// Its lines, in the order in which they are shown.
@@ -88,7 +92,16 @@ pub(super) const METRICS: &[Metric] = &[
     counter("bitcraps_net_slow_readers_total", network!(counted "slow_readers"), "Of them, those that did not read."),
     counter("bitcraps_net_banned_total", network!(counted "banned"), "Keys that were banned."),
     counter("bitcraps_net_intents_total", network!(counted "intents"), "Intents that arrived over the network."),
-    counter("bitcraps_net_intents_shed_total", network!(counted "shed"), "Intents that were shed before the tick."),
+    counter(
+        "bitcraps_net_intents_shed_total",
+        network!(counted or none "shed"),
+        "Intents that were shed before the tick.",
+    ),
+    counter(
+        "bitcraps_net_intents_busy_total",
+        network!(counted or none "busy"),
+        "Of them, those for which the tick, which was behind, had no room.",
+    ),
     counter("bitcraps_net_messages_total", network!(counted "handled"), "Messages that were handled."),
     counter(
         "bitcraps_net_messages_beyond_budget_total",

@@ -247,6 +247,7 @@ impl Conversation<'_> {
                 if let Err(full) = self.common.intents.try_send(Input::Intents { from, intents })
                     && let Input::Intents { intents, .. } = full.into_inner()
                 {
+                    Counters::add(&self.common.counters.busy, intents.len() as u64);
                     for intent in intents {
                         self.shed(Answer { id: intent.id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) })?;
                     }

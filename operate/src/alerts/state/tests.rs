@@ -385,6 +385,30 @@ fn one_validator_away_is_a_warning_and_a_missing_quorum_is_critical() {
     assert_eq!(changes[0].why, says);
 }
 
+/// The network turns intents away for which the tick has no room: they do not arrive, and are shed all the same.
+#[test]
+fn what_the_network_sheds_for_a_tick_that_is_behind_is_shed() {
+    let shed = |busy: bool| {
+        let trouble: Trouble = match busy {
+            true => |reading, second| {
+                reading.tick.arrived = 7;
+                network(reading).counters = vec![("shed", 50 * second), ("busy", 50 * second)];
+            },
+            // Those who send more than they may are none of the node's trouble.
+            false => |reading, second| network(reading).counters = vec![("shed", 50 * second), ("busy", 0)],
+        };
+        level_in("Shedding", trouble)
+    };
+    assert_eq!((shed(true), shed(false)), (vec![AlertLevel::Critical], Vec::new()));
+    let few: Trouble = |reading, second| network(reading).counters = vec![("busy", 3 * second)];
+    assert_eq!(level_in("Shedding", few), [AlertLevel::Warning], "3 of 103");
+    let none: Trouble = |reading, second| {
+        reading.network = None;
+        reading.tick.shed = 50 * second;
+    };
+    assert_eq!(level_in("Shedding", none), [AlertLevel::Critical], "a node without a network sheds too");
+}
+
 #[test]
 fn a_session_whose_bound_fits_fills_no_disk() {
     let growing = TROUBLES.iter().find(|(name, _)| *name == "DiskFilling").expect("a trouble").1;
