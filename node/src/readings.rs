@@ -215,13 +215,16 @@ pub struct Readings {
     pub(crate) steps: Arc<AtomicU64>,
 }
 
-impl Readings {
-    fn new() -> Self {
+impl Default for Readings {
+    /// Those of a node that has counted nothing yet.
+    fn default() -> Self {
         let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let system_words = words(size_of::<SystemHistograms>() / size_of::<u64>());
         Self { words: words(WORDS), system_words, steps: Arc::default() }
     }
+}
 
+impl Readings {
     fn publish(&self, readings: &TickReadings, systems: &SystemHistograms) {
         let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(readings));
         // Both are walked side by side: a place too few would leave out the last reading without a word.
@@ -309,7 +312,7 @@ impl Recorder {
             block: None,
             arrivals: Arrivals::new(),
             looked: Instant::now(),
-            shared: Arc::new(Readings::new()),
+            shared: Arc::default(),
             published: Instant::now(),
         }
     }

@@ -118,11 +118,11 @@ impl Shared {
         self.scrape_us.store(took.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// A reading for whoever asks: of now, or the newest one while another is taken. That one may hang, as a disk may, and whoever
-    /// asks is answered all the same.
+    /// A reading for whoever asks: of now, or the newest one while another is taken. The disk is as the last reading found it, since
+    /// it may hang: the thread that answers is the one that can say so.
     pub(crate) fn read_for_answer(&self) -> Reading {
         let newest = || lock(&self.history).newest().cloned();
-        let taken = self.reader.try_lock().map(|mut reader| reader.take()).ok();
+        let taken = self.reader.try_lock().map(|mut reader| reader.take_at_once()).ok();
         let taken = taken.or_else(newest).unwrap_or_else(|| Reading::empty(Instant::now()));
         self.with_own(taken)
     }
@@ -305,5 +305,61 @@ impl Viewer {
 impl Drop for Viewer {
     fn drop(&mut self) {
         self.shared.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use node::throttles::Throttles;
+
+    use super::*;
+
+    fn config(webhook: &str) -> MonitorConfig {
+        let alerts = AlertsConfig { webhook: webhook.into(), ..AlertsConfig::default() };
+        MonitorConfig { hosts: Vec::new(), title: "node".into(), alerts, memory_budget: 0 }
+    }
+
+    fn shared(data: &std::path::Path) -> Arc<Shared> {
+        let sources = Sources {
+            readings: Arc::default(),
+            threads: Vec::new(),
+            network: None,
+            pool: None,
+            data: data.to_owned(),
+            disk_reserve: 0,
+            journal_bytes_max: 0,
+            throttles: Throttles::default(),
+            memory: Memory { trim: || (), give_back: || () },
+            past: None,
+        };
+        Arc::new(Shared::new(config(""), sources).expect("a thread"))
+    }
+
+    /// What another thread finds, which may wait for ever; its end is not waited for.
+    fn within_seconds<T: Send + 'static>(find: impl FnOnce() -> T + Send + 'static) -> T {
+        let (say, hear) = mpsc::channel();
+        std::thread::spawn(move || _ = say.send(find()));
+        hear.recv_timeout(Duration::from_secs(10)).expect("nobody waits for the disk")
+    }
+
+    #[test]
+    fn a_scrape_and_whoever_asks_after_it_wait_for_no_disk_that_hangs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let shared = shared(dir.path());
+        shared.take_reading();
+        lock(&shared.reader).disk.hang();
+        let asked = Arc::clone(&shared);
+        let ask = move || (asked.read_for_answer().disk_free_bytes, asked.health().ready);
+        let (free, ready) = within_seconds(ask.clone());
+        assert!(free.is_some() && !ready, "the disk is as it was, and a node that has not ticked is not ready");
+        // The same while the thread that looks waits for it.
+        let looks = Arc::clone(&shared);
+        std::thread::spawn(move || looks.take_reading());
+        while shared.reader.try_lock().is_ok() {
+            std::thread::yield_now();
+        }
+        assert_eq!(within_seconds(ask), (free, ready));
     }
 }
