@@ -1,6 +1,7 @@
 //! What the system says of this process and its machine. Where it says nothing (another system, a container), it is unknown,
 //! and whoever shows it leaves it out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,11 +41,15 @@ pub struct ProcessReading {
     pub major_faults: Option<u64>,
     /// Its threads, by name.
     pub threads: Vec<ThreadReading>,
+    /// What those had that have ended, by name.
+    pub ended: Vec<ThreadReading>,
 }
 
 /// One thread of this process.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct ThreadReading {
+    /// Its number in the system.
+    pub id: u64,
     /// Its name.
     pub name: String,
     /// Processor time, in seconds.
@@ -88,12 +93,70 @@ impl ProcessReading {
             read_bytes: field(&io, "read_bytes"),
             major_faults: stat_field(&stat, 12).map(|faults| faults as u64),
             threads: threads(),
+            ended: Vec::new(),
         }
     }
 
-    /// Switches of all threads, voluntary and not.
+    /// Switches of all threads, voluntary and not, also of those that have ended.
     pub fn switches(&self) -> u64 {
-        self.threads.iter().map(|thread| thread.switches_voluntary + thread.switches_involuntary).sum()
+        self.all_threads().map(ThreadReading::switches).sum()
+    }
+
+    /// Processor time of all threads by name, in seconds, also of those that have ended.
+    pub fn thread_seconds(&self) -> BTreeMap<&str, f64> {
+        let mut seconds = BTreeMap::new();
+        self.all_threads().for_each(|thread| *seconds.entry(&*thread.name).or_default() += thread.cpu_seconds);
+        seconds
+    }
+
+    fn all_threads(&self) -> impl Iterator<Item = &ThreadReading> {
+        self.threads.iter().chain(&self.ended)
+    }
+}
+
+impl ThreadReading {
+    fn switches(&self) -> u64 {
+        self.switches_voluntary + self.switches_involuntary
+    }
+
+    /// Whether it is the thread that was seen before: the system gives a number again, and then all counts from nothing.
+    fn goes_on_from(&self, before: &Self) -> bool {
+        self.switches_voluntary >= before.switches_voluntary
+            && self.switches_involuntary >= before.switches_involuntary
+            && self.cpu_seconds >= before.cpu_seconds
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.cpu_seconds += other.cpu_seconds;
+        self.switches_voluntary += other.switches_voluntary;
+        self.switches_involuntary += other.switches_involuntary;
+    }
+}
+
+/// What threads had that have ended, as far as it was seen: what is counted of all threads never becomes less.
+#[derive(Default)]
+pub struct EndedThreads {
+    /// Those that were there the last time, by number.
+    seen: BTreeMap<u64, ThreadReading>,
+    /// By name, of which a program has a few.
+    ended: BTreeMap<String, ThreadReading>,
+}
+
+impl EndedThreads {
+    /// Takes the threads that there are. Gives what those had that have ended.
+    pub fn note(&mut self, threads: &[ThreadReading]) -> Vec<ThreadReading> {
+        // A system that tells of no thread does not tell that all have ended.
+        if threads.is_empty() {
+            return self.ended.values().cloned().collect();
+        }
+        let now = threads.iter().map(|thread| (thread.id, thread.clone())).collect();
+        for (id, before) in std::mem::replace(&mut self.seen, now) {
+            if !self.seen.get(&id).is_some_and(|thread| thread.goes_on_from(&before)) {
+                let named = || ThreadReading { name: before.name.clone(), ..ThreadReading::default() };
+                self.ended.entry(before.name.clone()).or_insert_with(named).add(&before);
+            }
+        }
+        self.ended.values().cloned().collect()
     }
 }
 
@@ -118,9 +181,11 @@ fn threads() -> Vec<ThreadReading> {
 /// the whole process's.
 fn thread(folder: &Path) -> Option<ThreadReading> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
-    let is_first = folder.file_name().is_some_and(|id| *id == *std::process::id().to_string());
+    let id = folder.file_name()?.to_str()?.parse().ok()?;
+    let is_first = id == u64::from(std::process::id());
     let status = read("status")?;
     Some(ThreadReading {
+        id,
         name: if is_first { "tick".into() } else { read("comm")?.trim_end().to_owned() },
         cpu_seconds: cpu_seconds(&read("stat")?)?,
         switches_voluntary: field(&status, "voluntary_ctxt_switches")?,
@@ -286,6 +351,31 @@ mod tests {
         assert_eq!(Pressure::take(Some(&group(true))).memory, Some(0.125));
         let machine = Pressure::take(None).memory;
         assert_eq!(Pressure::take(Some(&group(false))).memory.is_some(), machine.is_some(), "the machine's");
+    }
+
+    #[test]
+    fn what_a_thread_had_stays_counted_when_it_ends() {
+        let thread = |id, name: &str, switches_voluntary, cpu_seconds| ThreadReading {
+            id,
+            name: name.into(),
+            cpu_seconds,
+            switches_voluntary,
+            switches_involuntary: 1,
+        };
+        let mut ended = EndedThreads::default();
+        let mut take = |threads: Vec<ThreadReading>| {
+            let reading = ProcessReading { ended: ended.note(&threads), threads, ..ProcessReading::default() };
+            let seconds: Vec<(String, f64)> =
+                reading.thread_seconds().into_iter().map(|(name, seconds)| (name.to_owned(), seconds)).collect();
+            (reading.switches(), seconds)
+        };
+        let of = |tick, past| vec![("past".to_owned(), past), ("tick".to_owned(), tick)];
+        assert_eq!(take(vec![thread(1, "tick", 10, 1.0), thread(2, "past", 100, 4.0)]), (112, of(1.0, 4.0)));
+        assert_eq!(take(vec![thread(1, "tick", 20, 2.0)]), (122, of(2.0, 4.0)), "one has ended");
+        assert_eq!(take(Vec::new()), (101, vec![("past".to_owned(), 4.0)]), "nothing is told of those that are there");
+        // Its number is given to another, and that one's to a third.
+        assert_eq!(take(vec![thread(1, "tick", 20, 2.0), thread(2, "past", 7, 1.0)]), (130, of(2.0, 5.0)));
+        assert_eq!(take(vec![thread(1, "tick", 20, 2.0), thread(2, "past", 3, 1.0)]), (134, of(2.0, 6.0)));
     }
 
     #[test]

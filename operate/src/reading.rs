@@ -15,7 +15,7 @@ use node::throttles::Throttles;
 
 use crate::disk::{DiskReading, DiskWatch};
 use crate::past::PastCommand;
-use crate::process::{Machine, MemoryGroup, Pressure, ProcessReading};
+use crate::process::{EndedThreads, Machine, MemoryGroup, Pressure, ProcessReading};
 use crate::resources::level::{Level, Resource};
 
 /// How often the network's thread turns, at least.
@@ -315,6 +315,7 @@ pub struct Reader {
     memory_budget: u64,
     started: Instant,
     pub(crate) disk: DiskWatch,
+    ended: EndedThreads,
 }
 
 impl Reader {
@@ -322,8 +323,8 @@ impl Reader {
     pub fn new(sources: Sources) -> Self {
         let (machine, group, unified) = (Machine::take(), MemoryGroup::of_this_process(), MemoryGroup::unified());
         let disk = DiskWatch::new(sources.data.clone(), sources.journal_bytes_max);
-        let started = Instant::now();
-        Self { sources, machine, group, unified, memory_budget: 0, started, disk }
+        let (started, ended) = (Instant::now(), EndedThreads::default());
+        Self { sources, machine, group, unified, memory_budget: 0, started, disk, ended }
     }
 
     /// What is read.
@@ -346,6 +347,8 @@ impl Reader {
     pub fn take_at_once(&mut self) -> Reading {
         let at = Instant::now();
         let DiskReading { session_bytes, session_growth, free_bytes: disk_free_bytes } = self.disk.now();
+        let mut process = ProcessReading::take();
+        process.ended = self.ended.note(&process.threads);
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let budget = (self.memory_budget > 0).then_some(self.memory_budget);
         Reading {
@@ -355,7 +358,7 @@ impl Reader {
             tick: self.sources.readings.read(),
             systems: self.sources.readings.read_systems(),
             network: self.sources.network.as_ref().map(NetworkReading::take),
-            process: ProcessReading::take(),
+            process,
             pressure: Pressure::take(self.unified.as_ref()),
             machine: self.machine,
             // A budget beyond what there is would be none.

@@ -25,16 +25,10 @@ pub(super) const METRICS: &[Metric] = &[
         name: "bitcraps_thread_cpu_seconds_total",
         unit: Unit::Seconds,
         source: Source::Labelled("thread", |reading| {
-            let mut threads: Vec<(String, f64)> = Vec::new();
-            for thread in &reading.process.threads {
-                match threads.last_mut().filter(|(name, _)| *name == thread.name) {
-                    Some((_, seconds)) => *seconds += thread.cpu_seconds,
-                    None => threads.push((thread.name.clone(), thread.cpu_seconds)),
-                }
-            }
-            threads
+            let seconds = reading.process.thread_seconds();
+            seconds.into_iter().map(|(name, seconds)| (name.to_owned(), seconds)).collect()
         }),
-        help: "Processor time of its threads, by name.",
+        help: "Processor time of its threads, by name, also of those that have ended.",
     },
     gauge("bitcraps_cpus", Unit::Count, system!(machine.cpus), "Processors that it may use."),
     gauge(
@@ -118,7 +112,7 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "bitcraps_context_switches_total",
         |reading| Some(reading.process.switches()),
-        "Context switches of its threads.",
+        "Context switches of its threads, also of those that have ended.",
     ),
     gauge("bitcraps_threads", Unit::Count, |reading| Some(reading.process.threads.len() as f64), "Threads."),
     gauge(
