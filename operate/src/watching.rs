@@ -176,10 +176,14 @@ impl Shared {
     /// # Errors
     /// If the system refuses a thread: then all stays as it was.
     pub(crate) fn change(&self, config: MonitorConfig) -> io::Result<()> {
-        let channels = Channels::start(config.alerts, self.title.clone(), Arc::clone(&self.untold))?;
-        lock(&self.threads).replace(channels.thread());
-        // What waits at the old ones is told by them, and nobody waits for that.
-        *lock(&self.channels) = channels;
+        // Where they stay what they are, so does what waits at them, in its order.
+        let are_same = lock(&self.channels).are_of(&config.alerts);
+        if !are_same {
+            let channels = Channels::start(config.alerts, self.title.clone(), Arc::clone(&self.untold))?;
+            lock(&self.threads).replace(channels.thread());
+            // What waits at the old ones is told by them, and nobody waits for that.
+            *lock(&self.channels) = channels;
+        }
         *lock(&self.hosts) = config.hosts;
         lock(&self.reader).set_memory_budget(config.memory_budget);
         Ok(())
@@ -361,5 +365,17 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(within_seconds(ask), (free, ready));
+    }
+
+    #[test]
+    fn who_is_told_of_alerts_stays_where_nothing_else_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let shared = shared(dir.path());
+        let turns = || lock(&shared.channels).thread().turns;
+        let began = turns();
+        shared.change(MonitorConfig { hosts: vec!["other".into()], ..config("") }).expect("no thread");
+        assert!(Arc::ptr_eq(&began, &turns()) && shared.is_named("other"), "what waits there is told there");
+        shared.change(config("http://127.0.0.1:1/")).expect("a thread");
+        assert!(!Arc::ptr_eq(&began, &turns()));
     }
 }

@@ -81,6 +81,7 @@ impl Telling {
 
 /// Tells changes, on a thread of its own. Dropped, it tells what waits and is waited for by nobody.
 pub struct Channels {
+    config: AlertsConfig,
     changes: Option<Sender<Change>>,
     telling: Arc<Telling>,
     /// Says, by its end, that the thread has ended.
@@ -96,13 +97,18 @@ impl Channels {
         let (changes, heard) = bounded(ALERTS_WAITING_MAX);
         let (ends, ended) = bounded::<()>(0);
         let telling = Arc::new(Telling { untold, ..Telling::default() });
-        let shared = Arc::clone(&telling);
+        let (shared, own) = (Arc::clone(&telling), config.clone());
         let run = move || {
             tell_all(&config, &node, &heard, &shared);
             drop(ends);
         };
         std::thread::Builder::new().name("alerts".into()).spawn(run)?;
-        Ok(Self { changes: Some(changes), telling, ended })
+        Ok(Self { config: own, changes: Some(changes), telling, ended })
+    }
+
+    /// Whether they tell where this configuration says.
+    pub fn are_of(&self, config: &AlertsConfig) -> bool {
+        self.config == *config
     }
 
     /// Its thread, to be watched.
