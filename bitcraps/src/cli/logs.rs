@@ -57,12 +57,20 @@ const LIBRARIES: [&str; 13] = [
     "tower",
 ];
 
-/// What is logged: what the variable says, or else `usual`.
-fn filter(usual: &str) -> Result<Targets, Failure> {
-    let (name, text) = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => (VARIABLE, text),
-        _ => ("log.filter", usual.to_owned()),
-    };
+/// What the variable says, if anything.
+fn variable() -> Option<String> {
+    std::env::var(VARIABLE).ok().filter(|text| !text.is_empty())
+}
+
+/// What is logged: what the variable says, or else `usual`, which must be a filter all the same: whoever wrote it hears of a wrong
+/// one now, and not when the variable is gone.
+fn filter(variable: Option<&str>, usual: &str) -> Result<Targets, Failure> {
+    let usual = parsed("log.filter", usual)?;
+    variable.map_or(Ok(usual), |text| parsed(VARIABLE, text))
+}
+
+/// The filter that a text is, under its name.
+fn parsed(name: &str, text: &str) -> Result<Targets, Failure> {
     let wrong =
         |error: String| Failure::Config(format!("{name}: `{text}` is no filter such as \"warn,net=debug\": {error}"));
     let parts: Result<Vec<_>, String> =
@@ -131,7 +139,7 @@ impl Logs {
     /// # Errors
     /// If the variable is no filter.
     pub fn start(usual: &str) -> Result<Self, Failure> {
-        let (filter_layer, filter) = reload::Layer::new(filter(usual)?);
+        let (filter_layer, filter) = reload::Layer::new(filter(variable().as_deref(), usual)?);
         let (lines_layer, lines) = reload::Layer::new(lines(LogFormat::Text));
         tracing_subscriber::registry().with(filter_layer).with(lines_layer).init();
         Ok(Self { filter, lines })
@@ -142,7 +150,7 @@ impl Logs {
     /// # Errors
     /// If that is no filter: then all stays as it was.
     pub fn change(&self, config: &LogConfig) -> Result<(), Failure> {
-        let filter = filter(&config.filter)?;
+        let filter = filter(variable().as_deref(), &config.filter)?;
         // Both live as long as the process.
         let _ = self.filter.reload(filter);
         let _ = self.lines.reload(lines(config.format));
@@ -155,7 +163,12 @@ impl Logs {
 /// # Errors
 /// If it could not.
 pub fn check(config: &LogConfig) -> Result<(), Failure> {
-    filter(&config.filter).map(drop)
+    filter(variable().as_deref(), &config.filter).map(drop)
+}
+
+/// What goes over a key of the configuration in this process, if anything does.
+pub fn goes_over(key: &str) -> Option<&'static str> {
+    (key == "log.filter" && variable().is_some()).then_some(VARIABLE)
 }
 
 #[cfg(test)]
@@ -187,13 +200,23 @@ mod tests {
         ] {
             assert_eq!(directive(part), Err(problem.to_owned()), "{part}");
         }
-        let off = filter("off").expect("a filter");
+        let off = filter(None, "off").expect("a filter");
         assert_eq!((off.default_level(), off.iter().count()), (Some(LevelFilter::OFF), 0), "nobody writes anything");
     }
 
     #[test]
+    fn what_the_configuration_says_is_looked_at_under_the_variable_too() {
+        let problem =
+            |variable, usual| filter(variable, usual).map_or_else(|problem| problem.to_string(), |_| String::new());
+        assert!(problem(Some("info"), "warm").starts_with("log.filter: `warm` is no filter"));
+        assert!(problem(Some("warm"), "info").starts_with("BITCRAPS_LOG: `warm` is no filter"));
+        let over = filter(Some("net=debug"), "off").expect("a filter");
+        assert!(over.would_enable("net", &Level::DEBUG), "the variable goes over it");
+    }
+
+    #[test]
     fn a_filter_takes_what_it_names_and_of_the_order_what_went_wrong() {
-        let filter = filter("warn,net=debug,storage=off").expect("a filter");
+        let filter = filter(None, "warn,net=debug,storage=off").expect("a filter");
         for (target, level, is) in [
             ("node::run", Level::WARN, true),
             ("node::run", Level::INFO, false),

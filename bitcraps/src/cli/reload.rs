@@ -16,7 +16,7 @@ use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 
 use super::config::{check_beside, monitor_config};
-use super::logs::Logs;
+use super::logs::{Logs, goes_over};
 
 /// How often its thread looks for the signal, and how often it does so at least: what a reload takes is part of that.
 const TURN: Duration = Duration::from_millis(250);
@@ -66,6 +66,14 @@ impl State {
     }
 }
 
+/// Says what changed, and where something else is what counts.
+fn say_changed(changed: &Changed) {
+    match goes_over(&changed.key) {
+        Some(over) => tracing::info!("configuration: {changed}; {over} goes over it"),
+        None => tracing::info!("configuration: {changed}"),
+    }
+}
+
 impl Reload {
     /// Waits for SIGHUP from now on, which ends the process no more.
     ///
@@ -98,7 +106,7 @@ impl Reload {
                         if changed.is_empty() {
                             tracing::info!("the configuration is what it was");
                         }
-                        changed.iter().for_each(|changed| tracing::info!("configuration: {changed}"));
+                        changed.iter().for_each(say_changed);
                         warning.iter().for_each(|warning| tracing::warn!("{warning}"));
                     }
                     Err(error) => {
