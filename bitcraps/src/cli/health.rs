@@ -38,12 +38,15 @@ pub struct HealthArgs {
     #[arg(long, requires = "config", conflicts_with_all = ["cluster", "before_restart"])]
     after_restart: bool,
     /// Seconds that --after-restart waits at most.
-    #[arg(long, default_value_t = 60, value_name = "S", requires = "after_restart")]
+    #[arg(long, default_value_t = 60, value_name = "S", requires = "after_restart",
+          value_parser = clap::value_parser!(u64).range(..=TIMEOUT_MAX_S))]
     timeout: u64,
     #[command(flatten)]
     output: OutputArgs,
 }
 
+/// A day: whoever waits longer looks, and no clock counts as many seconds as fit into a number.
+const TIMEOUT_MAX_S: u64 = 86_400;
 /// How often a node is asked while it is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
@@ -224,5 +227,31 @@ fn after_restart(args: &HealthArgs, all: impl Fn() -> Together) -> anyhow::Resul
             return Err(Failure::Unreachable(format!("{} is not back: {missing}", own.address)).into());
         }
         std::thread::sleep(ASK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: HealthArgs,
+    }
+
+    #[test]
+    fn a_time_that_no_clock_counts_is_refused() {
+        let timeout = |text: &str| {
+            let line = ["health", "--config", "a.toml", "--after-restart", "--timeout", text];
+            Line::try_parse_from(line).map(|line| line.args.timeout).map_err(|error| error.to_string())
+        };
+        assert_eq!(timeout("0"), Ok(0));
+        assert_eq!(timeout("86400"), Ok(86_400));
+        for text in ["86401", "18446744073709551615"] {
+            assert!(timeout(text).is_err_and(|said| said.contains("--timeout")), "{text}");
+        }
     }
 }
