@@ -254,8 +254,11 @@ pub const COALESCED_ABOVE_PER_S: u32 = 6_000;
 pub const COALESCED_TICKS: u32 = 4;
 /// Intents without a last answer that a client holds at most.
 pub const CLIENT_INTENTS_MAX: usize = 4_096;
-/// Inputs that are kept while the disk is full, at most: connections that come and go, and what they watch.
+/// Inputs that are kept while the disk is full, at most: connections that come and go, what they watch, and what a node said last of
+/// itself. From there on intents alone are taken, to be turned away.
 pub const DISK_FULL_INPUTS_MAX: usize = 1 << 16;
+/// Pledges and openings of them; what comes beyond is turned away as intents are.
+pub const DISK_FULL_PLEDGES_MAX: usize = 1 << 14;
 
 // What a connection may hold; `net/src/transport.rs` adds it up.
 /// Bytes that a peer may have sent and this node not read, once the peer plays; QUIC's usual bound is more than a megabyte. Each time
@@ -536,6 +539,8 @@ const _: () = assert!(PACK_BYTES as usize > SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES)
 const _: () = assert!(CLIENT_INTENTS_MAX > PEER_CREDIT as usize);
 const _: () = assert!(MESSAGE_INTENTS_MAX <= PEER_CREDIT as usize);
 const _: () = assert!(MESSAGE_ANSWERS_MAX >= 2 * MESSAGE_INTENTS_MAX);
+// A crowd's openings have room, and no more than a few MiB of it.
+const _: () = assert!(DISK_FULL_PLEDGES_MAX * size_of::<crate::message::pledge::PledgeRow>() <= 4 << 20);
 // What a tick takes from the edge while the disk is full is kept whole.
 const _: () = assert!(DISK_FULL_INPUTS_MAX >= 2 * EDGE_INPUTS_MAX);
 // What others told of is executed as fast as it can come: as many heights in a tick as one question asks for.

@@ -18,6 +18,10 @@ pub trait Edge {
     /// ticks leave them to the next.
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool;
 
+    /// The intents alone that arrived since the last time, a bounded number: whatever else did stays where it is. One that has them in
+    /// no queue of their own has none to give.
+    fn take_intents(&mut self, _inputs: &mut Vec<Input>) {}
+
     /// Says, once, that something arrived on which a height may wait: where time is the wall's, a tick may begin for it
     /// before it is due.
     fn urgent(&self) -> Option<&Receiver<()>> {
@@ -50,6 +54,10 @@ pub trait Edge {
 impl Edge for Server {
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
         Server::take_inputs(self, inputs)
+    }
+
+    fn take_intents(&mut self, inputs: &mut Vec<Input>) {
+        Server::take_intents(self, inputs);
     }
 
     fn urgent(&self) -> Option<&Receiver<()>> {

@@ -7,6 +7,7 @@
 mod disk;
 mod snapshots;
 mod state;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -277,6 +277,12 @@ impl Server {
         takes_intents
     }
 
+    /// Takes the intents alone that arrived since the last time: who sent them is told what became of them, and whatever else was
+    /// said waits where its bound is.
+    pub fn take_intents(&mut self, inputs: &mut Vec<Input>) {
+        inputs.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
+    }
+
     /// Says, once, that another node said something on which a height may wait. Whoever takes the inputs has heard it.
     pub fn urgent(&self) -> &Receiver<()> {
         self.said.urgent()

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use engine::PeerId;
-use engine::io::{ChainProgress, Input, OrderProgress, Output, ShedReason};
+use engine::io::{ChainProgress, Input, OrderProgress, Output};
 use engine::limits::DISK_FULL_INPUTS_MAX;
 use storage::Synced;
 
-use super::Node;
+use super::{Node, waiting};
 use crate::clock::QUANTUM_MS;
 
 impl Node {
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// While the disk has no room, nothing is decided or settled: what was recorded waits in memory, unsent. Intents are
-    /// turned away; what else the network says is kept.
+    /// turned away, for as long as it takes; of what else the network says that is kept which is of use later.
     pub(super) fn wait_for_room(&mut self) -> anyhow::Result<()> {
         assert!(self.totals.disk_full.is_some(), "only a disk without room is waited for");
         let heard = if self.clock.is_told() {
@@ -76,16 +76,17 @@ impl Node {
         // What came before is kept in its order: only intents that come now are turned away, which whoever sent them
         // sends again.
         let kept = self.inputs.len();
-        if kept < DISK_FULL_INPUTS_MAX && network.is_flowing() {
-            let took_intents = network.take_inputs(&mut self.inputs);
+        if network.is_flowing() {
+            let took_intents = match kept < DISK_FULL_INPUTS_MAX {
+                true => network.take_inputs(&mut self.inputs),
+                false => {
+                    network.take_intents(&mut self.inputs);
+                    true
+                }
+            };
             self.recorder.arrived(&self.inputs[kept..], took_intents);
         }
-        let mut shed = Vec::new();
-        for input in self.inputs.extract_if(kept.., |input| matches!(input, Input::Intents { .. })) {
-            let Input::Intents { from, intents } = input else { continue };
-            let reason = ShedReason::DiskFull;
-            shed.extend(intents.iter().map(|intent| Output::Shed { to: from, id: intent.id(), reason }));
-        }
+        let mut shed = waiting::turn_away(&mut self.inputs, kept);
         self.totals.shed += shed.len() as u64;
         network.send(&mut shed);
         let told = self.told();

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use engine::PeerId;
-use engine::io::{ChainProgress, Input, Output, ShedReason};
+use engine::io::{ChainProgress, Input, Output, ShedReason, Watched};
+use engine::limits::DISK_FULL_INPUTS_MAX;
 use engine::message::block::{Decided, Retired};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use load::dev::{DevConfig, open_on};
@@ -116,6 +117,63 @@ fn a_full_disk_stops_intents_and_loses_nothing() {
     let mut again = node_on(&disk.restart()).expect("a whole session");
     assert_eq!(again.totals.height, end);
     run_to(&mut again, end.0 + 5);
+}
+
+/// A guest among others who say something in each tick.
+struct Crowd {
+    guest: Guest,
+    others: Arc<Mutex<Vec<Input>>>,
+}
+
+impl Edge for Crowd {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
+        inputs.extend(self.others.lock().expect("one thread").iter().cloned());
+        self.guest.take_inputs(inputs)
+    }
+
+    fn take_intents(&mut self, inputs: &mut Vec<Input>) {
+        self.guest.take_inputs(inputs);
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        self.guest.send(outputs)
+    }
+
+    fn publish(&mut self, standing: ChainProgress) {
+        self.guest.publish(standing);
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+/// However much comes beside them while the disk is full, and whatever of it is kept: each intent has its answer in its tick.
+#[test]
+fn a_disk_that_is_full_for_long_turns_every_intent_away() {
+    let disk = FaultyBackend::new(12);
+    let mut node = node_on(&disk).expect("a new session");
+    run_to(&mut node, 10);
+    let (heard, others) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (chain, key) = (node.machine().setup().chain, PlayerKey::from_seed(&[77; 32]));
+    let guest = Guest { key, chain, now_s: 0, number: 0, heard: Arc::clone(&heard) };
+    node.listen(Crowd { guest, others: Arc::clone(&others) });
+    run_to(&mut node, 12);
+    disk.set_room(Some(disk.used()));
+    while node.totals.disk_full.is_none() {
+        node.step().expect("a full disk is no failure");
+    }
+    let shed = || {
+        let is_shed = |output: &&Output| matches!(output, Output::Shed { reason: ShedReason::DiskFull, .. });
+        heard.lock().expect("one thread").iter().filter(is_shed).count()
+    };
+    let watch = Input::Watch { peer: GUEST, what: Watched::Account([1; 32]), on: true };
+    for one in [Input::RoundTrip { peer: GUEST, micros: 7 }, watch] {
+        *others.lock().expect("one thread") = vec![one; DISK_FULL_INPUTS_MAX / 3];
+        for _ in 0..6 {
+            let before = shed();
+            assert_eq!(node.step().expect("a full disk is no failure"), None);
+            assert_eq!(shed(), before + 1);
+        }
+    }
 }
 
 #[test]
