@@ -115,6 +115,8 @@ pub struct TickReadings {
     pub arrived: u64,
     /// Intents whose signature was verified and that wait or waited for a block.
     pub acknowledged: u64,
+    /// Times that a false signature made the keys of those who sent intents rest.
+    pub known_keys_rests: u64,
     /// Receipts that went out.
     pub receipts: u64,
     /// Intents that were not taken.
@@ -478,6 +480,7 @@ impl Recorder {
             snapshot_longest_hold_us: now.snapshots.longest_hold.as_micros() as u64,
             validators: now.validators.into(),
             heard: now.heard.into(),
+            known_keys_rests: now.known_keys_rests,
             block_interval_ms: now.block_interval_ms,
             behind: now.behind,
             column_bytes: now.held_bytes[0],
@@ -516,6 +519,8 @@ pub(crate) struct NodeState {
     pub validators: u32,
     /// Those of them that are connected, itself included; 0 where it is none of them.
     pub heard: u32,
+    /// Times that a false signature made the keys of those who sent intents rest.
+    pub known_keys_rests: u64,
     /// Milliseconds between the times of two blocks, at least.
     pub block_interval_ms: u64,
     /// Heights that others have settled and it has not.

@@ -25,9 +25,16 @@ pub struct KnownKeys {
     keys: BTreeMap<PublicKey, VerifyingKey>,
     /// Batches that are still verified without them.
     rest: u32,
+    /// How often they began to rest.
+    rests: u64,
 }
 
 impl KnownKeys {
+    /// How often a signature that was refused at first made the next batches be verified without them.
+    pub fn rests(&self) -> u64 {
+        self.rests
+    }
+
     /// Verifies many signatures; `verdicts[i]` becomes what [`SignedItem::verify`] says of `items[i]`.
     ///
     /// # Panics
@@ -62,6 +69,7 @@ impl KnownKeys {
         // Whoever makes this look fail, with a signature that is false or one that only ZIP-215 takes, must not make every
         // batch be verified twice.
         self.rest = KNOWN_KEYS_REST;
+        self.rests += 1;
         let mut found = vec![false; left.len()];
         verify_batch(&left, secret, &mut found);
         assert_eq!(places.len(), found.len(), "each verdict goes to the signature that it is on");
@@ -149,6 +157,9 @@ mod tests {
             assert_eq!(verdicts(&mut known, &vectors[..1]), [false]);
             assert_eq!(known.rest, left);
         }
+        assert_eq!(known.rests(), 1, "what was verified meanwhile made nothing rest");
+        assert_eq!(verdicts(&mut known, &vectors[..1]), [false]);
+        assert_eq!((known.rest, known.rests()), (KNOWN_KEYS_REST, 2));
     }
 
     #[test]

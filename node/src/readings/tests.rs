@@ -38,6 +38,7 @@ fn what_was_published_is_what_is_read() {
         missing_shares: SlotList(1 << 3 | 1 << 70),
         validators: 4,
         heard: 2,
+        known_keys_rests: 6,
         block_interval_ms: 40,
         behind: 0,
         snapshots: SnapshotsSoFar::default(),
@@ -48,6 +49,7 @@ fn what_was_published_is_what_is_read() {
     assert_eq!((read.receipts, read.unanswered, read.unsynced_ticks), (9, 5, 1));
     assert_eq!((read.validators, read.heard, read.block_interval_ms), (4, 2, 40));
     assert_eq!((read.quorum(), read.lacks_quorum()), (3, true), "two of four are no quorum");
+    assert_eq!(read.known_keys_rests, 6);
     assert_eq!(read.alarms, 1, "one validator contradicted itself");
     assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
     assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));

@@ -66,6 +66,7 @@ impl Node {
             missing_shares: order.missing_shares,
             validators: order.validators,
             heard: order.slot.map_or(0, |_| order.heard),
+            known_keys_rests: self.machine.known_keys_rests(),
             block_interval_ms: self.machine.block_interval_ms(),
             behind: self.behind(order.validators),
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {

@@ -150,6 +150,11 @@ pub(super) const METRICS: &[Metric] = &[
         tick!(acknowledged),
         "Intents whose signature held and that were acknowledged.",
     ),
+    counter(
+        "bitcraps_known_keys_rests_total",
+        tick!(known_keys_rests),
+        "Times that a signature which was false, or which only ZIP-215 takes, made the keys that are known rest for the next 64 batches of intents: each costs more meanwhile.",
+    ),
     counter("bitcraps_intents_applied_total", tick!(applied), "Intents that blocks applied."),
     counter("bitcraps_intents_shed_total", tick!(shed), "Intents that the tick did not take; they may be sent again."),
     counter("bitcraps_receipts_total", tick!(receipts), "Receipts that went out, settled and refused."),

@@ -25,6 +25,13 @@ pub struct VerifySecret(pub BatchSecret);
 #[derive(Resource, Default)]
 pub struct SenderKeys(KnownKeys);
 
+impl SenderKeys {
+    /// How often they began to rest.
+    pub fn rests(&self) -> u64 {
+        self.0.rests()
+    }
+}
+
 /// The keys that may issue vouchers.
 pub fn issuers(setup: &Setup) -> Vec<PublicKey> {
     match &setup.genesis.opening {

@@ -16,6 +16,7 @@ use crate::exchange::catch_up::CatchUp;
 use crate::exchange::chain::Chain;
 use crate::exchange::nodes::Nodes;
 use crate::exchange::order::Orderer;
+use crate::exchange::verify::SenderKeys;
 use crate::schedule::SystemTimes;
 use crate::settle::block::Report;
 use crate::settle::turns::Turns;
@@ -50,6 +51,14 @@ impl Machine {
     /// Milliseconds between the times of two blocks, at least: genesis says it.
     pub fn block_interval_ms(&self) -> u64 {
         self.world.resource::<Setup>().genesis.block_interval_ms
+    }
+
+    /// How often a false signature made the keys of those who sent intents rest.
+    ///
+    /// # Panics
+    /// If this machine was made to settle only.
+    pub fn known_keys_rests(&self) -> u64 {
+        self.world.resource::<SenderKeys>().rests()
     }
 
     /// What this node's part in the order of blocks is at, but for its receipts.
