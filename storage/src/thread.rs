@@ -38,8 +38,8 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Reads a session to its end, keeps all its frames in memory, and starts the thread behind it. For short sessions;
-    /// [`Storage::start`] is for others.
+    /// Reads a session to its end, keeps all its frames in memory, and starts the thread behind it. For the short sessions of
+    /// tests and benches: a program uses [`Storage::start`].
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
