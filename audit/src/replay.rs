@@ -20,6 +20,7 @@ use crate::reading::Reading;
 use crate::verify::{Verified, Verifier};
 pub use crate::walker::Difference;
 use crate::walker::{Step, Walker, last_settled};
+use crate::weight::Weight;
 
 /// Which part of a session is checked, and how.
 #[derive(Clone, Copy, Debug)]
@@ -169,12 +170,12 @@ impl Auditor {
 
     /// The next heights to take together.
     fn batch(&mut self) -> anyhow::Result<Vec<Step>> {
-        let (mut batch, mut signatures): (Vec<Step>, usize) = (Vec::new(), 0);
+        let (mut batch, mut weight) = (Vec::new(), Weight::default());
         let to = self.config.to.unwrap_or(Height(u64::MAX));
-        while signatures < REPLAY_SIGNATURES && batch.len() < REPLAY_HEIGHTS {
+        while !weight.is_full(REPLAY_HEIGHTS, REPLAY_SIGNATURES) {
             // The height behind the last one is read to be recognised, and dropped.
             let Some(step) = self.walker.read()?.filter(|step| step.settled.height <= to) else { break };
-            signatures += step.decided.block.intents.len() + 1;
+            weight.add(&step);
             batch.push(step);
         }
         Ok(batch)

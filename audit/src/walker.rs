@@ -30,6 +30,7 @@ use crate::heads::{check_heads, check_snapshot};
 use crate::reading::{Origin, Reading};
 use crate::recording::last_retired;
 use crate::verify::Verifier;
+use crate::weight::Weight;
 
 pub use crate::difference::Difference;
 pub use crate::identity::{Identity, identity};
@@ -188,8 +189,8 @@ impl Walker {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
-        let mut signatures = 0;
-        while signatures < WALK_SIGNATURES && self.verified.len() < WALK_HEIGHTS {
+        let mut weight = Weight::default();
+        while !weight.is_full(WALK_HEIGHTS, WALK_SIGNATURES) {
             let step = match self.recording.peek() {
                 Ok(Some(step)) => step,
                 Ok(None) => break,
@@ -204,7 +205,7 @@ impl Walker {
             if step.settled.height > self.last && !self.verified.is_empty() {
                 break;
             }
-            signatures += step.decided.block.intents.len() + 1;
+            weight.add(step);
             self.verified.extend(self.recording.read()?);
         }
         let steps: Vec<&Step> = self.verified.iter().collect();

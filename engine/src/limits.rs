@@ -384,6 +384,9 @@ pub const READER_MEMORY_MAX: u64 = 2 << 30;
 /// Bytes that a reader takes beside the state, at most: the last segment of the journal, blocks that are verified together,
 /// and their execution.
 pub const READER_BESIDE_BYTES: u64 = 320 << 20;
+/// Bytes of heights, as they were recorded, after which no more are read to be verified together, whatever they hold: one may have
+/// two MiB of sections and not one intent.
+pub const READ_TOGETHER_BYTES: usize = 32 << 20;
 /// Heads of given-up heights that are verified together.
 pub const HEADS_TOGETHER: usize = 1_024;
 /// Signatures after which a batch is verified ahead of a walk.
@@ -392,8 +395,8 @@ pub const WALK_SIGNATURES: usize = 2_048;
 pub const WALK_HEIGHTS: usize = 128;
 /// Heights of two sessions that are verified together.
 pub const BISECT_HEIGHTS: usize = 256;
-/// Intents in them, about.
-pub const BISECT_INTENTS: usize = 2_048;
+/// Signatures in them, about.
+pub const BISECT_SIGNATURES: usize = 2_048;
 /// Heights that must follow a page of a live session before it is kept: by then the group that holds its last height
 /// was synced, for no more groups than this wait for the disk at a time. A page of heights that a power cut takes back
 /// would be wrong for ever.
@@ -578,8 +581,9 @@ const _: () = assert!(SEGMENT_FILE_BYTES_MAX > SEGMENT_BYTES + (UNSYNCED_TICKS_M
 const _: () = assert!(LOG_FILE_BYTES_MAX > LOG_FILE_BYTES + LOG_GROUP_BYTES_MAX as u64);
 const _: () = assert!(PACK_FILE_BYTES_MAX > PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_BYTES_MAX <= SNAPSHOT_INDEX_BYTES_MAX);
-// A reader has room for the longest segment beside its state.
-const _: () = assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX);
+// A reader has room for the longest segment beside its state, and for a batch of heights, of which the last one may be the largest.
+const _: () =
+    assert!(READER_BESIDE_BYTES > SEGMENT_FILE_BYTES_MAX + (READ_TOGETHER_BYTES + FRAME_BODY_BYTES_MAX) as u64);
 const _: () = assert!(READER_MEMORY_MAX > READER_BESIDE_BYTES);
 const _: () = assert!(GROUP_FILE_BYTES_MAX >= 2 * 96 * (VALIDATORS_MAX as u64 + 1) + 2);
 // A batch is at least one block of a walk, and one answer about the past holds a block.

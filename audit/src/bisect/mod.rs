@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use aside::{NewDir, NewFile, Readers};
-use engine::limits::{BISECT_HEIGHTS, BISECT_INTENTS};
+use engine::limits::{BISECT_HEIGHTS, BISECT_SIGNATURES};
 use engine::message::block::Header;
 use engine::message::intent::IntentBody;
 use engine::{Height, hex};
@@ -31,6 +31,7 @@ use crate::reading::Reading;
 use crate::verify::Verifier;
 use crate::walker::{Difference, Recording, Step, Walker, snapshots_of};
 
+use crate::weight::Weight;
 pub use fields::{RowDifference, compare};
 
 /// What a comparison came to.
@@ -85,7 +86,7 @@ impl BisectConfig {
 struct Signatures {
     verifier: Verifier,
     steps: Vec<Step>,
-    intents: usize,
+    weight: Weight,
     forged: Option<Difference>,
 }
 
@@ -93,7 +94,7 @@ impl Signatures {
     fn of(dir: &Path) -> anyhow::Result<Self> {
         let (genesis, chain) = read_genesis(dir)?;
         let verifier = Verifier::new(&Setup::new(genesis, chain)?)?;
-        Ok(Self { verifier, steps: Vec::new(), intents: 0, forged: None })
+        Ok(Self { verifier, steps: Vec::new(), weight: Weight::default(), forged: None })
     }
 
     fn take(&mut self, step: &Step) {
@@ -101,9 +102,9 @@ impl Signatures {
         if self.forged.is_some() {
             return;
         }
-        self.intents += step.decided.block.intents.len();
+        self.weight.add(step);
         self.steps.push(step.clone());
-        if self.steps.len() >= BISECT_HEIGHTS || self.intents >= BISECT_INTENTS {
+        if self.weight.is_full(BISECT_HEIGHTS, BISECT_SIGNATURES) {
             self.verify();
         }
     }
@@ -113,7 +114,7 @@ impl Signatures {
             self.forged = self.verifier.steps(&self.steps.iter().collect::<Vec<_>>()).forged;
         }
         self.steps.clear();
-        self.intents = 0;
+        self.weight = Weight::default();
     }
 }
 

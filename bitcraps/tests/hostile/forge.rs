@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use audit::walker::Walker;
 use engine::image::group_value;
-use engine::limits::{GROUP_BYTES, TIME_MS_MAX};
+use engine::limits::{GROUP_BYTES, SYSTEM_MESSAGE_BYTES_MAX, SYSTEM_MESSAGES_MAX, TIME_MS_MAX};
 use engine::message::block::{Block, Decided, intents_root, pledges_root};
 use engine::message::certificate::{Beacon, ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
@@ -24,7 +24,7 @@ use order::beacon::BeaconMessage;
 use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot};
-use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Writing};
+use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Synced, Writing};
 use systems::exchange::beacon::EPOCH;
 
 /// Numbers that are the same in every run.
@@ -125,6 +125,36 @@ pub fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
     let storage = Storage::open(Session::create(dir, genesis).expect("new")).expect("empty").storage;
     for (id, frames) in (1..).zip(frames.chunks(16)) {
         storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
+    }
+    storage.close();
+}
+
+/// Heights without an intent whose system sections are nearly as long as can be read: honest but for those, and for the heights
+/// that they say.
+pub fn bodies(honest: &Honest, heights: u64, dir: &Path) {
+    let own = |kind, height| {
+        let own = |frame: &&Frame| frame.kind == kind && frame.height == Height(height);
+        honest.frames.iter().find(own).expect("a frame").body.clone()
+    };
+    // The first block carries no certificate, and every other one does.
+    let blocks = [1, 2].map(|height| Decided::decode(&own(FrameKind::Decided, height)).expect("a block"));
+    let settled = Settled::decode(&own(FrameKind::Settled, 1)).expect("a settled body");
+    let pair = |height: u64| {
+        let mut decided = blocks[usize::from(height > 1)].clone();
+        decided.block.header.height = Height(height);
+        (decided.block.header.intent_count, decided.block.intents, decided.block.pledges) = (0, Vec::new(), Vec::new());
+        decided.block.system = vec![vec![0; SYSTEM_MESSAGE_BYTES_MAX]; SYSTEM_MESSAGES_MAX - 4];
+        let settled = Settled { height: Height(height), ..settled.clone() };
+        let (block, led_to) = (decided.encode(), settled.encode());
+        [frame(FrameKind::Decided, Height(height), block), frame(FrameKind::Settled, Height(height), led_to)]
+    };
+    let storage = Storage::open(Session::create(dir, &honest.genesis).expect("new")).expect("empty").storage;
+    let all: Vec<u64> = (1..=heights).collect();
+    for (id, heights) in (1..).zip(all.chunks(4)) {
+        let frames = heights.iter().flat_map(|height| pair(*height)).collect();
+        storage.submit(SyncGroup { id, frames, entries: vec![(Height(id), vec![1; 8])], fence: None });
+        // One after another: what waits for the disk is in memory.
+        assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
     }
     storage.close();
 }

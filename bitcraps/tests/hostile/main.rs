@@ -268,3 +268,42 @@ fn forged_sessions_are_refused_or_equal_and_take_no_memory() {
         assert!(peak <= MEMORY_MAX, "{name}: {} MiB, after recording {}", peak >> 20, after_recording >> 20);
     }
 }
+
+/// Says to a process that a test is its own.
+const ALONE: &str = "HOSTILE_ALONE";
+
+/// Runs one test of this program in a process of its own, since the bound is on the memory of a process.
+fn run_alone(test: &str) {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    let ran = command.args(["--exact", test, "--nocapture"]).env(ALONE, test).output().expect("this program runs");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    println!("{said}{}", String::from_utf8_lossy(&ran.stderr));
+    // A process that runs no test ends well, too.
+    assert!(ran.status.success() && said.contains("1 passed"), "the test failed in its process, as is told above");
+}
+
+/// A journal is read some heights at a time, however much is in each: a block may be large without one intent.
+#[test]
+fn large_bodies_without_intents_take_no_memory() {
+    if std::env::var_os(ALONE).is_none() {
+        return run_alone("large_bodies_without_intents_take_no_memory");
+    }
+    const HEIGHTS: u64 = 320;
+    let place = tempfile::tempdir().expect("a directory");
+    let (honest, dir) = (place.path().join("honest"), place.path().join("bodies"));
+    record(&honest, 4, Writing::default());
+    forge::bodies(&Honest::of(&honest), HEIGHTS, &dir);
+    let before = peak_bytes();
+    assert!(before < MEMORY_MAX / 2, "the forger itself takes {} MiB", before >> 20);
+
+    let outcome = apart(|| replay(&dir, &ReplayConfig::all(reading()), |_| ())).expect("it can be read");
+    assert_eq!(outcome.difference.expect("no chain has such blocks").height, 1);
+    let config = BisectConfig { reading: Reading { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
+    assert!(!apart(|| bisect_replay(&dir, &config, |_| ())).expect("it can be read").ok);
+    assert!(!apart(|| bisect(&dir, &dir, &config, |_| ())).expect("it can be read").ok, "its signatures are none");
+    assert_eq!(exit_code(&apart(|| history(&dir)).expect_err("no chain has such blocks")), 5);
+    assert!(!check(&dir, |_| ()).expect("it can be read").ok);
+    compact(&dir).expect("what its frames say is nothing to it");
+    let peak = peak_bytes();
+    assert!(peak <= MEMORY_MAX, "{} MiB, {} before", peak >> 20, before >> 20);
+}
