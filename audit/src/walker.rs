@@ -230,6 +230,14 @@ impl Walker {
         }
     }
 
+    /// Whether the session ends where the walk stands.
+    ///
+    /// # Errors
+    /// As [`Recording::read`].
+    pub(crate) fn is_at_end(&mut self) -> anyhow::Result<bool> {
+        Ok(self.verified.is_empty() && self.recording.peek()?.is_none())
+    }
+
     /// The next height, read and executed; `None` after the last settled one.
     ///
     /// # Errors

@@ -186,7 +186,10 @@ impl History {
 
     /// A walk that stands at or before `height`; `newest` where the journal has given up what would lead there.
     fn walker_below(&self, height: Height, newest: Walker) -> anyhow::Result<Walker> {
-        let lower = self.walker(height)?;
+        let lower = match self.walker(height) {
+            Err(error) if error.is::<GivenUp>() => return Ok(newest),
+            lower => lower?,
+        };
         let given_up =
             || Recording::open(&self.dir).and_then(|mut record| record.read()).is_err_and(|e| e.is::<GivenUp>());
         let whole = lower.height() > Height::GENESIS || height == Height::GENESIS || !given_up();
@@ -203,8 +206,13 @@ impl History {
         let walker = match page {
             Some(page) => self.walker(Height(page * PAGE_HEIGHTS))?,
             None => {
-                let newest = self.walker(Height(u64::MAX))?;
-                let begins = newest.height().0 / PAGE_HEIGHTS * PAGE_HEIGHTS;
+                let mut newest = self.walker(Height(u64::MAX))?;
+                let mut begins = newest.height().0 / PAGE_HEIGHTS * PAGE_HEIGHTS;
+                // Where the session ends with its newest snapshot and with a page, nothing follows: the newest page is the one
+                // that ends there.
+                if newest.height().0 == begins && newest.is_at_end()? {
+                    begins = begins.saturating_sub(PAGE_HEIGHTS);
+                }
                 if newest.height().0 == begins { newest } else { self.walker_below(Height(begins), newest)? }
             }
         };

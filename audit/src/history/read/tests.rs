@@ -5,11 +5,14 @@ use engine::message::intent::Intent;
 
 use super::*;
 use crate::history::{BalanceRow, NO_TABLE, TierReport};
+use crate::walker::walk_to;
 use engine::TableId;
+use engine::image::GroupBlock;
 use load::dev::{DevConfig, open};
 use load::players::Habits;
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
+use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
 
 /// A development session of so many heights, whose players come and go.
 fn session(dir: &Path, heights: u64) {
@@ -347,6 +350,60 @@ fn every_roll_is_found_by_its_number() {
         assert!(missing.contains("has rolled"), "{missing}");
         let missing = history.height_of_roll(TableId(3), 1).expect_err("no such table").to_string();
         assert!(missing.contains("numbered 0 to 2"), "{missing}");
+    });
+}
+
+/// Leaves a session one snapshot: of its last height.
+fn only_snapshot(dir: &Path) -> Height {
+    std::fs::remove_dir_all(dir.join("snapshots")).expect("removed");
+    let mut machine = walk_to(dir, None, 1).expect("a state").into_machine();
+    let session = storage::Session::open(dir).expect("nobody writes it");
+    let snapshots = SnapshotsFound::open(&session, |_| ()).expect("a place").start(None).expect("a thread");
+    let (note, groups) = machine.begin_snapshot().expect("heights were settled");
+    let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
+    snapshots.begin(info, note.encode(), machine.layout().groups(), groups);
+    while machine.saver().left() > 0 {
+        machine.sweep_snapshot(16);
+        let mut blocks: Vec<GroupBlock> = Vec::new();
+        machine.take_blocks(&mut blocks);
+        blocks.into_iter().for_each(|block| snapshots.put(block));
+    }
+    machine.end_snapshot();
+    snapshots.finish();
+    loop {
+        match snapshots.kept().recv().expect("the thread lives") {
+            KeeperEvent::Done(_) => break,
+            KeeperEvent::Block(block) => machine.give_back_block(block),
+            KeeperEvent::Failed(problem) => panic!("{problem}"),
+        }
+    }
+    snapshots.close();
+    note.height
+}
+
+/// Behind the newest snapshot nothing follows then, and the newest page ends with it.
+#[test]
+fn a_session_that_ends_with_a_page_and_its_newest_snapshot_has_its_history() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    session(&path, 448);
+    on_thread(|| {
+        let model = model(&path);
+        assert_eq!(only_snapshot(&path), Height(7 * PAGE_HEIGHTS));
+        // A stranger's snapshot is not begun with there: no header behind it names its root.
+        let own = Reading { origin: Origin::Own, ..Reading::from(1) };
+        let history = History::open(&path, own, config(&path, 4 << 20)).expect("a history");
+        let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
+        assert!(!whole.given_up && whole.older.is_none() && !whole.entries.is_empty(), "{}", whole.given_up);
+        (0..14).for_each(|account| check_account(&history, &model, account));
+        (0..3).for_each(|table| check_table(&history, &model, table));
+        for height in &model {
+            for roll in height.rolls.iter().filter(|roll| roll.roll_number < 3 || roll.roll_number % 9 == 0) {
+                let found = history.height_of_roll(roll.table, roll.roll_number).expect("a roll");
+                assert_eq!(found, height.height, "{}:{}", roll.table, roll.roll_number);
+            }
+        }
+        assert_eq!(history.at_end(|machine| machine.chain().settled).expect("a state"), Height(448));
     });
 }
 
