@@ -8,6 +8,7 @@
 //! in a snapshot), its rows are compared; else the root is the last word.
 
 mod fields;
+mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use aside::{NewDir, NewFile, Readers};
 use engine::limits::{BISECT_HEIGHTS, BISECT_SIGNATURES};
-use engine::message::block::Header;
-use engine::message::intent::IntentBody;
 use engine::{Height, hex};
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
@@ -30,9 +29,10 @@ use crate::export::write_image;
 use crate::reading::Reading;
 use crate::verify::Verifier;
 use crate::walker::{Difference, Recording, Step, Walker, snapshots_of};
-
 use crate::weight::Weight;
+
 pub use fields::{RowDifference, compare};
+use record::record_difference;
 
 /// What a comparison came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
@@ -128,6 +128,16 @@ impl Bisected {
         self.notes.push(format!("{}: {forged}", dir.display()));
     }
 
+    /// Takes a difference whose block one of the sessions, or both, cannot have: there are no states to compare.
+    fn not_executable(&mut self, dirs: [&Path; 2], differing: Differing, executed: [bool; 2]) {
+        let height = differing.left.settled.height;
+        for (dir, _) in dirs.into_iter().zip(executed).filter(|(_, executed)| !executed) {
+            self.notes.push(format!("{}: the block of height {height} is none that a chain can have", dir.display()));
+        }
+        self.first_difference = Some(differing.cause.clone());
+        self.cause = Some(differing.cause);
+    }
+
     /// Takes the differences of two states after a height.
     fn rows(&mut self, height: Height, rows: &[RowDifference]) {
         let mut all = rows.iter().map(|row| difference(height, row));
@@ -194,7 +204,10 @@ pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, on_height: impl FnMut(H
     for (dir, forged) in &forged {
         result.notes.push(format!("{}: {forged}", dir.display()));
     }
-    compare_states([a, b], differing, states, config, &mut result)?;
+    match states {
+        [Some(left), Some(right)] => compare_states([a, b], differing, [left, right], config, &mut result)?,
+        states => result.not_executable([a, b], differing, states.each_ref().map(Option::is_some)),
+    }
     Ok(result)
 }
 
@@ -384,19 +397,15 @@ fn replay_ignoring_roots_from(
     Ok(Some(walker.into_machine()))
 }
 
-/// The state that a height of a session leads to, whatever root its record says.
-fn state_with(dir: &Path, step: &Step, reading: Reading) -> anyhow::Result<Machine> {
+/// The state that a height of a session leads to, whatever root its record says; none if its block cannot follow.
+fn state_with(dir: &Path, step: &Step, reading: Reading) -> anyhow::Result<Option<Machine>> {
     let height = step.settled.height;
     let mut walker = Walker::near(dir, reading, height.back(1))?;
     walker.walk_to(height.back(1)).with_context(|| {
         format!("{}: it differs from its own replay before; `bisect {}` shows where", dir.display(), dir.display())
     })?;
     let step = walker.read()?.context("the height was read before")?;
-    if !walker.execute_only(&step) {
-        let problem = format!("{}: the block of height {height} is none that a chain can have", dir.display());
-        return Err(Failure::Data(problem).into());
-    }
-    Ok(walker.into_machine())
+    Ok(walker.execute_only(&step).then(|| walker.into_machine()))
 }
 
 /// The first field of two genesis files that differs.
@@ -421,90 +430,4 @@ fn genesis_difference(a: &Path, b: &Path) -> anyhow::Result<Option<Difference>> 
         None => ("layout".into(), format!("{} bytes", left.len()), format!("{} bytes", right.len())),
     };
     Ok(Some(Difference { height: 0, component: "Genesis", row: 0, field, expected, found }))
-}
-
-/// The first thing in which two records of a height differ. Certificates may: each node has its own.
-fn record_difference(a: &Step, b: &Step) -> Option<Difference> {
-    let height = a.settled.height.0;
-    let differs = |component, row: usize, field: &str, expected: String, found: String| {
-        Some(Difference { height, component, row: row as u64, field: field.into(), expected, found })
-    };
-    let (left, right) = (&a.decided.block, &b.decided.block);
-    if let Some((field, first, second)) = header_field(&left.header, &right.header) {
-        // That the hashes of the intents differ says little: the first intent that differs says more.
-        let first_intent = left.intents.iter().zip(&right.intents).position(|(one, other)| one != other);
-        if field == "intents"
-            && let Some(row) = first_intent
-        {
-            let (one, other) = (&left.intents[row], &right.intents[row]);
-            let (field, one, other) = intent_field(&one.body, &other.body)
-                .unwrap_or_else(|| ("signature", hex(&one.signature), hex(&other.signature)));
-            return differs("Intent", row, field, one, other);
-        }
-        if field == "intents" {
-            let (one, other) = (left.intents.len(), right.intents.len());
-            return differs("Block", 0, "intent_count", one.to_string(), other.to_string());
-        }
-        return differs("Block", 0, field, first, second);
-    }
-    let (left, right) = (&a.settled, &b.settled);
-    if left.beacon != right.beacon {
-        return differs("Settled", 0, "beacon", hex(&left.beacon), hex(&right.beacon));
-    }
-    if left.root != right.root {
-        return differs("Settled", 0, "root", hex(&left.root), hex(&right.root));
-    }
-    if left.root_chain != right.root_chain {
-        return differs("Settled", 0, "root_chain", hex(&left.root_chain), hex(&right.root_chain));
-    }
-    let verdict = left.verdicts.iter().zip(&right.verdicts).position(|(one, other)| one != other);
-    if let Some(row) = verdict {
-        let text = |settled: &engine::message::certificate::Settled| format!("{:?}", settled.verdicts[row]);
-        return differs("Settled", row, "verdict", text(left), text(right));
-    }
-    None
-}
-
-/// The first field in which two headers differ that says most about why.
-fn header_field(a: &Header, b: &Header) -> Option<(&'static str, String, String)> {
-    // Hashes come first, in the order of cause and effect: a header with another parent differs in the rest for that
-    // alone.
-    let hashes = [
-        ("parent", a.parent, b.parent),
-        ("root_chain", a.root_chain, b.root_chain),
-        ("validators", a.validators, b.validators),
-        ("intents", a.intents, b.intents),
-        ("certificate", a.certificate, b.certificate),
-    ];
-    let numbers = [
-        ("height", a.height.0, b.height.0),
-        ("time_ms", a.time_ms, b.time_ms),
-        ("round", a.round.into(), b.round.into()),
-        ("proposer", a.proposer.into(), b.proposer.into()),
-        ("version", a.version.into(), b.version.into()),
-    ];
-    let hash = hashes.into_iter().find(|(_, one, other)| one != other);
-    let hash = hash.map(|(name, one, other)| (name, hex(&one), hex(&other)));
-    let number = numbers.into_iter().find(|(_, one, other)| one != other);
-    hash.or_else(|| number.map(|(name, one, other)| (name, one.to_string(), other.to_string())))
-}
-
-/// The first field in which two intents differ.
-fn intent_field(a: &IntentBody, b: &IntentBody) -> Option<(&'static str, String, String)> {
-    if a.key != b.key {
-        return Some(("key", hex(&a.key), hex(&b.key)));
-    }
-    let numbers = [
-        ("number", a.number, b.number),
-        ("kind", a.kind.into(), b.kind.into()),
-        ("target", a.target.into(), b.target.into()),
-        ("bet", a.bet.into(), b.bet.into()),
-        ("box_number", a.box_number.into(), b.box_number.into()),
-        ("amount", a.amount, b.amount),
-        ("working", a.working.into(), b.working.into()),
-        ("roll", a.roll.into(), b.roll.into()),
-        ("expiry_s", a.expiry_s.into(), b.expiry_s.into()),
-    ];
-    let number = numbers.into_iter().find(|(_, one, other)| one != other);
-    number.map(|(name, one, other)| (name, one.to_string(), other.to_string()))
 }

@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 use audit::recorded::Recorded;
 use engine::limits::GROUP_BYTES;
 use engine::message::block::{Decided, Retired};
-use engine::{Height, hex};
+use engine::message::certificate::Settled;
+use engine::message::pledge::PledgeRow;
+use engine::{Height, TableId, hex};
 use serde_json::Value;
 use storage::snapshot::SnapshotsFound;
 use storage::{Frame, FrameKind, Session, Writing};
@@ -249,6 +251,53 @@ fn altered(place: &Place, honest: &Honest, name: &str, alter: impl FnOnce(&mut V
     path
 }
 
+/// What a block holds is compared, not only its header: a record may keep the header and change what it hashes.
+#[test]
+fn records_that_differ_behind_equal_headers_differ() {
+    let (place, honest) = Place::new(40, Writing::default());
+    let of = |frame: &Frame| Decided::decode(&frame.body).expect("a block");
+    let acts = |frame: &&Frame| {
+        frame.kind == FrameKind::Decided && frame.height > Height(1) && !of(frame).block.intents.is_empty()
+    };
+    let height = honest.frames.iter().find(acts).expect("somebody acts").height;
+    let with = |name: &str, alter: &dyn Fn(&mut Decided, &mut Settled)| {
+        altered(&place, &honest, name, |frames| {
+            let own = |kind| frames.iter().position(|frame| frame.kind == kind && frame.height == height);
+            let (block, led_to) =
+                (own(FrameKind::Decided).expect("decided"), own(FrameKind::Settled).expect("settled"));
+            let mut decided = of(&frames[block]);
+            let mut settled = Settled::decode(&frames[led_to].body).expect("a settled body");
+            alter(&mut decided, &mut settled);
+            frames[block].body = decided.encode();
+            frames[led_to].body = settled.encode();
+        })
+    };
+    let pledged = |number: u64| {
+        move |decided: &mut Decided, _: &mut Settled| {
+            decided.block.pledges = vec![PledgeRow::pledge([3; 32], TableId(0), 1, number, [5; 32])];
+        }
+    };
+    let amount = with("amount", &|decided, _| decided.block.intents[0].body.amount ^= 1);
+    let carried = with("carried", &|decided, _| {
+        decided.block.certificate.as_mut().expect("behind height 1").signatures[0].signature[9] ^= 1;
+    });
+    let system = with("system", &|decided, _| decided.block.system.push(vec![7]));
+    let verdicts = with("verdicts", &|_, settled| _ = settled.verdicts.pop());
+    let (pledge, other) = (with("pledge", &pledged(1)), with("other pledge", &pledged(2)));
+    for (one, path, says) in [
+        (&honest.dir, &amount, "Intent row 0, amount: expected"),
+        (&honest.dir, &carried, "Certificate row 0, carried: expected"),
+        (&honest.dir, &system, "Block row 0, system_count: expected 0, found 1"),
+        (&honest.dir, &verdicts, "Settled row 0, verdicts: expected"),
+        (&honest.dir, &pledge, "Block row 0, pledge_count: expected 0, found 1"),
+        (&pledge, &other, "Pledge row 0, number: expected 1, found 2"),
+    ] {
+        let (code, message) = place.failure(&["bisect", text(one), text(path)]);
+        let says = format!("height {height}: {says}");
+        assert!(code == 5 && message.contains(&says), "{}: {code} {message}", path.display());
+    }
+}
+
 #[test]
 fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
     let (place, honest) = given_up();
@@ -274,10 +323,10 @@ fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
         alter(&mut retired);
         frame.body = retired.encode();
     };
-    let settled = |frames: &mut Vec<Frame>, alter: &dyn Fn(&mut engine::message::certificate::Settled)| {
+    let settled = |frames: &mut Vec<Frame>, alter: &dyn Fn(&mut Settled)| {
         let own = |frame: &&mut Frame| frame.kind == FrameKind::Settled && frame.height == at;
         let frame = frames.iter_mut().find(own).expect("it was settled");
-        let mut settled = engine::message::certificate::Settled::decode(&frame.body).expect("a settled body");
+        let mut settled = Settled::decode(&frame.body).expect("a settled body");
         alter(&mut settled);
         frame.body = settled.encode();
     };
