@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use engine::Height;
 use engine::limits::{HISTORY_BEHIND_HEIGHTS, SPAN_PAGES};
 use engine::message::intent::IntentKind;
-use storage::Session;
+use engine::{Genesis, Height};
 use storage::snapshot::{RANGE_IDS, RangeRow, SnapshotsFound};
+use storage::{OpenError, Session};
 use systems::activity::ActiveKind;
 
 use super::cache::HeldPage;
@@ -17,25 +17,78 @@ use super::read::History;
 
 type Rows = BTreeMap<(u8, u64, u32), Box<[u64; RANGE_IDS]>>;
 
-/// Notes everybody who is on a page.
-fn note(rows: &mut Rows, page: u64, parts: &[HeldPage]) {
-    let mut add = |kind: ActiveKind, id: u32| {
-        let key = (kind as u8, page / SPAN_PAGES, id / RANGE_IDS as u32);
-        let words = rows.entry(key).or_insert_with(|| Box::new([0; RANGE_IDS]));
-        words[id as usize % RANGE_IDS] |= 1 << (page % SPAN_PAGES);
-    };
-    for height in parts.iter().flat_map(|part| part.iter()) {
-        for intent in height.intents {
-            add(ActiveKind::Account, intent.account);
-            match intent.table() {
-                Some(table) => add(ActiveKind::Table, table),
-                None if intent.kind() == IntentKind::Transfer => add(ActiveKind::Account, intent.target),
-                None => {}
+/// Rows of the span that is walked. They are written when it ends: no more than one row for each 512 tables and accounts is held,
+/// however long the session is.
+struct SpanRows<'a> {
+    found: &'a SnapshotsFound,
+    tables: u32,
+    accounts: u32,
+    rows: Rows,
+    /// The last page that was taken.
+    page: Option<u64>,
+    /// The first height of the first one.
+    first: Height,
+}
+
+impl<'a> SpanRows<'a> {
+    fn new(found: &'a SnapshotsFound, tables: u32, accounts: u32) -> Self {
+        Self { found, tables, accounts, rows: Rows::new(), page: None, first: Height::GENESIS }
+    }
+
+    /// Goes on to a page.
+    fn begin(&mut self, page: u64) -> Result<(), OpenError> {
+        assert!(self.page.is_none_or(|before| before < page), "pages are walked in order");
+        match self.page {
+            None => self.first = Height(heights_of(page).start),
+            Some(before) if before / SPAN_PAGES < page / SPAN_PAGES => {
+                // If the walk goes no further, no height is told of that a power cut could still take back.
+                self.write(Height(heights_of(before).end - 1).back(HISTORY_BEHIND_HEIGHTS))?;
             }
+            Some(_) => {}
         }
-        height.rolls.iter().for_each(|roll| add(ActiveKind::Table, roll.table));
-        height.resolutions.iter().for_each(|one| add(ActiveKind::Account, one.account));
-        height.leavings.iter().for_each(|leaving| add(ActiveKind::Account, leaving.account));
+        self.page = Some(page);
+        Ok(())
+    }
+
+    /// Notes that somebody is on the page. Whom a refused intent names need not exist, and has no history.
+    fn add(&mut self, kind: ActiveKind, id: u32) {
+        let ids = match kind {
+            ActiveKind::Table => self.tables,
+            ActiveKind::Account => self.accounts,
+        };
+        if id >= ids {
+            return;
+        }
+        let page = self.page.expect("a page was begun");
+        let key = (kind as u8, page / SPAN_PAGES, id / RANGE_IDS as u32);
+        let words = self.rows.entry(key).or_insert_with(|| Box::new([0; RANGE_IDS]));
+        words[id as usize % RANGE_IDS] |= 1 << (page % SPAN_PAGES);
+    }
+
+    /// Notes everybody who is on a page.
+    fn take(&mut self, page: u64, parts: &[HeldPage]) -> Result<(), OpenError> {
+        self.begin(page)?;
+        for height in parts.iter().flat_map(|part| part.iter()) {
+            for intent in height.intents {
+                self.add(ActiveKind::Account, intent.account);
+                match intent.table() {
+                    Some(table) => self.add(ActiveKind::Table, table),
+                    None if intent.kind() == IntentKind::Transfer => self.add(ActiveKind::Account, intent.target),
+                    None => {}
+                }
+            }
+            height.rolls.iter().for_each(|roll| self.add(ActiveKind::Table, roll.table));
+            height.resolutions.iter().for_each(|one| self.add(ActiveKind::Account, one.account));
+            height.leavings.iter().for_each(|leaving| self.add(ActiveKind::Account, leaving.account));
+        }
+        Ok(())
+    }
+
+    /// Writes the rows, and that they and those before tell of all heights up to `to`.
+    fn write(&mut self, to: Height) -> Result<(), OpenError> {
+        let row = |((kind, span, block), words)| RangeRow { kind, span, block, words };
+        let rows = std::mem::take(&mut self.rows).into_iter().map(row).collect();
+        self.found.set_ranges(rows, (self.first, to))
     }
 }
 
@@ -47,19 +100,50 @@ fn note(rows: &mut Rows, page: u64, parts: &[HeldPage]) {
 pub fn reindex(dir: &Path, history: &History) -> anyhow::Result<(Height, Height)> {
     let session = Session::open(dir)?;
     let found = SnapshotsFound::open(&session, |_| ())?;
-    let mut rows = Rows::new();
-    let (mut first, mut last) = (None, 0);
+    let Genesis { tables, accounts, .. } = *history.setup().genesis;
+    let mut rows = SpanRows::new(&found, tables, accounts);
+    let mut last = 0;
     history.walk_all(|page, parts| {
-        first.get_or_insert(heights_of(page).start);
         last = parts.first().map_or(last, |part| part.heights().end - 1);
-        note(&mut rows, page, parts);
-        Ok(())
+        Ok(rows.take(page, parts)?)
     })?;
-    let first = Height(first.context("the session holds no settled height")?);
+    rows.page.context("the session holds no settled height")?;
     // What a power cut may still take back is left to the node; what its newest snapshot has is on disk.
     let snapshot = found.newest_first().first().map_or(0, |info| info.height.0);
-    let coverage = (first, Height(snapshot.max(last.saturating_sub(HISTORY_BEHIND_HEIGHTS))));
-    let row = |((kind, span, block), words)| RangeRow { kind, span, block, words };
-    found.set_ranges(rows.into_iter().map(row).collect(), coverage)?;
-    Ok(coverage)
+    let to = Height(snapshot.max(last.saturating_sub(HISTORY_BEHIND_HEIGHTS)));
+    rows.write(to)?;
+    Ok((rows.first, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::snapshot::Ranges;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_a_span_go_when_it_ends_and_there_are_none_of_ids_that_genesis_has_not() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("s");
+        let session = Session::create(&path, b"{}").expect("new");
+        let found = SnapshotsFound::open(&session, |_| ()).expect("a place");
+        let mut rows = SpanRows::new(&found, 3, 40);
+        for page in [0, 63, 64, 200] {
+            rows.begin(page).expect("an index");
+            for id in [2, 3, 1 << 20, u32::MAX] {
+                rows.add(ActiveKind::Table, id);
+                rows.add(ActiveKind::Account, id);
+            }
+            assert_eq!(rows.rows.len(), 2, "tables and accounts of one span, at page {page}");
+        }
+        rows.write(Height(heights_of(200).end - 1)).expect("an index");
+        drop(found);
+        let ranges = Ranges::open(&path, &session.chain()).expect("an index");
+        assert_eq!(ranges.coverage(), (Height(1), Height(heights_of(200).end - 1)));
+        for kind in [ActiveKind::Table as u8, ActiveKind::Account as u8] {
+            let active = [199, 63, 62].map(|page| ranges.active_at_or_below(kind, 2, page));
+            assert_eq!(active, [Some(64), Some(63), Some(0)]);
+            assert_eq!(ranges.active_at_or_below(kind, 1 << 20, 200), None);
+        }
+    }
 }
