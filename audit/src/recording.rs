@@ -222,6 +222,30 @@ pub fn last_settled(dir: &Path) -> anyhow::Result<Option<(Height, Hash)>> {
     Ok(last)
 }
 
+/// The first height after which a session records a root chain, and the one that it records after another height. Nothing is kept of
+/// the others: there may be any number of them.
+///
+/// # Errors
+/// If the directory is no session, or its journal is damaged.
+pub fn find_root_chain(dir: &Path, wanted: &Hash, at: Height) -> anyhow::Result<(Option<Height>, Option<Hash>)> {
+    let mut journal = JournalReader::open(dir)?;
+    let (mut first, mut found) = (None, None);
+    while let Some(frame) = journal.next_frame()? {
+        if frame.kind != FrameKind::Settled {
+            continue;
+        }
+        if let Recorded::Settled(Settled { height, root_chain, .. }) = Recorded::of(&frame)? {
+            if root_chain == *wanted {
+                first.get_or_insert(height);
+            }
+            if height == at {
+                found = Some(root_chain);
+            }
+        }
+    }
+    Ok((first, found))
+}
+
 /// The recorded root chain after each of some heights, as far as the session reaches.
 ///
 /// # Errors

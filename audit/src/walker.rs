@@ -34,7 +34,7 @@ use crate::weight::Weight;
 
 pub use crate::difference::Difference;
 pub use crate::identity::{Identity, identity};
-pub use crate::recording::{GivenUp, Recording, Step, last_settled, root_chains};
+pub use crate::recording::{GivenUp, Recording, Step, find_root_chain, last_settled, root_chains};
 
 /// A machine that executes a session's heights again.
 pub struct Walker {

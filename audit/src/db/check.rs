@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::{GROUP_BYTES, UNSETTLED_RECORDED_MAX};
+use engine::limits::{CHECK_PROBLEMS_MAX, GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Header, Retired};
 use engine::message::certificate::{Certificate, ChainLink, Settled, verdicts_hash};
@@ -132,8 +132,43 @@ struct Heights {
     named: BTreeMap<Height, Hash>,
     /// Of the last settled height and of the one before it.
     root_chains: [Hash; 2],
-    roots: BTreeMap<Height, Hash>,
+    roots: Roots,
+    /// What is wrong, as far as it is told.
     problems: Vec<String>,
+    /// What else is.
+    more: u64,
+}
+
+/// Roots that snapshots are compared with. Of all other heights nothing is kept: there may be any number of them.
+#[derive(Clone, Default)]
+struct Roots {
+    /// Of each height that has a snapshot, once the journal has said it.
+    wanted: BTreeMap<Height, Option<Hash>>,
+    /// Where a node writes the session: the newest snapshot that there was, for later ones may come while its journal is read.
+    above: Option<Height>,
+}
+
+impl Roots {
+    /// Those of the snapshots that a session has.
+    fn wanted(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, live: bool) -> anyhow::Result<Self> {
+        let catalog = check_index(backend, dir, chain, !live)?.catalog;
+        let newest = catalog.snapshots.keys().next_back().copied().unwrap_or(Height::GENESIS);
+        let wanted = catalog.snapshots.keys().map(|height| (*height, None)).collect();
+        Ok(Self { wanted, above: live.then_some(newest) })
+    }
+
+    /// Takes the root that the journal has at a height.
+    fn take(&mut self, height: Height, root: Hash) {
+        match self.wanted.get_mut(&height) {
+            Some(wanted) => *wanted = Some(root),
+            None if self.above.is_some_and(|above| height > above) => _ = self.wanted.insert(height, Some(root)),
+            None => {}
+        }
+    }
+
+    fn recorded(&self, height: Height) -> Option<Hash> {
+        self.wanted.get(&height).copied().flatten()
+    }
 }
 
 impl Heights {
@@ -155,8 +190,13 @@ impl Heights {
             // What validators did beside the chain says nothing about its heights.
             FrameKind::Evidence => None,
         };
-        if let Some(problem) = problem {
-            self.problems.push(format!("the {kind:?} frame of height {height}: {problem}"));
+        match problem {
+            // A frame takes fewer bytes than what is said of it: a journal of nothing but wrong ones must not fill the memory.
+            Some(problem) if self.problems.len() < CHECK_PROBLEMS_MAX => {
+                self.problems.push(format!("the {kind:?} frame of height {height}: {problem}"));
+            }
+            Some(_) => self.more += 1,
+            None => {}
         }
     }
 
@@ -176,14 +216,16 @@ impl Heights {
         self.parent = header.hash();
         self.decided = height;
         self.waiting.insert(height, header);
+        // A record that decides without end must not fill the memory, whatever else is wrong with it: what waits is forgotten, and
+        // that is told.
+        let is_endless = self.waiting.len().max(self.named.len()) > UNSETTLED_RECORDED_MAX;
+        if is_endless {
+            self.waiting.clear();
+            self.named.clear();
+        }
         match () {
             () if !follows || !own => Some("it does not follow the height before it".to_owned()),
-            // A record that decides without end must not fill the memory: what waits is forgotten, and that is told.
-            () if self.waiting.len() > UNSETTLED_RECORDED_MAX => {
-                self.waiting.clear();
-                self.named.clear();
-                Some("too many heights before it are not settled".to_owned())
-            }
+            () if is_endless => Some("too many heights before it are not settled".to_owned()),
             () if header.root_chain != root_chain => {
                 Some("it was decided after another state than the record has".to_owned())
             }
@@ -203,7 +245,7 @@ impl Heights {
         let chained = link.after(&self.root_chains[0]);
         self.settled = height;
         self.root_chains = [root_chain, self.root_chains[0]];
-        self.roots.insert(height, root);
+        self.roots.take(height, root);
         let named = self.named.remove(&height).unwrap_or(root_chain);
         match () {
             () if named != root_chain => Some("a block was decided after another state".to_owned()),
@@ -218,7 +260,7 @@ impl Heights {
         let first = self.decided == Height::GENESIS && note.height == height;
         (self.decided, self.settled, self.parent) = (note.height, note.height, note.block);
         self.root_chains = note.root_chains;
-        self.roots.insert(note.height, note.root);
+        self.roots.take(note.height, note.root);
         (!first).then(|| "a journal begins at a snapshot with its first frame, or not at all".to_owned())
     }
 }
@@ -229,11 +271,12 @@ fn journal(
     chain: &Hash,
     live: bool,
     report: &mut CheckReport,
-) -> anyhow::Result<BTreeMap<Height, Hash>> {
+) -> anyhow::Result<Roots> {
+    let roots = Roots::wanted(backend, dir, chain, live)?;
     let (mut checked, mut heights) = (storage::JournalCheck::default(), Heights::default());
     // A group that is being written may look like damage for a moment: it is read again before anybody is told.
     for attempt in 1..=if live { ATTEMPTS } else { 1 } {
-        heights = Heights::default();
+        heights = Heights { roots: roots.clone(), ..Heights::default() };
         checked = check_journal(backend, dir, chain, |frame| heights.take(&frame))?;
         if checked.damages.is_empty() {
             break;
@@ -247,9 +290,16 @@ fn journal(
     report.settled = heights.settled.0;
     let whole = checked.damages.is_empty();
     checked.damages.into_iter().for_each(|damage| report.damage(damage));
+    if checked.more > 0 {
+        report.note(Severity::Damaged, "journal", None, format!("and {} more damaged places", checked.more));
+    }
     // Behind damage, frames are missing: that they do not follow one another says nothing more.
     if whole {
         for problem in heights.problems {
+            report.note(Severity::Damaged, "journal", None, problem);
+        }
+        if heights.more > 0 {
+            let problem = format!("and {} more frames that are wrong", heights.more);
             report.note(Severity::Damaged, "journal", None, problem);
         }
     }
@@ -300,7 +350,7 @@ fn snapshots(
     backend: &Arc<dyn Backend>,
     dir: &Path,
     chain: &Hash,
-    roots: &BTreeMap<Height, Hash>,
+    roots: &Roots,
     report: &mut CheckReport,
 ) -> anyhow::Result<()> {
     if !dir.join("snapshots").is_dir() {
@@ -342,7 +392,7 @@ fn snapshots(
                     format!("the snapshot of height {height}: {problem}"),
                 );
             }
-            Ok(root) if roots.get(height).is_some_and(|recorded| *recorded != root) => {
+            Ok(root) if roots.recorded(*height).is_some_and(|recorded| recorded != root) => {
                 let problem = format!("the snapshot of height {height} has another root than the journal says");
                 report.note(Severity::Damaged, "snapshots", None, problem);
             }
@@ -385,5 +435,62 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
     if cache > 0 {
         let problem = format!("{cache} bytes that an earlier program left: nothing reads them, they may be deleted");
         report.note(Severity::Note, "cache", None, problem);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+
+    use super::*;
+
+    #[test]
+    fn a_record_that_leaves_heights_out_keeps_none_of_them() {
+        let certificate = Certificate { height: Height(1), round: 0, block: [0; 32], signatures: Vec::new() };
+        for is_settled in [false, true] {
+            let mut heights = Heights::default();
+            for height in (1..=400).map(|number| Height(5 * number)) {
+                let header = Header { height, ..Header::zeroed() };
+                heights.decided(height, header, &certificate).expect("it follows nothing");
+                if is_settled {
+                    heights.waiting.clear();
+                    heights.settled = height;
+                }
+                let kept = heights.waiting.len().max(heights.named.len());
+                assert!(kept <= UNSETTLED_RECORDED_MAX, "{kept} at {height}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_journal_does_not_grow_with_it() {
+        let wanted = BTreeMap::from([(Height(7), None), (Height(9_000), None)]);
+        let heights = |above| Heights { roots: Roots { wanted: wanted.clone(), above }, ..Heights::default() };
+        let settle = |heights: &mut Heights| {
+            for height in 1..=10_000 {
+                let settled = Settled {
+                    height: Height(height),
+                    beacon: [0; 48],
+                    root: [height as u8; 32],
+                    root_chain: [0; 32],
+                    verdicts: Vec::new(),
+                };
+                let body = settled.encode();
+                heights.take(&Frame { kind: FrameKind::Settled, height: Height(height), body });
+            }
+        };
+        let mut read = heights(None);
+        settle(&mut read);
+        // None of them settles a block that was decided.
+        assert_eq!((read.problems.len(), read.more), (CHECK_PROBLEMS_MAX, 10_000 - CHECK_PROBLEMS_MAX as u64));
+        assert_eq!(read.roots.wanted.len(), 2);
+        assert_eq!(read.roots.recorded(Height(7)), Some([7; 32]));
+        assert_eq!(read.roots.recorded(Height(9_000)), Some([9_000_u64 as u8; 32]));
+        assert_eq!(read.roots.recorded(Height(8)), None);
+        // Where a node writes, snapshots come while its journal is read.
+        let mut live = heights(Some(Height(9_000)));
+        settle(&mut live);
+        assert_eq!(live.roots.wanted.len(), 2 + 1_000);
+        assert_eq!(live.roots.recorded(Height(9_500)), Some([9_500_u64 as u8; 32]));
     }
 }

@@ -1,11 +1,11 @@
 use std::path::Path;
 
 use audit::reading::{Origin, Reading};
-use audit::walker::{Identity, identity, last_settled, root_chains};
+use audit::walker::{Identity, find_root_chain, identity, last_settled};
 use bytesize::ByteSize;
 use clap::Args;
 use engine::limits::READER_MEMORY_MAX;
-use engine::{Hash, Height, hex, unhex};
+use engine::{Height, hex, unhex};
 use net::settings::parse_size;
 use serde_json::Value;
 
@@ -69,18 +69,16 @@ impl SessionArgs {
             return Err(Failure::Mismatch(format!("{} has no settled height", dir.display())).into());
         };
         let last = height.unwrap_or(end).min(end);
-        let chains = root_chains(dir, 1..end.0 + 1)?;
-        let place = chains.iter().find(|(_, root_chain)| **root_chain == expected).map(|(height, _)| *height);
-        let found: Option<&Hash> = chains.get(&last.0);
-        if place == Some(last.0) {
+        let (place, found) = find_root_chain(dir, &expected, last)?;
+        if place == Some(last) && found == Some(expected) {
             return Ok(());
         }
         let (dir, last) = (dir.display(), thousands(last.0));
-        let found = found.map_or_else(|| "unknown".to_owned(), |found| hex(found));
+        let found = found.map_or_else(|| "unknown".to_owned(), |found| hex(&found));
         let text = match place {
             Some(place) => format!(
                 "{dir} has the expected root chain at height {}, not at {last}, where it is {found}",
-                thousands(place)
+                thousands(place.0)
             ),
             None => format!(
                 "{dir} ends at height {}, and the root chain after height {last} is {found}: the expected {} is at none of \

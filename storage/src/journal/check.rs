@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::limits::CHECK_PROBLEMS_MAX;
 use engine::{Hash, Height};
 
 use super::compressed;
@@ -24,10 +25,23 @@ pub struct JournalCheck {
     pub frames: u64,
     /// The highest height of a frame.
     pub highest: Height,
-    /// Everything that is damaged.
+    /// What is damaged, as far as it is told.
     pub damages: Vec<Damage>,
+    /// Damaged places beside those.
+    pub more: u64,
     /// What follows the last frame, if it is a group that was never completed: it is cut when the session goes on.
     pub torn: Option<(Damage, u64)>,
+}
+
+impl JournalCheck {
+    fn damaged(&mut self, damage: Damage) {
+        // A place of some bytes must not cost more than those: somebody may have made a journal of nothing else.
+        if self.damages.len() < CHECK_PROBLEMS_MAX {
+            self.damages.push(damage);
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 /// Reads every byte of every segment; `found` hears of each frame that can be read, in order.
@@ -54,7 +68,7 @@ pub fn check_journal(
         let bytes = match compressed::read(&**backend, path, 0).map_err(compressed::failed(path)) {
             // Nothing of it can be read; what comes after it can.
             Err(OpenError::Damaged(damaged)) => {
-                check.damages.push(damaged);
+                check.damaged(damaged);
                 (before, next) = (None, u64::from(*number) + 1);
                 continue;
             }
@@ -62,7 +76,7 @@ pub fn check_journal(
         };
         assert!(place == 0 || u64::from(*number) >= next, "files come by their numbers, each once");
         if u64::from(*number) != next {
-            check.damages.push(damage(0, format!("segment {number} stands where segment {next} belongs").into()));
+            check.damaged(damage(0, format!("segment {number} stands where segment {next} belongs").into()));
             before = None;
         }
         next = u64::from(*number) + 1;
@@ -71,7 +85,7 @@ pub fn check_journal(
         match segment::check(&bytes, kind, *number, chain) {
             Ok(previous) => {
                 if before.is_some_and(|before| before != previous) {
-                    check.damages.push(damage(0, "the segment does not follow the one before it".into()));
+                    check.damaged(damage(0, "the segment does not follow the one before it".into()));
                 }
                 scan.load(bytes, 0, 0);
                 scan.previous = previous;
@@ -83,7 +97,7 @@ pub fn check_journal(
                 continue;
             }
             Err(bad) => {
-                check.damages.push(damage(0, bad.problem));
+                check.damaged(damage(0, bad.problem));
                 scan.load(bytes, 0, 0);
                 if !scan.resume(0) {
                     before = None;
@@ -118,7 +132,7 @@ fn segment_frames(
             ScanItem::Sealed => return true,
             ScanItem::End => {
                 if !last {
-                    check.damages.push(damage(scan.offset(scan.at), "a sealed segment has no index".into()));
+                    check.damaged(damage(scan.offset(scan.at), "a sealed segment has no index".into()));
                 }
                 return !lost;
             }
@@ -132,7 +146,7 @@ fn segment_frames(
                     check.torn = Some((damage(scan.offset(at), problem), scan.dirty_bytes(at)));
                     return false;
                 }
-                check.damages.push(damage(scan.offset(at), problem));
+                check.damaged(damage(scan.offset(at), problem));
                 lost = true;
                 if !scan.resume(at) {
                     return false;
