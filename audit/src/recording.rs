@@ -101,6 +101,8 @@ impl Recording {
                 // The block that led to this was given up, or lies before the place where reading began.
                 FrameKind::Settled if height <= self.known && !self.waits(height) => continue,
                 // What validators did beside the chain, and where a journal began, change nothing that is executed.
+                // A journal that begins at a snapshot has nothing of the heights up to there.
+                FrameKind::Base if height > self.known => return Err(GivenUp(height).into()),
                 FrameKind::Evidence | FrameKind::Base => continue,
                 FrameKind::Decided | FrameKind::Settled => {}
             }
