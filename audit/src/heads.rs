@@ -200,18 +200,18 @@ pub fn check_heads(dir: &Path, setup: &Setup, verifier: &Verifier, note: &ChainN
 }
 
 /// Checks that a snapshot is the state that the record has at its height, and that what the record says there belongs
-/// together. A journal that begins at a snapshot has no more of its height than a note: the heights that follow prove it,
-/// whose headers name its block and its root chain.
+/// together. Says whether the record has the height itself: a journal that begins at a snapshot has no more of it than a note,
+/// and the heights that follow prove it, whose headers name its block and its root chain.
 ///
 /// # Errors
 /// If the journal is damaged, has not that height, or has something else there.
-pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>) -> anyhow::Result<()> {
+pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>) -> anyhow::Result<bool> {
     if let Some(base) = base_at(dir, note.height)? {
         let same = (base.block, base.time_ms, base.root, base.root_chains)
             == (note.block, note.time_ms, note.root, note.root_chains);
         // Nothing else is left of this height: the headers of the next two prove what the note says.
         anyhow::ensure!(same, "the journal begins at another snapshot of height {}", note.height);
-        return Ok(());
+        return Ok(false);
     }
     let head = head_at(dir, note.height)?;
     let (Retired { header, .. }, settled) = &head;
@@ -228,7 +228,7 @@ pub fn check_snapshot(dir: &Path, note: &ChainNote, verifier: Option<&Verifier>)
     if let Some(forged) = verifier.and_then(|verifier| verifier.heads(&[head]).forged) {
         anyhow::bail!("{forged}");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What a journal that begins at the snapshot of a height says of it; nothing if it begins elsewhere.

@@ -13,6 +13,7 @@ use systems::Machine;
 use words::Failure;
 
 use crate::recorded::Recorded;
+use crate::verify::Verifier;
 
 /// The journal keeps no more than header, certificate and root of a height.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,9 +101,9 @@ impl Recording {
                 FrameKind::Retired => return Err(GivenUp(height).into()),
                 // The block that led to this was given up, or lies before the place where reading began.
                 FrameKind::Settled if height <= self.known && !self.waits(height) => continue,
-                // What validators did beside the chain, and where a journal began, change nothing that is executed.
                 // A journal that begins at a snapshot has nothing of the heights up to there.
                 FrameKind::Base if height > self.known => return Err(GivenUp(height).into()),
+                // What validators did beside the chain, and where a journal began, change nothing that is executed.
                 FrameKind::Evidence | FrameKind::Base => continue,
                 FrameKind::Decided | FrameKind::Settled => {}
             }
@@ -145,8 +146,13 @@ impl Recording {
     }
 
     /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
-    /// still has it whole. The headers of the two heights that follow repeat the root chain that leads to it.
-    pub(crate) fn after_snapshot(dir: &Path, machine: &mut Machine) -> anyhow::Result<Self> {
+    /// still has it whole. The headers of the two heights that follow repeat the root chain that leads to it, and with a
+    /// verifier the second of them must be there.
+    pub(crate) fn after_snapshot(
+        dir: &Path,
+        machine: &mut Machine,
+        verifier: Option<&Verifier>,
+    ) -> anyhow::Result<Self> {
         let at = machine.chain().settled;
         let mut recording = Self { known: at, ..Self::open_at(dir, at)? };
         match recording.read()? {
@@ -155,15 +161,28 @@ impl Recording {
             Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
             None => anyhow::bail!("the journal ends before it"),
         }
+        recording.check_named(machine, verifier)?;
+        Ok(recording)
+    }
+
+    /// Compares a state with the headers of the next two heights, as far as they were decided. The root that a record has is
+    /// whatever its maker wrote there; with a verifier, the header two heights above must be there, which names the state, and
+    /// a quorum must have signed it.
+    ///
+    /// # Errors
+    /// If they name another state, or nothing that validators signed names this one.
+    pub(crate) fn check_named(&mut self, machine: &Machine, verifier: Option<&Verifier>) -> anyhow::Result<()> {
         // A state is named by the header two heights above it, so that many are looked at, settled or not.
-        while recording.ahead.len() < 2 {
-            let Some(step) = recording.read_journal()? else { break };
-            recording.ahead.push_back(step);
+        while self.ahead.len() < 2 {
+            let Some(step) = self.read_journal()? else { break };
+            self.ahead.push_back(step);
         }
-        let settled = recording.ahead.iter().map(|step| &step.decided);
-        let headers = settled.chain(&recording.waiting).map(|decided| &decided.block.header);
+        let settled = self.ahead.iter().map(|step| &step.decided);
+        let next: Vec<&Decided> = settled.chain(&self.waiting).take(2).collect();
         let chain = machine.chain();
-        for (height, header) in [at.next(), at.next().next()].into_iter().zip(headers) {
+        let at = chain.settled;
+        for (height, decided) in [at.next(), at.next().next()].into_iter().zip(&next) {
+            let header = &decided.block.header;
             let found = header.height;
             anyhow::ensure!(found == height, "the journal has height {found} where {height} belongs");
             let (found, expected) = (hex(&header.root_chain), hex(&chain.root_chain_for(height)));
@@ -172,7 +191,11 @@ impl Recording {
                 "height {height} was decided after another state than it has: root chain {found}, not {expected}"
             );
         }
-        Ok(recording)
+        let Some(verifier) = verifier else { return Ok(()) };
+        let Some(above) = next.get(1) else {
+            anyhow::bail!("no validator has signed its root: the header two heights above would name it");
+        };
+        verifier.decided(above).map_err(|forged| anyhow::anyhow!("{forged}"))
     }
 
     /// Decided heights that no settled frame has followed so far.

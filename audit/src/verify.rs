@@ -1,13 +1,13 @@
 //! Signatures of a record, verified in batches: intents, pledges, certificates, beacons.
 
 use anyhow::Context;
-use engine::Hash;
 use engine::message::block::{Decided, Retired};
 use engine::message::certificate::{Beacon, Settled};
+use engine::{Hash, hex};
 use order::batch::BatchSecret;
 use order::beacon::{BeaconMessage, BeaconVerifier};
 use order::block::{BlockContext, carried_items, intent_items, pledge_items};
-use order::certificate::certificate_items;
+use order::certificate::{certificate_items, check_certificate_form};
 use order::signature::{PublicKey, SignedItem, verify_batch};
 use order::validators::Validators;
 use systems::Setup;
@@ -135,6 +135,24 @@ impl Verifier {
             batch.beacons.push(self.beacon(header.height, header.hash(), settled));
         }
         self.run(&batch)
+    }
+
+    /// Verifies that a quorum decided a block: its certificate, and nothing else of it.
+    ///
+    /// # Errors
+    /// If it is none of the block, not of a quorum, or a signature in it is forged.
+    pub fn decided(&self, decided: &Decided) -> Result<(), Difference> {
+        let Decided { block, certificate } = decided;
+        let height = block.header.height;
+        check_certificate_form(certificate, &self.validators, height, &block.header.hash()).map_err(|error| {
+            let (expected, found) = (error.to_string(), hex(&certificate.hash()));
+            Difference { expected, found, field: "signatures".into(), ..forged(height.0, "Certificate", 0) }
+        })?;
+        let mut batch = Batch::default();
+        batch.items.extend(certificate_items(certificate, &self.validators, &self.chain));
+        batch.note(height.0, "Certificate");
+        assert!(!batch.items.is_empty(), "a quorum is somebody");
+        self.run(&batch).forged.map_or(Ok(()), Err)
     }
 
     fn beacon(&self, height: engine::Height, block: Hash, settled: &Settled) -> (BeaconMessage, Beacon) {

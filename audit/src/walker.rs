@@ -75,7 +75,8 @@ impl Walker {
     }
 
     /// A walk from the newest good snapshot at or below `height`, or from genesis if there is none. As a restart does, it
-    /// trusts the snapshot whose root it has computed, and that the journal has the same root there.
+    /// trusts the snapshot whose root it has computed, and that the journal has the same root there. A stranger's is good only
+    /// where a quorum signed the header two heights above, which names that root.
     ///
     /// # Errors
     /// If there is no session, or its genesis or snapshots cannot be read.
@@ -421,16 +422,38 @@ impl<'a> Base<'a> {
     /// # Errors
     /// A [`Failure`] if no snapshot can be begun with; anything else if this one cannot.
     fn walker(&self, at: Height) -> anyhow::Result<Walker> {
+        let (walker, is_recorded) = self.loaded(at)?;
+        if is_recorded || self.reading.origin == Origin::Own {
+            return Ok(walker);
+        }
+        // Nothing of this height is left from which its root chain follows, so that the header that names it says nothing of the
+        // root. The next height is executed: the root chain after it follows from its own root, and has a header that names it.
+        let mut trial = walker;
+        trial.until(at.next());
+        trial.step().map_err(|problem| anyhow::anyhow!("behind it the record differs: {problem:#}"))?;
+        anyhow::ensure!(trial.height() == at.next(), "no height behind it proves its root");
+        trial.recording.check_named(&trial.machine, trial.verifier.as_ref())?;
+        drop(trial);
+        Ok(self.loaded(at)?.0)
+    }
+
+    /// The same, and whether the record has that height itself.
+    fn loaded(&self, at: Height) -> anyhow::Result<(Walker, bool)> {
         let stored = StoredSnapshot::open(&self.backend, self.dir, self.catalog, at)?;
         let mut machine = self.reading.machine(self.setup.clone())?;
         let note = machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
             stored.read_group(index, group)
         })?;
-        // A snapshot is believed where its rows lead to its root, and the record has that root at its height.
-        let recording = Recording::after_snapshot(self.dir, &mut machine)?;
+        // A snapshot is believed where its rows lead to its root, and the record has that root at its height; a stranger's, where
+        // a quorum signed it too, for the record is whatever its maker wrote.
+        let verifier = match self.reading.origin {
+            Origin::Stranger => Some(Verifier::new(&self.setup)?),
+            Origin::Own => None,
+        };
+        let recording = Recording::after_snapshot(self.dir, &mut machine, verifier.as_ref())?;
+        let is_recorded = check_snapshot(self.dir, &note, verifier.as_ref())?;
         let walker = Walker::begin(recording, machine, Some(note), self.reading)?;
-        check_snapshot(self.dir, walker.base.as_ref().expect("given above"), walker.verifier.as_ref())?;
-        Ok(walker)
+        Ok((walker, is_recorded))
     }
 }
 

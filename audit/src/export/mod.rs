@@ -26,7 +26,7 @@ use engine::{Hash, Height};
 use systems::Machine;
 
 use self::sinks::Sinks;
-use crate::reading::Reading;
+use crate::reading::{Origin, Reading};
 use crate::walker::{Walker, walk_to};
 pub use schema::{BALANCES, Column, Kind, SHEETS, Sheet, Value};
 use words::Failure;
@@ -86,10 +86,7 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
         files.extend(sinks.files());
         walk(dir, config, sinks, &mut on_height)?
     } else {
-        let walker = walk_to(dir, config.height, config.reading)?;
-        let executed_from = walker.executed_from();
-        let mut machine = walker.into_machine();
-        Walked { root: machine.root(), machine, executed_from, rows: Vec::new() }
+        walk_to_state(dir, config, &mut on_height)?
     };
     let image_bytes = match (image, &config.image) {
         (Some(file), Some(path)) => Some(write_image(&mut machine, file, path)?),
@@ -111,6 +108,31 @@ struct Walked {
     root: Hash,
     executed_from: Height,
     rows: Vec<(&'static str, u64)>,
+}
+
+/// Walks to the state that is asked for: over all that can still be executed, for whoever is given a stranger's state can look at no
+/// block behind it.
+fn walk_to_state(dir: &Path, config: &ExportConfig, on_height: &mut impl FnMut(Height)) -> anyhow::Result<Walked> {
+    let ExportConfig { height, reading, .. } = config;
+    let walker = match reading.origin {
+        Origin::Own => walk_to(dir, *height, *reading)?,
+        Origin::Stranger => {
+            let mut walker = Walker::earliest(dir, *reading)?;
+            let to = height.unwrap_or(Height(u64::MAX));
+            walker.until(to);
+            while walker.height() < to {
+                let Some(step) = walker.step()? else { break };
+                on_height(step.settled.height);
+            }
+            if let Some(height) = height {
+                walker.walk_to(*height)?;
+            }
+            walker
+        }
+    };
+    let executed_from = walker.executed_from();
+    let mut machine = walker.into_machine();
+    Ok(Walked { root: machine.root(), machine, executed_from, rows: Vec::new() })
 }
 
 /// Walks the session and gives its rows to the sinks.

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use audit::recorded::Recorded;
 use engine::limits::GROUP_BYTES;
 use engine::message::block::{Decided, Retired};
-use engine::message::certificate::Settled;
+use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
+use engine::message::note::ChainNote;
 use engine::message::pledge::PledgeRow;
 use engine::{Height, TableId, hex};
 use serde_json::Value;
@@ -375,8 +376,38 @@ fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
 fn a_snapshot_whose_chips_were_moved_is_no_state_of_the_record() {
     let (place, honest) = given_up();
     let all = snapshots_of(&honest);
-    let (height, (mut note, mut image)) = all.into_iter().next_back().expect("a snapshot");
-    // From the treasury to the cage of account 0, and in the control accounts: the state adds up.
+    let (height, (note, image)) = all.into_iter().next_back().expect("a snapshot");
+    let (mut note, image) = with_moved_chips(note, image);
+    let path = place.path("moved");
+    // The record ends with the snapshot, so that no later height contradicts it.
+    let frames: Vec<Frame> = honest.frames.iter().filter(|frame| frame.height <= height).cloned().collect();
+    write_with_snapshot(&honest, &path, frames.clone(), &note, &image);
+    assert_shows_nothing(&place, &path);
+
+    // Nor is it where the record's own root is rewritten, which nobody signed: there is no header that names it, or only one of
+    // the height that comes too early to.
+    let own = |frame: &Frame| frame.kind == FrameKind::Settled && frame.height == height;
+    let settled = frames.iter().find(|frame| own(frame)).expect("it is settled");
+    let mut settled = Settled::decode(&settled.body).expect("a settled body");
+    settled.root = note.root;
+    let verdicts = verdicts_hash(settled.verdicts.iter().copied());
+    let Settled { beacon, root, .. } = &settled;
+    let link = ChainLink { height, block: &note.block, beacon, root, verdicts: &verdicts };
+    settled.root_chain = link.after(&note.root_chains[1]);
+    note.root_chains[0] = settled.root_chain;
+    let rewritten =
+        |frame: &Frame| if own(frame) { Frame { body: settled.encode(), ..frame.clone() } } else { frame.clone() };
+    for (name, decided) in [("rewritten", height), ("and one decided", height.next())] {
+        let within =
+            |frame: &&Frame| frame.height <= height || frame.height <= decided && frame.kind == FrameKind::Decided;
+        let frames = honest.frames.iter().filter(within).map(rewritten).collect();
+        write_with_snapshot(&honest, &place.path(name), frames, &note, &image);
+        assert_shows_nothing(&place, &place.path(name));
+    }
+}
+
+/// A snapshot in which chips were moved from the treasury to the cage of account 0, and in the control accounts: the state adds up.
+fn with_moved_chips(mut note: ChainNote, mut image: Vec<u8>) -> (ChainNote, Vec<u8>) {
     // The last columns are accounts, their keys, and pledges, a group each.
     let accounts = image.len() - 3 * GROUP_BYTES;
     let mut add = |at: usize, chips: i64| {
@@ -387,18 +418,58 @@ fn a_snapshot_whose_chips_were_moved_is_no_state_of_the_record() {
     add(16, 5);
     add(accounts, 5);
     note.root = *blake3::hash(&image).as_bytes();
-    let path = place.path("moved");
-    // The record ends with the snapshot, so that no later height contradicts it.
-    let frames = honest.frames.iter().filter(|frame| frame.height <= height).cloned().collect();
-    write(&path, &honest.genesis, frames);
+    (note, image)
+}
+
+fn write_with_snapshot(honest: &Honest, path: &Path, frames: Vec<Frame>, note: &ChainNote, image: &[u8]) {
+    write(path, &honest.genesis, frames);
     fs::create_dir_all(path.join("snapshots")).expect("a folder");
-    fs::write(path.join("snapshots/00000001.pack"), pack(&honest.chain, &note, &image)).expect("written");
-    for command in commands(text(&path), text(&place.path("image"))) {
+    fs::write(path.join("snapshots/00000001.pack"), pack(&honest.chain, note, image)).expect("written");
+}
+
+/// No command begins with the only snapshot that a session has.
+fn assert_shows_nothing(place: &Place, path: &Path) {
+    for command in commands(text(path), text(&place.path("image"))) {
         let output = place.run(&command);
         // History has nothing to begin with, and shows nothing.
         let nothing = String::from_utf8_lossy(&output.stdout).contains("nothing happened there in these heights");
         let code = output.status.code().expect("no signal");
-        assert!(code == 4 || code == 5 || (command[0] == "history" && nothing), "{command:?}: {code}");
+        assert!(
+            code == 4 || code == 5 || (command[0] == "history" && nothing),
+            "{command:?} of {}: {code}",
+            path.display()
+        );
+    }
+}
+
+/// A journal that begins at a snapshot has no root of its height but the note's, and the next heights must prove it.
+#[test]
+fn a_journal_that_begins_at_a_snapshot_is_begun_with_where_later_headers_prove_it() {
+    let (place, honest) = Place::new(200, Writing::default());
+    let (height, (note, image)) = snapshots_of(&honest).into_iter().next_back().expect("a snapshot");
+    // The session goes on, so that much follows the snapshot, the beginning of a page of history too.
+    let last = Height(300);
+    record(&honest.dir, last.0, Writing::default());
+    let honest = Honest::of(&honest.dir);
+    let joined = |name: &str, to: Height, note: &ChainNote, image: &[u8]| {
+        let path = place.path(name);
+        let behind = honest.frames.iter().filter(|frame| frame.height > height && frame.height <= to).cloned();
+        let begins = frame(FrameKind::Base, height, note.encode());
+        write_with_snapshot(&honest, &path, [begins].into_iter().chain(behind).collect(), note, image);
+        path
+    };
+    let whole = joined("joined", last, &note, &image);
+    for command in commands(text(&whole), text(&place.path("honest image"))) {
+        place.printed(&command);
+    }
+    let (note, image) = with_moved_chips(note, image);
+    let (at, image_path) = (height.to_string(), place.path("image"));
+    for (name, to) in [("forged", last), ("forged and cut", Height(height.0 + 2))] {
+        let path = joined(name, to, &note, &image);
+        assert_shows_nothing(&place, &path);
+        let args = ["export", text(&path), "--image", text(&image_path), "--height", &at];
+        let (code, message) = place.failure(&args);
+        assert!(code == 4 || code == 5, "{name}: {code} {message}");
     }
 }
 
