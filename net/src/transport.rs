@@ -182,10 +182,52 @@ pub enum Carrier {
     Other(Arc<dyn quinn::AsyncUdpSocket>),
 }
 
+/// The first of some addresses that a socket can reach, as that socket names it. A name often has one of each family, and the
+/// resolver gives those first that this machine has a way to.
+pub(crate) fn reachable(local: IpAddr, found: impl IntoIterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    found.into_iter().find_map(|at| match (local, at.ip().to_canonical()) {
+        (IpAddr::V4(_), IpAddr::V4(v4)) => Some((v4, at.port()).into()),
+        // A socket of all addresses speaks IPv4 too, in addresses of IPv6. What comes back has such a one, and QUIC takes it for
+        // an answer only from exactly where it asked.
+        (IpAddr::V6(own), IpAddr::V4(v4)) if own.is_unspecified() => Some((v4.to_ipv6_mapped(), at.port()).into()),
+        (IpAddr::V6(_), IpAddr::V6(_)) => Some(at),
+        _ => None,
+    })
+}
+
 /// An address as 16 bytes, IPv4 mapped.
 pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_takes_the_first_address_that_it_can_reach_and_names_it_as_it_is_answered() {
+        let chosen = |local: &str, found: &[&str]| {
+            let found = found.iter().map(|at| at.parse::<SocketAddr>().expect("an address"));
+            reachable(local.parse().expect("an address"), found).map(|at| at.to_string())
+        };
+        let (v4, v6, mapped) = ("192.0.2.1:7400", "[2001:db8::1]:7400", "[::ffff:192.0.2.1]:7400");
+        for local in ["0.0.0.0", "127.0.0.1"] {
+            assert_eq!(chosen(local, &[v6, v4, "192.0.2.2:7400"]).as_deref(), Some(v4), "{local}");
+            assert_eq!(chosen(local, &[mapped]).as_deref(), Some(v4), "{local}");
+            assert_eq!(chosen(local, &[v6]), None, "{local}");
+        }
+        assert_eq!(chosen("::", &[v4, v6]).as_deref(), Some(mapped));
+        assert_eq!(chosen("::", &[v6, v4]).as_deref(), Some(v6), "in the order of the resolver");
+        assert_eq!(chosen("::", &[mapped]).as_deref(), Some(mapped));
+        assert_eq!(chosen("::1", &[v4, mapped, v6]).as_deref(), Some(v6), "that socket speaks no IPv4");
+        assert_eq!(
+            chosen("::1", &["[fe80::1%3]:7400"]).as_deref(),
+            Some("[fe80::1%3]:7400"),
+            "over the interface it names"
+        );
+        assert_eq!(chosen("::", &[]), None);
     }
 }

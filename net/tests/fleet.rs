@@ -4,6 +4,7 @@ mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -288,4 +289,26 @@ fn an_address_that_is_no_number_is_refused_at_once() {
         let refused = Fleet::on(network.socket(at(9)), vec![nowhere], |_, _| {});
         assert!(matches!(refused, Err(FleetError::Address(address)) if address == "localhost:7400"));
     });
+}
+
+#[test]
+fn a_fleet_at_all_addresses_reaches_a_node_of_ipv4() {
+    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    if let Err(error) = UdpSocket::bind(all) {
+        return println!("skipped, since this machine has no IPv6: {error}");
+    }
+    let config = ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..ServerConfig::default() };
+    let chain = ChainInfo { id: CHAIN, genesis: vec![7; 2_000], tables: 8, seats: 8, keys: KeySource::Seed };
+    let node = Server::start(config, chain, identity("node")).expect("a server");
+    let client = of(0, &[1], None);
+    let config = ClientConfig { address: node.address.to_string(), ..client.config };
+    let (ups, up) = std::sync::mpsc::channel();
+    let fleet = Fleet::start(all, 1 << 16, vec![FleetClient { config, ..client }], move |_, event| {
+        if matches!(event, Ok(Event::Up { .. })) {
+            // A test that has failed hears nothing more.
+            let _ = ups.send(());
+        }
+    });
+    up.recv_timeout(Duration::from_secs(30)).expect("it comes up");
+    fleet.expect("a fleet").close();
 }

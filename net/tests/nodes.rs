@@ -4,6 +4,7 @@ mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -220,4 +221,26 @@ fn a_second_node_with_the_same_key_is_refused_while_the_first_lives() {
         after(100).await;
         assert_eq!(second.borrow().heard.len(), 1);
     });
+}
+
+#[test]
+fn a_node_that_listens_at_all_addresses_reaches_a_peer_of_ipv4() {
+    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    if let Err(error) = UdpSocket::bind(all) {
+        return println!("skipped, since this machine has no IPv6: {error}");
+    }
+    let start = |name: &str, listen: SocketAddr, peers: Vec<String>| {
+        let config = ServerConfig { listen, peers, ..ServerConfig::default() };
+        let chain = ChainInfo { id: CHAIN, genesis: vec![7; 2_000], tables: 8, seats: 8, keys: KeySource::Seed };
+        Server::start(config, chain, identity(name)).expect("a server")
+    };
+    let peer = start("peer", SocketAddr::from(([127, 0, 0, 1], 0)), Vec::new());
+    let mut node = start("node", all, vec![peer.address.to_string()]);
+    let (until, mut inputs) = (std::time::Instant::now() + Duration::from_secs(30), Vec::new());
+    let has_joined = |input: &Input| matches!(input, Input::Joined { key, node: true, .. } if *key == peer.key());
+    while !inputs.iter().any(has_joined) {
+        assert!(std::time::Instant::now() < until, "the peer never joined");
+        std::thread::sleep(Duration::from_millis(10));
+        node.take_inputs(&mut inputs);
+    }
 }

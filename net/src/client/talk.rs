@@ -9,6 +9,7 @@ use super::lost::Lost;
 use super::{Client, Command, Ended, Event, PATIENCE};
 use crate::session::CloseCode;
 use crate::tls::{Key, proven_key};
+use crate::transport::reachable;
 use crate::wire::{Decoder, Role, ToClient};
 
 impl Client {
@@ -30,11 +31,9 @@ impl Client {
     async fn connect(&self) -> Result<(quinn::Connection, Key), Lost> {
         let address = &self.redial.address;
         let unknown = |problem: String| Lost::Address { address: address.clone(), problem };
-        let mut addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
-        // A socket of IPv4 cannot reach an address of IPv6, and a name often has one of each: the first that can be
-        // reached is taken.
-        let only_v4 = self.endpoint.local_addr().is_ok_and(|local| local.is_ipv4());
-        let at = addresses.find(|at| at.is_ipv4() || !only_v4);
+        let addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
+        let local = self.endpoint.local_addr().map_err(|error| Lost::Other(error.to_string()))?;
+        let at = reachable(local.ip(), addresses);
         let at = at.ok_or_else(|| unknown("the name has no address that this machine can reach".into()))?;
         let connecting = self
             .endpoint

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -51,6 +52,14 @@ impl Packets {
         let room = vec![0; PACKET_BYTES * socket.max_receive_segments() * BATCH_SIZE].into();
         let (waiting, spare) = (VecDeque::new(), Vec::new());
         Ok(Self { socket, room, waiting, spare, fails: false, is_blocked: false })
+    }
+
+    /// The address of the socket.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn local(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// Whether no packet of ours is cut into pieces on its way.

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use super::nodes::Candidate;
 use crate::lan::{Found, Lan};
 use crate::tls::KeyRules;
+use crate::transport::reachable;
 use crate::wire::PeerRecord;
 
 /// Records of a peer that this node has not seen.
@@ -73,12 +74,15 @@ impl Errands {
         }
     }
 
-    /// Asks for the address of a node.
-    pub(super) fn resolve(&self, candidate: Candidate) {
+    /// Asks for the address of a node, one that a socket at `own` can reach.
+    pub(super) fn resolve(&self, candidate: Candidate, own: SocketAddr) {
         let results = self.results.clone();
         tokio::spawn(async move {
             let found = tokio::net::lookup_host(&candidate.address).await.map_err(|error| error.to_string());
-            let at = found.and_then(|mut found| found.next().ok_or_else(|| "the name has no address".into()));
+            let at = found.and_then(|found| {
+                let at = reachable(own.ip(), found);
+                at.ok_or_else(|| format!("it has no address that a socket at {own} can reach"))
+            });
             results.tell(Done::Resolved(candidate, at)).await;
         });
     }

@@ -1,6 +1,6 @@
 //! The owner of a fleet's connections: all that happens to them happens in its turns.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -20,7 +20,7 @@ use crate::quic::dues::Dues;
 use crate::quic::{Packets, Quic, Said};
 use crate::session::{Close, CloseCode};
 use crate::tls::proven_key;
-use crate::transport::Carrier;
+use crate::transport::{Carrier, reachable};
 use crate::wire::{Decoder, Role, ToClient};
 
 /// How long a turn waits after one that served so many connections at most. What arrives meanwhile is taken together; but what
@@ -37,6 +37,8 @@ type Hear = Box<dyn FnMut(usize, Result<Event, Lost>) + Send>;
 /// The owner of all clients' connections.
 pub(super) struct Owner {
     quic: Quic,
+    /// The address of its socket.
+    local: IpAddr,
     /// Whose connection each row of [`Quic`] is, and when QUIC has something to do for it.
     clients: Vec<Option<usize>>,
     quic_dues: Dues,
@@ -111,6 +113,7 @@ impl Owner {
         hear: Hear,
     ) -> Result<Self, FleetError> {
         let packets = Packets::over(carrier)?;
+        let local = packets.local()?.ip();
         let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, packets.keeps_whole(), None);
         let rows = clients.iter().map(Row::new).collect::<Result<Vec<Row>, FleetError>>()?;
         let mut dues = Dues::default();
@@ -118,6 +121,7 @@ impl Owner {
         Ok(Self {
             // A connection that is made again takes another row while the one before drains.
             quic: Quic::new(endpoint, packets, 2 * rows.len()),
+            local,
             clients: Vec::new(),
             quic_dues: Dues::default(),
             rows,
@@ -198,6 +202,11 @@ impl Owner {
         let row = &mut self.rows[client];
         (self.hear)(client, Ok(row.redial.begin()));
         let at: SocketAddr = row.redial.address.parse().expect("addresses were read at the start");
+        let Some(at) = reachable(self.local, [at]) else {
+            let problem = format!("a socket at {} cannot reach it", self.local);
+            let address = row.redial.address.clone();
+            return self.lose(client, Lost::Address { address, problem });
+        };
         match self.quic.connect(row.quic.clone(), at, moment) {
             Ok(line) => {
                 row.stage = Stage::Handshake(line, by);

@@ -69,7 +69,7 @@ impl Host {
         }
         self.next.0 = self.now + TRY_EVERY;
         for candidate in self.common.nodes.take_due(self.now) {
-            self.common.errands.resolve(candidate);
+            self.common.errands.resolve(candidate, self.common.own);
         }
     }
 
