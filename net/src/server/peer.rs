@@ -45,7 +45,7 @@ pub(super) struct Open {
     pub(super) is_node: bool,
     /// What goes between nodes, if the other node is allowed that.
     pub(super) lanes: Option<Box<Lanes>>,
-    /// It is one of the nodes that nobody told this one of.
+    /// It is one of the nodes that nobody told this one of, and is counted among those.
     pub(super) is_follower: bool,
     /// Whether the peer's stream may have something to be read.
     pub(super) is_readable: bool,

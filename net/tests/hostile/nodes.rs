@@ -103,3 +103,74 @@ fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
         assert_eq!(node.borrow().server().nodes_known(), 1);
     });
 }
+
+/// Where the node of a host is, as that node signs it.
+fn record_of(host: u32) -> PeerRecord {
+    let (_, pair) = key_pair(&format!("node {host}"));
+    let SocketAddr::V4(address) = at(host) else { panic!("hosts have addresses of IPv4") };
+    let mut record = PeerRecord {
+        key: identity(&format!("node {host}")).key,
+        address: address.ip().to_ipv6_mapped().octets(),
+        time_s: 1_000_000,
+        port: address.port(),
+        ..PeerRecord::zeroed()
+    };
+    record.signature = pair.sign(&record.signed_bytes(&CHAIN)).as_ref().try_into().expect("64 bytes");
+    record
+}
+
+#[test]
+fn of_several_nodes_that_are_learnt_of_in_one_moment_no_more_are_followers_than_there_may_be() {
+    run(9, async |network| {
+        let _others: Vec<Shared> = (2..=4).map(|host| Node::start(&network, host, |config| config)).collect();
+        let known = engine::hex(&identity("known").key);
+        let peers = vec![format!("{known}@{}", at(99))];
+        let node = Node::start(&network, 1, |config| ServerConfig { peers, followers_max: 1, ..config });
+        node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
+        let mut teller = raw(&network, 5, "known", Role::Node).await;
+        teller.say(&ToNode::Peers((2..=4).map(record_of).collect())).await.expect("sent");
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let node = node.borrow();
+            let followers = node.present.values().filter(|(key, _)| *key != identity("known").key).count();
+            assert!(followers <= 1, "{followers} followers");
+        }
+        let node = node.borrow();
+        assert_eq!((node.server().nodes_known(), node.present.len()), (3, 2), "the teller, and one of three");
+    });
+}
+
+#[test]
+fn of_two_nodes_that_learn_of_each_other_in_one_moment_each_has_a_place_for_the_connection_that_stays() {
+    run(10, async |network| {
+        let known = engine::hex(&identity("known").key);
+        let nodes = [1, 2].map(|host| {
+            let peers = vec![format!("{known}@{}", at(99))];
+            let node = Node::start(&network, host, |config| ServerConfig { peers, followers_max: 1, ..config });
+            node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
+            node
+        });
+        let mut tellers = Vec::new();
+        for host in [1, 2] {
+            let endpoint = endpoint(&network, 10 + host);
+            let mut teller = RawConnection::connect(&endpoint, &identity("known"), at(host)).await.expect("let in");
+            let hello = Hello { chain: None, program: "test".into(), role: Role::Node };
+            teller.say(&ToNode::Hello(hello)).await.expect("sent");
+            tellers.push((teller, endpoint));
+        }
+        after(1).await;
+        for ((teller, _), other) in tellers.iter_mut().zip([2, 1]) {
+            teller.say(&ToNode::Peers(vec![record_of(other)])).await.expect("sent");
+        }
+        after(5).await;
+        for node in &nodes {
+            // The node that is dialled in vain reserves something from time to time.
+            let mut least = u64::MAX;
+            for _ in 0..50 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                least = least.min(node.borrow().server().reserved_bytes());
+            }
+            assert_eq!(least, 2 * NODE_BYTES, "the teller, and the other node");
+        }
+    });
+}

@@ -155,11 +155,12 @@ impl Host {
         self.quic.close(row, close, self.moment());
         let common = &mut self.common;
         common.admission.release(peer.address, peer.allowed);
-        if let Stage::Open(open) = &peer.stage
-            && open.is_node
-        {
-            common.nodes.left(&open.key, open.id, self.now);
+        if let Stage::Open(open) = &peer.stage {
+            // It may end while it is let in as a follower, before it counts as a node.
             common.followers -= u32::from(open.is_follower);
+            if open.is_node {
+                common.nodes.left(&open.key, open.id, self.now);
+            }
         }
         if let Some(candidate) = &peer.dialled {
             common.nodes.hung_up(candidate, self.now);

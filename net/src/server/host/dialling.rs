@@ -20,6 +20,8 @@ use crate::tls::Key;
 use crate::transport::{address_bytes, lanes_transport};
 use crate::wire::{ALPN, Decoder, Hello, Role, ToNode};
 
+/// Why a node that was only learnt of is not taken.
+const FOLLOWED: &str = "there are as many followers as net.followers_max allows";
 /// Time for a handshake with another node: one that starts in the meantime is tried anew.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
@@ -102,7 +104,7 @@ impl Host {
     fn connect(&mut self, candidate: &Candidate, at: SocketAddr, allowed: &mut Allowance) -> Result<usize, String> {
         let wanted = if candidate.is_validator { Allowance::Validator } else { Allowance::Node };
         if !candidate.is_configured && self.common.followers >= self.common.config.followers_max {
-            return Err("there are as many followers as net.followers_max allows".into());
+            return Err(FOLLOWED.into());
         }
         self.common.promote(allowed, wanted).map_err(|close| close.to_string())?;
         let crypto = self.common.identity.client_config(ALPN).map_err(|error| error.to_string())?;
@@ -163,6 +165,10 @@ impl Host {
             return;
         }
         let common = &mut self.common;
+        // Several are dialled at once, and others may have come meanwhile: the first of them to get here have the places.
+        if !candidate.is_configured && common.followers >= common.config.followers_max {
+            return self.end(row, &Close::new(CloseCode::Done, FOLLOWED));
+        }
         let (per_s, patience) = (common.config.intents_per_connection_per_s, common.config.handshake_timeout);
         let inflow = Inflow::new(Decoder::for_opener(Role::Node), per_s, patience, self.now);
         if !self.open(row, key, |_| Talk::Dialled(inflow)) {

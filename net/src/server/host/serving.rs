@@ -343,30 +343,31 @@ impl Conversation<'_> {
     /// and is not one of a few that follow, gets what a player gets.
     fn allow_node(&mut self) -> Result<bool, Close> {
         let (key, common) = (self.open.key, &mut *self.common);
-        match common.nodes.second(&key, false, self.now) {
-            Second::None => {}
+        let replaces = match common.nodes.second(&key, false, self.now) {
+            Second::None => 0,
             Second::Stays { ends } => {
                 // The other one is taken from the list at once: a node is in it once, and this one joins before that
                 // has ended.
                 common.nodes.left(&key, ends, self.now);
                 common.replaced.push(ends);
+                1
             }
             Second::Ends { stays } => {
                 common.doubted.push(stays);
                 return Err(Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
             }
-        }
-        let allowance = match (common.nodes.is_validator(&key), common.nodes.is_known(&key)) {
-            (true, _) => Allowance::Validator,
-            (_, true) => Allowance::Node,
-            _ if common.followers < common.config.followers_max => {
-                self.open.is_follower = true;
-                Allowance::Node
-            }
+        };
+        let (allowance, is_follower) = match (common.nodes.is_validator(&key), common.nodes.is_known(&key)) {
+            (true, _) => (Allowance::Validator, false),
+            (_, true) => (Allowance::Node, false),
+            // One whose place this one takes was dialled though nobody named it: it is a follower until it ends, which it
+            // does at once.
+            _ if common.followers < common.config.followers_max + replaces => (Allowance::Node, true),
             _ => return self.play().map(|()| false),
         };
         common.promote(self.allowed, allowance)?;
-        common.followers += u32::from(self.open.is_follower);
+        self.open.is_follower = is_follower;
+        common.followers += u32::from(is_follower);
         // Only now is there room for lanes: a stranger that opens some before is held back by QUIC itself.
         self.line.set_receive_window(VarInt::from_u32(NODE_WINDOW));
         self.line.set_send_window(NODE_SEND_WINDOW.into());
