@@ -28,8 +28,11 @@ pub(super) struct Dialogue {
     node_clock: (u64, Duration),
     watching: BTreeSet<Watched>,
     genesis_wanted: bool,
-    /// The highest height of which this client has seen anything: nothing older is shown after it.
+    /// The highest height of which this client has seen anything.
     seen: Height,
+    /// The same before the present connection: what its node shows of the time before that is not shown. What one node says comes in
+    /// order, but on two streams: a receipt may overtake the roll that was before it.
+    seen_before: Height,
     /// What the present node showed older than that, and when it is asked for again.
     doubted: BTreeSet<Watched>,
     watched_again_at: Option<Duration>,
@@ -47,6 +50,7 @@ impl Dialogue {
             watching: BTreeSet::new(),
             genesis_wanted: false,
             seen: Height::GENESIS,
+            seen_before: Height::GENESIS,
             doubted: BTreeSet::new(),
             watched_again_at: None,
         }
@@ -82,6 +86,7 @@ impl Dialogue {
         if behind > BEHIND_HEIGHTS && self.has_others {
             return Err(Lost::Behind(behind));
         }
+        self.seen_before = self.seen;
         self.sending.connected(welcome.credit);
         self.node_clock = (welcome.standing.now_ms, now);
         // What the node before showed is forgotten: this one is asked for the whole of everything.
@@ -157,7 +162,7 @@ impl Dialogue {
         self.sending.resumes_at(now).into_iter().chain(self.watched_again_at).min()
     }
 
-    /// Something that the node showed is older than what was seen before: it is watched again after a while.
+    /// Something that the node showed is older than what was seen before it: it is watched again after a while.
     fn doubt(&mut self, what: Watched, now: Duration) {
         self.doubted.insert(what);
         self.watched_again_at = self.watched_again_at.or(Some(now + WATCH_AGAIN));
@@ -182,19 +187,21 @@ impl Dialogue {
             }
             // What a node that is behind shows was so before what this client has seen already: it is asked again for
             // the whole, until it has caught up.
-            ToClient::Account(account) if account.height < self.seen => self.doubt(Watched::Account(account.key), now),
-            ToClient::Table(TableMessage { update, .. }) if update.height < self.seen => {
+            ToClient::Account(account) if account.height < self.seen_before => {
+                self.doubt(Watched::Account(account.key), now);
+            }
+            ToClient::Table(TableMessage { update, .. }) if update.height < self.seen_before => {
                 self.doubt(Watched::Table(update.id), now);
             }
             ToClient::Account(account) => {
-                self.seen = account.height;
+                self.seen = self.seen.max(account.height);
                 hear(Event::Account(account));
             }
             // A change without the table that it changes is of no use: the whole was asked for, and comes.
             ToClient::Table(TableMessage { update, whole: false })
                 if self.doubted.contains(&Watched::Table(update.id)) => {}
             ToClient::Table(TableMessage { update, whole }) => {
-                self.seen = update.height;
+                self.seen = self.seen.max(update.height);
                 hear(Event::Table { update, whole });
             }
             ToClient::Standing(ChainProgress { now_ms, .. }) => {
@@ -207,5 +214,89 @@ impl Dialogue {
             // The decoder lets none of these through: they are said to nodes, or first.
             ToClient::Welcome(_) | ToClient::Peers(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+    use engine::TableId;
+    use engine::component::Table;
+    use engine::genesis::KeySource;
+    use engine::io::{TableUpdate, Verdict};
+    use engine::message::intent::IntentId;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(9);
+    const TABLE: TableId = TableId(3);
+
+    /// A client of several nodes that watches a table.
+    fn dialogue() -> Dialogue {
+        let others = vec![("b".to_owned(), None)];
+        let (address, program) = ("a".to_owned(), "test".to_owned());
+        let config = ClientConfig { address, node: None, others, chain: None, program, reconnect: true };
+        let mut dialogue = Dialogue::new(&config);
+        dialogue.take(Command::Watch(Watched::Table(TABLE), true), &mut Vec::new(), |_| {});
+        dialogue
+    }
+
+    fn welcomed(dialogue: &mut Dialogue, settled: u64, now: Duration) -> Result<(), Lost> {
+        let welcome = Welcome {
+            chain: [5; 32],
+            standing: ChainProgress { settled: Height(settled), ..ChainProgress::default() },
+            name: String::new(),
+            tables: 4,
+            seats: 8,
+            credit: 64,
+            intents_per_s: 100,
+            keys: KeySource::Seed,
+        };
+        dialogue.welcomed(&welcome, now, &mut Vec::new())
+    }
+
+    /// The height of the table that a client shows when it hears of one, if it does.
+    fn shown(dialogue: &mut Dialogue, height: u64, whole: bool) -> Option<Height> {
+        let update = TableUpdate {
+            to: None,
+            id: TABLE,
+            height: Height(height),
+            time_ms: 1,
+            table: Table::zeroed(),
+            seats: Vec::new(),
+            roll: None,
+            resolutions: Vec::new(),
+            pledge: None,
+            closing: None,
+        };
+        let mut shown = None;
+        let message = TableMessage { update: Box::new(update), whole };
+        dialogue.hear(ToClient::Table(message), NOW, |event| {
+            if let Event::Table { update, .. } = event {
+                shown = Some(update.height);
+            }
+        });
+        shown
+    }
+
+    fn receipt(dialogue: &mut Dialogue, height: u64) {
+        let verdict = AnswerVerdict::Receipt { height: Height(height), index: 0, verdict: Verdict::Applied };
+        let answer = Answer { id: IntentId { key: [1; 32], number: 1, mark: [2; 16] }, verdict };
+        dialogue.hear(ToClient::Answers(vec![answer]), NOW, |_| {});
+    }
+
+    #[test]
+    fn a_roll_that_a_later_receipt_overtakes_is_shown_and_what_another_node_shows_of_before_is_not() {
+        let mut dialogue = dialogue();
+        welcomed(&mut dialogue, 8, NOW).expect("it stays");
+        receipt(&mut dialogue, 10);
+        assert_eq!(shown(&mut dialogue, 9, false), Some(Height(9)), "the two came over two streams");
+        assert_eq!(shown(&mut dialogue, 11, false), Some(Height(11)));
+        // Another connection, to a node that has not settled as much.
+        welcomed(&mut dialogue, 9, NOW).expect("it is not far behind");
+        assert_eq!(shown(&mut dialogue, 10, true), None);
+        assert_eq!(dialogue.resumes_at(NOW), Some(NOW + WATCH_AGAIN), "it is asked again");
+        assert_eq!(shown(&mut dialogue, 11, false), None, "a change is of no use without the whole");
+        assert_eq!(shown(&mut dialogue, 11, true), Some(Height(11)));
     }
 }
