@@ -26,7 +26,10 @@ use crate::limits::HEIGHT_MAX;
 pub type Hash = [u8; 32];
 
 /// A height that a chain can have: sums with it do not overflow.
-pub(crate) fn check_height(height: Height) -> Result<Height, DecodeError> {
+///
+/// # Errors
+/// If no chain can have it.
+pub fn check_height(height: Height) -> Result<Height, DecodeError> {
     if height.0 > HEIGHT_MAX { Err(DecodeError::Value { field: "height", found: height.0 }) } else { Ok(height) }
 }
 

@@ -16,6 +16,9 @@ use crate::wire::{Answer, AnswerVerdict, Hello, Role, TableMessage, ToClient, To
 const WATCH_AGAIN: Duration = Duration::from_millis(250);
 /// Heights by which a node may be behind what another one has shown: it has them before anybody waits long.
 const BEHIND_HEIGHTS: u64 = 200;
+/// How long a client waits for a node that is less far behind. Where none comes in that time, what it has seen may be what no chain
+/// has: one node that lied would otherwise keep it from all others for ever.
+const BEHIND_FOR: Duration = Duration::from_secs(60);
 
 /// Everything about a client that outlives a connection, and what it makes of what it hears. Moments are counted from its start.
 pub(super) struct Dialogue {
@@ -33,6 +36,8 @@ pub(super) struct Dialogue {
     /// The same before the present connection: what its node shows of the time before that is not shown. What one node says comes in
     /// order, but on two streams: a receipt may overtake the roll that was before it.
     seen_before: Height,
+    /// Since when every node that was there was too far behind.
+    behind_since: Option<Duration>,
     /// What the present node showed older than that, and when it is asked for again.
     doubted: BTreeSet<Watched>,
     watched_again_at: Option<Duration>,
@@ -51,6 +56,7 @@ impl Dialogue {
             genesis_wanted: false,
             seen: Height::GENESIS,
             seen_before: Height::GENESIS,
+            behind_since: None,
             doubted: BTreeSet::new(),
             watched_again_at: None,
         }
@@ -84,8 +90,12 @@ impl Dialogue {
         // Where there are other nodes, one that is far behind is left for the next: here receipts would come late, or
         // never.
         if behind > BEHIND_HEIGHTS && self.has_others {
-            return Err(Lost::Behind(behind));
+            if now < *self.behind_since.get_or_insert(now) + BEHIND_FOR {
+                return Err(Lost::Behind(behind));
+            }
+            self.seen = welcome.standing.settled;
         }
+        self.behind_since = None;
         self.seen_before = self.seen;
         self.sending.connected(welcome.credit);
         self.node_clock = (welcome.standing.now_ms, now);
@@ -298,5 +308,27 @@ mod tests {
         assert_eq!(dialogue.resumes_at(NOW), Some(NOW + WATCH_AGAIN), "it is asked again");
         assert_eq!(shown(&mut dialogue, 11, false), None, "a change is of no use without the whole");
         assert_eq!(shown(&mut dialogue, 11, true), Some(Height(11)));
+    }
+
+    #[test]
+    fn a_node_that_lied_about_the_height_keeps_a_client_from_others_for_a_minute() {
+        let mut dialogue = dialogue();
+        welcomed(&mut dialogue, 1_000, NOW).expect("it stays");
+        assert_eq!(shown(&mut dialogue, engine::limits::HEIGHT_MAX, true), Some(Height(engine::limits::HEIGHT_MAX)));
+        let second = Duration::from_secs(1);
+        for tried in 0..60 {
+            let settled = 1_000 + u64::from(tried);
+            let lost = welcomed(&mut dialogue, settled, NOW + second * tried);
+            assert!(matches!(lost, Err(Lost::Behind(_))), "after {tried} s: {lost:?}");
+        }
+        welcomed(&mut dialogue, 1_060, NOW + BEHIND_FOR).expect("nobody has what it has seen");
+        assert_eq!(shown(&mut dialogue, 1_061, true), Some(Height(1_061)));
+        // From here on what is seen counts as before.
+        let lost = welcomed(&mut dialogue, 860, NOW + BEHIND_FOR);
+        assert!(matches!(lost, Err(Lost::Behind(201))), "{lost:?}");
+        // A minute in which some node was near enough does not count.
+        welcomed(&mut dialogue, 861, NOW + BEHIND_FOR * 2).expect("it is near enough");
+        let lost = welcomed(&mut dialogue, 860, NOW + BEHIND_FOR * 2);
+        assert!(matches!(lost, Err(Lost::Behind(201))), "{lost:?}");
     }
 }

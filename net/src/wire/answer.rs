@@ -5,6 +5,7 @@ use engine::Height;
 use engine::bytes::{DecodeError, zeros};
 use engine::io::{Receipt, ShedReason, Verdict};
 use engine::limits::MESSAGE_ANSWERS_MAX;
+use engine::message::check_height;
 use engine::message::intent::IntentId;
 use engine::message::refusal::Refusal;
 
@@ -99,7 +100,8 @@ impl Body for Answer {
         if body.verdict < 4 {
             zeros("answer without a code", &[body.code])?;
         }
-        let receipt = |verdict| AnswerVerdict::Receipt { height: Height(body.height), index: body.index, verdict };
+        let height = check_height(Height(body.height))?;
+        let receipt = |verdict| AnswerVerdict::Receipt { height, index: body.index, verdict };
         let code = |field| value(field, body.code);
         let verdict = match body.verdict {
             1 => AnswerVerdict::Acknowledged,

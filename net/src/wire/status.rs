@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::Height;
 use engine::bytes::{DecodeError, zeros};
 use engine::io::{ChainProgress, NodeStatus, OrderProgress, SlotList};
+use engine::message::check_height;
 
 use super::field::switch;
 use super::payload::Body;
@@ -63,9 +64,9 @@ impl Body for ChainProgress {
         zeros("standing", &body.reserved)?;
         Ok(Self {
             now_ms: body.now_ms,
-            decided: Height(body.decided),
-            settled: Height(body.settled),
-            certified: Height(body.certified),
+            decided: check_height(Height(body.decided))?,
+            settled: check_height(Height(body.settled))?,
+            certified: check_height(Height(body.certified))?,
             root_chain: body.root_chain,
             follows: switch(body.follows, "follows")?,
             disk_full: switch(body.disk_full, "disk_full")?,
@@ -117,7 +118,7 @@ impl Body for NodeStatus {
             zeros("nobody behind", &body.furthest_key)?;
             zeros("nobody behind", &body.furthest_settled.to_le_bytes())?;
         }
-        let furthest = (body.furthest_key, Height(body.furthest_settled));
+        let furthest = (body.furthest_key, check_height(Height(body.furthest_settled))?);
         Ok(Self {
             standing: ChainProgress::of_bytes(&body.standing)?,
             connections: body.connections,

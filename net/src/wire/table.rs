@@ -12,6 +12,7 @@ use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUp
 use engine::limits::{COUNTER_MAX, RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::message::block::Header;
 use engine::message::certificate::Certificate;
+use engine::message::check_height;
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
 use super::frame::frame;
@@ -205,7 +206,8 @@ pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
         return Err(parts.value("resolutions", prefix.resolutions));
     }
     let resolutions = (0..count).map(|_| read_resolution(id, &mut parts)).collect::<Result<_, _>>()?;
-    let (height, time_ms) = (Height(prefix.height), prefix.time_ms);
+    let height = check_height(Height(prefix.height)).map_err(|problem| parts.wrong(problem))?;
+    let time_ms = prefix.time_ms;
     let update = TableUpdate { to: None, id, height, time_ms, table, seats, roll, resolutions, pledge, closing };
     Ok((update, prefix.whole == 1))
 }

@@ -497,3 +497,31 @@ fn a_pledge_and_the_block_that_closed_the_bets_come_through() {
         }
     }
 }
+
+/// Sums with a height that is read do not overflow, and what a client has seen cannot be beyond what any chain has.
+#[test]
+fn a_height_that_no_chain_can_have_is_refused_wherever_a_node_says_one() {
+    use engine::limits::HEIGHT_MAX;
+    let heights = [
+        (Kind::Answers, vec![72 + 56]),
+        (Kind::Account, vec![32]),
+        (Kind::Table, vec![0]),
+        (Kind::Welcome, vec![40, 48, 56]),
+        (Kind::Standing, vec![8, 16, 24]),
+        (Kind::StandingToNode, vec![8, 16, 24]),
+        (Kind::Status, vec![8, 16, 24, 120]),
+    ];
+    for (kind, places) in heights {
+        let (_, bytes, _) = samples().into_iter().find(|(of, ..)| *of == kind).expect("a sample");
+        for place in places {
+            let read = |height: u64| {
+                let mut body = bytes[HEADER_BYTES..].to_vec();
+                body[place..place + 8].copy_from_slice(&height.to_le_bytes());
+                again(kind, &body).map(drop)
+            };
+            assert_eq!(read(HEIGHT_MAX), Ok(()), "{kind:?} at {place}");
+            assert!(matches!(read(HEIGHT_MAX + 1), Err(WireError::Bytes(_))), "{kind:?} at {place}");
+            assert!(matches!(read(u64::MAX), Err(WireError::Bytes(_))), "{kind:?} at {place}");
+        }
+    }
+}

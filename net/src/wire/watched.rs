@@ -5,6 +5,7 @@ use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::io::Watched;
 use engine::limits::PEER_WATCHES_MAX;
+use engine::message::check_height;
 use engine::{AccountId, Height, TableId};
 
 use super::field::{switch, value};
@@ -101,7 +102,7 @@ impl Body for AccountRow {
             zeros("account without an id", bytemuck::bytes_of(&body.account))?;
         }
         let account = open.then_some((AccountId(body.id), account));
-        Ok(Self { key: body.key, height: Height(body.height), account })
+        Ok(Self { key: body.key, height: check_height(Height(body.height))?, account })
     }
 
     #[cfg(test)]
