@@ -55,8 +55,8 @@ pub(super) struct Nodes {
     pauses: BTreeMap<Candidate, (Duration, Duration)>,
     /// Those that are tried or connected now, by this node.
     dialled: BTreeSet<Candidate>,
-    /// How often in a row nodes said that this node's key is connected to them already.
-    shut_out: BTreeMap<Key, u32>,
+    /// How often in a row the node at a configured address, of that key, said that this node's key is connected there already.
+    shut_out: BTreeMap<String, (Key, u32)>,
     /// When it was told last that a node which this one was told of proves another key.
     strangers: BTreeMap<String, Duration>,
     /// Spreads the tries of nodes that lost each other in the same moment.
@@ -226,7 +226,7 @@ impl Nodes {
         let Some(link) = self.connected.get(key).filter(|link| link.id == id) else { return };
         // A connection that stood for a while shows that the other side knows of no other process with this node's key.
         if link.since + SETTLED < now {
-            self.shut_out.remove(key);
+            self.shut_out.retain(|_, (by, _)| by != key);
         }
         self.connected.remove(key);
         self.settled.remove(key);
@@ -234,11 +234,18 @@ impl Nodes {
 
     /// A node that this one dialled says that this node's key is connected there already. Says whether that has gone on for
     /// so long that it is another process with this node's keys, and no connection of an earlier life.
-    pub(super) fn shut_out(&mut self, key: Key) -> bool {
-        let times = self.shut_out.entry(key).or_default();
-        *times += 1;
+    pub(super) fn shut_out(&mut self, candidate: &Candidate, key: Key) -> bool {
+        // One that strangers told of may say so for no reason at all, and there may be any number of those.
+        if !candidate.is_configured {
+            return false;
+        }
+        let (by, times) = self.shut_out.entry(candidate.address.clone()).or_insert((key, 0));
+        *times = if *by == key { *times + 1 } else { 1 };
+        *by = key;
+        let is_told = *times == SHUT_OUT_TIMES;
+        assert!(self.shut_out.len() <= self.configured.len(), "each address that was named has one entry");
         // The operator is told once: this is reached with each further try.
-        *times == SHUT_OUT_TIMES
+        is_told
     }
 
     /// The key of a candidate, as far as it is known.
@@ -385,6 +392,28 @@ mod tests {
         // Whatever strangers put into their records fills no log.
         let learnt = Candidate::learnt([4; 32], "127.0.0.1:7004".parse().expect("an address"));
         assert!(!nodes.is_stranger_told(&learnt, SECOND) && nodes.strangers.len() == 2);
+    }
+
+    #[test]
+    fn only_a_node_that_the_configuration_names_tells_that_its_keys_are_in_two_places() {
+        let mut nodes = nodes(1, &[2]);
+        let named = Candidate::configured(&validator(2), true);
+        let times = |nodes: &mut Nodes, candidate: &Candidate, key: Key| {
+            (0..4 * SHUT_OUT_TIMES).filter(|_| nodes.shut_out(candidate, key)).count()
+        };
+        for key in 3..99 {
+            let learnt = Candidate::learnt([key; 32], "127.0.0.1:7004".parse().expect("an address"));
+            assert_eq!(times(&mut nodes, &learnt, [key; 32]), 0, "a stranger says so");
+        }
+        assert!(nodes.shut_out.is_empty());
+        assert_eq!(times(&mut nodes, &named, [2; 32]), 1, "it is told once");
+        // A connection that stood for a while shows that it was no other process.
+        nodes.joined([2; 32], id(1), true, SECOND);
+        nodes.left(&[2; 32], id(1), 9 * SECOND);
+        assert_eq!(times(&mut nodes, &named, [2; 32]), 1, "and again");
+        for key in 3..99 {
+            assert!(!nodes.shut_out(&named, [key; 32]) && nodes.shut_out.len() == 1, "another node each time");
+        }
     }
 
     fn validator(key: u8) -> String {

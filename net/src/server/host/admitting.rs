@@ -189,7 +189,11 @@ impl Host {
         }
         let put_out = (close.code != CloseCode::Done).then_some(close);
         let Departure { reason, text } = ending(put_out, open.broke.take());
-        if peer.dialled.is_some() && reason == CloseCode::KeyInUse.name() && common.nodes.shut_out(open.key) {
+        // Of two connections of its own this node ends one for the same reason.
+        let is_told = put_out.is_none() && reason == CloseCode::KeyInUse.name();
+        if let Some(candidate) = peer.dialled.filter(|_| is_told)
+            && common.nodes.shut_out(&candidate, open.key)
+        {
             tracing::error!(
                 node = engine::hex(&open.key),
                 "another process with this node's network key is connected there: its keys are in two places, or its directory \
