@@ -35,7 +35,7 @@ use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::Key;
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
-use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToNode, encode_node};
+use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToClient, ToNode, encode_node};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
@@ -263,6 +263,25 @@ async fn drips(connection: &mut RawConnection, bytes: &[u8]) -> (Lost, Duration)
         after(1).await;
     }
     (connection.closed().await, began.elapsed())
+}
+
+#[test]
+fn whoever_has_not_said_hello_when_the_clock_is_set_hears_the_welcome_first() {
+    run(23, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let connected = RawConnection::connect(&endpoint(&network, 2), &identity("early"), at(1)).await;
+        let mut connection = connected.expect("let in");
+        let standing = |now_ms| ChainProgress { now_ms, ..ChainProgress::default() };
+        node.borrow().server().tell_time(standing(5_000));
+        after(1).await;
+        let hello = Hello { chain: None, program: "test".into(), role: Role::Client };
+        connection.say(&ToNode::Hello(hello)).await.expect("sent");
+        let first = connection.hear().await;
+        assert!(matches!(&first, Ok(ToClient::Welcome(welcome)) if welcome.standing.now_ms >= 5_000), "{first:?}");
+        node.borrow().server().tell_time(standing(9_000));
+        let second = connection.hear().await;
+        assert!(matches!(&second, Ok(ToClient::Standing(told)) if told.now_ms >= 9_000), "{second:?}");
+    });
 }
 
 #[test]

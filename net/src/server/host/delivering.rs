@@ -39,7 +39,8 @@ impl Host {
         // rightly.
         if std::mem::replace(&mut self.steps, published.steps) != published.steps {
             let message = ToClient::Standing(published.standing);
-            self.each_open(|open| open.control(&message));
+            // Nothing comes before the welcome, which says the same.
+            self.each_open(|open| if open.has_joined { open.control(&message) } else { Ok(()) });
         }
         if self.now >= self.next.1 {
             self.next.1 = self.now + SAMPLE;
