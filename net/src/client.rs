@@ -123,7 +123,7 @@ impl Client {
                 }
                 Ended::Lost(lost) => lost,
             };
-            let Some(pause) = self.redial.lost(&lost) else { return Err(lost) };
+            let Some(pause) = self.redial.lost(&lost, self.started.elapsed()) else { return Err(lost) };
             hear(Event::Down { reason: lost, pause });
             if self.wait(pause, &mut commands, &mut hear).await {
                 return Ok(());

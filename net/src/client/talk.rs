@@ -108,7 +108,7 @@ impl Client {
                             return Ended::Lost(lost);
                         }
                         welcomed = true;
-                        self.redial.came_up();
+                        self.redial.came_up(self.started.elapsed());
                         hear(Event::Up { welcome, node, address: address.clone(), rtt: quic.rtt() });
                     }
                     Ok(message) => self.dialogue.hear(message, self.started.elapsed(), &mut *hear),

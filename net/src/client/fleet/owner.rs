@@ -236,7 +236,7 @@ impl Owner {
             };
             self.quic.close(line, &Close::new(code, text), moment);
         }
-        let heard = match row.redial.lost(&lost) {
+        let heard = match row.redial.lost(&lost, self.now) {
             Some(pause) => {
                 row.stage = Stage::Pause(self.now + pause);
                 Ok(Event::Down { reason: lost, pause })
@@ -366,7 +366,7 @@ impl Owner {
             if let ToClient::Welcome(welcome) = message {
                 dialogue.welcomed(&welcome, *now, out)?;
                 *welcome_by = None;
-                redial.came_up();
+                redial.came_up(*now);
                 hear(client, Ok(Event::Up { welcome, node: *node, address: redial.address.clone(), rtt }));
             } else {
                 dialogue.hear(message, *now, |event| hear(client, Ok(event)));
