@@ -115,6 +115,8 @@ pub const SPAN_PAGES: u64 = 64;
 pub const PEERS_MAX: u32 = 20_000;
 /// Intents of one connection that may be without an answer: as many numbers as an account's window holds.
 pub const PEER_CREDIT: u32 = NUMBER_WINDOW as u32;
+/// The same of pledges and openings: two messages of them.
+pub const PEER_PLEDGE_CREDIT: u32 = 2 * MESSAGE_PLEDGES_MAX as u32;
 /// Tables and accounts that one connection may watch.
 pub const PEER_WATCHES_MAX: usize = 16;
 /// Tables and accounts that all connections together may watch.
@@ -271,7 +273,7 @@ pub const IDLE_WINDOW: u32 = 4 * 1024;
 /// Bytes of updates that wait in this process for a connection.
 pub const UPDATES_QUEUE_BYTES: usize = 16 * 1024;
 /// Bytes of answers that do.
-pub const ANSWERS_QUEUE_BYTES: usize = 10 * 1024;
+pub const ANSWERS_QUEUE_BYTES: usize = 12 * 1024;
 /// Bytes of messages that go before answers: a welcome, and to nodes a standing and a list of peers.
 pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
 /// Streams each way between two nodes.

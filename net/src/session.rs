@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use engine::PeerId;
 use engine::io::{Input, Offence, ShedReason, Watched};
-use engine::limits::{MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_WATCHES_MAX};
+use engine::limits::{MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_PLEDGE_CREDIT, PEER_WATCHES_MAX};
 use engine::message::intent::{Intent, IntentId, IntentKind};
+use engine::message::pledge::PledgeRow;
 use engine::rate::{Meter, Rate};
 use thiserror::Error;
 
 use crate::budget::{Budget, INTENT_COST, Priced};
 use crate::wire::{Answer, AnswerVerdict, Decoder, Hello, Message, PeerRecord, ToNode, WireError};
+
+/// How long a pledge holds its credit for sure. The same row may come over another connection, which has its answer then.
+const PLEDGE_WAITS: Duration = Duration::from_secs(10);
 
 /// Why a connection is closed. The numbers are part of the protocol and never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -240,6 +244,8 @@ struct Talk {
     peer: PeerId,
     /// Intents without a last answer, at most [`PEER_CREDIT`].
     unanswered: Vec<IntentId>,
+    /// Pledges and openings without one, at most [`PEER_PLEDGE_CREDIT`], and since when: the first to come is the first.
+    pledged: Vec<(Duration, IntentId)>,
     watching: Vec<Watched>,
     opens: Rate,
     /// Accounts that were asked for.
@@ -251,7 +257,8 @@ impl Session {
     pub fn new(peer: PeerId, bounds: &SessionBounds, now: Duration) -> Self {
         let SessionBounds { intents_per_s, opens_per_min, patience } = *bounds;
         let opens = Rate::new(opens_per_min.get(), Duration::from_secs(60), opens_per_min.get());
-        let talk = Talk { peer, unanswered: Vec::new(), watching: Vec::new(), opens, opened: Meter::default() };
+        let (unanswered, pledged, watching) = (Vec::new(), Vec::new(), Vec::new());
+        let talk = Talk { peer, unanswered, pledged, watching, opens, opened: Meter::default() };
         Self { inflow: Inflow::new(Decoder::for_node(), intents_per_s, patience, now), talk }
     }
 
@@ -289,9 +296,9 @@ impl Session {
         taken
     }
 
-    /// Intents that wait for their last answer, at most [`PEER_CREDIT`].
+    /// Intents and pledges that wait for their last answer, at most [`PEER_CREDIT`] and [`PEER_PLEDGE_CREDIT`].
     pub fn unanswered(&self) -> usize {
-        self.talk.unanswered.len()
+        self.talk.unanswered.len() + self.talk.pledged.len()
     }
 
     /// An answer goes out; a last one gives its credit back.
@@ -318,7 +325,7 @@ impl Talk {
             }
             ToNode::AskGenesis => events.push(Event::AskGenesis),
             ToNode::AskStatus => events.push(Event::AskStatus),
-            ToNode::Pledges(pledges) => events.push(Event::Input(Input::Pledges { from: self.peer, pledges })),
+            ToNode::Pledges(pledges) => self.pledges(pledges, now, events),
             ToNode::Peers(peers) => events.push(Event::Peers(peers)),
             ToNode::Standing(standing) => {
                 let (decided, settled) = (standing.decided, standing.settled);
@@ -370,6 +377,30 @@ impl Talk {
         }
     }
 
+    /// Those within credit go on; the others are shed at once. All of them were paid for with their message.
+    fn pledges(&mut self, mut pledges: Vec<PledgeRow>, now: Duration, events: &mut Vec<Event>) {
+        pledges.retain(|row| {
+            let id = row.id();
+            // One that waits already takes no second credit.
+            if self.pledged.iter().any(|(_, waits)| *waits == id) {
+                return true;
+            }
+            if self.pledged.len() == PEER_PLEDGE_CREDIT as usize {
+                if self.pledged.first().is_some_and(|(since, _)| now < *since + PLEDGE_WAITS) {
+                    events.push(Event::Answer(Answer { id, verdict: AnswerVerdict::Shed(ShedReason::NoCredit) }));
+                    return false;
+                }
+                self.pledged.remove(0);
+            }
+            self.pledged.push((now, id));
+            true
+        });
+        assert!(self.pledged.len() <= PEER_PLEDGE_CREDIT as usize, "no more waits than there is credit for");
+        if !pledges.is_empty() {
+            events.push(Event::Input(Input::Pledges { from: self.peer, pledges }));
+        }
+    }
+
     fn watch(&mut self, what: Watched, on: bool, events: &mut Vec<Event>) -> Result<(), Close> {
         match (self.watching.iter().position(|watched| *watched == what), on) {
             (None, true) if self.watching.len() == PEER_WATCHES_MAX => {
@@ -394,6 +425,7 @@ impl Talk {
         if let Some(place) = self.unanswered.iter().position(|waiting| *waiting == answer.id) {
             self.unanswered.swap_remove(place);
         }
+        self.pledged.retain(|(_, waiting)| *waiting != answer.id);
     }
 }
 

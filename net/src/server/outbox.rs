@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use engine::io::NodeStatus;
-use engine::limits::{ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, MESSAGE_INTENTS_MAX, PEER_CREDIT, UPDATES_QUEUE_BYTES};
+use engine::limits::{
+    ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_PLEDGE_CREDIT, UPDATES_QUEUE_BYTES,
+};
 use quinn_proto::{Connection, Dir, SendStream, StreamId, WriteError};
 
 use crate::session::{Close, CloseCode};
@@ -16,9 +18,10 @@ pub(super) const BEHIND: Duration = Duration::from_secs(10);
 /// How often a peer is told the whole of what it watches while changes are left out.
 const THIN: Duration = Duration::from_secs(1);
 
-// Of an intent within its credit one answer waits at most: the last one takes the place of its acknowledgement. Where no last answer
-// waits there is room for those of a whole message beside them, so that what has begun to arrive can always be read to its end.
-const _: () = assert!(ANSWERS_QUEUED_MAX >= PEER_CREDIT as usize + MESSAGE_INTENTS_MAX);
+// Of an intent or a pledge within its credit one answer waits at most: the last one takes the place of its acknowledgement. Where no
+// last answer waits there is room for those of a whole message beside them, so that what has begun to arrive can always be read to its
+// end.
+const _: () = assert!(ANSWERS_QUEUED_MAX >= (PEER_CREDIT + PEER_PLEDGE_CREDIT) as usize + MESSAGE_INTENTS_MAX);
 
 fn not_read(what: &str) -> Close {
     Close::new(CloseCode::SlowReader, format!("{what} was not read"))
@@ -108,22 +111,21 @@ impl Answers {
         self.is_due = true;
     }
 
-    /// An answer to an intent.
+    /// An answer to an intent or a pledge.
     ///
     /// # Errors
     /// If the peer does not read them.
     pub(super) fn answer(&mut self, answer: Answer) -> Result<(), Close> {
-        if answer.is_final() {
-            // The last answer says all that an acknowledgement would: one that still waits is left out.
-            self.answers.retain(|waits| waits.is_final() || waits.id != answer.id);
-            self.held.retain(|(_, acknowledged)| acknowledged.id != answer.id);
-        }
+        // The last answer says all that an acknowledgement would: one that still waits is left out. And what is asked again and
+        // again before anything is read has one answer.
+        self.answers.retain(|waits| waits.id != answer.id || waits.is_final() && *waits != answer);
+        self.held.retain(|(_, acknowledged)| acknowledged.id != answer.id);
         self.answers.push(answer);
         self.is_due = true;
         if self.answers.len() > ANSWERS_QUEUED_MAX { Err(not_read("answers")) } else { Ok(()) }
     }
 
-    /// Intents that may be heard now, so that there is room for the last answer of each, and of those that wait for theirs.
+    /// Intents that may be heard now, so that there is room for the last answer of each, and of what waits for its own.
     pub(super) fn room(&self, unanswered: usize) -> usize {
         let last = self.answers.iter().filter(|answer| answer.is_final()).count();
         ANSWERS_QUEUED_MAX.saturating_sub(last + unanswered)
@@ -151,8 +153,10 @@ impl Answers {
 
     /// An acknowledgement that goes with the next answer, unless that is its own receipt, or by [`Answers::release`].
     pub(super) fn hold(&mut self, acknowledged: Answer, now: Duration) {
-        // This needs no bound of its own: no more acknowledgements can wait than the peer has credit for.
-        self.held.push((now, acknowledged));
+        // This needs no bound of its own: no more of different ones can wait than the peer has credit for.
+        if self.held.iter().all(|(_, held)| held.id != acknowledged.id) {
+            self.held.push((now, acknowledged));
+        }
     }
 
     /// What is held since that moment or before goes out. Says whether there is any.
@@ -333,6 +337,22 @@ mod tests {
             "the first has its receipt, and the second was held later"
         );
         assert!(answers.release(at(105)) && !answers.is_written());
+    }
+
+    #[test]
+    fn what_is_asked_again_and_again_has_one_answer_that_waits() {
+        let (mut answers, at) = (Answers::default(), Duration::from_millis);
+        for ms in 0..1_000 {
+            answers.hold(answer(1, AnswerVerdict::Acknowledged), at(ms));
+            assert!(answers.answer(answer(2, AnswerVerdict::Acknowledged)).is_ok());
+            assert!(answers.answer(receipt(3)).is_ok());
+        }
+        assert_eq!((answers.held.len(), answers.answers.len()), (1, 2));
+        assert!(answers.release(at(0)), "it waits no longer for having come again");
+        // Another last word takes no receipt's place.
+        let shed = answer(3, AnswerVerdict::Shed(engine::io::ShedReason::RateLimit));
+        assert!(answers.answer(shed).is_ok() && answers.answer(answer(3, AnswerVerdict::Acknowledged)).is_ok());
+        assert!(answers.answers.contains(&receipt(3)) && answers.answers.contains(&shed));
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Talk {
         }
     }
 
-    /// Intents that wait for their last answer.
+    /// Intents and pledges that wait for their last answer.
     pub(super) fn unanswered(&self) -> usize {
         match self {
             Self::Heard(session) => session.unanswered(),

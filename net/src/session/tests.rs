@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use engine::TableId;
-use engine::limits::{MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX};
+use engine::limits::{MESSAGE_INTENTS_MAX, MESSAGE_PLEDGES_MAX, PEER_PLEDGE_CREDIT};
 use engine::message::intent::{IntentBody, IntentKind};
-use engine::message::pledge::PledgeRow;
 
 use super::*;
 use crate::budget::{ENTRY_COST, EXCESS_OFFENCE, WATCH_COST};
@@ -212,6 +211,39 @@ fn messages_of_intents_that_come_together_are_one_batch_as_large_as_a_message() 
     let again: Vec<u8> = (0..3).flat_map(|_| of(0..MESSAGE_INTENTS_MAX as u64 / 2)).collect();
     session.take(&again, START, &mut events).expect("intents");
     assert_eq!(events.len(), 2, "the third is beyond what a batch may have");
+}
+
+#[test]
+fn pledges_have_a_credit_of_their_own_and_what_has_waited_for_long_holds_none() {
+    const CREDIT: usize = PEER_PLEDGE_CREDIT as usize;
+    let mut session = open(Role::Client);
+    let row = |roll: u32| PledgeRow {
+        signature: [roll as u8; 64],
+        ..PledgeRow::pledge([7; 32], TableId(0), roll, 1, [2; 32])
+    };
+    let say = |session: &mut Session, rolls: std::ops::Range<u32>, now: Duration| {
+        let mut events = Vec::new();
+        session.take(&bytes(&ToNode::Pledges(rolls.map(row).collect())), now, &mut events).expect("pledges");
+        let of = |event: &Event| match event {
+            Event::Input(Input::Pledges { from: PEER, pledges }) => pledges.len(),
+            _ => 0,
+        };
+        assert!(sheds_of(&events).iter().all(|reason| *reason == ShedReason::NoCredit));
+        (events.iter().map(of).sum::<usize>(), sheds_of(&events).len())
+    };
+    assert_eq!(say(&mut session, 1..41, START), (CREDIT, 40 - CREDIT));
+    assert_eq!(session.unanswered(), CREDIT);
+    assert_eq!(say(&mut session, 1..6, START), (5, 0), "those wait already");
+    let mut events = Vec::new();
+    session.take(&bytes(&ToNode::Intents(vec![intent(1)])), START, &mut events).expect("an intent");
+    assert_eq!((intents_of(&events), session.unanswered()), (vec![1], CREDIT + 1), "intents have theirs");
+    session.answered(&Answer { id: row(1).id(), verdict: AnswerVerdict::Acknowledged });
+    assert_eq!(say(&mut session, 50..51, START), (0, 1));
+    session.answered(&Answer { id: row(2).id(), verdict: AnswerVerdict::Shed(ShedReason::Busy) });
+    let later = START + PLEDGE_WAITS - Duration::from_millis(1);
+    assert_eq!(say(&mut session, 51..53, later), (1, 1), "one has its answer");
+    assert_eq!(say(&mut session, 53..93, START + PLEDGE_WAITS), (CREDIT - 1, 40 - (CREDIT - 1)));
+    assert_eq!(session.unanswered(), CREDIT + 1);
 }
 
 #[test]

@@ -126,6 +126,63 @@ fn who_reads_nothing_is_not_heard_after_a_while_and_is_put_out_ten_seconds_later
 }
 
 #[test]
+fn who_pledges_may_hold_what_a_player_may() {
+    run(26, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut one = raw(&network, 2, "one", Role::Client).await;
+        after(1).await;
+        assert!(node.borrow().server().reserved_bytes() < PLAYING_BYTES, "it only looks in");
+        let row = PledgeRow::pledge(identity("one").key, TableId(0), 1, 1, [2; 32]);
+        one.say(&ToNode::Pledges(vec![row])).await.expect("sent");
+        after(1).await;
+        let node = node.borrow();
+        assert_eq!((node.server().reserved_bytes(), node.pledged.len()), (PLAYING_BYTES, 1));
+    });
+}
+
+#[test]
+fn who_pledges_beyond_its_credit_is_told_so_and_whoever_reads_its_answers_is_no_slow_reader() {
+    const ROWS: usize = 320;
+    run(24, async |network| {
+        let node = Node::start(&network, 1, |config| config);
+        let mut many = raw(&network, 2, "many", Role::Client).await;
+        let key = identity("many").key;
+        let row = |roll: u32| PledgeRow {
+            signature: [roll as u8; 64],
+            ..PledgeRow::pledge(key, TableId(0), roll, 1, [2; 32])
+        };
+        many.say(&ToNode::Pledges((1..=ROWS as u32).map(row).collect())).await.expect("sent");
+        let heard = spawn_local(async move {
+            let (mut shed, mut receipts) = (0, 0);
+            while shed + receipts < ROWS {
+                let ToClient::Answers(answers) = many.hear().await? else { continue };
+                shed += answers.iter().filter(|one| one.verdict == AnswerVerdict::Shed(ShedReason::NoCredit)).count();
+                let is_receipt = |one: &&Answer| matches!(one.verdict, AnswerVerdict::Receipt { .. });
+                receipts += answers.iter().filter(is_receipt).count();
+            }
+            Ok::<_, Lost>((shed, receipts, many))
+        });
+        after(1).await;
+        {
+            let mut node = node.borrow_mut();
+            assert_eq!(node.server().reserved_bytes(), PLAYING_BYTES, "who pledges plays");
+            let waiting = std::mem::take(&mut node.pledged);
+            assert_eq!(waiting.len(), PEER_PLEDGE_CREDIT as usize, "the tick was told of those");
+            // All of them have their receipts in one tick.
+            node.outputs.extend(waiting.into_iter().map(|(to, id)| {
+                let receipt = Receipt { id, height: Height(1), index: 0, verdict: Verdict::Applied };
+                Output::Receipt { to, receipt }
+            }));
+        }
+        let heard = tokio::time::timeout(Duration::from_secs(5), heard).await.expect("in time").expect("no panic");
+        let (shed, receipts, _many) = heard.expect("it is not put out");
+        assert_eq!((shed, receipts), (ROWS - PEER_PLEDGE_CREDIT as usize, PEER_PLEDGE_CREDIT as usize));
+        let node = node.borrow();
+        assert_eq!((node.server().connections(), node.count("slow_readers")), (1, 0));
+    });
+}
+
+#[test]
 fn a_flood_of_any_kind_is_banned_costs_no_more_than_its_budget_and_takes_nothing_from_others() {
     for kind in FLOODS {
         run(kind as u64, async |network| {

@@ -19,13 +19,14 @@ use bytemuck::Zeroable;
 use common::{at, identity, key_pair, run};
 use engine::component::Table;
 use engine::genesis::KeySource;
-use engine::io::{ChainProgress, Input, Offence, Output, Receipt, TableUpdate, Verdict, Watched};
+use engine::io::{ChainProgress, Input, Offence, Output, Receipt, ShedReason, TableUpdate, Verdict, Watched};
 use engine::limits::{
-    ANSWERS_QUEUE_BYTES, BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, RECEIVE_WINDOW, SCORE_BAN,
-    SEND_WINDOW,
+    ANSWERS_QUEUE_BYTES, BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_PLEDGE_CREDIT, RECEIVE_WINDOW,
+    SCORE_BAN, SEND_WINDOW,
 };
-use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
 use engine::message::vote::Vote;
 use engine::{Height, PeerId, TableId};
 use net::budget::{ENTRY_COST, INTENT_COST, WATCH_COST};
@@ -35,7 +36,7 @@ use net::server::{ChainInfo, Server, ServerConfig};
 use net::session::CloseCode;
 use net::tls::Key;
 use net::transport::{NODE_BYTES, PLAYING_BYTES};
-use net::wire::{AnswerVerdict, Hello, PeerRecord, Role, ToClient, ToNode, encode_node};
+use net::wire::{Answer, AnswerVerdict, Hello, PeerRecord, Role, ToClient, ToNode, encode_node};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
@@ -72,6 +73,8 @@ struct Node {
     seen: BTreeMap<Key, Seen>,
     present: BTreeMap<PeerId, (Key, [u8; 16])>,
     scores: BTreeMap<PeerId, u32>,
+    /// Pledges that came, of which the tick says nothing.
+    pledged: Vec<(PeerId, IntentId)>,
     /// What the tick gives out next, beside its answers.
     outputs: Vec<Output>,
 }
@@ -97,6 +100,7 @@ impl Node {
             seen: BTreeMap::new(),
             present: BTreeMap::new(),
             scores: BTreeMap::new(),
+            pledged: Vec::new(),
             outputs: Vec::new(),
         }));
         let ticks = Rc::clone(&node);
@@ -152,6 +156,7 @@ impl Node {
                     outputs.push(Output::Account { to: peer, key, height: Height(1), account: None });
                 }
             }
+            Input::Pledges { from, pledges } => self.pledged.extend(pledges.iter().map(|row| (from, row.id()))),
             Input::Offended { peer, offence } => self.judge(peer, offence, outputs),
             _ => {}
         }

@@ -286,6 +286,7 @@ impl Conversation<'_> {
                     Watched::Account(_) => {}
                 }
             }
+            Input::Pledges { .. } => self.play()?,
             Input::Told { settled, .. } => self.common.nodes.told(self.open.key, *settled),
             _ => {}
         }
