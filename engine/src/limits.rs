@@ -223,6 +223,9 @@ pub const BANS_MAX: usize = 1 << 14;
 pub const BANNED_KEYS_OF_ADDRESS: u32 = 4;
 /// Half-open connections above which a new one must prove its address first.
 pub const HALF_OPEN_MAX: u32 = 256;
+/// Those of one address that did not prove it, above which a new one must: anybody can begin handshakes in another's name, and must
+/// not use up what that address may have.
+pub const ADDRESS_UNPROVEN_MAX: u32 = 4;
 /// Other nodes that are remembered.
 pub const NODES_KNOWN_MAX: usize = 1_024;
 /// Connections that this node opens to nodes that it was not told of, but heard of.
@@ -559,6 +562,7 @@ const _: () = assert!(CAME_BYTES_MAX >= ASKS_MAX * RANGE_BYTES_MAX);
 // Votes of a height that may still be proposed are kept, and of a body that is asked for.
 const _: () = assert!(BODY_HEIGHTS <= AHEAD_HEIGHTS);
 const _: () = assert!(HALF_OPEN_MAX <= PEERS_MAX);
+const _: () = assert!(ADDRESS_UNPROVEN_MAX < HALF_OPEN_MAX);
 const _: () = assert!(DIALS_MAX < PEERS_NAMED_MAX);
 // What a height is going to overwrite can be saved, however slow the disk is: it would wait for ever otherwise.
 const _: () = assert!(SNAPSHOT_TICK_GROUPS <= SNAPSHOT_BLOCKS_MAX * SNAPSHOT_BLOCK_GROUPS);

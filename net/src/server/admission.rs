@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::address::{AddressBlock, WIDE_SHARE};
-use engine::limits::{ADDRESS_BLOCKS_MAX, BANNED_KEYS_OF_ADDRESS, BANS_MAX};
+use engine::limits::{ADDRESS_BLOCKS_MAX, ADDRESS_UNPROVEN_MAX, BANNED_KEYS_OF_ADDRESS, BANS_MAX};
 use engine::rate::{Meter, Rate};
 
 use super::config::ServerConfig;
@@ -62,6 +62,8 @@ pub(crate) struct Admission {
 #[derive(Default)]
 struct Block {
     connections: u32,
+    /// Those of them that are half open, and may have begun in another's name.
+    unproven: u32,
     connects: Meter,
     /// Accounts that were asked for.
     opens: Meter,
@@ -139,7 +141,31 @@ impl Admission {
         Ok(())
     }
 
-    /// The same for a connection that this node opens: it counts and holds as any other does, at no rate.
+    /// Whether so many of an address may have begun in another's name that the next one must prove where it is.
+    pub(super) fn must_prove(&self, address: [u8; 16]) -> bool {
+        AddressBlock::of(address).with_shares().any(|(block, share)| {
+            self.blocks.get(&block).is_some_and(|known| known.unproven >= ADDRESS_UNPROVEN_MAX.saturating_mul(share))
+        })
+    }
+
+    /// One that was let in has not proven its address.
+    pub(super) fn doubt(&mut self, address: [u8; 16]) {
+        for (block, _) in AddressBlock::of(address).with_shares() {
+            let known = self.blocks.get_mut(&block).expect("a block with a connection is remembered");
+            known.unproven += 1;
+            assert!(known.unproven <= known.connections, "who did not prove its address was let in");
+        }
+    }
+
+    /// It has, or is about to be released.
+    pub(super) fn trust(&mut self, address: [u8; 16]) {
+        for (block, _) in AddressBlock::of(address).with_shares() {
+            let known = self.blocks.get_mut(&block).expect("a block with a connection is remembered");
+            known.unproven -= 1;
+        }
+    }
+
+    /// Lets a connection in that this node opens: it counts and holds as any other does, at no rate.
     ///
     /// # Errors
     /// The reason for which it is not opened.
@@ -184,6 +210,7 @@ impl Admission {
         for (block, _) in AddressBlock::of(address).with_shares() {
             let known = self.blocks.get_mut(&block).expect("a block with a connection is remembered");
             known.connections -= 1;
+            assert!(known.unproven <= known.connections, "who did not prove its address was let in");
         }
         self.connections -= 1;
         match allowed {
@@ -354,6 +381,29 @@ mod tests {
         assert_eq!(let_in, 5);
         assert_eq!(admission.admit(v4(2), NOW), Ok(()));
         assert_eq!(admission.admit(v4(1), NOW + Duration::from_millis(200)), Ok(()));
+    }
+
+    #[test]
+    fn an_address_of_which_a_few_are_half_open_must_be_proved() {
+        let mut admission = admission(1_000, 1_000, u64::MAX, FAST);
+        let mut begun = |address, most: u32| {
+            let mut count = 0;
+            while count < most && !admission.must_prove(address) {
+                assert_eq!(admission.admit(address, NOW), Ok(()));
+                admission.doubt(address);
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(begun(v4(1), 99), ADDRESS_UNPROVEN_MAX);
+        assert_eq!(begun(v4(2), 99), ADDRESS_UNPROVEN_MAX, "another address is not concerned");
+        let of_provider: u32 = (0..99).map(|net| begun(v6(&format!("2001:db8:{net:x}::1")), 1)).sum();
+        assert_eq!(of_provider, ADDRESS_UNPROVEN_MAX * WIDE_SHARE);
+        admission.trust(v4(1));
+        assert!(!admission.must_prove(v4(1)) && admission.must_prove(v4(2)));
+        admission.trust(v4(2));
+        admission.release(v4(2), Allowance::Idle);
+        assert!(!admission.must_prove(v4(2)));
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::wire::{Answer, ToClient};
 pub(super) struct Peer {
     pub(super) address: [u8; 16],
     pub(super) allowed: Allowance,
+    /// Its handshake may have been begun in another's name, as long as that has not ended.
+    pub(super) is_unproven: bool,
     /// Whom this node dialled, if the connection is its own.
     pub(super) dialled: Option<Candidate>,
     pub(super) stage: Stage,

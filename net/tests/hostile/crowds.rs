@@ -40,6 +40,37 @@ fn a_thousand_who_come_in_the_same_moment_are_let_in_and_most_prove_their_addres
 }
 
 #[test]
+fn handshakes_that_are_begun_in_the_name_of_an_address_do_not_keep_it_out() {
+    const FORGED: usize = 100;
+    run(25, async |network| {
+        let node = Node::start(&network, 1, |config| ServerConfig { connections_per_address_max: 64, ..config });
+        let way = Duration::from_millis(20);
+        network.set(Conditions { delay: (way, way), ..Conditions::NONE });
+        // Their first packets arrive, and nothing that the node says to them does.
+        let forger = endpoint(&network, 2);
+        let begun: Vec<_> = (0..FORGED)
+            .map(|number| {
+                let from = forger.clone();
+                let name = format!("forged {number}");
+                spawn_local(async move { RawConnection::connect(&from, &identity(&name), at(1)).await.is_ok() })
+            })
+            .collect();
+        tokio::time::sleep(way / 2).await;
+        network.cut(at(2), true);
+        after(1).await;
+        let (half_open, retried) = (node.borrow().server().connections(), node.borrow().count("retried"));
+        assert_eq!(half_open, ADDRESS_UNPROVEN_MAX);
+        assert!(retried >= FORGED as u64 - u64::from(ADDRESS_UNPROVEN_MAX), "{retried} had to prove where they are");
+        begun.iter().for_each(|one| one.abort());
+        after(1).await;
+        network.cut(at(2), false);
+        let honest = RawConnection::connect(&forger, &identity("honest"), at(1)).await;
+        assert!(honest.is_ok(), "it has proven where it is: {:?}", honest.err());
+        assert_eq!(node.borrow().count("refused_address"), 0);
+    });
+}
+
+#[test]
 fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
     const HOSTILE: u32 = 2_000;
     const BOUND: u64 = 48 << 20;

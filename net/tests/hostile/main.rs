@@ -21,8 +21,8 @@ use engine::component::Table;
 use engine::genesis::KeySource;
 use engine::io::{ChainProgress, Input, Offence, Output, Receipt, ShedReason, TableUpdate, Verdict, Watched};
 use engine::limits::{
-    ANSWERS_QUEUE_BYTES, BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_PLEDGE_CREDIT, RECEIVE_WINDOW,
-    SCORE_BAN, SEND_WINDOW,
+    ADDRESS_UNPROVEN_MAX, ANSWERS_QUEUE_BYTES, BANNED_KEYS_OF_ADDRESS, MESSAGE_INTENTS_MAX, PEER_CREDIT,
+    PEER_PLEDGE_CREDIT, RECEIVE_WINDOW, SCORE_BAN, SEND_WINDOW,
 };
 use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
 use engine::message::node::NodeMessage;

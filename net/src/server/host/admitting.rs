@@ -25,11 +25,12 @@ impl Host {
         while let Some(incoming) = self.quic.take_arrived() {
             let address = address_bytes(incoming.remote_address().ip());
             let counters = &self.common.counters;
-            // Where many want in, an address is proven before anything is counted for it: a flood of forged ones would
-            // use up what others may have.
+            let is_unproven = !incoming.remote_address_validated();
+            // Where many want in, or some of one address, that is proven before anything is counted for it: a flood of forged
+            // ones would use up what others may have, or what those may whose address it is.
             if self.farewell.is_some() {
                 self.quic.refuse(incoming);
-            } else if !incoming.remote_address_validated() && self.half_open >= HALF_OPEN_MAX {
+            } else if is_unproven && (self.half_open >= HALF_OPEN_MAX || self.common.admission.must_prove(address)) {
                 Counters::add(&counters.retried, 1);
                 self.quic.retry(incoming);
             } else if let Err(code) = self.common.admission.admit(address, self.now) {
@@ -43,6 +44,9 @@ impl Host {
                 self.quic.refuse(incoming);
             } else {
                 self.half_open += 1;
+                if is_unproven {
+                    self.common.admission.doubt(address);
+                }
                 self.waiting.push_back(incoming);
             }
         }
@@ -60,15 +64,25 @@ impl Host {
 
     fn begin(&mut self, incoming: Incoming) {
         let address = address_bytes(incoming.remote_address().ip());
+        let is_unproven = !incoming.remote_address_validated();
         match self.quic.accept(incoming, self.moment()) {
             Some(row) => {
-                self.install(row, Peer { address, allowed: Allowance::Idle, dialled: None, stage: self.shaking() })
+                let (allowed, stage) = (Allowance::Idle, self.shaking());
+                self.install(row, Peer { address, allowed, is_unproven, dialled: None, stage });
             }
             None => {
-                self.half_open -= 1;
+                self.shaken(address, is_unproven);
                 self.common.failed(self.now, "its handshake failed", address);
                 self.common.admission.release(address, Allowance::Idle);
             }
+        }
+    }
+
+    /// A handshake that a peer began has ended, well or not.
+    fn shaken(&mut self, address: [u8; 16], is_unproven: bool) {
+        self.half_open -= 1;
+        if is_unproven {
+            self.common.admission.trust(address);
         }
     }
 
@@ -131,10 +145,11 @@ impl Host {
         // A slot is free only once the tick knows that the last one in it has left, so there may be none for a moment.
         let Some(id) = self.common.slots.take(row) else { return false };
         let peer = self.peers[row].as_mut().expect("it was let in");
-        if peer.dialled.is_none() {
-            self.half_open -= 1;
-        }
         peer.stage = Stage::Open(Box::new(Open::new(id, key, talk(id), self.now)));
+        if peer.dialled.is_none() {
+            let (address, is_unproven) = (peer.address, peer.is_unproven);
+            self.shaken(address, is_unproven);
+        }
         true
     }
 
@@ -153,6 +168,10 @@ impl Host {
         // It may have ended earlier in this turn: what it held is given back once.
         let Some(peer) = self.peers[row].take() else { return };
         self.quic.close(row, close, self.moment());
+        // A connection that this node dialled was never counted among those that wait for a handshake.
+        if matches!(peer.stage, Stage::Handshake(_)) && peer.dialled.is_none() {
+            self.shaken(peer.address, peer.is_unproven);
+        }
         let common = &mut self.common;
         common.admission.release(peer.address, peer.allowed);
         if let Stage::Open(open) = &peer.stage {
@@ -165,11 +184,7 @@ impl Host {
         if let Some(candidate) = &peer.dialled {
             common.nodes.hung_up(candidate, self.now);
         }
-        let Stage::Open(mut open) = peer.stage else {
-            // A connection that this node dialled was never counted among those that wait for a handshake.
-            self.half_open -= u32::from(peer.dialled.is_none());
-            return;
-        };
+        let Stage::Open(mut open) = peer.stage else { return };
         common.held -= open.counted;
         for what in open.talk.watching() {
             if let Watched::Table(table) = what {

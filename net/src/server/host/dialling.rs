@@ -89,7 +89,8 @@ impl Host {
             Ok(row) => {
                 let by = self.now + HANDSHAKE.min(self.common.config.handshake_timeout);
                 let dialled = Some(candidate.clone());
-                self.install(row, Peer { address, allowed, dialled, stage: Stage::Handshake(by) });
+                let (is_unproven, stage) = (false, Stage::Handshake(by));
+                self.install(row, Peer { address, allowed, is_unproven, dialled, stage });
                 Ok(())
             }
             Err(problem) => {
