@@ -268,7 +268,8 @@ impl Lanes {
     /// Takes a parcel for the other node. Says how many were left out. A node that is far behind is pushed nothing but
     /// standings: it asks.
     pub(super) fn say(&mut self, parcel: &Parcel, decided: Height) -> u64 {
-        let is_far = self.told.is_some_and(|told| told.0 + AHEAD_HEIGHTS < decided.0);
+        // The other one may say any height at all: whoever says the highest is ahead.
+        let is_far = self.told.is_some_and(|told| told.0.saturating_add(AHEAD_HEIGHTS) < decided.0);
         // Votes of heights that it has not reached help it with nothing, and would fill its lanes while it catches up.
         if is_far && !parcel.is_for_one && parcel.kind != NodeKind::Standing {
             return 0;
@@ -461,5 +462,8 @@ mod tests {
         lanes.told = Some(Height(15));
         lanes.say(&votes(20, 1), Height(19));
         assert_eq!(count(&lanes), 4);
+        lanes.told = Some(Height(u64::MAX));
+        lanes.say(&votes(20, 1), Height(19));
+        assert_eq!(count(&lanes), 5, "whatever it says, it is not behind");
     }
 }
