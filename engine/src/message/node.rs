@@ -16,7 +16,7 @@ use super::pledge::{PLEDGE_DOMAIN, PledgeRow};
 use super::share::{SHARE_DOMAIN, Share};
 use super::snapshot::{Part, PartRow, SnapshotProof};
 use super::vote::{NO_ROUND, PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, PROPOSAL_DOMAIN, Proposal, Vote};
-use super::{DecodeError, Hash, decode_pod};
+use super::{DecodeError, Hash, check_height, decode_pod};
 use crate::ids::Height;
 use crate::limits::{
     BLOCK_BYTES_MAX, GROUP_BYTES, LANE_QUEUE_BYTES, LANES, NODE_INTENTS_MAX, NODE_PLEDGES_MAX, NODE_VOTES_MAX,
@@ -406,16 +406,16 @@ impl NodeMessage {
             }
             NodeKind::Round => Self::Round(RoundCertificate::decode(bytes)?),
             NodeKind::Share => Self::Share(Share::decode(bytes)?),
-            NodeKind::Beacon => Self::Beacon(decode_pod("beacon", bytes)?),
+            NodeKind::Beacon => Self::Beacon(BeaconRow::decode(bytes)?),
             NodeKind::Intents => Self::Intents(rows("intents", bytes, |row| decode_pod("intent", row))?),
             NodeKind::Pledges => Self::Pledges(rows("pledges", bytes, PledgeRow::decode)?),
             NodeKind::Standing => Self::Standing(NodeStanding::decode(bytes)?),
-            NodeKind::AskBody => Self::AskBody(decode_pod("question for a body", bytes)?),
+            NodeKind::AskBody => Self::AskBody(BlockRow::decode(bytes)?),
             NodeKind::AskRange => Self::AskRange(RangeRow::decode(bytes)?),
             NodeKind::Range => Self::Range(decode_range(bytes)?),
             NodeKind::Evidence => Self::Evidence(Evidence::decode(bytes)?),
             NodeKind::Claim => Self::Claim(Claim::decode(bytes)?),
-            NodeKind::AskSnapshot => Self::AskSnapshot(decode_pod("question for a snapshot", bytes)?),
+            NodeKind::AskSnapshot => Self::AskSnapshot(check_height(decode_pod("question for a snapshot", bytes)?)?),
             NodeKind::Snapshot => Self::Snapshot(Box::new(SnapshotProof::decode(bytes)?)),
             NodeKind::AskPart => Self::AskPart(PartRow::decode(bytes)?),
             NodeKind::Part => Self::Part(Part::decode(bytes)?),

@@ -1,7 +1,7 @@
 //! What a snapshot holds beside the image: where the chain stood.
 
 use super::certificate::Certificate;
-use super::{DecodeError, Hash, Reader};
+use super::{DecodeError, Hash, Reader, check_height};
 use crate::ids::Height;
 use crate::limits::TIME_MS_MAX;
 
@@ -63,7 +63,7 @@ impl ChainNote {
         }
         reader.zeros("chain note reserved", 4)?;
         let note = Self {
-            height: Height(reader.u64()?),
+            height: check_height(Height(reader.u64()?))?,
             time_ms: reader.u64()?,
             receipts_from: Height(reader.u64()?),
             block: reader.array()?,

@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::certificate::Beacon;
-use super::{DecodeError, Hash, decode_pod};
+use super::{DecodeError, Hash, check_height, decode_pod};
 use crate::ids::Height;
 
 /// What every share's signature covers first.
@@ -70,9 +70,10 @@ impl Share {
     /// Reads exactly one share.
     ///
     /// # Errors
-    /// Another length, or reserved bytes that are not zero.
+    /// Another length, a height that no chain has, or reserved bytes that are not zero.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let share: Self = decode_pod("share", bytes)?;
+        check_height(share.body.height)?;
         // The signature leaves them out: anybody could change them, and the author would seem to contradict itself.
         if share.body.reserved != [0; 12] || share.body.more_reserved != [0; 16] {
             return Err(DecodeError::Value { field: "share reserved", found: 1 });

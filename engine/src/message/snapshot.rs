@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::block::{BLOCK_VERSION, Header};
 use super::certificate::{Beacon, Certificate, ChainLink};
 use super::note::ChainNote;
-use super::{DecodeError, Hash, Reader, decode_pod};
+use super::{DecodeError, Hash, Reader, check_height, decode_pod};
 use crate::ids::Height;
 use crate::limits::{GROUP_BYTES, PART_GROUPS_MAX, PART_VALUES_MAX};
 
@@ -106,6 +106,7 @@ impl PartRow {
     /// If the row cannot be so.
     pub fn check_form(&self) -> Result<PartKind, DecodeError> {
         let kind = PartKind::try_from(self.kind)?;
+        check_height(self.height)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
         match () {
             // Everybody makes genesis from its file.
@@ -184,6 +185,7 @@ impl SnapshotProof {
             if header.reserved != [0; 64] {
                 return Err(reader.wrong(DecodeError::NotZero { field: "header reserved" }));
             }
+            check_height(header.height)?;
             Ok(header)
         };
         let headers = [header()?, header()?, header()?];

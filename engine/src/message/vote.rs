@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{DecodeError, Hash, decode_pod};
+use super::{DecodeError, Hash, check_height, decode_pod};
 use crate::ids::Height;
 
 /// What every vote's signature covers first. Prevotes and precommits differ in it.
@@ -126,6 +126,7 @@ impl VoteBody {
     pub fn check_form(&self) -> Result<VoteKind, DecodeError> {
         let fail = |field, found| Err(DecodeError::Value { field, found });
         let kind = VoteKind::try_from(self.kind)?;
+        check_height(self.height)?;
         // A vote has one encoding: two that say the same in other bytes would be evidence against an honest validator.
         match self {
             _ if self.nil > 1 => fail("vote nil", self.nil.into()),
@@ -145,6 +146,7 @@ impl ProposalBody {
     /// Names the first field that does not.
     pub fn check_form(&self) -> Result<(), DecodeError> {
         let fail = |field, found| Err(DecodeError::Value { field, found });
+        check_height(self.height)?;
         match self {
             _ if self.round == NO_ROUND => fail("proposal round", self.round.into()),
             _ if self.reserved != [0; 12] => fail("proposal reserved", 1),

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, Reader, decode_pod};
 use engine::message::certificate::Certificate;
+use engine::message::check_height;
 use engine::message::vote::{NO_ROUND, Proposal, Vote};
 use engine::{Hash, Height};
 
@@ -75,6 +76,7 @@ impl ProposedValue {
     /// Names the first field that does not.
     pub fn check_form(&self) -> Result<(), DecodeError> {
         let fail = |field, found| Err(DecodeError::Value { field, found });
+        check_height(self.height)?;
         match self {
             _ if self.round == NO_ROUND => fail("value round", self.round.into()),
             _ if self.valid > 1 => fail("value verdict", self.valid.into()),
@@ -167,12 +169,13 @@ impl LogEntry {
         if row.round == NO_ROUND || row.reserved != [0; 3] || kind == TimeoutKind::Rebroadcast {
             return Err(DecodeError::Value { field: "logged timeout", found: row.kind.into() });
         }
-        Ok(Self::Timeout { height: Height(row.height), timeout: Timeout { kind, round: row.round } })
+        Ok(Self::Timeout { height: check_height(Height(row.height))?, timeout: Timeout { kind, round: row.round } })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::limits::HEIGHT_MAX;
     use engine::message::certificate::CertificateSignature;
 
     use super::*;
@@ -180,7 +183,11 @@ mod tests {
     use engine::message::vote::{ProposalBody, VoteBody, VoteKind};
 
     fn entries() -> Vec<LogEntry> {
-        let (key, chain, block, height) = (VoteKey::from_seed(&[1; 32]), [9; 32], [7; 32], Height(5));
+        entries_at(Height(5))
+    }
+
+    fn entries_at(height: Height) -> Vec<LogEntry> {
+        let (key, chain, block) = (VoteKey::from_seed(&[1; 32]), [9; 32], [7; 32]);
         let proposal = ProposalBody { block, height, round: 3, slot: 2, polka_round: 1, reserved: [0; 12] };
         let value = ProposedValue {
             block,
@@ -230,6 +237,21 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_height_that_no_chain_has_is_refused() {
+        let read = |entry: &LogEntry| LogEntry::decode(&entry.to_bytes()).is_ok();
+        assert!(entries_at(Height(HEIGHT_MAX)).iter().all(read));
+        let above = entries_at(Height(HEIGHT_MAX + 1));
+        // A node asserts that it logs no such value.
+        let mut above = above.iter().filter(|entry| !matches!(entry, LogEntry::Value(_)));
+        assert!(!above.any(read));
+        for entry in entries_at(Height(HEIGHT_MAX)).iter().filter(|entry| matches!(entry, LogEntry::Value(_))) {
+            let mut bytes = entry.to_bytes();
+            bytes[HEAD + std::mem::offset_of!(ProposedValue, height)] = 1;
+            assert!(LogEntry::decode(&bytes).is_err());
         }
     }
 

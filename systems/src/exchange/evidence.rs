@@ -37,7 +37,7 @@ impl EvidenceKept {
     /// Whether a contradiction of this slot, height and kind is not known yet, at a height that is near.
     pub fn wants(&self, evidence: &Evidence, decided: Height) -> bool {
         let height = evidence.height();
-        let near = height.0 + EVIDENCE_HEIGHTS > decided.0 && height.0 <= decided.0 + EVIDENCE_HEIGHTS;
+        let near = height.0.saturating_add(EVIDENCE_HEIGHTS) > decided.0 && height.0 <= decided.0 + EVIDENCE_HEIGHTS;
         near && !self.rows.contains_key(&place(evidence))
     }
 
@@ -69,5 +69,25 @@ impl EvidenceKept {
     /// What is kept, by height and slot.
     pub fn rows(&self) -> impl Iterator<Item = &Evidence> {
         self.rows.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::message::vote::{Vote, VoteBody, VoteKind};
+
+    use super::*;
+
+    #[test]
+    fn evidence_of_heights_that_are_far_away_is_not_wanted_however_far() {
+        let wants = |height: u64| {
+            let vote = |block| {
+                let body = VoteBody::new(VoteKind::Prevote, Height(height), 0, block, 1);
+                Vote { body, signature: [0; 64] }
+            };
+            EvidenceKept::default().wants(&Evidence::Votes(vote(None), vote(Some([1; 32]))), Height(100))
+        };
+        assert_eq!((0..300).filter(|height| wants(*height)).collect::<Vec<u64>>(), (37..=164).collect::<Vec<u64>>());
+        assert!(!wants(u64::MAX) && !wants(u64::MAX - EVIDENCE_HEIGHTS));
     }
 }

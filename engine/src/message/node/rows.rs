@@ -7,7 +7,7 @@ use crate::limits::{RANGE_HEIGHTS_MAX, VALIDATORS_MAX};
 use crate::message::block::Decided;
 use crate::message::certificate::Beacon;
 use crate::message::vote::Vote;
-use crate::message::{DecodeError, Hash, Reader, decode_pod};
+use crate::message::{DecodeError, Hash, Reader, check_height, decode_pod};
 
 /// Votes of one height and round that let a round be entered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -198,7 +198,7 @@ impl RoundCertificate {
     /// The first thing that is otherwise.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("round certificate", bytes);
-        let (height, round) = (Height(reader.u64()?), reader.u32()?);
+        let (height, round) = (check_height(Height(reader.u64()?))?, reader.u32()?);
         let precommits = match reader.array()? {
             [0, 0, 0, 0] => false,
             [1, 0, 0, 0] => true,
@@ -226,10 +226,12 @@ impl NodeStanding {
     /// Reads exactly one standing.
     ///
     /// # Errors
-    /// Another length, heights out of order, or unknown bits.
+    /// Another length, heights out of order or that no chain has, or unknown bits.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let row: Self = decode_pod("standing of a node", bytes)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
+        // The highest: the others are not above it.
+        check_height(row.decided)?;
         match () {
             // Whoever is behind asks for heights up to these: one that is settled and not decided, nobody could tell.
             () if row.settled > row.decided => fail("settled height", row.settled.0),
@@ -255,6 +257,28 @@ impl Claim {
     }
 }
 
+impl BeaconRow {
+    /// Reads exactly one beacon. What it proves, its signature says.
+    ///
+    /// # Errors
+    /// Another length, or a height that no chain has.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let row: Self = decode_pod("beacon", bytes)?;
+        check_height(row.height).map(|_| row)
+    }
+}
+
+impl BlockRow {
+    /// Reads exactly one question.
+    ///
+    /// # Errors
+    /// Another length, or a height that no chain has.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let row: Self = decode_pod("question for a body", bytes)?;
+        check_height(row.height).map(|_| row)
+    }
+}
+
 impl RangeRow {
     /// Asks for `count` heights from one on.
     pub fn new(from: Height, count: u32) -> Self {
@@ -266,10 +290,11 @@ impl RangeRow {
     /// Reads exactly one question.
     ///
     /// # Errors
-    /// Another length, no height, or reserved bytes that are not zero.
+    /// Another length, no height or one that no chain has, or reserved bytes that are not zero.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let row: Self = decode_pod("question for a range", bytes)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
+        check_height(row.from)?;
         match () {
             () if row.from == Height::GENESIS => fail("first height of a range", 0),
             // An answer to it would say that the heights are gone.

@@ -1,6 +1,7 @@
 use bytemuck::Zeroable;
 
 use super::*;
+use crate::limits::HEIGHT_MAX;
 use crate::message::block::Decided;
 use crate::message::certificate::{CertificateSignature, ChainLink};
 use crate::message::note::ChainNote;
@@ -10,105 +11,116 @@ use crate::message::snapshot::PartKind;
 use crate::message::vote::{ProposalBody, VoteBody, VoteKind};
 
 fn vote(slot: u32, block: Option<Hash>) -> Vote {
-    Vote { body: VoteBody::new(VoteKind::Precommit, Height(4), 2, block, slot), signature: [slot as u8; 64] }
+    vote_at(Height(4), slot, block)
 }
 
-fn proposal(block: u8) -> Proposal {
-    let body =
-        ProposalBody { block: [block; 32], height: Height(4), round: 2, slot: 1, polka_round: 0, reserved: [0; 12] };
+fn vote_at(height: Height, slot: u32, block: Option<Hash>) -> Vote {
+    Vote { body: VoteBody::new(VoteKind::Precommit, height, 2, block, slot), signature: [slot as u8; 64] }
+}
+
+fn proposal(height: Height, block: u8) -> Proposal {
+    let body = ProposalBody { block: [block; 32], height, round: 2, slot: 1, polka_round: 0, reserved: [0; 12] };
     Proposal { body, signature: [8; 64] }
 }
 
-fn share(byte: u8) -> Share {
-    Share { body: ShareBody::new(Height(4), [7; 32], 0, 3, [byte; 48]), signature: [9; 64] }
+fn share(height: Height, byte: u8) -> Share {
+    Share { body: ShareBody::new(height, [7; 32], 0, 3, [byte; 48]), signature: [9; 64] }
 }
 
-fn certificate() -> Certificate {
+fn certificate(height: Height) -> Certificate {
     let signatures = [0, 2, 3].map(|slot| CertificateSignature { slot, signature: [slot as u8; 64] }).to_vec();
-    Certificate { height: Height(4), round: 2, block: [7; 32], signatures }
+    Certificate { height, round: 2, block: [7; 32], signatures }
 }
 
-fn block() -> Block {
+fn block(height: Height) -> Block {
     let mut header = Header::zeroed();
-    (header.height, header.version, header.intent_count) = (Height(4), crate::message::block::BLOCK_VERSION, 1);
+    (header.height, header.version, header.intent_count) = (height, crate::message::block::BLOCK_VERSION, 1);
     let (system, pledges, intents) = (Vec::new(), Vec::new(), vec![Intent::zeroed()]);
-    Block { header, certificate: Some(certificate()), system, pledges, intents }
+    Block { header, certificate: Some(certificate(Height(4))), system, pledges, intents }
 }
 
+/// A message of each kind, and evidence of each.
 fn messages() -> Vec<NodeMessage> {
-    let decided = Box::new(Decided { block: block(), certificate: certificate() });
-    let votes = vec![vote(0, None), vote(2, Some([7; 32]))];
-    let round = RoundCertificate { height: Height(4), round: 2, precommits: true, votes: votes.clone() };
+    messages_at(Height(66))
+}
+
+/// The same, where `height` is the highest that each of them names.
+fn messages_at(height: Height) -> Vec<NodeMessage> {
+    let decided = Box::new(Decided { block: block(height), certificate: certificate(height) });
+    let votes = vec![vote_at(height, 0, None), vote_at(height, 2, Some([7; 32]))];
+    let round = RoundCertificate { height, round: 2, precommits: true, votes: votes.clone() };
     vec![
         NodeMessage::Votes(votes),
-        NodeMessage::Proposal(proposal(7)),
-        NodeMessage::Body(Box::new(block())),
-        NodeMessage::Polka(certificate()),
+        NodeMessage::Proposal(proposal(height, 7)),
+        NodeMessage::Body(Box::new(block(height))),
+        NodeMessage::Polka(certificate(height)),
         NodeMessage::Round(round),
-        NodeMessage::Share(share(5)),
-        NodeMessage::Beacon(BeaconRow { height: Height(4), block: [7; 32], beacon: [6; 48] }),
+        NodeMessage::Share(share(height, 5)),
+        NodeMessage::Beacon(BeaconRow { height, block: [7; 32], beacon: [6; 48] }),
         NodeMessage::Intents(vec![Intent::zeroed(); 3]),
         NodeMessage::Pledges(vec![PledgeRow { roll: 1, kind: 1, value: [3; 32], ..PledgeRow::zeroed() }; 2]),
         NodeMessage::Standing(NodeStanding {
-            decided: Height(9),
+            decided: height,
             settled: Height(8),
             certified: Height(6),
             root_chain: [5; 32],
             flags: NodeStanding::FOLLOWS,
             reserved: [0; 4],
         }),
-        NodeMessage::AskBody(BlockRow { height: Height(4), block: [7; 32] }),
-        NodeMessage::AskRange(RangeRow::new(Height(4), 64)),
+        NodeMessage::AskBody(BlockRow { height, block: [7; 32] }),
+        NodeMessage::AskRange(RangeRow::new(height, 64)),
         NodeMessage::Range(vec![
             RangeEntry { decided: decided.clone(), beacon: Some([6; 48]) },
             RangeEntry { decided, beacon: None },
         ]),
-        NodeMessage::Evidence(Evidence::Votes(vote(1, None), vote(1, Some([7; 32])))),
-        NodeMessage::Evidence(Evidence::Proposals(proposal(1), proposal(2))),
-        NodeMessage::Evidence(Evidence::Shares(share(1), share(2))),
+        NodeMessage::Evidence(Evidence::Votes(vote_at(height, 1, None), vote_at(height, 1, Some([7; 32])))),
+        NodeMessage::Evidence(Evidence::Proposals(proposal(height, 1), proposal(height, 2))),
+        NodeMessage::Evidence(Evidence::Shares(share(height, 1), share(height, 2))),
         NodeMessage::Claim(Claim {
             body: ClaimBody { network: [3; 32], slot: 2, reserved: [0; 28] },
             signature: [4; 64],
         }),
-        NodeMessage::AskSnapshot(Height(64)),
-        NodeMessage::Snapshot(Box::new(proof())),
-        NodeMessage::AskPart(PartRow::new(Height(64), PartKind::Groups, 7, 64)),
-        NodeMessage::Part(Part { row: PartRow::new(Height(64), PartKind::Values, 7, 3), bytes: vec![9; 96] }),
+        NodeMessage::AskSnapshot(height),
+        NodeMessage::Snapshot(Box::new(proof(height))),
+        NodeMessage::AskPart(PartRow::new(height, PartKind::Groups, 7, 64)),
+        NodeMessage::Part(Part { row: PartRow::new(height, PartKind::Values, 7, 3), bytes: vec![9; 96] }),
     ]
 }
 
-fn header(height: u64, parent: Hash) -> Header {
+fn header(height: Height, parent: Hash) -> Header {
     let mut header = Header::zeroed();
-    (header.height, header.version, header.parent) = (Height(height), crate::message::block::BLOCK_VERSION, parent);
+    (header.height, header.version, header.parent) = (height, crate::message::block::BLOCK_VERSION, parent);
     header
 }
 
-/// A proof of which everything holds but the signatures.
-fn proof() -> SnapshotProof {
-    let own = header(64, [4; 32]);
+/// A proof of which everything holds but the signatures, with `last` as the height of its last header.
+fn proof(last: Height) -> SnapshotProof {
+    let height = last.back(2);
+    let own = header(height, [4; 32]);
     let (block, root, verdicts, beacon) = (own.hash(), [6; 32], [7; 32], [8; 48]);
     let before = [9; 32];
-    let link = ChainLink { height: Height(64), block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
+    let link = ChainLink { height, block: &block, beacon: &beacon, root: &root, verdicts: &verdicts };
     let root_chains = [link.after(&before), before];
-    let next = header(65, block);
-    let last = Header { root_chain: root_chains[0], ..header(66, next.hash()) };
-    let of = |height, block| Certificate { height: Height(height), block, ..certificate() };
+    let next = header(height.next(), block);
+    let of = |height, block| Certificate { block, ..certificate(height) };
     let note = ChainNote {
-        height: Height(64),
+        height,
         time_ms: 0,
-        receipts_from: Height(64),
+        receipts_from: height,
         block,
         root,
         root_chains,
         validators: [[0; 32]; 2],
-        certificate: of(64, block),
+        certificate: of(height, block),
     };
-    SnapshotProof { note, beacon, verdicts, headers: [own, next, last], certificate: of(66, last.hash()) }
+    let last = Header { root_chain: root_chains[0], ..header(last, next.hash()) };
+    let certificate = of(last.height, last.hash());
+    SnapshotProof { note, beacon, verdicts, headers: [own, next, last], certificate }
 }
 
 #[test]
 fn a_proof_of_a_snapshot_holds_together_or_proves_nothing() {
-    let good = proof();
+    let good = proof(Height(66));
     assert!(good.is_consistent(&[0; 32]));
     assert!(!good.is_consistent(&[1; 32]));
     type Change = fn(&mut SnapshotProof);
@@ -149,6 +161,22 @@ fn every_message_is_read_as_it_was_written() {
         assert!((kind.bytes_min()..=kind.bytes_max()).contains(&bytes.len()), "{kind:?}");
         assert!((bytes.len() - kind.bytes_min()).is_multiple_of(kind.bytes_unit()), "{kind:?}");
         assert_eq!(NodeMessage::decode(message.kind(), &bytes), Ok(message));
+    }
+}
+
+/// Sums with a height do not overflow, whoever names it: above the highest that a chain can have, no message is one.
+#[test]
+fn a_height_that_no_chain_has_is_refused_in_every_kind() {
+    let has_none = [NodeKind::Intents, NodeKind::Pledges, NodeKind::Claim];
+    for (height, is_one) in [(HEIGHT_MAX, true), (HEIGHT_MAX + 1, false), (u64::MAX, false)] {
+        let messages = messages_at(Height(height));
+        let kinds: std::collections::BTreeSet<NodeKind> = messages.iter().map(NodeMessage::kind).collect();
+        assert_eq!(kinds.len(), NodeKind::ALL.len());
+        for message in messages {
+            let kind = message.kind();
+            let is_read = NodeMessage::decode(kind, &bytes(&message)).is_ok();
+            assert_eq!(is_read, is_one || has_none.contains(&kind), "{kind:?} at height {height}");
+        }
     }
 }
 
@@ -201,7 +229,7 @@ fn what_no_honest_node_says_is_refused() {
 
 #[test]
 fn a_share_is_signed_with_all_that_it_says() {
-    let body = share(5).body;
+    let body = share(Height(4), 5).body;
     let others = [
         ShareBody { height: Height(5), ..body },
         ShareBody { epoch: 1, ..body },
