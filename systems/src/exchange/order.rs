@@ -1,5 +1,7 @@
 //! Order: this node's part in the order of blocks.
 
+use std::collections::BTreeMap;
+
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemParam};
 use engine::io::Output;
@@ -65,8 +67,11 @@ pub struct Orderer {
     pub ready_ms: Option<u64>,
     /// Since when there is a reason to start the next height.
     reason_ms: Option<u64>,
-    /// The height behind which a validator that follows, because it cannot know what it signed, votes again.
+    /// The height behind which a validator that follows up to its fence votes again.
     votes_behind: Option<Height>,
+    /// The least height that each other validator told to be decided, since this one follows because it cannot know what it
+    /// signed.
+    told: BTreeMap<u32, Height>,
     /// A start that listens before it votes, with what its log holds.
     listening: Option<Listening>,
     /// Nothing at or below it is signed, whatever the log holds.
@@ -215,6 +220,7 @@ impl Orderer {
             ready_ms: None,
             reason_ms: None,
             votes_behind: None,
+            told: BTreeMap::new(),
             listening: None,
             fence: Height::GENESIS,
             halt_at: None,

@@ -2,7 +2,7 @@
 
 use engine::Height;
 use engine::limits::UNSETTLED_MAX;
-use engine::message::node::NodeMessage;
+use engine::message::node::{NodeMessage, NodeStanding};
 use engine::message::vote::{VoteBody, VoteKind};
 
 use super::{all_answered, all_applied, bet_all, level, seated};
@@ -147,6 +147,33 @@ fn one_that_lost_its_log_follows_for_a_while() {
     cluster.stop(1);
     let bets = bet_all(&mut cluster, 4, &[0, 2, 3]);
     assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
+}
+
+/// One of the others tells of heights that nobody has decided: that keeps nobody out who lost its log, where a quorum of others
+/// tells the truth.
+#[test]
+fn one_that_lost_its_log_votes_again_whatever_one_of_the_others_tells() {
+    let mut cluster = Cluster::new(7, 0, 82);
+    let given = seated(&mut cluster, 4, 5);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    cluster.tamper = Some(Box::new(|from, to, message| match message {
+        NodeMessage::Standing(standing) if (from, to) == (5, 6) => {
+            let decided = Height(standing.decided.0 + 1_000);
+            Some(NodeMessage::Standing(NodeStanding { decided, ..standing }))
+        }
+        other => Some(other),
+    }));
+    cluster.stop(6);
+    cluster.hosts[6].log_is_lost = true;
+    cluster.start(6);
+    assert!(!cluster.machine(6).is_voting());
+    let told = cluster.settled(0);
+    for _ in 0..8 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    assert!(cluster.machine(6).is_voting());
+    assert!(cluster.hosts[6].fence >= Height(told.0 + 3), "not before it is far above all that it can have signed");
 }
 
 /// One that caught up signs above its fence; then a group of its log is on the disk, and the frames that it was written with

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use bevy_ecs::system::{Query, ResMut};
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
-use engine::io::{Alarm, SlotList, Verdict};
+use engine::io::{Alarm, Input, SlotList, Verdict};
 use engine::message::evidence::Evidence;
 use engine::message::intent::IntentKind;
-use engine::message::node::{BeaconRow, NodeMessage, RangeEntry};
-use engine::message::vote::{VoteBody, VoteKind};
-use engine::{Chips, Height, TableId};
+use engine::message::node::{BeaconRow, BlockRow, NodeMessage, NodeStanding, RangeEntry, RangeRow};
+use engine::message::share::ShareBody;
+use engine::message::vote::{NO_ROUND, ProposalBody, VoteBody, VoteKind};
+use engine::{Chips, Height, PeerId, TableId};
 use order::signature::SignedItem;
 use systems::exchange::ExchangeError;
 
@@ -220,4 +221,48 @@ fn a_height_that_breaks_an_invariant_is_named_and_not_recorded() {
     assert!(matches!(fault, Some(ExchangeError::Poison { .. })), "{fault:?}");
     assert!(cluster.hosts[0].decided.len() > cluster.hosts[0].settled.len(), "decided, and not settled");
     assert!(cluster.settled(0) >= before);
+}
+
+/// Heights with which a sum overflows: no decoder takes them, and what is behind the decoders does not stop for them either.
+#[test]
+fn heights_that_no_chain_has_stop_nobody() {
+    let mut cluster = Cluster::new(4, 0, 95);
+    let given = seated(&mut cluster, 4, 3);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    // One that follows looks at what others tell of: none of it is true.
+    cluster.stop(2);
+    cluster.hosts[2].log_is_lost = true;
+    cluster.start(2);
+    let key = cluster.keys.votes[3].clone();
+    for height in [u64::MAX, u64::MAX - 4].map(Height) {
+        let vote = |block| key.sign_vote(VoteBody::new(VoteKind::Precommit, height, 0, block, 3), &[9; 32]);
+        let body = ProposalBody { block: [1; 32], height, round: 0, slot: 3, polka_round: NO_ROUND, reserved: [0; 12] };
+        let proposal = key.sign_proposal(body, &[9; 32]);
+        let share = |byte| key.sign_share(ShareBody::new(height, [1; 32], 0, 3, [byte; 48]), &[9; 32]);
+        let standing = NodeStanding { decided: height, settled: height, certified: height, ..NodeStanding::default() };
+        let messages = [
+            NodeMessage::Evidence(Evidence::Votes(vote(None), vote(Some([1; 32])))),
+            NodeMessage::Evidence(Evidence::Shares(share(1), share(2))),
+            NodeMessage::Standing(standing),
+            NodeMessage::Votes(vec![vote(None)]),
+            NodeMessage::Proposal(proposal),
+            NodeMessage::Share(share(1)),
+            NodeMessage::AskBody(BlockRow { height, block: [1; 32] }),
+            NodeMessage::AskRange(RangeRow::new(height, 64)),
+        ];
+        for (to, from) in [(0, 3), (2, 0), (2, 1), (2, 3)] {
+            let id = PeerId { slot: from, generation: 1 };
+            let says = |message: &NodeMessage| Input::Node { from: id, message: Box::new(message.clone()) };
+            cluster.hosts[to].inputs.extend(messages.iter().map(says));
+        }
+        for message in &messages {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            assert!(NodeMessage::decode(message.kind(), &bytes).is_err(), "{:?}", message.kind());
+        }
+        cluster.steps(5);
+    }
+    let bets = bet_all(&mut cluster, 4, &[0, 1]);
+    assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
+    assert!(cluster.hosts.iter().all(|host| host.fault.is_none() && host.evidence.is_empty()));
 }

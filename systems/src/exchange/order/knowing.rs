@@ -4,9 +4,8 @@
 //!  its log is whole -> listens for a while ----------------------> hears its log again -> votes
 //!  its log is ahead -> listens until all up to its fence is told -> hears its log again -> votes
 //!  its log is lost  -> follows to three heights above what a quorum tells of -----------> votes, above a new fence
+//!                      (any quorum of others: the one that tells of the least)
 //! ```
-
-use std::collections::BTreeMap;
 
 use engine::Height;
 use engine::io::Output;
@@ -34,6 +33,9 @@ impl Orderer {
             return false;
         }
         (self.consensus, self.listening) = (None, None);
+        // What bounded what it had signed when it last followed, bounds nothing that it signed since.
+        self.votes_behind = None;
+        self.told.clear();
         true
     }
 
@@ -98,8 +100,29 @@ impl Orderer {
         (!is_known).then_some(vote)
     }
 
-    /// A validator that follows votes again three heights behind the highest that a quorum of others has told of: it can
-    /// have signed nothing there. Says whether it does now.
+    /// The height behind which this validator can have signed nothing, once a quorum of others has told where it stands.
+    ///
+    /// It signed at a height only after the one before was decided, and whoever voted for that one has decided the one before
+    /// it, durably, and tells of that at the least. Every quorum of others has an honest one of those voters in it. So the quorum
+    /// that tells of the least will do, and what one tells beyond it, true or not, keeps nobody out.
+    fn behind_told(&mut self, nodes: &Nodes) -> Option<Height> {
+        let own = self.own_slot();
+        for node in nodes.rows().iter().filter(|node| node.has_told && node.validator != own) {
+            let Some(slot) = node.validator else { continue };
+            // The least that it told: a chain does not go back, so each of its words is of what it had decided before.
+            let least = self.told.entry(slot).or_insert(node.standing.decided);
+            *least = (*least).min(node.standing.decided);
+        }
+        let mut told: Vec<Height> = self.told.values().copied().collect();
+        told.sort_unstable();
+        let quorum = self.validators.quorum();
+        assert!(quorum > 0, "nobody's word bounds nothing");
+        assert!(told.len() <= self.validators.count(), "each validator is heard once");
+        told.get(quorum - 1).map(|height| Height(height.0.saturating_add(FOLLOW_HEIGHTS)))
+    }
+
+    /// A validator that follows votes again three heights behind what a quorum of others has told of: it can have signed
+    /// nothing there. Says whether it does now.
     pub(super) fn takes_part_again(
         &mut self,
         clock: &Clock,
@@ -108,16 +131,10 @@ impl Orderer {
         outbox: &mut Outbox,
     ) -> bool {
         assert!(!self.knows_its_votes(), "whoever takes part does not begin to");
-        let (Some(config), own) = (&self.config, self.own_slot()) else { return false };
-        if self.votes_behind.is_none() {
-            let told = nodes.rows().iter().filter(|node| node.has_told && node.validator != own);
-            let told: BTreeMap<u32, Height> =
-                told.filter_map(|node| Some((node.validator?, node.standing.decided))).collect();
-            if told.len() >= self.validators.quorum() {
-                self.votes_behind = told.values().max().map(|height| Height(height.0 + FOLLOW_HEIGHTS));
-            }
-        }
-        if self.votes_behind.is_none_or(|height| chain.decided < height) {
+        // Anew in each tick: whoever lied, and says the truth since, keeps this validator out no longer.
+        let behind = self.votes_behind.or_else(|| self.behind_told(nodes));
+        let Some(config) = &self.config else { return false };
+        if behind.is_none_or(|height| chain.decided < height) {
             return false;
         }
         match Consensus::new(config.clone(), chain.decided.next()) {
