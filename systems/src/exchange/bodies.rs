@@ -37,7 +37,7 @@ struct HeightBodies {
 
 /// A proposal whose signature was verified.
 pub struct KnownProposal {
-    /// Signed by the proposer of its round.
+    /// Signed by the validator that it names, which need not be the proposer of its round.
     pub proposal: Proposal,
     /// The order of blocks has heard it.
     pub heard: bool,
@@ -79,7 +79,7 @@ pub enum Told {
 pub enum Judged {
     /// It may be decided.
     Valid,
-    /// All is well but its time: it gets no vote, unless others have voted for it.
+    /// All is well but its time: it gets no vote, unless a quorum is known to have voted for it.
     Untimely,
     /// It names another root than this node computed.
     Diverged,
@@ -223,15 +223,6 @@ impl Bodies {
     /// Whether there is any proposal of a height.
     pub fn has(&self, height: Height) -> bool {
         self.heights.get(&height).is_some_and(|bodies| !bodies.proposals.is_empty())
-    }
-
-    /// Whether a proposal says of a block that it had a quorum of prevotes before.
-    pub fn is_proposed_again(&self, height: Height, hash: &Hash) -> bool {
-        let Some(bodies) = self.heights.get(&height) else { return false };
-        bodies.proposals.iter().any(|held| {
-            let body = &held.proposal.body;
-            body.block == *hash && body.polka_round != NO_ROUND
-        })
     }
 
     /// Takes out the body that was decided, and forgets all others of its height and below.

@@ -79,7 +79,8 @@ impl OrderStep<'_> {
                         body.judged = valid.then_some(Judged::Valid);
                     }
                 }
-                LogEntry::Polka(_) | LogEntry::Timeout { .. } => {}
+                LogEntry::Polka(polka) => self.count_polka(polka),
+                LogEntry::Timeout { .. } => {}
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Validators that are away, and come back with less than they left with.
 
 use engine::Height;
-use engine::limits::UNSETTLED_MAX;
+use engine::limits::{CLOCK_SKEW_MS_MAX, UNSETTLED_MAX};
 use engine::message::node::{NodeMessage, NodeStanding};
-use engine::message::vote::{VoteBody, VoteKind};
+use engine::message::vote::{Vote, VoteBody, VoteKind};
 
 use super::{all_answered, all_applied, bet_all, level, seated};
 use crate::hosts::Cluster;
@@ -219,17 +219,16 @@ fn one_whose_log_is_ahead_of_its_journal_repeats_what_it_signed_above_its_fence(
 }
 
 /// The first proposer alone sees that its block has a quorum of prevotes, one of which is of a validator that is gone then:
-/// it is locked on it, and without it there is no quorum. The others hear of it, and propose that block before its turn comes.
-#[test]
-fn whoever_hears_what_another_is_locked_on_proposes_it() {
-    let mut cluster = Cluster::new(4, 0, 84);
-    let given = seated(&mut cluster, 4, 4);
+/// it is locked on it, and without it there is no quorum. Returns the height, and whose turns its rounds are; whoever has the
+/// second one heard no proposal of the first round, and the last one is gone.
+fn one_is_locked(cluster: &mut Cluster) -> (Height, [usize; 4]) {
+    let given = seated(cluster, 4, 4);
     assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
-    assert!(level(&mut cluster));
+    assert!(level(cluster));
     let height = cluster.machine(0).chain().decided.next();
     let validators = cluster.machine(0).validators_at(height);
-    let turns: Vec<usize> = (0..4).map(|round| validators.proposer(height, round) as usize).collect();
-    let [locked, second, third, gone] = turns[..] else { panic!("four turns: {turns:?}") };
+    let turns: [usize; 4] = std::array::from_fn(|round| validators.proposer(height, round as u32) as usize);
+    let [locked, second, _, gone] = turns;
     cluster.tamper = Some(Box::new(move |from, to, message| match &message {
         // The second hears no proposal of the first round, and votes for nothing.
         NodeMessage::Proposal(proposal) => {
@@ -242,15 +241,45 @@ fn whoever_hears_what_another_is_locked_on_proposes_it() {
         }
         _ => Some(message),
     }));
-    bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+    bet_all(cluster, 4, &[0, 1, 2, 3]);
     let is_locked = |cluster: &Cluster| {
         let of_one = |vote: &VoteBody| vote.slot as usize == locked && vote.kind == VoteKind::Precommit as u8;
         cluster.logged_votes(locked, height).iter().any(|vote| of_one(vote) && vote.value().is_some())
     };
     assert!(cluster.until(400, is_locked));
     cluster.stop(gone);
+    (height, turns)
+}
+
+/// The others hear of what the first proposer is locked on, and propose that block before its turn comes.
+#[test]
+fn whoever_hears_what_another_is_locked_on_proposes_it() {
+    let mut cluster = Cluster::new(4, 0, 84);
+    let (height, [_, _, third, _]) = one_is_locked(&mut cluster);
     cluster.tamper = None;
     assert!(cluster.until(3_000, |cluster| cluster.hosts[third].decided.contains_key(&height)));
     let decided = &cluster.hosts[third].decided[&height];
     assert_eq!((decided.block.header.round, decided.certificate.round), (0, 2), "the third turn is enough");
+}
+
+/// One whose vote is needed hears for seconds that the block is proposed again, and not that a quorum voted for it: no clock
+/// finds its time right any more, and it is not wrong either. As soon as it hears of that quorum it votes for it.
+#[test]
+fn a_block_that_is_late_by_now_is_voted_for_once_its_polka_is_known() {
+    let mut cluster = Cluster::new(4, 0, 84);
+    let (height, [_, second, third, _]) = one_is_locked(&mut cluster);
+    let is_of_first = move |vote: &Vote| (vote.body.height, vote.body.round) == (height, 0);
+    cluster.tamper = Some(Box::new(move |_, to, message| match &message {
+        NodeMessage::Polka(_) if to == second => None,
+        NodeMessage::Votes(votes) if to == second && votes.iter().any(is_of_first) => None,
+        _ => Some(message),
+    }));
+    cluster.steps(1_600);
+    assert!(!cluster.hosts[third].decided.contains_key(&height), "without it there is no quorum");
+    cluster.tamper = None;
+    assert!(cluster.until(4_000, |cluster| cluster.hosts[third].decided.contains_key(&height)));
+    let decided = &cluster.hosts[third].decided[&height];
+    assert_eq!(decided.block.header.round, 0, "it is the one that the first proposer was locked on");
+    let late_ms = cluster.now_ms() - decided.block.header.time_ms;
+    assert!(late_ms > 10 * CLOCK_SKEW_MS_MAX, "{late_ms} ms");
 }

@@ -1,21 +1,25 @@
 //! What is said falsely, twice or not at all: it is proven, told, and changes nothing.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bevy_ecs::system::{Query, ResMut};
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
-use engine::io::{Alarm, Input, SlotList, Verdict};
+use engine::io::{Alarm, SlotList, Verdict};
+use engine::limits::CLOCK_SKEW_MS_MAX;
+use engine::message::block::{Block, Header, intents_root};
 use engine::message::evidence::Evidence;
 use engine::message::intent::IntentKind;
 use engine::message::node::{BeaconRow, BlockRow, NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::message::share::ShareBody;
 use engine::message::vote::{NO_ROUND, ProposalBody, VoteBody, VoteKind};
-use engine::{Chips, Height, PeerId, TableId};
+use engine::{Chips, Height, TableId};
 use order::signature::SignedItem;
 use systems::exchange::ExchangeError;
 
-use super::{all_answered, all_applied, bet_all, level, seated};
+use super::{all_answered, all_applied, bet_all, level, seated, tell};
 use crate::common;
 use crate::hosts::Cluster;
 
@@ -250,11 +254,8 @@ fn heights_that_no_chain_has_stop_nobody() {
             NodeMessage::AskBody(BlockRow { height, block: [1; 32] }),
             NodeMessage::AskRange(RangeRow::new(height, 64)),
         ];
-        for (to, from) in [(0, 3), (2, 0), (2, 1), (2, 3)] {
-            let id = PeerId { slot: from, generation: 1 };
-            let says = |message: &NodeMessage| Input::Node { from: id, message: Box::new(message.clone()) };
-            cluster.hosts[to].inputs.extend(messages.iter().map(says));
-        }
+        (0..4).filter(|from| *from != 2).for_each(|from| tell(&mut cluster, from, &[2], &messages));
+        tell(&mut cluster, 3, &[0], &messages);
         for message in &messages {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
@@ -265,4 +266,58 @@ fn heights_that_no_chain_has_stop_nobody() {
     let bets = bet_all(&mut cluster, 4, &[0, 1]);
     assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
     assert!(cluster.hosts.iter().all(|host| host.fault.is_none() && host.evidence.is_empty()));
+}
+
+/// The blocks of one validator are an hour ahead, and a second proposal of each, for a round in which it has no turn, says that
+/// a quorum voted for it.
+#[test]
+fn nobody_sets_the_time_ahead_by_saying_that_others_voted_for_a_block() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut cluster = Cluster::new(4, 0, 96);
+    let key = cluster.keys.votes[3].clone();
+    cluster.liars.insert(3);
+    let built: Rc<RefCell<Vec<Block>>> = Rc::default();
+    let stolen = built.clone();
+    cluster.tamper = Some(Box::new(move |from, to, message| match message {
+        NodeMessage::Body(block) if from == 3 && block.header.proposer == 3 => {
+            stolen.borrow_mut().extend((to == 0).then_some(*block));
+            None
+        }
+        NodeMessage::Proposal(proposal) if from == 3 && proposal.body.slot == 3 => None,
+        other => Some(other),
+    }));
+    let mut lies = 0;
+    for turn in 0..8 {
+        let given = if turn == 0 { seated(&mut cluster, 4, 3) } else { bet_all(&mut cluster, 4, &[0, 1, 2]) };
+        for _ in 0..2_000 {
+            cluster.step();
+            for mut block in built.take() {
+                block.header.time_ms += HOUR_MS;
+                block.intents.clear();
+                (block.header.intent_count, block.header.intents) = (0, intents_root(&[]));
+                let Header { height, round, .. } = block.header;
+                let again = ProposalBody {
+                    block: block.header.hash(),
+                    height,
+                    round: round + 1,
+                    slot: 3,
+                    polka_round: round,
+                    reserved: [0; 12],
+                };
+                let first = ProposalBody { round, polka_round: NO_ROUND, ..again };
+                let said = [again, first].map(|body| NodeMessage::Proposal(key.sign_proposal(body, &[9; 32])));
+                let said = said.into_iter().chain([NodeMessage::Body(Box::new(block))]);
+                tell(&mut cluster, 3, &[0, 1, 2], &said.collect::<Vec<_>>());
+                lies += 1;
+            }
+            if all_answered(&cluster, &given) {
+                break;
+            }
+        }
+        assert!(all_answered(&cluster, &given), "turn {turn}");
+    }
+    assert!(lies > 0, "its turn came");
+    let last = cluster.hosts[0].decided.values().map(|decided| decided.block.header.time_ms).max();
+    let latest_ms = cluster.now_ms() + CLOCK_SKEW_MS_MAX;
+    assert!(last.is_some_and(|time_ms| time_ms <= latest_ms), "{last:?} is after {latest_ms}");
 }

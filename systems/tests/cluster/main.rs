@@ -7,9 +7,10 @@ mod common;
 mod hosts;
 mod lying;
 
-use engine::io::Verdict;
+use engine::io::{Input, Verdict};
 use engine::limits::{TICK_MS, UNPROVEN_MAX, UNPROVEN_PER_TICK};
 use engine::message::intent::{Intent, IntentKind};
+use engine::message::node::NodeMessage;
 use engine::{Height, TableId};
 use hosts::Cluster;
 
@@ -55,6 +56,15 @@ fn level(cluster: &mut Cluster) -> bool {
         last > Height::GENESIS && cluster.all_at(last)
     };
     cluster.until(4_000, level)
+}
+
+/// A node hears from another, in its next tick, what that one's machine never said, past the decoders.
+fn tell(cluster: &mut Cluster, from: u32, to: &[usize], messages: &[NodeMessage]) {
+    let id = cluster.id(from as usize);
+    for to in to {
+        let said = messages.iter().map(|message| Input::Node { from: id, message: Box::new(message.clone()) });
+        cluster.hosts[*to].inputs.extend(said);
+    }
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Cluster {
     }
 
     fn connect(&mut self, at: usize, peer: usize) {
-        let id = PeerId { slot: peer as u32, generation: self.hosts[peer].generation };
+        let id = self.id(peer);
         let joined = Input::Joined { peer: id, key: network_key(peer), address: [0; 16], node: true };
         self.hosts[at].inputs.push(joined);
     }
@@ -223,13 +223,18 @@ impl Cluster {
         self.hosts[slot].machine = None;
         self.hosts[slot].groups.clear();
         self.hosts[slot].inputs.clear();
-        let id = PeerId { slot: slot as u32, generation: self.hosts[slot].generation };
+        let id = self.id(slot);
         for (other, host) in self.hosts.iter_mut().enumerate() {
             if other != slot && host.machine.is_some() {
                 host.inputs.push(Input::Left(id));
             }
         }
         self.wire.retain(|_, wire| wire.from != slot && wire.to != slot);
+    }
+
+    /// What the others call a node's connection.
+    pub fn id(&self, slot: usize) -> PeerId {
+        PeerId { slot: slot as u32, generation: self.hosts[slot].generation }
     }
 
     pub fn is_up(&self, slot: usize) -> bool {
@@ -250,7 +255,7 @@ impl Cluster {
         while self.wire.first_key_value().is_some_and(|((due, _), _)| *due <= self.tick) {
             let (_, wire) = self.wire.pop_first().expect("looked at above");
             let message = NodeMessage::decode(wire.kind, &wire.bytes).expect("a node says what can be read");
-            let from = PeerId { slot: wire.from as u32, generation: self.hosts[wire.from].generation };
+            let from = self.id(wire.from);
             if self.is_up(wire.to) {
                 self.hosts[wire.to].inputs.push(Input::Node { from, message: Box::new(message) });
             }

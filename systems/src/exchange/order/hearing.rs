@@ -2,6 +2,7 @@
 
 use engine::io::{Alarm, Output};
 use engine::message::block::Header;
+use engine::message::certificate::Certificate;
 use engine::message::divergence::Divergence;
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::{BlockRow, NodeMessage};
@@ -35,11 +36,7 @@ impl OrderStep<'_> {
             if !self.hear_certificate(Input::Polka(polka.clone())) {
                 continue;
             }
-            // Those of its votes that got lost on their way here count from now on.
-            for entry in &polka.signatures {
-                let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
-                self.count(&Vote { body, signature: entry.signature });
-            }
+            self.count_polka(&polka);
         }
         for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
             if self.hear_certificate(Input::Round(round.clone())) {
@@ -81,6 +78,14 @@ impl OrderStep<'_> {
         }
     }
 
+    /// Counts the votes of a polka that the order of blocks has heard: those that got lost on their way here count from now on.
+    pub(in crate::exchange) fn count_polka(&mut self, polka: &Certificate) {
+        for entry in &polka.signatures {
+            let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
+            self.count(&Vote { body, signature: entry.signature });
+        }
+    }
+
     /// Judges blocks that arrived, and again those that only their time spoke against.
     fn judge<P: Planted>(&mut self, height: Height) {
         // A block names the root of the height but one before it: until that is settled here, nobody here can say
@@ -107,8 +112,10 @@ impl OrderStep<'_> {
             .collect();
         let mut diverged: Vec<Header> = Vec::new();
         for hash in unsure {
-            // Others voted for it, or say so: no clock may keep it from being decided.
-            let is_wanted = self.bodies.is_proposed_again(height, &hash) || self.tally.has_polka(height, &hash, quorum);
+            // A quorum voted for it: no clock may keep it from being decided. A proposal that says so proves nothing: whoever
+            // signs one could set the chain's time as far ahead as it likes.
+            let decided = self.tally.quorum(height, VoteKind::Precommit, quorum).map(|(_, block)| block);
+            let is_wanted = self.tally.has_polka(height, &hash, quorum) || decided == Some(hash);
             let Some(body) = self.bodies.get_mut(height, &hash) else { continue };
             let header = body.block.header;
             let timely = (is_wanted && !P::CLOCK_ON_REPROPOSALS)
@@ -165,6 +172,11 @@ impl OrderStep<'_> {
             let body = proposal.body;
             let Some(block) = self.bodies.get(height, &body.block) else { continue };
             let Some(judged) = block.judged else { continue };
+            // Proposed again, for votes that did not come here yet: its time may not speak against it. Heard as invalid, it
+            // would get a vote for nothing as soon as they come.
+            if judged == Judged::Untimely && body.polka_round != NO_ROUND {
+                continue;
+            }
             let valid = judged == Judged::Valid;
             let header = &block.block.header;
             // Whoever proposes a block first says so in it: whose turn failed must not be a proposer's choice. One that a
