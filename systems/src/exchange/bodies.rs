@@ -15,6 +15,9 @@ use engine::message::evidence::Evidence;
 use engine::message::vote::{NO_ROUND, Proposal};
 use engine::{Hash, Height, PeerId};
 use order::block::check_sections;
+use order::validators::Validators;
+
+use super::tally::Tally;
 
 // Where nothing is needed any more, the largest body finds room.
 const _: () = assert!(BODIES_BYTES_MAX >= BLOCK_BYTES_MAX);
@@ -33,6 +36,36 @@ struct HeightBodies {
     proposals: Vec<KnownProposal>,
     bodies: Vec<Body>,
     bytes: usize,
+}
+
+/// What is known of the height under way, by which bodies are worth their room.
+#[derive(Clone, Copy)]
+pub struct Present<'a> {
+    /// The last decided height.
+    pub decided: Height,
+    /// The round of the one above it.
+    pub round: u32,
+    /// Its validators.
+    pub validators: &'a Validators,
+    /// Who voted for what.
+    pub tally: &'a Tally,
+}
+
+impl Present<'_> {
+    /// How far a body is from being needed. 0 for one that a quorum voted for, and for one that is proposed in the present round:
+    /// this validator may have voted for it, and the order of blocks may decide it at any moment. The most for one that nobody
+    /// proposed whose turn it was, since that is never heard.
+    fn distance(&self, height: Height, hash: &Hash, proposals: &[KnownProposal]) -> u64 {
+        if self.tally.has_polka(height, hash, self.validators.quorum()) {
+            return 0;
+        }
+        let present = if height == self.decided.next() { self.round } else { 0 };
+        let named = proposals.iter().map(|held| &held.proposal.body).filter(|body| body.block == *hash);
+        let in_turn = named.filter(|body| self.validators.proposer(height, body.round) == body.slot);
+        // Of two rounds as far away, the one that is to come is nearer.
+        let far = |round: u32| 2 * u64::from(round.abs_diff(present)) + u64::from(round < present);
+        in_turn.map(|body| far(body.round)).min().unwrap_or(u64::MAX)
+    }
 }
 
 /// A proposal whose signature was verified.
@@ -126,10 +159,11 @@ impl Bodies {
         first.map(|first| Evidence::Proposals(first, proposal))
     }
 
-    /// Takes a body that some held proposal names. Where there is no room, bodies of the earliest rounds make some, but none
-    /// that `is_needed`.
-    pub fn take(&mut self, block: Block, decided: Height, is_needed: impl Fn(&Hash) -> bool) -> Told {
+    /// Takes a body that some held proposal names. Where there is no room, bodies make some that are further from being needed:
+    /// what a header says of its round is its writer's choice, and means nothing here.
+    pub fn take(&mut self, block: Block, present: Present<'_>) -> Told {
         let (height, hash) = (block.header.height, block.header.hash());
+        let decided = present.decided;
         if height <= decided || height.0 > decided.0 + BODY_HEIGHTS {
             return Told::Dropped;
         }
@@ -144,9 +178,11 @@ impl Bodies {
         if check_sections(&block).is_err() {
             return Told::Forged;
         }
+        let near = present.distance(height, &hash, &bodies.proposals);
         while bodies.bytes + bytes > BODIES_BYTES_MAX {
-            let old = bodies.bodies.iter().enumerate().filter(|(_, body)| !is_needed(&body.hash));
-            let Some((place, _)) = old.min_by_key(|(_, body)| body.block.header.round) else { return Told::Dropped };
+            let far = |body: &Body| present.distance(height, &body.hash, &bodies.proposals);
+            let furthest = bodies.bodies.iter().enumerate().map(|(place, body)| (far(body), place)).max();
+            let Some((_, place)) = furthest.filter(|(far, _)| *far > near) else { return Told::Dropped };
             bodies.bytes -= bodies.bodies.swap_remove(place).block.encoded_len();
         }
         bodies.bytes += bytes;
@@ -171,13 +207,13 @@ impl Bodies {
     }
 
     /// Takes bodies that came before their proposals and are named now.
-    pub fn take_early(&mut self, decided: Height, is_needed: impl Fn(Height, &Hash) -> bool) {
+    pub fn take_early(&mut self, present: Present<'_>) {
         for (slot, block) in std::mem::take(&mut self.early) {
             let height = block.header.height;
             let hash = block.header.hash();
             if self.is_named(height, &hash) {
-                self.take(block, decided, |hash| is_needed(height, hash));
-            } else if height > decided {
+                self.take(block, present);
+            } else if height > present.decided {
                 self.early.push_back((slot, block));
             }
         }

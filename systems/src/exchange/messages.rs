@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bevy_ecs::system::{Res, ResMut};
+use engine::PeerId;
 use engine::columns::PeerColumns;
 use engine::component::PeerStatus;
 use engine::io::{Alarm, Offence, Output};
@@ -11,12 +12,11 @@ use engine::message::evidence::Evidence;
 use engine::message::node::Claim;
 use engine::message::share::Share;
 use engine::message::vote::{Proposal, Vote};
-use engine::{Hash, Height, PeerId};
 use order::signature::{SignedItem, verify_batch};
 use order::validators::Validators;
 
 use super::beacon::Shares;
-use super::bodies::{Bodies, Told};
+use super::bodies::{Bodies, Present, Told};
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
@@ -112,28 +112,20 @@ pub fn verify_messages(
             Signed::First(_) => unreachable!("skipped above"),
         }
     }
-    let is_needed = |height, hash: &Hash| tally.has_polka(height, hash, validators.quorum());
-    take_bodies(&mut heard, &mut bodies, &nodes, decided, is_needed, &mut inbox);
+    let present = Present { decided, round, validators: &validators, tally: &tally };
+    take_bodies(&mut heard, &mut bodies, &nodes, present, &mut inbox);
 }
 
 /// Takes bodies that proposals name, and keeps those that overtook theirs.
-fn take_bodies(
-    heard: &mut Heard,
-    bodies: &mut Bodies,
-    nodes: &Nodes,
-    decided: Height,
-    is_needed: impl Fn(Height, &Hash) -> bool,
-    inbox: &mut Inbox,
-) {
-    bodies.take_early(decided, &is_needed);
+fn take_bodies(heard: &mut Heard, bodies: &mut Bodies, nodes: &Nodes, present: Present<'_>, inbox: &mut Inbox) {
+    bodies.take_early(present);
     for (from, block) in heard.bodies.drain(..) {
-        let height = block.header.height;
-        if bodies.is_named(height, &block.header.hash()) {
-            if bodies.take(*block, decided, |hash| is_needed(height, hash)) == Told::Forged {
+        if bodies.is_named(block.header.height, &block.header.hash()) {
+            if bodies.take(*block, present) == Told::Forged {
                 inbox.offences.push((from, Offence::Malformed));
             }
         } else if let Some(slot) = nodes.validator(from) {
-            bodies.keep_early(slot, *block, decided);
+            bodies.keep_early(slot, *block, present.decided);
         }
     }
 }

@@ -247,7 +247,8 @@ impl Orderer {
         self.config.as_ref().and_then(|config| config.own.as_ref()).map(|(slot, _)| *slot)
     }
 
-    /// Another node told what was decided up to a height above the present one: the order of blocks goes on behind it.
+    /// Another node told what was decided up to a height above the present one, or is to tell it: the order of blocks goes on
+    /// behind it.
     pub fn pass(&mut self, clock: &Clock) {
         self.idle = true;
         self.asked = None;
@@ -390,7 +391,11 @@ impl OrderStep<'_> {
         );
         assert!(certificate.signatures.len() >= self.orderer.validators.quorum(), "a certificate proves a quorum");
         assert_eq!(height, self.chain.decided.next(), "heights are decided one after another");
-        let block = self.bodies.decide(height, &hash).expect("a block is decided only after its body was judged");
+        let Some(block) = self.bodies.decide(height, &hash) else {
+            // It made room for others in a later round. The others have it, and tell of the height as to one that was away; until
+            // then nothing is recorded of it, and no other height is begun.
+            return self.orderer.pass(&self.clock);
+        };
         let decided = Decided { block, certificate };
         self.outbox.outputs.push(Output::Decided(Box::new(decided.clone())));
         take_decided(self.chain, self.answers, self.pending, decided, self.clock.tick.0);

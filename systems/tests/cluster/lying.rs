@@ -1,23 +1,25 @@
 //! What is said falsely, twice or not at all: it is proven, told, and changes nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bevy_ecs::system::{Query, ResMut};
+use bytemuck::Zeroable;
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
 use engine::io::{Alarm, SlotList, Verdict};
-use engine::limits::CLOCK_SKEW_MS_MAX;
+use engine::limits::{BLOCK_INTENTS_MAX, CLOCK_SKEW_MS_MAX};
 use engine::message::block::{Block, Header, intents_root};
 use engine::message::evidence::Evidence;
-use engine::message::intent::IntentKind;
+use engine::message::intent::{Intent, IntentKind};
 use engine::message::node::{BeaconRow, BlockRow, NodeMessage, NodeStanding, RangeEntry, RangeRow};
 use engine::message::share::ShareBody;
 use engine::message::vote::{NO_ROUND, ProposalBody, VoteBody, VoteKind};
 use engine::{Chips, Height, TableId};
 use order::signature::SignedItem;
 use systems::exchange::ExchangeError;
+use systems::exchange::bodies::Bodies;
 
 use super::{all_answered, all_applied, bet_all, level, seated, tell};
 use crate::common;
@@ -320,4 +322,78 @@ fn nobody_sets_the_time_ahead_by_saying_that_others_voted_for_a_block() {
     let last = cluster.hosts[0].decided.values().map(|decided| decided.block.header.time_ms).max();
     let latest_ms = cluster.now_ms() + CLOCK_SKEW_MS_MAX;
     assert!(last.is_some_and(|time_ms| time_ms <= latest_ms), "{last:?} is after {latest_ms}");
+}
+
+/// One validator sends more bodies than there is room for, of blocks that it proposes for later rounds, while the others wait for
+/// each other's votes.
+#[test]
+fn no_number_of_other_bodies_puts_out_the_one_that_was_voted_for() {
+    let mut cluster = Cluster::new(4, 0, 97);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let height = cluster.machine(0).chain().decided.next();
+    let proposer = cluster.machine(0).validators_at(height).proposer(height, 0);
+    let liar = (proposer + 1) % 4;
+    let honest: Vec<usize> = (0..4).filter(|slot| *slot != liar as usize).collect();
+    cluster.liars.insert(liar);
+    let waits = Rc::new(Cell::new(true));
+    let waiting = waits.clone();
+    cluster.tamper = Some(Box::new(move |_, _, message| match &message {
+        NodeMessage::Votes(votes) if waiting.get() && votes.iter().any(|vote| vote.body.height == height) => None,
+        _ => Some(message),
+    }));
+    bet_all(&mut cluster, 4, &honest);
+    let voters = honest.clone();
+    let have_voted = move |cluster: &Cluster| {
+        let voted = |slot: usize| {
+            let votes = cluster.logged_votes(slot, height);
+            votes.iter().any(|vote| vote.slot as usize == slot && vote.value().is_some())
+        };
+        voters.iter().all(|slot| voted(*slot))
+    };
+    assert!(cluster.until(400, have_voted));
+    let mut junk = Vec::new();
+    for round in 1..=5 {
+        let mut block = cluster.hosts[0].decided[&height.back(1)].block.clone();
+        block.intents = vec![Intent::zeroed(); BLOCK_INTENTS_MAX];
+        let (intents, intent_count) = (intents_root(&block.intents), BLOCK_INTENTS_MAX as u32);
+        block.header = Header { height, round, proposer: liar, intents, intent_count, ..block.header };
+        let named = block.header.hash();
+        let body = ProposalBody { block: named, height, round, slot: liar, polka_round: NO_ROUND, reserved: [0; 12] };
+        junk.push(NodeMessage::Proposal(cluster.keys.votes[liar as usize].sign_proposal(body, &[9; 32])));
+        junk.push(NodeMessage::Body(Box::new(block)));
+    }
+    tell(&mut cluster, liar, &honest, &junk);
+    cluster.steps(3);
+    waits.set(false);
+    assert!(
+        cluster.until(2_000, |cluster| honest.iter().all(|slot| cluster.hosts[*slot].decided.contains_key(&height)))
+    );
+    assert_eq!(cluster.hosts[honest[0]].decided[&height].block.header.proposer, proposer);
+}
+
+/// A block whose body had to make room is decided all the same: the others tell of it.
+#[test]
+fn whoever_has_no_body_of_what_is_decided_hears_of_it_from_the_others() {
+    let mut cluster = Cluster::new(4, 0, 98);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let height = cluster.machine(0).chain().decided.next();
+    let mut forget = systems::schedule::chained();
+    forget.add_systems(move |mut bodies: ResMut<'_, Bodies>| bodies.forget_up_to(height));
+    let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+    let has_voted = |cluster: &Cluster| cluster.logged_votes(3, height).iter().any(|vote| vote.slot == 3);
+    assert!(cluster.until(400, has_voted));
+    for _ in 0..200 {
+        if cluster.machine(3).chain().decided < height {
+            cluster.machine(3).run(&mut forget);
+        }
+        cluster.step();
+    }
+    assert!(cluster.machine(3).chain().decided >= height);
+    assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    assert!(level(&mut cluster), "it goes on with the others");
+    assert!(cluster.hosts[3].fence >= height, "it was told of that height");
 }

@@ -231,13 +231,15 @@ impl OrderStep<'_> {
 
     /// Asks for bodies that did not come beside their proposals: each time another node.
     fn ask_for_bodies(&mut self, height: Height, nodes: &Nodes) {
-        let now_ms = self.clock.elapsed_ms();
+        let (now_ms, validators) = (self.clock.elapsed_ms(), &self.orderer.validators);
+        // Of one whose turn it is not nothing is ever heard: its block is of no use.
+        let has_turn = |proposal: &Proposal| validators.proposer(height, proposal.body.round) == proposal.body.slot;
         let missing: Vec<(usize, Hash)> = self
             .bodies
             .proposals(height)
             .iter()
             .enumerate()
-            .filter(|(_, held)| !held.heard && held.ask_ms <= now_ms)
+            .filter(|(_, held)| !held.heard && held.ask_ms <= now_ms && has_turn(&held.proposal))
             .map(|(place, held)| (place, held.proposal.body.block))
             .collect();
         for (place, block) in missing {
