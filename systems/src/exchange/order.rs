@@ -37,6 +37,8 @@ mod knowing;
 mod hearing;
 mod proposing;
 
+pub(super) use self::hearing::polka_votes;
+
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
 pub(super) const BODY: u8 = 0;
 pub(super) const ENTRY: u8 = 1;
@@ -341,7 +343,7 @@ impl OrderStep<'_> {
             Effect::Log(entry) => {
                 // Every vote that the order counts is logged before: this node's own ones come to the tally here.
                 if let LogEntry::Vote(vote) = &entry {
-                    self.count(vote);
+                    self.count(vote, true);
                 }
                 self.outbox.outputs.push(log_entry(&entry));
             }

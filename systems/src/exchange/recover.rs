@@ -11,7 +11,7 @@ use super::bodies::Judged;
 use super::fault::ExchangeError;
 use super::logged::LoggedHeight;
 use super::nodes::Nodes;
-use super::order::{BODY, ENTRY, OrderParts, OrderStep};
+use super::order::{BODY, ENTRY, OrderParts, OrderStep, polka_votes};
 use super::tick::{Clock, Outbox};
 use crate::settle::turns::Turns;
 
@@ -79,7 +79,9 @@ impl OrderStep<'_> {
                         body.judged = valid.then_some(Judged::Valid);
                     }
                 }
-                LogEntry::Polka(polka) => self.count_polka(polka),
+                LogEntry::Polka(polka) => {
+                    polka_votes(polka).for_each(|vote| _ = self.tally.count(&vote, &self.orderer.validators, true));
+                }
                 LogEntry::Timeout { .. } => {}
             }
         }

@@ -18,7 +18,7 @@ use engine::{Hash, Height};
 use order::validators::{Slots, Validators};
 
 /// Votes of the heights from the last decided one on. Bounded: heights, rounds and slots are, and a slot has one row, and
-/// a second one if it contradicts itself.
+/// a second one if it contradicts itself; beyond that only what the order of blocks has heard, which hears few of them.
 #[derive(Resource, Default)]
 pub struct Tally {
     heights: BTreeMap<Height, HeightVotes>,
@@ -38,7 +38,7 @@ struct HeightVotes {
 struct KindVotes {
     rows: Box<[Vote]>,
     present: Slots,
-    /// Votes of those who voted for something else before: one for each slot.
+    /// Votes of those who voted for something else before: one for each slot, and those that the order of blocks has heard.
     seconds: Vec<Vote>,
     values: Vec<(Option<Hash>, Slots)>,
 }
@@ -59,8 +59,14 @@ impl KindVotes {
         self.present.contains(slot).then(|| &self.rows[slot as usize])
     }
 
-    fn second(&self, slot: u32) -> Option<&Vote> {
-        self.seconds.iter().find(|vote| vote.body.slot == slot)
+    fn has_second(&self, slot: u32) -> bool {
+        self.seconds.iter().any(|vote| vote.body.slot == slot)
+    }
+
+    /// A slot's vote for a value.
+    fn vote_for(&self, slot: u32, value: Option<Hash>) -> Option<&Vote> {
+        let seconds = self.seconds.iter().filter(|vote| vote.body.slot == slot);
+        self.row(slot).into_iter().chain(seconds).find(|vote| vote.body.value() == value)
     }
 
     fn slots_for(&self, value: Option<Hash>) -> Slots {
@@ -83,8 +89,7 @@ impl KindVotes {
 
     /// Every vote for a value, by slot ascending.
     fn votes_for(&self, value: Option<Hash>) -> impl Iterator<Item = &Vote> {
-        let is = move |vote: &&Vote| vote.body.value() == value;
-        self.slots_for(value).iter().filter_map(move |slot| self.row(slot).filter(is).or_else(|| self.second(slot)))
+        self.slots_for(value).iter().filter_map(move |slot| self.vote_for(slot, value))
     }
 }
 
@@ -117,10 +122,11 @@ impl Tally {
         }
         let Some(kinds) = self.heights.get(&height).and_then(|votes| votes.rounds.get(&round)) else { return true };
         let votes = &kinds[kind_of(vote)];
-        votes.row(slot).is_none_or(|row| row.body != vote.body && votes.second(slot).is_none())
+        votes.row(slot).is_none_or(|row| row.body != vote.body && !votes.has_second(slot))
     }
 
-    /// Counts a vote whose signature was verified. `heard` says that the order of blocks has heard it.
+    /// Counts a vote whose signature was verified. `heard` says that the order of blocks has heard it: then it counts for its
+    /// value whatever else its voter said, since it may be the one that counts there.
     pub fn count(&mut self, vote: &Vote, validators: &Validators, heard: bool) -> Counted {
         let slot = vote.body.slot;
         assert!((slot as usize) < validators.count(), "a vote is counted for a validator");
@@ -137,12 +143,12 @@ impl Tally {
                 kind.present.insert(slot);
                 Counted::New
             }
+            Some(_) if kind.vote_for(slot, vote.body.value()).is_some() => return Counted::Dropped,
             // Two are proof of a lie; a third one proves no more.
-            Some(first) if first.body == vote.body || kind.second(slot).is_some() => return Counted::Dropped,
+            Some(_) if kind.has_second(slot) && !heard => return Counted::Dropped,
             Some(first) => {
                 let evidence = Evidence::Votes(*first, *vote);
                 kind.seconds.push(*vote);
-                assert!(kind.seconds.len() <= kind.present.count(), "a second vote has a first one before it");
                 Counted::Second(evidence)
             }
         };
@@ -275,6 +281,24 @@ mod tests {
         assert_eq!(tally.count(&third, &set, false), Counted::Dropped);
         let votes = |block: Option<u8>| tally.votes(Height(5), 0, VoteKind::Precommit, block.map(|byte| [byte; 32]));
         assert_eq!([votes(Some(1)), votes(None), votes(Some(3))], [1, 1, 0]);
+    }
+
+    /// Of one that contradicts itself the order of blocks counts the vote that it hears first, which may be the third one here.
+    #[test]
+    fn what_the_order_of_blocks_has_heard_counts_whatever_came_before() {
+        let (set, mut tally) = (set(4), Tally::default());
+        for (slot, block) in [(2, Some(1)), (2, None), (0, Some(3)), (1, Some(3))] {
+            assert_ne!(tally.count(&vote(slot, 5, 0, block), &set, false), Counted::Dropped);
+        }
+        let third = vote(2, 5, 0, Some(3));
+        assert_eq!(tally.count(&third, &set, false), Counted::Dropped);
+        assert_eq!(tally.count(&third, &set, true), Counted::Second(Evidence::Votes(vote(2, 5, 0, Some(1)), third)));
+        assert_eq!(tally.count(&third, &set, true), Counted::Dropped, "once");
+        let votes = |block: Option<u8>| tally.votes(Height(5), 0, VoteKind::Precommit, block.map(|byte| [byte; 32]));
+        assert_eq!([votes(Some(1)), votes(None), votes(Some(3))], [1, 1, 3]);
+        let certificate = tally.certificate(Height(5), 0, VoteKind::Precommit, [3; 32], 3).expect("three of four");
+        assert_eq!(certificate.signatures.iter().map(|entry| entry.slot).collect::<Vec<u32>>(), [0, 1, 2]);
+        assert_eq!(tally.take_unheard(Height(5)).len(), 4, "it is not handed over again");
     }
 
     #[test]

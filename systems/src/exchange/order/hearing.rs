@@ -36,11 +36,14 @@ impl OrderStep<'_> {
             if !self.hear_certificate(Input::Polka(polka.clone())) {
                 continue;
             }
-            self.count_polka(&polka);
+            // Those of its votes that got lost on their way here count from now on.
+            polka_votes(&polka).for_each(|vote| self.count(&vote, true));
         }
         for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
             if self.hear_certificate(Input::Round(round.clone())) {
-                round.votes.iter().for_each(|vote| self.count(vote));
+                // Those that the order of blocks took were counted as it logged them. It drops a certificate whole where it
+                // has one like it: the others are handed over one by one.
+                round.votes.iter().for_each(|vote| self.count(vote, false));
             }
         }
         if self.orderer.idle {
@@ -71,18 +74,10 @@ impl OrderStep<'_> {
         !self.orderer.idle && is_wanted && self.try_input(input)
     }
 
-    /// Counts a vote that the order of blocks has heard.
-    pub(super) fn count(&mut self, vote: &Vote) {
-        if let Counted::Second(found) = self.tally.count(vote, &self.orderer.validators, true) {
+    /// Counts a vote whose signature was verified; `heard` says that the order of blocks has heard it.
+    pub(super) fn count(&mut self, vote: &Vote, heard: bool) {
+        if let Counted::Second(found) = self.tally.count(vote, &self.orderer.validators, heard) {
             self.evidence.keep(found, self.chain.decided, self.outbox);
-        }
-    }
-
-    /// Counts the votes of a polka that the order of blocks has heard: those that got lost on their way here count from now on.
-    pub(in crate::exchange) fn count_polka(&mut self, polka: &Certificate) {
-        for entry in &polka.signatures {
-            let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
-            self.count(&Vote { body, signature: entry.signature });
         }
     }
 
@@ -275,6 +270,14 @@ impl OrderStep<'_> {
         let divergence = Divergence { certificate, ..self.divergence(&header, self.chain.root_chain_for(height)) };
         self.orderer.fault.get_or_insert(ExchangeError::Diverged(Box::new(divergence)));
     }
+}
+
+/// The prevotes that a polka is made of.
+pub(in crate::exchange) fn polka_votes(polka: &Certificate) -> impl Iterator<Item = Vote> {
+    polka.signatures.iter().map(|entry| {
+        let body = VoteBody::new(VoteKind::Prevote, polka.height, polka.round, Some(polka.block), entry.slot);
+        Vote { body, signature: entry.signature }
+    })
 }
 
 /// Checks as much of a block as one step may: all but the signatures of intents first, then those, but for intents that wait
