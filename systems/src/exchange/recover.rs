@@ -5,7 +5,7 @@ use bevy_ecs::world::World;
 use engine::io::Output;
 use engine::message::block::Block;
 use engine::{Height, PeerId};
-use order::consensus::{Consensus, LogEntry};
+use order::consensus::{Consensus, ConsensusError, LogEntry};
 
 use super::bodies::Judged;
 use super::fault::ExchangeError;
@@ -36,10 +36,22 @@ pub(crate) fn recover(
     let clock = now.unwrap_or(Clock { now_ms: parts.chain.parent_time_ms, ..Clock::default() });
     // What the log holds was verified before it was written.
     let mut step = parts.step(clock, &issuers, &mut outbox, 0);
+    // What is settled says whose turns were two heights above it. Where the power went, the log may lead many heights further
+    // before any of them is settled: what the rows will say then is foreseen here.
+    let mut turns = turns.clone();
+    for block in &step.chain.unsettled {
+        turns.note_failed(block.block.header.height, block.block.header.round);
+    }
     for height in logged {
         // Others told of it while this validator listened.
         if height.height <= step.chain.decided {
             continue;
+        }
+        // The height before was logged and does not lead here: what was signed at this one cannot be heard again, and must not
+        // be forgotten either.
+        let (expected, found) = (step.chain.decided.next(), height.height);
+        if found != expected {
+            return Err(ConsensusError::Height { expected, found }.into());
         }
         step.orderer.validators = turns.at(height.height);
         step.recall(&height);
@@ -47,6 +59,9 @@ pub(crate) fn recover(
         let consensus = step.orderer.consensus.as_mut().expect("made above");
         consensus.recover(height.height, &validators, &height.entries, &mut effects)?;
         effects.into_iter().for_each(|effect| step.take(effect));
+        if let Some(block) = step.chain.unsettled.back().filter(|block| block.block.header.height == height.height) {
+            turns.note_failed(height.height, block.block.header.round);
+        }
     }
     // Where the ticks begin later, what was scheduled is scheduled from the first one on.
     step.orderer.ready_ms = now.map(|clock| clock.elapsed_ms());

@@ -43,6 +43,23 @@ impl Turns {
         let set = self.set.as_ref().expect("a chain that is ordered has validators");
         set.skipping(set.skipped_at(height, &self.skipped_until))
     }
+
+    /// Takes note of whose rounds failed before `height` was decided with a block of `round`. One height after another, without
+    /// a gap: whose turns they were follows from the heights before.
+    pub fn note_failed(&mut self, height: Height, round: u32) {
+        // Nearly every block is decided in its first round: nobody failed.
+        if round == 0 {
+            return;
+        }
+        let validators = self.at(height);
+        assert_eq!(validators.count(), self.skipped_until.len(), "whoever votes may lose a turn");
+        validators.note_failed(height, round, &mut self.skipped_until);
+        let last = Height(height.0 + 2 + SKIP_HEIGHTS);
+        assert!(
+            self.skipped_until.iter().all(|until| *until <= last),
+            "a turn is lost for so many heights, and no longer"
+        );
+    }
 }
 
 /// System: writes into the validators' rows whose rounds failed before this height was decided.
@@ -52,18 +69,11 @@ pub fn note_failed_rounds(
     mut columns: Columns<'_, '_>,
     mut dirty: ResMut<'_, DirtyMap>,
 ) {
-    // Nearly every block is decided in its first round: nobody failed, and no row is looked at.
+    // Nobody failed, and no row is looked at.
     if current.part.round == 0 {
         return;
     }
-    let validators = turns.at(current.height);
-    assert_eq!(validators.count(), turns.skipped_until.len(), "whoever votes may lose a turn");
-    validators.note_failed(current.height, current.part.round, &mut turns.skipped_until);
-    let last = Height(current.height.0 + 2 + SKIP_HEIGHTS);
-    assert!(
-        turns.skipped_until.iter().all(|until| *until <= last),
-        "a turn is lost for so many heights, and no longer"
-    );
+    turns.note_failed(current.height, current.part.round);
     let rows = columns.rows();
     for (slot, until) in turns.skipped_until.iter().enumerate() {
         // Only a row that changes is marked, since a mark is a group to be hashed again.

@@ -96,6 +96,40 @@ fn all_nodes_down_at_once_and_up_in_any_order_go_on_where_they_were() {
     }
 }
 
+/// The power goes at all of them, and their journals lose heights that their logs hold: the first of those was decided in its second
+/// round, and whose turn failed there lost it at one of the others.
+#[test]
+fn all_that_lost_heights_of_their_journals_decide_them_again_from_their_logs() {
+    let mut cluster = Cluster::new(4, 0, 15);
+    let given = seated(&mut cluster, 4, 3);
+    cluster.stop(3);
+    assert!(cluster.until(6_000, |cluster| all_applied(cluster, &given)));
+    let failed = |cluster: &Cluster| {
+        let decided = cluster.hosts[0].decided.iter();
+        decided.rev().find(|(_, decided)| decided.block.header.round > 0).map(|(height, _)| *height)
+    };
+    // A height beyond the next four, so that each validator's turn came at one of those that see the failure.
+    while failed(&cluster).is_none_or(|failed| cluster.settled(0) < Height(failed.0 + 6)) {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    assert!(level(&mut cluster));
+    let (first, last) = (failed(&cluster).expect("the loop has ended"), cluster.settled(0));
+    let root_chain = cluster.root_chain(0);
+    (0..3).for_each(|slot| cluster.stop(slot));
+    for host in &mut cluster.hosts[..3] {
+        host.decided.retain(|height, _| *height < first);
+        host.settled.retain(|height, _| *height < first);
+        assert_eq!(host.fence, Height::GENESIS, "nobody was told of what it lacked");
+    }
+    (0..3).for_each(|slot| cluster.start(slot));
+    assert!(cluster.until(1_000, |cluster| (0..3).all(|slot| cluster.settled(slot) >= last)), "{last} again");
+    assert_eq!(cluster.root_chain(0), root_chain);
+    let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+    assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    assert!(cluster.hosts.iter().all(|host| host.evidence.is_empty() && host.fault.is_none()));
+}
+
 /// Whoever told of heights when their beacons were not known yet need not be asked about them again: others know.
 #[test]
 fn beacons_that_were_not_told_with_their_heights_are_asked_for() {
