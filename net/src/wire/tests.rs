@@ -381,7 +381,8 @@ fn changed_messages_are_others_or_none() {
                 }
             }
         }
-        assert!(read > 20 || bytes.len() == HEADER_BYTES, "{kind}: {read} read");
+        // The least is a lone height, of whose eight bytes two are zero in every one that a chain can have.
+        assert!(read >= 18 || bytes.len() == HEADER_BYTES, "{kind}: {read} read");
     }
     assert!(refused > 1_000, "{refused} refused");
 }
