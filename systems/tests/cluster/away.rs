@@ -181,6 +181,10 @@ fn one_that_lost_its_log_follows_for_a_while() {
     cluster.stop(1);
     let bets = bet_all(&mut cluster, 4, &[0, 2, 3]);
     assert!(cluster.until(6_000, |cluster| all_answered(cluster, &bets)));
+    // What bounded what it had signed when it began to follow bounds nothing that it signed since.
+    assert!(cluster.machine(3).follow());
+    cluster.steps(3);
+    assert!(!cluster.machine(3).is_voting());
 }
 
 /// One of the others tells of heights that nobody has decided: that keeps nobody out who lost its log, where a quorum of others
