@@ -426,7 +426,9 @@ fn recover(
             machine.sign_above(from.back(1))
         }
         (Some(problem), None) if machine.follow() => {
-            tracing::warn!("{problem}: it votes on nothing until it is three heights behind the highest of a quorum");
+            tracing::warn!(
+                "{problem}: it votes on nothing until it is three heights behind what a quorum of the others tells"
+            );
             return Ok(());
         }
         (Some(problem), None) => bail!(Failure::Data(format!(

@@ -29,6 +29,8 @@ pub struct Bodies {
     heights: BTreeMap<Height, HeightBodies>,
     /// Bodies that came before their proposals: the last one of each validator, oldest first.
     early: VecDeque<(u32, Block)>,
+    /// What was decided although its body had made room for others: no other body of its height is of use any more.
+    lacking: Option<(Height, Hash)>,
 }
 
 #[derive(Default)]
@@ -167,8 +169,8 @@ impl Bodies {
         if height <= decided || height.0 > decided.0 + BODY_HEIGHTS {
             return Told::Dropped;
         }
+        let named = self.is_named(height, &hash);
         let Some(bodies) = self.heights.get_mut(&height) else { return Told::Dropped };
-        let named = bodies.proposals.iter().any(|held| held.proposal.body.block == hash);
         let bytes = block.encoded_len();
         if !named || bodies.bodies.iter().any(|body| body.hash == hash) {
             return Told::Dropped;
@@ -219,8 +221,11 @@ impl Bodies {
         }
     }
 
-    /// Whether a proposal names a body.
+    /// Whether a proposal names a body, or a decision that lacks it.
     pub fn is_named(&self, height: Height, hash: &Hash) -> bool {
+        if let Some((_, decided)) = self.lacking.filter(|(lacking, _)| *lacking == height) {
+            return decided == *hash;
+        }
         let bodies = self.heights.get(&height);
         bodies.is_some_and(|bodies| bodies.proposals.iter().any(|held| held.proposal.body.block == *hash))
     }
@@ -261,10 +266,15 @@ impl Bodies {
         self.heights.get(&height).is_some_and(|bodies| !bodies.proposals.is_empty())
     }
 
-    /// Takes out the body that was decided, and forgets all others of its height and below.
+    /// Takes out the body that was decided, and forgets all others of its height and below. Where it made room for others before,
+    /// it has all the room from now on.
     pub fn decide(&mut self, height: Height, hash: &Hash) -> Option<Block> {
-        let bodies = self.heights.get_mut(&height)?;
-        let place = bodies.bodies.iter().position(|body| body.hash == *hash)?;
+        let bodies = self.heights.entry(height).or_default();
+        let Some(place) = bodies.bodies.iter().position(|body| body.hash == *hash) else {
+            (bodies.bodies, bodies.bytes) = (Vec::new(), 0);
+            self.lacking = Some((height, *hash));
+            return None;
+        };
         let block = bodies.bodies.swap_remove(place).block;
         // The votes are for the hash: a body that has another one would be recorded as what nobody voted for.
         assert_eq!(block.header.hash(), *hash, "the body that is decided is the one that was voted for");
@@ -276,6 +286,7 @@ impl Bodies {
     /// Forgets what is of no use any more.
     pub fn forget_up_to(&mut self, decided: Height) {
         self.heights = self.heights.split_off(&decided.next());
+        self.lacking = self.lacking.filter(|(height, _)| *height > decided);
     }
 
     /// Forgets proposals of rounds that are long past.

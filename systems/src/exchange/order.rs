@@ -74,6 +74,8 @@ pub struct Orderer {
     /// The least height that each other validator told to be decided, since this one follows because it cannot know what it
     /// signed.
     told: BTreeMap<u32, Height>,
+    /// What was decided of the present height while its body was missing, and when that is asked for again.
+    bodiless: Option<(Certificate, u64)>,
     /// A start that listens before it votes, with what its log holds.
     listening: Option<Listening>,
     /// Nothing at or below it is signed, whatever the log holds.
@@ -223,6 +225,7 @@ impl Orderer {
             reason_ms: None,
             votes_behind: None,
             told: BTreeMap::new(),
+            bodiless: None,
             listening: None,
             fence: Height::GENESIS,
             halt_at: None,
@@ -249,11 +252,11 @@ impl Orderer {
         self.config.as_ref().and_then(|config| config.own.as_ref()).map(|(slot, _)| *slot)
     }
 
-    /// Another node told what was decided up to a height above the present one, or is to tell it: the order of blocks goes on
-    /// behind it.
+    /// Another node told what was decided up to a height above the present one: the order of blocks goes on behind it.
     pub fn pass(&mut self, clock: &Clock) {
         self.idle = true;
         self.asked = None;
+        self.bodiless = None;
         self.reason_ms = None;
         self.round = 0;
         self.ready_ms = Some(clock.elapsed_ms());
@@ -394,10 +397,13 @@ impl OrderStep<'_> {
         assert!(certificate.signatures.len() >= self.orderer.validators.quorum(), "a certificate proves a quorum");
         assert_eq!(height, self.chain.decided.next(), "heights are decided one after another");
         let Some(block) = self.bodies.decide(height, &hash) else {
-            // It made room for others in a later round. The others have it, and tell of the height as to one that was away; until
-            // then nothing is recorded of it, and no other height is begun.
-            return self.orderer.pass(&self.clock);
+            // It made room for others in a later round, and is asked for until it comes: nobody else may know of the decision, so
+            // that nobody could tell of it as to one that was away. Until then nothing is recorded, and no height is begun.
+            self.orderer.asked = None;
+            self.orderer.bodiless = Some((certificate, 0));
+            return;
         };
+        self.orderer.bodiless = None;
         let decided = Decided { block, certificate };
         self.outbox.outputs.push(Output::Decided(Box::new(decided.clone())));
         take_decided(self.chain, self.answers, self.pending, decided, self.clock.tick.0);

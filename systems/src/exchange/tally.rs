@@ -238,13 +238,19 @@ impl Tally {
         self.round = 0;
     }
 
-    /// Forgets rounds of the present height that are long past.
-    pub fn forget_rounds(&mut self, height: Height) {
+    /// Forgets rounds of the present height that are long past, but for the last of them in which a quorum of prevotes was for a
+    /// block: it may be proposed again for those, however many rounds later, and only they outweigh the clock.
+    pub fn forget_rounds(&mut self, height: Height, quorum: usize) {
+        assert!(quorum > 0, "votes of nobody are no quorum");
         let first = self.round.saturating_sub(PAST_ROUNDS);
-        if let Some(votes) = self.heights.get_mut(&height)
-            && votes.rounds.first_key_value().is_some_and(|(round, _)| *round < first)
-        {
-            votes.rounds = votes.rounds.split_off(&first);
+        let Some(votes) = self.heights.get_mut(&height) else { return };
+        if votes.rounds.first_key_value().is_some_and(|(round, _)| *round < first) {
+            let has_polka = |kinds: &[KindVotes; 2]| {
+                let values = &kinds[place(VoteKind::Prevote)].values;
+                values.iter().any(|(value, slots)| value.is_some() && slots.count() >= quorum)
+            };
+            let polka = votes.rounds.range(..first).rev().find(|(_, kinds)| has_polka(kinds)).map(|(round, _)| *round);
+            votes.rounds.retain(|round, _| *round >= first || Some(*round) == polka);
         }
     }
 }
@@ -299,6 +305,23 @@ mod tests {
         let certificate = tally.certificate(Height(5), 0, VoteKind::Precommit, [3; 32], 3).expect("three of four");
         assert_eq!(certificate.signatures.iter().map(|entry| entry.slot).collect::<Vec<u32>>(), [0, 1, 2]);
         assert_eq!(tally.take_unheard(Height(5)).len(), 4, "it is not handed over again");
+    }
+
+    #[test]
+    fn of_rounds_that_are_long_past_the_last_quorum_for_a_block_is_kept() {
+        let (set, mut tally) = (set(4), Tally::default());
+        for (round, block) in [(0, Some(1)), (1, Some(2)), (2, None)] {
+            for slot in 0..3 {
+                let value = block.map(|byte| [byte; 32]);
+                let body = VoteBody::new(VoteKind::Prevote, Height(5), round, value, slot);
+                tally.count(&Vote { body, signature: [0; 64] }, &set, true);
+            }
+        }
+        tally.enter(PAST_ROUNDS + 3);
+        tally.forget_rounds(Height(5), 3);
+        let has = |byte: u8| tally.has_polka(Height(5), &[byte; 32], 3);
+        assert_eq!([has(1), has(2)], [false, true]);
+        assert_eq!(tally.heights[&Height(5)].rounds.len(), 1);
     }
 
     #[test]

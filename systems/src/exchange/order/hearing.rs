@@ -32,6 +32,16 @@ impl OrderStep<'_> {
     pub(super) fn hear<P: Planted>(&mut self, heard: &mut Heard, nodes: &Nodes) {
         assert!(self.orderer.is_voting(), "whoever only follows hears nothing of a height under way");
         let height = self.chain.decided.next();
+        if let Some((certificate, ask_ms)) = self.orderer.bodiless.take() {
+            heard.polkas.clear();
+            heard.rounds.clear();
+            if self.bodies.get(height, &certificate.block).is_some() {
+                return self.decide(certificate);
+            }
+            let ask_ms = self.ask_for_decided(height, certificate.block, ask_ms, nodes);
+            self.orderer.bodiless = Some((certificate, ask_ms));
+            return;
+        }
         for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
             if !self.hear_certificate(Input::Polka(polka.clone())) {
                 continue;
@@ -63,7 +73,7 @@ impl OrderStep<'_> {
         self.hear_proposals(height);
         self.ask_for_bodies(height, nodes);
         self.check_divergence(height);
-        self.tally.forget_rounds(height);
+        self.tally.forget_rounds(height, self.orderer.validators.quorum());
         self.bodies.forget_rounds(height, self.orderer.round);
     }
 
@@ -254,6 +264,18 @@ impl OrderStep<'_> {
             };
             self.outbox.tell_one(to, NodeMessage::AskBody(BlockRow { height, block }));
         }
+    }
+
+    /// Asks for the body of what was decided: each time another node. Says when it does again.
+    fn ask_for_decided(&mut self, height: Height, block: Hash, ask_ms: u64, nodes: &Nodes) -> u64 {
+        let (now_ms, rows) = (self.clock.elapsed_ms(), nodes.rows());
+        assert!(self.bodies.is_named(height, &block), "what comes is taken");
+        if now_ms < ask_ms || rows.is_empty() {
+            return ask_ms;
+        }
+        let node = &rows[(now_ms / ASK_AGAIN_MS) as usize % rows.len()];
+        self.outbox.tell_one(node.id, NodeMessage::AskBody(BlockRow { height, block }));
+        now_ms + ASK_AGAIN_MS
     }
 
     /// A quorum for a block with another root: this node is the one that is wrong, and stops before it records more.

@@ -104,7 +104,8 @@ impl Orderer {
     ///
     /// It signed at a height only after the one before was decided, and whoever voted for that one has decided the one before
     /// it, durably, and tells of that at the least. Every quorum of others has an honest one of those voters in it. So the quorum
-    /// that tells of the least will do, and what one tells beyond it, true or not, keeps nobody out.
+    /// that tells of the least will do: what one tells beyond it, true or not, keeps nobody out. Of four validators all three others
+    /// are needed, so there a single one can, as it can by saying nothing.
     fn behind_told(&mut self, nodes: &Nodes) -> Option<Height> {
         let own = self.own_slot();
         for node in nodes.rows().iter().filter(|node| node.has_told && node.validator != own) {
@@ -131,7 +132,8 @@ impl Orderer {
         outbox: &mut Outbox,
     ) -> bool {
         assert!(!self.knows_its_votes(), "whoever takes part does not begin to");
-        // Anew in each tick: whoever lied, and says the truth since, keeps this validator out no longer.
+        // Anew in each tick: others come, and whoever lied, and tells the truth on another connection, keeps this validator out no
+        // longer.
         let behind = self.votes_behind.or_else(|| self.behind_told(nodes));
         let Some(config) = &self.config else { return false };
         if behind.is_none_or(|height| chain.decided < height) {
