@@ -57,7 +57,6 @@ const _: () = assert!(HEADER_BYTES + Kind::body_bytes_max(Direction::ToClient, R
 
 // No message to a node is larger than one of intents: it can be read to its end where there is room for the answers to those.
 const _: () = assert!(MESSAGE_BYTES == HEADER_BYTES + MESSAGE_INTENTS_MAX * size_of::<Intent>());
-const _: () = assert!(Kind::body_bytes_max(Direction::ToNode, Role::Node) < MESSAGE_BYTES);
 
 // Who is allowed more may hold more: what a connection held before counts towards what it may hold then.
 const _: () = assert!(IDLE_BYTES <= PLAYING_BYTES);

@@ -8,6 +8,7 @@ use engine::{Hash, Height};
 
 use super::event::{ClientConfig, Command, Event};
 use super::lost::Lost;
+use super::redial::STOOD;
 use super::sending::Sending;
 use crate::session::CloseCode;
 use crate::wire::{Answer, AnswerVerdict, Hello, Role, TableMessage, ToClient, ToNode, Welcome};
@@ -36,8 +37,10 @@ pub(super) struct Dialogue {
     /// The same before the present connection: what its node shows of the time before that is not shown. What one node says comes in
     /// order, but on two streams: a receipt may overtake the roll that was before it.
     seen_before: Height,
-    /// Since when every node that was there was too far behind.
+    /// Since when every node that kept this client for a while was too far behind.
     behind_since: Option<Duration>,
+    /// When the present connection was taken up.
+    taken_up: Duration,
     /// What the present node showed older than that, and when it is asked for again.
     doubted: BTreeSet<Watched>,
     watched_again_at: Option<Duration>,
@@ -57,6 +60,7 @@ impl Dialogue {
             seen: Height::GENESIS,
             seen_before: Height::GENESIS,
             behind_since: None,
+            taken_up: Duration::ZERO,
             doubted: BTreeSet::new(),
             watched_again_at: None,
         }
@@ -93,9 +97,9 @@ impl Dialogue {
             if now < *self.behind_since.get_or_insert(now) + BEHIND_FOR {
                 return Err(Lost::Behind(behind));
             }
-            self.seen = welcome.standing.settled;
+            (self.seen, self.behind_since) = (welcome.standing.settled, None);
         }
-        self.behind_since = None;
+        self.taken_up = now;
         self.seen_before = self.seen;
         self.sending.connected(welcome.credit);
         self.node_clock = (welcome.standing.now_ms, now);
@@ -180,6 +184,10 @@ impl Dialogue {
 
     /// Takes what the node says, but for its welcome.
     pub(super) fn hear(&mut self, message: ToClient, now: Duration, mut hear: impl FnMut(Event)) {
+        // One that lied is welcome in each round again, if it ends the connection at once.
+        if now >= self.taken_up + STOOD {
+            self.behind_since = None;
+        }
         match message {
             ToClient::Answers(answers) => {
                 for answer in answers {
@@ -326,9 +334,25 @@ mod tests {
         // From here on what is seen counts as before.
         let lost = welcomed(&mut dialogue, 860, NOW + BEHIND_FOR);
         assert!(matches!(lost, Err(Lost::Behind(201))), "{lost:?}");
-        // A minute in which some node was near enough does not count.
-        welcomed(&mut dialogue, 861, NOW + BEHIND_FOR * 2).expect("it is near enough");
-        let lost = welcomed(&mut dialogue, 860, NOW + BEHIND_FOR * 2);
+        // A minute in which some node that was near enough stayed for a while does not count.
+        welcomed(&mut dialogue, 861, NOW + BEHIND_FOR).expect("it is near enough");
+        let later = NOW + BEHIND_FOR * 2;
+        dialogue.hear(ToClient::Answers(Vec::new()), later, |_| {});
+        let lost = welcomed(&mut dialogue, 860, later);
         assert!(matches!(lost, Err(Lost::Behind(201))), "{lost:?}");
+    }
+
+    #[test]
+    fn a_node_that_lies_again_in_each_round_keeps_a_client_from_others_no_longer() {
+        let mut dialogue = dialogue();
+        let second = Duration::from_secs(1);
+        for tried in 0..60 {
+            let now = NOW + second * tried;
+            welcomed(&mut dialogue, 9_000, now).expect("it is ahead of all others");
+            assert_eq!(shown(&mut dialogue, 9_000, true), Some(Height(9_000)));
+            let lost = welcomed(&mut dialogue, 1_000, now);
+            assert!(matches!(lost, Err(Lost::Behind(8_000))), "after {tried} s: {lost:?}");
+        }
+        welcomed(&mut dialogue, 1_060, NOW + BEHIND_FOR).expect("nobody has what it has seen");
     }
 }

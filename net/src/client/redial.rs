@@ -11,7 +11,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// The longest pause where there are several nodes: one of them is likely to be there.
 const SEVERAL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection must stand for the pause after it to be the shortest again.
-const STOOD: Duration = Duration::from_secs(10);
+pub(super) const STOOD: Duration = Duration::from_secs(10);
 
 const _: () = assert!(PAUSES.0.as_millis() < SEVERAL_PAUSE.as_millis());
 

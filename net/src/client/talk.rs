@@ -34,7 +34,7 @@ impl Client {
         let addresses = tokio::net::lookup_host(address).await.map_err(|error| unknown(error.to_string()))?;
         let local = self.endpoint.local_addr().map_err(|error| Lost::Other(error.to_string()))?;
         let at = reachable(local.ip(), addresses);
-        let at = at.ok_or_else(|| unknown("the name has no address that this machine can reach".into()))?;
+        let at = at.ok_or_else(|| unknown(format!("it has no address that a socket at {} can reach", local.ip())))?;
         let connecting = self
             .endpoint
             .connect_with(self.quic.clone(), at, "bitcraps")

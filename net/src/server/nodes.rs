@@ -242,9 +242,9 @@ impl Nodes {
         let (by, times) = self.shut_out.entry(candidate.address.clone()).or_insert((key, 0));
         *times = if *by == key { *times + 1 } else { 1 };
         *by = key;
+        // The operator is told once: this is reached with each further try.
         let is_told = *times == SHUT_OUT_TIMES;
         assert!(self.shut_out.len() <= self.configured.len(), "each address that was named has one entry");
-        // The operator is told once: this is reached with each further try.
         is_told
     }
 
