@@ -33,6 +33,8 @@ pub(crate) struct DiskWatch {
     data: PathBuf,
     /// Bytes that its journal may have; 0 for no bound.
     journal_bytes_max: u64,
+    /// Since when the session has at least as many.
+    at_bound: Option<Instant>,
     /// What the files took, the newest last.
     sizes: VecDeque<(Instant, u64)>,
     free: fn(&Path) -> Option<u64>,
@@ -43,7 +45,7 @@ impl DiskWatch {
     /// Looks at a session's disk for the first time.
     pub(crate) fn new(data: PathBuf, journal_bytes_max: u64) -> Self {
         let (sizes, now) = (VecDeque::new(), DiskReading::default());
-        let mut watch = Self { data, journal_bytes_max, sizes, free: free_bytes, now };
+        let mut watch = Self { data, journal_bytes_max, at_bound: None, sizes, free: free_bytes, now };
         watch.look(Instant::now());
         watch
     }
@@ -66,21 +68,24 @@ impl DiskWatch {
             self.sizes.pop_front();
         }
         self.sizes.push_back((at, bytes));
-        let is_at_bound = self.journal_bytes_max > 0 && bytes >= self.journal_bytes_max;
-        (self.now.session_bytes, self.now.session_growth) = (Some(bytes), self.growth(is_at_bound));
+        if self.journal_bytes_max > 0 && bytes >= self.journal_bytes_max {
+            self.at_bound.get_or_insert(at);
+        }
+        (self.now.session_bytes, self.now.session_growth) = (Some(bytes), self.growth());
     }
 
     /// Bytes a second by which the files grow; nothing where they were not watched for long enough to say.
-    fn growth(&self, is_at_bound: bool) -> Option<f64> {
+    fn growth(&self) -> Option<f64> {
         let (to, bytes) = *self.sizes.back()?;
-        let since = to.checked_sub(if is_at_bound { GROWS_OVER_AT_BOUND } else { GROWS_OVER })?;
+        let over = if self.at_bound.is_some() { GROWS_OVER_AT_BOUND } else { GROWS_OVER };
+        let since = to.checked_sub(over)?;
         let later = self.sizes.partition_point(|(at, _)| *at <= since);
-        // A part of the time says what files grow by, but not whether they come back.
-        let (from, before) = match later.checked_sub(1) {
-            Some(place) => self.sizes[place],
-            None if is_at_bound => return None,
-            None => self.sizes[0],
-        };
+        let (from, before) = self.sizes[later.saturating_sub(1)];
+        // At its bound, a part of the time says what files grow by, but not whether they come back; and what filled them up to there
+        // says nothing of what comes after.
+        if self.at_bound.is_some_and(|at_bound| later == 0 || from < at_bound) {
+            return None;
+        }
         let seconds = (to - from).as_secs_f64();
         (seconds > 0.0).then(|| (bytes as f64 - before as f64) / seconds)
     }
@@ -149,5 +154,10 @@ mod tests {
         let leak = |second: u64| ring(second) + 3 * second;
         assert_eq!(growth(1_000_000, hours(7) + 900, leak), Some(3.0), "what no bound gives up");
         assert_eq!(growth(1_000_000, hours(5), leak), None, "that is not known before it was watched for long enough");
+        // What fills up to the bound goes round from there on.
+        let fills = |second: u64| ring(second).min(50 * second);
+        assert_eq!(growth(1_000_000, hours(5), |second| 50 * second), Some(50.0), "below its bound, for 5.5 hours");
+        assert_eq!(growth(1_000_000, hours(6), fills), None, "just come to it");
+        assert_eq!(growth(1_000_000, hours(13), fills), Some(0.0), "and for more than six hours at it");
     }
 }

@@ -143,20 +143,25 @@ pub struct EndedThreads {
 }
 
 impl EndedThreads {
-    /// Takes the threads that there are. Gives what those had that have ended.
-    pub fn note(&mut self, threads: &[ThreadReading]) -> Vec<ThreadReading> {
-        // A system that tells of no thread does not tell that all have ended.
-        if threads.is_empty() {
-            return self.ended.values().cloned().collect();
-        }
+    /// Takes the threads that were found. Gives what those had that have ended, and what those had the last time that were only not
+    /// found: a list of threads that is read while one ends may leave another out.
+    pub fn note(&mut self, threads: &[ThreadReading], has_ended: impl Fn(u64) -> bool) -> Vec<ThreadReading> {
         let now = threads.iter().map(|thread| (thread.id, thread.clone())).collect();
+        let mut missed = Vec::new();
         for (id, before) in std::mem::replace(&mut self.seen, now) {
-            if !self.seen.get(&id).is_some_and(|thread| thread.goes_on_from(&before)) {
-                let named = || ThreadReading { name: before.name.clone(), ..ThreadReading::default() };
-                self.ended.entry(before.name.clone()).or_insert_with(named).add(&before);
+            match self.seen.get(&id) {
+                Some(thread) if thread.goes_on_from(&before) => {}
+                None if !has_ended(id) => {
+                    missed.push(before.clone());
+                    self.seen.insert(id, before);
+                }
+                _ => {
+                    let named = || ThreadReading { name: before.name.clone(), ..ThreadReading::default() };
+                    self.ended.entry(before.name.clone()).or_insert_with(named).add(&before);
+                }
             }
         }
-        self.ended.values().cloned().collect()
+        self.ended.values().cloned().chain(missed).collect()
     }
 }
 
@@ -170,8 +175,16 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((stat_field(stat, 14)? + stat_field(stat, 15)?) / USER_HZ)
 }
 
+/// Where the system tells of the threads of this process, each by its number.
+const THREADS: &str = "/proc/self/task";
+
+/// Whether a thread of this process is there no longer.
+pub fn has_ended(id: u64) -> bool {
+    !Path::new(THREADS).join(id.to_string()).exists()
+}
+
 fn threads() -> Vec<ThreadReading> {
-    let folders = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let folders = fs::read_dir(THREADS).into_iter().flatten().flatten();
     let mut threads: Vec<_> = folders.filter_map(|folder| thread(&folder.path())).collect();
     threads.sort_by(|a, b| a.name.cmp(&b.name));
     threads
@@ -364,7 +377,8 @@ mod tests {
         };
         let mut ended = EndedThreads::default();
         let mut take = |threads: Vec<ThreadReading>| {
-            let reading = ProcessReading { ended: ended.note(&threads), threads, ..ProcessReading::default() };
+            let ended = ended.note(&threads, |id| id == 2);
+            let reading = ProcessReading { ended, threads, ..ProcessReading::default() };
             let seconds: Vec<(String, f64)> =
                 reading.thread_seconds().into_iter().map(|(name, seconds)| (name.to_owned(), seconds)).collect();
             (reading.switches(), seconds)
@@ -372,7 +386,8 @@ mod tests {
         let of = |tick, past| vec![("past".to_owned(), past), ("tick".to_owned(), tick)];
         assert_eq!(take(vec![thread(1, "tick", 10, 1.0), thread(2, "past", 100, 4.0)]), (112, of(1.0, 4.0)));
         assert_eq!(take(vec![thread(1, "tick", 20, 2.0)]), (122, of(2.0, 4.0)), "one has ended");
-        assert_eq!(take(Vec::new()), (101, vec![("past".to_owned(), 4.0)]), "nothing is told of those that are there");
+        assert_eq!(take(Vec::new()), (122, of(2.0, 4.0)), "one that is there was not found");
+        assert_eq!(take(vec![thread(1, "tick", 20, 2.0)]), (122, of(2.0, 4.0)), "and is found again");
         // Its number is given to another, and that one's to a third.
         assert_eq!(take(vec![thread(1, "tick", 20, 2.0), thread(2, "past", 7, 1.0)]), (130, of(2.0, 5.0)));
         assert_eq!(take(vec![thread(1, "tick", 20, 2.0), thread(2, "past", 3, 1.0)]), (134, of(2.0, 6.0)));

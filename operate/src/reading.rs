@@ -15,7 +15,7 @@ use node::throttles::Throttles;
 
 use crate::disk::{DiskReading, DiskWatch};
 use crate::past::PastCommand;
-use crate::process::{EndedThreads, Machine, MemoryGroup, Pressure, ProcessReading};
+use crate::process::{EndedThreads, Machine, MemoryGroup, Pressure, ProcessReading, has_ended};
 use crate::resources::level::{Level, Resource};
 
 /// How often the network's thread turns, at least.
@@ -348,7 +348,7 @@ impl Reader {
         let at = Instant::now();
         let DiskReading { session_bytes, session_growth, free_bytes: disk_free_bytes } = self.disk.now();
         let mut process = ProcessReading::take();
-        process.ended = self.ended.note(&process.threads);
+        process.ended = self.ended.note(&process.threads, has_ended);
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let budget = (self.memory_budget > 0).then_some(self.memory_budget);
         Reading {

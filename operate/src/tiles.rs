@@ -84,9 +84,9 @@ pub const BUFFERS_USED: Expr = Ratio(
 pub const TURNED_AWAY: Expr = Ratio(
     &Sum(
         &Sum(&Rate("bitcraps_intents_refused_total", SPAN), &Rate("bitcraps_intents_shed_total", SPAN)),
-        &Rate("bitcraps_net_intents_shed_total", SPAN),
+        &Rate("bitcraps_net_intents_busy_total", SPAN),
     ),
-    &Sum(&Rate("bitcraps_intents_arrived_total", SPAN), &Rate("bitcraps_net_intents_shed_total", SPAN)),
+    &Sum(&Rate("bitcraps_intents_arrived_total", SPAN), &Rate("bitcraps_net_intents_busy_total", SPAN)),
 );
 
 /// The four sections.

@@ -35,7 +35,7 @@ pub(super) const METRICS: &[Metric] = &[
         "bitcraps_disk_fills_seconds",
         Unit::Seconds,
         |reading| reading.disk_fills(),
-        "Until it has filled that, at its pace of the last five minutes, or six hours once it has come to storage.bytes_max; left out where it does not grow.",
+        "Until it has filled that, at its pace of the last five minutes, or six hours once it has come to storage.bytes_max; left out where it does not grow, and for the first six hours at `storage.bytes_max`.",
     ),
     gauge(
         "bitcraps_disk_reserve_bytes",

@@ -95,12 +95,12 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "bitcraps_net_intents_shed_total",
         network!(counted or none "shed"),
-        "Intents that were shed before the tick.",
+        "Intents, pledges and openings that were shed before the tick.",
     ),
     counter(
         "bitcraps_net_intents_busy_total",
         network!(counted or none "busy"),
-        "Of them, those for which the tick, which was behind, had no room.",
+        "Of them, intents for which the tick, which was behind, had no room.",
     ),
     counter("bitcraps_net_messages_total", network!(counted "handled"), "Messages that were handled."),
     counter(

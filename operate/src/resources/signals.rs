@@ -100,7 +100,7 @@ pub const SIGNALS: [Signal; 14] = [
     signal(
         "network_queues",
         Resource::Network,
-        // A third and two thirds of what the queues of playing connections can hold: 28 of the 128 KiB that each may.
+        // A third and three fifths of what the queues of playing connections can hold: 28 of the 128 KiB that each may.
         Ratio(&Now("bitcraps_net_held_bytes"), &Now("bitcraps_net_buffer_max_bytes")),
         [0.07, 0.13],
         "bytes that wait for connections by net.buffer_bytes_max",
