@@ -12,8 +12,11 @@ use storage::{FrameKind, JournalReader, Tail};
 use systems::Machine;
 use words::Failure;
 
+use crate::difference::Difference;
 use crate::recorded::Recorded;
-use crate::verify::Verifier;
+
+/// Says whether a quorum decided a block.
+pub(crate) type Proof<'a> = &'a dyn Fn(&Decided) -> Result<(), Difference>;
 
 /// The journal keeps no more than header, certificate and root of a height.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,12 +150,8 @@ impl Recording {
 
     /// The record behind a snapshot that a machine has loaded; its own height is compared with the record, where that
     /// still has it whole. The headers of the two heights that follow repeat the root chain that leads to it, and with a
-    /// verifier the second of them must be there.
-    pub(crate) fn after_snapshot(
-        dir: &Path,
-        machine: &mut Machine,
-        verifier: Option<&Verifier>,
-    ) -> anyhow::Result<Self> {
+    /// proof the second of them must be there.
+    pub(crate) fn after_snapshot(dir: &Path, machine: &mut Machine, proof: Option<Proof<'_>>) -> anyhow::Result<Self> {
         let at = machine.chain().settled;
         let mut recording = Self { known: at, ..Self::open_at(dir, at)? };
         match recording.read()? {
@@ -161,17 +160,17 @@ impl Recording {
             Some(step) => anyhow::bail!("the journal goes on at height {}", step.settled.height),
             None => anyhow::bail!("the journal ends before it"),
         }
-        recording.check_named(machine, verifier)?;
+        recording.check_named(machine, proof)?;
         Ok(recording)
     }
 
     /// Compares a state with the headers of the next two heights, as far as they were decided. The root that a record has is
-    /// whatever its maker wrote there; with a verifier, the header two heights above must be there, which names the state, and
+    /// whatever its maker wrote there; with a proof, the header two heights above must be there, which names the state, and
     /// a quorum must have signed it.
     ///
     /// # Errors
     /// If they name another state, or nothing that validators signed names this one.
-    pub(crate) fn check_named(&mut self, machine: &Machine, verifier: Option<&Verifier>) -> anyhow::Result<()> {
+    pub(crate) fn check_named(&mut self, machine: &Machine, proof: Option<Proof<'_>>) -> anyhow::Result<()> {
         // A state is named by the header two heights above it, so that many are looked at, settled or not.
         while self.ahead.len() < 2 {
             let Some(step) = self.read_journal()? else { break };
@@ -191,11 +190,11 @@ impl Recording {
                 "height {height} was decided after another state than it has: root chain {found}, not {expected}"
             );
         }
-        let Some(verifier) = verifier else { return Ok(()) };
+        let Some(proof) = proof else { return Ok(()) };
         let Some(above) = next.get(1) else {
             anyhow::bail!("no validator has signed its root: the header two heights above would name it");
         };
-        verifier.decided(above).map_err(|forged| anyhow::anyhow!("{forged}"))
+        proof(above).map_err(|forged| anyhow::anyhow!("{forged}"))
     }
 
     /// Decided heights that no settled frame has followed so far.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::limits::{WALK_HEIGHTS, WALK_SIGNATURES};
+use engine::message::block::Decided;
 use engine::message::note::ChainNote;
 use engine::{Height, hex};
 use order::block::{BlockContext, check_block_form, check_turn};
@@ -28,7 +29,7 @@ use words::Failure;
 
 use crate::heads::{check_heads, check_snapshot};
 use crate::reading::{Origin, Reading};
-use crate::recording::last_retired;
+use crate::recording::{Proof, last_retired};
 use crate::verify::Verifier;
 use crate::weight::Weight;
 
@@ -432,8 +433,9 @@ impl<'a> Base<'a> {
         trial.until(at.next());
         trial.step().map_err(|problem| anyhow::anyhow!("behind it the record differs: {problem:#}"))?;
         anyhow::ensure!(trial.height() == at.next(), "no height behind it proves its root");
-        trial.recording.check_named(&trial.machine, trial.verifier.as_ref())?;
-        drop(trial);
+        let Walker { recording, machine, verifier, .. } = &mut trial;
+        let verifier = verifier.as_ref().expect("what a stranger recorded is verified");
+        recording.check_named(machine, Some(&|above| verifier.decided(above)))?;
         Ok(self.loaded(at)?.0)
     }
 
@@ -450,7 +452,9 @@ impl<'a> Base<'a> {
             Origin::Stranger => Some(Verifier::new(&self.setup)?),
             Origin::Own => None,
         };
-        let recording = Recording::after_snapshot(self.dir, &mut machine, verifier.as_ref())?;
+        let proof = |above: &Decided| verifier.as_ref().map_or(Ok(()), |verifier| verifier.decided(above));
+        let proof = verifier.is_some().then_some(&proof as Proof<'_>);
+        let recording = Recording::after_snapshot(self.dir, &mut machine, proof)?;
         let is_recorded = check_snapshot(self.dir, &note, verifier.as_ref())?;
         let walker = Walker::begin(recording, machine, Some(note), self.reading)?;
         Ok((walker, is_recorded))

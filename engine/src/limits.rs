@@ -549,8 +549,6 @@ const _: () = assert!(PACK_BYTES as usize > SNAPSHOT_BLOCK_GROUPS * GROUP_BYTES)
 const _: () = assert!(CLIENT_INTENTS_MAX > PEER_CREDIT as usize);
 const _: () = assert!(MESSAGE_INTENTS_MAX <= PEER_CREDIT as usize);
 const _: () = assert!(MESSAGE_ANSWERS_MAX >= 2 * MESSAGE_INTENTS_MAX);
-// A crowd's openings have room, and no more than a few MiB of it.
-const _: () = assert!(DISK_FULL_PLEDGES_MAX * size_of::<crate::message::pledge::PledgeRow>() <= 4 << 20);
 // What a tick takes from the edge while the disk is full is kept whole.
 const _: () = assert!(DISK_FULL_INPUTS_MAX >= 2 * EDGE_INPUTS_MAX);
 // What others told of is executed as fast as it can come: as many heights in a tick as one question asks for.

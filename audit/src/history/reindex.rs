@@ -7,7 +7,7 @@ use anyhow::Context;
 use engine::limits::{HISTORY_BEHIND_HEIGHTS, SPAN_PAGES};
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Height};
-use storage::snapshot::{RANGE_IDS, RangeRow, SnapshotsFound};
+use storage::snapshot::{Coverage, RANGE_IDS, RangeRow, Ranges, SnapshotsFound};
 use storage::{OpenError, Session};
 use systems::activity::ActiveKind;
 
@@ -28,11 +28,13 @@ struct SpanRows<'a> {
     page: Option<u64>,
     /// The first height of the first one.
     first: Height,
+    /// What the rows that were there told of: it is told until all are made, so that a walk that ends early takes nothing back.
+    before: Option<Coverage>,
 }
 
 impl<'a> SpanRows<'a> {
-    fn new(found: &'a SnapshotsFound, tables: u32, accounts: u32) -> Self {
-        Self { found, tables, accounts, rows: Rows::new(), page: None, first: Height::GENESIS }
+    fn new(found: &'a SnapshotsFound, (tables, accounts): (u32, u32), before: Option<Coverage>) -> Self {
+        Self { found, tables, accounts, rows: Rows::new(), page: None, first: Height::GENESIS, before }
     }
 
     /// Goes on to a page.
@@ -42,7 +44,8 @@ impl<'a> SpanRows<'a> {
             None => self.first = Height(heights_of(page).start),
             Some(before) if before / SPAN_PAGES < page / SPAN_PAGES => {
                 // If the walk goes no further, no height is told of that a power cut could still take back.
-                self.write(Height(heights_of(before).end - 1).back(HISTORY_BEHIND_HEIGHTS))?;
+                let to = Height(heights_of(before).end - 1).back(HISTORY_BEHIND_HEIGHTS);
+                self.write(self.before.unwrap_or((self.first, to)))?;
             }
             Some(_) => {}
         }
@@ -84,11 +87,11 @@ impl<'a> SpanRows<'a> {
         Ok(())
     }
 
-    /// Writes the rows, and that they and those before tell of all heights up to `to`.
-    fn write(&mut self, to: Height) -> Result<(), OpenError> {
+    /// Writes the rows, and which heights they and those before tell of.
+    fn write(&mut self, coverage: Coverage) -> Result<(), OpenError> {
         let row = |((kind, span, block), words)| RangeRow { kind, span, block, words };
         let rows = std::mem::take(&mut self.rows).into_iter().map(row).collect();
-        self.found.set_ranges(rows, (self.first, to))
+        self.found.set_ranges(rows, coverage)
     }
 }
 
@@ -99,9 +102,10 @@ impl<'a> SpanRows<'a> {
 /// If another process writes the session, it is damaged, or the index cannot be written.
 pub fn reindex(dir: &Path, history: &History) -> anyhow::Result<(Height, Height)> {
     let session = Session::open(dir)?;
+    let before = Ranges::open(dir, &session.chain()).map(|ranges| ranges.coverage());
     let found = SnapshotsFound::open(&session, |_| ())?;
     let Genesis { tables, accounts, .. } = *history.setup().genesis;
-    let mut rows = SpanRows::new(&found, tables, accounts);
+    let mut rows = SpanRows::new(&found, (tables, accounts), before);
     let mut last = 0;
     history.walk_all(|page, parts| {
         last = parts.first().map_or(last, |part| part.heights().end - 1);
@@ -111,14 +115,12 @@ pub fn reindex(dir: &Path, history: &History) -> anyhow::Result<(Height, Height)
     // What a power cut may still take back is left to the node; what its newest snapshot has is on disk.
     let snapshot = found.newest_first().first().map_or(0, |info| info.height.0);
     let to = Height(snapshot.max(last.saturating_sub(HISTORY_BEHIND_HEIGHTS)));
-    rows.write(to)?;
+    rows.write((rows.first, to))?;
     Ok((rows.first, to))
 }
 
 #[cfg(test)]
 mod tests {
-    use storage::snapshot::Ranges;
-
     use super::*;
 
     #[test]
@@ -127,7 +129,7 @@ mod tests {
         let path = place.path().join("s");
         let session = Session::create(&path, b"{}").expect("new");
         let found = SnapshotsFound::open(&session, |_| ()).expect("a place");
-        let mut rows = SpanRows::new(&found, 3, 40);
+        let mut rows = SpanRows::new(&found, (3, 40), None);
         for page in [0, 63, 64, 200] {
             rows.begin(page).expect("an index");
             for id in [2, 3, 1 << 20, u32::MAX] {
@@ -136,7 +138,11 @@ mod tests {
             }
             assert_eq!(rows.rows.len(), 2, "tables and accounts of one span, at page {page}");
         }
-        rows.write(Height(heights_of(200).end - 1)).expect("an index");
+        let whole = (Height(1), Height(heights_of(200).end - 1));
+        rows.write(whole).expect("an index");
+        // A walk that ends early takes back nothing of what the rows told of before.
+        let mut again = SpanRows::new(&found, (3, 40), Some(whole));
+        [0, 64].into_iter().for_each(|page| again.begin(page).expect("an index"));
         drop(found);
         let ranges = Ranges::open(&path, &session.chain()).expect("an index");
         assert_eq!(ranges.coverage(), (Height(1), Height(heights_of(200).end - 1)));

@@ -4,7 +4,7 @@
 //!  intents                                    turned away
 //!  pledges, openings                          kept up to a bound, turned away beyond it
 //!  connections that come, go, offend, watch   kept; of one that came and went meanwhile nothing
-//!  whose validator a node is, where it stands the last of each
+//!  a node's claim, and its standing          the last of each
 //!  all else of nodes, round trips             dropped: it is said again, or asked for again
 //! ```
 
@@ -15,6 +15,10 @@ use engine::io::{Input, Output, ShedReason};
 use engine::limits::DISK_FULL_PLEDGES_MAX;
 use engine::message::intent::IntentId;
 use engine::message::node::NodeMessage;
+use engine::message::pledge::PledgeRow;
+
+// A crowd's openings have room, and no more than a few MiB of it.
+const _: () = assert!(DISK_FULL_PLEDGES_MAX * size_of::<PledgeRow>() <= 4 << 20);
 
 /// Keeps of the inputs from place `from` on what is of use once there is room again. Gives what those hear whose intents, or
 /// pledges, were not taken.
@@ -114,7 +118,6 @@ mod tests {
     use engine::Height;
     use engine::io::{Offence, Watched};
     use engine::message::node::NodeStanding;
-    use engine::message::pledge::PledgeRow;
 
     use super::*;
 
