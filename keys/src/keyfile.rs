@@ -150,7 +150,7 @@ pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>)
         return SigningKey::from_pkcs8_pem(&text).map(|key| Zeroizing::new(key.to_bytes())).map_err(form);
     }
     let (_, document) = SecretDocument::from_pem(&text).map_err(|error| form(error.into()))?;
-    let encrypted = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| form(error.into()))?;
+    let encrypted = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(form)?;
     match decrypted(&encrypted, &ask()?) {
         Ok(key) => Ok(Zeroizing::new(key.to_bytes())),
         // A wrong passphrase is seen by what it decrypts to, and that may be anything: one time in 256 it ends as it should, and is

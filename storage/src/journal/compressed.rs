@@ -122,7 +122,12 @@ impl Compressed {
     /// Reads the seek table. Only the lengths that [`compress`] writes are taken: nothing is allocated for others.
     fn open(file: Box<dyn Handle>) -> io::Result<Self> {
         let length = bounded_len(&*file, SEGMENT_FILE_BYTES_MAX)?;
-        let cut = || wrong("has no seek table");
+        let cut = || match file.read_range(0, 8) {
+            Ok(magic) if magic == SegmentKind::Head.magic() => {
+                wrong("was written by a build that did not compress what stays of a segment: read it with that one")
+            }
+            _ => wrong("has no seek table"),
+        };
         let at = length.checked_sub(FOOTER).ok_or_else(cut)?;
         let (frames, flags, magic) = read_footer(&file.read_range(at as u64, FOOTER)?).ok_or_else(cut)?;
         if magic != FOOTER_MAGIC || flags != 0 {

@@ -144,6 +144,7 @@ impl Retirer {
         })?;
         // No reader takes a longer one. A segment that long has bodies that made it so, and what stays of it is far shorter.
         if head.len() > COMPRESSED_SEGMENT_BYTES_MAX {
+            tracing::warn!("{}: what would stay of it is too long, so that it keeps its bodies", path.display());
             return Ok(false);
         }
         let file = compressed::file_of(&head).map_err(io)?;

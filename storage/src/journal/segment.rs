@@ -23,7 +23,8 @@ pub enum SegmentKind {
 }
 
 impl SegmentKind {
-    fn magic(self) -> [u8; 8] {
+    /// Its first bytes.
+    pub(super) fn magic(self) -> [u8; 8] {
         match self {
             Self::Whole => SEGMENT_MAGIC,
             Self::Head => HEAD_MAGIC,
