@@ -276,6 +276,7 @@ fn whoever_has_not_said_hello_when_the_clock_is_set_hears_the_welcome_first() {
         let node = Node::start(&network, 1, |config| config);
         let connected = RawConnection::connect(&endpoint(&network, 2), &identity("early"), at(1)).await;
         let mut connection = connected.expect("let in");
+        after(1).await;
         let standing = |now_ms| ChainProgress { now_ms, ..ChainProgress::default() };
         node.borrow().server().tell_time(standing(5_000));
         after(1).await;
