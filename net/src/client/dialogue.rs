@@ -350,6 +350,7 @@ mod tests {
             let now = NOW + second * tried;
             welcomed(&mut dialogue, 9_000, now).expect("it is ahead of all others");
             assert_eq!(shown(&mut dialogue, 9_000, true), Some(Height(9_000)));
+            dialogue.hear(ToClient::Answers(Vec::new()), now + second / 2, |_| {});
             let lost = welcomed(&mut dialogue, 1_000, now);
             assert!(matches!(lost, Err(Lost::Behind(8_000))), "after {tried} s: {lost:?}");
         }
