@@ -328,6 +328,15 @@ fn a_pack_that_is_left_behind_a_gap_goes_and_snapshots_are_kept() {
     assert!(problem.contains("00000003.pack"), "{problem}");
 }
 
+/// Writes a number that the index of a session has under a name.
+fn write_meta(path: &Path, name: &str, value: u64) {
+    let db = redb::Database::open(path.join("snapshots/index.redb")).expect("the index");
+    let txn = db.begin_write().expect("a transaction");
+    let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    txn.open_table(meta).expect("a table").insert(name, value).expect("written");
+    txn.commit().expect("committed");
+}
+
 /// The index says where the packs end, and what lies behind is cut off: an end at which none can be is not taken.
 #[test]
 fn an_end_of_the_packs_that_cannot_be_cuts_nothing_off() {
@@ -340,13 +349,7 @@ fn an_end_of_the_packs_that_cannot_be_cuts_nothing_off() {
         let snapshots = found(&session).start(None).expect("a thread");
         (0..2).for_each(|number| _ = stage.take(&snapshots, number * 30_000).expect("there is room"));
         snapshots.close();
-        {
-            let db = redb::Database::open(path.join("snapshots/index.redb")).expect("the index");
-            let txn = db.begin_write().expect("a transaction");
-            let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-            txn.open_table(meta).expect("a table").insert("end", wrong).expect("written");
-            txn.commit().expect("committed");
-        }
+        write_meta(&path, "end", wrong);
         let snapshots = found(&session).start(Some(Height(2))).expect("a thread");
         stage.take(&snapshots, 60_000).unwrap_or_else(|problem| panic!("{wrong}: {problem}"));
         snapshots.close();
@@ -482,13 +485,7 @@ fn a_newer_index_is_refused_by_name() {
     let path = dir.path().join("s");
     let session = session(&path);
     drop(found(&session));
-    {
-        let db = redb::Database::open(path.join("snapshots/index.redb")).expect("the index");
-        let txn = db.begin_write().expect("a transaction");
-        let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-        txn.open_table(meta).expect("a table").insert("version", 2).expect("written");
-        txn.commit().expect("committed");
-    }
+    write_meta(&path, "version", 2);
     let error = SnapshotsFound::open(&session, |_| {}).err().expect("a newer index").to_string();
     assert!(error.contains("version 2, this program reads version 1"), "{error}");
 }
