@@ -18,6 +18,7 @@ use engine::PeerId;
 use engine::io::{ChainProgress, Input, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
+use engine::message::vote::quorum;
 use engine::pool::ArenaUse;
 use systems::schedule::SYSTEMS;
 
@@ -192,7 +193,7 @@ impl TickReadings {
 
     /// How many validators must agree.
     pub fn quorum(&self) -> u64 {
-        self.validators - self.validators.saturating_sub(1) / 3
+        quorum(self.validators as usize) as u64
     }
 
     /// Whether it is a validator that hears too few of them for anything to be decided.

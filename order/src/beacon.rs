@@ -15,6 +15,7 @@ use commonware_utils::iter::NonEmpty;
 use commonware_utils::{N3f1, Participant};
 use engine::limits::BEACONS_PER_TASK;
 use engine::message::certificate::Beacon;
+use engine::message::vote::quorum;
 use engine::{Hash, Height};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -122,17 +123,16 @@ pub fn deal(count: NonZeroU32, seed: [u8; 32]) -> (BeaconGroup, Vec<BeaconSigner
     let signers: Vec<BeaconSigner> = shares.into_iter().map(|share| BeaconSigner { share }).collect();
     // The library's own idea of a quorum is another crate's to change: fewer than ours could foresee every roll, and with
     // more the honest ones alone would have no dice.
-    assert_eq!(group.threshold(), threshold_of(count.get()), "as many shares make a beacon as votes make a decision");
+    assert_eq!(
+        group.threshold(),
+        quorum(count.get() as usize) as u32,
+        "as many shares make a beacon as votes make a decision"
+    );
     assert_eq!(group.validators(), count.get() as usize, "the group knows of everybody whom a share was dealt");
     assert_eq!(signers.len(), group.validators(), "each validator has one share");
     let in_order = (0..).zip(&signers).all(|(slot, signer)| signer.slot() == slot);
     assert!(in_order, "shares are handed out by their place, which is the slot");
     (group, signers)
-}
-
-/// How many shares of so many validators make a beacon: as many as votes make a decision.
-const fn threshold_of(count: u32) -> u32 {
-    count - (count - 1) / 3
 }
 
 impl BeaconGroup {
@@ -165,7 +165,8 @@ impl BeaconGroup {
         let count = validators.get();
         let group = Sharing::<MinSig>::decode_cfg(bytes.to_vec(), &(validators, ModeVersion::v0())).ok();
         // With a lower threshold, fewer validators than a quorum could foresee every roll.
-        let group = group.filter(|group| group.total() == validators && group.required() == threshold_of(count));
+        let group =
+            group.filter(|group| group.total() == validators && group.required() == quorum(count as usize) as u32);
         group.map(Self).ok_or(BeaconError::Group { validators: count })
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use engine::limits::{SKIP_HEIGHTS, VALIDATORS_MAX};
+use engine::message::vote::quorum;
 use engine::{Genesis, Hash, Height};
 use thiserror::Error;
 
@@ -147,12 +148,12 @@ impl Validators {
 
     /// How many may be faulty: floor((n-1)/3).
     pub fn faulty_max(&self) -> usize {
-        (self.keys.len() - 1) / 3
+        self.keys.len() - self.quorum()
     }
 
     /// How many must agree: n - floor((n-1)/3).
     pub fn quorum(&self) -> usize {
-        self.keys.len() - self.faulty_max()
+        quorum(self.keys.len())
     }
 
     /// The same validators, of whom some lose their first turn.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use audit::replay::{ReplayConfig, replay};
 use engine::limits::DEV_GUESTS_MAX;
+use engine::message::vote::quorum;
 use engine::{Height, hex};
 use indicatif::ProgressBar;
 use load::cluster::{Cluster, Compared, Member, SessionEnd, open_dev};
@@ -92,7 +93,7 @@ fn introduce(args: &DevArgs, players: u32, dir: &Path, cluster: &mut Cluster) ->
         say!("            again: {}", again(member));
     }
     say!("");
-    let quorum = count - (count - 1) / 3;
+    let quorum = quorum(count);
     paragraph(&format!(
         "{quorum} of {count} must run for heights to be decided. Ctrl-C ends all that this command started."
     ))?;

@@ -11,6 +11,7 @@ use clap::Args;
 use engine::genesis::KeySource;
 use engine::hex;
 use engine::limits::JOURNAL_BYTES_MAX_LEAST;
+use engine::message::vote::quorum;
 use serde_json::json;
 
 use super::args::{DiceOf, OutputArgs};
@@ -267,7 +268,7 @@ fn deal_validators(
     );
     match count {
         1 => say!("contradicts itself. Heights are decided while it runs.\n"),
-        _ => say!("contradicts itself. {} of {count} must run for heights to be decided.\n", count - (count - 1) / 3),
+        _ => say!("contradicts itself. {} of {count} must run for heights to be decided.\n", quorum(count as usize)),
     }
     say!("Try next:");
     say!("  {} node --config {}", program(), dealt.nodes[0].config.display());

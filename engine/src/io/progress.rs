@@ -3,6 +3,7 @@
 use crate::Hash;
 use crate::ids::Height;
 use crate::limits::VALIDATORS_MAX;
+use crate::message::vote::quorum;
 
 const _: () = assert!(VALIDATORS_MAX <= u128::BITS, "every slot has a bit");
 
@@ -83,7 +84,7 @@ pub struct OrderProgress {
 impl OrderProgress {
     /// How many validators must agree.
     pub fn quorum(&self) -> u32 {
-        self.validators - self.validators.saturating_sub(1) / 3
+        quorum(self.validators as usize) as u32
     }
 }
 

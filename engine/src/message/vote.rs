@@ -14,6 +14,13 @@ pub const PROPOSAL_DOMAIN: [u8; 32] = *b"bitcraps proposal 1\0\0\0\0\0\0\0\0\0\0
 /// The round that stands for none.
 pub const NO_ROUND: u32 = u32::MAX;
 
+/// How many of so many validators must agree: all but floor((n-1)/3), which may be faulty.
+pub const fn quorum(validators: usize) -> usize {
+    validators - validators.saturating_sub(1) / 3
+}
+
+const _: () = assert!(quorum(1) == 1 && quorum(3) == 3 && quorum(4) == 3 && quorum(7) == 5);
+
 /// The kinds of votes, for a block or for nil.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]

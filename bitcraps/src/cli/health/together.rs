@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::io::NodeStatus;
+use engine::message::vote::quorum;
 use engine::{Hash, Height, hex};
 use keys::{identity, keyfile};
 use net::client::{Endpoint, any_socket, status::Asking};
@@ -119,7 +120,7 @@ impl Together {
     pub(super) fn of(found: Vec<Found>, chain: Hash, validators: usize) -> Self {
         let of_chain = found.iter().filter_map(|found| found.said.as_ref().ok()).filter(|said| said.chain == chain);
         let highest = of_chain.map(|said| said.status.standing.settled).max().unwrap_or_default();
-        Self { found, highest, validators, quorum: validators - (validators - 1) / 3, chain }
+        Self { found, highest, validators, quorum: quorum(validators), chain }
     }
 
     /// Why a node is not as it should be; nothing if it is.
