@@ -12,7 +12,7 @@ use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
-use storage::snapshot::{Catalog, StoredSnapshot, check_index, check_packs};
+use storage::snapshot::{Catalog, StoredSnapshot, check_index, check_packs, read_catalog};
 use storage::{Damage, Frame, FrameKind, check_journal, check_log, is_written};
 use systems::Setup;
 
@@ -146,8 +146,8 @@ struct Roots(BTreeMap<Height, Option<Hash>>);
 
 impl Roots {
     /// Those of the snapshots that a session has.
-    fn wanted(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, live: bool) -> anyhow::Result<Self> {
-        let catalog = check_index(backend, dir, chain, !live)?.catalog;
+    fn wanted(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> anyhow::Result<Self> {
+        let catalog = read_catalog(backend, dir, chain)?;
         Ok(Self(catalog.snapshots.keys().map(|height| (*height, None)).collect()))
     }
 
@@ -264,7 +264,7 @@ fn journal(
     live: bool,
     report: &mut CheckReport,
 ) -> anyhow::Result<Roots> {
-    let roots = Roots::wanted(backend, dir, chain, live)?;
+    let roots = Roots::wanted(backend, dir, chain)?;
     let (mut checked, mut heights) = (storage::JournalCheck::default(), Heights::default());
     // A group that is being written may look like damage for a moment: it is read again before anybody is told.
     for attempt in 1..=if live { ATTEMPTS } else { 1 } {
