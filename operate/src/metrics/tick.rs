@@ -17,10 +17,10 @@ fn receipt_target(tick: &TickReadings) -> Option<f64> {
     Some((tick.block_interval_ms + behind_ms) as f64 / 1e3)
 }
 
-/// How many validators a validator hears; nothing for one that needs no others, and for a node that votes on nothing by its
-/// operator's will.
+/// How many validators a validator hears, which hears itself; nothing for a node that is none of them, or votes on nothing by its
+/// operator's will: who does not listen misses nobody.
 fn validators_heard(tick: &TickReadings) -> Option<f64> {
-    (tick.validators > 1 && tick.heard > 0).then_some(tick.heard as f64)
+    (tick.heard > 0).then_some(tick.heard as f64)
 }
 
 /// Its lines, in the order in which they are shown.
@@ -118,7 +118,7 @@ pub(super) const METRICS: &[Metric] = &[
         "bitcraps_validators_heard",
         Unit::Count,
         |reading| validators_heard(&reading.tick),
-        "Those of them that are connected, this one included; left out where it is none of several.",
+        "Those of them that are connected, this one included; left out where it is none of them.",
     ),
     gauge(
         "bitcraps_validators_quorum",
@@ -192,10 +192,10 @@ mod tests {
     use super::{TickReadings, receipt_target, validators_heard};
 
     #[test]
-    fn one_of_several_validators_says_how_many_it_hears() {
+    fn a_validator_says_how_many_it_hears() {
         let heard = |validators, heard| validators_heard(&TickReadings { validators, heard, ..TickReadings::zeroed() });
-        assert_eq!((heard(4, 4), heard(4, 1)), (Some(4.0), Some(1.0)));
-        assert_eq!((heard(1, 1), heard(4, 0), heard(0, 0)), (None, None, None), "alone, without a slot, not known yet");
+        assert_eq!((heard(4, 4), heard(4, 1), heard(1, 1)), (Some(4.0), Some(1.0), Some(1.0)), "itself at least");
+        assert_eq!((heard(4, 0), heard(0, 0)), (None, None), "without a slot, not known yet");
     }
 
     #[test]
