@@ -133,6 +133,8 @@ pub const SCORE_BAN: u32 = 100;
 pub const TIME_MS_MAX: u64 = u32::MAX as u64 * 1_000;
 /// The highest height: at a block every 10 ms it is reached after 89,000 years.
 pub const HEIGHT_MAX: u64 = 1 << 48;
+/// The highest number that an intent of an account can have come to: each one skips a window of numbers at most.
+pub const NUMBER_MAX: u64 = 1 << 60;
 /// What a 32-bit counter of a row may hold when a state is loaded: no chain lasts long enough to count the rest.
 pub const COUNTER_MAX: u64 = 1 << 31;
 /// Bytes of a genesis file, and of the largest genesis that is sent.
@@ -501,6 +503,8 @@ const _: () = assert!(SEAT_BETS_HOT * 8 == 64);
 const _: () = assert!(SEAT_BETS_COLD * 8 == 192);
 const _: () = assert!(TIME_MS_MAX < u64::MAX / 8);
 const _: () = assert!(HEIGHT_MAX < u64::MAX / 8);
+const _: () = assert!(HEIGHT_MAX * BLOCK_ACCOUNT_INTENTS_MAX as u64 * NUMBER_WINDOW <= NUMBER_MAX);
+const _: () = assert!(NUMBER_MAX < u64::MAX / 8);
 const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 // A spot is a byte, every bet has one, and a seat cannot hold more bets than there are spots.
 const _: () = assert!(SPOTS <= u8::MAX as usize);

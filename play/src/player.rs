@@ -22,12 +22,13 @@ use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
 
+mod clock;
 mod connecting;
+
+use clock::Clock;
 
 /// Tables that are watched beside the one that is looked at: what a connection may watch, without that and the account.
 const ALSO_MAX: usize = PEER_WATCHES_MAX - 2;
-/// Seconds of the node's time until an intent expires.
-const EXPIRY_S: u64 = 30;
 /// Silence after which a player is told that the connection is lost.
 const SILENCE: Duration = Duration::from_secs(3);
 
@@ -43,8 +44,8 @@ pub struct Player {
     at: String,
     /// The key of each node that was met, by its address.
     met: BTreeMap<String, [u8; 32]>,
-    /// The node's time, and when it was told.
-    clock: (u64, Instant),
+    /// The node's time.
+    clock: Clock,
     /// The table that is looked at.
     wanted: TableId,
     /// When the node was asked last how far the chain is certified.
@@ -87,7 +88,7 @@ impl Player {
 
     /// The node's time, as this program reckons it.
     pub fn now_ms(&self) -> u64 {
-        self.clock.0 + self.clock.1.elapsed().as_millis() as u64
+        self.clock.now_ms()
     }
 
     /// Signs what a person wants, and sends it until it has its receipt. An account that is being opened is not opened
@@ -99,8 +100,7 @@ impl Player {
             return number;
         }
         let number = game.take_number(wish.kind);
-        let expiry_s = u32::try_from(self.now_ms() / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
-        let body = wish.body(self.keys.public(), number, expiry_s, game.watched);
+        let body = wish.body(self.keys.public(), number, self.clock.expiry_s(), game.watched);
         let intent = self.keys.account.sign(body, &self.chain);
         game.sent(number, wish);
         self.tell(Command::Send(vec![intent]));
@@ -188,7 +188,7 @@ impl Player {
                 self.link(Link::Connecting { attempt }, game, tell);
             }
             Event::Up { welcome, rtt, .. } => {
-                self.clock = (welcome.standing.now_ms, Instant::now());
+                self.clock = Clock::told(welcome.standing.now_ms);
                 self.link(Link::Up { rtt_ms: rtt.as_millis() as u32 }, game, tell);
             }
             Event::Down { reason, pause } => {
@@ -222,7 +222,7 @@ impl Player {
             }
             Event::Table { update, whole } => self.table(*update, whole, game, tell),
             Event::ClockSet { by_ms, now_ms } => {
-                self.clock = (now_ms, Instant::now());
+                self.clock = Clock::told(now_ms);
                 tell(event_line(lines::Event::ClockSet(by_ms)));
                 let way = if by_ms < 0 { "back" } else { "forward" };
                 let seconds = by_ms.unsigned_abs() / 1_000;

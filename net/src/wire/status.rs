@@ -4,9 +4,10 @@ use bytemuck::{Pod, Zeroable};
 use engine::Height;
 use engine::bytes::{DecodeError, zeros};
 use engine::io::{ChainProgress, NodeStatus, OrderProgress, SlotList};
+use engine::limits::TIME_MS_MAX;
 use engine::message::check_height;
 
-use super::field::switch;
+use super::field::{switch, value};
 use super::payload::Body;
 
 /// Layout: 72 bytes, no padding.
@@ -62,6 +63,10 @@ impl Body for ChainProgress {
 
     fn of_bytes(body: &StandingBody) -> Result<Self, DecodeError> {
         zeros("standing", &body.reserved)?;
+        // A player's program counts on from this time, and its intents expire by it.
+        if body.now_ms > TIME_MS_MAX {
+            return Err(value("time", body.now_ms));
+        }
         Ok(Self {
             now_ms: body.now_ms,
             decided: check_height(Height(body.decided))?,

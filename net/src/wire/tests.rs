@@ -499,30 +499,38 @@ fn a_pledge_and_the_block_that_closed_the_bets_come_through() {
     }
 }
 
-/// Sums with a height that is read do not overflow, and what a client has seen cannot be beyond what any chain has.
+/// What a sample says with another number at a place of its body.
+fn read_with(kind: Kind, place: usize, number: u64) -> Result<(), WireError> {
+    let (_, bytes, _) = samples().into_iter().find(|(of, ..)| *of == kind).expect("a sample");
+    let mut body = bytes[HEADER_BYTES..].to_vec();
+    body[place..place + 8].copy_from_slice(&number.to_le_bytes());
+    again(kind, &body).map(drop)
+}
+
+/// Sums with a height, a time or a number that is read do not overflow, and what a client has seen cannot be beyond what any
+/// chain has.
 #[test]
-fn a_height_that_no_chain_can_have_is_refused_wherever_a_node_says_one() {
-    use engine::limits::HEIGHT_MAX;
-    let heights = [
-        (Kind::Answers, vec![72 + 56]),
-        (Kind::Account, vec![32]),
-        (Kind::Table, vec![0]),
-        (Kind::Welcome, vec![40, 48, 56]),
-        (Kind::Standing, vec![8, 16, 24]),
-        (Kind::StandingToNode, vec![8, 16, 24]),
-        (Kind::Status, vec![8, 16, 24, 120]),
+fn what_no_chain_can_have_is_refused_wherever_a_node_says_it() {
+    use engine::limits::{HEIGHT_MAX, NUMBER_MAX, TIME_MS_MAX};
+    let places = [
+        (HEIGHT_MAX, Kind::Answers, vec![72 + 56]),
+        (HEIGHT_MAX, Kind::Account, vec![32]),
+        (HEIGHT_MAX, Kind::Table, vec![0]),
+        (HEIGHT_MAX, Kind::Welcome, vec![40, 48, 56]),
+        (HEIGHT_MAX, Kind::Standing, vec![8, 16, 24]),
+        (HEIGHT_MAX, Kind::StandingToNode, vec![8, 16, 24]),
+        (HEIGHT_MAX, Kind::Status, vec![8, 16, 24, 120]),
+        (TIME_MS_MAX, Kind::Welcome, vec![32]),
+        (TIME_MS_MAX, Kind::Standing, vec![0]),
+        (TIME_MS_MAX, Kind::StandingToNode, vec![0]),
+        (TIME_MS_MAX, Kind::Status, vec![0]),
+        (NUMBER_MAX, Kind::Account, vec![48 + 8]),
     ];
-    for (kind, places) in heights {
-        let (_, bytes, _) = samples().into_iter().find(|(of, ..)| *of == kind).expect("a sample");
+    for (most, kind, places) in places {
         for place in places {
-            let read = |height: u64| {
-                let mut body = bytes[HEADER_BYTES..].to_vec();
-                body[place..place + 8].copy_from_slice(&height.to_le_bytes());
-                again(kind, &body).map(drop)
-            };
-            assert_eq!(read(HEIGHT_MAX), Ok(()), "{kind:?} at {place}");
-            assert!(matches!(read(HEIGHT_MAX + 1), Err(WireError::Bytes(_))), "{kind:?} at {place}");
-            assert!(matches!(read(u64::MAX), Err(WireError::Bytes(_))), "{kind:?} at {place}");
+            assert_eq!(read_with(kind, place, most), Ok(()), "{kind:?} at {place}");
+            assert!(matches!(read_with(kind, place, most + 1), Err(WireError::Bytes(_))), "{kind:?} at {place}");
+            assert!(matches!(read_with(kind, place, u64::MAX), Err(WireError::Bytes(_))), "{kind:?} at {place}");
         }
     }
 }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, zeros};
 use engine::component::Account;
 use engine::io::Watched;
-use engine::limits::PEER_WATCHES_MAX;
+use engine::limits::{NUMBER_MAX, PEER_WATCHES_MAX};
 use engine::message::check_height;
 use engine::{AccountId, Height, TableId};
 
@@ -100,6 +100,10 @@ impl Body for AccountRow {
         if !open {
             // A message has one encoding: where there is no account, its row is zero.
             zeros("account without an id", bytemuck::bytes_of(&body.account))?;
+        }
+        // A player's program takes the next number.
+        if account.number_highest > NUMBER_MAX {
+            return Err(value("highest number", account.number_highest));
         }
         let account = open.then_some((AccountId(body.id), account));
         Ok(Self { key: body.key, height: check_height(Height(body.height))?, account })

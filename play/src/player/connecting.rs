@@ -15,7 +15,7 @@ use systems::Setup;
 use tokio::sync::mpsc;
 use words::Failure;
 
-use super::{Heard, NodeAt, Player, SILENCE};
+use super::{Clock, Heard, NodeAt, Player, SILENCE};
 use crate::model::{Game, Link};
 use crate::player_keys::PlayerKeys;
 use crate::pledging::Pledging;
@@ -94,7 +94,6 @@ impl Player {
             }
         });
         drop(inside);
-        let clock = (0, Instant::now());
         Ok(Self {
             runtime,
             client,
@@ -104,9 +103,9 @@ impl Player {
             chain: [0; 32],
             at: first.address.clone(),
             met: BTreeMap::new(),
-            clock,
+            clock: Clock::told(0),
             wanted: table,
-            asked: clock.1,
+            asked: Instant::now(),
             uncertified: Vec::new(),
             pledging: None,
             also: BTreeSet::new(),
@@ -139,7 +138,7 @@ impl Player {
                 Ok(Heard::Event(event)) => match *event {
                     Event::Connecting { address, .. } => self.at = address,
                     Event::Up { welcome, node, address, rtt } => {
-                        self.clock = (welcome.standing.now_ms, Instant::now());
+                        self.clock = Clock::told(welcome.standing.now_ms);
                         up = Some((welcome, (address, node), rtt));
                         self.tell(Command::AskGenesis);
                     }
