@@ -134,18 +134,23 @@ fn find_nodes(asked: &[String]) -> anyhow::Result<Vec<NodeAt>> {
 
 fn find_node() -> anyhow::Result<NodeAt> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let mut found = runtime.block_on(lan::find(LAN_PATIENCE));
+    Ok(node_of(runtime.block_on(lan::find(LAN_PATIENCE)))?)
+}
+
+/// The node that was found on the local network, or the one on this machine. Anybody there can announce any key: none is
+/// asked for, as none is where a person types an address alone, and what the node proves is held against the nodes that are known.
+fn node_of(mut found: Vec<lan::Found>) -> Result<NodeAt, Failure> {
     found.sort_by_key(|node| node.address);
-    match &found[..] {
-        [] => Ok(NodeAt { address: HERE.to_owned(), key: None }),
-        [node] => Ok(NodeAt { address: node.address.to_string(), key: Some(node.key) }),
+    let address = match &found[..] {
+        [] => HERE.to_owned(),
+        [node] => node.address.to_string(),
         several => {
-            let list: Vec<String> =
-                several.iter().map(|node| format!("{}@{} ({})", hex(&node.key), node.address, node.name)).collect();
-            Err(Failure::Usage(format!("several nodes are on the local network, say which:\n  {}", list.join("\n  ")))
-                .into())
+            let list: Vec<String> = several.iter().map(|node| format!("{} ({})", node.address, node.name)).collect();
+            let problem = format!("several nodes are on the local network, say which:\n  {}", list.join("\n  "));
+            return Err(Failure::Usage(problem));
         }
-    }
+    };
+    Ok(NodeAt { address, key: None })
 }
 
 fn parse_node(text: &str) -> Result<NodeAt, Failure> {
@@ -342,4 +347,38 @@ fn lines() -> Receiver<std::io::Result<String>> {
         }
     });
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use load::dev::{DevConfig, genesis};
+    use systems::Setup;
+
+    use super::*;
+
+    fn found(key: u8, port: u16) -> lan::Found {
+        let address = ([127, 0, 0, 1], port).into();
+        lan::Found { key: [key; 32], chain: [5; 32], name: "somebody".into(), address }
+    }
+
+    #[test]
+    fn what_multicast_says_is_no_key_that_a_person_asked_for() {
+        let node = node_of(vec![found(2, 7_400)]).expect("a node");
+        assert_eq!(node, NodeAt { address: HERE.into(), key: None });
+        assert_eq!(node_of(Vec::new()).expect("this machine"), node);
+        let several = node_of(vec![found(2, 7_401), found(1, 7_400)]).expect_err("which?").to_string();
+        assert!(several.ends_with("say which:\n  127.0.0.1:7400 (somebody)\n  127.0.0.1:7401 (somebody)"), "{several}");
+        // Another key than before is refused there, and taken where a person typed it.
+        let dir = tempfile::tempdir().expect("a directory");
+        let nodes = KnownNodes::beside(&dir.path().join("player.pem"));
+        let setup = Setup::new(genesis(&DevConfig::default()), [5; 32]).expect("a genesis");
+        let mut game = Game::new(setup, "dev".into(), HERE.into(), [7; 32]);
+        meet(&nodes, HERE, [1; 32], &mut game, false).expect("a new one");
+        meet(&nodes, HERE, [1; 32], &mut game, false).expect("the same one");
+        let pinned = node.key.is_some();
+        let refused = meet(&nodes, HERE, [2; 32], &mut game, pinned).expect_err("another one").to_string();
+        assert!(refused.contains("somebody pretends to be it"), "{refused}");
+        let typed = parse_node(&format!("{}@{HERE}", "02".repeat(32))).expect("a node");
+        meet(&nodes, HERE, [2; 32], &mut game, typed.key.is_some()).expect("the one that was asked for");
+    }
 }
