@@ -68,6 +68,12 @@ pub enum CommandError {
         /// What was typed.
         word: String,
     },
+    /// A separator that does not part thousands: `1,5` is one and a half to some and fifteen to others.
+    #[error("how many chips is `{word}`? Write for example 1500, 1,500 or 2k")]
+    Separator {
+        /// What was typed.
+        word: String,
+    },
     /// A bet that always works.
     #[error("{bet} always works; it cannot be turned on or off")]
     AlwaysWorks {
@@ -170,7 +176,7 @@ fn working_of(word: &str) -> Option<Working> {
 /// Chips as people write them: `1,000`, `1_000`, `$25`, `2k`. Nothing if the word is no number.
 ///
 /// # Errors
-/// If the number is larger than 64 bits hold.
+/// If the number is larger than 64 bits hold, or its separators do not part thousands.
 fn chips(word: &str) -> Result<Option<u64>, CommandError> {
     let plain = word.strip_prefix('$').unwrap_or(word);
     let (digits, unit) = match plain.strip_suffix(['k', 'm']) {
@@ -184,7 +190,13 @@ fn chips(word: &str) -> Result<Option<u64>, CommandError> {
     if !is_number {
         return Ok(None);
     }
-    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    let groups: Vec<&str> = digits.split([',', '_']).collect();
+    let are_thousands =
+        unit == 1 && (1..=3).contains(&groups[0].len()) && groups[1..].iter().all(|group| group.len() == 3);
+    if groups.len() > 1 && (!are_thousands || digits.starts_with('0')) {
+        return Err(CommandError::Separator { word: word.into() });
+    }
+    let digits = groups.concat();
     let amount = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     amount.map(Some).ok_or_else(|| CommandError::TooMany { word: word.into() })
 }
