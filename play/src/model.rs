@@ -279,12 +279,16 @@ impl Game {
         self.in_flight.iter().find(|sent| sent.wish.kind == IntentKind::Open).map(|sent| sent.number)
     }
 
+    /// Whether another intent may go out: where as many as an account's window has numbers are on their way, the next one
+    /// waits for an answer.
+    pub fn may_send(&self) -> bool {
+        self.in_flight.len() < IN_FLIGHT_MAX
+    }
+
     /// An intent went out for the watched table.
     pub fn sent(&mut self, number: u64, wish: Wish) {
         assert!(self.in_flight.iter().all(|sent| sent.number != number), "a number is given once");
-        if self.in_flight.len() == IN_FLIGHT_MAX {
-            self.in_flight.remove(0);
-        }
+        assert!(self.may_send(), "nothing that was sent is forgotten before its receipt");
         if wish.kind == IntentKind::Sit {
             self.left = None;
         }

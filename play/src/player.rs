@@ -93,6 +93,9 @@ impl Player {
 
     /// Signs what a person wants, and sends it until it has its receipt. An account that is being opened is not opened
     /// again: the answer is the opening's number.
+    ///
+    /// # Panics
+    /// If [`Game::may_send`] says that it may not.
     pub fn send(&mut self, wish: Wish, game: &mut Game) -> u64 {
         if wish.kind == IntentKind::Open
             && let Some(number) = game.opening()

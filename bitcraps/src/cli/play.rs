@@ -19,7 +19,7 @@ use super::signals::stop_signals;
 use play::action::Action;
 use play::known_nodes::{Known, KnownNodes};
 use play::lines::{Event, ScriptStep, event_line, parse_line};
-use play::model::Game;
+use play::model::{Game, IN_FLIGHT_MAX};
 use play::player::{NodeAt, Player};
 use play::player_keys::{PlayerKeys, default_key_path};
 use play::terminal::{Terminal, Typed, typed};
@@ -234,7 +234,8 @@ fn screen(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> 
                 Some(Action::Quit) => return Ok(()),
                 // The keys name tables that there are.
                 Some(Action::Watch(table)) => player.watch(table, game).map_err(Failure::Usage)?,
-                Some(Action::Wish(wish)) => _ = player.send(wish, game),
+                Some(Action::Wish(wish)) if game.may_send() => _ = player.send(wish, game),
+                Some(Action::Wish(wish)) => game.say(Severity::Warning, not_sent(&wish)),
                 Some(Action::Help) | None => {}
             }
         }
@@ -244,6 +245,10 @@ fn screen(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> 
         }
     }
     Ok(())
+}
+
+fn not_sent(wish: &Wish) -> String {
+    format!("{}: not sent, {IN_FLIGHT_MAX} intents are without an answer; wait for one", wish.words())
 }
 
 /// What a script waits for.
@@ -296,7 +301,8 @@ fn play_script(
             Some(Waiting::Receipt) => game.in_flight.is_empty(),
             Some(Waiting::Until(until)) => Instant::now() >= *until,
         };
-        if !over {
+        // Whatever the next line wants may be one intent more than may be on their way.
+        if !over || !game.may_send() {
             continue;
         }
         waiting = None;

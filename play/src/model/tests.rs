@@ -80,17 +80,30 @@ fn what_is_kept_is_bounded_and_goes_with_the_table() {
     let mut game = standing();
     for number in 422..900 {
         game.rolled(roll(number, [3, 4], Puck::Off), Vec::new());
-        game.sent(u64::from(number), field());
     }
-    assert_eq!(
-        (game.rolls.len(), game.log.len(), game.in_flight.len()),
-        (PLAY_ROLLS_KEPT, PLAY_LINES_KEPT, IN_FLIGHT_MAX)
-    );
+    assert_eq!((game.rolls.len(), game.log.len()), (PLAY_ROLLS_KEPT, PLAY_LINES_KEPT));
     game.watch(TableId(2));
     assert!(game.rolls.is_empty() && game.table.is_none());
     let view = playing().table.expect("a table");
     game.set_table(TableId(0), view.row, view.seats);
     assert!(game.table.is_none(), "rows of a table that is no longer watched are late");
+}
+
+#[test]
+fn nothing_that_was_sent_is_forgotten_before_its_receipt() {
+    let mut game = standing();
+    let mut numbers = Vec::new();
+    while game.may_send() {
+        numbers.push(game.take_number(IntentKind::Bet));
+        game.sent(numbers[numbers.len() - 1], field());
+    }
+    let waiting = |game: &Game| game.in_flight.iter().map(|sent| sent.number).collect::<Vec<u64>>();
+    assert_eq!((numbers.len(), waiting(&game)), (IN_FLIGHT_MAX, numbers.clone()));
+    game.receipt(numbers.remove(1), Verdict::Applied, Height(1));
+    assert!(game.may_send(), "an answer makes room for one");
+    numbers.push(game.take_number(IntentKind::Bet));
+    game.sent(numbers[numbers.len() - 1], field());
+    assert_eq!((game.may_send(), waiting(&game)), (false, numbers));
 }
 
 #[test]

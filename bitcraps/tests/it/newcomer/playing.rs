@@ -178,3 +178,35 @@ fn what_was_sent_to_a_node_that_does_not_come_back_is_said_to_be_unanswered() {
     let (code, _, err) = said(&end(child));
     assert!(code == 7 && err.contains(&format!("{address}: the node keeps another chain")), "{code} {err}");
 }
+
+/// As many intents go out as an account has numbers for; the lines after them wait for an answer, and are none of the intents that
+/// the end leaves without one.
+#[test]
+fn a_script_that_gets_no_answer_sends_no_more_than_it_keeps_in_mind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let mut child = program()
+        .args(["play", &dev.address, "--script", "--key", text(&dir.path().join("player.pem"))])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut script = child.stdin.take().expect("piped");
+    let lines = Lines::of(child.stdout.take().expect("piped"));
+    // The account is open: nothing else is without an answer.
+    lines.until(r#""event":"receipt""#);
+    signal(&dev.child, "-STOP");
+    script.write_all("bet field 1\n".repeat(70).as_bytes()).expect("it reads");
+    let numbers: Vec<Value> = (0..64)
+        .map(|_| serde_json::from_str::<Value>(&lines.until(r#""event":"sent""#)).expect("JSON")["number"].clone())
+        .collect();
+    // Time enough for the lines after them.
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&child, "-TERM");
+    let rest = lines.rest();
+    let rest: Vec<Value> = rest.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(events(&rest, "sent").count(), 0, "{rest:?}");
+    let unanswered: Vec<Value> = events(&rest, "unanswered").map(|event| event["number"].clone()).collect();
+    assert_eq!(unanswered, numbers);
+    assert!(child.wait().expect("it ends").success());
+}
