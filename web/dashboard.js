@@ -108,27 +108,39 @@ function span(seconds) {
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
 }
 
+// A row of the list of alerts; `said` tells it from others.
+function row(level, title, ...text) {
+  const made = element("li", { "data-level": level }, element("b", {}, title), " ", ...text);
+  made.said = `${level} ${made.textContent}`;
+  return made;
+}
+
 function showAlerts(event) {
-  const rows = event.reasons.map((reason) => element("li", { "data-level": "critical" }, element("b", {}, "Not ready"), ` ${reason}`));
+  const wanted = event.reasons.map((reason) => row("critical", "Not ready", reason));
   for (const alert of event.alerts ?? []) {
     const since = new Date(alert.since_ms);
-    rows.push(element("li", { "data-level": alert.level },
-      element("b", {}, alert.level), ` ${alert.title}: ${alert.why} `,
-      element("small", {}, `since ${since.toLocaleTimeString()}, ${span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)))}; `,
+    const age = element("span");
+    wanted.push(row(alert.level, alert.level, `${alert.title}: ${alert.why} `,
+      element("small", {}, `since ${since.toLocaleTimeString()}, `, age, "; ",
         element("a", { href: alert.page.replace(/\.md$/, "") }, "what to do"))));
+    // It is another one every second, and nothing new.
+    age.textContent = span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)));
   }
   if (event.untold > 0) {
     const times = Math.max(1, Math.round(event.untold));
-    rows.push(element("li", { "data-level": "warning" }, element("b", {}, "Untold"),
-      ` in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`));
+    wanted.push(row("warning", "Untold",
+      `in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`));
   }
-  if (rows.length === 0) rows.push(element("li", { "data-level": "none" }, "No alert is on."));
-  const text = rows.map((row) => row.textContent).join("\n");
+  if (wanted.length === 0) wanted.push(element("li", { "data-level": "none" }, "No alert is on."));
   const list = byId("alerts");
-  if (list.dataset.text !== text) {
-    list.dataset.text = text;
-    list.replaceChildren(...rows);
-  }
+  // A row that says what it said stays, and with it whoever is on its link.
+  const rows = wanted.map((made) => [...list.children].find((old) => old.said === made.said) ?? made);
+  for (const old of [...list.children]) if (!rows.includes(old)) old.remove();
+  rows.forEach((kept, at) => {
+    if (list.children[at] !== kept) list.insertBefore(kept, list.children[at] ?? null);
+    const [age, now] = [kept, wanted[at]].map((of) => of.querySelector("small span"));
+    if (age && age !== now) age.textContent = now.textContent;
+  });
 }
 
 function take(event) {

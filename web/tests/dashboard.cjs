@@ -174,6 +174,38 @@ async function look(browser) {
   }
 }
 
+// A page that is told what a test makes up, by what the node said last.
+async function told(browser) {
+  const page = await open(browser, { viewport: SIZES.desktop });
+  const event = await page.evaluate(async () => {
+    window.followed.close();
+    return (await fetch("api/now")).json();
+  });
+  return [page, (more) => page.evaluate((event) => take(event), { ...event, ...more }), event.time_ms];
+}
+
+// Whoever is on the way to a page of the run-book stays on it while the alert is on.
+async function focused(browser) {
+  const [page, tell, began] = await told(browser);
+  const alert = { level: "warning", title: "memory", why: "91 %", since_ms: began - 2000, page: "runbook/memory-high.md" };
+  const at = (second) => tell({ time_ms: began + 1000 * second, reasons: [`the thread has not moved for ${second} s`], alerts: [alert] });
+  const link = page.locator("#alerts a");
+  await at(1);
+  await link.focus();
+  for (let second = 2; second < 5; second++) {
+    await at(second);
+    assert.match(await page.locator("#alerts").textContent(), new RegExp(`moved for ${second} s.*, ${second + 2} s; what to do`));
+    assert.ok(await link.evaluate((link) => link === document.activeElement), `the link has the focus after ${second} s`);
+  }
+  const before = { level: "critical", title: "disk", why: "full", since_ms: began, page: "runbook/disk-full.md" };
+  await tell({ reasons: [], alerts: [before, alert] });
+  assert.ok(await link.nth(1).evaluate((link) => link === document.activeElement), "a new alert takes no focus");
+  await tell({ reasons: [], alerts: [] });
+  assert.equal(await page.locator("#alerts").textContent(), "No alert is on.");
+  assert.deepEqual(page.noted, []);
+  await page.context().close();
+}
+
 // What the alerts lead to, on a phone.
 async function runbook(browser) {
   for (const name of ["memory-high", "thread-frozen", "scrape-down"]) {
@@ -192,6 +224,7 @@ async function main() {
   try {
     if (task === "look") {
       await look(browser);
+      for (const part of [focused]) await part(browser);
       return await runbook(browser);
     }
     const page = await open(browser, { viewport: SIZES.desktop });
