@@ -2,7 +2,9 @@
 // The page of a node: what it consists of and its last minutes come from /api, and every second an event. All text that comes
 // from the node is set as text, never as markup.
 
+// Seconds that the charts show, and between two readings that nothing joins.
 const SPAN = 600;
+const GAP = 5;
 const tiles = new Map();
 const times = [];
 const byId = (id) => document.getElementById(id);
@@ -56,11 +58,10 @@ function chart(tile) {
 function build(page, history) {
   document.title = `BitCraps · ${page.title}`;
   byId("name").textContent = page.title;
-  times.push(...history.times_ms.map((ms) => ms / 1000));
   page.sections.forEach((section, number) => {
     const grid = element("div", { class: "tiles" });
     for (const tile of section.tiles) {
-      tile.values = history.values[tile.id];
+      tile.values = [];
       tile.value = element("span", { class: "value" }, "–");
       tile.bound = element("span", { class: "limit" });
       tile.share = element("i");
@@ -76,7 +77,26 @@ function build(page, history) {
     const title = element("h2", { id: `section-${number}` }, section.title);
     byId("sections").append(element("section", { "aria-labelledby": `section-${number}` }, title, grid));
   });
+  history.times_ms.forEach((ms, at) => place(ms / 1000, (id) => history.values[id][at]));
   tiles.forEach(chart);
+}
+
+// Puts a reading behind those that are there.
+function place(time, valueOf) {
+  const push = (time, valueOf) => {
+    times.push(time);
+    for (const [id, tile] of tiles) tile.values.push(valueOf(id) ?? null);
+  };
+  const last = times[times.length - 1];
+  // The node's clock was set back: what was drawn stays as it is, right before this.
+  if (time < last) times.forEach((old, at) => (times[at] = old - last + time - 1));
+  // What nobody heard of is no line from the reading before it to the one after it.
+  if (time > last + GAP) push(last + 1, () => null);
+  push(time, valueOf);
+  while (times.length > SPAN || times[0] < time - SPAN) {
+    times.shift();
+    for (const tile of tiles.values()) tile.values.shift();
+  }
 }
 
 // Where a value is by its limit, in words too: colour alone tells nothing to some.
@@ -152,13 +172,8 @@ function take(event) {
   byId("facts").textContent = `height ${height} · up ${span(event.uptime_s ?? 0)}`;
   showAlerts(event);
   const time = event.time_ms / 1000;
-  const isNew = times.length === 0 || time > times[times.length - 1];
-  if (isNew) times.push(time);
-  const isLong = times.length > SPAN;
-  if (isLong) times.shift();
+  if (time !== times[times.length - 1]) place(time, (id) => event.values[id]);
   for (const [id, tile] of tiles) {
-    if (isNew) tile.values.push(event.values[id] ?? null);
-    if (isLong) tile.values.shift();
     show(tile, event.values[id], event.limits[id]);
     if (!document.hidden) tile.plot.setData([times, tile.values]);
   }

@@ -206,6 +206,36 @@ async function focused(browser) {
   await page.context().close();
 }
 
+// The charts go on when the clock of the node is set back, and join nothing over what nobody heard of.
+async function timed(browser) {
+  const [page, tell, began] = await told(browser);
+  const drawn = () => page.evaluate(() => {
+    const { values, plot } = tiles.get("height");
+    return { times: [...times], values: [...values], drawn: plot.data[0].length };
+  });
+  const isOne = ({ times, values, drawn }) => {
+    assert.ok(times.every((time, at) => at === 0 || time > times[at - 1]), `in order: ${times}`);
+    assert.deepEqual([values.length, drawn], [times.length, times.length]);
+  };
+  await tell({ time_ms: began + 1000, values: { height: 1 } });
+  const before = await drawn();
+  isOne(before);
+  const back = began - 3_600_000;
+  for (const second of [0, 1]) await tell({ time_ms: back + 1000 * second, values: { height: 2 + second } });
+  const after = await drawn();
+  isOne(after);
+  assert.deepEqual(after.values.slice(-3), [1, 2, 3], "what came before and after");
+  assert.equal(after.times.at(-1), (back + 1000) / 1000);
+  await tell({ time_ms: back + 61_000, values: { height: 4 } });
+  const gap = await drawn();
+  isOne(gap);
+  assert.deepEqual(gap.values.slice(-3), [3, null, 4], "nothing joins them");
+  await tell({ time_ms: back + 86_400_000, values: { height: 5 } });
+  assert.deepEqual((await drawn()).values, [5], "only the last minutes are shown");
+  assert.deepEqual(page.noted, []);
+  await page.context().close();
+}
+
 // What the alerts lead to, on a phone.
 async function runbook(browser) {
   for (const name of ["memory-high", "thread-frozen", "scrape-down"]) {
@@ -224,7 +254,7 @@ async function main() {
   try {
     if (task === "look") {
       await look(browser);
-      for (const part of [focused]) await part(browser);
+      for (const part of [focused, timed]) await part(browser);
       return await runbook(browser);
     }
     const page = await open(browser, { viewport: SIZES.desktop });
