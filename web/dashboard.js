@@ -179,27 +179,51 @@ function take(event) {
   }
 }
 
+// What the node says is new; a text says what is amiss all the same.
+function heard(event, amiss = "") {
+  const lost = byId("lost");
+  if (lost.textContent !== amiss) lost.textContent = amiss;
+  lost.hidden = amiss === "";
+  document.body.classList.remove("stale");
+  take(event);
+}
+
+function silent() {
+  const lost = byId("lost");
+  if (!document.body.classList.contains("stale")) {
+    lost.textContent = `No word from the node since ${new Date().toLocaleTimeString()}; what follows is old.`;
+  }
+  lost.hidden = false;
+  document.body.classList.add("stale");
+  byId("state").textContent = "no word";
+  byId("state").dataset.level = "unknown";
+}
+
+const NO_STREAM = "No stream for this page: as many pages follow this node as may, or a proxy lets none through. It asks every few seconds.";
+
 function follow() {
   const events = new EventSource("events");
-  events.onmessage = (message) => {
-    byId("lost").hidden = true;
-    document.body.classList.remove("stale");
-    take(JSON.parse(message.data));
-  };
-  events.onerror = () => {
-    const lost = byId("lost");
-    if (lost.hidden) lost.textContent = `No word from the node since ${new Date().toLocaleTimeString()}; what follows is old.`;
-    lost.hidden = false;
-    document.body.classList.add("stale");
-    byId("state").textContent = "no word";
-    byId("state").dataset.level = "unknown";
-    // A browser tries again by itself, unless the answer was no stream.
-    if (events.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
+  events.onmessage = (message) => heard(JSON.parse(message.data));
+  events.onerror = async () => {
+    // A browser tries again by itself, unless the answer was no stream: then the node may be well, and have no place.
+    if (events.readyState !== EventSource.CLOSED) return silent();
+    setTimeout(follow, 3000);
+    try {
+      heard(await answer("api/now"), NO_STREAM);
+    } catch {
+      silent();
+    }
   };
 }
 
+async function answer(path) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`${path} is answered ${response.status}`);
+  return response.json();
+}
+
 async function begin() {
-  const [page, history] = await Promise.all(["api/page", "api/history"].map(async (path) => (await fetch(path)).json()));
+  const [page, history] = await Promise.all(["api/page", "api/history"].map(answer));
   build(page, history);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tiles.forEach((tile) => tile.plot.redraw()));
   follow();

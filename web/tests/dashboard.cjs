@@ -236,6 +236,23 @@ async function timed(browser) {
   await page.context().close();
 }
 
+// A page for which there is no place says so, of a node that is well, and goes on asking it.
+async function crowded(browser) {
+  const page = await blank(browser, { viewport: SIZES.desktop });
+  await page.route(`${url}events`, (route) => route.fulfill({ status: 503, body: "as many pages follow this node as may\n" }));
+  await page.goto(url);
+  await page.locator("#lost", { hasText: "as many pages follow this node as may" }).waitFor();
+  await page.locator("#state", { hasText: /^ready$/ }).waitFor();
+  const height = await number(page, "height");
+  await page.waitForFunction((old) => Number(document.querySelector("#tile-height .value").textContent.replace(/\D/g, "")) > old, height);
+  assert.equal(await page.locator("body.stale").count(), 0, "what it shows is not old");
+  // Its place is free again.
+  await page.unroute(`${url}events`);
+  await page.locator("#lost").waitFor({ state: "hidden" });
+  assert.ok(page.noted.every((text) => text.includes("503")), `${page.noted}`);
+  await page.context().close();
+}
+
 // What the alerts lead to, on a phone.
 async function runbook(browser) {
   for (const name of ["memory-high", "thread-frozen", "scrape-down"]) {
@@ -254,7 +271,7 @@ async function main() {
   try {
     if (task === "look") {
       await look(browser);
-      for (const part of [focused, timed]) await part(browser);
+      for (const part of [focused, timed, crowded]) await part(browser);
       return await runbook(browser);
     }
     const page = await open(browser, { viewport: SIZES.desktop });
