@@ -14,11 +14,10 @@ use systems::odds::{Odds, all_odds, decimal, odds_of};
 use super::args::{RowsArgs, RowsFormat};
 use words::Failure;
 use words::names::{self, nearest};
+use words::text::wrap;
 
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  bitcraps odds                               every bet\n  bitcraps odds --bet fire --bet hard_8\n  bitcraps odds --bet field --rules field_paytable=2x2x\n  bitcraps odds --output csv > odds.csv\n\nRules: commission, field_paytable, bonus_paytable, fire_paytable, ride_line_paytable, bar,\ntake_odds_max, lay_odds_max, min_bet, max_bet."
-)]
+#[command(after_help = after_help())]
 pub struct OddsArgs {
     /// Only this bet, by name or number; may be given again.
     #[arg(long = "bet", value_name = "BET")]
@@ -30,6 +29,18 @@ pub struct OddsArgs {
     output: RowsArgs,
 }
 
+/// Examples, and the rules there are.
+fn after_help() -> String {
+    let rules = wrap(&format!("Rules: {}.", TableRules::KEYS.join(", ")), HELP_COLUMNS, 0, str::len);
+    format!(
+        "Examples:\n  bitcraps odds                               every bet\n  bitcraps odds --bet fire --bet hard_8\n  \
+         bitcraps odds --bet field --rules field_paytable=2x2x\n  bitcraps odds --output csv > odds.csv\n\n{}",
+        rules.join("\n")
+    )
+}
+
+/// Columns of a line of the help.
+const HELP_COLUMNS: usize = 90;
 /// The columns that programs get.
 const COLUMNS: [&str; 14] = [
     "id",
@@ -93,9 +104,10 @@ fn set_rule(rules: &mut TableRules, rule: &str) -> Result<(), Failure> {
         .split_once('=')
         .ok_or_else(|| Failure::Usage(format!("--rules {rule}: write KEY=VALUE, for example bar=2")))?;
     if !TableRules::KEYS.contains(&key) {
-        let hint = nearest(key, TableRules::KEYS.into_iter())
-            .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        return Err(Failure::Usage(format!("there is no rule `{key}`{hint}")));
+        let near = nearest(key, TableRules::KEYS.into_iter());
+        let hint = near.map_or("; the".into(), |near| format!("; did you mean `{near}`? The"));
+        let all = TableRules::KEYS.join(", ");
+        return Err(Failure::Usage(format!("there is no rule `{key}`{hint} rules are {all}")));
     }
     rules.set(key, value).map_err(Failure::Usage)
 }
@@ -174,6 +186,20 @@ fn root(value: &BigRational, places: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_and_what_is_said_of_a_wrong_rule_name_every_rule() {
+        let help = after_help();
+        let wrong = set_rule(&mut TableRules::default(), "maxbet=9").expect_err("no rule").to_string();
+        assert!(wrong.starts_with("there is no rule `maxbet`; did you mean `max_bet`? The rules are "), "{wrong}");
+        let far = set_rule(&mut TableRules::default(), "xyzzy=9").expect_err("no rule").to_string();
+        assert!(far.starts_with("there is no rule `xyzzy`; the rules are "), "{far}");
+        for key in TableRules::KEYS {
+            let is_named = |text: &str| text.split([' ', ',', '.', '\n']).any(|word| word == key);
+            assert!(is_named(&help) && is_named(&wrong) && is_named(&far), "{key}: {help}\n{wrong}\n{far}");
+        }
+        assert!(help.lines().all(|line| line.len() <= HELP_COLUMNS), "{help}");
+    }
 
     #[test]
     fn deviations_are_rounded_as_the_rules_print_them() {
