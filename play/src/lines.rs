@@ -132,7 +132,8 @@ fn object(event: Event<'_>) -> Value {
         }),
         Event::Table(id, row, may_roll_ms, own) => table(id, row, may_roll_ms, own),
         Event::Seat(table, seat, lost) => {
-            json!({ "event": "seat", "table": table.0, "seat": seat, "reason": lost.name() })
+            let forfeited = lost.forfeited().map(|chips| chips.0);
+            json!({ "event": "seat", "table": table.0, "seat": seat, "reason": lost.name(), "forfeited": forfeited })
         }
         Event::Roll(roll) => json!({
             "event": "roll", "table": roll.table.0, "number": roll.roll_number, "dice": roll.dice.faces(),
@@ -304,7 +305,11 @@ mod tests {
             (Event::Link(&down), r#"{"event":"link","state":"down","why":"a \"quoted\"\nreason","retry_s":3}"#),
             (
                 Event::Seat(TableId(0), 2, SeatLost::Absent { idle_ms: 60_000 }),
-                r#"{"event":"seat","table":0,"seat":2,"reason":"absent"}"#,
+                r#"{"event":"seat","table":0,"seat":2,"reason":"absent","forfeited":null}"#,
+            ),
+            (
+                Event::Seat(TableId(0), 0, SeatLost::Forfeited { chips: Chips(110), called: true }),
+                r#"{"event":"seat","table":0,"seat":0,"reason":"forfeited","forfeited":110}"#,
             ),
             (Event::Shed(7, "busy"), r#"{"event":"shed","number":7,"reason":"busy"}"#),
             (Event::Error(2, "no"), r#"{"event":"error","line":2,"message":"no"}"#),

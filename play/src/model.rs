@@ -235,21 +235,12 @@ impl Game {
         if table != self.watched {
             return None;
         }
-        let before = self.own_seat().map(|(_, view)| view.seat);
+        let before = self.held();
         self.table = Some(TableView { row, seats });
-        let lost = self.seat_lost(before?)?;
-        let severity = if lost == SeatLost::Left { Severity::Info } else { Severity::Warning };
-        self.say(severity, lost.sentence());
+        let lost = self.seat_lost(&before?)?;
+        self.lost = self.lost.saturating_add(lost.forfeited().unwrap_or_default().0);
+        self.say(lost.severity(), lost.sentence());
         Some(lost)
-    }
-
-    /// Why the player may not act any more from a seat that was theirs.
-    fn seat_lost(&self, before: Seat) -> Option<SeatLost> {
-        let asked = |sent: &InFlight| sent.wish.kind == IntentKind::Leave && sent.table == self.watched;
-        let left = self.left == Some(self.watched) || self.in_flight.iter().any(asked);
-        let silent_ms = self.now_ms.saturating_sub(before.last_intent_ms);
-        let now = self.own_seat().map(|(_, view)| view.seat);
-        SeatLost::between(&before, now.as_ref(), left, silent_ms, self.setup.genesis.idle_ms)
     }
 
     /// The settled height.

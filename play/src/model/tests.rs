@@ -4,7 +4,7 @@ use engine::message::intent::IntentKind;
 use engine::message::refusal::Refusal;
 
 use super::*;
-use crate::fixture::{empty_seat, game, playing, resolution, roll, spot, standing};
+use crate::fixture::{empty_seat, game, playing, resolution, roll, spot, standing, waiting};
 use words::sentences::result_words;
 
 fn last(game: &Game) -> &str {
@@ -262,4 +262,45 @@ fn a_seat_that_has_gone_says_why() {
         game.set_table(TableId(0), view.row, view.seats);
     };
     assert_eq!(after(&leaving, SeatStatus::Empty).0, Some(SeatLost::Decided));
+}
+
+#[test]
+fn bets_of_a_roll_that_nobody_opened_are_told_as_lost() {
+    let lost = |is_left: bool, prepare: &dyn Fn(&mut Table, &mut Vec<SeatView>)| {
+        let mut game = waiting();
+        let TableView { mut row, mut seats } = game.table.clone().expect("a table");
+        if is_left {
+            // Who left has bets that had to stay, and no roll waits.
+            row.roll_called = 0;
+            seats[0].seat.status = SeatStatus::Leaving as u8;
+            game.set_table(TableId(0), row, seats.clone());
+        }
+        let before = game.session();
+        prepare(&mut row, &mut seats);
+        let lost = game.set_table(TableId(0), row, seats);
+        (lost, game.session() - before, last(&game).to_owned())
+    };
+    let gone = |row: &mut Table, seats: &mut Vec<SeatView>| {
+        (row.roll_called, row.occupied, row.point) = (0, 0, 0);
+        seats[0] = empty_seat();
+    };
+    let used_up = |row: &mut Table, seats: &mut Vec<SeatView>| {
+        gone(row, seats);
+        (row.roll_number, row.dice) = (row.roll_number + 1, [0, 0]);
+    };
+    let chips = Chips(32);
+    let (told, result, words) = lost(false, &used_up);
+    assert_eq!((told, result), (Some(SeatLost::Forfeited { chips, called: true }), -32));
+    assert_eq!(words, "your roll was not opened in time: 32 in bets are lost, and your rail is back in the cage");
+    let (told, result, words) = lost(true, &gone);
+    assert_eq!((told, result), (Some(SeatLost::Forfeited { chips, called: false }), -32));
+    assert!(words.starts_with("nobody rolled for the bets that stayed: 32 in bets are lost"), "{words}");
+    // A roll with dice decides bets, and tells of each.
+    let rolled = |row: &mut Table, seats: &mut Vec<SeatView>| {
+        gone(row, seats);
+        row.roll_number += 1;
+    };
+    let (told, result, _) = lost(false, &rolled);
+    assert!(matches!(told, Some(SeatLost::Absent { .. } | SeatLost::NoBet)), "{told:?}");
+    assert_eq!(result, 0);
 }
