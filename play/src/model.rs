@@ -14,6 +14,7 @@ use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled
 use systems::ledger::held;
 use systems::{Catalogue, Setup};
 
+use seat::OwnIntent;
 pub use seat::SeatLost;
 
 use super::odds::OddsBook;
@@ -130,6 +131,8 @@ pub struct Game {
     opened: bool,
     /// The table that the player left, until the player sits down again.
     left: Option<TableId>,
+    /// The last intent of the player's that was accepted at a table.
+    own_intent: Option<OwnIntent>,
 }
 
 impl Game {
@@ -158,6 +161,7 @@ impl Game {
             next_number: 1,
             opened: false,
             left: None,
+            own_intent: None,
         }
     }
 
@@ -199,6 +203,7 @@ impl Game {
     pub fn set_account(&mut self, account: Option<(AccountId, Account)>) {
         self.opened &= account.is_none();
         self.account = account;
+        self.note_own_intent();
     }
 
     /// Watches another table; what was known of the last one goes.
@@ -237,7 +242,9 @@ impl Game {
         }
         let before = self.held();
         self.table = Some(TableView { row, seats });
-        let lost = self.seat_lost(&before?)?;
+        let lost = before.and_then(|before| self.seat_lost(&before));
+        self.note_own_intent();
+        let lost = lost?;
         self.lost = self.lost.saturating_add(lost.forfeited().unwrap_or_default().0);
         self.say(lost.severity(), lost.sentence());
         Some(lost)

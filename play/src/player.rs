@@ -158,6 +158,8 @@ impl Player {
             }
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the client has stopped"),
         };
+        // What is heard is heard now, also the first time and after this program stood still.
+        game.time(self.now_ms());
         loop {
             match heard {
                 Heard::Event(event) => {

@@ -1,8 +1,8 @@
 //! Why a seat that was the player's is theirs no more.
 
-use engine::Chips;
 use engine::component::{Seat, Table};
 use engine::message::intent::IntentKind;
+use engine::{Chips, TableId};
 use words::sentences::Severity;
 use words::thousands;
 
@@ -84,16 +84,16 @@ impl SeatLost {
     }
 
     /// What became of a seat between two words of the node, if the player may not act from it any more: `now` is the
-    /// player's seat at the table, `left` says that the player asked to leave, `silent_ms` is how long nothing came from
-    /// the player, of which the table takes `idle_ms`.
-    pub(super) fn between(before: &Seat, now: Option<&Seat>, left: bool, silent_ms: u64, idle_ms: u64) -> Option<Self> {
+    /// player's seat at the table, `left` says that the player asked to leave, `is_given_up` that somebody else wanted the seat,
+    /// which had no bet. Otherwise nothing was heard of the player for `idle_ms`.
+    fn between(before: &Seat, now: Option<&Seat>, left: bool, is_given_up: bool, idle_ms: u64) -> Option<Self> {
         match (before.is_leaving(), now.map(Seat::is_leaving)) {
             // Nothing changed, or the player sat down again.
             (false, Some(false)) | (true, Some(_)) => None,
             (true, None) => Some(Self::Decided),
             (false, _) if left => Some(Self::Left),
-            (false, _) if silent_ms + SLACK_MS >= idle_ms => Some(Self::Absent { idle_ms }),
-            (false, _) => Some(Self::NoBet),
+            (false, _) if is_given_up => Some(Self::NoBet),
+            (false, _) => Some(Self::Absent { idle_ms }),
         }
     }
 }
@@ -104,6 +104,17 @@ pub(super) struct Held {
     seat: Seat,
     /// What its bets hold, with commission.
     chips: Chips,
+}
+
+/// The player's last intent that was accepted at a table.
+#[derive(Clone, Copy)]
+pub(super) struct OwnIntent {
+    table: TableId,
+    /// By the chain's clock of activity, which counts from the chain's start and is never told: it only says whether another
+    /// intent was accepted.
+    last_ms: u64,
+    /// When it was first seen, by the node's time.
+    seen_ms: u64,
 }
 
 impl Game {
@@ -122,8 +133,31 @@ impl Game {
         }
         let asked = |sent: &InFlight| sent.wish.kind == IntentKind::Leave && sent.table == self.watched;
         let left = self.left == Some(self.watched) || self.in_flight.iter().any(asked);
-        let silent_ms = self.now_ms.saturating_sub(before.seat.last_intent_ms);
-        SeatLost::between(&before.seat, now.as_ref(), left, silent_ms, self.setup.genesis.idle_ms)
+        SeatLost::between(&before.seat, now.as_ref(), left, self.is_given_up(before), self.setup.genesis.idle_ms)
+    }
+
+    /// Whether a seat went because it had no bet, and somebody else wanted it.
+    fn is_given_up(&self, before: &Held) -> bool {
+        // Both are moments of the clock of activity: the seat goes only to somebody who asked after its last bet.
+        let wanted_ms = self.table.as_ref().map_or(0, |view| view.row.wanted_ms);
+        let is_wanted = before.seat.spots.is_empty() && wanted_ms > before.seat.last_bet_ms;
+        let is_absent = self.silent_ms().saturating_add(SLACK_MS) >= self.setup.genesis.idle_ms;
+        is_wanted && !is_absent
+    }
+
+    /// How long no new intent of the player's was seen to be accepted at the watched table.
+    fn silent_ms(&self) -> u64 {
+        let here = self.own_intent.filter(|own| own.table == self.watched);
+        here.map_or(0, |own| self.now_ms.saturating_sub(own.seen_ms))
+    }
+
+    /// Takes note of the player's last intent that was accepted at the watched table, and of when it was first seen.
+    pub(super) fn note_own_intent(&mut self) {
+        let Some((_, view)) = self.own_seat() else { return };
+        let (table, last_ms, seen_ms) = (self.watched, view.seat.last_intent_ms, self.now_ms);
+        if self.own_intent.is_none_or(|own| (own.table, own.last_ms) != (table, last_ms)) {
+            self.own_intent = Some(OwnIntent { table, last_ms, seen_ms });
+        }
     }
 
     /// Whether the bets of a seat that has gone went to nobody: no roll and no resolution tells of that.

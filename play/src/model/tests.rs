@@ -1,4 +1,4 @@
-use engine::component::SeatStatus;
+use engine::component::{SeatStatus, SpotMask};
 use engine::io::BetResult;
 use engine::message::intent::IntentKind;
 use engine::message::refusal::Refusal;
@@ -223,13 +223,16 @@ fn the_shooter_is_told_when_to_roll() {
 
 #[test]
 fn a_seat_that_has_gone_says_why() {
-    // Seated, then what the node says next, and why.
-    let after = |prepare: &dyn Fn(&mut Game), status: SeatStatus| {
+    // Seated, then what the node says next, and why. Rows are dated by the clock of activity, which began with the chain.
+    let after = |prepare: &dyn Fn(&mut Game), status: SeatStatus, wanted_ms: u64| {
         let mut game = playing();
         let mut view = game.table.clone().expect("a table");
-        view.seats[2].seat.last_intent_ms = game.now_ms - 1_000;
+        let own = &mut view.seats[2];
+        (own.seat.last_intent_ms, own.seat.last_bet_ms) = (1_000, 2_000);
+        (own.seat.spots, own.bets) = (SpotMask::EMPTY, Vec::new());
         game.set_table(TableId(0), view.row, view.seats.clone());
         prepare(&mut game);
+        view.row.wanted_ms = wanted_ms;
         match status {
             SeatStatus::Empty => view.seats[2] = empty_seat(),
             status => view.seats[2].seat.status = status as u8,
@@ -246,22 +249,35 @@ fn a_seat_that_has_gone_says_why() {
         game.receipt(game.in_flight[0].number, Verdict::Applied, Height(1));
     };
     let silent = |game: &mut Game| game.time(game.now_ms + 60_000);
-    assert_eq!(after(&|_| (), SeatStatus::Seated).0, None);
-    assert_eq!(after(&leave, SeatStatus::Empty).0, Some(SeatLost::Left), "the row may come before the receipt");
-    assert_eq!(after(&left, SeatStatus::Leaving).0, Some(SeatLost::Left));
-    let (lost, words) = after(&silent, SeatStatus::Leaving);
-    assert_eq!(lost, Some(SeatLost::Absent { idle_ms: 60_000 }));
+    assert_eq!(after(&|_| (), SeatStatus::Seated, 0).0, None);
+    assert_eq!(after(&leave, SeatStatus::Empty, 0).0, Some(SeatLost::Left), "the row may come before the receipt");
+    assert_eq!(after(&left, SeatStatus::Leaving, 0).0, Some(SeatLost::Left));
+    let absent = Some(SeatLost::Absent { idle_ms: 60_000 });
+    let (lost, words) = after(&silent, SeatStatus::Leaving, 9_000);
+    assert_eq!(lost, absent);
     assert!(words.contains("nothing came from you for 60 s"), "{words}");
-    let (lost, words) = after(&|_| (), SeatStatus::Empty);
+    let soon = |game: &mut Game| game.time(game.now_ms + 15_000);
+    let (lost, words) = after(&soon, SeatStatus::Empty, 9_000);
     assert_eq!(lost, Some(SeatLost::NoBet));
     assert!(words.contains("you had no bet"), "{words}");
+    // Another intent was accepted after half a minute.
+    let acted = |game: &mut Game| {
+        game.time(game.now_ms + 30_000);
+        let mut view = game.table.clone().expect("a table");
+        view.seats[2].seat.last_intent_ms = 31_000;
+        game.set_table(TableId(0), view.row, view.seats);
+        game.time(game.now_ms + 40_000);
+    };
+    assert_eq!(after(&acted, SeatStatus::Empty, 9_000).0, Some(SeatLost::NoBet));
+    // Nobody asked for the seat since its last bet was decided: whatever was not seen, the player was absent.
+    assert_eq!(after(&soon, SeatStatus::Empty, 2_000).0, absent);
     // What had to stay is decided at last.
     let leaving = |game: &mut Game| {
         let mut view = game.table.clone().expect("a table");
         view.seats[2].seat.status = SeatStatus::Leaving as u8;
         game.set_table(TableId(0), view.row, view.seats);
     };
-    assert_eq!(after(&leaving, SeatStatus::Empty).0, Some(SeatLost::Decided));
+    assert_eq!(after(&leaving, SeatStatus::Empty, 0).0, Some(SeatLost::Decided));
 }
 
 #[test]
@@ -301,6 +317,6 @@ fn bets_of_a_roll_that_nobody_opened_are_told_as_lost() {
         row.roll_number += 1;
     };
     let (told, result, _) = lost(false, &rolled);
-    assert!(matches!(told, Some(SeatLost::Absent { .. } | SeatLost::NoBet)), "{told:?}");
+    assert!(matches!(told, Some(SeatLost::Absent { .. })), "{told:?}");
     assert_eq!(result, 0);
 }
