@@ -97,6 +97,8 @@ pub enum Event<'a> {
     Shed(u64, &'a str),
     /// The node's clock was set, by so many milliseconds.
     ClockSet(i64),
+    /// Something is wrong with the player's half of the dice.
+    Warning(&'a str),
     /// A line of the script is wrong, by its number.
     Error(u64, &'a str),
 }
@@ -179,6 +181,7 @@ fn object(event: Event<'_>) -> Value {
         }
         Event::Shed(number, reason) => json!({ "event": "shed", "number": number, "reason": reason }),
         Event::ClockSet(by_ms) => json!({ "event": "clock_set", "by_ms": by_ms }),
+        Event::Warning(message) => json!({ "event": "warning", "message": message }),
         Event::Error(line, message) => json!({ "event": "error", "line": line, "message": message }),
     }
 }
@@ -259,6 +262,7 @@ mod tests {
             Event::Unanswered(7, &wish),
             Event::Shed(7, "busy"),
             Event::ClockSet(1),
+            Event::Warning("no"),
             Event::Error(2, "no"),
         ] {
             let object = object(event);

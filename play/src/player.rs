@@ -149,7 +149,7 @@ impl Player {
     /// If the connection is lost for good.
     pub fn hear(&mut self, within: Duration, game: &mut Game, tell: Tell<'_>) -> anyhow::Result<bool> {
         self.ask_certified();
-        self.bring_half(game);
+        self.bring_half(game, tell);
         let mut heard = match self.events.recv_timeout(within) {
             Ok(heard) => heard,
             Err(RecvTimeoutError::Timeout) => {
@@ -317,7 +317,7 @@ impl Player {
             tell(event_line(lines::Event::Halves(update.id, &halves)));
             game.say(Severity::Info, halves.words(update.id));
         }
-        self.bring_half(game);
+        self.bring_half(game, tell);
     }
 
     /// Whether the player may sit at a table with half of its dice, as far as is known.
@@ -347,12 +347,18 @@ impl Player {
     }
 
     /// Opens what waits to be opened, and pledges what is to be pledged at the watched table.
-    fn bring_half(&mut self, game: &mut Game) {
+    fn bring_half(&mut self, game: &mut Game, tell: Tell<'_>) {
         let (now_ms, here, account) = (self.now_ms(), game.watched, game.account.map(|(id, _)| id));
         let Some(pledging) = &mut self.pledging else { return };
         for step in pledging.steps(account, here, &self.keys.account, now_ms) {
             match step {
-                PledgeStep::Say(severity, text) => game.say(severity, text),
+                PledgeStep::Say(severity, text) => {
+                    // A program whose roll will not be opened loses its bets by it, and sees no log.
+                    if severity == Severity::Warning {
+                        tell(event_line(lines::Event::Warning(&text)));
+                    }
+                    game.say(severity, text);
+                }
                 PledgeStep::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
             }
         }
