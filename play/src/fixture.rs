@@ -193,3 +193,13 @@ pub fn playing() -> Game {
     }
     game
 }
+
+/// The same, once the player has left, with bets that had to stay.
+pub fn leaving() -> Game {
+    let mut game = playing();
+    let mut view = game.table.clone().expect("a table");
+    view.seats[2].seat.status = SeatStatus::Leaving as u8;
+    (view.row.occupied, view.row.shooter) = (u16::MAX, 0);
+    game.set_table(TableId(0), view.row, view.seats);
+    game
+}

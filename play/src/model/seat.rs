@@ -118,6 +118,11 @@ pub(super) struct OwnIntent {
 }
 
 impl Game {
+    /// Whether the player has a seat at the watched table to act from. Whoever is leaving has one, and may only sit down again.
+    pub fn may_act(&self) -> bool {
+        self.own_seat().is_some_and(|(_, view)| view.seat.is_seated())
+    }
+
     pub(super) fn held(&self) -> Option<Held> {
         let (_, view) = self.own_seat()?;
         Some(Held { table: self.table.as_ref()?.row, seat: view.seat, chips: self.in_bets(view) })

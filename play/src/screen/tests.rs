@@ -9,7 +9,7 @@ use ratatui::style::Color;
 use systems::catalogue::BETS;
 
 use super::draw;
-use crate::fixture::{OWN, game, playing, seat, spot, standing, standing_of};
+use crate::fixture::{OWN, game, leaving, playing, seat, spot, standing, standing_of};
 use crate::model::{Game, Link};
 use crate::theme::Theme;
 use crate::ui::{Mode, Ui};
@@ -93,6 +93,15 @@ fn at_a_full_table_it_leads_to_the_next_one() {
     table.row.occupied = u16::MAX;
     game.set_table(TableId(0), table.row, table.seats);
     assert!(!picture(&game, &ui(), 80, 24).contains("every seat is taken"));
+}
+
+#[test]
+fn to_whoever_is_leaving_it_offers_the_seat_again() {
+    for (columns, rows) in [(80, 24), (120, 40)] {
+        let picture = picture(&leaving(), &ui(), columns, rows);
+        shows(&picture, &["leaving", " s sit down", " amount 5"]);
+        assert!(!picture.contains("L leave") && !picture.contains("Enter bet"), "{picture}");
+    }
 }
 
 #[test]
