@@ -240,6 +240,10 @@ impl Game {
         if table != self.watched {
             return None;
         }
+        // A node that is lost may have told of rolls that there never were: none of those that come is dropped for them.
+        if let Some(last) = self.rolled.get_mut(&table) {
+            *last = row.roll_number.min(*last);
+        }
         let before = self.held();
         self.table = Some(TableView { row, seats });
         let lost = before.and_then(|before| self.seat_lost(&before));

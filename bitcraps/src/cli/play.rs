@@ -296,7 +296,8 @@ fn play_script(
         let rolled = game.rolls.back().map_or(0, |roll| roll.roll_number);
         let over = match &waiting {
             None => true,
-            Some(Waiting::Roll(before)) => rolled > *before,
+            // Not the higher one: the last node may have told of a roll that there never was.
+            Some(Waiting::Roll(before)) => rolled != *before,
             Some(Waiting::Receipt) => game.in_flight.is_empty(),
             Some(Waiting::Until(until)) => Instant::now() >= *until,
         };

@@ -54,6 +54,23 @@ fn wins_and_losses_become_sentences_and_a_result() {
 }
 
 #[test]
+fn a_roll_that_no_other_node_knows_of_hides_none_that_comes() {
+    let mut game = standing();
+    let view = game.table.clone().expect("a table");
+    game.rolled(roll(u32::MAX, [1, 1], Puck::Off), Vec::new());
+    // The next node tells of the table as it is.
+    game.set_table(TableId(0), view.row, view.seats.clone());
+    let won = vec![resolution("field", 0, 5, 15, BetResult::Win)];
+    game.rolled(roll(view.row.roll_number + 1, [1, 1], Puck::Off), won.clone());
+    assert_eq!((last(&game), game.session()), ("field wins: 5 pays 10", 10));
+    // One that was seen is told again by a node that has just settled it.
+    let row = Table { roll_number: view.row.roll_number + 1, ..view.row };
+    game.set_table(TableId(0), row, view.seats);
+    game.rolled(roll(row.roll_number, [1, 1], Puck::Off), won);
+    assert_eq!(game.session(), 10, "no second win");
+}
+
+#[test]
 fn commission_held_in_advance_counts_as_put_down() {
     let mut game = standing();
     game.watch(TableId(1));
