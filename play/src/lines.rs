@@ -81,7 +81,7 @@ pub enum Event<'a> {
     Seat(TableId, usize, SeatLost),
     /// A roll.
     Roll(&'a RollReport),
-    /// A roll, and the height at which it fell: a quorum of validators answers for it.
+    /// A roll, and the height at which it fell: the node says that a quorum of validators answers for it.
     Certified(TableId, u32, Height),
     /// What a roll of a pledged table was made of.
     Halves(TableId, &'a Halves),

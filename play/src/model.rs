@@ -123,7 +123,7 @@ pub struct Game {
     pub lost: u64,
     /// The last roll that was taken in, by table.
     rolled: BTreeMap<TableId, u32>,
-    /// The last roll that a quorum of validators answers for, by table.
+    /// The last roll that a quorum of validators answers for, as the node says, by table.
     certified: BTreeMap<TableId, u32>,
     /// The lowest number that was not given to an intent.
     next_number: u64,
@@ -325,12 +325,17 @@ impl Game {
         Some(self.in_flight.remove(place))
     }
 
-    /// A roll of any table is certified: a quorum of validators answers for what it did.
+    /// A roll of any table is certified: the node says that a quorum of validators answers for what it did.
     pub fn certified(&mut self, table: TableId, roll: u32) {
         if table.0 < self.setup.genesis.tables {
             let last = self.certified.entry(table).or_default();
             *last = roll.max(*last);
         }
+    }
+
+    /// Another node is connected, which has called nothing certified yet.
+    pub fn forget_certified(&mut self) {
+        self.certified.clear();
     }
 
     /// The last roll of the watched table that is certified. None where one validator would answer for itself.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
-use engine::limits::{PEER_WATCHES_MAX, PLAY_UNCERTIFIED_MAX};
+use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::IntentKind;
 use engine::{Hash, Height, TableId};
 use net::client::{Command, Event, Lost};
@@ -18,11 +18,13 @@ use super::model::{Game, Link, SeatView};
 use super::player_keys::PlayerKeys;
 use super::pledging::{PledgeStep, Pledging};
 use super::problems::words_at;
+use uncertified::Uncertified;
 use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
 
 mod connecting;
+mod uncertified;
 
 /// Tables that are watched beside the one that is looked at: what a connection may watch, without that and the account.
 const ALSO_MAX: usize = PEER_WATCHES_MAX - 2;
@@ -49,8 +51,8 @@ pub struct Player {
     wanted: TableId,
     /// When the node was asked last how far the chain is certified.
     asked: Instant,
-    /// Rolls that were seen, with their heights, and that no quorum answers for yet.
-    uncertified: Vec<(TableId, u32, Height)>,
+    /// Rolls that were shown, and that no quorum answers for yet.
+    uncertified: Uncertified,
     /// The player's half of the dice, on a chain that has such tables.
     pledging: Option<Pledging>,
     /// Tables that are watched for the rolls that may wait there, beside the one that is looked at.
@@ -189,7 +191,10 @@ impl Player {
                 self.at = address;
                 self.link(Link::Connecting { attempt }, game, tell);
             }
-            Event::Up { welcome, rtt, .. } => {
+            Event::Up { welcome, node, rtt, .. } => {
+                if self.uncertified.connected(node) {
+                    game.forget_certified();
+                }
                 self.clock = (welcome.standing.now_ms, Instant::now());
                 self.link(Link::Up { rtt_ms: rtt.as_millis() as u32 }, game, tell);
             }
@@ -235,12 +240,9 @@ impl Player {
         }
     }
 
-    /// Rolls up to a height are certified: a quorum of validators answers for what they did.
+    /// Rolls up to a height are certified: the node says that a quorum of validators answers for what they did.
     fn certified(&mut self, height: Height, game: &mut Game, tell: Tell<'_>) {
-        let (certified, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.uncertified).into_iter().partition(|(_, _, at)| *at <= height);
-        self.uncertified = waiting;
-        for (table, roll, height) in certified {
+        for (table, roll, height) in self.uncertified.take_up_to(height) {
             tell(event_line(lines::Event::Certified(table, roll, height)));
             game.certified(table, roll);
         }
@@ -295,10 +297,7 @@ impl Player {
         }
         if let Some(roll) = update.roll {
             tell(event_line(lines::Event::Roll(&roll)));
-            if self.uncertified.len() == PLAY_UNCERTIFIED_MAX {
-                self.uncertified.remove(0);
-            }
-            self.uncertified.push((update.id, roll.roll_number, update.height));
+            self.uncertified.shown((update.id, roll.roll_number, update.height));
             let account = game.account.map(|(id, _)| id);
             for one in update.resolutions.iter().filter(|one| Some(one.account) == account) {
                 tell(event_line(lines::Event::Resolution(one)));

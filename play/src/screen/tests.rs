@@ -173,6 +173,8 @@ fn of_several_validators_it_says_up_to_which_roll_they_answer() {
     game.certified(TableId(0), 420);
     let picture = picture(&game, &ui(), 120, 40);
     assert!(picture.contains("certified") && !picture.contains("certified to"), "{picture}");
+    game.forget_certified();
+    assert_eq!(game.certified_roll(), None, "another node has said nothing of it");
     let mut alone = standing();
     alone.certified(TableId(0), 421);
     assert_eq!(alone.certified_roll(), None, "one validator answers for itself");
