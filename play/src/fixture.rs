@@ -3,7 +3,7 @@
 use engine::component::{Account, BetFlags, BetRow, Seat, SeatStatus, SpotMask, Table};
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::{BetResult, Resolution, RollReport};
-use engine::rules::Commission;
+use engine::rules::{Commission, DiceSource};
 use engine::{AccountId, Chips, Dice, Height, Puck, Spot, TableId, TableRules};
 use systems::Setup;
 use systems::catalogue::{bet_named, standing_spot};
@@ -27,6 +27,10 @@ pub fn game() -> Game {
 /// The same of a chain with so many validators.
 fn game_of(validators: u8) -> Game {
     let upfront = TableRules { commission: Commission::Upfront, min_bet: 5, ..TableRules::default() };
+    game_with(validators, vec![TableRules::default(), upfront])
+}
+
+fn game_with(validators: u8, rules: Vec<TableRules>) -> Game {
     let genesis = Genesis {
         version: GENESIS_VERSION,
         name: "fixture".into(),
@@ -38,7 +42,7 @@ fn game_of(validators: u8) -> Game {
         accounts: 64,
         grant: 10_000,
         opening: Opening::Free { per_height: 8 },
-        rules: vec![TableRules::default(), upfront],
+        rules,
         bank_target: 200_000,
         window_min_ms: 2_000,
         window_max_ms: 10_000,
@@ -118,6 +122,17 @@ pub fn standing_of(validators: u8) -> Game {
     game
 }
 
+/// Seated at a pledged table, with bets that hold 32 and a roll that waits for its opening.
+pub fn waiting() -> Game {
+    let dice = TableRules { dice: DiceSource::Both, open_ms: 15_000, ..TableRules::default() };
+    let mut game = game_with(1, vec![TableRules { commission: Commission::Upfront, ..dice }]);
+    game.set_account(Some((OWN, account(9_000))));
+    game.time(START_MS + 15_800);
+    let row = Table { roll_called: 1, occupied: 1, ..row(6, 0) };
+    game.set_table(TableId(0), row, vec![seat(OWN, 968, &[("pass", 0, 11, 0), ("buy_4", 0, 20, 0)])]);
+    game
+}
+
 /// A roll of table 0.
 pub fn roll(number: u32, faces: [u8; 2], before: Puck) -> RollReport {
     let dice = Dice::new(faces[0], faces[1]).expect("faces");
@@ -176,5 +191,15 @@ pub fn playing() -> Game {
         };
         game.rolled(report, news);
     }
+    game
+}
+
+/// The same, once the player has left, with bets that had to stay.
+pub fn leaving() -> Game {
+    let mut game = playing();
+    let mut view = game.table.clone().expect("a table");
+    view.seats[2].seat.status = SeatStatus::Leaving as u8;
+    (view.row.occupied, view.row.shooter) = (u16::MAX, 0);
+    game.set_table(TableId(0), view.row, view.seats);
     game
 }

@@ -81,7 +81,7 @@ pub enum Event<'a> {
     Seat(TableId, usize, SeatLost),
     /// A roll.
     Roll(&'a RollReport),
-    /// A roll, and the height at which it fell: a quorum of validators answers for it.
+    /// A roll, and the height at which it fell: the node says that a quorum of validators answers for it.
     Certified(TableId, u32, Height),
     /// What a roll of a pledged table was made of.
     Halves(TableId, &'a Halves),
@@ -97,6 +97,8 @@ pub enum Event<'a> {
     Shed(u64, &'a str),
     /// The node's clock was set, by so many milliseconds.
     ClockSet(i64),
+    /// Something is wrong with the player's half of the dice.
+    Warning(&'a str),
     /// A line of the script is wrong, by its number.
     Error(u64, &'a str),
 }
@@ -132,7 +134,8 @@ fn object(event: Event<'_>) -> Value {
         }),
         Event::Table(id, row, may_roll_ms, own) => table(id, row, may_roll_ms, own),
         Event::Seat(table, seat, lost) => {
-            json!({ "event": "seat", "table": table.0, "seat": seat, "reason": lost.name() })
+            let forfeited = lost.forfeited().map(|chips| chips.0);
+            json!({ "event": "seat", "table": table.0, "seat": seat, "reason": lost.name(), "forfeited": forfeited })
         }
         Event::Roll(roll) => json!({
             "event": "roll", "table": roll.table.0, "number": roll.roll_number, "dice": roll.dice.faces(),
@@ -178,6 +181,7 @@ fn object(event: Event<'_>) -> Value {
         }
         Event::Shed(number, reason) => json!({ "event": "shed", "number": number, "reason": reason }),
         Event::ClockSet(by_ms) => json!({ "event": "clock_set", "by_ms": by_ms }),
+        Event::Warning(message) => json!({ "event": "warning", "message": message }),
         Event::Error(line, message) => json!({ "event": "error", "line": line, "message": message }),
     }
 }
@@ -258,6 +262,7 @@ mod tests {
             Event::Unanswered(7, &wish),
             Event::Shed(7, "busy"),
             Event::ClockSet(1),
+            Event::Warning("no"),
             Event::Error(2, "no"),
         ] {
             let object = object(event);
@@ -304,7 +309,11 @@ mod tests {
             (Event::Link(&down), r#"{"event":"link","state":"down","why":"a \"quoted\"\nreason","retry_s":3}"#),
             (
                 Event::Seat(TableId(0), 2, SeatLost::Absent { idle_ms: 60_000 }),
-                r#"{"event":"seat","table":0,"seat":2,"reason":"absent"}"#,
+                r#"{"event":"seat","table":0,"seat":2,"reason":"absent","forfeited":null}"#,
+            ),
+            (
+                Event::Seat(TableId(0), 0, SeatLost::Forfeited { chips: Chips(110), called: true }),
+                r#"{"event":"seat","table":0,"seat":0,"reason":"forfeited","forfeited":110}"#,
             ),
             (Event::Shed(7, "busy"), r#"{"event":"shed","number":7,"reason":"busy"}"#),
             (Event::Error(2, "no"), r#"{"event":"error","line":2,"message":"no"}"#),

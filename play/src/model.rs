@@ -14,6 +14,7 @@ use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled
 use systems::ledger::held;
 use systems::{Catalogue, Setup};
 
+use seat::OwnIntent;
 pub use seat::SeatLost;
 
 use super::odds::OddsBook;
@@ -122,7 +123,7 @@ pub struct Game {
     pub lost: u64,
     /// The last roll that was taken in, by table.
     rolled: BTreeMap<TableId, u32>,
-    /// The last roll that a quorum of validators answers for, by table.
+    /// The last roll that a quorum of validators answers for, as the node says, by table.
     certified: BTreeMap<TableId, u32>,
     /// The lowest number that was not given to an intent.
     next_number: u64,
@@ -130,6 +131,8 @@ pub struct Game {
     opened: bool,
     /// The table that the player left, until the player sits down again.
     left: Option<TableId>,
+    /// The last intent of the player's that was accepted at a table.
+    own_intent: Option<OwnIntent>,
 }
 
 impl Game {
@@ -158,6 +161,7 @@ impl Game {
             next_number: 1,
             opened: false,
             left: None,
+            own_intent: None,
         }
     }
 
@@ -199,6 +203,7 @@ impl Game {
     pub fn set_account(&mut self, account: Option<(AccountId, Account)>) {
         self.opened &= account.is_none();
         self.account = account;
+        self.note_own_intent();
     }
 
     /// Watches another table; what was known of the last one goes.
@@ -235,21 +240,18 @@ impl Game {
         if table != self.watched {
             return None;
         }
-        let before = self.own_seat().map(|(_, view)| view.seat);
+        // A node that is lost may have told of rolls that there never were: none of those that come is dropped for them.
+        if let Some(last) = self.rolled.get_mut(&table) {
+            *last = row.roll_number.min(*last);
+        }
+        let before = self.held();
         self.table = Some(TableView { row, seats });
-        let lost = self.seat_lost(before?)?;
-        let severity = if lost == SeatLost::Left { Severity::Info } else { Severity::Warning };
-        self.say(severity, lost.sentence());
+        let lost = before.and_then(|before| self.seat_lost(&before));
+        self.note_own_intent();
+        let lost = lost?;
+        self.lost = self.lost.saturating_add(lost.forfeited().unwrap_or_default().0);
+        self.say(lost.severity(), lost.sentence());
         Some(lost)
-    }
-
-    /// Why the player may not act any more from a seat that was theirs.
-    fn seat_lost(&self, before: Seat) -> Option<SeatLost> {
-        let asked = |sent: &InFlight| sent.wish.kind == IntentKind::Leave && sent.table == self.watched;
-        let left = self.left == Some(self.watched) || self.in_flight.iter().any(asked);
-        let silent_ms = self.now_ms.saturating_sub(before.last_intent_ms);
-        let now = self.own_seat().map(|(_, view)| view.seat);
-        SeatLost::between(&before, now.as_ref(), left, silent_ms, self.setup.genesis.idle_ms)
     }
 
     /// The settled height.
@@ -327,12 +329,17 @@ impl Game {
         Some(self.in_flight.remove(place))
     }
 
-    /// A roll of any table is certified: a quorum of validators answers for what it did.
+    /// A roll of any table is certified: the node says that a quorum of validators answers for what it did.
     pub fn certified(&mut self, table: TableId, roll: u32) {
         if table.0 < self.setup.genesis.tables {
             let last = self.certified.entry(table).or_default();
             *last = roll.max(*last);
         }
+    }
+
+    /// Another node is connected, which has called nothing certified yet.
+    pub fn forget_certified(&mut self) {
+        self.certified.clear();
     }
 
     /// The last roll of the watched table that is certified. None where one validator would answer for itself.

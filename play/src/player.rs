@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use engine::io::Watched;
-use engine::limits::{PEER_WATCHES_MAX, PLAY_UNCERTIFIED_MAX};
+use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::IntentKind;
 use engine::{Hash, Height, TableId};
 use net::client::{Command, Event, Lost};
@@ -18,12 +18,14 @@ use super::model::{Game, Link, SeatView};
 use super::player_keys::PlayerKeys;
 use super::pledging::{PledgeStep, Pledging};
 use super::problems::words_at;
+use uncertified::Uncertified;
 use words::Failure;
 use words::sentences::Severity;
 use words::wish::Wish;
 
 mod clock;
 mod connecting;
+mod uncertified;
 
 use clock::Clock;
 
@@ -50,8 +52,8 @@ pub struct Player {
     wanted: TableId,
     /// When the node was asked last how far the chain is certified.
     asked: Instant,
-    /// Rolls that were seen, with their heights, and that no quorum answers for yet.
-    uncertified: Vec<(TableId, u32, Height)>,
+    /// Rolls that were shown, and that no quorum answers for yet.
+    uncertified: Uncertified,
     /// The player's half of the dice, on a chain that has such tables.
     pledging: Option<Pledging>,
     /// Tables that are watched for the rolls that may wait there, beside the one that is looked at.
@@ -152,7 +154,7 @@ impl Player {
     /// If the connection is lost for good.
     pub fn hear(&mut self, within: Duration, game: &mut Game, tell: Tell<'_>) -> anyhow::Result<bool> {
         self.ask_certified();
-        self.bring_half(game);
+        self.bring_half(game, tell);
         let mut heard = match self.events.recv_timeout(within) {
             Ok(heard) => heard,
             Err(RecvTimeoutError::Timeout) => {
@@ -161,6 +163,8 @@ impl Player {
             }
             Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the client has stopped"),
         };
+        // What is heard is heard now, also the first time and after this program stood still.
+        game.time(self.now_ms());
         loop {
             match heard {
                 Heard::Event(event) => {
@@ -190,7 +194,10 @@ impl Player {
                 self.at = address;
                 self.link(Link::Connecting { attempt }, game, tell);
             }
-            Event::Up { welcome, rtt, .. } => {
+            Event::Up { welcome, node, rtt, .. } => {
+                if self.uncertified.connected(node) {
+                    game.forget_certified();
+                }
                 self.clock = Clock::told(welcome.standing.now_ms);
                 self.link(Link::Up { rtt_ms: rtt.as_millis() as u32 }, game, tell);
             }
@@ -236,12 +243,9 @@ impl Player {
         }
     }
 
-    /// Rolls up to a height are certified: a quorum of validators answers for what they did.
+    /// Rolls up to a height are certified: the node says that a quorum of validators answers for what they did.
     fn certified(&mut self, height: Height, game: &mut Game, tell: Tell<'_>) {
-        let (certified, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.uncertified).into_iter().partition(|(_, _, at)| *at <= height);
-        self.uncertified = waiting;
-        for (table, roll, height) in certified {
+        for (table, roll, height) in self.uncertified.take_up_to(height) {
             tell(event_line(lines::Event::Certified(table, roll, height)));
             game.certified(table, roll);
         }
@@ -296,10 +300,7 @@ impl Player {
         }
         if let Some(roll) = update.roll {
             tell(event_line(lines::Event::Roll(&roll)));
-            if self.uncertified.len() == PLAY_UNCERTIFIED_MAX {
-                self.uncertified.remove(0);
-            }
-            self.uncertified.push((update.id, roll.roll_number, update.height));
+            self.uncertified.shown((update.id, roll.roll_number, update.height));
             let account = game.account.map(|(id, _)| id);
             for one in update.resolutions.iter().filter(|one| Some(one.account) == account) {
                 tell(event_line(lines::Event::Resolution(one)));
@@ -318,7 +319,7 @@ impl Player {
             tell(event_line(lines::Event::Halves(update.id, &halves)));
             game.say(Severity::Info, halves.words(update.id));
         }
-        self.bring_half(game);
+        self.bring_half(game, tell);
     }
 
     /// Whether the player may sit at a table with half of its dice, as far as is known.
@@ -348,12 +349,18 @@ impl Player {
     }
 
     /// Opens what waits to be opened, and pledges what is to be pledged at the watched table.
-    fn bring_half(&mut self, game: &mut Game) {
+    fn bring_half(&mut self, game: &mut Game, tell: Tell<'_>) {
         let (now_ms, here, account) = (self.now_ms(), game.watched, game.account.map(|(id, _)| id));
         let Some(pledging) = &mut self.pledging else { return };
         for step in pledging.steps(account, here, &self.keys.account, now_ms) {
             match step {
-                PledgeStep::Say(severity, text) => game.say(severity, text),
+                PledgeStep::Say(severity, text) => {
+                    // A program whose roll will not be opened loses its bets by it, and sees no log.
+                    if severity == Severity::Warning {
+                        tell(event_line(lines::Event::Warning(&text)));
+                    }
+                    game.say(severity, text);
+                }
                 PledgeStep::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
             }
         }

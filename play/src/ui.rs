@@ -258,7 +258,7 @@ fn play_key(code: KeyCode, game: &Game, ui: &mut Ui) -> Option<Action> {
     if !matches!(game.link, Link::Up { .. }) {
         return ui.say("not connected: nothing can be sent");
     }
-    match (kind, game.account.is_some(), game.own_seat().is_some()) {
+    match (kind, game.account.is_some(), game.may_act()) {
         (IntentKind::Open, true, _) => ui.say("your account is open already"),
         (IntentKind::Open, false, _) => Some(Action::Wish(Wish::new(kind))),
         (_, false, _) => ui.say("you have no account yet: O opens one"),
@@ -269,6 +269,7 @@ fn play_key(code: KeyCode, game: &Game, ui: &mut Ui) -> Option<Action> {
             ui.digits = false;
             ui.open(Mode::BuyIn, &offer)
         }
+        (_, true, false) if game.own_seat().is_some() => ui.say("you are leaving: s sits down again"),
         (_, true, false) => ui.say("you have no seat here: s sits down"),
         (_, true, true) => wish(kind, game, ui),
     }

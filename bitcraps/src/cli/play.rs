@@ -70,8 +70,16 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
     let mut say = |problem: &str| super::out::remark(format_args!("bitcraps: {problem}"));
     let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table.unwrap_or(0)), &mut say)?;
+    // Whoever started a script sees no log.
+    let note = |game: &mut Game, severity: Severity, words: String| {
+        if args.script {
+            super::out::remark(format_args!("bitcraps: {words}"));
+        }
+        game.say(severity, words);
+    };
     if made {
-        game.say(Severity::Good, format!("a new key was made: {}; keep it, it is your account", path.display()));
+        let words = format!("a new key was made: {}; keep it, it is your account", path.display());
+        note(&mut game, Severity::Good, words);
     }
     let known = KnownNodes::beside(&path);
     let mut met = 0;
@@ -80,7 +88,9 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         if player.met().count() != std::mem::replace(&mut met, player.met().count()) {
             for (address, key) in player.met() {
                 let pinned = nodes.iter().any(|node| node.address == address && node.key.is_some());
-                meet(&known, address, key, game, pinned)?;
+                if let Some(words) = meet(&known, address, key, game, pinned)? {
+                    note(game, Severity::Info, words);
+                }
             }
         }
         Ok(())
@@ -96,12 +106,12 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Remembers a node that is met for the first time, and refuses one that shows another key for its chain than before.
-fn meet(nodes: &KnownNodes, address: &str, key: [u8; 32], game: &mut Game, pinned: bool) -> anyhow::Result<()> {
+/// Remembers a node that is met for the first time, and says so; refuses one that shows another key for its chain than before.
+fn meet(nodes: &KnownNodes, address: &str, key: [u8; 32], game: &Game, pinned: bool) -> anyhow::Result<Option<String>> {
     let chain = game.setup().chain;
     let known = nodes.known(address, &chain).with_context(|| nodes.path().display().to_string())?;
     let words = match known {
-        Known::Key(known) if known == key || pinned => return Ok(()),
+        Known::Key(known) if known == key || pinned => return Ok(None),
         Known::Key(known) => {
             let lost = Lost::Key { expected: known, found: key };
             return Err(Failure::Unreachable(format!(
@@ -119,8 +129,7 @@ fn meet(nodes: &KnownNodes, address: &str, key: [u8; 32], game: &mut Game, pinne
         ),
     };
     nodes.remember(address, &chain, &key).with_context(|| nodes.path().display().to_string())?;
-    game.say(Severity::Info, words);
-    Ok(())
+    Ok(Some(words))
 }
 
 /// Looks at nodes that were met since the last time.
@@ -297,7 +306,8 @@ fn play_script(
         let rolled = game.rolls.back().map_or(0, |roll| roll.roll_number);
         let over = match &waiting {
             None => true,
-            Some(Waiting::Roll(before)) => rolled > *before,
+            // Not the higher one: the last node may have told of a roll that there never was.
+            Some(Waiting::Roll(before)) => rolled != *before,
             Some(Waiting::Receipt) => game.in_flight.is_empty(),
             Some(Waiting::Until(until)) => Instant::now() >= *until,
         };

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use keys::pledges::{PledgeBook, beside};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -245,6 +246,43 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
     assert_eq!(replayed["ok"], true, "{replayed}");
     let events = events(dir.path(), session, &["--table", "0"]);
     assert_eq!((count(&events, "pledge"), count(&events, "roll"), count(&events, "forfeit")), (1, 3, 0));
+}
+
+/// A script that was not told would call rolls, and lose its bets one after another.
+#[test]
+fn a_script_whose_book_of_pledges_is_held_hears_that_its_roll_will_not_be_opened() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = path.to_str().expect("a temporary path is text");
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let address = format!("127.0.0.1:{port}");
+    let mut running = node(dir.path(), session, &address);
+    let until = Instant::now() + PATIENCE;
+    while !path.join("genesis.json").exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let first = Player::start(dir.path(), &address, "sleep 500\nsit 1000\nwait receipt\nsleep 500\n");
+    first.until("table", |table| table["own"]["rail"] == 1_000);
+    let book = beside(&dir.path().join("player.pem"));
+    let pledged = || std::fs::read_to_string(&book).is_ok_and(|text| text.starts_with("pledge "));
+    while !pledged() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // What is on the disk is sent at once.
+    std::thread::sleep(Duration::from_millis(500));
+    first.kill();
+    let held = PledgeBook::open(&book, [0; 32]).expect("nobody holds it any more");
+    let second = Player::start(dir.path(), &address, "bet field 5\nwait receipt\nsleep 400\nroll\nwait receipt\n");
+    let warned = |of: &'static str| {
+        second.until("warning", |warning| warning["message"].as_str().is_some_and(|text| text.contains(of)))
+    };
+    warned("nothing is pledged here");
+    let warning = warned("roll 0:1 is not opened, and its bets will be lost");
+    assert!(warning["message"].as_str().is_some_and(|text| text.contains("is held by another program")), "{warning}");
+    second.kill();
+    drop(held);
+    running.kill().expect("it can be killed");
+    running.wait().expect("it ends");
 }
 
 #[test]

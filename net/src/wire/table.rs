@@ -189,7 +189,7 @@ pub(super) fn decode(body: &[u8]) -> Result<(TableUpdate, bool), DecodeError> {
     }
     let table = read_table(&mut parts)?;
     let id = TableId(prefix.table);
-    let roll = if prefix.rolled == 1 { Some(read_roll(id, &mut parts)?) } else { None };
+    let roll = if prefix.rolled == 1 { Some(read_roll(id, &table, &mut parts)?) } else { None };
     let pledge = if prefix.pledged > 0 { Some(parts.row()?) } else { None };
     let closing = if prefix.pledged > 1 { Some(Box::new(read_closing(&mut parts)?)) } else { None };
     let mut seats = Vec::with_capacity(prefix.seats.into());
@@ -230,13 +230,18 @@ fn read_table(parts: &mut Reader<'_>) -> Result<Table, DecodeError> {
     Ok(table)
 }
 
-fn read_roll(table: TableId, parts: &mut Reader<'_>) -> Result<RollReport, DecodeError> {
+/// The roll after which the table stands as its row says.
+fn read_roll(id: TableId, table: &Table, parts: &mut Reader<'_>) -> Result<RollReport, DecodeError> {
     let roll: Roll = parts.row()?;
     if roll.reserved != [0; 7] {
         return Err(parts.wrong(DecodeError::NotZero { field: "roll" }));
     }
+    // A number far ahead would hide from a player all rolls that come.
+    if roll.number != table.roll_number {
+        return Err(parts.value("number of the roll", roll.number));
+    }
     Ok(RollReport {
-        table,
+        table: id,
         roll_number: roll.number,
         dice: Dice::new(roll.dice[0], roll.dice[1]).ok_or_else(|| parts.value("dice", roll.dice[0]))?,
         event: RollEvent::try_from(roll.event).map_err(|problem| parts.wrong(problem))?,

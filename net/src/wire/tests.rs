@@ -170,6 +170,18 @@ fn a_whole_table_says_so_and_the_largest_one_fits() {
     assert_eq!(bytes.len(), HEADER_BYTES + TABLE_BYTES_MAX);
 }
 
+#[test]
+fn a_roll_that_is_not_the_tables_last_one_is_refused() {
+    let mut bytes = Vec::new();
+    for number in [0, 4, 6, u32::MAX] {
+        let roll = table().roll.map(|roll| RollReport { roll_number: number, ..roll });
+        bytes.clear();
+        encode_table(&TableUpdate { roll, ..table() }, &mut bytes);
+        let read = ToClient::decode(Kind::Table, &bytes[HEADER_BYTES..]);
+        assert!(read.is_err(), "the table has had 5 rolls, and not {number}");
+    }
+}
+
 /// Whatever a decoder takes off a stream that comes in these parts, as bytes again.
 fn decode_all<M: Message>(
     mut decoder: Decoder<M>,

@@ -1,10 +1,10 @@
-use engine::component::SeatStatus;
+use engine::component::{SeatStatus, SpotMask};
 use engine::io::BetResult;
 use engine::message::intent::IntentKind;
 use engine::message::refusal::Refusal;
 
 use super::*;
-use crate::fixture::{empty_seat, game, playing, resolution, roll, spot, standing};
+use crate::fixture::{empty_seat, game, playing, resolution, roll, spot, standing, waiting};
 use words::sentences::result_words;
 
 fn last(game: &Game) -> &str {
@@ -51,6 +51,23 @@ fn wins_and_losses_become_sentences_and_a_result() {
     let lines = game.log.len();
     game.rolled(report, one("field", 0, 5, 15, BetResult::Win));
     assert_eq!((game.log.len(), game.session()), (lines, -2), "a roll told again is no second win");
+}
+
+#[test]
+fn a_roll_that_no_other_node_knows_of_hides_none_that_comes() {
+    let mut game = standing();
+    let view = game.table.clone().expect("a table");
+    game.rolled(roll(u32::MAX, [1, 1], Puck::Off), Vec::new());
+    // The next node tells of the table as it is.
+    game.set_table(TableId(0), view.row, view.seats.clone());
+    let won = vec![resolution("field", 0, 5, 15, BetResult::Win)];
+    game.rolled(roll(view.row.roll_number + 1, [1, 1], Puck::Off), won.clone());
+    assert_eq!((last(&game), game.session()), ("field wins: 5 pays 10", 10));
+    // One that was seen is told again by a node that has just settled it.
+    let row = Table { roll_number: view.row.roll_number + 1, ..view.row };
+    game.set_table(TableId(0), row, view.seats);
+    game.rolled(roll(row.roll_number, [1, 1], Puck::Off), won);
+    assert_eq!(game.session(), 10, "no second win");
 }
 
 #[test]
@@ -236,13 +253,16 @@ fn the_shooter_is_told_when_to_roll() {
 
 #[test]
 fn a_seat_that_has_gone_says_why() {
-    // Seated, then what the node says next, and why.
-    let after = |prepare: &dyn Fn(&mut Game), status: SeatStatus| {
+    // Seated, then what the node says next, and why. Rows are dated by the clock of activity, which began with the chain.
+    let after = |prepare: &dyn Fn(&mut Game), status: SeatStatus, wanted_ms: u64| {
         let mut game = playing();
         let mut view = game.table.clone().expect("a table");
-        view.seats[2].seat.last_intent_ms = game.now_ms - 1_000;
+        let own = &mut view.seats[2];
+        (own.seat.last_intent_ms, own.seat.last_bet_ms) = (1_000, 2_000);
+        (own.seat.spots, own.bets) = (SpotMask::EMPTY, Vec::new());
         game.set_table(TableId(0), view.row, view.seats.clone());
         prepare(&mut game);
+        view.row.wanted_ms = wanted_ms;
         match status {
             SeatStatus::Empty => view.seats[2] = empty_seat(),
             status => view.seats[2].seat.status = status as u8,
@@ -259,20 +279,74 @@ fn a_seat_that_has_gone_says_why() {
         game.receipt(game.in_flight[0].number, Verdict::Applied, Height(1));
     };
     let silent = |game: &mut Game| game.time(game.now_ms + 60_000);
-    assert_eq!(after(&|_| (), SeatStatus::Seated).0, None);
-    assert_eq!(after(&leave, SeatStatus::Empty).0, Some(SeatLost::Left), "the row may come before the receipt");
-    assert_eq!(after(&left, SeatStatus::Leaving).0, Some(SeatLost::Left));
-    let (lost, words) = after(&silent, SeatStatus::Leaving);
-    assert_eq!(lost, Some(SeatLost::Absent { idle_ms: 60_000 }));
+    assert_eq!(after(&|_| (), SeatStatus::Seated, 0).0, None);
+    assert_eq!(after(&leave, SeatStatus::Empty, 0).0, Some(SeatLost::Left), "the row may come before the receipt");
+    assert_eq!(after(&left, SeatStatus::Leaving, 0).0, Some(SeatLost::Left));
+    let absent = Some(SeatLost::Absent { idle_ms: 60_000 });
+    let (lost, words) = after(&silent, SeatStatus::Leaving, 9_000);
+    assert_eq!(lost, absent);
     assert!(words.contains("nothing came from you for 60 s"), "{words}");
-    let (lost, words) = after(&|_| (), SeatStatus::Empty);
+    let soon = |game: &mut Game| game.time(game.now_ms + 15_000);
+    let (lost, words) = after(&soon, SeatStatus::Empty, 9_000);
     assert_eq!(lost, Some(SeatLost::NoBet));
     assert!(words.contains("you had no bet"), "{words}");
+    // Another intent was accepted after half a minute.
+    let acted = |game: &mut Game| {
+        game.time(game.now_ms + 30_000);
+        let mut view = game.table.clone().expect("a table");
+        view.seats[2].seat.last_intent_ms = 31_000;
+        game.set_table(TableId(0), view.row, view.seats);
+        game.time(game.now_ms + 40_000);
+    };
+    assert_eq!(after(&acted, SeatStatus::Empty, 9_000).0, Some(SeatLost::NoBet));
+    // Nobody asked for the seat since its last bet was decided: whatever was not seen, the player was absent.
+    assert_eq!(after(&soon, SeatStatus::Empty, 2_000).0, absent);
     // What had to stay is decided at last.
     let leaving = |game: &mut Game| {
         let mut view = game.table.clone().expect("a table");
         view.seats[2].seat.status = SeatStatus::Leaving as u8;
         game.set_table(TableId(0), view.row, view.seats);
     };
-    assert_eq!(after(&leaving, SeatStatus::Empty).0, Some(SeatLost::Decided));
+    assert_eq!(after(&leaving, SeatStatus::Empty, 0).0, Some(SeatLost::Decided));
+}
+
+#[test]
+fn bets_of_a_roll_that_nobody_opened_are_told_as_lost() {
+    let lost = |is_left: bool, prepare: &dyn Fn(&mut Table, &mut Vec<SeatView>)| {
+        let mut game = waiting();
+        let TableView { mut row, mut seats } = game.table.clone().expect("a table");
+        if is_left {
+            // Who left has bets that had to stay, and no roll waits.
+            row.roll_called = 0;
+            seats[0].seat.status = SeatStatus::Leaving as u8;
+            game.set_table(TableId(0), row, seats.clone());
+        }
+        let before = game.session();
+        prepare(&mut row, &mut seats);
+        let lost = game.set_table(TableId(0), row, seats);
+        (lost, game.session() - before, last(&game).to_owned())
+    };
+    let gone = |row: &mut Table, seats: &mut Vec<SeatView>| {
+        (row.roll_called, row.occupied, row.point) = (0, 0, 0);
+        seats[0] = empty_seat();
+    };
+    let used_up = |row: &mut Table, seats: &mut Vec<SeatView>| {
+        gone(row, seats);
+        (row.roll_number, row.dice) = (row.roll_number + 1, [0, 0]);
+    };
+    let chips = Chips(32);
+    let (told, result, words) = lost(false, &used_up);
+    assert_eq!((told, result), (Some(SeatLost::Forfeited { chips, called: true }), -32));
+    assert_eq!(words, "your roll was not opened in time: 32 in bets are lost, and your rail is back in the cage");
+    let (told, result, words) = lost(true, &gone);
+    assert_eq!((told, result), (Some(SeatLost::Forfeited { chips, called: false }), -32));
+    assert!(words.starts_with("nobody rolled for the bets that stayed: 32 in bets are lost"), "{words}");
+    // A roll with dice decides bets, and tells of each.
+    let rolled = |row: &mut Table, seats: &mut Vec<SeatView>| {
+        gone(row, seats);
+        row.roll_number += 1;
+    };
+    let (told, result, _) = lost(false, &rolled);
+    assert!(matches!(told, Some(SeatLost::Absent { .. })), "{told:?}");
+    assert_eq!(result, 0);
 }

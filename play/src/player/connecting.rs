@@ -15,6 +15,7 @@ use systems::Setup;
 use tokio::sync::mpsc;
 use words::Failure;
 
+use super::uncertified::Uncertified;
 use super::{Clock, Heard, NodeAt, Player, SILENCE};
 use crate::model::{Game, Link};
 use crate::player_keys::PlayerKeys;
@@ -57,6 +58,7 @@ impl Player {
             player.bring_pledges(&genesis)?;
         }
         let address = met.0.clone();
+        player.uncertified.connected(met.1);
         player.met.insert(met.0, met.1);
         let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
         let mut game = Game::new(Setup::new(genesis, chain)?, name, address, player.keys.public());
@@ -106,7 +108,7 @@ impl Player {
             clock: Clock::told(0),
             wanted: table,
             asked: Instant::now(),
-            uncertified: Vec::new(),
+            uncertified: Uncertified::default(),
             pledging: None,
             also: BTreeSet::new(),
             later: Vec::new(),

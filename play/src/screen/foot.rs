@@ -93,8 +93,8 @@ fn next_bet(game: &Game, ui: &Ui, columns: usize) -> Line<'static> {
     }
     let mut parts = Parts::new("   ");
     let spot = spot_words(ui.spot());
-    let verb = if game.own_seat().is_some() { "Enter bets" } else { "amount" };
-    let on = if game.own_seat().is_some() { format!(" on {spot}") } else { String::new() };
+    let verb = if game.may_act() { "Enter bets" } else { "amount" };
+    let on = if game.may_act() { format!(" on {spot}") } else { String::new() };
     parts.add(
         0,
         vec![Span::raw(format!(" {verb} ")), Span::styled(thousands(ui.amount), ui.theme.own()), Span::raw(on)],
@@ -137,15 +137,15 @@ fn keys(game: &Game, ui: &Ui) -> Vec<(u8, &'static str, &'static str)> {
         Mode::Felt => {
             let mut keys = Vec::new();
             let up = matches!(game.link, Link::Up { .. });
-            match (up, game.account.is_some(), game.own_seat()) {
+            match (up, game.account.is_some(), game.may_act()) {
                 (false, ..) => {}
                 (true, false, _) => keys.push((1, "O", "open account")),
-                (true, true, None) if !game.is_full() => keys.push((1, "s", "sit down")),
-                (true, true, None) => keys.extend((game.setup().genesis.tables > 1).then_some((1, "]", "next table"))),
-                (true, true, Some(_)) => seated_keys(game, ui, &mut keys),
+                (true, true, false) if !game.is_full() => keys.push((1, "s", "sit down")),
+                (true, true, false) => keys.extend((game.setup().genesis.tables > 1).then_some((1, "]", "next table"))),
+                (true, true, true) => seated_keys(game, ui, &mut keys),
             }
             keys.extend([(6, "arrows", "move"), (5, "Tab", "group"), (7, ":", "type"), (9, "[ ]", "table")]);
-            if game.own_seat().is_some() {
+            if game.may_act() {
                 keys.push((8, "L", "leave"));
             }
             keys.extend([(0, "?", "help"), (0, "q", "quit")]);

@@ -9,7 +9,7 @@ use ratatui::style::Color;
 use systems::catalogue::BETS;
 
 use super::draw;
-use crate::fixture::{OWN, game, playing, seat, spot, standing, standing_of};
+use crate::fixture::{OWN, game, leaving, playing, seat, spot, standing, standing_of};
 use crate::model::{Game, Link};
 use crate::theme::Theme;
 use crate::ui::{Mode, Ui};
@@ -96,6 +96,15 @@ fn at_a_full_table_it_leads_to_the_next_one() {
 }
 
 #[test]
+fn to_whoever_is_leaving_it_offers_the_seat_again() {
+    for (columns, rows) in [(80, 24), (120, 40)] {
+        let picture = picture(&leaving(), &ui(), columns, rows);
+        shows(&picture, &["leaving", " s sit down", " amount 5"]);
+        assert!(!picture.contains("L leave") && !picture.contains("Enter bet"), "{picture}");
+    }
+}
+
+#[test]
 fn at_an_open_table_without_a_seat_it_says_how_to_sit() {
     for (columns, rows) in [(80, 24), (120, 40)] {
         let facts = [
@@ -164,6 +173,8 @@ fn of_several_validators_it_says_up_to_which_roll_they_answer() {
     game.certified(TableId(0), 420);
     let picture = picture(&game, &ui(), 120, 40);
     assert!(picture.contains("certified") && !picture.contains("certified to"), "{picture}");
+    game.forget_certified();
+    assert_eq!(game.certified_roll(), None, "another node has said nothing of it");
     let mut alone = standing();
     alone.certified(TableId(0), 421);
     assert_eq!(alone.certified_roll(), None, "one validator answers for itself");

@@ -2,7 +2,7 @@ use engine::limits::SPOTS;
 use engine::message::intent::Working;
 
 use super::*;
-use crate::fixture::{game, playing, spot, standing};
+use crate::fixture::{game, leaving, playing, spot, standing};
 use crate::input::LINE_CHARS_MAX;
 
 struct Keys {
@@ -139,6 +139,17 @@ fn sitting_asks_for_chips() {
     assert!(matches!(keys.press(KeyCode::Enter), Some(Action::Wish(wish)) if wish.amount == 1_000));
     keys.char('7');
     assert_eq!(keys.ui.amount, 7);
+}
+
+#[test]
+fn whoever_is_leaving_comes_back_with_the_key_that_is_shown() {
+    let mut keys = Keys::new(leaving());
+    for c in ['b', 't', 'r', 'L'] {
+        assert_eq!(keys.noted(c), "you are leaving: s sits down again");
+    }
+    assert_eq!(keys.char('s'), None);
+    assert_eq!((keys.ui.mode, &*keys.ui.input.text), (Mode::BuyIn, "1000"));
+    assert!(matches!(keys.text("250"), Some(Action::Wish(wish)) if wish.kind == IntentKind::Sit && wish.amount == 250));
 }
 
 #[test]

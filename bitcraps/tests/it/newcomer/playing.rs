@@ -27,6 +27,8 @@ fn the_example_of_the_page_about_playing_ends() {
     let key = dir.path().join("player.pem");
     let (code, all, err) = play(&dev.address, &key, &example_of_the_page());
     assert_eq!(code, 0, "{err}");
+    // What a person reads in the log before the first line of the script.
+    assert!(err.contains("a new key was made: ") && err.contains("this node's key is "), "{err}");
     let receipts: Vec<&Value> = events(&all, "receipt").collect();
     assert_eq!(receipts.len(), 3, "open, sit, pass: {receipts:?}");
     assert!(receipts.iter().all(|receipt| receipt["result"] == "applied"), "{receipts:?}");
