@@ -143,8 +143,8 @@ fn what_is_held_back_changes_nothing_that_is_replicated() {
     });
     let (expected, _) = dev(&free, &often(), 300);
     assert_eq!((totals.root, totals.root_chain), (expected.root, expected.root_chain));
-    let (some, more) = (totals.snapshots, expected.snapshots);
-    assert!(0 < some.taken && some.taken < more.taken && some.failed == 0, "{} of {}", some.taken, more.taken);
+    // How many there are depends on how fast the disk is meanwhile; that none began in the first 120 heights was seen above.
+    assert!(totals.snapshots.taken > 0 && totals.snapshots.failed == 0, "{:?}", totals.snapshots);
 }
 
 #[test]
