@@ -99,7 +99,13 @@ impl Nodes {
 
     /// How many validators other than one are connected, and have proved which they are.
     pub fn others(&self, own: Option<u32>) -> usize {
-        let slots = self.rows.iter().filter_map(|node| node.validator).filter(|slot| Some(*slot) != own);
+        self.others_of(own, |_| true)
+    }
+
+    /// How many of those a connection is of for which something holds: a validator counts once, however many it has.
+    pub fn others_of(&self, own: Option<u32>, holds: impl Fn(&NodePeer) -> bool) -> usize {
+        let rows = self.rows.iter().filter(|node| holds(node));
+        let slots = rows.filter_map(|node| node.validator).filter(|slot| Some(*slot) != own);
         let bit = |slot: u32| {
             // A bit that is shifted out would count as another validator's.
             assert!(slot < VALIDATORS_MAX, "every slot has a bit");

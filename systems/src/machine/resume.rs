@@ -97,7 +97,8 @@ impl Machine {
         self.world.resource::<Orderer>().knows_its_votes()
     }
 
-    /// Whether everyone who is ahead has given up the height that comes next here: only a snapshot leads on.
+    /// Whether everyone who is ahead has given up the height that comes next here, and not only liars say so: only a snapshot
+    /// leads on.
     pub fn past_is_gone(&self) -> bool {
         self.world.resource::<CatchUp>().past_is_gone()
     }

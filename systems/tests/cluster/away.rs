@@ -1,6 +1,7 @@
 //! Validators that are away, and come back with less than they left with.
 
 use engine::Height;
+use engine::io::Alarm;
 use engine::limits::{CLOCK_SKEW_MS_MAX, UNSETTLED_MAX};
 use engine::message::node::{NodeMessage, NodeStanding};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
@@ -185,6 +186,69 @@ fn one_that_lost_its_log_follows_for_a_while() {
     assert!(cluster.machine(3).follow());
     cluster.steps(3);
     assert!(!cluster.machine(3).is_voting());
+}
+
+/// The heights of some nodes up to one of them are retired: nobody gets them from those any more.
+fn retire(cluster: &mut Cluster, slots: std::ops::Range<usize>, last: Height) {
+    for host in &mut cluster.hosts[slots] {
+        host.decided.retain(|height, _| *height > last);
+        host.settled.retain(|height, _| *height > last);
+    }
+}
+
+/// What a node's operator heard of blocks that are gone everywhere.
+fn gone(cluster: &Cluster, slot: usize) -> Vec<Alarm> {
+    let alarms = cluster.hosts[slot].alarms.iter();
+    alarms.filter(|alarm| matches!(alarm, Alarm::PastGone { .. })).copied().collect()
+}
+
+/// The others have given up the block that comes next for one that was away: one of them alone is not believed, and its operator
+/// hears it once from more of them, however often they are asked again.
+#[test]
+fn whoever_lacks_a_block_that_is_gone_everywhere_says_so_once() {
+    let mut cluster = Cluster::new(4, 0, 85);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    cluster.stop(3);
+    for _ in 0..6 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    assert!(level(&mut cluster));
+    let height = *cluster.hosts[3].decided.last_key_value().expect("it took part").0;
+    assert!(cluster.settled(0).0 > height.0 + 4);
+    (1..3).for_each(|slot| cluster.stop(slot));
+    retire(&mut cluster, 0..1, height.next());
+    cluster.start(3);
+    cluster.steps(600);
+    assert_eq!(gone(&cluster, 3), [], "one of four may lie");
+    assert!(!cluster.machine(3).past_is_gone());
+    (1..3).for_each(|slot| cluster.start(slot));
+    retire(&mut cluster, 1..3, height.next());
+    cluster.steps(2_500);
+    assert_eq!(gone(&cluster, 3), [Alarm::PastGone { height }]);
+    assert!(cluster.machine(3).past_is_gone());
+}
+
+/// Whoever follows may know fewer validators than may be liars: it believes those that it knows.
+#[test]
+fn a_follower_of_one_validator_is_told_that_its_next_block_is_gone() {
+    let mut cluster = Cluster::new(4, 1, 86);
+    cluster.cut = [(1, 4), (2, 4), (3, 4)].into();
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(4_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    cluster.stop(4);
+    for _ in 0..3 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let height = *cluster.hosts[4].decided.last_key_value().expect("it followed").0;
+    retire(&mut cluster, 0..1, height.next());
+    cluster.start(4);
+    cluster.steps(400);
+    assert_eq!(gone(&cluster, 4), [Alarm::PastGone { height }]);
 }
 
 /// One of the others tells of heights that nobody has decided: that keeps nobody out who lost its log, where a quorum of others
