@@ -439,6 +439,30 @@ fn where_the_first_blocks_are_gone_a_new_node_begins_at_a_snapshot_of_the_others
     cluster.check_records();
 }
 
+/// More of the others than may be liars say that the first blocks are gone, and nobody has a snapshot: whoever is new asks on, and
+/// gets them from whoever has them after all.
+#[test]
+fn a_new_node_that_is_told_falsely_that_the_first_blocks_are_gone_gets_them_later() {
+    let mut cluster = Cluster::new(4);
+    cluster.kill(3);
+    cluster.hosts[3].disk = FaultyBackend::new(99);
+    let mut cluster = seated(cluster, &[0, 1, 2]);
+    let before = cluster.settled(0);
+    assert!(before > Height::GENESIS);
+    cluster.tamper = Some(Box::new(|_, to, message| match message {
+        NodeMessage::Range(_) if to == 3 => Some(NodeMessage::Range(Vec::new())),
+        other => Some(other),
+    }));
+    cluster.start(3);
+    assert!(cluster.until(400, |cluster| cluster.node(3).machine().past_is_gone()));
+    // They have time to prove a snapshot, and have none.
+    cluster.steps(400);
+    cluster.tamper = None;
+    assert!(cluster.until(3_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    assert_eq!(cluster.hosts[3].arrivals, 0);
+    cluster.check_records();
+}
+
 #[test]
 fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put_out() {
     let mut cluster = forgetful(2);

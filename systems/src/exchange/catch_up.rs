@@ -61,7 +61,7 @@ pub struct CatchUp {
     /// The last height after which the operator was told that the next one is gone.
     alarmed: Height,
     /// A snapshot comes instead: nothing is asked for.
-    pub paused: bool,
+    paused: bool,
 }
 
 /// An answer that a height is gone.
@@ -153,6 +153,16 @@ impl CatchUp {
     /// Whether something was asked for, or came, or is missing for a while.
     pub fn is_under_way(&self) -> bool {
         !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || self.behind_ms.is_some()
+    }
+
+    /// A snapshot comes instead. A height that was executed before it is there would stand in the journal before its beginning.
+    pub fn pause(&mut self) {
+        self.paused = true;
+        self.asked.clear();
+        self.came.clear();
+        self.bytes = 0;
+        self.ready.clear();
+        self.check_bytes();
     }
 
     /// Whether everyone who is ahead has given up the height that comes next here, and more of them say so than may be liars.
