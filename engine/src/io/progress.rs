@@ -12,6 +12,12 @@ const _: () = assert!(VALIDATORS_MAX <= u128::BITS, "every slot has a bit");
 pub struct SlotList(pub u128);
 
 impl SlotList {
+    /// Whether a slot is among them.
+    pub fn contains(self, slot: u32) -> bool {
+        assert!(slot < VALIDATORS_MAX, "every slot has a bit");
+        self.0 >> slot & 1 == 1
+    }
+
     /// The slots, rising.
     pub fn slots(self) -> impl Iterator<Item = u32> {
         (0..u128::BITS).filter(move |slot| self.0 >> slot & 1 == 1)

@@ -69,6 +69,8 @@ impl Node {
             known_keys_rests: self.machine.known_keys_rests(),
             block_interval_ms: self.machine.block_interval_ms(),
             behind: self.behind(order.validators),
+            // One that has nothing yet fetches a snapshot: it needs nobody.
+            past_gone: self.machine.past_is_gone() && self.machine.chain().decided > Height::GENESIS,
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,
                 failed: counts.failed,

@@ -133,6 +133,12 @@ pub(super) const METRICS: &[Metric] = &[
         "1 while a validator votes on nothing, since it cannot know what it signed.",
     ),
     gauge(
+        "bitcraps_past_gone",
+        Unit::Count,
+        tick!(now past_gone),
+        "1 while all nodes that are ahead have given up the block that comes next here.",
+    ),
+    gauge(
         "bitcraps_intents_unanswered",
         Unit::Count,
         tick!(now unanswered),

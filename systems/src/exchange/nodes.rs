@@ -3,7 +3,7 @@
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::ResMut;
 use engine::PeerId;
-use engine::io::{Alarm, Input, Output};
+use engine::io::{Alarm, Input, Output, SlotList};
 use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX, NODE_VOTES_MAX, VALIDATORS_MAX};
 use engine::message::block::Block;
 use engine::message::certificate::Certificate;
@@ -27,6 +27,9 @@ pub struct Nodes {
     pub joined: Vec<PeerId>,
     /// This node's claim, for those that connect; none for one that follows.
     pub claim: Option<Claim>,
+    /// Validators that sign by their operators' word, as the operator here has heard: a slot's connections come and go, and the word
+    /// stays for as long as that process lives.
+    noted: SlotList,
 }
 
 /// Another node.
@@ -41,8 +44,6 @@ pub struct NodePeer {
     pub standing: NodeStanding,
     /// It has said so.
     pub has_told: bool,
-    /// The operator here has heard that it signs by its operator's word.
-    is_noted: bool,
     checks: usize,
     questions: usize,
 }
@@ -127,7 +128,7 @@ pub fn hear_nodes(
     mut heard: ResMut<'_, Heard>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let Nodes { rows, joined, claim } = &mut *nodes;
+    let Nodes { rows, joined, claim, noted } = &mut *nodes;
     let Inbox { inputs, offences, .. } = &mut *inbox;
     offences.clear();
     joined.clear();
@@ -141,17 +142,8 @@ pub fn hear_nodes(
             Input::Joined { peer, key, node: true, .. } => {
                 assert!(rows.iter().all(|node| node.id != *peer), "a connection opens once");
                 let standing = NodeStanding::default();
-                let (validator, has_told, is_noted, checks, questions) = (None, false, false, 0, 0);
-                rows.push(NodePeer {
-                    id: *peer,
-                    key: *key,
-                    validator,
-                    standing,
-                    has_told,
-                    is_noted,
-                    checks,
-                    questions,
-                });
+                let (validator, has_told, checks, questions) = (None, false, 0, 0);
+                rows.push(NodePeer { id: *peer, key: *key, validator, standing, has_told, checks, questions });
                 joined.push(*peer);
             }
             Input::Left(peer) => rows.retain(|node| node.id != *peer),
@@ -173,9 +165,10 @@ pub fn hear_nodes(
         let Some(node) = rows.iter_mut().find(|node| node.id == from) else { continue };
         heard.take(node, *message);
     }
-    for node in rows.iter_mut().filter(|node| node.standing.flags & NodeStanding::BY_OPERATOR != 0 && !node.is_noted) {
-        if let Some(slot) = node.validator {
-            node.is_noted = true;
+    let by_word = rows.iter().filter(|node| node.standing.flags & NodeStanding::BY_OPERATOR != 0);
+    for slot in by_word.filter_map(|node| node.validator) {
+        if !noted.contains(slot) {
+            noted.0 |= 1 << slot;
             outbox.outputs.push(Output::Alarm(Alarm::SignsByOperator { slot }));
         }
     }

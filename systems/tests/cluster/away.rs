@@ -1,13 +1,13 @@
 //! Validators that are away, and come back with less than they left with.
 
 use engine::Height;
-use engine::io::Alarm;
+use engine::io::{Alarm, Input};
 use engine::limits::{CLOCK_SKEW_MS_MAX, UNSETTLED_MAX};
 use engine::message::node::{NodeMessage, NodeStanding};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
 
 use super::{all_answered, all_applied, bet_all, level, seated};
-use crate::hosts::Cluster;
+use crate::hosts::{Cluster, network_key};
 
 /// The proposer of a round that failed loses its turn for some heights, on every node alike.
 #[test]
@@ -186,6 +186,29 @@ fn one_that_lost_its_log_follows_for_a_while() {
     assert!(cluster.machine(3).follow());
     cluster.steps(3);
     assert!(!cluster.machine(3).is_voting());
+}
+
+/// A validator that lost its log signs by its operator's word: another's operator hears that once, however often it connects anew.
+#[test]
+fn that_one_signs_by_its_operators_word_is_said_once() {
+    let mut cluster = Cluster::new(4, 0, 84);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    // Far above all that it signed: it has no part in what comes next.
+    let fence = Height(cluster.settled(0).0 + 50);
+    cluster.machine(3).sign_above(fence);
+    for _ in 0..3 {
+        cluster.steps(60);
+        let is_known = |(slot, told): (u32, NodeStanding)| slot == 3 && told.flags & NodeStanding::BY_OPERATOR != 0;
+        assert!(cluster.machine(0).validators_told().any(is_known));
+        for (at, peer) in [(0, 3), (3, 0)] {
+            let (peer, key) = (cluster.id(peer), network_key(peer));
+            let again = [Input::Left(peer), Input::Joined { peer, key, address: [0; 16], node: true }];
+            cluster.hosts[at].inputs.extend(again);
+        }
+    }
+    assert_eq!(cluster.hosts[0].alarms, [Alarm::SignsByOperator { slot: 3 }]);
 }
 
 /// The heights of some nodes up to one of them are retired: nobody gets them from those any more.

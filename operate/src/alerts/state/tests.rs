@@ -51,6 +51,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("ThreadFrozen", |reading, _| reading.frozen = vec!["storage".into()]),
     ("DiskFull", |reading, _| reading.tick.disk_full = 1),
     ("Alarm", |reading, _| reading.tick.alarms += 1),
+    ("PastGone", |reading, _| reading.tick.past_gone = 1),
     ("ValidatorsAway", |reading, _| reading.tick.heard = 2),
     ("MemoryHigh", |reading, _| reading.process.memory_bytes = Some(999)),
     ("ConnectionsHigh", |reading, _| network(reading).connections = 99),
@@ -96,7 +97,8 @@ fn lived(trouble: Trouble) -> Vec<Reading> {
             let left = reading.tick;
             let process = reading.process.clone();
             reading = counted;
-            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, behind: 0, heard: 4, ..left };
+            reading.tick =
+                TickReadings { disk_full: 0, unanswered: 0, follows: 0, past_gone: 0, behind: 0, heard: 4, ..left };
             (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
         }
         reading
