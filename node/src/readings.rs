@@ -91,7 +91,7 @@ pub struct TickReadings {
     /// The last height whose root a quorum answers for.
     pub certified: u64,
     /// 1 while it is a validator and votes on nothing, since it cannot know what it signed; 0 where it only hears too few.
-    pub follows: u64,
+    pub lost_its_votes: u64,
     /// 1 while it has heights, and nobody has the block that comes next.
     pub past_gone: u64,
     /// 1 while the disk has no room.
@@ -464,7 +464,7 @@ impl Recorder {
             decided: now.progress.decided.0,
             settled: now.progress.settled.0,
             certified: now.progress.certified.0,
-            follows: u64::from(now.progress.follows),
+            lost_its_votes: u64::from(now.lost_its_votes),
             past_gone: u64::from(now.past_gone),
             disk_full: u64::from(totals.disk_full.is_some()),
             missing_shares: [now.missing_shares.0 as u64, (now.missing_shares.0 >> 64) as u64],
@@ -512,6 +512,8 @@ pub(crate) struct SnapshotsSoFar {
 /// How a node is at a moment.
 pub(crate) struct NodeState {
     pub progress: ChainProgress,
+    /// It is a validator, and cannot know what it signed.
+    pub lost_its_votes: bool,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
     /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.

@@ -47,8 +47,8 @@ pub struct ChainProgress {
     pub certified: Height,
     /// `root_chain` of the settled height.
     pub root_chain: Hash,
-    /// It follows, and votes on nothing.
-    pub follows: bool,
+    /// It votes on nothing, for whatever reason: it has no slot, it listens first, or it cannot know what it signed.
+    pub is_silent: bool,
     /// Its disk is full: it takes no intents, and settles nothing.
     pub disk_full: bool,
 }
@@ -117,7 +117,7 @@ impl NodeStatus {
         match self.standing {
             ChainProgress { disk_full: true, .. } => Some("disk full"),
             // One without a slot votes on nothing by its operator's will, and is of use to players.
-            ChainProgress { follows: true, .. } if self.order.slot.is_some() => {
+            ChainProgress { is_silent: true, .. } if self.order.slot.is_some() => {
                 // Whoever starts listens until it hears a quorum: its log is as whole as it was.
                 Some(match self.order.heard < self.order.quorum() {
                     true => "does not vote: it hears too few validators",

@@ -35,7 +35,9 @@ fn what_was_published_is_what_is_read() {
     let refused = Refusal::ALL[4].1;
     let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
     let standing = NodeState {
-        progress: ChainProgress::default(),
+        // One that listens first votes on nothing, and has lost nothing.
+        progress: ChainProgress { is_silent: true, ..ChainProgress::default() },
+        lost_its_votes: false,
         unanswered: 5,
         unsynced_ticks: 1,
         held_bytes: [7, 8, 9],
@@ -55,7 +57,7 @@ fn what_was_published_is_what_is_read() {
     assert_eq!((read.receipts, read.unanswered, read.unsynced_ticks), (9, 5, 1));
     assert_eq!((read.validators, read.heard, read.block_interval_ms), (4, 2, 40));
     assert_eq!((read.quorum(), read.lacks_quorum()), (3, true), "two of four are no quorum");
-    assert_eq!((read.known_keys_rests, read.past_gone), (6, 1));
+    assert_eq!((read.known_keys_rests, read.past_gone, read.lost_its_votes), (6, 1, 0));
     assert_eq!(read.alarms, 1, "one validator contradicted itself");
     assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
     assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));

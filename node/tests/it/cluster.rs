@@ -165,7 +165,7 @@ fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
         std::thread::sleep(std::time::Duration::from_millis(1_050));
         cluster.step();
         let read = cluster.node(0).readings().read();
-        (read.follows, read.heard, read.validators, read.lacks_quorum())
+        (read.lost_its_votes, read.heard, read.validators, read.lacks_quorum())
     };
     cluster.kill(3);
     assert_eq!(read(&mut cluster), (0, 3, 4, false), "one is away");
@@ -174,7 +174,10 @@ fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
     cluster.steps(60_000 / node::clock::QUANTUM_MS);
     assert!(!cluster.node(0).machine().is_voting() && cluster.node(0).machine().knows_its_votes());
     assert_eq!(read(&mut cluster), (0, 2, 4, true));
-    assert!(cluster.hosts[0].lines.borrow().standing.follows, "it is of no help to a quorum, and the network says so");
+    assert!(
+        cluster.hosts[0].lines.borrow().standing.is_silent,
+        "it is of no help to a quorum, and the network says so"
+    );
     // One that did lose its log says so.
     cluster.kill(1);
     cluster.lose_log(1);
@@ -182,7 +185,7 @@ fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
     cluster.steps(100);
     std::thread::sleep(std::time::Duration::from_millis(1_050));
     cluster.step();
-    assert_eq!(cluster.node(1).readings().read().follows, 1);
+    assert_eq!(cluster.node(1).readings().read().lost_its_votes, 1);
 }
 
 #[test]

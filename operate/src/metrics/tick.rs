@@ -129,7 +129,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "bitcraps_follows",
         Unit::Count,
-        tick!(now follows),
+        tick!(now lost_its_votes),
         "1 while a validator votes on nothing, since it cannot know what it signed.",
     ),
     gauge(

@@ -130,9 +130,9 @@ pub fn catch_up<P: Planted>(
     }
     state.verify::<P>(&setup, &secret, &orderer.validators, &chain, &part, &mut inbox);
     state.ask(&clock, &nodes, &chain, &orderer, &mut outbox);
-    let follows = if orderer.is_voting() { 0 } else { NodeStanding::FOLLOWS };
+    let silent = if orderer.is_voting() { 0 } else { NodeStanding::SILENT };
     let by_operator = if orderer.by_operator { NodeStanding::BY_OPERATOR } else { 0 };
-    state.tell(&chain, follows | by_operator, &nodes, &mut outbox);
+    state.tell(&chain, silent | by_operator, &nodes, &mut outbox);
 }
 
 impl CatchUp {
