@@ -93,6 +93,11 @@ impl Arriving {
         Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new(), silent: BTreeSet::new() }
     }
 
+    /// Whether a snapshot was proven that is fetched now: the journal begins at it, and nothing may be decided before.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.stage, Stage::Proofs(_))
+    }
+
     /// Where the chain stands at the snapshot, once it is on disk.
     pub fn arrived(&self) -> Option<&ChainNote> {
         if let Stage::Arrived(note) = &self.stage { Some(note) } else { None }

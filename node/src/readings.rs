@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 use engine::PeerId;
-use engine::io::{ChainProgress, Input, Output, SlotList};
+use engine::io::{AlarmLevel, ChainProgress, Input, Output, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 use engine::message::vote::quorum;
@@ -91,7 +91,9 @@ pub struct TickReadings {
     /// The last height whose root a quorum answers for.
     pub certified: u64,
     /// 1 while it is a validator and votes on nothing, since it cannot know what it signed; 0 where it only hears too few.
-    pub follows: u64,
+    pub lost_its_votes: u64,
+    /// 1 while it has heights, and nobody has the block that comes next.
+    pub past_gone: u64,
     /// 1 while the disk has no room.
     pub disk_full: u64,
     /// Validators whose shares of an overdue beacon have not come: a bit for each slot, those below 64 first.
@@ -341,7 +343,7 @@ impl Recorder {
                     self.block = began.checked_sub(Duration::from_millis(took_ms));
                 }
                 Output::Acknowledged { .. } => self.own.acknowledged += 1,
-                Output::Alarm(alarm) if !alarm.is_late() => self.own.alarms += 1,
+                Output::Alarm(alarm) if alarm.level() == AlarmLevel::Violation => self.own.alarms += 1,
                 _ => {}
             }
         }
@@ -462,7 +464,8 @@ impl Recorder {
             decided: now.progress.decided.0,
             settled: now.progress.settled.0,
             certified: now.progress.certified.0,
-            follows: u64::from(now.progress.follows),
+            lost_its_votes: u64::from(now.lost_its_votes),
+            past_gone: u64::from(now.past_gone),
             disk_full: u64::from(totals.disk_full.is_some()),
             missing_shares: [now.missing_shares.0 as u64, (now.missing_shares.0 >> 64) as u64],
             unanswered: now.unanswered as u64,
@@ -509,6 +512,8 @@ pub(crate) struct SnapshotsSoFar {
 /// How a node is at a moment.
 pub(crate) struct NodeState {
     pub progress: ChainProgress,
+    /// It is a validator, and cannot know what it signed.
+    pub lost_its_votes: bool,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
     /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
@@ -526,6 +531,8 @@ pub(crate) struct NodeState {
     pub block_interval_ms: u64,
     /// Heights that others have settled and it has not.
     pub behind: u64,
+    /// It has heights, and nobody has the block that comes next.
+    pub past_gone: bool,
     pub snapshots: SnapshotsSoFar,
 }
 

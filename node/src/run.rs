@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use engine::io::{ChainProgress, Input, Output};
+use engine::io::{AlarmLevel, ChainProgress, Input, Output};
 use engine::limits::{SETTLE_TOLD_MAX, STALLING_TICKS};
 use engine::{Height, PeerId};
 use storage::Arrival;
@@ -220,8 +220,10 @@ impl Node {
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
             match output {
-                Output::Alarm(alarm) if alarm.is_late() => tracing::warn!("{alarm}"),
-                Output::Alarm(alarm) => tracing::error!("{alarm}"),
+                Output::Alarm(alarm) => match alarm.level() {
+                    AlarmLevel::Notice => tracing::warn!("{alarm}"),
+                    AlarmLevel::Stuck | AlarmLevel::Violation => tracing::error!("{alarm}"),
+                },
                 Output::Diverged(divergence) => {
                     self.stopped.iter().for_each(|notes| notes.leave_divergence(divergence));
                 }

@@ -189,7 +189,7 @@ impl ProgressWatch {
         if tick.disk_full > 0 {
             reasons.push("the disk is full: the chain stands still until there is room".into());
         }
-        if tick.follows > 0 {
+        if tick.lost_its_votes > 0 {
             reasons.push("this validator votes on nothing until it can know what it signed".into());
         }
         if tick.lacks_quorum() {
@@ -361,7 +361,7 @@ mod tests {
         let reasons = watch.reasons(later);
         assert!(reasons[0].ends_with("no share of the beacon came from validators 2, 3"), "{reasons:?}");
 
-        watch.note(&TickReadings { disk_full: 1, follows: 1, ..tick }, later);
+        watch.note(&TickReadings { disk_full: 1, lost_its_votes: 1, ..tick }, later);
         assert_eq!(watch.reasons(later).len(), 2);
 
         watch.note(&TickReadings { validators: 4, heard: 2, ..tick }, later);

@@ -141,7 +141,7 @@ fn object(found: &Found, problem: Option<&str>) -> Value {
         "settled": standing.settled.0,
         "certified": standing.certified.0,
         "root_chain": hex(&standing.root_chain),
-        "follows": standing.follows,
+        "is_silent": standing.is_silent,
         "disk_full": standing.disk_full,
         "connections": connections,
         "nodes": nodes,
@@ -184,12 +184,12 @@ fn cluster(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
 /// Whether the first of the nodes may be stopped.
 fn before_restart(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
     let (count, quorum, without) = (together.validators, together.quorum, together.good_without_own());
-    let (follows, alone) = (together.own_follows(), together.own_is_alone());
-    let may = follows || alone || without >= quorum;
+    let (has_no_slot, alone) = (together.own_has_no_slot(), together.own_is_alone());
+    let may = has_no_slot || alone || without >= quorum;
     if !args.output.is_for_people() {
         say!(
             "{}",
-            json!({"ok": may, "follows": follows, "alone": alone, "good_without_it": without, "quorum": quorum})
+            json!({"ok": may, "has_no_slot": has_no_slot, "alone": alone, "good_without_it": without, "quorum": quorum})
         );
     }
     let help = format!("without it {without} of {count} validators help to decide, and {quorum} must");
@@ -197,7 +197,7 @@ fn before_restart(args: &HealthArgs, together: &Together) -> anyhow::Result<()> 
         return Err(Failure::Unreachable(format!("{help}: wait")).into());
     }
     if args.output.is_for_people() {
-        let why = match (follows, alone) {
+        let why = match (has_no_slot, alone) {
             (true, _) => "it follows, and the validators need it for nothing",
             (_, true) => {
                 "it is the only validator: nothing is decided while it is stopped, and nobody can be waited for"

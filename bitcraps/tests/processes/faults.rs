@@ -124,7 +124,7 @@ fn one_whose_disk_is_damaged_does_not_start_and_gets_all_from_the_others() {
     cluster.start(3);
     let highest = cluster.highest();
     cluster.until("it has all", |cluster| cluster.settled(3) >= highest);
-    cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.follows));
+    cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.is_silent));
     cluster.finish(crowd);
 }
 
@@ -141,9 +141,9 @@ fn one_whose_log_is_lost_follows_until_it_may_vote_again() {
     // Two that vote are no quorum: no height comes, so that the third one stays as it is.
     cluster.kill(2);
     cluster.start(3);
-    cluster.until("it follows", |cluster| cluster.status(3).is_some_and(|status| status.standing.follows));
+    cluster.until("it follows", |cluster| cluster.status(3).is_some_and(|status| status.standing.is_silent));
     cluster.start(2);
-    cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.follows));
+    cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.is_silent));
     cluster.kill(1);
     cluster.progress(&[0, 2, 3], 3);
     cluster.start(1);

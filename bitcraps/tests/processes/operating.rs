@@ -90,7 +90,7 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     cluster.progress(&[0, 1, 2, 3], 5);
     let highest = cluster.highest();
     cluster.until("it is level", |cluster| {
-        cluster.status_at(address).is_some_and(|status| status.standing.settled >= highest && status.standing.follows)
+        cluster.status_at(address).is_some_and(|status| status.standing.settled >= highest && status.standing.is_silent)
     });
     let config = place.join("bitcraps.toml");
     cluster.until("it is well, and no validator", |_| {

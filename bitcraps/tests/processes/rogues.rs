@@ -226,14 +226,15 @@ fn a_copied_directory_signs_nothing_beside_the_original() {
         cluster.progress(&[0, 1, 2, 3], 5);
         // It has stopped by itself, or it votes on nothing.
         let status = cluster.status_at(address);
-        assert!(status.is_none_or(|status| status.standing.follows), "moment {moment}: {status:?}");
+        assert!(status.is_none_or(|status| status.standing.is_silent), "moment {moment}: {status:?}");
         drop(second);
     }
     for slot in 0..4 {
         let log = cluster.members[slot].session.join("stopped");
         assert!(!log.exists(), "node {slot} did not stop for what the copy did");
-        cluster
-            .until("the originals vote", |cluster| cluster.status(slot).is_some_and(|status| !status.standing.follows));
+        cluster.until("the originals vote", |cluster| {
+            cluster.status(slot).is_some_and(|status| !status.standing.is_silent)
+        });
     }
     assert_eq!(cluster.finish(crowd).contradictions, 0);
 }
@@ -263,12 +264,12 @@ fn a_restored_directory_signs_nothing_until_what_it_signed_is_behind_it() {
         let still = decided(&cluster).expect("it runs");
         cluster.start(3);
         cluster.until("it follows, and is level", |cluster| {
-            cluster.status(3).is_some_and(|status| status.standing.follows && status.standing.settled >= still)
+            cluster.status(3).is_some_and(|status| status.standing.is_silent && status.standing.settled >= still)
         });
         std::thread::sleep(Duration::from_secs(2));
         assert_eq!(decided(&cluster), Some(still), "moment {moment}: it does not vote");
         cluster.start(2);
-        cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.follows));
+        cluster.until("it votes again", |cluster| cluster.status(3).is_some_and(|status| !status.standing.is_silent));
     }
     cluster.progress(&[0, 1, 2, 3], 3);
     let sessions: Vec<_> = cluster.members.iter().map(|member| member.session.clone()).collect();

@@ -75,9 +75,28 @@ pub enum Alarm {
     },
 }
 
+/// What an alarm says of whoever it is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AlarmLevel {
+    /// Nobody did what must not be: something is late, as where a network is slow or others are away, or an operator did what the
+    /// rules leave to operators.
+    Notice,
+    /// This node cannot go on by itself, through nobody's fault.
+    Stuck,
+    /// Something was seen that must not happen.
+    Violation,
+}
+
 impl Alarm {
-    /// Whether something is only late, as it is where a network is slow or others are away: nobody did what must not be.
-    pub fn is_late(&self) -> bool {
-        matches!(self, Self::BeaconStalls { .. })
+    /// What it says of whoever it is about.
+    pub fn level(&self) -> AlarmLevel {
+        match self {
+            Self::BeaconStalls { .. } | Self::SignsByOperator { .. } => AlarmLevel::Notice,
+            Self::PastGone { .. } => AlarmLevel::Stuck,
+            Self::Diverged { .. }
+            | Self::Equivocated { .. }
+            | Self::OwnVoteElsewhere { .. }
+            | Self::TwoLives { .. } => AlarmLevel::Violation,
+        }
     }
 }

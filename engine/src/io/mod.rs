@@ -22,7 +22,7 @@ use crate::message::pledge::PledgeRow;
 
 pub use crate::message::verdict::Verdict;
 
-pub use self::alarm::Alarm;
+pub use self::alarm::{Alarm, AlarmLevel};
 pub use self::offence::Offence;
 pub use self::progress::{ChainProgress, NodeStatus, OrderProgress, SlotList};
 pub use self::report::{BetResult, Leaving, OpeningEnd, OpeningReport, Receipt, Resolution, RollReport};

@@ -12,6 +12,12 @@ const _: () = assert!(VALIDATORS_MAX <= u128::BITS, "every slot has a bit");
 pub struct SlotList(pub u128);
 
 impl SlotList {
+    /// Whether a slot is among them.
+    pub fn contains(self, slot: u32) -> bool {
+        assert!(slot < VALIDATORS_MAX, "every slot has a bit");
+        self.0 >> slot & 1 == 1
+    }
+
     /// The slots, rising.
     pub fn slots(self) -> impl Iterator<Item = u32> {
         (0..u128::BITS).filter(move |slot| self.0 >> slot & 1 == 1)
@@ -41,8 +47,8 @@ pub struct ChainProgress {
     pub certified: Height,
     /// `root_chain` of the settled height.
     pub root_chain: Hash,
-    /// It follows, and votes on nothing.
-    pub follows: bool,
+    /// It votes on nothing, for whatever reason: it has no slot, it listens first, or it cannot know what it signed.
+    pub is_silent: bool,
     /// Its disk is full: it takes no intents, and settles nothing.
     pub disk_full: bool,
 }
@@ -111,7 +117,7 @@ impl NodeStatus {
         match self.standing {
             ChainProgress { disk_full: true, .. } => Some("disk full"),
             // One without a slot votes on nothing by its operator's will, and is of use to players.
-            ChainProgress { follows: true, .. } if self.order.slot.is_some() => {
+            ChainProgress { is_silent: true, .. } if self.order.slot.is_some() => {
                 // Whoever starts listens until it hears a quorum: its log is as whole as it was.
                 Some(match self.order.heard < self.order.quorum() {
                     true => "does not vote: it hears too few validators",

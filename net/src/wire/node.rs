@@ -93,7 +93,7 @@ pub(super) fn sample(kind: engine::message::node::NodeKind) -> NodeMessage {
             settled: Height(8),
             certified: Height(6),
             root_chain: [5; 32],
-            flags: NodeStanding::FOLLOWS,
+            flags: NodeStanding::SILENT,
             reserved: [0; 4],
         }),
         NodeKind::AskBody => NodeMessage::AskBody(BlockRow { height: Height(4), block: [7; 32] }),

@@ -19,7 +19,7 @@ pub struct StandingBody {
     settled: u64,
     certified: u64,
     root_chain: [u8; 32],
-    follows: u8,
+    is_silent: u8,
     disk_full: u8,
     reserved: [u8; 6],
 }
@@ -55,7 +55,7 @@ impl Body for ChainProgress {
             settled: self.settled.0,
             certified: self.certified.0,
             root_chain: self.root_chain,
-            follows: self.follows.into(),
+            is_silent: self.is_silent.into(),
             disk_full: self.disk_full.into(),
             reserved: [0; 6],
         }
@@ -73,7 +73,7 @@ impl Body for ChainProgress {
             settled: check_height(Height(body.settled))?,
             certified: check_height(Height(body.certified))?,
             root_chain: body.root_chain,
-            follows: switch(body.follows, "follows")?,
+            is_silent: switch(body.is_silent, "is_silent")?,
             disk_full: switch(body.disk_full, "disk_full")?,
         })
     }
@@ -86,7 +86,7 @@ impl Body for ChainProgress {
             settled: Height(11),
             certified: Height(10),
             root_chain: [6; 32],
-            follows: true,
+            is_silent: true,
             disk_full: true,
         }]
     }

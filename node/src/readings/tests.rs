@@ -24,13 +24,20 @@ fn what_was_published_is_what_is_read() {
     recorder.synced(7);
     recorder.synced(7);
     let height = engine::Height(3);
-    // Shares that come late are told too, and are nothing that must not happen.
-    let alarms = [Alarm::BeaconStalls { height, missing: SlotList(2) }, Alarm::Equivocated { slot: 1, height }];
+    // Shares that come late are told too, and what an operator answers for, and blocks that are gone: nobody did what must not be.
+    let alarms = [
+        Alarm::BeaconStalls { height, missing: SlotList(2) },
+        Alarm::SignsByOperator { slot: 2 },
+        Alarm::PastGone { height },
+        Alarm::Equivocated { slot: 1, height },
+    ];
     recorder.add_outputs(&alarms.map(Output::Alarm), 0, Instant::now());
     let refused = Refusal::ALL[4].1;
     let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
     let standing = NodeState {
-        progress: ChainProgress::default(),
+        // One that listens first votes on nothing, and has lost nothing.
+        progress: ChainProgress { is_silent: true, ..ChainProgress::default() },
+        lost_its_votes: false,
         unanswered: 5,
         unsynced_ticks: 1,
         held_bytes: [7, 8, 9],
@@ -41,6 +48,7 @@ fn what_was_published_is_what_is_read() {
         known_keys_rests: 6,
         block_interval_ms: 40,
         behind: 0,
+        past_gone: true,
         snapshots: SnapshotsSoFar::default(),
     };
     assert_eq!(shared.read(), TickReadings::zeroed(), "nothing is seen before");
@@ -49,7 +57,7 @@ fn what_was_published_is_what_is_read() {
     assert_eq!((read.receipts, read.unanswered, read.unsynced_ticks), (9, 5, 1));
     assert_eq!((read.validators, read.heard, read.block_interval_ms), (4, 2, 40));
     assert_eq!((read.quorum(), read.lacks_quorum()), (3, true), "two of four are no quorum");
-    assert_eq!(read.known_keys_rests, 6);
+    assert_eq!((read.known_keys_rests, read.past_gone, read.lost_its_votes), (6, 1, 0));
     assert_eq!(read.alarms, 1, "one validator contradicted itself");
     assert_eq!((read.refused[4], read.refused.iter().sum::<u64>()), (2, 2));
     assert_eq!((read.column_bytes, read.arena_bytes, read.block_bytes), (7, 8, 9));

@@ -55,7 +55,7 @@ impl Node {
         ChainProgress {
             now_ms: self.clock.now_ms(),
             disk_full: self.totals.disk_full.is_some(),
-            follows: !self.machine.is_voting(),
+            is_silent: !self.machine.is_voting(),
             ..self.standing
         }
     }

@@ -59,10 +59,16 @@ impl Node {
         let is_new = self.machine.chain().decided == Height::GENESIS;
         if self.arriving.is_none() && is_new && self.machine.past_is_gone() {
             self.arriving = self.arrival.take().map(Arriving::new);
-            // Heights are not asked for any more: those that come next here are gone wherever they were.
-            self.machine.await_snapshot();
+        }
+        // Whoever said that the first blocks are gone had no snapshot to show, and somebody had those blocks.
+        if !is_new && self.arriving.as_ref().is_some_and(|arriving| !arriving.has_begun()) {
+            self.arriving = None;
         }
         self.in_arrival(Arriving::turn);
+        // Until a snapshot is proven, heights are asked for as well: a chain that is younger than its first one has nothing else.
+        if self.arriving.as_ref().is_some_and(Arriving::has_begun) {
+            self.machine.await_snapshot();
+        }
         let Some(note) = self.arriving.as_ref().and_then(Arriving::arrived) else { return };
         if self.base.is_none() {
             // The tick that is under way may hand over a group under its own number, and numbers only grow.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::io::ChainProgress;
 use engine::limits::VALIDATORS_MAX;
 use engine::{Height, Tick};
 use systems::Machine;
@@ -56,9 +55,10 @@ impl Node {
         let order = self.machine.order_progress();
         // One without a slot votes on nothing by its operator's will, and one whose log is whole only listens before it votes, for
         // as long as it hears no quorum: of neither an operator is told that it cannot know what it signed.
-        let follows = order.slot.is_some() && !self.machine.knows_its_votes();
+        let lost_its_votes = order.slot.is_some() && !self.machine.knows_its_votes();
         let now = NodeState {
-            progress: ChainProgress { follows, ..self.standing },
+            progress: self.standing,
+            lost_its_votes,
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
             held_bytes: self.machine.held_bytes(),
@@ -69,6 +69,8 @@ impl Node {
             known_keys_rests: self.machine.known_keys_rests(),
             block_interval_ms: self.machine.block_interval_ms(),
             behind: self.behind(order.validators),
+            // One that has nothing yet fetches a snapshot: it needs nobody.
+            past_gone: self.machine.past_is_gone() && self.machine.chain().decided > Height::GENESIS,
             snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
                 taken: counts.taken,
                 failed: counts.failed,

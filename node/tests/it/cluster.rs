@@ -165,7 +165,7 @@ fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
         std::thread::sleep(std::time::Duration::from_millis(1_050));
         cluster.step();
         let read = cluster.node(0).readings().read();
-        (read.follows, read.heard, read.validators, read.lacks_quorum())
+        (read.lost_its_votes, read.heard, read.validators, read.lacks_quorum())
     };
     cluster.kill(3);
     assert_eq!(read(&mut cluster), (0, 3, 4, false), "one is away");
@@ -174,7 +174,10 @@ fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
     cluster.steps(60_000 / node::clock::QUANTUM_MS);
     assert!(!cluster.node(0).machine().is_voting() && cluster.node(0).machine().knows_its_votes());
     assert_eq!(read(&mut cluster), (0, 2, 4, true));
-    assert!(cluster.hosts[0].lines.borrow().standing.follows, "it is of no help to a quorum, and the network says so");
+    assert!(
+        cluster.hosts[0].lines.borrow().standing.is_silent,
+        "it is of no help to a quorum, and the network says so"
+    );
     // One that did lose its log says so.
     cluster.kill(1);
     cluster.lose_log(1);
@@ -182,7 +185,7 @@ fn validators_that_wait_for_a_quorum_are_not_said_to_have_lost_their_logs() {
     cluster.steps(100);
     std::thread::sleep(std::time::Duration::from_millis(1_050));
     cluster.step();
-    assert_eq!(cluster.node(1).readings().read().follows, 1);
+    assert_eq!(cluster.node(1).readings().read().lost_its_votes, 1);
 }
 
 #[test]
@@ -436,6 +439,30 @@ fn where_the_first_blocks_are_gone_a_new_node_begins_at_a_snapshot_of_the_others
     cluster.kill(1);
     cluster.bets(4, &[0, 2, 3]);
     level(&mut cluster);
+    cluster.check_records();
+}
+
+/// More of the others than may be liars say that the first blocks are gone, and nobody has a snapshot: whoever is new asks on, and
+/// gets them from whoever has them after all.
+#[test]
+fn a_new_node_that_is_told_falsely_that_the_first_blocks_are_gone_gets_them_later() {
+    let mut cluster = Cluster::new(4);
+    cluster.kill(3);
+    cluster.hosts[3].disk = FaultyBackend::new(99);
+    let mut cluster = seated(cluster, &[0, 1, 2]);
+    let before = cluster.settled(0);
+    assert!(before > Height::GENESIS);
+    cluster.tamper = Some(Box::new(|_, to, message| match message {
+        NodeMessage::Range(_) if to == 3 => Some(NodeMessage::Range(Vec::new())),
+        other => Some(other),
+    }));
+    cluster.start(3);
+    assert!(cluster.until(400, |cluster| cluster.node(3).machine().past_is_gone()));
+    // They have time to prove a snapshot, and have none.
+    cluster.steps(400);
+    cluster.tamper = None;
+    assert!(cluster.until(3_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    assert_eq!(cluster.hosts[3].arrivals, 0);
     cluster.check_records();
 }
 

@@ -175,11 +175,26 @@ pub const RULES: &[Rule] = &[
         warning: None,
         critical: at(0.0, 0),
         title: "something was seen that must not happen",
-        meaning: "A validator contradicted itself, runs twice or signs again on its operator's word; another state than this node's was proposed or certified; or nobody has the blocks that this node lacks. The log says which.",
+        meaning: "A validator contradicted itself or runs twice, or another state than this node's was proposed or certified. The log says which.",
         steps: &[
             "Read the log for the line of level ERROR; it names the validator and the height.",
             "`bitcraps replay` checks this node's own record; `bitcraps bisect` finds the first difference to another's.",
             "Tell the other operators. A validator that contradicts itself runs twice, or lies.",
+        ],
+    },
+    Rule {
+        name: "PastGone",
+        value: Now("bitcraps_past_gone"),
+        unit: Unit::Count,
+        side: Side::Above,
+        warning: None,
+        critical: at(0.0, 60),
+        title: "nobody has the blocks that this node lacks",
+        meaning: "It was away for longer than the others keep blocks: all that are ahead have given up the one that comes next here. What it has is whole, and it does not go on by itself.",
+        steps: &[
+            "`bitcraps health --config FILE --cluster` shows where each of them stands.",
+            "Ask the other operators whether one of them keeps more (`storage.bytes_max`): once that node is connected, this one goes on.",
+            "Otherwise it begins anew, as after a disk that is lost: `A lost log` in docs/operating.md. It gets a snapshot from the others; keep the old directory until it is level.",
         ],
     },
     Rule {

@@ -129,8 +129,14 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "bitcraps_follows",
         Unit::Count,
-        tick!(now follows),
+        tick!(now lost_its_votes),
         "1 while a validator votes on nothing, since it cannot know what it signed.",
+    ),
+    gauge(
+        "bitcraps_past_gone",
+        Unit::Count,
+        tick!(now past_gone),
+        "1 while all nodes that are ahead have given up the block that comes next here.",
     ),
     gauge(
         "bitcraps_intents_unanswered",

@@ -25,7 +25,7 @@ use super::bodies::Bodies;
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
-use super::nodes::{Heard, Nodes};
+use super::nodes::{Heard, NodePeer, Nodes};
 use super::order::{Orderer, take_decided};
 use super::planted::Planted;
 use super::tally::Tally;
@@ -54,12 +54,22 @@ pub struct CatchUp {
     behind_ms: Option<u64>,
     turn: usize,
     told: NodeStanding,
-    /// Who answered that it has the next height no more, and until when that is believed, in milliseconds of ticks.
-    gone: BTreeMap<PeerId, u64>,
-    /// Everyone who is ahead did.
+    /// Who answered that it has a height no more.
+    gone: BTreeMap<PeerId, Gone>,
+    /// Everyone who is ahead did so for the next one, and not only liars are.
     is_gone: bool,
+    /// The last height after which the operator was told that the next one is gone.
+    alarmed: Height,
     /// A snapshot comes instead: nothing is asked for.
-    pub paused: bool,
+    paused: bool,
+}
+
+/// An answer that a height is gone.
+struct Gone {
+    /// What was decided here then: it holds for as long as nothing more is.
+    after: Height,
+    /// Until when that node is not asked again, in milliseconds of ticks.
+    until_ms: u64,
 }
 
 struct Asked {
@@ -92,6 +102,8 @@ pub fn catch_up<P: Planted>(
     mut outbox: ResMut<'_, Outbox>,
 ) {
     if nodes.rows().is_empty() {
+        // Where nobody is heard, nobody says that anything is gone.
+        state.is_gone = false;
         return;
     }
     for (from, row) in heard.body_questions.drain(..) {
@@ -107,16 +119,20 @@ pub fn catch_up<P: Planted>(
     state.forget(chain.decided);
     for (from, entries) in heard.ranges.drain(..) {
         // An empty answer says that the heights were retired there. From a node that was not asked it means nothing.
-        if entries.is_empty() && state.asked.iter().any(|asked| asked.of == from) {
-            state.gone.insert(from, clock.elapsed_ms() + GONE_MS);
+        if state.asked.iter().any(|asked| asked.of == from) {
+            let gone = Gone { after: chain.decided, until_ms: clock.elapsed_ms() + GONE_MS };
+            match entries.is_empty() {
+                true => state.gone.insert(from, gone),
+                false => state.gone.remove(&from),
+            };
         }
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
     state.verify::<P>(&setup, &secret, &orderer.validators, &chain, &part, &mut inbox);
-    state.ask(&clock, &nodes, &chain, orderer.is_voting(), &mut outbox);
-    let follows = if orderer.is_voting() { 0 } else { NodeStanding::FOLLOWS };
+    state.ask(&clock, &nodes, &chain, &orderer, &mut outbox);
+    let silent = if orderer.is_voting() { 0 } else { NodeStanding::SILENT };
     let by_operator = if orderer.by_operator { NodeStanding::BY_OPERATOR } else { 0 };
-    state.tell(&chain, follows | by_operator, &nodes, &mut outbox);
+    state.tell(&chain, silent | by_operator, &nodes, &mut outbox);
 }
 
 impl CatchUp {
@@ -139,22 +155,55 @@ impl CatchUp {
         !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || self.behind_ms.is_some()
     }
 
-    /// Whether everyone who is ahead has given up the height that comes next here.
+    /// A snapshot comes instead. A height that was executed before it is there would stand in the journal before its beginning.
+    pub fn pause(&mut self) {
+        self.paused = true;
+        self.asked.clear();
+        self.came.clear();
+        self.bytes = 0;
+        self.ready.clear();
+        self.check_bytes();
+    }
+
+    /// Whether everyone who is ahead has given up the height that comes next here, and more of them say so than may be liars.
     pub fn past_is_gone(&self) -> bool {
         self.is_gone
     }
 
     /// Looks at who of those that are ahead could still tell the next height.
-    fn look_for_past(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, outbox: &mut Outbox) {
-        self.gone.retain(|peer, until_ms| *until_ms > now_ms && nodes.get(*peer).is_some());
+    fn look_for_past(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, orderer: &Orderer, outbox: &mut Outbox) {
+        let is_of_use = |gone: &Gone| gone.until_ms > now_ms || gone.after == chain.decided;
+        self.gone.retain(|peer, gone| is_of_use(gone) && nodes.get(*peer).is_some());
         assert!(self.gone.len() <= nodes.rows().len(), "nothing is remembered of whoever has left");
-        let mut ahead = nodes.rows().iter().filter(|node| node.standing.decided > chain.decided).peekable();
-        let is_gone = ahead.peek().is_some() && ahead.all(|node| self.gone.contains_key(&node.id));
-        // A session without a height fetches a snapshot by itself; one that has some cannot, and needs its operator.
-        if is_gone && !self.is_gone && chain.decided > Height::GENESIS {
+        self.is_gone = self.is_lost(nodes, chain, orderer);
+        // A session without a height fetches a snapshot by itself; one that has some cannot, and needs its operator. Who comes and
+        // goes among the others, and how often they are asked, is nothing new to that one.
+        if self.is_gone && chain.decided > self.alarmed {
+            self.alarmed = chain.decided;
             outbox.outputs.push(Output::Alarm(Alarm::PastGone { height: chain.decided }));
         }
-        self.is_gone = is_gone;
+    }
+
+    /// Whether all who are ahead have given up the next height, and not only liars say so: anybody may come as a node, tell that
+    /// the chain is further, and have nothing of it.
+    ///
+    /// A validator believes as many others as there must be an honest one among. Whoever has no slot may know fewer of them, or
+    /// only nodes that follow as it does: it believes those, if all that it knows agree.
+    fn is_lost(&self, nodes: &Nodes, chain: &Chain, orderer: &Orderer) -> bool {
+        let is_ahead = |node: &NodePeer| node.standing.decided > chain.decided;
+        let has_lost = |node: &NodePeer| self.gone.get(&node.id).is_some_and(|gone| gone.after == chain.decided);
+        let says_so = |node: &NodePeer| is_ahead(node) && has_lost(node);
+        if nodes.rows().iter().any(|node| is_ahead(node) && !has_lost(node)) {
+            return false;
+        }
+        let (own, believed) = (orderer.own_slot(), orderer.validators.faulty_max() + 1);
+        let validators = nodes.others(own);
+        if own.is_some() || validators > 0 {
+            let needed = if own.is_some() { believed } else { believed.min(validators) };
+            return nodes.others_of(own, says_so) >= needed;
+        }
+        let needed = believed.min(nodes.rows().len());
+        nodes.rows().iter().filter(|node| says_so(node)).count() >= needed
     }
 
     /// The last height that is verified, or decided.
@@ -211,9 +260,9 @@ impl CatchUp {
     }
 
     /// Asks for the heights that are missing, different ones of different nodes.
-    fn ask(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, votes: bool, outbox: &mut Outbox) {
+    fn ask(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, orderer: &Orderer, outbox: &mut Outbox) {
         let now_ms = clock.elapsed_ms();
-        self.look_for_past(now_ms, nodes, chain, outbox);
+        self.look_for_past(now_ms, nodes, chain, orderer, outbox);
         if self.paused {
             return;
         }
@@ -231,7 +280,7 @@ impl CatchUp {
         let since_ms = *self.behind_ms.get_or_insert(now_ms);
         // The votes on the one height that it lacks may be on their way: whoever asked at once would be sent many
         // heights twice.
-        let wait_ms = if votes && target <= chain.decided.next() { BEHIND_MS } else { 0 };
+        let wait_ms = if orderer.is_voting() && target <= chain.decided.next() { BEHIND_MS } else { 0 };
         if now_ms < since_ms + wait_ms {
             return;
         }
@@ -271,7 +320,8 @@ impl CatchUp {
         has: impl Fn(&NodeStanding) -> bool,
         outbox: &mut Outbox,
     ) -> bool {
-        let is_free = |id: &PeerId| self.asked.iter().all(|asked| asked.of != *id) && !self.gone.contains_key(id);
+        let may_have = |id: &PeerId| self.gone.get(id).is_none_or(|gone| gone.until_ms <= now_ms);
+        let is_free = |id: &PeerId| self.asked.iter().all(|asked| asked.of != *id) && may_have(id);
         let able: Vec<PeerId> =
             nodes.rows().iter().filter(|node| has(&node.standing) && is_free(&node.id)).map(|node| node.id).collect();
         if able.is_empty() {

@@ -10,10 +10,12 @@
 //! the player who sits there: nobody can take another's place.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use engine::limits::{EARLY_PLEDGE_WAITS_MS, EARLY_PLEDGES_MAX, TABLES_MAX};
 use engine::message::intent::IntentId;
 use engine::message::pledge::PledgeRow;
+use engine::message::refusal::Refusal;
 use engine::{Height, PeerId};
 
 use super::sender::{Origin, Sender};
@@ -110,7 +112,9 @@ impl PledgeLanes {
         self.decided.remove(id).map(|waiting| waiting.to).filter(|to| *to != PeerId::NONE)
     }
 
-    /// Whether a row waits here, for a block or for its receipt; `sender` waits with it then.
+    /// Whether a row waits here, for a block or for its receipt; `sender` waits with it then. Only the last connection that brings
+    /// a row has its answer: a client says the same row again until its table shows it, and after a while without an answer
+    /// its first connection counts that row as answered.
     pub(super) fn knows(&mut self, row: &PledgeRow, sender: &Sender) -> bool {
         let of_table = self.lanes.iter_mut().filter_map(|lane| lane.get_mut(&row.table));
         let known = of_table.chain(self.decided.get_mut(&row.id())).find(|waiting| waiting.row == *row);
@@ -159,12 +163,12 @@ impl PledgeLanes {
 
     /// Takes note of the last settled height. If it is another than before, lets those go that `fits` refuses, and says who
     /// waited with each; those that were early are given back, to be judged again.
-    pub(super) fn settle<R>(
+    pub(super) fn settle(
         &mut self,
         settled: Height,
         now_ms: u64,
-        mut fits: impl FnMut(&PledgeRow) -> Result<Lane, R>,
-        mut tell: impl FnMut(PeerId, IntentId, R),
+        mut fits: impl FnMut(&PledgeRow) -> Result<Lane, Refusal>,
+        mut tell: impl FnMut(PeerId, IntentId, Refusal),
     ) -> Vec<Early> {
         assert!(settled >= self.settled, "a chain does not go back");
         // The same state would give every row the same answer again.
@@ -186,10 +190,13 @@ impl PledgeLanes {
                 }
             });
         }
-        // The deadline of an opening has passed: it goes on for the record, behind one that was there before.
+        // The deadline of an opening has passed: it goes on for the record, if none of an earlier roll has that place still.
         for (lane, waiting) in moved {
             assert_eq!(waiting.row.is_opening(), lane != Lane::Pledge, "an opening does not become a pledge");
-            self.lanes[lane as usize].entry(waiting.row.table).or_insert(waiting);
+            match self.lanes[lane as usize].entry(waiting.row.table) {
+                Entry::Vacant(place) => _ = place.insert(waiting),
+                Entry::Occupied(_) => tell(waiting.to, waiting.row.id(), Refusal::NothingToOpen),
+            }
         }
         let early = std::mem::take(&mut self.early);
         early.into_iter().filter(|early| now_ms < early.until_ms).collect()
@@ -255,20 +262,20 @@ mod tests {
             }
         }
         assert_eq!(lanes.early.len(), 3 * share, "those who are here are told at once");
-        let mut again = lanes.settle(Height(1), 100, |_| Err(()), |_, _, ()| ());
+        let mut again = lanes.settle(Height(1), 100, |_| Err(Refusal::StaleRoll), |_, _, _| ());
         assert_eq!((again.len(), lanes.early.len()), (3 * share, 0));
         // Judged again and again, the same row has one place, and goes when its time is over.
         let early = again.remove(0);
         lanes.keep_early(early, 4);
         lanes.keep_early(Early::at(150, (early.sender, early.row)), 4);
         assert_eq!(lanes.early.len(), 1);
-        let again = lanes.settle(Height(2), 200, |_| Err(()), |_, _, ()| ());
+        let again = lanes.settle(Height(2), 200, |_| Err(Refusal::StaleRoll), |_, _, _| ());
         assert_eq!(again[0].until_ms, 100 + EARLY_PLEDGE_WAITS_MS);
         lanes.keep_early(again[0], 4);
-        let fits = |_: &PledgeRow| Err(());
-        assert!(lanes.settle(Height(2), 100 + EARLY_PLEDGE_WAITS_MS - 1, fits, |_, _, ()| ()).is_empty());
+        let fits = |_: &PledgeRow| Err(Refusal::StaleRoll);
+        assert!(lanes.settle(Height(2), 100 + EARLY_PLEDGE_WAITS_MS - 1, fits, |_, _, _| ()).is_empty());
         assert_eq!(lanes.early.len(), 1);
-        lanes.settle(Height(2), 100 + EARLY_PLEDGE_WAITS_MS, fits, |_, _, ()| ());
+        lanes.settle(Height(2), 100 + EARLY_PLEDGE_WAITS_MS, fits, |_, _, _| ());
         assert!(lanes.is_empty());
     }
 
@@ -281,11 +288,19 @@ mod tests {
         let fits = |row: &PledgeRow| match (row.is_opening(), row.table) {
             (true, 7) => Ok(Lane::Late),
             (true, _) => Ok(Lane::Opening),
-            _ => Err("behind"),
+            _ => Err(Refusal::PledgeBehind),
         };
         lanes.settle(Height(1), 0, fits, |to, id, why| told.push((to, id, why)));
-        assert_eq!(told, [(of(Origin::Here).peer, pledge(7, 1).id(), "behind")]);
+        assert_eq!(told, [(of(Origin::Here).peer, pledge(7, 1).id(), Refusal::PledgeBehind)]);
         let rows: Vec<PledgeRow> = lanes.to_propose().copied().collect();
         assert_eq!(rows, [opening(8), opening(7)], "one is late by now");
+        // The next roll of that table is forfeited too, before the late one of the roll before is in a block.
+        let next = PledgeRow { roll: 2, ..opening(7) };
+        assert!(take(&mut lanes, Lane::Opening, &next));
+        told.clear();
+        lanes.settle(Height(2), 0, fits, |to, id, why| told.push((to, id, why)));
+        assert_eq!(told, [(of(Origin::Here).peer, next.id(), Refusal::NothingToOpen)]);
+        let rows: Vec<PledgeRow> = lanes.to_propose().copied().collect();
+        assert_eq!(rows, [opening(8), opening(7)], "the place is taken");
     }
 }

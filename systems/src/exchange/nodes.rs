@@ -3,7 +3,7 @@
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::ResMut;
 use engine::PeerId;
-use engine::io::{Alarm, Input, Output};
+use engine::io::{Alarm, Input, Output, SlotList};
 use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX, NODE_VOTES_MAX, VALIDATORS_MAX};
 use engine::message::block::Block;
 use engine::message::certificate::Certificate;
@@ -27,6 +27,9 @@ pub struct Nodes {
     pub joined: Vec<PeerId>,
     /// This node's claim, for those that connect; none for one that follows.
     pub claim: Option<Claim>,
+    /// Validators that sign by their operators' word, as the operator here has heard: a slot's connections come and go, and the word
+    /// stays for as long as that process lives.
+    noted: SlotList,
 }
 
 /// Another node.
@@ -41,8 +44,6 @@ pub struct NodePeer {
     pub standing: NodeStanding,
     /// It has said so.
     pub has_told: bool,
-    /// The operator here has heard that it signs by its operator's word.
-    is_noted: bool,
     checks: usize,
     questions: usize,
 }
@@ -99,7 +100,13 @@ impl Nodes {
 
     /// How many validators other than one are connected, and have proved which they are.
     pub fn others(&self, own: Option<u32>) -> usize {
-        let slots = self.rows.iter().filter_map(|node| node.validator).filter(|slot| Some(*slot) != own);
+        self.others_of(own, |_| true)
+    }
+
+    /// How many of those a connection is of for which something holds: a validator counts once, however many it has.
+    pub fn others_of(&self, own: Option<u32>, holds: impl Fn(&NodePeer) -> bool) -> usize {
+        let rows = self.rows.iter().filter(|node| holds(node));
+        let slots = rows.filter_map(|node| node.validator).filter(|slot| Some(*slot) != own);
         let bit = |slot: u32| {
             // A bit that is shifted out would count as another validator's.
             assert!(slot < VALIDATORS_MAX, "every slot has a bit");
@@ -121,7 +128,7 @@ pub fn hear_nodes(
     mut heard: ResMut<'_, Heard>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let Nodes { rows, joined, claim } = &mut *nodes;
+    let Nodes { rows, joined, claim, noted } = &mut *nodes;
     let Inbox { inputs, offences, .. } = &mut *inbox;
     offences.clear();
     joined.clear();
@@ -135,17 +142,8 @@ pub fn hear_nodes(
             Input::Joined { peer, key, node: true, .. } => {
                 assert!(rows.iter().all(|node| node.id != *peer), "a connection opens once");
                 let standing = NodeStanding::default();
-                let (validator, has_told, is_noted, checks, questions) = (None, false, false, 0, 0);
-                rows.push(NodePeer {
-                    id: *peer,
-                    key: *key,
-                    validator,
-                    standing,
-                    has_told,
-                    is_noted,
-                    checks,
-                    questions,
-                });
+                let (validator, has_told, checks, questions) = (None, false, 0, 0);
+                rows.push(NodePeer { id: *peer, key: *key, validator, standing, has_told, checks, questions });
                 joined.push(*peer);
             }
             Input::Left(peer) => rows.retain(|node| node.id != *peer),
@@ -167,9 +165,10 @@ pub fn hear_nodes(
         let Some(node) = rows.iter_mut().find(|node| node.id == from) else { continue };
         heard.take(node, *message);
     }
-    for node in rows.iter_mut().filter(|node| node.standing.flags & NodeStanding::BY_OPERATOR != 0 && !node.is_noted) {
-        if let Some(slot) = node.validator {
-            node.is_noted = true;
+    let by_word = rows.iter().filter(|node| node.standing.flags & NodeStanding::BY_OPERATOR != 0);
+    for slot in by_word.filter_map(|node| node.validator) {
+        if !noted.contains(slot) {
+            noted.0 |= 1 << slot;
             outbox.outputs.push(Output::Alarm(Alarm::SignsByOperator { slot }));
         }
     }

@@ -97,14 +97,15 @@ impl Machine {
         self.world.resource::<Orderer>().knows_its_votes()
     }
 
-    /// Whether everyone who is ahead has given up the height that comes next here: only a snapshot leads on.
+    /// Whether everyone who is ahead has given up the height that comes next here, and not only liars say so: only a snapshot
+    /// leads on.
     pub fn past_is_gone(&self) -> bool {
         self.world.resource::<CatchUp>().past_is_gone()
     }
 
-    /// A snapshot comes instead of the heights that are gone: none is asked for any more.
+    /// A snapshot comes instead of the heights that are gone: none is asked for any more, and what came of them is forgotten.
     pub fn await_snapshot(&mut self) {
-        self.world.resource_mut::<CatchUp>().paused = true;
+        self.world.resource_mut::<CatchUp>().pause();
     }
 
     /// Whether a proof of a snapshot that another node gave proves its root.

@@ -1,12 +1,13 @@
 //! Validators that are away, and come back with less than they left with.
 
 use engine::Height;
+use engine::io::{Alarm, Input};
 use engine::limits::{CLOCK_SKEW_MS_MAX, UNSETTLED_MAX};
 use engine::message::node::{NodeMessage, NodeStanding};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
 
 use super::{all_answered, all_applied, bet_all, level, seated};
-use crate::hosts::Cluster;
+use crate::hosts::{Cluster, network_key};
 
 /// The proposer of a round that failed loses its turn for some heights, on every node alike.
 #[test]
@@ -185,6 +186,92 @@ fn one_that_lost_its_log_follows_for_a_while() {
     assert!(cluster.machine(3).follow());
     cluster.steps(3);
     assert!(!cluster.machine(3).is_voting());
+}
+
+/// A validator that lost its log signs by its operator's word: another's operator hears that once, however often it connects anew.
+#[test]
+fn that_one_signs_by_its_operators_word_is_said_once() {
+    let mut cluster = Cluster::new(4, 0, 84);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    // Far above all that it signed: it has no part in what comes next.
+    let fence = Height(cluster.settled(0).0 + 50);
+    cluster.machine(3).sign_above(fence);
+    for _ in 0..3 {
+        cluster.steps(60);
+        let is_known = |(slot, told): (u32, NodeStanding)| slot == 3 && told.flags & NodeStanding::BY_OPERATOR != 0;
+        assert!(cluster.machine(0).validators_told().any(is_known));
+        for (at, peer) in [(0, 3), (3, 0)] {
+            let (peer, key) = (cluster.id(peer), network_key(peer));
+            let again = [Input::Left(peer), Input::Joined { peer, key, address: [0; 16], node: true }];
+            cluster.hosts[at].inputs.extend(again);
+        }
+    }
+    assert_eq!(cluster.hosts[0].alarms, [Alarm::SignsByOperator { slot: 3 }]);
+}
+
+/// The heights of some nodes up to one of them are retired: nobody gets them from those any more.
+fn retire(cluster: &mut Cluster, slots: std::ops::Range<usize>, last: Height) {
+    for host in &mut cluster.hosts[slots] {
+        host.decided.retain(|height, _| *height > last);
+        host.settled.retain(|height, _| *height > last);
+    }
+}
+
+/// What a node's operator heard of blocks that are gone everywhere.
+fn gone(cluster: &Cluster, slot: usize) -> Vec<Alarm> {
+    let alarms = cluster.hosts[slot].alarms.iter();
+    alarms.filter(|alarm| matches!(alarm, Alarm::PastGone { .. })).copied().collect()
+}
+
+/// The others have given up the block that comes next for one that was away: one of them alone is not believed, and its operator
+/// hears it once from more of them, however often they are asked again.
+#[test]
+fn whoever_lacks_a_block_that_is_gone_everywhere_says_so_once() {
+    let mut cluster = Cluster::new(4, 0, 85);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    cluster.stop(3);
+    for _ in 0..6 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    assert!(level(&mut cluster));
+    let height = *cluster.hosts[3].decided.last_key_value().expect("it took part").0;
+    assert!(cluster.settled(0).0 > height.0 + 4);
+    (1..3).for_each(|slot| cluster.stop(slot));
+    retire(&mut cluster, 0..1, height.next());
+    cluster.start(3);
+    cluster.steps(600);
+    assert_eq!(gone(&cluster, 3), [], "one of four may lie");
+    assert!(!cluster.machine(3).past_is_gone());
+    (1..3).for_each(|slot| cluster.start(slot));
+    retire(&mut cluster, 1..3, height.next());
+    cluster.steps(2_500);
+    assert_eq!(gone(&cluster, 3), [Alarm::PastGone { height }]);
+    assert!(cluster.machine(3).past_is_gone());
+}
+
+/// Whoever follows may know fewer validators than may be liars: it believes those that it knows.
+#[test]
+fn a_follower_of_one_validator_is_told_that_its_next_block_is_gone() {
+    let mut cluster = Cluster::new(4, 1, 86);
+    cluster.cut = [(1, 4), (2, 4), (3, 4)].into();
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(4_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    cluster.stop(4);
+    for _ in 0..3 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let height = *cluster.hosts[4].decided.last_key_value().expect("it followed").0;
+    retire(&mut cluster, 0..1, height.next());
+    cluster.start(4);
+    cluster.steps(400);
+    assert_eq!(gone(&cluster, 4), [Alarm::PastGone { height }]);
 }
 
 /// One of the others tells of heights that nobody has decided: that keeps nobody out who lost its log, where a quorum of others

@@ -270,6 +270,36 @@ fn heights_that_no_chain_has_stop_nobody() {
     assert!(cluster.hosts.iter().all(|host| host.fault.is_none() && host.evidence.is_empty()));
 }
 
+/// Anybody may come as a node, tell that the chain is further, and have nothing of it: no validator believes that its past is gone,
+/// whether it has one or begins.
+#[test]
+fn one_that_is_ahead_and_has_nothing_to_tell_alarms_nobody() {
+    for has_played in [false, true] {
+        let mut cluster = Cluster::new(4, 1, 99);
+        if has_played {
+            let given = seated(&mut cluster, 4, 4);
+            assert!(cluster.until(4_000, |cluster| all_applied(cluster, &given)));
+            assert!(level(&mut cluster));
+        }
+        let asked = Rc::new(Cell::new(0));
+        let count = asked.clone();
+        cluster.tamper = Some(Box::new(move |from, to, message| {
+            let is_question = (from, to) == (0, 4) && matches!(message, NodeMessage::AskRange(_));
+            count.set(count.get() + u32::from(is_question));
+            Some(message)
+        }));
+        let decided = Height(cluster.settled(0).0 + 1_000);
+        tell(&mut cluster, 4, &[0], &[NodeMessage::Standing(NodeStanding { decided, ..NodeStanding::default() })]);
+        for _ in 0..1_200 {
+            cluster.step();
+            tell(&mut cluster, 4, &[0], &[NodeMessage::Range(Vec::new())]);
+            assert!(!cluster.machine(0).past_is_gone());
+        }
+        assert!(asked.get() > 1, "it is asked, and asked again: {}", asked.get());
+        assert!(cluster.hosts[0].alarms.is_empty(), "{:?}", cluster.hosts[0].alarms);
+    }
+}
+
 /// The blocks of one validator are an hour ahead, and a second proposal of each, for a round in which it has no turn, says that
 /// a quorum voted for it.
 #[test]

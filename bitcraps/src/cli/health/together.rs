@@ -155,7 +155,7 @@ impl Together {
     }
 
     /// Whether that node votes on nothing by its operator's will: whether it runs is nothing to the others.
-    pub(super) fn own_follows(&self) -> bool {
+    pub(super) fn own_has_no_slot(&self) -> bool {
         self.found[0].said.as_ref().is_ok_and(|said| said.chain == self.chain && said.status.order.slot.is_none())
     }
 
@@ -224,8 +224,8 @@ mod tests {
 
     const CHAIN: Hash = [2; 32];
 
-    fn found(slot: impl Into<Option<u32>>, settled: u64, follows: bool) -> Found {
-        let standing = ChainProgress { settled: Height(settled), follows, ..ChainProgress::default() };
+    fn found(slot: impl Into<Option<u32>>, settled: u64, is_silent: bool) -> Found {
+        let standing = ChainProgress { settled: Height(settled), is_silent, ..ChainProgress::default() };
         let order = OrderProgress { slot: slot.into(), ..OrderProgress::default() };
         let status = NodeStatus { standing, connections: 1, nodes: 3, behind: 0, furthest: None, order };
         Found { address: "a:1".into(), said: Ok(Said { key: [1; 32], name: "a".into(), chain: CHAIN, status }) }
@@ -298,9 +298,9 @@ mod tests {
     fn a_node_that_follows_is_well_and_no_validator() {
         let follower = |settled| found(None, settled, true);
         let all = |own| of(std::iter::once(own).chain((0..4).map(|slot| found(slot, 100, false))).collect());
-        assert!(all(follower(100)).is_well() && all(follower(100)).own_follows());
+        assert!(all(follower(100)).is_well() && all(follower(100)).own_has_no_slot());
         assert!(all(follower(100)).verdict().starts_with("4 of 4"));
         assert!(!all(follower(50)).is_well(), "it is behind");
-        assert!(!all(found(0, 100, true)).own_follows(), "a validator that cannot know what it signed");
+        assert!(!all(found(0, 100, true)).own_has_no_slot(), "a validator that listens, or cannot know what it signed");
     }
 }

@@ -72,7 +72,7 @@ pub struct NodeStanding {
     pub certified: Height,
     /// `root_chain` of the settled height.
     pub root_chain: Hash,
-    /// Bit 0: it follows, and votes on nothing. Bit 1: it lost its log, and its operator let it sign again.
+    /// Bit 0: it votes on nothing, for whatever reason. Bit 1: it lost its log, and its operator let it sign again.
     pub flags: u32,
     /// Zero.
     pub reserved: [u8; 4],
@@ -218,8 +218,8 @@ impl RoundCertificate {
 }
 
 impl NodeStanding {
-    /// The bit of [`NodeStanding::flags`] of a node that votes on nothing.
-    pub const FOLLOWS: u32 = 1;
+    /// The bit of [`NodeStanding::flags`] of a node that votes on nothing, for whatever reason.
+    pub const SILENT: u32 = 1;
     /// The bit of one that signs again because its operator answers for what it signed before.
     pub const BY_OPERATOR: u32 = 2;
 
@@ -236,7 +236,7 @@ impl NodeStanding {
             // Whoever is behind asks for heights up to these: one that is settled and not decided, nobody could tell.
             () if row.settled > row.decided => fail("settled height", row.settled.0),
             () if row.certified > row.settled => fail("certified height", row.certified.0),
-            () if row.flags > Self::FOLLOWS | Self::BY_OPERATOR => fail("standing flags", row.flags.into()),
+            () if row.flags > Self::SILENT | Self::BY_OPERATOR => fail("standing flags", row.flags.into()),
             () if row.reserved != [0; 4] => fail("standing reserved", 1),
             () => Ok(row),
         }

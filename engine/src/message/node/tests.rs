@@ -64,7 +64,7 @@ fn messages_at(height: Height) -> Vec<NodeMessage> {
             settled: Height(8),
             certified: Height(6),
             root_chain: [5; 32],
-            flags: NodeStanding::FOLLOWS,
+            flags: NodeStanding::SILENT,
             reserved: [0; 4],
         }),
         NodeMessage::AskBody(BlockRow { height, block: [7; 32] }),

@@ -51,6 +51,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("ThreadFrozen", |reading, _| reading.frozen = vec!["storage".into()]),
     ("DiskFull", |reading, _| reading.tick.disk_full = 1),
     ("Alarm", |reading, _| reading.tick.alarms += 1),
+    ("PastGone", |reading, _| reading.tick.past_gone = 1),
     ("ValidatorsAway", |reading, _| reading.tick.heard = 2),
     ("MemoryHigh", |reading, _| reading.process.memory_bytes = Some(999)),
     ("ConnectionsHigh", |reading, _| network(reading).connections = 99),
@@ -68,7 +69,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("SnapshotsFail", |reading, _| reading.tick.snapshots_failed += 1),
     ("SnapshotsPaused", |reading, _| reading.resources.on = vec!["pause_snapshots"]),
     ("NewcomersRefused", |reading, second| network(reading).counters = vec![("refused_short", second)]),
-    ("Follows", |reading, _| reading.tick.follows = 1),
+    ("Follows", |reading, _| reading.tick.lost_its_votes = 1),
     ("NodeBehind", |reading, _| reading.tick.behind = 5_000),
     ("FilesHigh", |reading, _| reading.process.files = Some(990)),
     ("SwitchesHigh", |reading, second| {
@@ -96,7 +97,15 @@ fn lived(trouble: Trouble) -> Vec<Reading> {
             let left = reading.tick;
             let process = reading.process.clone();
             reading = counted;
-            reading.tick = TickReadings { disk_full: 0, unanswered: 0, follows: 0, behind: 0, heard: 4, ..left };
+            reading.tick = TickReadings {
+                disk_full: 0,
+                unanswered: 0,
+                lost_its_votes: 0,
+                past_gone: 0,
+                behind: 0,
+                heard: 4,
+                ..left
+            };
             (reading.process.cpu_seconds, reading.process.threads) = (process.cpu_seconds, process.threads);
         }
         reading
