@@ -388,13 +388,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let nodes = KnownNodes::beside(&dir.path().join("player.pem"));
         let setup = Setup::new(genesis(&DevConfig::default()), [5; 32]).expect("a genesis");
-        let mut game = Game::new(setup, "dev".into(), HERE.into(), [7; 32]);
-        meet(&nodes, HERE, [1; 32], &mut game, false).expect("a new one");
-        meet(&nodes, HERE, [1; 32], &mut game, false).expect("the same one");
+        let game = Game::new(setup, "dev".into(), HERE.into(), [7; 32]);
+        meet(&nodes, HERE, [1; 32], &game, false).expect("a new one");
+        meet(&nodes, HERE, [1; 32], &game, false).expect("the same one");
         let pinned = node.key.is_some();
-        let refused = meet(&nodes, HERE, [2; 32], &mut game, pinned).expect_err("another one").to_string();
+        let refused = meet(&nodes, HERE, [2; 32], &game, pinned).expect_err("another one").to_string();
         assert!(refused.contains("somebody pretends to be it"), "{refused}");
         let typed = parse_node(&format!("{}@{HERE}", "02".repeat(32))).expect("a node");
-        meet(&nodes, HERE, [2; 32], &mut game, typed.key.is_some()).expect("the one that was asked for");
+        meet(&nodes, HERE, [2; 32], &game, typed.key.is_some()).expect("the one that was asked for");
     }
 }
