@@ -10,6 +10,8 @@ mod lives;
 mod traffic;
 mod said;
 mod trouble;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;

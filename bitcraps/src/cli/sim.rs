@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use sim::{Cost, Outcome, Plan, Signatures};
 
 use super::args::OutputArgs;
 use super::bars::bar;
+use super::out::remark;
 use super::signals::stop_signals;
 use words::{Failure, thousands};
 
@@ -85,8 +87,13 @@ impl SimArgs {
 /// Runs the command.
 pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     let _pool = engine::pool::build(1)?;
-    // A node that stops by a panic is a finding, and is told as one.
-    std::panic::set_hook(Box::new(|_| ()));
+    // A node that stops by a panic is a finding, and is told as one. Of any other panic nobody tells but whoever panics.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !sim::is_at_work() {
+            usual(panic);
+        }
+    }));
     match (args.seeds, args.minimise, args.plant) {
         (Some((from, to)), ..) => many(args, from, to),
         (_, Some(seed), _) => smaller(args, seed),
@@ -95,11 +102,20 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Runs a plan. If the simulation itself panics, which is no property of the nodes, the command that shows it again is said too.
+fn live(plan: &Plan, mut look: impl FnMut(u64)) -> anyhow::Result<(Outcome, Cost)> {
+    let lived = catch_unwind(AssertUnwindSafe(|| sim::run_timed(plan, |height, _| look(height.0))));
+    lived.unwrap_or_else(|panic| {
+        remark(format_args!("bitcraps: the simulation itself stopped\n  again: {}", plan.repeat()));
+        resume_unwind(panic)
+    })
+}
+
 fn one(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
     let plan = args.plan(seed);
     let bar = bar(args.output.is_watched(), plan.heights, "{wide_bar} height {pos} of {len}");
     let began = Instant::now();
-    let (outcome, cost) = sim::run_timed(&plan, |height, _| bar.set_position(height.0))?;
+    let (outcome, cost) = live(&plan, |height| bar.set_position(height))?;
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
     if !args.output.is_for_people() {
@@ -235,7 +251,7 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
         }
         bar.set_message(seed.to_string());
         let plan = args.plan(seed);
-        let outcome = sim::run(&plan, |_, _| ())?;
+        let outcome = live(&plan, |_| ())?.0;
         judge(&plan, &outcome)?;
         outcome.marks.iter().for_each(|(name, count)| *marks.entry(*name).or_insert(0) += count);
         outcome.faults.iter().for_each(|(name, count)| *faults.entry(*name).or_insert(0) += count);
@@ -269,27 +285,28 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
 
 fn smaller(args: &SimArgs, seed: u64) -> anyhow::Result<()> {
     let plan = args.plan(seed);
-    let Some(broken) = sim::run(&plan, |_, _| ())?.broken else {
+    let Some(broken) = live(&plan, |_| ())?.0.broken else {
         say!("seed {seed} breaks nothing");
         return Ok(());
     };
     let left = minimise(
         plan,
         broken.property,
-        |plan| sim::run(plan, |_, _| ()),
-        |plan| super::out::remark(format_args!("  still {}: {}", broken.property.name(), plan.repeat())),
+        |plan| Ok(live(plan, |_| ())?.0),
+        |plan| remark(format_args!("  still {}: {}", broken.property.name(), plan.repeat())),
     )?;
-    let outcome = sim::run(&left, |_, _| ())?;
+    let outcome = live(&left, |_| ())?.0;
     judge(&left, &outcome)
 }
 
 /// A planted bug is to be caught.
 fn planted(args: &SimArgs, plant: Plant) -> anyhow::Result<()> {
     let from = args.seed.unwrap_or_default();
-    for seed in from..from + PLANT_SEEDS {
+    for tried in 1..=PLANT_SEEDS {
+        // Behind the last seed of all comes the first.
+        let seed = from.wrapping_add(tried - 1);
         let plan = args.plan(seed);
-        let Some(broken) = sim::run(&plan, |_, _| ())?.broken else { continue };
-        let tried = seed - from + 1;
+        let Some(broken) = live(&plan, |_| ())?.0.broken else { continue };
         if !args.output.is_for_people() {
             say!(
                 "{}",
