@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use engine::hex;
 use serde_json::{Value, json};
 use sim::fault::Faults;
-use sim::marks::{MARKS, MARKS_ALONE};
+use sim::marks;
 use sim::minimise::minimise;
 use sim::plan::Plant;
 use sim::{Cost, Outcome, Plan, Signatures};
@@ -193,14 +193,9 @@ fn signing(plan: &Plan) -> &'static str {
     }
 }
 
-/// The rare states that a cluster of so many nodes can reach.
-fn marks_of(nodes: u32) -> &'static [&'static str] {
-    if nodes == 1 { &MARKS[..MARKS_ALONE] } else { &MARKS }
-}
-
 fn print_marks(nodes: u32, marks: &std::collections::BTreeMap<&'static str, u64>) -> anyhow::Result<()> {
     say!("  sometimes");
-    for mark in marks_of(nodes) {
+    for mark in marks::reachable(nodes) {
         say!("    {:>8}  {mark}", thousands(marks.get(mark).copied().unwrap_or_default()));
     }
     Ok(())
@@ -244,7 +239,7 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
     let bar = bar(args.output.is_watched(), to - from, "{wide_bar} seed {msg}, {pos} of {len}, {per_sec}, {eta} left");
     let began = Instant::now();
     let (mut done, mut virtual_ms, mut heights) = (0, 0, 0);
-    let (mut marks, mut faults) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    let (mut reached, mut faults) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
     for seed in from..to {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -253,7 +248,7 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
         let plan = args.plan(seed);
         let outcome = live(&plan, |_| ())?.0;
         judge(&plan, &outcome)?;
-        outcome.marks.iter().for_each(|(name, count)| *marks.entry(*name).or_insert(0) += count);
+        outcome.marks.iter().for_each(|(name, count)| *reached.entry(*name).or_insert(0) += count);
         outcome.faults.iter().for_each(|(name, count)| *faults.entry(*name).or_insert(0) += count);
         done += 1;
         heights += outcome.height.0;
@@ -263,13 +258,14 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let hours = began.elapsed().as_secs_f64() / 3_600.0;
     let (virtual_hours, per_hour) = (virtual_ms as f64 / 3_600_000.0, f64::from(done) / hours);
-    let never = marks_of(args.nodes).iter().find(|mark| !marks.contains_key(*mark)).filter(|_| done >= 1_000);
+    let mut asked = marks::asked(&args.plan(from)).iter();
+    let never = asked.find(|mark| !reached.contains_key(*mark)).filter(|_| done >= 1_000);
     let judged = never
         .map_or(Ok(()), |mark| Err(Failure::Mismatch(format!("in {done} seeds this never happened: {mark}")).into()));
     if !args.output.is_for_people() {
         let value = json!({
             "ok": never.is_none(), "seeds": done, "nodes": args.nodes, "heights": heights, "virtual_hours": virtual_hours,
-            "seconds": hours * 3_600.0, "seeds_per_hour": per_hour, "faults": faults, "marks": marks,
+            "seconds": hours * 3_600.0, "seeds_per_hour": per_hour, "faults": faults, "marks": reached,
         });
         say!("{value}");
         return judged;
@@ -279,7 +275,7 @@ fn many(args: &SimArgs, from: u64, to: u64) -> anyhow::Result<()> {
     for (name, count) in &faults {
         say!("    {:<18} {}", name, thousands(*count));
     }
-    print_marks(args.nodes, &marks)?;
+    print_marks(args.nodes, &reached)?;
     judged
 }
 
