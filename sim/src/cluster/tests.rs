@@ -1,4 +1,4 @@
-//! What a run says of itself: what its nodes did, and when it takes too long.
+//! What a run says of itself: what befell it, and when it takes too long.
 
 use super::*;
 use crate::fault::Faults;
@@ -33,4 +33,37 @@ fn what_a_player_cannot_read_breaks_no_fault() {
     let broken = cluster(1).arrive(packet).expect_err("these are no answers");
     assert_eq!(broken.property, Property::NoFault);
     assert!(broken.seen.starts_with("node 0 told a player what cannot be read"), "{broken:?}");
+}
+
+#[test]
+fn what_befalls_nobody_is_not_counted() {
+    // No node has a second life or a disk to lose, there is nobody to be cut off from, and no process runs yet.
+    let mut cluster = cluster(1);
+    let of_nobody = [
+        Fault::Partition,
+        Fault::Clog,
+        Fault::Kill,
+        Fault::Stall,
+        Fault::Pause,
+        Fault::AllDown,
+        Fault::LostDisk,
+        Fault::TwoLives,
+        Fault::BadWrites,
+    ];
+    for fault in of_nobody {
+        assert_eq!(cluster.go_wrong(fault), Ok(()));
+        assert!(cluster.faults.is_empty(), "{:?}", cluster.faults);
+    }
+    for fault in [Fault::Loss, Fault::PowerCut, Fault::Loss] {
+        assert_eq!(cluster.go_wrong(fault), Ok(()));
+    }
+    assert_eq!(cluster.faults, BTreeMap::from([("loss", 2), ("power-cut", 1)]));
+}
+
+#[test]
+fn a_kill_in_recovery_that_is_taken_back_is_no_state_that_was_reached() {
+    let mut cluster = cluster(1);
+    assert_eq!(cluster.go_wrong(Fault::KillInRecovery), Ok(()));
+    cluster.heal();
+    assert_eq!(cluster.reached("killed while it recovered"), 0);
 }
