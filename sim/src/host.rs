@@ -1,6 +1,6 @@
 //! One node of the simulation: its disk, its clock, and the lives that it leads one after another.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -164,15 +164,16 @@ impl Host {
         self.lives += 1;
         self.failures = self.disk.failures();
         *self.lines.borrow_mut() = Lines::default();
-        let opened = catch_unwind(AssertUnwindSafe(|| self.open(home, plant)));
+        let opened = at_work(|| {
+            let node = self.open(home, plant)?;
+            self.read_again()?;
+            anyhow::Ok(node)
+        });
         let node = match opened {
             Ok(Ok(node)) => node,
             Ok(Err(error)) => return Err(self.stopped(&format!("{error:#}"))),
-            Err(panic) => return Err(Stopped::Itself(said(&*panic))),
+            Err(said) => return Err(Stopped::Itself(said)),
         };
-        if let Err(error) = self.read_again() {
-            return Err(self.stopped(&error.to_string()));
-        }
         let decided = node.machine().chain().decided;
         // A tick begins somewhere in the quantum of the simulation.
         self.began = (now + self.draw.below(TICK), node.tick().0);
@@ -288,11 +289,10 @@ impl Host {
 
     fn guarded(&mut self, work: impl FnOnce(&mut Node) -> anyhow::Result<()>) -> Result<(), Stopped> {
         let Some(node) = &mut self.node else { return Ok(()) };
-        let done = catch_unwind(AssertUnwindSafe(|| work(node)));
-        let stopped = match done {
+        let stopped = match at_work(|| work(node)) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => self.stopped(&format!("{error:#}")),
-            Err(panic) => Stopped::Itself(said(&*panic)),
+            Err(said) => Stopped::Itself(said),
         };
         Err(stopped)
     }
@@ -389,8 +389,41 @@ fn save(disk: &FaultyBackend, from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::File::create(to.join("LOCK")).map(drop)
 }
 
+thread_local! {
+    /// Whether a node of this thread is at work.
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a node of this thread is at work: a panic is the node's own then, caught, and told as what stopped it. At any other time
+/// it is the simulation's, which nobody tells of but whoever panics.
+pub fn is_at_work() -> bool {
+    AT_WORK.get()
+}
+
+/// Lets a node work. Returns what it said, if it stopped by a panic.
+fn at_work<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+    assert!(!AT_WORK.replace(true), "one node works at a time");
+    let done = catch_unwind(AssertUnwindSafe(work));
+    assert!(AT_WORK.replace(false), "nobody else says that it works no more");
+    done.map_err(|panic| said(&*panic))
+}
+
 /// What a panic said.
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_nodes_own_while_it_works_and_at_no_other_time() {
+        assert!(!is_at_work());
+        assert_eq!(at_work(is_at_work), Ok(true));
+        let stopped = at_work::<()>(|| panic!("as planned, {}", is_at_work()));
+        assert_eq!(stopped, Err("as planned, true".to_owned()));
+        assert!(!is_at_work(), "after a panic too");
+    }
 }

@@ -28,7 +28,7 @@ pub mod outcome;
 pub mod minimise;
 
 pub use cluster::Cluster;
-pub use host::HostClock;
+pub use host::{HostClock, is_at_work};
 pub use order::memory::Signatures;
 pub use outcome::Outcome;
 pub use plan::Plan;

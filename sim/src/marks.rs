@@ -9,10 +9,13 @@ use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
 use net::wire::AnswerVerdict;
 
+use crate::fault::Faults;
 use crate::half::{Row, Wrong};
+use crate::plan::Plan;
 
-/// Every state that a run of many seeds must reach; what a set of one validator can reach first.
-pub const MARKS: [&str; 27] = [
+/// Every state that is counted: first those that one validator alone can reach, then those of two or three, of whom none may be
+/// faulty and each must agree.
+const MARKS: [&str; 27] = [
     "ticks shared a sync",
     "no room on the disk",
     "killed while it recovered",
@@ -24,14 +27,14 @@ pub const MARKS: [&str; 27] = [
     "a player pledged anew",
     "a client that was restored opened nothing",
     "decided in a later round",
-    "a block of an earlier round was proposed again and decided",
-    "a proposer lost its first turn",
     "a round was entered by a certificate",
     "a certificate of prevotes was told",
     "a body was asked for",
     "a whole beacon was told",
     "several heights told at once",
     "all nodes were down at once",
+    "a block of an earlier round was proposed again and decided",
+    "a proposer lost its first turn",
     "a fence let a validator sign again",
     "a validator that lost its log follows",
     "a snapshot was transferred",
@@ -42,8 +45,29 @@ pub const MARKS: [&str; 27] = [
     "a share that was none was told",
 ];
 
-/// How many of [`MARKS`] a set of one validator can reach: the first ones.
-pub const MARKS_ALONE: usize = 10;
+/// How many of [`MARKS`] a set of one can reach, and one of two or three.
+const MARKS_ALONE: usize = 10;
+const MARKS_ALL_AGREE: usize = 17;
+
+/// The states that a set of so many validators can reach.
+pub fn reachable(nodes: u32) -> &'static [&'static str] {
+    match nodes {
+        1 => &MARKS[..MARKS_ALONE],
+        2 | 3 => &MARKS[..MARKS_ALL_AGREE],
+        _ => &MARKS,
+    }
+}
+
+/// The states that many seeds of a plan must reach. They say that the simulation as it is usually run meets what is rare: where
+/// somebody chose what goes wrong, or asked for fewer players or heights, nothing is to be met.
+pub fn asked(plan: &Plan) -> &'static [&'static str] {
+    let usual = Plan::of(plan.seed);
+    let is_usual = plan.players >= usual.players && plan.heights >= usual.heights;
+    match plan.faults {
+        Faults::Some | Faults::All if is_usual => reachable(plan.nodes),
+        _ => &[],
+    }
+}
 
 /// Counts by name.
 #[derive(Default)]
@@ -139,6 +163,30 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_asked_for_what_it_can_reach() {
+        let plan = |nodes, faults: &str| Plan { nodes, faults: faults.parse().expect("faults"), ..Plan::of(1) };
+        let (liar, later) = ("a liar was put out", "decided in a later round");
+        for (nodes, faults, count, is_of_liars, is_of_rounds) in [
+            (1, "some", 10, false, false),
+            (2, "some", 17, false, true),
+            (3, "all", 17, false, true),
+            (4, "some", 27, true, true),
+            (13, "all", 27, true, true),
+            (1, "none", 0, false, false),
+            (4, "none", 0, false, false),
+            (4, "kill,two-lives", 0, false, false),
+        ] {
+            let asked = asked(&plan(nodes, faults));
+            let of = (asked.len(), asked.contains(&liar), asked.contains(&later));
+            assert_eq!(of, (count, is_of_liars, is_of_rounds), "{nodes} nodes, {faults}");
+        }
+        let usual = plan(4, "some");
+        for fewer in [Plan { players: 5, ..usual.clone() }, Plan { heights: 299, ..usual }] {
+            assert!(asked(&fewer).is_empty(), "{fewer:?}");
+        }
+    }
 
     #[test]
     fn only_what_happened_was_reached() {

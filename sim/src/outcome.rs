@@ -18,7 +18,7 @@ pub struct Outcome {
     pub root_chain: Hash,
     /// Virtual milliseconds.
     pub virtual_ms: u64,
-    /// Faults that happened, by kind.
+    /// Faults that befell somebody, by kind; of those that befall a disk at one of its next writes, how often they were planned.
     pub faults: BTreeMap<&'static str, u64>,
     /// Rare states that were reached, by name.
     pub marks: BTreeMap<&'static str, u64>,

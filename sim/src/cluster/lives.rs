@@ -46,7 +46,13 @@ impl Cluster {
                 self.wake(slot);
                 Ok(())
             }
-            Err(stopped) => self.died(slot, stopped),
+            Err(stopped) => {
+                // Planned it may be long before, and be taken back.
+                if host.lives > 1 && host.disk.is_off() {
+                    self.marks.count("killed while it recovered");
+                }
+                self.died(slot, stopped)
+            }
         }
     }
 

@@ -239,7 +239,12 @@ impl Cluster {
                 self.arrive_at(slot, inputs);
             }
             (End::Node(node), End::Player(player)) => {
-                for answer in read_answers(&bytes).expect("what nodes send is well formed") {
+                // No lie is told to players: whoever sent it, a node wrote it.
+                let answers = read_answers(&bytes).map_err(|error| {
+                    let seen = format!("node {node} told a player what cannot be read: {error}");
+                    Broken { property: Property::NoFault, seen }
+                })?;
+                for answer in answers {
                     let sent = self.players[player as usize].hear(node, &answer);
                     if let Some(intent) = sent {
                         self.seen.answered(node, &intent, &answer)?;

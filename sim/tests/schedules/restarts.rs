@@ -65,6 +65,22 @@ fn all_down_at_any_moment_without_certificates_of_prevotes_they_go_on() {
 }
 
 #[test]
+fn whose_power_goes_while_it_recovers_is_counted_when_it_does_and_recovers_again() {
+    led(20, |mut cluster| {
+        goes_on(&mut cluster, 3);
+        cluster.take_down(1);
+        cluster.cut_power_at(1, 1);
+        assert_eq!(cluster.reached("killed while it recovered"), 0, "it is planned");
+        cluster.bring_up(1).expect("sound");
+        assert_eq!((cluster.is_up(1), cluster.reached("killed while it recovered")), (false, 1));
+        let is_up = cluster.until(5_000, |cluster| cluster.is_up(1)).expect("sound");
+        assert!(is_up, "it did not start again in 5 s");
+        goes_on(&mut cluster, 3);
+        cluster.finish().expect("sound");
+    });
+}
+
+#[test]
 fn one_that_missed_the_last_decision_levels_and_takes_the_place_of_another() {
     led(3, |mut cluster| {
         goes_on(&mut cluster, 5);
