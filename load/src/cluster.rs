@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use words::Failure;
 
 use crate::dev::{DevConfig, genesis, seed_bytes};
+use crate::report::Target as Goal;
 use crate::target::Target;
 use crate::users::stray_key;
 
@@ -204,6 +205,19 @@ impl Compared {
         self.height == Height::GENESIS || first.is_some() && self.ends.iter().all(|end| end.root_chain == first)
     }
 
+    /// That every session of a load settled something, and all have the same root chain.
+    pub(crate) fn goal(&self) -> Goal {
+        let (count, height) = (self.ends.len(), self.height);
+        let empty = self.ends.iter().filter(|end| end.settled == Height::GENESIS).count();
+        let met = empty == 0 && self.agree();
+        let found = match (empty, met) {
+            (0, true) => format!("equal at height {height}"),
+            (0, false) => format!("THEY DIFFER at height {height}"),
+            _ => format!("{empty} of {count} settled NOTHING"),
+        };
+        Goal { name: "root chains".into(), wanted: format!("equal, all {count}"), found, met }
+    }
+
     /// The root chain of the first session that has one.
     pub fn root_chain(&self) -> Option<Hash> {
         self.ends.iter().find_map(|end| end.root_chain)
@@ -265,17 +279,21 @@ impl Cluster {
         self.members[slot].forget();
     }
 
-    /// Starts a validator again.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn restart(&mut self, slot: usize) -> anyhow::Result<()> {
+    /// What starts a validator again and waits until it listens, on whatever thread.
+    pub(crate) fn starter(&self, slot: usize) -> impl FnOnce() -> anyhow::Result<Target> + Send + use<> {
+        let member = &self.members[slot];
+        let (config, session) = (member.config.clone(), member.session.clone());
+        move || {
+            let folder = config.parent().context("a configuration lies in a folder")?;
+            Target::start_quietly(&config, session, &folder.join("node.log"))
+        }
+    }
+
+    /// Takes a validator back that was started again.
+    pub(crate) fn put(&mut self, slot: usize, started: Target) {
         let member = &mut self.members[slot];
         member.forget();
-        let folder = member.config.parent().context("a configuration lies in a folder")?;
-        let target = Target::start_quietly(&member.config, member.session.clone(), &folder.join("node.log"))?;
-        member.target = Some(target);
-        Ok(())
+        member.target = Some(started);
     }
 
     /// The highest settled height that a node told of.
@@ -416,5 +434,13 @@ mod tests {
         assert!(!agree(7, &[one, end(None)]), "one that settled heights and has not this one");
         assert!(!agree(7, &[none, one, one]), "one that settled nothing beside others that did");
         assert!(!agree(7, &[end(None)]));
+        let goal = |ends: &[SessionEnd]| {
+            let goal = Compared { height: Height(7), ends: ends.to_vec() }.goal();
+            (goal.found, goal.met)
+        };
+        assert_eq!(goal(&[one, one]), ("equal at height 7".into(), true));
+        assert_eq!(goal(&[one, two]), ("THEY DIFFER at height 7".into(), false));
+        assert_eq!(goal(&[none, one]), ("1 of 2 settled NOTHING".into(), false));
+        assert!(!goal(&[none, none]).1, "a load at which nothing was settled is no success");
     }
 }

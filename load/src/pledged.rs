@@ -369,6 +369,7 @@ pub fn run(
         std::thread::sleep(Duration::from_millis(100));
     }
     cluster.stop()?;
+    let compared = (cluster.members.len() > 1).then(|| cluster.compare()).transpose()?;
     let session = &cluster.members[0].session;
     let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));
     let said = json!({ "root_chain": last });
@@ -380,6 +381,7 @@ pub fn run(
     // tables of the same run are.
     report.targets.retain(|target| target.name != RECEIPT_TARGET);
     report.targets.extend(goals);
+    report.targets.extend(compared.map(|compared| compared.goal()));
     report.summary.ok = report.targets.iter().all(|target| target.met);
     Ok(report)
 }

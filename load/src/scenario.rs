@@ -167,10 +167,10 @@ impl Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn load(rate: f64, ramp: u64) -> Load {
+    pub(crate) fn load(rate: f64, ramp: u64) -> Load {
         Load {
             users: 10,
             rate,
