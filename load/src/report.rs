@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use aside::{Readers, write_new};
+use aside::{NewFile, Readers, write_new};
 use engine::limits::REPORT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -220,18 +220,22 @@ impl Report {
         write_new_in(dir, &[(JSON_NAME, self.json()?), (HTML_NAME, html(self))])
     }
 
-    /// Says which report is in a directory where another one is to go, if one is.
+    /// Makes the directory of a report if it is not there, and looks whether a report can be written into it: before a run of
+    /// hours, and not after it.
     ///
     /// # Errors
-    /// Names the file.
+    /// Names the report that is there, or what cannot be made or written.
     pub fn check_place(dir: &Path) -> io::Result<()> {
-        match [JSON_NAME, HTML_NAME].into_iter().map(|name| dir.join(name)).find(|path| path.exists()) {
-            None => Ok(()),
-            Some(path) => Err(io::Error::new(
+        let files = [JSON_NAME, HTML_NAME].map(|name| dir.join(name));
+        if let Some(path) = files.iter().find(|path| path.exists()) {
+            return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("{} is there already; give another directory, no report is overwritten", path.display()),
-            )),
+            ));
         }
+        fs::create_dir_all(dir).map_err(named(dir))?;
+        // What is begun and dropped leaves nothing behind.
+        files.iter().try_for_each(|path| NewFile::create(path, Readers::Usual).map(drop).map_err(named(path)))
     }
 
     /// Reads a report from its JSON, or from the directory that holds it.
@@ -271,15 +275,17 @@ impl Report {
     }
 }
 
+/// An error with the path that it is about.
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
+}
+
 /// Writes files into a directory, which is made if it is not there; none is overwritten.
 ///
 /// # Errors
 /// Names the file that is there, or cannot be written.
 pub fn write_new_in(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
-    let named = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
-    };
     fs::create_dir_all(dir).map_err(named(dir))?;
     for (name, text) in files {
         let path = dir.join(name);

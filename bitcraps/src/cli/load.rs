@@ -149,7 +149,7 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let scenario = args.scenario.expect("required without --compare");
     let load = load_of(args, scenario)?;
     check_nodes(args)?;
-    // Before a run of minutes whose report would have no site.
+    // Before a run of minutes whose report would have no place.
     if let Some(dir) = &args.report {
         Report::check_place(dir)?;
     }
@@ -181,12 +181,12 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     };
     bar.finish_and_clear();
     // What was kept only for the replay goes, whatever came of the run.
-    if args.data.is_none() && temporary.exists() {
-        std::fs::remove_dir_all(&temporary)?;
-    }
+    let is_kept = args.data.is_some() || !temporary.exists();
+    let removed = if is_kept { Ok(()) } else { std::fs::remove_dir_all(&temporary) };
     let mut report = result?;
     report.scenario = scenario.name().into();
-    tell(args, &report)
+    tell(args, &report)?;
+    Ok(removed?)
 }
 
 /// What is to be run, if it can be.
@@ -244,18 +244,19 @@ fn check_nodes(args: &LoadArgs) -> Result<(), Failure> {
     Err(Failure::Usage(problem))
 }
 
-/// Says what came of a run, and fails if a target was missed.
+/// Says what came of a run, and fails if a target was missed. It is said first: a report that cannot be written takes nothing of it.
 fn tell(args: &LoadArgs, report: &Report) -> anyhow::Result<()> {
-    if let Some(dir) = &args.report {
-        report.write(dir)?;
-    }
-    if args.output.is_for_people() {
+    let people = args.output.is_for_people();
+    if people {
         say!("{}", summary(report));
-        if let Some(dir) = &args.report {
-            say!("\nReport: {}", dir.join("report.html").display());
-        }
     } else {
         say!("{}", serde_json::to_string(report)?);
+    }
+    if let Some(dir) = &args.report {
+        report.write(dir)?;
+        if people {
+            say!("\nReport: {}", dir.join("report.html").display());
+        }
     }
     if report.summary.ok {
         return Ok(());

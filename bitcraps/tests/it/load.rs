@@ -56,6 +56,17 @@ fn a_run_over_sockets_loses_nothing_and_replays() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_fails_before_a_node_starts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, data) = (dir.path().join("f"), dir.path().join("data"));
+    std::fs::write(&file, "").expect("written");
+    let output = load(&["baseline", "--duration", "3", "--report", text(&file), "--data", text(&data)]);
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(4) && problem.contains(text(&file)), "{:?} {problem}", output.status);
+    assert!(output.stdout.is_empty() && !data.exists(), "nothing was run");
+}
+
+#[test]
 fn a_run_in_one_process_loses_nothing_and_replays() {
     let output = load(&["peak", "--in-process", "--users", "8", "--rate", "40", "--duration", "3"]);
     assert_whole(&summary(&output));

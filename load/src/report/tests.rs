@@ -189,6 +189,24 @@ fn errors_name_the_file_and_what_is_wrong() {
 }
 
 #[test]
+fn a_place_where_no_report_can_go_is_told_before_the_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("new/run");
+    Report::check_place(&place).expect("it is made");
+    assert_eq!(fs::read_dir(&place).expect("a directory").count(), 0, "nothing stays behind");
+    Report::check_place(&place).expect("an empty one serves");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("written");
+    for place in [file.clone(), file.join("below")] {
+        let problem = Report::check_place(&place).expect_err("a file is no directory").to_string();
+        assert!(problem.contains("file"), "{problem}");
+    }
+    sample(2_000.0, 1.0).write(&place).expect("written");
+    let there = Report::check_place(&place).expect_err("a report is there").to_string();
+    assert!(there.contains("report.json is there already"), "{there}");
+}
+
+#[test]
 fn the_page_has_every_figure() {
     let page = html(&sample(2_000.0, 1.0));
     assert_sound(&page);
