@@ -102,7 +102,8 @@ impl Driver {
         &self.heard
     }
 
-    /// Sends every intent when it is due; `on_progress` is called about ten times a second.
+    /// Sends every intent when it is due; `on_progress` is called about ten times a second. Gives after how long `stop` ended it,
+    /// where that was before the last intent.
     ///
     /// # Errors
     /// If the signing thread stopped.
@@ -112,7 +113,7 @@ impl Driver {
         signed: SignedAhead,
         stop: &AtomicBool,
         on_progress: impl FnMut(Duration, &Heard),
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Duration>> {
         let users = self.users.list().len() as u64;
         let mut churned = 0;
         let send = |now: Duration, due: Option<(usize, Intent)>| {

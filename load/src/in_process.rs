@@ -196,7 +196,7 @@ pub fn run(
     });
     end.store(true, Ordering::Relaxed);
     let totals = node.join().map_err(|_| anyhow::anyhow!("the node panicked"))?;
-    ran?;
+    let stopped_after = ran?;
     let totals = totals?;
     let notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
@@ -209,9 +209,7 @@ pub fn run(
         ),
     ];
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
-    judge(
-        load,
-        Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: IN_PROCESS, notes },
-        Some((&session, &said)),
-    )
+    let (tables, transport) = (house.tables, IN_PROCESS);
+    let judged = Judged { heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
+    judge(load, judged, Some((&session, &said)))
 }

@@ -1,5 +1,8 @@
 //! One load run from its beginning to its report.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -178,7 +181,7 @@ pub fn run(
     let mut own = Meter::new(std::process::id())?;
     let mut samples: Vec<(Sample, Sample)> = Vec::new();
     let started = SystemTime::now();
-    driver.run(load, signed, stop, |elapsed, heard| {
+    let stopped_after = driver.run(load, signed, stop, |elapsed, heard| {
         if elapsed.as_secs() as usize > samples.len() {
             let sample = (node.as_mut().map(Meter::sample).unwrap_or_default(), own.sample());
             samples.push(sample);
@@ -201,7 +204,8 @@ pub fn run(
             None
         }
     };
-    let judged = Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: "quic", notes };
+    let (tables, transport) = (house.tables, "quic");
+    let judged = Judged { heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
 }
 
@@ -239,6 +243,9 @@ fn notes(load: &Load, driver: &Driver, signed_count: u64, disturbed: &Disturbed)
 /// The name of the target for what a player waits for.
 pub(super) const RECEIPT_TARGET: &str = "bet to receipt, P95";
 
+/// The name of the target for how much of what was due was settled.
+const SETTLED_TARGET: &str = "settled";
+
 /// How intents travel where there are no sockets.
 pub(super) const IN_PROCESS: &str = "in-process";
 
@@ -248,6 +255,8 @@ pub(super) struct Judged<'a> {
     /// The node's, and this process'; one a second.
     pub(super) samples: &'a [(Sample, Sample)],
     pub(super) started: SystemTime,
+    /// After how long it was stopped, where it did not come to its end.
+    pub(super) stopped_after: Option<Duration>,
     pub(super) tables: u32,
     pub(super) transport: &'static str,
     pub(super) notes: Vec<String>,
@@ -259,14 +268,26 @@ pub(super) fn judge(
     judged: Judged<'_>,
     recorded: Option<(&Path, &serde_json::Value)>,
 ) -> anyhow::Result<Report> {
-    let Judged { heard, samples, started, tables, transport, mut notes } = judged;
+    let Judged { heard, samples, started, stopped_after, tables, transport, mut notes } = judged;
+    let lasted = stopped_after.unwrap_or(load.duration);
+    if stopped_after.is_some() {
+        let (lasted, asked) = (lasted.as_secs_f64(), load.duration.as_secs_f64());
+        notes.push(format!("The run was stopped after {lasted:.1} of {asked} s: its figures are those of this time."));
+    }
     let unsent = heard.unsent.load(Ordering::Relaxed);
     if unsent > 0 {
         notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
     }
-    let mut summary = summary(heard, samples, load);
+    let mut summary = summary(heard, samples, lasted);
     let acknowledgement = heard.read(|recorder| latencies(&recorder.acknowledgements));
     let mut goals = goals(&summary, &acknowledgement, load);
+    if stopped_after.is_some() {
+        // What was due in a part of a run is another rate while that rises; and a part of a run has not passed.
+        goals.retain(|goal| goal.name != SETTLED_TARGET);
+        let (wanted, found) = (load.duration.as_secs_f64(), lasted.as_secs_f64());
+        let (wanted, found) = (format!("{wanted} s"), format!("stopped after {found:.1} s"));
+        goals.push(Goal { name: "run to its end".into(), wanted, found, met: false });
+    }
     match recorded {
         Some((session, said)) => {
             let (goal, agrees) = replayed(session, said)?;
@@ -290,7 +311,7 @@ pub(super) fn judge(
         load: Offered {
             users: load.users,
             rate: load.rate,
-            duration_s: load.duration.as_secs_f64(),
+            duration_s: lasted.as_secs_f64(),
             tables,
             transport: transport.into(),
             options: options(load),
@@ -338,12 +359,12 @@ fn latencies(histogram: &hdrhistogram::Histogram<u64>) -> Latencies {
     }
 }
 
-fn summary(heard: &Heard, samples: &[(Sample, Sample)], load: &Load) -> Summary {
+fn summary(heard: &Heard, samples: &[(Sample, Sample)], lasted: Duration) -> Summary {
     heard.read(|recorder| {
         let Counts { offered, acknowledged, settled, refused } = recorder.total;
         let Latencies { p50_ms, p95_ms, p99_ms, max_ms } = latencies(&recorder.receipts);
         // The samples of the run itself, not of what came after.
-        let run = &samples[..samples.len().min(load.duration.as_secs() as usize)];
+        let run = &samples[..samples.len().min(lasted.as_secs() as usize)];
         let cpu: f64 = run.iter().map(|sample| sample.0.cpu_percent).sum();
         Summary {
             offered,
@@ -351,7 +372,7 @@ fn summary(heard: &Heard, samples: &[(Sample, Sample)], load: &Load) -> Summary 
             settled,
             refused,
             lost: recorder.unanswered(),
-            rate: settled as f64 / load.duration.as_secs_f64(),
+            rate: settled as f64 / lasted.as_secs_f64(),
             p50_ms,
             p95_ms,
             p99_ms,
@@ -412,7 +433,7 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
     goals.extend([
         goal("lost", "none".into(), summary.lost.to_string(), summary.lost == 0),
         goal(
-            "settled",
+            SETTLED_TARGET,
             format!("99% of {due:.0} a second"),
             format!("{:.0} a second, {answered:.0} answered", summary.rate),
             summary.rate >= 0.99 * due,

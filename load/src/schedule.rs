@@ -185,7 +185,8 @@ impl Heard {
 }
 
 /// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `look` is called
-/// about ten times a second with the time since the start. Returns early if `stop` is set.
+/// about ten times a second with the time since the start. Gives after how long `stop` ended it, where that was before the last
+/// intent.
 ///
 /// # Errors
 /// If the signing thread stopped.
@@ -197,7 +198,7 @@ pub(super) fn run(
     stop: &AtomicBool,
     mut send: impl FnMut(Duration, Option<(usize, Intent)>),
     mut on_progress: impl FnMut(Duration, &Heard),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Duration>> {
     let count = load.intents();
     let waiting = (WAITING_S * load.rate) as usize / HANDED_AT_ONCE as usize + 1;
     let (handed_in, handed) = mpsc::sync_channel(waiting);
@@ -238,6 +239,7 @@ pub(super) fn run(
         // Each rest costs the same, and an intent that goes out late counts as the node's delay.
         std::thread::sleep(if number - first <= FEW { SHORT_REST } else { REST });
     }
+    let stopped_after = (number < count).then(|| start.elapsed());
     drop(handed);
     handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
     let asked = Instant::now();
@@ -245,5 +247,5 @@ pub(super) fn run(
         on_progress(start.elapsed(), heard);
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
+    Ok(stopped_after)
 }

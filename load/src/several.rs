@@ -135,7 +135,7 @@ pub fn run(
     let mut samples: Vec<(Sample, Sample)> = Vec::new();
     let mut kills = Kills::new(load, site.kill);
     let started = SystemTime::now();
-    driver.run(load, signed, stop, |elapsed, heard| {
+    let stopped_after = driver.run(load, signed, stop, |elapsed, heard| {
         kills.turn(elapsed, &mut cluster);
         if elapsed.as_secs() as usize > samples.len() {
             samples.push((meters.sample(&mut cluster), own.sample()));
@@ -154,7 +154,8 @@ pub fn run(
     }
     cluster.stop()?;
     let compared = cluster.compare()?;
-    let judged = Judged { heard: &heard, samples: &samples, started, tables: welcome.tables, transport: "quic", notes };
+    let (tables, transport) = (welcome.tables, "quic");
+    let judged = Judged { heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let session = &cluster.members[0].session;
     let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));
     let said = json!({ "root_chain": last });

@@ -1,0 +1,70 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use engine::Height;
+use engine::io::Verdict;
+use engine::message::intent::{Intent, IntentId};
+use net::wire::{Answer, AnswerVerdict};
+
+use super::*;
+use crate::scenario::tests::load;
+use crate::schedule::{self, lock};
+
+/// What was heard in a run against something that applies each intent so long after it came, and after how long it was
+/// stopped. It is stopped, if it is, at `stopped_at`.
+fn run_against_a_stub(load: &Load, slots: usize, takes: Duration, stopped_at: Duration) -> (Heard, Option<Duration>) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let house = House { chain: [5; 32], tables: 2, grant: 1_000 };
+    let users = Arc::new(Users::new(load.users, house, load.seed, 1_800_000_000_000));
+    let stop = AtomicBool::new(false);
+    let signed = SignedAhead::sign(load, &users, dir.path(), &stop, |_| ()).expect("signed");
+    let heard = Heard::new(load.users as usize, slots);
+    let waiting: RefCell<VecDeque<(Duration, usize, IntentId)>> = RefCell::default();
+    let answer = |now: Duration| {
+        let start = *lock(&heard.start);
+        let is_due = |(at, ..): &mut (Duration, usize, IntentId)| *at <= now;
+        while let Some((_, user, id)) = waiting.borrow_mut().pop_front_if(is_due) {
+            let verdict = AnswerVerdict::Receipt { height: Height(1), index: 0, verdict: Verdict::Applied };
+            heard.answered(user, start, &Answer { id, verdict });
+        }
+    };
+    let send = |now: Duration, due: Option<(usize, Intent)>| {
+        waiting.borrow_mut().extend(due.map(|(user, intent)| (now + takes, user, intent.id())));
+        answer(now);
+    };
+    let look = |now: Duration, _: &Heard| {
+        stop.store(now >= stopped_at, Ordering::Relaxed);
+        answer(now);
+    };
+    let stopped_after = schedule::run(load, &users, signed, &heard, &stop, send, look).expect("a run");
+    (heard, stopped_after)
+}
+
+fn judged(heard: &Heard, stopped_after: Option<Duration>) -> Judged<'_> {
+    let (started, tables, transport) = (SystemTime::UNIX_EPOCH, 2, "quic");
+    Judged { heard, samples: &[], started, stopped_after, tables, transport, notes: Vec::new() }
+}
+
+#[test]
+fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
+    let load = load(100.0, 0);
+    let (heard, stopped_after) = run_against_a_stub(&load, 64, Duration::ZERO, Duration::from_secs(1));
+    let report = judge(&load, judged(&heard, stopped_after), None).expect("judged");
+    assert!((90.0..110.0).contains(&report.summary.rate), "100 a second were asked for: {}", report.summary.rate);
+    assert!((1.0..3.0).contains(&report.load.duration_s), "{}", report.load.duration_s);
+    let missed: Vec<&str> =
+        report.targets.iter().filter(|target| !target.met).map(|target| target.name.as_str()).collect();
+    assert_eq!((&missed[..], report.summary.ok), (&["run to its end"][..], false));
+    assert!(report.notes.iter().any(|note| note.contains("was stopped after 1.")), "{:?}", report.notes);
+}
+
+#[test]
+fn a_run_that_came_to_its_end_is_judged_by_all_of_it() {
+    let load = Load { duration: Duration::from_secs(1), ..load(100.0, 0) };
+    let (heard, stopped_after) = run_against_a_stub(&load, 64, Duration::from_millis(5), Duration::MAX);
+    let report = judge(&load, judged(&heard, stopped_after), None).expect("judged");
+    assert_eq!((report.summary.settled, report.summary.rate, report.load.duration_s), (100, 100.0, 1.0));
+    assert!(report.targets.iter().any(|target| target.name == "settled" && target.met), "{:?}", report.targets);
+    assert_eq!(report.notes, [""; 0]);
+}
