@@ -210,6 +210,6 @@ pub fn run(
     ];
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
     let (tables, transport) = (house.tables, IN_PROCESS);
-    let judged = Judged { heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
+    let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     judge(load, judged, Some((&session, &said)))
 }

@@ -387,7 +387,7 @@ pub fn run(
     // The first and the last second of a run that was stopped are no whole ones, and roll fewer tables.
     goals.retain(|goal| stopped_after.is_none() || goal.name != ROLLS_TARGET);
     let (heard, tables, transport) = (&measured.heard, load.users, "quic");
-    let judged = Judged { heard, samples: &samples, started, stopped_after, tables, transport, notes };
+    let judged = Judged { site, heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let mut report = judge(load, judged, Some((session, &said)))?;
     // The bound of a few tables' receipts is not that of two thousand tables that roll each second, on any machine: the other
     // tables of the same run are.

@@ -127,12 +127,12 @@ pub struct Summary {
     pub p99_ms: f64,
     /// All of them.
     pub max_ms: f64,
-    /// The most memory that the node held, in megabytes.
-    pub rss_mb: f64,
-    /// The node's processor time; 100 is one core.
-    pub cpu_percent: f64,
-    /// Whether a replay of the session gave the same roots.
-    pub replay_ok: bool,
+    /// The most memory that the node held, in megabytes; none where nobody saw it, since the node runs elsewhere.
+    pub rss_mb: Option<f64>,
+    /// The node's processor time, in the same way; 100 is one core.
+    pub cpu_percent: Option<f64>,
+    /// Whether a replay of the session gave the same roots; none where the session is not this run's.
+    pub replay_ok: Option<bool>,
     /// Whether the run as a whole passed.
     pub ok: bool,
 }
@@ -254,6 +254,12 @@ impl Report {
     fn json(&self) -> io::Result<String> {
         let mut value = serde_json::to_value(self)?;
         plain_numbers(&mut value);
+        let Summary { rss_mb, cpu_percent, replay_ok, .. } = self.summary;
+        let measured =
+            [("rss_mb", rss_mb.is_some()), ("cpu_percent", cpu_percent.is_some()), ("replay_ok", replay_ok.is_some())];
+        for (name, _) in measured.into_iter().filter(|(_, is_measured)| !is_measured) {
+            value[name] = Value::Null;
+        }
         Ok(serde_json::to_string_pretty(&value)? + "\n")
     }
 
@@ -294,8 +300,8 @@ pub fn write_new_in(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
     Ok(())
 }
 
-/// Numbers as JSON keeps them. It has no NaN and writes null: no field of a report is optional, so every null is a ratio of
-/// nothing to nothing. Six places are a nanosecond in milliseconds, and are read back as they were written.
+/// Numbers as JSON keeps them. It has no NaN and writes null, so every null is taken for a ratio of nothing to nothing: where one
+/// says that something was not measured, it is put back. Six places are a nanosecond in milliseconds, and are read back as they were written.
 fn plain_numbers(value: &mut Value) {
     const PLACES: f64 = 1e6;
     match value {

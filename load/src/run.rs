@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use engine::Genesis;
 use engine::limits::COALESCED_ABOVE_PER_S;
 use engine::rules::DiceSource;
@@ -205,7 +206,7 @@ pub fn run(
         }
     };
     let (tables, transport) = (house.tables, "quic");
-    let judged = Judged { heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
+    let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
 }
 
@@ -251,6 +252,7 @@ pub(super) const IN_PROCESS: &str = "in-process";
 
 /// What was measured, to be judged.
 pub(super) struct Judged<'a> {
+    pub(super) site: &'a RunSite,
     pub(super) heard: &'a Heard,
     /// The node's, and this process'; one a second.
     pub(super) samples: &'a [(Sample, Sample)],
@@ -268,7 +270,7 @@ pub(super) fn judge(
     judged: Judged<'_>,
     recorded: Option<(&Path, &serde_json::Value)>,
 ) -> anyhow::Result<Report> {
-    let Judged { heard, samples, started, stopped_after, tables, transport, mut notes } = judged;
+    let Judged { site, heard, samples, started, stopped_after, tables, transport, mut notes } = judged;
     let lasted = stopped_after.unwrap_or(load.duration);
     if stopped_after.is_some() {
         let (lasted, asked) = (lasted.as_secs_f64(), load.duration.as_secs_f64());
@@ -279,6 +281,10 @@ pub(super) fn judge(
         notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
     }
     let mut summary = summary(heard, samples, lasted);
+    if recorded.is_none() {
+        // The node is somebody else's: it was not seen.
+        (summary.rss_mb, summary.cpu_percent) = (None, None);
+    }
     let acknowledgement = heard.read(|recorder| latencies(&recorder.acknowledgements));
     let mut goals = goals(&summary, &acknowledgement, load);
     if stopped_after.is_some() {
@@ -288,13 +294,10 @@ pub(super) fn judge(
         let (wanted, found) = (format!("{wanted} s"), format!("stopped after {found:.1} s"));
         goals.push(Goal { name: "run to its end".into(), wanted, found, met: false });
     }
-    match recorded {
-        Some((session, said)) => {
-            let (goal, agrees) = replayed(session, said)?;
-            summary.replay_ok = agrees;
-            goals.push(goal);
-        }
-        None => goals.retain(|goal| goal.name != "memory"),
+    if let Some((session, said)) = recorded {
+        let (goal, agrees) = replayed(session, said)?;
+        summary.replay_ok = Some(agrees);
+        goals.push(goal);
     }
     if transport == IN_PROCESS {
         // The players' memory is in the same process.
@@ -314,7 +317,7 @@ pub(super) fn judge(
             duration_s: lasted.as_secs_f64(),
             tables,
             transport: transport.into(),
-            options: options(load),
+            options: options(load, site),
         },
         summary,
         acknowledgement,
@@ -327,13 +330,32 @@ pub(super) fn judge(
     })
 }
 
-fn options(load: &Load) -> Vec<(String, String)> {
+/// The conditions that are no figure of their own: a run under others is not to be compared without a word.
+fn options(load: &Load, site: &RunSite) -> Vec<(String, String)> {
     let mut options = vec![("seed".to_owned(), load.seed.to_string())];
+    let mut say = |name: &str, value: String| options.push((name.to_owned(), value));
+    match site.target {
+        Some(address) => say("node that ran already", address.to_string()),
+        None => say("workers of a node", site.threads.to_string()),
+    }
+    if site.nodes > 1 {
+        say("validators", site.nodes.to_string());
+    }
+    if let Some(delay_ms) = &site.delay_ms {
+        say("delay between them", format!("{} to {} ms", delay_ms.start(), delay_ms.end()));
+    }
+    if let Some(kind) = site.rogue {
+        say("rogue", name_of(kind));
+    }
+    if let Some(kind) = load.hostile_kind {
+        say("what hostile clients do", name_of(kind));
+    }
     let mut add = |name: &str, value: u32| {
         if value > 0 {
             options.push((name.to_owned(), value.to_string()));
         }
     };
+    add("validators that are killed", site.kill);
     add("watchers", load.watchers);
     add("slow readers", load.slow_readers);
     add("hostile clients", load.hostile);
@@ -348,6 +370,11 @@ fn options(load: &Load) -> Vec<(String, String)> {
         options.push(("ramp".into(), format!("{} s", load.ramp.as_secs_f64())));
     }
     options
+}
+
+/// A choice as it is written on the command line.
+fn name_of(kind: impl ValueEnum) -> String {
+    kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn latencies(histogram: &hdrhistogram::Histogram<u64>) -> Latencies {
@@ -377,9 +404,9 @@ fn summary(heard: &Heard, samples: &[(Sample, Sample)], lasted: Duration) -> Sum
             p95_ms,
             p99_ms,
             max_ms,
-            rss_mb: samples.iter().map(|sample| sample.0.memory_mb).fold(0.0, f64::max),
-            cpu_percent: cpu / (run.len().max(1) as f64),
-            replay_ok: false,
+            rss_mb: samples.iter().map(|sample| sample.0.memory_mb).reduce(f64::max),
+            cpu_percent: (!run.is_empty()).then(|| cpu / run.len() as f64),
+            replay_ok: None,
             ok: false,
         }
     })
@@ -438,13 +465,9 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
             format!("{:.0} a second, {answered:.0} answered", summary.rate),
             summary.rate >= 0.99 * due,
         ),
-        goal(
-            "memory",
-            format!("under {MEMORY_TARGET_MB} MB"),
-            format!("{:.0} MB", summary.rss_mb),
-            summary.rss_mb < MEMORY_TARGET_MB,
-        ),
     ]);
+    let memory = summary.rss_mb.map(|rss_mb| (format!("{rss_mb:.0} MB"), rss_mb < MEMORY_TARGET_MB));
+    goals.extend(memory.map(|(found, met)| goal("memory", format!("under {MEMORY_TARGET_MB} MB"), found, met)));
     goals
 }
 

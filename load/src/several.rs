@@ -155,7 +155,7 @@ pub fn run(
     cluster.stop()?;
     let compared = cluster.compare()?;
     let (tables, transport) = (welcome.tables, "quic");
-    let judged = Judged { heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
+    let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let session = &cluster.members[0].session;
     let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));
     let said = json!({ "root_chain": last });

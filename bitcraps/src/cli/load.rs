@@ -14,6 +14,7 @@ use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{HostileKind, Load, Scenario};
+use load::target::Sample;
 use net::settings::parse_address;
 use node::config::workers;
 use words::{Failure, thousands};
@@ -283,15 +284,18 @@ fn show(bar: &ProgressBar, progress: &Progress) {
     }
     let counts = &progress.counts;
     bar.set_position(progress.elapsed.as_millis() as u64);
+    // One that runs elsewhere is not seen, nor is any before its first second.
+    let node = match progress.node {
+        Sample { memory_mb: 0.0, .. } => String::new(),
+        Sample { memory_mb, cpu_percent } => format!("  node {cpu_percent:.0}% CPU, {memory_mb:.0} MB"),
+    };
     bar.set_message(format!(
-        "{} offered  {} acknowledged  {} settled  {} refused  P95 {:.1} ms  node {:.0}% CPU, {:.0} MB",
+        "{} offered  {} acknowledged  {} settled  {} refused  P95 {:.1} ms{node}",
         thousands(counts.offered),
         thousands(counts.acknowledged),
         thousands(counts.settled),
         thousands(counts.refused),
         progress.p95_ms,
-        progress.node.cpu_percent,
-        progress.node.memory_mb,
     ));
 }
 
@@ -315,10 +319,9 @@ fn summary(report: &Report) -> String {
         report.acknowledgement.p95_ms,
         report.acknowledgement.p99_ms,
         report.acknowledgement.max_ms,
-        if found.rss_mb > 0.0 {
-            format!("{:.0}% of one core, {:.0} MB", found.cpu_percent, found.rss_mb)
-        } else {
-            "not measured: it runs elsewhere".into()
+        match (found.cpu_percent, found.rss_mb) {
+            (Some(cpu_percent), Some(rss_mb)) => format!("{cpu_percent:.0}% of one core, {rss_mb:.0} MB"),
+            _ => "not measured".into(),
         },
     );
     for (code, count) in &report.refusals {

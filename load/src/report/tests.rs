@@ -72,9 +72,9 @@ fn sample(rate: f64, slow: f64) -> Report {
             p95_ms: 19.8 * slow,
             p99_ms: 31.7 * slow,
             max_ms: 212.6 * slow,
-            rss_mb: 107.3,
-            cpu_percent: 65.2,
-            replay_ok: true,
+            rss_mb: Some(107.3),
+            cpu_percent: Some(65.2),
+            replay_ok: Some(true),
             ok: true,
         },
         acknowledgement: Latencies { p50_ms: 0.412, p95_ms: 1.93, p99_ms: 5.27, max_ms: 38.6 },
@@ -109,9 +109,9 @@ fn nothing() -> Report {
             p95_ms: 0.0,
             p99_ms: 0.0,
             max_ms: 0.0,
-            rss_mb: 0.0,
-            cpu_percent: 0.0,
-            replay_ok: false,
+            rss_mb: Some(0.0),
+            cpu_percent: Some(0.0),
+            replay_ok: Some(false),
             ok: false,
         },
         acknowledgement: Latencies::default(),
@@ -365,6 +365,33 @@ fn a_run_without_receipts_is_not_the_fastest() {
 }
 
 #[test]
+fn what_was_not_measured_is_neither_zero_nor_compared() {
+    let mut elsewhere = sample(2_000.0, 1.0);
+    (elsewhere.summary.rss_mb, elsewhere.summary.cpu_percent, elsewhere.summary.replay_ok) = (None, None, None);
+    elsewhere.targets.truncate(3);
+    for second in &mut elsewhere.seconds {
+        (second.rss_mb, second.node_cpu_percent) = (0.0, 0.0);
+    }
+    let json = elsewhere.json().expect("json");
+    assert_eq!(serde_json::from_str::<Report>(&json).expect("a report"), elsewhere);
+    let value: Value = serde_json::from_str(&json).expect("json");
+    for name in ["rss_mb", "cpu_percent", "replay_ok"] {
+        assert_eq!(value.get(name), Some(&Value::Null), "{name} is a field that says so");
+    }
+    for (a, b) in [(&elsewhere, &sample(2_000.0, 1.0)), (&sample(2_000.0, 1.0), &elsewhere)] {
+        let comparison = Comparison::of(a, b);
+        for figure in ["memory", "CPU, 100 % is a core", "replay is the same"] {
+            assert_eq!(comparison.row(figure).expect("a row").judgement, Judgement::Unjudged, "{figure}");
+        }
+        assert_sound(&comparison_html(a, b));
+    }
+    assert_eq!(html::headline(&elsewhere), (true, "Met: all 3 targets.".into()));
+    let page = html(&elsewhere);
+    assert_sound(&page);
+    assert!(!page.contains("<td class=\"number\">0 MB</td>") && page.contains("Nothing was measured."), "{page}");
+}
+
+#[test]
 fn the_headline_hides_nothing() {
     let of = |change: fn(&mut Report)| {
         let mut report = sample(2_000.0, 1.0);
@@ -375,7 +402,7 @@ fn the_headline_hides_nothing() {
     assert_eq!(of(|_| ()), (true, "Met: all 3 targets.".into()));
     assert_eq!(of(|report| report.targets[1].met = false).1, "Missed: settled. 2 of 3 targets were met.");
     assert!(!of(|report| report.summary.ok = false).0);
-    let (passed, text) = of(|report| report.summary.replay_ok = false);
+    let (passed, text) = of(|report| report.summary.replay_ok = Some(false));
     assert!(!passed && text.contains("replay"), "{text}");
     assert_eq!(of(|report| report.targets.clear()).1, "Passed. No target was set.");
 }

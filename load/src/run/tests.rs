@@ -41,16 +41,24 @@ fn run_against_a_stub(load: &Load, slots: usize, takes: Duration, stopped_at: Du
     (heard, stopped_after)
 }
 
-fn judged(heard: &Heard, stopped_after: Option<Duration>) -> Judged<'_> {
+/// What came of a run at a site.
+fn report_of(load: &Load, site: &RunSite, heard: &Heard, stopped_after: Option<Duration>) -> Report {
+    let samples = [(Sample { memory_mb: 64.0, cpu_percent: 50.0 }, Sample::default())];
     let (started, tables, transport) = (SystemTime::UNIX_EPOCH, 2, "quic");
-    Judged { heard, samples: &[], started, stopped_after, tables, transport, notes: Vec::new() }
+    let judged =
+        Judged { site, heard, samples: &samples, started, stopped_after, tables, transport, notes: Vec::new() };
+    judge(load, judged, None).expect("judged")
+}
+
+fn site() -> RunSite {
+    RunSite { target: None, dir: PathBuf::new(), threads: 1, nodes: 1, kill: 0, delay_ms: None, rogue: None }
 }
 
 #[test]
 fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
     let load = load(100.0, 0);
     let (heard, stopped_after) = run_against_a_stub(&load, 64, Duration::ZERO, Duration::from_secs(1));
-    let report = judge(&load, judged(&heard, stopped_after), None).expect("judged");
+    let report = report_of(&load, &site(), &heard, stopped_after);
     assert!((90.0..110.0).contains(&report.summary.rate), "100 a second were asked for: {}", report.summary.rate);
     assert!((1.0..3.0).contains(&report.load.duration_s), "{}", report.load.duration_s);
     let missed: Vec<&str> =
@@ -63,8 +71,43 @@ fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
 fn a_run_that_came_to_its_end_is_judged_by_all_of_it() {
     let load = Load { duration: Duration::from_secs(1), ..load(100.0, 0) };
     let (heard, stopped_after) = run_against_a_stub(&load, 64, Duration::from_millis(5), Duration::MAX);
-    let report = judge(&load, judged(&heard, stopped_after), None).expect("judged");
+    let report = report_of(&load, &site(), &heard, stopped_after);
     assert_eq!((report.summary.settled, report.summary.rate, report.load.duration_s), (100, 100.0, 1.0));
     assert!(report.targets.iter().any(|target| target.name == "settled" && target.met), "{:?}", report.targets);
     assert_eq!(report.notes, [""; 0]);
+}
+
+#[test]
+fn what_ran_elsewhere_was_not_measured() {
+    let load = load(100.0, 0);
+    let elsewhere = RunSite { target: Some(([127, 0, 0, 1], 7_400).into()), ..site() };
+    let report = report_of(&load, &elsewhere, &Heard::new(1, 1), None);
+    let Summary { rss_mb, cpu_percent, replay_ok, .. } = report.summary;
+    assert_eq!((rss_mb, cpu_percent, replay_ok), (None, None, None));
+    assert!(report.targets.iter().all(|target| target.name != "memory" && target.name != "replay"));
+    assert!(report.load.options.contains(&("node that ran already".into(), "127.0.0.1:7400".into())));
+}
+
+#[test]
+fn every_condition_of_a_run_is_one_of_its_options() {
+    let alone = (load(100.0, 0), site());
+    let with_site = |site| (alone.0.clone(), site);
+    let differences = |(load, site): &(Load, RunSite)| {
+        let [a, b] =
+            [(&alone.0, &alone.1), (load, site)].map(|(load, site)| report_of(load, site, &Heard::new(1, 1), None));
+        crate::report::Comparison::of(&a, &b).differences.join("\n")
+    };
+    assert_eq!(differences(&with_site(site())), "");
+    let kinds = Load { hostile: 1, hostile_kind: Some(crate::scenario::HostileKind::SlowLoris), ..load(100.0, 0) };
+    for (run, says) in [
+        (with_site(RunSite { nodes: 4, ..site() }), "validators=4"),
+        (with_site(RunSite { nodes: 4, kill: 2, ..site() }), "validators that are killed=2"),
+        (with_site(RunSite { nodes: 4, delay_ms: Some(5..=15), ..site() }), "delay between them=5 to 15 ms"),
+        (with_site(RunSite { nodes: 4, rogue: Some(RogueKind::Bodies), ..site() }), "rogue=bodies"),
+        (with_site(RunSite { threads: 7, ..site() }), "workers of a node=7"),
+        ((kinds, site()), "what hostile clients do=slow-loris"),
+    ] {
+        let found = differences(&run);
+        assert!(found.contains(says), "{says}: {found}");
+    }
 }
