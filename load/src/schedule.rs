@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use engine::io::{ShedReason, Verdict};
+use engine::limits::EXPIRY_AHEAD_S_MAX;
 use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 use net::client::Event;
@@ -29,6 +30,16 @@ const REST: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is under way at the end may take: longer than any intent may be applied.
 const LAST: Duration = Duration::from_secs(35);
+
+/// Intents of one user that can be told apart, at least: a million users send one now and then.
+const SLOTS_MIN: usize = 16;
+
+/// Intents of one user that can be told apart while they are under way: as many as are due until the first of them has expired,
+/// whatever the rate. An answer to an older one would not be counted, and the intent be called lost.
+pub(super) fn slots(load: &Load) -> usize {
+    let due = load.rate / f64::from(load.users) * EXPIRY_AHEAD_S_MAX as f64;
+    SLOTS_MIN.max(due.ceil() as usize + load.burst as usize)
+}
 
 /// What clients write and the driver reads.
 pub struct Heard {

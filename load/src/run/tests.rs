@@ -13,13 +13,13 @@ use crate::schedule::{self, lock};
 
 /// What was heard in a run against something that applies each intent so long after it came, and after how long it was
 /// stopped. It is stopped, if it is, at `stopped_at`.
-fn run_against_a_stub(load: &Load, slots: usize, takes: Duration, stopped_at: Duration) -> (Heard, Option<Duration>) {
+fn run_against_a_stub(load: &Load, takes: Duration, stopped_at: Duration) -> (Heard, Option<Duration>) {
     let dir = tempfile::tempdir().expect("a folder");
     let house = House { chain: [5; 32], tables: 2, grant: 1_000 };
     let users = Arc::new(Users::new(load.users, house, load.seed, 1_800_000_000_000));
     let stop = AtomicBool::new(false);
     let signed = SignedAhead::sign(load, &users, dir.path(), &stop, |_| ()).expect("signed");
-    let heard = Heard::new(load.users as usize, slots);
+    let heard = Heard::new(load.users as usize, schedule::slots(load));
     let waiting: RefCell<VecDeque<(Duration, usize, IntentId)>> = RefCell::default();
     let answer = |now: Duration| {
         let start = *lock(&heard.start);
@@ -57,7 +57,7 @@ fn site() -> RunSite {
 #[test]
 fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
     let load = load(100.0, 0);
-    let (heard, stopped_after) = run_against_a_stub(&load, 64, Duration::ZERO, Duration::from_secs(1));
+    let (heard, stopped_after) = run_against_a_stub(&load, Duration::ZERO, Duration::from_secs(1));
     let report = report_of(&load, &site(), &heard, stopped_after);
     assert!((90.0..110.0).contains(&report.summary.rate), "100 a second were asked for: {}", report.summary.rate);
     assert!((1.0..3.0).contains(&report.load.duration_s), "{}", report.load.duration_s);
@@ -70,11 +70,21 @@ fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
 #[test]
 fn a_run_that_came_to_its_end_is_judged_by_all_of_it() {
     let load = Load { duration: Duration::from_secs(1), ..load(100.0, 0) };
-    let (heard, stopped_after) = run_against_a_stub(&load, 64, Duration::from_millis(5), Duration::MAX);
+    let (heard, stopped_after) = run_against_a_stub(&load, Duration::from_millis(5), Duration::MAX);
     let report = report_of(&load, &site(), &heard, stopped_after);
     assert_eq!((report.summary.settled, report.summary.rate, report.load.duration_s), (100, 100.0, 1.0));
     assert!(report.targets.iter().any(|target| target.name == "settled" && target.met), "{:?}", report.targets);
     assert_eq!(report.notes, [""; 0]);
+}
+
+#[test]
+fn every_answer_of_a_few_fast_users_is_counted() {
+    let load = Load { users: 5, duration: Duration::from_secs(1), ..load(2_500.0, 0) };
+    let (heard, _) = run_against_a_stub(&load, Duration::from_millis(100), Duration::MAX);
+    let report = report_of(&load, &site(), &heard, None);
+    assert_eq!((report.summary.settled, report.summary.lost), (2_500, 0));
+    let slots = |users, rate, burst| schedule::slots(&Load { users, burst, ..self::load(rate, 0) });
+    assert_eq!([slots(1_000_000, 20_000.0, 1), slots(100, 1_000.0, 1), slots(10, 300.0, 64)], [16, 601, 1_864]);
 }
 
 #[test]
