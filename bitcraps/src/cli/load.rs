@@ -46,10 +46,10 @@ pub struct LoadArgs {
     #[arg(long, default_value = "0", value_name = "TIME", value_parser = time)]
     ramp: Duration,
     /// Users who watch their table.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
     watchers: u32,
     /// Connections that are dropped and made again, a second.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_name = "RATE", value_parser = churn)]
     churn: f64,
     /// Further connections that watch tables and never read.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
@@ -94,7 +94,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
     data: Option<PathBuf>,
     /// Workers of the started node's tick pool.
-    #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range)]
+    #[arg(long, default_value_t = workers(), value_name = "N", value_parser = workers_in_range, conflicts_with = "target")]
     threads: usize,
     /// Decides the users' keys and bets.
     #[arg(long, default_value_t = 1)]
@@ -106,9 +106,9 @@ pub struct LoadArgs {
 impl LoadArgs {
     /// Whether something was said that does not go with players who have a table each.
     fn asks_for_more(&self) -> bool {
-        let others = self.watchers + self.slow_readers + self.hostile + self.idle + self.kill;
+        let others = [self.watchers, self.slow_readers, self.hostile, self.idle, self.kill];
         let is_elsewhere = self.in_process || self.target.is_some() || self.delay_ms.is_some();
-        others > 0
+        others.into_iter().any(|count| count > 0)
             || self.churn > 0.0
             || self.burst > 1
             || self.ramp > Duration::ZERO
@@ -140,6 +140,11 @@ fn delay(text: &str) -> Result<std::ops::RangeInclusive<u64>, String> {
 fn rate(text: &str) -> Result<f64, String> {
     let wrong = || "a number from 1 to 1000000".to_owned();
     text.parse().ok().filter(|rate| (1.0..=1e6).contains(rate)).ok_or_else(wrong)
+}
+
+fn churn(text: &str) -> Result<f64, String> {
+    let wrong = || "a number from 0 to 10000".to_owned();
+    text.parse().ok().filter(|churn| (0.0..=1e4).contains(churn)).ok_or_else(wrong)
 }
 
 /// Runs the command.
@@ -207,6 +212,9 @@ fn load_of(args: &LoadArgs, scenario: Scenario) -> Result<Load, Failure> {
     let users = args.users.unwrap_or(users);
     if is_pledged && users < 2 {
         return Err(Failure::Usage("`pledged` compares two kinds of tables: --users 2 or more".into()));
+    }
+    if args.watchers > users {
+        return Err(Failure::Usage(format!("--watchers {}: there are {users} users", args.watchers)));
     }
     let rate = args.rate.unwrap_or(if is_pledged { users.into() } else { rate.into() });
     let most = 30.0 * f64::from(users);
