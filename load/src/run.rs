@@ -414,7 +414,7 @@ fn summary(heard: &Heard, samples: &[(Sample, Sample)], lasted: Duration) -> Sum
 
 fn seconds(heard: &Heard, samples: &[(Sample, Sample)]) -> Vec<Second> {
     heard.read(|recorder: &Recorder| {
-        let second = |(at, second): (usize, &super::recorder::Second)| {
+        let second = |(at, second): (usize, super::recorder::Second)| {
             let (node, own) = samples.get(at).or(samples.last()).copied().unwrap_or_default();
             Second {
                 at_s: at as f64,
@@ -422,15 +422,15 @@ fn seconds(heard: &Heard, samples: &[(Sample, Sample)]) -> Vec<Second> {
                 acknowledged: second.counts.acknowledged,
                 settled: second.counts.settled,
                 refused: second.counts.refused,
-                p50_ms: quantile_ms(&second.receipts, 0.5),
-                p95_ms: quantile_ms(&second.receipts, 0.95),
-                max_ms: quantile_ms(&second.receipts, 1.0),
+                p50_ms: second.p50_ms,
+                p95_ms: second.p95_ms,
+                max_ms: second.max_ms,
                 node_cpu_percent: node.cpu_percent,
                 own_cpu_percent: own.cpu_percent,
                 rss_mb: node.memory_mb,
             }
         };
-        recorder.seconds.iter().enumerate().map(second).collect()
+        recorder.seconds().enumerate().map(second).collect()
     })
 }
 

@@ -13,7 +13,7 @@ use super::signals::stop_signals;
 use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
-use load::scenario::{HostileKind, Load, Scenario};
+use load::scenario::{DURATION_MAX, HostileKind, Load, Scenario};
 use load::target::Sample;
 use net::settings::parse_address;
 use node::config::workers;
@@ -120,9 +120,9 @@ impl LoadArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let (least, most) = (Duration::from_secs(1), Duration::from_secs(604_800));
-    let wrong = || format!("a time from 1s to 168h, such as 90s, not {text}");
-    time(text).and_then(|time| if (least..=most).contains(&time) { Ok(time) } else { Err(wrong()) })
+    let least = Duration::from_secs(1);
+    let wrong = || format!("a time from 1s to {}h, such as 90s, not {text}", DURATION_MAX.as_secs() / 3_600);
+    time(text).and_then(|time| if (least..=DURATION_MAX).contains(&time) { Ok(time) } else { Err(wrong()) })
 }
 
 fn part(text: &str) -> Result<f64, String> {

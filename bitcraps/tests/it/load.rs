@@ -62,6 +62,7 @@ fn a_load_that_nobody_can_mean_is_a_usage_error() {
         (&["baseline", "--churn", "NaN"], "a number from 0 to 10000"),
         (&["baseline", "--churn=-5"], "a number from 0 to 10000"),
         (&["baseline", "--users", "10", "--watchers", "500"], "--watchers 500: there are 10 users"),
+        (&["endurance", "--duration", "168h"], "from 1s to 48h"),
         (&["pledged", "--watchers", "4294967295", "--idle", "1"], "`pledged` has a table for each player"),
         (&["baseline", "--target", "127.0.0.1:9", "--threads", "2"], "cannot be used with"),
     ] {

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::scenario::DURATION_MAX;
 
 /// A run as a small machine gives it: slow to start, one stall, a tail.
 fn sample(rate: f64, slow: f64) -> Report {
@@ -186,6 +187,31 @@ fn errors_name_the_file_and_what_is_wrong() {
     }
     let below_a_file = sample(2_000.0, 1.0).write(&path).expect_err("a file is no directory").to_string();
     assert!(below_a_file.contains("report.json: "), "{below_a_file}");
+}
+
+#[test]
+fn the_report_of_the_longest_run_can_be_read() {
+    let busy = Second {
+        at_s: 172_799.0,
+        offered: 1_000_000,
+        acknowledged: 1_000_000,
+        settled: 1_000_000,
+        refused: 1_000_000,
+        p50_ms: 600_000.123_456,
+        p95_ms: 600_000.123_456,
+        max_ms: 600_000.123_456,
+        node_cpu_percent: 102_400.123_456,
+        own_cpu_percent: 102_400.123_456,
+        rss_mb: 1_000_000.123_456,
+    };
+    let bytes = |seconds: usize| {
+        let report = Report { seconds: vec![busy; seconds], ..sample(2_000.0, 1.0) };
+        report.json().expect("json").len() as u64
+    };
+    let of_one = (bytes(101) - bytes(1)) / 100;
+    // What is under way at the end is waited for.
+    let seconds = DURATION_MAX.as_secs() + 60;
+    assert!(bytes(0) + of_one * seconds <= REPORT_BYTES_MAX, "{of_one} bytes a second");
 }
 
 #[test]
