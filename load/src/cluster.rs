@@ -23,13 +23,13 @@ use node::config::{Config, ServedAt};
 use node::deal::{Role, ValidatorAddress, deal, folder};
 use node::init::now_ms;
 use node::layers::Layered;
-use order::keys::dev_secret;
+use order::keys::{dev_keys, dev_secret};
 use storage::{FrameKind, JournalReader};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use words::Failure;
 
-use crate::dev::{DevConfig, genesis, seed_bytes};
+use crate::dev::{DevConfig, check_seed, genesis, seed_bytes};
 use crate::report::Target as Goal;
 use crate::target::Target;
 use crate::users::stray_key;
@@ -91,10 +91,19 @@ pub fn size_of(dir: &Path) -> u32 {
     configs_in(dir, VALIDATORS_MAX).map(|config| u32::from(config.exists())).sum()
 }
 
+/// The genesis that validators of these configurations begin with.
+///
+/// # Errors
+/// If the first one's session cannot be read.
+pub fn genesis_of(configs: &[PathBuf]) -> anyhow::Result<Genesis> {
+    let config = Layered::load(configs.first().context("a validator")?, &[])?.config;
+    Ok(storage::read_genesis(&config.node.data)?.0)
+}
+
 /// Makes the directories of a development cluster, or finds those that are there.
 ///
 /// # Errors
-/// If they cannot be made, or something else is there.
+/// If they cannot be made, were made with another seed, or something else is there.
 pub fn open_dev(
     dir: &Path,
     dev: &DevConfig,
@@ -104,7 +113,10 @@ pub fn open_dev(
 ) -> anyhow::Result<Vec<PathBuf>> {
     let (there, name) = (size_of(dir), dir.display());
     if there == nodes && configs_in(dir, nodes).all(|config| config.exists()) {
-        return Ok(configs_in(dir, nodes).collect());
+        let configs: Vec<PathBuf> = configs_in(dir, nodes).collect();
+        let keys = dev_keys(&seed_bytes(dev.seed), NonZeroU32::new(nodes).context("a validator")?);
+        check_seed(dir, &genesis_of(&configs)?, &keys, dev.seed)?;
+        return Ok(configs);
     }
     if there > 0 {
         return Err(Failure::Data(format!(
@@ -421,6 +433,20 @@ mod tests {
         // Somebody else starts it again, and it answers.
         *member.status.lock().expect("whole") = Some(status);
         assert_eq!((member.pid(), member.status()), (None, Some(status)));
+    }
+
+    #[test]
+    fn a_cluster_of_another_seed_is_refused_as_a_session_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let of = |seed| {
+            let dev = DevConfig { tables: 2, players: 2, seed, ..DevConfig::default() };
+            open_dev(dir.path(), &dev, 3, 1, 8)
+        };
+        let made = of(7).expect("made");
+        assert_eq!(of(7).expect("found"), made);
+        assert_eq!(genesis_of(&made).expect("a genesis").tables, 2);
+        let problem = format!("{:#}", of(8).expect_err("another seed's keys"));
+        assert!(problem.contains("was begun with another seed than 8 (its genesis is `dev, seed 7`)"), "{problem}");
     }
 
     #[test]
