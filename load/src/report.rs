@@ -220,8 +220,8 @@ impl Report {
         write_new_in(dir, &[(JSON_NAME, self.json()?), (HTML_NAME, html(self))])
     }
 
-    /// Makes the directory of a report if it is not there, and looks whether a report can be written into it: before a run of
-    /// hours, and not after it.
+    /// Looks whether a report can be written into a directory, which may have to be made: before a run of hours, and not after it.
+    /// Nothing stays behind.
     ///
     /// # Errors
     /// Names the report that is there, or what cannot be made or written.
@@ -233,9 +233,12 @@ impl Report {
                 format!("{} is there already; give another directory, no report is overwritten", path.display()),
             ));
         }
-        fs::create_dir_all(dir).map_err(named(dir))?;
-        // What is begun and dropped leaves nothing behind.
-        files.iter().try_for_each(|path| NewFile::create(path, Readers::Usual).map(drop).map_err(named(path)))
+        let made: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+        let begin = |path: &PathBuf| NewFile::create(path, Readers::Usual).map(drop).map_err(named(path));
+        let tried = fs::create_dir_all(dir).map_err(named(dir)).and_then(|()| files.iter().try_for_each(begin));
+        // The run may fail, or keep its node in a new directory that holds this one. The deepest come first.
+        made.iter().for_each(|path| _ = fs::remove_dir(path));
+        tried
     }
 
     /// Reads a report from its JSON, or from the directory that holds it.

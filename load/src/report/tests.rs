@@ -218,9 +218,10 @@ fn the_report_of_the_longest_run_can_be_read() {
 fn a_place_where_no_report_can_go_is_told_before_the_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("new/run");
-    Report::check_place(&place).expect("it is made");
-    assert_eq!(fs::read_dir(&place).expect("a directory").count(), 0, "nothing stays behind");
-    Report::check_place(&place).expect("an empty one serves");
+    Report::check_place(&place).expect("it can be made");
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing stays behind");
+    Report::check_place(dir.path()).expect("an empty one serves, and stays");
+    assert!(dir.path().exists());
     let file = dir.path().join("file");
     fs::write(&file, "").expect("written");
     for place in [file.clone(), file.join("below")] {
