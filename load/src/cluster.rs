@@ -301,11 +301,9 @@ impl Cluster {
         }
     }
 
-    /// Takes a validator back that was started again.
+    /// Takes a validator back that was killed and started again.
     pub(crate) fn put(&mut self, slot: usize, started: Target) {
-        let member = &mut self.members[slot];
-        member.forget();
-        member.target = Some(started);
+        self.members[slot].target = Some(started);
     }
 
     /// The highest settled height that a node told of.

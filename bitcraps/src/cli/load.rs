@@ -21,7 +21,7 @@ use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60s\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 1m\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60s --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain."
+    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60s\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 1m\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60s --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, routing P95 under 10 ms, nothing lost,\n99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain.\nOf several validators also: receipts under 150 ms, those that were killed are level again, and all root chains are equal."
 )]
 pub struct LoadArgs {
     /// How much, and for how long.
