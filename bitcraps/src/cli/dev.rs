@@ -48,10 +48,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     args.check_players(listens.is_some())?;
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
-    refuse_cluster(&dir)?;
-    if let Ok((begun, _)) = read_genesis(&dir) {
-        args.check_begun(&dir, &begun)?;
-    }
+    check_there(args, &dir)?;
     let config = config(args, &dir);
     let listening = dashboard_at(args)?;
     let pool = Arc::new(engine::pool::build(args.threads)?);
@@ -124,10 +121,11 @@ fn watching(args: &DevArgs) -> MonitorConfig {
     MonitorConfig { hosts: Vec::new(), title, alerts: AlertsConfig::default(), memory_budget: 0 }
 }
 
-/// The folder of a cluster is no session.
-fn refuse_cluster(dir: &Path) -> Result<(), Failure> {
+/// Refuses what goes on otherwise than it is asked for: the folder of a cluster is no session, and a session has its own tables.
+fn check_there(args: &DevArgs, dir: &Path) -> Result<(), Failure> {
     match cluster::size_of(dir) {
-        0 | 1 => Ok(()),
+        // A session that cannot be opened is named where it is opened.
+        0 | 1 => read_genesis(dir).map_or(Ok(()), |(begun, _)| args.check_begun(dir, &begun)),
         several => Err(Failure::Data(format!(
             "{} has a cluster of {several} validators: say --nodes {several}",
             dir.display()
