@@ -23,13 +23,14 @@ use node::config::{Config, ServedAt};
 use node::deal::{Role, ValidatorAddress, deal, folder};
 use node::init::now_ms;
 use node::layers::Layered;
-use order::keys::dev_secret;
+use order::keys::{dev_keys, dev_secret};
 use storage::{FrameKind, JournalReader};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use words::Failure;
 
-use crate::dev::{DevConfig, genesis, seed_bytes};
+use crate::dev::{DevConfig, check_seed, genesis, seed_bytes};
+use crate::report::Target as Goal;
 use crate::target::Target;
 use crate::users::stray_key;
 
@@ -90,10 +91,19 @@ pub fn size_of(dir: &Path) -> u32 {
     configs_in(dir, VALIDATORS_MAX).map(|config| u32::from(config.exists())).sum()
 }
 
+/// The genesis that validators of these configurations begin with.
+///
+/// # Errors
+/// If the first one's session cannot be read.
+pub fn genesis_of(configs: &[PathBuf]) -> anyhow::Result<Genesis> {
+    let config = Layered::load(configs.first().context("a validator")?, &[])?.config;
+    Ok(storage::read_genesis(&config.node.data)?.0)
+}
+
 /// Makes the directories of a development cluster, or finds those that are there.
 ///
 /// # Errors
-/// If they cannot be made, or something else is there.
+/// If they cannot be made, were made with another seed, or something else is there.
 pub fn open_dev(
     dir: &Path,
     dev: &DevConfig,
@@ -103,7 +113,10 @@ pub fn open_dev(
 ) -> anyhow::Result<Vec<PathBuf>> {
     let (there, name) = (size_of(dir), dir.display());
     if there == nodes && configs_in(dir, nodes).all(|config| config.exists()) {
-        return Ok(configs_in(dir, nodes).collect());
+        let configs: Vec<PathBuf> = configs_in(dir, nodes).collect();
+        let keys = dev_keys(&seed_bytes(dev.seed), NonZeroU32::new(nodes).context("a validator")?);
+        check_seed(dir, &genesis_of(&configs)?, &keys, dev.seed)?;
+        return Ok(configs);
     }
     if there > 0 {
         return Err(Failure::Data(format!(
@@ -204,6 +217,19 @@ impl Compared {
         self.height == Height::GENESIS || first.is_some() && self.ends.iter().all(|end| end.root_chain == first)
     }
 
+    /// That every session of a load settled something, and all have the same root chain.
+    pub(crate) fn goal(&self) -> Goal {
+        let (count, height) = (self.ends.len(), self.height);
+        let empty = self.ends.iter().filter(|end| end.settled == Height::GENESIS).count();
+        let met = empty == 0 && self.agree();
+        let found = match (empty, met) {
+            (0, true) => format!("equal at height {height}"),
+            (0, false) => format!("THEY DIFFER at height {height}"),
+            _ => format!("{empty} of {count} settled NOTHING"),
+        };
+        Goal { name: "root chains".into(), wanted: format!("equal, all {count}"), found, met }
+    }
+
     /// The root chain of the first session that has one.
     pub fn root_chain(&self) -> Option<Hash> {
         self.ends.iter().find_map(|end| end.root_chain)
@@ -265,17 +291,19 @@ impl Cluster {
         self.members[slot].forget();
     }
 
-    /// Starts a validator again.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn restart(&mut self, slot: usize) -> anyhow::Result<()> {
-        let member = &mut self.members[slot];
-        member.forget();
-        let folder = member.config.parent().context("a configuration lies in a folder")?;
-        let target = Target::start_quietly(&member.config, member.session.clone(), &folder.join("node.log"))?;
-        member.target = Some(target);
-        Ok(())
+    /// What starts a validator again and waits until it listens, on whatever thread.
+    pub(crate) fn starter(&self, slot: usize) -> impl FnOnce() -> anyhow::Result<Target> + Send + use<> {
+        let member = &self.members[slot];
+        let (config, session) = (member.config.clone(), member.session.clone());
+        move || {
+            let folder = config.parent().context("a configuration lies in a folder")?;
+            Target::start_quietly(&config, session, &folder.join("node.log"))
+        }
+    }
+
+    /// Takes a validator back that was killed and started again.
+    pub(crate) fn put(&mut self, slot: usize, started: Target) {
+        self.members[slot].target = Some(started);
     }
 
     /// The highest settled height that a node told of.
@@ -406,6 +434,20 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_of_another_seed_is_refused_as_a_session_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let of = |seed| {
+            let dev = DevConfig { tables: 2, players: 2, seed, ..DevConfig::default() };
+            open_dev(dir.path(), &dev, 3, 1, 8)
+        };
+        let made = of(7).expect("made");
+        assert_eq!(of(7).expect("found"), made);
+        assert_eq!(genesis_of(&made).expect("a genesis").tables, 2);
+        let problem = format!("{:#}", of(8).expect_err("another seed's keys"));
+        assert!(problem.contains("was begun with another seed than 8 (its genesis is `dev, seed 7`)"), "{problem}");
+    }
+
+    #[test]
     fn sessions_agree_with_one_root_chain_or_with_nothing_settled() {
         let none = SessionEnd { settled: Height::GENESIS, root_chain: None };
         let end = |root_chain| SessionEnd { settled: Height(7), root_chain };
@@ -416,5 +458,13 @@ mod tests {
         assert!(!agree(7, &[one, end(None)]), "one that settled heights and has not this one");
         assert!(!agree(7, &[none, one, one]), "one that settled nothing beside others that did");
         assert!(!agree(7, &[end(None)]));
+        let goal = |ends: &[SessionEnd]| {
+            let goal = Compared { height: Height(7), ends: ends.to_vec() }.goal();
+            (goal.found, goal.met)
+        };
+        assert_eq!(goal(&[one, one]), ("equal at height 7".into(), true));
+        assert_eq!(goal(&[one, two]), ("THEY DIFFER at height 7".into(), false));
+        assert_eq!(goal(&[none, one]), ("1 of 2 settled NOTHING".into(), false));
+        assert!(!goal(&[none, none]).1, "a load at which nothing was settled is no success");
     }
 }

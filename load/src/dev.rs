@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use engine::genesis::{GENESIS_VERSION, Genesis, HexBytes, KeySource, Opening};
 use engine::rules::DiceSource;
 use order::keys::{DevKeys, dev_keys};
@@ -146,6 +146,15 @@ pub struct DevNode {
     pub found: Option<Found>,
 }
 
+/// Refuses a session whose keys are not those of a seed.
+pub(crate) fn check_seed(dir: &Path, genesis: &Genesis, keys: &DevKeys, seed: u64) -> Result<(), Failure> {
+    if genesis.group_key.0 == keys.group.key() {
+        return Ok(());
+    }
+    let (dir, name) = (dir.display(), &genesis.name);
+    Err(Failure::Data(format!("{dir} was begun with another seed than {seed} (its genesis is `{name}`)")))
+}
+
 /// The next free directory for a session below `sessions`.
 pub fn next_session() -> PathBuf {
     (1..)
@@ -190,10 +199,7 @@ pub fn open_seen(
     };
     let (genesis, chain) = storage::read_genesis_on(&*backend, dir)?;
     let mut keys = keys(config.seed);
-    if genesis.group_key.0 != keys.group.key() {
-        let (dir, seed, name) = (dir.display(), config.seed, &genesis.name);
-        bail!(Failure::Data(format!("{dir} was begun with another seed than {seed} (its genesis is `{name}`)")));
-    }
+    check_seed(dir, &genesis, &keys, config.seed)?;
     let setup = Setup::new(genesis.clone(), chain)?;
     let beacon = keys.beacons.pop().expect("a group of one has one share");
     let options = Options {

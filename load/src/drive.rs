@@ -17,9 +17,6 @@ use super::signing::SignedAhead;
 use super::users::{FIRST_BET, User, Users};
 use keys::identity;
 
-/// Intents of one user that can be told apart while they are under way: as many as come at ten a second until the first of them
-/// expires, and half as many again. An answer to an older one would not be counted, and the intent be called lost.
-const SLOTS: usize = 512;
 /// Silence after which a user whose node is one of several goes on at another.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 /// What the system is asked for, for the clients' socket.
@@ -44,7 +41,7 @@ impl Driver {
         let local: SocketAddr =
             if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
         let users = Arc::new(users);
-        let heard = Arc::new(Heard::new(users.list().len(), SLOTS));
+        let heard = Arc::new(Heard::new(users.list().len(), schedule::slots(load)));
         let began = Instant::now();
         let client = |(number, user): (usize, &User)| -> anyhow::Result<FleetClient> {
             let config = ClientConfig {
@@ -102,7 +99,8 @@ impl Driver {
         &self.heard
     }
 
-    /// Sends every intent when it is due; `on_progress` is called about ten times a second.
+    /// Sends every intent when it is due; `on_progress` is called about ten times a second. Gives after how long `stop` ended it,
+    /// where that was before the last intent.
     ///
     /// # Errors
     /// If the signing thread stopped.
@@ -112,7 +110,7 @@ impl Driver {
         signed: SignedAhead,
         stop: &AtomicBool,
         on_progress: impl FnMut(Duration, &Heard),
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Duration>> {
         let users = self.users.list().len() as u64;
         let mut churned = 0;
         let send = |now: Duration, due: Option<(usize, Intent)>| {

@@ -33,8 +33,6 @@ use node::recording::Driving;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
 
-/// Intents of one user that can be told apart while they are under way: a million users send one now and then.
-const SLOTS: usize = 16;
 /// Intents of the preparation that may be without their receipt: as many as a node holds, with room to spare.
 const UNDER_WAY: u64 = 30_000;
 
@@ -163,7 +161,7 @@ pub fn run(
     let Begun { session, opened, house } = begin(load, site)?;
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
     let users = Arc::new(Users::new(load.users, house, load.seed, now_ms as u64));
-    let heard = Arc::new(Heard::new(load.users as usize, SLOTS));
+    let heard = Arc::new(Heard::new(load.users as usize, schedule::slots(load)));
     let (inputs_in, inputs) = bounded(LOAD_INPUTS_MAX);
     let end = Arc::new(AtomicBool::new(false));
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
@@ -196,7 +194,7 @@ pub fn run(
     });
     end.store(true, Ordering::Relaxed);
     let totals = node.join().map_err(|_| anyhow::anyhow!("the node panicked"))?;
-    ran?;
+    let stopped_after = ran?;
     let totals = totals?;
     let notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
@@ -209,9 +207,7 @@ pub fn run(
         ),
     ];
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
-    judge(
-        load,
-        Judged { heard: &heard, samples: &samples, started, tables: house.tables, transport: IN_PROCESS, notes },
-        Some((&session, &said)),
-    )
+    let (tables, transport) = (house.tables, IN_PROCESS);
+    let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
+    judge(load, judged, Some((&session, &said)))
 }

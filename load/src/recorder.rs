@@ -1,4 +1,7 @@
 //! What came back: counted and timed, second by second.
+//!
+//! The times of the running second are a histogram, of which three figures are left once the next begins: a run of days keeps one
+//! histogram, and not one for each of its seconds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,8 +22,11 @@ pub struct Recorder {
     pub acknowledgements: Histogram<u64>,
     /// Refused by code, shed included.
     pub refusals: BTreeMap<&'static str, u64>,
-    /// Second by second.
-    pub seconds: Vec<Second>,
+    seconds: Vec<Second>,
+    /// Times of the receipts that arrive in the running second.
+    running: Histogram<u64>,
+    /// Which one that is.
+    running_at: usize,
     /// Sums.
     pub total: Counts,
 }
@@ -39,11 +45,16 @@ pub struct Counts {
 }
 
 /// One second of a run.
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Second {
     /// What happened in it.
     pub counts: Counts,
-    /// Times of the receipts that arrived in it.
-    pub receipts: Histogram<u64>,
+    /// Half of the receipts that arrived in it came within this time, in milliseconds.
+    pub p50_ms: f64,
+    /// 95 of 100.
+    pub p95_ms: f64,
+    /// All of them.
+    pub max_ms: f64,
 }
 
 fn histogram(digits: u8) -> Histogram<u64> {
@@ -57,6 +68,8 @@ impl Default for Recorder {
             acknowledgements: histogram(3),
             refusals: BTreeMap::new(),
             seconds: Vec::new(),
+            running: histogram(2),
+            running_at: 0,
             total: Counts::default(),
         }
     }
@@ -65,10 +78,37 @@ impl Default for Recorder {
 impl Recorder {
     fn second(&mut self, at: Duration) -> &mut Second {
         let index = at.as_secs() as usize;
-        while self.seconds.len() <= index {
-            self.seconds.push(Second { counts: Counts::default(), receipts: histogram(2) });
+        if self.seconds.len() <= index {
+            self.seconds.resize(index + 1, Second::default());
         }
         &mut self.seconds[index]
+    }
+
+    /// A second with the times of its receipts, of which the running one's are still in the histogram.
+    fn timed(&self, at: usize, second: Second) -> Second {
+        if at != self.running_at {
+            return second;
+        }
+        let [p50_ms, p95_ms, max_ms] = [0.5, 0.95, 1.0].map(|quantile| quantile_ms(&self.running, quantile));
+        Second { p50_ms, p95_ms, max_ms, ..second }
+    }
+
+    /// The run second by second.
+    pub fn seconds(&self) -> impl Iterator<Item = Second> {
+        self.seconds.iter().enumerate().map(|(at, second)| self.timed(at, *second))
+    }
+
+    /// The time of a receipt that arrived at `now`. One that another thread had before the second began counts in it.
+    fn time(&mut self, now: Duration, micros: u64) {
+        let ended = self.running_at;
+        if now.as_secs() as usize > ended {
+            if let Some(second) = self.seconds.get(ended).copied() {
+                self.seconds[ended] = self.timed(ended, second);
+            }
+            self.running.reset();
+            self.running_at = now.as_secs() as usize;
+        }
+        self.running.record(micros).expect("within the bounds");
     }
 
     /// An intent was due at `at`.
@@ -95,7 +135,7 @@ impl Recorder {
         // A refusal is an answer too, and its time counts; what was shed has no receipt.
         if !matches!(verdict, AnswerVerdict::Shed(_)) {
             self.receipts.record(micros).expect("within the bounds");
-            self.second(now).receipts.record(micros).expect("within the bounds");
+            self.time(now, micros);
         }
         match code {
             None => {
@@ -130,4 +170,37 @@ pub fn cdf(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let steps = (0..100).map(|percent| f64::from(percent) / 100.0);
     let tail = [0.991, 0.992, 0.993, 0.994, 0.995, 0.996, 0.997, 0.998, 0.999, 0.9995, 0.9999, 0.99999, 1.0];
     steps.chain(tail).map(|quantile| (quantile, quantile_ms(histogram, quantile))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::Height;
+
+    use super::*;
+
+    #[test]
+    fn a_second_that_is_over_keeps_three_figures_and_no_histogram() {
+        const { assert!(size_of::<Second>() <= 64, "a week of them is some megabytes") };
+        let applied = AnswerVerdict::Receipt { height: Height(1), index: 0, verdict: Verdict::Applied };
+        let mut recorder = Recorder::default();
+        let ms = Duration::from_millis;
+        for at in (0..900).map(|second| ms(1_000 * second + 500)) {
+            recorder.offered(at);
+            recorder.answered(applied, true, at, at + ms(10));
+        }
+        // The last second is still running, and the one before is heard of late.
+        recorder.answered(applied, true, ms(899_450), ms(899_750));
+        recorder.answered(applied, true, ms(898_900), ms(898_999));
+        let seconds: Vec<Second> = recorder.seconds().collect();
+        assert_eq!(seconds.len(), 900);
+        let near = |found: f64, wanted: f64| (found - wanted).abs() < wanted / 50.0;
+        for second in &seconds[..899] {
+            let Second { counts, p50_ms, p95_ms, max_ms } = second;
+            assert!([p50_ms, p95_ms, max_ms].into_iter().all(|ms| near(*ms, 10.0)), "{second:?}");
+            assert_eq!(counts.offered, 1);
+        }
+        assert_eq!((seconds[897].counts.settled, seconds[898].counts.settled), (1, 2));
+        let last = seconds[899];
+        assert!(near(last.p50_ms, 99.0) && near(last.max_ms, 300.0) && last.counts.settled == 2, "{last:?}");
+    }
 }

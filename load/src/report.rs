@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use aside::{Readers, write_new};
+use aside::{NewFile, Readers, write_new};
 use engine::limits::REPORT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -127,12 +127,12 @@ pub struct Summary {
     pub p99_ms: f64,
     /// All of them.
     pub max_ms: f64,
-    /// The most memory that the node held, in megabytes.
-    pub rss_mb: f64,
-    /// The node's processor time; 100 is one core.
-    pub cpu_percent: f64,
-    /// Whether a replay of the session gave the same roots.
-    pub replay_ok: bool,
+    /// The most memory that the node held, in megabytes; none where nobody saw it, since the node runs elsewhere.
+    pub rss_mb: Option<f64>,
+    /// The node's processor time, in the same way; 100 is one core.
+    pub cpu_percent: Option<f64>,
+    /// Whether a replay of the session gave the same roots; none where the session is not this run's.
+    pub replay_ok: Option<bool>,
     /// Whether the run as a whole passed.
     pub ok: bool,
 }
@@ -220,18 +220,25 @@ impl Report {
         write_new_in(dir, &[(JSON_NAME, self.json()?), (HTML_NAME, html(self))])
     }
 
-    /// Says which report is in a directory where another one is to go, if one is.
+    /// Looks whether a report can be written into a directory, which may have to be made: before a run of hours, and not after it.
+    /// Nothing stays behind.
     ///
     /// # Errors
-    /// Names the file.
+    /// Names the report that is there, or what cannot be made or written.
     pub fn check_place(dir: &Path) -> io::Result<()> {
-        match [JSON_NAME, HTML_NAME].into_iter().map(|name| dir.join(name)).find(|path| path.exists()) {
-            None => Ok(()),
-            Some(path) => Err(io::Error::new(
+        let files = [JSON_NAME, HTML_NAME].map(|name| dir.join(name));
+        if let Some(path) = files.iter().find(|path| path.exists()) {
+            return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("{} is there already; give another directory, no report is overwritten", path.display()),
-            )),
+            ));
         }
+        let made: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+        let begin = |path: &PathBuf| NewFile::create(path, Readers::Usual).map(drop).map_err(named(path));
+        let tried = fs::create_dir_all(dir).map_err(named(dir)).and_then(|()| files.iter().try_for_each(begin));
+        // The run may fail, or keep its node in a new directory that holds this one. The deepest come first.
+        made.iter().for_each(|path| _ = fs::remove_dir(path));
+        tried
     }
 
     /// Reads a report from its JSON, or from the directory that holds it.
@@ -250,6 +257,12 @@ impl Report {
     fn json(&self) -> io::Result<String> {
         let mut value = serde_json::to_value(self)?;
         plain_numbers(&mut value);
+        let Summary { rss_mb, cpu_percent, replay_ok, .. } = self.summary;
+        let measured =
+            [("rss_mb", rss_mb.is_some()), ("cpu_percent", cpu_percent.is_some()), ("replay_ok", replay_ok.is_some())];
+        for (name, _) in measured.into_iter().filter(|(_, is_measured)| !is_measured) {
+            value[name] = Value::Null;
+        }
         Ok(serde_json::to_string_pretty(&value)? + "\n")
     }
 
@@ -271,15 +284,17 @@ impl Report {
     }
 }
 
+/// An error with the path that it is about.
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
+}
+
 /// Writes files into a directory, which is made if it is not there; none is overwritten.
 ///
 /// # Errors
 /// Names the file that is there, or cannot be written.
 pub fn write_new_in(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
-    let named = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
-    };
     fs::create_dir_all(dir).map_err(named(dir))?;
     for (name, text) in files {
         let path = dir.join(name);
@@ -288,8 +303,8 @@ pub fn write_new_in(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
     Ok(())
 }
 
-/// Numbers as JSON keeps them. It has no NaN and writes null: no field of a report is optional, so every null is a ratio of
-/// nothing to nothing. Six places are a nanosecond in milliseconds, and are read back as they were written.
+/// Numbers as JSON keeps them. It has no NaN and writes null, so every null is taken for a ratio of nothing to nothing: where one
+/// says that something was not measured, it is put back. Six places are a nanosecond in milliseconds, and are read back as they were written.
 fn plain_numbers(value: &mut Value) {
     const PLACES: f64 = 1e6;
     match value {

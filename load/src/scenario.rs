@@ -105,6 +105,9 @@ pub struct Load {
     pub seed: u64,
 }
 
+/// The longest run: the report of a longer one, with a row for each second, could not be read to be compared.
+pub const DURATION_MAX: Duration = Duration::from_secs(48 * 3_600);
+
 /// Users at one table.
 pub const USERS_PER_TABLE: u32 = 8;
 
@@ -167,10 +170,10 @@ impl Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn load(rate: f64, ramp: u64) -> Load {
+    pub(crate) fn load(rate: f64, ramp: u64) -> Load {
         Load {
             users: 10,
             rate,

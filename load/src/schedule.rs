@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use engine::io::{ShedReason, Verdict};
+use engine::limits::EXPIRY_AHEAD_S_MAX;
 use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 use net::client::Event;
@@ -29,6 +30,16 @@ const REST: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is under way at the end may take: longer than any intent may be applied.
 const LAST: Duration = Duration::from_secs(35);
+
+/// Intents of one user that can be told apart, at least: a million users send one now and then.
+const SLOTS_MIN: usize = 16;
+
+/// Intents of one user that can be told apart while they are under way: as many as are due until the first of them has expired,
+/// whatever the rate. An answer to an older one would not be counted, and the intent be called lost.
+pub(super) fn slots(load: &Load) -> usize {
+    let due = load.rate / f64::from(load.users) * EXPIRY_AHEAD_S_MAX as f64;
+    SLOTS_MIN.max(due.ceil() as usize + load.burst as usize)
+}
 
 /// What clients write and the driver reads.
 pub struct Heard {
@@ -185,7 +196,8 @@ impl Heard {
 }
 
 /// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `look` is called
-/// about ten times a second with the time since the start. Returns early if `stop` is set.
+/// about ten times a second with the time since the start. Gives after how long `stop` ended it, where that was before the last
+/// intent.
 ///
 /// # Errors
 /// If the signing thread stopped.
@@ -197,7 +209,7 @@ pub(super) fn run(
     stop: &AtomicBool,
     mut send: impl FnMut(Duration, Option<(usize, Intent)>),
     mut on_progress: impl FnMut(Duration, &Heard),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Duration>> {
     let count = load.intents();
     let waiting = (WAITING_S * load.rate) as usize / HANDED_AT_ONCE as usize + 1;
     let (handed_in, handed) = mpsc::sync_channel(waiting);
@@ -238,6 +250,7 @@ pub(super) fn run(
         // Each rest costs the same, and an intent that goes out late counts as the node's delay.
         std::thread::sleep(if number - first <= FEW { SHORT_REST } else { REST });
     }
+    let stopped_after = (number < count).then(|| start.elapsed());
     drop(handed);
     handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
     let asked = Instant::now();
@@ -245,5 +258,5 @@ pub(super) fn run(
         on_progress(start.elapsed(), heard);
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
+    Ok(stopped_after)
 }

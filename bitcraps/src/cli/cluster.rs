@@ -10,7 +10,7 @@ use engine::limits::DEV_GUESTS_MAX;
 use engine::message::vote::quorum;
 use engine::{Height, hex};
 use indicatif::ProgressBar;
-use load::cluster::{Cluster, Compared, Member, SessionEnd, open_dev};
+use load::cluster::{Cluster, Compared, Member, SessionEnd, genesis_of, open_dev};
 use load::crowd::{Counted, Crowd};
 use load::dev::{DevConfig, keys, next_session};
 use serde_json::json;
@@ -47,16 +47,17 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     }
     args.check_players(true)?;
     let config = DevConfig {
-        tables: args.tables,
+        tables: args.tables(),
         players: args.players_at(None),
         seed: args.seed,
         window_ms: args.window.unwrap_or(WINDOW_REAL_MS),
-        dice: args.dice.into(),
+        dice: args.dice().into(),
         ..DevConfig::default()
     };
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
     let configs = open_dev(&dir, &config, args.nodes, args.threads, config.players + DEV_GUESTS_MAX)?;
+    args.check_begun(&dir, &genesis_of(&configs)?)?;
     let mut cluster = Cluster::start(&configs)?;
     let nodes: Vec<_> = cluster.members.iter().map(|member| member.address).collect();
     let players = args.players_at(Some(&cluster.genesis));
@@ -233,7 +234,7 @@ fn end(args: &DevArgs, players: u32, dir: &Path, mut cluster: Cluster, crowd: Cr
         for slot in &started_by_others {
             say!("  node {slot} runs on: this command did not start it");
         }
-        say!("\nTry next:\n  {} dev --nodes {} --data {}", program(), args.nodes, dir.display());
+        say!("\nTry next:\n  {} {} --data {}", program(), args.again(), dir.display());
     } else {
         let sessions: Vec<String> = cluster.members.iter().map(|member| member.session.display().to_string()).collect();
         let summary = json!({

@@ -48,7 +48,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     args.check_players(listens.is_some())?;
     let stop = stop_signals()?;
     let dir = args.data.clone().unwrap_or_else(next_session);
-    refuse_cluster(&dir)?;
+    check_there(args, &dir)?;
     let config = config(args, &dir);
     let listening = dashboard_at(args)?;
     let pool = Arc::new(engine::pool::build(args.threads)?);
@@ -72,6 +72,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
     let at = monitor.as_ref().and_then(|monitor| monitor.address);
     let begun = Begun {
         session: dir.display().to_string(),
+        again: args.again(),
         players: config.players,
         listens: listens.map(|address| address.to_string()),
         dashboard: at.map(|address| format!("http://{address}/")),
@@ -120,10 +121,11 @@ fn watching(args: &DevArgs) -> MonitorConfig {
     MonitorConfig { hosts: Vec::new(), title, alerts: AlertsConfig::default(), memory_budget: 0 }
 }
 
-/// The folder of a cluster is no session.
-fn refuse_cluster(dir: &Path) -> Result<(), Failure> {
+/// Refuses what goes on otherwise than it is asked for: the folder of a cluster is no session, and a session has its own tables.
+fn check_there(args: &DevArgs, dir: &Path) -> Result<(), Failure> {
     match cluster::size_of(dir) {
-        0 | 1 => Ok(()),
+        // A session that cannot be opened is named where it is opened.
+        0 | 1 => read_genesis(dir).map_or(Ok(()), |(begun, _)| args.check_begun(dir, &begun)),
         several => Err(Failure::Data(format!(
             "{} has a cluster of {several} validators: say --nodes {several}",
             dir.display()
@@ -134,7 +136,7 @@ fn refuse_cluster(dir: &Path) -> Result<(), Failure> {
 fn config(args: &DevArgs, dir: &Path) -> DevConfig {
     let begun = read_genesis(dir).ok().map(|(genesis, _)| genesis);
     DevConfig {
-        tables: args.tables,
+        tables: args.tables(),
         players: args.players_at(begun.as_ref()),
         seed: args.seed,
         threads: args.threads,
@@ -143,7 +145,7 @@ fn config(args: &DevArgs, dir: &Path) -> DevConfig {
             Pace::Max => node::clock::Pace::Max,
         },
         window_ms: args.window.unwrap_or(if args.pace == Pace::Max { WINDOW_MAX_MS } else { WINDOW_REAL_MS }),
-        dice: args.dice.into(),
+        dice: args.dice().into(),
         peers: DEV_GUESTS_MAX,
         ..DevConfig::default()
     }
@@ -152,6 +154,8 @@ fn config(args: &DevArgs, dir: &Path) -> DevConfig {
 /// What was begun, or goes on, and where.
 struct Begun {
     session: String,
+    /// What goes on with it, beside its directory.
+    again: String,
     players: u32,
     listens: Option<String>,
     dashboard: Option<String>,
@@ -161,7 +165,7 @@ struct Begun {
 }
 
 fn introduce(args: &DevArgs, begun: &Begun) -> std::io::Result<()> {
-    let Begun { session, players, listens, dashboard, genesis, chain, found } = begun;
+    let Begun { session, players, listens, dashboard, genesis, chain, found, again: _ } = begun;
     let tables = counted(genesis.tables.into(), "craps table");
     let players = counted((*players).into(), "simulated player");
     say!("BitCraps: {tables}, {players}, one validator; seed {}.\n", args.seed);
@@ -254,7 +258,7 @@ fn summary(totals: &Totals, begun: &Begun, played_s: u64) -> std::io::Result<()>
     try_next(&[
         (format!("replay {dir}"), "re-run it: every roll, payout and signature"),
         (format!("export {dir} --image state.img"), "the state; `b3sum state.img` prints the root"),
-        (format!("dev --data {dir}"), "go on where it ended"),
+        (format!("{} --data {dir}", begun.again), "go on where it ended"),
         ("odds".into(), "what every bet is worth, exactly"),
     ])
 }

@@ -56,6 +56,34 @@ fn a_run_over_sockets_loses_nothing_and_replays() {
 }
 
 #[test]
+fn a_load_that_nobody_can_mean_is_a_usage_error() {
+    for (args, says) in [
+        (&["baseline", "--churn", "inf"][..], "a number from 0 to 10000"),
+        (&["baseline", "--churn", "NaN"], "a number from 0 to 10000"),
+        (&["baseline", "--churn=-5"], "a number from 0 to 10000"),
+        (&["baseline", "--users", "10", "--watchers", "500"], "--watchers 500: there are 10 users"),
+        (&["endurance", "--duration", "168h"], "from 1s to 48h"),
+        (&["pledged", "--watchers", "4294967295", "--idle", "1"], "`pledged` has a table for each player"),
+        (&["baseline", "--target", "127.0.0.1:9", "--threads", "2"], "cannot be used with"),
+    ] {
+        let output = load(args);
+        let problem = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && problem.contains(says), "{args:?}: {:?} {problem}", output.status);
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_fails_before_a_node_starts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, data) = (dir.path().join("f"), dir.path().join("data"));
+    std::fs::write(&file, "").expect("written");
+    let output = load(&["baseline", "--duration", "3", "--report", text(&file), "--data", text(&data)]);
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(4) && problem.contains(text(&file)), "{:?} {problem}", output.status);
+    assert!(output.stdout.is_empty() && !data.exists(), "nothing was run");
+}
+
+#[test]
 fn a_run_in_one_process_loses_nothing_and_replays() {
     let output = load(&["peak", "--in-process", "--users", "8", "--rate", "40", "--duration", "3"]);
     assert_whole(&summary(&output));

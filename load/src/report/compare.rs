@@ -231,7 +231,7 @@ fn figures(report: &Report) -> Vec<Figure> {
     let summary = &report.summary;
     let mut figures = vec![
         ("passed", Yes, Higher, Some(f64::from(u8::from(summary.ok)))),
-        ("replay is the same", Yes, Higher, Some(f64::from(u8::from(summary.replay_ok)))),
+        ("replay is the same", Yes, Higher, summary.replay_ok.map(|ok| f64::from(u8::from(ok)))),
         ("offered", Rate, Neither, report.offered_rate()),
         ("settled", Rate, Higher, Some(summary.rate)),
         ("settled of offered", Share, Higher, report.share(summary.settled)),
@@ -250,8 +250,8 @@ fn figures(report: &Report) -> Vec<Figure> {
         ("acknowledged max", max_ms),
     ];
     figures.extend(acknowledged.map(|(name, value)| latency(name, summary.acknowledged, value)));
-    figures.push(("memory", Mb, Lower, Some(summary.rss_mb)));
-    figures.push(("CPU, 100 % is a core", Cpu, Lower, Some(summary.cpu_percent)));
+    figures.push(("memory", Mb, Lower, summary.rss_mb));
+    figures.push(("CPU, 100 % is a core", Cpu, Lower, summary.cpu_percent));
     figures
 }
 

@@ -2,7 +2,7 @@
 
 use super::plots::{Figure, figures};
 use super::svg::{NARROW, WIDE, push, swatch};
-use super::text::{escape, number, share, with_unit, yes};
+use super::text::{NOTHING, escape, number, share, with_unit, yes};
 use super::{Offered, Report, Summary};
 use words::thousands;
 
@@ -41,7 +41,7 @@ pub fn headline(report: &Report) -> (bool, String) {
     let missed: Vec<&str> =
         report.targets.iter().filter(|target| !target.met).map(|target| target.name.as_str()).collect();
     let met = report.targets.len() - missed.len();
-    let passed = report.summary.ok && report.summary.replay_ok && missed.is_empty();
+    let passed = report.summary.ok && report.summary.replay_ok != Some(false) && missed.is_empty();
     let mut text = match report.targets.len() {
         0 if passed => "Passed. No target was set.".into(),
         0 => "Not passed. No target was set.".into(),
@@ -49,7 +49,7 @@ pub fn headline(report: &Report) -> (bool, String) {
         all if !missed.is_empty() => format!("Missed: {}. {met} of {all} targets were met.", missed.join(", ")),
         all => format!("Not passed, although all {all} targets were met."),
     };
-    if !report.summary.replay_ok {
+    if report.summary.replay_ok == Some(false) {
         text += " The replay did not give the same session.";
     }
     (passed, text)
@@ -201,9 +201,9 @@ fn push_use(body: &mut String, report: &Report) {
             ("settled", with_unit(Some(rate), "/s")),
         ],
         [
-            ("memory of the node, most", with_unit(Some(rss_mb), "MB")),
-            ("CPU of the node, 100 % is a core", with_unit(Some(cpu_percent), "%")),
-            ("replay gives the same session", yes(replay_ok).into()),
+            ("memory of the node, most", with_unit(rss_mb, "MB")),
+            ("CPU of the node, 100 % is a core", with_unit(cpu_percent, "%")),
+            ("replay gives the same session", replay_ok.map_or(NOTHING, yes).into()),
         ],
     ];
     for (title, rows) in [("rate", left), ("node", right)] {

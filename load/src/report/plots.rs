@@ -39,7 +39,14 @@ pub fn figures<'a>(reports: &[&'a Report]) -> Vec<Figure> {
             " Up to {part} seconds are drawn as one: counts, p50 and CPU as their mean, p95, max and memory as the largest."
         ),
     };
-    let run = |report: &&'a Report| Run { seconds: in_parts(&report.seconds, SAMPLES_MAX), report };
+    let run = |report: &&'a Report| {
+        let mut seconds = in_parts(&report.seconds, SAMPLES_MAX);
+        // A node that runs elsewhere has no line at zero.
+        for second in seconds.iter_mut().filter(|_| report.summary.rss_mb.is_none()) {
+            (second.rss_mb, second.node_cpu_percent) = (f64::NAN, f64::NAN);
+        }
+        Run { seconds, report }
+    };
     let runs = reports.iter().map(run).collect();
     let runs = Runs { runs, parts };
     vec![runs.distribution(), runs.latency(), runs.rate(), runs.cpu(), runs.memory()]

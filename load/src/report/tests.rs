@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::scenario::DURATION_MAX;
 
 /// A run as a small machine gives it: slow to start, one stall, a tail.
 fn sample(rate: f64, slow: f64) -> Report {
@@ -72,9 +73,9 @@ fn sample(rate: f64, slow: f64) -> Report {
             p95_ms: 19.8 * slow,
             p99_ms: 31.7 * slow,
             max_ms: 212.6 * slow,
-            rss_mb: 107.3,
-            cpu_percent: 65.2,
-            replay_ok: true,
+            rss_mb: Some(107.3),
+            cpu_percent: Some(65.2),
+            replay_ok: Some(true),
             ok: true,
         },
         acknowledgement: Latencies { p50_ms: 0.412, p95_ms: 1.93, p99_ms: 5.27, max_ms: 38.6 },
@@ -109,9 +110,9 @@ fn nothing() -> Report {
             p95_ms: 0.0,
             p99_ms: 0.0,
             max_ms: 0.0,
-            rss_mb: 0.0,
-            cpu_percent: 0.0,
-            replay_ok: false,
+            rss_mb: Some(0.0),
+            cpu_percent: Some(0.0),
+            replay_ok: Some(false),
             ok: false,
         },
         acknowledgement: Latencies::default(),
@@ -186,6 +187,50 @@ fn errors_name_the_file_and_what_is_wrong() {
     }
     let below_a_file = sample(2_000.0, 1.0).write(&path).expect_err("a file is no directory").to_string();
     assert!(below_a_file.contains("report.json: "), "{below_a_file}");
+}
+
+#[test]
+fn the_report_of_the_longest_run_can_be_read() {
+    let busy = Second {
+        at_s: 172_799.0,
+        offered: 1_000_000,
+        acknowledged: 1_000_000,
+        settled: 1_000_000,
+        refused: 1_000_000,
+        p50_ms: 600_000.123_456,
+        p95_ms: 600_000.123_456,
+        max_ms: 600_000.123_456,
+        node_cpu_percent: 102_400.123_456,
+        own_cpu_percent: 102_400.123_456,
+        rss_mb: 1_000_000.123_456,
+    };
+    let bytes = |seconds: usize| {
+        let report = Report { seconds: vec![busy; seconds], ..sample(2_000.0, 1.0) };
+        report.json().expect("json").len() as u64
+    };
+    let of_one = (bytes(101) - bytes(1)) / 100;
+    // What is under way at the end is waited for.
+    let seconds = DURATION_MAX.as_secs() + 60;
+    assert!(bytes(0) + of_one * seconds <= REPORT_BYTES_MAX, "{of_one} bytes a second");
+}
+
+#[test]
+fn a_place_where_no_report_can_go_is_told_before_the_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("new/run");
+    Report::check_place(&place).expect("it can be made");
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing stays behind");
+    Report::check_place(dir.path()).expect("an empty one serves, and stays");
+    assert!(dir.path().exists());
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("written");
+    for place in [file.clone(), file.join("below")] {
+        let problem = Report::check_place(&place).expect_err("a file is no directory").to_string();
+        assert!(problem.contains("file"), "{problem}");
+    }
+    sample(2_000.0, 1.0).write(&place).expect("written");
+    let there = Report::check_place(&place).expect_err("a report is there").to_string();
+    assert!(there.contains("report.json is there already"), "{there}");
 }
 
 #[test]
@@ -347,6 +392,33 @@ fn a_run_without_receipts_is_not_the_fastest() {
 }
 
 #[test]
+fn what_was_not_measured_is_neither_zero_nor_compared() {
+    let mut elsewhere = sample(2_000.0, 1.0);
+    (elsewhere.summary.rss_mb, elsewhere.summary.cpu_percent, elsewhere.summary.replay_ok) = (None, None, None);
+    elsewhere.targets.truncate(3);
+    for second in &mut elsewhere.seconds {
+        (second.rss_mb, second.node_cpu_percent) = (0.0, 0.0);
+    }
+    let json = elsewhere.json().expect("json");
+    assert_eq!(serde_json::from_str::<Report>(&json).expect("a report"), elsewhere);
+    let value: Value = serde_json::from_str(&json).expect("json");
+    for name in ["rss_mb", "cpu_percent", "replay_ok"] {
+        assert_eq!(value.get(name), Some(&Value::Null), "{name} is a field that says so");
+    }
+    for (a, b) in [(&elsewhere, &sample(2_000.0, 1.0)), (&sample(2_000.0, 1.0), &elsewhere)] {
+        let comparison = Comparison::of(a, b);
+        for figure in ["memory", "CPU, 100 % is a core", "replay is the same"] {
+            assert_eq!(comparison.row(figure).expect("a row").judgement, Judgement::Unjudged, "{figure}");
+        }
+        assert_sound(&comparison_html(a, b));
+    }
+    assert_eq!(html::headline(&elsewhere), (true, "Met: all 3 targets.".into()));
+    let page = html(&elsewhere);
+    assert_sound(&page);
+    assert!(!page.contains("<td class=\"number\">0 MB</td>") && page.contains("Nothing was measured."), "{page}");
+}
+
+#[test]
 fn the_headline_hides_nothing() {
     let of = |change: fn(&mut Report)| {
         let mut report = sample(2_000.0, 1.0);
@@ -357,7 +429,7 @@ fn the_headline_hides_nothing() {
     assert_eq!(of(|_| ()), (true, "Met: all 3 targets.".into()));
     assert_eq!(of(|report| report.targets[1].met = false).1, "Missed: settled. 2 of 3 targets were met.");
     assert!(!of(|report| report.summary.ok = false).0);
-    let (passed, text) = of(|report| report.summary.replay_ok = false);
+    let (passed, text) = of(|report| report.summary.replay_ok = Some(false));
     assert!(!passed && text.contains("replay"), "{text}");
     assert_eq!(of(|report| report.targets.clear()).1, "Passed. No target was set.");
 }

@@ -165,9 +165,15 @@ fn validators_that_settle_nothing_end_well_and_say_so() {
     assert!(code == 4 && err.contains("a cluster of 2 validators: say --nodes 2"), "{code} {err}");
     let (code, _, err) = again(&["dev", "--nodes", "3"]);
     assert!(code == 4 && err.contains("2 validators, and --nodes is 3: say --nodes 2"), "{code} {err}");
+    let (code, _, err) = again(&["dev", "--nodes", "2", "--seed", "7"]);
+    assert!(code == 4 && err.contains("was begun with another seed than 7"), "{code} {err}");
+    let (code, _, err) = again(&["dev", "--nodes", "2", "--tables", "5"]);
+    assert!(code == 4 && err.contains("was begun with --tables 2, and --tables is 5"), "{code} {err}");
     let one = session(dir.path(), "one", 1);
     let (code, _, err) = run(&["dev", "--nodes", "2", "--data", text(&one)]);
     assert!(code == 4 && err.contains("leave out --nodes"), "{code} {err}");
+    let (code, _, err) = run(&["dev", "--pace", "max", "--window", "700", "--data", text(&one)]);
+    assert!(code == 4 && err.contains("was begun with --window 1000, and --window is 700"), "{code} {err}");
 
     // A node that does not start is asked why.
     let config = path.join("node-1/bitcraps.toml");

@@ -1,0 +1,293 @@
+//! Validators that are killed in the middle of a run, one after another, and started again.
+//!
+//! ```text
+//!  runs -> killed, away for seconds -> starts, on a thread of its own -> listens, comes to the others' height -> the next one
+//! ```
+//! A validator that does not come back is the last one that is killed: without another one the set may have no quorum.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine::Height;
+
+use super::report::Target as Goal;
+use super::scenario::Load;
+
+/// How long a killed validator is away.
+const AWAY: Duration = Duration::from_secs(5);
+/// How often is looked after the last intent.
+const LOOKS: Duration = Duration::from_millis(50);
+
+/// Starts a validator again and waits until it listens.
+pub(super) type Starter<S> = Box<dyn FnOnce() -> anyhow::Result<S> + Send>;
+
+/// Validators that can be killed and started again.
+pub(super) trait Validators {
+    /// One that was started.
+    type Started: Send + 'static;
+
+    /// Ends one at once.
+    fn kill(&mut self, slot: usize);
+
+    /// What starts one again, on whatever thread.
+    fn starter(&self, slot: usize) -> Starter<Self::Started>;
+
+    /// Takes one back that was started.
+    fn put(&mut self, slot: usize, started: Self::Started);
+
+    /// The height that one has settled; nothing while it does not answer.
+    fn settled(&self, slot: usize) -> Option<Height>;
+
+    /// The highest one that any has.
+    fn highest(&self) -> Height;
+}
+
+/// What the validator does whose turn it is.
+enum Stage<S> {
+    /// It runs, and is killed next.
+    Runs,
+    /// It is away until this moment of the run.
+    Away(Duration),
+    /// It is being started, since then.
+    Starts(Instant, JoinHandle<anyhow::Result<S>>),
+    /// It listens, was started then, and has to come to this height.
+    Comes(Instant, Height),
+    /// No further one is killed.
+    Over,
+}
+
+/// Which validator is away, and what came of those that were.
+pub(super) struct Kills<S> {
+    /// How many are to be killed.
+    asked: u32,
+    killed: u32,
+    /// Those of them that were level again. The next one is the validator of this slot.
+    level: u32,
+    /// When the next one is killed.
+    next: Duration,
+    every: Duration,
+    /// The run's time when it was looked last.
+    seen: Duration,
+    stage: Stage<S>,
+    /// What became of each.
+    pub(super) notes: Vec<String>,
+}
+
+impl<S: Send + 'static> Kills<S> {
+    pub(super) fn new(load: &Load, asked: u32) -> Self {
+        let every = load.duration / (asked + 1);
+        let stage = if asked > 0 { Stage::Runs } else { Stage::Over };
+        Self { asked, killed: 0, level: 0, next: every, every, seen: Duration::ZERO, stage, notes: Vec::new() }
+    }
+
+    /// Does what is due. It waits for nothing: who sends the intents calls it.
+    pub(super) fn turn(&mut self, elapsed: Duration, validators: &mut impl Validators<Started = S>) {
+        let slot = self.level as usize;
+        self.seen = elapsed;
+        self.stage = match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Runs if elapsed >= self.next => {
+                validators.kill(slot);
+                self.notes.push(format!("validator {slot} was killed after {:.0} s.", elapsed.as_secs_f64()));
+                (self.killed, self.next) = (self.killed + 1, elapsed + self.every);
+                Stage::Away(elapsed + AWAY)
+            }
+            Stage::Away(until) if elapsed >= until => {
+                Stage::Starts(Instant::now(), std::thread::spawn(validators.starter(slot)))
+            }
+            Stage::Starts(since, starting) if starting.is_finished() => {
+                match starting.join().unwrap_or_else(|_| Err(anyhow::anyhow!("its thread panicked"))) {
+                    Ok(started) => {
+                        validators.put(slot, started);
+                        Stage::Comes(since, validators.highest())
+                    }
+                    Err(problem) => {
+                        self.notes.push(format!("validator {slot} did not start again: {problem:#}"));
+                        Stage::Over
+                    }
+                }
+            }
+            Stage::Comes(since, height) if validators.settled(slot).is_some_and(|settled| settled >= height) => {
+                let ms = since.elapsed().as_millis();
+                self.notes.push(format!("validator {slot} was level again {ms} ms after its start."));
+                self.level += 1;
+                if self.level < self.asked { Stage::Runs } else { Stage::Over }
+            }
+            waiting => waiting,
+        };
+    }
+
+    /// Goes on after the last intent until the one that was killed is level again, for `patience` at most; nothing but a start
+    /// that is under way is waited for once `stop` is set. No further one is killed: that would measure nothing.
+    pub(super) fn finish(
+        &mut self,
+        validators: &mut impl Validators<Started = S>,
+        stop: &AtomicBool,
+        patience: Duration,
+    ) {
+        let (began, from) = (Instant::now(), self.seen);
+        while began.elapsed() < patience {
+            match self.stage {
+                Stage::Runs | Stage::Over => break,
+                Stage::Away(_) | Stage::Comes(..) if stop.load(Ordering::Relaxed) => break,
+                Stage::Away(_) | Stage::Starts(..) | Stage::Comes(..) => {}
+            }
+            self.turn(from + began.elapsed(), validators);
+            std::thread::sleep(LOOKS);
+        }
+        let slot = self.level;
+        self.notes.extend(match self.stage {
+            Stage::Runs | Stage::Over => None,
+            Stage::Away(_) => Some(format!("validator {slot} was still away at the end.")),
+            Stage::Starts(since, _) => {
+                Some(format!("validator {slot} did not listen {} s after its start.", since.elapsed().as_secs()))
+            }
+            Stage::Comes(since, height) => Some(format!(
+                "validator {slot} was not level again {} s after its start: it had not come to height {height}.",
+                since.elapsed().as_secs()
+            )),
+        });
+        if self.killed < self.asked {
+            self.notes.push(format!("{} of {} validators were killed, no more.", self.killed, self.asked));
+        }
+    }
+
+    /// That all who were to be killed came back; nothing where none was to be.
+    pub(super) fn goal(&self) -> Option<Goal> {
+        let Self { asked, level, .. } = *self;
+        (asked > 0).then(|| Goal {
+            name: "killed validators level again".into(),
+            wanted: format!("{asked} of {asked}"),
+            found: format!("{level} of {asked}"),
+            met: level == asked,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::tests::load;
+
+    struct Stub {
+        starts: fn() -> anyhow::Result<()>,
+        killed: Vec<usize>,
+        put: Vec<usize>,
+        settled: Height,
+    }
+
+    impl Stub {
+        fn new(starts: fn() -> anyhow::Result<()>) -> Self {
+            Self { starts, killed: Vec::new(), put: Vec::new(), settled: Height(7) }
+        }
+    }
+
+    impl Validators for Stub {
+        type Started = ();
+
+        fn kill(&mut self, slot: usize) {
+            self.killed.push(slot);
+        }
+
+        fn starter(&self, _: usize) -> Starter<()> {
+            Box::new(self.starts)
+        }
+
+        fn put(&mut self, slot: usize, (): ()) {
+            self.put.push(slot);
+        }
+
+        fn settled(&self, _: usize) -> Option<Height> {
+            Some(self.settled)
+        }
+
+        fn highest(&self) -> Height {
+            Height(7)
+        }
+    }
+
+    fn kills(seconds: u64, asked: u32) -> Kills<()> {
+        Kills::new(&Load { duration: Duration::from_secs(seconds), ..load(100.0, 0) }, asked)
+    }
+
+    /// Turns at a moment of the run until nothing changes any more.
+    fn at(kills: &mut Kills<()>, seconds: u64, stub: &mut Stub) {
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until {
+            kills.turn(Duration::from_secs(seconds), stub);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn found(kills: &Kills<()>) -> (String, bool) {
+        kills.goal().map(|goal| (goal.found, goal.met)).expect("some are to be killed")
+    }
+
+    #[test]
+    fn a_validator_that_is_away_at_the_last_intent_is_started_again_and_waited_for() {
+        let (mut kills, mut stub) = (kills(8, 1), Stub::new(|| Ok(())));
+        at(&mut kills, 4, &mut stub);
+        at(&mut kills, 8, &mut stub);
+        assert_eq!((&stub.killed[..], &stub.put[..], found(&kills)), (&[0][..], &[][..], ("0 of 1".into(), false)));
+        kills.finish(&mut stub, &AtomicBool::new(false), Duration::from_secs(30));
+        assert_eq!((&stub.put[..], found(&kills)), (&[0][..], ("1 of 1".into(), true)), "{:?}", kills.notes);
+        assert!(kills.notes.iter().any(|note| note.starts_with("validator 0 was level again")), "{:?}", kills.notes);
+        assert!(Kills::<()>::new(&load(100.0, 0), 0).goal().is_none(), "nobody asked for a kill");
+    }
+
+    #[test]
+    fn each_is_killed_once_the_one_before_is_level() {
+        let (mut kills, mut stub) = (kills(30, 2), Stub::new(|| Ok(())));
+        for (seconds, killed) in [(9, 0), (10, 1), (14, 1), (15, 1), (19, 1), (20, 2), (25, 2), (29, 2)] {
+            at(&mut kills, seconds, &mut stub);
+            assert_eq!(stub.killed.len(), killed, "after {seconds} s");
+        }
+        kills.finish(&mut stub, &AtomicBool::new(false), Duration::ZERO);
+        assert_eq!((&stub.killed[..], found(&kills)), (&[0, 1][..], ("2 of 2".into(), true)), "{:?}", kills.notes);
+    }
+
+    #[test]
+    fn one_that_does_not_start_again_misses_the_target_and_is_the_last_that_is_killed() {
+        let (mut kills, mut stub) = (kills(30, 2), Stub::new(|| anyhow::bail!("its disk is gone")));
+        for seconds in [10, 15, 20, 25, 29] {
+            at(&mut kills, seconds, &mut stub);
+        }
+        kills.finish(&mut stub, &AtomicBool::new(false), Duration::from_secs(30));
+        assert_eq!((&stub.killed[..], found(&kills)), (&[0][..], ("0 of 2".into(), false)));
+        let notes = kills.notes.join("\n");
+        assert!(notes.contains("validator 0 did not start again: its disk is gone"), "{notes}");
+        assert!(notes.contains("1 of 2 validators were killed"), "{notes}");
+    }
+
+    #[test]
+    fn one_that_never_comes_level_is_named() {
+        let (mut kills, mut stub) = (kills(30, 2), Stub::new(|| Ok(())));
+        stub.settled = Height(6);
+        for seconds in [10, 15, 20] {
+            at(&mut kills, seconds, &mut stub);
+        }
+        kills.finish(&mut stub, &AtomicBool::new(false), Duration::from_millis(200));
+        assert_eq!((&stub.killed[..], found(&kills)), (&[0][..], ("0 of 2".into(), false)));
+        let notes = kills.notes.join("\n");
+        assert!(notes.contains("validator 0 was not level again"), "{notes}");
+    }
+
+    #[test]
+    fn intents_leave_on_time_while_a_validator_starts() {
+        let starts = || {
+            std::thread::sleep(Duration::from_secs(1));
+            Ok(())
+        };
+        let (mut kills, mut stub) = (kills(30, 1), Stub::new(starts));
+        kills.turn(Duration::from_secs(15), &mut stub);
+        let began = Instant::now();
+        kills.turn(Duration::from_secs(20), &mut stub);
+        kills.turn(Duration::from_secs(21), &mut stub);
+        assert!(began.elapsed() < Duration::from_millis(900), "a turn waited for the start");
+        assert!(stub.put.is_empty());
+        // Whoever ends the run does not leave a process behind that is just starting.
+        kills.finish(&mut stub, &AtomicBool::new(true), Duration::from_secs(30));
+        assert_eq!(stub.put, [0]);
+    }
+}

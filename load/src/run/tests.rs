@@ -1,0 +1,124 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use engine::Height;
+use engine::io::Verdict;
+use engine::message::intent::{Intent, IntentId};
+use net::wire::{Answer, AnswerVerdict};
+
+use super::*;
+use crate::scenario::tests::load;
+use crate::schedule::{self, lock};
+
+/// What was heard in a run against something that applies each intent so long after it came, and after how long it was
+/// stopped. It is stopped, if it is, at `stopped_at`.
+fn run_against_a_stub(load: &Load, takes: Duration, stopped_at: Duration) -> (Heard, Option<Duration>) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let house = House { chain: [5; 32], tables: 2, grant: 1_000 };
+    let users = Arc::new(Users::new(load.users, house, load.seed, 1_800_000_000_000));
+    let stop = AtomicBool::new(false);
+    let signed = SignedAhead::sign(load, &users, dir.path(), &stop, |_| ()).expect("signed");
+    let heard = Heard::new(load.users as usize, schedule::slots(load));
+    let waiting: RefCell<VecDeque<(Duration, usize, IntentId)>> = RefCell::default();
+    let answer = |now: Duration| {
+        let start = *lock(&heard.start);
+        let is_due = |(at, ..): &mut (Duration, usize, IntentId)| *at <= now;
+        while let Some((_, user, id)) = waiting.borrow_mut().pop_front_if(is_due) {
+            let verdict = AnswerVerdict::Receipt { height: Height(1), index: 0, verdict: Verdict::Applied };
+            heard.answered(user, start, &Answer { id, verdict });
+        }
+    };
+    let send = |now: Duration, due: Option<(usize, Intent)>| {
+        waiting.borrow_mut().extend(due.map(|(user, intent)| (now + takes, user, intent.id())));
+        answer(now);
+    };
+    let look = |now: Duration, _: &Heard| {
+        stop.store(now >= stopped_at, Ordering::Relaxed);
+        answer(now);
+    };
+    let stopped_after = schedule::run(load, &users, signed, &heard, &stop, send, look).expect("a run");
+    (heard, stopped_after)
+}
+
+/// What came of a run at a site.
+fn report_of(load: &Load, site: &RunSite, heard: &Heard, stopped_after: Option<Duration>) -> Report {
+    let samples = [(Sample { memory_mb: 64.0, cpu_percent: 50.0 }, Sample::default())];
+    let (started, tables, transport) = (SystemTime::UNIX_EPOCH, 2, "quic");
+    let judged =
+        Judged { site, heard, samples: &samples, started, stopped_after, tables, transport, notes: Vec::new() };
+    judge(load, judged, None).expect("judged")
+}
+
+fn site() -> RunSite {
+    RunSite { target: None, dir: PathBuf::new(), threads: 1, nodes: 1, kill: 0, delay_ms: None, rogue: None }
+}
+
+#[test]
+fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
+    let load = load(100.0, 0);
+    let (heard, stopped_after) = run_against_a_stub(&load, Duration::ZERO, Duration::from_secs(1));
+    let report = report_of(&load, &site(), &heard, stopped_after);
+    assert!((90.0..110.0).contains(&report.summary.rate), "100 a second were asked for: {}", report.summary.rate);
+    assert!((1.0..3.0).contains(&report.load.duration_s), "{}", report.load.duration_s);
+    let missed: Vec<&str> =
+        report.targets.iter().filter(|target| !target.met).map(|target| target.name.as_str()).collect();
+    assert!(missed.contains(&"run to its end") && !report.summary.ok, "{missed:?}");
+    assert!(report.targets.iter().all(|target| target.name != SETTLED_TARGET), "{:?}", report.targets);
+    assert!(report.notes.iter().any(|note| note.contains("was stopped after")), "{:?}", report.notes);
+}
+
+#[test]
+fn a_run_that_came_to_its_end_is_judged_by_all_of_it() {
+    let load = Load { duration: Duration::from_secs(1), ..load(100.0, 0) };
+    let (heard, stopped_after) = run_against_a_stub(&load, Duration::from_millis(5), Duration::MAX);
+    let report = report_of(&load, &site(), &heard, stopped_after);
+    assert_eq!((report.summary.settled, report.summary.rate, report.load.duration_s), (100, 100.0, 1.0));
+    assert!(report.targets.iter().any(|target| target.name == SETTLED_TARGET && target.met), "{:?}", report.targets);
+    assert_eq!(report.notes, [""; 0]);
+}
+
+#[test]
+fn every_answer_of_a_few_fast_users_is_counted() {
+    let load = Load { users: 5, duration: Duration::from_secs(1), ..load(2_500.0, 0) };
+    let (heard, _) = run_against_a_stub(&load, Duration::from_millis(100), Duration::MAX);
+    let report = report_of(&load, &site(), &heard, None);
+    assert_eq!((report.summary.settled, report.summary.lost), (2_500, 0));
+    let slots = |users, rate, burst| schedule::slots(&Load { users, burst, ..self::load(rate, 0) });
+    assert_eq!([slots(1_000_000, 20_000.0, 1), slots(100, 1_000.0, 1), slots(10, 300.0, 64)], [16, 601, 1_864]);
+}
+
+#[test]
+fn what_ran_elsewhere_was_not_measured() {
+    let load = load(100.0, 0);
+    let elsewhere = RunSite { target: Some(([127, 0, 0, 1], 7_400).into()), ..site() };
+    let report = report_of(&load, &elsewhere, &Heard::new(1, 1), None);
+    let Summary { rss_mb, cpu_percent, replay_ok, .. } = report.summary;
+    assert_eq!((rss_mb, cpu_percent, replay_ok), (None, None, None));
+    assert!(report.targets.iter().all(|target| target.name != "memory" && target.name != "replay"));
+    assert!(report.load.options.contains(&("node that ran already".into(), "127.0.0.1:7400".into())));
+}
+
+#[test]
+fn every_condition_of_a_run_is_one_of_its_options() {
+    let alone = (load(100.0, 0), site());
+    let with_site = |site| (alone.0.clone(), site);
+    let differences = |(load, site): &(Load, RunSite)| {
+        let [a, b] =
+            [(&alone.0, &alone.1), (load, site)].map(|(load, site)| report_of(load, site, &Heard::new(1, 1), None));
+        crate::report::Comparison::of(&a, &b).differences.join("\n")
+    };
+    assert_eq!(differences(&with_site(site())), "");
+    let kinds = Load { hostile: 1, hostile_kind: Some(crate::scenario::HostileKind::SlowLoris), ..load(100.0, 0) };
+    for (run, says) in [
+        (with_site(RunSite { nodes: 4, ..site() }), "validators=4"),
+        (with_site(RunSite { nodes: 4, kill: 2, ..site() }), "validators that are killed=2"),
+        (with_site(RunSite { nodes: 4, delay_ms: Some(5..=15), ..site() }), "delay between them=5 to 15 ms"),
+        (with_site(RunSite { nodes: 4, rogue: Some(RogueKind::Bodies), ..site() }), "rogue=bodies"),
+        (with_site(RunSite { threads: 7, ..site() }), "workers of a node=7"),
+        ((kinds, site()), "what hostile clients do=slow-loris"),
+    ] {
+        let found = differences(&run);
+        assert!(found.contains(says), "{says}: {found}");
+    }
+}
