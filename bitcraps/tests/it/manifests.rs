@@ -411,3 +411,14 @@ fn what_the_unit_starts_from_is_made_by_the_package_or_by_the_commands_of_the_gu
     assert!(made.contains(&format!("install -d -m 0755 {folder}\n")), "{made}");
     assert!(guide.contains(&format!("> {passphrase})\n")), "the guide makes {passphrase}");
 }
+
+/// Kinds of sockets that a node opens: of players and nodes, of the manager of services, and those that list interfaces for
+/// `net.mdns`.
+#[test]
+fn the_unit_allows_every_kind_of_socket_that_a_node_opens() {
+    let unit = read(&root().join("packaging/systemd/bitcraps.service"));
+    let allowed = unit.lines().find_map(|line| line.strip_prefix("RestrictAddressFamilies=")).expect("a list");
+    let mut allowed: Vec<&str> = allowed.split(' ').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"]);
+}
