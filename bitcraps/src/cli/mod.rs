@@ -42,6 +42,7 @@ use std::process::ExitCode;
 
 use ::node::config::LogConfig;
 use clap::{CommandFactory, Parser, Subcommand};
+use operate::top::TopError;
 use words::Failure;
 
 use self::logs::Logs;
@@ -134,8 +135,12 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if config {
         return 3;
     }
-    let unreachable = matches!(error.downcast_ref(), Some(operate::top::TopError::Unreachable { .. }));
-    if unreachable || error.chain().any(|cause| cause.is::<net::client::Lost>()) {
+    match error.downcast_ref() {
+        Some(TopError::NoTerminal(_)) => return 2,
+        Some(TopError::Unreachable { .. }) => return 7,
+        Some(TopError::Terminal(_)) | None => {}
+    }
+    if error.chain().any(|cause| cause.is::<net::client::Lost>()) {
         return 7;
     }
     let data = error.is::<storage::OpenError>()
@@ -235,6 +240,7 @@ mod tests {
     use anyhow::Context;
     use clap::Parser;
     use clap::error::ErrorKind;
+    use operate::top::TopError;
 
     use super::Cli;
 
@@ -245,6 +251,14 @@ mod tests {
         assert_eq!(super::causes(&inner().context("journal")), "journal: no such file");
         let twice = Err::<(), _>(inner()).context("journal: no such file").context("opening");
         assert_eq!(super::causes(&twice.expect_err("an error")), "opening: journal: no such file");
+    }
+
+    #[test]
+    fn a_command_that_wants_a_terminal_ends_without_one_as_if_typed_wrong() {
+        let here = std::net::SocketAddr::from(([127, 0, 0, 1], 7_480));
+        assert_eq!(super::exit_code(&TopError::NoTerminal(here).into()), 2, "as `play` does");
+        let nobody = TopError::Unreachable { address: here, problem: "nobody".into() };
+        assert_eq!(super::exit_code(&nobody.into()), 7);
     }
 
     /// What people read: the README, the guides and what is packaged.
