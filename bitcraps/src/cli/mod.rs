@@ -54,7 +54,7 @@ use self::logs::Logs;
     version,
     about = "Provably fair craps with play chips: a node, its replay, and the exact odds.",
     arg_required_else_help = true,
-    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps audit-dice DIR            who could have foreseen its rolls, and whether they look like it\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch,\n6 target missed or dice unusual, 7 unreachable."
+    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps audit-dice DIR            who could have foreseen its rolls, and whether they look like it\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch,\n6 target missed or dice unusual, 7 unreachable, 8 in use by another process."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -119,6 +119,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             Failure::Mismatch(_) => 5,
             Failure::Target(_) => 6,
             Failure::Unreachable(_) => 7,
+            Failure::InUse(_) => 8,
         };
     }
     let io = |cause: &(dyn std::error::Error + 'static)| {
@@ -139,6 +140,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(TopError::NoTerminal(_)) => return 2,
         Some(TopError::Unreachable { .. }) => return 7,
         Some(TopError::Terminal(_)) | None => {}
+    }
+    if matches!(error.downcast_ref(), Some(storage::OpenError::Locked(_))) {
+        return 8;
     }
     if error.chain().any(|cause| cause.is::<net::client::Lost>()) {
         return 7;
