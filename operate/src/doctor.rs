@@ -15,7 +15,7 @@ use rustix::fs::statfs;
 use serde::Serialize;
 
 use crate::disk::free_bytes;
-use crate::monitor::Listening;
+use crate::monitor::{Listening, MonitorError};
 use crate::process::Machine;
 
 /// Syncs of which the median is told.
@@ -169,14 +169,14 @@ pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     findings.push(room(config, &folder, journal));
     findings.push(syncs(&folder));
     findings.extend(sockets(config));
-    if !runs {
-        findings.push(address("address", config.net.listen, |address| bind(address, 1 << 16).map(drop)));
-        findings.extend(
-            config.monitoring.listen.address().map(|at| {
-                address("dashboard", at, |address| Listening::at(address).map(drop).map_err(io::Error::other))
-            }),
-        );
-    }
+    findings.extend(address("address", config.net.listen, runs, |at| bind(at, 1 << 16).map(drop)));
+    let dashboard = config.monitoring.listen.address();
+    findings.extend(dashboard.and_then(|at| {
+        address("dashboard", at, runs, |at| match Listening::at(at) {
+            Err(MonitorError::Bind { error, .. }) => Err(error),
+            listening => listening.map(drop).map_err(io::Error::other),
+        })
+    }));
     findings
 }
 
@@ -386,10 +386,18 @@ fn sockets(config: &Config) -> Vec<Finding> {
     vec![buffers, batches]
 }
 
-fn address(what: &'static str, at: SocketAddr, take: impl FnOnce(SocketAddr) -> io::Result<()>) -> Finding {
+/// Whether an address can be had. A node that runs has its own, of which there is nothing to tell, unless this machine has no
+/// such address: then it is that of the next start.
+fn address(
+    what: &'static str,
+    at: SocketAddr,
+    runs: bool,
+    take: impl FnOnce(SocketAddr) -> io::Result<()>,
+) -> Option<Finding> {
     match take(at) {
-        Ok(()) => ok(what, at.to_string()),
-        Err(error) => wrong(what, format!("{at}: {error}"), "end what has it, or choose another address"),
+        Ok(()) => (!runs).then(|| ok(what, at.to_string())),
+        Err(error) if runs && error.kind() == io::ErrorKind::AddrInUse => None,
+        Err(error) => Some(wrong(what, format!("{at}: {error}"), "end what has it, or choose another address")),
     }
 }
 
@@ -424,6 +432,12 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing is left behind");
         let running = look(&config, true, 0);
         assert_eq!((graded(&running, "address"), graded(&running, "dashboard")), (None, None), "they are its own");
+        // Addresses for documentation, which no machine has.
+        config.net.listen = SocketAddr::from(([192, 0, 2, 1], 7_400));
+        config.monitoring.listen = ServedAt::Address(SocketAddr::from(([203, 0, 113, 9], 7_480)));
+        let running = look(&config, true, 0);
+        let wrong = Some(Grade::Wrong);
+        assert_eq!((graded(&running, "address"), graded(&running, "dashboard")), (wrong, wrong), "{running:?}");
     }
 
     #[test]
