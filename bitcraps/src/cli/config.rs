@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use engine::limits::GENESIS_BYTES_MAX;
+use engine::message::vote::quorum;
 use net::server::{StartError, check_buffers};
 use node::config::{Config, ServedAt};
 use node::init::{OpenedKeys, check_keys, look_at_keys, open_keys};
@@ -15,7 +17,8 @@ use operate::doctor::warnings;
 use operate::monitor::{Listening, MonitorError};
 use operate::watching::MonitorConfig;
 use serde_json::json;
-use storage::Session;
+use storage::backend::{Backend, FileBackend};
+use storage::{Session, check_log};
 use systems::Setup;
 
 use super::args::{Format, OutputArgs};
@@ -88,7 +91,7 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             prepare(&config, *follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
-                drop(Session::open(&config.node.data)?);
+                goes_on(&config, *follow)?;
             }
             listens(&config, running)?;
             serves(&config, running)?;
@@ -154,6 +157,30 @@ fn genesis_of(config: &Config) -> anyhow::Result<Vec<u8>> {
     Ok(genesis)
 }
 
+/// Whether a node may go on with its session, as far as that can be said without a look at the journal.
+fn goes_on(config: &Config, follows: bool) -> anyhow::Result<()> {
+    let data = &config.node.data;
+    drop(Session::open(data)?);
+    let (genesis, _) = storage::read_genesis(data)?;
+    let count = genesis.validators.len();
+    // Where others may be faulty, one that lost its log follows them until it may vote again.
+    if follows || quorum(count) < count {
+        return Ok(());
+    }
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    let log = check_log(&backend, data)?;
+    let problem = match log.damages.first() {
+        Some(damage) => damage.to_string(),
+        None if log.files == 0 => "the consensus log is missing".into(),
+        None => return Ok(()),
+    };
+    let text = format!(
+        "{}: {problem}: this validator cannot know what it signed, and `node` starts with --sign-from alone",
+        data.display()
+    );
+    Err(Failure::Data(text).into())
+}
+
 /// Whether the address of players and nodes can be had. That of a node that runs is taken, by itself.
 fn listens(config: &Config, runs: bool) -> Result<(), StartError> {
     let address = config.net.listen;
@@ -208,7 +235,7 @@ pub fn check_beside(new: &Layered, running: &Config, follows: bool) -> anyhow::R
         false => check_keys(config, follows)?,
     }
     if !has_session && !storage::is_written(&config.node.data) {
-        drop(Session::open(&config.node.data)?);
+        goes_on(config, follows)?;
     }
     // Who listens on all addresses has this one too: where the port is the same, it may be the running node that has it.
     let (listen, dashboard) = (config.net.listen, config.monitoring.listen);

@@ -378,6 +378,18 @@ fn a_configuration_is_good_only_where_the_node_starts() {
     assert_eq!(run(&["config", "show", text(&elsewhere)]).1, shown);
     let relative = program().current_dir(&place).args(["config", "show", "bitcraps.toml"]).output().expect("it runs");
     assert_eq!(said(&relative).1, shown, "from wherever it is asked");
+
+    // As in a session from a backup: what it signed, a lone validator cannot know. Who follows signs nothing.
+    let log = place.join("session/consensus/00000001.log");
+    fs::remove_file(&log).expect("a new session has its log");
+    for args in [&["config", "check", text(&config)][..], &["node", "--config", text(&config)]] {
+        let (code, _, err) = run(args);
+        assert!(
+            code == 4 && err.contains("the consensus log is missing") && err.contains("--sign-from"),
+            "{code} {err}"
+        );
+    }
+    assert_eq!(run(&["config", "check", text(&config), "--follow"]).0, 0);
 }
 
 #[test]
