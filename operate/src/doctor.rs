@@ -74,7 +74,8 @@ pub fn warnings(config: &Config, journal: u64) -> Vec<String> {
     let memory = Machine::take().memory_bytes;
     let budget = memory.and_then(|bytes| budget_warning(config, bytes));
     let connections = memory.and_then(|bytes| connections_warning(config, bytes));
-    room.into_iter().chain(budget).chain(connections).chain(open_warning(config)).collect()
+    let missing = programs(config).filter(|(_, is_there)| !is_there).map(|(what, _)| program_warning(what));
+    room.into_iter().chain(budget).chain(connections).chain(open_warning(config)).chain(missing).collect()
 }
 
 /// Of a journal that the disk has no room for, beside what is to stay free.
@@ -160,7 +161,10 @@ pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     findings.extend(pages());
     findings.push(files(machine.files_max));
     findings.push(pressure());
-    findings.extend(programs(config));
+    findings.extend(programs(config).map(|(what, is_there)| match is_there {
+        true => ok(what, "it is there"),
+        false => note(what, program_warning(what), "a program that this user may run, with its whole path"),
+    }));
     findings.extend(
         open_warning(config).map(|found| note("dashboard for others", found, "127.0.0.1, and a proxy or a tunnel")),
     );
@@ -260,20 +264,17 @@ fn pressure() -> Finding {
     }
 }
 
-/// The programs that tell alerts, where the configuration names any.
-fn programs(config: &Config) -> Vec<Finding> {
+/// The programs that tell alerts, where the configuration names any: the key, and whether the program is there.
+fn programs(config: &Config) -> impl Iterator<Item = (&'static str, bool)> {
     let alerts = &config.alerts;
     let exec = alerts.exec.first().map(|program| ("alerts.exec", program));
     let sendmail = (!alerts.mail_to.is_empty()).then_some(("alerts.sendmail", &alerts.sendmail));
-    let named = exec.into_iter().chain(sendmail);
-    named
-        .map(|(what, program)| match is_program(program) {
-            true => ok(what, "it is there"),
-            false => {
-                note(what, "no program of that name is there", "a program that this user may run, with its whole path")
-            }
-        })
-        .collect()
+    exec.into_iter().chain(sendmail).map(|(what, program)| (what, is_program(program)))
+}
+
+/// Of a program that is to tell alerts and cannot. Its name may hold a secret.
+fn program_warning(what: &str) -> String {
+    format!("{what}: no program of that name is there, so it tells nobody of any alert")
 }
 
 /// Whether a program could be run: by its path, or by its name in one of the folders for programs.
@@ -481,7 +482,7 @@ mod tests {
         config.monitoring.listen = ServedAt::Address(SocketAddr::from(([0, 0, 0, 0], 7_480)));
         config.alerts.exec = vec!["/no/such".into()];
         let (warnings, findings) = (warnings(&config, 0), look(&config, true, 0));
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
         for warning in &warnings {
             let noted = findings.iter().find(|finding| finding.found == *warning);
             assert!(noted.is_some_and(|noted| noted.grade == Grade::Note), "{warning}: {findings:?}");

@@ -135,6 +135,7 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
     let original = fs::read_to_string(&config).expect("a configuration");
     let changed = original
         .replace("mail_to = []", "mail_to = [\"ops@example.org\"]")
+        .replace("sendmail = \"/usr/sbin/sendmail\"", "sendmail = \"/nowhere/sendmail\"")
         .replace("name = \"craps\"", "name = \"new\"");
     let changed = changed.replace("hosts = []", "hosts = [\"node.example\"]");
     fs::write(&config, &changed).expect("written");
@@ -143,6 +144,7 @@ fn a_manager_hears_how_a_node_is_and_sighup_reads_its_configuration_again() {
     assert_eq!(served.says("net.name: \"craps\" -> \"new\", from the next start on"), "INFO");
     served.says("monitoring.hosts: [] -> [\"node.example\"]");
     served.says("alerts.mail_to: changed");
+    assert_eq!(served.says("alerts.sendmail: no program of that name is there"), "WARN");
     served.tells("READY=1");
 
     fs::write(&config, changed.replace("filter = \"", "filter = \"=,")).expect("written");
