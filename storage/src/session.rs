@@ -151,8 +151,15 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no genesis.json")),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(missing("it is a file")),
         Err(error) => Err(OpenError::io(&path)(error)),
-        Ok(_) if backend.list(&dir.join("journal")).is_err() => Err(missing("it has no journal")),
-        Ok(bytes) => Ok(bytes),
+        Ok(bytes) => {
+            // One that somebody else's mode hides is there all the same.
+            let journal = dir.join("journal");
+            match backend.list(&journal) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no journal")),
+                Err(error) => Err(OpenError::io(&journal)(error)),
+                Ok(_) => Ok(bytes),
+            }
+        }
     }
 }
 

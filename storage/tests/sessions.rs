@@ -228,6 +228,10 @@ fn directories_that_are_no_session_are_named() {
     fs::write(dir.path().join("genesis.json"), b"{}").expect("a file");
     assert!(matches!(JournalReader::open(dir.path()), Err(OpenError::NotASession { .. })));
     assert!(matches!(Session::create(dir.path(), b"{}"), Err(OpenError::NotEmpty(_))));
+    // What cannot be listed is not said to be missing.
+    fs::write(dir.path().join("journal"), b"").expect("a file");
+    let unlisted = JournalReader::open(dir.path()).err().expect("a file is no folder");
+    assert!(matches!(&unlisted, OpenError::Io { path, .. } if path.ends_with("journal")), "{unlisted}");
     let held = dir.path().join("held");
     let first = Session::create(&held, b"{}").expect("a new session");
     assert!(matches!(Session::open(&held), Err(OpenError::Locked(_))));
