@@ -287,7 +287,16 @@ fn an_empty_passphrase_is_refused_and_the_first_line_of_a_file_counts() {
     };
     assert_eq!(check("correct horse").0, 0);
     let (code, _, err) = check("correct horse\r\nnot this line");
-    assert!(code == 3 && err.contains("does not open this key"), "{code} {err}");
+    assert!(code == 3 && err.contains("does not open this key") && !err.contains("goes over"), "{code} {err}");
+    // One that was left in the environment hides the file.
+    let both = program()
+        .args(["config", "check", text(&config)])
+        .envs([("BITCRAPS_PASSPHRASE", "stale"), ("BITCRAPS_PASSPHRASE_FILE", text(&secret))])
+        .output();
+    let (code, _, err) = said(&both.expect("it runs"));
+    assert!(code == 3 && err.contains("BITCRAPS_PASSPHRASE, which goes over BITCRAPS_PASSPHRASE_FILE"), "{code} {err}");
+    let (code, _, err) = init("BITCRAPS_PASSPHRASE_FILE", "/nowhere/secret");
+    assert!(code == 3 && err.contains("BITCRAPS_PASSPHRASE_FILE: /nowhere/secret: "), "{code} {err}");
 }
 
 #[test]
