@@ -41,7 +41,7 @@ pub struct PlayArgs {
     /// The table to watch first. Without it, the first one from 0 on that has a free seat, if one of the first few has.
     #[arg(long)]
     table: Option<u32>,
-    /// The player's secret key.
+    /// The player's secret key. Without it, bitcraps/player.pem in $XDG_DATA_HOME, else in ~/.local/share; made on first use.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Ask for a passphrase when the key is made.
@@ -66,7 +66,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         return Err(Failure::Usage(problem.into()).into());
     }
     let nodes = find_nodes(&args.nodes)?;
-    let path = args.key.clone().unwrap_or_else(default_key_path);
+    let path = args.key.clone().map_or_else(default_key_path, Ok)?;
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
     let mut say = |problem: &str| super::out::remark(format_args!("bitcraps: {problem}"));
     let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table.unwrap_or(0)), &mut say)?;

@@ -178,3 +178,13 @@ fn what_was_sent_to_a_node_that_does_not_come_back_is_said_to_be_unanswered() {
     let (code, _, err) = said(&end(child));
     assert!(code == 7 && err.contains(&format!("{address}: the node keeps another chain")), "{code} {err}");
 }
+
+#[test]
+fn a_key_is_made_in_no_folder_that_nobody_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut play = program();
+    play.args(["play", "127.0.0.1:1", "--script"]).current_dir(dir.path());
+    let (code, _, err) = said(&play.env_remove("HOME").env_remove("XDG_DATA_HOME").output().expect("the program runs"));
+    assert!(code == 2 && err.contains("name it with --key"), "{code} {err}");
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing was made");
+}
