@@ -324,7 +324,7 @@ mod tests {
         }
         for (flag, value, says) in [
             ("--listen", "localhost:1", "`localhost:1` is no address such as 127.0.0.1:7400; localhost is 127.0.0.1:1"),
-            ("--dashboard", "localhost", "`localhost` is no address such as 127.0.0.1:7400, and not `off`"),
+            ("--dashboard", "localhost", "`localhost` is no address such as 127.0.0.1:7480, and not `off`"),
             ("--bytes-max", "lots", "`lots` is no size such as 512MB or 2 GiB"),
         ] {
             let parsed = <Init as clap::Parser>::try_parse_from(["init", "a-folder", flag, value]);
