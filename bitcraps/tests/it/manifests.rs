@@ -439,6 +439,9 @@ fn what_the_unit_starts_from_is_made_by_the_package_or_by_the_commands_of_the_gu
     let (folder, _) = passphrase.rsplit_once('/').expect("a path");
     assert!(made.contains(&format!("install -d -m 0755 {folder}\n")), "{made}");
     assert!(guide.contains(&format!("> {passphrase})\n")), "the guide makes {passphrase}");
+    // A follower's lines in the guide change what the unit has.
+    let start = unit.lines().find(|line| line.starts_with("ExecStart=")).expect("a start");
+    assert!(guide.contains(&format!("\n[Service]\nExecStart=\n{start} --follow\n")), "the guide has another start");
 }
 
 /// Kinds of sockets that a node opens: of players and nodes, of the manager of services, and those that list interfaces for
