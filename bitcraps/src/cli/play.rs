@@ -85,15 +85,14 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    meet_all(&player, &mut game)?;
     let seeks = args.table.is_none();
-    if args.script {
-        script(&mut player, &mut game, seeks, &mut meet_all)
-    } else {
-        screen(&mut player, &mut game, seeks, &mut meet_all)
-    }?;
+    let played = meet_all(&player, &mut game).and_then(|()| match args.script {
+        true => script(&mut player, &mut game, seeks, &mut meet_all),
+        false => screen(&mut player, &mut game, seeks, &mut meet_all),
+    });
+    // However it ended: a node that is not told waits until it hears nothing.
     player.close();
-    Ok(())
+    played
 }
 
 /// Remembers a node that is met for the first time, and refuses one that shows another key for its chain than before.

@@ -75,6 +75,18 @@ fn the_log_says_who_came_who_was_refused_and_who_went() {
     first.wait().expect("it ends");
     let went = door.says("a connection ended");
     assert!(went.contains(key) && went.contains("DONE"), "{went}");
+
+    // Whoever ends with an error says so too: with a line that is no command, or at a table that there is not.
+    let script = dir.path().join("script");
+    fs::write(&script, "nosuchcommand\n").expect("written");
+    for table in ["0", "99"] {
+        let mut play = program();
+        play.args(["play", &door.address, "--script", "--table", table, "--key", text(&dir.path().join("first.pem"))]);
+        let ended = play.stdin(fs::File::open(&script).expect("a file")).output().expect("the program runs");
+        assert_eq!(ended.status.code(), Some(2), "table {table}: {}", String::from_utf8_lossy(&ended.stderr));
+        let went = door.says("a connection ended");
+        assert!(went.contains(key) && went.contains("DONE"), "table {table}: {went}");
+    }
     signal(&door.node, "-TERM");
     door.node.wait().expect("it ends");
 }
