@@ -1,7 +1,7 @@
 //! `play`: a terminal client for a person, and lines for a program.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -156,7 +156,11 @@ fn parse_node(text: &str) -> Result<NodeAt, Failure> {
         },
     };
     if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}")));
+        let hint = match Path::new(text).is_file() {
+            true => "; a script is read from standard input: `--script <FILE`",
+            false => "",
+        };
+        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}{hint}")));
     }
     Ok(NodeAt { address: address.to_owned(), key })
 }
