@@ -76,10 +76,20 @@ pub enum KeyFileError {
         problem: String,
     },
     /// The passphrase is another one.
-    #[error("{path}: the passphrase does not open this key")]
+    #[error("{path}: the passphrase does not open this key{over}")]
     Passphrase {
         /// The file.
         path: PathBuf,
+        /// That another one was told too, if so.
+        over: &'static str,
+    },
+    /// The file that the environment names for a passphrase is not there, or is none.
+    #[error("BITCRAPS_PASSPHRASE_FILE: {path}: {problem}")]
+    PassphraseFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// There is no passphrase.
     #[error("{0}")]
@@ -159,7 +169,7 @@ pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>)
             pkcs8::Error::EncryptedPrivateKey(_)
             | pkcs8::Error::KeyMalformed(KeyError::Invalid)
             | pkcs8::Error::Asn1(_),
-        ) => Err(KeyFileError::Passphrase { path: path.to_owned() }),
+        ) => Err(KeyFileError::Passphrase { path: path.to_owned(), over: told_over() }),
         Err(error) => Err(form(error)),
     }
 }
@@ -180,9 +190,20 @@ pub fn look(path: &Path) -> Result<(), KeyFileError> {
     }
 }
 
+/// The variables that tell a passphrase. The first goes over the second.
+const TOLD_BY: [&str; 2] = ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE"];
+
 /// Whether a passphrase can be had without asking anybody.
 pub fn is_told() -> bool {
-    ["BITCRAPS_PASSPHRASE", "BITCRAPS_PASSPHRASE_FILE"].iter().any(|name| std::env::var_os(name).is_some())
+    TOLD_BY.iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Which passphrase it was, where two are told: one that was forgotten in the environment hides the other.
+fn told_over() -> &'static str {
+    match TOLD_BY.iter().all(|name| std::env::var_os(name).is_some()) {
+        true => "; it is that of BITCRAPS_PASSPHRASE, which goes over BITCRAPS_PASSPHRASE_FILE",
+        false => "",
+    }
 }
 
 /// What a file that only its owner may read has in it.
@@ -209,19 +230,15 @@ fn text_of(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 /// # Errors
 /// If there is none.
 pub fn passphrase(what: &str, new: bool) -> Result<Passphrase, KeyFileError> {
-    let (passphrase, from) =
-        match (std::env::var_os("BITCRAPS_PASSPHRASE"), std::env::var_os("BITCRAPS_PASSPHRASE_FILE")) {
-            (Some(passphrase), _) => {
-                let text = passphrase.into_string();
-                let text =
-                    text.map_err(|_| KeyFileError::NoPassphrase("BITCRAPS_PASSPHRASE is no UTF-8 text".into()))?;
-                (Zeroizing::new(text), "BITCRAPS_PASSPHRASE is empty")
-            }
-            (None, Some(path)) => {
-                (first_line(Path::new(&path))?, "the first line of BITCRAPS_PASSPHRASE_FILE is empty")
-            }
-            (None, None) => (typed(what, new)?, "nothing was typed"),
-        };
+    let (passphrase, from) = match (std::env::var_os(TOLD_BY[0]), std::env::var_os(TOLD_BY[1])) {
+        (Some(passphrase), _) => {
+            let text = passphrase.into_string();
+            let text = text.map_err(|_| KeyFileError::NoPassphrase("BITCRAPS_PASSPHRASE is no UTF-8 text".into()))?;
+            (Zeroizing::new(text), "BITCRAPS_PASSPHRASE is empty")
+        }
+        (None, Some(path)) => (first_line(Path::new(&path))?, "the first line of BITCRAPS_PASSPHRASE_FILE is empty"),
+        (None, None) => (typed(what, new)?, "nothing was typed"),
+    };
     if new && passphrase.is_empty() {
         return Err(KeyFileError::NoPassphrase(format!(
             "an empty passphrase protects nothing: {from}; nothing was made. `--plain-keys` of `init` writes keys without one"
@@ -230,15 +247,15 @@ pub fn passphrase(what: &str, new: bool) -> Result<Passphrase, KeyFileError> {
     Ok(passphrase)
 }
 
-/// The first line of a file, without its end.
+/// The first line of the file that the environment names, without its end.
 fn first_line(path: &Path) -> Result<Passphrase, KeyFileError> {
-    let failed = |error| KeyFileError::Read { path: path.to_owned(), error };
+    let wrong = |problem| KeyFileError::PassphraseFile { path: path.to_owned(), problem };
+    let failed = |error: io::Error| wrong(error.to_string());
     let mut line = Zeroizing::new(String::new());
     let file = File::open(path).map_err(failed)?;
     BufReader::new(file.take(PASSPHRASE_BYTES_MAX)).read_line(&mut line).map_err(failed)?;
     if line.len() as u64 == PASSPHRASE_BYTES_MAX {
-        let text = format!("{}: a passphrase of {PASSPHRASE_BYTES_MAX} bytes or more is too long", path.display());
-        return Err(KeyFileError::NoPassphrase(text));
+        return Err(wrong(format!("a passphrase of {PASSPHRASE_BYTES_MAX} bytes or more is too long")));
     }
     Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
@@ -365,6 +382,9 @@ mod tests {
         }
         write(&path, &"x".repeat(1 << 20));
         assert!(first_line(&path).expect_err("a megabyte").to_string().contains("too long"));
+        // Nobody typed this path: it is said where it is from.
+        let missing = first_line(&dir.path().join("none")).expect_err("no file").to_string();
+        assert!(missing.starts_with("BITCRAPS_PASSPHRASE_FILE: ") && missing.contains("none: "), "{missing}");
     }
 
     #[test]

@@ -105,6 +105,8 @@ fn start(load: &Load, site: &RunSite) -> anyhow::Result<Target> {
     config.net.opens_per_connection_per_min = rate(1_000_000);
     config.net.opens_per_address_per_min = rate(1_000_000);
     config.net.intents_per_connection_per_s = rate(100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32));
+    // Its log is this command's, which says only what is wrong; what a start says of the configuration was chosen here.
+    config.log.filter = "warn,bitcraps=error".into();
     let created = create(&site.dir, &new_chain(load), config, None)?;
     Target::start(&created.config, site.dir.join("session"))
 }

@@ -1,6 +1,7 @@
 //! The local network: a node announces itself by multicast DNS (RFC 6763), and whoever looks for one finds it. What is
 //! found here is a hint; who it is, the handshake proves.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -37,8 +38,12 @@ impl Drop for Lan {
 }
 
 impl Lan {
-    /// Starts the daemon. A system without multicast is told, and is no error: the rest works without.
+    /// Starts the daemon. A system without multicast is told, and is no error: the rest works without. So is one that lists no
+    /// interface: the daemon has nowhere to speak then, and says nothing of it. It looks again, so it is kept.
     pub fn start() -> Option<Self> {
+        if let Some(problem) = unlisted(&if_addrs::get_if_addrs()) {
+            warn!("{problem}");
+        }
         let started = ServiceDaemon::new().and_then(|daemon| {
             daemon.enable_interface(IfKind::LoopbackV4)?;
             Ok(daemon)
@@ -96,6 +101,19 @@ impl Lan {
     }
 }
 
+/// What keeps a node off the local network, if the system lists no interface.
+fn unlisted<T>(interfaces: &io::Result<Vec<T>>) -> Option<String> {
+    let problem = match interfaces {
+        Ok(interfaces) if !interfaces.is_empty() => return None,
+        Ok(_) => "this machine has no network interface".into(),
+        Err(error) => format!(
+            "the system lists no network interfaces: {error}; a unit of systemd allows it with AF_NETLINK among its \
+             RestrictAddressFamilies"
+        ),
+    };
+    Some(format!("no node is announced or found on the local network: {problem}"))
+}
+
 /// The nodes that are found within `patience`.
 pub async fn find(patience: Duration) -> Vec<Found> {
     let Some(lan) = Lan::start() else { return Vec::new() };
@@ -108,4 +126,17 @@ pub async fn find(patience: Duration) -> Vec<Found> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_cannot_list_interfaces_is_told_that_nothing_is_found() {
+        assert_eq!(unlisted(&Ok(vec!["lo"])), None);
+        assert!(unlisted(&Ok(Vec::<&str>::new())).is_some_and(|said| said.ends_with("has no network interface")));
+        let refused = unlisted(&Err::<Vec<&str>, _>(io::Error::from_raw_os_error(97))).expect("nothing is listed");
+        assert!(refused.contains("os error 97") && refused.contains("AF_NETLINK"), "{refused}");
+    }
 }

@@ -93,17 +93,25 @@ pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr,
     parse_address(&text).map_err(D::Error::custom)
 }
 
-/// An address from text.
+/// An address of players and nodes from text.
 ///
 /// # Errors
 /// If it is none, in words.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    parse_address_like(text, "127.0.0.1:7400")
+}
+
+/// An address from text, where `example` is one.
+///
+/// # Errors
+/// If it is none, in words.
+pub fn parse_address_like(text: &str, example: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         let hint = match text.strip_prefix("localhost:").filter(|port| port.parse::<u16>().is_ok()) {
             Some(port) => format!("; localhost is 127.0.0.1:{port}"),
             None => String::new(),
         };
-        format!("`{text}` is no address such as 127.0.0.1:7400{hint}")
+        format!("`{text}` is no address such as {example}{hint}")
     })
 }
 

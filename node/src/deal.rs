@@ -245,7 +245,9 @@ const _: () = assert!(FOLLOWERS <= FOLLOWERS_MAX);
 fn give_room(config: &mut Config) {
     // What other nodes may hold is added to the bound: it would otherwise be taken from the connections of players.
     config.net.followers_max = FOLLOWERS;
-    config.net.buffer_bytes_max += config.net.reserved_bytes() + u64::from(FOLLOWERS) * NODE_BYTES;
+    let nodes = config.net.reserved_bytes() + u64::from(FOLLOWERS) * NODE_BYTES;
+    // Whole mebibytes, which the file says with their unit.
+    config.net.buffer_bytes_max = (config.net.buffer_bytes_max + nodes).next_multiple_of(1 << 20);
 }
 
 /// Makes the validators of a chain in a folder that is empty or not there: all of them, or nothing. Nothing is overwritten.
@@ -373,6 +375,17 @@ pub fn follower(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_for_nodes_is_written_with_its_unit() {
+        let mut config = Config::default();
+        let before = config.net.buffer_bytes_max;
+        give_room(&mut config);
+        assert!(config.net.buffer_bytes_max >= before + u64::from(FOLLOWERS) * NODE_BYTES);
+        let text = config.text();
+        let line = text.lines().find(|line| line.starts_with("buffer_bytes_max = ")).expect("its line");
+        assert!(line.ends_with(" MiB\""), "{line}");
+    }
 
     #[test]
     fn a_file_of_addresses_is_read_line_by_line() {

@@ -15,7 +15,7 @@ use rustix::fs::statfs;
 use serde::Serialize;
 
 use crate::disk::free_bytes;
-use crate::monitor::Listening;
+use crate::monitor::{Listening, MonitorError};
 use crate::process::Machine;
 
 /// Syncs of which the median is told.
@@ -74,7 +74,8 @@ pub fn warnings(config: &Config, journal: u64) -> Vec<String> {
     let memory = Machine::take().memory_bytes;
     let budget = memory.and_then(|bytes| budget_warning(config, bytes));
     let connections = memory.and_then(|bytes| connections_warning(config, bytes));
-    room.into_iter().chain(budget).chain(connections).chain(open_warning(config)).collect()
+    let missing = programs(config).filter(|(_, is_there)| !is_there).map(|(what, _)| program_warning(what));
+    room.into_iter().chain(budget).chain(connections).chain(open_warning(config)).chain(missing).collect()
 }
 
 /// Of a journal that the disk has no room for, beside what is to stay free.
@@ -160,7 +161,10 @@ pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     findings.extend(pages());
     findings.push(files(machine.files_max));
     findings.push(pressure());
-    findings.extend(programs(config));
+    findings.extend(programs(config).map(|(what, is_there)| match is_there {
+        true => ok(what, "it is there"),
+        false => note(what, program_warning(what), "a program that this user may run, with its whole path"),
+    }));
     findings.extend(
         open_warning(config).map(|found| note("dashboard for others", found, "127.0.0.1, and a proxy or a tunnel")),
     );
@@ -169,14 +173,14 @@ pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     findings.push(room(config, &folder, journal));
     findings.push(syncs(&folder));
     findings.extend(sockets(config));
-    if !runs {
-        findings.push(address("address", config.net.listen, |address| bind(address, 1 << 16).map(drop)));
-        findings.extend(
-            config.monitoring.listen.address().map(|at| {
-                address("dashboard", at, |address| Listening::at(address).map(drop).map_err(io::Error::other))
-            }),
-        );
-    }
+    findings.extend(address("address", config.net.listen, runs, |at| bind(at, 1 << 16).map(drop)));
+    let dashboard = config.monitoring.listen.address();
+    findings.extend(dashboard.and_then(|at| {
+        address("dashboard", at, runs, |at| match Listening::at(at) {
+            Err(MonitorError::Bind { error, .. }) => Err(error),
+            listening => listening.map(drop).map_err(io::Error::other),
+        })
+    }));
     findings
 }
 
@@ -260,20 +264,17 @@ fn pressure() -> Finding {
     }
 }
 
-/// The programs that tell alerts, where the configuration names any.
-fn programs(config: &Config) -> Vec<Finding> {
+/// The programs that tell alerts, where the configuration names any: the key, and whether the program is there.
+fn programs(config: &Config) -> impl Iterator<Item = (&'static str, bool)> {
     let alerts = &config.alerts;
     let exec = alerts.exec.first().map(|program| ("alerts.exec", program));
     let sendmail = (!alerts.mail_to.is_empty()).then_some(("alerts.sendmail", &alerts.sendmail));
-    let named = exec.into_iter().chain(sendmail);
-    named
-        .map(|(what, program)| match is_program(program) {
-            true => ok(what, "it is there"),
-            false => {
-                note(what, "no program of that name is there", "a program that this user may run, with its whole path")
-            }
-        })
-        .collect()
+    exec.into_iter().chain(sendmail).map(|(what, program)| (what, is_program(program)))
+}
+
+/// Of a program that is to tell alerts and cannot. Its name may hold a secret.
+fn program_warning(what: &str) -> String {
+    format!("{what}: no program of that name is there, so it tells nobody of any alert")
 }
 
 /// Whether a program could be run: by its path, or by its name in one of the folders for programs.
@@ -386,10 +387,18 @@ fn sockets(config: &Config) -> Vec<Finding> {
     vec![buffers, batches]
 }
 
-fn address(what: &'static str, at: SocketAddr, take: impl FnOnce(SocketAddr) -> io::Result<()>) -> Finding {
+/// Whether an address can be had. A node that runs has its own, of which there is nothing to tell, unless this machine has no
+/// such address: then it is that of the next start.
+fn address(
+    what: &'static str,
+    at: SocketAddr,
+    runs: bool,
+    take: impl FnOnce(SocketAddr) -> io::Result<()>,
+) -> Option<Finding> {
     match take(at) {
-        Ok(()) => ok(what, at.to_string()),
-        Err(error) => wrong(what, format!("{at}: {error}"), "end what has it, or choose another address"),
+        Ok(()) => (!runs).then(|| ok(what, at.to_string())),
+        Err(error) if runs && error.kind() == io::ErrorKind::AddrInUse => None,
+        Err(error) => Some(wrong(what, format!("{at}: {error}"), "end what has it, or choose another address")),
     }
 }
 
@@ -424,6 +433,12 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing is left behind");
         let running = look(&config, true, 0);
         assert_eq!((graded(&running, "address"), graded(&running, "dashboard")), (None, None), "they are its own");
+        // Addresses for documentation, which no machine has.
+        config.net.listen = SocketAddr::from(([192, 0, 2, 1], 7_400));
+        config.monitoring.listen = ServedAt::Address(SocketAddr::from(([203, 0, 113, 9], 7_480)));
+        let running = look(&config, true, 0);
+        let wrong = Some(Grade::Wrong);
+        assert_eq!((graded(&running, "address"), graded(&running, "dashboard")), (wrong, wrong), "{running:?}");
     }
 
     #[test]
@@ -467,7 +482,7 @@ mod tests {
         config.monitoring.listen = ServedAt::Address(SocketAddr::from(([0, 0, 0, 0], 7_480)));
         config.alerts.exec = vec!["/no/such".into()];
         let (warnings, findings) = (warnings(&config, 0), look(&config, true, 0));
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
         for warning in &warnings {
             let noted = findings.iter().find(|finding| finding.found == *warning);
             assert!(noted.is_some_and(|noted| noted.grade == Grade::Note), "{warning}: {findings:?}");

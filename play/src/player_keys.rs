@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use keys::keyfile::{self, Seed};
 use order::signature::{NetKey, PlayerKey};
+use words::Failure;
 
 /// The keys of a player: the account's, and the program's on the network.
 pub struct PlayerKeys {
@@ -46,8 +47,13 @@ impl PlayerKeys {
 }
 
 /// Where a player's key lies when nothing was said.
-pub fn default_key_path() -> PathBuf {
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    data.or_else(home).unwrap_or_default().join("bitcraps/player.pem")
+///
+/// # Errors
+/// If the environment names no place: a key in whatever folder this is would not be found again from another one.
+pub fn default_key_path() -> Result<PathBuf, Failure> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    let nowhere =
+        || Failure::Usage("neither XDG_DATA_HOME nor HOME says where your key lies: name it with --key".into());
+    Ok(data.ok_or_else(nowhere)?.join("bitcraps/player.pem"))
 }

@@ -148,11 +148,31 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
     }
     let path = dir.join("genesis.json");
     match backend.read(&path, GENESIS_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no genesis.json")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(missing(&format!("it has no genesis.json{}", session_below(backend, dir))))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(missing("it is a file")),
         Err(error) => Err(OpenError::io(&path)(error)),
-        Ok(_) if backend.list(&dir.join("journal")).is_err() => Err(missing("it has no journal")),
-        Ok(bytes) => Ok(bytes),
+        Ok(bytes) => {
+            // One that somebody else's mode hides is there all the same.
+            let journal = dir.join("journal");
+            match backend.list(&journal) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no journal")),
+                Err(error) => Err(OpenError::io(&journal)(error)),
+                Ok(_) => Ok(bytes),
+            }
+        }
+    }
+}
+
+/// Where the session is, in words, if a node's folder was named in its place, or that of a chain's nodes.
+fn session_below(backend: &dyn Backend, dir: &Path) -> String {
+    let has_genesis = |below: &Path| backend.read(&below.join("genesis.json"), GENESIS_BYTES_MAX).is_ok();
+    let (own, first) = (dir.join("session"), dir.join("node-0/session"));
+    match (has_genesis(&own), has_genesis(&first)) {
+        (true, _) => format!("; its session is {}", own.display()),
+        (_, true) => format!("; its nodes have a session each, such as {}", first.display()),
+        _ => String::new(),
     }
 }
 

@@ -228,6 +228,18 @@ fn directories_that_are_no_session_are_named() {
     fs::write(dir.path().join("genesis.json"), b"{}").expect("a file");
     assert!(matches!(JournalReader::open(dir.path()), Err(OpenError::NotASession { .. })));
     assert!(matches!(Session::create(dir.path(), b"{}"), Err(OpenError::NotEmpty(_))));
+    // What cannot be listed is not said to be missing.
+    fs::write(dir.path().join("journal"), b"").expect("a file");
+    let unlisted = JournalReader::open(dir.path()).err().expect("a file is no folder");
+    assert!(matches!(&unlisted, OpenError::Io { path, .. } if path.ends_with("journal")), "{unlisted}");
+    // Of a node's folder, and of one of several nodes, it is said where the session is.
+    for (below, says) in [("one/session", "; its session is "), ("all/node-0/session", "a session each, such as ")] {
+        let session = dir.path().join(below);
+        drop(Session::create(&session, b"{}").expect("a new session"));
+        let folder = dir.path().join(below.split('/').next().expect("a folder"));
+        let problem = Session::open(&folder).err().expect("its session is below it").to_string();
+        assert!(problem.contains(says) && problem.ends_with(&session.display().to_string()), "{problem}");
+    }
     let held = dir.path().join("held");
     let first = Session::create(&held, b"{}").expect("a new session");
     assert!(matches!(Session::open(&held), Err(OpenError::Locked(_))));

@@ -17,6 +17,8 @@ pub enum Failure {
     Target(String),
     /// A node cannot be reached, or does not let us in: 7.
     Unreachable(String),
+    /// Another process writes what is to be written: 8. It is free again once that one ends.
+    InUse(String),
 }
 
 impl fmt::Display for Failure {
@@ -26,7 +28,8 @@ impl fmt::Display for Failure {
         | Self::Data(text)
         | Self::Mismatch(text)
         | Self::Target(text)
-        | Self::Unreachable(text)) = self;
+        | Self::Unreachable(text)
+        | Self::InUse(text)) = self;
         f.write_str(text)
     }
 }

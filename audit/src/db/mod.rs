@@ -16,6 +16,7 @@ use anyhow::Context;
 
 pub use check::{CheckReport, Finding, Severity, check};
 pub use stats::{Stats, stats};
+use words::Failure;
 
 /// What a file of a session is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -123,6 +124,24 @@ pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// Refuses a place for something new that lies inside of a session, which would not pass its own check with it, and of which the
+/// next copy would have this one in it.
+///
+/// # Errors
+/// If it does.
+pub fn refuse_inside(session: &Path, to: &Path) -> Result<(), Failure> {
+    let absolute = std::path::absolute(to).ok();
+    let there = absolute.iter().flat_map(|to| to.ancestors()).find_map(|path| path.canonicalize().ok());
+    match (there, session.canonicalize()) {
+        (Some(there), Ok(within)) if there.starts_with(&within) => Err(Failure::Data(format!(
+            "{} lies inside of the session {}: name a place beside it",
+            to.display(),
+            session.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes that a session's journal has.

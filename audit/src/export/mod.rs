@@ -26,6 +26,7 @@ use engine::{Hash, Height};
 use systems::Machine;
 
 use self::sinks::Sinks;
+use crate::db::refuse_inside;
 use crate::reading::{Origin, Reading};
 use crate::walker::{Walker, walk_to};
 pub use schema::{BALANCES, Column, Kind, SHEETS, Sheet, Value};
@@ -72,6 +73,9 @@ pub struct Exported {
 /// # Errors
 /// If the session does not reach the height, is damaged, differs from its replay, or a file exists or cannot be written.
 pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Height)) -> anyhow::Result<Exported> {
+    for place in [&config.csv, &config.parquet, &config.image, &config.evidence].into_iter().flatten() {
+        refuse_inside(dir, place)?;
+    }
     let begin = |path: &PathBuf| {
         let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
         NewFile::create(path, Readers::Usual).map_err(failed)

@@ -7,6 +7,7 @@ use super::args::{OutputArgs, workers_in_range};
 use super::bars::spinner;
 use super::session::{SessionArgs, identified};
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
+use audit::db::refuse_inside;
 use audit::reading::Origin;
 use words::{Failure, thousands};
 
@@ -33,6 +34,9 @@ pub struct BisectArgs {
 
 /// Runs the command.
 pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
+    if let Some(images) = &args.images {
+        std::iter::once(&args.a).chain(&args.b).try_for_each(|session| refuse_inside(session, images))?;
+    }
     let _pool = engine::pool::build(args.threads)?;
     let people = args.output.is_for_people();
     let bar = spinner(args.output.is_watched(), "{spinner} height {human_pos}, {per_sec}");

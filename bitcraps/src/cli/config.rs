@@ -1,12 +1,15 @@
 //! `config`: a node's configuration, and what follows from it before the node runs.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use engine::limits::GENESIS_BYTES_MAX;
+use engine::message::vote::quorum;
 use net::server::{StartError, check_buffers};
-use node::config::Config;
+use node::config::{Config, ServedAt};
 use node::init::{OpenedKeys, check_keys, look_at_keys, open_keys};
 use node::layers::{Layered, Origin};
 use operate::alerts::channels;
@@ -14,7 +17,8 @@ use operate::doctor::warnings;
 use operate::monitor::{Listening, MonitorError};
 use operate::watching::MonitorConfig;
 use serde_json::json;
-use storage::Session;
+use storage::backend::{Backend, FileBackend};
+use storage::{Session, check_log};
 use systems::Setup;
 
 use super::args::{Format, OutputArgs};
@@ -87,10 +91,10 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             prepare(&config, *follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
-                drop(Session::open(&config.node.data)?);
-                listens(&config)?;
-                serves(&config)?;
+                goes_on(&config, *follow)?;
             }
+            listens(&config, running)?;
+            serves(&config, running)?;
             let mut warnings = warnings(&config, audit::db::journal_bytes(&config.node.data)?);
             warnings.splice(..0, warning);
             if !output.is_for_people() {
@@ -153,16 +157,49 @@ fn genesis_of(config: &Config) -> anyhow::Result<Vec<u8>> {
     Ok(genesis)
 }
 
-/// Whether the address of players and nodes can be had.
-fn listens(config: &Config) -> Result<(), StartError> {
-    let address = config.net.listen;
-    let bound = net::transport::bind(address, config.net.socket_buffer_bytes as usize);
-    bound.map(drop).map_err(|error| StartError::Bind { address, error })
+/// Whether a node may go on with its session, as far as that can be said without a look at the journal.
+fn goes_on(config: &Config, follows: bool) -> anyhow::Result<()> {
+    let data = &config.node.data;
+    drop(Session::open(data)?);
+    let (genesis, _) = storage::read_genesis(data)?;
+    let count = genesis.validators.len();
+    // Where others may be faulty, one that lost its log follows them until it may vote again.
+    if follows || quorum(count) < count {
+        return Ok(());
+    }
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    let log = check_log(&backend, data)?;
+    let problem = match log.damages.first() {
+        Some(damage) => damage.to_string(),
+        None if log.files == 0 => "the consensus log is missing".into(),
+        None => return Ok(()),
+    };
+    let text = format!(
+        "{}: {problem}: this validator cannot know what it signed, and `node` starts with --sign-from alone",
+        data.display()
+    );
+    Err(Failure::Data(text).into())
 }
 
-/// Whether the address of the dashboard can be had.
-fn serves(config: &Config) -> Result<(), MonitorError> {
-    config.monitoring.listen.address().map_or(Ok(()), |address| Listening::at(address).map(drop))
+/// Whether the address of players and nodes can be had. That of a node that runs is taken, by itself.
+fn listens(config: &Config, runs: bool) -> Result<(), StartError> {
+    let address = config.net.listen;
+    match net::transport::bind(address, config.net.socket_buffer_bytes as usize) {
+        Err(error) if !(runs && is_taken(&error)) => Err(StartError::Bind { address, error }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the address of the dashboard can be had. That of a node that runs is taken, by itself.
+fn serves(config: &Config, runs: bool) -> Result<(), MonitorError> {
+    match config.monitoring.listen.address().map(Listening::at) {
+        Some(Err(MonitorError::Bind { error, .. })) if runs && is_taken(&error) => Ok(()),
+        at => at.transpose().map(drop),
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 /// Whether a node could run with a configuration, as far as that can be said without its keys.
@@ -198,13 +235,16 @@ pub fn check_beside(new: &Layered, running: &Config, follows: bool) -> anyhow::R
         false => check_keys(config, follows)?,
     }
     if !has_session && !storage::is_written(&config.node.data) {
-        drop(Session::open(&config.node.data)?);
+        goes_on(config, follows)?;
     }
-    if config.net.listen != running.net.listen {
-        listens(config)?;
+    // Who listens on all addresses has this one too: where the port is the same, it may be the running node that has it.
+    let (listen, dashboard) = (config.net.listen, config.monitoring.listen);
+    if listen != running.net.listen {
+        listens(config, listen.port() == running.net.listen.port())?;
     }
-    if config.monitoring.listen != running.monitoring.listen {
-        serves(config)?;
+    if dashboard != running.monitoring.listen {
+        let port = |at: ServedAt| at.address().map(|address| address.port());
+        serves(config, port(dashboard) == port(running.monitoring.listen))?;
     }
     Ok(())
 }
@@ -251,5 +291,20 @@ mod tests {
             assert!(found.starts_with(says) && !found.contains("me:word"), "{found}");
         }
         assert_eq!(problem("", &[]), "");
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_a_fault_but_beside_the_node_that_has_it_and_one_that_is_nowhere_always() {
+        let players = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let page = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut config = Config::default();
+        config.net.listen = players.local_addr().expect("an address");
+        config.monitoring.listen = ServedAt::Address(page.local_addr().expect("an address"));
+        assert!(listens(&config, false).is_err() && serves(&config, false).is_err());
+        assert!(listens(&config, true).is_ok() && serves(&config, true).is_ok());
+        // An address for documentation, which no machine has.
+        config.net.listen = "192.0.2.1:7400".parse().expect("an address");
+        config.monitoring.listen = "192.0.2.1:7480".parse().expect("an address");
+        assert!(listens(&config, true).is_err() && serves(&config, true).is_err());
     }
 }

@@ -82,9 +82,6 @@ pub struct InitArgs {
     output: OutputArgs,
 }
 
-/// What a disk must have beside the journal: room for snapshots, and for what is being written.
-const BESIDE_JOURNAL: u64 = 128 << 20;
-
 /// Bytes that are free where a directory is or will be.
 fn free_bytes(dir: &Path) -> anyhow::Result<u64> {
     let dir = std::path::absolute(dir).context("this program's own directory")?;
@@ -93,25 +90,27 @@ fn free_bytes(dir: &Path) -> anyhow::Result<u64> {
     Ok(free.f_bavail.saturating_mul(free.f_frsize))
 }
 
-/// Half of what is free, in whole gibibytes where that is many, or the least that a bound may be, if it fits.
-fn half_of(free: u64) -> Option<u64> {
+/// Half of what is free, in whole gibibytes where that is many, or what can be had beside what the node keeps free, if that is
+/// as much as a bound must be.
+fn half_of(free: u64, min_free: u64) -> Option<u64> {
     let half = free / 2;
     let whole = if half >= 4 << 30 { half & !((1 << 30) - 1) } else { half & !((1 << 20) - 1) };
-    (free >= JOURNAL_BYTES_MAX_LEAST + BESIDE_JOURNAL).then(|| whole.max(JOURNAL_BYTES_MAX_LEAST))
+    let most = free.checked_sub(min_free).filter(|most| *most >= JOURNAL_BYTES_MAX_LEAST)?;
+    Some(whole.min(most & !((1 << 20) - 1)).max(JOURNAL_BYTES_MAX_LEAST))
 }
 
-/// Bytes that the journal may have: as typed, as answered, or half of what is free.
-fn bytes_max(args: &InitArgs) -> anyhow::Result<u64> {
+/// Bytes that the journal may have: as typed, as answered, or half of what is free, of which so many are to stay free.
+fn bytes_max(args: &InitArgs, min_free: u64) -> anyhow::Result<u64> {
     let free = free_bytes(&args.dir)?;
-    let suggested = half_of(free);
+    let suggested = half_of(free, min_free);
     if args.bytes_max.is_none() && suggested.is_none() {
         let text = format!(
-            "{} is free where {} is to be, and a node needs {} for its journal and {} beside it; make room, or say \
+            "{} is free where {} is to be, and a node needs {} for its journal and keeps {} free beside it; make room, or say \
              --bytes-max",
             ByteSize(free),
             args.dir.display(),
             ByteSize(JOURNAL_BYTES_MAX_LEAST),
-            ByteSize(BESIDE_JOURNAL)
+            ByteSize(min_free)
         );
         return Err(Failure::Data(text).into());
     }
@@ -148,7 +147,7 @@ pub fn run(args: &InitArgs) -> anyhow::Result<()> {
     config.net.listen = args.listen;
     config.monitoring.listen = args.dashboard;
     config.net.name.clone_from(&args.name);
-    config.storage.bytes_max = bytes_max(args)?;
+    config.storage.bytes_max = bytes_max(args, config.storage.min_free)?;
     let journal = config.storage.bytes_max;
     let opens = config.net.opens_per_address_per_min;
     let new = NewChain {
@@ -324,7 +323,7 @@ mod tests {
         }
         for (flag, value, says) in [
             ("--listen", "localhost:1", "`localhost:1` is no address such as 127.0.0.1:7400; localhost is 127.0.0.1:1"),
-            ("--dashboard", "localhost", "`localhost` is no address such as 127.0.0.1:7400, and not `off`"),
+            ("--dashboard", "localhost", "`localhost` is no address such as 127.0.0.1:7480, and not `off`"),
             ("--bytes-max", "lots", "`lots` is no size such as 512MB or 2 GiB"),
         ] {
             let parsed = <Init as clap::Parser>::try_parse_from(["init", "a-folder", flag, value]);
@@ -335,16 +334,19 @@ mod tests {
 
     #[test]
     fn the_suggested_bound_fits_the_disk_or_there_is_none() {
+        let min_free = Config::default().storage.min_free;
+        assert_eq!(min_free, 256 << 20);
         for (free, bound) in [
             (0, None),
-            (200 << 20, None),
-            (256 << 20, Some(128 << 20)),
-            (300 << 20, Some(150 << 20)),
+            (300 << 20, None),
+            (384 << 20, Some(128 << 20)),
+            (400 << 20, Some(144 << 20)),
+            (600 << 20, Some(300 << 20)),
             (7 << 30, Some((7 << 30) / 2)),
             (41 << 30, Some(20 << 30)),
         ] {
-            assert_eq!(half_of(free), bound, "{free}");
-            assert!(bound.is_none_or(|bound| bound + BESIDE_JOURNAL <= free));
+            assert_eq!(half_of(free, min_free), bound, "{free}");
+            assert!(bound.is_none_or(|bound| bound + min_free <= free), "`config check` would warn of it");
         }
     }
 }

@@ -42,6 +42,7 @@ use std::process::ExitCode;
 
 use ::node::config::LogConfig;
 use clap::{CommandFactory, Parser, Subcommand};
+use operate::top::TopError;
 use words::Failure;
 
 use self::logs::Logs;
@@ -53,7 +54,7 @@ use self::logs::Logs;
     version,
     about = "Provably fair craps with play chips: a node, its replay, and the exact odds.",
     arg_required_else_help = true,
-    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps audit-dice DIR            who could have foreseen its rolls, and whether they look like it\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch,\n6 target missed or dice unusual, 7 unreachable."
+    after_help = "Start here:\n  bitcraps dev                       tables and players on this machine, a recorded session\n  bitcraps replay DIR                re-run a session and check every roll, payout and signature\n  bitcraps audit-dice DIR            who could have foreseen its rolls, and whether they look like it\n  bitcraps odds --bet fire           what a bet is worth, exactly\n\nExit codes: 0 ok, 1 internal fault, 2 usage, 3 config, 4 data, 5 mismatch,\n6 target missed or dice unusual, 7 unreachable, 8 in use by another process."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -118,6 +119,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             Failure::Mismatch(_) => 5,
             Failure::Target(_) => 6,
             Failure::Unreachable(_) => 7,
+            Failure::InUse(_) => 8,
         };
     }
     let io = |cause: &(dyn std::error::Error + 'static)| {
@@ -134,8 +136,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if config {
         return 3;
     }
-    let unreachable = matches!(error.downcast_ref(), Some(operate::top::TopError::Unreachable { .. }));
-    if unreachable || error.chain().any(|cause| cause.is::<net::client::Lost>()) {
+    match error.downcast_ref() {
+        Some(TopError::NoTerminal(_)) => return 2,
+        Some(TopError::Unreachable { .. }) => return 7,
+        Some(TopError::Terminal(_)) | None => {}
+    }
+    if matches!(error.downcast_ref(), Some(storage::OpenError::Locked(_))) {
+        return 8;
+    }
+    if error.chain().any(|cause| cause.is::<net::client::Lost>()) {
         return 7;
     }
     let data = error.is::<storage::OpenError>()
@@ -235,6 +244,7 @@ mod tests {
     use anyhow::Context;
     use clap::Parser;
     use clap::error::ErrorKind;
+    use operate::top::TopError;
 
     use super::Cli;
 
@@ -245,6 +255,14 @@ mod tests {
         assert_eq!(super::causes(&inner().context("journal")), "journal: no such file");
         let twice = Err::<(), _>(inner()).context("journal: no such file").context("opening");
         assert_eq!(super::causes(&twice.expect_err("an error")), "opening: journal: no such file");
+    }
+
+    #[test]
+    fn a_command_that_wants_a_terminal_ends_without_one_as_if_typed_wrong() {
+        let here = std::net::SocketAddr::from(([127, 0, 0, 1], 7_480));
+        assert_eq!(super::exit_code(&TopError::NoTerminal(here).into()), 2, "as `play` does");
+        let nobody = TopError::Unreachable { address: here, problem: "nobody".into() };
+        assert_eq!(super::exit_code(&nobody.into()), 7);
     }
 
     /// What people read: the README, the guides and what is packaged.

@@ -148,9 +148,10 @@ impl Operated<'_> {
         let Self { args, config, keys, setup, .. } = self;
         let (began, mut startup) = (Instant::now(), self.startup.clone());
         // Before the session is touched: whoever cannot have it, or the address, hears of it at once.
-        if storage::is_written(&config.node.data) {
-            return Err(OpenError::Locked(config.node.data.clone()).into());
-        }
+        startup.run(Phase::Core, || match storage::is_written(&config.node.data) {
+            true => Err(OpenError::Locked(config.node.data.clone()).into()),
+            false => Ok(()),
+        })?;
         let listening =
             startup.run(Phase::Service, || Ok(config.monitoring.listen.address().map(Listening::at).transpose()?))?;
         let starting = listening.as_ref().map(Listening::while_starting).transpose()?;

@@ -1,7 +1,7 @@
 //! `play`: a terminal client for a person, and lines for a program.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub struct PlayArgs {
     /// The table to watch first. Without it, the first one from 0 on that has a free seat, if one of the first few has.
     #[arg(long)]
     table: Option<u32>,
-    /// The player's secret key.
+    /// The player's secret key. Without it, bitcraps/player.pem in $XDG_DATA_HOME, else in ~/.local/share; made on first use.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Ask for a passphrase when the key is made.
@@ -66,7 +66,7 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         return Err(Failure::Usage(problem.into()).into());
     }
     let nodes = find_nodes(&args.nodes)?;
-    let path = args.key.clone().unwrap_or_else(default_key_path);
+    let path = args.key.clone().map_or_else(default_key_path, Ok)?;
     let (keys, made) = PlayerKeys::open(&path, args.encrypt)?;
     let mut say = |problem: &str| super::out::remark(format_args!("bitcraps: {problem}"));
     let (mut player, mut game) = Player::connect(&nodes, keys, TableId(args.table.unwrap_or(0)), &mut say)?;
@@ -95,15 +95,14 @@ pub fn run(args: &PlayArgs) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    meet_all(&player, &mut game)?;
     let seeks = args.table.is_none();
-    if args.script {
-        script(&mut player, &mut game, seeks, &mut meet_all)
-    } else {
-        screen(&mut player, &mut game, seeks, &mut meet_all)
-    }?;
+    let played = meet_all(&player, &mut game).and_then(|()| match args.script {
+        true => script(&mut player, &mut game, seeks, &mut meet_all),
+        false => screen(&mut player, &mut game, seeks, &mut meet_all),
+    });
+    // However it ended: a node that is not told waits until it hears nothing.
     player.close();
-    Ok(())
+    played
 }
 
 /// Remembers a node that is met for the first time, and says so; refuses one that shows another key for its chain than before.
@@ -171,7 +170,11 @@ fn parse_node(text: &str) -> Result<NodeAt, Failure> {
         },
     };
     if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}")));
+        let hint = match Path::new(text).is_file() {
+            true => "; a script is read from standard input: `--script <FILE`",
+            false => "",
+        };
+        return Err(Failure::Usage(format!("`{address}` is no address: HOST:PORT, such as {HERE}{hint}")));
     }
     Ok(NodeAt { address: address.to_owned(), key })
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use ::node::layers::{Changed, Layered};
 use ::node::threads::WatchedThread;
 use anyhow::Context;
+use audit::db::journal_bytes;
+use operate::doctor::warnings;
 use operate::monitor::{Changer, Monitor};
 use operate::service;
 use operate::watching::MonitorConfig;
@@ -48,21 +50,24 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// Reads the configuration again and changes what may change. What changed is said, and what there is to know of the file.
+    /// Reads the configuration again and changes what may change. What changed is said, and what there is to know of it, as at
+    /// a start.
     ///
     /// # Errors
     /// If a node would not start with it: then all stays as it was.
-    fn reload(&mut self) -> anyhow::Result<(Vec<Changed>, Option<String>)> {
+    fn reload(&mut self) -> anyhow::Result<(Vec<Changed>, Vec<String>)> {
         let new = Layered::load(&self.path, &self.set)?;
         check_beside(&new, &self.layered.config, self.follows)?;
-        let (changed, warning) = (self.layered.changed(&new), new.warning.clone());
+        let changed = self.layered.changed(&new);
+        let warned = warnings(&new.config, journal_bytes(&new.config.node.data).unwrap_or(0));
+        let warned = new.warning.iter().cloned().chain(warned).collect();
         // What counts from the next start on is said each time, until there was one.
         self.layered = self.layered.while_running(new);
         self.logs.change(&self.layered.config.log)?;
         if let Some(monitor) = &self.monitor {
             monitor.change(monitor_config(&self.layered.config))?;
         }
-        Ok((changed, warning))
+        Ok((changed, warned))
     }
 }
 
@@ -102,12 +107,12 @@ impl Reload {
                     service::reloading();
                 }
                 match lock(&shared).reload() {
-                    Ok((changed, warning)) => {
+                    Ok((changed, warned)) => {
                         if changed.is_empty() {
                             tracing::info!("the configuration is what it was");
                         }
                         changed.iter().for_each(say_changed);
-                        warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+                        warned.iter().for_each(|warning| tracing::warn!("{warning}"));
                     }
                     Err(error) => {
                         tracing::error!(

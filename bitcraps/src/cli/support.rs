@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use aside::Readers;
-use audit::db::{check, journal_bytes, session_files, stats};
+use audit::db::{check, journal_bytes, refuse_inside, session_files, stats};
 use bytesize::ByteSize;
 use clap::Args;
 use engine::limits::SUPPORT_LOG_BYTES_MAX;
@@ -50,6 +50,7 @@ type Parts = BTreeMap<String, Vec<u8>>;
 /// Runs the command.
 pub fn run(args: &SupportArgs) -> anyhow::Result<()> {
     let layered = Layered::load(&args.config, args.set.all())?;
+    refuse_inside(&layered.config.node.data, &args.to)?;
     let mut parts = Parts::new();
     parts.insert("README".into(), README.into());
     parts.insert("versions.json".into(), text(&versions()));

@@ -17,7 +17,7 @@ use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{check_packs, read_catalog};
 use storage::{FrameKind, JournalReader, Tail};
 
-use audit::db::{FileKind, session_files};
+use audit::db::{FileKind, refuse_inside, session_files};
 use storage::read_genesis;
 use words::Failure;
 
@@ -50,6 +50,7 @@ const ATTEMPTS: usize = 5;
 pub fn backup(dir: &Path, to: &Path, mut on_file: impl FnMut(&str)) -> anyhow::Result<BackedUp> {
     let (_, chain) = read_genesis(dir)?;
     let text = to.display();
+    refuse_inside(dir, to)?;
     let new = NewDir::create(to).map_err(|error| Failure::Data(format!("{text}: {error}")))?;
     let to = new.place();
     for folder in ["journal", "consensus", "snapshots"] {

@@ -31,7 +31,7 @@ fn on_disk(dir: &Path) -> anyhow::Result<u64> {
 pub fn compact(dir: &Path) -> anyhow::Result<Compacted> {
     let before = on_disk(dir)?;
     let session = Session::open(dir).map_err(|error| match error {
-        storage::OpenError::Locked(dir) => anyhow::Error::from(Failure::Data(format!(
+        storage::OpenError::Locked(dir) => anyhow::Error::from(Failure::InUse(format!(
             "{} is in use: stop the node first; `db stats`, `db check` and `db backup` work beside it",
             dir.display()
         ))),

@@ -15,6 +15,8 @@ use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
 
+use super::newcomer::{run, text};
+
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// On a thread of its own, since a thread has one pool.
@@ -207,6 +209,32 @@ fn a_copy_of_a_live_session_replays_to_the_same_root_and_does_not_sign() {
     }
     let error = backup(&session, &copies[0].1, |_| ()).expect_err("it is there").to_string();
     assert!(error.contains("nothing is overwritten"), "{error}");
+}
+
+/// Its own check would call it unknown, and the next copy would have it in it.
+#[test]
+fn nothing_new_is_put_into_a_session() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, 20, &STOP);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&session, &link).expect("a link");
+    // Neither of the two last folders is there yet.
+    let (inside, by_link) = (session.join("new/rows"), link.join("rows"));
+    let (of, inside, by_link) = (text(&session), text(&inside), text(&by_link));
+    for args in [
+        &["db", "backup", of, inside][..],
+        &["db", "backup", of, by_link],
+        &["export", of, "--csv", inside],
+        &["export", of, "--parquet", inside],
+        &["export", of, "--image", inside],
+        &["export", of, "--evidence", by_link],
+        &["bisect", of, "--images", inside],
+    ] {
+        let (code, _, err) = run(args);
+        assert!(code == 4 && err.contains("lies inside of the session"), "{args:?}: {code} {err}");
+    }
+    assert!(checked(&session).ok && !session.join("new").exists());
 }
 
 /// Where the journal gave up its oldest bodies, everything that reads a session begins behind them.

@@ -7,7 +7,13 @@ use serde_json::Value;
 
 fn load(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
-    command.arg("load").args(args).args(["--output", "json"]).output().expect("the program runs")
+    command
+        .env_remove("BITCRAPS_LOG")
+        .arg("load")
+        .args(args)
+        .args(["--output", "json"])
+        .output()
+        .expect("the program runs")
 }
 
 /// What it says, and the code it ends with: a missed target is for a quiet machine to judge.
@@ -53,6 +59,9 @@ fn a_run_over_sockets_loses_nothing_and_replays() {
     let beside: Value =
         serde_json::from_slice(&std::fs::read(report.join("report.json")).expect("beside it")).expect("JSON");
     assert_eq!(beside["settled"], summary(&output)["settled"]);
+    // The node's log is the command's, which says only what is wrong.
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!log.contains(" INFO ") && !log.contains("storage.bytes_max"), "{log}");
 }
 
 #[test]

@@ -387,9 +387,38 @@ fn what_the_debian_package_takes_from_the_tree_is_there() {
         let is_made = source.starts_with("target/release") || source.starts_with("../target/package");
         let stem =
             source.trim_start_matches("../").split(['*', '.']).next().expect("a first part").trim_end_matches('/');
-        let is_there = root().join("bitcraps").join(source.trim_end_matches("/*")).exists();
+        let named = source.split('*').next().expect("a first part");
+        let is_there = root().join("bitcraps").join(named).exists();
         assert!(is_there || (is_made && recipe.contains(stem.trim_start_matches("target/release/"))), "{source}");
     }
+}
+
+/// Whoever has the package and no network follows the links of its pages too.
+#[test]
+fn the_debian_package_has_every_page_that_its_pages_lead_to() {
+    let manifest = manifest(&root().join("bitcraps/Cargo.toml"));
+    let docs = root().join("docs").canonicalize().expect("a folder");
+    let mut shipped = Vec::new();
+    for asset in manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("a list") {
+        let part = |at: usize| asset[at].as_str().expect("text");
+        let Some(folder) = part(0).strip_prefix("../docs/").and_then(|source| source.strip_suffix("*.md")) else {
+            continue;
+        };
+        assert_eq!(part(1), format!("usr/share/doc/bitcraps/{folder}"), "where the links of other pages look for it");
+        let entries = fs::read_dir(docs.join(folder)).expect("a folder").map(|entry| entry.expect("an entry").path());
+        shipped.extend(entries.filter(|path| path.extension().is_some_and(|ext| ext == "md")));
+    }
+    let mut followed = 0;
+    for page in &shipped {
+        let folder = page.parent().expect("a file lies in a folder");
+        for link in links(&read(page)).into_iter().filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            let target = folder.join(link.split('#').next().unwrap_or_default()).canonicalize();
+            let target = target.unwrap_or_else(|error| panic!("{} -> {link}: {error}", page.display()));
+            assert!(shipped.contains(&target), "{} leads to {link}, which the package leaves out", page.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 20, "only {followed} links were followed");
 }
 
 #[test]
@@ -410,4 +439,18 @@ fn what_the_unit_starts_from_is_made_by_the_package_or_by_the_commands_of_the_gu
     let (folder, _) = passphrase.rsplit_once('/').expect("a path");
     assert!(made.contains(&format!("install -d -m 0755 {folder}\n")), "{made}");
     assert!(guide.contains(&format!("> {passphrase})\n")), "the guide makes {passphrase}");
+    // A follower's lines in the guide change what the unit has.
+    let start = unit.lines().find(|line| line.starts_with("ExecStart=")).expect("a start");
+    assert!(guide.contains(&format!("\n[Service]\nExecStart=\n{start} --follow\n")), "the guide has another start");
+}
+
+/// Kinds of sockets that a node opens: of players and nodes, of the manager of services, and those that list interfaces for
+/// `net.mdns`.
+#[test]
+fn the_unit_allows_every_kind_of_socket_that_a_node_opens() {
+    let unit = read(&root().join("packaging/systemd/bitcraps.service"));
+    let allowed = unit.lines().find_map(|line| line.strip_prefix("RestrictAddressFamilies=")).expect("a list");
+    let mut allowed: Vec<&str> = allowed.split(' ').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"]);
 }

@@ -287,7 +287,16 @@ fn an_empty_passphrase_is_refused_and_the_first_line_of_a_file_counts() {
     };
     assert_eq!(check("correct horse").0, 0);
     let (code, _, err) = check("correct horse\r\nnot this line");
-    assert!(code == 3 && err.contains("does not open this key"), "{code} {err}");
+    assert!(code == 3 && err.contains("does not open this key") && !err.contains("goes over"), "{code} {err}");
+    // One that was left in the environment hides the file.
+    let both = program()
+        .args(["config", "check", text(&config)])
+        .envs([("BITCRAPS_PASSPHRASE", "stale"), ("BITCRAPS_PASSPHRASE_FILE", text(&secret))])
+        .output();
+    let (code, _, err) = said(&both.expect("it runs"));
+    assert!(code == 3 && err.contains("BITCRAPS_PASSPHRASE, which goes over BITCRAPS_PASSPHRASE_FILE"), "{code} {err}");
+    let (code, _, err) = init("BITCRAPS_PASSPHRASE_FILE", "/nowhere/secret");
+    assert!(code == 3 && err.contains("BITCRAPS_PASSPHRASE_FILE: /nowhere/secret: "), "{code} {err}");
 }
 
 #[test]
@@ -378,6 +387,18 @@ fn a_configuration_is_good_only_where_the_node_starts() {
     assert_eq!(run(&["config", "show", text(&elsewhere)]).1, shown);
     let relative = program().current_dir(&place).args(["config", "show", "bitcraps.toml"]).output().expect("it runs");
     assert_eq!(said(&relative).1, shown, "from wherever it is asked");
+
+    // As in a session from a backup: what it signed, a lone validator cannot know. Who follows signs nothing.
+    let log = place.join("session/consensus/00000001.log");
+    fs::remove_file(&log).expect("a new session has its log");
+    for args in [&["config", "check", text(&config)][..], &["node", "--config", text(&config)]] {
+        let (code, _, err) = run(args);
+        assert!(
+            code == 4 && err.contains("the consensus log is missing") && err.contains("--sign-from"),
+            "{code} {err}"
+        );
+    }
+    assert_eq!(run(&["config", "check", text(&config), "--follow"]).0, 0);
 }
 
 #[test]

@@ -121,7 +121,11 @@ impl NodeStatus {
                 // Whoever starts listens until it hears a quorum: its log is as whole as it was.
                 Some(match self.order.heard < self.order.quorum() {
                     true => "does not vote: it hears too few validators",
-                    false => "does not vote: it listens first, or cannot know what it signed",
+                    // The first takes less than a second; the second ends by what others decide, and idle they decide nothing.
+                    false => {
+                        "does not vote: it has just begun and listens, or its log is lost, and it waits for heights of the others, \
+                         which grow while somebody plays"
+                    }
                 })
             }
             _ if self.order.missing_shares != SlotList::default() => Some("waits for shares of the beacon"),

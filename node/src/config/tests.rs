@@ -130,7 +130,7 @@ const BAD: &[(&str, (usize, usize), &str)] = &[
         (2, 13),
         "1048576 bytes are fewer than 128 MiB, two segments; 0 is no bound",
     ),
-    ("[monitoring]\nlisten = \"7480\"\n", (2, 10), "`7480` is no address such as 127.0.0.1:7400, and not `off`"),
+    ("[monitoring]\nlisten = \"7480\"\n", (2, 10), "`7480` is no address such as 127.0.0.1:7480, and not `off`"),
     (
         "[monitoring]\nhosts = [\"http://x:1/\"]\n",
         (2, 9),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use net::settings::{Bounds, any_size, parse_address, write_size};
+use net::settings::{Bounds, any_size, parse_address_like, write_size};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -108,7 +108,9 @@ impl FromStr for ServedAt {
         if text == "off" {
             return Ok(Self::Off);
         }
-        parse_address(text).map(Self::Address).map_err(|problem| format!("{problem}, and not `off`"))
+        parse_address_like(text, "127.0.0.1:7480")
+            .map(Self::Address)
+            .map_err(|problem| format!("{problem}, and not `off`"))
     }
 }
 

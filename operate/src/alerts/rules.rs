@@ -444,7 +444,8 @@ pub const RULES: &[Rule] = &[
         title: "a validator does not vote",
         meaning: "Its consensus log is lost or old, so it cannot know what it signed. It votes again three heights behind a quorum.",
         steps: &[
-            "Wait while heights grow.",
+            "Wait while heights grow: they do while somebody plays, and while a quorum of the others runs.",
+            "Where nobody plays, place some bets: eight heights or so are enough.",
             "Alone, or where too many lost theirs, read `A lost log` in docs/operating.md.",
         ],
     },

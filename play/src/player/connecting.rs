@@ -47,28 +47,40 @@ impl Player {
         say: &mut dyn FnMut(&str),
     ) -> anyhow::Result<(Self, Game)> {
         let mut player = Self::start(nodes, keys, table)?;
-        let First { welcome, met, rtt, genesis } = player.first(nodes, say)?;
+        match player.learn(nodes, table, say) {
+            Ok(game) => Ok((player, game)),
+            // A node that let it in is told, and need not find out by its silence.
+            Err(error) => {
+                player.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Learns the chain of the node that answers, and watches a table and the player's account.
+    fn learn(&mut self, nodes: &[NodeAt], table: TableId, say: &mut dyn FnMut(&str)) -> anyhow::Result<Game> {
+        let First { welcome, met, rtt, genesis } = self.first(nodes, say)?;
         let chain = Genesis::chain_id(&genesis);
         if chain != welcome.chain {
             return Err(Failure::Mismatch("the node's genesis is not that of the chain it names".into()).into());
         }
         let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
-        player.chain = chain;
+        self.chain = chain;
         if genesis.has_pledged() {
-            player.bring_pledges(&genesis)?;
+            self.bring_pledges(&genesis)?;
         }
         let address = met.0.clone();
-        player.uncertified.connected(met.1);
-        player.met.insert(met.0, met.1);
+        self.uncertified.connected(met.1);
+        self.met.insert(met.0, met.1);
         let name = if welcome.name.is_empty() { "node".into() } else { welcome.name.clone() };
-        let mut game = Game::new(Setup::new(genesis, chain)?, name, address, player.keys.public());
+        let mut game = Game::new(Setup::new(genesis, chain)?, name, address, self.keys.public());
         game.check_table(table).map_err(Failure::Usage)?;
         game.watch(table);
         game.set_link(Link::Up { rtt_ms: rtt.as_millis() as u32 });
-        player.tell(Command::Watch(Watched::Account(player.keys.public()), true));
-        player.tell(Command::Watch(Watched::Table(table), true));
-        player.watch_seats(&game);
-        Ok((player, game))
+        self.tell(Command::Watch(Watched::Account(self.keys.public()), true));
+        self.tell(Command::Watch(Watched::Table(table), true));
+        self.watch_seats(&game);
+        Ok(game)
     }
 
     /// Begins to connect, on a thread of its own. Nothing is known of the chain yet.

@@ -212,3 +212,25 @@ fn a_script_that_gets_no_answer_sends_no_more_than_it_keeps_in_mind() {
     assert_eq!(unanswered, numbers);
     assert!(child.wait().expect("it ends").success());
 }
+
+#[test]
+fn a_key_is_made_in_no_folder_that_nobody_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut play = program();
+    play.args(["play", "127.0.0.1:1", "--script"]).current_dir(dir.path());
+    let (code, _, err) = said(&play.env_remove("HOME").env_remove("XDG_DATA_HOME").output().expect("the program runs"));
+    assert!(code == 2 && err.contains("name it with --key"), "{code} {err}");
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing was made");
+}
+
+#[test]
+fn a_script_that_is_named_as_a_node_is_told_from_a_wrong_address() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = dir.path().join("script.txt");
+    let play = || run(&["play", "--script", text(&script)]);
+    let (code, _, err) = play();
+    assert!(code == 2 && err.contains("is no address") && !err.contains("standard input"), "{code} {err}");
+    fs::write(&script, "quit\n").expect("written");
+    let (code, _, err) = play();
+    assert!(code == 2 && err.contains("is no address") && err.contains("`--script <FILE`"), "{code} {err}");
+}

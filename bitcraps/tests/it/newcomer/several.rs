@@ -1,6 +1,7 @@
 //! Several validators as somebody meets them who deals, runs and follows them.
 
 use super::*;
+use crate::manifests::root;
 
 /// What `init` takes so that it asks for nothing.
 const QUIET: [&str; 5] = ["--plain-keys", "--dashboard", "off", "--bytes-max", "0"];
@@ -221,7 +222,24 @@ fn a_session_that_somebody_writes_is_nobody_elses_and_the_advice_says_so() {
     let _dev = Dev::start(&path, "127.0.0.1:0", &[]);
     let (code, _, err) = run(&["dev", "--heights", "1", "--pace", "max", "--data", text(&path)]);
     assert!(
-        code == 4 && err.contains("in use by another process") && err.contains("end that one first"),
+        code == 8 && err.contains("in use by another process") && err.contains("end that one first"),
         "{code} {err}"
     );
+}
+
+/// The unit tries again after this code, so a service that is started beside `db compact` runs once that one has ended.
+#[test]
+fn a_node_whose_session_is_in_use_says_in_which_phase_its_start_ends_and_that_it_may_be_tried_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("node");
+    let config = made_node(&place, &[]);
+    let held = storage::Session::open(&place.join("session")).expect("nobody has it");
+    for args in [&["node", "--config", text(&config)][..], &["db", "compact", text(&place.join("session"))]] {
+        let (code, _, err) = run(args);
+        assert!(code == 8 && err.contains("in use"), "{args:?}: {code} {err}");
+        assert!(args[0] != "node" || err.contains("the start ends in its phase `core`"), "{err}");
+    }
+    drop(held);
+    let unit = fs::read_to_string(root().join("packaging/systemd/bitcraps.service")).expect("a unit");
+    assert!(unit.contains("\nRestart=on-failure\n") && unit.contains("\nRestartPreventExitStatus=2 3 4\n"), "{unit}");
 }
