@@ -378,6 +378,10 @@ impl Conversation<'_> {
 
     /// Takes what another node says over its lanes, as far as the tick has room.
     fn hear_lanes(&mut self) -> Result<(), Close> {
+        // The tick drops what somebody says of whom it does not know, and a claim is made once for a connection.
+        if self.open.untold.holds_joined() {
+            return Ok(());
+        }
         let Some(lanes) = &mut self.open.lanes else { return Ok(()) };
         let (key, nodes) = (self.open.key, &mut self.common.nodes);
         lanes.read(self.line, (self.now, self.open.id), &self.common.intake, |message| {
