@@ -95,7 +95,8 @@ impl Turning for Owner {
             self.end();
         }
         let is_sent = self.quic.send();
-        self.is_behind = has_more || dials || !is_sent;
+        // What was marked while others were served has its turn without a packet that brings it about.
+        self.is_behind = has_more || dials || !is_sent || self.quic.marked() > 0;
     }
 
     fn has_ended(&self) -> bool {
