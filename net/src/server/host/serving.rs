@@ -17,6 +17,7 @@ use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
 use crate::server::visitors::{Kind, NODE, PLAYER, VISITOR, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
+use crate::transport::MESSAGE_BYTES;
 use crate::wire::{Answer, AnswerVerdict, HEADER_BYTES, Role, ToClient, ToNode};
 
 /// Bytes that are read at once, where the outbox has room for the answers to them.
@@ -183,7 +184,9 @@ impl Conversation<'_> {
             // What waited may have room on the stream by now.
             self.write_answers();
         }
-        bytes(self.open).min(READ_BYTES)
+        // What is read ahead is held with the message that has begun.
+        let ahead = if *self.allowed == Allowance::Idle { IDLE_MESSAGE_BYTES } else { READ_BYTES };
+        bytes(self.open).min(ahead).min(MESSAGE_BYTES - self.open.talk.unfinished())
     }
 
     /// The stream that carries what the peer says, once it is there.
