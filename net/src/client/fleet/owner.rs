@@ -305,6 +305,9 @@ impl Owner {
             if let Stage::Talk(_, talk) = &mut row.stage
                 && talk.welcome_by.is_none()
             {
+                if row.dialogue.gives_up(now) {
+                    return Err(Lost::Silent(row.redial.address.clone()));
+                }
                 row.dialogue.go_on(now, &mut talk.out);
             }
             self.write(client, line)?;
