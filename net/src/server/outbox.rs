@@ -228,7 +228,7 @@ impl Answers {
             bytes.extend_from_slice(&genesis_header(genesis.len()));
             // Answers wait until the genesis is written: they would otherwise stand in the middle of it.
             self.genesis = Some(0);
-            self.is_due = !self.answers.is_empty();
+            self.is_due = !self.answers.is_empty() || !self.held.is_empty();
         } else {
             grow(&mut self.answers, self.held.len(), ANSWERS_QUEUED_MAX);
             // They came before the answers with which they go.
@@ -420,6 +420,17 @@ mod tests {
             answers.fill(&[], || unreachable!("nobody asked"));
         }
         assert!(answers.held_bytes() <= ANSWERS_BYTES_MAX, "{} bytes of answers", answers.held_bytes());
+    }
+
+    #[test]
+    fn what_is_held_goes_out_behind_a_genesis_that_is_asked_for_meanwhile() {
+        let mut answers = Answers::default();
+        answers.hold(answer(1, AnswerVerdict::Acknowledged), Duration::ZERO);
+        assert!(answers.release(Duration::ZERO));
+        answers.ask_genesis();
+        answers.is_due = false;
+        answers.fill(&[7; 100], || unreachable!("nobody asked"));
+        assert!(answers.is_due, "it was to go out by itself");
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn a_ban_reaches_a_node_that_this_one_dialled_and_it_is_not_dialled_again() {
         }
         after(1).await;
         assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "the connection has ended");
-        assert_eq!(here.borrow().seen[&other].left, 1);
+        assert_eq!((here.borrow().seen[&other].left, here.borrow().count("closed")), (1, 1));
         after(300).await;
         assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "nor is there another");
         after(700).await;
