@@ -7,25 +7,62 @@ use std::time::Duration;
 
 use engine::limits::{
     ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, IDLE_MESSAGE_BYTES, IDLE_WINDOW, LANE_QUEUE_BYTES, LANE_UNTAKEN_BYTES,
-    LANE_WINDOW, LANES, MESSAGE_INTENTS_MAX, NODE_SEND_WINDOW, NODE_WINDOW, RECEIVE_WINDOW, SEND_WINDOW,
-    UPDATES_QUEUE_BYTES,
+    LANE_WINDOW, LANES, MESSAGE_ANSWERS_MAX, MESSAGE_INTENTS_MAX, NODE_SEND_WINDOW, NODE_WINDOW, PEER_CREDIT,
+    PEER_PLEDGE_CREDIT, RECEIVE_WINDOW, SEND_WINDOW, UPDATES_QUEUE_BYTES,
 };
 use engine::message::intent::Intent;
 use engine::message::node::Lane;
 use quinn::{EndpointConfig, IdleTimeout, Runtime as _, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::wire::{Direction, HEADER_BYTES, Kind, Role};
+use crate::wire::{Answer, Direction, HEADER_BYTES, Kind, Role, TABLE_BYTES_MAX};
 
-/// Bytes of the largest unfinished message that a node takes from a player.
-const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
+/// Bytes of the largest message that a node takes from a player; no more are read ahead of its end.
+pub(crate) const MESSAGE_BYTES: usize = HEADER_BYTES + Kind::body_bytes_max(Direction::ToNode, Role::Client);
 
-/// What an idle connection may hold: its windows, the beginning of a message, a welcome and an answer or two.
-pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + IDLE_MESSAGE_BYTES as u64 + 1024;
-/// The queues of a connection. Each is there twice: while one is written, the next one fills.
-const QUEUES_BYTES: u64 = 2 * (UPDATES_QUEUE_BYTES + ANSWERS_QUEUE_BYTES + CONTROL_QUEUE_BYTES) as u64;
-/// What a playing connection may hold: its windows, its queues, and one unfinished message.
-pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64;
+/// What an idle connection may hold: its windows, the beginning of a message, a welcome and an answer or two. As much again as the
+/// beginning may be read with it, and a list of bytes that grows may have room for twice of what is in it.
+pub const IDLE_BYTES: u64 = 2 * IDLE_WINDOW as u64 + 4 * IDLE_MESSAGE_BYTES as u64 + 1024;
+/// Bytes of updates that wait, at most: one always fits, however large it is.
+pub(crate) const UPDATES_BYTES_MAX: usize = {
+    let largest = HEADER_BYTES + TABLE_BYTES_MAX;
+    if largest > UPDATES_QUEUE_BYTES { largest } else { UPDATES_QUEUE_BYTES }
+};
+/// Answers that wait, at most.
+pub(crate) const ANSWERS_QUEUED_MAX: usize = ANSWERS_QUEUE_BYTES / size_of::<Answer>();
+/// Acknowledgements of them that are held: no more than there is credit for.
+pub(crate) const ANSWERS_HELD_MAX: usize = (PEER_CREDIT + PEER_PLEDGE_CREDIT) as usize;
+/// Bytes of all that waits for the stream of answers, as it is written.
+pub(crate) const WRITTEN_BYTES_MAX: usize =
+    CONTROL_QUEUE_BYTES + HEADER_BYTES + Kind::Status.spec().bounds.most + answers_bytes(ANSWERS_QUEUED_MAX);
+/// What waits for that stream: whole messages, answers, those that are held, and all of it as it is written.
+pub(crate) const ANSWERS_BYTES_MAX: usize =
+    CONTROL_QUEUE_BYTES + ANSWERS_QUEUE_BYTES + ANSWERS_HELD_MAX * size_of::<(Duration, Answer)>() + WRITTEN_BYTES_MAX;
+/// The queues of a connection. That of updates is there twice: while one is written, the next one fills.
+const QUEUES_BYTES: u64 = (2 * UPDATES_BYTES_MAX + ANSWERS_BYTES_MAX) as u64;
+/// What a playing connection may hold: its windows, its queues, and one unfinished message, in a list that may have twice the room.
+pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEUES_BYTES + 2 * MESSAGE_BYTES as u64;
+
+/// Bytes of a handshake that QUIC may hold out of their order: a peer may send such as long as the connection stands.
+const CRYPTO_WINDOW: u32 = 16 * 1024;
+/// What QUIC may hold of any connection beside its windows: packets, whole, of which no more than a byte each may be in a window.
+pub const IDLE_PACKETS_BYTES: u64 = CRYPTO_WINDOW as u64 + packets_bytes(CRYPTO_WINDOW) + packets_bytes(IDLE_WINDOW);
+/// The same of one that plays.
+pub const PLAYING_PACKETS_BYTES: u64 =
+    CRYPTO_WINDOW as u64 + packets_bytes(CRYPTO_WINDOW) + packets_bytes(RECEIVE_WINDOW);
+
+/// Bytes of so many answers as they are written, in as many messages as they need.
+pub(crate) const fn answers_bytes(count: usize) -> usize {
+    count * Kind::Answers.spec().bounds.unit + count.div_ceil(MESSAGE_ANSWERS_MAX) * HEADER_BYTES
+}
+
+/// Bytes of packets that QUIC may hold for one window beyond what is in it: from there on it copies what it waits for out of them
+/// (`Assembler::insert` of `quinn-proto` 0.11).
+const fn packets_bytes(window: u32) -> u64 {
+    let beyond = window as u64 * 3 / 2;
+    if beyond > 32 * 1024 { beyond } else { 32 * 1024 }
+}
+
 /// What the lanes of a node may hold beside its windows: what waits for it, what waits for the tick, and of each lane one
 /// message that is written, one that is read, and one that the tick was given above its bound.
 const LANES_BYTES: u64 = {
@@ -38,7 +75,7 @@ const LANES_BYTES: u64 = {
 };
 /// What a connection with another node may hold.
 pub const NODE_BYTES: u64 =
-    NODE_WINDOW as u64 + NODE_SEND_WINDOW as u64 + QUEUES_BYTES + MESSAGE_BYTES as u64 + LANES_BYTES;
+    NODE_WINDOW as u64 + NODE_SEND_WINDOW as u64 + QUEUES_BYTES + 2 * MESSAGE_BYTES as u64 + LANES_BYTES;
 
 // A lane has room for its largest message where it waits, and so much of it passes at once.
 const _: () = {
@@ -90,6 +127,7 @@ pub(crate) fn node_transport(idle: Duration) -> Arc<TransportConfig> {
     config
         .receive_window(VarInt::from_u32(IDLE_WINDOW))
         .send_window(IDLE_WINDOW.into())
+        .crypto_buffer_size(CRYPTO_WINDOW as usize)
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0));
     Arc::new(config)

@@ -217,6 +217,23 @@ fn clients_go_on_at_the_next_node_and_give_up_on_one_with_another_key() {
     });
 }
 
+#[test]
+fn clients_leave_a_node_that_lives_and_says_what_became_of_nothing() {
+    run(7, async |network| {
+        let (first, second) = (start(&network, 1), start(&network, 2));
+        first.borrow_mut().is_mute = true;
+        let (fleet, heard) = fleet(&network, vec![of(0, &[1, 2], None)]);
+        after(200).await;
+        send(&fleet, 0, 0..5);
+        after(9_000).await;
+        assert_eq!((heard.lock().expect("one thread").down.len(), second.borrow().intents), (0, 0));
+        after(3_000).await;
+        let heard = heard.lock().expect("one thread");
+        assert!(matches!(heard.down[..], [(0, Lost::Silent(_))]), "{:?}", heard.down);
+        assert_eq!((heard.receipts.len(), second.borrow().intents), (5, 5));
+    });
+}
+
 /// What came of so many intents a second in half a second: the intents, those acknowledged before their receipts, and of a hundred
 /// ticks those that took intents. The first of them, in which the node finds out how many there are, are not counted.
 async fn half_second_of(

@@ -5,20 +5,23 @@ mod common;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
 use common::{at, identity, run};
-use engine::Height;
-use engine::PeerId;
 use engine::genesis::KeySource;
-use engine::io::{Input, Output};
+use engine::io::{Input, Output, Watched};
+use engine::limits::{EDGE_INPUTS_MAX, PEER_WATCHES_MAX};
 use engine::message::node::{BlockRow, NodeKind, NodeMessage};
 use engine::message::snapshot::{Part, PartKind, PartRow};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
+use engine::{Height, PeerId, TableId};
+use net::client::RawConnection;
 use net::memory::Network;
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::tls::Key;
+use net::wire::{Hello, Role, ToNode};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -49,8 +52,14 @@ impl Node {
 
     fn start_as(network: &Network, host: u32, name: &str, others: &[u32]) -> Shared {
         let validators = others.iter().map(|host| format!("{}@{}", engine::hex(&key(*host)), at(*host))).collect();
-        let config =
-            ServerConfig { listen: at(host), validators, buffer_bytes_max: 256 << 20, ..ServerConfig::default() };
+        let config = ServerConfig {
+            listen: at(host),
+            validators,
+            buffer_bytes_max: 256 << 20,
+            // So much that one player alone fills what the tick has room for.
+            intents_per_connection_per_s: NonZeroU32::new(50_000).expect("not zero"),
+            ..ServerConfig::default()
+        };
         let chain = ChainInfo { id: CHAIN, genesis: vec![7; 2_000], tables: 8, seats: 8, keys: KeySource::Seed };
         let server = Server::on(network.socket(at(host)), at(host), config, chain, identity(name)).expect("a server");
         let (nodes, heard, outputs, stands) = (BTreeMap::new(), Vec::new(), Vec::new(), false);
@@ -175,6 +184,40 @@ fn what_the_tick_does_not_take_is_bounded_and_comes_later() {
         one.borrow_mut().say(vote(1));
         after(100).await;
         assert_eq!(other.borrow().heard.last().map(|(_, message)| message.kind()), Some(NodeKind::Votes));
+    });
+}
+
+#[test]
+fn what_a_node_says_waits_until_the_tick_has_room_to_hear_that_it_joined() {
+    run(6, async |network| {
+        let one = Node::start(&network, 1, &[2]);
+        one.borrow_mut().stands = true;
+        let endpoint = network.endpoint(at(3)).expect("an endpoint");
+        spawn_local(async move {
+            let mut player = RawConnection::connect(&endpoint, &identity("player"), at(1)).await.expect("let in");
+            let hello = Hello { chain: None, program: "test".into(), role: Role::Client };
+            player.say(&ToNode::Hello(hello)).await.expect("sent");
+            let watches = vec![(Watched::Table(TableId(0)), true); PEER_WATCHES_MAX];
+            for _ in 0..EDGE_INPUTS_MAX / PEER_WATCHES_MAX {
+                player.say(&ToNode::Watch(watches.clone())).await.expect("sent");
+            }
+            std::future::pending::<()>().await;
+        });
+        after(2_000).await;
+        let other = Node::start(&network, 2, &[1]);
+        after(3_000).await;
+        other.borrow_mut().say(vote(1));
+        after(100).await;
+        let mut inputs = Vec::new();
+        one.borrow_mut().server.take_inputs(&mut inputs);
+        assert_eq!(inputs.len(), EDGE_INPUTS_MAX, "there was no room for more");
+        let is_of_node = |input: &Input| matches!(input, Input::Joined { node: true, .. } | Input::Node { .. });
+        assert!(!inputs.iter().any(is_of_node), "the tick hears of nobody whom it does not know");
+        one.borrow_mut().stands = false;
+        after(100).await;
+        assert_eq!(one.borrow().connected(), keys(&[2]));
+        let kinds: Vec<NodeKind> = one.borrow().heard.iter().map(|(_, message)| message.kind()).collect();
+        assert_eq!(kinds, [NodeKind::Votes], "nothing was lost");
     });
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use net::transport::{bind, segments};
+use net::transport::{IDLE_PACKETS_BYTES, PLAYING_BYTES, PLAYING_PACKETS_BYTES, bind, segments};
 use node::config::Config;
 use rustix::fs::statfs;
 use serde::Serialize;
@@ -117,8 +117,11 @@ fn budget_warning(config: &Config, machine: u64) -> Option<String> {
     })
 }
 
-/// What QUIC, TLS and this node keep of a connection, beside its buffers (docs/measurements.md, "When something is scarce").
-const CONNECTION_BYTES: u64 = 22 << 10;
+/// What QUIC, TLS and this node keep of a connection, beside its buffers (docs/measurements.md, "When something is scarce"), and the
+/// packets that QUIC may have to hold for one whose peer sends a byte with each.
+const CONNECTION_BYTES: u64 = (22 << 10) + IDLE_PACKETS_BYTES;
+/// More of those packets for one that plays.
+const PLAYER_BYTES: u64 = PLAYING_PACKETS_BYTES - IDLE_PACKETS_BYTES;
 /// What an empty node has, answers to the newest intents, and as many as may wait while a disk or the processors are slow.
 const WORK_BYTES: u64 = 150 << 20;
 
@@ -126,7 +129,9 @@ const WORK_BYTES: u64 = 150 << 20;
 fn connections_warning(config: &Config, machine: u64) -> Option<String> {
     let budget =
         Some(config.memory.budget_bytes).filter(|bytes| *bytes > 0).map_or(machine, |bytes| bytes.min(machine));
-    let connections = u64::from(config.net.connections_max) * CONNECTION_BYTES;
+    let connections = u64::from(config.net.connections_max);
+    let players = connections.min(config.net.buffer_bytes_max / PLAYING_BYTES);
+    let connections = connections * CONNECTION_BYTES + players * PLAYER_BYTES;
     let needed = WORK_BYTES + connections + config.net.buffer_bytes_max;
     (needed > budget).then(|| {
         format!(
@@ -405,6 +410,8 @@ fn address(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alerts::rules::RULES;
+    use net::transport::IDLE_BYTES;
     use node::config::ServedAt;
 
     fn graded(findings: &[Finding], what: &str) -> Option<Grade> {
@@ -458,12 +465,38 @@ mod tests {
         let mut config = Config::default();
         config.net.connections_max = 1_000;
         config.net.buffer_bytes_max = 300 << 20;
-        let needed = (150 << 20) + 1_000 * (22 << 10) + (300 << 20);
+        // All of them may play, and each may send packets that hold one byte of what QUIC waits for.
+        let connections = 1_000 * ((22 << 10) + PLAYING_PACKETS_BYTES);
+        let needed = (150 << 20) + connections + (300 << 20);
         assert_eq!(connections_warning(&config, needed), None);
         let warning = connections_warning(&config, needed - 1).expect("it is too much");
-        assert!(warning.starts_with("net.connections_max takes 21.5 MiB for 1000 connections"), "{warning}");
+        let start = format!("net.connections_max takes {} for 1000 connections", ByteSize(connections));
+        assert!(warning.starts_with(&start), "{warning}");
         config.memory.budget_bytes = 256 << 20;
         assert!(connections_warning(&config, 8 << 30).is_some(), "the budget is what counts");
+    }
+
+    #[test]
+    fn guides_and_steps_say_what_a_connection_may_hold() {
+        let [idle, playing] = [IDLE_BYTES, PLAYING_BYTES].map(|bytes| bytes.div_ceil(1 << 10));
+        let [idle_packets, packets] = [IDLE_PACKETS_BYTES, PLAYING_PACKETS_BYTES].map(|bytes| bytes.div_ceil(1 << 10));
+        let guide = include_str!("../../docs/operating.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        let said =
+            format!("An idle connection reserves {idle} KiB of `net.buffer_bytes_max`, a playing one {playing} KiB,");
+        assert!(guide.contains(&said), "{said}");
+        let said = format!("{idle_packets} KiB of packets, {packets} where it plays");
+        assert!(guide.contains(&said), "{said}");
+        let steps = |name: &str| {
+            let rule = RULES.iter().find(|rule| rule.name == name).expect("a rule");
+            rule.steps.join(" ")
+        };
+        assert!(
+            steps("BuffersHigh")
+                .contains(&format!("{playing} KiB for each that plays, {idle} KiB for each that is idle"))
+        );
+        assert!(steps("ConnectionsHigh").contains(&format!("({playing} KiB a playing connection)")));
+        let shown = Config::default().text();
+        assert!(shown.contains(&format!("A connection that plays may hold {playing} KiB, an idle one {idle} KiB.")));
     }
 
     #[test]

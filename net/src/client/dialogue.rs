@@ -176,6 +176,19 @@ impl Dialogue {
         self.sending.resumes_at(now).into_iter().chain(self.watched_again_at).min()
     }
 
+    /// Whether the node has been silent for so long that another one is to be tried.
+    pub(super) fn gives_up(&mut self, now: Duration) -> bool {
+        self.sending.gives_up(now)
+    }
+
+    /// The node shows something of a height.
+    fn see(&mut self, height: Height, now: Duration) {
+        if height > self.seen {
+            self.seen = height;
+            self.sending.shown(now);
+        }
+    }
+
     /// Something that the node showed is older than what was seen before it: it is watched again after a while.
     fn doubt(&mut self, what: Watched, now: Duration) {
         self.doubted.insert(what);
@@ -192,7 +205,7 @@ impl Dialogue {
             ToClient::Answers(answers) => {
                 for answer in answers {
                     if let AnswerVerdict::Receipt { height, .. } = answer.verdict {
-                        self.seen = self.seen.max(height);
+                        self.see(height, now);
                     }
                     if self.sending.answered(&answer, now) {
                         hear(Event::Answer(answer));
@@ -212,14 +225,14 @@ impl Dialogue {
                 self.doubt(Watched::Table(update.id), now);
             }
             ToClient::Account(account) => {
-                self.seen = self.seen.max(account.height);
+                self.see(account.height, now);
                 hear(Event::Account(account));
             }
             // A change without the table that it changes is of no use: the whole was asked for, and comes.
             ToClient::Table(TableMessage { update, whole: false })
                 if self.doubted.contains(&Watched::Table(update.id)) => {}
             ToClient::Table(TableMessage { update, whole }) => {
-                self.seen = self.seen.max(update.height);
+                self.see(update.height, now);
                 hear(Event::Table { update, whole });
             }
             ToClient::Standing(ChainProgress { now_ms, .. }) => {
@@ -242,7 +255,7 @@ mod tests {
     use engine::component::Table;
     use engine::genesis::KeySource;
     use engine::io::{TableUpdate, Verdict};
-    use engine::message::intent::IntentId;
+    use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
 
     use super::*;
 
@@ -316,6 +329,22 @@ mod tests {
         assert_eq!(dialogue.resumes_at(NOW), Some(NOW + WATCH_AGAIN), "it is asked again");
         assert_eq!(shown(&mut dialogue, 11, false), None, "a change is of no use without the whole");
         assert_eq!(shown(&mut dialogue, 11, true), Some(Height(11)));
+    }
+
+    #[test]
+    fn a_node_that_shows_nothing_new_and_has_an_intent_is_given_up() {
+        let second = Duration::from_secs(1);
+        for (height, gives_up) in [(0, true), (1, false)] {
+            let mut dialogue = dialogue();
+            welcomed(&mut dialogue, 8, NOW - 5 * second).expect("it stays");
+            let body = IntentBody::new(IntentKind::Roll, [1; 32], 1, 50);
+            let intent = Intent { body, signature: [2; 64] };
+            dialogue.take(Command::Send(vec![intent]), &mut Vec::new(), |_| {});
+            dialogue.send_intents(NOW - 5 * second, &mut Vec::new());
+            assert_eq!(dialogue.resumes_at(NOW), Some(NOW + 5 * second));
+            assert_eq!(shown(&mut dialogue, height, true), Some(Height(height)), "nothing was seen before");
+            assert_eq!(dialogue.gives_up(NOW + 5 * second), gives_up, "at height {height}");
+        }
     }
 
     #[test]

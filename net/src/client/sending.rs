@@ -12,6 +12,11 @@ use crate::wire::{Answer, AnswerVerdict};
 
 /// How long a client waits after a node was too busy to take an intent again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a client of several nodes waits at one that neither says what became of anything nor shows anything newer: such a one is cut
+/// off from the others, or stands. As long again at each further node, since all of them may stand, and no longer than that.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(80));
+/// So many times as long it waits at one that does show what is newer: it may have much to do, and it may keep this client's intents back.
+const SILENCE_SHOWN: u32 = 6;
 
 /// An intent without its last answer.
 struct Unanswered {
@@ -35,6 +40,12 @@ pub(super) struct Sending {
     /// There are other nodes, which take what one that ends does not.
     has_others: bool,
     paused_until: Duration,
+    /// Since when something is on its way and nothing was answered for good, while that is so.
+    unanswered_since: Option<Duration>,
+    /// When the node showed something newer than before.
+    shown_at: Duration,
+    /// How long a node may be silent.
+    patience: Duration,
 }
 
 impl Sending {
@@ -47,6 +58,9 @@ impl Sending {
             credit: PEER_CREDIT as usize,
             has_others,
             paused_until: Duration::ZERO,
+            unanswered_since: None,
+            shown_at: Duration::ZERO,
+            patience: SILENCE.0,
         }
     }
 
@@ -74,6 +88,7 @@ impl Sending {
         self.credit = (credit as usize).max(1);
         self.on_their_way = 0;
         self.paused_until = Duration::ZERO;
+        self.unanswered_since = None;
         for (id, held) in &mut self.held {
             // The node of the connection before may have it: what this one says of being busy is not the last word
             // then.
@@ -94,13 +109,38 @@ impl Sending {
             self.on_their_way += 1;
             sendable.push(held.intent);
         }
+        if self.on_their_way > 0 {
+            self.unanswered_since.get_or_insert(now);
+        }
         assert_eq!(self.line.len() + self.on_their_way, self.held.len(), "what is held waits or is on its way");
         sendable
     }
 
-    /// When something that waits may be sent, if nothing else happens.
+    /// When something that waits may be sent, or the node has been silent for too long, if nothing else happens.
     pub(super) fn resumes_at(&self, now: Duration) -> Option<Duration> {
-        (now < self.paused_until && !self.line.is_empty()).then_some(self.paused_until)
+        let paused = (now < self.paused_until && !self.line.is_empty()).then_some(self.paused_until);
+        paused.into_iter().chain(self.silent_at()).min()
+    }
+
+    /// The node has shown something newer than what was seen before.
+    pub(super) fn shown(&mut self, now: Duration) {
+        self.shown_at = now;
+    }
+
+    /// When the node has been silent for too long. A client without others waits for ever.
+    fn silent_at(&self) -> Option<Duration> {
+        let since = self.unanswered_since.filter(|_| self.has_others)?;
+        Some((self.shown_at.max(since) + self.patience).min(since + self.patience * SILENCE_SHOWN))
+    }
+
+    /// Whether the node has been silent for too long: another one is to be tried.
+    pub(super) fn gives_up(&mut self, now: Duration) -> bool {
+        let gives_up = self.silent_at().is_some_and(|at| at <= now);
+        if gives_up {
+            self.unanswered_since = None;
+            self.patience = (self.patience * 2).min(SILENCE.1);
+        }
+        gives_up
     }
 
     /// Takes an answer. Says whether it is one for whoever gave the intent.
@@ -110,6 +150,9 @@ impl Sending {
         if std::mem::take(&mut held.is_on_its_way) {
             self.on_their_way -= 1;
         }
+        // A node that turns something away for want of room is no silent one.
+        self.patience = SILENCE.0;
+        self.unanswered_since = (self.on_their_way > 0).then_some(now);
         let AnswerVerdict::Shed(reason) = answer.verdict else {
             return self.forget(&id);
         };
@@ -232,6 +275,54 @@ mod tests {
             sending.connected(4);
             assert_eq!(sending.take_sendable(NOW).len(), usize::from(has_others));
         }
+    }
+
+    /// When a client gives up each of so many nodes in a row that do nothing but what `each_second` says.
+    fn gave_up(sending: &mut Sending, nodes: usize, mut each_second: impl FnMut(&mut Sending, Duration)) -> Vec<u64> {
+        let (mut seconds, mut now) = (Vec::new(), NOW);
+        for _ in 0..nodes {
+            sending.connected(4);
+            let came = now;
+            assert!(!sending.take_sendable(now).is_empty());
+            while !sending.gives_up(now) && now < came + Duration::from_secs(100) {
+                assert!(sending.silent_at().is_none_or(|at| sending.resumes_at(now).is_some_and(|due| due <= at)));
+                now += Duration::from_secs(1);
+                each_second(sending, now);
+                sending.take_sendable(now);
+            }
+            seconds.push((now - came).as_secs());
+        }
+        seconds
+    }
+
+    #[test]
+    fn a_node_that_answers_nothing_is_given_up_where_there_are_others_and_each_one_later() {
+        let mut sending = Sending::new(true);
+        assert!(sending.give(intent(1)));
+        assert_eq!(gave_up(&mut sending, 5, |_, _| {}), [10, 20, 40, 80, 80]);
+        // An answer ends that.
+        let receipt_once = |sending: &mut Sending, now| _ = sending.answered(&receipt(1), now);
+        assert!(sending.give(intent(2)));
+        assert_eq!(gave_up(&mut sending, 1, receipt_once), [11], "since the answer");
+        let mut alone = Sending::new(false);
+        assert!(alone.give(intent(1)));
+        assert_eq!(gave_up(&mut alone, 1, |_, _| {}), [100], "nobody else could be asked");
+        assert_eq!(alone.resumes_at(NOW), None);
+    }
+
+    #[test]
+    fn a_node_that_is_slow_and_shows_what_is_new_or_turns_intents_away_is_not_given_up_soon() {
+        let mut sending = Sending::new(true);
+        assert!(sending.give(intent(1)));
+        assert_eq!(gave_up(&mut sending, 1, |sending, now| sending.shown(now)), [60], "yet it may keep intents back");
+        // What one before may have is turned away here again and again, and waits for its receipt.
+        let busy = |sending: &mut Sending, now| {
+            _ = sending.answered(&answer(1, AnswerVerdict::Shed(ShedReason::Busy)), now - PAUSE);
+        };
+        assert_eq!(gave_up(&mut sending, 1, busy), [100]);
+        let mut idle = Sending::new(true);
+        idle.connected(4);
+        assert!(!idle.gives_up(NOW + Duration::from_secs(999)) && idle.resumes_at(NOW).is_none(), "nothing was sent");
     }
 
     #[test]

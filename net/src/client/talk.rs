@@ -76,6 +76,9 @@ impl Client {
         tokio::pin!(deadline);
         loop {
             if welcomed {
+                if self.dialogue.gives_up(self.started.elapsed()) {
+                    return Ended::Lost(Lost::Silent(address));
+                }
                 self.dialogue.go_on(self.started.elapsed(), &mut out);
             }
             if !out.is_empty() {

@@ -248,6 +248,13 @@ impl Admission {
         Some(to)
     }
 
+    /// A connection takes the place of another one with the same node, which ends in the same turn: it need not have room of its own
+    /// until then. Gives what it is allowed now.
+    pub(crate) fn replace(&mut self, from: Allowance) -> Allowance {
+        self.reserved += NODE_BYTES - from.bytes();
+        Allowance::Node
+    }
+
     pub(crate) fn is_banned(&self, key: &Key, now: Duration) -> bool {
         self.banned.get(key).is_some_and(|until| *until > now)
     }

@@ -61,8 +61,8 @@ pub(super) struct Common {
     pub(super) errands: Errands,
     /// Nodes that nobody told this one of, and that have what goes between nodes.
     pub(super) followers: u32,
-    /// Connections with nodes whose place another one took.
-    pub(super) replaced: Vec<PeerId>,
+    /// Connections with nodes whose place another one took, and that other one.
+    pub(super) replaced: Vec<(PeerId, PeerId)>,
     /// Connections with nodes that others wanted to take the place of: whether they live is to be found out.
     pub(super) doubted: Vec<PeerId>,
     pub(super) visitors: Visitors,

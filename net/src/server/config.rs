@@ -9,7 +9,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::{Bounds, address, milliseconds, size, within, write_milliseconds, write_size};
-use crate::transport::NODE_BYTES;
+use crate::transport::{IDLE_BYTES, NODE_BYTES, PLAYING_BYTES};
 
 /// The bounds of a node's network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -80,6 +80,13 @@ const BAN_MS: Bounds = Bounds::new(1_000, 86_400_000);
 const SOCKET_BYTES: Bounds = Bounds::new(64 << 10, 1 << 30);
 const NAME_BYTES: Bounds = Bounds::new(0, NODE_NAME_BYTES_MAX as u64);
 const FOLLOWERS: Bounds = Bounds::new(0, FOLLOWERS_MAX as u64);
+/// Connections where nothing else is said, and those of them that there is room for to play.
+const CONNECTIONS_USUAL: u32 = 2_048;
+const PLAYERS_USUAL: u32 = 1_000;
+/// Bytes that those may hold together, rounded up to 8 MiB.
+const ROOM_BYTES: u64 = (PLAYERS_USUAL as u64 * PLAYING_BYTES
+    + (CONNECTIONS_USUAL - PLAYERS_USUAL) as u64 * IDLE_BYTES)
+    .next_multiple_of(8 << 20);
 const NAMED: Bounds = Bounds::new(0, PEERS_NAMED_MAX as u64);
 
 impl ServerConfig {
@@ -114,13 +121,13 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7_400)),
             name: String::new(),
-            connections_max: 2_048,
+            connections_max: CONNECTIONS_USUAL,
             connections_per_address_max: 64,
             connects_per_address_per_s: count(20),
             intents_per_connection_per_s: count(100),
             opens_per_connection_per_min: count(6),
             opens_per_address_per_min: count(24),
-            buffer_bytes_max: 160 << 20,
+            buffer_bytes_max: ROOM_BYTES,
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
             ban: Duration::from_secs(600),

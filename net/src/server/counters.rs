@@ -30,7 +30,7 @@ pub struct Counters {
     pub banned: AtomicU64,
     /// Intents that arrived.
     pub intents: AtomicU64,
-    /// Intents that were shed before the tick.
+    /// Intents, pledges and openings that were shed before the tick.
     pub shed: AtomicU64,
     /// Of them, those for which the tick, which was behind, had no room.
     pub busy: AtomicU64,

@@ -108,7 +108,13 @@ impl Turning for Host {
         self.common.visitors.tell_untold(self.now);
         // Packets leave last, in as few calls to the system as there can be, with all that this turn had to say.
         let is_sent = self.quic.send();
-        self.is_behind = has_more || is_crowded || !is_sent || !self.stalled.is_empty() || !self.leaving.is_empty();
+        self.is_behind = has_more
+            || is_crowded
+            || !is_sent
+            // Marked while others were served: what they have to say would wait for a packet that brings about the next turn.
+            || self.quic.marked() > 0
+            || !self.stalled.is_empty()
+            || !self.leaving.is_empty();
         self.count();
         if let Some(trim) = self.throttle.trim.take(&mut self.trimmed) {
             trim();
@@ -242,3 +248,6 @@ impl Host {
         Counters::add(&common.counters.packets_out, packets_out);
     }
 }
+
+#[cfg(test)]
+mod tests;

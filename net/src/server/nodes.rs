@@ -303,9 +303,10 @@ impl Nodes {
             let key = candidate.key.as_ref().or_else(|| self.proven.get(&candidate.address));
             key.is_some_and(|key| self.connected.contains_key(key))
         };
+        // Strangers may tell of thousands: looked for one by one in a list, they would cost millions of comparisons each time.
+        let known: BTreeSet<&Candidate> = candidates.iter().collect();
         // The pause of a configured node goes while it is connected: once it is lost, it is tried at once.
-        self.pauses
-            .retain(|candidate, _| candidates.contains(candidate) && !(candidate.is_configured && is_up(candidate)));
+        self.pauses.retain(|candidate, _| known.contains(candidate) && !(candidate.is_configured && is_up(candidate)));
         candidates.retain(|candidate| !is_up(candidate));
         candidates.retain(|candidate| {
             let learnt = self.dialled.iter().filter(|dialled| !dialled.is_configured).count();

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use engine::io::NodeStatus;
-use engine::limits::{
-    ANSWERS_QUEUE_BYTES, CONTROL_QUEUE_BYTES, MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_PLEDGE_CREDIT, UPDATES_QUEUE_BYTES,
-};
+use engine::limits::{CONTROL_QUEUE_BYTES, MESSAGE_INTENTS_MAX, PEER_CREDIT, PEER_PLEDGE_CREDIT, UPDATES_QUEUE_BYTES};
 use quinn_proto::{Connection, Dir, SendStream, StreamId, WriteError};
 
 use crate::session::{Close, CloseCode};
-use crate::wire::{Answer, ToClient, encode_answers, genesis_header};
+use crate::transport::{ANSWERS_HELD_MAX, ANSWERS_QUEUED_MAX, UPDATES_BYTES_MAX, WRITTEN_BYTES_MAX, answers_bytes};
+use crate::wire::{Answer, HEADER_BYTES, Kind, ToClient, encode_answers, genesis_header};
 
-/// Answers that may wait to be written.
-const ANSWERS_QUEUED_MAX: usize = ANSWERS_QUEUE_BYTES / size_of::<Answer>();
 /// How long a peer may be behind with what it is told.
 pub(super) const BEHIND: Duration = Duration::from_secs(10);
 /// How often a peer is told the whole of what it watches while changes are left out.
@@ -22,6 +19,16 @@ const THIN: Duration = Duration::from_secs(1);
 // last answer waits there is room for those of a whole message beside them, so that what has begun to arrive can always be read to its
 // end.
 const _: () = assert!(ANSWERS_QUEUED_MAX >= (PEER_CREDIT + PEER_PLEDGE_CREDIT) as usize + MESSAGE_INTENTS_MAX);
+
+/// Makes room for so many more in a list that has `most` at most. It grows as any list does, and not beyond that: a connection holds no
+/// more than is counted for it, and a list that is filled again and again keeps its room.
+fn grow<T>(list: &mut Vec<T>, more: usize, most: usize) {
+    let needed = list.len() + more;
+    if needed > list.capacity() {
+        let room = (2 * list.capacity()).max(4).clamp(needed, needed.max(most));
+        list.reserve_exact(room - list.len());
+    }
+}
 
 fn not_read(what: &str) -> Close {
     Close::new(CloseCode::SlowReader, format!("{what} was not read"))
@@ -102,7 +109,12 @@ impl Answers {
     pub(super) fn control(&mut self, message: &ToClient) -> Result<(), Close> {
         message.encode(&mut self.control);
         self.is_due = true;
-        if self.control.len() > CONTROL_QUEUE_BYTES { Err(not_read("what a node tells another")) } else { Ok(()) }
+        if self.control.len() > CONTROL_QUEUE_BYTES {
+            return Err(not_read("what a node tells another"));
+        }
+        // A message grows the list as it is put together: what that took beyond the bound is given back.
+        self.control.shrink_to(CONTROL_QUEUE_BYTES);
+        Ok(())
     }
 
     /// Bytes of messages for a node that this one dialled.
@@ -120,6 +132,7 @@ impl Answers {
         // again before anything is read has one answer.
         self.answers.retain(|waits| waits.id != answer.id || waits.is_final() && *waits != answer);
         self.held.retain(|(_, acknowledged)| acknowledged.id != answer.id);
+        grow(&mut self.answers, 1, ANSWERS_QUEUED_MAX);
         self.answers.push(answer);
         self.is_due = true;
         if self.answers.len() > ANSWERS_QUEUED_MAX { Err(not_read("answers")) } else { Ok(()) }
@@ -155,6 +168,7 @@ impl Answers {
     pub(super) fn hold(&mut self, acknowledged: Answer, now: Duration) {
         // This needs no bound of its own: no more of different ones can wait than the peer has credit for.
         if self.held.iter().all(|(_, held)| held.id != acknowledged.id) {
+            grow(&mut self.held, 1, ANSWERS_HELD_MAX);
             self.held.push((now, acknowledged));
         }
     }
@@ -199,17 +213,24 @@ impl Answers {
 
     /// What waits is what is written next.
     fn fill(&mut self, genesis: &[u8], status: impl Fn() -> NodeStatus) {
+        let (is_genesis, is_status) =
+            (std::mem::take(&mut self.genesis_wanted), std::mem::take(&mut self.status_wanted));
+        let status_bytes = if is_status { HEADER_BYTES + Kind::Status.spec().bounds.most } else { 0 };
+        let rest = if is_genesis { HEADER_BYTES } else { answers_bytes(self.answers.len() + self.held.len()) };
         let bytes = &mut self.writing.bytes;
-        std::mem::swap(bytes, &mut self.control);
-        if std::mem::take(&mut self.status_wanted) {
+        grow(bytes, self.control.len() + status_bytes + rest, WRITTEN_BYTES_MAX);
+        // Copied, since these are few: in exchange for them the list of those bytes would be as large as what is written.
+        bytes.append(&mut self.control);
+        if is_status {
             ToClient::Status(status()).encode(bytes);
         }
-        if std::mem::take(&mut self.genesis_wanted) {
+        if is_genesis {
             bytes.extend_from_slice(&genesis_header(genesis.len()));
             // Answers wait until the genesis is written: they would otherwise stand in the middle of it.
             self.genesis = Some(0);
-            self.is_due = !self.answers.is_empty();
+            self.is_due = !self.answers.is_empty() || !self.held.is_empty();
         } else {
+            grow(&mut self.answers, self.held.len(), ANSWERS_QUEUED_MAX);
             // They came before the answers with which they go.
             self.answers.splice(..0, self.held.drain(..).map(|(_, acknowledged)| acknowledged));
             encode_answers(&self.answers, bytes);
@@ -251,6 +272,7 @@ impl Updates {
             let behind = *self.behind.get_or_insert(now);
             return if now - behind > BEHIND { Err(not_read("what it watches")) } else { Ok(false) };
         }
+        grow(&mut self.bytes, bytes.len(), UPDATES_BYTES_MAX);
         self.bytes.extend_from_slice(bytes);
         Ok(true)
     }
@@ -297,9 +319,10 @@ impl Updates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::ANSWERS_BYTES_MAX;
     use crate::wire::AnswerVerdict;
     use engine::Height;
-    use engine::io::Verdict;
+    use engine::io::{ChainProgress, Verdict};
     use engine::message::intent::IntentId;
 
     fn answer(number: u64, verdict: AnswerVerdict) -> Answer {
@@ -367,6 +390,49 @@ mod tests {
         let put_out = updates.push(&[0; 1_000], false, late + BEHIND + Duration::from_millis(1));
         assert_eq!(put_out.map_err(|close| close.code), Err(CloseCode::SlowReader));
     }
+
+    #[test]
+    fn what_waits_takes_no_more_memory_than_is_counted_for_it() {
+        let mut updates = Updates::default();
+        // After one that is a little smaller, the largest has a list that would grow to twice its size.
+        for bytes in [UPDATES_BYTES_MAX - 8, UPDATES_BYTES_MAX] {
+            for _ in 0..2 {
+                updates.bytes.clear();
+                assert_eq!(updates.push(&vec![0; bytes], false, Duration::ZERO), Ok(true));
+                std::mem::swap(&mut updates.writing.bytes, &mut updates.bytes);
+            }
+        }
+        assert!(updates.held_bytes() <= 2 * UPDATES_BYTES_MAX, "{} bytes of updates", updates.held_bytes());
+        let mut answers = Answers::default();
+        let standing = ToClient::Standing(ChainProgress::default());
+        for _ in 0..3 {
+            while answers.control.len() + 100 < CONTROL_QUEUE_BYTES {
+                assert!(answers.control(&standing).is_ok());
+            }
+            for number in 0..ANSWERS_QUEUED_MAX as u64 {
+                if number < ANSWERS_HELD_MAX as u64 {
+                    answers.hold(answer(number, AnswerVerdict::Acknowledged), Duration::ZERO);
+                } else {
+                    assert!(answers.answer(receipt(number)).is_ok());
+                }
+            }
+            answers.writing.bytes.clear();
+            answers.fill(&[], || unreachable!("nobody asked"));
+        }
+        assert!(answers.held_bytes() <= ANSWERS_BYTES_MAX, "{} bytes of answers", answers.held_bytes());
+    }
+
+    #[test]
+    fn what_is_held_goes_out_behind_a_genesis_that_is_asked_for_meanwhile() {
+        let mut answers = Answers::default();
+        answers.hold(answer(1, AnswerVerdict::Acknowledged), Duration::ZERO);
+        assert!(answers.release(Duration::ZERO));
+        answers.ask_genesis();
+        answers.is_due = false;
+        answers.fill(&[7; 100], || unreachable!("nobody asked"));
+        assert!(answers.is_due, "it was to go out by itself");
+    }
+
     #[test]
     fn where_changes_are_thin_the_whole_is_told_once_a_second() {
         let (mut updates, mut told) = (Updates::default(), Vec::new());

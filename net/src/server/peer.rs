@@ -151,6 +151,11 @@ impl Untold {
         }
     }
 
+    /// Whether the tick does not know yet that the peer has joined, which is the first that it is told.
+    pub(super) fn holds_joined(&self) -> bool {
+        matches!(self.0.front(), Some(Input::Joined { .. }))
+    }
+
     /// Gives the tick what it has room for. Says whether that was all.
     pub(super) fn flush(&mut self, events: &Sender<Input>) -> bool {
         while let Some(input) = self.0.pop_front() {

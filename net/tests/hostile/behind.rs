@@ -68,3 +68,25 @@ fn a_client_waits_for_a_node_that_is_away_although_the_other_one_refuses_it_for_
         assert_eq!(came_up(&mut player).0, [at(1).to_string()]);
     });
 }
+
+#[test]
+fn a_client_leaves_a_node_that_lives_and_says_what_became_of_nothing() {
+    run(43, async |network| {
+        let [first, second] = [1, 2].map(|host| Node::start(&network, host, |config| config));
+        first.borrow_mut().withholds = true;
+        let mut player = Player::among(&network, 3, "player", vec![(at(2).to_string(), None)]);
+        after(1).await;
+        player.send(1..6).await;
+        after(9).await;
+        assert_eq!((player.listen(), player.losses), (0, 0), "it may have much to do");
+        after(3).await;
+        assert_eq!((player.listen(), player.losses), (5, 1), "the next one has them");
+        assert_eq!(second.borrow().seen[&player.key].intents, 5);
+        // Where there is no other one, a client waits.
+        let mut alone = Player::connect(&network, 4, "alone");
+        after(1).await;
+        alone.send(1..6).await;
+        after(300).await;
+        assert_eq!((alone.listen(), alone.losses), (0, 0));
+    });
+}

@@ -77,6 +77,8 @@ struct Node {
     pledged: Vec<(PeerId, IntentId)>,
     /// What the tick gives out next, beside its answers.
     outputs: Vec<Output>,
+    /// It takes intents, acknowledges them, and says no more of them.
+    withholds: bool,
 }
 
 type Shared = Rc<RefCell<Node>>;
@@ -102,6 +104,7 @@ impl Node {
             scores: BTreeMap::new(),
             pledged: Vec::new(),
             outputs: Vec::new(),
+            withholds: false,
         }));
         let ticks = Rc::clone(&node);
         spawn_local(async move {
@@ -144,6 +147,10 @@ impl Node {
             Input::Intents { from, intents } => {
                 let Some(seen) = self.of(from) else { return };
                 seen.intents += intents.len() as u64;
+                if self.withholds {
+                    let ids = intents.iter().map(|intent| intent.id());
+                    return outputs.extend(ids.map(|id| Output::Acknowledged { to: from, id }));
+                }
                 outputs.extend(intents.iter().map(|intent| {
                     let receipt = Receipt { id: intent.id(), height: Height(1), index: 0, verdict: Verdict::Applied };
                     Output::Receipt { to: from, receipt }

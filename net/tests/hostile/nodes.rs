@@ -63,7 +63,7 @@ fn a_ban_reaches_a_node_that_this_one_dialled_and_it_is_not_dialled_again() {
         }
         after(1).await;
         assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "the connection has ended");
-        assert_eq!(here.borrow().seen[&other].left, 1);
+        assert_eq!((here.borrow().seen[&other].left, here.borrow().count("closed")), (1, 1));
         after(300).await;
         assert!(here.borrow().present.is_empty() && there.borrow().present.is_empty(), "nor is there another");
         after(700).await;
@@ -171,6 +171,32 @@ fn of_two_nodes_that_learn_of_each_other_in_one_moment_each_has_a_place_for_the_
                 least = least.min(node.borrow().server().reserved_bytes());
             }
             assert_eq!(least, 2 * NODE_BYTES, "the teller, and the other node");
+        }
+    });
+}
+
+#[test]
+fn of_two_validators_that_dial_each_other_in_one_moment_one_connection_stays_where_there_is_room_for_one() {
+    run(11, async |network| {
+        let way = Duration::from_millis(400);
+        network.set(Conditions { delay: (way, way), ..Conditions::NONE });
+        let key = |host: u32| identity(&format!("node {host}")).key;
+        let start = |host: u32, other: u32| {
+            let validators = vec![format!("{}@{}", engine::hex(&key(other)), at(other))];
+            let buffer_bytes_max = NODE_BYTES + (1 << 20);
+            Node::start(&network, host, |config| ServerConfig { validators, buffer_bytes_max, ..config })
+        };
+        let (low, high) = if key(1) < key(2) { (1, 2) } else { (2, 1) };
+        // The one of the higher key leaves it to the other one to dial for a second, and that one comes only then.
+        let there = start(high, low);
+        after(1).await;
+        let here = start(low, high);
+        after(4).await;
+        for (node, other, left) in [(&here, high, 0), (&there, low, 1)] {
+            let node = node.borrow();
+            assert_eq!((node.present.len(), node.seen[&key(other)].left), (1, left), "that of the lower key stays");
+            assert_eq!(node.server().reserved_bytes(), NODE_BYTES, "what is kept for the validator is its own");
+            assert_eq!(node.count("refused_full"), 0);
         }
     });
 }

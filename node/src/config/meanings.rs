@@ -64,7 +64,7 @@ pub(crate) const MEANINGS: [(&str, &str, &str); 37] = [
         "net",
         "buffer_bytes_max",
         "Bytes that the buffers of all connections may hold together, 1 MiB or more.\n\
-         A connection that plays may hold 128 KiB, an idle one 10 KiB.",
+         A connection that plays may hold 165 KiB, an idle one 13 KiB.",
     ),
     ("net", "idle_timeout_ms", "Silence after which a connection ends, 1000 to 600000."),
     (

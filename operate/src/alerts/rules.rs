@@ -240,7 +240,7 @@ pub const RULES: &[Rule] = &[
         meaning: "Soon nobody else can come in: further connections are refused before the handshake.",
         steps: &[
             "`bitcraps_net_refused_address_total` and the log tell a crowd from one address that connects too often.",
-            "Raise `net.connections_max`, and `net.buffer_bytes_max` with it (128 KiB a playing connection), and restart.",
+            "Raise `net.connections_max`, and `net.buffer_bytes_max` with it (165 KiB a playing connection), and restart.",
         ],
     },
     Rule {
@@ -252,7 +252,7 @@ pub const RULES: &[Rule] = &[
         critical: at(0.95, 10),
         title: "connection buffers are nearly used up",
         meaning: "A further connection is refused, and one that begins to play is closed with FULL.",
-        steps: &["Raise `net.buffer_bytes_max`: 128 KiB for each that plays, 10 KiB for each that is idle; restart."],
+        steps: &["Raise `net.buffer_bytes_max`: 165 KiB for each that plays, 13 KiB for each that is idle; restart."],
     },
     Rule {
         name: "ReceiptSlow",

@@ -1,6 +1,9 @@
 //! The table of signals: what says that a resource is scarce, and from where on. Bounds are shares of what a node may have wherever
 //! there is such a bound, so that they need no tuning.
 
+use engine::limits::{ANSWERS_QUEUE_BYTES, UPDATES_QUEUE_BYTES};
+use net::transport::PLAYING_BYTES;
+
 use super::level::{Bounds, Resource};
 use crate::history::Expr::{self, Fixed, Growth, Less, Now, Quantile, Rate, Ratio, Sum};
 use crate::tiles::{BUFFERS_USED, CPUS_BUSY};
@@ -26,6 +29,9 @@ const fn signal(name: &'static str, resource: Resource, value: Expr, bounds: [f6
 
 /// The signal of how much room the disk has: old bodies go early for want of room, and not because a disk is slow.
 pub const ROOM: &str = "disk_room";
+
+/// What of a playing connection's share its queues have while updates are of their usual size and one of each two queues is empty.
+const QUEUED: f64 = (UPDATES_QUEUE_BYTES + ANSWERS_QUEUE_BYTES) as f64 / PLAYING_BYTES as f64;
 
 /// All signals.
 pub const SIGNALS: [Signal; 14] = [
@@ -100,9 +106,9 @@ pub const SIGNALS: [Signal; 14] = [
     signal(
         "network_queues",
         Resource::Network,
-        // A third and three fifths of what the queues of playing connections can hold: 28 of the 128 KiB that each may.
+        // A third and three fifths of what the queues of playing connections usually can hold.
         Ratio(&Now("bitcraps_net_held_bytes"), &Now("bitcraps_net_buffer_max_bytes")),
-        [0.07, 0.13],
+        [QUEUED / 3.0, QUEUED * 0.6],
         "bytes that wait for connections by net.buffer_bytes_max",
     ),
     signal(

@@ -95,7 +95,8 @@ impl Turning for Owner {
             self.end();
         }
         let is_sent = self.quic.send();
-        self.is_behind = has_more || dials || !is_sent;
+        // What was marked while others were served has its turn without a packet that brings it about.
+        self.is_behind = has_more || dials || !is_sent || self.quic.marked() > 0;
     }
 
     fn has_ended(&self) -> bool {
@@ -304,6 +305,9 @@ impl Owner {
             if let Stage::Talk(_, talk) = &mut row.stage
                 && talk.welcome_by.is_none()
             {
+                if row.dialogue.gives_up(now) {
+                    return Err(Lost::Silent(row.redial.address.clone()));
+                }
                 row.dialogue.go_on(now, &mut talk.out);
             }
             self.write(client, line)?;

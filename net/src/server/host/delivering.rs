@@ -81,7 +81,7 @@ impl Host {
                 let visit = Visit { kind: Kind::Banned, reason: offence.name(), text: &text, address, key: Some(key) };
                 self.common.visitors.note(self.now, &visit);
                 if let Some(row) = self.common.slots.row(peer) {
-                    self.end(row, &Close::new(CloseCode::Banned, text));
+                    self.put_out(row, &Close::new(CloseCode::Banned, text));
                 }
             }
             // The node gave these to its disk before anything came here.

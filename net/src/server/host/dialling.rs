@@ -116,12 +116,11 @@ impl Host {
 
     /// Whether a connection with a node that was dialled is the only one, or takes the other one's place; if not, it is ended.
     fn is_only(&mut self, row: usize, key: &Key) -> bool {
-        let close = Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence());
         match self.common.nodes.second(key, true, self.now) {
             Second::None => true,
             Second::Stays { ends } => {
                 if let Some(other) = self.common.slots.row(ends) {
-                    self.end(other, &close);
+                    self.give_place(other, Some(row));
                 }
                 true
             }
@@ -130,7 +129,7 @@ impl Host {
                 if let Some(other) = self.common.slots.row(stays) {
                     self.quic.ping(other);
                 }
-                self.end(row, &close);
+                self.end(row, &Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
                 false
             }
         }

@@ -17,6 +17,7 @@ use crate::server::outbox::BEHIND;
 use crate::server::peer::{Open, late};
 use crate::server::visitors::{Kind, NODE, PLAYER, VISITOR, Visit};
 use crate::session::{Close, CloseCode, Event, asks_for_account};
+use crate::transport::MESSAGE_BYTES;
 use crate::wire::{Answer, AnswerVerdict, HEADER_BYTES, Role, ToClient, ToNode};
 
 /// Bytes that are read at once, where the outbox has room for the answers to them.
@@ -111,9 +112,10 @@ impl Host {
 
     /// Of two connections with one node one ends, and one that may be dead is asked for a sign of life.
     fn settle_doubles(&mut self) {
-        for peer in std::mem::take(&mut self.common.replaced) {
-            if let Some(row) = self.common.slots.row(peer) {
-                self.end(row, &Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
+        for (ends, stays) in std::mem::take(&mut self.common.replaced) {
+            let (ends, stays) = (self.common.slots.row(ends), self.common.slots.row(stays));
+            if let Some(ends) = ends {
+                self.give_place(ends, stays);
             }
         }
         for peer in std::mem::take(&mut self.common.doubted) {
@@ -121,6 +123,19 @@ impl Host {
                 self.quic.ping(row);
             }
         }
+    }
+
+    /// A connection with a node ends for another one with the same node, if that still is there, which has its place: what is kept for
+    /// a validator goes over to it, and there need be no room for both.
+    pub(super) fn give_place(&mut self, ends: usize, stays: Option<usize>) {
+        if let Some(stays) = stays
+            && let Ok([Some(ends), Some(stays)]) = self.peers.get_disjoint_mut([ends, stays])
+            // One that nobody told this node of may have had the place of a player.
+            && ends.allowed.bytes() == stays.allowed.bytes()
+        {
+            std::mem::swap(&mut ends.allowed, &mut stays.allowed);
+        }
+        self.end(ends, &Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
     }
 }
 
@@ -183,7 +198,9 @@ impl Conversation<'_> {
             // What waited may have room on the stream by now.
             self.write_answers();
         }
-        bytes(self.open).min(READ_BYTES)
+        // What is read ahead is held with the message that has begun.
+        let ahead = if *self.allowed == Allowance::Idle { IDLE_MESSAGE_BYTES } else { READ_BYTES };
+        bytes(self.open).min(ahead).min(MESSAGE_BYTES - self.open.talk.unfinished())
     }
 
     /// The stream that carries what the peer says, once it is there.
@@ -344,15 +361,9 @@ impl Conversation<'_> {
     /// and is not one of a few that follow, gets what a player gets.
     fn allow_node(&mut self) -> Result<bool, Close> {
         let (key, common) = (self.open.key, &mut *self.common);
-        let replaces = match common.nodes.second(&key, false, self.now) {
-            Second::None => 0,
-            Second::Stays { ends } => {
-                // The other one is taken from the list at once: a node is in it once, and this one joins before that
-                // has ended.
-                common.nodes.left(&key, ends, self.now);
-                common.replaced.push(ends);
-                1
-            }
+        let replaced = match common.nodes.second(&key, false, self.now) {
+            Second::None => None,
+            Second::Stays { ends } => Some(ends),
             Second::Ends { stays } => {
                 common.doubted.push(stays);
                 return Err(Close::new(CloseCode::KeyInUse, CloseCode::KeyInUse.sentence()));
@@ -363,10 +374,18 @@ impl Conversation<'_> {
             (_, true) => (Allowance::Node, false),
             // One whose place this one takes was dialled though nobody named it: it is a follower until it ends, which it
             // does at once.
-            _ if common.followers < common.config.followers_max + replaces => (Allowance::Node, true),
+            _ if replaced.is_some() || common.followers < common.config.followers_max => (Allowance::Node, true),
             _ => return self.play().map(|()| false),
         };
-        common.promote(self.allowed, allowance)?;
+        if let Some(ends) = replaced {
+            // The other one is taken from the list at once: a node is in it once, and this one joins before that has ended. Room for
+            // both is not asked for: without it both would end, since the node at the other end keeps this one alone.
+            *self.allowed = common.admission.replace(*self.allowed);
+            common.nodes.left(&key, ends, self.now);
+            common.replaced.push((ends, self.open.id));
+        } else {
+            common.promote(self.allowed, allowance)?;
+        }
         self.open.is_follower = is_follower;
         common.followers += u32::from(is_follower);
         // Only now is there room for lanes: a stranger that opens some before is held back by QUIC itself.
@@ -378,6 +397,10 @@ impl Conversation<'_> {
 
     /// Takes what another node says over its lanes, as far as the tick has room.
     fn hear_lanes(&mut self) -> Result<(), Close> {
+        // The tick drops what somebody says of whom it does not know, and a claim is made once for a connection.
+        if self.open.untold.holds_joined() {
+            return Ok(());
+        }
         let Some(lanes) = &mut self.open.lanes else { return Ok(()) };
         let (key, nodes) = (self.open.key, &mut self.common.nodes);
         lanes.read(self.line, (self.now, self.open.id), &self.common.intake, |message| {
