@@ -17,8 +17,16 @@ use super::scenario::Load;
 
 /// How long a killed validator is away.
 const AWAY: Duration = Duration::from_secs(5);
+/// What one takes that is killed, until the next one may be: away, its start, and the heights that it missed.
+const TAKES: Duration = Duration::from_secs(7);
 /// How often is looked after the last intent.
 const LOOKS: Duration = Duration::from_millis(50);
+
+/// How long a run must be in which so many are killed, one after another, each before the last intent.
+pub fn shortest_run(kills: u32) -> Duration {
+    // The first one is killed after a part of the run, of which there is one more than there are kills.
+    TAKES * kills.saturating_sub(1) * (kills + 1) / kills.max(1)
+}
 
 /// Starts a validator again and waits until it listens.
 pub(super) type Starter<S> = Box<dyn FnOnce() -> anyhow::Result<S> + Send>;
@@ -65,9 +73,10 @@ pub(super) struct Kills<S> {
     killed: u32,
     /// Those of them that were level again. The next one is the validator of this slot.
     level: u32,
-    /// When the next one is killed.
+    /// When the next one is killed, before the run's end.
     next: Duration,
     every: Duration,
+    end: Duration,
     /// The run's time when it was looked last.
     seen: Duration,
     stage: Stage<S>,
@@ -79,7 +88,8 @@ impl<S: Send + 'static> Kills<S> {
     pub(super) fn new(load: &Load, asked: u32) -> Self {
         let every = load.duration / (asked + 1);
         let stage = if asked > 0 { Stage::Runs } else { Stage::Over };
-        Self { asked, killed: 0, level: 0, next: every, every, seen: Duration::ZERO, stage, notes: Vec::new() }
+        let end = load.duration;
+        Self { asked, killed: 0, level: 0, next: every, every, end, seen: Duration::ZERO, stage, notes: Vec::new() }
     }
 
     /// Does what is due. It waits for nothing: who sends the intents calls it.
@@ -87,7 +97,8 @@ impl<S: Send + 'static> Kills<S> {
         let slot = self.level as usize;
         self.seen = elapsed;
         self.stage = match mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Runs if elapsed >= self.next => {
+            // Behind the last intent nobody would miss it.
+            Stage::Runs if elapsed >= self.next && elapsed < self.end => {
                 validators.kill(slot);
                 self.notes.push(format!("validator {slot} was killed after {:.0} s.", elapsed.as_secs_f64()));
                 (self.killed, self.next) = (self.killed + 1, elapsed + self.every);
@@ -167,6 +178,8 @@ impl<S: Send + 'static> Kills<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
     use crate::scenario::tests::load;
 
@@ -211,12 +224,18 @@ mod tests {
         Kills::new(&Load { duration: Duration::from_secs(seconds), ..load(100.0, 0) }, asked)
     }
 
-    /// Turns at a moment of the run until nothing changes any more.
+    /// Turns at a moment of the run until nothing changes any more; a start that is under way is waited for.
     fn at(kills: &mut Kills<()>, seconds: u64, stub: &mut Stub) {
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
+        loop {
+            let before = mem::discriminant(&kills.stage);
             kills.turn(Duration::from_secs(seconds), stub);
-            std::thread::sleep(Duration::from_millis(5));
+            if let Stage::Starts(_, starting) = &kills.stage {
+                while !starting.is_finished() {
+                    std::thread::yield_now();
+                }
+            } else if mem::discriminant(&kills.stage) == before {
+                return;
+            }
         }
     }
 
@@ -274,18 +293,20 @@ mod tests {
     }
 
     #[test]
-    fn intents_leave_on_time_while_a_validator_starts() {
-        let starts = || {
-            std::thread::sleep(Duration::from_secs(1));
-            Ok(())
-        };
-        let (mut kills, mut stub) = (kills(30, 1), Stub::new(starts));
-        kills.turn(Duration::from_secs(15), &mut stub);
-        let began = Instant::now();
-        kills.turn(Duration::from_secs(20), &mut stub);
-        kills.turn(Duration::from_secs(21), &mut stub);
-        assert!(began.elapsed() < Duration::from_millis(900), "a turn waited for the start");
-        assert!(stub.put.is_empty());
+    fn nobody_who_sends_waits_for_a_validators_start() {
+        static LISTENS: Barrier = Barrier::new(2);
+        let (mut kills, mut stub) = (
+            kills(30, 1),
+            Stub::new(|| {
+                LISTENS.wait();
+                Ok(())
+            }),
+        );
+        for seconds in [15, 20, 21] {
+            kills.turn(Duration::from_secs(seconds), &mut stub);
+        }
+        assert!(stub.put.is_empty(), "it does not listen yet");
+        LISTENS.wait();
         // Whoever ends the run does not leave a process behind that is just starting.
         kills.finish(&mut stub, &AtomicBool::new(true), Duration::from_secs(30));
         assert_eq!(stub.put, [0]);

@@ -25,7 +25,7 @@ pub mod dev;
 pub mod recorder;
 pub mod run;
 pub mod in_process;
-mod kills;
+pub mod kills;
 pub mod several;
 pub mod pledged;
 pub mod report;

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use super::args::{Format, OutputArgs, time, workers_in_range};
 use super::bars::bar;
 use super::signals::stop_signals;
+use load::kills::shortest_run;
 use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
@@ -154,7 +155,7 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let scenario = args.scenario.expect("required without --compare");
     let load = load_of(args, scenario)?;
-    check_nodes(args)?;
+    check_nodes(args, load.duration)?;
     // Before a run of minutes whose report would have no place.
     if let Some(dir) = &args.report {
         Report::check_place(dir)?;
@@ -239,7 +240,8 @@ fn load_of(args: &LoadArgs, scenario: Scenario) -> Result<Load, Failure> {
 }
 
 /// Refuses what so few validators cannot do.
-fn check_nodes(args: &LoadArgs) -> Result<(), Failure> {
+fn check_nodes(args: &LoadArgs, length: Duration) -> Result<(), Failure> {
+    let honest = args.nodes - u32::from(args.rogue.is_some());
     let problem = match args.nodes {
         ..2 if args.kill > 0 || args.delay_ms.is_some() => {
             "--kill and --delay-ms are for several validators: say --nodes 4".into()
@@ -247,7 +249,12 @@ fn check_nodes(args: &LoadArgs) -> Result<(), Failure> {
         ..4 if args.rogue.is_some() => {
             "--rogue: fewer than four validators do nothing without one of them: say --nodes 4".into()
         }
-        nodes if args.kill > nodes => format!("--kill {}: there are {nodes} validators", args.kill),
+        _ if args.kill > honest => format!("--kill {}: there are {honest} validators that can be killed", args.kill),
+        _ if length < shortest_run(args.kill) => format!(
+            "--kill {}: each is away and comes back before the next one goes, which takes {} s: say a longer --duration",
+            args.kill,
+            shortest_run(args.kill).as_secs() + 1
+        ),
         _ => return Ok(()),
     };
     Err(Failure::Usage(problem))

@@ -268,6 +268,8 @@ enum Waiting {
     Roll(u32),
     Receipt,
     Until(Instant),
+    /// An intent for which there is room once one of those on their way has its receipt.
+    Room(Wish),
 }
 
 fn script(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> anyhow::Result<()> {
@@ -313,12 +315,14 @@ fn play_script(
             Some(Waiting::Roll(before)) => rolled != *before,
             Some(Waiting::Receipt) => game.in_flight.is_empty(),
             Some(Waiting::Until(until)) => Instant::now() >= *until,
+            Some(Waiting::Room(_)) => game.may_send(),
         };
-        // Whatever the next line wants may be one intent more than may be on their way.
-        if !over || !game.may_send() {
+        if !over {
             continue;
         }
-        waiting = None;
+        if let Some(Waiting::Room(wish)) = waiting.take() {
+            send(player, game, wish, tell);
+        }
         match lines.try_recv() {
             Err(TryRecvError::Empty) => {}
             // The end of the script: what was sent gets its receipts first.
@@ -338,10 +342,8 @@ fn play_script(
                             refuse(&problem);
                         }
                     }
-                    Ok(Some(ScriptStep::Act(Action::Wish(wish)))) => {
-                        let sent = player.send(wish, game);
-                        tell(event_line(Event::Sent(sent, &wish)));
-                    }
+                    Ok(Some(ScriptStep::Act(Action::Wish(wish)))) if game.may_send() => send(player, game, wish, tell),
+                    Ok(Some(ScriptStep::Act(Action::Wish(wish)))) => waiting = Some(Waiting::Room(wish)),
                     Ok(Some(ScriptStep::WaitRoll)) => waiting = Some(Waiting::Roll(rolled)),
                     Ok(Some(ScriptStep::WaitReceipt)) => waiting = Some(Waiting::Receipt),
                     Ok(Some(ScriptStep::Sleep { ms })) => {
@@ -353,6 +355,11 @@ fn play_script(
         }
     }
     Ok((wrong, number))
+}
+
+fn send(player: &mut Player, game: &mut Game, wish: Wish, tell: &mut dyn FnMut(String)) {
+    let sent = player.send(wish, game);
+    tell(event_line(Event::Sent(sent, &wish)));
 }
 
 /// The lines of standard input, from a thread that waits for them.

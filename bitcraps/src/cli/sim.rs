@@ -445,6 +445,13 @@ mod tests {
     }
 
     #[test]
+    fn behind_the_last_seed_comes_the_first() {
+        let from_last = args(&format!("--plant log-skipped --seed {}", u64::MAX));
+        let value = found(&from_last, |plan, _| Ok(lived(plan.seed == 0))).expect("it runs").value;
+        assert_eq!((&value["seed"], &value["ok"]), (&json!(0), &json!(true)), "{value}");
+    }
+
+    #[test]
     fn roots_are_said_to_be_the_same_only_where_nothing_broke() {
         let says_so = |words: &str| {
             let lines = found(&args(words), |plan, _| Ok(lived(plan.seed == 1))).expect("it runs").lines;

@@ -153,17 +153,6 @@ fn a_bet_is_named_as_people_name_it_and_no_far_one_is_suggested() {
 }
 
 #[test]
-fn behind_the_last_seed_of_a_simulation_comes_the_first() {
-    let last = u64::MAX.to_string();
-    let args =
-        ["sim", "--plant", "share-on-precommit", "--signatures", "simulated", "--heights", "10", "--seed", &last];
-    let output = bitcraps(&args);
-    let (told, problem) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{told}{problem}");
-    assert!(told.starts_with("share-on-precommit: caught by seed "), "{told}{problem}");
-}
-
-#[test]
 fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let (code, message) = failure(&["replay", text(dir.path())]);

@@ -59,8 +59,10 @@ fn a_run_that_was_stopped_is_judged_by_the_time_it_lasted_and_did_not_pass() {
     let load = load(100.0, 0);
     let (heard, stopped_after) = run_against_a_stub(&load, Duration::ZERO, Duration::from_secs(1));
     let report = report_of(&load, &site(), &heard, stopped_after);
-    assert!((90.0..110.0).contains(&report.summary.rate), "100 a second were asked for: {}", report.summary.rate);
-    assert!((1.0..3.0).contains(&report.load.duration_s), "{}", report.load.duration_s);
+    // By the time that it lasted, however long a busy machine took to stop it, and not by the ten seconds that were asked for.
+    let lasted = report.load.duration_s;
+    assert!((1.0..10.0).contains(&lasted) && report.summary.settled > 0, "{lasted} s, {}", report.summary.settled);
+    assert_eq!(report.summary.rate, report.summary.settled as f64 / lasted);
     let missed: Vec<&str> =
         report.targets.iter().filter(|target| !target.met).map(|target| target.name.as_str()).collect();
     assert!(missed.contains(&"run to its end") && !report.summary.ok, "{missed:?}");
