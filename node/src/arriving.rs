@@ -93,9 +93,10 @@ impl Arriving {
         Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new(), silent: BTreeSet::new() }
     }
 
-    /// Whether a snapshot was proven that is fetched now: the journal begins at it, and nothing may be decided before.
+    /// Whether a proven snapshot is fetched now: the journal begins at it, and nothing may be decided before. While the values of
+    /// its groups are asked for nothing is written yet, and whoever proved it may still leave.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.stage, Stage::Proofs(_))
+        !matches!(self.stage, Stage::Proofs(_) | Stage::Values { .. })
     }
 
     /// Where the chain stands at the snapshot, once it is on disk.

@@ -14,7 +14,6 @@ use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled
 use systems::ledger::held;
 use systems::{Catalogue, Setup};
 
-use seat::OwnIntent;
 pub use seat::SeatLost;
 
 use super::odds::OddsBook;
@@ -133,6 +132,17 @@ pub struct Game {
     left: Option<TableId>,
     /// The last intent of the player's that was accepted at a table.
     own_intent: Option<OwnIntent>,
+}
+
+/// The player's last intent that was accepted at a table.
+#[derive(Clone, Copy)]
+struct OwnIntent {
+    table: TableId,
+    /// By the chain's clock of activity, which counts from the chain's start and is never told: it only says whether another
+    /// intent was accepted.
+    last_ms: u64,
+    /// When it was first seen, by the node's time.
+    seen_ms: u64,
 }
 
 impl Game {

@@ -176,6 +176,11 @@ impl Dialogue {
         self.sending.resumes_at(now).into_iter().chain(self.watched_again_at).min()
     }
 
+    /// When [`Dialogue::gives_up`], if nothing is heard until then.
+    pub(super) fn silent_at(&self) -> Option<Duration> {
+        self.sending.silent_at()
+    }
+
     /// Whether the node has been silent for so long that another one is to be tried.
     pub(super) fn gives_up(&mut self, now: Duration) -> bool {
         self.sending.gives_up(now)

@@ -128,7 +128,7 @@ impl Sending {
     }
 
     /// When the node has been silent for too long. A client without others waits for ever.
-    fn silent_at(&self) -> Option<Duration> {
+    pub(super) fn silent_at(&self) -> Option<Duration> {
         let since = self.unanswered_since.filter(|_| self.has_others)?;
         Some((self.shown_at.max(since) + self.patience).min(since + self.patience * SILENCE_SHOWN))
     }
@@ -150,12 +150,15 @@ impl Sending {
         if std::mem::take(&mut held.is_on_its_way) {
             self.on_their_way -= 1;
         }
-        // A node that turns something away for want of room is no silent one.
-        self.patience = SILENCE.0;
-        self.unanswered_since = (self.on_their_way > 0).then_some(now);
+        if self.on_their_way == 0 {
+            self.unanswered_since = None;
+        }
         let AnswerVerdict::Shed(reason) = answer.verdict else {
+            self.patience = SILENCE.0;
+            self.unanswered_since = self.unanswered_since.map(|_| now);
             return self.forget(&id);
         };
+        // One that only turns away what is new may be one whose tick stands: what is on its way to it waits as before.
         // A node may have it from before: only a receipt says what became of it. But one that cannot be so was taken
         // nowhere, and the receipt of one that moved goes elsewhere.
         let may_be_taken = held.was_sent && !matches!(reason, ShedReason::Malformed | ShedReason::Moved);
@@ -320,6 +323,10 @@ mod tests {
             _ = sending.answered(&answer(1, AnswerVerdict::Shed(ShedReason::Busy)), now - PAUSE);
         };
         assert_eq!(gave_up(&mut sending, 1, busy), [100]);
+        // A node whose tick stands turns away what is new and answers nothing that it took.
+        let mut stands = Sending::new(true);
+        assert!(stands.give(intent(2)) && stands.give(intent(1)));
+        assert_eq!(gave_up(&mut stands, 1, busy), [10]);
         let mut idle = Sending::new(true);
         idle.connected(4);
         assert!(!idle.gives_up(NOW + Duration::from_secs(999)) && idle.resumes_at(NOW).is_none(), "nothing was sent");

@@ -82,9 +82,15 @@ impl Client {
                 self.dialogue.go_on(self.started.elapsed(), &mut out);
             }
             if !out.is_empty() {
-                // A node that does not read is found silent by QUIC's own timer.
-                if send.write_all(&out).await.is_err() {
-                    return lost();
+                // A node that reads nothing and is there all the same is not found silent by QUIC.
+                let silent_at = self.dialogue.silent_at().filter(|_| welcomed).map(|at| self.started + at);
+                tokio::select! {
+                    biased;
+                    written = send.write_all(&out) => if written.is_err() { return lost() },
+                    () = tokio::time::sleep_until(silent_at.unwrap_or(self.started)), if silent_at.is_some() => {
+                        self.dialogue.gives_up(self.started.elapsed());
+                        return Ended::Lost(Lost::Silent(address));
+                    }
                 }
                 out.clear();
             }

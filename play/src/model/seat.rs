@@ -6,7 +6,7 @@ use engine::{Chips, TableId};
 use words::sentences::Severity;
 use words::thousands;
 
-use super::{Game, InFlight};
+use super::{Game, InFlight, OwnIntent};
 
 /// How far the client's idea of the node's time may be behind.
 const SLACK_MS: u64 = 5_000;
@@ -104,17 +104,6 @@ pub(super) struct Held {
     seat: Seat,
     /// What its bets hold, with commission.
     chips: Chips,
-}
-
-/// The player's last intent that was accepted at a table.
-#[derive(Clone, Copy)]
-pub(super) struct OwnIntent {
-    table: TableId,
-    /// By the chain's clock of activity, which counts from the chain's start and is never told: it only says whether another
-    /// intent was accepted.
-    last_ms: u64,
-    /// When it was first seen, by the node's time.
-    seen_ms: u64,
 }
 
 impl Game {

@@ -121,10 +121,13 @@ pub fn catch_up<P: Planted>(
         // An empty answer says that the heights were retired there. From a node that was not asked it means nothing.
         if state.asked.iter().any(|asked| asked.of == from) {
             let gone = Gone { after: chain.decided, until_ms: clock.elapsed_ms() + GONE_MS };
-            match entries.is_empty() {
-                true => state.gone.insert(from, gone),
-                false => state.gone.remove(&from),
-            };
+            let next = chain.decided.next();
+            if entries.is_empty() {
+                state.gone.insert(from, gone);
+            } else if entries.iter().any(|entry| entry.decided.block.header.height == next) {
+                // Later heights may be there where the next one is not.
+                state.gone.remove(&from);
+            }
         }
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
@@ -188,7 +191,8 @@ impl CatchUp {
     /// the chain is further, and have nothing of it.
     ///
     /// A validator believes as many others as there must be an honest one among. Whoever has no slot may know fewer of them, or
-    /// only nodes that follow as it does: it believes those, if all that it knows agree.
+    /// only nodes that follow as it does: it believes those, if all that it knows agree, but for those that have nothing
+    /// themselves. So does a lone validator that has nothing, which no other one can tell.
     fn is_lost(&self, nodes: &Nodes, chain: &Chain, orderer: &Orderer) -> bool {
         let is_ahead = |node: &NodePeer| node.standing.decided > chain.decided;
         let has_lost = |node: &NodePeer| self.gone.get(&node.id).is_some_and(|gone| gone.after == chain.decided);
@@ -197,12 +201,14 @@ impl CatchUp {
             return false;
         }
         let (own, believed) = (orderer.own_slot(), orderer.validators.faulty_max() + 1);
-        let validators = nodes.others(own);
-        if own.is_some() || validators > 0 {
+        let has_some = |node: &NodePeer| node.standing.decided > Height::GENESIS;
+        let validators = nodes.others_of(own, has_some);
+        let is_alone = orderer.validators.count() == 1 && chain.decided == Height::GENESIS;
+        if !is_alone && (own.is_some() || validators > 0) {
             let needed = if own.is_some() { believed } else { believed.min(validators) };
             return nodes.others_of(own, says_so) >= needed;
         }
-        let needed = believed.min(nodes.rows().len());
+        let needed = believed.min(nodes.rows().iter().filter(|node| has_some(node)).count()).max(1);
         nodes.rows().iter().filter(|node| says_so(node)).count() >= needed
     }
 

@@ -299,17 +299,22 @@ impl Owner {
             return Err(Lost::of(&reason, &self.rows[client].redial.address));
         }
         // A node that does not read is not read either: whatever it says may have this client say more.
-        if self.write(client, line)? {
+        let is_written = self.write(client, line)?;
+        if is_written {
             self.listen(client, line)?;
-            let row = &mut self.rows[client];
-            if let Stage::Talk(_, talk) = &mut row.stage
-                && talk.welcome_by.is_none()
-            {
-                if row.dialogue.gives_up(now) {
-                    return Err(Lost::Silent(row.redial.address.clone()));
-                }
+        }
+        let row = &mut self.rows[client];
+        if let Stage::Talk(_, talk) = &mut row.stage
+            && talk.welcome_by.is_none()
+        {
+            if row.dialogue.gives_up(now) {
+                return Err(Lost::Silent(row.redial.address.clone()));
+            }
+            if is_written {
                 row.dialogue.go_on(now, &mut talk.out);
             }
+        }
+        if is_written {
             self.write(client, line)?;
         }
         self.dues.set(client, self.rows[client].due(now));
