@@ -2,7 +2,7 @@
 
 use engine::component::{Seat, Table};
 use engine::message::intent::IntentKind;
-use engine::{Chips, TableId};
+use engine::Chips;
 use words::sentences::Severity;
 use words::thousands;
 
