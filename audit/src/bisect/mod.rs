@@ -170,7 +170,7 @@ fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDiffere
 /// Finds the first thing in which two sessions differ; `on_height` hears of the heights.
 ///
 /// # Errors
-/// If one is no session, is damaged, or differs from its own replay before.
+/// If one is no session, is damaged, or differs from its own replay before; or if they have no height in common.
 pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, on_height: impl FnMut(Height)) -> anyhow::Result<Bisected> {
     let mut result = Bisected::default();
     // Sessions of two chains have no heights to compare: all that differs between them follows from their genesis.
@@ -251,6 +251,11 @@ fn first_difference(
         result.agree = height.0;
         on_height(height);
         (one, other) = (first.read()?, second.read()?);
+    }
+    // Equal is only what was compared: one record may end below the height at which the other begins.
+    if differing.is_none() && result.agree == 0 {
+        let text = format!("{} and {} have no height in common that both still hold whole", a.display(), b.display());
+        return Err(Failure::Data(text).into());
     }
     // Behind it they are only read for their last heights, which the result names.
     for (place, (recording, mut next)) in [(&mut first, one), (&mut second, other)].into_iter().enumerate() {
