@@ -195,8 +195,6 @@ impl Heights {
     /// What is wrong with a decided block, or with what stays of it.
     fn decided(&mut self, height: Height, header: Header, certificate: &Certificate) -> Option<String> {
         let follows = header.parent == self.parent && height == self.decided.next();
-        // A journal that gave up its oldest heights begins above the first one.
-        let follows = follows || self.decided == Height::GENESIS && height > Height(1);
         let own = header.height == height && certificate.block == header.hash();
         let after = height.back(2);
         let root_chain = match self.settled.0.checked_sub(after.0) {
@@ -435,6 +433,15 @@ mod tests {
     use bytemuck::Zeroable;
 
     use super::*;
+
+    /// What gave up its oldest bodies has their heads, and what began at a snapshot says so with its first frame.
+    #[test]
+    fn a_journal_without_its_beginning_follows_nothing() {
+        let header = Header { height: Height(5), ..Header::zeroed() };
+        let certificate = Certificate { height: Height(5), round: 0, block: header.hash(), signatures: Vec::new() };
+        let problem = Heights::default().decided(Height(5), header, &certificate);
+        assert!(problem.is_some_and(|problem| problem.contains("does not follow")));
+    }
 
     #[test]
     fn a_record_that_leaves_heights_out_keeps_none_of_them() {
