@@ -350,6 +350,7 @@ fn snapshots(
     report.pack_records = records;
     damages.into_iter().for_each(|damage| report.damage(damage));
     let live = report.live;
+    let mut above = None;
     let index = check_index(backend, dir, chain, !live)?;
     if !index.exists && records > 0 {
         let problem = "the index is missing; it is made again from the packs when the node starts";
@@ -386,8 +387,16 @@ fn snapshots(
                 let problem = format!("the snapshot of height {height} has another root than the journal says");
                 report.note(Severity::Damaged, "snapshots", None, problem);
             }
+            // A node that runs may have settled it since the journal was read.
+            Ok(_) if !live && height.0 > report.settled => above = Some(*height),
             Ok(_) => report.snapshots += 1,
         }
+    }
+    // One that was coming from other nodes goes when the node starts. Any other was kept once the journal had its height.
+    if let Some(height) = above.filter(|_| !dir.join("ARRIVING").exists()) {
+        let settled = report.settled;
+        let problem = format!("the journal ends at height {settled}, but there is a snapshot of height {height}");
+        report.note(Severity::Damaged, "journal", None, problem);
     }
     Ok(())
 }

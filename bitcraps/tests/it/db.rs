@@ -37,8 +37,12 @@ fn config() -> DevConfig {
 }
 
 fn dev(dir: &Path, heights: u64, stop: &AtomicBool) -> Totals {
+    dev_with(dir, heights, stop, &config())
+}
+
+fn dev_with(dir: &Path, heights: u64, stop: &AtomicBool, config: &DevConfig) -> Totals {
     apart(|| {
-        let mut opened = open(dir, &config()).expect("a session");
+        let mut opened = open(dir, config).expect("a session");
         opened.node.run(Some(heights), stop, |_, _, _| ()).expect("the session runs");
         opened.node.close()
     })
@@ -172,6 +176,30 @@ fn what_is_no_part_of_a_session_is_named() {
     fs::remove_file(&log).expect("removed");
     let report = checked(&session);
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("may not sign")), "{report:?}");
+}
+
+/// A snapshot is kept once the journal has its height: a node refuses a session in which it has not.
+#[test]
+fn a_journal_that_ends_below_a_snapshot_is_not_called_whole() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    let writing = storage::Writing { segment_bytes: 32 << 10, ..storage::Writing::default() };
+    dev_with(&session, 1_200, &STOP, &DevConfig { writing, ..config() });
+    let before = checked(&session);
+    assert!(before.ok && before.snapshots > 1, "{:?}", before.findings);
+    let mut segments = files(&session);
+    segments.retain(|file| file.starts_with("journal"));
+    segments.sort();
+    assert!(segments.len() > 1, "{segments:?}");
+    for later in &segments[1..] {
+        fs::remove_file(session.join(later)).expect("removed");
+    }
+    // As a copy has none, which would know of later heights.
+    fs::remove_dir_all(session.join("consensus")).expect("removed");
+    let report = checked(&session);
+    let damaged: Vec<_> = report.findings.iter().filter(|finding| finding.severity == Severity::Damaged).collect();
+    assert!(!report.ok && damaged.len() == 1 && damaged[0].problem.contains("there is a snapshot of"), "{damaged:?}");
+    assert!(report.snapshots < before.snapshots, "{} of {}", report.snapshots, before.snapshots);
 }
 
 /// While a node plays, its session is copied again and again: every copy replays to a root that the session had.
