@@ -166,6 +166,16 @@ fn what_is_no_part_of_a_session_is_named() {
         assert!(!report.ok && unknown.len() == 1 && unknown[0].file == name, "{unknown:?}");
         fs::remove_file(session.join(name)).expect("removed");
     }
+    // A link may lead anywhere: only what is a session's own is followed, and no further than into that folder.
+    let outside = dir.path().join("outside");
+    fs::create_dir_all(outside.join("nested")).expect("folders");
+    fs::write(outside.join("nested/x"), b"x").expect("written");
+    for (link, named) in [("other", "other"), ("stopped", "stopped/nested")] {
+        std::os::unix::fs::symlink(&outside, session.join(link)).expect("a link");
+        let unknown = checked(&session).findings.into_iter().filter(|finding| finding.severity == Severity::Unknown);
+        assert_eq!(unknown.map(|finding| finding.file).collect::<Vec<_>>(), [named], "of the link {link}");
+        fs::remove_file(session.join(link)).expect("removed");
+    }
     fs::create_dir(session.join("cache")).expect("a folder");
     fs::write(session.join("cache/page"), b"x").expect("written");
     assert!(checked(&session).ok, "a folder that an earlier program left");
