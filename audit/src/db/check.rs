@@ -427,6 +427,13 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
             report.note(Severity::Unknown, &file.name, None, format!("not a part of a session ({} bytes)", file.bytes));
         }
     }
+    for file in files.iter().filter(|file| file.kind == FileKind::Aside) {
+        let problem = format!(
+            "begun and not finished ({} bytes): it does not count, and whoever writes it again takes it over",
+            file.bytes
+        );
+        report.note(Severity::Note, &file.name, None, problem);
+    }
     for file in files.iter().filter(|file| file.kind == FileKind::Lock && file.bytes > 0) {
         report.note(Severity::Unknown, &file.name, None, "the lock holds nothing, but this file does");
     }

@@ -41,6 +41,8 @@ pub enum FileKind {
     Stopped,
     /// What marks a session to which a snapshot of other nodes is coming.
     Arriving,
+    /// What was being written when its process ended, or is now.
+    Aside,
     /// Not a part of a session.
     Unknown,
 }
@@ -78,6 +80,7 @@ fn kind_of(name: &str) -> FileKind {
         Some(("snapshots", "index.redb")) => FileKind::Index,
         Some(("snapshots", rest)) if numbered(rest, ".pack") => FileKind::Pack,
         Some(("cache", _)) => FileKind::Cache,
+        _ if aside::is_aside(Path::new(name)) => FileKind::Aside,
         _ => FileKind::Unknown,
     }
 }
@@ -130,6 +133,19 @@ pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
     Ok(files)
 }
 
+/// Whether a file of [`session_files`] is what a segment is becoming, beside it: it does not count before the segment is gone.
+pub fn is_begun(name: &str, files: &[SessionFile]) -> bool {
+    let is_there = |stem: &str, ending: &str| {
+        let segment = format!("{stem}.{ending}");
+        files.binary_search_by(|file| file.name.cmp(&segment)).is_ok()
+    };
+    match name.rsplit_once('.') {
+        Some((stem, "zst")) => is_there(stem, "seg"),
+        Some((stem, "head")) => is_there(stem, "seg") || is_there(stem, "zst"),
+        _ => false,
+    }
+}
+
 /// Refuses a place for something new that lies inside of a session, which would not pass its own check with it, and of which the
 /// next copy would have this one in it.
 ///
@@ -170,6 +186,8 @@ mod tests {
             ("journal/00000012.head", FileKind::Head),
             ("journal/00000002.zst", FileKind::Segment),
             ("journal/00000002.zst.part", FileKind::Unknown),
+            ("journal/.00000001.head.bitcraps-part", FileKind::Aside),
+            (".ARRIVING.bitcraps-part", FileKind::Aside),
             ("consensus/00000001.log", FileKind::Log),
             ("snapshots/00000003.pack", FileKind::Pack),
             ("snapshots/index.redb", FileKind::Index),

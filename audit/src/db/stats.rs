@@ -9,7 +9,7 @@ use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{newest_first, read_catalog};
 use storage::{FrameKind, JournalReader, is_written};
 
-use super::{FileKind, session_files};
+use super::{FileKind, is_begun, session_files};
 use storage::read_genesis;
 
 /// Milliseconds of a day.
@@ -78,7 +78,8 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
     let (_, chain) = read_genesis(dir)?;
     let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(FileBackend);
     let mut stats = Stats { live: is_written(dir), bytes_max, ..Stats::default() };
-    for file in session_files(dir)? {
+    let files = session_files(dir)?;
+    for file in &files {
         let sum = match file.kind {
             FileKind::Segment | FileKind::Head => &mut stats.journal_bytes,
             FileKind::Log => &mut stats.log_bytes,
@@ -87,9 +88,14 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
         };
         // The last sum is that of the cache: whatever has none of its own must not be counted there.
         let counts_nowhere = matches!(file.kind, FileKind::Genesis | FileKind::Lock | FileKind::Unknown)
-            || matches!(file.kind, FileKind::Stopped | FileKind::Arriving);
+            || matches!(file.kind, FileKind::Stopped | FileKind::Arriving | FileKind::Aside);
         if !counts_nowhere {
             *sum += file.on_disk;
+        }
+        stats.bytes += file.on_disk;
+        // The same heights twice are not more of them.
+        if is_begun(&file.name, &files) {
+            continue;
         }
         match file.kind {
             FileKind::Segment => {
@@ -100,7 +106,6 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
             FileKind::Pack => stats.packs += 1,
             _ => {}
         }
-        stats.bytes += file.on_disk;
     }
     stats.free_bytes = backend.free_bytes(dir)?;
     ends(dir, &mut stats)?;

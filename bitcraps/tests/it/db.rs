@@ -188,6 +188,24 @@ fn what_is_no_part_of_a_session_is_named() {
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("may not sign")), "{report:?}");
 }
 
+/// A crash while a segment gives up its bodies, or is compressed, leaves what was begun: nothing is wrong with that, nor is it more.
+#[test]
+fn what_was_begun_when_a_process_ended_is_a_part_of_a_session() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, 20, &STOP);
+    let before = stats(&session, None).expect("stats");
+    fs::write(session.join("journal/.00000001.head.bitcraps-part"), b"begun").expect("written");
+    fs::write(session.join("journal/00000001.zst"), b"begun").expect("written");
+    let report = checked(&session);
+    let named =
+        |finding: &audit::db::Finding| finding.file.contains("bitcraps-part") && finding.problem.contains("begun");
+    assert!(report.ok && report.findings.iter().any(named), "{:?}", report.findings);
+    let after = stats(&session, None).expect("stats");
+    assert_eq!((after.segments, after.compressed), (before.segments, before.compressed));
+    assert_eq!((after.journal_bytes_per_day, after.cache_bytes), (before.journal_bytes_per_day, before.cache_bytes));
+}
+
 /// A snapshot is kept once the journal has its height: a node refuses a session in which it has not.
 #[test]
 fn a_journal_that_ends_below_a_snapshot_is_not_called_whole() {
