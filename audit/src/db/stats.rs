@@ -20,13 +20,13 @@ const DAY_MS: f64 = 86_400_000.0;
 pub struct Stats {
     /// Whether a node is writing it.
     pub live: bool,
-    /// The first height whose block is there; 0 in an empty session.
+    /// The first height whose block is there whole; 0 in an empty session.
     pub first: u64,
     /// The last decided height.
     pub decided: u64,
     /// The last settled height.
     pub settled: u64,
-    /// Block time of the first and the last height, in milliseconds since the Unix epoch.
+    /// That height's block time, in milliseconds since the Unix epoch.
     pub first_time_ms: u64,
     /// The last height's block time.
     pub last_time_ms: u64,
@@ -79,6 +79,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
     let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(FileBackend);
     let mut stats = Stats { live: is_written(dir), bytes_max, ..Stats::default() };
     let files = session_files(dir)?;
+    let mut whole_bytes = 0;
     for file in &files {
         let sum = match file.kind {
             FileKind::Segment | FileKind::Head => &mut stats.journal_bytes,
@@ -99,6 +100,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
         }
         match file.kind {
             FileKind::Segment => {
+                whole_bytes += file.on_disk;
                 stats.segments += 1;
                 stats.compressed += u64::from(file.name.ends_with(".zst"));
             }
@@ -119,12 +121,13 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
         stats.newest_snapshot_age_ms = snapshots.first().map(|newest| age(newest.time_ms));
     }
     let days = stats.last_time_ms.saturating_sub(stats.first_time_ms) as f64 / DAY_MS;
-    // A session of one moment has no rate, and nothing can be said of how long the disk lasts.
-    if days > 0.0 && stats.journal_bytes > 0 {
-        let rate = stats.journal_bytes as f64 / days;
+    // A session of one moment has no rate, and nothing can be said of how long the disk lasts. What stays of older heights is not
+    // what was played since, nor does a limit count it.
+    if days > 0.0 && whole_bytes > 0 && stats.first > 0 {
+        let rate = whole_bytes as f64 / days;
         stats.journal_bytes_per_day = Some(rate);
         stats.days_to_full = Some(stats.free_bytes as f64 / rate);
-        stats.days_to_bytes_max = bytes_max.map(|most| most.saturating_sub(stats.journal_bytes) as f64 / rate);
+        stats.days_to_bytes_max = bytes_max.map(|most| most.saturating_sub(whole_bytes) as f64 / rate);
     }
     Ok(stats)
 }
@@ -137,7 +140,8 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
     };
     let mut reader = JournalReader::open(dir)?;
     while let Some(frame) = reader.next_frame()? {
-        if matches!(frame.kind, FrameKind::Decided | FrameKind::Retired) {
+        // Before it may stand what stays of heights that were given up.
+        if frame.kind == FrameKind::Decided {
             (stats.first, stats.first_time_ms) = (frame.height.0, time(&frame.body));
             break;
         }

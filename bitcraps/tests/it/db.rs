@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use audit::db::{CheckReport, Severity, check, stats};
+use audit::db::{CheckReport, FileKind, Severity, check, session_files, stats};
 use audit::replay::{ReplayConfig, replay};
-use audit::walker::{Walker, walk_to};
+use audit::walker::{Recording, Walker, walk_to};
 use bitcraps::db::{backup, compact};
 use engine::Height;
 use load::dev::{DevConfig, open};
@@ -312,8 +312,18 @@ fn tools_begin_behind_bodies_that_were_given_up() {
         }
         totals.expect("it ran")
     });
-    let numbers = stats(&session, None).expect("stats");
+    let numbers = stats(&session, Some(1 << 30)).expect("stats");
     assert!(numbers.heads > 0 && numbers.settled == 3_000, "{numbers:?}");
+    // What stays of the given-up heights is no part of the rate at which whole segments grow.
+    let first =
+        Recording::whole(&session).and_then(|mut record| record.read()).expect("a session").expect("whole heights");
+    let first = first.decided.block.header;
+    assert_eq!((numbers.first, numbers.first_time_ms), (first.height.0, first.time_ms));
+    let whole = session_files(&session).expect("files").into_iter().filter(|file| file.kind == FileKind::Segment);
+    let whole: u64 = whole.map(|file| file.on_disk).sum();
+    let days = (numbers.last_time_ms - first.time_ms) as f64 / 86_400_000.0;
+    assert_eq!(numbers.journal_bytes_per_day, Some(whole as f64 / days));
+    assert_eq!(numbers.days_to_bytes_max, Some(((1 << 30) - whole) as f64 / (whole as f64 / days)));
     let report = checked(&session);
     assert!(report.ok, "{:?}", report.findings);
 
