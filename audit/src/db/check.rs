@@ -336,6 +336,23 @@ fn is_known(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, height: Height
     Ok(check_index(backend, dir, chain, false)?.catalog.snapshots.contains_key(&height))
 }
 
+/// Tells what is damaged in the index, or in what it names.
+fn index_damages(damages: Vec<Damage>, report: &mut CheckReport) {
+    let mut known: Vec<Damage> = Vec::new();
+    for damage in damages {
+        // The packs were read by themselves before: what is damaged in them is named once.
+        let seen = report.findings.iter().any(|finding| {
+            finding.severity == Severity::Damaged
+                && finding.file == damage.file
+                && finding.offset == Some(damage.offset)
+        });
+        if !seen && !known.contains(&damage) {
+            known.push(damage.clone());
+            report.damage(damage);
+        }
+    }
+}
+
 fn snapshots(
     backend: &Arc<dyn Backend>,
     dir: &Path,
@@ -348,49 +365,49 @@ fn snapshots(
     }
     let (records, damages) = check_packs(backend, dir, chain)?;
     report.pack_records = records;
-    damages.into_iter().for_each(|damage| report.damage(damage));
+    damages.told.into_iter().for_each(|damage| report.damage(damage));
+    if damages.more > 0 {
+        report.note(Severity::Damaged, "snapshots", None, format!("and {} more damaged places", damages.more));
+    }
     let live = report.live;
-    let mut above = None;
     let index = check_index(backend, dir, chain, !live)?;
     if !index.exists && records > 0 {
         let problem = "the index is missing; it is made again from the packs when the node starts";
         report.note(Severity::Note, "snapshots/index.redb", None, problem);
     }
-    let mut known: Vec<Damage> = Vec::new();
-    for damage in index.damages {
-        // The packs were read by themselves above: what is damaged in them is named once.
-        let seen = report.findings.iter().any(|finding| {
-            finding.severity == Severity::Damaged
-                && finding.file == damage.file
-                && finding.offset == Some(damage.offset)
-        });
-        if !seen && !known.contains(&damage) {
-            known.push(damage.clone());
-            report.damage(damage);
-        }
-    }
+    index_damages(index.damages.told, report);
+    let (mut above, mut wrong, mut more) = (None, 0, 0);
     for height in index.catalog.snapshots.keys() {
-        match snapshot_root(backend, dir, &index.catalog, *height) {
+        let problem = match snapshot_root(backend, dir, &index.catalog, *height) {
             // A node that runs drops old snapshots while they are read: the index is asked again.
             Err(problem) if live && !is_known(backend, dir, chain, *height)? => {
                 report.note(Severity::Note, "snapshots", None, problem);
+                continue;
             }
-            Err(problem) => {
-                report.note(
-                    Severity::Damaged,
-                    "snapshots",
-                    None,
-                    format!("the snapshot of height {height}: {problem}"),
-                );
-            }
+            Err(problem) => format!("the snapshot of height {height}: {problem}"),
             Ok(root) if roots.recorded(*height).is_some_and(|recorded| recorded != root) => {
-                let problem = format!("the snapshot of height {height} has another root than the journal says");
-                report.note(Severity::Damaged, "snapshots", None, problem);
+                format!("the snapshot of height {height} has another root than the journal says")
             }
             // A node that runs may have settled it since the journal was read.
-            Ok(_) if !live && height.0 > report.settled => above = Some(*height),
-            Ok(_) => report.snapshots += 1,
+            Ok(_) if !live && height.0 > report.settled => {
+                above = Some(*height);
+                continue;
+            }
+            Ok(_) => {
+                report.snapshots += 1;
+                continue;
+            }
+        };
+        // A stranger's packs may name any number of them.
+        if wrong < CHECK_PROBLEMS_MAX {
+            wrong += 1;
+            report.note(Severity::Damaged, "snapshots", None, problem);
+        } else {
+            more += 1;
         }
+    }
+    if more > 0 {
+        report.note(Severity::Damaged, "snapshots", None, format!("and {more} more snapshots that are damaged"));
     }
     // One that was coming from other nodes goes when the node starts. Any other was kept once the journal had its height.
     if let Some(height) = above.filter(|_| !dir.join("ARRIVING").exists()) {

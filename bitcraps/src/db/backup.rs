@@ -59,7 +59,7 @@ pub fn backup(dir: &Path, to: &Path, mut on_file: impl FnMut(&str)) -> anyhow::R
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     copy_kinds(dir, to, &[FileKind::Pack], &mut on_file)?;
     let (pack_records, damages) = check_packs(&backend, to, &chain)?;
-    if let Some(damage) = damages.first() {
+    if let Some(damage) = damages.told.first() {
         bail!(Failure::Data(format!("the packs cannot be copied whole: {damage}; `db check` says more")));
     }
     copy_kinds(dir, to, &[FileKind::Segment, FileKind::Head], &mut on_file)?;

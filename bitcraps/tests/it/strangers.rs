@@ -17,6 +17,7 @@ use storage::{Frame, FrameKind, Session, Writing};
 
 #[path = "../hostile/forge.rs"]
 mod forge;
+mod packs;
 
 use forge::{Honest, frame, pack, record, record_given_up, resettled, resign, snapshots_of, write};
 

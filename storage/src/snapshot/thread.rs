@@ -131,7 +131,7 @@ impl SnapshotsFound {
             if !found.is_empty() && repaired.is_none() {
                 repaired = Some("snapshots/index.redb was missing and was made again from the packs".into());
             }
-            if let (Some(damage), Some(repaired)) = (damages.first(), &mut repaired) {
+            if let (Some(damage), Some(repaired)) = (damages.told.first(), &mut repaired) {
                 repaired.push_str(&format!("; {damage}"));
             }
             catalog = found;
