@@ -142,6 +142,14 @@ impl Auditor {
             None => Verifier::new(walker.setup())?,
         };
         let base = walker.height();
+        if let Some(to) = config.to.filter(|to| *to <= base && base > Height::GENESIS) {
+            return Err(Failure::Data(format!(
+                "{}: it can be executed from height {} on; --to {to} lies before",
+                dir.display(),
+                base.next()
+            ))
+            .into());
+        }
         let mut outcome = Outcome {
             base,
             verified_from: config.verify.then_some(config.from.max(base.next())),

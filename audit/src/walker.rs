@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::{WALK_HEIGHTS, WALK_SIGNATURES};
+use engine::columns::Capacity;
+use engine::image::ImageLayout;
+use engine::limits::{SNAPSHOTS_TRIED_MAX, WALK_HEIGHTS, WALK_SIGNATURES};
 use engine::message::block::Decided;
 use engine::message::note::ChainNote;
 use engine::{Height, hex};
@@ -93,7 +95,7 @@ impl Walker {
     /// As [`Walker::near`].
     pub fn near_among(dir: &Path, reading: Reading, height: Height, catalog: &Catalog) -> anyhow::Result<Self> {
         let base = Base::open(dir, reading, catalog)?;
-        for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at) {
+        for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at).take(SNAPSHOTS_TRIED_MAX) {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
                 // A failure concerns every snapshot, such as too little memory; anything else concerns this one.
@@ -130,7 +132,7 @@ impl Walker {
         let catalog = snapshots_of(dir, reading.origin)?;
         let base = Base::open(dir, reading, &catalog)?;
         // The first one that serves leaves the most to be executed.
-        for at in base.catalog.snapshots.range(retired..).map(|(at, _)| *at) {
+        for at in base.catalog.snapshots.range(retired..).map(|(at, _)| *at).take(SNAPSHOTS_TRIED_MAX) {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
                 Err(problem) if problem.is::<Failure>() => return Err(problem),
@@ -402,6 +404,14 @@ pub(crate) fn nothing_executable(retired: Height) -> Failure {
     ))
 }
 
+/// Refuses a snapshot that is none of this genesis before a state is made for it: it takes a hundred bytes of a pack to say that there is
+/// one.
+pub(crate) fn check_groups(stored: &StoredSnapshot, setup: &Setup) -> anyhow::Result<()> {
+    let (found, groups) = (stored.groups(), ImageLayout::new(Capacity::of(&setup.genesis)).groups());
+    anyhow::ensure!(found == groups, "it has {found} groups, and an image of this genesis has {groups}");
+    Ok(())
+}
+
 /// What a walk can begin with.
 struct Base<'a> {
     dir: &'a Path,
@@ -442,6 +452,7 @@ impl<'a> Base<'a> {
     /// The same, and whether the record has that height itself.
     fn loaded(&self, at: Height) -> anyhow::Result<(Walker, bool)> {
         let stored = StoredSnapshot::open(&self.backend, self.dir, self.catalog, at)?;
+        check_groups(&stored, &self.setup)?;
         let mut machine = self.reading.machine(self.setup.clone())?;
         let note = machine.load_stored(stored.height, &stored.note, stored.values(), |index, group| {
             stored.read_group(index, group)

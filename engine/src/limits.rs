@@ -410,8 +410,11 @@ pub const BISECT_SIGNATURES: usize = 2_048;
 pub const HISTORY_BEHIND_HEIGHTS: u64 = 128;
 /// Entries at a table that are looked through at first for the roll before another.
 pub const ROLL_ENTRIES_MAX: usize = 512;
-/// Things that are wrong with a journal which a check tells one by one, and damaged places of it as many again: the rest is counted.
+/// Things that are wrong with a journal which a check tells one by one, and damaged places of it as many again, and of the packs: the
+/// rest is counted.
 pub const CHECK_PROBLEMS_MAX: usize = 1_000;
+/// Snapshots that a reader tries one after another before it does without. A node keeps about that many of ten years.
+pub const SNAPSHOTS_TRIED_MAX: usize = 64;
 /// Bytes of a part of a page of history, at most. One that is larger is not kept by the cache.
 pub const PAGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of history that may wait for the disk tier before whoever adds a page waits.

@@ -21,6 +21,8 @@ mod arrival;
 mod file;
 pub mod backend;
 
+use engine::limits::CHECK_PROBLEMS_MAX;
+
 pub use arrival::Arrival;
 pub use disk::{Disk, OpenedAs, SyncGroup, Synced, Writing};
 pub use journal::{
@@ -101,6 +103,47 @@ pub struct Damage {
     pub offset: u64,
     /// What is wrong there.
     pub problem: Problem,
+}
+
+/// What is damaged, as far as it is told.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Damages {
+    /// The first places, in order.
+    pub told: Vec<Damage>,
+    /// Damaged places beside those.
+    pub more: u64,
+}
+
+impl Damages {
+    /// Takes note of a place. One of some bytes must not cost more than those: somebody may have made a file of nothing else.
+    pub(crate) fn add(&mut self, damage: Damage) {
+        if self.told.len() < CHECK_PROBLEMS_MAX {
+            self.told.push(damage);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Forgets what does not count, from some place of a file on.
+    pub(crate) fn retain(&mut self, counts: impl Fn(&Damage) -> bool) {
+        let before = self.told.len();
+        self.told.retain(counts);
+        // They come in the order of their places: behind one that does not count, none does.
+        if self.told.len() < before {
+            self.more = 0;
+        }
+    }
+
+    /// Takes those of another file.
+    pub(crate) fn append(&mut self, other: Self) {
+        other.told.into_iter().for_each(|damage| self.add(damage));
+        self.more += other.more;
+    }
+
+    /// Whether nothing is damaged.
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
 }
 
 impl Damage {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use aside::{NewDir, NewFile, Readers};
-use engine::limits::{BISECT_HEIGHTS, BISECT_SIGNATURES};
+use engine::limits::{BISECT_HEIGHTS, BISECT_SIGNATURES, SNAPSHOTS_TRIED_MAX};
 use engine::{Height, hex};
 use serde::Serialize;
 use storage::backend::{Backend, FileBackend};
@@ -28,7 +28,7 @@ use words::Failure;
 use crate::export::write_image;
 use crate::reading::Reading;
 use crate::verify::Verifier;
-use crate::walker::{Difference, Recording, Step, Walker, snapshots_of};
+use crate::walker::{Difference, Recording, Step, Walker, check_groups, snapshots_of};
 use crate::weight::Weight;
 
 pub use fields::{RowDifference, compare};
@@ -170,7 +170,7 @@ fn compare_machines(first: &mut Machine, second: &mut Machine) -> Vec<RowDiffere
 /// Finds the first thing in which two sessions differ; `on_height` hears of the heights.
 ///
 /// # Errors
-/// If one is no session, is damaged, or differs from its own replay before.
+/// If one is no session, is damaged, or differs from its own replay before; or if they have no height in common.
 pub fn bisect(a: &Path, b: &Path, config: &BisectConfig, on_height: impl FnMut(Height)) -> anyhow::Result<Bisected> {
     let mut result = Bisected::default();
     // Sessions of two chains have no heights to compare: all that differs between them follows from their genesis.
@@ -251,6 +251,11 @@ fn first_difference(
         result.agree = height.0;
         on_height(height);
         (one, other) = (first.read()?, second.read()?);
+    }
+    // Equal is only what was compared: one record may end below the height at which the other begins.
+    if differing.is_none() && result.agree == 0 {
+        let text = format!("{} and {} have no height in common that both still hold whole", a.display(), b.display());
+        return Err(Failure::Data(text).into());
     }
     // Behind it they are only read for their last heights, which the result names.
     for (place, (recording, mut next)) in [(&mut first, one), (&mut second, other)].into_iter().enumerate() {
@@ -344,18 +349,24 @@ fn evidence(dir: &Path, height: Height, config: &BisectConfig, result: &mut Bise
     let setup = Setup::new(genesis, chain)?;
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     let catalog = snapshots_of(dir, config.reading.origin)?;
-    for at in catalog.snapshots.range(height..).map(|(at, _)| *at) {
-        let mut found = config.half().machine(setup.clone())?;
+    for at in catalog.snapshots.range(height..).map(|(at, _)| *at).take(SNAPSHOTS_TRIED_MAX) {
         let loaded =
             StoredSnapshot::open(&backend, dir, &catalog, at).map_err(anyhow::Error::from).and_then(|stored| {
-                Ok(found
-                    .load_stored(at, &stored.note, stored.values(), |index, group| stored.read_group(index, group))?)
+                check_groups(&stored, &setup)?;
+                let mut found = config.half().machine(setup.clone())?;
+                found.load_stored(at, &stored.note, stored.values(), |index, group| stored.read_group(index, group))?;
+                Ok(found)
             });
-        if let Err(problem) = loaded {
+        let mut found = match loaded {
+            Ok(found) => found,
+            // Too little memory is no fault of this one.
+            Err(problem) if problem.is::<Failure>() => return Err(problem),
             // A later snapshot shows the same difference, with all that came of it.
-            result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));
-            continue;
-        }
+            Err(problem) => {
+                result.notes.push(format!("the snapshot of height {at} cannot be loaded: {problem:#}"));
+                continue;
+            }
+        };
         let Some(mut expected) = replay_ignoring_roots_from(dir, height, at, config.half())? else {
             result.notes.push(format!("the blocks up to the snapshot of height {at} cannot be executed"));
             return Ok(());

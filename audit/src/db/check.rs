@@ -195,8 +195,6 @@ impl Heights {
     /// What is wrong with a decided block, or with what stays of it.
     fn decided(&mut self, height: Height, header: Header, certificate: &Certificate) -> Option<String> {
         let follows = header.parent == self.parent && height == self.decided.next();
-        // A journal that gave up its oldest heights begins above the first one.
-        let follows = follows || self.decided == Height::GENESIS && height > Height(1);
         let own = header.height == height && certificate.block == header.hash();
         let after = height.back(2);
         let root_chain = match self.settled.0.checked_sub(after.0) {
@@ -338,6 +336,23 @@ fn is_known(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, height: Height
     Ok(check_index(backend, dir, chain, false)?.catalog.snapshots.contains_key(&height))
 }
 
+/// Tells what is damaged in the index, or in what it names.
+fn index_damages(damages: Vec<Damage>, report: &mut CheckReport) {
+    let mut known: Vec<Damage> = Vec::new();
+    for damage in damages {
+        // The packs were read by themselves before: what is damaged in them is named once.
+        let seen = report.findings.iter().any(|finding| {
+            finding.severity == Severity::Damaged
+                && finding.file == damage.file
+                && finding.offset == Some(damage.offset)
+        });
+        if !seen && !known.contains(&damage) {
+            known.push(damage.clone());
+            report.damage(damage);
+        }
+    }
+}
+
 fn snapshots(
     backend: &Arc<dyn Backend>,
     dir: &Path,
@@ -350,46 +365,55 @@ fn snapshots(
     }
     let (records, damages) = check_packs(backend, dir, chain)?;
     report.pack_records = records;
-    damages.into_iter().for_each(|damage| report.damage(damage));
+    damages.told.into_iter().for_each(|damage| report.damage(damage));
+    if damages.more > 0 {
+        report.note(Severity::Damaged, "snapshots", None, format!("and {} more damaged places", damages.more));
+    }
     let live = report.live;
     let index = check_index(backend, dir, chain, !live)?;
     if !index.exists && records > 0 {
         let problem = "the index is missing; it is made again from the packs when the node starts";
         report.note(Severity::Note, "snapshots/index.redb", None, problem);
     }
-    let mut known: Vec<Damage> = Vec::new();
-    for damage in index.damages {
-        // The packs were read by themselves above: what is damaged in them is named once.
-        let seen = report.findings.iter().any(|finding| {
-            finding.severity == Severity::Damaged
-                && finding.file == damage.file
-                && finding.offset == Some(damage.offset)
-        });
-        if !seen && !known.contains(&damage) {
-            known.push(damage.clone());
-            report.damage(damage);
-        }
-    }
+    index_damages(index.damages.told, report);
+    let (mut above, mut wrong, mut more) = (None, 0, 0);
     for height in index.catalog.snapshots.keys() {
-        match snapshot_root(backend, dir, &index.catalog, *height) {
+        let problem = match snapshot_root(backend, dir, &index.catalog, *height) {
             // A node that runs drops old snapshots while they are read: the index is asked again.
             Err(problem) if live && !is_known(backend, dir, chain, *height)? => {
                 report.note(Severity::Note, "snapshots", None, problem);
+                continue;
             }
-            Err(problem) => {
-                report.note(
-                    Severity::Damaged,
-                    "snapshots",
-                    None,
-                    format!("the snapshot of height {height}: {problem}"),
-                );
-            }
+            Err(problem) => format!("the snapshot of height {height}: {problem}"),
             Ok(root) if roots.recorded(*height).is_some_and(|recorded| recorded != root) => {
-                let problem = format!("the snapshot of height {height} has another root than the journal says");
-                report.note(Severity::Damaged, "snapshots", None, problem);
+                format!("the snapshot of height {height} has another root than the journal says")
             }
-            Ok(_) => report.snapshots += 1,
+            // A node that runs may have settled it since the journal was read.
+            Ok(_) if !live && height.0 > report.settled => {
+                above = Some(*height);
+                continue;
+            }
+            Ok(_) => {
+                report.snapshots += 1;
+                continue;
+            }
+        };
+        // A stranger's packs may name any number of them.
+        if wrong < CHECK_PROBLEMS_MAX {
+            wrong += 1;
+            report.note(Severity::Damaged, "snapshots", None, problem);
+        } else {
+            more += 1;
         }
+    }
+    if more > 0 {
+        report.note(Severity::Damaged, "snapshots", None, format!("and {more} more snapshots that are damaged"));
+    }
+    // One that was coming from other nodes goes when the node starts. Any other was kept once the journal had its height.
+    if let Some(height) = above.filter(|_| !dir.join("ARRIVING").exists()) {
+        let settled = report.settled;
+        let problem = format!("the journal ends at height {settled}, but there is a snapshot of height {height}");
+        report.note(Severity::Damaged, "journal", None, problem);
     }
     Ok(())
 }
@@ -420,6 +444,13 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
             report.note(Severity::Unknown, &file.name, None, format!("not a part of a session ({} bytes)", file.bytes));
         }
     }
+    for file in files.iter().filter(|file| file.kind == FileKind::Aside) {
+        let problem = format!(
+            "begun and not finished ({} bytes): it does not count, and whoever writes it again takes it over",
+            file.bytes
+        );
+        report.note(Severity::Note, &file.name, None, problem);
+    }
     for file in files.iter().filter(|file| file.kind == FileKind::Lock && file.bytes > 0) {
         report.note(Severity::Unknown, &file.name, None, "the lock holds nothing, but this file does");
     }
@@ -435,6 +466,15 @@ mod tests {
     use bytemuck::Zeroable;
 
     use super::*;
+
+    /// What gave up its oldest bodies has their heads, and what began at a snapshot says so with its first frame.
+    #[test]
+    fn a_journal_without_its_beginning_follows_nothing() {
+        let header = Header { height: Height(5), ..Header::zeroed() };
+        let certificate = Certificate { height: Height(5), round: 0, block: header.hash(), signatures: Vec::new() };
+        let problem = Heights::default().decided(Height(5), header, &certificate);
+        assert!(problem.is_some_and(|problem| problem.contains("does not follow")));
+    }
 
     #[test]
     fn a_record_that_leaves_heights_out_keeps_none_of_them() {

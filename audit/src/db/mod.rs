@@ -41,9 +41,14 @@ pub enum FileKind {
     Stopped,
     /// What marks a session to which a snapshot of other nodes is coming.
     Arriving,
+    /// What was being written when its process ended, or is now.
+    Aside,
     /// Not a part of a session.
     Unknown,
 }
+
+/// The folders that a session has. Each may be a link: a node follows it.
+const FOLDERS: [&str; 5] = ["cache", "consensus", "journal", "snapshots", "stopped"];
 
 /// A file of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +80,7 @@ fn kind_of(name: &str) -> FileKind {
         Some(("snapshots", "index.redb")) => FileKind::Index,
         Some(("snapshots", rest)) if numbered(rest, ".pack") => FileKind::Pack,
         Some(("cache", _)) => FileKind::Cache,
+        _ if aside::is_aside(Path::new(name)) => FileKind::Aside,
         _ => FileKind::Unknown,
     }
 }
@@ -95,8 +101,8 @@ fn on_disk(meta: &fs::Metadata) -> u64 {
 /// If a folder cannot be read.
 pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
     let mut files = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
+    let mut folders = vec![(PathBuf::new(), false)];
+    while let Some((folder, is_linked)) = folders.pop() {
         let path = dir.join(&folder);
         let entries = match fs::read_dir(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -105,25 +111,39 @@ pub fn session_files(dir: &Path) -> anyhow::Result<Vec<SessionFile>> {
         for entry in entries {
             let entry = entry.with_context(|| path.display().to_string())?;
             let relative = folder.join(entry.file_name());
-            // What a link leads to counts, as it does for the node: a file anywhere, and a folder of the session
-            // itself, not one further down, which might lead around in a circle.
+            // What a link leads to counts, as it does for the node: a file anywhere, and a folder of the session itself. Any
+            // other, and whatever folders are in one that a link led to, might be anything that this machine has.
             let there = fs::metadata(entry.path());
-            let followed = there.as_ref().is_ok_and(|meta| meta.is_file() || folder.as_os_str().is_empty());
+            let is_own = folder.as_os_str().is_empty() && FOLDERS.iter().any(|own| entry.file_name() == *own);
+            let followed = there.as_ref().is_ok_and(|meta| meta.is_file() || is_own);
             let meta = match if followed { there } else { entry.metadata() } {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 meta => meta.with_context(|| entry.path().display().to_string())?,
             };
-            if meta.is_dir() {
-                folders.push(relative);
+            if meta.is_dir() && !is_linked {
+                folders.push((relative, entry.file_type().is_ok_and(|kind| kind.is_symlink())));
                 continue;
             }
             let name = relative.display().to_string().replace('\\', "/");
-            let kind = kind_of(&name);
+            let kind = if meta.is_dir() { FileKind::Unknown } else { kind_of(&name) };
             files.push(SessionFile { name, kind, bytes: meta.len(), on_disk: on_disk(&meta) });
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// Whether a file of [`session_files`] is what a segment is becoming, beside it: it does not count before the segment is gone.
+pub fn is_begun(name: &str, files: &[SessionFile]) -> bool {
+    let is_there = |stem: &str, ending: &str| {
+        let segment = format!("{stem}.{ending}");
+        files.binary_search_by(|file| file.name.cmp(&segment)).is_ok()
+    };
+    match name.rsplit_once('.') {
+        Some((stem, "zst")) => is_there(stem, "seg"),
+        Some((stem, "head")) => is_there(stem, "seg") || is_there(stem, "zst"),
+        _ => false,
+    }
 }
 
 /// Refuses a place for something new that lies inside of a session, which would not pass its own check with it, and of which the
@@ -166,6 +186,8 @@ mod tests {
             ("journal/00000012.head", FileKind::Head),
             ("journal/00000002.zst", FileKind::Segment),
             ("journal/00000002.zst.part", FileKind::Unknown),
+            ("journal/.00000001.head.bitcraps-part", FileKind::Aside),
+            (".ARRIVING.bitcraps-part", FileKind::Aside),
             ("consensus/00000001.log", FileKind::Log),
             ("snapshots/00000003.pack", FileKind::Pack),
             ("snapshots/index.redb", FileKind::Index),

@@ -9,7 +9,7 @@ use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{newest_first, read_catalog};
 use storage::{FrameKind, JournalReader, is_written};
 
-use super::{FileKind, session_files};
+use super::{FileKind, is_begun, session_files};
 use storage::read_genesis;
 
 /// Milliseconds of a day.
@@ -20,13 +20,13 @@ const DAY_MS: f64 = 86_400_000.0;
 pub struct Stats {
     /// Whether a node is writing it.
     pub live: bool,
-    /// The first height whose block is there; 0 in an empty session.
+    /// The first height whose block is there whole; 0 in an empty session.
     pub first: u64,
     /// The last decided height.
     pub decided: u64,
     /// The last settled height.
     pub settled: u64,
-    /// Block time of the first and the last height, in milliseconds since the Unix epoch.
+    /// That height's block time, in milliseconds since the Unix epoch.
     pub first_time_ms: u64,
     /// The last height's block time.
     pub last_time_ms: u64,
@@ -78,7 +78,9 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
     let (_, chain) = read_genesis(dir)?;
     let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(FileBackend);
     let mut stats = Stats { live: is_written(dir), bytes_max, ..Stats::default() };
-    for file in session_files(dir)? {
+    let files = session_files(dir)?;
+    let mut whole_bytes = 0;
+    for file in &files {
         let sum = match file.kind {
             FileKind::Segment | FileKind::Head => &mut stats.journal_bytes,
             FileKind::Log => &mut stats.log_bytes,
@@ -87,12 +89,18 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
         };
         // The last sum is that of the cache: whatever has none of its own must not be counted there.
         let counts_nowhere = matches!(file.kind, FileKind::Genesis | FileKind::Lock | FileKind::Unknown)
-            || matches!(file.kind, FileKind::Stopped | FileKind::Arriving);
+            || matches!(file.kind, FileKind::Stopped | FileKind::Arriving | FileKind::Aside);
         if !counts_nowhere {
             *sum += file.on_disk;
         }
+        stats.bytes += file.on_disk;
+        // The same heights twice are not more of them.
+        if is_begun(&file.name, &files) {
+            continue;
+        }
         match file.kind {
             FileKind::Segment => {
+                whole_bytes += file.on_disk;
                 stats.segments += 1;
                 stats.compressed += u64::from(file.name.ends_with(".zst"));
             }
@@ -100,7 +108,6 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
             FileKind::Pack => stats.packs += 1,
             _ => {}
         }
-        stats.bytes += file.on_disk;
     }
     stats.free_bytes = backend.free_bytes(dir)?;
     ends(dir, &mut stats)?;
@@ -114,12 +121,13 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
         stats.newest_snapshot_age_ms = snapshots.first().map(|newest| age(newest.time_ms));
     }
     let days = stats.last_time_ms.saturating_sub(stats.first_time_ms) as f64 / DAY_MS;
-    // A session of one moment has no rate, and nothing can be said of how long the disk lasts.
-    if days > 0.0 && stats.journal_bytes > 0 {
-        let rate = stats.journal_bytes as f64 / days;
+    // A session of one moment has no rate, and nothing can be said of how long the disk lasts. What stays of older heights is not
+    // what was played since, nor does a limit count it.
+    if days > 0.0 && whole_bytes > 0 && stats.first > 0 {
+        let rate = whole_bytes as f64 / days;
         stats.journal_bytes_per_day = Some(rate);
         stats.days_to_full = Some(stats.free_bytes as f64 / rate);
-        stats.days_to_bytes_max = bytes_max.map(|most| most.saturating_sub(stats.journal_bytes) as f64 / rate);
+        stats.days_to_bytes_max = bytes_max.map(|most| most.saturating_sub(whole_bytes) as f64 / rate);
     }
     Ok(stats)
 }
@@ -132,7 +140,8 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
     };
     let mut reader = JournalReader::open(dir)?;
     while let Some(frame) = reader.next_frame()? {
-        if matches!(frame.kind, FrameKind::Decided | FrameKind::Retired) {
+        // Before it may stand what stays of heights that were given up.
+        if frame.kind == FrameKind::Decided {
             (stats.first, stats.first_time_ms) = (frame.height.0, time(&frame.body));
             break;
         }

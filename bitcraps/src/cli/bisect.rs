@@ -13,7 +13,7 @@ use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps bisect sessions/0001 sessions/0002     two sessions of one genesis\n  bitcraps bisect sessions/0001                   a session and its own replay\n  bitcraps bisect a b --images images --output json\n\nNames the first height, component, row and field, with both values. Signatures are what `replay` checks.\nExit codes: 0 nothing differs, 4 a session is damaged or none, 5 something differs."
+    after_help = "Examples:\n  bitcraps bisect sessions/0001 sessions/0002     two sessions of one genesis\n  bitcraps bisect sessions/0001                   a session and its own replay\n  bitcraps bisect a b --images images --output json\n\nNames the first height, component, row and field, with both values. Signatures are what `replay` checks.\nExit codes: 0 nothing differs, 4 a session is damaged or none, or both share no height, 5 something differs."
 )]
 pub struct BisectArgs {
     /// A session's directory.

@@ -17,7 +17,7 @@ use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{check_packs, read_catalog};
 use storage::{FrameKind, JournalReader, Tail};
 
-use audit::db::{FileKind, refuse_inside, session_files};
+use audit::db::{FileKind, is_begun, refuse_inside, session_files};
 use storage::read_genesis;
 use words::Failure;
 
@@ -59,7 +59,7 @@ pub fn backup(dir: &Path, to: &Path, mut on_file: impl FnMut(&str)) -> anyhow::R
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     copy_kinds(dir, to, &[FileKind::Pack], &mut on_file)?;
     let (pack_records, damages) = check_packs(&backend, to, &chain)?;
-    if let Some(damage) = damages.first() {
+    if let Some(damage) = damages.told.first() {
         bail!(Failure::Data(format!("the packs cannot be copied whole: {damage}; `db check` says more")));
     }
     copy_kinds(dir, to, &[FileKind::Segment, FileKind::Head], &mut on_file)?;
@@ -89,14 +89,9 @@ pub fn backup(dir: &Path, to: &Path, mut on_file: impl FnMut(&str)) -> anyhow::R
 fn copy_kinds(dir: &Path, to: &Path, kinds: &[FileKind], on_file: &mut impl FnMut(&str)) -> anyhow::Result<()> {
     for _ in 0..ATTEMPTS {
         let files = session_files(dir)?;
-        // What a segment is becoming, beside it, does not count yet.
-        let is_begun = |name: &str| {
-            let segment = name.strip_suffix(".zst").map(|stem| format!("{stem}.seg"));
-            segment.is_some_and(|segment| files.iter().any(|file| file.name == segment))
-        };
         let names: Vec<&str> = files
             .iter()
-            .filter(|file| kinds.contains(&file.kind) && !is_begun(&file.name))
+            .filter(|file| kinds.contains(&file.kind) && !is_begun(&file.name, &files))
             .map(|file| file.name.as_str())
             .collect();
         let mut copied = Vec::new();

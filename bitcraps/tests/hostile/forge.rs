@@ -339,8 +339,8 @@ pub fn pack_record(kind: u8, moment: (u64, u64), bytes: &[u8], out: &mut Vec<u8>
     name
 }
 
-/// A pack that holds one snapshot.
-pub fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
+/// How a pack begins that holds nothing yet.
+pub fn empty_pack(chain: &Hash) -> Vec<u8> {
     let mut out = b"BCPACK01".to_vec();
     // The version, and its number.
     out.extend_from_slice(&2u32.to_le_bytes());
@@ -349,6 +349,12 @@ pub fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
     let hash = *blake3::hash(&out).as_bytes();
     out.extend_from_slice(&hash);
     out.resize(4_096, 0);
+    out
+}
+
+/// A pack that holds one snapshot.
+pub fn pack(chain: &Hash, note: &ChainNote, image: &[u8]) -> Vec<u8> {
+    let mut out = empty_pack(chain);
     let names: Vec<Hash> = image.chunks(GROUP_BYTES).map(|group| pack_record(1, (0, 0), group, &mut out)).collect();
     let note_bytes = note.encode();
     let mut map = u32::try_from(note_bytes.len()).expect("small").to_le_bytes().to_vec();

@@ -167,6 +167,24 @@ fn two_sessions_differ_at_the_first_height_and_row_that_do() {
     assert_eq!((difference.component, difference.height), ("Genesis", 0));
 }
 
+/// Of two sessions that share no height nothing was compared, and so nothing was found equal.
+#[test]
+fn two_sessions_without_a_height_in_common_are_not_called_equal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (a, early, late) = (dir.path().join("a"), dir.path().join("early"), dir.path().join("late"));
+    dev(&a, 1, 30);
+    let honest = steps(&a);
+    write(&early, &a, &honest[..11]);
+    write(&late, &a, &honest[14..]);
+    for [one, other] in [[&early, &late], [&late, &early]] {
+        let error = apart(|| bisect(one, other, &config(), |_| ())).expect_err("nothing to compare").to_string();
+        assert!(error.contains("no height in common"), "{error}");
+    }
+    // Where some heights are in both, those are compared.
+    let result = compared(&a, &late);
+    assert!(result.ok && result.heights == [30, 30] && result.agree == 30, "{result:?}");
+}
+
 /// Writes a snapshot of a machine's columns under a root that the chain is said to have had.
 fn snapshot(session: &Session, machine: &mut Machine, settled: &Settled) {
     let snapshots = SnapshotsFound::open(session, |_| ()).expect("a place").start(None).expect("a thread");

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use audit::db::{CheckReport, Severity, check, stats};
+use audit::db::{CheckReport, FileKind, Severity, check, session_files, stats};
 use audit::replay::{ReplayConfig, replay};
-use audit::walker::{Walker, walk_to};
+use audit::walker::{Recording, Walker, walk_to};
 use bitcraps::db::{backup, compact};
 use engine::Height;
 use load::dev::{DevConfig, open};
@@ -37,8 +37,12 @@ fn config() -> DevConfig {
 }
 
 fn dev(dir: &Path, heights: u64, stop: &AtomicBool) -> Totals {
+    dev_with(dir, heights, stop, &config())
+}
+
+fn dev_with(dir: &Path, heights: u64, stop: &AtomicBool, config: &DevConfig) -> Totals {
     apart(|| {
-        let mut opened = open(dir, &config()).expect("a session");
+        let mut opened = open(dir, config).expect("a session");
         opened.node.run(Some(heights), stop, |_, _, _| ()).expect("the session runs");
         opened.node.close()
     })
@@ -162,6 +166,16 @@ fn what_is_no_part_of_a_session_is_named() {
         assert!(!report.ok && unknown.len() == 1 && unknown[0].file == name, "{unknown:?}");
         fs::remove_file(session.join(name)).expect("removed");
     }
+    // A link may lead anywhere: only what is a session's own is followed, and no further than into that folder.
+    let outside = dir.path().join("outside");
+    fs::create_dir_all(outside.join("nested")).expect("folders");
+    fs::write(outside.join("nested/x"), b"x").expect("written");
+    for (link, named) in [("other", "other"), ("stopped", "stopped/nested")] {
+        std::os::unix::fs::symlink(&outside, session.join(link)).expect("a link");
+        let unknown = checked(&session).findings.into_iter().filter(|finding| finding.severity == Severity::Unknown);
+        assert_eq!(unknown.map(|finding| finding.file).collect::<Vec<_>>(), [named], "of the link {link}");
+        fs::remove_file(session.join(link)).expect("removed");
+    }
     fs::create_dir(session.join("cache")).expect("a folder");
     fs::write(session.join("cache/page"), b"x").expect("written");
     assert!(checked(&session).ok, "a folder that an earlier program left");
@@ -172,6 +186,48 @@ fn what_is_no_part_of_a_session_is_named() {
     fs::remove_file(&log).expect("removed");
     let report = checked(&session);
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("may not sign")), "{report:?}");
+}
+
+/// A crash while a segment gives up its bodies, or is compressed, leaves what was begun: nothing is wrong with that, nor is it more.
+#[test]
+fn what_was_begun_when_a_process_ended_is_a_part_of_a_session() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    dev(&session, 20, &STOP);
+    let before = stats(&session, None).expect("stats");
+    fs::write(session.join("journal/.00000001.head.bitcraps-part"), b"begun").expect("written");
+    fs::write(session.join("journal/00000001.zst"), b"begun").expect("written");
+    let report = checked(&session);
+    let named =
+        |finding: &audit::db::Finding| finding.file.contains("bitcraps-part") && finding.problem.contains("begun");
+    assert!(report.ok && report.findings.iter().any(named), "{:?}", report.findings);
+    let after = stats(&session, None).expect("stats");
+    assert_eq!((after.segments, after.compressed), (before.segments, before.compressed));
+    assert_eq!((after.journal_bytes_per_day, after.cache_bytes), (before.journal_bytes_per_day, before.cache_bytes));
+}
+
+/// A snapshot is kept once the journal has its height: a node refuses a session in which it has not.
+#[test]
+fn a_journal_that_ends_below_a_snapshot_is_not_called_whole() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    let writing = storage::Writing { segment_bytes: 32 << 10, ..storage::Writing::default() };
+    dev_with(&session, 1_200, &STOP, &DevConfig { writing, ..config() });
+    let before = checked(&session);
+    assert!(before.ok && before.snapshots > 1, "{:?}", before.findings);
+    let mut segments = files(&session);
+    segments.retain(|file| file.starts_with("journal"));
+    segments.sort();
+    assert!(segments.len() > 1, "{segments:?}");
+    for later in &segments[1..] {
+        fs::remove_file(session.join(later)).expect("removed");
+    }
+    // As a copy has none, which would know of later heights.
+    fs::remove_dir_all(session.join("consensus")).expect("removed");
+    let report = checked(&session);
+    let damaged: Vec<_> = report.findings.iter().filter(|finding| finding.severity == Severity::Damaged).collect();
+    assert!(!report.ok && damaged.len() == 1 && damaged[0].problem.contains("there is a snapshot of"), "{damaged:?}");
+    assert!(report.snapshots < before.snapshots, "{} of {}", report.snapshots, before.snapshots);
 }
 
 /// While a node plays, its session is copied again and again: every copy replays to a root that the session had.
@@ -256,8 +312,18 @@ fn tools_begin_behind_bodies_that_were_given_up() {
         }
         totals.expect("it ran")
     });
-    let numbers = stats(&session, None).expect("stats");
+    let numbers = stats(&session, Some(1 << 30)).expect("stats");
     assert!(numbers.heads > 0 && numbers.settled == 3_000, "{numbers:?}");
+    // What stays of the given-up heights is no part of the rate at which whole segments grow.
+    let first =
+        Recording::whole(&session).and_then(|mut record| record.read()).expect("a session").expect("whole heights");
+    let first = first.decided.block.header;
+    assert_eq!((numbers.first, numbers.first_time_ms), (first.height.0, first.time_ms));
+    let whole = session_files(&session).expect("files").into_iter().filter(|file| file.kind == FileKind::Segment);
+    let whole: u64 = whole.map(|file| file.on_disk).sum();
+    let days = (numbers.last_time_ms - first.time_ms) as f64 / 86_400_000.0;
+    assert_eq!(numbers.journal_bytes_per_day, Some(whole as f64 / days));
+    assert_eq!(numbers.days_to_bytes_max, Some(((1 << 30) - whole) as f64 / (whole as f64 / days)));
     let report = checked(&session);
     assert!(report.ok, "{:?}", report.findings);
 

@@ -17,6 +17,7 @@ use storage::{Frame, FrameKind, Session, Writing};
 
 #[path = "../hostile/forge.rs"]
 mod forge;
+mod packs;
 
 use forge::{Honest, frame, pack, record, record_given_up, resettled, resign, snapshots_of, write};
 
@@ -309,6 +310,11 @@ fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
     assert!(base > 100 && value["verified_from"] == base + 1, "{value}");
     assert!(shown.contains(&format!("verified from height {}; before it only headers", base + 1)), "{shown}");
     assert_eq!(value["beacons"], 900, "those of given-up heights too");
+    for to in ["50", &base.to_string()] {
+        let (code, message) = place.failure(&["replay", text(&honest.dir), "--to", to]);
+        let says = format!("executed from height {} on; --to {to} lies before", base + 1);
+        assert!(code == 4 && message.contains(&says), "{code} {message}");
+    }
     let (rows, more) = (place.path("rows"), place.path("more"));
     let shown = place.printed(&["export", text(&honest.dir), "--csv", text(&rows)]);
     assert!(shown.contains(&format!("verified from height {}; before it only headers", base + 1)), "{shown}");

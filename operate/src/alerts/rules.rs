@@ -407,6 +407,7 @@ pub const RULES: &[Rule] = &[
         steps: &[
             "The log says why; most often there was no room.",
             "`bitcraps db check` looks at those that there are.",
+            "Keep `snapshots/`: where `bitcraps db stats` says that the heights begin above 1, no node starts without it.",
         ],
     },
     Rule {

@@ -12,7 +12,7 @@ use super::pack::{PackOffset, pack_path};
 use super::record::{ALIGN, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header};
 use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
-use crate::{BLOCK, Damage, DamageKind, Problem, align_up};
+use crate::{BLOCK, Damage, DamageKind, Damages, Problem, align_up};
 
 /// Where groups and snapshots lie.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -51,10 +51,10 @@ pub fn walk_pack(
     number: u32,
     chain: &Hash,
     mut found: impl FnMut(Found),
-) -> io::Result<(u64, Vec<Damage>)> {
+) -> io::Result<(u64, Damages)> {
     let file = format!("snapshots/{}", name(number, "pack"));
-    let mut damages = Vec::new();
-    let mut damage = |offset: u64, problem: Problem| damages.push(Damage::new(file.clone(), offset, problem));
+    let mut damages = Damages::default();
+    let mut damage = |offset: u64, problem: Problem| damages.add(Damage::new(file.clone(), offset, problem));
     let length = bounded_len(pack, PACK_FILE_BYTES_MAX)? as u64;
     let header = pack.read_range(0, BLOCK as usize)?;
     if let Err(problem) = check_pack_header(&header, number, chain) {
@@ -128,7 +128,7 @@ impl Catalog {
     ///
     /// # Errors
     /// If a pack cannot be read.
-    pub fn from_packs(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<(Self, Vec<Damage>), OpenError> {
+    pub fn from_packs(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<(Self, Damages), OpenError> {
         Self::from_packs_up_to(backend, dir, chain, None)
     }
 
@@ -138,10 +138,10 @@ impl Catalog {
         dir: &Path,
         chain: &Hash,
         finished: Option<(u32, u64)>,
-    ) -> Result<(Self, Vec<Damage>), OpenError> {
+    ) -> Result<(Self, Damages), OpenError> {
         let folder = dir.join("snapshots");
         let packs = numbered(&**backend, &folder, "pack")?;
-        let (mut catalog, mut damages) = (Self::default(), Vec::new());
+        let (mut catalog, mut damages) = (Self::default(), Damages::default());
         for (number, path) in &packs {
             let pack = backend.open(path, Access::Read).map_err(OpenError::io(path))?;
             let add = |found: Found| match found.kind {
@@ -158,7 +158,7 @@ impl Catalog {
                 Some((last, end)) if *number == last && length < end => {
                     let file = format!("snapshots/{}", name(last, "pack"));
                     let problem = format!("the pack ends where {end} bytes were finished");
-                    found.push(Damage::new(file, length, problem));
+                    found.add(Damage::new(file, length, problem));
                 }
                 Some((last, end)) => found.retain(|damage| (*number, damage.offset) < (last, end)),
                 // A pack whose own header is wrong is no torn one, unless it never came to hold anything.
@@ -171,7 +171,7 @@ impl Catalog {
             if packs.last().is_some_and(|last| last.0 == *number) {
                 catalog.end = (end > 0).then_some((*number, end));
             }
-            damages.append(&mut found);
+            damages.append(found);
         }
         Ok((catalog, damages))
     }

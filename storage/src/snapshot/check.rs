@@ -10,9 +10,9 @@ use super::catalog::Catalog;
 use super::database::{IndexError, check_file};
 use super::index::{Index, read_index};
 use super::stored::StoredSnapshot;
-use crate::Damage;
 use crate::backend::{Backend, FileBackend, MemoryBackend};
 use crate::session::OpenError;
+use crate::{Damage, Damages};
 
 /// What an index came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -21,8 +21,8 @@ pub struct IndexCheck {
     pub exists: bool,
     /// What it knows; what the packs hold, where it cannot be read.
     pub catalog: Catalog,
-    /// Everything that is damaged.
-    pub damages: Vec<Damage>,
+    /// What is damaged.
+    pub damages: Damages,
 }
 
 /// Reads every byte of every pack: how many records there are, and every damage. The unfinished end of the last pack is
@@ -30,7 +30,7 @@ pub struct IndexCheck {
 ///
 /// # Errors
 /// If a pack cannot be read.
-pub fn check_packs(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<(u64, Vec<Damage>), OpenError> {
+pub fn check_packs(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> Result<(u64, Damages), OpenError> {
     let path = dir.join("snapshots/index.redb");
     let index = if backend.is_file_system() && path.exists() { read_index(&path, chain).ok() } else { None };
     let (catalog, damages) = Catalog::from_packs_up_to(backend, dir, chain, index.and_then(|index| index.end))?;
@@ -54,7 +54,7 @@ pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: 
     };
     match read {
         Ok(catalog) => check.catalog = catalog,
-        Err(IndexError::Damaged(problem)) => check.damages.push(damage(problem)),
+        Err(IndexError::Damaged(problem)) => check.damages.add(damage(problem)),
         Err(error) => return Err(OpenError::Index(error)),
     }
     // What the packs hold is told all the same: an index can be made again, and snapshots are what somebody asks for.
@@ -64,7 +64,7 @@ pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: 
     }
     for height in check.catalog.snapshots.keys() {
         if let Err(found) = StoredSnapshot::open(backend, dir, &check.catalog, *height) {
-            check.damages.push(found);
+            check.damages.add(found);
         }
     }
     Ok(check)

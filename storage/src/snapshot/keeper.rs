@@ -226,7 +226,7 @@ impl Keeper {
     /// it is another node's, and the index of history hears nothing of it.
     ///
     /// # Errors
-    /// If there is no room, in words.
+    /// If there is no room, or the index failed, in words.
     pub fn begin(
         &mut self,
         moment: Moment,
@@ -237,6 +237,9 @@ impl Keeper {
     ) -> Result<(), String> {
         assert!(self.taking.is_none(), "one snapshot at a time");
         assert!(changed <= groups, "what changes is of the image");
+        if self.index_failed {
+            return Err("the index of snapshots cannot be written".into());
+        }
         let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
         let needed = ROOM + (changed * GROUP_BYTES) as u64;
         if free < needed {

@@ -131,7 +131,7 @@ impl SnapshotsFound {
             if !found.is_empty() && repaired.is_none() {
                 repaired = Some("snapshots/index.redb was missing and was made again from the packs".into());
             }
-            if let (Some(damage), Some(repaired)) = (damages.first(), &mut repaired) {
+            if let (Some(damage), Some(repaired)) = (damages.told.first(), &mut repaired) {
                 repaired.push_str(&format!("; {damage}"));
             }
             catalog = found;
@@ -255,6 +255,11 @@ impl Steps {
     fn step(&mut self, task: Task) {
         // Told late, a block would be missing to the tick that has it filled next.
         assert!(self.said.is_empty(), "what became of one task is told before the next one is done");
+        // The index failed while the keeper was made, and nothing was under way then: unless it is opened again first, what
+        // begins now would go with it, and nobody would hear.
+        if matches!(task, Task::Begin { .. }) && self.keeper.as_ref().is_ok_and(Keeper::is_lost) {
+            self.restore(None);
+        }
         let keeper = match &mut self.keeper {
             Ok(keeper) => keeper,
             Err(problem) => return self.said.extend(refuse(problem, task)),

@@ -21,7 +21,7 @@ impl History {
         loop {
             let question =
                 Question { subject: Subject::Table(table), from: Height(1), to: Some(to), limit, opened: false };
-            let Answer { mut entries, older, .. } = self.answer(&question)?;
+            let Answer { mut entries, older, given_up } = self.answer(&question)?;
             let before =
                 entries.iter().rposition(|entry| matches!(&entry.event, Event::Roll(roll) if roll.number < number));
             if let Some(before) = before {
@@ -32,7 +32,8 @@ impl History {
                 limit *= 4;
                 continue;
             }
-            return Ok(Answer { entries, older: None, given_up: false });
+            // Where the roll before was given up, so may be bets on this one.
+            return Ok(Answer { entries, older: None, given_up: given_up && before.is_none() });
         }
     }
 

@@ -323,6 +323,14 @@ fn a_history_ends_where_the_journal_gave_up_what_is_older() {
             panic!("a table rolls");
         };
         assert!(history.height_of_roll(TableId(0), roll.number).is_ok());
+        assert!(!history.roll(TableId(0), roll.number).expect("the last roll").given_up, "the roll before is there");
+        // The bets before the first roll that is left lie partly on a page that is gone.
+        let first = whole.entries.iter().find_map(|entry| match entry.event {
+            Event::Roll(roll) => Some(roll.number),
+            _ => None,
+        });
+        let first = history.roll(TableId(0), first.expect("a table rolls")).expect("what is left before it");
+        assert!(first.given_up && !first.entries.is_empty(), "nobody knows what came before");
         let gone = history.height_of_roll(TableId(0), 1).expect_err("it is gone").to_string();
         assert!(gone.contains("not in what is left"), "{gone}");
     });
