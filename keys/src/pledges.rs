@@ -107,6 +107,8 @@ struct Kept {
 pub struct PledgeBook {
     path: PathBuf,
     file: File,
+    /// How long the file is up to the end of its last whole line.
+    whole_bytes: u64,
     key: [u8; 32],
     kept: BTreeMap<(Hash, TableId), Kept>,
 }
@@ -132,7 +134,8 @@ impl PledgeBook {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
-        let mut book = Self { path: path.to_owned(), file, key, kept: BTreeMap::new() };
+        let whole_bytes = text.rfind('\n').map_or(0, |end| end as u64 + 1);
+        let mut book = Self { path: path.to_owned(), file, whole_bytes, key, kept: BTreeMap::new() };
         text.lines().for_each(|line| _ = book.read_line(line));
         if text.is_empty() {
             // Lines that are synced are lost all the same where their file has no name yet.
@@ -140,9 +143,6 @@ impl PledgeBook {
         }
         if bytes > BOOK_BYTES_KEPT {
             book.rewrite().map_err(failed)?;
-        } else if !text.is_empty() && !text.ends_with('\n') {
-            // The line that was cut off must not take the next one with it.
-            book.write("").map_err(failed)?;
         }
         Ok(book)
     }
@@ -193,9 +193,15 @@ impl PledgeBook {
 
     /// Appends a line; it is on the disk when this returns.
     fn write(&mut self, line: &str) -> io::Result<()> {
+        // A line that was cut off, by the end of a program or by a disk that was full, must not take this one with it.
+        let bytes = self.file.metadata()?.len();
+        let is_cut = bytes > self.whole_bytes;
+        let text = format!("{}{line}\n", if is_cut { "\n" } else { "" });
         // In one write: a line that is cut off is one that was never synced.
-        self.file.write_all(format!("{line}\n").as_bytes())?;
-        self.file.sync_all()
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_all()?;
+        self.whole_bytes = bytes + text.len() as u64;
+        Ok(())
     }
 
     /// Writes the book anew, with what counts.
@@ -216,7 +222,7 @@ impl PledgeBook {
         file.sync_all()?;
         std::fs::rename(&aside, &self.path)?;
         sync_name(&self.path)?;
-        self.file = file;
+        (self.file, self.whole_bytes) = (file, text.len() as u64);
         Ok(())
     }
 
@@ -410,6 +416,30 @@ mod tests {
             assert!(roll(&mut book, 5, &end, 9).is_ok());
             drop(book);
             assert_eq!(roll(&mut open(&path), 5, &end, 8), Err(Unopened::OtherBlock), "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_off_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for cut in [1, 40, 140] {
+            let path = dir.path().join(format!("cut-{cut}"));
+            let mut book = open(&path);
+            let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+            let whole = std::fs::read(&path).expect("a book");
+            // What a write leaves that found no room for all of its line; the book goes on to be used.
+            book.file.write_all(&whole[..cut]).expect("written");
+            let next = roll(&mut book, 5, &end, 9).expect("opened").value;
+            book.file.write_all(&whole[..cut]).expect("written");
+            let pledged = book.pledge(CHAIN, TABLE, 6, 100).expect("pledged").value;
+            drop(book);
+            let mut book = open(&path);
+            assert_eq!(roll(&mut book, 6, &next, 9), Err(Unopened::NotOwn), "cut {cut}: the pledge is known");
+            assert!(roll(&mut book, 6, &pledged, 9).is_ok(), "cut {cut}");
+            let text = std::fs::read_to_string(&path).expect("a book");
+            let opened = text.lines().filter(|line| line.starts_with("open ")).count();
+            assert_eq!(opened, 2, "cut {cut}: both openings are lines of their own");
+            assert!(text.lines().all(|line| !line.is_empty()), "cut {cut}: no line break without need");
         }
     }
 
