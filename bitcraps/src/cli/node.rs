@@ -1,5 +1,7 @@
 //! `node`: an operator's node, from its configuration.
 
+mod panics;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
@@ -21,6 +23,7 @@ use storage::{OpenError, Session};
 use systems::Setup;
 use systems::exchange::ExchangeError;
 
+use self::panics::watched;
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
 use super::config::{SetArgs, check, prepare};
@@ -201,7 +204,7 @@ impl Operated<'_> {
             node.machine_mut().halt_at(Height(height));
         }
         let halt = Halt::at(args.halt_at);
-        let result = watch(&mut node, &self.stop, args.output, &counters, halt);
+        let (monitor, result) = watched(monitor, || watch(&mut node, &self.stop, args.output, &counters, halt));
         let has_arrived = node.has_arrived();
         if !has_arrived {
             service::stopping();
