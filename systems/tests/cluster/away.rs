@@ -77,6 +77,12 @@ fn bets_that_lie_where_too_few_vote_have_a_height_under_way() {
     assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
     let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
     assert!(cluster.until(2_000, |cluster| all_answered(cluster, &bets)));
+    // Between two heights, with bets that lie.
+    let rests = |cluster: &Cluster| {
+        let mut machines = cluster.hosts.iter().filter_map(|host| host.machine.as_ref());
+        machines.all(|machine| machine.chain().unsettled.is_empty() && !machine.has_height_under_way())
+    };
+    assert!(cluster.until(100, rests) && cluster.machine(0).next_due_ms().is_some());
     cluster.stop(2);
     cluster.stop(3);
     cluster.steps(3_000);
