@@ -435,9 +435,9 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub const REPORT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the list of nodes that a player has met, at most.
 pub const KNOWN_NODES_BYTES_MAX: u64 = 1 << 20;
-/// Bytes of a player's book of pledges, at most.
-pub const BOOK_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of one from which on it is written anew when it is opened.
+/// Bytes of a line of a player's book of pledges, at most.
+pub const BOOK_LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of one from which on it is written anew when it is opened; while it is held, from twice as many on.
 pub const BOOK_BYTES_KEPT: u64 = 1 << 20;
 /// The longest file of validators' addresses.
 pub const ADDRESSES_BYTES_MAX: u64 = 1 << 20;
@@ -619,8 +619,8 @@ const _: () = assert!(8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
 // A program that asks a monitor takes any answer that a monitor gives.
 const _: () = assert!(PAST_ANSWER_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX as u64);
 const _: () = assert!(MONITOR_EVENT_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX);
-// What is written anew is far from what is refused, so that a player hears of it in time.
-const _: () = assert!(2 * BOOK_BYTES_KEPT <= BOOK_BYTES_MAX);
+// The longest line of a book has a whole certificate, in hex.
+const _: () = assert!(BOOK_LINE_BYTES_MAX >= 2 * (48 + 68 * VALIDATORS_MAX as u64) + 1_024);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_CACHE_BYTES as u64 <= SNAPSHOT_INDEX_COPY_BYTES_MAX);
 // A table that a player watches is remembered for longer than its rolls wait to be certified.
 const _: () = assert!(PLAY_UNCERTIFIED_MAX <= PLAY_ROLLS_KEPT);

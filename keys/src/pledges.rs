@@ -6,16 +6,17 @@
 //!  open:   table, roll, block -> synced -> the opening is signed; never a second block for one roll
 //! ```
 //! A book is a file of lines, each synced before anything is sent that depends on it; the last one about a table counts. A
-//! line that was cut off was never synced, and is passed over. One program holds a book at a time.
+//! line that was cut off was never synced, and is passed over. One program holds a book at a time, and writes it anew, with
+//! what counts, each time it has grown long.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aside::sync_name;
-use engine::limits::{BOOK_BYTES_KEPT, BOOK_BYTES_MAX, COUNTER_MAX};
+use engine::limits::{BOOK_BYTES_KEPT, BOOK_LINE_BYTES_MAX, COUNTER_MAX};
 use engine::message::certificate::Certificate;
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::{Hash, Height, TableId, hex, unhex};
@@ -107,6 +108,10 @@ struct Kept {
 pub struct PledgeBook {
     path: PathBuf,
     file: File,
+    /// How long the file is up to the end of its last whole line.
+    whole_bytes: u64,
+    /// The length from which on it is written anew.
+    anew_bytes: u64,
     key: [u8; 32],
     kept: BTreeMap<(Hash, TableId), Kept>,
 }
@@ -125,26 +130,33 @@ impl PledgeBook {
     /// If another program holds it, or the system refuses.
     pub fn open(path: &Path, key: [u8; 32]) -> Result<Self, BookError> {
         let failed = |error| BookError::System { path: path.display().to_string(), error };
-        let mut file = Self::locked(path)?;
-        let bytes = file.metadata().map_err(failed)?.len();
-        if bytes > BOOK_BYTES_MAX {
-            return Err(failed(io::Error::other("longer than a book of pledges can be")));
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
-        let mut book = Self { path: path.to_owned(), file, key, kept: BTreeMap::new() };
-        text.lines().for_each(|line| _ = book.read_line(line));
-        if text.is_empty() {
-            // Lines that are synced are lost all the same where their file has no name yet.
-            sync_name(path).map_err(failed)?;
-        }
-        if bytes > BOOK_BYTES_KEPT {
+        let file = Self::locked(path)?;
+        // Lines that are synced are lost all the same where their file has no name yet.
+        sync_name(path).map_err(failed)?;
+        let (whole_bytes, anew_bytes) = (0, 2 * BOOK_BYTES_KEPT);
+        let mut book = Self { path: path.to_owned(), file, whole_bytes, anew_bytes, key, kept: BTreeMap::new() };
+        book.read().map_err(failed)?;
+        if book.whole_bytes > BOOK_BYTES_KEPT {
             book.rewrite().map_err(failed)?;
-        } else if !text.is_empty() && !text.ends_with('\n') {
-            // The line that was cut off must not take the next one with it.
-            book.write("").map_err(failed)?;
         }
         Ok(book)
+    }
+
+    /// Reads all lines, one after another: a book of any length can be opened.
+    fn read(&mut self) -> io::Result<()> {
+        let mut lines = BufReader::new(self.file.try_clone()?);
+        let mut line = String::new();
+        while lines.by_ref().take(BOOK_LINE_BYTES_MAX).read_line(&mut line)? > 0 {
+            if line.len() as u64 == BOOK_LINE_BYTES_MAX {
+                return Err(io::Error::other("a line is longer than one of a book of pledges can be"));
+            }
+            self.read_line(line.trim_end_matches('\n'));
+            if line.ends_with('\n') {
+                self.whole_bytes += line.len() as u64;
+            }
+            line.clear();
+        }
+        Ok(())
     }
 
     fn locked(path: &Path) -> Result<File, BookError> {
@@ -193,9 +205,19 @@ impl PledgeBook {
 
     /// Appends a line; it is on the disk when this returns.
     fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.whole_bytes > self.anew_bytes {
+            // Before the line, which is not among what is kept yet.
+            self.rewrite()?;
+        }
+        // A line that was cut off, by the end of a program or by a disk that was full, must not take this one with it.
+        let bytes = self.file.metadata()?.len();
+        let is_cut = bytes > self.whole_bytes;
+        let text = format!("{}{line}\n", if is_cut { "\n" } else { "" });
         // In one write: a line that is cut off is one that was never synced.
-        self.file.write_all(format!("{line}\n").as_bytes())?;
-        self.file.sync_all()
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_all()?;
+        self.whole_bytes = bytes + text.len() as u64;
+        Ok(())
     }
 
     /// Writes the book anew, with what counts.
@@ -215,8 +237,12 @@ impl PledgeBook {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&aside, &self.path)?;
-        sync_name(&self.path)?;
+        // What is appended to a file that has no name any more is lost, so from here on this is the one. Until its name is
+        // synced it passes for too long, and the next line has it written anew first.
         self.file = file;
+        sync_name(&self.path)?;
+        self.whole_bytes = text.len() as u64;
+        self.anew_bytes = 2 * self.whole_bytes.max(BOOK_BYTES_KEPT);
         Ok(())
     }
 
@@ -414,6 +440,30 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_a_full_disk_cut_off_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for cut in [1, 40, 140] {
+            let path = dir.path().join(format!("cut-{cut}"));
+            let mut book = open(&path);
+            let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+            let whole = std::fs::read(&path).expect("a book");
+            // What a write leaves that found no room for all of its line; the book goes on to be used.
+            book.file.write_all(&whole[..cut]).expect("written");
+            let next = roll(&mut book, 5, &end, 9).expect("opened").value;
+            book.file.write_all(&whole[..cut]).expect("written");
+            let pledged = book.pledge(CHAIN, TABLE, 6, 100).expect("pledged").value;
+            drop(book);
+            let mut book = open(&path);
+            assert_eq!(roll(&mut book, 6, &next, 9), Err(Unopened::NotOwn), "cut {cut}: the pledge is known");
+            assert!(roll(&mut book, 6, &pledged, 9).is_ok(), "cut {cut}");
+            let text = std::fs::read_to_string(&path).expect("a book");
+            let opened = text.lines().filter(|line| line.starts_with("open ")).count();
+            assert_eq!(opened, 2, "cut {cut}: both openings are lines of their own");
+            assert!(text.lines().all(|line| !line.is_empty()), "cut {cut}: no line break without need");
+        }
+    }
+
+    #[test]
     fn one_program_holds_a_book_and_a_long_one_is_written_anew() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a");
@@ -428,5 +478,50 @@ mod tests {
         assert!(std::fs::metadata(&path).expect("a book").len() < 1_000);
         assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))), "the new file is held too");
         assert_eq!(roll(&mut book, 5, &end, 8), Err(Unopened::OtherBlock));
+    }
+
+    #[test]
+    fn a_book_that_grows_long_while_it_is_held_is_written_anew_with_what_counts() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a");
+        let length = || std::fs::metadata(&path).expect("a book").len();
+        let mut book = open(&path);
+        let mut end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+        let filler = format!("{}\n", "x".repeat(999)).repeat(2_200);
+        for number in [5, 7] {
+            // Lines of rolls long past, which count no more.
+            book.file.write_all(filler.as_bytes()).expect("written");
+            end = roll(&mut book, number, &end, 9).expect("opened").value;
+            assert!(length() > 2 * BOOK_BYTES_KEPT);
+            end = roll(&mut book, number + 1, &end, 9).expect("opened").value;
+            assert!(length() < 2_000, "{} bytes", length());
+            assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))), "the new file is held too");
+        }
+        drop(book);
+        let mut book = open(&path);
+        assert_eq!(book.openings_left(CHAIN, TABLE, 9, &end), Some(OPENINGS - 4), "the secret is kept");
+        let last = book.end((CHAIN, TABLE), 8).expect("its own");
+        assert_eq!(roll(&mut book, 8, &last, 8), Err(Unopened::OtherBlock), "the line behind what was written anew");
+        assert!(roll(&mut book, 9, &end, 9).is_ok());
+    }
+
+    #[test]
+    fn a_book_of_any_length_is_opened_again_and_no_endless_line_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a");
+        let mut book = open(&path);
+        let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+        let filler = format!("{}\n", "x".repeat(9_999)).repeat(110);
+        for _ in 0..64 {
+            book.file.write_all(filler.as_bytes()).expect("written");
+        }
+        roll(&mut book, 5, &end, 9).expect("opened");
+        drop(book);
+        assert!(std::fs::metadata(&path).expect("a book").len() > 64 << 20);
+        let mut book = open(&path);
+        assert_eq!(roll(&mut book, 5, &end, 8), Err(Unopened::OtherBlock));
+        book.file.write_all(&[b'x'; BOOK_LINE_BYTES_MAX as usize]).expect("written");
+        drop(book);
+        assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::System { .. })), "that is no book");
     }
 }

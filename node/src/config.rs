@@ -6,7 +6,7 @@ mod schema;
 mod version;
 mod watching;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::limits::{HISTORY_DISK_BYTES, HISTORY_MEMORY_BYTES, JOURNAL_BYTES_MAX_LEAST, WORKERS_MAX};
 use engine::message::block::{Decided, Retired};
@@ -224,6 +224,14 @@ pub fn retire(body: &[u8]) -> Result<Vec<u8>, String> {
     Ok(Retired::of(decided).encode())
 }
 
+/// Whether a path can be a value of a file.
+pub(crate) fn check_text(path: &Path) -> Result<(), String> {
+    match path.to_str() {
+        Some(_) => Ok(()),
+        None => Err(format!("{} is no UTF-8 text, which TOML asks for", path.display())),
+    }
+}
+
 impl Config {
     /// All paths that it names.
     pub(crate) fn paths(&mut self) -> [&mut PathBuf; 6] {
@@ -283,10 +291,7 @@ impl Config {
     pub fn absolute(mut self) -> std::io::Result<Self> {
         for path in self.paths() {
             *path = std::path::absolute(&path)?;
-            if path.to_str().is_none() {
-                let problem = format!("{} is no UTF-8 text, which TOML asks for", path.display());
-                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
-            }
+            check_text(path).map_err(|problem| std::io::Error::new(std::io::ErrorKind::InvalidData, problem))?;
         }
         Ok(self)
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
-use crate::config::{Config, ConfigError, MEANINGS, may_change, nearest_key};
+use crate::config::{Config, ConfigError, MEANINGS, check_text, may_change, nearest_key};
 
 /// What a variable of the environment begins with: `BITCRAPS_NET_LISTEN` is `net.listen`.
 const PREFIX: &str = "BITCRAPS_";
@@ -88,8 +88,12 @@ impl Layered {
         // Paths of the file start where it lies. What is set over the file below starts where the process does, so this
         // comes first.
         let folder = path.parent().unwrap_or(Path::new(""));
-        config.paths().into_iter().for_each(|relative| *relative = folder.join(&relative));
-        let mut table = Table::try_from(&config).expect("a configuration is plain data");
+        for relative in config.paths() {
+            *relative = folder.join(&relative);
+            // Where the file lies is its operator's choice, and a name of a folder may be any bytes.
+            check_text(relative).map_err(wrong)?;
+        }
+        let mut table = Table::try_from(&config).expect("a configuration is plain data, its paths are text");
         for setting in variables(environment)?.into_iter().chain(flags(set)?) {
             let Setting { section, key, text, origin } = setting;
             let value = value_of(section, key, &text).map_err(|problem| {
@@ -384,6 +388,21 @@ mod tests {
         let layered = load("", &[("BITCRAPS_NODE_DATA", "there")], &[]).expect("good");
         assert_eq!(layered.config.node.data, std::path::absolute("there").expect("a path"));
         assert!(layered.config.keys.net.ends_with("keys/net.pem"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_whose_name_is_no_text_is_refused_in_words() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join(std::ffi::OsStr::from_bytes(b"n\xffde"));
+        std::fs::create_dir(&folder).expect("a folder");
+        let path = folder.join("bitcraps.toml");
+        std::fs::write(&path, "[net]\nname = \"a\"\n").expect("written");
+        let problem = Layered::load_in(&path, std::iter::empty(), &[]).expect_err("its paths are no text");
+        let said = problem.to_string();
+        assert!(matches!(problem, ConfigError::Wrong { .. }) && said.contains("is no UTF-8 text"), "{said}");
     }
 
     #[test]

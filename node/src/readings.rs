@@ -98,6 +98,8 @@ pub struct TickReadings {
     pub disk_full: u64,
     /// Validators whose shares of an overdue beacon have not come: a bit for each slot, those below 64 first.
     pub missing_shares: [u64; 2],
+    /// 1 while it votes on a height that is not decided yet: something waits for it, be it only a table whose bets lie.
+    pub height_under_way: u64,
     /// Intents without a receipt.
     pub unanswered: u64,
     /// Ticks whose group is not on disk.
@@ -468,6 +470,7 @@ impl Recorder {
             past_gone: u64::from(now.past_gone),
             disk_full: u64::from(totals.disk_full.is_some()),
             missing_shares: [now.missing_shares.0 as u64, (now.missing_shares.0 >> 64) as u64],
+            height_under_way: u64::from(now.height_under_way),
             unanswered: now.unanswered as u64,
             unsynced_ticks: now.unsynced_ticks as u64,
             rolls: counts.rolls,
@@ -514,6 +517,8 @@ pub(crate) struct NodeState {
     pub progress: ChainProgress,
     /// It is a validator, and cannot know what it signed.
     pub lost_its_votes: bool,
+    /// It votes on a height that is not decided yet.
+    pub height_under_way: bool,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
     /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.

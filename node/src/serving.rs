@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::io::Output;
@@ -24,6 +25,9 @@ use storage::snapshot::{SnapshotReader, StoredSnapshot};
 use storage::{Past, PastReader, Session};
 
 use crate::threads::{BACKGROUND_PERIOD, WatchedThread};
+
+/// How long files stay open that nobody asks for: the next question of whoever fetches over a slow link comes before.
+const OPEN_FOR: Duration = Duration::from_secs(30);
 
 /// What a peer asks for.
 #[derive(Clone, Copy)]
@@ -68,6 +72,9 @@ struct Sources {
     snapshots: SnapshotReader,
     /// The snapshot of which a part was asked for last.
     open: Option<StoredSnapshot>,
+    /// When heights were asked for last, and a snapshot, while files may be open for that.
+    past_asked: Option<Instant>,
+    snapshot_asked: Option<Instant>,
 }
 
 struct ReadingThread {
@@ -81,7 +88,7 @@ struct ReadingThread {
 impl Serving {
     /// Answers from a session that this process writes; in steps, or with a thread that starts with the first question.
     pub fn of(session: &Session, stepped: bool) -> Self {
-        let sources = Sources { past: PastReader::of(session), snapshots: SnapshotReader::of(session), open: None };
+        let sources = Sources::of(session);
         let reading = if stepped { Reading::Stepped(Box::new(sources)) } else { Reading::Unstarted(Some(sources)) };
         Self { asked: VecDeque::new(), reading, turns: Arc::default() }
     }
@@ -148,6 +155,7 @@ impl ReadingThread {
                 let Ok(mut sources): Result<Sources, _> = take.recv() else { return };
                 loop {
                     turns.fetch_add(1, Ordering::Relaxed);
+                    sources.rest(Instant::now());
                     let question = match questions.recv_timeout(HEARTBEAT) {
                         Ok(question) => question,
                         Err(RecvTimeoutError::Timeout) => continue,
@@ -203,9 +211,30 @@ fn told(to: PeerId, answer: Option<NodeMessage>) -> Option<Output> {
 }
 
 impl Sources {
+    fn of(session: &Session) -> Self {
+        let (past, snapshots) = (PastReader::of(session), SnapshotReader::of(session));
+        Self { past, snapshots, open: None, past_asked: None, snapshot_asked: None }
+    }
+
+    /// Closes what nobody has asked for lately. What is removed of the journal and of the packs gives its room back only once
+    /// nobody has it open.
+    fn rest(&mut self, now: Instant) {
+        let is_over = |asked: &mut Instant| now.saturating_duration_since(*asked) > OPEN_FOR;
+        if self.past_asked.take_if(is_over).is_some() {
+            self.past = self.past.another();
+        }
+        if self.snapshot_asked.take_if(is_over).is_some() {
+            self.open = None;
+        }
+    }
+
     /// What is on disk of what was asked for. Nothing where there is nothing to say; of heights that have gone, an empty range
     /// says so.
     fn answer(&mut self, question: &Question) -> Option<NodeMessage> {
+        match question.what {
+            Asked::Range(_) => self.past_asked = Some(Instant::now()),
+            Asked::Snapshot(_) | Asked::Part(_) => self.snapshot_asked = Some(Instant::now()),
+        }
         let answer = match question.what {
             // The height is about to be on disk, so nothing is said: an empty range would say that it is gone.
             Asked::Range(range) if range.from > question.last => Ok(None),
@@ -287,4 +316,57 @@ fn entry(past: &Past) -> Result<RangeEntry, DecodeError> {
     let decided = Box::new(Decided::decode(&past.decided)?);
     let settled = past.settled.as_deref().map(Settled::decode).transpose()?;
     Ok(RangeEntry { decided, beacon: settled.map(|settled| settled.beacon) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// The last height of a session with snapshots, on a thread of its own, since a thread has one pool.
+    fn played(dir: &Path) -> Height {
+        let mut config = load::dev::DevConfig { threads: 1, ..load::dev::DevConfig::default() };
+        (config.snapshots.ticks, config.snapshots.groups, config.snapshots.heights) = (0, 0, 1);
+        std::thread::scope(|scope| {
+            let play = || {
+                let _pool = engine::pool::build(1).expect("a pool");
+                let mut node = load::dev::open(dir, &config).expect("a session").node;
+                node.run(Some(30), &AtomicBool::new(false), |_, _, _| ()).expect("it runs");
+                node.close().height
+            };
+            scope.spawn(play).join().expect("no panic")
+        })
+    }
+
+    /// Files of a session's folder that this process has open.
+    fn open_files(folder: &Path) -> usize {
+        let files = std::fs::read_dir("/proc/self/fd").expect("Linux tells").flatten();
+        files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.starts_with(folder))).count()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_nobody_asks_for_any_more_is_not_kept_open() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = dir.path().canonicalize().expect("a path").join("session");
+        let last = played(&at);
+        let session = Session::open(&at).expect("the session");
+        let mut sources = Sources::of(&session);
+        let (journal, snapshots) = (at.join("journal"), at.join("snapshots"));
+        let open = || (open_files(&journal), open_files(&snapshots));
+        assert_eq!(open(), (0, 0));
+        let ask = |sources: &mut Sources, what| sources.answer(&Question { to: PeerId::LOCAL, what, last });
+        let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
+        for _ in 0..2 {
+            assert!(matches!(ask(&mut sources, range), Some(NodeMessage::Range(found)) if found.len() == 1));
+            assert!(matches!(ask(&mut sources, Asked::Snapshot(Height::GENESIS)), Some(NodeMessage::Snapshot(_))));
+            let asked = Instant::now();
+            sources.rest(asked + OPEN_FOR - Duration::from_secs(1));
+            assert!(open().1 > 0, "whoever fetches goes on with them: {:?}", open());
+            sources.rest(asked + OPEN_FOR + Duration::from_secs(1));
+            assert_eq!(open(), (0, 0), "packs and segments that are removed give their room back");
+        }
+    }
 }

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::reading::Reading;
 
-/// How long intents or a decided height may wait before that is no progress. A beacon, or a quorum, takes much less.
+/// How long intents, a table that is due or a decided height may wait before that is no progress. A beacon, or a quorum,
+/// takes much less.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a reading says how the node is: where none is taken any more, what it knew does not grow older.
 const KNOWN_FOR: Duration = Duration::from_secs(2);
@@ -165,8 +166,10 @@ impl ProgressWatch {
 
     /// Takes note of a reading.
     pub fn note(&mut self, tick: &TickReadings, now: Instant) {
-        // A node where nothing waits has nothing to decide, and is not late with it.
-        if self.last.is_none_or(|last| last.decided != tick.decided) || tick.unanswered == 0 {
+        // A node where nothing waits has nothing to decide, and is not late with it. Bets that lie wait without any intent: for
+        // them a height is begun.
+        let nothing_waits = tick.unanswered == 0 && tick.height_under_way == 0;
+        if self.last.is_none_or(|last| last.decided != tick.decided) || nothing_waits {
             self.decided = now;
         }
         if self.last.is_none_or(|last| last.settled != tick.settled) || tick.decided == tick.settled {
@@ -210,11 +213,11 @@ impl ProgressWatch {
                 unsettled.as_secs_f64()
             ));
         } else if undecided > PROGRESS_WITHIN {
-            reasons.push(format!(
-                "{} intents wait, and no height has been decided for {:.0} s",
-                tick.unanswered,
-                undecided.as_secs_f64()
-            ));
+            let waits = match tick.unanswered {
+                0 => format!("height {} is under way", tick.decided + 1),
+                count => format!("{count} intents wait"),
+            };
+            reasons.push(format!("{waits}, and no height has been decided for {:.0} s", undecided.as_secs_f64()));
         }
         reasons
     }
@@ -373,5 +376,22 @@ mod tests {
 
         watch.note(&tick, later);
         assert!(watch.reasons(later + 100 * SECOND).is_empty(), "nothing is known of the time since");
+    }
+
+    #[test]
+    fn bets_that_lie_where_too_few_vote_are_no_progress_though_nobody_sends_an_intent() {
+        let began = Instant::now();
+        let mut watch = ProgressWatch::new(began);
+        let late = began + PROGRESS_WITHIN + SECOND;
+        let tick = TickReadings { ticks: 1, decided: 5, settled: 5, ..TickReadings::zeroed() };
+        let begun = TickReadings { height_under_way: 1, ..tick };
+        watch.note(&tick, began);
+        watch.note(&begun, began + PROGRESS_WITHIN);
+        assert!(watch.reasons(began + PROGRESS_WITHIN).is_empty(), "it may take as long");
+        watch.note(&begun, late);
+        assert_eq!(watch.reasons(late), ["height 6 is under way, and no height has been decided for 11 s"]);
+        assert_eq!(watch.stalled(), PROGRESS_WITHIN + SECOND);
+        watch.note(&TickReadings { decided: 6, settled: 6, ..begun }, late);
+        assert!(watch.reasons(late).is_empty() && watch.stalled().is_zero(), "it was decided");
     }
 }

@@ -6,12 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use node::startup::Phase;
 use serde_json::json;
 
-/// How long whoever connects may take to ask, and how often it is looked whether somebody has connected.
+/// How long whoever connects may take to ask, all of it, and how often it is looked whether somebody has connected.
 const ASKS_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of a question that are read: its first line is all that counts.
@@ -36,7 +36,7 @@ impl Starting {
             while !ends.load(Ordering::Relaxed) {
                 match listener.accept() {
                     // That somebody breaks off is no fault of this node.
-                    Ok((stream, _)) => _ = answer(stream, Phase::ALL[shown.load(Ordering::Relaxed)]),
+                    Ok((stream, _)) => _ = answer(stream, Phase::ALL[shown.load(Ordering::Relaxed)], &ends),
                     Err(_) => std::thread::park_timeout(LOOK_EVERY),
                 }
             }
@@ -62,12 +62,18 @@ impl Drop for Starting {
     }
 }
 
-fn answer(mut stream: TcpStream, phase: Phase) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, phase: Phase, is_over: &AtomicBool) -> std::io::Result<()> {
+    // Of the whole question: whoever sends it byte by byte would hold up the start, which waits for this thread at its end.
+    let until = Instant::now() + ASKS_WITHIN;
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(ASKS_WITHIN))?;
     stream.set_write_timeout(Some(ASKS_WITHIN))?;
     let (mut question, mut length) = ([0; QUESTION_BYTES_MAX], 0);
     while length < question.len() && !question[..length].windows(4).any(|end| end == b"\r\n\r\n") {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || is_over.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut question[length..])? {
             0 => break,
             count => length += count,
@@ -121,8 +127,32 @@ mod tests {
         assert!(ask(listening.address(), "HEAD /readyz").ends_with("\r\n\r\n"), "a head has no body");
         assert!(ask(listening.address(), "POST /livez").starts_with("HTTP/1.1 503 "));
         let _silent = TcpStream::connect(listening.address()).expect("it listens");
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         drop(starting);
         assert!(began.elapsed() < 3 * ASKS_WITHIN, "whoever asks nothing holds up no start for long");
+    }
+
+    #[test]
+    fn whoever_asks_byte_by_byte_holds_up_no_start() {
+        let listening = crate::monitor::Listening::at(([127, 0, 0, 1], 0).into()).expect("a port");
+        let starting = listening.while_starting().expect("a thread");
+        let mut slow = TcpStream::connect(listening.address()).expect("it listens");
+        slow.write_all(b"G").expect("it reads");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stops, began) = (Arc::clone(&stop), Instant::now());
+        let asking = std::thread::spawn(move || {
+            // It ends in any case, so that a start that it holds up fails here and does not hang.
+            while !stops.load(Ordering::Relaxed) && began.elapsed() < 10 * ASKS_WITHIN {
+                std::thread::sleep(ASKS_WITHIN / 10);
+                let _ = slow.write_all(b"E");
+            }
+        });
+        assert!(ask(listening.address(), "GET /livez").ends_with("live\n"), "the next one has its turn");
+        assert!(began.elapsed() < 3 * ASKS_WITHIN, "after {:?}", began.elapsed());
+        let _silent = TcpStream::connect(listening.address()).expect("it listens");
+        drop(starting);
+        assert!(began.elapsed() < 5 * ASKS_WITHIN, "after {:?}", began.elapsed());
+        stop.store(true, Ordering::Relaxed);
+        asking.join().expect("it ends");
     }
 }

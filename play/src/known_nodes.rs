@@ -53,10 +53,16 @@ impl KnownNodes {
     /// # Errors
     /// If the file cannot be written.
     pub fn remember(&self, address: &str, chain: &Hash, key: &[u8; 32]) -> std::io::Result<()> {
-        use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0)?;
-        // In one write: a line that is cut off would take the next with it.
-        file.write_all(format!("{address} {} {}\n", hex(chain), hex(key)).as_bytes())
+        use std::io::{Read, Seek, SeekFrom, Write};
+        let mut file = std::fs::OpenOptions::new().read(true).create(true).append(true).open(&self.0)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        // A line that a full disk cut off must not take this one with it: the node would be met as a new one again.
+        let apart = if last == [b'\n'] { "" } else { "\n" };
+        file.write_all(format!("{apart}{address} {} {}\n", hex(chain), hex(key)).as_bytes())
     }
 
     /// Where it is written.
@@ -68,6 +74,21 @@ impl KnownNodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_off_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let nodes = KnownNodes::beside(&dir.path().join("player.pem"));
+        let (here, there) = ("127.0.0.1:7400", "127.0.0.1:7401");
+        nodes.remember(here, &[1; 32], &[11; 32]).expect("written");
+        let whole = std::fs::read(nodes.path()).expect("a list");
+        for cut in [1, 20, 100, whole.len() - 1] {
+            std::fs::write(nodes.path(), [&whole[..], &whole[..cut]].concat()).expect("written");
+            nodes.remember(there, &[1; 32], &[12; 32]).expect("written");
+            assert_eq!(nodes.known(here, &[1; 32]).expect("a list"), Known::Key([11; 32]), "cut {cut}");
+            assert_eq!(nodes.known(there, &[1; 32]).expect("a list"), Known::Key([12; 32]), "cut {cut}");
+        }
+    }
 
     #[test]
     fn a_key_is_known_for_its_chain_and_another_chain_is_another_game() {

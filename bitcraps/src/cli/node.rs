@@ -1,7 +1,9 @@
 //! `node`: an operator's node, from its configuration.
 
+mod panics;
+
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,17 +23,18 @@ use storage::{OpenError, Session};
 use systems::Setup;
 use systems::exchange::ExchangeError;
 
+use self::panics::watched;
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
 use super::config::{SetArgs, check, prepare};
 use super::logs::Logs;
 use super::past::{PastSource, past_of};
 use super::phrases::{disk_full, with_counts};
-use super::reload::Reload;
+use super::reload::{Reload, without_lines_of_file};
 use super::signals::{first_signal, stop_signals};
 use crate::allocator;
 use node::clock::Time;
-use node::config::Config;
+use node::config::{Config, ConfigError};
 use node::init::OpenedKeys;
 use node::layers::Layered;
 use node::network::listen;
@@ -83,11 +86,20 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
     });
 }
 
+/// What is wrong with a configuration. People at a terminal see the line of their file. What a manager of services has of
+/// standard error is kept in its journal, which more people read than the file, where a line may hold a secret.
+fn told(error: ConfigError) -> anyhow::Error {
+    match std::io::stderr().is_terminal() {
+        true => error.into(),
+        false => Failure::Config(without_lines_of_file(&error.to_string())).into(),
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     allocator::take_small_pages();
     allocator::leave_to_monitor();
-    let layered = Layered::load(&args.config, args.set.all())?;
+    let layered = Layered::load(&args.config, args.set.all()).map_err(told)?;
     check(&layered)?;
     let (config, newer) = (layered.config.clone(), layered.warning.clone());
     let values = layered.rows_without_secrets();
@@ -192,7 +204,7 @@ impl Operated<'_> {
             node.machine_mut().halt_at(Height(height));
         }
         let halt = Halt::at(args.halt_at);
-        let result = watch(&mut node, &self.stop, args.output, &counters, halt);
+        let (monitor, result) = watched(monitor, || watch(&mut node, &self.stop, args.output, &counters, halt));
         let has_arrived = node.has_arrived();
         if !has_arrived {
             service::stopping();

@@ -156,7 +156,7 @@ impl Reload {
 
 /// A problem without the lines of the file that are shown with it: what stands there may be a secret, and a log is no place
 /// for pictures.
-fn without_lines_of_file(problem: &str) -> String {
+pub fn without_lines_of_file(problem: &str) -> String {
     let is_shown =
         |line: &&str| line.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()).starts_with('|');
     problem.lines().filter(|line| !is_shown(line)).collect::<Vec<&str>>().join(": ")

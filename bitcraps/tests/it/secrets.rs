@@ -202,6 +202,27 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
     assert!(part("logs/node.log").contains("a player came"));
 }
 
+#[test]
+fn a_start_that_fails_writes_no_line_of_the_configuration_into_the_journal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = talkative(dir.path());
+    let good = fs::read_to_string(&config).expect("a configuration");
+    let line = format!("webhook = \"{WEBHOOK}\"");
+    for (wrong, says) in [
+        (line.replace("http://", "https://"), "no address of http://"),
+        (line.replace('"', ""), "a text stands in quotes"),
+        (format!("web{line}"), "unknown field `webwebhook`"),
+    ] {
+        assert!(good.contains(&line));
+        fs::write(&config, good.replace(&line, &wrong)).expect("written");
+        let (code, out, err) = run(&["node", "--config", text(&config)]);
+        assert!(code == 3 && out.is_empty() && err.contains(says) && err.contains("at line"), "{code} {out} {err}");
+        assert!(!err.contains("hook-token"), "standard error of a service is its journal: {err}");
+        let (code, _, shown) = run(&["config", "check", text(&config)]);
+        assert!(code == 3 && shown.contains("hook-token"), "who mends the file sees the line: {code} {shown}");
+    }
+}
+
 /// The files of the session: what other nodes get is in there.
 fn session_files(config: &Path) -> Vec<PathBuf> {
     let session = config.parent().expect("a folder").join("session");

@@ -48,7 +48,7 @@ fn every_key_is_written_with_its_meaning_and_no_other() {
 
 #[test]
 fn whatever_key_a_page_names_is_one_of_the_configuration() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let pages = std::fs::read_dir(root.join("docs")).expect("pages").map(|page| page.expect("a page").path());
     let mut named = 0;
     for page in pages.filter(|page| page.extension() == Some("md".as_ref())) {

@@ -38,6 +38,7 @@ fn what_was_published_is_what_is_read() {
         // One that listens first votes on nothing, and has lost nothing.
         progress: ChainProgress { is_silent: true, ..ChainProgress::default() },
         lost_its_votes: false,
+        height_under_way: true,
         unanswered: 5,
         unsynced_ticks: 1,
         held_bytes: [7, 8, 9],
@@ -55,6 +56,7 @@ fn what_was_published_is_what_is_read() {
     recorder.publish(&totals, &standing);
     let read = shared.read();
     assert_eq!((read.receipts, read.unanswered, read.unsynced_ticks), (9, 5, 1));
+    assert_eq!(read.height_under_way, 1);
     assert_eq!((read.validators, read.heard, read.block_interval_ms), (4, 2, 40));
     assert_eq!((read.quorum(), read.lacks_quorum()), (3, true), "two of four are no quorum");
     assert_eq!((read.known_keys_rests, read.past_gone, read.lost_its_votes), (6, 1, 0));

@@ -88,6 +88,8 @@ impl Node {
         }
         let mut shed = waiting::turn_away(&mut self.inputs, kept);
         self.totals.shed += shed.len() as u64;
+        // What is turned away waits for nothing: sent again, it counts from then.
+        self.recorder.leaves(&shed);
         network.send(&mut shed);
         let told = self.told();
         self.network.iter_mut().for_each(|network| network.publish(told));

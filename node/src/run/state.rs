@@ -59,6 +59,7 @@ impl Node {
         let now = NodeState {
             progress: self.standing,
             lost_its_votes,
+            height_under_way: self.machine.has_height_under_way(),
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
             held_bytes: self.machine.held_bytes(),

@@ -176,6 +176,83 @@ fn a_disk_that_is_full_for_long_turns_every_intent_away() {
     }
 }
 
+/// A guest who sends the same intents in each tick until each has its receipt, as whoever is turned away does.
+struct Patient {
+    guest: Guest,
+    said: Vec<Intent>,
+    is_answered: bool,
+}
+
+impl Edge for Patient {
+    fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
+        // Before it knows the time, what it sends is out of date.
+        if self.guest.now_s > 0 && !self.is_answered {
+            if self.said.is_empty() {
+                self.said = (0..PATIENT).map(|_| self.guest.intent()).collect();
+            }
+            inputs.push(Input::Intents { from: GUEST, intents: self.said.clone() });
+        }
+        true
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        for output in &*outputs {
+            if let Output::Receipt { receipt, .. } = output {
+                self.said.retain(|intent| intent.id() != receipt.id);
+                self.is_answered |= self.said.is_empty();
+            }
+        }
+        self.guest.send(outputs)
+    }
+
+    fn publish(&mut self, standing: ChainProgress) {
+        self.guest.publish(standing);
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+/// More than the receipts of players that wait for the disk when it is full, and as many as one key may have numbers open.
+const PATIENT: usize = 60;
+
+/// A full disk is an alert of its own: receipts that nobody was promised meanwhile are not slow ones.
+#[test]
+fn what_a_full_disk_turned_away_is_measured_from_when_it_is_taken() {
+    let disk = FaultyBackend::new(13);
+    let mut node = node_on(&disk).expect("a new session");
+    run_to(&mut node, 10);
+    disk.set_room(Some(disk.used()));
+    while node.totals.disk_full.is_none() {
+        node.step().expect("a full disk is no failure");
+    }
+    let (heard, chain) = (Arc::new(Mutex::new(Vec::new())), node.machine().setup().chain);
+    let guest = Guest { key: PlayerKey::from_seed(&[77; 32]), chain, now_s: 0, number: 0, heard: Arc::clone(&heard) };
+    node.listen(Patient { guest, said: Vec::new(), is_answered: false });
+    let step_for = |node: &mut Node, time: std::time::Duration| {
+        let until = std::time::Instant::now() + time;
+        while std::time::Instant::now() < until {
+            node.step().expect("a full disk is no failure");
+        }
+    };
+    step_for(&mut node, std::time::Duration::from_millis(1_300));
+    let is_receipt = |output: &&Output| matches!(output, Output::Receipt { .. });
+    let receipts = || heard.lock().expect("one thread").iter().filter(is_receipt).count();
+    assert_eq!(receipts(), 0, "all of them are turned away");
+
+    disk.set_room(None);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while receipts() < PATIENT {
+        assert!(std::time::Instant::now() < until, "{} receipts", receipts());
+        node.step().expect("there is room");
+    }
+    // Until readings are published.
+    step_for(&mut node, std::time::Duration::from_millis(1_200));
+    let receipt = node.readings().read().receipt;
+    let above_s = node::readings::BUCKET_ENDS_US.iter().position(|end| *end == 1_000_000).expect("a bucket") + 1;
+    let slow: u64 = receipt.counts[above_s..].iter().sum();
+    assert!(receipt.count() > PATIENT as u64 && slow < PATIENT as u64 / 2, "{slow} of {}", receipt.count());
+}
+
 #[test]
 fn a_disk_that_does_not_write_stops_the_node() {
     for offset in 0..40 {

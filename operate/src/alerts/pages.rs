@@ -57,7 +57,8 @@ const STOPPED_PAGE: &str = "\
 
 Critical, at once, and the last that this node tells. A Prometheus has ScrapeDown instead.
 
-**What it means.** The node cannot go on: its disk refuses what it writes, a quorum has another state, or its key is used elsewhere.
+**What it means.** The node cannot go on: its disk refuses what it writes, a quorum has another state, its key is used elsewhere, or it
+found its own state wrong and panicked.
 What had a receipt is on its disk.
 
 **What to do.**

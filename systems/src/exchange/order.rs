@@ -247,6 +247,11 @@ impl Orderer {
         is_ordering || self.is_listening()
     }
 
+    /// Whether it votes on a height that is not decided yet.
+    pub fn has_height_under_way(&self) -> bool {
+        self.is_voting() && !self.idle
+    }
+
     /// This validator's slot.
     pub fn own_slot(&self) -> Option<u32> {
         self.config.as_ref().and_then(|config| config.own.as_ref()).map(|(slot, _)| *slot)

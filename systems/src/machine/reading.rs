@@ -37,6 +37,11 @@ impl Machine {
         is_ordering || self.world.resource::<CatchUp>().is_under_way()
     }
 
+    /// Whether this validator began a height that is not decided yet.
+    pub fn has_height_under_way(&self) -> bool {
+        self.world.get_resource::<Orderer>().is_some_and(Orderer::has_height_under_way)
+    }
+
     /// The other nodes that are connected, and where each stands, as it says.
     pub fn nodes(&self) -> impl Iterator<Item = (PeerId, NodeStanding)> {
         self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))

@@ -71,6 +71,34 @@ fn one_more_down_than_may_be_faulty_decides_nothing() {
 }
 
 #[test]
+fn bets_that_lie_where_too_few_vote_have_a_height_under_way() {
+    let mut cluster = Cluster::new(4, 0, 5);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
+    let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+    assert!(cluster.until(2_000, |cluster| all_answered(cluster, &bets)));
+    // Between two heights, with bets that lie.
+    let rests = |cluster: &Cluster| {
+        let mut machines = cluster.hosts.iter().filter_map(|host| host.machine.as_ref());
+        machines.all(|machine| machine.chain().unsettled.is_empty() && !machine.has_height_under_way())
+    };
+    assert!(cluster.until(100, rests) && cluster.machine(0).next_due_ms().is_some());
+    cluster.stop(2);
+    cluster.stop(3);
+    cluster.steps(3_000);
+    for slot in [0, 1] {
+        assert_eq!(cluster.machine(slot).unanswered(), 0, "nobody waits for an answer");
+        assert!(cluster.machine(slot).has_height_under_way(), "and the dice do not fall");
+    }
+    let stood = cluster.settled(0);
+    cluster.start(3);
+    assert!(cluster.until(6_000, |cluster| cluster.settled(0) > stood), "three of four go on");
+    let mut follower = Cluster::new(4, 1, 5);
+    follower.steps(100);
+    assert!(!follower.machine(4).has_height_under_way() && !follower.machine(0).has_height_under_way());
+}
+
+#[test]
 fn all_nodes_down_at_once_and_up_in_any_order_go_on_where_they_were() {
     for order in [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]] {
         let mut cluster = Cluster::new(4, 0, 77);

@@ -1,6 +1,6 @@
 //! What several nodes say at one moment, and what follows from it for their quorum.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -108,6 +108,7 @@ async fn ask(endpoint: &Endpoint, identity: &Identity, node: Named) -> Found {
 pub(super) struct Together {
     /// The node whose configuration was read, and the other validators.
     pub(super) found: Vec<Found>,
+    /// The highest height that one validator at least has settled for certain, however many lie as a quorum allows.
     pub(super) highest: Height,
     /// Validators of the chain.
     pub(super) validators: usize,
@@ -119,7 +120,18 @@ impl Together {
     /// By what was found of the validators of a chain.
     pub(super) fn of(found: Vec<Found>, chain: Hash, validators: usize) -> Self {
         let of_chain = found.iter().filter_map(|found| found.said.as_ref().ok()).filter(|said| said.chain == chain);
-        let highest = of_chain.map(|said| said.status.standing.settled).max().unwrap_or_default();
+        let mut words = BTreeMap::new();
+        for NodeStatus { standing, order, .. } in of_chain.map(|said| &said.status) {
+            if let Some(slot) = order.slot {
+                let word: &mut Height = words.entry(slot).or_default();
+                *word = standing.settled.max(*word);
+            }
+        }
+        let mut words: Vec<Height> = words.into_values().collect();
+        words.sort_unstable_by(|one, other| other.cmp(one));
+        // Heights are what nodes say of themselves. As many words as validators may lie are passed over from above: one that
+        // says a height that there is not would make all others look behind, and keep every gate shut.
+        let highest = words.get(validators - quorum(validators)).copied().unwrap_or_default();
         Self { found, highest, validators, quorum: quorum(validators), chain }
     }
 
@@ -254,6 +266,10 @@ mod tests {
         assert!(behind.verdict().ends_with("no heights are decided"));
         assert!(of(vec![good(0), good(1), good(1), good(1)]).verdict().starts_with("2 of 4"), "one node thrice is one");
         assert!(of(vec![good(0), good(1), foreign(2), good(3)]).verdict().starts_with("3 of 4"), "of another chain");
+        let liar = of(vec![good(0), found(1, 99, false), good(2), found(3, 1 << 48, false)]);
+        assert!(liar.is_well() && liar.highest == Height(100), "{}", liar.verdict());
+        let beside = of(vec![good(0), found(1, 50, false), good(2), found(3, 1 << 48, false)]);
+        assert!(beside.verdict().starts_with("3 of 4"), "one that is behind is found beside one that lies");
         let alone = Together::of(vec![found(0, 5, false)], CHAIN, 1);
         assert!(alone.verdict().ends_with("no other may go") && alone.is_well(), "one alone");
     }
@@ -270,6 +286,7 @@ mod tests {
         assert_eq!(without(vec![good(1), good(1), good(1)]), 1, "three names of one node");
         assert_eq!(without(vec![good(0), good(2), good(3)]), 2, "its own address is among the others'");
         assert_eq!(without(vec![good(1), foreign(2), good(3)]), 2);
+        assert_eq!(without(vec![good(1), good(2), found(3, 1 << 48, false)]), 3, "one that lies shuts no gate");
     }
 
     #[test]
