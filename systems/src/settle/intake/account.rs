@@ -1,6 +1,6 @@
 use bytemuck::Zeroable;
 use engine::columns::Column;
-use engine::component::{Account, AccountKey, AccountStatus};
+use engine::component::{Account, AccountKey, AccountStatus, count_on};
 use engine::genesis::Opening;
 use engine::io::Verdict;
 use engine::message::intent::{IntentBody, IntentKind};
@@ -54,7 +54,7 @@ impl Intake<'_, '_> {
             granted: grant,
             wagered: Chips::ZERO,
             last_intent_ms: self.active_ms,
-            generation: slot.generation + 1,
+            generation: count_on(slot.generation),
             seats: 0,
             status: AccountStatus::Open as u8,
             reserved: [0; 3],
