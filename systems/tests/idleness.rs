@@ -78,6 +78,37 @@ fn a_grant_that_was_never_bet_goes_back_and_the_slot_with_it() {
 }
 
 #[test]
+fn a_transfer_for_an_owner_of_a_slot_never_reaches_the_next_one() {
+    let mut stage = Stage::new(world(4));
+    for player in 0..2 {
+        assert_eq!(stage.one(player, IntentKind::Open, |body| body), Verdict::Applied);
+    }
+    assert_eq!(stage.one(0, IntentKind::Sit, sit), Verdict::Applied);
+    assert_eq!(stage.bet(0, "field", 0, 2_000), Verdict::Applied);
+    stage.roll(1, 3);
+    assert_eq!(stage.one(0, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
+    let to = |generation: u32| move |body: IntentBody| body.to(AccountId(1)).amount(100).generation(generation);
+    assert_eq!(stage.one(0, IntentKind::Transfer, to(1)), Verdict::Applied, "to whom it was signed for");
+    assert_eq!(stage.one(1, IntentKind::Sit, sit), Verdict::Applied);
+    // Player 1 loses the chips again, and the slot with the grant; a stranger opens the next account.
+    assert_eq!(stage.one(1, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
+    let all = |body: IntentBody| body.to(AccountId(0)).amount(100).generation(1);
+    assert_eq!(stage.one(1, IntentKind::Transfer, all), Verdict::Applied);
+    stage.pass(28_000);
+    assert!(!stage.is_open(1), "it never bet");
+    assert_eq!(stage.one(2, IntentKind::Open, |body| body), Verdict::Applied);
+    assert_eq!(stage.machine.account_of(&key(2)), Some(AccountId(1)), "the slot is a stranger's");
+    for generation in [1, 3, u32::MAX] {
+        assert_eq!(stage.refused(0, IntentKind::Transfer, to(generation)), Refusal::UnknownRecipient);
+    }
+    assert_eq!(stage.machine.read(|rows| rows.accounts[1].cage.0), GRANT);
+    for generation in [2, 0] {
+        assert_eq!(stage.one(0, IntentKind::Transfer, to(generation)), Verdict::Applied);
+    }
+    assert_eq!(stage.machine.read(|rows| rows.accounts[1].cage.0), GRANT + 200);
+}
+
+#[test]
 fn chips_that_others_sent_stay_when_the_grant_goes_back() {
     let mut stage = Stage::new(world(4));
     let before = stage.treasury();

@@ -191,7 +191,8 @@ impl RowMaker {
             (kind == K::Transfer).then_some(body.target).into(),
             if has_amount && applied { Value::bounded(body.amount) } else { Value::Nothing },
             refused.filter(|_| has_amount).unwrap_or(Value::Nothing),
-            some(body.roll, 0).into(),
+            // A transfer has its recipient's generation there.
+            some(body.roll, 0).filter(|_| kind != K::Transfer).into(),
             verdict_name(request.verdict).into(),
         ];
         sinks.row(ACTIONS, &values)

@@ -36,7 +36,7 @@ pub enum Refusal {
     /// The treasury cannot pay the grant.
     TreasuryEmpty = 24,
 
-    /// No account has the recipient's number, or it is the sender.
+    /// No account has the recipient's number, or it is the sender, or another owner's than the one that the transfer names.
     UnknownRecipient = 30,
     /// Nothing to transfer.
     NothingToTransfer = 31,

@@ -76,7 +76,9 @@ impl Intake<'_, '_> {
     /// Sends chips from the sender's cage to another account's.
     pub(super) fn transfer(&mut self, id: AccountId, body: &IntentBody) -> Applied {
         let to = AccountId(body.target);
-        let open = self.rows.accounts.get(to.index()).is_some_and(Account::is_open);
+        // Slots are given on: who signed for one owner of it must not pay the next.
+        let is_meant = |row: &Account| row.is_open() && (body.roll == 0 || body.roll == row.generation);
+        let open = self.rows.accounts.get(to.index()).is_some_and(is_meant);
         // A posting has two rows: a transfer to oneself would be both sides of one.
         if !open || to == id {
             return Err(Refusal::UnknownRecipient);
