@@ -6,10 +6,10 @@ mod common;
 
 use common::{GRANT, START_MS, Stage, genesis, key};
 use engine::genesis::{Genesis, Idleness};
-use engine::io::Verdict;
+use engine::io::{Lapse, Verdict};
 use engine::message::intent::{IntentBody, IntentKind};
 use engine::message::refusal::Refusal;
-use engine::{AccountId, Dice, TableId};
+use engine::{AccountId, Chips, Dice, TableId};
 use systems::Draw;
 
 const TABLE: TableId = TableId(0);
@@ -65,8 +65,16 @@ fn a_grant_that_was_never_bet_goes_back_and_the_slot_with_it() {
         assert_eq!(stage.one(1, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
     }
     assert_eq!(stage.treasury(), before - 4 * GRANT, "nothing is given back before its time");
-    // From 20 s on; an account is looked at every 64 heights.
-    stage.pass(20_000 - (stage.time_ms - START_MS) + 6_500);
+    // From 20 s on; an account is looked at every 64 heights. Whoever watches hears of it, with the key that is gone by then.
+    stage.machine.watch(true);
+    let (until_ms, mut lapses) = (START_MS + 26_500, Vec::new());
+    while stage.time_ms < until_ms {
+        stage.pass(100);
+        lapses.extend_from_slice(&stage.machine.report().lapses);
+    }
+    let lapse =
+        |player: u32| Lapse { account: AccountId(player), key: key(player), returned: Chips(GRANT), freed: true };
+    assert_eq!(lapses, [lapse(0), lapse(1)]);
     assert!(!stage.is_open(0), "it never did anything");
     assert!(!stage.is_open(1), "intents without a bet keep no grant");
     assert!(stage.is_open(2), "a bet of it was decided");
