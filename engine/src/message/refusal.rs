@@ -188,8 +188,9 @@ impl Refusal {
         self.entry().2
     }
 
-    /// Whether the intent's number is used up, so that the same intent is never applied. Not before the number was
-    /// found good, and not where there is no account yet whose number it could be.
+    /// Whether the intent's number is used up for certain, so that the same intent is never applied. Not before the number was
+    /// found good, and not where there is no account yet whose number it could be. `AccountExists` uses up the number of the
+    /// owner's own open and of no voucher: the code alone does not say which it was.
     pub fn uses_number(self) -> bool {
         self > Self::NumberAhead && !(self >= Self::AccountExists && self <= Self::TreasuryEmpty)
     }
