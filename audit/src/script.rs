@@ -5,8 +5,14 @@
 
 mod format;
 
+use std::convert::Infallible;
+
+use bytemuck::Pod;
+use engine::columns::Column;
+use engine::component::{Account, House, Seat};
 use engine::genesis::{Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::{BetResult, Resolution, Verdict};
+use engine::limits::{GROUP_BYTES, SEATS_MAX, SUPPLY_MAX};
 use engine::message::intent::{Intent, IntentBody, IntentKind, Working};
 use engine::{BetId, Chips, Dice, Height, TableId};
 use serde_json::{Map, Value, json};
@@ -14,12 +20,17 @@ use systems::catalogue::{BETS, bet_named, bet_of, number_of};
 use systems::ledger::held;
 use systems::{Draw, Machine, Setup};
 
+use format::CHIPS_MAX;
 pub use format::{Action, FormatError, Op, Scenario, read_scenarios};
 
 /// Chips that no scenario exhausts.
 const PLENTY: u64 = 1 << 60;
 /// The table's window: every roll comes this long after the one before.
 const WINDOW_MS: u64 = 1_000;
+
+// What is not the bank's is enough for the players and the stranger, each of whom is granted as much as the richest needs.
+const _: () = assert!((SEATS_MAX as u64 + 1) * CHIPS_MAX <= SUPPLY_MAX - PLENTY);
+const _: () = assert!(u32::MAX as u64 <= CHIPS_MAX);
 
 /// One scenario's table, while it is played.
 struct Stage<'a> {
@@ -65,12 +76,12 @@ fn genesis(scenario: &Scenario) -> Genesis {
         name: "script".into(),
         keys: KeySource::Seed,
         start_ms: WINDOW_MS,
-        supply: engine::limits::SUPPLY_MAX,
+        supply: SUPPLY_MAX,
         tables: 1,
         seats: players,
         // One account more than players: the stranger, for actions of a name that is not at the table.
         accounts: players + 1,
-        grant: scenario.players.iter().map(|(_, chips)| *chips).max().unwrap_or(0),
+        grant: scenario.players.iter().map(|(_, chips)| buy_in(scenario, *chips)).max().unwrap_or(0),
         opening: Opening::Free { per_height: u32::MAX },
         rules: vec![scenario.rules.clone()],
         bank_target: PLENTY,
@@ -88,6 +99,11 @@ fn genesis(scenario: &Scenario) -> Genesis {
         }],
         group_key: HexBytes([0; 96]),
     }
+}
+
+/// What a player who has so many chips sits down with: less than the smallest bet buys no seat.
+fn buy_in(scenario: &Scenario, chips: u64) -> u64 {
+    chips.max(scenario.rules.min_bet.into())
 }
 
 /// A script's keys sign nothing: its intents come from the file, not from a network.
@@ -116,17 +132,56 @@ impl<'a> Stage<'a> {
             (0..=players).map(|player| stage.intent(player, IntentKind::Open, |body| body)).collect();
         stage.settle(opens, None);
         let sits = (0..players).map(|player| {
-            let chips = scenario.players[player].1;
+            let chips = buy_in(scenario, scenario.players[player].1);
             stage.intent(player, IntentKind::Sit, |body| body.at(TableId(0)).amount(chips))
         });
         let sits = sits.collect();
         stage.settle(sits, None);
-        // All of them were granted as much as the richest: whoever cannot sit down brings fewer chips than the table
-        // takes.
-        match stage.machine.report().receipts.iter().position(|receipt| receipt.verdict != Verdict::Applied) {
-            Some(player) => Err(format!("player {} cannot sit down with so few chips", scenario.players[player].0)),
-            None => Ok(stage),
+        let receipts = &stage.machine.report().receipts;
+        assert_eq!(receipts.len(), players, "everybody sits down");
+        assert!(
+            receipts.iter().all(|receipt| receipt.verdict == Verdict::Applied),
+            "everybody brings the table's buy-in"
+        );
+        stage.take_off_rails();
+        Ok(stage)
+    }
+
+    /// Whoever has less than the smallest buy-in, which is the engine's and no rule of the game, keeps what the scenario says. The
+    /// rest goes back to the cage, where no action of a scenario reaches it.
+    fn take_off_rails(&mut self) {
+        let scenario = self.scenario;
+        let above = |chips: u64| buy_in(scenario, chips) - chips;
+        if scenario.players.iter().all(|(_, chips)| above(*chips) == 0) {
+            return;
         }
+        let mut image = Vec::new();
+        let Ok(()) = self.machine.export(|part| {
+            image.extend_from_slice(part);
+            Ok::<(), Infallible>(())
+        });
+        let accounts: Vec<usize> =
+            self.machine.read(|rows| rows.seats.iter().map(|seat| seat.account.index()).collect());
+        for (seat, (_, chips)) in scenario.players.iter().enumerate() {
+            let moved = Chips(above(*chips));
+            self.alter(&mut image, Column::Seats, seat, |row: &mut Seat| row.rail -= moved);
+            self.alter(&mut image, Column::Accounts, accounts[seat], |row: &mut Account| row.cage += moved);
+            self.alter(&mut image, Column::House, 0, |house: &mut House| {
+                house.rails -= moved;
+                house.cages += moved;
+            });
+        }
+        self.machine.import(&image).expect("chips moved between a rail and a cage are in one place each");
+    }
+
+    /// Changes a row of the machine's image.
+    fn alter<T: Pod>(&self, image: &mut [u8], column: Column, row: usize, change: impl FnOnce(&mut T)) {
+        assert_eq!(size_of::<T>(), column.row_bytes(), "a column's rows have its size");
+        let at = self.machine.layout().column_groups(column).start * GROUP_BYTES + row * size_of::<T>();
+        let bytes = &mut image[at..at + size_of::<T>()];
+        let mut value: T = bytemuck::pod_read_unaligned(bytes);
+        change(&mut value);
+        bytes.copy_from_slice(bytemuck::bytes_of(&value));
     }
 
     fn intent(&mut self, player: usize, kind: IntentKind, fill: impl FnOnce(IntentBody) -> IntentBody) -> Intent {

@@ -135,8 +135,10 @@ pub const TIME_MS_MAX: u64 = u32::MAX as u64 * 1_000;
 pub const HEIGHT_MAX: u64 = 1 << 48;
 /// The highest number that an intent of an account can have come to: each one skips a window of numbers at most.
 pub const NUMBER_MAX: u64 = 1 << 60;
-/// What a 32-bit counter of a row may hold when a state is loaded: no chain lasts long enough to count the rest.
+/// Where a 32-bit counter of a row stops, which a chain may reach: hands are begun as fast as intents are applied, and a roll at
+/// each height of 10 ms comes to it in 248 days. A state with more is refused.
 pub const COUNTER_MAX: u64 = 1 << 31;
+
 /// Bytes of a genesis file, and of the largest genesis that is sent.
 pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
 /// Milliseconds of a tick.
@@ -513,7 +515,7 @@ const _: () = assert!(NUMBER_WINDOW == u64::BITS as u64);
 const _: () = assert!(SPOTS <= u8::MAX as usize);
 const _: () = assert!(BETS < SPOTS);
 const _: () = assert!(SEAT_BETS_MAX <= SPOTS);
-// Sums of two columns of chips do not overflow, and a counter of a loaded state has room to go on.
+// Sums of two columns of chips do not overflow, and a counter of a row has room for the next roll's number.
 const _: () = assert!(SUPPLY_MAX <= u64::MAX / 2);
 const _: () = assert!(COUNTER_MAX < u32::MAX as u64);
 // Heights do not follow each other faster than a node turns, and no clock's error alone ends a new intent.

@@ -468,12 +468,11 @@ fn bets_on_the_hand_follow_the_rules_on_many_hands() {
         }
     }
     for (spot, seen) in profits {
-        let pays = catalogue.pays(bet_of(spot)).iter().filter(|pay| matches!(pay, Pay::Win(_))).count();
         let distinct: std::collections::BTreeSet<_> = catalogue
             .pays(bet_of(spot))
             .iter()
             .filter_map(|pay| if let Pay::Win(ratio) = pay { Some(i64::from(ratio.num)) } else { None })
             .collect();
-        assert!(pays >= distinct.len() && distinct.is_subset(&seen), "{}: saw {seen:?}", BETS[spot.index()].name);
+        assert!(!distinct.is_empty() && distinct.is_subset(&seen), "{}: saw {seen:?}", BETS[spot.index()].name);
     }
 }

@@ -6,10 +6,10 @@ mod common;
 
 use common::{GRANT, START_MS, Stage, genesis, key};
 use engine::genesis::{Genesis, Idleness};
-use engine::io::Verdict;
+use engine::io::{Lapse, Verdict};
 use engine::message::intent::{IntentBody, IntentKind};
 use engine::message::refusal::Refusal;
-use engine::{AccountId, Dice, TableId};
+use engine::{AccountId, Chips, Dice, TableId};
 use systems::Draw;
 
 const TABLE: TableId = TableId(0);
@@ -65,8 +65,16 @@ fn a_grant_that_was_never_bet_goes_back_and_the_slot_with_it() {
         assert_eq!(stage.one(1, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
     }
     assert_eq!(stage.treasury(), before - 4 * GRANT, "nothing is given back before its time");
-    // From 20 s on; an account is looked at every 64 heights.
-    stage.pass(20_000 - (stage.time_ms - START_MS) + 6_500);
+    // From 20 s on; an account is looked at every 64 heights. Whoever watches hears of it, with the key that is gone by then.
+    stage.machine.watch(true);
+    let (until_ms, mut lapses) = (START_MS + 26_500, Vec::new());
+    while stage.time_ms < until_ms {
+        stage.pass(100);
+        lapses.extend_from_slice(&stage.machine.report().lapses);
+    }
+    let lapse =
+        |player: u32| Lapse { account: AccountId(player), key: key(player), returned: Chips(GRANT), freed: true };
+    assert_eq!(lapses, [lapse(0), lapse(1)]);
     assert!(!stage.is_open(0), "it never did anything");
     assert!(!stage.is_open(1), "intents without a bet keep no grant");
     assert!(stage.is_open(2), "a bet of it was decided");
@@ -75,6 +83,37 @@ fn a_grant_that_was_never_bet_goes_back_and_the_slot_with_it() {
     assert_eq!(stage.treasury(), before - 2 * GRANT);
     assert_eq!(stage.refused(0, IntentKind::Sit, sit), Refusal::UnknownAccount);
     assert_eq!(open(&mut stage, 0), Verdict::Applied, "whoever comes back opens another");
+}
+
+#[test]
+fn a_transfer_for_an_owner_of_a_slot_never_reaches_the_next_one() {
+    let mut stage = Stage::new(world(4));
+    for player in 0..2 {
+        assert_eq!(stage.one(player, IntentKind::Open, |body| body), Verdict::Applied);
+    }
+    assert_eq!(stage.one(0, IntentKind::Sit, sit), Verdict::Applied);
+    assert_eq!(stage.bet(0, "field", 0, 2_000), Verdict::Applied);
+    stage.roll(1, 3);
+    assert_eq!(stage.one(0, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
+    let to = |generation: u32| move |body: IntentBody| body.to(AccountId(1)).amount(100).generation(generation);
+    assert_eq!(stage.one(0, IntentKind::Transfer, to(1)), Verdict::Applied, "to whom it was signed for");
+    assert_eq!(stage.one(1, IntentKind::Sit, sit), Verdict::Applied);
+    // Player 1 loses the chips again, and the slot with the grant; a stranger opens the next account.
+    assert_eq!(stage.one(1, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
+    let all = |body: IntentBody| body.to(AccountId(0)).amount(100).generation(1);
+    assert_eq!(stage.one(1, IntentKind::Transfer, all), Verdict::Applied);
+    stage.pass(28_000);
+    assert!(!stage.is_open(1), "it never bet");
+    assert_eq!(stage.one(2, IntentKind::Open, |body| body), Verdict::Applied);
+    assert_eq!(stage.machine.account_of(&key(2)), Some(AccountId(1)), "the slot is a stranger's");
+    for generation in [1, 3, u32::MAX] {
+        assert_eq!(stage.refused(0, IntentKind::Transfer, to(generation)), Refusal::UnknownRecipient);
+    }
+    assert_eq!(stage.machine.read(|rows| rows.accounts[1].cage.0), GRANT);
+    for generation in [2, 0] {
+        assert_eq!(stage.one(0, IntentKind::Transfer, to(generation)), Verdict::Applied);
+    }
+    assert_eq!(stage.machine.read(|rows| rows.accounts[1].cage.0), GRANT + 200);
 }
 
 #[test]

@@ -94,12 +94,25 @@ fn variants_equal_the_rules() {
     assert_eq!(checked, 27);
 }
 
+/// Every value that a rule of money may have, one at a time: no bet depends on two of them. That a payout which favours the player is
+/// found is shown where one can be planted, in the catalogue.
 #[test]
-fn rules_that_favour_the_player_are_found() {
-    for rules in
-        [TableRules::default(), TableRules { bar: 3, commission: Commission::Upfront, ..TableRules::default() }]
-    {
-        assert_eq!(favours_player(&Catalogue::new(&rules).expect("a table's rules")), None);
+fn no_value_that_a_rule_may_have_favours_the_player() {
+    let canon = TableRules::default();
+    let mut all = vec![
+        canon.clone(),
+        TableRules { commission: Commission::Upfront, ..canon.clone() },
+        TableRules { bonus_paytable: BonusPaytable::ThirtyFour, ..canon.clone() },
+        TableRules { fire_paytable: FirePaytable::B, ..canon.clone() },
+    ];
+    all.extend(
+        [FieldPaytable::TwoTwo, FieldPaytable::ThreeTwo]
+            .map(|pays| TableRules { field_paytable: pays, ..canon.clone() }),
+    );
+    all.extend([2, 3].map(|bar| TableRules { bar, ..canon.clone() }));
+    all.extend((1..=7).map(|pays| TableRules { ride_line_paytable: pays, ..canon.clone() }));
+    for rules in all {
+        assert_eq!(favours_player(&Catalogue::new(&rules).expect("a table's rules")), None, "{rules:?}");
     }
 }
 

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{GRANT, START_MS, Stage, bet, genesis, key};
+use common::{GRANT, Stage, bet, genesis};
+use engine::component::{Account, Seat, Table};
 use engine::genesis::{Genesis, Opening};
 use engine::io::Verdict;
 use engine::message::intent::{IntentBody, IntentKind, Working};
@@ -118,15 +119,20 @@ fn transfers_move_what_was_wagered() {
     assert_eq!(stage.refused(0, IntentKind::Transfer, to(1, 0)), Refusal::NothingToTransfer);
     assert_eq!(stage.refused(0, IntentKind::Transfer, to(1, 1)), Refusal::GrantLocked);
     assert_eq!(stage.refused(0, IntentKind::Transfer, to(1, GRANT + 1)), Refusal::InsufficientFunds);
-    // 5,000 wagered and lost, seen when the seat is left: as much of the grant is free, but the cage holds 95,000.
-    assert_eq!(stage.bet(0, "any_seven", 0, 5_000), Verdict::Applied);
+    // 4,000 lost and 1,000 that win 2,000, seen when the seat is left: as much of the grant is free as was wagered, of what is left.
+    assert_eq!(stage.bet(0, "any_seven", 0, 4_000), Verdict::Applied);
+    assert_eq!(stage.bet(0, "field", 0, 1_000), Verdict::Applied);
     stage.roll(1, 1);
     assert_eq!(stage.one(0, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
-    assert_eq!(stage.one(0, IntentKind::Transfer, to(1, 0)), Verdict::Refused(Refusal::NothingToTransfer));
+    assert_eq!(stage.refused(0, IntentKind::Transfer, to(1, 0)), Refusal::NothingToTransfer);
+    assert_eq!(stage.refused(0, IntentKind::Transfer, to(1, 3_001)), Refusal::GrantLocked);
+    let accounts = |stage: &mut Stage| {
+        stage.machine.read(|rows| [0, 1].map(|id| (rows.accounts[id].cage.0, rows.accounts[id].wagered.0)))
+    };
+    assert_eq!(accounts(&mut stage), [(GRANT - 2_000, 5_000), (GRANT - 5_000, 0)]);
+    assert_eq!(stage.one(0, IntentKind::Transfer, to(1, 3_000)), Verdict::Applied);
+    assert_eq!(accounts(&mut stage), [(GRANT - 5_000, 5_000), (GRANT - 2_000, 0)], "what was sent is the recipient's");
     assert_eq!(stage.refused(0, IntentKind::Transfer, to(1, 1)), Refusal::GrantLocked);
-    stage
-        .machine
-        .read(|rows| assert_eq!((rows.accounts[0].cage.0, rows.accounts[0].wagered.0), (GRANT - 5_000, 5_000)));
 }
 
 #[test]
@@ -262,32 +268,72 @@ fn only_the_shooter_rolls_and_not_too_early() {
     assert_eq!(stage.refused(0, IntentKind::PassDice, at), Refusal::NoOtherPlayer);
 }
 
-/// Whatever is refused changes nothing but the number, and before the number not even that.
+/// What a refusal must leave as it is, but for the number of player 0.
+#[derive(PartialEq, Debug)]
+struct State {
+    tables: Vec<Table>,
+    seats: Vec<Seat>,
+    bets: Vec<[u8; 64]>,
+    accounts: Vec<Account>,
+    number: u64,
+}
+
+fn state(stage: &mut Stage) -> State {
+    stage.machine.read(|rows| {
+        let mut accounts = rows.accounts.to_vec();
+        let number = std::mem::take(&mut accounts[0].number_highest);
+        accounts[0].numbers_used = 0;
+        let bets = rows.bets.iter().map(|bets| bytemuck::cast(*bets)).collect();
+        State { tables: rows.tables.to_vec(), seats: rows.seats.to_vec(), bets, accounts, number }
+    })
+}
+
+/// Whatever is refused changes nothing but the number, and before the number not even that; somebody who is refused a seat
+/// because all are taken is remembered by the table.
 #[test]
 fn a_refusal_changes_nothing_but_the_number() {
     let mut stage = stage();
     assert_eq!(stage.bet(0, "pass", 0, 10), Verdict::Applied);
-    let state = |stage: &mut Stage| {
-        stage.machine.read(|rows| {
-            let number = rows.accounts[0].number_highest;
-            (
-                rows.tables.to_vec(),
-                rows.seats.to_vec(),
-                rows.bets.to_vec(),
-                rows.accounts[0].cage,
-                number,
-                rows.house.treasury,
-            )
-        })
-    };
+    let at = |body: IntentBody| body.at(TABLE);
     let before = state(&mut stage);
-    stage.refused(0, IntentKind::Bet, on("come", 0, 10));
+    let refused = [
+        stage.refused(0, IntentKind::Bet, on("come", 0, 10)),
+        stage.refused(0, IntentKind::TakeDown, on("field", 0, 0)),
+        stage.refused(0, IntentKind::SetAmount, on("pass", 0, 0)),
+        stage.refused(0, IntentKind::Roll, at),
+        stage.refused(0, IntentKind::Sit, |body| at(body).amount(10)),
+        stage.refused(0, IntentKind::Transfer, |body| body.to(AccountId(1)).amount(1)),
+        stage.refused(0, IntentKind::Leave, |body| body.at(TableId(77))),
+    ];
+    let expected = {
+        use Refusal as R;
+        [R::WrongPhase, R::NoSuchBet, R::BetTooSmall, R::WindowOpen, R::AlreadySeated, R::GrantLocked, R::UnknownTable]
+    };
+    assert_eq!(refused, expected);
     let after = state(&mut stage);
-    assert_eq!((&before.0, &before.1, &before.2, before.3, before.5), (&after.0, &after.1, &after.2, after.3, after.5));
-    assert_eq!(before.4 + 1, after.4);
+    assert_eq!(after, State { number: before.number + refused.len() as u64, ..before });
     stage.refused(0, IntentKind::Bet, |body| IntentBody { expiry_s: 1, ..on("pass", 0, 10)(body) });
     assert_eq!(state(&mut stage), after);
-    assert!(START_MS > 0 && key(0) != key(1));
+
+    let mut stage = Stage::seated(genesis(1, 1, 6), 2, 5_000);
+    let before = state(&mut stage);
+    assert_eq!(stage.refused(1, IntentKind::Sit, |body| at(body).amount(10)), Refusal::TableFull);
+    let after = state(&mut stage);
+    let waits = Table { wanted_ms: after.tables[0].wanted_ms, ..before.tables[0] };
+    assert!(waits.wanted_ms > 0, "somebody waits");
+    assert_eq!((after.tables, after.seats, after.bets), (vec![waits], before.seats, before.bets));
+}
+
+/// Whoever asks for an account that is open has used the number up if the owner signed it, and no other number is.
+#[test]
+fn an_account_that_exists_uses_up_the_number_of_its_own_open_alone() {
+    let mut stage = stage();
+    let number = |stage: &mut Stage| stage.machine.read(|rows| rows.accounts[0].number_highest);
+    let before = number(&mut stage);
+    assert_eq!(stage.refused(0, IntentKind::Open, |body| body), Refusal::AccountExists);
+    assert_eq!(number(&mut stage), before + 1);
+    assert_eq!(stage.refused(0, IntentKind::OpenVoucher, |body| body), Refusal::AccountExists);
+    assert_eq!(number(&mut stage), before + 1);
 }
 
 #[test]

@@ -4,12 +4,15 @@ mod common;
 
 use common::{GRANT, Lot, Stage, genesis, play, session};
 use engine::columns::Column;
-use engine::component::{Account, House, Seat, SeatStatus, Table};
+use engine::component::{Account, House, Pledge, Seat, SeatStatus, Table};
 use engine::image::ImageLayout;
 use engine::io::Verdict;
+use engine::limits::COUNTER_MAX;
 use engine::message::intent::{IntentBody, IntentKind};
+use engine::message::refusal::Refusal;
 use engine::rules::DiceSource;
 use engine::{AccountId, Chips, Genesis, Height, TableId, TableRules};
+use systems::settle::block::BlockPart;
 use systems::snapshot::LoadError;
 use systems::{Draw, Machine, Setup};
 
@@ -350,6 +353,63 @@ fn what_was_wagered_is_counted_up_to_what_its_field_holds() {
         stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
     }
     assert_eq!(wagered(&mut stage, 0), u64::MAX);
+}
+
+/// As many rolls as are counted, at table 0 of a state that is old enough for them.
+fn rolled(image: &[u8], layout: &ImageLayout, rolls: u32) -> Vec<u8> {
+    let image = alter(image, layout, Column::House, 0, |house: &mut House| house.height = Height(COUNTER_MAX));
+    alter(&image, layout, Column::Tables, 0, |row: &mut Table| row.roll_number = rolls)
+}
+
+/// A hand costs one intent or two, and a roll one height: whoever likes counts them up to where a state may hold no more.
+#[test]
+fn hands_and_rolls_are_counted_up_to_what_a_state_may_hold() {
+    let most = u32::try_from(COUNTER_MAX).expect("half of its field");
+    let mut stage = seated(false);
+    let (image, layout) = (stage.image(), stage.machine.layout().clone());
+    let image = alter(&rolled(&image, &layout, most), &layout, Column::Tables, 0, |row: &mut Table| {
+        (row.hand_number, row.dice) = (most, [1, 2]);
+    });
+    stage.machine.import(&image).expect("as much as was ever counted");
+    stage.height = Height(COUNTER_MAX);
+    let at = |body: IntentBody| body.at(TableId(0));
+    // Each way to begin a hand: the dice are passed, somebody comes to an empty table, a seven ends a hand with a point.
+    assert_eq!(stage.one(0, IntentKind::PassDice, at), Verdict::Applied);
+    for player in 0..2 {
+        assert_eq!(stage.one(player, IntentKind::Leave, at), Verdict::Applied);
+    }
+    assert_eq!(stage.one(0, IntentKind::Sit, |body| at(body).amount(5_000)), Verdict::Applied);
+    stage.roll(2, 2);
+    stage.roll(3, 4);
+    let table = stage.machine.read(|rows| rows.tables[0]);
+    assert_eq!((table.hand_number, table.roll_number, table.dice), (most, most, [3, 4]));
+    let image = stage.image();
+    stage.machine.import(&image).expect("the chain goes on, and every node that restarts with it");
+}
+
+/// By its number a player's half of the dice is told from all others: two rolls of one number would share it.
+#[test]
+fn a_pledged_table_rolls_no_more_once_its_numbers_have_ended() {
+    let most = u32::try_from(COUNTER_MAX).expect("half of its field");
+    let mut stage = seated(true);
+    assert_eq!(stage.bet(0, "pass", 0, 10), Verdict::Applied);
+    stage.settle_at(stage.time_ms + 300, Vec::new(), Draw::Beacon([7; 48]));
+    let (image, layout) = (stage.image(), stage.machine.layout().clone());
+    let image = alter(&image, &layout, Column::Pledges, 0, |row: &mut Pledge| row.end = [5; 32]);
+    for (rolls, verdict) in [(most, Verdict::Refused(Refusal::NotPledged)), (most - 1, Verdict::Applied)] {
+        stage.machine.import(&rolled(&image, &layout, rolls)).expect("a state");
+        stage.height = Height(COUNTER_MAX);
+        stage.machine.of_block(BlockPart { hash: [4; 32], ..BlockPart::default() });
+        assert_eq!(stage.one(0, IntentKind::Roll, |body| body.at(TableId(0))), verdict, "after {rolls} rolls");
+    }
+    // One that waits gets the next number, so that there must be one.
+    let image = alter(&stage.image(), &layout, Column::Tables, 0, |row: &mut Table| row.roll_number = most);
+    match stage.machine.import(&image) {
+        Err(LoadError::Row(error)) => {
+            assert_eq!((error.column, error.row, error.field), (Column::Tables, 0, "roll_number"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Whoever leaves without a bet has left: at a pledged table nothing would be there to be forfeited in the end.

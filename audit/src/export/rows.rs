@@ -1,7 +1,7 @@
 //! The rows of a height, and of the end.
 
 use engine::component::Seat;
-use engine::io::{BetResult, Leaving, OpeningEnd, OpeningReport, Receipt, Resolution, RollReport, Verdict};
+use engine::io::{BetResult, Lapse, Leaving, OpeningEnd, OpeningReport, Receipt, Resolution, RollReport, Verdict};
 use engine::message::intent::{Intent, IntentKind, Working};
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::rules::TableRules;
@@ -12,7 +12,8 @@ use systems::ledger::held;
 
 use super::placed::{Placed, PlacedBets};
 use super::schema::{
-    ACTIONS, BALANCES, BETS, DEPARTURES, OPENINGS, PAYOUTS, PLEDGES, ROLLS, RULES, SESSION, SHEETS, TABLES, Value,
+    ACTIONS, BALANCES, BETS, DEPARTURES, LAPSES, OPENINGS, PAYOUTS, PLEDGES, ROLLS, RULES, SESSION, SHEETS, TABLES,
+    Value,
 };
 use super::sink::About;
 use super::sinks::Sinks;
@@ -107,6 +108,9 @@ impl RowMaker {
             };
             departure(at, leaving, openings.iter().any(forfeits), machine, sinks)?;
         }
+        for lapse in &machine.report().lapses {
+            self::lapse(at, lapse, sinks)?;
+        }
         self.placed.end_height(machine);
         Ok(())
     }
@@ -191,7 +195,8 @@ impl RowMaker {
             (kind == K::Transfer).then_some(body.target).into(),
             if has_amount && applied { Value::bounded(body.amount) } else { Value::Nothing },
             refused.filter(|_| has_amount).unwrap_or(Value::Nothing),
-            some(body.roll, 0).into(),
+            // A transfer has its recipient's generation there.
+            some(body.roll, 0).filter(|_| kind != K::Transfer).into(),
             verdict_name(request.verdict).into(),
         ];
         sinks.row(ACTIONS, &values)
@@ -371,6 +376,19 @@ fn departure(
         leaving.left_with.into(),
     ];
     sinks.row(DEPARTURES, &values)
+}
+
+/// The key is that of the report: a slot that is free has none any more.
+fn lapse(at: Moment, lapse: &Lapse, sinks: &mut Sinks) -> anyhow::Result<()> {
+    let values = [
+        Value::bounded(at.height.0),
+        Value::time(at.time_ms),
+        lapse.account.0.into(),
+        hex(&lapse.key).into(),
+        lapse.returned.into(),
+        u8::from(lapse.freed).into(),
+    ];
+    sinks.row(LAPSES, &values)
 }
 
 /// The rules of a set, as words: a list has spaces between its numbers.

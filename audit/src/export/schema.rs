@@ -150,14 +150,16 @@ pub const DEPARTURES: usize = 7;
 pub const PLEDGES: usize = 8;
 /// Place of the sheet of what became of rolls of pledged tables.
 pub const OPENINGS: usize = 9;
+/// Place of the sheet of accounts that nobody used.
+pub const LAPSES: usize = 10;
 /// Place of the sheet of balances after the last height.
-pub const BALANCES: usize = 10;
+pub const BALANCES: usize = 11;
 
 // The last place is that of the last sheet.
 const _: () = assert!(BALANCES + 1 == SHEETS.len());
 
 /// All sheets.
-pub const SHEETS: [Sheet; 11] = [
+pub const SHEETS: [Sheet; 12] = [
     Sheet {
         name: "session",
         columns: &[
@@ -295,6 +297,17 @@ pub const SHEETS: [Sheet; 11] = [
             maybe(text("pledged_end")),
             maybe(text("opened_value")),
             integer("forfeited"),
+        ],
+    },
+    Sheet {
+        name: "lapses",
+        columns: &[
+            integer("height"),
+            time("block_time"),
+            integer("account_id"),
+            text("account_key"),
+            integer("returned"),
+            integer("freed"),
         ],
     },
     Sheet {

@@ -140,6 +140,10 @@ impl PageBuilder {
             self.parts[part_of(leaving.table.0) as usize].rows.leavings.push(row);
             self.touched[part_of(leaving.table.0) as usize].push((leaving.table.0, leaving.account.0));
         }
+        for lapse in &report.lapses {
+            self.parts[part_of(NO_TABLE) as usize].rows.leavings.push(LeavingRow::from(lapse));
+            self.touched[part_of(NO_TABLE) as usize].push((NO_TABLE, lapse.account.0));
+        }
     }
 
     fn balances(&mut self, machine: &mut Machine) {

@@ -75,7 +75,7 @@ impl Event {
             Self::Intent(row) | Self::Pledge(row) => row.table(),
             Self::Roll(row) => Some(row.table),
             Self::Resolution(row) => Some(row.table),
-            Self::Leaving(row) => Some(row.table),
+            Self::Leaving(row) => (row.table != NO_TABLE).then_some(row.table),
         }
     }
 

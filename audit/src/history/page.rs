@@ -15,13 +15,14 @@ use engine::{Hash, Height, TableId};
 use thiserror::Error;
 
 use super::rows::{
-    BalanceRow, HeightRow, IntentRow, KINDS, LeavingRow, NO_TABLE, PageHeader, ROW_BYTES, ResolutionRow, RollRow,
+    BalanceRow, HeightRow, IntentRow, KINDS, LAPSED, LeavingRow, NO_TABLE, PageHeader, ROW_BYTES, ResolutionRow,
+    RollRow,
 };
 
 /// Tables of one part of a page: it bounds what a page with many tables needs at a time.
 pub const PART_TABLES: u32 = 4_096;
 
-const MAGIC: [u8; 8] = *b"BCPAGE02";
+const MAGIC: [u8; 8] = *b"BCPAGE03";
 const HEADER: usize = size_of::<PageHeader>();
 
 // A page is read as words where it lies: every row begins at one.
@@ -290,7 +291,7 @@ impl Page {
         if !self.rows::<ResolutionRow>(3).iter().all(known) {
             return wrong("resolutions");
         }
-        if self.rows::<LeavingRow>(4).iter().any(|row| row.absent > 2 || row.freed > 1 || row.reserved != [0; 5]) {
+        if self.rows::<LeavingRow>(4).iter().any(|row| row.absent > LAPSED || row.freed > 1 || row.reserved != [0; 5]) {
             return wrong("leavings");
         }
         if self.rows::<BalanceRow>(5).iter().any(|row| row.reserved != [0; 7]) {

@@ -2,13 +2,16 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::Chips;
-use engine::io::{BetResult, Leaving, Receipt, Resolution, RollReport, Verdict};
+use engine::io::{BetResult, Lapse, Leaving, Receipt, Resolution, RollReport, Verdict};
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
 use engine::{AccountId, Hash};
 
 /// No table: what concerns only an account.
 pub const NO_TABLE: u32 = u32::MAX;
+
+/// Why somebody left: nobody used the account, whose grant or slot went back.
+pub const LAPSED: u8 = 3;
 
 /// How a page begins. Layout: 128 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -135,23 +138,23 @@ pub struct ResolutionRow {
     pub reserved: [u8; 4],
 }
 
-/// A player who left at a roll. Layout: 32 bytes.
+/// A player who left at a roll, or an account that nobody used. Layout: 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct LeavingRow {
-    /// Chips of bets that were returned to the rail, or forfeited.
+    /// Chips of bets that were returned to the rail, or forfeited; of a grant, those that went back to the treasury.
     pub returned: u64,
     /// The rail that went to the cage, if the seat became free.
     pub left_with: u64,
-    /// Index of the table's row.
+    /// Index of the table's row, or [`NO_TABLE`].
     pub table: u32,
     /// Index of the account's row.
     pub account: u32,
-    /// The seat's number at its table, from 0.
+    /// The seat's number at its table, from 0; 255 without one.
     pub seat: u8,
-    /// 1 if the player was absent, 2 if the bets were forfeited.
+    /// 1 if the player was absent, 2 if the bets were forfeited, [`LAPSED`] if nobody used the account.
     pub absent: u8,
-    /// 1 if the seat became free.
+    /// 1 if the seat became free, or the account.
     pub freed: u8,
     /// Zero.
     pub reserved: [u8; 5],
@@ -269,6 +272,21 @@ impl ResolutionRow {
     /// If the row is of no page: a page's rows were checked when it was read.
     pub fn result(&self) -> BetResult {
         BetResult::of_bytes([self.result, self.to]).expect("a page's rows were checked")
+    }
+}
+
+impl From<&Lapse> for LeavingRow {
+    fn from(lapse: &Lapse) -> Self {
+        Self {
+            returned: lapse.returned.0,
+            left_with: 0,
+            table: NO_TABLE,
+            account: lapse.account.0,
+            seat: u8::MAX,
+            absent: LAPSED,
+            freed: lapse.freed.into(),
+            reserved: [0; 5],
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use thiserror::Error;
 /// The format that this code reads.
 const FORMAT: u64 = 2;
 
+/// A player's chips at most: the house that is built for a scenario can grant as many to all of a full table.
+pub const CHIPS_MAX: u64 = 1 << 57;
+
 /// A scenario file that cannot be read.
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
 pub enum FormatError {
@@ -130,6 +133,9 @@ fn read(value: &Value) -> Result<Scenario, Wrong> {
     known(object, "", &["name", "category", "players", "rules", "rolls", "actions", "expected"])?;
     let players = as_object("players", field(object, "", "players")?)?;
     let chips = |(name, chips): (&String, &Value)| match chips.as_u64() {
+        Some(chips) if chips > CHIPS_MAX => {
+            wrong(format!("players.{name}"), format!("{chips}; it is at most {CHIPS_MAX}"))
+        }
         Some(chips) => Ok((name.clone(), chips)),
         None => wrong(format!("players.{name}"), format!("{chips} is not a number of chips")),
     };

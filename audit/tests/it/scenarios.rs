@@ -16,3 +16,40 @@ fn golden_scenarios_come_out_as_expected() {
     assert_eq!(scenarios.len(), 514);
     assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), scenarios.len(), differ.join("\n"));
 }
+
+fn scenario(players: &str) -> String {
+    let actions = r#"[{"at_roll": 0, "op": "bet", "player": "A", "bet": "pass", "amount": 10},
+        {"at_roll": 0, "op": "bet", "player": "B", "bet": "pass", "amount": 10}]"#;
+    let scenario = format!(
+        r#"{{"name": "poor", "players": {players}, "rules": {{"min_bet": 10}}, "rolls": [[3, 4]], "actions": {actions}}}"#
+    );
+    format!(r#"{{"format": 2, "scenarios": [{scenario}]}}"#)
+}
+
+/// A table's smallest buy-in is for those who come to it; a scenario says what lies on the rails.
+#[test]
+fn whoever_has_less_than_the_smallest_bet_sits_with_it() {
+    for few in [0, 5] {
+        let scenarios = read_scenarios(&scenario(&format!(r#"{{"A": {few}, "B": 100}}"#))).expect("a scenario");
+        let found = play(&scenarios[0]).expect("rules alone decide");
+        assert_eq!(found["action_results"], serde_json::json!(["INSUFFICIENT_FUNDS", "ok"]));
+        assert_eq!(found["rolls"][0]["shooter_after"], "A");
+        assert_eq!(found["rolls"][0]["balances"], serde_json::json!({"A": few, "B": 110}));
+        assert_eq!(found["final_on_table"], serde_json::json!({"A": 0, "B": 0}));
+    }
+}
+
+/// A house has chips for a full table of players who have as many as a scenario may say.
+#[test]
+fn more_chips_than_a_house_grants_are_refused_by_their_field() {
+    let most = 1u64 << 57;
+    let names = (0..15).map(|player| format!(r#""{player}": {most}, "#)).collect::<String>();
+    let scenarios = read_scenarios(&scenario(&format!(r#"{{"A": {most}, {names}"B": 100}}"#)));
+    assert!(scenarios.is_err_and(|error| error.to_string().contains("17 players")));
+    let names = (0..14).map(|player| format!(r#""{player}": {most}, "#)).collect::<String>();
+    let scenarios = read_scenarios(&scenario(&format!(r#"{{"A": {most}, {names}"B": 100}}"#))).expect("a scenario");
+    let found = play(&scenarios[0]).expect("as many as there may be");
+    assert_eq!(found["final_balances"]["A"], most + 10);
+    let error = read_scenarios(&scenario(&format!(r#"{{"A": {}, "B": 100}}"#, most + 1))).expect_err("too many");
+    assert_eq!(error.to_string(), format!("scenario 0 (poor): players.A: {}; it is at most {most}", most + 1));
+}

@@ -277,10 +277,11 @@ fn record(entry: &Entry, reader: Option<u32>, setup: &Setup) -> Map<String, Valu
             }
         }
         Event::Leaving(leaving) => {
-            set("seat", json!(leaving.seat));
+            let at_table = leaving.table != NO_TABLE;
+            set("seat", json!(at_table.then_some(leaving.seat)));
             // What was forfeited went to nobody.
             set("credit", json!((leaving.absent < 2).then_some(leaving.returned)));
-            set("amount", json!((leaving.freed == 1).then_some(leaving.left_with)));
+            set("amount", json!((at_table && leaving.freed == 1).then_some(leaving.left_with)));
         }
     }
     if let Some(balance) = entry.balance {

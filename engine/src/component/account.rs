@@ -23,7 +23,7 @@ pub struct Account {
     pub wagered: Chips,
     /// When an intent of the account was last accepted, by the clock of activity.
     pub last_intent_ms: u64,
-    /// How often this slot was opened.
+    /// How often this slot was opened. Counting stops at [`COUNTER_MAX`](crate::limits::COUNTER_MAX).
     pub generation: u32,
     /// Seats the account holds.
     pub seats: u32,

@@ -15,6 +15,6 @@ pub use bets::*;
 pub use house::*;
 pub use peer::*;
 pub use pledge::*;
-pub use row::{ChainStart, Fields, Row};
+pub use row::{ChainStart, Fields, Row, count_on};
 pub use seat::*;
 pub use table::*;

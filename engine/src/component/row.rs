@@ -6,6 +6,7 @@ use bevy_ecs::component::{Component, Mutable};
 use bytemuck::Pod;
 
 use crate::genesis::Genesis;
+use crate::limits::COUNTER_MAX;
 use crate::message::Hash;
 
 /// A row of a replicated column.
@@ -17,6 +18,13 @@ pub trait Row: Component<Mutability = Mutable> + Pod {
     fn first(_start: &ChainStart<'_>, _row: usize) -> Self {
         Self::zeroed()
     }
+}
+
+/// One more than a row has counted, up to [`COUNTER_MAX`]: a counter beyond it would make a state that no node loads, and one
+/// that ran over would stop every node at the same block.
+#[inline]
+pub fn count_on(counted: u32) -> u32 {
+    counted.saturating_add(1).min(COUNTER_MAX as u32)
 }
 
 /// What the first rows of a chain follow from.

@@ -1,10 +1,10 @@
 use bevy_ecs::component::Component;
 use bytemuck::{Pod, Zeroable};
 
-use super::row::{ChainStart, Fields, Row, fields};
+use super::row::{ChainStart, Fields, Row, count_on, fields};
 use crate::chips::Chips;
 use crate::dice::{Dice, Puck};
-use crate::limits::{RULES_MAX, SEATS_MAX, TIME_MS_MAX};
+use crate::limits::{COUNTER_MAX, RULES_MAX, SEATS_MAX, TIME_MS_MAX};
 
 /// A craps table. Layout: 64 bytes, one cache line, no padding. Units: chips; milliseconds of block time.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -20,9 +20,9 @@ pub struct Table {
     pub next_roll_ms: u64,
     /// When the betting window opened: the last roll, or the first player's arrival.
     pub opened_ms: u64,
-    /// Rolls so far: the last roll's number, rolls being numbered from 1.
+    /// Rolls so far: the last roll's number, rolls being numbered from 1. Counting stops at [`COUNTER_MAX`].
     pub roll_number: u32,
-    /// Hands so far, the present one included.
+    /// Hands so far, the present one included. Counting stops at [`COUNTER_MAX`].
     pub hand_number: u32,
     /// A bit for each seat that is taken.
     pub occupied: u16,
@@ -68,6 +68,26 @@ impl Table {
     /// The last roll, or `None` before the first.
     pub fn last_dice(&self) -> Option<Dice> {
         Dice::new(self.dice[0], self.dice[1])
+    }
+
+    /// Counts a hand. Whoever sits down and leaves, or passes the dice, begins one: no number of rolls bounds how many.
+    #[inline]
+    pub fn begin_hand(&mut self) {
+        self.hand_number = count_on(self.hand_number);
+        assert!(u64::from(self.hand_number) <= COUNTER_MAX, "a table's hands are what a state may hold");
+    }
+
+    /// Counts a roll. The dice of one beyond the last number are those of its own height's beacon all the same.
+    #[inline]
+    pub fn begin_roll(&mut self) {
+        self.roll_number = count_on(self.roll_number);
+        assert!(u64::from(self.roll_number) <= COUNTER_MAX, "a table's rolls are what a state may hold");
+    }
+
+    /// Whether the coming roll has a number of its own, by which a player's half of its dice can be told from all others.
+    #[inline]
+    pub fn has_next_number(&self) -> bool {
+        u64::from(self.roll_number) < COUNTER_MAX
     }
 
     /// Whether a roll of the table is due at `time_ms`.

@@ -25,7 +25,7 @@ pub use crate::message::verdict::Verdict;
 pub use self::alarm::{Alarm, AlarmLevel};
 pub use self::offence::Offence;
 pub use self::progress::{ChainProgress, NodeStatus, OrderProgress, SlotList};
-pub use self::report::{BetResult, Leaving, OpeningEnd, OpeningReport, Receipt, Resolution, RollReport};
+pub use self::report::{BetResult, Lapse, Leaving, OpeningEnd, OpeningReport, Receipt, Resolution, RollReport};
 pub use self::shed::ShedReason;
 pub use self::watched::{Closing, SeatUpdate, TableUpdate, Watched};
 

@@ -135,6 +135,19 @@ pub struct Leaving {
     pub left_with: Option<Chips>,
 }
 
+/// An account that nobody used: the grant went back to the treasury, or the slot is free, or both (R12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lapse {
+    /// The account.
+    pub account: AccountId,
+    /// Whose it was.
+    pub key: [u8; 32],
+    /// Chips of the grant that went back.
+    pub returned: Chips,
+    /// Whether the slot is free for another player.
+    pub freed: bool,
+}
+
 /// What became of the bets that a pledged table's player held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpeningReport {

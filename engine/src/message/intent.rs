@@ -25,7 +25,8 @@ pub struct IntentBody {
     pub amount: u64,
     /// Block time, in whole seconds since the Unix epoch, up to which the intent may be applied.
     pub expiry_s: u32,
-    /// The roll that the intent is for, or 0 for any; rolls of a table are numbered from 1.
+    /// The roll that the intent is for, or 0 for any; rolls of a table are numbered from 1. In a transfer the recipient's
+    /// [`generation`](crate::component::Account::generation), or 0 for whoever has the account by then.
     pub roll: u32,
     /// Table, recipient or issuer.
     pub target: u32,
@@ -212,6 +213,11 @@ impl IntentBody {
         Self { roll, ..self }
     }
 
+    /// The same for an owner of the recipient's slot, who is told by their generation.
+    pub fn generation(self, generation: u32) -> Self {
+        Self { roll: generation, ..self }
+    }
+
     /// The same with a recipient.
     pub fn to(self, account: AccountId) -> Self {
         Self { target: account.0, ..self }
@@ -251,7 +257,7 @@ impl IntentBody {
         let target = table || matches!(kind, K::OpenVoucher | K::Transfer);
         let unused = [
             ("target", target, u64::from(self.target)),
-            ("roll", table, u64::from(self.roll)),
+            ("roll", table || kind == K::Transfer, u64::from(self.roll)),
             ("bet", bet, u64::from(self.bet)),
             ("box_number", bet, u64::from(self.box_number)),
             ("amount", amount, self.amount),
@@ -293,5 +299,8 @@ mod tests {
         let roll = IntentBody::new(IntentKind::Roll, [7; 32], 0, 9).at(TableId(3)).roll(4);
         assert_eq!(roll.check_form(), Ok(IntentKind::Roll));
         assert!(roll.working(Working::On).check_form().is_err());
+        let transfer = IntentBody::new(IntentKind::Transfer, [7; 32], 0, 9).to(AccountId(3)).amount(1);
+        assert_eq!(transfer.generation(2).check_form(), Ok(IntentKind::Transfer));
+        assert_eq!(open.generation(2).check_form(), Err(DecodeError::Value { field: "roll", found: 2 }));
     }
 }

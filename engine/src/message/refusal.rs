@@ -36,7 +36,7 @@ pub enum Refusal {
     /// The treasury cannot pay the grant.
     TreasuryEmpty = 24,
 
-    /// No account has the recipient's number, or it is the sender.
+    /// No account has the recipient's number, or it is the sender, or another owner's than the one that the transfer names.
     UnknownRecipient = 30,
     /// Nothing to transfer.
     NothingToTransfer = 31,
@@ -188,8 +188,9 @@ impl Refusal {
         self.entry().2
     }
 
-    /// Whether the intent's number is used up, so that the same intent is never applied. Not before the number was
-    /// found good, and not where there is no account yet whose number it could be.
+    /// Whether the intent's number is used up for certain, so that the same intent is never applied. Not before the number was
+    /// found good, and not where there is no account yet whose number it could be. `AccountExists` uses up the number of the
+    /// owner's own open and of no voucher: the code alone does not say which it was.
     pub fn uses_number(self) -> bool {
         self > Self::NumberAhead && !(self >= Self::AccountExists && self <= Self::TreasuryEmpty)
     }

@@ -86,6 +86,7 @@ impl Machine {
         report.rolls.clear();
         report.resolutions.clear();
         report.leavings.clear();
+        report.lapses.clear();
         report.felt.clear();
         report.forfeited.clear();
         report.counts = Default::default();

@@ -2,7 +2,7 @@
 
 use bevy_ecs::resource::Resource;
 use engine::component::BetRow;
-use engine::io::{Leaving, OpeningReport, Receipt, Resolution, RollReport};
+use engine::io::{Lapse, Leaving, OpeningReport, Receipt, Resolution, RollReport};
 use engine::message::certificate::Beacon;
 use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
@@ -61,7 +61,7 @@ pub struct FeltBet {
 /// What a settled height gives to those who look: receipts always, the rest where somebody watches.
 #[derive(Resource, Default)]
 pub struct Report {
-    /// Whether rolls, resolutions and leavings are wanted.
+    /// Whether rolls, resolutions, leavings and lapses are wanted.
     pub watch: bool,
     /// Whether the bets that lie when the dice fall are wanted.
     pub watch_felt: bool,
@@ -83,6 +83,8 @@ pub struct Report {
     pub resolutions: Vec<Resolution>,
     /// Players who left at rolls, in table order.
     pub leavings: Vec<Leaving>,
+    /// Accounts whose grant or slot went back, by number.
+    pub lapses: Vec<Lapse>,
     /// Numbers of this height.
     pub counts: Counts,
     /// The image's root after the height.

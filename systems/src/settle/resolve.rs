@@ -314,7 +314,7 @@ impl<'a> Resolver<'a, '_> {
         let first = place * per_table;
         if event == RollEvent::SevenOut {
             let table = &mut chunk.tables[place];
-            table.hand_number += 1;
+            table.begin_hand();
             let next = seats::next_shooter(&chunk.seats[first..first + per_table], table.shooter);
             table.shooter = next.unwrap_or(engine::component::Table::NO_SHOOTER);
         }

@@ -93,7 +93,7 @@ pub fn roll_dice(
             for (place, table) in tables.iter_mut().enumerate().filter(|(_, table)| rolls(table)) {
                 assert!(table.occupied != 0, "only a table that somebody sits at rolls");
                 assert!(table.opened_ms <= time_ms, "the window of a roll opens before the dice fall");
-                table.roll_number += 1;
+                table.begin_roll();
                 table.opened_ms = time_ms;
                 let id = TableId((chunk * CHUNK_TABLES + place) as u32);
                 table.dice = source.dice(id, table).faces();

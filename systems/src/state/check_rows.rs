@@ -81,8 +81,6 @@ impl<E> From<ImageError> for LoadError<E> {
 
 type Checked = Result<(), RowError>;
 
-// Settling counts on from what was loaded: what is taken here leaves room for more than any chain adds.
-const _: () = assert!(2 * COUNTER_MAX <= 1 << u32::BITS);
 const _: () = assert!(IDLE_MS_MAX <= u64::MAX - TIME_MS_MAX);
 // A seat's mask has a bit for each of its rows, and they lie in two columns.
 const _: () = assert!(SEAT_BETS_HOT + SEAT_BETS_COLD == SEAT_BETS_MAX && SEAT_BETS_MAX <= SPOTS);
@@ -304,6 +302,7 @@ fn check_pledge(setup: &Setup, rows: &Rows<'_>, id: usize) -> Checked {
     let holds = seat.is_seated() && !seat.spots.is_empty();
     at.holds(holds, "open_until_ms", || "a roll waits without a player who has a bet".into())?;
     at.holds(pledge.end != [0; 32], "end", || "a roll waits without a pledge".into())?;
+    at_table.holds(table.has_next_number(), "roll_number", || "a roll waits that has no number".into())?;
     let open_ms = u64::from(setup.catalogues[usize::from(table.rules)].rules().open_ms);
     // One whose deadline has passed was forfeited by the height that passed it.
     let (from, to) = (rows.house.opening_ms, rows.house.opening_ms + open_ms);

@@ -108,7 +108,7 @@ fn whole_bytes_that_cannot_be_a_page_are_refused() {
         (page.starts[3] + 25, 6, PageError::Value("resolutions")),
         (page.starts[3] + 26, 200, PageError::Value("resolutions")),
         (intents + 32, 66, PageError::Value("intents")),
-        (page.starts[4] + 25, 3, PageError::Value("leavings")),
+        (page.starts[4] + 25, 4, PageError::Value("leavings")),
         (page.starts[5] + 33, 1, PageError::Value("balances")),
         (64, 8, PageError::Value("number")),
     ] {

@@ -4,7 +4,7 @@ use engine::io::{Leaving, Receipt, Resolution, RollReport};
 use engine::message::intent::Intent;
 
 use super::*;
-use crate::history::{BalanceRow, NO_TABLE, TierReport};
+use crate::history::{BalanceRow, NO_TABLE, TierReport, chips_of, event_name};
 use crate::walker::walk_to;
 use engine::TableId;
 use engine::image::GroupBlock;
@@ -12,6 +12,7 @@ use load::dev::{DevConfig, open};
 use load::players::Habits;
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
+use storage::Session;
 use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
 
 /// A development session of so many heights, whose players come and go.
@@ -168,6 +169,42 @@ fn check_table(history: &History, model: &[Told], table: u32) {
     assert_eq!(count(|event| matches!(event, Event::Resolution(_))), told);
     let told = model.iter().flat_map(|height| &height.leavings).filter(|one| one.table.0 == table).count();
     assert_eq!(count(|event| matches!(event, Event::Leaving(_))), told);
+}
+
+/// What the entries of an account won and cost, together, is what the account has: what it was granted and never bet went back.
+#[test]
+fn chips_of_a_history_are_what_the_account_has_where_grants_go_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let config = DevConfig { threads: 1, pace: Pace::Max, ..DevConfig::default() };
+    let mut genesis = load::dev::genesis(&config);
+    genesis.idleness.grant_ms = 2_000;
+    drop(Session::create(&path, &serde_json::to_vec_pretty(&genesis).expect("plain data")).expect("a session"));
+    on_thread(|| {
+        let mut opened = open(&path, &config).expect("a session");
+        opened.node.run(Some(450), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
+        opened.node.close();
+    });
+    on_thread(|| {
+        let history = History::open(&path, 1, self::config(&path, 4 << 20)).expect("a history");
+        let mut machine = walk_to(&path, None, 1).expect("a state").into_machine();
+        let accounts = machine.read(|rows| rows.accounts.to_vec());
+        let mut lapses = 0;
+        for (id, account) in (0..).zip(accounts).filter(|(_, account)| account.generation > 0) {
+            let (cage, seats) = (account.cage.0, account.seats);
+            let entries = history.answer(&all(Subject::Account(AccountId(id)))).expect("an answer").entries;
+            let lapse = |entry: &&Entry| event_name(&entry.event) == "lapse";
+            lapses += entries.iter().filter(lapse).count();
+            let chips = entries.iter().filter_map(|entry| chips_of(&entry.event, Some(id), history.setup()));
+            // Chips of one who sits somewhere lie at tables too.
+            let chips: i128 = chips.sum();
+            assert!(
+                if seats == 0 { chips == cage.into() } else { chips >= cage.into() },
+                "account {id}: {chips} of {cage}"
+            );
+        }
+        assert!(lapses > 0, "strangers open accounts and never bet");
+    });
 }
 
 #[test]
@@ -365,7 +402,7 @@ fn every_roll_is_found_by_its_number() {
 fn only_snapshot(dir: &Path) -> Height {
     std::fs::remove_dir_all(dir.join("snapshots")).expect("removed");
     let mut machine = walk_to(dir, None, 1).expect("a state").into_machine();
-    let session = storage::Session::open(dir).expect("nobody writes it");
+    let session = Session::open(dir).expect("nobody writes it");
     let snapshots = SnapshotsFound::open(&session, |_| ()).expect("a place").start(None).expect("a thread");
     let (note, groups) = machine.begin_snapshot().expect("heights were settled");
     let info = SnapshotInfo { height: note.height, time_ms: note.time_ms };
@@ -421,7 +458,7 @@ fn a_session_that_is_written_keeps_no_page_that_could_still_change() {
     let path = dir.path().join("s");
     session(&path, 330);
     on_thread(|| {
-        let held = storage::Session::open(&path).expect("the session");
+        let held = Session::open(&path).expect("the session");
         let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
         // Pages 0 to 2 end at least 128 heights before 330.

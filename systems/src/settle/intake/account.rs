@@ -1,6 +1,6 @@
 use bytemuck::Zeroable;
 use engine::columns::Column;
-use engine::component::{Account, AccountKey, AccountStatus};
+use engine::component::{Account, AccountKey, AccountStatus, count_on};
 use engine::genesis::Opening;
 use engine::io::Verdict;
 use engine::message::intent::{IntentBody, IntentKind};
@@ -54,7 +54,7 @@ impl Intake<'_, '_> {
             granted: grant,
             wagered: Chips::ZERO,
             last_intent_ms: self.active_ms,
-            generation: slot.generation + 1,
+            generation: count_on(slot.generation),
             seats: 0,
             status: AccountStatus::Open as u8,
             reserved: [0; 3],
@@ -76,7 +76,9 @@ impl Intake<'_, '_> {
     /// Sends chips from the sender's cage to another account's.
     pub(super) fn transfer(&mut self, id: AccountId, body: &IntentBody) -> Applied {
         let to = AccountId(body.target);
-        let open = self.rows.accounts.get(to.index()).is_some_and(Account::is_open);
+        // Slots are given on: who signed for one owner of it must not pay the next.
+        let is_meant = |row: &Account| row.is_open() && (body.roll == 0 || body.roll == row.generation);
+        let open = self.rows.accounts.get(to.index()).is_some_and(is_meant);
         // A posting has two rows: a transfer to oneself would be both sides of one.
         if !open || to == id {
             return Err(Refusal::UnknownRecipient);

@@ -55,7 +55,8 @@ impl Intake<'_, '_> {
     /// The player called the roll: the bets are closed, and the roll waits for its opening.
     pub(super) fn close_bets(&mut self, table: usize) -> Applied {
         let seat = self.seats(table).start;
-        if self.rows.pledges[table].end == [0; 32] {
+        // A table whose numbers have ended rolls no more: nothing can be pledged for a roll that has none of its own.
+        if self.rows.pledges[table].end == [0; 32] || !self.rows.tables[table].has_next_number() {
             return Err(Refusal::NotPledged);
         }
         if self.rows.seats[seat].spots.is_empty() {

@@ -67,7 +67,7 @@ impl Intake<'_, '_> {
             row.shooter = place;
         }
         if was_empty {
-            row.hand_number += 1;
+            row.begin_hand();
             row.opened_ms = time_ms;
         }
         // A pledged table has no roll of its own at which a player who came back would be looked at.
@@ -174,7 +174,7 @@ impl Intake<'_, '_> {
         }
         let shooter = self.seats(table).start + usize::from(self.rows.tables[table].shooter);
         assert!(self.rows.seats[shooter].is_seated(), "the dice go to a player who may act");
-        self.table(table).hand_number += 1;
+        self.table(table).begin_hand();
         Ok(Verdict::Applied)
     }
 
