@@ -11,7 +11,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::io::{Alarm, Output};
-use engine::limits::{ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX};
+use engine::limits::{ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, RANGE_BYTES_MAX, READY_MAX, UNSETTLED_MAX};
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::message::divergence::Divergence;
@@ -248,15 +248,32 @@ impl CatchUp {
             }
             if height <= chain.decided {
                 take_beacon(&entry, chain, shares, part, setup);
-            } else if height > verified && self.bytes + entry.encoded_len() <= CAME_BYTES_MAX {
-                self.bytes += entry.encoded_len();
-                // A question covers heights behind its first one that may have come from another node already.
-                if let Some((_, before)) = self.came.insert(height, (from, entry)) {
-                    self.bytes -= before.encoded_len();
-                }
+            } else if height > verified {
+                self.keep(from, entry);
             }
         }
         self.check_bytes();
+    }
+
+    /// Keeps a height until it is verified. Where there is no room, those further above make some: none of them is verified before
+    /// it, so that it would never find any.
+    fn keep(&mut self, from: PeerId, entry: RangeEntry) {
+        let (height, bytes) = (entry.decided.block.header.height, entry.encoded_len());
+        // A question covers heights behind its first one that may have come from another node already.
+        let before = self.came.get(&height).map_or(0, |(_, before)| before.encoded_len());
+        while self.bytes - before + bytes > CAME_BYTES_MAX {
+            let Some(last) = self.came.last_entry().filter(|last| *last.key() > height) else { return };
+            let (_, further) = last.remove();
+            self.bytes -= further.encoded_len();
+        }
+        self.bytes = self.bytes - before + bytes;
+        self.came.insert(height, (from, entry));
+        self.check_bytes();
+    }
+
+    /// Whether an answer to one more question has room beside what came, and what is still to come.
+    fn has_room(&self) -> bool {
+        self.bytes + (self.asked.len() + 1) * RANGE_BYTES_MAX <= CAME_BYTES_MAX
     }
 
     /// Asks for the heights that are missing, different ones of different nodes.
@@ -297,12 +314,20 @@ impl CatchUp {
         }
         let mut next = first.next();
         let last = target.max(settled);
+        let mut is_first = true;
         // What is further above could not become ready, and would only hold memory until it could.
         while self.asked.len() < ASKS_MAX && next <= last && next.0 - first.0 <= READY_MAX as u64 {
-            if self.came.contains_key(&next) || self.asked.iter().any(|asked| asked.covers(next)) {
+            let is_asked = self.asked.iter().any(|asked| asked.covers(next));
+            if is_asked || self.came.contains_key(&next) {
+                is_first &= !is_asked;
                 next = next.next();
                 continue;
             }
+            // What is missing first is asked for in any case, and makes room for itself; what is above it would come only to go again.
+            if !is_first && !self.has_room() {
+                return;
+            }
+            is_first = false;
             let range = RangeRow::new(next, ASK_HEIGHTS);
             if !self.ask_one(range, now_ms, nodes, |standing| standing.decided >= next, outbox) {
                 return;
@@ -446,3 +471,6 @@ fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
 
 const _: () = assert!(UNSETTLED_MAX < READY_MAX);
 const _: () = assert!(BEHIND_MS < ASK_MS && ASK_MS < GONE_MS, "others are asked before one is asked again");
+
+#[cfg(test)]
+mod tests;
